@@ -1,0 +1,3 @@
+//! The composition root: the only file that knows both the engine and the stages.
+
+fn main() {}

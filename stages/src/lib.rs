@@ -1,0 +1,1 @@
+//! What the stages of fmflow do: data, backbone, flow matching, training, sampling.

@@ -1,1 +1,3 @@
 //! What the stages of fmflow do: data, backbone, flow matching, training, sampling.
+
+pub mod rng;

@@ -1,0 +1,122 @@
+//! Settings of the stages that sample: evaluate and generate.
+
+/// How text is drawn from a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampler {
+    /// Name given in the file, for reports.
+    pub name: String,
+    /// The method.
+    pub kind: SamplerKind,
+    /// Softmax temperature; 0 is the arg max.
+    pub temperature: f64,
+    /// Keeps the k most probable tokens.
+    pub top_k: Option<usize>,
+    /// Keeps the smallest set of tokens with this probability.
+    pub top_p: Option<f64>,
+}
+
+/// Methods of drawing text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SamplerKind {
+    /// Reveals the most confident positions first, in this many solver steps.
+    Confidence {
+        /// Forward passes.
+        steps: usize,
+    },
+    /// Discrete Euler simulation with the exact jump probability.
+    Euler {
+        /// Forward passes.
+        steps: usize,
+    },
+    /// Reveals every position above a confidence; not supported yet.
+    Threshold {
+        /// Confidence in (0, 1).
+        threshold: f64,
+    },
+    /// One token after another under a causal mask.
+    Autoregressive,
+}
+
+/// Measures checkpoints. Roles `checkpoint/<stage>` and `rows/<dataset>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluateConfig {
+    /// Stages whose checkpoints are measured; role `checkpoint/<stage>`.
+    pub checkpoints: Vec<String>,
+    /// Held-out likelihoods.
+    pub held_out: Vec<HeldOut>,
+    /// Exact match on held-out instructions.
+    pub exact_match: Vec<ExactMatch>,
+    /// Scores below which the stage fails.
+    pub require: Vec<Require>,
+    /// Names of code benchmarks; not supported yet.
+    pub benchmarks: Vec<String>,
+}
+
+/// Held-out likelihood of a dataset: the ELBO per token, unclamped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldOut {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Role of its rows.
+    pub role: String,
+    /// Stratified times t per row.
+    pub times: usize,
+    /// Held-out rows, the first ones.
+    pub rows: usize,
+}
+
+/// Exact match on the held-out instructions of a dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExactMatch {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Role of its rows.
+    pub role: String,
+    /// How answers are drawn.
+    pub sampler: Sampler,
+    /// Prompts used, the first ones; `None`: all.
+    pub limit: Option<usize>,
+}
+
+/// A score that a checkpoint must reach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Require {
+    /// Name of the stage.
+    pub checkpoint: String,
+    /// Smallest acceptable exact match, in [0, 1].
+    pub at_least: f64,
+}
+
+/// Samples from a checkpoint. Role `from`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateConfig {
+    /// What is asked, in the order of the text.
+    pub prompts: Vec<Prompt>,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// What is asked.
+    pub kind: PromptKind,
+    /// How it is drawn.
+    pub sampler: Sampler,
+    /// Largest number of new tokens.
+    pub new_tokens: usize,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PromptKind {
+    /// A user's turn, rendered by the chat template.
+    Chat(String),
+    /// Text to continue.
+    Text(String),
+    /// The text between a prefix and a suffix; `new_tokens` long.
+    Infill {
+        /// Text before.
+        prefix: String,
+        /// Text after.
+        suffix: String,
+    },
+}

@@ -1,0 +1,131 @@
+//! The checked pipeline: what every later room takes. Names are resolved, defaults filled, stages in topological order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::StageConfig;
+
+/// A file of the configuration: where it came from and its text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct File {
+    /// Name shown to people, relative to the current directory where possible.
+    pub name: String,
+    /// The whole text, valid UTF-8.
+    pub text: String,
+}
+
+/// A place in the text of a configuration.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The file that the place lies in.
+    pub file: Arc<File>,
+    /// First byte.
+    pub offset: usize,
+    /// Length in bytes.
+    pub length: usize,
+}
+
+/// Number of a stage: its place in [`Pipeline::stages`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(pub u32);
+
+/// A pipeline without errors.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Name given in the file.
+    pub name: String,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// What the author is ready to spend.
+    pub budget: Budget,
+    /// The configuration file, absolute.
+    pub file: PathBuf,
+    /// Stages in topological order (ties in the order of the text): inputs come before their users.
+    pub stages: Vec<Stage>,
+}
+
+/// What the author is ready to spend; every part may be left open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// Wall-clock seconds.
+    pub seconds: Option<f64>,
+    /// Bytes on disk.
+    pub disk: Option<u64>,
+    /// The machine assumed for estimates, such as `4xH100-80GB`.
+    pub gpu: Option<String>,
+    /// Assumed share of the machine's peak arithmetic that training reaches, in (0, 1].
+    pub mfu: Option<f64>,
+}
+
+/// A node of the graph.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its number.
+    pub id: StageId,
+    /// Its name; unique. A rows stage is called `<rows>/<dataset>`.
+    pub name: String,
+    /// What it does.
+    pub config: StageConfig,
+    /// Artifacts it reads, by role, in a fixed order.
+    pub inputs: Vec<Input>,
+    /// Source files it reads, by dataset, in a fixed order.
+    pub sources: Vec<Source>,
+    /// Every setting as a leaf, references inlined, in a fixed order. Fingerprints and explanations are made of these.
+    pub fields: Vec<FieldValue>,
+    /// Where the stage is declared.
+    pub span: Span,
+    /// Features it asks for that do not exist yet: reasons, each a sentence. `run` refuses such a stage.
+    pub unsupported: Vec<String>,
+}
+
+/// An artifact that a stage reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is for: `from`, `tokenizer`, `rows/<dataset>` or `checkpoint/<stage>`.
+    pub role: String,
+    /// The stage that makes it.
+    pub stage: StageId,
+}
+
+/// Files outside the store that a stage reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the dataset, or `folder` for a checkpoint folder.
+    pub name: String,
+    /// Absolute paths, sorted. Their contents count for the fingerprint, their names do not.
+    pub files: Vec<PathBuf>,
+}
+
+/// One setting of a stage.
+#[derive(Clone, Debug)]
+pub struct FieldValue {
+    /// Dotted path, such as `learning-rate.peak`.
+    pub path: String,
+    /// Canonical value. Floats compare by value: `1e-3` and `0.001` are equal.
+    pub value: serde_json::Value,
+    /// Where the value is written; of a default, where its node is.
+    pub span: Span,
+    /// How the value came to be.
+    pub origin: Origin,
+    /// Whether it counts for the fingerprint.
+    pub semantic: bool,
+}
+
+/// How a value came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Written in the stage.
+    Written,
+    /// Copied from the named recipe.
+    Recipe(String),
+    /// The field table's default.
+    Default,
+}
+
+impl Pipeline {
+    /// The stage called `name`.
+    #[must_use]
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}

@@ -1,0 +1,292 @@
+//! A dataset into rows, in one pass: read, encode, pack, write.
+//!
+//! Documents stream through; what stays in memory are the open rows and the held-out part.
+
+use super::chat;
+use super::corpus::{Chat, CorpusError, Document};
+use super::packing::{Example, MAX_LENGTH, Packer, Packing, Role, Row};
+use super::rows::{
+    FORMAT, HELD_OUT, RECORDS, RowsSummary, SUMMARY, Sink, SplitSummary, bytes_per_id, to_record,
+};
+use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train};
+use std::io::Write;
+
+/// How rows are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowsOptions {
+    /// Tokens in a row, 1 to [`MAX_LENGTH`].
+    pub length: usize,
+    /// How rows are filled; conversations need [`Packing::FirstFit`].
+    pub packing: Packing,
+    /// Whether a document of text ends with an end-of-document token.
+    pub end_of_document: bool,
+    /// Tokens of an answer with its filler; none leaves answers as long as they are.
+    pub canvas: Option<usize>,
+    /// Share of documents that is held out, 0 to below 1.
+    pub held_out: f64,
+    /// Stop reading after so many training tokens.
+    pub limit: Option<u64>,
+}
+
+/// Why rows or a tokenizer cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The tokenizer cannot be trained or used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file cannot be written.
+    #[error("`{file}` cannot be written: {cause}")]
+    Write {
+        /// Its name.
+        file: &'static str,
+        /// What the storage says.
+        cause: std::io::Error,
+    },
+    /// Options that contradict each other or the data.
+    #[error("{problem}; {cure}")]
+    Options {
+        /// What does not fit.
+        problem: String,
+        /// What to do about it.
+        cure: &'static str,
+    },
+}
+
+fn options(problem: impl Into<String>, cure: &'static str) -> BuildError {
+    BuildError::Options { problem: problem.into(), cure }
+}
+
+/// What a tokenizer learns from: the texts of all documents that are not in the held-out `fraction`. Conversations come
+/// with the names of their turns, so that those become tokens.
+pub fn training_texts<E>(
+    documents: impl Iterator<Item = Result<Document, E>>,
+    fraction: f64,
+) -> impl Iterator<Item = Result<String, E>> {
+    documents.filter(move |found| !found.as_ref().is_ok_and(|d| d.is_held_out(fraction))).flat_map(|found| {
+        match found {
+            Ok(Document::Text(text)) => vec![Ok(text)],
+            Ok(Document::Chat(Chat { prompt, answer, .. })) => {
+                vec![Ok(format!("user\n{prompt}")), Ok(format!("assistant\n{answer}"))]
+            }
+            Err(error) => vec![Err(error)],
+        }
+    })
+}
+
+/// Trains a tokenizer for a model of `vocabulary` rows on the training part of `datasets`: (documents, held-out share).
+///
+/// # Errors
+/// Data that cannot be read, or a vocabulary that is too small.
+pub fn train_tokenizer<D>(datasets: Vec<(D, f64)>, vocabulary: u32) -> Result<TokenizerFiles, BuildError>
+where
+    D: Iterator<Item = Result<Document, CorpusError>>,
+{
+    let texts = datasets.into_iter().flat_map(|(documents, held_out)| training_texts(documents, held_out));
+    train(texts.map(|text| text.map_err(BuildError::from)), vocabulary)
+}
+
+/// Makes the rows of a dataset and writes them, with what is needed to read them, to `sink`.
+///
+/// # Errors
+/// Data that cannot be read or encoded, options that do not fit them, a failing write, or no training row at all.
+pub fn build_rows(
+    documents: impl Iterator<Item = Result<Document, CorpusError>>,
+    tokenizer: &Tokenizer,
+    options: &RowsOptions,
+    sink: &mut dyn Sink,
+) -> Result<RowsSummary, BuildError> {
+    check(options)?;
+    let mut builder = Builder::new(tokenizer, options)?;
+    let write = |file| move |cause| BuildError::Write { file, cause };
+    let mut records = sink.file(RECORDS).map_err(write(RECORDS))?;
+    for document in documents {
+        let full = builder.add(document?)?;
+        records.write_all(&full).map_err(write(RECORDS))?;
+        if options.limit.is_some_and(|limit| builder.train.counts.tokens >= limit) {
+            break;
+        }
+    }
+    let Finished { summary, rest, chats } = builder.finish()?;
+    records.write_all(&rest).and_then(|()| records.flush()).map_err(write(RECORDS))?;
+    drop(records);
+    let mut file = |name, bytes: &[u8]| {
+        let mut out = sink.file(name)?;
+        out.write_all(bytes)?;
+        out.flush()
+    };
+    if let Some(chats) = chats {
+        file(HELD_OUT, &chats).map_err(write(HELD_OUT))?;
+    }
+    file("tokenizer.json", tokenizer.json()).map_err(write("tokenizer.json"))?;
+    file(SUMMARY, &json(&summary)?).map_err(write(SUMMARY))?;
+    Ok(summary)
+}
+
+fn check(wanted: &RowsOptions) -> Result<(), BuildError> {
+    if !(1..=MAX_LENGTH).contains(&wanted.length) {
+        return Err(options(format!("rows of {} tokens", wanted.length), "choose a length from 1 to 65535"));
+    }
+    if !(0.0..1.0).contains(&wanted.held_out) {
+        return Err(options(format!("a held-out share of {}", wanted.held_out), "choose 0 to below 1"));
+    }
+    if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
+        return Err(options(
+            "a canvas without room for prompt or answer",
+            "choose 1 to below the length of a row",
+        ));
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
+    let text = serde_json::to_vec_pretty(value);
+    text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
+}
+
+/// One split on its way.
+struct Part {
+    packer: Packer,
+    counts: SplitSummary,
+}
+
+impl Part {
+    fn new(options: &RowsOptions, pad: u32) -> Self {
+        Self { packer: Packer::new(options.packing, options.length, pad), counts: SplitSummary::default() }
+    }
+
+    fn push(&mut self, example: Option<&Example>) -> Vec<Row> {
+        self.counts.documents += 1;
+        let Some(example) = example else {
+            self.counts.beyond_canvas += 1;
+            return Vec::new();
+        };
+        self.packer.push(example)
+    }
+
+    fn record(&mut self, rows: &[Row], width: usize) -> Vec<u8> {
+        for row in rows {
+            self.counts.rows += 1;
+            self.counts.tokens += (row.roles.len() - row.count(Role::Padding)) as u64;
+            self.counts.supervised += row.count(Role::Supervised) as u64;
+        }
+        rows.iter().flat_map(|row| to_record(row, width)).collect()
+    }
+
+    fn finish(mut self, width: usize) -> (SplitSummary, Vec<u8>) {
+        self.counts.too_long = self.packer.too_long();
+        let empty = Packer::new(Packing::Concat, 1, 0);
+        let rows = std::mem::replace(&mut self.packer, empty).finish();
+        let bytes = self.record(&rows, width);
+        (self.counts, bytes)
+    }
+}
+
+/// What is left to write after the last document.
+struct Finished {
+    summary: RowsSummary,
+    /// Records of the training rows that were open, then of all held-out rows.
+    rest: Vec<u8>,
+    /// Lines of the held-out conversations; none in a dataset of text.
+    chats: Option<Vec<u8>>,
+}
+
+struct Builder<'a> {
+    tokenizer: &'a Tokenizer,
+    options: &'a RowsOptions,
+    pad: u32,
+    width: usize,
+    train: Part,
+    held_out: Part,
+    held_out_records: Vec<u8>,
+    chats: Option<Vec<u8>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(tokenizer: &'a Tokenizer, options: &'a RowsOptions) -> Result<Self, BuildError> {
+        let (pad, width) = (tokenizer.pad()?, bytes_per_id(tokenizer.rows()));
+        let (train, held_out) = (Part::new(options, pad), Part::new(options, pad));
+        Ok(Self {
+            tokenizer,
+            options,
+            pad,
+            width,
+            train,
+            held_out,
+            held_out_records: Vec::new(),
+            chats: None,
+        })
+    }
+
+    /// Adds a document; returns the bytes of the training rows that it completes.
+    fn add(&mut self, document: Document) -> Result<Vec<u8>, BuildError> {
+        let held_out = document.is_held_out(self.options.held_out);
+        let example = self.example(&document)?;
+        if !held_out {
+            let rows = self.train.push(example.as_ref());
+            return Ok(self.train.record(&rows, self.width));
+        }
+        let rows = self.held_out.push(example.as_ref());
+        self.held_out_records.extend(self.held_out.record(&rows, self.width));
+        if let (Document::Chat(chat), Some(lines)) = (&document, &mut self.chats) {
+            lines.extend(serde_json::to_vec(chat).unwrap_or_default());
+            lines.push(b'\n');
+        }
+        Ok(Vec::new())
+    }
+
+    /// None if the document does not fit its canvas.
+    fn example(&mut self, document: &Document) -> Result<Option<Example>, BuildError> {
+        match document {
+            Document::Text(text) => {
+                let mut tokens = self.tokenizer.encode_plain(text)?;
+                if self.options.end_of_document {
+                    tokens.push(self.tokenizer.end_of_document()?);
+                }
+                Ok(Some(Example { roles: vec![Role::Supervised; tokens.len()], tokens }))
+            }
+            Document::Chat(_) if self.options.packing == Packing::Concat => {
+                Err(options("`concat` would cut answers apart", "pack conversations with `first-fit`"))
+            }
+            Document::Chat(Chat { prompt, answer, .. }) => {
+                self.chats.get_or_insert_default();
+                Ok(chat::example(self.tokenizer, prompt, answer, self.options.canvas)?)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Finished, BuildError> {
+        let (train, mut rest) = self.train.finish(self.width);
+        let (held_out, last) = self.held_out.finish(self.width);
+        if train.rows == 0 {
+            return Err(options(
+                "no document is left for training",
+                "lower the held-out share or lengthen the rows",
+            ));
+        }
+        rest.extend(self.held_out_records);
+        rest.extend(last);
+        let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
+        let summary = RowsSummary {
+            format: FORMAT,
+            length,
+            vocabulary: self.tokenizer.rows(),
+            bytes_per_id: self.width,
+            packing,
+            canvas,
+            end_of_document,
+            tokenizer: self.tokenizer.digest(),
+            pad: self.pad,
+            end_of_document_id: self.tokenizer.end_of_document().ok(),
+            end_of_turn_id: self.tokenizer.end_of_turn().ok(),
+            train,
+            held_out,
+        };
+        Ok(Finished { summary, rest, chats: self.chats })
+    }
+}
+
+#[cfg(test)]
+mod tests;

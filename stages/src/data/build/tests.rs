@@ -1,0 +1,148 @@
+//! Tests of the whole way from documents to rows.
+
+use super::super::corpus::is_held_out;
+use super::super::rows::tests::Memory;
+use super::super::rows::{Rows, Split};
+use super::super::tokenizer::tests::small;
+use super::*;
+use std::collections::BTreeSet;
+
+fn wanted(packing: Packing) -> RowsOptions {
+    RowsOptions { length: 32, packing, end_of_document: true, canvas: Some(6), held_out: 0.2, limit: None }
+}
+
+fn texts() -> Vec<Document> {
+    (0..60).map(|i| Document::Text(format!("the assistant sorts {i} letters: a b c"))).collect()
+}
+
+fn chats() -> Vec<Document> {
+    let chat = |i: usize| {
+        let prompt = format!("sort: {i}");
+        Document::Chat(Chat { prompt, answer: ["a b", "c"][i % 2].into(), group: "sort".into() })
+    };
+    (0..100).map(chat).collect()
+}
+
+fn build(documents: Vec<Document>, options: &RowsOptions) -> Result<(RowsSummary, Memory), BuildError> {
+    let mut files = Memory::default();
+    let summary = build_rows(documents.into_iter().map(Ok), &small(), options, &mut files)?;
+    Ok((summary, files))
+}
+
+fn texts_of(rows: &Rows, split: Split) -> Vec<String> {
+    let tokenizer = small();
+    let row = |i| rows.row(split, i).unwrap();
+    (0..rows.len(split)).map(|i| tokenizer.decode(&row(i).tokens, true)).collect()
+}
+
+#[test]
+fn text_comes_back_in_order_and_split() {
+    let (summary, files) = build(texts(), &wanted(Packing::Concat)).unwrap();
+    assert!(!files.0.contains_key(HELD_OUT));
+    let dir = files.save();
+    let rows = Rows::open(dir.path()).unwrap();
+    assert_eq!(rows.summary(), &summary);
+    for split in [Split::Train, Split::HeldOut] {
+        let expected: String = texts()
+            .iter()
+            .filter(|d| d.is_held_out(0.2) == (split == Split::HeldOut))
+            .map(
+                |d| if let Document::Text(text) = d { format!("{text}<|endoftext|>") } else { String::new() },
+            )
+            .collect();
+        let found = texts_of(&rows, split).concat();
+        assert!(found.starts_with(&expected), "{found}");
+        assert!(found[expected.len()..].replace("<|endoftext|>", "").is_empty(), "only padding may follow");
+        assert!(summary.efficiency(split) > 0.9, "only the last row has padding");
+    }
+    assert_eq!(summary.train.documents + summary.held_out.documents, 60);
+    assert_eq!(summary.train.supervised, summary.train.tokens);
+}
+
+#[test]
+fn no_held_out_prompt_is_in_a_training_row() {
+    let (summary, files) = build(chats(), &wanted(Packing::FirstFit)).unwrap();
+    let held: Vec<Chat> = files.0[HELD_OUT]
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(held.len() as u64, summary.held_out.documents);
+    assert!(held.len() > 5 && held.iter().all(|chat| is_held_out(&chat.prompt, 0.2) && chat.group == "sort"));
+    let dir = files.save();
+    let rows = Rows::open(dir.path()).unwrap();
+    let prompts = |split| -> BTreeSet<String> {
+        let text = texts_of(&rows, split).concat();
+        let turns = text.split("<|im_start|>user\n").skip(1);
+        turns.map(|turn| turn.split("<|im_end|>").next().unwrap().to_owned()).collect()
+    };
+    let (train, held_out) = (prompts(Split::Train), prompts(Split::HeldOut));
+    assert_eq!(train.len() + held_out.len(), 100);
+    assert!(train.is_disjoint(&held_out));
+    assert_eq!(held_out, held.into_iter().map(|chat| chat.prompt).collect());
+}
+
+#[test]
+fn a_canvas_is_supervised_to_its_end() {
+    let (summary, files) = build(chats(), &wanted(Packing::FirstFit)).unwrap();
+    assert_eq!(summary.train.supervised, 6 * summary.train.documents);
+    let dir = files.save();
+    let rows = Rows::open(dir.path()).unwrap();
+    let row = rows.row(Split::Train, 0).unwrap();
+    let last = row.roles.iter().rposition(|&role| role == Role::Supervised).unwrap();
+    assert_eq!(row.tokens[last], summary.pad);
+    assert_eq!(row.count(Role::Padding), row.segments.iter().filter(|&&s| s == u16::MAX).count());
+}
+
+#[test]
+fn what_does_not_fit_is_counted() {
+    let chat = |prompt: &str, answer: &str| {
+        Document::Chat(Chat { prompt: prompt.into(), answer: answer.into(), group: String::new() })
+    };
+    let documents = vec![chat("a", "b"), chat("a", "a b c d e f g"), chat(&"a b ".repeat(40), "c")];
+    let options = RowsOptions { held_out: 0.0, ..wanted(Packing::FirstFit) };
+    let (summary, _) = build(documents, &options).unwrap();
+    let train = summary.train;
+    assert_eq!((train.documents, train.beyond_canvas, train.too_long, train.rows), (3, 1, 1, 1));
+}
+
+#[test]
+fn a_limit_stops_reading() {
+    let options = RowsOptions { limit: Some(100), held_out: 0.0, ..wanted(Packing::Concat) };
+    let error = || Err(CorpusError::Empty { file: "read too far".into() });
+    let documents = texts().into_iter().map(Ok).chain(std::iter::once_with(error));
+    let summary = build_rows(documents, &small(), &options, &mut Memory::default()).unwrap();
+    assert!((100..150).contains(&summary.train.tokens), "{}", summary.train.tokens);
+}
+
+#[test]
+fn wrong_options_are_refused() {
+    let refuse = |documents, options: RowsOptions| build(documents, &options).err().unwrap().to_string();
+    let good = wanted(Packing::Concat);
+    assert!(refuse(chats(), good.clone()).contains("`first-fit`"));
+    assert!(refuse(texts(), RowsOptions { length: 0, ..good.clone() }).contains("1 to 65535"));
+    assert!(refuse(texts(), RowsOptions { held_out: 1.0, ..good.clone() }).contains("below 1"));
+    assert!(refuse(texts(), RowsOptions { canvas: Some(32), ..good.clone() }).contains("canvas"));
+    assert!(refuse(vec![], good).contains("no document is left"));
+}
+
+#[test]
+fn a_tokenizer_never_sees_what_is_held_out() {
+    let texts: Vec<String> =
+        training_texts(chats().into_iter().map(Ok::<_, CorpusError>), 0.2).map(Result::unwrap).collect();
+    let seen = |chat: &Chat| texts.contains(&format!("user\n{}", chat.prompt));
+    for document in chats() {
+        if let Document::Chat(chat) = document {
+            assert_eq!(seen(&chat), !is_held_out(&chat.prompt, 0.2));
+        }
+    }
+    let all = train_tokenizer(vec![(chats().into_iter().map(Ok), 0.2)], 300).unwrap();
+    let kept = chats().into_iter().filter(|d| !d.is_held_out(0.2)).map(Ok);
+    assert_eq!(all, train_tokenizer(vec![(kept, 0.0)], 300).unwrap());
+}
+
+#[test]
+fn building_twice_gives_the_same_bytes() {
+    let once = || build(chats(), &wanted(Packing::FirstFit)).unwrap().1.0;
+    assert_eq!(once(), once());
+}

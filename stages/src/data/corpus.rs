@@ -1,0 +1,147 @@
+//! Documents out of files, one at a time, in file order.
+//!
+//! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
+//! file. `jsonl`: a document is a line, its fields are taken by name. Files are UTF-8 with `\n` line ends; whatever else
+//! they hold is refused with its place, because a silent repair would change what a model learns.
+
+mod lines;
+
+pub use lines::CorpusError;
+use lines::Lines;
+use std::path::PathBuf;
+
+/// A document of `text` ends at the first blank line after this many bytes.
+pub const GROUP_BYTES: usize = 1024;
+
+/// The longest line that is read, in bytes: longer ones are damaged files, not text.
+pub const LINE_BYTES: u64 = 64 << 20;
+
+/// How the files of a dataset are laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Plain text, documents cut at blank lines.
+    Text,
+    /// JSON lines with the text in one field.
+    Lines {
+        /// Field that holds the text.
+        text: String,
+    },
+    /// JSON lines with a question and its answer.
+    Chat {
+        /// Field that holds what the user says.
+        user: String,
+        /// Field that holds what the assistant answers.
+        assistant: String,
+        /// Field that names the kind of question, for scores per kind; lines without it belong to group "".
+        group: Option<String>,
+    },
+}
+
+/// One document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// Text that is learnt as a whole.
+    Text(String),
+    /// A question and its answer.
+    Chat(Chat),
+}
+
+/// A question and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Chat {
+    /// What the user says.
+    pub prompt: String,
+    /// What the assistant answers.
+    pub answer: String,
+    /// The kind of question; "" where the data name none.
+    pub group: String,
+}
+
+impl Document {
+    /// Identity of the content: BLAKE3 in hexadecimal. Where the document lies does not count.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        let parts = match self {
+            Self::Text(text) => [text.as_str(), ""],
+            Self::Chat(chat) => [chat.prompt.as_str(), chat.answer.as_str()],
+        };
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        hash.finalize().to_hex().to_string()
+    }
+
+    /// Whether the document is held out. Conversations go by their prompt, so that no held-out prompt is ever learnt.
+    #[must_use]
+    pub fn is_held_out(&self, fraction: f64) -> bool {
+        match self {
+            Self::Text(text) => is_held_out(text, fraction),
+            Self::Chat(chat) => is_held_out(&chat.prompt, fraction),
+        }
+    }
+}
+
+/// Whether a text belongs to the held-out `fraction` (0 to 1) of its dataset.
+///
+/// A function of the text alone: order, file names and other documents do not matter, copies stay together, and a larger
+/// fraction holds out a superset.
+#[must_use]
+pub fn is_held_out(text: &str, fraction: f64) -> bool {
+    let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());
+    let mut head = [0; 8];
+    head.copy_from_slice(&digest[..8]);
+    // The upper 53 bits as a number in [0, 1), as in `rng`.
+    ((u64::from_le_bytes(head) >> 11) as f64) * (1.0 / 9_007_199_254_740_992.0) < fraction
+}
+
+/// The documents of `files`, in the order of the list and of each file. Ends after the first error.
+#[must_use]
+pub fn documents(files: Vec<PathBuf>, format: Format) -> Documents {
+    Documents { files: files.into_iter(), format, open: None }
+}
+
+/// Iterator of [`documents`]: one file open, one document in memory.
+#[derive(Debug)]
+pub struct Documents {
+    files: std::vec::IntoIter<PathBuf>,
+    format: Format,
+    open: Option<Lines>,
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document, CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance().transpose();
+        if matches!(next, Some(Err(_))) {
+            (self.files, self.open) = (Vec::new().into_iter(), None);
+        }
+        next
+    }
+}
+
+impl Documents {
+    fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
+        loop {
+            let lines = match &mut self.open {
+                Some(lines) => lines,
+                none => match self.files.next() {
+                    Some(file) => none.insert(Lines::open(file)?),
+                    None => return Ok(None),
+                },
+            };
+            if let Some(document) = lines.document(&self.format)? {
+                lines.found = true;
+                return Ok(Some(document));
+            }
+            if !lines.found {
+                return Err(CorpusError::Empty { file: lines.file.clone() });
+            }
+            self.open = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The lines of one file, checked, and the documents in them.
+
+use super::{Chat, Document, Format, GROUP_BYTES, LINE_BYTES};
+use serde_json::{Map, Value};
+use std::fs::{File, canonicalize, symlink_metadata};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Why a dataset cannot be read. Every message names the file, the line where there is one, and a way out.
+#[derive(Debug, thiserror::Error)]
+pub enum CorpusError {
+    /// The operating system refuses.
+    #[error("`{}` cannot be read: {cause}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A folder, pipe, device or socket.
+    #[error("`{}` is {what}, not a regular file; name the files of the dataset themselves", file.display())]
+    NotAFile {
+        /// The file.
+        file: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// A link that leaves its folder.
+    #[error("`{}` is a link out of its folder, to `{}`; copy the file or name its real place", file.display(), target.display())]
+    Escape {
+        /// The link.
+        file: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A file without a single document.
+    #[error("`{}` holds no document; remove it from the dataset or fill it", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A line that is not clean text or not the record that the format asks for.
+    #[error("{}:{line}: {problem}; {cure}", file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        cure: &'static str,
+    },
+}
+
+/// The lines of one file.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) file: PathBuf,
+    reader: BufReader<File>,
+    number: u64,
+    pub(super) found: bool,
+}
+
+impl Lines {
+    pub(super) fn open(file: PathBuf) -> Result<Self, CorpusError> {
+        let reader = BufReader::new(open_regular(&file)?);
+        Ok(Self { file, reader, number: 0, found: false })
+    }
+
+    /// The next document; none at the end of the file.
+    pub(super) fn document(&mut self, format: &Format) -> Result<Option<Document>, CorpusError> {
+        match format {
+            Format::Text => Ok(self.paragraphs()?.map(Document::Text)),
+            Format::Lines { text } => match self.record()? {
+                Some(record) => Ok(Some(Document::Text(self.field(&record, text)?))),
+                None => Ok(None),
+            },
+            Format::Chat { user, assistant, group } => match self.record()? {
+                Some(record) => {
+                    let (prompt, answer) = (self.field(&record, user)?, self.field(&record, assistant)?);
+                    let group = group.as_ref().and_then(|name| record.get(name)?.as_str());
+                    Ok(Some(Document::Chat(Chat { prompt, answer, group: group.unwrap_or("").to_owned() })))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Paragraphs up to the first blank line after [`GROUP_BYTES`] bytes, without blank lines at either end.
+    fn paragraphs(&mut self) -> Result<Option<String>, CorpusError> {
+        let mut text = String::new();
+        while let Some(line) = self.line()? {
+            if !line.trim().is_empty() || !text.is_empty() {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            if line.trim().is_empty() && text.len() > GROUP_BYTES {
+                break;
+            }
+        }
+        text.truncate(text.trim_end().len());
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    /// The next line that is not blank, as a JSON object.
+    fn record(&mut self) -> Result<Option<Map<String, Value>>, CorpusError> {
+        while let Some(line) = self.line()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            return match serde_json::from_str(&line) {
+                Ok(Value::Object(record)) => Ok(Some(record)),
+                Ok(_) => {
+                    Err(self.wrong("the line is JSON, but not an object", "write {\"field\": \"text\", ...}"))
+                }
+                Err(cause) => Err(self
+                    .wrong(format!("the line is not JSON ({cause})"), "write one complete object per line")),
+            };
+        }
+        Ok(None)
+    }
+
+    fn field(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
+        match record.get(name) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+            Some(Value::String(_)) => {
+                Err(self.wrong(format!("field `{name}` is empty"), "fill it or remove the line"))
+            }
+            Some(_) => Err(self.wrong(format!("field `{name}` is not a string"), "put its text in quotes")),
+            None => {
+                let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
+                let problem = format!("field `{name}` is missing, there is {}", names.join(", "));
+                Err(self.wrong(problem, "complete the line or name another field in the dataset"))
+            }
+        }
+    }
+
+    /// The next line without its line end.
+    fn line(&mut self) -> Result<Option<String>, CorpusError> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.reader).take(LINE_BYTES + 1).read_until(b'\n', &mut bytes);
+        let count = read.map_err(|cause| CorpusError::Io { file: self.file.clone(), cause })?;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        self.clean(bytes).map(Some)
+    }
+
+    /// The line as text, if it is clean.
+    fn clean(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
+        if bytes.len() as u64 > LINE_BYTES {
+            return Err(self.wrong("the line is longer than 64 MiB", "split it: a line this long is no text"));
+        }
+        if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+            return Err(self.wrong("the file starts with a byte order mark", "remove its first three bytes"));
+        }
+        if bytes.contains(&0) {
+            return Err(self.wrong("the line holds a NUL byte", "remove it: this is no text file"));
+        }
+        if bytes.last() == Some(&b'\r') {
+            return Err(self.wrong("the line ends in CR LF", "convert the file to LF line ends"));
+        }
+        String::from_utf8(bytes).map_err(|cause| {
+            let place = cause.utf8_error().valid_up_to();
+            self.wrong(format!("the line is not UTF-8 at byte {place}"), "convert the file to UTF-8")
+        })
+    }
+
+    fn wrong(&self, problem: impl Into<String>, cure: &'static str) -> CorpusError {
+        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), cure }
+    }
+}
+
+/// Opens a regular file; a link may lead to one inside its own folder.
+///
+/// The kind is looked up before opening, because opening a pipe waits for a writer.
+fn open_regular(file: &Path) -> Result<File, CorpusError> {
+    let io = |cause| CorpusError::Io { file: file.to_owned(), cause };
+    if symlink_metadata(file).map_err(io)?.is_symlink() {
+        let target = canonicalize(file).map_err(io)?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !target.starts_with(canonicalize(parent).map_err(io)?) {
+            return Err(CorpusError::Escape { file: file.to_owned(), target });
+        }
+    }
+    let kind = std::fs::metadata(file).map_err(io)?;
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
+        return Err(CorpusError::NotAFile { file: file.to_owned(), what });
+    }
+    File::open(file).map_err(io)
+}

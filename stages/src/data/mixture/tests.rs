@@ -1,0 +1,130 @@
+//! Tests of the mixture.
+
+use super::*;
+use proptest::prelude::*;
+
+fn part(weight: f64, rows: u64, tokens_per_row: f64) -> Part {
+    Part { weight, rows, tokens_per_row }
+}
+
+fn counts(mixture: &Mixture, rows: std::ops::Range<u64>) -> Vec<u64> {
+    let mut counts = vec![0; mixture.rows.len()];
+    rows.for_each(|i| counts[mixture.row(i).0] += 1);
+    counts
+}
+
+#[test]
+fn weights_are_shares_of_tokens() {
+    // Rows of the second dataset hold half the tokens, so it gets twice the rows.
+    let mixture = Mixture::new(&[part(1.0, 100, 128.0), part(1.0, 100, 64.0)], 1).unwrap();
+    let shares = mixture.row_shares();
+    assert!((shares[0] - 1.0 / 3.0).abs() < 1.0 / CYCLE as f64, "{shares:?}"); // one row of a cycle
+    assert_eq!(counts(&mixture, 0..BLOCK * 3), [BLOCK, 2 * BLOCK]);
+}
+
+#[test]
+fn a_cycle_gives_the_shares_exactly_and_continues() {
+    let mixture = Mixture::new(&[part(3.0, 7, 1.0), part(1.0, 5, 1.0), part(0.5, 11, 1.0)], 9).unwrap();
+    assert_eq!(mixture.dealt[PERIOD as usize], mixture.shares);
+    assert_eq!(mixture.shares.iter().sum::<u64>(), CYCLE);
+    // Rows of dataset 0 around the end of a cycle still make whole epochs of 7.
+    let ordinals: Vec<u64> = (CYCLE - 2 * BLOCK..CYCLE + 2 * BLOCK)
+        .map(|i| mixture.row(i))
+        .filter(|row| row.0 == 1)
+        .map(|row| row.1)
+        .collect();
+    let mut seen = [0u64; 5];
+    ordinals.iter().for_each(|&row| seen[row as usize] += 1);
+    let (low, high) = (seen.iter().min().unwrap(), seen.iter().max().unwrap());
+    assert!(high - low <= 2, "{seen:?}"); // an epoch may be cut at either end
+}
+
+#[test]
+fn impossible_mixtures_are_refused() {
+    let good = part(1.0, 10, 128.0);
+    assert_eq!(Mixture::new(&[], 1).unwrap_err(), MixtureError::Empty);
+    for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let found = Mixture::new(&[good, part(weight, 10, 1.0)], 1);
+        assert!(matches!(found, Err(MixtureError::Weight(1, _))), "{weight}");
+    }
+    assert_eq!(Mixture::new(&[part(1.0, 0, 128.0)], 1).unwrap_err(), MixtureError::NoRows(0));
+    assert_eq!(Mixture::new(&[part(1.0, 3, 0.0)], 1).unwrap_err(), MixtureError::NoRows(0));
+    assert_eq!(Mixture::new(&[good, part(1e-9, 3, 128.0)], 1).unwrap_err(), MixtureError::TooRare(1));
+}
+
+#[test]
+fn the_seed_and_the_epoch_change_the_order() {
+    let order = |seed, epoch: u64| -> Vec<u64> {
+        let mixture = Mixture::new(&[part(1.0, 1000, 1.0)], seed).unwrap();
+        let mut rows: Vec<_> = (0..3000).map(|i| mixture.dealt_row(i)).collect();
+        rows.drain(..epoch as usize * 1000);
+        rows.truncate(1000);
+        rows
+    };
+    assert_eq!(order(1, 0), order(1, 0));
+    assert_ne!(order(1, 0), order(2, 0));
+    assert_ne!(order(1, 0), order(1, 1));
+}
+
+#[test]
+fn neighbours_are_scattered() {
+    // In a random permutation of 10,000, |π(i+1) - π(i)| averages n/3 with standard error about 24; limits are 8 of them.
+    let n = 10_000;
+    let at = |i| permuted(i, n, 3, [0, 0, 0]) as f64;
+    let mean = (0..n - 1).map(|i| (at(i + 1) - at(i)).abs()).sum::<f64>() / (n - 1) as f64;
+    assert!((mean - n as f64 / 3.0).abs() < 190.0, "{mean}");
+    let fixed = (0..n).filter(|&i| at(i) == i as f64).count();
+    assert!(fixed < 10, "{fixed} rows stay in place; one is expected");
+}
+
+impl Mixture {
+    /// Row `i` of the first dataset before blocks are shuffled.
+    fn dealt_row(&self, i: u64) -> u64 {
+        permuted(i % self.rows[0], self.rows[0], self.seed, [0, i / self.rows[0], 0])
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))] // dealing a cycle takes a moment in a debug build
+
+    #[test]
+    fn no_dataset_is_ever_a_row_off_its_share(
+        weights in proptest::collection::vec(0.001..10.0f64, 1..7), seed: u64,
+    ) {
+        let parts: Vec<_> = weights.iter().map(|&weight| part(weight, 50, 100.0)).collect();
+        let mixture = Mixture::new(&parts, seed).unwrap();
+        for (block, dealt) in mixture.dealt.iter().enumerate() {
+            prop_assert_eq!(dealt.iter().sum::<u64>(), block as u64 * BLOCK);
+            for (&count, &share) in dealt.iter().zip(&mixture.shares) {
+                let target = i128::from(share) * block as i128; // in 1 / PERIOD rows
+                let off = i128::from(count) * i128::from(PERIOD) - target;
+                prop_assert!(off.abs() < i128::from(PERIOD), "block {}: {} of {}", block, count, target);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_comes_once_per_epoch(rows in 1..600u64, other in 1..50u64, weight in 0.05..5.0f64, seed: u64) {
+        let mixture = Mixture::new(&[part(weight, rows, 1.0), part(1.0, other, 1.0)], seed).unwrap();
+        // Blocks are shuffled inside, so whole epochs are counted over the dealt order: all rows of complete blocks.
+        let mut seen = vec![0u64; rows as usize];
+        (0..16 * BLOCK).map(|i| mixture.row(i)).filter(|row| row.0 == 0).for_each(|row| seen[row.1 as usize] += 1);
+        let epochs = seen.iter().sum::<u64>() / rows;
+        prop_assert!(seen.iter().all(|&count| count == epochs || count == epochs + 1));
+    }
+
+    #[test]
+    fn a_permutation_visits_all(n in 1..3000u64, seed: u64, epoch: u64) {
+        let mut seen = vec![false; n as usize];
+        (0..n).for_each(|i| seen[permuted(i, n, seed, [0, epoch, 0]) as usize] = true);
+        prop_assert!(seen.into_iter().all(|seen| seen));
+    }
+
+    #[test]
+    fn any_place_can_be_asked_for(i: u64, seed: u64) {
+        let mixture = Mixture::new(&[part(1.0, 12, 3.0), part(2.0, 5, 4.0)], seed).unwrap();
+        let (dataset, row) = mixture.row(i);
+        prop_assert!(dataset < 2 && row < [12, 5][dataset]);
+        prop_assert_eq!((dataset, row), mixture.clone().row(i));
+    }
+}

@@ -1,0 +1,289 @@
+//! Rows on disk: one file of records of equal size, so that any row is one read away.
+//!
+//! `rows.bin` holds the training rows, then the held-out ones. A record is `length` ids, little endian, each in the
+//! smallest whole number of bytes, then `length` half bytes of layout (low half first): bits 0-1 are the [`Role`], bit 2
+//! says that a segment starts here. `rows.json` describes it ([`RowsSummary`]); `held-out.jsonl` has the held-out
+//! conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is what made the ids.
+
+use super::packing::{PADDING, Packing, Role, Row};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Version of the format; a reader refuses any other.
+pub const FORMAT: u32 = 1;
+
+/// Name of the file of records.
+pub const RECORDS: &str = "rows.bin";
+/// Name of the description.
+pub const SUMMARY: &str = "rows.json";
+/// Name of the held-out conversations; absent in datasets of text.
+pub const HELD_OUT: &str = "held-out.jsonl";
+
+const STARTS: u8 = 0b100;
+
+/// Where the files of an artifact go. One file is open at a time.
+pub trait Sink {
+    /// Starts the file `name`; the writer is flushed before it is dropped.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn Write + '_>>;
+}
+
+/// Which part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What is learnt.
+    Train,
+    /// What is only looked at.
+    HeldOut,
+}
+
+/// Counts of one split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitSummary {
+    /// Rows.
+    pub rows: u64,
+    /// Documents, those left out included.
+    pub documents: u64,
+    /// Positions that are not padding.
+    pub tokens: u64,
+    /// Positions that are learnt.
+    pub supervised: u64,
+    /// Documents left out because they are longer than a row.
+    pub too_long: u64,
+    /// Conversations left out because their answer is longer than the canvas.
+    pub beyond_canvas: u64,
+}
+
+impl SplitSummary {
+    /// Mean number of positions of a row that are not padding; 0 without rows.
+    #[must_use]
+    pub fn tokens_per_row(&self) -> f64 {
+        if self.rows == 0 { 0.0 } else { self.tokens as f64 / self.rows as f64 }
+    }
+}
+
+/// Content of `rows.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowsSummary {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Tokens in a row.
+    pub length: usize,
+    /// Rows of the vocabulary: every id is below.
+    pub vocabulary: u32,
+    /// Bytes of an id.
+    pub bytes_per_id: usize,
+    /// How rows were filled.
+    pub packing: Packing,
+    /// Tokens of an answer with its filler, where answers have a canvas.
+    pub canvas: Option<usize>,
+    /// Whether documents end with an end-of-document token.
+    pub end_of_document: bool,
+    /// Digest of `tokenizer.json`.
+    pub tokenizer: String,
+    /// Id of the filler.
+    pub pad: u32,
+    /// Id that ends a document, where the tokenizer has one.
+    pub end_of_document_id: Option<u32>,
+    /// Id that ends a turn, where the tokenizer has one.
+    pub end_of_turn_id: Option<u32>,
+    /// Counts of the training rows.
+    pub train: SplitSummary,
+    /// Counts of the held-out rows.
+    pub held_out: SplitSummary,
+}
+
+impl RowsSummary {
+    /// Counts of a split.
+    #[must_use]
+    pub fn split(&self, split: Split) -> &SplitSummary {
+        match split {
+            Split::Train => &self.train,
+            Split::HeldOut => &self.held_out,
+        }
+    }
+
+    /// Share of the positions of a split that are not padding, 0 to 1.
+    #[must_use]
+    pub fn efficiency(&self, split: Split) -> f64 {
+        self.split(split).tokens_per_row() / self.length as f64
+    }
+
+    fn record(&self) -> usize {
+        self.length * self.bytes_per_id + self.length.div_ceil(2)
+    }
+}
+
+/// The smallest whole number of bytes that holds every id below `vocabulary`.
+#[must_use]
+pub fn bytes_per_id(vocabulary: u32) -> usize {
+    let bits = u32::BITS - vocabulary.saturating_sub(1).leading_zeros();
+    bits.div_ceil(8).max(1) as usize
+}
+
+/// Why rows cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The operating system refuses.
+    #[error("`{}` cannot be read: {cause}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The files do not fit together.
+    #[error("`{}` is damaged: {problem}; make the rows again", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A row that does not exist.
+    #[error("there is no row {index}: the {split:?} split has {rows}")]
+    NoRow {
+        /// The row asked for.
+        index: u64,
+        /// Of this split.
+        split: Split,
+        /// Rows that exist.
+        rows: u64,
+    },
+}
+
+/// A row as the bytes of its record.
+#[must_use]
+pub fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(row.tokens.len() * (bytes_per_id + 1));
+    for id in &row.tokens {
+        bytes.extend(&id.to_le_bytes()[..bytes_per_id]);
+    }
+    let starts = |at: usize| at == 0 || row.segments[at] != row.segments[at - 1];
+    let layout = |at: usize| row.roles[at] as u8 | if starts(at) { STARTS } else { 0 };
+    let half = |at: usize| if at < row.roles.len() { layout(at) } else { 0 };
+    bytes.extend((0..row.roles.len()).step_by(2).map(|at| half(at) | half(at + 1) << 4));
+    bytes
+}
+
+/// A record as a row of `length` tokens; the problem with it otherwise.
+fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Result<Row, String> {
+    let (ids, layout) = bytes.split_at(length * width);
+    let wide = |id: &[u8]| id.iter().rev().fold(0, |value: u32, &byte| value << 8 | u32::from(byte));
+    let mut row = Row { tokens: ids.chunks_exact(width).map(wide).collect(), ..Row::default() };
+    if let Some(id) = row.tokens.iter().find(|&&id| id >= vocabulary) {
+        return Err(format!("id {id} in a vocabulary of {vocabulary}"));
+    }
+    let mut next = 0;
+    for at in 0..length {
+        let half = layout[at / 2] >> (at % 2 * 4) & 0xf;
+        let role = [Role::Prompt, Role::Supervised, Role::Padding].get(usize::from(half & 0b11));
+        let &role = role.ok_or_else(|| format!("role 3 at position {at}"))?;
+        next += u16::from(half & STARTS != 0 && role != Role::Padding);
+        row.roles.push(role);
+        row.segments.push(if role == Role::Padding { PADDING } else { next.saturating_sub(1) });
+    }
+    Ok(row)
+}
+
+/// The rows of a dataset, open for reading in any order and from any thread.
+#[derive(Debug)]
+pub struct Rows {
+    summary: RowsSummary,
+    file: PathBuf,
+    records: Mutex<File>,
+}
+
+impl Rows {
+    /// Opens the rows in `folder`.
+    ///
+    /// # Errors
+    /// Files that are absent, of another format version, or whose sizes disagree.
+    pub fn open(folder: &Path) -> Result<Self, RowsError> {
+        let described = folder.join(SUMMARY);
+        let io = |file: &Path| {
+            let file = file.to_owned();
+            move |cause| RowsError::Io { file, cause }
+        };
+        let damaged = |file: &Path, problem| RowsError::Damaged { file: file.to_owned(), problem };
+        let text = std::fs::read(&described).map_err(io(&described))?;
+        let summary: RowsSummary =
+            serde_json::from_slice(&text).map_err(|cause| damaged(&described, cause.to_string()))?;
+        if summary.format != FORMAT {
+            return Err(damaged(&described, format!("format {} instead of {FORMAT}", summary.format)));
+        }
+        if summary.length == 0 || summary.bytes_per_id != bytes_per_id(summary.vocabulary) {
+            return Err(damaged(&described, "length or bytes per id are impossible".into()));
+        }
+        let file = folder.join(RECORDS);
+        let records = File::open(&file).map_err(io(&file))?;
+        let found = records.metadata().map_err(io(&file))?.len();
+        let rows = u128::from(summary.train.rows) + u128::from(summary.held_out.rows);
+        let expected = rows * summary.record() as u128;
+        if u128::from(found) != expected {
+            return Err(damaged(&file, format!("{found} bytes instead of {expected}")));
+        }
+        Ok(Self { summary, file, records: Mutex::new(records) })
+    }
+
+    /// What is known about the rows.
+    #[must_use]
+    pub fn summary(&self) -> &RowsSummary {
+        &self.summary
+    }
+
+    /// Tokens in a row.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.summary.length
+    }
+
+    /// Rows in a split.
+    #[must_use]
+    pub fn len(&self, split: Split) -> u64 {
+        self.summary.split(split).rows
+    }
+
+    /// Whether a split has no rows.
+    #[must_use]
+    pub fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// Row `index` of a split.
+    ///
+    /// # Errors
+    /// No such row, a failing read, or an id or role that cannot be.
+    pub fn row(&self, split: Split, index: u64) -> Result<Row, RowsError> {
+        let rows = self.len(split);
+        if index >= rows {
+            return Err(RowsError::NoRow { index, split, rows });
+        }
+        let at = if split == Split::Train { index } else { self.summary.train.rows + index };
+        let bytes = self.read(at).map_err(|cause| RowsError::Io { file: self.file.clone(), cause })?;
+        let RowsSummary { length, bytes_per_id, vocabulary, .. } = self.summary;
+        from_record(&bytes, length, bytes_per_id, vocabulary).map_err(|problem| RowsError::Damaged {
+            file: self.file.clone(),
+            problem: format!("record {at}: {problem}"),
+        })
+    }
+
+    fn read(&self, at: u64) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.summary.record()];
+        // A panic while the lock was held leaves only a file position behind, and that is set anew.
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.seek(SeekFrom::Start(at * bytes.len() as u64))?;
+        records.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,292 @@
+//! Text to ids and back: Qwen's byte-level BPE, trained here or read from an existing `tokenizer.json`.
+//!
+//! Ids below [`Tokenizer::used`] have a text; the rows of a model from there up to [`Tokenizer::rows`] are reserved, the
+//! first of them for the mask token.
+
+mod train;
+
+pub use train::{MIN_VOCABULARY, TokenizerFiles, train};
+
+use serde::{Deserialize, Serialize};
+use std::io::Read as _;
+use std::path::Path;
+use tokenizers::tokenizer::{
+    Model as _, NormalizedString, Normalizer as _, OffsetType, PreTokenizedString, PreTokenizer as _,
+};
+
+/// Ends a document; also the filler of unused positions, as in Qwen3.
+pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
+/// Starts a turn of a conversation.
+pub const START_OF_TURN: &str = "<|im_start|>";
+/// Ends a turn of a conversation.
+pub const END_OF_TURN: &str = "<|im_end|>";
+
+/// The largest `tokenizer.json` that is read, in bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Why a tokenizer cannot be trained, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// A file cannot be read.
+    #[error("`{file}` cannot be read: {cause}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error(
+        "`{file}` is not a usable tokenizer: {cause}; take a `tokenizer.json` as the library `tokenizers` saves it"
+    )]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Too few rows to train.
+    #[error(
+        "a vocabulary of {0} is too small; ask for at least {MIN_VOCABULARY}: 256 bytes, special tokens and a reserved row"
+    )]
+    TooSmall(u32),
+    /// The model has fewer rows than the tokenizer has ids.
+    #[error(
+        "the tokenizer uses {used} ids, the model has {rows} rows; `{token}` would have no row. Take the tokenizer that belongs to the model"
+    )]
+    TooManyIds {
+        /// Ids with a text.
+        used: u32,
+        /// Rows of the model.
+        rows: u32,
+        /// A token without a row.
+        token: String,
+    },
+    /// A special token that is needed does not exist.
+    #[error("the tokenizer has no `{0}`; take one with Qwen's special tokens")]
+    NoSpecial(&'static str),
+    /// The library refuses a text.
+    #[error("a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of blanks")]
+    Encode {
+        /// Length of the text.
+        bytes: usize,
+        /// What the library says.
+        cause: String,
+    },
+}
+
+/// Content of `vocabulary.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vocabulary {
+    rows: u32,
+    used: u32,
+}
+
+/// A tokenizer, read and checked.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    json: Vec<u8>,
+    used: u32,
+    rows: u32,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` in `folder`, and `vocabulary.json` where it exists; without it no row is reserved.
+    ///
+    /// # Errors
+    /// Files that are absent, too large or malformed, or that disagree.
+    pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
+        let tokenizer = Self::from_bytes("tokenizer.json", read(&folder.join("tokenizer.json"))?)?;
+        let file = folder.join("vocabulary.json");
+        if !file.exists() {
+            return Ok(tokenizer);
+        }
+        let malformed = |cause: String| TokenizerError::Malformed { file: file.display().to_string(), cause };
+        let found: Vocabulary =
+            serde_json::from_slice(&read(&file)?).map_err(|e| malformed(e.to_string()))?;
+        if found.used != tokenizer.used {
+            return Err(malformed(format!(
+                "it says {} used ids, tokenizer.json has {}",
+                found.used, tokenizer.used
+            )));
+        }
+        tokenizer.with_rows(found.rows)
+    }
+
+    /// Reads the bytes of a `tokenizer.json`; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// Malformed bytes, gaps in the ids, or dropout (its encoding would be random).
+    pub fn from_bytes(file: &str, json: Vec<u8>) -> Result<Self, TokenizerError> {
+        let malformed = |cause: String| TokenizerError::Malformed { file: file.to_owned(), cause };
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(&json).map_err(|cause| malformed(cause.to_string()))?;
+        if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            return Err(malformed("it has dropout, encoding would be random".into()));
+        }
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
+        let used = inner.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
+        Ok(Self { inner, json, used, rows: used })
+    }
+
+    /// The same tokenizer for a model with `rows` rows.
+    ///
+    /// # Errors
+    /// Fewer rows than ids.
+    pub fn with_rows(mut self, rows: u32) -> Result<Self, TokenizerError> {
+        if rows < self.used {
+            let token = self.inner.id_to_token(self.used - 1).unwrap_or_default();
+            return Err(TokenizerError::TooManyIds { used: self.used, rows, token });
+        }
+        self.rows = rows;
+        Ok(self)
+    }
+
+    /// Ids of `text`, as Hugging Face's `encode(text, add_special_tokens=False)`: names of special tokens in the text
+    /// become those tokens. Text is normalised to NFC first, so some texts do not come back unchanged.
+    ///
+    /// # Errors
+    /// A text that the library cannot split.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|cause| refused(text, cause))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Ids of `text` as content: a special token that it names stays letters. This is for documents.
+    ///
+    /// # Errors
+    /// A text that the library cannot split.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let refuse = |cause| refused(text, cause);
+        let mut parts = self.split(text).map_err(refuse)?;
+        let model = self.inner.get_model();
+        parts.tokenize(|part| model.tokenize(part.get())).map_err(refuse)?;
+        let encoding = parts.into_encoding(None, 0, OffsetType::None).map_err(refuse)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; without
+    /// it neither appears. Bytes that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
+        let known = |id: &u32| *id < self.used;
+        let mut text = String::new();
+        for run in ids.chunk_by(|a, b| known(a) && known(b)) {
+            match run {
+                [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
+                run => text.push_str(&self.inner.decode(run, !show_special).unwrap_or_default()),
+            }
+        }
+        text
+    }
+
+    /// Name of the token `id`, in byte-level letters; none for a reserved row.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Id of the token with exactly this name.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Id of a special token that is needed.
+    ///
+    /// # Errors
+    /// The tokenizer does not have it.
+    pub fn special(&self, token: &'static str) -> Result<u32, TokenizerError> {
+        self.id(token).ok_or(TokenizerError::NoSpecial(token))
+    }
+
+    /// Id that ends a document.
+    ///
+    /// # Errors
+    /// The tokenizer has none.
+    pub fn end_of_document(&self) -> Result<u32, TokenizerError> {
+        self.special(END_OF_DOCUMENT)
+    }
+
+    /// Id that ends a turn of a conversation.
+    ///
+    /// # Errors
+    /// The tokenizer has none.
+    pub fn end_of_turn(&self) -> Result<u32, TokenizerError> {
+        self.special(END_OF_TURN)
+    }
+
+    /// Id that fills unused positions: the end of a document, as in Qwen3.
+    ///
+    /// # Errors
+    /// The tokenizer has none.
+    pub fn pad(&self) -> Result<u32, TokenizerError> {
+        self.special(END_OF_DOCUMENT)
+    }
+
+    /// Ids with a text are `0..used`.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Rows of a model: `used..rows` are reserved.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// The bytes of `tokenizer.json`.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// BLAKE3 of `tokenizer.json`, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        blake3::hash(&self.json).to_hex().to_string()
+    }
+
+    /// Normalised text, split as the pattern says, in byte-level letters.
+    fn split(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            normalizer.normalize(&mut normalized)?;
+        }
+        let mut parts = PreTokenizedString::from(normalized);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut parts)?;
+        }
+        Ok(parts)
+    }
+
+    fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
+        let parts = self.split(text).map_err(|cause| refused(text, cause))?;
+        let kind = tokenizers::OffsetReferential::Normalized;
+        Ok(parts.get_splits(kind, OffsetType::None).into_iter().map(|(word, ..)| word.to_owned()).collect())
+    }
+}
+
+fn refused(text: &str, cause: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TokenizerError> {
+    let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
+    let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));
+    reader.read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let cause = "it is larger than 256 MiB".to_owned();
+        return Err(TokenizerError::Malformed { file: file.display().to_string(), cause });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,4 +1,6 @@
 //! What the stages of fmflow do: data, backbone, flow matching, training, sampling.
 
+pub mod backbone;
 pub mod data;
+pub mod device;
 pub mod rng;

@@ -1,0 +1,72 @@
+//! Grouped-query attention with normalised queries and keys.
+//!
+//! The query heads that share a key and value head are folded into its query rows, so keys and values are never repeated
+//! (measured: 20 % of a training step on CPU).
+
+use burn::tensor::{Tensor, activation::softmax};
+
+use super::Qwen3Config;
+use super::block::{linear, rms_norm};
+use super::context::{Prepared, QUERY_BLOCK, WHOLE};
+
+/// Weights of one attention layer, each [out, in] or [h].
+#[derive(Clone, Debug)]
+pub(super) struct SelfAttention {
+    pub(super) q_proj: Tensor<2>,
+    pub(super) k_proj: Tensor<2>,
+    pub(super) v_proj: Tensor<2>,
+    pub(super) o_proj: Tensor<2>,
+    pub(super) q_norm: Tensor<1>,
+    pub(super) k_norm: Tensor<1>,
+}
+
+impl SelfAttention {
+    /// softmax(q k^T / sqrt(h) + mask) v, projected back.
+    ///
+    /// # Shapes
+    /// `x`: [B L, D], normalised; returns [B L, D].
+    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &Prepared) -> Tensor<2> {
+        let (b, l, h) = (at.batch, at.length, config.head_dim);
+        let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
+        let q = linear(x.clone(), &self.q_proj).reshape([b * l * heads, h]);
+        let k = linear(x.clone(), &self.k_proj).reshape([b * l * shared, h]);
+        let v = linear(x, &self.v_proj).reshape([b, l, shared, h]).swap_dims(1, 2);
+        let q = rms_norm(q, &self.q_norm, config.rms_norm_eps).reshape([b, l, heads, h]);
+        let k = rms_norm(k, &self.k_norm, config.rms_norm_eps).reshape([b, l, shared, h]);
+        let q = at.rotary.apply(q).swap_dims(1, 2) * (h as f64).powf(-0.5);
+        let k = at.rotary.apply(k).swap_dims(1, 2);
+        let mixed = mix(q.reshape([b, shared, config.group(), l, h]), k.swap_dims(2, 3), v, at);
+        let mixed = mixed.reshape([b, heads, l, h]).swap_dims(1, 2);
+        linear(mixed.reshape([b * l, heads * h]), &self.o_proj)
+    }
+}
+
+/// Attention for all query rows; long rows go block by block, so that [L, L] never exists whole.
+///
+/// # Shapes
+/// `q`: [B, K, g, L, h], `k`: [B, K, h, L], `v`: [B, K, L, h]; returns [B, K, g, L, h].
+fn mix(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, at: &Prepared) -> Tensor<5> {
+    let length = at.length;
+    if length <= WHOLE {
+        return mix_rows(q, k, v, 0, at);
+    }
+    let blocks = (0..length).step_by(QUERY_BLOCK).map(|start| {
+        let rows = QUERY_BLOCK.min(length - start);
+        mix_rows(q.clone().narrow(3, start, rows), k.clone(), v.clone(), start, at)
+    });
+    Tensor::cat(blocks.collect(), 3)
+}
+
+/// As [`mix`], for the query rows from `start` on that `q` holds.
+fn mix_rows(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, start: usize, at: &Prepared) -> Tensor<5> {
+    let [b, shared, group, rows, h] = q.dims();
+    let scores = q.reshape([b, shared, group * rows, h]).matmul(k);
+    let scores = match at.mask.bias(start, rows, at.length) {
+        None => scores,
+        Some(bias) => {
+            let scores: Tensor<5> = scores.reshape([b, shared, group, rows, at.length]);
+            (scores + bias).reshape([b, shared, group * rows, at.length])
+        }
+    };
+    softmax(scores, 3).matmul(v).reshape([b, shared, group, rows, h])
+}

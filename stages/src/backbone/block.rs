@@ -1,0 +1,58 @@
+//! One transformer block: attention and a gated feed-forward layer, each behind a norm and added to the residual stream.
+
+use burn::tensor::{Tensor, activation::silu};
+
+use super::Qwen3Config;
+use super::attention::SelfAttention;
+use super::context::Prepared;
+use super::time::Modulation;
+
+/// Weights of one block.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) input_norm: Tensor<1>,
+    pub(super) attention: SelfAttention,
+    pub(super) post_norm: Tensor<1>,
+    pub(super) gate_proj: Tensor<2>,
+    pub(super) up_proj: Tensor<2>,
+    pub(super) down_proj: Tensor<2>,
+    /// Projection of the time embedding to six modulations, [6 D, W].
+    pub(super) time: Option<Tensor<2>>,
+}
+
+impl Block {
+    /// The residual stream after this block.
+    ///
+    /// # Shapes
+    /// `x`: [B L, D]; returns [B L, D].
+    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &Prepared) -> Tensor<2> {
+        let eps = config.rms_norm_eps;
+        let (first, second) = Modulation::pair(self.time.as_ref(), at);
+        let h = first.enter(rms_norm(x.clone(), &self.input_norm, eps), at);
+        let x = x + first.leave(self.attention.forward(h, config, at), at);
+        let h = second.enter(rms_norm(x.clone(), &self.post_norm, eps), at);
+        x + second.leave(self.feed_forward(h), at)
+    }
+
+    fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let gate = silu(linear(x.clone(), &self.gate_proj));
+        linear(gate * linear(x, &self.up_proj), &self.down_proj)
+    }
+}
+
+/// x W^T, with W as Hugging Face stores it.
+///
+/// # Shapes
+/// `x`: [N, in], `weight`: [out, in]; returns [N, out].
+pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.clone().transpose())
+}
+
+/// x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
+///
+/// # Shapes
+/// `x`: [N, n], `weight`: [n]; returns [N, n].
+pub(super) fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
+    let scale = (x.clone() * x.clone()).mean_dim(1).add_scalar(eps).sqrt().recip();
+    x * scale * weight.clone().unsqueeze::<2>()
+}

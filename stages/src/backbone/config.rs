@@ -1,0 +1,406 @@
+//! `config.json` of a Hugging Face Qwen3, as transformers 4 and 5 write it.
+//!
+//! An option that would change the computation and that this backbone does not have is an error naming the key: a model
+//! that is read must be the model that was trained.
+
+use serde_json::{Map, Value, json};
+
+/// Why a `config.json` is refused. Every variant names the key.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is not a JSON object.
+    #[error("config.json is not a JSON object: {0}")]
+    Json(String),
+    /// A key that the computation needs is absent.
+    #[error("config.json has no `{0}`")]
+    Missing(&'static str),
+    /// The value has the wrong type or range.
+    #[error("config.json: `{key}` is {value}, expected {expected}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// Its value as JSON.
+        value: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// The value is legal but asks for a computation that is not implemented.
+    #[error("config.json: `{key}` = {value} is not supported ({supported})")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// Its value as JSON.
+        value: String,
+        /// What is supported.
+        supported: &'static str,
+    },
+}
+
+/// Shape and constants of a Qwen3.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Qwen3Config {
+    /// Rows of the embedding, V.
+    pub vocab_size: usize,
+    /// Width of the residual stream, D.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer, F.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads, H.
+    pub num_attention_heads: usize,
+    /// Key and value heads, K; divides H.
+    pub num_key_value_heads: usize,
+    /// Width of a head, h; even.
+    pub head_dim: usize,
+    /// Added to the mean square in every normalisation.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Whether the output head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Longest row that the model was made for.
+    pub max_position_embeddings: usize,
+    /// Standard deviation of new weights.
+    pub initializer_range: f64,
+    /// Begin-of-sequence id, passed through.
+    pub bos_token_id: Option<u32>,
+    /// End-of-sequence id, passed through.
+    pub eos_token_id: Option<u32>,
+    /// Padding id, passed through.
+    pub pad_token_id: Option<u32>,
+}
+
+impl Qwen3Config {
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// When a needed key is absent, out of range, or asks for something this backbone does not compute.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let map: Map<String, Value> =
+            serde_json::from_str(text).map_err(|e| ConfigError::Json(e.to_string()))?;
+        let keys = Keys(&map);
+        keys.refuse_unsupported()?;
+        let config = Self {
+            vocab_size: keys.size("vocab_size")?,
+            hidden_size: keys.size("hidden_size")?,
+            intermediate_size: keys.size("intermediate_size")?,
+            num_hidden_layers: keys.size("num_hidden_layers")?,
+            num_attention_heads: keys.size("num_attention_heads")?,
+            num_key_value_heads: keys.size("num_key_value_heads")?,
+            head_dim: keys.size("head_dim")?,
+            rms_norm_eps: keys.positive("rms_norm_eps")?,
+            rope_theta: keys.rope_theta()?,
+            tie_word_embeddings: keys.flag("tie_word_embeddings")?,
+            max_position_embeddings: keys.size("max_position_embeddings")?,
+            initializer_range: keys.optional("initializer_range", 0.02)?,
+            bos_token_id: keys.id("bos_token_id")?,
+            eos_token_id: keys.id("eos_token_id")?,
+            pad_token_id: keys.id("pad_token_id")?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Query heads that share one key and value head, g = H / K.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// Refuses shapes that contradict each other or that no computer holds.
+    ///
+    /// # Errors
+    /// When heads do not divide, the head is odd, or a size is beyond its cap.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key, value: usize, expected| {
+            Err(ConfigError::Invalid { key, value: value.to_string(), expected })
+        };
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
+            return invalid(
+                "num_key_value_heads",
+                self.num_key_value_heads,
+                "a divisor of `num_attention_heads`",
+            );
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return invalid("head_dim", self.head_dim, "an even number");
+        }
+        if self.num_hidden_layers > 1024 {
+            return invalid("num_hidden_layers", self.num_hidden_layers, "at most 1024");
+        }
+        if self.num_attention_heads > 1024 || self.head_dim > 4096 {
+            return invalid(
+                "num_attention_heads",
+                self.num_attention_heads,
+                "at most 1024, of width at most 4096",
+            );
+        }
+        if self.hidden_size > 1 << 17 || self.intermediate_size > 1 << 20 {
+            return invalid(
+                "hidden_size",
+                self.hidden_size,
+                "at most 131072, with a feed-forward of at most 1048576",
+            );
+        }
+        if self.vocab_size > 1 << 24 {
+            return invalid("vocab_size", self.vocab_size, "at most 16777216");
+        }
+        Ok(())
+    }
+
+    /// The text of a `config.json` that transformers 4 and 5 read.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let value = json!({
+            "architectures": ["Qwen3ForCausalLM"],
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "bos_token_id": self.bos_token_id,
+            "dtype": "float32",
+            "eos_token_id": self.eos_token_id,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "hidden_size": self.hidden_size,
+            "initializer_range": self.initializer_range,
+            "intermediate_size": self.intermediate_size,
+            "max_position_embeddings": self.max_position_embeddings,
+            "max_window_layers": self.num_hidden_layers,
+            "model_type": "qwen3",
+            "num_attention_heads": self.num_attention_heads,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_key_value_heads": self.num_key_value_heads,
+            "pad_token_id": self.pad_token_id,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
+            "rope_scaling": null,
+            "rope_theta": self.rope_theta,
+            "sliding_window": null,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "torch_dtype": "float32",
+            "use_cache": false,
+            "use_sliding_window": false,
+            "vocab_size": self.vocab_size,
+        });
+        format!("{value:#}\n")
+    }
+}
+
+/// Typed look-ups in the JSON object. A null counts as absent, as in transformers.
+struct Keys<'a>(&'a Map<String, Value>);
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn size(&self, key: &'static str) -> Result<usize, ConfigError> {
+        let value = self.get(key).ok_or(ConfigError::Missing(key))?;
+        // The upper limit keeps every product of three sizes within 64 bits; `check` is stricter.
+        match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            Some(n) if n > 0 && n < 1 << 30 => Ok(n as usize),
+            _ => Err(invalid(key, value, "a positive whole number below 2^30")),
+        }
+    }
+
+    fn positive(&self, key: &'static str) -> Result<f64, ConfigError> {
+        positive(key, self.get(key).ok_or(ConfigError::Missing(key))?)
+    }
+
+    fn optional(&self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
+        self.get(key).map_or(Ok(default), |value| positive(key, value))
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| invalid(key, value, "true or false"))
+    }
+
+    /// The first id, where a list is given (generation accepts several end tokens).
+    fn id(&self, key: &'static str) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+        let id = first.as_u64().and_then(|n| u32::try_from(n).ok());
+        id.map(Some).ok_or_else(|| invalid(key, value, "a token id"))
+    }
+
+    /// `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (transformers 4); both must agree.
+    fn rope_theta(&self) -> Result<f64, ConfigError> {
+        let nested = self.get("rope_parameters").and_then(|rope| rope.get("rope_theta"));
+        match (nested, self.get("rope_theta")) {
+            (Some(new), Some(old)) if new.as_f64() != old.as_f64() => {
+                Err(invalid("rope_theta", old, "the value of `rope_parameters.rope_theta`"))
+            }
+            (Some(value), _) | (None, Some(value)) => positive("rope_theta", value),
+            (None, None) => Err(ConfigError::Missing("rope_theta")),
+        }
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+        let model_type = self.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
+        self.only("model_type", Some(model_type), "qwen3", "only `qwen3`")?;
+        self.only("hidden_act", self.get("hidden_act"), "silu", "only `silu`")?;
+        for key in ["attention_bias", "use_sliding_window"] {
+            if self.flag(key)? {
+                return Err(unsupported(key, &Value::Bool(true), "only false"));
+            }
+        }
+        if let Some(value) = self.get("quantization_config") {
+            return Err(unsupported("quantization_config", value, "only unquantised weights"));
+        }
+        for kind in self.get("layer_types").and_then(Value::as_array).into_iter().flatten() {
+            self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
+        }
+        for kind in self.get("architectures").and_then(Value::as_array).into_iter().flatten() {
+            self.only("architectures", Some(kind), "Qwen3ForCausalLM", "only `Qwen3ForCausalLM`")?;
+        }
+        self.refuse_rope("rope_scaling")?;
+        self.refuse_rope("rope_parameters")
+    }
+
+    /// Accepts `{rope_type: default}` under either name, with nothing else than the base.
+    fn refuse_rope(&self, key: &'static str) -> Result<(), ConfigError> {
+        const SUPPORTED: &str = "only rotary positions of type `default`";
+        let Some(value) = self.get(key) else { return Ok(()) };
+        let rope = value.as_object().ok_or_else(|| invalid(key, value, "an object"))?;
+        for (name, entry) in rope {
+            let plain = match name.as_str() {
+                "rope_type" | "type" => entry == "default",
+                "rope_theta" => true,
+                "partial_rotary_factor" => entry.as_f64() == Some(1.0),
+                _ => entry.is_null(),
+            };
+            if !plain {
+                return Err(unsupported(key, value, SUPPORTED));
+            }
+        }
+        Ok(())
+    }
+
+    fn only(
+        &self,
+        key: &'static str,
+        value: Option<&Value>,
+        want: &str,
+        say: &'static str,
+    ) -> Result<(), ConfigError> {
+        match value {
+            Some(value) if value != want => Err(unsupported(key, value, say)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn positive(key: &'static str, value: &Value) -> Result<f64, ConfigError> {
+    let number = value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
+    number.ok_or_else(|| invalid(key, value, "a positive number"))
+}
+
+fn invalid(key: &'static str, value: &Value, expected: &'static str) -> ConfigError {
+    ConfigError::Invalid { key, value: value.to_string(), expected }
+}
+
+fn unsupported(key: &'static str, value: &Value, supported: &'static str) -> ConfigError {
+    ConfigError::Unsupported { key, value: value.to_string(), supported }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Qwen3Config {
+        Qwen3Config {
+            vocab_size: 32,
+            hidden_size: 8,
+            intermediate_size: 16,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 4,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+            tie_word_embeddings: true,
+            max_position_embeddings: 64,
+            initializer_range: 0.02,
+            bos_token_id: None,
+            eos_token_id: Some(3),
+            pad_token_id: None,
+        }
+    }
+
+    fn with(key: &str, value: Value) -> Result<Qwen3Config, ConfigError> {
+        let mut map: Map<String, Value> = serde_json::from_str(&base().to_json()).unwrap();
+        map.insert(key.into(), value);
+        Qwen3Config::parse(&Value::Object(map).to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        assert_eq!(Qwen3Config::parse(&base().to_json()), Ok(base()));
+    }
+
+    #[test]
+    fn the_base_of_either_version_is_enough() {
+        assert_eq!(with("rope_theta", Value::Null), Ok(base()));
+        assert_eq!(with("rope_parameters", Value::Null), Ok(base()));
+        assert!(with("rope_theta", json!(1e4)).unwrap_err().to_string().contains("rope_parameters"));
+    }
+
+    #[test]
+    fn every_needed_key_is_named_when_absent() {
+        for key in [
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "head_dim",
+            "rms_norm_eps",
+        ]
+        .into_iter()
+        .chain([
+            "num_attention_heads",
+            "num_key_value_heads",
+            "model_type",
+            "max_position_embeddings",
+        ]) {
+            assert_eq!(
+                with(key, Value::Null).err().map(|e| e.to_string()),
+                Some(format!("config.json has no `{key}`"))
+            );
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_not_computed_is_refused_by_name() {
+        for (key, value) in [
+            ("attention_bias", json!(true)),
+            ("use_sliding_window", json!(true)),
+            ("hidden_act", json!("gelu")),
+            ("model_type", json!("qwen2")),
+            ("layer_types", json!(["full_attention", "sliding_attention"])),
+            ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+            ("rope_parameters", json!({"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0})),
+            ("quantization_config", json!({"bits": 4})),
+            ("architectures", json!(["Qwen3ForSequenceClassification"])),
+        ] {
+            let error = with(key, value).unwrap_err();
+            assert!(matches!(&error, ConfigError::Unsupported { key: k, .. } if *k == key), "{error}");
+        }
+    }
+
+    #[test]
+    fn shapes_that_contradict_each_other_are_refused() {
+        for (key, value) in [
+            ("num_key_value_heads", json!(3)),
+            ("head_dim", json!(5)),
+            ("hidden_size", json!(0)),
+            ("vocab_size", json!(-1)),
+            ("vocab_size", json!(1u64 << 40)),
+            ("rms_norm_eps", json!(0)),
+            ("tie_word_embeddings", json!("yes")),
+        ] {
+            let error = with(key, value).unwrap_err();
+            assert!(matches!(&error, ConfigError::Invalid { key: k, .. } if *k == key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The forward pass, whole and in parts.
+
+use burn::tensor::{Int, Tensor, TensorData, module::embedding};
+
+use super::block::rms_norm;
+use super::{Backbone, BackboneError, Context, Prepared};
+
+impl Backbone {
+    /// Token ids on the device, after checking that each has a row in the embedding.
+    ///
+    /// # Shapes
+    /// `ids`: row-major [B, L]; returns [B, L].
+    ///
+    /// # Errors
+    /// When an id is outside the vocabulary or the rows are uneven.
+    pub fn tokens(&self, ids: &[u32], batch: usize) -> Result<Tensor<2, Int>, BackboneError> {
+        let vocab = self.config.vocab_size;
+        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab) {
+            return Err(BackboneError::Token { id, vocab });
+        }
+        if batch == 0 || ids.is_empty() || !ids.len().is_multiple_of(batch) {
+            return Err(BackboneError::Context(format!("{} tokens do not make {batch} rows", ids.len())));
+        }
+        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+        let shape = [batch, ids.len() / batch];
+        Ok(Tensor::from_data(TensorData::new(ids, shape), &self.device()))
+    }
+
+    /// `context` on the device, to be used by any number of forward passes.
+    ///
+    /// # Errors
+    /// When the parts of the context disagree, or time is given or missing against the backbone's conditioning.
+    pub fn prepare(&self, context: &Context) -> Result<Prepared, BackboneError> {
+        context.check(self.clock.is_some())?;
+        let device = self.device();
+        let mut prepared = Prepared::new(context, &self.config, &device);
+        prepared.time =
+            self.clock.as_ref().zip(context.time.as_ref()).map(|(clock, t)| clock.forward(t, &device));
+        Ok(prepared)
+    }
+
+    /// The residual stream before the first block.
+    ///
+    /// # Shapes
+    /// `tokens`: [B, L]; returns [B L, D].
+    #[must_use]
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [b, l] = tokens.dims();
+        embedding(self.embedding.clone(), tokens).reshape([b * l, self.config.hidden_size])
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The residual stream after block `index`, which must be below [`Backbone::blocks`].
+    ///
+    /// # Shapes
+    /// `x`: [B L, D]; returns [B L, D].
+    #[must_use]
+    pub fn block(&self, index: usize, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+        self.blocks[index].forward(x, &self.config, at)
+    }
+
+    /// The final norm.
+    ///
+    /// # Shapes
+    /// `x`: [B L, D]; returns [B L, D].
+    #[must_use]
+    pub fn finish(&self, x: Tensor<2>) -> Tensor<2> {
+        rms_norm(x, &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// # Shapes
+    /// `tokens`: [B, L]; returns [B, L, D].
+    ///
+    /// # Errors
+    /// When `context` contradicts the tokens, itself or the backbone.
+    pub fn hidden(&self, tokens: Tensor<2, Int>, context: &Context) -> Result<Tensor<3>, BackboneError> {
+        let (b, l, d) = (context.batch, context.length, self.config.hidden_size);
+        same_rows(&tokens, context)?;
+        let at = self.prepare(context)?;
+        let x = (0..self.blocks()).fold(self.embed(tokens), |x, i| self.block(i, x, &at));
+        Ok(self.finish(x).reshape([b, l, d]))
+    }
+
+    /// The embedding, the residual stream after each block but the last, and the hidden states after the final norm, as Hugging
+    /// Face lists `hidden_states`.
+    ///
+    /// # Shapes
+    /// `tokens`: [B, L]; returns blocks + 1 tensors [B, L, D].
+    ///
+    /// # Errors
+    /// As [`Backbone::hidden`].
+    pub fn hidden_states(
+        &self,
+        tokens: Tensor<2, Int>,
+        context: &Context,
+    ) -> Result<Vec<Tensor<3>>, BackboneError> {
+        let shape = [context.batch, context.length, self.config.hidden_size];
+        same_rows(&tokens, context)?;
+        let at = self.prepare(context)?;
+        let mut x = self.embed(tokens);
+        let mut states = Vec::with_capacity(self.blocks() + 1);
+        for i in 0..self.blocks() {
+            states.push(x.clone().reshape(shape));
+            x = self.block(i, x, &at);
+        }
+        states.push(self.finish(x).reshape(shape));
+        Ok(states)
+    }
+
+    /// Logits of the positions given.
+    ///
+    /// # Shapes
+    /// `hidden`: [N, D]; returns [N, V].
+    #[must_use]
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.head.clone().transpose())
+    }
+}
+
+fn same_rows(tokens: &Tensor<2, Int>, context: &Context) -> Result<(), BackboneError> {
+    let dims = tokens.dims();
+    if dims == [context.batch, context.length] {
+        return Ok(());
+    }
+    Err(BackboneError::Context(format!(
+        "tokens are {dims:?}, the context is [{}, {}]",
+        context.batch, context.length
+    )))
+}

@@ -1,0 +1,132 @@
+//! One trainable tensor, whatever its rank.
+//!
+//! Optimizers work on flat values and gradients; the forward pass works on vectors and matrices. This type is the seam.
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+
+use super::BackboneError;
+
+/// A parameter: a vector [n] or a matrix [out, in].
+#[derive(Clone, Debug)]
+pub enum Parameter {
+    /// A norm weight or a bias.
+    Vector(Tensor<1>),
+    /// A projection or an embedding, in the layout of Hugging Face.
+    Matrix(Tensor<2>),
+}
+
+impl Parameter {
+    /// A parameter of the given values (row-major) on `device`, without gradients.
+    ///
+    /// # Errors
+    /// When the rank is not 1 or 2, or the number of values is not the product of the shape.
+    pub fn new(shape: &[usize], values: Vec<f32>, device: &Device) -> Result<Self, BackboneError> {
+        let count = values.len();
+        match *shape {
+            [n] if n == count => Ok(Self::Vector(Tensor::from_data(TensorData::new(values, [n]), device))),
+            [n, m] if n.checked_mul(m) == Some(count) => {
+                Ok(Self::Matrix(Tensor::from_data(TensorData::new(values, [n, m]), device)))
+            }
+            _ => Err(BackboneError::Shape { shape: shape.into(), count }),
+        }
+    }
+
+    /// Its shape: [n] or [out, in].
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(x) => x.dims().into(),
+            Self::Matrix(x) => x.dims().into(),
+        }
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// The values, without autodiff.
+    ///
+    /// # Shapes
+    /// Returns [count].
+    #[must_use]
+    pub fn flat(&self) -> Tensor<1> {
+        match self {
+            Self::Vector(x) => x.clone().inner(),
+            Self::Matrix(x) => flatten(x.clone().inner()),
+        }
+    }
+
+    /// The gradient of this parameter, where the loss depended on it.
+    ///
+    /// # Shapes
+    /// Returns [count].
+    #[must_use]
+    pub fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
+        match self {
+            Self::Vector(x) => x.grad(gradients),
+            Self::Matrix(x) => x.grad(gradients).map(flatten),
+        }
+    }
+
+    /// As [`Parameter::gradient`], taking it out of `gradients`.
+    ///
+    /// # Shapes
+    /// Returns [count].
+    #[must_use]
+    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
+        match self {
+            Self::Vector(x) => x.grad_remove(gradients),
+            Self::Matrix(x) => x.grad_remove(gradients).map(flatten),
+        }
+    }
+
+    /// A parameter of the same shape and the same need of gradients with other values.
+    ///
+    /// # Shapes
+    /// `values`: [count].
+    #[must_use]
+    pub fn with(&self, values: Tensor<1>) -> Self {
+        let values = values.inner();
+        match self {
+            Self::Vector(x) => Self::Vector(like(values, x.is_require_grad())),
+            Self::Matrix(x) => Self::Matrix(like(values.reshape(x.dims()), x.is_require_grad())),
+        }
+    }
+
+    /// The same values as a leaf of autodiff.
+    #[must_use]
+    pub fn trainable(self) -> Self {
+        match self {
+            Self::Vector(x) => Self::Vector(like(x.inner(), true)),
+            Self::Matrix(x) => Self::Matrix(like(x.inner(), true)),
+        }
+    }
+
+    /// The same values without autodiff.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        match self {
+            Self::Vector(x) => Self::Vector(x.inner()),
+            Self::Matrix(x) => Self::Matrix(x.inner()),
+        }
+    }
+
+    /// The values on the host, row-major.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn values(&self) -> Result<Vec<f32>, BackboneError> {
+        self.flat().try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
+    }
+}
+
+fn flatten(x: Tensor<2>) -> Tensor<1> {
+    let [n, m] = x.dims();
+    x.reshape([n * m])
+}
+
+fn like<const D: usize>(x: Tensor<D>, gradients: bool) -> Tensor<D> {
+    if gradients { x.autodiff().require_grad() } else { x }
+}

@@ -1,0 +1,113 @@
+//! Optional conditioning on time: modulation that starts as the identity.
+//!
+//! t -> sinusoids -> two layers -> embedding [W]; each block projects it to scale, shift and gate of its two halves:
+//! x + (1 + g) f((1 + s) norm(x) + b). The projections start at 0, so s = b = g = 0 and the backbone computes what it computed
+//! before. The width W bounds the rank of what time can change.
+
+use burn::tensor::{Device, Tensor, TensorData, activation::silu};
+
+use super::Qwen3Config;
+use super::block::linear;
+use super::context::Prepared;
+
+/// Sinusoid features of t: half cosines, half sines.
+const FEATURES: usize = 128;
+
+/// Whether and how the backbone knows the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeConditioning {
+    /// It does not (a mask source shows the time by itself).
+    #[default]
+    None,
+    /// Modulation of every block through an embedding of `rank` numbers.
+    AdaLn {
+        /// Width of the embedding.
+        rank: usize,
+    },
+}
+
+impl TimeConditioning {
+    /// Names and shapes of the tensors it adds: shared ones first, then one per block.
+    pub(super) fn layout(self, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
+        let Self::AdaLn { rank } = self else { return Vec::new() };
+        let shared = [
+            ("time.in.weight".to_owned(), vec![rank, FEATURES]),
+            ("time.in.bias".to_owned(), vec![rank]),
+            ("time.out.weight".to_owned(), vec![rank, rank]),
+            ("time.out.bias".to_owned(), vec![rank]),
+        ];
+        let blocks = (0..config.num_hidden_layers)
+            .map(|i| (format!("time.layers.{i}.weight"), vec![6 * config.hidden_size, rank]));
+        shared.into_iter().chain(blocks).collect()
+    }
+}
+
+/// The shared layers from t to its embedding.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    pub(super) in_weight: Tensor<2>,
+    pub(super) in_bias: Tensor<1>,
+    pub(super) out_weight: Tensor<2>,
+    pub(super) out_bias: Tensor<1>,
+}
+
+impl Clock {
+    /// The embedding of the time of each row.
+    ///
+    /// # Shapes
+    /// `time`: [B]; returns [B, W].
+    pub(super) fn forward(&self, time: &[f32], device: &Device) -> Tensor<2> {
+        let x = linear(features(time, device), &self.in_weight) + self.in_bias.clone().unsqueeze::<2>();
+        linear(silu(x), &self.out_weight) + self.out_bias.clone().unsqueeze::<2>()
+    }
+}
+
+/// cos and sin of 1000 t at frequencies 10000^(-i / n), the sinusoids of diffusion transformers (Peebles and Xie, 2022).
+fn features(time: &[f32], device: &Device) -> Tensor<2> {
+    let half = FEATURES / 2;
+    let angle = |t: f32, i: usize| 1000.0 * f64::from(t) * 1e4_f64.powf(-(i as f64) / half as f64);
+    let row = |&t: &f32| {
+        let cos = (0..half).map(move |i| angle(t, i).cos() as f32);
+        cos.chain((0..half).map(move |i| angle(t, i).sin() as f32))
+    };
+    let values: Vec<f32> = time.iter().flat_map(row).collect();
+    Tensor::from_data(TensorData::new(values, [time.len(), FEATURES]), device)
+}
+
+/// Scale, shift and gate of one half of a block, each [B, 1, D]; absent without time conditioning.
+#[derive(Clone, Debug)]
+pub(super) struct Modulation(Option<[Tensor<3>; 3]>);
+
+impl Modulation {
+    /// The modulations of the attention half and of the feed-forward half.
+    pub(super) fn pair(projection: Option<&Tensor<2>>, at: &Prepared) -> (Self, Self) {
+        let (Some(projection), Some(time)) = (projection, &at.time) else { return (Self(None), Self(None)) };
+        let width = projection.dims()[0] / 6;
+        let all = linear(time.clone(), projection).reshape([at.batch, 1, 6 * width]);
+        let part = |i: usize| all.clone().narrow(2, i * width, width);
+        (Self(Some([part(0), part(1), part(2)])), Self(Some([part(3), part(4), part(5)])))
+    }
+
+    /// (1 + s) x + b.
+    ///
+    /// # Shapes
+    /// `x`: [B L, D]; returns the same.
+    pub(super) fn enter(&self, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+        let Some([scale, shift, _]) = &self.0 else { return x };
+        let [n, d] = x.dims();
+        let x: Tensor<3> = x.reshape([at.batch, at.length, d]);
+        (x.clone() + x * scale.clone() + shift.clone()).reshape([n, d])
+    }
+
+    /// (1 + g) x.
+    ///
+    /// # Shapes
+    /// `x`: [B L, D]; returns the same.
+    pub(super) fn leave(&self, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+        let Some([_, _, gate]) = &self.0 else { return x };
+        let [n, d] = x.dims();
+        let x: Tensor<3> = x.reshape([at.batch, at.length, d]);
+        (x.clone() + x * gate.clone()).reshape([n, d])
+    }
+}

@@ -290,3 +290,6 @@ impl<'a> Builder<'a> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod quickstart;

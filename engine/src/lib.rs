@@ -4,7 +4,21 @@
 //! fingerprints with the store; the runner hands what is missing to an [`execute::Execute`], which the stages crate
 //! implements.
 
+pub mod check;
 pub mod config;
+pub mod decode;
+pub mod diagnostic;
+pub mod draft;
 pub mod execute;
+pub mod fields;
+pub mod file;
+pub mod graph;
+pub mod lint;
 pub mod pipeline;
+pub mod record;
+pub mod render;
+pub mod resolve;
+pub mod schema;
 pub mod store;
+pub mod suggest;
+pub mod syntax;

@@ -1,0 +1,183 @@
+//! From a file to a checked pipeline: every phase works on what survived the one before, and one run tells everything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::decode::{self, Decoded, Decoder};
+use crate::diagnostic::{Code, Diagnostic, Severity, Sink};
+use crate::draft::{self, Draft};
+use crate::pipeline::{File, Input, Pipeline, Span, Stage, StageId};
+use crate::record::Record;
+use crate::resolve::World;
+use crate::schema::validate;
+use crate::{fields, file, graph, lint};
+
+/// What a check may know about the world besides the text.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names of the secrets that are there.
+    pub secrets: Vec<String>,
+}
+
+impl Options {
+    /// Secrets taken from the environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self { secrets: file::environment() }
+    }
+}
+
+/// What a check gives: a pipeline unless there is an error, and everything that was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The pipeline, if there is no error.
+    pub pipeline: Option<Pipeline>,
+    /// Errors and warnings, sorted by place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Whether there is an error.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Checks a file.
+#[must_use]
+pub fn check(path: &Path, options: &Options) -> Checked {
+    let mut sink = Sink::default();
+    let absolute = file::absolute(path);
+    match file::read(path, &mut sink) {
+        Some(file) => check_file(&file, &absolute, options, sink),
+        None => Checked { pipeline: None, diagnostics: sink.finish() },
+    }
+}
+
+/// Checks a text whose paths are relative to `base`; reads no configuration.
+#[must_use]
+pub fn check_text(name: &str, text: &str, base: &Path, options: &Options) -> Checked {
+    let file = Arc::new(File { name: name.to_owned(), text: text.to_owned() });
+    check_file(&file, &file::absolute(base).join(name), options, Sink::default())
+}
+
+fn check_file(file: &Arc<File>, path: &Path, options: &Options, mut sink: Sink) -> Checked {
+    let pipeline = pipeline(file, path, options, &mut sink);
+    let failed = sink.errors() > 0;
+    let diagnostics = sink.finish();
+    Checked { pipeline: pipeline.filter(|_| !failed), diagnostics }
+}
+
+fn pipeline(file: &Arc<File>, path: &Path, options: &Options, sink: &mut Sink) -> Option<Pipeline> {
+    let document = file::parse(file, sink)?;
+    let records = validate::document(file, &document, sink);
+    require_pipeline(file, &document, sink);
+    let mut world = World::new(records, sink);
+    world.check_references(sink);
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut refusals = Vec::new();
+    let stages = stages(&world, &base, &mut refusals, sink);
+    lint::pipeline(&world, &stages, options, &mut refusals, sink);
+    lint::not_supported(refusals, sink);
+    let root = world.of_kind("pipeline").next()?;
+    let (name, seed, budget) = decode::pipeline(root)?;
+    if stages.is_empty() && sink.errors() == 0 {
+        sink.push(no_stages(root));
+    }
+    Some(Pipeline { name, seed, budget, file: path.to_owned(), stages })
+}
+
+/// The `pipeline` node is required even when all others are fine; nothing else of the table says so.
+fn require_pipeline(file: &Arc<File>, document: &kdl::KdlDocument, sink: &mut Sink) {
+    let named = |node: &kdl::KdlNode| node.name().value().trim_end_matches(':') == "pipeline";
+    if document.nodes().iter().any(named) {
+        return;
+    }
+    let span = Span { file: file.clone(), offset: 0, length: 0 };
+    sink.push(
+        Diagnostic::new(Code::NoPipeline, "there is no `pipeline` node")
+            .at(&span, "expected in this file")
+            .help("start the file with `pipeline \"mine\" seed=1`"),
+    );
+}
+
+fn no_stages(root: &Record) -> Diagnostic {
+    Diagnostic::new(Code::NoStages, "the pipeline has no stages")
+        .at(&root.span, "nothing to run")
+        .help("declare one, such as `train`; `fmflow explain train` shows how")
+}
+
+/// All stages that can be decoded, in topological order.
+fn stages(world: &World, base: &Path, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Vec<Stage> {
+    let drafts = draft::drafts(world, sink);
+    let order = graph::order(&drafts, sink);
+    let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut ids: IndexMap<String, StageId> = IndexMap::new();
+    for draft in order.into_iter().filter_map(|at| drafts.get(at)) {
+        let before = sink.errors();
+        let Some(decoded) = decoded(world, base, draft, sink) else {
+            undecoded(draft, before, sink);
+            continue;
+        };
+        let id = StageId(u32::try_from(stages.len()).unwrap_or(u32::MAX));
+        ids.insert(draft.name.clone(), id);
+        let mut fields = fields::of_stage(world, draft, seed);
+        fields.unsupported.extend(decoded.unsupported);
+        let inputs = draft.inputs.iter().filter_map(|(role, name, _)| {
+            Some(Input { role: role.clone(), stage: *ids.get(name.as_str())? })
+        });
+        refusals.extend(fields.unsupported.iter().cloned());
+        stages.push(Stage {
+            id,
+            name: draft.name.clone(),
+            config: decoded.config,
+            inputs: inputs.collect(),
+            sources: decoded.sources,
+            fields: fields.list,
+            span: draft.record.name_leaf().map_or(&draft.record.span, |leaf| &leaf.span).clone(),
+            unsupported: sentences(&fields.unsupported),
+        });
+    }
+    stages
+}
+
+fn decoded(world: &World, base: &Path, draft: &Draft<'_>, sink: &mut Sink) -> Option<Decoded> {
+    if draft.record.broken {
+        return None;
+    }
+    Decoder::new(world, base, sink).stage(draft)
+}
+
+/// A stage that cannot be decoded although nothing is known to be wrong is a defect of the table or of the decoder.
+fn undecoded(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
+    if sink.errors() == 0 && before == 0 {
+        let message = format!("stage `{}` cannot be decoded", draft.name);
+        sink.push(
+            Diagnostic::new(Code::Internal, message)
+                .at(&draft.record.span, "here")
+                .help("this is a defect of fmflow: please report it with this file"),
+        );
+    }
+}
+
+/// Reasons as sentences, each once.
+fn sentences(unsupported: &[(Span, String)]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (_, reason) in unsupported {
+        let sentence = format!("not supported yet: {reason}");
+        if !reasons.contains(&sentence) {
+            reasons.push(sentence);
+        }
+    }
+    reasons
+}
+
+/// The folder that the paths of a configuration are relative to.
+#[must_use]
+pub fn base_of(path: &Path) -> PathBuf {
+    file::absolute(path).parent().map(Path::to_owned).unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! Records become the typed settings of stages. Nothing is checked twice: what the field table can say, it has said.
+
+mod data;
+mod model;
+mod sample;
+mod train;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{ExportConfig, StageConfig};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::draft::Draft;
+use crate::file::{self, Missing};
+use crate::pipeline::{Budget, Source, Span};
+use crate::record::Record;
+use crate::resolve::World;
+
+/// What decoding one stage gives, besides diagnostics.
+pub struct Decoded {
+    /// Its settings.
+    pub config: StageConfig,
+    /// Files it reads.
+    pub sources: Vec<Source>,
+    /// Why `run` refuses it, beyond what the field table says.
+    pub unsupported: Vec<(Span, String)>,
+}
+
+/// Decodes stages of one world.
+pub struct Decoder<'a> {
+    /// Names and nodes.
+    pub world: &'a World,
+    /// Folder of the configuration: what its paths are relative to.
+    pub base: &'a Path,
+    /// Where faults go.
+    pub sink: &'a mut Sink,
+    sources: Vec<Source>,
+    unsupported: Vec<(Span, String)>,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder for one stage.
+    pub fn new(world: &'a World, base: &'a Path, sink: &'a mut Sink) -> Self {
+        Self { world, base, sink, sources: Vec::new(), unsupported: Vec::new() }
+    }
+
+    /// The settings of a stage; `None` when something that it needs is broken, which has been told.
+    pub fn stage(mut self, draft: &Draft<'_>) -> Option<Decoded> {
+        let config = self.config(draft)?;
+        Some(Decoded { config, sources: self.sources, unsupported: self.unsupported })
+    }
+
+    fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {
+        let record = draft.record;
+        Some(match record.spec.name.as_str() {
+            "convert" if draft.implicit_fetch => StageConfig::Fetch(self.fetch(record)?),
+            "fetch" => StageConfig::Fetch(self.fetch(record)?),
+            "tokenizer" => StageConfig::Tokenizer(self.tokenizer(record)?),
+            "rows" => StageConfig::Rows(self.rows(record, draft.dataset?)?),
+            "random-init" => StageConfig::RandomInit(self.random_init(record)?),
+            "convert" => StageConfig::Convert(self.convert(record)?),
+            "train" => StageConfig::Train(Box::new(self.train(record)?)),
+            "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
+            "generate" => StageConfig::Generate(self.generate(record)?),
+            "export" => StageConfig::Export(export(record)?),
+            _ => return None,
+        })
+    }
+
+    fn refuse(&mut self, span: &Span, reason: &str) {
+        self.unsupported.push((span.clone(), reason.to_owned()));
+    }
+
+    /// Files by pattern, or a diagnostic.
+    fn files(&mut self, what: &str, pattern: &str, span: &Span) -> Option<Vec<PathBuf>> {
+        match file::expand(self.base, pattern) {
+            Ok(files) => Some(files),
+            Err(missing) => {
+                self.sink.push(no_files(what, pattern, span, self.base, missing));
+                None
+            }
+        }
+    }
+}
+
+fn no_files(what: &str, pattern: &str, span: &Span, base: &Path, missing: Missing) -> Diagnostic {
+    let relative = "paths are relative to the configuration";
+    match missing {
+        Missing::Forbidden(folder) => {
+            let message = format!("{what} leads into `{folder}`, which is never read");
+            Diagnostic::new(Code::ForbiddenFolder, message)
+                .at(span, "hidden folders, `target/` and stores are never read")
+                .help("move the files into an ordinary folder")
+        }
+        Missing::Pattern(reason) => {
+            Diagnostic::new(Code::NoFiles, format!("`{pattern}` is not a pattern: {reason}"))
+                .at(span, "cannot be matched")
+                .help("`*` stands for any letters, `**` for any folders")
+        }
+        Missing::TooMany => Diagnostic::new(Code::NoFiles, format!("`{pattern}` looks at too many files"))
+            .at(span, "too wide")
+            .help("name the folder that holds the files"),
+        Missing::Nothing(absent) => {
+            let absent = absent.map(|path| path.strip_prefix(base).map(Path::to_owned).unwrap_or(path));
+            let label = match &absent {
+                Some(path) => format!("`{}` does not exist", path.display()),
+                None => "nothing matches".to_owned(),
+            };
+            Diagnostic::new(Code::NoFiles, format!("{what} has no files"))
+                .at(span, label)
+                .help(format!("{relative}; correct `{pattern}` or make the files"))
+        }
+    }
+}
+
+fn export(record: &Record) -> Option<ExportConfig> {
+    record.heed(&["from"]);
+    Some(ExportConfig { format: record.text("format")?.to_owned(), dtype: record.text("dtype")?.to_owned() })
+}
+
+/// Name, seed and budget of a `pipeline` node.
+#[must_use]
+pub fn pipeline(record: &Record) -> Option<(String, u64, Budget)> {
+    let budget = record.child("budget");
+    let machine = record.child("machine");
+    let days = budget.and_then(|budget| budget.number("days")).map(|days| days * 86_400.0);
+    let budget = Budget {
+        seconds: budget.and_then(|budget| budget.number("time")).or(days),
+        disk: budget.and_then(|budget| budget.count("disk")),
+        gpu: machine.and_then(|machine| machine.text("gpu")).map(str::to_owned),
+        mfu: machine.and_then(|machine| machine.number("mfu")),
+    };
+    Some((record.name()?.to_owned(), record.count("seed")?, budget))
+}

@@ -1,0 +1,138 @@
+//! Training stages.
+
+use super::Decoder;
+use crate::config::train::{
+    Attention, Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time,
+    TimeSampling, Validate,
+};
+use crate::config::{LearningRate, LearningRateShape, TrainConfig};
+use crate::record::Record;
+use crate::schema::Value;
+
+impl Decoder<'_> {
+    pub(super) fn train(&mut self, record: &Record) -> Option<TrainConfig> {
+        record.heed(&["from", "use", "at", "carry"]);
+        if let Some(precision) = record.child("precision") {
+            precision.heed(&["compute", "master", "accumulate"]);
+        }
+        let steps = record.child("steps")?.count("value")?;
+        Some(TrainConfig {
+            parts: self.parts(record.child("data")?)?,
+            objective: self.objective(record.child("objective")?)?,
+            time: time(record.child("time")?)?,
+            attention: attention(record.child("attention")?)?,
+            batch: batch(record.child("batch")?)?,
+            steps,
+            optimizer: optimizer(record.child("optimizer")?)?,
+            learning_rate: learning_rate(record.child("learning-rate")?)?,
+            checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
+            validate: validate(record.child("validate")?)?,
+            log_every: record.child("log")?.count("every")?,
+            recompute: record.child("recompute")?.text("value")? == "block",
+        })
+    }
+
+    fn parts(&mut self, data: &Record) -> Option<Vec<MixturePart>> {
+        self.world.target(data.leaf("rows")?)?;
+        let mixture = self.world.target(data.leaf("mixture")?)?;
+        let mut parts = Vec::new();
+        for part in mixture.children("dataset") {
+            let dataset = part.text("name")?.to_owned();
+            let role = format!("rows/{dataset}");
+            parts.push(MixturePart { dataset, weight: part.number("weight")?, role });
+        }
+        Some(parts)
+    }
+
+    fn objective(&mut self, record: &Record) -> Option<Objective> {
+        if record.text("value")? == "autoregressive" {
+            return Some(Objective::Autoregressive);
+        }
+        Some(Objective::Flow {
+            path: self.path(record.leaf("path")?)?,
+            loss: match record.text("loss")? {
+                "gkl" => Loss::GeneralizedKl,
+                "elbo" => Loss::Elbo,
+                _ => Loss::CrossEntropy,
+            },
+            over: if record.text("over")? == "corrupted" { Over::Corrupted } else { Over::Supervised },
+            normalise: match record.text("normalise")? {
+                "tokens" => Normalise::Tokens,
+                _ => Normalise::Corrupted,
+            },
+            max_weight: record.number("max-weight"),
+        })
+    }
+
+    fn checkpoint(&mut self, record: &Record, steps: u64) -> Option<Checkpoint> {
+        let every = record.leaf("every")?;
+        let every = match every.value {
+            Value::Seconds(_) => {
+                self.refuse(&every.span.clone(), "checkpoints by the clock");
+                steps
+            }
+            _ => record.count("every")?,
+        };
+        Some(Checkpoint { every, keep: record.size("keep")? })
+    }
+}
+
+fn time(record: &Record) -> Option<Time> {
+    let segment = record.count("masked-per-segment")?;
+    Some(Time {
+        sampling: match record.text("sampling")? {
+            "uniform" => TimeSampling::Uniform,
+            _ => TimeSampling::Stratified,
+        },
+        epsilon: record.number("epsilon")?,
+        at_least_masked: record.count("masked-per-block").unwrap_or(segment),
+    })
+}
+
+fn attention(record: &Record) -> Option<Attention> {
+    let last = record.children("size").last().and_then(|size| {
+        size.heed(&["until"]);
+        size.size("value")
+    });
+    Some(match record.text("value")? {
+        "causal" => Attention::Causal,
+        "bidirectional" => Attention::Bidirectional,
+        _ => Attention::Block { size: record.size("size").or(last)? },
+    })
+}
+
+fn batch(record: &Record) -> Option<Batch> {
+    Some(Batch { rows: record.size("rows")?, per_device: record.size("per-device")? })
+}
+
+fn optimizer(record: &Record) -> Option<Optimizer> {
+    record.heed(&["value"]);
+    let exempt = record.child("no-decay").into_iter().flat_map(|child| child.all("word"));
+    Some(Optimizer {
+        beta1: record.number("beta1")?,
+        beta2: record.number("beta2")?,
+        epsilon: record.number("epsilon")?,
+        weight_decay: record.number("weight-decay")?,
+        clip: record.number("clip").filter(|clip| *clip > 0.0),
+        no_decay: exempt.filter_map(|leaf| leaf.text().map(str::to_owned)).collect(),
+    })
+}
+
+fn learning_rate(record: &Record) -> Option<LearningRate> {
+    let peak = record.number("peak")?;
+    let shape = match record.text("shape")? {
+        "cosine" => LearningRateShape::Cosine,
+        "linear" => LearningRateShape::Linear,
+        "constant" => LearningRateShape::Constant,
+        _ => LearningRateShape::WarmupStableDecay { decay: record.count("decay")? },
+    };
+    let final_value = match shape {
+        LearningRateShape::Constant => peak,
+        _ => record.number("final")?,
+    };
+    Some(LearningRate { peak, final_value, warmup: record.count("warmup")?, shape })
+}
+
+fn validate(record: &Record) -> Option<Validate> {
+    Some(Validate { every: record.count("every")?, rows: record.size("rows")?, times: record.size("times")? })
+}

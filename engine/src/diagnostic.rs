@@ -1,0 +1,126 @@
+//! What is wrong with a configuration, as data: a code, a message, places in the text, and what to do about it.
+
+mod code;
+
+pub use code::Code;
+
+use crate::pipeline::Span;
+
+/// Whether a pipeline can still be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// There is no pipeline.
+    Error,
+    /// There is a pipeline, but somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A place that takes part in a diagnostic.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// The place.
+    pub span: Span,
+    /// What is there.
+    pub text: String,
+    /// Whether this is the place to change; the first primary label gives the position.
+    pub primary: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// Stable name of the kind of fault.
+    pub code: Code,
+    /// Whether a pipeline can still be used.
+    pub severity: Severity,
+    /// A lower-case fragment that stands alone.
+    pub message: String,
+    /// Places; the primary one first.
+    pub labels: Vec<Label>,
+    /// What to change, with text to paste.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A diagnostic without a place.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, severity: code.severity(), message: message.into(), labels: Vec::new(), help: None }
+    }
+
+    /// Adds the place to change.
+    #[must_use]
+    pub fn at(mut self, span: &Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label { span: span.clone(), text: text.into(), primary: true });
+        self
+    }
+
+    /// Adds the other half of the contradiction.
+    #[must_use]
+    pub fn also(mut self, span: &Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label { span: span.clone(), text: text.into(), primary: false });
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Says what to do, if anything is known.
+    #[must_use]
+    pub fn maybe_help(mut self, text: Option<String>) -> Self {
+        self.help = text.or(self.help);
+        self
+    }
+
+    /// The place to change.
+    #[must_use]
+    pub fn place(&self) -> Option<&Span> {
+        self.labels.iter().find(|label| label.primary).map(|label| &label.span)
+    }
+
+    fn key(&self) -> (usize, Code, String) {
+        (self.place().map_or(0, |span| span.offset), self.code, self.message.clone())
+    }
+}
+
+/// Collects diagnostics; nothing stops at the first.
+#[derive(Debug, Default)]
+pub struct Sink {
+    list: Vec<Diagnostic>,
+}
+
+impl Sink {
+    /// Adds a diagnostic.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.list.push(diagnostic);
+    }
+
+    /// How many errors there are so far.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+    }
+
+    /// Everything, sorted by place, without duplicates.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        self.list.sort_by_cached_key(Diagnostic::key);
+        self.list.dedup_by_key(|diagnostic| diagnostic.key());
+        self.list
+    }
+}

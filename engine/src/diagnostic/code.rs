@@ -1,0 +1,88 @@
+//! The closed list of codes. Each has a page in `schemas/codes.md` and a case in `tests/check/`.
+
+use super::Severity;
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $severity:ident $title:literal)*) => {
+        /// Kinds of faults, by a stable name in kebab case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the phases.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its stable name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Whether it leaves no pipeline.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+
+            /// What it means, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    UnreadableFile "unreadable-file" Error "the configuration cannot be read"
+    FileTooLarge "file-too-large" Error "the configuration is larger than 1 MiB"
+    NotUtf8 "not-utf8" Error "the configuration is not UTF-8 text"
+    NestedTooDeep "nested-too-deep" Error "braces or comments nest deeper than 64"
+    Syntax "syntax" Error "the text is not KDL"
+    KeywordWithoutHash "keyword-without-hash" Error "`true`, `false`, `null`, `inf` or `nan` without `#`"
+    UrlTrap "url-trap" Error "an unquoted address became a comment"
+    TrailingColon "trailing-colon" Error "a colon after a node's name"
+    TypeAnnotation "type-annotation" Error "a type annotation, which this language does not have"
+    NoPipeline "no-pipeline" Error "there is no `pipeline` node"
+    NoStages "no-stages" Error "the pipeline has no stages"
+    UnknownNode "unknown-node" Error "a node that does not exist at this place"
+    UnknownField "unknown-field" Error "a field that the node does not have"
+    MissingNode "missing-node" Error "a node is required here"
+    MissingField "missing-field" Error "a field is required here"
+    DuplicateNode "duplicate-node" Error "a node that may stand only once stands twice"
+    DuplicateField "duplicate-field" Error "a field is written twice"
+    ConflictingFields "conflicting-fields" Error "two fields exclude each other"
+    FieldDoesNotApply "field-does-not-apply" Error "a field without effect beside another's value"
+    WrongType "wrong-type" Error "a value of another type than the field's"
+    UnknownWord "unknown-word" Error "a word that the field does not know"
+    OutOfRange "out-of-range" Error "a value outside the field's range"
+    InvalidName "invalid-name" Error "a name that cannot be a folder's"
+    DuplicateName "duplicate-name" Error "a name is declared twice"
+    UnknownName "unknown-name" Error "a name that is not declared"
+    WrongKind "wrong-kind" Error "a name of another kind of thing"
+    Cycle "cycle" Error "stages that wait for each other"
+    NoFiles "no-files" Error "a dataset, folder or file does not exist"
+    ForbiddenFolder "forbidden-folder" Error "a dataset in a hidden folder or in `target/`"
+    NoRows "no-rows" Error "no rows are made of the dataset"
+    AmbiguousRows "ambiguous-rows" Error "several rows are made of the dataset"
+    WarmupOverSteps "warmup-over-steps" Error "the schedule is longer than the training"
+    BatchNotDivisible "batch-not-divisible" Error "the micro-batch does not divide the batch"
+    HeadsNotDivisible "heads-not-divisible" Error "head counts or sizes that do not fit"
+    RowOverContext "row-over-context" Error "rows are longer than the model's context"
+    NoChatData "no-chat-data" Error "a dataset without `chat` where answers are needed"
+    NotConverted "not-converted" Error "a flow objective or sampler on an autoregressive checkpoint"
+    AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
+    AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
+    LossMismatch "loss-mismatch" Error "a loss that the path does not define"
+    UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
+    TokenizerMismatch "tokenizer-mismatch" Error "rows and model have different tokenizers"
+    RequireNotMeasured "require-not-measured" Error "a score is required of a checkpoint that is not measured"
+    AutoregressiveOnFlow "autoregressive-on-flow" Warning "autoregressive training or sampling of a flow checkpoint"
+    Unused "unused" Warning "a declaration that nothing uses"
+    UnpinnedRevision "unpinned-revision" Warning "a repository without a fixed revision"
+    AbsentSecret "absent-secret" Warning "a secret is not in the environment"
+    NotSupportedYet "not-supported-yet" Warning "a feature that `run` will refuse"
+    Internal "internal" Error "a defect of fmflow"
+}

@@ -1,0 +1,136 @@
+//! Reading configurations and finding data files: the only place of the language room that touches the disk.
+
+mod glob;
+mod scan;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kdl::KdlDocument;
+
+pub use self::glob::{Missing, expand, folder};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::pipeline::{File, Span};
+
+/// Largest configuration in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Stack of the thread that parses: `kdl` recurses once per level.
+const STACK: usize = 32 << 20;
+
+/// Reads a configuration. `None` after a diagnostic.
+pub fn read(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
+    match read_text(path) {
+        Ok(text) => Some(Arc::new(File { name: shown(path), text })),
+        Err(diagnostic) => {
+            sink.push(diagnostic);
+            None
+        }
+    }
+}
+
+/// The absolute path of an existing configuration; as written where that fails.
+#[must_use]
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Names of the environment variables that are set and not empty.
+#[must_use]
+pub fn environment() -> Vec<String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
+fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    let name = shown(path);
+    let refuse = |why: &str| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"));
+    let about = std::fs::metadata(path).map_err(|error| refuse(&reason(&error)).help(absent_help(path)))?;
+    if about.is_dir() {
+        return Err(
+            refuse("it is a folder").help(format!("name a file in it, such as `{name}/pipeline.kdl`"))
+        );
+    }
+    if !about.is_file() {
+        return Err(refuse("it is not a regular file").help("name a `.kdl` file"));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| refuse(&reason(&error)))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| refuse(&reason(&error)))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large(&name));
+    }
+    String::from_utf8(bytes).map_err(|error| not_utf8(&name, &error))
+}
+
+fn too_large(name: &str) -> Diagnostic {
+    Diagnostic::new(Code::FileTooLarge, format!("`{name}` is larger than 1 MiB"))
+        .help("a pipeline is a few kilobytes; keep data in files and name them with `dataset`")
+}
+
+fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+    let place = error.utf8_error().valid_up_to();
+    Diagnostic::new(
+        Code::NotUtf8,
+        format!("`{name}` is not UTF-8: byte {place} is the first that does not fit"),
+    )
+    .help(format!("convert it: `iconv -f latin1 -t utf-8 {name}`"))
+}
+
+fn absent_help(path: &Path) -> String {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    format!("see what is there: `ls {}`", folder.display())
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The path as people know it: relative to the current directory where possible.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// Parses a text. `None` after diagnostics.
+pub fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
+    if file.text.len() as u64 > LARGEST {
+        sink.push(too_large(&file.name));
+        return None;
+    }
+    if let Some(place) = scan::too_deep(&file.text) {
+        sink.push(too_deep(file, place));
+        return None;
+    }
+    match parse_on_thread(&file.text) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            crate::syntax::report(file, &error, sink);
+            None
+        }
+    }
+}
+
+fn too_deep(file: &Arc<File>, offset: usize) -> Diagnostic {
+    let span = Span { file: file.clone(), offset, length: 1 };
+    Diagnostic::new(Code::NestedTooDeep, format!("braces or comments nest deeper than {}", scan::DEEPEST))
+        .at(&span, "one level too many")
+        .help("a pipeline needs four levels; is a closing `}` missing?")
+}
+
+/// `kdl` overflows a small stack on deep nesting; the scan bounds the depth, the thread gives the room.
+fn parse_on_thread(text: &str) -> Result<KdlDocument, kdl::KdlError> {
+    let work = || KdlDocument::parse_v2(text);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            _ => Err(kdl::KdlError { input: Arc::new(text.to_owned()), diagnostics: Vec::new() }),
+        }
+    })
+}

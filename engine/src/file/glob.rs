@@ -1,0 +1,209 @@
+//! Data files by pattern: sorted, never from hidden folders, from `target/` or through linked folders below `**`.
+
+use std::path::{Component, Path, PathBuf};
+
+use glob::Pattern;
+
+/// Most entries that one pattern may look at.
+const MOST: usize = 200_000;
+
+/// Deepest folder below `**`.
+const DEEPEST: usize = 32;
+
+/// Why a pattern gives no files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Nothing matches; the first folder or file that does not exist, if that is why.
+    Nothing(Option<PathBuf>),
+    /// The pattern itself is wrong.
+    Pattern(String),
+    /// The pattern leads into a folder that is never read.
+    Forbidden(String),
+    /// The pattern looks at too many files.
+    TooMany,
+}
+
+struct Walk {
+    found: Vec<PathBuf>,
+    looked: usize,
+}
+
+/// The files that `pattern` names, relative to `base`: absolute and sorted.
+///
+/// # Errors
+/// Why there are none.
+pub fn expand(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Missing> {
+    let (start, parts) = split(base, pattern)?;
+    if parts.iter().all(|part| !is_pattern(part)) {
+        let path = parts.iter().fold(start, |path, part| path.join(part));
+        return if path.is_file() { Ok(vec![path]) } else { Err(Missing::Nothing(first_absent(&path))) };
+    }
+    let mut walk = Walk { found: Vec::new(), looked: 0 };
+    walk.step(&start, &parts, 0)?;
+    walk.found.sort();
+    walk.found.dedup();
+    if walk.found.is_empty() {
+        let literal =
+            parts.iter().take_while(|part| !is_pattern(part)).fold(start, |path, part| path.join(part));
+        return Err(Missing::Nothing(first_absent(&literal)));
+    }
+    Ok(walk.found)
+}
+
+/// The regular files of a checkpoint folder, sorted.
+///
+/// # Errors
+/// Why there are none.
+pub fn folder(path: &Path) -> Result<Vec<PathBuf>, Missing> {
+    let entries = std::fs::read_dir(path).map_err(|_| Missing::Nothing(first_absent(path)))?;
+    let files = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file());
+    let mut files: Vec<_> = files.filter(|path| !hidden(path)).collect();
+    files.sort();
+    if files.is_empty() { Err(Missing::Nothing(None)) } else { Ok(files) }
+}
+
+fn split(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), Missing> {
+    let mut start = base.to_owned();
+    let mut parts = Vec::new();
+    for component in Path::new(pattern).components() {
+        match component {
+            Component::Normal(part) => {
+                let part = part.to_string_lossy().into_owned();
+                if part.starts_with('.') || part == "target" {
+                    return Err(Missing::Forbidden(part));
+                }
+                if is_pattern(&part) {
+                    Pattern::new(&part).map_err(|error| Missing::Pattern(error.to_string()))?;
+                }
+                parts.push(part);
+            }
+            Component::ParentDir if parts.is_empty() => start = parent(&start),
+            Component::ParentDir => parts.push("..".to_owned()),
+            Component::RootDir | Component::Prefix(_) => start = PathBuf::from("/"),
+            Component::CurDir => {}
+        }
+    }
+    Ok((start, parts))
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.components().next_back() {
+        Some(Component::Normal(_)) => path.parent().map(Path::to_owned).unwrap_or_default(),
+        _ => path.join(".."),
+    }
+}
+
+fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?', '['])
+}
+
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
+}
+
+fn first_absent(path: &Path) -> Option<PathBuf> {
+    let chain: Vec<_> = path.ancestors().collect();
+    chain.into_iter().rev().find(|path| !path.as_os_str().is_empty() && !path.exists()).map(Path::to_owned)
+}
+
+impl Walk {
+    fn step(&mut self, folder: &Path, parts: &[String], depth: usize) -> Result<(), Missing> {
+        let Some((part, rest)) = parts.split_first() else { return Ok(()) };
+        if depth > DEEPEST {
+            return Err(Missing::TooMany);
+        }
+        if part == "**" {
+            return self.everywhere(folder, parts, rest, depth);
+        }
+        if !is_pattern(part) {
+            return self.take(folder.join(part), rest, depth);
+        }
+        let pattern = Pattern::new(part).map_err(|error| Missing::Pattern(error.to_string()))?;
+        for path in self.list(folder)? {
+            if path.file_name().is_some_and(|name| pattern.matches(&name.to_string_lossy())) {
+                self.take(path, rest, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn everywhere(
+        &mut self,
+        folder: &Path,
+        parts: &[String],
+        rest: &[String],
+        depth: usize,
+    ) -> Result<(), Missing> {
+        let all = ["*".to_owned()];
+        self.step(folder, if rest.is_empty() { &all } else { rest }, depth + 1)?;
+        for path in self.list(folder)? {
+            if path.is_dir() && !path.is_symlink() {
+                self.step(&path, parts, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: PathBuf, rest: &[String], depth: usize) -> Result<(), Missing> {
+        if !rest.is_empty() {
+            return self.step(&path, rest, depth + 1);
+        }
+        if path.is_file() {
+            self.found.push(path);
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Missing> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+        let mut paths = Vec::new();
+        for entry in entries.filter_map(Result::ok) {
+            self.looked += 1;
+            if self.looked > MOST {
+                return Err(Missing::TooMany);
+            }
+            paths.push(entry.path());
+        }
+        paths.retain(|path| !hidden(path));
+        paths.sort();
+        Ok(paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["a/2.txt", "a/1.txt", "a/x.md", "a/b/3.txt", "target/4.txt", ".git/5.txt"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn names(found: &[PathBuf], base: &Path) -> Vec<String> {
+        found.iter().map(|path| path.strip_prefix(base).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn patterns_are_sorted_and_skip_hidden_folders() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(names(&expand(base, "a/*.txt").unwrap(), base), ["a/1.txt", "a/2.txt"]);
+        assert_eq!(names(&expand(base, "**/*.txt").unwrap(), base), ["a/1.txt", "a/2.txt", "a/b/3.txt"]);
+        assert_eq!(names(&expand(&base.join("a"), "../a/x.md").unwrap(), base), ["a/x.md"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(expand(base, "none/*.txt"), Err(Missing::Nothing(Some(base.join("none")))));
+        assert_eq!(expand(base, "a/*.csv"), Err(Missing::Nothing(None)));
+        assert_eq!(expand(base, ".git/*.txt"), Err(Missing::Forbidden(".git".to_owned())));
+        assert_eq!(expand(base, "target/*.txt"), Err(Missing::Forbidden("target".to_owned())));
+    }
+}

@@ -1,0 +1,79 @@
+//! The graph of stages: an order in which inputs come before their users, or the cycle that prevents it.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use petgraph::Direction;
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::draft::Draft;
+
+/// Places of the drafts in topological order, ties in the order of the text. Stages of a cycle are left out.
+pub fn order(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
+    let graph = graph(drafts);
+    for cycle in tarjan_scc(&graph) {
+        if cycle.len() > 1 || cycle.first().is_some_and(|node| graph.contains_edge(*node, *node)) {
+            sink.push(report(drafts, &cycle));
+        }
+    }
+    topological(&graph)
+}
+
+fn graph(drafts: &[Draft<'_>]) -> DiGraph<(), ()> {
+    let mut graph = DiGraph::new();
+    let names: IndexMap<&str, NodeIndex> =
+        drafts.iter().map(|draft| (draft.name.as_str(), graph.add_node(()))).collect();
+    for draft in drafts {
+        for (_, input, _) in &draft.inputs {
+            if let (Some(from), Some(to)) = (names.get(input.as_str()), names.get(draft.name.as_str())) {
+                graph.update_edge(*from, *to, ());
+            }
+        }
+    }
+    graph
+}
+
+fn topological(graph: &DiGraph<(), ()>) -> Vec<usize> {
+    let mut waiting: Vec<usize> = graph
+        .node_indices()
+        .map(|node| graph.neighbors_directed(node, Direction::Incoming).count())
+        .collect();
+    let mut ready: BTreeSet<usize> =
+        waiting.iter().enumerate().filter(|(_, count)| **count == 0).map(|(at, _)| at).collect();
+    let mut order = Vec::new();
+    while let Some(at) = ready.pop_first() {
+        order.push(at);
+        for user in graph.neighbors(NodeIndex::new(at)) {
+            if let Some(count) = waiting.get_mut(user.index()) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(user.index());
+                }
+            }
+        }
+    }
+    order
+}
+
+fn report(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
+    let mut members: Vec<_> = cycle.iter().filter_map(|node| drafts.get(node.index())).collect();
+    members.reverse();
+    let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.offset);
+    let start = start.map_or(0, |(at, _)| at);
+    members.rotate_left(start);
+    let mut names: Vec<_> = members.iter().map(|draft| format!("`{}`", draft.name)).collect();
+    names.extend(names.first().cloned());
+    let mut diagnostic =
+        Diagnostic::new(Code::Cycle, format!("stages wait for each other: {}", names.join(" -> ")));
+    for (at, draft) in members.iter().enumerate() {
+        let inside = |name: &str| members.iter().any(|member| member.name == name);
+        let Some((_, input, span)) = draft.inputs.iter().find(|(_, input, _)| inside(input)) else {
+            continue;
+        };
+        let text = format!("`{}` waits for `{input}`", draft.name);
+        diagnostic = if at == 0 { diagnostic.at(span, text) } else { diagnostic.also(span, text) };
+    }
+    diagnostic.help("let one of them start from another checkpoint")
+}

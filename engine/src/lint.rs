@@ -1,0 +1,107 @@
+//! What the field table cannot say: contradictions between stages, and declarations without effect.
+
+mod chain;
+mod declarations;
+mod training;
+
+use indexmap::IndexMap;
+
+use crate::check::Options;
+use crate::config::StageConfig;
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::pipeline::{FieldValue, Input, Span, Stage};
+use crate::resolve::World;
+
+/// All lints over the stages that could be decoded.
+pub fn pipeline(
+    world: &World,
+    stages: &[Stage],
+    options: &Options,
+    refusals: &mut Vec<(Span, String)>,
+    sink: &mut Sink,
+) {
+    let graph = Graph { stages: stages.iter().map(|stage| (stage.id.0, stage)).collect() };
+    for stage in stages {
+        match &stage.config {
+            StageConfig::Train(config) => training::lint(&graph, stage, config, sink),
+            StageConfig::Convert(_) => chain::convert(&graph, stage, sink),
+            StageConfig::Evaluate(config) => chain::evaluate(&graph, stage, config, sink),
+            StageConfig::Generate(config) => chain::generate(&graph, stage, config, sink),
+            _ => {}
+        }
+    }
+    declarations::lint(world, options, refusals, sink);
+}
+
+/// Warnings that `run` will refuse something: one for each reason, with all its places.
+pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
+    refusals.sort_by_key(|(span, _)| span.offset);
+    refusals.dedup_by_key(|(span, reason)| (span.offset, reason.clone()));
+    let mut reasons: IndexMap<String, Vec<Span>> = IndexMap::new();
+    for (span, reason) in refusals {
+        reasons.entry(reason).or_default().push(span);
+    }
+    for (reason, places) in reasons {
+        let mut diagnostic = Diagnostic::new(Code::NotSupportedYet, format!("not supported yet: {reason}"));
+        for (at, place) in places.iter().enumerate() {
+            diagnostic = match at {
+                0 => diagnostic.at(place, "`run` refuses this"),
+                _ => diagnostic.also(place, "and this"),
+            };
+        }
+        sink.push(diagnostic.help("to run the rest, switch the node off with `/-`"));
+    }
+}
+
+/// Stages by number.
+struct Graph<'a> {
+    stages: IndexMap<u32, &'a Stage>,
+}
+
+impl<'a> Graph<'a> {
+    /// The stage that makes the input in this role.
+    fn input(&self, stage: &Stage, role: &str) -> Option<&'a Stage> {
+        let input: &Input = stage.inputs.iter().find(|input| input.role == role)?;
+        self.stages.get(&input.stage.0).copied()
+    }
+
+    /// A stage, its checkpoint's maker, and so on to the first.
+    fn ancestors(&self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
+        std::iter::successors(Some(stage), |stage| self.input(stage, "from"))
+    }
+
+    /// The conversion that a stage's checkpoint went through.
+    fn conversion(&self, stage: &'a Stage) -> Conversion<'a> {
+        let mut last = stage;
+        for ancestor in self.ancestors(stage) {
+            if matches!(ancestor.config, StageConfig::Convert(_)) {
+                return Conversion::By(ancestor);
+            }
+            last = ancestor;
+        }
+        match last.config {
+            StageConfig::RandomInit(_) | StageConfig::Fetch(_) => Conversion::None(last),
+            _ => Conversion::Unknown,
+        }
+    }
+}
+
+/// How a checkpoint came to predict x_1.
+enum Conversion<'a> {
+    /// By this stage.
+    By(&'a Stage),
+    /// Not at all; the chain starts here.
+    None(&'a Stage),
+    /// Part of the chain is broken.
+    Unknown,
+}
+
+/// The setting at `path`.
+fn field<'a>(stage: &'a Stage, path: &str) -> Option<&'a FieldValue> {
+    stage.fields.iter().find(|field| field.path == path)
+}
+
+/// Where the setting at `path` is written.
+fn place<'a>(stage: &'a Stage, path: &str) -> &'a Span {
+    field(stage, path).map_or(&stage.span, |field| &field.span)
+}

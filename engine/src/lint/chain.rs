@@ -1,0 +1,98 @@
+//! Where checkpoints come from: conversions, samplers, required scores.
+
+use super::{Conversion, Graph, place};
+use crate::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::pipeline::{Span, Stage};
+
+/// A conversion of a checkpoint that is converted already.
+pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, sink: &mut Sink) {
+    let Some(parent) = graph.input(stage, "from") else { return };
+    if let Conversion::By(first) = graph.conversion(parent) {
+        let message = format!("`{}` converts a checkpoint that `{}` has converted", stage.name, first.name);
+        sink.push(
+            Diagnostic::new(Code::AlreadyConverted, message)
+                .at(place(stage, "from"), "a flow checkpoint")
+                .also(&first.span, "converted here")
+                .help("convert once, and train from the result"),
+        );
+    }
+}
+
+/// Samplers that do not fit, and scores required of what is not measured.
+pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+    for (at, exact) in config.exact_match.iter().enumerate() {
+        let span = place(stage, &format!("exact-match.{at}.sampler"));
+        for name in &config.checkpoints {
+            if let Some(checkpoint) = graph.input(stage, &format!("checkpoint/{name}")) {
+                sampler(graph, checkpoint, &exact.sampler, span, sink);
+            }
+        }
+    }
+    for (at, require) in config.require.iter().enumerate() {
+        if !config.checkpoints.contains(&require.checkpoint) {
+            let span = place(stage, &format!("require.{at}.name"));
+            sink.push(not_measured(stage, &require.checkpoint, span));
+        } else if config.exact_match.is_empty() {
+            let span = place(stage, &format!("require.{at}.at-least"));
+            sink.push(nothing_measured(stage, span));
+        }
+    }
+}
+
+fn not_measured(stage: &Stage, name: &str, span: &Span) -> Diagnostic {
+    let message = format!("`{}` requires a score of `{name}`, which it does not measure", stage.name);
+    Diagnostic::new(Code::RequireNotMeasured, message)
+        .at(span, "not among the checkpoints")
+        .also(place(stage, "checkpoint.name.0"), "the checkpoints")
+        .help(format!("add `\"{name}\"` to `checkpoint`, or remove the `require`"))
+}
+
+fn nothing_measured(stage: &Stage, span: &Span) -> Diagnostic {
+    let message = format!("`{}` requires an exact match, which it does not measure", stage.name);
+    Diagnostic::new(Code::RequireNotMeasured, message)
+        .at(span, "a score of what?")
+        .help("add `exact-match dataset=\"...\" sampler=\"...\"`")
+}
+
+/// Samplers that do not fit.
+pub(super) fn generate(graph: &Graph<'_>, stage: &Stage, config: &GenerateConfig, sink: &mut Sink) {
+    let Some(checkpoint) = graph.input(stage, "from") else { return };
+    let written: Vec<_> = stage.fields.iter().filter(|field| field.path.ends_with(".sampler")).collect();
+    for prompt in &config.prompts {
+        let name = prompt.sampler.name.as_str();
+        let own = written.iter().find(|field| field.value.as_str() == Some(name));
+        let span = own.map_or(place(stage, "sampler"), |field| &field.span);
+        sampler(graph, checkpoint, &prompt.sampler, span, sink);
+    }
+}
+
+fn sampler(graph: &Graph<'_>, checkpoint: &Stage, sampler: &Sampler, span: &Span, sink: &mut Sink) {
+    let autoregressive = sampler.kind == SamplerKind::Autoregressive;
+    match graph.conversion(checkpoint) {
+        Conversion::None(root) if !autoregressive => sink.push(flow_sampler(checkpoint, root, sampler, span)),
+        Conversion::By(convert) if autoregressive => {
+            sink.push(autoregressive_sampler(checkpoint, convert, sampler, span));
+        }
+        _ => {}
+    }
+}
+
+fn flow_sampler(checkpoint: &Stage, root: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
+    let message = format!(
+        "sampler `{}` needs a flow checkpoint, and `{}` was never converted",
+        sampler.name, checkpoint.name
+    );
+    Diagnostic::new(Code::NotConverted, message)
+        .at(span, "a flow sampler")
+        .also(&root.span, format!("`{}` starts here", checkpoint.name))
+        .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage")
+}
+
+fn autoregressive_sampler(checkpoint: &Stage, convert: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
+    let message = format!("sampler `{}` reads `{}` from left to right", sampler.name, checkpoint.name);
+    Diagnostic::new(Code::AutoregressiveOnFlow, message)
+        .at(span, "an autoregressive sampler")
+        .also(&convert.span, "converted to flow here")
+        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`")
+}

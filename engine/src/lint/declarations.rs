@@ -1,0 +1,92 @@
+//! Declarations without effect, repositories that may change, secrets that are not there.
+
+use crate::check::Options;
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::fields;
+use crate::pipeline::Span;
+use crate::record::Record;
+use crate::resolve::World;
+use crate::schema::Value;
+
+/// All lints of single declarations.
+pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) {
+    unused(world, sink);
+    for record in &world.records {
+        match record.spec.name.as_str() {
+            "fetch" => unpinned(record, sink),
+            "secret" => secret(record, options, sink),
+            "pipeline" => devices(record, refusals),
+            "profile" => refusals.extend(fields::unsupported(world, record)),
+            _ => {}
+        }
+    }
+}
+
+/// Kinds whose only purpose is to be named by something else.
+const PASSIVE: &[&str] =
+    &["dataset", "mixture", "rows", "scheduler", "path", "sampler", "recipe", "tokenizer"];
+
+fn unused(world: &World, sink: &mut Sink) {
+    let mut used: Vec<*const Record> = Vec::new();
+    for record in &world.records {
+        record.visit(&mut |inner| {
+            for leaf in inner.leaves.iter().filter(|leaf| leaf.reference().is_some()) {
+                used.extend(world.any_target(leaf).map(std::ptr::from_ref));
+            }
+        });
+    }
+    for record in world.records.iter().filter(|record| PASSIVE.contains(&record.spec.name.as_str())) {
+        let declared = record.name().and_then(|name| world.named(&record.spec.name, name));
+        let first = declared.is_some_and(|first| std::ptr::eq(first, record));
+        if first && !used.contains(&std::ptr::from_ref(record)) {
+            sink.push(nobody(record));
+        }
+    }
+}
+
+fn nobody(record: &Record) -> Diagnostic {
+    let (kind, name) = (&record.spec.name, record.name().unwrap_or_default());
+    let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
+    Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
+        .at(span, "declared and not used")
+        .help("remove it, or switch it off with `/-`")
+}
+
+fn unpinned(record: &Record, sink: &mut Sink) {
+    let Some(from) = record.leaf("from").filter(|leaf| matches!(leaf.value, Value::Hub(_))) else { return };
+    let revision = record.leaf("revision");
+    let commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if revision.and_then(|leaf| leaf.text()).is_some_and(commit) {
+        return;
+    }
+    let place = revision.map_or(&from.span, |leaf| &leaf.span);
+    let message = format!("`{}` may change between two runs", from.text().unwrap_or_default());
+    sink.push(
+        Diagnostic::new(Code::UnpinnedRevision, message)
+            .at(place, "not a commit")
+            .help("pin it to a commit: `revision=\"<40 hexadecimal digits>\"`"),
+    );
+}
+
+fn secret(record: &Record, options: &Options, sink: &mut Sink) {
+    let Some(leaf) = record.name_leaf() else { return };
+    let name = leaf.text().unwrap_or_default();
+    if options.secrets.iter().any(|secret| secret == name) {
+        return;
+    }
+    sink.push(
+        Diagnostic::new(Code::AbsentSecret, format!("the environment variable `{name}` is not set"))
+            .at(&leaf.span, "not in the environment")
+            .help(format!("set it before `run`: `export {name}=...`")),
+    );
+}
+
+/// A machine of several devices is an assumption that `run` cannot keep yet.
+fn devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
+    let Some(leaf) = record.child("machine").and_then(|machine| machine.leaf("gpu")) else { return };
+    let count =
+        leaf.text().and_then(|text| text.split_once('x')).and_then(|(count, _)| count.parse::<u32>().ok());
+    if count.is_some_and(|count| count > 1) {
+        refusals.push((leaf.span.clone(), "training on several devices".to_owned()));
+    }
+}

@@ -1,0 +1,163 @@
+//! Contradictions inside a training stage, and with the checkpoint it starts from.
+
+use super::{Conversion, Graph, place};
+use crate::config::train::{Attention, Loss, Objective};
+use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::pipeline::Stage;
+
+/// All lints of one training stage.
+pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    schedule(stage, config, sink);
+    batch(stage, config, sink);
+    attention(stage, config, sink);
+    loss(stage, config, sink);
+    provenance(graph, stage, config, sink);
+    rows(graph, stage, sink);
+}
+
+fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let rate = &config.learning_rate;
+    let decay = match rate.shape {
+        LearningRateShape::WarmupStableDecay { decay } => decay,
+        _ => 0,
+    };
+    if rate.warmup.saturating_add(decay) <= config.steps {
+        return;
+    }
+    let (what, path) = if decay == 0 {
+        (format!("{} updates of warm-up", rate.warmup), "learning-rate.warmup")
+    } else {
+        (format!("{} updates of warm-up and {decay} of decay", rate.warmup), "learning-rate.decay")
+    };
+    let message = format!("{what} do not fit into {} steps of `{}`", config.steps, stage.name);
+    sink.push(
+        Diagnostic::new(Code::WarmupOverSteps, message)
+            .at(place(stage, path), "longer than the training")
+            .also(place(stage, "steps"), "updates in all")
+            .help(format!("write `warmup={}`, or more steps", config.steps / 20)),
+    );
+}
+
+fn batch(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let batch = &config.batch;
+    if batch.rows.is_multiple_of(batch.per_device) {
+        return;
+    }
+    let best = (1..=batch.per_device.min(batch.rows)).rev().find(|size| batch.rows.is_multiple_of(*size));
+    let message = format!("{} rows cannot be cut into micro-batches of {}", batch.rows, batch.per_device);
+    sink.push(
+        Diagnostic::new(Code::BatchNotDivisible, message)
+            .at(place(stage, "batch.per-device"), format!("does not divide {}", batch.rows))
+            .also(place(stage, "batch.rows"), "rows of an update")
+            .help(format!("write `per-device={}`", best.unwrap_or(1))),
+    );
+}
+
+fn attention(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    if config.objective == Objective::Autoregressive && config.attention != Attention::Causal {
+        sink.push(
+            Diagnostic::new(
+                Code::AttentionMismatch,
+                "an autoregressive model would see the token it predicts",
+            )
+            .at(place(stage, "attention"), "sees later positions")
+            .also(place(stage, "objective"), "predicts the next token")
+            .help("write `attention \"causal\"`"),
+        );
+    }
+}
+
+fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Objective::Flow { path, loss, .. } = &config.objective else { return };
+    if *loss == Loss::Elbo && path.mask_share < 1.0 {
+        sink.push(
+            Diagnostic::new(Code::LossMismatch, "the `elbo` weight is defined for a mask source only")
+                .at(place(stage, "objective.loss"), "needs a mask source")
+                .also(place(stage, "objective.path"), "has uniform noise")
+                .help("write `loss=\"gkl\"` or `loss=\"cross-entropy\"`"),
+        );
+    }
+}
+
+/// Objective against the history of the checkpoint.
+fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    match (&config.objective, graph.conversion(stage)) {
+        (Objective::Flow { .. }, Conversion::None(root)) => sink.push(not_converted(stage, root)),
+        (Objective::Autoregressive, Conversion::By(convert)) => sink.push(autoregressive(stage, convert)),
+        (Objective::Flow { path, .. }, Conversion::By(convert)) if path.mask_share < 1.0 => {
+            uniform(stage, convert, sink);
+        }
+        _ => {}
+    }
+}
+
+fn not_converted(stage: &Stage, root: &Stage) -> Diagnostic {
+    let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
+    Diagnostic::new(Code::NotConverted, message)
+        .at(place(stage, "from"), "an autoregressive checkpoint")
+        .also(&root.span, "its weights start here")
+        .help("add `convert \"flow\" from=\"...\"` and start from it: `from=\"flow\"`")
+}
+
+fn autoregressive(stage: &Stage, convert: &Stage) -> Diagnostic {
+    let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
+    Diagnostic::new(Code::AutoregressiveOnFlow, message)
+        .at(place(stage, "objective"), "autoregressive")
+        .also(&convert.span, "converted to flow here")
+        .help("start from the checkpoint before the conversion, or write `objective \"flow\" ...`")
+}
+
+fn uniform(stage: &Stage, convert: &Stage, sink: &mut Sink) {
+    let StageConfig::Convert(config) = &convert.config else { return };
+    if config.time_conditioning != TimeConditioning::None {
+        return;
+    }
+    let message = format!("`{}` adds uniform noise, but the model cannot tell the time", stage.name);
+    sink.push(
+        Diagnostic::new(Code::UniformWithoutTime, message)
+            .at(place(stage, "objective.path"), "noise that looks like data")
+            .also(place(convert, "time-conditioning"), "no time conditioning")
+            .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source"),
+    );
+}
+
+/// Rows against the model at the start of the chain: context and tokenizer.
+fn rows(graph: &Graph<'_>, stage: &Stage, sink: &mut Sink) {
+    let Some(root) = graph.ancestors(stage).last() else { return };
+    for input in stage.inputs.iter().filter(|input| input.role.starts_with("rows/")) {
+        let Some(rows) = graph.input(stage, &input.role) else { continue };
+        if let (StageConfig::Rows(config), StageConfig::RandomInit(model)) = (&rows.config, &root.config) {
+            if config.length > model.context {
+                sink.push(over_context(stage, rows, root, config.length, model.context));
+            }
+            tokenizer(graph, stage, rows, root, sink);
+        }
+    }
+}
+
+fn over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
+    let message = format!("rows of {length} tokens do not fit the context of `{}`: {context}", root.name);
+    Diagnostic::new(Code::RowOverContext, message)
+        .at(place(rows, "length"), format!("over {context}"))
+        .also(place(root, "shape.context"), "the model's context")
+        .also(place(stage, "data.rows"), format!("used by `{}`", stage.name))
+        .help(format!("write `context={length}` in the shape, or shorter rows"))
+}
+
+fn tokenizer(graph: &Graph<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {
+    let (Some(mine), Some(its)) = (graph.input(rows, "tokenizer"), graph.input(root, "tokenizer")) else {
+        return;
+    };
+    if mine.id == its.id {
+        return;
+    }
+    let message = format!("rows of tokenizer `{}` train a model of tokenizer `{}`", mine.name, its.name);
+    sink.push(
+        Diagnostic::new(Code::TokenizerMismatch, message)
+            .at(place(rows, "tokenizer"), "the rows' tokenizer")
+            .also(place(root, "tokenizer"), "the model's tokenizer")
+            .also(place(stage, "data.rows"), format!("used by `{}`", stage.name))
+            .help(format!("write `tokenizer=\"{}\"` in the rows", its.name)),
+    );
+}

@@ -1,0 +1,134 @@
+//! Diagnostics as text: a drawing with the source, one line each, or JSON.
+
+use std::fmt::Write as _;
+
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+    Severity as Level,
+};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::pipeline::Span;
+
+/// How a drawing looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Whether colours are used.
+    pub colour: bool,
+    /// Whether lines are drawn with more than ASCII.
+    pub unicode: bool,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Style {
+    /// Without colour, 100 columns: what snapshots and files take.
+    pub const PLAIN: Self = Self { colour: false, unicode: true, width: 100 };
+
+    fn theme(self) -> GraphicalTheme {
+        match (self.colour, self.unicode) {
+            (true, true) => GraphicalTheme::unicode(),
+            (true, false) => {
+                GraphicalTheme { styles: miette::ThemeStyles::ansi(), ..GraphicalTheme::ascii() }
+            }
+            (false, true) => GraphicalTheme::unicode_nocolor(),
+            (false, false) => GraphicalTheme::none(),
+        }
+    }
+}
+
+/// All diagnostics as drawings, with a blank line between two.
+#[must_use]
+pub fn graphical(diagnostics: &[Diagnostic], style: Style) -> String {
+    let handler = GraphicalReportHandler::new_themed(style.theme())
+        .with_width(style.width)
+        .with_links(false)
+        .with_context_lines(1)
+        .with_break_words(false);
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let mut one = String::new();
+        let report = report(diagnostic);
+        if handler.render_report(&mut one, report.as_ref()).is_err() {
+            one = concise(std::slice::from_ref(diagnostic));
+        }
+        let lines: Vec<_> = one.trim_matches('\n').lines().map(str::trim_end).collect();
+        let _ = writeln!(text, "{}\n", lines.join("\n"));
+    }
+    text
+}
+
+fn report(diagnostic: &Diagnostic) -> Report {
+    let labels = diagnostic.labels.iter().map(|label| {
+        let span = (label.span.offset, label.span.length);
+        match label.primary {
+            true => LabeledSpan::new_primary_with_span(Some(label.text.clone()), span),
+            false => LabeledSpan::new_with_span(Some(label.text.clone()), span),
+        }
+    });
+    let level = match diagnostic.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+    };
+    let mut drawn = MietteDiagnostic::new(diagnostic.message.clone())
+        .with_code(diagnostic.code.name())
+        .with_severity(level)
+        .with_labels(labels);
+    drawn.help.clone_from(&diagnostic.help);
+    let report = Report::new(drawn);
+    match diagnostic.labels.first() {
+        Some(label) => {
+            let file = &label.span.file;
+            report.with_source_code(NamedSource::new(&file.name, file.text.clone()))
+        }
+        None => report,
+    }
+}
+
+/// One line for each diagnostic: `file:line:column: error[code]: message (help)`.
+#[must_use]
+pub fn concise(diagnostics: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        if let Some(span) = diagnostic.place() {
+            let (line, column) = position(span);
+            let _ = write!(text, "{}:{line}:{column}: ", span.file.name);
+        }
+        let word = diagnostic.severity.word();
+        let _ = write!(text, "{word}[{}]: {}", diagnostic.code.name(), diagnostic.message);
+        match &diagnostic.help {
+            Some(help) => _ = writeln!(text, " ({})", help.replace('\n', " ")),
+            None => text.push('\n'),
+        }
+    }
+    text
+}
+
+/// Diagnostics as a JSON array, for `"diagnostics"` of a larger answer.
+#[must_use]
+pub fn json(diagnostics: &[Diagnostic]) -> serde_json::Value {
+    diagnostics.iter().map(json_of).collect()
+}
+
+fn json_of(diagnostic: &Diagnostic) -> serde_json::Value {
+    let labels = diagnostic.labels.iter().map(|label| {
+        let (line, column) = position(&label.span);
+        serde_json::json!({
+            "file": label.span.file.name, "line": line, "column": column, "offset": label.span.offset,
+            "length": label.span.length, "text": label.text, "primary": label.primary,
+        })
+    });
+    serde_json::json!({
+        "code": diagnostic.code.name(), "severity": diagnostic.severity.word(), "message": diagnostic.message,
+        "labels": labels.collect::<Vec<_>>(), "help": diagnostic.help,
+    })
+}
+
+/// Line and column of a place, both from 1, columns in characters.
+#[must_use]
+pub fn position(span: &Span) -> (usize, usize) {
+    let before = span.file.text.get(..span.offset).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}

@@ -1,0 +1,224 @@
+//! Checks a document against the field table: what comes out are records, what is wrong goes to the sink.
+
+mod complete;
+mod entries;
+
+use std::sync::Arc;
+
+use kdl::{KdlDocument, KdlNode};
+
+use super::{NodeSpec, schema};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::pipeline::{File, Origin, Span};
+use crate::record::Record;
+use crate::suggest;
+
+/// Validates a document: one record for each known top-level node, recipes merged.
+pub fn document(file: &Arc<File>, document: &KdlDocument, sink: &mut Sink) -> Vec<Record> {
+    let mut validator = Validator { file, sink };
+    let mut records = validator.top_level(document);
+    let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
+    for record in &mut records {
+        validator.merge(record, &recipes);
+        validator.complete(record);
+    }
+    records
+}
+
+struct Validator<'a> {
+    file: &'a Arc<File>,
+    sink: &'a mut Sink,
+}
+
+impl Validator<'_> {
+    fn span(&self, span: miette::SourceSpan) -> Span {
+        Span { file: self.file.clone(), offset: span.offset(), length: span.len() }
+    }
+
+    fn top_level(&mut self, document: &KdlDocument) -> Vec<Record> {
+        let mut records: Vec<Record> = Vec::new();
+        let specs = &schema().nodes;
+        for raw in document.nodes() {
+            let Some(spec) = self.find(raw, specs, "the top level", &mut Vec::new()) else { continue };
+            if let Some(first) = self.first_of_single(spec, &records) {
+                self.duplicate(raw, spec, &first);
+                continue;
+            }
+            records.push(self.node(raw, spec));
+        }
+        records
+    }
+
+    /// A record of the node; fields are complete, missing nodes inside are not yet told.
+    fn node(&mut self, raw: &KdlNode, spec: &'static NodeSpec) -> Record {
+        let before = self.sink.errors();
+        let span = self.span(raw.name().span());
+        let mut record = Record {
+            spec,
+            span,
+            origin: Origin::Written,
+            leaves: Vec::new(),
+            children: Vec::new(),
+            broken: false,
+            excused: Vec::new(),
+        };
+        if let Some(annotation) = raw.ty() {
+            self.annotation(annotation);
+        }
+        self.entries(raw, &mut record);
+        self.inside(raw, &mut record);
+        record.broken = self.sink.errors() > before;
+        record
+    }
+
+    fn inside(&mut self, raw: &KdlNode, record: &mut Record) {
+        let spec = record.spec;
+        let place = format!("`{}`", spec.name);
+        for raw in raw.iter_children() {
+            let Some(child) = self.find(raw, &spec.children, &place, &mut record.excused) else {
+                self.maybe_property(raw, spec);
+                continue;
+            };
+            if let Some(first) = self.first_of_single(child, &record.children) {
+                self.duplicate(raw, child, &first);
+                continue;
+            }
+            let made = self.node(raw, child);
+            self.duplicate_key(&made, &record.children);
+            record.children.push(made);
+        }
+    }
+
+    /// The row of the table for a node, or a diagnostic.
+    fn find(
+        &mut self,
+        raw: &KdlNode,
+        specs: &'static [NodeSpec],
+        place: &str,
+        excused: &mut Vec<String>,
+    ) -> Option<&'static NodeSpec> {
+        let name = raw.name().value();
+        if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
+            return Some(spec);
+        }
+        let near = similar(name, specs);
+        excused.extend(near.map(|spec| spec.name.clone()));
+        let span = self.span(raw.name().span());
+        if let Some(bare) = name.strip_suffix(':') {
+            let message = format!("`{name}` ends with a colon");
+            let pasted = near.map_or(bare, |spec| spec.name.as_str());
+            let help = format!("KDL has no colon: write `{pasted} ...`");
+            self.sink
+                .push(Diagnostic::new(Code::TrailingColon, message).at(&span, "remove the colon").help(help));
+            return None;
+        }
+        if specs.is_empty() || near.is_none() && self.is_property(name, place) {
+            return None;
+        }
+        let help = near.map(|spec| did_you_mean(name, spec));
+        let help = help.unwrap_or_else(|| {
+            format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
+        });
+        let message =
+            format!("no node `{name}` exists in {place}").replace("in the top level", "at the top level");
+        self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "unknown node").help(help));
+        None
+    }
+
+    /// Whether `name` is a property of the node in `place`; then another message says so.
+    fn is_property(&self, name: &str, place: &str) -> bool {
+        let name = suggest::normal(name);
+        let place = place.trim_matches('`');
+        let mut found = false;
+        for top in &schema().nodes {
+            visit(top, &mut |spec| {
+                found |= spec.name == place && spec.properties.iter().any(|field| field.name == name);
+            });
+        }
+        found
+    }
+
+    /// A property written as a node, or a node where none may stand.
+    fn maybe_property(&mut self, raw: &KdlNode, parent: &'static NodeSpec) {
+        let name = raw.name().value();
+        let span = self.span(raw.name().span());
+        let normal = suggest::normal(name);
+        if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
+            let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
+            let value = raw.entries().first().map_or("...".to_owned(), |entry| entry.value().to_string());
+            let help = format!("write `{}={value}` on the line of `{}`", field.name, parent.name);
+            self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "not a node").help(help));
+        } else if parent.children.is_empty() {
+            let message = format!("`{}` has no nodes inside", parent.name);
+            self.sink.push(
+                Diagnostic::new(Code::UnknownNode, message)
+                    .at(&span, "unknown node")
+                    .maybe_help(parent.example.as_ref().map(|example| format!("write `{example}`"))),
+            );
+        }
+    }
+
+    fn first_of_single(&self, spec: &NodeSpec, records: &[Record]) -> Option<Span> {
+        let same = |record: &&Record| spec.single && record.spec.name == spec.name;
+        records.iter().find(same).map(|record| record.span.clone())
+    }
+
+    fn duplicate(&mut self, raw: &KdlNode, spec: &NodeSpec, first: &Span) {
+        let span = self.span(raw.name().span());
+        let message = format!("`{}` stands twice", spec.name);
+        self.sink.push(
+            Diagnostic::new(Code::DuplicateNode, message)
+                .at(&span, "again here")
+                .also(first, "first here")
+                .help("keep one of them; `/-` in front of a node switches it off"),
+        );
+    }
+
+    fn duplicate_key(&mut self, made: &Record, others: &[Record]) {
+        let Some(key) = &made.spec.key else { return };
+        let Some(leaf) = made.leaf(key) else { return };
+        let same = |other: &&Record| other.spec.name == made.spec.name && other.text(key) == leaf.text();
+        let Some(first) = others.iter().find(same).and_then(|other| other.leaf(key)) else { return };
+        let message = format!("`{} \"{}\"` stands twice", made.spec.name, leaf.text().unwrap_or_default());
+        self.sink.push(
+            Diagnostic::new(Code::DuplicateNode, message)
+                .at(&leaf.span, "again here")
+                .also(&first.span, "first here")
+                .help("keep one of them"),
+        );
+    }
+
+    fn annotation(&mut self, annotation: &kdl::KdlIdentifier) {
+        let span = self.span(annotation.span());
+        let message = format!("the type annotation `({})` means nothing here", annotation.value());
+        self.sink.push(
+            Diagnostic::new(Code::TypeAnnotation, message)
+                .at(&span, "remove it")
+                .help("the field table knows the type of every field"),
+        );
+    }
+}
+
+fn visit(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {
+    look(spec);
+    spec.children.iter().for_each(|child| visit(child, look));
+}
+
+/// The node that `name` stands for in another tool, or that is spelt alike.
+fn similar(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> {
+    let normal = suggest::normal(name);
+    let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normal(alias) == normal);
+    let by_alias = || specs.iter().find(alias);
+    let exact = specs.iter().find(|spec| spec.name == normal);
+    exact.or_else(by_alias).or_else(|| {
+        let near = suggest::closest(name, specs.iter().map(|spec| spec.name.as_str()))?;
+        specs.iter().find(|spec| spec.name == near)
+    })
+}
+
+fn did_you_mean(name: &str, spec: &NodeSpec) -> String {
+    let alias = spec.aliases.iter().any(|alias| suggest::normal(alias) == suggest::normal(name));
+    let example = spec.example.as_ref().filter(|_| alias);
+    let example = example.map_or(String::new(), |example| format!(", as in `{example}`"));
+    format!("did you mean `{}`{example}?", spec.name)
+}

@@ -1,0 +1,223 @@
+//! Arguments and properties of one node.
+
+use kdl::{KdlEntry, KdlNode};
+
+use super::Validator;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::pipeline::{Origin, Span};
+use crate::record::{Leaf, Record};
+use crate::schema::{FieldSpec, NodeSpec, Type, Value, value};
+use crate::suggest;
+
+impl Validator<'_> {
+    pub(super) fn entries(&mut self, raw: &KdlNode, record: &mut Record) {
+        let spec = record.spec;
+        let mut position = 0;
+        let mut written: Vec<(String, Span)> = Vec::new();
+        let mut failed: Vec<String> = Vec::new();
+        for entry in raw.entries() {
+            if let Some(annotation) = entry.ty() {
+                self.annotation(annotation);
+            }
+            let field = match entry.name() {
+                Some(name) => {
+                    self.repeated(name, &mut written);
+                    self.property(name, spec, &mut failed)
+                }
+                None => {
+                    position += 1;
+                    self.argument(entry, spec, position)
+                }
+            };
+            let Some(field) = field else { continue };
+            match self.leaf(entry, spec, field) {
+                Some(leaf) => {
+                    if !field.many {
+                        record.leaves.retain(|old| old.spec.name != field.name);
+                    }
+                    record.leaves.push(leaf);
+                }
+                None => failed.push(field.name.clone()),
+            }
+        }
+        self.conclude(raw, record, &failed);
+    }
+
+    fn repeated(&mut self, name: &kdl::KdlIdentifier, written: &mut Vec<(String, Span)>) {
+        let span = self.span(name.span());
+        if let Some((_, first)) = written.iter().find(|(other, _)| other == name.value()) {
+            let message = format!("`{}` is written twice", name.value());
+            self.sink.push(
+                Diagnostic::new(Code::DuplicateField, message)
+                    .at(&span, "again here")
+                    .also(first, "first here")
+                    .help("keep one of them"),
+            );
+        }
+        written.push((name.value().to_owned(), span));
+    }
+
+    fn property(
+        &mut self,
+        name: &kdl::KdlIdentifier,
+        spec: &'static NodeSpec,
+        failed: &mut Vec<String>,
+    ) -> Option<&'static FieldSpec> {
+        if let Some(field) = spec.properties.iter().find(|field| field.name == name.value()) {
+            return Some(field);
+        }
+        let near = similar(name.value(), spec);
+        failed.extend(near.map(|field| field.name.clone()));
+        let help = match near {
+            Some(field) => Some(format!("did you mean `{}`?", field.name)),
+            None => self.other_form(name.value(), spec),
+        };
+        let message = format!("`{}` has no field `{}`", spec.name, name.value());
+        self.sink.push(
+            Diagnostic::new(Code::UnknownField, message)
+                .at(&self.span(name.span()), "unknown field")
+                .maybe_help(help),
+        );
+        None
+    }
+
+    /// Help when the field is an argument or a node, or else the list of fields.
+    fn other_form(&self, name: &str, spec: &NodeSpec) -> Option<String> {
+        let normal = suggest::normal(name);
+        let is = |other: &str, aliases: &[String]| {
+            other == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
+        };
+        if let Some(child) = spec.children.iter().find(|child| is(&child.name, &child.aliases)) {
+            let example = child.example.clone().unwrap_or_else(|| format!("{} ...", child.name));
+            return Some(format!("write it as a node between the braces: `{example}`"));
+        }
+        if spec.arguments.iter().any(|field| is(&field.name, &field.aliases)) {
+            return Some(format!("write the value alone: `{} ...`", spec.name));
+        }
+        if spec.properties.is_empty() {
+            return Some(format!("`{}` has no properties", spec.name));
+        }
+        let names = suggest::list(spec.properties.iter().map(|field| field.name.as_str()));
+        Some(format!("its fields: {names}"))
+    }
+
+    fn argument(
+        &mut self,
+        entry: &KdlEntry,
+        spec: &'static NodeSpec,
+        position: usize,
+    ) -> Option<&'static FieldSpec> {
+        let many = spec.arguments.last().filter(|field| field.many);
+        if let Some(field) = spec.arguments.get(position - 1).or(many) {
+            return Some(field);
+        }
+        let taken = match spec.arguments.len() {
+            0 => "takes no values without a name".to_owned(),
+            1 => "takes one value".to_owned(),
+            count => format!("takes {count} values"),
+        };
+        let names = suggest::list(spec.properties.iter().map(|field| field.name.as_str()));
+        let help = if names.is_empty() {
+            format!("remove it; {}", spec.doc)
+        } else {
+            format!("name it, as in `{} name=...`; the names are {names}", spec.name)
+                .replace("name=...", &format!("{}=...", first_property(spec)))
+        };
+        let span = self.value_span(entry);
+        self.sink.push(
+            Diagnostic::new(Code::UnknownField, format!("`{}` {taken}", spec.name))
+                .at(&span, "one value too many")
+                .help(help),
+        );
+        None
+    }
+
+    fn leaf(&mut self, entry: &KdlEntry, spec: &NodeSpec, field: &'static FieldSpec) -> Option<Leaf> {
+        let span = self.value_span(entry);
+        if self.url_trap(entry, &span) {
+            return None;
+        }
+        match value::accept(field, entry.value()) {
+            Ok(value) if field.types == [Type::Name] => self.named(value, span, field),
+            Ok(value) => Some(Leaf { spec: field, value, span, origin: Origin::Written, seen: false.into() }),
+            Err(fault) => {
+                let message = format!("{} {}", called(spec, field), fault.message);
+                self.sink
+                    .push(Diagnostic::new(fault.code, message).at(&span, fault.label).maybe_help(fault.help));
+                None
+            }
+        }
+    }
+
+    /// Names become folders' names and file names: they are kept plain.
+    fn named(&mut self, value: Value, span: Span, field: &'static FieldSpec) -> Option<Leaf> {
+        let Value::Name(name) = &value else { return None };
+        let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with(['.', '-']) {
+            return Some(Leaf { spec: field, value, span, origin: Origin::Written, seen: false.into() });
+        }
+        let better: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
+        let better = better.trim_start_matches(['.', '-']);
+        let help =
+            if better.is_empty() { "write a word".to_owned() } else { format!("write `\"{better}\"`") };
+        self.sink.push(
+            Diagnostic::new(Code::InvalidName, format!("`{name}` cannot be a name"))
+                .at(&span, "letters, digits, `-`, `_` and `.` only")
+                .help(help),
+        );
+        None
+    }
+
+    /// `from=https://x/y` without quotes is the text `https:` and a comment.
+    fn url_trap(&mut self, entry: &KdlEntry, span: &Span) -> bool {
+        let text = entry.value().as_string().unwrap_or_default();
+        let end = span.offset + span.length;
+        let rest = self.file.text.get(end..).unwrap_or_default();
+        if !text.ends_with(':') || !rest.starts_with("//") {
+            return false;
+        }
+        let tail = rest.split(['\n', ' ', '{', ';']).next().unwrap_or_default();
+        let message = format!("everything after `{text}` is a comment here");
+        let whole = Span { file: span.file.clone(), offset: span.offset, length: span.length + tail.len() };
+        self.sink.push(
+            Diagnostic::new(Code::UrlTrap, message)
+                .at(&whole, "`//` starts a comment")
+                .help(format!("put the address in quotes: `\"{text}{tail}\"`")),
+        );
+        true
+    }
+
+    /// `kdl` has no span of the value alone: it is the end of the entry.
+    fn value_span(&self, entry: &KdlEntry) -> Span {
+        let span = self.span(entry.span());
+        let length = entry.format().map_or(span.length, |format| format.value_repr.len()).min(span.length);
+        let offset = span.offset + span.length - length;
+        Span { offset, length, ..span }
+    }
+}
+
+/// `` `warmup` of `learning-rate` ``, or `` `steps` `` for the argument that shares its node's name.
+pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
+    if field.name == "value" {
+        format!("`{}`", spec.name)
+    } else {
+        format!("`{}` of `{}`", field.name, spec.name)
+    }
+}
+
+fn first_property(spec: &NodeSpec) -> &str {
+    spec.properties.first().map_or("name", |field| &field.name)
+}
+
+fn similar(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
+    let normal = suggest::normal(name);
+    let alias = |field: &&FieldSpec| field.aliases.iter().any(|alias| suggest::normal(alias) == normal);
+    let by_name = spec.properties.iter().find(|field| field.name == normal);
+    by_name.or_else(|| spec.properties.iter().find(alias)).or_else(|| {
+        if spec.child(&normal).is_some() {
+            return None;
+        }
+        let near = suggest::closest(name, spec.properties.iter().map(|field| field.name.as_str()))?;
+        spec.properties.iter().find(|field| field.name == near)
+    })
+}

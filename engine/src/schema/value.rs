@@ -1,0 +1,317 @@
+//! Types of fields: which KDL values they accept, and the canonical value of each.
+
+use kdl::KdlValue;
+
+use super::{FieldSpec, Range};
+use crate::diagnostic::Code;
+use crate::suggest;
+
+/// Types of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A name that the author chooses.
+    Name,
+    /// A name that is declared elsewhere.
+    Ref,
+    /// Any text.
+    Text,
+    /// One of the field's words.
+    Word,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `#true` or `#false`.
+    Boolean,
+    /// A whole number, possibly with K, M, B or T: `60.17B`.
+    Count,
+    /// A size with its unit: `300MiB`.
+    Bytes,
+    /// A time with its unit: `30min`.
+    Duration,
+    /// A number or a percentage: `2%`.
+    Share,
+    /// Two whole numbers: `8..64`.
+    Range,
+    /// A file or folder on this machine.
+    Path,
+    /// A repository or bucket: `hf:owner/name`.
+    Hub,
+}
+
+/// The canonical value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text or a word.
+    Text(String),
+    /// The name of something declared.
+    Name(String),
+    /// A whole number, a count or a size in bytes.
+    Integer(i64),
+    /// A number or a share.
+    Number(f64),
+    /// A time in seconds.
+    Seconds(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A range of whole numbers, as written.
+    Range(String),
+    /// A path, as written.
+    Path(String),
+    /// An address on a hub, as written.
+    Hub(String),
+}
+
+/// Why a value is refused.
+#[derive(Debug)]
+pub struct Fault {
+    /// The kind of fault.
+    pub code: Code,
+    /// What is wrong with the value, continuing `` `field` ``.
+    pub message: String,
+    /// What stands at the place.
+    pub label: String,
+    /// What to write.
+    pub help: Option<String>,
+}
+
+impl Type {
+    /// The type called `word` in the tables.
+    ///
+    /// # Errors
+    /// A message when there is none.
+    pub fn named(word: &str) -> Result<Self, String> {
+        Ok(match word {
+            "name" => Self::Name,
+            "ref" => Self::Ref,
+            "string" => Self::Text,
+            "word" => Self::Word,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            "count" => Self::Count,
+            "bytes" => Self::Bytes,
+            "duration" => Self::Duration,
+            "share" => Self::Share,
+            "range" => Self::Range,
+            "path" => Self::Path,
+            "hub" => Self::Hub,
+            _ => return Err(format!("no type `{word}`")),
+        })
+    }
+
+    /// What people call it, with its article.
+    #[must_use]
+    pub fn phrase(self, field: &FieldSpec) -> String {
+        match self {
+            Self::Name => "a name".to_owned(),
+            Self::Ref => format!("the name of {}", kinds(field)),
+            Self::Text => "text in quotes".to_owned(),
+            Self::Word => format!("one of {}", suggest::list(field.words.iter().map(String::as_str))),
+            Self::Integer => "a whole number".to_owned(),
+            Self::Number => "a number".to_owned(),
+            Self::Boolean => "`#true` or `#false`".to_owned(),
+            Self::Count => "a count such as `60.17B`".to_owned(),
+            Self::Bytes => "a size such as `300MiB`".to_owned(),
+            Self::Duration => "a time such as `30min`".to_owned(),
+            Self::Share => "a share such as `2%` or `0.02`".to_owned(),
+            Self::Range => "a range such as `8..64`".to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::Hub => "an address such as `hf:owner/name`".to_owned(),
+        }
+    }
+}
+
+/// The kinds of things that a reference may name: `a dataset`, `a tokenizer or fetch stage`.
+#[must_use]
+pub fn kinds(field: &FieldSpec) -> String {
+    let names: Vec<_> = field.to.iter().map(|kind| format!("`{kind}`")).collect();
+    format!("a {}", names.join(" or "))
+}
+
+/// The canonical value of `value` in `field`.
+///
+/// # Errors
+/// Why it is refused.
+pub fn accept(field: &FieldSpec, value: &KdlValue) -> Result<Value, Fault> {
+    let accepted = field.types.iter().find_map(|kind| of_type(*kind, field, value));
+    match accepted {
+        Some(value) => in_range(field, value),
+        None => Err(refuse(field, value)),
+    }
+}
+
+fn of_type(kind: Type, field: &FieldSpec, value: &KdlValue) -> Option<Value> {
+    match (kind, value) {
+        (Type::Boolean, KdlValue::Bool(value)) => Some(Value::Bool(*value)),
+        (Type::Integer | Type::Count, KdlValue::Integer(number)) => {
+            i64::try_from(*number).ok().map(Value::Integer)
+        }
+        (Type::Number | Type::Share, KdlValue::Integer(number)) => Some(Value::Number(*number as f64)),
+        (Type::Number | Type::Share, KdlValue::Float(number)) => {
+            number.is_finite().then_some(Value::Number(*number))
+        }
+        (_, KdlValue::String(text)) => of_text(kind, field, text),
+        _ => None,
+    }
+}
+
+fn of_text(kind: Type, field: &FieldSpec, text: &str) -> Option<Value> {
+    match kind {
+        Type::Name => Some(Value::Name(text.to_owned())),
+        Type::Ref => (!text.contains('/') && !text.starts_with('.')).then(|| Value::Name(text.to_owned())),
+        Type::Text => Some(Value::Text(text.to_owned())),
+        Type::Word => field.words.iter().any(|word| word == text).then(|| Value::Text(text.to_owned())),
+        Type::Count => whole(scaled(text, COUNTS)?),
+        Type::Bytes => whole(scaled(text, SIZES)?),
+        Type::Duration => scaled(text, TIMES).map(Value::Seconds),
+        Type::Share => scaled(text, &[("%", 0.01)]).map(Value::Number),
+        Type::Range => range(text),
+        Type::Path => (!text.is_empty() && !hub(text)).then(|| Value::Path(text.to_owned())),
+        Type::Hub => hub(text).then(|| Value::Hub(text.to_owned())),
+        Type::Integer | Type::Number | Type::Boolean => None,
+    }
+}
+
+/// Whether a text names a place outside this machine.
+fn hub(text: &str) -> bool {
+    ["hf:", "s3:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+const COUNTS: &[(&str, f64)] = &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
+const SIZES: &[(&str, f64)] = &[
+    ("KiB", 1024.0),
+    ("MiB", 1_048_576.0),
+    ("GiB", 1_073_741_824.0),
+    ("TiB", 1_099_511_627_776.0),
+    ("KB", 1e3),
+    ("MB", 1e6),
+    ("GB", 1e9),
+    ("TB", 1e12),
+    ("B", 1.0),
+];
+const TIMES: &[(&str, f64)] = &[("ms", 1e-3), ("min", 60.0), ("s", 1.0), ("h", 3600.0), ("d", 86_400.0)];
+
+fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
+    let plain = number.trim_end().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'_');
+    let number: f64 = number.trim_end().replace('_', "").parse().ok()?;
+    (plain && number.is_finite()).then(|| number * scale)
+}
+
+fn whole(number: f64) -> Option<Value> {
+    (number <= 9e15).then(|| Value::Integer(number.round() as i64))
+}
+
+fn range(text: &str) -> Option<Value> {
+    let (low, high) = text.split_once("..")?;
+    let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
+    (low >= 1 && low <= high).then(|| Value::Range(text.to_owned()))
+}
+
+fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
+    let number = match &value {
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) | Value::Seconds(number) => *number,
+        _ => return Ok(value),
+    };
+    let Range { min, max, above, below } = field.range;
+    let inside = min.is_none_or(|end| number >= end)
+        && max.is_none_or(|end| number <= end)
+        && above.is_none_or(|end| number > end)
+        && below.is_none_or(|end| number < end);
+    if inside {
+        return Ok(value);
+    }
+    Err(Fault {
+        code: Code::OutOfRange,
+        message: format!("must be {}", bounds(&field.range)),
+        label: "outside the range".to_owned(),
+        help: Some(field.doc.clone()),
+    })
+}
+
+/// The range in words: `at least 1 and below 2`.
+#[must_use]
+pub fn bounds(range: &Range) -> String {
+    let ends =
+        [(range.min, "at least"), (range.above, "above"), (range.max, "at most"), (range.below, "below")];
+    let ends: Vec<_> = ends.iter().filter_map(|(end, word)| end.map(|end| format!("{word} {end}"))).collect();
+    ends.join(" and ")
+}
+
+fn refuse(field: &FieldSpec, value: &KdlValue) -> Fault {
+    let text = value.as_string();
+    if let (Some(text), true) = (text, field.types.contains(&Type::Word)) {
+        return Fault {
+            code: Code::UnknownWord,
+            message: format!("does not know `{text}`"),
+            label: "unknown word".to_owned(),
+            help: suggest::help(text, field.words.iter().map(String::as_str)),
+        };
+    }
+    let expected: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
+    let expected = expected.join(" or ");
+    Fault {
+        code: Code::WrongType,
+        message: format!("takes {expected}"),
+        label: format!("this is {}", describe(value)),
+        help: paste(field, value),
+    }
+}
+
+fn describe(value: &KdlValue) -> &'static str {
+    match value {
+        KdlValue::String(_) => "text",
+        KdlValue::Integer(number) if i64::try_from(*number).is_err() => "a number too large",
+        KdlValue::Integer(_) => "a whole number",
+        KdlValue::Float(_) => "a number with a fraction",
+        KdlValue::Bool(_) => "a truth value",
+        KdlValue::Null => "nothing",
+    }
+}
+
+/// What the author probably meant, ready to paste.
+fn paste(field: &FieldSpec, value: &KdlValue) -> Option<String> {
+    let wants = |kind: Type| field.types.contains(&kind);
+    match value {
+        KdlValue::String(text) if wants(Type::Integer) || wants(Type::Number) => {
+            let plain = text.replace([',', ' '], "");
+            let number = plain.parse::<f64>().ok().or_else(|| scaled(&plain.to_uppercase(), COUNTS))?;
+            Some(format!("write the number without quotes: `{number}`"))
+        }
+        KdlValue::String(text) if wants(Type::Boolean) => match suggest::normal(text).as_str() {
+            "true" | "yes" | "on" => Some("write `#true`".to_owned()),
+            "false" | "no" | "off" => Some("write `#false`".to_owned()),
+            _ => None,
+        },
+        KdlValue::Float(number) if wants(Type::Integer) && number.fract() == 0.0 => {
+            Some(format!("write `{number}`, without fraction or exponent"))
+        }
+        KdlValue::Integer(number) if wants(Type::Bytes) => Some(format!("add the unit: `\"{number}MiB\"`")),
+        KdlValue::Integer(number) if wants(Type::Duration) => {
+            Some(format!("add the unit: `\"{number}min\"`"))
+        }
+        KdlValue::Integer(1) if wants(Type::Boolean) => Some("write `#true`".to_owned()),
+        KdlValue::Integer(0) if wants(Type::Boolean) => Some("write `#false`".to_owned()),
+        KdlValue::Integer(number) if wants(Type::Text) || wants(Type::Name) => {
+            Some(format!("write it in quotes: `\"{number}\"`"))
+        }
+        _ => Some(field.doc.clone()),
+    }
+}
+
+impl Value {
+    /// The canonical form that fingerprints are made of.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Integer(number) => (*number).into(),
+            Self::Number(number) | Self::Seconds(number) => (*number).into(),
+            Self::Bool(value) => (*value).into(),
+            Self::Text(text) | Self::Name(text) | Self::Range(text) | Self::Path(text) | Self::Hub(text) => {
+                text.as_str().into()
+            }
+        }
+    }
+}

@@ -1,13 +1,13 @@
 //! From files to rows, and from rows to a mixture.
 //!
 //! In the order in which data travel:
-//! [`corpus`] reads documents, [`tokenizer`] (trained by [`bpe`]) turns them into ids, [`chat`] lays conversations out,
+//! [`corpus`] reads documents, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays conversations out,
 //! [`packing`] fills rows of one length, [`build`] does all of that for a dataset, [`rows`] is the format on disk and
 //! [`mixture`] says which row comes i-th.
 //!
 //! A held-out document never enters a tokenizer or a training row: [`corpus::is_held_out`] is the one place that decides.
 
-pub mod bpe;
+mod bpe;
 pub mod build;
 pub mod chat;
 pub mod corpus;

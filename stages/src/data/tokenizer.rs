@@ -241,6 +241,12 @@ impl Tokenizer {
         self.rows
     }
 
+    /// The first row without a text, for a mask token; none if every row has one.
+    #[must_use]
+    pub fn first_reserved(&self) -> Option<u32> {
+        (self.used < self.rows).then_some(self.used)
+    }
+
     /// The bytes of `tokenizer.json`.
     #[must_use]
     pub fn json(&self) -> &[u8] {

@@ -94,8 +94,9 @@ fn ids_are_laid_out_as_in_qwen() {
     assert_eq!(tokenizer.end_of_turn().unwrap(), first + 2);
     assert_eq!(tokenizer.id("</think>"), Some(first + 25));
     assert_eq!(tokenizer.used(), first + 26);
-    assert!(tokenizer.rows() > tokenizer.used(), "no row is left for the mask");
-    assert_eq!(tokenizer.token(tokenizer.used()), None);
+    let mask = tokenizer.first_reserved().expect("a row is left for the mask");
+    assert_eq!(tokenizer.token(mask), None);
+    assert_eq!(tokenizer.with_rows(mask).unwrap().first_reserved(), None);
 }
 
 #[test]

@@ -3,4 +3,6 @@
 pub mod backbone;
 pub mod data;
 pub mod device;
+pub mod provenance;
 pub mod rng;
+pub mod weights;

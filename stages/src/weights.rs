@@ -1,0 +1,318 @@
+//! Weights on disk: a Hugging Face folder in, one safetensors file out.
+//!
+//! Loading is total: a tensor that is missing, unexpected, mis-shaped, of an unknown type or not finite is an error that names
+//! file and tensor, found before the first value is used. Nothing is skipped and nothing is filled in.
+//!
+//! ```text
+//! folder --shards--> files, which tensor in which --header--> entries --read--> f32 on the host --> Backbone
+//! ```
+//! Pickle files are never opened.
+
+mod header;
+mod shards;
+mod write;
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use burn::tensor::Device;
+use indexmap::IndexMap;
+
+use crate::backbone::{
+    Backbone, BackboneError, ConfigError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, layout,
+};
+use crate::provenance::{Provenance, ProvenanceError};
+use header::Entry;
+
+pub use header::Dtype;
+pub use write::{save, write};
+
+/// Why weights are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A file cannot be read.
+    #[error("`{file}`: {reason}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The folder has no weights that can be read.
+    #[error("{0}")]
+    Folder(String),
+    /// A header, an entry or the length of a file is malformed.
+    #[error("`{file}`{}: {reason}", .tensor.as_ref().map(|t| format!(", tensor `{t}`")).unwrap_or_default())]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The tensor, where one is to blame.
+        tensor: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor that the config asks for is in no file.
+    #[error("tensor `{0}` is missing")]
+    Missing(String),
+    /// A tensor that the config does not ask for.
+    #[error("`{file}`: tensor `{tensor}` is not part of the model that config.json describes")]
+    Extra {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor of another shape than the config asks for.
+    #[error("`{file}`: tensor `{tensor}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape by config.json.
+        expected: Vec<usize>,
+    },
+    /// A value is infinite or not a number.
+    #[error("`{file}`: tensor `{tensor}` has a value that is not finite at index {index}")]
+    NotFinite {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Position in row-major order.
+        index: usize,
+    },
+    /// config.json and the tensors disagree about the output head.
+    #[error("tensor `lm_head.weight` {0}")]
+    Tie(&'static str),
+    /// config.json is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// provenance.json is refused.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceError),
+    /// The backbone refuses the tensors.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+}
+
+/// A tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// The type in which it was stored.
+    pub dtype: Dtype,
+    /// Its values as f32, row-major.
+    pub values: Vec<f32>,
+}
+
+/// A folder of weights, read and checked.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Shape and constants, from config.json.
+    pub config: Qwen3Config,
+    /// From provenance.json, where there is one.
+    pub provenance: Option<Provenance>,
+    /// The tensors of the layout, in its order.
+    pub tensors: IndexMap<String, HostTensor>,
+    /// BLAKE3 of config.json and of every weight file, by name.
+    pub files: IndexMap<String, String>,
+    /// Whether a redundant `lm_head.weight` equal to the embedding was stored and left out.
+    pub redundant_head: bool,
+}
+
+impl Checkpoint {
+    /// Whether and how the model knows the time.
+    #[must_use]
+    pub fn time_conditioning(&self) -> TimeConditioning {
+        self.provenance.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning)
+    }
+
+    /// The backbone of these weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing, which [`read`] excludes.
+    pub fn into_backbone(mut self, device: &Device) -> Result<Backbone, WeightsError> {
+        let (config, time) = (self.config.clone(), self.time_conditioning());
+        Backbone::build(&config, time, device, |name, _| match self.tensors.swap_remove(name) {
+            Some(tensor) => Ok(tensor.values),
+            None => Err(WeightsError::Missing(name.into())),
+        })
+    }
+}
+
+/// Reads and checks the folder `dir`: config.json, provenance.json where present, and all weights.
+///
+/// # Errors
+/// When anything is missing, unexpected or malformed; see [`WeightsError`].
+pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
+    let config_text = text(&dir.join("config.json"))?;
+    let config = Qwen3Config::parse(&config_text)?;
+    let provenance = match dir.join("provenance.json") {
+        file if file.exists() => Some(Provenance::parse(&text(&file)?)?),
+        _ => None,
+    };
+    let time = provenance.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
+    let names = shards::find(dir)?;
+    let expected: IndexMap<String, Vec<usize>> = layout(&config, time).into_iter().collect();
+    let entries = names.iter().map(|name| Ok((name.as_str(), Source::open(&dir.join(name))?.entries)));
+    check(&entries.collect::<Result<Vec<_>, WeightsError>>()?, &expected, &config)?;
+    let mut files = IndexMap::from([("config.json".to_owned(), digest(config_text.as_bytes()))]);
+    let mut found = IndexMap::new();
+    for name in names {
+        let (tensors, hash) = read_file(&dir.join(&name))?;
+        found.extend(tensors);
+        files.insert(name, hash);
+    }
+    let redundant_head = take_redundant_head(&config, &mut found)?;
+    let mut take = |name: String| match found.swap_remove(&name) {
+        Some(tensor) => Ok((name, tensor)),
+        None => Err(WeightsError::Missing(name)),
+    };
+    let tensors = expected.into_keys().map(&mut take).collect::<Result<_, _>>()?;
+    Ok(Checkpoint { config, provenance, tensors, files, redundant_head })
+}
+
+/// All tensors of one safetensors file in the order of their data, and the BLAKE3 digest of the file.
+///
+/// # Errors
+/// When the file is malformed or a value is not finite.
+pub fn read_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
+    let Source { mut reader, entries, file } = Source::open(path)?;
+    let mut tensors = IndexMap::with_capacity(entries.len());
+    for entry in entries {
+        let values = values(&mut reader, &entry, &file)?;
+        tensors.insert(entry.name, HostTensor { shape: entry.shape, dtype: entry.dtype, values });
+    }
+    Ok((tensors, reader.hasher.finalize().to_hex().to_string()))
+}
+
+/// An open weight file behind its checked header.
+struct Source {
+    reader: Hashing,
+    entries: Vec<Entry>,
+    file: String,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, WeightsError> {
+        let file = file_name(path);
+        let opened = File::open(path).and_then(|f| f.metadata().map(|m| (f, m)));
+        let (handle, metadata) = opened.map_err(|e| io(&file, &e))?;
+        if !metadata.is_file() {
+            return Err(WeightsError::Io { file, reason: "not a regular file".into() });
+        }
+        let mut reader = Hashing { inner: BufReader::new(handle), hasher: blake3::Hasher::new() };
+        let entries = header::read(&mut reader, metadata.len(), &file)?;
+        Ok(Self { reader, entries, file })
+    }
+}
+
+/// A reader that digests what passes through it.
+struct Hashing {
+    inner: BufReader<File>,
+    hasher: blake3::Hasher,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// The values of `entry`, which `reader` has reached.
+fn values(reader: &mut impl Read, entry: &Entry, file: &str) -> Result<Vec<f32>, WeightsError> {
+    let (count, width) = (entry.count(), entry.dtype.bytes());
+    let mut values = Vec::with_capacity(count);
+    // A multiple of every element width; bounds the second copy of the data.
+    let mut buffer = vec![0; (1 << 20).min(count * width)];
+    while values.len() < count {
+        let part = buffer.len().min((count - values.len()) * width);
+        reader.read_exact(&mut buffer[..part]).map_err(|e| io(file, &e))?;
+        entry.dtype.decode(&buffer[..part], &mut values);
+    }
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(values),
+        Some(index) => Err(WeightsError::NotFinite { file: file.into(), tensor: entry.name.clone(), index }),
+    }
+}
+
+/// Compares what the headers promise with what the config asks for.
+fn check(
+    files: &[(&str, Vec<Entry>)],
+    expected: &IndexMap<String, Vec<usize>>,
+    config: &Qwen3Config,
+) -> Result<(), WeightsError> {
+    let mut seen = IndexMap::new();
+    for (file, entry) in files.iter().flat_map(|(file, entries)| entries.iter().map(move |e| (*file, e))) {
+        let (file, tensor) = (file.to_owned(), entry.name.clone());
+        let tied_head = config.tie_word_embeddings && entry.name == HEAD;
+        let Some(shape) = expected.get(if tied_head { EMBEDDING } else { &entry.name }) else {
+            return Err(WeightsError::Extra { file, tensor });
+        };
+        if *shape != entry.shape {
+            let (found, expected) = (entry.shape.clone(), shape.clone());
+            return Err(WeightsError::Shape { file, tensor, found, expected });
+        }
+        if let Some(first) = seen.insert(entry.name.as_str(), file.clone()) {
+            let reason = format!("is in `{first}` too");
+            return Err(WeightsError::Malformed { file, tensor: Some(tensor), reason });
+        }
+    }
+    match expected.keys().find(|name| !seen.contains_key(name.as_str())) {
+        None => Ok(()),
+        Some(name) if name == HEAD => {
+            Err(WeightsError::Tie("is missing, but config.json says `tie_word_embeddings`: false"))
+        }
+        Some(name) => Err(WeightsError::Missing(name.clone())),
+    }
+}
+
+/// Removes an `lm_head.weight` that repeats a tied embedding; refuses one that differs.
+fn take_redundant_head(
+    config: &Qwen3Config,
+    found: &mut IndexMap<String, HostTensor>,
+) -> Result<bool, WeightsError> {
+    if !config.tie_word_embeddings {
+        return Ok(false);
+    }
+    let Some(head) = found.swap_remove(HEAD) else { return Ok(false) };
+    if found.get(EMBEDDING).is_some_and(|embedding| embedding.values == head.values) {
+        return Ok(true);
+    }
+    Err(WeightsError::Tie("differs from the embedding, but config.json says `tie_word_embeddings`: true"))
+}
+
+/// A text file of at most 1 MiB.
+fn text(path: &Path) -> Result<String, WeightsError> {
+    let file = file_name(path);
+    let mut bytes = Vec::new();
+    let limit = 1 << 20;
+    let opened = File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
+    opened.map_err(|e| io(&file, &e))?;
+    if bytes.len() as u64 > limit {
+        return Err(WeightsError::Io { file, reason: "longer than 1 MiB".into() });
+    }
+    String::from_utf8(bytes).map_err(|_| WeightsError::Io { file, reason: "not UTF-8".into() })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn io(file: &str, error: &std::io::Error) -> WeightsError {
+    WeightsError::Io { file: file.into(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

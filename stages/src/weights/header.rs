@@ -1,0 +1,196 @@
+//! The header of a safetensors file, checked before anything is allocated by it.
+
+use std::fmt;
+use std::io::Read;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::WeightsError;
+
+/// Longest header that is read.
+const HEADER: u64 = 16 << 20;
+/// Most tensors in a file.
+const TENSORS: usize = 100_000;
+/// Most dimensions of a tensor.
+const RANK: usize = 8;
+/// Longest name of a tensor.
+const NAME: usize = 256;
+
+/// Element types that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// The upper half of a 32-bit float.
+    BF16,
+    /// IEEE half precision.
+    F16,
+}
+
+impl Dtype {
+    /// Bytes per element.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::BF16 | Self::F16 => 2,
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "F32" => Some(Self::F32),
+            "BF16" => Some(Self::BF16),
+            "F16" => Some(Self::F16),
+            _ => None,
+        }
+    }
+
+    /// Appends the little-endian elements of `bytes`, each exact in f32.
+    pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
+        let two = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
+        match self {
+            Self::F32 => {
+                out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+            }
+            Self::BF16 => out.extend(bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(two(b)) << 16))),
+            Self::F16 => out.extend(bytes.chunks_exact(2).map(|b| half::f16::from_bits(two(b)).to_f32())),
+        }
+    }
+}
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    start: u64,
+    end: u64,
+}
+
+impl Entry {
+    /// Number of elements; the header check has excluded overflow.
+    pub(super) fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Reads the header; the entries are in the order of their data, which follows without gaps to the end of the file.
+pub(super) fn read(reader: &mut impl Read, length: u64, file: &str) -> Result<Vec<Entry>, WeightsError> {
+    let fault = |tensor: Option<&str>, reason: String| WeightsError::Malformed {
+        file: file.into(),
+        tensor: tensor.map(Into::into),
+        reason,
+    };
+    let mut size = [0; 8];
+    reader.read_exact(&mut size).map_err(|_| fault(None, "shorter than a safetensors header".into()))?;
+    let size = u64::from_le_bytes(size);
+    if size > HEADER || size > length.saturating_sub(8) {
+        let reason = format!("a header of {size} bytes in a file of {length} (is this a safetensors file?)");
+        return Err(fault(None, reason));
+    }
+    let mut text = vec![0; size as usize];
+    reader.read_exact(&mut text).map_err(|e| fault(None, e.to_string()))?;
+    if text.first() != Some(&b'{') {
+        return Err(fault(None, "the header does not start with `{`".into()));
+    }
+    let raw: Raw = serde_json::from_slice(&text).map_err(|e| fault(None, format!("header: {e}")))?;
+    let entries = raw.0.into_iter().map(|(name, entry)| {
+        let checked = entry.check(&name);
+        checked.map_err(|reason| fault(Some(shorten(&name)), reason))
+    });
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(|entry| (entry.start, entry.end));
+    let (mut end, available) = (0, length - 8 - size);
+    for entry in &entries {
+        if entry.start != end {
+            let reason = format!("its data starts at {}, the one before ends at {end}", entry.start);
+            return Err(fault(Some(&entry.name), reason));
+        }
+        end = entry.end;
+        if end > available {
+            let reason =
+                format!("the file is cut short: {available} bytes of data, the tensor ends at {end}");
+            return Err(fault(Some(&entry.name), reason));
+        }
+    }
+    if end != available {
+        return Err(fault(None, format!("{} bytes after the last tensor", available - end)));
+    }
+    Ok(entries)
+}
+
+/// A name that is short enough for a message.
+fn shorten(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME)]
+}
+
+#[derive(serde::Deserialize)]
+struct RawEntry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+impl RawEntry {
+    fn check(self, name: &str) -> Result<Entry, String> {
+        if name.is_empty() || name.len() > NAME {
+            return Err(format!("a name has 1 to {NAME} bytes, this one {}", name.len()));
+        }
+        let dtype = Dtype::parse(&self.dtype)
+            .ok_or_else(|| format!("type `{}` is not supported (F32, BF16, F16)", shorten(&self.dtype)))?;
+        if self.shape.len() > RANK {
+            return Err(format!("{} dimensions, at most {RANK} are read", self.shape.len()));
+        }
+        let bytes = self.shape.iter().try_fold(dtype.bytes() as u64, |bytes, n| bytes.checked_mul(*n));
+        let (start, end) = self.data_offsets;
+        if bytes.is_none() || end.checked_sub(start) != bytes {
+            return Err(format!(
+                "shape {:?} of {} does not fill bytes {start}..{end}",
+                self.shape, self.dtype
+            ));
+        }
+        // Bounded by the number of bytes, which fits.
+        let shape = self.shape.iter().map(|n| *n as usize).collect();
+        Ok(Entry { name: name.into(), dtype, shape, start, end })
+    }
+}
+
+/// The header as JSON gives it, with duplicate names refused (a plain map would keep the last).
+struct Raw(indexmap::IndexMap<String, RawEntry>);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Raw;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+                let (mut raw, mut metadata) = (Raw(indexmap::IndexMap::new()), false);
+                while let Some(name) = map.next_key::<String>()? {
+                    let twice = match name == "__metadata__" {
+                        true => {
+                            map.next_value::<IgnoredAny>()?;
+                            std::mem::replace(&mut metadata, true)
+                        }
+                        false => raw.0.insert(name.clone(), map.next_value()?).is_some(),
+                    };
+                    if twice {
+                        return Err(serde::de::Error::custom(format!("`{}` occurs twice", shorten(&name))));
+                    }
+                    if raw.0.len() > TENSORS {
+                        return Err(serde::de::Error::custom(format!("more than {TENSORS} tensors")));
+                    }
+                }
+                Ok(raw)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}

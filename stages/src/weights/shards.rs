@@ -1,0 +1,92 @@
+//! Which files of a folder hold its weights.
+
+use std::path::Path;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::{Source, WeightsError, text};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+#[derive(serde::Deserialize)]
+struct Index {
+    weight_map: IndexMap<String, String>,
+}
+
+/// The weight files of `dir`, checked against the index where there is one.
+pub(super) fn find(dir: &Path) -> Result<Vec<String>, WeightsError> {
+    match (dir.join(SINGLE).exists(), dir.join(INDEX).exists()) {
+        (true, false) => Ok(vec![SINGLE.into()]),
+        (false, true) => indexed(dir),
+        (true, true) => Err(WeightsError::Folder(format!(
+            "there are both `{SINGLE}` and `{INDEX}`; remove the one that is not meant"
+        ))),
+        (false, false) => Err(nothing(dir)),
+    }
+}
+
+fn nothing(dir: &Path) -> WeightsError {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut pickles: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let extension = name.rsplit('.').next().unwrap_or_default();
+            ["bin", "pt", "pth", "ckpt", "pkl"].contains(&extension)
+        })
+        .collect();
+    pickles.sort();
+    match pickles.first() {
+        None => WeightsError::Folder(format!("neither `{SINGLE}` nor `{INDEX}` is in the folder")),
+        Some(pickle) => WeightsError::Folder(format!(
+            "`{pickle}` is a pickle file, which can run code and is never opened; convert it to safetensors"
+        )),
+    }
+}
+
+fn indexed(dir: &Path) -> Result<Vec<String>, WeightsError> {
+    let malformed = |file: &str, tensor: Option<&str>, reason: String| WeightsError::Malformed {
+        file: file.into(),
+        tensor: tensor.map(Into::into),
+        reason,
+    };
+    let index: Index =
+        serde_json::from_str(&index_text(dir)?).map_err(|e| malformed(INDEX, None, e.to_string()))?;
+    for (tensor, file) in &index.weight_map {
+        let plain = file.ends_with(".safetensors") && !file.contains(['/', '\\', '\0']) && file.len() <= 255;
+        if !plain {
+            return Err(malformed(INDEX, Some(tensor), format!("`{file}` is not a file of this folder")));
+        }
+        if !dir.join(file).exists() {
+            return Err(malformed(file, Some(tensor), format!("the file is absent, and `{INDEX}` names it")));
+        }
+    }
+    let files: IndexSet<String> = index.weight_map.values().cloned().collect();
+    let mut missing: IndexMap<&str, &str> =
+        index.weight_map.iter().map(|(tensor, file)| (tensor.as_str(), file.as_str())).collect();
+    for file in &files {
+        for entry in Source::open(&dir.join(file))?.entries {
+            match index.weight_map.get(&entry.name) {
+                Some(owner) if owner == file => _ = missing.swap_remove(entry.name.as_str()),
+                Some(owner) => {
+                    let reason = format!("`{INDEX}` says that it is in `{owner}`");
+                    return Err(malformed(file, Some(&entry.name), reason));
+                }
+                None => {
+                    return Err(malformed(file, Some(&entry.name), format!("`{INDEX}` does not name it")));
+                }
+            }
+        }
+    }
+    match missing.first() {
+        None => Ok(files.into_iter().collect()),
+        Some((tensor, file)) => {
+            Err(malformed(file, Some(tensor), format!("the tensor is absent, and `{INDEX}` says it is here")))
+        }
+    }
+}
+
+/// The index; those of the largest published models are a few hundred KiB.
+fn index_text(dir: &Path) -> Result<String, WeightsError> {
+    text(&dir.join(INDEX))
+}

@@ -1,0 +1,67 @@
+//! Writing one safetensors file, streamed, with a header that depends on names and shapes alone.
+
+use std::fmt::Write as _;
+use std::io::{Error, Write};
+
+use crate::backbone::Backbone;
+
+/// Writes tensors in the order given: f32, one metadata entry (`format: pt`), data aligned to 8 bytes. Returns the bytes written.
+///
+/// `values` is asked once for each name, in order, so that only one tensor is in memory.
+///
+/// # Errors
+/// When `out` fails, `values` fails, or a tensor does not have as many values as its shape says.
+pub fn write(
+    out: &mut impl Write,
+    layout: &[(String, Vec<usize>)],
+    mut values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
+) -> Result<u64, Error> {
+    let header = header(layout);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    let mut written = 8 + header.len() as u64;
+    for (name, shape) in layout {
+        let values = values(name)?;
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(Error::other(format!(
+                "tensor `{name}` has {} values for shape {shape:?}",
+                values.len()
+            )));
+        }
+        for part in values.chunks(1 << 16) {
+            let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+            out.write_all(&bytes)?;
+            written += bytes.len() as u64;
+        }
+    }
+    Ok(written)
+}
+
+/// Writes all parameters of `backbone` under their Hugging Face names. Returns the bytes written.
+///
+/// # Errors
+/// When `out` or the device fails.
+pub fn save(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
+    let layout: Vec<(String, Vec<usize>)> =
+        backbone.parameters().map(|(name, parameter)| (name.to_owned(), parameter.shape())).collect();
+    write(out, &layout, |name| {
+        let parameter =
+            backbone.parameter(name).ok_or_else(|| Error::other(format!("no tensor `{name}`")))?;
+        parameter.values().map_err(Error::other)
+    })
+}
+
+fn header(layout: &[(String, Vec<usize>)]) -> String {
+    let mut text = String::from(r#"{"__metadata__":{"format":"pt"}"#);
+    let mut start = 0;
+    for (name, shape) in layout {
+        let end = start + 4 * shape.iter().product::<usize>();
+        let (name, shape) = (serde_json::json!(name), serde_json::json!(shape));
+        // Writing to a string cannot fail.
+        let _ = write!(text, r#",{name}:{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#);
+        start = end;
+    }
+    text.push('}');
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    text
+}

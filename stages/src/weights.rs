@@ -10,10 +10,11 @@
 
 mod header;
 mod shards;
+mod source;
 mod write;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -24,6 +25,7 @@ use crate::backbone::{
 };
 use crate::provenance::{Provenance, ProvenanceError};
 use header::Entry;
+use source::{Source, values};
 
 pub use header::Dtype;
 pub use write::{save, write};
@@ -188,59 +190,7 @@ pub fn read_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), 
         let values = values(&mut reader, &entry, &file)?;
         tensors.insert(entry.name, HostTensor { shape: entry.shape, dtype: entry.dtype, values });
     }
-    Ok((tensors, reader.hasher.finalize().to_hex().to_string()))
-}
-
-/// An open weight file behind its checked header.
-struct Source {
-    reader: Hashing,
-    entries: Vec<Entry>,
-    file: String,
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = file_name(path);
-        let opened = File::open(path).and_then(|f| f.metadata().map(|m| (f, m)));
-        let (handle, metadata) = opened.map_err(|e| io(&file, &e))?;
-        if !metadata.is_file() {
-            return Err(WeightsError::Io { file, reason: "not a regular file".into() });
-        }
-        let mut reader = Hashing { inner: BufReader::new(handle), hasher: blake3::Hasher::new() };
-        let entries = header::read(&mut reader, metadata.len(), &file)?;
-        Ok(Self { reader, entries, file })
-    }
-}
-
-/// A reader that digests what passes through it.
-struct Hashing {
-    inner: BufReader<File>,
-    hasher: blake3::Hasher,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-/// The values of `entry`, which `reader` has reached.
-fn values(reader: &mut impl Read, entry: &Entry, file: &str) -> Result<Vec<f32>, WeightsError> {
-    let (count, width) = (entry.count(), entry.dtype.bytes());
-    let mut values = Vec::with_capacity(count);
-    // A multiple of every element width; bounds the second copy of the data.
-    let mut buffer = vec![0; (1 << 20).min(count * width)];
-    while values.len() < count {
-        let part = buffer.len().min((count - values.len()) * width);
-        reader.read_exact(&mut buffer[..part]).map_err(|e| io(file, &e))?;
-        entry.dtype.decode(&buffer[..part], &mut values);
-    }
-    match values.iter().position(|x| !x.is_finite()) {
-        None => Ok(values),
-        Some(index) => Err(WeightsError::NotFinite { file: file.into(), tensor: entry.name.clone(), index }),
-    }
+    Ok((tensors, reader.digest()))
 }
 
 /// Compares what the headers promise with what the config asks for.

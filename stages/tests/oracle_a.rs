@@ -3,6 +3,12 @@
 //! Reads whatever lies in `$FMFLOW_ORACLE` (default: `shared/oracle/dev` beside the repository); names, shapes and cases come
 //! from the files.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests stop the test and speak to its reader"
+)]
+
 use std::path::{Path, PathBuf};
 
 use fmflow_stages::backbone::{Attention, Backbone, Context, Qwen3Config};

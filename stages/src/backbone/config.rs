@@ -113,40 +113,28 @@ impl Qwen3Config {
     /// # Errors
     /// When heads do not divide, the head is odd, or a size is beyond its cap.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |key, value: usize, expected| {
-            Err(ConfigError::Invalid { key, value: value.to_string(), expected })
-        };
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            return invalid(
-                "num_key_value_heads",
-                self.num_key_value_heads,
-                "a divisor of `num_attention_heads`",
-            );
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return invalid("head_dim", self.head_dim, "an even number");
-        }
-        if self.num_hidden_layers > 1024 {
-            return invalid("num_hidden_layers", self.num_hidden_layers, "at most 1024");
-        }
-        if self.num_attention_heads > 1024 || self.head_dim > 4096 {
-            return invalid(
+        let divides = self.num_attention_heads.checked_rem(self.num_key_value_heads) == Some(0);
+        let limits = [
+            ("num_key_value_heads", self.num_key_value_heads, divides, "a divisor of `num_attention_heads`"),
+            ("head_dim", self.head_dim, self.head_dim.is_multiple_of(2), "an even number"),
+            ("head_dim", self.head_dim, (1..=4096).contains(&self.head_dim), "1 to 4096"),
+            (
                 "num_attention_heads",
                 self.num_attention_heads,
-                "at most 1024, of width at most 4096",
-            );
+                self.num_attention_heads <= 1024,
+                "at most 1024",
+            ),
+            ("num_hidden_layers", self.num_hidden_layers, self.num_hidden_layers <= 1024, "at most 1024"),
+            ("hidden_size", self.hidden_size, (1..=1 << 17).contains(&self.hidden_size), "1 to 2^17"),
+            ("intermediate_size", self.intermediate_size, self.intermediate_size <= 1 << 20, "at most 2^20"),
+            ("vocab_size", self.vocab_size, (1..=1 << 24).contains(&self.vocab_size), "1 to 2^24"),
+        ];
+        match limits.into_iter().find(|(_, _, holds, _)| !holds) {
+            None => Ok(()),
+            Some((key, value, _, expected)) => {
+                Err(ConfigError::Invalid { key, value: value.to_string(), expected })
+            }
         }
-        if self.hidden_size > 1 << 17 || self.intermediate_size > 1 << 20 {
-            return invalid(
-                "hidden_size",
-                self.hidden_size,
-                "at most 131072, with a feed-forward of at most 1048576",
-            );
-        }
-        if self.vocab_size > 1 << 24 {
-            return invalid("vocab_size", self.vocab_size, "at most 16777216");
-        }
-        Ok(())
     }
 
     /// The text of a `config.json` that transformers 4 and 5 read.

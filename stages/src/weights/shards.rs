@@ -4,7 +4,8 @@ use std::path::Path;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Source, WeightsError, text};
+use super::source::Source;
+use super::{WeightsError, text};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

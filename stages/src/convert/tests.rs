@@ -1,0 +1,130 @@
+//! Conversions of small models, certified from disk.
+
+use std::path::Path;
+
+use super::*;
+use crate::backbone::{EMBEDDING, HEAD, Qwen3Config};
+use crate::{device, weights};
+
+fn config(tied: bool) -> Qwen3Config {
+    let text = r#"{"model_type": "qwen3", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "max_position_embeddings": 64, "initializer_range": 0.3}"#;
+    Qwen3Config { tie_word_embeddings: tied, ..Qwen3Config::parse(text).unwrap() }
+}
+
+fn store(dir: &Path, backbone: &Backbone, provenance: Option<&Provenance>) {
+    let mut bytes = Vec::new();
+    weights::save(&mut bytes, backbone).unwrap();
+    std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
+    std::fs::write(dir.join("config.json"), backbone.config().to_json()).unwrap();
+    if let Some(provenance) = provenance {
+        std::fs::write(dir.join("provenance.json"), provenance.to_json()).unwrap();
+    }
+}
+
+fn options() -> Options {
+    Options {
+        mask: MaskToken::Reserved,
+        row: MaskRow::Mean { noise: 0.0 },
+        used: 45,
+        attention: Attention::Bidirectional,
+        shift: true,
+        time: TimeConditioning::None,
+        tokenizer: None,
+        seed: 3,
+    }
+}
+
+/// A source of random weights, its conversion, and the certificate.
+fn converted(
+    tied: bool,
+    options: &Options,
+    spoil: impl Fn(&str) -> bool,
+) -> Result<Certificate, ConvertError> {
+    let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let device = device::open("cpu").unwrap();
+    let model = Backbone::new(&config(tied), TimeConditioning::None, 1, &device).unwrap();
+    store(source.path(), &model, None);
+    let (flow, provenance) = convert(weights::read(source.path()).unwrap(), options, &device)?;
+    let flow = flow.map(|name, p| if spoil(name) { p.with(p.flat() + 0.1) } else { p }).unwrap();
+    store(artifact.path(), &flow, Some(&provenance));
+    certify(source.path(), artifact.path(), &device, TOLERANCE)
+}
+
+#[test]
+fn a_tied_conversion_changes_one_row_and_nothing_else() {
+    let certificate = converted(true, &options(), |_| false).unwrap();
+    assert_eq!(certificate.mask_token, Some(45));
+    assert_eq!((certificate.count(Action::Changed), certificate.count(Action::Tied)), (1, 1));
+    assert_eq!((certificate.count(Action::New), certificate.count(Action::Copied)), (0, 23));
+    assert_eq!((certificate.parity.excluded, certificate.parity.difference), (Some(45), 0.0));
+    assert!(certificate.mask_row_norm.unwrap() < certificate.mean_row_norm);
+    let text = certificate.to_string();
+    assert!(text.contains("parity      holds") && text.contains("left out    the logit"), "{text}");
+    let json = serde_json::to_string(&certificate).unwrap();
+    assert_eq!(serde_json::from_str::<Certificate>(&json).unwrap(), certificate);
+}
+
+#[test]
+fn an_untied_head_keeps_its_row_and_is_compared_whole() {
+    let certificate = converted(false, &options(), |_| false).unwrap();
+    assert_eq!((certificate.count(Action::Changed), certificate.count(Action::Tied)), (1, 0));
+    assert_eq!((certificate.parity.excluded, certificate.parity.difference), (None, 0.0));
+    let kept = Options { row: MaskRow::Keep, mask: MaskToken::Id(7), ..options() };
+    let certificate = converted(false, &kept, |_| false).unwrap();
+    assert_eq!((certificate.count(Action::Changed), certificate.mask_token), (0, Some(7)));
+}
+
+#[test]
+fn time_conditioning_is_new_and_the_identity() {
+    let timed = Options { time: TimeConditioning::AdaLn { rank: 4 }, ..options() };
+    let certificate = converted(true, &timed, |_| false).unwrap();
+    assert_eq!((certificate.count(Action::New), certificate.parity.difference), (6, 0.0));
+    // A projection that does not start at 0 is not the identity any more.
+    let error = converted(true, &timed, |name| name.starts_with("time.layers")).unwrap_err();
+    assert!(matches!(&error, ConvertError::Parity(c) if !c.parity.holds), "{error}");
+}
+
+#[test]
+fn a_tensor_that_was_touched_is_named() {
+    for name in ["model.layers.1.mlp.up_proj.weight", EMBEDDING, HEAD] {
+        let error = converted(false, &options(), |n| n == name).unwrap_err();
+        assert!(matches!(&error, ConvertError::Differs(found) if found == name), "{error}");
+    }
+}
+
+#[test]
+fn the_mean_row_is_the_mean_of_the_known_rows() {
+    let device = device::open("cpu").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
+    store(folder.path(), &model, None);
+    let rows = |model: &Backbone| model.parameter(EMBEDDING).unwrap().values().unwrap();
+    let row = |options: &Options| {
+        let (flow, provenance) = convert(weights::read(folder.path()).unwrap(), options, &device).unwrap();
+        rows(&flow)[provenance.mask_token.unwrap() as usize * 16..][..16].to_vec()
+    };
+    let before = rows(&model);
+    let mean: Vec<f32> = (0..16).map(|j| (0..45).map(|i| before[i * 16 + j]).sum::<f32>() / 45.0).collect();
+    let found = row(&options());
+    assert!(found.iter().zip(&mean).all(|(a, b)| (a - b).abs() < 1e-6));
+    let noisy = Options { row: MaskRow::Mean { noise: 0.1 }, ..options() };
+    assert_ne!(row(&noisy), found);
+    assert_eq!(row(&noisy), row(&noisy));
+    assert_ne!(row(&noisy), row(&Options { seed: 4, ..noisy.clone() }));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    for options in [
+        Options { used: 50, ..options() },
+        Options { mask: MaskToken::Id(50), ..options() },
+        Options { row: MaskRow::Mean { noise: f64::NAN }, ..options() },
+        Options { used: 0, ..options() },
+        Options { time: TimeConditioning::AdaLn { rank: 0 }, ..options() },
+        Options { time: TimeConditioning::AdaLn { rank: 17 }, ..options() },
+    ] {
+        assert!(converted(true, &options, |_| false).is_err(), "{options:?}");
+    }
+}

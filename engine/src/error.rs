@@ -1,0 +1,176 @@
+//! What can go wrong outside a configuration's text, with its cure and its exit code.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::execute::{Failure, FailureKind};
+
+/// Result of the store, the plan and the runner.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure that ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command or the store it names cannot be used as asked.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// The configuration has errors, which were shown already.
+    #[error("the configuration has errors")]
+    Config,
+    /// `plan --check` found work.
+    #[error("{0} stages would run")]
+    WorkToDo(usize),
+    /// A stage ended without its result.
+    #[error("stage `{stage}`: {failure}")]
+    Stage {
+        /// Its name.
+        stage: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// A published folder does not hold what its manifest says.
+    #[error("`{file}` in {} is corrupt: {what}", folder.display())]
+    Corrupt {
+        /// The artifact or checkpoint.
+        folder: PathBuf,
+        /// Name of the file inside.
+        file: String,
+        /// What was found.
+        what: String,
+    },
+    /// Another run holds the store.
+    #[error("the store {} is in use by {holder}", store.display())]
+    Locked {
+        /// The store.
+        store: PathBuf,
+        /// Process, host and start of the holder.
+        holder: String,
+    },
+    /// There is no room for what would be written.
+    #[error("{0}")]
+    Space(String),
+    /// A file that the pipeline reads is invalid, or changed since the plan.
+    #[error("{message}")]
+    Input {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A wrong use of a command.
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), help: Some(help.into()) }
+    }
+
+    /// Turns an I/O error into one that names the action and the file; for use with `map_err`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// The exit code (decision 15: the only table).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } | Self::Config => 2,
+            Self::WorkToDo(_) => 3,
+            Self::Corrupt { .. } => 4,
+            Self::Locked { .. } => 5,
+            Self::Space(_) => 6,
+            Self::Input { .. } => 8,
+            Self::Io { source, .. } if is_full(source) => 6,
+            Self::Io { .. } => 1,
+            Self::Stage { failure, .. } => failure.kind.exit_code(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
+            Self::Stage { failure, .. } => failure.help.clone(),
+            Self::Corrupt { folder, .. } => {
+                Some(format!("remove {} and run again: it will be made anew", folder.display()))
+            }
+            Self::Locked { .. } => Some("wait for it to end, or name another store with `--store`".into()),
+            Self::Space(_) => Some("free some space, then run the same command again: it continues".into()),
+            Self::Io { source, .. } if is_full(source) => {
+                Some("free some space, then run the same command again: it continues".into())
+            }
+            Self::Config | Self::WorkToDo(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+impl FailureKind {
+    /// The exit code (decision 15).
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Stage => 1,
+            Self::Corrupt => 4,
+            Self::Space => 6,
+            Self::Diverged => 7,
+            Self::Input => 8,
+            Self::Interrupted => 75,
+            Self::Bug => 70,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let kind = match error.exit_code() {
+            4 => FailureKind::Corrupt,
+            6 => FailureKind::Space,
+            8 => FailureKind::Input,
+            _ => FailureKind::Stage,
+        };
+        Self { kind, message: error.to_string(), help: error.help() }
+    }
+}
+
+/// Writing through [`crate::store::HashingFile`] gives plain I/O errors; a full disk keeps its own kind.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let kind = if is_full(&error) { FailureKind::Space } else { FailureKind::Stage };
+        Self { kind, message: error.to_string(), help: None }
+    }
+}
+
+/// Whether the disk or the quota is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_resumable_everywhere() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::io("write", Path::new("x"))(full());
+        assert_eq!(error.exit_code(), 6);
+        assert_eq!(Failure::from(error).kind, FailureKind::Space);
+        assert_eq!(Failure::from(full()).kind, FailureKind::Space);
+    }
+}

@@ -1,0 +1,177 @@
+//! Content digests of source files, with a memory so that an unchanged file is read once.
+//!
+//! The memory is keyed by device, inode, size and both times. It saves reading and never enters a fingerprint: a file
+//! that changed within the last seconds is not remembered, since clocks of file systems are coarse.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
+
+use super::Store;
+use crate::error::{Error, Result};
+use crate::pipeline::Source;
+use crate::vfs::{EntryKind, Stat, Vfs};
+
+/// Seconds that a file must have been left alone before its digest is remembered.
+const SETTLED: i64 = 2;
+
+/// Digests of source files.
+pub struct Digests<'a> {
+    vfs: &'a dyn Vfs,
+    store: Option<&'a Store>,
+    known: IndexMap<String, String>,
+    new: bool,
+}
+
+impl<'a> Digests<'a> {
+    /// Digests with the memory of `store`, if there is one.
+    #[must_use]
+    pub fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
+        let bytes = store.and_then(|store| vfs.read(&store.root().join("digests")).ok()).unwrap_or_default();
+        let known = String::from_utf8_lossy(&bytes).lines().filter_map(decode).collect();
+        Self { vfs, store, known, new: false }
+    }
+
+    /// One digest for a source: contents of its files in the order of their paths.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a file that cannot be read or changes while it is read.
+    pub fn source(&mut self, source: &Source) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        for file in &source.files {
+            hasher.update(self.file(file)?.as_bytes());
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// BLAKE3 of a file's content.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn file(&mut self, path: &Path) -> Result<String> {
+        let path = &std::fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+        let before = self.vfs.stat(path).map_err(|error| unreadable(path, &error))?;
+        if before.kind != EntryKind::File {
+            return Err(input(format!("{} is no regular file", path.display())));
+        }
+        let key = key(&before);
+        if let Some(digest) = self.known.get(&key) {
+            return Ok(digest.clone());
+        }
+        let digest = hash(self.vfs, path).map_err(|error| unreadable(path, &error))?;
+        let after = self.vfs.stat(path).map_err(|error| unreadable(path, &error))?;
+        if after != before {
+            return Err(input(format!("{} changed while it was read", path.display())));
+        }
+        if before.changed.0.max(before.modified.0) + SETTLED < seconds_now() {
+            self.known.insert(key, digest.clone());
+            self.new = true;
+        }
+        Ok(digest)
+    }
+
+    /// Writes the memory down, if there is a store. A failure costs only time, so none is told.
+    pub fn remember(&self) {
+        if let (true, Some(store)) = (self.new, self.store) {
+            let lines: String = self.known.iter().map(|(key, digest)| encode(key, digest)).collect();
+            let _ = store.replace(&store.root().join("digests"), lines.as_bytes());
+        }
+    }
+}
+
+fn hash(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
+    let mut reader = vfs.open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        if reader.by_ref().take(1 << 20).read_to_end(&mut buffer)? == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update(&buffer);
+    }
+}
+
+fn key(stat: &Stat) -> String {
+    let ((device, inode), (s, ns), (cs, cns)) = (stat.id, stat.modified, stat.changed);
+    format!("{device}:{inode}:{}:{s}.{ns}:{cs}.{cns}", stat.size)
+}
+
+/// A line of the memory ends with a check, so that a damaged line is forgotten instead of believed.
+fn encode(key: &str, digest: &str) -> String {
+    format!("{key} {digest} {}\n", check(key, digest))
+}
+
+fn decode(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    let (key, digest, found) = (words.next()?, words.next()?, words.next()?);
+    (words.next().is_none() && found == check(key, digest)).then(|| (key.to_string(), digest.to_string()))
+}
+
+fn check(key: &str, digest: &str) -> String {
+    blake3::hash(format!("{key} {digest}").as_bytes()).to_hex()[..16].to_string()
+}
+
+fn seconds_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    input(format!("cannot read {}: {error}", path.display()))
+}
+
+fn input(message: String) -> Error {
+    Error::Input { message, help: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::vfs::Disk;
+
+    #[test]
+    fn a_fresh_file_is_never_remembered_and_an_old_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        let file = folder.path().join("a.txt");
+        fs::write(&file, "one").unwrap();
+        let digest = |expect_new: bool| {
+            let mut digests = Digests::new(&Disk, Some(&store));
+            let digest = digests.file(&file).unwrap();
+            assert_eq!(digests.new, expect_new);
+            digests.remember();
+            digest
+        };
+        let first = digest(false);
+        fs::write(&file, "two").unwrap();
+        assert_ne!(digest(false), first, "same size, same second");
+        std::thread::sleep(Duration::from_millis(3100));
+        let second = digest(true);
+        assert_eq!(digest(false), second, "from memory");
+        // Content changes while size and time of modification stay: the time of change gives it away.
+        let modified = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, "one").unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        assert_eq!(digest(false), first);
+    }
+
+    #[test]
+    fn a_damaged_line_is_forgotten() {
+        let line = encode("1:2:3", "abcd");
+        assert!(decode(line.trim_end()).is_some());
+        assert!(decode(line.trim_end().replace("abcd", "abce").as_str()).is_none());
+    }
+
+    #[test]
+    fn a_folder_is_no_source_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Digests::new(&Disk, None).file(folder.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 8);
+    }
+}

@@ -1,0 +1,129 @@
+//! What lies in a store, as far as names, manifests and sizes tell. The plan is made from this.
+
+use std::path::{Path, PathBuf};
+
+use super::manifest::{self, Manifest};
+use super::verify::{self, Depth, Problem};
+use super::{Store, folder_name};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::vfs::{EntryKind, Vfs};
+
+/// Everything in a store.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Finished artifacts, by folder name.
+    pub artifacts: Vec<Found>,
+    /// Unfinished stages, by folder name.
+    pub unfinished: Vec<Found>,
+}
+
+/// A folder in the store.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its manifest, or the first thing that is wrong.
+    pub manifest: std::result::Result<Manifest, Problem>,
+    /// Of an unfinished stage: updates done at its newest checkpoint, which was not read.
+    pub step: Option<u64>,
+}
+
+impl Listing {
+    /// Looks through a store.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn of(store: &Store) -> Result<Self> {
+        let artifacts = folders(store, "artifacts")?.into_iter().map(|path| artifact(store.vfs(), path));
+        let unfinished = folders(store, "work")?.into_iter().map(|path| work(store.vfs(), path));
+        Ok(Self {
+            artifacts: artifacts.collect::<Result<_>>()?,
+            unfinished: unfinished.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The finished artifact of a stage.
+    #[must_use]
+    pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Found> {
+        find(&self.artifacts, name, fingerprint)
+    }
+
+    /// The unfinished work of a stage.
+    #[must_use]
+    pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Found> {
+        find(&self.unfinished, name, fingerprint)
+    }
+
+    /// The newest whole folder of a stage of this name, finished or not.
+    #[must_use]
+    pub fn newest(&self, name: &str) -> Option<&Manifest> {
+        let all = self.artifacts.iter().chain(&self.unfinished);
+        let manifests = all.filter_map(|found| found.manifest.as_ref().ok());
+        manifests.filter(|manifest| manifest.stage.name == name).max_by(|a, b| a.created.cmp(&b.created))
+    }
+}
+
+fn find<'a>(all: &'a [Found], name: &str, fingerprint: &Fingerprint) -> Option<&'a Found> {
+    let folder = folder_name(name, fingerprint);
+    all.iter().find(|found| found.path.file_name().is_some_and(|name| name == folder.as_str()))
+}
+
+fn artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
+    let (manifest, problems) = verify::inspect(vfs, &path, Depth::Sizes)?;
+    let manifest = match (manifest, problems.into_iter().next()) {
+        (Some(manifest), None) => Ok(manifest),
+        (_, problem) => Err(problem.unwrap_or_else(|| broken("it is missing".into()))),
+    };
+    Ok(Found { path, manifest, step: None })
+}
+
+fn work(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
+    let step = steps(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
+    let manifest = read_manifest(vfs, &path)?.unwrap_or_else(|| Err("it is missing".into()));
+    Ok(Found { path, manifest: manifest.map_err(broken), step })
+}
+
+fn broken(what: String) -> Problem {
+    Problem { file: manifest::NAME.into(), chunk: None, what }
+}
+
+/// Directories in one of the store's folders; none where it is absent.
+fn folders(store: &Store, inside: &str) -> Result<Vec<PathBuf>> {
+    let folder = store.root().join(inside);
+    let entries = match store.vfs().list(&folder) {
+        Err(error) if verify::is_absent(&error) => return Ok(vec![]),
+        other => other.map_err(Error::io("list", &folder))?,
+    };
+    let directories = entries.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
+    Ok(directories.map(|(name, _)| folder.join(name)).collect())
+}
+
+/// Checkpoints in a folder by step, oldest first.
+pub(super) fn steps(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = match vfs.list(folder) {
+        Err(error) if verify::is_absent(&error) => return Ok(vec![]),
+        other => other.map_err(Error::io("list", folder))?,
+    };
+    let numbered = entries.into_iter().filter_map(|(name, _)| Some((name.parse().ok()?, folder.join(name))));
+    let mut steps: Vec<_> = numbered.collect();
+    steps.sort();
+    Ok(steps)
+}
+
+/// Reads the manifest of a folder: `None` when there is none; the inner error is a sentence on its state.
+pub(super) fn read_manifest(
+    vfs: &dyn Vfs,
+    folder: &Path,
+) -> Result<Option<std::result::Result<Manifest, String>>> {
+    let path = folder.join(manifest::NAME);
+    match vfs.stat(&path) {
+        Err(error) if verify::is_absent(&error) => return Ok(None),
+        Err(error) => return Err(Error::io("look at", &path)(error)),
+        Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is no regular file".into()))),
+        Ok(stat) if stat.size > manifest::LONGEST => return Ok(Some(Err("it is too long".into()))),
+        Ok(_) => {}
+    }
+    let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;
+    Ok(Some(Manifest::decode(&bytes)))
+}

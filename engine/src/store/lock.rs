@@ -1,0 +1,109 @@
+//! One run at a time: an exclusive lock on a file that also says who holds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The right to change a store. Freed when dropped, or when the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    /// Said once to the person at the start, if there is something to say.
+    pub note: Option<String>,
+}
+
+impl Lock {
+    /// Takes the lock of the store at `root`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds it.
+    pub(super) fn take(root: &Path) -> Result<Self> {
+        let path = root.join("lock");
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(Error::io("open", &path))?;
+        let mut note = None;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(locked(root, &holder(&mut file))),
+            // The file system has no locks: the words in the file carry the weight.
+            Err(TryLockError::Error(error)) => {
+                let holder = holder(&mut file);
+                if may_live(&holder) {
+                    return Err(locked(root, &holder));
+                }
+                note = Some(format!("this file system has no locks ({error}): start only one run at a time"));
+            }
+        }
+        let _ = write_holder(&mut file);
+        Ok(Self { file, note })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
+}
+
+fn locked(root: &Path, holder: &str) -> Error {
+    let holder = if holder.is_empty() { "another process" } else { holder };
+    Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
+}
+
+/// What the file says about its holder.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let _ = file.seek(SeekFrom::Start(0));
+    let _ = file.take(512).read_to_string(&mut text);
+    text.trim().to_string()
+}
+
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "process {} on {} since {}", std::process::id(), host(), super::now())
+}
+
+/// Name of this machine.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether the process named by a holder's words may still live: one of this machine is asked, others are believed.
+fn may_live(holder: &str) -> bool {
+    let mut words = holder.split(' ');
+    let (process, machine) = (words.nth(1).and_then(|word| word.parse::<i32>().ok()), words.nth(1));
+    match (process.and_then(rustix::process::Pid::from_raw), machine) {
+        (None, _) | (_, None) => false,
+        (Some(process), Some(machine)) if machine == host() => {
+            rustix::process::test_kill_process(process).is_ok()
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_learns_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::take(folder.path()).unwrap();
+        let error = Lock::take(folder.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
+        drop(first);
+        Lock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn words_are_believed_while_the_process_lives() {
+        assert!(may_live(&format!("process {} on {} since today", std::process::id(), host())));
+        assert!(!may_live(&format!("process 2147483646 on {} since today", host())));
+        assert!(may_live("process 1 on another-machine since today"));
+        assert!(!may_live(""));
+    }
+}

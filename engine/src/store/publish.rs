@@ -1,0 +1,307 @@
+//! The publish protocol: a folder is built in `tmp/`, hashed while it is written, synced, and renamed into place.
+//!
+//! Order: every file (written, made read-only, synced), the manifest, the folder, the rename, the parent. A process
+//! that dies anywhere leaves either nothing under the final name or all of it; `tmp/` is swept by the next run.
+//! A failed sync is final. Of two that publish the same name, the loser verifies the winner and removes its own.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::manifest::{self, CHUNK, FileEntry, Manifest};
+use super::verify;
+use crate::error::{Error, Result};
+use crate::execute::Summary;
+use crate::vfs::{Vfs, VfsFile};
+
+/// Name of the stage's own words inside an artifact.
+pub const SUMMARY: &str = "summary.json";
+
+/// Files of a folder under construction: `None` while one is being written.
+type Files = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
+
+/// Permission to write one folder. Dropped without [`ArtifactWriter::publish`], it leaves nothing.
+#[derive(Debug)]
+pub struct ArtifactWriter {
+    vfs: Arc<dyn Vfs>,
+    /// Folder under construction.
+    folder: PathBuf,
+    /// Where it goes.
+    target: PathBuf,
+    /// Everything the manifest says apart from files, facts and time.
+    header: Manifest,
+    files: Files,
+    /// Where a corrupt predecessor of the same name is moved; only checkpoints have one.
+    trash: Option<PathBuf>,
+    /// Called with the folder before the manifest is written, and after the rename.
+    hooks: Hooks,
+    published: bool,
+}
+
+/// What a slot adds to the publishing of a stage's artifact.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    /// A file outside that is copied in under this name, unless the stage wrote one or there is none.
+    pub(super) copy: Option<(&'static str, PathBuf)>,
+    /// A folder that has done its duty once the artifact is in place, and where it is moved before it is removed.
+    pub(super) retire: Option<(PathBuf, PathBuf)>,
+}
+
+/// Makes a name unlike any other of this process.
+pub(super) fn unique(stem: &str) -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    format!("{stem}.{}.{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+impl ArtifactWriter {
+    /// Starts a folder in `tmp` that will be published as `target`.
+    pub(super) fn start(vfs: Arc<dyn Vfs>, tmp: &Path, target: PathBuf, header: Manifest) -> Result<Self> {
+        let stem = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        loop {
+            let folder = tmp.join(unique(&stem));
+            match vfs.create_dir(&folder) {
+                // Left by another process of the same number, perhaps on another host.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(Error::io("create", &folder))?,
+            }
+            let files = Files::default();
+            let hooks = Hooks::default();
+            return Ok(Self { vfs, folder, target, header, files, trash: None, hooks, published: false });
+        }
+    }
+
+    /// Lets a corrupt folder of the same name be moved to `trash` and replaced.
+    pub(super) fn replacing(mut self, trash: PathBuf) -> Self {
+        self.trash = Some(trash);
+        self
+    }
+
+    /// Adds what a slot wants done.
+    pub(super) fn with(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// Starts a file; it must be finished before [`Self::publish`]. Several may be open at once.
+    ///
+    /// # Errors
+    /// A name that is taken or is not plain, or what the operating system says.
+    pub fn file(&mut self, name: &str) -> Result<HashingFile> {
+        if name == manifest::NAME || name == SUMMARY || !is_plain(name) {
+            return Err(Error::Usage {
+                message: format!("`{name}` cannot name a file of an artifact"),
+                help: None,
+            });
+        }
+        self.open(name)
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.file(name)?.write_whole(bytes)
+    }
+
+    fn open(&mut self, name: &str) -> Result<HashingFile> {
+        let path = self.folder.join(name);
+        let inner = self.vfs.create_new(&path).map_err(Error::io("create", &path))?;
+        lock(&self.files).insert(name.to_string(), None);
+        let files = self.files.clone();
+        let vfs = self.vfs.clone();
+        let name = name.to_string();
+        let (whole, chunk) = (blake3::Hasher::new(), blake3::Hasher::new());
+        Ok(HashingFile { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
+    }
+
+    /// Publishes the folder and returns where it is. `facts` are recorded in the manifest.
+    ///
+    /// # Errors
+    /// An unfinished file, what the operating system says, or a corrupt folder under the final name.
+    pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
+        self.add_copy()?;
+        let words = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
+        self.open(SUMMARY)?.write_whole(words.as_bytes())?;
+        self.complete(facts)
+    }
+
+    /// The part of [`Self::publish`] after the stage's own files.
+    pub(super) fn complete(mut self, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
+        self.write_manifest(facts)?;
+        self.vfs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        self.settle()?;
+        self.published = true;
+        self.retire();
+        Ok(self.target.clone())
+    }
+
+    /// Copies in the file that the slot named.
+    fn add_copy(&mut self) -> Result<()> {
+        let Some((name, from)) = self.hooks.copy.take() else { return Ok(()) };
+        if lock(&self.files).contains_key(name) {
+            return Ok(());
+        }
+        match self.vfs.read(&from) {
+            Ok(bytes) => self.write(name, &bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("read", &from)(error)),
+        }
+    }
+
+    fn write_manifest(&mut self, facts: &IndexMap<String, Value>) -> Result<()> {
+        let mut manifest = self.header.clone();
+        for (name, entry) in lock(&self.files).iter() {
+            let Some(entry) = entry else {
+                let message = format!("file `{name}` of the artifact was not finished");
+                return Err(Error::Usage { message, help: None });
+            };
+            manifest.files.push(entry.clone());
+        }
+        manifest.facts = facts.clone();
+        manifest.created = super::now();
+        self.open(manifest::NAME)?.write_whole(manifest.encode().as_bytes())
+    }
+
+    /// Renames the folder into place and makes that durable.
+    fn settle(&mut self) -> Result<()> {
+        match self.vfs.rename(&self.folder, &self.target) {
+            Err(error) if is_taken(&error) => self.meet_winner()?,
+            other => other.map_err(Error::io("publish", &self.target))?,
+        }
+        let parent = self.target.parent().unwrap_or(Path::new("."));
+        self.vfs.sync_dir(parent).map_err(Error::io("sync", parent))
+    }
+
+    /// Somebody else's folder has the name already: it counts if it is whole and the same.
+    fn meet_winner(&mut self) -> Result<()> {
+        let winner = verify::folder(&*self.vfs, &self.target);
+        let same = winner.as_ref().is_ok_and(|found| found.fingerprint == self.header.fingerprint);
+        match (winner, &self.trash) {
+            _ if same => {}
+            (_, Some(trash)) => {
+                let place = trash.join(unique("replaced"));
+                self.vfs.rename(&self.target, &place).map_err(Error::io("move away", &self.target))?;
+                self.vfs.rename(&self.folder, &self.target).map_err(Error::io("publish", &self.target))?;
+                let _ = self.vfs.remove_all(&place);
+                return Ok(());
+            }
+            (Err(error), None) => return Err(error),
+            (Ok(_), None) => {
+                let what = "it holds the result of another stage".to_string();
+                return Err(Error::Corrupt {
+                    folder: self.target.clone(),
+                    file: manifest::NAME.into(),
+                    what,
+                });
+            }
+        }
+        // What is left in `tmp/` is swept by the next run.
+        let _ = self.vfs.remove_all(&self.folder);
+        Ok(())
+    }
+
+    /// Moves away what is no longer needed. The artifact is safe; what fails here is swept by the next run.
+    fn retire(&self) {
+        if let Some((folder, trash)) = &self.hooks.retire {
+            let place = trash.join(unique("done"));
+            if self.vfs.rename(folder, &place).is_ok() {
+                let _ = self.vfs.remove_all(&place);
+            }
+        }
+    }
+}
+
+impl Drop for ArtifactWriter {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = self.vfs.remove_all(&self.folder);
+        }
+    }
+}
+
+/// A file of an artifact: hashes what passes through. Count on it only after [`HashingFile::finish`].
+pub struct HashingFile {
+    inner: Box<dyn VfsFile>,
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    name: String,
+    files: Files,
+    whole: blake3::Hasher,
+    chunk: blake3::Hasher,
+    in_chunk: usize,
+    size: u64,
+    chunks: Vec<String>,
+}
+
+impl HashingFile {
+    /// Closes the file: read-only, on stable storage, known to the manifest.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn finish(mut self) -> Result<()> {
+        self.inner.flush().map_err(Error::io("write", &self.path))?;
+        self.vfs.protect(&self.path).map_err(Error::io("protect", &self.path))?;
+        self.inner.sync().map_err(Error::io("sync", &self.path))?;
+        if self.in_chunk > 0 {
+            self.end_chunk();
+        }
+        let entry = FileEntry {
+            name: self.name.clone(),
+            size: self.size,
+            blake3: self.whole.finalize().to_hex().to_string(),
+            chunks: self.chunks,
+        };
+        lock(&self.files).insert(self.name, Some(entry));
+        Ok(())
+    }
+
+    fn write_whole(mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        self.finish()
+    }
+
+    fn end_chunk(&mut self) {
+        self.chunks.push(self.chunk.finalize().to_hex().to_string());
+        self.chunk.reset();
+        self.in_chunk = 0;
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = bytes.len().min(CHUNK - self.in_chunk);
+        let written = self.inner.write(&bytes[..room])?;
+        self.whole.update(&bytes[..written]);
+        self.chunk.update(&bytes[..written]);
+        self.in_chunk += written;
+        self.size += written as u64;
+        if self.in_chunk == CHUNK {
+            self.end_chunk();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A name that is the same everywhere and leaves its folder nowhere.
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+/// Whether a rename failed because a folder with content is there.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
+
+fn lock(files: &Files) -> MutexGuard<'_, IndexMap<String, Option<FileEntry>>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,247 @@
+//! The permission given to a stage: its artifact, its checkpoints, its metrics.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::manifest::{Manifest, StageName};
+use super::publish::{ArtifactWriter, Hooks, unique};
+use super::{Store, folder_name, manifest, verify};
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Ledger};
+use crate::vfs::{Vfs, VfsFile};
+
+/// Name of the metrics of an unfinished stage, and of their copy in the artifact.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// What a slot is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Kind of stage.
+    pub kind: String,
+    /// Name of the stage.
+    pub name: String,
+    /// Identity of its result.
+    pub fingerprint: Fingerprint,
+    /// What the fingerprint is made of.
+    pub ledger: Ledger,
+    /// Fingerprints of its inputs, by role.
+    pub inputs: IndexMap<String, Fingerprint>,
+}
+
+impl Key {
+    /// Name of this stage's folders: `<stage>-<fingerprint>`.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        folder_name(&self.name, &self.fingerprint)
+    }
+}
+
+/// A checkpoint that was verified byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointDir {
+    /// Updates done.
+    pub step: u64,
+    /// Its folder.
+    pub path: PathBuf,
+    /// One sentence for every newer checkpoint that was corrupt and is passed over: a person must see them.
+    pub notes: Vec<String>,
+}
+
+/// Permission to write the artifact of one stage and its checkpoints.
+pub struct Slot {
+    store: Store,
+    key: Key,
+    metrics: Mutex<Option<Box<dyn VfsFile>>>,
+}
+
+impl Slot {
+    /// Opens the slot of a stage: `work/<stage>-<fingerprint>/` exists afterwards and says what it is for.
+    pub(super) fn open(store: Store, key: Key) -> Result<Self> {
+        let slot = Self { store, key, metrics: Mutex::new(None) };
+        let work = slot.work();
+        match super::listing::read_manifest(slot.vfs(), &work)? {
+            None => {
+                let folder = ArtifactWriter::start(slot.arc(), &slot.tmp(), work.clone(), slot.header(None))?;
+                folder.complete(&IndexMap::new())?;
+            }
+            Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {}
+            Some(Ok(_)) => return Err(corrupt(work, "it belongs to another stage".into())),
+            Some(Err(what)) => return Err(corrupt(work, what)),
+        }
+        let checkpoints = slot.checkpoints();
+        slot.vfs().ensure_dir(&checkpoints).map_err(Error::io("create", &checkpoints))?;
+        slot.vfs().sync_dir(&work).map_err(Error::io("sync", &work))?;
+        Ok(slot)
+    }
+
+    /// A writer for the stage's artifact. The metrics are copied into it; the unfinished work goes once it is published.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn artifact(&self) -> Result<ArtifactWriter> {
+        let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
+        let hooks =
+            Hooks { copy: Some((METRICS, self.metrics_path())), retire: Some((self.work(), self.trash())) };
+        Ok(ArtifactWriter::start(self.arc(), &self.tmp(), target, self.header(None))?.with(hooks))
+    }
+
+    /// A writer for the state after `step` updates.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn checkpoint(&self, step: u64) -> Result<ArtifactWriter> {
+        let target = self.checkpoints().join(format!("{step:08}"));
+        let header = self.header(Some(step));
+        Ok(ArtifactWriter::start(self.arc(), &self.tmp(), target, header)?.replacing(self.trash()))
+    }
+
+    /// The newest checkpoint of which every byte is right. Newer ones that are corrupt are named in its notes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when there are checkpoints but none is whole: a stage is never silently started over.
+    pub fn latest_checkpoint(&self) -> Result<Option<CheckpointDir>> {
+        let mut notes = Vec::new();
+        let mut first = None;
+        for (step, path) in self.steps()?.into_iter().rev() {
+            match verify::folder(self.vfs(), &path) {
+                Ok(found) if found.fingerprint == self.key.fingerprint && found.step == Some(step) => {
+                    return Ok(Some(CheckpointDir { step, path, notes }));
+                }
+                Ok(_) => {
+                    let error = corrupt(path, "it is the checkpoint of another stage".into());
+                    notes.push(format!("checkpoint {step} is passed over: {error}"));
+                    first.get_or_insert(error);
+                }
+                Err(error @ Error::Corrupt { .. }) => {
+                    notes.push(format!("checkpoint {step} is passed over: {error}"));
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        first.map_or(Ok(None), Err)
+    }
+
+    /// Removes all but the newest `keep` checkpoints (at least one stays). Call it after a newer one is published.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn prune_checkpoints(&self, keep: usize) -> Result<()> {
+        let mut steps = self.steps()?;
+        steps.truncate(steps.len().saturating_sub(keep.max(1)));
+        for (_, path) in steps {
+            let place = self.trash().join(unique("checkpoint"));
+            self.vfs().rename(&path, &place).map_err(Error::io("move away", &path))?;
+            self.vfs().remove_all(&place).map_err(Error::io("remove", &place))?;
+        }
+        Ok(())
+    }
+
+    /// Adds one line (a JSON object with `"step"`) to the metrics.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn append_metrics(&self, line: &str) -> Result<()> {
+        let path = self.metrics_path();
+        let mut open = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            self.rewrite_metrics(u64::MAX)?;
+            *open = Some(self.vfs().append(&path).map_err(Error::io("open", &path))?);
+        }
+        let Some(file) = open.as_mut() else { return Ok(()) };
+        file.write_all(format!("{}\n", line.trim_end()).as_bytes()).map_err(Error::io("write", &path))
+    }
+
+    /// Drops the lines of updates from `step` on: those that a resumed stage will do again.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn truncate_metrics_from(&self, step: u64) -> Result<()> {
+        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.rewrite_metrics(step)
+    }
+
+    /// Where the metrics are while the stage is unfinished.
+    #[must_use]
+    pub fn metrics_path(&self) -> PathBuf {
+        self.work().join(METRICS)
+    }
+
+    /// What the slot is for.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Keeps the lines of updates before `step`, each one whole; a torn tail goes.
+    fn rewrite_metrics(&self, step: u64) -> Result<()> {
+        let path = self.metrics_path();
+        let text = match self.vfs().read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
+        if kept == text { Ok(()) } else { self.store.replace(&path, kept.as_bytes()) }
+    }
+
+    /// Checkpoints by step, oldest first.
+    fn steps(&self) -> Result<Vec<(u64, PathBuf)>> {
+        super::listing::steps(self.vfs(), &self.checkpoints())
+    }
+
+    fn header(&self, step: Option<u64>) -> Manifest {
+        Manifest {
+            schema: manifest::SCHEMA.into(),
+            stage: StageName { kind: self.key.kind.clone(), name: self.key.name.clone() },
+            fingerprint: self.key.fingerprint.clone(),
+            step,
+            ledger: self.key.ledger.clone(),
+            inputs: self.key.inputs.clone(),
+            files: vec![],
+            facts: IndexMap::new(),
+            tool: super::TOOL.into(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            created: String::new(),
+            root: String::new(),
+        }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.store.work(&self.key.name, &self.key.fingerprint)
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.work().join("checkpoints")
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.store.root().join("tmp")
+    }
+
+    fn trash(&self) -> PathBuf {
+        self.store.root().join("trash")
+    }
+
+    fn vfs(&self) -> &dyn Vfs {
+        self.store.vfs()
+    }
+
+    fn arc(&self) -> Arc<dyn Vfs> {
+        self.store.vfs.clone()
+    }
+}
+
+fn corrupt(folder: PathBuf, what: String) -> Error {
+    Error::Corrupt { folder, file: manifest::NAME.into(), what }
+}
+
+/// Whether a line of metrics is whole and of an update before `step`.
+fn is_before(line: &str, step: u64) -> bool {
+    let value: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
+    value.is_some_and(|value| value.get("step").and_then(Value::as_u64).is_none_or(|found| found < step))
+}

@@ -1,0 +1,305 @@
+//! The store under faults at every operation, bit flips and races.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use proptest::prelude::*;
+
+use super::*;
+use crate::execute::Summary;
+use crate::fingerprint::{Ledger, What};
+use crate::vfs::fault::{Faulty, Mode};
+
+fn key(name: &str) -> Key {
+    let ingredient =
+        crate::fingerprint::Ingredient { what: What::Field, name: "steps".into(), value: name.to_string() };
+    let ledger = Ledger(vec![ingredient]);
+    let fingerprint = ledger.fingerprint();
+    Key { kind: "train".into(), name: name.into(), fingerprint, ledger, inputs: IndexMap::new() }
+}
+
+fn summary() -> Summary {
+    Summary { headline: "held-out 2.31".into(), lines: vec![], metrics: IndexMap::new() }
+}
+
+fn fill(mut writer: ArtifactWriter, step: u64) -> Result<PathBuf> {
+    writer.write("config.json", b"{}\n")?;
+    let mut file = writer.file("model.safetensors")?;
+    for part in 0..3_u64 {
+        let bytes = (part + step).to_le_bytes();
+        file.write_all(&bytes).map_err(Error::io("write", Path::new("model.safetensors")))?;
+    }
+    file.finish()?;
+    writer.publish(&summary(), &IndexMap::new())
+}
+
+/// A small stage: from its newest checkpoint on, one update at a time, then the artifact.
+fn work(slot: &Slot) -> Result<PathBuf> {
+    let start = slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);
+    slot.truncate_metrics_from(start)?;
+    for step in start..4 {
+        slot.append_metrics(&format!("{{\"step\":{step}}}"))?;
+        if step % 2 == 1 {
+            fill(slot.checkpoint(step + 1)?, step + 1)?;
+            slot.prune_checkpoints(1)?;
+        }
+    }
+    fill(slot.artifact()?, 9)
+}
+
+fn run(vfs: Arc<dyn Vfs>, root: &Path) -> Result<PathBuf> {
+    let store = Store::create_in(vfs, root)?;
+    let lock = store.lock()?;
+    let key = key("a/b");
+    let artifact = store.artifact(&key.name, &key.fingerprint);
+    if artifact.is_dir() {
+        return Ok(artifact);
+    }
+    work(&store.slot(&lock, key)?)
+}
+
+/// Everything under a published name is whole, whatever happened.
+fn check_whole(root: &Path) {
+    let Some(store) = Store::open(root).unwrap() else { return };
+    let listing = Listing::of(&store).unwrap();
+    for found in listing.artifacts {
+        verify::folder(&Disk, &found.path).unwrap();
+    }
+    for found in listing.unfinished {
+        found.manifest.unwrap();
+        for (_, path) in listing::steps(&Disk, &found.path.join("checkpoints")).unwrap() {
+            verify::folder(&Disk, &path).unwrap();
+        }
+    }
+}
+
+/// Strikes at every operation in turn, then runs again without a fault and compares with an untouched run.
+fn strike_everywhere(mode: Mode, power: bool) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let expected =
+        fs::read(run(Arc::new(Disk), &folder.path().join("whole")).unwrap().join("model.safetensors"));
+    let expected = expected.unwrap();
+    for at in 0.. {
+        let root = folder.path().join(format!("{at}"));
+        let vfs = Faulty::new(at, mode);
+        let result = run(Arc::new(vfs.clone()), &root);
+        if !vfs.struck() {
+            result.unwrap();
+            return at;
+        }
+        if power {
+            vfs.cut_power();
+        }
+        if root.is_dir() {
+            check_whole(&root);
+        }
+        if let (Mode::Fail(io::ErrorKind::StorageFull), Err(error)) = (mode, &result) {
+            assert_eq!(error.exit_code(), 6, "operation {at}: {error}");
+        }
+        let artifact = run(Arc::new(Disk), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+        verify::folder(&Disk, &artifact).unwrap();
+        assert_eq!(fs::read(artifact.join("model.safetensors")).unwrap(), expected, "operation {at}");
+        let metrics = fs::read_to_string(artifact.join("metrics.jsonl")).unwrap();
+        let steps: Vec<_> = metrics.lines().map(str::to_string).collect();
+        assert_eq!(
+            steps,
+            (0..4).map(|step| format!("{{\"step\":{step}}}")).collect::<Vec<_>>(),
+            "operation {at}"
+        );
+        let store = Store::open(&root).unwrap().unwrap();
+        drop(store.lock().unwrap());
+        for empty in ["tmp", "trash", "work"] {
+            assert_eq!(fs::read_dir(root.join(empty)).unwrap().count(), 0, "operation {at}: {empty}");
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn killed_at_any_operation_the_next_run_ends_alike() {
+    assert!(strike_everywhere(Mode::Crash, false) > 60);
+}
+
+#[test]
+fn after_a_power_cut_at_any_operation_nothing_is_torn() {
+    strike_everywhere(Mode::Crash, true);
+}
+
+#[test]
+fn a_full_disk_at_any_operation_is_a_plain_error() {
+    strike_everywhere(Mode::Fail(io::ErrorKind::StorageFull), false);
+}
+
+#[test]
+fn an_interrupted_system_at_any_operation_is_a_plain_error() {
+    strike_everywhere(Mode::Fail(io::ErrorKind::ReadOnlyFilesystem), false);
+}
+
+fn published() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let artifact = run(Arc::new(Disk), &folder.path().join("store")).unwrap();
+    (folder, artifact)
+}
+
+/// Overwrites a read-only file.
+fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_flipped_bit_anywhere_is_found(file in 0..5_usize, place in any::<prop::sample::Index>(), bit in 0..8) {
+        let (_folder, artifact) = published();
+        let name = ["manifest.json", "model.safetensors", "config.json", "summary.json", "metrics.jsonl"][file];
+        rewrite(&artifact.join(name), |bytes| {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1_u8 << bit;
+        });
+        let error = verify::folder(&Disk, &artifact).unwrap_err();
+        prop_assert_eq!(error.exit_code(), 4);
+        prop_assert!(error.to_string().contains(name), "{}", error);
+    }
+}
+
+#[test]
+fn missing_extra_short_and_linked_files_are_named() {
+    let (_folder, artifact) = published();
+    let model = artifact.join("model.safetensors");
+    let problem = || verify::folder(&Disk, &artifact).unwrap_err().to_string();
+    rewrite(&model, |bytes| bytes.truncate(5));
+    assert!(problem().contains("it has 5 bytes, the manifest says 24"), "{}", problem());
+    fs::remove_file(&model).unwrap();
+    assert!(problem().contains("`model.safetensors`") && problem().contains("it is missing"));
+    std::os::unix::fs::symlink("config.json", &model).unwrap();
+    assert!(problem().contains("no regular file"));
+    let (_folder, artifact) = published();
+    fs::write(artifact.join("more"), "x").unwrap();
+    assert!(verify::folder(&Disk, &artifact).unwrap_err().to_string().contains("does not list it"));
+}
+
+#[test]
+fn the_wrong_chunk_is_numbered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let mut writer = store.slot(&lock, key("big")).unwrap().artifact().unwrap();
+    writer.write("big.bin", &vec![7; 2 * manifest::CHUNK + 5]).unwrap();
+    let artifact = writer.publish(&summary(), &IndexMap::new()).unwrap();
+    assert_eq!(verify::folder(&Disk, &artifact).unwrap().files[0].chunks.len(), 3);
+    rewrite(&artifact.join("big.bin"), |bytes| bytes[manifest::CHUNK + 1] = 8);
+    let (_, problems) = verify::inspect(&Disk, &artifact, verify::Depth::Bytes).unwrap();
+    assert_eq!((problems[0].file.as_str(), problems[0].chunk), ("big.bin", Some(1)));
+}
+
+#[test]
+fn files_are_read_only_and_a_copy_elsewhere_is_valid() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, artifact) = published();
+    let copy = folder.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&artifact).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o444);
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    verify::folder(&Disk, &copy).unwrap();
+}
+
+#[test]
+fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let slot = store.slot(&lock, key("a")).unwrap();
+    let (first, second) = (slot.artifact().unwrap(), slot.artifact().unwrap());
+    let path = fill(first, 1).unwrap();
+    assert_eq!(fill(second, 2).unwrap(), path);
+    let third = slot.artifact().unwrap();
+    rewrite(&path.join("config.json"), |bytes| bytes[0] ^= 1);
+    assert_eq!(fill(third, 3).unwrap_err().exit_code(), 4, "a corrupt winner is told, not replaced");
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let slot = store.slot(&lock, key("a")).unwrap();
+    assert_eq!(slot.latest_checkpoint().unwrap(), None);
+    for step in [100, 200] {
+        fill(slot.checkpoint(step).unwrap(), step).unwrap();
+    }
+    let newest = slot.latest_checkpoint().unwrap().unwrap();
+    assert_eq!((newest.step, newest.notes.len()), (200, 0));
+    rewrite(&newest.path.join("model.safetensors"), |bytes| bytes[3] ^= 4);
+    let older = slot.latest_checkpoint().unwrap().unwrap();
+    assert_eq!(older.step, 100);
+    assert!(older.notes[0].contains("checkpoint 200") && older.notes[0].contains("model.safetensors"));
+    fill(slot.checkpoint(200).unwrap(), 200).unwrap();
+    assert_eq!(slot.latest_checkpoint().unwrap().unwrap().step, 200);
+    slot.prune_checkpoints(0).unwrap();
+    let last = slot.latest_checkpoint().unwrap().unwrap();
+    assert_eq!(last.step, 200, "one always stays");
+    rewrite(&last.path.join("model.safetensors"), |bytes| bytes[3] ^= 4);
+    assert_eq!(slot.latest_checkpoint().unwrap_err().exit_code(), 4, "never silently started over");
+}
+
+#[test]
+fn metrics_lose_what_will_be_done_again_and_torn_tails() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let slot = store.slot(&lock, key("a")).unwrap();
+    for step in 0..5 {
+        slot.append_metrics(&format!("{{\"step\": {step}}}")).unwrap();
+    }
+    slot.append_metrics("{\"event\": \"no step\"}").unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(slot.metrics_path()).unwrap();
+    file.write_all(b"{\"step\": 1").unwrap();
+    slot.truncate_metrics_from(3).unwrap();
+    slot.append_metrics("{\"step\": 3}").unwrap();
+    let text = fs::read_to_string(slot.metrics_path()).unwrap();
+    assert_eq!(
+        text,
+        "{\"step\": 0}\n{\"step\": 1}\n{\"step\": 2}\n{\"event\": \"no step\"}\n{\"step\": 3}\n"
+    );
+}
+
+#[test]
+fn an_unfinished_file_or_a_strange_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let slot = store.slot(&lock, key("a")).unwrap();
+    let mut writer = slot.artifact().unwrap();
+    for name in ["", "..", "a/b", ".hidden", "manifest.json", "summary.json", "é"] {
+        assert!(writer.write(name, b"x").is_err(), "{name}");
+    }
+    let file = writer.file("open").unwrap();
+    assert!(writer.publish(&summary(), &IndexMap::new()).unwrap_err().to_string().contains("`open`"));
+    drop(file);
+}
+
+#[test]
+fn a_store_of_another_version_and_a_foreign_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    assert!(Store::open(&root).unwrap().is_none());
+    Store::create(&root).unwrap();
+    fs::write(root.join("format"), "fmflow.store/9\n").unwrap();
+    let error = Store::open(&root).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("fmflow.store/9"), "{error}");
+    let foreign = folder.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("thesis.tex"), "x").unwrap();
+    assert_eq!(Store::create(&foreign).unwrap_err().exit_code(), 2);
+}

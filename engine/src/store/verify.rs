@@ -1,0 +1,136 @@
+//! Re-hashing a published folder: valid means that the manifest parses and every hash matches.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::listing::read_manifest;
+use super::manifest::{self, CHUNK, FileEntry, Manifest};
+use crate::error::{Error, Result};
+use crate::vfs::{EntryKind, Vfs};
+
+/// Something in a folder that is not as its manifest says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the file.
+    pub file: String,
+    /// Number of the first wrong chunk of 16 MiB, where the content is wrong.
+    pub chunk: Option<usize>,
+    /// What was found.
+    pub what: String,
+}
+
+/// How closely a folder is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The manifest, and names and sizes of files.
+    Sizes,
+    /// Every byte.
+    Bytes,
+}
+
+/// Verifies every byte of a folder.
+///
+/// # Errors
+/// [`Error::Corrupt`] with the first problem, or what the operating system says.
+pub fn folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
+    let (manifest, problems) = inspect(vfs, folder, Depth::Bytes)?;
+    match (manifest, problems.into_iter().next()) {
+        (Some(manifest), None) => Ok(manifest),
+        (_, problem) => {
+            let (file, what) =
+                problem.map_or_else(|| (manifest::NAME.into(), "it is missing".into()), describe);
+            Err(Error::Corrupt { folder: folder.to_path_buf(), file, what })
+        }
+    }
+}
+
+/// File and sentence of a problem.
+fn describe(problem: Problem) -> (String, String) {
+    match problem.chunk {
+        Some(chunk) => (problem.file, format!("{} (chunk {chunk})", problem.what)),
+        None => (problem.file, problem.what),
+    }
+}
+
+/// Looks at a folder and tells every problem.
+///
+/// # Errors
+/// What the operating system says, apart from absent files.
+pub fn inspect(vfs: &dyn Vfs, folder: &Path, depth: Depth) -> Result<(Option<Manifest>, Vec<Problem>)> {
+    let manifest = match read_manifest(vfs, folder)? {
+        Some(Ok(manifest)) => manifest,
+        Some(Err(what)) => return Ok((None, vec![problem(manifest::NAME, what)])),
+        None => return Ok((None, vec![problem(manifest::NAME, "it is missing")])),
+    };
+    let mut problems = extra(vfs, folder, &manifest)?;
+    for file in &manifest.files {
+        let path = folder.join(&file.name);
+        let found = check_size(vfs, &path, file)?;
+        let found = match (found, depth) {
+            (None, Depth::Bytes) => check_bytes(vfs, &path, file).map_err(Error::io("read", &path))?,
+            (found, _) => found,
+        };
+        problems.extend(found);
+    }
+    Ok((Some(manifest), problems))
+}
+
+/// Entries that the manifest does not list, and lists of names that could leave the folder.
+fn extra(vfs: &dyn Vfs, folder: &Path, manifest: &Manifest) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for (name, _) in vfs.list(folder).map_err(Error::io("list", folder))? {
+        if name != manifest::NAME && !manifest.files.iter().any(|file| file.name == name) {
+            problems.push(problem(&name, "the manifest does not list it"));
+        }
+    }
+    for file in &manifest.files {
+        if file.name.contains('/') || file.name == ".." {
+            problems.push(problem(&file.name, "its name leaves the folder"));
+        }
+    }
+    Ok(problems)
+}
+
+fn check_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Option<Problem>> {
+    match vfs.stat(path) {
+        Err(error) if is_absent(&error) => Ok(Some(problem(&file.name, "it is missing"))),
+        Err(error) => Err(Error::io("look at", path)(error)),
+        Ok(stat) if stat.kind != EntryKind::File => Ok(Some(problem(&file.name, "it is no regular file"))),
+        Ok(stat) if stat.size != file.size => {
+            let what = format!("it has {} bytes, the manifest says {}", stat.size, file.size);
+            Ok(Some(problem(&file.name, what)))
+        }
+        Ok(_) => Ok(None),
+    }
+}
+
+/// Hashes a file chunk by chunk; the whole is compared too.
+fn check_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<Problem>> {
+    let mut reader = vfs.open(path)?;
+    let mut whole = blake3::Hasher::new();
+    let mut buffer = Vec::new();
+    for number in 0.. {
+        buffer.clear();
+        reader.by_ref().take(CHUNK as u64).read_to_end(&mut buffer)?;
+        let expected = file.chunks.get(number);
+        if buffer.is_empty() && expected.is_none() {
+            break;
+        }
+        let found = blake3::Hasher::new().update_rayon(&buffer).finalize().to_hex();
+        if expected.map(String::as_str) != Some(found.as_str()) {
+            let what = "its content is not what was written".to_string();
+            return Ok(Some(Problem { file: file.name.clone(), chunk: Some(number), what }));
+        }
+        whole.update_rayon(&buffer);
+    }
+    let same = whole.finalize().to_hex().as_str() == file.blake3;
+    Ok((!same).then(|| problem(&file.name, "its hash is not the manifest's")))
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn problem(file: &str, what: impl Into<String>) -> Problem {
+    Problem { file: file.to_string(), chunk: None, what: what.into() }
+}

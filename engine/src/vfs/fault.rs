@@ -1,0 +1,170 @@
+//! A file system for tests that fails, or "crashes", at the n-th operation that changes something.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Disk, EntryKind, Stat, Vfs, VfsFile};
+
+/// What happens at the chosen operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It alone fails with this error.
+    Fail(io::ErrorKind),
+    /// It is torn, and nothing after it happens: the process is dead.
+    Crash,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Operations seen so far.
+    count: u64,
+    /// The operation that is hit.
+    at: u64,
+    mode: Mode,
+    /// Files with content that was not synced: a power cut empties them.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+/// A file system with one fault.
+#[derive(Clone, Debug)]
+pub(crate) struct Faulty(Arc<Mutex<State>>);
+
+impl Faulty {
+    /// A file system whose operation number `at` (from 0) is hit.
+    pub(crate) fn new(at: u64, mode: Mode) -> Self {
+        Self(Arc::new(Mutex::new(State { count: 0, at, mode, unsynced: BTreeSet::new() })))
+    }
+
+    /// Whether the fault has struck.
+    pub(crate) fn struck(&self) -> bool {
+        let state = self.state();
+        state.count > state.at
+    }
+
+    /// Empties every file that was not synced, as ext4 and XFS do after a power cut.
+    pub(crate) fn cut_power(&self) {
+        for path in std::mem::take(&mut self.state().unsynced) {
+            if path.is_file() {
+                let _ = fs::remove_file(&path);
+                let _ = fs::write(&path, b"");
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Counts one operation; an error when it is hit.
+    fn step(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let now = state.count;
+        state.count += 1;
+        match state.mode {
+            Mode::Fail(kind) if now == state.at => Err(kind.into()),
+            Mode::Crash if now >= state.at => Err(io::Error::other("crashed")),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrap(&self, inner: Box<dyn VfsFile>, path: &Path) -> Box<dyn VfsFile> {
+        self.state().unsynced.insert(path.to_path_buf());
+        Box::new(FaultyFile { inner, path: path.to_path_buf(), vfs: self.clone() })
+    }
+}
+
+struct FaultyFile {
+    inner: Box<dyn VfsFile>,
+    path: PathBuf,
+    vfs: Faulty,
+}
+
+impl Write for FaultyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let torn = { self.vfs.state().count == self.vfs.state().at };
+        if let Err(error) = self.vfs.step() {
+            if torn {
+                self.inner.write_all(&bytes[..bytes.len() / 2])?;
+            }
+            return Err(error);
+        }
+        self.inner.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl VfsFile for FaultyFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.vfs.step()?;
+        self.inner.sync()?;
+        self.vfs.state().unsynced.remove(&self.path);
+        Ok(())
+    }
+}
+
+impl Vfs for Faulty {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.step()?;
+        Ok(self.wrap(Disk.create_new(path)?, path))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.step()?;
+        let file = Disk.append(path)?;
+        Ok(Box::new(FaultyFile { inner: file, path: path.to_path_buf(), vfs: self.clone() }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.create_dir(path)
+    }
+
+    fn protect(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.protect(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.sync_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.rename(from, to)?;
+        let mut state = self.state();
+        let moved = |path: &PathBuf| path.strip_prefix(from).map_or(path.clone(), |rest| to.join(rest));
+        let unsynced = state.unsynced.iter().map(moved).collect();
+        state.unsynced = unsynced;
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Disk.remove_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+        Disk.list(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Disk.open(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Disk.stat(path)
+    }
+}

@@ -80,7 +80,7 @@ fn check_whole(root: &Path) {
 fn strike_everywhere(mode: Mode, power: bool) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let expected =
-        fs::read(run(Arc::new(Disk), &folder.path().join("whole")).unwrap().join("model.safetensors"));
+        fs::read(run(Faulty::sound(), &folder.path().join("whole")).unwrap().join("model.safetensors"));
     let expected = expected.unwrap();
     for at in 0.. {
         let root = folder.path().join(format!("{at}"));
@@ -99,7 +99,7 @@ fn strike_everywhere(mode: Mode, power: bool) -> u64 {
         if let (Mode::Fail(io::ErrorKind::StorageFull), Err(error)) = (mode, &result) {
             assert_eq!(error.exit_code(), 6, "operation {at}: {error}");
         }
-        let artifact = run(Arc::new(Disk), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+        let artifact = run(Faulty::sound(), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
         verify::folder(&Disk, &artifact).unwrap();
         assert_eq!(fs::read(artifact.join("model.safetensors")).unwrap(), expected, "operation {at}");
         let metrics = fs::read_to_string(artifact.join("metrics.jsonl")).unwrap();
@@ -140,7 +140,7 @@ fn an_interrupted_system_at_any_operation_is_a_plain_error() {
 
 fn published() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let artifact = run(Arc::new(Disk), &folder.path().join("store")).unwrap();
+    let artifact = run(Faulty::sound(), &folder.path().join("store")).unwrap();
     (folder, artifact)
 }
 
@@ -187,7 +187,7 @@ fn missing_extra_short_and_linked_files_are_named() {
 #[test]
 fn the_wrong_chunk_is_numbered() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(folder.path()).unwrap();
+    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
     let mut writer = store.slot(&lock, key("big")).unwrap().artifact().unwrap();
     writer.write("big.bin", &vec![7; 2 * manifest::CHUNK + 5]).unwrap();
@@ -215,7 +215,7 @@ fn files_are_read_only_and_a_copy_elsewhere_is_valid() {
 #[test]
 fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(folder.path()).unwrap();
+    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
     let slot = store.slot(&lock, key("a")).unwrap();
     let (first, second) = (slot.artifact().unwrap(), slot.artifact().unwrap());
@@ -230,7 +230,7 @@ fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
 #[test]
 fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(folder.path()).unwrap();
+    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
     let slot = store.slot(&lock, key("a")).unwrap();
     assert_eq!(slot.latest_checkpoint().unwrap(), None);
@@ -255,7 +255,7 @@ fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
 #[test]
 fn metrics_lose_what_will_be_done_again_and_torn_tails() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(folder.path()).unwrap();
+    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
     let slot = store.slot(&lock, key("a")).unwrap();
     for step in 0..5 {
@@ -276,7 +276,7 @@ fn metrics_lose_what_will_be_done_again_and_torn_tails() {
 #[test]
 fn an_unfinished_file_or_a_strange_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(folder.path()).unwrap();
+    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
     let slot = store.slot(&lock, key("a")).unwrap();
     let mut writer = slot.artifact().unwrap();

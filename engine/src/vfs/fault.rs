@@ -59,6 +59,12 @@ impl Faulty {
         }
     }
 
+    /// Whether the next operation is the one that is hit.
+    fn strikes_now(&self) -> bool {
+        let state = self.state();
+        state.count == state.at && state.mode == Mode::Crash
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -89,7 +95,7 @@ struct FaultyFile {
 
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let torn = { self.vfs.state().count == self.vfs.state().at };
+        let torn = self.vfs.strikes_now();
         if let Err(error) = self.vfs.step() {
             if torn {
                 self.inner.write_all(&bytes[..bytes.len() / 2])?;

@@ -73,9 +73,9 @@ fn check_file(file: &Arc<File>, path: &Path, options: &Options, mut sink: Sink) 
 
 fn pipeline(file: &Arc<File>, path: &Path, options: &Options, sink: &mut Sink) -> Option<Pipeline> {
     let document = file::parse(file, sink)?;
-    let records = validate::document(file, &document, sink);
+    let (records, phantoms) = validate::document(file, &document, sink);
     require_pipeline(file, &document, sink);
-    let mut world = World::new(records, sink);
+    let mut world = World::new(records, phantoms, sink);
     world.check_references(sink);
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut refusals = Vec::new();

@@ -25,7 +25,7 @@ pub struct Draft<'a> {
 pub fn drafts<'a>(world: &'a World, sink: &mut Sink) -> Vec<Draft<'a>> {
     let used = used_rows(world);
     let mut drafts = Vec::new();
-    for record in &world.records {
+    for record in world.records.iter().filter(|record| world.declares(record)) {
         match record.spec.name.as_str() {
             "rows" => rows(record, &used, &mut drafts),
             "convert" => convert(record, &mut drafts),
@@ -200,7 +200,9 @@ pub fn measured_role(evaluation: &Record, measured: &Record) -> Option<String> {
 fn no_rows(world: &World, measured: &Record, dataset: &Record) -> Diagnostic {
     let name = dataset.name().unwrap_or_default();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
-    let rows = world.of_kind("rows").find_map(Record::name).unwrap_or("text");
+    let canvas = measured.spec.name == "exact-match";
+    let fitting = world.of_kind("rows").find(|rows| rows.leaf("canvas").is_some() == canvas);
+    let rows = fitting.or(world.of_kind("rows").next()).and_then(Record::name).unwrap_or("text");
     Diagnostic::new(Code::NoRows, format!("no training stage makes rows of `{name}`"))
         .at(place, "rows of this dataset are needed")
         .help(format!("name the rows: `rows=\"{rows}\"`"))

@@ -63,10 +63,8 @@ impl Fields<'_> {
             if declaration && leaf.spec.name == "name" {
                 continue;
             }
-            let place = match leaf.spec.name.as_str() {
-                "value" if !path.is_empty() => path.to_owned(),
-                name => join(path, name),
-            };
+            let only = matches!(record.spec.arguments.as_slice(), [only] if only.name == leaf.spec.name);
+            let place = if only && !path.is_empty() { path.to_owned() } else { join(path, &leaf.spec.name) };
             let place = if leaf.spec.many { format!("{place}.{count}") } else { place };
             count += usize::from(leaf.spec.many);
             self.leaf(leaf, place, semantic, depth);

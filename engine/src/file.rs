@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 pub use self::glob::{Missing, expand, folder};
+pub use self::scan::words;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{File, Span};
 

@@ -12,11 +12,13 @@ pub struct World {
     /// Validated top-level nodes, in the order of the text.
     pub records: Vec<Record>,
     names: BTreeMap<(String, String), usize>,
+    phantoms: Vec<String>,
 }
 
 impl World {
-    /// Gathers declarations; a name that stands twice is told with both places.
-    pub fn new(records: Vec<Record>, sink: &mut Sink) -> Self {
+    /// Gathers declarations; a name that stands twice is told with both places. Phantoms are names of nodes that could
+    /// not be understood: a reference to one is no second fault.
+    pub fn new(records: Vec<Record>, phantoms: Vec<String>, sink: &mut Sink) -> Self {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
@@ -28,7 +30,7 @@ impl World {
                 }
             }
         }
-        Self { records, names }
+        Self { records, names, phantoms }
     }
 
     /// Reports every reference to a name that is not declared, or that is something else.
@@ -36,12 +38,14 @@ impl World {
         let mut broken = Vec::new();
         for (at, record) in self.records.iter().enumerate() {
             let before = sink.errors();
+            let mut phantom = false;
             record.visit(&mut |inner| {
                 for leaf in &inner.leaves {
                     self.check_reference(inner, leaf, sink);
+                    phantom |= leaf.reference().is_some_and(|name| self.is_phantom(leaf, name));
                 }
             });
-            if sink.errors() > before {
+            if phantom || sink.errors() > before {
                 broken.push(at);
             }
         }
@@ -73,6 +77,13 @@ impl World {
         self.records.get(*self.names.get(&(namespace, name.to_owned()))?)
     }
 
+    /// Whether this node, and no earlier one of the same name, is what its name stands for.
+    #[must_use]
+    pub fn declares(&self, record: &Record) -> bool {
+        let found = record.name().and_then(|name| self.named(&record.spec.name, name));
+        found.is_some_and(|found| std::ptr::eq(found, record))
+    }
+
     /// Records of a kind, in the order of the text.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Record> {
         self.records.iter().filter(move |record| record.spec.name == kind)
@@ -83,9 +94,15 @@ impl World {
         let found = leaf.spec.to.iter().find_map(|kind| self.named(kind, name));
         match found {
             Some(found) if allowed(leaf, found) => {}
-            Some(found) => sink.push(wrong_kind(leaf, name, found)),
+            Some(found) => sink.push(self.wrong_kind(leaf, name, found)),
+            None if self.is_phantom(leaf, name) => {}
             None => sink.push(self.unknown(record, leaf, name)),
         }
+    }
+
+    fn is_phantom(&self, leaf: &Leaf, name: &str) -> bool {
+        let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
+        !known && self.phantoms.iter().any(|phantom| phantom == name)
     }
 
     fn unknown(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {
@@ -121,6 +138,25 @@ impl World {
             format!("declared are {names}")
         })
     }
+
+    fn wrong_kind(&self, leaf: &Leaf, name: &str, found: &Record) -> Diagnostic {
+        let kind = &found.spec.name;
+        let wanted =
+            if leaf.spec.to.len() > 2 { "checkpoint".to_owned() } else { leaf.spec.to.join("` or `") };
+        let message = format!("`{name}` is {} `{kind}`, not a `{wanted}`", suggest::article(kind));
+        let mut diagnostic =
+            Diagnostic::new(Code::WrongKind, message).at(&leaf.span, format!("names a `{kind}`"));
+        if let Some(place) = found.name_leaf() {
+            diagnostic = diagnostic.also(&place.span, "declared here");
+        }
+        let fitting = self.records.iter().filter(|found| allowed(leaf, found)).filter_map(Record::name);
+        let fitting = suggest::list(fitting);
+        diagnostic.help(if fitting.is_empty() {
+            format!("declare a `{wanted}`")
+        } else {
+            format!("these fit: {fitting}")
+        })
+    }
 }
 
 /// Whether a reference may name this node.
@@ -143,20 +179,4 @@ fn duplicate(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
         .at(&leaf.span, "again here")
         .also(place, "first here")
         .help(format!("rename one of them, for example to `\"{name}-2\"`"))
-}
-
-fn wrong_kind(leaf: &Leaf, name: &str, found: &Record) -> Diagnostic {
-    let kind = &found.spec.name;
-    let message = format!(
-        "`{name}` is {} `{kind}`, but this takes a {}",
-        suggest::article(kind),
-        leaf.spec.to.join(", ")
-    )
-    .replace("this takes a fetch, random-init, convert, train", "this takes a checkpoint");
-    let mut diagnostic =
-        Diagnostic::new(Code::WrongKind, message).at(&leaf.span, format!("names a `{kind}`"));
-    if let Some(place) = found.name_leaf() {
-        diagnostic = diagnostic.also(&place.span, "declared here");
-    }
-    diagnostic.help(format!("these fit: `{}`", leaf.spec.to.join("`, `")))
 }

@@ -1,6 +1,7 @@
 //! The field table of `schemas/*.kdl`: the only place of types, ranges, defaults and documentation of fields.
 
 mod read;
+mod units;
 pub mod validate;
 pub mod value;
 
@@ -151,6 +152,17 @@ impl NodeSpec {
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&NodeSpec> {
         self.children.iter().find(|child| child.name == name)
+    }
+}
+
+impl FieldSpec {
+    /// Its documentation as a fragment for help.
+    #[must_use]
+    pub fn help(&self) -> String {
+        let doc = self.doc.trim_end_matches('.');
+        let mut letters = doc.chars();
+        let first = letters.next().map(|first| first.to_ascii_lowercase()).into_iter();
+        format!("`{}`: {}", self.name, first.chain(letters).collect::<String>())
     }
 }
 

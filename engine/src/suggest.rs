@@ -28,11 +28,11 @@ pub fn help<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -
     (!names.is_empty()).then(|| format!("possible here: {names}"))
 }
 
-/// At most twelve names in backticks, with commas.
+/// At most twenty names in backticks, with commas.
 pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    let shown = names.get(..names.len().min(12)).unwrap_or_default().join(", ");
-    if names.len() > 12 { format!("{shown}, and {} more", names.len() - 12) } else { shown }
+    let shown = names.get(..names.len().min(20)).unwrap_or_default().join(", ");
+    if names.len() > 20 { format!("{shown}, and {} more", names.len() - 20) } else { shown }
 }
 
 /// `a` or `an`, whichever the word takes.

@@ -5,101 +5,126 @@ use std::sync::Arc;
 use kdl::{KdlDiagnostic, KdlError};
 
 use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::file::words;
 use crate::pipeline::{File, Span};
 
 /// Most syntax errors that one run tells; after the first ones the parser only guesses.
 const MOST: usize = 8;
 
-/// Reports the parser's findings.
+/// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found.
 pub fn report(file: &Arc<File>, error: &KdlError, sink: &mut Sink) {
+    let known: Vec<_> = words(&file.text).filter_map(|(offset, word)| habit(file, offset, word)).collect();
+    if !known.is_empty() {
+        known.into_iter().take(MOST).for_each(|diagnostic| sink.push(diagnostic));
+        return;
+    }
     if error.diagnostics.is_empty() {
         sink.push(Diagnostic::new(Code::Syntax, "the text is not KDL").help("see https://kdl.dev"));
     }
-    let known: Vec<_> = error.diagnostics.iter().map(|found| explain(file, found)).collect();
-    let sure = known.iter().any(|(_, sure)| *sure);
     let mut last = None;
-    for (diagnostic, certain) in known.into_iter().filter(|(_, certain)| *certain || !sure).take(MOST) {
-        let line = diagnostic.place().map(|span| line_of(&span.file.text, span.offset));
-        if certain || line != last {
+    for found in innermost(&error.diagnostics).take(MOST) {
+        let diagnostic = from_parser(file, found);
+        let line = diagnostic.place().map(|span| line_of(&file.text, span.offset));
+        if line != last {
             last = line;
             sink.push(diagnostic);
         }
     }
 }
 
+/// Of several braces that are not closed the parser means the innermost.
+fn innermost(found: &[KdlDiagnostic]) -> impl Iterator<Item = &KdlDiagnostic> {
+    let unclosed = |found: &&KdlDiagnostic| {
+        found.message.as_deref().is_some_and(|message| message.contains("closing '}'"))
+    };
+    let inner = found.iter().filter(unclosed).map(|found| found.span.offset()).max();
+    found.iter().filter(move |one| !unclosed(one) || Some(one.span.offset()) == inner)
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset).unwrap_or_default().matches('\n').count()
 }
 
-/// A diagnostic, and whether its cause is known for sure.
-fn explain(file: &Arc<File>, found: &KdlDiagnostic) -> (Diagnostic, bool) {
-    let span = place(file, found);
-    let text = file.text.get(span.offset..).unwrap_or_default();
-    let word = text.split([' ', '\n', '\t', ';', '}', '{', ')', '=']).next().unwrap_or_default();
-    if let Some(word) = keyword(word) {
-        let message = format!("`{word}` needs a `#` in front");
-        let diagnostic = Diagnostic::new(Code::KeywordWithoutHash, message);
-        let span = Span { length: word.len(), ..span };
-        return (diagnostic.at(&span, "a bare word here").help(format!("write `#{word}`")), true);
-    }
-    let known = habit(word, text);
-    let message = found.message.clone().unwrap_or_else(|| "the text is not KDL".to_owned());
-    let label = found.label.clone().unwrap_or_else(|| "here".to_owned());
-    let length = if known.is_some() { word.len().max(1) } else { span.length };
-    let diagnostic = Diagnostic::new(Code::Syntax, fragment(&message));
-    let help = known.clone().or_else(|| found.help.clone());
-    (diagnostic.at(&Span { length, ..span }, fragment(&label)).maybe_help(help), known.is_some())
+fn from_parser(file: &Arc<File>, found: &KdlDiagnostic) -> Diagnostic {
+    let message = found.message.as_deref().unwrap_or("the text is not KDL");
+    let label = found.label.as_deref().unwrap_or("here");
+    let help = found.help.as_deref().map(fragment);
+    Diagnostic::new(Code::Syntax, fragment(message)).at(&place(file, found), fragment(label)).maybe_help(help)
 }
 
-/// The place of a finding, moved to the start of the word it lies in.
+/// The place of a finding: within the text, on one line.
 fn place(file: &Arc<File>, found: &KdlDiagnostic) -> Span {
     let text = &file.text;
     let mut offset = found.span.offset().min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
     }
-    let before = text.get(..offset).unwrap_or_default();
-    let word = before.rsplit([' ', '\n', '\t', ';', '{', '}', '=', '(', '"']).next().unwrap_or_default();
     let rest = text.get(offset..).unwrap_or_default();
-    let blank = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-    let start = if word.is_empty() { offset + blank } else { offset - word.len() };
-    let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
-    let end = found.span.offset().saturating_add(found.span.len());
-    let length = end.saturating_sub(start).clamp(1, line.len().max(1));
-    Span { file: file.clone(), offset: start, length }
+    let line = rest.lines().next().unwrap_or_default();
+    let mut length = found.span.len().min(line.len());
+    while !rest.is_char_boundary(length) {
+        length -= 1;
+    }
+    Span { file: file.clone(), offset, length }
+}
+
+/// A diagnostic for a bare word that KDL never allows.
+fn habit(file: &Arc<File>, offset: usize, word: &str) -> Option<Diagnostic> {
+    let span = Span { file: file.clone(), offset, length: word.len() };
+    if let Some(keyword) = keyword(word.trim_end_matches(',')) {
+        let message = format!("`{word}` needs a `#` in front");
+        let diagnostic = Diagnostic::new(Code::KeywordWithoutHash, message);
+        return Some(diagnostic.at(&span, "a bare word here").help(format!("write `#{keyword}`")));
+    }
+    let (message, label, help) = syntax_habit(word)?;
+    Some(Diagnostic::new(Code::Syntax, message).at(&span, label).help(help))
 }
 
 fn keyword(word: &str) -> Option<&'static str> {
-    let word = word.trim_end_matches([',', ';']);
-    let words = [("true", "true"), ("false", "false"), ("null", "null"), ("inf", "inf"), ("nan", "nan")];
-    let other = [("True", "true"), ("False", "false"), ("None", "null")];
-    words.iter().chain(&other).find(|(from, _)| *from == word).map(|(_, to)| *to)
+    ["true", "false", "null", "inf", "-inf", "nan"].into_iter().find(|keyword| *keyword == word)
 }
 
-/// Help for what people write out of habit.
-fn habit(word: &str, rest: &str) -> Option<String> {
-    let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '%');
+/// Message, label and help for what people write out of habit.
+fn syntax_habit(word: &str) -> Option<(String, &'static str, String)> {
+    let digit = word.trim_start_matches(['-', '+', '.']).starts_with(|letter: char| letter.is_ascii_digit());
+    if word.starts_with('#') && !["#true", "#false", "#null", "#inf", "#-inf", "#nan"].contains(&word) {
+        return Some(("`#` does not start a comment".to_owned(), "here", "write `//`".to_owned()));
+    }
+    if word.starts_with([',', '[', ']']) {
+        let message = "KDL has no commas and no lists in brackets".to_owned();
+        return Some((message, "here", "write the values one after another, with blanks between".to_owned()));
+    }
+    if let Some(number) = word.strip_suffix(',').filter(|_| digit) {
+        return Some(("KDL has no commas".to_owned(), "ends with a comma", format!("write `{number}`")));
+    }
+    if digit && !is_number(word) {
+        return Some((format!("`{word}` is not a number"), "not a number", number_help(word)));
+    }
+    let special = word.contains(['/', '[', ']', '\\']) && word.len() > 1;
+    special.then(|| (format!("`{word}` needs quotes"), "a bare word here", format!("write `\"{word}\"`")))
+}
+
+fn is_number(word: &str) -> bool {
+    let plain = word.trim_start_matches(['-', '+']);
+    let based = ["0x", "0o", "0b"].iter().any(|prefix| plain.starts_with(prefix));
+    let decimal = !plain.starts_with('.') && !plain.ends_with('.') && !plain.contains("._");
+    based || decimal && plain.replace('_', "").parse::<f64>().is_ok()
+}
+
+fn number_help(word: &str) -> String {
+    let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = word.get(digits.len()..).unwrap_or_default();
-    let number = !digits.is_empty() && digits.parse::<f64>().is_ok();
-    if number && matches!(unit, "k" | "K" | "m" | "M") {
-        let scale = if unit.eq_ignore_ascii_case("k") { 1e3 } else { 1e6 };
-        let value = digits.parse::<f64>().ok()? * scale;
-        return Some(format!("write the number in full: `{value}`"));
+    let scale = match unit {
+        "k" | "K" => Some(1e3),
+        "m" | "M" => Some(1e6),
+        _ => None,
+    };
+    match (digits.parse::<f64>(), scale) {
+        (Ok(number), Some(scale)) => format!("write the number in full: `{}`", number * scale),
+        (Ok(_), None) if word.starts_with('.') => format!("write `0{word}`"),
+        (Ok(_), None) if word.ends_with('.') => format!("write `{word}0`"),
+        _ => format!("a value with a unit stands in quotes: `\"{word}\"`"),
     }
-    if number && !unit.is_empty() && unit != "e" {
-        return Some(format!("a value with a unit stands in quotes: `\"{word}\"`"));
-    }
-    if word.starts_with('.') && word.get(1..).is_some_and(|rest| rest.parse::<u64>().is_ok()) {
-        return Some(format!("write `0{word}`"));
-    }
-    if rest.starts_with("# ") {
-        return Some("a comment starts with `//`".to_owned());
-    }
-    if let Some(word) = word.strip_suffix(',').filter(|word| !word.is_empty()) {
-        return Some(format!("KDL has no commas between values: write `{word}`"));
-    }
-    let special = word.contains(['/', '@', '%', '[', ']', ',']) || word.contains("..");
-    (special && !word.contains('"')).then(|| format!("put it in quotes: `\"{word}\"`"))
 }
 
 /// The parser's sentences as lower-case fragments.

@@ -54,6 +54,57 @@ pub(super) fn too_deep(text: &str) -> Option<usize> {
     None
 }
 
+/// Bare words with their places: what stands outside of strings and comments, between blanks and `=;{}()`.
+pub fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
+            match word(rest) {
+                (length, true) => {
+                    let found = (at, text.get(at..at + length).unwrap_or_default());
+                    at += length;
+                    return Some(found);
+                }
+                (length, false) => at += length.max(1),
+            }
+        }
+    })
+}
+
+/// Length of the next piece of text, and whether it is a bare word.
+fn word(rest: &[u8]) -> (usize, bool) {
+    match rest {
+        [b'/', b'/', ..] => (line(rest), false),
+        [b'/', b'*', ..] => (block_comment(rest).unwrap_or(rest.len()), false),
+        [b'/', b'-', ..] => (2, false),
+        [b'#', ..] if string(rest) == hashes(rest) => (bare(rest).max(hashes(rest)), true),
+        [b'"' | b'#', ..] => (string(rest), false),
+        [byte, ..] if separates(*byte) => (1, false),
+        _ => (bare(rest), true),
+    }
+}
+
+fn separates(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || b"=;{}()\"".contains(&byte)
+}
+
+fn hashes(rest: &[u8]) -> usize {
+    rest.iter().take_while(|byte| **byte == b'#').count()
+}
+
+/// Length of a bare word. A comment ends it, but not a pattern such as `corpus/*.txt`.
+fn bare(rest: &[u8]) -> usize {
+    let this_line = rest.get(..line(rest)).unwrap_or_default();
+    let closed = this_line.windows(2).any(|pair| pair == b"*/");
+    let ends = |at: usize, byte: &u8| {
+        let next = rest.get(at + 1);
+        let comment = *byte == b'/' && (next == Some(&b'/') || next == Some(&b'*') && closed);
+        separates(*byte) || comment && at > 0
+    };
+    rest.iter().enumerate().position(|(at, byte)| ends(at, byte)).unwrap_or(rest.len())
+}
+
 fn line(rest: &[u8]) -> usize {
     rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())
 }
@@ -85,7 +136,7 @@ fn block_comment(rest: &[u8]) -> Result<usize, usize> {
 
 /// Length of a string that starts here, raw (`#"..."#`) or not, of one line or many; 1 for a lone `#`.
 fn string(rest: &[u8]) -> usize {
-    let hashes = rest.iter().take_while(|byte| **byte == b'#').count();
+    let hashes = hashes(rest);
     let after = rest.get(hashes..).unwrap_or_default();
     let quotes = if after.starts_with(b"\"\"\"") { 3 } else { usize::from(after.starts_with(b"\"")) };
     if quotes == 0 {

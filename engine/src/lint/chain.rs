@@ -31,7 +31,7 @@ pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig
     }
     for (at, require) in config.require.iter().enumerate() {
         if !config.checkpoints.contains(&require.checkpoint) {
-            let span = place(stage, &format!("require.{at}.name"));
+            let span = place(stage, &format!("require.{at}"));
             sink.push(not_measured(stage, &require.checkpoint, span));
         } else if config.exact_match.is_empty() {
             let span = place(stage, &format!("require.{at}.at-least"));
@@ -44,7 +44,7 @@ fn not_measured(stage: &Stage, name: &str, span: &Span) -> Diagnostic {
     let message = format!("`{}` requires a score of `{name}`, which it does not measure", stage.name);
     Diagnostic::new(Code::RequireNotMeasured, message)
         .at(span, "not among the checkpoints")
-        .also(place(stage, "checkpoint.name.0"), "the checkpoints")
+        .also(place(stage, "checkpoint.0"), "the checkpoints")
         .help(format!("add `\"{name}\"` to `checkpoint`, or remove the `require`"))
 }
 

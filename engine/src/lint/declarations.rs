@@ -10,7 +10,9 @@ use crate::schema::Value;
 
 /// All lints of single declarations.
 pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) {
-    unused(world, sink);
+    if sink.errors() == 0 {
+        unused(world, sink);
+    }
     for record in &world.records {
         match record.spec.name.as_str() {
             "fetch" => unpinned(record, sink),
@@ -36,9 +38,7 @@ fn unused(world: &World, sink: &mut Sink) {
         });
     }
     for record in world.records.iter().filter(|record| PASSIVE.contains(&record.spec.name.as_str())) {
-        let declared = record.name().and_then(|name| world.named(&record.spec.name, name));
-        let first = declared.is_some_and(|first| std::ptr::eq(first, record));
-        if first && !used.contains(&std::ptr::from_ref(record)) {
+        if world.declares(record) && !used.contains(&std::ptr::from_ref(record)) {
             sink.push(nobody(record));
         }
     }

@@ -1,6 +1,6 @@
 //! Contradictions inside a training stage, and with the checkpoint it starts from.
 
-use super::{Conversion, Graph, place};
+use super::{Conversion, Graph, field, place};
 use crate::config::train::{Attention, Loss, Objective};
 use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
@@ -35,7 +35,7 @@ fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(place(stage, path), "longer than the training")
             .also(place(stage, "steps"), "updates in all")
-            .help(format!("write `warmup={}`, or more steps", config.steps / 20)),
+            .help(format!("write `warmup={}`, or more steps", (config.steps / 10).max(1))),
     );
 }
 
@@ -93,11 +93,12 @@ fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut
 }
 
 fn not_converted(stage: &Stage, root: &Stage) -> Diagnostic {
+    let parent = field(stage, "from").and_then(|field| field.value.as_str()).unwrap_or_default();
     let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
     Diagnostic::new(Code::NotConverted, message)
         .at(place(stage, "from"), "an autoregressive checkpoint")
         .also(&root.span, "its weights start here")
-        .help("add `convert \"flow\" from=\"...\"` and start from it: `from=\"flow\"`")
+        .help(format!("add `convert \"flow\" from=\"{parent}\"` and start from it: `from=\"flow\"`"))
 }
 
 fn autoregressive(stage: &Stage, convert: &Stage) -> Diagnostic {

@@ -14,7 +14,9 @@ use crate::record::Record;
 use crate::suggest;
 
 /// Validates a document: one record for each known top-level node, recipes merged.
-pub fn document(file: &Arc<File>, document: &KdlDocument, sink: &mut Sink) -> Vec<Record> {
+///
+/// Second come the names of nodes that could not be understood.
+pub fn document(file: &Arc<File>, document: &KdlDocument, sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
     let mut validator = Validator { file, sink };
     let mut records = validator.top_level(document);
     let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
@@ -22,7 +24,13 @@ pub fn document(file: &Arc<File>, document: &KdlDocument, sink: &mut Sink) -> Ve
         validator.merge(record, &recipes);
         validator.complete(record);
     }
-    records
+    (records, phantoms(document))
+}
+
+/// First arguments of top-level nodes that do not exist.
+fn phantoms(document: &KdlDocument) -> Vec<String> {
+    let unknown = document.nodes().iter().filter(|raw| schema().node(raw.name().value()).is_none());
+    unknown.filter_map(|raw| raw.get(0)?.as_string().map(str::to_owned)).collect()
 }
 
 struct Validator<'a> {

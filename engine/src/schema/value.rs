@@ -2,6 +2,7 @@
 
 use kdl::KdlValue;
 
+use super::units::{COUNTS, SIZES, TIMES, range, scaled, whole};
 use super::{FieldSpec, Range};
 use crate::diagnostic::Code;
 use crate::suggest;
@@ -178,37 +179,6 @@ fn hub(text: &str) -> bool {
     ["hf:", "s3:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-const COUNTS: &[(&str, f64)] = &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
-const SIZES: &[(&str, f64)] = &[
-    ("KiB", 1024.0),
-    ("MiB", 1_048_576.0),
-    ("GiB", 1_073_741_824.0),
-    ("TiB", 1_099_511_627_776.0),
-    ("KB", 1e3),
-    ("MB", 1e6),
-    ("GB", 1e9),
-    ("TB", 1e12),
-    ("B", 1.0),
-];
-const TIMES: &[(&str, f64)] = &[("ms", 1e-3), ("min", 60.0), ("s", 1.0), ("h", 3600.0), ("d", 86_400.0)];
-
-fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
-    let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
-    let plain = number.trim_end().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'_');
-    let number: f64 = number.trim_end().replace('_', "").parse().ok()?;
-    (plain && number.is_finite()).then(|| number * scale)
-}
-
-fn whole(number: f64) -> Option<Value> {
-    (number <= 9e15).then(|| Value::Integer(number.round() as i64))
-}
-
-fn range(text: &str) -> Option<Value> {
-    let (low, high) = text.split_once("..")?;
-    let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
-    (low >= 1 && low <= high).then(|| Value::Range(text.to_owned()))
-}
-
 fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
     let number = match &value {
         Value::Integer(number) => *number as f64,
@@ -225,10 +195,20 @@ fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
     }
     Err(Fault {
         code: Code::OutOfRange,
-        message: format!("must be {}", bounds(&field.range)),
+        message: format!("must be {}", bounds(&violated(&field.range, number))),
         label: "outside the range".to_owned(),
-        help: Some(field.doc.clone()),
+        help: Some(field.help()),
     })
+}
+
+/// The ends of the range that `number` breaks.
+fn violated(range: &Range, number: f64) -> Range {
+    Range {
+        min: range.min.filter(|end| number < *end),
+        max: range.max.filter(|end| number > *end),
+        above: range.above.filter(|end| number <= *end),
+        below: range.below.filter(|end| number >= *end),
+    }
 }
 
 /// The range in words: `at least 1 and below 2`.
@@ -297,7 +277,7 @@ fn paste(field: &FieldSpec, value: &KdlValue) -> Option<String> {
         KdlValue::Integer(number) if wants(Type::Text) || wants(Type::Name) => {
             Some(format!("write it in quotes: `\"{number}\"`"))
         }
-        _ => Some(field.doc.clone()),
+        _ => Some(field.help()),
     }
 }
 

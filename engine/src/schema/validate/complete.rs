@@ -54,8 +54,8 @@ impl Validator<'_> {
             .replace(&format!("both `{0}` and `{0}`", field.name), &format!("`{}` twice", field.name));
         self.sink.push(
             Diagnostic::new(Code::ConflictingFields, message)
-                .at(span, "this or")
-                .also(&place, "that")
+                .at(span, "one of these")
+                .also(&place, "excludes the other")
                 .help("keep one of them"),
         );
     }

@@ -120,8 +120,8 @@ impl Validator<'_> {
         let help = if names.is_empty() {
             format!("remove it; {}", spec.doc)
         } else {
-            format!("name it, as in `{} name=...`; the names are {names}", spec.name)
-                .replace("name=...", &format!("{}=...", first_property(spec)))
+            let (name, value) = (first_property(spec), entry.value());
+            format!("name it, as in `{} {name}={value}`; the names are {names}", spec.name)
         };
         let span = self.value_span(entry);
         self.sink.push(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fmflow_engine::check::{Checked, Options, check, check_text};
 use fmflow_engine::diagnostic::{Code, Severity};
 use fmflow_engine::render::{Style, concise, graphical};
+use proptest::prelude::*;
 
 /// Codes without a text that triggers them: files that are no text, and defects.
 const WITHOUT_CASE: &[Code] = &[Code::UnreadableFile, Code::FileTooLarge, Code::NotUtf8, Code::Internal];
@@ -27,7 +28,7 @@ fn checked(code: Code) -> Checked {
     let path = case(code);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no case {}", path.display()));
     let name = format!("{}.kdl", code.name());
-    check_text(&name, &text, path.parent().unwrap(), &Options::default())
+    check_text(&name, &text, &root().join("tests/check"), &Options::default())
 }
 
 #[test]
@@ -80,5 +81,110 @@ fn cases_show_their_own_fault_only() {
         let others: Vec<_> =
             errors.filter(|found| found.code != *code).map(|found| found.code.name()).collect();
         assert_eq!(others, Vec::<&str>::new(), "besides `{}`", code.name());
+    }
+}
+
+#[test]
+fn unreadable_files_are_refused_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let cases = [
+        (folder.path().join("absent.kdl"), Code::UnreadableFile),
+        (folder.path().to_owned(), Code::UnreadableFile),
+        (PathBuf::from("/dev/zero"), Code::UnreadableFile),
+        (write("latin.kdl", b"pipeline \"caf\xe9\""), Code::NotUtf8),
+        (write("large.kdl", &vec![b' '; (1 << 20) + 1]), Code::FileTooLarge),
+        (write("empty.kdl", b""), Code::NoPipeline),
+    ];
+    for (path, code) in cases {
+        let checked = check(&path, &Options::default());
+        let found: Vec<_> = checked.diagnostics.iter().map(|found| found.code).collect();
+        assert_eq!(found, [code], "{}", path.display());
+        assert!(checked.failed() && checked.pipeline.is_none());
+    }
+}
+
+#[test]
+fn bombs_are_refused_quickly() {
+    let start = std::time::Instant::now();
+    let bombs = [
+        "a {".repeat(100_000),
+        "/*".repeat(100_000),
+        "/-".repeat(100_000),
+        "(a".repeat(100_000),
+        "{".repeat(1_000_000),
+        "}".repeat(100_000),
+        format!("a {}", "\"".repeat(100_000)),
+        format!("a {}\"", "#".repeat(100_000)),
+        format!("pipeline \"x\" seed={}", "9".repeat(100_000)),
+        format!("pipeline \"x\" {}", "a=1 ".repeat(10_000)),
+        "train \"x\"\n".repeat(5_000),
+    ];
+    for bomb in &bombs {
+        let checked = check_text("bomb.kdl", bomb, root(), &Options::default());
+        assert!(checked.failed());
+    }
+    assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
+}
+
+/// One change of a text, as a slip of the hand or of a program would make it.
+#[derive(Clone, Debug)]
+enum Slip {
+    Cut(usize, usize),
+    Insert(usize, String),
+    Swap(usize, usize),
+}
+
+fn slips() -> impl Strategy<Value = Vec<Slip>> {
+    let piece = prop_oneof![
+        "[{}()\"=;#/*\\\\\\-\n ]{1,3}",
+        "[a-z0-9.%é-]{1,6}",
+        Just("r#\"".to_owned()),
+        Just("\"\"\"\n".to_owned()),
+        Just("1e999".to_owned()),
+    ];
+    let place = 0..4_000_usize;
+    let slip = prop_oneof![
+        (place.clone(), 1..40_usize).prop_map(|(at, length)| Slip::Cut(at, length)),
+        (place.clone(), piece).prop_map(|(at, text)| Slip::Insert(at, text)),
+        (place.clone(), place).prop_map(|(a, b)| Slip::Swap(a, b)),
+    ];
+    proptest::collection::vec(slip, 1..4)
+}
+
+fn apply(text: &str, slips: &[Slip]) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    for slip in slips {
+        let count = letters.len().max(1);
+        match slip {
+            Slip::Cut(at, length) => {
+                let start = (at % count).min(letters.len());
+                let end = (start + length).min(letters.len());
+                letters.drain(start..end);
+            }
+            Slip::Insert(at, text) => {
+                let at = (at % count).min(letters.len());
+                letters.splice(at..at, text.chars());
+            }
+            Slip::Swap(a, b) if !letters.is_empty() => letters.swap(a % count, b % count),
+            Slip::Swap(..) => {}
+        }
+    }
+    letters.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn slips_never_panic(slips in slips()) {
+        let text = apply(include_str!("../pipelines/quickstart.kdl"), &slips);
+        let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &Options::default());
+        prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
+        let _ = graphical(&checked.diagnostics, Style::PLAIN);
     }
 }

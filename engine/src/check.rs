@@ -181,3 +181,88 @@ fn sentences(unsupported: &[(Span, String)]) -> Vec<String> {
 pub fn base_of(path: &Path) -> PathBuf {
     file::absolute(path).parent().map(Path::to_owned).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::schema::{NodeSpec, schema};
+
+    /// What the shipped pipelines do not write.
+    const OTHERS: &str = r#"
+pipeline "others" { budget days=1 }
+dataset "text" from="../examples/quickstart/corpus/*.txt" format="text"
+tokenizer "own" from="../schemas/data.kdl"
+tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
+rows "text" tokenizer="bpe" length=64 packing="concat"
+mixture "prose" { dataset "text" }
+random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
+scheduler "cosine" kind="cosine"
+sampler "narrow" kind="euler" steps=8 top-k=8 top-p=0.9
+convert "flow" from="tiny" { time-conditioning "adaln" rank=2; tokenizer "bpe" }
+recipe "common" { batch rows=4 }
+train "sft" from="flow" use="common" carry="optimizer" at=10 {
+    data rows="text" mixture="prose"
+    objective "flow" path="mixed" loss="gkl" max-weight=2
+    attention "block" { size 4 until=5; size 8 }
+    steps 10
+    learning-rate peak=1e-3 final=0 shape="warmup-stable-decay" decay=2
+}
+path "mixed" scheduler="cosine" { source "mask" weight=1; source "uniform" weight=1 }
+dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" { chat user="question" assistant="answer" }
+evaluate "all" {
+    checkpoint "sft"
+    held-out dataset="text" rows="text" first=3
+    exact-match dataset="tasks" rows="text" sampler="narrow" first=4
+}
+generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" }
+export "release" from="sft" format="huggingface"
+"#;
+
+    fn names(prefix: &str, record: &Record, read: &mut BTreeSet<String>) {
+        let path = format!("{prefix}/{}", record.spec.name);
+        let seen = record.leaves.iter().filter(|leaf| leaf.seen.get());
+        read.extend(seen.map(|leaf| format!("{path}.{}", leaf.spec.name)));
+        record.children.iter().for_each(|child| names(&path, child, read));
+    }
+
+    fn expected(prefix: &str, node: &NodeSpec, all: &mut BTreeSet<String>) {
+        let ignored =
+            ["profile", "recipe", "window", "end-of-turn", "contents", "permanent", "guard", "probe"];
+        if ignored.contains(&node.name.as_str()) {
+            return;
+        }
+        let path = format!("{prefix}/{}", node.name);
+        let fields = node.fields().filter(|field| !field.unsupported);
+        all.extend(fields.map(|field| format!("{path}.{}", field.name)));
+        node.children.iter().for_each(|child| expected(&path, child, all));
+    }
+
+    #[test]
+    fn every_field_of_the_table_is_read_by_a_decoder() {
+        let base = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines"));
+        let mut read = BTreeSet::new();
+        for text in
+            [OTHERS, include_str!("../../pipelines/quickstart.kdl"), include_str!("../../pipelines/full.kdl")]
+        {
+            let file = Arc::new(File { name: "test.kdl".to_owned(), text: text.to_owned() });
+            let mut sink = Sink::default();
+            let document = file::parse(&file, &mut sink).unwrap();
+            let (records, phantoms) = validate::document(&file, &document, &mut sink);
+            let mut world = World::new(records, phantoms, &mut sink);
+            world.check_references(&mut sink);
+            let mut refusals = Vec::new();
+            let stages = stages(&world, base, &mut refusals, &mut sink);
+            lint::pipeline(&world, &stages, &Options::default(), &mut refusals, &mut sink);
+            decode::pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
+            let found = crate::render::concise(&sink.finish());
+            assert!(!found.contains("error["), "{found}");
+            world.records.iter().for_each(|record| names("", record, &mut read));
+        }
+        let mut all = BTreeSet::new();
+        schema().nodes.iter().for_each(|node| expected("", node, &mut all));
+        let unread: Vec<_> = all.difference(&read).collect();
+        assert_eq!(unread, Vec::<&String>::new());
+    }
+}

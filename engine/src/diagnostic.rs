@@ -102,18 +102,20 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub struct Sink {
     list: Vec<Diagnostic>,
+    errors: usize,
 }
 
 impl Sink {
     /// Adds a diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
         self.list.push(diagnostic);
     }
 
     /// How many errors there are so far.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+        self.errors
     }
 
     /// Everything, sorted by place, without duplicates.

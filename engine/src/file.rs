@@ -2,6 +2,7 @@
 
 mod glob;
 mod scan;
+mod words;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 pub use self::glob::{Missing, expand, folder};
-pub use self::scan::words;
+use self::scan::Refusal;
+pub use self::words::words;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{File, Span};
 
@@ -104,34 +106,71 @@ pub fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
         sink.push(too_large(&file.name));
         return None;
     }
-    if let Some(place) = scan::too_deep(&file.text) {
-        sink.push(too_deep(file, place));
-        return None;
-    }
-    match parse_on_thread(&file.text) {
+    let cuts = match scan::cuts(&file.text) {
+        Ok(cuts) => cuts,
+        Err(refusal) => {
+            sink.push(refused(file, refusal));
+            return None;
+        }
+    };
+    match parse_on_thread(&file.text, &cuts) {
         Ok(document) => Some(document),
-        Err(error) => {
-            crate::syntax::report(file, &error, sink);
+        Err((start, error)) => {
+            crate::syntax::report(file, start, &error, sink);
             None
         }
     }
 }
 
-fn too_deep(file: &Arc<File>, offset: usize) -> Diagnostic {
-    let span = Span { file: file.clone(), offset, length: 1 };
-    Diagnostic::new(Code::NestedTooDeep, format!("braces or comments nest deeper than {}", scan::DEEPEST))
-        .at(&span, "one level too many")
-        .help("a pipeline needs four levels; is a closing `}` missing?")
+fn refused(file: &Arc<File>, refusal: Refusal) -> Diagnostic {
+    let place = |offset| Span { file: file.clone(), offset, length: 1 };
+    match refusal {
+        Refusal::Deep(at) => Diagnostic::new(
+            Code::NestedTooDeep,
+            format!("braces or comments nest deeper than {}", scan::DEEPEST),
+        )
+        .at(&place(at), "one level too many")
+        .help("a pipeline needs four levels; is a closing `}` missing?"),
+        Refusal::Unmatched(at) => Diagnostic::new(Code::Syntax, "this bracket closes nothing")
+            .at(&place(at), "not opened")
+            .help("remove it, or find the `{` or `(` that is missing before it"),
+        Refusal::Long(at) => {
+            let message = format!("a top-level node is longer than {} KiB", scan::LONGEST >> 10);
+            Diagnostic::new(Code::FileTooLarge, message)
+                .at(&place(at), "starts here")
+                .help("keep data in files and name them with `dataset`; is a closing quote or brace missing?")
+        }
+    }
 }
 
 /// `kdl` overflows a small stack on deep nesting; the scan bounds the depth, the thread gives the room.
-fn parse_on_thread(text: &str) -> Result<KdlDocument, kdl::KdlError> {
-    let work = || KdlDocument::parse_v2(text);
+fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument, (usize, kdl::KdlError)> {
+    let work = || {
+        check_pieces(text, cuts)?;
+        KdlDocument::parse_v2(text).map_err(|error| (0, error))
+    };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
-            _ => Err(kdl::KdlError { input: Arc::new(text.to_owned()), diagnostics: Vec::new() }),
+            _ => Err((0, kdl::KdlError { input: Arc::new(String::new()), diagnostics: Vec::new() })),
         }
     })
+}
+
+/// Parses a large text piece by piece up to the first with faults: the parser's time grows with their number squared.
+fn check_pieces(text: &str, cuts: &[usize]) -> Result<(), (usize, kdl::KdlError)> {
+    if text.len() <= scan::LONGEST {
+        return Ok(());
+    }
+    let mut start = 0;
+    for (at, end) in cuts.iter().enumerate() {
+        let next = cuts.get(at + 1).copied().unwrap_or(usize::MAX);
+        if next - start > scan::LONGEST / 4 {
+            let piece = text.get(start..*end).unwrap_or_default();
+            KdlDocument::parse_v2(piece).map_err(|error| (start, error))?;
+            start = *end;
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod draft;
 pub mod error;
 pub mod execute;
+pub mod explain;
 pub mod fields;
 pub mod file;
 pub mod fingerprint;

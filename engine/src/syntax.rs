@@ -11,8 +11,9 @@ use crate::pipeline::{File, Span};
 /// Most syntax errors that one run tells; after the first ones the parser only guesses.
 const MOST: usize = 8;
 
-/// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found.
-pub fn report(file: &Arc<File>, error: &KdlError, sink: &mut Sink) {
+/// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found in the
+/// piece of text from byte `start`.
+pub fn report(file: &Arc<File>, start: usize, error: &KdlError, sink: &mut Sink) {
     let known: Vec<_> = words(&file.text).filter_map(|(offset, word)| habit(file, offset, word)).collect();
     if !known.is_empty() {
         known.into_iter().take(MOST).for_each(|diagnostic| sink.push(diagnostic));
@@ -23,7 +24,7 @@ pub fn report(file: &Arc<File>, error: &KdlError, sink: &mut Sink) {
     }
     let mut last = None;
     for found in innermost(&error.diagnostics).take(MOST) {
-        let diagnostic = from_parser(file, found);
+        let diagnostic = from_parser(file, start, found);
         let line = diagnostic.place().map(|span| line_of(&file.text, span.offset));
         if line != last {
             last = line;
@@ -45,17 +46,19 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset).unwrap_or_default().matches('\n').count()
 }
 
-fn from_parser(file: &Arc<File>, found: &KdlDiagnostic) -> Diagnostic {
+fn from_parser(file: &Arc<File>, start: usize, found: &KdlDiagnostic) -> Diagnostic {
     let message = found.message.as_deref().unwrap_or("the text is not KDL");
     let label = found.label.as_deref().unwrap_or("here");
     let help = found.help.as_deref().map(fragment);
-    Diagnostic::new(Code::Syntax, fragment(message)).at(&place(file, found), fragment(label)).maybe_help(help)
+    Diagnostic::new(Code::Syntax, fragment(message))
+        .at(&place(file, start, found), fragment(label))
+        .maybe_help(help)
 }
 
 /// The place of a finding: within the text, on one line.
-fn place(file: &Arc<File>, found: &KdlDiagnostic) -> Span {
+fn place(file: &Arc<File>, start: usize, found: &KdlDiagnostic) -> Span {
     let text = &file.text;
-    let mut offset = found.span.offset().min(text.len());
+    let mut offset = found.span.offset().saturating_add(start).min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
     }

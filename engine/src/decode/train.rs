@@ -90,10 +90,8 @@ fn time(record: &Record) -> Option<Time> {
 }
 
 fn attention(record: &Record) -> Option<Attention> {
-    let last = record.children("size").last().and_then(|size| {
-        size.heed(&["until"]);
-        size.size("value")
-    });
+    record.children("size").for_each(|size| size.heed(&["until"]));
+    let last = record.children("size").last().and_then(|size| size.size("value"));
     Some(match record.text("value")? {
         "causal" => Attention::Causal,
         "bidirectional" => Attention::Bidirectional,

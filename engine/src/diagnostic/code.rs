@@ -37,7 +37,7 @@ macro_rules! codes {
 
 codes! {
     UnreadableFile "unreadable-file" Error "the configuration cannot be read"
-    FileTooLarge "file-too-large" Error "the configuration is larger than 1 MiB"
+    FileTooLarge "file-too-large" Error "the configuration, or one node of it, is too large"
     NotUtf8 "not-utf8" Error "the configuration is not UTF-8 text"
     NestedTooDeep "nested-too-deep" Error "braces or comments nest deeper than 64"
     Syntax "syntax" Error "the text is not KDL"

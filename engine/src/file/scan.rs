@@ -1,116 +1,119 @@
-//! A look at the text before the parser sees it: how deep braces and comments nest.
+//! A look at the text before the parser sees it: how deep it nests, and where it can be cut.
+//!
+//! The parser recurses once per level, and its time grows with the square of the number of faults; both are bounded here.
 
 /// Deepest nesting that is parsed.
 pub(super) const DEEPEST: usize = 64;
 
-/// The place where braces, brackets or block comments nest too deep.
-///
-/// Strings and comments are skipped as KDL v2 has them; where the text is broken the count may be too large, never too
-/// small by more than the parser's own view of it: an unclosed string ends the scan.
-pub(super) fn too_deep(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let (mut at, mut depth, mut runs) = (0, 0_usize, 0_usize);
-    while at < bytes.len() {
-        let rest = bytes.get(at..).unwrap_or_default();
+/// Deepest nesting of braces wherever they stand, for texts whose strings the parser sees in another way.
+const DEEPEST_RAW: isize = 500;
+
+/// Longest piece of text between two places where it can be cut, in bytes.
+pub(super) const LONGEST: usize = 64 << 10;
+
+/// Why a text is not parsed at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Braces or comments nest too deep at this byte.
+    Deep(usize),
+    /// The closing brace at this byte closes nothing.
+    Unmatched(usize),
+    /// The top-level node at this byte is too long.
+    Long(usize),
+}
+
+/// Where a text can be cut: ends of lines outside of braces, strings and comments; the last is its end.
+pub(super) fn cuts(text: &str) -> Result<Vec<usize>, Refusal> {
+    raw_depth(text)?;
+    let mut scan = Scan { at: 0, depth: 0, dashes: 0, cuts: Vec::new() };
+    while let Some(rest) = text.as_bytes().get(scan.at..).filter(|rest| !rest.is_empty()) {
+        scan.step(rest)?;
+    }
+    scan.cut(text.len())?;
+    Ok(scan.cuts)
+}
+
+struct Scan {
+    at: usize,
+    depth: usize,
+    dashes: usize,
+    cuts: Vec<usize>,
+}
+
+impl Scan {
+    fn step(&mut self, rest: &[u8]) -> Result<(), Refusal> {
+        let dashes = std::mem::take(&mut self.dashes);
         match rest {
-            [b'/', b'/', ..] => at += line(rest),
-            [b'/', b'*', ..] => match block_comment(rest) {
-                Ok(length) => at += length,
-                Err(offset) => return Some(at + offset),
-            },
+            [b'/', b'/', ..] => self.at += line(rest),
+            [b'/', b'*', ..] => {
+                self.at += block_comment(rest).map_err(|offset| Refusal::Deep(self.at + offset))?;
+            }
             [b'/', b'-', ..] => {
-                runs += 1;
-                if runs > DEEPEST {
-                    return Some(at);
-                }
-                at += 2;
+                self.dashes = dashes + 1;
+                self.bound(self.dashes)?;
+                self.at += 2;
             }
-            [b'"' | b'#', ..] => {
-                at += string(rest);
-                runs = 0;
-            }
+            [b'"' | b'#', ..] => self.at += string(rest),
             [b'{' | b'(', ..] => {
-                depth += 1;
-                runs = 0;
-                if depth > DEEPEST {
-                    return Some(at);
-                }
-                at += 1;
+                self.depth += 1;
+                self.bound(self.depth)?;
+                self.at += 1;
             }
             [b'}' | b')', ..] => {
-                depth = depth.saturating_sub(1);
-                runs = 0;
-                at += 1;
+                self.depth = self.depth.checked_sub(1).ok_or(Refusal::Unmatched(self.at))?;
+                self.at += 1;
             }
             [byte, ..] => {
-                if !byte.is_ascii_whitespace() {
-                    runs = 0;
+                self.at += 1;
+                self.dashes = if byte.is_ascii_whitespace() { dashes } else { 0 };
+                if *byte == b'\n' && self.depth == 0 && self.dashes == 0 {
+                    self.cut(self.at)?;
                 }
-                at += 1;
             }
-            [] => break,
+            [] => {}
         }
+        Ok(())
     }
-    None
-}
 
-/// Bare words with their places: what stands outside of strings and comments, between blanks and `=;{}()`.
-pub fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
-            match word(rest) {
-                (length, true) => {
-                    let found = (at, text.get(at..at + length).unwrap_or_default());
-                    at += length;
-                    return Some(found);
-                }
-                (length, false) => at += length.max(1),
-            }
+    fn bound(&self, depth: usize) -> Result<(), Refusal> {
+        if depth > DEEPEST { Err(Refusal::Deep(self.at)) } else { Ok(()) }
+    }
+
+    fn cut(&mut self, end: usize) -> Result<(), Refusal> {
+        let start = self.cuts.last().copied().unwrap_or(0);
+        if end - start > LONGEST {
+            return Err(Refusal::Long(start));
         }
-    })
-}
-
-/// Length of the next piece of text, and whether it is a bare word.
-fn word(rest: &[u8]) -> (usize, bool) {
-    match rest {
-        [b'/', b'/', ..] => (line(rest), false),
-        [b'/', b'*', ..] => (block_comment(rest).unwrap_or(rest.len()), false),
-        [b'/', b'-', ..] => (2, false),
-        [b'#', ..] if string(rest) == hashes(rest) => (bare(rest).max(hashes(rest)), true),
-        [b'"' | b'#', ..] => (string(rest), false),
-        [byte, ..] if separates(*byte) => (1, false),
-        _ => (bare(rest), true),
+        self.cuts.push(end);
+        Ok(())
     }
 }
 
-fn separates(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || b"=;{}()\"".contains(&byte)
+/// A bound on nesting that does not depend on what is a string or a comment.
+fn raw_depth(text: &str) -> Result<(), Refusal> {
+    let (mut depth, mut comments) = (0_isize, 0_isize);
+    for (at, pair) in text.as_bytes().windows(2).enumerate() {
+        match pair {
+            [b'{' | b'(', _] => depth += 1,
+            [b'}' | b')', _] => depth -= 1,
+            b"/*" | b"/-" => comments += 1,
+            b"*/" | [b'\n', _] => comments = (comments - 1).max(0),
+            _ => {}
+        }
+        if depth.abs() > DEEPEST_RAW || comments > DEEPEST_RAW {
+            return Err(Refusal::Deep(at));
+        }
+    }
+    Ok(())
 }
 
-fn hashes(rest: &[u8]) -> usize {
-    rest.iter().take_while(|byte| **byte == b'#').count()
-}
-
-/// Length of a bare word. A comment ends it, but not a pattern such as `corpus/*.txt`.
-fn bare(rest: &[u8]) -> usize {
-    let this_line = rest.get(..line(rest)).unwrap_or_default();
-    let closed = this_line.windows(2).any(|pair| pair == b"*/");
-    let ends = |at: usize, byte: &u8| {
-        let next = rest.get(at + 1);
-        let comment = *byte == b'/' && (next == Some(&b'/') || next == Some(&b'*') && closed);
-        separates(*byte) || comment && at > 0
-    };
-    rest.iter().enumerate().position(|(at, byte)| ends(at, byte)).unwrap_or(rest.len())
-}
-
-fn line(rest: &[u8]) -> usize {
+/// Length of the rest of the line.
+pub(super) fn line(rest: &[u8]) -> usize {
     rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())
 }
 
 /// Length of a block comment, which nests; or where it nests too deep.
-fn block_comment(rest: &[u8]) -> Result<usize, usize> {
+pub(super) fn block_comment(rest: &[u8]) -> Result<usize, usize> {
     let (mut at, mut depth) = (0, 0_usize);
     while at + 1 < rest.len() {
         match rest.get(at..at + 2) {
@@ -135,7 +138,7 @@ fn block_comment(rest: &[u8]) -> Result<usize, usize> {
 }
 
 /// Length of a string that starts here, raw (`#"..."#`) or not, of one line or many; 1 for a lone `#`.
-fn string(rest: &[u8]) -> usize {
+pub(super) fn string(rest: &[u8]) -> usize {
     let hashes = hashes(rest);
     let after = rest.get(hashes..).unwrap_or_default();
     let quotes = if after.starts_with(b"\"\"\"") { 3 } else { usize::from(after.starts_with(b"\"")) };
@@ -158,9 +161,21 @@ fn string(rest: &[u8]) -> usize {
     rest.len()
 }
 
+/// Number of `#` at the start.
+pub(super) fn hashes(rest: &[u8]) -> usize {
+    rest.iter().take_while(|byte| **byte == b'#').count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn too_deep(text: &str) -> Option<usize> {
+        match cuts(text) {
+            Err(Refusal::Deep(at)) => Some(at),
+            _ => None,
+        }
+    }
 
     #[test]
     fn depth_is_counted_outside_of_strings_and_comments() {
@@ -183,5 +198,12 @@ mod tests {
     #[test]
     fn an_unclosed_string_hides_only_its_line() {
         assert!(too_deep(&format!("a \"\n{}", "a {".repeat(70))).is_some());
+    }
+
+    #[test]
+    fn texts_are_cut_between_top_level_nodes() {
+        assert_eq!(cuts("a {\n b\n}\nc \"\"\"\n x\n \"\"\"\nd"), Ok(vec![9, 23, 24]));
+        assert_eq!(cuts("a }"), Err(Refusal::Unmatched(2)));
+        assert_eq!(cuts(&format!("a\nb {}", "1 ".repeat(40_000))), Err(Refusal::Long(2)));
     }
 }

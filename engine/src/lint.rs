@@ -45,11 +45,11 @@ pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
         let mut diagnostic = Diagnostic::new(Code::NotSupportedYet, format!("not supported yet: {reason}"));
         for (at, place) in places.iter().enumerate() {
             diagnostic = match at {
-                0 => diagnostic.at(place, "`run` refuses this"),
-                _ => diagnostic.also(place, "and this"),
+                0 => diagnostic.at(place, "not yet"),
+                _ => diagnostic.also(place, "nor this"),
             };
         }
-        sink.push(diagnostic.help("to run the rest, switch the node off with `/-`"));
+        sink.push(diagnostic.help("`run` refuses what asks for it; to run the rest, switch it off with `/-`"));
     }
 }
 

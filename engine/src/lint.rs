@@ -49,7 +49,9 @@ pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
                 _ => diagnostic.also(place, "nor this"),
             };
         }
-        sink.push(diagnostic.help("`run` refuses what asks for it; to run the rest, switch it off with `/-`"));
+        sink.push(
+            diagnostic.help("`run` refuses what asks for it; to run the rest, switch it off with `/-`"),
+        );
     }
 }
 

@@ -36,7 +36,7 @@ pub fn report(file: &Arc<File>, start: usize, error: &KdlError, sink: &mut Sink)
 /// Of several braces that are not closed the parser means the innermost.
 fn innermost(found: &[KdlDiagnostic]) -> impl Iterator<Item = &KdlDiagnostic> {
     let unclosed = |found: &&KdlDiagnostic| {
-        found.message.as_deref().is_some_and(|message| message.contains("closing '}'"))
+        found.message.as_deref().is_some_and(|message| message.to_lowercase().contains("closing '}'"))
     };
     let inner = found.iter().filter(unclosed).map(|found| found.span.offset()).max();
     found.iter().filter(move |one| !unclosed(one) || Some(one.span.offset()) == inner)
@@ -50,9 +50,31 @@ fn from_parser(file: &Arc<File>, start: usize, found: &KdlDiagnostic) -> Diagnos
     let message = found.message.as_deref().unwrap_or("the text is not KDL");
     let label = found.label.as_deref().unwrap_or("here");
     let help = found.help.as_deref().map(fragment);
+    let unclosed = message.to_lowercase().contains("closing '}'");
+    let help = if unclosed { Some("add the missing `}`".to_owned()) } else { help };
+    if let Some(span) = message.contains("property value").then(|| valueless(file)).flatten() {
+        return Diagnostic::new(Code::Syntax, "a property without a value")
+            .at(&span, "nothing follows")
+            .help("write the value after `=`, or remove the property");
+    }
     Diagnostic::new(Code::Syntax, fragment(message))
         .at(&place(file, start, found), fragment(label))
         .maybe_help(help)
+}
+
+/// The first `name=` at the end of a line; the parser's own place for it is the start of the text.
+fn valueless(file: &Arc<File>) -> Option<Span> {
+    let mut offset = 0;
+    for line in file.text.split_inclusive('\n') {
+        let code = line.split("//").next().unwrap_or_default().trim_end();
+        let name = code.trim_end_matches('=').rsplit([' ', '{', ';']).next().unwrap_or_default();
+        if code.ends_with('=') && !name.is_empty() {
+            let start = offset + code.trim_end_matches('=').len() - name.len();
+            return Some(Span { file: file.clone(), offset: start, length: name.len() + 1 });
+        }
+        offset += line.len();
+    }
+    None
 }
 
 /// The place of a finding: within the text, on one line.
@@ -80,6 +102,15 @@ fn habit(file: &Arc<File>, offset: usize, word: &str) -> Option<Diagnostic> {
         return Some(diagnostic.at(&span, "a bare word here").help(format!("write `#{keyword}`")));
     }
     let (message, label, help) = syntax_habit(word)?;
+    let before = file.text.get(..offset).is_some_and(|text| text.ends_with('"'));
+    let after = file.text.get(offset + word.len()..).is_some_and(|text| text.starts_with('"'));
+    if (before && !word.starts_with(',')) || after {
+        return Some(
+            Diagnostic::new(Code::Syntax, "a quote is missing in this line")
+                .at(&span, "outside of quotes")
+                .help("text stands between two quotes; look for a missing one before this place"),
+        );
+    }
     Some(Diagnostic::new(Code::Syntax, message).at(&span, label).help(help))
 }
 

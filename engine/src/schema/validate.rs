@@ -124,6 +124,7 @@ impl Validator<'_> {
             return None;
         }
         let help = near.map(|spec| did_you_mean(name, spec));
+        let help = help.or_else(|| elsewhere(name).map(|place| format!("did you mean {place}?")));
         let help = help.unwrap_or_else(|| {
             format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
         });
@@ -205,6 +206,24 @@ impl Validator<'_> {
                 .help("the field table knows the type of every field"),
         );
     }
+}
+
+/// A node or field of this name, or one that other tools call so, anywhere in the language.
+fn elsewhere(name: &str) -> Option<String> {
+    let normal = suggest::normal(name);
+    let known = |own: &str, aliases: &[String]| {
+        own == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
+    };
+    let mut found = None;
+    for top in schema().nodes.iter().filter(|top| top.name != "recipe") {
+        visit(top, &mut |spec| {
+            let field = spec.fields().find(|field| known(&field.name, &field.aliases));
+            if let (Some(field), None) = (field, &found) {
+                found = Some(format!("`{}` of `{}`", field.name, spec.name));
+            }
+        });
+    }
+    found
 }
 
 fn visit(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {

@@ -13,6 +13,8 @@ impl Validator<'_> {
     /// After the written fields: conditions, exclusions, defaults, missing fields; in the order of the table.
     pub(super) fn conclude(&mut self, raw: &KdlNode, record: &mut Record, failed: &[String]) {
         let spec = record.spec;
+        record.excused.extend(failed.iter().cloned());
+        let mut missing = Vec::new();
         for field in spec.fields() {
             let written: Vec<_> = record.leaves.iter().filter(|leaf| leaf.spec.name == field.name).collect();
             let uncertain = |when: &When| failed.contains(&when.field);
@@ -23,9 +25,12 @@ impl Validator<'_> {
             match written.first().map(|leaf| leaf.span.clone()) {
                 Some(span) if !applies => self.does_not_apply(spec, field, &span, record),
                 Some(span) => self.exclusion(raw, field, &span, record),
-                None if applies => self.absent(raw, field, record),
+                None if applies => missing.extend(absent(raw, field, record)),
                 None => {}
             }
+        }
+        if !missing.is_empty() {
+            self.missing_fields(record, &missing);
         }
         let place = |leaf: &Leaf| spec.fields().position(|field| field.name == leaf.spec.name);
         record.leaves.sort_by_key(place);
@@ -60,37 +65,27 @@ impl Validator<'_> {
         );
     }
 
-    /// The default of an absent field, or a diagnostic if it has to be there.
-    fn absent(&mut self, raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) {
-        if let Some(leaf) = default_of(field, record) {
-            record.leaves.push(leaf);
-            return;
-        }
-        let stands_for = |other: &String| {
-            record.leaves.iter().any(|leaf| leaf.spec.name == *other)
-                || raw.iter_children().any(|child| child.name().value() == other)
+    fn missing_fields(&mut self, record: &Record, missing: &[&FieldSpec]) {
+        let spec = record.spec;
+        let phrase = |field: &FieldSpec| {
+            let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
+            kinds.join(" or ")
         };
-        let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !stands_for(other));
-        if needed {
-            let span = record.span.clone();
-            self.missing_field(record.spec, field, &span);
-        }
-    }
-
-    pub(super) fn missing_field(&mut self, spec: &NodeSpec, field: &FieldSpec, span: &Span) {
-        let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
-        let kinds = kinds.join(" or ");
-        let message = match field.name.as_str() {
-            "value" | "name" => format!("`{}` needs {kinds}", spec.name),
-            name => format!("`{}` needs `{name}`", spec.name),
-        };
-        let help = match field.name.as_str() {
-            "value" | "name" => {
-                spec.example.clone().map_or(field.doc.clone(), |text| format!("as in `{text}`"))
-            }
-            name => format!("add `{name}=...`: {kinds}. {}", field.doc),
-        };
-        self.sink.push(Diagnostic::new(Code::MissingField, message).at(span, "incomplete").help(help));
+        let positional =
+            |field: &FieldSpec| spec.arguments.iter().any(|argument| argument.name == field.name);
+        let needs = missing.iter().map(|field| match positional(field) {
+            true => phrase(field),
+            false => format!("`{}`", field.name),
+        });
+        let message = format!("`{}` needs {}", spec.name, needs.collect::<Vec<_>>().join(" and "));
+        let help = missing.iter().map(|field| match (positional(field), &spec.example) {
+            (true, Some(example)) => format!("as in `{example}`"),
+            (true, None) => field.doc.clone(),
+            (false, _) => format!("add `{}=...`: {}. {}", field.name, phrase(field), field.doc),
+        });
+        let help = help.collect::<Vec<_>>().join("\n");
+        self.sink
+            .push(Diagnostic::new(Code::MissingField, message).at(&record.span, "incomplete").help(help));
     }
 
     /// Copies the nodes of the recipe that `use=` names, but for those that are written here.
@@ -99,6 +94,7 @@ impl Validator<'_> {
         let name = name.text().unwrap_or_default().to_owned();
         let Some(recipe) = recipes.iter().find(|recipe| recipe.name() == Some(&name)) else {
             record.broken = true;
+            record.excused.extend(record.spec.children.iter().map(|child| child.name.clone()));
             return;
         };
         record.broken |= recipe.broken;
@@ -112,16 +108,23 @@ impl Validator<'_> {
     /// Makes implied nodes and tells of missing ones, at every depth.
     pub(super) fn complete(&mut self, record: &mut Record) {
         let before = self.sink.errors();
+        let mut missing = Vec::new();
         for spec in &record.spec.children {
             let present = record.children.iter().any(|child| child.spec.name == spec.name);
             let applies = holds(spec.when.as_ref(), record);
-            if present && !applies {
+            let uncertain = spec.when.as_ref().is_some_and(|when| record.excused.contains(&when.field));
+            if uncertain {
+                continue;
+            } else if present && !applies {
                 self.node_does_not_apply(record, spec);
             } else if !present && spec.implied {
                 record.children.push(implied(spec, &record.span));
             } else if !present && spec.required && applies && !record.excused.contains(&spec.name) {
-                self.missing_node(record, spec);
+                missing.push(spec);
             }
+        }
+        if !missing.is_empty() {
+            self.missing_nodes(record, &missing);
         }
         for child in &mut record.children {
             self.complete(child);
@@ -141,17 +144,31 @@ impl Validator<'_> {
         );
     }
 
-    fn missing_node(&mut self, record: &Record, spec: &NodeSpec) {
-        let example = spec.example.clone().unwrap_or_else(|| format!("{} ...", spec.name));
+    fn missing_nodes(&mut self, record: &Record, missing: &[&NodeSpec]) {
         let name = record.name().map_or(String::new(), |name| format!(" \"{name}\""));
-        let message = format!("`{}{name}` needs `{}`", record.spec.name, spec.name);
-        let lower = "as in";
-        self.sink.push(
-            Diagnostic::new(Code::MissingNode, message)
-                .at(&record.span, "incomplete")
-                .help(format!("add it between the braces, {lower} `{example}`")),
-        );
+        let needs: Vec<_> = missing.iter().map(|spec| format!("`{}`", spec.name)).collect();
+        let message = format!("`{}{name}` needs {}", record.spec.name, needs.join(", "));
+        let example = |spec: &&NodeSpec| spec.example.clone().unwrap_or_else(|| format!("{} ...", spec.name));
+        let examples: Vec<_> = missing.iter().map(|spec| format!("`{}`", example(spec))).collect();
+        let help = match examples.as_slice() {
+            [one] => format!("add it between the braces, as in {one}"),
+            many => format!("add them between the braces, as in\n{}", many.join("\n")),
+        };
+        self.sink.push(Diagnostic::new(Code::MissingNode, message).at(&record.span, "incomplete").help(help));
     }
+}
+
+/// Gives an absent field its default; returns it if there is none and it has to be there.
+fn absent(raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) -> Option<&'static FieldSpec> {
+    if let Some(leaf) = default_of(field, record) {
+        record.leaves.push(leaf);
+        return None;
+    }
+    let child = |name: &str| raw.iter_children().any(|child| child.name().value() == name);
+    let stands_for =
+        |other: &String| record.leaves.iter().any(|leaf| leaf.spec.name == *other) || child(other);
+    let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !stands_for(other));
+    (needed && !child(&field.name)).then_some(field)
 }
 
 /// The default of a field, given the fields before it.

@@ -26,7 +26,7 @@ impl Validator<'_> {
                 }
                 None => {
                     position += 1;
-                    self.argument(entry, spec, position)
+                    self.argument(entry, spec, position, &mut failed)
                 }
             };
             let Some(field) = field else { continue };
@@ -94,6 +94,9 @@ impl Validator<'_> {
         if spec.arguments.iter().any(|field| is(&field.name, &field.aliases)) {
             return Some(format!("write the value alone: `{} ...`", spec.name));
         }
+        if let Some(place) = super::elsewhere(name) {
+            return Some(format!("did you mean {place}?"));
+        }
         if spec.properties.is_empty() {
             return Some(format!("`{}` has no properties", spec.name));
         }
@@ -106,6 +109,7 @@ impl Validator<'_> {
         entry: &KdlEntry,
         spec: &'static NodeSpec,
         position: usize,
+        failed: &mut Vec<String>,
     ) -> Option<&'static FieldSpec> {
         let many = spec.arguments.last().filter(|field| field.many);
         if let Some(field) = spec.arguments.get(position - 1).or(many) {
@@ -116,14 +120,15 @@ impl Validator<'_> {
             1 => "takes one value".to_owned(),
             count => format!("takes {count} values"),
         };
-        let names = suggest::list(spec.properties.iter().map(|field| field.name.as_str()));
-        let help = if names.is_empty() {
-            format!("remove it; {}", spec.doc)
-        } else {
-            let (name, value) = (first_property(spec), entry.value());
-            format!("name it, as in `{} {name}={value}`; the names are {names}", spec.name)
-        };
+        let surplus = position - 1 - spec.arguments.len();
+        let required = spec.properties.iter().filter(|field| field.required).nth(surplus);
+        failed.extend(required.map(|field| field.name.clone()));
         let span = self.value_span(entry);
+        let text = self.file.text.get(span.offset..span.offset + span.length).unwrap_or_default();
+        let help = match required.or(spec.properties.first()) {
+            Some(field) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
+            None => "remove it".to_owned(),
+        };
         self.sink.push(
             Diagnostic::new(Code::UnknownField, format!("`{}` {taken}", spec.name))
                 .at(&span, "one value too many")
@@ -203,10 +208,6 @@ pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
     } else {
         format!("`{}` of `{}`", field.name, spec.name)
     }
-}
-
-fn first_property(spec: &NodeSpec) -> &str {
-    spec.properties.first().map_or("name", |field| &field.name)
 }
 
 fn similar(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {

@@ -74,6 +74,13 @@ fn every_code_has_a_case_and_its_report_is_known() {
 }
 
 #[test]
+fn one_run_tells_everything() {
+    let text = include_str!("check/many-faults.kdl");
+    let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &Options::default());
+    insta::assert_snapshot!("many-faults", concise(&checked.diagnostics));
+}
+
+#[test]
 fn cases_show_their_own_fault_only() {
     for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
         let checked = checked(*code);

@@ -192,7 +192,7 @@ mod tests {
     /// What the shipped pipelines do not write.
     const OTHERS: &str = r#"
 pipeline "others" { budget days=1 }
-dataset "text" from="../examples/quickstart/corpus/*.txt" format="text"
+dataset "text" from="../examples/quickstart/corpus/*.txt" format="text" held-out="1%"
 tokenizer "own" from="../schemas/data.kdl"
 tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
 rows "text" tokenizer="bpe" length=64 packing="concat"
@@ -210,7 +210,7 @@ train "sft" from="flow" use="common" carry="optimizer" at=10 {
     learning-rate peak=1e-3 final=0 shape="warmup-stable-decay" decay=2
 }
 path "mixed" scheduler="cosine" { source "mask" weight=1; source "uniform" weight=1 }
-dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" { chat user="question" assistant="answer" }
+dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" held-out="1%" { chat user="question" assistant="answer" }
 evaluate "all" {
     checkpoint "sft"
     held-out dataset="text" rows="text" first=3

@@ -71,6 +71,7 @@ codes! {
     BatchNotDivisible "batch-not-divisible" Error "the micro-batch does not divide the batch"
     HeadsNotDivisible "heads-not-divisible" Error "head counts or sizes that do not fit"
     RowOverContext "row-over-context" Error "rows are longer than the model's context"
+    NothingHeldOut "nothing-held-out" Error "a dataset is measured that holds nothing out"
     NoChatData "no-chat-data" Error "a dataset without `chat` where answers are needed"
     NotConverted "not-converted" Error "a flow objective or sampler on an autoregressive checkpoint"
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"

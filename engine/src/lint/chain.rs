@@ -1,7 +1,7 @@
 //! Where checkpoints come from: conversions, samplers, required scores.
 
 use super::{Conversion, Graph, place};
-use crate::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind};
+use crate::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{Span, Stage};
 
@@ -29,6 +29,13 @@ pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig
             }
         }
     }
+    let likelihoods =
+        config.held_out.iter().enumerate().map(|(at, one)| (format!("held-out.{at}"), &one.role));
+    let matches =
+        config.exact_match.iter().enumerate().map(|(at, one)| (format!("exact-match.{at}"), &one.role));
+    for (path, role) in likelihoods.chain(matches) {
+        held_out(graph, stage, &path, role, sink);
+    }
     for (at, require) in config.require.iter().enumerate() {
         if !config.checkpoints.contains(&require.checkpoint) {
             let span = place(stage, &format!("require.{at}"));
@@ -38,6 +45,22 @@ pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig
             sink.push(nothing_measured(stage, span));
         }
     }
+}
+
+/// A measurement of a dataset that keeps no documents for it.
+fn held_out(graph: &Graph<'_>, stage: &Stage, path: &str, role: &str, sink: &mut Sink) {
+    let Some(rows) = graph.input(stage, role) else { return };
+    let StageConfig::Rows(config) = &rows.config else { return };
+    if config.dataset.held_out > 0.0 {
+        return;
+    }
+    let name = &config.dataset.name;
+    sink.push(
+        Diagnostic::new(Code::NothingHeldOut, format!("dataset `{name}` holds no documents out to measure"))
+            .at(place(stage, &format!("{path}.dataset")), "only held-out documents are measured")
+            .also(place(rows, "dataset.held-out"), "nothing is held out")
+            .help(format!("write `held-out=\"2%\"` in dataset `{name}`")),
+    );
 }
 
 fn not_measured(stage: &Stage, name: &str, span: &Span) -> Diagnostic {

@@ -154,7 +154,9 @@ impl Validator<'_> {
         let normal = suggest::normal(name);
         if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
             let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
-            let value = raw.entries().first().map_or("...".to_owned(), |entry| entry.value().to_string());
+            let value = raw.entries().first().map(|entry| self.value_span(entry));
+            let value = value.and_then(|span| self.file.text.get(span.offset..span.offset + span.length));
+            let value = value.unwrap_or("...");
             let help = format!("write `{}={value}` on the line of `{}`", field.name, parent.name);
             self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "not a node").help(help));
         } else if parent.children.is_empty() {

@@ -193,7 +193,7 @@ impl Validator<'_> {
     }
 
     /// `kdl` has no span of the value alone: it is the end of the entry.
-    fn value_span(&self, entry: &KdlEntry) -> Span {
+    pub(super) fn value_span(&self, entry: &KdlEntry) -> Span {
         let span = self.span(entry.span());
         let length = entry.format().map_or(span.length, |format| format.value_repr.len()).min(span.length);
         let offset = span.offset + span.length - length;

@@ -3,8 +3,7 @@
 //! | counts | does not count |
 //! |---|---|
 //! | version of the ledger, kind of stage, revision of its code | name of the stage, paths, times of files |
-//! | seed of the pipeline (except for `fetch` and `export`) | device, host, threads |
-//! | semantic fields, by value | fields such as log intervals |
+//! | semantic fields, by value; `seed` where the kind draws numbers | log intervals, device, host, threads |
 //! | contents of source files, in the order of their paths | names of the files |
 //! | fingerprints of upstream artifacts, by role | contents of upstream artifacts: their fingerprint stands for them |
 
@@ -58,8 +57,6 @@ pub enum What {
     Kind,
     /// Revision of the kind's code.
     Revision,
-    /// Seed of the pipeline.
-    Seed,
     /// A semantic field; its name is the dotted path.
     Field,
     /// Contents of a source; its name is the dataset.
@@ -100,15 +97,12 @@ pub struct Change {
 impl Ledger {
     /// The ledger of `stage`; `sources` are content digests and `upstream` fingerprints in the stage's own order.
     #[must_use]
-    pub fn of(stage: &Stage, seed: u64, sources: &[String], upstream: &[Fingerprint]) -> Self {
+    pub fn of(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
         let kind = stage.config.kind();
         let mut ledger = Self::default();
         ledger.add(What::Schema, "", SCHEMA.to_string());
         ledger.add(What::Kind, "", kind.to_string());
         ledger.add(What::Revision, kind, revision(kind).to_string());
-        if !matches!(kind, "fetch" | "export") {
-            ledger.add(What::Seed, "", seed.to_string());
-        }
         let mut fields: Vec<_> = stage.fields.iter().filter(|field| field.semantic).collect();
         fields.sort_by(|a, b| a.path.cmp(&b.path));
         for field in fields {

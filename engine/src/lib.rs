@@ -5,6 +5,7 @@
 //! implements.
 
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod diagnostic;
@@ -18,11 +19,15 @@ pub mod fingerprint;
 pub mod graph;
 pub mod lint;
 pub mod pipeline;
+pub mod plan;
 pub mod record;
 pub mod render;
+pub mod report;
 pub mod resolve;
+pub mod run;
 pub mod schema;
 pub mod store;
 pub mod suggest;
 pub mod syntax;
+pub mod table;
 pub mod vfs;

@@ -1,0 +1,177 @@
+//! The command line: what was typed, which command answers, and the number the process ends with.
+//!
+//! Results go to stdout, everything else to stderr. Only this room and [`crate::report`] print.
+
+mod check;
+mod explain;
+mod output;
+mod plan;
+mod run;
+mod show;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::execute::Execute;
+use crate::store::Store;
+use output::Output;
+
+/// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
+#[derive(Debug, Parser)]
+#[command(name = "fmflow", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  fmflow check pipelines/quickstart.kdl      look for mistakes
+  fmflow plan pipelines/quickstart.kdl       what would run, and why
+  fmflow run pipelines/quickstart.kdl        run it, or go on with it
+  fmflow show pipelines/quickstart.kdl sft --path
+
+Exit codes: 0 ok, 1 a stage failed, 2 configuration or usage, 3 `plan --check` found work, 4 artifact corrupt,
+5 locked by a live run, 6 out of space, 7 diverged, 8 input invalid or changed, 75 stopped by a signal, 70 bug.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Folder of the store
+    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow")]
+    store: PathBuf,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look for mistakes in a file, without running anything
+    Check(check::Arguments),
+    /// Show what a run would do, why, and what it takes
+    Plan(plan::Arguments),
+    /// Run what is missing; go on with what was interrupted
+    Run(run::Arguments),
+    /// Go on with an interrupted run; refuse a changed configuration
+    Resume(run::ResumeArguments),
+    /// Show where every stage stands
+    Status(plan::StatusArguments),
+    /// Show why a stage would run
+    Why(plan::WhyArguments),
+    /// Show a finished stage
+    Show(show::Arguments),
+    /// Print the metrics of a stage, one JSON object per line
+    Log(show::LogArguments),
+    /// Draw the stages and what they read
+    Graph(show::GraphArguments),
+    /// Re-hash every byte of an artifact or checkpoint
+    Verify(verify::Arguments),
+    /// Explain a code, or a node of the language
+    Explain(explain::Arguments),
+}
+
+/// What every command is given.
+struct Context<'a> {
+    store: PathBuf,
+    output: Output,
+    execute: Option<&'a dyn Execute>,
+}
+
+impl Context<'_> {
+    /// The store for reading, if there is one.
+    fn open(&self) -> Result<Option<Store>> {
+        Store::open(&self.store)
+    }
+}
+
+/// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages, if it was built in.
+#[must_use]
+pub fn main(execute: Option<&dyn Execute>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| output::complain(&format!("bug: {panic}"))));
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(execute)));
+    ExitCode::from(answer.unwrap_or_else(|_| {
+        output::complain("help: this is a defect of fmflow; please report it with the command and the file");
+        70
+    }))
+}
+
+fn answer(execute: Option<&dyn Execute>) -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let output = Output::new(cli.global.color);
+    let context = Context { store: cli.global.store, output, execute };
+    match dispatch(cli.command, &context) {
+        Ok(()) => 0,
+        Err(error) => {
+            context.output.error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
+    match command {
+        Command::Check(arguments) => check::check(&arguments, context),
+        Command::Plan(arguments) => plan::plan(&arguments, context),
+        Command::Run(arguments) => run::run(&arguments, context),
+        Command::Resume(arguments) => run::resume(&arguments, context),
+        Command::Status(arguments) => plan::status(&arguments, context),
+        Command::Why(arguments) => plan::why(&arguments, context),
+        Command::Show(arguments) => show::show(&arguments, context),
+        Command::Log(arguments) => show::log(&arguments, context),
+        Command::Graph(arguments) => show::graph(&arguments, context),
+        Command::Verify(arguments) => verify::verify(&arguments, context),
+        Command::Explain(arguments) => explain::explain(&arguments, context),
+    }
+}
+
+/// A path as people know it: relative to the current directory where possible.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// A wrong use of a command, without a cure.
+fn refuse(message: impl Into<String>) -> Error {
+    Error::Usage { message: message.into(), help: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_store_is_named_before_or_after_the_command() {
+        for line in [["fmflow", "--store", "x", "status", "f"], ["fmflow", "status", "f", "--store", "x"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().global.store, Path::new("x"));
+        }
+    }
+}

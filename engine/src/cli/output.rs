@@ -1,0 +1,71 @@
+//! The only door to stdout and stderr of the commands.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::Color;
+use crate::error::{Error, Result};
+use crate::render::Style;
+
+/// Where commands print.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    color: Color,
+}
+
+impl Output {
+    pub(super) fn new(color: Color) -> Self {
+        Self { color }
+    }
+
+    /// Prints a result on stdout. A reader that went away is no failure.
+    pub(super) fn result(self, text: &str) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::io("write", std::path::Path::new("stdout"))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints one JSON object on stdout.
+    pub(super) fn json(self, value: &Value) -> Result<()> {
+        self.result(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
+    }
+
+    /// Prints a message on stderr.
+    pub(super) fn message(self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Prints an error with its cause and cure, unless it was shown already.
+    pub(super) fn error(self, error: &Error) {
+        if matches!(error, Error::Config | Error::WorkToDo(_)) {
+            return;
+        }
+        let label = if self.colour() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+        let help = error.help().map(|help| format!("help: {help}\n")).unwrap_or_default();
+        self.message(&format!("{label} {error}\n{help}"));
+    }
+
+    /// How diagnostics are drawn on stderr.
+    pub(super) fn style(self) -> Style {
+        Style { colour: self.colour(), ..Style::PLAIN }
+    }
+
+    fn colour(self) -> bool {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => wanted && io::stderr().is_terminal(),
+        }
+    }
+}
+
+/// Writes a line to stderr where no [`Output`] is at hand.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

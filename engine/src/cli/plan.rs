@@ -1,0 +1,139 @@
+//! `fmflow plan`, `status` and `why`: what would run, where stages stand, and for what reason.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, check, shown};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::plan::{Facts, Plan, Planned, State, json, text};
+use crate::run;
+use crate::store::{Listing, Store};
+use crate::table::table;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The pipeline
+    file: PathBuf,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Exit with 3 when something would run
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// The pipeline
+    file: PathBuf,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArguments {
+    /// The pipeline
+    file: PathBuf,
+    /// The stage
+    stage: String,
+}
+
+/// Plans a pipeline against a store, which may be absent.
+pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts, Plan)> {
+    let facts = Facts::gather(pipeline, store)?;
+    let listing = store.map(Listing::of).transpose()?.unwrap_or_default();
+    let plan = Plan::of(pipeline, &facts, &listing);
+    Ok((facts, plan))
+}
+
+pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    let pipeline = check::load(&arguments.file, context)?;
+    let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
+    if arguments.json {
+        context.output.json(&json::render(&pipeline, &plan))?;
+    } else {
+        context.output.result(&text::render(&pipeline, &plan, &arguments.file.display().to_string()))?;
+    }
+    match plan.work() {
+        work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Result<()> {
+    let pipeline = check::load(&arguments.file, context)?;
+    let store = context.open()?;
+    let (_, plan) = make(&pipeline, store.as_ref())?;
+    let rows: Vec<_> = plan.stages.iter().map(|planned| Row::of(planned, store.as_ref())).collect();
+    if arguments.json {
+        let stages: Vec<_> = rows.iter().map(Row::json).collect();
+        let answer = json!({ "schema": "fmflow.status/1", "pipeline": pipeline.name, "stages": stages });
+        return context.output.json(&answer);
+    }
+    let table = table(&["stage", "state", "result", "artifact"], rows.iter().map(Row::cells).collect());
+    let next = match plan.work() {
+        0 => "nothing to do: every stage is finished\n".into(),
+        _ => format!("next: fmflow run {}\n", arguments.file.display()),
+    };
+    context.output.result(&format!("{table}\n{next}"))
+}
+
+pub(super) fn why(arguments: &WhyArguments, context: &Context<'_>) -> Result<()> {
+    let pipeline = check::load(&arguments.file, context)?;
+    let stage = run::find(&pipeline, &arguments.stage)?;
+    let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
+    let Some(planned) = plan.stage(&stage.name) else { return Ok(()) };
+    let mut text = format!("stage `{}`: {}\n", stage.name, planned.state.word());
+    for reason in &planned.reasons {
+        text += &format!("  {reason}\n");
+    }
+    text += &format!("fingerprint {}\n", planned.key.fingerprint);
+    for part in &planned.key.ledger.0 {
+        let what = serde_json::to_value(part.what).unwrap_or_default();
+        let what = what.as_str().unwrap_or_default();
+        text += &format!("  {}\n", format!("{what} {} {}", part.name, part.value).replace("  ", " "));
+    }
+    context.output.result(&text)
+}
+
+/// Where one stage stands.
+struct Row {
+    stage: String,
+    state: &'static str,
+    step: Option<u64>,
+    result: String,
+    artifact: Option<PathBuf>,
+}
+
+impl Row {
+    fn of(planned: &Planned, store: Option<&Store>) -> Self {
+        let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
+        let artifact = artifact.filter(|_| planned.state == State::Cached);
+        let summary = store.zip(artifact.as_deref()).and_then(|(store, path)| run::summary(store, path));
+        let (state, step) = match planned.state {
+            State::Cached => ("finished", None),
+            State::Resume { step } => ("unfinished", Some(step)),
+            State::Run => ("missing", None),
+            State::Corrupt(_) => ("corrupt", None),
+        };
+        let result = match (&planned.state, summary) {
+            (State::Cached, Some(summary)) => summary.headline,
+            _ => planned.reasons.first().cloned().unwrap_or_default(),
+        };
+        Self { stage: planned.key.name.clone(), state, step, result, artifact }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let artifact = self.artifact.as_deref().map(|path: &Path| shown(path)).unwrap_or_default();
+        vec![self.stage.clone(), self.state.into(), self.result.clone(), artifact]
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Self { stage, state, step, result, artifact } = self;
+        json!({ "stage": stage, "state": state, "step": step, "result": result, "artifact": artifact })
+    }
+}

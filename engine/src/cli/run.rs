@@ -1,0 +1,142 @@
+//! `fmflow run` and `resume`: the work itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+use super::{Context, check, plan, shown};
+use crate::error::{Error, Result};
+use crate::report::{Terminal, end_table};
+use crate::run::{Options, Ran, Runner};
+use crate::store::Store;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The pipeline
+    file: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArguments {
+    /// The pipeline; the last one that was run if absent
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// The device to compute on: `cpu` or `cuda:<n>`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Stop after this stage
+    #[arg(long, value_name = "STAGE")]
+    until: Option<String>,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    go(&arguments.file, &arguments.how, false, context)
+}
+
+pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Result<()> {
+    let file = match &arguments.file {
+        Some(file) => file.clone(),
+        None => last_file(context)?,
+    };
+    go(&file, &arguments.how, true, context)
+}
+
+/// The file of the store's last run.
+fn last_file(context: &Context<'_>) -> Result<PathBuf> {
+    let last = context.open()?.map(|store| store.last_run()).transpose()?.flatten();
+    last.map(|last| PathBuf::from(shown(&last.file))).ok_or_else(|| {
+        let message = format!("nothing was ever run in the store {}", context.store.display());
+        Error::usage(message, "start with `fmflow run FILE`")
+    })
+}
+
+fn go(file: &Path, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
+    let pipeline = check::load(file, context)?;
+    let store = Store::create(&context.store)?;
+    let lock = store.lock()?;
+    if let Some(note) = &lock.note {
+        context.output.message(&format!("note: {note}\n"));
+    }
+    let (facts, plan) = plan::make(&pipeline, Some(&store))?;
+    let options = Options { device: how.device.clone(), until: how.until.clone(), resume };
+    let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
+    let interrupt = interrupt()?;
+    let runner = Runner {
+        pipeline: &pipeline,
+        plan: &plan,
+        facts: &facts,
+        store: &store,
+        lock: &lock,
+        execute: context.execute,
+        events: &events,
+        interrupt: &interrupt,
+        options: &options,
+    };
+    let ran = runner.run()?;
+    tell(&ran, file, how, plan.work(), context)?;
+    ran.error.map_or(Ok(()), Err)
+}
+
+/// A flag that the first signal sets; the second ends the process at once.
+fn interrupt() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        let register = signal_hook::flag::register_conditional_shutdown(signal, 75, flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
+        register.map_err(Error::io("listen for signals of", Path::new("this process")))?;
+    }
+    Ok(flag)
+}
+
+/// Prints what became of the run and what to type next.
+fn tell(ran: &Ran, file: &Path, how: &How, work: usize, context: &Context<'_>) -> Result<()> {
+    if how.json {
+        return context.output.json(&json(ran));
+    }
+    let table = end_table(ran, shown);
+    let file = file.display();
+    let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
+    let store = match context.store.to_str() {
+        Some(".fmflow") | None => String::new(),
+        Some(other) => format!(" --store {other}"),
+    };
+    let next = match &ran.error {
+        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: fmflow run {file}{store}\n"),
+        Some(_) => format!("after a cure: fmflow run {file}{store}\n"),
+        None if work == 0 => format!("nothing to do\nnext: fmflow show {file} {last}{store}\n"),
+        None => format!("next: fmflow show {file} {last}{store}\n"),
+    };
+    context.output.result(&format!("\n{table}\n{next}"))
+}
+
+fn json(ran: &Ran) -> serde_json::Value {
+    let stages = ran.outcomes.iter().map(|outcome| {
+        json!({
+            "stage": outcome.stage,
+            "state": outcome.ended.word(),
+            "seconds": outcome.seconds,
+            "result": outcome.headline,
+            "artifact": outcome.artifact,
+        })
+    });
+    json!({
+        "schema": "fmflow.run/1",
+        "exit-code": ran.error.as_ref().map_or(0, Error::exit_code),
+        "error": ran.error.as_ref().map(ToString::to_string),
+        "stages": stages.collect::<Vec<_>>(),
+    })
+}

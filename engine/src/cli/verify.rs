@@ -1,0 +1,81 @@
+//! `fmflow verify`: every byte of an artifact or checkpoint, wherever it lies.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, refuse};
+use crate::error::{Error, Result};
+use crate::store::Manifest;
+use crate::store::verify::{Depth, Problem, inspect};
+use crate::table::bytes;
+use crate::vfs::Disk;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The folder
+    folder: PathBuf,
+    /// Also run the forward pass that its certificate speaks of
+    #[arg(long)]
+    deep: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn verify(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    let folder = &arguments.folder;
+    if !folder.is_dir() {
+        let message = format!("{} is no folder", folder.display());
+        return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints one"));
+    }
+    let (manifest, problems) = inspect(&Disk, folder, Depth::Bytes)?;
+    let deep = match arguments.deep && problems.is_empty() {
+        true => Some(deep(arguments, context)?),
+        false => None,
+    };
+    if arguments.json {
+        context.output.json(&answer(manifest.as_ref(), &problems, deep.as_deref()))?;
+    } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
+        let (files, size) = (manifest.files.len(), bytes(manifest.bytes()));
+        let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
+        context
+            .output
+            .result(&format!("{}: {files} files, {size}, every byte is right\n{deep}", folder.display()))?;
+    }
+    let mut problems = problems.into_iter();
+    let Some(first) = problems.next() else { return Ok(()) };
+    for other in problems {
+        context.output.message(&format!("also `{}`: {}\n", other.file, sentence(&other)));
+    }
+    Err(Error::Corrupt { folder: folder.clone(), what: sentence(&first), file: first.file })
+}
+
+fn deep(arguments: &Arguments, context: &Context<'_>) -> Result<String> {
+    let execute = context.execute.ok_or_else(|| {
+        refuse("this program was built without an execution backend; rebuild with `--features cpu`")
+    })?;
+    let name = arguments.folder.display().to_string();
+    execute.verify_deep(&arguments.folder).map_err(|failure| Error::Stage { stage: name, failure })
+}
+
+fn sentence(problem: &Problem) -> String {
+    problem.chunk.map_or_else(|| problem.what.clone(), |chunk| format!("{} (chunk {chunk})", problem.what))
+}
+
+fn answer(manifest: Option<&Manifest>, problems: &[Problem], deep: Option<&str>) -> serde_json::Value {
+    let problems: Vec<_> = problems
+        .iter()
+        .map(|problem| json!({ "file": problem.file, "chunk": problem.chunk, "what": problem.what }))
+        .collect();
+    json!({
+        "schema": "fmflow.verify/1",
+        "ok": problems.is_empty(),
+        "stage": manifest.map(|manifest| &manifest.stage.name),
+        "fingerprint": manifest.map(|manifest| &manifest.fingerprint),
+        "files": manifest.map(|manifest| manifest.files.len()),
+        "problems": problems,
+        "deep": deep,
+    })
+}

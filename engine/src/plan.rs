@@ -1,0 +1,184 @@
+//! What a run would do, and why. A pure function of the pipeline, the digests of its sources, and what the store lists.
+
+pub mod cost;
+pub mod facts;
+pub mod json;
+pub mod text;
+
+pub use cost::{Cost, Shape};
+pub use facts::Facts;
+use indexmap::IndexMap;
+
+use crate::fingerprint::{Change, Fingerprint, Ledger, What};
+use crate::pipeline::{Pipeline, Stage, StageId};
+use crate::store::verify::Problem;
+use crate::store::{Key, Listing};
+
+/// What a run would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// One entry per stage, in the pipeline's order.
+    pub stages: Vec<Planned>,
+}
+
+/// What a run would do with one stage.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its number in the pipeline.
+    pub id: StageId,
+    /// Identity of its result, and what that is made of.
+    pub key: Key,
+    /// Where it stands.
+    pub state: State,
+    /// Why it is not cached; empty when it is.
+    pub reasons: Vec<String>,
+    /// What it would take, from nothing.
+    pub cost: Cost,
+}
+
+/// Where a stage stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The artifact is there.
+    Cached,
+    /// Unfinished: goes on from the checkpoint after this many updates.
+    Resume {
+        /// Updates done.
+        step: u64,
+    },
+    /// Starts from nothing.
+    Run,
+    /// The artifact is there but is not what was written.
+    Corrupt(Problem),
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Resume { .. } => "resume",
+            Self::Run => "run",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+}
+
+impl Plan {
+    /// Plans a pipeline.
+    #[must_use]
+    pub fn of(pipeline: &Pipeline, facts: &Facts, listing: &Listing) -> Self {
+        let costs = cost::of(pipeline, facts);
+        let mut stages: Vec<Planned> = Vec::new();
+        for (stage, cost) in pipeline.stages.iter().zip(costs) {
+            let key = key(stage, &facts.digests(stage.id), &stages);
+            let state = state(&key, listing);
+            let reasons = reasons(pipeline, stage, &key, &state, listing);
+            stages.push(Planned { id: stage.id, key, state, reasons, cost });
+        }
+        Self { stages }
+    }
+
+    /// How many stages would run.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.stages.iter().filter(|planned| planned.state != State::Cached).count()
+    }
+
+    /// The entry of a stage.
+    #[must_use]
+    pub fn stage(&self, name: &str) -> Option<&Planned> {
+        self.stages.iter().find(|planned| planned.key.name == name)
+    }
+
+    /// The ledgers of all stages by name.
+    #[must_use]
+    pub fn ledgers(&self) -> IndexMap<String, Ledger> {
+        self.stages.iter().map(|planned| (planned.key.name.clone(), planned.key.ledger.clone())).collect()
+    }
+
+    /// Bytes that the stages to run would write at most at one time.
+    #[must_use]
+    pub fn disk(&self) -> u64 {
+        let running = || self.stages.iter().filter(|planned| planned.state != State::Cached);
+        let artifacts: u64 = running().map(|planned| planned.cost.artifact_bytes).sum();
+        artifacts + running().map(|planned| planned.cost.work_bytes).max().unwrap_or(0)
+    }
+}
+
+fn key(stage: &Stage, digests: &[String], before: &[Planned]) -> Key {
+    let fingerprint_of = |id: StageId| {
+        let planned = before.iter().find(|planned| planned.id == id);
+        planned.map_or_else(|| Fingerprint(String::new()), |planned| planned.key.fingerprint.clone())
+    };
+    let upstream: Vec<_> = stage.inputs.iter().map(|input| fingerprint_of(input.stage)).collect();
+    let ledger = Ledger::of(stage, digests, &upstream);
+    let inputs = stage.inputs.iter().map(|input| input.role.clone()).zip(upstream).collect();
+    let kind = stage.config.kind().to_string();
+    Key { kind, name: stage.name.clone(), fingerprint: ledger.fingerprint(), ledger, inputs }
+}
+
+fn state(key: &Key, listing: &Listing) -> State {
+    if let Some(found) = listing.artifact(&key.name, &key.fingerprint) {
+        return match &found.manifest {
+            Ok(_) => State::Cached,
+            Err(problem) => State::Corrupt(problem.clone()),
+        };
+    }
+    match listing.work(&key.name, &key.fingerprint).and_then(|found| found.step) {
+        Some(step) => State::Resume { step },
+        None => State::Run,
+    }
+}
+
+fn reasons(pipeline: &Pipeline, stage: &Stage, key: &Key, state: &State, listing: &Listing) -> Vec<String> {
+    match state {
+        State::Cached => vec![],
+        State::Corrupt(problem) => vec![format!("`{}`: {}", problem.file, problem.what)],
+        State::Resume { step } => vec![format!("unfinished: goes on after update {step}")],
+        State::Run if listing.work(&key.name, &key.fingerprint).is_some() => {
+            vec!["unfinished: no checkpoint yet".into()]
+        }
+        State::Run => match listing.newest(&key.name) {
+            None => vec!["never run".into()],
+            Some(manifest) => explain(pipeline, stage, &key.ledger.changes_since(&manifest.ledger)),
+        },
+    }
+}
+
+/// One sentence per change.
+#[must_use]
+pub fn explain(pipeline: &Pipeline, stage: &Stage, changes: &[Change]) -> Vec<String> {
+    changes.iter().map(|change| sentence(pipeline, stage, change)).collect()
+}
+
+fn sentence(pipeline: &Pipeline, stage: &Stage, change: &Change) -> String {
+    let Change { what, name, old, new } = change;
+    let none = || "nothing".to_string();
+    let (old, new) = (old.clone().unwrap_or_else(none), new.clone().unwrap_or_else(none));
+    match what {
+        What::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
+        What::Kind => format!("the kind of stage changed: {old} -> {new}"),
+        What::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
+        What::Field => format!("`{name}` {} -> {}", short(&old), short(&new)),
+        What::Source => format!("source `{name}` changed"),
+        What::Input => format!("upstream `{}` changed", upstream(pipeline, stage, name)),
+    }
+}
+
+/// The stage behind a role; the role itself when it is gone.
+fn upstream<'a>(pipeline: &'a Pipeline, stage: &Stage, role: &'a str) -> &'a str {
+    let input = stage.inputs.iter().find(|input| input.role == role);
+    let found = input.and_then(|input| pipeline.stages.iter().find(|stage| stage.id == input.stage));
+    found.map_or(role, |stage| &stage.name)
+}
+
+/// A value that fits in a line.
+fn short(value: &str) -> String {
+    const MOST: usize = 60;
+    if value.chars().count() <= MOST {
+        return value.to_string();
+    }
+    value.chars().take(MOST).collect::<String>() + "..."
+}

@@ -1,0 +1,53 @@
+//! The plan for programs.
+
+use serde_json::{Value, json};
+
+use super::cost::Training;
+use super::{Plan, Planned, State};
+use crate::pipeline::Pipeline;
+
+/// The plan as one object, schema `fmflow.plan/1`.
+#[must_use]
+pub fn render(pipeline: &Pipeline, plan: &Plan) -> Value {
+    json!({
+        "schema": "fmflow.plan/1",
+        "pipeline": pipeline.name,
+        "seed": pipeline.seed,
+        "work": plan.work(),
+        "disk-bytes": plan.disk(),
+        "stages": plan.stages.iter().map(|planned| stage(pipeline, planned)).collect::<Vec<_>>(),
+    })
+}
+
+fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
+    let refusals = pipeline.stage(&planned.key.name).map(|stage| stage.unsupported.clone());
+    let step = match planned.state {
+        State::Resume { step } => Some(step),
+        _ => None,
+    };
+    json!({
+        "stage": planned.key.name,
+        "kind": planned.key.kind,
+        "fingerprint": planned.key.fingerprint,
+        "state": planned.state.word(),
+        "step": step,
+        "reasons": planned.reasons,
+        "unsupported": refusals.unwrap_or_default(),
+        "inputs": planned.key.inputs,
+        "parameters": planned.cost.shape.map(|shape| shape.parameters()),
+        "artifact-bytes": planned.cost.artifact_bytes,
+        "work-bytes": planned.cost.work_bytes,
+        "training": planned.cost.training.as_ref().map(training),
+    })
+}
+
+fn training(training: &Training) -> Value {
+    json!({
+        "updates": training.updates,
+        "row-length": training.length,
+        "tokens": training.tokens,
+        "flops": training.flops,
+        "seconds": training.seconds,
+        "learning-rate": training.learning_rate,
+    })
+}

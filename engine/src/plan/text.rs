@@ -1,0 +1,113 @@
+//! The plan for people.
+
+use std::fmt::Write as _;
+
+use indexmap::IndexMap;
+
+use super::cost::{SHOWN, Training};
+use super::{Plan, State};
+use crate::pipeline::Pipeline;
+use crate::table::{bytes, count, duration, table};
+
+/// The whole plan as text.
+#[must_use]
+pub fn render(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
+    let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
+    text += &stages(plan);
+    text += &training(plan);
+    text += &models(plan);
+    text += &refusals(pipeline);
+    text += &end(plan, file);
+    text
+}
+
+fn stages(plan: &Plan) -> String {
+    let mut rows = Vec::new();
+    for planned in &plan.stages {
+        let mut reasons = planned.reasons.iter();
+        let first = reasons.next().map_or("", String::as_str);
+        rows.push(vec![planned.key.name.clone(), planned.state.word().into(), first.into()]);
+        rows.extend(reasons.map(|reason| vec![String::new(), String::new(), reason.clone()]));
+    }
+    table(&["stage", "state", "why"], rows)
+}
+
+fn training(plan: &Plan) -> String {
+    let rows = plan.stages.iter().filter_map(|planned| Some((planned, planned.cost.training.as_ref()?)));
+    let rows = rows.map(|(planned, training)| {
+        let disk = planned.cost.artifact_bytes + planned.cost.work_bytes;
+        vec![
+            planned.key.name.clone(),
+            training.updates.to_string(),
+            count(training.tokens as f64),
+            training.flops.map_or_else(|| "?".into(), |flops| count(flops)),
+            training.seconds.map_or_else(String::new, duration),
+            bytes(disk),
+            rates(training),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<_> = SHOWN.iter().map(u64::to_string).collect();
+    let rate = format!("learning rate at {} %", shown.join(" / "));
+    format!("\n{}", table(&["training", "updates", "tokens", "FLOP", "time", "disk", &rate], rows))
+}
+
+fn rates(training: &Training) -> String {
+    training.learning_rate.map(rate).join("  ")
+}
+
+/// A learning rate with three digits.
+fn rate(value: f64) -> String {
+    if value == 0.0 { "0".into() } else { format!("{value:.2e}").replace(".00e", "e") }
+}
+
+/// One line for each different model.
+fn models(plan: &Plan) -> String {
+    let mut seen = Vec::new();
+    let mut text = String::new();
+    for planned in &plan.stages {
+        let Some(shape) = planned.cost.shape.filter(|shape| !seen.contains(shape)) else { continue };
+        seen.push(shape);
+        let groups = shape.groups();
+        let groups: Vec<_> = groups
+            .iter()
+            .filter(|group| group.1 > 0)
+            .map(|(name, n)| format!("{name} {}", count(*n as f64)))
+            .collect();
+        let total = count(shape.parameters() as f64);
+        let _ =
+            writeln!(text, "\nmodel of `{}`: {total} parameters ({})", planned.key.name, groups.join(", "));
+    }
+    text
+}
+
+/// One line for each feature that does not exist yet, with the stages that ask for it.
+fn refusals(pipeline: &Pipeline) -> String {
+    let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    for stage in &pipeline.stages {
+        for reason in &stage.unsupported {
+            stages.entry(reason).or_default().push(&stage.name);
+        }
+    }
+    if stages.is_empty() {
+        return String::new();
+    }
+    let lines = stages.iter().map(|(reason, names)| format!("  {reason} ({})\n", names.join(", ")));
+    format!("\n`run` refuses this file:\n{}", lines.collect::<String>())
+}
+
+fn end(plan: &Plan, file: &str) -> String {
+    if plan.work() == 0 {
+        return "\nnothing to do: every stage is cached\n".into();
+    }
+    let running = plan.stages.iter().filter(|planned| planned.state != State::Cached);
+    let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
+    let (work, all, disk) = (plan.work(), plan.stages.len(), bytes(plan.disk()));
+    format!(
+        "\n{work} of {all} stages to run: about {} FLOP, {disk} on disk\nnext: fmflow run {file}\n",
+        count(flops)
+    )
+}

@@ -1,0 +1,136 @@
+//! Progress for people, on stderr: bars on a terminal, plain lines at intervals when piped; and the table at the end.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::execute::{Progress, Report};
+use crate::plan::State;
+use crate::run::{Ended, Events, Outcome, Ran};
+use crate::table::{duration, table};
+
+/// Least time between two plain lines of a stage.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Tells on stderr how a run goes.
+#[derive(Debug)]
+pub struct Terminal {
+    bars: bool,
+    width: usize,
+}
+
+impl Terminal {
+    /// Bars if stderr is a terminal. `names` are the stages, for alignment.
+    #[must_use]
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        Self { bars: std::io::stderr().is_terminal(), width }
+    }
+}
+
+impl Events for Terminal {
+    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_> {
+        let name = format!("{stage:<width$}", width = self.width);
+        let start = match state {
+            State::Resume { step } => format!("goes on after update {step}"),
+            _ => "starts".into(),
+        };
+        if self.bars {
+            return Box::new(Bar::new(&name, &start));
+        }
+        say(&format!("{name}  {start}"));
+        Box::new(Lines { name, last: Mutex::new(None) })
+    }
+
+    fn end(&self, outcome: &Outcome) {
+        let Outcome { stage, ended, seconds, headline, .. } = outcome;
+        let name = format!("{stage:<width$}", width = self.width);
+        let line = match ended {
+            Ended::Cached => format!("{name}  cached"),
+            Ended::Done => format!("{name}  done in {}  {headline}", duration(*seconds)),
+            Ended::Failed | Ended::Stopped => {
+                format!("{name}  {} after {}", ended.word(), duration(*seconds))
+            }
+        };
+        say(line.trim_end());
+    }
+}
+
+/// Writes a line to stderr; a closed stderr is nobody's loss.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A stage as a bar.
+struct Bar {
+    bar: ProgressBar,
+    name: String,
+}
+
+impl Bar {
+    fn new(name: &str, start: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+        bar.set_prefix(name.to_string());
+        bar.set_message(start.to_string());
+        Self { bar, name: name.to_string() }
+    }
+}
+
+impl Report for Bar {
+    fn progress(&self, progress: &Progress<'_>) {
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done);
+        self.bar.set_message(progress.text.to_string());
+    }
+
+    fn note(&self, text: &str) {
+        self.bar.suspend(|| say(&format!("{}  note: {text}", self.name)));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A stage as plain lines.
+struct Lines {
+    name: String,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Report for Lines {
+    fn progress(&self, progress: &Progress<'_>) {
+        let Ok(mut last) = self.last.lock() else { return };
+        let due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        if due {
+            *last = Some(Instant::now());
+            let Progress { done, total, unit, text } = progress;
+            say(format!("{}  {unit} {done}/{total}  {text}", self.name).trim_end());
+        }
+    }
+
+    fn note(&self, text: &str) {
+        say(&format!("{}  note: {text}", self.name));
+    }
+}
+
+/// The table at the end of a run; `shown` makes a path short.
+#[must_use]
+pub fn end_table(ran: &Ran, shown: impl Fn(&std::path::Path) -> String) -> String {
+    let rows = ran.outcomes.iter().map(|outcome| {
+        let time = if outcome.ended == Ended::Cached { "-".into() } else { duration(outcome.seconds) };
+        let result = match outcome.ended {
+            Ended::Cached | Ended::Done => outcome.headline.clone(),
+            Ended::Failed | Ended::Stopped => String::new(),
+        };
+        let artifact = outcome.artifact.as_deref().map(&shown).unwrap_or_default();
+        vec![outcome.stage.clone(), outcome.ended.word().into(), time, result, artifact]
+    });
+    table(&["stage", "state", "time", "result", "artifact"], rows.collect())
+}

@@ -1,0 +1,349 @@
+//! The loop over the stages: refuse early, verify what is read, run what is missing, stop at the first failure.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use indexmap::{IndexMap, IndexSet};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::execute::{Execute, Failure, FailureKind, Job, Report, Summary};
+use crate::fingerprint::Fingerprint;
+use crate::pipeline::{Pipeline, Stage, StageId};
+use crate::plan::{Facts, Plan, Planned, State, explain, facts};
+use crate::store::journal::RunRecord;
+use crate::store::{Lock, Store, publish, verify};
+use crate::table::bytes;
+
+/// How a run was asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The device to compute on.
+    pub device: String,
+    /// The last stage wanted; its ancestors come before it. `None`: all stages.
+    pub until: Option<String>,
+    /// Whether a configuration that changed since the last run is refused.
+    pub resume: bool,
+}
+
+/// Where a run tells how it goes.
+pub trait Events {
+    /// A stage starts; the report is its own until the end.
+    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_>;
+    /// A stage ended.
+    fn end(&self, outcome: &Outcome);
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing was to be done.
+    Cached,
+    /// It ran.
+    Done,
+    /// It failed.
+    Failed,
+    /// It stopped after a signal and can go on.
+    Stopped,
+}
+
+impl Ended {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What became of one stage.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its name.
+    pub stage: String,
+    /// How it ended.
+    pub ended: Ended,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// What it says about its result.
+    pub headline: String,
+    /// Its artifact, if there is one.
+    pub artifact: Option<PathBuf>,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Ran {
+    /// The stages that were reached.
+    pub outcomes: Vec<Outcome>,
+    /// Why it ended early, if it did.
+    pub error: Option<Error>,
+}
+
+/// Everything that a run needs.
+pub struct Runner<'a> {
+    /// What to run.
+    pub pipeline: &'a Pipeline,
+    /// What is missing.
+    pub plan: &'a Plan,
+    /// What the plan saw of the sources.
+    pub facts: &'a Facts,
+    /// Where results go.
+    pub store: &'a Store,
+    /// The right to write there.
+    pub lock: &'a Lock,
+    /// Who does the work; `None` in a program built without.
+    pub execute: Option<&'a dyn Execute>,
+    /// Who is told.
+    pub events: &'a dyn Events,
+    /// Set by a signal.
+    pub interrupt: &'a AtomicBool,
+    /// How it was asked for.
+    pub options: &'a Options,
+}
+
+impl Runner<'_> {
+    /// Runs what is missing.
+    ///
+    /// # Errors
+    /// What is refused before any work; later failures are in [`Ran::error`].
+    pub fn run(&self) -> Result<Ran> {
+        let wanted = self.wanted()?;
+        let work: Vec<_> = wanted.iter().filter(|planned| planned.state != State::Cached).copied().collect();
+        if !work.is_empty() {
+            self.refuse(&work)?;
+            self.store.begin_run(&self.record())?;
+        }
+        let mut ran = Ran { outcomes: vec![], error: None };
+        let mut verified = IndexSet::new();
+        for planned in wanted {
+            if let Err(error) = self.stage(planned, &mut verified, &mut ran.outcomes) {
+                ran.error = Some(error);
+                break;
+            }
+        }
+        if !work.is_empty() {
+            let code = ran.error.as_ref().map_or(0, Error::exit_code);
+            self.store.journal(&json!({ "event": "end", "code": code }))?;
+        }
+        Ok(ran)
+    }
+
+    /// The stages asked for, in order.
+    fn wanted(&self) -> Result<Vec<&Planned>> {
+        let Some(until) = &self.options.until else { return Ok(self.plan.stages.iter().collect()) };
+        let mut ids: IndexSet<StageId> = IndexSet::new();
+        let mut open = vec![find(self.pipeline, until)?.id];
+        while let Some(id) = open.pop() {
+            if ids.insert(id) {
+                let stage = self.pipeline.stages.get(id.0 as usize);
+                open.extend(stage.into_iter().flat_map(|stage| &stage.inputs).map(|input| input.stage));
+            }
+        }
+        Ok(self.plan.stages.iter().filter(|planned| ids.contains(&planned.id)).collect())
+    }
+
+    /// Everything that can be refused before any work.
+    fn refuse(&self, work: &[&Planned]) -> Result<()> {
+        for planned in work {
+            if let State::Corrupt(problem) = &planned.state {
+                let folder = self.store.artifact(&planned.key.name, &planned.key.fingerprint);
+                return Err(Error::Corrupt {
+                    folder,
+                    file: problem.file.clone(),
+                    what: problem.what.clone(),
+                });
+            }
+            let stage = self.of(planned)?;
+            if let Some(reason) = stage.unsupported.first() {
+                let message = format!("stage `{}` cannot run: {reason}", stage.name);
+                return Err(Error::usage(
+                    message,
+                    "take it out of the file, or run the part before it with `--until`",
+                ));
+            }
+        }
+        if self.execute.is_none() {
+            let help = "rebuild with `--features cpu`";
+            return Err(Error::usage("this program was built without an execution backend", help));
+        }
+        if self.options.resume {
+            self.refuse_changes(work)?;
+        }
+        self.refuse_full_disk()
+    }
+
+    /// `resume` goes on with what was begun, and with nothing else.
+    fn refuse_changes(&self, work: &[&Planned]) -> Result<()> {
+        let Some(last) = self.store.last_run()?.filter(|last| last.file == self.pipeline.file) else {
+            return Ok(());
+        };
+        let mut lines = Vec::new();
+        for planned in work {
+            let Some(old) = last.stages.get(&planned.key.name) else { continue };
+            let changes = planned.key.ledger.changes_since(old);
+            for reason in explain(self.pipeline, self.of(planned)?, &changes) {
+                lines.push(format!("  {}: {reason}", planned.key.name));
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
+        Err(Error::usage(message, "undo the change to go on, or use `run` to accept it"))
+    }
+
+    fn refuse_full_disk(&self) -> Result<()> {
+        let need = self.plan.disk();
+        let root = self.store.root();
+        let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if need <= free {
+            return Ok(());
+        }
+        let (need, free) = (bytes(need), bytes(free));
+        Err(Error::Space(format!("the run needs about {need} in {}, and {free} are free", root.display())))
+    }
+
+    /// One stage from its begin to its end.
+    fn stage(
+        &self,
+        planned: &Planned,
+        verified: &mut IndexSet<Fingerprint>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
+        let name = &planned.key.name;
+        let artifact = self.store.artifact(name, &planned.key.fingerprint);
+        if planned.state == State::Cached {
+            let (headline, artifact) = (headline(self.store, &artifact), Some(artifact));
+            outcomes.push(Outcome {
+                stage: name.clone(),
+                ended: Ended::Cached,
+                seconds: 0.0,
+                headline,
+                artifact,
+            });
+            outcomes.last().into_iter().for_each(|outcome| self.events.end(outcome));
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.store
+            .journal(&json!({ "event": "begin", "stage": name, "fingerprint": planned.key.fingerprint }))?;
+        let result = self.work(planned, verified);
+        let seconds = start.elapsed().as_secs_f64();
+        let (ended, headline) = match &result {
+            Ok(summary) => (Ended::Done, summary.headline.clone()),
+            Err(error) if error.exit_code() == 75 => (Ended::Stopped, error.to_string()),
+            Err(error) => (Ended::Failed, error.to_string()),
+        };
+        let line = json!({ "event": ended.word(), "stage": name, "seconds": seconds, "headline": headline });
+        self.store.journal(&line)?;
+        let artifact = (ended == Ended::Done).then_some(artifact);
+        let outcome = Outcome { stage: name.clone(), ended, seconds, headline, artifact };
+        self.events.end(&outcome);
+        outcomes.push(outcome);
+        result.map(drop)
+    }
+
+    fn work(&self, planned: &Planned, verified: &mut IndexSet<Fingerprint>) -> Result<Summary> {
+        let stage = self.of(planned)?;
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(failed(stage, stopped()));
+        }
+        facts::check_unchanged(stage, &self.facts.digests(stage.id), self.store)?;
+        let inputs = self.inputs(stage, verified)?;
+        let slot = self.store.slot(self.lock, planned.key.clone())?;
+        let report = self.events.begin(&stage.name, &planned.state);
+        let (seed, device) = (self.pipeline.seed, self.options.device.as_str());
+        let (inputs, slot, report, interrupt) = (&inputs, &slot, &*report, self.interrupt);
+        let job = Job { stage, seed, inputs, slot, report, interrupt, device };
+        let Some(execute) = self.execute else {
+            return Err(failed(stage, bug("there is no execution backend")));
+        };
+        let summary = execute.run(&job).map_err(|failure| failed(stage, failure))?;
+        let artifact = self.store.artifact(&stage.name, &planned.key.fingerprint);
+        let (manifest, problems) = verify::inspect(self.store.vfs(), &artifact, verify::Depth::Sizes)?;
+        if manifest.is_none() || !problems.is_empty() {
+            return Err(failed(stage, bug("it ended well without publishing an artifact")));
+        }
+        Ok(summary)
+    }
+
+    /// Verified folders of a stage's inputs, by role.
+    fn inputs(
+        &self,
+        stage: &Stage,
+        verified: &mut IndexSet<Fingerprint>,
+    ) -> Result<IndexMap<String, PathBuf>> {
+        let mut inputs = IndexMap::new();
+        for input in &stage.inputs {
+            let Some(planned) = self.plan.stages.get(input.stage.0 as usize) else { continue };
+            let folder = self.store.artifact(&planned.key.name, &planned.key.fingerprint);
+            if !verified.contains(&planned.key.fingerprint) {
+                verify::folder(self.store.vfs(), &folder)?;
+                verified.insert(planned.key.fingerprint.clone());
+            }
+            inputs.insert(input.role.clone(), folder);
+        }
+        Ok(inputs)
+    }
+
+    fn of(&self, planned: &Planned) -> Result<&Stage> {
+        find(self.pipeline, &planned.key.name)
+    }
+
+    fn record(&self) -> RunRecord {
+        RunRecord {
+            schema: RunRecord::SCHEMA.into(),
+            file: self.pipeline.file.clone(),
+            started: crate::store::now(),
+            device: self.options.device.clone(),
+            stages: self.plan.ledgers(),
+        }
+    }
+}
+
+/// The stage called `name`, or an error that lists those there are.
+///
+/// # Errors
+/// [`Error::Usage`] with the closest name.
+pub fn find<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a Stage> {
+    pipeline.stage(name).ok_or_else(|| {
+        let names = || pipeline.stages.iter().map(|stage| stage.name.as_str());
+        let help = crate::suggest::help(name, names())
+            .unwrap_or_else(|| format!("stages are: {}", names().collect::<Vec<_>>().join(", ")));
+        Error::usage(format!("there is no stage `{name}` in pipeline `{}`", pipeline.name), help)
+    })
+}
+
+/// What an artifact says about itself in a few words; nothing when it says nothing.
+fn headline(store: &Store, artifact: &Path) -> String {
+    summary(store, artifact).map(|summary| summary.headline).unwrap_or_default()
+}
+
+/// What an artifact says about itself.
+#[must_use]
+pub fn summary(store: &Store, artifact: &Path) -> Option<Summary> {
+    serde_json::from_slice(&store.vfs().read(&artifact.join(publish::SUMMARY)).ok()?).ok()
+}
+
+fn failed(stage: &Stage, failure: Failure) -> Error {
+    Error::Stage { stage: stage.name.clone(), failure }
+}
+
+fn bug(message: &str) -> Failure {
+    Failure { kind: FailureKind::Bug, message: message.into(), help: None }
+}
+
+fn stopped() -> Failure {
+    Failure { kind: FailureKind::Interrupted, message: "stopped before it started".into(), help: None }
+}

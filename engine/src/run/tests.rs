@@ -1,0 +1,324 @@
+//! Whole runs with stages that only pretend: what is cached, what runs again, what is refused, what survives.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use super::*;
+use crate::check::{Options as CheckOptions, check_text};
+use crate::config::StageConfig;
+use crate::execute::Progress;
+use crate::store::Listing;
+use crate::vfs::fault::{Faulty, Mode};
+use crate::vfs::{Disk, Vfs};
+
+const TEXT: &str = r#"pipeline "test" seed=1
+dataset "text" from="text/*.txt" format="text" held-out="2%"
+tokenizer "bpe" kind="byte-level-bpe" vocabulary=1024 special="qwen3" { dataset "text" }
+rows "rows" tokenizer="bpe" length=128 packing="concat"
+random-init "tiny" tokenizer="bpe" {
+    shape "qwen3" hidden=96 layers=3 heads=3 kv-heads=1 head-dim=32 feed-forward=288 tied=#true
+}
+mixture "prose" { dataset "text" weight=1 }
+train "ar" from="tiny" {
+    data rows="rows" mixture="prose"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=4
+    learning-rate peak=0.001 final=0.0001 warmup=1 shape="cosine"
+    checkpoint every=2 keep=1
+    log every=10
+    steps 6
+}
+train "twin" from="tiny" {
+    data rows="rows" mixture="prose"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=4
+    learning-rate peak=0.002 final=0.0001 warmup=1 shape="cosine"
+    steps 3
+}
+convert "flow" from="ar" { mask-token "reserved" row="mean"; time-conditioning "none"; shift #false }
+"#;
+
+/// A place with a text, a store and a way to break things.
+struct World {
+    folder: tempfile::TempDir,
+    vfs: Arc<dyn Vfs>,
+}
+
+/// Stages that write what follows from their inputs, one update at a time.
+#[derive(Default)]
+struct Pretend {
+    ran: RefCell<Vec<String>>,
+    stop_at: Option<u64>,
+}
+
+impl Execute for Pretend {
+    fn run(&self, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
+        let steps = if let StageConfig::Train(config) = &job.stage.config { config.steps } else { 0 };
+        let start = job.slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);
+        self.ran.borrow_mut().push(format!("{}@{start}", job.stage.name));
+        job.slot.truncate_metrics_from(start)?;
+        for step in start..steps {
+            if self.stop_at == Some(step) {
+                let message = format!("stopped at update {step}");
+                return Err(Failure { kind: FailureKind::Interrupted, message, help: None });
+            }
+            job.slot.append_metrics(&format!("{{\"step\":{step}}}"))?;
+            job.report.progress(&Progress { done: step + 1, total: steps, unit: "update", text: "" });
+            if step % 2 == 1 {
+                let mut checkpoint = job.slot.checkpoint(step + 1)?;
+                checkpoint.write("state.bin", &step.to_le_bytes())?;
+                checkpoint.publish(&words(), &IndexMap::new())?;
+                job.slot.prune_checkpoints(1)?;
+            }
+        }
+        let mut model = format!("{}:{}\n", job.stage.config.kind(), job.seed).into_bytes();
+        for folder in job.inputs.values() {
+            model.extend(fs::read(folder.join("model.safetensors"))?);
+        }
+        let mut artifact = job.slot.artifact()?;
+        artifact.write("model.safetensors", &model)?;
+        artifact.publish(&words(), &IndexMap::new())?;
+        Ok(words())
+    }
+
+    fn verify_deep(&self, _folder: &Path) -> std::result::Result<String, Failure> {
+        Ok("equal".into())
+    }
+}
+
+fn words() -> Summary {
+    Summary { headline: "fine".into(), lines: vec![], metrics: IndexMap::new() }
+}
+
+struct Silent;
+
+impl Events for Silent {
+    fn begin(&self, _stage: &str, _state: &State) -> Box<dyn Report + '_> {
+        Box::new(Silent)
+    }
+    fn end(&self, _outcome: &Outcome) {}
+}
+
+impl Report for Silent {
+    fn progress(&self, _progress: &Progress<'_>) {}
+    fn note(&self, _text: &str) {}
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("text")).unwrap();
+        fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
+        Self { folder, vfs: Faulty::sound() }
+    }
+
+    fn pipeline(&self, text: &str) -> Pipeline {
+        let checked = check_text("test.kdl", text, self.folder.path(), &CheckOptions::default());
+        assert!(!checked.failed(), "{}", crate::render::concise(&checked.diagnostics));
+        checked.pipeline.unwrap()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn plan(&self, text: &str) -> Plan {
+        let pipeline = self.pipeline(text);
+        let facts = Facts::gather(&pipeline, None).unwrap();
+        let store = Store::open(&self.root()).unwrap();
+        let listing = store.map(|store| Listing::of(&store).unwrap()).unwrap_or_default();
+        Plan::of(&pipeline, &facts, &listing)
+    }
+
+    fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<Ran> {
+        self.run_until(text, execute, resume, None)
+    }
+
+    fn run_until(&self, text: &str, execute: &Pretend, resume: bool, until: Option<&str>) -> Result<Ran> {
+        let pipeline = self.pipeline(text);
+        let store = Store::create_in(self.vfs.clone(), &self.root())?;
+        let lock = store.lock()?;
+        let facts = Facts::gather(&pipeline, Some(&store))?;
+        let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
+        let until = until.map(str::to_string);
+        let options = Options { device: "cpu".into(), until, resume };
+        let interrupt = AtomicBool::new(false);
+        let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
+        let (execute, events) = (Some(execute as &dyn Execute), &Silent);
+        let (interrupt, options) = (&interrupt, &options);
+        Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
+    }
+
+    /// Runs to the end and tells what ran, each stage with the update it started from.
+    fn ran(&self, text: &str) -> Vec<String> {
+        let execute = Pretend::default();
+        let ran = self.run(text, &execute, false).unwrap();
+        assert!(ran.error.is_none(), "{:?}", ran.error);
+        execute.ran.into_inner()
+    }
+}
+
+const ALL: [&str; 6] = ["bpe@0", "rows/text@0", "tiny@0", "ar@0", "twin@0", "flow@0"];
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+#[test]
+fn a_second_run_does_nothing() {
+    let world = World::new();
+    assert_eq!(sorted(world.ran(TEXT)), sorted(ALL.map(String::from).to_vec()));
+    assert!(world.ran(TEXT).is_empty());
+    assert_eq!(world.plan(TEXT).work(), 0);
+    assert_eq!(fs::read_dir(world.root().join("work")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_semantic_field_runs_its_stage_and_descendants_again_and_the_plan_says_why() {
+    let world = World::new();
+    world.ran(TEXT);
+    let changed = TEXT.replace("peak=0.001 ", "peak=0.003 ");
+    let plan = world.plan(&changed);
+    let reasons = |name: &str| plan.stage(name).unwrap().reasons.join("; ");
+    assert_eq!(reasons("ar"), "`learning-rate.peak` 0.001 -> 0.003");
+    assert_eq!(reasons("flow"), "upstream `ar` changed");
+    assert_eq!(plan.work(), 2);
+    assert_eq!(world.ran(&changed), ["ar@0", "flow@0"]);
+    assert!(world.ran(TEXT).is_empty(), "the old results are still there");
+    assert!(world.ran(&TEXT.replace("peak=0.001 ", "peak=1e-3 ")).is_empty(), "floats compare by value");
+}
+
+#[test]
+fn what_is_not_semantic_runs_nothing() {
+    let world = World::new();
+    world.ran(TEXT);
+    assert!(world.ran(&TEXT.replace("log every=10", "log every=1")).is_empty());
+    assert!(world.ran(&TEXT.replace("checkpoint every=2", "checkpoint every=3")).is_empty());
+    assert!(world.ran(&TEXT.replace("pipeline \"test\"", "pipeline \"other\"")).is_empty());
+}
+
+#[test]
+fn a_changed_source_runs_everything_that_reads_it() {
+    let world = World::new();
+    world.ran(TEXT);
+    fs::write(world.folder.path().join("text/a.txt"), "jello").unwrap();
+    assert_eq!(world.plan(TEXT).stage("bpe").unwrap().reasons, ["source `text` changed"]);
+    assert_eq!(world.ran(TEXT).len(), 6);
+}
+
+#[test]
+fn an_interrupted_stage_goes_on_from_its_checkpoint() {
+    let world = World::new();
+    let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
+    let ran = world.run(TEXT, &stopping, false).unwrap();
+    assert_eq!(ran.error.unwrap().exit_code(), 75);
+    assert_eq!(ran.outcomes.last().unwrap().ended, Ended::Stopped);
+    let plan = world.plan(TEXT);
+    assert_eq!(plan.stage("ar").unwrap().state, State::Resume { step: 4 });
+    let names = world.ran(TEXT);
+    assert!(names.contains(&"ar@4".to_string()) && !names.contains(&"tiny@0".to_string()), "{names:?}");
+}
+
+#[test]
+fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
+    let world = World::new();
+    let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
+    world.run(TEXT, &stopping, false).unwrap();
+    let changed = TEXT.replace("peak=0.001 ", "peak=0.003 ");
+    let error = world.run(&changed, &Pretend::default(), true).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("ar: `learning-rate.peak` 0.001 -> 0.003"), "{error}");
+    let resumed = world.run(TEXT, &Pretend::default(), true).unwrap();
+    assert!(resumed.error.is_none());
+    let again = world.run(TEXT, &Pretend::default(), true).unwrap();
+    assert!(again.outcomes.iter().all(|outcome| outcome.ended == Ended::Cached));
+}
+
+#[test]
+fn until_runs_a_stage_and_its_ancestors_only() {
+    let world = World::new();
+    let execute = Pretend::default();
+    world.run_until(TEXT, &execute, false, Some("tiny")).unwrap();
+    assert_eq!(execute.ran.into_inner(), ["bpe@0", "tiny@0"]);
+    let error = world.run_until(TEXT, &Pretend::default(), false, Some("tinny")).unwrap_err();
+    assert!(error.help().unwrap().contains("tiny"), "{error:?}");
+}
+
+#[test]
+fn a_corrupt_input_is_named_before_it_is_used() {
+    let world = World::new();
+    world.ran(TEXT);
+    let plan = world.plan(TEXT);
+    let key = &plan.stage("ar").unwrap().key;
+    let model = Store::open(&world.root())
+        .unwrap()
+        .unwrap()
+        .artifact("ar", &key.fingerprint)
+        .join("model.safetensors");
+    let mut bytes = fs::read(&model).unwrap();
+    bytes[0] ^= 1;
+    fs::remove_file(&model).unwrap();
+    fs::write(&model, &bytes).unwrap();
+    let changed = TEXT.replace("row=\"mean\"", "row=\"keep\"");
+    let error = world.run(&changed, &Pretend::default(), false).unwrap().error.unwrap();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("model.safetensors"), "{error}");
+    fs::remove_file(&model).unwrap();
+    fs::write(&model, &bytes[1..]).unwrap();
+    assert!(matches!(world.plan(TEXT).stage("ar").unwrap().state, State::Corrupt(_)));
+    assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
+}
+
+#[test]
+fn two_runs_at_once_are_refused() {
+    let world = World::new();
+    let store = Store::create(&world.root()).unwrap();
+    let _lock = store.lock().unwrap();
+    assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 5);
+}
+
+#[test]
+fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
+    let whole = World::new();
+    whole.ran(TEXT);
+    let model = |world: &World| {
+        let plan = world.plan(TEXT);
+        let key = plan.stage("flow").unwrap().key.clone();
+        let store = Store::open(&world.root()).unwrap().unwrap();
+        fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
+    };
+    let expected = model(&whole);
+    // Every 7th operation: a run has hundreds, and the store's own tests strike at each.
+    for at in (0..).step_by(7) {
+        let vfs = Faulty::new(at, Mode::Crash);
+        let mut world = World { vfs: Arc::new(vfs.clone()), ..World::new() };
+        let result = world.run(TEXT, &Pretend::default(), false);
+        if !vfs.struck() {
+            assert!(result.unwrap().error.is_none());
+            return;
+        }
+        vfs.cut_power();
+        world.vfs = Faulty::sound();
+        let ran = world.run(TEXT, &Pretend::default(), false).unwrap();
+        assert!(ran.error.is_none(), "operation {at}: {:?}", ran.error);
+        assert_eq!(model(&world), expected, "operation {at}");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_with_6_and_the_next_run_goes_on() {
+    let mut world = World::new();
+    world.vfs = Arc::new(Faulty::new(200, Mode::Fail(io::ErrorKind::StorageFull)));
+    let code = match world.run(TEXT, &Pretend::default(), false) {
+        Ok(ran) => ran.error.map_or(0, |error| error.exit_code()),
+        Err(error) => error.exit_code(),
+    };
+    assert_eq!(code, 6);
+    world.vfs = Arc::new(Disk);
+    assert!(world.run(TEXT, &Pretend::default(), true).unwrap().error.is_none());
+}

@@ -17,7 +17,7 @@ pub fn render(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
     text += &training(plan);
     text += &models(plan);
     text += &refusals(pipeline);
-    text += &end(plan, file);
+    text += &end(pipeline, plan, file);
     text
 }
 
@@ -40,7 +40,10 @@ fn training(plan: &Plan) -> String {
             planned.key.name.clone(),
             training.updates.to_string(),
             count(training.tokens as f64),
-            training.flops.map_or_else(|| "?".into(), |flops| count(flops)),
+            training
+                .flops
+                .map_or_else(|| "?".into(), |flops| count(flops / (training.tokens as f64).max(1.0))),
+            training.flops.map_or_else(|| "?".into(), count),
             training.seconds.map_or_else(String::new, duration),
             bytes(disk),
             rates(training),
@@ -52,7 +55,10 @@ fn training(plan: &Plan) -> String {
     }
     let shown: Vec<_> = SHOWN.iter().map(u64::to_string).collect();
     let rate = format!("learning rate at {} %", shown.join(" / "));
-    format!("\n{}", table(&["training", "updates", "tokens", "FLOP", "time", "disk", &rate], rows))
+    format!(
+        "\n{}",
+        table(&["training", "updates", "tokens", "FLOP/token", "FLOP", "time", "disk", &rate], rows)
+    )
 }
 
 fn rates(training: &Training) -> String {
@@ -99,15 +105,14 @@ fn refusals(pipeline: &Pipeline) -> String {
     format!("\n`run` refuses this file:\n{}", lines.collect::<String>())
 }
 
-fn end(plan: &Plan, file: &str) -> String {
+fn end(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
     if plan.work() == 0 {
         return "\nnothing to do: every stage is cached\n".into();
     }
     let running = plan.stages.iter().filter(|planned| planned.state != State::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
     let (work, all, disk) = (plan.work(), plan.stages.len(), bytes(plan.disk()));
-    format!(
-        "\n{work} of {all} stages to run: about {} FLOP, {disk} on disk\nnext: fmflow run {file}\n",
-        count(flops)
-    )
+    let refused = pipeline.stages.iter().any(|stage| !stage.unsupported.is_empty());
+    let next = if refused { String::new() } else { format!("next: fmflow run {file}\n") };
+    format!("\n{work} of {all} stages to run: about {} FLOP, {disk} on disk\n{next}", count(flops))
 }

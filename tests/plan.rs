@@ -1,0 +1,44 @@
+//! Plans of the pipelines in this repository, against an empty store.
+
+use std::path::Path;
+
+use fmflow_engine::check::{Options, check};
+use fmflow_engine::pipeline::Pipeline;
+use fmflow_engine::plan::{Facts, Plan, json, text};
+use fmflow_engine::store::Listing;
+
+fn planned(name: &str) -> (Pipeline, Plan) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(name);
+    let pipeline = check(&path, &Options::default()).pipeline.unwrap();
+    let facts = Facts::gather(&pipeline, None).unwrap();
+    let plan = Plan::of(&pipeline, &facts, &Listing::default());
+    (pipeline, plan)
+}
+
+#[test]
+fn every_pipeline_has_a_plan() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| name.ends_with(".kdl")) {
+        let (pipeline, plan) = planned(name);
+        insta::assert_snapshot!(
+            name.replace('.', "-"),
+            text::render(&pipeline, &plan, &format!("pipelines/{name}"))
+        );
+    }
+}
+
+#[test]
+fn a_plan_for_programs_is_one_object() {
+    let (pipeline, plan) = planned("full.kdl");
+    let answer = json::render(&pipeline, &plan);
+    assert_eq!(answer["schema"], "fmflow.plan/1");
+    let stages = answer["stages"].as_array().unwrap();
+    assert_eq!(stages.len(), pipeline.stages.len());
+    let pretrain = stages.iter().find(|stage| stage["stage"] == "pretrain").unwrap();
+    let training = &pretrain["training"];
+    let per_token = training["flops"].as_f64().unwrap() / training["tokens"].as_f64().unwrap();
+    assert_eq!((per_token / 1e7).round() / 100.0, 15.96, "GFLOP per token of Qwen3-1.7B at 8192");
+}

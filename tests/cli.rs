@@ -1,5 +1,7 @@
 //! The program as scripts meet it: what goes to stdout, what to stderr, and the exit code.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

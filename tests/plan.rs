@@ -1,5 +1,7 @@
 //! Plans of the pipelines in this repository, against an empty store.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
 use std::path::Path;
 
 use fmflow_engine::check::{Options, check};

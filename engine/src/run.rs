@@ -1,5 +1,7 @@
 //! The loop over the stages: refuse early, verify what is read, run what is missing, stop at the first failure.
 
+mod outcome;
+mod refuse;
 #[cfg(test)]
 mod tests;
 
@@ -7,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+pub use outcome::{Ended, Events, Outcome, Ran};
+
 use indexmap::{IndexMap, IndexSet};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::execute::{Execute, Failure, FailureKind, Job, Report, Summary};
+use crate::execute::{Execute, Failure, FailureKind, Job, Summary};
 use crate::fingerprint::Fingerprint;
 use crate::pipeline::{Pipeline, Stage, StageId};
-use crate::plan::{Facts, Plan, Planned, State, explain, facts};
+use crate::plan::{Facts, Plan, Planned, State, facts};
 use crate::store::journal::RunRecord;
 use crate::store::{Lock, Store, publish, verify};
-use crate::table::bytes;
 
 /// How a run was asked for.
 #[derive(Clone, Debug)]
@@ -28,64 +31,6 @@ pub struct Options {
     pub until: Option<String>,
     /// Whether a configuration that changed since the last run is refused.
     pub resume: bool,
-}
-
-/// Where a run tells how it goes.
-pub trait Events {
-    /// A stage starts; the report is its own until the end.
-    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_>;
-    /// A stage ended.
-    fn end(&self, outcome: &Outcome);
-}
-
-/// How a stage ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Nothing was to be done.
-    Cached,
-    /// It ran.
-    Done,
-    /// It failed.
-    Failed,
-    /// It stopped after a signal and can go on.
-    Stopped,
-}
-
-impl Ended {
-    /// The word for it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Cached => "cached",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// What became of one stage.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Its name.
-    pub stage: String,
-    /// How it ended.
-    pub ended: Ended,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// What it says about its result.
-    pub headline: String,
-    /// Its artifact, if there is one.
-    pub artifact: Option<PathBuf>,
-}
-
-/// What became of a run.
-#[derive(Debug)]
-pub struct Ran {
-    /// The stages that were reached.
-    pub outcomes: Vec<Outcome>,
-    /// Why it ended early, if it did.
-    pub error: Option<Error>,
 }
 
 /// Everything that a run needs.
@@ -149,69 +94,6 @@ impl Runner<'_> {
             }
         }
         Ok(self.plan.stages.iter().filter(|planned| ids.contains(&planned.id)).collect())
-    }
-
-    /// Everything that can be refused before any work.
-    fn refuse(&self, work: &[&Planned]) -> Result<()> {
-        for planned in work {
-            if let State::Corrupt(problem) = &planned.state {
-                let folder = self.store.artifact(&planned.key.name, &planned.key.fingerprint);
-                return Err(Error::Corrupt {
-                    folder,
-                    file: problem.file.clone(),
-                    what: problem.what.clone(),
-                });
-            }
-            let stage = self.of(planned)?;
-            if let Some(reason) = stage.unsupported.first() {
-                let message = format!("stage `{}` cannot run: {reason}", stage.name);
-                return Err(Error::usage(
-                    message,
-                    "take it out of the file, or run the part before it with `--until`",
-                ));
-            }
-        }
-        if self.execute.is_none() {
-            let help = "rebuild with `--features cpu`";
-            return Err(Error::usage("this program was built without an execution backend", help));
-        }
-        if self.options.resume {
-            self.refuse_changes(work)?;
-        }
-        self.refuse_full_disk()
-    }
-
-    /// `resume` goes on with what was begun, and with nothing else.
-    fn refuse_changes(&self, work: &[&Planned]) -> Result<()> {
-        let Some(last) = self.store.last_run()?.filter(|last| last.file == self.pipeline.file) else {
-            return Ok(());
-        };
-        let mut lines = Vec::new();
-        for planned in work {
-            let Some(old) = last.stages.get(&planned.key.name) else { continue };
-            let changes = planned.key.ledger.changes_since(old);
-            for reason in explain(self.pipeline, self.of(planned)?, &changes) {
-                lines.push(format!("  {}: {reason}", planned.key.name));
-            }
-        }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let message =
-            format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
-        Err(Error::usage(message, "undo the change to go on, or use `run` to accept it"))
-    }
-
-    fn refuse_full_disk(&self) -> Result<()> {
-        let need = self.plan.disk();
-        let root = self.store.root();
-        let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if need <= free {
-            return Ok(());
-        }
-        let (need, free) = (bytes(need), bytes(free));
-        Err(Error::Space(format!("the run needs about {need} in {}, and {free} are free", root.display())))
     }
 
     /// One stage from its begin to its end.

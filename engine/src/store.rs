@@ -15,6 +15,7 @@
 //! from the two line-by-line files, whose torn tails are ignored. A process may die at any instant.
 
 pub mod digest;
+pub mod file;
 pub mod journal;
 pub mod listing;
 pub mod lock;
@@ -29,10 +30,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use file::HashingFile;
 pub use listing::{Found, Listing};
 pub use lock::Lock;
 pub use manifest::Manifest;
-pub use publish::{ArtifactWriter, HashingFile};
+pub use publish::ArtifactWriter;
 pub use slot::{CheckpointDir, Key, Slot};
 
 use crate::error::{Error, Result};

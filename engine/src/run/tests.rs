@@ -1,17 +1,15 @@
 //! Whole runs with stages that only pretend: what is cached, what runs again, what is refused, what survives.
 
-use std::cell::RefCell;
+mod pretend;
+
 use std::fs;
 use std::io;
 use std::sync::Arc;
 
 use super::*;
-use crate::check::{Options as CheckOptions, check_text};
-use crate::config::StageConfig;
-use crate::execute::Progress;
-use crate::store::Listing;
+use crate::vfs::Disk;
 use crate::vfs::fault::{Faulty, Mode};
-use crate::vfs::{Disk, Vfs};
+use pretend::{Pretend, World};
 
 const TEXT: &str = r#"pipeline "test" seed=1
 dataset "text" from="text/*.txt" format="text" held-out="2%"
@@ -41,126 +39,6 @@ train "twin" from="tiny" {
 }
 convert "flow" from="ar" { mask-token "reserved" row="mean"; time-conditioning "none"; shift #false }
 "#;
-
-/// A place with a text, a store and a way to break things.
-struct World {
-    folder: tempfile::TempDir,
-    vfs: Arc<dyn Vfs>,
-}
-
-/// Stages that write what follows from their inputs, one update at a time.
-#[derive(Default)]
-struct Pretend {
-    ran: RefCell<Vec<String>>,
-    stop_at: Option<u64>,
-}
-
-impl Execute for Pretend {
-    fn run(&self, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
-        let steps = if let StageConfig::Train(config) = &job.stage.config { config.steps } else { 0 };
-        let start = job.slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);
-        self.ran.borrow_mut().push(format!("{}@{start}", job.stage.name));
-        job.slot.truncate_metrics_from(start)?;
-        for step in start..steps {
-            if self.stop_at == Some(step) {
-                let message = format!("stopped at update {step}");
-                return Err(Failure { kind: FailureKind::Interrupted, message, help: None });
-            }
-            job.slot.append_metrics(&format!("{{\"step\":{step}}}"))?;
-            job.report.progress(&Progress { done: step + 1, total: steps, unit: "update", text: "" });
-            if step % 2 == 1 {
-                let mut checkpoint = job.slot.checkpoint(step + 1)?;
-                checkpoint.write("state.bin", &step.to_le_bytes())?;
-                checkpoint.publish(&words(), &IndexMap::new())?;
-                job.slot.prune_checkpoints(1)?;
-            }
-        }
-        let mut model = format!("{}:{}\n", job.stage.config.kind(), job.seed).into_bytes();
-        for folder in job.inputs.values() {
-            model.extend(fs::read(folder.join("model.safetensors"))?);
-        }
-        let mut artifact = job.slot.artifact()?;
-        artifact.write("model.safetensors", &model)?;
-        artifact.publish(&words(), &IndexMap::new())?;
-        Ok(words())
-    }
-
-    fn verify_deep(&self, _folder: &Path) -> std::result::Result<String, Failure> {
-        Ok("equal".into())
-    }
-}
-
-fn words() -> Summary {
-    Summary { headline: "fine".into(), lines: vec![], metrics: IndexMap::new() }
-}
-
-struct Silent;
-
-impl Events for Silent {
-    fn begin(&self, _stage: &str, _state: &State) -> Box<dyn Report + '_> {
-        Box::new(Silent)
-    }
-    fn end(&self, _outcome: &Outcome) {}
-}
-
-impl Report for Silent {
-    fn progress(&self, _progress: &Progress<'_>) {}
-    fn note(&self, _text: &str) {}
-}
-
-impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("text")).unwrap();
-        fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
-        Self { folder, vfs: Faulty::sound() }
-    }
-
-    fn pipeline(&self, text: &str) -> Pipeline {
-        let checked = check_text("test.kdl", text, self.folder.path(), &CheckOptions::default());
-        assert!(!checked.failed(), "{}", crate::render::concise(&checked.diagnostics));
-        checked.pipeline.unwrap()
-    }
-
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("store")
-    }
-
-    fn plan(&self, text: &str) -> Plan {
-        let pipeline = self.pipeline(text);
-        let facts = Facts::gather(&pipeline, None).unwrap();
-        let store = Store::open(&self.root()).unwrap();
-        let listing = store.map(|store| Listing::of(&store).unwrap()).unwrap_or_default();
-        Plan::of(&pipeline, &facts, &listing)
-    }
-
-    fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<Ran> {
-        self.run_until(text, execute, resume, None)
-    }
-
-    fn run_until(&self, text: &str, execute: &Pretend, resume: bool, until: Option<&str>) -> Result<Ran> {
-        let pipeline = self.pipeline(text);
-        let store = Store::create_in(self.vfs.clone(), &self.root())?;
-        let lock = store.lock()?;
-        let facts = Facts::gather(&pipeline, Some(&store))?;
-        let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let until = until.map(str::to_string);
-        let options = Options { device: "cpu".into(), until, resume };
-        let interrupt = AtomicBool::new(false);
-        let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
-        let (execute, events) = (Some(execute as &dyn Execute), &Silent);
-        let (interrupt, options) = (&interrupt, &options);
-        Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
-    }
-
-    /// Runs to the end and tells what ran, each stage with the update it started from.
-    fn ran(&self, text: &str) -> Vec<String> {
-        let execute = Pretend::default();
-        let ran = self.run(text, &execute, false).unwrap();
-        assert!(ran.error.is_none(), "{:?}", ran.error);
-        execute.ran.into_inner()
-    }
-}
 
 const ALL: [&str; 6] = ["bpe@0", "rows/text@0", "tiny@0", "ar@0", "twin@0", "flow@0"];
 

@@ -4,25 +4,23 @@
 //! that dies anywhere leaves either nothing under the final name or all of it; `tmp/` is swept by the next run.
 //! A failed sync is final. Of two that publish the same name, the loser verifies the winner and removes its own.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::manifest::{self, CHUNK, FileEntry, Manifest};
+use super::file::{Files, HashingFile, lock};
+use super::manifest::{self, Manifest};
 use super::verify;
 use crate::error::{Error, Result};
 use crate::execute::Summary;
-use crate::vfs::{Vfs, VfsFile};
+use crate::vfs::Vfs;
 
 /// Name of the stage's own words inside an artifact.
 pub const SUMMARY: &str = "summary.json";
-
-/// Files of a folder under construction: `None` while one is being written.
-type Files = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
 
 /// Permission to write one folder. Dropped without [`ArtifactWriter::publish`], it leaves nothing.
 #[derive(Debug)]
@@ -109,14 +107,7 @@ impl ArtifactWriter {
     }
 
     fn open(&mut self, name: &str) -> Result<HashingFile> {
-        let path = self.folder.join(name);
-        let inner = self.vfs.create_new(&path).map_err(Error::io("create", &path))?;
-        lock(&self.files).insert(name.to_string(), None);
-        let files = self.files.clone();
-        let vfs = self.vfs.clone();
-        let name = name.to_string();
-        let (whole, chunk) = (blake3::Hasher::new(), blake3::Hasher::new());
-        Ok(HashingFile { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
+        HashingFile::create(self.vfs.clone(), &self.folder, name, self.files.clone())
     }
 
     /// Publishes the folder and returns where it is. `facts` are recorded in the manifest.
@@ -224,73 +215,6 @@ impl Drop for ArtifactWriter {
     }
 }
 
-/// A file of an artifact: hashes what passes through. Count on it only after [`HashingFile::finish`].
-pub struct HashingFile {
-    inner: Box<dyn VfsFile>,
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    name: String,
-    files: Files,
-    whole: blake3::Hasher,
-    chunk: blake3::Hasher,
-    in_chunk: usize,
-    size: u64,
-    chunks: Vec<String>,
-}
-
-impl HashingFile {
-    /// Closes the file: read-only, on stable storage, known to the manifest.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn finish(mut self) -> Result<()> {
-        self.inner.flush().map_err(Error::io("write", &self.path))?;
-        self.vfs.protect(&self.path).map_err(Error::io("protect", &self.path))?;
-        self.inner.sync().map_err(Error::io("sync", &self.path))?;
-        if self.in_chunk > 0 {
-            self.end_chunk();
-        }
-        let entry = FileEntry {
-            name: self.name.clone(),
-            size: self.size,
-            blake3: self.whole.finalize().to_hex().to_string(),
-            chunks: self.chunks,
-        };
-        lock(&self.files).insert(self.name, Some(entry));
-        Ok(())
-    }
-
-    fn write_whole(mut self, bytes: &[u8]) -> Result<()> {
-        self.write_all(bytes).map_err(Error::io("write", &self.path))?;
-        self.finish()
-    }
-
-    fn end_chunk(&mut self) {
-        self.chunks.push(self.chunk.finalize().to_hex().to_string());
-        self.chunk.reset();
-        self.in_chunk = 0;
-    }
-}
-
-impl Write for HashingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = bytes.len().min(CHUNK - self.in_chunk);
-        let written = self.inner.write(&bytes[..room])?;
-        self.whole.update(&bytes[..written]);
-        self.chunk.update(&bytes[..written]);
-        self.in_chunk += written;
-        self.size += written as u64;
-        if self.in_chunk == CHUNK {
-            self.end_chunk();
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 /// A name that is the same everywhere and leaves its folder nowhere.
 fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -300,8 +224,4 @@ fn is_plain(name: &str) -> bool {
 /// Whether a rename failed because a folder with content is there.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
-}
-
-fn lock(files: &Files) -> MutexGuard<'_, IndexMap<String, Option<FileEntry>>> {
-    files.lock().unwrap_or_else(PoisonError::into_inner)
 }

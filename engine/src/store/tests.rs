@@ -1,7 +1,9 @@
 //! The store under faults at every operation, bit flips and races.
 
+mod faults;
+
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::execute::Summary;
 use crate::fingerprint::{Ledger, What};
-use crate::vfs::fault::{Faulty, Mode};
+use crate::vfs::fault::Faulty;
 
 fn key(name: &str) -> Key {
     let ingredient =
@@ -59,83 +61,6 @@ fn run(vfs: Arc<dyn Vfs>, root: &Path) -> Result<PathBuf> {
         return Ok(artifact);
     }
     work(&store.slot(&lock, key)?)
-}
-
-/// Everything under a published name is whole, whatever happened.
-fn check_whole(root: &Path) {
-    let Some(store) = Store::open(root).unwrap() else { return };
-    let listing = Listing::of(&store).unwrap();
-    for found in listing.artifacts {
-        verify::folder(&Disk, &found.path).unwrap();
-    }
-    for found in listing.unfinished {
-        found.manifest.unwrap();
-        for (_, path) in listing::steps(&Disk, &found.path.join("checkpoints")).unwrap() {
-            verify::folder(&Disk, &path).unwrap();
-        }
-    }
-}
-
-/// Strikes at every operation in turn, then runs again without a fault and compares with an untouched run.
-fn strike_everywhere(mode: Mode, power: bool) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let expected =
-        fs::read(run(Faulty::sound(), &folder.path().join("whole")).unwrap().join("model.safetensors"));
-    let expected = expected.unwrap();
-    for at in 0.. {
-        let root = folder.path().join(format!("{at}"));
-        let vfs = Faulty::new(at, mode);
-        let result = run(Arc::new(vfs.clone()), &root);
-        if !vfs.struck() {
-            result.unwrap();
-            return at;
-        }
-        if power {
-            vfs.cut_power();
-        }
-        if root.is_dir() {
-            check_whole(&root);
-        }
-        if let (Mode::Fail(io::ErrorKind::StorageFull), Err(error)) = (mode, &result) {
-            assert_eq!(error.exit_code(), 6, "operation {at}: {error}");
-        }
-        let artifact = run(Faulty::sound(), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
-        verify::folder(&Disk, &artifact).unwrap();
-        assert_eq!(fs::read(artifact.join("model.safetensors")).unwrap(), expected, "operation {at}");
-        let metrics = fs::read_to_string(artifact.join("metrics.jsonl")).unwrap();
-        let steps: Vec<_> = metrics.lines().map(str::to_string).collect();
-        assert_eq!(
-            steps,
-            (0..4).map(|step| format!("{{\"step\":{step}}}")).collect::<Vec<_>>(),
-            "operation {at}"
-        );
-        let store = Store::open(&root).unwrap().unwrap();
-        drop(store.lock().unwrap());
-        for empty in ["tmp", "trash", "work"] {
-            assert_eq!(fs::read_dir(root.join(empty)).unwrap().count(), 0, "operation {at}: {empty}");
-        }
-    }
-    unreachable!()
-}
-
-#[test]
-fn killed_at_any_operation_the_next_run_ends_alike() {
-    assert!(strike_everywhere(Mode::Crash, false) > 60);
-}
-
-#[test]
-fn after_a_power_cut_at_any_operation_nothing_is_torn() {
-    strike_everywhere(Mode::Crash, true);
-}
-
-#[test]
-fn a_full_disk_at_any_operation_is_a_plain_error() {
-    strike_everywhere(Mode::Fail(io::ErrorKind::StorageFull), false);
-}
-
-#[test]
-fn an_interrupted_system_at_any_operation_is_a_plain_error() {
-    strike_everywhere(Mode::Fail(io::ErrorKind::ReadOnlyFilesystem), false);
 }
 
 fn published() -> (tempfile::TempDir, PathBuf) {

@@ -1,0 +1,71 @@
+//! What a run refuses before any work: corrupt artifacts, features that do not exist, changed texts, full disks.
+
+use super::Runner;
+use crate::error::{Error, Result};
+use crate::plan::{Planned, State, explain};
+use crate::table::bytes;
+
+impl Runner<'_> {
+    /// Everything that can be refused before any work.
+    pub(super) fn refuse(&self, work: &[&Planned]) -> Result<()> {
+        for planned in work {
+            if let State::Corrupt(problem) = &planned.state {
+                let folder = self.store.artifact(&planned.key.name, &planned.key.fingerprint);
+                return Err(Error::Corrupt {
+                    folder,
+                    file: problem.file.clone(),
+                    what: problem.what.clone(),
+                });
+            }
+            let stage = self.of(planned)?;
+            if let Some(reason) = stage.unsupported.first() {
+                let message = format!("stage `{}` cannot run: {reason}", stage.name);
+                return Err(Error::usage(
+                    message,
+                    "take it out of the file, or run the part before it with `--until`",
+                ));
+            }
+        }
+        if self.execute.is_none() {
+            let help = "rebuild with `--features cpu`";
+            return Err(Error::usage("this program was built without an execution backend", help));
+        }
+        if self.options.resume {
+            self.refuse_changes(work)?;
+        }
+        self.refuse_full_disk()
+    }
+
+    /// `resume` goes on with what was begun, and with nothing else.
+    fn refuse_changes(&self, work: &[&Planned]) -> Result<()> {
+        let Some(last) = self.store.last_run()?.filter(|last| last.file == self.pipeline.file) else {
+            return Ok(());
+        };
+        let mut lines = Vec::new();
+        for planned in work {
+            let Some(old) = last.stages.get(&planned.key.name) else { continue };
+            let changes = planned.key.ledger.changes_since(old);
+            for reason in explain(self.pipeline, self.of(planned)?, &changes) {
+                lines.push(format!("  {}: {reason}", planned.key.name));
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
+        Err(Error::usage(message, "undo the change to go on, or use `run` to accept it"))
+    }
+
+    fn refuse_full_disk(&self) -> Result<()> {
+        let need = self.plan.disk();
+        let root = self.store.root();
+        let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if need <= free {
+            return Ok(());
+        }
+        let (need, free) = (bytes(need), bytes(free));
+        Err(Error::Space(format!("the run needs about {need} in {}, and {free} are free", root.display())))
+    }
+}

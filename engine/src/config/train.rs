@@ -1,5 +1,7 @@
 //! Settings of a training stage.
 
+use serde::{Deserialize, Serialize};
+
 use super::LearningRate;
 
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
@@ -63,7 +65,8 @@ pub enum Objective {
 }
 
 /// A probability path from a source distribution (t = 0) to data (t = 1).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Path {
     /// Share of the mask token in the source; the rest is uniform over the vocabulary. 1: mask source, 0: uniform.
     pub mask_share: f64,
@@ -72,7 +75,8 @@ pub struct Path {
 }
 
 /// The scheduler kappa(t) of a convex path: kappa(0) = 0, kappa(1) = 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Scheduler {
     /// t^n.
     Polynomial {
@@ -94,6 +98,18 @@ pub enum Loss {
     Elbo,
     /// Cross-entropy without weights.
     CrossEntropy,
+}
+
+impl Loss {
+    /// Its name in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GeneralizedKl => "gkl",
+            Self::Elbo => "elbo",
+            Self::CrossEntropy => "cross-entropy",
+        }
+    }
 }
 
 /// Which positions contribute to a loss.

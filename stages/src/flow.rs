@@ -1,0 +1,11 @@
+//! Discrete flow matching: schedulers, times, probability paths, losses, samplers.
+//!
+//! Time runs from t = 0 (source, noise) to t = 1 (data). Along a *probability path* every position of x_t independently holds
+//! x_1 with probability kappa(t) and x_0, drawn from the *source*, otherwise. The backbone gives the *posterior*
+//! p(x_1 | x_t, t). Nothing here knows the backbone: training and sampling join the two.
+
+pub mod loss;
+pub mod path;
+pub mod sampler;
+pub mod scheduler;
+pub mod time;

@@ -1,0 +1,148 @@
+//! The probability path: x_t from x_1, on the host.
+//!
+//! Position i keeps x_1 with probability kappa(t) and takes a draw from the source otherwise, independently
+//! (mixture path of Gat et al., 2024, equation 9). Positions that may not be edited keep x_1: a prompt stays clean.
+
+use fmflow_engine::config::train::Path;
+
+use super::scheduler::kappa;
+use crate::rng::Stream;
+
+/// Where the tokens of x_0 come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SourceTokens {
+    /// The mask token.
+    pub mask: u32,
+    /// A uniform source draws from `0..used`, the mask token left out.
+    pub used: u32,
+}
+
+/// A corrupted document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corruption {
+    /// x_t, of the length of x_1.
+    pub x_t: Vec<u32>,
+    /// Where x_t was taken from the source, even if the draw equals x_1.
+    pub corrupted: Vec<bool>,
+}
+
+/// Draws x_t from x_1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Corruptor {
+    /// The path.
+    pub path: Path,
+    /// Its source.
+    pub tokens: SourceTokens,
+    /// At least this many editable positions (or all of them) are corrupted. Positions above what the coins gave are chosen
+    /// uniformly; that gives nearly clean documents something to learn from, and biases the ELBO a little.
+    pub at_least: usize,
+}
+
+impl Corruptor {
+    /// Draws x_t for one document: `editable[i]` says whether position i may leave x_1, `coins` decides where it does
+    /// and `draws` what it becomes.
+    #[must_use]
+    pub fn corrupt(
+        &self,
+        x_1: &[u32],
+        editable: &[bool],
+        t: f64,
+        coins: &mut Stream,
+        draws: &mut Stream,
+    ) -> Corruption {
+        let keep = kappa(self.path.scheduler, t);
+        let mut corrupted: Vec<bool> = editable.iter().map(|&e| coins.uniform() >= keep && e).collect();
+        add_missing(&mut corrupted, editable, self.at_least, coins);
+        let token = |(&token, &noise)| if noise { self.source_token(draws) } else { token };
+        let x_t = x_1.iter().zip(&corrupted).map(token).collect();
+        Corruption { x_t, corrupted }
+    }
+
+    /// One token of x_0.
+    pub fn source_token(&self, draws: &mut Stream) -> u32 {
+        let SourceTokens { mask, used } = self.tokens;
+        if self.path.mask_share >= 1.0 || draws.uniform() < self.path.mask_share {
+            return mask;
+        }
+        // Without the mask token one value fewer is possible; values from the mask on are moved up by one.
+        let within = mask < used;
+        let drawn = draws.below(u64::from(used - u32::from(within))) as u32;
+        if within && drawn >= mask { drawn + 1 } else { drawn }
+    }
+}
+
+/// Corrupts further editable positions until `at_least` are.
+fn add_missing(corrupted: &mut [bool], editable: &[bool], at_least: usize, coins: &mut Stream) {
+    let have = corrupted.iter().filter(|&&c| c).count();
+    let mut clean: Vec<usize> = (0..editable.len()).filter(|&i| editable[i] && !corrupted[i]).collect();
+    for _ in have..at_least.min(have + clean.len()) {
+        let chosen = clean.swap_remove(coins.below(clean.len() as u64) as usize);
+        corrupted[chosen] = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fmflow_engine::config::train::Scheduler;
+
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    const TOKENS: SourceTokens = SourceTokens { mask: 5, used: 8 };
+
+    fn path(mask_share: f64) -> Path {
+        Path { mask_share, scheduler: Scheduler::Polynomial { exponent: 2.0 } }
+    }
+
+    fn draw(x_1: &[u32], editable: &[bool], t: f64, path: &Path, at_least: usize, seed: u64) -> Corruption {
+        let mut coins = stream(seed, Purpose::Corrupt, [0; 3]);
+        let mut draws = stream(seed, Purpose::Source, [0; 3]);
+        let corruptor = Corruptor { path: path.clone(), tokens: TOKENS, at_least };
+        corruptor.corrupt(x_1, editable, t, &mut coins, &mut draws)
+    }
+
+    #[test]
+    fn the_ends_of_the_path_are_source_and_data() {
+        let x_1 = [1, 2, 3, 4];
+        assert_eq!(draw(&x_1, &[true; 4], 0.0, &path(1.0), 0, 1).x_t, [5; 4]);
+        assert_eq!(draw(&x_1, &[true; 4], 1.0, &path(1.0), 0, 1).x_t, x_1);
+    }
+
+    #[test]
+    fn a_prompt_stays_clean() {
+        let drawn = draw(&[1, 2, 3, 4], &[false, false, true, true], 0.0, &path(0.0), 0, 1);
+        assert_eq!(&drawn.x_t[..2], &[1, 2]);
+        assert_eq!(drawn.corrupted, [false, false, true, true]);
+    }
+
+    #[test]
+    fn the_share_of_data_is_kappa() {
+        // 40,000 positions at t = 0.5, kappa = 0.25: standard deviation 87; limit 5 of them.
+        let x_1 = vec![1; 40_000];
+        let drawn = draw(&x_1, &vec![true; 40_000], 0.5, &path(1.0), 0, 3);
+        let kept = drawn.x_t.iter().filter(|&&x| x == 1).count();
+        assert!(kept.abs_diff(10_000) < 435, "{kept}");
+        assert!(drawn.x_t.iter().zip(&drawn.corrupted).all(|(&x, &c)| (x == 5) == c));
+    }
+
+    #[test]
+    fn a_uniform_source_never_draws_the_mask() {
+        let drawn = draw(&vec![1; 8_000], &vec![true; 8_000], 0.0, &path(0.0), 0, 4);
+        let mut counts = [0usize; 8];
+        drawn.x_t.iter().for_each(|&x| counts[x as usize] += 1);
+        assert_eq!(counts[5], 0);
+        // Seven values, 8,000 draws: mean 1,143, standard deviation 31; limit 5 of them.
+        assert!(counts.iter().enumerate().all(|(i, &c)| i == 5 || c.abs_diff(1_143) < 157), "{counts:?}");
+    }
+
+    #[test]
+    fn at_least_one_position_is_corrupted_where_asked() {
+        for seed in 0..50 {
+            let drawn = draw(&[1, 2, 3, 4], &[false, true, true, true], 0.999_999, &path(1.0), 1, seed);
+            assert_eq!(drawn.corrupted.iter().filter(|&&c| c).count(), 1);
+            assert!(!drawn.corrupted[0]);
+        }
+        let drawn = draw(&[1, 2], &[false, true], 1.0, &path(1.0), 5, 1);
+        assert_eq!(drawn.corrupted, [false, true]);
+    }
+}

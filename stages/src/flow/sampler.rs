@@ -1,0 +1,197 @@
+//! Drawing text from the posterior: the discrete Euler simulation and confidence-first revealing.
+//!
+//! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
+//! writes a position that is not editable, and never emits the mask token.
+
+mod filter;
+
+pub use filter::{Filter, Pick};
+
+use fmflow_engine::config::train::Scheduler;
+use fmflow_engine::config::{Sampler, SamplerKind};
+
+use super::scheduler::jump;
+use crate::rng::{Purpose, stream};
+
+/// A row being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    /// Present tokens.
+    pub tokens: Vec<u32>,
+    /// Which positions may be written.
+    pub editable: Vec<bool>,
+    /// Number that names its random draws; different canvases have different numbers.
+    pub number: u64,
+}
+
+/// What the sampler must know of the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// The mask token.
+    pub mask: u32,
+    /// Ids from here on are never emitted.
+    pub used: u32,
+    /// The scheduler of the path.
+    pub scheduler: Scheduler,
+    /// Whether the source is the mask alone, so that every noisy position shows it.
+    pub mask_source: bool,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// The posterior: logits at places (canvas, position), flat [places, V], at time t.
+pub trait Posterior {
+    /// Why it can fail.
+    type Error;
+
+    /// Logits at `places`, in their order.
+    ///
+    /// # Errors
+    /// When the backbone or its device fails.
+    fn logits(
+        &mut self,
+        canvases: &[Canvas],
+        places: &[(usize, usize)],
+        t: f64,
+    ) -> Result<Vec<f32>, Self::Error>;
+}
+
+/// Writes all editable positions of all canvases; returns the number of forward passes (NFE).
+///
+/// # Errors
+/// What the posterior says.
+///
+/// # Panics
+/// Never: an autoregressive or threshold sampler is not simulated here and leaves the canvases as they are.
+pub fn sample<P: Posterior>(
+    canvases: &mut [Canvas],
+    sampler: &Sampler,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
+    let filter = Filter::new(sampler, rules);
+    match sampler.kind {
+        SamplerKind::Confidence { steps } => confidence(canvases, steps, &filter, rules, posterior),
+        SamplerKind::Euler { steps } => euler(canvases, steps, &filter, rules, posterior),
+        SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
+    }
+}
+
+/// Positions that may still be written, in order of canvas and position.
+fn open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Vec<(usize, usize)> {
+    let of = |(number, canvas): (usize, &Canvas)| {
+        let places = (0..canvas.tokens.len()).filter(|&i| canvas.editable[i] && open(canvas, i));
+        places.map(|i| (number, i)).collect::<Vec<_>>()
+    };
+    canvases.iter().enumerate().flat_map(of).collect()
+}
+
+/// Reveals the most confident masks first; after step s of S, floor(m (S - s) / S) of a canvas's m masks are left.
+fn confidence<P: Posterior>(
+    canvases: &mut [Canvas],
+    steps: usize,
+    filter: &Filter,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
+    let masked = |canvas: &Canvas| (0..canvas.tokens.len()).filter(|&i| is_masked(canvas, i, rules)).count();
+    let total: Vec<usize> = canvases.iter().map(masked).collect();
+    let mut passes = 0;
+    for step in 0..steps {
+        let places = open_places(canvases, |canvas, i| is_masked(canvas, i, rules));
+        if places.is_empty() {
+            break;
+        }
+        passes += 1;
+        let t = step as f64 / steps as f64;
+        let logits = posterior.logits(canvases, &places, t)?;
+        let picks = picks(canvases, &places, logits, filter, rules.seed, step);
+        for run in picks.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let canvas = run[0].0.0;
+            let left = total[canvas] * (steps - step - 1) / steps;
+            reveal(&mut canvases[canvas], run, run.len().saturating_sub(left));
+        }
+    }
+    Ok(passes)
+}
+
+fn is_masked(canvas: &Canvas, i: usize, rules: &Rules) -> bool {
+    canvas.editable[i] && canvas.tokens[i] == rules.mask
+}
+
+/// Writes the `count` most confident picks; earlier positions win ties.
+fn reveal(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
+    let mut order: Vec<&((usize, usize), Pick)> = picks.iter().collect();
+    order.sort_by(|a, b| b.1.confidence.total_cmp(&a.1.confidence));
+    for ((_, position), pick) in order.into_iter().take(count) {
+        canvas.tokens[*position] = pick.token;
+    }
+}
+
+/// Simulates the jump process: between t and s a noisy position becomes a draw of the posterior with probability
+/// (kappa(s) - kappa(t)) / (1 - kappa(t)), exactly; the last step writes every position that is still noise.
+fn euler<P: Posterior>(
+    canvases: &mut [Canvas],
+    steps: usize,
+    filter: &Filter,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
+    let mut passes = 0;
+    for step in 0..steps {
+        let (t, s) = (step as f64 / steps as f64, (step + 1) as f64 / steps as f64);
+        let open = |canvas: &Canvas, i: usize| !rules.mask_source || canvas.tokens[i] == rules.mask;
+        let jumps = jumping(canvases, open_places(canvases, open), jump(rules.scheduler, t, s), rules, step);
+        if jumps.is_empty() {
+            continue;
+        }
+        passes += 1;
+        let logits = posterior.logits(canvases, &jumps, t)?;
+        for ((canvas, position), pick) in picks(canvases, &jumps, logits, filter, rules.seed, step) {
+            canvases[canvas].tokens[position] = pick.token;
+        }
+    }
+    Ok(passes)
+}
+
+/// The places that jump in this step. The coins come before the posterior, so that places that stay cost nothing.
+fn jumping(
+    canvases: &[Canvas],
+    places: Vec<(usize, usize)>,
+    probability: f64,
+    rules: &Rules,
+    step: usize,
+) -> Vec<(usize, usize)> {
+    let mut jumps = Vec::new();
+    for run in places.chunk_by(|a, b| a.0 == b.0) {
+        // Even coordinates: coins; odd ones: tokens (see `picks`).
+        let mut coins = stream(rules.seed, Purpose::Sample, [canvases[run[0].0].number, 2 * step as u64, 0]);
+        jumps.extend(run.iter().copied().filter(|_| coins.uniform() < probability));
+    }
+    jumps
+}
+
+/// One draw of the filtered posterior per place.
+fn picks(
+    canvases: &[Canvas],
+    places: &[(usize, usize)],
+    mut logits: Vec<f32>,
+    filter: &Filter,
+    seed: u64,
+    step: usize,
+) -> Vec<((usize, usize), Pick)> {
+    let width = logits.len() / places.len().max(1);
+    let mut picks = Vec::with_capacity(places.len());
+    let mut rows = logits.chunks_exact_mut(width.max(1));
+    for run in places.chunk_by(|a, b| a.0 == b.0) {
+        let number = canvases[run[0].0].number;
+        let mut random = stream(seed, Purpose::Sample, [number, 2 * step as u64 + 1, 0]);
+        for (&place, row) in run.iter().zip(rows.by_ref()) {
+            picks.push((place, filter.pick(row, &mut random)));
+        }
+    }
+    picks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! From logits to a token: forbidden ids, temperature, top-k, top-p, in this order (that of transformers).
+
+use fmflow_engine::config::Sampler;
+
+use super::Rules;
+use crate::rng::Stream;
+
+/// A drawn token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pick {
+    /// The token.
+    pub token: u32,
+    /// Its probability at temperature 1 among the ids that may be emitted.
+    pub confidence: f64,
+}
+
+/// How a token is drawn from logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Filter {
+    temperature: f64,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    mask: Option<u32>,
+    used: u32,
+}
+
+impl Filter {
+    /// The filter of a flow sampler; the mask is never emitted.
+    #[must_use]
+    pub fn new(sampler: &Sampler, rules: &Rules) -> Self {
+        Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
+    }
+
+    /// The filter of an autoregressive sampler.
+    #[must_use]
+    pub fn autoregressive(sampler: &Sampler, used: u32) -> Self {
+        Self {
+            temperature: sampler.temperature,
+            top_k: sampler.top_k,
+            top_p: sampler.top_p,
+            mask: None,
+            used,
+        }
+    }
+
+    /// Draws a token; `logits` is scratch space afterwards.
+    pub fn pick(&self, logits: &mut [f32], random: &mut Stream) -> Pick {
+        self.forbid(logits);
+        let best = arg_max(logits);
+        let log_sum = log_sum_exp(logits);
+        let token = if self.temperature == 0.0 { best } else { self.draw(logits, best, random) };
+        Pick { token: token.0, confidence: (f64::from(token.1) - log_sum).exp() }
+    }
+
+    /// Ids that the tokenizer does not use and the mask have no probability.
+    fn forbid(&self, logits: &mut [f32]) {
+        let used = (self.used as usize).min(logits.len());
+        logits[used..].fill(f32::NEG_INFINITY);
+        if let Some(logit) = self.mask.and_then(|mask| logits.get_mut(mask as usize)) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+
+    /// Draws at a temperature above 0; returns the token and its logit.
+    fn draw(&self, logits: &[f32], best: (u32, f32), random: &mut Stream) -> (u32, f32) {
+        let weight = |logit: f32| (f64::from(logit - best.1) / self.temperature).exp();
+        let mut kept: Vec<(u32, f64)> = logits
+            .iter()
+            .enumerate()
+            .map(|(i, &l)| (i as u32, weight(l)))
+            .filter(|(_, w)| *w > 0.0)
+            .collect();
+        if self.top_k.is_some() || self.top_p.is_some() {
+            self.truncate(&mut kept);
+        }
+        let total: f64 = kept.iter().map(|(_, w)| w).sum();
+        let mut target = random.uniform() * total;
+        for &(token, w) in &kept {
+            target -= w;
+            if target < 0.0 {
+                return (token, logits[token as usize]);
+            }
+        }
+        // Rounding may leave a rest of about 1e-16: it belongs to the last token with weight.
+        kept.last().map_or(best, |&(token, _)| (token, logits[token as usize]))
+    }
+
+    /// Keeps the k heaviest, then the smallest heaviest set with probability p; lower ids win ties.
+    fn truncate(&self, kept: &mut Vec<(u32, f64)>) {
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1));
+        kept.truncate(self.top_k.unwrap_or(usize::MAX).max(1));
+        let Some(p) = self.top_p else { return };
+        let total: f64 = kept.iter().map(|(_, w)| w).sum();
+        let mut before = 0.0;
+        let within = kept.iter().take_while(|(_, w)| {
+            let keep = before < p * total;
+            before += w;
+            keep
+        });
+        let count = within.count().max(1);
+        kept.truncate(count);
+    }
+}
+
+/// The largest logit and its id; the lowest id wins ties.
+fn arg_max(logits: &[f32]) -> (u32, f32) {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (i, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (i as u32, logit);
+        }
+    }
+    best
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let (_, largest) = arg_max(logits);
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - largest).exp()).sum();
+    f64::from(largest) + sum.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use fmflow_engine::config::SamplerKind;
+
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Filter {
+        let kind = SamplerKind::Euler { steps: 1 };
+        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p };
+        Filter { mask: Some(3), ..Filter::autoregressive(&sampler, 5) }
+    }
+
+    fn counts(filter: &Filter, logits: &[f32], n: usize) -> Vec<usize> {
+        let mut random = stream(1, Purpose::Sample, [0; 3]);
+        let mut counts = vec![0; logits.len()];
+        (0..n).for_each(|_| counts[filter.pick(&mut logits.to_vec(), &mut random).token as usize] += 1);
+        counts
+    }
+
+    #[test]
+    fn temperature_zero_is_the_arg_max_of_what_may_be_emitted() {
+        // 3 is the mask, 5 and 6 are not used.
+        let pick = filter(0.0, None, None)
+            .pick(&mut [0.0, 1.0, 0.5, 9.0, 1.0, 8.0, 7.0], &mut stream(1, Purpose::Sample, [0; 3]));
+        assert_eq!(pick.token, 1);
+        let others = 1.0 + 2.0 * 1f64.exp() + 0.5f64.exp();
+        assert!((pick.confidence - 1f64.exp() / others).abs() < 1e-12);
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        let logits = [0.0, (2.0f32).ln(), (3.0f32).ln(), 9.0, (4.0f32).ln(), 9.0];
+        let counts = counts(&filter(1.0, None, None), &logits, 10_000);
+        // Expected 1000, 2000, 3000, 0, 4000: standard deviations up to 49; limit 5 of them.
+        for (count, expected) in counts.iter().zip([1000, 2000, 3000, 0, 4000, 0]) {
+            assert!(count.abs_diff(expected) <= if expected == 0 { 0 } else { 245 }, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn top_k_and_top_p_cut_the_tail() {
+        let logits = [0.0, (2.0f32).ln(), (3.0f32).ln(), 9.0, (4.0f32).ln(), 9.0];
+        let zero = |counts: Vec<usize>| counts.iter().map(|&c| c == 0).collect::<Vec<_>>();
+        assert_eq!(
+            zero(counts(&filter(1.0, Some(2), None), &logits, 500)),
+            [true, true, false, true, false, true]
+        );
+        // Shares .4, .3, .2, .1: 0.65 needs two tokens, 0.75 three.
+        assert_eq!(
+            zero(counts(&filter(1.0, None, Some(0.65)), &logits, 500)),
+            [true, true, false, true, false, true]
+        );
+        assert_eq!(
+            zero(counts(&filter(1.0, None, Some(0.75)), &logits, 500)),
+            [true, false, false, true, false, true]
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Samplers against posteriors whose answer is known.
+
+use std::convert::Infallible;
+
+use super::*;
+
+const MASK: u32 = 4;
+
+/// A posterior that does not depend on x_t: the same logits everywhere.
+struct Fixed([f32; 5]);
+
+impl Posterior for Fixed {
+    type Error = Infallible;
+
+    fn logits(&mut self, _: &[Canvas], places: &[(usize, usize)], _: f64) -> Result<Vec<f32>, Infallible> {
+        Ok(places.iter().flat_map(|_| self.0).collect())
+    }
+}
+
+fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
+    Sampler { name: "test".into(), kind, temperature, top_k: None, top_p: None }
+}
+
+fn rules(mask_source: bool) -> Rules {
+    let scheduler = Scheduler::Polynomial { exponent: 1.0 };
+    Rules { mask: MASK, used: 5, scheduler, mask_source, seed: 1 }
+}
+
+fn canvas(number: u64, length: usize) -> Canvas {
+    let mut canvas = Canvas { tokens: vec![MASK; length], editable: vec![true; length], number };
+    (canvas.tokens[0], canvas.editable[0]) = (3, false);
+    canvas
+}
+
+#[test]
+fn every_method_fills_what_is_editable_and_nothing_else() {
+    for kind in [
+        SamplerKind::Confidence { steps: 1 },
+        SamplerKind::Confidence { steps: 3 },
+        SamplerKind::Confidence { steps: 50 },
+        SamplerKind::Euler { steps: 1 },
+        SamplerKind::Euler { steps: 7 },
+    ] {
+        let mut canvases = vec![canvas(0, 9), canvas(1, 4)];
+        // The mask has by far the largest logit: it must never be emitted.
+        let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
+        let passes = sample(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
+        assert!(passes >= 1);
+        for canvas in &canvases {
+            assert_eq!(canvas.tokens[0], 3, "{kind:?}");
+            assert!(canvas.tokens.iter().all(|&t| t != MASK), "{kind:?} {canvas:?}");
+        }
+    }
+}
+
+#[test]
+fn a_draw_is_a_function_of_seed_and_number() {
+    let run = |number| {
+        let mut canvases = vec![canvas(number, 30)];
+        let kind = SamplerKind::Euler { steps: 5 };
+        sample(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut Fixed([0.0; 5])).unwrap();
+        canvases.remove(0).tokens
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn euler_draws_from_the_posterior_for_both_sources() {
+    for mask_source in [true, false] {
+        let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
+        let kind = SamplerKind::Euler { steps: 8 };
+        let mut posterior = Fixed([0.0, (2.0f32).ln(), (3.0f32).ln(), (4.0f32).ln(), f32::NEG_INFINITY]);
+        sample(&mut canvases, &sampler(kind, 1.0), &rules(mask_source), &mut posterior).unwrap();
+        let mut counts = [0usize; 5];
+        canvases.iter().flat_map(|c| &c.tokens[1..]).for_each(|&t| counts[t as usize] += 1);
+        // 10,000 draws with shares .1 .2 .3 .4: standard deviations up to 49; limit 5 of them.
+        for (count, expected) in counts.iter().zip([1000, 2000, 3000, 4000, 0]) {
+            assert!(count.abs_diff(expected) <= if expected == 0 { 0 } else { 245 }, "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn euler_follows_the_schedule() {
+    /// Counts the noise that it is shown.
+    struct Watch(Vec<usize>);
+    impl Posterior for Watch {
+        type Error = Infallible;
+        fn logits(
+            &mut self,
+            c: &[Canvas],
+            places: &[(usize, usize)],
+            _: f64,
+        ) -> Result<Vec<f32>, Infallible> {
+            self.0.push(c.iter().flat_map(|c| &c.tokens).filter(|&&t| t == MASK).count());
+            Ok(vec![0.0; places.len() * 5])
+        }
+    }
+    let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
+    let mut watch = Watch(Vec::new());
+    sample(&mut canvases, &sampler(SamplerKind::Euler { steps: 4 }, 1.0), &rules(true), &mut watch).unwrap();
+    // 10,000 positions; the noise left is 1 - kappa(t) = 1 - t; standard deviation at most 50, limit 5 of them.
+    for (left, expected) in watch.0.iter().zip([10_000usize, 7_500, 5_000, 2_500]) {
+        assert!(left.abs_diff(expected) < 250, "{:?}", watch.0);
+    }
+}
+
+#[test]
+fn confidence_reveals_an_even_share_of_every_canvas_each_step() {
+    struct Watch(Vec<[usize; 2]>);
+    impl Posterior for Watch {
+        type Error = Infallible;
+        fn logits(
+            &mut self,
+            c: &[Canvas],
+            places: &[(usize, usize)],
+            _: f64,
+        ) -> Result<Vec<f32>, Infallible> {
+            self.0.push([0, 1].map(|i| c[i].tokens.iter().filter(|&&t| t == MASK).count()));
+            Ok(vec![0.0; places.len() * 5])
+        }
+    }
+    let mut canvases = vec![canvas(0, 11), canvas(1, 3)];
+    let mut watch = Watch(Vec::new());
+    sample(&mut canvases, &sampler(SamplerKind::Confidence { steps: 4 }, 0.0), &rules(true), &mut watch)
+        .unwrap();
+    assert_eq!(watch.0, [[10, 2], [7, 1], [5, 1], [2, 0]]);
+}

@@ -1,0 +1,124 @@
+//! The scheduler kappa(t) of a convex path, its derivative and its inverse.
+//!
+//! kappa(0) = 0 and kappa(1) = 1, increasing. Convex means that x_t mixes x_0 and x_1 with weights 1 - kappa and kappa
+//! (Gat et al., "Discrete Flow Matching", 2024, section 3).
+
+use std::f64::consts::{FRAC_PI_2, PI};
+
+pub use fmflow_engine::config::train::Scheduler;
+
+/// kappa(t), for t in [0, 1].
+#[must_use]
+pub fn kappa(scheduler: Scheduler, t: f64) -> f64 {
+    match scheduler {
+        Scheduler::Polynomial { exponent } => t.powf(exponent),
+        // 2 sin^2(x / 2) is 1 - cos(x) without the cancellation near 0.
+        Scheduler::Cosine => 2.0 * (FRAC_PI_2 * t / 2.0).sin().powi(2),
+        Scheduler::SineSquared => (FRAC_PI_2 * t).sin().powi(2),
+    }
+}
+
+/// 1 - kappa(t) without cancellation near t = 1.
+#[must_use]
+pub fn noise_share(scheduler: Scheduler, t: f64) -> f64 {
+    match scheduler {
+        Scheduler::Polynomial { exponent } => -(exponent * t.ln()).exp_m1(),
+        // cos(pi t / 2) = sin(pi (1 - t) / 2): the second form keeps its digits as t approaches 1.
+        Scheduler::Cosine => (FRAC_PI_2 * (1.0 - t)).sin(),
+        Scheduler::SineSquared => (FRAC_PI_2 * (1.0 - t)).sin().powi(2),
+    }
+}
+
+/// kappa'(t).
+#[must_use]
+pub fn derivative(scheduler: Scheduler, t: f64) -> f64 {
+    match scheduler {
+        Scheduler::Polynomial { exponent } => exponent * t.powf(exponent - 1.0),
+        Scheduler::Cosine => FRAC_PI_2 * (FRAC_PI_2 * t).sin(),
+        Scheduler::SineSquared => FRAC_PI_2 * (PI * t).sin(),
+    }
+}
+
+/// The time at which kappa(t) is `k`, for k in [0, 1].
+#[must_use]
+pub fn inverse(scheduler: Scheduler, k: f64) -> f64 {
+    match scheduler {
+        Scheduler::Polynomial { exponent } => k.powf(1.0 / exponent),
+        Scheduler::Cosine => (1.0 - k).acos() / FRAC_PI_2,
+        Scheduler::SineSquared => k.sqrt().asin() / FRAC_PI_2,
+    }
+}
+
+/// The weight kappa'(t) / (1 - kappa(t)) of the ELBO and of the generalized KL; 1 / (1 - t) for kappa = t.
+#[must_use]
+pub fn weight(scheduler: Scheduler, t: f64) -> f64 {
+    derivative(scheduler, t) / noise_share(scheduler, t)
+}
+
+/// The exact probability that a position which is noise at `t` is data at `s`, t <= s <= 1:
+/// (kappa(s) - kappa(t)) / (1 - kappa(t)).
+#[must_use]
+pub fn jump(scheduler: Scheduler, t: f64, s: f64) -> f64 {
+    if s >= 1.0 {
+        return 1.0;
+    }
+    1.0 - noise_share(scheduler, s) / noise_share(scheduler, t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Scheduler; 5] = [
+        Scheduler::Polynomial { exponent: 1.0 },
+        Scheduler::Polynomial { exponent: 2.5 },
+        Scheduler::Polynomial { exponent: 0.5 },
+        Scheduler::Cosine,
+        Scheduler::SineSquared,
+    ];
+
+    #[test]
+    fn ends_are_exact_and_the_inverse_inverts() {
+        for scheduler in ALL {
+            assert_eq!(kappa(scheduler, 0.0), 0.0);
+            assert!((kappa(scheduler, 1.0) - 1.0).abs() < 1e-15);
+            for t in [0.01, 0.3, 0.5, 0.77, 0.99] {
+                // acos and asin lose half the digits near their ends: 1e-12 instead of 1e-15.
+                assert!((inverse(scheduler, kappa(scheduler, t)) - t).abs() < 1e-12, "{scheduler:?} {t}");
+                assert!((kappa(scheduler, t) + noise_share(scheduler, t) - 1.0).abs() < 1e-14);
+            }
+        }
+    }
+
+    #[test]
+    fn the_derivative_is_the_slope() {
+        for scheduler in ALL {
+            for t in [0.1, 0.5, 0.9] {
+                let slope = (kappa(scheduler, t + 1e-6) - kappa(scheduler, t - 1e-6)) / 2e-6;
+                // Central differences with h = 1e-6: truncation about 1e-11, rounding about 1e-10.
+                assert!((slope - derivative(scheduler, t)).abs() < 1e-8, "{scheduler:?} {t}");
+            }
+        }
+    }
+
+    #[test]
+    fn golden_numbers_of_the_convex_cosine() {
+        // Float64 values computed independently: kappa(.25), weight(.25), kappa(.5), weight(.5).
+        let c = Scheduler::Cosine;
+        assert!((kappa(c, 0.25) - 0.07612047).abs() < 1e-8);
+        assert!((weight(c, 0.25) - 0.65064514).abs() < 1e-8);
+        assert!((kappa(c, 0.5) - 0.29289322).abs() < 1e-8);
+        assert!((weight(c, 0.5) - FRAC_PI_2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn jumps_compose_to_the_schedule() {
+        // The share of noise left after all jumps of a grid is 1 - kappa at its end.
+        for scheduler in ALL {
+            let left: f64 =
+                (0..9).map(|i| 1.0 - jump(scheduler, f64::from(i) / 10.0, f64::from(i + 1) / 10.0)).product();
+            assert!((left - noise_share(scheduler, 0.9)).abs() < 1e-12, "{scheduler:?}");
+            assert_eq!(jump(scheduler, 0.9, 1.0), 1.0);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Work side by side on the cores of one machine.
+
+/// Does `work` on every item, each on a thread of its own; results in the order of the items. One item needs no thread.
+///
+/// # Panics
+/// When `work` panics.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if let [only] = items {
+        return vec![work(only)];
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = items.iter().map(|item| scope.spawn(move || work(item))).collect();
+        running.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_of_the_items() {
+        for n in 0..5 {
+            let items: Vec<usize> = (0..n).collect();
+            let squares: Vec<usize> = items.iter().map(|i| i * i).collect();
+            assert_eq!(side_by_side(&items, |i| i * i), squares);
+        }
+    }
+}

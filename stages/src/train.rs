@@ -1,0 +1,219 @@
+//! The training stage: rows in, checkpoints on the way, a checkpoint artifact out.
+//!
+//! A step is an optimizer update. Update k is a pure function of the weights, the moments and (seed, k): its rows
+//! ([`crate::data::mixture`]), its corruption ([`update`]), its gradient ([`gradient`]), its learning rate and its step
+//! ([`adamw`]). The loop owns the order and nothing else; resuming is starting it at k with what a checkpoint holds.
+
+pub mod adamw;
+pub mod checkpoint;
+pub mod flat;
+pub mod gradient;
+pub mod held_out;
+pub mod metrics;
+pub mod setup;
+pub mod update;
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use fmflow_engine::config::TrainConfig;
+use fmflow_engine::execute::{Failure, FailureKind, Job, Progress, Summary};
+use indexmap::IndexMap;
+
+use crate::failure::{self, stage};
+use adamw::StepFacts;
+use checkpoint::State;
+use metrics::{LossSum, StepMetrics};
+use setup::Setup;
+
+/// Runs a training stage.
+///
+/// # Errors
+/// Inputs that contradict the settings, a loss or gradient that is not finite, a stop by signal (after a checkpoint), or
+/// what the store and the device say.
+pub fn run(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
+    let setup = Setup::open(job, config)?;
+    let mut state = checkpoint::start_or_resume(job, &setup)?;
+    let mut shown = Shown::new();
+    let mut held_out = IndexMap::new();
+    while state.step < config.steps {
+        if job.interrupt.load(Ordering::SeqCst) {
+            return Err(stop(job, &setup, &state)?);
+        }
+        let metrics = update_once(&setup, &mut state)?;
+        record(job, &metrics)?;
+        shown.show(job, config, &metrics);
+        if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
+            held_out = validate(job, &setup, &state)?;
+        }
+        if state.step.is_multiple_of(config.checkpoint.every) && state.step < config.steps {
+            checkpoint::save(job, &setup, &state, config.checkpoint.keep)?;
+        }
+    }
+    if held_out.is_empty() {
+        held_out = validate(job, &setup, &state)?;
+    }
+    publish(job, &setup, &state, &held_out)
+}
+
+/// One optimizer update; advances the state.
+fn update_once(setup: &Setup<'_>, state: &mut State) -> Result<StepMetrics, Failure> {
+    let (config, k, start) = (setup.config, state.step, Instant::now());
+    let (rows, by_dataset) = setup.rows_of(k)?;
+    let update = update::build(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &setup.task);
+    let data_wait = start.elapsed().as_secs_f64();
+    let (gradients, sum) =
+        gradient::of_update(&state.model, &update, setup.attention, setup.threads).map_err(stage)?;
+    let loss = sum.weighted / update.divisor;
+    if !loss.is_finite() {
+        return Err(diverged(k, &format!("the loss is {loss}")));
+    }
+    let learning_rate = config.learning_rate.at(k, config.steps);
+    let facts = state.apply(gradients, learning_rate).map_err(|error| diverged_or(k, error))?;
+    state.count(&facts, update.tokens, &by_dataset);
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(step_metrics(k, learning_rate, loss, &sum, facts, state, update.tokens as f64 / seconds, data_wait))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one line of the record; a struct would only repeat StepMetrics"
+)]
+fn step_metrics(
+    step: u64,
+    learning_rate: f64,
+    loss: f64,
+    sum: &LossSum,
+    facts: StepFacts,
+    state: &State,
+    tokens_per_second: f64,
+    data_wait: f64,
+) -> StepMetrics {
+    StepMetrics {
+        step,
+        learning_rate,
+        loss,
+        loss_unweighted: sum.unweighted(),
+        loss_by_time: sum.means(),
+        count_by_time: sum.count_by_time,
+        grad_norm: facts.grad_norm,
+        grad_norm_by_group: facts.grad_norm_by_group,
+        clip_rate: state.counters.clipped as f64 / state.step as f64,
+        update_ratio: facts.update_ratio,
+        tokens: state.counters.tokens,
+        tokens_by_dataset: state.counters.tokens_by_dataset.clone(),
+        tokens_per_second,
+        data_wait,
+    }
+}
+
+fn diverged(step: u64, what: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Diverged,
+        message: format!("training diverged at update {step}: {what}; the update was not applied"),
+        help: Some("lower `learning-rate peak=`, raise `warmup=`, or lower `max-weight=`".into()),
+    }
+}
+
+fn diverged_or(step: u64, error: adamw::StepError) -> Failure {
+    match error {
+        adamw::StepError::NonFinite { .. } => diverged(step, &error.to_string()),
+        adamw::StepError::NoMatch { .. } => {
+            failure::input(error, "name a part of a parameter's name, or its group")
+        }
+        adamw::StepError::Backbone(error) => stage(error),
+    }
+}
+
+/// Writes one line of the record.
+fn record(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
+    let line = serde_json::to_string(metrics).map_err(stage)?;
+    job.slot.append_metrics(&line).map_err(failure::store)
+}
+
+/// Loss on held-out rows of every dataset, recorded and told.
+fn validate(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<IndexMap<String, f64>, Failure> {
+    let mut found = IndexMap::new();
+    for (dataset, rows) in &setup.held_out {
+        let task = setup.evaluation_task();
+        let loss = held_out::loss(
+            &state.model,
+            rows,
+            &task,
+            setup.attention,
+            setup.config.validate.times,
+            setup.threads,
+        )
+        .map_err(stage)?;
+        found.insert(dataset.clone(), loss);
+    }
+    let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
+    job.slot.append_metrics(&line.to_string()).map_err(failure::store)?;
+    Ok(found)
+}
+
+/// Checkpoints and says that the stage was stopped.
+fn stop(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<Failure, Failure> {
+    if state.step > state.saved {
+        checkpoint::save(job, setup, state, setup.config.checkpoint.keep)?;
+    }
+    Ok(Failure {
+        kind: FailureKind::Interrupted,
+        message: format!("stopped after update {} of {}", state.step, setup.config.steps),
+        help: None,
+    })
+}
+
+/// Publishes the artifact of the finished stage.
+fn publish(
+    job: &Job<'_>,
+    setup: &Setup<'_>,
+    state: &State,
+    held_out: &IndexMap<String, f64>,
+) -> Result<Summary, Failure> {
+    let listed: Vec<String> = held_out.iter().map(|(dataset, loss)| format!("{dataset} {loss:.3}")).collect();
+    let mut metrics: IndexMap<String, f64> =
+        held_out.iter().map(|(dataset, loss)| (format!("held_out_loss/{dataset}"), *loss)).collect();
+    metrics.insert("tokens".into(), state.counters.tokens as f64);
+    metrics.insert("clip_rate".into(), state.counters.clipped as f64 / (state.step.max(1)) as f64);
+    let headline = match listed.is_empty() {
+        true => "no held-out rows".to_owned(),
+        false => format!("held-out loss {}", listed.join(", ")),
+    };
+    let lines = setup.lines(state);
+    let summary = Summary { headline, lines, metrics };
+    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    setup.artifact(state)?.write(&mut writer)?;
+    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    Ok(summary)
+}
+
+/// What the progress line shows: means over the updates since the last line.
+struct Shown {
+    loss: f64,
+    speed: f64,
+    updates: u64,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self { loss: 0.0, speed: 0.0, updates: 0 }
+    }
+
+    fn show(&mut self, job: &Job<'_>, config: &TrainConfig, metrics: &StepMetrics) {
+        self.loss += metrics.loss;
+        self.speed += metrics.tokens_per_second;
+        self.updates += 1;
+        let done = metrics.step + 1;
+        if !done.is_multiple_of(config.log_every) && done != config.steps {
+            return;
+        }
+        let n = self.updates as f64;
+        let text = format!("loss {:.3} · {:.1}K tok/s", self.loss / n, self.speed / n / 1000.0);
+        job.report.progress(&Progress { done, total: config.steps, unit: "update", text: &text });
+        *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! AdamW with a clip of the global gradient norm, and what is worth knowing about a step of it.
+//!
+//! Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; the arithmetic is that of PyTorch's `AdamW` and
+//! `clip_grad_norm_`. State is keyed by the parameter's name, so that it can be saved and restored totally.
+
+use burn::tensor::Tensor;
+use fmflow_engine::config::train::Optimizer;
+use indexmap::IndexMap;
+
+use super::gradient::Gradients;
+use crate::backbone::{Backbone, BackboneError, Parameter};
+
+/// PyTorch's `clip_grad_norm_` divides by the norm plus this.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Width of the rows that squares are summed over on the device; the sums of rows are added on the host in f64.
+const SUM_WIDTH: usize = 1024;
+
+/// Moments of one parameter, flat.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// Running mean of gradients.
+    pub first: Tensor<1>,
+    /// Running mean of squared gradients.
+    pub second: Tensor<1>,
+}
+
+/// The optimizer.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    settings: Optimizer,
+    /// Moments by parameter name, in the order of the parameters.
+    pub moments: IndexMap<String, Moments>,
+}
+
+/// What a step did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepFacts {
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// The same per group.
+    pub grad_norm_by_group: IndexMap<String, f64>,
+    /// Whether the gradient was scaled down.
+    pub clipped: bool,
+    /// Norm of the change of all weights over the norm of the weights.
+    pub update_ratio: f64,
+}
+
+/// Why a step was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The gradient is infinite or not a number.
+    #[error("the gradient of group `{group}` is not finite")]
+    NonFinite {
+        /// The first such group.
+        group: String,
+    },
+    /// A word of `no-decay` matches no parameter.
+    #[error("`no-decay \"{word}\"` matches no parameter")]
+    NoMatch {
+        /// The word.
+        word: String,
+    },
+    /// The backbone or its device failed.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+}
+
+/// The group that a parameter belongs to, by its Hugging Face name.
+#[must_use]
+pub fn group(name: &str) -> &'static str {
+    const GROUPS: [(&str, &str); 6] = [
+        ("embed_tokens", "embedding"),
+        ("lm_head", "head"),
+        ("time", "time"),
+        ("norm", "norm"),
+        ("self_attn", "attention"),
+        ("mlp", "feed-forward"),
+    ];
+    GROUPS.iter().find(|(part, _)| name.contains(part)).map_or("other", |(_, group)| group)
+}
+
+/// Whether `word` of a `no-decay` list speaks of a parameter: it is part of the name, or names the group.
+#[must_use]
+pub fn exempts(word: &str, name: &str) -> bool {
+    name.contains(word) || group(name) == word
+}
+
+impl AdamW {
+    /// An optimizer without history.
+    ///
+    /// # Errors
+    /// When a word of `no-decay` matches nothing: a pattern without effect is a mistake.
+    pub fn new(settings: &Optimizer, model: &Backbone) -> Result<Self, StepError> {
+        for word in &settings.no_decay {
+            if !model.parameters().any(|(name, _)| exempts(word, name)) {
+                return Err(StepError::NoMatch { word: word.clone() });
+            }
+        }
+        let device = model.device();
+        let zero = |p: &Parameter| Tensor::zeros([p.count()], &device);
+        let start =
+            |(name, p): (&str, &Parameter)| (name.to_owned(), Moments { first: zero(p), second: zero(p) });
+        Ok(Self { settings: settings.clone(), moments: model.parameters().map(start).collect() })
+    }
+
+    /// Applies update number `k` (from 0) and returns the new backbone.
+    ///
+    /// # Errors
+    /// When the gradient is not finite; nothing is changed then.
+    pub fn step(
+        &mut self,
+        model: Backbone,
+        gradients: Gradients,
+        learning_rate: f64,
+        k: u64,
+    ) -> Result<(Backbone, StepFacts), StepError> {
+        let norms = Norms::of(&model, &gradients)?;
+        let scale = self.settings.clip.map_or(1.0, |clip| (clip / (norms.total + CLIP_EPSILON)).min(1.0));
+        let rates = Rates::new(&self.settings, learning_rate, scale, k);
+        let mut gradients = gradients.into_iter();
+        let mut squares = Vec::new();
+        let moments = &mut self.moments;
+        let no_decay = &self.settings.no_decay;
+        let model = model.map(|name, parameter| {
+            let (Some(gradient), Some(moments)) = (gradients.next(), moments.get_mut(name)) else {
+                return parameter; // cannot happen: gradients and moments have the backbone's layout
+            };
+            let decay = !no_decay.iter().any(|word| exempts(word, name));
+            let old = parameter.flat();
+            let new = rates.apply(old.clone(), gradient, moments, decay);
+            squares.push(square_sums(&(new.clone() - old.clone())));
+            squares.push(square_sums(&old));
+            parameter.with(new)
+        })?;
+        let sums = host_sums(squares)?;
+        let (change, weight) = sums.chunks_exact(2).fold((0.0, 0.0), |(c, w), s| (c + s[0], w + s[1]));
+        let facts = StepFacts {
+            grad_norm: norms.total,
+            grad_norm_by_group: norms.by_group,
+            clipped: scale < 1.0,
+            update_ratio: if weight > 0.0 { (change / weight).sqrt() } else { 0.0 },
+        };
+        Ok((model, facts))
+    }
+}
+
+/// The numbers of one step.
+struct Rates<'a> {
+    settings: &'a Optimizer,
+    learning_rate: f64,
+    scale: f64,
+    correction: [f64; 2],
+}
+
+impl<'a> Rates<'a> {
+    fn new(settings: &'a Optimizer, learning_rate: f64, scale: f64, k: u64) -> Self {
+        let power = |beta: f64| 1.0 - beta.powf((k + 1) as f64);
+        Self { settings, learning_rate, scale, correction: [power(settings.beta1), power(settings.beta2)] }
+    }
+
+    /// w ← w (1 - lr · wd) - lr · m̂ / (√v̂ + ε), with m̂ and v̂ corrected for their start at 0.
+    fn apply(&self, w: Tensor<1>, gradient: Tensor<1>, moments: &mut Moments, decay: bool) -> Tensor<1> {
+        let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = *self.settings;
+        let g = if self.scale < 1.0 { gradient * self.scale as f32 } else { gradient };
+        let first = moments.first.clone() * beta1 as f32 + g.clone() * (1.0 - beta1) as f32;
+        let second = moments.second.clone() * beta2 as f32 + (g.clone() * g) * (1.0 - beta2) as f32;
+        *moments = Moments { first: first.clone(), second: second.clone() };
+        let root = second.sqrt() * (1.0 / self.correction[1].sqrt()) as f32 + epsilon as f32;
+        let step = first / root * (self.learning_rate / self.correction[0]) as f32;
+        let kept = if decay { w * (1.0 - self.learning_rate * weight_decay) as f32 } else { w };
+        kept - step
+    }
+}
+
+/// Norms of a gradient.
+struct Norms {
+    total: f64,
+    by_group: IndexMap<String, f64>,
+}
+
+impl Norms {
+    fn of(model: &Backbone, gradients: &Gradients) -> Result<Self, StepError> {
+        let sums = host_sums(gradients.iter().map(square_sums).collect())?;
+        let mut by_group = IndexMap::<String, f64>::new();
+        for ((name, _), sum) in model.parameters().zip(&sums) {
+            *by_group.entry(group(name).to_owned()).or_default() += sum;
+        }
+        if let Some((group, _)) = by_group.iter().find(|(_, sum)| !sum.is_finite()) {
+            return Err(StepError::NonFinite { group: group.clone() });
+        }
+        by_group.values_mut().for_each(|sum| *sum = sum.sqrt());
+        Ok(Self { total: sums.iter().sum::<f64>().sqrt(), by_group })
+    }
+}
+
+/// Sums of squares of rows of a flat tensor, on its device.
+///
+/// A sum over a whole tensor is a tree whose form depends on the threads from 4,194,304 values on; sums along a dimension
+/// are not.
+///
+/// # Shapes
+/// `x`: [n]; returns [n / width] for the largest power of two up to 1,024 that divides n.
+fn square_sums(x: &Tensor<1>) -> Tensor<1> {
+    let n = x.dims()[0];
+    let width = (1 << n.trailing_zeros().min(SUM_WIDTH.trailing_zeros())).min(n.max(1));
+    let rows = n / width;
+    let x = x.clone().reshape([rows, width]);
+    (x.clone() * x).sum_dim(1).reshape([rows])
+}
+
+/// Adds each tensor's values on the host, in f64 and in order, with one transfer for all.
+fn host_sums(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
+    let lengths: Vec<usize> = parts.iter().map(|p| p.dims()[0]).collect();
+    let all =
+        Tensor::cat(parts, 0).try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))?;
+    let mut rest = all.as_slice();
+    let take = |n| {
+        let (own, other) = rest.split_at(n);
+        rest = other;
+        own.iter().map(|&x| f64::from(x)).sum()
+    };
+    Ok(lengths.into_iter().map(take).collect())
+}

@@ -1,0 +1,206 @@
+//! Gradients of an update: micro-batches through backbone and loss, summed in a fixed order.
+//!
+//! The logits of a micro-batch would be the largest tensor of all, so they exist only for the positions that count, a chunk
+//! at a time: each chunk is taken backward to the hidden states, and the collected gradient of the hidden states then goes
+//! through the backbone once.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+
+use super::metrics::LossSum;
+use super::update::{MicroBatch, Term, Update};
+use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
+use crate::threads::side_by_side;
+
+/// Logits that may exist at once, in values; 256 MiB of f32.
+const LOGIT_VALUES: usize = 1 << 26;
+
+/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`].
+pub type Gradients = Vec<Tensor<1>>;
+
+/// The gradient of the loss of a whole update, and its sums.
+///
+/// Micro-batches run on `threads` threads; their gradients are added in the order of rows, so that the number of threads
+/// changes no bit.
+///
+/// # Errors
+/// When a micro-batch contradicts the backbone, or the device fails.
+pub fn of_update(
+    model: &Backbone,
+    update: &Update,
+    attention: Attention,
+    threads: usize,
+) -> Result<(Gradients, LossSum), BackboneError> {
+    let (mut total, mut sum) = (None, LossSum::default());
+    for wave in update.micro_batches.chunks(threads.max(1)) {
+        for result in side_by_side(wave, |batch| of_micro_batch(model, batch, attention, update.divisor)) {
+            let (gradients, part) = result?;
+            sum.merge(&part);
+            total = Some(match total {
+                None => gradients,
+                Some(total) => add(total, gradients),
+            });
+        }
+    }
+    Ok((total.unwrap_or_default(), sum))
+}
+
+type Part = Result<(Gradients, LossSum), BackboneError>;
+
+fn add(total: Gradients, part: Gradients) -> Gradients {
+    total.into_iter().zip(part).map(|(a, b)| a + b).collect()
+}
+
+/// The gradient of one micro-batch's share of the loss.
+///
+/// Every call makes leaves of its own: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two threads
+/// that go backward through such graphs deadlock (one holds the graph and wants the table of graphs, the other the reverse).
+fn of_micro_batch(model: &Backbone, batch: &MicroBatch, attention: Attention, divisor: f64) -> Part {
+    let (model, device) = (&model.clone().trainable()?, model.device().autodiff());
+    let hidden = hidden_states(model, batch, attention, &device)?;
+    let selected = hidden.select(0, integers(batch.terms.iter().map(|t| t.place), &device));
+    let mut gradients: Vec<Option<Tensor<1>>> = vec![None; model.parameters().len()];
+    let (mut upstream, mut sum) = (Vec::new(), LossSum::default());
+    let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
+    for (number, terms) in batch.terms.chunks(chunk).enumerate() {
+        let part = selected.clone().inner().narrow(0, number * chunk, terms.len());
+        upstream.push(of_chunk(model, part, terms, divisor, &mut gradients, &mut sum)?);
+    }
+    if !upstream.is_empty() {
+        let upstream = Tensor::cat(upstream, 0).autodiff();
+        collect(model, (selected * upstream).sum().backward(), &mut gradients);
+    }
+    let plain = model.device();
+    let whole = |(gradient, (_, p)): (Option<Tensor<1>>, (_, &crate::backbone::Parameter))| {
+        gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &plain))
+    };
+    Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), sum))
+}
+
+/// Hidden states of a micro-batch.
+///
+/// # Shapes
+/// Returns [B · L, D].
+fn hidden_states(
+    model: &Backbone,
+    batch: &MicroBatch,
+    attention: Attention,
+    device: &Device,
+) -> Result<Tensor<2>, BackboneError> {
+    let tokens = integers(batch.tokens.iter().copied(), device).reshape([batch.rows, batch.length]);
+    let hidden = model.hidden(tokens, &context(model, batch, attention))?;
+    let [b, l, d] = hidden.dims();
+    Ok(hidden.reshape([b * l, d]))
+}
+
+/// Who sees whom in a micro-batch.
+#[must_use]
+pub fn context(model: &Backbone, batch: &MicroBatch, attention: Attention) -> Context {
+    let context = Context::new(attention, batch.rows, batch.length)
+        .with_positions(batch.positions.clone())
+        .with_segments(batch.segments.clone());
+    match model.time_conditioning() {
+        TimeConditioning::None => context,
+        TimeConditioning::AdaLn { .. } => context.with_time(batch.times.clone()),
+    }
+}
+
+/// Loss of some positions, taken backward to their hidden states, which are returned as gradient.
+///
+/// # Shapes
+/// `hidden`: [n, D], without autodiff; returns the same.
+fn of_chunk(
+    model: &Backbone,
+    hidden: Tensor<2>,
+    terms: &[Term],
+    divisor: f64,
+    gradients: &mut [Option<Tensor<1>>],
+    sum: &mut LossSum,
+) -> Result<Tensor<2>, BackboneError> {
+    let hidden = hidden.autodiff().require_grad();
+    let (loss, cross_entropy, present) = position_losses(model, hidden.clone(), terms);
+    let mut found = (loss.sum_dim(0) / divisor as f32).reshape([1]).backward();
+    let upstream = hidden.grad_remove(&mut found);
+    collect(model, found, gradients);
+    add_to_sum(sum, terms, &values(cross_entropy)?, &present.map(values).transpose()?);
+    upstream.ok_or_else(|| BackboneError::Device("the loss does not depend on the hidden states".into()))
+}
+
+/// Losses of positions, before the division: (weighted, cross-entropy, p(x_t) where the loss needs it).
+///
+/// # Shapes
+/// `hidden`: [n, D]; returns [n, 1] each.
+fn position_losses(
+    model: &Backbone,
+    hidden: Tensor<2>,
+    terms: &[Term],
+) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
+    let (n, device) = (terms.len(), hidden.device());
+    let column = |f: fn(&Term) -> f64| {
+        let values: Vec<f32> = terms.iter().map(|t| f(t) as f32).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [n, 1]), &device)
+    };
+    let at = |f: fn(&Term) -> u32| integers(terms.iter().map(f), &device).reshape([n, 1]);
+    let log_p = log_softmax(model.logits(hidden), 1);
+    let cross_entropy = -log_p.clone().gather(1, at(|t| t.target));
+    let loss = cross_entropy.clone() * column(|t| t.coefficients.cross_entropy);
+    if terms.iter().all(|t| t.coefficients.present == 0.0) {
+        return (loss, cross_entropy, None);
+    }
+    let present = log_p.gather(1, at(|t| t.present)).exp();
+    let loss =
+        loss + present.clone() * column(|t| t.coefficients.present) + column(|t| t.coefficients.constant);
+    (loss, cross_entropy, Some(present))
+}
+
+fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present: &Option<Vec<f32>>) {
+    for (i, term) in terms.iter().enumerate() {
+        let (c, ce) = (term.coefficients, f64::from(cross_entropy[i]));
+        let p = present.as_ref().map_or(0.0, |p| f64::from(p[i]));
+        sum.add(term.t, c.cross_entropy * ce + c.present * p + c.constant, ce);
+    }
+}
+
+/// Adds what a backward pass found to the gradients of the parameters.
+fn collect(model: &Backbone, mut found: burn::tensor::Gradients, gradients: &mut [Option<Tensor<1>>]) {
+    for ((_, parameter), slot) in model.parameters().zip(gradients) {
+        if let Some(gradient) = parameter.take_gradient(&mut found) {
+            *slot = Some(match slot.take() {
+                None => gradient,
+                Some(before) => before + gradient,
+            });
+        }
+    }
+}
+
+/// The same sums without gradients, for held-out rows.
+///
+/// # Errors
+/// As [`of_update`].
+pub fn loss_only(
+    model: &Backbone,
+    batch: &MicroBatch,
+    attention: Attention,
+) -> Result<LossSum, BackboneError> {
+    let device = model.device();
+    let hidden = hidden_states(model, batch, attention, &device)?;
+    let selected = hidden.select(0, integers(batch.terms.iter().map(|t| t.place), &device));
+    let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
+    let mut sum = LossSum::default();
+    for (number, terms) in batch.terms.chunks(chunk).enumerate() {
+        let part = selected.clone().narrow(0, number * chunk, terms.len());
+        let (_, cross_entropy, present) = position_losses(model, part, terms);
+        add_to_sum(&mut sum, terms, &values(cross_entropy)?, &present.map(values).transpose()?);
+    }
+    Ok(sum)
+}
+
+/// Token ids or places as a tensor [n].
+pub fn integers(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.map(|v| v as i32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+fn values(x: Tensor<2>) -> Result<Vec<f32>, BackboneError> {
+    x.inner().try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
+}

@@ -1,0 +1,64 @@
+//! Loss on held-out rows at fixed times: the curve to look at.
+//!
+//! Rows, times and corruption are functions of the row's number alone, so that two measurements differ by the weights only.
+
+use crate::backbone::{Attention, Backbone, BackboneError};
+use crate::data::packing::Row;
+use crate::flow::time::validation_times;
+use crate::rng::Purpose;
+use crate::threads::side_by_side;
+use crate::train::gradient;
+use crate::train::metrics::LossSum;
+use crate::train::update::{MicroBatch, Place, Task, documents};
+
+/// Tokens that go through the backbone together; large enough to fill the matrix products, small enough for a cache.
+const TOKENS: usize = 2048;
+
+/// Seed of held-out corruption: the same for every pipeline, so that numbers can be compared between them.
+const SEED: u64 = 0;
+
+/// Loss per counted position over `rows`, each at `times` fixed times (once for the autoregressive task).
+///
+/// # Errors
+/// When the rows contradict the backbone, or the device fails.
+pub fn loss(
+    model: &Backbone,
+    rows: &[Row],
+    task: &Task,
+    attention: Attention,
+    times: usize,
+    threads: usize,
+) -> Result<f64, BackboneError> {
+    let (batches, divisor) = batches(rows, task, times);
+    let mut total = LossSum::default();
+    for wave in batches.chunks(threads.max(1)) {
+        for sum in side_by_side(wave, |batch| gradient::loss_only(model, batch, attention)) {
+            total.merge(&sum?);
+        }
+    }
+    Ok(total.weighted / divisor.max(1) as f64)
+}
+
+/// All corrupted copies of all rows in micro-batches, and the divisor of their loss.
+fn batches(rows: &[Row], task: &Task, times: usize) -> (Vec<MicroBatch>, u64) {
+    let times = if matches!(task, Task::Autoregressive) { 1 } else { times };
+    let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
+    for (number, row) in rows.iter().enumerate() {
+        let documents = documents(row);
+        for (copy, t) in validation_times(SEED, number as u64, times).into_iter().enumerate() {
+            let place = Place {
+                seed: SEED,
+                purpose: [Purpose::Validate, Purpose::Source],
+                at: [number as u64, copy as u64],
+            };
+            divisor += open.push(row, &documents, &vec![t; documents.len()], task, &place);
+            if (open.rows + 1) * open.length > TOKENS {
+                done.push(std::mem::take(&mut open));
+            }
+        }
+    }
+    if open.rows > 0 {
+        done.push(open);
+    }
+    (done, divisor)
+}

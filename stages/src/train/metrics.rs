@@ -1,0 +1,104 @@
+//! What is recorded of every update. Every number says over what it was averaged; none is optional.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// Bands of equal width in t for which the loss is recorded apart.
+pub const TIME_BANDS: usize = 4;
+
+/// Record of one optimizer update, one line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Optimizer update, counted from 0.
+    pub step: u64,
+    /// Learning rate of this update.
+    pub learning_rate: f64,
+    /// The loss that was minimised: weighted, summed over all micro-batches of the update, divided once.
+    pub loss: f64,
+    /// Mean cross-entropy over the positions that contributed, without weights, over the whole update.
+    pub loss_unweighted: f64,
+    /// The same per band of t: mean, 0 where the band is empty.
+    pub loss_by_time: [f64; TIME_BANDS],
+    /// Positions that contributed, per band of t.
+    pub count_by_time: [u64; TIME_BANDS],
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Norm of the gradient per parameter group, before clipping.
+    pub grad_norm_by_group: IndexMap<String, f64>,
+    /// Share of the updates of this stage so far, this one included, whose gradient was clipped.
+    pub clip_rate: f64,
+    /// Norm of the change of all weights divided by the norm of the weights.
+    pub update_ratio: f64,
+    /// Tokens of this stage so far, padding left out.
+    pub tokens: u64,
+    /// The same per dataset: the realised shares.
+    pub tokens_by_dataset: IndexMap<String, u64>,
+    /// Tokens of this update per wall second, padding left out; validation and checkpoints are not counted.
+    pub tokens_per_second: f64,
+    /// Wall seconds of this update spent waiting for rows and corruption.
+    pub data_wait: f64,
+}
+
+/// Sums of a loss over positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSum {
+    /// Weighted loss, not yet divided.
+    pub weighted: f64,
+    /// Cross-entropy per band of t.
+    pub by_time: [f64; TIME_BANDS],
+    /// Positions per band of t.
+    pub count_by_time: [u64; TIME_BANDS],
+}
+
+impl LossSum {
+    /// Adds one position.
+    pub fn add(&mut self, t: f64, weighted: f64, cross_entropy: f64) {
+        let band = ((t * TIME_BANDS as f64) as usize).min(TIME_BANDS - 1);
+        self.weighted += weighted;
+        self.by_time[band] += cross_entropy;
+        self.count_by_time[band] += 1;
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        self.weighted += other.weighted;
+        for band in 0..TIME_BANDS {
+            self.by_time[band] += other.by_time[band];
+            self.count_by_time[band] += other.count_by_time[band];
+        }
+    }
+
+    /// Mean cross-entropy over all positions; 0 when there are none.
+    #[must_use]
+    pub fn unweighted(&self) -> f64 {
+        mean(self.by_time.iter().sum(), self.count_by_time.iter().sum())
+    }
+
+    /// Mean cross-entropy per band; 0 where a band is empty.
+    #[must_use]
+    pub fn means(&self) -> [f64; TIME_BANDS] {
+        std::array::from_fn(|band| mean(self.by_time[band], self.count_by_time[band]))
+    }
+}
+
+fn mean(sum: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_merge_and_average() {
+        let (mut a, mut b) = (LossSum::default(), LossSum::default());
+        a.add(0.1, 2.0, 1.0);
+        b.add(0.99, 30.0, 3.0);
+        b.add(1.0, 30.0, 5.0);
+        a.merge(&b);
+        assert_eq!(a.weighted, 62.0);
+        assert_eq!(a.unweighted(), 3.0);
+        assert_eq!(a.means(), [1.0, 0.0, 0.0, 4.0]);
+        assert_eq!(LossSum::default().unweighted(), 0.0);
+    }
+}

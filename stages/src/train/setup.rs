@@ -1,0 +1,252 @@
+//! What a training stage opens before its first update: parent, rows, mixture, task.
+
+use fmflow_engine::config::TrainConfig;
+use fmflow_engine::config::train::{Attention as AttentionChoice, Loss, Normalise, Objective};
+use fmflow_engine::execute::{Failure, Job};
+use indexmap::IndexMap;
+
+use super::checkpoint::State;
+use super::update::{Flow, Task};
+use crate::backbone::{Attention, TimeConditioning};
+use crate::data::mixture::{Mixture, Part};
+use crate::data::packing::Row;
+use crate::data::rows::{Rows, Split};
+use crate::failure::{input, stage};
+use crate::flow::path::{Corruptor, SourceTokens};
+use crate::model::Model;
+
+/// Everything that stays the same over the updates of a stage.
+pub struct Setup<'a> {
+    /// The settings.
+    pub config: &'a TrainConfig,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// Updates that the parent's chain has seen: rows and noise go on from there instead of starting over.
+    first: u64,
+    /// What is learnt.
+    pub task: Task,
+    /// Who sees whom.
+    pub attention: Attention,
+    /// Micro-batches that run side by side.
+    pub threads: usize,
+    /// Held-out rows by dataset.
+    pub held_out: IndexMap<String, Vec<Row>>,
+    /// The checkpoint that training starts from.
+    pub parent: Model,
+    rows: Vec<(String, Rows)>,
+    mixture: Mixture,
+}
+
+impl<'a> Setup<'a> {
+    /// Opens the inputs and checks that they fit each other and the settings.
+    pub fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
+        let device =
+            crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
+        let parent = Model::open(crate::job::folder(job, "from")?, &device)?;
+        let rows = open_rows(job, config)?;
+        for (dataset, rows) in &rows {
+            check_rows(dataset, rows, &parent)?;
+        }
+        let mixture = mixture(config, &rows, job.seed)?;
+        let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), held_out(rows, config)?)));
+        let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
+        let task = task(config, &parent)?;
+        Ok(Self {
+            config,
+            seed: job.seed,
+            first: parent.provenance.trained_updates,
+            task,
+            attention: attention(config)?,
+            threads: threads(job.device, config),
+            held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
+            parent,
+            rows,
+            mixture,
+        })
+    }
+
+    /// The number under which update `k` of this stage draws its rows and its noise.
+    pub fn coordinate(&self, k: u64) -> u64 {
+        self.first + k
+    }
+
+    /// The rows of update `k`, and how many tokens each dataset gave.
+    pub fn rows_of(&self, k: u64) -> Result<(Vec<Row>, IndexMap<String, u64>), Failure> {
+        let count = self.config.batch.rows as u64;
+        let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
+        let mut found = Vec::with_capacity(count as usize);
+        let start = self.coordinate(k) * count;
+        for i in start..start + count {
+            let (dataset, index) = self.mixture.row(i);
+            let (name, rows) = &self.rows[dataset];
+            let row = rows.row(Split::Train, index).map_err(stage)?;
+            tokens[name.as_str()] +=
+                row.tokens.len() as u64 - row.count(crate::data::packing::Role::Padding) as u64;
+            found.push(row);
+        }
+        Ok((found, tokens))
+    }
+
+    /// The task that held-out loss is measured with: the training loss without its cap.
+    pub fn evaluation_task(&self) -> Task {
+        let mut task = self.task.clone();
+        if let Task::Flow(flow) = &mut task {
+            flow.max_weight = None;
+            flow.corruptor.at_least = 0;
+        }
+        task
+    }
+
+    /// The artifact of the finished stage.
+    pub fn artifact(&self, state: &State) -> Result<Model, Failure> {
+        let mut provenance = self.parent.provenance.clone();
+        provenance.attention = self.attention;
+        provenance.trained_updates += state.step;
+        let canvases = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas);
+        provenance.canvas = canvases.max().or(provenance.canvas);
+        match &self.config.objective {
+            Objective::Autoregressive => provenance.loss = Some("autoregressive".into()),
+            Objective::Flow { path, loss, .. } => {
+                provenance.path = Some(path.clone());
+                provenance.loss = Some(loss.name().into());
+            }
+        }
+        Ok(Model { backbone: state.model.clone(), provenance, text: self.parent.text.clone() })
+    }
+
+    /// Lines for people who look at the stage.
+    pub fn lines(&self, state: &State) -> Vec<String> {
+        let total: u64 = state.counters.tokens_by_dataset.values().sum();
+        let weights: f64 = self.config.parts.iter().map(|p| p.weight).sum();
+        let share = |part: &fmflow_engine::config::train::MixturePart| {
+            let seen = state.counters.tokens_by_dataset.get(&part.dataset).copied().unwrap_or(0);
+            format!(
+                "dataset {}: {:.1} % of tokens, {:.1} % declared",
+                part.dataset,
+                100.0 * seen as f64 / total.max(1) as f64,
+                100.0 * part.weight / weights
+            )
+        };
+        self.config.parts.iter().map(share).collect()
+    }
+}
+
+fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
+    let open = |part: &fmflow_engine::config::train::MixturePart| {
+        Ok((part.dataset.clone(), Rows::open(crate::job::folder(job, &part.role)?).map_err(stage)?))
+    };
+    config.parts.iter().map(open).collect()
+}
+
+/// Rows made with another tokenizer, or longer than the context, cannot be learnt from.
+fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure> {
+    let (summary, config) = (rows.summary(), parent.backbone.config());
+    if summary.vocabulary as usize > config.vocab_size {
+        let what = format!(
+            "rows of `{dataset}` use {} token ids, the model has {}",
+            summary.vocabulary, config.vocab_size
+        );
+        return Err(input(what, "use the tokenizer that the model was made for"));
+    }
+    if let Some(text) = &parent.text
+        && text.tokenizer.digest() != summary.tokenizer
+    {
+        let what =
+            format!("rows of `{dataset}` were made with another tokenizer than the checkpoint carries");
+        return Err(input(what, "give `rows` the tokenizer of the checkpoint"));
+    }
+    if summary.length > config.max_position_embeddings {
+        let what = format!(
+            "rows of `{dataset}` have {} tokens, the model's context is {}",
+            summary.length, config.max_position_embeddings
+        );
+        return Err(input(what, "shorten `length=` of the rows or raise `context=` of the shape"));
+    }
+    Ok(())
+}
+
+fn mixture(config: &TrainConfig, rows: &[(String, Rows)], seed: u64) -> Result<Mixture, Failure> {
+    let part = |(part, (_, rows)): (&fmflow_engine::config::train::MixturePart, &(String, Rows))| Part {
+        weight: part.weight,
+        rows: rows.len(Split::Train),
+        tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
+    };
+    let parts: Vec<Part> = config.parts.iter().zip(rows).map(part).collect();
+    Mixture::new(&parts, seed)
+        .map_err(|e| input(e, "look at the dataset's `held-out=` and the rows' `length=`"))
+}
+
+fn held_out(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
+    let count = rows.len(Split::HeldOut).min(config.validate.rows as u64);
+    (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage)).collect()
+}
+
+fn attention(config: &TrainConfig) -> Result<Attention, Failure> {
+    match config.attention {
+        AttentionChoice::Causal => Ok(Attention::Causal),
+        AttentionChoice::Bidirectional => Ok(Attention::Bidirectional),
+        AttentionChoice::Block { .. } => Err(stage("block attention is not supported yet")),
+    }
+}
+
+/// The task, from the settings and the parent's contract.
+fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
+    let Objective::Flow { path, loss, over, normalise, max_weight } = &config.objective else {
+        return Ok(Task::Autoregressive);
+    };
+    let contract = parent.flow_contract()?;
+    if let Some(trained) = &parent.provenance.path
+        && trained != path
+    {
+        let what =
+            format!("the checkpoint was trained on the path {trained:?}, this stage asks for {path:?}");
+        return Err(input(what, "use the same `path`, or start from the converted model"));
+    }
+    if path.mask_share < 1.0 && parent.backbone.time_conditioning() == TimeConditioning::None {
+        let what = "a source that is not the mask alone does not show its time, and the model is not told it";
+        return Err(input(what, "convert with `time-conditioning \"adaln\" rank=64`"));
+    }
+    let tokens = SourceTokens { mask: contract.mask, used: contract.used };
+    let at_least = config.time.at_least_masked as usize;
+    Ok(Task::Flow(Flow {
+        corruptor: Corruptor { path: path.clone(), tokens, at_least },
+        loss: *loss,
+        over: *over,
+        normalise: *normalise,
+        max_weight: *max_weight,
+        time: config.time,
+        shift: contract.shift,
+        time_per_row: parent.backbone.time_conditioning() != TimeConditioning::None,
+    }))
+}
+
+/// The task of a held-out likelihood: the ELBO per token, every weight as it is.
+pub fn elbo(parent: &Model) -> Result<Task, Failure> {
+    let contract = parent.flow_contract()?;
+    let path = parent.path()?;
+    Ok(Task::Flow(Flow {
+        corruptor: Corruptor {
+            path,
+            tokens: SourceTokens { mask: contract.mask, used: contract.used },
+            at_least: 0,
+        },
+        loss: Loss::Elbo,
+        over: fmflow_engine::config::train::Over::Corrupted,
+        normalise: Normalise::Tokens,
+        max_weight: None,
+        time: fmflow_engine::config::train::Time {
+            sampling: fmflow_engine::config::train::TimeSampling::Stratified,
+            epsilon: 0.0,
+            at_least_masked: 0,
+        },
+        shift: contract.shift,
+        time_per_row: false,
+    }))
+}
+
+/// Micro-batches that run side by side: one per core on the CPU, one after another on an accelerator.
+fn threads(device: &str, config: &TrainConfig) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
+    if device == "cpu" { cores.min(micro_batches) } else { 1 }
+}

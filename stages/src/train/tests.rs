@@ -1,0 +1,179 @@
+//! Training on a tiny backbone: what must not depend on how an update is cut, and what must be learnt.
+
+use fmflow_engine::config::train::{Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling};
+
+use super::adamw::AdamW;
+use super::gradient::{Gradients, of_update};
+use super::update::{Flow, Task, build};
+use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
+use crate::data::packing::{Role, Row};
+use crate::device;
+use crate::flow::path::{Corruptor, SourceTokens};
+
+fn backbone() -> Backbone {
+    let config = Qwen3Config {
+        vocab_size: 32,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1e4,
+        tie_word_embeddings: true,
+        max_position_embeddings: 64,
+        initializer_range: 0.1,
+        bos_token_id: None,
+        eos_token_id: None,
+        pad_token_id: None,
+    };
+    Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap()
+}
+
+/// Rows of two documents and some padding; the first tokens of a document are its prompt.
+fn rows(count: usize) -> Vec<Row> {
+    let row = |r: usize| Row {
+        tokens: (0..12).map(|i| ((r * 5 + i * 3) % 30) as u32).collect(),
+        segments: (0..12)
+            .map(|i| {
+                if i < 5 {
+                    0
+                } else if i < 10 {
+                    1
+                } else {
+                    u16::MAX
+                }
+            })
+            .collect(),
+        roles: (0..12)
+            .map(|i| {
+                if i >= 10 {
+                    Role::Padding
+                } else if i % 5 < 2 {
+                    Role::Prompt
+                } else {
+                    Role::Supervised
+                }
+            })
+            .collect(),
+    };
+    (0..count).map(row).collect()
+}
+
+fn flow(loss: Loss, over: Over, normalise: Normalise, mask_share: f64) -> Task {
+    let path = Path { mask_share, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
+    Task::Flow(Flow {
+        corruptor: Corruptor { path, tokens: SourceTokens { mask: 31, used: 31 }, at_least: 0 },
+        loss,
+        over,
+        normalise,
+        max_weight: Some(20.0),
+        time: Time { sampling: TimeSampling::Stratified, epsilon: 1e-3, at_least_masked: 0 },
+        shift: false,
+        time_per_row: false,
+    })
+}
+
+fn tasks() -> Vec<(Task, Attention)> {
+    let b = Attention::Bidirectional;
+    vec![
+        (Task::Autoregressive, Attention::Causal),
+        (flow(Loss::Elbo, Over::Corrupted, Normalise::Tokens, 1.0), b),
+        (flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0), b),
+        (flow(Loss::GeneralizedKl, Over::Supervised, Normalise::Tokens, 0.5), b),
+    ]
+}
+
+fn flat(gradients: &Gradients) -> Vec<f32> {
+    gradients.iter().flat_map(|g| g.clone().try_into_vec_as::<f32>().unwrap()).collect()
+}
+
+#[test]
+fn accumulation_changes_neither_loss_nor_gradient() {
+    let (model, rows) = (backbone(), rows(8));
+    for (task, attention) in tasks() {
+        let run = |per_device| {
+            let update = build(7, 3, &rows, per_device, &task);
+            let (gradients, sum) = of_update(&model, &update, attention, 1).unwrap();
+            (flat(&gradients), sum.weighted / update.divisor, sum.unweighted())
+        };
+        let (whole, loss, unweighted) = run(8);
+        let largest = whole.iter().fold(0f32, |m, g| m.max(g.abs()));
+        assert!(largest > 0.0 && loss > 0.0);
+        for per_device in [1, 2, 3] {
+            let (cut, other, other_unweighted) = run(per_device);
+            // The same numbers added in another order: a few units of f32 rounding (6e-8) over some hundred terms.
+            assert!((loss - other).abs() < 1e-5 * loss, "{loss} {other}");
+            assert!((unweighted - other_unweighted).abs() < 1e-5 * unweighted);
+            let worst = whole.iter().zip(&cut).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(worst < 1e-5 * largest, "{worst} of {largest}");
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let (model, rows) = (backbone(), rows(6));
+    for (task, attention) in tasks() {
+        let update = build(7, 3, &rows, 2, &task);
+        let run = |threads| {
+            let (gradients, sum) = of_update(&model, &update, attention, threads).unwrap();
+            (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
+        };
+        assert_eq!(run(1), run(3));
+    }
+}
+
+#[test]
+fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
+    let rows = rows(4);
+    for (task, _) in tasks() {
+        let update = build(1, 0, &rows, 2, &task);
+        for (batch, originals) in update.micro_batches.iter().zip(rows.chunks(2)) {
+            for (r, row) in originals.iter().enumerate() {
+                for i in (0..12).filter(|&i| row.roles[i] != Role::Supervised) {
+                    assert_eq!(batch.tokens[r * 12 + i], row.tokens[i]);
+                }
+            }
+            assert!(batch.terms.iter().all(|term| term.place < 24));
+        }
+        assert_eq!(update.tokens, 40);
+    }
+    let Task::Flow(mut shifted) = flow(Loss::Elbo, Over::Supervised, Normalise::Tokens, 1.0) else {
+        unreachable!()
+    };
+    shifted.shift = true;
+    let update = build(1, 0, &rows[..1], 1, &Task::Flow(shifted));
+    let places: Vec<u32> = update.micro_batches[0].terms.iter().map(|t| t.place).collect();
+    assert_eq!(places, [1, 2, 3, 6, 7, 8], "position i - 1 predicts position i");
+}
+
+#[test]
+fn a_small_model_learns_its_rows_by_every_objective() {
+    let settings = Optimizer {
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        clip: Some(1.0),
+        no_decay: vec!["norm".into()],
+    };
+    let rows = rows(4);
+    for (task, attention) in tasks() {
+        let mut model = backbone();
+        let mut optimizer = AdamW::new(&settings, &model).unwrap();
+        let (mut first, mut last) = (0.0, 0.0);
+        for k in 0..60 {
+            let update = build(5, k, &rows, 4, &task);
+            let (gradients, sum) = of_update(&model, &update, attention, 1).unwrap();
+            let facts;
+            (model, facts) = optimizer.step(model, gradients, 1e-2, k).unwrap();
+            assert!(facts.grad_norm > 0.0 && facts.update_ratio > 0.0);
+            assert_eq!(facts.grad_norm_by_group.len(), 4);
+            (first, last) = if k == 0 { (sum.unweighted(), last) } else { (first, sum.unweighted()) };
+        }
+        // 60 updates at this rate reach far below half of the first loss by every objective; half leaves room.
+        assert!(last < 0.5 * first, "{task:?}: {first} -> {last}");
+    }
+}

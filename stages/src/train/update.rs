@@ -1,0 +1,229 @@
+//! One optimizer update as data: its rows, corrupted on the host, and the positions that count.
+//!
+//! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
+//! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
+
+use std::ops::Range;
+
+use fmflow_engine::config::train::{Loss, Normalise, Over, Time};
+
+use crate::data::packing::{PADDING, Role, Row};
+use crate::flow::loss::{self, Coefficients};
+use crate::flow::path::Corruptor;
+use crate::flow::time::times;
+use crate::rng::{Purpose, stream};
+
+/// What is learnt, with everything that corruption needs.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Position i predicts token i + 1.
+    Autoregressive,
+    /// The posterior p(x_1 | x_t, t).
+    Flow(Flow),
+}
+
+/// The flow objective.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Draws x_t.
+    pub corruptor: Corruptor,
+    /// The loss.
+    pub loss: Loss,
+    /// Which positions contribute.
+    pub over: Over,
+    /// What the sum is divided by.
+    pub normalise: Normalise,
+    /// Cap of the weight.
+    pub max_weight: Option<f64>,
+    /// Law of the times.
+    pub time: Time,
+    /// Whether position i - 1 predicts position i.
+    pub shift: bool,
+    /// Whether the backbone is told one time per row; then all documents of a row share it.
+    pub time_per_row: bool,
+}
+
+/// A position that counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// Place of the hidden state, in `0..rows * length` of the micro-batch.
+    pub place: u32,
+    /// x_1: the token to predict.
+    pub target: u32,
+    /// x_t: the token that stands there now.
+    pub present: u32,
+    /// Its share of the loss.
+    pub coefficients: Coefficients,
+    /// Its time.
+    pub t: f64,
+}
+
+/// Rows that go through the backbone together.
+#[derive(Clone, Debug, Default)]
+pub struct MicroBatch {
+    /// Number of rows, B.
+    pub rows: usize,
+    /// Tokens in a row, L.
+    pub length: usize,
+    /// x_t, row-major [B, L].
+    pub tokens: Vec<u32>,
+    /// Position of each token in its document, [B, L].
+    pub positions: Vec<u32>,
+    /// Document of each token, [B, L].
+    pub segments: Vec<u16>,
+    /// Time of each row, [B]; of use to a conditioned backbone only.
+    pub times: Vec<f32>,
+    /// The positions that count.
+    pub terms: Vec<Term>,
+}
+
+/// All micro-batches of one update.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// In the order of rows.
+    pub micro_batches: Vec<MicroBatch>,
+    /// What the summed loss is divided by, over the whole update; at least 1.
+    pub divisor: f64,
+    /// Tokens that are not padding.
+    pub tokens: u64,
+}
+
+/// Builds update number `step` from its rows, cut into micro-batches of `per_device` rows.
+#[must_use]
+pub fn build(seed: u64, step: u64, rows: &[Row], per_device: usize, task: &Task) -> Update {
+    let documents: Vec<Vec<Range<usize>>> = rows.iter().map(documents).collect();
+    let drawn = draw_times(seed, step, &documents, task);
+    let mut divisor = 0;
+    let mut micro_batches = Vec::with_capacity(rows.len().div_ceil(per_device));
+    for (first, chunk) in rows.chunks(per_device).enumerate().map(|(i, c)| (i * per_device, c)) {
+        let mut batch = MicroBatch::default();
+        for (i, row) in chunk.iter().enumerate() {
+            let number = first + i;
+            let at = Place { seed, purpose: [Purpose::Corrupt, Purpose::Source], at: [step, number as u64] };
+            divisor += batch.push(row, &documents[number], &drawn[number], task, &at);
+        }
+        micro_batches.push(batch);
+    }
+    let tokens = rows.iter().map(|r| r.roles.iter().filter(|&&r| r != Role::Padding).count() as u64).sum();
+    Update { micro_batches, divisor: divisor.max(1) as f64, tokens }
+}
+
+/// Where the random numbers of a row come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The seed.
+    pub seed: u64,
+    /// Purposes of the coins and of the draws.
+    pub purpose: [Purpose; 2],
+    /// First coordinates; the third is the document.
+    pub at: [u64; 2],
+}
+
+/// Runs of equal segment ids that are not padding.
+#[must_use]
+pub fn documents(row: &Row) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for run in row.segments.chunk_by(|a, b| a == b) {
+        if run[0] != PADDING {
+            found.push(start..start + run.len());
+        }
+        start += run.len();
+    }
+    found
+}
+
+/// One time per document, row by row.
+fn draw_times(seed: u64, step: u64, documents: &[Vec<Range<usize>>], task: &Task) -> Vec<Vec<f64>> {
+    let Task::Flow(flow) = task else {
+        return documents.iter().map(|row| vec![1.0; row.len()]).collect();
+    };
+    let per_row = |n: usize| if flow.time_per_row { 1 } else { n };
+    let count = documents.iter().map(|row| per_row(row.len())).sum();
+    let mut drawn = times(seed, step, count, &flow.time).into_iter();
+    let mut take = |row: &Vec<Range<usize>>| -> Vec<f64> {
+        let mut own: Vec<f64> = drawn.by_ref().take(per_row(row.len())).collect();
+        own.resize(row.len(), own.first().copied().unwrap_or(1.0));
+        own
+    };
+    documents.iter().map(&mut take).collect()
+}
+
+impl MicroBatch {
+    /// Adds a row, corrupted as `task` says, and returns its part of the divisor.
+    pub fn push(&mut self, row: &Row, documents: &[Range<usize>], t: &[f64], task: &Task, at: &Place) -> u64 {
+        let base = self.tokens.len();
+        self.rows += 1;
+        self.length = row.tokens.len();
+        self.tokens.extend_from_slice(&row.tokens);
+        self.positions.extend(row.positions());
+        self.segments.extend_from_slice(&row.segments);
+        self.times.push(t.first().copied().unwrap_or(1.0) as f32);
+        let mut divisor = 0;
+        for (number, (document, &t)) in documents.iter().zip(t).enumerate() {
+            divisor += match task {
+                Task::Autoregressive => self.next_tokens(row, document.clone(), base),
+                Task::Flow(flow) => self.posterior(row, document.clone(), base, t, flow, at, number as u64),
+            };
+        }
+        divisor
+    }
+
+    /// Terms of the autoregressive objective.
+    fn next_tokens(&mut self, row: &Row, document: Range<usize>, base: usize) -> u64 {
+        let before = self.terms.len();
+        for next in document.start + 1..document.end {
+            if row.roles[next] == Role::Supervised {
+                self.terms.push(Term {
+                    place: (base + next - 1) as u32,
+                    target: row.tokens[next],
+                    present: row.tokens[next],
+                    coefficients: Coefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
+                    t: 1.0,
+                });
+            }
+        }
+        (self.terms.len() - before) as u64
+    }
+
+    /// Corrupts a document and adds the terms of the flow objective.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the coordinates of a document; a struct would only be unpacked again"
+    )]
+    fn posterior(
+        &mut self,
+        row: &Row,
+        document: Range<usize>,
+        base: usize,
+        t: f64,
+        flow: &Flow,
+        at: &Place,
+        number: u64,
+    ) -> u64 {
+        let x_1 = &row.tokens[document.clone()];
+        let editable: Vec<bool> =
+            row.roles[document.clone()].iter().map(|&r| r == Role::Supervised).collect();
+        let [mut coins, mut draws] = at.purpose.map(|p| stream(at.seed, p, [at.at[0], at.at[1], number]));
+        let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
+        let first = base + document.start;
+        self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
+        let weight = loss::weight(flow.corruptor.path.scheduler, t, flow.max_weight);
+        for i in (0..x_1.len()).filter(|&i| editable[i] && loss::contributes(flow.over, drawn.corrupted[i])) {
+            // With a shift the first token of a document has no position that predicts it.
+            let Some(from) = i.checked_sub(usize::from(flow.shift)) else { continue };
+            self.terms.push(Term {
+                place: (first + from) as u32,
+                target: x_1[i],
+                present: drawn.x_t[i],
+                coefficients: loss::coefficients(flow.loss, weight, drawn.x_t[i] == x_1[i]),
+                t,
+            });
+        }
+        let counted = match flow.normalise {
+            Normalise::Tokens => &editable,
+            Normalise::Corrupted => &drawn.corrupted,
+        };
+        counted.iter().filter(|&&c| c).count() as u64
+    }
+}

@@ -16,7 +16,7 @@ use std::io::Write;
 pub struct RowsOptions {
     /// Tokens in a row, 1 to [`MAX_LENGTH`].
     pub length: usize,
-    /// How rows are filled; conversations need [`Packing::FirstFit`].
+    /// How rows are filled. End to end, conversations are learnt whole, like text.
     pub packing: Packing,
     /// Whether a document of text ends with an end-of-document token.
     pub end_of_document: bool,
@@ -208,16 +208,8 @@ impl<'a> Builder<'a> {
     fn new(tokenizer: &'a Tokenizer, options: &'a RowsOptions) -> Result<Self, BuildError> {
         let (pad, width) = (tokenizer.pad()?, bytes_per_id(tokenizer.rows()));
         let (train, held_out) = (Part::new(options, pad), Part::new(options, pad));
-        Ok(Self {
-            tokenizer,
-            options,
-            pad,
-            width,
-            train,
-            held_out,
-            held_out_records: Vec::new(),
-            chats: None,
-        })
+        let held_out_records = Vec::new();
+        Ok(Self { tokenizer, options, pad, width, train, held_out, held_out_records, chats: None })
     }
 
     /// Adds a document; returns the bytes of the training rows that it completes.
@@ -240,21 +232,27 @@ impl<'a> Builder<'a> {
     /// None if the document does not fit its canvas.
     fn example(&mut self, document: &Document) -> Result<Option<Example>, BuildError> {
         match document {
-            Document::Text(text) => {
-                let mut tokens = self.tokenizer.encode_plain(text)?;
-                if self.options.end_of_document {
-                    tokens.push(self.tokenizer.end_of_document()?);
-                }
-                Ok(Some(Example { roles: vec![Role::Supervised; tokens.len()], tokens }))
-            }
-            Document::Chat(_) if self.options.packing == Packing::Concat => {
-                Err(options("`concat` would cut answers apart", "pack conversations with `first-fit`"))
+            Document::Text(text) => Ok(Some(self.document(self.tokenizer.encode_plain(text)?)?)),
+            // Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
+            Document::Chat(Chat { prompt, answer, .. }) if self.options.packing == Packing::Concat => {
+                self.chats.get_or_insert_default();
+                let mut tokens = chat::prompt(self.tokenizer, prompt)?;
+                tokens.extend(chat::answer(self.tokenizer, answer)?);
+                Ok(Some(self.document(tokens)?))
             }
             Document::Chat(Chat { prompt, answer, .. }) => {
                 self.chats.get_or_insert_default();
                 Ok(chat::example(self.tokenizer, prompt, answer, self.options.canvas)?)
             }
         }
+    }
+
+    /// Tokens that are all learnt, with the end of their document.
+    fn document(&self, mut tokens: Vec<u32>) -> Result<Example, BuildError> {
+        if self.options.end_of_document {
+            tokens.push(self.tokenizer.end_of_document()?);
+        }
+        Ok(Example { roles: vec![Role::Supervised; tokens.len()], tokens })
     }
 
     fn finish(self) -> Result<Finished, BuildError> {

@@ -107,6 +107,13 @@ fn what_does_not_fit_is_counted() {
 }
 
 #[test]
+fn conversations_end_to_end_are_learnt_whole() {
+    let (summary, files) = build(chats(), &RowsOptions { canvas: None, ..wanted(Packing::Concat) }).unwrap();
+    assert!(files.0.iter().any(|(name, _)| name == HELD_OUT), "held-out conversations are still listed");
+    assert_eq!(summary.train.supervised, summary.train.tokens);
+}
+
+#[test]
 fn a_limit_stops_reading() {
     let options = RowsOptions { limit: Some(100), held_out: 0.0, ..wanted(Packing::Concat) };
     let error = || Err(CorpusError::Empty { file: "read too far".into() });
@@ -119,7 +126,6 @@ fn a_limit_stops_reading() {
 fn wrong_options_are_refused() {
     let refuse = |documents, options: RowsOptions| build(documents, &options).err().unwrap().to_string();
     let good = wanted(Packing::Concat);
-    assert!(refuse(chats(), good.clone()).contains("`first-fit`"));
     assert!(refuse(texts(), RowsOptions { length: 0, ..good.clone() }).contains("1 to 65535"));
     assert!(refuse(texts(), RowsOptions { held_out: 1.0, ..good.clone() }).contains("below 1"));
     assert!(refuse(texts(), RowsOptions { canvas: Some(32), ..good.clone() }).contains("canvas"));

@@ -1,9 +1,26 @@
 //! What the stages of fmflow do: data, backbone, flow matching, training, sampling.
+//!
+//! [`executor`] is the way in: the engine hands it one job after another. `data` and `flow` know no backbone, `backbone` and
+//! `weights` know no data; `train`, `completion`, `evaluate` and `generate` are where they meet.
 
 pub mod backbone;
+pub mod completion;
 pub mod convert;
 pub mod data;
 pub mod device;
+pub mod evaluate;
+mod executor;
+pub mod failure;
+pub mod flow;
+pub mod generate;
+pub mod job;
+pub mod model;
+pub mod models;
+pub mod prepare;
 pub mod provenance;
 pub mod rng;
+pub mod threads;
+pub mod train;
 pub mod weights;
+
+pub use executor::executor;

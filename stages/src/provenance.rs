@@ -2,6 +2,8 @@
 //!
 //! A later stage reads these properties from its parent and takes nothing for granted.
 
+use fmflow_engine::config::train::Path;
+
 use crate::backbone::{Attention, TimeConditioning};
 
 /// The schema of the file.
@@ -52,10 +54,8 @@ pub struct Provenance {
     pub shift: bool,
     /// The id of the mask token.
     pub mask_token: Option<u32>,
-    /// Source distribution: `mask`, `uniform`.
-    pub source: Option<String>,
-    /// Scheduler of the probability path, with its parameters.
-    pub scheduler: Option<String>,
+    /// Probability path that it was trained on: source and scheduler. None before the first flow training.
+    pub path: Option<Path>,
     /// Loss that trained it.
     pub loss: Option<String>,
     /// Attention that it was trained with.
@@ -64,6 +64,8 @@ pub struct Provenance {
     pub block: Option<usize>,
     /// Whether and how it knows the time.
     pub time_conditioning: TimeConditioning,
+    /// Tokens of an answer with its filler, where it was trained to fill such a canvas.
+    pub canvas: Option<usize>,
     /// BLAKE3 of tokenizer.json; none where the model has no text.
     pub tokenizer: Option<String>,
     /// Optimizer updates since conversion.
@@ -80,12 +82,12 @@ impl Provenance {
             kind: Kind::Autoregressive,
             shift: true,
             mask_token: None,
-            source: None,
-            scheduler: None,
+            path: None,
             loss: None,
             attention: Attention::Causal,
             block: None,
             time_conditioning: TimeConditioning::None,
+            canvas: None,
             tokenizer: None,
             trained_updates: 0,
         }

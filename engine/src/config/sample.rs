@@ -101,8 +101,8 @@ pub struct Prompt {
     pub kind: PromptKind,
     /// How it is drawn.
     pub sampler: Sampler,
-    /// Largest number of new tokens.
-    pub new_tokens: usize,
+    /// Largest number of new tokens; `None`: the canvas that the checkpoint was trained with.
+    pub new_tokens: Option<usize>,
 }
 
 /// What is asked.

@@ -65,9 +65,9 @@ impl Decoder<'_> {
         let sampler = self.prompt_sampler(parent, record)?;
         let text = || record.text("value").map(str::to_owned);
         let (kind, new_tokens) = match record.spec.name.as_str() {
-            "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")?),
-            "prompt" => (PromptKind::Text(text()?), record.size("new-tokens")?),
-            _ => (infill(record)?, self.infill_length(record)?),
+            "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")),
+            "prompt" => (PromptKind::Text(text()?), Some(record.size("new-tokens")?)),
+            _ => (infill(record)?, Some(self.infill_length(record)?)),
         };
         Some(Prompt { kind, sampler, new_tokens })
     }

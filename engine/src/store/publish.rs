@@ -84,6 +84,12 @@ impl ArtifactWriter {
         self
     }
 
+    /// The folder under construction: finished files can be read back from it before it is published.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts a file; it must be finished before [`Self::publish`]. Several may be open at once.
     ///
     /// # Errors

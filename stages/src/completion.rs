@@ -1,0 +1,223 @@
+//! Text from a checkpoint: joins the backbone and the samplers.
+
+use std::time::Instant;
+
+use fmflow_engine::config::{Sampler, SamplerKind};
+use fmflow_engine::execute::Failure;
+
+use crate::backbone::{Attention, BackboneError, Context, PADDING, TimeConditioning};
+use crate::failure::{input, stage};
+use crate::flow::sampler::{Canvas, Filter, Posterior, Rules, sample};
+use crate::model::Model;
+use crate::rng::{Purpose, stream};
+use crate::threads::side_by_side;
+use crate::train::gradient::integers;
+
+/// Canvases that go through the backbone together.
+const BATCH: usize = 64;
+
+/// What is asked of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Tokens before.
+    pub prefix: Vec<u32>,
+    /// New tokens wanted.
+    pub length: usize,
+    /// Tokens after; of use to a flow sampler only.
+    pub suffix: Vec<u32>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The new tokens, all of them.
+    pub tokens: Vec<u32>,
+}
+
+/// Completions and what they cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// In the order of the requests.
+    pub completions: Vec<Completion>,
+    /// Forward passes of the slowest batch (NFE).
+    pub passes: usize,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+impl Completion {
+    /// The tokens before the first one that ends a turn or a document.
+    #[must_use]
+    pub fn until_end(&self, ends: &[u32]) -> &[u32] {
+        let end = self.tokens.iter().position(|token| ends.contains(token));
+        &self.tokens[..end.unwrap_or(self.tokens.len())]
+    }
+
+    /// New tokens up to the end of turn, that token included: what counts for tokens per second.
+    #[must_use]
+    pub fn generated(&self, ends: &[u32]) -> usize {
+        (self.until_end(ends).len() + 1).min(self.tokens.len())
+    }
+}
+
+/// Answers all requests. Batches run side by side on `threads` threads; a completion depends on its request, its number and
+/// the seed alone.
+///
+/// # Errors
+/// A sampler that does not fit the checkpoint, or a failing device.
+pub fn complete(
+    model: &Model,
+    requests: &[Request],
+    sampler: &Sampler,
+    seed: u64,
+    threads: usize,
+) -> Result<Answers, Failure> {
+    let start = Instant::now();
+    let rules = rules(model, sampler, seed)?;
+    let numbered: Vec<(u64, &Request)> = requests.iter().enumerate().map(|(i, r)| (i as u64, r)).collect();
+    let batches: Vec<&[(u64, &Request)]> = numbered.chunks(BATCH).collect();
+    let (mut completions, mut passes) = (Vec::with_capacity(requests.len()), 0);
+    for wave in batches.chunks(threads.max(1)) {
+        let work = |batch: &&[(u64, &Request)]| match sampler.kind {
+            SamplerKind::Autoregressive => autoregressive(model, batch, sampler, &rules),
+            _ => parallel(model, batch, sampler, &rules),
+        };
+        for result in side_by_side(wave, work) {
+            let (found, own) = result.map_err(stage)?;
+            completions.extend(found);
+            passes = passes.max(own);
+        }
+    }
+    Ok(Answers { completions, passes, seconds: start.elapsed().as_secs_f64() })
+}
+
+type Batch = Result<(Vec<Completion>, usize), BackboneError>;
+
+/// What the sampler must know, from the checkpoint's contract.
+fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> {
+    let scheduler = fmflow_engine::config::train::Scheduler::Polynomial { exponent: 1.0 };
+    if sampler.kind == SamplerKind::Autoregressive {
+        let used = model.used();
+        return Ok(Rules { mask: used, used, scheduler, mask_source: true, seed });
+    }
+    let (contract, path) = (model.flow_contract()?, model.path()?);
+    let mask_source = path.mask_share >= 1.0;
+    if !mask_source && matches!(sampler.kind, SamplerKind::Confidence { .. }) {
+        let what = format!(
+            "sampler `{}` reveals masks, but the checkpoint's source is not the mask alone",
+            sampler.name
+        );
+        return Err(input(what, "use a sampler of kind \"euler\""));
+    }
+    Ok(Rules { mask: contract.mask, used: contract.used, scheduler: path.scheduler, mask_source, seed })
+}
+
+/// A flow sampler on one batch.
+fn parallel(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, rules: &Rules) -> Batch {
+    let mut canvases: Vec<Canvas> =
+        batch.iter().map(|(number, request)| canvas(*number, request, rules)).collect();
+    let passes = sample(&mut canvases, sampler, rules, &mut FromBackbone { model })?;
+    let cut = |(canvas, (_, request)): (Canvas, &(u64, &Request))| {
+        let start = request.prefix.len();
+        Completion { tokens: canvas.tokens[start..start + request.length].to_vec() }
+    };
+    Ok((canvases.into_iter().zip(batch).map(cut).collect(), passes))
+}
+
+/// Prefix, noise, suffix.
+fn canvas(number: u64, request: &Request, rules: &Rules) -> Canvas {
+    let noise: Vec<u32> = match rules.mask_source {
+        true => vec![rules.mask; request.length],
+        false => {
+            let mut random = stream(rules.seed, Purpose::Source, [number, u64::MAX, 0]);
+            (0..request.length).map(|_| random.below(u64::from(rules.used)) as u32).collect()
+        }
+    };
+    let tokens = [request.prefix.as_slice(), &noise, &request.suffix].concat();
+    let inside = request.prefix.len()..request.prefix.len() + request.length;
+    Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
+}
+
+/// The posterior of a checkpoint.
+struct FromBackbone<'a> {
+    model: &'a Model,
+}
+
+impl Posterior for FromBackbone<'_> {
+    type Error = BackboneError;
+
+    fn logits(
+        &mut self,
+        canvases: &[Canvas],
+        places: &[(usize, usize)],
+        t: f64,
+    ) -> Result<Vec<f32>, BackboneError> {
+        let shift = usize::from(self.model.provenance.shift);
+        let rows: Vec<&[u32]> = canvases.iter().map(|c| c.tokens.as_slice()).collect();
+        let places: Vec<(usize, usize)> =
+            places.iter().map(|&(row, i)| (row, i.saturating_sub(shift))).collect();
+        logits(self.model, &rows, &places, self.model.attention(), t)
+    }
+}
+
+/// Logits at places of rows of any lengths, flat [places, V].
+fn logits(
+    model: &Model,
+    rows: &[&[u32]],
+    places: &[(usize, usize)],
+    attention: Attention,
+    t: f64,
+) -> Result<Vec<f32>, BackboneError> {
+    let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let (mut tokens, mut segments) = (Vec::new(), Vec::new());
+    for row in rows {
+        tokens.extend_from_slice(row);
+        tokens.resize(tokens.len() + length - row.len(), 0);
+        segments.extend((0..length).map(|i| if i < row.len() { 0 } else { PADDING }));
+    }
+    let device = model.backbone.device();
+    let mut context = Context::new(attention, rows.len(), length).with_segments(segments);
+    if model.backbone.time_conditioning() != TimeConditioning::None {
+        context = context.with_time(vec![t as f32; rows.len()]);
+    }
+    let tokens = integers(tokens.into_iter(), &device).reshape([rows.len(), length]);
+    let hidden = model.backbone.hidden(tokens, &context)?;
+    let [b, l, d] = hidden.dims();
+    let wanted = integers(places.iter().map(|&(row, i)| (row * l + i) as u32), &device);
+    let logits = model.backbone.logits(hidden.reshape([b * l, d]).select(0, wanted));
+    logits.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
+}
+
+/// One token after another under a causal mask, without a cache of keys and values.
+fn autoregressive(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, rules: &Rules) -> Batch {
+    let filter = Filter::autoregressive(sampler, rules.used);
+    let ends = model.ends();
+    let mut rows: Vec<Vec<u32>> = batch.iter().map(|(_, request)| request.prefix.clone()).collect();
+    let longest = batch.iter().map(|(_, request)| request.length).max().unwrap_or(0);
+    let mut passes = 0;
+    for step in 0..longest {
+        let unfinished = |&i: &usize| {
+            let (row, request) = (&rows[i], batch[i].1);
+            let new = &row[request.prefix.len()..];
+            new.len() < request.length && !new.iter().any(|token| ends.contains(token))
+        };
+        let active: Vec<usize> = (0..rows.len()).filter(unfinished).collect();
+        if active.is_empty() {
+            break;
+        }
+        passes += 1;
+        let shown: Vec<&[u32]> = active.iter().map(|&i| rows[i].as_slice()).collect();
+        let places: Vec<(usize, usize)> =
+            shown.iter().enumerate().map(|(i, row)| (i, row.len() - 1)).collect();
+        let mut values = logits(model, &shown, &places, Attention::Causal, 1.0)?;
+        let width = values.len() / active.len();
+        for (&i, logits) in active.iter().zip(values.chunks_exact_mut(width)) {
+            let mut random = stream(rules.seed, Purpose::Sample, [batch[i].0, step as u64, 1]);
+            rows[i].push(filter.pick(logits, &mut random).token);
+        }
+    }
+    let new = |(row, (_, request)): (Vec<u32>, &(u64, &Request))| Completion {
+        tokens: row[request.prefix.len()..].to_vec(),
+    };
+    Ok((rows.into_iter().zip(batch).map(new).collect(), passes))
+}

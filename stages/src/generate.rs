@@ -1,0 +1,150 @@
+//! The generation stage: completions, infills, and how fast they came.
+
+use fmflow_engine::config::{GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
+use fmflow_engine::execute::{Failure, Job, Progress, Summary};
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::completion::{Answers, Request, complete};
+use crate::data::chat;
+use crate::failure::{self, input, stage};
+use crate::model::Model;
+
+/// One sample, a line of `samples.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// What was asked.
+    pub prompt: String,
+    /// The text that came, up to the end of turn; for an infill with prefix and suffix around it.
+    pub text: String,
+    /// All new tokens, special ones by name.
+    pub raw: String,
+    /// Name of the sampler.
+    pub sampler: String,
+    /// New tokens up to the end of turn.
+    pub tokens: usize,
+    /// Forward passes.
+    pub passes: usize,
+    /// Tokens per wall second, batch 1, after one run to warm up.
+    pub tokens_per_second: f64,
+    /// The same weights under a causal mask, one token after another, as many tokens; without a cache.
+    pub autoregressive_tokens_per_second: f64,
+}
+
+/// Runs a generation stage.
+///
+/// # Errors
+/// Prompts that do not fit the checkpoint, or a failing device.
+pub fn run(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
+    let device = crate::device::open(job.device).map_err(stage)?;
+    let model = Model::open(crate::job::folder(job, "from")?, &device)?;
+    let mut samples = Vec::new();
+    for (done, prompt) in config.prompts.iter().enumerate() {
+        crate::job::check_interrupt(job)?;
+        samples.push(answer(job, &model, prompt)?);
+        let (done, total) = (done as u64 + 1, config.prompts.len() as u64);
+        job.report.progress(&Progress { done, total, unit: "prompt", text: "" });
+    }
+    let summary = summarise(&samples);
+    let lines: Vec<String> =
+        samples.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(stage)?;
+    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    writer.write("samples.jsonl", (lines.join("\n") + "\n").as_bytes()).map_err(failure::store)?;
+    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    Ok(summary)
+}
+
+fn answer(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Sample, Failure> {
+    let (tokenizer, ends) = (model.tokenizer()?, model.ends());
+    let request = request(model, prompt)?;
+    let found = timed(job, model, &request, &prompt.sampler)?;
+    let completion = &found.completions[0];
+    let tokens = match prompt.kind {
+        PromptKind::Infill { .. } => completion.tokens.len(),
+        _ => completion.generated(&ends),
+    };
+    let baseline = Request { length: tokens, suffix: Vec::new(), ..request };
+    let causal = Sampler { kind: SamplerKind::Autoregressive, temperature: 0.0, ..prompt.sampler.clone() };
+    let autoregressive = timed(job, model, &baseline, &causal)?;
+    let made = autoregressive.completions[0].tokens.len();
+    let text = match &prompt.kind {
+        PromptKind::Infill { prefix, suffix } => {
+            format!("{prefix}{}{suffix}", tokenizer.decode(&completion.tokens, false))
+        }
+        _ => tokenizer.decode(completion.until_end(&ends), false),
+    };
+    Ok(Sample {
+        prompt: shown(&prompt.kind),
+        text,
+        raw: tokenizer.decode(&completion.tokens, true),
+        sampler: prompt.sampler.name.clone(),
+        tokens,
+        passes: found.passes,
+        tokens_per_second: tokens as f64 / found.seconds,
+        autoregressive_tokens_per_second: made as f64 / autoregressive.seconds,
+    })
+}
+
+/// Completes twice and keeps the second: the first run warms caches and allocators.
+fn timed(job: &Job<'_>, model: &Model, request: &Request, sampler: &Sampler) -> Result<Answers, Failure> {
+    let requests = std::slice::from_ref(request);
+    complete(model, requests, sampler, job.seed, 1)?;
+    complete(model, requests, sampler, job.seed, 1)
+}
+
+fn request(model: &Model, prompt: &Prompt) -> Result<Request, Failure> {
+    let tokenizer = model.tokenizer()?;
+    let (prefix, suffix) = match &prompt.kind {
+        PromptKind::Chat(text) => (chat::prompt(tokenizer, text).map_err(stage)?, Vec::new()),
+        PromptKind::Text(text) => (tokenizer.encode_plain(text).map_err(stage)?, Vec::new()),
+        PromptKind::Infill { prefix, suffix } => {
+            (tokenizer.encode_plain(prefix).map_err(stage)?, tokenizer.encode_plain(suffix).map_err(stage)?)
+        }
+    };
+    let canvas = model.provenance.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
+    let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
+        input(
+            format!("nothing says how long the answer to `{}` may be", shown(&prompt.kind)),
+            "add `new-tokens=`",
+        )
+    })?;
+    let (all, context) =
+        (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
+    if prefix.is_empty() || all > context {
+        let what = format!("prompt `{}` takes {all} tokens with its answer", shown(&prompt.kind));
+        return Err(input(what, format!("at least one token of prompt and at most {context} in all")));
+    }
+    Ok(Request { prefix, length, suffix })
+}
+
+/// A prompt as people know it.
+fn shown(kind: &PromptKind) -> String {
+    match kind {
+        PromptKind::Chat(text) | PromptKind::Text(text) => text.clone(),
+        PromptKind::Infill { prefix, suffix } => format!("{prefix}[…]{suffix}"),
+    }
+}
+
+fn summarise(samples: &[Sample]) -> Summary {
+    let line = |s: &Sample| {
+        format!(
+            "{:?} -> {:?} [{}: {} tokens, {} passes, {:.0} tok/s; AR without cache: {:.0} tok/s]",
+            s.prompt,
+            s.text,
+            s.sampler,
+            s.tokens,
+            s.passes,
+            s.tokens_per_second,
+            s.autoregressive_tokens_per_second
+        )
+    };
+    let mean = |f: fn(&Sample) -> f64| samples.iter().map(f).sum::<f64>() / samples.len().max(1) as f64;
+    let speed = mean(|s| s.tokens_per_second);
+    let baseline = mean(|s| s.autoregressive_tokens_per_second);
+    let metrics = [("tokens_per_second", speed), ("autoregressive_tokens_per_second", baseline)];
+    Summary {
+        headline: format!("{} samples, {speed:.0} tok/s (AR without cache: {baseline:.0})", samples.len()),
+        lines: samples.iter().map(line).collect(),
+        metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Small helps around a [`Job`].
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use fmflow_engine::execute::{Failure, FailureKind, Job};
+use fmflow_engine::store::{ArtifactWriter, HashingFile};
+
+use crate::data::rows::Sink;
+use crate::failure;
+
+/// The folder of the artifact in `role`.
+///
+/// # Errors
+/// The engine gave no such input, which is a defect.
+pub fn folder<'a>(job: &'a Job<'_>, role: &str) -> Result<&'a Path, Failure> {
+    job.inputs.get(role).map(std::path::PathBuf::as_path).ok_or_else(|| Failure {
+        kind: FailureKind::Bug,
+        message: format!("stage `{}` was given no input `{role}`", job.stage.name),
+        help: None,
+    })
+}
+
+/// The files of the source called `name`.
+///
+/// # Errors
+/// The engine gave no such source, which is a defect.
+pub fn files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
+    let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
+        kind: FailureKind::Bug,
+        message: format!("stage `{}` was given no source `{name}`", job.stage.name),
+        help: None,
+    })?;
+    Ok(source.files.clone())
+}
+
+/// Cores that independent work may use: all on the CPU, one thread where an accelerator does the work.
+#[must_use]
+pub fn cores(job: &Job<'_>) -> usize {
+    match job.device {
+        "cpu" => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        _ => 1,
+    }
+}
+
+/// Stops where a signal asked for it; for stages that are done again from their start.
+///
+/// # Errors
+/// When a signal came.
+pub fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
+    if !job.interrupt.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let message = format!("stage `{}` was stopped; it starts anew", job.stage.name);
+    Err(Failure { kind: FailureKind::Interrupted, message, help: None })
+}
+
+/// An artifact as the sink of rows.
+pub struct ArtifactSink<'a> {
+    writer: &'a mut ArtifactWriter,
+    open: Option<HashingFile>,
+}
+
+impl<'a> ArtifactSink<'a> {
+    /// A sink that writes into `writer`.
+    pub fn new(writer: &'a mut ArtifactWriter) -> Self {
+        Self { writer, open: None }
+    }
+
+    /// Closes the last file.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.close().map_err(failure::stage)
+    }
+
+    fn close(&mut self) -> std::io::Result<()> {
+        self.open.take().map_or(Ok(()), |file| file.finish().map_err(std::io::Error::other))
+    }
+}
+
+impl Sink for ArtifactSink<'_> {
+    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn std::io::Write + '_>> {
+        self.close()?;
+        let file = self.writer.file(name).map_err(std::io::Error::other)?;
+        Ok(Box::new(self.open.insert(file)))
+    }
+}

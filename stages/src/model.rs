@@ -1,0 +1,193 @@
+//! A checkpoint folder: weights, config, tokenizer and contract travel together.
+
+use std::path::Path as Folder;
+
+use fmflow_engine::config::train::{Path, Scheduler};
+use fmflow_engine::execute::Failure;
+use fmflow_engine::store::ArtifactWriter;
+
+use crate::backbone::{Attention, Backbone};
+use crate::data::tokenizer::Tokenizer;
+use crate::device::Device;
+use crate::failure::{self, input, stage};
+use crate::provenance::{Kind, Provenance};
+use crate::weights;
+
+/// Files of a tokenizer; the first one makes it a tokenizer.
+pub const TOKENIZER_FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "vocabulary.json"];
+
+/// A model with everything that a later stage needs of it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The weights, without autodiff.
+    pub backbone: Backbone,
+    /// The contract.
+    pub provenance: Provenance,
+    /// The tokenizer and the bytes of its files, where the model has text.
+    pub text: Option<Text>,
+}
+
+/// A tokenizer with its files.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// (name, bytes) of its files.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// What flow training and sampling need of a contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowContract {
+    /// The mask token.
+    pub mask: u32,
+    /// Ids from here on have no text.
+    pub used: u32,
+    /// Whether position i - 1 predicts position i.
+    pub shift: bool,
+}
+
+impl Text {
+    /// The tokenizer in `folder` for a model with `rows` rows; `None` where there is none.
+    ///
+    /// # Errors
+    /// A tokenizer that is malformed or has more ids than the model has rows.
+    pub fn open(folder: &Folder, rows: usize) -> Result<Option<Self>, Failure> {
+        if !folder.join(TOKENIZER_FILES[0]).exists() {
+            return Ok(None);
+        }
+        let rows = u32::try_from(rows).map_err(stage)?;
+        let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
+            input(format!("{}: {e}", folder.display()), "give the model the tokenizer that it was made for")
+        })?;
+        let present = TOKENIZER_FILES.iter().filter(|name| folder.join(name).exists());
+        let read = |name: &&str| Ok(((*name).to_owned(), std::fs::read(folder.join(name)).map_err(stage)?));
+        Ok(Some(Self { tokenizer, files: present.map(read).collect::<Result<_, Failure>>()? }))
+    }
+}
+
+impl Model {
+    /// Reads a checkpoint folder, totally.
+    ///
+    /// # Errors
+    /// Weights that are missing, extra or mis-shaped, or a contract or tokenizer that does not fit them.
+    pub fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
+        let checkpoint = weights::read(folder).map_err(|e| refuse(folder, &e))?;
+        let provenance = checkpoint.provenance.clone().unwrap_or_else(Provenance::autoregressive);
+        let text = Text::open(folder, checkpoint.config.vocab_size)?;
+        let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &provenance.tokenizer);
+        if stated.is_some() && *stated != carried {
+            let what = format!("{}: the tokenizer is not the one that the contract names", folder.display());
+            return Err(input(what, "restore the artifact's own tokenizer.json"));
+        }
+        let backbone = checkpoint.into_backbone(device).map_err(|e| refuse(folder, &e))?;
+        Ok(Self { backbone, provenance: Provenance { tokenizer: carried, ..provenance }, text })
+    }
+
+    /// Writes all files of the folder.
+    ///
+    /// # Errors
+    /// What the store or the device says.
+    pub fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
+        let mut file = writer.file("model.safetensors").map_err(failure::store)?;
+        weights::save(&mut file, &self.backbone).map_err(failure::io)?;
+        file.finish().map_err(failure::store)?;
+        let config = self.backbone.config().to_json();
+        writer.write("config.json", config.as_bytes()).map_err(failure::store)?;
+        writer.write("provenance.json", self.provenance.to_json().as_bytes()).map_err(failure::store)?;
+        for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
+            writer.write(name, bytes).map_err(failure::store)?;
+        }
+        Ok(())
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// The model has none: work with text is refused.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
+        self.text.as_ref().map(|text| &text.tokenizer).ok_or_else(|| {
+            input("the checkpoint carries no tokenizer, so it knows no text", "convert it with a `tokenizer`")
+        })
+    }
+
+    /// Ids from here on have no text and are never emitted.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        let rows = self.backbone.config().vocab_size as u32;
+        self.text.as_ref().map_or(rows, |text| text.tokenizer.used())
+    }
+
+    /// Tokens that end an answer.
+    #[must_use]
+    pub fn ends(&self) -> Vec<u32> {
+        let Some(text) = &self.text else { return Vec::new() };
+        [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten().collect()
+    }
+
+    /// What flow training and sampling need.
+    ///
+    /// # Errors
+    /// The model is not a flow model.
+    pub fn flow_contract(&self) -> Result<FlowContract, Failure> {
+        match (self.provenance.kind, self.provenance.mask_token) {
+            (Kind::Flow, Some(mask)) => {
+                Ok(FlowContract { mask, used: self.used(), shift: self.provenance.shift })
+            }
+            _ => Err(input(
+                "the checkpoint is autoregressive, not a flow model",
+                "put a `convert` stage before it",
+            )),
+        }
+    }
+
+    /// The path that it was trained on. A converted model that nobody has trained yet has none: it is looked at with the mask
+    /// source and kappa = t, which is what conversion prepared its mask row for.
+    ///
+    /// # Errors
+    /// The model is not a flow model.
+    pub fn path(&self) -> Result<Path, Failure> {
+        self.flow_contract()?;
+        let untrained = || Path { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
+        Ok(self.provenance.path.clone().unwrap_or_else(untrained))
+    }
+
+    /// Who sees whom at inference.
+    #[must_use]
+    pub fn attention(&self) -> Attention {
+        self.provenance.attention
+    }
+}
+
+/// A folder whose weights are refused.
+pub fn refuse(folder: &Folder, error: &weights::WeightsError) -> Failure {
+    input(format!("{}: {error}", folder.display()), "give a complete Qwen3 checkpoint in safetensors files")
+}
+
+/// Reads a folder whole and runs its weights forward once; for a converted model, as its certificate did.
+///
+/// # Errors
+/// Weights that are refused, or logits that are not finite.
+pub fn deep(folder: &Folder, device: &Device) -> Result<String, Failure> {
+    let model = Model::open(folder, device)?;
+    let length = 16.min(model.backbone.config().max_position_embeddings);
+    let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used()).collect();
+    let context = crate::backbone::Context::new(model.attention(), 1, length);
+    let context = match model.backbone.time_conditioning() {
+        crate::backbone::TimeConditioning::None => context,
+        crate::backbone::TimeConditioning::AdaLn { .. } => context.with_time(vec![0.5]),
+    };
+    let tokens = model.backbone.tokens(&tokens, 1).map_err(stage)?;
+    let hidden = model.backbone.hidden(tokens, &context).map_err(stage)?;
+    let [_, l, d] = hidden.dims();
+    let logits = model.backbone.logits(hidden.reshape([l, d]));
+    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage(e.to_string()))?;
+    match logits.iter().all(|x| x.is_finite()) {
+        true => Ok(format!("{} tensors read, logits finite", model.backbone.parameters().len())),
+        false => Err(Failure {
+            kind: fmflow_engine::execute::FailureKind::Corrupt,
+            message: format!("{}: the forward pass gives logits that are not finite", folder.display()),
+            help: None,
+        }),
+    }
+}

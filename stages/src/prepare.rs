@@ -1,0 +1,117 @@
+//! The stages before a model: tokenizer and rows.
+
+use fmflow_engine::config::{DatasetConfig, Format as FormatChoice, Packing as PackingChoice};
+use fmflow_engine::config::{RowsConfig, TokenizerConfig};
+use fmflow_engine::execute::{Failure, Job, Summary};
+use indexmap::IndexMap;
+
+use crate::data::build::{RowsOptions, build_rows, train_tokenizer};
+use crate::data::corpus::{Documents, Format, documents};
+use crate::data::packing::Packing;
+use crate::data::rows::{RowsSummary, Split};
+use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
+use crate::failure::{self, input, stage};
+use crate::job::{ArtifactSink, files, folder};
+
+/// Trains or takes over a tokenizer.
+///
+/// # Errors
+/// Data that cannot be read, a vocabulary that is too small, or a file that is no tokenizer.
+pub fn tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
+    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    let tokenizer = match config {
+        TokenizerConfig::ByteLevelBpe { vocabulary, datasets, .. } => {
+            let files = train(job, *vocabulary, datasets)?;
+            for (name, bytes) in files.all() {
+                writer.write(name, bytes).map_err(failure::store)?;
+            }
+            let made = Tokenizer::from_bytes("tokenizer.json", files.tokenizer).map_err(stage)?;
+            made.with_rows(*vocabulary as u32).map_err(stage)?
+        }
+        TokenizerConfig::File(file) => {
+            let name = file.display().to_string();
+            let json = std::fs::read(file)
+                .map_err(|e| input(format!("cannot read {name}: {e}"), "name an existing tokenizer.json"))?;
+            let made = Tokenizer::from_bytes(&name, json)
+                .map_err(|e| input(e, "name a tokenizer.json as the crate `tokenizers` writes it"))?;
+            writer.write("tokenizer.json", made.json()).map_err(failure::store)?;
+            made
+        }
+    };
+    let summary = Summary {
+        headline: format!("{} tokens of {} rows", tokenizer.used(), tokenizer.rows()),
+        lines: vec![format!("digest {}", tokenizer.digest())],
+        metrics: IndexMap::from([("used".to_owned(), f64::from(tokenizer.used()))]),
+    };
+    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    Ok(summary)
+}
+
+fn train(job: &Job<'_>, vocabulary: usize, datasets: &[DatasetConfig]) -> Result<TokenizerFiles, Failure> {
+    let open = |dataset: &DatasetConfig| Ok((read(job, dataset)?, dataset.held_out));
+    let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
+    let vocabulary = u32::try_from(vocabulary).map_err(stage)?;
+    train_tokenizer(datasets, vocabulary).map_err(|e| input(e, "look at the dataset and at `vocabulary=`"))
+}
+
+/// The documents of a dataset.
+fn read(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
+    let format = match dataset.format.clone() {
+        FormatChoice::Text => Format::Text,
+        FormatChoice::Jsonl { text } => Format::Lines { text },
+        FormatChoice::Chat { user, assistant, group } => Format::Chat { user, assistant, group },
+    };
+    Ok(documents(files(job, &dataset.name)?, format))
+}
+
+/// Tokenizes and packs a dataset.
+///
+/// # Errors
+/// Data that cannot be read, or settings that do not fit them.
+pub fn rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
+    let tokenizer = Tokenizer::open(folder(job, "tokenizer")?)
+        .map_err(|e| input(e, "name a tokenizer, or a checkpoint that carries one"))?;
+    let options = RowsOptions {
+        length: config.length,
+        packing: match config.packing {
+            PackingChoice::Concat => Packing::Concat,
+            PackingChoice::FirstFit => Packing::FirstFit,
+        },
+        end_of_document: config.end_of_document,
+        canvas: config.canvas,
+        held_out: config.dataset.held_out,
+        limit: None,
+    };
+    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    let mut sink = ArtifactSink::new(&mut writer);
+    let found = build_rows(read(job, &config.dataset)?, &tokenizer, &options, &mut sink)
+        .map_err(|e| input(e, format!("look at dataset `{}` and at its rows", config.dataset.name)))?;
+    sink.finish()?;
+    let summary = describe(&found);
+    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    Ok(summary)
+}
+
+fn describe(found: &RowsSummary) -> Summary {
+    let (train, held) = (found.split(Split::Train), found.split(Split::HeldOut));
+    let line = |name: &str, split: Split| {
+        let s = found.split(split);
+        format!(
+            "{name}: {} documents, {} rows, {} tokens, {} supervised, {:.1} % of positions used, {} too long, {} over the canvas",
+            s.documents,
+            s.rows,
+            s.tokens,
+            s.supervised,
+            100.0 * found.efficiency(split),
+            s.too_long,
+            s.beyond_canvas
+        )
+    };
+    Summary {
+        headline: format!("{} rows of {}, {} held out", train.rows, found.length, held.rows),
+        lines: vec![line("train", Split::Train), line("held out", Split::HeldOut)],
+        metrics: [("rows", train.rows), ("tokens", train.tokens), ("held_out_rows", held.rows)]
+            .map(|(name, value)| (name.to_owned(), value as f64))
+            .into(),
+    }
+}

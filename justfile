@@ -1,0 +1,33 @@
+# Recipes for people who work on fmflow. `just --list` shows them.
+
+# everything CI does
+ci:
+    .ci/run
+
+# format, lints, dependency licences, documentation
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- --deny warnings
+    cargo deny check
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked
+
+# language, plan, store, docs, tidiness: no Burn, quick
+test-fast:
+    cargo test --package fmflow-engine --locked
+    cargo test --package fmflow --no-default-features --locked
+
+# all tests on the CPU
+test:
+    cargo test --workspace --locked
+
+# accept or refuse changed snapshots
+review:
+    cargo insta review
+
+# the main job
+quickstart:
+    cargo run --release --locked -- run pipelines/quickstart.kdl
+
+# type-check the CUDA code without LLVM
+cuda-check:
+    DOCS_RS=1 CARGO_TARGET_DIR=target-cuda cargo check --features cuda --locked

@@ -1,0 +1,140 @@
+//! A project in a temporary folder and the binary run inside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder with a pipeline and its data.
+pub struct Project {
+    folder: TempDir,
+}
+
+/// What a command left behind.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Project {
+    /// A project with `tests/data/tiny.kdl` as `tiny.kdl` and small data beside it.
+    pub fn tiny() -> Self {
+        let project = Self { folder: TempDir::new().unwrap() };
+        project.write("tiny.kdl", include_str!("../data/tiny.kdl"));
+        let text = |i: usize| {
+            let words = ["river", "model", "token", "noise", "flow", "mask", "row", "step", "path", "time"];
+            let word = |k: usize| words[(i * 7 + k * k + 3 * k) % words.len()];
+            (0..60)
+                .map(|k| format!("The {} meets the {} at {}.", word(k), word(k + 1), (i + k) % 10))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let texts: Vec<String> = (0..12).map(text).collect();
+        project.write("tiny/text.txt", &texts.join("\n\n"));
+        let letters = ["a", "b", "c", "d", "e"];
+        let mut tasks = String::new();
+        for (i, a) in letters.iter().enumerate() {
+            for b in letters {
+                for c in letters {
+                    let (task, answer) = if i % 2 == 0 { ("first", *a) } else { ("last", c) };
+                    tasks += &format!(
+                        r#"{{"task":"{task}","question":"{task}: {a} {b} {c}","answer":"{answer}"}}"#
+                    );
+                    tasks.push('\n');
+                }
+            }
+        }
+        project.write("tiny/tasks.jsonl", &tasks);
+        project
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file of the project.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Replaces text in a file of the project; the text must be there.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let path = self.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is in {name}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    /// The command, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fmflow"));
+        command.args(arguments).current_dir(self.path()).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn fmflow(&self, arguments: &[&str]) -> Ran {
+        Ran::from(self.command(arguments).output().unwrap())
+    }
+
+    /// Starts the binary.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// The artifact folder of a stage.
+    pub fn artifact(&self, stage: &str) -> PathBuf {
+        let ran = self.fmflow(&["show", "tiny.kdl", stage, "--path"]).ok();
+        assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+        let path = PathBuf::from(ran.stdout.trim_end());
+        assert!(path.is_absolute() && path.is_dir(), "{}", path.display());
+        path
+    }
+
+    /// Digests of the weight files of the stages that have some.
+    pub fn weights(&self) -> Vec<(&'static str, String)> {
+        let digest = |stage| {
+            let bytes = fs::read(self.artifact(stage).join("model.safetensors")).unwrap();
+            (stage, blake3::hash(&bytes).to_hex().to_string())
+        };
+        ["tiny", "ar", "flow", "sft"].map(digest).into()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    /// Asserts the exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts success.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Asserts that a text was said, on either stream.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(said, "{text:?} in\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}

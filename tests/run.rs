@@ -1,0 +1,147 @@
+//! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
+
+#![cfg(feature = "cpu")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use common::{Project, Ran};
+
+/// Names of the stages whose line in the plan says that they would run.
+fn stale(project: &Project) -> Vec<String> {
+    let plan = project.fmflow(&["plan", "tiny.kdl", "--json"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let stages = plan["stages"].as_array().unwrap();
+    let runs = stages.iter().filter(|s| s["state"] != "cached");
+    runs.map(|s| s["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl"]).ok().says("sft");
+    let weights = project.weights();
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    project.fmflow(&["resume"]).ok();
+    assert_eq!(project.weights(), weights);
+    assert_eq!(stale(&project), Vec::<String>::new());
+
+    project.edit("tiny.kdl", "log every=5", "log every=50");
+    assert_eq!(stale(&project), Vec::<String>::new(), "the log interval changes no result");
+
+    project.edit("tiny.kdl", "steps=2 temperature=0", "steps=3 temperature=0");
+    assert_eq!(stale(&project), ["answers", "samples"]);
+    project.fmflow(&["plan", "tiny.kdl"]).ok().says("steps").says("2").says("3");
+
+    project.edit("tiny.kdl", "shift #false", "shift #true");
+    assert_eq!(stale(&project), ["flow", "sft", "likelihood", "answers", "samples"]);
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3);
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let changed = project.weights();
+    assert_eq!(changed[1], weights[1], "the autoregressive source stays");
+    assert_ne!(changed[3], weights[3], "a shifted model learns other weights");
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
+}
+
+#[test]
+fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    let copy = project.path().join("elsewhere");
+    let artifact = project.artifact("ar");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&artifact).unwrap() {
+        let entry = entry.unwrap();
+        assert!(entry.metadata().unwrap().is_file(), "only regular files");
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    for name in ["model.safetensors", "config.json", "tokenizer.json", "manifest.json", "provenance.json"] {
+        assert!(copy.join(name).exists(), "{name}");
+    }
+    verify(&project, &copy).ok();
+    verify(&project, &artifact).ok();
+    let file = copy.join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    verify(&project, &copy).exits(4).says("model.safetensors");
+}
+
+fn verify(project: &Project, folder: &Path) -> Ran {
+    project.fmflow(&["verify", folder.to_str().unwrap()])
+}
+
+#[test]
+fn a_changed_config_is_not_resumed_silently() {
+    let project = Project::tiny();
+    interrupt_in(&project, "ar");
+    project.edit("tiny.kdl", "peak=2e-3", "peak=3e-3");
+    project.fmflow(&["resume", "tiny.kdl"]).exits(2).says("learning-rate.peak").says("0.002").says("0.003");
+}
+
+/// Runs until the stage has a checkpoint, then stops it by SIGTERM.
+fn interrupt_in(project: &Project, stage: &str) {
+    let child = project.spawn(&["run", "tiny.kdl"]);
+    wait_for_checkpoint(project, stage);
+    signal(child.id(), "TERM");
+    Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume");
+}
+
+fn wait_for_checkpoint(project: &Project, stage: &str) {
+    for _ in 0..6000 {
+        let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten().flatten();
+        let own = work.filter(|e| e.file_name().to_string_lossy().starts_with(&format!("{stage}-")));
+        let mut checkpoints =
+            own.flat_map(|e| fs::read_dir(e.path().join("checkpoints")).into_iter().flatten());
+        if checkpoints.next().is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("stage `{stage}` writes a checkpoint within a minute");
+}
+
+fn signal(process: u32, name: &str) {
+    let done =
+        std::process::Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_stop_by_signal_continues_exactly() {
+    let whole = Project::tiny();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let project = Project::tiny();
+    interrupt_in(&project, "ar");
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(project.weights(), whole.weights());
+}
+
+#[test]
+fn ten_kills_at_any_instant_change_no_byte() {
+    let whole = Project::tiny();
+    let start = std::time::Instant::now();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let duration = start.elapsed();
+    let project = Project::tiny();
+    // Instants from a fixed sequence (golden ratio), spread over the time that a whole run takes; each continues the last.
+    for i in 1..=10 {
+        let share = (f64::from(i) * 0.618_034).fract();
+        let mut child = project.spawn(&[if i % 2 == 0 { "run" } else { "resume" }, "tiny.kdl"]);
+        std::thread::sleep(duration.mul_f64(share / 3.0));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.signal() == Some(9) || status.code() == Some(0), "{status:?}");
+    }
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(project.weights(), whole.weights());
+    for stage in ["ar", "flow", "sft", "bpe", "chat/tasks"] {
+        verify(&project, &project.artifact(stage)).ok();
+    }
+}

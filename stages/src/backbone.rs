@@ -17,9 +17,12 @@
 //! }
 //! let model = model.map(|name, parameter| parameter.with(new_flat_values)); // stays trainable
 //! ```
-//! keys its state by name and never meets a rank. A `Backbone` may be shared by threads, each with its own graph; clones share
-//! tensors. `hidden` is `embed`, `block` for each layer, `finish`: the parts are public for a backward pass that recomputes
-//! block by block.
+//! keys its state by name and never meets a rank. `hidden` is `embed`, `block` for each layer, `finish`: the parts are public
+//! for a backward pass that recomputes block by block.
+//!
+//! Clones share tensors. A frozen backbone may be shared by threads. **Threads that differentiate must each own their leaves**:
+//! `model.clone().trainable()` on every thread (no values are copied). Leaves shared by two threads join their graphs, and
+//! Burn 0.22.1 then deadlocks: `backward` holds the graph and waits for the table of graphs, a forward pass the other way round.
 //!
 //! Deliberately absent: dropout, caches of keys and values, any knowledge of noise or losses, files.
 

@@ -159,3 +159,26 @@ fn what_does_not_fit_is_an_error() {
         assert!(model.hidden(model.tokens(&[1, 2, 3], 1).unwrap(), &context).is_err(), "{context:?}");
     }
 }
+
+#[test]
+fn threads_with_their_own_leaves_agree_bit_for_bit() {
+    // Shared leaves deadlock within a few dozen rounds; see the top of `backbone.rs`.
+    let model = model(TimeConditioning::None).trainable().unwrap();
+    let round = |model: &Backbone| {
+        let context = Context::new(Attention::Bidirectional, 2, 16);
+        let hidden = model.hidden(model.tokens(&ids(2, 16), 2).unwrap(), &context).unwrap();
+        let logits = model.logits(hidden.reshape([32, 16]));
+        let mut gradients = (logits.clone() * logits).sum_dim(1).sum_dim(0).backward();
+        let taken = model.parameters().map(|(_, p)| p.take_gradient(&mut gradients).unwrap());
+        taken.map(|gradient| gradient.try_into_vec_as::<f32>().unwrap()).collect::<Vec<_>>()
+    };
+    let alone = round(&model);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let own = model.clone().trainable().unwrap();
+                (0..60).for_each(|_| assert_eq!(round(&own), alone));
+            });
+        }
+    });
+}

@@ -98,6 +98,15 @@ impl Context<'_> {
     fn open(&self) -> Result<Option<Store>> {
         Store::open(&self.store)
     }
+
+    /// The command that names a file, with the store where it is not the usual one.
+    fn command(&self, command: &str, rest: &str) -> String {
+        let store = match self.store.to_str() {
+            Some(".fmflow") | None => String::new(),
+            Some(other) => format!(" --store {other}"),
+        };
+        format!("fmflow {command} {rest}{store}")
+    }
 }
 
 /// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages, if it was built in.

@@ -101,10 +101,16 @@ impl Plan {
     /// Bytes that the stages to run would write at most at one time.
     #[must_use]
     pub fn disk(&self) -> u64 {
-        let running = || self.stages.iter().filter(|planned| planned.state != State::Cached);
-        let artifacts: u64 = running().map(|planned| planned.cost.artifact_bytes).sum();
-        artifacts + running().map(|planned| planned.cost.work_bytes).max().unwrap_or(0)
+        let running: Vec<_> = self.stages.iter().filter(|planned| planned.state != State::Cached).collect();
+        disk(&running)
     }
+}
+
+/// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of one stage.
+#[must_use]
+pub fn disk(stages: &[&Planned]) -> u64 {
+    let artifacts: u64 = stages.iter().map(|planned| planned.cost.artifact_bytes).sum();
+    artifacts + stages.iter().map(|planned| planned.cost.work_bytes).max().unwrap_or(0)
 }
 
 fn key(stage: &Stage, digests: &[String], before: &[Planned]) -> Key {

@@ -141,9 +141,10 @@ impl Runner<'_> {
         if self.interrupt.load(Ordering::Relaxed) {
             return Err(failed(stage, stopped()));
         }
-        facts::check_unchanged(stage, &self.facts.digests(stage.id), self.store)?;
         let inputs = self.inputs(stage, verified)?;
-        let slot = self.store.slot(self.lock, planned.key.clone())?;
+        let sources = stage.sources.iter().flat_map(|source| &source.files);
+        let slot = self.store.slot(self.lock, planned.key.clone())?.watch(sources)?;
+        facts::check_unchanged(stage, &self.facts.digests(stage.id), self.store)?;
         let report = self.events.begin(&stage.name, &planned.state);
         let (seed, device) = (self.pipeline.seed, self.options.device.as_str());
         let (inputs, slot, report, interrupt) = (&inputs, &slot, &*report, self.interrupt);

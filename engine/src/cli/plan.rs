@@ -77,7 +77,7 @@ pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Resu
     let table = table(&["stage", "state", "result", "artifact"], rows.iter().map(Row::cells).collect());
     let next = match plan.work() {
         0 => "nothing to do: every stage is finished\n".into(),
-        _ => format!("next: fmflow run {}\n", arguments.file.display()),
+        _ => format!("next: {}\n", context.command("run", &arguments.file.display().to_string())),
     };
     context.output.result(&format!("{table}\n{next}"))
 }

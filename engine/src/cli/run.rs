@@ -108,17 +108,15 @@ fn tell(ran: &Ran, file: &Path, how: &How, work: usize, context: &Context<'_>) -
         return context.output.json(&json(ran));
     }
     let table = end_table(ran, shown);
-    let file = file.display();
+    let file = file.display().to_string();
     let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
-    let store = match context.store.to_str() {
-        Some(".fmflow") | None => String::new(),
-        Some(other) => format!(" --store {other}"),
-    };
+    let again = context.command("run", &file);
+    let show = context.command("show", &format!("{file} {last}"));
     let next = match &ran.error {
-        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: fmflow run {file}{store}\n"),
-        Some(_) => format!("after a cure: fmflow run {file}{store}\n"),
-        None if work == 0 => format!("nothing to do\nnext: fmflow show {file} {last}{store}\n"),
-        None => format!("next: fmflow show {file} {last}{store}\n"),
+        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {again}\n"),
+        Some(_) => format!("after a cure: {again}\n"),
+        None if work == 0 => format!("nothing to do\nnext: {show}\n"),
+        None => format!("next: {show}\n"),
     };
     context.output.result(&format!("\n{table}\n{next}"))
 }

@@ -2,7 +2,7 @@
 
 use super::Runner;
 use crate::error::{Error, Result};
-use crate::plan::{Planned, State, explain};
+use crate::plan::{Planned, State, disk, explain};
 use crate::table::bytes;
 
 impl Runner<'_> {
@@ -33,7 +33,7 @@ impl Runner<'_> {
         if self.options.resume {
             self.refuse_changes(work)?;
         }
-        self.refuse_full_disk()
+        self.refuse_full_disk(work)
     }
 
     /// `resume` goes on with what was begun, and with nothing else.
@@ -57,8 +57,8 @@ impl Runner<'_> {
         Err(Error::usage(message, "undo the change to go on, or use `run` to accept it"))
     }
 
-    fn refuse_full_disk(&self) -> Result<()> {
-        let need = self.plan.disk();
+    fn refuse_full_disk(&self, work: &[&Planned]) -> Result<()> {
+        let need = disk(work);
         let root = self.store.root();
         let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);

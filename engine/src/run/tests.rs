@@ -200,3 +200,13 @@ fn a_full_disk_ends_with_6_and_the_next_run_goes_on() {
     world.vfs = Arc::new(Disk);
     assert!(world.run(TEXT, &Pretend::default(), true).unwrap().error.is_none());
 }
+
+#[test]
+fn a_source_that_changes_while_a_stage_runs_is_8_and_nothing_is_published() {
+    let world = World::new();
+    let file = world.folder.path().join("text/a.txt");
+    let execute = Pretend { spoil: Some(file), ..Pretend::default() };
+    assert_eq!(world.run(TEXT, &execute, false).unwrap().error.unwrap().exit_code(), 8);
+    assert_eq!(fs::read_dir(world.root().join("artifacts")).unwrap().count(), 0);
+    assert_eq!(world.ran(TEXT).len(), 6);
+}

@@ -17,7 +17,7 @@ use super::manifest::{self, Manifest};
 use super::verify;
 use crate::error::{Error, Result};
 use crate::execute::Summary;
-use crate::vfs::Vfs;
+use crate::vfs::{Stat, Vfs};
 
 /// Name of the stage's own words inside an artifact.
 pub const SUMMARY: &str = "summary.json";
@@ -45,6 +45,8 @@ pub struct ArtifactWriter {
 pub(super) struct Hooks {
     /// A file outside that is copied in under this name, unless the stage wrote one or there is none.
     pub(super) copy: Option<(&'static str, PathBuf)>,
+    /// Source files as they were when the stage started: they must be the same when it ends.
+    pub(super) watch: Vec<(PathBuf, Stat)>,
     /// A folder that has done its duty once the artifact is in place, and where it is moved before it is removed.
     pub(super) retire: Option<(PathBuf, PathBuf)>,
 }
@@ -131,6 +133,7 @@ impl ArtifactWriter {
     pub(super) fn complete(mut self, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
         self.write_manifest(facts)?;
         self.vfs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        self.check_watched()?;
         self.settle()?;
         self.published = true;
         self.retire();
@@ -148,6 +151,17 @@ impl ArtifactWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("read", &from)(error)),
         }
+    }
+
+    /// A source that changed while the stage read it must not pass for what the fingerprint says.
+    fn check_watched(&self) -> Result<()> {
+        for (path, before) in &self.hooks.watch {
+            if self.vfs.stat(path).ok().as_ref() != Some(before) {
+                let message = format!("{} changed while the stage was running", path.display());
+                return Err(Error::Input { message, help: Some("run the same command again".into()) });
+            }
+        }
+        Ok(())
     }
 
     fn write_manifest(&mut self, facts: &IndexMap<String, Value>) -> Result<()> {

@@ -12,7 +12,7 @@ use super::publish::{ArtifactWriter, Hooks, unique};
 use super::{Store, folder_name, manifest, verify};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Ledger};
-use crate::vfs::{Vfs, VfsFile};
+use crate::vfs::{Stat, Vfs, VfsFile};
 
 /// Name of the metrics of an unfinished stage, and of their copy in the artifact.
 pub const METRICS: &str = "metrics.jsonl";
@@ -56,12 +56,13 @@ pub struct Slot {
     store: Store,
     key: Key,
     metrics: Mutex<Option<Box<dyn VfsFile>>>,
+    watch: Vec<(PathBuf, Stat)>,
 }
 
 impl Slot {
     /// Opens the slot of a stage: `work/<stage>-<fingerprint>/` exists afterwards and says what it is for.
     pub(super) fn open(store: Store, key: Key) -> Result<Self> {
-        let slot = Self { store, key, metrics: Mutex::new(None) };
+        let slot = Self { store, key, metrics: Mutex::new(None), watch: vec![] };
         let work = slot.work();
         match super::listing::read_manifest(slot.vfs(), &work)? {
             None => {
@@ -78,14 +79,30 @@ impl Slot {
         Ok(slot)
     }
 
+    /// Makes the artifact depend on these files staying as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a file that is not there.
+    pub fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
+        for file in files {
+            let found = std::fs::canonicalize(file).and_then(|path| Ok((self.vfs().stat(&path)?, path)));
+            let (stat, path) = found.map_err(|error| super::digest::unreadable(file, &error))?;
+            self.watch.push((path, stat));
+        }
+        Ok(self)
+    }
+
     /// A writer for the stage's artifact. The metrics are copied into it; the unfinished work goes once it is published.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
-        let hooks =
-            Hooks { copy: Some((METRICS, self.metrics_path())), retire: Some((self.work(), self.trash())) };
+        let hooks = Hooks {
+            copy: Some((METRICS, self.metrics_path())),
+            watch: self.watch.clone(),
+            retire: Some((self.work(), self.trash())),
+        };
         Ok(ArtifactWriter::start(self.arc(), &self.tmp(), target, self.header(None))?.with(hooks))
     }
 

@@ -23,6 +23,8 @@ pub(super) struct World {
 pub(super) struct Pretend {
     pub(super) ran: RefCell<Vec<String>>,
     pub(super) stop_at: Option<u64>,
+    /// A file that changes while the first stage runs.
+    pub(super) spoil: Option<PathBuf>,
 }
 
 impl Execute for Pretend {
@@ -44,6 +46,9 @@ impl Execute for Pretend {
                 checkpoint.publish(&words(), &IndexMap::new())?;
                 job.slot.prune_checkpoints(1)?;
             }
+        }
+        if let Some(file) = &self.spoil {
+            fs::write(file, "spoilt")?;
         }
         let mut model = format!("{}:{}\n", job.stage.config.kind(), job.seed).into_bytes();
         for folder in job.inputs.values() {

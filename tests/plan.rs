@@ -39,7 +39,7 @@ fn a_plan_for_programs_is_one_object() {
     assert_eq!(answer["schema"], "fmflow.plan/1");
     let stages = answer["stages"].as_array().unwrap();
     assert_eq!(stages.len(), pipeline.stages.len());
-    let pretrain = stages.iter().find(|stage| stage["stage"] == "pretrain").unwrap();
+    let pretrain = stages.iter().find(|stage| stage["name"] == "pretrain").unwrap();
     let training = &pretrain["training"];
     let per_token = training["flops"].as_f64().unwrap() / training["tokens"].as_f64().unwrap();
     assert_eq!((per_token / 1e7).round() / 100.0, 15.96, "GFLOP per token of Qwen3-1.7B at 8192");

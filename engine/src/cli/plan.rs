@@ -134,6 +134,6 @@ impl Row {
 
     fn json(&self) -> serde_json::Value {
         let Self { stage, state, step, result, artifact } = self;
-        json!({ "stage": stage, "state": state, "step": step, "result": result, "artifact": artifact })
+        json!({ "name": stage, "state": state, "step": step, "result": result, "artifact": artifact })
     }
 }

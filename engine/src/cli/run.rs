@@ -111,9 +111,10 @@ fn tell(ran: &Ran, file: &Path, how: &How, work: usize, context: &Context<'_>) -
     let file = file.display().to_string();
     let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
     let again = context.command("run", &file);
+    let resume = context.command("resume", &file);
     let show = context.command("show", &format!("{file} {last}"));
     let next = match &ran.error {
-        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {again}\n"),
+        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {resume}\n"),
         Some(_) => format!("after a cure: {again}\n"),
         None if work == 0 => format!("nothing to do\nnext: {show}\n"),
         None => format!("next: {show}\n"),
@@ -124,7 +125,7 @@ fn tell(ran: &Ran, file: &Path, how: &How, work: usize, context: &Context<'_>) -
 fn json(ran: &Ran) -> serde_json::Value {
     let stages = ran.outcomes.iter().map(|outcome| {
         json!({
-            "stage": outcome.stage,
+            "name": outcome.stage,
             "state": outcome.ended.word(),
             "seconds": outcome.seconds,
             "result": outcome.headline,

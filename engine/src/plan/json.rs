@@ -26,7 +26,7 @@ fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
         _ => None,
     };
     json!({
-        "stage": planned.key.name,
+        "name": planned.key.name,
         "kind": planned.key.kind,
         "fingerprint": planned.key.fingerprint,
         "state": planned.state.word(),

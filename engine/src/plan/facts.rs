@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Stage, StageId};
 use crate::store::Store;
 use crate::store::digest::Digests;
-use crate::vfs::Disk;
+use crate::vfs::{Disk, Vfs};
 
 /// What is known of the world outside the store, by stage.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ pub fn check_unchanged(stage: &Stage, planned: &[String], store: &Store) -> Resu
 
 fn fact(stage: &Stage, digests: &mut Digests<'_>) -> Result<Fact> {
     let files = stage.sources.iter().flat_map(|source| &source.files);
-    let bytes = files.filter_map(|file| std::fs::metadata(file).ok()).map(|meta| meta.len()).sum();
+    let bytes = files.filter_map(|file| Disk.stat(file).ok()).map(|stat| stat.size).sum();
     let (mut shape, mut vocabulary) = (None, None);
     match &stage.config {
         StageConfig::Fetch(FetchConfig::Folder(folder)) => shape = read_shape(&folder.join("config.json")),
@@ -89,7 +89,7 @@ fn fact(stage: &Stage, digests: &mut Digests<'_>) -> Result<Fact> {
 
 /// The shape in a Hugging Face `config.json`, if it tells one.
 fn read_shape(path: &Path) -> Option<Shape> {
-    let config: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let config: Value = serde_json::from_slice(&Disk.read(path).ok()?).ok()?;
     let number = |name: &str| config.get(name).and_then(Value::as_u64);
     let (hidden, heads) = (number("hidden_size")?, number("num_attention_heads")?);
     Some(Shape {
@@ -106,7 +106,7 @@ fn read_shape(path: &Path) -> Option<Shape> {
 
 /// One more than the largest token of a `tokenizer.json`.
 fn read_vocabulary(path: &Path) -> Option<u64> {
-    let tokenizer: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let tokenizer: Value = serde_json::from_slice(&Disk.read(path).ok()?).ok()?;
     let tokens = tokenizer.get("model")?.get("vocab")?.as_object()?.values().filter_map(Value::as_u64).max();
     let added = tokenizer.get("added_tokens").and_then(Value::as_array);
     let added = added.into_iter().flatten().filter_map(|token| token.get("id")?.as_u64()).max();

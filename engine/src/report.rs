@@ -45,7 +45,7 @@ impl Events for Terminal {
     }
 
     fn end(&self, outcome: &Outcome) {
-        let Outcome { stage, ended, seconds, headline, .. } = outcome;
+        let Outcome { stage, ended, seconds, headline, lines, .. } = outcome;
         let name = format!("{stage:<width$}", width = self.width);
         let line = match ended {
             Ended::Cached => format!("{name}  cached"),
@@ -55,6 +55,7 @@ impl Events for Terminal {
             }
         };
         say(line.trim_end());
+        lines.iter().for_each(|line| say(&format!("    {line}")));
     }
 }
 

@@ -112,6 +112,7 @@ impl Runner<'_> {
                 ended: Ended::Cached,
                 seconds: 0.0,
                 headline,
+                lines: Vec::new(),
                 artifact,
             });
             outcomes.last().into_iter().for_each(|outcome| self.events.end(outcome));
@@ -130,7 +131,8 @@ impl Runner<'_> {
         let line = json!({ "event": ended.word(), "stage": name, "seconds": seconds, "headline": headline });
         self.store.journal(&line)?;
         let artifact = (ended == Ended::Done).then_some(artifact);
-        let outcome = Outcome { stage: name.clone(), ended, seconds, headline, artifact };
+        let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
+        let outcome = Outcome { stage: name.clone(), ended, seconds, headline, lines, artifact };
         self.events.end(&outcome);
         outcomes.push(outcome);
         result.map(drop)

@@ -1,5 +1,7 @@
 //! A project in a temporary folder and the binary run inside it.
 
+#![allow(dead_code, clippy::unwrap_used, reason = "every test binary uses its own part; helpers stop the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -19,9 +21,14 @@ pub struct Ran {
 }
 
 impl Project {
+    /// An empty folder.
+    pub fn empty() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
     /// A project with `tests/data/tiny.kdl` as `tiny.kdl` and small data beside it.
     pub fn tiny() -> Self {
-        let project = Self { folder: TempDir::new().unwrap() };
+        let project = Self::empty();
         project.write("tiny.kdl", include_str!("../data/tiny.kdl"));
         let text = |i: usize| {
             let words = ["river", "model", "token", "noise", "flow", "mask", "row", "step", "path", "time"];

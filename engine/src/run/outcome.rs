@@ -51,6 +51,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// What it says about its result.
     pub headline: String,
+    /// What people should see of it: a certificate, scores, samples; of a stage that ran.
+    pub lines: Vec<String>,
     /// Its artifact, if there is one.
     pub artifact: Option<PathBuf>,
 }

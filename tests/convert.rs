@@ -1,6 +1,7 @@
 //! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
 
 #![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test is told by a panic; a skipped one says so")]
 
 mod common;
 

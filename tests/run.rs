@@ -1,6 +1,7 @@
 //! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
 
 #![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
 mod common;
 

@@ -1,5 +1,7 @@
 //! The invariants of ARCHITECTURE.md that can be seen in the source: sizes, directions, rooms that read and print.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -216,7 +216,7 @@ evaluate "all" {
     held-out dataset="text" rows="text" first=3
     exact-match dataset="tasks" rows="text" sampler="narrow" first=4
 }
-generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" }
+generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" new-tokens=8 }
 export "release" from="sft" format="huggingface"
 "#;
 

@@ -1,7 +1,11 @@
 //! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test is told by a panic; a skipped one says so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed test is told by a panic; a skipped one says so"
+)]
 
 mod common;
 
@@ -59,10 +63,14 @@ fn folders_of_transformers_convert_and_keep_their_logits() {
         let expected = SafeTensors::deserialize(&bytes).unwrap();
         let ids = expected.tensor("input_ids").unwrap();
         let [b, l] = ids.shape().try_into().unwrap();
-        let ids: Vec<u32> = ids.data().chunks_exact(8).map(|x| i64::from_le_bytes(x.try_into().unwrap()) as u32).collect();
+        let ids: Vec<u32> =
+            ids.data().chunks_exact(8).map(|x| i64::from_le_bytes(x.try_into().unwrap()) as u32).collect();
         let model = weights::read(&artifact).unwrap().into_backbone(&device::open("cpu").unwrap()).unwrap();
-        for (case, attention) in [("logits_causal", Attention::Causal), ("logits_bidir", Attention::Bidirectional)] {
-            let hidden = model.hidden(model.tokens(&ids, b).unwrap(), &Context::new(attention, b, l)).unwrap();
+        for (case, attention) in
+            [("logits_causal", Attention::Causal), ("logits_bidir", Attention::Bidirectional)]
+        {
+            let hidden =
+                model.hidden(model.tokens(&ids, b).unwrap(), &Context::new(attention, b, l)).unwrap();
             let width = model.config().hidden_size;
             let found: Vec<f32> = model.logits(hidden.reshape([b * l, width])).try_into_vec_as().unwrap();
             let wanted = floats(&expected, case);
@@ -88,7 +96,8 @@ fn broken_folders_are_refused_by_name_before_anything_is_written() {
         seen += 1;
         let project = project(&entry.path());
         let ran = project.fmflow(&["run", "tiny.kdl"]).exits(8);
-        let named = ran.stderr.contains("model.") || ran.stderr.contains("lm_head") || ran.stderr.contains("model-");
+        let named =
+            ran.stderr.contains("model.") || ran.stderr.contains("lm_head") || ran.stderr.contains("model-");
         assert!(named, "{name}: {}", ran.stderr);
         let artifacts = fs::read_dir(project.path().join(".fmflow/artifacts")).into_iter().flatten();
         assert_eq!(artifacts.count(), 0, "{name}");

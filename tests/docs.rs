@@ -54,7 +54,7 @@ fn every_kdl_block_checks_or_says_that_it_must_not() {
         for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
             seen += 1;
             let name = format!("{}:{line}", file.display());
-            let checked = check_text(&name, &whole(&text), &root().join("pipelines"), &Options::default());
+            let checked = check_text(&name, &whole(&text), root(), &Options::default());
             assert_eq!(checked.failed(), info.contains("must-fail"), "{name}: {:#?}", checked.diagnostics);
         }
     }

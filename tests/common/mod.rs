@@ -1,6 +1,10 @@
 //! A project in a temporary folder and the binary run inside it.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "every test binary uses its own part; helpers stop the test")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test binary uses its own part; helpers stop the test"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,25 +13,25 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A folder with a pipeline and its data.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
 }
 
 /// What a command left behind.
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Project {
     /// An empty folder.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { folder: TempDir::new().unwrap() }
     }
 
     /// A project with `tests/data/tiny.kdl` as `tiny.kdl` and small data beside it.
-    pub fn tiny() -> Self {
+    pub(crate) fn tiny() -> Self {
         let project = Self::empty();
         project.write("tiny.kdl", include_str!("../data/tiny.kdl"));
         let text = |i: usize| {
@@ -58,19 +62,19 @@ impl Project {
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes a file of the project.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Replaces text in a file of the project; the text must be there.
-    pub fn edit(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
         let path = self.path().join(name);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{from:?} is in {name}");
@@ -78,24 +82,24 @@ impl Project {
     }
 
     /// The command, not yet started.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fmflow"));
         command.args(arguments).current_dir(self.path()).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
         command
     }
 
     /// Runs the binary to its end.
-    pub fn fmflow(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn fmflow(&self, arguments: &[&str]) -> Ran {
         Ran::from(self.command(arguments).output().unwrap())
     }
 
     /// Starts the binary.
-    pub fn spawn(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// The artifact folder of a stage.
-    pub fn artifact(&self, stage: &str) -> PathBuf {
+    pub(crate) fn artifact(&self, stage: &str) -> PathBuf {
         let ran = self.fmflow(&["show", "tiny.kdl", stage, "--path"]).ok();
         assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
         let path = PathBuf::from(ran.stdout.trim_end());
@@ -104,7 +108,7 @@ impl Project {
     }
 
     /// Digests of the weight files of the stages that have some.
-    pub fn weights(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn weights(&self) -> Vec<(&'static str, String)> {
         let digest = |stage| {
             let bytes = fs::read(self.artifact(stage).join("model.safetensors")).unwrap();
             (stage, blake3::hash(&bytes).to_hex().to_string())
@@ -126,20 +130,20 @@ impl From<Output> for Ran {
 impl Ran {
     /// Asserts the exit code.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Asserts success.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         self.exits(0)
     }
 
     /// Asserts that a text was said, on either stream.
     #[track_caller]
-    pub fn says(self, text: &str) -> Self {
+    pub(crate) fn says(self, text: &str) -> Self {
         let said = self.stdout.contains(text) || self.stderr.contains(text);
         assert!(said, "{text:?} in\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self

@@ -14,4 +14,5 @@ pub mod corpus;
 pub mod mixture;
 pub mod packing;
 pub mod rows;
+pub mod template;
 pub mod tokenizer;

@@ -155,7 +155,8 @@ fn exact_match(
     let mut scores = ExactScores::default();
     for (chat, completion) in chats.iter().zip(&found.completions) {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false);
-        let passed = given == chat.answer;
+        let expected = chat::expected(tokenizer, &chat.prompt, &chat.answer).map_err(stage)?;
+        let passed = given == chat.answer || given == expected;
         scores.add(&chat.group, passed, given.is_empty());
         let (group, prompt, expected) = (&*chat.group, &*chat.prompt, &*chat.answer);
         let answer = Answer { checkpoint: name, group, prompt, expected, given: &given, passed };

@@ -237,7 +237,7 @@ impl<'a> Builder<'a> {
             Document::Chat(Chat { prompt, answer, .. }) if self.options.packing == Packing::Concat => {
                 self.chats.get_or_insert_default();
                 let mut tokens = chat::prompt(self.tokenizer, prompt)?;
-                tokens.extend(chat::answer(self.tokenizer, answer)?);
+                tokens.extend(chat::answer(self.tokenizer, prompt, answer)?);
                 Ok(Some(self.document(tokens)?))
             }
             Document::Chat(Chat { prompt, answer, .. }) => {
@@ -276,6 +276,8 @@ impl<'a> Builder<'a> {
             canvas,
             end_of_document,
             tokenizer: self.tokenizer.digest(),
+            chats: self.chats.is_some(),
+            chat_template: self.tokenizer.template().map(|template| template.digest().to_owned()),
             pad: self.pad,
             end_of_document_id: self.tokenizer.end_of_document().ok(),
             end_of_turn_id: self.tokenizer.end_of_turn().ok(),

@@ -88,6 +88,10 @@ pub struct RowsSummary {
     pub end_of_document: bool,
     /// Digest of `tokenizer.json`.
     pub tokenizer: String,
+    /// Whether the documents are conversations.
+    pub chats: bool,
+    /// Digest of the template that laid conversations out; none for ChatML.
+    pub chat_template: Option<String>,
     /// Id of the filler.
     pub pad: u32,
     /// Id that ends a document, where the tokenizer has one.

@@ -3,16 +3,21 @@
 //! Ids below [`Tokenizer::used`] have a text; the rows of a model from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod error;
 mod train;
 
+pub use error::TokenizerError;
 pub use train::{MIN_VOCABULARY, TokenizerFiles, train};
 
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 use tokenizers::tokenizer::{
     Model as _, NormalizedString, Normalizer as _, OffsetType, PreTokenizedString, PreTokenizer as _,
 };
+
+use super::template::ChatTemplate;
 
 /// Ends a document; also the filler of unused positions, as in Qwen3.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -23,57 +28,6 @@ pub const END_OF_TURN: &str = "<|im_end|>";
 
 /// The largest `tokenizer.json` that is read, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// Why a tokenizer cannot be trained, read or used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// A file cannot be read.
-    #[error("`{file}` cannot be read: {cause}")]
-    Io {
-        /// The file.
-        file: String,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// A file is not what it should be.
-    #[error(
-        "`{file}` is not a usable tokenizer: {cause}; take a `tokenizer.json` as the library `tokenizers` saves it"
-    )]
-    Malformed {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// Too few rows to train.
-    #[error(
-        "a vocabulary of {0} is too small; ask for at least {MIN_VOCABULARY}: 256 bytes, special tokens and a reserved row"
-    )]
-    TooSmall(u32),
-    /// The model has fewer rows than the tokenizer has ids.
-    #[error(
-        "the tokenizer uses {used} ids, the model has {rows} rows; `{token}` would have no row. Take the tokenizer that belongs to the model"
-    )]
-    TooManyIds {
-        /// Ids with a text.
-        used: u32,
-        /// Rows of the model.
-        rows: u32,
-        /// A token without a row.
-        token: String,
-    },
-    /// A special token that is needed does not exist.
-    #[error("the tokenizer has no `{0}`; take one with Qwen's special tokens")]
-    NoSpecial(&'static str),
-    /// The library refuses a text.
-    #[error("a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of blanks")]
-    Encode {
-        /// Length of the text.
-        bytes: usize,
-        /// What the library says.
-        cause: String,
-    },
-}
 
 /// Content of `vocabulary.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,15 +44,18 @@ pub struct Tokenizer {
     json: Vec<u8>,
     used: u32,
     rows: u32,
+    template: Option<ChatTemplate>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and `vocabulary.json` where it exists; without it no row is reserved.
+    /// Reads `tokenizer.json` in `folder`, its chat template where it has one, and `vocabulary.json` where it exists; without
+    /// that no row is reserved.
     ///
     /// # Errors
     /// Files that are absent, too large or malformed, or that disagree.
     pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
-        let tokenizer = Self::from_bytes("tokenizer.json", read(&folder.join("tokenizer.json"))?)?;
+        let mut tokenizer = Self::from_bytes("tokenizer.json", read(&folder.join("tokenizer.json"))?)?;
+        tokenizer.template = ChatTemplate::open(folder)?;
         let file = folder.join("vocabulary.json");
         if !file.exists() {
             return Ok(tokenizer);
@@ -131,7 +88,7 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
         let used = inner.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
-        Ok(Self { inner, json, used, rows: used })
+        Ok(Self { inner, json, used, rows: used, template: None })
     }
 
     /// The same tokenizer for a model with `rows` rows.
@@ -155,6 +112,16 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false).map_err(|cause| refused(text, cause))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Self::encode`], each id with the bytes of `text` that it stands for.
+    ///
+    /// # Errors
+    /// A text that the library cannot split.
+    pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        let encoding = self.inner.encode(text, false).map_err(|cause| refused(text, cause))?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
 
     /// Ids of `text` as content: a special token that it names stays letters. This is for documents.
@@ -247,6 +214,12 @@ impl Tokenizer {
         (self.used < self.rows).then_some(self.used)
     }
 
+    /// The template of conversations that came with it.
+    #[must_use]
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
     /// The bytes of `tokenizer.json`.
     #[must_use]
     pub fn json(&self) -> &[u8] {
@@ -283,7 +256,7 @@ fn refused(text: &str, cause: tokenizers::Error) -> TokenizerError {
     TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TokenizerError> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, TokenizerError> {
     let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
     let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));
     reader.read_to_end(&mut bytes).map_err(io)?;

@@ -24,13 +24,15 @@ fn chat_format() -> Format {
     Format::Chat { user: "question".into(), assistant: "answer".into(), group: Some("task".into()) }
 }
 
+/// Texts, tasks, and the tokenizer as the pipeline has it: with all its files, template included.
 static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
     let (text, tasks) = (read("corpus", Format::Text), read("tasks", chat_format()));
     let part = |read: &Read, share| (read.clone().into_iter().map(Ok), share);
     let files =
         train_tokenizer(vec![part(&text, HELD_OUT_TEXT), part(&tasks, HELD_OUT_TASKS)], 1024).unwrap();
-    let tokenizer = Tokenizer::from_bytes("tokenizer.json", files.tokenizer).unwrap();
-    (text, tasks, tokenizer.with_rows(1024).unwrap())
+    let folder = tempfile::tempdir().unwrap();
+    files.all().iter().for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).unwrap());
+    (text, tasks, Tokenizer::open(folder.path()).unwrap())
 });
 
 fn chats(held_out: bool) -> Vec<&'static Chat> {
@@ -65,6 +67,16 @@ fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
     assert!(held_out.len() >= 2000, "{}", held_out.len());
     assert_eq!(held_out.difference(&learnt).count(), held_out.len());
     assert_eq!(learnt.len() + held_out.len(), DATA.1.len(), "a question occurs twice");
+}
+
+#[test]
+fn the_template_gives_every_task_the_ids_of_plain_chatml() {
+    let plain = Tokenizer::from_bytes("tokenizer.json", DATA.2.json().to_vec()).unwrap();
+    assert!(DATA.2.template().is_some() && plain.template().is_none());
+    for Chat { prompt, answer, .. } in chats(true) {
+        let found = chat::example(&DATA.2, prompt, answer, Some(6)).unwrap();
+        assert_eq!(found, chat::example(&plain, prompt, answer, Some(6)).unwrap(), "{prompt:?}");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn summary(length: usize, vocabulary: u32, train: u64, held_out: u64) -> RowsSum
         packing: Packing::FirstFit,
         canvas: None,
         end_of_document: false,
+        chats: false,
+        chat_template: None,
         tokenizer: String::new(),
         pad: 0,
         end_of_document_id: None,

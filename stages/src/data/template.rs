@@ -1,0 +1,173 @@
+//! Chat templates: the Jinja text in `chat_template.jinja` or `tokenizer_config.json`, rendered as transformers renders it.
+//!
+//! Blocks are trimmed, strings have Python's methods, `tojson` writes what Python's `json.dumps` writes, `raise_exception`
+//! refuses, and `{% generation %}` only groups. What transformers offers and this does not is `strftime_now`: rows are cached
+//! by what they are made of, so a conversation must not depend on the day. Templates that ask whether it is defined fall back
+//! to a fixed date; the others are refused when they call it.
+//!
+//! A template comes with a checkpoint and is not trusted: it reads what it is given and nothing else, and its instructions
+//! are counted.
+
+mod python;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde_json::Value as Json;
+use std::path::Path;
+
+use super::tokenizer::{TokenizerError, read};
+
+/// The file that transformers writes a template to since 4.51; it wins over `tokenizer_config.json`.
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// Instructions that one rendering may take: a few for every message, never an endless loop.
+const FUEL: u64 = 50_000_000;
+
+/// Special tokens that a template may name.
+const TOKENS: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// A chat template, parsed.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    file: &'static str,
+    tokens: Vec<(&'static str, String)>,
+    digest: String,
+}
+
+/// What a conversation is rendered with, beside its messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Whether the text ends where the assistant's answer begins.
+    pub add_generation_prompt: bool,
+    /// Further variables by name, such as `enable_thinking` or `tools`.
+    pub variables: serde_json::Map<String, Json>,
+}
+
+impl ChatTemplate {
+    /// The template beside `tokenizer.json` in `folder`; none where there is none.
+    ///
+    /// # Errors
+    /// Files that cannot be read or parsed.
+    pub fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
+        let (beside, config) = (folder.join(TEMPLATE_FILE), folder.join(CONFIG_FILE));
+        let config: Json = match config.exists() {
+            true => serde_json::from_slice(&read(&config)?)
+                .map_err(|e| TokenizerError::Malformed { file: CONFIG_FILE.into(), cause: e.to_string() })?,
+            false => Json::Null,
+        };
+        let tokens = tokens(&config);
+        if beside.exists() {
+            let source =
+                String::from_utf8(read(&beside)?).map_err(|_| refused(TEMPLATE_FILE, "is not UTF-8"))?;
+            return Self::parse(TEMPLATE_FILE, &source, tokens).map(Some);
+        }
+        let Some(source) = named(&config["chat_template"])? else { return Ok(None) };
+        Self::parse(CONFIG_FILE, source, tokens).map(Some)
+    }
+
+    fn parse(
+        file: &'static str,
+        source: &str,
+        tokens: Vec<(&'static str, String)>,
+    ) -> Result<Self, TokenizerError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|e| refused(file, &e))?);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(python::format);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", python::to_json);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment
+            .add_template_owned("chat", without_generation_tags(source))
+            .map_err(|e| refused(file, &format_args!("cannot be parsed: {e}")))?;
+        let digest = blake3::hash(source.as_bytes()).to_hex().to_string();
+        Ok(Self { environment, file, tokens, digest })
+    }
+
+    /// BLAKE3 of the template's text, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The text of a conversation. Every message is an object with at least `role` and `content`.
+    ///
+    /// # Errors
+    /// What the template refuses, or cannot do.
+    pub fn render(&self, messages: &[Json], options: &Options) -> Result<String, TokenizerError> {
+        let own = [
+            ("messages", messages.iter().map(python::value).collect::<Value>()),
+            ("add_generation_prompt", options.add_generation_prompt.into()),
+            ("tools", ().into()),
+            ("documents", ().into()),
+        ];
+        let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token.as_str())));
+        let given = options.variables.iter().map(|(name, value)| (name.as_str(), python::value(value)));
+        let all = Value::from_pairs(own.into_iter().chain(tokens).chain(given));
+        let template = self.environment.get_template("chat").map_err(|e| refused(self.file, &e))?;
+        template.render(context! { ..all }).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => refused(self.file, "takes too long"),
+            _ => refused(self.file, &format_args!("refuses the conversation: {error}")),
+        })
+    }
+
+    /// An error about this template.
+    pub(super) fn refuse(&self, cause: &str) -> TokenizerError {
+        refused(self.file, cause)
+    }
+}
+
+fn refused(file: &str, cause: &(impl std::fmt::Display + ?Sized)) -> TokenizerError {
+    TokenizerError::Template { file: file.into(), cause: cause.to_string() }
+}
+
+/// The template of a config: a text, or the one called `default` in a list of several.
+fn named(entry: &Json) -> Result<Option<&str>, TokenizerError> {
+    match entry {
+        Json::Null => Ok(None),
+        Json::String(text) => Ok(Some(text)),
+        Json::Array(list) => {
+            let default = list.iter().find(|one| one["name"] == "default");
+            let text = default.and_then(|one| one["template"].as_str());
+            text.map(Some).ok_or_else(|| refused(CONFIG_FILE, "is a list without one named `default`"))
+        }
+        _ => Err(refused(CONFIG_FILE, "is neither a text nor a list")),
+    }
+}
+
+/// The special tokens of a config, each a text or an object with `content`.
+fn tokens(config: &Json) -> Vec<(&'static str, String)> {
+    let content = |name: &&'static str| {
+        let entry = &config[*name];
+        let text = entry.as_str().or_else(|| entry["content"].as_str());
+        text.map(|text| (*name, text.to_owned()))
+    };
+    TOKENS.iter().filter_map(content).collect()
+}
+
+/// `{% generation %}` marks for transformers what an assistant said. Its block becomes one that is always rendered.
+fn without_generation_tags(source: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let (before, tag) = (&rest[..start], &rest[start..start + length]);
+        out.push_str(before);
+        match tag[2..].trim_matches(|c: char| c.is_whitespace() || "-+".contains(c)) {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[start + length..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+pub(super) mod tests;

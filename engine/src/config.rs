@@ -227,11 +227,20 @@ pub enum TokenizerChoice {
     None,
 }
 
-/// Writes a checkpoint for other programs. Role `from`; not supported yet.
+/// Writes a checkpoint for other programs, as a Hugging Face folder. Role `from`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportConfig {
-    /// `huggingface`.
-    pub format: String,
-    /// `f32` or `bf16`.
-    pub dtype: String,
+    /// Number format of the weights.
+    pub dtype: ExportDtype,
+    /// Bytes of weights in one file, at most.
+    pub shard_bytes: u64,
+}
+
+/// Number formats of exported weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportDtype {
+    /// 32-bit float.
+    F32,
+    /// The upper half of a 32-bit float.
+    Bf16,
 }

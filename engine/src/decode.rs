@@ -7,7 +7,7 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{ExportConfig, StageConfig};
+use crate::config::{ExportConfig, ExportDtype, StageConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::draft::Draft;
 use crate::file::{self, Missing};
@@ -113,8 +113,9 @@ fn no_files(what: &str, pattern: &str, span: &Span, base: &Path, missing: Missin
 }
 
 fn export(record: &Record) -> Option<ExportConfig> {
-    record.heed(&["from"]);
-    Some(ExportConfig { format: record.text("format")?.to_owned(), dtype: record.text("dtype")?.to_owned() })
+    record.heed(&["from", "format"]);
+    let dtype = if record.text("dtype")? == "bf16" { ExportDtype::Bf16 } else { ExportDtype::F32 };
+    Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
 }
 
 /// Name, seed and budget of a `pipeline` node.

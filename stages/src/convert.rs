@@ -6,6 +6,7 @@
 
 mod certificate;
 mod mask;
+mod reference;
 
 use indexmap::IndexMap;
 
@@ -14,8 +15,9 @@ use crate::device::Device;
 use crate::provenance::{Kind, Provenance};
 use crate::weights::{Checkpoint, WeightsError};
 
-pub use certificate::{Action, Certificate, Line, Parity, TOLERANCE, certify};
+pub use certificate::{Action, Certificate, Line, Parity, SCHEMA, TOLERANCE, certify};
 pub use mask::{MaskRow, MaskToken};
+pub use reference::{Logit, Reference};
 
 /// Why a conversion is refused.
 #[derive(Debug, thiserror::Error)]
@@ -147,4 +149,4 @@ impl Fresh {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

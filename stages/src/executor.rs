@@ -5,7 +5,7 @@ use std::path::Path;
 use fmflow_engine::config::StageConfig;
 use fmflow_engine::execute::{Execute, Failure, Job, Summary};
 
-use crate::{evaluate, failure, generate, model, models, prepare, train};
+use crate::{evaluate, export, failure, generate, models, prepare, train, verify};
 
 /// Runs stages in this process.
 struct Local;
@@ -27,12 +27,12 @@ impl Execute for Local {
             StageConfig::Train(config) => train::run(job, config),
             StageConfig::Evaluate(config) => evaluate::run(job, config),
             StageConfig::Generate(config) => generate::run(job, config),
-            StageConfig::Export(_) => Err(failure::stage("export is not supported yet")),
+            StageConfig::Export(config) => export::run(job, config),
         }
     }
 
     fn verify_deep(&self, folder: &Path) -> Result<String, Failure> {
         let device = crate::device::open("cpu").map_err(failure::stage)?;
-        model::deep(folder, &device)
+        verify::deep(folder, &device)
     }
 }

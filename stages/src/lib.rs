@@ -10,6 +10,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 mod executor;
+pub mod export;
 pub mod failure;
 pub mod flow;
 pub mod generate;
@@ -21,6 +22,7 @@ pub mod provenance;
 pub mod rng;
 pub mod threads;
 pub mod train;
+pub mod verify;
 pub mod weights;
 
 pub use executor::executor;

@@ -7,6 +7,7 @@ use fmflow_engine::execute::Failure;
 use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::{Attention, Backbone};
+use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{self, input, stage};
@@ -14,7 +15,11 @@ use crate::provenance::{Kind, Provenance};
 use crate::weights;
 
 /// Files of a tokenizer; the first one makes it a tokenizer.
-pub const TOKENIZER_FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "vocabulary.json"];
+pub const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
+
+/// The certificate of a converted model and of all that descend from it.
+pub const CERTIFICATE: &str = "certificate.json";
 
 /// A model with everything that a later stage needs of it.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct Model {
     pub provenance: Provenance,
     /// The tokenizer and the bytes of its files, where the model has text.
     pub text: Option<Text>,
+    /// The bytes of its conversion's certificate, handed on unchanged.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// A tokenizer with its files.
@@ -81,7 +88,11 @@ impl Model {
             return Err(input(what, "restore the artifact's own tokenizer.json"));
         }
         let backbone = checkpoint.into_backbone(device).map_err(|e| refuse(folder, &e))?;
-        Ok(Self { backbone, provenance: Provenance { tokenizer: carried, ..provenance }, text })
+        let certificate = folder.join(CERTIFICATE);
+        let certificate =
+            certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage)?;
+        let provenance = Provenance { tokenizer: carried, ..provenance };
+        Ok(Self { backbone, provenance, text, certificate })
     }
 
     /// Writes all files of the folder.
@@ -98,7 +109,10 @@ impl Model {
         for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
             writer.write(name, bytes).map_err(failure::store)?;
         }
-        Ok(())
+        match &self.certificate {
+            Some(bytes) => writer.write(CERTIFICATE, bytes).map_err(failure::store),
+            None => Ok(()),
+        }
     }
 
     /// The tokenizer.
@@ -162,32 +176,4 @@ impl Model {
 /// A folder whose weights are refused.
 pub fn refuse(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input(format!("{}: {error}", folder.display()), "give a complete Qwen3 checkpoint in safetensors files")
-}
-
-/// Reads a folder whole and runs its weights forward once; for a converted model, as its certificate did.
-///
-/// # Errors
-/// Weights that are refused, or logits that are not finite.
-pub fn deep(folder: &Folder, device: &Device) -> Result<String, Failure> {
-    let model = Model::open(folder, device)?;
-    let length = 16.min(model.backbone.config().max_position_embeddings);
-    let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used()).collect();
-    let context = crate::backbone::Context::new(model.attention(), 1, length);
-    let context = match model.backbone.time_conditioning() {
-        crate::backbone::TimeConditioning::None => context,
-        crate::backbone::TimeConditioning::AdaLn { .. } => context.with_time(vec![0.5]),
-    };
-    let tokens = model.backbone.tokens(&tokens, 1).map_err(stage)?;
-    let hidden = model.backbone.hidden(tokens, &context).map_err(stage)?;
-    let [_, l, d] = hidden.dims();
-    let logits = model.backbone.logits(hidden.reshape([l, d]));
-    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage(e.to_string()))?;
-    match logits.iter().all(|x| x.is_finite()) {
-        true => Ok(format!("{} tensors read, logits finite", model.backbone.parameters().len())),
-        false => Err(Failure {
-            kind: fmflow_engine::execute::FailureKind::Corrupt,
-            message: format!("{}: the forward pass gives logits that are not finite", folder.display()),
-            help: None,
-        }),
-    }
 }

@@ -10,7 +10,7 @@ use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning as Cond
 use crate::convert::{self, Action, Certificate, Options};
 use crate::failure::{self, input, stage};
 use crate::job::folder;
-use crate::model::{Model, TOKENIZER_FILES, Text, refuse};
+use crate::model::{CERTIFICATE, Model, TOKENIZER_FILES, Text, refuse};
 use crate::provenance::Provenance;
 use crate::weights;
 
@@ -25,8 +25,7 @@ pub fn fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
     Text::open(source, checkpoint.config.vocab_size)?;
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside =
-        ["generation_config.json", "model.safetensors.index.json", "provenance.json", "certificate.json"];
+    let beside = ["generation_config.json", "model.safetensors.index.json", "provenance.json", CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact().map_err(failure::store)?;
@@ -81,7 +80,7 @@ pub fn random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, 
     let provenance = Provenance { tokenizer, ..Provenance::autoregressive() };
     let summary = describe(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact().map_err(failure::store)?;
-    Model { backbone, provenance, text }.write(&mut writer)?;
+    Model { backbone, provenance, text, certificate: None }.write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
     Ok(summary)
 }
@@ -109,10 +108,10 @@ pub fn convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure
         .map_err(|e| input(e, "look at `mask-token`, `time-conditioning` and the source"))?;
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let mut writer = job.slot.artifact().map_err(failure::store)?;
-    Model { backbone, provenance, text }.write(&mut writer)?;
+    Model { backbone, provenance, text, certificate: None }.write(&mut writer)?;
     let certificate = convert::certify(source, writer.folder(), &device, config.tolerance).map_err(stage)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage)?;
-    writer.write("certificate.json", &json).map_err(failure::store)?;
+    writer.write(CERTIFICATE, &json).map_err(failure::store)?;
     let summary = certified(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
     Ok(summary)

@@ -28,7 +28,8 @@ use header::Entry;
 use source::{Source, values};
 
 pub use header::Dtype;
-pub use write::{save, write};
+pub use shards::{INDEX, SINGLE};
+pub use write::{Layout, distribute, save, write, write_as};
 
 /// Why weights are refused.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What stages take: updates, tokens, parameters, arithmetic, disk.
 
-use crate::config::{RandomInitConfig, StageConfig, TrainConfig};
+use crate::config::{ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
 use crate::pipeline::{Pipeline, Stage, StageId};
 
 use super::facts::Facts;
@@ -155,8 +155,9 @@ fn cost(pipeline: &Pipeline, stage: &Stage, facts: &Facts, shape: Option<Shape>)
             cost.artifact_bytes = weights;
             cost.work_bytes = 3 * weights * (config.checkpoint.keep as u64 + 1);
         }
-        StageConfig::RandomInit(_) | StageConfig::Convert(_) | StageConfig::Export(_) => {
-            cost.artifact_bytes = weights
+        StageConfig::RandomInit(_) | StageConfig::Convert(_) => cost.artifact_bytes = weights,
+        StageConfig::Export(config) => {
+            cost.artifact_bytes = if config.dtype == ExportDtype::Bf16 { weights / 2 } else { weights };
         }
         StageConfig::Fetch(_) => cost.artifact_bytes = facts.of(stage.id).bytes.max(weights / 2),
         // A token is about four bytes of text and is kept in two to four.

@@ -6,16 +6,16 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::ConvertError;
-use crate::backbone::{Attention, BackboneError, Context, EMBEDDING, HEAD};
+use super::reference::{BATCH, Reference, batch, logits};
+use crate::backbone::{EMBEDDING, HEAD};
 use crate::device::Device;
-use crate::rng::{self, Purpose};
 use crate::weights::{self, Checkpoint, Dtype};
+
+/// The schema of the file. 2: with reference logits, so that the artifact alone can be verified.
+pub const SCHEMA: &str = "fmflow.certificate/2";
 
 /// Largest accepted difference of logits, relative to the largest logit (float32 on CPU).
 pub const TOLERANCE: f64 = 1e-4;
-
-/// Rows and tokens of the batch that is compared.
-const BATCH: (usize, usize) = (2, 32);
 
 /// What became of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,7 +72,7 @@ pub struct Parity {
 /// What was kept, what is new, and how far the result is from the source.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Certificate {
-    /// Always `fmflow.certificate/1`.
+    /// Always [`SCHEMA`].
     pub schema: String,
     /// BLAKE3 of the source's files.
     pub source: IndexMap<String, String>,
@@ -88,6 +88,8 @@ pub struct Certificate {
     pub mean_row_norm: f64,
     /// The comparison of logits.
     pub parity: Parity,
+    /// Some of the source's logits, for a later comparison without the source.
+    pub reference: Reference,
 }
 
 impl Certificate {
@@ -165,7 +167,7 @@ pub fn certify(
         holds: difference <= tolerance * largest,
     };
     let certificate = Certificate {
-        schema: "fmflow.certificate/1".into(),
+        schema: SCHEMA.into(),
         source: files,
         artifact,
         mask_token: mask,
@@ -173,6 +175,7 @@ pub fn certify(
         mean_row_norm: from.norms.iter().sum::<f64>() / from.norms.len() as f64,
         ledger,
         parity,
+        reference: Reference::take(&reference, tokens, vocab, excluded),
     };
     match certificate.parity.holds {
         true => Ok(certificate),
@@ -247,32 +250,13 @@ fn only_row(before: &[blake3::Hash], after: &[blake3::Hash], mask: Option<u32>) 
     !after.is_empty() && before.len() == after.len() && before.iter().zip(after).enumerate().all(same)
 }
 
-/// The tokens that are compared: a fixed draw from all ids but the mask token.
-fn batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
-    let mut stream = rng::stream(0, Purpose::Source, [0; 3]);
-    let known = vocab as u64 - u64::from(mask.is_some() && vocab > 1);
-    let draw = |_| match stream.below(known) as u32 {
-        id if mask.is_some_and(|mask| id >= mask) => (id + 1) % vocab as u32,
-        id => id,
-    };
-    (0..BATCH.0 * BATCH.1).map(draw).collect()
-}
-
-/// Logits of all positions under a causal mask, row-major [B L, V].
-fn logits(checkpoint: Checkpoint, tokens: &[u32], device: &Device) -> Result<Vec<f32>, ConvertError> {
-    let model = checkpoint.into_backbone(device)?;
-    let mut context = Context::new(Attention::Causal, BATCH.0, BATCH.1);
-    if model.time_conditioning() != crate::backbone::TimeConditioning::None {
-        context = context.with_time(vec![0.5; BATCH.0]);
-    }
-    let hidden = model.hidden(model.tokens(tokens, BATCH.0)?, &context)?;
-    let logits = model.logits(hidden.reshape([BATCH.0 * BATCH.1, model.config().hidden_size]));
-    Ok(logits.try_into_vec_as().map_err(|e| BackboneError::Device(e.to_string()))?)
+/// |x|; infinitely far if x is not a number.
+pub(super) fn far(x: f64) -> f64 {
+    if x.is_nan() { f64::INFINITY } else { x.abs() }
 }
 
 /// The largest |difference| and the largest |reference|; a value that is not a number counts as infinitely far.
 fn compare(reference: &[f32], found: &[f32], vocab: usize, excluded: Option<u32>) -> (f64, f64) {
-    let far = |x: f64| if x.is_nan() { f64::INFINITY } else { x.abs() };
     let kept = |i: &usize| excluded.is_none_or(|id| i % vocab != id as usize);
     let pairs =
         || (0..reference.len().max(found.len())).filter(kept).map(|i| (reference.get(i), found.get(i)));

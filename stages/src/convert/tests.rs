@@ -6,14 +6,14 @@ use super::*;
 use crate::backbone::{EMBEDDING, HEAD, Qwen3Config};
 use crate::{device, weights};
 
-fn config(tied: bool) -> Qwen3Config {
+pub(crate) fn config(tied: bool) -> Qwen3Config {
     let text = r#"{"model_type": "qwen3", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24,
         "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "max_position_embeddings": 64, "initializer_range": 0.3}"#;
     Qwen3Config { tie_word_embeddings: tied, ..Qwen3Config::parse(text).unwrap() }
 }
 
-fn store(dir: &Path, backbone: &Backbone, provenance: Option<&Provenance>) {
+pub(crate) fn store(dir: &Path, backbone: &Backbone, provenance: Option<&Provenance>) {
     let mut bytes = Vec::new();
     weights::save(&mut bytes, backbone).unwrap();
     std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
@@ -23,7 +23,7 @@ fn store(dir: &Path, backbone: &Backbone, provenance: Option<&Provenance>) {
     }
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         mask: MaskToken::Reserved,
         row: MaskRow::Mean { noise: 0.0 },

@@ -13,7 +13,7 @@ use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input, stage};
 use crate::flow::path::{Corruptor, SourceTokens};
-use crate::model::Model;
+use crate::model::{Model, Text};
 
 /// Everything that stays the same over the updates of a stage.
 pub struct Setup<'a> {
@@ -111,7 +111,9 @@ impl<'a> Setup<'a> {
                 provenance.loss = Some(loss.name().into());
             }
         }
-        Ok(Model { backbone: state.model.clone(), provenance, text: self.parent.text.clone() })
+        let Model { text, certificate, .. } = &self.parent;
+        let (backbone, text, certificate) = (state.model.clone(), text.clone(), certificate.clone());
+        Ok(Model { backbone, provenance, text, certificate })
     }
 
     /// Lines for people who look at the stage.
@@ -154,6 +156,16 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
         let what =
             format!("rows of `{dataset}` were made with another tokenizer than the checkpoint carries");
         return Err(input(what, "give `rows` the tokenizer of the checkpoint"));
+    }
+    let template = |text: &Text| text.tokenizer.template().map(|template| template.digest().to_owned());
+    if summary.chats && parent.text.as_ref().is_some_and(|text| template(text) != summary.chat_template) {
+        let what = format!(
+            "conversations of `{dataset}` were laid out by another chat template than the checkpoint's"
+        );
+        return Err(input(
+            what,
+            "give `rows` the tokenizer that the checkpoint carries, by the name of its stage",
+        ));
     }
     if summary.length > config.max_position_embeddings {
         let what = format!(

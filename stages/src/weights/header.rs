@@ -47,6 +47,25 @@ impl Dtype {
         }
     }
 
+    /// The little-endian elements of `values`, each the nearest of its type, ties to even.
+    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            Self::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+        }
+    }
+
+    /// `x` as it comes back after it was stored in this type.
+    #[must_use]
+    pub fn round(self, x: f32) -> f32 {
+        match self {
+            Self::F32 => x,
+            Self::BF16 => half::bf16::from_f32(x).to_f32(),
+            Self::F16 => half::f16::from_f32(x).to_f32(),
+        }
+    }
+
     /// Appends the little-endian elements of `bytes`, each exact in f32.
     pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
         let two = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);

@@ -7,8 +7,10 @@ use indexmap::{IndexMap, IndexSet};
 use super::source::Source;
 use super::{WeightsError, text};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Name of the weights where they are one file.
+pub const SINGLE: &str = "model.safetensors";
+/// Name of the index where they are several.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(serde::Deserialize)]
 struct Index {

@@ -1,9 +1,13 @@
-//! Writing one safetensors file, streamed, with a header that depends on names and shapes alone.
+//! Writing safetensors files, streamed, with a header that depends on names, shapes and type alone.
 
 use std::fmt::Write as _;
 use std::io::{Error, Write};
 
+use super::Dtype;
 use crate::backbone::Backbone;
+
+/// Names and shapes of tensors, in the order in which they are stored.
+pub type Layout = Vec<(String, Vec<usize>)>;
 
 /// Writes tensors in the order given: f32, one metadata entry (`format: pt`), data aligned to 8 bytes. Returns the bytes written.
 ///
@@ -14,9 +18,22 @@ use crate::backbone::Backbone;
 pub fn write(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
+    values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
+) -> Result<u64, Error> {
+    write_as(out, layout, Dtype::F32, values)
+}
+
+/// As [`write`], in another type: values are rounded to the nearest, ties to even.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_as(
+    out: &mut impl Write,
+    layout: &[(String, Vec<usize>)],
+    dtype: Dtype,
     mut values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
 ) -> Result<u64, Error> {
-    let header = header(layout);
+    let header = header(layout, dtype);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     let mut written = 8 + header.len() as u64;
@@ -29,7 +46,7 @@ pub fn write(
             )));
         }
         for part in values.chunks(1 << 16) {
-            let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let bytes = dtype.encode(part);
             out.write_all(&bytes)?;
             written += bytes.len() as u64;
         }
@@ -51,14 +68,36 @@ pub fn save(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
     })
 }
 
-fn header(layout: &[(String, Vec<usize>)]) -> String {
+/// Distributes tensors over files of at most `limit` bytes of data, in order; a larger tensor has a file of its own.
+#[must_use]
+pub fn distribute(layout: Layout, dtype: Dtype, limit: u64) -> Vec<Layout> {
+    let mut files: Vec<Layout> = Vec::new();
+    let mut filled = 0;
+    for (name, shape) in layout {
+        let bytes = dtype.bytes() as u64 * shape.iter().product::<usize>() as u64;
+        match files.last_mut() {
+            Some(file) if filled + bytes <= limit => {
+                file.push((name, shape));
+                filled += bytes;
+            }
+            _ => {
+                files.push(vec![(name, shape)]);
+                filled = bytes;
+            }
+        }
+    }
+    files
+}
+
+fn header(layout: &[(String, Vec<usize>)], dtype: Dtype) -> String {
     let mut text = String::from(r#"{"__metadata__":{"format":"pt"}"#);
     let mut start = 0;
     for (name, shape) in layout {
-        let end = start + 4 * shape.iter().product::<usize>();
+        let end = start + dtype.bytes() * shape.iter().product::<usize>();
         let (name, shape) = (serde_json::json!(name), serde_json::json!(shape));
+        let dtype = serde_json::json!(dtype);
         // Writing to a string cannot fail.
-        let _ = write!(text, r#",{name}:{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#);
+        let _ = write!(text, r#",{name}:{{"dtype":{dtype},"shape":{shape},"data_offsets":[{start},{end}]}}"#);
         start = end;
     }
     text.push('}');

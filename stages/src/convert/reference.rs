@@ -1,0 +1,109 @@
+//! Logits of a fixed batch under a causal mask: what a certificate compares, and what it keeps for later.
+
+use super::ConvertError;
+use super::certificate::{Certificate, far};
+use crate::backbone::{Attention, BackboneError, Context, TimeConditioning};
+use crate::device::Device;
+use crate::rng::{self, Purpose};
+use crate::weights::Checkpoint;
+
+/// Rows and tokens of the batch that is compared.
+pub(super) const BATCH: (usize, usize) = (2, 32);
+
+/// Logits that a certificate keeps.
+const PLACES: usize = 64;
+
+/// Some logits of the source, and the tokens that they belong to.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Reference {
+    /// Rows and tokens of the batch.
+    pub batch: (usize, usize),
+    /// Its ids, row-major.
+    pub tokens: Vec<u32>,
+    /// The logits, one at every position.
+    pub logits: Vec<Logit>,
+}
+
+/// One logit of the source under a causal mask.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Logit {
+    /// Position in the batch, row-major.
+    pub position: usize,
+    /// The token that it speaks for.
+    pub token: u32,
+    /// Its value; the decimals give the float32 back exactly.
+    pub value: f32,
+}
+
+impl Reference {
+    /// One logit of every position, of a token drawn from all but `excluded`.
+    pub(super) fn take(logits: &[f32], tokens: Vec<u32>, vocab: usize, excluded: Option<u32>) -> Self {
+        let mut stream = rng::stream(0, Purpose::Source, [1, 0, 0]);
+        let kept = (0..PLACES.min(tokens.len())).map(|position| {
+            let token = draw(&mut stream, vocab, excluded);
+            Logit { position, token, value: logits[position * vocab + token as usize] }
+        });
+        Self { batch: BATCH, logits: kept.collect(), tokens }
+    }
+}
+
+impl Certificate {
+    /// Whether these are the weights that it was made for: a training stage hands it on, but changes the weights.
+    #[must_use]
+    pub fn speaks_of(&self, checkpoint: &Checkpoint) -> bool {
+        let weights = |name: &String| name.ends_with(".safetensors");
+        let own = checkpoint.files.iter().filter(|(name, _)| weights(name));
+        own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
+    }
+
+    /// The largest |difference| between the logits that it keeps and those of `checkpoint`, computed anew.
+    ///
+    /// # Errors
+    /// A certificate whose places are not those of its batch or of this model, or a failing device.
+    pub fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
+        let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
+        let fits = kept.batch == BATCH
+            && kept.tokens.len() == BATCH.0 * BATCH.1
+            && kept.tokens.iter().all(|id| (*id as usize) < vocab)
+            && kept.logits.iter().all(|l| l.position < kept.tokens.len() && (l.token as usize) < vocab)
+            && !kept.logits.is_empty();
+        if !fits {
+            return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
+        }
+        let found = logits(checkpoint, &kept.tokens, device)?;
+        let difference =
+            |l: &Logit| far(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value));
+        Ok(kept.logits.iter().map(difference).fold(0.0, f64::max))
+    }
+}
+
+/// An id of `vocab`, never `excluded`.
+fn draw(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32 {
+    let known = vocab as u64 - u64::from(excluded.is_some() && vocab > 1);
+    match stream.below(known) as u32 {
+        id if excluded.is_some_and(|excluded| id >= excluded) => (id + 1) % vocab as u32,
+        id => id,
+    }
+}
+
+/// The tokens that are compared: a fixed draw from all ids but the mask token.
+pub(super) fn batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
+    let mut stream = rng::stream(0, Purpose::Source, [0; 3]);
+    (0..BATCH.0 * BATCH.1).map(|_| draw(&mut stream, vocab, mask)).collect()
+}
+
+/// Logits of all positions under a causal mask, row-major [B L, V].
+pub(super) fn logits(
+    checkpoint: Checkpoint,
+    tokens: &[u32],
+    device: &Device,
+) -> Result<Vec<f32>, ConvertError> {
+    let model = checkpoint.into_backbone(device)?;
+    let mut context = Context::new(Attention::Causal, BATCH.0, BATCH.1);
+    if model.time_conditioning() != TimeConditioning::None {
+        context = context.with_time(vec![0.5; BATCH.0]);
+    }
+    let hidden = model.hidden(model.tokens(tokens, BATCH.0)?, &context)?;
+    let logits = model.logits(hidden.reshape([BATCH.0 * BATCH.1, model.config().hidden_size]));
+    Ok(logits.try_into_vec_as().map_err(|e| BackboneError::Device(e.to_string()))?)
+}

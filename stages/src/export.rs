@@ -1,0 +1,170 @@
+//! The export stage: a checkpoint as a folder that other programs load as an ordinary Qwen3.
+//!
+//! ```text
+//! model.safetensors, or shards and their index    the backbone under Hugging Face's names
+//! config.json  generation_config.json             as transformers 4 and 5 read them
+//! tokenizer.json  tokenizer_config.json  ..       the checkpoint's own
+//! flow.safetensors                                time conditioning, where the model has it
+//! fmflow.json  README.md                          what the model is, for programs and for people
+//! ```
+//! Weights are rounded to the nearest value of the type that was asked for and to nothing else: what came in that type goes
+//! out byte for byte. The folder is read back and compared before it is published.
+
+mod readme;
+mod sidecar;
+
+use std::path::Path;
+
+use fmflow_engine::config::{ExportConfig, ExportDtype};
+use fmflow_engine::execute::{Failure, Job, Summary};
+use fmflow_engine::store::ArtifactWriter;
+use indexmap::IndexMap;
+use serde_json::json;
+
+use crate::failure::{self, input, stage};
+use crate::job::folder;
+use crate::model::{Text, refuse};
+use crate::provenance::Provenance;
+use crate::weights::{self, Checkpoint, Dtype, INDEX, Layout, SINGLE};
+
+/// Tensors of time conditioning, which no other program knows.
+pub const CONDITIONING: &str = "flow.safetensors";
+
+/// What is exported, and how.
+struct Export<'a> {
+    checkpoint: &'a Checkpoint,
+    provenance: &'a Provenance,
+    text: Option<&'a Text>,
+    dtype: Dtype,
+    shard_bytes: u64,
+}
+
+/// Runs an export stage.
+///
+/// # Errors
+/// A checkpoint that is refused, values beyond the type's range, or a failing write.
+pub fn run(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
+    let source = folder(job, "from")?;
+    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
+    let text = Text::open(source, checkpoint.config.vocab_size)?;
+    let provenance = checkpoint.provenance.clone().unwrap_or_else(Provenance::autoregressive);
+    let dtype = match config.dtype {
+        ExportDtype::F32 => Dtype::F32,
+        ExportDtype::Bf16 => Dtype::BF16,
+    };
+    let (checkpoint, provenance) = (&checkpoint, &provenance);
+    let export =
+        Export { checkpoint, provenance, text: text.as_ref(), dtype, shard_bytes: config.shard_bytes };
+    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    let files = export.write(source, &mut writer)?;
+    let rounded = export.compare(writer.folder())?;
+    let summary = export.describe(files, rounded);
+    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    Ok(summary)
+}
+
+impl Export<'_> {
+    /// Writes all files; returns how many of them hold weights.
+    fn write(&self, source: &Path, writer: &mut ArtifactWriter) -> Result<usize, Failure> {
+        let (backbone, conditioning) = self.layouts();
+        let files = self.weights(writer, backbone, !conditioning.is_empty())?;
+        if !conditioning.is_empty() {
+            self.tensors(writer, CONDITIONING, &conditioning, Dtype::F32)?;
+        }
+        let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(failure::store);
+        put("config.json", sidecar::config(self).as_bytes())?;
+        let generation = source.join("generation_config.json");
+        match generation.exists() {
+            true => put("generation_config.json", &std::fs::read(generation).map_err(failure::io)?)?,
+            false => put("generation_config.json", sidecar::generation(self).as_bytes())?,
+        }
+        for (name, bytes) in sidecar::tokenizer(self) {
+            put(&name, &bytes)?;
+        }
+        put("fmflow.json", sidecar::provenance(self, !conditioning.is_empty()).as_bytes())?;
+        put("README.md", readme::text(self.provenance, self.dtype, !conditioning.is_empty()).as_bytes())?;
+        Ok(files)
+    }
+
+    /// The tensors that Qwen3 has, and those that it does not.
+    fn layouts(&self) -> (Layout, Layout) {
+        let all = self.checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
+        all.partition(|(name, _)| !name.starts_with("time."))
+    }
+
+    /// Writes the backbone in one file, or in several with an index. Beside a file of conditioning it is always indexed:
+    /// engines that take every `*.safetensors` of a folder then leave that file alone.
+    fn weights(
+        &self,
+        writer: &mut ArtifactWriter,
+        layout: Layout,
+        conditioned: bool,
+    ) -> Result<usize, Failure> {
+        let shards = weights::distribute(layout, self.dtype, self.shard_bytes);
+        if let ([only], false) = (&*shards, conditioned) {
+            self.tensors(writer, SINGLE, only, self.dtype)?;
+            return Ok(1);
+        }
+        let (mut map, mut bytes) = (IndexMap::new(), 0);
+        for (i, shard) in shards.iter().enumerate() {
+            let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+            self.tensors(writer, &file, shard, self.dtype)?;
+            bytes += shard
+                .iter()
+                .map(|(_, shape)| self.dtype.bytes() * shape.iter().product::<usize>())
+                .sum::<usize>();
+            map.extend(shard.iter().map(|(name, _)| (name.clone(), file.clone())));
+        }
+        map.sort_keys();
+        let index = format!("{:#}\n", json!({"metadata": {"total_size": bytes}, "weight_map": map}));
+        writer.write(INDEX, index.as_bytes()).map_err(failure::store)?;
+        Ok(shards.len())
+    }
+
+    fn tensors(
+        &self,
+        writer: &mut ArtifactWriter,
+        file: &str,
+        layout: &Layout,
+        dtype: Dtype,
+    ) -> Result<(), Failure> {
+        let mut out = writer.file(file).map_err(failure::store)?;
+        weights::write_as(&mut out, layout, dtype, |name| Ok(self.checkpoint.tensors[name].values.clone()))
+            .map_err(failure::io)?;
+        out.finish().map_err(failure::store)
+    }
+
+    /// Reads the finished folder as another program would, and compares. Returns how many values were rounded.
+    fn compare(&self, folder: &Path) -> Result<usize, Failure> {
+        let found = weights::read(folder).map_err(|e| {
+            input(format!("the exported folder is not a Qwen3: {e}"), "export with `dtype=\"f32\"`")
+        })?;
+        let mut rounded = 0;
+        for (name, tensor) in &found.tensors {
+            let (own, dtype) = (&self.checkpoint.tensors[name].values, self.dtype);
+            if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
+                return Err(stage(format!("tensor `{name}` came back from the disk with other values")));
+            }
+            rounded += own.iter().filter(|x| dtype.round(**x) != **x).count();
+        }
+        Ok(rounded)
+    }
+
+    fn describe(&self, files: usize, rounded: usize) -> Summary {
+        let values: usize = self.checkpoint.tensors.values().map(|tensor| tensor.values.len()).sum();
+        let name = sidecar::torch_name(self.dtype);
+        let exact = match rounded {
+            0 => "every value exact".to_owned(),
+            _ => format!("{:.1} % of the values rounded", 100.0 * rounded as f64 / values as f64),
+        };
+        let count = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        Summary {
+            headline: format!("{name}, {count}, {exact}"),
+            lines: vec![readme::headline(self.provenance)],
+            metrics: IndexMap::from([
+                ("parameters".to_owned(), values as f64),
+                ("rounded".to_owned(), rounded as f64),
+            ]),
+        }
+    }
+}

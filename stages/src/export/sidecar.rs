@@ -1,0 +1,86 @@
+//! The small files of an exported folder.
+
+use serde_json::{Map, Value, json};
+
+use super::{CONDITIONING, Export};
+use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
+use crate::weights::Dtype;
+
+/// The name of a type in `config.json`.
+pub(super) fn torch_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "float32",
+        Dtype::BF16 => "bfloat16",
+        Dtype::F16 => "float16",
+    }
+}
+
+/// `config.json`: the checkpoint's own, in the exported type.
+pub(super) fn config(export: &Export<'_>) -> String {
+    let own: Map<String, Value> =
+        serde_json::from_str(&export.checkpoint.config.to_json()).unwrap_or_default();
+    let name = torch_name(export.dtype);
+    let mut config = own;
+    config.extend(ids(export));
+    let more = [("dtype", json!(name)), ("torch_dtype", json!(name)), ("use_cache", json!(true))];
+    config.extend(more.map(|(key, value)| (key.to_owned(), value)));
+    pretty(&Value::Object(config))
+}
+
+/// Special ids: the config's, else the tokenizer's.
+fn ids(export: &Export<'_>) -> Map<String, Value> {
+    let config = &export.checkpoint.config;
+    let id = |token: &str| export.text.and_then(|text| text.tokenizer.id(token));
+    [
+        ("bos_token_id", config.bos_token_id),
+        ("eos_token_id", config.eos_token_id.or_else(|| id(END_OF_TURN))),
+        ("pad_token_id", config.pad_token_id.or_else(|| id(END_OF_DOCUMENT))),
+    ]
+    .map(|(key, id)| (key.to_owned(), json!(id)))
+    .into_iter()
+    .collect()
+}
+
+/// `generation_config.json` of a checkpoint that brought none.
+pub(super) fn generation(export: &Export<'_>) -> String {
+    let mut config = ids(export);
+    config.insert("do_sample".into(), json!(false));
+    config.insert("use_cache".into(), json!(true));
+    pretty(&Value::Object(config))
+}
+
+/// The tokenizer's files. One that brought no `tokenizer_config.json` gets a plain one.
+pub(super) fn tokenizer(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
+    let Some(text) = export.text else { return Vec::new() };
+    // How many rows are reserved is in config.json.
+    let mut files: Vec<(String, Vec<u8>)> =
+        text.files.iter().filter(|(name, _)| name != "vocabulary.json").cloned().collect();
+    if !files.iter().any(|(name, _)| name == "tokenizer_config.json") {
+        let known = |token: &'static str| text.tokenizer.id(token).map(|_| token);
+        let config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": null,
+            "clean_up_tokenization_spaces": false,
+            "eos_token": known(END_OF_TURN),
+            "model_max_length": export.checkpoint.config.max_position_embeddings,
+            "pad_token": known(END_OF_DOCUMENT),
+            "unk_token": null,
+        });
+        files.push(("tokenizer_config.json".into(), pretty(&config).into_bytes()));
+    }
+    files
+}
+
+/// `fmflow.json`: the contract, and where the rest of the model is.
+pub(super) fn provenance(export: &Export<'_>, conditioned: bool) -> String {
+    pretty(&json!({
+        "schema": "fmflow.export/1",
+        "provenance": export.provenance,
+        "dtype": torch_name(export.dtype),
+        "conditioning": conditioned.then_some(CONDITIONING),
+    }))
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}

@@ -1,0 +1,165 @@
+//! `fmflow verify --deep`: what the bytes of an artifact cannot say, by running its weights.
+
+use std::path::Path;
+
+use fmflow_engine::execute::{Failure, FailureKind};
+
+use crate::backbone::{Context, TimeConditioning};
+use crate::convert::{Certificate, SCHEMA};
+use crate::device::Device;
+use crate::failure::stage;
+use crate::model::{CERTIFICATE, Model, refuse};
+use crate::weights;
+
+/// Runs the weights in `folder` once. Where its certificate speaks of these very weights, the source's logits that it keeps
+/// are computed anew; otherwise the logits have to be finite.
+///
+/// # Errors
+/// [`FailureKind::Corrupt`] for logits that are not finite or differ from the certificate's by more than its tolerance;
+/// weights, contract or tokenizer that are refused.
+pub fn deep(folder: &Path, device: &Device) -> Result<String, Failure> {
+    if !folder.join("config.json").exists() {
+        return Ok("no weights in it, so there is no forward pass to run".into());
+    }
+    let model = Model::open(folder, device)?;
+    finite(folder, &model)?;
+    let read = format!("{} tensors read, logits finite", model.backbone.parameters().len());
+    match model.certificate.as_deref() {
+        None => Ok(read),
+        Some(bytes) => Ok(format!("{read}; {}", certified(folder, bytes, device)?)),
+    }
+}
+
+/// One forward pass under the model's own attention.
+fn finite(folder: &Path, model: &Model) -> Result<(), Failure> {
+    let length = 16.min(model.backbone.config().max_position_embeddings);
+    let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used().max(1)).collect();
+    let context = Context::new(model.attention(), 1, length);
+    let context = match model.backbone.time_conditioning() {
+        TimeConditioning::None => context,
+        TimeConditioning::AdaLn { .. } => context.with_time(vec![0.5]),
+    };
+    let hidden = model
+        .backbone
+        .tokens(&tokens, 1)
+        .and_then(|tokens| model.backbone.hidden(tokens, &context))
+        .map_err(stage)?;
+    let [_, l, d] = hidden.dims();
+    let logits = model.backbone.logits(hidden.reshape([l, d]));
+    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage(e.to_string()))?;
+    match logits.iter().all(|x| x.is_finite()) {
+        true => Ok(()),
+        false => Err(corrupt(folder, "the forward pass gives logits that are not finite")),
+    }
+}
+
+/// Compares the logits of these weights with those that the certificate keeps.
+fn certified(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Failure> {
+    let malformed = |e: serde_json::Error| corrupt(folder, &format!("`{CERTIFICATE}`: {e}"));
+    let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
+    if raw["schema"] != SCHEMA {
+        return Ok(format!("its certificate is of another version ({}), not compared", raw["schema"]));
+    }
+    let certificate: Certificate = serde_json::from_value(raw).map_err(malformed)?;
+    let checkpoint = weights::read(folder).map_err(|e| refuse(folder, &e))?;
+    if !certificate.speaks_of(&checkpoint) {
+        return Ok("trained since it was converted, so its certificate's logits are not compared".into());
+    }
+    let found = certificate.recompute(checkpoint, device);
+    let difference = found.map_err(|e| corrupt(folder, &e.to_string()))?;
+    let (kept, parity) = (certificate.reference.logits.len(), &certificate.parity);
+    let said = format!(
+        "{kept} logits under a causal mask differ from the source's by at most {:.2e} of the largest (tolerance {:.0e})",
+        difference / parity.largest,
+        parity.tolerance
+    );
+    match difference <= parity.tolerance * parity.largest {
+        true => Ok(said),
+        false => Err(corrupt(folder, &said)),
+    }
+}
+
+fn corrupt(folder: &Path, what: &str) -> Failure {
+    let message = format!("{}: {what}", folder.display());
+    let help = "the numbers are not those that were certified: run the stage again, or restore the artifact";
+    Failure { kind: FailureKind::Corrupt, message, help: Some(help.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backbone::Backbone;
+    use crate::convert::tests::{config, options, store};
+    use crate::convert::{Options, TOLERANCE, certify, convert};
+
+    /// A converted artifact with its certificate.
+    fn converted(time: TimeConditioning) -> (tempfile::TempDir, Backbone, Certificate) {
+        let device = crate::device::open("cpu").unwrap();
+        let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
+        store(source.path(), &model, None);
+        let options = Options { time, ..options() };
+        let (flow, provenance) = convert(weights::read(source.path()).unwrap(), &options, &device).unwrap();
+        store(artifact.path(), &flow, Some(&provenance));
+        let certificate = certify(source.path(), artifact.path(), &device, TOLERANCE).unwrap();
+        save(artifact.path(), &certificate);
+        (artifact, flow, certificate)
+    }
+
+    fn save(folder: &Path, certificate: &Certificate) {
+        let json = serde_json::to_vec_pretty(certificate).unwrap();
+        std::fs::write(folder.join(CERTIFICATE), json).unwrap();
+    }
+
+    fn run(folder: &Path) -> Result<String, Failure> {
+        deep(folder, &crate::device::open("cpu").unwrap())
+    }
+
+    #[test]
+    fn the_logits_of_a_converted_model_are_computed_anew() {
+        for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
+            let (folder, _, certificate) = converted(time);
+            let kept = &certificate.reference;
+            assert_eq!((kept.logits.len(), kept.tokens.len()), (64, 64));
+            assert!(kept.logits.iter().all(|logit| Some(logit.token) != certificate.parity.excluded));
+            let said = run(folder.path()).unwrap();
+            assert!(said.contains("64 logits") && said.contains("0.00e0"), "{said}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_those_of_the_certificate_are_corrupt() {
+        let (folder, _, certificate) = converted(TimeConditioning::None);
+        let mut other = certificate.clone();
+        other.reference.logits[63].value += 2.0 * (certificate.parity.largest * TOLERANCE) as f32;
+        save(folder.path(), &other);
+        let failure = run(folder.path()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Corrupt);
+        assert!(failure.message.contains("differ from the source's by at most 2.00e-4"), "{failure}");
+        other.reference.logits[63] = crate::convert::Logit { position: 64, token: 0, value: 0.0 };
+        save(folder.path(), &other);
+        assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
+        std::fs::write(folder.path().join(CERTIFICATE), "{").unwrap();
+        assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
+    }
+
+    #[test]
+    fn weights_that_were_trained_are_not_compared() {
+        let (folder, flow, _) = converted(TimeConditioning::None);
+        let trained = flow.map(|_, p| p.with(p.flat() + 0.01)).unwrap();
+        store(folder.path(), &trained, None);
+        assert!(run(folder.path()).unwrap().contains("trained since"));
+        // The same weights that compute something else are.
+        let (folder, flow, _) = converted(TimeConditioning::None);
+        let config = flow.config().to_json().replace("\"rope_theta\": 10000.0", "\"rope_theta\": 100.0");
+        assert_ne!(config, flow.config().to_json());
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
+    }
+
+    #[test]
+    fn a_folder_without_a_model_has_nothing_to_run() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(run(folder.path()).unwrap().contains("no forward pass"));
+    }
+}

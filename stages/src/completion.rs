@@ -7,6 +7,7 @@ use fmflow_engine::execute::Failure;
 
 use crate::backbone::{Attention, BackboneError, Context, PADDING, TimeConditioning};
 use crate::failure::{input, stage};
+use crate::flow::kernel::Kernel;
 use crate::flow::sampler::{Canvas, Filter, Posterior, Rules, sample};
 use crate::model::Model;
 use crate::rng::{Purpose, stream};
@@ -98,18 +99,18 @@ fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> 
     let scheduler = fmflow_engine::config::train::Scheduler::Polynomial { exponent: 1.0 };
     if sampler.kind == SamplerKind::Autoregressive {
         let used = model.used();
-        return Ok(Rules { mask: used, used, scheduler, mask_source: true, seed });
+        return Ok(Rules { mask: used, used, scheduler, mask_share: 1.0, kernel: Kernel::Exact, seed });
     }
     let (contract, path) = (model.flow_contract()?, model.path()?);
-    let mask_source = path.mask_share >= 1.0;
-    if !mask_source && matches!(sampler.kind, SamplerKind::Confidence { .. }) {
+    if path.mask_share < 1.0 && matches!(sampler.kind, SamplerKind::Confidence { .. }) {
         let what = format!(
             "sampler `{}` reveals masks, but the checkpoint's source is not the mask alone",
             sampler.name
         );
         return Err(input(what, "use a sampler of kind \"euler\""));
     }
-    Ok(Rules { mask: contract.mask, used: contract.used, scheduler: path.scheduler, mask_source, seed })
+    let (scheduler, mask_share, kernel) = (path.scheduler, path.mask_share, Kernel::Exact);
+    Ok(Rules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
 }
 
 /// A flow sampler on one batch.
@@ -126,13 +127,9 @@ fn parallel(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, rules: 
 
 /// Prefix, noise, suffix.
 fn canvas(number: u64, request: &Request, rules: &Rules) -> Canvas {
-    let noise: Vec<u32> = match rules.mask_source {
-        true => vec![rules.mask; request.length],
-        false => {
-            let mut random = stream(rules.seed, Purpose::Source, [number, u64::MAX, 0]);
-            (0..request.length).map(|_| random.below(u64::from(rules.used)) as u32).collect()
-        }
-    };
+    let mut random = stream(rules.seed, Purpose::Source, [number, u64::MAX, 0]);
+    let noise: Vec<u32> =
+        (0..request.length).map(|_| rules.source().draw(rules.mask_share, &mut random)).collect();
     let tokens = [request.prefix.as_slice(), &noise, &request.suffix].concat();
     let inside = request.prefix.len()..request.prefix.len() + request.length;
     Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }

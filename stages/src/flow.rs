@@ -4,6 +4,7 @@
 //! x_1 with probability kappa(t) and x_0, drawn from the *source*, otherwise. The backbone gives the *posterior*
 //! p(x_1 | x_t, t). Nothing here knows the backbone: training and sampling join the two.
 
+pub mod kernel;
 pub mod loss;
 pub mod path;
 pub mod sampler;

@@ -56,8 +56,13 @@ pub enum WeightsError {
         reason: String,
     },
     /// A tensor that the config asks for is in no file.
-    #[error("tensor `{0}` is missing")]
-    Missing(String),
+    #[error("{place}: tensor `{tensor}` is missing")]
+    Missing {
+        /// The files that were searched.
+        place: String,
+        /// The tensor.
+        tensor: String,
+    },
     /// A tensor that the config does not ask for.
     #[error("`{file}`: tensor `{tensor}` is not part of the model that config.json describes")]
     Extra {
@@ -143,7 +148,7 @@ impl Checkpoint {
         let (config, time) = (self.config.clone(), self.time_conditioning());
         Backbone::build(&config, time, device, |name, _| match self.tensors.swap_remove(name) {
             Some(tensor) => Ok(tensor.values),
-            None => Err(WeightsError::Missing(name.into())),
+            None => Err(WeightsError::Missing { place: "the checkpoint".into(), tensor: name.into() }),
         })
     }
 }
@@ -174,7 +179,7 @@ pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
     let redundant_head = take_redundant_head(&config, &mut found)?;
     let mut take = |name: String| match found.swap_remove(&name) {
         Some(tensor) => Ok((name, tensor)),
-        None => Err(WeightsError::Missing(name)),
+        None => Err(WeightsError::Missing { place: "the checkpoint".into(), tensor: name }),
     };
     let tensors = expected.into_keys().map(&mut take).collect::<Result<_, _>>()?;
     Ok(Checkpoint { config, provenance, tensors, files, redundant_head })
@@ -221,7 +226,10 @@ fn check(
         Some(name) if name == HEAD => {
             Err(WeightsError::Tie("is missing, but config.json says `tie_word_embeddings`: false"))
         }
-        Some(name) => Err(WeightsError::Missing(name.clone())),
+        Some(name) => {
+            let names: Vec<String> = files.iter().map(|(file, _)| format!("`{file}`")).collect();
+            Err(WeightsError::Missing { place: names.join(", "), tensor: name.clone() })
+        }
     }
 }
 

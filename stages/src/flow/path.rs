@@ -17,6 +17,32 @@ pub struct SourceTokens {
     pub used: u32,
 }
 
+impl SourceTokens {
+    /// One token of x_0: the mask with probability `mask_share`, uniform over the others else.
+    pub fn draw(&self, mask_share: f64, draws: &mut Stream) -> u32 {
+        let Self { mask, used } = *self;
+        if mask_share >= 1.0 || draws.uniform() < mask_share {
+            return mask;
+        }
+        // Without the mask token one value fewer is possible; values from the mask on are moved up by one.
+        let within = mask < used;
+        let drawn = draws.below(u64::from(used - u32::from(within))) as u32;
+        if within && drawn >= mask { drawn + 1 } else { drawn }
+    }
+
+    /// p_0(token), the probability that [`SourceTokens::draw`] gives this token.
+    #[must_use]
+    pub fn probability(&self, mask_share: f64, token: u32) -> f64 {
+        match token {
+            token if token == self.mask => mask_share,
+            token if token < self.used => {
+                (1.0 - mask_share) / f64::from(self.used - u32::from(self.mask < self.used))
+            }
+            _ => 0.0,
+        }
+    }
+}
+
 /// A corrupted document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corruption {
@@ -53,21 +79,10 @@ impl Corruptor {
         let keep = kappa(self.path.scheduler, t);
         let mut corrupted: Vec<bool> = editable.iter().map(|&e| coins.uniform() >= keep && e).collect();
         add_missing(&mut corrupted, editable, self.at_least, coins);
-        let token = |(&token, &noise)| if noise { self.source_token(draws) } else { token };
+        let token =
+            |(&token, &noise)| if noise { self.tokens.draw(self.path.mask_share, draws) } else { token };
         let x_t = x_1.iter().zip(&corrupted).map(token).collect();
         Corruption { x_t, corrupted }
-    }
-
-    /// One token of x_0.
-    pub fn source_token(&self, draws: &mut Stream) -> u32 {
-        let SourceTokens { mask, used } = self.tokens;
-        if self.path.mask_share >= 1.0 || draws.uniform() < self.path.mask_share {
-            return mask;
-        }
-        // Without the mask token one value fewer is possible; values from the mask on are moved up by one.
-        let within = mask < used;
-        let drawn = draws.below(u64::from(used - u32::from(within))) as u32;
-        if within && drawn >= mask { drawn + 1 } else { drawn }
     }
 }
 
@@ -133,6 +148,16 @@ mod tests {
         assert_eq!(counts[5], 0);
         // Seven values, 8,000 draws: mean 1,143, standard deviation 31; limit 5 of them.
         assert!(counts.iter().enumerate().all(|(i, &c)| i == 5 || c.abs_diff(1_143) < 157), "{counts:?}");
+    }
+
+    #[test]
+    fn probabilities_of_the_source_sum_to_one() {
+        for tokens in [TOKENS, SourceTokens { mask: 9, used: 8 }] {
+            for share in [0.0, 0.3, 1.0] {
+                let sum: f64 = (0..12).map(|token| tokens.probability(share, token)).sum();
+                assert!((sum - 1.0).abs() < 1e-12, "{tokens:?} {share} {sum}");
+            }
+        }
     }
 
     #[test]

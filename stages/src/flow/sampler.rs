@@ -3,14 +3,17 @@
 //! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
 //! writes a position that is not editable, and never emits the mask token.
 
+mod euler;
 mod filter;
 
-pub use filter::{Filter, Pick};
+pub use euler::euler_step;
+pub use filter::{Filter, Order, Pick};
 
 use fmflow_engine::config::train::Scheduler;
 use fmflow_engine::config::{Sampler, SamplerKind};
 
-use super::scheduler::jump;
+use super::kernel::Kernel;
+use super::path::SourceTokens;
 use crate::rng::{Purpose, stream};
 
 /// A row being written.
@@ -33,10 +36,26 @@ pub struct Rules {
     pub used: u32,
     /// The scheduler of the path.
     pub scheduler: Scheduler,
-    /// Whether the source is the mask alone, so that every noisy position shows it.
-    pub mask_source: bool,
+    /// Share of the mask in the source; 1: every noisy position shows it.
+    pub mask_share: f64,
+    /// How the Euler simulation moves a position.
+    pub kernel: Kernel,
     /// Seed of the draws.
     pub seed: u64,
+}
+
+impl Rules {
+    /// Whether the source is the mask alone, so that every noisy position shows it.
+    #[must_use]
+    pub fn mask_source(&self) -> bool {
+        self.mask_share >= 1.0
+    }
+
+    /// The tokens of the source.
+    #[must_use]
+    pub fn source(&self) -> SourceTokens {
+        SourceTokens { mask: self.mask, used: self.used }
+    }
 }
 
 /// The posterior: logits at places (canvas, position), flat [places, V], at time t.
@@ -72,7 +91,7 @@ pub fn sample<P: Posterior>(
     let filter = Filter::new(sampler, rules);
     match sampler.kind {
         SamplerKind::Confidence { steps } => confidence(canvases, steps, &filter, rules, posterior),
-        SamplerKind::Euler { steps } => euler(canvases, steps, &filter, rules, posterior),
+        SamplerKind::Euler { steps } => euler::simulate(canvases, steps, &filter, rules, posterior),
         SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
     }
 }
@@ -126,49 +145,6 @@ fn reveal(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
     for ((_, position), pick) in order.into_iter().take(count) {
         canvas.tokens[*position] = pick.token;
     }
-}
-
-/// Simulates the jump process: between t and s a noisy position becomes a draw of the posterior with probability
-/// (kappa(s) - kappa(t)) / (1 - kappa(t)), exactly; the last step writes every position that is still noise.
-fn euler<P: Posterior>(
-    canvases: &mut [Canvas],
-    steps: usize,
-    filter: &Filter,
-    rules: &Rules,
-    posterior: &mut P,
-) -> Result<usize, P::Error> {
-    let mut passes = 0;
-    for step in 0..steps {
-        let (t, s) = (step as f64 / steps as f64, (step + 1) as f64 / steps as f64);
-        let open = |canvas: &Canvas, i: usize| !rules.mask_source || canvas.tokens[i] == rules.mask;
-        let jumps = jumping(canvases, open_places(canvases, open), jump(rules.scheduler, t, s), rules, step);
-        if jumps.is_empty() {
-            continue;
-        }
-        passes += 1;
-        let logits = posterior.logits(canvases, &jumps, t)?;
-        for ((canvas, position), pick) in picks(canvases, &jumps, logits, filter, rules.seed, step) {
-            canvases[canvas].tokens[position] = pick.token;
-        }
-    }
-    Ok(passes)
-}
-
-/// The places that jump in this step. The coins come before the posterior, so that places that stay cost nothing.
-fn jumping(
-    canvases: &[Canvas],
-    places: Vec<(usize, usize)>,
-    probability: f64,
-    rules: &Rules,
-    step: usize,
-) -> Vec<(usize, usize)> {
-    let mut jumps = Vec::new();
-    for run in places.chunk_by(|a, b| a.0 == b.0) {
-        // Even coordinates: coins; odd ones: tokens (see `picks`).
-        let mut coins = stream(rules.seed, Purpose::Sample, [canvases[run[0].0].number, 2 * step as u64, 0]);
-        jumps.extend(run.iter().copied().filter(|_| coins.uniform() < probability));
-    }
-    jumps
 }
 
 /// One draw of the filtered posterior per place.

@@ -7,6 +7,33 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 pub use fmflow_engine::config::train::Scheduler;
 
+/// The scheduler that a configuration calls `kind`: `polynomial` with its exponent, `cosine` or `sine-squared`.
+///
+/// Schedules of Gaussian flows are known by name, to be refused with a reason: a path of tokens mixes x_0 and x_1 with weights
+/// that sum to 1, and theirs do not.
+///
+/// # Errors
+/// An unknown kind, parameters that the kind does not take, or one that is not convex, as a sentence.
+pub fn by_name(kind: &str, parameters: &[f64]) -> Result<Scheduler, String> {
+    let not_convex = |formula: &str| {
+        let weights = format!("its weights of data and noise, {formula}, do not sum to 1");
+        Err(format!("the scheduler `{kind}` is not convex: {weights}"))
+    };
+    match (kind, parameters) {
+        ("polynomial", &[exponent]) if exponent > 0.0 && exponent.is_finite() => {
+            Ok(Scheduler::Polynomial { exponent })
+        }
+        ("polynomial", _) => Err(format!("`polynomial` takes one exponent above 0, not {parameters:?}")),
+        ("cosine", []) => Ok(Scheduler::Cosine),
+        ("sine-squared", []) => Ok(Scheduler::SineSquared),
+        ("cosine" | "sine-squared", _) => Err(format!("`{kind}` takes no parameters, not {parameters:?}")),
+        ("sine", _) => not_convex("sin(pi t / 2) and cos(pi t / 2)"),
+        ("linear-vp", _) => not_convex("t and sqrt(1 - t^2)"),
+        ("vp", _) => not_convex("exp(-T / 2) and sqrt(1 - exp(-T))"),
+        _ => Err(format!("unknown scheduler `{kind}`; write `polynomial`, `cosine` or `sine-squared`")),
+    }
+}
+
 /// kappa(t), for t in [0, 1].
 #[must_use]
 pub fn kappa(scheduler: Scheduler, t: f64) -> f64 {
@@ -49,6 +76,13 @@ pub fn inverse(scheduler: Scheduler, k: f64) -> f64 {
     }
 }
 
+/// The time at which kappa / (1 - kappa), the ratio of signal to noise, is `ratio`, for ratios in [0, inf].
+#[must_use]
+pub fn inverse_ratio(scheduler: Scheduler, ratio: f64) -> f64 {
+    // 1 / (1 + 1 / r) is r / (1 + r) and holds at both ends.
+    inverse(scheduler, 1.0 / (1.0 + 1.0 / ratio))
+}
+
 /// The weight kappa'(t) / (1 - kappa(t)) of the ELBO and of the generalized KL; 1 / (1 - t) for kappa = t.
 #[must_use]
 pub fn weight(scheduler: Scheduler, t: f64) -> f64 {
@@ -88,6 +122,29 @@ mod tests {
                 assert!((kappa(scheduler, t) + noise_share(scheduler, t) - 1.0).abs() < 1e-14);
             }
         }
+    }
+
+    #[test]
+    fn kinds_have_names_and_others_reasons() {
+        for scheduler in ALL {
+            let again = match scheduler {
+                Scheduler::Polynomial { exponent } => by_name("polynomial", &[exponent]),
+                Scheduler::Cosine => by_name("cosine", &[]),
+                Scheduler::SineSquared => by_name("sine-squared", &[]),
+            };
+            assert_eq!(again, Ok(scheduler));
+            let odds = kappa(scheduler, 0.3) / noise_share(scheduler, 0.3);
+            assert!((inverse_ratio(scheduler, odds) - 0.3).abs() < 1e-12);
+            assert_eq!(
+                [0.0, f64::INFINITY].map(|r| (inverse_ratio(scheduler, r) * 1e15).round()),
+                [0.0, 1e15]
+            );
+        }
+        for (kind, parameters) in [("polynomial", vec![]), ("polynomial", vec![0.0]), ("cosine", vec![1.0])] {
+            assert!(by_name(kind, &parameters).unwrap_err().contains("take"));
+        }
+        assert!(["vp", "linear-vp", "sine"].iter().all(|k| by_name(k, &[]).unwrap_err().contains("convex")));
+        assert!(by_name("linear", &[]).unwrap_err().contains("unknown"));
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn of_chunk(
     sum: &mut LossSum,
 ) -> Result<Tensor<2>, BackboneError> {
     let hidden = hidden.autodiff().require_grad();
-    let (loss, cross_entropy, present) = position_losses(model, hidden.clone(), terms);
+    let (loss, cross_entropy, present) = position_losses(model.logits(hidden.clone()), terms);
     let mut found = (loss.sum_dim(0) / divisor as f32).reshape([1]).backward();
     let upstream = hidden.grad_remove(&mut found);
     collect(model, found, gradients);
@@ -128,19 +128,15 @@ fn of_chunk(
 /// Losses of positions, before the division: (weighted, cross-entropy, p(x_t) where the loss needs it).
 ///
 /// # Shapes
-/// `hidden`: [n, D]; returns [n, 1] each.
-fn position_losses(
-    model: &Backbone,
-    hidden: Tensor<2>,
-    terms: &[Term],
-) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
-    let (n, device) = (terms.len(), hidden.device());
+/// `logits`: [n, V], one row per term; returns [n, 1] each.
+fn position_losses(logits: Tensor<2>, terms: &[Term]) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
+    let (n, device) = (terms.len(), logits.device());
     let column = |f: fn(&Term) -> f64| {
         let values: Vec<f32> = terms.iter().map(|t| f(t) as f32).collect();
         Tensor::<2>::from_data(TensorData::new(values, [n, 1]), &device)
     };
     let at = |f: fn(&Term) -> u32| integers(terms.iter().map(f), &device).reshape([n, 1]);
-    let log_p = log_softmax(model.logits(hidden), 1);
+    let log_p = log_softmax(logits, 1);
     let cross_entropy = -log_p.clone().gather(1, at(|t| t.target));
     let loss = cross_entropy.clone() * column(|t| t.coefficients.cross_entropy);
     if terms.iter().all(|t| t.coefficients.present == 0.0) {
@@ -150,6 +146,36 @@ fn position_losses(
     let loss =
         loss + present.clone() * column(|t| t.coefficients.present) + column(|t| t.coefficients.constant);
     (loss, cross_entropy, Some(present))
+}
+
+/// Loss and gradient for logits that are given: what a micro-batch computes behind the head, to be compared with other
+/// implementations of a loss.
+///
+/// Returns the weighted loss of each term, before the division, and the gradient of their sum over `divisor`.
+///
+/// # Shapes
+/// `logits`: row-major [rows, `vocabulary`], on the host; `terms[i].place` is a row; the gradient has the same shape.
+///
+/// # Errors
+/// When the device fails.
+pub fn of_logits(
+    logits: Vec<f32>,
+    vocabulary: usize,
+    terms: &[Term],
+    divisor: f64,
+    device: &Device,
+) -> Result<(Vec<f32>, Vec<f32>), BackboneError> {
+    let shape = [logits.len() / vocabulary, vocabulary];
+    if terms.is_empty() {
+        return Ok((Vec::new(), vec![0.0; logits.len()]));
+    }
+    let device = device.clone().autodiff();
+    let logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &device).require_grad();
+    let rows = logits.clone().select(0, integers(terms.iter().map(|t| t.place), &device));
+    let (loss, ..) = position_losses(rows, terms);
+    let gradients = (loss.clone().sum_dim(0) / divisor as f32).reshape([1]).backward();
+    let gradient = logits.grad(&gradients).ok_or_else(|| BackboneError::Device("no gradient".into()))?;
+    Ok((values(loss)?, values(gradient)?))
 }
 
 fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present: &Option<Vec<f32>>) {
@@ -188,7 +214,7 @@ pub fn loss_only(
     let mut sum = LossSum::default();
     for (number, terms) in batch.terms.chunks(chunk).enumerate() {
         let part = selected.clone().narrow(0, number * chunk, terms.len());
-        let (_, cross_entropy, present) = position_losses(model, part, terms);
+        let (_, cross_entropy, present) = position_losses(model.logits(part), terms);
         add_to_sum(&mut sum, terms, &values(cross_entropy)?, &present.map(values).transpose()?);
     }
     Ok(sum)

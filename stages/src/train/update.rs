@@ -9,7 +9,7 @@ use fmflow_engine::config::train::{Loss, Normalise, Over, Time};
 
 use crate::data::packing::{PADDING, Role, Row};
 use crate::flow::loss::{self, Coefficients};
-use crate::flow::path::Corruptor;
+use crate::flow::path::{Corruption, Corruptor};
 use crate::flow::time::times;
 use crate::rng::{Purpose, stream};
 
@@ -208,22 +208,39 @@ impl MicroBatch {
         let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
         let first = base + document.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
-        let weight = loss::weight(flow.corruptor.path.scheduler, t, flow.max_weight);
-        for i in (0..x_1.len()).filter(|&i| editable[i] && loss::contributes(flow.over, drawn.corrupted[i])) {
-            // With a shift the first token of a document has no position that predicts it.
-            let Some(from) = i.checked_sub(usize::from(flow.shift)) else { continue };
-            self.terms.push(Term {
-                place: (first + from) as u32,
-                target: x_1[i],
-                present: drawn.x_t[i],
-                coefficients: loss::coefficients(flow.loss, weight, drawn.x_t[i] == x_1[i]),
-                t,
-            });
-        }
+        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, first));
         let counted = match flow.normalise {
             Normalise::Tokens => &editable,
             Normalise::Corrupted => &drawn.corrupted,
         };
         counted.iter().filter(|&&c| c).count() as u64
+    }
+}
+
+impl Flow {
+    /// The positions of a corrupted document that count, with their shares of the loss; `first` is the document's first place.
+    #[must_use]
+    pub fn terms(
+        &self,
+        x_1: &[u32],
+        editable: &[bool],
+        drawn: &Corruption,
+        t: f64,
+        first: usize,
+    ) -> Vec<Term> {
+        let weight = loss::weight(self.corruptor.path.scheduler, t, self.max_weight);
+        let counts = |i: usize| editable[i] && loss::contributes(self.over, drawn.corrupted[i]);
+        let term = |i: usize| {
+            // With a shift the first token of a document has no position that predicts it.
+            let from = i.checked_sub(usize::from(self.shift))?;
+            Some(Term {
+                place: (first + from) as u32,
+                target: x_1[i],
+                present: drawn.x_t[i],
+                coefficients: loss::coefficients(self.loss, weight, drawn.x_t[i] == x_1[i]),
+                t,
+            })
+        };
+        (0..x_1.len()).filter(|&i| counts(i)).filter_map(term).collect()
     }
 }

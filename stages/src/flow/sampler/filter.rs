@@ -1,4 +1,6 @@
-//! From logits to a token: forbidden ids, temperature, top-k, top-p, in this order (that of transformers).
+//! From logits to a token: forbidden ids, temperature, then top-k and top-p in a named order.
+//!
+//! Tokens that tie with the k-th are kept, as transformers does: which of equals go is nobody's choice.
 
 use fmflow_engine::config::Sampler;
 
@@ -14,12 +16,35 @@ pub struct Pick {
     pub confidence: f64,
 }
 
+/// Which of top-k and top-p cuts first; the second sees what the first has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Top-k, then top-p of its rest: transformers' warpers.
+    #[default]
+    TopKFirst,
+    /// Top-p, then top-k: CoDA and Dream.
+    TopPFirst,
+}
+
+impl Order {
+    /// The order called `name`: `top-k-first` or `top-p-first`.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "top-k-first" => Some(Self::TopKFirst),
+            "top-p-first" => Some(Self::TopPFirst),
+            _ => None,
+        }
+    }
+}
+
 /// How a token is drawn from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Filter {
     temperature: f64,
     top_k: Option<usize>,
     top_p: Option<f64>,
+    order: Order,
     mask: Option<u32>,
     used: u32,
 }
@@ -38,9 +63,27 @@ impl Filter {
             temperature: sampler.temperature,
             top_k: sampler.top_k,
             top_p: sampler.top_p,
+            order: Order::default(),
             mask: None,
             used,
         }
+    }
+
+    /// The same filter with another order of its cuts.
+    #[must_use]
+    pub fn with_order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// The law that [`Filter::pick`] draws from, [V]: softmax(logits / temperature) over the tokens that are kept.
+    #[must_use]
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
+        let (mut logits, mut law) = (logits.to_vec(), vec![0.0; logits.len()]);
+        self.forbid(&mut logits);
+        let kept = self.kept(&logits, arg_max(&logits));
+        let total: f64 = kept.iter().map(|(_, w)| w).sum();
+        kept.iter().for_each(|&(token, w)| law[token as usize] = w / total);
+        law
     }
 
     /// Draws a token; `logits` is scratch space afterwards.
@@ -63,16 +106,7 @@ impl Filter {
 
     /// Draws at a temperature above 0; returns the token and its logit.
     fn draw(&self, logits: &[f32], best: (u32, f32), random: &mut Stream) -> (u32, f32) {
-        let weight = |logit: f32| (f64::from(logit - best.1) / self.temperature).exp();
-        let mut kept: Vec<(u32, f64)> = logits
-            .iter()
-            .enumerate()
-            .map(|(i, &l)| (i as u32, weight(l)))
-            .filter(|(_, w)| *w > 0.0)
-            .collect();
-        if self.top_k.is_some() || self.top_p.is_some() {
-            self.truncate(&mut kept);
-        }
+        let kept = self.kept(logits, best);
         let total: f64 = kept.iter().map(|(_, w)| w).sum();
         let mut target = random.uniform() * total;
         for &(token, w) in &kept {
@@ -85,10 +119,39 @@ impl Filter {
         kept.last().map_or(best, |&(token, _)| (token, logits[token as usize]))
     }
 
-    /// Keeps the k heaviest, then the smallest heaviest set with probability p; lower ids win ties.
-    fn truncate(&self, kept: &mut Vec<(u32, f64)>) {
+    /// The tokens that may be drawn, with their weights.
+    fn kept(&self, logits: &[f32], best: (u32, f32)) -> Vec<(u32, f64)> {
+        if self.temperature == 0.0 {
+            return vec![(best.0, 1.0)];
+        }
+        let weight = |logit: f32| (f64::from(logit - best.1) / self.temperature).exp();
+        let weights = logits.iter().enumerate().map(|(i, &l)| (i as u32, weight(l)));
+        let mut kept: Vec<(u32, f64)> = weights.filter(|(_, w)| *w > 0.0).collect();
+        if self.top_k.is_none() && self.top_p.is_none() {
+            return kept;
+        }
         kept.sort_by(|a, b| b.1.total_cmp(&a.1));
-        kept.truncate(self.top_k.unwrap_or(usize::MAX).max(1));
+        match self.order {
+            Order::TopKFirst => {
+                self.cut_top_k(&mut kept);
+                self.cut_top_p(&mut kept);
+            }
+            Order::TopPFirst => {
+                self.cut_top_p(&mut kept);
+                self.cut_top_k(&mut kept);
+            }
+        }
+        kept
+    }
+
+    /// Keeps the k heaviest and what ties with the last of them. `kept` is sorted.
+    fn cut_top_k(&self, kept: &mut Vec<(u32, f64)>) {
+        let last = self.top_k.and_then(|k| kept.get(k.max(1) - 1)).map(|(_, w)| *w);
+        kept.retain(|(_, w)| last.is_none_or(|last| *w >= last));
+    }
+
+    /// Keeps the smallest heaviest set with probability p; lower ids win ties. `kept` is sorted.
+    fn cut_top_p(&self, kept: &mut Vec<(u32, f64)>) {
         let Some(p) = self.top_p else { return };
         let total: f64 = kept.iter().map(|(_, w)| w).sum();
         let mut before = 0.0;
@@ -147,6 +210,20 @@ mod tests {
         assert_eq!(pick.token, 1);
         let others = 1.0 + 2.0 * 1f64.exp() + 0.5f64.exp();
         assert!((pick.confidence - 1f64.exp() / others).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ties_with_the_last_of_k_are_kept_and_the_order_of_cuts_has_a_name() {
+        let law = filter(1.0, Some(2), None).probabilities(&[1.0, 0.0, 0.0, 9.0, -1.0]);
+        assert!(law[1] > 0.0 && law[1] == law[2] && law[4] == 0.0, "{law:?}");
+        // Shares .4, .3, .2, .1: the first two are .7 of all, and 1 of what top-k = 2 leaves.
+        let logits = [(4.0f32).ln(), (3.0f32).ln(), (2.0f32).ln(), 9.0, 0.0];
+        let count = |order: &str| {
+            let filter = filter(1.0, Some(2), Some(0.5)).with_order(Order::by_name(order).unwrap());
+            filter.probabilities(&logits).iter().filter(|p| **p > 0.0).count()
+        };
+        assert_eq!((count("top-k-first"), count("top-p-first")), (1, 2));
+        assert_eq!(Order::by_name("p"), None);
     }
 
     #[test]

@@ -23,7 +23,8 @@ fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
 
 fn rules(mask_source: bool) -> Rules {
     let scheduler = Scheduler::Polynomial { exponent: 1.0 };
-    Rules { mask: MASK, used: 5, scheduler, mask_source, seed: 1 }
+    let mask_share = f64::from(u8::from(mask_source));
+    Rules { mask: MASK, used: 5, scheduler, mask_share, kernel: Kernel::Exact, seed: 1 }
 }
 
 fn canvas(number: u64, length: usize) -> Canvas {

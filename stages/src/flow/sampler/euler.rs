@@ -1,0 +1,114 @@
+//! The discrete Euler simulation: positions jump from noise to draws of the posterior, step by step.
+
+use super::{Canvas, Filter, Pick, Posterior, Rules, open_places, picks};
+use crate::flow::kernel::{Kernel, Step};
+use crate::rng::{Purpose, Stream, stream};
+
+/// A place (canvas, position) whose coin says that it may jump, with the coin.
+type Candidate = ((usize, usize), f64);
+
+/// Simulates the jump process on the grid 0, 1/steps, .., 1; returns the number of forward passes.
+pub(super) fn simulate<P: Posterior>(
+    canvases: &mut [Canvas],
+    steps: usize,
+    filter: &Filter,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
+    let mut passes = 0;
+    for number in 0..steps {
+        let between = [number, number + 1].map(|n| n as f64 / steps as f64);
+        passes += usize::from(euler_step(canvases, number, between, filter, rules, posterior)?);
+    }
+    Ok(passes)
+}
+
+/// Step `number` of a simulation, from the first to the second time of `between`; says whether the posterior was asked.
+///
+/// With a mask source the exact kernel moves masked positions only; a uniform source hides which positions are noise, so that
+/// every editable one may move, in the last step too. The rate kernel moves every editable position, as the reference does.
+///
+/// # Errors
+/// What the posterior says.
+pub fn euler_step<P: Posterior>(
+    canvases: &mut [Canvas],
+    number: usize,
+    between: [f64; 2],
+    filter: &Filter,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<bool, P::Error> {
+    let [t, s] = between;
+    let only_masks = rules.mask_source() && rules.kernel == Kernel::Exact;
+    let step = Step::new(rules.kernel, rules.scheduler, t, s);
+    let open = open_places(canvases, |canvas, i| !only_masks || canvas.tokens[i] == rules.mask);
+    let candidates = candidates(canvases, open, &step, rules, number);
+    if candidates.is_empty() {
+        return Ok(false);
+    }
+    let places: Vec<(usize, usize)> = candidates.iter().map(|(place, _)| *place).collect();
+    let logits = posterior.logits(canvases, &places, t)?;
+    let picks = picks(canvases, &places, logits, filter, rules.seed, number);
+    land(canvases, &candidates, &picks, &step, rules, number);
+    Ok(true)
+}
+
+/// The places that may jump in this step. The coins come before the posterior, so that places that stay cost nothing.
+fn candidates(
+    canvases: &[Canvas],
+    places: Vec<(usize, usize)>,
+    step: &Step,
+    rules: &Rules,
+    number: usize,
+) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for run in places.chunk_by(|a, b| a.0 == b.0) {
+        let canvas = &canvases[run[0].0];
+        // Even coordinates: coins; odd ones: tokens (see `picks`).
+        let mut coins = stream(rules.seed, Purpose::Sample, [canvas.number, 2 * number as u64, 0]);
+        let tossed = run.iter().map(|&place| (place, coins.uniform()));
+        found.extend(tossed.filter(|((_, i), coin)| *coin < step.jump(false, p0(canvas, *i, rules))));
+    }
+    found
+}
+
+/// p_0 of the token that stands at position `i`.
+fn p0(canvas: &Canvas, i: usize, rules: &Rules) -> f64 {
+    rules.source().probability(rules.mask_share, canvas.tokens[i])
+}
+
+/// Writes where the candidates go, given their draws of the posterior.
+fn land(
+    canvases: &mut [Canvas],
+    candidates: &[Candidate],
+    picks: &[((usize, usize), Pick)],
+    step: &Step,
+    rules: &Rules,
+    number: usize,
+) {
+    let pairs: Vec<(&Candidate, &Pick)> = candidates.iter().zip(picks.iter().map(|(_, pick)| pick)).collect();
+    for run in pairs.chunk_by(|a, b| a.0.0.0 == b.0.0.0) {
+        let canvas = &mut canvases[run[0].0.0.0];
+        let mut random = stream(rules.seed, Purpose::Sample, [canvas.number, 2 * number as u64, 2]);
+        for (((_, i), coin), pick) in run {
+            let (same, p0) = (canvas.tokens[*i] == pick.token, p0(canvas, *i, rules));
+            if *coin >= step.jump(same, p0) {
+                continue;
+            }
+            let data = step.data_share(same, p0);
+            let to_data = data >= 1.0 || random.uniform() < data;
+            canvas.tokens[*i] =
+                if to_data { pick.token } else { other_noise(canvas.tokens[*i], rules, &mut random) };
+        }
+    }
+}
+
+/// A token of the source that is not `present`; only asked where the source has another one.
+fn other_noise(present: u32, rules: &Rules, random: &mut Stream) -> u32 {
+    loop {
+        let token = rules.source().draw(rules.mask_share, random);
+        if token != present {
+            return token;
+        }
+    }
+}

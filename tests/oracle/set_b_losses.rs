@@ -1,0 +1,149 @@
+//! Set B, losses: the generalized KL and the cross-entropy with their gradients, through the code of training.
+
+use std::sync::Arc;
+
+use fmflow_engine::config::train::{Loss, Normalise, Over, Path, Time, TimeSampling};
+use fmflow_stages::device;
+use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
+use fmflow_stages::flow::scheduler::weight;
+use fmflow_stages::train::gradient::of_logits;
+use fmflow_stages::train::update::{Flow, Term};
+
+use crate::harness::{Set, Tensors, close_each, close_to_largest, wide};
+use crate::set_b::{TOLERANCE, exponent, polynomial};
+
+/// What one tensor of `loss.safetensors` says.
+struct Case {
+    /// The exponent; `None` for the cross-entropy.
+    exponent: Option<f64>,
+    source: String,
+    over: Over,
+    minus_inf: bool,
+    what: String,
+}
+
+impl Case {
+    /// `gkl.n2.mask.mask_logit_minus_inf.mean.f64` or `ce.uniform.changed.grad.f32`.
+    fn parse(name: &str) -> Option<Self> {
+        let (rest, dtype) = name.rsplit_once('.')?;
+        ["f32", "f64"].contains(&dtype).then_some(())?;
+        let (kind, rest) = rest.split_once('.')?;
+        if kind == "ce" {
+            let words: Vec<&str> = rest.split('.').collect();
+            let over = match *words.get(1)? {
+                "all" => Over::Supervised,
+                "changed" => Over::Corrupted,
+                _ => return None,
+            };
+            let what = match words[2..] {
+                [] => "mean",
+                ["grad"] => "grad_of_mean",
+                _ => return None,
+            };
+            let (source, what) = (words[0].to_owned(), what.to_owned());
+            return Some(Self { exponent: None, source, over, minus_inf: false, what });
+        }
+        let (rest, what) = rest.rsplit_once('.')?;
+        let known = kind == "gkl" && ["none", "mean", "sum", "grad_of_mean"].contains(&what);
+        let (rest, minus_inf) =
+            rest.strip_suffix(".mask_logit_minus_inf").map_or((rest, false), |rest| (rest, true));
+        let (n, source) = rest.rsplit_once('.')?;
+        let (source, what) = (source.to_owned(), what.to_owned());
+        let exponent = Some(exponent(n).filter(|_| known)?);
+        Some(Self { exponent, source, over: Over::Supervised, minus_inf, what })
+    }
+
+    /// The objective, as a training stage would have it.
+    fn flow(&self) -> Flow {
+        let path = Path { mask_share: 1.0, scheduler: polynomial(self.exponent.unwrap_or(1.0)) };
+        Flow {
+            corruptor: Corruptor { path, tokens: SourceTokens { mask: 0, used: 1 }, at_least: 0 },
+            loss: if self.exponent.is_some() { Loss::GeneralizedKl } else { Loss::CrossEntropy },
+            over: self.over,
+            normalise: Normalise::Tokens,
+            max_weight: None,
+            time: Time { sampling: TimeSampling::Uniform, epsilon: 0.0, at_least_masked: 0 },
+            shift: false,
+            time_per_row: true,
+        }
+    }
+
+    /// The terms of all rows, those of `skip` left out.
+    fn terms(&self, file: &Tensors, skip: impl Fn(usize) -> bool) -> Vec<Term> {
+        let (flow, length) = (self.flow(), file.get("x_1").shape[1]);
+        let (x_1, x_t) = (file.get("x_1").ids(), file.get(&format!("x_t_{}", self.source)).ids());
+        let rows = x_1.chunks(length).zip(x_t.chunks(length)).enumerate().filter(|(row, _)| !skip(*row));
+        let terms = |(row, (x_1, x_t)): (usize, (&[u32], &[u32]))| {
+            let corrupted = x_1.iter().zip(x_t).map(|(a, b)| a != b).collect();
+            let drawn = Corruption { x_t: x_t.to_vec(), corrupted };
+            flow.terms(x_1, &vec![true; length], &drawn, file.values("t")[row], row * length)
+        };
+        rows.flat_map(terms).collect()
+    }
+
+    fn logits(&self, file: &Tensors) -> Vec<f32> {
+        let (mut logits, v) = (file.get("logits").f32(), file.get("logits").shape[2]);
+        if self.minus_inf {
+            logits.chunks_mut(v).for_each(|row| row[v - 1] = f32::NEG_INFINITY);
+        }
+        logits
+    }
+
+    fn check(&self, file: &Tensors, name: &str) {
+        let [b, l, v] = file.get("logits").shape[..] else { panic!("logits are [B, L, V]") };
+        let expected = file.values(name);
+        let infinite = |row: usize| {
+            self.exponent.is_some_and(|n| !weight(polynomial(n), file.values("t")[row]).is_finite())
+        };
+        let finite: Vec<usize> = (0..b).filter(|row| !infinite(*row)).collect();
+        let terms = self.terms(file, infinite);
+        let divisor = match self.over {
+            Over::Supervised => b * l,
+            Over::Corrupted => terms.len(),
+        } as f64;
+        let cpu = device::open("cpu").unwrap();
+        let (losses, gradient) = of_logits(self.logits(file), v, &terms, divisor, &cpu).unwrap();
+        let (losses, gradient) = (wide(&losses), wide(&gradient));
+        let whole = finite.len() == b;
+        match self.what.as_str() {
+            "none" => {
+                for (losses, row) in losses.chunks(l).zip(&finite) {
+                    close_each(name, losses, &expected[row * l..(row + 1) * l], TOLERANCE);
+                }
+            }
+            "grad_of_mean" => {
+                for row in &finite {
+                    let range = row * l * v..(row + 1) * l * v;
+                    close_to_largest(name, &gradient[range.clone()], &expected[range], TOLERANCE);
+                }
+            }
+            _ if !whole => assert!(!expected[0].is_finite(), "{name}: an infinite weight, but {expected:?}"),
+            "mean" => close_each(name, &[losses.iter().sum::<f64>() / divisor], expected, TOLERANCE),
+            _ => close_each(name, &[losses.iter().sum::<f64>()], expected, TOLERANCE),
+        }
+        if !whole {
+            let (all, _) =
+                of_logits(self.logits(file), v, &self.terms(file, |_| false), divisor, &cpu).unwrap();
+            assert!(
+                !all.iter().sum::<f32>().is_finite(),
+                "{name}: training must see that the loss is not finite"
+            );
+        }
+    }
+}
+
+pub(crate) fn losses(set: &mut Set) {
+    let file = set.tensors("loss.safetensors");
+    for name in file.names() {
+        if ["logits", "x_1", "x_t_mask", "x_t_uniform", "t"].contains(&name.as_str()) {
+            continue;
+        }
+        let known = Case::parse(&name).filter(|case| file.has(&format!("x_t_{}", case.source)));
+        let Some(case) = known else {
+            set.unknown(name);
+            continue;
+        };
+        let file = Arc::clone(&file);
+        set.case(format!("loss/{name}"), move || case.check(&file, &name));
+    }
+}

@@ -5,6 +5,7 @@
 //! ([`adamw`]). The loop owns the order and nothing else; resuming is starting it at k with what a checkpoint holds.
 
 pub mod adamw;
+mod backward;
 pub mod checkpoint;
 pub mod flat;
 pub mod gradient;
@@ -63,7 +64,7 @@ fn update_once(setup: &Setup<'_>, state: &mut State) -> Result<StepMetrics, Fail
     let update = update::build(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &setup.task);
     let data_wait = start.elapsed().as_secs_f64();
     let (gradients, sum) =
-        gradient::of_update(&state.model, &update, setup.attention, setup.threads).map_err(stage)?;
+        gradient::of_update(&state.model, &update, setup.how(), setup.threads).map_err(stage)?;
     let loss = sum.weighted / update.divisor;
     if !loss.is_finite() {
         return Err(diverged(k, &format!("the loss is {loss}")));

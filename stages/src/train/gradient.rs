@@ -6,6 +6,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
+use super::backward::Pass;
 use super::metrics::LossSum;
 use super::update::{MicroBatch, Term, Update};
 use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
@@ -17,6 +18,18 @@ const LOGIT_VALUES: usize = 1 << 26;
 /// Gradients of all parameters, flat, in the order of [`Backbone::parameters`].
 pub type Gradients = Vec<Tensor<1>>;
 
+/// Gradients while they are collected; `None` where nothing was found yet.
+pub(super) type Sums = Vec<Option<Tensor<1>>>;
+
+/// How micro-batches go through the backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct How {
+    /// Who sees whom.
+    pub attention: Attention,
+    /// Whether blocks are recomputed in the backward pass.
+    pub recompute: bool,
+}
+
 /// The gradient of the loss of a whole update, and its sums.
 ///
 /// Micro-batches run on `threads` threads; their gradients are added in the order of rows, so that the number of threads
@@ -27,12 +40,12 @@ pub type Gradients = Vec<Tensor<1>>;
 pub fn of_update(
     model: &Backbone,
     update: &Update,
-    attention: Attention,
+    how: How,
     threads: usize,
 ) -> Result<(Gradients, LossSum), BackboneError> {
     let (mut total, mut sum) = (None, LossSum::default());
     for wave in update.micro_batches.chunks(threads.max(1)) {
-        for result in side_by_side(wave, |batch| of_micro_batch(model, batch, attention, update.divisor)) {
+        for result in side_by_side(wave, |batch| of_micro_batch(model, batch, how, update.divisor)) {
             let (gradients, part) = result?;
             sum.merge(&part);
             total = Some(match total {
@@ -54,24 +67,24 @@ fn add(total: Gradients, part: Gradients) -> Gradients {
 ///
 /// Every call makes leaves of its own: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two threads
 /// that go backward through such graphs deadlock (one holds the graph and wants the table of graphs, the other the reverse).
-fn of_micro_batch(model: &Backbone, batch: &MicroBatch, attention: Attention, divisor: f64) -> Part {
-    let (model, device) = (&model.clone().trainable()?, model.device().autodiff());
-    let hidden = hidden_states(model, batch, attention, &device)?;
-    let selected = hidden.select(0, integers(batch.terms.iter().map(|t| t.place), &device));
-    let mut gradients: Vec<Option<Tensor<1>>> = vec![None; model.parameters().len()];
+fn of_micro_batch(model: &Backbone, batch: &MicroBatch, how: How, divisor: f64) -> Part {
+    let (model, device) = (&model.clone().trainable()?, model.device());
+    let tokens = integers(batch.tokens.iter().copied(), &device).reshape([batch.rows, batch.length]);
+    let pass = Pass::forward(model, tokens, context(model, batch, how.attention), how.recompute)?;
+    let places = integers(batch.terms.iter().map(|t| t.place), &device);
+    let mut gradients: Sums = vec![None; model.parameters().len()];
     let (mut upstream, mut sum) = (Vec::new(), LossSum::default());
-    let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
-    for (number, terms) in batch.terms.chunks(chunk).enumerate() {
-        let part = selected.clone().inner().narrow(0, number * chunk, terms.len());
-        upstream.push(of_chunk(model, part, terms, divisor, &mut gradients, &mut sum)?);
+    if !batch.terms.is_empty() {
+        let selected = pass.at(model, places.clone());
+        let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
+        for (number, terms) in batch.terms.chunks(chunk).enumerate() {
+            let part = selected.clone().narrow(0, number * chunk, terms.len());
+            upstream.push(of_chunk(model, part, terms, divisor, &mut gradients, &mut sum)?);
+        }
+        pass.backward(model, places, Tensor::cat(upstream, 0), &mut gradients)?;
     }
-    if !upstream.is_empty() {
-        let upstream = Tensor::cat(upstream, 0).autodiff();
-        collect(model, (selected * upstream).sum().backward(), &mut gradients);
-    }
-    let plain = model.device();
     let whole = |(gradient, (_, p)): (Option<Tensor<1>>, (_, &crate::backbone::Parameter))| {
-        gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &plain))
+        gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &device))
     };
     Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), sum))
 }
@@ -113,7 +126,7 @@ fn of_chunk(
     hidden: Tensor<2>,
     terms: &[Term],
     divisor: f64,
-    gradients: &mut [Option<Tensor<1>>],
+    gradients: &mut Sums,
     sum: &mut LossSum,
 ) -> Result<Tensor<2>, BackboneError> {
     let hidden = hidden.autodiff().require_grad();
@@ -187,7 +200,7 @@ fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present:
 }
 
 /// Adds what a backward pass found to the gradients of the parameters.
-fn collect(model: &Backbone, mut found: burn::tensor::Gradients, gradients: &mut [Option<Tensor<1>>]) {
+pub(super) fn collect(model: &Backbone, mut found: burn::tensor::Gradients, gradients: &mut Sums) {
     for ((_, parameter), slot) in model.parameters().zip(gradients) {
         if let Some(gradient) = parameter.take_gradient(&mut found) {
             *slot = Some(match slot.take() {

@@ -6,6 +6,7 @@ use fmflow_engine::execute::{Failure, Job};
 use indexmap::IndexMap;
 
 use super::checkpoint::State;
+use super::gradient::How;
 use super::update::{Flow, Task};
 use crate::backbone::{Attention, TimeConditioning};
 use crate::data::mixture::{Mixture, Part};
@@ -63,6 +64,11 @@ impl<'a> Setup<'a> {
             rows,
             mixture,
         })
+    }
+
+    /// How micro-batches go through the backbone.
+    pub fn how(&self) -> How {
+        How { attention: self.attention, recompute: self.config.recompute }
     }
 
     /// The number under which update `k` of this stage draws its rows and its noise.

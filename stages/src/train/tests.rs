@@ -3,7 +3,7 @@
 use fmflow_engine::config::train::{Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling};
 
 use super::adamw::AdamW;
-use super::gradient::{Gradients, of_update};
+use super::gradient::{Gradients, How, of_update};
 use super::update::{Flow, Task, build};
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
 use crate::data::packing::{Role, Row};
@@ -11,6 +11,10 @@ use crate::device;
 use crate::flow::path::{Corruptor, SourceTokens};
 
 fn backbone() -> Backbone {
+    conditioned(TimeConditioning::None)
+}
+
+fn conditioned(time: TimeConditioning) -> Backbone {
     let config = Qwen3Config {
         vocab_size: 32,
         hidden_size: 16,
@@ -28,7 +32,7 @@ fn backbone() -> Backbone {
         eos_token_id: None,
         pad_token_id: None,
     };
-    Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap()
+    Backbone::new(&config, time, 1, &device::open("cpu").unwrap()).unwrap()
 }
 
 /// Rows of two documents and some padding; the first tokens of a document are its prompt.
@@ -95,7 +99,8 @@ fn accumulation_changes_neither_loss_nor_gradient() {
     for (task, attention) in tasks() {
         let run = |per_device| {
             let update = build(7, 3, &rows, per_device, &task);
-            let (gradients, sum) = of_update(&model, &update, attention, 1).unwrap();
+            let (gradients, sum) =
+                of_update(&model, &update, How { attention, recompute: false }, 1).unwrap();
             (flat(&gradients), sum.weighted / update.divisor, sum.unweighted())
         };
         let (whole, loss, unweighted) = run(8);
@@ -118,10 +123,31 @@ fn threads_change_no_bit() {
     for (task, attention) in tasks() {
         let update = build(7, 3, &rows, 2, &task);
         let run = |threads| {
-            let (gradients, sum) = of_update(&model, &update, attention, threads).unwrap();
+            let (gradients, sum) =
+                of_update(&model, &update, How { attention, recompute: false }, threads).unwrap();
             (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
         };
         assert_eq!(run(1), run(3));
+    }
+}
+
+#[test]
+fn recomputing_blocks_changes_no_gradient() {
+    let rows = rows(4);
+    for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
+        let model = conditioned(time);
+        for (task, attention) in tasks() {
+            let update = build(7, 3, &rows, 2, &task);
+            let run = |recompute| {
+                let (gradients, sum) = of_update(&model, &update, How { attention, recompute }, 1).unwrap();
+                (flat(&gradients), sum)
+            };
+            let ((whole, sum), (again, other)) = (run(false), run(true));
+            assert_eq!(sum, other);
+            assert!(whole.iter().any(|g| *g != 0.0));
+            let bits = |g: &[f32]| g.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&whole), bits(&again), "{time:?}");
+        }
     }
 }
 
@@ -166,7 +192,8 @@ fn a_small_model_learns_its_rows_by_every_objective() {
         let (mut first, mut last) = (0.0, 0.0);
         for k in 0..60 {
             let update = build(5, k, &rows, 4, &task);
-            let (gradients, sum) = of_update(&model, &update, attention, 1).unwrap();
+            let (gradients, sum) =
+                of_update(&model, &update, How { attention, recompute: false }, 1).unwrap();
             let facts;
             (model, facts) = optimizer.step(model, gradients, 1e-2, k).unwrap();
             assert!(facts.grad_norm > 0.0 && facts.update_ratio > 0.0);

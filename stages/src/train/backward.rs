@@ -1,0 +1,114 @@
+//! The way through the backbone and back, whole or block by block.
+//!
+//! Whole keeps every intermediate of every block until the backward pass. Recomputed keeps only the input of each block and runs
+//! the block once more when its turn comes (gradient checkpointing; Chen et al., "Training Deep Nets with Sublinear Memory
+//! Cost", 2016): memory of one block instead of all, for one more forward pass. Both give the same gradient, bit for bit: both
+//! prepare the context of a conditioned block anew, because it is part of the block's graph, and so the gradients of shared parameters are added in the same order.
+
+use burn::tensor::{Int, Tensor};
+
+use super::gradient::{Sums, collect};
+use crate::backbone::{Backbone, BackboneError, Context, Prepared, TimeConditioning};
+
+/// A forward pass that can be taken back.
+pub(super) enum Pass {
+    /// Hidden states [B · L, D] with their graph.
+    Whole(Tensor<2>),
+    /// The residual stream before each block and after the last one, [B · L, D] each, without graphs.
+    Recomputed { streams: Vec<Tensor<2>>, tokens: Tensor<2, Int>, context: Context },
+}
+
+impl Pass {
+    /// Runs `model`, whose parameters are leaves of autodiff, forward over tokens [B, L].
+    pub(super) fn forward(
+        model: &Backbone,
+        tokens: Tensor<2, Int>,
+        context: Context,
+        recompute: bool,
+    ) -> Result<Self, BackboneError> {
+        if !recompute {
+            let (mut x, shared) = (model.embed(tokens), model.prepare(&context)?);
+            for i in 0..model.blocks() {
+                x = model.block(i, x, &own(model, &context, &shared)?);
+            }
+            return Ok(Self::Whole(model.finish(x)));
+        }
+        // With autodiff and without it, kernels round differently: each block runs with it, and its graph is dropped.
+        let (mut streams, shared) = (vec![model.embed(tokens.clone()).inner()], model.prepare(&context)?);
+        for i in 0..model.blocks() {
+            let input = streams[i].clone().autodiff().require_grad();
+            streams.push(model.block(i, input, &own(model, &context, &shared)?).inner());
+        }
+        Ok(Self::Recomputed { streams, tokens, context })
+    }
+
+    /// Hidden states at places, without graph.
+    ///
+    /// # Shapes
+    /// `places`: [n]; returns [n, D].
+    pub(super) fn at(&self, model: &Backbone, places: Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Self::Whole(hidden) => hidden.clone().inner().select(0, places),
+            Self::Recomputed { streams, .. } => {
+                let last = streams[streams.len() - 1].clone().autodiff().require_grad();
+                model.finish(last).inner().select(0, places)
+            }
+        }
+    }
+
+    /// Takes the gradient of the hidden states at `places` back to all parameters.
+    ///
+    /// # Shapes
+    /// `places`: [n]; `upstream`: [n, D], without graph.
+    pub(super) fn backward(
+        self,
+        model: &Backbone,
+        places: Tensor<1, Int>,
+        upstream: Tensor<2>,
+        sums: &mut Sums,
+    ) -> Result<(), BackboneError> {
+        match self {
+            Self::Whole(hidden) => {
+                let selected = hidden.select(0, places);
+                collect(model, (selected * upstream.autodiff()).sum().backward(), sums);
+                Ok(())
+            }
+            Self::Recomputed { mut streams, tokens, context } => {
+                let last = |x| model.finish(x).select(0, places);
+                let mut gradient = step_back(model, streams.pop(), upstream, sums, last)?;
+                let shared = model.prepare(&context)?;
+                for i in (0..model.blocks()).rev() {
+                    let at = own(model, &context, &shared)?;
+                    gradient = step_back(model, streams.pop(), gradient, sums, |x| model.block(i, x, &at))?;
+                }
+                let embedded = model.embed(tokens);
+                collect(model, (embedded * gradient.autodiff()).sum().backward(), sums);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The context for one block: the shared one, unless time makes it part of the block's graph.
+fn own(model: &Backbone, context: &Context, shared: &Prepared) -> Result<Prepared, BackboneError> {
+    match model.time_conditioning() {
+        TimeConditioning::None => Ok(shared.clone()),
+        TimeConditioning::AdaLn { .. } => model.prepare(context),
+    }
+}
+
+/// Runs one part again and takes `upstream` back through it; returns the gradient of its input.
+fn step_back(
+    model: &Backbone,
+    input: Option<Tensor<2>>,
+    upstream: Tensor<2>,
+    sums: &mut Sums,
+    part: impl FnOnce(Tensor<2>) -> Tensor<2>,
+) -> Result<Tensor<2>, BackboneError> {
+    let lost = || BackboneError::Device("a block's input was not kept".into());
+    let input = input.ok_or_else(lost)?.autodiff().require_grad();
+    let mut found = (part(input.clone()) * upstream.autodiff()).sum().backward();
+    let gradient = input.grad_remove(&mut found);
+    collect(model, found, sums);
+    gradient.ok_or_else(|| BackboneError::Device("a block does not depend on its input".into()))
+}

@@ -1,7 +1,7 @@
 //! Contradictions inside a training stage, and with the checkpoint it starts from.
 
 use super::{Conversion, Graph, field, place};
-use crate::config::train::{Attention, Loss, Objective};
+use crate::config::train::{Attention, Loss, Objective, Path};
 use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
@@ -90,6 +90,28 @@ fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut
         }
         _ => {}
     }
+    if let Objective::Flow { path, .. } = &config.objective {
+        same_path(graph, stage, path, sink);
+    }
+}
+
+/// The nearest flow training before this one must have had the same path.
+fn same_path(graph: &Graph<'_>, stage: &Stage, path: &Path, sink: &mut Sink) {
+    let before = graph.ancestors(stage).skip(1).find_map(|ancestor| match &ancestor.config {
+        StageConfig::Train(config) => match &config.objective {
+            Objective::Flow { path, .. } => Some((ancestor, path)),
+            Objective::Autoregressive => None,
+        },
+        _ => None,
+    });
+    let Some((ancestor, _)) = before.filter(|(_, trained)| *trained != path) else { return };
+    let message = format!("`{}` goes on along another path than `{}`", stage.name, ancestor.name);
+    sink.push(
+        Diagnostic::new(Code::PathMismatch, message)
+            .at(place(stage, "objective.path"), "another source or scheduler")
+            .also(place(ancestor, "objective.path"), format!("what `{}` was trained on", ancestor.name))
+            .help("use the same path in both, or start this stage from the converted checkpoint"),
+    );
 }
 
 fn not_converted(stage: &Stage, root: &Stage) -> Diagnostic {

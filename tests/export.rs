@@ -166,3 +166,28 @@ fn a_trained_model_is_exported_whole_with_what_makes_it_a_flow_model_beside_it()
     assert!(!base.join("flow.safetensors").exists());
     assert!(fs::read_to_string(base.join("README.md")).unwrap().contains("an autoregressive model"));
 }
+
+#[test]
+fn an_artifact_that_computes_other_numbers_than_certified_is_corrupt() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "flow"]).ok();
+    let flow = project.artifact("flow");
+    for name in
+        ["model.safetensors", "config.json", "provenance.json", "tokenizer.json", "tokenizer_config.json"]
+    {
+        let to = project.path().join("lie").join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(flow.join(name), to).unwrap();
+    }
+    let mut certificate = json(&flow.join("certificate.json"));
+    let value = certificate["reference"]["logits"][5]["value"].as_f64().unwrap();
+    let largest = certificate["parity"]["largest"].as_f64().unwrap();
+    certificate["reference"]["logits"][5]["value"] = (value + 0.01 * largest).into();
+    project.write("lie/certificate.json", &certificate.to_string());
+    project.write("tiny.kdl", "pipeline \"lie\" seed=1\nfetch \"lie\" from=\"lie\"\n");
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    // Every byte is what was fetched; what they compute is not what the certificate says.
+    let folder = project.artifact("lie");
+    project.fmflow(&["verify", folder.to_str().unwrap()]).ok();
+    deep(&project, "lie").exits(4).says("1.00e-2 of the largest").says("run the stage again");
+}

@@ -139,3 +139,67 @@ fn causal(provenance: &Provenance, conditioned: bool) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fmflow_engine::config::train::Path;
+
+    fn flow(updates: u64, shift: bool, mask_share: f64) -> Provenance {
+        Provenance {
+            kind: Kind::Flow,
+            shift,
+            mask_token: Some(9),
+            attention: Attention::BlockCausal { block: 32 },
+            path: Some(Path { mask_share, scheduler: Scheduler::Cosine }),
+            time_conditioning: TimeConditioning::AdaLn { rank: 8 },
+            canvas: Some(6),
+            trained_updates: updates,
+            ..Provenance::autoregressive()
+        }
+    }
+
+    #[track_caller]
+    fn says(provenance: &Provenance, conditioned: bool, words: &[&str], never: &[&str]) {
+        let text = text(provenance, Dtype::BF16, conditioned);
+        words.iter().for_each(|word| assert!(text.contains(word), "{word:?} in\n{text}"));
+        never.iter().for_each(|word| assert!(!text.contains(word), "{word:?} in\n{text}"));
+    }
+
+    #[test]
+    fn what_causal_use_means_depends_on_what_was_trained() {
+        says(
+            &Provenance::autoregressive(),
+            false,
+            &["what they always do", "bfloat16"],
+            &["mask token", "Sampling"],
+        );
+        says(&flow(0, false, 1.0), true, &["Nobody has trained it", "nothing is lost"], &["nonsense"]);
+        says(
+            &flow(5, true, 1.0),
+            true,
+            &["still predict the next token", "position before it", "another function"],
+            &[],
+        );
+        says(&flow(5, false, 1.0), false, &["give nonsense", "that same position"], &[CONDITIONING]);
+    }
+
+    #[test]
+    fn it_names_mask_sampler_source_and_attention() {
+        let words = [
+            "mask token 9",
+            "fill the places to be written with token 9",
+            "`confidence` or `euler`",
+            "cos(pi t / 2)",
+        ];
+        says(&flow(5, false, 1.0), false, &words, &[]);
+        let mixed = ["10 % mask token, the rest uniform", "from the source above", "one of kind `euler`"];
+        says(&flow(5, false, 0.1), false, &mixed, &["`confidence`"]);
+        says(
+            &flow(5, false, 0.0),
+            false,
+            &["uniform over the vocabulary", "block-causal (32 tokens)", "6 tokens"],
+            &[],
+        );
+    }
+}

@@ -84,3 +84,49 @@ pub(super) fn provenance(export: &Export<'_>, conditioned: bool) -> String {
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backbone::{Backbone, TimeConditioning};
+    use crate::convert::tests::{config as shape, store};
+    use crate::data::tokenizer::train;
+    use crate::model::Text;
+    use crate::provenance::Provenance;
+    use crate::weights;
+
+    #[test]
+    fn a_tokenizer_without_config_gets_one_and_the_special_ids_come_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = crate::device::open("cpu").unwrap();
+        let shape = crate::backbone::Qwen3Config { vocab_size: 320, ..shape(true) };
+        let model = Backbone::new(&shape, TimeConditioning::None, 1, &device).unwrap();
+        store(folder.path(), &model, None);
+        let words =
+            ["a b", "b c"].map(|text| Ok::<_, crate::data::tokenizer::TokenizerError>(text.to_owned()));
+        let files = train(words.into_iter(), 320).unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), files.tokenizer).unwrap();
+        std::fs::write(folder.path().join("vocabulary.json"), files.vocabulary).unwrap();
+        let checkpoint = weights::read(folder.path()).unwrap();
+        let text = Text::open(folder.path(), 320).unwrap();
+        let (checkpoint, provenance) = (&checkpoint, &Provenance::autoregressive());
+        let export =
+            Export { checkpoint, provenance, text: text.as_ref(), dtype: Dtype::BF16, shard_bytes: 1 };
+        let own = tokenizer(&export);
+        let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["tokenizer.json", "tokenizer_config.json"]);
+        let plain: Value = serde_json::from_slice(&own[1].1).unwrap();
+        assert_eq!(
+            (&plain["eos_token"], &plain["pad_token"]),
+            (&json!(END_OF_TURN), &json!(END_OF_DOCUMENT))
+        );
+        let id = |token| json!(text.as_ref().and_then(|text| text.tokenizer.id(token)));
+        let config: Value = serde_json::from_str(&config(&export)).unwrap();
+        let generation: Value = serde_json::from_str(&generation(&export)).unwrap();
+        for (key, value) in [("eos_token_id", id(END_OF_TURN)), ("pad_token_id", id(END_OF_DOCUMENT))] {
+            assert!(value.is_u64() && config[key] == value && generation[key] == value, "{key}");
+        }
+        assert_eq!((&config["dtype"], &config["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+        assert_eq!(crate::backbone::Qwen3Config::parse(&config.to_string()).unwrap().vocab_size, 320);
+    }
+}

@@ -160,3 +160,38 @@ fn folders_without_readable_weights_say_what_to_do() {
     .unwrap();
     assert!(read(both.path()).unwrap_err().to_string().contains("does not name it"));
 }
+
+#[test]
+fn tensors_are_distributed_in_order_and_never_split() {
+    let layout: Layout = [("a", 2), ("b", 2), ("c", 9), ("d", 1)].map(|(n, k)| (n.into(), vec![k])).into();
+    let names = |dtype, limit| -> Vec<String> {
+        let files = distribute(layout.clone(), dtype, limit);
+        files.iter().map(|file| file.iter().map(|(name, _)| name.as_str()).collect()).collect()
+    };
+    assert_eq!(names(Dtype::F32, 16), ["ab", "c", "d"]);
+    assert_eq!(names(Dtype::BF16, 26), ["abc", "d"]);
+    assert_eq!(names(Dtype::F32, 1), ["a", "b", "c", "d"]);
+    assert_eq!(names(Dtype::F32, 1 << 20), ["abcd"]);
+    assert_eq!(distribute(Vec::new(), Dtype::F32, 1), Vec::<Layout>::new());
+}
+
+#[test]
+fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    // 1 + 2^-8 lies between two bf16 numbers, 1 and 1 + 2^-7; 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
+    let values = [1.0, -0.0, 1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), 2f32.powi(-133), 3e38];
+    let stored = |dtype| {
+        let mut bytes = Vec::new();
+        let layout = [("x".to_owned(), vec![values.len()])];
+        write_as(&mut bytes, &layout, dtype, |_| Ok(values.to_vec())).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        read_file(&path).map(|(tensors, _)| tensors["x"].values.clone())
+    };
+    assert_eq!(stored(Dtype::F32).unwrap(), values);
+    let found = stored(Dtype::BF16).unwrap();
+    assert_eq!(found[..5], [1.0, -0.0, 1.0, 1.0 + 2f32.powi(-6), 2f32.powi(-133)]);
+    assert!(found.iter().zip(values).all(|(a, b)| a.to_bits() == Dtype::BF16.round(b).to_bits()));
+    // Beyond the range of half precision: infinite, and refused when it is read back.
+    assert!(matches!(stored(Dtype::F16), Err(WeightsError::NotFinite { index: 5, .. })));
+}

@@ -8,7 +8,7 @@ use fmflow_engine::config::{LearningRate, LearningRateShape};
 use fmflow_stages::backbone::{Attention, Backbone};
 use fmflow_stages::flow::loss::Coefficients;
 use fmflow_stages::train::adamw::AdamW;
-use fmflow_stages::train::gradient::{Gradients, of_update};
+use fmflow_stages::train::gradient::{Gradients, How, of_update};
 use fmflow_stages::train::update::{MicroBatch, Term, Update};
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ const WEIGHT: f64 = 1e-4;
 const GRADIENT: f64 = 1e-4;
 /// Learning rates, of their peak: rounding of float64 only.
 const RATE: f64 = 1e-14;
+/// The reference keeps the states of all blocks.
+const PLAIN: How = How { attention: Attention::Bidirectional, recompute: false };
 
 /// The variants of the run, and what they exempt from decay.
 const VARIANTS: [(&str, &[&str]); 2] = [("all_decay", &[]), ("norms_not_decayed", &["norm"])];
@@ -155,7 +157,7 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
     for k in 0..steps {
         let what = format!("update {k}");
         let update = reference.update(k, by_row);
-        let (gradients, sum) = of_update(&model, &update, Attention::Bidirectional, 1).unwrap();
+        let (gradients, sum) = of_update(&model, &update, PLAIN, 1).unwrap();
         norms_agree(reference, k, &model, &gradients);
         let learning_rate = rate.at(k as u64, steps as u64);
         close("learning rate", &[learning_rate], &[reference.file.values("lr")[k]], |_| RATE * rate.peak);
@@ -201,7 +203,7 @@ fn weights_agree(reference: &Reference, variant: &str, model: &Backbone) {
 fn first_gradients(reference: &Reference, expected: &Tensors) {
     let model = load(&reference.initial);
     let update = reference.update(0, false);
-    let (gradients, _) = of_update(&model, &update, Attention::Bidirectional, 1).unwrap();
+    let (gradients, _) = of_update(&model, &update, PLAIN, 1).unwrap();
     assert_eq!(expected.names().len(), model.parameters().len());
     for ((name, _), gradient) in model.parameters().zip(host(&gradients)) {
         close_to_largest(name, &gradient, expected.values(name), GRADIENT);

@@ -1,17 +1,39 @@
-//! Set E: byte-level BPE by the tokenizers library, and a whole tiny repository.
+//! Set E: byte-level BPE by the tokenizers library, conversations rendered and masked by transformers, and a whole tiny
+//! repository.
 //!
-//! Of a chat case the ids of its rendered text are compared here.
+//! The chat template is the set's own where it has one, else the layout of Qwen3 as the tests of templates have it.
 
 use std::sync::Arc;
 
+use fmflow_stages::data::chat::lay_out;
+use fmflow_stages::data::template::Options;
 use fmflow_stages::data::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use crate::harness::Set;
 use crate::set_a;
 
+/// The layout of Qwen3's conversations.
+const QWEN3: &str = include_str!("../../stages/src/data/template/thinking.jinja");
+
+/// What a conversation has; the plain rendering is nobody's reference, and spans of letters are those of bytes.
+const KEYS: [&str; 9] = [
+    "name",
+    "messages",
+    "options",
+    "rendered_qwen3",
+    "ids",
+    "rendered_plain_chatml",
+    "assistant_char_spans",
+    "assistant_byte_spans",
+    "assistant_token_mask",
+];
+
+/// Files of a tokenizer that transformers may save.
+const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
 pub(crate) fn collect(set: &mut Set) {
-    set.know("tokenizer.json");
+    FILES.iter().for_each(|file| set.know(file));
     let bytes = std::fs::read(set.path("tokenizer.json")).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_bytes("tokenizer.json", bytes).unwrap());
     encode(set, &tokenizer);
@@ -76,29 +98,69 @@ fn encoded(tokenizer: &Tokenizer, case: &Value) {
     }
 }
 
-/// Ids of rendered chats.
-fn rendered(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
-    let json = set.json("chat_cases.json");
-    for case in json["cases"].as_array().unwrap().iter().cloned() {
-        let (tokenizer, name) = (Arc::clone(tokenizer), case["name"].as_str().unwrap().to_owned());
-        set.case(format!("chat/{name}/ids"), move || {
-            let text = case["rendered_qwen3"].as_str().unwrap();
-            assert_eq!(tokenizer.encode(text).unwrap(), ids(&case["ids"]), "{text:?}");
-        });
+/// The tokenizer with the template that rendered the set's conversations.
+fn with_template(set: &Set) -> Tokenizer {
+    let own = ["", "tiny_repo"].map(|folder| Tokenizer::open(&set.path(folder)));
+    if let Some(found) = own.into_iter().flatten().find(|tokenizer| tokenizer.template().is_some()) {
+        return found;
     }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(set.path("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    std::fs::write(folder.path().join("chat_template.jinja"), QWEN3).unwrap();
+    Tokenizer::open(folder.path()).unwrap()
+}
+
+/// Texts of conversations, their ids, and which of them the assistant says.
+fn rendered(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
+    let (json, laid_out) = (set.json("chat_cases.json"), Arc::new(with_template(set)));
+    for case in json["cases"].as_array().unwrap().iter().cloned() {
+        for key in case.as_object().unwrap().keys().filter(|key| !KEYS.contains(&key.as_str())) {
+            set.unknown(format!("chat/{key}"));
+        }
+        let (case, name) = (Arc::new(case.clone()), case["name"].as_str().unwrap().to_owned());
+        let (tokenizer, own) = (Arc::clone(tokenizer), Arc::clone(&case));
+        set.case(format!("chat/{name}/ids"), move || {
+            let text = own["rendered_qwen3"].as_str().unwrap();
+            assert_eq!(tokenizer.encode(text).unwrap(), ids(&own["ids"]), "{text:?}");
+        });
+        let (tokenizer, own) = (Arc::clone(&laid_out), Arc::clone(&case));
+        set.case(format!("chat/{name}/text"), move || text(&tokenizer, &own));
+        if !case["assistant_token_mask"].is_null() {
+            let tokenizer = Arc::clone(&laid_out);
+            set.case(format!("chat/{name}/mask"), move || mask(&tokenizer, &case));
+        }
+    }
+}
+
+/// Messages and options of a case.
+fn conversation(case: &Value) -> (&[Value], Options) {
+    let mut variables = case["options"].as_object().unwrap().clone();
+    let add_generation_prompt = variables.remove("add_generation_prompt") == Some(true.into());
+    (case["messages"].as_array().unwrap(), Options { add_generation_prompt, variables })
+}
+
+fn text(tokenizer: &Tokenizer, case: &Value) {
+    let (messages, options) = conversation(case);
+    let found = tokenizer.template().unwrap().render(messages, &options).unwrap();
+    assert_eq!(Some(found.as_str()), case["rendered_qwen3"].as_str());
+}
+
+fn mask(tokenizer: &Tokenizer, case: &Value) {
+    let (messages, options) = conversation(case);
+    let found = lay_out(tokenizer.template().unwrap(), messages, &options).unwrap();
+    let spans: Vec<[usize; 2]> = found.spoken.iter().map(|turn| [turn.start, turn.end]).collect();
+    assert_eq!(serde_json::json!(spans), case["assistant_byte_spans"]);
+    let (tokens, spoken) = found.encode(tokenizer).unwrap();
+    assert_eq!(tokens, ids(&case["ids"]));
+    assert_eq!(Value::from_iter(spoken.into_iter().map(u8::from)), case["assistant_token_mask"]);
 }
 
 /// `tiny_repo`: logits of the whole repository, and its tokenizer beside its vocabulary.
 fn repository(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
     for file in set.files() {
-        let known = [
-            "config.json",
-            "generation_config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ];
-        if file.strip_prefix("tiny_repo/").is_some_and(|name| known.contains(&name)) {
+        let known = ["config.json", "generation_config.json", "model.safetensors"];
+        let named = |name: &str| known.contains(&name) || FILES.contains(&name);
+        if file.strip_prefix("tiny_repo/").is_some_and(named) {
             set.know(&file);
         }
     }

@@ -20,6 +20,10 @@ mod set_b;
 mod set_b_laws;
 #[path = "oracle/set_b_losses.rs"]
 mod set_b_losses;
+#[path = "oracle/set_b_schedule.rs"]
+mod set_b_schedule;
+#[path = "oracle/set_b_steps.rs"]
+mod set_b_steps;
 #[path = "oracle/set_c.rs"]
 mod set_c;
 #[path = "oracle/set_d.rs"]

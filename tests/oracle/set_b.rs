@@ -9,7 +9,7 @@ use fmflow_stages::flow::scheduler::{by_name, derivative, inverse, inverse_ratio
 use fmflow_stages::rng::{Purpose, stream};
 
 use crate::harness::{Set, Tensors, close, close_each, number};
-use crate::{set_b_laws, set_b_losses};
+use crate::{set_b_laws, set_b_losses, set_b_schedule, set_b_steps};
 
 /// Losses and velocities, relative.
 pub(crate) const TOLERANCE: f64 = 1e-4;
@@ -22,9 +22,9 @@ pub(crate) fn collect(set: &mut Set) {
             "schedulers.safetensors" => schedulers(set),
             "velocity.safetensors" => velocities(set),
             "loss.safetensors" => set_b_losses::losses(set),
-            "euler_step.safetensors" => set_b_laws::steps(set),
+            "euler_step.safetensors" => set_b_steps::steps(set),
             "end_to_end.safetensors" => set_b_laws::end_to_end(set),
-            "unmask_schedule.json" => set_b_laws::schedules(set),
+            "unmask_schedule.json" => set_b_schedule::schedules(set),
             _ => {}
         }
     }
@@ -41,7 +41,7 @@ pub(crate) fn collect(set: &mut Set) {
                     path_fraction(set, name, number(&entry["P_still_source_exact"]));
                 }
             }
-            "euler_step_cases" | "div_free_positive_from_t0" => {} // used by `set_b_laws::steps`
+            "euler_step_cases" | "div_free_positive_from_t0" => {} // used by `set_b_steps`
             "set" | "split" | "script" | "versions" | "params" | "reference" | "files" => {}
             _ => set.unknown(key),
         }

@@ -148,7 +148,8 @@ fn host(gradients: &Gradients) -> Vec<Vec<f64>> {
     gradients.iter().map(|g| wide(&g.clone().try_into_vec_as::<f32>().unwrap())).collect()
 }
 
-/// The run from first to last update: loss, gradient norm and learning rate of each, and the weights at the end.
+/// The run from first to last update: loss, gradient norm and learning rate of each, and the weights at the end. Row by row,
+/// blocks are recomputed in the backward pass, too.
 fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool) {
     let variant = stats.strip_suffix("_f64").unwrap_or(stats);
     let mut model = load(&reference.initial);
@@ -157,7 +158,7 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
     for k in 0..steps {
         let what = format!("update {k}");
         let update = reference.update(k, by_row);
-        let (gradients, sum) = of_update(&model, &update, PLAIN, 1).unwrap();
+        let (gradients, sum) = of_update(&model, &update, How { recompute: by_row, ..PLAIN }, 1).unwrap();
         norms_agree(reference, k, &model, &gradients);
         let learning_rate = rate.at(k as u64, steps as u64);
         close("learning rate", &[learning_rate], &[reference.file.values("lr")[k]], |_| RATE * rate.peak);

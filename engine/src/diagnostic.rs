@@ -98,6 +98,9 @@ impl Diagnostic {
     }
 }
 
+/// Most diagnostics that one run tells; nobody reads more, and each is drawn with a look through the whole text.
+const MOST: usize = 200;
+
 /// Collects diagnostics; nothing stops at the first.
 #[derive(Debug, Default)]
 pub struct Sink {
@@ -123,6 +126,16 @@ impl Sink {
     pub fn finish(mut self) -> Vec<Diagnostic> {
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by_key(|diagnostic| diagnostic.key());
+        if self.list.len() <= MOST {
+            return self.list;
+        }
+        self.list.sort_by_key(|diagnostic| diagnostic.severity);
+        let others = self.list.split_off(MOST);
+        let severity = others.first().map_or(Severity::Warning, |first| first.severity);
+        self.list.sort_by_cached_key(Diagnostic::key);
+        let rest =
+            Diagnostic::new(Code::FileTooLarge, format!("{} more findings are not shown", others.len()));
+        self.list.push(Diagnostic { severity, ..rest.help("correct these, then check again") });
         self.list
     }
 }

@@ -74,11 +74,13 @@ fn too_large(name: &str) -> Diagnostic {
 
 fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let place = error.utf8_error().valid_up_to();
+    let wide = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| error.as_bytes().starts_with(mark));
+    let from = if wide { "utf-16" } else { "latin1" };
     Diagnostic::new(
         Code::NotUtf8,
         format!("`{name}` is not UTF-8: byte {place} is the first that does not fit"),
     )
-    .help(format!("convert it: `iconv -f latin1 -t utf-8 {name}`"))
+    .help(format!("convert it: `iconv -f {from} -t utf-8 {name}`"))
 }
 
 fn absent_help(path: &Path) -> String {
@@ -134,6 +136,9 @@ fn refused(file: &Arc<File>, refusal: Refusal) -> Diagnostic {
         Refusal::Unmatched(at) => Diagnostic::new(Code::Syntax, "this bracket closes nothing")
             .at(&place(at), "not opened")
             .help("remove it, or find the `{` or `(` that is missing before it"),
+        Refusal::Many(at) => Diagnostic::new(Code::FileTooLarge, "a configuration of more than 20 000 lines")
+            .at(&place(at), "one line too many")
+            .help("keep data in files and name them with `dataset`"),
         Refusal::Long(at) => {
             let message = format!("a top-level node is longer than {} KiB", scan::LONGEST >> 10);
             Diagnostic::new(Code::FileTooLarge, message)

@@ -48,6 +48,10 @@ pub fn graphical(diagnostics: &[Diagnostic], style: Style) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
         let mut one = String::new();
+        if diagnostic.labels.iter().any(|label| !drawable(&label.span)) {
+            let _ = writeln!(text, "{}", concise(std::slice::from_ref(diagnostic)));
+            continue;
+        }
         let report = report(diagnostic);
         if handler.render_report(&mut one, report.as_ref()).is_err() {
             one = concise(std::slice::from_ref(diagnostic));
@@ -56,6 +60,18 @@ pub fn graphical(diagnostics: &[Diagnostic], style: Style) -> String {
         let _ = writeln!(text, "{}\n", lines.join("\n"));
     }
     text
+}
+
+/// Longest line that is drawn, in bytes.
+const LONGEST: usize = 500;
+
+/// Whether the lines around a place are short enough to be shown.
+fn drawable(span: &Span) -> bool {
+    let text = &span.file.text;
+    let (before, rest) = text.split_at_checked(span.offset).unwrap_or((text, ""));
+    let ends = before.rsplit('\n').take(2).chain(rest.split('\n').take(2));
+    let own = before.rsplit('\n').next().map_or(0, str::len) + rest.split('\n').next().map_or(0, str::len);
+    own <= LONGEST && ends.map(str::len).all(|length| length <= LONGEST)
 }
 
 fn report(diagnostic: &Diagnostic) -> Report {

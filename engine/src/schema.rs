@@ -1,6 +1,7 @@
 //! The field table of `schemas/*.kdl`: the only place of types, ranges, defaults and documentation of fields.
 
 mod read;
+mod refusal;
 mod units;
 pub mod validate;
 pub mod value;
@@ -162,7 +163,8 @@ impl FieldSpec {
         let doc = self.doc.trim_end_matches('.');
         let mut letters = doc.chars();
         let first = letters.next().map(|first| first.to_ascii_lowercase()).into_iter();
-        format!("`{}`: {}", self.name, first.chain(letters).collect::<String>())
+        let text: String = first.chain(letters).collect();
+        if self.name == "value" { text } else { format!("`{}`: {text}", self.name) }
     }
 }
 

@@ -14,6 +14,10 @@ const MOST: usize = 8;
 /// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found in the
 /// piece of text from byte `start`.
 pub fn report(file: &Arc<File>, start: usize, error: &KdlError, sink: &mut Sink) {
+    if let Some(diagnostic) = control(file) {
+        sink.push(diagnostic);
+        return;
+    }
     let known: Vec<_> = words(&file.text).filter_map(|(offset, word)| habit(file, offset, word)).collect();
     if !known.is_empty() {
         known.into_iter().take(MOST).for_each(|diagnostic| sink.push(diagnostic));
@@ -31,6 +35,16 @@ pub fn report(file: &Arc<File>, start: usize, error: &KdlError, sink: &mut Sink)
             sink.push(diagnostic);
         }
     }
+}
+
+/// The first character that KDL allows nowhere.
+fn control(file: &Arc<File>) -> Option<Diagnostic> {
+    let forbidden = |letter: char| letter.is_control() && !matches!(letter, '\t'..='\r' | '\u{85}');
+    let (offset, letter) = file.text.char_indices().find(|(_, letter)| forbidden(*letter))?;
+    let span = Span { file: file.clone(), offset, length: letter.len_utf8() };
+    let message =
+        format!("the control character U+{:04X} may not stand in a configuration", u32::from(letter));
+    Some(Diagnostic::new(Code::Syntax, message).at(&span, "here").help("remove it; is this a text file?"))
 }
 
 /// Of several braces that are not closed the parser means the innermost.
@@ -131,6 +145,10 @@ fn syntax_habit(word: &str) -> Option<(String, &'static str, String)> {
     if let Some(number) = word.strip_suffix(',').filter(|_| digit) {
         return Some(("KDL has no commas".to_owned(), "ends with a comma", format!("write `{number}`")));
     }
+    if digit && is_number(word) && is_huge(word) {
+        let help = format!("the largest whole number is {}", i64::MAX);
+        return Some(("this number is too large".to_owned(), "too large", help));
+    }
     if digit && !is_number(word) {
         return Some((format!("`{word}` is not a number"), "not a number", number_help(word)));
     }
@@ -143,6 +161,13 @@ fn is_number(word: &str) -> bool {
     let based = ["0x", "0o", "0b"].iter().any(|prefix| plain.starts_with(prefix));
     let decimal = !plain.starts_with('.') && !plain.ends_with('.') && !plain.contains("._");
     based || decimal && plain.replace('_', "").parse::<f64>().is_ok()
+}
+
+/// Whether the parser cannot hold a number: more than 38 digits, or an exponent of more than nine.
+fn is_huge(word: &str) -> bool {
+    let (digits, exponent) = word.split_once(['e', 'E']).unwrap_or((word, ""));
+    let count = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    count(digits) > 38 || count(exponent) > 9
 }
 
 fn number_help(word: &str) -> String {

@@ -11,6 +11,9 @@ const DEEPEST_RAW: isize = 500;
 /// Longest piece of text between two places where it can be cut, in bytes.
 pub(super) const LONGEST: usize = 64 << 10;
 
+/// Most lines and semicolons outside of strings and comments: the parser's time grows faster than their number.
+const MOST_LINES: usize = 20_000;
+
 /// Why a text is not parsed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -20,12 +23,14 @@ pub(super) enum Refusal {
     Unmatched(usize),
     /// The top-level node at this byte is too long.
     Long(usize),
+    /// There are too many lines; this byte is in the first of those.
+    Many(usize),
 }
 
 /// Where a text can be cut: ends of lines outside of braces, strings and comments; the last is its end.
 pub(super) fn cuts(text: &str) -> Result<Vec<usize>, Refusal> {
     raw_depth(text)?;
-    let mut scan = Scan { at: 0, depth: 0, dashes: 0, cuts: Vec::new() };
+    let mut scan = Scan { at: 0, depth: 0, dashes: 0, lines: 0, cuts: Vec::new() };
     while let Some(rest) = text.as_bytes().get(scan.at..).filter(|rest| !rest.is_empty()) {
         scan.step(rest)?;
     }
@@ -37,6 +42,7 @@ struct Scan {
     at: usize,
     depth: usize,
     dashes: usize,
+    lines: usize,
     cuts: Vec<usize>,
 }
 
@@ -64,6 +70,10 @@ impl Scan {
                 self.at += 1;
             }
             [byte, ..] => {
+                self.lines += usize::from(matches!(byte, b'\n' | b';'));
+                if self.lines > MOST_LINES {
+                    return Err(Refusal::Many(self.at));
+                }
                 self.at += 1;
                 self.dashes = if byte.is_ascii_whitespace() { dashes } else { 0 };
                 if *byte == b'\n' && self.depth == 0 && self.dashes == 0 {

@@ -124,6 +124,9 @@ impl Validator<'_> {
             return None;
         }
         let help = near.map(|spec| did_you_mean(name, spec));
+        let top = schema().node(name).filter(|_| place != "the top level");
+        let help = help
+            .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")));
         let help = help.or_else(|| elsewhere(name).map(|place| format!("did you mean {place}?")));
         let help = help.unwrap_or_else(|| {
             format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))

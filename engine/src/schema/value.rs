@@ -3,7 +3,7 @@
 use kdl::KdlValue;
 
 use super::units::{COUNTS, SIZES, TIMES, range, scaled, whole};
-use super::{FieldSpec, Range};
+use super::{FieldSpec, Range, refusal};
 use crate::diagnostic::Code;
 use crate::suggest;
 
@@ -138,7 +138,7 @@ pub fn accept(field: &FieldSpec, value: &KdlValue) -> Result<Value, Fault> {
     let accepted = field.types.iter().find_map(|kind| of_type(*kind, field, value));
     match accepted {
         Some(value) => in_range(field, value),
-        None => Err(refuse(field, value)),
+        None => Err(refusal::refuse(field, value)),
     }
 }
 
@@ -195,7 +195,7 @@ fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
     }
     Err(Fault {
         code: Code::OutOfRange,
-        message: format!("must be {}", bounds(&violated(&field.range, number))),
+        message: format!("must be {}", shown(field, &violated(&field.range, number))),
         label: "outside the range".to_owned(),
         help: Some(field.help()),
     })
@@ -211,6 +211,17 @@ fn violated(range: &Range, number: f64) -> Range {
     }
 }
 
+/// The range in words, as a percentage where one is written.
+fn shown(field: &FieldSpec, range: &Range) -> String {
+    let percent = |end: Option<f64>| end.map(|end| end * 100.0);
+    if !field.types.contains(&Type::Share) {
+        return bounds(range);
+    }
+    let Range { min, max, above, below } = *range;
+    let range = Range { min: percent(min), max: percent(max), above: percent(above), below: percent(below) };
+    format!("{}%", bounds(&range))
+}
+
 /// The range in words: `at least 1 and below 2`.
 #[must_use]
 pub fn bounds(range: &Range) -> String {
@@ -218,67 +229,6 @@ pub fn bounds(range: &Range) -> String {
         [(range.min, "at least"), (range.above, "above"), (range.max, "at most"), (range.below, "below")];
     let ends: Vec<_> = ends.iter().filter_map(|(end, word)| end.map(|end| format!("{word} {end}"))).collect();
     ends.join(" and ")
-}
-
-fn refuse(field: &FieldSpec, value: &KdlValue) -> Fault {
-    let text = value.as_string();
-    if let (Some(text), true) = (text, field.types.contains(&Type::Word)) {
-        return Fault {
-            code: Code::UnknownWord,
-            message: format!("does not know `{text}`"),
-            label: "unknown word".to_owned(),
-            help: suggest::help(text, field.words.iter().map(String::as_str)),
-        };
-    }
-    let expected: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
-    let expected = expected.join(" or ");
-    Fault {
-        code: Code::WrongType,
-        message: format!("takes {expected}"),
-        label: format!("this is {}", describe(value)),
-        help: paste(field, value),
-    }
-}
-
-fn describe(value: &KdlValue) -> &'static str {
-    match value {
-        KdlValue::String(_) => "text",
-        KdlValue::Integer(number) if i64::try_from(*number).is_err() => "a number too large",
-        KdlValue::Integer(_) => "a whole number",
-        KdlValue::Float(_) => "a number with a fraction",
-        KdlValue::Bool(_) => "a truth value",
-        KdlValue::Null => "nothing",
-    }
-}
-
-/// What the author probably meant, ready to paste.
-fn paste(field: &FieldSpec, value: &KdlValue) -> Option<String> {
-    let wants = |kind: Type| field.types.contains(&kind);
-    match value {
-        KdlValue::String(text) if wants(Type::Integer) || wants(Type::Number) => {
-            let plain = text.replace([',', ' '], "");
-            let number = plain.parse::<f64>().ok().or_else(|| scaled(&plain.to_uppercase(), COUNTS))?;
-            Some(format!("write the number without quotes: `{number}`"))
-        }
-        KdlValue::String(text) if wants(Type::Boolean) => match suggest::normal(text).as_str() {
-            "true" | "yes" | "on" => Some("write `#true`".to_owned()),
-            "false" | "no" | "off" => Some("write `#false`".to_owned()),
-            _ => None,
-        },
-        KdlValue::Float(number) if wants(Type::Integer) && number.fract() == 0.0 => {
-            Some(format!("write `{number}`, without fraction or exponent"))
-        }
-        KdlValue::Integer(number) if wants(Type::Bytes) => Some(format!("add the unit: `\"{number}MiB\"`")),
-        KdlValue::Integer(number) if wants(Type::Duration) => {
-            Some(format!("add the unit: `\"{number}min\"`"))
-        }
-        KdlValue::Integer(1) if wants(Type::Boolean) => Some("write `#true`".to_owned()),
-        KdlValue::Integer(0) if wants(Type::Boolean) => Some("write `#false`".to_owned()),
-        KdlValue::Integer(number) if wants(Type::Text) || wants(Type::Name) => {
-            Some(format!("write it in quotes: `\"{number}\"`"))
-        }
-        _ => Some(field.help()),
-    }
 }
 
 impl Value {

@@ -17,7 +17,8 @@ impl Validator<'_> {
         let mut missing = Vec::new();
         for field in spec.fields() {
             let written: Vec<_> = record.leaves.iter().filter(|leaf| leaf.spec.name == field.name).collect();
-            let uncertain = |when: &When| failed.contains(&when.field);
+            let unset = |when: &When| missing.iter().any(|field: &&FieldSpec| field.name == when.field);
+            let uncertain = |when: &When| failed.contains(&when.field) || unset(when);
             if failed.contains(&field.name) || field.when.as_ref().is_some_and(uncertain) {
                 continue;
             }
@@ -31,6 +32,7 @@ impl Validator<'_> {
         }
         if !missing.is_empty() {
             self.missing_fields(record, &missing);
+            record.excused.extend(missing.iter().map(|field| field.name.clone()));
         }
         let place = |leaf: &Leaf| spec.fields().position(|field| field.name == leaf.spec.name);
         record.leaves.sort_by_key(place);

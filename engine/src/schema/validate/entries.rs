@@ -162,12 +162,13 @@ impl Validator<'_> {
             return Some(Leaf { spec: field, value, span, origin: Origin::Written, seen: false.into() });
         }
         let better: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
-        let better = better.trim_start_matches(['.', '-']);
+        let better = better.trim_start_matches(['.', '-']).chars().take(40).collect::<String>();
+        let name: String = name.chars().take(40).collect();
         let help =
             if better.is_empty() { "write a word".to_owned() } else { format!("write `\"{better}\"`") };
         self.sink.push(
             Diagnostic::new(Code::InvalidName, format!("`{name}` cannot be a name"))
-                .at(&span, "letters, digits, `-`, `_` and `.` only")
+                .at(&span, "at most 100 letters, digits, `-`, `_` and `.`")
                 .help(help),
         );
         None

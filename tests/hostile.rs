@@ -1,0 +1,99 @@
+//! Texts that nobody should write, and what the check says about them: quickly, shortly, and with a cure.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fmflow_engine::check::{Checked, Options, check, check_text};
+use fmflow_engine::render::{Style, concise, graphical};
+
+fn checked(text: &str) -> Checked {
+    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &Options::default())
+}
+
+/// One line for each finding.
+fn said(text: &str) -> String {
+    concise(&checked(text).diagnostics)
+}
+
+#[track_caller]
+fn says(text: &str, expected: &str) {
+    let said = said(text);
+    assert!(said.contains(expected), "{expected:?} in\n{said}");
+}
+
+#[test]
+fn many_nodes_and_many_findings_are_refused_quickly() {
+    let bombs = [
+        "a\n".repeat(500_000),
+        "a;".repeat(30_000),
+        "/- a\n".repeat(100_000),
+        format!("a {}", "\\\n".repeat(300_000)),
+        "a\n".repeat(19_000),
+        format!("pipeline \"x\"\n{}", "dataset \"d\" from=\"none/*\" format=\"text\"\n".repeat(10_000)),
+    ];
+    for bomb in &bombs {
+        let start = Instant::now();
+        let checked = checked(bomb);
+        let drawn = graphical(&checked.diagnostics, Style::PLAIN);
+        assert!(checked.failed() && checked.diagnostics.len() <= 201, "{}", checked.diagnostics.len());
+        assert!(drawn.len() < 200_000 && start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn long_lines_are_not_echoed() {
+    for text in [
+        format!("a {}", "1 ".repeat(20_000)),
+        "/*".repeat(10_000),
+        format!("pipeline \"{}\"", "x".repeat(5_000)),
+        format!("pipeline \"x\" seed={}", "9".repeat(5_000)),
+    ] {
+        let drawn = graphical(&checked(&text).diagnostics, Style::PLAIN);
+        assert!(drawn.len() < 2_000 && drawn.contains("c.kdl:1:"), "{drawn}");
+    }
+}
+
+#[test]
+fn values_that_are_no_numbers_are_named() {
+    says("pipeline \"x\" { machine mfu=#inf; }", "mfu");
+    let drawn = |value: &str| {
+        let text = format!("sampler \"s\" kind=\"euler\" steps=1 temperature={value}");
+        graphical(&checked(&text).diagnostics, Style::PLAIN)
+    };
+    assert!(drawn("#inf").contains("this is infinite"), "{}", drawn("#inf"));
+    assert!(drawn("#nan").contains("this is not a number"), "{}", drawn("#nan"));
+    says("pipeline \"x\" seed=18446744073709551616", "the largest number is 9223372036854775807");
+    let huge = format!("pipeline \"x\" {{\n  budget days={}\n}}", "9".repeat(50));
+    says(&huge, "c.kdl:2:15: error[syntax]: this number is too large");
+    assert_eq!(said(&huge).lines().count(), 1, "{}", said(&huge));
+    says(&format!("pipeline \"x\" seed=1e1{}", "0".repeat(40)), "this number is too large");
+    says("dataset \"d\" from=\"x\" format=\"text\" held-out=\"100%\"", "must be below 100%");
+}
+
+#[test]
+fn control_characters_are_named() {
+    says("pipeline \"x\"\0\n", "the control character U+0000");
+    says("pipeline \"x\" seed=\u{7}", "the control character U+0007");
+}
+
+#[test]
+fn wide_characters_get_their_own_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.kdl");
+    std::fs::write(&path, b"\xff\xfep\0").unwrap();
+    let said = concise(&check(&path, &Options::default()).diagnostics);
+    assert!(said.contains("iconv -f utf-16"), "{said}");
+}
+
+#[test]
+fn a_missing_choice_does_not_condemn_what_depends_on_it() {
+    let said = said("tokenizer \"t\" { dataset \"d\" }");
+    assert!(said.contains("needs `kind`") && !said.contains("remove `dataset`"), "{said}");
+}
+
+#[test]
+fn a_declaration_in_the_wrong_place_is_sent_to_the_right_one() {
+    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` stands at the top level");
+}

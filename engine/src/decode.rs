@@ -99,6 +99,15 @@ fn no_files(what: &str, pattern: &str, span: &Span, base: &Path, missing: Missin
         Missing::TooMany => Diagnostic::new(Code::NoFiles, format!("`{pattern}` looks at too many files"))
             .at(span, "too wide")
             .help("name the folder that holds the files"),
+        Missing::Folder => Diagnostic::new(Code::NoFiles, format!("{what} names a folder"))
+            .at(span, "a folder, not its files")
+            .help(format!("name the files in it, such as `{}/*`", pattern.trim_end_matches('/'))),
+        Missing::Unreadable(path, why) => {
+            let path = path.strip_prefix(base).unwrap_or(&path).display();
+            Diagnostic::new(Code::NoFiles, format!("{what}: cannot read `{path}`: {why}"))
+                .at(span, "it matches this")
+                .help(format!("make `{path}` readable, move it away, or name other files"))
+        }
         Missing::Nothing(absent) => {
             let absent = absent.map(|path| path.strip_prefix(base).map(Path::to_owned).unwrap_or(path));
             let label = match &absent {

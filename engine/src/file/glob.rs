@@ -21,6 +21,10 @@ pub enum Missing {
     Forbidden(String),
     /// The pattern looks at too many files.
     TooMany,
+    /// The pattern names a folder where files are needed.
+    Folder,
+    /// Something that the pattern names cannot be read, and why.
+    Unreadable(PathBuf, &'static str),
 }
 
 struct Walk {
@@ -36,7 +40,12 @@ pub fn expand(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Missing> {
     let (start, parts) = split(base, pattern)?;
     if parts.iter().all(|part| !is_pattern(part)) {
         let path = parts.iter().fold(start, |path, part| path.join(part));
-        return if path.is_file() { Ok(vec![path]) } else { Err(Missing::Nothing(first_absent(&path))) };
+        return match unreadable(&path) {
+            None if path.is_dir() => Err(Missing::Folder),
+            None => Ok(vec![path]),
+            Some(_) if first_absent(&path).is_some() => Err(Missing::Nothing(first_absent(&path))),
+            Some(why) => Err(Missing::Unreadable(path, why)),
+        };
     }
     let mut walk = Walk { found: Vec::new(), looked: 0 };
     walk.step(&start, &parts, 0)?;
@@ -101,6 +110,17 @@ fn hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
 }
 
+/// Why a path is neither a folder nor a file that can be read.
+fn unreadable(path: &Path) -> Option<&'static str> {
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() || about.is_file() => None,
+        Ok(_) => Some("it is not a regular file"),
+        Err(_) if path.is_symlink() => Some("it is a link to nothing"),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Some("permission denied"),
+        Err(_) => Some("there is no such file"),
+    }
+}
+
 fn first_absent(path: &Path) -> Option<PathBuf> {
     let chain: Vec<_> = path.ancestors().collect();
     chain.into_iter().rev().find(|path| !path.as_os_str().is_empty() && !path.exists()).map(Path::to_owned)
@@ -148,14 +168,23 @@ impl Walk {
         if !rest.is_empty() {
             return self.step(&path, rest, depth + 1);
         }
-        if path.is_file() {
-            self.found.push(path);
+        match unreadable(&path) {
+            None if path.is_dir() => {}
+            None => self.found.push(path),
+            Some(_) if !path.is_symlink() && matches!(path.try_exists(), Ok(false)) => {}
+            Some(why) => return Err(Missing::Unreadable(path, why)),
         }
         Ok(())
     }
 
     fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Missing> {
-        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Missing::Unreadable(folder.to_owned(), "permission denied"));
+            }
+            Err(_) => return Ok(Vec::new()),
+        };
         let mut paths = Vec::new();
         for entry in entries.filter_map(Result::ok) {
             self.looked += 1;
@@ -195,6 +224,23 @@ mod tests {
         assert_eq!(names(&expand(base, "a/*.txt").unwrap(), base), ["a/1.txt", "a/2.txt"]);
         assert_eq!(names(&expand(base, "**/*.txt").unwrap(), base), ["a/1.txt", "a/2.txt", "a/b/3.txt"]);
         assert_eq!(names(&expand(&base.join("a"), "../a/x.md").unwrap(), base), ["a/x.md"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_matches_and_cannot_be_read_is_not_skipped() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(expand(base, "a"), Err(Missing::Folder));
+        std::os::unix::fs::symlink("/nowhere", base.join("a/0.txt")).unwrap();
+        let dangling = Err(Missing::Unreadable(base.join("a/0.txt"), "it is a link to nothing"));
+        assert_eq!(expand(base, "a/*.txt"), dangling);
+        assert_eq!(expand(base, "**/*.txt"), dangling);
+        std::fs::remove_file(base.join("a/0.txt")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", base.join("a/0.txt")).unwrap();
+        let device = Err(Missing::Unreadable(base.join("a/0.txt"), "it is not a regular file"));
+        assert_eq!(expand(base, "a/*.txt"), device);
+        assert_eq!(expand(base, "a/0.txt"), device);
     }
 
     #[test]

@@ -107,8 +107,11 @@ impl Error {
         match self {
             Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
             Self::Stage { failure, .. } => failure.help.clone(),
-            Self::Corrupt { folder, .. } => {
+            Self::Corrupt { folder, .. } if is_of_a_store(folder) => {
                 Some(format!("remove {} and run again: it will be made anew", folder.display()))
+            }
+            Self::Corrupt { .. } => {
+                Some("do not use it; `fmflow show FILE STAGE --path` prints the folder of an artifact".into())
             }
             Self::Locked { .. } => Some("wait for it to end, or name another store with `--store`".into()),
             Self::Space(_) => Some("free some space, then run the same command again: it continues".into()),
@@ -156,6 +159,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Whether a folder is a store's own, so that a run can make it again; nobody is told to remove another.
+fn is_of_a_store(folder: &Path) -> bool {
+    let within = folder.parent().and_then(Path::file_name);
+    folder.is_absolute() && within.is_some_and(|name| name == "artifacts" || name == "checkpoints")
+}
+
 /// Whether the disk or the quota is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -164,6 +173,16 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_to_remove_a_folder_that_is_not_of_a_store() {
+        let help = |folder: &str| {
+            let (file, what) = ("manifest.json".into(), "it is missing".into());
+            Error::Corrupt { folder: folder.into(), file, what }.help().unwrap()
+        };
+        assert!(help("/p/.fmflow/artifacts/ar-0123").starts_with("remove /p/.fmflow/artifacts/ar-0123 "));
+        assert!(["/home/me", ".", "/"].iter().all(|folder| !help(folder).contains("remove")));
+    }
 
     #[test]
     fn a_full_disk_is_resumable_everywhere() {

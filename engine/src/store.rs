@@ -199,6 +199,10 @@ fn no_format(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
             let message = format!("{} is no store: it holds other files", root.display());
             Err(Error::usage(message, "name an empty or absent folder with `--store`"))
         }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let message = format!("{} cannot be a store: it is a file, or lies in one", root.display());
+            Err(Error::usage(message, "name an empty or absent folder with `--store`"))
+        }
         Err(error) => Err(Error::io("list", root)(error)),
     }
 }

@@ -35,8 +35,12 @@ impl Listing {
     /// # Errors
     /// What the operating system says.
     pub fn of(store: &Store) -> Result<Self> {
-        let artifacts = folders(store, "artifacts")?.into_iter().map(|path| artifact(store.vfs(), path));
-        let unfinished = folders(store, "work")?.into_iter().map(|path| work(store.vfs(), path));
+        let artifacts = entries(store, "artifacts")?.into_iter().map(|(path, kind)| match kind {
+            EntryKind::Directory => artifact(store.vfs(), path),
+            _ => Ok(Found { path, manifest: Err(broken("its folder is not a folder".into())), step: None }),
+        });
+        let folders = entries(store, "work")?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
+        let unfinished = folders.map(|(path, _)| work(store.vfs(), path));
         Ok(Self {
             artifacts: artifacts.collect::<Result<_>>()?,
             unfinished: unfinished.collect::<Result<_>>()?,
@@ -88,15 +92,14 @@ fn broken(what: String) -> Problem {
     Problem { file: manifest::NAME.into(), chunk: None, what }
 }
 
-/// Directories in one of the store's folders; none where it is absent.
-fn folders(store: &Store, inside: &str) -> Result<Vec<PathBuf>> {
+/// What lies in one of the store's folders; nothing where it is absent.
+fn entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
     let folder = store.root().join(inside);
     let entries = match store.vfs().list(&folder) {
         Err(error) if verify::is_absent(&error) => return Ok(vec![]),
         other => other.map_err(Error::io("list", &folder))?,
     };
-    let directories = entries.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
-    Ok(directories.map(|(name, _)| folder.join(name)).collect())
+    Ok(entries.into_iter().map(|(name, kind)| (folder.join(name), kind)).collect())
 }
 
 /// Checkpoints in a folder by step, oldest first.

@@ -227,4 +227,19 @@ fn a_store_of_another_version_and_a_foreign_folder_are_refused() {
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), "x").unwrap();
     assert_eq!(Store::create(&foreign).unwrap_err().exit_code(), 2);
+    for file in [foreign.join("thesis.tex"), foreign.join("thesis.tex/store")] {
+        let error = Store::create(&file).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("it is a file"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_an_artifact_is_corrupt() {
+    let (folder, artifact) = published();
+    fs::rename(&artifact, folder.path().join("aside")).unwrap();
+    fs::write(&artifact, "x").unwrap();
+    let store = Store::open(artifact.parent().unwrap().parent().unwrap()).unwrap().unwrap();
+    let listing = Listing::of(&store).unwrap();
+    let [found] = listing.artifacts.as_slice() else { panic!("{listing:?}") };
+    assert_eq!(found.manifest.as_ref().unwrap_err().what, "its folder is not a folder");
 }

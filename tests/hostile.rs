@@ -1,7 +1,5 @@
 //! Texts that nobody should write, and what the check says about them: quickly, shortly, and with a cure.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -96,4 +94,22 @@ fn a_missing_choice_does_not_condemn_what_depends_on_it() {
 #[test]
 fn a_declaration_in_the_wrong_place_is_sent_to_the_right_one() {
     says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` stands at the top level");
+}
+
+#[test]
+fn what_cannot_fit_is_told_before_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("tiny")).unwrap();
+    std::fs::write(folder.path().join("tiny/a.txt"), "x").unwrap();
+    std::fs::write(folder.path().join("tiny/a.jsonl"), "{}").unwrap();
+    let tiny = include_str!("data/tiny.kdl");
+    let says = |from: &str, to: &str, expected: &str| {
+        assert!(tiny.contains(from), "{from}");
+        let checked = check_text("c.kdl", &tiny.replace(from, to), folder.path(), &Options::default());
+        let said = concise(&checked.diagnostics);
+        assert!(checked.failed() && said.contains(expected), "{expected:?} in\n{said}");
+    };
+    says("canvas=12", "canvas=64", "c.kdl:15:66: error[out-of-range]: a canvas of 64 tokens");
+    says("length=4", "length=128", "asks for 128 new tokens; the context of `tiny` is 128");
+    says("mask-token \"reserved\"", "tokenizer \"none\"; mask-token \"reserved\"", "which row is reserved");
 }

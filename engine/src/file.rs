@@ -59,7 +59,8 @@ fn read_text(path: &Path) -> Result<String, Diagnostic> {
         return Err(refuse("it is not a regular file").help("name a `.kdl` file"));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| refuse(&reason(&error)))?;
+    let unreadable = |error: &std::io::Error| refuse(&reason(error)).help("make it readable for this user");
+    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| refuse(&reason(&error)))?;
     if bytes.len() as u64 > LARGEST {
         return Err(too_large(&name));

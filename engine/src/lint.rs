@@ -2,6 +2,7 @@
 
 mod chain;
 mod declarations;
+mod fit;
 mod training;
 
 use indexmap::IndexMap;
@@ -24,9 +25,13 @@ pub fn pipeline(
     for stage in stages {
         match &stage.config {
             StageConfig::Train(config) => training::lint(&graph, stage, config, sink),
-            StageConfig::Convert(_) => chain::convert(&graph, stage, sink),
+            StageConfig::Convert(config) => chain::convert(&graph, stage, config, sink),
+            StageConfig::Rows(config) => fit::canvas(stage, config, sink),
             StageConfig::Evaluate(config) => chain::evaluate(&graph, stage, config, sink),
-            StageConfig::Generate(config) => chain::generate(&graph, stage, config, sink),
+            StageConfig::Generate(config) => {
+                chain::generate(&graph, stage, config, sink);
+                fit::prompts(&graph, stage, config, sink);
+            }
             _ => {}
         }
     }

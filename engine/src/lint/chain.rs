@@ -1,12 +1,26 @@
 //! Where checkpoints come from: conversions, samplers, required scores.
 
 use super::{Conversion, Graph, place};
-use crate::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
+use crate::config::{
+    ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
+    TokenizerChoice,
+};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{Span, Stage};
 
-/// A conversion of a checkpoint that is converted already.
-pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, sink: &mut Sink) {
+/// A conversion of a checkpoint that is converted already, or whose mask token nobody can find.
+pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, config: &ConvertConfig, sink: &mut Sink) {
+    if config.mask_token == MaskToken::Reserved && config.tokenizer == TokenizerChoice::None {
+        sink.push(
+            Diagnostic::new(
+                Code::ConflictingFields,
+                "without a tokenizer nobody knows which row is reserved",
+            )
+            .at(place(stage, "mask-token"), "the first row that no token uses")
+            .also(place(stage, "tokenizer"), "no tokens")
+            .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
+        );
+    }
     let Some(parent) = graph.input(stage, "from") else { return };
     if let Conversion::By(first) = graph.conversion(parent) {
         let message = format!("`{}` converts a checkpoint that `{}` has converted", stage.name, first.name);

@@ -135,3 +135,28 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = Command::new("bash").args(["-c", &line]).current_dir(place.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn hints_name_the_store_that_was_asked_for() {
+    let place = Place::new();
+    let (out, _) = place.expect(0, &["plan", "p.kdl", "--store", "s"]);
+    assert!(out.contains("next: fmflow run p.kdl --store s"), "{out}");
+    let (_, err) = place.expect(1, &["show", "p.kdl", "tiny", "--store", "s"]);
+    assert!(err.contains("help: fmflow run p.kdl --store s"), "{err}");
+}
+
+#[test]
+fn wrong_words_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    let (_, err) = place.expect(2, &["run", "p.kdl", "--device", "gpu"]);
+    assert!(err.contains("cuda:0"), "{err}");
+    let (_, err) = place.expect(2, &["explain"]);
+    assert!(err.contains("`train`") && err.contains("--list"), "{err}");
+    let (_, err) = place.expect(4, &["verify", "."]);
+    assert!(!err.contains("remove"), "{err}");
+    let hub = "fetch \"a\" from=\"hf:x/y\"\nfetch \"b\" from=\"hf:x/z\"\n";
+    fs::write(place.path().join("hub.kdl"), format!("pipeline \"hub\"\n{hub}")).unwrap();
+    let (_, err) = place.expect(2, &["run", "hub.kdl"]);
+    assert!(err.contains("(a, b)"), "every reason is told: {err}");
+    assert!(!place.path().join(".fmflow").exists());
+}

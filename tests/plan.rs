@@ -27,7 +27,7 @@ fn every_pipeline_has_a_plan() {
         let (pipeline, plan) = planned(name);
         insta::assert_snapshot!(
             name.replace('.', "-"),
-            text::render(&pipeline, &plan, &format!("pipelines/{name}"))
+            text::render(&pipeline, &plan, &format!("fmflow run pipelines/{name}"))
         );
     }
 }

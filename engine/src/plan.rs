@@ -142,7 +142,7 @@ fn reasons(pipeline: &Pipeline, stage: &Stage, key: &Key, state: &State, listing
     match state {
         State::Cached => vec![],
         State::Corrupt(problem) => vec![format!("`{}`: {}", problem.file, problem.what)],
-        State::Resume { step } => vec![format!("unfinished: goes on after update {step}")],
+        State::Resume { step } => vec![format!("goes on after update {step}")],
         State::Run if listing.work(&key.name, &key.fingerprint).is_some() => {
             vec!["unfinished: no checkpoint yet".into()]
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use outcome::{Ended, Events, Outcome, Ran};
+pub use refuse::unsupported;
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::json;

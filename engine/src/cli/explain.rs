@@ -6,12 +6,13 @@ use serde_json::json;
 use super::Context;
 use crate::error::{Error, Result};
 use crate::explain;
+use crate::schema::schema;
+use crate::suggest;
 use crate::table::table;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A code such as `unknown-field`, a node such as `train`, or a field such as `train.batch`
-    #[arg(required_unless_present = "list")]
     subject: Option<String>,
     /// List all codes
     #[arg(long)]
@@ -26,6 +27,12 @@ pub(super) fn explain(arguments: &Arguments, context: &Context<'_>) -> Result<()
         Some(subject) if !arguments.list => {
             let page = explain::explain(subject).ok_or_else(|| unknown(subject))?;
             context.output.result(&format!("{}\n", page.trim_end()))
+        }
+        None if !arguments.list => {
+            let nodes = suggest::list(schema().nodes.iter().map(|node| node.name.as_str()));
+            let help =
+                format!("a node: {nodes}; a field such as `train.batch`; or a code: `fmflow explain --list`");
+            Err(Error::usage("explain what?", help))
         }
         _ if arguments.json => {
             let codes = explain::codes().into_iter().map(

@@ -56,7 +56,8 @@ pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     if arguments.json {
         context.output.json(&json::render(&pipeline, &plan))?;
     } else {
-        context.output.result(&text::render(&pipeline, &plan, &arguments.file.display().to_string()))?;
+        let run = context.command("run", &arguments.file.display().to_string());
+        context.output.result(&text::render(&pipeline, &plan, &run))?;
     }
     match plan.work() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use super::{Context, check, plan, shown};
 use crate::error::{Error, Result};
 use crate::report::{Terminal, end_table};
-use crate::run::{Options, Ran, Runner};
+use crate::run::{Options, Ran, Runner, unsupported};
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct ResumeArguments {
 #[derive(Debug, Args)]
 struct How {
     /// The device to compute on: `cpu` or `cuda:<n>`
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", value_parser = device)]
     device: String,
     /// Stop after this stage
     #[arg(long, value_name = "STAGE")]
@@ -41,6 +41,17 @@ struct How {
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// A device's name; whether it is there is found by the stages.
+fn device(text: &str) -> std::result::Result<String, String> {
+    let numbered =
+        |text: &str| text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
+    match text {
+        "cpu" | "cuda" => Ok(text.into()),
+        _ if numbered(text) => Ok(text.into()),
+        _ => Err("write `cpu` or `cuda:0`".into()),
+    }
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
@@ -66,15 +77,18 @@ fn last_file(context: &Context<'_>) -> Result<PathBuf> {
 
 fn go(file: &Path, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
     let pipeline = check::load(file, context)?;
-    let store = Store::create(&context.store)?;
-    let lock = store.lock()?;
+    if how.until.is_none() {
+        unsupported(pipeline.stages.iter())?;
+    }
+    let interrupt = interrupt()?;
+    let store = Store::create(&context.store).map_err(unwritable)?;
+    let lock = store.lock().map_err(unwritable)?;
     if let Some(note) = &lock.note {
         context.output.message(&format!("note: {note}\n"));
     }
     let (facts, plan) = plan::make(&pipeline, Some(&store))?;
     let options = Options { device: how.device.clone(), until: how.until.clone(), resume };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
-    let interrupt = interrupt()?;
     let runner = Runner {
         pipeline: &pipeline,
         plan: &plan,
@@ -89,6 +103,17 @@ fn go(file: &Path, how: &How, resume: bool, context: &Context<'_>) -> Result<()>
     let ran = runner.run()?;
     tell(&ran, file, how, plan.work(), context)?;
     ran.error.map_or(Ok(()), Err)
+}
+
+/// A store that may only be read is named wrongly, or its rights are: no failure of a stage.
+fn unwritable(error: Error) -> Error {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match &error {
+        Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            Error::usage(error.to_string(), "make the store writable, or name another folder with `--store`")
+        }
+        _ => error,
+    }
 }
 
 /// A flag that the first signal sets; the second ends the process at once.
@@ -138,4 +163,26 @@ fn json(ran: &Ran) -> serde_json::Value {
         "error": ran.error.as_ref().map(ToString::to_string),
         "stages": stages.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_may_only_be_read_is_an_error_of_usage() {
+        let denied = |kind| unwritable(Error::io("open", Path::new("lock"))(io::Error::from(kind)));
+        let error = denied(io::ErrorKind::PermissionDenied);
+        assert!(error.exit_code() == 2 && error.help().is_some_and(|help| help.contains("--store")));
+        assert_eq!(denied(io::ErrorKind::ReadOnlyFilesystem).exit_code(), 2);
+        assert_eq!(denied(io::ErrorKind::StorageFull).exit_code(), 6);
+    }
+
+    #[test]
+    fn devices_have_known_names() {
+        assert!(["cpu", "cuda", "cuda:3"].iter().all(|name| device(name).is_ok()));
+        assert!(["gpu", "cuda:x", "cuda:", "cpu:1", ""].iter().all(|name| device(name).is_err()));
+    }
 }

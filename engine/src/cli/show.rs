@@ -74,7 +74,7 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
             let folder = store.artifact(name, &planned.key.fingerprint);
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
-        _ => return Err(unfinished(&planned, &arguments.file)),
+        _ => return Err(unfinished(&planned, &arguments.file, context)),
     };
     let artifact = store.artifact(name, &planned.key.fingerprint);
     if arguments.path {
@@ -115,12 +115,12 @@ fn facts(manifest: &Manifest) -> String {
 }
 
 /// Not an error of usage: the stage has no result yet (exit code 1).
-fn unfinished(planned: &Planned, file: &std::path::Path) -> Error {
+fn unfinished(planned: &Planned, file: &std::path::Path, context: &Context<'_>) -> Error {
     let why = planned.reasons.join("; ");
     let failure = crate::execute::Failure {
         kind: crate::execute::FailureKind::Stage,
         message: format!("it is not finished: {why}"),
-        help: Some(format!("fmflow run {}", file.display())),
+        help: Some(context.command("run", &file.display().to_string())),
     };
     Error::Stage { stage: planned.key.name.clone(), failure }
 }
@@ -128,15 +128,18 @@ fn unfinished(planned: &Planned, file: &std::path::Path) -> Error {
 pub(super) fn log(arguments: &LogArguments, context: &Context<'_>) -> Result<()> {
     let (store, planned) = find(&arguments.file, &arguments.stage, context)?;
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let store = store.ok_or_else(|| unfinished(&planned, &arguments.file))?;
+    let store = store.ok_or_else(|| unfinished(&planned, &arguments.file, context))?;
     for folder in [store.artifact(name, fingerprint), store.work(name, fingerprint)] {
         if let Ok(bytes) = store.vfs().read(&folder.join(slot::METRICS)) {
             return context.output.result(&String::from_utf8_lossy(&bytes));
         }
     }
     match planned.state {
-        State::Cached => Ok(()),
-        _ => Err(unfinished(&planned, &arguments.file)),
+        State::Cached => {
+            context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
+            Ok(())
+        }
+        _ => Err(unfinished(&planned, &arguments.file, context)),
     }
 }
 

@@ -6,18 +6,18 @@ use indexmap::IndexMap;
 
 use super::cost::{SHOWN, Training};
 use super::{Plan, State};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Stage};
 use crate::table::{bytes, count, duration, table};
 
 /// The whole plan as text.
 #[must_use]
-pub fn render(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
+pub fn render(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
     text += &stages(plan);
     text += &training(plan);
     text += &models(plan);
     text += &refusals(pipeline);
-    text += &end(pipeline, plan, file);
+    text += &end(pipeline, plan, run);
     text
 }
 
@@ -90,22 +90,25 @@ fn models(plan: &Plan) -> String {
     text
 }
 
-/// One line for each feature that does not exist yet, with the stages that ask for it.
+/// Why `run` refuses the pipeline, if it does.
 fn refusals(pipeline: &Pipeline) -> String {
+    let reasons = refused(pipeline.stages.iter());
+    if reasons.is_empty() { reasons } else { format!("\n`run` refuses this file:\n{reasons}") }
+}
+
+/// One line for each feature that does not exist yet, with the stages that ask for it.
+#[must_use]
+pub fn refused<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
     let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();
-    for stage in &pipeline.stages {
+    for stage in all {
         for reason in &stage.unsupported {
             stages.entry(reason).or_default().push(&stage.name);
         }
     }
-    if stages.is_empty() {
-        return String::new();
-    }
-    let lines = stages.iter().map(|(reason, names)| format!("  {reason} ({})\n", names.join(", ")));
-    format!("\n`run` refuses this file:\n{}", lines.collect::<String>())
+    stages.iter().map(|(reason, names)| format!("  {reason} ({})\n", names.join(", "))).collect()
 }
 
-fn end(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
+fn end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     if plan.work() == 0 {
         return "\nnothing to do: every stage is cached\n".into();
     }
@@ -113,6 +116,6 @@ fn end(pipeline: &Pipeline, plan: &Plan, file: &str) -> String {
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
     let (work, all, disk) = (plan.work(), plan.stages.len(), bytes(plan.disk()));
     let refused = pipeline.stages.iter().any(|stage| !stage.unsupported.is_empty());
-    let next = if refused { String::new() } else { format!("next: fmflow run {file}\n") };
+    let next = if refused { String::new() } else { format!("next: {run}\n") };
     format!("\n{work} of {all} stages to run: about {} FLOP, {disk} on disk\n{next}", count(flops))
 }

@@ -2,8 +2,23 @@
 
 use super::Runner;
 use crate::error::{Error, Result};
+use crate::pipeline::Stage;
+use crate::plan::text::refused;
 use crate::plan::{Planned, State, disk, explain};
 use crate::table::bytes;
+
+/// Refuses stages that ask for features that do not exist yet: all of them at once.
+///
+/// # Errors
+/// The reasons, with their stages.
+pub fn unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
+    let reasons = refused(stages);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let message = format!("this pipeline cannot run:\n{}", reasons.trim_end());
+    Err(Error::usage(message, "take these out of the file, or run the part before them with `--until`"))
+}
 
 impl Runner<'_> {
     /// Everything that can be refused before any work.
@@ -17,15 +32,9 @@ impl Runner<'_> {
                     what: problem.what.clone(),
                 });
             }
-            let stage = self.of(planned)?;
-            if let Some(reason) = stage.unsupported.first() {
-                let message = format!("stage `{}` cannot run: {reason}", stage.name);
-                return Err(Error::usage(
-                    message,
-                    "take it out of the file, or run the part before it with `--until`",
-                ));
-            }
         }
+        let stages: Vec<_> = work.iter().map(|planned| self.of(planned)).collect::<Result<_>>()?;
+        unsupported(stages.into_iter())?;
         if self.execute.is_none() {
             let help = "rebuild with `--features cpu`";
             return Err(Error::usage("this program was built without an execution backend", help));

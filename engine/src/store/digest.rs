@@ -120,7 +120,8 @@ fn seconds_now() -> i64 {
 }
 
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    input(format!("cannot read {}: {error}", path.display()))
+    let message = format!("cannot read {}: {error}", path.display());
+    Error::Input { message, help: Some("make it readable, or take it out of what the pipeline reads".into()) }
 }
 
 fn input(message: String) -> Error {

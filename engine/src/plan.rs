@@ -162,14 +162,19 @@ pub fn explain(pipeline: &Pipeline, stage: &Stage, changes: &[Change]) -> Vec<St
 fn sentence(pipeline: &Pipeline, stage: &Stage, change: &Change) -> String {
     let Change { what, name, old, new } = change;
     let none = || "nothing".to_string();
+    let happened = match (old, new) {
+        (None, _) => "is new",
+        (_, None) => "is no longer read",
+        _ => "changed",
+    };
     let (old, new) = (old.clone().unwrap_or_else(none), new.clone().unwrap_or_else(none));
     match what {
         What::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
         What::Kind => format!("the kind of stage changed: {old} -> {new}"),
         What::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
         What::Field => format!("`{name}` {} -> {}", short(&old), short(&new)),
-        What::Source => format!("source `{name}` changed"),
-        What::Input => format!("upstream `{}` changed", upstream(pipeline, stage, name)),
+        What::Source => format!("source `{name}` {happened}"),
+        What::Input => format!("upstream `{}` {happened}", upstream(pipeline, stage, name)),
     }
 }
 

@@ -90,6 +90,18 @@ fn a_changed_source_runs_everything_that_reads_it() {
 }
 
 #[test]
+fn a_source_or_stage_of_another_name_is_new_and_the_old_one_is_gone() {
+    let world = World::new();
+    world.ran(TEXT);
+    let plan = world.plan(&TEXT.replace("dataset \"text\"", "dataset \"book\""));
+    let reasons = &plan.stage("bpe").unwrap().reasons;
+    assert_eq!(*reasons, ["source `book` is new", "source `text` is no longer read"]);
+    let reasons = plan.stage("ar").unwrap().reasons.join("; ");
+    assert!(reasons.contains("upstream `rows/book` is new"), "{reasons}");
+    assert!(reasons.contains("upstream `rows/text` is no longer read"), "{reasons}");
+}
+
+#[test]
 fn an_interrupted_stage_goes_on_from_its_checkpoint() {
     let world = World::new();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };

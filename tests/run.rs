@@ -86,6 +86,22 @@ fn a_changed_config_is_not_resumed_silently() {
     project.fmflow(&["resume", "tiny.kdl"]).exits(2).says("learning-rate.peak").says("0.002").says("0.003");
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_this_build_lacks_is_refused_before_any_work() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--device", "cuda:0"]).exits(2).says("feature `cuda`");
+    let artifacts = fs::read_dir(project.path().join(".fmflow/artifacts")).into_iter().flatten();
+    assert_eq!(artifacts.count(), 0);
+}
+
+#[test]
+fn a_line_without_its_kind_of_task_is_named() {
+    let project = Project::tiny();
+    project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("tasks.jsonl:1").says("`tsk`");
+}
+
 /// Runs until the stage has a checkpoint, then stops it by SIGTERM.
 fn interrupt_in(project: &Project, stage: &str) {
     let child = project.spawn(&["run", "tiny.kdl"]);

@@ -11,6 +11,12 @@ use crate::store::Slot;
 
 /// Runs stages. Implemented by the stages crate; the engine knows no other way to do work.
 pub trait Execute {
+    /// Whether this build and this machine have the device; asked before any work.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    fn device(&self, name: &str) -> Result<(), String>;
+
     /// Does the work of one stage and publishes its artifact through the job's slot.
     ///
     /// # Errors

@@ -139,6 +139,10 @@ fn exact_match(
     let folder = folder(job, &item.role)?;
     let (rows, mut chats) = (Rows::open(folder).map_err(stage)?, chats(folder)?);
     chats.truncate(item.limit.unwrap_or(usize::MAX));
+    if chats.is_empty() {
+        let what = format!("dataset `{}` has no held-out conversations", item.dataset);
+        return Err(input(what, "raise the dataset's `held-out=`"));
+    }
     let tokenizer = model.tokenizer()?;
     let length = rows.summary().canvas.ok_or_else(|| {
         input(

@@ -17,6 +17,10 @@ pub fn executor() -> impl Execute {
 }
 
 impl Execute for Local {
+    fn device(&self, name: &str) -> Result<(), String> {
+        crate::device::open(name).map(drop).map_err(|error| error.to_string())
+    }
+
     fn run(&self, job: &Job<'_>) -> Result<Summary, Failure> {
         match &job.stage.config {
             StageConfig::Fetch(config) => models::fetch(job, config),

@@ -104,14 +104,14 @@ fn request(model: &Model, prompt: &Prompt) -> Result<Request, Failure> {
     let canvas = model.provenance.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
     let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
         input(
-            format!("nothing says how long the answer to `{}` may be", shown(&prompt.kind)),
+            format!("nothing says how long the answer to `{}` may be", short(&prompt.kind)),
             "add `new-tokens=`",
         )
     })?;
     let (all, context) =
         (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
     if prefix.is_empty() || all > context {
-        let what = format!("prompt `{}` takes {all} tokens with its answer", shown(&prompt.kind));
+        let what = format!("prompt `{}` takes {all} tokens with its answer", short(&prompt.kind));
         return Err(input(what, format!("at least one token of prompt and at most {context} in all")));
     }
     Ok(Request { prefix, length, suffix })
@@ -122,6 +122,16 @@ fn shown(kind: &PromptKind) -> String {
     match kind {
         PromptKind::Chat(text) | PromptKind::Text(text) => text.clone(),
         PromptKind::Infill { prefix, suffix } => format!("{prefix}[…]{suffix}"),
+    }
+}
+
+/// The beginning of a prompt, for messages.
+fn short(kind: &PromptKind) -> String {
+    const LETTERS: usize = 60;
+    let text = shown(kind);
+    match text.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -5,7 +5,7 @@ use fmflow_engine::config::{RowsConfig, TokenizerConfig};
 use fmflow_engine::execute::{Failure, Job, Summary};
 use indexmap::IndexMap;
 
-use crate::data::build::{RowsOptions, build_rows, train_tokenizer};
+use crate::data::build::{BuildError, RowsOptions, build_rows, train_tokenizer};
 use crate::data::corpus::{Documents, Format, documents};
 use crate::data::packing::Packing;
 use crate::data::rows::{RowsSummary, Split};
@@ -51,7 +51,15 @@ fn train(job: &Job<'_>, vocabulary: usize, datasets: &[DatasetConfig]) -> Result
     let open = |dataset: &DatasetConfig| Ok((read(job, dataset)?, dataset.held_out));
     let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
     let vocabulary = u32::try_from(vocabulary).map_err(stage)?;
-    train_tokenizer(datasets, vocabulary).map_err(|e| input(e, "look at the dataset and at `vocabulary=`"))
+    train_tokenizer(datasets, vocabulary).map_err(|e| refused(e, "look at the dataset and at `vocabulary=`"))
+}
+
+/// A dataset that cannot be used. A fault of its text brings its own cure; of another, `help` is the cure.
+fn refused(error: BuildError, help: &str) -> Failure {
+    match error {
+        BuildError::Corpus(_) => input(error, "mend the file, or leave it out of the dataset"),
+        _ => input(error, help),
+    }
 }
 
 /// The documents of a dataset.
@@ -85,7 +93,7 @@ pub fn rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     let mut writer = job.slot.artifact().map_err(failure::store)?;
     let mut sink = ArtifactSink::new(&mut writer);
     let found = build_rows(read(job, &config.dataset)?, &tokenizer, &options, &mut sink)
-        .map_err(|e| input(e, format!("look at dataset `{}` and at its rows", config.dataset.name)))?;
+        .map_err(|e| refused(e, &format!("look at dataset `{}` and at its rows", config.dataset.name)))?;
     sink.finish()?;
     let summary = describe(&found);
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;

@@ -39,6 +39,9 @@ impl Runner<'_> {
             let help = "rebuild with `--features cpu`";
             return Err(Error::usage("this program was built without an execution backend", help));
         }
+        if let Some(Err(why)) = self.execute.map(|execute| execute.device(&self.options.device)) {
+            return Err(Error::usage(why, "choose a device that this build and this machine have"));
+        }
         if self.options.resume {
             self.refuse_changes(work)?;
         }

@@ -264,6 +264,9 @@ impl<'a> Builder<'a> {
                 "lower the held-out share or lengthen the rows",
             ));
         }
+        if self.options.held_out > 0.0 && held_out.rows == 0 {
+            return Err(options("no document is held out", "raise the held-out share or add documents"));
+        }
         rest.extend(self.held_out_records);
         rest.extend(last);
         let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;

@@ -32,7 +32,7 @@ pub enum Format {
         user: String,
         /// Field that holds what the assistant answers.
         assistant: String,
-        /// Field that names the kind of question, for scores per kind; lines without it belong to group "".
+        /// Field that names the kind of question, for scores per kind; every line has it.
         group: Option<String>,
     },
 }

@@ -28,6 +28,10 @@ pub(super) struct Pretend {
 }
 
 impl Execute for Pretend {
+    fn device(&self, name: &str) -> std::result::Result<(), String> {
+        if name == "cpu" { Ok(()) } else { Err(format!("there is no `{name}`")) }
+    }
+
     fn run(&self, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
         let steps = if let StageConfig::Train(config) = &job.stage.config { config.steps } else { 0 };
         let start = job.slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);

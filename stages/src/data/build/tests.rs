@@ -129,7 +129,8 @@ fn wrong_options_are_refused() {
     assert!(refuse(texts(), RowsOptions { length: 0, ..good.clone() }).contains("1 to 65535"));
     assert!(refuse(texts(), RowsOptions { held_out: 1.0, ..good.clone() }).contains("below 1"));
     assert!(refuse(texts(), RowsOptions { canvas: Some(32), ..good.clone() }).contains("canvas"));
-    assert!(refuse(vec![], good).contains("no document is left"));
+    assert!(refuse(vec![], good.clone()).contains("no document is left"));
+    assert!(refuse(texts(), RowsOptions { held_out: 1e-9, ..good }).contains("no document is held out"));
 }
 
 #[test]

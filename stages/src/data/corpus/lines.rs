@@ -79,8 +79,8 @@ impl Lines {
             Format::Chat { user, assistant, group } => match self.record()? {
                 Some(record) => {
                     let (prompt, answer) = (self.field(&record, user)?, self.field(&record, assistant)?);
-                    let group = group.as_ref().and_then(|name| record.get(name)?.as_str());
-                    Ok(Some(Document::Chat(Chat { prompt, answer, group: group.unwrap_or("").to_owned() })))
+                    let group = group.as_ref().map(|name| self.field(&record, name)).transpose()?;
+                    Ok(Some(Document::Chat(Chat { prompt, answer, group: group.unwrap_or_default() })))
                 }
                 None => Ok(None),
             },

@@ -32,23 +32,25 @@ fn text_is_cut_at_the_first_blank_line_after_a_kibibyte() {
 
 #[test]
 fn fields_are_taken_by_name() {
-    let lines = b"{\"a\": \"2\", \"q\": \"1+1?\", \"kind\": \"sum\"}\n\n{\"q\":\"x\",\"a\":\"y\"}";
+    let lines =
+        b"{\"a\": \"2\", \"q\": \"1+1?\", \"kind\": \"sum\"}\n\n{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}";
     let found = read(lines, chat()).unwrap();
     let expect = |prompt: &str, answer: &str, group: &str| {
         Document::Chat(Chat { prompt: prompt.into(), answer: answer.into(), group: group.into() })
     };
-    assert_eq!(found, [expect("1+1?", "2", "sum"), expect("x", "y", "")]);
+    assert_eq!(found, [expect("1+1?", "2", "sum"), expect("x", "y", "z")]);
     let text = read(b"{\"t\": \"one\"}\n", Format::Lines { text: "t".into() }).unwrap();
     assert_eq!(text, [Document::Text("one".into())]);
 }
 
 #[test]
 fn damaged_lines_are_refused_with_their_place() {
-    let good = "{\"q\":\"x\",\"a\":\"y\"}\n";
+    let good = "{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}\n";
     for (line, problem) in [
         (&b"{\"q\":\"x\"}"[..], "field `a` is missing, there is `q`"),
         (b"{\"q\":\"x\",\"a\":3}", "field `a` is not a string"),
         (b"{\"q\":\"\",\"a\":\"y\"}", "field `q` is empty"),
+        (b"{\"q\":\"x\",\"a\":\"y\"}", "field `kind` is missing"),
         (b"{\"q\":\"x\",", "not JSON"),
         (b"[1]", "not an object"),
         (b"{\"q\":\"x\",\"a\":\"y\"}\r\n", "CR LF"),

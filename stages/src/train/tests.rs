@@ -176,6 +176,27 @@ fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
 }
 
 #[test]
+fn a_shift_divides_by_what_has_a_term() {
+    let mut rows = rows(8);
+    let supervise = |role: &mut Role| {
+        if *role == Role::Prompt {
+            *role = Role::Supervised;
+        }
+    };
+    rows.iter_mut().flat_map(|row| &mut row.roles).for_each(supervise);
+    for shift in [false, true] {
+        let Task::Flow(mut flow) = flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0)
+        else {
+            unreachable!("the helper makes a flow task")
+        };
+        flow.shift = shift;
+        let update = build(1, 0, &rows, 8, &Task::Flow(flow));
+        let terms: usize = update.micro_batches.iter().map(|batch| batch.terms.len()).sum();
+        assert_eq!(update.divisor, terms as f64);
+    }
+}
+
+#[test]
 fn a_small_model_learns_its_rows_by_every_objective() {
     let settings = Optimizer {
         beta1: 0.9,

@@ -209,11 +209,12 @@ impl MicroBatch {
         let first = base + document.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
         self.terms.extend(flow.terms(x_1, &editable, &drawn, t, first));
-        let counted = match flow.normalise {
-            Normalise::Tokens => &editable,
-            Normalise::Corrupted => &drawn.corrupted,
+        let (counted, from) = match flow.normalise {
+            Normalise::Tokens => (&editable, 0),
+            // With a shift the first token of a document has no position that predicts it, and so no term.
+            Normalise::Corrupted => (&drawn.corrupted, usize::from(flow.shift)),
         };
-        counted.iter().filter(|&&c| c).count() as u64
+        counted.iter().skip(from).filter(|&&c| c).count() as u64
     }
 }
 

@@ -34,6 +34,14 @@ impl LearningRate {
     ///
     /// Update k uses LR(k), and LR(0) = 0 under warm-up, as in transformers' `get_cosine_schedule_with_warmup`:
     /// `peak * k / warmup` for k < warmup, then the shape over progress `(k - warmup) / (steps - warmup)`.
+    ///
+    /// ```
+    /// use fmflow_engine::config::{LearningRate, LearningRateShape};
+    ///
+    /// let shape = LearningRateShape::Cosine;
+    /// let rate = LearningRate { peak: 1e-3, final_value: 1e-4, warmup: 10, shape };
+    /// assert_eq!([rate.at(0, 110), rate.at(5, 110), rate.at(10, 110)], [0.0, 5e-4, 1e-3]);
+    /// ```
     #[must_use]
     pub fn at(&self, k: u64, steps: u64) -> f64 {
         if k < self.warmup {

@@ -91,6 +91,15 @@ pub fn weight(scheduler: Scheduler, t: f64) -> f64 {
 
 /// The exact probability that a position which is noise at `t` is data at `s`, t <= s <= 1:
 /// (kappa(s) - kappa(t)) / (1 - kappa(t)).
+///
+/// ```
+/// use fmflow_stages::flow::scheduler::{Scheduler, jump};
+///
+/// // Half of what is noise at t = 0.5 is data at t = 0.75: 1 - kappa falls from 0.5 to 0.25.
+/// let linear = Scheduler::Polynomial { exponent: 1.0 };
+/// assert!((jump(linear, 0.5, 0.75) - 0.5).abs() < 1e-12);
+/// assert_eq!(jump(linear, 0.5, 1.0), 1.0);
+/// ```
 #[must_use]
 pub fn jump(scheduler: Scheduler, t: f64, s: f64) -> f64 {
     if s >= 1.0 {

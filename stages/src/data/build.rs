@@ -223,7 +223,8 @@ impl<'a> Builder<'a> {
         let rows = self.held_out.push(example.as_ref());
         self.held_out_records.extend(self.held_out.record(&rows, self.width));
         if let (Document::Chat(chat), Some(lines)) = (&document, &mut self.chats) {
-            lines.extend(serde_json::to_vec(chat).unwrap_or_default());
+            let line = serde_json::to_vec(chat);
+            lines.extend(line.map_err(|cause| BuildError::Write { file: HELD_OUT, cause: cause.into() })?);
             lines.push(b'\n');
         }
         Ok(Vec::new())

@@ -138,7 +138,7 @@ impl Tokenizer {
     }
 
     /// Text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; without
-    /// it neither appears. Bytes that are not UTF-8 become U+FFFD.
+    /// it neither appears. Bytes that are not UTF-8 become U+FFFD, as does a run that the library cannot decode.
     #[must_use]
     pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
         let known = |id: &u32| *id < self.used;
@@ -146,7 +146,10 @@ impl Tokenizer {
         for run in ids.chunk_by(|a, b| known(a) && known(b)) {
             match run {
                 [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
-                run => text.push_str(&self.inner.decode(run, !show_special).unwrap_or_default()),
+                run => {
+                    let decoded = self.inner.decode(run, !show_special);
+                    text.push_str(decoded.as_deref().unwrap_or("\u{FFFD}"));
+                }
             }
         }
         text

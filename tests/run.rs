@@ -96,6 +96,15 @@ fn a_device_that_this_build_lacks_is_refused_before_any_work() {
 }
 
 #[test]
+fn a_score_that_is_not_reached_fails_with_all_scores() {
+    let project = Project::tiny();
+    let from = "exact-match dataset=\"tasks\" sampler=\"parallel\" }";
+    project.edit("tiny.kdl", from, &from.replace('}', "; require \"sft\" at-least=1.0 }"));
+    let ran = project.fmflow(&["run", "tiny.kdl"]).exits(1);
+    ran.says("100.0 % is required").says("flow: exact match on tasks").says("sft: exact match on tasks");
+}
+
+#[test]
 fn a_line_without_its_kind_of_task_is_named() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");

@@ -71,7 +71,7 @@ pub fn run(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
         report.insert(name.clone(), scores(job, config, name, &model, &mut answers)?);
     }
     let summary = summarise(&report);
-    require(config, &report)?;
+    require(config, &report, &summary)?;
     let mut writer = job.slot.artifact().map_err(failure::store)?;
     writer
         .write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage)?)
@@ -192,17 +192,27 @@ fn chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
     text.lines().map(|line| serde_json::from_str(line).map_err(stage)).collect()
 }
 
-fn require(config: &EvaluateConfig, report: &IndexMap<String, Scores>) -> Result<(), Failure> {
+/// Fails below a required score. Nothing is published then, so the failure tells all scores.
+fn require(
+    config: &EvaluateConfig,
+    report: &IndexMap<String, Scores>,
+    summary: &Summary,
+) -> Result<(), Failure> {
     for wanted in &config.require {
         let scores = report.get(&wanted.checkpoint).into_iter().flat_map(|s| &s.exact_match);
         for (dataset, found) in scores {
             if found.share() < wanted.at_least {
-                return Err(stage(format!(
+                let failure = stage(format!(
                     "checkpoint `{}` reaches {:.1} % exact match on `{dataset}`, {:.1} % is required",
                     wanted.checkpoint,
                     100.0 * found.share(),
                     100.0 * wanted.at_least
-                )));
+                ));
+                let help = format!(
+                    "train it longer, or lower `at-least=`; all scores:\n{}",
+                    summary.lines.join("\n")
+                );
+                return Err(Failure { help: Some(help), ..failure });
             }
         }
     }

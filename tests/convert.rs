@@ -1,35 +1,17 @@
 //! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
 
 #![cfg(feature = "cpu")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a failed test is told by a panic; a skipped one says so"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::Project;
 use fmflow_stages::backbone::{Attention, Context};
 use fmflow_stages::{device, weights};
 use safetensors::SafeTensors;
-
-/// Oracle set A, or `None` (said loudly) where it is absent and nobody insists.
-fn set() -> Option<PathBuf> {
-    let named = std::env::var_os("FMFLOW_ORACLE");
-    let insist = named.is_some() || std::env::var_os("CI").is_some();
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/dev");
-    let folder = named.map_or_else(default, PathBuf::from).join("A_qwen3");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(!insist, "oracle set {} is missing", folder.display());
-    println!("SKIPPED: no oracle set at {}", folder.display());
-    None
-}
 
 /// A pipeline that converts `folder`, which has no tokenizer.
 fn project(folder: &Path) -> Project {
@@ -51,7 +33,7 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 
 #[test]
 fn folders_of_transformers_convert_and_keep_their_logits() {
-    let Some(set) = set() else { return };
+    let Some(set) = common::oracle("A_qwen3") else { return };
     for name in ["tied_f32", "untied_bf16_sharded"] {
         let project = project(&set.join(name));
         project.fmflow(&["run", "tiny.kdl"]).ok().says("parity");
@@ -85,7 +67,7 @@ fn folders_of_transformers_convert_and_keep_their_logits() {
 
 #[test]
 fn broken_folders_are_refused_by_name_before_anything_is_written() {
-    let Some(set) = set() else { return };
+    let Some(set) = common::oracle("A_qwen3") else { return };
     let mut seen = 0;
     for entry in fs::read_dir(&set).unwrap() {
         let entry = entry.unwrap();

@@ -2,11 +2,7 @@
 //! computed anew.
 
 #![cfg(feature = "cpu")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a failed test is told by a panic; a skipped one says so"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
 mod common;
 
@@ -17,20 +13,6 @@ use common::Project;
 use fmflow_stages::weights;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::Value;
-
-/// Oracle set A, or `None` (said loudly) where it is absent and nobody insists.
-fn set() -> Option<PathBuf> {
-    let named = std::env::var_os("FMFLOW_ORACLE");
-    let insist = named.is_some() || std::env::var_os("CI").is_some();
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/dev");
-    let folder = named.map_or_else(default, PathBuf::from).join("A_qwen3");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(!insist, "oracle set {} is missing", folder.display());
-    println!("SKIPPED: no oracle set at {}", folder.display());
-    None
-}
 
 fn json(file: &Path) -> Value {
     serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
@@ -57,7 +39,7 @@ fn tensors(folder: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
 
 #[test]
 fn a_converted_model_exports_the_bytes_of_its_source() {
-    let Some(set) = set() else { return };
+    let Some(set) = common::oracle("A_qwen3") else { return };
     for entry in fs::read_dir(&set).unwrap() {
         let source = entry.unwrap().path();
         if !source.with_extension("expected.safetensors").exists() || !source.is_dir() {

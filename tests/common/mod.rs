@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "every test binary uses its own part; helpers stop the test"
 )]
 
@@ -22,6 +23,20 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// The oracle set called `name`, or `None` (said loudly) where it is absent and nobody insists.
+pub(crate) fn oracle(name: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("FMFLOW_ORACLE");
+    let insist = named.is_some() || std::env::var_os("CI").is_some();
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracle/dev");
+    let folder = named.map_or_else(default, PathBuf::from).join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(!insist, "oracle set {} is missing", folder.display());
+    println!("SKIPPED: no oracle set at {}", folder.display());
+    None
 }
 
 impl Project {

@@ -8,6 +8,7 @@ mod output;
 mod plan;
 mod run;
 mod show;
+mod source;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -1,21 +1,18 @@
 //! `fmflow check`: mistakes in a file.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Context;
-use crate::check::{self, Checked};
+use super::source::Source;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
 use crate::render;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// How findings are written
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
@@ -40,7 +37,7 @@ enum Format {
 /// Answers `check`. No check asks the network yet, so `--offline` changes nothing.
 pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let _ = arguments.offline;
-    let checked = checked(&arguments.file);
+    let checked = arguments.source.check();
     let output = context.output;
     let findings = &checked.diagnostics;
     match arguments.format {
@@ -64,19 +61,6 @@ pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> 
         output.result(&format!("pipeline `{name}` is fine: {stages} stages, {}\n", tally(findings)))?;
     }
     Ok(())
-}
-
-/// The pipeline of a file. Errors are drawn on stderr; warnings are `check`'s business.
-pub(super) fn load(file: &Path, context: &Context<'_>) -> Result<Pipeline> {
-    let checked = checked(file);
-    let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
-    let errors: Vec<_> = checked.diagnostics.iter().filter(is_error).cloned().collect();
-    context.output.message(&render::graphical(&errors, context.output.style()));
-    checked.pipeline.ok_or(Error::Config)
-}
-
-fn checked(file: &Path) -> Checked {
-    check::check(file, &check::Options::from_environment())
 }
 
 fn tally(findings: &[Diagnostic]) -> String {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, check, shown};
+use super::source::Source;
+use super::{Context, shown};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::{Facts, Plan, Planned, State, json, text};
@@ -15,8 +16,8 @@ use crate::table::table;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -27,8 +28,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -36,8 +37,8 @@ pub(super) struct StatusArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct WhyArguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// The stage
     stage: String,
 }
@@ -51,12 +52,12 @@ pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts,
 }
 
 pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = check::load(&arguments.file, context)?;
+    let pipeline = arguments.source.load(context)?;
     let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
     if arguments.json {
         context.output.json(&json::render(&pipeline, &plan))?;
     } else {
-        let run = context.command("run", &arguments.file.display().to_string());
+        let run = arguments.source.next("run", "", context);
         context.output.result(&text::render(&pipeline, &plan, &run))?;
     }
     match plan.work() {
@@ -66,7 +67,7 @@ pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 }
 
 pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = check::load(&arguments.file, context)?;
+    let pipeline = arguments.source.load(context)?;
     let store = context.open()?;
     let (_, plan) = make(&pipeline, store.as_ref())?;
     let rows: Vec<_> = plan.stages.iter().map(|planned| Row::of(planned, store.as_ref())).collect();
@@ -78,13 +79,13 @@ pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Resu
     let table = table(&["stage", "state", "result", "artifact"], rows.iter().map(Row::cells).collect());
     let next = match plan.work() {
         0 => "nothing to do: every stage is finished\n".into(),
-        _ => format!("next: {}\n", context.command("run", &arguments.file.display().to_string())),
+        _ => format!("next: {}\n", arguments.source.next("run", "", context)),
     };
     context.output.result(&format!("{table}\n{next}"))
 }
 
 pub(super) fn why(arguments: &WhyArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = check::load(&arguments.file, context)?;
+    let pipeline = arguments.source.load(context)?;
     let stage = run::find(&pipeline, &arguments.stage)?;
     let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
     let Some(planned) = plan.stage(&stage.name) else { return Ok(()) };

@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
-use super::{Context, check, plan, shown};
+use super::source::Source;
+use super::{Context, plan, shown};
 use crate::error::{Error, Result};
 use crate::report::{Terminal, end_table};
 use crate::run::{Options, Ran, Runner, unsupported};
@@ -16,8 +17,8 @@ use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     #[command(flatten)]
     how: How,
 }
@@ -55,7 +56,7 @@ fn device(text: &str) -> std::result::Result<String, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    go(&arguments.file, &arguments.how, false, context)
+    go(&arguments.source, &arguments.how, false, context)
 }
 
 pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Result<()> {
@@ -63,7 +64,7 @@ pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Resu
         Some(file) => file.clone(),
         None => last_file(context)?,
     };
-    go(&file, &arguments.how, true, context)
+    go(&Source { file }, &arguments.how, true, context)
 }
 
 /// The file of the store's last run.
@@ -75,8 +76,8 @@ fn last_file(context: &Context<'_>) -> Result<PathBuf> {
     })
 }
 
-fn go(file: &Path, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
-    let pipeline = check::load(file, context)?;
+fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
+    let pipeline = source.load(context)?;
     if how.until.is_none() {
         unsupported(pipeline.stages.iter())?;
     }
@@ -101,7 +102,7 @@ fn go(file: &Path, how: &How, resume: bool, context: &Context<'_>) -> Result<()>
         options: &options,
     };
     let ran = runner.run()?;
-    tell(&ran, file, how, plan.work(), context)?;
+    tell(&ran, source, how, plan.work(), context)?;
     ran.error.map_or(Ok(()), Err)
 }
 
@@ -128,16 +129,15 @@ fn interrupt() -> Result<Arc<AtomicBool>> {
 }
 
 /// Prints what became of the run and what to type next.
-fn tell(ran: &Ran, file: &Path, how: &How, work: usize, context: &Context<'_>) -> Result<()> {
+fn tell(ran: &Ran, source: &Source, how: &How, work: usize, context: &Context<'_>) -> Result<()> {
     if how.json {
         return context.output.json(&json(ran));
     }
     let table = end_table(ran, shown);
-    let file = file.display().to_string();
     let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
-    let again = context.command("run", &file);
-    let resume = context.command("resume", &file);
-    let show = context.command("show", &format!("{file} {last}"));
+    let again = source.next("run", "", context);
+    let resume = source.next("resume", "", context);
+    let show = source.next("show", last, context);
     let next = match &ran.error {
         Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {resume}\n"),
         Some(_) => format!("after a cure: {again}\n"),

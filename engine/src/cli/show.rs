@@ -1,11 +1,10 @@
 //! `fmflow show`, `log` and `graph`: what is there.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Context, check, plan};
+use super::source::Source;
+use super::{Context, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::{Planned, State};
@@ -15,8 +14,8 @@ use crate::table::bytes;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// The stage
     stage: String,
     /// Print only where the artifact is
@@ -29,16 +28,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// The stage
     stage: String,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct GraphArguments {
-    /// The pipeline
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
     format: Drawing,
@@ -56,8 +55,8 @@ enum Drawing {
 }
 
 /// Where a stage of a file stands.
-fn find(file: &std::path::Path, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
-    let pipeline = check::load(file, context)?;
+fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
+    let pipeline = source.load(context)?;
     let name = run::find(&pipeline, stage)?.name.clone();
     let store = context.open()?;
     let (_, plan) = plan::make(&pipeline, store.as_ref())?;
@@ -66,7 +65,7 @@ fn find(file: &std::path::Path, stage: &str, context: &Context<'_>) -> Result<(O
 }
 
 pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let (store, planned) = find(&arguments.file, &arguments.stage, context)?;
+    let (store, planned) = find(&arguments.source, &arguments.stage, context)?;
     let name = &planned.key.name;
     let store = match (store, &planned.state) {
         (Some(store), State::Cached) => store,
@@ -74,7 +73,7 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
             let folder = store.artifact(name, &planned.key.fingerprint);
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
-        _ => return Err(unfinished(&planned, &arguments.file, context)),
+        _ => return Err(unfinished(&planned, &arguments.source, context)),
     };
     let artifact = store.artifact(name, &planned.key.fingerprint);
     if arguments.path {
@@ -115,20 +114,20 @@ fn facts(manifest: &Manifest) -> String {
 }
 
 /// Not an error of usage: the stage has no result yet (exit code 1).
-fn unfinished(planned: &Planned, file: &std::path::Path, context: &Context<'_>) -> Error {
+fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Error {
     let why = planned.reasons.join("; ");
     let failure = crate::execute::Failure {
         kind: crate::execute::FailureKind::Stage,
         message: format!("it is not finished: {why}"),
-        help: Some(context.command("run", &file.display().to_string())),
+        help: Some(source.next("run", "", context)),
     };
     Error::Stage { stage: planned.key.name.clone(), failure }
 }
 
 pub(super) fn log(arguments: &LogArguments, context: &Context<'_>) -> Result<()> {
-    let (store, planned) = find(&arguments.file, &arguments.stage, context)?;
+    let (store, planned) = find(&arguments.source, &arguments.stage, context)?;
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let store = store.ok_or_else(|| unfinished(&planned, &arguments.file, context))?;
+    let store = store.ok_or_else(|| unfinished(&planned, &arguments.source, context))?;
     for folder in [store.artifact(name, fingerprint), store.work(name, fingerprint)] {
         if let Ok(bytes) = store.vfs().read(&folder.join(slot::METRICS)) {
             return context.output.result(&String::from_utf8_lossy(&bytes));
@@ -139,12 +138,12 @@ pub(super) fn log(arguments: &LogArguments, context: &Context<'_>) -> Result<()>
             context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
             Ok(())
         }
-        _ => Err(unfinished(&planned, &arguments.file, context)),
+        _ => Err(unfinished(&planned, &arguments.source, context)),
     }
 }
 
 pub(super) fn graph(arguments: &GraphArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = check::load(&arguments.file, context)?;
+    let pipeline = arguments.source.load(context)?;
     context.output.result(&draw(&pipeline, arguments.format))
 }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | version of the ledger, kind of stage, revision of its code | name of the stage, paths, times of files |
 //! | semantic fields, by value; `seed` where the kind draws numbers | log intervals, device, host, threads |
-//! | contents of source files, in the order of their paths | names of the files |
-//! | fingerprints of upstream artifacts, by role | contents of upstream artifacts: their fingerprint stands for them |
+//! | contents of source files, in the order of their paths | names of the files and of the datasets |
+//! | fingerprints of upstream artifacts, in the order of the roles | their names, and their contents: the fingerprint stands for them |
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::pipeline::Stage;
 
-/// Version of the ledger itself. 1: first.
-pub const SCHEMA: u32 = 1;
+/// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
+pub const SCHEMA: u32 = 2;
 
 /// Revision of the code behind a kind of stage: raised when the same inputs give other bytes.
 ///
@@ -63,9 +63,9 @@ pub enum What {
     Revision,
     /// A semantic field; its name is the dotted path.
     Field,
-    /// Contents of a source; its name is the dataset.
+    /// Contents of a source; its name is its place, its label the dataset.
     Source,
-    /// Fingerprint of an upstream artifact; its name is the role.
+    /// Fingerprint of an upstream artifact; its name is the place, its label the role.
     Input,
 }
 
@@ -78,6 +78,17 @@ pub struct Ingredient {
     pub name: String,
     /// Its canonical value.
     pub value: String,
+    /// What people call it, where that is not its name; does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+impl Ingredient {
+    /// What people call it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// Everything that a stage's result depends on, in a fixed order.
@@ -90,7 +101,7 @@ pub struct Ledger(pub Vec<Ingredient>);
 pub struct Change {
     /// What differs.
     pub what: What,
-    /// Which one.
+    /// Which one, as people call it.
     pub name: String,
     /// The value before, if there was one.
     pub old: Option<String>,
@@ -112,24 +123,30 @@ impl Ledger {
         for field in fields {
             ledger.add(What::Field, &field.path, canonical(&field.value));
         }
-        for (source, digest) in stage.sources.iter().zip(sources) {
-            ledger.add(What::Source, &source.name, digest.clone());
+        for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
+            ledger.add_labelled(What::Source, at, &source.name, digest);
         }
-        for (input, fingerprint) in stage.inputs.iter().zip(upstream) {
-            ledger.add(What::Input, &input.role, fingerprint.0.clone());
+        for (at, (input, fingerprint)) in stage.inputs.iter().zip(upstream).enumerate() {
+            ledger.add_labelled(What::Input, at, &input.role, &fingerprint.0);
         }
         ledger
     }
 
     fn add(&mut self, what: What, name: &str, value: String) {
-        self.0.push(Ingredient { what, name: name.to_string(), value });
+        self.0.push(Ingredient { what, name: name.to_string(), value, label: None });
+    }
+
+    /// What is named by its place, so that a new name for it changes nothing.
+    fn add_labelled(&mut self, what: What, at: usize, label: &str, value: &str) {
+        let (name, label) = (at.to_string(), Some(label.to_string()));
+        self.0.push(Ingredient { what, name, value: value.to_string(), label });
     }
 
     /// The digest: every part with its length before it, so that no two ledgers read alike.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
-        for Ingredient { what, name, value } in &self.0 {
+        for Ingredient { what, name, value, label: _ } in &self.0 {
             hasher.update(&[*what as u8]);
             for part in [name, value] {
                 hasher.update(&(part.len() as u64).to_le_bytes());
@@ -144,34 +161,35 @@ impl Ledger {
     pub fn changes_since(&self, old: &Self) -> Vec<Change> {
         let (before, now) = (old.by_name(), self.by_name());
         let mut changes = Vec::new();
-        for (key, new) in &now {
-            let old = before.get(key);
+        for ((what, name), (label, new)) in &now {
+            let old = before.get(&(*what, *name)).map(|(_, old)| old);
             if old != Some(new) {
-                changes.push(change(*key, old.cloned(), Some(new.clone())));
+                changes.push(change(*what, label, old.cloned(), Some(new.clone())));
             }
         }
-        for (key, old) in &before {
+        for (key, (label, old)) in &before {
             if !now.contains_key(key) {
-                changes.push(change(*key, Some(old.clone()), None));
+                changes.push(change(key.0, label, Some(old.clone()), None));
             }
         }
         changes
     }
 
-    /// Values by name; those of a repeated field are joined.
-    fn by_name(&self) -> IndexMap<(What, &str), String> {
-        let mut map: IndexMap<(What, &str), String> = IndexMap::new();
-        for Ingredient { what, name, value } in &self.0 {
+    /// Labels and values by name; the values of a repeated field are joined.
+    fn by_name(&self) -> IndexMap<(What, &str), (&str, String)> {
+        let mut map: IndexMap<(What, &str), (&str, String)> = IndexMap::new();
+        for ingredient in &self.0 {
+            let Ingredient { what, name, value, .. } = ingredient;
             match map.get_mut(&(*what, name.as_str())) {
-                Some(values) => *values = format!("{values} {value}"),
-                None => drop(map.insert((*what, name), value.clone())),
+                Some((_, values)) => *values = format!("{values} {value}"),
+                None => drop(map.insert((*what, name), (ingredient.label(), value.clone()))),
             }
         }
         map
     }
 }
 
-fn change((what, name): (What, &str), old: Option<String>, new: Option<String>) -> Change {
+fn change(what: What, name: &str, old: Option<String>, new: Option<String>) -> Change {
     Change { what, name: name.to_string(), old, new }
 }
 
@@ -247,7 +265,7 @@ mod tests {
         assert_eq!(changes.len(), 3);
         assert_eq!(changes[0].old.as_deref(), Some("0.001"));
         assert_eq!(changes[0].new.as_deref(), Some("0.002"));
-        assert_eq!(changes[2], change((What::Field, "gone"), Some("1".into()), None));
+        assert_eq!(changes[2], change(What::Field, "gone", Some("1".into()), None));
     }
 
     proptest! {

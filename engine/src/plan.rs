@@ -73,9 +73,15 @@ impl Plan {
         let mut stages: Vec<Planned> = Vec::new();
         for (stage, cost) in pipeline.stages.iter().zip(costs) {
             let key = key(stage, &facts.digests(stage.id), &stages);
-            let state = state(&key, listing);
-            let reasons = reasons(pipeline, stage, &key, &state, listing);
-            stages.push(Planned { id: stage.id, key, state, reasons, cost });
+            let planned = match stages.iter().find(|other| other.key.fingerprint == key.fingerprint) {
+                Some(twin) => twin_of(twin, key),
+                None => {
+                    let state = state(&key, listing);
+                    let reasons = reasons(pipeline, stage, &key, &state, listing);
+                    Planned { id: stage.id, key, state, reasons, cost }
+                }
+            };
+            stages.push(Planned { id: stage.id, ..planned });
         }
         Self { stages }
     }
@@ -123,6 +129,15 @@ fn key(stage: &Stage, digests: &[String], before: &[Planned]) -> Key {
     let inputs = stage.inputs.iter().map(|input| input.role.clone()).zip(upstream).collect();
     let kind = stage.config.kind().to_string();
     Key { kind, name: stage.name.clone(), fingerprint: ledger.fingerprint(), ledger, inputs }
+}
+
+/// A stage with the same result as an earlier one: it is there as soon as that one is, and costs nothing more.
+fn twin_of(twin: &Planned, key: Key) -> Planned {
+    let reasons = match twin.state {
+        State::Cached => vec![],
+        _ => vec![format!("the same result as `{}`", twin.key.name)],
+    };
+    Planned { id: twin.id, key, state: twin.state.clone(), reasons, cost: Cost::default() }
 }
 
 fn state(key: &Key, listing: &Listing) -> State {

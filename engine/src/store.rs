@@ -118,16 +118,25 @@ impl Store {
         Slot::open(self.clone(), key)
     }
 
-    /// Where the artifact of a stage is, or will be.
+    /// Where the artifact of a stage is, or will be. A stage that was renamed keeps the folder it has.
     #[must_use]
     pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
-        self.root.join("artifacts").join(folder_name(name, fingerprint))
+        self.folder("artifacts", name, fingerprint)
     }
 
-    /// Where the unfinished work of a stage is, or would be.
+    /// Where the unfinished work of a stage is, or would be. A stage that was renamed keeps the folder it has.
     #[must_use]
     pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
-        self.root.join("work").join(folder_name(name, fingerprint))
+        self.folder("work", name, fingerprint)
+    }
+
+    fn folder(&self, inside: &str, name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        let (all, own) = (self.root.join(inside), folder_name(name, fingerprint));
+        // Where the folder cannot be listed, the reader of the folder says why.
+        let names = self.vfs.list(&all).unwrap_or_default().into_iter().map(|(name, _)| name);
+        let mut same: Vec<String> = names.filter(|name| is_of(name, fingerprint)).collect();
+        same.sort_by_key(|name| (*name != own, name.clone()));
+        all.join(same.into_iter().next().unwrap_or(own))
     }
 
     /// The store's folder, absolute.
@@ -171,7 +180,9 @@ impl Store {
             self.empty(&self.root.join(folder), |_| true)?;
         }
         let artifacts = self.root.join("artifacts");
-        self.empty(&self.root.join("work"), |name| self.vfs.stat(&artifacts.join(name)).is_ok())
+        let finished = self.vfs.list(&artifacts).map_err(Error::io("list", &artifacts))?;
+        let finished: Vec<&str> = finished.iter().map(|(name, _)| digits(name)).collect();
+        self.empty(&self.root.join("work"), |name| finished.contains(&digits(name)))
     }
 
     fn empty(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
@@ -188,6 +199,16 @@ impl Store {
 /// Name of a stage's folders: `<stage>-<12 digits>`, where a `/` of the stage becomes a dot.
 fn folder_name(stage: &str, fingerprint: &Fingerprint) -> String {
     format!("{}-{}", stage.replace('/', "."), fingerprint.short())
+}
+
+/// Whether a stage's folder is of this result, whatever the stage was called.
+fn is_of(folder: &str, fingerprint: &Fingerprint) -> bool {
+    digits(folder) == fingerprint.short()
+}
+
+/// The digits of a stage's folder.
+fn digits(folder: &str) -> &str {
+    folder.rsplit_once('-').map_or(folder, |(_, digits)| digits)
 }
 
 /// A folder without `format`: none, an unfinished beginning, or something that is no store.

@@ -90,15 +90,36 @@ fn a_changed_source_runs_everything_that_reads_it() {
 }
 
 #[test]
-fn a_source_or_stage_of_another_name_is_new_and_the_old_one_is_gone() {
+fn another_name_of_a_dataset_or_a_stage_runs_nothing_again() {
     let world = World::new();
     world.ran(TEXT);
-    let plan = world.plan(&TEXT.replace("dataset \"text\"", "dataset \"book\""));
-    let reasons = &plan.stage("bpe").unwrap().reasons;
-    assert_eq!(*reasons, ["source `book` is new", "source `text` is no longer read"]);
-    let reasons = plan.stage("ar").unwrap().reasons.join("; ");
-    assert!(reasons.contains("upstream `rows/book` is new"), "{reasons}");
-    assert!(reasons.contains("upstream `rows/text` is no longer read"), "{reasons}");
+    let book = TEXT.replace("dataset \"text\"", "dataset \"book\"");
+    assert!(world.ran(&book).is_empty());
+    let renamed = book.replace("train \"ar\"", "train \"first\"").replace("from=\"ar\"", "from=\"first\"");
+    assert!(world.ran(&renamed).is_empty());
+    let plan = world.plan(&renamed.replace("peak=0.001 ", "peak=0.003 "));
+    assert_eq!(plan.stage("first").unwrap().reasons, ["never run"]);
+    assert_eq!(plan.stage("flow").unwrap().reasons, ["upstream `first` changed"]);
+}
+
+#[test]
+fn a_renamed_stage_goes_on_from_its_checkpoint() {
+    let world = World::new();
+    let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
+    assert_eq!(world.run(TEXT, &stopping, false).unwrap().error.unwrap().exit_code(), 75);
+    let renamed = TEXT.replace("train \"ar\"", "train \"first\"").replace("from=\"ar\"", "from=\"first\"");
+    assert!(world.ran(&renamed).contains(&"first@4".to_owned()));
+    assert!(world.ran(TEXT).is_empty());
+}
+
+#[test]
+fn two_stages_with_the_same_result_run_once() {
+    let world = World::new();
+    let same = TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6");
+    let plan = world.plan(&same);
+    assert_eq!(plan.stage("twin").unwrap().reasons, ["the same result as `ar`"]);
+    assert_eq!(world.ran(&same).len(), 5);
+    assert!(world.ran(&same).is_empty());
 }
 
 #[test]

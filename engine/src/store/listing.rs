@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest};
 use super::verify::{self, Depth, Problem};
-use super::{Store, folder_name};
+use super::{Store, folder_name, is_of};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::vfs::{EntryKind, Vfs};
@@ -47,7 +47,7 @@ impl Listing {
         })
     }
 
-    /// The finished artifact of a stage.
+    /// The finished artifact of a stage, whatever it was called when it was made.
     #[must_use]
     pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Found> {
         find(&self.artifacts, name, fingerprint)
@@ -69,8 +69,10 @@ impl Listing {
 }
 
 fn find<'a>(all: &'a [Found], name: &str, fingerprint: &Fingerprint) -> Option<&'a Found> {
-    let folder = folder_name(name, fingerprint);
-    all.iter().find(|found| found.path.file_name().is_some_and(|name| name == folder.as_str()))
+    let own = folder_name(name, fingerprint);
+    let folder = |found: &'a Found| found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let same = all.iter().filter(|found| is_of(folder(found), fingerprint));
+    same.min_by_key(|found| (folder(found) != own, folder(found)))
 }
 
 fn artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {

@@ -16,9 +16,8 @@ use crate::fingerprint::{Ledger, What};
 use crate::vfs::fault::Faulty;
 
 fn key(name: &str) -> Key {
-    let ingredient =
-        crate::fingerprint::Ingredient { what: What::Field, name: "steps".into(), value: name.to_string() };
-    let ledger = Ledger(vec![ingredient]);
+    let (what, name_of, value) = (What::Field, "steps".to_owned(), name.to_owned());
+    let ledger = Ledger(vec![crate::fingerprint::Ingredient { what, name: name_of, value, label: None }]);
     let fingerprint = ledger.fingerprint();
     Key { kind: "train".into(), name: name.into(), fingerprint, ledger, inputs: IndexMap::new() }
 }

@@ -4,9 +4,12 @@
 
 mod check;
 mod explain;
+mod failure;
+mod help;
 mod output;
 mod plan;
 mod run;
+mod schema;
 mod show;
 mod source;
 mod verify;
@@ -23,7 +26,7 @@ use output::Output;
 
 /// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
 #[derive(Debug, Parser)]
-#[command(name = "fmflow", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "fmflow", version, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -31,22 +34,13 @@ struct Cli {
     command: Command,
 }
 
-const EXAMPLES: &str = "Examples:
-  fmflow check pipelines/quickstart.kdl      look for mistakes
-  fmflow plan pipelines/quickstart.kdl       what would run, and why
-  fmflow run pipelines/quickstart.kdl        run it, or go on with it
-  fmflow show pipelines/quickstart.kdl sft --path
-
-Exit codes: 0 ok, 1 a stage failed, 2 configuration or usage, 3 `plan --check` found work, 4 artifact corrupt,
-5 locked by a live run, 6 out of space, 7 diverged, 8 input invalid or changed, 75 stopped by a signal, 70 bug.";
-
 #[derive(Debug, Args)]
 struct Global {
     /// Folder of the store
-    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow")]
+    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::EVERYWHERE)]
     store: PathBuf,
     /// When to use colours
-    #[arg(long, global = true, value_enum, default_value = "auto")]
+    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::EVERYWHERE)]
     color: Color,
 }
 
@@ -85,6 +79,10 @@ enum Command {
     Verify(verify::Arguments),
     /// Explain a code, or a node of the language
     Explain(explain::Arguments),
+    /// Print the language: every node and field, with types, ranges and defaults
+    Schema(schema::Arguments),
+    /// Print the script that completes commands in a shell
+    Completions(schema::CompletionsArguments),
 }
 
 /// What every command is given.
@@ -114,19 +112,30 @@ impl Context<'_> {
 #[must_use]
 pub fn main(execute: Option<&dyn Execute>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::complain(&format!("bug: {panic}"))));
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(execute)));
+    let json = failure::wants_json(std::env::args_os());
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(json, execute)));
     ExitCode::from(answer.unwrap_or_else(|_| {
-        output::complain("help: this is a defect of fmflow; please report it with the command and the file");
+        let help = "this is a defect of fmflow; please report it with the command and the file";
+        output::complain(&format!("help: {help}"));
+        failure::Failure {
+            code: "bug",
+            message: "fmflow has a defect".into(),
+            help: Some(help.into()),
+            exit: 70,
+        }
+        .answer(json);
         70
     }))
 }
 
-fn answer(execute: Option<&dyn Execute>) -> u8 {
-    let cli = match Cli::try_parse() {
+fn answer(json: bool, execute: Option<&dyn Execute>) -> u8 {
+    let cli = match help::parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(2);
+            let exit = u8::try_from(error.exit_code()).unwrap_or(2);
+            failure::Failure::of_usage(&error, exit).answer(json && exit != 0);
+            return exit;
         }
     };
     let output = Output::new(cli.global.color);
@@ -135,6 +144,7 @@ fn answer(execute: Option<&dyn Execute>) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             context.output.error(&error);
+            failure::Failure::of(&error).answer(json);
             error.exit_code()
         }
     }
@@ -153,6 +163,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Graph(arguments) => show::graph(&arguments, context),
         Command::Verify(arguments) => verify::verify(&arguments, context),
         Command::Explain(arguments) => explain::explain(&arguments, context),
+        Command::Schema(arguments) => schema::schema(&arguments, context),
+        Command::Completions(arguments) => schema::completions(&arguments, context),
     }
 }
 
@@ -169,13 +181,11 @@ fn refuse(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 
     #[test]

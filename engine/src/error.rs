@@ -5,6 +5,21 @@ use std::path::{Path, PathBuf};
 
 use crate::execute::{Failure, FailureKind};
 
+/// What every exit code means: the only table.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "the command did its job"),
+    (1, "a stage failed, or has no result yet"),
+    (2, "configuration or usage"),
+    (3, "`plan --check` found work"),
+    (4, "an artifact or checkpoint is corrupt"),
+    (5, "the store is locked by a live run"),
+    (6, "out of space; resumable"),
+    (7, "training diverged"),
+    (8, "input is invalid, or changed since the plan"),
+    (70, "a defect of fmflow"),
+    (75, "stopped by a signal; resumable"),
+];
+
 /// Result of the store, the plan and the runner.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -85,7 +100,7 @@ impl Error {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// The exit code (decision 15: the only table).
+    /// The exit code, one of [`EXIT_CODES`].
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -98,6 +113,23 @@ impl Error {
             Self::Io { source, .. } if is_full(source) => 6,
             Self::Io { .. } => 1,
             Self::Stage { failure, .. } => failure.kind.exit_code(),
+        }
+    }
+
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::Config => "configuration",
+            Self::WorkToDo(_) => "work-to-do",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Locked { .. } => "locked",
+            Self::Space(_) => "out-of-space",
+            Self::Input { .. } => "input",
+            Self::Io { source, .. } if is_full(source) => "out-of-space",
+            Self::Io { .. } => "io",
+            Self::Stage { failure, .. } => failure.kind.code(),
         }
     }
 
@@ -124,7 +156,21 @@ impl Error {
 }
 
 impl FailureKind {
-    /// The exit code (decision 15).
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Stage => "stage-failed",
+            Self::Corrupt => "corrupt",
+            Self::Space => "out-of-space",
+            Self::Diverged => "diverged",
+            Self::Input => "input",
+            Self::Interrupted => "stopped",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// The exit code, one of [`EXIT_CODES`].
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {

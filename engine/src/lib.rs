@@ -21,6 +21,7 @@ pub mod lint;
 pub mod pipeline;
 pub mod plan;
 pub mod record;
+pub mod reference;
 pub mod render;
 pub mod report;
 pub mod resolve;

@@ -1,12 +1,16 @@
 //! The only door to stdout and stderr of the commands.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
 use crate::render::Style;
+
+/// Whether this process has given its one JSON answer.
+static ANSWERED: AtomicBool = AtomicBool::new(false);
 
 /// Where commands print.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +34,9 @@ impl Output {
         }
     }
 
-    /// Prints one JSON object on stdout.
+    /// Prints the answer, one JSON object, on stdout.
     pub(super) fn json(self, value: &Value) -> Result<()> {
+        ANSWERED.store(true, Ordering::Relaxed);
         self.result(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
     }
 
@@ -63,6 +68,11 @@ impl Output {
             Color::Auto => wanted && io::stderr().is_terminal(),
         }
     }
+}
+
+/// Whether [`Output::json`] was called: a failure after it is told by its exit code, not by a second object.
+pub(super) fn answered() -> bool {
+    ANSWERED.load(Ordering::Relaxed)
 }
 
 /// Writes a line to stderr where no [`Output`] is at hand.

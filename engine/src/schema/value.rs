@@ -82,23 +82,44 @@ impl Type {
     /// # Errors
     /// A message when there is none.
     pub fn named(word: &str) -> Result<Self, String> {
-        Ok(match word {
-            "name" => Self::Name,
-            "ref" => Self::Ref,
-            "string" => Self::Text,
-            "word" => Self::Word,
-            "integer" => Self::Integer,
-            "number" => Self::Number,
-            "boolean" => Self::Boolean,
-            "count" => Self::Count,
-            "bytes" => Self::Bytes,
-            "duration" => Self::Duration,
-            "share" => Self::Share,
-            "range" => Self::Range,
-            "path" => Self::Path,
-            "hub" => Self::Hub,
-            _ => return Err(format!("no type `{word}`")),
-        })
+        let all = [
+            Self::Name,
+            Self::Ref,
+            Self::Text,
+            Self::Word,
+            Self::Integer,
+            Self::Number,
+            Self::Boolean,
+            Self::Count,
+            Self::Bytes,
+            Self::Duration,
+            Self::Share,
+            Self::Range,
+            Self::Path,
+            Self::Hub,
+        ];
+        all.into_iter().find(|kind| kind.word() == word).ok_or_else(|| format!("no type `{word}`"))
+    }
+
+    /// What the tables call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Ref => "ref",
+            Self::Text => "string",
+            Self::Word => "word",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Duration => "duration",
+            Self::Share => "share",
+            Self::Range => "range",
+            Self::Path => "path",
+            Self::Hub => "hub",
+        }
     }
 
     /// What people call it, with its article.

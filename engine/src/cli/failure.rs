@@ -1,0 +1,80 @@
+//! A failure as JSON, so that `--json` always gives exactly one object on stdout, whatever the exit code.
+//!
+//! A command that has given its answer before it fails (`plan --check`, `verify`, `run`) says no more on stdout.
+
+use std::ffi::OsString;
+
+use serde_json::json;
+
+use super::Color;
+use super::output::{self, Output};
+use crate::error::Error;
+
+/// What programs learn of a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// A stable word.
+    pub(super) code: &'static str,
+    /// What happened.
+    pub(super) message: String,
+    /// What to do about it.
+    pub(super) help: Option<String>,
+    /// The exit code.
+    pub(super) exit: u8,
+}
+
+impl Failure {
+    pub(super) fn of(error: &Error) -> Self {
+        Self { code: error.code(), message: error.to_string(), help: error.help(), exit: error.exit_code() }
+    }
+
+    /// What the reader of the arguments says, without its label, usage and tips.
+    pub(super) fn of_usage(error: &clap::Error, exit: u8) -> Self {
+        let text = error.to_string();
+        let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message = message.trim_start_matches("error: ").trim().to_string();
+        let help = rest.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_string);
+        Self { code: "usage", message, help, exit }
+    }
+
+    /// Prints it, if JSON is wanted and no answer was given.
+    pub(super) fn answer(&self, json: bool) {
+        if json && !output::answered() {
+            let Self { code, message, help, exit } = self;
+            let answer = json!({
+                "schema": "fmflow.error/1", "code": code, "message": message, "help": help, "exit": exit,
+            });
+            let _ = Output::new(Color::Never).json(&answer);
+        }
+    }
+}
+
+/// Whether the arguments ask for JSON, even where they are wrong otherwise.
+pub(super) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<_> = arguments.take_while(|word| word != "--").collect();
+    let format = |pair: &[OsString]| {
+        pair.first().is_some_and(|word| word == "--format") && pair.last().is_some_and(|word| word == "json")
+    };
+    words.iter().any(|word| word == "--json" || word == "--format=json") || words.windows(2).any(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_wanted_where_it_is_asked_for() {
+        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        assert!(wants("fmflow plan p.kdl --json"));
+        assert!(wants("fmflow check --format json p.kdl") && wants("fmflow check --format=json p.kdl"));
+        assert!(!wants("fmflow check --format human json") && !wants("fmflow show -- --json"));
+    }
+
+    #[test]
+    fn the_words_of_a_wrong_argument_are_kept() {
+        let error = super::super::help::command().try_get_matches_from(["fmflow", "chekc"]).unwrap_err();
+        let failure = Failure::of_usage(&error, 2);
+        assert_eq!(failure.message, "unrecognized subcommand 'chekc'");
+        assert!(failure.help.unwrap().contains("'check'"));
+    }
+}

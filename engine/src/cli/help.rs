@@ -1,0 +1,185 @@
+//! What `--help` shows: what a command is for, examples to paste, then usage. Every command has its examples here.
+
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+
+use super::Cli;
+use crate::error::EXIT_CODES;
+
+/// Examples stand before usage: they are what is looked for.
+const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// Over the options that every command has.
+pub(super) const EVERYWHERE: &str = "Everywhere";
+
+/// A line to paste, and what it does.
+type Example = (&'static str, &'static str);
+
+/// The first ones that a new user types.
+const FIRST: &[Example] = &[
+    ("fmflow check pipelines/quickstart.kdl", "look for mistakes"),
+    ("fmflow plan pipelines/quickstart.kdl", "what would run, and why"),
+    ("fmflow run pipelines/quickstart.kdl", "run it, or go on with it"),
+    ("fmflow explain learning-rate.peak", "what a field, a node or a code means"),
+];
+
+/// Examples of every command, in the order of the commands.
+const EXAMPLES: &[(&str, &[Example])] = &[
+    (
+        "check",
+        &[
+            ("fmflow check p.kdl", "every mistake in one run, each with a cure"),
+            ("fmflow check p.kdl --format concise", "one line each, for an editor"),
+            ("fmflow check p.kdl --format github", "annotations in a workflow"),
+        ],
+    ),
+    (
+        "plan",
+        &[
+            ("fmflow plan p.kdl", "stages, reasons, learning rates, tokens, disk"),
+            ("fmflow plan p.kdl --check", "exit with 3 when something would run"),
+        ],
+    ),
+    (
+        "run",
+        &[
+            ("fmflow run p.kdl", "everything that is missing"),
+            ("fmflow run p.kdl --until pretrain", "this stage and what it needs"),
+            ("fmflow run p.kdl --device cuda:0", "on the first GPU"),
+        ],
+    ),
+    (
+        "resume",
+        &[
+            ("fmflow resume", "the last run of the store"),
+            ("fmflow resume p.kdl", "this pipeline, unless it was changed"),
+        ],
+    ),
+    (
+        "status",
+        &[
+            ("fmflow status p.kdl", "what is finished, unfinished, missing"),
+            ("fmflow status p.kdl --json", "the same for a program"),
+        ],
+    ),
+    ("why", &[("fmflow why p.kdl sft", "what changed since it last ran, and what its result depends on")]),
+    (
+        "show",
+        &[
+            ("fmflow show p.kdl sft", "its result, its files, where they lie"),
+            ("cd \"$(fmflow show p.kdl sft --path)\"", "only the folder"),
+        ],
+    ),
+    ("log", &[("fmflow log p.kdl sft | tail -1", "its last metrics")]),
+    (
+        "graph",
+        &[
+            ("fmflow graph p.kdl", "one line per stage"),
+            ("fmflow graph p.kdl --format dot | dot -Tsvg > p.svg", "a picture"),
+            ("fmflow graph p.kdl --format mermaid", "for Markdown"),
+        ],
+    ),
+    (
+        "verify",
+        &[
+            ("fmflow verify \"$(fmflow show p.kdl sft --path)\"", "every byte of an artifact"),
+            ("fmflow verify FOLDER --deep", "and the logits its certificate speaks of"),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            ("fmflow explain train", "a node and its fields"),
+            ("fmflow explain learning-rate.peak", "a field"),
+            ("fmflow explain max_steps", "what another tool calls it"),
+            ("fmflow explain --list", "all codes of findings"),
+        ],
+    ),
+    (
+        "schema",
+        &[
+            ("fmflow schema", "the reference of the language, as Markdown"),
+            ("fmflow schema --json", "the field table for a program"),
+            ("fmflow schema --kdl-schema > fmflow.schema.kdl", "for an editor that knows KDL schemas"),
+        ],
+    ),
+    (
+        "completions",
+        &[
+            ("source <(fmflow completions bash)", "for this shell"),
+            (
+                "fmflow completions fish > ~/.config/fish/completions/fmflow.fish",
+                "for every shell from now on",
+            ),
+        ],
+    ),
+];
+
+/// The arguments of the program, with their pages of help.
+pub(super) fn command() -> Command {
+    let codes = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<4}{meaning}\n"));
+    let codes: String = codes.collect();
+    Cli::command()
+        .help_template(TEMPLATE)
+        .disable_help_flag(true)
+        .arg(
+            // One form of help, the short one: the long one spreads every option over lines.
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::HelpShort)
+                .global(true)
+                .help_heading(EVERYWHERE)
+                .help("Print this page"),
+        )
+        .before_help(page(FIRST))
+        .after_help(format!("Exit codes:\n{}", codes.trim_end()))
+        .mut_subcommands(|command| {
+            let found = EXAMPLES.iter().find(|(name, _)| *name == command.get_name());
+            let examples = found.map_or(String::new(), |(_, examples)| page(examples));
+            command.help_template(TEMPLATE).before_help(examples)
+        })
+}
+
+/// What was typed.
+pub(super) fn parse() -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches()?)
+}
+
+/// Examples with their meanings aligned.
+fn page(examples: &[Example]) -> String {
+    let width = examples.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
+    let lines = examples.iter().map(|(line, meaning)| format!("\n  {line:<width$}  {meaning}"));
+    format!("Examples:{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// The words of an example that go to fmflow: without what a shell adds around them.
+    fn words(example: &str) -> Vec<&str> {
+        let start = example.find("fmflow").unwrap();
+        let own = example[start..].split(['|', '>', ')']).next().unwrap();
+        let own = own.split("\"$(").next().unwrap().trim();
+        let mut words: Vec<_> = own.split(' ').collect();
+        if example.contains("\"$(") && start == 0 {
+            words.push("FOLDER");
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_that_can_be_typed() {
+        let command = Cli::command();
+        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        let known: Vec<_> = EXAMPLES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(known, names);
+        for (line, meaning) in EXAMPLES.iter().flat_map(|(_, examples)| *examples).chain(FIRST) {
+            assert!(!meaning.is_empty());
+            let parsed = Cli::try_parse_from(words(line));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+}

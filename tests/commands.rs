@@ -1,0 +1,146 @@
+//! The commands as a whole: their table in the docs, their pages of help, what programs are told, exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+mod common;
+
+use std::path::Path;
+
+use common::Project;
+use fmflow_engine::error::EXIT_CODES;
+use serde_json::Value;
+
+const TEXT: &str = r#"pipeline "small" seed=1
+dataset "text" from="text/*.txt" format="text" held-out="2%"
+tokenizer "bpe" kind="byte-level-bpe" vocabulary=1024 special="qwen3" { dataset "text" }
+random-init "tiny" tokenizer="bpe" {
+    shape "qwen3" hidden=96 layers=3 heads=3 kv-heads=1 head-dim=32 feed-forward=288 tied=#true
+}
+"#;
+
+/// A folder with a pipeline of two stages, `p.kdl`.
+fn small() -> Project {
+    let project = Project::empty();
+    project.write("text/a.txt", "hello");
+    project.write("p.kdl", TEXT);
+    project
+}
+
+/// Rows of the first table of a document after `heading`, as cells.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, after) = text.split_once(heading).unwrap();
+    let table = after.lines().skip_while(|line| !line.starts_with('|'));
+    let table = table.take_while(|line| line.starts_with('|')).skip(2);
+    table.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// Commands with their sentences, as `--help` lists them.
+fn commands() -> Vec<(String, String)> {
+    let help = Project::empty().fmflow(&["--help"]).ok().stdout;
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let pairs = lines.filter_map(|line| line.trim().split_once(' '));
+    let own = pairs.filter(|(name, _)| *name != "help");
+    own.map(|(name, about)| (name.to_owned(), about.trim().to_owned())).collect()
+}
+
+#[test]
+fn the_table_of_the_docs_is_that_of_the_program() {
+    let found: Vec<_> =
+        commands().into_iter().map(|(name, about)| vec![format!("`{name}`"), about]).collect();
+    assert_eq!(rows("# Commands"), found);
+}
+
+#[test]
+fn the_exit_codes_of_the_docs_are_those_of_the_program() {
+    let found: Vec<_> =
+        EXIT_CODES.iter().map(|(code, text)| vec![code.to_string(), (*text).to_owned()]).collect();
+    assert_eq!(rows("## Exit codes"), found);
+}
+
+#[test]
+fn help_begins_with_examples() {
+    let project = Project::empty();
+    let page = |arguments: &[&str]| project.fmflow(arguments).ok().stdout;
+    insta::assert_snapshot!("help", page(&["--help"]));
+    for (name, _) in commands() {
+        let page = page(&[&name, "--help"]);
+        let (before, _) = page.split_once("Usage:").unwrap();
+        assert!(before.contains("Examples:\n  "), "{page}");
+        insta::assert_snapshot!(format!("help-{name}"), page);
+    }
+}
+
+#[test]
+fn a_failure_is_one_object_on_stdout_and_words_on_stderr() {
+    let project = small();
+    project.write("bad.kdl", "pipeline \"x\"\nfoo 1\n");
+    let cases: [(i32, &str, &[&str]); 7] = [
+        (1, "stage-failed", &["show", "p.kdl", "tiny"]),
+        (2, "usage", &["show", "p.kdl", "tinny"]),
+        (2, "usage", &["plan", "p.kdl", "--nonsense"]),
+        (2, "usage", &["plna", "p.kdl"]),
+        (2, "configuration", &["plan", "bad.kdl"]),
+        (2, "usage", &["verify", "absent"]),
+        (2, "usage", &["resume"]),
+    ];
+    for (exit, code, arguments) in cases {
+        let arguments: Vec<_> = arguments.iter().copied().chain(["--json"]).collect();
+        let ran = project.fmflow(&arguments).exits(exit);
+        let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(answer["schema"], "fmflow.error/1", "{answer}");
+        assert_eq!(
+            (answer["code"].as_str(), answer["exit"].as_i64()),
+            (Some(code), Some(exit.into())),
+            "{answer}"
+        );
+        assert!(!answer["message"].as_str().unwrap().is_empty() && !ran.stderr.is_empty(), "{answer}");
+    }
+    let ran = project.fmflow(&["show", "p.kdl", "tinny", "--json"]).exits(2);
+    insta::assert_snapshot!("error-json", ran.stdout);
+}
+
+#[test]
+fn an_answer_that_was_given_is_not_followed_by_another() {
+    let ran = small().fmflow(&["plan", "p.kdl", "--check", "--json"]).exits(3);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answer["schema"], "fmflow.plan/1");
+}
+
+#[test]
+fn the_language_is_printed_in_three_forms() {
+    let project = Project::empty();
+    let markdown = project.fmflow(&["schema"]).ok().stdout;
+    assert_eq!(markdown, project.fmflow(&["schema", "--md"]).ok().stdout);
+    assert!(markdown.contains("## `train`"), "{markdown}");
+    let answer: Value = serde_json::from_str(&project.fmflow(&["schema", "--json"]).ok().stdout).unwrap();
+    assert_eq!(answer["schema"], "fmflow.schema/1");
+    let scheduler =
+        answer["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "scheduler").unwrap();
+    insta::assert_snapshot!("schema-json", serde_json::to_string_pretty(scheduler).unwrap());
+    let kdl = project.fmflow(&["schema", "--kdl-schema"]).ok().stdout;
+    let start = kdl.find("    node scheduler ").unwrap();
+    let end = kdl[start..].find("    node path ").unwrap();
+    insta::assert_snapshot!("schema-kdl", &kdl[start..start + end]);
+    project.fmflow(&["schema", "--json", "--md"]).exits(2);
+}
+
+#[test]
+fn shells_get_their_scripts() {
+    let project = Project::empty();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        project.fmflow(&["completions", shell]).ok().says("fmflow").says("plan");
+    }
+    project.write("c.bash", &project.fmflow(&["completions", "bash"]).ok().stdout);
+    let line = "source c.bash && COMP_WORDS=(fmflow pl) COMP_CWORD=1 && _fmflow fmflow pl fmflow && echo ${COMPREPLY[@]}";
+    let shell =
+        std::process::Command::new("bash").args(["-c", line]).current_dir(project.path()).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&shell.stdout).trim(),
+        "plan",
+        "{}",
+        String::from_utf8_lossy(&shell.stderr)
+    );
+}

@@ -144,3 +144,22 @@ fn shells_get_their_scripts() {
         String::from_utf8_lossy(&shell.stderr)
     );
 }
+
+#[test]
+fn a_starter_project_checks_and_plans_and_is_never_overwritten() {
+    let project = Project::empty();
+    let wrote = project.fmflow(&["init"]).ok();
+    insta::assert_snapshot!("init", wrote.stdout);
+    project.fmflow(&["check", "pipeline.kdl"]).ok().says("9 stages, 0 errors, 0 warnings");
+    project.fmflow(&["plan", "pipeline.kdl"]).ok().says("next: fmflow run pipeline.kdl");
+    project.write("pipeline.kdl", "mine");
+    project.fmflow(&["init"]).exits(2).says("pipeline.kdl").says("nothing is overwritten");
+    assert_eq!(std::fs::read_to_string(project.path().join("pipeline.kdl")).unwrap(), "mine");
+    project
+        .fmflow(&["init", "a/b", "--store", "s"])
+        .ok()
+        .says("next: fmflow check a/b/pipeline.kdl --store s");
+    project.fmflow(&["check", "a/b/pipeline.kdl"]).ok();
+    let answer = project.fmflow(&["init", "c", "--json"]).ok().stdout;
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["schema"], "fmflow.init/1");
+}

@@ -171,3 +171,12 @@ fn ten_kills_at_any_instant_change_no_byte() {
         verify(&project, &project.artifact(stage)).ok();
     }
 }
+
+#[test]
+fn the_starter_project_runs() {
+    let project = Project::empty();
+    project.fmflow(&["init"]).ok();
+    project.edit("pipeline.kdl", "    steps 200", "    steps 21");
+    project.edit("pipeline.kdl", "    steps 800", "    steps 21");
+    project.fmflow(&["run", "pipeline.kdl"]).ok().says("next: fmflow show pipeline.kdl samples");
+}

@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod failure;
 mod help;
+mod init;
 mod output;
 mod plan;
 mod run;
@@ -57,6 +58,8 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a small project to start from
+    Init(init::Arguments),
     /// Look for mistakes in a file, without running anything
     Check(check::Arguments),
     /// Show what a run would do, why, and what it takes
@@ -152,6 +155,7 @@ fn answer(json: bool, execute: Option<&dyn Execute>) -> u8 {
 
 fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
     match command {
+        Command::Init(arguments) => init::init(&arguments, context),
         Command::Check(arguments) => check::check(&arguments, context),
         Command::Plan(arguments) => plan::plan(&arguments, context),
         Command::Run(arguments) => run::run(&arguments, context),

@@ -16,72 +16,77 @@ type Example = (&'static str, &'static str);
 
 /// The first ones that a new user types.
 const FIRST: &[Example] = &[
-    ("fmflow check pipelines/quickstart.kdl", "look for mistakes"),
-    ("fmflow plan pipelines/quickstart.kdl", "what would run, and why"),
-    ("fmflow run pipelines/quickstart.kdl", "run it, or go on with it"),
+    ("fmflow init", "write a small project to start from"),
+    ("fmflow check pipeline.kdl", "look for mistakes"),
+    ("fmflow plan pipeline.kdl", "what would run, and why"),
+    ("fmflow run pipeline.kdl", "run it, or go on with it"),
     ("fmflow explain learning-rate.peak", "what a field, a node or a code means"),
 ];
 
 /// Examples of every command, in the order of the commands.
 const EXAMPLES: &[(&str, &[Example])] = &[
+    ("init", &[("fmflow init", "in this folder"), ("fmflow init first", "in a folder of its own")]),
     (
         "check",
         &[
-            ("fmflow check p.kdl", "every mistake in one run, each with a cure"),
-            ("fmflow check p.kdl --format concise", "one line each, for an editor"),
-            ("fmflow check p.kdl --format github", "annotations in a workflow"),
+            ("fmflow check pipeline.kdl", "every mistake in one run, each with a cure"),
+            ("fmflow check pipeline.kdl --format concise", "one line each, for an editor"),
+            ("fmflow check pipeline.kdl --format github", "annotations in a workflow"),
         ],
     ),
     (
         "plan",
         &[
-            ("fmflow plan p.kdl", "stages, reasons, learning rates, tokens, disk"),
-            ("fmflow plan p.kdl --check", "exit with 3 when something would run"),
+            ("fmflow plan pipeline.kdl", "stages, reasons, learning rates, tokens, disk"),
+            ("fmflow plan pipeline.kdl --check", "exit with 3 when something would run"),
         ],
     ),
     (
         "run",
         &[
-            ("fmflow run p.kdl", "everything that is missing"),
-            ("fmflow run p.kdl --until pretrain", "this stage and what it needs"),
-            ("fmflow run p.kdl --device cuda:0", "on the first GPU"),
+            ("fmflow run pipeline.kdl", "everything that is missing"),
+            ("fmflow run pipeline.kdl --until pretrain", "this stage and what it needs"),
+            ("fmflow run pipeline.kdl --device cuda:0", "on the first GPU"),
         ],
     ),
     (
         "resume",
         &[
             ("fmflow resume", "the last run of the store"),
-            ("fmflow resume p.kdl", "this pipeline, unless it was changed"),
+            ("fmflow resume pipeline.kdl", "this pipeline, unless it was changed"),
         ],
     ),
     (
         "status",
         &[
-            ("fmflow status p.kdl", "what is finished, unfinished, missing"),
-            ("fmflow status p.kdl --json", "the same for a program"),
+            ("fmflow status pipeline.kdl", "what is finished, unfinished, missing"),
+            ("fmflow status pipeline.kdl --json", "the same for a program"),
         ],
     ),
-    ("why", &[("fmflow why p.kdl sft", "what changed since it last ran, and what its result depends on")]),
+    (
+        "why",
+        &[("fmflow why pipeline.kdl sft", "what changed since it last ran, and what its result depends on")],
+    ),
     (
         "show",
         &[
-            ("fmflow show p.kdl sft", "its result, its files, where they lie"),
-            ("cd \"$(fmflow show p.kdl sft --path)\"", "only the folder"),
+            ("fmflow show pipeline.kdl sft", "its result, its files, where they lie"),
+            ("cd \"$(fmflow show pipeline.kdl sft --path)\"", "only the folder"),
         ],
     ),
-    ("log", &[("fmflow log p.kdl sft | tail -1", "its last metrics")]),
+    ("log", &[("fmflow log pipeline.kdl sft | tail -1", "its last metrics")]),
     (
         "graph",
         &[
-            ("fmflow graph p.kdl", "one line per stage"),
-            ("fmflow graph p.kdl --format dot | dot -Tsvg > p.svg", "a picture"),
-            ("fmflow graph p.kdl --format mermaid", "for Markdown"),
+            ("fmflow graph pipeline.kdl", "one line per stage"),
+            ("fmflow graph pipeline.kdl --format dot | dot -Tsvg > p.svg", "a picture"),
+            ("fmflow graph pipeline.kdl --format mermaid", "for Markdown"),
         ],
     ),
     (
         "verify",
         &[
-            ("fmflow verify \"$(fmflow show p.kdl sft --path)\"", "every byte of an artifact"),
+            ("fmflow verify \"$(fmflow show pipeline.kdl sft --path)\"", "every byte of an artifact"),
             ("fmflow verify FOLDER --deep", "and the logits its certificate speaks of"),
         ],
     ),

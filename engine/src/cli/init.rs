@@ -1,0 +1,100 @@
+//! `fmflow init`: a small project to start from, complete with data.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::error::{Error, Result};
+
+/// The commented pipeline.
+const PIPELINE: &str = include_str!("../../../examples/starter/pipeline.kdl");
+/// Some prose to learn a tokenizer and a language model from.
+const TEXT: &str = include_str!("../../../examples/quickstart/corpus/notes.txt");
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The folder; made if it is not there
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn init(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    let folder = &arguments.folder;
+    // The pipeline last: where it is, everything is.
+    let files = [
+        (folder.join("data/text.txt"), TEXT.to_string()),
+        (folder.join("data/questions.jsonl"), questions()),
+        (folder.join("pipeline.kdl"), PIPELINE.to_string()),
+    ];
+    refuse_taken(&files)?;
+    let data = folder.join("data");
+    fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
+    write(&files)?;
+    let [.., (pipeline, _)] = &files;
+    let paths: Vec<_> = files.iter().map(|(path, _)| tidy(path)).collect();
+    let pipeline = tidy(pipeline);
+    let next = [context.command("check", &pipeline), context.command("run", &pipeline)];
+    if arguments.json {
+        return context.output.json(&json!({ "schema": "fmflow.init/1", "files": paths, "next": next }));
+    }
+    let wrote: String = paths.iter().map(|path| format!("wrote {path}\n")).collect();
+    context.output.result(&format!("{wrote}next: {}\nthen: {}\n", next[0], next[1]))
+}
+
+/// Nothing is written where anything is there already.
+fn refuse_taken(files: &[(PathBuf, String)]) -> Result<()> {
+    let taken: Vec<_> = files.iter().filter(|(path, _)| path.symlink_metadata().is_ok()).collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = taken.iter().map(|(path, _)| tidy(path)).collect();
+    let verb = if names.len() == 1 { "exists" } else { "exist" };
+    let message = format!("{} {verb} already, and nothing is overwritten", names.join(", "));
+    Err(Error::usage(message, "name another folder: `fmflow init DIR`"))
+}
+
+/// Writes all files, or takes back those that were written.
+fn write(files: &[(PathBuf, String)]) -> Result<()> {
+    for (at, (path, text)) in files.iter().enumerate() {
+        let written = fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+        if let Err(error) = written {
+            let own = if error.kind() == std::io::ErrorKind::AlreadyExists { at } else { at + 1 };
+            files.iter().take(own).for_each(|(path, _)| drop(fs::remove_file(path)));
+            return Err(Error::io("write", path)(error));
+        }
+    }
+    Ok(())
+}
+
+/// A path without `./` at its start.
+fn tidy(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
+}
+
+/// Questions on three letters and their answers, one JSON object per line.
+fn questions() -> String {
+    let letters = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut lines = String::new();
+    for (i, x) in letters.iter().enumerate() {
+        for (j, y) in letters.iter().enumerate() {
+            for (k, z) in letters.iter().enumerate() {
+                let (task, answer) = match (i + j + k) % 3 {
+                    0 => ("first", (*x).to_string()),
+                    1 => ("last", (*z).to_string()),
+                    _ => ("reverse", format!("{z} {y} {x}")),
+                };
+                let question = format!("{task}: {x} {y} {z}");
+                let line = json!({ "task": task, "question": question, "answer": answer });
+                lines += &format!("{line}\n");
+            }
+        }
+    }
+    lines
+}

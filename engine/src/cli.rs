@@ -5,6 +5,7 @@
 mod check;
 mod explain;
 mod failure;
+mod gc;
 mod help;
 mod init;
 mod output;
@@ -80,6 +81,8 @@ enum Command {
     Graph(show::GraphArguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::Arguments),
+    /// Find results that no pipeline refers to, and remove them if told so
+    Gc(gc::Arguments),
     /// Explain a code, or a node of the language
     Explain(explain::Arguments),
     /// Print the language: every node and field, with types, ranges and defaults
@@ -166,6 +169,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Log(arguments) => show::log(&arguments, context),
         Command::Graph(arguments) => show::graph(&arguments, context),
         Command::Verify(arguments) => verify::verify(&arguments, context),
+        Command::Gc(arguments) => gc::gc(&arguments, context),
         Command::Explain(arguments) => explain::explain(&arguments, context),
         Command::Schema(arguments) => schema::schema(&arguments, context),
         Command::Completions(arguments) => schema::completions(&arguments, context),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::config::StageConfig;
 
 /// A file of the configuration: where it came from and its text.
@@ -23,6 +25,14 @@ pub struct Span {
     pub offset: usize,
     /// Length in bytes.
     pub length: usize,
+}
+
+/// `file:line:column`, as compilers and editors write it.
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (line, column) = crate::render::position(self);
+        write!(f, "{}:{line}:{column}", self.file.name)
+    }
 }
 
 /// Number of a stage: its place in [`Pipeline::stages`].
@@ -123,6 +133,17 @@ pub enum Origin {
 }
 
 impl Pipeline {
+    /// Where the settings of the stages are written, `file:line:column`, by stage and field.
+    #[must_use]
+    pub fn places(&self) -> IndexMap<String, IndexMap<String, String>> {
+        let of = |stage: &Stage| {
+            let fields = stage.fields.iter().filter(|field| field.semantic);
+            let places = fields.map(|field| (field.path.clone(), field.span.to_string()));
+            (stage.name.clone(), places.collect())
+        };
+        self.stages.iter().map(of).collect()
+    }
+
     /// The stage called `name`.
     #[must_use]
     pub fn stage(&self, name: &str) -> Option<&Stage> {

@@ -195,6 +195,7 @@ impl Runner<'_> {
             started: crate::store::now(),
             device: self.options.device.clone(),
             stages: self.plan.ledgers(),
+            places: self.pipeline.places(),
         }
     }
 }

@@ -7,13 +7,15 @@
 //!   digests                         memory of source files' digests; may be deleted
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every byte
 //!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl
-//!   runs/                           journal.jsonl and what the last run was made of
+//!   runs/                           journal.jsonl, and what every run was made of
+//!   pins                            artifacts that are kept whatever happens, a line each
 //!   tmp/ trash/                     on the way in and out; swept by the next run
 //! ```
 //!
 //! Everything under a final name got there by one rename ([`publish`]); nothing here is ever written in place, apart
 //! from the two line-by-line files, whose torn tails are ignored. A process may die at any instant.
 
+pub mod collect;
 pub mod digest;
 pub mod file;
 pub mod journal;

@@ -13,6 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+pub(crate) mod pretend;
+
 /// A folder with a pipeline and its data.
 pub(crate) struct Project {
     folder: TempDir,

@@ -91,6 +91,15 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "gc",
+        &[
+            ("fmflow gc", "what could go, and who keeps the rest"),
+            ("fmflow gc --yes", "remove it"),
+            ("fmflow gc pipeline.kdl", "only this pipeline and the last run keep anything"),
+            ("fmflow gc --pin sft-02be333369fb", "keep this artifact whatever happens"),
+        ],
+    ),
+    (
         "explain",
         &[
             ("fmflow explain train", "a node and its fields"),

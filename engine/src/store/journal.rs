@@ -1,5 +1,7 @@
-//! What was run: one line per event in `runs/journal.jsonl`, and one file per run with everything it was made of.
+//! What was run: one line per event in `runs/journal.jsonl`, and one file per run, `runs/<number>.json`, with everything
+//! it was made of. The number of a run is that of its first line among the first lines of all runs.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -23,6 +25,26 @@ pub struct RunRecord {
     pub device: String,
     /// Ledgers of the stages, by name.
     pub stages: IndexMap<String, Ledger>,
+    /// Where the settings of the stages were written, `file:line:column`, by stage and field.
+    #[serde(default)]
+    pub places: IndexMap<String, IndexMap<String, String>>,
+}
+
+/// An earlier run, as the journal tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastRun {
+    /// 1 for the store's first.
+    pub number: u64,
+    /// When it started (UTC).
+    pub started: String,
+    /// The configuration file, absolute.
+    pub file: PathBuf,
+    /// Device computed on.
+    pub device: String,
+    /// What became of the stages that were begun, in order: `begun` while or where there is no end.
+    pub stages: IndexMap<String, String>,
+    /// Its exit code; `None` for a run that goes on or was killed.
+    pub code: Option<u8>,
 }
 
 impl RunRecord {
@@ -31,15 +53,38 @@ impl RunRecord {
 }
 
 impl Store {
-    /// Records the start of a run.
+    /// Records the start of a run and gives its number.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn begin_run(&self, record: &RunRecord) -> Result<()> {
+    pub fn begin_run(&self, record: &RunRecord) -> Result<u64> {
         let text = serde_json::to_string_pretty(record).unwrap_or_default() + "\n";
         self.ensure("runs")?;
+        let journal = self.read_journal()?;
+        let number = past_runs(&journal).len() as u64 + 1;
+        self.replace(&self.root().join(format!("runs/{number}.json")), text.as_bytes())?;
         self.replace(&self.root().join("runs/last.json"), text.as_bytes())?;
-        self.journal(&json!({ "event": "start", "file": record.file, "device": record.device }))
+        // What a killed process left of a line must not swallow the next one.
+        let torn = !journal.is_empty() && !journal.ends_with('\n');
+        let event = json!({ "event": "start", "file": record.file, "device": record.device });
+        self.append_event(if torn { "\n" } else { "" }, &event)?;
+        Ok(number)
+    }
+
+    /// All runs, oldest first.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn past_runs(&self) -> Result<Vec<PastRun>> {
+        Ok(past_runs(&self.read_journal()?))
+    }
+
+    /// What a run was made of; `None` where nothing was recorded of it.
+    ///
+    /// # Errors
+    /// As [`Self::last_run`].
+    pub fn run_record(&self, number: u64) -> Result<Option<RunRecord>> {
+        self.read_record(&format!("{number}.json"))
     }
 
     /// Adds one event to the journal, durable when this returns.
@@ -48,14 +93,26 @@ impl Store {
     /// What the operating system says.
     pub fn journal(&self, event: &Value) -> Result<()> {
         self.ensure("runs")?;
+        self.append_event("", event)
+    }
+
+    fn append_event(&self, before: &str, event: &Value) -> Result<()> {
         let path = self.root().join("runs/journal.jsonl");
         let mut line = json!({ "time": super::now(), "process": std::process::id() });
         if let (Some(line), Some(event)) = (line.as_object_mut(), event.as_object()) {
             line.extend(event.clone());
         }
         let mut file = self.vfs().append(&path).map_err(Error::io("open", &path))?;
-        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io("write", &path))?;
+        file.write_all(format!("{before}{line}\n").as_bytes()).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))
+    }
+
+    fn read_journal(&self) -> Result<String> {
+        let path = self.root().join("runs/journal.jsonl");
+        match self.vfs().read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            other => Ok(String::from_utf8_lossy(&other.map_err(Error::io("read", &path))?).into_owned()),
+        }
     }
 
     /// The last run, if there was one.
@@ -63,17 +120,80 @@ impl Store {
     /// # Errors
     /// A record that does not parse, or what the operating system says.
     pub fn last_run(&self) -> Result<Option<RunRecord>> {
-        let path = self.root().join("runs/last.json");
+        self.read_record("last.json")
+    }
+
+    fn read_record(&self, name: &str) -> Result<Option<RunRecord>> {
+        let folder = self.root().join("runs");
+        let path = folder.join(name);
         let bytes = match self.vfs().read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &path))?,
         };
-        let folder = self.root().join("runs");
-        let what = |error: serde_json::Error| Error::Corrupt {
-            folder,
-            file: "last.json".into(),
-            what: error.to_string(),
-        };
+        let what =
+            |error: serde_json::Error| Error::Corrupt { folder, file: name.into(), what: error.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(what)
+    }
+}
+
+/// Runs by the events of a journal; a torn line is passed over.
+fn past_runs(journal: &str) -> Vec<PastRun> {
+    let mut runs: Vec<PastRun> = Vec::new();
+    for event in journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let number = runs.len() as u64 + 1;
+        match (text("event").as_str(), runs.last_mut()) {
+            ("start", _) => runs.push(PastRun {
+                number,
+                started: text("time"),
+                file: text("file").into(),
+                device: text("device"),
+                ..PastRun::default()
+            }),
+            ("end", Some(run)) => {
+                run.code = event.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
+            }
+            ("begin", Some(run)) => drop(run.stages.insert(text("stage"), "begun".into())),
+            (word, Some(run)) => drop(run.stages.insert(text("stage"), word.into())),
+            (_, None) => {}
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> RunRecord {
+        RunRecord {
+            schema: RunRecord::SCHEMA.into(),
+            file: "/p.kdl".into(),
+            started: "2026-11-22T00:00:00Z".into(),
+            device: "cpu".into(),
+            stages: IndexMap::new(),
+            places: IndexMap::new(),
+        }
+    }
+
+    #[test]
+    fn runs_are_numbered_and_a_torn_line_swallows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        assert_eq!(store.begin_run(&record()).unwrap(), 1);
+        store.journal(&json!({ "event": "begin", "stage": "ar" })).unwrap();
+        let path = store.root().join("runs/journal.jsonl");
+        let torn = std::fs::read_to_string(&path).unwrap() + "{\"event\": \"do";
+        std::fs::write(&path, torn).unwrap();
+        assert_eq!(store.begin_run(&record()).unwrap(), 2);
+        store.journal(&json!({ "event": "begin", "stage": "ar" })).unwrap();
+        store.journal(&json!({ "event": "done", "stage": "ar" })).unwrap();
+        store.journal(&json!({ "event": "end", "code": 0 })).unwrap();
+        let runs = store.past_runs().unwrap();
+        let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
+        assert_eq!((first.code, first.stages["ar"].as_str()), (None, "begun"));
+        assert_eq!((second.code, second.stages["ar"].as_str()), (Some(0), "done"));
+        assert_eq!(store.run_record(2).unwrap(), Some(record()));
+        assert_eq!(store.run_record(3).unwrap(), None);
     }
 }

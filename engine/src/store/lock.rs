@@ -47,6 +47,24 @@ impl Drop for Lock {
     }
 }
 
+/// Who holds, or held, the lock of a store, by the words in its file. Asking never takes the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process, host and start.
+    pub words: String,
+    /// Whether it may still be there; of another machine it is believed.
+    pub lives: bool,
+}
+
+/// The holder of the lock of the store at `root`; `None` where nobody holds it and nobody died holding it.
+#[must_use]
+pub fn holder_of(root: &Path) -> Option<Holder> {
+    let mut file = File::open(root.join("lock")).ok()?;
+    let words = holder(&mut file);
+    let lives = may_live(&words);
+    (!words.is_empty()).then_some(Holder { words, lives })
+}
+
 fn locked(root: &Path, holder: &str) -> Error {
     let holder = if holder.is_empty() { "another process" } else { holder };
     Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
@@ -93,9 +111,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
         let error = Lock::take(folder.path()).unwrap_err();
+        assert!(holder_of(folder.path()).is_some_and(|holder| holder.lives));
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
         drop(first);
+        assert_eq!(holder_of(folder.path()), None);
         Lock::take(folder.path()).unwrap();
     }
 

@@ -1,5 +1,6 @@
 //! The store under faults at every operation, bit flips and races.
 
+mod collected;
 mod faults;
 
 use std::fs;

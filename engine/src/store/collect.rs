@@ -1,0 +1,184 @@
+//! What a store holds that nobody refers to, and how it goes.
+//!
+//! A folder is referred to when its digits are among those of a [`Root`]. What goes is renamed into `trash/` first: a
+//! process that dies in between leaves it whole, or gone from its place and swept by the next run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::publish::unique;
+use super::verify::is_absent;
+use super::{Found, Listing, Lock, Store, digits};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::vfs::{EntryKind, Vfs};
+
+/// Somebody who refers to results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Root {
+    /// What people call it.
+    pub name: String,
+    /// Digits of the folders that it needs.
+    digits: BTreeSet<String>,
+}
+
+impl Root {
+    /// A root that needs these results.
+    pub fn new<'a>(name: impl Into<String>, results: impl Iterator<Item = &'a Fingerprint>) -> Self {
+        Self { name: name.into(), digits: results.map(|result| result.short().to_owned()).collect() }
+    }
+}
+
+/// What a folder of the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A finished artifact.
+    Artifact,
+    /// Checkpoints of an unfinished stage.
+    Work,
+    /// What a process that ended left on its way in or out.
+    Leftover,
+}
+
+impl Kind {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Artifact => "artifact",
+            Self::Work => "unfinished",
+            Self::Leftover => "leftover",
+        }
+    }
+}
+
+/// A folder of the store and who needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// The stage it was made by, where its manifest tells.
+    pub stage: Option<String>,
+    /// When it was made (UTC), where its manifest tells.
+    pub created: Option<String>,
+    /// Its size.
+    pub bytes: u64,
+    /// Who refers to it; empty: it can go.
+    pub users: Vec<String>,
+}
+
+/// Everything in a store, with who needs it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn survey(store: &Store, roots: &[Root]) -> Result<Vec<Item>> {
+    let listing = Listing::of(store)?;
+    let pins = pins(store)?;
+    let finished: BTreeSet<_> = listing.artifacts.iter().map(|found| digits(name(&found.path))).collect();
+    let mut items = Vec::new();
+    for found in &listing.artifacts {
+        let mut users = users(roots, &found.path);
+        users.extend(pins.iter().filter(|pin| *pin == name(&found.path)).map(|_| "a pin".to_owned()));
+        items.push(item(store, found, Kind::Artifact, users)?);
+    }
+    for found in &listing.unfinished {
+        let done = finished.contains(digits(name(&found.path)));
+        let users = if done { vec![] } else { users(roots, &found.path) };
+        items.push(item(store, found, Kind::Work, users)?);
+    }
+    Ok(items)
+}
+
+/// What dead processes left; everything that is on its way when a run goes on.
+///
+/// # Errors
+/// What the operating system says.
+pub fn leftovers(store: &Store) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for folder in ["tmp", "trash"] {
+        let folder = store.root().join(folder);
+        let entries = match store.vfs().list(&folder) {
+            Err(error) if is_absent(&error) => continue,
+            other => other.map_err(Error::io("list", &folder))?,
+        };
+        for (name, _) in entries {
+            let path = folder.join(name);
+            let bytes = size(store.vfs(), &path)?;
+            let (kind, users) = (Kind::Leftover, vec![]);
+            items.push(Item { path, kind, stage: None, created: None, bytes, users });
+        }
+    }
+    Ok(items)
+}
+
+fn item(store: &Store, found: &Found, kind: Kind, users: Vec<String>) -> Result<Item> {
+    let manifest = found.manifest.as_ref().ok();
+    let stage = manifest.map(|manifest| manifest.stage.name.clone());
+    let created = manifest.map(|manifest| manifest.created.clone());
+    let bytes = size(store.vfs(), &found.path)?;
+    Ok(Item { path: found.path.clone(), kind, stage, created, bytes, users })
+}
+
+fn users(roots: &[Root], path: &Path) -> Vec<String> {
+    let digits = digits(name(path));
+    roots.iter().filter(|root| root.digits.contains(digits)).map(|root| root.name.clone()).collect()
+}
+
+/// Name of a folder of the store; they are all UTF-8.
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Bytes of all files in a folder; what vanishes meanwhile counts nothing.
+fn size(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
+    let stat = match vfs.stat(path) {
+        Err(error) if is_absent(&error) => return Ok(0),
+        other => other.map_err(Error::io("look at", path))?,
+    };
+    if stat.kind != EntryKind::Directory {
+        return Ok(stat.size);
+    }
+    let entries = match vfs.list(path) {
+        Err(error) if is_absent(&error) => return Ok(0),
+        other => other.map_err(Error::io("list", path))?,
+    };
+    entries.iter().map(|(name, _)| size(vfs, &path.join(name))).sum()
+}
+
+/// Names of the artifacts that are kept whatever happens.
+///
+/// # Errors
+/// What the operating system says.
+pub fn pins(store: &Store) -> Result<Vec<String>> {
+    let path = store.root().join("pins");
+    match store.vfs().read(&path) {
+        Err(error) if is_absent(&error) => Ok(vec![]),
+        Err(error) => Err(Error::io("read", &path)(error)),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()),
+    }
+}
+
+impl Store {
+    /// Keeps these artifacts whatever happens, and no others.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn set_pins(&self, _lock: &Lock, pins: &[String]) -> Result<()> {
+        let text: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
+        self.replace(&self.root().join("pins"), text.as_bytes())
+    }
+
+    /// Removes a folder of the store.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<()> {
+        let place = self.root().join("trash").join(unique("discarded"));
+        self.vfs().rename(path, &place).map_err(Error::io("move away", path))?;
+        let parent = path.parent().unwrap_or(self.root());
+        self.vfs().sync_dir(parent).map_err(Error::io("sync", parent))?;
+        self.vfs().remove_all(&place).map_err(Error::io("remove", &place))
+    }
+}

@@ -1,0 +1,64 @@
+//! Killed at any operation of a collection: what stays is whole, what goes is whole or gone, the next one ends alike.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::super::collect::{Root, survey};
+use super::super::*;
+use super::{key, work};
+use crate::vfs::fault::{Faulty, Mode};
+
+/// A store with three artifacts and an unfinished stage; only `b` is needed.
+fn prepared(root: &Path) -> Root {
+    let store = Store::create_in(Faulty::sound(), root).unwrap();
+    let lock = store.lock().unwrap();
+    for name in ["a", "b", "c"] {
+        work(&store.slot(&lock, key(name)).unwrap()).unwrap();
+    }
+    store.slot(&lock, key("d")).unwrap();
+    Root::new("p.kdl", [key("b").fingerprint].iter())
+}
+
+fn collect(vfs: Arc<dyn Vfs>, root: &Path, needed: &Root) -> Result<()> {
+    let store = Store::create_in(vfs, root)?;
+    let lock = store.lock()?;
+    for item in survey(&store, std::slice::from_ref(needed))? {
+        if item.users.is_empty() {
+            store.discard(&lock, &item.path)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_whole(root: &Path) -> Vec<String> {
+    let store = Store::open(root).unwrap().unwrap();
+    let whole = |found: Found| verify::folder(&Disk, &found.path).unwrap().stage.name;
+    Listing::of(&store).unwrap().artifacts.into_iter().map(whole).collect()
+}
+
+#[test]
+fn killed_at_any_operation_nothing_is_torn_and_nothing_needed_goes() {
+    for power in [false, true] {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("store");
+            let needed = prepared(&root);
+            let vfs = Faulty::new(at, Mode::Crash);
+            let result = collect(Arc::new(vfs.clone()), &root, &needed);
+            if !vfs.struck() {
+                result.unwrap();
+                assert!(at > 20, "{at}");
+                break;
+            }
+            if power {
+                vfs.cut_power();
+            }
+            assert!(check_whole(&root).contains(&"b".to_owned()), "operation {at}");
+            collect(Faulty::sound(), &root, &needed).unwrap();
+            assert_eq!(check_whole(&root), ["b"], "operation {at}");
+            for empty in ["tmp", "trash", "work"] {
+                assert_eq!(fs::read_dir(root.join(empty)).unwrap().count(), 0, "operation {at}: {empty}");
+            }
+        }
+    }
+}

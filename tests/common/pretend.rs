@@ -1,0 +1,73 @@
+//! Runs in which stages only pretend: commands that show what runs leave need no backend.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use fmflow_engine::check::{Options as CheckOptions, check};
+use fmflow_engine::execute::{Execute, Failure, FailureKind, Job, Summary};
+use fmflow_engine::plan::{Facts, Plan};
+use fmflow_engine::report::Terminal;
+use fmflow_engine::run::{Options, Ran, Runner};
+use fmflow_engine::store::{Listing, Store};
+use indexmap::IndexMap;
+
+use super::Project;
+
+/// Stages that write their names. One may be told to stop or to fail.
+#[derive(Default)]
+pub(crate) struct Pretend {
+    /// The stage that stops after its first checkpoint.
+    pub(crate) stops: Option<&'static str>,
+    /// The stage that fails.
+    pub(crate) fails: Option<(&'static str, FailureKind)>,
+}
+
+impl Execute for Pretend {
+    fn device(&self, name: &str) -> Result<(), String> {
+        if name == "cpu" { Ok(()) } else { Err(format!("there is no `{name}`")) }
+    }
+
+    fn run(&self, job: &Job<'_>) -> Result<Summary, Failure> {
+        let name = job.stage.name.as_str();
+        let fail = |kind, message: &str| Err(Failure { kind, message: message.to_owned(), help: None });
+        match self.fails {
+            Some((failing, kind)) if failing == name => return fail(kind, "it was told to fail"),
+            _ => {}
+        }
+        let words = Summary { headline: format!("{name} is fine"), lines: vec![], metrics: IndexMap::new() };
+        job.slot.append_metrics("{\"step\":0,\"loss\":2.5}")?;
+        if self.stops == Some(name) {
+            let mut checkpoint = job.slot.checkpoint(1)?;
+            checkpoint.write("state.bin", b"half")?;
+            checkpoint.publish(&words, &IndexMap::new())?;
+            return fail(FailureKind::Interrupted, "stopped after update 1");
+        }
+        let mut artifact = job.slot.artifact()?;
+        artifact.write("model.safetensors", name.as_bytes())?;
+        artifact.publish(&words, &IndexMap::new())?;
+        Ok(words)
+    }
+
+    fn verify_deep(&self, _folder: &Path) -> Result<String, Failure> {
+        Ok("equal".into())
+    }
+}
+
+impl Project {
+    /// Runs a file of the project with pretending stages, in the store `.fmflow`.
+    pub(crate) fn pretend(&self, file: &str, execute: &Pretend) -> fmflow_engine::error::Result<Ran> {
+        let path = self.path().canonicalize().unwrap().join(file);
+        let pipeline = check(&path, &CheckOptions::default()).pipeline.unwrap();
+        let store = Store::create(&self.path().join(".fmflow"))?;
+        let lock = store.lock()?;
+        let facts = Facts::gather(&pipeline, Some(&store))?;
+        let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
+        let options = Options { device: "cpu".into(), until: None, resume: false };
+        let events = Terminal::new(std::iter::empty());
+        let interrupt = AtomicBool::new(false);
+        let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
+        let (execute, events) = (Some(execute as &dyn Execute), &events);
+        let (interrupt, options) = (&interrupt, &options);
+        Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
+    }
+}

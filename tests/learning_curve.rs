@@ -89,7 +89,8 @@ impl Reference {
             max_weight: Some(self.number("max_weight")),
             time: Time {
                 sampling: TimeSampling::Stratified,
-                epsilon: self.number("epsilon"),
+                from: 0.0,
+                to: 1.0 - self.number("epsilon"),
                 at_least_masked: 0,
             },
             shift: false,

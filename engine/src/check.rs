@@ -217,6 +217,10 @@ evaluate "all" {
     exact-match dataset="tasks" rows="text" sampler="narrow" first=4
 }
 generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" new-tokens=8 }
+sampler "back" kind="euler" steps=8 { corrector "remask" cap=0.02 }
+sampler "share" kind="euler" steps=8 { corrector "remask" rescale=0.5 }
+sampler "free" kind="euler" steps=8 kernel="rate" { corrector "div-free" weight=1 }
+generate "more" from="flow" sampler="back" { prompt "x" sampler="share"; prompt "y" sampler="free"; prompt "z" }
 export "release" from="sft" format="huggingface"
 "#;
 

@@ -10,7 +10,9 @@ pub mod train;
 use std::path::PathBuf;
 
 pub use learning_rate::{LearningRate, Shape as LearningRateShape};
-pub use sample::{EvaluateConfig, GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
+pub use sample::{
+    EvaluateConfig, FilterOrder, GenerateConfig, Kernel, Prompt, PromptKind, Remask, Sampler, SamplerKind,
+};
 pub use train::TrainConfig;
 
 /// What a stage does.

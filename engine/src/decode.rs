@@ -3,6 +3,7 @@
 mod data;
 mod model;
 mod sample;
+mod sampler;
 mod train;
 
 use std::path::{Path, PathBuf};

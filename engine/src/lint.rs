@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use crate::check::Options;
 use crate::config::StageConfig;
+use crate::config::train::{Objective, Path};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{FieldValue, Input, Span, Stage};
 use crate::resolve::World;
@@ -75,6 +76,17 @@ impl<'a> Graph<'a> {
     /// A stage, its checkpoint's maker, and so on to the first.
     fn ancestors(&self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
         std::iter::successors(Some(stage), |stage| self.input(stage, "from"))
+    }
+
+    /// The nearest flow training of a stage or before it, with its path.
+    fn path(&self, stage: &'a Stage) -> Option<(&'a Stage, &'a Path)> {
+        self.ancestors(stage).find_map(|ancestor| match &ancestor.config {
+            StageConfig::Train(config) => match &config.objective {
+                Objective::Flow { path, .. } => Some((ancestor, path)),
+                Objective::Autoregressive => None,
+            },
+            _ => None,
+        })
     }
 
     /// The conversion that a stage's checkpoint went through.

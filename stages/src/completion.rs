@@ -102,14 +102,18 @@ fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> 
         return Ok(Rules { mask: used, used, scheduler, mask_share: 1.0, kernel: Kernel::Exact, seed });
     }
     let (contract, path) = (model.flow_contract()?, model.path()?);
-    if path.mask_share < 1.0 && matches!(sampler.kind, SamplerKind::Confidence { .. }) {
+    let kernel = match sampler.kind {
+        SamplerKind::Euler { kernel, .. } => kernel,
+        _ => Kernel::Exact,
+    };
+    if path.mask_share < 1.0 && sampler.reveals_masks() {
         let what = format!(
             "sampler `{}` reveals masks, but the checkpoint's source is not the mask alone",
             sampler.name
         );
-        return Err(input(what, "use a sampler of kind \"euler\""));
+        return Err(input(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
     }
-    let (scheduler, mask_share, kernel) = (path.scheduler, path.mask_share, Kernel::Exact);
+    let (scheduler, mask_share) = (path.scheduler, path.mask_share);
     Ok(Rules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
 }
 

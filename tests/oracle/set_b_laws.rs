@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_engine::config::{Sampler, SamplerKind};
-use fmflow_stages::flow::kernel::{Kernel, Step};
+use fmflow_engine::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_stages::flow::kernel::{Kernel, Step, by_name};
 use fmflow_stages::flow::sampler::{Canvas, Posterior, Rules, sample};
 use fmflow_stages::rng::{Purpose, stream};
 use serde_json::Value;
@@ -23,15 +23,22 @@ pub(crate) const LAW: f64 = 1e-9;
 /// Both forms of a kernel that the reference knows by name.
 pub(crate) fn kernels(name: &str) -> Option<(Kernel, textbook::Kernel)> {
     match name {
-        "exact_jump" => Some((Kernel::by_name("exact", 0.0).unwrap(), textbook::Kernel::ExactJump)),
-        "euler_exp" => Some((Kernel::by_name("rate", 0.0).unwrap(), textbook::Kernel::EulerExp(0.0))),
+        "exact_jump" => Some((by_name("exact", 0.0).unwrap(), textbook::Kernel::ExactJump)),
+        "euler_exp" => Some((by_name("rate", 0.0).unwrap(), textbook::Kernel::EulerExp(0.0))),
         _ => None,
     }
 }
 
 pub(crate) fn sampler(steps: usize) -> Sampler {
-    let kind = SamplerKind::Euler { steps };
-    Sampler { name: "oracle".into(), kind, temperature: 1.0, top_k: None, top_p: None }
+    let kind = SamplerKind::Euler { steps, kernel: Kernel::Exact };
+    Sampler {
+        name: "oracle".into(),
+        kind,
+        temperature: 1.0,
+        top_k: None,
+        top_p: None,
+        order: FilterOrder::TopKFirst,
+    }
 }
 
 /// Rules over `tokens` tokens, the last of which is the mask where it is the source.

@@ -62,7 +62,7 @@ impl Case {
             over: self.over,
             normalise: Normalise::Tokens,
             max_weight: None,
-            time: Time { sampling: TimeSampling::Uniform, epsilon: 0.0, at_least_masked: 0 },
+            time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
             shift: false,
             time_per_row: true,
         }

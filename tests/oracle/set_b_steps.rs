@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_stages::flow::kernel::{Kernel, Step};
+use fmflow_stages::flow::kernel::{Kernel, Step, by_name};
 use fmflow_stages::flow::sampler::{Canvas, Filter, Posterior, euler_step};
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ const STEP_CHECKS: [StepCheck; 4] = [
         table(file, step, name, |row, p0, x| after(kernel, step.n, step.between, row, p0, x));
     }),
     ("rate_kernel", |file, step, name| {
-        let kernel = Kernel::by_name("rate", step.div_free).unwrap();
+        let kernel = by_name("rate", step.div_free).unwrap();
         let [t, s] = step.between;
         let law = Step::new(kernel, polynomial(step.n), t, s);
         table(file, step, name, |row, p0, x| law.law(row, p0, x));

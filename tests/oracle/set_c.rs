@@ -112,7 +112,7 @@ fn flow(shift: bool, mask: u32) -> Flow {
         over: Over::Corrupted,
         normalise: Normalise::Corrupted,
         max_weight: None,
-        time: Time { sampling: TimeSampling::Uniform, epsilon: 0.0, at_least_masked: 0 },
+        time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
         shift,
         time_per_row: true,
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::config::{Sampler, SamplerKind};
-use fmflow_stages::flow::sampler::{Filter, Order};
+use fmflow_engine::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_stages::flow::sampler::Filter;
 
 use crate::harness::{Set, Tensors, close};
 
@@ -11,7 +11,7 @@ use crate::harness::{Set, Tensors, close};
 const TOLERANCE: f64 = 1e-6;
 
 /// The reference's word for an order, and ours.
-const ORDERS: [(&str, &str); 2] = [("hf", "top-k-first"), ("coda", "top-p-first")];
+const ORDERS: [(&str, FilterOrder); 2] = [("hf", FilterOrder::TopKFirst), ("coda", FilterOrder::TopPFirst)];
 
 pub(crate) fn collect(set: &mut Set) {
     let file = set.tensors("filters.safetensors");
@@ -38,8 +38,9 @@ fn parse(name: &str, vocabulary: u32) -> Option<Filter> {
         temperature: temperature.parse().ok()?,
         top_k: Some(top_k.parse().ok()?).filter(|k| *k > 0),
         top_p: Some(top_p.parse().ok()?).filter(|p| *p < 1.0),
+        order: *order,
     };
-    Some(Filter::autoregressive(&sampler, vocabulary).with_order(Order::by_name(order)?))
+    Some(Filter::autoregressive(&sampler, vocabulary))
 }
 
 fn check(file: &Tensors, name: &str, filter: &Filter) {

@@ -13,6 +13,29 @@ pub struct Sampler {
     pub top_k: Option<usize>,
     /// Keeps the smallest set of tokens with this probability.
     pub top_p: Option<f64>,
+    /// Which of the two cuts first.
+    pub order: FilterOrder,
+}
+
+impl Sampler {
+    /// Whether it has to see which positions are noise: then the source has to be the mask alone.
+    #[must_use]
+    pub fn reveals_masks(&self) -> bool {
+        match self.kind {
+            SamplerKind::Confidence { .. } | SamplerKind::Threshold { .. } => true,
+            SamplerKind::Euler { kernel, .. } => matches!(kernel, Kernel::Remask(_)),
+            SamplerKind::Autoregressive => false,
+        }
+    }
+}
+
+/// Which of top-k and top-p cuts first; the second sees what the first has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterOrder {
+    /// Top-k, then top-p of its rest: transformers' warpers.
+    TopKFirst,
+    /// Top-p, then top-k: CoDA and Dream.
+    TopPFirst,
 }
 
 /// Methods of drawing text.
@@ -23,10 +46,12 @@ pub enum SamplerKind {
         /// Forward passes.
         steps: usize,
     },
-    /// Discrete Euler simulation with the exact jump probability.
+    /// Discrete Euler simulation of the jump process.
     Euler {
         /// Forward passes.
         steps: usize,
+        /// How a position moves within a step.
+        kernel: Kernel,
     },
     /// Reveals every position above a confidence; not supported yet.
     Threshold {
@@ -35,6 +60,29 @@ pub enum SamplerKind {
     },
     /// One token after another under a causal mask.
     Autoregressive,
+}
+
+/// How a position moves within a step of the Euler simulation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kernel {
+    /// With the exact probability of the path.
+    Exact,
+    /// The same schedule, and data goes back to the mask; a mask source only.
+    Remask(Remask),
+    /// With constant rates over the step, those of its start.
+    Rate {
+        /// Weight c >= 0 of the divergence-free part.
+        div_free: f64,
+    },
+}
+
+/// How likely a written token goes back to the mask in a step, below the largest probability that the schedule allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Remask {
+    /// This probability at most.
+    Cap(f64),
+    /// This share of the largest one.
+    Rescale(f64),
 }
 
 /// Measures checkpoints. Roles `checkpoint/<stage>` and `rows/<dataset>`.

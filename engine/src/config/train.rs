@@ -135,8 +135,10 @@ pub enum Normalise {
 pub struct Time {
     /// The law of the draws.
     pub sampling: TimeSampling,
-    /// t lies in [0, 1 - epsilon].
-    pub epsilon: f64,
+    /// Smallest t.
+    pub from: f64,
+    /// Largest t: `to` of the configuration, and 1 - epsilon at most.
+    pub to: f64,
     /// At least this many corrupted positions in every supervised segment (an answer, or a row of text).
     pub at_least_masked: u64,
 }
@@ -148,6 +150,10 @@ pub enum TimeSampling {
     Uniform,
     /// One draw in each of n equal bands, bands shuffled over the rows of the update.
     Stratified,
+    /// n evenly spaced times with one common offset, shuffled.
+    LowDiscrepancy,
+    /// Pairs of a uniform draw and its mirror image, shuffled.
+    Antithetic,
 }
 
 /// Which positions see which, within a document.

@@ -1,7 +1,6 @@
 //! Backbones: random-init, convert; and what training and sampling refer to: paths, schedulers, samplers.
 
 use super::Decoder;
-use crate::config::sample::{Sampler, SamplerKind};
 use crate::config::train::{Path, Scheduler};
 use crate::config::{ConvertConfig, MaskRow, MaskToken, RandomInitConfig, TimeConditioning, TokenizerChoice};
 use crate::diagnostic::{Code, Diagnostic};
@@ -81,23 +80,6 @@ impl Decoder<'_> {
         let scheduler = self.world.target(record.leaf("scheduler")?)?;
         Some(Path { mask_share: mask_share(record)?, scheduler: self::scheduler(scheduler)? })
     }
-
-    pub(super) fn sampler(&mut self, leaf: &Leaf) -> Option<Sampler> {
-        let record = self.world.target(leaf)?;
-        record.heed(&["cache", "block"]);
-        Some(Sampler {
-            name: record.name()?.to_owned(),
-            kind: match record.text("kind")? {
-                "confidence" => SamplerKind::Confidence { steps: record.size("steps")? },
-                "euler" => SamplerKind::Euler { steps: record.size("steps")? },
-                "threshold" => SamplerKind::Threshold { threshold: record.number("threshold")? },
-                _ => SamplerKind::Autoregressive,
-            },
-            temperature: record.number("temperature")?,
-            top_k: record.size("top-k"),
-            top_p: record.number("top-p"),
-        })
-    }
 }
 
 /// The largest divisor of `heads` that is not above `wanted`.
@@ -128,6 +110,7 @@ fn mask_share(record: &Record) -> Option<f64> {
 
 fn scheduler(record: &Record) -> Option<Scheduler> {
     match record.text("kind")? {
+        "linear" => Some(Scheduler::Polynomial { exponent: 1.0 }),
         "polynomial" => Some(Scheduler::Polynomial { exponent: record.number("exponent")? }),
         "cosine" => Some(Scheduler::Cosine),
         _ => Some(Scheduler::SineSquared),

@@ -82,9 +82,12 @@ fn time(record: &Record) -> Option<Time> {
     Some(Time {
         sampling: match record.text("sampling")? {
             "uniform" => TimeSampling::Uniform,
+            "low-discrepancy" => TimeSampling::LowDiscrepancy,
+            "antithetic" => TimeSampling::Antithetic,
             _ => TimeSampling::Stratified,
         },
-        epsilon: record.number("epsilon")?,
+        from: record.number("from")?,
+        to: record.number("to")?.min(1.0 - record.number("epsilon")?),
         at_least_masked: record.count("masked-per-block").unwrap_or(segment),
     })
 }

@@ -79,6 +79,7 @@ codes! {
     LossMismatch "loss-mismatch" Error "a loss that the path does not define"
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
     PathMismatch "path-mismatch" Error "a stage goes on along another probability path than its checkpoint"
+    SamplerMismatch "sampler-mismatch" Error "a sampler that the checkpoint's noise does not allow"
     TokenizerMismatch "tokenizer-mismatch" Error "rows and model have different tokenizers"
     RequireNotMeasured "require-not-measured" Error "a score is required of a checkpoint that is not measured"
     AutoregressiveOnFlow "autoregressive-on-flow" Warning "autoregressive training or sampling of a flow checkpoint"

@@ -113,6 +113,27 @@ fn sampler(graph: &Graph<'_>, checkpoint: &Stage, sampler: &Sampler, span: &Span
         }
         _ => {}
     }
+    if let Some((trained, path)) = graph.path(checkpoint)
+        && path.mask_share < 1.0
+        && sampler.reveals_masks()
+    {
+        sink.push(unmaskable(checkpoint, trained, sampler, span));
+    }
+}
+
+fn unmaskable(checkpoint: &Stage, trained: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
+    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
+    let message =
+        format!("sampler `{name}` looks for masks, and the noise of `{checkpoint}` is not the mask alone");
+    let diagnostic = Diagnostic::new(Code::SamplerMismatch, message)
+        .at(span, "sees noise by the mask")
+        .also(place(trained, "objective.path"), "has uniform noise");
+    diagnostic.help(match sampler.kind {
+        SamplerKind::Euler { .. } => {
+            "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
+        }
+        _ => "use a sampler of `kind=\"euler\"`",
+    })
 }
 
 fn flow_sampler(checkpoint: &Stage, root: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {

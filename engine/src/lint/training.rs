@@ -10,6 +10,7 @@ use crate::pipeline::Stage;
 pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     schedule(stage, config, sink);
     batch(stage, config, sink);
+    time(stage, config, sink);
     attention(stage, config, sink);
     loss(stage, config, sink);
     provenance(graph, stage, config, sink);
@@ -51,6 +52,20 @@ fn batch(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
             .at(place(stage, "batch.per-device"), format!("does not divide {}", batch.rows))
             .also(place(stage, "batch.rows"), "rows of an update")
             .help(format!("write `per-device={}`", best.unwrap_or(1))),
+    );
+}
+
+/// A band of times with nothing in it.
+fn time(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let (from, to) = (config.time.from, config.time.to);
+    if from < to {
+        return;
+    }
+    sink.push(
+        Diagnostic::new(Code::OutOfRange, format!("no time lies between {from} and {to}"))
+            .at(place(stage, "time.from"), "the smallest t")
+            .also(place(stage, "time.to"), format!("the largest is {to}"))
+            .help("write a `from=` below `to=` and below 1 - `epsilon=`"),
     );
 }
 
@@ -97,13 +112,7 @@ fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut
 
 /// The nearest flow training before this one must have had the same path.
 fn same_path(graph: &Graph<'_>, stage: &Stage, path: &Path, sink: &mut Sink) {
-    let before = graph.ancestors(stage).skip(1).find_map(|ancestor| match &ancestor.config {
-        StageConfig::Train(config) => match &config.objective {
-            Objective::Flow { path, .. } => Some((ancestor, path)),
-            Objective::Autoregressive => None,
-        },
-        _ => None,
-    });
+    let before = graph.input(stage, "from").and_then(|parent| graph.path(parent));
     let Some((ancestor, _)) = before.filter(|(_, trained)| *trained != path) else { return };
     let message = format!("`{}` goes on along another path than `{}`", stage.name, ancestor.name);
     sink.push(

@@ -9,42 +9,37 @@
 //! | `rate`, c = 0 | 1 - exp(-h λ) where x_1 ≠ x_t | x_1 |
 //! | `rate`, c > 0 | 1 - exp(-h Λ), Λ = Σ_{y ≠ x_t} u(y) | y with probability u(y) / Λ |
 //!
+//! | `remask`, at the mask | (κ(s) - (1 - σ) κ(t)) / (1 - κ(t)) | x_1 |
+//! | `remask`, elsewhere | σ | the mask |
+//!
 //! where u(y) = λ (1 + c) [y = x_1] + c κ'(t) / κ(t) · p_0(y): the velocity with a divergence-free part of weight c (Gat et al.,
 //! "Discrete Flow Matching", 2024, equations 24 and 26; Shaul et al., 2024), which also carries data back to noise and so
 //! corrects earlier jumps. The last step of either kernel goes to x_1.
+//!
+//! `remask` is the exact kernel with ReMDM's corrector (Wang et al., "Remasking Discrete Diffusion Models with Inference-Time
+//! Scaling", 2025, equations 5 to 9; their α is κ, their time runs the other way), for a mask source. What goes back is made up for, so that the share of data stays
+//! κ. σ is at most σ_max = min(1, (1 - κ(s)) / κ(t)), where the masks would have to be written with certainty: `cap` takes min(cap, σ_max),
+//! `rescale` takes rescale · σ_max. σ_max is 0 in the last step, which therefore leaves no mask.
 //!
 //! `rate` is the kernel of the reference implementation, there to be compared with; it leaves more noise than the schedule says.
 //! Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it stands still, as the
 //! reference does.
 
+pub use fmflow_engine::config::{Kernel, Remask};
+
 use super::scheduler::{Scheduler, derivative, jump, kappa, noise_share, weight};
 
-/// How a position moves within a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Kernel {
-    /// With the exact probability of the path.
-    #[default]
-    Exact,
-    /// With constant rates over the step, those of its start.
-    Rate {
-        /// Weight c >= 0 of the divergence-free part.
-        div_free: f64,
-    },
-}
-
-impl Kernel {
-    /// The kernel called `name`: `exact`, or `rate` with the weight of its divergence-free part.
-    ///
-    /// # Errors
-    /// An unknown name, or a weight that the kernel does not have, as a sentence.
-    pub fn by_name(name: &str, div_free: f64) -> Result<Self, String> {
-        match name {
-            "exact" if div_free == 0.0 => Ok(Self::Exact),
-            "exact" => Err("the exact kernel has no divergence-free part".to_owned()),
-            "rate" if div_free >= 0.0 && div_free.is_finite() => Ok(Self::Rate { div_free }),
-            "rate" => Err(format!("the weight of a divergence-free part is 0 or more, not {div_free}")),
-            _ => Err(format!("unknown kernel `{name}`; write `exact` or `rate`")),
-        }
+/// The kernel that an oracle calls `name`: `exact`, or `rate` with the weight of its divergence-free part.
+///
+/// # Errors
+/// An unknown name, or a weight that the kernel does not have, as a sentence.
+pub fn by_name(name: &str, div_free: f64) -> Result<Kernel, String> {
+    match name {
+        "exact" if div_free == 0.0 => Ok(Kernel::Exact),
+        "exact" => Err("the exact kernel has no divergence-free part".to_owned()),
+        "rate" if div_free >= 0.0 && div_free.is_finite() => Ok(Kernel::Rate { div_free }),
+        "rate" => Err(format!("the weight of a divergence-free part is 0 or more, not {div_free}")),
+        _ => Err(format!("unknown kernel `{name}`; write `exact` or `rate`")),
     }
 }
 
@@ -60,6 +55,8 @@ enum Law {
     Plain(f64),
     /// At these rates times h: to x_1, and to p_0.
     Rates { data: f64, noise: f64 },
+    /// With these probabilities: from the mask to x_1, and from elsewhere to the mask.
+    Remask { data: f64, mask: f64 },
 }
 
 impl Step {
@@ -68,6 +65,7 @@ impl Step {
     pub fn new(kernel: Kernel, scheduler: Scheduler, t: f64, s: f64) -> Self {
         let law = match kernel {
             Kernel::Rate { div_free } if s < 1.0 => rates(scheduler, t, s - t, div_free),
+            Kernel::Remask(remask) => remasking(scheduler, t, s, remask),
             _ => Law::Plain(jump(scheduler, t, s)),
         };
         Self { law }
@@ -84,6 +82,8 @@ impl Step {
                 let data = if same { 0.0 } else { data };
                 -(-(data + noise * (1.0 - p0))).exp_m1()
             }
+            Law::Remask { data, .. } if p0 >= 1.0 => data,
+            Law::Remask { mask, .. } => mask,
         }
     }
 
@@ -95,7 +95,15 @@ impl Step {
             Law::Rates { .. } if same => 0.0,
             Law::Rates { data, noise } if noise > 0.0 => data / (data + noise * (1.0 - p0)),
             Law::Rates { .. } => 1.0,
+            Law::Remask { .. } if p0 >= 1.0 => 1.0,
+            Law::Remask { .. } => 0.0,
         }
+    }
+
+    /// Whether a jump from a token with p_0(x_t) = `p0` depends on the draw x_1: a jump to the mask does not.
+    #[must_use]
+    pub fn asks(&self, p0: f64) -> bool {
+        !matches!(self.law, Law::Remask { .. }) || p0 >= 1.0
     }
 
     /// The law of the token after the step, [V].
@@ -118,6 +126,18 @@ impl Step {
         }
         law
     }
+}
+
+fn remasking(scheduler: Scheduler, t: f64, s: f64, remask: Remask) -> Law {
+    let (before, left) = (kappa(scheduler, t), noise_share(scheduler, s));
+    let most = if s < 1.0 { (left / before).min(1.0) } else { 0.0 };
+    let mask = match remask {
+        Remask::Cap(cap) => most.min(cap),
+        Remask::Rescale(share) => most * share,
+    };
+    // (κ(s) - (1 - σ) κ(t)) / (1 - κ(t)) = jump + σ κ(t) / (1 - κ(t)).
+    let data = jump(scheduler, t, s) + mask * before / noise_share(scheduler, t);
+    Law::Remask { data: data.min(1.0), mask }
 }
 
 fn rates(scheduler: Scheduler, t: f64, h: f64, c: f64) -> Law {
@@ -161,16 +181,18 @@ mod tests {
 
     #[test]
     fn a_kernel_has_a_name_or_a_reason() {
-        assert_eq!(Kernel::by_name("exact", 0.0), Ok(Kernel::Exact));
-        assert_eq!(Kernel::by_name("rate", 0.5), Ok(Kernel::Rate { div_free: 0.5 }));
+        assert_eq!(by_name("exact", 0.0), Ok(Kernel::Exact));
+        assert_eq!(by_name("rate", 0.5), Ok(Kernel::Rate { div_free: 0.5 }));
         for (name, c) in [("exact", 1.0), ("rate", -1.0), ("rate", f64::NAN), ("euler", 0.0)] {
-            assert!(Kernel::by_name(name, c).is_err(), "{name} {c}");
+            assert!(by_name(name, c).is_err(), "{name} {c}");
         }
     }
 
     #[test]
     fn every_law_is_a_law() {
-        for kernel in [Kernel::Exact, Kernel::Rate { div_free: 0.0 }, Kernel::Rate { div_free: 2.0 }] {
+        let remask = Kernel::Remask(Remask::Rescale(1.0));
+        for kernel in [Kernel::Exact, Kernel::Rate { div_free: 0.0 }, Kernel::Rate { div_free: 2.0 }, remask]
+        {
             for (t, s) in [(0.0, 0.1), (0.3, 0.4), (0.9, 1.0)] {
                 for scheduler in [LINEAR, ROOT, Scheduler::Cosine] {
                     let law = Step::new(kernel, scheduler, t, s).law(&POSTERIOR, &SOURCE, 2);
@@ -179,6 +201,75 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The law after `steps` steps of one position that starts at the mask, 3, given what it does from each token.
+    fn laws(steps: usize, next: impl Fn(f64, f64, usize) -> Vec<f64>) -> Vec<(f64, Vec<f64>)> {
+        let (mut law, mut found) = (vec![0.0, 0.0, 0.0, 1.0], Vec::new());
+        for step in 0..steps {
+            let [t, s] = [step, step + 1].map(|n| n as f64 / steps as f64);
+            let rows: Vec<Vec<f64>> = (0..4).map(|x| next(t, s, x)).collect();
+            law = (0..4).map(|y| (0..4).map(|x| law[x] * rows[x][y]).sum()).collect();
+            found.push((s, law.clone()));
+        }
+        found
+    }
+
+    const REMASKS: [Remask; 4] =
+        [Remask::Cap(0.02), Remask::Cap(1.0), Remask::Rescale(0.5), Remask::Rescale(1.0)];
+
+    #[test]
+    fn remasking_keeps_the_marginal_of_the_path() {
+        let (p, mask) = ([0.2, 0.5, 0.3, 0.0], [0.0, 0.0, 0.0, 1.0]);
+        for scheduler in [LINEAR, ROOT, Scheduler::Cosine, Scheduler::SineSquared] {
+            for remask in REMASKS {
+                let next = |t, s, x| Step::new(Kernel::Remask(remask), scheduler, t, s).law(&p, &mask, x);
+                for (s, law) in laws(9, next) {
+                    // x_t is the mask with 1 - κ(t), and token v with κ(t) p(v).
+                    assert!((law[3] - noise_share(scheduler, s)).abs() < 1e-12, "{remask:?} {s} {law:?}");
+                    let marginal = |v: usize| kappa(scheduler, s) * p[v];
+                    assert!((0..3).all(|v| (law[v] - marginal(v)).abs() < 1e-12), "{remask:?} {s} {law:?}");
+                }
+            }
+        }
+    }
+
+    /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the mask 2.
+    fn agreement(kernel: Kernel, steps: usize) -> f64 {
+        let posterior = |own: usize, other: usize| match if own < 2 { own } else { other } {
+            2 => [0.5, 0.5, 0.0],
+            token => [0, 1, 2].map(|v| f64::from(u8::from(v == token))),
+        };
+        let mut law = [[0.0; 3]; 3];
+        law[2][2] = 1.0;
+        for number in 0..steps {
+            let [t, s] = [number, number + 1].map(|n| n as f64 / steps as f64);
+            let step = Step::new(kernel, LINEAR, t, s);
+            let mut next = [[0.0; 3]; 3];
+            for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
+                let [to_a, to_b] = [(a, b), (b, a)]
+                    .map(|(own, other)| step.law(&posterior(own, other), &[0.0, 0.0, 1.0], own));
+                (0..3).for_each(|y| (0..3).for_each(|z| next[y][z] += law[a][b] * to_a[y] * to_b[z]));
+            }
+            law = next;
+        }
+        law[0][0] + law[1][1]
+    }
+
+    #[test]
+    fn more_steps_bring_every_kernel_closer_to_a_target_whose_positions_agree() {
+        let remasks = REMASKS.map(Kernel::Remask).into_iter();
+        for kernel in
+            remasks.chain([Kernel::Exact, Kernel::Rate { div_free: 0.0 }, Kernel::Rate { div_free: 1.0 }])
+        {
+            let found = [4, 16, 64, 256].map(|steps| agreement(kernel, steps));
+            assert!(found.is_sorted() && found[3] > 0.98 && found[3] < 1.0, "{kernel:?}: {found:?}");
+        }
+        // Two positions that are written in the same of n steps agree by chance: 1 - 1 / (2 n).
+        assert!((agreement(Kernel::Exact, 4) - 0.875).abs() < 1e-12);
+        // Computed independently: σ = σ_max, and σ = 0.02 at most.
+        assert!((agreement(Kernel::Remask(Remask::Rescale(1.0)), 64) - 0.96796).abs() < 5e-6);
+        assert!((agreement(Kernel::Remask(Remask::Cap(0.02)), 64) - 0.98980).abs() < 5e-6);
     }
 
     #[test]

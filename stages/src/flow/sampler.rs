@@ -1,5 +1,7 @@
 //! Drawing text from the posterior: the discrete Euler simulation and confidence-first revealing.
 //!
+//! Both run over the whole of [0, 1] in `steps` equal steps; a grid that ends before 1 would leave noise.
+//!
 //! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
 //! writes a position that is not editable, and never emits the mask token.
 
@@ -91,7 +93,7 @@ pub fn sample<P: Posterior>(
     let filter = Filter::new(sampler, rules);
     match sampler.kind {
         SamplerKind::Confidence { steps } => confidence(canvases, steps, &filter, rules, posterior),
-        SamplerKind::Euler { steps } => euler::simulate(canvases, steps, &filter, rules, posterior),
+        SamplerKind::Euler { steps, .. } => euler::simulate(canvases, steps, &filter, rules, posterior),
         SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
     }
 }

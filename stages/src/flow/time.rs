@@ -4,18 +4,48 @@ use fmflow_engine::config::train::{Time, TimeSampling};
 
 use crate::rng::{Purpose, Stream, stream};
 
-/// The `n` times of update `step`, each in [0, 1 - epsilon).
+/// The `n` times of update `step`: each by itself uniform over [from, to), together as the sampling says.
 ///
-/// Stratified: one draw in each of n equal bands, the bands shuffled, so that every update sees all noise levels and the
-/// weighted loss varies less (low-discrepancy sampling of Kingma et al., "Variational Diffusion Models", 2021, appendix I.1).
+/// | sampling | u of the n documents, in a random order; t = from + u (to - from) |
+/// |---|---|
+/// | uniform | n independent draws |
+/// | stratified | (i + U_i) / n: one draw in each of n equal bands |
+/// | low-discrepancy | (i + U) / n: the same with one U (Kingma et al., "Variational Diffusion Models", 2021, appendix I.1) |
+/// | antithetic | U_j and its mirror image 1 - U_j, for each pair j; of an odd n the last one has no partner |
+///
+/// All but the first let every update see all noise levels, so that the weighted loss varies less.
 #[must_use]
 pub fn times(seed: u64, step: u64, n: usize, time: &Time) -> Vec<f64> {
     let mut random = stream(seed, Purpose::Time, [step, 0, 0]);
-    let bands = match time.sampling {
-        TimeSampling::Uniform => return (0..n).map(|_| random.uniform() * (1.0 - time.epsilon)).collect(),
-        TimeSampling::Stratified => permutation(n, &mut random),
+    let shares = shares(time.sampling, n, &mut random);
+    // Rounding may reach the end of the band, where the weight may be infinite.
+    let below = time.to.next_down();
+    shares.into_iter().map(|u| (time.from + u * (time.to - time.from)).min(below)).collect()
+}
+
+/// n numbers in [0, 1).
+fn shares(sampling: TimeSampling, n: usize, random: &mut Stream) -> Vec<f64> {
+    if sampling == TimeSampling::Uniform {
+        return (0..n).map(|_| random.uniform()).collect();
+    }
+    let places = permutation(n, random);
+    let common = if sampling == TimeSampling::LowDiscrepancy { random.uniform() } else { 0.0 };
+    let draws: Vec<f64> = match sampling {
+        TimeSampling::Antithetic => (0..n.div_ceil(2)).map(|_| random.uniform()).collect(),
+        _ => Vec::new(),
     };
-    bands.into_iter().map(|band| (band as f64 + random.uniform()) / n as f64 * (1.0 - time.epsilon)).collect()
+    let share = |place: usize| match sampling {
+        TimeSampling::Uniform | TimeSampling::Stratified => (place as f64 + random.uniform()) / n as f64,
+        TimeSampling::LowDiscrepancy => (place as f64 + common) / n as f64,
+        TimeSampling::Antithetic if place.is_multiple_of(2) => draws[place / 2],
+        TimeSampling::Antithetic => mirrored(draws[place / 2]),
+    };
+    places.into_iter().map(share).collect()
+}
+
+/// The mirror image of a draw: draws are multiples of 2^-53 in [0, 1), and 0 becomes the largest of them.
+fn mirrored(u: f64) -> f64 {
+    (1.0 - f64::EPSILON / 2.0) - u
 }
 
 /// The fixed times of held-out document number `document`: `count` equal bands with one common offset.
@@ -40,26 +70,76 @@ fn permutation(n: usize, random: &mut Stream) -> Vec<usize> {
 mod tests {
     use super::*;
 
+    const ALL: [TimeSampling; 4] = [
+        TimeSampling::Uniform,
+        TimeSampling::Stratified,
+        TimeSampling::LowDiscrepancy,
+        TimeSampling::Antithetic,
+    ];
+
     fn law(sampling: TimeSampling) -> Time {
-        Time { sampling, epsilon: 1e-3, at_least_masked: 0 }
+        Time { sampling, from: 0.0, to: 1.0 - 1e-3, at_least_masked: 0 }
+    }
+
+    fn sorted(sampling: TimeSampling, n: usize, time: Time) -> Vec<f64> {
+        let mut drawn = times(1, 5, n, &Time { sampling, ..time });
+        drawn.sort_by(f64::total_cmp);
+        drawn
     }
 
     #[test]
     fn every_band_is_drawn_once() {
-        let mut drawn = times(1, 5, 32, &law(TimeSampling::Stratified));
-        drawn.sort_by(f64::total_cmp);
-        for (band, t) in drawn.iter().enumerate() {
-            let scaled = t / (1.0 - 1e-3) * 32.0;
-            assert!((band as f64..band as f64 + 1.0).contains(&scaled), "{band} {scaled}");
+        for sampling in [TimeSampling::Stratified, TimeSampling::LowDiscrepancy] {
+            for (band, t) in sorted(sampling, 32, law(sampling)).iter().enumerate() {
+                let scaled = t / (1.0 - 1e-3) * 32.0;
+                assert!((band as f64..band as f64 + 1.0).contains(&scaled), "{band} {scaled}");
+            }
+        }
+    }
+
+    #[test]
+    fn low_discrepancy_is_evenly_spaced() {
+        let drawn = sorted(TimeSampling::LowDiscrepancy, 33, Time { to: 1.0, ..law(ALL[0]) });
+        assert!(drawn.windows(2).all(|w| (w[1] - w[0] - 1.0 / 33.0).abs() < 1e-15), "{drawn:?}");
+    }
+
+    #[test]
+    fn antithetic_times_come_in_pairs() {
+        let whole = Time { to: 1.0, ..law(ALL[0]) };
+        let drawn = sorted(TimeSampling::Antithetic, 32, whole);
+        // The i-th smallest and the i-th largest mirror each other exactly.
+        assert!(drawn.iter().zip(drawn.iter().rev()).all(|(a, b)| *a == mirrored(*b)), "{drawn:?}");
+        assert_eq!(sorted(TimeSampling::Antithetic, 33, whole).len(), 33);
+        assert_eq!(mirrored(0.0), 1.0f64.next_down());
+        assert_eq!(mirrored(1.0f64.next_down()), 0.0);
+    }
+
+    #[test]
+    fn every_time_is_uniform_over_its_band() {
+        // Kolmogorov and Smirnov: of 20,000 independent uniform draws the largest distance to the law is above 0.0195 once in a
+        // million; the first time of as many updates is such a sample, whatever the times of one update have in common.
+        let band = Time { from: 0.2, to: 0.7, ..law(ALL[0]) };
+        for sampling in ALL {
+            for at in [0, 4] {
+                let time = Time { sampling, ..band };
+                let mut drawn: Vec<f64> = (0..20_000).map(|step| times(7, step, 5, &time)[at]).collect();
+                drawn.sort_by(f64::total_cmp);
+                let share = |t: f64| (t - 0.2) / 0.5;
+                let apart = |(i, t): (usize, &f64)| (share(*t) - (i as f64 + 0.5) / 20_000.0).abs();
+                let distance = drawn.iter().enumerate().map(apart).fold(0.0, f64::max);
+                assert!(distance < 0.0195, "{sampling:?} {at}: {distance}");
+                assert!(drawn.iter().all(|t| (0.2..0.7).contains(t)), "{sampling:?}");
+            }
         }
     }
 
     #[test]
     fn times_are_a_function_of_the_step() {
-        for sampling in [TimeSampling::Uniform, TimeSampling::Stratified] {
+        for sampling in ALL {
             assert_eq!(times(1, 5, 8, &law(sampling)), times(1, 5, 8, &law(sampling)));
             assert_ne!(times(1, 5, 8, &law(sampling)), times(1, 6, 8, &law(sampling)));
             assert!(times(1, 5, 1000, &law(sampling)).iter().all(|t| (0.0..1.0 - 1e-3).contains(t)));
+            assert!(times(1, 5, 0, &law(sampling)).is_empty());
         }
     }
 

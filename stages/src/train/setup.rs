@@ -254,7 +254,8 @@ pub fn elbo(parent: &Model) -> Result<Task, Failure> {
         max_weight: None,
         time: fmflow_engine::config::train::Time {
             sampling: fmflow_engine::config::train::TimeSampling::Stratified,
-            epsilon: 0.0,
+            from: 0.0,
+            to: 1.0,
             at_least_masked: 0,
         },
         shift: contract.shift,

@@ -73,7 +73,7 @@ fn flow(loss: Loss, over: Over, normalise: Normalise, mask_share: f64) -> Task {
         over,
         normalise,
         max_weight: Some(20.0),
-        time: Time { sampling: TimeSampling::Stratified, epsilon: 1e-3, at_least_masked: 0 },
+        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0 - 1e-3, at_least_masked: 0 },
         shift: false,
         time_per_row: false,
     })

@@ -26,7 +26,8 @@ pub(super) fn simulate<P: Posterior>(
 /// Step `number` of a simulation, from the first to the second time of `between`; says whether the posterior was asked.
 ///
 /// With a mask source the exact kernel moves masked positions only; a uniform source hides which positions are noise, so that
-/// every editable one may move, in the last step too. The rate kernel moves every editable position, as the reference does.
+/// every editable one may move, in the last step too. The remasking kernel moves written positions to the mask and no further. The
+/// rate kernel moves every editable position, as the reference does, in the last step too.
 ///
 /// # Errors
 /// What the posterior says.
@@ -46,11 +47,16 @@ pub fn euler_step<P: Posterior>(
     if candidates.is_empty() {
         return Ok(false);
     }
-    let places: Vec<(usize, usize)> = candidates.iter().map(|(place, _)| *place).collect();
-    let logits = posterior.logits(canvases, &places, t)?;
-    let picks = picks(canvases, &places, logits, filter, rules.seed, number);
-    land(canvases, &candidates, &picks, &step, rules, number);
-    Ok(true)
+    let asks = |((canvas, i), _): &Candidate| step.asks(p0(&canvases[*canvas], *i, rules));
+    let (asking, leaving): (Vec<Candidate>, Vec<Candidate>) = candidates.into_iter().partition(asks);
+    if !asking.is_empty() {
+        let places: Vec<(usize, usize)> = asking.iter().map(|(place, _)| *place).collect();
+        let logits = posterior.logits(canvases, &places, t)?;
+        let picks = picks(canvases, &places, logits, filter, rules.seed, number);
+        land(canvases, &asking, &picks, &step, rules, number);
+    }
+    leaving.iter().for_each(|&((canvas, i), _)| canvases[canvas].tokens[i] = rules.mask);
+    Ok(!asking.is_empty())
 }
 
 /// The places that may jump in this step. The coins come before the posterior, so that places that stay cost nothing.

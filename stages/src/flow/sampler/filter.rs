@@ -2,6 +2,7 @@
 //!
 //! Tokens that tie with the k-th are kept, as transformers does: which of equals go is nobody's choice.
 
+pub use fmflow_engine::config::FilterOrder as Order;
 use fmflow_engine::config::Sampler;
 
 use super::Rules;
@@ -14,28 +15,6 @@ pub struct Pick {
     pub token: u32,
     /// Its probability at temperature 1 among the ids that may be emitted.
     pub confidence: f64,
-}
-
-/// Which of top-k and top-p cuts first; the second sees what the first has left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Top-k, then top-p of its rest: transformers' warpers.
-    #[default]
-    TopKFirst,
-    /// Top-p, then top-k: CoDA and Dream.
-    TopPFirst,
-}
-
-impl Order {
-    /// The order called `name`: `top-k-first` or `top-p-first`.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "top-k-first" => Some(Self::TopKFirst),
-            "top-p-first" => Some(Self::TopPFirst),
-            _ => None,
-        }
-    }
 }
 
 /// How a token is drawn from logits.
@@ -63,16 +42,10 @@ impl Filter {
             temperature: sampler.temperature,
             top_k: sampler.top_k,
             top_p: sampler.top_p,
-            order: Order::default(),
+            order: sampler.order,
             mask: None,
             used,
         }
-    }
-
-    /// The same filter with another order of its cuts.
-    #[must_use]
-    pub fn with_order(self, order: Order) -> Self {
-        Self { order, ..self }
     }
 
     /// The law that [`Filter::pick`] draws from, [V]: softmax(logits / temperature) over the tokens that are kept.
@@ -190,8 +163,9 @@ mod tests {
     use crate::rng::{Purpose, stream};
 
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Filter {
-        let kind = SamplerKind::Euler { steps: 1 };
-        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p };
+        let kind = SamplerKind::Autoregressive;
+        let order = Order::TopKFirst;
+        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order };
         Filter { mask: Some(3), ..Filter::autoregressive(&sampler, 5) }
     }
 
@@ -218,12 +192,11 @@ mod tests {
         assert!(law[1] > 0.0 && law[1] == law[2] && law[4] == 0.0, "{law:?}");
         // Shares .4, .3, .2, .1: the first two are .7 of all, and 1 of what top-k = 2 leaves.
         let logits = [(4.0f32).ln(), (3.0f32).ln(), (2.0f32).ln(), 9.0, 0.0];
-        let count = |order: &str| {
-            let filter = filter(1.0, Some(2), Some(0.5)).with_order(Order::by_name(order).unwrap());
+        let count = |order| {
+            let filter = Filter { order, ..filter(1.0, Some(2), Some(0.5)) };
             filter.probabilities(&logits).iter().filter(|p| **p > 0.0).count()
         };
-        assert_eq!((count("top-k-first"), count("top-p-first")), (1, 2));
-        assert_eq!(Order::by_name("p"), None);
+        assert_eq!((count(Order::TopKFirst), count(Order::TopPFirst)), (1, 2));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 
+use fmflow_engine::config::Remask;
+
 use super::*;
 
 const MASK: u32 = 4;
@@ -18,7 +20,11 @@ impl Posterior for Fixed {
 }
 
 fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
-    Sampler { name: "test".into(), kind, temperature, top_k: None, top_p: None }
+    Sampler { name: "test".into(), kind, temperature, top_k: None, top_p: None, order: Order::TopKFirst }
+}
+
+fn euler(steps: usize) -> SamplerKind {
+    SamplerKind::Euler { steps, kernel: Kernel::Exact }
 }
 
 fn rules(mask_source: bool) -> Rules {
@@ -39,8 +45,8 @@ fn every_method_fills_what_is_editable_and_nothing_else() {
         SamplerKind::Confidence { steps: 1 },
         SamplerKind::Confidence { steps: 3 },
         SamplerKind::Confidence { steps: 50 },
-        SamplerKind::Euler { steps: 1 },
-        SamplerKind::Euler { steps: 7 },
+        euler(1),
+        euler(7),
     ] {
         let mut canvases = vec![canvas(0, 9), canvas(1, 4)];
         // The mask has by far the largest logit: it must never be emitted.
@@ -55,10 +61,67 @@ fn every_method_fills_what_is_editable_and_nothing_else() {
 }
 
 #[test]
+fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
+    let kernels = [
+        Kernel::Exact,
+        Kernel::Rate { div_free: 0.0 },
+        Kernel::Rate { div_free: 3.0 },
+        Kernel::Remask(Remask::Cap(0.5)),
+        Kernel::Remask(Remask::Rescale(1.0)),
+    ];
+    for kernel in kernels {
+        for steps in [1, 2, 9] {
+            let rules = Rules { kernel, ..rules(true) };
+            let mut canvases = vec![canvas(0, 40)];
+            // A prompt that holds the mask itself, in the middle.
+            (canvases[0].tokens[20], canvases[0].editable[20]) = (MASK, false);
+            let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
+            sample(&mut canvases, &sampler(euler(steps), 1.0), &rules, &mut posterior).unwrap();
+            let tokens = &canvases[0].tokens;
+            assert_eq!((tokens[0], tokens[20]), (3, MASK), "{kernel:?}");
+            assert_eq!(tokens.iter().filter(|&&t| t == MASK).count(), 1, "{kernel:?} {tokens:?}");
+        }
+    }
+}
+
+#[test]
+fn remasking_keeps_the_schedule_and_takes_tokens_back() {
+    /// Masks in all, and positions that went back to the mask since the pass before.
+    struct Watch(Vec<(usize, usize)>, Vec<Vec<u32>>);
+    impl Posterior for Watch {
+        type Error = Infallible;
+        fn logits(
+            &mut self,
+            c: &[Canvas],
+            places: &[(usize, usize)],
+            _: f64,
+        ) -> Result<Vec<f32>, Infallible> {
+            assert!(places.iter().all(|&(canvas, i)| c[canvas].tokens[i] == MASK));
+            let now: Vec<Vec<u32>> = c.iter().map(|c| c.tokens.clone()).collect();
+            let masks = now.iter().flatten().filter(|&&t| t == MASK).count();
+            let pairs = self.1.iter().flatten().zip(now.iter().flatten());
+            self.0.push((masks, pairs.filter(|(before, now)| **before != MASK && **now == MASK).count()));
+            self.1 = now;
+            Ok(vec![0.0; places.len() * 5])
+        }
+    }
+    let rules = Rules { kernel: Kernel::Remask(Remask::Cap(0.2)), ..rules(true) };
+    let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
+    let mut watch = Watch(Vec::new(), Vec::new());
+    sample(&mut canvases, &sampler(euler(4), 1.0), &rules, &mut watch).unwrap();
+    // 10,000 positions: 1 - t of them are masks, and a fifth of the t written ones went back; limit 5 standard deviations.
+    for ((masks, back), expected) in
+        watch.0.iter().zip([(10_000usize, 0usize), (7_500, 0), (5_000, 500), (2_500, 1_000)])
+    {
+        assert!(masks.abs_diff(expected.0) < 250 && back.abs_diff(expected.1) < 150, "{:?}", watch.0);
+    }
+}
+
+#[test]
 fn a_draw_is_a_function_of_seed_and_number() {
     let run = |number| {
         let mut canvases = vec![canvas(number, 30)];
-        let kind = SamplerKind::Euler { steps: 5 };
+        let kind = euler(5);
         sample(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut Fixed([0.0; 5])).unwrap();
         canvases.remove(0).tokens
     };
@@ -70,7 +133,7 @@ fn a_draw_is_a_function_of_seed_and_number() {
 fn euler_draws_from_the_posterior_for_both_sources() {
     for mask_source in [true, false] {
         let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
-        let kind = SamplerKind::Euler { steps: 8 };
+        let kind = euler(8);
         let mut posterior = Fixed([0.0, (2.0f32).ln(), (3.0f32).ln(), (4.0f32).ln(), f32::NEG_INFINITY]);
         sample(&mut canvases, &sampler(kind, 1.0), &rules(mask_source), &mut posterior).unwrap();
         let mut counts = [0usize; 5];
@@ -100,7 +163,7 @@ fn euler_follows_the_schedule() {
     }
     let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
     let mut watch = Watch(Vec::new());
-    sample(&mut canvases, &sampler(SamplerKind::Euler { steps: 4 }, 1.0), &rules(true), &mut watch).unwrap();
+    sample(&mut canvases, &sampler(euler(4), 1.0), &rules(true), &mut watch).unwrap();
     // 10,000 positions; the noise left is 1 - kappa(t) = 1 - t; standard deviation at most 50, limit 5 of them.
     for (left, expected) in watch.0.iter().zip([10_000usize, 7_500, 5_000, 2_500]) {
         assert!(left.abs_diff(expected) < 250, "{:?}", watch.0);

@@ -1,6 +1,6 @@
 //! From a file to a checked pipeline: every phase works on what survived the one before, and one run tells everything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -8,24 +8,32 @@ use indexmap::IndexMap;
 use crate::decode::{self, Decoded, Decoder};
 use crate::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::draft::{self, Draft};
+use crate::file::Loaded;
+use crate::levels::Levels;
 use crate::pipeline::{File, Input, Pipeline, Span, Stage, StageId};
 use crate::record::Record;
 use crate::resolve::World;
 use crate::schema::validate;
-use crate::{fields, file, graph, lint};
+use crate::{fields, file, graph, lint, settings};
 
 /// What a check may know about the world besides the text.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Names of the secrets that are there.
     pub secrets: Vec<String>,
+    /// Settings that stand in for the file's, as `path=value`; later ones win.
+    pub settings: Vec<String>,
+    /// Codes of warnings that are not told.
+    pub allow: Vec<String>,
+    /// Codes of warnings that are errors; `warnings` stands for all that nothing allows.
+    pub deny: Vec<String>,
 }
 
 impl Options {
     /// Secrets taken from the environment.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self { secrets: file::environment() }
+        Self { secrets: file::environment(), ..Self::default() }
     }
 }
 
@@ -36,6 +44,8 @@ pub struct Checked {
     pub pipeline: Option<Pipeline>,
     /// Errors and warnings, sorted by place.
     pub diagnostics: Vec<Diagnostic>,
+    /// How many warnings were found and are allowed.
+    pub allowed: usize,
 }
 
 impl Checked {
@@ -53,50 +63,71 @@ pub fn check(path: &Path, options: &Options) -> Checked {
     let absolute = file::absolute(path);
     match file::read(path, &mut sink) {
         Some(file) => check_file(&file, &absolute, options, sink),
-        None => Checked { pipeline: None, diagnostics: sink.finish() },
+        None => Checked { pipeline: None, diagnostics: sink.finish(), allowed: 0 },
     }
 }
 
-/// Checks a text whose paths are relative to `base`; reads no configuration.
+/// Checks a text whose paths are relative to `base`; reads no other configuration than those it includes.
 #[must_use]
 pub fn check_text(name: &str, text: &str, base: &Path, options: &Options) -> Checked {
-    let file = Arc::new(File { name: name.to_owned(), text: text.to_owned() });
-    check_file(&file, &file::absolute(base).join(name), options, Sink::default())
+    let base = file::absolute(base);
+    let path = base.join(name);
+    check_file(&file::named(name, text.to_owned(), base), &path, options, Sink::default())
 }
 
 fn check_file(file: &Arc<File>, path: &Path, options: &Options, mut sink: Sink) -> Checked {
-    let pipeline = pipeline(file, path, options, &mut sink);
-    let failed = sink.errors() > 0;
-    let diagnostics = sink.finish();
-    Checked { pipeline: pipeline.filter(|_| !failed), diagnostics }
+    let (pipeline, levels) = pipeline(file, path, options, &mut sink);
+    let (diagnostics, allowed) = levels.apply(sink.finish());
+    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    Checked { pipeline: pipeline.filter(|_| !failed), diagnostics, allowed }
 }
 
-fn pipeline(file: &Arc<File>, path: &Path, options: &Options, sink: &mut Sink) -> Option<Pipeline> {
-    let document = file::parse(file, sink)?;
-    let (records, phantoms) = validate::document(file, &document, sink);
-    require_pipeline(file, &document, sink);
-    let mut world = World::new(records, phantoms, sink);
+fn pipeline(file: &Arc<File>, path: &Path, options: &Options, sink: &mut Sink) -> (Option<Pipeline>, Levels) {
+    let Some(mut loaded) = file::load(file, path, sink) else { return (None, Levels::default()) };
+    settings::apply(&options.settings, &mut loaded, sink);
+    let mut world = world(&loaded, sink);
+    let levels = Levels::of(world.of_kind("lint").next(), options, sink);
     world.check_references(sink);
-    let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut refusals = Vec::new();
-    let stages = stages(&world, &base, &mut refusals, sink);
+    let stages = stages(&world, &mut refusals, sink);
     lint::pipeline(&world, &stages, options, &mut refusals, sink);
     lint::not_supported(refusals, sink);
+    (finished(&world, stages, path, options, sink), levels)
+}
+
+/// The names of all files. What a missing file may declare is not asked for.
+fn world(loaded: &Loaded, sink: &mut Sink) -> World {
+    let (records, phantoms) = validate::nodes(&loaded.sources, &loaded.nodes, sink);
+    require_pipeline(loaded, sink);
+    let world = World::new(records, phantoms, loaded.complete, sink);
+    // The files were read before there was a world.
+    world.of_kind("include").for_each(|record| record.heed(&["value"]));
+    world
+}
+
+fn finished(
+    world: &World,
+    stages: Vec<Stage>,
+    path: &Path,
+    options: &Options,
+    sink: &mut Sink,
+) -> Option<Pipeline> {
     let root = world.of_kind("pipeline").next()?;
     let (name, seed, budget) = decode::pipeline(root)?;
     if stages.is_empty() && sink.errors() == 0 {
         sink.push(no_stages(root));
     }
-    Some(Pipeline { name, seed, budget, file: path.to_owned(), stages })
+    let settings = options.settings.clone();
+    Some(Pipeline { name, seed, budget, file: path.to_owned(), settings, stages })
 }
 
 /// The `pipeline` node is required even when all others are fine; nothing else of the table says so.
-fn require_pipeline(file: &Arc<File>, document: &kdl::KdlDocument, sink: &mut Sink) {
+fn require_pipeline(loaded: &Loaded, sink: &mut Sink) {
     let named = |node: &kdl::KdlNode| node.name().value().trim_end_matches(':') == "pipeline";
-    if document.nodes().iter().any(named) {
+    if loaded.nodes.iter().any(named) {
         return;
     }
-    let span = Span { file: file.clone(), offset: 0, length: 0 };
+    let span = Span { file: loaded.sources.root().clone(), offset: 0, length: 0 };
     sink.push(
         Diagnostic::new(Code::NoPipeline, "there is no `pipeline` node")
             .at(&span, "expected in this file")
@@ -111,7 +142,7 @@ fn no_stages(root: &Record) -> Diagnostic {
 }
 
 /// All stages that can be decoded, in topological order.
-fn stages(world: &World, base: &Path, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Vec<Stage> {
+fn stages(world: &World, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Vec<Stage> {
     let drafts = draft::drafts(world, sink);
     let order = graph::order(&drafts, sink);
     let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
@@ -119,7 +150,7 @@ fn stages(world: &World, base: &Path, refusals: &mut Vec<(Span, String)>, sink: 
     let mut ids: IndexMap<String, StageId> = IndexMap::new();
     for draft in order.into_iter().filter_map(|at| drafts.get(at)) {
         let before = sink.errors();
-        let Some(decoded) = decoded(world, base, draft, sink) else {
+        let Some(decoded) = decoded(world, draft, sink) else {
             undecoded(draft, before, sink);
             continue;
         };
@@ -145,11 +176,11 @@ fn stages(world: &World, base: &Path, refusals: &mut Vec<(Span, String)>, sink: 
     stages
 }
 
-fn decoded(world: &World, base: &Path, draft: &Draft<'_>, sink: &mut Sink) -> Option<Decoded> {
+fn decoded(world: &World, draft: &Draft<'_>, sink: &mut Sink) -> Option<Decoded> {
     if draft.record.broken {
         return None;
     }
-    Decoder::new(world, base, sink).stage(draft)
+    Decoder::new(world, sink).stage(draft)
 }
 
 /// A stage that cannot be decoded although nothing is known to be wrong is a defect of the table or of the decoder.
@@ -176,12 +207,6 @@ fn sentences(unsupported: &[(Span, String)]) -> Vec<String> {
     reasons
 }
 
-/// The folder that the paths of a configuration are relative to.
-#[must_use]
-pub fn base_of(path: &Path) -> PathBuf {
-    file::absolute(path).parent().map(Path::to_owned).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -192,6 +217,8 @@ mod tests {
     /// What the shipped pipelines do not write.
     const OTHERS: &str = r#"
 pipeline "others" { budget days=1 }
+include "../tests/data/empty.kdl"
+lint { allow "unused"; deny "absent-secret" }
 dataset "text" from="../examples/quickstart/corpus/*.txt" format="text" held-out="1%"
 tokenizer "own" from="../schemas/data.kdl"
 tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
@@ -250,14 +277,14 @@ export "release" from="sft" format="huggingface"
         for text in
             [OTHERS, include_str!("../../pipelines/quickstart.kdl"), include_str!("../../pipelines/full.kdl")]
         {
-            let file = Arc::new(File { name: "test.kdl".to_owned(), text: text.to_owned() });
+            let file = file::named("test.kdl", text.to_owned(), base.to_owned());
             let mut sink = Sink::default();
-            let document = file::parse(&file, &mut sink).unwrap();
-            let (records, phantoms) = validate::document(&file, &document, &mut sink);
-            let mut world = World::new(records, phantoms, &mut sink);
+            let loaded = file::load(&file, &base.join("test.kdl"), &mut sink).unwrap();
+            let mut world = world(&loaded, &mut sink);
+            let _ = Levels::of(world.of_kind("lint").next(), &Options::default(), &mut sink);
             world.check_references(&mut sink);
             let mut refusals = Vec::new();
-            let stages = stages(&world, base, &mut refusals, &mut sink);
+            let stages = stages(&world, &mut refusals, &mut sink);
             lint::pipeline(&world, &stages, &Options::default(), &mut refusals, &mut sink);
             decode::pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
             let found = crate::render::concise(&sink.finish());

@@ -30,8 +30,6 @@ pub struct Decoded {
 pub struct Decoder<'a> {
     /// Names and nodes.
     pub world: &'a World,
-    /// Folder of the configuration: what its paths are relative to.
-    pub base: &'a Path,
     /// Where faults go.
     pub sink: &'a mut Sink,
     sources: Vec<Source>,
@@ -40,8 +38,8 @@ pub struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
-    pub fn new(world: &'a World, base: &'a Path, sink: &'a mut Sink) -> Self {
-        Self { world, base, sink, sources: Vec::new(), unsupported: Vec::new() }
+    pub fn new(world: &'a World, sink: &'a mut Sink) -> Self {
+        Self { world, sink, sources: Vec::new(), unsupported: Vec::new() }
     }
 
     /// The settings of a stage; `None` when something that it needs is broken, which has been told.
@@ -73,18 +71,19 @@ impl<'a> Decoder<'a> {
 
     /// Files by pattern, or a diagnostic.
     fn files(&mut self, what: &str, pattern: &str, span: &Span) -> Option<Vec<PathBuf>> {
-        match file::expand(self.base, pattern) {
+        match file::expand(&span.file.folder, pattern) {
             Ok(files) => Some(files),
             Err(missing) => {
-                self.sink.push(no_files(what, pattern, span, self.base, missing));
+                self.sink.push(no_files(what, pattern, span, missing));
                 None
             }
         }
     }
 }
 
-fn no_files(what: &str, pattern: &str, span: &Span, base: &Path, missing: Missing) -> Diagnostic {
-    let relative = "paths are relative to the configuration";
+fn no_files(what: &str, pattern: &str, span: &Span, missing: Missing) -> Diagnostic {
+    let base = &span.file.folder;
+    let relative = "paths are relative to the file that they stand in";
     match missing {
         Missing::Forbidden(folder) => {
             let message = format!("{what} leads into `{folder}`, which is never read");

@@ -4,7 +4,7 @@ mod code;
 
 pub use code::Code;
 
-use crate::pipeline::Span;
+use crate::pipeline::{Role, Span};
 
 /// Whether a pipeline can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,8 +93,21 @@ impl Diagnostic {
         self.labels.iter().find(|label| label.primary).map(|label| &label.span)
     }
 
-    fn key(&self) -> (usize, Code, String) {
-        (self.place().map_or(0, |span| span.offset), self.code, self.message.clone())
+    fn key(&self) -> ((usize, usize), Code, String) {
+        (self.place().map_or((0, 0), Span::key), self.code, self.message.clone())
+    }
+
+    /// Shows where the file of the fault is included.
+    fn shown_at_both_sites(mut self) -> Self {
+        let mut file = self.place().map(|span| span.file.clone());
+        while let Some(Role::Included(site)) = file.as_ref().map(|file| &file.role) {
+            let site = site.clone();
+            if self.labels.iter().all(|label| label.span.key() != site.key()) {
+                self = self.also(&site, "included here");
+            }
+            file = Some(site.file);
+        }
+        self
     }
 }
 
@@ -124,6 +137,7 @@ impl Sink {
     /// Everything, sorted by place, without duplicates.
     #[must_use]
     pub fn finish(mut self) -> Vec<Diagnostic> {
+        self.list = self.list.into_iter().map(Diagnostic::shown_at_both_sites).collect();
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by_key(|diagnostic| diagnostic.key());
         if self.list.len() <= MOST {

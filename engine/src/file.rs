@@ -1,7 +1,9 @@
 //! Reading configurations and finding data files: the only place of the language room that touches the disk.
 
 mod glob;
+mod include;
 mod scan;
+mod value;
 mod words;
 
 use std::io::Read;
@@ -11,10 +13,12 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 pub use self::glob::{Missing, expand, folder};
+pub use self::include::{Loaded, load};
 use self::scan::Refusal;
+pub use self::value::values;
 pub use self::words::words;
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::pipeline::{File, Span};
+use crate::pipeline::{File, Role, Span};
 
 /// Largest configuration in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -22,15 +26,26 @@ const LARGEST: u64 = 1 << 20;
 /// Stack of the thread that parses: `kdl` recurses once per level.
 const STACK: usize = 32 << 20;
 
-/// Reads a configuration. `None` after a diagnostic.
+/// Reads the configuration that was named. `None` after a diagnostic.
 pub fn read(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
-    match read_text(path) {
-        Ok(text) => Some(Arc::new(File { name: shown(path), text })),
+    match text(path) {
+        Ok(text) => Some(named(&shown(path), text, folder_of(path))),
         Err(diagnostic) => {
             sink.push(diagnostic);
             None
         }
     }
+}
+
+/// The file that was named, from its text.
+#[must_use]
+pub fn named(name: &str, text: String, folder: PathBuf) -> Arc<File> {
+    Arc::new(File { name: name.to_owned(), text, folder, number: 0, role: Role::Root })
+}
+
+/// The folder that paths in a file are relative to.
+fn folder_of(path: &Path) -> PathBuf {
+    absolute(path).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// The absolute path of an existing configuration; as written where that fails.
@@ -46,7 +61,8 @@ pub fn environment() -> Vec<String> {
     set.filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
-fn read_text(path: &Path) -> Result<String, Diagnostic> {
+/// The text of a configuration.
+fn text(path: &Path) -> Result<String, Diagnostic> {
     let name = shown(path);
     let refuse = |why: &str| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"));
     let about = std::fs::metadata(path).map_err(|error| refuse(&reason(&error)).help(absent_help(path)))?;
@@ -86,7 +102,7 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
 
 fn absent_help(path: &Path) -> String {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    format!("see what is there: `ls {}`", folder.display())
+    format!("see what is there: `ls {}`", shown(folder))
 }
 
 fn reason(error: &std::io::Error) -> String {
@@ -104,7 +120,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// Parses a text. `None` after diagnostics.
-pub fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
+fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > LARGEST {
         sink.push(too_large(&file.name));
         return None;

@@ -60,7 +60,7 @@ fn topological(graph: &DiGraph<(), ()>) -> Vec<usize> {
 fn report(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
     let mut members: Vec<_> = cycle.iter().filter_map(|node| drafts.get(node.index())).collect();
     members.reverse();
-    let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.offset);
+    let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.key());
     let start = start.map_or(0, |(at, _)| at);
     members.rotate_left(start);
     let mut names: Vec<_> = members.iter().map(|draft| format!("`{}`", draft.name)).collect();

@@ -41,8 +41,8 @@ pub fn pipeline(
 
 /// Warnings that `run` will refuse something: one for each reason, with all its places.
 pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
-    refusals.sort_by_key(|(span, _)| span.offset);
-    refusals.dedup_by_key(|(span, reason)| (span.offset, reason.clone()));
+    refusals.sort_by_key(|(span, _)| span.key());
+    refusals.dedup_by_key(|(span, reason)| (span.key(), reason.clone()));
     let mut reasons: IndexMap<String, Vec<Span>> = IndexMap::new();
     for (span, reason) in refusals {
         reasons.entry(reason).or_default().push(span);

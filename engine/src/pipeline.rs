@@ -8,12 +8,29 @@ use indexmap::IndexMap;
 use crate::config::StageConfig;
 
 /// A file of the configuration: where it came from and its text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct File {
     /// Name shown to people, relative to the current directory where possible.
     pub name: String,
     /// The whole text, valid UTF-8.
     pub text: String,
+    /// The folder that paths in it are relative to, absolute.
+    pub folder: PathBuf,
+    /// Its number among the files of the configuration; the one that was named is 0.
+    pub number: usize,
+    /// How it takes part.
+    pub role: Role,
+}
+
+/// How a file takes part in a configuration.
+#[derive(Debug)]
+pub enum Role {
+    /// It was named.
+    Root,
+    /// The `include` at this place names it.
+    Included(Span),
+    /// No file: a setting given beside the file, with `--set`.
+    Setting,
 }
 
 /// A place in the text of a configuration.
@@ -35,6 +52,29 @@ impl std::fmt::Display for Span {
     }
 }
 
+impl Span {
+    /// The text at the place.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.file.text.get(self.offset..self.offset + self.length).unwrap_or_default()
+    }
+
+    /// What orders places: the number of the file, then the byte.
+    #[must_use]
+    pub fn key(&self) -> (usize, usize) {
+        (self.file.number, self.offset)
+    }
+
+    /// How a value came to be that is written here.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match self.file.role {
+            Role::Setting => Origin::Set,
+            Role::Root | Role::Included(_) => Origin::Written,
+        }
+    }
+}
+
 /// Number of a stage: its place in [`Pipeline::stages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageId(pub u32);
@@ -50,6 +90,8 @@ pub struct Pipeline {
     pub budget: Budget,
     /// The configuration file, absolute.
     pub file: PathBuf,
+    /// Settings given beside the file, as `path=value`.
+    pub settings: Vec<String>,
     /// Stages in topological order (ties in the order of the text): inputs come before their users.
     pub stages: Vec<Stage>,
 }
@@ -130,6 +172,8 @@ pub enum Origin {
     Recipe(String),
     /// The field table's default.
     Default,
+    /// Given beside the file, with `--set`.
+    Set,
 }
 
 impl Pipeline {

@@ -10,7 +10,7 @@ pub use facts::Facts;
 use indexmap::IndexMap;
 
 use crate::fingerprint::{Change, Fingerprint, Ledger, What};
-use crate::pipeline::{Pipeline, Stage, StageId};
+use crate::pipeline::{Origin, Pipeline, Stage, StageId};
 use crate::store::verify::Problem;
 use crate::store::{Key, Listing};
 
@@ -187,10 +187,16 @@ fn sentence(pipeline: &Pipeline, stage: &Stage, change: &Change) -> String {
         What::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
         What::Kind => format!("the kind of stage changed: {old} -> {new}"),
         What::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
-        What::Field => format!("`{name}` {} -> {}", short(&old), short(&new)),
+        What::Field => format!("`{name}` {} -> {}{}", short(&old), short(&new), given(stage, name)),
         What::Source => format!("source `{name}` {happened}"),
         What::Input => format!("upstream `{}` {happened}", upstream(pipeline, stage, name)),
     }
+}
+
+/// Who says so, where it is not the file.
+fn given(stage: &Stage, path: &str) -> &'static str {
+    let field = stage.fields.iter().find(|field| field.path == path);
+    if field.is_some_and(|field| field.origin == Origin::Set) { " (by `--set`)" } else { "" }
 }
 
 /// The stage behind a role; the role itself when it is gone.

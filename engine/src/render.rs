@@ -1,6 +1,7 @@
 //! Diagnostics as text: a drawing with the source, one line each, or JSON.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
@@ -8,7 +9,7 @@ use miette::{
 };
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::pipeline::Span;
+use crate::pipeline::{File, Span};
 
 /// How a drawing looks.
 #[derive(Clone, Copy, Debug)]
@@ -47,15 +48,11 @@ pub fn graphical(diagnostics: &[Diagnostic], style: Style) -> String {
         .with_break_words(false);
     let mut text = String::new();
     for diagnostic in diagnostics {
-        let mut one = String::new();
         if diagnostic.labels.iter().any(|label| !drawable(&label.span)) {
             let _ = writeln!(text, "{}", concise(std::slice::from_ref(diagnostic)));
             continue;
         }
-        let report = report(diagnostic);
-        if handler.render_report(&mut one, report.as_ref()).is_err() {
-            one = concise(std::slice::from_ref(diagnostic));
-        }
+        let one = drawing(&handler, diagnostic).unwrap_or_else(|| concise(std::slice::from_ref(diagnostic)));
         let lines: Vec<_> = one.trim_matches('\n').lines().map(str::trim_end).collect();
         let _ = writeln!(text, "{}\n", lines.join("\n"));
     }
@@ -74,8 +71,32 @@ fn drawable(span: &Span) -> bool {
     own <= LONGEST && ends.map(str::len).all(|length| length <= LONGEST)
 }
 
-fn report(diagnostic: &Diagnostic) -> Report {
-    let labels = diagnostic.labels.iter().map(|label| {
+/// A drawing: one for each file that takes part, the head above the first, the help below the last.
+fn drawing(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<String> {
+    let mut files: Vec<&Arc<File>> = Vec::new();
+    for label in &diagnostic.labels {
+        if !files.iter().any(|file| Arc::ptr_eq(file, &label.span.file)) {
+            files.push(&label.span.file);
+        }
+    }
+    let last = files.len().saturating_sub(1);
+    let mut text = String::new();
+    for at in 0..=last {
+        let help = diagnostic.help.as_ref().filter(|_| at == last);
+        let mut one = String::new();
+        let report = report(diagnostic, files.get(at).copied(), help, at == 0);
+        handler.render_report(&mut one, report.as_ref()).ok()?;
+        // Without a code the head is the line of the message.
+        text.extend(one.trim_matches('\n').lines().skip(usize::from(at > 0)).map(|line| format!("{line}\n")));
+    }
+    Some(text)
+}
+
+/// The labels in one file, with the code or without.
+fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&String>, code: bool) -> Report {
+    let own =
+        diagnostic.labels.iter().filter(|label| file.is_some_and(|file| Arc::ptr_eq(file, &label.span.file)));
+    let labels = own.map(|label| {
         let span = (label.span.offset, label.span.length);
         match label.primary {
             true => LabeledSpan::new_primary_with_span(Some(label.text.clone()), span),
@@ -86,17 +107,13 @@ fn report(diagnostic: &Diagnostic) -> Report {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
     };
-    let mut drawn = MietteDiagnostic::new(diagnostic.message.clone())
-        .with_code(diagnostic.code.name())
-        .with_severity(level)
-        .with_labels(labels);
-    drawn.help.clone_from(&diagnostic.help);
+    let mut drawn =
+        MietteDiagnostic::new(diagnostic.message.clone()).with_severity(level).with_labels(labels);
+    drawn.code = code.then(|| diagnostic.code.name().to_owned());
+    drawn.help = help.cloned();
     let report = Report::new(drawn);
-    match diagnostic.labels.first() {
-        Some(label) => {
-            let file = &label.span.file;
-            report.with_source_code(NamedSource::new(&file.name, file.text.clone()))
-        }
+    match file {
+        Some(file) => report.with_source_code(NamedSource::new(&file.name, file.text.clone())),
         None => report,
     }
 }

@@ -13,12 +13,14 @@ pub struct World {
     pub records: Vec<Record>,
     names: BTreeMap<(String, String), usize>,
     phantoms: Vec<String>,
+    complete: bool,
 }
 
 impl World {
     /// Gathers declarations; a name that stands twice is told with both places. Phantoms are names of nodes that could
-    /// not be understood: a reference to one is no second fault.
-    pub fn new(records: Vec<Record>, phantoms: Vec<String>, sink: &mut Sink) -> Self {
+    /// not be understood: a reference to one is no second fault. Neither is one to what an unreadable file may declare:
+    /// then the world is not complete.
+    pub fn new(records: Vec<Record>, phantoms: Vec<String>, complete: bool, sink: &mut Sink) -> Self {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
@@ -30,7 +32,7 @@ impl World {
                 }
             }
         }
-        Self { records, names, phantoms }
+        Self { records, names, phantoms, complete }
     }
 
     /// Reports every reference to a name that is not declared, or that is something else.
@@ -102,7 +104,7 @@ impl World {
 
     fn is_phantom(&self, leaf: &Leaf, name: &str) -> bool {
         let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        !known && self.phantoms.iter().any(|phantom| phantom == name)
+        !known && (!self.complete || self.phantoms.iter().any(|phantom| phantom == name))
     }
 
     fn unknown(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {

@@ -192,6 +192,7 @@ impl Runner<'_> {
         RunRecord {
             schema: RunRecord::SCHEMA.into(),
             file: self.pipeline.file.clone(),
+            settings: self.pipeline.settings.clone(),
             started: crate::store::now(),
             device: self.options.device.clone(),
             stages: self.plan.ledgers(),

@@ -2,7 +2,7 @@
 
 mod read;
 mod refusal;
-mod units;
+pub mod units;
 pub mod validate;
 pub mod value;
 
@@ -34,6 +34,8 @@ pub struct NodeSpec {
     pub aliases: Vec<String>,
     /// Whether it may stand only once.
     pub single: bool,
+    /// Whether it may stand only in the file that is named, not in included ones.
+    pub root: bool,
     /// Whether it has to be there.
     pub required: bool,
     /// Whether it is made with its defaults where absent.

@@ -7,6 +7,7 @@ use kdl::{KdlDiagnostic, KdlError};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::file::words;
 use crate::pipeline::{File, Span};
+use crate::schema::units::in_full;
 
 /// Most syntax errors that one run tells; after the first ones the parser only guesses.
 const MOST: usize = 8;
@@ -171,17 +172,13 @@ fn is_huge(word: &str) -> bool {
 }
 
 fn number_help(word: &str) -> String {
-    let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = word.get(digits.len()..).unwrap_or_default();
-    let scale = match unit {
-        "k" | "K" => Some(1e3),
-        "m" | "M" => Some(1e6),
-        _ => None,
-    };
-    match (digits.parse::<f64>(), scale) {
-        (Ok(number), Some(scale)) => format!("write the number in full: `{}`", number * scale),
-        (Ok(_), None) if word.starts_with('.') => format!("write `0{word}`"),
-        (Ok(_), None) if word.ends_with('.') => format!("write `{word}0`"),
+    if let Some(help) = in_full(word) {
+        return help;
+    }
+    let number = word.parse::<f64>().is_ok();
+    match word {
+        _ if number && word.starts_with('.') => format!("write `0{word}`"),
+        _ if number && word.ends_with('.') => format!("write `{word}0`"),
         _ => format!("a value with a unit stands in quotes: `\"{word}\"`"),
     }
 }

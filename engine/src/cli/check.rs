@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::Context;
 use super::source::Source;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::check::{Checked, Options};
+use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::error::{Error, Result};
-use crate::render;
+use crate::{levels, render, suggest};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -19,6 +20,32 @@ pub(super) struct Arguments {
     /// Ask no network
     #[arg(long)]
     offline: bool,
+    /// Do not tell this warning; may be repeated
+    #[arg(long, value_name = "CODE", value_parser = warning)]
+    allow: Vec<String>,
+    /// Take this warning for an error, or all `warnings`; may be repeated
+    #[arg(long, value_name = "CODE", value_parser = warning_or_all)]
+    deny: Vec<String>,
+}
+
+/// The code of a warning.
+fn warning(text: &str) -> std::result::Result<String, String> {
+    known(text, &Code::warnings().collect::<Vec<_>>())
+}
+
+/// The code of a warning, or the word for all.
+fn warning_or_all(text: &str) -> std::result::Result<String, String> {
+    known(text, &Code::warnings().chain([levels::ALL]).collect::<Vec<_>>())
+}
+
+fn known(text: &str, words: &[&str]) -> std::result::Result<String, String> {
+    if words.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let error = Code::ALL.iter().any(|code| code.name() == text);
+    let why = if error { "it is always an error" } else { "there is no such warning" };
+    let help = suggest::help(text, words.iter().copied()).unwrap_or_default();
+    Err(format!("{why}; {help}"))
 }
 
 /// How findings are written.
@@ -37,7 +64,8 @@ enum Format {
 /// Answers `check`. No check asks the network yet, so `--offline` changes nothing.
 pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let _ = arguments.offline;
-    let checked = arguments.source.check();
+    let (allow, deny) = (arguments.allow.clone(), arguments.deny.clone());
+    let checked = arguments.source.check_with(Options { allow, deny, ..Options::from_environment() });
     let output = context.output;
     let findings = &checked.diagnostics;
     match arguments.format {
@@ -47,26 +75,32 @@ pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> 
         Format::Json => output.json(&json!({
             "schema": "fmflow.check/1",
             "ok": checked.pipeline.is_some(),
+            "allowed": checked.allowed,
             "diagnostics": render::json(findings),
         }))?,
     }
     let Some(pipeline) = &checked.pipeline else {
         if matches!(arguments.format, Format::Human) {
-            output.message(&format!("{}\n", tally(findings)));
+            output.message(&format!("{}\n", tally(&checked)));
         }
         return Err(Error::Config);
     };
     if matches!(arguments.format, Format::Human) {
         let (name, stages) = (&pipeline.name, pipeline.stages.len());
-        output.result(&format!("pipeline `{name}` is fine: {stages} stages, {}\n", tally(findings)))?;
+        output.result(&format!("pipeline `{name}` is fine: {stages} stages, {}\n", tally(&checked)))?;
     }
     Ok(())
 }
 
-fn tally(findings: &[Diagnostic]) -> String {
+fn tally(checked: &Checked) -> String {
+    let findings = &checked.diagnostics;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"))
+    let told = format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"));
+    match checked.allowed {
+        0 => told,
+        allowed => format!("{told}, {} allowed", plural(allowed, "warning")),
+    }
 }
 
 fn github(findings: &[Diagnostic]) -> String {

@@ -8,12 +8,13 @@ use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
-use super::source::Source;
+use super::source::{Settings, Source};
 use super::{Context, plan, shown};
 use crate::error::{Error, Result};
 use crate::report::{Terminal, end_table};
 use crate::run::{Options, Ran, Runner, unsupported};
 use crate::store::Store;
+use crate::store::journal::RunRecord;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -25,8 +26,10 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ResumeArguments {
-    /// The pipeline; the last one that was run if absent
+    /// The pipeline; the last one that was run, with its settings, if absent
     file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     how: How,
 }
@@ -60,17 +63,28 @@ pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 }
 
 pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Result<()> {
-    let file = match &arguments.file {
-        Some(file) => file.clone(),
-        None => last_file(context)?,
+    let settings = arguments.settings.clone();
+    let source = match &arguments.file {
+        Some(file) => Source { file: file.clone(), settings },
+        None if settings.set.is_empty() => last_source(context)?,
+        None => {
+            return Err(Error::usage(
+                "`--set` needs the file that it sets something of",
+                "name it: `fmflow resume FILE --set ...`",
+            ));
+        }
     };
-    go(&Source { file }, &arguments.how, true, context)
+    go(&source, &arguments.how, true, context)
 }
 
-/// The file of the store's last run.
-fn last_file(context: &Context<'_>) -> Result<PathBuf> {
+/// What the store's last run was about.
+fn last_source(context: &Context<'_>) -> Result<Source> {
     let last = context.open()?.map(|store| store.last_run()).transpose()?.flatten();
-    last.map(|last| PathBuf::from(shown(&last.file))).ok_or_else(|| {
+    let source = |last: RunRecord| Source {
+        file: PathBuf::from(shown(&last.file)),
+        settings: Settings { set: last.settings },
+    };
+    last.map(source).ok_or_else(|| {
         let message = format!("nothing was ever run in the store {}", context.store.display());
         Error::usage(message, "start with `fmflow run FILE`")
     })

@@ -1,4 +1,4 @@
-//! The pipeline that a command is about: its file as it was typed, and what is made of it.
+//! The pipeline that a command is about: its file and settings as they were typed, and what is made of them.
 
 use std::path::PathBuf;
 
@@ -16,12 +16,27 @@ use crate::render;
 pub(super) struct Source {
     /// The pipeline
     pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
+/// Settings that stand in for the file's.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Settings {
+    /// Set a field, such as `train.sft.steps=20`; may be repeated, the last one wins
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
 }
 
 impl Source {
     /// Everything that is found in it.
     pub(super) fn check(&self) -> Checked {
-        check::check(&self.file, &Options::from_environment())
+        self.check_with(Options::from_environment())
+    }
+
+    /// The same, with more options.
+    pub(super) fn check_with(&self, options: Options) -> Checked {
+        check::check(&self.file, &Options { settings: self.settings.set.clone(), ..options })
     }
 
     /// The pipeline. Errors are drawn on stderr; warnings are `check`'s business.
@@ -35,7 +50,33 @@ impl Source {
 
     /// A command about the same pipeline, to be typed next; `rest` follows the file.
     pub(super) fn next(&self, command: &str, rest: &str, context: &Context<'_>) -> String {
-        let words = format!("{} {rest}", self.file.display());
-        context.command(command, words.trim_end())
+        let mut words = self.file.display().to_string();
+        if !rest.is_empty() {
+            words += &format!(" {rest}");
+        }
+        for setting in &self.settings.set {
+            words += &format!(" --set {}", quoted(setting));
+        }
+        context.command(command, &words)
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_quoted_for_a_shell() {
+        assert_eq!(quoted("train.sft.steps=20"), "train.sft.steps=20");
+        assert_eq!(quoted("a.b=it's"), "'a.b=it'\\''s'");
     }
 }

@@ -17,12 +17,12 @@ impl Decoder<'_> {
             let revision = record.text("revision").map(str::to_owned);
             return Some(FetchConfig::Hub { from: from.to_owned(), revision });
         }
-        let folder = self.base.join(from);
+        let folder = leaf.span.file.folder.join(from);
         match file::folder(&folder) {
             Ok(files) => self.sources.push(Source { name: "folder".to_owned(), files }),
             Err(missing) => {
                 let what = format!("the checkpoint folder `{from}`");
-                self.sink.push(super::no_files(&what, from, &leaf.span, self.base, missing));
+                self.sink.push(super::no_files(&what, from, &leaf.span, missing));
                 return None;
             }
         }

@@ -14,6 +14,12 @@ macro_rules! codes {
             /// Every code, in the order of the phases.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// Names of the warnings: what a configuration may allow or deny.
+            pub fn warnings() -> impl Iterator<Item = &'static str> + Clone {
+                let warnings = Self::ALL.iter().filter(|code| code.severity() == Severity::Warning);
+                warnings.map(|code| code.name())
+            }
+
             /// Its stable name.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -62,6 +68,7 @@ codes! {
     DuplicateName "duplicate-name" Error "a name is declared twice"
     UnknownName "unknown-name" Error "a name that is not declared"
     WrongKind "wrong-kind" Error "a name of another kind of thing"
+    IncludeCycle "include-cycle" Error "files that include each other"
     Cycle "cycle" Error "stages that wait for each other"
     NoFiles "no-files" Error "a dataset, folder or file does not exist"
     ForbiddenFolder "forbidden-folder" Error "a dataset in a hidden folder or in `target/`"

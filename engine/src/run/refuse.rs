@@ -66,7 +66,19 @@ impl Runner<'_> {
         }
         let message =
             format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
-        Err(Error::usage(message, "undo the change to go on, or use `run` to accept it"))
+        let same = last.settings == self.pipeline.settings;
+        let given: Vec<_> = last.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
+        let help = match (same, given.is_empty()) {
+            (true, _) => "undo the change to go on, or use `run` to accept it".into(),
+            (false, true) => {
+                "that run had no `--set`: leave it out to go on, or use `run` to accept it".into()
+            }
+            (false, false) => format!(
+                "that run had{}: repeat it to go on, or use `run` to accept the change",
+                given.concat()
+            ),
+        };
+        Err(Error::usage(message, help))
     }
 
     fn refuse_full_disk(&self, work: &[&Planned]) -> Result<()> {

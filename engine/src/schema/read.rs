@@ -42,6 +42,7 @@ fn node(raw: &KdlNode) -> Result<NodeSpec> {
         example: text_of(raw, "example").map(str::to_owned),
         aliases: words(raw, "aliases", Some(' ')),
         single: flag(raw, "single") == Some(true),
+        root: flag(raw, "root") == Some(true),
         required: flag(raw, "required") == Some(true),
         implied: flag(raw, "implied") == Some(true),
         key: text_of(raw, "key").map(str::to_owned),

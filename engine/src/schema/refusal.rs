@@ -3,7 +3,7 @@
 use kdl::KdlValue;
 
 use super::FieldSpec;
-use super::units::{COUNTS, scaled};
+use super::units::{grouped, in_full};
 use super::value::{Fault, Type};
 use crate::diagnostic::Code;
 use crate::suggest;
@@ -11,6 +11,9 @@ use crate::suggest;
 /// The fault of a value that no type of the field accepts.
 pub(super) fn refuse(field: &FieldSpec, value: &KdlValue) -> Fault {
     let text = value.as_string();
+    if let (Some(text), true) = (text, field.types.contains(&Type::Warning)) {
+        return no_warning(field, text);
+    }
     if let (Some(text), true) = (text, field.types.contains(&Type::Word)) {
         return Fault {
             code: Code::UnknownWord,
@@ -27,6 +30,20 @@ pub(super) fn refuse(field: &FieldSpec, value: &KdlValue) -> Fault {
         label: format!("this is {}", describe(value)),
         help: paste(field, value),
     }
+}
+
+/// A code that is none, or none of a warning.
+fn no_warning(field: &FieldSpec, text: &str) -> Fault {
+    let words = field.words.iter().map(String::as_str);
+    let known: Vec<&str> = Code::warnings().map(|name| -> &str { name }).chain(words).collect();
+    let error = Code::ALL.iter().any(|code| code.name() == text);
+    let (message, label, help) = if error {
+        let help = format!("correct what it says; `fmflow explain {text}` tells more");
+        (format!("takes warnings, and `{text}` is an error"), "always an error", Some(help))
+    } else {
+        (format!("does not know `{text}`"), "unknown code", suggest::help(text, known.into_iter()))
+    };
+    Fault { code: Code::UnknownWord, message, label: label.to_owned(), help }
 }
 
 fn describe(value: &KdlValue) -> &'static str {
@@ -47,9 +64,11 @@ fn paste(field: &FieldSpec, value: &KdlValue) -> Option<String> {
     let wants = |kind: Type| field.types.contains(&kind);
     match value {
         KdlValue::String(text) if wants(Type::Integer) || wants(Type::Number) => {
-            let plain = text.replace([',', ' '], "");
-            let number = plain.parse::<f64>().ok().or_else(|| scaled(&plain.to_uppercase(), COUNTS))?;
-            Some(format!("write the number without quotes: `{number}`"))
+            let plain = text.replace([',', ' ', '_'], "");
+            let number = plain.parse::<f64>().ok().filter(|number| number.is_finite());
+            let number =
+                number.map(|number| format!("write the number without quotes: `{}`", grouped(number)));
+            number.or_else(|| in_full(&plain)).or_else(|| Some(field.help()))
         }
         KdlValue::String(text) if wants(Type::Boolean) => match suggest::normal(text).as_str() {
             "true" | "yes" | "on" => Some("write `#true`".to_owned()),

@@ -3,50 +3,49 @@
 mod complete;
 mod entries;
 
-use std::sync::Arc;
-
-use kdl::{KdlDocument, KdlNode};
+use kdl::KdlNode;
 
 use super::{NodeSpec, schema};
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::pipeline::{File, Origin, Span};
+use crate::pipeline::Span;
 use crate::record::Record;
+use crate::sources::Sources;
 use crate::suggest;
 
-/// Validates a document: one record for each known top-level node, recipes merged.
+/// Validates the nodes of a configuration: one record for each known top-level node, recipes merged.
 ///
 /// Second come the names of nodes that could not be understood.
-pub fn document(file: &Arc<File>, document: &KdlDocument, sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
-    let mut validator = Validator { file, sink };
-    let mut records = validator.top_level(document);
+pub fn nodes(sources: &Sources, nodes: &[KdlNode], sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
+    let mut validator = Validator { sources, sink };
+    let mut records = validator.top_level(nodes);
     let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
     for record in &mut records {
         validator.merge(record, &recipes);
         validator.complete(record);
     }
-    (records, phantoms(document))
+    (records, phantoms(nodes))
 }
 
 /// First arguments of top-level nodes that do not exist.
-fn phantoms(document: &KdlDocument) -> Vec<String> {
-    let unknown = document.nodes().iter().filter(|raw| schema().node(raw.name().value()).is_none());
+fn phantoms(nodes: &[KdlNode]) -> Vec<String> {
+    let unknown = nodes.iter().filter(|raw| schema().node(raw.name().value()).is_none());
     unknown.filter_map(|raw| raw.get(0)?.as_string().map(str::to_owned)).collect()
 }
 
 struct Validator<'a> {
-    file: &'a Arc<File>,
+    sources: &'a Sources,
     sink: &'a mut Sink,
 }
 
 impl Validator<'_> {
     fn span(&self, span: miette::SourceSpan) -> Span {
-        Span { file: self.file.clone(), offset: span.offset(), length: span.len() }
+        self.sources.span(span)
     }
 
-    fn top_level(&mut self, document: &KdlDocument) -> Vec<Record> {
+    fn top_level(&mut self, nodes: &[KdlNode]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
         let specs = &schema().nodes;
-        for raw in document.nodes() {
+        for raw in nodes {
             let Some(spec) = self.find(raw, specs, "the top level", &mut Vec::new()) else { continue };
             if let Some(first) = self.first_of_single(spec, &records) {
                 self.duplicate(raw, spec, &first);
@@ -63,8 +62,8 @@ impl Validator<'_> {
         let span = self.span(raw.name().span());
         let mut record = Record {
             spec,
+            origin: span.origin(),
             span,
-            origin: Origin::Written,
             leaves: Vec::new(),
             children: Vec::new(),
             broken: false,
@@ -157,9 +156,8 @@ impl Validator<'_> {
         let normal = suggest::normal(name);
         if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
             let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
-            let value = raw.entries().first().map(|entry| self.value_span(entry));
-            let value = value.and_then(|span| self.file.text.get(span.offset..span.offset + span.length));
-            let value = value.unwrap_or("...");
+            let value = raw.entries().first().map(|entry| self.sources.value(entry));
+            let value = value.as_ref().map_or("...", Span::text);
             let help = format!("write `{}={value}` on the line of `{}`", field.name, parent.name);
             self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "not a node").help(help));
         } else if parent.children.is_empty() {

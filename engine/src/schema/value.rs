@@ -38,6 +38,8 @@ pub enum Type {
     Path,
     /// A repository or bucket: `hf:owner/name`.
     Hub,
+    /// The code of a warning.
+    Warning,
 }
 
 /// The canonical value of a field.
@@ -97,6 +99,7 @@ impl Type {
             Self::Range,
             Self::Path,
             Self::Hub,
+            Self::Warning,
         ];
         all.into_iter().find(|kind| kind.word() == word).ok_or_else(|| format!("no type `{word}`"))
     }
@@ -119,6 +122,7 @@ impl Type {
             Self::Range => "range",
             Self::Path => "path",
             Self::Hub => "hub",
+            Self::Warning => "warning",
         }
     }
 
@@ -140,6 +144,7 @@ impl Type {
             Self::Range => "a range such as `8..64`".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Hub => "an address such as `hf:owner/name`".to_owned(),
+            Self::Warning => "the code of a warning such as `unused`".to_owned(),
         }
     }
 }
@@ -191,6 +196,7 @@ fn of_text(kind: Type, field: &FieldSpec, text: &str) -> Option<Value> {
         Type::Range => range(text),
         Type::Path => (!text.is_empty() && !hub(text)).then(|| Value::Path(text.to_owned())),
         Type::Hub => hub(text).then(|| Value::Hub(text.to_owned())),
+        Type::Warning => Code::warnings().any(|name| name == text).then(|| Value::Text(text.to_owned())),
         Type::Integer | Type::Number | Type::Boolean => None,
     }
 }

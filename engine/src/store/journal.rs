@@ -19,6 +19,9 @@ pub struct RunRecord {
     pub schema: String,
     /// The configuration file, absolute.
     pub file: PathBuf,
+    /// Settings given beside the file, as `path=value`.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// When it started (UTC).
     pub started: String,
     /// Device computed on.

@@ -101,6 +101,11 @@ impl Validator<'_> {
         };
         record.broken |= recipe.broken;
         record.excused.extend(recipe.excused.iter().cloned());
+        for child in &mut record.children {
+            if recipe.children.iter().any(|given| given.span.key() == child.span.key()) {
+                *child = child.from_recipe(&name);
+            }
+        }
         let written: Vec<_> = record.children.iter().map(|child| child.spec.name.clone()).collect();
         let copied = recipe.children.iter().filter(|child| !written.contains(&child.spec.name));
         let copied: Vec<_> = copied.map(|child| child.from_recipe(&name)).collect();

@@ -4,7 +4,7 @@ use kdl::{KdlEntry, KdlNode};
 
 use super::Validator;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::pipeline::{Origin, Span};
+use crate::pipeline::Span;
 use crate::record::{Leaf, Record};
 use crate::schema::{FieldSpec, NodeSpec, Type, Value, value};
 use crate::suggest;
@@ -67,7 +67,8 @@ impl Validator<'_> {
             return Some(field);
         }
         let near = similar(name.value(), spec);
-        failed.extend(near.map(|field| field.name.clone()));
+        let argument = spec.arguments.iter().find(|field| is(field, name.value()));
+        failed.extend(near.or(argument).map(|field| field.name.clone()));
         let help = match near {
             Some(field) => Some(format!("did you mean `{}`?", field.name)),
             None => self.other_form(name.value(), spec),
@@ -83,15 +84,11 @@ impl Validator<'_> {
 
     /// Help when the field is an argument or a node, or else the list of fields.
     fn other_form(&self, name: &str, spec: &NodeSpec) -> Option<String> {
-        let normal = suggest::normal(name);
-        let is = |other: &str, aliases: &[String]| {
-            other == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
-        };
-        if let Some(child) = spec.children.iter().find(|child| is(&child.name, &child.aliases)) {
+        if let Some(child) = spec.children.iter().find(|child| named(&child.name, &child.aliases, name)) {
             let example = child.example.clone().unwrap_or_else(|| format!("{} ...", child.name));
             return Some(format!("write it as a node between the braces: `{example}`"));
         }
-        if spec.arguments.iter().any(|field| is(&field.name, &field.aliases)) {
+        if spec.arguments.iter().any(|field| is(field, name)) {
             return Some(format!("write the value alone: `{} ...`", spec.name));
         }
         if let Some(place) = super::elsewhere(name) {
@@ -123,8 +120,8 @@ impl Validator<'_> {
         let surplus = position - 1 - spec.arguments.len();
         let required = spec.properties.iter().filter(|field| field.required).nth(surplus);
         failed.extend(required.map(|field| field.name.clone()));
-        let span = self.value_span(entry);
-        let text = self.file.text.get(span.offset..span.offset + span.length).unwrap_or_default();
+        let span = self.sources.value(entry);
+        let text = span.text();
         let help = match required.or(spec.properties.first()) {
             Some(field) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
             None => "remove it".to_owned(),
@@ -138,13 +135,13 @@ impl Validator<'_> {
     }
 
     fn leaf(&mut self, entry: &KdlEntry, spec: &NodeSpec, field: &'static FieldSpec) -> Option<Leaf> {
-        let span = self.value_span(entry);
+        let span = self.sources.value(entry);
         if self.url_trap(entry, &span) {
             return None;
         }
         match value::accept(field, entry.value()) {
             Ok(value) if field.types == [Type::Name] => self.named(value, span, field),
-            Ok(value) => Some(Leaf { spec: field, value, span, origin: Origin::Written, seen: false.into() }),
+            Ok(value) => Some(written(field, value, span)),
             Err(fault) => {
                 let message = format!("{} {}", called(spec, field), fault.message);
                 self.sink
@@ -159,7 +156,7 @@ impl Validator<'_> {
         let Value::Name(name) = &value else { return None };
         let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
         if !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with(['.', '-']) {
-            return Some(Leaf { spec: field, value, span, origin: Origin::Written, seen: false.into() });
+            return Some(written(field, value, span));
         }
         let better: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
         let better = better.trim_start_matches(['.', '-']).chars().take(40).collect::<String>();
@@ -178,7 +175,7 @@ impl Validator<'_> {
     fn url_trap(&mut self, entry: &KdlEntry, span: &Span) -> bool {
         let text = entry.value().as_string().unwrap_or_default();
         let end = span.offset + span.length;
-        let rest = self.file.text.get(end..).unwrap_or_default();
+        let rest = span.file.text.get(end..).unwrap_or_default();
         if !text.ends_with(':') || !rest.starts_with("//") {
             return false;
         }
@@ -192,14 +189,10 @@ impl Validator<'_> {
         );
         true
     }
+}
 
-    /// `kdl` has no span of the value alone: it is the end of the entry.
-    pub(super) fn value_span(&self, entry: &KdlEntry) -> Span {
-        let span = self.span(entry.span());
-        let length = entry.format().map_or(span.length, |format| format.value_repr.len()).min(span.length);
-        let offset = span.offset + span.length - length;
-        Span { offset, length, ..span }
-    }
+fn written(spec: &'static FieldSpec, value: Value, span: Span) -> Leaf {
+    Leaf { spec, value, origin: span.origin(), span, seen: false.into() }
 }
 
 /// `` `warmup` of `learning-rate` ``, or `` `steps` `` for the argument that shares its node's name.
@@ -209,6 +202,16 @@ pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
     } else {
         format!("`{}` of `{}`", field.name, spec.name)
     }
+}
+
+/// Whether a field has this name, here or in another tool.
+fn is(field: &FieldSpec, name: &str) -> bool {
+    named(&field.name, &field.aliases, name)
+}
+
+fn named(own: &str, aliases: &[String], name: &str) -> bool {
+    let normal = suggest::normal(name);
+    own == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
 }
 
 fn similar(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {

@@ -1,0 +1,152 @@
+//! The language beyond one file: includes, settings from the command line, levels of warnings. Cases
+//! are data: a file, and beside it what is said about it.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::path::{Path, PathBuf};
+
+use fmflow_engine::check::{Checked, Options, check};
+use fmflow_engine::pipeline::Pipeline;
+use fmflow_engine::render::{Style, concise, graphical, json};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new("tests/language").join(name)
+}
+
+/// The files of a folder that end with `.kdl`, sorted.
+fn cases(name: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "kdl")).collect();
+    found.sort();
+    assert!(!found.is_empty(), "no case in {name}");
+    found
+}
+
+/// Compares with a snapshot that lies in `tests/language/<room>`.
+fn known(room: &str, name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new("language").join(room));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
+}
+
+/// What is said, or the stages and the warnings that are allowed.
+fn report(checked: &Checked) -> String {
+    let mut text = graphical(&checked.diagnostics, Style::PLAIN);
+    if let Some(pipeline) = &checked.pipeline {
+        let names: Vec<_> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
+        text += &format!("stages: {}\nallowed: {}\n", names.join(" "), checked.allowed);
+    }
+    text
+}
+
+#[test]
+fn included_files_are_one_configuration() {
+    for case in cases("include") {
+        let checked = check(&case, &Options::default());
+        known("include", stem(&case), &report(&checked));
+    }
+}
+
+#[test]
+fn every_label_names_its_file() {
+    let checked = check(&folder("include/fault-inside.kdl"), &Options::default());
+    let answer = json(&checked.diagnostics);
+    let labels = answer[0]["labels"].as_array().unwrap();
+    let files: Vec<_> = labels.iter().map(|label| label["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["tests/language/include/part/fault.kdl", "tests/language/include/fault-inside.kdl"]);
+}
+
+#[test]
+fn links_and_long_chains_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let said = |name: &str| concise(&check(&folder.path().join(name), &Options::default()).diagnostics);
+    for at in 0..40 {
+        write(&format!("{at}.kdl"), &format!("include \"{}.kdl\"\n", at + 1));
+    }
+    assert!(said("0.kdl").contains("error[nested-too-deep]: files include each other more than 16"));
+    let many: String = (0..100).map(|at| format!("include \"many-{at}.kdl\"\n")).collect();
+    write("many.kdl", &many);
+    (0..100).for_each(|at| write(&format!("many-{at}.kdl"), "\n"));
+    assert!(said("many.kdl").contains("error[file-too-large]: a configuration of more than 64 files"));
+    let link = |from: &str, to: &str| std::os::unix::fs::symlink(from, folder.path().join(to)).unwrap();
+    link("round.kdl", "round.kdl");
+    write("link.kdl", "pipeline \"x\"\ninclude \"round.kdl\"\n");
+    assert!(said("link.kdl").contains("error[unreadable-file]"), "{}", said("link.kdl"));
+    link("self.kdl", "other.kdl");
+    write("self.kdl", "pipeline \"x\"\ninclude \"other.kdl\"\n");
+    assert!(
+        said("self.kdl").contains("error[include-cycle]: a file includes itself"),
+        "{}",
+        said("self.kdl")
+    );
+    std::fs::write(folder.path().join("wide.kdl"), b"\xff\xfex").unwrap();
+    write("utf.kdl", "pipeline \"x\"\ninclude \"wide.kdl\"\ninclude \"/dev/zero\"\ninclude \".\"\n");
+    let text = said("utf.kdl");
+    let codes = ["2:9: error[not-utf8]", "3:9: error[unreadable-file]", "4:9: error[unreadable-file]"];
+    assert!(codes.iter().all(|code| text.contains(code)), "{text}");
+}
+
+/// Every field of every stage, with its origin.
+fn fields(pipeline: &Pipeline) -> Vec<String> {
+    let of = |stage: &fmflow_engine::pipeline::Stage| {
+        let line = |field: &fmflow_engine::pipeline::FieldValue| {
+            format!("{} {} = {} ({:?})", stage.name, field.path, field.value, field.origin)
+        };
+        stage.fields.iter().map(line).collect::<Vec<_>>()
+    };
+    let mut lines: Vec<_> = pipeline.stages.iter().flat_map(of).collect();
+    lines.push(format!("seed {}, budget {:?}", pipeline.seed, pipeline.budget));
+    lines
+}
+
+#[test]
+fn settings_change_one_field_or_say_why_not() {
+    let path = folder("set.kdl");
+    let before = fields(&check(&path, &Options::default()).pipeline.expect("the case is fine"));
+    let mut text = String::new();
+    for line in std::fs::read_to_string(folder("set.txt")).unwrap().lines() {
+        let settings: Vec<_> = line.split(" --set ").map(str::to_owned).collect();
+        let checked = check(&path, &Options { settings, ..Options::default() });
+        text += &format!("--set {line}\n{}", concise(&checked.diagnostics));
+        let after = checked.pipeline.map(|pipeline| fields(&pipeline)).unwrap_or_default();
+        let changed = after.iter().filter(|line| !before.contains(line));
+        text += &changed.map(|line| format!("  {line}\n")).collect::<String>();
+        text.push('\n');
+    }
+    known("", "set", &text);
+}
+
+#[test]
+fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
+    let settings = ["train.sft.batch.per-device=5", "rows.text.tokenizer=bpee", "train.sft.lr=1e-4"];
+    let mut text = String::new();
+    for setting in settings {
+        let options = Options { settings: vec![setting.to_owned()], ..Options::default() };
+        text += &graphical(&check(&folder("set.kdl"), &options).diagnostics, Style::PLAIN);
+    }
+    known("", "set-drawn", &text);
+}
+
+#[test]
+fn the_command_line_decides_over_the_file_and_codes_over_all() {
+    let given = |allow: &[&str], deny: &[&str]| {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let options = Options { allow: words(allow), deny: words(deny), ..Options::default() };
+        let checked = check(&folder("levels.kdl"), &options);
+        let codes = checked.diagnostics.iter().map(|found| (found.severity.word(), found.code.name()));
+        (codes.collect::<Vec<_>>(), checked.allowed)
+    };
+    let secret = ("warning", "absent-secret");
+    assert_eq!(given(&[], &[]), (vec![secret, ("error", "unused")], 2));
+    assert_eq!(given(&["unused"], &[]), (vec![secret], 3));
+    assert_eq!(given(&["unused"], &["warnings"]), (vec![("error", "absent-secret")], 3));
+    let all = vec![("error", "unpinned-revision"), secret, ("error", "unused")];
+    assert_eq!(given(&[], &["unpinned-revision"]), (all, 1));
+}

@@ -172,6 +172,7 @@ mod tests {
         RunRecord {
             schema: RunRecord::SCHEMA.into(),
             file: "/p.kdl".into(),
+            settings: vec![],
             started: "2026-11-22T00:00:00Z".into(),
             device: "cpu".into(),
             stages: IndexMap::new(),

@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::Project;
+use common::pretend::Pretend;
 use fmflow_engine::error::EXIT_CODES;
 use serde_json::Value;
 
@@ -162,4 +163,24 @@ fn a_starter_project_checks_and_plans_and_is_never_overwritten() {
     project.fmflow(&["check", "a/b/pipeline.kdl"]).ok();
     let answer = project.fmflow(&["init", "c", "--json"]).ok().stdout;
     assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["schema"], "fmflow.init/1");
+}
+
+#[test]
+fn a_plan_shows_what_a_run_with_the_same_words_would_do() {
+    let project = small();
+    project
+        .fmflow(&["plan", "p.kdl", "--only", "tiny"])
+        .exits(2)
+        .says("`bpe` is not finished")
+        .says("--until tiny");
+    project
+        .fmflow(&["plan", "p.kdl", "--until", "bpe"])
+        .ok()
+        .says("1 of 1 stages")
+        .says("run p.kdl --until bpe");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.fmflow(&["plan", "p.kdl", "--check"]).ok();
+    let again = project.fmflow(&["plan", "p.kdl", "--from", "tiny", "--check"]).exits(3);
+    insta::assert_snapshot!("plan-from", again.stdout);
+    project.fmflow(&["plan", "p.kdl", "--until", "tinny"]).exits(2).says("did you mean `tiny`?");
 }

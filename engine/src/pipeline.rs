@@ -6,6 +6,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::config::StageConfig;
+use crate::error::{Error, Result};
+use crate::suggest;
 
 /// A file of the configuration: where it came from and its text.
 #[derive(Debug)]
@@ -186,6 +188,19 @@ impl Pipeline {
             (stage.name.clone(), places.collect())
         };
         self.stages.iter().map(of).collect()
+    }
+
+    /// The stage called `name`, or an error that lists those there are.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the closest name.
+    pub fn find(&self, name: &str) -> Result<&Stage> {
+        self.stage(name).ok_or_else(|| {
+            let names = || self.stages.iter().map(|stage| stage.name.as_str());
+            let help = suggest::help(name, names())
+                .unwrap_or_else(|| format!("stages are: {}", names().collect::<Vec<_>>().join(", ")));
+            Error::usage(format!("there is no stage `{name}` in pipeline `{}`", self.name), help)
+        })
     }
 
     /// The stage called `name`.

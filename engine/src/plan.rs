@@ -3,11 +3,13 @@
 pub mod cost;
 pub mod facts;
 pub mod json;
+pub mod select;
 pub mod text;
 
 pub use cost::{Cost, Shape};
 pub use facts::Facts;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
+pub use select::Selection;
 
 use crate::fingerprint::{Change, Fingerprint, Ledger, What};
 use crate::pipeline::{Origin, Pipeline, Stage, StageId};
@@ -19,6 +21,8 @@ use crate::store::{Key, Listing};
 pub struct Plan {
     /// One entry per stage, in the pipeline's order.
     pub stages: Vec<Planned>,
+    /// Those that are asked for.
+    wanted: IndexSet<StageId>,
 }
 
 /// What a run would do with one stage.
@@ -48,6 +52,8 @@ pub enum State {
     },
     /// Starts from nothing.
     Run,
+    /// Made again from nothing, whatever is there.
+    Again,
     /// The artifact is there but is not what was written.
     Corrupt(Problem),
 }
@@ -60,6 +66,7 @@ impl State {
             Self::Cached => "cached",
             Self::Resume { .. } => "resume",
             Self::Run => "run",
+            Self::Again => "again",
             Self::Corrupt(_) => "corrupt",
         }
     }
@@ -83,13 +90,14 @@ impl Plan {
             };
             stages.push(Planned { id: stage.id, ..planned });
         }
-        Self { stages }
+        let wanted = stages.iter().map(|planned| planned.id).collect();
+        Self { stages, wanted }
     }
 
     /// How many stages would run.
     #[must_use]
     pub fn work(&self) -> usize {
-        self.stages.iter().filter(|planned| planned.state != State::Cached).count()
+        self.wanted().filter(|planned| planned.state != State::Cached).count()
     }
 
     /// The entry of a stage.
@@ -107,7 +115,7 @@ impl Plan {
     /// Bytes that the stages to run would write at most at one time.
     #[must_use]
     pub fn disk(&self) -> u64 {
-        let running: Vec<_> = self.stages.iter().filter(|planned| planned.state != State::Cached).collect();
+        let running: Vec<_> = self.wanted().filter(|planned| planned.state != State::Cached).collect();
         disk(&running)
     }
 }
@@ -155,7 +163,7 @@ fn state(key: &Key, listing: &Listing) -> State {
 
 fn reasons(pipeline: &Pipeline, stage: &Stage, key: &Key, state: &State, listing: &Listing) -> Vec<String> {
     match state {
-        State::Cached => vec![],
+        State::Cached | State::Again => vec![],
         State::Corrupt(problem) => vec![format!("`{}`: {}", problem.file, problem.what)],
         State::Resume { step } => vec![format!("goes on after update {step}")],
         State::Run if listing.work(&key.name, &key.fingerprint).is_some() => {

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::execute::{Execute, Failure, FailureKind, Job, Summary};
 use crate::fingerprint::Fingerprint;
-use crate::pipeline::{Pipeline, Stage, StageId};
+use crate::pipeline::{Pipeline, Stage};
 use crate::plan::{Facts, Plan, Planned, State, facts};
 use crate::store::journal::RunRecord;
 use crate::store::{Lock, Store, publish, verify};
@@ -28,8 +28,6 @@ use crate::store::{Lock, Store, publish, verify};
 pub struct Options {
     /// The device to compute on.
     pub device: String,
-    /// The last stage wanted; its ancestors come before it. `None`: all stages.
-    pub until: Option<String>,
     /// Whether a configuration that changed since the last run is refused.
     pub resume: bool,
 }
@@ -62,15 +60,14 @@ impl Runner<'_> {
     /// # Errors
     /// What is refused before any work; later failures are in [`Ran::error`].
     pub fn run(&self) -> Result<Ran> {
-        let wanted = self.wanted()?;
-        let work: Vec<_> = wanted.iter().filter(|planned| planned.state != State::Cached).copied().collect();
+        let work: Vec<_> = self.plan.wanted().filter(|planned| planned.state != State::Cached).collect();
         if !work.is_empty() {
             self.refuse(&work)?;
             self.store.begin_run(&self.record())?;
         }
         let mut ran = Ran { outcomes: vec![], error: None };
         let mut verified = IndexSet::new();
-        for planned in wanted {
+        for planned in self.plan.wanted() {
             if let Err(error) = self.stage(planned, &mut verified, &mut ran.outcomes) {
                 ran.error = Some(error);
                 break;
@@ -81,20 +78,6 @@ impl Runner<'_> {
             self.store.journal(&json!({ "event": "end", "code": code }))?;
         }
         Ok(ran)
-    }
-
-    /// The stages asked for, in order.
-    fn wanted(&self) -> Result<Vec<&Planned>> {
-        let Some(until) = &self.options.until else { return Ok(self.plan.stages.iter().collect()) };
-        let mut ids: IndexSet<StageId> = IndexSet::new();
-        let mut open = vec![find(self.pipeline, until)?.id];
-        while let Some(id) = open.pop() {
-            if ids.insert(id) {
-                let stage = self.pipeline.stages.get(id.0 as usize);
-                open.extend(stage.into_iter().flat_map(|stage| &stage.inputs).map(|input| input.stage));
-            }
-        }
-        Ok(self.plan.stages.iter().filter(|planned| ids.contains(&planned.id)).collect())
     }
 
     /// One stage from its begin to its end.
@@ -146,6 +129,9 @@ impl Runner<'_> {
             return Err(failed(stage, stopped()));
         }
         let inputs = self.inputs(stage, verified)?;
+        if planned.state == State::Again {
+            self.discard(planned)?;
+        }
         let sources = stage.sources.iter().flat_map(|source| &source.files);
         let slot = self.store.slot(self.lock, planned.key.clone())?.watch(sources)?;
         facts::check_unchanged(stage, &self.facts.digests(stage.id), self.store)?;
@@ -163,6 +149,17 @@ impl Runner<'_> {
             return Err(failed(stage, bug("it ended well without publishing an artifact")));
         }
         Ok(summary)
+    }
+
+    /// Drops what a stage has that is made again. It goes when its turn comes, not before.
+    fn discard(&self, planned: &Planned) -> Result<()> {
+        let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
+        for folder in [self.store.artifact(name, fingerprint), self.store.work(name, fingerprint)] {
+            if self.store.vfs().stat(&folder).is_ok() {
+                self.store.discard(self.lock, &folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// Verified folders of a stage's inputs, by role.
@@ -185,7 +182,7 @@ impl Runner<'_> {
     }
 
     fn of(&self, planned: &Planned) -> Result<&Stage> {
-        find(self.pipeline, &planned.key.name)
+        self.pipeline.find(&planned.key.name)
     }
 
     fn record(&self) -> RunRecord {
@@ -199,19 +196,6 @@ impl Runner<'_> {
             places: self.pipeline.places(),
         }
     }
-}
-
-/// The stage called `name`, or an error that lists those there are.
-///
-/// # Errors
-/// [`Error::Usage`] with the closest name.
-pub fn find<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a Stage> {
-    pipeline.stage(name).ok_or_else(|| {
-        let names = || pipeline.stages.iter().map(|stage| stage.name.as_str());
-        let help = crate::suggest::help(name, names())
-            .unwrap_or_else(|| format!("stages are: {}", names().collect::<Vec<_>>().join(", ")));
-        Error::usage(format!("there is no stage `{name}` in pipeline `{}`", pipeline.name), help)
-    })
 }
 
 /// What an artifact says about itself in a few words; nothing when it says nothing.

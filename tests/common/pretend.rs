@@ -62,7 +62,7 @@ impl Project {
         let lock = store.lock()?;
         let facts = Facts::gather(&pipeline, Some(&store))?;
         let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let options = Options { device: "cpu".into(), until: None, resume: false };
+        let options = Options { device: "cpu".into(), resume: false };
         let events = Terminal::new(std::iter::empty());
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);

@@ -38,6 +38,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "plan",
         &[
             ("fmflow plan pipeline.kdl", "stages, reasons, learning rates, tokens, disk"),
+            ("fmflow plan pipeline.kdl --until sft", "what `run` with the same words would do"),
             ("fmflow plan pipeline.kdl --check", "exit with 3 when something would run"),
         ],
     ),
@@ -46,6 +47,11 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("fmflow run pipeline.kdl", "everything that is missing"),
             ("fmflow run pipeline.kdl --until pretrain", "this stage and what it needs"),
+            ("fmflow run pipeline.kdl --only sft", "this stage alone; what it reads has to be finished"),
+            (
+                "fmflow run pipeline.kdl --from sft",
+                "this stage and what depends on it again, even if finished",
+            ),
             ("fmflow run pipeline.kdl --device cuda:0", "on the first GPU"),
         ],
     ),

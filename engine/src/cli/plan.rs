@@ -9,7 +9,7 @@ use super::source::Source;
 use super::{Context, shown};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::plan::{Facts, Plan, Planned, State, json, text};
+use crate::plan::{Facts, Plan, Planned, Selection, State, json, text};
 use crate::run;
 use crate::store::{Listing, Store};
 use crate::table::table;
@@ -21,9 +21,42 @@ pub(super) struct Arguments {
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    which: Which,
     /// Exit with 3 when something would run
     #[arg(long)]
     check: bool,
+}
+
+/// Which stages are asked for.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Which {
+    /// Only this stage and what it needs
+    #[arg(long, value_name = "STAGE")]
+    until: Option<String>,
+    /// Make this stage and everything that depends on it again, even if finished
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+    /// Only this stage; what it reads has to be finished
+    #[arg(long, value_name = "STAGE", conflicts_with = "until")]
+    only: Option<String>,
+}
+
+impl Which {
+    /// What is asked for; every name is one of the pipeline.
+    pub(super) fn of(&self, pipeline: &Pipeline) -> Result<Selection> {
+        let Self { until, from, only } = self.clone();
+        let selection = Selection { until, from, only };
+        selection.check(pipeline)?;
+        Ok(selection)
+    }
+
+    /// As it was typed.
+    fn words(&self) -> String {
+        let flags = [("--until", &self.until), ("--from", &self.from), ("--only", &self.only)];
+        let words = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", name.as_ref()?)));
+        words.collect::<Vec<_>>().join(" ")
+    }
 }
 
 #[derive(Debug, Args)]
@@ -53,11 +86,13 @@ pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts,
 
 pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
+    let selection = arguments.which.of(&pipeline)?;
+    let (_, mut plan) = make(&pipeline, context.open()?.as_ref())?;
+    plan.select(&pipeline, &selection)?;
     if arguments.json {
         context.output.json(&json::render(&pipeline, &plan))?;
     } else {
-        let run = arguments.source.next("run", "", context);
+        let run = arguments.source.next("run", &arguments.which.words(), context);
         context.output.result(&text::render(&pipeline, &plan, &run))?;
     }
     match plan.work() {
@@ -86,7 +121,7 @@ pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Resu
 
 pub(super) fn why(arguments: &WhyArguments, context: &Context<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let stage = run::find(&pipeline, &arguments.stage)?;
+    let stage = pipeline.find(&arguments.stage)?;
     let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
     let Some(planned) = plan.stage(&stage.name) else { return Ok(()) };
     let mut text = format!("stage `{}`: {}\n", stage.name, planned.state.word());
@@ -119,7 +154,7 @@ impl Row {
         let (state, step) = match planned.state {
             State::Cached => ("finished", None),
             State::Resume { step } => ("unfinished", Some(step)),
-            State::Run => ("missing", None),
+            State::Run | State::Again => ("missing", None),
             State::Corrupt(_) => ("corrupt", None),
         };
         let result = match (&planned.state, summary) {

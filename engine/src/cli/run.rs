@@ -39,9 +39,8 @@ struct How {
     /// The device to compute on: `cpu` or `cuda:<n>`
     #[arg(long, default_value = "cpu", value_parser = device)]
     device: String,
-    /// Stop after this stage
-    #[arg(long, value_name = "STAGE")]
-    until: Option<String>,
+    #[command(flatten)]
+    which: plan::Which,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -92,7 +91,8 @@ fn last_source(context: &Context<'_>) -> Result<Source> {
 
 fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
     let pipeline = source.load(context)?;
-    if how.until.is_none() {
+    let selection = how.which.of(&pipeline)?;
+    if selection.is_whole() {
         unsupported(pipeline.stages.iter())?;
     }
     let interrupt = interrupt()?;
@@ -101,8 +101,9 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     if let Some(note) = &lock.note {
         context.output.message(&format!("note: {note}\n"));
     }
-    let (facts, plan) = plan::make(&pipeline, Some(&store))?;
-    let options = Options { device: how.device.clone(), until: how.until.clone(), resume };
+    let (facts, mut plan) = plan::make(&pipeline, Some(&store))?;
+    plan.select(&pipeline, &selection)?;
+    let options = Options { device: how.device.clone(), resume };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
         pipeline: &pipeline,

@@ -57,7 +57,7 @@ enum Drawing {
 /// Where a stage of a file stands.
 fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
     let pipeline = source.load(context)?;
-    let name = run::find(&pipeline, stage)?.name.clone();
+    let name = pipeline.find(stage)?.name.clone();
     let store = context.open()?;
     let (_, plan) = plan::make(&pipeline, store.as_ref())?;
     let planned = plan.stages.into_iter().find(|planned| planned.key.name == name);

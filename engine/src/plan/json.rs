@@ -15,7 +15,7 @@ pub fn render(pipeline: &Pipeline, plan: &Plan) -> Value {
         "seed": pipeline.seed,
         "work": plan.work(),
         "disk-bytes": plan.disk(),
-        "stages": plan.stages.iter().map(|planned| stage(pipeline, planned)).collect::<Vec<_>>(),
+        "stages": plan.wanted().map(|planned| stage(pipeline, planned)).collect::<Vec<_>>(),
     })
 }
 

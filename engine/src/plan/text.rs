@@ -16,14 +16,14 @@ pub fn render(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     text += &stages(plan);
     text += &training(plan);
     text += &models(plan);
-    text += &refusals(pipeline);
+    text += &refusals(pipeline, plan);
     text += &end(pipeline, plan, run);
     text
 }
 
 fn stages(plan: &Plan) -> String {
     let mut rows = Vec::new();
-    for planned in &plan.stages {
+    for planned in plan.wanted() {
         let mut reasons = planned.reasons.iter();
         let first = reasons.next().map_or("", String::as_str);
         rows.push(vec![planned.key.name.clone(), planned.state.word().into(), first.into()]);
@@ -33,7 +33,7 @@ fn stages(plan: &Plan) -> String {
 }
 
 fn training(plan: &Plan) -> String {
-    let rows = plan.stages.iter().filter_map(|planned| Some((planned, planned.cost.training.as_ref()?)));
+    let rows = plan.wanted().filter_map(|planned| Some((planned, planned.cost.training.as_ref()?)));
     let rows = rows.map(|(planned, training)| {
         let disk = planned.cost.artifact_bytes + planned.cost.work_bytes;
         vec![
@@ -74,7 +74,7 @@ fn rate(value: f64) -> String {
 fn models(plan: &Plan) -> String {
     let mut seen = Vec::new();
     let mut text = String::new();
-    for planned in &plan.stages {
+    for planned in plan.wanted() {
         let Some(shape) = planned.cost.shape.filter(|shape| !seen.contains(shape)) else { continue };
         seen.push(shape);
         let groups = shape.groups();
@@ -90,10 +90,14 @@ fn models(plan: &Plan) -> String {
     text
 }
 
-/// Why `run` refuses the pipeline, if it does.
-fn refusals(pipeline: &Pipeline) -> String {
-    let reasons = refused(pipeline.stages.iter());
+/// Why `run` refuses what is asked for, if it does.
+fn refusals(pipeline: &Pipeline, plan: &Plan) -> String {
+    let reasons = refused(wanted(pipeline, plan));
     if reasons.is_empty() { reasons } else { format!("\n`run` refuses this file:\n{reasons}") }
+}
+
+fn wanted<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<Item = &'a Stage> {
+    plan.wanted().filter_map(|planned| pipeline.stages.get(planned.id.0 as usize))
 }
 
 /// One line for each feature that does not exist yet, with the stages that ask for it.
@@ -112,10 +116,11 @@ fn end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     if plan.work() == 0 {
         return "\nnothing to do: every stage is cached\n".into();
     }
-    let running = plan.stages.iter().filter(|planned| planned.state != State::Cached);
+    let running = plan.wanted().filter(|planned| planned.state != State::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
-    let (work, all, disk) = (plan.work(), plan.stages.len(), bytes(plan.disk()));
-    let refused = pipeline.stages.iter().any(|stage| !stage.unsupported.is_empty());
+    let (work, all, disk) = (plan.work(), plan.wanted().count(), bytes(plan.disk()));
+    let refused = wanted(pipeline, plan).any(|stage| !stage.unsupported.is_empty());
     let next = if refused { String::new() } else { format!("next: {run}\n") };
-    format!("\n{work} of {all} stages to run: about {} FLOP, {disk} on disk\n{next}", count(flops))
+    let flops = if flops > 0.0 { format!("about {} FLOP, ", count(flops)) } else { String::new() };
+    format!("\n{work} of {all} stages to run: {flops}{disk} on disk\n{next}")
 }

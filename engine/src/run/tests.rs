@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::*;
+use crate::plan::Selection;
 use crate::vfs::Disk;
 use crate::vfs::fault::{Faulty, Mode};
 use pretend::{Pretend, World};
@@ -150,14 +151,74 @@ fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
     assert!(again.outcomes.iter().all(|outcome| outcome.ended == Ended::Cached));
 }
 
+/// What ran when this was asked for.
+fn ran_of(world: &World, until: Option<&str>, from: Option<&str>, only: Option<&str>) -> Result<Vec<String>> {
+    let execute = Pretend::default();
+    let name = |name: Option<&str>| name.map(str::to_owned);
+    let selection = Selection { until: name(until), from: name(from), only: name(only) };
+    let ran = world.run_selected(TEXT, &execute, false, &selection)?;
+    ran.error.map_or(Ok(execute.ran.into_inner()), Err)
+}
+
 #[test]
 fn until_runs_a_stage_and_its_ancestors_only() {
     let world = World::new();
-    let execute = Pretend::default();
-    world.run_until(TEXT, &execute, false, Some("tiny")).unwrap();
-    assert_eq!(execute.ran.into_inner(), ["bpe@0", "tiny@0"]);
-    let error = world.run_until(TEXT, &Pretend::default(), false, Some("tinny")).unwrap_err();
+    assert_eq!(ran_of(&world, Some("tiny"), None, None).unwrap(), ["bpe@0", "tiny@0"]);
+    let error = ran_of(&world, Some("tinny"), None, None).unwrap_err();
     assert!(error.help().unwrap().contains("tiny"), "{error:?}");
+}
+
+#[test]
+fn only_runs_a_stage_whose_inputs_are_finished() {
+    let world = World::new();
+    ran_of(&world, Some("tiny"), None, None).unwrap();
+    let error = ran_of(&world, None, None, Some("ar")).unwrap_err();
+    assert!(error.to_string().contains("`rows/text` is not finished"), "{error}");
+    assert!(error.help().unwrap().contains("--until ar"), "{error:?}");
+    assert_eq!(ran_of(&world, None, None, Some("rows/text")).unwrap(), ["rows/text@0"]);
+    assert_eq!(ran_of(&world, None, None, Some("ar")).unwrap(), ["ar@0"]);
+    assert!(ran_of(&world, None, None, Some("ar")).unwrap().is_empty(), "it is finished");
+}
+
+#[test]
+fn from_makes_a_stage_and_what_depends_on_it_again_with_the_same_bytes() {
+    let world = World::new();
+    world.ran(TEXT);
+    let model = || {
+        let key = world.plan(TEXT).stage("flow").unwrap().key.clone();
+        let store = Store::open(&world.root()).unwrap().unwrap();
+        fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
+    };
+    let before = model();
+    assert_eq!(ran_of(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
+    assert_eq!(model(), before);
+    assert_eq!(ran_of(&world, None, Some("ar"), Some("ar")).unwrap(), ["ar@0"]);
+    assert_eq!(ran_of(&world, Some("ar"), Some("tiny"), None).unwrap(), ["tiny@0", "ar@0"]);
+    assert!(ran_of(&world, Some("tiny"), Some("ar"), None).unwrap_err().to_string().contains("depends on"));
+    assert!(world.ran(TEXT).is_empty());
+}
+
+#[test]
+fn a_corrupt_artifact_is_made_again_from_its_stage_on() {
+    let world = World::new();
+    world.ran(TEXT);
+    let key = world.plan(TEXT).stage("ar").unwrap().key.clone();
+    let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("ar", &key.fingerprint);
+    fs::remove_file(artifact.join("model.safetensors")).unwrap();
+    assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
+    assert_eq!(ran_of(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
+    assert_eq!(world.plan(TEXT).work(), 0);
+}
+
+#[test]
+fn what_is_made_again_and_stopped_goes_on_from_its_checkpoint() {
+    let world = World::new();
+    world.ran(TEXT);
+    let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
+    let selection = Selection { from: Some("ar".into()), ..Selection::default() };
+    let ran = world.run_selected(TEXT, &stopping, false, &selection).unwrap();
+    assert_eq!(ran.error.unwrap().exit_code(), 75);
+    assert_eq!(world.ran(TEXT), ["ar@4"], "what was not reached keeps its result");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::super::*;
 use crate::check::{Options as CheckOptions, check_text};
 use crate::config::StageConfig;
 use crate::execute::{Progress, Report};
+use crate::plan::Selection;
 use crate::store::Listing;
 use crate::vfs::Vfs;
 use crate::vfs::fault::Faulty;
@@ -114,23 +115,23 @@ impl World {
     }
 
     pub(super) fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<Ran> {
-        self.run_until(text, execute, resume, None)
+        self.run_selected(text, execute, resume, &Selection::default())
     }
 
-    pub(super) fn run_until(
+    pub(super) fn run_selected(
         &self,
         text: &str,
         execute: &Pretend,
         resume: bool,
-        until: Option<&str>,
+        selection: &Selection,
     ) -> Result<Ran> {
         let pipeline = self.pipeline(text);
         let store = Store::create_in(self.vfs.clone(), &self.root())?;
         let lock = store.lock()?;
         let facts = Facts::gather(&pipeline, Some(&store))?;
-        let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let until = until.map(str::to_string);
-        let options = Options { device: "cpu".into(), until, resume };
+        let mut plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
+        plan.select(&pipeline, selection)?;
+        let options = Options { device: "cpu".into(), resume };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &Silent);

@@ -1,0 +1,114 @@
+//! Which stages of a plan are asked for, and which of them are made again.
+
+use indexmap::IndexSet;
+
+use super::{Plan, Planned, State};
+use crate::error::{Error, Result};
+use crate::pipeline::{Pipeline, StageId};
+
+/// What a person asks for; without anything, all stages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// This stage and everything that it needs.
+    pub until: Option<String>,
+    /// This stage and everything that depends on it are made again, even where they are finished.
+    pub from: Option<String>,
+    /// This stage alone; what it reads has to be finished.
+    pub only: Option<String>,
+}
+
+impl Selection {
+    /// Whether all stages are wanted.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.until.is_none() && self.only.is_none()
+    }
+
+    /// Looks the names up, before anything is made.
+    ///
+    /// # Errors
+    /// A stage that does not exist.
+    pub fn check(&self, pipeline: &Pipeline) -> Result<()> {
+        let mut names = self.until.iter().chain(&self.from).chain(&self.only);
+        names.try_for_each(|name| pipeline.find(name).map(drop))
+    }
+}
+
+impl Plan {
+    /// Narrows the plan to what is asked for.
+    ///
+    /// # Errors
+    /// A stage that does not exist, one that cannot run alone, or nothing left to make again.
+    pub fn select(&mut self, pipeline: &Pipeline, selection: &Selection) -> Result<()> {
+        if let Some(until) = &selection.until {
+            self.wanted = ancestors(pipeline, pipeline.find(until)?.id);
+        }
+        if let Some(only) = &selection.only {
+            let stage = pipeline.find(only)?;
+            self.wanted = IndexSet::from([stage.id]);
+            self.refuse_unfinished_inputs(pipeline, only)?;
+        }
+        if let Some(from) = &selection.from {
+            self.make_again(pipeline, from)?;
+        }
+        Ok(())
+    }
+
+    /// The stages that are asked for, in the pipeline's order.
+    pub fn wanted(&self) -> impl Iterator<Item = &Planned> {
+        self.stages.iter().filter(|planned| self.wanted.contains(&planned.id))
+    }
+
+    fn refuse_unfinished_inputs(&self, pipeline: &Pipeline, name: &str) -> Result<()> {
+        let inputs = pipeline.find(name)?.inputs.iter();
+        let inputs = inputs.filter_map(|input| self.stages.get(input.stage.0 as usize));
+        let open: Vec<_> = inputs.filter(|planned| planned.state != State::Cached).collect();
+        let mut names: Vec<_> = open.iter().map(|planned| format!("`{}`", planned.key.name)).collect();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        let message = format!("stage `{name}` cannot run alone: {} {verb} not finished", names.join(", "));
+        Err(Error::usage(message, format!("`--until {name}` runs what is missing before it")))
+    }
+
+    fn make_again(&mut self, pipeline: &Pipeline, from: &str) -> Result<()> {
+        let again = descendants(pipeline, pipeline.find(from)?.id);
+        if !again.iter().any(|id| self.wanted.contains(id)) {
+            let message = format!("nothing that is asked for depends on stage `{from}`");
+            return Err(Error::usage(message, "name a stage before it with `--from`, or leave `--from` out"));
+        }
+        let wanted = &self.wanted;
+        let stages = self.stages.iter_mut();
+        for planned in stages.filter(|planned| again.contains(&planned.id) && wanted.contains(&planned.id)) {
+            planned.state = State::Again;
+            planned.reasons = vec![format!("asked for by `--from {from}`")];
+        }
+        Ok(())
+    }
+}
+
+/// A stage and everything that it needs.
+fn ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+    let mut found = IndexSet::new();
+    let mut open = vec![id];
+    while let Some(id) = open.pop() {
+        if found.insert(id) {
+            let stage = pipeline.stages.get(id.0 as usize);
+            open.extend(stage.into_iter().flat_map(|stage| &stage.inputs).map(|input| input.stage));
+        }
+    }
+    found
+}
+
+/// A stage and everything that depends on it; stages are in topological order.
+fn descendants(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+    let mut found = IndexSet::from([id]);
+    for stage in &pipeline.stages {
+        if stage.inputs.iter().any(|input| found.contains(&input.stage)) {
+            found.insert(stage.id);
+        }
+    }
+    found
+}

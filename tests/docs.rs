@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fmflow_engine::check::{Options, check_text};
+use fmflow_engine::diagnostic::Severity;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -50,7 +51,7 @@ fn whole(text: &str) -> String {
 #[test]
 fn every_kdl_block_checks_or_says_that_it_must_not() {
     let mut seen = 0;
-    for file in documents() {
+    for file in documents().into_iter().filter(|file| !file.ends_with(PAGES)) {
         for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
             seen += 1;
             let name = format!("{}:{line}", file.display());
@@ -59,6 +60,86 @@ fn every_kdl_block_checks_or_says_that_it_must_not() {
         }
     }
     assert!(seen >= 1, "the README shows the language");
+}
+
+/// Pages of codes, whose examples have rules of their own.
+const PAGES: &str = "schemas/codes.md";
+
+/// Top-level nodes of a pipeline whose lines are indented: what identifies each, and its text.
+fn nodes(text: &str) -> Vec<(String, String)> {
+    let mut nodes: Vec<(String, String)> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with("//")) {
+        match nodes.last_mut() {
+            Some((_, node)) if line.is_empty() || line.starts_with([' ', '}']) => {
+                *node += &format!("{line}\n")
+            }
+            _ => {
+                let kind = line.split(' ').next().unwrap_or_default();
+                let name = line.split('"').nth(1).filter(|_| kind != "pipeline").unwrap_or_default();
+                nodes.push((format!("{kind} {name}"), format!("{line}\n")));
+            }
+        }
+    }
+    nodes
+}
+
+/// The pipeline that an example is a part of.
+fn example(info: &str, text: &str) -> String {
+    if info.ends_with("whole") {
+        return text.to_owned();
+    }
+    let own = nodes(text);
+    let others = nodes(include_str!("data/pages.kdl"));
+    let others = others.iter().filter(|(key, _)| own.iter().all(|(mine, _)| mine != key));
+    others.map(|(_, text)| text.as_str()).chain([text]).collect()
+}
+
+#[test]
+fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
+    let path = root().join(PAGES);
+    let text = fs::read_to_string(&path).expect("the pages");
+    let headings: Vec<_> = text.lines().enumerate().filter(|(_, line)| line.starts_with("## ")).collect();
+    let blocks = blocks(&path);
+    let mut faults = Vec::new();
+    for (at, (line, heading)) in headings.iter().enumerate() {
+        let code = heading.trim_start_matches("## ");
+        let end = headings.get(at + 1).map_or(usize::MAX, |(line, _)| *line);
+        let mine: Vec<_> = blocks.iter().filter(|(at, _, _)| (*line..end).contains(at)).collect();
+        let kinds: Vec<_> =
+            mine.iter().map(|(_, info, _)| info.split(' ').nth(1).unwrap_or_default()).collect();
+        let page: String =
+            text.lines().skip(*line).take(end.min(line + 1000) - line).collect::<Vec<_>>().join("\n");
+        if page.contains("\nNo example: ") {
+            assert!(kinds.is_empty(), "`{code}` has an example and says that it has none");
+            continue;
+        }
+        assert_eq!(kinds, ["bad", "good"], "examples of `{code}`");
+        for (line, info, text) in mine {
+            let whole = example(info, text);
+            let checked = check_text(&format!("codes.md:{line}"), &whole, root(), &Options::default());
+            let said = fmflow_engine::render::concise(&checked.diagnostics);
+            let found = checked.diagnostics.iter().any(|finding| finding.code.name() == code);
+            let errors = checked.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+            let others = errors.filter(|finding| finding.code.name() != code).count();
+            let bad = kinds[0] == info.split(' ').nth(1).unwrap_or_default();
+            if found != bad || others > 0 {
+                faults.push(format!("`{code}`, line {line}, found: {found}, others: {others}\n{said}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_pipeline_of_the_examples_checks() {
+    let text = include_str!("data/pages.kdl");
+    let checked = check_text("pages.kdl", text, root(), &Options::default());
+    let said = fmflow_engine::render::concise(&checked.diagnostics);
+    assert_eq!(said, "");
+    assert_eq!(
+        nodes(text).iter().map(|(_, text)| text.as_str()).collect::<String>().lines().count() + 1,
+        text.lines().count()
+    );
 }
 
 #[test]

@@ -118,7 +118,9 @@ fn finished(
         sink.push(no_stages(root));
     }
     let settings = options.settings.clone();
-    Some(Pipeline { name, seed, budget, file: path.to_owned(), settings, stages })
+    let pipeline = Pipeline { name, seed, budget, file: path.to_owned(), settings, stages };
+    lint::estimates(root, &pipeline, sink);
+    Some(pipeline)
 }
 
 /// The `pipeline` node is required even when all others are fine; nothing else of the table says so.
@@ -223,6 +225,7 @@ dataset "text" from="../examples/quickstart/corpus/*.txt" format="text" held-out
 tokenizer "own" from="../schemas/data.kdl"
 tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
 rows "text" tokenizer="bpe" length=64 packing="concat"
+rows "talk" tokenizer="bpe" length=64 packing="first-fit" canvas=8
 mixture "prose" { dataset "text" }
 random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
 scheduler "cosine" kind="cosine"
@@ -241,7 +244,7 @@ dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" held-
 evaluate "all" {
     checkpoint "sft"
     held-out dataset="text" rows="text" first=3
-    exact-match dataset="tasks" rows="text" sampler="narrow" first=4
+    exact-match dataset="tasks" rows="talk" sampler="narrow" first=4
 }
 generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" new-tokens=8 }
 sampler "back" kind="euler" steps=8 { corrector "remask" cap=0.02 }

@@ -158,6 +158,9 @@ fn evaluate<'a>(
     drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
 }
 
+/// Kinds that say which rows are made; while one of them is broken nobody knows which are missing.
+const MAKES_ROWS: &[&str] = &["train", "mixture", "rows", "recipe"];
+
 /// Role and name of the rows stage that a measurement reads: the one it names, or the only fitting one of the training
 /// stages. Exact match reads rows with a canvas where there are some, likelihood rows without.
 fn measured_rows(
@@ -178,7 +181,10 @@ fn measured_rows(
     let fitting = if fitting.is_empty() { all.iter().collect() } else { fitting };
     match fitting.as_slice() {
         [one] => return Some((role, one.name())),
-        [] if world.of_kind("train").any(|train| train.broken) => {}
+        [] if world
+            .records
+            .iter()
+            .any(|record| record.broken && MAKES_ROWS.contains(&record.spec.name.as_str())) => {}
         [] => sink.push(no_rows(world, measured, dataset)),
         many => sink.push(ambiguous(measured, dataset, many)),
     }

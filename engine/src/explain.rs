@@ -55,20 +55,36 @@ pub fn similar(subject: &str) -> Option<String> {
 fn page(code: Code) -> String {
     let heading = format!("## {}\n", code.name());
     let text = PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
-    format!("{} ({}): {}\n\n{}\n", code.name(), code.severity().word(), code.title(), text.trim_end())
+    format!("{} ({}): {}\n\n{}\n", code.name(), code.severity().word(), code.title(), plain(text).trim_end())
+}
+
+/// A page without fences: its examples indented under `bad:` and `good:`.
+fn plain(page: &str) -> String {
+    let (mut text, mut inside) = (String::new(), false);
+    for line in page.lines() {
+        let fence = line.strip_prefix("```");
+        match fence {
+            Some(info) if !inside => _ = writeln!(text, "{}:", info.split(' ').nth(1).unwrap_or("example")),
+            Some(_) => {}
+            None if inside => _ = writeln!(text, "    {line}"),
+            None => _ = writeln!(text, "{line}"),
+        }
+        inside ^= fence.is_some();
+    }
+    text
 }
 
 /// A node or one of its fields, with the way to it.
 enum Found {
     Node(String, &'static NodeSpec),
-    Field(String, &'static FieldSpec),
+    Field(String, &'static FieldSpec, &'static NodeSpec),
 }
 
 impl Found {
     fn page(&self) -> String {
         match self {
             Self::Node(path, node) => node_page(path, node),
-            Self::Field(path, field) => format!("{path}\n    {}\n    {}\n", facts(field), field.doc),
+            Self::Field(path, field, node) => field_page(path, field, node),
         }
     }
 }
@@ -96,9 +112,9 @@ fn find(subject: &str) -> Vec<Found> {
         for field in node.fields().filter(|field| field.name != "value") {
             let inner: Vec<_> = path.iter().copied().chain([field.name.as_str()]).collect();
             if ends(&inner) {
-                exact.push(Found::Field(inner.join("."), field));
+                exact.push(Found::Field(inner.join("."), field, node));
             } else if known(&field.aliases) {
-                aliased.push(Found::Field(inner.join("."), field));
+                aliased.push(Found::Field(inner.join("."), field, node));
             }
         }
     });
@@ -117,6 +133,21 @@ fn visit(look: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
         path.pop();
     }
     schema().nodes.iter().for_each(|node| inner(&mut Vec::new(), node, look));
+}
+
+fn field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
+    let mut text = format!("{path}\n    {}\n    {}\n", field.doc, facts(field));
+    if !field.aliases.is_empty() {
+        let _ = writeln!(
+            text,
+            "    elsewhere called {}",
+            suggest::list(field.aliases.iter().map(String::as_str))
+        );
+    }
+    if let Some(example) = &node.example {
+        let _ = writeln!(text, "\n    {example}");
+    }
+    text
 }
 
 fn node_page(path: &str, node: &NodeSpec) -> String {
@@ -229,7 +260,9 @@ mod tests {
     #[test]
     fn fields_are_found_by_path_by_end_and_by_other_tools_names() {
         assert!(explain("train.batch.rows").unwrap().contains("Rows of an update"));
-        assert!(explain("per-device").unwrap().contains("micro-batch"));
+        let page = explain("per-device").unwrap();
+        assert!(page.contains("micro-batch") && page.contains("micro_batch_size"), "{page}");
+        assert!(page.contains("    batch rows=128 per-device=2"), "{page}");
         assert!(explain("max_steps").unwrap().contains("Optimizer updates"));
         assert!(explain("shape.context").unwrap().contains("default 512"));
         assert_eq!(explain("nonsense"), None);

@@ -17,6 +17,7 @@ pub mod fields;
 pub mod file;
 pub mod fingerprint;
 pub mod graph;
+pub mod headers;
 pub mod levels;
 pub mod lint;
 pub mod pipeline;

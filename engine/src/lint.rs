@@ -2,8 +2,15 @@
 
 mod chain;
 mod declarations;
+mod estimates;
 mod fit;
+mod optimizer;
+mod rates;
+mod rows;
+mod sampling;
 mod training;
+mod vocabulary;
+mod weights;
 
 use indexmap::IndexMap;
 
@@ -11,7 +18,8 @@ use crate::check::Options;
 use crate::config::StageConfig;
 use crate::config::train::{Objective, Path};
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::pipeline::{FieldValue, Input, Span, Stage};
+use crate::pipeline::{FieldValue, Input, Pipeline, Span, Stage};
+use crate::record::Record;
 use crate::resolve::World;
 
 /// All lints over the stages that could be decoded.
@@ -25,18 +33,38 @@ pub fn pipeline(
     let graph = Graph { stages: stages.iter().map(|stage| (stage.id.0, stage)).collect() };
     for stage in stages {
         match &stage.config {
-            StageConfig::Train(config) => training::lint(&graph, stage, config, sink),
-            StageConfig::Convert(config) => chain::convert(&graph, stage, config, sink),
-            StageConfig::Rows(config) => fit::canvas(stage, config, sink),
-            StageConfig::Evaluate(config) => chain::evaluate(&graph, stage, config, sink),
+            StageConfig::Train(config) => {
+                training::lint(&graph, stage, config, sink);
+                optimizer::lint(&graph, stage, config, sink);
+                weights::lint(stage, config, sink);
+                rows::conversations(&graph, stage, sink);
+            }
+            StageConfig::Convert(config) => {
+                chain::convert(&graph, stage, config, sink);
+                vocabulary::lint(&graph, stage, config, sink);
+            }
+            StageConfig::Rows(config) => {
+                fit::canvas(stage, config, sink);
+                rows::lint(stage, config, sink);
+            }
+            StageConfig::Evaluate(config) => {
+                chain::evaluate(&graph, stage, config, sink);
+                sampling::evaluate(&graph, stage, config, sink);
+            }
             StageConfig::Generate(config) => {
                 chain::generate(&graph, stage, config, sink);
+                sampling::generate(&graph, stage, config, sink);
                 fit::prompts(&graph, stage, config, sink);
             }
             _ => {}
         }
     }
     declarations::lint(world, options, refusals, sink);
+}
+
+/// Lints that need the sizes of models and files. `root` is the `pipeline` node.
+pub fn estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    estimates::lint(root, pipeline, sink);
 }
 
 /// Warnings that `run` will refuse something: one for each reason, with all its places.

@@ -123,8 +123,8 @@ impl Plan {
 /// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of one stage.
 #[must_use]
 pub fn disk(stages: &[&Planned]) -> u64 {
-    let artifacts: u64 = stages.iter().map(|planned| planned.cost.artifact_bytes).sum();
-    artifacts + stages.iter().map(|planned| planned.cost.work_bytes).max().unwrap_or(0)
+    let artifacts = cost::total(stages.iter().map(|planned| planned.cost.artifact_bytes));
+    artifacts.saturating_add(stages.iter().map(|planned| planned.cost.work_bytes).max().unwrap_or(0))
 }
 
 fn key(stage: &Stage, digests: &[String], before: &[Planned]) -> Key {

@@ -1,4 +1,6 @@
-//! Diagnostics as text: a drawing with the source, one line each, or JSON.
+//! Diagnostics as text: a drawing with the source, one line each, JSON, or annotations.
+
+mod github;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use miette::{
     Severity as Level,
 };
 
+pub use self::github::github;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::pipeline::{File, Span};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Context;
 use super::source::Source;
 use crate::check::{Checked, Options};
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::diagnostic::{Code, Severity};
 use crate::error::{Error, Result};
 use crate::{levels, render, suggest};
 
@@ -71,7 +71,7 @@ pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> 
     match arguments.format {
         Format::Human => output.message(&render::graphical(findings, output.style())),
         Format::Concise => output.result(&render::concise(findings))?,
-        Format::Github => output.result(&github(findings))?,
+        Format::Github => output.result(&render::github(findings))?,
         Format::Json => output.json(&json!({
             "schema": "fmflow.check/1",
             "ok": checked.pipeline.is_some(),
@@ -101,17 +101,4 @@ fn tally(checked: &Checked) -> String {
         0 => told,
         allowed => format!("{told}, {} allowed", plural(allowed, "warning")),
     }
-}
-
-fn github(findings: &[Diagnostic]) -> String {
-    let line = |finding: &Diagnostic| {
-        let place = finding.place().map(|span| {
-            let (line, column) = render::position(span);
-            format!(" file={},line={line},col={column},", span.file.name)
-        });
-        let place = place.unwrap_or_else(|| " ".into());
-        let message = finding.message.replace('%', "%25").replace('\n', "%0A");
-        format!("::{}{place}title={}::{message}\n", finding.severity.word(), finding.code.name())
-    };
-    findings.iter().map(line).collect()
 }

@@ -1,5 +1,6 @@
 //! Declarations without effect, repositories that may change, secrets that are not there.
 
+use super::sampling;
 use crate::check::Options;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::fields;
@@ -16,6 +17,7 @@ pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, S
     for record in &world.records {
         match record.spec.name.as_str() {
             "fetch" => unpinned(record, sink),
+            "sampler" => sampling::filters(record, sink),
             "secret" => secret(record, options, sink),
             "pipeline" => devices(record, refusals),
             "profile" => refusals.extend(fields::unsupported(world, record)),

@@ -45,15 +45,15 @@ impl Shape {
     /// Parameters by group.
     #[must_use]
     pub fn groups(&self) -> [(&'static str, u64); 5] {
-        let table = self.vocabulary * self.hidden;
-        let queries = 2 * self.hidden * self.heads * self.head_dim;
-        let keys = 2 * self.hidden * self.kv_heads * self.head_dim;
-        let norms = self.layers * (2 * self.hidden + 2 * self.head_dim) + self.hidden;
+        let table = product(&[self.vocabulary, self.hidden]);
+        let queries = product(&[2, self.hidden, self.heads, self.head_dim]);
+        let keys = product(&[2, self.hidden, self.kv_heads, self.head_dim]);
+        let norms = product(&[2, self.hidden.saturating_add(self.head_dim)]);
         [
             ("embedding", table),
-            ("attention", self.layers * (queries + keys)),
-            ("feed-forward", self.layers * 3 * self.hidden * self.feed_forward),
-            ("norms", norms),
+            ("attention", product(&[self.layers, queries.saturating_add(keys)])),
+            ("feed-forward", product(&[self.layers, 3, self.hidden, self.feed_forward])),
+            ("norms", product(&[self.layers, norms]).saturating_add(self.hidden)),
             ("head", if self.tied { 0 } else { table }),
         ]
     }
@@ -61,7 +61,7 @@ impl Shape {
     /// All parameters.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.groups().iter().map(|(_, count)| count).sum()
+        total(self.groups().into_iter().map(|(_, count)| count))
     }
 
     /// Floating-point operations of training on one token in rows of `length`:
@@ -71,11 +71,20 @@ impl Shape {
     /// Every position attends to every other; a causal mask is not given a discount. Recomputed blocks are not counted.
     #[must_use]
     pub fn flops_per_token(&self, length: u64) -> f64 {
-        let looked_up = if self.tied { 0 } else { self.vocabulary * self.hidden };
-        let dense = 6 * (self.parameters() - looked_up);
-        let attention = 12 * self.layers * self.heads * self.head_dim * length;
-        dense as f64 + attention as f64
+        let looked_up = if self.tied { 0 } else { product(&[self.vocabulary, self.hidden]) };
+        let dense = 6.0 * self.parameters().saturating_sub(looked_up) as f64;
+        dense + 12.0 * product(&[self.layers, self.heads, self.head_dim]) as f64 * length as f64
     }
+}
+
+/// The product, as far as 64 bits hold it: shapes of files from elsewhere may be nonsense.
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |all, factor| all.saturating_mul(*factor))
+}
+
+/// The sum, as far as 64 bits hold it.
+pub(crate) fn total(parts: impl Iterator<Item = u64>) -> u64 {
+    parts.fold(0, u64::saturating_add)
 }
 
 /// What a stage takes from nothing. Unknown parts are `None`.
@@ -147,13 +156,13 @@ fn random(config: &RandomInitConfig, vocabulary: u64) -> Shape {
 
 /// Weights are 4 bytes a parameter; a checkpoint adds two moments of 4 bytes each; one more is there while it is written.
 fn cost(pipeline: &Pipeline, stage: &Stage, facts: &Facts, shape: Option<Shape>) -> Cost {
-    let weights = shape.map_or(0, |shape| 4 * shape.parameters());
+    let weights = shape.map_or(0, |shape| product(&[4, shape.parameters()]));
     let mut cost = Cost { shape, ..Cost::default() };
     match &stage.config {
         StageConfig::Train(config) => {
             cost.training = Some(training(pipeline, stage, config, shape));
             cost.artifact_bytes = weights;
-            cost.work_bytes = 3 * weights * (config.checkpoint.keep as u64 + 1);
+            cost.work_bytes = product(&[3, weights, config.checkpoint.keep as u64 + 1]);
         }
         StageConfig::RandomInit(_) | StageConfig::Convert(_) => cost.artifact_bytes = weights,
         StageConfig::Export(config) => {
@@ -188,13 +197,22 @@ fn row_length(pipeline: &Pipeline, id: StageId) -> Option<u64> {
     }
 }
 
-/// Dense bf16 operations per second of a machine such as `4xH100-80GB`, from NVIDIA's data sheets.
-fn peak(machine: Option<&str>) -> Option<f64> {
-    let machine = machine?;
+/// Dense bf16 operations per second of one device, from NVIDIA's data sheets.
+pub const DEVICES: [(&str, f64); 4] =
+    [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
+
+/// How many devices a machine such as `4xH100-80GB` has, and what they are.
+#[must_use]
+pub fn devices(machine: &str) -> (u64, &str) {
     let (count, name) = machine.split_once('x').unwrap_or(("1", machine));
-    let (count, name) = count.parse::<f64>().map_or((1.0, machine), |count| (count, name));
-    let peaks = [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
-    peaks.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count * peak)
+    count.parse().map_or((1, machine), |count| (count, name))
+}
+
+/// Dense bf16 operations per second of a machine, if its devices are known.
+#[must_use]
+pub fn peak(machine: Option<&str>) -> Option<f64> {
+    let (count, name) = devices(machine?);
+    DEVICES.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count as f64 * peak)
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! What a plan needs to know of the world outside the store: digests and sizes of sources, shapes of given checkpoints.
 
-use std::path::Path;
-
-use serde_json::Value;
-
 use super::cost::Shape;
 use crate::config::{FetchConfig, StageConfig, TokenizerConfig};
 use crate::error::{Error, Result};
+use crate::headers::{self, Tokens};
 use crate::pipeline::{Pipeline, Stage, StageId};
 use crate::store::Store;
 use crate::store::digest::Digests;
@@ -41,6 +38,19 @@ impl Facts {
         Ok(Self(facts))
     }
 
+    /// What can be known without reading the sources: no digests.
+    #[must_use]
+    pub fn glance(pipeline: &Pipeline) -> Self {
+        Self(pipeline.stages.iter().map(glance).collect())
+    }
+
+    /// Bytes of the files that a stage reads.
+    #[must_use]
+    pub fn bytes_of(stage: &Stage) -> u64 {
+        let files = stage.sources.iter().flat_map(|source| &source.files);
+        files.filter_map(|file| Disk.stat(file).ok()).map(|stat| stat.size).fold(0, u64::saturating_add)
+    }
+
     /// Content digests of a stage's sources.
     #[must_use]
     pub fn digests(&self, id: StageId) -> Vec<String> {
@@ -71,44 +81,34 @@ pub fn check_unchanged(stage: &Stage, planned: &[String], store: &Store) -> Resu
 }
 
 fn fact(stage: &Stage, digests: &mut Digests<'_>) -> Result<Fact> {
-    let files = stage.sources.iter().flat_map(|source| &source.files);
-    let bytes = files.filter_map(|file| Disk.stat(file).ok()).map(|stat| stat.size).sum();
-    let (mut shape, mut vocabulary) = (None, None);
+    let digests = stage.sources.iter().map(|source| digests.source(source)).collect::<Result<_>>()?;
+    Ok(Fact { digests, ..glance(stage) })
+}
+
+/// What can be known without reading the sources.
+fn glance(stage: &Stage) -> Fact {
+    let mut fact = Fact { bytes: Facts::bytes_of(stage), ..Fact::default() };
     match &stage.config {
-        StageConfig::Fetch(FetchConfig::Folder(folder)) => shape = read_shape(&folder.join("config.json")),
-        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => shape = Shape::published(from),
-        StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary: rows, .. }) => {
-            vocabulary = Some(*rows as u64);
+        StageConfig::Fetch(FetchConfig::Folder(folder)) => {
+            fact.shape = headers::shape(&folder.join("config.json"));
         }
-        StageConfig::Tokenizer(TokenizerConfig::File(file)) => vocabulary = read_vocabulary(file),
+        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => fact.shape = Shape::published(from),
+        StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
+            fact.vocabulary = Some(*vocabulary as u64);
+        }
+        StageConfig::Tokenizer(TokenizerConfig::File(file)) => {
+            fact.vocabulary = Tokens::read(file).map(|tokens| tokens.end());
+        }
+        StageConfig::Rows(_) => fact.bytes = fact.bytes.max(declared(stage)),
         _ => {}
     }
-    let digests = stage.sources.iter().map(|source| digests.source(source)).collect::<Result<_>>()?;
-    Ok(Fact { digests, bytes, shape, vocabulary })
+    fact
 }
 
-/// The shape in a Hugging Face `config.json`, if it tells one.
-fn read_shape(path: &Path) -> Option<Shape> {
-    let config: Value = serde_json::from_slice(&Disk.read(path).ok()?).ok()?;
-    let number = |name: &str| config.get(name).and_then(Value::as_u64);
-    let (hidden, heads) = (number("hidden_size")?, number("num_attention_heads")?);
-    Some(Shape {
-        vocabulary: number("vocab_size")?,
-        hidden,
-        layers: number("num_hidden_layers")?,
-        heads,
-        kv_heads: number("num_key_value_heads").unwrap_or(heads),
-        head_dim: number("head_dim").or(hidden.checked_div(heads))?,
-        feed_forward: number("intermediate_size")?,
-        tied: config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
-    })
-}
-
-/// One more than the largest token of a `tokenizer.json`.
-fn read_vocabulary(path: &Path) -> Option<u64> {
-    let tokenizer: Value = serde_json::from_slice(&Disk.read(path).ok()?).ok()?;
-    let tokens = tokenizer.get("model")?.get("vocab")?.as_object()?.values().filter_map(Value::as_u64).max();
-    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
-    let added = added.into_iter().flatten().filter_map(|token| token.get("id")?.as_u64()).max();
-    tokens.max(added).map(|last| last + 1)
+/// Bytes of the rows of a dataset on a hub, as far as it says how many tokens are wanted: three for each, which number the
+/// vocabularies of today's checkpoints; no more than the window that the rows may take.
+fn declared(stage: &Stage) -> u64 {
+    let number = |path: &str| stage.fields.iter().find(|field| field.path == path)?.value.as_u64();
+    let all = number("dataset.tokens").unwrap_or(0).saturating_mul(3);
+    number("window.disk").map_or(all, |window| all.min(window))
 }

@@ -35,7 +35,7 @@ fn stages(plan: &Plan) -> String {
 fn training(plan: &Plan) -> String {
     let rows = plan.wanted().filter_map(|planned| Some((planned, planned.cost.training.as_ref()?)));
     let rows = rows.map(|(planned, training)| {
-        let disk = planned.cost.artifact_bytes + planned.cost.work_bytes;
+        let disk = planned.cost.artifact_bytes.saturating_add(planned.cost.work_bytes);
         vec![
             planned.key.name.clone(),
             training.updates.to_string(),

@@ -140,37 +140,43 @@ impl Qwen3Config {
     /// The text of a `config.json` that transformers 4 and 5 read.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let value = json!({
-            "architectures": ["Qwen3ForCausalLM"],
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "bos_token_id": self.bos_token_id,
-            "dtype": "float32",
-            "eos_token_id": self.eos_token_id,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "hidden_size": self.hidden_size,
-            "initializer_range": self.initializer_range,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_position_embeddings,
-            "max_window_layers": self.num_hidden_layers,
-            "model_type": "qwen3",
-            "num_attention_heads": self.num_attention_heads,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_key_value_heads": self.num_key_value_heads,
-            "pad_token_id": self.pad_token_id,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
-            "rope_scaling": null,
-            "rope_theta": self.rope_theta,
-            "sliding_window": null,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": "float32",
-            "use_cache": false,
-            "use_sliding_window": false,
-            "vocab_size": self.vocab_size,
-        });
-        format!("{value:#}\n")
+        format!("{:#}\n", Value::Object(self.entries()))
+    }
+
+    /// The keys and values of that file.
+    #[must_use]
+    pub fn entries(&self) -> Map<String, Value> {
+        let entries = [
+            ("architectures", json!(["Qwen3ForCausalLM"])),
+            ("attention_bias", json!(false)),
+            ("attention_dropout", json!(0.0)),
+            ("bos_token_id", json!(self.bos_token_id)),
+            ("dtype", json!("float32")),
+            ("eos_token_id", json!(self.eos_token_id)),
+            ("head_dim", json!(self.head_dim)),
+            ("hidden_act", json!("silu")),
+            ("hidden_size", json!(self.hidden_size)),
+            ("initializer_range", json!(self.initializer_range)),
+            ("intermediate_size", json!(self.intermediate_size)),
+            ("max_position_embeddings", json!(self.max_position_embeddings)),
+            ("max_window_layers", json!(self.num_hidden_layers)),
+            ("model_type", json!("qwen3")),
+            ("num_attention_heads", json!(self.num_attention_heads)),
+            ("num_hidden_layers", json!(self.num_hidden_layers)),
+            ("num_key_value_heads", json!(self.num_key_value_heads)),
+            ("pad_token_id", json!(self.pad_token_id)),
+            ("rms_norm_eps", json!(self.rms_norm_eps)),
+            ("rope_parameters", json!({"rope_theta": self.rope_theta, "rope_type": "default"})),
+            ("rope_scaling", Value::Null),
+            ("rope_theta", json!(self.rope_theta)),
+            ("sliding_window", Value::Null),
+            ("tie_word_embeddings", json!(self.tie_word_embeddings)),
+            ("torch_dtype", json!("float32")),
+            ("use_cache", json!(false)),
+            ("use_sliding_window", json!(false)),
+            ("vocab_size", json!(self.vocab_size)),
+        ];
+        entries.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
     }
 }
 

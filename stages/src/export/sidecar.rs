@@ -17,10 +17,8 @@ pub(super) fn torch_name(dtype: Dtype) -> &'static str {
 
 /// `config.json`: the checkpoint's own, in the exported type.
 pub(super) fn config(export: &Export<'_>) -> String {
-    let own: Map<String, Value> =
-        serde_json::from_str(&export.checkpoint.config.to_json()).unwrap_or_default();
     let name = torch_name(export.dtype);
-    let mut config = own;
+    let mut config = export.checkpoint.config.entries();
     config.extend(ids(export));
     let more = [("dtype", json!(name)), ("torch_dtype", json!(name)), ("use_cache", json!(true))];
     config.extend(more.map(|(key, value)| (key.to_owned(), value)));

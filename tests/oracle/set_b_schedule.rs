@@ -17,7 +17,6 @@ pub(crate) fn schedules(set: &mut Set) {
     let json = set.json("unmask_schedule.json");
     for (key, entry) in json.as_object().unwrap() {
         match key.as_str() {
-            "meaning" | "n_below_1" => {}
             "schedules" => {
                 entry.as_object().unwrap().iter().for_each(|(name, entry)| schedule(set, name, entry))
             }
@@ -26,6 +25,7 @@ pub(crate) fn schedules(set: &mut Set) {
             }
             "tv_between_kernels" => distances(set, entry),
             "reference_step_grid_quirks" => grid(set, entry),
+            _ if entry.is_string() => {} // a note
             _ => set.unknown(format!("unmask_schedule/{key}")),
         }
     }
@@ -50,7 +50,7 @@ fn masks(kernel: Kernel, n: f64, steps: usize) -> Vec<f64> {
 
 fn schedule(set: &mut Set, name: &str, entry: &Value) {
     for (key, value) in entry.as_object().unwrap() {
-        if ["stride", "last_entry_is"].contains(&key.as_str()) {
+        if key == "stride" || value.is_string() {
             continue;
         }
         let Some(((ours, _), (n, steps))) = kernels(key).zip(exponent_and_steps(name)) else {

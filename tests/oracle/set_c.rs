@@ -64,6 +64,7 @@ pub(crate) fn collect(set: &mut Set) {
             _ if key.starts_with("block_masking_") => {} // statistics of a corruption that is not ours
             "set" | "split" | "script" | "versions" | "params" | "reference" | "mask_id" | "pad_id" => {}
             "files" | "cases" => {}
+            _ if manifest[key].is_string() => {} // a note
             _ => set.unknown(key),
         }
     }

@@ -158,8 +158,9 @@ fn mask(tokenizer: &Tokenizer, case: &Value) {
 /// `tiny_repo`: logits of the whole repository, and its tokenizer beside its vocabulary.
 fn repository(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
     for file in set.files() {
-        let known = ["config.json", "generation_config.json", "model.safetensors"];
-        let named = |name: &str| known.contains(&name) || FILES.contains(&name);
+        let known = ["config.json", "generation_config.json", "model.safetensors.index.json"];
+        let weights = |name: &str| name.starts_with("model") && name.ends_with(".safetensors");
+        let named = |name: &str| known.contains(&name) || FILES.contains(&name) || weights(name);
         if file.strip_prefix("tiny_repo/").is_some_and(named) {
             set.know(&file);
         }

@@ -1,11 +1,11 @@
-//! The language beyond one file: includes, settings from the command line, levels of warnings. Cases
+//! The language beyond one file: includes, settings from the command line, levels of warnings; and the traps of KDL. Cases
 //! are data: a file, and beside it what is said about it.
 
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
 use std::path::{Path, PathBuf};
 
-use fmflow_engine::check::{Checked, Options, check};
+use fmflow_engine::check::{Checked, Options, check, check_text};
 use fmflow_engine::pipeline::Pipeline;
 use fmflow_engine::render::{Style, concise, graphical, json};
 
@@ -149,4 +149,13 @@ fn the_command_line_decides_over_the_file_and_codes_over_all() {
     assert_eq!(given(&["unused"], &["warnings"]), (vec![("error", "absent-secret")], 3));
     let all = vec![("error", "unpinned-revision"), secret, ("error", "unused")];
     assert_eq!(given(&[], &["unpinned-revision"]), (all, 1));
+}
+#[test]
+fn traps_are_told_with_a_cure() {
+    for case in cases("trap") {
+        let text = std::fs::read_to_string(&case).unwrap();
+        let name = format!("{}.kdl", stem(&case));
+        let checked = check_text(&name, &text, &folder(""), &Options::default());
+        known("trap", stem(&case), &graphical(&checked.diagnostics, Style::PLAIN));
+    }
 }

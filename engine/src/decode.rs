@@ -114,6 +114,11 @@ fn no_files(what: &str, pattern: &str, span: &Span, missing: Missing) -> Diagnos
                 Some(path) => format!("`{}` does not exist", path.display()),
                 None => "nothing matches".to_owned(),
             };
+            let relative = match pattern {
+                _ if pattern.starts_with('~') => "`~` is not replaced by your folder",
+                _ if pattern.contains('$') => "variables of the environment are not replaced",
+                _ => relative,
+            };
             Diagnostic::new(Code::NoFiles, format!("{what} has no files"))
                 .at(span, label)
                 .help(format!("{relative}; correct `{pattern}` or make the files"))

@@ -15,6 +15,7 @@ use kdl::KdlDocument;
 pub use self::glob::{Missing, expand, folder};
 pub use self::include::{Loaded, load};
 use self::scan::Refusal;
+pub(crate) use self::scan::string as text_length;
 pub use self::value::values;
 pub use self::words::words;
 use crate::diagnostic::{Code, Diagnostic, Sink};
@@ -123,6 +124,11 @@ fn shown(path: &Path) -> String {
 fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > LARGEST {
         sink.push(too_large(&file.name));
+        return None;
+    }
+    // YAML may well parse as nodes whose names end with a colon.
+    if let Some(diagnostic) = crate::syntax::yaml(file) {
+        sink.push(diagnostic);
         return None;
     }
     let cuts = match scan::cuts(&file.text) {

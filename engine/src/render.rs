@@ -163,7 +163,7 @@ fn json_of(diagnostic: &Diagnostic) -> serde_json::Value {
 /// Line and column of a place, both from 1, columns in characters.
 #[must_use]
 pub fn position(span: &Span) -> (usize, usize) {
-    let before = span.file.text.get(..span.offset).unwrap_or_default();
+    let before = span.file.text.get(..span.offset).unwrap_or_default().trim_start_matches('\u{feff}');
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)

@@ -148,7 +148,7 @@ pub(super) fn block_comment(rest: &[u8]) -> Result<usize, usize> {
 }
 
 /// Length of a string that starts here, raw (`#"..."#`) or not, of one line or many; 1 for a lone `#`.
-pub(super) fn string(rest: &[u8]) -> usize {
+pub(crate) fn string(rest: &[u8]) -> usize {
     let hashes = hashes(rest);
     let after = rest.get(hashes..).unwrap_or_default();
     let quotes = if after.starts_with(b"\"\"\"") { 3 } else { usize::from(after.starts_with(b"\"")) };

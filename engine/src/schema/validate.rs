@@ -2,6 +2,7 @@
 
 mod complete;
 mod entries;
+mod traps;
 
 use kdl::KdlNode;
 
@@ -123,6 +124,9 @@ impl Validator<'_> {
             return None;
         }
         let help = near.map(|spec| did_you_mean(name, spec));
+        let comment =
+            ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
+        let help = help.or_else(|| comment.then(|| "a comment starts with `//`".to_owned()));
         let top = schema().node(name).filter(|_| place != "the top level");
         let help = help
             .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")));
@@ -222,7 +226,10 @@ fn elsewhere(name: &str) -> Option<String> {
         visit(top, &mut |spec| {
             let field = spec.fields().find(|field| known(&field.name, &field.aliases));
             if let (Some(field), None) = (field, &found) {
-                found = Some(format!("`{}` of `{}`", field.name, spec.name));
+                found = Some(match field.name.as_str() {
+                    "value" => format!("`{}`", spec.name),
+                    name => format!("`{name}` of `{}`", spec.name),
+                });
             }
         });
     }

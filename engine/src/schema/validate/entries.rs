@@ -15,7 +15,17 @@ impl Validator<'_> {
         let mut position = 0;
         let mut written: Vec<(String, Span)> = Vec::new();
         let mut failed: Vec<String> = Vec::new();
-        for entry in raw.entries() {
+        let mut trapped = 0;
+        for (at, entry) in raw.entries().iter().enumerate() {
+            if at < trapped {
+                continue;
+            }
+            if let Some((length, field)) = self.trap(raw, at, spec) {
+                trapped = at + length;
+                position += usize::from(entry.name().is_none());
+                failed.extend(field);
+                continue;
+            }
             if let Some(annotation) = entry.ty() {
                 self.annotation(annotation);
             }
@@ -136,9 +146,6 @@ impl Validator<'_> {
 
     fn leaf(&mut self, entry: &KdlEntry, spec: &NodeSpec, field: &'static FieldSpec) -> Option<Leaf> {
         let span = self.sources.value(entry);
-        if self.url_trap(entry, &span) {
-            return None;
-        }
         match value::accept(field, entry.value()) {
             Ok(value) if field.types == [Type::Name] => self.named(value, span, field),
             Ok(value) => Some(written(field, value, span)),
@@ -169,25 +176,6 @@ impl Validator<'_> {
                 .help(help),
         );
         None
-    }
-
-    /// `from=https://x/y` without quotes is the text `https:` and a comment.
-    fn url_trap(&mut self, entry: &KdlEntry, span: &Span) -> bool {
-        let text = entry.value().as_string().unwrap_or_default();
-        let end = span.offset + span.length;
-        let rest = span.file.text.get(end..).unwrap_or_default();
-        if !text.ends_with(':') || !rest.starts_with("//") {
-            return false;
-        }
-        let tail = rest.split(['\n', ' ', '{', ';']).next().unwrap_or_default();
-        let message = format!("everything after `{text}` is a comment here");
-        let whole = Span { file: span.file.clone(), offset: span.offset, length: span.length + tail.len() };
-        self.sink.push(
-            Diagnostic::new(Code::UrlTrap, message)
-                .at(&whole, "`//` starts a comment")
-                .help(format!("put the address in quotes: `\"{text}{tail}\"`")),
-        );
-        true
     }
 }
 

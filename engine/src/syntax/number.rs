@@ -57,7 +57,7 @@ fn separated(word: &str) -> Option<String> {
     let mark = if word.contains(',') { ',' } else { '.' };
     let parts: Vec<_> = word.split(mark).collect();
     let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if parts.len() < 2 || !parts.iter().all(|part| digits(part)) {
+    if parts.len() < 2 || !parts.iter().all(digits) {
         return None;
     }
     let thousands = parts.iter().skip(1).all(|part| part.len() == 3);

@@ -6,15 +6,19 @@ mod check;
 mod explain;
 mod failure;
 mod gc;
+mod graph;
 mod help;
 mod init;
+mod log;
 mod output;
 mod plan;
+mod resolved;
 mod run;
 mod schema;
 mod show;
 mod source;
 mod verify;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,14 +75,14 @@ enum Command {
     Resume(run::ResumeArguments),
     /// Show where every stage stands
     Status(plan::StatusArguments),
-    /// Show why a stage would run
-    Why(plan::WhyArguments),
-    /// Show a finished stage
+    /// Show what changed since a stage last ran, and where that is written
+    Why(why::Arguments),
+    /// Show a finished stage, or every setting with its origin
     Show(show::Arguments),
-    /// Print the metrics of a stage, one JSON object per line
-    Log(show::LogArguments),
+    /// List the runs of the store, or print the metrics of a stage
+    Log(log::Arguments),
     /// Draw the stages and what they read
-    Graph(show::GraphArguments),
+    Graph(graph::Arguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::Arguments),
     /// Find results that no pipeline refers to, and remove them if told so
@@ -164,10 +168,10 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Run(arguments) => run::run(&arguments, context),
         Command::Resume(arguments) => run::resume(&arguments, context),
         Command::Status(arguments) => plan::status(&arguments, context),
-        Command::Why(arguments) => plan::why(&arguments, context),
+        Command::Why(arguments) => why::why(&arguments, context),
         Command::Show(arguments) => show::show(&arguments, context),
-        Command::Log(arguments) => show::log(&arguments, context),
-        Command::Graph(arguments) => show::graph(&arguments, context),
+        Command::Log(arguments) => log::log(&arguments, context),
+        Command::Graph(arguments) => graph::graph(&arguments, context),
         Command::Verify(arguments) => verify::verify(&arguments, context),
         Command::Gc(arguments) => gc::gc(&arguments, context),
         Command::Explain(arguments) => explain::explain(&arguments, context),

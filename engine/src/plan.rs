@@ -5,6 +5,7 @@ pub mod facts;
 pub mod json;
 pub mod select;
 pub mod text;
+pub mod why;
 
 pub use cost::{Cost, Shape};
 pub use facts::Facts;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indexmap::IndexMap;
+use indexmap::IndexSet;
 use serde_json::json;
 
 use super::{Context, plan, shown};
@@ -79,12 +79,13 @@ fn collect(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Resul
 /// Who refers to results: pipelines as they are written now, and the last run.
 fn roots(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Root>> {
     let mut roots = Vec::new();
-    for file in files(arguments, store, context)? {
-        let pipeline = check::check(&file, &Options::from_environment()).pipeline;
-        let pipeline = pipeline.ok_or_else(|| unreadable(&file))?;
+    for (file, settings) in sources(arguments, store, context)? {
+        let name = called(&file, &settings);
+        let pipeline = check::check(&file, &Options { settings, ..Options::from_environment() }).pipeline;
+        let pipeline = pipeline.ok_or_else(|| unreadable(&name))?;
         let (_, plan) = plan::make(&pipeline, Some(store))?;
         let results = plan.stages.iter().map(|planned| &planned.key.fingerprint);
-        roots.push(Root::new(shown(&file), results));
+        roots.push(Root::new(name, results));
     }
     if let Some(last) = store.last_run()? {
         let results: Vec<_> = last.stages.values().map(crate::fingerprint::Ledger::fingerprint).collect();
@@ -93,22 +94,31 @@ fn roots(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<
     Ok(roots)
 }
 
-/// The files that were named, or those of all runs; what is gone refers to nothing.
-fn files(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<PathBuf>> {
+/// A file and the settings given beside it.
+type Given = (PathBuf, Vec<String>);
+
+/// The files that were named, or what all runs were about; what is gone refers to nothing.
+fn sources(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Given>> {
     if !arguments.files.is_empty() {
-        return Ok(arguments.files.clone());
+        return Ok(arguments.files.iter().map(|file| (file.clone(), vec![])).collect());
     }
-    let runs: IndexMap<PathBuf, ()> = store.past_runs()?.into_iter().map(|run| (run.file, ())).collect();
-    let (here, gone): (Vec<_>, Vec<_>) = runs.into_keys().partition(|file| file.exists());
-    for file in gone {
-        let file = file.display();
-        context.output.message(&format!("note: {file} was run here and is gone: it keeps nothing\n"));
+    let runs = store.past_runs()?.into_iter().map(|run| (run.file, run.settings));
+    let runs: IndexSet<Given> = runs.collect();
+    let (here, gone): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(file, _)| file.exists());
+    for (file, settings) in gone {
+        let name = called(&file, &settings);
+        context.output.message(&format!("note: {name} was run here and is gone: it keeps nothing\n"));
     }
     Ok(here)
 }
 
-fn unreadable(file: &Path) -> Error {
-    let file = shown(file);
+/// A pipeline as it was typed.
+fn called(file: &Path, settings: &[String]) -> String {
+    let settings = settings.iter().map(|setting| format!(" --set {setting}"));
+    shown(file) + &settings.collect::<String>()
+}
+
+fn unreadable(file: &str) -> Error {
     let message = format!("{file} has errors, so nobody knows what it refers to");
     Error::usage(message, format!("see `fmflow check {file}`, or name the pipelines whose results stay"))
 }

@@ -71,16 +71,31 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "why",
-        &[("fmflow why pipeline.kdl sft", "what changed since it last ran, and what its result depends on")],
+        &[
+            ("fmflow why pipeline.kdl sft", "what changed since its newest result, and what runs with it"),
+            ("fmflow why pipeline.kdl sft --vs 3", "since run 3; `fmflow log` has the numbers"),
+            ("fmflow why pipeline.kdl sft --key", "everything that its result depends on"),
+        ],
     ),
     (
         "show",
         &[
             ("fmflow show pipeline.kdl sft", "its result, its files, where they lie"),
+            ("fmflow show pipeline.kdl sft --resolved", "every setting, and where it comes from"),
             ("cd \"$(fmflow show pipeline.kdl sft --path)\"", "only the folder"),
         ],
     ),
-    ("log", &[("fmflow log pipeline.kdl sft | tail -1", "its last metrics")]),
+    (
+        "log",
+        &[
+            ("fmflow log", "every run of the store: when, what, how it ended"),
+            ("fmflow log pipeline.kdl", "the runs of one pipeline"),
+            (
+                "fmflow log pipeline.kdl sft | tail -1",
+                "the last metrics of a stage, one JSON object per line",
+            ),
+        ],
+    ),
     (
         "graph",
         &[

@@ -1,4 +1,4 @@
-//! `fmflow plan`, `status` and `why`: what would run, where stages stand, and for what reason.
+//! `fmflow plan` and `status`: what would run, and where stages stand.
 
 use std::path::{Path, PathBuf};
 
@@ -68,14 +68,6 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct WhyArguments {
-    #[command(flatten)]
-    source: Source,
-    /// The stage
-    stage: String,
-}
-
 /// Plans a pipeline against a store, which may be absent.
 pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts, Plan)> {
     let facts = Facts::gather(pipeline, store)?;
@@ -117,24 +109,6 @@ pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Resu
         _ => format!("next: {}\n", arguments.source.next("run", "", context)),
     };
     context.output.result(&format!("{table}\n{next}"))
-}
-
-pub(super) fn why(arguments: &WhyArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = arguments.source.load(context)?;
-    let stage = pipeline.find(&arguments.stage)?;
-    let (_, plan) = make(&pipeline, context.open()?.as_ref())?;
-    let Some(planned) = plan.stage(&stage.name) else { return Ok(()) };
-    let mut text = format!("stage `{}`: {}\n", stage.name, planned.state.word());
-    for reason in &planned.reasons {
-        text += &format!("  {reason}\n");
-    }
-    text += &format!("fingerprint {}\n", planned.key.fingerprint);
-    for part in &planned.key.ledger.0 {
-        let what = serde_json::to_value(part.what).unwrap_or_default();
-        let what = what.as_str().unwrap_or_default();
-        text += &format!("  {}\n", format!("{what} {} {}", part.name, part.value).replace("  ", " "));
-    }
-    context.output.result(&text)
 }
 
 /// Where one stage stands.

@@ -1,15 +1,14 @@
-//! `fmflow show`, `log` and `graph`: what is there.
+//! `fmflow show`: a finished stage, or the settings of one.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::source::Source;
-use super::{Context, plan};
+use super::{Context, plan, resolved};
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
 use crate::plan::{Planned, State};
 use crate::run;
-use crate::store::{Manifest, Store, manifest, slot};
+use crate::store::{Manifest, Store, manifest};
 use crate::table::bytes;
 
 #[derive(Debug, Args)]
@@ -17,45 +16,21 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// The stage
-    stage: String,
+    #[arg(required_unless_present = "resolved")]
+    stage: Option<String>,
     /// Print only where the artifact is
     #[arg(long)]
     path: bool,
+    /// Print every setting with its origin instead; of all stages if none is named
+    #[arg(long, conflicts_with = "path")]
+    resolved: bool,
     /// Answer with one JSON object
     #[arg(long, conflicts_with = "path")]
     json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct LogArguments {
-    #[command(flatten)]
-    source: Source,
-    /// The stage
-    stage: String,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GraphArguments {
-    #[command(flatten)]
-    source: Source,
-    /// How it is drawn
-    #[arg(long, value_enum, default_value = "text")]
-    format: Drawing,
-}
-
-/// How a graph is drawn.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Drawing {
-    /// One line per stage
-    Text,
-    /// Graphviz
-    Dot,
-    /// Mermaid, for Markdown
-    Mermaid,
-}
-
 /// Where a stage of a file stands.
-fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
+pub(super) fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
     let pipeline = source.load(context)?;
     let name = pipeline.find(stage)?.name.clone();
     let store = context.open()?;
@@ -65,7 +40,11 @@ fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<S
 }
 
 pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let (store, planned) = find(&arguments.source, &arguments.stage, context)?;
+    let (source, stage) = (&arguments.source, arguments.stage.as_deref());
+    if arguments.resolved {
+        return resolved::resolved(source, stage, arguments.json, context);
+    }
+    let (store, planned) = find(source, stage.unwrap_or_default(), context)?;
     let name = &planned.key.name;
     let store = match (store, &planned.state) {
         (Some(store), State::Cached) => store,
@@ -114,7 +93,7 @@ fn facts(manifest: &Manifest) -> String {
 }
 
 /// Not an error of usage: the stage has no result yet (exit code 1).
-fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Error {
+pub(super) fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Error {
     let why = planned.reasons.join("; ");
     let failure = crate::execute::Failure {
         kind: crate::execute::FailureKind::Stage,
@@ -122,56 +101,4 @@ fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Erro
         help: Some(source.next("run", "", context)),
     };
     Error::Stage { stage: planned.key.name.clone(), failure }
-}
-
-pub(super) fn log(arguments: &LogArguments, context: &Context<'_>) -> Result<()> {
-    let (store, planned) = find(&arguments.source, &arguments.stage, context)?;
-    let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let store = store.ok_or_else(|| unfinished(&planned, &arguments.source, context))?;
-    for folder in [store.artifact(name, fingerprint), store.work(name, fingerprint)] {
-        if let Ok(bytes) = store.vfs().read(&folder.join(slot::METRICS)) {
-            return context.output.result(&String::from_utf8_lossy(&bytes));
-        }
-    }
-    match planned.state {
-        State::Cached => {
-            context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
-            Ok(())
-        }
-        _ => Err(unfinished(&planned, &arguments.source, context)),
-    }
-}
-
-pub(super) fn graph(arguments: &GraphArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = arguments.source.load(context)?;
-    context.output.result(&draw(&pipeline, arguments.format))
-}
-
-fn draw(pipeline: &Pipeline, drawing: Drawing) -> String {
-    let name =
-        |id: crate::pipeline::StageId| pipeline.stages.get(id.0 as usize).map_or("?", |stage| &stage.name);
-    let mut text = match drawing {
-        Drawing::Text => String::new(),
-        Drawing::Dot => "digraph {\n  rankdir=LR\n".into(),
-        Drawing::Mermaid => "graph LR\n".into(),
-    };
-    for stage in &pipeline.stages {
-        let kind = stage.config.kind();
-        let id = stage.id.0;
-        let inputs: Vec<_> = stage.inputs.iter().map(|input| name(input.stage)).collect();
-        text += &match drawing {
-            Drawing::Text if inputs.is_empty() => format!("{} ({kind})\n", stage.name),
-            Drawing::Text => format!("{} ({kind}) <- {}\n", stage.name, inputs.join(", ")),
-            Drawing::Dot => format!("  s{id} [label=\"{}\\n{kind}\"]\n", stage.name),
-            Drawing::Mermaid => format!("  s{id}[\"{}<br/>{kind}\"]\n", stage.name),
-        };
-        for input in &stage.inputs {
-            text += &match drawing {
-                Drawing::Text => String::new(),
-                Drawing::Dot => format!("  s{} -> s{id}\n", input.stage.0),
-                Drawing::Mermaid => format!("  s{} --> s{id}\n", input.stage.0),
-            };
-        }
-    }
-    if matches!(drawing, Drawing::Dot) { text + "}\n" } else { text }
 }

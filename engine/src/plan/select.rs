@@ -103,7 +103,7 @@ fn ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
 }
 
 /// A stage and everything that depends on it; stages are in topological order.
-fn descendants(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+pub(super) fn descendants(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut found = IndexSet::from([id]);
     for stage in &pipeline.stages {
         if stage.inputs.iter().any(|input| found.contains(&input.stage)) {

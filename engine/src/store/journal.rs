@@ -42,6 +42,8 @@ pub struct PastRun {
     pub started: String,
     /// The configuration file, absolute.
     pub file: PathBuf,
+    /// Settings given beside the file, as `path=value`.
+    pub settings: Vec<String>,
     /// Device computed on.
     pub device: String,
     /// What became of the stages that were begun, in order: `begun` while or where there is no end.
@@ -69,7 +71,9 @@ impl Store {
         self.replace(&self.root().join("runs/last.json"), text.as_bytes())?;
         // What a killed process left of a line must not swallow the next one.
         let torn = !journal.is_empty() && !journal.ends_with('\n');
-        let event = json!({ "event": "start", "file": record.file, "device": record.device });
+        let event = json!({
+            "event": "start", "file": record.file, "settings": record.settings, "device": record.device,
+        });
         self.append_event(if torn { "\n" } else { "" }, &event)?;
         Ok(number)
     }
@@ -150,6 +154,7 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
                 number,
                 started: text("time"),
                 file: text("file").into(),
+                settings: texts(event.get("settings")),
                 device: text("device"),
                 ..PastRun::default()
             }),
@@ -162,6 +167,11 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
         }
     }
     runs
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let texts = value.and_then(Value::as_array).into_iter().flatten();
+    texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,109 @@
+//! `fmflow log`: the runs of the store, or the metrics of a stage.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::source::{Settings, Source};
+use super::{Context, show, shown};
+use crate::error::Result;
+use crate::file;
+use crate::plan::State;
+use crate::store::journal::PastRun;
+use crate::store::{Store, lock, slot};
+use crate::table::table;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The pipeline; all that were run in the store if absent
+    file: Option<PathBuf>,
+    /// The stage whose metrics are printed; without one, the runs are listed
+    stage: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn log(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    match (&arguments.file, &arguments.stage) {
+        (Some(file), Some(stage)) => {
+            let source = Source { file: file.clone(), settings: arguments.settings.clone() };
+            metrics(&source, stage, arguments.json, context)
+        }
+        (file, _) => runs(file.as_deref(), arguments.json, context),
+    }
+}
+
+fn runs(file: Option<&Path>, json: bool, context: &Context<'_>) -> Result<()> {
+    let store = context.open()?;
+    let all = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
+    let alive = store.and_then(|store| lock::holder_of(store.root())).is_some_and(|holder| holder.lives);
+    let last = all.last().map(|run| run.number).filter(|_| alive);
+    let file = file.map(file::absolute);
+    let own = |run: &&PastRun| file.as_ref().is_none_or(|file| *file == run.file);
+    let runs: Vec<_> = all.iter().filter(own).collect();
+    if json {
+        let runs: Vec<_> = runs.iter().map(|run| json_of(run, ended(run, last))).collect();
+        return context.output.json(&json!({ "schema": "fmflow.log/1", "runs": runs }));
+    }
+    if runs.is_empty() {
+        return context.output.result("nothing was run\n");
+    }
+    let rows = runs.iter().map(|run| row(run, &ended(run, last)));
+    let text = table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
+    context.output.result(&format!("{text}\nnext: {}\n", context.command("why", "FILE STAGE --vs RUN")))
+}
+
+/// How a run ended; `live` is the number of one that goes on.
+fn ended(run: &PastRun, live: Option<u64>) -> String {
+    match run.code {
+        Some(0) => "ok".into(),
+        Some(75) => "stopped".into(),
+        Some(code) => format!("exit code {code}"),
+        None if live == Some(run.number) => "goes on".into(),
+        None => "killed".into(),
+    }
+}
+
+fn row(run: &PastRun, ended: &str) -> Vec<String> {
+    let started = run.started.get(..19).unwrap_or(&run.started).replace('T', " ");
+    let mut file = shown(&run.file);
+    run.settings.iter().for_each(|setting| file += &format!(" --set {setting}"));
+    let done = run.stages.values().filter(|state| *state == "done").count();
+    let open = run.stages.iter().filter(|(_, state)| *state != "done");
+    let stages =
+        [format!("{done} done")].into_iter().chain(open.map(|(name, state)| format!("{name} {state}")));
+    vec![run.number.to_string(), started, file, ended.to_owned(), stages.collect::<Vec<_>>().join(", ")]
+}
+
+fn json_of(run: &PastRun, ended: String) -> Value {
+    json!({
+        "run": run.number, "started": run.started, "file": run.file, "settings": run.settings,
+        "device": run.device, "end": ended, "exit": run.code, "stages": run.stages,
+    })
+}
+
+fn metrics(source: &Source, stage: &str, json: bool, context: &Context<'_>) -> Result<()> {
+    let (store, planned) = show::find(source, stage, context)?;
+    let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
+    let store = store.ok_or_else(|| show::unfinished(&planned, source, context))?;
+    let folders = [store.artifact(name, fingerprint), store.work(name, fingerprint)];
+    let found = folders.iter().find_map(|folder| store.vfs().read(&folder.join(slot::METRICS)).ok());
+    let text = match (found, &planned.state) {
+        (Some(bytes), _) => String::from_utf8_lossy(&bytes).into_owned(),
+        (None, State::Cached) => {
+            context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
+            String::new()
+        }
+        (None, _) => return Err(show::unfinished(&planned, source, context)),
+    };
+    if !json {
+        return context.output.result(&text);
+    }
+    // A line that is written just now may be torn.
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    context.output.json(&json!({ "schema": "fmflow.log/1", "stage": name, "metrics": lines }))
+}

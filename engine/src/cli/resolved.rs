@@ -1,0 +1,69 @@
+//! `fmflow show --resolved`: every setting of a pipeline with its origin.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::source::Source;
+use crate::error::Result;
+use crate::pipeline::{FieldValue, Origin, Stage};
+use crate::table::table;
+
+/// Prints the settings of a stage, or of all.
+pub(super) fn resolved(
+    source: &Source,
+    stage: Option<&str>,
+    as_json: bool,
+    context: &Context<'_>,
+) -> Result<()> {
+    let pipeline = source.load(context)?;
+    let only = stage.map(|name| pipeline.find(name)).transpose()?.map(|stage| stage.id);
+    let stages: Vec<_> =
+        pipeline.stages.iter().filter(|stage| only.is_none_or(|id| id == stage.id)).collect();
+    if as_json {
+        let stages: Vec<_> = stages.into_iter().map(json_of).collect();
+        let answer = json!({ "schema": "fmflow.show/1", "pipeline": pipeline.name, "resolved": stages });
+        return context.output.json(&answer);
+    }
+    let stages: Vec<_> = stages.into_iter().map(text_of).collect();
+    context.output.result(&stages.join("\n"))
+}
+
+fn text_of(stage: &Stage) -> String {
+    let rows = stage.fields.iter().map(|field| {
+        let value = field.value.to_string();
+        let note = if field.semantic { "" } else { ", does not count" };
+        vec![format!("  {}", field.path), value, format!("{}{note}", origin(field))]
+    });
+    format!(
+        "{} ({})\n{}",
+        stage.name,
+        stage.config.kind(),
+        table(&["  field", "value", "from"], rows.collect())
+    )
+}
+
+/// Where a value comes from.
+fn origin(field: &FieldValue) -> String {
+    match &field.origin {
+        Origin::Written | Origin::Set => field.span.to_string(),
+        Origin::Recipe(name) => format!("{}, recipe `{name}`", field.span),
+        Origin::Default => "default".into(),
+    }
+}
+
+fn json_of(stage: &Stage) -> Value {
+    let fields = stage.fields.iter().map(|field| {
+        let (origin, recipe) = match &field.origin {
+            Origin::Written => ("written", None),
+            Origin::Recipe(name) => ("recipe", Some(name)),
+            Origin::Default => ("default", None),
+            Origin::Set => ("set", None),
+        };
+        let place = (field.origin != Origin::Default).then(|| field.span.to_string());
+        json!({
+            "path": field.path, "value": field.value, "origin": origin, "recipe": recipe, "place": place,
+            "counts": field.semantic,
+        })
+    });
+    json!({ "name": stage.name, "kind": stage.config.kind(), "fields": fields.collect::<Vec<_>>() })
+}

@@ -1,0 +1,116 @@
+//! Why a result is another one than before: what changed, where that is written, and what changed before it.
+
+use indexmap::IndexMap;
+
+use super::{Plan, Planned, explain, select, upstream};
+use crate::error::Result;
+use crate::fingerprint::{Change, Fingerprint, Ledger, What};
+use crate::pipeline::{FieldValue, Pipeline, Stage};
+use crate::store::journal::RunRecord;
+use crate::store::{Listing, Store};
+
+/// What earlier results were made of, by fingerprint.
+#[derive(Clone, Debug, Default)]
+pub struct History(IndexMap<Fingerprint, Past>);
+
+/// What one earlier result was made of.
+#[derive(Clone, Debug)]
+struct Past {
+    ledger: Ledger,
+    /// Where its settings were written, by field; unknown of results without a recorded run.
+    places: IndexMap<String, String>,
+}
+
+/// Why a stage's result is another one than before.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// The stage.
+    pub stage: String,
+    /// What changed; nothing where that is no longer known.
+    pub differences: Vec<Difference>,
+    /// Why the upstream stages that changed did so, as far as it is known.
+    pub causes: Vec<Why>,
+}
+
+/// One change and its places.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// What changed.
+    pub change: Change,
+    /// In a sentence.
+    pub sentence: String,
+    /// The setting as it is now, with its place; of a change that is none, `None`.
+    pub field: Option<FieldValue>,
+    /// Where it was written before, `file:line:column`, where that is known.
+    pub was: Option<String>,
+}
+
+impl History {
+    /// Everything that the store's manifests and the records of its runs tell.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn of(store: &Store, listing: &Listing) -> Result<Self> {
+        let mut history = Self::default();
+        for run in store.past_runs()? {
+            if let Some(record) = store.run_record(run.number)? {
+                history.add(record);
+            }
+        }
+        let all = listing.artifacts.iter().chain(&listing.unfinished);
+        for manifest in all.filter_map(|found| found.manifest.as_ref().ok()) {
+            let past = || Past { ledger: manifest.ledger.clone(), places: IndexMap::new() };
+            history.0.entry(manifest.fingerprint.clone()).or_insert_with(past);
+        }
+        Ok(history)
+    }
+
+    fn add(&mut self, mut record: RunRecord) {
+        for (stage, ledger) in record.stages {
+            let places = record.places.swap_remove(&stage).unwrap_or_default();
+            self.0.insert(ledger.fingerprint(), Past { ledger, places });
+        }
+    }
+
+    fn get(&self, fingerprint: &str) -> Option<&Past> {
+        self.0.get(&Fingerprint(fingerprint.to_owned()))
+    }
+}
+
+impl Plan {
+    /// Why the result of `planned` is not that of `old`.
+    #[must_use]
+    pub fn why(&self, pipeline: &Pipeline, planned: &Planned, old: &Ledger, history: &History) -> Why {
+        let mut why = Why { stage: planned.key.name.clone(), differences: vec![], causes: vec![] };
+        let Some(stage) = pipeline.stages.get(planned.id.0 as usize) else { return why };
+        let places = history.get(&old.fingerprint().0).map(|past| &past.places);
+        for change in planned.key.ledger.changes_since(old) {
+            why.causes.extend(self.cause(pipeline, stage, &change, history));
+            let sentence = explain(pipeline, stage, std::slice::from_ref(&change)).concat();
+            let field = stage.fields.iter().find(|field| field.path == change.name);
+            let field = field.filter(|_| change.what == What::Field).cloned();
+            let was = places.and_then(|places| places.get(&change.name)).cloned();
+            let was = was.filter(|_| change.what == What::Field && change.old.is_some());
+            why.differences.push(Difference { change, sentence, field, was });
+        }
+        why
+    }
+
+    /// Why an upstream result changed; each of a stage's roles may name the same stage.
+    fn cause(&self, pipeline: &Pipeline, stage: &Stage, change: &Change, history: &History) -> Option<Why> {
+        if change.what != What::Input {
+            return None;
+        }
+        let planned = self.stage(upstream(pipeline, stage, &change.name))?;
+        let old = history.get(change.old.as_deref()?)?;
+        Some(self.why(pipeline, planned, &old.ledger, history))
+    }
+
+    /// Names of the stages that depend on this one, in order.
+    #[must_use]
+    pub fn dependents(&self, pipeline: &Pipeline, planned: &Planned) -> Vec<String> {
+        let found = select::descendants(pipeline, planned.id);
+        let own = |other: &&Planned| other.id != planned.id && found.contains(&other.id);
+        self.stages.iter().filter(own).map(|other| other.key.name.clone()).collect()
+    }
+}

@@ -195,3 +195,43 @@ proptest! {
         let _ = graphical(&checked.diagnostics, Style::PLAIN);
     }
 }
+
+/// A training stage with this attention.
+fn with_attention(attention: &str) -> String {
+    let text = include_str!("check/attention-mismatch.kdl");
+    let text = text
+        .replace("attention \"bidirectional\"", attention)
+        .replace("train \"ar\" from=\"tiny\"", "train \"flow\" from=\"base\"");
+    let text = text.replace(
+        "objective \"autoregressive\"",
+        "objective \"flow\" path=\"masked\" loss=\"elbo\" max-weight=20",
+    );
+    text + "convert \"base\" from=\"tiny\"\nscheduler \"linear\" kind=\"polynomial\"\npath \"masked\" source=\"mask\" scheduler=\"linear\"\n"
+}
+
+#[test]
+fn schedules_of_attention_are_told_what_is_wrong_with_them() {
+    let mut lines = String::new();
+    for attention in [
+        "attention \"block\" size=16",
+        "attention \"block\" { size 4 until=3; size 8 until=6; size 16 }",
+        "attention \"bidirectional\" { anneal until=10 }",
+        "attention \"block\"",
+        "attention \"block\" size=4 { size 8 }",
+        "attention \"block\" { size 4; size 8 }",
+        "attention \"block\" { size 4 until=3; size 8 until=6 }",
+        "attention \"block\" { size 4 until=6; size 8 until=6; size 16 }",
+        "attention \"block\" { size 4 until=10; size 8 }",
+        "attention \"block\" size=0",
+        "attention \"block\" { anneal until=4 }",
+        "attention \"bidirectional\" { anneal until=11 }",
+        "attention \"bidirectional\" size=4",
+        "attention \"bidirectional\"; time masked-per-block=1",
+        "attention \"block\" size=4; time masked-per-segment=2",
+    ] {
+        let text = with_attention(attention);
+        let checked = check_text("case.kdl", &text, &root().join("tests/check"), &Options::default());
+        lines += &format!("{attention}\n{}\n", concise(&checked.diagnostics));
+    }
+    insta::assert_snapshot!("schedules-of-attention", lines);
+}

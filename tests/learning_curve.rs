@@ -95,6 +95,7 @@ impl Reference {
             },
             shift: false,
             time_per_row: false,
+            block: None,
         }
     }
 
@@ -151,7 +152,8 @@ impl Run {
         let cpu = device::open("cpu").unwrap();
         let mut model = Backbone::new(&reference.model(), TimeConditioning::None, seed, &cpu).unwrap();
         let mut optimizer = AdamW::new(&self.optimizer, &model).unwrap();
-        let (task, how) = (Task::Flow(self.flow), How { attention: self.attention, recompute: false });
+        let (task, how) =
+            (Task::Flow(self.flow), How { attention: self.attention, anneal: None, recompute: false });
         let mut curve = Vec::with_capacity(count);
         for k in 0..count {
             let mut update =

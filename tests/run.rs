@@ -149,6 +149,54 @@ fn a_stop_by_signal_continues_exactly() {
     assert_eq!(project.weights(), whole.weights());
 }
 
+/// Everything after the conversion in blocks that grow, and a stage whose attention is annealed.
+fn in_blocks() -> Project {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "attention \"bidirectional\"",
+        "attention \"block\" { size 2 until=10; size 4 }",
+    );
+    let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    text += r#"
+train "annealed" from="sft" use="common" {
+    data rows="text" mixture="prose"
+    objective "flow" path="masked" loss="elbo" max-weight=20
+    attention "bidirectional" { anneal until=12 }
+    steps 15
+}
+generate "parts" from="sft" { prompt "The river" sampler="two" new-tokens=9 }
+generate "ordered" from="annealed" { prompt "The river" sampler="two" new-tokens=9 }
+sampler "two" kind="euler" steps=3 block=2
+"#;
+    project.write("tiny.kdl", &text);
+    project
+}
+
+#[test]
+fn blocks_are_trained_measured_and_written_and_continue_exactly() {
+    let whole = in_blocks();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let contract = |stage: &str| {
+        let text = fs::read_to_string(whole.artifact(stage).join("provenance.json")).unwrap();
+        let contract: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (contract["attention"].clone(), contract["block"].clone())
+    };
+    assert_eq!(contract("sft"), (serde_json::json!({"block-causal": {"block": 4}}), 4.into()));
+    assert_eq!(contract("annealed"), ("bidirectional".into(), serde_json::Value::Null));
+    let weights = |project: &Project| {
+        ["sft", "annealed"].map(|stage| fs::read(project.artifact(stage).join("model.safetensors")).unwrap())
+    };
+    let project = in_blocks();
+    interrupt_in(&project, "sft");
+    interrupt_in(&project, "annealed");
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(weights(&project), weights(&whole));
+    for stage in ["samples", "parts", "ordered"] {
+        verify(&project, &project.artifact(stage)).ok();
+    }
+}
+
 #[test]
 fn ten_kills_at_any_instant_change_no_byte() {
     let whole = Project::tiny();

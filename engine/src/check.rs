@@ -239,6 +239,13 @@ train "sft" from="flow" use="common" carry="optimizer" at=10 {
     steps 10
     learning-rate peak=1e-3 final=0 shape="warmup-stable-decay" decay=2
 }
+train "annealed" from="sft" use="common" {
+    data rows="text" mixture="prose"
+    objective "flow" path="mixed" loss="gkl"
+    attention "bidirectional" { anneal until=5 }
+    steps 10
+    learning-rate peak=1e-3 final=0 shape="linear"
+}
 path "mixed" scheduler="cosine" { source "mask" weight=1; source "uniform" weight=1 }
 dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" held-out="1%" { chat user="question" assistant="answer" }
 evaluate "all" {

@@ -3,12 +3,14 @@
 //! No default, range or documentation of a field is written here: `schemas/*.kdl` is the only place for those.
 //! Artifacts are named by *role* (see [`crate::pipeline::Input`]).
 
+pub mod attention;
 pub mod learning_rate;
 pub mod sample;
 pub mod train;
 
 use std::path::PathBuf;
 
+pub use attention::{Attention, BlockPhase};
 pub use learning_rate::{LearningRate, Shape as LearningRateShape};
 pub use sample::{
     EvaluateConfig, FilterOrder, GenerateConfig, Kernel, Prompt, PromptKind, Remask, Sampler, SamplerKind,

@@ -1,5 +1,6 @@
 //! Records become the typed settings of stages. Nothing is checked twice: what the field table can say, it has said.
 
+mod attention;
 mod data;
 mod model;
 mod sample;

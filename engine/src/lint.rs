@@ -1,5 +1,6 @@
 //! What the field table cannot say: contradictions between stages, and declarations without effect.
 
+mod attention;
 mod chain;
 mod declarations;
 mod estimates;

@@ -32,6 +32,7 @@ mod config;
 mod context;
 mod forward;
 mod layout;
+mod mask;
 mod parameter;
 mod time;
 

@@ -1,5 +1,6 @@
 //! Text from a checkpoint: joins the backbone and the samplers.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use fmflow_engine::config::{Sampler, SamplerKind};
@@ -8,7 +9,7 @@ use fmflow_engine::execute::Failure;
 use crate::backbone::{Attention, BackboneError, Context, PADDING, TimeConditioning};
 use crate::failure::{input, stage};
 use crate::flow::kernel::Kernel;
-use crate::flow::sampler::{Canvas, Filter, Posterior, Rules, sample};
+use crate::flow::sampler::{Canvas, Filter, Posterior, Rules, sample, sample_in_blocks};
 use crate::model::Model;
 use crate::rng::{Purpose, stream};
 use crate::threads::side_by_side;
@@ -113,6 +114,15 @@ fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> 
         );
         return Err(input(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
     }
+    if let (Some(block), Some(own)) = (sampler.block, model.block())
+        && !own.is_multiple_of(block)
+    {
+        let what = format!(
+            "sampler `{}` writes blocks of {block} tokens, the checkpoint was trained in blocks of {own}",
+            sampler.name
+        );
+        return Err(input(what, format!("write `block={own}` or a divisor of it, or leave `block=` out")));
+    }
     let (scheduler, mask_share) = (path.scheduler, path.mask_share);
     Ok(Rules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
 }
@@ -121,7 +131,14 @@ fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> 
 fn parallel(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, rules: &Rules) -> Batch {
     let mut canvases: Vec<Canvas> =
         batch.iter().map(|(number, request)| canvas(*number, request, rules)).collect();
-    let passes = sample(&mut canvases, sampler, rules, &mut FromBackbone { model })?;
+    let posterior = &mut FromBackbone { model };
+    let passes = match sampler.block.or(model.block()) {
+        None => sample(&mut canvases, sampler, rules, posterior)?,
+        Some(size) => {
+            let blocks: Vec<_> = batch.iter().map(|(_, request)| blocks(request, size, model)).collect();
+            sample_in_blocks(&mut canvases, &blocks, sampler, rules, posterior)?
+        }
+    };
     let cut = |(canvas, (_, request)): (Canvas, &(u64, &Request))| {
         let start = request.prefix.len();
         Completion { tokens: canvas.tokens[start..start + request.length].to_vec() }
@@ -139,6 +156,26 @@ fn canvas(number: u64, request: &Request, rules: &Rules) -> Canvas {
     Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
 }
 
+/// The blocks of `size` tokens in which an answer is written: of a checkpoint that was trained in blocks those of the document,
+/// of which the first may hold the end of the prompt; of another one those of the answer alone.
+fn blocks(request: &Request, size: usize, model: &Model) -> Vec<Range<usize>> {
+    let answer = request.prefix.len()..request.prefix.len() + request.length;
+    let origin = if model.block().is_some() { 0 } else { answer.start };
+    let number = |i: usize| (i - origin) / size;
+    let block = |n: usize| answer.start.max(origin + n * size)..answer.end.min(origin + (n + 1) * size);
+    match answer.is_empty() {
+        true => Vec::new(),
+        false => (number(answer.start)..=number(answer.end - 1)).map(block).collect(),
+    }
+}
+
+/// What of a canvas the posterior at `places` depends on: with blocks, nothing after the last block asked for.
+fn visible<'a>(canvas: &'a Canvas, row: usize, places: &[(usize, usize)], block: Option<usize>) -> &'a [u32] {
+    let Some(block) = block else { return &canvas.tokens };
+    let last = places.iter().filter(|place| place.0 == row).map(|place| place.1).max().unwrap_or(0);
+    &canvas.tokens[..canvas.tokens.len().min((last / block + 1) * block)]
+}
+
 /// The posterior of a checkpoint.
 struct FromBackbone<'a> {
     model: &'a Model,
@@ -154,7 +191,9 @@ impl Posterior for FromBackbone<'_> {
         t: f64,
     ) -> Result<Vec<f32>, BackboneError> {
         let shift = usize::from(self.model.provenance.shift);
-        let rows: Vec<&[u32]> = canvases.iter().map(|c| c.tokens.as_slice()).collect();
+        let block = self.model.block();
+        let rows = canvases.iter().enumerate().map(|(row, c)| visible(c, row, places, block));
+        let rows: Vec<&[u32]> = rows.collect();
         let places: Vec<(usize, usize)> =
             places.iter().map(|&(row, i)| (row, i.saturating_sub(shift))).collect();
         logits(self.model, &rows, &places, self.model.attention(), t)
@@ -222,3 +261,6 @@ fn autoregressive(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, r
     };
     Ok((rows.into_iter().zip(batch).map(new).collect(), passes))
 }
+
+#[cfg(test)]
+mod tests;

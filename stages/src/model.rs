@@ -171,6 +171,15 @@ impl Model {
     pub fn attention(&self) -> Attention {
         self.provenance.attention
     }
+
+    /// Tokens in a block, where it was trained in blocks.
+    #[must_use]
+    pub fn block(&self) -> Option<usize> {
+        match self.attention() {
+            Attention::BlockCausal { block } => Some(block),
+            Attention::Causal | Attention::Bidirectional => None,
+        }
+    }
 }
 
 /// A folder whose weights are refused.

@@ -21,16 +21,18 @@ pub enum Purpose {
     Mixture = 3,
     /// Times t of an update; coordinates: [step, 0, 0].
     Time = 4,
-    /// Which positions leave x_1 for x_0; coordinates: [step, row of the update, 0].
+    /// Which positions leave x_1 for x_0; coordinates: [step, row of the update, document or block].
     Corrupt = 5,
-    /// Tokens of x_0 for a uniform source; coordinates: [step, row of the update, 0].
+    /// Tokens of x_0 for a uniform source; coordinates: [step, row of the update, document or block].
     Source = 6,
-    /// Held-out corruption for validation and likelihood; coordinates: [row, time index, 0].
+    /// Held-out corruption for validation and likelihood; coordinates: [row, time index, document or block].
     Validate = 7,
-    /// Sampling of completions; coordinates: [prompt, solver step, 0].
+    /// Sampling of completions; coordinates: [prompt, solver step counted over all blocks, 0].
     Sample = 8,
     /// Noise on a new mask row; coordinates: [0, 0, 0].
     MaskRow = 9,
+    /// Later positions that annealed attention sees; coordinates: [step, row of the update, query].
+    Anneal = 10,
 }
 
 /// A stream of random numbers.

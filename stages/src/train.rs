@@ -5,12 +5,14 @@
 //! ([`adamw`]). The loop owns the order and nothing else; resuming is starting it at k with what a checkpoint holds.
 
 pub mod adamw;
+pub mod attention;
 mod backward;
 pub mod checkpoint;
 pub mod flat;
 pub mod gradient;
 pub mod held_out;
 pub mod metrics;
+pub mod pieces;
 pub mod setup;
 pub mod update;
 
@@ -61,10 +63,11 @@ pub fn run(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
 fn update_once(setup: &Setup<'_>, state: &mut State) -> Result<StepMetrics, Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
     let (rows, by_dataset) = setup.rows_of(k)?;
-    let update = update::build(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &setup.task);
+    let task = setup.task(k);
+    let update = update::build(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &task);
     let data_wait = start.elapsed().as_secs_f64();
     let (gradients, sum) =
-        gradient::of_update(&state.model, &update, setup.how(), setup.threads).map_err(stage)?;
+        gradient::of_update(&state.model, &update, setup.how(k), setup.threads).map_err(stage)?;
     let loss = sum.weighted / update.divisor;
     if !loss.is_finite() {
         return Err(diverged(k, &format!("the loss is {loss}")));
@@ -136,12 +139,12 @@ fn record(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
 fn validate(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<IndexMap<String, f64>, Failure> {
     let mut found = IndexMap::new();
     for (dataset, rows) in &setup.held_out {
-        let task = setup.evaluation_task();
+        let task = setup.evaluation_task(state.step);
         let loss = held_out::loss(
             &state.model,
             rows,
             &task,
-            setup.attention,
+            setup.learnt(state.step),
             setup.config.validate.times,
             setup.threads,
         )

@@ -38,6 +38,7 @@ pub(crate) fn sampler(steps: usize) -> Sampler {
         top_k: None,
         top_p: None,
         order: FilterOrder::TopKFirst,
+        block: None,
     }
 }
 

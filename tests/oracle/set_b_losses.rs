@@ -7,7 +7,7 @@ use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
 use fmflow_stages::flow::scheduler::weight;
 use fmflow_stages::train::gradient::of_logits;
-use fmflow_stages::train::update::{Flow, Term};
+use fmflow_stages::train::update::{Flow, Places, Term};
 
 use crate::harness::{Set, Tensors, close_but_rounding, largest, wide};
 use crate::set_b::{TOLERANCE, exponent, polynomial};
@@ -65,6 +65,7 @@ impl Case {
             time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
             shift: false,
             time_per_row: true,
+            block: None,
         }
     }
 
@@ -76,7 +77,13 @@ impl Case {
         let terms = |(row, (x_1, x_t)): (usize, (&[u32], &[u32]))| {
             let corrupted = x_1.iter().zip(x_t).map(|(a, b)| a != b).collect();
             let drawn = Corruption { x_t: x_t.to_vec(), corrupted };
-            flow.terms(x_1, &vec![true; length], &drawn, file.values("t")[row], row * length)
+            flow.terms(
+                x_1,
+                &vec![true; length],
+                &drawn,
+                file.values("t")[row],
+                Places { first: row * length, before: None },
+            )
         };
         rows.flat_map(terms).collect()
     }

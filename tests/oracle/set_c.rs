@@ -10,7 +10,7 @@ use fmflow_stages::data::packing::{Role, Row};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
 use fmflow_stages::train::gradient::of_logits;
-use fmflow_stages::train::update::{Flow, Task, Term, build};
+use fmflow_stages::train::update::{Flow, Places, Task, Term, build};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, close_each, close_to_largest, wide};
@@ -116,6 +116,7 @@ fn flow(shift: bool, mask: u32) -> Flow {
         time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
         shift,
         time_per_row: true,
+        block: None,
     }
 }
 
@@ -129,7 +130,13 @@ impl Case {
         let row = |(row, (x_1, x_t)): (usize, (&[u32], &[u32]))| {
             let corrupted: Vec<bool> = x_t.iter().map(|token| *token == self.mask).collect();
             let drawn = Corruption { x_t: x_t.to_vec(), corrupted };
-            flow.terms(x_1, &vec![true; length], &drawn, 1.0 - sigma[row], row * length)
+            flow.terms(
+                x_1,
+                &vec![true; length],
+                &drawn,
+                1.0 - sigma[row],
+                Places { first: row * length, before: None },
+            )
         };
         x_1.chunks(length).zip(x_t.chunks(length)).enumerate().flat_map(row).collect()
     }

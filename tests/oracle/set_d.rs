@@ -26,7 +26,7 @@ const GRADIENT: f64 = 1e-4;
 /// Learning rates, of their peak: rounding of float64 only.
 const RATE: f64 = 1e-14;
 /// The reference keeps the states of all blocks.
-const PLAIN: How = How { attention: Attention::Bidirectional, recompute: false };
+const PLAIN: How = How { attention: Attention::Bidirectional, anneal: None, recompute: false };
 
 /// The variants of the run, and what they exempt from decay.
 const VARIANTS: [(&str, &[&str]); 2] = [("all_decay", &[]), ("norms_not_decayed", &["norm"])];
@@ -102,8 +102,10 @@ impl Reference {
             let counted = range.clone().filter(|i| mask[*i] != 0.0);
             let coefficients = Coefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 };
             MicroBatch {
+                first: first as u64,
                 rows,
                 length: l,
+                halves: false,
                 tokens: x_t[range.clone()].iter().map(|x| *x as u32).collect(),
                 positions: range.clone().map(|i| (i % l) as u32).collect(),
                 segments: vec![0; rows * l],

@@ -39,6 +39,7 @@ fn parse(name: &str, vocabulary: u32) -> Option<Filter> {
         top_k: Some(top_k.parse().ok()?).filter(|k| *k > 0),
         top_p: Some(top_p.parse().ok()?).filter(|p| *p < 1.0),
         order: *order,
+        block: None,
     };
     Some(Filter::autoregressive(&sampler, vocabulary))
 }

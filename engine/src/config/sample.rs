@@ -15,6 +15,8 @@ pub struct Sampler {
     pub top_p: Option<f64>,
     /// Which of the two cuts first.
     pub order: FilterOrder,
+    /// Tokens that are written before the next ones; `None`: the block that the checkpoint was trained with, if any.
+    pub block: Option<usize>,
 }
 
 impl Sampler {
@@ -43,12 +45,12 @@ pub enum FilterOrder {
 pub enum SamplerKind {
     /// Reveals the most confident positions first, in this many solver steps.
     Confidence {
-        /// Forward passes.
+        /// Forward passes, of every block.
         steps: usize,
     },
     /// Discrete Euler simulation of the jump process.
     Euler {
-        /// Forward passes.
+        /// Forward passes, of every block.
         steps: usize,
         /// How a position moves within a step.
         kernel: Kernel,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LearningRate;
+use super::{Attention, LearningRate};
 
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +139,8 @@ pub struct Time {
     pub from: f64,
     /// Largest t: `to` of the configuration, and 1 - epsilon at most.
     pub to: f64,
-    /// At least this many corrupted positions in every supervised segment (an answer, or a row of text).
+    /// At least this many corrupted positions in every supervised segment (an answer, or a row of text); with block attention
+    /// in every block that holds supervised positions.
     pub at_least_masked: u64,
 }
 
@@ -154,20 +155,6 @@ pub enum TimeSampling {
     LowDiscrepancy,
     /// Pairs of a uniform draw and its mirror image, shuffled.
     Antithetic,
-}
-
-/// Which positions see which, within a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attention {
-    /// Earlier positions and itself.
-    Causal,
-    /// All positions.
-    Bidirectional,
-    /// Blocks of this size; not supported yet.
-    Block {
-        /// Tokens in a block.
-        size: usize,
-    },
 }
 
 /// Rows of an update.

@@ -8,7 +8,7 @@ use crate::record::{Leaf, Record};
 impl Decoder<'_> {
     pub(super) fn sampler(&mut self, leaf: &Leaf) -> Option<Sampler> {
         let record = self.world.target(leaf)?;
-        record.heed(&["cache", "block"]);
+        record.heed(&["cache"]);
         Some(Sampler {
             name: record.name()?.to_owned(),
             kind: match record.text("kind")? {
@@ -20,6 +20,7 @@ impl Decoder<'_> {
             temperature: record.number("temperature")?,
             top_k: record.size("top-k"),
             top_p: record.number("top-p"),
+            block: record.size("block"),
             order: match record.text("filter-order")? {
                 "top-k-first" => FilterOrder::TopKFirst,
                 _ => FilterOrder::TopPFirst,

@@ -2,10 +2,9 @@
 
 use super::Decoder;
 use crate::config::train::{
-    Attention, Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time,
-    TimeSampling, Validate,
+    Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time, TimeSampling, Validate,
 };
-use crate::config::{LearningRate, LearningRateShape, TrainConfig};
+use crate::config::{Attention, LearningRate, LearningRateShape, TrainConfig};
 use crate::record::Record;
 use crate::schema::Value;
 
@@ -16,11 +15,12 @@ impl Decoder<'_> {
             precision.heed(&["compute", "master", "accumulate"]);
         }
         let steps = record.child("steps")?.count("value")?;
+        let attention = self.attention(record.child("attention")?)?;
         Some(TrainConfig {
             parts: self.parts(record.child("data")?)?,
             objective: self.objective(record.child("objective")?)?,
-            time: time(record.child("time")?)?,
-            attention: attention(record.child("attention")?)?,
+            time: time(record.child("time")?, &attention)?,
+            attention,
             batch: batch(record.child("batch")?)?,
             steps,
             optimizer: optimizer(record.child("optimizer")?)?,
@@ -77,8 +77,8 @@ impl Decoder<'_> {
     }
 }
 
-fn time(record: &Record) -> Option<Time> {
-    let segment = record.count("masked-per-segment")?;
+fn time(record: &Record, attention: &Attention) -> Option<Time> {
+    let (segment, block) = (record.count("masked-per-segment")?, record.count("masked-per-block")?);
     Some(Time {
         sampling: match record.text("sampling")? {
             "uniform" => TimeSampling::Uniform,
@@ -88,17 +88,7 @@ fn time(record: &Record) -> Option<Time> {
         },
         from: record.number("from")?,
         to: record.number("to")?.min(1.0 - record.number("epsilon")?),
-        at_least_masked: record.count("masked-per-block").unwrap_or(segment),
-    })
-}
-
-fn attention(record: &Record) -> Option<Attention> {
-    record.children("size").for_each(|size| size.heed(&["until"]));
-    let last = record.children("size").last().and_then(|size| size.size("value"));
-    Some(match record.text("value")? {
-        "causal" => Attention::Causal,
-        "bidirectional" => Attention::Bidirectional,
-        _ => Attention::Block { size: record.size("size").or(last)? },
+        at_least_masked: if matches!(attention, Attention::Block { .. }) { block } else { segment },
     })
 }
 

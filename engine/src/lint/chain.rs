@@ -1,6 +1,6 @@
 //! Where checkpoints come from: conversions, samplers, required scores.
 
-use super::{Conversion, Graph, place};
+use super::{Conversion, Graph, attention, field, place};
 use crate::config::{
     ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
     TokenizerChoice,
@@ -36,10 +36,10 @@ pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, config: &ConvertConfig, 
 /// Samplers that do not fit, and scores required of what is not measured.
 pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
     for (at, exact) in config.exact_match.iter().enumerate() {
-        let span = place(stage, &format!("exact-match.{at}.sampler"));
+        let path = format!("exact-match.{at}.sampler");
         for name in &config.checkpoints {
             if let Some(checkpoint) = graph.input(stage, &format!("checkpoint/{name}")) {
-                sampler(graph, checkpoint, &exact.sampler, span, sink);
+                sampler(graph, checkpoint, &exact.sampler, (stage, &path), sink);
             }
         }
     }
@@ -99,12 +99,22 @@ pub(super) fn generate(graph: &Graph<'_>, stage: &Stage, config: &GenerateConfig
     for prompt in &config.prompts {
         let name = prompt.sampler.name.as_str();
         let own = written.iter().find(|field| field.value.as_str() == Some(name));
-        let span = own.map_or(place(stage, "sampler"), |field| &field.span);
-        sampler(graph, checkpoint, &prompt.sampler, span, sink);
+        let path = own.map_or("sampler", |field| field.path.as_str());
+        sampler(graph, checkpoint, &prompt.sampler, (stage, path), sink);
     }
 }
 
-fn sampler(graph: &Graph<'_>, checkpoint: &Stage, sampler: &Sampler, span: &Span, sink: &mut Sink) {
+/// A sampler named at a path of a stage, against a checkpoint.
+fn sampler(
+    graph: &Graph<'_>,
+    checkpoint: &Stage,
+    sampler: &Sampler,
+    (stage, path): (&Stage, &str),
+    sink: &mut Sink,
+) {
+    let span = place(stage, path);
+    let block = field(stage, &format!("{path}.block"));
+    attention::sampler(graph, checkpoint, sampler, block.map_or(span, |field| &field.span), sink);
     let autoregressive = sampler.kind == SamplerKind::Autoregressive;
     match graph.conversion(checkpoint) {
         Conversion::None(root) if !autoregressive => sink.push(flow_sampler(checkpoint, root, sampler, span)),

@@ -1,7 +1,7 @@
 //! Contradictions inside a training stage, and with the checkpoint it starts from.
 
-use super::{Conversion, Graph, field, place};
-use crate::config::train::{Attention, Loss, Objective, Path};
+use super::{Conversion, Graph, attention, field, place};
+use crate::config::train::{Loss, Objective, Path};
 use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
@@ -11,7 +11,7 @@ pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink:
     schedule(stage, config, sink);
     batch(stage, config, sink);
     time(stage, config, sink);
-    attention(stage, config, sink);
+    attention::lint(graph, stage, config, sink);
     loss(stage, config, sink);
     provenance(graph, stage, config, sink);
     rows(graph, stage, sink);
@@ -67,20 +67,6 @@ fn time(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
             .also(place(stage, "time.to"), format!("the largest is {to}"))
             .help("write a `from=` below `to=` and below 1 - `epsilon=`"),
     );
-}
-
-fn attention(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    if config.objective == Objective::Autoregressive && config.attention != Attention::Causal {
-        sink.push(
-            Diagnostic::new(
-                Code::AttentionMismatch,
-                "an autoregressive model would see the token it predicts",
-            )
-            .at(place(stage, "attention"), "sees later positions")
-            .also(place(stage, "objective"), "predicts the next token")
-            .help("write `attention \"causal\"`"),
-        );
-    }
 }
 
 fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {

@@ -3,8 +3,8 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::{field, place};
-use crate::config::TrainConfig;
-use crate::config::train::{Attention, Loss, Objective, Scheduler, Time};
+use crate::config::train::{Loss, Objective, Scheduler, Time};
+use crate::config::{Attention, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
 

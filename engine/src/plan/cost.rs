@@ -1,6 +1,6 @@
 //! What stages take: updates, tokens, parameters, arithmetic, disk.
 
-use crate::config::{ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
+use crate::config::{Attention, ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
 use crate::pipeline::{Pipeline, Stage, StageId};
 
 use super::facts::Facts;
@@ -71,9 +71,24 @@ impl Shape {
     /// Every position attends to every other; a causal mask is not given a discount. Recomputed blocks are not counted.
     #[must_use]
     pub fn flops_per_token(&self, length: u64) -> f64 {
+        self.dense() + self.attention(length)
+    }
+
+    /// The same for block diffusion: every token goes through the blocks of the model twice, noisy and clean, and through the head
+    /// once. Both halves see half of the clean tokens on average, so that attention takes what it takes once without halves.
+    #[must_use]
+    pub fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
+        let head = 6.0 * product(&[self.vocabulary, self.hidden]) as f64;
+        2.0 * self.dense() - head + self.attention(length)
+    }
+
+    fn dense(&self) -> f64 {
         let looked_up = if self.tied { 0 } else { product(&[self.vocabulary, self.hidden]) };
-        let dense = 6.0 * self.parameters().saturating_sub(looked_up) as f64;
-        dense + 12.0 * product(&[self.layers, self.heads, self.head_dim]) as f64 * length as f64
+        6.0 * self.parameters().saturating_sub(looked_up) as f64
+    }
+
+    fn attention(&self, length: u64) -> f64 {
+        12.0 * product(&[self.layers, self.heads, self.head_dim]) as f64 * length as f64
     }
 }
 
@@ -113,6 +128,8 @@ pub struct Training {
     pub flops: Option<f64>,
     /// Seconds on the budget's machine at its assumed utilisation.
     pub seconds: Option<f64>,
+    /// Which positions see which, as the updates go by.
+    pub attention: Attention,
     /// Learning rate at 0, 1, 25, 50, 75 and 100 % of the updates.
     pub learning_rate: [f64; 6],
 }
@@ -180,14 +197,19 @@ fn training(pipeline: &Pipeline, stage: &Stage, config: &TrainConfig, shape: Opt
     let rows = stage.inputs.iter().find(|input| input.role.starts_with("rows/"));
     let length = rows.and_then(|input| row_length(pipeline, input.stage)).unwrap_or(0);
     let tokens = config.steps.saturating_mul(config.batch.rows as u64).saturating_mul(length);
-    let flops = shape.map(|shape| shape.flops_per_token(length) * tokens as f64);
+    let per_token = |shape: Shape| match config.attention {
+        Attention::Block { .. } => shape.flops_per_token_of_blocks(length),
+        _ => shape.flops_per_token(length),
+    };
+    let flops = shape.map(|shape| per_token(shape) * tokens as f64);
     let machine = peak(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
     let at = |percent: u64| {
         let step = u128::from(config.steps) * u128::from(percent) / 100;
         config.learning_rate.at(u64::try_from(step).unwrap_or(u64::MAX), config.steps)
     };
-    Training { updates: config.steps, length, tokens, flops, seconds, learning_rate: SHOWN.map(at) }
+    let (updates, attention) = (config.steps, config.attention.clone());
+    Training { updates, length, tokens, flops, seconds, attention, learning_rate: SHOWN.map(at) }
 }
 
 fn row_length(pipeline: &Pipeline, id: StageId) -> Option<u64> {
@@ -224,6 +246,7 @@ mod tests {
         let shape = Shape::published("hf:Qwen/Qwen3-1.7B").unwrap();
         assert_eq!(shape.parameters(), 1_720_574_976);
         assert_eq!((shape.flops_per_token(8192) / 1e7).round() / 100.0, 15.96);
+        assert_eq!((shape.flops_per_token_of_blocks(8192) / 1e7).round() / 100.0, 24.42);
         assert_eq!(Shape::published("hf:Qwen/Qwen3-1.7B-Base"), Some(shape));
     }
 

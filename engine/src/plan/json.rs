@@ -48,6 +48,7 @@ fn training(training: &Training) -> Value {
         "tokens": training.tokens,
         "flops": training.flops,
         "seconds": training.seconds,
+        "attention": training.attention.to_string(),
         "learning-rate": training.learning_rate,
     })
 }

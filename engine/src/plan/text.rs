@@ -46,6 +46,7 @@ fn training(plan: &Plan) -> String {
             training.flops.map_or_else(|| "?".into(), count),
             training.seconds.map_or_else(String::new, duration),
             bytes(disk),
+            training.attention.to_string(),
             rates(training),
         ]
     });
@@ -57,7 +58,10 @@ fn training(plan: &Plan) -> String {
     let rate = format!("learning rate at {} %", shown.join(" / "));
     format!(
         "\n{}",
-        table(&["training", "updates", "tokens", "FLOP/token", "FLOP", "time", "disk", &rate], rows)
+        table(
+            &["training", "updates", "tokens", "FLOP/token", "FLOP", "time", "disk", "attention", &rate],
+            rows
+        )
     )
 }
 

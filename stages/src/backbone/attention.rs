@@ -7,7 +7,8 @@ use burn::tensor::{Tensor, activation::softmax};
 
 use super::Qwen3Config;
 use super::block::{linear, rms_norm};
-use super::context::{Prepared, QUERY_BLOCK, WHOLE};
+use super::context::Prepared;
+use super::mask::{Part, pick};
 
 /// Weights of one attention layer, each [out, in] or [h].
 #[derive(Clone, Debug)]
@@ -46,26 +47,26 @@ impl SelfAttention {
 /// # Shapes
 /// `q`: [B, K, g, L, h], `k`: [B, K, h, L], `v`: [B, K, L, h]; returns [B, K, g, L, h].
 fn mix(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, at: &Prepared) -> Tensor<5> {
-    let length = at.length;
-    if length <= WHOLE {
-        return mix_rows(q, k, v, 0, at);
+    if let [all] = at.mask.parts() {
+        return mix_part(q, k, v, all, at);
     }
-    let blocks = (0..length).step_by(QUERY_BLOCK).map(|start| {
-        let rows = QUERY_BLOCK.min(length - start);
-        mix_rows(q.clone().narrow(3, start, rows), k.clone(), v.clone(), start, at)
+    let blocks = at.mask.parts().iter().map(|part| {
+        let q = q.clone().narrow(3, part.rows.start, part.rows.len());
+        mix_part(q, pick(k.clone(), 3, &part.keys), pick(v.clone(), 2, &part.keys), part, at)
     });
     Tensor::cat(blocks.collect(), 3)
 }
 
-/// As [`mix`], for the query rows from `start` on that `q` holds.
-fn mix_rows(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, start: usize, at: &Prepared) -> Tensor<5> {
+/// As [`mix`], for the query rows and the keys of one part.
+fn mix_part(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, part: &Part, at: &Prepared) -> Tensor<5> {
     let [b, shared, group, rows, h] = q.dims();
+    let keys = k.dims()[3];
     let scores = q.reshape([b, shared, group * rows, h]).matmul(k);
-    let scores = match at.mask.bias(start, rows, at.length) {
+    let scores = match at.mask.bias(part) {
         None => scores,
         Some(bias) => {
-            let scores: Tensor<5> = scores.reshape([b, shared, group, rows, at.length]);
-            (scores + bias).reshape([b, shared, group * rows, at.length])
+            let scores: Tensor<5> = scores.reshape([b, shared, group, rows, keys]);
+            (scores + bias).reshape([b, shared, group * rows, keys])
         }
     };
     softmax(scores, 3).matmul(v).reshape([b, shared, group, rows, h])

@@ -1,23 +1,16 @@
 //! Who may attend to whom, and at which position each token stands.
 //!
 //! A context is plain data on the host, made per batch and never part of an artifact. [`Prepared`] is its form on the device:
-//! rotary tables, and either one mask (short rows) or what is needed to compute the mask of a block of query rows.
+//! rotary tables, and either one mask (short rows) or what is needed to compute the mask of a block of query rows
+//! ([`super::mask`]).
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
+use super::mask::Mask;
 use super::{BackboneError, Qwen3Config};
 
 /// Segment id of padding: its tokens are attended by nobody.
 pub const PADDING: u16 = u16::MAX;
-
-/// Rows up to this length use one mask and one score matrix; longer rows are computed in blocks of query rows.
-pub(super) const WHOLE: usize = 512;
-
-/// Query rows per block where a row is longer than [`WHOLE`].
-pub(super) const QUERY_BLOCK: usize = 256;
-
-/// Added to forbidden scores: exp underflows to 0, and a row with nothing to attend to stays finite.
-const FORBIDDEN: f32 = -1e9;
 
 /// Order of attention inside a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,7 +20,8 @@ pub enum Attention {
     Causal,
     /// Every query attends to every key.
     Bidirectional,
-    /// Queries attend to keys of their own block of `block` tokens and of earlier ones.
+    /// Queries attend to keys of their own block of `block` tokens and of earlier ones. Blocks are counted from the start of
+    /// each document.
     BlockCausal {
         /// Tokens per block.
         block: usize,
@@ -47,6 +41,11 @@ pub struct Context {
     pub positions: Option<Vec<u32>>,
     /// Document of each token, row-major [B, L]; [`PADDING`] is attended by nobody; `None` means one document per row.
     pub segments: Option<Vec<u16>>,
+    /// Whether a row is [x_t, x_0]: its first half sees its own block there and earlier blocks in the second half, which sees
+    /// itself block-causally. Both halves hold the same documents; attention is [`Attention::BlockCausal`].
+    pub halves: bool,
+    /// Pairs that causal attention may see beside the earlier keys: bit j % 32 of word j / 32 of [B, L, ceil(L / 32)] is key j.
+    pub opened: Option<Vec<u32>>,
     /// Time t of each row, [B]; needed exactly where the backbone is conditioned on time.
     pub time: Option<Vec<f32>>,
 }
@@ -55,7 +54,16 @@ impl Context {
     /// `batch` full rows of `length` tokens, each one document.
     #[must_use]
     pub fn new(attention: Attention, batch: usize, length: usize) -> Self {
-        Self { batch, length, attention, positions: None, segments: None, time: None }
+        Self {
+            batch,
+            length,
+            attention,
+            positions: None,
+            segments: None,
+            halves: false,
+            opened: None,
+            time: None,
+        }
     }
 
     /// With explicit positions, row-major [B, L].
@@ -82,6 +90,18 @@ impl Context {
         Self { segments: Some(segments), ..self }
     }
 
+    /// With rows of two halves, noisy and clean.
+    #[must_use]
+    pub fn with_halves(self) -> Self {
+        Self { halves: true, ..self }
+    }
+
+    /// With later keys that are visible all the same, as bits [B, L, ceil(L / 32)].
+    #[must_use]
+    pub fn with_opened(self, opened: Vec<u32>) -> Self {
+        Self { opened: Some(opened), ..self }
+    }
+
     /// With the time of each row, [B].
     #[must_use]
     pub fn with_time(self, time: Vec<f32>) -> Self {
@@ -106,12 +126,34 @@ impl Context {
         if matches!(self.attention, Attention::BlockCausal { block: 0 }) {
             return fault("a block holds at least one token");
         }
+        if self.halves && !self.are_halves() {
+            return fault("both halves need the same positions and segments, and block-causal attention");
+        }
+        if self.opened.is_some() && self.attention != Attention::Causal {
+            return fault("only causal attention can be opened");
+        }
+        if self.opened.as_ref().is_some_and(|words| words.len() != tokens * self.length.div_ceil(32)) {
+            return fault("opened pairs must be [batch, length, length / 32]");
+        }
         match &self.time {
             Some(time) if time.len() != self.batch => fault("time must be [batch]"),
             Some(_) if !conditioned => fault("this backbone takes no time"),
             None if conditioned => fault("this backbone needs the time of each row"),
             _ => Ok(()),
         }
+    }
+}
+
+impl Context {
+    /// Whether the halves of every row are of the same documents.
+    fn are_halves(&self) -> bool {
+        fn twice<T: PartialEq>(row: &[T]) -> bool {
+            let (first, second) = row.split_at(row.len() / 2);
+            first == second
+        }
+        let positions = self.positions.as_ref().is_some_and(|p| p.chunks(self.length).all(twice));
+        let segments = self.segments.as_ref().is_none_or(|s| s.chunks(self.length).all(twice));
+        matches!(self.attention, Attention::BlockCausal { .. }) && positions && segments
     }
 }
 
@@ -204,83 +246,4 @@ fn turn(half: usize, device: &Device) -> Tensor<2> {
         values[i * width + i + half] = 1.0;
     }
     Tensor::from_data(TensorData::new(values, [width, width]), device)
-}
-
-/// How to make the additive mask of a block of query rows.
-#[derive(Clone, Debug)]
-pub(super) struct Mask {
-    rule: Option<Rule>,
-    /// The mask of all rows, where the row is short.
-    whole: Option<Tensor<5>>,
-}
-
-/// What the mask is computed from; either part may be absent.
-#[derive(Clone, Debug)]
-struct Rule {
-    /// Order of each token, [L]: key j is visible from query i where order j <= order i.
-    order: Option<Tensor<1, Int>>,
-    /// Segments of queries and keys, [B, L] each; padding differs between them and so matches nothing.
-    segments: Option<(Tensor<2, Int>, Tensor<2, Int>)>,
-}
-
-impl Mask {
-    fn new(context: &Context, device: &Device) -> Self {
-        let length = context.length;
-        let block = match context.attention {
-            Attention::Bidirectional => None,
-            Attention::Causal => Some(1),
-            Attention::BlockCausal { block } => Some(block),
-        };
-        let order = block.map(|block| {
-            let order: Vec<i32> = (0..length).map(|i| (i / block) as i32).collect();
-            Tensor::from_data(TensorData::new(order, [length]), device)
-        });
-        let segments = context.segments.as_ref().filter(|s| s.iter().any(|x| *x != s[0])).map(|segments| {
-            let side = |padding: i32| {
-                let ids = segments.iter().map(|&s| if s == PADDING { padding } else { i32::from(s) });
-                let ids: Vec<i32> = ids.collect();
-                Tensor::from_data(TensorData::new(ids, [context.batch, length]), device)
-            };
-            (side(-1), side(-2))
-        });
-        let rule = (order.is_some() || segments.is_some()).then_some(Rule { order, segments });
-        let whole = rule.as_ref().filter(|_| length <= WHOLE).map(|rule| rule.bias(0, length, length));
-        Self { rule, whole }
-    }
-
-    /// The additive mask of query rows `start..start + rows`; `None` where everything is visible.
-    ///
-    /// # Shapes
-    /// Returns [B or 1, 1, 1, rows, L].
-    pub(super) fn bias(&self, start: usize, rows: usize, length: usize) -> Option<Tensor<5>> {
-        match &self.whole {
-            Some(whole) => Some(whole.clone()),
-            None => self.rule.as_ref().map(|rule| rule.bias(start, rows, length)),
-        }
-    }
-}
-
-impl Rule {
-    fn bias(&self, start: usize, rows: usize, length: usize) -> Tensor<5> {
-        let order = self.order.as_ref().map(|order| {
-            let query = order.clone().narrow(0, start, rows).reshape([1, rows, 1]).expand([1, rows, length]);
-            order.clone().reshape([1, 1, length]).expand([1, rows, length]).greater(query)
-        });
-        let segments = self.segments.as_ref().map(|(query, key)| {
-            let batch = query.dims()[0];
-            let query = query.clone().narrow(1, start, rows).reshape([batch, rows, 1]);
-            let key = key.clone().reshape([batch, 1, length]).expand([batch, rows, length]);
-            key.not_equal(query.expand([batch, rows, length]))
-        });
-        let forbidden = match (order, segments) {
-            (Some(order), Some(segments)) => {
-                let shape = segments.dims();
-                segments.bool_or(order.expand(shape))
-            }
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => unreachable!("a rule has at least one part"),
-        };
-        let batch = forbidden.dims()[0];
-        (forbidden.float() * FORBIDDEN).reshape([batch, 1, 1, rows, length])
-    }
 }

@@ -3,10 +3,13 @@
 //! Both run over the whole of [0, 1] in `steps` equal steps; a grid that ends before 1 would leave noise.
 //!
 //! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
-//! writes a position that is not editable, and never emits the mask token.
+//! writes a position that is not editable, and never emits the mask token. Block by block, each block is a simulation of its own
+//! from t = 0 to 1, given the blocks before it.
 
 mod euler;
 mod filter;
+
+use std::ops::Range;
 
 pub use euler::euler_step;
 pub use filter::{Filter, Order, Pick};
@@ -77,7 +80,7 @@ pub trait Posterior {
     ) -> Result<Vec<f32>, Self::Error>;
 }
 
-/// Writes all editable positions of all canvases; returns the number of forward passes (NFE).
+/// Writes all editable positions of all canvases at once; returns the number of forward passes (NFE).
 ///
 /// # Errors
 /// What the posterior says.
@@ -91,9 +94,51 @@ pub fn sample<P: Posterior>(
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
     let filter = Filter::new(sampler, rules);
+    simulate(canvases, 0, sampler, &filter, rules, posterior)
+}
+
+/// Writes the editable positions of each canvas block by block, in the order of its `blocks`; returns the number of forward
+/// passes (NFE). A finished block is never touched again; a position outside all blocks is not written.
+///
+/// # Errors
+/// What the posterior says.
+pub fn sample_in_blocks<P: Posterior>(
+    canvases: &mut [Canvas],
+    blocks: &[Vec<Range<usize>>],
+    sampler: &Sampler,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
+    let filter = Filter::new(sampler, rules);
+    let editable: Vec<Vec<bool>> = canvases.iter().map(|canvas| canvas.editable.clone()).collect();
+    let (mut passes, most) = (0, blocks.iter().map(Vec::len).max().unwrap_or(0));
+    for wave in 0..most {
+        for ((canvas, editable), blocks) in canvases.iter_mut().zip(&editable).zip(blocks) {
+            let open = |i| blocks.get(wave).is_some_and(|block| block.contains(&i));
+            canvas.editable = (0..editable.len()).map(|i| editable[i] && open(i)).collect();
+        }
+        passes += simulate(canvases, wave, sampler, &filter, rules, posterior)?;
+    }
+    canvases.iter_mut().zip(editable).for_each(|(canvas, editable)| canvas.editable = editable);
+    Ok(passes)
+}
+
+/// One simulation; its steps are numbered over all `wave`s, so that no two draw the same numbers.
+fn simulate<P: Posterior>(
+    canvases: &mut [Canvas],
+    wave: usize,
+    sampler: &Sampler,
+    filter: &Filter,
+    rules: &Rules,
+    posterior: &mut P,
+) -> Result<usize, P::Error> {
     match sampler.kind {
-        SamplerKind::Confidence { steps } => confidence(canvases, steps, &filter, rules, posterior),
-        SamplerKind::Euler { steps, .. } => euler::simulate(canvases, steps, &filter, rules, posterior),
+        SamplerKind::Confidence { steps } => {
+            confidence(canvases, steps, wave * steps, filter, rules, posterior)
+        }
+        SamplerKind::Euler { steps, .. } => {
+            euler::simulate(canvases, steps, wave * steps, filter, rules, posterior)
+        }
         SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
     }
 }
@@ -107,10 +152,11 @@ fn open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Ve
     canvases.iter().enumerate().flat_map(of).collect()
 }
 
-/// Reveals the most confident masks first; after step s of S, floor(m (S - s) / S) of a canvas's m masks are left.
+/// Reveals the most confident masks first, in steps numbered from `first`; after step s of S, floor(m (S - s) / S) of a canvas's m masks are left.
 fn confidence<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
+    first: usize,
     filter: &Filter,
     rules: &Rules,
     posterior: &mut P,
@@ -126,7 +172,7 @@ fn confidence<P: Posterior>(
         passes += 1;
         let t = step as f64 / steps as f64;
         let logits = posterior.logits(canvases, &places, t)?;
-        let picks = picks(canvases, &places, logits, filter, rules.seed, step);
+        let picks = picks(canvases, &places, logits, filter, rules.seed, first + step);
         for run in picks.chunk_by(|a, b| a.0.0 == b.0.0) {
             let canvas = run[0].0.0;
             let left = total[canvas] * (steps - step - 1) / steps;

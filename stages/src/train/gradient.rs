@@ -6,6 +6,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
+use super::attention::Anneal;
 use super::backward::Pass;
 use super::metrics::LossSum;
 use super::update::{MicroBatch, Term, Update};
@@ -22,10 +23,12 @@ pub type Gradients = Vec<Tensor<1>>;
 pub(super) type Sums = Vec<Option<Tensor<1>>>;
 
 /// How micro-batches go through the backbone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct How {
     /// Who sees whom.
     pub attention: Attention,
+    /// Later positions that causal attention sees all the same.
+    pub anneal: Option<Anneal>,
     /// Whether blocks are recomputed in the backward pass.
     pub recompute: bool,
 }
@@ -70,7 +73,7 @@ fn add(total: Gradients, part: Gradients) -> Gradients {
 fn of_micro_batch(model: &Backbone, batch: &MicroBatch, how: How, divisor: f64) -> Part {
     let (model, device) = (&model.clone().trainable()?, model.device());
     let tokens = integers(batch.tokens.iter().copied(), &device).reshape([batch.rows, batch.length]);
-    let pass = Pass::forward(model, tokens, context(model, batch, how.attention), how.recompute)?;
+    let pass = Pass::forward(model, tokens, context(model, batch, how.attention, how.anneal), how.recompute)?;
     let places = integers(batch.terms.iter().map(|t| t.place), &device);
     let mut gradients: Sums = vec![None; model.parameters().len()];
     let (mut upstream, mut sum) = (Vec::new(), LossSum::default());
@@ -100,17 +103,29 @@ fn hidden_states(
     device: &Device,
 ) -> Result<Tensor<2>, BackboneError> {
     let tokens = integers(batch.tokens.iter().copied(), device).reshape([batch.rows, batch.length]);
-    let hidden = model.hidden(tokens, &context(model, batch, attention))?;
+    let hidden = model.hidden(tokens, &context(model, batch, attention, None))?;
     let [b, l, d] = hidden.dims();
     Ok(hidden.reshape([b * l, d]))
 }
 
 /// Who sees whom in a micro-batch.
 #[must_use]
-pub fn context(model: &Backbone, batch: &MicroBatch, attention: Attention) -> Context {
-    let context = Context::new(attention, batch.rows, batch.length)
+pub fn context(
+    model: &Backbone,
+    batch: &MicroBatch,
+    attention: Attention,
+    anneal: Option<Anneal>,
+) -> Context {
+    let mut context = Context::new(attention, batch.rows, batch.length)
         .with_positions(batch.positions.clone())
         .with_segments(batch.segments.clone());
+    if batch.halves {
+        context = context.with_halves();
+    }
+    if let Some(anneal) = anneal {
+        let rows = batch.first..batch.first + batch.rows as u64;
+        context = context.with_opened(anneal.opened(rows, batch.length));
+    }
     match model.time_conditioning() {
         TimeConditioning::None => context,
         TimeConditioning::AdaLn { .. } => context.with_time(batch.times.clone()),

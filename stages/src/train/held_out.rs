@@ -9,7 +9,7 @@ use crate::rng::Purpose;
 use crate::threads::side_by_side;
 use crate::train::gradient;
 use crate::train::metrics::LossSum;
-use crate::train::update::{MicroBatch, Place, Task, documents};
+use crate::train::update::{MicroBatch, Place, Task};
 
 /// Tokens that go through the backbone together; large enough to fill the matrix products, small enough for a cache.
 const TOKENS: usize = 2048;
@@ -44,14 +44,14 @@ fn batches(rows: &[Row], task: &Task, times: usize) -> (Vec<MicroBatch>, u64) {
     let times = if matches!(task, Task::Autoregressive) { 1 } else { times };
     let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
     for (number, row) in rows.iter().enumerate() {
-        let documents = documents(row);
+        let pieces = task.pieces(row);
         for (copy, t) in validation_times(SEED, number as u64, times).into_iter().enumerate() {
             let place = Place {
                 seed: SEED,
                 purpose: [Purpose::Validate, Purpose::Source],
                 at: [number as u64, copy as u64],
             };
-            divisor += open.push(row, &documents, &vec![t; documents.len()], task, &place);
+            divisor += open.push(row, &pieces, &vec![t; pieces.len()], task, &place);
             if (open.rows + 1) * open.length > TOKENS {
                 done.push(std::mem::take(&mut open));
             }

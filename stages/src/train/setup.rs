@@ -1,10 +1,11 @@
 //! What a training stage opens before its first update: parent, rows, mixture, task.
 
 use fmflow_engine::config::TrainConfig;
-use fmflow_engine::config::train::{Attention as AttentionChoice, Loss, Normalise, Objective};
+use fmflow_engine::config::train::{Loss, Normalise, Objective};
 use fmflow_engine::execute::{Failure, Job};
 use indexmap::IndexMap;
 
+use super::attention;
 use super::checkpoint::State;
 use super::gradient::How;
 use super::update::{Flow, Task};
@@ -24,10 +25,8 @@ pub struct Setup<'a> {
     pub seed: u64,
     /// Updates that the parent's chain has seen: rows and noise go on from there instead of starting over.
     first: u64,
-    /// What is learnt.
-    pub task: Task,
-    /// Who sees whom.
-    pub attention: Attention,
+    /// What is learnt; the block is that of the first update.
+    task: Task,
     /// Micro-batches that run side by side.
     pub threads: usize,
     /// Held-out rows by dataset.
@@ -57,7 +56,6 @@ impl<'a> Setup<'a> {
             seed: job.seed,
             first: parent.provenance.trained_updates,
             task,
-            attention: attention(config)?,
             threads: threads(job.device, config),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
             parent,
@@ -66,9 +64,25 @@ impl<'a> Setup<'a> {
         })
     }
 
-    /// How micro-batches go through the backbone.
-    pub fn how(&self) -> How {
-        How { attention: self.attention, recompute: self.config.recompute }
+    /// How the micro-batches of update `k` go through the backbone.
+    pub fn how(&self, k: u64) -> How {
+        let step = self.coordinate(k);
+        let (attention, anneal) = attention::of_update(&self.config.attention, k, self.seed, step);
+        How { attention, anneal, recompute: self.config.recompute }
+    }
+
+    /// What update `k` learns.
+    pub fn task(&self, k: u64) -> Task {
+        let mut task = self.task.clone();
+        if let Task::Flow(flow) = &mut task {
+            flow.block = self.config.attention.block_at(k);
+        }
+        task
+    }
+
+    /// Attention that the model has learnt after `done` updates.
+    pub fn learnt(&self, done: u64) -> Attention {
+        attention::learnt(&self.config.attention, done)
     }
 
     /// The number under which update `k` of this stage draws its rows and its noise.
@@ -93,9 +107,9 @@ impl<'a> Setup<'a> {
         Ok((found, tokens))
     }
 
-    /// The task that held-out loss is measured with: the training loss without its cap.
-    pub fn evaluation_task(&self) -> Task {
-        let mut task = self.task.clone();
+    /// The task that held-out loss is measured with after `done` updates: the training loss without its cap.
+    pub fn evaluation_task(&self, done: u64) -> Task {
+        let mut task = self.task(done.saturating_sub(1));
         if let Task::Flow(flow) = &mut task {
             flow.max_weight = None;
             flow.corruptor.at_least = 0;
@@ -106,7 +120,8 @@ impl<'a> Setup<'a> {
     /// The artifact of the finished stage.
     pub fn artifact(&self, state: &State) -> Result<Model, Failure> {
         let mut provenance = self.parent.provenance.clone();
-        provenance.attention = self.attention;
+        provenance.attention = self.learnt(state.step);
+        provenance.block = self.config.attention.block_at(state.step.saturating_sub(1));
         provenance.trained_updates += state.step;
         let canvases = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas);
         provenance.canvas = canvases.max().or(provenance.canvas);
@@ -199,14 +214,6 @@ fn held_out(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
     (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage)).collect()
 }
 
-fn attention(config: &TrainConfig) -> Result<Attention, Failure> {
-    match config.attention {
-        AttentionChoice::Causal => Ok(Attention::Causal),
-        AttentionChoice::Bidirectional => Ok(Attention::Bidirectional),
-        AttentionChoice::Block { .. } => Err(stage("block attention is not supported yet")),
-    }
-}
-
 /// The task, from the settings and the parent's contract.
 fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
     let Objective::Flow { path, loss, over, normalise, max_weight } = &config.objective else {
@@ -235,10 +242,11 @@ fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
         time: config.time,
         shift: contract.shift,
         time_per_row: parent.backbone.time_conditioning() != TimeConditioning::None,
+        block: config.attention.block_at(0),
     }))
 }
 
-/// The task of a held-out likelihood: the ELBO per token, every weight as it is.
+/// The task of a held-out likelihood: the ELBO per token, of its blocks where it has some, every weight as it is.
 pub fn elbo(parent: &Model) -> Result<Task, Failure> {
     let contract = parent.flow_contract()?;
     let path = parent.path()?;
@@ -260,6 +268,7 @@ pub fn elbo(parent: &Model) -> Result<Task, Failure> {
         },
         shift: contract.shift,
         time_per_row: false,
+        block: parent.block(),
     }))
 }
 

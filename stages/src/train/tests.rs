@@ -1,8 +1,11 @@
 //! Training on a tiny backbone: what must not depend on how an update is cut, and what must be learnt.
 
+mod blocks;
+
 use fmflow_engine::config::train::{Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling};
 
 use super::adamw::AdamW;
+use super::attention::Anneal;
 use super::gradient::{Gradients, How, of_update};
 use super::update::{Flow, Task, build};
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
@@ -76,16 +79,36 @@ fn flow(loss: Loss, over: Over, normalise: Normalise, mask_share: f64) -> Task {
         time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0 - 1e-3, at_least_masked: 0 },
         shift: false,
         time_per_row: false,
+        block: None,
     })
 }
 
-fn tasks() -> Vec<(Task, Attention)> {
-    let b = Attention::Bidirectional;
+/// The task in blocks, with or without a shift.
+fn in_blocks(task: Task, block: usize, shift: bool) -> (Task, How) {
+    let Task::Flow(flow) = task else { unreachable!("only flow has blocks") };
+    let task = Task::Flow(Flow { block: Some(block), shift, ..flow });
+    (task, how(Attention::BlockCausal { block }))
+}
+
+fn how(attention: Attention) -> How {
+    How { attention, anneal: None, recompute: false }
+}
+
+fn tasks() -> Vec<(Task, How)> {
+    let elbo = || flow(Loss::Elbo, Over::Corrupted, Normalise::Tokens, 1.0);
+    let flat = || flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0);
+    let mixed = || flow(Loss::GeneralizedKl, Over::Supervised, Normalise::Tokens, 0.5);
+    let all = how(Attention::Bidirectional);
+    let anneal = Some(Anneal { share: 0.4, seed: 7, step: 3 });
     vec![
-        (Task::Autoregressive, Attention::Causal),
-        (flow(Loss::Elbo, Over::Corrupted, Normalise::Tokens, 1.0), b),
-        (flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0), b),
-        (flow(Loss::GeneralizedKl, Over::Supervised, Normalise::Tokens, 0.5), b),
+        (Task::Autoregressive, how(Attention::Causal)),
+        (elbo(), all),
+        (flat(), all),
+        (mixed(), all),
+        (elbo(), How { anneal, ..how(Attention::Causal) }),
+        in_blocks(elbo(), 2, false),
+        in_blocks(flat(), 3, true),
+        in_blocks(mixed(), 4, false),
     ]
 }
 
@@ -96,11 +119,10 @@ fn flat(gradients: &Gradients) -> Vec<f32> {
 #[test]
 fn accumulation_changes_neither_loss_nor_gradient() {
     let (model, rows) = (backbone(), rows(8));
-    for (task, attention) in tasks() {
+    for (task, how) in tasks() {
         let run = |per_device| {
             let update = build(7, 3, &rows, per_device, &task);
-            let (gradients, sum) =
-                of_update(&model, &update, How { attention, recompute: false }, 1).unwrap();
+            let (gradients, sum) = of_update(&model, &update, how, 1).unwrap();
             (flat(&gradients), sum.weighted / update.divisor, sum.unweighted())
         };
         let (whole, loss, unweighted) = run(8);
@@ -120,11 +142,10 @@ fn accumulation_changes_neither_loss_nor_gradient() {
 #[test]
 fn threads_change_no_bit() {
     let (model, rows) = (backbone(), rows(6));
-    for (task, attention) in tasks() {
+    for (task, how) in tasks() {
         let update = build(7, 3, &rows, 2, &task);
         let run = |threads| {
-            let (gradients, sum) =
-                of_update(&model, &update, How { attention, recompute: false }, threads).unwrap();
+            let (gradients, sum) = of_update(&model, &update, how, threads).unwrap();
             (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
         };
         assert_eq!(run(1), run(3));
@@ -136,10 +157,10 @@ fn recomputing_blocks_changes_no_gradient() {
     let rows = rows(4);
     for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
         let model = conditioned(time);
-        for (task, attention) in tasks() {
+        for (task, how) in tasks() {
             let update = build(7, 3, &rows, 2, &task);
             let run = |recompute| {
-                let (gradients, sum) = of_update(&model, &update, How { attention, recompute }, 1).unwrap();
+                let (gradients, sum) = of_update(&model, &update, How { recompute, ..how }, 1).unwrap();
                 (flat(&gradients), sum)
             };
             let ((whole, sum), (again, other)) = (run(false), run(true));
@@ -158,11 +179,13 @@ fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
         let update = build(1, 0, &rows, 2, &task);
         for (batch, originals) in update.micro_batches.iter().zip(rows.chunks(2)) {
             for (r, row) in originals.iter().enumerate() {
+                let own = &batch.tokens[r * batch.length..][..batch.length];
                 for i in (0..12).filter(|&i| row.roles[i] != Role::Supervised) {
-                    assert_eq!(batch.tokens[r * 12 + i], row.tokens[i]);
+                    assert_eq!(own[i], row.tokens[i]);
                 }
+                assert!(!batch.halves || own[12..] == row.tokens, "the second half is clean");
             }
-            assert!(batch.terms.iter().all(|term| term.place < 24));
+            assert!(batch.terms.iter().all(|term| (term.place as usize) < 2 * batch.length));
         }
         assert_eq!(update.tokens, 40);
     }
@@ -207,14 +230,13 @@ fn a_small_model_learns_its_rows_by_every_objective() {
         no_decay: vec!["norm".into()],
     };
     let rows = rows(4);
-    for (task, attention) in tasks() {
+    for (task, how) in tasks() {
         let mut model = backbone();
         let mut optimizer = AdamW::new(&settings, &model).unwrap();
         let (mut first, mut last) = (0.0, 0.0);
         for k in 0..60 {
             let update = build(5, k, &rows, 4, &task);
-            let (gradients, sum) =
-                of_update(&model, &update, How { attention, recompute: false }, 1).unwrap();
+            let (gradients, sum) = of_update(&model, &update, how, 1).unwrap();
             let facts;
             (model, facts) = optimizer.step(model, gradients, 1e-2, k).unwrap();
             assert!(facts.grad_norm > 0.0 && facts.update_ratio > 0.0);

@@ -3,15 +3,14 @@
 //! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
 //! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
 
-use std::ops::Range;
-
 use fmflow_engine::config::train::{Loss, Normalise, Over, Time};
 
-use crate::data::packing::{PADDING, Role, Row};
+use crate::data::packing::{Role, Row};
 use crate::flow::loss::{self, Coefficients};
 use crate::flow::path::{Corruption, Corruptor};
 use crate::flow::time::times;
 use crate::rng::{Purpose, stream};
+use crate::train::pieces::{Piece, pieces};
 
 /// What is learnt, with everything that corruption needs.
 #[derive(Clone, Debug)]
@@ -39,8 +38,28 @@ pub struct Flow {
     pub time: Time,
     /// Whether position i - 1 predicts position i.
     pub shift: bool,
-    /// Whether the backbone is told one time per row; then all documents of a row share it.
+    /// Whether the backbone is told one time per row; then all pieces of a row share it.
     pub time_per_row: bool,
+    /// Tokens in a block of block diffusion. Every block then has a time of its own, and a row goes through the backbone as
+    /// [x_t, x_0].
+    pub block: Option<usize>,
+}
+
+impl Task {
+    /// The pieces of a row that have a time of their own.
+    #[must_use]
+    pub fn pieces(&self, row: &Row) -> Vec<Piece> {
+        pieces(row, self.block())
+    }
+
+    /// Tokens in a block of block diffusion.
+    #[must_use]
+    pub fn block(&self) -> Option<usize> {
+        match self {
+            Self::Autoregressive => None,
+            Self::Flow(flow) => flow.block,
+        }
+    }
 }
 
 /// A position that counts.
@@ -61,11 +80,15 @@ pub struct Term {
 /// Rows that go through the backbone together.
 #[derive(Clone, Debug, Default)]
 pub struct MicroBatch {
+    /// Number of its first row in the update.
+    pub first: u64,
     /// Number of rows, B.
     pub rows: usize,
-    /// Tokens in a row, L.
+    /// Tokens in a row, L; of both halves together.
     pub length: usize,
-    /// x_t, row-major [B, L].
+    /// Whether a row is [x_t, x_0], as block diffusion needs it.
+    pub halves: bool,
+    /// x_t, row-major [B, L]; with halves x_t and then x_1, unchanged.
     pub tokens: Vec<u32>,
     /// Position of each token in its document, [B, L].
     pub positions: Vec<u32>,
@@ -91,16 +114,16 @@ pub struct Update {
 /// Builds update number `step` from its rows, cut into micro-batches of `per_device` rows.
 #[must_use]
 pub fn build(seed: u64, step: u64, rows: &[Row], per_device: usize, task: &Task) -> Update {
-    let documents: Vec<Vec<Range<usize>>> = rows.iter().map(documents).collect();
-    let drawn = draw_times(seed, step, &documents, task);
+    let pieces: Vec<Vec<Piece>> = rows.iter().map(|row| task.pieces(row)).collect();
+    let drawn = draw_times(seed, step, &pieces, task);
     let mut divisor = 0;
     let mut micro_batches = Vec::with_capacity(rows.len().div_ceil(per_device));
     for (first, chunk) in rows.chunks(per_device).enumerate().map(|(i, c)| (i * per_device, c)) {
-        let mut batch = MicroBatch::default();
+        let mut batch = MicroBatch { first: first as u64, ..MicroBatch::default() };
         for (i, row) in chunk.iter().enumerate() {
             let number = first + i;
             let at = Place { seed, purpose: [Purpose::Corrupt, Purpose::Source], at: [step, number as u64] };
-            divisor += batch.push(row, &documents[number], &drawn[number], task, &at);
+            divisor += batch.push(row, &pieces[number], &drawn[number], task, &at);
         }
         micro_batches.push(batch);
     }
@@ -115,64 +138,54 @@ pub struct Place {
     pub seed: u64,
     /// Purposes of the coins and of the draws.
     pub purpose: [Purpose; 2],
-    /// First coordinates; the third is the document.
+    /// First coordinates; the third is the piece.
     pub at: [u64; 2],
 }
 
-/// Runs of equal segment ids that are not padding.
-#[must_use]
-pub fn documents(row: &Row) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for run in row.segments.chunk_by(|a, b| a == b) {
-        if run[0] != PADDING {
-            found.push(start..start + run.len());
-        }
-        start += run.len();
-    }
-    found
-}
-
-/// One time per document, row by row.
-fn draw_times(seed: u64, step: u64, documents: &[Vec<Range<usize>>], task: &Task) -> Vec<Vec<f64>> {
+/// One time per piece, row by row.
+fn draw_times(seed: u64, step: u64, pieces: &[Vec<Piece>], task: &Task) -> Vec<Vec<f64>> {
     let Task::Flow(flow) = task else {
-        return documents.iter().map(|row| vec![1.0; row.len()]).collect();
+        return pieces.iter().map(|row| vec![1.0; row.len()]).collect();
     };
     let per_row = |n: usize| if flow.time_per_row { 1 } else { n };
-    let count = documents.iter().map(|row| per_row(row.len())).sum();
+    let count = pieces.iter().map(|row| per_row(row.len())).sum();
     let mut drawn = times(seed, step, count, &flow.time).into_iter();
-    let mut take = |row: &Vec<Range<usize>>| -> Vec<f64> {
+    let mut take = |row: &Vec<Piece>| -> Vec<f64> {
         let mut own: Vec<f64> = drawn.by_ref().take(per_row(row.len())).collect();
         own.resize(row.len(), own.first().copied().unwrap_or(1.0));
         own
     };
-    documents.iter().map(&mut take).collect()
+    pieces.iter().map(&mut take).collect()
 }
 
 impl MicroBatch {
     /// Adds a row, corrupted as `task` says, and returns its part of the divisor.
-    pub fn push(&mut self, row: &Row, documents: &[Range<usize>], t: &[f64], task: &Task, at: &Place) -> u64 {
+    pub fn push(&mut self, row: &Row, pieces: &[Piece], t: &[f64], task: &Task, at: &Place) -> u64 {
         let base = self.tokens.len();
         self.rows += 1;
-        self.length = row.tokens.len();
-        self.tokens.extend_from_slice(&row.tokens);
-        self.positions.extend(row.positions());
-        self.segments.extend_from_slice(&row.segments);
+        self.halves = task.block().is_some();
+        let copies = if self.halves { 2 } else { 1 };
+        self.length = copies * row.tokens.len();
+        for _ in 0..copies {
+            self.tokens.extend_from_slice(&row.tokens);
+            self.positions.extend(row.positions());
+            self.segments.extend_from_slice(&row.segments);
+        }
         self.times.push(t.first().copied().unwrap_or(1.0) as f32);
         let mut divisor = 0;
-        for (number, (document, &t)) in documents.iter().zip(t).enumerate() {
+        for (number, (piece, &t)) in pieces.iter().zip(t).enumerate() {
             divisor += match task {
-                Task::Autoregressive => self.next_tokens(row, document.clone(), base),
-                Task::Flow(flow) => self.posterior(row, document.clone(), base, t, flow, at, number as u64),
+                Task::Autoregressive => self.next_tokens(row, piece, base),
+                Task::Flow(flow) => self.posterior(row, piece, base, t, flow, at, number as u64),
             };
         }
         divisor
     }
 
     /// Terms of the autoregressive objective.
-    fn next_tokens(&mut self, row: &Row, document: Range<usize>, base: usize) -> u64 {
+    fn next_tokens(&mut self, row: &Row, document: &Piece, base: usize) -> u64 {
         let before = self.terms.len();
-        for next in document.start + 1..document.end {
+        for next in document.tokens.start + 1..document.tokens.end {
             if row.roles[next] == Role::Supervised {
                 self.terms.push(Term {
                     place: (base + next - 1) as u32,
@@ -186,40 +199,51 @@ impl MicroBatch {
         (self.terms.len() - before) as u64
     }
 
-    /// Corrupts a document and adds the terms of the flow objective.
+    /// Corrupts a piece and adds the terms of the flow objective.
     #[expect(
         clippy::too_many_arguments,
-        reason = "the coordinates of a document; a struct would only be unpacked again"
+        reason = "the coordinates of a piece; a struct would only be unpacked again"
     )]
     fn posterior(
         &mut self,
         row: &Row,
-        document: Range<usize>,
+        piece: &Piece,
         base: usize,
         t: f64,
         flow: &Flow,
         at: &Place,
         number: u64,
     ) -> u64 {
-        let x_1 = &row.tokens[document.clone()];
+        let x_1 = &row.tokens[piece.tokens.clone()];
         let editable: Vec<bool> =
-            row.roles[document.clone()].iter().map(|&r| r == Role::Supervised).collect();
+            row.roles[piece.tokens.clone()].iter().map(|&r| r == Role::Supervised).collect();
         let [mut coins, mut draws] = at.purpose.map(|p| stream(at.seed, p, [at.at[0], at.at[1], number]));
         let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
-        let first = base + document.start;
+        let first = base + piece.tokens.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
-        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, first));
+        // The last token of the block before, as sampling knows it: clean.
+        let before = piece.continues.then(|| first + row.tokens.len() - 1);
+        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, Places { first, before }));
         let (counted, from) = match flow.normalise {
             Normalise::Tokens => (&editable, 0),
             // With a shift the first token of a document has no position that predicts it, and so no term.
-            Normalise::Corrupted => (&drawn.corrupted, usize::from(flow.shift)),
+            Normalise::Corrupted => (&drawn.corrupted, usize::from(flow.shift && before.is_none())),
         };
         counted.iter().skip(from).filter(|&&c| c).count() as u64
     }
 }
 
+/// Where the hidden states of a piece are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Of its first token; the others follow.
+    pub first: usize,
+    /// Of what predicts its first token under a shift; `None` where nothing does.
+    pub before: Option<usize>,
+}
+
 impl Flow {
-    /// The positions of a corrupted document that count, with their shares of the loss; `first` is the document's first place.
+    /// The positions of a corrupted piece that count, with their shares of the loss.
     #[must_use]
     pub fn terms(
         &self,
@@ -227,15 +251,18 @@ impl Flow {
         editable: &[bool],
         drawn: &Corruption,
         t: f64,
-        first: usize,
+        places: Places,
     ) -> Vec<Term> {
         let weight = loss::weight(self.corruptor.path.scheduler, t, self.max_weight);
         let counts = |i: usize| editable[i] && loss::contributes(self.over, drawn.corrupted[i]);
         let term = |i: usize| {
-            // With a shift the first token of a document has no position that predicts it.
-            let from = i.checked_sub(usize::from(self.shift))?;
+            // With a shift the position before predicts, which the first token of a document does not have.
+            let place = match i.checked_sub(usize::from(self.shift)) {
+                Some(from) => places.first + from,
+                None => places.before?,
+            };
             Some(Term {
-                place: (first + from) as u32,
+                place: place as u32,
                 target: x_1[i],
                 present: drawn.x_t[i],
                 coefficients: loss::coefficients(self.loss, weight, drawn.x_t[i] == x_1[i]),

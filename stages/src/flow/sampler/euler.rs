@@ -7,10 +7,11 @@ use crate::rng::{Purpose, Stream, stream};
 /// A place (canvas, position) whose coin says that it may jump, with the coin.
 type Candidate = ((usize, usize), f64);
 
-/// Simulates the jump process on the grid 0, 1/steps, .., 1; returns the number of forward passes.
+/// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`; returns the number of forward passes.
 pub(super) fn simulate<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
+    first: usize,
     filter: &Filter,
     rules: &Rules,
     posterior: &mut P,
@@ -18,7 +19,7 @@ pub(super) fn simulate<P: Posterior>(
     let mut passes = 0;
     for number in 0..steps {
         let between = [number, number + 1].map(|n| n as f64 / steps as f64);
-        passes += usize::from(euler_step(canvases, number, between, filter, rules, posterior)?);
+        passes += usize::from(euler_step(canvases, first + number, between, filter, rules, posterior)?);
     }
     Ok(passes)
 }

@@ -165,7 +165,7 @@ mod tests {
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Filter {
         let kind = SamplerKind::Autoregressive;
         let order = Order::TopKFirst;
-        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order };
+        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order, block: None };
         Filter { mask: Some(3), ..Filter::autoregressive(&sampler, 5) }
     }
 

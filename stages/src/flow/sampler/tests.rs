@@ -20,7 +20,15 @@ impl Posterior for Fixed {
 }
 
 fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
-    Sampler { name: "test".into(), kind, temperature, top_k: None, top_p: None, order: Order::TopKFirst }
+    Sampler {
+        name: "test".into(),
+        kind,
+        temperature,
+        top_k: None,
+        top_p: None,
+        order: Order::TopKFirst,
+        block: None,
+    }
 }
 
 fn euler(steps: usize) -> SamplerKind {
@@ -190,4 +198,61 @@ fn confidence_reveals_an_even_share_of_every_canvas_each_step() {
     sample(&mut canvases, &sampler(SamplerKind::Confidence { steps: 4 }, 0.0), &rules(true), &mut watch)
         .unwrap();
     assert_eq!(watch.0, [[10, 2], [7, 1], [5, 1], [2, 0]]);
+}
+
+/// Notes every canvas that it is shown.
+struct Seen(Vec<Vec<Canvas>>);
+
+impl Posterior for Seen {
+    type Error = Infallible;
+
+    fn logits(&mut self, c: &[Canvas], places: &[(usize, usize)], _: f64) -> Result<Vec<f32>, Infallible> {
+        self.0.push(c.to_vec());
+        Ok(vec![0.0; places.len() * 5])
+    }
+}
+
+#[test]
+fn blocks_are_written_from_left_to_right_and_then_stay() {
+    for kind in [SamplerKind::Confidence { steps: 3 }, euler(3)] {
+        let mut canvases = vec![canvas(0, 11), canvas(1, 4)];
+        let blocks = [vec![1..4, 4..8, 8..10], vec![1..2, 2..4]];
+        let mut seen = Seen(Vec::new());
+        let passes =
+            sample_in_blocks(&mut canvases, &blocks, &sampler(kind, 1.0), &rules(true), &mut seen).unwrap();
+        assert_eq!(passes, seen.0.len());
+        assert!(passes > 3 && passes <= 9, "{kind:?} {passes}");
+        for (row, blocks) in blocks.iter().enumerate() {
+            let last = &canvases[row].tokens;
+            for shown in &seen.0 {
+                let masked = |range: &Range<usize>| shown[row].tokens[range.clone()].contains(&MASK);
+                let open = blocks.iter().position(masked).unwrap_or(blocks.len());
+                for (number, range) in blocks.iter().enumerate() {
+                    let now = &shown[row].tokens[range.clone()];
+                    assert!(number <= open || now.iter().all(|t| *t == MASK), "{kind:?}: a later block");
+                    assert!(number >= open || *now == last[range.clone()], "{kind:?}: a finished block");
+                }
+            }
+        }
+        assert_eq!(canvases[0].tokens[10], MASK, "outside all blocks");
+        assert!(canvases[0].tokens[..10].iter().chain(&canvases[1].tokens).all(|t| *t != MASK));
+        assert_eq!(canvases[0].editable, canvas(0, 11).editable);
+    }
+}
+
+#[test]
+fn one_block_is_the_whole_canvas_and_blocks_draw_other_numbers() {
+    for kind in [SamplerKind::Confidence { steps: 4 }, euler(4)] {
+        let (mut whole, mut one, mut two) = (vec![canvas(0, 41)], vec![canvas(0, 41)], vec![canvas(0, 41)]);
+        let run = |canvases: &mut Vec<Canvas>, blocks: Vec<Range<usize>>| {
+            let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
+            sample_in_blocks(canvases, &[blocks], &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap()
+        };
+        let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
+        sample(&mut whole, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
+        run(&mut one, std::iter::once(0..41).collect());
+        assert_eq!(whole, one);
+        run(&mut two, vec![1..21, 21..41]);
+        assert_ne!(two[0].tokens[1..21], two[0].tokens[21..41], "{kind:?}");
+    }
 }

@@ -1,0 +1,233 @@
+//! Who may attend to whom, as the additive mask of a block of query rows.
+//!
+//! Key j is visible from query i where both belong to one document and
+//!
+//! | attention | rule |
+//! |---|---|
+//! | causal | j <= i |
+//! | bidirectional | always |
+//! | block-causal | b(j) <= b(i) |
+//! | block-causal, halves | M_BD: b(j) = b(i), both in the first half |
+//! | | M_OBC: b(j) < b(i), i in the first half, j in the second |
+//! | | M_BC: b(j) <= b(i), both in the second half |
+//! | causal, opened | j <= i, or the bit of (i, j) is set |
+//!
+//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al., "Block
+//! Diffusion", 2025, section 3.1). Rules are kept as one or two numbers a token; only the block of query rows at hand is ever
+//! compared with its keys. Keys that no row of the block can see are left out where a row has halves.
+
+mod parts;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+pub(super) use parts::{Part, pick};
+
+use super::context::{Attention, Context, PADDING};
+use parts::parts;
+
+/// Rows up to this length use one mask and one score matrix; longer rows are computed in blocks of query rows.
+const WHOLE: usize = 512;
+
+/// Query rows per block where a row is longer than [`WHOLE`].
+const QUERY_BLOCK: usize = 256;
+
+/// Added to forbidden scores: exp underflows to 0, and a row with nothing to attend to stays finite.
+const FORBIDDEN: f32 = -1e9;
+
+/// Bits in a word of [`Context::opened`].
+const WORD: usize = 32;
+
+/// How to make the additive mask of a part.
+#[derive(Clone, Debug)]
+pub(super) struct Mask {
+    rule: Option<Rule>,
+    parts: Vec<Part>,
+    /// The mask of all rows, where there is one part.
+    whole: Option<Tensor<5>>,
+}
+
+impl Mask {
+    pub(super) fn new(context: &Context, device: &Device) -> Self {
+        let rows = if context.length <= WHOLE { context.length } else { QUERY_BLOCK };
+        Self::cut(context, rows, device)
+    }
+
+    /// A mask for blocks of `rows` query rows.
+    fn cut(context: &Context, rows: usize, device: &Device) -> Self {
+        let rule = Rule::new(context, device);
+        let parts = parts(context, rows);
+        let whole = rule.as_ref().filter(|_| parts.len() == 1).map(|rule| rule.bias(&parts[0]));
+        Self { rule, parts, whole }
+    }
+
+    /// Blocks of query rows, in order.
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The additive mask of a part; `None` where everything is visible.
+    ///
+    /// # Shapes
+    /// Returns [B or 1, 1, 1, rows, keys].
+    pub(super) fn bias(&self, part: &Part) -> Option<Tensor<5>> {
+        match &self.whole {
+            Some(whole) => Some(whole.clone()),
+            None => self.rule.as_ref().map(|rule| rule.bias(part)),
+        }
+    }
+}
+
+/// One number per token as query and one as key, [B or 1, L] each.
+#[derive(Clone, Debug)]
+struct Sides {
+    query: Tensor<2, Int>,
+    key: Tensor<2, Int>,
+}
+
+impl Sides {
+    fn new(query: Vec<i32>, key: Vec<i32>, length: usize, device: &Device) -> Self {
+        let tensor = |ids: Vec<i32>| {
+            let rows = ids.len() / length;
+            Tensor::from_data(TensorData::new(ids, [rows, length]), device)
+        };
+        Self { query: tensor(query), key: tensor(key) }
+    }
+
+    /// Queries and keys of a part, [B or 1, rows, keys] each.
+    fn grid(&self, part: &Part) -> [Tensor<3, Int>; 2] {
+        let batch = self.query.dims()[0];
+        let (start, rows) = (part.rows.start, part.rows.len());
+        let key = pick(self.key.clone(), 1, &part.keys);
+        let keys = key.dims()[1];
+        let query = self.query.clone().narrow(1, start, rows).reshape([batch, rows, 1]);
+        [query.expand([batch, rows, keys]), key.reshape([batch, 1, keys]).expand([batch, rows, keys])]
+    }
+}
+
+/// What the mask is computed from; any part may be absent.
+#[derive(Clone, Debug)]
+struct Rule {
+    /// Visible where key <= query.
+    order: Option<Sides>,
+    /// Visible too where key = query.
+    own: Option<Sides>,
+    /// Visible too where the bit is set, [B, L, words].
+    opened: Option<Tensor<3, Int>>,
+    /// Visible at most where key = query.
+    segments: Option<Sides>,
+}
+
+impl Rule {
+    fn new(context: &Context, device: &Device) -> Option<Self> {
+        let length = context.length;
+        let order = order(context).map(|(query, key)| Sides::new(query, key, length, device));
+        let own = own(context).map(|(query, key)| Sides::new(query, key, length, device));
+        let opened = context.opened.as_ref().map(|words| {
+            let shape = [context.batch, length, length.div_ceil(WORD)];
+            let words: Vec<i32> = words.iter().map(|word| word.cast_signed()).collect();
+            Tensor::from_data(TensorData::new(words, shape), device)
+        });
+        let segments = context.segments.as_ref().filter(|s| s.iter().any(|x| *x != s[0])).map(|segments| {
+            // Padding differs between the sides and so matches nothing.
+            let side = |padding: i32| {
+                segments.iter().map(|&s| if s == PADDING { padding } else { i32::from(s) }).collect()
+            };
+            Sides::new(side(-1), side(-2), length, device)
+        });
+        (order.is_some() || segments.is_some()).then_some(Self { order, own, opened, segments })
+    }
+
+    fn bias(&self, part: &Part) -> Tensor<5> {
+        let segments = self.segments.as_ref().map(|sides| {
+            let [query, key] = sides.grid(part);
+            key.not_equal(query)
+        });
+        let forbidden = match (self.beyond(part), segments) {
+            (Some(order), Some(segments)) => both_expanded(segments, order, Tensor::bool_or),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => unreachable!("a rule has at least one part"),
+        };
+        let [batch, rows, keys] = forbidden.dims();
+        (forbidden.float() * FORBIDDEN).reshape([batch, 1, 1, rows, keys])
+    }
+
+    /// Where the order of a document's tokens forbids to look.
+    fn beyond(&self, part: &Part) -> Option<Tensor<3, Bool>> {
+        let [query, key] = self.order.as_ref()?.grid(part);
+        let mut forbidden = key.greater(query);
+        if let Some(own) = &self.own {
+            let [query, key] = own.grid(part);
+            forbidden = forbidden.bool_and(key.not_equal(query));
+        }
+        if let Some(words) = &self.opened {
+            forbidden = both_expanded(closed(words, part), forbidden, Tensor::bool_and);
+        }
+        Some(forbidden)
+    }
+}
+
+/// `f` of two masks, of which the second may have one row for all.
+fn both_expanded(
+    x: Tensor<3, Bool>,
+    y: Tensor<3, Bool>,
+    f: fn(Tensor<3, Bool>, Tensor<3, Bool>) -> Tensor<3, Bool>,
+) -> Tensor<3, Bool> {
+    let shape = x.dims();
+    f(x, y.expand(shape))
+}
+
+/// Where no bit is set.
+///
+/// # Shapes
+/// `words`: [B, L, words]; returns [B, rows, L].
+fn closed(words: &Tensor<3, Int>, part: &Part) -> Tensor<3, Bool> {
+    let [batch, length, count] = words.dims();
+    let (start, rows) = (part.rows.start, part.rows.len());
+    let places: Vec<i32> = (0..WORD as i32).collect();
+    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [WORD]), &words.device());
+    let shape = [batch, rows, count, WORD];
+    let words = words.clone().narrow(1, start, rows).reshape([batch, rows, count, 1]).expand(shape);
+    let bits = words.bitwise_right_shift(places.reshape([1, 1, 1, WORD]).expand(shape)).bitwise_and_scalar(1);
+    bits.reshape([batch, rows, count * WORD]).narrow(2, 0, length).equal_elem(0)
+}
+
+/// (query, key) such that key <= query is what the order allows; one row stands for all.
+fn order(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
+    let length = context.length;
+    let same = |ids: Vec<i32>| (ids.clone(), ids);
+    match context.attention {
+        Attention::Bidirectional => None,
+        Attention::Causal => Some(same((0..length as i32).collect())),
+        Attention::BlockCausal { block } if !context.halves => Some(same(blocks(context, block))),
+        Attention::BlockCausal { block } => {
+            let ids = blocks(context, block);
+            // In the first half a query reaches the blocks before its own, and no key is reached by order.
+            let first = |i: usize| i % length < length / 2;
+            let query = ids.iter().enumerate().map(|(i, b)| if first(i) { b - 1 } else { *b });
+            let key = ids.iter().enumerate().map(|(i, b)| if first(i) { i32::MAX } else { *b });
+            Some((query.collect(), key.collect()))
+        }
+    }
+}
+
+/// (query, key) such that key = query allows to look, whatever the order says: blocks of the first half.
+fn own(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
+    let (Attention::BlockCausal { block }, true) = (context.attention, context.halves) else { return None };
+    let (ids, length) = (blocks(context, block), context.length);
+    let side = |nobody: i32| {
+        let id = |(i, b): (usize, &i32)| if i % length < length / 2 { *b } else { nobody };
+        ids.iter().enumerate().map(id).collect()
+    };
+    Some((side(-1), side(-2)))
+}
+
+/// Number of the block of each token in its document, [B or 1, L].
+fn blocks(context: &Context, block: usize) -> Vec<i32> {
+    match &context.positions {
+        Some(positions) => positions.iter().map(|p| (*p as usize / block) as i32).collect(),
+        None => (0..context.length).map(|i| (i / block) as i32).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Every mask against the sentences that define it, read pair by pair.
+
+use std::iter::once;
+
+use super::super::tests::tiny;
+use super::*;
+use crate::backbone::{Backbone, Qwen3Config, TimeConditioning};
+use crate::device;
+use crate::rng::{Purpose, Stream, stream};
+
+/// The documents of a row, half a row long where rows have halves: their lengths, and how much padding follows.
+#[derive(Clone, Debug)]
+struct Layout(Vec<usize>, usize);
+
+impl Layout {
+    fn random(length: usize, draws: &mut Stream) -> Self {
+        let (mut left, mut documents) = (length - draws.below(4.min(length as u64)) as usize, Vec::new());
+        while left > 0 {
+            let document = 1 + draws.below(left as u64) as usize;
+            documents.push(document);
+            left -= document;
+        }
+        let used: usize = documents.iter().sum();
+        Self(documents, length - used)
+    }
+
+    /// (document, position in it) of each token; padding has no document.
+    fn places(&self) -> Vec<(Option<usize>, usize)> {
+        let documents = self.0.iter().enumerate().map(|(number, length)| (Some(number), *length));
+        let all = documents.chain([(None, self.1)]);
+        all.flat_map(|(number, length)| (0..length).map(move |position| (number, position))).collect()
+    }
+}
+
+/// A batch of rows and what may be seen in it, pair by pair.
+struct Case {
+    context: Context,
+    rows: Vec<Layout>,
+}
+
+impl Case {
+    fn new(attention: Attention, halves: bool, rows: Vec<Layout>) -> Self {
+        let copies = if halves { 2 } else { 1 };
+        let places: Vec<_> = rows.iter().flat_map(|row| row.places().repeat(copies)).collect();
+        let segment = |document: Option<usize>| document.map_or(PADDING, |number| number as u16);
+        let context = Context::new(attention, rows.len(), places.len() / rows.len())
+            .with_positions(places.iter().map(|place| place.1 as u32).collect())
+            .with_segments(places.iter().map(|place| segment(place.0)).collect());
+        let context = if halves { context.with_halves() } else { context };
+        Self { context, rows }
+    }
+
+    /// Opens about a third of all pairs.
+    fn opened(self, draws: &mut Stream) -> Self {
+        let words = self.context.batch * self.context.length * self.context.length.div_ceil(32);
+        let opened = (0..words).map(|_| (draws.bits() & draws.bits() | draws.bits() & 0x1111_1111) as u32);
+        Self { context: self.context.clone().with_opened(opened.collect()), ..self }
+    }
+
+    /// Whether query `i` of `row` may see key `j`.
+    fn sees(&self, row: usize, i: usize, j: usize) -> bool {
+        let places = self.rows[row].places();
+        let half = places.len();
+        let ((own, p), (other, q)) = (places[i % half], places[j % half]);
+        if own.is_none() || own != other {
+            return false;
+        }
+        match self.context.attention {
+            Attention::Bidirectional => true,
+            Attention::Causal => j <= i || self.is_open(row, i, j),
+            Attention::BlockCausal { block } if !self.context.halves => q / block <= p / block,
+            Attention::BlockCausal { block } => match (i < half, j < half) {
+                (true, true) => q / block == p / block,
+                (true, false) => q / block < p / block,
+                (false, true) => false,
+                (false, false) => q / block <= p / block,
+            },
+        }
+    }
+
+    fn is_open(&self, row: usize, i: usize, j: usize) -> bool {
+        let words = self.context.length.div_ceil(32);
+        let opened = self.context.opened.as_ref();
+        opened
+            .is_some_and(|bits| bits[(row * self.context.length + i) * words + j / 32] & (1 << (j % 32)) != 0)
+    }
+}
+
+/// Every form of attention over random rows.
+fn cases(length: usize, seed: u64) -> Vec<Case> {
+    let mut draws = stream(seed, Purpose::Init, [0; 3]);
+    let mut rows = || vec![Layout::random(length, &mut draws), Layout::random(length, &mut draws)];
+    let block = |block| Attention::BlockCausal { block };
+    let mut cases =
+        vec![Case::new(Attention::Causal, false, rows()), Case::new(Attention::Bidirectional, false, rows())];
+    for size in [1, 2, 3, 5, length] {
+        cases.push(Case::new(block(size), false, rows()));
+        cases.push(Case::new(block(size), true, rows()));
+    }
+    let whole = || vec![Layout(vec![length], 0)];
+    for attention in [Attention::Causal, Attention::Bidirectional, block(3)] {
+        cases.push(Case::new(attention, false, whole()));
+    }
+    cases.push(Case::new(block(3), true, whole()));
+    let opened = [Case::new(Attention::Causal, false, rows()), Case::new(Attention::Causal, false, whole())];
+    cases.extend(opened.map(|case| case.opened(&mut draws)));
+    cases
+}
+
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as::<f32>().unwrap()
+}
+
+#[test]
+fn every_mask_is_what_its_sentence_says() {
+    let device = device::open("cpu").unwrap();
+    for (length, seed) in [(1, 0), (7, 1), (12, 2), (12, 3), (37, 4)] {
+        for case in cases(length, seed) {
+            let all = case.context.length;
+            for rows in [all, 1, 4, 5] {
+                check(&case, &Mask::cut(&case.context, rows.min(all), &device));
+            }
+        }
+    }
+}
+
+/// Compares every pair: of keys that a part names with its bias, and of all others with invisibility.
+fn check(case: &Case, mask: &Mask) {
+    let (context, mut next) = (&case.context, 0);
+    for part in mask.parts() {
+        assert_eq!(part.rows.start, next, "parts follow each other");
+        next = part.rows.end;
+        let keys: Vec<usize> = part.keys.iter().cloned().flatten().collect();
+        let bias = mask.bias(part).map(|bias| (bias.dims(), values(bias)));
+        for row in 0..context.batch {
+            for (at, i) in part.rows.clone().enumerate() {
+                let visible = |(k, j): (usize, &usize)| {
+                    let value = bias.as_ref().map_or(0.0, |([batch, .., rows, width], values)| {
+                        values[((row % batch) * rows + at) * width + k]
+                    });
+                    (value == 0.0).then_some(*j)
+                };
+                let found: Vec<usize> = keys.iter().enumerate().filter_map(visible).collect();
+                let mut expected: Vec<usize> =
+                    (0..context.length).filter(|j| case.sees(row, i, *j)).collect();
+                expected.sort_by_key(|j| keys.iter().position(|key| key == j));
+                assert_eq!(found, expected, "{context:?} row {row} query {i}");
+            }
+        }
+    }
+    assert_eq!(next, context.length);
+}
+
+#[test]
+fn what_no_row_of_a_part_can_see_is_not_computed() {
+    let case = Case::new(Attention::BlockCausal { block: 4 }, true, vec![Layout(vec![16], 0)]);
+    let device = device::open("cpu").unwrap();
+    let keys: Vec<_> = Mask::cut(&case.context, 8, &device).parts().iter().map(|p| p.keys.clone()).collect();
+    let clean = |end| once(16..end).collect();
+    assert_eq!(keys, [vec![0..8, 16..20], vec![8..16, 16..28], clean(24), clean(32)]);
+}
+
+/// One layer, so that a token reaches exactly the queries that see it.
+fn one_layer() -> Backbone {
+    let config = Qwen3Config { num_hidden_layers: 1, ..tiny(true) };
+    Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap()
+}
+
+#[test]
+fn a_token_moves_exactly_the_logits_that_see_it() {
+    let model = one_layer();
+    // 14 tokens: one score matrix; 600 and more: blocks of query rows, of both halves.
+    let long = [
+        Case::new(Attention::BlockCausal { block: 32 }, false, vec![Layout(vec![200, 390], 10)]),
+        Case::new(Attention::BlockCausal { block: 32 }, true, vec![Layout(vec![100, 195], 5)]),
+        Case::new(Attention::Causal, false, vec![Layout(vec![200, 390], 10)]).opened(&mut stream(
+            9,
+            Purpose::Init,
+            [1; 3],
+        )),
+    ];
+    let short = cases(7, 5).into_iter().map(|case| (case, 1));
+    for (case, step) in short.chain(long.into_iter().map(|case| (case, 83))) {
+        let (rows, length) = (case.context.batch, case.context.length);
+        let mut ids: Vec<u32> = (0..rows * length).map(|i| (i * 7 + i / 5) as u32 % 39).collect();
+        let hidden = |ids: &[u32]| {
+            let tokens = model.tokens(ids, rows).unwrap();
+            values(model.hidden(tokens, &case.context).unwrap())
+        };
+        let before = hidden(&ids);
+        for j in (0..length).step_by(step) {
+            let old = std::mem::replace(&mut ids[j], 39);
+            let after = hidden(&ids);
+            ids[j] = old;
+            let places = case.rows[0].places();
+            for i in (0..length).filter(|i| places[i % places.len()].0.is_some()) {
+                let width = before.len() / (rows * length);
+                let moved = before[i * width..][..width] != after[i * width..][..width];
+                assert_eq!(moved, i == j || case.sees(0, i, j), "{:?} query {i} key {j}", case.context);
+            }
+            let others = length * before.len() / (rows * length);
+            assert_eq!(before[others..], after[others..], "another row");
+        }
+    }
+}

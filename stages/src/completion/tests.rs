@@ -1,0 +1,99 @@
+//! Writing in blocks: where they lie, and that a later one touches none before it.
+
+use super::*;
+use crate::backbone::{Backbone, Qwen3Config};
+use crate::device;
+use crate::flow::sampler::Order;
+use crate::provenance::{Kind, Provenance};
+
+fn model(attention: Attention, shift: bool) -> Model {
+    let config = Qwen3Config {
+        vocab_size: 40,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1e4,
+        tie_word_embeddings: true,
+        max_position_embeddings: 64,
+        initializer_range: 0.3,
+        bos_token_id: None,
+        eos_token_id: None,
+        pad_token_id: None,
+    };
+    let backbone = Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap();
+    let contract = Provenance::autoregressive();
+    let provenance = Provenance { kind: Kind::Flow, mask_token: Some(39), attention, shift, ..contract };
+    Model { backbone, provenance, text: None, certificate: None }
+}
+
+fn request(prefix: usize, length: usize) -> Request {
+    let prefix = (0..prefix as u32).map(|i| (i * 5 + 1) % 39).collect();
+    Request { prefix, length, suffix: Vec::new() }
+}
+
+fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
+    Sampler {
+        name: "test".into(),
+        kind,
+        temperature: 1.0,
+        top_k: None,
+        top_p: None,
+        order: Order::TopKFirst,
+        block,
+    }
+}
+
+#[test]
+fn blocks_are_those_of_the_document_or_of_the_answer() {
+    let own = model(Attention::BlockCausal { block: 4 }, false);
+    let found = |prefix, length, size, model| blocks(&request(prefix, length), size, model);
+    assert_eq!(found(6, 7, 4, &own), [6..8, 8..12, 12..13]);
+    assert_eq!(found(8, 5, 4, &own), [8..12, 12..13]);
+    assert_eq!(found(5, 6, 2, &own), [5..6, 6..8, 8..10, 10..11]);
+    assert_eq!(found(5, 0, 4, &own), Vec::<Range<usize>>::new());
+    let free = model(Attention::Bidirectional, false);
+    assert_eq!(found(6, 7, 4, &free), [6..10, 10..13]);
+}
+
+#[test]
+fn later_blocks_do_not_change_finished_ones() {
+    for shift in [false, true] {
+        let model = model(Attention::BlockCausal { block: 4 }, shift);
+        for kind in
+            [SamplerKind::Confidence { steps: 2 }, SamplerKind::Euler { steps: 3, kernel: Kernel::Exact }]
+        {
+            for block in [None, Some(2)] {
+                let tokens = |length| {
+                    let sampler = sampler(kind, block);
+                    let answers = complete(&model, &[request(6, length)], &sampler, 1, 1).unwrap();
+                    answers.completions.into_iter().next().unwrap().tokens
+                };
+                let long = tokens(15);
+                assert_eq!(long.len(), 15);
+                assert!(long.iter().all(|token| *token < 39));
+                // Two tokens end the prompt's block, four make the next: what follows them changes neither.
+                for length in [2, 6, 10, 14] {
+                    assert_eq!(tokens(length), long[..length], "{kind:?} {block:?} {length}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_that_the_checkpoint_has_not_learnt_are_refused() {
+    let model = model(Attention::BlockCausal { block: 4 }, false);
+    let ask = |block| {
+        let sampler = sampler(SamplerKind::Confidence { steps: 2 }, Some(block));
+        complete(&model, &[request(6, 8)], &sampler, 1, 1)
+    };
+    assert!(ask(4).is_ok() && ask(1).is_ok());
+    for block in [3, 8] {
+        let failure = ask(block).unwrap_err();
+        assert!(failure.message.contains("blocks of 4"), "{}", failure.message);
+    }
+}

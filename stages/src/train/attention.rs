@@ -1,0 +1,136 @@
+//! Who sees whom in an update: blocks that grow, and attention that is annealed from causal to bidirectional.
+
+use std::ops::Range;
+
+use fmflow_engine::config;
+
+use crate::backbone::Attention;
+use crate::rng::{Purpose, stream};
+
+/// Pairs of a word of [`crate::backbone::Context::opened`].
+const WORD: usize = 32;
+
+/// Bits of a coin: the probability of an open pair is rounded to a multiple of 2^-16.
+const COIN: u32 = 16;
+
+/// Attention after `done` updates (at least one): what the last of them trained. Annealed attention is what it tends to.
+#[must_use]
+pub fn learnt(config: &config::Attention, done: u64) -> Attention {
+    match config.block_at(done.saturating_sub(1)) {
+        Some(block) => Attention::BlockCausal { block },
+        None if *config == config::Attention::Causal => Attention::Causal,
+        None => Attention::Bidirectional,
+    }
+}
+
+/// Attention of update `k`, and how much it is annealed, with its draws under (`seed`, `step`).
+#[must_use]
+pub fn of_update(config: &config::Attention, k: u64, seed: u64, step: u64) -> (Attention, Option<Anneal>) {
+    let share = config.later_share_at(k);
+    match config {
+        config::Attention::Annealed { .. } if share < 1.0 => {
+            (Attention::Causal, Some(Anneal { share, seed, step }))
+        }
+        _ => (learnt(config, k + 1), None),
+    }
+}
+
+/// Causal attention that also sees a share of the later positions.
+///
+/// Every pair (row, query, key) has a coin of its own, a function of (seed, step, row, query, key) alone: the same for every layer
+/// and head, when a block is recomputed, and on every device. The mask of `DiffuLLaMA` (Gong et al., "Scaling Diffusion Language
+/// Models via Adaptation", 2024, section 3.2), drawn for each row instead of once per batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Anneal {
+    /// Probability that a later position is visible.
+    pub share: f64,
+    /// Seed of the coins.
+    pub seed: u64,
+    /// Number of the update.
+    pub step: u64,
+}
+
+impl Anneal {
+    /// The visible later pairs of the `rows` of the update, as bits [rows, length, ceil(length / 32)].
+    #[must_use]
+    pub fn opened(&self, rows: Range<u64>, length: usize) -> Vec<u32> {
+        let words = length.div_ceil(WORD);
+        let limit = (self.share * f64::from(1u32 << COIN)).round() as u64;
+        let mut opened = Vec::with_capacity(rows.clone().count() * length * words);
+        for (row, query) in rows.flat_map(|row| (0..length).map(move |query| (row, query))) {
+            let mut coins = stream(self.seed, Purpose::Anneal, [self.step, row, query as u64]);
+            // Words of earlier keys only are never looked at.
+            let first = query / WORD;
+            opened.resize(opened.len() + first, 0);
+            opened.extend((first..words).map(|_| word(limit, || coins.bits())));
+        }
+        opened
+    }
+}
+
+/// 32 coins, each set with probability `limit` / 2^16.
+fn word(limit: u64, mut bits: impl FnMut() -> u64) -> u32 {
+    let (mut word, mut random) = (0, 0);
+    for at in 0..WORD {
+        if at.is_multiple_of(4) {
+            random = bits();
+        }
+        word |= u32::from(random & 0xFFFF < limit) << at;
+        random >>= COIN;
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use config::BlockPhase;
+
+    use super::*;
+
+    #[test]
+    fn attention_follows_the_schedule() {
+        let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
+        let blocks = config::Attention::Block { phases };
+        let block = |block| (Attention::BlockCausal { block }, None);
+        assert_eq!([0, 1, 2].map(|k| of_update(&blocks, k, 1, k)), [block(4), block(4), block(8)]);
+        assert_eq!(learnt(&blocks, 2), Attention::BlockCausal { block: 4 });
+        assert_eq!(learnt(&blocks, 3), Attention::BlockCausal { block: 8 });
+        let annealed = config::Attention::Annealed { until: 2 };
+        let first = Anneal { share: 0.5, seed: 1, step: 7 };
+        assert_eq!(of_update(&annealed, 0, 1, 7), (Attention::Causal, Some(first)));
+        assert_eq!(of_update(&annealed, 1, 1, 8), (Attention::Bidirectional, None));
+        assert_eq!(learnt(&annealed, 1), Attention::Bidirectional);
+    }
+
+    #[test]
+    fn a_pair_is_a_function_of_its_coordinates() {
+        let anneal = Anneal { share: 0.3, seed: 1, step: 5 };
+        let (both, second) = (anneal.opened(0..2, 70), anneal.opened(1..2, 70));
+        assert_eq!(both[both.len() / 2..], second);
+        assert_ne!(both[..both.len() / 2], second);
+        assert_ne!(second, Anneal { step: 6, ..anneal }.opened(1..2, 70));
+        // A longer row has the same pairs and more.
+        let longer = anneal.opened(1..2, 100);
+        for query in 0..70 {
+            assert_eq!(longer[query * 4..][..2], second[query * 3..][..2], "{query}");
+        }
+    }
+
+    #[test]
+    fn the_share_of_later_pairs_is_what_was_asked() {
+        for share in [0.0, 0.25, 1.0] {
+            let words = Anneal { share, seed: 1, step: 0 }.opened(0..4, 256);
+            let bit = |row: usize, query: usize, key: usize| {
+                words[(row * 256 + query) * 8 + key / WORD] >> (key % WORD) & 1
+            };
+            let pairs = (0..256).flat_map(|query| (query + 1..256).map(move |key| (query, key)));
+            let open: u32 =
+                pairs.map(|(query, key)| (0..4).map(|row| bit(row, query, key)).sum::<u32>()).sum();
+            // 130,560 pairs: standard deviation at most 181; limit 5 of them.
+            assert!(
+                f64::from(open.abs_diff((130_560.0 * share) as u32)) <= 905.0 * (share % 1.0).sqrt(),
+                "{open}"
+            );
+        }
+    }
+}

@@ -40,11 +40,11 @@ fn blocks(file: &Path) -> Vec<(usize, String, String)> {
     found
 }
 
-/// A block that is no whole pipeline gets the header that it lacks.
+/// A block that is no whole pipeline gets the header that it lacks, and a stage.
 fn whole(text: &str) -> String {
     match text.contains("pipeline \"") {
         true => text.to_owned(),
-        false => format!("{text}\npipeline \"block\" seed=1\n"),
+        false => format!("{text}\npipeline \"block\" seed=1\nfetch \"block\" from=\"docs\"\n"),
     }
 }
 

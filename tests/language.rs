@@ -159,3 +159,53 @@ fn traps_are_told_with_a_cure() {
         known("trap", stem(&case), &graphical(&checked.diagnostics, Style::PLAIN));
     }
 }
+
+/// The rows of the table below a heading of the guide, as pairs of cells.
+fn table(heading: &str) -> Vec<(String, String)> {
+    let guide = std::fs::read_to_string("docs/language.md").unwrap();
+    let (_, text) = guide.split_once(heading).unwrap();
+    let rows = text.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let cells = |line: &str| {
+        let (left, right) = line.trim_matches('|').split_once(" | ").unwrap();
+        (left.trim().to_owned(), right.trim().to_owned())
+    };
+    rows.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+#[test]
+fn the_traps_of_the_guide_are_told_as_it_says() {
+    let rows = table("## Traps");
+    assert!(rows.len() >= 15, "{rows:?}");
+    for (written, cure) in rows {
+        // Something that no parser takes, so that habits are looked for where KDL alone would not mind.
+        let text = written.trim_matches('`').to_owned();
+        let said =
+            |text: &str| concise(&check_text("t.kdl", text, &folder(""), &Options::default()).diagnostics);
+        let found = [said(&text), said(&format!("train \"t\" {{ {text} }}"))];
+        assert!(found.iter().any(|said| said.contains(&cure)), "{written}: {cure}\n{found:?}");
+    }
+}
+
+#[test]
+fn the_guide_shows_what_is_said() {
+    let guide = std::fs::read_to_string("docs/language.md").unwrap();
+    let checked = check(&folder("include/fault-inside.kdl"), &Options::default());
+    assert!(guide.contains(graphical(&checked.diagnostics, Style::PLAIN).trim_end()));
+}
+
+#[test]
+fn every_kind_of_name_is_in_the_guide() {
+    let text: String =
+        table("## Names").into_iter().map(|(kind, rest)| format!("{kind} | {rest}\n")).collect();
+    for node in &fmflow_engine::schema::schema().nodes {
+        let named = node.arguments.first().is_some_and(|field| field.name == "name") && !node.single;
+        assert!(!named || text.contains(&format!("`{}`", node.name)), "{}", node.name);
+    }
+}
+
+#[test]
+fn the_example_in_two_files_checks() {
+    let checked = check(Path::new("examples/split/pipeline.kdl"), &Options::default());
+    assert_eq!(concise(&checked.diagnostics), "");
+    assert_eq!(checked.pipeline.unwrap().stages.len(), 4);
+}

@@ -55,7 +55,14 @@ pub fn similar(subject: &str) -> Option<String> {
 fn page(code: Code) -> String {
     let heading = format!("## {}\n", code.name());
     let text = PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
-    format!("{} ({}): {}\n\n{}\n", code.name(), code.severity().word(), code.title(), plain(text).trim_end())
+    let (name, word, title) = (code.name(), code.severity().word(), code.title());
+    let level = match code.severity() {
+        Severity::Error => String::new(),
+        Severity::Warning => {
+            format!("\n`lint {{ allow \"{name}\" }}` takes it as it is, `deny` makes it an error.\n")
+        }
+    };
+    format!("{name} ({word}): {title}\n\n{}\n{level}", plain(text).trim_end())
 }
 
 /// A page without fences: its examples indented under `bad:` and `good:`.
@@ -162,11 +169,23 @@ fn node_page(path: &str, node: &NodeSpec) -> String {
     for field in node.fields() {
         let _ = writeln!(text, "    {:<20} {}\n    {:<20} {}", shown(field), field.doc, "", facts(field));
     }
+    text += &sharing(node);
     let inside: Vec<_> = node.children.iter().map(|child| child.name.as_str()).collect();
     if !inside.is_empty() {
         let _ = writeln!(text, "    inside: {}", inside.join(", "));
     }
     text
+}
+
+/// Which other declarations a name must differ from, where there are some.
+fn sharing(node: &NodeSpec) -> String {
+    let others = schema().nodes.iter().filter(|other| other.namespace == node.namespace);
+    let names: Vec<_> = others.map(|other| other.name.as_str()).collect();
+    let declares = schema().nodes.iter().any(|top| std::ptr::eq(top, node));
+    match declares && names.len() > 1 {
+        true => format!("    its name is shared by no other {}\n", names.join(", ")),
+        false => String::new(),
+    }
 }
 
 fn shown(field: &FieldSpec) -> String {

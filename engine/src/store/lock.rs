@@ -44,6 +44,8 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
+        // Said aloud, because closing the file frees nothing while a child that was just forked still has it open.
+        let _ = self.file.unlock();
     }
 }
 
@@ -116,6 +118,15 @@ mod tests {
         assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
         drop(first);
         assert_eq!(holder_of(folder.path()), None);
+        Lock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_open_file_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::take(folder.path()).unwrap();
+        let _child = first.file.try_clone().unwrap();
+        drop(first);
         Lock::take(folder.path()).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! Records become the typed settings of stages. Nothing is checked twice: what the field table can say, it has said.
 
 mod attention;
+mod columns;
 mod data;
 mod model;
 mod sample;

@@ -97,6 +97,15 @@ impl Diagnostic {
         (self.place().map_or((0, 0), Span::key), self.code, self.message.clone())
     }
 
+    /// Whether both stand at one place and are cured in one way.
+    fn same_cure(&self, other: &Self) -> bool {
+        let place = |diagnostic: &Self| diagnostic.place().map(|span| (span.key(), span.length));
+        self.code == other.code
+            && self.help == other.help
+            && place(self).is_some()
+            && place(self) == place(other)
+    }
+
     /// Shows where the file of the fault is included.
     fn shown_at_both_sites(mut self) -> Self {
         let mut file = self.place().map(|span| span.file.clone());
@@ -109,6 +118,29 @@ impl Diagnostic {
         }
         self
     }
+}
+
+/// How many findings a place is looked for among: more than one place ever has.
+const NEAR: usize = 8;
+
+/// Faults of one kind at one place with one cure become one: a recipe's, which every stage that uses it would tell again.
+fn merged(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut kept: Vec<(Diagnostic, usize)> = Vec::new();
+    for diagnostic in list {
+        // The list is sorted by place.
+        let mut near = kept.iter_mut().rev().take(NEAR);
+        match near.find(|(other, _)| other.same_cure(&diagnostic)) {
+            Some((_, more)) => *more += 1,
+            None => kept.push((diagnostic, 0)),
+        }
+    }
+    let told = |(diagnostic, more): (Diagnostic, usize)| match more {
+        0 => diagnostic,
+        _ => {
+            Diagnostic { message: format!("{} (and {more} more like it)", diagnostic.message), ..diagnostic }
+        }
+    };
+    kept.into_iter().map(told).collect()
 }
 
 /// Most diagnostics that one run tells; nobody reads more, and each is drawn with a look through the whole text.
@@ -140,6 +172,7 @@ impl Sink {
         self.list = self.list.into_iter().map(Diagnostic::shown_at_both_sites).collect();
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by_key(|diagnostic| diagnostic.key());
+        self.list = merged(self.list);
         if self.list.len() <= MOST {
             return self.list;
         }

@@ -1,6 +1,7 @@
 //! Reading configurations and finding data files: the only place of the language room that touches the disk.
 
 mod glob;
+mod head;
 mod include;
 mod scan;
 mod value;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 pub use self::glob::{Missing, expand, folder};
+pub use self::head::names;
 pub use self::include::{Loaded, load};
 use self::scan::Refusal;
 pub(crate) use self::scan::string as text_length;

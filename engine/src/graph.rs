@@ -75,5 +75,13 @@ fn report(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
         let text = format!("`{}` waits for `{input}`", draft.name);
         diagnostic = if at == 0 { diagnostic.at(span, text) } else { diagnostic.also(span, text) };
     }
-    diagnostic.help("let one of them start from another checkpoint")
+    let makes = ["fetch", "random-init", "convert", "train"];
+    let outside = drafts.iter().filter(|draft| makes.contains(&draft.record.spec.name.as_str()));
+    let mut other = outside
+        .filter(|draft| members.iter().all(|member| member.name != draft.name))
+        .map(|draft| &draft.name);
+    diagnostic.help(match other.next_back() {
+        Some(name) => format!("let one of them start from another checkpoint, such as `from=\"{name}\"`"),
+        None => "let one of them start from another checkpoint".to_owned(),
+    })
 }

@@ -104,8 +104,10 @@ impl Decoder<'_> {
             }
         };
         let format = self.format(record, matches!(from.value, Value::Path(_)));
-        self.sources.push(Source { name: name.clone(), files: files? });
-        Some(DatasetConfig { name, format: format?, held_out: record.number("held-out")? })
+        let (files, format) = (files?, format?);
+        self.columns(record, &files, &format);
+        self.sources.push(Source { name: name.clone(), files });
+        Some(DatasetConfig { name, format, held_out: record.number("held-out")? })
     }
 
     fn format(&mut self, record: &Record, local: bool) -> Option<Format> {

@@ -28,7 +28,10 @@ pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, config: &ConvertConfig, 
             Diagnostic::new(Code::AlreadyConverted, message)
                 .at(place(stage, "from"), "a flow checkpoint")
                 .also(&first.span, "converted here")
-                .help("convert once, and train from the result"),
+                .help(format!(
+                    "remove `convert \"{}\"`, and start from `{}` itself",
+                    stage.name, parent.name
+                )),
         );
     }
 }
@@ -117,7 +120,9 @@ fn sampler(
     attention::sampler(graph, checkpoint, sampler, block.map_or(span, |field| &field.span), sink);
     let autoregressive = sampler.kind == SamplerKind::Autoregressive;
     match graph.conversion(checkpoint) {
-        Conversion::None(root) if !autoregressive => sink.push(flow_sampler(checkpoint, root, sampler, span)),
+        Conversion::None(root) if !autoregressive && graph.path(checkpoint).is_none() => {
+            sink.push(flow_sampler(checkpoint, root, sampler, span));
+        }
         Conversion::By(convert) if autoregressive => {
             sink.push(autoregressive_sampler(checkpoint, convert, sampler, span));
         }

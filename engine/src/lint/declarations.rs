@@ -51,7 +51,10 @@ fn nobody(record: &Record) -> Diagnostic {
     let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
     Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
         .at(span, "declared and not used")
-        .help("remove it, or switch it off with `/-`")
+        .help(match kind.as_str() {
+            "dataset" => format!("add `dataset \"{name}\"` to a `mixture`, or switch it off with `/-`"),
+            _ => "remove it, or switch it off with `/-`".to_owned(),
+        })
 }
 
 fn unpinned(record: &Record, sink: &mut Sink) {

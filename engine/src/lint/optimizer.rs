@@ -35,8 +35,9 @@ const TIME: &[(&str, &str)] = &[
 /// All lints of the optimizer.
 pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     rising(stage, config, sink);
-    unmatched(graph, stage, config, sink);
-    decayed_norms(stage, config, sink);
+    if !unmatched(graph, stage, config, sink) {
+        decayed_norms(stage, config, sink);
+    }
 }
 
 /// A learning rate that ends above its peak.
@@ -57,8 +58,9 @@ fn rising(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-/// Words that exempt nothing: the parameters decay that were meant not to.
-fn unmatched(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+/// Words that exempt nothing: the parameters decay that were meant not to. Returns whether there are any.
+fn unmatched(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) -> bool {
+    let before = sink.errors();
     let timed = match graph.conversion(stage) {
         Conversion::By(convert) => match &convert.config {
             StageConfig::Convert(convert) => convert.time_conditioning != TimeConditioning::None,
@@ -82,6 +84,7 @@ fn unmatched(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut 
                 ),
         );
     }
+    sink.errors() > before
 }
 
 /// Norms that are pulled towards 0.

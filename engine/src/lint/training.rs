@@ -84,9 +84,13 @@ fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 /// Objective against the history of the checkpoint.
 fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     match (&config.objective, graph.conversion(stage)) {
-        (Objective::Flow { .. }, Conversion::None(root)) => sink.push(not_converted(stage, root)),
+        (Objective::Flow { .. }, Conversion::None(root)) if !follows_flow(graph, stage) => {
+            sink.push(not_converted(stage, root));
+        }
         (Objective::Autoregressive, Conversion::By(convert)) => sink.push(autoregressive(stage, convert)),
-        (Objective::Flow { path, .. }, Conversion::By(convert)) if path.mask_share < 1.0 => {
+        (Objective::Flow { path, .. }, Conversion::By(convert))
+            if path.mask_share < 1.0 && !follows_flow(graph, stage) =>
+        {
             uniform(stage, convert, sink);
         }
         _ => {}
@@ -94,6 +98,11 @@ fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut
     if let Objective::Flow { path, .. } = &config.objective {
         same_path(graph, stage, path, sink);
     }
+}
+
+/// Whether a flow was trained before this stage; what is wrong with the checkpoint has been told there.
+fn follows_flow(graph: &Graph<'_>, stage: &Stage) -> bool {
+    graph.input(stage, "from").is_some_and(|parent| graph.path(parent).is_some())
 }
 
 /// The nearest flow training before this one must have had the same path.
@@ -105,7 +114,10 @@ fn same_path(graph: &Graph<'_>, stage: &Stage, path: &Path, sink: &mut Sink) {
         Diagnostic::new(Code::PathMismatch, message)
             .at(place(stage, "objective.path"), "another source or scheduler")
             .also(place(ancestor, "objective.path"), format!("what `{}` was trained on", ancestor.name))
-            .help("use the same path in both, or start this stage from the converted checkpoint"),
+            .help(format!(
+                "write `path=\"{}\"`, or start this stage from the converted checkpoint",
+                field(ancestor, "objective.path").and_then(|field| field.value.as_str()).unwrap_or_default()
+            )),
     );
 }
 

@@ -115,7 +115,10 @@ impl Validator<'_> {
         if let Some(bare) = name.strip_suffix(':') {
             let message = format!("`{name}` ends with a colon");
             let pasted = near.map_or(bare, |spec| spec.name.as_str());
-            let help = format!("KDL has no colon: write `{pasted} ...`");
+            let values: Vec<_> = raw.entries().iter().map(|entry| self.span(entry.span())).collect();
+            let values: String = values.iter().map(|value| format!(" {}", value.text().trim())).collect();
+            let values = if values.contains(':') { " ..." } else { &values };
+            let help = format!("KDL has no colon: write `{pasted}{values}`");
             self.sink
                 .push(Diagnostic::new(Code::TrailingColon, message).at(&span, "remove the colon").help(help));
             return None;
@@ -127,6 +130,7 @@ impl Validator<'_> {
         let comment =
             ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
         let help = help.or_else(|| comment.then(|| "a comment starts with `//`".to_owned()));
+        let help = help.or_else(|| name_as_node(raw, specs, excused));
         let top = schema().node(name).filter(|_| place != "the top level");
         let help = help
             .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")));
@@ -251,6 +255,14 @@ fn similar(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> 
         let near = suggest::closest(name, specs.iter().map(|spec| spec.name.as_str()))?;
         specs.iter().find(|spec| spec.name == near)
     })
+}
+
+/// A name of a thing written as a node: `text 1` for `dataset "text" weight=1`.
+fn name_as_node(raw: &KdlNode, specs: &'static [NodeSpec], excused: &mut Vec<String>) -> Option<String> {
+    let spec = specs.iter().find(|spec| spec.key.is_some())?;
+    excused.push(spec.name.clone());
+    let value = raw.get(0).and_then(|value| Some(format!(" {}={value}", spec.properties.first()?.name)));
+    Some(format!("write `{} \"{}\"{}`", spec.name, raw.name().value(), value.unwrap_or_default()))
 }
 
 fn did_you_mean(name: &str, spec: &NodeSpec) -> String {

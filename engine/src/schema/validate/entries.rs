@@ -61,7 +61,7 @@ impl Validator<'_> {
                 Diagnostic::new(Code::DuplicateField, message)
                     .at(&span, "again here")
                     .also(first, "first here")
-                    .help("keep one of them"),
+                    .help(format!("keep one `{}=`", name.value())),
             );
         }
         written.push((name.value().to_owned(), span));
@@ -151,8 +151,11 @@ impl Validator<'_> {
             Ok(value) => Some(written(field, value, span)),
             Err(fault) => {
                 let message = format!("{} {}", called(spec, field), fault.message);
-                self.sink
-                    .push(Diagnostic::new(fault.code, message).at(&span, fault.label).maybe_help(fault.help));
+                let example = spec.example.as_ref().filter(|_| fault.code == Code::OutOfRange);
+                let example = example.map(|example| format!("as in `{example}`"));
+                let help: Vec<_> = fault.help.into_iter().chain(example).collect();
+                let help = (!help.is_empty()).then(|| help.join("; "));
+                self.sink.push(Diagnostic::new(fault.code, message).at(&span, fault.label).maybe_help(help));
                 None
             }
         }

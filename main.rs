@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
-#[cfg(any(feature = "cpu", feature = "cuda"))]
+#[cfg(all(feature = "hub", any(feature = "cpu", feature = "cuda")))]
 fn main() -> ExitCode {
-    fmflow_engine::cli::main(Some(&fmflow_stages::executor()))
+    fmflow_engine::cli::main(Some(&fmflow_stages::executor()), Some(&fmflow_stages::hub()))
+}
+
+#[cfg(all(not(feature = "hub"), any(feature = "cpu", feature = "cuda")))]
+fn main() -> ExitCode {
+    fmflow_engine::cli::main(Some(&fmflow_stages::executor()), None)
 }
 
 #[cfg(not(any(feature = "cpu", feature = "cuda")))]
 fn main() -> ExitCode {
-    fmflow_engine::cli::main(None)
+    fmflow_engine::cli::main(None, None)
 }

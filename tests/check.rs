@@ -8,8 +8,20 @@ use fmflow_engine::diagnostic::{Code, Severity};
 use fmflow_engine::render::{Style, concise, graphical};
 use proptest::prelude::*;
 
-/// Codes without a text that triggers them: files that are no text, and defects.
-const WITHOUT_CASE: &[Code] = &[Code::UnreadableFile, Code::FileTooLarge, Code::NotUtf8, Code::Internal];
+/// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
+const WITHOUT_CASE: &[Code] = &[
+    Code::UnreadableFile,
+    Code::FileTooLarge,
+    Code::NotUtf8,
+    Code::Internal,
+    Code::RepositoryNotFound,
+    Code::RevisionNotFound,
+    Code::AccessDenied,
+    Code::UnknownSubset,
+    Code::UnknownColumn,
+    Code::ColumnsUnresolved,
+    Code::HubUnreachable,
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

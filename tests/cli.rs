@@ -160,3 +160,12 @@ fn wrong_words_are_refused_before_anything_is_made() {
     assert!(err.contains("(a, b)"), "every reason is told: {err}");
     assert!(!place.path().join(".fmflow").exists());
 }
+
+/// A build without the hub says so, instead of checking offline in silence.
+#[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda"))))]
+#[test]
+fn a_build_without_a_hub_refuses_to_ask_one() {
+    let place = Place::new();
+    let (_, err) = place.expect(2, &["check", "p.kdl", "--online"]);
+    assert!(err.contains("built without access to a hub") && err.contains("--features hub"), "{err}");
+}

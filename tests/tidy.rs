@@ -181,7 +181,8 @@ fn no_generator_keeps_state() {
 }
 
 #[test]
-fn stages_reach_no_network() {
-    let found = outside(&[], &["std::net", "TcpStream", "UdpSocket"]);
+fn only_the_hub_reaches_the_network() {
+    let found = outside(&["stages/src/hub"], &["std::net", "TcpStream", "UdpSocket", "ureq"]);
     assert!(found.is_empty(), "{found:#?}");
+    assert!(!dependencies("fmflow-engine").contains(&"ureq".to_owned()));
 }

@@ -10,11 +10,12 @@ use crate::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::draft::{self, Draft};
 use crate::file::Loaded;
 use crate::levels::Levels;
+use crate::lockfile::{self, Lockfile};
 use crate::pipeline::{File, Input, Pipeline, Span, Stage, StageId};
 use crate::record::Record;
 use crate::resolve::World;
 use crate::schema::validate;
-use crate::{fields, file, graph, lint, settings};
+use crate::{fields, file, graph, lint, repository, settings};
 
 /// What a check may know about the world besides the text.
 #[derive(Clone, Debug, Default)]
@@ -56,43 +57,70 @@ impl Checked {
     }
 }
 
-/// Checks a file.
+/// Makes the lock file that counts of the one that was read, which is all that a check may ask others about.
+pub type Resolve<'a> = &'a mut dyn FnMut(&World, Lockfile, &mut Sink) -> Lockfile;
+
+/// Checks a file; the lock file counts as it is.
 #[must_use]
 pub fn check(path: &Path, options: &Options) -> Checked {
+    check_with(path, options, &mut |_, lock, _| lock)
+}
+
+/// Checks a file with the lock file that `resolve` makes.
+#[must_use]
+pub fn check_with(path: &Path, options: &Options, resolve: Resolve<'_>) -> Checked {
     let mut sink = Sink::default();
     let absolute = file::absolute(path);
     match file::read(path, &mut sink) {
-        Some(file) => check_file(&file, &absolute, options, sink),
+        Some(file) => check_file(&file, &absolute, options, resolve, sink),
         None => Checked { pipeline: None, diagnostics: sink.finish(), allowed: 0 },
     }
 }
 
-/// Checks a text whose paths are relative to `base`; reads no other configuration than those it includes.
+/// Checks a text whose paths are relative to `base`; reads no other configuration than those it includes,
+/// and the lock file of its name.
 #[must_use]
 pub fn check_text(name: &str, text: &str, base: &Path, options: &Options) -> Checked {
     let base = file::absolute(base);
     let path = base.join(name);
-    check_file(&file::named(name, text.to_owned(), base), &path, options, Sink::default())
+    let file = file::named(name, text.to_owned(), base);
+    check_file(&file, &path, options, &mut |_, lock, _| lock, Sink::default())
 }
 
-fn check_file(file: &Arc<File>, path: &Path, options: &Options, mut sink: Sink) -> Checked {
-    let (pipeline, levels) = pipeline(file, path, options, &mut sink);
+fn check_file(
+    file: &Arc<File>,
+    path: &Path,
+    options: &Options,
+    resolve: Resolve<'_>,
+    mut sink: Sink,
+) -> Checked {
+    let (pipeline, levels) = pipeline(file, path, options, resolve, &mut sink);
     let (diagnostics, allowed) = levels.apply(sink.finish());
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     Checked { pipeline: pipeline.filter(|_| !failed), diagnostics, allowed }
 }
 
-fn pipeline(file: &Arc<File>, path: &Path, options: &Options, sink: &mut Sink) -> (Option<Pipeline>, Levels) {
+fn pipeline(
+    file: &Arc<File>,
+    path: &Path,
+    options: &Options,
+    resolve: Resolve<'_>,
+    sink: &mut Sink,
+) -> (Option<Pipeline>, Levels) {
     let Some(mut loaded) = file::load(file, path, sink) else { return (None, Levels::default()) };
     settings::apply(&options.settings, &mut loaded, sink);
     let mut world = world(&loaded, sink);
     let levels = Levels::of(world.of_kind("lint").next(), options, sink);
     world.check_references(sink);
+    let lock = lockfile::read(path, sink);
+    let lock = resolve(&world, lock, sink);
+    let pins = repository::pin(&mut world, &lock, sink);
     let mut refusals = Vec::new();
     let stages = stages(&world, &mut refusals, sink);
     lint::pipeline(&world, &stages, options, &mut refusals, sink);
     lint::not_supported(refusals, sink);
-    (finished(&world, stages, path, options, sink), levels)
+    let finished = finished(&world, stages, path, options, sink);
+    (finished.map(|pipeline| Pipeline { pins, ..pipeline }), levels)
 }
 
 /// The names of all files. What a missing file may declare is not asked for.
@@ -118,7 +146,7 @@ fn finished(
         sink.push(no_stages(root));
     }
     let settings = options.settings.clone();
-    let pipeline = Pipeline { name, seed, budget, file: path.to_owned(), settings, stages };
+    let pipeline = Pipeline { name, seed, budget, file: path.to_owned(), settings, pins: Vec::new(), stages };
     lint::estimates(root, &pipeline, sink);
     Some(pipeline)
 }
@@ -222,11 +250,12 @@ pipeline "others" { budget days=1 }
 include "../tests/data/empty.kdl"
 lint { allow "unused"; deny "absent-secret" }
 dataset "text" from="../examples/quickstart/corpus/*.txt" format="text" held-out="1%"
+dataset "far" from="hf:owner/name" revision="main"
 tokenizer "own" from="../schemas/data.kdl"
 tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
 rows "text" tokenizer="bpe" length=64 packing="concat"
 rows "talk" tokenizer="bpe" length=64 packing="first-fit" canvas=8
-mixture "prose" { dataset "text" }
+mixture "prose" { dataset "text"; dataset "far" }
 random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
 scheduler "cosine" kind="cosine"
 sampler "narrow" kind="euler" steps=8 top-k=8 top-p=0.9
@@ -293,6 +322,7 @@ export "release" from="sft" format="huggingface"
             let mut world = world(&loaded, &mut sink);
             let _ = Levels::of(world.of_kind("lint").next(), &Options::default(), &mut sink);
             world.check_references(&mut sink);
+            repository::pin(&mut world, &Lockfile::default(), &mut sink);
             let mut refusals = Vec::new();
             let stages = stages(&world, &mut refusals, &mut sink);
             lint::pipeline(&world, &stages, &Options::default(), &mut refusals, &mut sink);

@@ -10,6 +10,7 @@ mod graph;
 mod help;
 mod init;
 mod log;
+mod online;
 mod output;
 mod plan;
 mod resolved;
@@ -27,6 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::execute::Execute;
+use crate::online::Hub;
 use crate::store::Store;
 use output::Output;
 
@@ -100,6 +102,7 @@ struct Context<'a> {
     store: PathBuf,
     output: Output,
     execute: Option<&'a dyn Execute>,
+    hub: Option<&'a dyn Hub>,
 }
 
 impl Context<'_> {
@@ -118,12 +121,13 @@ impl Context<'_> {
     }
 }
 
-/// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages, if it was built in.
+/// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages and
+/// `hub` answers about repositories, if they were built in.
 #[must_use]
-pub fn main(execute: Option<&dyn Execute>) -> ExitCode {
+pub fn main(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::complain(&format!("bug: {panic}"))));
     let json = failure::wants_json(std::env::args_os());
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(json, execute)));
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(json, execute, hub)));
     ExitCode::from(answer.unwrap_or_else(|_| {
         let help = "this is a defect of fmflow; please report it with the command and the file";
         output::complain(&format!("help: {help}"));
@@ -138,7 +142,7 @@ pub fn main(execute: Option<&dyn Execute>) -> ExitCode {
     }))
 }
 
-fn answer(json: bool, execute: Option<&dyn Execute>) -> u8 {
+fn answer(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u8 {
     let cli = match help::parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -149,7 +153,7 @@ fn answer(json: bool, execute: Option<&dyn Execute>) -> u8 {
         }
     };
     let output = Output::new(cli.global.color);
-    let context = Context { store: cli.global.store, output, execute };
+    let context = Context { store: cli.global.store, output, execute, hub };
     match dispatch(cli.command, &context) {
         Ok(()) => 0,
         Err(error) => {

@@ -40,6 +40,26 @@ pub fn read(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
     }
 }
 
+/// Reads the lock file. `None` where there is none, and after a diagnostic.
+pub fn read_lock(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
+    let absent =
+        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if absent {
+        return None;
+    }
+    match text(path) {
+        // After all files of the configuration.
+        Ok(text) => {
+            let (name, folder) = (shown(path), folder_of(path));
+            Some(Arc::new(File { name, text, folder, number: usize::MAX, role: Role::Lock }))
+        }
+        Err(diagnostic) => {
+            sink.push(diagnostic);
+            None
+        }
+    }
+}
+
 /// The file that was named, from its text.
 #[must_use]
 pub fn named(name: &str, text: String, folder: PathBuf) -> Arc<File> {
@@ -62,6 +82,13 @@ pub fn absolute(path: &Path) -> PathBuf {
 pub fn environment() -> Vec<String> {
     let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     set.filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
+/// The value of an environment variable without blanks around it, if it is set, not empty, and text.
+#[must_use]
+pub fn secret(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?.trim().to_owned();
+    (!value.is_empty()).then_some(value)
 }
 
 /// The text of a configuration.
@@ -117,13 +144,14 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 /// The path as people know it: relative to the current directory where possible.
-fn shown(path: &Path) -> String {
+#[must_use]
+pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
 /// Parses a text. `None` after diagnostics.
-fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
+pub fn parse(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > LARGEST {
         sink.push(too_large(&file.name));
         return None;

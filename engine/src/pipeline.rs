@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::config::StageConfig;
 use crate::error::{Error, Result};
+use crate::repository::Pinned;
 use crate::suggest;
 
 /// A file of the configuration: where it came from and its text.
@@ -33,6 +34,8 @@ pub enum Role {
     Included(Span),
     /// No file: a setting given beside the file, with `--set`.
     Setting,
+    /// The lock file beside the file that was named.
+    Lock,
 }
 
 /// A place in the text of a configuration.
@@ -72,7 +75,7 @@ impl Span {
     pub fn origin(&self) -> Origin {
         match self.file.role {
             Role::Setting => Origin::Set,
-            Role::Root | Role::Included(_) => Origin::Written,
+            Role::Root | Role::Included(_) | Role::Lock => Origin::Written,
         }
     }
 }
@@ -94,6 +97,8 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// Settings given beside the file, as `path=value`.
     pub settings: Vec<String>,
+    /// Repositories that the lock file pins, in the order of the text.
+    pub pins: Vec<Pinned>,
     /// Stages in topological order (ties in the order of the text): inputs come before their users.
     pub stages: Vec<Stage>,
 }
@@ -174,6 +179,8 @@ pub enum Origin {
     Recipe(String),
     /// The field table's default.
     Default,
+    /// The lock file, for a branch or tag that is written, or for none.
+    Lock,
     /// Given beside the file, with `--set`.
     Set,
 }

@@ -14,6 +14,8 @@ pub mod export;
 pub mod failure;
 pub mod flow;
 pub mod generate;
+#[cfg(feature = "hub")]
+mod hub;
 pub mod job;
 pub mod model;
 pub mod models;
@@ -26,3 +28,5 @@ pub mod verify;
 pub mod weights;
 
 pub use executor::executor;
+#[cfg(feature = "hub")]
+pub use hub::hub;

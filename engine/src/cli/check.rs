@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Context;
+use super::online::{self, Locked, Network};
 use super::source::Source;
 use crate::check::{Checked, Options};
 use crate::diagnostic::{Code, Severity};
@@ -17,9 +18,8 @@ pub(super) struct Arguments {
     /// How findings are written
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
-    /// Ask no network
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    network: Network,
     /// Do not tell this warning; may be repeated
     #[arg(long, value_name = "CODE", value_parser = warning)]
     allow: Vec<String>,
@@ -61,35 +61,55 @@ enum Format {
     Github,
 }
 
-/// Answers `check`. No check asks the network yet, so `--offline` changes nothing.
+/// Answers `check`.
 pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let _ = arguments.offline;
     let (allow, deny) = (arguments.allow.clone(), arguments.deny.clone());
-    let checked = arguments.source.check_with(Options { allow, deny, ..Options::from_environment() });
+    let options = Options { allow, deny, ..Options::from_environment() };
+    let Network { online, update, .. } = arguments.network;
+    if !online {
+        return tell(&arguments.source.check_with(options), None, arguments.format, context);
+    }
+    let (checked, resolution) = arguments.source.check_online(options, online::hub(context)?, update);
+    let locked = online::write(&arguments.source.file, &checked, resolution)?;
+    tell(&checked, Some(&locked), arguments.format, context)
+}
+
+/// Writes what was found, and what became of the lock file.
+fn tell(checked: &Checked, locked: Option<&Locked>, format: Format, context: &Context<'_>) -> Result<()> {
     let output = context.output;
     let findings = &checked.diagnostics;
-    match arguments.format {
+    match format {
         Format::Human => output.message(&render::graphical(findings, output.style())),
         Format::Concise => output.result(&render::concise(findings))?,
         Format::Github => output.result(&render::github(findings))?,
-        Format::Json => output.json(&json!({
-            "schema": "fmflow.check/1",
-            "ok": checked.pipeline.is_some(),
-            "allowed": checked.allowed,
-            "diagnostics": render::json(findings),
-        }))?,
+        Format::Json => output.json(&answer(checked, locked))?,
     }
     let Some(pipeline) = &checked.pipeline else {
-        if matches!(arguments.format, Format::Human) {
-            output.message(&format!("{}\n", tally(&checked)));
+        if matches!(format, Format::Human) {
+            output.message(&format!("{}\n", tally(checked)));
         }
         return Err(Error::Config);
     };
-    if matches!(arguments.format, Format::Human) {
+    if matches!(format, Format::Human) {
         let (name, stages) = (&pipeline.name, pipeline.stages.len());
-        output.result(&format!("pipeline `{name}` is fine: {stages} stages, {}\n", tally(&checked)))?;
+        let locked = locked.map(Locked::text).unwrap_or_default();
+        let fine = format!("pipeline `{name}` is fine: {stages} stages, {}\n{locked}", tally(checked));
+        output.result(&fine)?;
     }
     Ok(())
+}
+
+fn answer(checked: &Checked, locked: Option<&Locked>) -> serde_json::Value {
+    let mut answer = json!({
+        "schema": "fmflow.check/1",
+        "ok": checked.pipeline.is_some(),
+        "allowed": checked.allowed,
+        "diagnostics": render::json(&checked.diagnostics),
+    });
+    if let (Some(locked), Some(answer)) = (locked, answer.as_object_mut()) {
+        answer.insert("lock".into(), locked.json());
+    }
+    answer
 }
 
 fn tally(checked: &Checked) -> String {

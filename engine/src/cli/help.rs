@@ -30,6 +30,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "check",
         &[
             ("fmflow check pipeline.kdl", "every mistake in one run, each with a cure"),
+            (
+                "fmflow check pipeline.kdl --online",
+                "ask the hub about repositories, pin them in pipeline.lock",
+            ),
             ("fmflow check pipeline.kdl --format concise", "one line each, for an editor"),
             ("fmflow check pipeline.kdl --format github", "annotations in a workflow"),
         ],

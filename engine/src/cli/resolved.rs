@@ -47,6 +47,7 @@ fn origin(field: &FieldValue) -> String {
     match &field.origin {
         Origin::Written | Origin::Set => field.span.to_string(),
         Origin::Recipe(name) => format!("{}, recipe `{name}`", field.span),
+        Origin::Lock => format!("{}, lock file", field.span),
         Origin::Default => "default".into(),
     }
 }
@@ -58,6 +59,7 @@ fn json_of(stage: &Stage) -> Value {
             Origin::Recipe(name) => ("recipe", Some(name)),
             Origin::Default => ("default", None),
             Origin::Set => ("set", None),
+            Origin::Lock => ("lock", None),
         };
         let place = (field.origin != Origin::Default).then(|| field.span.to_string());
         json!({

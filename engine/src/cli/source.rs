@@ -8,6 +8,7 @@ use super::Context;
 use crate::check::{self, Checked, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
+use crate::online::{self, Hub, Resolution};
 use crate::pipeline::Pipeline;
 use crate::render;
 
@@ -37,6 +38,16 @@ impl Source {
     /// The same, with more options.
     pub(super) fn check_with(&self, options: Options) -> Checked {
         check::check(&self.file, &Options { settings: self.settings.set.clone(), ..options })
+    }
+
+    /// The same, after asking a hub about its repositories; pins stay unless `update` is set.
+    pub(super) fn check_online(
+        &self,
+        options: Options,
+        hub: &dyn Hub,
+        update: bool,
+    ) -> (Checked, Resolution) {
+        online::check(&self.file, &Options { settings: self.settings.set.clone(), ..options }, hub, update)
     }
 
     /// The pipeline. Errors are drawn on stderr; warnings are `check`'s business.

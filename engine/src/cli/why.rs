@@ -167,6 +167,7 @@ fn drawing(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usiz
     let note = match &field.origin {
         Origin::Written | Origin::Set => String::new(),
         Origin::Recipe(name) => format!(" (recipe `{name}`)"),
+        Origin::Lock => " (pinned by the lock file)".into(),
         Origin::Default => " (a default of this node)".into(),
     };
     let was = was

@@ -1,4 +1,4 @@
-//! Declarations without effect, repositories that may change, secrets that are not there.
+//! Declarations without effect, secrets that are not there.
 
 use super::sampling;
 use crate::check::Options;
@@ -7,7 +7,6 @@ use crate::fields;
 use crate::pipeline::Span;
 use crate::record::Record;
 use crate::resolve::World;
-use crate::schema::Value;
 
 /// All lints of single declarations.
 pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) {
@@ -16,7 +15,6 @@ pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, S
     }
     for record in &world.records {
         match record.spec.name.as_str() {
-            "fetch" => unpinned(record, sink),
             "sampler" => sampling::filters(record, sink),
             "secret" => secret(record, options, sink),
             "pipeline" => devices(record, refusals),
@@ -55,22 +53,6 @@ fn nobody(record: &Record) -> Diagnostic {
             "dataset" => format!("add `dataset \"{name}\"` to a `mixture`, or switch it off with `/-`"),
             _ => "remove it, or switch it off with `/-`".to_owned(),
         })
-}
-
-fn unpinned(record: &Record, sink: &mut Sink) {
-    let Some(from) = record.leaf("from").filter(|leaf| matches!(leaf.value, Value::Hub(_))) else { return };
-    let revision = record.leaf("revision");
-    let commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if revision.and_then(|leaf| leaf.text()).is_some_and(commit) {
-        return;
-    }
-    let place = revision.map_or(&from.span, |leaf| &leaf.span);
-    let message = format!("`{}` may change between two runs", from.text().unwrap_or_default());
-    sink.push(
-        Diagnostic::new(Code::UnpinnedRevision, message)
-            .at(place, "not a commit")
-            .help("pin it to a commit: `revision=\"<40 hexadecimal digits>\"`"),
-    );
 }
 
 fn secret(record: &Record, options: &Options, sink: &mut Sink) {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::cost::Training;
 use super::{Plan, Planned, State};
 use crate::pipeline::Pipeline;
+use crate::repository::Pinned;
 
 /// The plan as one object, schema `fmflow.plan/1`.
 #[must_use]
@@ -15,7 +16,15 @@ pub fn render(pipeline: &Pipeline, plan: &Plan) -> Value {
         "seed": pipeline.seed,
         "work": plan.work(),
         "disk-bytes": plan.disk(),
+        "pins": pipeline.pins.iter().map(pin).collect::<Vec<_>>(),
         "stages": plan.wanted().map(|planned| stage(pipeline, planned)).collect::<Vec<_>>(),
+    })
+}
+
+fn pin(pin: &Pinned) -> Value {
+    let Pinned { asked, commit } = pin;
+    json!({
+        "kind": asked.kind.word(), "repository": asked.name, "revision": asked.revision, "commit": commit,
     })
 }
 

@@ -14,6 +14,7 @@ use crate::table::{bytes, count, duration, table};
 pub fn render(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
     text += &stages(plan);
+    text += &pins(pipeline);
     text += &training(plan);
     text += &models(plan);
     text += &refusals(pipeline, plan);
@@ -30,6 +31,19 @@ fn stages(plan: &Plan) -> String {
         rows.extend(reasons.map(|reason| vec![String::new(), String::new(), reason.clone()]));
     }
     table(&["stage", "state", "why"], rows)
+}
+
+/// The repositories that the lock file pins.
+fn pins(pipeline: &Pipeline) -> String {
+    let rows = pipeline.pins.iter().map(|pin| {
+        let revision = pin.asked.revision.as_deref().unwrap_or("default branch");
+        vec![format!("{} {}", pin.asked.kind.word(), pin.asked.name), revision.into(), pin.commit.clone()]
+    });
+    let rows: Vec<_> = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!("\n{}", table(&["repository", "revision", "commit in the lock file"], rows)),
+    }
 }
 
 fn training(plan: &Plan) -> String {

@@ -1,0 +1,107 @@
+//! `fmflow check --online`: the hub is asked, the lock file written.
+
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Context, shown};
+use crate::check::Checked;
+use crate::error::{Error, Result};
+use crate::lockfile;
+use crate::online::{Change, Hub, Resolution};
+use crate::table::table;
+use crate::vfs::Disk;
+
+/// Whether the network is asked.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Network {
+    /// Ask no network; the default
+    #[arg(long, conflicts_with = "online")]
+    offline: bool,
+    /// Ask the hub for revisions, access, files and columns, and write the lock file
+    #[arg(long, visible_alias = "lock")]
+    pub(super) online: bool,
+    /// Pin anew what is pinned already
+    #[arg(long, requires = "online")]
+    pub(super) update: bool,
+}
+
+/// What became of the lock file.
+pub(super) struct Locked {
+    name: String,
+    changes: Vec<Change>,
+    written: bool,
+}
+
+/// The hub of this build.
+pub(super) fn hub<'a>(context: &Context<'a>) -> Result<&'a dyn Hub> {
+    let help = "rebuild with `--features hub`, or check without `--online`";
+    context.hub.ok_or_else(|| Error::usage("this program was built without access to a hub", help))
+}
+
+/// Writes the lock file if it changed, unless something is wrong.
+pub(super) fn write(config: &Path, checked: &Checked, resolution: Resolution) -> Result<Locked> {
+    let path = lockfile::path(&std::path::absolute(config).map_err(Error::io("find", config))?);
+    let written = resolution.changed && checked.pipeline.is_some();
+    if written {
+        resolution.lock.write(&Disk, &path)?;
+    }
+    Ok(Locked { name: shown(&path), changes: resolution.changes, written })
+}
+
+impl Locked {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        if self.changes.is_empty() {
+            return "no repository is named: nothing to pin\n".into();
+        }
+        let rows = self.changes.iter().map(row).collect();
+        let drawn = table(&["repository", "revision", "commit", "pin"], rows);
+        let behind = self.changes.iter().any(|change| change.head.is_some());
+        let help = if behind { "`--update` pins what the revisions stand for now\n" } else { "" };
+        let state = if self.written { "written" } else { "unchanged" };
+        format!("\n{drawn}\n{help}lock file {}: {state}\n", self.name)
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "file": self.name,
+            "written": self.written,
+            "pins": self.changes.iter().map(pin).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn row(change: &Change) -> Vec<String> {
+    let Change { asked, old, new, head } = change;
+    let (state, commit) = match (old, new) {
+        (None, Some(new)) => ("new".into(), short(new).into()),
+        (Some(old), Some(new)) if old != new => ("moved".into(), format!("{} -> {}", short(old), short(new))),
+        (Some(old), None) => ("no longer asked for".into(), short(old).into()),
+        (_, new) => {
+            let behind = head.as_deref().map(|head| format!("kept; the hub is at {}", short(head)));
+            (behind.unwrap_or_else(|| "kept".into()), short(new.as_deref().unwrap_or_default()).into())
+        }
+    };
+    let name = format!("{} {}", asked.kind.word(), asked.name);
+    let revision = asked.revision.as_deref().unwrap_or("default branch");
+    vec![name, short(revision).into(), commit, state]
+}
+
+/// The first twelve digits of a commit; other revisions as they are.
+fn short(revision: &str) -> &str {
+    match crate::repository::is_commit(revision) {
+        true => revision.get(..12).unwrap_or(revision),
+        false => revision,
+    }
+}
+
+fn pin(change: &Change) -> Value {
+    let Change { asked, old, new, head } = change;
+    json!({
+        "kind": asked.kind.word(), "repository": asked.name, "revision": asked.revision,
+        "old": old, "new": new, "head": head,
+    })
+}

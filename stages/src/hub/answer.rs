@@ -1,0 +1,70 @@
+//! What a hub's answers mean. An answer that lacks what it must have is no answer.
+
+use fmflow_engine::lockfile::PinnedFile;
+use fmflow_engine::online::{Columns, Trouble};
+use fmflow_engine::repository::is_commit;
+use serde_json::Value;
+
+use super::client::Answer;
+
+fn useless(what: &str) -> Trouble {
+    Trouble::Unreachable(format!("an answer without {what}"))
+}
+
+/// What is in the way, by the hub's own codes; those of `huggingface_hub`'s `hf_raise_for_status`.
+pub(super) fn trouble(answer: &Answer) -> Trouble {
+    let reason = answer.reason();
+    match (answer.code.as_str(), answer.status) {
+        ("RevisionNotFound", _) => Trouble::NoRevision,
+        ("GatedRepo", _) => Trouble::Gated,
+        ("RepoNotFound", _) => Trouble::NoRepository,
+        (_, 401) if reason.contains("Invalid credentials") => Trouble::BadToken,
+        // A hub answers 401 rather than tell strangers that a private repository exists.
+        (_, 401 | 404) => Trouble::NoRepository,
+        (_, 400 | 403 | 410 | 451) => Trouble::Refused(reason),
+        _ => Trouble::Unreachable(reason),
+    }
+}
+
+/// The commit, and whether terms have to be accepted.
+pub(super) fn commit(answer: &Answer) -> Result<(String, bool), Trouble> {
+    let body = answer.json()?;
+    let commit = body.get("sha").and_then(Value::as_str).filter(|sha| is_commit(sha));
+    let gated = body.get("gated").is_some_and(|gated| gated.is_string() || *gated == Value::Bool(true));
+    Ok((commit.ok_or_else(|| useless("a commit"))?.to_owned(), gated))
+}
+
+/// One page of files.
+pub(super) fn files(answer: &Answer) -> Result<Vec<PinnedFile>, Trouble> {
+    let body = answer.json()?;
+    let entries = body.as_array().ok_or_else(|| useless("files"))?;
+    let files = entries.iter().filter(|entry| entry.get("type").and_then(Value::as_str) == Some("file"));
+    files.map(|entry| file(entry).ok_or_else(|| useless("names and sizes of files"))).collect()
+}
+
+fn file(entry: &Value) -> Option<PinnedFile> {
+    let lfs = entry.get("lfs");
+    let size = lfs.and_then(|lfs| lfs.get("size")).or_else(|| entry.get("size"))?.as_u64()?;
+    let digest = lfs.and_then(|lfs| lfs.get("oid")).and_then(Value::as_str);
+    let is_digest = |text: &&str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = entry.get("path")?.as_str()?.to_owned();
+    Some(PinnedFile { path, size, sha256: digest.filter(is_digest).map(str::to_lowercase) })
+}
+
+/// Columns by subset; none for a subset that the server has not looked at.
+pub(super) fn columns(answer: &Answer) -> Result<Columns, Trouble> {
+    let body = answer.json()?;
+    let subsets = body.get("dataset_info").and_then(Value::as_object).ok_or_else(|| useless("subsets"))?;
+    let names = |info: &Value| match info.get("features") {
+        Some(Value::Object(features)) => features.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let mut columns: Columns = subsets.iter().map(|(subset, info)| (subset.clone(), names(info))).collect();
+    for open in ["pending", "failed"] {
+        let entries = body.get(open).and_then(Value::as_array).into_iter().flatten();
+        for subset in entries.filter_map(|entry| entry.get("config")?.as_str()) {
+            columns.entry(subset.to_owned()).or_default();
+        }
+    }
+    Ok(columns)
+}

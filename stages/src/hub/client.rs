@@ -1,0 +1,248 @@
+//! One question over HTTP: patient with a busy server, never with a wrong answer, and careful with the token.
+
+use std::time::Duration;
+
+use fmflow_engine::online::{Secret, Trouble};
+use serde_json::Value;
+use ureq::http::Uri;
+use ureq::http::uri::Authority;
+
+/// Most times that one question is asked.
+const ATTEMPTS: u32 = 4;
+
+/// Most redirects of one question.
+const REDIRECTS: usize = 5;
+
+/// Most bytes of one answer.
+const LARGEST: u64 = 64 << 20;
+
+/// Longest wait that a server may ask for, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+/// How long a server is waited for.
+pub(super) struct Patience {
+    /// Time to connect.
+    pub(super) connect: Duration,
+    /// Time for a whole answer.
+    pub(super) answer: Duration,
+    /// Pause before the second attempt; each further one is twice as long.
+    pub(super) pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(10), answer: seconds(30), pause: Duration::from_millis(500) }
+    }
+}
+
+/// Asks questions.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    pause: Duration,
+}
+
+/// What a server answered.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// `X-Error-Code`, the hub's own word for what is wrong.
+    pub(super) code: String,
+    /// `X-Error-Message`.
+    message: String,
+    /// `Link`, the next page of a list.
+    link: String,
+    /// `Location`, of a redirect.
+    location: String,
+    /// Seconds to wait, of a busy server.
+    retry_after: Option<u64>,
+    body: Vec<u8>,
+}
+
+/// Why there is no answer, and whether it may be asked for again.
+struct Silence {
+    why: String,
+    again: bool,
+}
+
+impl Client {
+    pub(super) fn new(patience: Patience) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // Redirects are followed here, where the token is known.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(patience.connect))
+            .timeout_global(Some(patience.answer))
+            .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
+        Self { agent: config.build().into(), pause: patience.pause }
+    }
+
+    /// Asks until there is an answer that is not "later".
+    pub(super) fn get(&self, url: &str, token: Option<&Secret>) -> Result<Answer, Trouble> {
+        let token = token.map(header).transpose()?;
+        let mut why = String::new();
+        for attempt in 0..ATTEMPTS {
+            let mut wait = self.pause.saturating_mul(1 << attempt);
+            match self.follow(url, token.as_deref()) {
+                Ok(answer) if !answer.is_busy() => return Ok(answer),
+                Ok(answer) => {
+                    why = answer.reason();
+                    let asked = answer.retry_after.map(|seconds| seconds.min(LONGEST_WAIT));
+                    wait = asked.map_or(wait, Duration::from_secs);
+                }
+                Err(silence) if !silence.again => return Err(Trouble::Unreachable(silence.why)),
+                Err(silence) => why = silence.why,
+            }
+            if attempt + 1 < ATTEMPTS {
+                std::thread::sleep(wait);
+            }
+        }
+        Err(Trouble::Unreachable(why))
+    }
+
+    /// Asks once, through redirects. The token goes to the host that was asked, and to no other.
+    fn follow(&self, url: &str, token: Option<&str>) -> Result<Answer, Silence> {
+        let first = origin(url)?;
+        let mut url = url.to_owned();
+        for _ in 0..=REDIRECTS {
+            let mine = origin(&url)? == first;
+            let answer = self.once(&url, token.filter(|_| mine))?;
+            match answer.status {
+                301 | 302 | 303 | 307 | 308 => url = elsewhere(&url, &answer.location)?,
+                _ => return Ok(answer),
+            }
+        }
+        Err(final_("too many redirects"))
+    }
+
+    fn once(&self, url: &str, token: Option<&str>) -> Result<Answer, Silence> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = token {
+            request = request.header("authorization", token);
+        }
+        let mut response = request.call().map_err(|error| silence(&error))?;
+        let header = |name: &str| {
+            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            code: header("x-error-code"),
+            message: header("x-error-message"),
+            link: header("link"),
+            location: header("location"),
+            retry_after: header("retry-after").parse().ok(),
+            body: Vec::new(),
+        };
+        let body = response.body_mut().with_config().limit(LARGEST).read_to_vec();
+        answer.body = body.map_err(|error| silence(&error))?;
+        Ok(answer)
+    }
+}
+
+impl Answer {
+    /// Whether the same question may be answered later. An error with a code of its own stays.
+    fn is_busy(&self) -> bool {
+        self.status == 429 || (self.status >= 500 && self.status != 501 && self.code.is_empty())
+    }
+
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Value, Trouble> {
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Trouble::Unreachable("an answer that is no JSON".into()))
+    }
+
+    /// What the server says about a refusal.
+    pub(super) fn reason(&self) -> String {
+        let said = serde_json::from_slice::<Value>(&self.body).ok();
+        let said = said.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
+        match said.unwrap_or(&self.message) {
+            "" => format!("HTTP {}", self.status),
+            said => format!("{said} (HTTP {})", self.status),
+        }
+    }
+
+    /// The address of the next page, if there is one: on the same host, where the token may go.
+    pub(super) fn next(&self, url: &str) -> Result<Option<String>, Trouble> {
+        let link = self.link.split(',').find(|link| link.contains("rel=\"next\""));
+        let Some(next) = link.and_then(|link| link.split_once('<')?.1.split_once('>')) else {
+            return Ok(None);
+        };
+        let (here, there) = (origin(url), origin(next.0));
+        match (here, there) {
+            (Ok(here), Ok(there)) if here == there => Ok(Some(next.0.to_owned())),
+            _ => Err(Trouble::Unreachable("a list of files that goes on at another host".into())),
+        }
+    }
+}
+
+/// The value of the header that carries a token.
+fn header(token: &Secret) -> Result<String, Trouble> {
+    let visible = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
+    if visible { Ok(format!("Bearer {}", token.reveal())) } else { Err(Trouble::BadToken) }
+}
+
+/// Scheme, host and port: whom a token is for.
+fn origin(url: &str) -> Result<(String, String, u16), Silence> {
+    let uri: Uri = url.parse().map_err(|_| final_("no address of the web"))?;
+    let scheme = uri.scheme_str().unwrap_or_default().to_owned();
+    let port = match (scheme.as_str(), uri.port_u16()) {
+        (_, Some(port)) => port,
+        ("https", None) => 443,
+        ("http", None) => 80,
+        _ => return Err(final_("no address of the web")),
+    };
+    let host = uri.authority().map(Authority::host).unwrap_or_default().to_lowercase();
+    Ok((scheme, host, port))
+}
+
+/// Where a redirect leads; never from `https` to `http`.
+fn elsewhere(url: &str, location: &str) -> Result<String, Silence> {
+    let (scheme, ..) = origin(url)?;
+    let target = if location.starts_with('/') && !location.starts_with("//") {
+        let uri: Uri = url.parse().map_err(|_| final_("no address of the web"))?;
+        let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+        format!("{scheme}://{authority}{location}")
+    } else {
+        location.to_owned()
+    };
+    match origin(&target) {
+        Ok((next, ..)) if scheme == "https" && next != "https" => Err(final_("a redirect out of `https`")),
+        Ok(_) => Ok(target),
+        Err(_) => Err(final_("a redirect to no address")),
+    }
+}
+
+fn final_(why: &str) -> Silence {
+    Silence { why: why.to_owned(), again: false }
+}
+
+/// Why a connection failed; what may pass is asked again.
+fn silence(error: &ureq::Error) -> Silence {
+    use ureq::Error::{BodyExceedsLimit, ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
+    match error {
+        BodyExceedsLimit(_) => final_("an answer of more than 64 MiB"),
+        HostNotFound => final_("its name cannot be resolved"),
+        Io(_) | Timeout(_) | ConnectionFailed | Protocol(_) => {
+            Silence { why: error.to_string(), again: true }
+        }
+        _ => final_(&error.to_string()),
+    }
+}
+
+/// Text as one part of an address.
+pub(super) fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            _ => _ = write!(encoded, "%{byte:02X}"),
+        }
+    }
+    encoded
+}

@@ -259,7 +259,7 @@ mixture "prose" { dataset "text"; dataset "far" }
 random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
 scheduler "cosine" kind="cosine"
 sampler "narrow" kind="euler" steps=8 top-k=8 top-p=0.9
-convert "flow" from="tiny" { time-conditioning "adaln" rank=2; tokenizer "bpe" }
+convert "flow" from="tiny" { time-conditioning "adaln" rank=2; certify reference="../schemas/data.kdl"; tokenizer "bpe" }
 recipe "common" { batch rows=4 }
 train "sft" from="flow" use="common" carry="optimizer" at=10 {
     data rows="text" mixture="prose"

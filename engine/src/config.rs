@@ -186,6 +186,8 @@ pub struct ConvertConfig {
     pub shift: bool,
     /// Largest logit difference to the source, relative to the largest logit.
     pub tolerance: f64,
+    /// Logits of the source that another program made (absolute); the source is called `reference`.
+    pub reference: Option<PathBuf>,
     /// Where the tokenizer comes from.
     pub tokenizer: TokenizerChoice,
 }

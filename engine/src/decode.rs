@@ -15,7 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::draft::Draft;
 use crate::file::{self, Missing};
 use crate::pipeline::{Budget, Source, Span};
-use crate::record::Record;
+use crate::record::{Leaf, Record};
 use crate::resolve::World;
 
 /// What decoding one stage gives, besides diagnostics.
@@ -71,6 +71,19 @@ impl<'a> Decoder<'a> {
         self.unsupported.push((span.clone(), reason.to_owned()));
     }
 
+    /// The one file that a field names, which becomes the source called `name`, or a diagnostic.
+    fn one_file(&mut self, what: &str, name: &str, leaf: &Leaf) -> Option<PathBuf> {
+        let pattern = leaf.text()?;
+        let files = self.files(what, pattern, &leaf.span)?;
+        let [file] = &*files else {
+            self.sink.push(several(what, pattern, &leaf.span, &files));
+            return None;
+        };
+        let file = file.clone();
+        self.sources.push(Source { name: name.to_owned(), files });
+        Some(file)
+    }
+
     /// Files by pattern, or a diagnostic.
     fn files(&mut self, what: &str, pattern: &str, span: &Span) -> Option<Vec<PathBuf>> {
         match file::expand(&span.file.folder, pattern) {
@@ -81,6 +94,14 @@ impl<'a> Decoder<'a> {
             }
         }
     }
+}
+
+fn several(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
+    let base = &span.file.folder;
+    let first = files.first().map(|file| file.strip_prefix(base).unwrap_or(file).display().to_string());
+    Diagnostic::new(Code::NoFiles, format!("{what} is one file, and `{pattern}` names {}", files.len()))
+        .at(span, "several files")
+        .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
 }
 
 fn no_files(what: &str, pattern: &str, span: &Span, missing: Missing) -> Diagnostic {

@@ -5,6 +5,7 @@
 //! provenance. [`certify`] proves it from the files alone.
 
 mod certificate;
+mod elsewhere;
 mod mask;
 mod reference;
 
@@ -16,6 +17,7 @@ use crate::provenance::{Kind, Provenance};
 use crate::weights::{Checkpoint, WeightsError};
 
 pub use certificate::{Action, Certificate, Line, Parity, SCHEMA, TOLERANCE, certify};
+pub use elsewhere::{Elsewhere, FORM, Given};
 pub use mask::{MaskRow, MaskToken};
 pub use reference::{Logit, Reference};
 
@@ -47,7 +49,7 @@ pub enum ConvertError {
     #[error("tensor `{0}` of the artifact is not that of the source")]
     Differs(String),
     /// The artifact computes something else than the source.
-    #[error("the artifact's logits differ from the source's by more than the tolerance\n{0}")]
+    #[error("the artifact's logits differ from the reference's by more than the tolerance\n{0}")]
     Parity(Box<Certificate>),
     /// The weights are refused.
     #[error(transparent)]

@@ -7,7 +7,7 @@ use fmflow_engine::execute::{Failure, Job, Summary};
 use indexmap::IndexMap;
 
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning as Conditioning};
-use crate::convert::{self, Action, Certificate, Options};
+use crate::convert::{self, Action, Certificate, Given, Options};
 use crate::failure::{self, input, stage};
 use crate::job::folder;
 use crate::model::{CERTIFICATE, Model, TOKENIZER_FILES, Text, refuse};
@@ -103,13 +103,20 @@ pub fn convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure
         let what = format!("{} has no tokenizer.json", source.display());
         return Err(input(what, "name a `tokenizer`, or write `tokenizer \"none\"` to work without text"));
     }
+    let vocabulary = checkpoint.config.vocab_size;
+    let given = config.reference.as_deref().map(|file| Given::read(file, vocabulary)).transpose();
+    let given = given.map_err(|e| input(e, convert::FORM))?;
     let options = options(job, config, &checkpoint, text.as_ref())?;
     let (backbone, provenance) = convert::convert(checkpoint, &options, &device)
         .map_err(|e| input(e, "look at `mask-token`, `time-conditioning` and the source"))?;
+    if let (Some(given), Some(mask), MaskRow::Mean) = (&given, provenance.mask_token, config.mask_row) {
+        given.avoids(mask).map_err(|e| input(e, convert::FORM))?;
+    }
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let mut writer = job.slot.artifact().map_err(failure::store)?;
     Model { backbone, provenance, text, certificate: None }.write(&mut writer)?;
-    let certificate = convert::certify(source, writer.folder(), &device, config.tolerance).map_err(stage)?;
+    let certificate = convert::certify(source, writer.folder(), given.as_ref(), &device, config.tolerance);
+    let certificate = certificate.map_err(stage)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage)?;
     writer.write(CERTIFICATE, &json).map_err(failure::store)?;
     let summary = certified(&certificate, parameters);
@@ -162,5 +169,8 @@ fn certified(certificate: &Certificate, parameters: usize) -> Summary {
     let mut summary =
         describe(headline, parameters, certificate.to_string().lines().map(str::to_owned).collect());
     summary.metrics.insert("parity".into(), parity);
+    if let Some(elsewhere) = &certificate.elsewhere {
+        summary.metrics.insert("parity-elsewhere".into(), elsewhere.difference / elsewhere.largest);
+    }
     summary
 }

@@ -101,7 +101,7 @@ mod tests {
         let options = Options { time, ..options() };
         let (flow, provenance) = convert(weights::read(source.path()).unwrap(), &options, &device).unwrap();
         store(artifact.path(), &flow, Some(&provenance));
-        let certificate = certify(source.path(), artifact.path(), &device, TOLERANCE).unwrap();
+        let certificate = certify(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap();
         save(artifact.path(), &certificate);
         (artifact, flow, certificate)
     }

@@ -31,10 +31,7 @@ impl Decoder<'_> {
 
     pub(super) fn tokenizer(&mut self, record: &Record) -> Option<TokenizerConfig> {
         if let Some(leaf) = record.leaf("from") {
-            let files = self.files("the tokenizer", leaf.text()?, &leaf.span)?;
-            let path = files.first()?.clone();
-            self.sources.push(Source { name: "tokenizer".to_owned(), files });
-            return Some(TokenizerConfig::File(path));
+            return Some(TokenizerConfig::File(self.one_file("the tokenizer", "tokenizer", leaf)?));
         }
         record.text("kind")?;
         let parts: Vec<_> = record.children("dataset").filter_map(|part| part.leaf("name")).collect();

@@ -57,6 +57,11 @@ impl Decoder<'_> {
     pub(super) fn convert(&mut self, record: &Record) -> Option<ConvertConfig> {
         record.heed(&["from"]);
         let mask = record.child("mask-token")?;
+        let certify = record.child("certify")?;
+        let reference = match certify.leaf("reference") {
+            Some(leaf) => Some(self.one_file("the reference logits", "reference", leaf)?),
+            None => None,
+        };
         Some(ConvertConfig {
             mask_token: match &mask.leaf("value")?.value {
                 Value::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
@@ -66,7 +71,8 @@ impl Decoder<'_> {
             noise: mask.number("noise")?,
             time_conditioning: time_conditioning(record.child("time-conditioning")?)?,
             shift: record.child("shift")?.truth("value")?,
-            tolerance: record.child("certify")?.number("tolerance")?,
+            tolerance: certify.number("tolerance")?,
+            reference,
             tokenizer: match &record.child("tokenizer")?.leaf("value")?.value {
                 Value::Name(_) => TokenizerChoice::Named,
                 Value::Text(word) if word == "none" => TokenizerChoice::None,

@@ -6,6 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::ConvertError;
+use super::elsewhere::{Elsewhere, Given};
 use super::reference::{BATCH, Reference, batch, logits};
 use crate::backbone::{EMBEDDING, HEAD};
 use crate::device::Device;
@@ -88,11 +89,20 @@ pub struct Certificate {
     pub mean_row_norm: f64,
     /// The comparison of logits.
     pub parity: Parity,
+    /// The comparison with logits that another program made, where some were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
     /// Some of the source's logits, for a later comparison without the source.
     pub reference: Reference,
 }
 
 impl Certificate {
+    /// Whether all comparisons hold.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.parity.holds && self.elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.holds)
+    }
+
     /// Number of tensors with this action.
     #[must_use]
     pub fn count(&self, action: Action) -> usize {
@@ -120,25 +130,37 @@ impl fmt::Display for Certificate {
         if let Some(id) = parity.excluded {
             writeln!(f, "left out    the logit of the mask token {id}, whose row is new")?;
         }
-        let verdict = if parity.holds { "holds" } else { "BROKEN" };
+        let verdict = |holds| if holds { "holds" } else { "BROKEN" };
         write!(
             f,
-            "parity      {verdict}: {:.2e} of the largest logit {:.4} (tolerance {:.0e})",
+            "parity      {}: {:.2e} of the largest logit {:.4} (tolerance {:.0e})",
+            verdict(parity.holds),
             parity.difference / parity.largest,
             parity.largest,
             parity.tolerance
+        )?;
+        let Some(Elsewhere { blake3, batch, difference, largest, holds }) = &self.elsewhere else {
+            return Ok(());
+        };
+        let (verdict, ratio, file) =
+            (verdict(*holds), difference / largest, blake3.get(..12).unwrap_or(blake3));
+        let (rows, tokens) = batch;
+        write!(
+            f,
+            "\nelsewhere   {verdict}: {ratio:.2e} of the largest logit {largest:.4}, {rows} x {tokens} tokens of {file}"
         )
     }
 }
 
 /// Compares the artifact in `artifact` with the folder `source`, both read from disk: every tensor, then the logits of a fixed
-/// batch under a causal mask.
+/// batch under a causal mask, then those of `given`, which another program made.
 ///
 /// # Errors
 /// When a folder is refused, a tensor is not accounted for, or the logits differ by more than `tolerance`.
 pub fn certify(
     source: &Path,
     artifact: &Path,
+    given: Option<&Given>,
     device: &Device,
     tolerance: f64,
 ) -> Result<Certificate, ConvertError> {
@@ -149,10 +171,11 @@ pub fn certify(
     let mask = after.provenance.as_ref().and_then(|p| p.mask_token);
     let tokens = batch(vocab.min(after.config.vocab_size), mask);
     // One model at a time on the device.
-    let reference = logits(before, &tokens, device)?;
+    let reference = logits(&before.into_backbone(device)?, &tokens, BATCH)?;
     let to = Side::digest(&after);
     let (artifact, tied) = (after.files.clone(), after.config.tie_word_embeddings);
-    let found = logits(after, &tokens, device)?;
+    let model = after.into_backbone(device)?;
+    let found = logits(&model, &tokens, BATCH)?;
     let ledger = ledger(&from, &to, mask, tied)?;
     let changed = |name: &str| ledger.iter().any(|line| line.name == name && line.action == Action::Changed);
     let excluded = mask.filter(|_| changed(if tied { EMBEDDING } else { HEAD }));
@@ -166,6 +189,7 @@ pub fn certify(
         excluded,
         holds: difference <= tolerance * largest,
     };
+    let elsewhere = given.map(|given| given.compare(&model, excluded, tolerance)).transpose()?;
     let certificate = Certificate {
         schema: SCHEMA.into(),
         source: files,
@@ -175,9 +199,10 @@ pub fn certify(
         mean_row_norm: from.norms.iter().sum::<f64>() / from.norms.len() as f64,
         ledger,
         parity,
+        elsewhere,
         reference: Reference::take(&reference, tokens, vocab, excluded),
     };
-    match certificate.parity.holds {
+    match certificate.holds() {
         true => Ok(certificate),
         false => Err(ConvertError::Parity(Box::new(certificate))),
     }
@@ -256,7 +281,7 @@ pub(super) fn far(x: f64) -> f64 {
 }
 
 /// The largest |difference| and the largest |reference|; a value that is not a number counts as infinitely far.
-fn compare(reference: &[f32], found: &[f32], vocab: usize, excluded: Option<u32>) -> (f64, f64) {
+pub(super) fn compare(reference: &[f32], found: &[f32], vocab: usize, excluded: Option<u32>) -> (f64, f64) {
     let kept = |i: &usize| excluded.is_none_or(|id| i % vocab != id as usize);
     let pairs =
         || (0..reference.len().max(found.len())).filter(kept).map(|i| (reference.get(i), found.get(i)));

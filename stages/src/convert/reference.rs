@@ -2,7 +2,7 @@
 
 use super::ConvertError;
 use super::certificate::{Certificate, far};
-use crate::backbone::{Attention, BackboneError, Context, TimeConditioning};
+use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
 use crate::device::Device;
 use crate::rng::{self, Purpose};
 use crate::weights::Checkpoint;
@@ -62,6 +62,7 @@ impl Certificate {
     /// A certificate whose places are not those of its batch or of this model, or a failing device.
     pub fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
         let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
+        let model = checkpoint.into_backbone(device)?;
         let fits = kept.batch == BATCH
             && kept.tokens.len() == BATCH.0 * BATCH.1
             && kept.tokens.iter().all(|id| (*id as usize) < vocab)
@@ -70,7 +71,7 @@ impl Certificate {
         if !fits {
             return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
         }
-        let found = logits(checkpoint, &kept.tokens, device)?;
+        let found = logits(&model, &kept.tokens, BATCH)?;
         let difference =
             |l: &Logit| far(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value));
         Ok(kept.logits.iter().map(difference).fold(0.0, f64::max))
@@ -92,18 +93,17 @@ pub(super) fn batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
     (0..BATCH.0 * BATCH.1).map(|_| draw(&mut stream, vocab, mask)).collect()
 }
 
-/// Logits of all positions under a causal mask, row-major [B L, V].
+/// Logits of all positions of a batch under a causal mask, row-major [B L, V].
 pub(super) fn logits(
-    checkpoint: Checkpoint,
+    model: &Backbone,
     tokens: &[u32],
-    device: &Device,
+    (rows, length): (usize, usize),
 ) -> Result<Vec<f32>, ConvertError> {
-    let model = checkpoint.into_backbone(device)?;
-    let mut context = Context::new(Attention::Causal, BATCH.0, BATCH.1);
+    let mut context = Context::new(Attention::Causal, rows, length);
     if model.time_conditioning() != TimeConditioning::None {
-        context = context.with_time(vec![0.5; BATCH.0]);
+        context = context.with_time(vec![0.5; rows]);
     }
-    let hidden = model.hidden(model.tokens(tokens, BATCH.0)?, &context)?;
-    let logits = model.logits(hidden.reshape([BATCH.0 * BATCH.1, model.config().hidden_size]));
+    let hidden = model.hidden(model.tokens(tokens, rows)?, &context)?;
+    let logits = model.logits(hidden.reshape([rows * length, model.config().hidden_size]));
     Ok(logits.try_into_vec_as().map_err(|e| BackboneError::Device(e.to_string()))?)
 }

@@ -49,7 +49,7 @@ fn converted(
     let (flow, provenance) = convert(weights::read(source.path()).unwrap(), options, &device)?;
     let flow = flow.map(|name, p| if spoil(name) { p.with(p.flat() + 0.1) } else { p }).unwrap();
     store(artifact.path(), &flow, Some(&provenance));
-    certify(source.path(), artifact.path(), &device, TOLERANCE)
+    certify(source.path(), artifact.path(), None, &device, TOLERANCE)
 }
 
 #[test]

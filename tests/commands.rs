@@ -101,6 +101,9 @@ fn a_failure_is_one_object_on_stdout_and_words_on_stderr() {
     }
     let ran = project.fmflow(&["show", "p.kdl", "tinny", "--json"]).exits(2);
     insta::assert_snapshot!("error-json", ran.stdout);
+    let ran = project.fmflow(&["run", "bad.kdl", "--json"]).exits(2);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(answer["diagnostics"][0]["code"].is_string(), "{answer}");
 }
 
 #[test]
@@ -183,4 +186,58 @@ fn a_plan_shows_what_a_run_with_the_same_words_would_do() {
     let again = project.fmflow(&["plan", "p.kdl", "--from", "tiny", "--check"]).exits(3);
     insta::assert_snapshot!("plan-from", again.stdout);
     project.fmflow(&["plan", "p.kdl", "--until", "tinny"]).exits(2).says("did you mean `tiny`?");
+}
+
+/// What `doctor` found under a name: state and words.
+fn found(answer: &Value, name: &str) -> (String, String) {
+    let findings = answer["findings"].as_array().unwrap();
+    let one =
+        findings.iter().find(|finding| finding["name"] == name).unwrap_or_else(|| panic!("{name}: {answer}"));
+    let text = |key: &str| one[key].as_str().unwrap().to_owned();
+    (text("state"), text("value"))
+}
+
+#[test]
+fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
+    let project = small();
+    // A build without a backend checks and plans; a run would stop.
+    let exit = if cfg!(feature = "cpu") { 0 } else { 2 };
+    let doctor = |arguments: &[&str], exit: i32| {
+        let arguments: Vec<_> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
+        serde_json::from_str::<Value>(&project.fmflow(&arguments).exits(exit).stdout).unwrap()
+    };
+    project.fmflow(&["doctor"]).exits(exit).says("program").says("machine").says("store");
+    let answer = doctor(&["p.kdl"], exit);
+    assert_eq!(
+        (answer["schema"].as_str(), answer["exit"].as_i64()),
+        (Some("fmflow.doctor/1"), Some(exit.into()))
+    );
+    assert_eq!(found(&answer, "can").1.matches(", ").count(), 5, "{answer}");
+    assert_eq!(found(&answer, "folder").1, ".fmflow, not made yet");
+    assert_eq!(found(&answer, "to do").1, "2 of 2 stages");
+    let names = std::fs::read_dir(project.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.count(), 2, "nothing is left behind");
+
+    project.write("s.kdl", &format!("{TEXT}\nsecret \"FMFLOW_TEST_SECRET\"\n"));
+    assert_eq!(found(&doctor(&["s.kdl"], 2), "secret FMFLOW_TEST_SECRET").0, "stops");
+    assert_eq!(found(&doctor(&["--store", "text"], 2), "folder").0, "stops");
+    project.write("bad.kdl", "pipeline");
+    project.fmflow(&["doctor", "bad.kdl"]).exits(2);
+}
+
+#[test]
+fn doctor_tells_who_holds_the_store_and_what_killed_runs_left() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
+    let lock = store.lock().unwrap();
+    let doctor = || serde_json::from_str::<Value>(&project.fmflow(&["doctor", "--json"]).stdout).unwrap();
+    let answer = doctor();
+    assert_eq!(answer["exit"], if cfg!(feature = "cpu") { 5 } else { 2 });
+    assert_eq!(found(&answer, "lock").0, "stops");
+    assert_eq!(found(&answer, "contents").1.split(", ").next(), Some("2 artifacts"));
+    drop(lock);
+    project.write(".fmflow/tmp/ar.1.1/part", "half");
+    let answer = doctor();
+    assert_eq!((found(&answer, "lock").0.as_str(), found(&answer, "leftovers").0.as_str()), ("ok", "note"));
 }

@@ -154,3 +154,28 @@ fn a_graph_for_programs_names_stages_and_roles() {
     let ar = answer["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "ar").unwrap();
     assert_eq!(ar["inputs"][0], serde_json::json!({ "role": "from", "stage": "tiny" }));
 }
+
+#[test]
+fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
+    project.fmflow(&["status", "p.kdl", "--follow"]).ok().says("unfinished").says("next: fmflow run p.kdl");
+    let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
+    let lock = store.lock().unwrap();
+    let mut record = store.last_run().unwrap().unwrap();
+    record.file = project.path().canonicalize().unwrap().join("p.kdl");
+    store.begin_run(&record).unwrap();
+    store.journal(&serde_json::json!({ "event": "begin", "stage": "ar" })).unwrap();
+    let status: Value =
+        serde_json::from_str(&project.fmflow(&["status", "p.kdl", "--json"]).ok().stdout).unwrap();
+    let ar = status["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "ar").unwrap();
+    assert_eq!((ar["state"].as_str(), ar["step"].as_u64()), (Some("running"), Some(1)), "{status}");
+    assert_eq!(ar["result"], "update 1/6  loss 2.500");
+    assert!(status["running"].as_str().unwrap().starts_with("process "), "{status}");
+    let following = project.spawn(&["status", "p.kdl", "--follow"]);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    drop(lock);
+    let ran = common::Ran::from(following.wait_with_output().unwrap()).ok();
+    let (live, after) = ran.stdout.split_once("a run goes on here").unwrap();
+    assert!(live.contains("running") && after.contains("next: fmflow run"), "{live}{after}");
+}

@@ -146,7 +146,9 @@ fn finished(
         sink.push(no_stages(root));
     }
     let settings = options.settings.clone();
-    let pipeline = Pipeline { name, seed, budget, file: path.to_owned(), settings, pins: Vec::new(), stages };
+    let secrets = world.of_kind("secret").filter_map(|record| record.name().map(str::to_owned)).collect();
+    let file = path.to_owned();
+    let pipeline = Pipeline { name, seed, budget, file, settings, pins: Vec::new(), secrets, stages };
     lint::estimates(root, &pipeline, sink);
     Some(pipeline)
 }

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Only this room and [`crate::report`] print.
 
 mod check;
+mod doctor;
 mod explain;
 mod failure;
 mod gc;
@@ -18,6 +19,7 @@ mod run;
 mod schema;
 mod show;
 mod source;
+mod status;
 mod verify;
 mod why;
 
@@ -76,7 +78,7 @@ enum Command {
     /// Go on with an interrupted run; refuse a changed configuration
     Resume(run::ResumeArguments),
     /// Show where every stage stands
-    Status(plan::StatusArguments),
+    Status(status::Arguments),
     /// Show what changed since a stage last ran, and where that is written
     Why(why::Arguments),
     /// Show a finished stage, or every setting with its origin
@@ -89,6 +91,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Find results that no pipeline refers to, and remove them if told so
     Gc(gc::Arguments),
+    /// Show what this build, machine and store offer, and what would stop a run
+    Doctor(doctor::Arguments),
     /// Explain a code, or a node of the language
     Explain(explain::Arguments),
     /// Print the language: every node and field, with types, ranges and defaults
@@ -101,6 +105,8 @@ enum Command {
 struct Context<'a> {
     store: PathBuf,
     output: Output,
+    /// Whether the answer, be it a failure, is one JSON object.
+    json: bool,
     execute: Option<&'a dyn Execute>,
     hub: Option<&'a dyn Hub>,
 }
@@ -153,7 +159,7 @@ fn answer(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u
         }
     };
     let output = Output::new(cli.global.color);
-    let context = Context { store: cli.global.store, output, execute, hub };
+    let context = Context { store: cli.global.store, output, json, execute, hub };
     match dispatch(cli.command, &context) {
         Ok(()) => 0,
         Err(error) => {
@@ -171,13 +177,14 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Plan(arguments) => plan::plan(&arguments, context),
         Command::Run(arguments) => run::run(&arguments, context),
         Command::Resume(arguments) => run::resume(&arguments, context),
-        Command::Status(arguments) => plan::status(&arguments, context),
+        Command::Status(arguments) => status::status(&arguments, context),
         Command::Why(arguments) => why::why(&arguments, context),
         Command::Show(arguments) => show::show(&arguments, context),
         Command::Log(arguments) => log::log(&arguments, context),
         Command::Graph(arguments) => graph::graph(&arguments, context),
         Command::Verify(arguments) => verify::verify(&arguments, context),
         Command::Gc(arguments) => gc::gc(&arguments, context),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, context),
         Command::Explain(arguments) => explain::explain(&arguments, context),
         Command::Schema(arguments) => schema::schema(&arguments, context),
         Command::Completions(arguments) => schema::completions(&arguments, context),

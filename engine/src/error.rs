@@ -77,6 +77,14 @@ pub enum Error {
         /// What to do about it.
         help: Option<String>,
     },
+    /// `doctor` found what would stop a run.
+    #[error("a run would stop here: {what}")]
+    Unfit {
+        /// The first obstacle.
+        what: String,
+        /// What the run would end with.
+        exit: u8,
+    },
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -112,6 +120,7 @@ impl Error {
             Self::Input { .. } => 8,
             Self::Io { source, .. } if is_full(source) => 6,
             Self::Io { .. } => 1,
+            Self::Unfit { exit, .. } => *exit,
             Self::Stage { failure, .. } => failure.kind.exit_code(),
         }
     }
@@ -129,6 +138,7 @@ impl Error {
             Self::Input { .. } => "input",
             Self::Io { source, .. } if is_full(source) => "out-of-space",
             Self::Io { .. } => "io",
+            Self::Unfit { .. } => "unfit",
             Self::Stage { failure, .. } => failure.kind.code(),
         }
     }
@@ -150,7 +160,7 @@ impl Error {
             Self::Io { source, .. } if is_full(source) => {
                 Some("free some space, then run the same command again: it continues".into())
             }
-            Self::Config | Self::WorkToDo(_) | Self::Io { .. } => None,
+            Self::Config | Self::WorkToDo(_) | Self::Unfit { .. } | Self::Io { .. } => None,
         }
     }
 }

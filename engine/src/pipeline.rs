@@ -99,6 +99,8 @@ pub struct Pipeline {
     pub settings: Vec<String>,
     /// Repositories that the lock file pins, in the order of the text.
     pub pins: Vec<Pinned>,
+    /// Environment variables that it declares as secrets.
+    pub secrets: Vec<String>,
     /// Stages in topological order (ties in the order of the text): inputs come before their users.
     pub stages: Vec<Stage>,
 }

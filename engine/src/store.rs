@@ -26,6 +26,7 @@ pub mod publish;
 pub mod slot;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 pub mod verify;
 
 use std::io;

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::Color;
 use super::output::{self, Output};
+use crate::diagnostic::Diagnostic;
 use crate::error::Error;
+use crate::render;
 
 /// What programs learn of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +41,22 @@ impl Failure {
 
     /// Prints it, if JSON is wanted and no answer was given.
     pub(super) fn answer(&self, json: bool) {
-        if json && !output::answered() {
-            let Self { code, message, help, exit } = self;
-            let answer = json!({
-                "schema": "fmflow.error/1", "code": code, "message": message, "help": help, "exit": exit,
-            });
-            let _ = Output::new(Color::Never).json(&answer);
+        self.answer_with(&[], json);
+    }
+
+    /// The same, with the errors of a configuration.
+    pub(super) fn answer_with(&self, findings: &[Diagnostic], json: bool) {
+        if !json || output::answered() {
+            return;
         }
+        let Self { code, message, help, exit } = self;
+        let mut answer = json!({
+            "schema": "fmflow.error/1", "code": code, "message": message, "help": help, "exit": exit,
+        });
+        if let (Some(answer), false) = (answer.as_object_mut(), findings.is_empty()) {
+            answer.insert("diagnostics".into(), render::json(findings));
+        }
+        let _ = Output::new(Color::Never).json(&answer);
     }
 }
 

@@ -70,6 +70,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "status",
         &[
             ("fmflow status pipeline.kdl", "what is finished, unfinished, missing"),
+            ("fmflow status pipeline.kdl --follow", "watch a run that goes on elsewhere, to its end"),
             ("fmflow status pipeline.kdl --json", "the same for a program"),
         ],
     ),
@@ -122,6 +123,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("fmflow gc --yes", "remove it"),
             ("fmflow gc pipeline.kdl", "only this pipeline and the last run keep anything"),
             ("fmflow gc --pin sft-02be333369fb", "keep this artifact whatever happens"),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            ("fmflow doctor", "for a report of a defect, or before the first run"),
+            ("fmflow doctor pipeline.kdl", "and whether this pipeline can run here"),
         ],
     ),
     (

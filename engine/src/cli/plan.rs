@@ -1,18 +1,13 @@
-//! `fmflow plan` and `status`: what would run, and where stages stand.
-
-use std::path::{Path, PathBuf};
+//! `fmflow plan`: what would run, and why.
 
 use clap::Args;
-use serde_json::json;
 
+use super::Context;
 use super::source::Source;
-use super::{Context, shown};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::plan::{Facts, Plan, Planned, Selection, State, json, text};
-use crate::run;
+use crate::plan::{Facts, Plan, Selection, json, text};
 use crate::store::{Listing, Store};
-use crate::table::table;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -59,15 +54,6 @@ impl Which {
     }
 }
 
-#[derive(Debug, Args)]
-pub(super) struct StatusArguments {
-    #[command(flatten)]
-    source: Source,
-    /// Answer with one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
 /// Plans a pipeline against a store, which may be absent.
 pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts, Plan)> {
     let facts = Facts::gather(pipeline, store)?;
@@ -90,61 +76,5 @@ pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     match plan.work() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),
         _ => Ok(()),
-    }
-}
-
-pub(super) fn status(arguments: &StatusArguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = arguments.source.load(context)?;
-    let store = context.open()?;
-    let (_, plan) = make(&pipeline, store.as_ref())?;
-    let rows: Vec<_> = plan.stages.iter().map(|planned| Row::of(planned, store.as_ref())).collect();
-    if arguments.json {
-        let stages: Vec<_> = rows.iter().map(Row::json).collect();
-        let answer = json!({ "schema": "fmflow.status/1", "pipeline": pipeline.name, "stages": stages });
-        return context.output.json(&answer);
-    }
-    let table = table(&["stage", "state", "result", "artifact"], rows.iter().map(Row::cells).collect());
-    let next = match plan.work() {
-        0 => "nothing to do: every stage is finished\n".into(),
-        _ => format!("next: {}\n", arguments.source.next("run", "", context)),
-    };
-    context.output.result(&format!("{table}\n{next}"))
-}
-
-/// Where one stage stands.
-struct Row {
-    stage: String,
-    state: &'static str,
-    step: Option<u64>,
-    result: String,
-    artifact: Option<PathBuf>,
-}
-
-impl Row {
-    fn of(planned: &Planned, store: Option<&Store>) -> Self {
-        let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
-        let artifact = artifact.filter(|_| planned.state == State::Cached);
-        let summary = store.zip(artifact.as_deref()).and_then(|(store, path)| run::summary(store, path));
-        let (state, step) = match planned.state {
-            State::Cached => ("finished", None),
-            State::Resume { step } => ("unfinished", Some(step)),
-            State::Run | State::Again => ("missing", None),
-            State::Corrupt(_) => ("corrupt", None),
-        };
-        let result = match (&planned.state, summary) {
-            (State::Cached, Some(summary)) => summary.headline,
-            _ => planned.reasons.first().cloned().unwrap_or_default(),
-        };
-        Self { stage: planned.key.name.clone(), state, step, result, artifact }
-    }
-
-    fn cells(&self) -> Vec<String> {
-        let artifact = self.artifact.as_deref().map(|path: &Path| shown(path)).unwrap_or_default();
-        vec![self.stage.clone(), self.state.into(), self.result.clone(), artifact]
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let Self { stage, state, step, result, artifact } = self;
-        json!({ "name": stage, "state": state, "step": step, "result": result, "artifact": artifact })
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
+use super::failure::Failure;
 use crate::check::{self, Checked, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
@@ -56,7 +57,10 @@ impl Source {
         let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
         let errors: Vec<_> = checked.diagnostics.iter().filter(is_error).cloned().collect();
         context.output.message(&render::graphical(&errors, context.output.style()));
-        checked.pipeline.ok_or(Error::Config)
+        checked.pipeline.ok_or_else(|| {
+            Failure::of(&Error::Config).answer_with(&errors, context.json);
+            Error::Config
+        })
     }
 
     /// A command about the same pipeline, to be typed next; `rest` follows the file.

@@ -1,0 +1,187 @@
+//! `fmflow status`: where every stage stands, also while a run goes on elsewhere.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::source::Source;
+use super::{Context, plan, shown};
+use crate::config::StageConfig;
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::plan::{Planned, State};
+use crate::run;
+use crate::store::lock::Holder;
+use crate::store::{Store, lock, slot};
+use crate::table::table;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Look again until the run that goes on has ended
+    #[arg(long, conflicts_with = "json")]
+    follow: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where everything stands at one moment.
+struct Status {
+    rows: Vec<Row>,
+    work: usize,
+    /// Who runs in the store now.
+    running: Option<Holder>,
+}
+
+pub(super) fn status(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    let pipeline = arguments.source.load(context)?;
+    if !arguments.follow {
+        let status = look(&pipeline, context)?;
+        return match arguments.json {
+            true => context.output.json(&status.json(&pipeline)),
+            false => context.output.result(&status.text(arguments, context)),
+        };
+    }
+    let mut last = String::new();
+    loop {
+        let status = look(&pipeline, context)?;
+        let text = status.text(arguments, context);
+        if text != last {
+            context.output.result(&format!("{}{text}", between(&last)))?;
+            last = text;
+        }
+        if status.running.is_none() {
+            return Ok(());
+        }
+        sleep(INTERVAL);
+    }
+}
+
+/// What stands between two looks: on a terminal the new one takes the place of the old one.
+fn between(last: &str) -> String {
+    match (last.lines().count(), std::io::stdout().is_terminal()) {
+        (0, _) => String::new(),
+        (lines, true) => format!("\x1b[{lines}A\x1b[J"),
+        (_, false) => "\n".into(),
+    }
+}
+
+fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
+    let store = context.open()?;
+    // Asked first: a run that ends in between is shown as ended, with everything it made.
+    let running = store.as_ref().and_then(|store| lock::holder_of(store.root()));
+    let running = running.filter(|holder| holder.lives);
+    let (_, plan) = plan::make(pipeline, store.as_ref())?;
+    let begun = match (&store, &running) {
+        (Some(store), Some(_)) => begun(pipeline, store)?,
+        _ => None,
+    };
+    let row = |planned: &Planned| {
+        let row = Row::of(planned, store.as_ref());
+        match (&store, begun.as_deref() == Some(&planned.key.name) && planned.state != State::Cached) {
+            (Some(store), true) => row.running(pipeline, planned, store),
+            _ => row,
+        }
+    };
+    Ok(Status { rows: plan.stages.iter().map(row).collect(), work: plan.work(), running })
+}
+
+/// The stage that the store's last run has begun and not ended, if it runs this pipeline.
+fn begun(pipeline: &Pipeline, store: &Store) -> Result<Option<String>> {
+    let last = store.past_runs()?.pop().filter(|run| run.file == pipeline.file);
+    let stages = last.map(|run| run.stages).unwrap_or_default().into_iter();
+    Ok(stages.filter(|(_, state)| state == "begun").map(|(name, _)| name).next_back())
+}
+
+impl Status {
+    fn text(&self, arguments: &Arguments, context: &Context<'_>) -> String {
+        let rows = self.rows.iter().map(Row::cells).collect();
+        let mut text = table(&["stage", "state", "result", "artifact"], rows);
+        text += "\n";
+        let _ = match (&self.running, self.work) {
+            (Some(holder), _) => writeln!(text, "a run goes on here: {}", holder.words),
+            (None, 0) => writeln!(text, "nothing to do: every stage is finished"),
+            (None, _) => writeln!(text, "next: {}", arguments.source.next("run", "", context)),
+        };
+        text
+    }
+
+    fn json(&self, pipeline: &Pipeline) -> Value {
+        json!({
+            "schema": "fmflow.status/1",
+            "pipeline": pipeline.name,
+            "running": self.running.as_ref().map(|holder| &holder.words),
+            "stages": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Where one stage stands.
+struct Row {
+    stage: String,
+    state: &'static str,
+    step: Option<u64>,
+    result: String,
+    artifact: Option<PathBuf>,
+}
+
+impl Row {
+    fn of(planned: &Planned, store: Option<&Store>) -> Self {
+        let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
+        let artifact = artifact.filter(|_| planned.state == State::Cached);
+        let summary = store.zip(artifact.as_deref()).and_then(|(store, path)| run::summary(store, path));
+        let (state, step) = match planned.state {
+            State::Cached => ("finished", None),
+            State::Resume { step } => ("unfinished", Some(step)),
+            State::Run | State::Again => ("missing", None),
+            State::Corrupt(_) => ("corrupt", None),
+        };
+        let result = match (&planned.state, summary) {
+            (State::Cached, Some(summary)) => summary.headline,
+            _ => planned.reasons.first().cloned().unwrap_or_default(),
+        };
+        Self { stage: planned.key.name.clone(), state, step, result, artifact }
+    }
+
+    /// The same of a stage that a live run works on: what its metrics say last.
+    fn running(self, pipeline: &Pipeline, planned: &Planned, store: &Store) -> Self {
+        let metrics = store.work(&planned.key.name, &planned.key.fingerprint).join(slot::METRICS);
+        let text = store.vfs().read(&metrics).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = lines.find(|line| line.get("loss").is_some());
+        let step = line.as_ref().and_then(|line| line.get("step")?.as_u64()).map(|step| step + 1);
+        let loss = line.as_ref().and_then(|line| line.get("loss")?.as_f64());
+        let total = pipeline.stage(&planned.key.name).and_then(|stage| match &stage.config {
+            StageConfig::Train(config) => Some(config.steps),
+            _ => None,
+        });
+        let update = step.map(|step| match total {
+            Some(total) => format!("update {step}/{total}"),
+            None => format!("update {step}"),
+        });
+        let loss = loss.map(|loss| format!("loss {loss:.3}"));
+        let result = update.into_iter().chain(loss).collect::<Vec<_>>().join("  ");
+        Self { state: "running", step, result, ..self }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let artifact = self.artifact.as_deref().map(shown).unwrap_or_default();
+        vec![self.stage.clone(), self.state.into(), self.result.clone(), artifact]
+    }
+
+    fn json(&self) -> Value {
+        let Self { stage, state, step, result, artifact } = self;
+        json!({ "name": stage, "state": state, "step": step, "result": result, "artifact": artifact })
+    }
+}

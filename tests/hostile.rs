@@ -1,5 +1,7 @@
 //! Texts that nobody should write, and what the check says about them: quickly, shortly, and with a cure.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -112,4 +114,97 @@ fn what_cannot_fit_is_told_before_a_run() {
     says("canvas=12", "canvas=64", "c.kdl:15:66: error[out-of-range]: a canvas of 64 tokens");
     says("length=4", "length=128", "asks for 128 new tokens; the context of `tiny` is 128");
     says("mask-token \"reserved\"", "tokenizer \"none\"; mask-token \"reserved\"", "which row is reserved");
+}
+
+/// What a path may lead to besides files, in a folder of its own: name and path.
+fn odd_places(folder: &Path) -> Vec<(&'static str, String)> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    let at = |name: &str| folder.join(name);
+    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::write(at("folder/a.jsonl"), "{\"text\": \"a\"}\n").unwrap();
+    std::fs::write(at("empty.jsonl"), "").unwrap();
+    std::fs::write(folder.join(std::ffi::OsStr::from_bytes(b"bad\xff.jsonl")), "{}\n").unwrap();
+    std::fs::write(at("torn.jsonl"), "{\"text\": \"a").unwrap();
+    std::fs::write(at("deep.jsonl"), "[".repeat(100_000)).unwrap();
+    symlink("/etc/passwd", at("escape.jsonl")).unwrap();
+    symlink("nowhere", at("dangling.jsonl")).unwrap();
+    symlink("loop.jsonl", at("loop.jsonl")).unwrap();
+    symlink(".", at("folder/again")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(at("pipe.jsonl")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+    let up = "../".repeat(40);
+    let places = [
+        ("a device", "/dev/zero".to_owned()),
+        ("a pipe", "pipe.jsonl".to_owned()),
+        ("a folder", "folder".to_owned()),
+        ("an empty file", "empty.jsonl".to_owned()),
+        ("a name that is not UTF-8", "bad*.jsonl".to_owned()),
+        ("a torn file", "torn.jsonl".to_owned()),
+        ("deep JSON", "deep.jsonl".to_owned()),
+        ("a link that leads out", "escape.jsonl".to_owned()),
+        ("a link to nothing", "dangling.jsonl".to_owned()),
+        ("a link to itself", "loop.jsonl".to_owned()),
+        ("a folder that holds itself", "folder/**/*.jsonl".to_owned()),
+        ("above the root", format!("{up}dev/null")),
+        ("the process itself", "/proc/self/mem".to_owned()),
+        ("a name with a zero", "a\\u{0}b".to_owned()),
+    ];
+    places.into_iter().collect()
+}
+
+#[test]
+fn paths_to_odd_places_end_in_peace() {
+    let folder = tempfile::tempdir().unwrap();
+    for (what, path) in odd_places(folder.path()) {
+        let texts = [
+            format!(
+                "dataset \"d\" from=\"{path}\" format=\"jsonl\"\ntokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 {{ dataset \"d\" }}\n"
+            ),
+            format!(
+                "dataset \"d\" from=\"{path}\" format=\"text\"\ntokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 {{ dataset \"d\" }}\n"
+            ),
+            format!(
+                "tokenizer \"t\" from=\"{path}\"\nrandom-init \"m\" tokenizer=\"t\" {{ shape \"qwen3\" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }}\nconvert \"c\" from=\"m\"\n"
+            ),
+            format!("fetch \"f\" from=\"{path}\"\nconvert \"c\" from=\"f\"\n"),
+            format!("convert \"c\" from=\"./{path}\"\n"),
+            format!("include \"{path}\"\n"),
+        ];
+        for text in texts {
+            let start = Instant::now();
+            let text = format!("pipeline \"x\" seed=1 {{ budget disk=\"1GiB\" }}\n{text}");
+            let checked = check_text("c.kdl", &text, folder.path(), &Options::default());
+            let drawn = graphical(&checked.diagnostics, Style::PLAIN);
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}: {text}");
+            assert!(!drawn.contains("internal"), "{what}: {text}\n{drawn}");
+        }
+    }
+}
+
+#[test]
+fn headers_of_checkpoints_may_be_nonsense() {
+    let folder = tempfile::tempdir().unwrap();
+    let huge = u64::MAX;
+    let shape = format!(
+        "{{\"vocab_size\": {huge}, \"hidden_size\": {huge}, \"num_hidden_layers\": {huge}, \"num_attention_heads\": {huge}, \
+         \"intermediate_size\": {huge}}}"
+    );
+    let tokens = format!("{{\"model\": {{\"vocab\": {{\"a\": {huge}}}}}, \"added_tokens\": []}}");
+    for (config, tokenizer) in
+        [("{}", "{}"), ("[", "nul"), (&shape, &tokens), ("{\"vocab_size\": -1}", "{\"model\": 1}")]
+    {
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        let text = "pipeline \"x\" seed=1 { budget days=1 disk=\"1GiB\"; machine gpu=\"1xH100\" }\nfetch \"f\" from=\"./\"\n\
+                    convert \"c\" from=\"f\" { mask-token \"reserved\" }\nexport \"e\" from=\"c\" format=\"huggingface\"\n";
+        let checked = check_text("c.kdl", text, folder.path(), &Options::default());
+        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+        if let Some(pipeline) = &checked.pipeline {
+            let facts = fmflow_engine::plan::Facts::gather(pipeline, None).unwrap();
+            let plan =
+                fmflow_engine::plan::Plan::of(pipeline, &facts, &fmflow_engine::store::Listing::default());
+            let _ = fmflow_engine::plan::text::render(pipeline, &plan, "fmflow run c.kdl");
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::file;
 use crate::plan::cost::Shape;
-use crate::vfs::{Disk, Vfs};
 
 /// Largest header that is read, in bytes; tokenizers of 250,000 tokens have about 20 MB.
 const LARGEST: u64 = 64 << 20;
@@ -48,7 +48,7 @@ impl Tokens {
     /// One more than the largest id.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.0.keys().max().map_or(0, |last| last + 1)
+        self.0.keys().max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The text of an id.
@@ -77,6 +77,5 @@ pub fn shape(path: &Path) -> Option<Shape> {
 }
 
 fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let size = Disk.stat(path).ok()?.size;
-    (size <= LARGEST).then(|| Disk.read(path).ok()).flatten()
+    file::small(path, LARGEST)
 }

@@ -3,11 +3,12 @@
 use super::cost::Shape;
 use crate::config::{FetchConfig, StageConfig, TokenizerConfig};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::headers::{self, Tokens};
 use crate::pipeline::{Pipeline, Stage, StageId};
 use crate::store::Store;
 use crate::store::digest::Digests;
-use crate::vfs::{Disk, Vfs};
+use crate::vfs::Disk;
 
 /// What is known of the world outside the store, by stage.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +49,7 @@ impl Facts {
     #[must_use]
     pub fn bytes_of(stage: &Stage) -> u64 {
         let files = stage.sources.iter().flat_map(|source| &source.files);
-        files.filter_map(|file| Disk.stat(file).ok()).map(|stat| stat.size).fold(0, u64::saturating_add)
+        files.filter_map(|path| file::size(path)).fold(0, u64::saturating_add)
     }
 
     /// Content digests of a stage's sources.

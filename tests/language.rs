@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fmflow_engine::check::{Checked, Options, check, check_text};
 use fmflow_engine::pipeline::Pipeline;
 use fmflow_engine::render::{Style, concise, graphical, json};
+use proptest::prelude::*;
 
 fn folder(name: &str) -> PathBuf {
     Path::new("tests/language").join(name)
@@ -208,4 +209,76 @@ fn the_example_in_two_files_checks() {
     let checked = check(Path::new("examples/split/pipeline.kdl"), &Options::default());
     assert_eq!(concise(&checked.diagnostics), "");
     assert_eq!(checked.pipeline.unwrap().stages.len(), 4);
+}
+
+/// A setting as fingers may type it: words of the language and of nobody, in any order.
+fn settings() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        proptest::sample::select(vec![
+            "train",
+            "sft",
+            "steps",
+            "batch",
+            "rows",
+            "text",
+            "optimizer",
+            "no-decay",
+            "use",
+            "learning-rate",
+            "peak",
+            "mixture",
+            "both",
+            "dataset",
+            "weight",
+            "generate",
+            "samples",
+            "prompt",
+            "0",
+            "7",
+            "recipe",
+            "common",
+            "random-init",
+            "qwen3-1",
+            "7b",
+            "shape",
+            "pipeline",
+            "seed",
+            "lint",
+            "allow",
+            "include",
+            "attention",
+            "size",
+        ])
+        .prop_map(str::to_owned),
+        "[a-zé\"#{}() /=.-]{0,4}",
+    ];
+    let value = prop_oneof![
+        "[0-9a-z#\"{}();\\\\/%.,= -]{0,12}",
+        proptest::sample::select(vec![
+            "20",
+            "#true",
+            "\"a\" \"b\"",
+            "1e999",
+            "(((",
+            "\"\"\"",
+            "/-3",
+            "é",
+            "9223372036854775808"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    (proptest::collection::vec(word, 1..6), value)
+        .prop_map(|(words, value)| format!("{}={value}", words.join(".")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_setting_panics(settings in proptest::collection::vec(settings(), 1..4)) {
+        let options = Options { settings, ..Options::default() };
+        let checked = check(&folder("set.kdl"), &options);
+        prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
+        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+    }
 }

@@ -247,50 +247,7 @@ mod tests {
     use crate::schema::{NodeSpec, schema};
 
     /// What the shipped pipelines do not write.
-    const OTHERS: &str = r#"
-pipeline "others" { budget days=1 }
-include "../tests/data/empty.kdl"
-lint { allow "unused"; deny "absent-secret" }
-dataset "text" from="../examples/quickstart/corpus/*.txt" format="text" held-out="1%"
-dataset "far" from="hf:owner/name" revision="main"
-tokenizer "own" from="../schemas/data.kdl"
-tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "text" }
-rows "text" tokenizer="bpe" length=64 packing="concat"
-rows "talk" tokenizer="bpe" length=64 packing="first-fit" canvas=8
-mixture "prose" { dataset "text"; dataset "far" }
-random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-scheduler "cosine" kind="cosine"
-sampler "narrow" kind="euler" steps=8 top-k=8 top-p=0.9
-convert "flow" from="tiny" { time-conditioning "adaln" rank=2; certify reference="../schemas/data.kdl"; tokenizer "bpe" }
-recipe "common" { batch rows=4 }
-train "sft" from="flow" use="common" carry="optimizer" at=10 {
-    data rows="text" mixture="prose"
-    objective "flow" path="mixed" loss="gkl" max-weight=2
-    attention "block" { size 4 until=5; size 8 }
-    steps 10
-    learning-rate peak=1e-3 final=0 shape="warmup-stable-decay" decay=2
-}
-train "annealed" from="sft" use="common" {
-    data rows="text" mixture="prose"
-    objective "flow" path="mixed" loss="gkl"
-    attention "bidirectional" { anneal until=5 }
-    steps 10
-    learning-rate peak=1e-3 final=0 shape="linear"
-}
-path "mixed" scheduler="cosine" { source "mask" weight=1; source "uniform" weight=1 }
-dataset "tasks" from="../examples/quickstart/tasks/*.jsonl" format="jsonl" held-out="1%" { chat user="question" assistant="answer" }
-evaluate "all" {
-    checkpoint "sft"
-    held-out dataset="text" rows="text" first=3
-    exact-match dataset="tasks" rows="talk" sampler="narrow" first=4
-}
-generate "samples" from="sft" sampler="narrow" { chat "x" sampler="narrow" new-tokens=8 }
-sampler "back" kind="euler" steps=8 { corrector "remask" cap=0.02 }
-sampler "share" kind="euler" steps=8 { corrector "remask" rescale=0.5 }
-sampler "free" kind="euler" steps=8 kernel="rate" { corrector "div-free" weight=1 }
-generate "more" from="flow" sampler="back" { prompt "x" sampler="share"; prompt "y" sampler="free"; prompt "z" }
-export "release" from="sft" format="huggingface"
-"#;
+    const OTHERS: &str = include_str!("../../tests/every.kdl");
 
     fn names(prefix: &str, record: &Record, read: &mut BTreeSet<String>) {
         let path = format!("{prefix}/{}", record.spec.name);

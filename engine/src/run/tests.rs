@@ -151,6 +151,23 @@ fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
     assert!(again.outcomes.iter().all(|outcome| outcome.ended == Ended::Cached));
 }
 
+#[test]
+fn resume_names_the_settings_of_the_run_that_it_cannot_go_on_with() {
+    let world = World::new().set(&["train.ar.steps=4"]);
+    let stopping = Pretend { stop_at: Some(3), ..Pretend::default() };
+    world.run(TEXT, &stopping, false).unwrap();
+    let help = |error: Error| error.help().unwrap();
+    let (world, settings) = world.without_settings();
+    let error = world.run(TEXT, &Pretend::default(), true).unwrap_err();
+    assert!(error.to_string().contains("ar: `steps` 4 -> 6"), "{error}");
+    assert!(help(error).contains("--set 'train.ar.steps=4'"));
+    let world = world.set(&["train.ar.steps=5"]);
+    let error = world.run(TEXT, &Pretend::default(), true).unwrap_err();
+    assert!(error.to_string().contains("ar: `steps` 4 -> 5 (by `--set`)"), "{error}");
+    let world = world.without_settings().0.set(&[settings[0].as_str()]);
+    assert!(world.run(TEXT, &Pretend::default(), true).unwrap().error.is_none());
+}
+
 /// What ran when this was asked for.
 fn ran_of(world: &World, until: Option<&str>, from: Option<&str>, only: Option<&str>) -> Result<Vec<String>> {
     let execute = Pretend::default();

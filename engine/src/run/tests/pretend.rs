@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) settings: Vec<String>,
 }
 
 /// Stages that write what follows from their inputs, one update at a time.
@@ -93,11 +94,23 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("text")).unwrap();
         fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
-        Self { folder, vfs: Faulty::sound() }
+        Self { folder, vfs: Faulty::sound(), settings: Vec::new() }
+    }
+
+    /// The same place, with settings beside the text.
+    pub(super) fn set(self, settings: &[&str]) -> Self {
+        Self { settings: settings.iter().map(|setting| (*setting).to_owned()).collect(), ..self }
+    }
+
+    /// The same place without settings, and what they were.
+    pub(super) fn without_settings(self) -> (Self, Vec<String>) {
+        let settings = self.settings.clone();
+        (self.set(&[]), settings)
     }
 
     fn pipeline(&self, text: &str) -> Pipeline {
-        let checked = check_text("test.kdl", text, self.folder.path(), &CheckOptions::default());
+        let options = CheckOptions { settings: self.settings.clone(), ..CheckOptions::default() };
+        let checked = check_text("test.kdl", text, self.folder.path(), &options);
         assert!(!checked.failed(), "{}", crate::render::concise(&checked.diagnostics));
         checked.pipeline.unwrap()
     }

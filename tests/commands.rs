@@ -9,6 +9,7 @@ use std::path::Path;
 use common::Project;
 use common::pretend::Pretend;
 use fmflow_engine::error::EXIT_CODES;
+use fmflow_engine::execute::FailureKind;
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -240,4 +241,84 @@ fn doctor_tells_who_holds_the_store_and_what_killed_runs_left() {
     project.write(".fmflow/tmp/ar.1.1/part", "half");
     let answer = doctor();
     assert_eq!((found(&answer, "lock").0.as_str(), found(&answer, "leftovers").0.as_str()), ("ok", "note"));
+}
+
+/// Commands that end with this number, in a project where two stages are finished, one artifact is torn and nobody runs.
+fn provoked(code: u8, project: &Project) -> bool {
+    let says = |arguments: &[&str]| {
+        project.fmflow(arguments).exits(code.into());
+        true
+    };
+    let fails = |kind| {
+        let fails = Some(("tiny", kind));
+        let ran = small().pretend("p.kdl", &Pretend { fails, ..Pretend::default() }).unwrap();
+        assert_eq!(ran.error.unwrap().exit_code(), code);
+        true
+    };
+    match code {
+        0 => says(&["plan", "p.kdl"]) && says(&["gc"]) && says(&["verify", &artifact(project, "bpe")]),
+        1 => says(&["show", "q.kdl", "tiny"]) && fails(FailureKind::Stage),
+        2 => says(&["plan", "absent.kdl"]) && says(&["nonsense"]) && says(&["gc", "--store", "none"]),
+        3 => says(&["plan", "q.kdl", "--check"]),
+        4 => says(&["verify", "text"]) && fails(FailureKind::Corrupt),
+        5 => {
+            let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
+            let _lock = store.lock().unwrap();
+            says(&["gc", "--yes"]) && says(&["run", "p.kdl"])
+        }
+        6 => fails(FailureKind::Space),
+        7 => fails(FailureKind::Diverged),
+        8 => fails(FailureKind::Input),
+        70 => fails(FailureKind::Bug),
+        75 => fails(FailureKind::Interrupted),
+        _ => false,
+    }
+}
+
+/// The folder of a finished stage of `p.kdl`.
+fn artifact(project: &Project, stage: &str) -> String {
+    project.fmflow(&["show", "p.kdl", stage, "--path"]).ok().stdout.trim().to_owned()
+}
+
+#[test]
+fn every_exit_code_can_be_provoked() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.write("q.kdl", &TEXT.replace("layers=3", "layers=2"));
+    for (code, meaning) in EXIT_CODES {
+        assert!(provoked(*code, &project), "{code}: {meaning}");
+    }
+}
+
+#[test]
+fn every_answer_for_programs_has_the_schema_of_the_docs() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let artifact = artifact(&project, "bpe");
+    let lines: [(&str, &[&str]); 14] = [
+        ("init", &["new"]),
+        ("check", &["p.kdl", "--format", "json"]),
+        ("plan", &["p.kdl"]),
+        ("status", &["p.kdl"]),
+        ("why", &["p.kdl", "tiny"]),
+        ("show", &["p.kdl", "tiny"]),
+        ("log", &[]),
+        ("graph", &["p.kdl"]),
+        ("verify", &[&artifact]),
+        ("gc", &[]),
+        ("doctor", &[]),
+        ("explain", &["--list"]),
+        ("schema", &[]),
+        ("run", &["p.kdl"]),
+    ];
+    let mut found = Vec::new();
+    for (command, rest) in lines {
+        let json = if command == "check" { None } else { Some("--json") };
+        let arguments: Vec<_> = [command].iter().chain(rest).copied().chain(json).collect();
+        let answer: Value = serde_json::from_str(&project.fmflow(&arguments).stdout).unwrap();
+        let keys: Vec<_> = answer.as_object().unwrap().keys().filter(|key| *key != "schema").collect();
+        let keys: Vec<_> = keys.into_iter().map(|key| format!("`{key}`")).collect();
+        found.push(vec![format!("`{}`", answer["schema"].as_str().unwrap()), keys.join(" ")]);
+    }
+    assert_eq!(rows("has these keys"), found, "{found:#?}");
 }

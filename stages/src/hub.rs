@@ -2,9 +2,11 @@
 //!
 //! The only room that opens a network connection, and only when a command is told to: `check --online`.
 //! `HF_ENDPOINT` names another hub, as for the tools of Hugging Face; `HF_DATASETS_SERVER` the server that knows
-//! columns, where it is not the hub's own `datasets-server.` host. Proxies are those of the environment.
+//! columns, where it is not the hub's own `datasets-server.` host. Proxies are those of the environment, and so are
+//! certificates where `SSL_CERT_FILE` names some.
 
 mod answer;
+mod certificates;
 mod client;
 
 use fmflow_engine::lockfile::PinnedFile;
@@ -30,16 +32,17 @@ struct Remote {
 #[must_use]
 pub fn hub() -> impl Hub {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    Remote::new(set("HF_ENDPOINT"), set("HF_DATASETS_SERVER"), Patience::default())
+    let client = Client::new(Patience::default(), set("SSL_CERT_FILE").map(Into::into));
+    Remote::new(client, set("HF_ENDPOINT"), set("HF_DATASETS_SERVER"))
 }
 
 impl Remote {
-    fn new(endpoint: Option<String>, datasets: Option<String>, patience: Patience) -> Self {
+    fn new(client: Client, endpoint: Option<String>, datasets: Option<String>) -> Self {
         let bare = |address: String| address.trim().trim_end_matches('/').to_owned();
         let endpoint = bare(endpoint.unwrap_or_else(|| ENDPOINT.to_owned()));
         // The rule of the `datasets` library.
         let datasets = datasets.unwrap_or_else(|| endpoint.replacen("://", "://datasets-server.", 1));
-        Self { client: Client::new(patience), endpoint, datasets: bare(datasets) }
+        Self { client, endpoint, datasets: bare(datasets) }
     }
 
     /// The address of a repository in the hub's interface.

@@ -117,8 +117,7 @@ impl Session<'_> {
                 _ => diagnostic.also(&one.from, "not asked for"),
             };
         }
-        let help =
-            "look at the network, `HF_ENDPOINT` and `HTTPS_PROXY`, then repeat; `--offline` asks nobody";
+        let help = "look at the network, `HF_ENDPOINT`, `HTTPS_PROXY` and `SSL_CERT_FILE`, then repeat; `--offline` asks nobody";
         self.sink.push(diagnostic.help(help));
     }
 

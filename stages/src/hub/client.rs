@@ -1,11 +1,15 @@
 //! One question over HTTP: patient with a busy server, never with a wrong answer, and careful with the token.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fmflow_engine::online::{Secret, Trouble};
 use serde_json::Value;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
+
+use super::certificates::trust;
 
 /// Most times that one question is asked.
 const ATTEMPTS: u32 = 4;
@@ -38,8 +42,11 @@ impl Default for Patience {
 
 /// Asks questions.
 pub(super) struct Client {
-    agent: ureq::Agent,
-    pause: Duration,
+    patience: Patience,
+    /// File of certificates to trust, instead of those built in.
+    certificates: Option<PathBuf>,
+    /// Made for the first question: most commands ask none.
+    agent: OnceLock<Result<ureq::Agent, String>>,
 }
 
 /// What a server answered.
@@ -67,16 +74,24 @@ struct Silence {
 }
 
 impl Client {
-    pub(super) fn new(patience: Patience) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // Redirects are followed here, where the token is known.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(patience.connect))
-            .timeout_global(Some(patience.answer))
-            .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
-        Self { agent: config.build().into(), pause: patience.pause }
+    pub(super) fn new(patience: Patience, certificates: Option<PathBuf>) -> Self {
+        Self { patience, certificates, agent: OnceLock::new() }
+    }
+
+    fn agent(&self) -> Result<&ureq::Agent, Silence> {
+        let agent = self.agent.get_or_init(|| {
+            let config = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                // Redirects are followed here, where the token is known.
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .timeout_connect(Some(self.patience.connect))
+                .timeout_global(Some(self.patience.answer))
+                .tls_config(trust(self.certificates.as_deref())?)
+                .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
+            Ok(config.build().into())
+        });
+        agent.as_ref().map_err(|why| final_(why))
     }
 
     /// Asks until there is an answer that is not "later".
@@ -84,7 +99,7 @@ impl Client {
         let token = token.map(header).transpose()?;
         let mut why = String::new();
         for attempt in 0..ATTEMPTS {
-            let mut wait = self.pause.saturating_mul(1 << attempt);
+            let mut wait = self.patience.pause.saturating_mul(1 << attempt);
             match self.follow(url, token.as_deref()) {
                 Ok(answer) if !answer.is_busy() => return Ok(answer),
                 Ok(answer) => {
@@ -118,7 +133,7 @@ impl Client {
     }
 
     fn once(&self, url: &str, token: Option<&str>) -> Result<Answer, Silence> {
-        let mut request = self.agent.get(url);
+        let mut request = self.agent()?.get(url);
         if let Some(token) = token {
             request = request.header("authorization", token);
         }
@@ -225,9 +240,10 @@ fn silence(error: &ureq::Error) -> Silence {
     match error {
         BodyExceedsLimit(_) => final_("an answer of more than 64 MiB"),
         HostNotFound => final_("its name cannot be resolved"),
-        Io(_) | Timeout(_) | ConnectionFailed | Protocol(_) => {
-            Silence { why: error.to_string(), again: true }
-        }
+        // A certificate that is not trusted arrives as an error of the connection, and does not change.
+        Io(error) if error.to_string().contains("certificate") => final_(&error.to_string()),
+        Io(error) => Silence { why: error.to_string(), again: true },
+        Timeout(_) | ConnectionFailed | Protocol(_) => Silence { why: error.to_string(), again: true },
         _ => final_(&error.to_string()),
     }
 }

@@ -77,9 +77,10 @@ fn drawable(span: &Span) -> bool {
 /// A drawing: one for each file that takes part, the head above the first, the help below the last.
 fn drawing(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<String> {
     let mut files: Vec<&Arc<File>> = Vec::new();
-    for label in &diagnostic.labels {
-        if !files.iter().any(|file| Arc::ptr_eq(file, &label.span.file)) {
-            files.push(&label.span.file);
+    let places = diagnostic.place().into_iter().chain(diagnostic.labels.iter().map(|label| &label.span));
+    for place in places {
+        if !files.iter().any(|file| Arc::ptr_eq(file, &place.file)) {
+            files.push(&place.file);
         }
     }
     let last = files.len().saturating_sub(1);
@@ -89,14 +90,14 @@ fn drawing(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<
         let mut one = String::new();
         let report = report(diagnostic, files.get(at).copied(), help, at == 0);
         handler.render_report(&mut one, report.as_ref()).ok()?;
-        // Without a code the head is the line of the message.
+        // Without its code and message, the head is one line.
         text.extend(one.trim_matches('\n').lines().skip(usize::from(at > 0)).map(|line| format!("{line}\n")));
     }
     Some(text)
 }
 
-/// The labels in one file, with the code or without.
-fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&String>, code: bool) -> Report {
+/// The labels in one file, with the code and the message or without.
+fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&String>, head: bool) -> Report {
     let own =
         diagnostic.labels.iter().filter(|label| file.is_some_and(|file| Arc::ptr_eq(file, &label.span.file)));
     let labels = own.map(|label| {
@@ -110,9 +111,9 @@ fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&Strin
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
     };
-    let mut drawn =
-        MietteDiagnostic::new(diagnostic.message.clone()).with_severity(level).with_labels(labels);
-    drawn.code = code.then(|| diagnostic.code.name().to_owned());
+    let message = if head { diagnostic.message.as_str() } else { "." };
+    let mut drawn = MietteDiagnostic::new(message).with_severity(level).with_labels(labels);
+    drawn.code = head.then(|| diagnostic.code.name().to_owned());
     drawn.help = help.cloned();
     let report = Report::new(drawn);
     match file {
@@ -167,4 +168,29 @@ pub fn position(span: &Span) -> (usize, usize) {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Code;
+    use crate::file::named;
+
+    #[test]
+    fn two_files_are_drawn_under_one_head() {
+        let place = |name: &str| Span { file: named(name, "a b".into(), "/".into()), offset: 2, length: 1 };
+        let diagnostic = Diagnostic::new(Code::Unused, "a message of many words ".repeat(8))
+            .also(&place("b.kdl"), "the other half")
+            .at(&place("a.kdl"), "one half")
+            .help("a cure");
+        for style in
+            [Style::PLAIN, Style { colour: true, ..Style::PLAIN }, Style { unicode: false, ..Style::PLAIN }]
+        {
+            let drawn = graphical(std::slice::from_ref(&diagnostic), style);
+            let at = |text: &str| drawn.find(text).unwrap_or_else(|| panic!("{text} in\n{drawn}"));
+            assert_eq!(drawn.matches("many").count(), 8, "{drawn}");
+            assert!(at("a.kdl") < at("one half") && at("one half") < at("b.kdl"), "{drawn}");
+            assert!(at("b.kdl") < at("the other half") && at("the other half") < at("a cure"), "{drawn}");
+        }
+    }
 }

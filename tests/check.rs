@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fmflow_engine::check::{Checked, Options, check, check_text};
 use fmflow_engine::diagnostic::{Code, Severity};
-use fmflow_engine::render::{Style, concise, graphical};
+use fmflow_engine::render::{Style, concise, github, graphical, json};
 use proptest::prelude::*;
 
 /// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
@@ -90,6 +90,15 @@ fn one_run_tells_everything() {
     let text = include_str!("check/many-faults.kdl");
     let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &Options::default());
     insta::assert_snapshot!("many-faults", concise(&checked.diagnostics));
+}
+
+#[test]
+fn programs_and_workflows_are_told_the_same() {
+    let text = "pipeline \"x\" seed=1\ndataset \"50%\" from=\"a\"\nexport \"e\" from=\"x\" format=\"onnx\" dtype=\"bf15\"\n";
+    let checked = check_text("a,b.kdl", text, root(), &Options::default());
+    insta::assert_snapshot!("github", github(&checked.diagnostics));
+    let answer = serde_json::to_string_pretty(&json(&checked.diagnostics)).unwrap();
+    insta::assert_snapshot!("json", answer);
 }
 
 #[test]

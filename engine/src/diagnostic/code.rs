@@ -118,6 +118,7 @@ codes! {
     TimeOverBudget "time-over-budget" Warning "training takes longer than the budget"
     DiskOverBudget "disk-over-budget" Warning "artifacts and checkpoints take more than the budget"
     UnknownMachine "unknown-machine" Warning "a machine that no time can be estimated for"
+    SuffixUnseen "suffix-unseen" Warning "a gap is filled by a checkpoint that does not see what follows"
     Unused "unused" Warning "a declaration that nothing uses"
     UnpinnedRevision "unpinned-revision" Warning "a repository without a fixed revision"
     LockStale "lock-stale" Warning "a pin that nothing asks for"

@@ -124,6 +124,30 @@ pub(super) fn sampler(
     );
 }
 
+/// Gaps before text that the checkpoint cannot see.
+pub(super) fn infills(graph: &Graph<'_>, stage: &Stage, checkpoint: &Stage, sink: &mut Sink) {
+    let Some((trained, size)) = trained_block(graph, checkpoint) else { return };
+    let suffixes = stage.fields.iter().filter(|field| {
+        field.path.starts_with("infill.") && field.path.ends_with(".suffix") && field.value != ""
+    });
+    let mut found = None::<Diagnostic>;
+    for suffix in suffixes {
+        found = Some(match found {
+            None => {
+                let name = &checkpoint.name;
+                let message = format!("`{}` fills gaps, and `{name}` does not see what follows", stage.name);
+                let label = format!("visible in the gap's last block of {size} tokens at most");
+                Diagnostic::new(Code::SuffixUnseen, message)
+                    .at(&suffix.span, label)
+                    .also(place(trained, "attention"), "sees no later block")
+                    .help("fill gaps with a checkpoint of `attention \"bidirectional\"`")
+            }
+            Some(found) => found.also(&suffix.span, "nor this"),
+        });
+    }
+    found.into_iter().for_each(|found| sink.push(found));
+}
+
 /// The stage that trained a checkpoint last, and its last size of blocks.
 fn trained_block<'a>(graph: &Graph<'a>, checkpoint: &'a Stage) -> Option<(&'a Stage, usize)> {
     let last = graph.ancestors(checkpoint).next()?;

@@ -98,6 +98,7 @@ fn nothing_measured(stage: &Stage, span: &Span) -> Diagnostic {
 /// Samplers that do not fit.
 pub(super) fn generate(graph: &Graph<'_>, stage: &Stage, config: &GenerateConfig, sink: &mut Sink) {
     let Some(checkpoint) = graph.input(stage, "from") else { return };
+    attention::infills(graph, stage, checkpoint, sink);
     let written: Vec<_> = stage.fields.iter().filter(|field| field.path.ends_with(".sampler")).collect();
     for prompt in &config.prompts {
         let name = prompt.sampler.name.as_str();

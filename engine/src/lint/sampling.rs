@@ -129,6 +129,10 @@ fn steps(
     sink: &mut Sink,
 ) {
     let SamplerKind::Confidence { steps } = sampler.kind else { return };
+    let (tokens, length) = match sampler.block.filter(|block| *block < tokens) {
+        Some(block) => (block, place(stage, &format!("{path}.block"))),
+        None => (tokens, length),
+    };
     if steps <= tokens {
         return;
     }

@@ -15,7 +15,7 @@ use crate::pipeline::{File, Input, Pipeline, Span, Stage, StageId};
 use crate::record::Record;
 use crate::resolve::World;
 use crate::schema::validate;
-use crate::{fields, file, graph, lint, repository, settings};
+use crate::{fields, file, graph, lint, mixture, repository, settings};
 
 /// What a check may know about the world besides the text.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +112,7 @@ fn pipeline(
     let mut world = world(&loaded, sink);
     let levels = Levels::of(world.of_kind("lint").next(), options, sink);
     world.check_references(sink);
+    mixture::check(&mut world, sink);
     let lock = lockfile::read(path, sink);
     let lock = resolve(&world, lock, sink);
     let pins = repository::pin(&mut world, &lock, sink);
@@ -281,6 +282,7 @@ mod tests {
             let mut world = world(&loaded, &mut sink);
             let _ = Levels::of(world.of_kind("lint").next(), &Options::default(), &mut sink);
             world.check_references(&mut sink);
+            mixture::check(&mut world, &mut sink);
             repository::pin(&mut world, &Lockfile::default(), &mut sink);
             let mut refusals = Vec::new();
             let stages = stages(&world, &mut refusals, &mut sink);

@@ -1,6 +1,7 @@
 //! Stages before their settings are decoded: which there are, which artifacts each takes, in which order they run.
 
 use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::mixture;
 use crate::pipeline::Span;
 use crate::record::Record;
 use crate::resolve::World;
@@ -82,7 +83,7 @@ fn trained_rows<'a>(world: &'a World, record: &'a Record) -> Vec<Used<'a>> {
     let Some(data) = record.child("data") else { return Vec::new() };
     let target = |field: &str| world.any_target(data.leaf(field)?);
     let (Some(rows), Some(mixture)) = (target("rows"), target("mixture")) else { return Vec::new() };
-    let datasets = mixture.children("dataset").filter_map(|part| world.any_target(part.leaf("name")?));
+    let datasets = mixture::datasets(world, mixture).into_iter();
     datasets.map(|dataset| Used { rows, dataset, span: data.span.clone() }).collect()
 }
 

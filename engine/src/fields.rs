@@ -1,13 +1,14 @@
 //! Every setting of a stage as a leaf: references inlined, places and origins kept.
 
 use crate::draft::Draft;
+use crate::mixture;
 use crate::pipeline::{FieldValue, Origin, Span};
 use crate::record::{Leaf, Record};
 use crate::resolve::World;
 use crate::schema::Value;
 
-/// Deepest inlining; references of the table form no circle, so this only bounds a fault in the table.
-const DEEPEST: usize = 16;
+/// Deepest inlining: references of the table form no circle but those of mixtures, whose depth is checked before.
+const DEEPEST: usize = 32;
 
 /// Settings of one stage, and what `run` refuses about them.
 pub struct Fields<'a> {
@@ -32,6 +33,7 @@ pub fn of_stage<'a>(world: &'a World, draft: &Draft<'_>, seed: Option<&Leaf>) ->
     if let Some(dataset) = draft.dataset {
         fields.record(dataset, "dataset", true, 0);
     }
+    fields.shares(draft.record);
     let draws = !matches!(draft.record.spec.name.as_str(), "fetch" | "export");
     if let Some(leaf) = seed.filter(|_| draws) {
         fields.leaf(leaf, "seed".to_owned(), true, 0);
@@ -48,6 +50,23 @@ pub fn unsupported(world: &World, record: &Record) -> Vec<(Span, String)> {
 }
 
 impl Fields<'_> {
+    /// What a composed mixture comes to. Names do not count, and without them the parts alone would not say which dataset
+    /// has which share.
+    fn shares(&mut self, record: &Record) {
+        let Some(leaf) = record.child("data").and_then(|data| data.leaf("mixture")) else { return };
+        let Some(mixture) = self.world.target(leaf).filter(|mixture| mixture::is_composed(mixture)) else {
+            return;
+        };
+        let Some(flat) = mixture::flatten(self.world, mixture) else { return };
+        self.list.push(FieldValue {
+            path: "data.mixture.shares".to_owned(),
+            value: flat.json(),
+            span: leaf.span.clone(),
+            origin: leaf.origin.clone(),
+            semantic: true,
+        });
+    }
+
     fn record(&mut self, record: &Record, path: &str, semantic: bool, depth: usize) {
         if depth > DEEPEST {
             return;

@@ -21,6 +21,7 @@ pub mod headers;
 pub mod levels;
 pub mod lint;
 pub mod lockfile;
+pub mod mixture;
 pub mod online;
 pub mod pipeline;
 pub mod plan;

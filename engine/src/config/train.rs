@@ -7,6 +7,8 @@ use super::{Attention, LearningRate};
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
+    /// First update of every phase of the mixture; the first one is 0.
+    pub phases: Vec<u64>,
     /// The datasets and their shares of tokens.
     pub parts: Vec<MixturePart>,
     /// What is learnt.
@@ -33,13 +35,35 @@ pub struct TrainConfig {
     pub recompute: bool,
 }
 
+impl TrainConfig {
+    /// Shares of tokens of all parts in phase `at`; they sum to 1.
+    #[must_use]
+    pub fn shares(&self, at: usize) -> Vec<f64> {
+        let weight = |part: &MixturePart| part.weights.get(at).copied().unwrap_or(0.0);
+        let all: f64 = self.parts.iter().map(weight).sum();
+        self.parts.iter().map(|part| weight(part) / all).collect()
+    }
+
+    /// The same over all updates.
+    #[must_use]
+    pub fn mean_shares(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.parts.len()];
+        for (at, start) in self.phases.iter().enumerate() {
+            let end = self.phases.get(at + 1).copied().unwrap_or(self.steps);
+            let length = end.saturating_sub(*start) as f64 / self.steps as f64;
+            sums.iter_mut().zip(self.shares(at)).for_each(|(sum, share)| *sum += length * share);
+        }
+        sums
+    }
+}
+
 /// One dataset of a mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixturePart {
     /// Name of the dataset.
     pub dataset: String,
-    /// Share of tokens; only ratios count.
-    pub weight: f64,
+    /// Share of tokens in every phase; only ratios count.
+    pub weights: Vec<f64>,
     /// Role of its rows: `rows/<dataset>`.
     pub role: String,
 }

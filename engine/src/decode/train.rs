@@ -5,6 +5,7 @@ use crate::config::train::{
     Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time, TimeSampling, Validate,
 };
 use crate::config::{Attention, LearningRate, LearningRateShape, TrainConfig};
+use crate::mixture;
 use crate::record::Record;
 use crate::schema::Value;
 
@@ -16,8 +17,10 @@ impl Decoder<'_> {
         }
         let steps = record.child("steps")?.count("value")?;
         let attention = self.attention(record.child("attention")?)?;
+        let (phases, parts) = self.parts(record.child("data")?, steps)?;
         Some(TrainConfig {
-            parts: self.parts(record.child("data")?)?,
+            phases,
+            parts,
             objective: self.objective(record.child("objective")?)?,
             time: time(record.child("time")?, &attention)?,
             attention,
@@ -32,16 +35,18 @@ impl Decoder<'_> {
         })
     }
 
-    fn parts(&mut self, data: &Record) -> Option<Vec<MixturePart>> {
+    /// The phases that begin within `steps`, and the datasets with a weight for each.
+    fn parts(&mut self, data: &Record, steps: u64) -> Option<(Vec<u64>, Vec<MixturePart>)> {
         self.world.target(data.leaf("rows")?)?;
-        let mixture = self.world.target(data.leaf("mixture")?)?;
-        let mut parts = Vec::new();
-        for part in mixture.children("dataset") {
-            let dataset = part.text("name")?.to_owned();
-            let role = format!("rows/{dataset}");
-            parts.push(MixturePart { dataset, weight: part.number("weight")?, role });
-        }
-        Some(parts)
+        let flat = mixture::flatten(self.world, self.world.target(data.leaf("mixture")?)?)?;
+        let phases: Vec<u64> = flat.phases.iter().copied().filter(|start| *start < steps).collect();
+        let part = |(dataset, mut weights): (&Record, Vec<f64>)| {
+            weights.truncate(phases.len());
+            let dataset = dataset.name()?.to_owned();
+            Some(MixturePart { role: format!("rows/{dataset}"), dataset, weights })
+        };
+        let parts = flat.datasets.into_iter().map(part).collect::<Option<_>>()?;
+        Some((phases, parts))
     }
 
     fn objective(&mut self, record: &Record) -> Option<Objective> {

@@ -68,15 +68,14 @@ fn devices(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) 
 
 /// Datasets that come round too often.
 fn passes(pipeline: &Pipeline, stage: &Stage, config: &TrainConfig, training: &Training, sink: &mut Sink) {
-    let all: f64 = config.parts.iter().map(|part| part.weight).sum();
-    for part in &config.parts {
+    for (part, share) in config.parts.iter().zip(config.mean_shares()) {
         let input = stage.inputs.iter().find(|input| input.role == part.role);
         let Some(rows) = input.and_then(|input| pipeline.stages.get(input.stage.0 as usize)) else {
             continue;
         };
         let StageConfig::Rows(settings) = &rows.config else { continue };
         let Some(supply) = supply(rows, settings.dataset.held_out) else { continue };
-        let passes = training.tokens as f64 * part.weight / all / supply;
+        let passes = training.tokens as f64 * share / supply;
         let most = if matches!(settings.dataset.format, Format::Chat { .. }) { CHAT_PASSES } else { PASSES };
         if passes > most {
             sink.push(repeated(stage, rows, &part.dataset, training, passes, most));

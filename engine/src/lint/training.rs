@@ -9,6 +9,7 @@ use crate::pipeline::Stage;
 /// All lints of one training stage.
 pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     schedule(stage, config, sink);
+    phases(stage, config, sink);
     batch(stage, config, sink);
     time(stage, config, sink);
     attention::lint(graph, stage, config, sink);
@@ -37,6 +38,23 @@ fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
             .at(place(stage, path), "longer than the training")
             .also(place(stage, "steps"), "updates in all")
             .help(format!("write `warmup={}`, or more steps", (config.steps / 10).max(1))),
+    );
+}
+
+/// Weights of the mixture that change when everything is over.
+fn phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let late = stage.fields.iter().find(|field| {
+        let ends = field.path.starts_with("data.mixture.") && field.path.ends_with(".until");
+        ends && field.value.as_u64().is_some_and(|until| until >= config.steps)
+    });
+    let Some(field) = late else { return };
+    let message =
+        format!("the weights of the mixture change after the {} steps of `{}`", config.steps, stage.name);
+    sink.push(
+        Diagnostic::new(Code::WarmupOverSteps, message)
+            .at(&field.span, "longer than the training")
+            .also(place(stage, "steps"), "updates in all")
+            .help(format!("write `until={}`, or more steps", (config.steps / 2).max(1))),
     );
 }
 

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::cost::{SHOWN, Training};
 use super::{Plan, State};
+use crate::config::StageConfig;
 use crate::pipeline::{Pipeline, Stage};
 use crate::table::{bytes, count, duration, table};
 
@@ -16,6 +17,7 @@ pub fn render(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     text += &stages(plan);
     text += &pins(pipeline);
     text += &training(plan);
+    text += &mixtures(pipeline, plan);
     text += &models(plan);
     text += &refusals(pipeline, plan);
     text += &end(pipeline, plan, run);
@@ -77,6 +79,24 @@ fn training(plan: &Plan) -> String {
             rows
         )
     )
+}
+
+/// Shares of tokens, phase by phase, of mixtures that are more than a list of datasets.
+fn mixtures(pipeline: &Pipeline, plan: &Plan) -> String {
+    let composed = |stage: &&Stage| stage.fields.iter().any(|field| field.path == "data.mixture.shares");
+    let mut text = String::new();
+    for stage in wanted(pipeline, plan).filter(composed) {
+        let StageConfig::Train(config) = &stage.config else { continue };
+        let title = format!("mixture of `{}`", stage.name);
+        let names = config.parts.iter().map(|part| part.dataset.as_str());
+        let head: Vec<_> = std::iter::once(title.as_str()).chain(names).collect();
+        let row = |(at, start): (usize, &u64)| {
+            let shares = config.shares(at).into_iter().map(|share| format!("{:.1} %", 100.0 * share));
+            std::iter::once(format!("from update {start}")).chain(shares).collect()
+        };
+        let _ = write!(text, "\n{}", table(&head, config.phases.iter().enumerate().map(row).collect()));
+    }
+    text
 }
 
 fn rates(training: &Training) -> String {

@@ -4,6 +4,9 @@
 //! every dataset within one row of its share after any number of rows; within a block of [`BLOCK`] rows the order is
 //! then shuffled. Each pass through a dataset is a permutation of its rows (a Feistel network with cycle walking), so
 //! nothing has to be stored and any i costs the same.
+//!
+//! Weights may change in phases. Each phase is dealt anew from its first row on, its last block ends where it ends, and the
+//! passes through the datasets go on: no row is skipped or repeated by a change.
 
 use crate::rng::{Purpose, stream};
 
@@ -19,10 +22,10 @@ const CYCLE: u64 = PERIOD * BLOCK;
 const ROUNDS: usize = 8;
 
 /// A dataset in a mixture.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// Share of the tokens, in any unit, above 0.
-    pub weight: f64,
+    /// Share of the tokens in every phase, in any unit; 0 leaves it out of the phase.
+    pub weights: Vec<f64>,
     /// Rows of the dataset.
     pub rows: u64,
     /// Mean tokens of a row, padding not counted.
@@ -35,7 +38,7 @@ pub enum MixtureError {
     /// No dataset.
     #[error("the mixture has no dataset; name at least one")]
     Empty,
-    /// A weight that is no share.
+    /// A weight that is no share, or the weights of a dataset or of a phase are all 0.
     #[error("dataset {0} of the mixture has weight {1}; give it a number above 0 or leave it out")]
     Weight(usize, f64),
     /// A dataset without rows or tokens.
@@ -53,6 +56,19 @@ pub enum MixtureError {
 pub struct Mixture {
     seed: u64,
     rows: Vec<u64>,
+    /// In the order of their rows; the first one starts at 0.
+    phases: Vec<Phase>,
+}
+
+/// Rows with the same shares.
+#[derive(Clone, Debug)]
+struct Phase {
+    /// Its first place.
+    start: u64,
+    /// Rows of each dataset before it.
+    base: Vec<u64>,
+    /// How many rows it has, and how many of each dataset; `None`: without end.
+    end: Option<(u64, Vec<u64>)>,
     /// Rows of each dataset in a cycle; they sum to `CYCLE`.
     shares: Vec<u64>,
     /// Rows of each dataset in the first `b` blocks of a cycle, for `b` in `0..=PERIOD`.
@@ -60,84 +76,131 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// A mixture of `parts`. The seed decides the order, not the shares.
+    /// A mixture of `parts` whose phases begin at the places `starts`, 0 first. The seed decides the order, not the shares.
     ///
     /// # Errors
-    /// No parts, a weight that is not above 0, a part without rows, or one too rare to be dealt.
-    pub fn new(parts: &[Part], seed: u64) -> Result<Self, MixtureError> {
-        let shares = shares(parts)?;
-        let dealt = deal(&shares);
-        Ok(Self { seed, rows: parts.iter().map(|part| part.rows).collect(), shares, dealt })
+    /// No parts, a weight that is no share, a part or a phase whose weights are all 0, a part without rows, or one too rare
+    /// to be dealt.
+    pub fn new(parts: &[Part], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
+        check(parts, starts.len())?;
+        let mut phases = Vec::with_capacity(starts.len());
+        let mut base = vec![0; parts.len()];
+        for (at, &start) in starts.iter().enumerate() {
+            let shares = shares(parts, at)?;
+            let length = starts.get(at + 1).map(|next| next - start);
+            let (dealt, cut) = deal(&shares, length.map(|length| length % CYCLE));
+            let end = length.map(|length| {
+                let rows = shares.iter().zip(cut).map(|(share, cut)| length / CYCLE * share + cut);
+                (length, rows.collect::<Vec<u64>>())
+            });
+            let phase = Phase { start, base: base.clone(), end, shares, dealt };
+            if let Some((_, rows)) = &phase.end {
+                base.iter_mut().zip(rows).for_each(|(base, rows)| *base += rows);
+            }
+            phases.push(phase);
+        }
+        Ok(Self { seed, rows: parts.iter().map(|part| part.rows).collect(), phases })
     }
 
     /// (dataset, row) at place `i`.
     #[must_use]
     pub fn row(&self, i: u64) -> (usize, u64) {
-        let block = i / BLOCK;
-        let place = self.order(block)[(i % BLOCK) as usize];
-        let (before, after) =
-            (&self.dealt[(block % PERIOD) as usize], &self.dealt[(block % PERIOD) as usize + 1]);
-        let (mut dataset, mut rank) = (0, place);
-        while rank >= after[dataset] - before[dataset] {
-            rank -= after[dataset] - before[dataset];
+        let number = self.phases.partition_point(|phase| phase.start <= i) - 1;
+        let phase = &self.phases[number];
+        let (block, place) = ((i - phase.start) / BLOCK, (i - phase.start) % BLOCK);
+        let (mut dataset, mut rank) = (0, self.order(number, block)[place as usize]);
+        while rank >= phase.rows_of(dataset, block) {
+            rank -= phase.rows_of(dataset, block);
             dataset += 1;
         }
-        let ordinal = block / PERIOD * self.shares[dataset] + before[dataset] + rank;
+        let ordinal = phase.base[dataset] + phase.before(dataset, block) + rank;
         let (epoch, index) = (ordinal / self.rows[dataset], ordinal % self.rows[dataset]);
         (dataset, permuted(index, self.rows[dataset], self.seed, [dataset as u64, epoch, 0]))
     }
 
-    /// Share of the rows that each dataset gets; sums to 1.
-    #[must_use]
-    pub fn row_shares(&self) -> Vec<f64> {
-        self.shares.iter().map(|&share| share as f64 / CYCLE as f64).collect()
-    }
-
     /// Order of the places of a block (Fisher and Yates).
-    fn order(&self, block: u64) -> Vec<u64> {
-        let mut random = stream(self.seed, Purpose::Mixture, [block, 0, 0]);
-        let mut order: Vec<u64> = (0..BLOCK).collect();
-        for last in (1..BLOCK).rev() {
-            order.swap(last as usize, random.below(last + 1) as usize);
+    fn order(&self, phase: usize, block: u64) -> Vec<u64> {
+        let mut random = stream(self.seed, Purpose::Mixture, [block, phase as u64, 0]);
+        let mut order: Vec<u64> = (0..self.phases[phase].length(block)).collect();
+        for last in (1..order.len()).rev() {
+            order.swap(last, random.below(last as u64 + 1) as usize);
         }
         order
     }
 }
 
-/// Rows of each part in a cycle: token shares over tokens per row, rounded to whole rows by largest remainders.
-fn shares(parts: &[Part]) -> Result<Vec<u64>, MixtureError> {
+impl Phase {
+    /// Rows of a block; the last one ends with the phase.
+    fn length(&self, block: u64) -> u64 {
+        self.end.as_ref().map_or(BLOCK, |(rows, _)| BLOCK.min(rows - block * BLOCK))
+    }
+
+    /// Rows of a dataset in the first `block` blocks of the phase.
+    fn before(&self, dataset: usize, block: u64) -> u64 {
+        block / PERIOD * self.shares[dataset] + self.dealt[(block % PERIOD) as usize][dataset]
+    }
+
+    /// Rows of a dataset in a block.
+    fn rows_of(&self, dataset: usize, block: u64) -> u64 {
+        match &self.end {
+            Some((_, all)) if self.length(block) < BLOCK => all[dataset] - self.before(dataset, block),
+            _ => {
+                let at = (block % PERIOD) as usize;
+                self.dealt[at + 1][dataset] - self.dealt[at][dataset]
+            }
+        }
+    }
+}
+
+/// Every weight is a share, every part and every phase has one above 0, and every part has rows.
+fn check(parts: &[Part], phases: usize) -> Result<(), MixtureError> {
+    let good = |weight: &&f64| weight.is_finite() && **weight >= 0.0;
     for (at, part) in parts.iter().enumerate() {
-        if !(part.weight.is_finite() && part.weight > 0.0) {
-            return Err(MixtureError::Weight(at, part.weight));
+        if let Some(weight) = part.weights.iter().find(|weight| !good(weight)) {
+            return Err(MixtureError::Weight(at, *weight));
+        }
+        if part.weights.len() != phases || part.weights.iter().all(|weight| *weight == 0.0) {
+            return Err(MixtureError::Weight(at, 0.0));
         }
         if part.rows == 0 || !(part.tokens_per_row.is_finite() && part.tokens_per_row > 0.0) {
             return Err(MixtureError::NoRows(at));
         }
     }
-    let total: f64 = parts.iter().map(|part| part.weight / part.tokens_per_row).sum();
-    let exact = parts.iter().map(|part| part.weight / part.tokens_per_row / total * CYCLE as f64);
-    let exact: Vec<f64> = exact.collect();
+    let silent = |phase: &usize| parts.iter().all(|part| part.weights[*phase] == 0.0);
+    match (0..phases).find(silent) {
+        _ if parts.is_empty() => Err(MixtureError::Empty),
+        Some(_) => Err(MixtureError::Weight(0, 0.0)),
+        None => Ok(()),
+    }
+}
+
+/// Rows of each part in a cycle: token shares over tokens per row, rounded to whole rows by largest remainders.
+fn shares(parts: &[Part], phase: usize) -> Result<Vec<u64>, MixtureError> {
+    let wanted = |part: &Part| part.weights[phase] / part.tokens_per_row;
+    let total: f64 = parts.iter().map(wanted).sum();
+    let exact: Vec<f64> = parts.iter().map(|part| wanted(part) / total * CYCLE as f64).collect();
     let mut shares: Vec<u64> = exact.iter().map(|share| share.floor() as u64).collect();
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()).then(a.cmp(&b)));
     let missing = CYCLE.saturating_sub(shares.iter().sum()) as usize;
     order.iter().take(missing).for_each(|&at| shares[at] += 1);
-    match shares.iter().position(|&share| share == 0) {
-        _ if parts.is_empty() => Err(MixtureError::Empty),
+    let lost = |at: &usize| shares[*at] == 0 && parts[*at].weights[phase] > 0.0;
+    match (0..parts.len()).find(lost) {
         Some(at) => Err(MixtureError::TooRare(at)),
         None => Ok(shares),
     }
 }
 
-/// Deals a cycle; entry `b` has the rows of each dataset in the first `b` blocks.
+/// Deals a cycle; entry `b` has the rows of each dataset in the first `b` blocks. Second come those in the first `cut` rows.
 ///
 /// Row n goes to the dataset that would be first to fall 1 - 1/(2D-2) rows behind its share, among those that are at
 /// least 1/(2D-2) behind at n. Everything is scaled to integers by `CYCLE` (2D-2).
-fn deal(shares: &[u64]) -> Vec<Vec<u64>> {
+fn deal(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
     let slack = (2 * shares.len() as i128 - 2).max(1);
     let cycle = i128::from(CYCLE);
     let mut counts = vec![0u64; shares.len()];
     let mut dealt = vec![counts.clone()];
+    let mut at_cut = counts.clone();
     for n in 1..=CYCLE {
         let behind =
             |at: usize| (i128::from(n) * i128::from(shares[at]) - i128::from(counts[at]) * cycle) * slack;
@@ -152,8 +215,11 @@ fn deal(shares: &[u64]) -> Vec<Vec<u64>> {
         if n % BLOCK == 0 {
             dealt.push(counts.clone());
         }
+        if cut == Some(n) {
+            at_cut.clone_from(&counts);
+        }
     }
-    dealt
+    (dealt, at_cut)
 }
 
 /// Where `index` in `0..n` goes in the permutation named by `seed` and `at`.

@@ -47,7 +47,7 @@ impl<'a> Setup<'a> {
         for (dataset, rows) in &rows {
             check_rows(dataset, rows, &parent)?;
         }
-        let mixture = mixture(config, &rows, job.seed)?;
+        let mixture = mixture(config, &rows, job.seed, parent.provenance.trained_updates)?;
         let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), held_out(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = task(config, &parent)?;
@@ -140,17 +140,16 @@ impl<'a> Setup<'a> {
     /// Lines for people who look at the stage.
     pub fn lines(&self, state: &State) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
-        let weights: f64 = self.config.parts.iter().map(|p| p.weight).sum();
-        let share = |part: &fmflow_engine::config::train::MixturePart| {
+        let share = |(part, declared): (&fmflow_engine::config::train::MixturePart, f64)| {
             let seen = state.counters.tokens_by_dataset.get(&part.dataset).copied().unwrap_or(0);
             format!(
                 "dataset {}: {:.1} % of tokens, {:.1} % declared",
                 part.dataset,
                 100.0 * seen as f64 / total.max(1) as f64,
-                100.0 * part.weight / weights
+                100.0 * declared
             )
         };
-        self.config.parts.iter().map(share).collect()
+        self.config.parts.iter().zip(self.config.mean_shares()).map(share).collect()
     }
 }
 
@@ -198,14 +197,17 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
     Ok(())
 }
 
-fn mixture(config: &TrainConfig, rows: &[(String, Rows)], seed: u64) -> Result<Mixture, Failure> {
+/// The mixture; its phases begin at the first rows of their updates, of which `first` came before this stage.
+fn mixture(config: &TrainConfig, rows: &[(String, Rows)], seed: u64, first: u64) -> Result<Mixture, Failure> {
     let part = |(part, (_, rows)): (&fmflow_engine::config::train::MixturePart, &(String, Rows))| Part {
-        weight: part.weight,
+        weights: part.weights.clone(),
         rows: rows.len(Split::Train),
         tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
     };
     let parts: Vec<Part> = config.parts.iter().zip(rows).map(part).collect();
-    Mixture::new(&parts, seed)
+    let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
+    let starts: Vec<u64> = config.phases.iter().map(start).collect();
+    Mixture::new(&parts, &starts, seed)
         .map_err(|e| input(e, "look at the dataset's `held-out=` and the rows' `length=`"))
 }
 

@@ -167,11 +167,12 @@ impl Validator<'_> {
 
 /// Gives an absent field its default; returns it if there is none and it has to be there.
 fn absent(raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) -> Option<&'static FieldSpec> {
-    if let Some(leaf) = default_of(field, record) {
+    let child = |name: &str| raw.iter_children().any(|child| child.name().value() == name);
+    let stood_for = field.excludes.as_ref().is_some_and(|other| child(other));
+    if let Some(leaf) = default_of(field, record).filter(|_| !stood_for) {
         record.leaves.push(leaf);
         return None;
     }
-    let child = |name: &str| raw.iter_children().any(|child| child.name().value() == name);
     let stands_for =
         |other: &String| record.leaves.iter().any(|leaf| leaf.spec.name == *other) || child(other);
     let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !stands_for(other));

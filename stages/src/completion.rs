@@ -32,7 +32,7 @@ pub struct Request {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The new tokens, all of them.
+    /// The new tokens: as many as wanted, fewer where an answer ended before its last blocks.
     pub tokens: Vec<u32>,
 }
 
@@ -131,19 +131,27 @@ fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> 
 fn parallel(model: &Model, batch: &[(u64, &Request)], sampler: &Sampler, rules: &Rules) -> Batch {
     let mut canvases: Vec<Canvas> =
         batch.iter().map(|(number, request)| canvas(*number, request, rules)).collect();
-    let posterior = &mut FromBackbone { model };
-    let passes = match sampler.block.or(model.block()) {
-        None => sample(&mut canvases, sampler, rules, posterior)?,
-        Some(size) => {
-            let blocks: Vec<_> = batch.iter().map(|(_, request)| blocks(request, size, model)).collect();
-            sample_in_blocks(&mut canvases, &blocks, sampler, rules, posterior)?
-        }
+    let (posterior, ends) = (&mut FromBackbone { model }, model.ends());
+    let Some(size) = sampler.block.or(model.block()) else {
+        let passes = sample(&mut canvases, sampler, rules, posterior)?;
+        let whole =
+            |(canvas, (_, request)): (Canvas, &(u64, &Request))| cut(&canvas, request, request.length);
+        return Ok((canvases.into_iter().zip(batch).map(whole).collect(), passes));
     };
-    let cut = |(canvas, (_, request)): (Canvas, &(u64, &Request))| {
-        let start = request.prefix.len();
-        Completion { tokens: canvas.tokens[start..start + request.length].to_vec() }
+    let blocks: Vec<_> = batch.iter().map(|(_, request)| blocks(request, size, model)).collect();
+    let passes = sample_in_blocks(&mut canvases, &blocks, &ends, sampler, rules, posterior)?;
+    let written = |(row, canvas): (usize, &Canvas)| {
+        let (request, blocks) = (batch[row].1, &blocks[row]);
+        let ended = |block: &&Range<usize>| canvas.tokens[(*block).clone()].iter().any(|t| ends.contains(t));
+        let last = blocks.iter().find(ended).filter(|_| request.suffix.is_empty());
+        cut(canvas, request, last.map_or(request.length, |block| block.end - request.prefix.len()))
     };
-    Ok((canvases.into_iter().zip(batch).map(cut).collect(), passes))
+    Ok((canvases.iter().enumerate().map(written).collect(), passes))
+}
+
+/// The first `length` tokens of an answer.
+fn cut(canvas: &Canvas, request: &Request, length: usize) -> Completion {
+    Completion { tokens: canvas.tokens[request.prefix.len()..][..length].to_vec() }
 }
 
 /// Prefix, noise, suffix.

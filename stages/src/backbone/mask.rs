@@ -13,7 +13,7 @@
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
 //! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al., "Block
-//! Diffusion", 2025, section 3.1). Rules are kept as one or two numbers a token; only the block of query rows at hand is ever
+//! Diffusion", 2025, section 3). Rules are kept as one or two numbers a token; only the block of query rows at hand is ever
 //! compared with its keys. Keys that no row of the block can see are left out where a row has halves.
 
 mod parts;

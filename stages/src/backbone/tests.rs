@@ -154,6 +154,11 @@ fn what_does_not_fit_is_an_error() {
         Context::new(Attention::BlockCausal { block: 0 }, 1, 3),
         plain.clone().with_segments(vec![0; 4]),
         plain.clone().with_positions(vec![0; 2]),
+        plain.clone().with_opened(vec![0; 2]),
+        Context::new(Attention::Bidirectional, 1, 3).with_opened(vec![0; 3]),
+        plain.clone().with_positions(vec![0; 3]).with_halves(),
+        Context::new(Attention::BlockCausal { block: 1 }, 1, 3).with_halves(),
+        Context::new(Attention::BlockCausal { block: 1 }, 1, 3).with_positions(vec![0, 1, 2]).with_halves(),
         plain.with_time(vec![0.5]),
     ] {
         assert!(model.hidden(model.tokens(&[1, 2, 3], 1).unwrap(), &context).is_err(), "{context:?}");

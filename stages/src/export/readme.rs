@@ -98,12 +98,18 @@ fn sampling(provenance: &Provenance) -> String {
         true => (format!("fill the places to be written with {mask}"), "`confidence` or `euler`"),
         false => ("fill the places to be written from the source above".into(), "`euler`"),
     };
+    let order = match provenance.attention {
+        Attention::BlockCausal { block } => format!(
+            " Write one block of {block} tokens\nafter the other, counted from the start of the text: a block sees itself and those before it."
+        ),
+        Attention::Causal | Attention::Bidirectional => String::new(),
+    };
     let place = if provenance.shift { "of the position before it" } else { "of that same position" };
     format!(
         "\n## Sampling\n\nIt needs a sampler of flow matching, in fmflow one of kind {sampler}: {start}, then, a few\n\
          dozen times or fewer, run the model over the whole row under its attention mask, take for every unwritten place the\n\
          logits {place} (never the mask token), and write some of them: the most confident ones, or each with\n\
-         probability (kappa(t + h) - kappa(t)) / (1 - kappa(t)). What was given stays as it is.\n"
+         probability (kappa(t + h) - kappa(t)) / (1 - kappa(t)). What was given stays as it is.{order}\n"
     )
 }
 
@@ -198,7 +204,12 @@ mod tests {
         says(
             &flow(5, false, 0.0),
             false,
-            &["uniform over the vocabulary", "block-causal (32 tokens)", "6 tokens"],
+            &[
+                "uniform over the vocabulary",
+                "block-causal (32 tokens)",
+                "Write one block of 32 tokens",
+                "6 tokens",
+            ],
             &[],
         );
     }

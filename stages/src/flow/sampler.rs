@@ -98,13 +98,15 @@ pub fn sample<P: Posterior>(
 }
 
 /// Writes the editable positions of each canvas block by block, in the order of its `blocks`; returns the number of forward
-/// passes (NFE). A finished block is never touched again; a position outside all blocks is not written.
+/// passes (NFE). A finished block is never touched again; a position outside all blocks is not written. Where nothing follows the
+/// answer, a block that holds one of `ends` is the last.
 ///
 /// # Errors
 /// What the posterior says.
 pub fn sample_in_blocks<P: Posterior>(
     canvases: &mut [Canvas],
     blocks: &[Vec<Range<usize>>],
+    ends: &[u32],
     sampler: &Sampler,
     rules: &Rules,
     posterior: &mut P,
@@ -114,7 +116,10 @@ pub fn sample_in_blocks<P: Posterior>(
     let (mut passes, most) = (0, blocks.iter().map(Vec::len).max().unwrap_or(0));
     for wave in 0..most {
         for ((canvas, editable), blocks) in canvases.iter_mut().zip(&editable).zip(blocks) {
-            let open = |i| blocks.get(wave).is_some_and(|block| block.contains(&i));
+            let before = blocks.iter().take(wave).flat_map(|block| &canvas.tokens[block.clone()]);
+            let ended =
+                editable.last() == Some(&true) && before.into_iter().any(|token| ends.contains(token));
+            let open = |i| !ended && blocks.get(wave).is_some_and(|block| block.contains(&i));
             canvas.editable = (0..editable.len()).map(|i| editable[i] && open(i)).collect();
         }
         passes += simulate(canvases, wave, sampler, &filter, rules, posterior)?;

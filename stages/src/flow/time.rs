@@ -1,4 +1,4 @@
-//! Times t of an update, one for every document of its rows.
+//! Times t of an update, one for every document of its rows, or for every block of block diffusion.
 
 use fmflow_engine::config::train::{Time, TimeSampling};
 
@@ -6,7 +6,7 @@ use crate::rng::{Purpose, Stream, stream};
 
 /// The `n` times of update `step`: each by itself uniform over [from, to), together as the sampling says.
 ///
-/// | sampling | u of the n documents, in a random order; t = from + u (to - from) |
+/// | sampling | u of the n documents or blocks, in a random order; t = from + u (to - from) |
 /// |---|---|
 /// | uniform | n independent draws |
 /// | stratified | (i + U_i) / n: one draw in each of n equal bands |

@@ -39,7 +39,7 @@ pub fn of_update(config: &config::Attention, k: u64, seed: u64, step: u64) -> (A
 ///
 /// Every pair (row, query, key) has a coin of its own, a function of (seed, step, row, query, key) alone: the same for every layer
 /// and head, when a block is recomputed, and on every device. The mask of `DiffuLLaMA` (Gong et al., "Scaling Diffusion Language
-/// Models via Adaptation", 2024, section 3.2), drawn for each row instead of once per batch.
+/// Models via Adaptation", 2024), drawn for each row instead of once per batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anneal {
     /// Probability that a later position is visible.

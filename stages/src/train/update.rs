@@ -1,5 +1,11 @@
 //! One optimizer update as data: its rows, corrupted on the host, and the positions that count.
 //!
+//! Block diffusion learns p(x) = Π_b p(x^b | x^<b), each factor a flow of its own with a time t_b of its own: the loss of a row is
+//! Σ_b λ(t_b) Σ_i CE(x_1^i | x_t^b, x_1^<b), its ELBO with the weights uncapped (Arriola et al., "Block Diffusion", 2025, section 3).
+//! All factors of a row are computed in one pass over [x_t, x_1] (`crate::backbone`'s halves); a block is noisy where it is
+//! predicted and clean where a later one looks back. Under a shift the first token of a block is predicted where sampling predicts
+//! it: at the last token of the block before, in the clean half.
+//!
 //! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
 //! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
 

@@ -219,7 +219,8 @@ fn blocks_are_written_from_left_to_right_and_then_stay() {
         let blocks = [vec![1..4, 4..8, 8..10], vec![1..2, 2..4]];
         let mut seen = Seen(Vec::new());
         let passes =
-            sample_in_blocks(&mut canvases, &blocks, &sampler(kind, 1.0), &rules(true), &mut seen).unwrap();
+            sample_in_blocks(&mut canvases, &blocks, &[], &sampler(kind, 1.0), &rules(true), &mut seen)
+                .unwrap();
         assert_eq!(passes, seen.0.len());
         assert!(passes > 3 && passes <= 9, "{kind:?} {passes}");
         for (row, blocks) in blocks.iter().enumerate() {
@@ -246,7 +247,8 @@ fn one_block_is_the_whole_canvas_and_blocks_draw_other_numbers() {
         let (mut whole, mut one, mut two) = (vec![canvas(0, 41)], vec![canvas(0, 41)], vec![canvas(0, 41)]);
         let run = |canvases: &mut Vec<Canvas>, blocks: Vec<Range<usize>>| {
             let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
-            sample_in_blocks(canvases, &[blocks], &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap()
+            sample_in_blocks(canvases, &[blocks], &[], &sampler(kind, 1.0), &rules(true), &mut posterior)
+                .unwrap()
         };
         let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
         sample(&mut whole, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
@@ -255,4 +257,19 @@ fn one_block_is_the_whole_canvas_and_blocks_draw_other_numbers() {
         run(&mut two, vec![1..21, 21..41]);
         assert_ne!(two[0].tokens[1..21], two[0].tokens[21..41], "{kind:?}");
     }
+}
+
+#[test]
+fn an_answer_ends_with_the_block_of_its_end() {
+    // The posterior knows one token, 2, and it is an end; the second canvas goes on after its answer.
+    let mut canvases = vec![canvas(0, 10), canvas(1, 10)];
+    (canvases[1].tokens[9], canvases[1].editable[9]) = (3, false);
+    let blocks = [vec![1..4, 4..7, 7..10], vec![1..4, 4..7, 7..9]];
+    let mut posterior = Fixed([0.0, 0.0, 9.0, 0.0, f32::NEG_INFINITY]);
+    let sampler = sampler(SamplerKind::Confidence { steps: 2 }, 0.0);
+    let passes =
+        sample_in_blocks(&mut canvases, &blocks, &[2], &sampler, &rules(true), &mut posterior).unwrap();
+    assert_eq!(passes, 6, "the second canvas takes three blocks of two steps");
+    assert_eq!(canvases[0].tokens, [3, 2, 2, 2, MASK, MASK, MASK, MASK, MASK, MASK]);
+    assert_eq!(canvases[1].tokens, [3, 2, 2, 2, 2, 2, 2, 2, 2, 3]);
 }

@@ -102,6 +102,13 @@ fn programs_and_workflows_are_told_the_same() {
 }
 
 #[test]
+fn a_checkpoint_folder_is_taken_at_its_word() {
+    let text = include_str!("check/stored.kdl");
+    let checked = check_text("stored.kdl", text, &root().join("tests/check"), &Options::default());
+    insta::assert_snapshot!("stored", graphical(&checked.diagnostics, Style::PLAIN));
+}
+
+#[test]
 fn cases_show_their_own_fault_only() {
     for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
         let checked = checked(*code);

@@ -160,6 +160,11 @@ impl Sink {
         self.list.push(diagnostic);
     }
 
+    /// Adds what is there.
+    pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
     /// How many errors there are so far.
     #[must_use]
     pub fn errors(&self) -> usize {

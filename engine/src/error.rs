@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::diagnostic::Diagnostic;
 use crate::execute::{Failure, FailureKind};
 
 /// What every exit code means: the only table.
@@ -47,6 +48,14 @@ pub enum Error {
         stage: String,
         /// Why.
         failure: Failure,
+    },
+    /// A stage's settings contradict the checkpoint or the rows that it takes.
+    #[error("stage `{stage}` contradicts what it is given: {}", findings.first().map_or("", |f| f.message.as_str()))]
+    Contradiction {
+        /// Its name.
+        stage: String,
+        /// What contradicts what, with places.
+        findings: Vec<Diagnostic>,
     },
     /// A published folder does not hold what its manifest says.
     #[error("`{file}` in {} is corrupt: {what}", folder.display())]
@@ -117,7 +126,7 @@ impl Error {
             Self::Corrupt { .. } => 4,
             Self::Locked { .. } => 5,
             Self::Space(_) => 6,
-            Self::Input { .. } => 8,
+            Self::Input { .. } | Self::Contradiction { .. } => 8,
             Self::Io { source, .. } if is_full(source) => 6,
             Self::Io { .. } => 1,
             Self::Unfit { exit, .. } => *exit,
@@ -135,7 +144,7 @@ impl Error {
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
             Self::Space(_) => "out-of-space",
-            Self::Input { .. } => "input",
+            Self::Input { .. } | Self::Contradiction { .. } => "input",
             Self::Io { source, .. } if is_full(source) => "out-of-space",
             Self::Io { .. } => "io",
             Self::Unfit { .. } => "unfit",
@@ -149,6 +158,7 @@ impl Error {
         match self {
             Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
             Self::Stage { failure, .. } => failure.help.clone(),
+            Self::Contradiction { findings, .. } => findings.first().and_then(|finding| finding.help.clone()),
             Self::Corrupt { folder, .. } if is_of_a_store(folder) => {
                 Some(format!("remove {} and run again: it will be made anew", folder.display()))
             }

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod contract;
 pub mod decode;
 pub mod diagnostic;
 pub mod draft;

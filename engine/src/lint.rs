@@ -2,6 +2,7 @@
 
 mod attention;
 mod chain;
+mod contract;
 mod declarations;
 mod estimates;
 mod fit;
@@ -16,9 +17,10 @@ mod weights;
 use indexmap::IndexMap;
 
 use crate::check::Options;
-use crate::config::StageConfig;
-use crate::config::train::{Objective, Path};
-use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::config::{FetchConfig, StageConfig};
+use crate::contract::Stored;
+use crate::diagnostic::{Code, Diagnostic, Severity, Sink};
+use crate::file;
 use crate::pipeline::{FieldValue, Input, Pipeline, Span, Stage};
 use crate::record::Record;
 use crate::resolve::World;
@@ -31,7 +33,7 @@ pub fn pipeline(
     refusals: &mut Vec<(Span, String)>,
     sink: &mut Sink,
 ) {
-    let graph = Graph { stages: stages.iter().map(|stage| (stage.id.0, stage)).collect() };
+    let graph = Graph::new(stages, stages.iter().filter_map(|stage| Some((stage.id.0, folder(stage)?))));
     for stage in stages {
         match &stage.config {
             StageConfig::Train(config) => {
@@ -68,6 +70,34 @@ pub fn estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     estimates::lint(root, pipeline, sink);
 }
 
+/// What the folder of a `fetch` says of itself.
+fn folder(stage: &Stage) -> Option<Stored> {
+    let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
+    Stored::read(|name| file::small(&folder.join(name)))
+}
+
+/// Contradictions between a stage and the checkpoints that it takes, of which `stored` tells by the numbers of their stages.
+/// `rows` gives the digests of the tokenizers of the rows that it takes, by role.
+pub fn against(
+    stages: &[Stage],
+    stage: &Stage,
+    stored: impl Iterator<Item = (u32, Stored)>,
+    rows: &IndexMap<String, String>,
+) -> Vec<Diagnostic> {
+    let (graph, mut sink) = (Graph::new(stages, stored), Sink::default());
+    match &stage.config {
+        StageConfig::Train(config) => {
+            training::provenance(&graph, stage, config, &mut sink);
+            training::tokenizers(&graph, stage, rows, &mut sink);
+        }
+        StageConfig::Convert(_) => chain::converted_before(&graph, stage, &mut sink),
+        StageConfig::Evaluate(config) => chain::measured(&graph, stage, config, &mut sink),
+        StageConfig::Generate(config) => chain::generate(&graph, stage, config, &mut sink),
+        _ => {}
+    }
+    sink.finish().into_iter().filter(|finding| finding.severity == Severity::Error).collect()
+}
+
 /// Warnings that `run` will refuse something: one for each reason, with all its places.
 pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
     refusals.sort_by_key(|(span, _)| span.key());
@@ -93,9 +123,14 @@ pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
 /// Stages by number.
 struct Graph<'a> {
     stages: IndexMap<u32, &'a Stage>,
+    stored: IndexMap<u32, Stored>,
 }
 
 impl<'a> Graph<'a> {
+    fn new(stages: &'a [Stage], stored: impl Iterator<Item = (u32, Stored)>) -> Self {
+        Self { stages: stages.iter().map(|stage| (stage.id.0, stage)).collect(), stored: stored.collect() }
+    }
+
     /// The stage that makes the input in this role.
     fn input(&self, stage: &Stage, role: &str) -> Option<&'a Stage> {
         let input: &Input = stage.inputs.iter().find(|input| input.role == role)?;
@@ -106,42 +141,6 @@ impl<'a> Graph<'a> {
     fn ancestors(&self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
         std::iter::successors(Some(stage), |stage| self.input(stage, "from"))
     }
-
-    /// The nearest flow training of a stage or before it, with its path.
-    fn path(&self, stage: &'a Stage) -> Option<(&'a Stage, &'a Path)> {
-        self.ancestors(stage).find_map(|ancestor| match &ancestor.config {
-            StageConfig::Train(config) => match &config.objective {
-                Objective::Flow { path, .. } => Some((ancestor, path)),
-                Objective::Autoregressive => None,
-            },
-            _ => None,
-        })
-    }
-
-    /// The conversion that a stage's checkpoint went through.
-    fn conversion(&self, stage: &'a Stage) -> Conversion<'a> {
-        let mut last = stage;
-        for ancestor in self.ancestors(stage) {
-            if matches!(ancestor.config, StageConfig::Convert(_)) {
-                return Conversion::By(ancestor);
-            }
-            last = ancestor;
-        }
-        match last.config {
-            StageConfig::RandomInit(_) | StageConfig::Fetch(_) => Conversion::None(last),
-            _ => Conversion::Unknown,
-        }
-    }
-}
-
-/// How a checkpoint came to predict x_1.
-enum Conversion<'a> {
-    /// By this stage.
-    By(&'a Stage),
-    /// Not at all; the chain starts here.
-    None(&'a Stage),
-    /// Part of the chain is broken.
-    Unknown,
 }
 
 /// The setting at `path`.

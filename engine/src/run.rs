@@ -1,5 +1,6 @@
 //! The loop over the stages: refuse early, verify what is read, run what is missing, stop at the first failure.
 
+mod agree;
 mod outcome;
 mod refuse;
 #[cfg(test)]
@@ -129,6 +130,7 @@ impl Runner<'_> {
             return Err(failed(stage, stopped()));
         }
         let inputs = self.inputs(stage, verified)?;
+        self.agree(stage, &inputs)?;
         if planned.state == State::Again {
             self.discard(planned)?;
         }

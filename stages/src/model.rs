@@ -11,7 +11,7 @@ use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{self, input, stage};
-use crate::provenance::{Kind, Provenance};
+use crate::provenance::{Kind, ORIGINS, Origins, Provenance};
 use crate::weights;
 
 /// Files of a tokenizer; the first one makes it a tokenizer.
@@ -32,6 +32,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// The bytes of its conversion's certificate, handed on unchanged.
     pub certificate: Option<Vec<u8>>,
+    /// Who set the facts of the contract.
+    pub origins: Origins,
 }
 
 /// A tokenizer with its files.
@@ -92,7 +94,7 @@ impl Model {
         let certificate =
             certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage)?;
         let provenance = Provenance { tokenizer: carried, ..provenance };
-        Ok(Self { backbone, provenance, text, certificate })
+        Ok(Self { backbone, provenance, text, certificate, origins: origins(folder)? })
     }
 
     /// Writes all files of the folder.
@@ -106,6 +108,7 @@ impl Model {
         let config = self.backbone.config().to_json();
         writer.write("config.json", config.as_bytes()).map_err(failure::store)?;
         writer.write("provenance.json", self.provenance.to_json().as_bytes()).map_err(failure::store)?;
+        writer.write(ORIGINS, self.origins.to_json().as_bytes()).map_err(failure::store)?;
         for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
             writer.write(name, bytes).map_err(failure::store)?;
         }
@@ -180,6 +183,17 @@ impl Model {
             Attention::Causal | Attention::Bidirectional => None,
         }
     }
+}
+
+/// Who set the facts of the checkpoint in `folder`; nobody, where it does not say.
+fn origins(folder: &Folder) -> Result<Origins, Failure> {
+    let file = folder.join(ORIGINS);
+    if !file.exists() {
+        return Ok(Origins::default());
+    }
+    let text = std::fs::read_to_string(file).map_err(stage)?;
+    let refused = |why| input(format!("{}: {why}", folder.display()), "restore the file, or remove it");
+    Origins::parse(&text).map_err(refused)
 }
 
 /// A folder whose weights are refused.

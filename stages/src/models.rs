@@ -11,7 +11,7 @@ use crate::convert::{self, Action, Certificate, Given, Options};
 use crate::failure::{self, input, stage};
 use crate::job::folder;
 use crate::model::{CERTIFICATE, Model, TOKENIZER_FILES, Text, refuse};
-use crate::provenance::Provenance;
+use crate::provenance::{ORIGINS, Origins, Provenance};
 use crate::weights;
 
 /// Brings a checkpoint folder into the store, byte for byte, after reading all of it.
@@ -25,7 +25,8 @@ pub fn fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
     Text::open(source, checkpoint.config.vocab_size)?;
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside = ["generation_config.json", "model.safetensors.index.json", "provenance.json", CERTIFICATE];
+    let beside =
+        ["generation_config.json", "model.safetensors.index.json", "provenance.json", ORIGINS, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact().map_err(failure::store)?;
@@ -80,7 +81,8 @@ pub fn random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, 
     let provenance = Provenance { tokenizer, ..Provenance::autoregressive() };
     let summary = describe(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact().map_err(failure::store)?;
-    Model { backbone, provenance, text, certificate: None }.write(&mut writer)?;
+    Model { backbone, provenance, text, certificate: None, origins: Origins::of(job.stage) }
+        .write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
     Ok(summary)
 }
@@ -114,7 +116,8 @@ pub fn convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure
     }
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let mut writer = job.slot.artifact().map_err(failure::store)?;
-    Model { backbone, provenance, text, certificate: None }.write(&mut writer)?;
+    Model { backbone, provenance, text, certificate: None, origins: Origins::of(job.stage) }
+        .write(&mut writer)?;
     let certificate = convert::certify(source, writer.folder(), given.as_ref(), &device, config.tolerance);
     let certificate = certificate.map_err(stage)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage)?;

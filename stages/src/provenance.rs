@@ -1,8 +1,9 @@
 //! What a model is, beside its weights: `provenance.json` of every checkpoint and artifact.
 //!
-//! A later stage reads these properties from its parent and takes nothing for granted.
+//! Who set a fact, in which line, lies beside it in `origins.json`. A later stage reads these properties from its parent and takes nothing for granted.
 
 use fmflow_engine::config::train::Path;
+pub use fmflow_engine::contract::{Kind, ORIGINS, Origins};
 
 use crate::backbone::{Attention, TimeConditioning};
 
@@ -28,16 +29,6 @@ pub enum ProvenanceError {
         /// What this program writes.
         expected: &'static str,
     },
-}
-
-/// What the logits of the model mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// The next token.
-    Autoregressive,
-    /// The posterior p(x_1 | x_t, t) of discrete flow matching.
-    Flow,
 }
 
 /// The contract of a model.

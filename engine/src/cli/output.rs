@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
-use crate::render::Style;
+use crate::render::{self, Style};
 
 /// Whether this process has given its one JSON answer.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
@@ -50,9 +50,21 @@ impl Output {
         if matches!(error, Error::Config | Error::WorkToDo(_)) {
             return;
         }
-        let label = if self.colour() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+        if let Error::Contradiction { stage, findings } = error {
+            let drawn = render::graphical(findings, self.style());
+            let again = "change one of the two; nothing was done";
+            return self.message(&format!(
+                "{drawn}{} stage `{stage}` contradicts what it is given\nhelp: {again}\n",
+                self.label()
+            ));
+        }
+        let label = self.label();
         let help = error.help().map(|help| format!("help: {help}\n")).unwrap_or_default();
         self.message(&format!("{label} {error}\n{help}"));
+    }
+
+    fn label(self) -> &'static str {
+        if self.colour() { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
     }
 
     /// How diagnostics are drawn on stderr.

@@ -97,6 +97,7 @@ codes! {
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
     PathMismatch "path-mismatch" Error "a stage goes on along another probability path than its checkpoint"
     SamplerMismatch "sampler-mismatch" Error "a sampler that the checkpoint's noise does not allow"
+    ShiftMismatch "shift-mismatch" Error "left-to-right work on a checkpoint that predicts in place"
     TokenizerMismatch "tokenizer-mismatch" Error "rows and model have different tokenizers"
     RequireNotMeasured "require-not-measured" Error "a score is required of a checkpoint that is not measured"
     LockInvalid "lock-invalid" Error "the lock file cannot be read"

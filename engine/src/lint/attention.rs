@@ -109,24 +109,22 @@ pub(super) fn sampler(
     span: &Span,
     sink: &mut Sink,
 ) {
-    let (Some(block), Some((trained, size))) = (sampler.block, trained_block(graph, checkpoint)) else {
-        return;
-    };
+    let trained = graph.contract(checkpoint).and_then(|contract| contract.block);
+    let (Some(block), Some(trained)) = (sampler.block, trained) else { return };
+    let size = trained.value;
     if size.is_multiple_of(block) {
         return;
     }
     let message = format!("sampler `{}` writes other blocks than `{}` learnt", sampler.name, checkpoint.name);
-    sink.push(
-        Diagnostic::new(Code::BlockMismatch, message)
-            .at(span, format!("blocks of {block} tokens"))
-            .also(place(trained, "attention"), format!("blocks of {size} tokens in the end"))
-            .help(format!("write `block={size}` or a divisor of it, or leave `block=` out")),
-    );
+    let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
+        .at(span, format!("blocks of {block} tokens"))
+        .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
+    sink.push(trained.tell(diagnostic, format!("blocks of {size} tokens in the end")));
 }
 
 /// Gaps before text that the checkpoint cannot see.
 pub(super) fn infills(graph: &Graph<'_>, stage: &Stage, checkpoint: &Stage, sink: &mut Sink) {
-    let Some((trained, size)) = trained_block(graph, checkpoint) else { return };
+    let Some(trained) = graph.contract(checkpoint).and_then(|contract| contract.block) else { return };
     let suffixes = stage.fields.iter().filter(|field| {
         field.path.starts_with("infill.") && field.path.ends_with(".suffix") && field.value != ""
     });
@@ -136,21 +134,14 @@ pub(super) fn infills(graph: &Graph<'_>, stage: &Stage, checkpoint: &Stage, sink
             None => {
                 let name = &checkpoint.name;
                 let message = format!("`{}` fills gaps, and `{name}` does not see what follows", stage.name);
-                let label = format!("visible in the gap's last block of {size} tokens at most");
-                Diagnostic::new(Code::SuffixUnseen, message)
+                let label = format!("visible in the gap's last block of {} tokens at most", trained.value);
+                let diagnostic = Diagnostic::new(Code::SuffixUnseen, message)
                     .at(&suffix.span, label)
-                    .also(place(trained, "attention"), "sees no later block")
-                    .help("fill gaps with a checkpoint of `attention \"bidirectional\"`")
+                    .help("fill gaps with a checkpoint of `attention \"bidirectional\"`");
+                trained.tell(diagnostic, "sees no later block")
             }
             Some(found) => found.also(&suffix.span, "nor this"),
         });
     }
     found.into_iter().for_each(|found| sink.push(found));
-}
-
-/// The stage that trained a checkpoint last, and its last size of blocks.
-fn trained_block<'a>(graph: &Graph<'a>, checkpoint: &'a Stage) -> Option<(&'a Stage, usize)> {
-    let last = graph.ancestors(checkpoint).next()?;
-    let StageConfig::Train(config) = &last.config else { return None };
-    Some((last, config.attention.block_at(u64::MAX)?))
 }

@@ -1,10 +1,12 @@
 //! Where checkpoints come from: conversions, samplers, required scores.
 
-use super::{Conversion, Graph, attention, field, place};
+use super::contract::Contract;
+use super::{Graph, attention, field, place};
 use crate::config::{
     ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
     TokenizerChoice,
 };
+use crate::contract::Kind;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{Span, Stage};
 
@@ -21,31 +23,26 @@ pub(super) fn convert(graph: &Graph<'_>, stage: &Stage, config: &ConvertConfig, 
             .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
         );
     }
+    converted_before(graph, stage, sink);
+}
+
+/// A conversion of a flow checkpoint.
+pub(super) fn converted_before(graph: &Graph<'_>, stage: &Stage, sink: &mut Sink) {
     let Some(parent) = graph.input(stage, "from") else { return };
-    if let Conversion::By(first) = graph.conversion(parent) {
-        let message = format!("`{}` converts a checkpoint that `{}` has converted", stage.name, first.name);
-        sink.push(
-            Diagnostic::new(Code::AlreadyConverted, message)
-                .at(place(stage, "from"), "a flow checkpoint")
-                .also(&first.span, "converted here")
-                .help(format!(
-                    "remove `convert \"{}\"`, and start from `{}` itself",
-                    stage.name, parent.name
-                )),
-        );
+    let Some(contract) = graph.contract(parent) else { return };
+    if contract.kind.value == Kind::Flow {
+        let message = format!("`{}` converts a checkpoint that is converted already", stage.name);
+        let help = format!("remove `convert \"{}\"`, and start from `{}` itself", stage.name, parent.name);
+        let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
+            .at(place(stage, "from"), "a flow checkpoint")
+            .help(help);
+        sink.push(contract.kind.tell(diagnostic, "converted here"));
     }
 }
 
 /// Samplers that do not fit, and scores required of what is not measured.
 pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
-    for (at, exact) in config.exact_match.iter().enumerate() {
-        let path = format!("exact-match.{at}.sampler");
-        for name in &config.checkpoints {
-            if let Some(checkpoint) = graph.input(stage, &format!("checkpoint/{name}")) {
-                sampler(graph, checkpoint, &exact.sampler, (stage, &path), sink);
-            }
-        }
-    }
+    measured(graph, stage, config, sink);
     let likelihoods =
         config.held_out.iter().enumerate().map(|(at, one)| (format!("held-out.{at}"), &one.role));
     let matches =
@@ -60,6 +57,18 @@ pub(super) fn evaluate(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig
         } else if config.exact_match.is_empty() {
             let span = place(stage, &format!("require.{at}.at-least"));
             sink.push(nothing_measured(stage, span));
+        }
+    }
+}
+
+/// Samplers that do not fit the checkpoints.
+pub(super) fn measured(graph: &Graph<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+    for (at, exact) in config.exact_match.iter().enumerate() {
+        let path = format!("exact-match.{at}.sampler");
+        for name in &config.checkpoints {
+            if let Some(checkpoint) = graph.input(stage, &format!("checkpoint/{name}")) {
+                sampler(graph, checkpoint, &exact.sampler, (stage, &path), sink);
+            }
         }
     }
 }
@@ -119,54 +128,76 @@ fn sampler(
     let span = place(stage, path);
     let block = field(stage, &format!("{path}.block"));
     attention::sampler(graph, checkpoint, sampler, block.map_or(span, |field| &field.span), sink);
+    let Some(contract) = graph.contract(checkpoint) else { return };
     let autoregressive = sampler.kind == SamplerKind::Autoregressive;
-    match graph.conversion(checkpoint) {
-        Conversion::None(root) if !autoregressive && graph.path(checkpoint).is_none() => {
-            sink.push(flow_sampler(checkpoint, root, sampler, span));
+    match contract.kind.value {
+        Kind::Autoregressive if !autoregressive => {
+            sink.push(flow_sampler(checkpoint, &contract, sampler, span));
         }
-        Conversion::By(convert) if autoregressive => {
-            sink.push(autoregressive_sampler(checkpoint, convert, sampler, span));
+        Kind::Flow if autoregressive && contract.shift.value => {
+            sink.push(autoregressive_sampler(checkpoint, &contract, sampler, span));
+        }
+        Kind::Flow if autoregressive => sink.push(unshifted(checkpoint, &contract, sampler, span)),
+        Kind::Flow if sampler.reveals_masks() => {
+            sink.extend(unmaskable(checkpoint, &contract, sampler, span));
         }
         _ => {}
     }
-    if let Some((trained, path)) = graph.path(checkpoint)
-        && path.mask_share < 1.0
-        && sampler.reveals_masks()
-    {
-        sink.push(unmaskable(checkpoint, trained, sampler, span));
-    }
 }
 
-fn unmaskable(checkpoint: &Stage, trained: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
-    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
-    let message =
-        format!("sampler `{name}` looks for masks, and the noise of `{checkpoint}` is not the mask alone");
-    let diagnostic = Diagnostic::new(Code::SamplerMismatch, message)
-        .at(span, "sees noise by the mask")
-        .also(place(trained, "objective.path"), "has uniform noise");
-    diagnostic.help(match sampler.kind {
-        SamplerKind::Euler { .. } => {
-            "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
-        }
-        _ => "use a sampler of `kind=\"euler\"`",
-    })
-}
-
-fn flow_sampler(checkpoint: &Stage, root: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
+fn flow_sampler(checkpoint: &Stage, contract: &Contract<'_>, sampler: &Sampler, span: &Span) -> Diagnostic {
     let message = format!(
         "sampler `{}` needs a flow checkpoint, and `{}` was never converted",
         sampler.name, checkpoint.name
     );
-    Diagnostic::new(Code::NotConverted, message)
+    let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(span, "a flow sampler")
-        .also(&root.span, format!("`{}` starts here", checkpoint.name))
-        .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage")
+        .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage");
+    contract.kind.tell(diagnostic, format!("`{}` starts here", checkpoint.name))
 }
 
-fn autoregressive_sampler(checkpoint: &Stage, convert: &Stage, sampler: &Sampler, span: &Span) -> Diagnostic {
+fn autoregressive_sampler(
+    checkpoint: &Stage,
+    contract: &Contract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Diagnostic {
     let message = format!("sampler `{}` reads `{}` from left to right", sampler.name, checkpoint.name);
-    Diagnostic::new(Code::AutoregressiveOnFlow, message)
+    let diagnostic = Diagnostic::new(Code::AutoregressiveOnFlow, message)
         .at(span, "an autoregressive sampler")
-        .also(&convert.span, "converted to flow here")
-        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`")
+        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`");
+    contract.kind.tell(diagnostic, "converted to flow here")
+}
+
+fn unshifted(checkpoint: &Stage, contract: &Contract<'_>, sampler: &Sampler, span: &Span) -> Diagnostic {
+    let message = format!(
+        "sampler `{}` reads the next token, and `{}` predicts each token in its place",
+        sampler.name, checkpoint.name
+    );
+    let diagnostic = Diagnostic::new(Code::ShiftMismatch, message)
+        .at(span, "an autoregressive sampler")
+        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`, or convert with `shift #true`");
+    contract.shift.tell(diagnostic, "without a shift")
+}
+
+/// A sampler that looks for masks where noise looks like data.
+fn unmaskable(
+    checkpoint: &Stage,
+    contract: &Contract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Option<Diagnostic> {
+    let source = contract.source.as_ref().filter(|source| source.value < 1.0)?;
+    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
+    let message =
+        format!("sampler `{name}` looks for masks, and the noise of `{checkpoint}` is not the mask alone");
+    let help = match sampler.kind {
+        SamplerKind::Euler { .. } => {
+            "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
+        }
+        _ => "use a sampler of `kind=\"euler\"`",
+    };
+    let diagnostic =
+        Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees noise by the mask").help(help);
+    Some(source.tell(diagnostic, "has uniform noise"))
 }

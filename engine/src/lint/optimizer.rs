@@ -1,7 +1,7 @@
 //! The optimizer of a training stage: which parameters decay, and where the learning rate goes.
 
-use super::{Conversion, Graph, place};
-use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
+use super::{Graph, place};
+use crate::config::{LearningRateShape, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
 
@@ -61,14 +61,7 @@ fn rising(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 /// Words that exempt nothing: the parameters decay that were meant not to. Returns whether there are any.
 fn unmatched(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) -> bool {
     let before = sink.errors();
-    let timed = match graph.conversion(stage) {
-        Conversion::By(convert) => match &convert.config {
-            StageConfig::Convert(convert) => convert.time_conditioning != TimeConditioning::None,
-            _ => true,
-        },
-        Conversion::None(_) => false,
-        Conversion::Unknown => true,
-    };
+    let timed = graph.contract(stage).is_none_or(|contract| contract.timed.value);
     let time = if timed { TIME } else { &[] };
     for (at, word) in config.optimizer.no_decay.iter().enumerate() {
         if PARAMETERS.iter().chain(time).any(|parameter| exempts(word, parameter)) {

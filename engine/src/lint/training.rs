@@ -1,8 +1,12 @@
 //! Contradictions inside a training stage, and with the checkpoint it starts from.
 
-use super::{Conversion, Graph, attention, field, place};
+use indexmap::IndexMap;
+
+use super::contract::Contract;
+use super::{Graph, attention, field, place};
 use crate::config::train::{Loss, Objective, Path};
-use crate::config::{LearningRateShape, StageConfig, TimeConditioning, TrainConfig};
+use crate::config::{LearningRateShape, StageConfig, TrainConfig};
+use crate::contract::{self, Kind};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
 
@@ -99,75 +103,89 @@ fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     }
 }
 
-/// Objective against the history of the checkpoint.
-fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    match (&config.objective, graph.conversion(stage)) {
-        (Objective::Flow { .. }, Conversion::None(root)) if !follows_flow(graph, stage) => {
-            sink.push(not_converted(stage, root));
+/// Objective against what the checkpoint is.
+pub(super) fn provenance(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Some(contract) = graph.input(stage, "from").and_then(|parent| graph.contract(parent)) else { return };
+    match (&config.objective, contract.kind.value) {
+        (Objective::Flow { .. }, Kind::Autoregressive) => sink.push(not_converted(stage, &contract)),
+        (Objective::Autoregressive, Kind::Flow) => sink.push(autoregressive(stage, &contract)),
+        (Objective::Flow { path, .. }, Kind::Flow) => {
+            sink.extend(uniform(stage, path, &contract));
+            sink.extend(other_path(stage, path, &contract));
         }
-        (Objective::Autoregressive, Conversion::By(convert)) => sink.push(autoregressive(stage, convert)),
-        (Objective::Flow { path, .. }, Conversion::By(convert))
-            if path.mask_share < 1.0 && !follows_flow(graph, stage) =>
-        {
-            uniform(stage, convert, sink);
-        }
-        _ => {}
-    }
-    if let Objective::Flow { path, .. } = &config.objective {
-        same_path(graph, stage, path, sink);
+        (Objective::Autoregressive, Kind::Autoregressive) => {}
     }
 }
 
-/// Whether a flow was trained before this stage; what is wrong with the checkpoint has been told there.
-fn follows_flow(graph: &Graph<'_>, stage: &Stage) -> bool {
-    graph.input(stage, "from").is_some_and(|parent| graph.path(parent).is_some())
+/// The checkpoint must have been trained on the same path, if on any.
+fn other_path(stage: &Stage, path: &Path, contract: &Contract<'_>) -> Option<Diagnostic> {
+    let (source, scheduler) = (contract.source.as_ref()?, contract.scheduler.as_ref()?);
+    let message = format!("`{}` goes on along another path than its checkpoint", stage.name);
+    let same = contract
+        .path
+        .map_or("use the same source and scheduler".to_owned(), |name| format!("write `path=\"{name}\"`"));
+    let at = |label: String| {
+        Diagnostic::new(Code::PathMismatch, message.clone())
+            .at(place(stage, "objective.path"), label)
+            .help(format!("{same}, or start this stage from the converted checkpoint"))
+    };
+    if source.value != path.mask_share {
+        return Some(source.tell(at(format!("source {}", contract::source(path))), "another source"));
+    }
+    let label = format!("scheduler {}", contract::scheduler(path.scheduler));
+    (scheduler.value != path.scheduler).then(|| scheduler.tell(at(label), "another scheduler"))
 }
 
-/// The nearest flow training before this one must have had the same path.
-fn same_path(graph: &Graph<'_>, stage: &Stage, path: &Path, sink: &mut Sink) {
-    let before = graph.input(stage, "from").and_then(|parent| graph.path(parent));
-    let Some((ancestor, _)) = before.filter(|(_, trained)| *trained != path) else { return };
-    let message = format!("`{}` goes on along another path than `{}`", stage.name, ancestor.name);
-    sink.push(
-        Diagnostic::new(Code::PathMismatch, message)
-            .at(place(stage, "objective.path"), "another source or scheduler")
-            .also(place(ancestor, "objective.path"), format!("what `{}` was trained on", ancestor.name))
-            .help(format!(
-                "write `path=\"{}\"`, or start this stage from the converted checkpoint",
-                field(ancestor, "objective.path").and_then(|field| field.value.as_str()).unwrap_or_default()
-            )),
-    );
-}
-
-fn not_converted(stage: &Stage, root: &Stage) -> Diagnostic {
+fn not_converted(stage: &Stage, contract: &Contract<'_>) -> Diagnostic {
     let parent = field(stage, "from").and_then(|field| field.value.as_str()).unwrap_or_default();
     let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
-    Diagnostic::new(Code::NotConverted, message)
+    let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(place(stage, "from"), "an autoregressive checkpoint")
-        .also(&root.span, "its weights start here")
-        .help(format!("add `convert \"flow\" from=\"{parent}\"` and start from it: `from=\"flow\"`"))
+        .help(format!("add `convert \"flow\" from=\"{parent}\"` and start from it: `from=\"flow\"`"));
+    contract.kind.tell(diagnostic, "its weights start here")
 }
 
-fn autoregressive(stage: &Stage, convert: &Stage) -> Diagnostic {
+/// With a shift it hardly is what was meant; without, the model predicts in place and would be taught something else.
+fn autoregressive(stage: &Stage, contract: &Contract<'_>) -> Diagnostic {
     let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
-    Diagnostic::new(Code::AutoregressiveOnFlow, message)
-        .at(place(stage, "objective"), "autoregressive")
-        .also(&convert.span, "converted to flow here")
-        .help("start from the checkpoint before the conversion, or write `objective \"flow\" ...`")
+    let help = "start from the checkpoint before the conversion, or write `objective \"flow\" ...`";
+    let at = |code| Diagnostic::new(code, message).at(place(stage, "objective"), "autoregressive").help(help);
+    match contract.shift.value {
+        true => contract.kind.tell(at(Code::AutoregressiveOnFlow), "converted to flow here"),
+        false => contract.shift.tell(at(Code::ShiftMismatch), "each token is predicted in its place"),
+    }
 }
 
-fn uniform(stage: &Stage, convert: &Stage, sink: &mut Sink) {
-    let StageConfig::Convert(config) = &convert.config else { return };
-    if config.time_conditioning != TimeConditioning::None {
-        return;
+fn uniform(stage: &Stage, path: &Path, contract: &Contract<'_>) -> Option<Diagnostic> {
+    // A checkpoint that was trained with such noise has been told of where that was done.
+    let before = contract.source.as_ref().is_some_and(|source| source.value < 1.0);
+    if path.mask_share >= 1.0 || contract.timed.value || before {
+        return None;
     }
     let message = format!("`{}` adds uniform noise, but the model cannot tell the time", stage.name);
-    sink.push(
-        Diagnostic::new(Code::UniformWithoutTime, message)
-            .at(place(stage, "objective.path"), "noise that looks like data")
-            .also(place(convert, "time-conditioning"), "no time conditioning")
-            .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source"),
-    );
+    let diagnostic = Diagnostic::new(Code::UniformWithoutTime, message)
+        .at(place(stage, "objective.path"), "noise that looks like data")
+        .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source");
+    Some(contract.timed.tell(diagnostic, "no time conditioning"))
+}
+
+/// Rows whose tokenizer is not the checkpoint's, by their digests.
+pub(super) fn tokenizers(graph: &Graph<'_>, stage: &Stage, rows: &IndexMap<String, String>, sink: &mut Sink) {
+    let contract = graph.input(stage, "from").and_then(|parent| graph.contract(parent));
+    let Some(carried) = contract.and_then(|contract| contract.tokenizer) else { return };
+    for (role, digest) in rows.iter().filter(|(_, digest)| **digest != carried.value) {
+        let message =
+            format!("rows of `{}` are ids of another tokenizer than the checkpoint's", dataset(role));
+        let diagnostic = Diagnostic::new(Code::TokenizerMismatch, message)
+            .at(place(stage, "data.rows"), format!("tokenizer {}", digest.get(..12).unwrap_or(digest)))
+            .help("give `rows` the tokenizer that the checkpoint carries, by the name of its stage");
+        sink.push(carried.tell(diagnostic, "another tokenizer"));
+    }
+}
+
+/// The dataset of a role `rows/<dataset>`.
+fn dataset(role: &str) -> &str {
+    role.split_once('/').map_or(role, |(_, dataset)| dataset)
 }
 
 /// Rows against the model at the start of the chain: context and tokenizer.

@@ -2,6 +2,7 @@
 
 use fmflow_engine::config::TrainConfig;
 use fmflow_engine::config::train::{Loss, Normalise, Objective};
+use fmflow_engine::contract;
 use fmflow_engine::execute::{Failure, Job};
 use indexmap::IndexMap;
 
@@ -16,6 +17,7 @@ use crate::data::rows::{Rows, Split};
 use crate::failure::{input, stage};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::model::{Model, Text};
+use crate::provenance::Origins;
 
 /// Everything that stays the same over the updates of a stage.
 pub struct Setup<'a> {
@@ -35,6 +37,8 @@ pub struct Setup<'a> {
     pub parent: Model,
     rows: Vec<(String, Rows)>,
     mixture: Mixture,
+    /// Who set what the stage sets.
+    origins: Origins,
 }
 
 impl<'a> Setup<'a> {
@@ -61,6 +65,7 @@ impl<'a> Setup<'a> {
             parent,
             rows,
             mixture,
+            origins: Origins::of(job.stage),
         })
     }
 
@@ -134,7 +139,8 @@ impl<'a> Setup<'a> {
         }
         let Model { text, certificate, .. } = &self.parent;
         let (backbone, text, certificate) = (state.model.clone(), text.clone(), certificate.clone());
-        Ok(Model { backbone, provenance, text, certificate })
+        let origins = self.origins.clone().after(&self.parent.origins);
+        Ok(Model { backbone, provenance, text, certificate, origins })
     }
 
     /// Lines for people who look at the stage.
@@ -225,8 +231,11 @@ fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
     if let Some(trained) = &parent.provenance.path
         && trained != path
     {
-        let what =
-            format!("the checkpoint was trained on the path {trained:?}, this stage asks for {path:?}");
+        let what = format!(
+            "the checkpoint was trained on the path {}, this stage asks for {}",
+            words(trained),
+            words(path)
+        );
         return Err(input(what, "use the same `path`, or start from the converted model"));
     }
     if path.mask_share < 1.0 && parent.backbone.time_conditioning() == TimeConditioning::None {
@@ -246,6 +255,11 @@ fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
         time_per_row: parent.backbone.time_conditioning() != TimeConditioning::None,
         block: config.attention.block_at(0),
     }))
+}
+
+/// A path in the words of a configuration.
+fn words(path: &fmflow_engine::config::train::Path) -> String {
+    format!("source {}, scheduler {}", contract::source(path), contract::scheduler(path.scheduler))
 }
 
 /// The task of a held-out likelihood: the ELBO per token, of its blocks where it has some, every weight as it is.

@@ -273,6 +273,9 @@ fn a_hub_that_is_down_is_one_error() {
     assert!(asked.len() == 4 && asked.iter().all(|(path, _)| path.contains("/models/")), "{asked:?}");
 }
 
+/// Name, files, and columns by subset.
+type Dataset<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a [&'a str])]);
+
 #[test]
 fn the_full_pipeline_is_pinned_in_one_go() {
     let place = Place::new();
@@ -282,7 +285,7 @@ fn the_full_pipeline_is_pinned_in_one_go() {
     let stack: Vec<String> =
         ["python", "javascript", "java", "cpp"].map(|language| format!("data/{language}/0.parquet")).into();
     let stack: Vec<&str> = stack.iter().map(String::as_str).collect();
-    let datasets: [(&str, &[&str], &[(&str, &[&str])]); 8] = [
+    let datasets: [Dataset<'_>; 8] = [
         ("mlfoundations/dclm-baseline-1.0", &["a.jsonl.zst"], &[("default", &["text"])]),
         ("open-web-math/open-web-math", &["a.parquet"], &[("default", &["text", "url"])]),
         (

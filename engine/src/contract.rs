@@ -25,6 +25,9 @@ pub const ORIGINS: &str = "origins.json";
 /// The schema of [`ORIGINS`].
 pub const SCHEMA: &str = "fmflow.origins/1";
 
+/// Longest file that is looked at, in bytes.
+pub const LARGEST: u64 = 1 << 20;
+
 /// Longest line that is kept, in characters.
 const LONGEST: usize = 160;
 

@@ -91,17 +91,6 @@ pub fn secret(name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// The text of a small file that lies beside other data, such as a manifest; `None` where there is none that can be read.
-#[must_use]
-pub fn small(path: &Path) -> Option<String> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 /// The text of a configuration.
 fn text(path: &Path) -> Result<String, Diagnostic> {
     let name = shown(path);

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 
 use crate::check::Options;
 use crate::config::{FetchConfig, StageConfig};
-use crate::contract::Stored;
+use crate::contract::{LARGEST, Stored};
 use crate::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::file;
 use crate::pipeline::{FieldValue, Input, Pipeline, Span, Stage};
@@ -73,7 +73,7 @@ pub fn estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
 /// What the folder of a `fetch` says of itself.
 fn folder(stage: &Stage) -> Option<Stored> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
-    Stored::read(|name| file::small(&folder.join(name)))
+    Stored::read(|name| String::from_utf8(file::small(&folder.join(name), LARGEST)?).ok())
 }
 
 /// Contradictions between a stage and the checkpoints that it takes, of which `stored` tells by the numbers of their stages.

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex};
 /// Answers by path: status, headers, body.
 type Answers = BTreeMap<String, (u16, String, String)>;
 
+/// Paths that were asked for, each with the token that came with it.
+type Asked = Vec<(String, Option<String>)>;
+
 /// A running hub; it ends with the test.
 pub(crate) struct Server {
     /// Its address.
     pub(crate) address: String,
     answers: Arc<Mutex<Answers>>,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 impl Server {
@@ -70,12 +73,12 @@ impl Server {
     }
 
     /// Paths that were asked for, each with the token that came with it.
-    pub(crate) fn asked(&self) -> Vec<(String, Option<String>)> {
+    pub(crate) fn asked(&self) -> Asked {
         self.asked.lock().unwrap().clone()
     }
 }
 
-fn serve(stream: &TcpStream, answers: &Mutex<Answers>, asked: &Mutex<Vec<(String, Option<String>)>>) {
+fn serve(stream: &TcpStream, answers: &Mutex<Answers>, asked: &Mutex<Asked>) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();

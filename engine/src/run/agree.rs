@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::Runner;
-use crate::contract::Stored;
+use crate::contract::{LARGEST, Stored};
 use crate::error::{Error, Result};
 use crate::lint;
 use crate::pipeline::Stage;
 
 /// The file in which rows say what they are.
 const ROWS: &str = "rows.json";
-
-/// Longest file that is looked at, in bytes.
-const LARGEST: usize = 1 << 20;
 
 impl Runner<'_> {
     /// Refuses a stage whose settings contradict the checkpoints or rows in `inputs`, by role.
@@ -38,7 +35,7 @@ impl Runner<'_> {
     }
 
     fn text(&self, path: &Path) -> Option<String> {
-        let bytes = self.store.vfs().read(path).ok().filter(|bytes| bytes.len() <= LARGEST)?;
+        let bytes = self.store.vfs().read(path).ok().filter(|bytes| bytes.len() as u64 <= LARGEST)?;
         String::from_utf8(bytes).ok()
     }
 }

@@ -27,7 +27,7 @@ fn model(attention: Attention, shift: bool) -> Model {
     let backbone = Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap();
     let contract = Provenance::autoregressive();
     let provenance = Provenance { kind: Kind::Flow, mask_token: Some(39), attention, shift, ..contract };
-    Model { backbone, provenance, text: None, certificate: None }
+    Model { backbone, provenance, origins: Default::default(), text: None, certificate: None }
 }
 
 fn request(prefix: usize, length: usize) -> Request {

@@ -118,17 +118,18 @@ fn flat(gradients: &Gradients) -> Vec<f32> {
 
 #[test]
 fn accumulation_changes_neither_loss_nor_gradient() {
-    let (model, rows) = (backbone(), rows(8));
+    // One batch of 32 rows, 32 batches of one, and batches that do not divide them.
+    let (model, rows) = (backbone(), rows(32));
     for (task, how) in tasks() {
         let run = |per_device| {
             let update = build(7, 3, &rows, per_device, &task);
             let (gradients, sum) = of_update(&model, &update, how, 1).unwrap();
             (flat(&gradients), sum.weighted / update.divisor, sum.unweighted())
         };
-        let (whole, loss, unweighted) = run(8);
+        let (whole, loss, unweighted) = run(32);
         let largest = whole.iter().fold(0f32, |m, g| m.max(g.abs()));
         assert!(largest > 0.0 && loss > 0.0);
-        for per_device in [1, 2, 3] {
+        for per_device in [1, 5] {
             let (cut, other, other_unweighted) = run(per_device);
             // The same numbers added in another order: a few units of f32 rounding (6e-8) over some hundred terms.
             assert!((loss - other).abs() < 1e-5 * loss, "{loss} {other}");
@@ -219,16 +220,37 @@ fn a_shift_divides_by_what_has_a_term() {
     }
 }
 
+fn optimizer(weight_decay: f64, no_decay: &[&str]) -> Optimizer {
+    let no_decay = no_decay.iter().map(|word| (*word).to_owned()).collect();
+    Optimizer { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay, clip: Some(1.0), no_decay }
+}
+
+#[test]
+fn words_exempt_their_groups_from_decay_and_a_word_that_matches_nothing_is_an_error() {
+    let model = backbone();
+    assert!(AdamW::new(&optimizer(0.5, &["norms"]), &model).is_err());
+    let zero = || model.parameters().map(|(_, p)| p.flat() * 0.0).collect();
+    for words in [&[][..], &["norm"], &["norm", "embedding"]] {
+        let mut optimizer = AdamW::new(&optimizer(0.5, words), &model).unwrap();
+        let (after, _) = optimizer.step(model.clone(), zero(), 0.1, 0).unwrap();
+        for ((name, old), (_, new)) in model.parameters().zip(after.parameters()) {
+            // Without a gradient only decay moves a weight: by 1 - rate * decay.
+            let exempt = words.iter().any(|word| super::adamw::exempts(word, name));
+            assert_eq!(
+                exempt,
+                words.iter().any(|w| name.contains(w) || *w == "embedding" && name.contains("embed"))
+            );
+            let factor = if exempt { 1.0 } else { 0.95 };
+            let (old, new) = (old.values().unwrap(), new.values().unwrap());
+            let apart = old.iter().zip(&new).fold(0f32, |m, (a, b)| m.max((a * factor - b).abs()));
+            assert!(apart < 1e-7, "{name} with {words:?}: {apart}");
+        }
+    }
+}
+
 #[test]
 fn a_small_model_learns_its_rows_by_every_objective() {
-    let settings = Optimizer {
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.0,
-        clip: Some(1.0),
-        no_decay: vec!["norm".into()],
-    };
+    let settings = optimizer(0.0, &["norm"]);
     let rows = rows(4);
     for (task, how) in tasks() {
         let mut model = backbone();

@@ -165,6 +165,10 @@ fn a_starter_project_checks_and_plans_and_is_never_overwritten() {
         .ok()
         .says("next: fmflow check a/b/pipeline.kdl --store s");
     project.fmflow(&["check", "a/b/pipeline.kdl"]).ok();
+    let spaced = project.fmflow(&["init", "a b", "--store", "a store"]).ok().stdout;
+    assert!(spaced.contains("fmflow run 'a b/pipeline.kdl' --store 'a store'\n"), "{spaced}");
+    let plan = project.fmflow(&["plan", "a b/pipeline.kdl"]).ok().stdout;
+    assert!(plan.ends_with("next: fmflow run 'a b/pipeline.kdl'\n"), "{plan}");
     let answer = project.fmflow(&["init", "c", "--json"]).ok().stdout;
     assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["schema"], "fmflow.init/1");
 }

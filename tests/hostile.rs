@@ -178,6 +178,8 @@ fn paths_to_odd_places_end_in_peace() {
             let drawn = graphical(&checked.diagnostics, Style::PLAIN);
             assert!(start.elapsed() < Duration::from_secs(10), "{what}: {text}");
             assert!(!drawn.contains("internal"), "{what}: {text}\n{drawn}");
+            let said = concise(&checked.diagnostics);
+            assert!(!said.contains("; )"), "half a cure for {what}: {text}\n{said}");
         }
     }
 }

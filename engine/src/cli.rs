@@ -120,8 +120,8 @@ impl Context<'_> {
     /// The command that names a file, with the store where it is not the usual one.
     fn command(&self, command: &str, rest: &str) -> String {
         let store = match self.store.to_str() {
-            Some(".fmflow") | None => String::new(),
-            Some(other) => format!(" --store {other}"),
+            Some(".fmflow") => String::new(),
+            _ => format!(" --store {}", source::typed(&self.store)),
         };
         format!("fmflow {command} {rest}{store}")
     }

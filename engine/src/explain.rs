@@ -151,7 +151,7 @@ fn field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
             suggest::list(field.aliases.iter().map(String::as_str))
         );
     }
-    if let Some(example) = &node.example {
+    if let Some(example) = node.example_of(field) {
         let _ = writeln!(text, "\n    {example}");
     }
     text

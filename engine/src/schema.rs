@@ -151,6 +151,14 @@ impl NodeSpec {
         self.arguments.iter().chain(&self.properties)
     }
 
+    /// Its example, where that shows `field`.
+    #[must_use]
+    pub fn example_of(&self, field: &FieldSpec) -> Option<&str> {
+        let property = self.properties.iter().any(|property| property.name == field.name);
+        let shown = |example: &&str| !property || example.contains(&format!(" {}=", field.name));
+        self.example.as_deref().filter(shown)
+    }
+
     /// The node inside called `name`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&NodeSpec> {

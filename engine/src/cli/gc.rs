@@ -6,7 +6,7 @@ use clap::Args;
 use indexmap::IndexSet;
 use serde_json::json;
 
-use super::{Context, plan, shown};
+use super::{Context, plan, run, shown, source};
 use crate::check::{self, Options};
 use crate::error::{Error, Result};
 use crate::store::collect::{self, Item, Kind, Root};
@@ -67,7 +67,7 @@ fn look(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<F
 /// Takes the lock, looks again, and removes. Taking the lock sweeps what dead processes left.
 fn collect(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
     let leftovers = collect::leftovers(store)?;
-    let lock = store.lock()?;
+    let lock = store.lock().map_err(run::unwritable)?;
     let mut items = collect::survey(store, &roots(arguments, store, context)?)?;
     for item in items.iter().filter(|item| item.users.is_empty()) {
         store.discard(&lock, &item.path)?;
@@ -124,7 +124,7 @@ fn unreadable(file: &str) -> Error {
 }
 
 fn pin(arguments: &Arguments, store: &Store) -> Result<()> {
-    let lock = store.lock()?;
+    let lock = store.lock().map_err(run::unwritable)?;
     let items = collect::survey(store, &[])?;
     let mut pins = collect::pins(store)?;
     let names = || items.iter().filter(|item| item.kind == Kind::Artifact).map(|item| name(&item.path));
@@ -194,7 +194,7 @@ fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<(
 
 /// The command that removes what was shown.
 fn again(arguments: &Arguments, context: &Context<'_>) -> String {
-    let files: Vec<_> = arguments.files.iter().map(|file| file.display().to_string()).collect();
+    let files: Vec<_> = arguments.files.iter().map(|file| source::typed(file)).collect();
     let words = files.into_iter().chain(["--yes".to_owned()]).collect::<Vec<_>>();
     context.command("gc", &words.join(" "))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, source};
 use crate::error::{Error, Result};
 
 /// The commented pipeline.
@@ -39,7 +39,7 @@ pub(super) fn init(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     write(&files)?;
     let [.., (pipeline, _)] = &files;
     let paths: Vec<_> = files.iter().map(|(path, _)| tidy(path)).collect();
-    let pipeline = tidy(pipeline);
+    let pipeline = source::typed(Path::new(&tidy(pipeline)));
     let next = [context.command("check", &pipeline), context.command("run", &pipeline)];
     if arguments.json {
         return context.output.json(&json!({ "schema": "fmflow.init/1", "files": paths, "next": next }));

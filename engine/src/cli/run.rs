@@ -122,7 +122,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
 }
 
 /// A store that may only be read is named wrongly, or its rights are: no failure of a stage.
-fn unwritable(error: Error) -> Error {
+pub(super) fn unwritable(error: Error) -> Error {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match &error {
         Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {

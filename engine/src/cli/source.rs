@@ -1,6 +1,6 @@
 //! The pipeline that a command is about: its file and settings as they were typed, and what is made of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -65,7 +65,7 @@ impl Source {
 
     /// A command about the same pipeline, to be typed next; `rest` follows the file.
     pub(super) fn next(&self, command: &str, rest: &str, context: &Context<'_>) -> String {
-        let mut words = self.file.display().to_string();
+        let mut words = typed(&self.file);
         if !rest.is_empty() {
             words += &format!(" {rest}");
         }
@@ -76,10 +76,16 @@ impl Source {
     }
 }
 
+/// A path as it is typed in a shell: in quotes where that matters, and never like an option.
+pub(super) fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    quoted(&if text.starts_with('-') { format!("./{text}") } else { text })
+}
+
 /// A word as a shell reads it.
 fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
-    match word.chars().all(plain) {
+    match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
@@ -93,5 +99,8 @@ mod tests {
     fn settings_are_quoted_for_a_shell() {
         assert_eq!(quoted("train.sft.steps=20"), "train.sft.steps=20");
         assert_eq!(quoted("a.b=it's"), "'a.b=it'\\''s'");
+        assert_eq!(quoted(""), "''");
+        assert_eq!(typed(Path::new("my models/p.kdl")), "'my models/p.kdl'");
+        assert_eq!(typed(Path::new("-p.kdl")), "./-p.kdl");
     }
 }

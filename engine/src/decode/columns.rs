@@ -6,6 +6,7 @@ use super::Decoder;
 use crate::config::Format;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::file;
+use crate::pipeline::Origin;
 use crate::record::{Leaf, Record};
 use crate::suggest;
 
@@ -27,13 +28,30 @@ impl Decoder<'_> {
             let known = || names.iter().map(String::as_str);
             let shown = first.file_name().unwrap_or_default().to_string_lossy();
             let message = format!("the lines of `{shown}` have no field `{name}`");
-            let help = match suggest::closest(name, known()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("they have {}", suggest::list(known())),
+            let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
+            let help = match (suggest::closest(name, known()), written) {
+                (Some(near), Some(_)) => format!("did you mean `{near}`?"),
+                (_, Some(_)) => format!("they have {}", suggest::list(known())),
+                (near, None) => unnamed(record, near, names.as_slice()),
             };
+            let leaf = written.or(record.leaf("format"));
             let place = leaf.map_or(&record.span, |leaf| &leaf.span);
-            self.sink
-                .push(Diagnostic::new(Code::NoColumn, message).at(place, "not in the first line").help(help));
+            let label = match written {
+                Some(_) => "not in the first line",
+                None => "a line's document is its field `text` where nothing else is named",
+            };
+            self.sink.push(Diagnostic::new(Code::NoColumn, message).at(place, label).help(help));
         }
     }
+}
+
+/// Help for lines whose document stands in no field called `text`, the default.
+fn unnamed(record: &Record, near: Option<&str>, names: &[String]) -> String {
+    let known = || names.iter().map(String::as_str);
+    let turns = record.spec.child("chat").and_then(|chat| chat.example.as_deref()).unwrap_or("chat ...");
+    let Some(field) = near.or(known().next()) else { return "the first line has no fields".to_owned() };
+    let list = suggest::list(known());
+    format!(
+        "they have {list}; name the one with the document, as in `text={field:?}`, or two with a question and its answer, as in `{{ {turns} }}`"
+    )
 }

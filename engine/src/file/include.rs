@@ -141,12 +141,12 @@ impl Loader<'_> {
 }
 
 fn unreadable(mut fault: Diagnostic, site: &Span) -> Diagnostic {
-    let help = fault.help.take().unwrap_or_default();
-    let help = match fault.code {
-        Code::UnreadableFile => format!("paths are relative to the file that they stand in; {help}"),
-        _ => help,
-    };
-    fault.at(site, "included here").help(help)
+    let help = fault.help.take();
+    let relative = (fault.code == Code::UnreadableFile)
+        .then(|| "paths are relative to the file that they stand in".to_owned());
+    let help: Vec<_> = relative.into_iter().chain(help).collect();
+    let help = (!help.is_empty()).then(|| help.join("; "));
+    fault.at(site, "included here").maybe_help(help)
 }
 
 fn misplaced(name: &str, place: &Span, root: &File) -> Diagnostic {

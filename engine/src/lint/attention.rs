@@ -1,5 +1,7 @@
 //! Attention of a training stage: against its objective, its length, its rows; and blocks of samplers against it.
 
+use std::iter;
+
 use super::{Graph, field, place};
 use crate::config::train::Objective;
 use crate::config::{Attention, BlockPhase, Sampler, StageConfig, TrainConfig};
@@ -13,13 +15,16 @@ pub(super) fn lint(graph: &Graph<'_>, stage: &Stage, config: &TrainConfig, sink:
     corrupted_positions(stage, config, sink);
     match &config.attention {
         Attention::Annealed { until } if *until > config.steps => {
-            sink.push(beyond(stage, config, "attention.anneal.until", "the annealing of attention"));
+            let what = "the annealing of attention";
+            sink.push(beyond(stage, config, "attention.anneal.until", what, (0, *until)));
         }
         Attention::Block { phases } => {
-            let late = phases.iter().position(|phase| phase.until.is_some_and(|until| until >= config.steps));
-            if let Some(at) = late {
+            let ends = || phases.iter().filter_map(|phase| phase.until);
+            let begins = iter::once(0).chain(ends());
+            let late = begins.zip(ends()).enumerate().find(|(_, (_, until))| *until >= config.steps);
+            if let Some((at, span)) = late {
                 let path = format!("attention.size.{at}.until");
-                sink.push(beyond(stage, config, &path, "the schedule of block sizes"));
+                sink.push(beyond(stage, config, &path, "the schedule of block sizes", span));
             }
             rows(graph, stage, phases, sink);
         }
@@ -60,12 +65,18 @@ fn corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-fn beyond(stage: &Stage, config: &TrainConfig, path: &str, what: &str) -> Diagnostic {
+/// A part of the training, from update `span.0` to `span.1`, that is longer than it.
+fn beyond(stage: &Stage, config: &TrainConfig, path: &str, what: &str, span: (u64, u64)) -> Diagnostic {
     let message = format!("{what} does not end within {} steps of `{}`", config.steps, stage.name);
+    let middle = span.0 + (config.steps.saturating_sub(span.0) / 2).max(1);
+    let help = match middle < config.steps {
+        true => format!("write `until={middle}`, or more steps"),
+        false => format!("write `steps {}`", span.1.saturating_add(1)),
+    };
     Diagnostic::new(Code::WarmupOverSteps, message)
         .at(place(stage, path), "longer than the training")
         .also(place(stage, "steps"), "updates in all")
-        .help(format!("write `until={}`, or more steps", (config.steps / 2).max(1)))
+        .help(help)
 }
 
 /// A row of one long document ends in a shorter block where the size does not divide it.

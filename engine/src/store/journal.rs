@@ -2,7 +2,7 @@
 //! it was made of. The number of a run is that of its first line among the first lines of all runs.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -61,9 +61,9 @@ impl Store {
     /// Records the start of a run and gives its number.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// [`Error::Usage`] if the file's path is not UTF-8, so that no record can name it; what the operating system says.
     pub fn begin_run(&self, record: &RunRecord) -> Result<u64> {
-        let text = serde_json::to_string_pretty(record).unwrap_or_default() + "\n";
+        let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable(&record.file))? + "\n";
         self.ensure("runs")?;
         let journal = self.read_journal()?;
         let number = past_runs(&journal).len() as u64 + 1;
@@ -169,6 +169,11 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
     runs
 }
 
+fn unrecordable(file: &Path) -> Error {
+    let message = format!("the path {} is not UTF-8, so that no run can be recorded", file.display());
+    Error::usage(message, "rename the file, or the folder that it lies in")
+}
+
 fn texts(value: Option<&Value>) -> Vec<String> {
     let texts = value.and_then(Value::as_array).into_iter().flatten();
     texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
@@ -209,5 +214,18 @@ mod tests {
         assert_eq!((second.code, second.stages["ar"].as_str()), (Some(0), "done"));
         assert_eq!(store.run_record(2).unwrap(), Some(record()));
         assert_eq!(store.run_record(3).unwrap(), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_path_that_is_not_utf8_is_refused_and_leaves_no_record() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        let file = std::ffi::OsStr::from_bytes(b"/p\xff.kdl").into();
+        let error = store.begin_run(&RunRecord { file, ..record() }).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("is not UTF-8"), "{error}");
+        assert_eq!(store.last_run().unwrap(), None);
     }
 }

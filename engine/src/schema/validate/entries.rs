@@ -151,7 +151,7 @@ impl Validator<'_> {
             Ok(value) => Some(written(field, value, span)),
             Err(fault) => {
                 let message = format!("{} {}", called(spec, field), fault.message);
-                let example = spec.example.as_ref().filter(|_| fault.code == Code::OutOfRange);
+                let example = spec.example_of(field).filter(|_| fault.code == Code::OutOfRange);
                 let example = example.map(|example| format!("as in `{example}`"));
                 let help: Vec<_> = fault.help.into_iter().chain(example).collect();
                 let help = (!help.is_empty()).then(|| help.join("; "));

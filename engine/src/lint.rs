@@ -16,6 +16,8 @@ mod weights;
 
 use indexmap::IndexMap;
 
+pub use optimizer::{PARAMETERS, TIME};
+
 use crate::check::Options;
 use crate::config::{FetchConfig, StageConfig};
 use crate::contract::{LARGEST, Stored};

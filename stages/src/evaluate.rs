@@ -101,7 +101,7 @@ fn scores(
     Ok(scores)
 }
 
-/// Held-out loss per token: the uncapped ELBO at stratified times, or the likelihood of an autoregressive checkpoint.
+/// Held-out loss per token: the uncapped bound at stratified times, or the likelihood of an autoregressive checkpoint.
 fn likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
     let rows = Rows::open(folder(job, &item.role)?).map_err(stage)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
@@ -113,7 +113,7 @@ fn likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failu
     }
     let task = match model.provenance.kind {
         Kind::Autoregressive => Task::Autoregressive,
-        Kind::Flow => setup::elbo(model)?,
+        Kind::Flow => setup::likelihood(model)?,
     };
     held_out::loss(&model.backbone, &held, &task, model.attention(), item.times, cores(job)).map_err(stage)
 }

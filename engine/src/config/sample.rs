@@ -102,7 +102,7 @@ pub struct EvaluateConfig {
     pub benchmarks: Vec<String>,
 }
 
-/// Held-out likelihood of a dataset: the ELBO per token, unclamped.
+/// Held-out likelihood of a dataset: the ELBO per token (generalized KL for a uniform or mixed source), unclamped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeldOut {
     /// Name of the dataset.

@@ -5,8 +5,8 @@ use crate::config::{LearningRateShape, TrainConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Stage;
 
-/// Names of a Qwen3's parameters with the groups that they belong to, as the training stage gives them.
-const PARAMETERS: &[(&str, &str)] = &[
+/// Names of the parameters of an untied Qwen3 of one block with their groups. The stages' tests hold it to what is trained.
+pub const PARAMETERS: &[(&str, &str)] = &[
     ("model.embed_tokens.weight", "embedding"),
     ("model.layers.0.input_layernorm.weight", "norm"),
     ("model.layers.0.self_attn.q_proj.weight", "attention"),
@@ -24,7 +24,7 @@ const PARAMETERS: &[(&str, &str)] = &[
 ];
 
 /// The same for time conditioning.
-const TIME: &[(&str, &str)] = &[
+pub const TIME: &[(&str, &str)] = &[
     ("time.in.weight", "time"),
     ("time.in.bias", "time"),
     ("time.out.weight", "time"),

@@ -43,6 +43,19 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
+fn a_check_knows_the_parameters_and_their_groups() {
+    use fmflow_engine::lint::{PARAMETERS, TIME};
+    let config = Qwen3Config { num_hidden_layers: 1, ..tiny(false) };
+    let mut known: Vec<_> = PARAMETERS.iter().chain(TIME).map(|(name, group)| (*name, *group)).collect();
+    let names = layout(&config, TimeConditioning::AdaLn { rank: 2 });
+    let mut there: Vec<_> =
+        names.iter().map(|(name, _)| (name.as_str(), crate::train::adamw::group(name))).collect();
+    known.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(known, there);
+}
+
+#[test]
 fn a_causal_position_ignores_what_follows() {
     let (model, mut ids) = (model(TimeConditioning::None), ids(1, 12));
     let context = Context::new(Attention::Causal, 1, 12);

@@ -1,7 +1,7 @@
 //! What a training stage opens before its first update: parent, rows, mixture, task.
 
 use fmflow_engine::config::TrainConfig;
-use fmflow_engine::config::train::{Loss, Normalise, Objective};
+use fmflow_engine::config::train::{Loss, Normalise, Objective, Over, Time, TimeSampling};
 use fmflow_engine::contract;
 use fmflow_engine::execute::{Failure, Job};
 use indexmap::IndexMap;
@@ -262,26 +262,28 @@ fn words(path: &fmflow_engine::config::train::Path) -> String {
     format!("source {}, scheduler {}", contract::source(path), contract::scheduler(path.scheduler))
 }
 
-/// The task of a held-out likelihood: the ELBO per token, of its blocks where it has some, every weight as it is.
-pub fn elbo(parent: &Model) -> Result<Task, Failure> {
+/// What bounds the negative log-likelihood of a path: the ELBO, which a mask alone allows, or the generalized KL, which holds for
+/// every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
+fn bound(mask_share: f64) -> (Loss, Over) {
+    if mask_share >= 1.0 { (Loss::Elbo, Over::Corrupted) } else { (Loss::GeneralizedKl, Over::Supervised) }
+}
+
+/// The task of a held-out likelihood: its bound per token, of the model's blocks where it has some, every weight as it is.
+pub fn likelihood(parent: &Model) -> Result<Task, Failure> {
     let contract = parent.flow_contract()?;
     let path = parent.path()?;
+    let (loss, over) = bound(path.mask_share);
     Ok(Task::Flow(Flow {
         corruptor: Corruptor {
             path,
             tokens: SourceTokens { mask: contract.mask, used: contract.used },
             at_least: 0,
         },
-        loss: Loss::Elbo,
-        over: fmflow_engine::config::train::Over::Corrupted,
+        loss,
+        over,
         normalise: Normalise::Tokens,
         max_weight: None,
-        time: fmflow_engine::config::train::Time {
-            sampling: fmflow_engine::config::train::TimeSampling::Stratified,
-            from: 0.0,
-            to: 1.0,
-            at_least_masked: 0,
-        },
+        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
         shift: contract.shift,
         time_per_row: false,
         block: parent.block(),
@@ -293,4 +295,17 @@ fn threads(device: &str, config: &TrainConfig) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
     if device == "cpu" { cores.min(micro_batches) } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_not_the_mask_alone_is_bounded_by_the_generalized_kl() {
+        assert_eq!(bound(1.0), (Loss::Elbo, Over::Corrupted));
+        for mask_share in [0.0, 0.9] {
+            assert_eq!(bound(mask_share), (Loss::GeneralizedKl, Over::Supervised));
+        }
+    }
 }

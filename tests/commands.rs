@@ -326,3 +326,10 @@ fn every_answer_for_programs_has_the_schema_of_the_docs() {
     }
     assert_eq!(rows("has these keys"), found, "{found:#?}");
 }
+
+#[test]
+fn what_is_not_in_a_node_is_told_with_the_node() {
+    let project = Project::empty();
+    let said = project.fmflow(&["explain", "train.attention.block"]).exits(2);
+    said.says("see what is in it: `fmflow explain train.attention`");
+}

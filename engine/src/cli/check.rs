@@ -93,7 +93,8 @@ fn tell(checked: &Checked, locked: Option<&Locked>, format: Format, context: &Co
     if matches!(format, Format::Human) {
         let (name, stages) = (&pipeline.name, pipeline.stages.len());
         let locked = locked.map(Locked::text).unwrap_or_default();
-        let fine = format!("pipeline `{name}` is fine: {stages} stages, {}\n{locked}", tally(checked));
+        let fine =
+            format!("pipeline `{name}` is fine: {}, {}\n{locked}", plural(stages, "stage"), tally(checked));
         output.result(&fine)?;
     }
     Ok(())
@@ -112,10 +113,13 @@ fn answer(checked: &Checked, locked: Option<&Locked>) -> serde_json::Value {
     answer
 }
 
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 fn tally(checked: &Checked) -> String {
     let findings = &checked.diagnostics;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let told = format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"));
     match checked.allowed {
         0 => told,

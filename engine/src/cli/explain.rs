@@ -51,7 +51,12 @@ pub(super) fn explain(arguments: &Arguments, context: &Context<'_>) -> Result<()
 }
 
 fn unknown(subject: &str) -> Error {
-    let help: String = explain::similar(subject)
-        .map_or("`fmflow explain --list` lists all codes".into(), |name| format!("did you mean `{name}`?"));
+    let outer =
+        || subject.rsplit_once('.').map(|(outer, _)| outer).filter(|outer| explain::explain(outer).is_some());
+    let help = match (explain::similar(subject), outer()) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, Some(outer)) => format!("see what is in it: `fmflow explain {outer}`"),
+        (None, None) => "`fmflow explain --list` lists all codes".to_owned(),
+    };
     Error::usage(format!("nothing is called `{subject}`"), help)
 }

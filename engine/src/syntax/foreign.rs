@@ -18,7 +18,19 @@ pub(super) fn foreign(file: &Arc<File>) -> Option<Diagnostic> {
 pub fn yaml(file: &Arc<File>) -> Option<Diagnostic> {
     let (offset, first) = first_line(&file.text)?;
     let key = first.strip_suffix(':').is_some_and(is_word);
-    (first == "---" || key).then(|| told(file, offset, first, "YAML"))
+    (first == "---" || key || settings(&file.text)).then(|| told(file, offset, first, "YAML"))
+}
+
+/// Whether all that is not indented are lines such as `learning_rate: 2e-4`. KDL with colons has braces or properties there.
+fn settings(text: &str) -> bool {
+    let bare = |line: &&str| !line.starts_with([' ', '\t', '#']) && !line.trim().is_empty();
+    let setting = |line: &str| {
+        let (key, value) = line.split_once(':').unwrap_or_default();
+        line.starts_with("- ")
+            || is_word(key) && matches!(value.as_bytes().first(), None | Some(b' ' | b'\r'))
+    };
+    let lines = || text.lines().filter(bare);
+    lines().nth(1).is_some() && lines().all(|line| setting(line) && !line.contains(['=', '{', '}']))
 }
 
 fn told(file: &Arc<File>, offset: usize, first: &str, language: &str) -> Diagnostic {

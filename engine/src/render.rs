@@ -11,7 +11,7 @@ use miette::{
 };
 
 pub use self::github::github;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::pipeline::{File, Span};
 
 /// How a drawing looks.
@@ -74,21 +74,19 @@ fn drawable(span: &Span) -> bool {
     own <= LONGEST && ends.map(str::len).all(|length| length <= LONGEST)
 }
 
-/// A drawing: one for each file that takes part, the head above the first, the help below the last.
+/// Lines between two places of a file from which on they are drawn apart.
+const APART: usize = 8;
+
+/// A drawing: one for each neighbourhood that takes part, the head above the first, the help below the last.
 fn drawing(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<String> {
-    let mut files: Vec<&Arc<File>> = Vec::new();
-    let places = diagnostic.place().into_iter().chain(diagnostic.labels.iter().map(|label| &label.span));
-    for place in places {
-        if !files.iter().any(|file| Arc::ptr_eq(file, &place.file)) {
-            files.push(&place.file);
-        }
-    }
-    let last = files.len().saturating_sub(1);
+    let neighbourhoods = neighbourhoods(diagnostic);
+    let last = neighbourhoods.len().saturating_sub(1);
     let mut text = String::new();
     for at in 0..=last {
         let help = diagnostic.help.as_ref().filter(|_| at == last);
+        let labels = neighbourhoods.get(at).map_or(&[][..], Vec::as_slice);
         let mut one = String::new();
-        let report = report(diagnostic, files.get(at).copied(), help, at == 0);
+        let report = report(diagnostic, labels, help, at == 0);
         handler.render_report(&mut one, report.as_ref()).ok()?;
         // Without its code and message, the head is one line.
         text.extend(one.trim_matches('\n').lines().skip(usize::from(at > 0)).map(|line| format!("{line}\n")));
@@ -96,11 +94,34 @@ fn drawing(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<
     Some(text)
 }
 
-/// The labels in one file, with the code and the message or without.
-fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&String>, head: bool) -> Report {
-    let own =
-        diagnostic.labels.iter().filter(|label| file.is_some_and(|file| Arc::ptr_eq(file, &label.span.file)));
-    let labels = own.map(|label| {
+/// Labels of one file that lie close to each other; the place of the diagnostic first, then file by file from top to bottom.
+/// All of a file in one drawing would show every line between them.
+fn neighbourhoods(diagnostic: &Diagnostic) -> Vec<Vec<&Label>> {
+    let place = diagnostic.place();
+    let mut files: Vec<&Arc<File>> = place.map(|place| &place.file).into_iter().collect();
+    for label in &diagnostic.labels {
+        if !files.iter().any(|file| Arc::ptr_eq(file, &label.span.file)) {
+            files.push(&label.span.file);
+        }
+    }
+    let mut all: Vec<Vec<&Label>> = Vec::new();
+    for file in files {
+        let own = diagnostic.labels.iter().filter(|label| Arc::ptr_eq(file, &label.span.file));
+        let mut own: Vec<(usize, &Label)> = own.map(|label| (position(&label.span).0, label)).collect();
+        own.sort_by_key(|(line, label)| (*line, label.span.offset));
+        let close = own.chunk_by(|(before, _), (after, _)| after - before <= APART);
+        all.extend(close.map(|labels| labels.iter().map(|(_, label)| *label).collect()));
+    }
+    let holds = |labels: &[&Label]| {
+        labels.iter().any(|label| place.is_some_and(|place| std::ptr::eq(place, &label.span)))
+    };
+    all.sort_by_key(|labels| !holds(labels));
+    all
+}
+
+/// Labels of one file, with the code and the message or without.
+fn report(diagnostic: &Diagnostic, labels: &[&Label], help: Option<&String>, head: bool) -> Report {
+    let drawn = labels.iter().map(|label| {
         let span = (label.span.offset, label.span.length);
         match label.primary {
             true => LabeledSpan::new_primary_with_span(Some(label.text.clone()), span),
@@ -112,11 +133,11 @@ fn report(diagnostic: &Diagnostic, file: Option<&Arc<File>>, help: Option<&Strin
         Severity::Warning => Level::Warning,
     };
     let message = if head { diagnostic.message.as_str() } else { "." };
-    let mut drawn = MietteDiagnostic::new(message).with_severity(level).with_labels(labels);
-    drawn.code = head.then(|| diagnostic.code.name().to_owned());
-    drawn.help = help.cloned();
-    let report = Report::new(drawn);
-    match file {
+    let mut one = MietteDiagnostic::new(message).with_severity(level).with_labels(drawn);
+    one.code = head.then(|| diagnostic.code.name().to_owned());
+    one.help = help.cloned();
+    let report = Report::new(one);
+    match labels.first().map(|label| &label.span.file) {
         Some(file) => report.with_source_code(NamedSource::new(&file.name, file.text.clone())),
         None => report,
     }
@@ -175,6 +196,24 @@ mod tests {
     use super::*;
     use crate::diagnostic::Code;
     use crate::file::named;
+
+    #[test]
+    fn lines_between_distant_places_are_left_out() {
+        let file = named("a.kdl", "node\n".repeat(100), "/".into());
+        let place = |line: usize| Span { file: file.clone(), offset: 5 * (line - 1), length: 4 };
+        let diagnostic = Diagnostic::new(Code::Unused, "far apart")
+            .at(&place(80), "here")
+            .also(&place(82), "near")
+            .also(&place(3), "far");
+        let drawn = graphical(&[diagnostic], Style::PLAIN);
+        let lines: Vec<&str> = drawn.lines().filter(|line| line.contains("│ node")).collect();
+        assert_eq!(lines.len(), 5 + 3, "{drawn}");
+        assert!(
+            drawn.find("here") < drawn.find("near") && drawn.find("near") < drawn.find("far\n"),
+            "{drawn}"
+        );
+        assert!(drawn.contains("a.kdl:80:1"), "{drawn}");
+    }
 
     #[test]
     fn two_files_are_drawn_under_one_head() {

@@ -35,7 +35,7 @@ pub struct ExactScores {
     pub passed: usize,
     /// Answers without a token before the end of turn.
     pub empty: usize,
-    /// (passed, total) per kind of task.
+    /// (passed, total) per kind of task, where the dataset names kinds.
     pub by_group: IndexMap<String, (usize, usize)>,
 }
 
@@ -171,13 +171,31 @@ fn exact_match(
 
 impl ExactScores {
     fn add(&mut self, group: &str, passed: bool, empty: bool) {
-        let own = self.by_group.entry(group.to_owned()).or_default();
         self.total += 1;
         self.passed += usize::from(passed);
         self.empty += usize::from(empty);
+        if group.is_empty() {
+            return;
+        }
+        let own = self.by_group.entry(group.to_owned()).or_default();
         own.0 += usize::from(passed);
         own.1 += 1;
     }
+
+    /// The scores in words.
+    fn line(&self, name: &str, dataset: &str) -> String {
+        let of = |(group, (passed, total)): (&String, &(usize, usize))| {
+            format!("{group} {:.1}", percent(*passed, *total))
+        };
+        let groups: Vec<String> = self.by_group.iter().map(of).collect();
+        let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
+        let (share, empty) = (percent(self.passed, self.total), percent(self.empty, self.total));
+        format!("{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %", self.total)
+    }
+}
+
+fn percent(passed: usize, total: usize) -> f64 {
+    100.0 * passed as f64 / total.max(1) as f64
 }
 
 /// The held-out conversations beside the rows.
@@ -229,16 +247,7 @@ fn summarise(report: &IndexMap<String, Scores>) -> Summary {
             heads.push(format!("{name} {loss:.2}"));
         }
         for (dataset, found) in &scores.exact_match {
-            let percent = |passed: usize, total: usize| 100.0 * passed as f64 / total.max(1) as f64;
-            let groups: Vec<String> =
-                found.by_group.iter().map(|(g, (p, t))| format!("{g} {:.1}", percent(*p, *t))).collect();
-            lines.push(format!(
-                "{name}: exact match on {dataset} {:.1} % of {} ({}), empty {:.1} %",
-                percent(found.passed, found.total),
-                found.total,
-                groups.join(", "),
-                percent(found.empty, found.total)
-            ));
+            lines.push(found.line(name, dataset));
             metrics.insert(format!("exact_match/{name}/{dataset}"), found.share());
             for (group, (passed, total)) in &found.by_group {
                 metrics.insert(
@@ -250,4 +259,20 @@ fn summarise(report: &IndexMap<String, Scores>) -> Summary {
         }
     }
     Summary { headline: heads.join(" · "), lines, metrics }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_task_are_told_where_there_are_some() {
+        let mut scores = ExactScores::default();
+        scores.add("", true, false);
+        scores.add("", false, true);
+        assert_eq!(scores.line("sft", "chat"), "sft: exact match on chat 50.0 % of 2, empty 50.0 %");
+        scores.add("sort", true, false);
+        let expected = "sft: exact match on chat 66.7 % of 3 (sort 100.0), empty 33.3 %";
+        assert_eq!(scores.line("sft", "chat"), expected);
+    }
 }

@@ -46,7 +46,7 @@ pub struct Context {
     pub halves: bool,
     /// Pairs that causal attention may see beside the earlier keys: bit j % 32 of word j / 32 of [B, L, ceil(L / 32)] is key j.
     pub opened: Option<Vec<u32>>,
-    /// Time t of each row, [B]; needed exactly where the backbone is conditioned on time.
+    /// Time t of each row, `[B]`; needed exactly where the backbone is conditioned on time.
     pub time: Option<Vec<f32>>,
 }
 
@@ -102,7 +102,7 @@ impl Context {
         Self { opened: Some(opened), ..self }
     }
 
-    /// With the time of each row, [B].
+    /// With the time of each row, `[B]`.
     #[must_use]
     pub fn with_time(self, time: Vec<f32>) -> Self {
         Self { time: Some(time), ..self }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::BackboneError;
 
-/// A parameter: a vector [n] or a matrix [out, in].
+/// A parameter: a vector `[n]` or a matrix [out, in].
 #[derive(Clone, Debug)]
 pub enum Parameter {
     /// A norm weight or a bias.
@@ -31,7 +31,7 @@ impl Parameter {
         }
     }
 
-    /// Its shape: [n] or [out, in].
+    /// Its shape: `[n]` or [out, in].
     #[must_use]
     pub fn shape(&self) -> Vec<usize> {
         match self {
@@ -49,7 +49,7 @@ impl Parameter {
     /// The values, without autodiff.
     ///
     /// # Shapes
-    /// Returns [count].
+    /// Returns `[count]`.
     #[must_use]
     pub fn flat(&self) -> Tensor<1> {
         match self {
@@ -61,7 +61,7 @@ impl Parameter {
     /// The gradient of this parameter, where the loss depended on it.
     ///
     /// # Shapes
-    /// Returns [count].
+    /// Returns `[count]`.
     #[must_use]
     pub fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
         match self {
@@ -73,7 +73,7 @@ impl Parameter {
     /// As [`Parameter::gradient`], taking it out of `gradients`.
     ///
     /// # Shapes
-    /// Returns [count].
+    /// Returns `[count]`.
     #[must_use]
     pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
         match self {
@@ -85,7 +85,7 @@ impl Parameter {
     /// A parameter of the same shape and the same need of gradients with other values.
     ///
     /// # Shapes
-    /// `values`: [count].
+    /// `values`: `[count]`.
     #[must_use]
     pub fn with(&self, values: Tensor<1>) -> Self {
         let values = values.inner();

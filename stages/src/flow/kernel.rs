@@ -106,10 +106,10 @@ impl Step {
         !matches!(self.law, Law::Remask { .. }) || p0 >= 1.0
     }
 
-    /// The law of the token after the step, [V].
+    /// The law of the token after the step, `[V]`.
     ///
     /// # Shapes
-    /// `posterior`: p(x_1 | x_t, t), [V]; `source`: p_0, [V]; `present`: x_t, below V.
+    /// `posterior`: p(x_1 | x_t, t), `[V]`; `source`: p_0, `[V]`; `present`: x_t, below V.
     #[must_use]
     pub fn law(&self, posterior: &[f64], source: &[f64], present: usize) -> Vec<f64> {
         let (mut law, p0) = (vec![0.0; posterior.len()], source[present]);
@@ -153,7 +153,7 @@ fn rates(scheduler: Scheduler, t: f64, h: f64, c: f64) -> Law {
 /// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024, equation 14).
 ///
 /// # Shapes
-/// `posterior`: [V]; returns [V].
+/// `posterior`: `[V]`; returns `[V]`.
 ///
 /// # Errors
 /// Where it is not finite, as a sentence: at t = 1 nothing is left to carry, and at t = 0 an exponent below 1 starts

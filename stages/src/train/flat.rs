@@ -23,7 +23,7 @@ pub enum FlatError {
     Kind(String),
 }
 
-/// Writes tensors [n], in the order of the format (by name).
+/// Writes tensors `[n]`, in the order of the format (by name).
 ///
 /// # Errors
 /// What the writer says.

@@ -248,7 +248,7 @@ pub fn loss_only(
     Ok(sum)
 }
 
-/// Token ids or places as a tensor [n].
+/// Token ids or places as a tensor `[n]`.
 pub fn integers(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.map(|v| v as i32).collect();
     let n = values.len();

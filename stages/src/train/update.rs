@@ -100,7 +100,7 @@ pub struct MicroBatch {
     pub positions: Vec<u32>,
     /// Document of each token, [B, L].
     pub segments: Vec<u16>,
-    /// Time of each row, [B]; of use to a conditioned backbone only.
+    /// Time of each row, `[B]`; of use to a conditioned backbone only.
     pub times: Vec<f32>,
     /// The positions that count.
     pub terms: Vec<Term>,

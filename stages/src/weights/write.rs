@@ -23,10 +23,10 @@ pub fn write(
     write_as(out, layout, Dtype::F32, values)
 }
 
-/// As [`write`], in another type: values are rounded to the nearest, ties to even.
+/// As [`write()`], in another type: values are rounded to the nearest, ties to even.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_as(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],

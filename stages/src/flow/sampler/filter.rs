@@ -48,7 +48,7 @@ impl Filter {
         }
     }
 
-    /// The law that [`Filter::pick`] draws from, [V]: softmax(logits / temperature) over the tokens that are kept.
+    /// The law that [`Filter::pick`] draws from, `[V]`: softmax(logits / temperature) over the tokens that are kept.
     #[must_use]
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
         let (mut logits, mut law) = (logits.to_vec(), vec![0.0; logits.len()]);

@@ -47,6 +47,7 @@ use time::Clock;
 pub use config::{ConfigError, Qwen3Config};
 pub use context::{Attention, Context, PADDING, Prepared};
 pub use layout::{EMBEDDING, HEAD, layout};
+pub use mask::WORD;
 pub use parameter::Parameter;
 pub use time::TimeConditioning;
 

@@ -35,7 +35,7 @@ const QUERY_BLOCK: usize = 256;
 const FORBIDDEN: f32 = -1e9;
 
 /// Bits in a word of [`Context::opened`].
-const WORD: usize = 32;
+pub const WORD: usize = 32;
 
 /// How to make the additive mask of a part.
 #[derive(Clone, Debug)]

@@ -4,11 +4,8 @@ use std::ops::Range;
 
 use fmflow_engine::config;
 
-use crate::backbone::Attention;
+use crate::backbone::{Attention, WORD};
 use crate::rng::{Purpose, stream};
-
-/// Pairs of a word of [`crate::backbone::Context::opened`].
-const WORD: usize = 32;
 
 /// Bits of a coin: the probability of an open pair is rounded to a multiple of 2^-16.
 const COIN: u32 = 16;

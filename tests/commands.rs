@@ -22,10 +22,7 @@ random-init "tiny" tokenizer="bpe" {
 
 /// A folder with a pipeline of two stages, `p.kdl`.
 fn small() -> Project {
-    let project = Project::empty();
-    project.write("text/a.txt", "hello");
-    project.write("p.kdl", TEXT);
-    project
+    Project::of(TEXT)
 }
 
 /// Rows of the first table of a document after `heading`, as cells.

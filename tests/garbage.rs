@@ -20,10 +20,7 @@ convert "flow" from="tiny" { certify tolerance=1e-4 }
 "#;
 
 fn small() -> Project {
-    let project = Project::empty();
-    project.write("text/a.txt", "hello");
-    project.write("p.kdl", TEXT);
-    project
+    Project::of(TEXT)
 }
 
 /// Names in a folder of the store, digits left out, sorted.
@@ -114,6 +111,21 @@ fn a_pipeline_that_is_gone_keeps_nothing_and_one_with_errors_stops_everything() 
     project.fmflow(&["gc"]).ok().says("q.kdl was run here and is gone").says("2 could go");
     project.fmflow(&["gc", "p.kdl", "--yes"]).ok().says("removed 2");
     assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_gone() {
+    let project = small();
+    project.write("sub/text/a.txt", "hello");
+    project.write("sub/q.kdl", &TEXT.replace("layers=3", "layers=4"));
+    project.pretend("sub/q.kdl", &Pretend::default()).unwrap();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    fs::remove_dir_all(project.path().join("sub")).unwrap();
+    project.write("sub", "a file where a folder was");
+    project.fmflow(&["gc", "--yes"]).exits(1).says("q.kdl");
+    fs::write(project.path().join(".fmflow/pins"), [0xFF]).unwrap();
+    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(2).says("is no text");
+    assert_eq!(names(&project, "artifacts").len(), 5);
 }
 
 #[test]

@@ -28,10 +28,7 @@ convert "flow" from="ar" { certify tolerance=1e-4 }
 "#;
 
 fn small() -> Project {
-    let project = Project::empty();
-    project.write("text/a.txt", "hello");
-    project.write("p.kdl", TEXT);
-    project
+    Project::of(TEXT)
 }
 
 /// A text without what differs from one machine or moment to the next.

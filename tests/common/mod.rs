@@ -47,6 +47,14 @@ impl Project {
         Self { folder: TempDir::new().unwrap() }
     }
 
+    /// A project with `text` as `p.kdl` and a document for it.
+    pub(crate) fn of(text: &str) -> Self {
+        let project = Self::empty();
+        project.write("text/a.txt", "hello");
+        project.write("p.kdl", text);
+        project
+    }
+
     /// A project with `tests/data/tiny.kdl` as `tiny.kdl` and small data beside it.
     pub(crate) fn tiny() -> Self {
         let project = Self::empty();

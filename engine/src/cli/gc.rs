@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Context, plan, run, shown, source};
 use crate::check::{self, Options};
 use crate::error::{Error, Result};
-use crate::store::collect::{self, Item, Kind, Root};
+use crate::store::collect::{self, Item, Kind, Root, name};
 use crate::store::{Store, lock};
 use crate::suggest;
 use crate::table::{bytes, table};
@@ -103,9 +103,13 @@ fn sources(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Resul
         return Ok(arguments.files.iter().map(|file| (file.clone(), vec![])).collect());
     }
     let runs = store.past_runs()?.into_iter().map(|run| (run.file, run.settings));
-    let runs: IndexSet<Given> = runs.collect();
-    let (here, gone): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(file, _)| file.exists());
-    for (file, settings) in gone {
+    let mut here = Vec::new();
+    for (file, settings) in runs.collect::<IndexSet<Given>>() {
+        // A file that cannot be looked for is not gone.
+        if file.try_exists().map_err(Error::io("look for", &file))? {
+            here.push((file, settings));
+            continue;
+        }
         let name = called(&file, &settings);
         context.output.message(&format!("note: {name} was run here and is gone: it keeps nothing\n"));
     }
@@ -148,10 +152,6 @@ fn pin(arguments: &Arguments, store: &Store) -> Result<()> {
         pins.remove(at);
     }
     store.set_pins(&lock, &pins)
-}
-
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<()> {

@@ -127,7 +127,8 @@ fn users(roots: &[Root], path: &Path) -> Vec<String> {
 }
 
 /// Name of a folder of the store; they are all UTF-8.
-fn name(path: &Path) -> &str {
+#[must_use]
+pub fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
@@ -150,13 +151,19 @@ fn size(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
 /// Names of the artifacts that are kept whatever happens.
 ///
 /// # Errors
-/// What the operating system says.
+/// What the operating system says, or a file that is no text: then nobody knows what must stay.
 pub fn pins(store: &Store) -> Result<Vec<String>> {
     let path = store.root().join("pins");
     match store.vfs().read(&path) {
         Err(error) if is_absent(&error) => Ok(vec![]),
         Err(error) => Err(Error::io("read", &path)(error)),
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(_) => {
+                let message = format!("{} is no text, so nobody knows what is pinned", path.display());
+                Err(Error::usage(message, "write into it the names of artifacts to keep, one a line"))
+            }
+        },
     }
 }
 

@@ -162,10 +162,14 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
     let mut record = store.last_run().unwrap().unwrap();
     record.file = project.path().canonicalize().unwrap().join("p.kdl");
     store.begin_run(&record).unwrap();
-    store.journal(&serde_json::json!({ "event": "begin", "stage": "ar" })).unwrap();
+    for stage in ["ar", "flow"] {
+        store.journal(&serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
+    }
     let status: Value =
         serde_json::from_str(&project.fmflow(&["status", "p.kdl", "--json"]).ok().stdout).unwrap();
-    let ar = status["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "ar").unwrap();
+    let of = |name: &str| status["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == name);
+    let ar = of("ar").unwrap();
+    assert_eq!(of("flow").unwrap()["state"], "running", "several stages may run at a time");
     assert_eq!((ar["state"].as_str(), ar["step"].as_u64()), (Some("running"), Some(1)), "{status}");
     assert_eq!(ar["result"], "update 1/6  loss 2.500");
     assert!(status["running"].as_str().unwrap().starts_with("process "), "{status}");

@@ -74,6 +74,24 @@ fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
     verify(&project, &copy).exits(4).says("model.safetensors");
 }
 
+#[test]
+fn stages_side_by_side_give_the_same_bytes() {
+    let (alone, together) = (Project::tiny(), Project::tiny());
+    let twin = "train \"twin\" from=\"tiny\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
+        objective \"autoregressive\"\n    attention \"causal\"\n    steps 30\n}\n\nconvert \"flow\"";
+    [&alone, &together].iter().for_each(|project| project.edit("tiny.kdl", "convert \"flow\"", twin));
+    alone.fmflow(&["run", "tiny.kdl"]).ok();
+    together.fmflow(&["run", "tiny.kdl", "--jobs", "3"]).ok();
+    assert_eq!(together.weights(), alone.weights());
+    for (stage, file) in
+        [("twin", "model.safetensors"), ("answers", "report.json"), ("likelihood", "report.json")]
+    {
+        let bytes = |project: &Project| fs::read(project.artifact(stage).join(file)).unwrap();
+        assert_eq!(bytes(&together), bytes(&alone), "{stage}");
+    }
+    together.fmflow(&["run", "tiny.kdl", "--jobs", "0"]).exits(2).says("--jobs");
+}
+
 fn verify(project: &Project, folder: &Path) -> Ran {
     project.fmflow(&["verify", folder.to_str().unwrap()])
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::Stage;
 use crate::store::Slot;
 
-/// Runs stages. Implemented by the stages crate; the engine knows no other way to do work.
-pub trait Execute {
+/// Runs stages, several at a time if asked for. Implemented by the stages crate; the engine knows no other way to do work.
+pub trait Execute: Sync {
     /// Whether this build and this machine have the device; asked before any work.
     ///
     /// # Errors
@@ -46,6 +46,8 @@ pub struct Job<'a> {
     pub interrupt: &'a AtomicBool,
     /// The device to compute on: `cpu` or `cuda:<n>`.
     pub device: &'a str,
+    /// Cores that it may use, at least one. They change no result.
+    pub cores: usize,
 }
 
 /// What a stage tells about its result; stored as `summary.json` beside the artifact's files.

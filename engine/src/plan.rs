@@ -117,15 +117,24 @@ impl Plan {
     #[must_use]
     pub fn disk(&self) -> u64 {
         let running: Vec<_> = self.wanted().filter(|planned| planned.state != State::Cached).collect();
-        disk(&running)
+        disk(&running, 1)
+    }
+
+    /// Where a stage stands in the pipeline's order.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.stages.iter().position(|planned| planned.key.name == name)
     }
 }
 
-/// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of one stage.
+/// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of as many stages as run
+/// side by side.
 #[must_use]
-pub fn disk(stages: &[&Planned]) -> u64 {
-    let artifacts = cost::total(stages.iter().map(|planned| planned.cost.artifact_bytes));
-    artifacts.saturating_add(stages.iter().map(|planned| planned.cost.work_bytes).max().unwrap_or(0))
+pub fn disk(stages: &[&Planned], jobs: usize) -> u64 {
+    let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
+    let mut work: Vec<_> = stages.iter().map(|planned| planned.cost.work_bytes).collect();
+    work.sort_unstable_by(|a, b| b.cmp(a));
+    cost::total(artifacts.chain(work.into_iter().take(jobs)))
 }
 
 fn key(stage: &Stage, digests: &[String], before: &[Planned]) -> Key {

@@ -4,8 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::error::Error;
 use crate::execute::{Progress, Report};
 use crate::plan::State;
 use crate::run::{Ended, Events, Outcome, Ran};
@@ -17,7 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Tells on stderr how a run goes.
 #[derive(Debug)]
 pub struct Terminal {
-    bars: bool,
+    /// One bar for every stage that runs; nothing where no terminal is.
+    bars: Option<MultiProgress>,
     width: usize,
 }
 
@@ -26,19 +28,32 @@ impl Terminal {
     #[must_use]
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
-        Self { bars: std::io::stderr().is_terminal(), width }
+        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        Self { bars: std::io::stderr().is_terminal().then(bars), width }
+    }
+
+    /// Writes a line above the bars.
+    fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    fn name(&self, stage: &str) -> String {
+        format!("{stage:<width$}", width = self.width)
     }
 }
 
 impl Events for Terminal {
     fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_> {
-        let name = format!("{stage:<width$}", width = self.width);
+        let name = self.name(stage);
         let start = match state {
             State::Resume { step } => format!("goes on after update {step}"),
             _ => "starts".into(),
         };
-        if self.bars {
-            return Box::new(Bar::new(&name, &start));
+        if let Some(bars) = &self.bars {
+            return Box::new(Bar::new(bars, &name, &start));
         }
         say(&format!("{name}  {start}"));
         Box::new(Lines { name, last: Mutex::new(None) })
@@ -46,7 +61,7 @@ impl Events for Terminal {
 
     fn end(&self, outcome: &Outcome) {
         let Outcome { stage, ended, seconds, headline, lines, .. } = outcome;
-        let name = format!("{stage:<width$}", width = self.width);
+        let name = self.name(stage);
         let line = match ended {
             Ended::Cached => format!("{name}  cached"),
             Ended::Done => format!("{name}  done in {}  {headline}", duration(*seconds)),
@@ -54,8 +69,16 @@ impl Events for Terminal {
                 format!("{name}  {} after {}", ended.word(), duration(*seconds))
             }
         };
-        say(line.trim_end());
-        lines.iter().for_each(|line| say(&format!("    {line}")));
+        self.say(line.trim_end());
+        lines.iter().for_each(|line| self.say(&format!("    {line}")));
+    }
+
+    fn fail(&self, error: &Error, running: &[&str]) {
+        let running = running.join("`, `");
+        self.say(&format!("error: {error}"));
+        self.say(&format!(
+            "note: nothing new starts; `{running}` runs to its end, or stops at a signal and can go on"
+        ));
     }
 }
 
@@ -66,18 +89,19 @@ fn say(line: &str) {
 
 /// A stage as a bar.
 struct Bar {
+    bars: MultiProgress,
     bar: ProgressBar,
     name: String,
 }
 
 impl Bar {
-    fn new(name: &str, start: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+    fn new(bars: &MultiProgress, name: &str, start: &str) -> Self {
+        let bar = bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
         bar.set_prefix(name.to_string());
         bar.set_message(start.to_string());
-        Self { bar, name: name.to_string() }
+        Self { bars: bars.clone(), bar, name: name.to_string() }
     }
 }
 
@@ -89,13 +113,14 @@ impl Report for Bar {
     }
 
     fn note(&self, text: &str) {
-        self.bar.suspend(|| say(&format!("{}  note: {text}", self.name)));
+        self.bars.suspend(|| say(&format!("{}  note: {text}", self.name)));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        self.bars.remove(&self.bar);
     }
 }
 

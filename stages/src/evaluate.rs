@@ -10,7 +10,7 @@ use crate::completion::{Request, complete};
 use crate::data::rows::{Rows, Split};
 use crate::data::{chat, corpus::Chat};
 use crate::failure::{self, input, stage};
-use crate::job::{cores, folder};
+use crate::job::{folder, threads};
 use crate::model::Model;
 use crate::provenance::Kind;
 use crate::train::update::Task;
@@ -115,7 +115,7 @@ fn likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failu
         Kind::Autoregressive => Task::Autoregressive,
         Kind::Flow => setup::likelihood(model)?,
     };
-    held_out::loss(&model.backbone, &held, &task, model.attention(), item.times, cores(job)).map_err(stage)
+    held_out::loss(&model.backbone, &held, &task, model.attention(), item.times, threads(job)).map_err(stage)
 }
 
 /// One answer, for people who look at what went wrong.
@@ -155,7 +155,7 @@ fn exact_match(
         Ok(Request { prefix, length, suffix: Vec::new() })
     };
     let requests: Vec<Request> = chats.iter().map(request).collect::<Result<_, Failure>>()?;
-    let found = complete(model, &requests, &item.sampler, job.seed, cores(job))?;
+    let found = complete(model, &requests, &item.sampler, job.seed, threads(job))?;
     let mut scores = ExactScores::default();
     for (chat, completion) in chats.iter().zip(&found.completions) {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false);

@@ -34,13 +34,10 @@ pub fn files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failu
     Ok(source.files.clone())
 }
 
-/// Cores that independent work may use: all on the CPU, one thread where an accelerator does the work.
+/// Threads that independent work may use: one per core on the CPU, one where an accelerator does the work.
 #[must_use]
-pub fn cores(job: &Job<'_>) -> usize {
-    match job.device {
-        "cpu" => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        _ => 1,
-    }
+pub fn threads(job: &Job<'_>) -> usize {
+    if job.device == "cpu" { job.cores } else { 1 }
 }
 
 /// Stops where a signal asked for it; for stages that are done again from their start.

@@ -1,5 +1,6 @@
 //! Runs in which stages only pretend: commands that show what runs leave need no backend.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -62,7 +63,7 @@ impl Project {
         let lock = store.lock()?;
         let facts = Facts::gather(&pipeline, Some(&store))?;
         let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let options = Options { device: "cpu".into(), resume: false };
+        let options = Options { device: "cpu".into(), resume: false, jobs: NonZeroUsize::MIN };
         let events = Terminal::new(std::iter::empty());
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);

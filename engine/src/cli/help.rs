@@ -56,6 +56,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "fmflow run pipeline.kdl --from sft",
                 "this stage and what depends on it again, even if finished",
             ),
+            ("fmflow run pipeline.kdl --jobs 2", "two stages at a time, where neither needs the other"),
             ("fmflow run pipeline.kdl --device cuda:0", "on the first GPU"),
         ],
     ),

@@ -1,5 +1,6 @@
 //! `fmflow run` and `resume`: the work itself.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -39,6 +40,9 @@ struct How {
     /// The device to compute on: `cpu` or `cuda:<n>`
     #[arg(long, default_value = "cpu", value_parser = device)]
     device: String,
+    /// Stages that run at the same time, at most
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
     #[command(flatten)]
     which: plan::Which,
     /// Answer with one JSON object
@@ -103,7 +107,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     }
     let (facts, mut plan) = plan::make(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
-    let options = Options { device: how.device.clone(), resume };
+    let options = Options { device: how.device.clone(), resume, jobs: how.jobs };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
         pipeline: &pipeline,
@@ -118,6 +122,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     };
     let ran = runner.run()?;
     tell(&ran, source, how, plan.work(), context)?;
+    ran.others.iter().for_each(|error| context.output.error(error));
     ran.error.map_or(Ok(()), Err)
 }
 

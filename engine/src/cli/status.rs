@@ -84,11 +84,11 @@ fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
     let (_, plan) = plan::make(pipeline, store.as_ref())?;
     let begun = match (&store, &running) {
         (Some(store), Some(_)) => begun(pipeline, store)?,
-        _ => None,
+        _ => Vec::new(),
     };
     let row = |planned: &Planned| {
         let row = Row::of(planned, store.as_ref());
-        match (&store, begun.as_deref() == Some(&planned.key.name) && planned.state != State::Cached) {
+        match (&store, begun.contains(&planned.key.name) && planned.state != State::Cached) {
             (Some(store), true) => row.running(pipeline, planned, store),
             _ => row,
         }
@@ -96,11 +96,11 @@ fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
     Ok(Status { rows: plan.stages.iter().map(row).collect(), work: plan.work(), running })
 }
 
-/// The stage that the store's last run has begun and not ended, if it runs this pipeline.
-fn begun(pipeline: &Pipeline, store: &Store) -> Result<Option<String>> {
+/// The stages that the store's last run has begun and not ended, if it runs this pipeline.
+fn begun(pipeline: &Pipeline, store: &Store) -> Result<Vec<String>> {
     let last = store.past_runs()?.pop().filter(|run| run.file == pipeline.file);
     let stages = last.map(|run| run.stages).unwrap_or_default().into_iter();
-    Ok(stages.filter(|(_, state)| state == "begun").map(|(name, _)| name).next_back())
+    Ok(stages.filter(|(_, state)| state == "begun").map(|(name, _)| name).collect())
 }
 
 impl Status {

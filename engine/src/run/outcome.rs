@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use crate::error::Error;
-use crate::execute::Report;
-use crate::plan::State;
+use crate::error::{Error, Result};
+use crate::execute::{FailureKind, Report, Summary};
+use crate::plan::{Planned, State};
 
 /// Where a run tells how it goes.
-pub trait Events {
+pub trait Events: Sync {
     /// A stage starts; the report is its own until the end.
     fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_>;
     /// A stage ended.
     fn end(&self, outcome: &Outcome);
+    /// Something failed while the stages `running` go on; nothing new starts.
+    fn fail(&self, error: &Error, running: &[&str]);
 }
 
 /// How a stage ended.
@@ -58,10 +60,42 @@ pub struct Outcome {
 }
 
 /// What became of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ran {
     /// The stages that were reached.
     pub outcomes: Vec<Outcome>,
-    /// Why it ended early, if it did.
+    /// Why it ended early, if it did: the first failure.
     pub error: Option<Error>,
+    /// What became of other stages that ran beside it and did not end well either.
+    pub others: Vec<Error>,
+}
+
+impl Outcome {
+    pub(super) fn of(result: &Result<Summary>, planned: &Planned, seconds: f64, artifact: PathBuf) -> Self {
+        let (ended, headline) = match result {
+            Ok(summary) => (Ended::Done, summary.headline.clone()),
+            Err(error) if is_stop(error) => (Ended::Stopped, error.to_string()),
+            Err(error) => (Ended::Failed, error.to_string()),
+        };
+        let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
+        let artifact = (ended == Ended::Done).then_some(artifact);
+        Self { stage: planned.key.name.clone(), ended, seconds, headline, lines, artifact }
+    }
+}
+
+impl Ran {
+    /// Adds a failure. That a stage was stopped explains less than that one failed.
+    pub(super) fn fail(&mut self, error: Error) {
+        let error = match &mut self.error {
+            Some(first) if is_stop(first) && !is_stop(&error) => std::mem::replace(first, error),
+            Some(_) => error,
+            first @ None => return *first = Some(error),
+        };
+        self.others.push(error);
+    }
+}
+
+/// Whether a stage was stopped by a signal and can go on.
+pub(super) fn is_stop(error: &Error) -> bool {
+    error.exit_code() == FailureKind::Interrupted.exit_code()
 }

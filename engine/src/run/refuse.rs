@@ -82,7 +82,7 @@ impl Runner<'_> {
     }
 
     fn refuse_full_disk(&self, work: &[&Planned]) -> Result<()> {
-        let need = disk(work);
+        let need = disk(work, self.options.jobs.get());
         let root = self.store.root();
         let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -1,9 +1,11 @@
 //! Whole runs with stages that only pretend: what is cached, what runs again, what is refused, what survives.
 
+mod jobs;
 mod pretend;
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
@@ -174,7 +176,7 @@ fn ran_of(world: &World, until: Option<&str>, from: Option<&str>, only: Option<&
     let name = |name: Option<&str>| name.map(str::to_owned);
     let selection = Selection { until: name(until), from: name(from), only: name(only) };
     let ran = world.run_selected(TEXT, &execute, false, &selection)?;
-    ran.error.map_or(Ok(execute.ran.into_inner()), Err)
+    ran.error.map_or(Ok(execute.ran.into_inner().unwrap()), Err)
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input, stage};
 use crate::flow::path::{Corruptor, SourceTokens};
+use crate::job::threads;
 use crate::model::{Model, Text};
 use crate::provenance::Origins;
 
@@ -55,12 +56,13 @@ impl<'a> Setup<'a> {
         let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), held_out(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = task(config, &parent)?;
+        let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
         Ok(Self {
             config,
             seed: job.seed,
             first: parent.provenance.trained_updates,
             task,
-            threads: threads(job.device, config),
+            threads: threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
             parent,
             rows,
@@ -288,13 +290,6 @@ pub fn likelihood(parent: &Model) -> Result<Task, Failure> {
         time_per_row: false,
         block: parent.block(),
     }))
-}
-
-/// Micro-batches that run side by side: one per core on the CPU, one after another on an accelerator.
-fn threads(device: &str, config: &TrainConfig) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
-    if device == "cpu" { cores.min(micro_batches) } else { 1 }
 }
 
 #[cfg(test)]

@@ -1,32 +1,47 @@
 //! A place to run in, and stages that only pretend.
 
-use std::cell::RefCell;
 use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier, Mutex};
+
+use indexmap::IndexMap;
 
 use super::super::*;
 use crate::check::{Options as CheckOptions, check_text};
 use crate::config::StageConfig;
-use crate::execute::{Progress, Report};
+use crate::execute::{Job, Progress, Report};
 use crate::plan::Selection;
 use crate::store::Listing;
 use crate::vfs::Vfs;
 use crate::vfs::fault::Faulty;
-use std::sync::Arc;
 
 /// A place with a text, a store and a way to break things.
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) vfs: Arc<dyn Vfs>,
     pub(super) settings: Vec<String>,
+    pub(super) jobs: NonZeroUsize,
+    /// Failures that were told while other stages went on.
+    pub(super) heard: Arc<Mutex<Vec<String>>>,
 }
 
 /// Stages that write what follows from their inputs, one update at a time.
 #[derive(Default)]
 pub(super) struct Pretend {
-    pub(super) ran: RefCell<Vec<String>>,
+    pub(super) ran: Mutex<Vec<String>>,
     pub(super) stop_at: Option<u64>,
     /// A file that changes while the first stage runs.
     pub(super) spoil: Option<PathBuf>,
+    /// Stages that wait for each other before they work: they end only if they run side by side.
+    pub(super) meet: Option<(Vec<&'static str>, Barrier)>,
+    /// A stage that works only when something was heard.
+    pub(super) listens: Option<(&'static str, Arc<Mutex<Vec<String>>>)>,
+    /// A stage that fails, and one that panics.
+    pub(super) fails: Option<&'static str>,
+    pub(super) panics: Option<&'static str>,
+    /// Cores that every stage was given.
+    pub(super) cores: Mutex<Vec<(String, usize)>>,
 }
 
 impl Execute for Pretend {
@@ -37,7 +52,9 @@ impl Execute for Pretend {
     fn run(&self, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
         let steps = if let StageConfig::Train(config) = &job.stage.config { config.steps } else { 0 };
         let start = job.slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);
-        self.ran.borrow_mut().push(format!("{}@{start}", job.stage.name));
+        self.ran.lock().unwrap().push(format!("{}@{start}", job.stage.name));
+        self.cores.lock().unwrap().push((job.stage.name.clone(), job.cores));
+        self.trouble(&job.stage.name)?;
         job.slot.truncate_metrics_from(start)?;
         for step in start..steps {
             if self.stop_at == Some(step) {
@@ -71,17 +88,51 @@ impl Execute for Pretend {
     }
 }
 
+impl Pretend {
+    /// Two stages that wait for each other.
+    pub(super) fn meeting(names: [&'static str; 2]) -> Self {
+        Self { meet: Some((names.to_vec(), Barrier::new(2))), ..Self::default() }
+    }
+
+    /// What a test wants to happen to a stage.
+    fn trouble(&self, name: &str) -> std::result::Result<(), Failure> {
+        if let Some((names, barrier)) = &self.meet
+            && names.contains(&name)
+        {
+            barrier.wait();
+        }
+        if let Some((_, heard)) = self.listens.as_ref().filter(|(listens, _)| *listens == name) {
+            while heard.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+        }
+        assert_ne!(self.panics, Some(name), "as asked for");
+        match self.fails == Some(name) {
+            true => {
+                Err(Failure { kind: FailureKind::Diverged, message: "the loss is NaN".into(), help: None })
+            }
+            false => Ok(()),
+        }
+    }
+}
+
 fn words() -> Summary {
     Summary { headline: "fine".into(), lines: vec![], metrics: IndexMap::new() }
 }
 
+/// Hears of failures beside stages that go on.
+struct Heard<'a>(&'a Mutex<Vec<String>>);
+
 struct Silent;
 
-impl Events for Silent {
+impl Events for Heard<'_> {
     fn begin(&self, _stage: &str, _state: &State) -> Box<dyn Report + '_> {
         Box::new(Silent)
     }
     fn end(&self, _outcome: &Outcome) {}
+    fn fail(&self, error: &Error, running: &[&str]) {
+        self.0.lock().unwrap().push(format!("{error} beside {running:?}"));
+    }
 }
 
 impl Report for Silent {
@@ -94,12 +145,18 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("text")).unwrap();
         fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
-        Self { folder, vfs: Faulty::sound(), settings: Vec::new() }
+        let (jobs, heard) = (NonZeroUsize::MIN, Arc::default());
+        Self { folder, vfs: Faulty::sound(), settings: Vec::new(), jobs, heard }
     }
 
     /// The same place, with settings beside the text.
     pub(super) fn set(self, settings: &[&str]) -> Self {
         Self { settings: settings.iter().map(|setting| (*setting).to_owned()).collect(), ..self }
+    }
+
+    /// A place whose runs have so many stages under way at the same time.
+    pub(super) fn with_jobs(jobs: usize) -> Self {
+        Self { jobs: NonZeroUsize::new(jobs).unwrap(), ..Self::new() }
     }
 
     /// The same place without settings, and what they were.
@@ -144,10 +201,10 @@ impl World {
         let facts = Facts::gather(&pipeline, Some(&store))?;
         let mut plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
         plan.select(&pipeline, selection)?;
-        let options = Options { device: "cpu".into(), resume };
+        let options = Options { device: "cpu".into(), resume, jobs: self.jobs };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
-        let (execute, events) = (Some(execute as &dyn Execute), &Silent);
+        let (execute, events) = (Some(execute as &dyn Execute), &Heard(&self.heard));
         let (interrupt, options) = (&interrupt, &options);
         Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
     }
@@ -157,6 +214,6 @@ impl World {
         let execute = Pretend::default();
         let ran = self.run(text, &execute, false).unwrap();
         assert!(ran.error.is_none(), "{:?}", ran.error);
-        execute.ran.into_inner()
+        execute.ran.into_inner().unwrap()
     }
 }

@@ -1,0 +1,182 @@
+//! Which stage runs when: at most so many side by side, each as soon as what it reads is finished.
+//!
+//! One thread decides, keeps the journal and tells; the work is done on threads of its own. After a failure nothing new
+//! is begun, and what runs is let come to its end: it may have days behind it, and it does not need what failed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{Builder, Scope, available_parallelism, scope};
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::outcome::is_stop;
+use super::work::Verified;
+use super::{Ended, Outcome, Ran, Runner, bug, failed, headline};
+use crate::error::{Error, Result};
+use crate::execute::Summary;
+use crate::pipeline::StageId;
+use crate::plan::{Planned, State};
+
+/// Stack of a thread that runs a stage, in bytes: what the main thread of a program has.
+const STACK: usize = 8 << 20;
+
+/// How a stage ended, by its number.
+type Report = (StageId, Result<Summary>);
+
+/// The stages of a run on their way from waiting to ended.
+pub(super) struct Schedule<'a> {
+    runner: &'a Runner<'a>,
+    /// Not yet begun, in the plan's order.
+    waiting: Vec<&'a Planned>,
+    /// Under way, and since when.
+    running: Vec<(&'a Planned, Instant)>,
+    verified: Arc<Verified>,
+    ran: Ran,
+}
+
+impl<'a> Schedule<'a> {
+    pub(super) fn new(runner: &'a Runner<'a>) -> Self {
+        let waiting = runner.plan.wanted().collect();
+        Self { runner, waiting, running: vec![], verified: Arc::default(), ran: Ran::default() }
+    }
+
+    /// Brings every stage to its end, or as far as the first failure allows; outcomes in the plan's order.
+    pub(super) fn run(mut self) -> Ran {
+        let (send, receive) = channel();
+        scope(|scope| {
+            loop {
+                self.fill(scope, &send);
+                if self.running.is_empty() {
+                    break;
+                }
+                // The channel is open as long as `send` is here.
+                let Ok((id, result)) = receive.recv() else { break };
+                self.end(id, result);
+            }
+        });
+        let place = |outcome: &Outcome| self.runner.plan.place(&outcome.stage);
+        self.ran.outcomes.sort_by_key(place);
+        self.ran
+    }
+
+    /// Begins what may begin.
+    fn fill<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<Report>) {
+        while let Some(planned) = self.next() {
+            if self.is_there(planned) {
+                self.cached(planned);
+            } else if let Err(error) = self.begin(planned, scope, send) {
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Takes the first stage out of those that wait and need not, if there is room and nothing failed.
+    fn next(&mut self) -> Option<&'a Planned> {
+        let room = self.running.len() < self.runner.options.jobs.get() && self.ran.error.is_none();
+        let at = (0..self.waiting.len()).find(|at| room && self.is_ready(*at))?;
+        Some(self.waiting.remove(at))
+    }
+
+    /// Whether nothing that is under way, or before it in the plan, makes what this stage reads, or the same result.
+    fn is_ready(&self, at: usize) -> bool {
+        let Some((planned, before)) = self.waiting.get(..=at).and_then(<[_]>::split_last) else {
+            return false;
+        };
+        let mut open = before.iter().chain(self.running.iter().map(|(planned, _)| planned));
+        let reads = self.runner.reads(planned);
+        !open.any(|open| reads.contains(&open.id) || open.key.fingerprint == planned.key.fingerprint)
+    }
+
+    /// Whether its result is there: since before the run, or made by a stage with the same result.
+    fn is_there(&self, planned: &Planned) -> bool {
+        let artifact = self.runner.artifact(planned);
+        planned.state == State::Cached
+            || self.ran.outcomes.iter().any(|outcome| outcome.artifact.as_ref() == Some(&artifact))
+    }
+
+    fn cached(&mut self, planned: &Planned) {
+        let artifact = self.runner.artifact(planned);
+        self.tell(Outcome {
+            stage: planned.key.name.clone(),
+            ended: Ended::Cached,
+            seconds: 0.0,
+            headline: headline(self.runner.store, &artifact),
+            lines: Vec::new(),
+            artifact: Some(artifact),
+        });
+    }
+
+    fn begin<'s>(
+        &mut self,
+        planned: &'a Planned,
+        scope: &'s Scope<'s, 'a>,
+        send: &Sender<Report>,
+    ) -> Result<()> {
+        let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
+        let event = json!({ "event": "begin", "stage": name, "fingerprint": fingerprint });
+        self.runner.store.journal(&event)?;
+        self.running.push((planned, Instant::now()));
+        let (runner, send, verified, cores) =
+            (self.runner, send.clone(), self.verified.clone(), self.cores());
+        let work = move || {
+            let result = guarded(runner, planned, || runner.work(planned, &verified, cores));
+            // Nobody listens only where the run itself fell over.
+            let _ = send.send((planned.id, result));
+        };
+        let thread = Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        thread.map(drop).map_err(|error| {
+            self.running.pop();
+            Error::io("start a thread for stage", name.as_ref())(error)
+        })
+    }
+
+    /// Cores for the stage that begins now: the machine's, shared with what runs and what can begin beside it.
+    fn cores(&self) -> usize {
+        let ready = (0..self.waiting.len()).filter(|at| self.is_ready(*at));
+        let ready = ready.filter_map(|at| self.waiting.get(at)).filter(|planned| !self.is_there(planned));
+        let beside = self.running.len() + ready.count();
+        let cores = available_parallelism().map_or(1, usize::from);
+        (cores / beside.min(self.runner.options.jobs.get())).max(1)
+    }
+
+    fn end(&mut self, id: StageId, result: Result<Summary>) {
+        let Some(at) = self.running.iter().position(|(planned, _)| planned.id == id) else { return };
+        let (planned, start) = self.running.remove(at);
+        let outcome =
+            Outcome::of(&result, planned, start.elapsed().as_secs_f64(), self.runner.artifact(planned));
+        let Outcome { stage, ended, seconds, headline, .. } = &outcome;
+        let event =
+            json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });
+        let journal = self.runner.store.journal(&event);
+        self.tell(outcome);
+        [result.map(drop), journal].into_iter().filter_map(Result::err).for_each(|error| self.fail(error));
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.runner.events.end(&outcome);
+        self.ran.outcomes.push(outcome);
+    }
+
+    /// Keeps an error. Where others run on, perhaps for days, a person reads of it now; at a signal they stop too.
+    fn fail(&mut self, error: Error) {
+        let running: Vec<_> = self.running.iter().map(|(planned, _)| planned.key.name.as_str()).collect();
+        if !running.is_empty() && !is_stop(&error) {
+            self.runner.events.fail(&error, &running);
+        }
+        self.ran.fail(error);
+    }
+}
+
+/// Turns a panic of a stage into its failure, so that the others come to their end.
+fn guarded(
+    runner: &Runner<'_>,
+    planned: &Planned,
+    work: impl FnOnce() -> Result<Summary>,
+) -> Result<Summary> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let failure = bug("it panicked, as told above");
+        Err(failed(runner.of(planned)?, failure))
+    })
+}

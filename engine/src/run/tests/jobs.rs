@@ -1,0 +1,125 @@
+//! Stages side by side: what may, what waits, what a failure beside others does.
+
+use std::thread::available_parallelism;
+
+use super::*;
+
+/// `TEXT` in which `twin` asks for what `ar` does.
+fn same() -> String {
+    TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6")
+}
+
+fn ends(ran: &Ran) -> Vec<(&str, Ended)> {
+    ran.outcomes.iter().map(|outcome| (outcome.stage.as_str(), outcome.ended)).collect()
+}
+
+/// What lies in the artifacts of a place, by folder.
+fn models(world: &World) -> Vec<(String, Vec<u8>)> {
+    let folders = fs::read_dir(world.root().join("artifacts")).unwrap().map(|entry| entry.unwrap());
+    let model = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    let mut models: Vec<_> =
+        folders.map(|entry| (entry.file_name().into_string().unwrap(), model(&entry.path()))).collect();
+    models.sort();
+    models
+}
+
+#[test]
+fn stages_that_need_not_wait_run_side_by_side_and_end_alike() {
+    let (alone, world) = (World::new(), World::with_jobs(2));
+    alone.ran(TEXT);
+    // Both end only if both are under way at the same time.
+    let execute = Pretend::meeting(["ar", "twin"]);
+    let ran = world.run(TEXT, &execute, false).unwrap();
+    assert!(ran.error.is_none(), "{:?}", ran.error);
+    let order: Vec<_> = world.plan(TEXT).stages.iter().map(|planned| planned.key.name.clone()).collect();
+    assert_eq!(
+        ran.outcomes.iter().map(|outcome| &outcome.stage).collect::<Vec<_>>(),
+        order.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(models(&world), models(&alone));
+    assert!(world.ran(TEXT).is_empty());
+}
+
+#[test]
+fn no_more_stages_run_than_are_asked_for_and_the_cores_are_shared() {
+    let cores = available_parallelism().unwrap().get();
+    let execute = Pretend::meeting(["ar", "twin"]);
+    World::with_jobs(2).run(TEXT, &execute, false).unwrap();
+    let given = execute.cores.into_inner().unwrap();
+    let of = |name: &str| given.iter().find(|(stage, _)| stage == name).unwrap().1;
+    assert_eq!((of("bpe"), of("ar")), (cores, (cores / 2).max(1)));
+    let execute = Pretend::default();
+    World::new().run(TEXT, &execute, false).unwrap();
+    assert!(execute.cores.into_inner().unwrap().iter().all(|(_, given)| *given == cores));
+}
+
+#[test]
+fn a_stage_waits_for_one_with_the_same_result() {
+    let world = World::with_jobs(8);
+    let execute = Pretend::default();
+    let ran = world.run(&same(), &execute, false).unwrap();
+    assert!(ran.error.is_none(), "{:?}", ran.error);
+    assert_eq!(execute.ran.into_inner().unwrap().len(), 5);
+    assert!(ends(&ran).contains(&("twin", Ended::Cached)));
+}
+
+#[test]
+fn beside_a_failure_what_runs_comes_to_its_end_and_nothing_new_starts() {
+    let world = World::with_jobs(2);
+    let listens = Some(("ar", world.heard.clone()));
+    let execute = Pretend { fails: Some("twin"), listens, ..Pretend::default() };
+    let ran = world.run(TEXT, &execute, false).unwrap();
+    assert_eq!(ran.error.as_ref().unwrap().exit_code(), 7);
+    let ends = ends(&ran);
+    assert!(ends.contains(&("ar", Ended::Done)) && ends.contains(&("twin", Ended::Failed)), "{ends:?}");
+    assert!(!ends.iter().any(|(stage, _)| *stage == "flow"), "{ends:?}");
+    let heard = world.heard.lock().unwrap().clone();
+    assert_eq!(heard, ["stage `twin`: the loss is NaN beside [\"ar\"]"]);
+    assert_eq!(world.ran(TEXT), ["twin@0", "flow@0"]);
+}
+
+#[test]
+fn a_panic_is_a_failure_of_its_stage_alone() {
+    let world = World::with_jobs(2);
+    let listens = Some(("ar", world.heard.clone()));
+    let execute = Pretend { panics: Some("twin"), listens, ..Pretend::default() };
+    let ran = world.run(TEXT, &execute, false).unwrap();
+    assert_eq!(ran.error.as_ref().unwrap().exit_code(), 70);
+    assert!(ends(&ran).contains(&("ar", Ended::Done)));
+    let store = Store::open(&world.root()).unwrap().unwrap();
+    let last = store.past_runs().unwrap().pop().unwrap();
+    assert_eq!((last.code, last.stages["twin"].as_str()), (Some(70), "failed"));
+}
+
+#[test]
+fn a_signal_stops_all_that_run_and_all_go_on() {
+    let world = World::with_jobs(2);
+    let execute = Pretend { stop_at: Some(2), ..Pretend::meeting(["ar", "twin"]) };
+    let ran = world.run(TEXT, &execute, false).unwrap();
+    assert_eq!((ran.error.unwrap().exit_code(), ran.others.len()), (75, 1));
+    assert_eq!(sorted(world.ran(TEXT)), ["ar@2", "flow@0", "twin@2"]);
+}
+
+#[test]
+fn a_failure_explains_more_than_a_stop_beside_it() {
+    let stop = || failed_as(FailureKind::Interrupted);
+    let mut ran = Ran::default();
+    [stop(), failed_as(FailureKind::Space), stop()].into_iter().for_each(|error| ran.fail(error));
+    assert_eq!((ran.error.unwrap().exit_code(), ran.others.len()), (6, 2));
+}
+
+fn failed_as(kind: FailureKind) -> Error {
+    Error::Stage { stage: "ar".into(), failure: Failure { kind, message: "so".into(), help: None } }
+}
+
+#[test]
+fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
+    let world = World::new();
+    let plan = world.plan(TEXT);
+    let stages: Vec<_> = plan.wanted().collect();
+    let work = |name: &str| plan.stage(name).unwrap().cost.work_bytes;
+    let less = work("ar").min(work("twin"));
+    assert!(less > 0);
+    assert_eq!(crate::plan::disk(&stages, 2), crate::plan::disk(&stages, 1) + less);
+    assert_eq!(crate::plan::disk(&stages, 9), crate::plan::disk(&stages, 2));
+}

@@ -185,6 +185,26 @@ fn paths_to_odd_places_end_in_peace() {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_is_told_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("model")).unwrap();
+    for name in ["model/config.json", "a.jsonl", "t.json"] {
+        std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap();
+    }
+    let text = "pipeline \"x\" seed=1\ndataset \"d\" from=\"a.jsonl\" format=\"jsonl\"\n\
+                tokenizer \"b\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n\
+                tokenizer \"t\" from=\"t.json\"\nfetch \"f\" from=\"model\"\n";
+    let checked = check_text("c.kdl", text, folder.path(), &Options::default());
+    let said = concise(&checked.diagnostics);
+    for (place, file) in [("2:18", "a.jsonl"), ("4:20", "t.json"), ("5:16", "model/config.json")] {
+        let line = said.lines().find(|line| line.starts_with(&format!("c.kdl:{place}: error[no-files]")));
+        let line = line.unwrap_or_else(|| panic!("{place} in\n{said}"));
+        assert!(line.contains(&format!("cannot read `{file}`: it is a link to nothing")), "{line}");
+        assert!(line.contains(&format!("make `{file}` readable, move it away")), "{line}");
+    }
+}
+
+#[test]
 fn headers_of_checkpoints_may_be_nonsense() {
     let folder = tempfile::tempdir().unwrap();
     let huge = u64::MAX;

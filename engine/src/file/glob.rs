@@ -1,5 +1,6 @@
 //! Data files by pattern: sorted, never from hidden folders, from `target/` or through linked folders below `**`.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
@@ -9,6 +10,9 @@ const MOST: usize = 200_000;
 
 /// Deepest folder below `**`.
 const DEEPEST: usize = 32;
+
+/// What is said where the system refuses.
+const DENIED: &str = "permission denied";
 
 /// Why a pattern gives no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +47,10 @@ pub fn expand(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Missing> {
         return match unreadable(&path) {
             None if path.is_dir() => Err(Missing::Folder),
             None => Ok(vec![path]),
-            Some(_) if first_absent(&path).is_some() => Err(Missing::Nothing(first_absent(&path))),
-            Some(why) => Err(Missing::Unreadable(path, why)),
+            Some(why) => Err(match first_absent(&path) {
+                None => Missing::Unreadable(path, why),
+                absent => Missing::Nothing(absent),
+            }),
         };
     }
     let mut walk = Walk { found: Vec::new(), looked: 0 };
@@ -64,10 +70,17 @@ pub fn expand(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Missing> {
 /// # Errors
 /// Why there are none.
 pub fn folder(path: &Path) -> Result<Vec<PathBuf>, Missing> {
-    let entries = std::fs::read_dir(path).map_err(|_| Missing::Nothing(first_absent(path)))?;
-    let files = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file());
-    let mut files: Vec<_> = files.filter(|path| !hidden(path)).collect();
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
+        true => Missing::Unreadable(path.to_owned(), DENIED),
+        false => Missing::Nothing(first_absent(path)),
+    })?;
+    let mut files: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    files.retain(|path| !hidden(path) && !path.is_dir());
     files.sort();
+    if let Some((path, why)) = files.iter().find_map(|path| Some((path, unreadable(path)?))) {
+        return Err(Missing::Unreadable(path.clone(), why));
+    }
     if files.is_empty() { Err(Missing::Nothing(None)) } else { Ok(files) }
 }
 
@@ -110,20 +123,33 @@ fn hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
 }
 
-/// Why a path is neither a folder nor a file that can be read.
+/// Why a path is neither a folder nor a file that can be read. Only opening tells of a file: modes are not all that counts.
 fn unreadable(path: &Path) -> Option<&'static str> {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     match std::fs::metadata(path) {
-        Ok(about) if about.is_dir() || about.is_file() => None,
+        Ok(about) if about.is_dir() => None,
+        Ok(about) if about.is_file() => match std::fs::File::open(path) {
+            Ok(_) => None,
+            Err(error) if denied(&error) => Some(DENIED),
+            Err(_) => Some("it cannot be opened"),
+        },
         Ok(_) => Some("it is not a regular file"),
+        Err(error) if denied(&error) => Some(DENIED),
         Err(_) if path.is_symlink() => Some("it is a link to nothing"),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Some("permission denied"),
         Err(_) => Some("there is no such file"),
     }
 }
 
+/// The first part of a path that is not there; a link to nothing is there, and so is what may not be looked at.
 fn first_absent(path: &Path) -> Option<PathBuf> {
-    let chain: Vec<_> = path.ancestors().collect();
-    chain.into_iter().rev().find(|path| !path.as_os_str().is_empty() && !path.exists()).map(Path::to_owned)
+    let absent = |path: &&Path| {
+        let about = std::fs::symlink_metadata(path);
+        about.is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        })
+    };
+    let chain: Vec<_> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+    chain.into_iter().rev().find(absent).map(Path::to_owned)
 }
 
 impl Walk {
@@ -180,8 +206,8 @@ impl Walk {
     fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Missing> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Missing::Unreadable(folder.to_owned(), "permission denied"));
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Missing::Unreadable(folder.to_owned(), DENIED));
             }
             Err(_) => return Ok(Vec::new()),
         };
@@ -241,6 +267,38 @@ mod tests {
         let device = Err(Missing::Unreadable(base.join("a/0.txt"), "it is not a regular file"));
         assert_eq!(expand(base, "a/*.txt"), device);
         assert_eq!(expand(base, "a/0.txt"), device);
+    }
+
+    /// A file that nobody can read, not even root: one without rights, or one that the kernel lets nobody read.
+    #[cfg(unix)]
+    fn secret(folder: &Path) -> PathBuf {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (own, link) = (folder.join("own.txt"), folder.join("kernel.txt"));
+        std::fs::write(&own, "x").unwrap();
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o000)).unwrap();
+        if std::fs::File::open(&own).is_err() {
+            return own;
+        }
+        std::fs::remove_file(own).unwrap();
+        symlink("/proc/sys/vm/compact_memory", &link).unwrap();
+        link
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_may_not_be_read_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        let path = secret(base);
+        let denied = Err(Missing::Unreadable(path.clone(), "permission denied"));
+        assert_eq!(expand(base, "*.txt"), denied);
+        assert_eq!(expand(base, &path.file_name().unwrap().to_string_lossy()), denied);
+        assert_eq!(super::folder(base), denied);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let dangling = Err(Missing::Unreadable(path.clone(), "it is a link to nothing"));
+        assert_eq!(expand(base, &path.file_name().unwrap().to_string_lossy()), dangling);
+        assert_eq!(super::folder(base), dangling);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! Diagnostics as text: a drawing with the source, one line each, JSON, or annotations.
 
 mod github;
+mod shown;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
-    Severity as Level,
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, Report, Severity as Level,
 };
 
 pub use self::github::github;
+use self::shown::{MARK, Shown};
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::pipeline::{File, Span};
 
@@ -122,7 +123,7 @@ fn neighbourhoods(diagnostic: &Diagnostic) -> Vec<Vec<&Label>> {
 /// Labels of one file, with the code and the message or without.
 fn report(diagnostic: &Diagnostic, labels: &[&Label], help: Option<&String>, head: bool) -> Report {
     let drawn = labels.iter().map(|label| {
-        let span = (label.span.offset, label.span.length);
+        let span = (Shown::offset(&label.span.file, label.span.offset), label.span.length);
         match label.primary {
             true => LabeledSpan::new_primary_with_span(Some(label.text.clone()), span),
             false => LabeledSpan::new_with_span(Some(label.text.clone()), span),
@@ -138,7 +139,7 @@ fn report(diagnostic: &Diagnostic, labels: &[&Label], help: Option<&String>, hea
     one.help = help.cloned();
     let report = Report::new(one);
     match labels.first().map(|label| &label.span.file) {
-        Some(file) => report.with_source_code(NamedSource::new(&file.name, file.text.clone())),
+        Some(file) => report.with_source_code(Shown::of(file)),
         None => report,
     }
 }
@@ -185,7 +186,7 @@ fn json_of(diagnostic: &Diagnostic) -> serde_json::Value {
 /// Line and column of a place, both from 1, columns in characters.
 #[must_use]
 pub fn position(span: &Span) -> (usize, usize) {
-    let before = span.file.text.get(..span.offset).unwrap_or_default().trim_start_matches('\u{feff}');
+    let before = span.file.text.get(..span.offset).unwrap_or_default().trim_start_matches(MARK);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
@@ -213,6 +214,19 @@ mod tests {
             "{drawn}"
         );
         assert!(drawn.contains("a.kdl:80:1"), "{drawn}");
+    }
+
+    #[test]
+    fn columns_of_drawings_are_those_of_lines() {
+        for (text, line) in [("\u{feff}one two", "│ one two\n"), ("añ¿ two", "│ añ¿ two\n")] {
+            let file = named("a.kdl", text.into(), "/".into());
+            let span = Span { offset: text.find("two").unwrap(), length: 3, file };
+            let diagnostic = [Diagnostic::new(Code::Unused, "no").at(&span, "here")];
+            let drawn = graphical(&diagnostic, Style::PLAIN);
+            assert!(drawn.contains("[a.kdl:1:5]") && drawn.contains(line), "{drawn}");
+            assert!(drawn.contains("·     ─┬─\n"), "{drawn}");
+            assert!(concise(&diagnostic).starts_with("a.kdl:1:5: "), "{}", concise(&diagnostic));
+        }
     }
 
     #[test]

@@ -137,6 +137,25 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let place = Place::new();
+    let pages =
+        ["--help", "--version", "run --help", "help run", "explain train", "completions bash", "schema"];
+    let run = |line: String| {
+        let line = line.replace("fmflow", &format!("'{}'", env!("CARGO_BIN_EXE_fmflow")));
+        let output = Command::new("bash").args(["-c", &line]).current_dir(place.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for page in pages {
+        let (code, err) = run(format!("fmflow {page} > /dev/full"));
+        assert_eq!(code, Some(6), "{page}: {err}");
+        assert!(err.starts_with("error: cannot write stdout: "), "{page}: {err}");
+        let gone = run(format!("fmflow {page} | true; exit ${{PIPESTATUS[0]}}"));
+        assert_eq!(gone, (Some(0), String::new()), "{page}");
+    }
+}
+
+#[test]
 fn hints_name_the_store_that_was_asked_for() {
     let place = Place::new();
     let (out, _) = place.expect(0, &["plan", "p.kdl", "--store", "s"]);

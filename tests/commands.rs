@@ -223,8 +223,34 @@ fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
     project.write("s.kdl", &format!("{TEXT}\nsecret \"FMFLOW_TEST_SECRET\"\n"));
     assert_eq!(found(&doctor(&["s.kdl"], 2), "secret FMFLOW_TEST_SECRET").0, "stops");
     assert_eq!(found(&doctor(&["--store", "text"], 2), "folder").0, "stops");
-    project.write("bad.kdl", "pipeline");
-    project.fmflow(&["doctor", "bad.kdl"]).exits(2);
+}
+
+#[test]
+fn doctor_tells_of_the_machine_whatever_the_pipeline_is_like() {
+    let project = small();
+    project.write("bad.kdl", &format!("{TEXT}\nfoo 1\n"));
+    let ran = project.fmflow(&["doctor", "bad.kdl", "--json"]).exits(2).says("no node `foo` exists");
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    for name in ["version", "threads", "folder", "can"] {
+        assert!(!found(&answer, name).1.is_empty());
+    }
+    let expected = ("stops".to_owned(), "1 error: see `fmflow check bad.kdl`".to_owned());
+    assert_eq!(found(&answer, "bad.kdl"), expected);
+    assert_eq!(answer["diagnostics"][0]["code"], "unknown-node");
+    project.fmflow(&["doctor", "bad.kdl"]).exits(2).says("machine").says("1 error: see");
+}
+
+#[test]
+fn a_project_is_refused_where_nothing_may_be_written() {
+    let project = small();
+    // Not even root may write there.
+    for folder in ["/proc/new", "/sys/new", "p.kdl", "p.kdl/new"] {
+        let ran = project.fmflow(&["init", folder, "--json"]).exits(2);
+        let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let cure = "name a folder that you may write to: `fmflow init DIR`";
+        assert_eq!(answer["help"], cure, "{folder}: {answer}");
+        assert!(ran.stderr.contains(&format!("cannot create {folder}")), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -308,7 +334,7 @@ fn every_answer_for_programs_has_the_schema_of_the_docs() {
         ("verify", &[&artifact]),
         ("gc", &[]),
         ("doctor", &[]),
-        ("explain", &["--list"]),
+        ("explain", &["unknown-field"]),
         ("schema", &[]),
         ("run", &["p.kdl"]),
     ];
@@ -322,6 +348,26 @@ fn every_answer_for_programs_has_the_schema_of_the_docs() {
         found.push(vec![format!("`{}`", answer["schema"].as_str().unwrap()), keys.join(" ")]);
     }
     assert_eq!(rows("has these keys"), found, "{found:#?}");
+}
+
+#[test]
+fn pages_are_told_to_programs_too() {
+    let project = Project::empty();
+    for subject in ["unpinned-revision", "max_steps", "tokenizer"] {
+        let answer = project.fmflow(&["explain", subject, "--json"]).ok().stdout;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let pages = answer["pages"].as_array().unwrap();
+        let texts: Vec<_> = pages.iter().map(|page| page["text"].as_str().unwrap()).collect();
+        let said = project.fmflow(&["explain", subject]).ok().stdout;
+        assert_eq!(texts.join("\n").trim_end(), said.trim_end());
+    }
+    let answer = project.fmflow(&["explain", "unpinned-revision", "--json"]).ok().stdout;
+    insta::assert_snapshot!("explain-code-json", answer);
+    let answer = project.fmflow(&["explain", "max_steps", "--json"]).ok().stdout;
+    insta::assert_snapshot!("explain-field-json", answer);
+    let answer = project.fmflow(&["explain", "nonsense", "--json"]).exits(2).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["schema"], "fmflow.error/1");
+    project.fmflow(&["explain", "--json"]).exits(2).says("explain what?");
 }
 
 #[test]

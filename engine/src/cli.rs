@@ -151,10 +151,11 @@ pub fn main(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
 fn answer(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u8 {
     let cli = match help::parse() {
         Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => return page(&error),
         Err(error) => {
             let _ = error.print();
             let exit = u8::try_from(error.exit_code()).unwrap_or(2);
-            failure::Failure::of_usage(&error, exit).answer(json && exit != 0);
+            failure::Failure::of_usage(&error, exit).answer(json);
             return exit;
         }
     };
@@ -165,6 +166,17 @@ fn answer(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u
         Err(error) => {
             context.output.error(&error);
             failure::Failure::of(&error).answer(json);
+            error.exit_code()
+        }
+    }
+}
+
+/// Prints what was asked for instead of a command: help or the version.
+fn page(page: &clap::Error) -> u8 {
+    match output::written(page.print()) {
+        Ok(()) => 0,
+        Err(error) => {
+            output::complain(&format!("error: {error}"));
             error.exit_code()
         }
     }

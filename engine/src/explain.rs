@@ -32,12 +32,7 @@ pub fn codes() -> Vec<CodeInfo> {
 /// What a code, a node (`train`) or a field (`train.batch.rows`, `batch.rows` or `per-device`) means.
 #[must_use]
 pub fn explain(subject: &str) -> Option<String> {
-    let subject = subject.trim();
-    if let Some(code) = Code::ALL.iter().find(|code| code.name() == subject) {
-        return Some(page(*code));
-    }
-    let found = find(subject);
-    let sections: Vec<_> = found.iter().map(Found::page).collect();
+    let sections: Vec<_> = find(subject).iter().map(Found::page).collect();
     (!sections.is_empty()).then(|| sections.join("\n"))
 }
 
@@ -81,23 +76,33 @@ fn plain(page: &str) -> String {
     text
 }
 
-/// A node or one of its fields, with the way to it.
-enum Found {
+/// A code, or a node or one of its fields with the way to it.
+pub(crate) enum Found {
+    Code(Code),
     Node(String, &'static NodeSpec),
     Field(String, &'static FieldSpec, &'static NodeSpec),
 }
 
 impl Found {
-    fn page(&self) -> String {
+    /// What it means, for people.
+    pub(crate) fn page(&self) -> String {
         match self {
+            Self::Code(code) => page(*code),
             Self::Node(path, node) => node_page(path, node),
             Self::Field(path, field, node) => field_page(path, field, node),
         }
     }
 }
 
-/// What a subject names: by the whole path, by its end, or by the name another tool uses.
-fn find(subject: &str) -> Vec<Found> {
+/// What a subject names: a code, or what the tables hold.
+pub(crate) fn find(subject: &str) -> Vec<Found> {
+    let subject = subject.trim();
+    let code = Code::ALL.iter().find(|code| code.name() == subject);
+    code.map_or_else(|| find_in_tables(subject), |code| vec![Found::Code(*code)])
+}
+
+/// Nodes and fields: by the whole path, by its end, or by the name another tool uses.
+fn find_in_tables(subject: &str) -> Vec<Found> {
     let wanted: Vec<_> = subject.split('.').map(suggest::normal).collect();
     let ends = |path: &[&str]| {
         path.len() >= wanted.len()

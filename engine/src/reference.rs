@@ -3,5 +3,5 @@
 mod json;
 mod kdl_schema;
 
-pub use json::schema_json;
+pub use json::{explain_json, schema_json};
 pub use kdl_schema::schema_kdl;

@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 
 use super::source::{Settings, Source};
 use super::{Context, plan};
+use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
 use crate::execute::Execute;
+use crate::pipeline::Pipeline;
+use crate::render;
 use crate::table::{bytes, table};
 
 #[derive(Debug, Args)]
@@ -88,11 +91,11 @@ pub(super) fn doctor(arguments: &Arguments, context: &Context<'_>) -> Result<()>
     machine::look(&mut findings);
     findings.topic = "store";
     let free = place::look(&mut findings, context);
-    if let Some(file) = &arguments.file {
+    let errors = arguments.file.as_ref().map_or(Vec::new(), |file| {
         findings.topic = "pipeline";
         let source = Source { file: file.clone(), settings: arguments.settings.clone() };
-        pipeline(&mut findings, &source, free, context)?;
-    }
+        pipeline(&mut findings, &source, free, context)
+    });
     let findings = findings.list;
     let obstacle = findings.iter().find_map(|finding| match finding.state {
         State::Stops(exit) => Some((exit, format!("{}: {}", finding.name, finding.value))),
@@ -101,7 +104,10 @@ pub(super) fn doctor(arguments: &Arguments, context: &Context<'_>) -> Result<()>
     if arguments.json {
         let exit = obstacle.as_ref().map_or(0, |(exit, _)| *exit);
         let findings: Vec<_> = findings.iter().map(json_of).collect();
-        context.output.json(&json!({ "schema": "fmflow.doctor/1", "exit": exit, "findings": findings }))?;
+        let diagnostics = render::json(&errors);
+        context.output.json(&json!({
+            "schema": "fmflow.doctor/1", "exit": exit, "findings": findings, "diagnostics": diagnostics,
+        }))?;
     } else {
         context.output.result(&text_of(&findings))?;
     }
@@ -124,15 +130,34 @@ fn program(findings: &mut Findings, execute: Option<&dyn Execute>) {
     }
 }
 
-/// What a pipeline needs here.
+/// What a pipeline needs here; gives its errors, which take nothing from what was found of machine and store.
 fn pipeline(
     findings: &mut Findings,
     source: &Source,
     free: Option<u64>,
     context: &Context<'_>,
-) -> Result<()> {
-    let pipeline = source.load(context)?;
-    findings.fine(source.file.display().to_string(), format!("{} stages", pipeline.stages.len()));
+) -> Vec<Diagnostic> {
+    let file = source.file.display().to_string();
+    let (errors, pipeline) = source.read(context);
+    let Some(pipeline) = pipeline else {
+        let plural = if errors.len() == 1 { "" } else { "s" };
+        let what = format!("{} error{plural}: see `{}`", errors.len(), source.next("check", "", context));
+        findings.stops(file, what, 2);
+        return errors;
+    };
+    needs(findings, file, &pipeline, free, context);
+    errors
+}
+
+/// What a pipeline without errors needs here.
+fn needs(
+    findings: &mut Findings,
+    file: String,
+    pipeline: &Pipeline,
+    free: Option<u64>,
+    context: &Context<'_>,
+) {
+    findings.fine(file, format!("{} stages", pipeline.stages.len()));
     for name in &pipeline.secrets {
         match std::env::var_os(name) {
             Some(_) => findings.fine(format!("secret {name}"), "present"),
@@ -142,7 +167,7 @@ fn pipeline(
     let mut reasons: Vec<_> = pipeline.stages.iter().flat_map(|stage| &stage.unsupported).collect();
     reasons.dedup();
     reasons.into_iter().for_each(|reason| findings.stops("feature", reason, 2));
-    match context.open().and_then(|store| plan::make(&pipeline, store.as_ref())) {
+    match context.open().and_then(|store| plan::make(pipeline, store.as_ref())) {
         Err(error) => findings.stops("sources", error.to_string(), error.exit_code()),
         Ok((_, plan)) => {
             findings.fine("to do", format!("{} of {} stages", plan.work(), plan.stages.len()));
@@ -152,7 +177,6 @@ fn pipeline(
             findings.add("space needed", format!("about {}", bytes(need)), state);
         }
     }
-    Ok(())
 }
 
 fn text_of(findings: &[Finding]) -> String {

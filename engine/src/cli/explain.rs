@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Context;
 use crate::error::{Error, Result};
 use crate::explain;
+use crate::reference::explain_json;
 use crate::schema::schema;
 use crate::suggest;
 use crate::table::table;
@@ -18,36 +19,42 @@ pub(super) struct Arguments {
     #[arg(long)]
     list: bool,
     /// Answer with one JSON object
-    #[arg(long, requires = "list")]
+    #[arg(long)]
     json: bool,
 }
 
 pub(super) fn explain(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     match &arguments.subject {
-        Some(subject) if !arguments.list => {
-            let page = explain::explain(subject).ok_or_else(|| unknown(subject))?;
-            context.output.result(&format!("{}\n", page.trim_end()))
-        }
-        None if !arguments.list => {
+        _ if arguments.list => list(arguments.json, context),
+        Some(subject) => one(subject, arguments.json, context),
+        None => {
             let nodes = suggest::list(schema().nodes.iter().map(|node| node.name.as_str()));
             let help =
                 format!("a node: {nodes}; a field such as `train.batch`; or a code: `fmflow explain --list`");
             Err(Error::usage("explain what?", help))
         }
-        _ if arguments.json => {
-            let codes = explain::codes().into_iter().map(
-                |code| json!({ "code": code.code, "severity": code.severity.word(), "title": code.title }),
-            );
-            let codes: Vec<_> = codes.collect();
-            context.output.json(&json!({ "schema": "fmflow.explain/1", "codes": codes }))
-        }
-        _ => {
-            let codes = explain::codes().into_iter();
-            let rows =
-                codes.map(|code| vec![code.code.into(), code.severity.word().into(), code.title.into()]);
-            context.output.result(&table(&["code", "severity", "meaning"], rows.collect()))
-        }
     }
+}
+
+fn one(subject: &str, json: bool, context: &Context<'_>) -> Result<()> {
+    if json {
+        let answer = explain_json(subject).ok_or_else(|| unknown(subject))?;
+        return context.output.json(&answer);
+    }
+    let page = explain::explain(subject).ok_or_else(|| unknown(subject))?;
+    context.output.result(&format!("{}\n", page.trim_end()))
+}
+
+fn list(json: bool, context: &Context<'_>) -> Result<()> {
+    let codes = explain::codes().into_iter();
+    if json {
+        let codes = codes
+            .map(|code| json!({ "code": code.code, "severity": code.severity.word(), "title": code.title }));
+        let codes: Vec<_> = codes.collect();
+        return context.output.json(&json!({ "schema": "fmflow.explain/1", "codes": codes }));
+    }
+    let rows = codes.map(|code| vec![code.code.into(), code.severity.word().into(), code.title.into()]);
+    context.output.result(&table(&["code", "severity", "meaning"], rows.collect()))
 }
 
 fn unknown(subject: &str) -> Error {

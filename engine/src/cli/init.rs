@@ -1,7 +1,7 @@
 //! `fmflow init`: a small project to start from, complete with data.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -35,7 +35,7 @@ pub(super) fn init(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     ];
     refuse_taken(&files)?;
     let data = folder.join("data");
-    fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
+    fs::create_dir_all(&data).map_err(|error| refused("create", &data, error))?;
     write(&files)?;
     let [.., (pipeline, _)] = &files;
     let paths: Vec<_> = files.iter().map(|(path, _)| tidy(path)).collect();
@@ -67,10 +67,19 @@ fn write(files: &[(PathBuf, String)]) -> Result<()> {
         if let Err(error) = written {
             let own = if error.kind() == std::io::ErrorKind::AlreadyExists { at } else { at + 1 };
             files.iter().take(own).for_each(|(path, _)| drop(fs::remove_file(path)));
-            return Err(Error::io("write", path)(error));
+            return Err(refused("write", path, error));
         }
     }
     Ok(())
+}
+
+/// What the system refuses; another folder is a cure of all but a full disk.
+fn refused(action: &'static str, path: &Path, error: io::Error) -> Error {
+    let error = Error::io(action, Path::new(&tidy(path)))(error);
+    match error.exit_code() {
+        1 => Error::usage(error.to_string(), "name a folder that you may write to: `fmflow init DIR`"),
+        _ => error,
+    }
 }
 
 /// A path without `./` at its start.

@@ -25,13 +25,7 @@ impl Output {
 
     /// Prints a result on stdout. A reader that went away is no failure.
     pub(super) fn result(self, text: &str) -> Result<()> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::io("write", std::path::Path::new("stdout"))(error))
-            }
-            _ => Ok(()),
-        }
+        written(io::stdout().lock().write_all(text.as_bytes()))
     }
 
     /// Prints the answer, one JSON object, on stdout.
@@ -79,6 +73,16 @@ impl Output {
             Color::Never => false,
             Color::Auto => wanted && io::stderr().is_terminal(),
         }
+    }
+}
+
+/// Whether something that was written reached stdout. A reader that went away is no failure.
+pub(super) fn written(result: io::Result<()>) -> Result<()> {
+    match result.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", std::path::Path::new("stdout"))(error))
+        }
+        _ => Ok(()),
     }
 }
 

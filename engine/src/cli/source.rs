@@ -53,14 +53,20 @@ impl Source {
 
     /// The pipeline. Errors are drawn on stderr; warnings are `check`'s business.
     pub(super) fn load(&self, context: &Context<'_>) -> Result<Pipeline> {
+        let (errors, pipeline) = self.read(context);
+        pipeline.ok_or_else(|| {
+            Failure::of(&Error::Config).answer_with(&errors, context.json);
+            Error::Config
+        })
+    }
+
+    /// The same for a command that goes on without a pipeline: the errors, and the pipeline where there are none.
+    pub(super) fn read(&self, context: &Context<'_>) -> (Vec<Diagnostic>, Option<Pipeline>) {
         let checked = self.check();
         let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
         let errors: Vec<_> = checked.diagnostics.iter().filter(is_error).cloned().collect();
         context.output.message(&render::graphical(&errors, context.output.style()));
-        checked.pipeline.ok_or_else(|| {
-            Failure::of(&Error::Config).answer_with(&errors, context.json);
-            Error::Config
-        })
+        (errors, checked.pipeline)
     }
 
     /// A command about the same pipeline, to be typed next; `rest` follows the file.

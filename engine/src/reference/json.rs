@@ -3,6 +3,7 @@
 use kdl::KdlValue;
 use serde_json::{Value, json};
 
+use crate::explain::{self, Found};
 use crate::schema::{FieldSpec, NodeSpec, Range, When, schema};
 
 /// The language, schema `fmflow.schema/1`: nodes with their fields and the nodes inside, in the order of the tables.
@@ -11,6 +12,33 @@ use crate::schema::{FieldSpec, NodeSpec, Range, When, schema};
 #[must_use]
 pub fn schema_json() -> Value {
     json!({ "schema": "fmflow.schema/1", "nodes": schema().nodes.iter().map(node).collect::<Vec<_>>() })
+}
+
+/// What a subject means, schema `fmflow.explain/1`; `None` where nothing is called so.
+///
+/// Nodes and fields look as in [`schema_json`].
+#[must_use]
+pub fn explain_json(subject: &str) -> Option<Value> {
+    let found = explain::find(subject);
+    let pages: Vec<_> = found.iter().map(page).collect();
+    let answer = json!({ "schema": "fmflow.explain/1", "subject": subject.trim(), "pages": pages });
+    (!found.is_empty()).then_some(answer)
+}
+
+fn page(found: &Found) -> Value {
+    let text = found.page();
+    match found {
+        Found::Code(code) => {
+            let (name, severity, title) = (code.name(), code.severity().word(), code.title());
+            json!({ "kind": "code", "path": name, "text": text, "severity": severity, "title": title })
+        }
+        Found::Node(path, spec) => {
+            json!({ "kind": "node", "path": path, "text": text, "node": node(spec) })
+        }
+        Found::Field(path, spec, _) => {
+            json!({ "kind": "field", "path": path, "text": text, "field": field(spec) })
+        }
+    }
 }
 
 fn node(node: &NodeSpec) -> Value {

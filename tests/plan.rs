@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
+mod common;
+
 use std::path::Path;
+
+use common::Project;
 
 use fmflow_engine::check::{Options, check};
 use fmflow_engine::pipeline::Pipeline;
@@ -43,4 +47,25 @@ fn a_plan_for_programs_is_one_object() {
     let training = &pretrain["training"];
     let per_token = training["flops"].as_f64().unwrap() / training["tokens"].as_f64().unwrap();
     assert_eq!((per_token / 1e7).round() / 100.0, 24.42, "GFLOP per token of Qwen3-1.7B at 8192, in blocks");
+}
+
+#[test]
+fn a_plan_for_programs_tells_the_shares_of_every_phase() {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "mixture \"prose\"  { dataset \"text\" weight=1 }",
+        "mixture \"prose\" { dataset \"text\" { weight 3 until=30; weight 0 }; mixture \"answer\" weight=1 }",
+    );
+    let answer = project.fmflow(&["plan", "tiny.kdl", "--json"]).ok().stdout;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let stages = answer["stages"].as_array().unwrap();
+    let mixture = |name: &str| &stages.iter().find(|stage| stage["name"] == name).unwrap()["mixture"];
+    let expected = serde_json::json!([
+        { "from-update": 0, "shares": { "text": 0.75, "tasks": 0.25 } },
+        { "from-update": 30, "shares": { "text": 0.0, "tasks": 1.0 } },
+    ]);
+    assert_eq!(*mixture("ar"), expected);
+    assert_eq!(*mixture("sft"), serde_json::json!([{ "from-update": 0, "shares": { "tasks": 1.0 } }]));
+    assert!(mixture("bpe").is_null());
 }

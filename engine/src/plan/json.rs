@@ -1,9 +1,11 @@
 //! The plan for programs.
 
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::cost::Training;
 use super::{Plan, Planned, State};
+use crate::config::StageConfig;
 use crate::pipeline::Pipeline;
 use crate::repository::Pinned;
 
@@ -29,7 +31,8 @@ fn pin(pin: &Pinned) -> Value {
 }
 
 fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
-    let refusals = pipeline.stage(&planned.key.name).map(|stage| stage.unsupported.clone());
+    let own = pipeline.stage(&planned.key.name);
+    let refusals = own.map(|stage| stage.unsupported.clone());
     let step = match planned.state {
         State::Resume { step } => Some(step),
         _ => None,
@@ -47,7 +50,19 @@ fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
         "artifact-bytes": planned.cost.artifact_bytes,
         "work-bytes": planned.cost.work_bytes,
         "training": planned.cost.training.as_ref().map(training),
+        "mixture": own.and_then(|stage| mixture(&stage.config)),
     })
+}
+
+/// Shares of tokens of a training stage's datasets, phase by phase.
+fn mixture(config: &StageConfig) -> Option<Value> {
+    let StageConfig::Train(config) = config else { return None };
+    let phase = |(at, start): (usize, &u64)| {
+        let names = config.parts.iter().map(|part| part.dataset.clone());
+        let shares: IndexMap<_, _> = names.zip(config.shares(at)).collect();
+        json!({ "from-update": start, "shares": shares })
+    };
+    Some(config.phases.iter().enumerate().map(phase).collect())
 }
 
 fn training(training: &Training) -> Value {

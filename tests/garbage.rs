@@ -8,6 +8,7 @@ use std::fs;
 
 use common::Project;
 use common::pretend::Pretend;
+use fmflow_engine::store::collect;
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -141,6 +142,31 @@ fn a_live_run_is_left_alone() {
     project.fmflow(&["gc"]).ok().says("leftover");
     project.fmflow(&["gc", "--yes"]).ok().says("removed 1");
     assert!(names(&project, "tmp").is_empty());
+}
+
+#[test]
+fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
+    let project = small();
+    // The tokenizer of run 1 stays, its model goes; run 2 makes another model; the runs from 3 on do nothing.
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::open(&project.path().join(".fmflow")).unwrap().unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    project.fmflow(&["gc", "--yes"]).ok().says("removed 2");
+    (0..=collect::NEWEST).for_each(|_| _ = store.begin_run(&record).unwrap());
+    project.fmflow(&["gc"]).ok().says("runs/3.json").says("record").says("1 could go");
+    project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).ok().says("`shape.layers` 3 -> 2");
+    project.edit("p.kdl", "vocabulary=1024", "vocabulary=2048");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let removed = project.fmflow(&["gc", "--yes"]).ok();
+    for number in 1..=4 {
+        assert!(removed.stdout.contains(&format!("runs/{number}.json")), "{}", removed.stdout);
+    }
+    assert_eq!(names(&project, "runs").len(), collect::NEWEST + "last.json journal.jsonl".split(' ').count());
+    project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).exits(2).says("`fmflow gc` removes old ones");
+    project.fmflow(&["log"]).ok().says("104");
+    project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
 }
 
 #[test]

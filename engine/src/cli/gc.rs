@@ -56,7 +56,7 @@ struct Found {
 
 /// Looks without the lock. What a live run has on its way is not called a leftover.
 fn look(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
-    let mut items = collect::survey(store, &roots(arguments, store, context)?)?;
+    let mut items = survey(arguments, store, context)?;
     let running = lock::holder_of(store.root()).filter(|holder| holder.lives).map(|holder| holder.words);
     if running.is_none() {
         items.extend(collect::leftovers(store)?);
@@ -68,12 +68,19 @@ fn look(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<F
 fn collect(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
     let leftovers = collect::leftovers(store)?;
     let lock = store.lock().map_err(run::unwritable)?;
-    let mut items = collect::survey(store, &roots(arguments, store, context)?)?;
+    let mut items = survey(arguments, store, context)?;
     for item in items.iter().filter(|item| item.users.is_empty()) {
         store.discard(&lock, &item.path)?;
     }
     items.extend(leftovers);
     Ok(Found { items, running: None })
+}
+
+/// Results with their users, and the records of runs that go with them.
+fn survey(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Item>> {
+    let mut items = collect::survey(store, &roots(arguments, store, context)?)?;
+    items.extend(collect::records(store, &items)?);
+    Ok(items)
 }
 
 /// Who refers to results: pipelines as they are written now, and the last run.
@@ -205,7 +212,11 @@ fn kept_row(item: &Item) -> Vec<String> {
 
 fn going_row(item: &Item) -> Vec<String> {
     let made = item.created.as_deref().and_then(|time| time.get(..16)).unwrap_or_default().replace('T', " ");
-    vec![name(&item.path).to_owned(), bytes(item.bytes), item.kind.word().to_owned(), made]
+    let name = match item.kind {
+        Kind::Record => format!("runs/{}", name(&item.path)),
+        _ => name(&item.path).to_owned(),
+    };
+    vec![name, bytes(item.bytes), item.kind.word().to_owned(), made]
 }
 
 fn json_of(item: &Item) -> serde_json::Value {

@@ -87,9 +87,14 @@ fn compare(
 /// What a stage was made of in an earlier run.
 fn ledger_of(number: u64, stage: &str, store: &Store) -> Result<Ledger> {
     let help = "`fmflow log` lists the runs of the store";
-    let record = store.run_record(number)?;
-    let mut record =
-        record.ok_or_else(|| Error::usage(format!("the store has no record of a run {number}"), help))?;
+    let Some(mut record) = store.run_record(number)? else {
+        let known = store.past_runs()?.iter().any(|run| run.number == number);
+        let message = match known {
+            true => format!("the record of run {number} is gone: `fmflow gc` removes old ones"),
+            false => format!("the store has no record of a run {number}"),
+        };
+        return Err(Error::usage(message, help));
+    };
     let ledger = record.stages.swap_remove(stage);
     ledger.ok_or_else(|| Error::usage(format!("run {number} had no stage `{stage}`"), help))
 }

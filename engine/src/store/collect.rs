@@ -6,12 +6,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::journal::RunRecord;
 use super::publish::unique;
 use super::verify::is_absent;
 use super::{Found, Listing, Lock, Store, digits};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::vfs::{EntryKind, Vfs};
+
+/// How many of the newest runs keep their records, whatever became of their results.
+pub const NEWEST: usize = 100;
 
 /// Somebody who refers to results.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +33,7 @@ impl Root {
     }
 }
 
-/// What a folder of the store is.
+/// What a folder or file of the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A finished artifact.
@@ -38,6 +42,8 @@ pub enum Kind {
     Work,
     /// What a process that ended left on its way in or out.
     Leftover,
+    /// What a run was made of.
+    Record,
 }
 
 impl Kind {
@@ -48,11 +54,12 @@ impl Kind {
             Self::Artifact => "artifact",
             Self::Work => "unfinished",
             Self::Leftover => "leftover",
+            Self::Record => "record",
         }
     }
 }
 
-/// A folder of the store and who needs it.
+/// A folder of the store, or a record of a run, and who needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Where it is.
@@ -111,6 +118,35 @@ pub fn leftovers(store: &Store) -> Result<Vec<Item>> {
         }
     }
     Ok(items)
+}
+
+/// Records of runs that can go when what `items` says goes: old ones that worked on nothing that stays. One that cannot be
+/// read is of no use to anybody.
+///
+/// # Errors
+/// What the operating system says.
+pub fn records(store: &Store, items: &[Item]) -> Result<Vec<Item>> {
+    let staying = items.iter().filter(|item| !item.users.is_empty());
+    let staying: BTreeSet<_> = staying.map(|item| digits(name(&item.path))).collect();
+    let runs = store.past_runs()?;
+    let mut going = Vec::new();
+    for run in runs.iter().take(runs.len().saturating_sub(NEWEST)) {
+        let worked_on = |record: RunRecord| {
+            let mut own = record.stages.iter().filter(|(stage, _)| run.stages.contains_key(*stage));
+            own.any(|(_, ledger)| staying.contains(ledger.fingerprint().short()))
+        };
+        let needed = match store.run_record(run.number) {
+            Ok(None) => continue,
+            Err(Error::Corrupt { .. }) => false,
+            other => other?.is_some_and(worked_on),
+        };
+        if !needed {
+            let path = store.record_path(run.number);
+            let (bytes, created) = (size(store.vfs(), &path)?, Some(run.started.clone()));
+            going.push(Item { path, kind: Kind::Record, stage: None, created, bytes, users: vec![] });
+        }
+    }
+    Ok(going)
 }
 
 fn item(store: &Store, found: &Found, kind: Kind, users: Vec<String>) -> Result<Item> {

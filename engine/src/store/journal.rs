@@ -67,7 +67,7 @@ impl Store {
         self.ensure("runs")?;
         let journal = self.read_journal()?;
         let number = past_runs(&journal).len() as u64 + 1;
-        self.replace(&self.root().join(format!("runs/{number}.json")), text.as_bytes())?;
+        self.replace(&self.record_path(number), text.as_bytes())?;
         self.replace(&self.root().join("runs/last.json"), text.as_bytes())?;
         // What a killed process left of a line must not swallow the next one.
         let torn = !journal.is_empty() && !journal.ends_with('\n');
@@ -92,6 +92,11 @@ impl Store {
     /// As [`Self::last_run`].
     pub fn run_record(&self, number: u64) -> Result<Option<RunRecord>> {
         self.read_record(&format!("{number}.json"))
+    }
+
+    /// Where the record of a run is.
+    pub(super) fn record_path(&self, number: u64) -> PathBuf {
+        self.root().join(format!("runs/{number}.json"))
     }
 
     /// Adds one event to the journal, durable when this returns.

@@ -109,14 +109,29 @@ pub enum Format {
         /// Name of the field.
         text: String,
     },
-    /// One JSON object a line: a question and its answer.
+    /// One JSON object a line: a conversation.
     Chat {
+        /// Where its turns are.
+        turns: Turns,
+        /// Field that names the kind of task, for scores per task.
+        group: Option<String>,
+    },
+}
+
+/// Where the turns of a conversation are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Turns {
+    /// A question and its answer, each in a field.
+    Pair {
         /// Field with the user's turn.
         user: String,
         /// Field with the assistant's turn.
         assistant: String,
-        /// Field that names the kind of task, for scores per task.
-        group: Option<String>,
+    },
+    /// Any number of turns, in a list.
+    List {
+        /// Field with the list.
+        messages: String,
     },
 }
 

@@ -151,7 +151,7 @@ fn exact_match(
         )
     })?;
     let request = |chat: &Chat| {
-        let prefix = chat::prompt(tokenizer, &chat.prompt).map_err(stage)?;
+        let prefix = chat::prompt(tokenizer, &chat.given()).map_err(stage)?;
         Ok(Request { prefix, length, suffix: Vec::new() })
     };
     let requests: Vec<Request> = chats.iter().map(request).collect::<Result<_, Failure>>()?;
@@ -159,7 +159,7 @@ fn exact_match(
     let mut scores = ExactScores::default();
     for (chat, completion) in chats.iter().zip(&found.completions) {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false);
-        let expected = chat::expected(tokenizer, &chat.prompt, &chat.answer).map_err(stage)?;
+        let expected = chat::expected(tokenizer, chat).map_err(stage)?;
         let passed = given == chat.answer || given == expected;
         scores.add(&chat.group, passed, given.is_empty());
         let (group, prompt, expected) = (&*chat.group, &*chat.prompt, &*chat.answer);

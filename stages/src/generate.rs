@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::completion::{Answers, Request, complete};
 use crate::data::chat;
+use crate::data::corpus::Message;
 use crate::failure::{self, input, stage};
 use crate::model::Model;
 
@@ -95,7 +96,9 @@ fn timed(job: &Job<'_>, model: &Model, request: &Request, sampler: &Sampler) -> 
 fn request(model: &Model, prompt: &Prompt) -> Result<Request, Failure> {
     let tokenizer = model.tokenizer()?;
     let (prefix, suffix) = match &prompt.kind {
-        PromptKind::Chat(text) => (chat::prompt(tokenizer, text).map_err(stage)?, Vec::new()),
+        PromptKind::Chat(text) => {
+            (chat::prompt(tokenizer, &[Message::user(text)]).map_err(stage)?, Vec::new())
+        }
         PromptKind::Text(text) => (tokenizer.encode_plain(text).map_err(stage)?, Vec::new()),
         PromptKind::Infill { prefix, suffix } => {
             (tokenizer.encode_plain(prefix).map_err(stage)?, tokenizer.encode_plain(suffix).map_err(stage)?)

@@ -1,7 +1,7 @@
 //! The stages before a model: tokenizer and rows.
 
 use fmflow_engine::config::{DatasetConfig, Format as FormatChoice, Packing as PackingChoice};
-use fmflow_engine::config::{RowsConfig, TokenizerConfig};
+use fmflow_engine::config::{RowsConfig, TokenizerConfig, Turns};
 use fmflow_engine::execute::{Failure, Job, Summary};
 use indexmap::IndexMap;
 
@@ -67,7 +67,10 @@ fn read(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
     let format = match dataset.format.clone() {
         FormatChoice::Text => Format::Text,
         FormatChoice::Jsonl { text } => Format::Lines { text },
-        FormatChoice::Chat { user, assistant, group } => Format::Chat { user, assistant, group },
+        FormatChoice::Chat { turns: Turns::Pair { user, assistant }, group } => {
+            Format::Chat { user, assistant, group }
+        }
+        FormatChoice::Chat { turns: Turns::List { messages }, group } => Format::Turns { messages, group },
     };
     Ok(documents(files(job, &dataset.name)?, format))
 }

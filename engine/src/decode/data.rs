@@ -1,7 +1,7 @@
 //! Where text comes from: fetch, dataset, tokenizer, rows.
 
 use super::Decoder;
-use crate::config::{DatasetConfig, FetchConfig, Format, Packing, RowsConfig, TokenizerConfig};
+use crate::config::{DatasetConfig, FetchConfig, Format, Packing, RowsConfig, TokenizerConfig, Turns};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::file;
 use crate::pipeline::Source;
@@ -121,11 +121,12 @@ impl Decoder<'_> {
                 );
                 return None;
             }
-            return Some(Format::Chat {
-                user: chat.text("user")?.to_owned(),
-                assistant: chat.text("assistant")?.to_owned(),
-                group: chat.text("group").map(str::to_owned),
-            });
+            let text = |name: &str| chat.text(name).map(str::to_owned);
+            let turns = match text("messages") {
+                Some(messages) => Turns::List { messages },
+                None => Turns::Pair { user: text("user")?, assistant: text("assistant")? },
+            };
+            return Some(Format::Chat { turns, group: text("group") });
         }
         match format.and_then(crate::record::Leaf::text) {
             Some("text") => Some(Format::Text),

@@ -1,9 +1,9 @@
 //! Rows that end where they should not, or never.
 
-use super::{Graph, place};
+use super::{Graph, field, place};
 use crate::config::{Format, Packing, RowsConfig, StageConfig};
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::pipeline::Stage;
+use crate::pipeline::{Span, Stage};
 
 /// Documents without an end.
 pub(super) fn lint(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
@@ -31,11 +31,17 @@ fn name(stage: &Stage) -> &str {
     stage.name.split('/').next().unwrap_or_default()
 }
 
+/// Where rows say which fields their conversations are in.
+fn turns(rows: &Stage) -> &Span {
+    let list = field(rows, "dataset.chat.messages");
+    list.map_or_else(|| place(rows, "dataset.chat.user"), |list| &list.span)
+}
+
 fn cut_conversations(stage: &Stage, rows: &Stage) -> Diagnostic {
     let message = format!("rows `{}` cut conversations wherever a row ends", name(rows));
     Diagnostic::new(Code::CutConversations, message)
         .at(place(rows, "packing"), "an answer may lose its question")
-        .also(place(rows, "dataset.chat.user"), "conversations")
+        .also(turns(rows), "conversations")
         .also(place(stage, "data.rows"), format!("all that `{}` reads", stage.name))
         .help("write `packing=\"first-fit\"`")
 }

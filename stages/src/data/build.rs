@@ -2,13 +2,14 @@
 //!
 //! Documents stream through; what stays in memory are the open rows and the held-out part.
 
+mod part;
+
 use super::chat;
-use super::corpus::{Chat, CorpusError, Document};
-use super::packing::{Example, MAX_LENGTH, Packer, Packing, Role, Row};
-use super::rows::{
-    FORMAT, HELD_OUT, RECORDS, RowsSummary, SUMMARY, Sink, SplitSummary, bytes_per_id, to_record,
-};
+use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
+use super::packing::{Example, MAX_LENGTH, Packing, Role};
+use super::rows::{FORMAT, HELD_OUT, RECORDS, RowsSummary, SUMMARY, Sink, bytes_per_id};
 use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train};
+use part::Part;
 use std::io::Write;
 
 /// How rows are made.
@@ -68,12 +69,14 @@ pub fn training_texts<E>(
     documents.filter(move |found| !found.as_ref().is_ok_and(|d| d.is_held_out(fraction))).flat_map(|found| {
         match found {
             Ok(Document::Text(text)) => vec![Ok(text)],
-            Ok(Document::Chat(Chat { prompt, answer, .. })) => {
-                vec![Ok(format!("user\n{prompt}")), Ok(format!("assistant\n{answer}"))]
-            }
+            Ok(Document::Chat(talk)) => talk.messages().iter().map(|turn| Ok(turn_text(turn))).collect(),
             Err(error) => vec![Err(error)],
         }
     })
+}
+
+fn turn_text(turn: &Message) -> String {
+    format!("{}\n{}", chat::name(turn.role), turn.content)
 }
 
 /// Trains a tokenizer for a model of `vocabulary` rows on the training part of `datasets`: (documents, held-out share).
@@ -103,7 +106,7 @@ pub fn build_rows(
     let write = |file| move |cause| BuildError::Write { file, cause };
     let mut records = sink.file(RECORDS).map_err(write(RECORDS))?;
     for document in documents {
-        let full = builder.add(document?)?;
+        let full = builder.add(&document?)?;
         records.write_all(&full).map_err(write(RECORDS))?;
         if options.limit.is_some_and(|limit| builder.train.counts.tokens >= limit) {
             break;
@@ -146,44 +149,6 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
     text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
 }
 
-/// One split on its way.
-struct Part {
-    packer: Packer,
-    counts: SplitSummary,
-}
-
-impl Part {
-    fn new(options: &RowsOptions, pad: u32) -> Self {
-        Self { packer: Packer::new(options.packing, options.length, pad), counts: SplitSummary::default() }
-    }
-
-    fn push(&mut self, example: Option<&Example>) -> Vec<Row> {
-        self.counts.documents += 1;
-        let Some(example) = example else {
-            self.counts.beyond_canvas += 1;
-            return Vec::new();
-        };
-        self.packer.push(example)
-    }
-
-    fn record(&mut self, rows: &[Row], width: usize) -> Vec<u8> {
-        for row in rows {
-            self.counts.rows += 1;
-            self.counts.tokens += (row.roles.len() - row.count(Role::Padding)) as u64;
-            self.counts.supervised += row.count(Role::Supervised) as u64;
-        }
-        rows.iter().flat_map(|row| to_record(row, width)).collect()
-    }
-
-    fn finish(mut self, width: usize) -> (SplitSummary, Vec<u8>) {
-        self.counts.too_long = self.packer.too_long();
-        let empty = Packer::new(Packing::Concat, 1, 0);
-        let rows = std::mem::replace(&mut self.packer, empty).finish();
-        let bytes = self.record(&rows, width);
-        (self.counts, bytes)
-    }
-}
-
 /// What is left to write after the last document.
 struct Finished {
     summary: RowsSummary,
@@ -213,39 +178,59 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a document; returns the bytes of the training rows that it completes.
-    fn add(&mut self, document: Document) -> Result<Vec<u8>, BuildError> {
+    fn add(&mut self, document: &Document) -> Result<Vec<u8>, BuildError> {
         let held_out = document.is_held_out(self.options.held_out);
-        let example = self.example(&document)?;
-        if !held_out {
-            let rows = self.train.push(example.as_ref());
-            return Ok(self.train.record(&rows, self.width));
+        let mut full = Vec::new();
+        for example in self.examples(document)? {
+            if held_out {
+                let rows = self.held_out.push(example.as_ref());
+                self.held_out_records.extend(self.held_out.record(&rows, self.width));
+            } else {
+                let rows = self.train.push(example.as_ref());
+                full.extend(self.train.record(&rows, self.width));
+            }
         }
-        let rows = self.held_out.push(example.as_ref());
-        self.held_out_records.extend(self.held_out.record(&rows, self.width));
-        if let (Document::Chat(chat), Some(lines)) = (&document, &mut self.chats) {
-            let line = serde_json::to_vec(chat);
+        if let (Document::Chat(talk), true) = (document, held_out) {
+            self.list(talk)?;
+        }
+        Ok(full)
+    }
+
+    /// Lists the answers of a held-out conversation with what was said before each.
+    fn list(&mut self, talk: &Conversation) -> Result<(), BuildError> {
+        let lines = self.chats.get_or_insert_default();
+        for chat in talk.chats() {
+            let line = serde_json::to_vec(&chat);
             lines.extend(line.map_err(|cause| BuildError::Write { file: HELD_OUT, cause: cause.into() })?);
             lines.push(b'\n');
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
-    /// None if the document does not fit its canvas.
-    fn example(&mut self, document: &Document) -> Result<Option<Example>, BuildError> {
+    /// What is learnt of a document: of a conversation, one example for every answer. None where one does not fit its canvas.
+    fn examples(&mut self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
         match document {
-            Document::Text(text) => Ok(Some(self.document(self.tokenizer.encode_plain(text)?)?)),
-            // Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
-            Document::Chat(Chat { prompt, answer, .. }) if self.options.packing == Packing::Concat => {
+            Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
+            Document::Chat(talk) => {
                 self.chats.get_or_insert_default();
-                let mut tokens = chat::prompt(self.tokenizer, prompt)?;
-                tokens.extend(chat::answer(self.tokenizer, prompt, answer)?);
-                Ok(Some(self.document(tokens)?))
-            }
-            Document::Chat(Chat { prompt, answer, .. }) => {
-                self.chats.get_or_insert_default();
-                Ok(chat::example(self.tokenizer, prompt, answer, self.options.canvas)?)
+                match self.options.packing {
+                    Packing::Concat => Ok(vec![self.whole(talk)?]),
+                    Packing::FirstFit => talk.chats().map(|chat| self.example(&chat)).collect(),
+                }
             }
         }
+    }
+
+    fn example(&self, chat: &Chat) -> Result<Option<Example>, BuildError> {
+        Ok(chat::example(self.tokenizer, chat, self.options.canvas)?)
+    }
+
+    /// Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
+    fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
+        let Some((last, given)) = talk.messages().split_last() else { return Ok(None) };
+        let mut tokens = chat::prompt(self.tokenizer, given)?;
+        tokens.extend(chat::answer(self.tokenizer, given, &last.content)?);
+        self.document(tokens).map(Some)
     }
 
     /// Tokens that are all learnt, with the end of their document.

@@ -12,60 +12,79 @@
 use serde_json::{Value, json};
 use std::ops::Range;
 
+use super::corpus::{Chat, Message, Speaker};
 use super::packing::{Example, Role};
 use super::template::{ChatTemplate, Options};
 use super::tokenizer::{END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError};
 
 /// What a model is given, in ChatML: everything before the answer.
 #[must_use]
-pub fn prompt_text(user: &str) -> String {
-    format!("{START_OF_TURN}user\n{user}{END_OF_TURN}\n{START_OF_TURN}assistant\n")
+pub fn prompt_text(given: &[Message]) -> String {
+    let turn = |message: &Message| {
+        format!("{START_OF_TURN}{}\n{}{END_OF_TURN}\n", name(message.role), message.content)
+    };
+    format!("{}{START_OF_TURN}assistant\n", given.iter().map(turn).collect::<String>())
 }
 
-/// Ids of what a model is given. Names of special tokens inside `user` become those tokens, as in Hugging Face.
+/// Ids of what a model is given. Names of special tokens inside a turn become those tokens, as in Hugging Face.
 ///
 /// # Errors
 /// A tokenizer without the tokens of a turn, a template that refuses, or a text that cannot be encoded.
-pub fn prompt(tokenizer: &Tokenizer, user: &str) -> Result<Vec<u32>, TokenizerError> {
+pub fn prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
     let Some(template) = tokenizer.template() else {
         tokenizer.special(START_OF_TURN)?;
         tokenizer.end_of_turn()?;
-        return tokenizer.encode(&prompt_text(user));
+        return tokenizer.encode(&prompt_text(given));
     };
-    let options = Options { add_generation_prompt: true, ..Options::default() };
-    tokenizer.encode(&template.render(&[message("user", user)], &options)?)
+    tokenizer.encode(&template.render(&values(given), &before_an_answer(&Options::default()))?)
 }
 
-/// Ids of an answer to `user` and the end of its turn.
+/// Ids of an answer to what is `given`, and the end of its turn.
 ///
 /// # Errors
 /// As [`prompt`], and a template that renders the prompt differently once the answer follows it.
-pub fn answer(tokenizer: &Tokenizer, user: &str, assistant: &str) -> Result<Vec<u32>, TokenizerError> {
+pub fn answer(tokenizer: &Tokenizer, given: &[Message], answer: &str) -> Result<Vec<u32>, TokenizerError> {
     tokenizer.end_of_turn()?;
     let Some(template) = tokenizer.template() else {
-        return tokenizer.encode(&format!("{assistant}{END_OF_TURN}"));
+        return tokenizer.encode(&format!("{answer}{END_OF_TURN}"));
     };
-    let messages = [message("user", user), message("assistant", assistant)];
-    let conversation = lay_out(template, &messages, &Options::default())?;
-    let spoken = conversation.spoken.into_iter().next().unwrap_or_default();
-    tokenizer.encode(&conversation.text[spoken])
+    let mut messages = values(given);
+    messages.push(json!({"role": "assistant", "content": answer}));
+    let text = template.render(&messages, &Options::default())?;
+    let spoken = spoken_at(given.len(), template, &messages, &text, &Options::default())?;
+    tokenizer.encode(&text[spoken])
 }
 
 /// The text that stands for the right answer once it is decoded without special tokens.
 ///
 /// # Errors
 /// As [`answer`].
-pub fn expected(tokenizer: &Tokenizer, user: &str, assistant: &str) -> Result<String, TokenizerError> {
-    Ok(tokenizer.decode(&answer(tokenizer, user, assistant)?, false))
+pub fn expected(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
+    Ok(tokenizer.decode(&answer(tokenizer, &chat.given(), &chat.answer)?, false))
 }
 
-fn message(role: &str, content: &str) -> Value {
-    json!({"role": role, "content": content})
+/// The word of templates for who speaks.
+#[must_use]
+pub fn name(role: Speaker) -> &'static str {
+    match role {
+        Speaker::System => "system",
+        Speaker::User => "user",
+        Speaker::Assistant => "assistant",
+    }
+}
+
+fn values(messages: &[Message]) -> Vec<Value> {
+    let value = |message: &Message| json!({"role": name(message.role), "content": message.content});
+    messages.iter().map(value).collect()
+}
+
+fn before_an_answer(options: &Options) -> Options {
+    Options { add_generation_prompt: true, ..options.clone() }
 }
 
 /// A conversation as text, and which bytes of it the assistant says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
+pub struct LaidOut {
     /// The rendered text.
     pub text: String,
     /// For every assistant's turn, in order, its bytes: from after the prompt before it to the end of turn, included.
@@ -83,19 +102,27 @@ pub fn lay_out(
     template: &ChatTemplate,
     messages: &[Value],
     options: &Options,
-) -> Result<Conversation, TokenizerError> {
+) -> Result<LaidOut, TokenizerError> {
     let text = template.render(messages, options)?;
-    let before = Options { add_generation_prompt: true, ..options.clone() };
-    let mut spoken = Vec::new();
-    for (i, _) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant") {
-        let prompt = template.render(&messages[..i], &before)?;
-        let rest = text.strip_prefix(prompt.as_str()).ok_or_else(|| {
-            template.refuse("renders what is given to the assistant differently once its answer follows")
-        })?;
-        spoken
-            .push(prompt.len()..prompt.len() + turn(template, rest, &messages[i], i + 1 == messages.len())?);
-    }
-    Ok(Conversation { text, spoken })
+    let answers = messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant");
+    let spoken = answers.map(|(at, _)| spoken_at(at, template, messages, &text, options));
+    Ok(LaidOut { spoken: spoken.collect::<Result<_, _>>()?, text })
+}
+
+/// The bytes of `text`, the rendering of `messages`, that the assistant says in turn `at`.
+fn spoken_at(
+    at: usize,
+    template: &ChatTemplate,
+    messages: &[Value],
+    text: &str,
+    options: &Options,
+) -> Result<Range<usize>, TokenizerError> {
+    let prompt = template.render(&messages[..at], &before_an_answer(options))?;
+    let rest = text.strip_prefix(prompt.as_str()).ok_or_else(|| {
+        template.refuse("renders what is given to the assistant differently once its answer follows")
+    })?;
+    let length = turn(template, rest, &messages[at], at + 1 == messages.len())?;
+    Ok(prompt.len()..prompt.len() + length)
 }
 
 /// Length of the turn at the start of `text`, its end included.
@@ -112,7 +139,7 @@ fn turn(template: &ChatTemplate, text: &str, message: &Value, last: bool) -> Res
     Ok(end + END_OF_TURN.len())
 }
 
-impl Conversation {
+impl LaidOut {
     /// Ids of the whole text, and which of them the assistant says: those that begin inside a turn of it.
     ///
     /// # Errors
@@ -133,13 +160,13 @@ impl Conversation {
 /// As [`answer`].
 pub fn example(
     tokenizer: &Tokenizer,
-    user: &str,
-    assistant: &str,
+    chat: &Chat,
     canvas: Option<usize>,
 ) -> Result<Option<Example>, TokenizerError> {
-    let mut tokens = prompt(tokenizer, user)?;
+    let given = chat.given();
+    let mut tokens = prompt(tokenizer, &given)?;
     let mut roles = vec![Role::Prompt; tokens.len()];
-    let mut answer = answer(tokenizer, user, assistant)?;
+    let mut answer = answer(tokenizer, &given, &chat.answer)?;
     if let Some(canvas) = canvas {
         if answer.len() > canvas {
             return Ok(None);
@@ -156,15 +183,26 @@ mod tests {
     use super::super::tokenizer::tests::{oracle, small};
     use super::*;
 
+    fn pair(prompt: &str, answer: &str) -> Chat {
+        let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
+        Chat { before: vec![], prompt, answer, group: String::new() }
+    }
+
+    /// Turns before a question.
+    fn history(text: &str) -> Vec<Message> {
+        let said = |role, content: &str| Message { role, content: content.to_owned() };
+        vec![said(Speaker::System, "be kind"), Message::user(text), said(Speaker::Assistant, "yes")]
+    }
+
     #[test]
     fn roles_follow_the_layout() {
         let tokenizer = small();
-        let example = example(&tokenizer, "sort: d a", "a d", Some(6)).unwrap().unwrap();
+        let example = example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
         assert_eq!(tokenizer.decode(&example.tokens, true), format!("{text}{}", "<|endoftext|>".repeat(3)));
         let (given, learnt) = example.tokens.split_at(example.tokens.len() - 6);
-        assert_eq!(given, prompt(&tokenizer, "sort: d a").unwrap());
-        assert_eq!(learnt[..3], answer(&tokenizer, "sort: d a", "a d").unwrap());
+        assert_eq!(given, prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
+        assert_eq!(learnt[..3], answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
         let roles = [vec![Role::Prompt; given.len()], vec![Role::Supervised; 6]].concat();
         assert_eq!(example.roles, roles);
     }
@@ -172,9 +210,10 @@ mod tests {
     #[test]
     fn an_answer_that_does_not_fit_is_no_example() {
         let tokenizer = small();
-        assert!(example(&tokenizer, "q", "a b c", Some(4)).unwrap().is_some());
-        assert!(example(&tokenizer, "q", "a b c", Some(3)).unwrap().is_none());
-        let free = example(&tokenizer, "q", "a b c", None).unwrap().unwrap();
+        let chat = pair("q", "a b c");
+        assert!(example(&tokenizer, &chat, Some(4)).unwrap().is_some());
+        assert!(example(&tokenizer, &chat, Some(3)).unwrap().is_none());
+        let free = example(&tokenizer, &chat, None).unwrap().unwrap();
         assert_eq!(free.roles.iter().filter(|&&role| role == Role::Supervised).count(), 4);
     }
 
@@ -200,13 +239,10 @@ mod tests {
         ];
         for user in texts {
             for assistant in texts {
-                for canvas in [None, Some(200)] {
-                    let found = example(&own, user, assistant, canvas).unwrap();
-                    assert_eq!(
-                        found,
-                        example(&plain, user, assistant, canvas).unwrap(),
-                        "{user:?} {assistant:?}"
-                    );
+                for (canvas, before) in [(None, vec![]), (Some(200), vec![]), (None, history(user))] {
+                    let chat = Chat { before, ..pair(user, assistant) };
+                    let found = example(&own, &chat, canvas).unwrap();
+                    assert_eq!(found, example(&plain, &chat, canvas).unwrap(), "{chat:?}");
                 }
             }
         }
@@ -218,12 +254,28 @@ mod tests {
         std::fs::write(folder.path().join("chat_template.jinja"), super::super::template::tests::THINKING)
             .unwrap();
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
-        let example = example(&tokenizer, "q", "a b", None).unwrap().unwrap();
+        let chat = pair("q", "a b");
+        let example = example(&tokenizer, &chat, None).unwrap().unwrap();
         let learnt = example.roles.iter().position(|role| *role == Role::Supervised).unwrap();
         let text = |ids: &[u32]| tokenizer.decode(ids, true);
-        assert_eq!(text(&example.tokens[..learnt]), prompt_text("q"));
+        assert_eq!(text(&example.tokens[..learnt]), prompt_text(&[Message::user("q")]));
         assert_eq!(text(&example.tokens[learnt..]), "<think>\n\n</think>\n\na b<|im_end|>");
-        assert_eq!(expected(&tokenizer, "q", "a b").unwrap(), "<think>\n\n</think>\n\na b");
+        assert_eq!(expected(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
+    }
+
+    #[test]
+    fn what_was_thought_in_earlier_turns_is_not_given_again() {
+        let (_, folder) = with_template();
+        std::fs::write(folder.path().join("chat_template.jinja"), super::super::template::tests::THINKING)
+            .unwrap();
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        let mut chat = Chat { before: history("p"), ..pair("q", "a b") };
+        chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
+        let example = example(&tokenizer, &chat, None).unwrap().unwrap();
+        let learnt = example.roles.iter().position(|role| *role == Role::Supervised).unwrap();
+        let given = tokenizer.decode(&example.tokens[..learnt], true);
+        assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
+        assert!(!given.contains("hm"), "{given}");
     }
 
     #[test]
@@ -231,7 +283,9 @@ mod tests {
         let (_, folder) = with_template();
         let try_it = |source: &str| {
             std::fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
-            answer(&Tokenizer::open(folder.path()).unwrap(), "q", "a").unwrap_err().to_string()
+            answer(&Tokenizer::open(folder.path()).unwrap(), &[Message::user("q")], "a")
+                .unwrap_err()
+                .to_string()
         };
         let counts = "{{ messages|length }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
         assert!(try_it(counts).contains("renders what is given to the assistant differently"));
@@ -244,12 +298,14 @@ mod tests {
         let Some((tokenizer, cases)) = oracle("chat_cases.json") else { return };
         let mut seen = 0;
         for case in cases["cases"].as_array().unwrap() {
-            let user = case["messages"][0]["content"].as_str().unwrap_or_default();
-            if case["rendered_qwen3"] == json!(prompt_text(user)) {
-                assert_eq!(json!(prompt(&tokenizer, user).unwrap()), case["ids"], "{user:?}");
+            let Ok(given) = serde_json::from_value::<Vec<Message>>(case["messages"].clone()) else {
+                continue;
+            };
+            if case["rendered_qwen3"] == json!(prompt_text(&given)) {
+                assert_eq!(json!(prompt(&tokenizer, &given).unwrap()), case["ids"], "{given:?}");
                 seen += 1;
             }
         }
-        assert!(seen > 0, "no case with a single user turn");
+        assert!(seen > 0, "no case in plain ChatML");
     }
 }

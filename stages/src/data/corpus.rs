@@ -4,8 +4,11 @@
 //! file. `jsonl`: a document is a line, its fields are taken by name. Files are UTF-8 with `\n` line ends; whatever else
 //! they hold is refused with its place, because a silent repair would change what a model learns.
 
+mod conversation;
 mod lines;
+mod turns;
 
+pub use conversation::{Chat, Conversation, Message, Speaker};
 pub use lines::CorpusError;
 use lines::Lines;
 use std::path::PathBuf;
@@ -35,6 +38,13 @@ pub enum Format {
         /// Field that names the kind of question, for scores per kind; every line has it.
         group: Option<String>,
     },
+    /// JSON lines with a conversation of any number of turns.
+    Turns {
+        /// Field that holds the list of turns.
+        messages: String,
+        /// Field that names the kind of conversation, for scores per kind; every line has it.
+        group: Option<String>,
+    },
 }
 
 /// One document.
@@ -42,19 +52,8 @@ pub enum Format {
 pub enum Document {
     /// Text that is learnt as a whole.
     Text(String),
-    /// A question and its answer.
-    Chat(Chat),
-}
-
-/// A question and its answer.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Chat {
-    /// What the user says.
-    pub prompt: String,
-    /// What the assistant answers.
-    pub answer: String,
-    /// The kind of question; "" where the data name none.
-    pub group: String,
+    /// A conversation, whose answers are learnt.
+    Chat(Conversation),
 }
 
 impl Document {
@@ -63,8 +62,8 @@ impl Document {
     pub fn id(&self) -> String {
         let mut hash = blake3::Hasher::new();
         let parts = match self {
-            Self::Text(text) => [text.as_str(), ""],
-            Self::Chat(chat) => [chat.prompt.as_str(), chat.answer.as_str()],
+            Self::Text(text) => vec![text.as_str(), ""],
+            Self::Chat(chat) => chat.messages().iter().map(|message| message.content.as_str()).collect(),
         };
         for part in parts {
             hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
@@ -72,12 +71,13 @@ impl Document {
         hash.finalize().to_hex().to_string()
     }
 
-    /// Whether the document is held out. Conversations go by their prompt, so that no held-out prompt is ever learnt.
+    /// Whether the document is held out. Conversations go by their first question, so that no held-out one is ever learnt,
+    /// and all answers of one stay together.
     #[must_use]
     pub fn is_held_out(&self, fraction: f64) -> bool {
         match self {
             Self::Text(text) => is_held_out(text, fraction),
-            Self::Chat(chat) => is_held_out(&chat.prompt, fraction),
+            Self::Chat(chat) => is_held_out(chat.opening(), fraction),
         }
     }
 }

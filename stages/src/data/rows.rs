@@ -48,7 +48,7 @@ pub enum Split {
 pub struct SplitSummary {
     /// Rows.
     pub rows: u64,
-    /// Documents, those left out included.
+    /// Documents, those left out included; of a conversation that is not cut, its answers.
     pub documents: u64,
     /// Positions that are not padding.
     pub tokens: u64,
@@ -56,7 +56,7 @@ pub struct SplitSummary {
     pub supervised: u64,
     /// Documents left out because they are longer than a row.
     pub too_long: u64,
-    /// Conversations left out because their answer is longer than the canvas.
+    /// Answers left out because they are longer than the canvas.
     pub beyond_canvas: u64,
 }
 

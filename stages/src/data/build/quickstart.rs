@@ -35,13 +35,13 @@ static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
     (text, tasks, Tokenizer::open(folder.path()).unwrap())
 });
 
-fn chats(held_out: bool) -> Vec<&'static Chat> {
+fn chats(held_out: bool) -> Vec<Chat> {
     let wanted = |document: &&Document| document.is_held_out(HELD_OUT_TASKS) == held_out;
     let chat = |document: &'static Document| match document {
-        Document::Chat(chat) => Some(chat),
+        Document::Chat(talk) => Some(talk.chats()),
         Document::Text(_) => None,
     };
-    DATA.1.iter().filter(wanted).filter_map(chat).collect()
+    DATA.1.iter().filter(wanted).filter_map(chat).flatten().collect()
 }
 
 fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) {
@@ -62,7 +62,7 @@ fn task_options() -> RowsOptions {
 
 #[test]
 fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
-    let prompts = |held_out| chats(held_out).into_iter().map(|chat| &chat.prompt).collect::<BTreeSet<_>>();
+    let prompts = |held_out| chats(held_out).into_iter().map(|chat| chat.prompt).collect::<BTreeSet<_>>();
     let (learnt, held_out) = (prompts(false), prompts(true));
     assert!(held_out.len() >= 2000, "{}", held_out.len());
     assert_eq!(held_out.difference(&learnt).count(), held_out.len());
@@ -73,16 +73,16 @@ fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
 fn the_template_gives_every_task_the_ids_of_plain_chatml() {
     let plain = Tokenizer::from_bytes("tokenizer.json", DATA.2.json().to_vec()).unwrap();
     assert!(DATA.2.template().is_some() && plain.template().is_none());
-    for Chat { prompt, answer, .. } in chats(true) {
-        let found = chat::example(&DATA.2, prompt, answer, Some(6)).unwrap();
-        assert_eq!(found, chat::example(&plain, prompt, answer, Some(6)).unwrap(), "{prompt:?}");
+    for chat in chats(true) {
+        let found = chat::example(&DATA.2, &chat, Some(6)).unwrap();
+        assert_eq!(found, chat::example(&plain, &chat, Some(6)).unwrap(), "{chat:?}");
     }
 }
 
 #[test]
 fn no_kind_of_task_is_more_than_a_quarter_of_the_score() {
     let mut kinds = BTreeMap::new();
-    chats(true).iter().for_each(|chat| *kinds.entry(chat.group.as_str()).or_insert(0) += 1);
+    chats(true).into_iter().for_each(|chat| *kinds.entry(chat.group).or_insert(0) += 1);
     assert_eq!(kinds.len(), 6, "{kinds:?}");
     assert!(kinds.values().all(|count| count * 4 <= chats(true).len()), "{kinds:?}");
 }

@@ -1,6 +1,6 @@
 //! Tests of the whole way from documents to rows.
 
-use super::super::corpus::is_held_out;
+use super::super::corpus::{Format, documents, is_held_out};
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::super::tokenizer::tests::small;
@@ -18,7 +18,7 @@ fn texts() -> Vec<Document> {
 fn chats() -> Vec<Document> {
     let chat = |i: usize| {
         let prompt = format!("sort: {i}");
-        Document::Chat(Chat { prompt, answer: ["a b", "c"][i % 2].into(), group: "sort".into() })
+        Document::Chat(Conversation::pair(prompt, ["a b", "c"][i % 2].into(), "sort".into()))
     };
     (0..100).map(chat).collect()
 }
@@ -97,7 +97,7 @@ fn a_canvas_is_supervised_to_its_end() {
 #[test]
 fn what_does_not_fit_is_counted() {
     let chat = |prompt: &str, answer: &str| {
-        Document::Chat(Chat { prompt: prompt.into(), answer: answer.into(), group: String::new() })
+        Document::Chat(Conversation::pair(prompt.into(), answer.into(), String::new()))
     };
     let documents = vec![chat("a", "b"), chat("a", "a b c d e f g"), chat(&"a b ".repeat(40), "c")];
     let options = RowsOptions { held_out: 0.0, ..wanted(Packing::FirstFit) };
@@ -111,6 +111,74 @@ fn conversations_end_to_end_are_learnt_whole() {
     let (summary, files) = build(chats(), &RowsOptions { canvas: None, ..wanted(Packing::Concat) }).unwrap();
     assert!(files.0.iter().any(|(name, _)| name == HELD_OUT), "held-out conversations are still listed");
     assert_eq!(summary.train.supervised, summary.train.tokens);
+}
+
+#[test]
+fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let (mut pairs, mut lists) = (String::new(), String::new());
+    for i in 0..30 {
+        let (question, answer) = (format!("sort: {i}"), ["a b", "c"][i % 2]);
+        pairs += &format!("{}\n", serde_json::json!({ "q": question, "a": answer }));
+        let messages = [turn("user", &question), turn("assistant", answer)];
+        lists += &format!("{}\n", serde_json::json!({ "messages": messages }));
+    }
+    let built = |name: &str, text: String, format: Format| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let documents = documents(vec![file], format).collect::<Result<_, _>>().unwrap();
+        build(documents, &wanted(Packing::FirstFit)).unwrap().1.0
+    };
+    let pair = Format::Chat { user: "q".into(), assistant: "a".into(), group: None };
+    let list = Format::Turns { messages: "messages".into(), group: None };
+    assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
+}
+
+/// A conversation of two questions, out of a file as people have them.
+fn two_answers() -> Vec<Document> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("talk.jsonl");
+    let turn = |(from, value): (&str, &str)| serde_json::json!({ "from": from, "value": value });
+    let turns = [("system", "sort"), ("human", "b a"), ("gpt", "a b"), ("human", "d c"), ("gpt", "c d")];
+    std::fs::write(&file, serde_json::json!({ "messages": turns.map(turn) }).to_string()).unwrap();
+    let format = Format::Turns { messages: "messages".into(), group: None };
+    documents(vec![file], format).collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
+    let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
+    let (summary, files) = build(two_answers(), &options).unwrap();
+    assert_eq!((summary.train.documents, summary.train.too_long), (2, 0));
+    let dir = files.save();
+    let rows = Rows::open(dir.path()).unwrap();
+    let mut found = Vec::new();
+    for at in 0..summary.train.rows {
+        let row = rows.row(Split::Train, at).unwrap();
+        let learnt = row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == Role::Supervised);
+        found.push(small().decode(&learnt.map(|(id, _)| *id).collect::<Vec<_>>(), true));
+    }
+    assert_eq!(found.concat(), "a b<|im_end|>c d<|im_end|>");
+}
+
+#[test]
+fn a_conversation_end_to_end_is_laid_out_once() {
+    let options = RowsOptions { length: 200, held_out: 0.0, canvas: None, ..wanted(Packing::Concat) };
+    let (summary, files) = build(two_answers(), &options).unwrap();
+    assert_eq!(summary.train.documents, 1);
+    let dir = files.save();
+    let row = Rows::open(dir.path()).unwrap().row(Split::Train, 0).unwrap();
+    let text = small().decode(&row.tokens, true);
+    assert!(
+        text.starts_with("<|im_start|>system\nsort<|im_end|>\n<|im_start|>user\nb a<|im_end|>\n"),
+        "{text}"
+    );
+    assert_eq!(
+        (text.matches("a b<|im_end|>").count(), text.matches("c d<|im_end|>").count()),
+        (1, 1),
+        "{text}"
+    );
 }
 
 #[test]
@@ -139,9 +207,8 @@ fn a_tokenizer_never_sees_what_is_held_out() {
         training_texts(chats().into_iter().map(Ok::<_, CorpusError>), 0.2).map(Result::unwrap).collect();
     let seen = |chat: &Chat| texts.contains(&format!("user\n{}", chat.prompt));
     for document in chats() {
-        if let Document::Chat(chat) = document {
-            assert_eq!(seen(&chat), !is_held_out(&chat.prompt, 0.2));
-        }
+        let Document::Chat(talk) = document else { continue };
+        talk.chats().for_each(|chat| assert_eq!(seen(&chat), !is_held_out(&chat.prompt, 0.2)));
     }
     let all = train_tokenizer(vec![(chats().into_iter().map(Ok), 0.2)], 300).unwrap();
     let kept = chats().into_iter().filter(|d| !d.is_held_out(0.2)).map(Ok);

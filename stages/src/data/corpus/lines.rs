@@ -1,6 +1,6 @@
 //! The lines of one file, checked, and the documents in them.
 
-use super::{Chat, Document, Format, GROUP_BYTES, LINE_BYTES};
+use super::{Conversation, Document, Format, GROUP_BYTES, LINE_BYTES, turns};
 use serde_json::{Map, Value};
 use std::fs::{File, canonicalize, symlink_metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -79,12 +79,25 @@ impl Lines {
             Format::Chat { user, assistant, group } => match self.record()? {
                 Some(record) => {
                     let (prompt, answer) = (self.field(&record, user)?, self.field(&record, assistant)?);
-                    let group = group.as_ref().map(|name| self.field(&record, name)).transpose()?;
-                    Ok(Some(Document::Chat(Chat { prompt, answer, group: group.unwrap_or_default() })))
+                    let group = self.group(&record, group.as_deref())?;
+                    Ok(Some(Document::Chat(Conversation::pair(prompt, answer, group))))
+                }
+                None => Ok(None),
+            },
+            Format::Turns { messages, group } => match self.record()? {
+                Some(record) => {
+                    let list = record.get(messages).ok_or_else(|| self.missing(&record, messages))?;
+                    let found = turns::conversation(list, messages, self.group(&record, group.as_deref())?);
+                    Ok(Some(Document::Chat(found.map_err(|(problem, cure)| self.wrong(problem, cure))?)))
                 }
                 None => Ok(None),
             },
         }
+    }
+
+    /// The kind of a conversation; "" where the data name none.
+    fn group(&self, record: &Map<String, Value>, name: Option<&str>) -> Result<String, CorpusError> {
+        name.map_or(Ok(String::new()), |name| self.field(record, name))
     }
 
     /// Paragraphs up to the first blank line after [`GROUP_BYTES`] bytes, without blank lines at either end.
@@ -128,12 +141,14 @@ impl Lines {
                 Err(self.wrong(format!("field `{name}` is empty"), "fill it or remove the line"))
             }
             Some(_) => Err(self.wrong(format!("field `{name}` is not a string"), "put its text in quotes")),
-            None => {
-                let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
-                let problem = format!("field `{name}` is missing, there is {}", names.join(", "));
-                Err(self.wrong(problem, "complete the line or name another field in the dataset"))
-            }
+            None => Err(self.missing(record, name)),
         }
+    }
+
+    fn missing(&self, record: &Map<String, Value>, name: &str) -> CorpusError {
+        let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
+        let problem = format!("field `{name}` is missing, there is {}", names.join(", "));
+        self.wrong(problem, "complete the line or name another field in the dataset")
     }
 
     /// The next line without its line end.

@@ -36,11 +36,42 @@ fn fields_are_taken_by_name() {
         b"{\"a\": \"2\", \"q\": \"1+1?\", \"kind\": \"sum\"}\n\n{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}";
     let found = read(lines, chat()).unwrap();
     let expect = |prompt: &str, answer: &str, group: &str| {
-        Document::Chat(Chat { prompt: prompt.into(), answer: answer.into(), group: group.into() })
+        Document::Chat(Conversation::pair(prompt.into(), answer.into(), group.into()))
     };
     assert_eq!(found, [expect("1+1?", "2", "sum"), expect("x", "y", "z")]);
     let text = read(b"{\"t\": \"one\"}\n", Format::Lines { text: "t".into() }).unwrap();
     assert_eq!(text, [Document::Text("one".into())]);
+}
+
+#[test]
+fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
+    let format = || Format::Turns { messages: "messages".into(), group: None };
+    let turn = |role: &str, content: &str| format!("{{\"role\":\"{role}\",\"content\":\"{content}\"}}");
+    let line = |turns: &[String]| format!("{{\"messages\":[{}]}}\n", turns.join(","));
+    let (user, assistant) = (turn("user", "x"), turn("assistant", "y"));
+    let good = line(&[user.clone(), assistant.clone(), turn("user", "z")]);
+    let found = read(good.as_bytes(), format()).unwrap();
+    assert_eq!(found, [Document::Chat(Conversation::pair("x".into(), "y".into(), String::new()))]);
+    let error = read((good + &line(&[assistant, user])).as_bytes(), format()).unwrap_err().to_string();
+    assert!(error.contains("x:2: turn 1 of `messages` is the assistant's"), "{error}");
+    let error = read(b"{\"conversation\": []}\n", format()).unwrap_err().to_string();
+    assert!(error.contains("field `messages` is missing, there is `conversation`"), "{error}");
+}
+
+#[test]
+fn all_answers_of_a_conversation_are_held_out_together() {
+    let rules = |rules: &str, question: &str| {
+        let said = |role, content: &str| Message { role, content: content.to_owned() };
+        let turns =
+            vec![said(Speaker::System, rules), Message::user(question), said(Speaker::Assistant, "a")];
+        Document::Chat(Conversation::of(turns, String::new()).unwrap())
+    };
+    for i in 0..50 {
+        let question = format!("question {i}");
+        let held_out = is_held_out(&question, 0.3);
+        assert_eq!(rules("be kind", &question).is_held_out(0.3), held_out, "by the first question alone");
+        assert_eq!(rules("be brief", &question).is_held_out(0.3), held_out);
+    }
 }
 
 #[test]
@@ -111,9 +142,7 @@ fn only_regular_files_are_opened() {
 
 #[test]
 fn a_conversation_is_held_out_by_its_prompt() {
-    let make = |answer: &str| {
-        Document::Chat(Chat { prompt: "p".into(), answer: answer.into(), group: String::new() })
-    };
+    let make = |answer: &str| Document::Chat(Conversation::pair("p".into(), answer.into(), String::new()));
     assert_ne!(make("1").id(), make("2").id());
     for percent in 0..100 {
         let fraction = f64::from(percent) / 100.0;

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning as Conditioning};
 use crate::convert::{self, Action, Certificate, Given, Options};
+use crate::data::tokenizer::Tokenizer;
 use crate::failure::{self, input, stage};
 use crate::job::folder;
 use crate::model::{CERTIFICATE, Model, TOKENIZER_FILES, Text, refuse};
@@ -87,6 +88,17 @@ pub fn random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, 
     Ok(summary)
 }
 
+/// Refuses the row of a token that text is made of, where `check` could not see the tokenizer.
+fn refuse_taken(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
+    match tokenizer.spoken(id) {
+        None => Ok(()),
+        Some(token) => {
+            let what = format!("`mask-token {id}` is the row of `{token}`, so text would look like noise");
+            Err(input(what, "write `mask-token \"reserved\"`"))
+        }
+    }
+}
+
 /// Turns an autoregressive checkpoint into a flow checkpoint, and proves that it still is the source under a causal mask.
 ///
 /// # Errors
@@ -141,7 +153,10 @@ fn options(
                 return Err(input(what, format!("name one: `mask-token {}`", rows.saturating_sub(1))));
             }
             MaskToken::Reserved => convert::MaskToken::Reserved,
-            MaskToken::Id(id) => convert::MaskToken::Id(id),
+            MaskToken::Id(id) => {
+                text.map_or(Ok(()), |text| refuse_taken(&text.tokenizer, id))?;
+                convert::MaskToken::Id(id)
+            }
         },
         row: match config.mask_row {
             MaskRow::Mean => convert::MaskRow::Mean { noise: config.noise },

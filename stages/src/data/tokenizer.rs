@@ -161,6 +161,12 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The token whose row cannot stand for noise: none for a reserved row, nor for a token that is called a mask.
+    #[must_use]
+    pub fn spoken(&self, id: u32) -> Option<String> {
+        self.token(id).filter(|token| !token.to_lowercase().contains("mask"))
+    }
+
     /// Id of the token with exactly this name.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {

@@ -177,3 +177,17 @@ proptest! {
         prop_assert_eq!(tokenizer.encode(&text).unwrap(), tokenizer.encode_plain(&text).unwrap());
     }
 }
+
+#[test]
+fn a_row_that_no_text_uses_and_a_mask_may_stand_for_noise() {
+    let tokenizer = small();
+    let end = tokenizer.end_of_document().unwrap();
+    assert_eq!(tokenizer.spoken(end).as_deref(), Some("<|endoftext|>"));
+    assert_eq!(tokenizer.spoken(tokenizer.first_reserved().unwrap()), None);
+    let mut json: Value = serde_json::from_slice(tokenizer.json()).unwrap();
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    let id = u32::try_from(added.last().unwrap()["id"].as_u64().unwrap()).unwrap();
+    added.last_mut().unwrap()["content"] = "<|MASK|>".into();
+    let named = Tokenizer::from_bytes("named", serde_json::to_vec(&json).unwrap()).unwrap();
+    assert_eq!((named.token(id).as_deref(), named.spoken(id)), (Some("<|MASK|>"), None));
+}

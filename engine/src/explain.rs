@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kdl::KdlValue;
 
 use crate::diagnostic::{Code, Severity};
-use crate::schema::{FieldSpec, NodeSpec, schema, value};
+use crate::schema::{FieldSpec, NodeSpec, elsewhere, schema, value};
 use crate::suggest;
 
 /// The pages of all codes.
@@ -81,6 +81,8 @@ pub(crate) enum Found {
     Code(Code),
     Node(String, &'static NodeSpec),
     Field(String, &'static FieldSpec, &'static NodeSpec),
+    /// A name of other tools, and what to do instead.
+    Elsewhere(String, &'static str),
 }
 
 impl Found {
@@ -90,6 +92,7 @@ impl Found {
             Self::Code(code) => page(*code),
             Self::Node(path, node) => node_page(path, node),
             Self::Field(path, field, node) => field_page(path, field, node),
+            Self::Elsewhere(name, instead) => format!("{name}\n    a name of other tools: {instead}\n"),
         }
     }
 }
@@ -97,8 +100,11 @@ impl Found {
 /// What a subject names: a code, or what the tables hold.
 pub(crate) fn find(subject: &str) -> Vec<Found> {
     let subject = subject.trim();
-    let code = Code::ALL.iter().find(|code| code.name() == subject);
-    code.map_or_else(|| find_in_tables(subject), |code| vec![Found::Code(*code)])
+    if let Some(code) = Code::ALL.iter().find(|code| code.name() == subject) {
+        return vec![Found::Code(*code)];
+    }
+    let instead = elsewhere::instead(subject).map(|instead| Found::Elsewhere(subject.to_owned(), instead));
+    instead.into_iter().chain(find_in_tables(subject)).collect()
 }
 
 /// Nodes and fields: by the whole path, by its end, or by the name another tool uses.

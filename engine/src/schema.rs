@@ -1,5 +1,6 @@
 //! The field table of `schemas/*.kdl`: the only place of types, ranges, defaults and documentation of fields.
 
+pub mod elsewhere;
 mod read;
 mod refusal;
 pub mod units;

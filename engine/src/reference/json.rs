@@ -38,6 +38,9 @@ fn page(found: &Found) -> Value {
         Found::Field(path, spec, _) => {
             json!({ "kind": "field", "path": path, "text": text, "field": field(spec) })
         }
+        Found::Elsewhere(name, instead) => {
+            json!({ "kind": "elsewhere", "path": name, "text": text, "instead": instead })
+        }
     }
 }
 

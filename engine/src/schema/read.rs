@@ -2,6 +2,7 @@
 
 use kdl::{KdlDocument, KdlNode, KdlValue};
 
+use super::elsewhere::Foreign;
 use super::{FieldSpec, NodeSpec, Range, Schema, Type, When};
 
 type Result<T> = std::result::Result<T, String>;
@@ -24,6 +25,17 @@ pub(super) fn tables(texts: &[&str]) -> Result<Schema> {
         nodes.get_mut(at).ok_or("no such node")?.children = children;
     }
     Ok(Schema { nodes })
+}
+
+/// Reads the table of names of other tools.
+pub(super) fn elsewhere(text: &str) -> Result<Vec<Foreign>> {
+    let document = KdlDocument::parse_v2(text).map_err(|error| format!("{error:?}"))?;
+    let row = |raw: &KdlNode| {
+        let names = name_of(raw)?.split(' ').map(str::to_owned).collect();
+        let says = text_of(raw, "says").ok_or("a name without a cure")?.to_owned();
+        Ok(Foreign { names, says })
+    };
+    document.nodes().iter().map(row).collect()
 }
 
 fn optional_children(nodes: &[NodeSpec], from: &str) -> Result<Vec<NodeSpec>> {

@@ -6,7 +6,7 @@ mod traps;
 
 use kdl::KdlNode;
 
-use super::{NodeSpec, schema};
+use super::{NodeSpec, elsewhere, schema};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Span;
 use crate::record::Record;
@@ -126,7 +126,8 @@ impl Validator<'_> {
         if specs.is_empty() || near.is_none() && self.is_property(name, place) {
             return None;
         }
-        let help = near.map(|spec| did_you_mean(name, spec));
+        let help = elsewhere::instead(name).map(str::to_owned);
+        let help = help.or_else(|| near.map(|spec| did_you_mean(name, spec)));
         let comment =
             ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
         let help = help.or_else(|| comment.then(|| "a comment starts with `//`".to_owned()));
@@ -134,7 +135,7 @@ impl Validator<'_> {
         let top = schema().node(name).filter(|_| place != "the top level");
         let help = help
             .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")));
-        let help = help.or_else(|| elsewhere(name).map(|place| format!("did you mean {place}?")));
+        let help = help.or_else(|| elsewhere::place(name).map(|place| format!("did you mean {place}?")));
         let help = help.unwrap_or_else(|| {
             format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
         });
@@ -217,27 +218,6 @@ impl Validator<'_> {
                 .help("the field table knows the type of every field"),
         );
     }
-}
-
-/// A node or field of this name, or one that other tools call so, anywhere in the language.
-fn elsewhere(name: &str) -> Option<String> {
-    let normal = suggest::normal(name);
-    let known = |own: &str, aliases: &[String]| {
-        own == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
-    };
-    let mut found = None;
-    for top in schema().nodes.iter().filter(|top| top.name != "recipe") {
-        visit(top, &mut |spec| {
-            let field = spec.fields().find(|field| known(&field.name, &field.aliases));
-            if let (Some(field), None) = (field, &found) {
-                found = Some(match field.name.as_str() {
-                    "value" => format!("`{}`", spec.name),
-                    name => format!("`{name}` of `{}`", spec.name),
-                });
-            }
-        });
-    }
-    found
 }
 
 fn visit(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {

@@ -4,7 +4,7 @@ use kdl::KdlNode;
 
 use super::{Setting, Word, name_of, own_argument};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{FieldSpec, NodeSpec, schema};
+use crate::schema::{FieldSpec, NodeSpec, elsewhere, schema};
 use crate::suggest;
 
 impl Setting<'_> {
@@ -78,6 +78,9 @@ impl Setting<'_> {
         let message = format!("`{}` has no field `{}`", spec.name, word.text);
         let fault = self.fault(Code::UnknownField, word, message, "unknown field");
         let at = self.flag.path.iter().position(|other| other == word).unwrap_or_default();
+        if let Some(instead) = elsewhere::instead(&word.text) {
+            return fault.help(instead);
+        }
         fault.help(match meant(spec, &word.text) {
             Some(near) => format!("did you mean `{}`?", self.with(at, &near)),
             None => possible(spec),

@@ -6,7 +6,7 @@ use super::Validator;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::pipeline::Span;
 use crate::record::{Leaf, Record};
-use crate::schema::{FieldSpec, NodeSpec, Type, Value, value};
+use crate::schema::{FieldSpec, NodeSpec, Type, Value, elsewhere, value};
 use crate::suggest;
 
 impl Validator<'_> {
@@ -79,9 +79,10 @@ impl Validator<'_> {
         let near = similar(name.value(), spec);
         let argument = spec.arguments.iter().find(|field| is(field, name.value()));
         failed.extend(near.or(argument).map(|field| field.name.clone()));
-        let help = match near {
-            Some(field) => Some(format!("did you mean `{}`?", field.name)),
-            None => self.other_form(name.value(), spec),
+        let help = match (elsewhere::instead(name.value()), near) {
+            (Some(instead), _) => Some(instead.to_owned()),
+            (None, Some(field)) => Some(format!("did you mean `{}`?", field.name)),
+            (None, None) => self.other_form(name.value(), spec),
         };
         let message = format!("`{}` has no field `{}`", spec.name, name.value());
         self.sink.push(
@@ -101,7 +102,7 @@ impl Validator<'_> {
         if spec.arguments.iter().any(|field| is(field, name)) {
             return Some(format!("write the value alone: `{} ...`", spec.name));
         }
-        if let Some(place) = super::elsewhere(name) {
+        if let Some(place) = elsewhere::place(name) {
             return Some(format!("did you mean {place}?"));
         }
         if spec.properties.is_empty() {

@@ -1,7 +1,5 @@
 //! Names of other tools: wherever they are written, the help says what to write instead.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
-
 use std::path::Path;
 
 use fmflow_engine::check::{Options, check_text};

@@ -123,6 +123,24 @@ fn a_score_that_is_not_reached_fails_with_all_scores() {
 }
 
 #[test]
+fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
+    let project = Project::tiny();
+    let mut tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
+    for i in 0..12 {
+        let question = format!("last: {}{i}", "a b c ".repeat(100));
+        tasks += &serde_json::json!({ "task": "last", "question": question, "answer": "c" }).to_string();
+        tasks.push('\n');
+    }
+    project.write("tiny/tasks.jsonl", &tasks);
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok().says("too long for the context");
+    let report = fs::read(project.artifact("answers").join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let tasks = &report["sft"]["exact_match"]["tasks"];
+    let number = |name: &str| tasks[name].as_u64().unwrap();
+    assert!(number("too_long") > 0 && number("passed") <= number("total") - number("too_long"), "{tasks}");
+}
+
+#[test]
 fn a_line_without_its_kind_of_task_is_named() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");

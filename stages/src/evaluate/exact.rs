@@ -1,0 +1,185 @@
+//! Exact match: the held-out questions of a dataset, and whether a checkpoint answers them as the data do.
+
+use fmflow_engine::config::sample::ExactMatch;
+use fmflow_engine::execute::{Failure, Job};
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::completion::{Completion, Request, complete};
+use crate::data::rows::Rows;
+use crate::data::{chat, corpus::Chat};
+use crate::failure::{input, stage};
+use crate::job::{folder, threads};
+use crate::model::Model;
+
+/// Exact matches of one dataset.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ExactScores {
+    /// Prompts asked.
+    pub total: usize,
+    /// Answers that equal the reference.
+    pub passed: usize,
+    /// Answers without a token before the end of turn.
+    pub empty: usize,
+    /// Prompts that leave no room for an answer in the context: not asked, and not passed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub too_long: usize,
+    /// (passed, total) per kind of task, where the dataset names kinds.
+    pub by_group: IndexMap<String, (usize, usize)>,
+}
+
+impl ExactScores {
+    /// Share of exact matches, in [0, 1].
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.passed as f64 / self.total.max(1) as f64
+    }
+}
+
+/// One answer, for people who look at what went wrong.
+#[derive(Serialize)]
+struct Answer<'a> {
+    checkpoint: &'a str,
+    group: &'a str,
+    prompt: &'a str,
+    expected: &'a str,
+    given: String,
+    passed: bool,
+}
+
+/// Asks a checkpoint all held-out questions of a dataset and compares; `answers` gets a line for each.
+pub(super) fn scores(
+    job: &Job<'_>,
+    item: &ExactMatch,
+    name: &str,
+    model: &Model,
+    answers: &mut Vec<String>,
+) -> Result<ExactScores, Failure> {
+    let (chats, canvas) = questions(job, item)?;
+    let requests = chats.iter().map(|chat| request(chat, model, canvas));
+    let requests: Vec<Option<Request>> = requests.collect::<Result<_, _>>()?;
+    let asked: Vec<Request> = requests.iter().flatten().cloned().collect();
+    let mut found = complete(model, &asked, &item.sampler, job.seed, threads(job))?.completions.into_iter();
+    let mut scores = ExactScores::default();
+    for (chat, request) in chats.iter().zip(&requests) {
+        let Some(completion) = request.as_ref().and_then(|_| found.next()) else {
+            scores.add(&chat.group, false, false);
+            scores.too_long += 1;
+            continue;
+        };
+        let answer = Answer::of(chat, &completion, name, model)?;
+        scores.add(&chat.group, answer.passed, answer.given.is_empty());
+        answers.push(serde_json::to_string(&answer).map_err(stage)?);
+    }
+    Ok(scores)
+}
+
+/// The held-out conversations of a dataset, and the tokens that an answer may have.
+fn questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Failure> {
+    let folder = folder(job, &item.role)?;
+    let (rows, mut chats) = (Rows::open(folder).map_err(stage)?, chats(folder)?);
+    chats.truncate(item.limit.unwrap_or(usize::MAX));
+    if chats.is_empty() {
+        let what = format!("dataset `{}` has no held-out conversations", item.dataset);
+        return Err(input(what, "raise the dataset's `held-out=`"));
+    }
+    let canvas = rows.summary().canvas.ok_or_else(|| {
+        let what = format!("rows of `{}` have no `canvas=`", item.dataset);
+        input(what, "say how many tokens an answer may have")
+    })?;
+    Ok((chats, canvas))
+}
+
+/// What a checkpoint is asked; none if its context has no room for the answer.
+fn request(chat: &Chat, model: &Model, length: usize) -> Result<Option<Request>, Failure> {
+    let prefix = chat::prompt(model.tokenizer()?, &chat.given()).map_err(stage)?;
+    let fits = prefix.len() + length <= model.backbone.config().max_position_embeddings;
+    Ok(fits.then_some(Request { prefix, length, suffix: Vec::new() }))
+}
+
+impl<'a> Answer<'a> {
+    fn of(
+        chat: &'a Chat,
+        completion: &Completion,
+        checkpoint: &'a str,
+        model: &Model,
+    ) -> Result<Self, Failure> {
+        let tokenizer = model.tokenizer()?;
+        let given = tokenizer.decode(completion.until_end(&model.ends()), false);
+        let passed = given == chat.answer || given == chat::expected(tokenizer, chat).map_err(stage)?;
+        let (group, prompt, expected) = (&*chat.group, &*chat.prompt, &*chat.answer);
+        Ok(Self { checkpoint, group, prompt, expected, given, passed })
+    }
+}
+
+impl ExactScores {
+    fn add(&mut self, group: &str, passed: bool, empty: bool) {
+        self.total += 1;
+        self.passed += usize::from(passed);
+        self.empty += usize::from(empty);
+        if group.is_empty() {
+            return;
+        }
+        let own = self.by_group.entry(group.to_owned()).or_default();
+        own.0 += usize::from(passed);
+        own.1 += 1;
+    }
+
+    /// The scores in words.
+    pub(super) fn line(&self, name: &str, dataset: &str) -> String {
+        let of = |(group, (passed, total)): (&String, &(usize, usize))| {
+            format!("{group} {:.1}", percent(*passed, *total))
+        };
+        let groups: Vec<String> = self.by_group.iter().map(of).collect();
+        let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
+        let (share, empty) = (percent(self.passed, self.total), percent(self.empty, self.total));
+        let long = match self.too_long {
+            0 => String::new(),
+            many => format!(", {many} too long for the context"),
+        };
+        format!(
+            "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{long}",
+            self.total
+        )
+    }
+}
+
+/// Of a hundred.
+pub(super) fn percent(passed: usize, total: usize) -> f64 {
+    100.0 * passed as f64 / total.max(1) as f64
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// The held-out conversations beside the rows.
+fn chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
+    let file = folder.join(crate::data::rows::HELD_OUT);
+    let text = std::fs::read_to_string(&file).map_err(|e| {
+        input(
+            format!("cannot read {}: {e}", file.display()),
+            "exact match needs rows of a dataset with `chat`",
+        )
+    })?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(stage)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_task_are_told_where_there_are_some() {
+        let mut scores = ExactScores::default();
+        scores.add("", true, false);
+        scores.add("", false, true);
+        assert_eq!(scores.line("sft", "chat"), "sft: exact match on chat 50.0 % of 2, empty 50.0 %");
+        scores.add("sort", true, false);
+        let expected = "sft: exact match on chat 66.7 % of 3 (sort 100.0), empty 33.3 %";
+        assert_eq!(scores.line("sft", "chat"), expected);
+        scores.too_long = 2;
+        assert_eq!(scores.line("sft", "chat"), format!("{expected}, 2 too long for the context"));
+    }
+}

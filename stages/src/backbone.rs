@@ -249,4 +249,4 @@ impl Backbone {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

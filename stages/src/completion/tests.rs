@@ -1,29 +1,14 @@
 //! Writing in blocks: where they lie, and that a later one touches none before it.
 
 use super::*;
+use crate::backbone::tests::tiny;
 use crate::backbone::{Backbone, Qwen3Config};
 use crate::device;
 use crate::flow::sampler::Order;
 use crate::provenance::{Kind, Provenance};
 
 fn model(attention: Attention, shift: bool) -> Model {
-    let config = Qwen3Config {
-        vocab_size: 40,
-        hidden_size: 16,
-        intermediate_size: 24,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 8,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e4,
-        tie_word_embeddings: true,
-        max_position_embeddings: 64,
-        initializer_range: 0.3,
-        bos_token_id: None,
-        eos_token_id: None,
-        pad_token_id: None,
-    };
+    let config = Qwen3Config { max_position_embeddings: 64, ..tiny(true) };
     let backbone = Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap();
     let contract = Provenance::autoregressive();
     let provenance = Provenance { kind: Kind::Flow, mask_token: Some(39), attention, shift, ..contract };

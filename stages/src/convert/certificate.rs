@@ -96,6 +96,22 @@ pub struct Certificate {
     pub reference: Reference,
 }
 
+impl Parity {
+    /// Compares the artifact's logits with those of the source folder, rows of `vocab` each.
+    fn of(reference: &[f32], found: &[f32], vocab: usize, excluded: Option<u32>, tolerance: f64) -> Self {
+        let (difference, largest) = compare(reference, found, vocab, excluded);
+        Self {
+            reference: "the source folder read through the Hugging Face path".into(),
+            batch: BATCH,
+            difference,
+            largest,
+            tolerance,
+            excluded,
+            holds: difference <= tolerance * largest,
+        }
+    }
+}
+
 impl Certificate {
     /// Whether all comparisons hold.
     #[must_use]
@@ -179,16 +195,6 @@ pub fn certify(
     let ledger = ledger(&from, &to, mask, tied)?;
     let changed = |name: &str| ledger.iter().any(|line| line.name == name && line.action == Action::Changed);
     let excluded = mask.filter(|_| changed(if tied { EMBEDDING } else { HEAD }));
-    let (difference, largest) = compare(&reference, &found, vocab, excluded);
-    let parity = Parity {
-        reference: "the source folder read through the Hugging Face path".into(),
-        batch: BATCH,
-        difference,
-        largest,
-        tolerance,
-        excluded,
-        holds: difference <= tolerance * largest,
-    };
     let elsewhere = given.map(|given| given.compare(&model, excluded, tolerance)).transpose()?;
     let certificate = Certificate {
         schema: SCHEMA.into(),
@@ -198,7 +204,7 @@ pub fn certify(
         mask_row_norm: mask.and_then(|id| to.norms.get(id as usize).copied()),
         mean_row_norm: from.norms.iter().sum::<f64>() / from.norms.len() as f64,
         ledger,
-        parity,
+        parity: Parity::of(&reference, &found, vocab, excluded, tolerance),
         elsewhere,
         reference: Reference::take(&reference, tokens, vocab, excluded),
     };

@@ -8,6 +8,7 @@ use super::adamw::AdamW;
 use super::attention::Anneal;
 use super::gradient::{Gradients, How, of_update};
 use super::update::{Flow, Task, build};
+use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
 use crate::data::packing::{Role, Row};
 use crate::device;
@@ -18,23 +19,7 @@ fn backbone() -> Backbone {
 }
 
 fn conditioned(time: TimeConditioning) -> Backbone {
-    let config = Qwen3Config {
-        vocab_size: 32,
-        hidden_size: 16,
-        intermediate_size: 24,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 8,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e4,
-        tie_word_embeddings: true,
-        max_position_embeddings: 64,
-        initializer_range: 0.1,
-        bos_token_id: None,
-        eos_token_id: None,
-        pad_token_id: None,
-    };
+    let config = Qwen3Config { vocab_size: 32, initializer_range: 0.1, ..tiny(true) };
     Backbone::new(&config, time, 1, &device::open("cpu").unwrap()).unwrap()
 }
 

@@ -19,6 +19,18 @@ impl Posterior for Fixed {
     }
 }
 
+/// A posterior that knows nothing and lets a test look at what it is shown.
+struct Watch<F>(F);
+
+impl<F: FnMut(&[Canvas], &[(usize, usize)])> Posterior for Watch<F> {
+    type Error = Infallible;
+
+    fn logits(&mut self, c: &[Canvas], places: &[(usize, usize)], _: f64) -> Result<Vec<f32>, Infallible> {
+        (self.0)(c, places);
+        Ok(vec![0.0; places.len() * 5])
+    }
+}
+
 fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
     Sampler {
         name: "test".into(),
@@ -94,34 +106,24 @@ fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
 
 #[test]
 fn remasking_keeps_the_schedule_and_takes_tokens_back() {
-    /// Masks in all, and positions that went back to the mask since the pass before.
-    struct Watch(Vec<(usize, usize)>, Vec<Vec<u32>>);
-    impl Posterior for Watch {
-        type Error = Infallible;
-        fn logits(
-            &mut self,
-            c: &[Canvas],
-            places: &[(usize, usize)],
-            _: f64,
-        ) -> Result<Vec<f32>, Infallible> {
-            assert!(places.iter().all(|&(canvas, i)| c[canvas].tokens[i] == MASK));
-            let now: Vec<Vec<u32>> = c.iter().map(|c| c.tokens.clone()).collect();
-            let masks = now.iter().flatten().filter(|&&t| t == MASK).count();
-            let pairs = self.1.iter().flatten().zip(now.iter().flatten());
-            self.0.push((masks, pairs.filter(|(before, now)| **before != MASK && **now == MASK).count()));
-            self.1 = now;
-            Ok(vec![0.0; places.len() * 5])
-        }
-    }
     let rules = Rules { kernel: Kernel::Remask(Remask::Cap(0.2)), ..rules(true) };
     let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
-    let mut watch = Watch(Vec::new(), Vec::new());
-    sample(&mut canvases, &sampler(euler(4), 1.0), &rules, &mut watch).unwrap();
+    // Masks in all, and positions that went back to the mask since the pass before.
+    let (mut seen, mut last) = (Vec::new(), Vec::<Vec<u32>>::new());
+    let look = |c: &[Canvas], places: &[(usize, usize)]| {
+        assert!(places.iter().all(|&(canvas, i)| c[canvas].tokens[i] == MASK));
+        let now: Vec<Vec<u32>> = c.iter().map(|c| c.tokens.clone()).collect();
+        let masks = now.iter().flatten().filter(|&&t| t == MASK).count();
+        let pairs = last.iter().flatten().zip(now.iter().flatten());
+        seen.push((masks, pairs.filter(|(before, now)| **before != MASK && **now == MASK).count()));
+        last = now;
+    };
+    sample(&mut canvases, &sampler(euler(4), 1.0), &rules, &mut Watch(look)).unwrap();
     // 10,000 positions: 1 - t of them are masks, and a fifth of the t written ones went back; limit 5 standard deviations.
     for ((masks, back), expected) in
-        watch.0.iter().zip([(10_000usize, 0usize), (7_500, 0), (5_000, 500), (2_500, 1_000)])
+        seen.iter().zip([(10_000usize, 0usize), (7_500, 0), (5_000, 500), (2_500, 1_000)])
     {
-        assert!(masks.abs_diff(expected.0) < 250 && back.abs_diff(expected.1) < 150, "{:?}", watch.0);
+        assert!(masks.abs_diff(expected.0) < 250 && back.abs_diff(expected.1) < 150, "{seen:?}");
     }
 }
 
@@ -155,49 +157,26 @@ fn euler_draws_from_the_posterior_for_both_sources() {
 
 #[test]
 fn euler_follows_the_schedule() {
-    /// Counts the noise that it is shown.
-    struct Watch(Vec<usize>);
-    impl Posterior for Watch {
-        type Error = Infallible;
-        fn logits(
-            &mut self,
-            c: &[Canvas],
-            places: &[(usize, usize)],
-            _: f64,
-        ) -> Result<Vec<f32>, Infallible> {
-            self.0.push(c.iter().flat_map(|c| &c.tokens).filter(|&&t| t == MASK).count());
-            Ok(vec![0.0; places.len() * 5])
-        }
-    }
     let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
-    let mut watch = Watch(Vec::new());
-    sample(&mut canvases, &sampler(euler(4), 1.0), &rules(true), &mut watch).unwrap();
+    let mut seen = Vec::new();
+    let count = |c: &[Canvas]| c.iter().flat_map(|c| &c.tokens).filter(|&&t| t == MASK).count();
+    let look = |c: &[Canvas], _: &[(usize, usize)]| seen.push(count(c));
+    sample(&mut canvases, &sampler(euler(4), 1.0), &rules(true), &mut Watch(look)).unwrap();
     // 10,000 positions; the noise left is 1 - kappa(t) = 1 - t; standard deviation at most 50, limit 5 of them.
-    for (left, expected) in watch.0.iter().zip([10_000usize, 7_500, 5_000, 2_500]) {
-        assert!(left.abs_diff(expected) < 250, "{:?}", watch.0);
+    for (left, expected) in seen.iter().zip([10_000usize, 7_500, 5_000, 2_500]) {
+        assert!(left.abs_diff(expected) < 250, "{seen:?}");
     }
 }
 
 #[test]
 fn confidence_reveals_an_even_share_of_every_canvas_each_step() {
-    struct Watch(Vec<[usize; 2]>);
-    impl Posterior for Watch {
-        type Error = Infallible;
-        fn logits(
-            &mut self,
-            c: &[Canvas],
-            places: &[(usize, usize)],
-            _: f64,
-        ) -> Result<Vec<f32>, Infallible> {
-            self.0.push([0, 1].map(|i| c[i].tokens.iter().filter(|&&t| t == MASK).count()));
-            Ok(vec![0.0; places.len() * 5])
-        }
-    }
     let mut canvases = vec![canvas(0, 11), canvas(1, 3)];
-    let mut watch = Watch(Vec::new());
-    sample(&mut canvases, &sampler(SamplerKind::Confidence { steps: 4 }, 0.0), &rules(true), &mut watch)
-        .unwrap();
-    assert_eq!(watch.0, [[10, 2], [7, 1], [5, 1], [2, 0]]);
+    let mut seen = Vec::new();
+    let masks = |canvas: &Canvas| canvas.tokens.iter().filter(|&&t| t == MASK).count();
+    let look = |c: &[Canvas], _: &[(usize, usize)]| seen.push([masks(&c[0]), masks(&c[1])]);
+    let sampler = sampler(SamplerKind::Confidence { steps: 4 }, 0.0);
+    sample(&mut canvases, &sampler, &rules(true), &mut Watch(look)).unwrap();
+    assert_eq!(seen, [[10, 2], [7, 1], [5, 1], [2, 0]]);
 }
 
 /// Notes every canvas that it is shown.

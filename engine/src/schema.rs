@@ -70,6 +70,8 @@ pub struct FieldSpec {
     pub types: Vec<Type>,
     /// Kinds of nodes that a reference may name.
     pub to: Vec<String>,
+    /// A value to paste, where the node's example shows none.
+    pub sample: Option<String>,
     /// Words it knows.
     pub words: Vec<String>,
     /// Words that `run` refuses.

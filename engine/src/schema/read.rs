@@ -81,6 +81,7 @@ fn field(raw: &KdlNode) -> Result<FieldSpec> {
         doc: text_of(raw, "doc").ok_or(format!("`{name}` has no doc"))?.to_owned(),
         aliases: words(raw, "aliases", Some(' ')),
         to: words(raw, "to", Some(' ')),
+        sample: text_of(raw, "sample").map(str::to_owned),
         words: words(raw, "words", Some(' ')),
         not_yet: words(raw, "not-yet", Some(' ')),
         unsupported: flag(raw, "supported") == Some(false),

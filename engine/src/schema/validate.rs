@@ -2,10 +2,12 @@
 
 mod complete;
 mod entries;
+mod missing;
 mod traps;
 
 use kdl::KdlNode;
 
+use self::missing::Declared;
 use super::{NodeSpec, elsewhere, schema};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Span;
@@ -17,7 +19,7 @@ use crate::suggest;
 ///
 /// Second come the names of nodes that could not be understood.
 pub fn nodes(sources: &Sources, nodes: &[KdlNode], sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
-    let mut validator = Validator { sources, sink };
+    let mut validator = Validator { sources, declared: Declared::all(nodes), sink };
     let mut records = validator.top_level(nodes);
     let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
     for record in &mut records {
@@ -35,6 +37,7 @@ fn phantoms(nodes: &[KdlNode]) -> Vec<String> {
 
 struct Validator<'a> {
     sources: &'a Sources,
+    declared: Vec<Declared>,
     sink: &'a mut Sink,
 }
 

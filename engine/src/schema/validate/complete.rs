@@ -31,7 +31,7 @@ impl Validator<'_> {
             }
         }
         if !missing.is_empty() {
-            self.missing_fields(record, &missing);
+            self.missing_fields(raw, record, &missing);
             record.excused.extend(missing.iter().map(|field| field.name.clone()));
         }
         let place = |leaf: &Leaf| spec.fields().position(|field| field.name == leaf.spec.name);
@@ -65,29 +65,6 @@ impl Validator<'_> {
                 .also(&place, "excludes the other")
                 .help("keep one of them"),
         );
-    }
-
-    fn missing_fields(&mut self, record: &Record, missing: &[&FieldSpec]) {
-        let spec = record.spec;
-        let phrase = |field: &FieldSpec| {
-            let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
-            kinds.join(" or ")
-        };
-        let positional =
-            |field: &FieldSpec| spec.arguments.iter().any(|argument| argument.name == field.name);
-        let needs = missing.iter().map(|field| match positional(field) {
-            true => phrase(field),
-            false => format!("`{}`", field.name),
-        });
-        let message = format!("`{}` needs {}", spec.name, needs.collect::<Vec<_>>().join(" and "));
-        let help = missing.iter().map(|field| match (positional(field), &spec.example) {
-            (true, Some(example)) => format!("as in `{example}`"),
-            (true, None) => field.doc.clone(),
-            (false, _) => format!("add `{}=...`: {}. {}", field.name, phrase(field), field.doc),
-        });
-        let help = help.collect::<Vec<_>>().join("\n");
-        self.sink
-            .push(Diagnostic::new(Code::MissingField, message).at(&record.span, "incomplete").help(help));
     }
 
     /// Copies the nodes of the recipe that `use=` names, but for those that are written here.

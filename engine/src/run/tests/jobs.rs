@@ -75,7 +75,10 @@ fn beside_a_failure_what_runs_comes_to_its_end_and_nothing_new_starts() {
     assert!(!ends.iter().any(|(stage, _)| *stage == "flow"), "{ends:?}");
     let heard = world.heard.lock().unwrap().clone();
     assert_eq!(heard, ["stage `twin`: the loss is NaN beside [\"ar\"]"]);
-    assert_eq!(world.ran(TEXT), ["twin@0", "flow@0"]);
+    // Both begin at once: which of them is first is up to the machine.
+    let mut again = world.ran(TEXT);
+    again.sort();
+    assert_eq!(again, ["flow@0", "twin@0"]);
 }
 
 #[test]

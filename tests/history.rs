@@ -180,3 +180,16 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
     let (live, after) = ran.stdout.split_once("a run goes on here").unwrap();
     assert!(live.contains("running") && after.contains("next: fmflow run"), "{live}{after}");
 }
+
+#[test]
+fn two_words_for_one_scheduler_keep_each_others_results() {
+    let project = Project::tiny();
+    project.pretend("tiny.kdl", &Pretend::default()).unwrap();
+    project.edit("tiny.kdl", "kind=\"polynomial\" exponent=1", "kind=\"linear\"");
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
+    project.fmflow(&["show", "tiny.kdl", "sft", "--resolved"]).ok().says("\"linear\"");
+    project.edit("tiny.kdl", "kind=\"linear\"", "kind=\"polynomial\"");
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
+    project.edit("tiny.kdl", "kind=\"polynomial\"", "kind=\"polynomial\" exponent=2");
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3).says("exponent");
+}

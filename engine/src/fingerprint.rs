@@ -3,7 +3,7 @@
 //! | counts | does not count |
 //! |---|---|
 //! | version of the ledger, kind of stage, revision of its code | name of the stage, paths, times of files |
-//! | semantic fields, by value; `seed` where the kind draws numbers | log intervals, device, host, threads |
+//! | semantic fields, by what they mean; `seed` where the kind draws numbers | log intervals, device, host, threads |
 //! | contents of source files, in the order of their paths | names of the files and of the datasets |
 //! | fingerprints of upstream artifacts, in the order of the roles | their names, and their contents: the fingerprint stands for them |
 
@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::Stage;
+use crate::pipeline::{FieldValue, Stage};
 
 /// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
 pub const SCHEMA: u32 = 2;
@@ -119,10 +119,11 @@ impl Ledger {
         ledger.add(What::Schema, "", SCHEMA.to_string());
         ledger.add(What::Kind, "", kind.to_string());
         ledger.add(What::Revision, kind, revision(kind).to_string());
-        let mut fields: Vec<_> = stage.fields.iter().filter(|field| field.semantic).collect();
-        fields.sort_by(|a, b| a.path.cmp(&b.path));
-        for field in fields {
-            ledger.add(What::Field, &field.path, canonical(&field.value));
+        let semantic = stage.fields.iter().filter(|field| field.semantic);
+        let mut fields: Vec<_> = semantic.flat_map(counted).collect();
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        for (path, value) in fields {
+            ledger.add(What::Field, &path, value);
         }
         for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
             ledger.add_labelled(What::Source, at, &source.name, digest);
@@ -187,6 +188,18 @@ impl Ledger {
             }
         }
         map
+    }
+}
+
+/// A field as it counts. The scheduler `linear` is `polynomial` with exponent 1, so each keeps the results of the other.
+fn counted(field: &FieldValue) -> Vec<(String, String)> {
+    let (path, value) = (field.path.clone(), canonical(&field.value));
+    match path.strip_suffix("scheduler.kind").filter(|_| value == "\"linear\"") {
+        Some(before) => {
+            let exponent = (format!("{before}scheduler.exponent"), "1".to_owned());
+            vec![(path, "\"polynomial\"".to_owned()), exponent]
+        }
+        None => vec![(path, value)],
     }
 }
 

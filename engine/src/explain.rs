@@ -114,9 +114,11 @@ fn find_in_tables(subject: &str) -> Vec<Found> {
         path.len() >= wanted.len()
             && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
     };
-    let known = |aliases: &[String]| match wanted.as_slice() {
-        [one] => aliases.iter().any(|alias| suggest::normal(alias) == *one),
-        _ => false,
+    // What another tool calls so stands where the words before it lead.
+    let known = |aliases: &[String], around: &[&str]| {
+        let Some((last, before)) = wanted.split_last() else { return false };
+        let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
+        leads && before.len() <= around.len() && aliases.iter().any(|alias| suggest::normal(alias) == *last)
     };
     let (mut exact, mut aliased) = (Vec::new(), Vec::new());
     visit(&mut |path, node| {
@@ -124,14 +126,16 @@ fn find_in_tables(subject: &str) -> Vec<Found> {
         match path {
             ["recipe", _, ..] => return,
             _ if ends(path) => exact.push(Found::Node(whole.clone(), node)),
-            _ if known(&node.aliases) => aliased.push(Found::Node(whole.clone(), node)),
+            [around @ .., _] if known(&node.aliases, around) => {
+                aliased.push(Found::Node(whole.clone(), node))
+            }
             _ => {}
         }
         for field in node.fields().filter(|field| field.name != "value") {
             let inner: Vec<_> = path.iter().copied().chain([field.name.as_str()]).collect();
             if ends(&inner) {
                 exact.push(Found::Field(inner.join("."), field, node));
-            } else if known(&field.aliases) {
+            } else if known(&field.aliases, path) {
                 aliased.push(Found::Field(inner.join("."), field, node));
             }
         }
@@ -294,6 +298,9 @@ mod tests {
         assert!(page.contains("micro-batch") && page.contains("micro_batch_size"), "{page}");
         assert!(page.contains("    batch rows=128 per-device=2"), "{page}");
         assert!(explain("max_steps").unwrap().contains("Optimizer updates"));
+        assert!(explain("train.max_steps").unwrap().starts_with("train.steps\n"));
+        assert!(explain("learning-rate.lr").unwrap().starts_with("train.learning-rate.peak\n"));
+        assert_eq!(explain("rows.max_steps"), None);
         assert!(explain("shape.context").unwrap().contains("default 512"));
         assert_eq!(explain("nonsense"), None);
         assert_eq!(similar("atention").as_deref(), Some("attention"));

@@ -41,13 +41,18 @@ struct How {
     #[arg(long, default_value = "cpu", value_parser = device)]
     device: String,
     /// Stages that run at the same time, at most
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
     jobs: NonZeroUsize,
     #[command(flatten)]
     which: plan::Which,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// How many stages run at the same time.
+fn jobs(text: &str) -> std::result::Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a whole number from 1 on".into())
 }
 
 /// A device's name; whether it is there is found by the stages.

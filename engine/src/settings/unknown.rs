@@ -55,6 +55,12 @@ impl Setting<'_> {
         if let Some(named) = named {
             return fault.help(format!("did you mean `{}.{}`?", named.name().value(), self.path_text()));
         }
+        if let Some(instead) = elsewhere::instead(&kind.text) {
+            return fault.help(instead);
+        }
+        if let Some(path) = inside(&kind.text, nodes) {
+            return fault.help(format!("did you mean `{}`?", self.with(0, &path)));
+        }
         let kinds =
             schema().nodes.iter().filter(|spec| !spec.properties.is_empty() || !spec.children.is_empty());
         let names: Vec<_> = kinds.map(|spec| spec.name.as_str()).collect();
@@ -133,8 +139,30 @@ fn names<'a>(spec: &NodeSpec, nodes: &'a [KdlNode]) -> Vec<&'a str> {
     nodes.iter().filter(|node| node.name().value() == spec.name).filter_map(name_of).collect()
 }
 
+/// The path of the first declaration that has something of this name, here or in another tool.
+fn inside(word: &str, nodes: &[KdlNode]) -> Option<String> {
+    // What a recipe gives is set where it is used.
+    nodes.iter().filter(|node| node.name().value() != "recipe").find_map(|node| {
+        let spec = schema().node(node.name().value())?;
+        let field = called(spec, word)?;
+        match (spec.single, name_of(node)) {
+            (true, _) => Some(format!("{}.{field}", spec.name)),
+            (false, name) => Some(format!("{}.{}.{field}", spec.name, name?)),
+        }
+    })
+}
+
 /// The field that a word means in another tool, here or one level below; or the one that is spelt alike.
 fn meant(spec: &'static NodeSpec, word: &str) -> Option<String> {
+    called(spec, word).or_else(|| {
+        let names = spec.properties.iter().map(|field| field.name.as_str());
+        let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
+        suggest::closest(word, names).map(str::to_owned)
+    })
+}
+
+/// The field of this name, here or in another tool, of the node or one level below.
+fn called(spec: &'static NodeSpec, word: &str) -> Option<String> {
     let normal = suggest::normal(word);
     let same = |name: &str, aliases: &[String]| {
         name == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
@@ -153,11 +181,7 @@ fn meant(spec: &'static NodeSpec, word: &str) -> Option<String> {
     };
     let child = spec.children.iter().find(|child| same(&child.name, &child.aliases));
     let child = child.filter(|child| own_argument(child).is_some()).map(|child| child.name.clone());
-    own.or(child).or_else(below).or_else(|| {
-        let names = spec.properties.iter().map(|field| field.name.as_str());
-        let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
-        suggest::closest(word, names).map(str::to_owned)
-    })
+    own.or(child).or_else(below)
 }
 
 /// What a path may go on with.

@@ -155,6 +155,20 @@ fn interrupt_in(project: &Project, stage: &str) {
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume");
 }
 
+#[test]
+fn a_lost_terminal_stops_a_run_as_any_signal_and_what_was_asked_for_is_remembered() {
+    let project = Project::tiny();
+    let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
+    wait_for_checkpoint(&project, "ar");
+    signal(child.id(), "HUP");
+    Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");
+    project.fmflow(&["resume"]).ok();
+    let folders = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
+    let names: Vec<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("ar-")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("flow-")), "{names:?}");
+}
+
 fn wait_for_checkpoint(project: &Project, stage: &str) {
     for _ in 0..6000 {
         let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten().flatten();

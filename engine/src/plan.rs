@@ -39,6 +39,8 @@ pub struct Planned {
     pub reasons: Vec<String>,
     /// What it would take, from nothing.
     pub cost: Cost,
+    /// Bytes of checkpoints that lie there already.
+    pub held: u64,
 }
 
 /// Where a stage stands.
@@ -86,7 +88,8 @@ impl Plan {
                 None => {
                     let state = state(&key, listing);
                     let reasons = reasons(pipeline, stage, &key, &state, listing);
-                    Planned { id: stage.id, key, state, reasons, cost }
+                    let held = listing.work(&key.name, &key.fingerprint).map_or(0, |found| found.bytes);
+                    Planned { id: stage.id, key, state, reasons, cost, held }
                 }
             };
             stages.push(Planned { id: stage.id, ..planned });
@@ -128,11 +131,12 @@ impl Plan {
 }
 
 /// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of as many stages as run
-/// side by side.
+/// side by side, without those that are there.
 #[must_use]
 pub fn disk(stages: &[&Planned], jobs: usize) -> u64 {
     let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
-    let mut work: Vec<_> = stages.iter().map(|planned| planned.cost.work_bytes).collect();
+    let left = |planned: &&Planned| planned.cost.work_bytes.saturating_sub(planned.held);
+    let mut work: Vec<_> = stages.iter().map(left).collect();
     work.sort_unstable_by(|a, b| b.cmp(a));
     cost::total(artifacts.chain(work.into_iter().take(jobs)))
 }
@@ -155,7 +159,7 @@ fn twin_of(twin: &Planned, key: Key) -> Planned {
         State::Cached => vec![],
         _ => vec![format!("the same result as `{}`", twin.key.name)],
     };
-    Planned { id: twin.id, key, state: twin.state.clone(), reasons, cost: Cost::default() }
+    Planned { id: twin.id, key, state: twin.state.clone(), reasons, cost: Cost::default(), held: 0 }
 }
 
 fn state(key: &Key, listing: &Listing) -> State {

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::execute::{Execute, Failure, FailureKind, Summary};
 use crate::pipeline::{Pipeline, Stage};
-use crate::plan::{Facts, Plan, State};
+use crate::plan::{Facts, Plan, Selection, State};
 use crate::store::journal::RunRecord;
 use crate::store::{Lock, Store, publish};
 
@@ -34,6 +34,8 @@ pub struct Options {
     pub resume: bool,
     /// Stages that run at the same time, at most.
     pub jobs: NonZeroUsize,
+    /// The part of the pipeline that was asked for; the plan is narrowed to it already.
+    pub selection: Selection,
 }
 
 /// Everything that a run needs.
@@ -84,6 +86,8 @@ impl Runner<'_> {
             settings: self.pipeline.settings.clone(),
             started: crate::store::now(),
             device: self.options.device.clone(),
+            until: self.options.selection.until.clone(),
+            only: self.options.selection.only.clone(),
             stages: self.plan.ledgers(),
             places: self.pipeline.places(),
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use fmflow_engine::check::{Options as CheckOptions, check};
 use fmflow_engine::execute::{Execute, Failure, FailureKind, Job, Summary};
-use fmflow_engine::plan::{Facts, Plan};
+use fmflow_engine::plan::{Facts, Plan, Selection};
 use fmflow_engine::report::Terminal;
 use fmflow_engine::run::{Options, Ran, Runner};
 use fmflow_engine::store::{Listing, Store};
@@ -63,7 +63,12 @@ impl Project {
         let lock = store.lock()?;
         let facts = Facts::gather(&pipeline, Some(&store))?;
         let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let options = Options { device: "cpu".into(), resume: false, jobs: NonZeroUsize::MIN };
+        let options = Options {
+            device: "cpu".into(),
+            resume: false,
+            jobs: NonZeroUsize::MIN,
+            selection: Selection::default(),
+        };
         let events = Terminal::new(std::iter::empty());
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);

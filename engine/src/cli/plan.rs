@@ -48,9 +48,24 @@ impl Which {
 
     /// As it was typed.
     fn words(&self) -> String {
-        let flags = [("--until", &self.until), ("--from", &self.from), ("--only", &self.only)];
+        let from = self.from.as_ref().map(|name| format!("--from {name}"));
+        let part = Some(self.part()).filter(|part| !part.is_empty());
+        part.into_iter().chain(from).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The part of the pipeline that is asked for.
+    pub(super) fn part(&self) -> String {
+        let flags = [("--until", &self.until), ("--only", &self.only)];
         let words = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", name.as_ref()?)));
         words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same, about the part of an earlier run unless another one is named.
+    pub(super) fn or(self, until: Option<String>, only: Option<String>) -> Self {
+        match self {
+            Self { until: None, only: None, from } => Self { until, only, from },
+            named => named,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::source::{Settings, Source};
 use super::{Context, plan, shown};
@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::report::{Terminal, end_table};
 use crate::run::{Options, Ran, Runner, unsupported};
 use crate::store::Store;
-use crate::store::journal::RunRecord;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -35,7 +34,7 @@ pub(super) struct ResumeArguments {
     how: How,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct How {
     /// The device to compute on: `cpu` or `cuda:<n>`
     #[arg(long, default_value = "cpu", value_parser = device)]
@@ -66,36 +65,42 @@ fn device(text: &str) -> std::result::Result<String, String> {
     }
 }
 
+impl How {
+    /// The words that lead to the same run, without `--from`: what it asked for has begun.
+    fn words(&self) -> String {
+        let jobs = (self.jobs.get() > 1).then(|| format!("--jobs {}", self.jobs));
+        let device = (self.device != "cpu").then(|| format!("--device {}", self.device));
+        let which = Some(self.which.part()).filter(|words| !words.is_empty());
+        which.into_iter().chain(jobs).chain(device).collect::<Vec<_>>().join(" ")
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     go(&arguments.source, &arguments.how, false, context)
 }
 
 pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Result<()> {
     let settings = arguments.settings.clone();
-    let source = match &arguments.file {
-        Some(file) => Source { file: file.clone(), settings },
-        None if settings.set.is_empty() => last_source(context)?,
-        None => {
-            return Err(Error::usage(
-                "`--set` needs the file that it sets something of",
-                "name it: `fmflow resume FILE --set ...`",
-            ));
-        }
-    };
-    go(&source, &arguments.how, true, context)
+    match &arguments.file {
+        Some(file) => go(&Source { file: file.clone(), settings }, &arguments.how, true, context),
+        None if settings.set.is_empty() => resume_last(&arguments.how, context),
+        None => Err(Error::usage(
+            "`--set` needs the file that it sets something of",
+            "name it: `fmflow resume FILE --set ...`",
+        )),
+    }
 }
 
-/// What the store's last run was about.
-fn last_source(context: &Context<'_>) -> Result<Source> {
+/// Goes on with the store's last run: its file, its settings, and the part of the pipeline that it was about.
+fn resume_last(how: &How, context: &Context<'_>) -> Result<()> {
     let last = context.open()?.map(|store| store.last_run()).transpose()?.flatten();
-    let source = |last: RunRecord| Source {
-        file: PathBuf::from(shown(&last.file)),
-        settings: Settings { set: last.settings },
-    };
-    last.map(source).ok_or_else(|| {
+    let last = last.ok_or_else(|| {
         let message = format!("nothing was ever run in the store {}", context.store.display());
         Error::usage(message, "start with `fmflow run FILE`")
-    })
+    })?;
+    let source = Source { file: PathBuf::from(shown(&last.file)), settings: Settings { set: last.settings } };
+    let which = how.which.clone().or(last.until, last.only);
+    go(&source, &How { which, ..how.clone() }, true, context)
 }
 
 fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
@@ -112,7 +117,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     }
     let (facts, mut plan) = plan::make(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
-    let options = Options { device: how.device.clone(), resume, jobs: how.jobs };
+    let options = Options { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
         pipeline: &pipeline,
@@ -145,12 +150,21 @@ pub(super) fn unwritable(error: Error) -> Error {
 /// A flag that the first signal sets; the second ends the process at once.
 fn interrupt() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup) {
         let register = signal_hook::flag::register_conditional_shutdown(signal, 75, flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
         register.map_err(Error::io("listen for signals of", Path::new("this process")))?;
     }
     Ok(flag)
+}
+
+/// Whether the process was started with a signal ignored, as `nohup` does with SIGHUP: then it stays so. Only Linux tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }
 
 /// Prints what became of the run and what to type next.
@@ -160,8 +174,8 @@ fn tell(ran: &Ran, source: &Source, how: &How, work: usize, context: &Context<'_
     }
     let table = end_table(ran, shown);
     let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
-    let again = source.next("run", "", context);
-    let resume = source.next("resume", "", context);
+    let again = source.next("run", &how.words(), context);
+    let resume = source.next("resume", &how.words(), context);
     let show = source.next("show", last, context);
     let next = match &ran.error {
         Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {resume}\n"),

@@ -169,7 +169,7 @@ pub fn name(path: &Path) -> &str {
 }
 
 /// Bytes of all files in a folder; what vanishes meanwhile counts nothing.
-fn size(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
+pub(super) fn size(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
     let stat = match vfs.stat(path) {
         Err(error) if is_absent(&error) => return Ok(0),
         other => other.map_err(Error::io("look at", path))?,

@@ -26,6 +26,12 @@ pub struct RunRecord {
     pub started: String,
     /// Device computed on.
     pub device: String,
+    /// The stage that it went up to, if it did not go to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// The stage that it was about alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
     /// Ledgers of the stages, by name.
     pub stages: IndexMap<String, Ledger>,
     /// Where the settings of the stages were written, `file:line:column`, by stage and field.
@@ -195,6 +201,8 @@ mod tests {
             settings: vec![],
             started: "2026-11-22T00:00:00Z".into(),
             device: "cpu".into(),
+            until: None,
+            only: None,
             stages: IndexMap::new(),
             places: IndexMap::new(),
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::collect;
 use super::manifest::{self, Manifest};
 use super::verify::{self, Depth, Problem};
 use super::{Store, folder_name, is_of};
@@ -27,6 +28,8 @@ pub struct Found {
     pub manifest: std::result::Result<Manifest, Problem>,
     /// Of an unfinished stage: updates done at its newest checkpoint, which was not read.
     pub step: Option<u64>,
+    /// Of an unfinished stage: bytes of what lies there.
+    pub bytes: u64,
 }
 
 impl Listing {
@@ -37,7 +40,12 @@ impl Listing {
     pub fn of(store: &Store) -> Result<Self> {
         let artifacts = entries(store, "artifacts")?.into_iter().map(|(path, kind)| match kind {
             EntryKind::Directory => artifact(store.vfs(), path),
-            _ => Ok(Found { path, manifest: Err(broken("its folder is not a folder".into())), step: None }),
+            _ => Ok(Found {
+                path,
+                manifest: Err(broken("its folder is not a folder".into())),
+                step: None,
+                bytes: 0,
+            }),
         });
         let folders = entries(store, "work")?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
         let unfinished = folders.map(|(path, _)| work(store.vfs(), path));
@@ -81,13 +89,14 @@ fn artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => Err(problem.unwrap_or_else(|| broken("it is missing".into()))),
     };
-    Ok(Found { path, manifest, step: None })
+    Ok(Found { path, manifest, step: None, bytes: 0 })
 }
 
 fn work(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
     let step = steps(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
     let manifest = read_manifest(vfs, &path)?.unwrap_or_else(|| Err("it is missing".into()));
-    Ok(Found { path, manifest: manifest.map_err(broken), step })
+    let bytes = collect::size(vfs, &path)?;
+    Ok(Found { path, manifest: manifest.map_err(broken), step, bytes })
 }
 
 fn broken(what: String) -> Problem {

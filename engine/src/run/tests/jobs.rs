@@ -126,3 +126,18 @@ fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
     assert_eq!(crate::plan::disk(&stages, 2), crate::plan::disk(&stages, 1) + less);
     assert_eq!(crate::plan::disk(&stages, 9), crate::plan::disk(&stages, 2));
 }
+
+#[test]
+fn checkpoints_that_are_there_need_no_more_room() {
+    let world = World::new();
+    let whole = world.plan(TEXT).disk();
+    let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
+    world.run(TEXT, &stopping, false).unwrap();
+    let plan = world.plan(TEXT);
+    let ar = plan.stage("ar").unwrap();
+    assert!(ar.held > 0 && ar.held < ar.cost.work_bytes, "{} of {}", ar.held, ar.cost.work_bytes);
+    let stages: Vec<_> = plan.wanted().filter(|planned| planned.state != State::Cached).collect();
+    let artifacts: u64 = stages.iter().map(|planned| planned.cost.artifact_bytes).sum();
+    assert_eq!(crate::plan::disk(&stages[..1], 1), ar.cost.artifact_bytes + ar.cost.work_bytes - ar.held);
+    assert!(plan.disk() < whole && plan.disk() >= artifacts);
+}

@@ -201,7 +201,7 @@ impl World {
         let facts = Facts::gather(&pipeline, Some(&store))?;
         let mut plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
         plan.select(&pipeline, selection)?;
-        let options = Options { device: "cpu".into(), resume, jobs: self.jobs };
+        let options = Options { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &Heard(&self.heard));

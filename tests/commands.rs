@@ -376,3 +376,24 @@ fn what_is_not_in_a_node_is_told_with_the_node() {
     let said = project.fmflow(&["explain", "train.attention.block"]).exits(2);
     said.says("see what is in it: `fmflow explain train.attention`");
 }
+
+#[test]
+fn a_wrong_flag_gets_no_tip_that_fails() {
+    let project = small();
+    for (words, said) in
+        [(["plan", "p.kdl", "--dry-run"], "`fmflow plan FILE`"), (["plan", "p.kdl", "-j2"], "'-j'")]
+    {
+        let ran = project.fmflow(&words).exits(2).says(said);
+        assert!(!ran.stderr.contains("'-- "), "{}", ran.stderr);
+    }
+    project.fmflow(&["plan", "p.kdl", "--untill", "ar"]).exits(2).says("--until");
+}
+
+#[test]
+fn a_plan_tells_the_warnings_of_its_file() {
+    let project = small();
+    project.edit("p.kdl", "pipeline ", "dataset \"spare\" from=\"text/*.txt\" format=\"text\"\npipeline ");
+    let ran = project.fmflow(&["plan", "p.kdl"]).ok();
+    let ran = ran.says("warning[unused]").says("see: fmflow check p.kdl");
+    assert!(!ran.stdout.contains("warning"), "{}", ran.stdout);
+}

@@ -49,6 +49,16 @@ fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
 }
 
 #[test]
+fn a_run_tells_the_warnings_of_its_file_where_there_is_work() {
+    let project = Project::tiny();
+    let spare = "dataset \"spare\" from=\"tiny/*.txt\" format=\"text\"\n\ntokenizer ";
+    project.edit("tiny.kdl", "tokenizer ", spare);
+    let run = |project: &Project| project.fmflow(&["run", "tiny.kdl", "--until", "bpe"]).ok();
+    run(&project).says("warning[unused]").says("see: fmflow check tiny.kdl");
+    assert!(!run(&project).stderr.contains("warning"), "nothing to do, nothing to tell");
+}
+
+#[test]
 fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();

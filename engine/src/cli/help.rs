@@ -1,5 +1,6 @@
 //! What `--help` shows: what a command is for, examples to paste, then usage. Every command has its examples here.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
@@ -190,7 +191,22 @@ pub(super) fn command() -> Command {
 
 /// What was typed.
 pub(super) fn parse() -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches()?)
+    let matches = command().try_get_matches().map_err(with_own_tip)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The tip to write `-- --word` helps nobody: nothing that begins with a dash names a file.
+fn with_own_tip(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    error.remove(ContextKind::Suggested);
+    let typed = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if typed.is_some_and(|typed| typed == "--dry-run" || typed == "-n") {
+        let tip = "`fmflow plan FILE` shows what a run would do".into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// Examples with their meanings aligned.

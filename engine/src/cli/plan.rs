@@ -78,7 +78,7 @@ pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts,
 }
 
 pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let pipeline = arguments.source.load(context)?;
+    let (pipeline, warnings) = arguments.source.load_with_warnings(context)?;
     let selection = arguments.which.of(&pipeline)?;
     let (_, mut plan) = make(&pipeline, context.open()?.as_ref())?;
     plan.select(&pipeline, &selection)?;
@@ -88,6 +88,7 @@ pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
         let run = arguments.source.next("run", &arguments.which.words(), context);
         context.output.result(&text::render(&pipeline, &plan, &run))?;
     }
+    context.output.message(&arguments.source.told(&warnings, context));
     match plan.work() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),
         _ => Ok(()),

@@ -104,7 +104,7 @@ fn resume_last(how: &How, context: &Context<'_>) -> Result<()> {
 }
 
 fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
-    let pipeline = source.load(context)?;
+    let (pipeline, warnings) = source.load_with_warnings(context)?;
     let selection = how.which.of(&pipeline)?;
     if selection.is_whole() {
         unsupported(pipeline.stages.iter())?;
@@ -117,6 +117,9 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     }
     let (facts, mut plan) = plan::make(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
+    if plan.work() > 0 {
+        context.output.message(&source.told(&warnings, context));
+    }
     let options = Options { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {

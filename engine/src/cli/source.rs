@@ -51,22 +51,44 @@ impl Source {
         online::check(&self.file, &Options { settings: self.settings.set.clone(), ..options }, hub, update)
     }
 
-    /// The pipeline. Errors are drawn on stderr; warnings are `check`'s business.
+    /// The pipeline. Errors are drawn on stderr.
     pub(super) fn load(&self, context: &Context<'_>) -> Result<Pipeline> {
-        let (errors, pipeline) = self.read(context);
-        pipeline.ok_or_else(|| {
-            Failure::of(&Error::Config).answer_with(&errors, context.json);
-            Error::Config
-        })
+        self.load_with_warnings(context).map(|(pipeline, _)| pipeline)
+    }
+
+    /// The pipeline and its warnings, for commands that do or announce its work. Errors are drawn on stderr.
+    pub(super) fn load_with_warnings(&self, context: &Context<'_>) -> Result<(Pipeline, Vec<Diagnostic>)> {
+        let (errors, warnings, pipeline) = self.read_all(context);
+        match pipeline {
+            Some(pipeline) => Ok((pipeline, warnings)),
+            None => {
+                Failure::of(&Error::Config).answer_with(&errors, context.json);
+                Err(Error::Config)
+            }
+        }
     }
 
     /// The same for a command that goes on without a pipeline: the errors, and the pipeline where there are none.
     pub(super) fn read(&self, context: &Context<'_>) -> (Vec<Diagnostic>, Option<Pipeline>) {
+        let (errors, _, pipeline) = self.read_all(context);
+        (errors, pipeline)
+    }
+
+    /// Errors, which are drawn, warnings, and the pipeline where there are no errors.
+    fn read_all(&self, context: &Context<'_>) -> (Vec<Diagnostic>, Vec<Diagnostic>, Option<Pipeline>) {
         let checked = self.check();
-        let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
-        let errors: Vec<_> = checked.diagnostics.iter().filter(is_error).cloned().collect();
+        let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
+        let (errors, warnings): (Vec<_>, Vec<_>) = checked.diagnostics.into_iter().partition(is_error);
         context.output.message(&render::graphical(&errors, context.output.style()));
-        (errors, checked.pipeline)
+        (errors, warnings, checked.pipeline)
+    }
+
+    /// Warnings in a line each, and where they are explained; nothing where there are none.
+    pub(super) fn told(&self, warnings: &[Diagnostic], context: &Context<'_>) -> String {
+        if warnings.is_empty() {
+            return String::new();
+        }
+        format!("{}see: {}\n", render::concise(warnings), self.next("check", "", context))
     }
 
     /// A command about the same pipeline, to be typed next; `rest` follows the file.

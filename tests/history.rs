@@ -193,3 +193,14 @@ fn two_words_for_one_scheduler_keep_each_others_results() {
     project.edit("tiny.kdl", "kind=\"polynomial\"", "kind=\"polynomial\" exponent=2");
     project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3).says("exponent");
 }
+
+#[test]
+fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
+    let project = small();
+    let fails =
+        Pretend { fails: Some(("ar", fmflow_engine::execute::FailureKind::Diverged)), ..Pretend::default() };
+    assert_eq!(project.pretend("p.kdl", &fails).unwrap().error.unwrap().exit_code(), 7);
+    project.fmflow(&["status", "p.kdl"]).ok().says("failed: stage `ar`: it was told to fail");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    assert!(!project.fmflow(&["status", "p.kdl"]).ok().stdout.contains("failed"));
+}

@@ -130,6 +130,15 @@ fn a_score_that_is_not_reached_fails_with_all_scores() {
     project.edit("tiny.kdl", from, &from.replace('}', "; require \"sft\" at-least=1.0 }"));
     let ran = project.fmflow(&["run", "tiny.kdl"]).exits(1);
     ran.says("100.0 % is required").says("flow: exact match on tasks").says("sft: exact match on tasks");
+    let report = fs::read(project.artifact("answers").join("report.json")).unwrap();
+    project.fmflow(&["status", "tiny.kdl"]).ok().says("failed").says("100.0 % is required");
+    let measures =
+        |ran: &Ran| ran.stderr.lines().any(|line| line.starts_with("answers") && line.contains("starts"));
+    let again = project.fmflow(&["run", "tiny.kdl"]).exits(1).says("100.0 % is required");
+    project.edit("tiny.kdl", "at-least=1.0", "at-least=0");
+    let lowered = project.fmflow(&["run", "tiny.kdl"]).ok();
+    assert!(!measures(&again) && !measures(&lowered), "{}{}", again.stderr, lowered.stderr);
+    assert_eq!(fs::read(project.artifact("answers").join("report.json")).unwrap(), report);
 }
 
 #[test]

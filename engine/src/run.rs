@@ -1,6 +1,7 @@
 //! A run: refuse early, verify what is read, run what is missing, begin nothing after a failure.
 
 mod agree;
+mod gate;
 mod outcome;
 mod refuse;
 mod schedule;
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+pub use gate::unmet;
 pub use outcome::{Ended, Events, Outcome, Ran};
 pub use refuse::unsupported;
 
@@ -92,11 +94,6 @@ impl Runner<'_> {
             places: self.pipeline.places(),
         }
     }
-}
-
-/// What an artifact says about itself in a few words; nothing when it says nothing.
-fn headline(store: &Store, artifact: &Path) -> String {
-    summary(store, artifact).map(|summary| summary.headline).unwrap_or_default()
 }
 
 /// What an artifact says about itself.

@@ -82,25 +82,20 @@ fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
     let running = store.as_ref().and_then(|store| lock::holder_of(store.root()));
     let running = running.filter(|holder| holder.lives);
     let (_, plan) = plan::make(pipeline, store.as_ref())?;
-    let begun = match (&store, &running) {
-        (Some(store), Some(_)) => begun(pipeline, store)?,
-        _ => Vec::new(),
-    };
+    let last = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default().pop();
+    let last = last.filter(|run| run.file == pipeline.file).unwrap_or_default();
+    let begun =
+        |name: &String| running.is_some() && last.stages.get(name).is_some_and(|word| word == "begun");
     let row = |planned: &Planned| {
-        let row = Row::of(planned, store.as_ref());
-        match (&store, begun.contains(&planned.key.name) && planned.state != State::Cached) {
-            (Some(store), true) => row.running(pipeline, planned, store),
+        let (name, open) = (&planned.key.name, planned.state != State::Cached);
+        let row = Row::of(pipeline, planned, store.as_ref());
+        match (&store, last.failures.get(name)) {
+            (Some(store), _) if open && begun(name) => row.running(pipeline, planned, store),
+            (_, Some(why)) if open => row.failed(why),
             _ => row,
         }
     };
     Ok(Status { rows: plan.stages.iter().map(row).collect(), work: plan.work(), running })
-}
-
-/// The stages that the store's last run has begun and not ended, if it runs this pipeline.
-fn begun(pipeline: &Pipeline, store: &Store) -> Result<Vec<String>> {
-    let last = store.past_runs()?.pop().filter(|run| run.file == pipeline.file);
-    let stages = last.map(|run| run.stages).unwrap_or_default().into_iter();
-    Ok(stages.filter(|(_, state)| state == "begun").map(|(name, _)| name).collect())
 }
 
 impl Status {
@@ -110,6 +105,9 @@ impl Status {
         text += "\n";
         let _ = match (&self.running, self.work) {
             (Some(holder), _) => writeln!(text, "a run goes on here: {}", holder.words),
+            (None, 0) if self.rows.iter().any(|row| row.state == "failed") => {
+                writeln!(text, "every stage is finished; a score that is required is not reached")
+            }
             (None, 0) => writeln!(text, "nothing to do: every stage is finished"),
             (None, _) => writeln!(text, "next: {}", arguments.source.next("run", "", context)),
         };
@@ -136,21 +134,29 @@ struct Row {
 }
 
 impl Row {
-    fn of(planned: &Planned, store: Option<&Store>) -> Self {
+    fn of(pipeline: &Pipeline, planned: &Planned, store: Option<&Store>) -> Self {
         let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
         let artifact = artifact.filter(|_| planned.state == State::Cached);
         let summary = store.zip(artifact.as_deref()).and_then(|(store, path)| run::summary(store, path));
+        let stage = pipeline.stage(&planned.key.name);
+        let unmet = stage.zip(summary.as_ref()).and_then(|(stage, summary)| run::unmet(stage, summary));
         let (state, step) = match planned.state {
+            State::Cached if unmet.is_some() => ("failed", None),
             State::Cached => ("finished", None),
             State::Resume { step } => ("unfinished", Some(step)),
             State::Run | State::Again => ("missing", None),
             State::Corrupt(_) => ("corrupt", None),
         };
         let result = match (&planned.state, summary) {
-            (State::Cached, Some(summary)) => summary.headline,
+            (State::Cached, Some(summary)) => unmet.unwrap_or(summary.headline),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
         Self { stage: planned.key.name.clone(), state, step, result, artifact }
+    }
+
+    /// The same of a stage at which the last run failed: why.
+    fn failed(self, why: &str) -> Self {
+        Self { result: format!("failed: {}", why.lines().next().unwrap_or_default()), ..self }
     }
 
     /// The same of a stage that a live run works on: what its metrics say last.

@@ -71,14 +71,21 @@ pub struct Ran {
 }
 
 impl Outcome {
-    pub(super) fn of(result: &Result<Summary>, planned: &Planned, seconds: f64, artifact: PathBuf) -> Self {
+    /// How a stage ended: `well` unless the result says otherwise.
+    pub(super) fn of(
+        result: &Result<Summary>,
+        well: Ended,
+        planned: &Planned,
+        seconds: f64,
+        artifact: PathBuf,
+    ) -> Self {
         let (ended, headline) = match result {
-            Ok(summary) => (Ended::Done, summary.headline.clone()),
+            Ok(summary) => (well, summary.headline.clone()),
             Err(error) if is_stop(error) => (Ended::Stopped, error.to_string()),
             Err(error) => (Ended::Failed, error.to_string()),
         };
         let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
-        let artifact = (ended == Ended::Done).then_some(artifact);
+        let artifact = (ended == well).then_some(artifact);
         Self { stage: planned.key.name.clone(), ended, seconds, headline, lines, artifact }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::outcome::is_stop;
 use super::work::Verified;
-use super::{Ended, Outcome, Ran, Runner, bug, failed, headline};
+use super::{Ended, Outcome, Ran, Runner, bug, failed};
 use crate::error::{Error, Result};
 use crate::execute::Summary;
 use crate::pipeline::StageId;
@@ -97,15 +97,13 @@ impl<'a> Schedule<'a> {
     }
 
     fn cached(&mut self, planned: &Planned) {
+        let found = self.runner.finished(planned);
         let artifact = self.runner.artifact(planned);
         self.tell(Outcome {
-            stage: planned.key.name.clone(),
-            ended: Ended::Cached,
-            seconds: 0.0,
-            headline: headline(self.runner.store, &artifact),
             lines: Vec::new(),
-            artifact: Some(artifact),
+            ..Outcome::of(&found, Ended::Cached, planned, 0.0, artifact)
         });
+        found.err().into_iter().for_each(|error| self.fail(error));
     }
 
     fn begin<'s>(
@@ -144,8 +142,13 @@ impl<'a> Schedule<'a> {
     fn end(&mut self, id: StageId, result: Result<Summary>) {
         let Some(at) = self.running.iter().position(|(planned, _)| planned.id == id) else { return };
         let (planned, start) = self.running.remove(at);
-        let outcome =
-            Outcome::of(&result, planned, start.elapsed().as_secs_f64(), self.runner.artifact(planned));
+        let outcome = Outcome::of(
+            &result,
+            Ended::Done,
+            planned,
+            start.elapsed().as_secs_f64(),
+            self.runner.artifact(planned),
+        );
         let Outcome { stage, ended, seconds, headline, .. } = &outcome;
         let event =
             json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::{Runner, bug, failed};
+use super::gate::gate;
+use super::{Runner, bug, failed, summary};
 use crate::error::Result;
 use crate::execute::{Failure, FailureKind, Job, Summary};
 use crate::fingerprint::Fingerprint;
@@ -59,7 +60,16 @@ impl Runner<'_> {
         if manifest.is_none() || !problems.is_empty() {
             return Err(failed(stage, bug("it ended well without publishing an artifact")));
         }
+        gate(stage, &summary).map_err(|failure| failed(stage, failure))?;
         Ok(summary)
+    }
+
+    /// What a finished stage says of itself, if that is enough for its stage.
+    pub(super) fn finished(&self, planned: &Planned) -> Result<Summary> {
+        let none = || Summary { headline: String::new(), lines: Vec::new(), metrics: IndexMap::new() };
+        let summary = summary(self.store, &self.artifact(planned)).unwrap_or_else(none);
+        let stage = self.of(planned)?;
+        gate(stage, &summary).map_err(|failure| failed(stage, failure)).map(|()| summary)
     }
 
     /// Drops what a stage has that is made again. It goes when its turn comes, not before.

@@ -54,6 +54,8 @@ pub struct PastRun {
     pub device: String,
     /// What became of the stages that were begun, in order: `begun` while or where there is no end.
     pub stages: IndexMap<String, String>,
+    /// Why stages failed, by name.
+    pub failures: IndexMap<String, String>,
     /// Its exit code; `None` for a run that goes on or was killed.
     pub code: Option<u8>,
 }
@@ -173,7 +175,12 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
                 run.code = event.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
             }
             ("begin", Some(run)) => drop(run.stages.insert(text("stage"), "begun".into())),
-            (word, Some(run)) => drop(run.stages.insert(text("stage"), word.into())),
+            (word, Some(run)) => {
+                if word == "failed" {
+                    run.failures.insert(text("stage"), text("headline"));
+                }
+                run.stages.insert(text("stage"), word.into());
+            }
             (_, None) => {}
         }
     }

@@ -227,6 +227,12 @@ impl<'a> Builder<'a> {
 
     /// Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
     fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
+        if !talk.is_learnt_whole() {
+            return Err(options(
+                "an answer is not to be learnt, but rows that are laid end to end learn everything",
+                "choose packing=\"first-fit\", or remove its `weight`",
+            ));
+        }
         let Some((last, given)) = talk.messages().split_last() else { return Ok(None) };
         let mut tokens = chat::prompt(self.tokenizer, given)?;
         tokens.extend(chat::answer(self.tokenizer, given, &last.content)?);

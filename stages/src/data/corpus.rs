@@ -7,6 +7,7 @@
 mod conversation;
 mod lines;
 mod turns;
+mod value;
 
 pub use conversation::{Chat, Conversation, Message, Speaker};
 pub use lines::CorpusError;

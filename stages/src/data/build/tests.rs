@@ -182,6 +182,28 @@ fn a_conversation_end_to_end_is_laid_out_once() {
 }
 
 #[test]
+fn an_answer_that_is_only_given_is_not_learnt() {
+    let line = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a b","weight":0},
+        {"role":"user","content":"r"},{"role":"assistant","content":"c d"}]}"#;
+    let read = || {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), line.replace('\n', "")).unwrap();
+        let format = Format::Turns { messages: "messages".into(), group: None };
+        documents(vec![file.path().to_owned()], format).collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
+    let (summary, files) = build(read(), &options).unwrap();
+    let row = Rows::open(files.save().path()).unwrap().row(Split::Train, 0).unwrap();
+    let of = |wanted| row.tokens.iter().zip(&row.roles).filter(move |(_, role)| **role == wanted);
+    let text = |role| small().decode(&of(role).map(|(id, _)| *id).collect::<Vec<_>>(), true);
+    assert_eq!((summary.train.documents, text(Role::Supervised).as_str()), (1, "c d<|im_end|>"));
+    assert!(text(Role::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
+    let error =
+        build(read(), &RowsOptions { packing: Packing::Concat, ..options }).err().unwrap().to_string();
+    assert!(error.contains("is not to be learnt") && error.contains("first-fit"), "{error}");
+}
+
+#[test]
 fn a_limit_stops_reading() {
     let options = RowsOptions { limit: Some(100), held_out: 0.0, ..wanted(Packing::Concat) };
     let error = || Err(CorpusError::Empty { file: "read too far".into() });

@@ -23,10 +23,12 @@ pub struct Message {
     pub content: String,
 }
 
-/// Turns that end with an answer; every answer follows a user's turn.
+/// Turns that end with an answer that is learnt; every answer follows a user's turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     messages: Vec<Message>,
+    /// For every turn, whether it is an answer that is learnt.
+    learnt: Vec<bool>,
     group: String,
 }
 
@@ -57,14 +59,23 @@ impl Conversation {
     #[must_use]
     pub fn pair(prompt: String, answer: String, group: String) -> Self {
         let answer = Message { role: Speaker::Assistant, content: answer };
-        Self { messages: vec![Message { role: Speaker::User, content: prompt }, answer], group }
+        let messages = vec![Message { role: Speaker::User, content: prompt }, answer];
+        Self { messages, learnt: vec![false, true], group }
     }
 
-    /// Turns up to the last answer; what follows it is answered by nobody. None without an answer.
-    pub(super) fn of(mut messages: Vec<Message>, group: String) -> Option<Self> {
-        let last = messages.iter().rposition(|message| message.role == Speaker::Assistant)?;
+    /// Turns up to the last answer that is learnt; what follows it changes nothing. None without such an answer.
+    pub(super) fn of(mut messages: Vec<Message>, mut learnt: Vec<bool>, group: String) -> Option<Self> {
+        let last = learnt.iter().rposition(|learnt| *learnt)?;
         messages.truncate(last + 1);
-        Some(Self { messages, group })
+        learnt.truncate(last + 1);
+        Some(Self { messages, learnt, group })
+    }
+
+    /// The same turns after those rules.
+    pub(super) fn with_rules(mut self, rules: String) -> Self {
+        self.messages.insert(0, Message { role: Speaker::System, content: rules });
+        self.learnt.insert(0, false);
+        self
     }
 
     /// The turns.
@@ -73,12 +84,20 @@ impl Conversation {
         &self.messages
     }
 
-    /// Every answer with what was said before it, in order.
+    /// Whether every answer is learnt.
+    #[must_use]
+    pub fn is_learnt_whole(&self) -> bool {
+        let given = |(turn, learnt): (&Message, &bool)| !learnt && turn.role == Speaker::Assistant;
+        !self.messages.iter().zip(&self.learnt).any(given)
+    }
+
+    /// Every answer that is learnt, with what was said before it, in order.
     ///
     /// An answer is learnt apart from what follows: attention in both directions would show it the next question.
     pub fn chats(&self) -> impl Iterator<Item = Chat> {
-        let answers = self.messages.iter().enumerate().filter(|(_, turn)| turn.role == Speaker::Assistant);
-        answers.filter_map(|(at, answer)| {
+        let turns = self.messages.iter().zip(&self.learnt).enumerate();
+        let answers = turns.filter(|(_, (_, learnt))| **learnt);
+        answers.filter_map(|(at, (answer, _))| {
             let (asked, before) = self.messages.get(..at)?.split_last()?;
             let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
             Some(Chat { before, prompt, answer, group: self.group.clone() })

@@ -1,5 +1,6 @@
 //! The lines of one file, checked, and the documents in them.
 
+use super::value::instead_of_text;
 use super::{Conversation, Document, Format, GROUP_BYTES, LINE_BYTES, turns};
 use serde_json::{Map, Value};
 use std::fs::{File, canonicalize, symlink_metadata};
@@ -53,6 +54,9 @@ pub enum CorpusError {
     },
 }
 
+/// The cure for a list of records.
+const ARRAY: &str = "write one object a line, as `jq -c '.[]'` does";
+
 /// The lines of one file.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -78,21 +82,32 @@ impl Lines {
             },
             Format::Chat { user, assistant, group } => match self.record()? {
                 Some(record) => {
-                    let (prompt, answer) = (self.field(&record, user)?, self.field(&record, assistant)?);
+                    let (prompt, answer) = (self.said(&record, user)?, self.said(&record, assistant)?);
                     let group = self.group(&record, group.as_deref())?;
                     Ok(Some(Document::Chat(Conversation::pair(prompt, answer, group))))
                 }
                 None => Ok(None),
             },
             Format::Turns { messages, group } => match self.record()? {
-                Some(record) => {
-                    let list = record.get(messages).ok_or_else(|| self.missing(&record, messages))?;
-                    let found = turns::conversation(list, messages, self.group(&record, group.as_deref())?);
-                    Ok(Some(Document::Chat(found.map_err(|(problem, cure)| self.wrong(problem, cure))?)))
-                }
+                Some(record) => Ok(Some(Document::Chat(self.talk(&record, messages, group.as_deref())?))),
                 None => Ok(None),
             },
         }
+    }
+
+    /// The conversation in the field `messages` of a line, with the rules beside it.
+    fn talk(
+        &self,
+        record: &Map<String, Value>,
+        messages: &str,
+        group: Option<&str>,
+    ) -> Result<Conversation, CorpusError> {
+        let list = record.get(messages).ok_or_else(|| self.missing(record, messages))?;
+        let kind = self.group(record, group)?;
+        let taken = [messages, group.unwrap_or(messages)];
+        let talk = turns::conversation(list, messages, kind);
+        let talk = talk.and_then(|talk| turns::with_rules(talk, messages, turns::rules(record, &taken)?));
+        talk.map_err(|(problem, cure)| self.wrong(problem, cure))
     }
 
     /// The kind of a conversation; "" where the data name none.
@@ -124,6 +139,9 @@ impl Lines {
             }
             return match serde_json::from_str(&line) {
                 Ok(Value::Object(record)) => Ok(Some(record)),
+                _ if !self.found && line.trim_start().starts_with('[') => {
+                    Err(self.wrong("the file is one JSON array", ARRAY))
+                }
                 Ok(_) => {
                     Err(self.wrong("the line is JSON, but not an object", "write {\"field\": \"text\", ...}"))
                 }
@@ -140,8 +158,23 @@ impl Lines {
             Some(Value::String(_)) => {
                 Err(self.wrong(format!("field `{name}` is empty"), "fill it or remove the line"))
             }
-            Some(_) => Err(self.wrong(format!("field `{name}` is not a string"), "put its text in quotes")),
+            Some(other) => {
+                let (what, cure) = instead_of_text(other);
+                let problem = format!("field `{name}` is not a string but {what}");
+                Err(self.wrong(problem, cure.unwrap_or("fill it or remove the line")))
+            }
             None => Err(self.missing(record, name)),
+        }
+    }
+
+    /// A question or an answer.
+    fn said(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
+        let text = self.field(record, name)?;
+        match text.trim().is_empty() {
+            true => {
+                Err(self.wrong(format!("field `{name}` is of blanks only"), "fill it or remove the line"))
+            }
+            false => Ok(text),
         }
     }
 
@@ -169,7 +202,8 @@ impl Lines {
     /// The line as text, if it is clean.
     fn clean(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
         if bytes.len() as u64 > LINE_BYTES {
-            return Err(self.wrong("the line is longer than 64 MiB", "split it: a line this long is no text"));
+            let cure = if bytes.starts_with(b"[") { ARRAY } else { "split it: a line this long is no text" };
+            return Err(self.wrong("the line is longer than 64 MiB", cure));
         }
         if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
             return Err(self.wrong("the file starts with a byte order mark", "remove its first three bytes"));

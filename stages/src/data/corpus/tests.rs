@@ -58,13 +58,82 @@ fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
     assert!(error.contains("field `messages` is missing, there is `conversation`"), "{error}");
 }
 
+fn turns(line: &str) -> Result<Vec<Document>, CorpusError> {
+    let format = Format::Turns { messages: "messages".into(), group: Some("kind".into()) };
+    read(format!("{}\n", line.replace('\'', "\"")).as_bytes(), format)
+}
+
+#[test]
+fn a_system_beside_the_turns_is_the_first_turn() {
+    let talk = "[{'from':'human','value':'q'},{'from':'gpt','value':'a'},{'from':'human','value':'r'},{'from':'gpt','value':'b'}]";
+    let first = "{'from':'system','value':'Be kind.'},";
+    let whole = turns(&format!("{{'kind':'k','messages':{}}}", talk.replacen('[', &format!("[{first}"), 1)));
+    for key in ["system", "system_prompt"] {
+        let beside = turns(&format!("{{'kind':'k','{key}':'Be kind.','messages':{talk}}}"));
+        assert_eq!(beside.unwrap(), *whole.as_ref().unwrap(), "{key}");
+    }
+    let given = talk.replacen("'a'", "'a','weight':0", 1);
+    let found = turns(&format!("{{'kind':'k','system':'Be kind.','messages':{given}}}")).unwrap();
+    let Document::Chat(talk) = &found[0] else { panic!("a conversation") };
+    assert_eq!(talk.chats().map(|chat| chat.answer).collect::<Vec<_>>(), ["b"], "places move with the turn");
+}
+
+#[test]
+fn keys_of_a_line_that_would_be_lost_are_refused() {
+    let talk = "'messages':[{'role':'user','content':'q'},{'role':'assistant','content':'a'}]";
+    let ruled = talk.replacen('[', "[{'role':'system','content':'s'},", 1);
+    for (line, problem) in [
+        (format!("'tools':[{{'name':'f'}}],{talk}"), "field `tools` offers tools; leave out"),
+        (format!("'functions':'[f]',{talk}"), "field `functions` offers tools; leave out"),
+        (format!("'images':['a.png'],{talk}"), "field `images` is more than text; leave out"),
+        (format!("'system':'s',{ruled}"), "field `system` and a system's turn in `messages`; remove one"),
+        (
+            format!("'system':'s','system_prompt':'t',{talk}"),
+            "fields `system` and `system_prompt`; remove one",
+        ),
+        (format!("'system':['s'],{talk}"), "field `system` is not a string but a list; "),
+    ] {
+        let error = turns(&format!("{{'kind':'k',{line}}}")).unwrap_err().to_string();
+        assert!(error.contains("x:1: ") && error.contains(problem), "{error}");
+    }
+    let plain = turns(&format!("{{'kind':'k',{talk}}}")).unwrap();
+    for nothing in
+        ["'tools':[]", "'tools':null", "'system':''", "'system':null", "'functions':'[]'", "'id':7"]
+    {
+        assert_eq!(turns(&format!("{{'kind':'k',{nothing},{talk}}}")).unwrap(), plain, "{nothing}");
+    }
+    let named = Format::Turns { messages: "messages".into(), group: Some("system".into()) };
+    let line = format!("{{'system':'rules of a kind',{talk}}}\n").replace('\'', "\"");
+    let found = read(line.as_bytes(), named).unwrap();
+    let Document::Chat(talk) = &found[0] else { panic!("a conversation") };
+    assert_eq!(talk.messages().len(), 2, "a field that the dataset names has the meaning that it gives");
+}
+
+#[test]
+fn one_json_array_is_told_how_to_become_lines() {
+    for text in ["[{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}]", "\n[\n  {\"q\": \"x\"}\n]\n"] {
+        let error = read(text.as_bytes(), chat()).unwrap_err().to_string();
+        assert!(error.contains("the file is one JSON array") && error.contains("`jq -c '.[]'`"), "{error}");
+    }
+}
+
+#[test]
+fn a_question_or_answer_of_blanks_is_refused() {
+    for line in ["{\"q\":\" \",\"a\":\"y\",\"kind\":\"z\"}", "{\"q\":\"x\",\"a\":\"\\n\",\"kind\":\"z\"}"] {
+        let error = read(line.as_bytes(), chat()).unwrap_err().to_string();
+        assert!(error.contains("is of blanks only; fill it or remove the line"), "{error}");
+    }
+    let error = read(b"{\"q\":null,\"a\":\"y\"}", chat()).unwrap_err().to_string();
+    assert!(error.ends_with("field `q` is not a string but null; fill it or remove the line"), "{error}");
+}
+
 #[test]
 fn all_answers_of_a_conversation_are_held_out_together() {
     let rules = |rules: &str, question: &str| {
         let said = |role, content: &str| Message { role, content: content.to_owned() };
         let turns =
             vec![said(Speaker::System, rules), Message::user(question), said(Speaker::Assistant, "a")];
-        Document::Chat(Conversation::of(turns, String::new()).unwrap())
+        Document::Chat(Conversation::of(turns, vec![false, false, true], String::new()).unwrap())
     };
     for i in 0..50 {
         let question = format!("question {i}");

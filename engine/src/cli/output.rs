@@ -1,6 +1,7 @@
 //! The only door to stdout and stderr of the commands.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -61,9 +62,10 @@ impl Output {
         if self.colour() { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
     }
 
-    /// How diagnostics are drawn on stderr.
+    /// How diagnostics are drawn on stderr: no wider than a terminal there.
     pub(super) fn style(self) -> Style {
-        Style { colour: self.colour(), ..Style::PLAIN }
+        let width = columns(io::stderr()).map_or(Style::PLAIN.width, fitting);
+        Style { colour: self.colour(), width, ..Style::PLAIN }
     }
 
     fn colour(self) -> bool {
@@ -74,6 +76,22 @@ impl Output {
             Color::Auto => wanted && io::stderr().is_terminal(),
         }
     }
+}
+
+/// Columns of the terminal behind a stream; nothing where there is none, or it does not tell.
+pub(super) fn columns(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The width of a drawing in a terminal of so many columns: below 40 nothing can be drawn, above 100 nobody reads.
+fn fitting(columns: usize) -> usize {
+    columns.clamp(40, Style::PLAIN.width)
+}
+
+/// Rows that a text takes in a terminal of so many columns.
+pub(super) fn rows(text: &str, columns: usize) -> usize {
+    text.lines().map(|line| line.chars().count().div_ceil(columns.max(1)).max(1)).sum()
 }
 
 /// Whether something that was written reached stdout. A reader that went away is no failure.
@@ -94,4 +112,25 @@ pub(super) fn answered() -> bool {
 /// Writes a line to stderr where no [`Output`] is at hand.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_wraps_takes_more_rows() {
+        assert_eq!(
+            [rows("", 10), rows("a\n\nb\n", 10), rows("0123456789", 10), rows("0123456789ä", 10)],
+            [0, 3, 1, 2]
+        );
+        assert_eq!(rows("x", 0), 1);
+    }
+
+    #[test]
+    fn a_drawing_fits_its_terminal() {
+        assert_eq!([20, 80, 200].map(fitting), [40, 80, 100]);
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(columns(&file), None, "a file is no terminal");
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::output::{columns, rows};
 use super::source::Source;
 use super::{Context, plan, shown};
 use crate::config::StageConfig;
@@ -69,10 +70,11 @@ pub(super) fn status(arguments: &Arguments, context: &Context<'_>) -> Result<()>
 
 /// What stands between two looks: on a terminal the new one takes the place of the old one.
 fn between(last: &str) -> String {
-    match (last.lines().count(), std::io::stdout().is_terminal()) {
-        (0, _) => String::new(),
-        (lines, true) => format!("\x1b[{lines}A\x1b[J"),
-        (_, false) => "\n".into(),
+    let stdout = std::io::stdout();
+    match columns(&stdout).filter(|_| stdout.is_terminal()) {
+        _ if last.is_empty() => String::new(),
+        Some(columns) => format!("\x1b[{}A\x1b[J", rows(last, columns)),
+        None => "\n".into(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 use kdl::KdlValue;
 
+use crate::suggest;
+
 pub use value::{Type, Value};
 
 /// All nodes of the language.
@@ -74,6 +76,8 @@ pub struct FieldSpec {
     pub sample: Option<String>,
     /// Words it knows.
     pub words: Vec<String>,
+    /// Words that other tools or habit have for its words, each with the word that it means.
+    pub meant: Vec<(String, String)>,
     /// Words that `run` refuses.
     pub not_yet: Vec<String>,
     /// Whether `run` refuses the field itself.
@@ -146,6 +150,12 @@ impl Schema {
     pub fn node(&self, name: &str) -> Option<&NodeSpec> {
         self.nodes.iter().find(|node| node.name == name)
     }
+
+    /// Whether some field called `name`, or some node whose value it is, takes values of this type.
+    #[must_use]
+    pub fn takes(&self, name: &str, kind: Type) -> bool {
+        self.nodes.iter().any(|node| node.takes(name, kind))
+    }
 }
 
 impl NodeSpec {
@@ -162,6 +172,12 @@ impl NodeSpec {
         self.example.as_deref().filter(shown)
     }
 
+    fn takes(&self, name: &str, kind: Type) -> bool {
+        let called = |field: &FieldSpec| field.name == name || field.name == "value" && self.name == name;
+        self.fields().any(|field| called(field) && field.types.contains(&kind))
+            || self.children.iter().any(|child| child.takes(name, kind))
+    }
+
     /// The node inside called `name`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&NodeSpec> {
@@ -170,6 +186,14 @@ impl NodeSpec {
 }
 
 impl FieldSpec {
+    /// The word of this field that another word means.
+    #[must_use]
+    pub fn meant(&self, word: &str) -> Option<&str> {
+        let word = suggest::normal(word);
+        let found = self.meant.iter().find(|(other, _)| suggest::normal(other) == word);
+        found.map(|(_, own)| own.as_str())
+    }
+
     /// Its documentation as a fragment for help.
     #[must_use]
     pub fn help(&self) -> String {
@@ -199,6 +223,7 @@ mod tests {
             let children: Vec<_> = node.children.iter().map(|child| child.name.clone()).collect();
             for field in node.fields() {
                 assert!(field.doc.ends_with('.'), "{}.{} has no sentence", node.name, field.name);
+                assert!(field.meant.iter().all(|(_, own)| field.words.contains(own)), "{}", field.name);
                 assert!(field.to.iter().all(|kind| schema().node(kind).is_some()), "{}", field.name);
                 let conditions = field.defaults.iter().filter_map(|(when, _)| when.as_ref());
                 for when in field.when.iter().chain(conditions) {

@@ -3,10 +3,22 @@
 use super::Decoder;
 use crate::config::{DatasetConfig, FetchConfig, Format, Packing, RowsConfig, TokenizerConfig, Turns};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::file;
+use crate::file::{self, Missing};
 use crate::pipeline::Source;
 use crate::record::Record;
-use crate::schema::Value;
+use crate::schema::{Value, elsewhere};
+
+/// Help for a repository that is written like a folder.
+fn repository(record: &Record, from: &str) -> Option<String> {
+    let repository = elsewhere::repository(from)?;
+    Some(match record.spec.name.as_str() {
+        "fetch" => format!(
+            "did you mean `\"{}\"`? A path is relative to the file that it stands in",
+            repository.address()
+        ),
+        _ => repository.declared("from"),
+    })
+}
 
 impl Decoder<'_> {
     pub(super) fn fetch(&mut self, record: &Record) -> Option<FetchConfig> {
@@ -22,7 +34,8 @@ impl Decoder<'_> {
             Ok(files) => self.sources.push(Source { name: "folder".to_owned(), files }),
             Err(missing) => {
                 let what = format!("the checkpoint folder `{from}`");
-                self.sink.push(super::no_files(&what, from, &leaf.span, missing));
+                let help = repository(record, from).filter(|_| matches!(missing, Missing::Nothing(_)));
+                self.sink.push(super::no_files(&what, from, &leaf.span, missing).maybe_help(help));
                 return None;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{NodeSpec, read, schema};
+use super::{NodeSpec, Type, read, schema};
 use crate::suggest;
 
 /// Names without a counterpart, and what to do instead.
@@ -10,6 +10,17 @@ use crate::suggest;
 pub(super) struct Foreign {
     pub(super) names: Vec<String>,
     pub(super) says: String,
+    /// What follows from the value that is written.
+    pub(super) computes: Option<String>,
+}
+
+/// What the nodes around a name say that its cure depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Updates of the training stage.
+    pub steps: Option<i64>,
+    /// Rows of an update.
+    pub rows: Option<i64>,
 }
 
 /// The table.
@@ -26,6 +37,109 @@ pub fn instead(name: &str) -> Option<&'static str> {
     let name = suggest::normal(name);
     let found = table().iter().find(|foreign| foreign.names.iter().any(|own| suggest::normal(own) == name));
     found.map(|foreign| foreign.says.as_str())
+}
+
+/// The same, computed from the value that is written and from what stands around it, where that is possible.
+#[must_use]
+pub fn instead_of(name: &str, value: &str, known: &Known) -> Option<String> {
+    let normal = suggest::normal(name);
+    let found =
+        table().iter().find(|foreign| foreign.names.iter().any(|own| suggest::normal(own) == normal))?;
+    let computed = found.computes.as_deref().and_then(|what| match (what, numbers(value).as_slice()) {
+        ("betas", [one, two]) => {
+            Some(format!("each has its own field: `optimizer \"adamw\" beta1={one} beta2={two}`"))
+        }
+        ("per-device", [count]) => per_device(count.parse().ok()?, known.rows?),
+        ("warmup" | "decay", _) => share(what, value, known),
+        _ => None,
+    });
+    computed.or_else(|| Some(found.says.clone()))
+}
+
+fn per_device(count: i64, rows: i64) -> Option<String> {
+    let divides = count > 0 && rows % count == 0;
+    divides.then(|| {
+        format!("it follows from the parts of an update: `batch rows={rows} per-device={}`", rows / count)
+    })
+}
+
+/// Updates for a share of all updates: `warmup=40` for `0.1` or `10%`.
+#[must_use]
+pub fn share(field: &str, value: &str, known: &Known) -> Option<String> {
+    let [number] = numbers(value)[..] else { return None };
+    let number: f64 = number.parse().ok()?;
+    let ratio = if value.contains('%') { number / 100.0 } else { number };
+    let steps = known.steps.unwrap_or(2000);
+    let updates = (ratio * steps as f64).round();
+    (0.0..1.0).contains(&ratio).then(|| {
+        format!("`{field}` of `learning-rate` counts updates: of {steps} updates, a ratio of {ratio} is `{field}={updates}`")
+    })
+}
+
+/// The numbers in a text of any form: `[0.9, 0.95]`.
+fn numbers(text: &str) -> Vec<&str> {
+    let parts = text.split(|letter: char| !(letter.is_ascii_digit() || ".-+eE_".contains(letter)));
+    parts.filter(|part| part.parse::<f64>().is_ok()).collect()
+}
+
+/// A repository of a hub, as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repository<'a> {
+    owner: &'a str,
+    name: &'a str,
+}
+
+/// Folders of this machine that are no owners.
+const FOLDERS: &[&str] =
+    &["checkpoints", "checkpoint", "ckpt", "models", "model", "weights", "data", "out", "output", "outputs"];
+
+/// `OWNER/NAME`, with or without the hub in front.
+#[must_use]
+pub fn repository(text: &str) -> Option<Repository<'_>> {
+    let fronts = ["hf:", "https://huggingface.co/", "huggingface.co/"];
+    let bare = fronts.iter().find_map(|front| text.strip_prefix(front)).unwrap_or(text);
+    let (owner, name) = bare.split_once('/')?;
+    let plain = |word: &str| {
+        let inner = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        word.starts_with(|letter: char| letter.is_ascii_alphanumeric()) && word.chars().all(inner)
+    };
+    (plain(owner) && plain(name) && !FOLDERS.contains(&owner)).then_some(Repository { owner, name })
+}
+
+impl Repository<'_> {
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("hf:{}/{}", self.owner, self.name)
+    }
+
+    /// Help for a field that takes the name of a stage.
+    #[must_use]
+    pub fn declared(&self, field: &str) -> String {
+        let name = self.name.to_lowercase();
+        format!("declare `fetch \"{name}\" from=\"{}\"` and write `{field}=\"{name}\"`", self.address())
+    }
+}
+
+/// Help for `true` or `false` where no truth value is taken.
+#[must_use]
+pub fn no_truth(name: &str, value: bool) -> Option<String> {
+    if schema().takes(&suggest::normal(name), Type::Boolean) {
+        return None;
+    }
+    let mut meant = None;
+    for top in &schema().nodes {
+        visit(top, None, &mut |spec, _| {
+            let field = spec.properties.iter().find(|field| field.name == name);
+            let word = field.and_then(|field| field.meant(&value.to_string()));
+            meant = meant.take().or_else(|| word.map(|word| format!("write `{name}={word:?}`")));
+            let word = spec.arguments.first().filter(|_| spec.name == name);
+            let word = word.and_then(|field| field.meant(&value.to_string()));
+            meant = meant.take().or_else(|| word.map(|word| format!("write `{name} {word:?}`")));
+        });
+    }
+    let instead = || instead(name).map(str::to_owned);
+    meant.or_else(instead).or_else(|| place(name).map(|place| format!("did you mean {place}?")))
 }
 
 /// A node or field of this name, or one that other tools call so, anywhere in the language, with its example.

@@ -33,7 +33,8 @@ pub(super) fn elsewhere(text: &str) -> Result<Vec<Foreign>> {
     let row = |raw: &KdlNode| {
         let names = name_of(raw)?.split(' ').map(str::to_owned).collect();
         let says = text_of(raw, "says").ok_or("a name without a cure")?.to_owned();
-        Ok(Foreign { names, says })
+        let computes = text_of(raw, "computes").map(str::to_owned);
+        Ok(Foreign { names, says, computes })
     };
     document.nodes().iter().map(row).collect()
 }
@@ -83,6 +84,7 @@ fn field(raw: &KdlNode) -> Result<FieldSpec> {
         to: words(raw, "to", Some(' ')),
         sample: text_of(raw, "sample").map(str::to_owned),
         words: words(raw, "words", Some(' ')),
+        meant: meant(raw)?,
         not_yet: words(raw, "not-yet", Some(' ')),
         unsupported: flag(raw, "supported") == Some(false),
         reason: text_of(raw, "reason").unwrap_or_default().to_owned(),
@@ -104,6 +106,16 @@ fn field(raw: &KdlNode) -> Result<FieldSpec> {
         types,
         name,
     })
+}
+
+/// `meant="full:bidirectional"`.
+fn meant(raw: &KdlNode) -> Result<Vec<(String, String)>> {
+    let pairs = words(raw, "meant", Some(' ')).into_iter();
+    let pair = |text: String| {
+        let (other, own) = text.split_once(':').ok_or(format!("`{text}` says not what it means"))?;
+        Ok((other.to_owned(), own.to_owned()))
+    };
+    pairs.map(pair).collect()
 }
 
 fn defaults(raw: &KdlNode) -> Result<Vec<(Option<When>, KdlValue)>> {

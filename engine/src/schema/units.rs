@@ -47,6 +47,86 @@ pub fn in_full(text: &str) -> Option<String> {
     Some(format!("write the number in full: `{}`{other}", grouped(exact(*thousands))))
 }
 
+/// Units of time as people write them, and the table's for each.
+const TIME_WORDS: &[(&[&str], &str)] = &[
+    (&["ms", "msec", "millisecond", "milliseconds"], "ms"),
+    (&["s", "sec", "secs", "second", "seconds"], "s"),
+    (&["m", "mn", "min", "mins", "minute", "minutes"], "min"),
+    (&["h", "hr", "hrs", "hour", "hours"], "h"),
+    (&["d", "day", "days"], "d"),
+];
+
+/// A time as the table writes it, for `30m`, `2 hours` or `1h30m`. Nothing for other text.
+#[must_use]
+pub fn timed(text: &str) -> Option<String> {
+    let mut rest = text.trim();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (number, unit, after) = measured(rest)?;
+        let (_, own) = TIME_WORDS.iter().find(|(words, _)| words.contains(&unit.to_lowercase().as_str()))?;
+        parts.push((number, *own));
+        rest = after;
+    }
+    if let [(number, unit)] = parts.as_slice() {
+        return Some(format!("{number}{unit}"));
+    }
+    let seconds: Option<Vec<f64>> =
+        parts.iter().map(|(number, unit)| scaled(&format!("{number}{unit}"), TIMES)).collect();
+    let seconds: f64 = seconds.filter(|parts| !parts.is_empty())?.iter().sum();
+    let (unit, scale) =
+        [("h", 3600.0), ("min", 60.0)].into_iter().find(|(_, scale)| seconds % scale == 0.0)?;
+    Some(format!("{}{unit}", seconds / scale))
+}
+
+/// The number and the letters that a text begins with, and what follows.
+fn measured(text: &str) -> Option<(&str, &str, &str)> {
+    let digits = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.'))?;
+    let (number, rest) = text.split_at_checked(digits)?;
+    let rest = rest.trim_start();
+    let letters = rest.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let (unit, after) = rest.split_at_checked(letters)?;
+    number.parse::<f64>().ok().map(|_| (number, unit, after.trim_start()))
+}
+
+/// A size as the table writes it, for `100M`, `5gb` or `2 gib`. Nothing for other text.
+#[must_use]
+pub fn sized(text: &str) -> Option<String> {
+    let (number, unit, "") = measured(text.trim())? else { return None };
+    let unit = unit.to_lowercase();
+    let fits = |own: &&str| {
+        let own = own.to_lowercase();
+        own == unit || own.strip_suffix('b').is_some_and(|own| !own.is_empty() && own == unit)
+    };
+    let own = SIZES.iter().map(|(own, _)| *own).find(fits).or((unit == "bytes").then_some("B"))?;
+    Some(format!("{number}{own}"))
+}
+
+/// Bytes without a unit as the table writes them: a small number is one of megabytes.
+#[must_use]
+pub(super) fn bytes_sized(number: i128) -> String {
+    let exact = SIZES.iter().rev().filter(|(_, scale)| *scale <= 1e12 && number % (*scale as i128) == 0);
+    let decimal = exact.filter(|(unit, _)| !unit.contains('i')).max_by_key(|(_, scale)| *scale as i128);
+    match decimal {
+        Some((unit, scale)) if number >= 1_000_000 => format!("{}{unit}", number / (*scale as i128)),
+        _ => format!("{number}MiB"),
+    }
+}
+
+/// The number of a text that people write with separators: `1,000`, `0,5`, `1 000`.
+#[must_use]
+pub(super) fn numeral(text: &str) -> Option<f64> {
+    let text = text.trim().replace([' ', '_'], "");
+    let parts: Vec<_> = text.split(',').collect();
+    let thousands =
+        |rest: &[&str]| rest.iter().all(|part| part.split('.').next().is_some_and(|part| part.len() == 3));
+    let plain = match parts.as_slice() {
+        [first, rest @ ..] if !rest.is_empty() && *first != "0" && thousands(rest) => parts.concat(),
+        [whole, rest] => format!("{whole}.{rest}"),
+        _ => text.clone(),
+    };
+    plain.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 /// A whole number with `_` between thousands; other numbers as they are.
 #[must_use]
 pub fn grouped(number: f64) -> String {
@@ -87,6 +167,26 @@ pub(super) fn range(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_and_sizes_are_written_as_the_table_has_them() {
+        let times = ["30m", "1h", "2d", "90s", "30 minutes", "1.5 hrs", "1h30m", "1d12h", "500ms"].map(timed);
+        let written = ["30min", "1h", "2d", "90s", "30min", "1.5h", "90min", "36h", "500ms"];
+        assert_eq!(times, written.map(|time| Some(time.to_owned())));
+        assert_eq!(["30", "m", "30x", "", "h1", "1.2.3h"].map(timed), [const { None }; 6]);
+        let sizes = ["100M", "5gb", "2 gib", "1Ti", "10k", "7 bytes"].map(sized);
+        let written = ["100MB", "5GB", "2GiB", "1TiB", "10KB", "7B"];
+        assert_eq!(sizes, written.map(|size| Some(size.to_owned())));
+        assert_eq!(["100", "5x", "1g2"].map(sized), [const { None }; 3]);
+        assert_eq!([300_000_000, 2_000_000_123, 300].map(bytes_sized), ["300MB", "2000000123B", "300MiB"]);
+    }
+
+    #[test]
+    fn separators_of_numbers_are_understood() {
+        let numbers = ["1,000", "0,05", "1,5", "1 000", "2_000", "1,234.5", "0,125"].map(numeral);
+        assert_eq!(numbers, [1000.0, 0.05, 1.5, 1000.0, 2000.0, 1234.5, 0.125].map(Some));
+        assert_eq!(["", "x", "1,2,3", "inf"].map(numeral), [None; 4]);
+    }
 
     #[test]
     fn numbers_are_written_in_full() {

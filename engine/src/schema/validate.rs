@@ -2,12 +2,15 @@
 
 mod complete;
 mod entries;
+mod forms;
 mod missing;
 mod traps;
 
 use kdl::KdlNode;
 
+use self::forms::known;
 use self::missing::Declared;
+use super::elsewhere::Known;
 use super::{NodeSpec, elsewhere, schema};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::Span;
@@ -19,7 +22,8 @@ use crate::suggest;
 ///
 /// Second come the names of nodes that could not be understood.
 pub fn nodes(sources: &Sources, nodes: &[KdlNode], sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
-    let mut validator = Validator { sources, declared: Declared::all(nodes), sink };
+    let (declared, known) = (Declared::all(nodes), Known::default());
+    let mut validator = Validator { sources, declared, known, sink };
     let mut records = validator.top_level(nodes);
     let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
     for record in &mut records {
@@ -39,6 +43,8 @@ struct Validator<'a> {
     sources: &'a Sources,
     declared: Vec<Declared>,
     sink: &'a mut Sink,
+    /// What the top-level node that is looked at says of its updates.
+    known: Known,
 }
 
 impl Validator<'_> {
@@ -55,6 +61,7 @@ impl Validator<'_> {
                 self.duplicate(raw, spec, &first);
                 continue;
             }
+            self.known = known(raw, nodes);
             records.push(self.node(raw, spec));
         }
         records
@@ -126,10 +133,15 @@ impl Validator<'_> {
                 .push(Diagnostic::new(Code::TrailingColon, message).at(&span, "remove the colon").help(help));
             return None;
         }
+        if let Some((diagnostic, meant)) = self.foreign_form(raw, specs) {
+            excused.push(meant);
+            self.sink.push(diagnostic.at(&span, "in the form of another language"));
+            return None;
+        }
         if specs.is_empty() || near.is_none() && self.is_property(name, place) {
             return None;
         }
-        let help = elsewhere::instead(name).map(str::to_owned);
+        let help = elsewhere::instead_of(name, &self.values(raw), &self.known);
         let help = help.or_else(|| near.map(|spec| did_you_mean(name, spec)));
         let comment =
             ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));

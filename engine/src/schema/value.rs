@@ -224,8 +224,14 @@ fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
         code: Code::OutOfRange,
         message: format!("must be {}", shown(field, &violated(&field.range, number))),
         label: "outside the range".to_owned(),
-        help: Some(field.help()),
+        help: Some(percent(field, number).unwrap_or_else(|| field.help())),
     })
+}
+
+/// A percentage that stands there as a number.
+fn percent(field: &FieldSpec, number: f64) -> Option<String> {
+    let share = field.types.contains(&Type::Share) && number > 1.0 && number < 100.0;
+    share.then(|| format!("write `\"{number}%\"` or `{}`", number / 100.0))
 }
 
 /// The ends of the range that `number` breaks.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::number::{is_huge, is_number};
 use super::{before, line, number, span};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::file::words;
+use crate::file::{text_length, words};
 use crate::pipeline::File;
+use crate::schema::elsewhere::{self, Known};
 
 /// Quotation marks that are none in KDL, with those that close them.
 const QUOTES: &[(char, &str)] = &[
@@ -41,6 +42,18 @@ pub(super) fn habits(file: &Arc<File>) -> Vec<Diagnostic> {
     found
 }
 
+/// The name of the property whose value begins here, or of the node whose first value it is; empty elsewhere.
+fn owner(file: &Arc<File>, offset: usize) -> &str {
+    let before = before(&file.text, offset).trim_end();
+    let property = before.strip_suffix('=').map(str::trim_end);
+    let words = |text: &str| text.rsplit([' ', '\t', '{', ';']).next().map(str::len);
+    let node = || before.rsplit(['{', ';']).next().map(str::trim).filter(|node| !node.contains(' '));
+    match property {
+        Some(text) => words(text).and_then(|length| text.get(text.len() - length..)).unwrap_or_default(),
+        None => node().unwrap_or_default(),
+    }
+}
+
 /// A diagnostic, and how many bytes belong to it.
 type Habit = Option<(Diagnostic, usize)>;
 
@@ -49,6 +62,8 @@ fn habit(file: &Arc<File>, offset: usize, word: &str) -> Habit {
     let word = word.trim_start_matches('\u{feff}');
     keyword(file, offset, word)
         .or_else(|| hash(file, offset, word, rest))
+        .or_else(|| colon(file, offset, word, rest))
+        .or_else(|| braced(file, offset, word))
         .or_else(|| quotes(file, offset, rest))
         .or_else(|| list(file, offset, rest))
         .or_else(|| raw(file, offset, word, rest))
@@ -71,7 +86,32 @@ fn keyword(file: &Arc<File>, offset: usize, word: &str) -> Habit {
         ["true", "false", "null", "inf", "-inf", "nan"].into_iter().find(|keyword| *keyword == bare)?;
     let diagnostic = Diagnostic::new(Code::KeywordWithoutHash, format!("`{bare}` needs a `#` in front"));
     let place = span(file, offset, word.len());
-    Some((diagnostic.at(&place, "a bare word here").help(format!("write `#{keyword}`")), word.len()))
+    let truth = (keyword == "true" || keyword == "false")
+        .then(|| elsewhere::no_truth(owner(file, offset), keyword == "true"));
+    let help = truth.flatten().unwrap_or_else(|| format!("write `#{keyword}`"));
+    Some((diagnostic.at(&place, "a bare word here").help(help), word.len()))
+}
+
+/// `from:"ar"`, without a blank that would make it two values.
+fn colon(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+    let name = word.strip_suffix(':')?;
+    let value = rest.get(word.len()..).filter(|after| after.starts_with('"'))?;
+    let value = value.get(..text_length(value.as_bytes()))?;
+    let before = before(&file.text, offset).trim_end();
+    let node = before.is_empty() || before.ends_with(['{', ';']);
+    let help = format!("KDL has no colon: write `{name}{}{value}`", if node { " " } else { "=" });
+    let message = format!("`{word}` ends with a colon");
+    let place = span(file, offset, word.len());
+    Some((Diagnostic::new(Code::TrailingColon, message).at(&place, "no colon here").help(help), word.len()))
+}
+
+/// `steps { 400 }`: a value between the braces of its node.
+fn braced(file: &Arc<File>, offset: usize, word: &str) -> Habit {
+    let opened = file.text.get(..offset)?.trim_end().strip_suffix('{')?.trim_end();
+    let name = opened.rsplit(['\n', '{', '}', ';']).next()?.trim();
+    let one = is_number(word) && !name.is_empty() && !name.contains([' ', '"', '=']);
+    let help = format!("a value stands beside its node: write `{name} {word}`");
+    one.then(|| syntax(file, offset, word.len(), "a number is no node", "a value between braces", help))?
 }
 
 /// `#` of a comment, or of a keyword that there is not.
@@ -136,9 +176,11 @@ fn list(file: &Arc<File>, offset: usize, rest: &str) -> Habit {
     let values =
         inside.get(..end).unwrap_or_default().split(',').map(str::trim).filter(|value| !value.is_empty());
     let values = values.collect::<Vec<_>>().join(" ");
-    let help = match values.is_empty() {
-        true => "leave it out".to_owned(),
-        false => format!("write the values one after another: `{values}`"),
+    let foreign = elsewhere::instead_of(owner(file, offset), &values, &Known::default());
+    let help = match (foreign, values.is_empty()) {
+        (Some(help), _) => help,
+        (None, true) => "leave it out".to_owned(),
+        (None, false) => format!("write the values one after another: `{values}`"),
     };
     syntax(file, offset, end + 2, "KDL has no lists in brackets", "a list of another language", help)
 }
@@ -240,7 +282,11 @@ fn plain(file: &Arc<File>, offset: usize, word: &str) -> Habit {
         );
     }
     if digit && !is_number(word) {
-        return tell(&format!("`{word}` is not a number"), "not a number", number::help(word));
+        return tell(
+            &format!("`{word}` is not a number"),
+            "not a number",
+            number::help(word, owner(file, offset)),
+        );
     }
     let special = word.contains(['/', '[', ']', '\\']) && word.len() > 1;
     special

@@ -1,6 +1,7 @@
 //! Numbers as other languages write them.
 
-use crate::schema::units::{grouped, in_full};
+use crate::schema::units::{grouped, in_full, sized, timed};
+use crate::schema::{Type, schema};
 
 /// Whether the parser takes a word for a number.
 pub(super) fn is_number(word: &str) -> bool {
@@ -28,13 +29,22 @@ pub(super) fn is_huge(word: &str) -> bool {
     count(digits) > 38 || count(exponent) > 9
 }
 
-/// What to write for a word that begins like a number and is none.
-pub(super) fn help(word: &str) -> String {
+/// What to write for a word that begins like a number and is none, in a field of this name.
+pub(super) fn help(word: &str, field: &str) -> String {
+    let time = timed(word).filter(|_| schema().takes(field, Type::Duration));
+    let size = sized(word).filter(|_| schema().takes(field, Type::Bytes));
+    if let Some(measure) = time.or(size) {
+        return format!("a value with a unit stands in quotes: `\"{measure}\"`");
+    }
     if let Some(help) = in_full(word) {
         return help;
     }
     if let Some(number) = separated(word) {
         return format!("write `{number}`");
+    }
+    let merged = word.replace(',', "");
+    if word.contains(',') && merged.contains('e') && is_number(&merged) {
+        return format!("write `{merged}`");
     }
     if word.ends_with(['e', 'E']) || word.starts_with("0x") || word.starts_with("0b") {
         return "write the number in full, such as `1e-4` or `16`".to_owned();
@@ -89,12 +99,13 @@ mod tests {
             ("1,000", "write `1_000`"),
             ("10.000.000", "write `10_000_000`"),
             ("1,5", "write `1.5`"),
+            ("1,e-3", "write `1e-3`"),
             ("2%", "a value with a unit stands in quotes: `\"2%\"`"),
         ];
         assert!(
-            pairs.iter().all(|(word, cure)| help(word) == *cure),
+            pairs.iter().all(|(word, cure)| help(word, "") == *cure),
             "{:?}",
-            pairs.map(|(word, _)| help(word))
+            pairs.map(|(word, _)| help(word, ""))
         );
     }
 }

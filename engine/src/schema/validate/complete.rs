@@ -150,8 +150,10 @@ fn absent(raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) -> Opti
         record.leaves.push(leaf);
         return None;
     }
-    let stands_for =
-        |other: &String| record.leaves.iter().any(|leaf| leaf.spec.name == *other) || child(other);
+    let stands_for = |other: &String| {
+        let written = record.leaves.iter().any(|leaf| leaf.spec.name == *other);
+        written || child(other) || record.excused.contains(other)
+    };
     let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !stands_for(other));
     (needed && !child(&field.name)).then_some(field)
 }

@@ -6,7 +6,7 @@ use super::Validator;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::pipeline::Span;
 use crate::record::{Leaf, Record};
-use crate::schema::{FieldSpec, NodeSpec, Type, Value, elsewhere, value};
+use crate::schema::{FieldSpec, NodeSpec, Type, Value, elsewhere, schema, value};
 use crate::suggest;
 
 impl Validator<'_> {
@@ -32,7 +32,7 @@ impl Validator<'_> {
             let field = match entry.name() {
                 Some(name) => {
                     self.repeated(name, &mut written);
-                    self.property(name, spec, &mut failed)
+                    self.property(name, entry, spec, &mut failed)
                 }
                 None => {
                     position += 1;
@@ -70,6 +70,7 @@ impl Validator<'_> {
     fn property(
         &mut self,
         name: &kdl::KdlIdentifier,
+        entry: &KdlEntry,
         spec: &'static NodeSpec,
         failed: &mut Vec<String>,
     ) -> Option<&'static FieldSpec> {
@@ -79,10 +80,16 @@ impl Validator<'_> {
         let near = similar(name.value(), spec);
         let argument = spec.arguments.iter().find(|field| is(field, name.value()));
         failed.extend(near.or(argument).map(|field| field.name.clone()));
-        let help = match (elsewhere::instead(name.value()), near) {
-            (Some(instead), _) => Some(instead.to_owned()),
-            (None, Some(field)) => Some(format!("did you mean `{}`?", field.name)),
-            (None, None) => self.other_form(name.value(), spec),
+        let of_other = elsewhere::instead(name.value()).and(spec.arguments.first());
+        failed.extend(of_other.map(|field| field.name.clone()));
+        let value = self.sources.value(entry);
+        let parent = parent(name.value(), entry, spec);
+        failed.extend(parent.map(|field| field.name.clone()));
+        let help = match (elsewhere::instead_of(name.value(), value.text(), &self.known), near, parent) {
+            (Some(instead), ..) => Some(instead),
+            (None, Some(field), _) => Some(format!("did you mean `{}`?", field.name)),
+            (None, None, Some(field)) => Some(format!("write `{}={}`", field.name, value.text())),
+            (None, None, None) => self.other_form(name.value(), value.text(), spec),
         };
         let message = format!("`{}` has no field `{}`", spec.name, name.value());
         self.sink.push(
@@ -94,13 +101,13 @@ impl Validator<'_> {
     }
 
     /// Help when the field is an argument or a node, or else the list of fields.
-    fn other_form(&self, name: &str, spec: &NodeSpec) -> Option<String> {
+    fn other_form(&self, name: &str, value: &str, spec: &NodeSpec) -> Option<String> {
         if let Some(child) = spec.children.iter().find(|child| named(&child.name, &child.aliases, name)) {
             let example = child.example.clone().unwrap_or_else(|| format!("{} ...", child.name));
             return Some(format!("write it as a node between the braces: `{example}`"));
         }
         if spec.arguments.iter().any(|field| is(field, name)) {
-            return Some(format!("write the value alone: `{} ...`", spec.name));
+            return Some(format!("write the value alone: `{} {value}`", spec.name));
         }
         if let Some(place) = elsewhere::place(name) {
             return Some(format!("did you mean {place}?"));
@@ -133,9 +140,14 @@ impl Validator<'_> {
         failed.extend(required.map(|field| field.name.clone()));
         let span = self.sources.value(entry);
         let text = span.text();
-        let help = match required.or(spec.properties.first()) {
-            Some(field) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
-            None => "remove it".to_owned(),
+        let fits = |field: &&FieldSpec| value::accept(field, entry.value()).is_ok();
+        let help = match (required.or(spec.properties.first()), &spec.example) {
+            (Some(field), None) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
+            (Some(field), _) if fits(&field) => {
+                format!("name it, as in `{} {}={text}`", spec.name, field.name)
+            }
+            (Some(_), Some(example)) => format!("every value has a name here, as in `{example}`"),
+            (None, _) => "remove it".to_owned(),
         };
         self.sink.push(
             Diagnostic::new(Code::UnknownField, format!("`{}` {taken}", spec.name))
@@ -154,7 +166,10 @@ impl Validator<'_> {
                 let message = format!("{} {}", called(spec, field), fault.message);
                 let example = spec.example_of(field).filter(|_| fault.code == Code::OutOfRange);
                 let example = example.map(|example| format!("as in `{example}`"));
-                let help: Vec<_> = fault.help.into_iter().chain(example).collect();
+                let share =
+                    ["warmup", "decay"].contains(&field.name.as_str()) && fault.code == Code::WrongType;
+                let share = share.then(|| elsewhere::share(&field.name, span.text(), &self.known)).flatten();
+                let help: Vec<_> = share.or(fault.help).into_iter().chain(example).collect();
                 let help = (!help.is_empty()).then(|| help.join("; "));
                 self.sink.push(Diagnostic::new(fault.code, message).at(&span, fault.label).maybe_help(help));
                 None
@@ -199,6 +214,14 @@ pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
 /// Whether a field has this name, here or in another tool.
 fn is(field: &FieldSpec, name: &str) -> bool {
     named(&field.name, &field.aliases, name)
+}
+
+/// The field that a stage goes on from, for the name that other tools give to a checkpoint, with a stage's name as its value.
+fn parent(name: &str, entry: &KdlEntry, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
+    let fetched = schema().node("fetch")?.properties.iter().find(|field| field.name == "from")?;
+    let text = entry.value().as_string()?;
+    let stage = is(fetched, name) && !text.contains('/');
+    spec.properties.iter().find(|field| stage && field.name == "from" && field.types.contains(&Type::Ref))
 }
 
 fn named(own: &str, aliases: &[String], name: &str) -> bool {

@@ -32,6 +32,11 @@ impl Declared {
 impl Validator<'_> {
     pub(super) fn missing_fields(&mut self, raw: &KdlNode, record: &Record, missing: &[&FieldSpec]) {
         let spec = record.spec;
+        if let Some((message, help)) = self.either(raw, spec, missing) {
+            let fault = Diagnostic::new(Code::MissingField, message).at(&record.span, "incomplete");
+            self.sink.push(fault.help(help));
+            return;
+        }
         // Of two that may stand for each other one is enough.
         let mut wanted: Vec<&FieldSpec> = Vec::new();
         for field in missing {
@@ -57,6 +62,20 @@ impl Validator<'_> {
         let help = help.collect::<Vec<_>>().join("\n");
         self.sink
             .push(Diagnostic::new(Code::MissingField, message).at(&record.span, "incomplete").help(help));
+    }
+
+    /// Where one field may stand for all that are missing: both ways, to paste.
+    fn either(&self, raw: &KdlNode, spec: &NodeSpec, missing: &[&FieldSpec]) -> Option<(String, String)> {
+        let [first, _, ..] = missing else { return None };
+        let other = spared(first).filter(|other| missing.iter().all(|field| spared(field) == Some(other)))?;
+        let other = spec.properties.iter().find(|field| field.name == *other)?;
+        let names: Vec<_> = missing.iter().map(|field| format!("`{}`", field.name)).collect();
+        let message = format!("`{}` needs {}, or `{}`", spec.name, names.join(" and "), other.name);
+        let paste = |field: &FieldSpec| format!("{}={}", field.name, self.to_paste(raw, spec, field));
+        let own: Vec<_> = missing.iter().map(|field| paste(field)).collect();
+        let what = other.doc.split([',', '.']).next().unwrap_or_default();
+        let what = what.replacen("Field with ", "", 1);
+        Some((message, format!("add `{}`, or `{}` for {what}", own.join(" "), paste(other))))
     }
 
     /// A value of the field, with the fields that are needed once it has this value.

@@ -4,6 +4,7 @@
 use kdl::{KdlEntry, KdlNode};
 
 use super::Validator;
+use super::forms::quoted;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::pipeline::Span;
 use crate::schema::{NodeSpec, schema};
@@ -74,8 +75,17 @@ impl Validator<'_> {
         text: &str,
         span: &Span,
     ) -> Option<(usize, Option<String>)> {
-        let name = suggest::normal(text.strip_suffix(':')?);
+        let (name, joined) = text.split_once(':')?;
+        let name = suggest::normal(name);
         let field = spec.properties.iter().find(|field| field.name == name)?;
+        if !joined.is_empty() {
+            let help = format!("KDL has no colon: write `{}={}`", field.name, quoted(joined));
+            let message = format!("`{text}` holds a colon");
+            self.sink.push(
+                Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help),
+            );
+            return Some((1, Some(field.name.clone())));
+        }
         let value = raw.entries().get(at + 1).filter(|entry| entry.name().is_none());
         let shown = value.map(|entry| self.sources.value(entry).text().to_owned());
         let help = format!("KDL has no colon: write `{}={}`", field.name, shown.as_deref().unwrap_or("..."));

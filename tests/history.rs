@@ -140,7 +140,6 @@ fn every_setting_tells_its_origin() {
     assert_eq!((field("steps")["origin"].as_str(), field("steps")["value"].as_u64()), (Some("set"), Some(9)));
     assert_eq!(field("batch.rows")["recipe"], "common");
     assert_eq!(field("batch.rows")["place"], "p.kdl:9:30");
-    project.fmflow(&["show", "p.kdl"]).exits(2);
 }
 
 #[test]
@@ -203,4 +202,23 @@ fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
     project.fmflow(&["status", "p.kdl"]).ok().says("failed: stage `ar`: it was told to fail");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     assert!(!project.fmflow(&["status", "p.kdl"]).ok().stdout.contains("failed"));
+}
+
+#[test]
+fn without_a_stage_why_and_show_tell_of_all() {
+    let project = small();
+    project.fmflow(&["show", "p.kdl"]).exits(1).says("it is not finished: never run");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.fmflow(&["why", "p.kdl"]).ok().says("nothing would run: every stage is cached");
+    let shown = project.fmflow(&["show", "p.kdl"]).ok().says("ar is fine").says("flow is fine");
+    assert!(shown.stdout.contains("ar, .fmflow/artifacts/ar-"), "{}", shown.stdout);
+    project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
+    let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("with it run: flow");
+    assert!(!why.stdout.contains("stage `flow`"), "what follows is not repeated: {}", why.stdout);
+    let json =
+        |words: &[&str]| -> Value { serde_json::from_str(&project.fmflow(words).ok().stdout).unwrap() };
+    assert_eq!(json(&["why", "p.kdl", "--json"])["stages"][0]["stage"], "ar");
+    let all = json(&["show", "p.kdl", "--json"]);
+    assert!(all["stages"].as_array().unwrap().iter().any(|stage| stage["stage"] == "tiny"), "{all}");
+    project.fmflow(&["show", "p.kdl", "--path"]).exits(2);
 }

@@ -79,6 +79,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "why",
         &[
+            ("fmflow why pipeline.kdl", "what changed, in every stage that would run"),
             ("fmflow why pipeline.kdl sft", "what changed since its newest result, and what runs with it"),
             ("fmflow why pipeline.kdl sft --vs 3", "since run 3; `fmflow log` has the numbers"),
             ("fmflow why pipeline.kdl sft --key", "everything that its result depends on"),
@@ -87,6 +88,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "show",
         &[
+            ("fmflow show pipeline.kdl", "the results of all finished stages"),
             ("fmflow show pipeline.kdl sft", "its result, its files, where they lie"),
             ("fmflow show pipeline.kdl sft --resolved", "every setting, and where it comes from"),
             ("cd \"$(fmflow show pipeline.kdl sft --path)\"", "only the folder"),

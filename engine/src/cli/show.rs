@@ -1,11 +1,14 @@
 //! `fmflow show`: a finished stage, or the settings of one.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
 use super::source::Source;
-use super::{Context, plan, resolved};
+use super::{Context, plan, resolved, shown};
 use crate::error::{Error, Result};
+use crate::execute::Summary;
 use crate::plan::{Planned, State};
 use crate::run;
 use crate::store::{Manifest, Store, manifest};
@@ -15,11 +18,10 @@ use crate::table::bytes;
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// The stage
-    #[arg(required_unless_present = "resolved")]
+    /// The stage; all that are finished if absent
     stage: Option<String>,
-    /// Print only where the artifact is
-    #[arg(long)]
+    /// Print only where the artifact of the stage is
+    #[arg(long, requires = "stage")]
     path: bool,
     /// Print every setting with its origin instead; of all stages if none is named
     #[arg(long, conflicts_with = "path")]
@@ -44,7 +46,8 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     if arguments.resolved {
         return resolved::resolved(source, stage, arguments.json, context);
     }
-    let (store, planned) = find(source, stage.unwrap_or_default(), context)?;
+    let Some(stage) = stage else { return all(arguments, context) };
+    let (store, planned) = find(source, stage, context)?;
     let name = &planned.key.name;
     let store = match (store, &planned.state) {
         (Some(store), State::Cached) => store,
@@ -71,10 +74,46 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     }
     let mut text = format!("{name} ({}), {}\n", manifest.stage.kind, artifact.display());
     if let Some(summary) = summary {
-        text += &format!("{}\n", summary.headline);
-        text += &summary.lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        text += &said(&summary);
     }
     context.output.result(&(text + &facts(&manifest)))
+}
+
+/// What all finished stages say of themselves.
+fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    let pipeline = arguments.source.load(context)?;
+    let store = context.open()?;
+    let (_, plan) = plan::make(&pipeline, store.as_ref())?;
+    let finished = plan.stages.iter().filter(|planned| planned.state == State::Cached);
+    let found: Vec<_> =
+        store.iter().flat_map(|store| finished.clone().map(|planned| words(store, planned))).collect();
+    if arguments.json {
+        let stages = found
+            .iter()
+            .map(|(name, path, summary)| json!({ "stage": name, "path": path, "summary": summary }));
+        return context
+            .output
+            .json(&json!({ "schema": "fmflow.show/1", "stages": stages.collect::<Vec<_>>() }));
+    }
+    let Some(first) = plan.stages.first().filter(|_| found.is_empty()) else {
+        let text = |(name, path, summary): &(String, PathBuf, Option<Summary>)| {
+            format!("{name}, {}\n{}", shown(path), summary.as_ref().map(said).unwrap_or_default())
+        };
+        return context.output.result(&found.iter().map(text).collect::<Vec<_>>().join("\n"));
+    };
+    Err(unfinished(first, &arguments.source, context))
+}
+
+/// Name, artifact and words of a finished stage.
+fn words(store: &Store, planned: &Planned) -> (String, PathBuf, Option<Summary>) {
+    let artifact = store.artifact(&planned.key.name, &planned.key.fingerprint);
+    let summary = run::summary(store, &artifact);
+    (planned.key.name.clone(), artifact, summary)
+}
+
+fn said(summary: &Summary) -> String {
+    let lines = summary.lines.iter().map(|line| format!("  {line}\n"));
+    format!("{}\n{}", summary.headline, lines.collect::<String>())
 }
 
 /// What a manifest says, for people.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::source::Source;
 use super::{Context, plan};
 use crate::error::{Error, Result};
-use crate::fingerprint::Ledger;
+use crate::fingerprint::{Ledger, What};
 use crate::pipeline::{FieldValue, Origin, Pipeline};
 use crate::plan::why::{Difference, History, Why};
 use crate::plan::{Plan, Planned, State};
@@ -19,8 +19,8 @@ use crate::store::{Listing, Store};
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// The stage
-    stage: String,
+    /// The stage; all that would run for reasons of their own if absent
+    stage: Option<String>,
     /// Compare with this run (`fmflow log` has the numbers) instead of with the stage's newest result
     #[arg(long, value_name = "RUN")]
     vs: Option<u64>,
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// Where the numbers of runs are.
+const RUNS: &str = "`fmflow log` lists the runs of the store";
+
 /// What is known of a stage.
 struct Answer<'a> {
     planned: &'a Planned,
@@ -41,24 +44,65 @@ struct Answer<'a> {
     dependents: Vec<String>,
 }
 
+/// What stages are compared with.
+struct Past<'a> {
+    store: &'a Store,
+    listing: Listing,
+    history: History,
+}
+
 pub(super) fn why(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let name = &pipeline.find(&arguments.stage)?.name;
+    let name =
+        arguments.stage.as_deref().map(|name| pipeline.find(name)).transpose()?.map(|stage| &stage.name);
     let store = context.open()?;
     let (_, plan) = plan::make(&pipeline, store.as_ref())?;
-    let Some(planned) = plan.stage(name) else { return Err(super::refuse("the stage is not in the plan")) };
-    let why = match &store {
-        Some(store) => compare(arguments, &pipeline, &plan, planned, store)?,
+    let past = match &store {
+        Some(store) => Some(Past::of(store)?),
         None if arguments.vs.is_some() => return Err(nothing_ran(context)),
         None => None,
     };
-    let runs = |name: &String| plan.stage(name).is_some_and(|other| other.state != State::Cached);
-    let dependents = plan.dependents(&pipeline, planned).into_iter().filter(runs).collect();
-    let answer = Answer { planned, why, dependents };
-    match arguments.json {
-        true => context.output.json(&answer.json(arguments)),
-        false => context.output.result(&answer.text(arguments)),
+    let asked = plan.stages.iter().filter(|planned| name.is_none_or(|name| *name == planned.key.name));
+    let answers = asked.map(|planned| answer(arguments.vs, &pipeline, &plan, planned, past.as_ref()));
+    let mut answers: Vec<_> = answers.collect::<Result<_>>()?;
+    let Some(stage) = name else {
+        answers.retain(Answer::has_reasons);
+        return tell_all(&answers, arguments, context);
+    };
+    let Some(answer) = answers.first() else { return Err(super::refuse("the stage is not in the plan")) };
+    match (arguments.vs, &answer.why, arguments.json) {
+        (Some(run), None, _) => Err(Error::usage(format!("run {run} had no stage `{stage}`"), RUNS)),
+        (.., true) => context.output.json(&answer.json(arguments)),
+        (.., false) => context.output.result(&answer.text(arguments)),
     }
+}
+
+/// All answers, one below the other.
+fn tell_all(answers: &[Answer<'_>], arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+    if arguments.json {
+        let answers: Vec<_> = answers.iter().map(|answer| answer.json(arguments)).collect();
+        return context.output.json(&json!({ "schema": "fmflow.why/1", "stages": answers }));
+    }
+    let texts: Vec<_> = answers.iter().map(|answer| answer.text(arguments)).collect();
+    match (texts.is_empty(), arguments.vs) {
+        (true, None) => context.output.result("nothing would run: every stage is cached\n"),
+        (true, Some(run)) => context.output.result(&format!("nothing changed since run {run}\n")),
+        (false, _) => context.output.result(&texts.join("\n")),
+    }
+}
+
+/// What is known of one stage.
+fn answer<'a>(
+    vs: Option<u64>,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    planned: &'a Planned,
+    past: Option<&Past<'_>>,
+) -> Result<Answer<'a>> {
+    let why = past.map_or(Ok(None), |past| past.compare(vs, pipeline, plan, planned))?;
+    let runs = |name: &String| plan.stage(name).is_some_and(|other| other.state != State::Cached);
+    let dependents = plan.dependents(pipeline, planned).into_iter().filter(runs).collect();
+    Ok(Answer { planned, why, dependents })
 }
 
 fn nothing_ran(context: &Context<'_>) -> Error {
@@ -66,40 +110,51 @@ fn nothing_ran(context: &Context<'_>) -> Error {
     Error::usage(message, "leave `--vs` out")
 }
 
-/// The changes since the run that was named, or since the stage's newest result.
-fn compare(
-    arguments: &Arguments,
-    pipeline: &Pipeline,
-    plan: &Plan,
-    planned: &Planned,
-    store: &Store,
-) -> Result<Option<Why>> {
-    let listing = Listing::of(store)?;
-    let history = History::of(store, &listing)?;
-    let old = match arguments.vs {
-        Some(number) => Some(ledger_of(number, &planned.key.name, store)?),
-        None if planned.state == State::Cached => None,
-        None => listing.newest(&planned.key.name).map(|manifest| manifest.ledger.clone()),
-    };
-    Ok(old.map(|old| plan.why(pipeline, planned, &old, &history)))
+impl<'a> Past<'a> {
+    fn of(store: &'a Store) -> Result<Self> {
+        let listing = Listing::of(store)?;
+        Ok(Self { store, history: History::of(store, &listing)?, listing })
+    }
+
+    /// The changes since the run that was named, or since the stage's newest result.
+    fn compare(
+        &self,
+        vs: Option<u64>,
+        pipeline: &Pipeline,
+        plan: &Plan,
+        planned: &Planned,
+    ) -> Result<Option<Why>> {
+        let old = match vs {
+            Some(number) => ledger_of(number, &planned.key.name, self.store)?,
+            None if planned.state == State::Cached => None,
+            None => self.listing.newest(&planned.key.name).map(|manifest| manifest.ledger.clone()),
+        };
+        Ok(old.map(|old| plan.why(pipeline, planned, &old, &self.history)))
+    }
 }
 
-/// What a stage was made of in an earlier run.
-fn ledger_of(number: u64, stage: &str, store: &Store) -> Result<Ledger> {
-    let help = "`fmflow log` lists the runs of the store";
+/// What a stage was made of in an earlier run; nothing if that had no such stage.
+fn ledger_of(number: u64, stage: &str, store: &Store) -> Result<Option<Ledger>> {
     let Some(mut record) = store.run_record(number)? else {
         let known = store.past_runs()?.iter().any(|run| run.number == number);
         let message = match known {
             true => format!("the record of run {number} is gone: `fmflow gc` removes old ones"),
             false => format!("the store has no record of a run {number}"),
         };
-        return Err(Error::usage(message, help));
+        return Err(Error::usage(message, RUNS));
     };
-    let ledger = record.stages.swap_remove(stage);
-    ledger.ok_or_else(|| Error::usage(format!("run {number} had no stage `{stage}`"), help))
+    Ok(record.stages.swap_remove(stage))
 }
 
 impl Answer<'_> {
+    /// Whether there is more to say than that a stage before it changed.
+    fn has_reasons(&self) -> bool {
+        match &self.why {
+            Some(why) => why.differences.iter().any(|difference| difference.change.what != What::Input),
+            None => self.planned.state != State::Cached,
+        }
+    }
+
     fn text(&self, arguments: &Arguments) -> String {
         let mut text = format!("stage `{}`: {}\n", self.planned.key.name, self.planned.state.word());
         match &self.why {

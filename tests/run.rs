@@ -144,19 +144,37 @@ fn a_score_that_is_not_reached_fails_with_all_scores() {
 #[test]
 fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
     let project = Project::tiny();
-    let mut tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
-    for i in 0..12 {
-        let question = format!("last: {}{i}", "a b c ".repeat(100));
-        tasks += &serde_json::json!({ "task": "last", "question": question, "answer": "c" }).to_string();
-        tasks.push('\n');
-    }
-    project.write("tiny/tasks.jsonl", &tasks);
+    add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
     project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok().says("too long for the context");
     let report = fs::read(project.artifact("answers").join("report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
     let tasks = &report["sft"]["exact_match"]["tasks"];
     let number = |name: &str| tasks[name].as_u64().unwrap();
     assert!(number("too_long") > 0 && number("passed") <= number("total") - number("too_long"), "{tasks}");
+}
+
+/// Adds tasks of one kind to the project.
+fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
+    let mut lines = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
+    for (question, answer) in tasks {
+        let line = serde_json::json!({ "task": "last", "question": question, "answer": answer });
+        lines += &format!("{line}\n");
+    }
+    project.write("tiny/tasks.jsonl", &lines);
+}
+
+#[test]
+fn what_rows_leave_out_is_told_with_a_cure() {
+    let project = Project::tiny();
+    add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
+    add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    let ran = ran.says("answers for training, ").says("are left out: ").says("24 answers left out");
+    ran.says("longer than a row with what is said before (raise `length=`, now 64)")
+        .says("longer than the canvas (raise `canvas=`, now 12)");
+    project.edit("tiny.kdl", "canvas=12", "canvas=1");
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).exits(8);
+    ran.says("longer than the canvas (raise `canvas=`, now 1)").says("more than half");
 }
 
 #[test]

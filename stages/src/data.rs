@@ -2,7 +2,7 @@
 //!
 //! In the order in which data travel:
 //! [`corpus`] reads documents, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays conversations out,
-//! [`packing`] fills rows of one length, [`build`] does all of that for a dataset, [`rows`] is the format on disk and
+//! [`packing`] fills rows of one length, [`left_out`] says what does not fit, [`build`] does all of that for a dataset, [`rows`] is the format on disk and
 //! [`mixture`] says which row comes i-th.
 //!
 //! A held-out document never enters a tokenizer or a training row: [`corpus::is_held_out`] is the one place that decides.
@@ -11,6 +11,7 @@ mod bpe;
 pub mod build;
 pub mod chat;
 pub mod corpus;
+pub mod left_out;
 pub mod mixture;
 pub mod packing;
 pub mod rows;

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::data::build::{BuildError, RowsOptions, build_rows, train_tokenizer};
 use crate::data::corpus::{Documents, Format, documents};
+use crate::data::left_out::Shape;
 use crate::data::packing::Packing;
 use crate::data::rows::{RowsSummary, Split};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
@@ -98,12 +99,17 @@ pub fn rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     let found = build_rows(read(job, &config.dataset)?, &tokenizer, &options, &mut sink)
         .map_err(|e| refused(e, &format!("look at dataset `{}` and at its rows", config.dataset.name)))?;
     sink.finish()?;
-    let summary = describe(&found);
+    let shape =
+        Shape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
+    for split in [Split::Train, Split::HeldOut] {
+        shape.sentence(split, found.split(split)).iter().for_each(|said| job.report.note(said));
+    }
+    let summary = describe(&found, shape);
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
     Ok(summary)
 }
 
-fn describe(found: &RowsSummary) -> Summary {
+fn describe(found: &RowsSummary, shape: Shape) -> Summary {
     let (train, held) = (found.split(Split::Train), found.split(Split::HeldOut));
     let line = |name: &str, split: Split| {
         let s = found.split(split);
@@ -118,8 +124,12 @@ fn describe(found: &RowsSummary) -> Summary {
             s.beyond_canvas
         )
     };
+    let left_out = match train.left_out() + held.left_out() {
+        0 => String::new(),
+        many => format!(", {many} {} left out", shape.unit()),
+    };
     Summary {
-        headline: format!("{} rows of {}, {} held out", train.rows, found.length, held.rows),
+        headline: format!("{} rows of {}, {} held out{left_out}", train.rows, found.length, held.rows),
         lines: vec![line("train", Split::Train), line("held out", Split::HeldOut)],
         metrics: [("rows", train.rows), ("tokens", train.tokens), ("held_out_rows", held.rows)]
             .map(|(name, value)| (name.to_owned(), value as f64))

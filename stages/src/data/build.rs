@@ -6,6 +6,7 @@ mod part;
 
 use super::chat;
 use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
+use super::left_out::Shape;
 use super::packing::{Example, MAX_LENGTH, Packing, Role};
 use super::rows::{FORMAT, HELD_OUT, RECORDS, RowsSummary, SUMMARY, Sink, bytes_per_id};
 use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train};
@@ -250,6 +251,11 @@ impl<'a> Builder<'a> {
     fn finish(self) -> Result<Finished, BuildError> {
         let (train, mut rest) = self.train.finish(self.width);
         let (held_out, last) = self.held_out.finish(self.width);
+        let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
+        let shape = Shape { length, canvas, packing, chats: self.chats.is_some() };
+        if let Some((problem, cure)) = shape.too_much(&train) {
+            return Err(options(problem, cure));
+        }
         if train.rows == 0 {
             return Err(options(
                 "no document is left for training",
@@ -261,7 +267,6 @@ impl<'a> Builder<'a> {
         }
         rest.extend(self.held_out_records);
         rest.extend(last);
-        let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
         let summary = RowsSummary {
             format: FORMAT,
             length,

@@ -61,6 +61,12 @@ pub struct SplitSummary {
 }
 
 impl SplitSummary {
+    /// What is left out, for any reason.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.too_long + self.beyond_canvas
+    }
+
     /// Mean number of positions of a row that are not padding; 0 without rows.
     #[must_use]
     pub fn tokens_per_row(&self) -> f64 {

@@ -99,11 +99,15 @@ fn what_does_not_fit_is_counted() {
     let chat = |prompt: &str, answer: &str| {
         Document::Chat(Conversation::pair(prompt.into(), answer.into(), String::new()))
     };
-    let documents = vec![chat("a", "b"), chat("a", "a b c d e f g"), chat(&"a b ".repeat(40), "c")];
+    let mut documents =
+        vec![chat("a", "b"), chat("b", "c"), chat("a", "a b c d e f g"), chat(&"a b ".repeat(40), "c")];
     let options = RowsOptions { held_out: 0.0, ..wanted(Packing::FirstFit) };
-    let (summary, _) = build(documents, &options).unwrap();
+    let (summary, _) = build(documents.clone(), &options).unwrap();
     let train = summary.train;
-    assert_eq!((train.documents, train.beyond_canvas, train.too_long, train.rows), (3, 1, 1, 1));
+    assert_eq!((train.documents, train.beyond_canvas, train.too_long, train.rows), (4, 1, 1, 1));
+    documents.remove(0);
+    let error = build(documents, &options).err().unwrap().to_string();
+    assert!(error.contains("of 3 answers for training, 2 (66.7 %) are left out"), "{error}");
 }
 
 #[test]

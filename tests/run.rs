@@ -177,6 +177,52 @@ fn what_rows_leave_out_is_told_with_a_cure() {
     ran.says("longer than the canvas (raise `canvas=`, now 1)").says("more than half");
 }
 
+/// What `evaluate` says of `sft`, and the lines of its answers.
+fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
+    let folder = project.artifact("answers");
+    let report = fs::read(folder.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let lines = fs::read_to_string(folder.join("answers.jsonl")).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (report["sft"]["exact_match"]["tasks"].clone(), lines)
+}
+
+#[test]
+fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
+    let project = Project::tiny();
+    add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
+    let (tasks, lines) = answers(&project);
+    let number = |name: &str| tasks[name].as_u64().unwrap();
+    assert!(number("beyond_canvas") > 0, "{tasks}");
+    assert!(number("passed") <= number("total") - number("beyond_canvas"), "{tasks}");
+    assert!(!lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")), "not asked");
+}
+
+#[test]
+fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
+    let project = Project::tiny();
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let line = |i: usize| {
+        let question = format!("first: {i} b");
+        let turns =
+            [turn("user", &question), turn("assistant", "a"), turn("user", "2?"), turn("assistant", "b")];
+        serde_json::json!({ "task": "first", "messages": turns }).to_string()
+    };
+    project.write("tiny/tasks.jsonl", &(0..40).map(line).collect::<Vec<_>>().join("\n"));
+    project.edit("tiny.kdl", "user=\"question\" assistant=\"answer\"", "messages=\"messages\"");
+    project.edit("tiny.kdl", "length=64 packing=\"first-fit\"", "length=128 packing=\"first-fit\"");
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
+    let (_, lines) = answers(&project);
+    let (later, first): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["prompt"] == "2?");
+    assert!(!first.is_empty() && first.iter().all(|line| line.get("before").is_none()), "{first:?}");
+    for line in later {
+        let before = line["before"].as_array().unwrap();
+        assert!(before[0]["content"].as_str().unwrap().starts_with("first: "), "{line}");
+        assert_eq!(before[1], turn("assistant", "a"));
+    }
+}
+
 #[test]
 fn a_line_without_its_kind_of_task_is_named() {
     let project = Project::tiny();

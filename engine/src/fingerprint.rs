@@ -23,13 +23,15 @@ pub const SCHEMA: u32 = 2;
 /// source from the source of training, and top-k keeps ties.
 /// At 3: `train` does not divide by a corrupted first token that a shift leaves without a term; `evaluate` bounds the likelihood of
 /// a uniform or mixed source by the generalized KL.
-/// Then: `tokenizer` (2) and `rows` (3) read rules beside a list of turns, and `rows` does not learn an answer of weight 0.
+/// Then: `tokenizer` (2) and `rows` (3) read rules beside a list of turns, and `rows` does not learn an answer of weight 0;
+/// `evaluate` (4) does not ask for answers that no canvas holds, and lists what was said before a question.
 #[must_use]
 pub fn revision(kind: &str) -> u32 {
     match kind {
         "fetch" | "random-init" | "export" => 1,
         "tokenizer" | "convert" | "generate" => 2,
-        "rows" | "train" | "evaluate" => 3,
+        "rows" | "train" => 3,
+        "evaluate" => 4,
         _ => 0,
     }
 }

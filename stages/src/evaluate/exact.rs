@@ -6,8 +6,10 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::completion::{Completion, Request, complete};
+use crate::data::chat;
+use crate::data::corpus::{Chat, Message};
 use crate::data::rows::Rows;
-use crate::data::{chat, corpus::Chat};
+use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::failure::{input, stage};
 use crate::job::{folder, threads};
 use crate::model::Model;
@@ -24,6 +26,9 @@ pub struct ExactScores {
     /// Prompts that leave no room for an answer in the context: not asked, and not passed.
     #[serde(skip_serializing_if = "is_zero")]
     pub too_long: usize,
+    /// Answers that the canvas does not hold even without their end: not asked, and not passed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub beyond_canvas: usize,
     /// (passed, total) per kind of task, where the dataset names kinds.
     pub by_group: IndexMap<String, (usize, usize)>,
 }
@@ -41,6 +46,8 @@ impl ExactScores {
 struct Answer<'a> {
     checkpoint: &'a str,
     group: &'a str,
+    #[serde(skip_serializing_if = "<[Message]>::is_empty")]
+    before: &'a [Message],
     prompt: &'a str,
     expected: &'a str,
     given: String,
@@ -56,15 +63,16 @@ pub(super) fn scores(
     answers: &mut Vec<String>,
 ) -> Result<ExactScores, Failure> {
     let (chats, canvas) = questions(job, item)?;
-    let requests = chats.iter().map(|chat| request(chat, model, canvas));
-    let requests: Vec<Option<Request>> = requests.collect::<Result<_, _>>()?;
-    let asked: Vec<Request> = requests.iter().flatten().cloned().collect();
+    let questions = chats.iter().map(|chat| question(chat, model, canvas));
+    let questions: Vec<Question> = questions.collect::<Result<_, _>>()?;
+    let asked: Vec<Request> = questions.iter().filter_map(Question::asked).cloned().collect();
     let mut found = complete(model, &asked, &item.sampler, job.seed, threads(job))?.completions.into_iter();
     let mut scores = ExactScores::default();
-    for (chat, request) in chats.iter().zip(&requests) {
-        let Some(completion) = request.as_ref().and_then(|_| found.next()) else {
+    for (chat, question) in chats.iter().zip(&questions) {
+        let Some(completion) = question.asked().and_then(|_| found.next()) else {
             scores.add(&chat.group, false, false);
-            scores.too_long += 1;
+            scores.too_long += usize::from(matches!(question, Question::TooLong));
+            scores.beyond_canvas += usize::from(matches!(question, Question::BeyondCanvas));
             continue;
         };
         let answer = Answer::of(chat, &completion, name, model)?;
@@ -90,11 +98,41 @@ fn questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Fai
     Ok((chats, canvas))
 }
 
-/// What a checkpoint is asked; none if its context has no room for the answer.
-fn request(chat: &Chat, model: &Model, length: usize) -> Result<Option<Request>, Failure> {
-    let prefix = chat::prompt(model.tokenizer()?, &chat.given()).map_err(stage)?;
-    let fits = prefix.len() + length <= model.backbone.config().max_position_embeddings;
-    Ok(fits.then_some(Request { prefix, length, suffix: Vec::new() }))
+/// What becomes of a held-out conversation.
+enum Question {
+    /// The checkpoint is asked.
+    Asked(Request),
+    /// Its context has no room for an answer.
+    TooLong,
+    /// The canvas has no room for this answer.
+    BeyondCanvas,
+}
+
+impl Question {
+    fn asked(&self) -> Option<&Request> {
+        match self {
+            Self::Asked(request) => Some(request),
+            Self::TooLong | Self::BeyondCanvas => None,
+        }
+    }
+}
+
+fn question(chat: &Chat, model: &Model, length: usize) -> Result<Question, Failure> {
+    let tokenizer = model.tokenizer()?;
+    let prefix = chat::prompt(tokenizer, &chat.given()).map_err(stage)?;
+    if prefix.len() + length > model.backbone.config().max_position_embeddings {
+        return Ok(Question::TooLong);
+    }
+    if shortest(chat, tokenizer).map_err(stage)? > length {
+        return Ok(Question::BeyondCanvas);
+    }
+    Ok(Question::Asked(Request { prefix, length, suffix: Vec::new() }))
+}
+
+/// Tokens of the right answer at least: an answer that fills its canvas needs no end, nor what a template adds to it.
+fn shortest(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
+    let with_end = chat::answer(tokenizer, &chat.given(), &chat.answer)?.len();
+    Ok(tokenizer.encode(&chat.answer)?.len().min(with_end.saturating_sub(1)))
 }
 
 impl<'a> Answer<'a> {
@@ -107,8 +145,8 @@ impl<'a> Answer<'a> {
         let tokenizer = model.tokenizer()?;
         let given = tokenizer.decode(completion.until_end(&model.ends()), false);
         let passed = given == chat.answer || given == chat::expected(tokenizer, chat).map_err(stage)?;
-        let (group, prompt, expected) = (&*chat.group, &*chat.prompt, &*chat.answer);
-        Ok(Self { checkpoint, group, prompt, expected, given, passed })
+        let (group, before, prompt, expected) = (&*chat.group, &*chat.before, &*chat.prompt, &*chat.answer);
+        Ok(Self { checkpoint, group, before, prompt, expected, given, passed })
     }
 }
 
@@ -133,10 +171,10 @@ impl ExactScores {
         let groups: Vec<String> = self.by_group.iter().map(of).collect();
         let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
         let (share, empty) = (percent(self.passed, self.total), percent(self.empty, self.total));
-        let long = match self.too_long {
-            0 => String::new(),
-            many => format!(", {many} too long for the context"),
-        };
+        let long =
+            [(self.too_long, "too long for the context"), (self.beyond_canvas, "longer than the canvas")];
+        let long = long.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!(", {many} {what}"));
+        let long: String = long.collect();
         format!(
             "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{long}",
             self.total
@@ -181,5 +219,8 @@ mod tests {
         assert_eq!(scores.line("sft", "chat"), expected);
         scores.too_long = 2;
         assert_eq!(scores.line("sft", "chat"), format!("{expected}, 2 too long for the context"));
+        scores.beyond_canvas = 1;
+        let all = format!("{expected}, 2 too long for the context, 1 longer than the canvas");
+        assert_eq!(scores.line("sft", "chat"), all);
     }
 }

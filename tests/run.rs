@@ -224,6 +224,21 @@ fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
 }
 
 #[test]
+fn the_names_of_special_tokens_in_what_is_said_are_told() {
+    let project = Project::tiny();
+    let said = "x<|im_end|>\n<|im_start|>assistant\nyes";
+    add_tasks(
+        &project,
+        [("last: a".into(), "a <|endoftext|>".into()), (said.into(), "c".into())].into_iter(),
+    );
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    ran.says("2 turns name a special token, the first is the assistant's in ")
+        .says("tasks.jsonl:126 (`<|endoftext|>`)");
+    let quiet = Project::tiny().fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    assert!(!quiet.stderr.contains("special token"), "{}", quiet.stderr);
+}
+
+#[test]
 fn a_line_without_its_kind_of_task_is_named() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");

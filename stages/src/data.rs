@@ -1,7 +1,8 @@
 //! From files to rows, and from rows to a mixture.
 //!
 //! In the order in which data travel:
-//! [`corpus`] reads documents, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays conversations out,
+//! [`corpus`] reads documents, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays conversations out
+//! ([`named`] tells where data name its tokens),
 //! [`packing`] fills rows of one length, [`left_out`] says what does not fit, [`build`] does all of that for a dataset, [`rows`] is the format on disk and
 //! [`mixture`] says which row comes i-th.
 //!
@@ -13,6 +14,7 @@ pub mod chat;
 pub mod corpus;
 pub mod left_out;
 pub mod mixture;
+pub mod named;
 pub mod packing;
 pub mod rows;
 pub mod template;

@@ -6,8 +6,9 @@ use fmflow_engine::execute::{Failure, Job, Summary};
 use indexmap::IndexMap;
 
 use crate::data::build::{BuildError, RowsOptions, build_rows, train_tokenizer};
-use crate::data::corpus::{Documents, Format, documents};
+use crate::data::corpus::{CorpusError, Document, Documents, Format, documents};
 use crate::data::left_out::Shape;
+use crate::data::named::Named;
 use crate::data::packing::Packing;
 use crate::data::rows::{RowsSummary, Split};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
@@ -96,17 +97,34 @@ pub fn rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     };
     let mut writer = job.slot.artifact().map_err(failure::store)?;
     let mut sink = ArtifactSink::new(&mut writer);
-    let found = build_rows(read(job, &config.dataset)?, &tokenizer, &options, &mut sink)
+    let mut named = Named::none_of(&tokenizer);
+    let documents = watched(read(job, &config.dataset)?, &mut named);
+    let found = build_rows(documents, &tokenizer, &options, &mut sink)
         .map_err(|e| refused(e, &format!("look at dataset `{}` and at its rows", config.dataset.name)))?;
     sink.finish()?;
     let shape =
         Shape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
+    named.sentence().iter().for_each(|said| job.report.note(said));
     for split in [Split::Train, Split::HeldOut] {
         shape.sentence(split, found.split(split)).iter().for_each(|said| job.report.note(said));
     }
     let summary = describe(&found, shape);
     writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
     Ok(summary)
+}
+
+/// The same documents, looked at on their way.
+fn watched(
+    mut documents: Documents,
+    named: &mut Named,
+) -> impl Iterator<Item = Result<Document, CorpusError>> {
+    std::iter::from_fn(move || {
+        let next = documents.next();
+        if let Some(Ok(Document::Chat(talk))) = &next {
+            named.look(talk, documents.place());
+        }
+        next
+    })
 }
 
 fn describe(found: &RowsSummary, shape: Shape) -> Summary {

@@ -12,7 +12,7 @@ mod value;
 pub use conversation::{Chat, Conversation, Message, Speaker};
 pub use lines::CorpusError;
 use lines::Lines;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A document of `text` ends at the first blank line after this many bytes.
 pub const GROUP_BYTES: usize = 1024;
@@ -123,6 +123,12 @@ impl Iterator for Documents {
 }
 
 impl Documents {
+    /// Where the last document ends: its file, and the number of the line.
+    #[must_use]
+    pub fn place(&self) -> Option<(&Path, u64)> {
+        self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))
+    }
+
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
         loop {
             let lines = match &mut self.open {

@@ -62,7 +62,7 @@ const ARRAY: &str = "write one object a line, as `jq -c '.[]'` does";
 pub(super) struct Lines {
     pub(super) file: PathBuf,
     reader: BufReader<File>,
-    number: u64,
+    pub(super) number: u64,
     pub(super) found: bool,
 }
 

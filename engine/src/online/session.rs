@@ -51,46 +51,39 @@ impl<'a> Session<'a> {
         let uses = repository::uses(self.world, &mut Sink::default());
         let mut groups: IndexMap<&Asked, Vec<&Use>> = IndexMap::new();
         uses.iter().for_each(|one| groups.entry(&one.asked).or_default().push(one));
-        let mut new = Lockfile {
-            name: old.name.clone(),
-            cure: old.cure.clone(),
-            broken: old.broken,
-            ..Lockfile::default()
-        };
-        let mut changes = Vec::new();
-        let mut silent: Option<(String, Vec<&Use>)> = None;
+        let mut answers = Answers::beside(old);
         for (asked, uses) in groups {
-            let before = old.pins.get(asked);
-            let found = match &silent {
-                Some((why, _)) => Err(Trouble::Unreachable(why.clone())),
-                None => self.repository(asked, before),
-            };
-            match found {
-                Ok(found) => {
-                    uses.iter().for_each(|one| self.look(one, &found.files));
-                    changes.push(change(asked, before, &found));
-                    new.pins.insert(asked.clone(), found.pin);
-                    continue;
-                }
-                // A hub that does not answer once is not asked again.
-                Err(Trouble::Unreachable(why)) => silent.get_or_insert((why, Vec::new())).1.extend(uses),
-                Err(trouble) => self.tell(&trouble, &uses, before, old),
-            }
-            new.unresolved.insert(asked.clone());
-            new.pins.extend(before.map(|pin| (asked.clone(), pin.clone())));
+            self.ask(asked, &uses, old, &mut answers);
         }
-        if let Some((why, uses)) = silent {
-            self.tell_silence(&why, &uses);
+        if let Some((why, uses)) = &answers.silent {
+            self.tell_silence(why, uses);
         }
         self.tell_unknown_columns();
-        let gone = old.pins.iter().filter(|(asked, _)| !new.pins.contains_key(*asked));
-        changes.extend(gone.map(|(asked, pin)| Change {
-            asked: asked.clone(),
-            old: Some(pin.commit.clone()),
-            new: None,
-            head: None,
-        }));
-        Resolution { changes, changed: new.pins != old.pins, lock: new }
+        answers.resolution(old)
+    }
+
+    /// Asks about one repository, unless the hub does not answer.
+    fn ask<'u>(&mut self, asked: &Asked, uses: &[&'u Use], old: &Lockfile, answers: &mut Answers<'u>) {
+        let before = old.pins.get(asked);
+        let found = match &answers.silent {
+            // A hub that does not answer once is not asked again.
+            Some((why, _)) => Err(Trouble::Unreachable(why.clone())),
+            None => self.repository(asked, before),
+        };
+        match found {
+            Ok(found) => {
+                uses.iter().for_each(|one| self.look(one, &found.files));
+                answers.changes.push(change(asked, before, &found));
+                answers.new.pins.insert(asked.clone(), found.pin);
+                return;
+            }
+            Err(Trouble::Unreachable(why)) => {
+                answers.silent.get_or_insert((why, Vec::new())).1.extend(uses);
+            }
+            Err(trouble) => self.tell(&trouble, uses, before, old),
+        }
+        answers.new.unresolved.insert(asked.clone());
+        answers.new.pins.extend(before.map(|pin| (asked.clone(), pin.clone())));
     }
 
     /// The repository at the commit that is pinned, or that is to be.
@@ -120,4 +113,34 @@ fn change(asked: &Asked, before: Option<&Pin>, found: &Found) -> Change {
     let new = found.pin.commit.clone();
     let head = (found.head != new).then(|| found.head.clone());
     Change { asked: asked.clone(), old: before.map(|pin| pin.commit.clone()), new: Some(new), head }
+}
+
+/// What the hub has answered so far.
+struct Answers<'u> {
+    new: Lockfile,
+    changes: Vec<Change>,
+    /// Why the hub does not answer, and what asked for it in vain.
+    silent: Option<(String, Vec<&'u Use>)>,
+}
+
+impl Answers<'_> {
+    /// Nothing yet, for the same file as an old lock file.
+    fn beside(old: &Lockfile) -> Self {
+        let (name, cure, broken) = (old.name.clone(), old.cure.clone(), old.broken);
+        let new = Lockfile { name, cure, broken, ..Lockfile::default() };
+        Self { new, changes: Vec::new(), silent: None }
+    }
+
+    /// The new lock file, and what became of every pin of the old one.
+    fn resolution(self, old: &Lockfile) -> Resolution {
+        let Self { new, mut changes, .. } = self;
+        let gone = old.pins.iter().filter(|(asked, _)| !new.pins.contains_key(*asked));
+        changes.extend(gone.map(|(asked, pin)| Change {
+            asked: asked.clone(),
+            old: Some(pin.commit.clone()),
+            new: None,
+            head: None,
+        }));
+        Resolution { changes, changed: new.pins != old.pins, lock: new }
+    }
 }

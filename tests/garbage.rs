@@ -101,7 +101,7 @@ fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
 }
 
 #[test]
-fn a_pipeline_that_is_gone_keeps_nothing_and_one_with_errors_stops_everything() {
+fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everything() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
     project.pretend("q.kdl", &Pretend::default()).unwrap();
@@ -109,9 +109,43 @@ fn a_pipeline_that_is_gone_keeps_nothing_and_one_with_errors_stops_everything() 
     project.write("q.kdl", "pipeline");
     project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl has errors").says("fmflow check q.kdl");
     fs::remove_file(project.path().join("q.kdl")).unwrap();
-    project.fmflow(&["gc"]).ok().says("q.kdl was run here and is gone").says("2 could go");
+    let told = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    assert!(told.stdout.contains("q.kdl, which is gone"), "{}", told.stdout);
+    assert!(
+        told.stderr.contains("q.kdl is gone") && told.stderr.contains("fmflow gc p.kdl"),
+        "{}",
+        told.stderr
+    );
+    let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
+    assert_eq!(answer["gone"], serde_json::json!(["q.kdl"]));
     project.fmflow(&["gc", "p.kdl", "--yes"]).ok().says("removed 2");
+    let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
+    assert_eq!(answer["gone"], serde_json::json!([]));
     assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny"]);
+}
+
+#[test]
+fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
+    let project = small();
+    project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
+    project.pretend("q.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::open(&project.path().join(".fmflow")).unwrap().unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    assert_eq!(store.begin_run(&record).unwrap(), 2);
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    (0..=collect::NEWEST).for_each(|_| _ = store.begin_run(&record).unwrap());
+    let (here, there) = (project.path().join("q.kdl"), project.path().join("away"));
+    fs::rename(&here, &there).unwrap();
+    // Run 2 of q.kdl made nothing, and its record tells what is needed.
+    (0..2).for_each(|_| _ = project.fmflow(&["gc", "--yes"]).ok());
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "flow", "tiny", "tiny"]);
+    fs::rename(&there, &here).unwrap();
+    project.fmflow(&["plan", "q.kdl", "--check"]).ok();
+    fs::remove_file(&here).unwrap();
+    project.write(".fmflow/runs/2.json", "half");
+    project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl is gone").says("fmflow gc a.kdl");
+    assert_eq!(names(&project, "artifacts").len(), 5);
 }
 
 #[test]

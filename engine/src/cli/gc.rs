@@ -1,15 +1,17 @@
 //! `fmflow gc`: results that no pipeline refers to any more, and, with `--yes`, their end.
 
+mod roots;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indexmap::IndexSet;
 use serde_json::json;
 
-use super::{Context, plan, run, shown, source};
-use crate::check::{self, Options};
+use self::roots::{Source, roots, sources};
+use super::{Context, run, shown, source};
 use crate::error::{Error, Result};
-use crate::store::collect::{self, Item, Kind, Root, name};
+use crate::store::collect::{self, Item, Kind, name};
 use crate::store::{Store, lock};
 use crate::suggest;
 use crate::table::{bytes, table};
@@ -50,88 +52,74 @@ pub(super) fn gc(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 /// What is there: everything with its users.
 struct Found {
     items: Vec<Item>,
+    /// Pipelines that are gone and keep what nobody else does.
+    gone: Vec<String>,
     /// Words on whoever runs in the store now.
     running: Option<String>,
 }
 
 /// Looks without the lock. What a live run has on its way is not called a leftover.
 fn look(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
-    let mut items = survey(arguments, store, context)?;
-    let running = lock::holder_of(store.root()).filter(|holder| holder.lives).map(|holder| holder.words);
-    if running.is_none() {
-        items.extend(collect::leftovers(store)?);
+    let mut found = survey(arguments, store)?;
+    found.running = lock::holder_of(store.root()).filter(|holder| holder.lives).map(|holder| holder.words);
+    if found.running.is_none() {
+        found.items.extend(collect::leftovers(store)?);
     }
-    Ok(Found { items, running })
+    found.note(arguments, store, context)?;
+    Ok(found)
 }
 
 /// Takes the lock, looks again, and removes. Taking the lock sweeps what dead processes left.
 fn collect(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
     let leftovers = collect::leftovers(store)?;
     let lock = store.lock().map_err(run::unwritable)?;
-    let mut items = survey(arguments, store, context)?;
-    for item in items.iter().filter(|item| item.users.is_empty()) {
+    let mut found = survey(arguments, store)?;
+    for item in found.items.iter().filter(|item| item.users.is_empty()) {
         store.discard(&lock, &item.path)?;
     }
-    items.extend(leftovers);
-    Ok(Found { items, running: None })
+    found.items.extend(leftovers);
+    found.note(arguments, store, context)?;
+    Ok(found)
+}
+
+impl Found {
+    /// Says of pipelines that are gone how to let go what they keep.
+    fn note(&self, arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<()> {
+        let command = counting(arguments, store, context)?;
+        for name in &self.gone {
+            let note = format!(
+                "note: {name} is gone, and what its last run was made of stays; to let it go, name the pipelines \
+                 that count: `{command}`\n"
+            );
+            context.output.message(&note);
+        }
+        Ok(())
+    }
 }
 
 /// Results with their users, and the records of runs that go with them.
-fn survey(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Item>> {
-    let mut items = collect::survey(store, &roots(arguments, store, context)?)?;
-    items.extend(collect::records(store, &items)?);
-    Ok(items)
+fn survey(arguments: &Arguments, store: &Store) -> Result<Found> {
+    let sources = sources(&arguments.files, store)?;
+    let roots = roots(&sources, store)?;
+    let mut items = collect::survey(store, &roots)?;
+    let needed: Vec<_> = sources.iter().filter_map(|source| source.gone).collect();
+    items.extend(collect::records(store, &items, &needed)?);
+    let gone: Vec<_> = sources.iter().filter(|source| source.gone.is_some()).collect();
+    let by_gone = |user: &String| gone.iter().any(|source| source.user() == *user);
+    // What others keep too would not go with it.
+    let alone = |item: &&Item| item.users.iter().all(by_gone);
+    let keeps =
+        |source: &&&Source| items.iter().filter(alone).any(|item| item.users.contains(&source.user()));
+    let gone = gone.iter().filter(keeps).map(|source| source.called()).collect();
+    Ok(Found { items, gone, running: None })
 }
 
-/// Who refers to results: pipelines as they are written now, and the last run.
-fn roots(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Root>> {
-    let mut roots = Vec::new();
-    for (file, settings) in sources(arguments, store, context)? {
-        let name = called(&file, &settings);
-        let pipeline = check::check(&file, &Options { settings, ..Options::from_environment() }).pipeline;
-        let pipeline = pipeline.ok_or_else(|| unreadable(&name))?;
-        let (_, plan) = plan::make(&pipeline, Some(store))?;
-        let results = plan.stages.iter().map(|planned| &planned.key.fingerprint);
-        roots.push(Root::new(name, results));
-    }
-    if let Some(last) = store.last_run()? {
-        let results: Vec<_> = last.stages.values().map(crate::fingerprint::Ledger::fingerprint).collect();
-        roots.push(Root::new("the last run", results.iter()));
-    }
-    Ok(roots)
-}
-
-/// A file and the settings given beside it.
-type Given = (PathBuf, Vec<String>);
-
-/// The files that were named, or what all runs were about; what is gone refers to nothing.
-fn sources(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Vec<Given>> {
-    if !arguments.files.is_empty() {
-        return Ok(arguments.files.iter().map(|file| (file.clone(), vec![])).collect());
-    }
-    let runs = store.past_runs()?.into_iter().map(|run| (run.file, run.settings));
-    let mut here = Vec::new();
-    for (file, settings) in runs.collect::<IndexSet<Given>>() {
-        // A file that cannot be looked for is not gone.
-        if file.try_exists().map_err(Error::io("look for", &file))? {
-            here.push((file, settings));
-            continue;
-        }
-        let name = called(&file, &settings);
-        context.output.message(&format!("note: {name} was run here and is gone: it keeps nothing\n"));
-    }
-    Ok(here)
-}
-
-/// A pipeline as it was typed.
-fn called(file: &Path, settings: &[String]) -> String {
-    let settings = settings.iter().map(|setting| format!(" --set {setting}"));
-    shown(file) + &settings.collect::<String>()
-}
-
-fn unreadable(file: &str) -> Error {
-    let message = format!("{file} has errors, so nobody knows what it refers to");
-    Error::usage(message, format!("see `fmflow check {file}`, or name the pipelines whose results stay"))
+/// The command by which only the pipelines count that are there.
+fn counting(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<String> {
+    let here = sources(&arguments.files, store)?.into_iter().filter(|source| source.gone.is_none());
+    let files: IndexSet<_> = here.map(|source| source::typed(Path::new(&shown(&source.file)))).collect();
+    let joined = files.into_iter().collect::<Vec<_>>().join(" ");
+    Ok(context.command("gc", if joined.is_empty() { "FILE" } else { &joined }))
 }
 
 fn pin(arguments: &Arguments, store: &Store) -> Result<()> {
@@ -172,6 +160,7 @@ fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<(
             "bytes": going_bytes,
             "garbage": going.iter().map(|item| json_of(item)).collect::<Vec<_>>(),
             "kept": kept.iter().map(|item| json_of(item)).collect::<Vec<_>>(),
+            "gone": found.gone,
             "running": found.running,
         }));
     }

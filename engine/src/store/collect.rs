@@ -120,17 +120,18 @@ pub fn leftovers(store: &Store) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// Records of runs that can go when what `items` says goes: old ones that worked on nothing that stays. One that cannot be
-/// read is of no use to anybody.
+/// Records of runs that can go when what `items` says goes: old ones that worked on nothing that stays, but for those that
+/// are `needed` to know what stays. One that cannot be read is of no use to anybody.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn records(store: &Store, items: &[Item]) -> Result<Vec<Item>> {
+pub fn records(store: &Store, items: &[Item], needed: &[u64]) -> Result<Vec<Item>> {
     let staying = items.iter().filter(|item| !item.users.is_empty());
     let staying: BTreeSet<_> = staying.map(|item| digits(name(&item.path))).collect();
     let runs = store.past_runs()?;
     let mut going = Vec::new();
-    for run in runs.iter().take(runs.len().saturating_sub(NEWEST)) {
+    let old = runs.iter().take(runs.len().saturating_sub(NEWEST));
+    for run in old.filter(|run| !needed.contains(&run.number)) {
         let worked_on = |record: RunRecord| {
             let mut own = record.stages.iter().filter(|(stage, _)| run.stages.contains_key(*stage));
             own.any(|(_, ledger)| staying.contains(ledger.fingerprint().short()))

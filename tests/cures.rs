@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use fmflow_engine::check::{Checked, Options, check_text};
+use fmflow_engine::check::{Checked, Options, check, check_text};
+use fmflow_engine::diagnostic::Severity;
 use fmflow_engine::render::concise;
 
 fn checked(text: &str) -> Checked {
@@ -308,5 +309,44 @@ fn one_of_two_ways_to_name_the_turns_is_asked_for() {
         let found = checked(&include_str!("data/pages.kdl").replacen(place, slip, 1)).diagnostics;
         let helps: Vec<_> = found.iter().filter_map(|found| found.help.as_deref()).collect();
         assert!(matches!(helps.as_slice(), [one] if one.contains(says)), "{slip}: {helps:?}");
+    }
+}
+
+/// Errors of the pipeline of the examples with one piece replaced everywhere.
+fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
+    let text = include_str!("data/pages.kdl").to_owned();
+    let text = pieces.iter().fold(text, |text, (old, new)| text.replace(old, new));
+    let found = checked(&text).diagnostics.into_iter();
+    found.filter(|found| found.severity == Severity::Error).map(|found| found.code.name()).collect()
+}
+
+#[test]
+fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
+    for name in ["..", "a/b", "a b", "-x"] {
+        let quoted = format!("\"{name}\"");
+        let pieces =
+            [("convert \"flow\"", format!("convert {quoted}")), ("from=\"flow\"", format!("from={quoted}"))];
+        let pieces: Vec<_> = pieces.iter().map(|(old, new)| (*old, new.as_str())).collect();
+        assert_eq!(errors(&pieces), ["invalid-name"], "{name}");
+        assert_eq!(errors(&[("\"tasks\"", &quoted)]), ["invalid-name"], "{name}");
+    }
+    assert_eq!(errors(&[("train \"pretrain\"", "train \"flow\"")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("train \"sft\"", "train \"pretrain\"")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("dataset \"tasks\" from", "dataset \"text\" from")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("rows \"chat\"", "rows \"text\"")]), ["duplicate-name"]);
+}
+
+#[test]
+fn the_file_that_is_meant_is_named() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    for name in ["pipeline.kdl", "data.kdl", "pipline.txt"] {
+        std::fs::write(folder.path().join(name), "").unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (wanted, help) in
+        [("pipline.kdl", "pipeline.kdl`?"), ("dat", "data.kdl`?"), ("sft.kdl", "see what is there: `ls ")]
+    {
+        let found = check(&folder.path().join(wanted), &Options::default()).diagnostics;
+        let said = found.first().and_then(|found| found.help.clone()).unwrap_or_default();
+        assert!(said.contains(help), "{wanted}: {said}");
     }
 }

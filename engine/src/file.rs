@@ -22,9 +22,13 @@ pub use self::value::values;
 pub use self::words::words;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::pipeline::{File, Role, Span};
+use crate::suggest;
 
 /// Largest configuration in bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// Most entries of a folder that are looked at for a name that is meant.
+const MOST_ENTRIES: usize = 1000;
 
 /// Stack of the thread that parses: `kdl` recurses once per level.
 const STACK: usize = 32 << 20;
@@ -132,7 +136,27 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
 
 fn absent_help(path: &Path) -> String {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Some(near) = near(path, folder) {
+        return format!("did you mean `{}`?", shown(&near));
+    }
     format!("see what is there: `ls {}`", shown(folder))
+}
+
+/// The configuration in a folder whose name is closest to that of an absent one.
+fn near(path: &Path, folder: &Path) -> Option<PathBuf> {
+    let wanted = path.file_name()?.to_str()?;
+    let entries = std::fs::read_dir(folder).ok()?.take(MOST_ENTRIES).filter_map(Result::ok);
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".kdl")).collect();
+    names.sort_unstable();
+    let stem = wanted.strip_suffix(".kdl").unwrap_or(wanted);
+    let near = suggest::closest(stem, names.into_iter().filter(|name| *name != wanted))?;
+    let file = format!("{near}.kdl");
+    Some(
+        path.parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .map_or(file.clone().into(), |parent| parent.join(file)),
+    )
 }
 
 fn reason(error: &std::io::Error) -> String {

@@ -104,7 +104,15 @@ impl World {
 
     fn is_phantom(&self, leaf: &Leaf, name: &str) -> bool {
         let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        !known && (!self.complete || self.phantoms.iter().any(|phantom| phantom == name))
+        let lost = || self.phantoms.iter().any(|phantom| phantom == name);
+        !known && (!self.complete || lost() || self.is_of_namesake(leaf, name))
+    }
+
+    /// Whether a name that nothing is spelt like is probably the one that a node should have instead of another's.
+    fn is_of_namesake(&self, leaf: &Leaf, name: &str) -> bool {
+        let fitting = || self.records.iter().filter(|found| allowed(leaf, found));
+        let namesake = fitting().any(|found| found.name_leaf().is_some() && !self.declares(found));
+        namesake && suggest::closest(name, fitting().filter_map(Record::name)).is_none()
     }
 
     fn unknown(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {

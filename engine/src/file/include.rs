@@ -29,8 +29,15 @@ pub struct Loaded {
 /// Parses the file at `path` and all it includes. `None` if the first one cannot be parsed; every fault is told.
 pub fn load(file: &Arc<File>, path: &Path, sink: &mut Sink) -> Option<Loaded> {
     let sources = Sources::new(file.clone());
-    let mut loader =
-        Loader { sources, nodes: Vec::new(), complete: true, seen: Vec::new(), chain: Vec::new(), sink };
+    let mut loader = Loader {
+        sources,
+        nodes: Vec::new(),
+        complete: true,
+        seen: Vec::new(),
+        chain: Vec::new(),
+        full: false,
+        sink,
+    };
     let first = Link { id: identity(path), name: file.name.clone(), site: None };
     loader.read(file, 0, first)?;
     let Loader { sources, nodes, complete, .. } = loader;
@@ -56,6 +63,8 @@ struct Loader<'a> {
     complete: bool,
     seen: Vec<PathBuf>,
     chain: Vec<Link>,
+    /// Whether it was told that there are too many files.
+    full: bool,
     sink: &'a mut Sink,
 }
 
@@ -102,6 +111,7 @@ impl Loader<'_> {
             let around = self.chain.get(at..).unwrap_or_default();
             self.sink.push(cycle(around, site));
         } else if !self.seen.contains(&id)
+            && !self.full
             && let Err(diagnostic) = self.open(path, site, id)
         {
             self.complete = false;
@@ -125,13 +135,14 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn bound(&self, site: &Span) -> Result<(), Diagnostic> {
+    fn bound(&mut self, site: &Span) -> Result<(), Diagnostic> {
         if self.chain.len() > DEEPEST {
             let message = format!("files include each other more than {DEEPEST} levels deep");
             let refused = Diagnostic::new(Code::NestedTooDeep, message).at(site, "one level too many");
             return Err(refused.help("include this file from one nearer to the first"));
         }
         if self.sources.count() > MOST {
+            self.full = true;
             let message = format!("a configuration of more than {MOST} files");
             let refused = Diagnostic::new(Code::FileTooLarge, message).at(site, "one file too many");
             return Err(refused.help("put declarations that belong together into one file"));

@@ -33,10 +33,12 @@ pub fn nodes(sources: &Sources, nodes: &[KdlNode], sink: &mut Sink) -> (Vec<Reco
     (records, phantoms(nodes))
 }
 
-/// First arguments of top-level nodes that do not exist.
+/// First arguments of top-level nodes that do not exist, and those that cannot be names.
 fn phantoms(nodes: &[KdlNode]) -> Vec<String> {
-    let unknown = nodes.iter().filter(|raw| schema().node(raw.name().value()).is_none());
-    unknown.filter_map(|raw| raw.get(0)?.as_string().map(str::to_owned)).collect()
+    let names = nodes.iter().filter_map(|raw| Some((raw, raw.get(0)?.as_string()?)));
+    let lost =
+        names.filter(|(raw, name)| schema().node(raw.name().value()).is_none() || !entries::is_name(name));
+    lost.map(|(_, name)| name.to_owned()).collect()
 }
 
 struct Validator<'a> {
@@ -85,7 +87,7 @@ impl Validator<'_> {
         }
         self.entries(raw, &mut record);
         self.inside(raw, &mut record);
-        record.broken = self.sink.errors() > before;
+        record.broken |= self.sink.errors() > before;
         record
     }
 

@@ -47,7 +47,10 @@ impl Validator<'_> {
                     }
                     record.leaves.push(leaf);
                 }
-                None => failed.push(field.name.clone()),
+                None => {
+                    record.broken = true;
+                    failed.push(field.name.clone());
+                }
             }
         }
         self.conclude(raw, record, &failed);
@@ -162,6 +165,8 @@ impl Validator<'_> {
         match value::accept(field, entry.value()) {
             Ok(value) if field.types == [Type::Name] => self.named(value, span, field),
             Ok(value) => Some(written(field, value, span)),
+            // What cannot be a name was told where it is declared.
+            Err(_) if field.types.contains(&Type::Ref) && self.declares(entry) => None,
             Err(fault) => {
                 let message = format!("{} {}", called(spec, field), fault.message);
                 let example = spec.example_of(field).filter(|_| fault.code == Code::OutOfRange);
@@ -180,8 +185,7 @@ impl Validator<'_> {
     /// Names become folders' names and file names: they are kept plain.
     fn named(&mut self, value: Value, span: Span, field: &'static FieldSpec) -> Option<Leaf> {
         let Value::Name(name) = &value else { return None };
-        let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
-        if !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with(['.', '-']) {
+        if is_name(name) {
             return Some(written(field, value, span));
         }
         let better: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
@@ -196,6 +200,15 @@ impl Validator<'_> {
         );
         None
     }
+}
+
+/// Whether a text may be the name of a declaration.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with(['.', '-'])
+}
+
+fn plain(letter: char) -> bool {
+    letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
 
 fn written(spec: &'static FieldSpec, value: Value, span: Span) -> Leaf {

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use kdl::{KdlDocument, KdlNode};
+use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use super::Validator;
 use crate::diagnostic::{Code, Diagnostic};
@@ -30,6 +30,12 @@ impl Declared {
 }
 
 impl Validator<'_> {
+    /// Whether some node declares what a value says.
+    pub(super) fn declares(&self, entry: &KdlEntry) -> bool {
+        let name = entry.value().as_string();
+        self.declared.iter().any(|declared| Some(declared.name.as_str()) == name)
+    }
+
     pub(super) fn missing_fields(&mut self, raw: &KdlNode, record: &Record, missing: &[&FieldSpec]) {
         let spec = record.spec;
         if let Some((message, help)) = self.either(raw, spec, missing) {

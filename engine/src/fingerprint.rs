@@ -23,14 +23,13 @@ pub const SCHEMA: u32 = 2;
 /// source from the source of training, and top-k keeps ties.
 /// At 3: `train` does not divide by a corrupted first token that a shift leaves without a term; `evaluate` bounds the likelihood of
 /// a uniform or mixed source by the generalized KL.
-/// Then: `tokenizer` (2) and `rows` (3) read rules beside a list of turns, and `rows` does not learn an answer of weight 0;
-/// `evaluate` (4) does not ask for answers that no canvas holds, and lists what was said before a question.
+/// At 4: `evaluate` does not ask for answers that no canvas or context holds, and lists what was said before a question.
 #[must_use]
 pub fn revision(kind: &str) -> u32 {
     match kind {
-        "fetch" | "random-init" | "export" => 1,
-        "tokenizer" | "convert" | "generate" => 2,
-        "rows" | "train" => 3,
+        "fetch" | "tokenizer" | "random-init" | "export" => 1,
+        "rows" | "convert" | "generate" => 2,
+        "train" => 3,
         "evaluate" => 4,
         _ => 0,
     }

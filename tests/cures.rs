@@ -350,3 +350,49 @@ fn the_file_that_is_meant_is_named() {
         assert!(said.contains(help), "{wanted}: {said}");
     }
 }
+
+#[test]
+fn a_file_that_is_no_data_is_told_by_its_beginning() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let says = |bytes: &[u8], rest: &str| {
+        std::fs::write(folder.path().join("d.jsonl"), bytes).unwrap_or_else(|error| panic!("{error}"));
+        let text = format!("pipeline \"p\" seed=1\ndataset \"d\" from=\"d.jsonl\" {rest}\n");
+        let text = text + "tokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n";
+        concise(&check_text("c.kdl", &text, folder.path(), &Options::default()).diagnostics)
+    };
+    let (list, pair) = (
+        "format=\"jsonl\" { chat messages=\"m\" }",
+        "format=\"jsonl\" { chat user=\"q\" assistant=\"a\" group=\"g\" }",
+    );
+    let cases: &[(&[u8], &str, &str)] = &[
+        (b"", "format=\"text\"", "2:18: error[unfit-data]: `d.jsonl` is empty"),
+        (b"\x1f\x8b\x08", "format=\"text\"", "gunzip d.jsonl"),
+        (b"\xff\xfea\0", "format=\"jsonl\"", "iconv -f utf-16"),
+        (b"\xfe\xff\0a", "format=\"jsonl\"", "is UTF-16"),
+        (b"\xef\xbb\xbf{}", "format=\"jsonl\"", "byte order mark"),
+        (b"[\n{}]", "format=\"jsonl\"", "jq -c '.[]' d.jsonl"),
+        (
+            b"{\"m\": \"x\"}",
+            list,
+            "2:59: error[unfit-data]: the first line of `d.jsonl`: `m` is not a list of turns",
+        ),
+        (b"{\"m\": []}", list, "`m` has no turns"),
+        (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
+        (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
+        (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
+        (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
+        (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),
+    ];
+    for (bytes, rest, expected) in cases {
+        let said = says(bytes, rest);
+        assert!(said.contains(expected) && said.matches("error[").count() == 1, "{expected}\n{said}");
+    }
+    let fine: &[(&[u8], &str)] = &[
+        (b"[text]", "format=\"text\""),
+        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list),
+        (b"{\"q\": \"1\", \"a\": \"x\", \"g\": \"y\"}", pair),
+    ];
+    for (bytes, rest) in fine {
+        assert!(!says(bytes, rest).contains("error["), "{}", says(bytes, rest));
+    }
+}

@@ -109,7 +109,8 @@ fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Ve
             Type::Bytes => &["7MiB"],
             Type::Duration => &["7min"],
             Type::Range => &["2..3"],
-            Type::Text => &["other", "norm", "embedding"],
+            // A field of the data has to be there: `task` is one.
+            Type::Text => &["other", "norm", "embedding", "task"],
             Type::Path => &["../examples/quickstart/corpus/notes.txt", "../docs", "../examples/starter/*"],
             Type::Hub => &["hf:other/name"],
             Type::Warning => &["unused"],

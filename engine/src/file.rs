@@ -14,7 +14,7 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 pub use self::glob::{Missing, expand, folder};
-pub use self::head::{names, size, small};
+pub use self::head::{Beginning, beginning, names, size, small};
 pub use self::include::{Loaded, load};
 use self::scan::Refusal;
 pub(crate) use self::scan::string as text_length;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Map, Value};
+
 use super::Decoder;
 use crate::config::{Format, Turns};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::file;
+use crate::file::{self, Beginning};
 use crate::pipeline::Origin;
 use crate::record::{Leaf, Record};
 use crate::suggest;
@@ -14,42 +16,143 @@ use crate::suggest;
 const LISTS: [&str; 2] = ["messages", "conversations"];
 
 impl Decoder<'_> {
-    /// Reports fields that the first line of the first file does not have.
+    /// Reports what the first file shows to be no data of this format: its first bytes, and the fields of its first line.
     pub(super) fn columns(&mut self, record: &Record, files: &[PathBuf], format: &Format) {
-        let Some((first, names)) = files.first().and_then(|path| Some((path, file::names(path)?))) else {
+        let Some((first, beginning)) = files.first().and_then(|path| Some((path, file::beginning(path)?)))
+        else {
             return;
         };
-        let absent = |(name, _): &(&str, _)| names.iter().all(|found| found != name);
-        for (name, leaf) in wanted(record, format).into_iter().filter(absent) {
-            let shown = first.file_name().unwrap_or_default().to_string_lossy();
-            let message = format!("the lines of `{shown}` have no field `{name}`");
-            let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
-            let help = match written {
-                Some(_) => other(name, format, &names),
-                None => unnamed(record, name, &names),
-            };
-            let leaf = written.or(record.leaf("format"));
-            let place = leaf.map_or(&record.span, |leaf| &leaf.span);
-            let label = match written {
-                Some(_) => "not in the first line",
-                None => "a line's document is its field `text` where nothing else is named",
-            };
-            self.sink.push(Diagnostic::new(Code::NoColumn, message).at(place, label).help(help));
+        let shown = first.file_name().unwrap_or_default().to_string_lossy();
+        match (beginning, format) {
+            (Beginning::Line(_) | Beginning::Array, Format::Text) => {}
+            (Beginning::Line(line), _) => self.line(record, &shown, &line, format),
+            (beginning, _) => self.unfit(record, &shown, &beginning),
         }
+    }
+
+    /// A file that holds no lines of text.
+    fn unfit(&mut self, record: &Record, shown: &str, beginning: &Beginning) {
+        let (message, help) = match beginning {
+            Beginning::Empty => (format!("`{shown}` is empty"), "remove it, or fill it".to_owned()),
+            Beginning::Compressed(program) => {
+                (format!("`{shown}` is compressed"), format!("unpack it: `{program} {shown}`"))
+            }
+            Beginning::Wide => {
+                let help = format!("convert it: `iconv -f utf-16 -t utf-8 {shown}`");
+                (format!("`{shown}` is UTF-16, not UTF-8"), help)
+            }
+            Beginning::Mark => {
+                let help = format!("remove its first three bytes: `sed -i '1s/^\\xEF\\xBB\\xBF//' {shown}`");
+                (format!("`{shown}` starts with a byte order mark"), help)
+            }
+            Beginning::Array | Beginning::Line(_) => {
+                let help = format!("write one object a line: `jq -c '.[]' {shown}`");
+                (format!("`{shown}` is one JSON array, not lines"), help)
+            }
+        };
+        let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
+        self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "the first file here").help(help));
+    }
+
+    /// Fields that the first line does not have, or that hold something else.
+    fn line(&mut self, record: &Record, shown: &str, line: &Map<String, Value>, format: &Format) {
+        let names = file::names(line);
+        for (name, leaf) in wanted(record, format) {
+            let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
+            let place = written.or(record.leaf("format")).map_or(&record.span, |leaf| &leaf.span);
+            let Some(value) = line.get(name) else {
+                self.sink
+                    .push(absent(record, shown, name, written, format, &names).at(place, unseen(written)));
+                continue;
+            };
+            let list =
+                matches!(format, Format::Chat { turns: Turns::List { messages }, .. } if messages == name);
+            let problem = if list { no_turns(name, value) } else { no_text(name, value) };
+            let Some((problem, help)) = problem else { continue };
+            let message = format!("the first line of `{shown}`: {problem}");
+            self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "named here").help(help));
+        }
+    }
+}
+
+/// A field that is not in the first line.
+fn absent(
+    record: &Record,
+    shown: &str,
+    name: &str,
+    written: Option<&Leaf>,
+    format: &Format,
+    names: &[String],
+) -> Diagnostic {
+    let help = match written {
+        Some(_) => other(name, format, names),
+        None => unnamed(record, name, names),
+    };
+    Diagnostic::new(Code::NoColumn, format!("the lines of `{shown}` have no field `{name}`")).help(help)
+}
+
+fn unseen(written: Option<&Leaf>) -> &'static str {
+    match written {
+        Some(_) => "not in the first line",
+        None => "a line's document is its field `text` where nothing else is named",
+    }
+}
+
+/// What is wrong with a field that should be text, and what to do.
+fn no_text(name: &str, value: &Value) -> Option<(String, String)> {
+    let what = match value {
+        Value::String(_) => return None,
+        Value::Array(turns) if turns.first().is_some_and(Value::is_object) => {
+            let help = format!("the turns are in a list: write `chat messages={name:?}`");
+            return Some((format!("`{name}` is a list of turns, not text"), help));
+        }
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+    };
+    Some((
+        format!("`{name}` is {what}, not text"),
+        "name a field that holds text, or write it as text".to_owned(),
+    ))
+}
+
+/// What is wrong with a field that should be a list of turns, and what to do.
+fn no_turns(name: &str, value: &Value) -> Option<(String, String)> {
+    let Value::Array(turns) = value else {
+        let help = "name the field with the list: [{\"role\": \"user\", \"content\": \"...\"}, ...]";
+        return Some((format!("`{name}` is not a list of turns"), help.to_owned()));
+    };
+    let role = |turn: &Value| turn.get("role").or_else(|| turn.get("from"))?.as_str().map(str::to_owned);
+    match turns.first().map(role) {
+        None => Some((format!("`{name}` has no turns"), "add turns, or remove the line".to_owned())),
+        Some(None) => {
+            let help = "write every turn as {\"role\": \"user\", \"content\": \"...\"}";
+            Some((format!("turn 1 of `{name}` does not say who speaks"), help.to_owned()))
+        }
+        Some(Some(role)) if role == "assistant" || role == "gpt" => {
+            Some((format!("turn 1 of `{name}` is the assistant's"), "begin with a user's turn".to_owned()))
+        }
+        Some(Some(_)) => None,
     }
 }
 
 /// Fields that every line must have, and where they are named.
 fn wanted<'a>(record: &'a Record, format: &'a Format) -> Vec<(&'a str, Option<&'a Leaf>)> {
     let chat = |name: &str| record.child("chat").and_then(|chat| chat.leaf(name));
-    match format {
+    let mut wanted: Vec<(&'a str, Option<&'a Leaf>)> = match format {
         Format::Text => vec![],
         Format::Jsonl { text } => vec![(text, record.leaf("text"))],
         Format::Chat { turns: Turns::Pair { user, assistant }, .. } => {
             vec![(user, chat("user")), (assistant, chat("assistant"))]
         }
         Format::Chat { turns: Turns::List { messages }, .. } => vec![(messages, chat("messages"))],
+    };
+    if let Format::Chat { group: Some(group), .. } = format {
+        wanted.push((group, chat("group")));
     }
+    wanted
 }
 
 /// Help for a field that is written and not there.

@@ -75,6 +75,7 @@ codes! {
     NoFiles "no-files" Error "a dataset, folder or file does not exist"
     ForbiddenFolder "forbidden-folder" Error "a dataset in a hidden folder or in `target/`"
     NoColumn "no-column" Error "the files have no such field"
+    UnfitData "unfit-data" Error "a data file that is not what its format says"
     NoRows "no-rows" Error "no rows are made of the dataset"
     AmbiguousRows "ambiguous-rows" Error "several rows are made of the dataset"
     WarmupOverSteps "warmup-over-steps" Error "the schedule is longer than the training"

@@ -26,13 +26,44 @@ pub fn size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|about| about.len())
 }
 
-/// Names in the JSON object of the first line, in its order; `None` where it is none, or too long.
+/// How a data file begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beginning {
+    /// It has no bytes.
+    Empty,
+    /// It is compressed, by this program.
+    Compressed(&'static str),
+    /// It is UTF-16.
+    Wide,
+    /// It starts with a byte order mark.
+    Mark,
+    /// One JSON array.
+    Array,
+    /// The JSON object of the first line, in its order.
+    Line(serde_json::Map<String, serde_json::Value>),
+}
+
+/// How a data file begins, by its first bytes and its first line; `None` where that tells nothing, or the line is too long.
 #[must_use]
-pub fn names(path: &Path) -> Option<Vec<String>> {
-    size(path)?;
+pub fn beginning(path: &Path) -> Option<Beginning> {
+    if size(path)? == 0 {
+        return Some(Beginning::Empty);
+    }
     let file = std::fs::File::open(path).ok()?;
     let mut line = Vec::new();
     BufReader::new(file.take(LONGEST)).read_until(b'\n', &mut line).ok()?;
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&line).ok()?;
-    Some(object.into_iter().map(|(name, _)| name).filter(|name| name.len() <= LONGEST_NAME).collect())
+    match line.as_slice() {
+        [0x1f, 0x8b, ..] => Some(Beginning::Compressed("gunzip")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Beginning::Compressed("unzstd")),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Beginning::Wide),
+        [0xef, 0xbb, 0xbf, ..] => Some(Beginning::Mark),
+        [b'[', ..] => Some(Beginning::Array),
+        _ => serde_json::from_slice(&line).ok().map(Beginning::Line),
+    }
+}
+
+/// The names of a line that are short enough to be told.
+#[must_use]
+pub fn names(line: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    line.keys().filter(|name| name.len() <= LONGEST_NAME).cloned().collect()
 }

@@ -84,12 +84,16 @@ fn keyword(file: &Arc<File>, offset: usize, word: &str) -> Habit {
     let bare = word.trim_end_matches(',');
     let keyword =
         ["true", "false", "null", "inf", "-inf", "nan"].into_iter().find(|keyword| *keyword == bare)?;
-    let diagnostic = Diagnostic::new(Code::KeywordWithoutHash, format!("`{bare}` needs a `#` in front"));
     let place = span(file, offset, word.len());
-    let truth = (keyword == "true" || keyword == "false")
-        .then(|| elsewhere::no_truth(owner(file, offset), keyword == "true"));
-    let help = truth.flatten().unwrap_or_else(|| format!("write `#{keyword}`"));
-    Some((diagnostic.at(&place, "a bare word here").help(help), word.len()))
+    let found =
+        |message: &str| Diagnostic::new(Code::KeywordWithoutHash, message).at(&place, "a bare word here");
+    let owner = owner(file, offset);
+    let truth = ["true", "false"].contains(&keyword);
+    let diagnostic = match truth.then(|| elsewhere::no_truth(owner, keyword == "true")).flatten() {
+        Some(help) => found(&format!("`{owner}` takes no `{keyword}`")).help(help),
+        None => found(&format!("`{bare}` needs a `#` in front")).help(format!("write `#{keyword}`")),
+    };
+    Some((diagnostic, word.len()))
 }
 
 /// `from:"ar"`, without a blank that would make it two values.

@@ -241,8 +241,11 @@ fn the_names_of_special_tokens_in_what_is_said_are_told() {
 #[test]
 fn a_line_without_its_kind_of_task_is_named() {
     let project = Project::tiny();
+    let tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
+    project.write("tiny/tasks.jsonl", &(tasks + "{\"question\":\"q\",\"answer\":\"a\"}\n"));
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("tasks.jsonl:126").says("field `task` is missing");
     project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");
-    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("tasks.jsonl:1").says("`tsk`");
+    project.fmflow(&["run", "tiny.kdl"]).exits(2).says("did you mean `task`?");
 }
 
 /// Runs until the stage has a checkpoint, then stops it by SIGTERM.

@@ -100,6 +100,9 @@ fn resume_last(how: &How, context: &Context<'_>) -> Result<()> {
     })?;
     let source = Source { file: PathBuf::from(shown(&last.file)), settings: Settings { set: last.settings } };
     let which = how.which.clone().or(last.until, last.only);
+    if which.part() != how.which.part() {
+        context.output.message(&format!("note: as in that run: {}\n", which.part()));
+    }
     go(&source, &How { which, ..how.clone() }, true, context)
 }
 

@@ -266,6 +266,20 @@ fn a_corrupt_input_is_named_before_it_is_used() {
 }
 
 #[test]
+fn a_finished_stage_whose_words_cannot_be_read_is_corrupt() {
+    let world = World::new();
+    world.ran(TEXT);
+    let key = world.plan(TEXT).stage("flow").unwrap().key.clone();
+    let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("flow", &key.fingerprint);
+    let words = artifact.join(publish::SUMMARY);
+    let size = fs::read(&words).unwrap().len();
+    fs::remove_file(&words).unwrap();
+    fs::write(&words, "x".repeat(size)).unwrap();
+    let ran = world.run(TEXT, &Pretend::default(), false).unwrap();
+    assert_eq!(ran.error.unwrap().exit_code(), 4);
+}
+
+#[test]
 fn two_runs_at_once_are_refused() {
     let world = World::new();
     let store = Store::create(&world.root()).unwrap();

@@ -8,12 +8,12 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::gate::gate;
 use super::{Runner, bug, failed, summary};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execute::{Failure, FailureKind, Job, Summary};
 use crate::fingerprint::Fingerprint;
 use crate::pipeline::{Stage, StageId};
 use crate::plan::{Planned, State, facts};
-use crate::store::verify;
+use crate::store::{publish, verify};
 use crate::vfs::Vfs;
 
 /// Artifacts whose every byte this run has read and found right.
@@ -66,8 +66,13 @@ impl Runner<'_> {
 
     /// What a finished stage says of itself, if that is enough for its stage.
     pub(super) fn finished(&self, planned: &Planned) -> Result<Summary> {
-        let none = || Summary { headline: String::new(), lines: Vec::new(), metrics: IndexMap::new() };
-        let summary = summary(self.store, &self.artifact(planned)).unwrap_or_else(none);
+        let folder = self.artifact(planned);
+        // Without its words nobody knows whether it is enough.
+        let unread = || {
+            let what = "it cannot be read".to_owned();
+            Error::Corrupt { folder: folder.clone(), file: publish::SUMMARY.into(), what }
+        };
+        let summary = summary(self.store, &folder).ok_or_else(unread)?;
         let stage = self.of(planned)?;
         gate(stage, &summary).map_err(|failure| failed(stage, failure)).map(|()| summary)
     }

@@ -124,15 +124,8 @@ impl Validator<'_> {
         let near = similar(name, specs);
         excused.extend(near.map(|spec| spec.name.clone()));
         let span = self.span(raw.name().span());
-        if let Some(bare) = name.strip_suffix(':') {
-            let message = format!("`{name}` ends with a colon");
-            let pasted = near.map_or(bare, |spec| spec.name.as_str());
-            let values: Vec<_> = raw.entries().iter().map(|entry| self.span(entry.span())).collect();
-            let values: String = values.iter().map(|value| format!(" {}", value.text().trim())).collect();
-            let values = if values.contains(':') { " ..." } else { &values };
-            let help = format!("KDL has no colon: write `{pasted}{values}`");
-            self.sink
-                .push(Diagnostic::new(Code::TrailingColon, message).at(&span, "remove the colon").help(help));
+        if let Some(diagnostic) = self.trailing_colon(raw, near) {
+            self.sink.push(diagnostic.at(&span, "remove the colon"));
             return None;
         }
         if let Some((diagnostic, meant)) = self.foreign_form(raw, specs) {
@@ -143,23 +136,35 @@ impl Validator<'_> {
         if specs.is_empty() || near.is_none() && self.is_property(name, place) {
             return None;
         }
-        let help = elsewhere::instead_of(name, &self.values(raw), &self.known);
-        let help = help.or_else(|| near.map(|spec| did_you_mean(name, spec)));
-        let comment =
-            ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
-        let help = help.or_else(|| comment.then(|| "a comment starts with `//`".to_owned()));
-        let help = help.or_else(|| name_as_node(raw, specs, excused));
-        let top = schema().node(name).filter(|_| place != "the top level");
-        let help = help
-            .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")));
-        let help = help.or_else(|| elsewhere::place(name).map(|place| format!("did you mean {place}?")));
-        let help = help.unwrap_or_else(|| {
-            format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
-        });
+        let help = self.cure_of_unknown(raw, specs, near, place, excused);
         let message =
             format!("no node `{name}` exists in {place}").replace("in the top level", "at the top level");
         self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "unknown node").help(help));
         None
+    }
+
+    /// What to do about a node that nobody knows in this place: the first that fits.
+    fn cure_of_unknown(
+        &self,
+        raw: &KdlNode,
+        specs: &'static [NodeSpec],
+        near: Option<&NodeSpec>,
+        place: &str,
+        excused: &mut Vec<String>,
+    ) -> String {
+        let name = raw.name().value();
+        let comment =
+            ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
+        let top = schema().node(name).filter(|_| place != "the top level");
+        elsewhere::instead_of(name, &self.values(raw), &self.known)
+            .or_else(|| near.map(|spec| did_you_mean(name, spec)))
+            .or_else(|| comment.then(|| "a comment starts with `//`".to_owned()))
+            .or_else(|| name_as_node(raw, specs, excused))
+            .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")))
+            .or_else(|| elsewhere::place(name).map(|place| format!("did you mean {place}?")))
+            .unwrap_or_else(|| {
+                format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
+            })
     }
 
     /// Whether `name` is a property of the node in `place`; then another message says so.

@@ -10,6 +10,16 @@ use crate::schema::{NodeSpec, schema};
 use crate::suggest;
 
 impl Validator<'_> {
+    /// `steps: 800`: the node that is meant, without its colon.
+    pub(super) fn trailing_colon(&self, raw: &KdlNode, near: Option<&NodeSpec>) -> Option<Diagnostic> {
+        let name = raw.name().value();
+        let bare = name.strip_suffix(':')?;
+        let (pasted, values) = (near.map_or(bare, |spec| spec.name.as_str()), self.values(raw));
+        let values = if values.contains(':') { "..." } else { &values };
+        let help = format!("KDL has no colon: write `{}`", format!("{pasted} {values}").trim_end());
+        Some(Diagnostic::new(Code::TrailingColon, format!("`{name}` ends with a colon")).help(help))
+    }
+
     /// `- steps 800`, `- dataset: text`, `steps:800`: what is wrong, and the node that is meant.
     pub(super) fn foreign_form(&self, raw: &KdlNode, specs: &[NodeSpec]) -> Option<(Diagnostic, String)> {
         let name = raw.name().value();

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use fmflow_engine::check::{Checked, Options, check, check_text};
-use fmflow_engine::diagnostic::{Code, Severity};
-use fmflow_engine::render::{Style, concise, github, graphical, json};
+use fmflow_engine::text::diagnostic::{Code, Severity};
+use fmflow_engine::text::render::{Style, concise, github, graphical, json};
 use proptest::prelude::*;
 
 /// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
@@ -50,7 +50,7 @@ fn the_quickstart_checks_without_a_word() {
     let pipeline = checked.pipeline.unwrap();
     let names: Vec<_> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
     insta::assert_debug_snapshot!("quickstart-stages", names);
-    let sft = pipeline.stage("sft").unwrap();
+    let sft = pipeline.stage_named("sft").unwrap();
     insta::assert_debug_snapshot!("quickstart-sft", sft.config);
     let mut lines = String::new();
     for stage in &pipeline.stages {

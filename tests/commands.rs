@@ -9,7 +9,7 @@ use std::path::Path;
 use common::Project;
 use common::pretend::Pretend;
 use fmflow_engine::error::EXIT_CODES;
-use fmflow_engine::execute::FailureKind;
+use fmflow_engine::error::FailureKind;
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -296,7 +296,7 @@ fn provoked(code: u8, project: &Project) -> bool {
         6 => fails(FailureKind::Space),
         7 => fails(FailureKind::Diverged),
         8 => fails(FailureKind::Input),
-        70 => fails(FailureKind::Bug),
+        70 => fails(FailureKind::Defect),
         75 => fails(FailureKind::Interrupted),
         _ => false,
     }

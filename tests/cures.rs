@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fmflow_engine::check::{Checked, Options, check, check_text};
-use fmflow_engine::diagnostic::Severity;
-use fmflow_engine::render::concise;
+use fmflow_engine::text::diagnostic::Severity;
+use fmflow_engine::text::render::concise;
 
 fn checked(text: &str) -> Checked {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &Options::default())
@@ -293,7 +293,7 @@ fn what_there_is_not_is_said_to_be_absent_and_explained() {
         let found = checked(&text).diagnostics;
         let helps: Vec<_> = found.iter().filter_map(|found| found.help.as_deref()).collect();
         assert!(matches!(helps.as_slice(), [one] if one.contains(says)), "{name}: {helps:?}");
-        let page = fmflow_engine::explain::explain(name).unwrap_or_default();
+        let page = fmflow_engine::language::explain::explain(name).unwrap_or_default();
         assert!(page.contains(says), "{name}: {page}");
     }
 }

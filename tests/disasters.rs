@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fmflow_engine::check::{Options, check, check_text};
-use fmflow_engine::diagnostic::{Code, Diagnostic};
-use fmflow_engine::render::{concise, position};
+use fmflow_engine::text::diagnostic::{Code, Diagnostic};
+use fmflow_engine::text::render::concise;
 
 /// Share of the disasters that have to be caught before step 0: 38 of 40.
 const CAUGHT: (usize, usize) = (38, 40);
@@ -88,7 +88,7 @@ fn each_is_told_at_its_line_with_a_cure_to_paste() {
         };
         let told = found.iter().find(|finding| finding.code.name() == code);
         let told = told.unwrap_or_else(|| panic!("{name}: no `{code}` in\n{said}"));
-        assert_eq!(told.place().map(|span| position(span).0), Some(*line), "{name}:\n{said}");
+        assert_eq!(told.place().map(|span| span.position().0), Some(*line), "{name}:\n{said}");
         let help = told.help.as_deref().unwrap_or_default();
         assert!(help.matches('`').count() >= 2, "{name}: nothing to paste in\n{said}");
         if let Some((old, new)) = &disaster.cure {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fmflow_engine::check::{Options, check_text};
-use fmflow_engine::diagnostic::Severity;
+use fmflow_engine::text::diagnostic::Severity;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -117,7 +117,7 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
         for (line, info, text) in mine {
             let whole = example(info, text);
             let checked = check_text(&format!("codes.md:{line}"), &whole, root(), &Options::default());
-            let said = fmflow_engine::render::concise(&checked.diagnostics);
+            let said = fmflow_engine::text::render::concise(&checked.diagnostics);
             let found = checked.diagnostics.iter().any(|finding| finding.code.name() == code);
             let errors = checked.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
             let others = errors.filter(|finding| finding.code.name() != code).count();
@@ -134,7 +134,7 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
 fn the_pipeline_of_the_examples_checks() {
     let text = include_str!("data/pages.kdl");
     let checked = check_text("pages.kdl", text, root(), &Options::default());
-    let said = fmflow_engine::render::concise(&checked.diagnostics);
+    let said = fmflow_engine::text::render::concise(&checked.diagnostics);
     assert_eq!(said, "");
     assert_eq!(
         nodes(text).iter().map(|(_, text)| text.as_str()).collect::<String>().lines().count() + 1,

@@ -154,7 +154,7 @@ fn names_of_other_tools_have_a_cure_at_the_top_level() {
 
 #[test]
 fn names_without_a_counterpart_are_explained() {
-    let page = |name: &str| fmflow_engine::explain::explain(name).unwrap();
+    let page = |name: &str| fmflow_engine::language::explain::explain(name).unwrap();
     assert!(page("output_dir").contains("fmflow run FILE --store DIR"), "{}", page("output_dir"));
     let both = page("num_train_epochs");
     assert!(both.contains("fmflow counts updates") && both.contains("train.steps\n"), "{both}");

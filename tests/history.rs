@@ -6,7 +6,7 @@ mod common;
 
 use common::Project;
 use common::pretend::Pretend;
-use fmflow_engine::execute::FailureKind;
+use fmflow_engine::error::FailureKind;
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -197,7 +197,7 @@ fn two_words_for_one_scheduler_keep_each_others_results() {
 fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
     let project = small();
     let fails =
-        Pretend { fails: Some(("ar", fmflow_engine::execute::FailureKind::Diverged)), ..Pretend::default() };
+        Pretend { fails: Some(("ar", fmflow_engine::error::FailureKind::Diverged)), ..Pretend::default() };
     assert_eq!(project.pretend("p.kdl", &fails).unwrap().error.unwrap().exit_code(), 7);
     project.fmflow(&["status", "p.kdl"]).ok().says("failed: stage `ar`: it was told to fail");
     project.pretend("p.kdl", &Pretend::default()).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fmflow_engine::check::{Checked, Options, check, check_text};
-use fmflow_engine::render::{Style, concise, graphical};
+use fmflow_engine::text::render::{Style, concise, graphical};
 
 fn checked(text: &str) -> Checked {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &Options::default())
@@ -223,7 +223,7 @@ fn headers_of_checkpoints_may_be_nonsense() {
         let checked = check_text("c.kdl", text, folder.path(), &Options::default());
         let _ = graphical(&checked.diagnostics, Style::PLAIN);
         if let Some(pipeline) = &checked.pipeline {
-            let facts = fmflow_engine::plan::Facts::gather(pipeline, None).unwrap();
+            let facts = fmflow_engine::plan::SourceDigests::read(pipeline, None).unwrap();
             let plan =
                 fmflow_engine::plan::Plan::of(pipeline, &facts, &fmflow_engine::store::Listing::default());
             let _ = fmflow_engine::plan::text::render(pipeline, &plan, "fmflow run c.kdl");

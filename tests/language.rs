@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fmflow_engine::check::{Checked, Options, check, check_text};
 use fmflow_engine::pipeline::Pipeline;
-use fmflow_engine::render::{Style, concise, graphical, json};
+use fmflow_engine::text::render::{Style, concise, graphical, json};
 use proptest::prelude::*;
 
 fn folder(name: &str) -> PathBuf {
@@ -97,8 +97,8 @@ fn links_and_long_chains_end() {
 
 /// Every field of every stage, with its origin.
 fn fields(pipeline: &Pipeline) -> Vec<String> {
-    let of = |stage: &fmflow_engine::pipeline::Stage| {
-        let line = |field: &fmflow_engine::pipeline::FieldValue| {
+    let of = |stage: &fmflow_engine::pipeline::stage::Stage| {
+        let line = |field: &fmflow_engine::pipeline::stage::FieldValue| {
             format!("{} {} = {} ({:?})", stage.name, field.path, field.value, field.origin)
         };
         stage.fields.iter().map(line).collect::<Vec<_>>()
@@ -199,7 +199,7 @@ fn the_guide_shows_what_is_said() {
 fn every_kind_of_name_is_in_the_guide() {
     let text: String =
         table("## Names").into_iter().map(|(kind, rest)| format!("{kind} | {rest}\n")).collect();
-    for node in &fmflow_engine::schema::schema().nodes {
+    for node in &fmflow_engine::language::schema::schema().nodes {
         let named = node.arguments.first().is_some_and(|field| field.name == "name") && !node.single;
         assert!(!named || text.contains(&format!("`{}`", node.name)), "{}", node.name);
     }

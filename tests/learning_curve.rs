@@ -7,8 +7,10 @@
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
-use fmflow_engine::config::train::{Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling};
-use fmflow_engine::config::{LearningRate, LearningRateShape};
+use fmflow_engine::pipeline::config::train::{
+    Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling,
+};
+use fmflow_engine::pipeline::config::{LearningRate, LearningRateShape};
 use fmflow_stages::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
 use fmflow_stages::data::packing::{PADDING, Role, Row};
 use fmflow_stages::device;

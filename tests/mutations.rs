@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fmflow_engine::check::{Options, check_text};
-use fmflow_engine::render::{Style, concise, github, graphical};
+use fmflow_engine::text::render::{Style, concise, github, graphical};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 

@@ -10,13 +10,13 @@ use common::Project;
 
 use fmflow_engine::check::{Options, check};
 use fmflow_engine::pipeline::Pipeline;
-use fmflow_engine::plan::{Facts, Plan, json, text};
+use fmflow_engine::plan::{Plan, SourceDigests, json, text};
 use fmflow_engine::store::Listing;
 
 fn planned(name: &str) -> (Pipeline, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(name);
     let pipeline = check(&path, &Options::default()).pipeline.unwrap();
-    let facts = Facts::gather(&pipeline, None).unwrap();
+    let facts = SourceDigests::read(&pipeline, None).unwrap();
     let plan = Plan::of(&pipeline, &facts, &Listing::default());
     (pipeline, plan)
 }

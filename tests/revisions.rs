@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use common::Project;
-use fmflow_engine::fingerprint::revision;
+use fmflow_engine::pipeline::fingerprint::revision;
 
 /// Digest of a file whose bytes do not depend on the machine: integers and host arithmetic.
 fn digest(folder: &Path, file: &str) -> String {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fmflow_engine::check::{Options, check_text};
+use fmflow_engine::language::schema::{FieldSpec, NodeSpec, Type, schema};
 use fmflow_engine::pipeline::Pipeline;
-use fmflow_engine::schema::{FieldSpec, NodeSpec, Type, schema};
 
 const TEXTS: [&str; 2] = [include_str!("every.kdl"), include_str!("../pipelines/quickstart.kdl")];
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -151,15 +152,24 @@ fn outside(rooms: &[&str], words: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_engine_reads_and_writes_files_only_in_its_rooms() {
-    let rooms =
-        ["engine/src/file", "engine/src/vfs", "engine/src/store", "engine/src/cli", "stages/", "main.rs"];
+    let rooms = [
+        "engine/src/text/read.rs",
+        "engine/src/text/glob.rs",
+        "engine/src/text/head.rs",
+        "engine/src/text/environment.rs",
+        "engine/src/language/include.rs",
+        "engine/src/store",
+        "engine/src/cli",
+        "stages/",
+        "main.rs",
+    ];
     let found = outside(&rooms, &["std::fs", "fs::read", "File::open", "File::create", "std::env::"]);
     assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn only_the_command_line_prints() {
-    let rooms = ["engine/src/cli", "engine/src/report"];
+    let rooms = ["engine/src/cli"];
     let found = outside(&rooms, &["println!", "eprintln!", "print!(", "stdout()", "stderr()"]);
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -185,4 +195,173 @@ fn only_the_hub_reaches_the_network() {
     let found = outside(&["stages/src/hub"], &["std::net", "TcpStream", "UdpSocket", "ureq"]);
     assert!(found.is_empty(), "{found:#?}");
     assert!(!dependencies("fmflow-engine").contains(&"ureq".to_owned()));
+}
+
+/// Floors of a package from the ground up: a room uses rooms of its own floor and of floors below, never above. ARCHITECTURE.md
+/// draws them.
+const ENGINE_FLOORS: &[&str] =
+    &["text", "error", "pipeline", "store", "language", "hub", "check", "plan", "run", "cli"];
+const STAGES_FLOORS: &[&str] = &[
+    "rng",
+    "threads",
+    "device",
+    "failure",
+    "flow",
+    "backbone",
+    "data",
+    "weights",
+    "job",
+    "model",
+    "train",
+    "completion",
+    "fetch",
+    "tokenizer",
+    "rows",
+    "random_init",
+    "convert",
+    "evaluate",
+    "generate",
+    "export",
+    "verify",
+    "hub",
+    "executor",
+];
+
+/// The modules that a file names in its code, tests left out, as paths from the root of the package.
+struct Names {
+    module: Vec<String>,
+    found: Vec<Vec<String>>,
+}
+
+impl Names {
+    fn of(source: &Source, module: Vec<String>) -> Vec<Vec<String>> {
+        let mut names = Self { module, found: vec![] };
+        names.visit_file(&source.tree);
+        names.found
+    }
+
+    /// Keeps a path that begins with `crate`, `super` or `self`.
+    fn note(&mut self, path: &[String]) {
+        let Some((first, rest)) = path.split_first() else { return };
+        let mut from = match first.as_str() {
+            "crate" => vec![],
+            "self" => self.module.clone(),
+            "super" => self.module[..self.module.len().saturating_sub(1)].to_vec(),
+            _ => return,
+        };
+        let ups = rest.iter().take_while(|word| *word == "super").count();
+        from.truncate(from.len().saturating_sub(ups));
+        from.extend(rest[ups..].iter().cloned());
+        self.found.push(from);
+    }
+
+    fn note_tree(&mut self, tree: &syn::UseTree, before: &[String]) {
+        let longer = |word: &syn::Ident| [before, &[word.to_string()]].concat();
+        match tree {
+            syn::UseTree::Path(path) => self.note_tree(&path.tree, &longer(&path.ident)),
+            syn::UseTree::Name(name) if name.ident == "self" => self.note(before),
+            syn::UseTree::Name(name) => self.note(&longer(&name.ident)),
+            syn::UseTree::Rename(rename) => self.note(&longer(&rename.ident)),
+            syn::UseTree::Glob(_) => self.note(before),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.note_tree(tree, before)),
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Names {
+    fn visit_item_mod(&mut self, module: &'a syn::ItemMod) {
+        if !is_test(&module.attrs) {
+            syn::visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        self.note_tree(&item.tree, &[]);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let words: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.note(&words);
+        syn::visit::visit_path(self, path);
+    }
+}
+
+/// What every room of a package uses. A room is a module of the first or second level; deeper ones belong to it.
+fn rooms(package: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let start = format!("{package}/src/");
+    let modules: Vec<(Source, Vec<String>)> = sources()
+        .into_iter()
+        .filter(|source| source.name.starts_with(&start) && !is_test_file(source))
+        .map(|source| {
+            let path = source.name[start.len()..].trim_end_matches(".rs");
+            let module = path.split('/').map(str::to_owned).collect();
+            (source, module)
+        })
+        .filter(|(_, module): &(_, Vec<String>)| module[0] != "lib")
+        .collect();
+    let room = |path: &[String]| {
+        let known = |depth: usize| {
+            let path = path.get(..depth)?;
+            modules.iter().any(|(_, module)| module == path).then(|| path.join("::"))
+        };
+        known(2).or_else(|| known(1))
+    };
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (source, module) in &modules {
+        let own = room(module).unwrap();
+        let used = Names::of(source, module.clone()).into_iter().filter_map(|path| room(&path));
+        let used: Vec<_> = used.filter(|other| *other != own).collect();
+        uses.entry(own).or_default().extend(used);
+    }
+    uses
+}
+
+/// The way from `room` back to itself, if there is one.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<String>> {
+    let mut ways = VecDeque::from([vec![room.to_owned()]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        for next in uses.get(way.last().unwrap()).into_iter().flatten() {
+            let longer = [way.clone(), vec![next.clone()]].concat();
+            if next == room {
+                return Some(longer);
+            }
+            if seen.insert(next.clone()) {
+                ways.push_back(longer);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_room_uses_a_room_that_uses_it() {
+    for package in ["engine", "stages"] {
+        let uses = rooms(package);
+        assert!(
+            uses.len() > 40 && uses.values().any(|used| used.len() > 3),
+            "the rooms of {package} are found"
+        );
+        let found: BTreeSet<Vec<String>> = uses
+            .keys()
+            .filter_map(|room| circle(&uses, room))
+            .filter(|way| way.iter().min() == way.first())
+            .collect();
+        let found: Vec<String> = found.iter().map(|way| way.join(" -> ")).collect();
+        assert!(found.is_empty(), "circles of {package}: {found:#?}");
+    }
+}
+
+#[test]
+fn no_room_uses_a_floor_above_it() {
+    for (package, floors) in [("engine", ENGINE_FLOORS), ("stages", STAGES_FLOORS)] {
+        let floor = |room: &str| {
+            let name = room.split("::").next().unwrap();
+            floors.iter().position(|floor| *floor == name).unwrap_or_else(|| panic!("{name} has no floor"))
+        };
+        let uses = rooms(package);
+        let edges = uses.iter().flat_map(|(room, used)| used.iter().map(move |other| (room, other)));
+        let up: Vec<_> = edges.filter(|(room, other)| floor(room) < floor(other)).collect();
+        assert!(up.is_empty(), "arrows upwards in {package}: {up:#?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The command line: what was typed, which command answers, and the number the process ends with.
 //!
-//! Results go to stdout, everything else to stderr. Only this room and [`crate::report`] print.
+//! Results go to stdout, everything else to stderr. Only this room and [`crate::cli::terminal`] print.
 
 mod check;
 mod doctor;
@@ -20,6 +20,7 @@ mod schema;
 mod show;
 mod source;
 mod status;
+pub mod terminal;
 mod verify;
 mod why;
 
@@ -29,8 +30,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::execute::Execute;
-use crate::online::Hub;
+use crate::hub::online::Hub;
+use crate::run::execute::Execute;
 use crate::store::Store;
 use output::Output;
 

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
-use crate::execute::{Failure, FailureKind};
+use crate::text::diagnostic::Diagnostic;
 
 /// What every exit code means: the only table.
 pub const EXIT_CODES: &[(u8, &str)] = &[
@@ -175,6 +174,37 @@ impl Error {
     }
 }
 
+/// Why a stage did not finish.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: FailureKind,
+    /// What happened: names file, line, tensor or field.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Kinds of failure; each has an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The stage failed (1).
+    Stage,
+    /// An artifact or checkpoint is corrupt (4).
+    Corrupt,
+    /// The disk is full; resumable (6).
+    Space,
+    /// Training diverged (7).
+    Diverged,
+    /// Input is invalid or changed since the plan (8).
+    Input,
+    /// Stopped by a signal after a checkpoint; resumable (75).
+    Interrupted,
+    /// A defect of fmflow (70).
+    Defect,
+}
+
 impl FailureKind {
     /// A stable word for programs.
     #[must_use]
@@ -186,7 +216,7 @@ impl FailureKind {
             Self::Diverged => "diverged",
             Self::Input => "input",
             Self::Interrupted => "stopped",
-            Self::Bug => "bug",
+            Self::Defect => "bug",
         }
     }
 
@@ -200,7 +230,7 @@ impl FailureKind {
             Self::Diverged => 7,
             Self::Input => 8,
             Self::Interrupted => 75,
-            Self::Bug => 70,
+            Self::Defect => 70,
         }
     }
 }

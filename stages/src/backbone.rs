@@ -31,9 +31,11 @@ mod block;
 mod config;
 mod context;
 mod forward;
+mod layers;
 mod layout;
 mod mask;
 mod parameter;
+mod prepared;
 mod time;
 
 use burn::tensor::{Device, Tensor};
@@ -45,11 +47,13 @@ use layout::{View, initial};
 use time::Clock;
 
 pub use config::{ConfigError, Qwen3Config};
-pub use context::{Attention, Context, PADDING, Prepared};
+pub use context::{Context, PADDING};
+pub use fmflow_engine::pipeline::config::TimeConditioning;
+pub use fmflow_engine::pipeline::contract::Attention;
 pub use layout::{EMBEDDING, HEAD, layout};
 pub use mask::WORD;
 pub use parameter::Parameter;
-pub use time::TimeConditioning;
+pub use prepared::Prepared;
 
 /// Why a backbone cannot be built or used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use fmflow_engine::config::{Sampler, SamplerKind};
-use fmflow_engine::execute::Failure;
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 
 use crate::backbone::{Attention, BackboneError, Context, PADDING, TimeConditioning};
 use crate::failure::{input, stage};
@@ -97,7 +97,7 @@ type Batch = Result<(Vec<Completion>, usize), BackboneError>;
 
 /// What the sampler must know, from the checkpoint's contract.
 fn rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Rules, Failure> {
-    let scheduler = fmflow_engine::config::train::Scheduler::Polynomial { exponent: 1.0 };
+    let scheduler = fmflow_engine::pipeline::config::train::Scheduler::Polynomial { exponent: 1.0 };
     if sampler.kind == SamplerKind::Autoregressive {
         let used = model.used();
         return Ok(Rules { mask: used, used, scheduler, mask_share: 1.0, kernel: Kernel::Exact, seed });
@@ -198,7 +198,7 @@ impl Posterior for FromBackbone<'_> {
         places: &[(usize, usize)],
         t: f64,
     ) -> Result<Vec<f32>, BackboneError> {
-        let shift = usize::from(self.model.provenance.shift);
+        let shift = usize::from(self.model.contract.shift);
         let block = self.model.block();
         let rows = canvases.iter().enumerate().map(|(row, c)| visible(c, row, places, block));
         let rows: Vec<&[u32]> = rows.collect();

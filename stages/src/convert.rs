@@ -1,153 +1,137 @@
-//! An autoregressive backbone becomes the start of a flow matching model.
+//! `convert`: an autoregressive checkpoint becomes the start of a flow matching model.
 //!
 //! The weights stay what they are; what changes is what the model is asked for. Three things may be new, each stated by the
 //! caller and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and the
-//! provenance. [`certify`] proves it from the files alone.
+//! contract. [`certify`] proves it from the files alone.
 
 mod certificate;
-mod elsewhere;
+mod certify;
+mod compare;
+mod conversion;
+mod convert_weights;
+mod error;
+mod given;
 mod mask;
 mod reference;
 
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{ConvertConfig, MaskRow, MaskToken, TokenizerChoice};
+use fmflow_engine::pipeline::origins::Origins;
+use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::backbone::{Attention, Backbone, BackboneError, TimeConditioning, layout};
-use crate::device::Device;
-use crate::provenance::{Kind, Provenance};
-use crate::weights::{Checkpoint, WeightsError};
+pub use certificate::{Action, Certificate, Elsewhere, Line, Logit, Parity, Reference, SCHEMA, TOLERANCE};
+pub use certify::certify;
+pub use conversion::Conversion;
+pub use convert_weights::convert_weights;
+pub use error::ConvertError;
+pub use given::{FORM, GivenLogits};
 
-pub use certificate::{Action, Certificate, Line, Parity, SCHEMA, TOLERANCE, certify};
-pub use elsewhere::{Elsewhere, FORM, Given};
-pub use mask::{MaskRow, MaskToken};
-pub use reference::{Logit, Reference};
+use crate::data::tokenizer::Tokenizer;
+use crate::failure::{input, stage};
+use crate::job::folder;
+use crate::model::{CERTIFICATE, Model, Text, describe_parameters, refuse};
+use crate::weights;
 
-/// Why a conversion is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
-    /// The vocabulary has no row for the mask token.
-    #[error(
-        "the tokenizer uses {used} ids and the embedding has {rows} rows, so none is reserved; name a mask id below {rows}"
-    )]
-    NoReservedRow {
-        /// Ids that the tokenizer uses.
-        used: usize,
-        /// Rows of the embedding.
-        rows: usize,
-    },
-    /// The mask id is not a row of the embedding.
-    #[error("mask id {id} is outside the vocabulary of {rows}")]
-    MaskId {
-        /// The id.
-        id: u32,
-        /// Rows of the embedding.
-        rows: usize,
-    },
-    /// A number of the options makes no sense.
-    #[error("{0}")]
-    Option(&'static str),
-    /// A tensor of the artifact is neither the source's nor accounted for.
-    #[error("tensor `{0}` of the artifact is not that of the source")]
-    Differs(String),
-    /// The artifact computes something else than the source.
-    #[error("the artifact's logits differ from the reference's by more than the tolerance\n{0}")]
-    Parity(Box<Certificate>),
-    /// The weights are refused.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The backbone is refused.
-    #[error(transparent)]
-    Backbone(#[from] BackboneError),
+/// Refuses the row of a token that text is made of, where `check` could not see the tokenizer.
+fn refuse_taken(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
+    match tokenizer.spoken(id) {
+        None => Ok(()),
+        Some(token) => {
+            let what = format!("`mask-token {id}` is the row of `{token}`, so text would look like noise");
+            Err(input(what, "write `mask-token \"reserved\"`"))
+        }
+    }
 }
 
-/// What the converted model shall be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Which row is the mask token.
-    pub mask: MaskToken,
-    /// What that row becomes.
-    pub row: MaskRow,
-    /// Ids that the tokenizer uses: rows 0..used are the known tokens.
-    pub used: usize,
-    /// Attention that the flow model is for.
-    pub attention: Attention,
-    /// Whether position i goes on predicting token i + 1.
-    pub shift: bool,
-    /// Time conditioning to add.
-    pub time: TimeConditioning,
-    /// BLAKE3 of tokenizer.json, where there is one.
-    pub tokenizer: Option<String>,
-    /// Seed of new numbers.
-    pub seed: u64,
-}
-
-/// Converts the autoregressive weights `source`: the backbone, and the contract to be stored beside it.
+/// Turns an autoregressive checkpoint into a flow checkpoint, and proves that it still is the source under a causal mask.
 ///
 /// # Errors
-/// When the mask token has no row, an option makes no sense, or the source already is a flow model.
-pub fn convert(
-    source: Checkpoint,
-    options: &Options,
-    device: &Device,
-) -> Result<(Backbone, Provenance), ConvertError> {
-    if source.provenance.as_ref().is_some_and(|p| p.kind == Kind::Flow) {
-        return Err(ConvertError::Option("the source already is a flow matching model"));
-    }
-    if matches!(options.time, TimeConditioning::AdaLn { rank } if rank == 0 || rank > source.config.hidden_size)
-    {
-        return Err(ConvertError::Option("the rank of time conditioning is 1 to the hidden size"));
-    }
-    let mask = mask::row(&source.config, options)?;
-    let mut tensors: IndexMap<String, Vec<f32>> =
-        source.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect();
-    mask::change(&mut tensors, &source.config, mask, options)?;
-    // The new tensors are those of a fresh backbone; the copied ones never pass through it.
-    let fresh = Fresh::new(&source.config, options, device)?;
-    let backbone =
-        Backbone::build(&source.config, options.time, device, |name, _| match tensors.swap_remove(name) {
-            Some(values) => Ok(values),
-            None => fresh.values(name),
-        })?;
-    let provenance = Provenance {
-        kind: Kind::Flow,
-        shift: options.shift,
-        mask_token: Some(mask),
-        attention: options.attention,
-        time_conditioning: options.time,
-        tokenizer: options.tokenizer.clone(),
-        ..Provenance::autoregressive()
+/// A source that is refused, a mask token without a row, or logits that differ by more than the tolerance.
+pub fn run(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
+    let source = folder(job, &InputRole::From)?;
+    let device =
+        crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
+    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
+    let text = match config.tokenizer {
+        TokenizerChoice::Beside => Text::open(source, checkpoint.config.vocab_size)?,
+        TokenizerChoice::Named => {
+            Text::open(folder(job, &InputRole::Tokenizer)?, checkpoint.config.vocab_size)?
+        }
+        TokenizerChoice::None => None,
     };
-    Ok((backbone, provenance))
+    if text.is_none() && config.tokenizer != TokenizerChoice::None {
+        let what = format!("{} has no tokenizer.json", source.display());
+        return Err(input(what, "name a `tokenizer`, or write `tokenizer \"none\"` to work without text"));
+    }
+    let vocabulary = checkpoint.config.vocab_size;
+    let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
+    let given = given.map_err(|e| input(e, FORM))?;
+    let conversion = conversion(job, config, &checkpoint, text.as_ref())?;
+    let (backbone, contract) = convert_weights(checkpoint, &conversion, &device)
+        .map_err(|e| input(e, "look at `mask-token`, `time-conditioning` and the source"))?;
+    if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, contract.mask_token, config.mask_row) {
+        given.avoids(mask).map_err(|e| input(e, FORM))?;
+    }
+    let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
+    let mut writer = job.slot.artifact()?;
+    Model { backbone, contract, text, certificate: None, origins: Origins::of(job.stage) }
+        .write(&mut writer)?;
+    let certificate = certify(source, writer.folder(), given.as_ref(), &device, config.tolerance);
+    let certificate = certificate.map_err(stage)?;
+    let json = serde_json::to_vec_pretty(&certificate).map_err(stage)?;
+    writer.write(CERTIFICATE, &json)?;
+    let summary = summarise(&certificate, parameters);
+    writer.publish(&summary, &IndexMap::new())?;
+    Ok(summary)
 }
 
-/// Initial values of the tensors of time conditioning, made with the smallest backbone that has them.
-struct Fresh(Option<Backbone>);
-
-impl Fresh {
-    fn new(
-        config: &crate::backbone::Qwen3Config,
-        options: &Options,
-        device: &Device,
-    ) -> Result<Self, ConvertError> {
-        if options.time == TimeConditioning::None {
-            return Ok(Self(None));
+/// What the conversion needs to know beside the settings; refuses a mask token that cannot be one.
+fn conversion(
+    job: &Job<'_>,
+    config: &ConvertConfig,
+    source: &weights::Checkpoint,
+    text: Option<&Text>,
+) -> Result<Conversion, Failure> {
+    let rows = source.config.vocab_size;
+    match (config.mask_token, text) {
+        (MaskToken::Reserved, None) => {
+            let what = "without a tokenizer nobody knows which row is reserved";
+            return Err(input(what, format!("name one: `mask-token {}`", rows.saturating_sub(1))));
         }
-        let small = crate::backbone::Qwen3Config {
-            vocab_size: 1,
-            intermediate_size: 1,
-            num_attention_heads: 1,
-            num_key_value_heads: 1,
-            head_dim: 2,
-            ..config.clone()
-        };
-        debug_assert_eq!(layout(&small, options.time).len(), layout(config, options.time).len());
-        Ok(Self(Some(Backbone::new(&small, options.time, options.seed, device)?)))
+        (MaskToken::Id(id), Some(text)) => refuse_taken(&text.tokenizer, id)?,
+        _ => {}
     }
+    Ok(Conversion {
+        config: config.clone(),
+        used: text.map_or(rows, |text| text.tokenizer.used() as usize),
+        tokenizer: text.map(|text| text.tokenizer.digest()),
+        seed: job.seed,
+    })
+}
 
-    fn values(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
-        let parameter = self.0.as_ref().and_then(|fresh| fresh.parameter(name));
-        let missing = || BackboneError::Missing(name.into());
-        Ok(parameter.ok_or_else(missing)?.values()?)
+fn summarise(certificate: &Certificate, parameters: usize) -> Summary {
+    let parity = certificate.parity.difference / certificate.parity.largest;
+    let count = |action| certificate.count(action);
+    let headline = format!(
+        "parity {parity:.1e}; {} copied, {} tied, {} new, {} changed",
+        count(Action::Copied),
+        count(Action::Tied),
+        count(Action::New),
+        count(Action::Changed)
+    );
+    let mut summary = describe_parameters(
+        headline,
+        parameters,
+        certificate.to_string().lines().map(str::to_owned).collect(),
+    );
+    summary.metrics.insert("parity".into(), parity);
+    if let Some(elsewhere) = &certificate.elsewhere {
+        summary.metrics.insert("parity-elsewhere".into(), elsewhere.difference / elsewhere.largest);
     }
+    summary
 }
 
 #[cfg(test)]

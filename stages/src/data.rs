@@ -19,3 +19,4 @@ pub mod packing;
 pub mod rows;
 pub mod template;
 pub mod tokenizer;
+pub mod tokenizer_error;

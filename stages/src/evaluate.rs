@@ -1,22 +1,26 @@
 //! The evaluation stage: held-out likelihoods and exact match, for every checkpoint it names.
 
 mod exact;
+mod likelihood;
 
 pub use exact::ExactScores;
 
-use fmflow_engine::config::EvaluateConfig;
-use fmflow_engine::config::sample::HeldOut;
-use fmflow_engine::execute::{Failure, Job, Progress, Summary};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::EvaluateConfig;
+use fmflow_engine::pipeline::config::sample::HeldOut;
+use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::data::rows::{Rows, Split};
-use crate::failure::{self, input, stage};
+use crate::failure::{input, stage};
 use crate::job::{folder, threads};
 use crate::model::Model;
-use crate::provenance::Kind;
+use crate::train::held_out;
 use crate::train::update::Task;
-use crate::train::{held_out, setup};
+use fmflow_engine::pipeline::contract::ModelKind;
+use fmflow_engine::pipeline::role::InputRole;
 
 /// Scores of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -48,18 +52,16 @@ pub fn run(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
         };
         job.report.progress(&progress);
         let device = crate::device::open(job.device).map_err(stage)?;
-        let model = Model::open(folder(job, &format!("checkpoint/{name}"))?, &device)?;
+        let model = Model::open(folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
         report.insert(name.clone(), scores(job, config, name, &model, &mut answers)?);
     }
     let summary = summarise(&report);
-    let mut writer = job.slot.artifact().map_err(failure::store)?;
-    writer
-        .write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage)?)
-        .map_err(failure::store)?;
+    let mut writer = job.slot.artifact()?;
+    writer.write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage)?)?;
     if !config.exact_match.is_empty() {
-        writer.write("answers.jsonl", answers.join("\n").as_bytes()).map_err(failure::store)?;
+        writer.write("answers.jsonl", answers.join("\n").as_bytes())?;
     }
-    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
@@ -72,7 +74,7 @@ fn scores(
 ) -> Result<Scores, Failure> {
     let mut scores = Scores::default();
     for item in &config.held_out {
-        scores.held_out.insert(item.dataset.clone(), likelihood(job, item, model)?);
+        scores.held_out.insert(item.dataset.clone(), measure_likelihood(job, item, model)?);
     }
     for item in &config.exact_match {
         let found = exact::scores(job, item, name, model, answers)?;
@@ -82,7 +84,7 @@ fn scores(
 }
 
 /// Held-out loss per token: the uncapped bound at stratified times, or the likelihood of an autoregressive checkpoint.
-fn likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
+fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
     let rows = Rows::open(folder(job, &item.role)?).map_err(stage)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
     let held: Vec<_> =
@@ -91,9 +93,9 @@ fn likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failu
         let what = format!("dataset `{}` has no held-out rows", item.dataset);
         return Err(input(what, "raise the dataset's `held-out=`"));
     }
-    let task = match model.provenance.kind {
-        Kind::Autoregressive => Task::Autoregressive,
-        Kind::Flow => setup::likelihood(model)?,
+    let task = match model.contract.kind {
+        ModelKind::Autoregressive => Task::Autoregressive,
+        ModelKind::Flow => likelihood::likelihood_task(model)?,
     };
     held_out::loss(&model.backbone, &held, &task, model.attention(), item.times, threads(job)).map_err(stage)
 }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use fmflow_engine::config::StageConfig;
-use fmflow_engine::execute::{Execute, Failure, Job, Summary};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::StageConfig;
+use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::store::Summary;
 
-use crate::{evaluate, export, failure, generate, models, prepare, train, verify};
+use crate::{
+    convert, evaluate, export, failure, fetch, generate, random_init, rows, tokenizer, train, verify,
+};
 
 /// Runs stages in this process.
 struct Local;
@@ -23,11 +27,11 @@ impl Execute for Local {
 
     fn run(&self, job: &Job<'_>) -> Result<Summary, Failure> {
         match &job.stage.config {
-            StageConfig::Fetch(config) => models::fetch(job, config),
-            StageConfig::Tokenizer(config) => prepare::tokenizer(job, config),
-            StageConfig::Rows(config) => prepare::rows(job, config),
-            StageConfig::RandomInit(config) => models::random_init(job, config),
-            StageConfig::Convert(config) => models::convert(job, config),
+            StageConfig::Fetch(config) => fetch::run(job, config),
+            StageConfig::Tokenizer(config) => tokenizer::run(job, config),
+            StageConfig::Rows(config) => rows::run(job, config),
+            StageConfig::RandomInit(config) => random_init::run(job, config),
+            StageConfig::Convert(config) => convert::run(job, config),
             StageConfig::Train(config) => train::run(job, config),
             StageConfig::Evaluate(config) => evaluate::run(job, config),
             StageConfig::Generate(config) => generate::run(job, config),

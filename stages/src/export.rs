@@ -15,17 +15,20 @@ mod sidecar;
 
 use std::path::Path;
 
-use fmflow_engine::config::{ExportConfig, ExportDtype};
-use fmflow_engine::execute::{Failure, Job, Summary};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{ExportConfig, ExportDtype};
+use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::failure::{self, input, stage};
+use crate::failure::{input, stage};
 use crate::job::folder;
 use crate::model::{Text, refuse};
-use crate::provenance::Provenance;
 use crate::weights::{self, Checkpoint, Dtype, INDEX, Layout, SINGLE};
+use fmflow_engine::pipeline::contract::Contract;
+use fmflow_engine::pipeline::role::InputRole;
 
 /// Tensors of time conditioning, which no other program knows.
 pub const CONDITIONING: &str = "flow.safetensors";
@@ -33,7 +36,7 @@ pub const CONDITIONING: &str = "flow.safetensors";
 /// What is exported, and how.
 struct Export<'a> {
     checkpoint: &'a Checkpoint,
-    provenance: &'a Provenance,
+    contract: &'a Contract,
     text: Option<&'a Text>,
     dtype: Dtype,
     shard_bytes: u64,
@@ -44,22 +47,21 @@ struct Export<'a> {
 /// # Errors
 /// A checkpoint that is refused, values beyond the type's range, or a failing write.
 pub fn run(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
-    let source = folder(job, "from")?;
+    let source = folder(job, &InputRole::From)?;
     let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
     let text = Text::open(source, checkpoint.config.vocab_size)?;
-    let provenance = checkpoint.provenance.clone().unwrap_or_else(Provenance::autoregressive);
+    let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let dtype = match config.dtype {
         ExportDtype::F32 => Dtype::F32,
         ExportDtype::Bf16 => Dtype::BF16,
     };
-    let (checkpoint, provenance) = (&checkpoint, &provenance);
-    let export =
-        Export { checkpoint, provenance, text: text.as_ref(), dtype, shard_bytes: config.shard_bytes };
-    let mut writer = job.slot.artifact().map_err(failure::store)?;
+    let (checkpoint, contract) = (&checkpoint, &contract);
+    let export = Export { checkpoint, contract, text: text.as_ref(), dtype, shard_bytes: config.shard_bytes };
+    let mut writer = job.slot.artifact()?;
     let files = export.write(source, &mut writer)?;
     let rounded = export.compare(writer.folder())?;
     let summary = export.describe(files, rounded);
-    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
@@ -71,18 +73,18 @@ impl Export<'_> {
         if !conditioning.is_empty() {
             self.tensors(writer, CONDITIONING, &conditioning, Dtype::F32)?;
         }
-        let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(failure::store);
+        let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(Failure::from);
         put("config.json", sidecar::config(self).as_bytes())?;
         let generation = source.join("generation_config.json");
         match generation.exists() {
-            true => put("generation_config.json", &std::fs::read(generation).map_err(failure::io)?)?,
+            true => put("generation_config.json", &std::fs::read(generation)?)?,
             false => put("generation_config.json", sidecar::generation(self).as_bytes())?,
         }
         for (name, bytes) in sidecar::tokenizer(self) {
             put(&name, &bytes)?;
         }
         put("fmflow.json", sidecar::provenance(self, !conditioning.is_empty()).as_bytes())?;
-        put("README.md", readme::text(self.provenance, self.dtype, !conditioning.is_empty()).as_bytes())?;
+        put("README.md", readme::text(self.contract, self.dtype, !conditioning.is_empty()).as_bytes())?;
         Ok(files)
     }
 
@@ -117,7 +119,7 @@ impl Export<'_> {
         }
         map.sort_keys();
         let index = format!("{:#}\n", json!({"metadata": {"total_size": bytes}, "weight_map": map}));
-        writer.write(INDEX, index.as_bytes()).map_err(failure::store)?;
+        writer.write(INDEX, index.as_bytes())?;
         Ok(shards.len())
     }
 
@@ -128,10 +130,9 @@ impl Export<'_> {
         layout: &Layout,
         dtype: Dtype,
     ) -> Result<(), Failure> {
-        let mut out = writer.file(file).map_err(failure::store)?;
-        weights::write_as(&mut out, layout, dtype, |name| Ok(self.checkpoint.tensors[name].values.clone()))
-            .map_err(failure::io)?;
-        out.finish().map_err(failure::store)
+        let mut out = writer.file(file)?;
+        weights::write_as(&mut out, layout, dtype, |name| Ok(self.checkpoint.tensors[name].values.clone()))?;
+        out.finish().map_err(Failure::from)
     }
 
     /// Reads the finished folder as another program would, and compares. Returns how many values were rounded.
@@ -160,7 +161,7 @@ impl Export<'_> {
         let count = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
         Summary {
             headline: format!("{name}, {count}, {exact}"),
-            lines: vec![readme::headline(self.provenance)],
+            lines: vec![readme::headline(self.contract)],
             metrics: IndexMap::from([
                 ("parameters".to_owned(), values as f64),
                 ("rounded".to_owned(), rounded as f64),

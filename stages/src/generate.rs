@@ -1,15 +1,18 @@
 //! The generation stage: completions, infills, and how fast they came.
 
-use fmflow_engine::config::{GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
-use fmflow_engine::execute::{Failure, Job, Progress, Summary};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
+use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::completion::{Answers, Request, complete};
 use crate::data::chat;
 use crate::data::corpus::Message;
-use crate::failure::{self, input, stage};
+use crate::failure::{input, stage};
 use crate::model::Model;
+use fmflow_engine::pipeline::role::InputRole;
 
 /// One sample, a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +41,7 @@ pub struct Sample {
 /// Prompts that do not fit the checkpoint, or a failing device.
 pub fn run(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
     let device = crate::device::open(job.device).map_err(stage)?;
-    let model = Model::open(crate::job::folder(job, "from")?, &device)?;
+    let model = Model::open(crate::job::folder(job, &InputRole::From)?, &device)?;
     let mut samples = Vec::new();
     for (done, prompt) in config.prompts.iter().enumerate() {
         crate::job::check_interrupt(job)?;
@@ -49,9 +52,9 @@ pub fn run(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
     let summary = summarise(&samples);
     let lines: Vec<String> =
         samples.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(stage)?;
-    let mut writer = job.slot.artifact().map_err(failure::store)?;
-    writer.write("samples.jsonl", (lines.join("\n") + "\n").as_bytes()).map_err(failure::store)?;
-    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    let mut writer = job.slot.artifact()?;
+    writer.write("samples.jsonl", (lines.join("\n") + "\n").as_bytes())?;
+    writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
@@ -104,7 +107,7 @@ fn request(model: &Model, prompt: &Prompt) -> Result<Request, Failure> {
             (tokenizer.encode_plain(prefix).map_err(stage)?, tokenizer.encode_plain(suffix).map_err(stage)?)
         }
     };
-    let canvas = model.provenance.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
+    let canvas = model.contract.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
     let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
         input(
             format!("nothing says how long the answer to `{}` may be", short(&prompt.kind)),

@@ -9,9 +9,9 @@ mod answer;
 mod certificates;
 mod client;
 
-use fmflow_engine::lockfile::PinnedFile;
-use fmflow_engine::online::{Columns, Hub, Secret, Trouble};
-use fmflow_engine::repository::{Asked, Kind};
+use fmflow_engine::hub::lockfile::PinnedFile;
+use fmflow_engine::hub::online::{Columns, Hub, Secret, Trouble};
+use fmflow_engine::pipeline::repository::{Asked, Kind};
 
 use client::{Answer, Client, Patience, encoded};
 

@@ -3,19 +3,24 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use fmflow_engine::execute::{Failure, FailureKind, Job};
+use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
+use crate::data::build::BuildError;
+use crate::data::corpus::{Documents, documents};
 use crate::data::rows::Sink;
-use crate::failure;
+use crate::failure::input;
 
 /// The folder of the artifact in `role`.
 ///
 /// # Errors
 /// The engine gave no such input, which is a defect.
-pub fn folder<'a>(job: &'a Job<'_>, role: &str) -> Result<&'a Path, Failure> {
+pub fn folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
     job.inputs.get(role).map(std::path::PathBuf::as_path).ok_or_else(|| Failure {
-        kind: FailureKind::Bug,
+        kind: FailureKind::Defect,
         message: format!("stage `{}` was given no input `{role}`", job.stage.name),
         help: None,
     })
@@ -27,11 +32,28 @@ pub fn folder<'a>(job: &'a Job<'_>, role: &str) -> Result<&'a Path, Failure> {
 /// The engine gave no such source, which is a defect.
 pub fn files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
     let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
-        kind: FailureKind::Bug,
+        kind: FailureKind::Defect,
         message: format!("stage `{}` was given no source `{name}`", job.stage.name),
         help: None,
     })?;
     Ok(source.files.clone())
+}
+
+/// The documents of a dataset, from the source of its name.
+///
+/// # Errors
+/// As [`files`].
+pub fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
+    Ok(documents(files(job, &dataset.name)?, dataset.format.clone()))
+}
+
+/// A dataset that cannot be used. A fault of its text brings its own help; for another, `help` says what to do.
+#[must_use]
+pub fn explain_build_error(error: BuildError, help: &str) -> Failure {
+    match error {
+        BuildError::Corpus(_) => input(error, "fix the file, or leave it out of the dataset"),
+        _ => input(error, help),
+    }
 }
 
 /// Threads that independent work may use: one per core on the CPU, one where an accelerator does the work.
@@ -69,7 +91,7 @@ impl<'a> ArtifactSink<'a> {
     /// # Errors
     /// What the store says.
     pub fn finish(mut self) -> Result<(), Failure> {
-        self.close().map_err(failure::stage)
+        self.close().map_err(Failure::from)
     }
 
     fn close(&mut self) -> std::io::Result<()> {

@@ -2,17 +2,20 @@
 
 use std::path::Path as Folder;
 
-use fmflow_engine::config::train::{Path, Scheduler};
-use fmflow_engine::execute::Failure;
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::train::{Path, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::{Attention, Backbone};
 use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
-use crate::failure::{self, input, stage};
-use crate::provenance::{Kind, ORIGINS, Origins, Provenance};
+use crate::failure::{input, stage};
 use crate::weights;
+use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
+use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
+use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
 
 /// Files of a tokenizer; the first one makes it a tokenizer.
 pub const TOKENIZER_FILES: [&str; 4] =
@@ -27,7 +30,7 @@ pub struct Model {
     /// The weights, without autodiff.
     pub backbone: Backbone,
     /// The contract.
-    pub provenance: Provenance,
+    pub contract: Contract,
     /// The tokenizer and the bytes of its files, where the model has text.
     pub text: Option<Text>,
     /// The bytes of its conversion's certificate, handed on unchanged.
@@ -82,9 +85,9 @@ impl Model {
     /// Weights that are missing, extra or mis-shaped, or a contract or tokenizer that does not fit them.
     pub fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
         let checkpoint = weights::read(folder).map_err(|e| refuse(folder, &e))?;
-        let provenance = checkpoint.provenance.clone().unwrap_or_else(Provenance::autoregressive);
+        let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = Text::open(folder, checkpoint.config.vocab_size)?;
-        let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &provenance.tokenizer);
+        let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &contract.tokenizer);
         if stated.is_some() && *stated != carried {
             let what = format!("{}: the tokenizer is not the one that the contract names", folder.display());
             return Err(input(what, "restore the artifact's own tokenizer.json"));
@@ -93,8 +96,8 @@ impl Model {
         let certificate = folder.join(CERTIFICATE);
         let certificate =
             certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage)?;
-        let provenance = Provenance { tokenizer: carried, ..provenance };
-        Ok(Self { backbone, provenance, text, certificate, origins: origins(folder)? })
+        let contract = Contract { tokenizer: carried, ..contract };
+        Ok(Self { backbone, contract, text, certificate, origins: origins(folder)? })
     }
 
     /// Writes all files of the folder.
@@ -102,18 +105,18 @@ impl Model {
     /// # Errors
     /// What the store or the device says.
     pub fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
-        let mut file = writer.file("model.safetensors").map_err(failure::store)?;
-        weights::save(&mut file, &self.backbone).map_err(failure::io)?;
-        file.finish().map_err(failure::store)?;
+        let mut file = writer.file("model.safetensors")?;
+        weights::save(&mut file, &self.backbone)?;
+        file.finish()?;
         let config = self.backbone.config().to_json();
-        writer.write("config.json", config.as_bytes()).map_err(failure::store)?;
-        writer.write("provenance.json", self.provenance.to_json().as_bytes()).map_err(failure::store)?;
-        writer.write(ORIGINS, self.origins.to_json().as_bytes()).map_err(failure::store)?;
+        writer.write("config.json", config.as_bytes())?;
+        writer.write(PROVENANCE, self.contract.to_json().as_bytes())?;
+        writer.write(ORIGINS, self.origins.to_json().as_bytes())?;
         for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
-            writer.write(name, bytes).map_err(failure::store)?;
+            writer.write(name, bytes)?;
         }
         match &self.certificate {
-            Some(bytes) => writer.write(CERTIFICATE, bytes).map_err(failure::store),
+            Some(bytes) => writer.write(CERTIFICATE, bytes).map_err(Failure::from),
             None => Ok(()),
         }
     }
@@ -147,9 +150,9 @@ impl Model {
     /// # Errors
     /// The model is not a flow model.
     pub fn flow_contract(&self) -> Result<FlowContract, Failure> {
-        match (self.provenance.kind, self.provenance.mask_token) {
-            (Kind::Flow, Some(mask)) => {
-                Ok(FlowContract { mask, used: self.used(), shift: self.provenance.shift })
+        match (self.contract.kind, self.contract.mask_token) {
+            (ModelKind::Flow, Some(mask)) => {
+                Ok(FlowContract { mask, used: self.used(), shift: self.contract.shift })
             }
             _ => Err(input(
                 "the checkpoint is autoregressive, not a flow model",
@@ -166,13 +169,13 @@ impl Model {
     pub fn path(&self) -> Result<Path, Failure> {
         self.flow_contract()?;
         let untrained = || Path { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
-        Ok(self.provenance.path.clone().unwrap_or_else(untrained))
+        Ok(self.contract.path.clone().unwrap_or_else(untrained))
     }
 
     /// Who sees whom at inference.
     #[must_use]
     pub fn attention(&self) -> Attention {
-        self.provenance.attention
+        self.contract.attention
     }
 
     /// Tokens in a block, where it was trained in blocks.
@@ -199,4 +202,9 @@ fn origins(folder: &Folder) -> Result<Origins, Failure> {
 /// A folder whose weights are refused.
 pub fn refuse(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input(format!("{}: {error}", folder.display()), "give a complete Qwen3 checkpoint in safetensors files")
+}
+
+/// The summary of a stage that makes a model of so many parameters.
+pub(crate) fn describe_parameters(headline: String, parameters: usize, lines: Vec<String>) -> Summary {
+    Summary { headline, lines, metrics: IndexMap::from([("parameters".to_owned(), parameters as f64)]) }
 }

@@ -14,20 +14,24 @@ pub mod held_out;
 pub mod metrics;
 pub mod pieces;
 pub mod setup;
+pub mod state;
+pub mod sums;
 pub mod update;
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use fmflow_engine::config::TrainConfig;
-use fmflow_engine::execute::{Failure, FailureKind, Job, Progress, Summary};
+use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::pipeline::config::TrainConfig;
+use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::failure::{self, stage};
 use adamw::StepFacts;
-use checkpoint::State;
 use metrics::{LossSum, StepMetrics};
 use setup::Setup;
+use state::State;
 
 /// Runs a training stage.
 ///
@@ -132,7 +136,7 @@ fn diverged_or(step: u64, error: adamw::StepError) -> Failure {
 /// Writes one line of the record.
 fn record(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
     let line = serde_json::to_string(metrics).map_err(stage)?;
-    job.slot.append_metrics(&line).map_err(failure::store)
+    job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
 /// Loss on held-out rows of every dataset, recorded and told.
@@ -152,7 +156,7 @@ fn validate(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<IndexMap<
         found.insert(dataset.clone(), loss);
     }
     let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
-    job.slot.append_metrics(&line.to_string()).map_err(failure::store)?;
+    job.slot.append_metrics(&line.to_string())?;
     Ok(found)
 }
 
@@ -186,9 +190,9 @@ fn publish(
     };
     let lines = setup.lines(state);
     let summary = Summary { headline, lines, metrics };
-    let mut writer = job.slot.artifact().map_err(failure::store)?;
-    setup.artifact(state)?.write(&mut writer)?;
-    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
+    let mut writer = job.slot.artifact()?;
+    setup.artifact(state).write(&mut writer)?;
+    writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fmflow_engine::execute::{Failure, FailureKind};
+use fmflow_engine::error::{Failure, FailureKind};
 
 use crate::backbone::{Context, TimeConditioning};
 use crate::convert::{Certificate, SCHEMA};
@@ -89,8 +89,8 @@ fn corrupt(folder: &Path, what: &str) -> Failure {
 mod tests {
     use super::*;
     use crate::backbone::Backbone;
-    use crate::convert::tests::{config, options, store};
-    use crate::convert::{Options, TOLERANCE, certify, convert};
+    use crate::convert::tests::{config, options_with, store};
+    use crate::convert::{TOLERANCE, certify, convert_weights};
 
     /// A converted artifact with its certificate.
     fn converted(time: TimeConditioning) -> (tempfile::TempDir, Backbone, Certificate) {
@@ -98,9 +98,10 @@ mod tests {
         let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
         store(source.path(), &model, None);
-        let options = Options { time, ..options() };
-        let (flow, provenance) = convert(weights::read(source.path()).unwrap(), &options, &device).unwrap();
-        store(artifact.path(), &flow, Some(&provenance));
+        let options = options_with(|config| config.time_conditioning = time);
+        let (flow, contract) =
+            convert_weights(weights::read(source.path()).unwrap(), &options, &device).unwrap();
+        store(artifact.path(), &flow, Some(&contract));
         let certificate = certify(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap();
         save(artifact.path(), &certificate);
         (artifact, flow, certificate)

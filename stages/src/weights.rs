@@ -23,7 +23,7 @@ use indexmap::IndexMap;
 use crate::backbone::{
     Backbone, BackboneError, ConfigError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, layout,
 };
-use crate::provenance::{Provenance, ProvenanceError};
+use fmflow_engine::pipeline::contract::{Contract, ContractError};
 use header::Entry;
 use source::{Source, values};
 
@@ -101,7 +101,7 @@ pub enum WeightsError {
     Config(#[from] ConfigError),
     /// provenance.json is refused.
     #[error(transparent)]
-    Provenance(#[from] ProvenanceError),
+    Contract(#[from] ContractError),
     /// The backbone refuses the tensors.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
@@ -124,7 +124,7 @@ pub struct Checkpoint {
     /// Shape and constants, from config.json.
     pub config: Qwen3Config,
     /// From provenance.json, where there is one.
-    pub provenance: Option<Provenance>,
+    pub contract: Option<Contract>,
     /// The tensors of the layout, in its order.
     pub tensors: IndexMap<String, HostTensor>,
     /// BLAKE3 of config.json and of every weight file, by name.
@@ -137,7 +137,7 @@ impl Checkpoint {
     /// Whether and how the model knows the time.
     #[must_use]
     pub fn time_conditioning(&self) -> TimeConditioning {
-        self.provenance.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning)
+        self.contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning)
     }
 
     /// The backbone of these weights.
@@ -160,11 +160,11 @@ impl Checkpoint {
 pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
     let config_text = text(&dir.join("config.json"))?;
     let config = Qwen3Config::parse(&config_text)?;
-    let provenance = match dir.join("provenance.json") {
-        file if file.exists() => Some(Provenance::parse(&text(&file)?)?),
+    let contract = match dir.join("provenance.json") {
+        file if file.exists() => Some(Contract::parse(&text(&file)?)?),
         _ => None,
     };
-    let time = provenance.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
+    let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
     let names = shards::find(dir)?;
     let expected: IndexMap<String, Vec<usize>> = layout(&config, time).into_iter().collect();
     let entries = names.iter().map(|name| Ok((name.as_str(), Source::open(&dir.join(name))?.entries)));
@@ -182,7 +182,7 @@ pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
         None => Err(WeightsError::Missing { place: "the checkpoint".into(), tensor: name }),
     };
     let tensors = expected.into_keys().map(&mut take).collect::<Result<_, _>>()?;
-    Ok(Checkpoint { config, provenance, tensors, files, redundant_head })
+    Ok(Checkpoint { config, contract, tensors, files, redundant_head })
 }
 
 /// All tensors of one safetensors file in the order of their data, and the BLAKE3 digest of the file.

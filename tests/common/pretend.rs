@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use fmflow_engine::check::{Options as CheckOptions, check};
-use fmflow_engine::execute::{Execute, Failure, FailureKind, Job, Summary};
-use fmflow_engine::plan::{Facts, Plan, Selection};
-use fmflow_engine::report::Terminal;
-use fmflow_engine::run::{Options, Ran, Runner};
+use fmflow_engine::cli::terminal::Terminal;
+use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::plan::{Plan, Selection, SourceDigests};
+use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::{Ran, RunOptions, Runner, run_missing};
+use fmflow_engine::store::Summary;
 use fmflow_engine::store::{Listing, Store};
 use indexmap::IndexMap;
 
@@ -61,9 +63,9 @@ impl Project {
         let pipeline = check(&path, &CheckOptions::default()).pipeline.unwrap();
         let store = Store::create(&self.path().join(".fmflow"))?;
         let lock = store.lock()?;
-        let facts = Facts::gather(&pipeline, Some(&store))?;
-        let plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
-        let options = Options {
+        let digests = SourceDigests::read(&pipeline, Some(&store))?;
+        let plan = Plan::of(&pipeline, &digests, &Listing::of(&store)?);
+        let options = RunOptions {
             device: "cpu".into(),
             resume: false,
             jobs: NonZeroUsize::MIN,
@@ -71,9 +73,9 @@ impl Project {
         };
         let events = Terminal::new(std::iter::empty());
         let interrupt = AtomicBool::new(false);
-        let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
+        let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &events);
         let (interrupt, options) = (&interrupt, &options);
-        Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
+        run_missing(&Runner { pipeline, plan, digests, store, lock, execute, events, interrupt, options })
     }
 }

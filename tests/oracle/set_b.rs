@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::config::train::{Path, Scheduler};
+use fmflow_engine::pipeline::config::train::{Path, Scheduler};
 use fmflow_stages::flow::kernel::velocity;
 use fmflow_stages::flow::path::{Corruptor, SourceTokens};
 use fmflow_stages::flow::scheduler::{by_name, derivative, inverse, inverse_ratio, kappa, noise_share};

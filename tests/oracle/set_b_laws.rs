@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_engine::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
 use fmflow_stages::flow::kernel::{Kernel, Step, by_name};
 use fmflow_stages::flow::sampler::{Canvas, Posterior, Rules, sample};
 use fmflow_stages::rng::{Purpose, stream};

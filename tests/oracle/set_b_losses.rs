@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::config::train::{Loss, Normalise, Over, Path, Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Path, Time, TimeSampling};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
 use fmflow_stages::flow::scheduler::weight;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::config::train::{Loss, Normalise, Over, Path, Scheduler, Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Path, Scheduler, Time, TimeSampling};
 use fmflow_stages::data::packing::{Role, Row};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fmflow_engine::config::train::Optimizer;
-use fmflow_engine::config::{LearningRate, LearningRateShape};
+use fmflow_engine::pipeline::config::train::Optimizer;
+use fmflow_engine::pipeline::config::{LearningRate, LearningRateShape};
 use fmflow_stages::backbone::{Attention, Backbone};
 use fmflow_stages::flow::loss::Coefficients;
 use fmflow_stages::train::adamw::AdamW;
-use fmflow_stages::train::gradient::{Gradients, How, of_update};
+use fmflow_stages::train::gradient::{How, of_update};
+use fmflow_stages::train::sums::Gradients;
 use fmflow_stages::train::update::{MicroBatch, Term, Update};
 use serde_json::Value;
 

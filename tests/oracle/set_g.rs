@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
 use fmflow_stages::flow::sampler::Filter;
 
 use crate::harness::{Set, Tensors, close};

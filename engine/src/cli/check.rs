@@ -6,10 +6,11 @@ use serde_json::json;
 use super::Context;
 use super::online::{self, Locked, Network};
 use super::source::Source;
+use crate::check::levels;
 use crate::check::{Checked, Options};
-use crate::diagnostic::{Code, Severity};
 use crate::error::{Error, Result};
-use crate::{levels, render, suggest};
+use crate::text::diagnostic::{Code, Severity};
+use crate::text::{render, suggest};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

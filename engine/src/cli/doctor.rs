@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::source::{Settings, Source};
 use super::{Context, plan};
-use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
-use crate::execute::Execute;
 use crate::pipeline::Pipeline;
-use crate::render;
-use crate::table::{bytes, table};
+use crate::run::execute::Execute;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::display::{format_bytes, render_table};
+use crate::text::render;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -116,7 +116,7 @@ pub(super) fn doctor(arguments: &Arguments, context: &Context<'_>) -> Result<()>
 
 /// What was built.
 fn program(findings: &mut Findings, execute: Option<&dyn Execute>) {
-    findings.fine("version", crate::store::TOOL);
+    findings.fine("version", crate::store::layout::TOOL);
     let Some(execute) = execute else {
         findings.stops("backend", "none: this build checks and plans; rebuild with `--features cpu`", 2);
         return;
@@ -174,7 +174,7 @@ fn needs(
             let need = plan.disk();
             let short = free.is_some_and(|free| need > free);
             let state = if short { State::Stops(6) } else { State::Fine };
-            findings.add("space needed", format!("about {}", bytes(need)), state);
+            findings.add("space needed", format!("about {}", format_bytes(need)), state);
         }
     }
 }
@@ -187,7 +187,7 @@ fn text_of(findings: &[Finding]) -> String {
         last = topic;
         vec![shown.to_owned(), name.clone(), state.word().to_owned(), value.clone()]
     });
-    table(&["", "", "", ""], rows.collect()).trim_start_matches('\n').to_owned()
+    render_table(&["", "", "", ""], rows.collect()).trim_start_matches('\n').to_owned()
 }
 
 fn json_of(finding: &Finding) -> Value {

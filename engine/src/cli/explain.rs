@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::Context;
 use crate::error::{Error, Result};
-use crate::explain;
-use crate::reference::explain_json;
-use crate::schema::schema;
-use crate::suggest;
-use crate::table::table;
+use crate::language::explain;
+use crate::language::reference::explain_json;
+use crate::language::schema::schema;
+use crate::text::display::render_table;
+use crate::text::suggest;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -54,7 +54,7 @@ fn list(json: bool, context: &Context<'_>) -> Result<()> {
         return context.output.json(&json!({ "schema": "fmflow.explain/1", "codes": codes }));
     }
     let rows = codes.map(|code| vec![code.code.into(), code.severity.word().into(), code.title.into()]);
-    context.output.result(&table(&["code", "severity", "meaning"], rows.collect()))
+    context.output.result(&render_table(&["code", "severity", "meaning"], rows.collect()))
 }
 
 fn unknown(subject: &str) -> Error {

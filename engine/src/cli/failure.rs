@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::Color;
 use super::output::{self, Output};
-use crate::diagnostic::Diagnostic;
 use crate::error::Error;
-use crate::render;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::render;
 
 /// What programs learn of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::{Context, run, shown, source};
 use crate::error::{Error, Result};
 use crate::store::collect::{self, Item, Kind, name};
 use crate::store::{Store, lock};
-use crate::suggest;
-use crate::table::{bytes, table};
+use crate::text::display::{format_bytes, render_table};
+use crate::text::suggest;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -166,19 +166,22 @@ fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<(
     }
     let mut text = String::new();
     if !kept.is_empty() {
-        text += &table(&["kept", "size", "by"], kept.iter().map(|item| kept_row(item)).collect());
+        text += &render_table(&["kept", "size", "by"], kept.iter().map(|item| kept_row(item)).collect());
         text += "\n";
     }
     let head = if arguments.yes { "removed" } else { "garbage" };
     if !going.is_empty() {
-        text += &table(&[head, "size", "what", "made"], going.iter().map(|item| going_row(item)).collect());
+        text += &render_table(
+            &[head, "size", "what", "made"],
+            going.iter().map(|item| going_row(item)).collect(),
+        );
         text += "\n";
     }
-    let (count, freed) = (going.len(), bytes(going_bytes));
+    let (count, freed) = (going.len(), format_bytes(going_bytes));
     text += &match (count, arguments.yes) {
-        (0, _) => format!("nothing to remove; {} in use\n", bytes(kept_bytes)),
-        (_, true) => format!("removed {count}, freed {freed}; {} in use\n", bytes(kept_bytes)),
-        (_, false) => format!("{count} could go and free {freed}; {} in use\n", bytes(kept_bytes)),
+        (0, _) => format!("nothing to remove; {} in use\n", format_bytes(kept_bytes)),
+        (_, true) => format!("removed {count}, freed {freed}; {} in use\n", format_bytes(kept_bytes)),
+        (_, false) => format!("{count} could go and free {freed}; {} in use\n", format_bytes(kept_bytes)),
     };
     match (&found.running, count, arguments.yes) {
         (Some(holder), ..) => text += &format!("a run goes on here ({holder}): wait for its end\n"),
@@ -196,7 +199,7 @@ fn again(arguments: &Arguments, context: &Context<'_>) -> String {
 }
 
 fn kept_row(item: &Item) -> Vec<String> {
-    vec![name(&item.path).to_owned(), bytes(item.bytes), item.users.join(", ")]
+    vec![name(&item.path).to_owned(), format_bytes(item.bytes), item.users.join(", ")]
 }
 
 fn going_row(item: &Item) -> Vec<String> {
@@ -205,7 +208,7 @@ fn going_row(item: &Item) -> Vec<String> {
         Kind::Record => format!("runs/{}", name(&item.path)),
         _ => name(&item.path).to_owned(),
     };
-    vec![name, bytes(item.bytes), item.kind.word().to_owned(), made]
+    vec![name, format_bytes(item.bytes), item.kind.word().to_owned(), made]
 }
 
 fn json_of(item: &Item) -> serde_json::Value {

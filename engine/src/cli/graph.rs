@@ -7,6 +7,7 @@ use super::Context;
 use super::source::Source;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
+use crate::pipeline::stage::StageId;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -40,10 +41,11 @@ pub(super) fn graph(arguments: &Arguments, context: &Context<'_>) -> Result<()> 
 }
 
 fn json_of(pipeline: &Pipeline) -> Value {
-    let name = |id: crate::pipeline::StageId| pipeline.stages.get(id.0 as usize).map(|stage| &stage.name);
+    let name = |id: StageId| &pipeline.stage(id).name;
     let stages = pipeline.stages.iter().map(|stage| {
         let inputs = stage.inputs.iter();
-        let inputs = inputs.map(|input| json!({ "role": input.role, "stage": name(input.stage) }));
+        let inputs =
+            inputs.map(|input| json!({ "role": input.role.to_string(), "stage": name(input.stage) }));
         let sources = stage.sources.iter().map(|source| &source.name);
         json!({
             "name": stage.name, "kind": stage.config.kind(), "inputs": inputs.collect::<Vec<_>>(),
@@ -54,8 +56,7 @@ fn json_of(pipeline: &Pipeline) -> Value {
 }
 
 fn draw(pipeline: &Pipeline, drawing: Drawing) -> String {
-    let name =
-        |id: crate::pipeline::StageId| pipeline.stages.get(id.0 as usize).map_or("?", |stage| &stage.name);
+    let name = |id: StageId| pipeline.stage(id).name.as_str();
     let mut text = match drawing {
         Drawing::Text => String::new(),
         Drawing::Dot => "digraph {\n  rankdir=LR\n".into(),

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::source::{Settings, Source};
 use super::{Context, show, shown};
 use crate::error::Result;
-use crate::file;
 use crate::plan::State;
 use crate::store::journal::PastRun;
 use crate::store::{Store, lock, slot};
-use crate::table::table;
+use crate::text::display::render_table;
+use crate::text::read;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -42,7 +42,7 @@ fn runs(file: Option<&Path>, json: bool, context: &Context<'_>) -> Result<()> {
     let all = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
     let alive = store.and_then(|store| lock::holder_of(store.root())).is_some_and(|holder| holder.lives);
     let last = all.last().map(|run| run.number).filter(|_| alive);
-    let file = file.map(file::absolute);
+    let file = file.map(read::absolute_path);
     let own = |run: &&PastRun| file.as_ref().is_none_or(|file| *file == run.file);
     let runs: Vec<_> = all.iter().filter(own).collect();
     if json {
@@ -53,7 +53,7 @@ fn runs(file: Option<&Path>, json: bool, context: &Context<'_>) -> Result<()> {
         return context.output.result("nothing was run\n");
     }
     let rows = runs.iter().map(|run| row(run, &ended(run, last)));
-    let text = table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
+    let text = render_table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
     context.output.result(&format!("{text}\nnext: {}\n", context.command("why", "FILE STAGE --vs RUN")))
 }
 

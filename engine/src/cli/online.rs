@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{Context, shown};
 use crate::check::Checked;
 use crate::error::{Error, Result};
-use crate::lockfile;
-use crate::online::{Change, Hub, Resolution};
-use crate::table::table;
-use crate::vfs::Disk;
+use crate::hub::lockfile;
+use crate::hub::online::{Change, Hub, Resolution};
+use crate::store::vfs::Disk;
+use crate::text::display::render_table;
 
 /// Whether the network is asked.
 #[derive(Clone, Copy, Debug, Args)]
@@ -57,7 +57,7 @@ impl Locked {
             return "no repository is named: nothing to pin\n".into();
         }
         let rows = self.changes.iter().map(row).collect();
-        let drawn = table(&["repository", "revision", "commit", "pin"], rows);
+        let drawn = render_table(&["repository", "revision", "commit", "pin"], rows);
         let behind = self.changes.iter().any(|change| change.head.is_some());
         let help = if behind { "`--update` pins what the revisions stand for now\n" } else { "" };
         let state = if self.written { "written" } else { "unchanged" };
@@ -92,7 +92,7 @@ fn row(change: &Change) -> Vec<String> {
 
 /// The first twelve digits of a commit; other revisions as they are.
 fn short(revision: &str) -> &str {
-    match crate::repository::is_commit(revision) {
+    match crate::pipeline::repository::is_commit(revision) {
         true => revision.get(..12).unwrap_or(revision),
         false => revision,
     }

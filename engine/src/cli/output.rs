@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
-use crate::render::{self, Style};
+use crate::text::render::{self, Style};
 
 /// Whether this process has given its one JSON answer.
 static ANSWERED: AtomicBool = AtomicBool::new(false);

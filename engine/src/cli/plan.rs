@@ -6,7 +6,7 @@ use super::Context;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::plan::{Facts, Plan, Selection, json, text};
+use crate::plan::{Plan, Selection, SourceDigests, json, text};
 use crate::store::{Listing, Store};
 
 #[derive(Debug, Args)]
@@ -70,11 +70,11 @@ impl Which {
 }
 
 /// Plans a pipeline against a store, which may be absent.
-pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(Facts, Plan)> {
-    let facts = Facts::gather(pipeline, store)?;
+pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(SourceDigests, Plan)> {
+    let digests = SourceDigests::read(pipeline, store)?;
     let listing = store.map(Listing::of).transpose()?.unwrap_or_default();
-    let plan = Plan::of(pipeline, &facts, &listing);
-    Ok((facts, plan))
+    let plan = Plan::of(pipeline, &digests, &listing);
+    Ok((digests, plan))
 }
 
 pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {

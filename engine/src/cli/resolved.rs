@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::Context;
 use super::source::Source;
 use crate::error::Result;
-use crate::pipeline::{FieldValue, Origin, Stage};
-use crate::table::table;
+use crate::pipeline::stage::{FieldValue, Stage};
+use crate::text::display::render_table;
+use crate::text::place::Origin;
 
 /// Prints the settings of a stage, or of all.
 pub(super) fn resolved(
@@ -38,7 +39,7 @@ fn text_of(stage: &Stage) -> String {
         "{} ({})\n{}",
         stage.name,
         stage.config.kind(),
-        table(&["  field", "value", "from"], rows.collect())
+        render_table(&["  field", "value", "from"], rows.collect())
     )
 }
 

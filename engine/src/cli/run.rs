@@ -11,9 +11,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::source::{Settings, Source};
 use super::{Context, plan, shown};
+use crate::cli::terminal::{Terminal, end_table};
 use crate::error::{Error, Result};
-use crate::report::{Terminal, end_table};
-use crate::run::{Options, Ran, Runner, unsupported};
+use crate::run::{Ran, RunOptions, Runner, refuse_unsupported, run_missing};
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -110,7 +110,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     let (pipeline, warnings) = source.load_with_warnings(context)?;
     let selection = how.which.of(&pipeline)?;
     if selection.is_whole() {
-        unsupported(pipeline.stages.iter())?;
+        refuse_unsupported(pipeline.stages.iter())?;
     }
     let interrupt = interrupt()?;
     let store = Store::create(&context.store).map_err(unwritable)?;
@@ -118,17 +118,17 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
     if let Some(note) = &lock.note {
         context.output.message(&format!("note: {note}\n"));
     }
-    let (facts, mut plan) = plan::make(&pipeline, Some(&store))?;
+    let (digests, mut plan) = plan::make(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
     if plan.work() > 0 {
         context.output.message(&source.told(&warnings, context));
     }
-    let options = Options { device: how.device.clone(), resume, jobs: how.jobs, selection };
+    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
         pipeline: &pipeline,
         plan: &plan,
-        facts: &facts,
+        digests: &digests,
         store: &store,
         lock: &lock,
         execute: context.execute,
@@ -136,7 +136,7 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
         interrupt: &interrupt,
         options: &options,
     };
-    let ran = runner.run()?;
+    let ran = run_missing(&runner)?;
     tell(&ran, source, how, plan.work(), context)?;
     ran.others.iter().for_each(|error| context.output.error(error));
     ran.error.map_or(Ok(()), Err)

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::{Context, help};
 use crate::error::Result;
-use crate::{explain, reference};
+use crate::language::{explain, reference};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

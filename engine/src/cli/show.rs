@@ -8,11 +8,10 @@ use serde_json::json;
 use super::source::Source;
 use super::{Context, plan, resolved, shown};
 use crate::error::{Error, Result};
-use crate::execute::Summary;
 use crate::plan::{Planned, State};
-use crate::run;
-use crate::store::{Manifest, Store, manifest};
-use crate::table::bytes;
+use crate::store::summary::Summary;
+use crate::store::{Manifest, Store, manifest, summary};
+use crate::text::display::format_bytes;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -65,18 +64,15 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let bytes = store.vfs().read(&path).map_err(Error::io("read", &path))?;
     let corrupt = |what| Error::Corrupt { folder: artifact.clone(), file: manifest::NAME.into(), what };
     let manifest = Manifest::decode(&bytes).map_err(corrupt)?;
-    let summary = run::summary(&store, &artifact);
+    let summary = summary::read(store.vfs(), &artifact)?;
     if arguments.json {
         let answer = json!({
             "schema": "fmflow.show/1", "stage": name, "path": artifact, "summary": summary, "manifest": manifest,
         });
         return context.output.json(&answer);
     }
-    let mut text = format!("{name} ({}), {}\n", manifest.stage.kind, artifact.display());
-    if let Some(summary) = summary {
-        text += &said(&summary);
-    }
-    context.output.result(&(text + &facts(&manifest)))
+    let text = format!("{name} ({}), {}\n", manifest.stage.kind, artifact.display());
+    context.output.result(&(text + &said(&summary) + &facts(&manifest)))
 }
 
 /// What all finished stages say of themselves.
@@ -85,8 +81,10 @@ fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let store = context.open()?;
     let (_, plan) = plan::make(&pipeline, store.as_ref())?;
     let finished = plan.stages.iter().filter(|planned| planned.state == State::Cached);
-    let found: Vec<_> =
-        store.iter().flat_map(|store| finished.clone().map(|planned| words(store, planned))).collect();
+    let found: Vec<_> = store
+        .iter()
+        .flat_map(|store| finished.clone().map(|planned| words(store, planned)))
+        .collect::<Result<_>>()?;
     if arguments.json {
         let stages = found
             .iter()
@@ -96,8 +94,8 @@ fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
             .json(&json!({ "schema": "fmflow.show/1", "stages": stages.collect::<Vec<_>>() }));
     }
     let Some(first) = plan.stages.first().filter(|_| found.is_empty()) else {
-        let text = |(name, path, summary): &(String, PathBuf, Option<Summary>)| {
-            format!("{name}, {}\n{}", shown(path), summary.as_ref().map(said).unwrap_or_default())
+        let text = |(name, path, summary): &(String, PathBuf, Summary)| {
+            format!("{name}, {}\n{}", shown(path), said(summary))
         };
         return context.output.result(&found.iter().map(text).collect::<Vec<_>>().join("\n"));
     };
@@ -105,10 +103,10 @@ fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 }
 
 /// Name, artifact and words of a finished stage.
-fn words(store: &Store, planned: &Planned) -> (String, PathBuf, Option<Summary>) {
+fn words(store: &Store, planned: &Planned) -> Result<(String, PathBuf, Summary)> {
     let artifact = store.artifact(&planned.key.name, &planned.key.fingerprint);
-    let summary = run::summary(store, &artifact);
-    (planned.key.name.clone(), artifact, summary)
+    let summary = summary::read(store.vfs(), &artifact)?;
+    Ok((planned.key.name.clone(), artifact, summary))
 }
 
 fn said(summary: &Summary) -> String {
@@ -126,7 +124,7 @@ fn facts(manifest: &Manifest) -> String {
         text += &format!("{name} {value}\n");
     }
     for file in &manifest.files {
-        text += &format!("  {}  {}  {}\n", file.name, bytes(file.size), file.blake3);
+        text += &format!("  {}  {}  {}\n", file.name, format_bytes(file.size), file.blake3);
     }
     text
 }
@@ -134,8 +132,8 @@ fn facts(manifest: &Manifest) -> String {
 /// Not an error of usage: the stage has no result yet (exit code 1).
 pub(super) fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Error {
     let why = planned.reasons.join("; ");
-    let failure = crate::execute::Failure {
-        kind: crate::execute::FailureKind::Stage,
+    let failure = crate::error::Failure {
+        kind: crate::error::FailureKind::Stage,
         message: format!("it is not finished: {why}"),
         help: Some(source.next("run", "", context)),
     };

@@ -7,11 +7,11 @@ use clap::Args;
 use super::Context;
 use super::failure::Failure;
 use crate::check::{self, Checked, Options};
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
-use crate::online::{self, Hub, Resolution};
+use crate::hub::online::{Hub, Resolution};
 use crate::pipeline::Pipeline;
-use crate::render;
+use crate::text::diagnostic::{Diagnostic, Severity};
+use crate::text::render;
 
 /// Names a pipeline on the command line; every command that takes one takes this.
 #[derive(Clone, Debug, Args)]
@@ -48,7 +48,12 @@ impl Source {
         hub: &dyn Hub,
         update: bool,
     ) -> (Checked, Resolution) {
-        online::check(&self.file, &Options { settings: self.settings.set.clone(), ..options }, hub, update)
+        check::check_online(
+            &self.file,
+            &Options { settings: self.settings.set.clone(), ..options },
+            hub,
+            update,
+        )
     }
 
     /// The pipeline. Errors are drawn on stderr.

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use super::output::{columns, rows};
 use super::source::Source;
 use super::{Context, plan, shown};
-use crate::config::StageConfig;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
 use crate::plan::{Planned, State};
 use crate::run;
 use crate::store::lock::Holder;
-use crate::store::{Store, lock, slot};
-use crate::table::table;
+use crate::store::{Store, Summary, lock, slot, summary};
+use crate::text::display::render_table;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
 impl Status {
     fn text(&self, arguments: &Arguments, context: &Context<'_>) -> String {
         let rows = self.rows.iter().map(Row::cells).collect();
-        let mut text = table(&["stage", "state", "result", "artifact"], rows);
+        let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
         let _ = match (&self.running, self.work) {
             (Some(holder), _) => writeln!(text, "a run goes on here: {}", holder.words),
@@ -139,10 +139,11 @@ impl Row {
     fn of(pipeline: &Pipeline, planned: &Planned, store: Option<&Store>) -> Self {
         let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
         let artifact = artifact.filter(|_| planned.state == State::Cached);
-        let summary = store.zip(artifact.as_deref()).and_then(|(store, path)| run::summary(store, path));
-        let stage = pipeline.stage(&planned.key.name);
-        let unmet = stage.zip(summary.as_ref()).and_then(|(stage, summary)| run::unmet(stage, summary));
+        let summary = store.zip(artifact.as_deref()).map(|(store, path)| summary::read(store.vfs(), path));
+        let score = |summary: &Summary| run::find_unmet_score(pipeline.stage(planned.id), summary);
+        let unmet = summary.as_ref().and_then(|summary| score(summary.as_ref().ok()?));
         let (state, step) = match planned.state {
+            State::Cached if matches!(summary, Some(Err(_))) => ("corrupt", None),
             State::Cached if unmet.is_some() => ("failed", None),
             State::Cached => ("finished", None),
             State::Resume { step } => ("unfinished", Some(step)),
@@ -150,7 +151,8 @@ impl Row {
             State::Corrupt(_) => ("corrupt", None),
         };
         let result = match (&planned.state, summary) {
-            (State::Cached, Some(summary)) => unmet.unwrap_or(summary.headline),
+            (State::Cached, Some(Ok(summary))) => unmet.unwrap_or(summary.headline),
+            (State::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
         Self { stage: planned.key.name.clone(), state, step, result, artifact }
@@ -170,10 +172,10 @@ impl Row {
         let line = lines.find(|line| line.get("loss").is_some());
         let step = line.as_ref().and_then(|line| line.get("step")?.as_u64()).map(|step| step + 1);
         let loss = line.as_ref().and_then(|line| line.get("loss")?.as_f64());
-        let total = pipeline.stage(&planned.key.name).and_then(|stage| match &stage.config {
+        let total = match &pipeline.stage(planned.id).config {
             StageConfig::Train(config) => Some(config.steps),
             _ => None,
-        });
+        };
         let update = step.map(|step| match total {
             Some(total) => format!("update {step}/{total}"),
             None => format!("update {step}"),

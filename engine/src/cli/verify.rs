@@ -9,8 +9,8 @@ use super::{Context, refuse};
 use crate::error::{Error, Result};
 use crate::store::Manifest;
 use crate::store::verify::{Depth, Problem, inspect};
-use crate::table::bytes;
-use crate::vfs::Disk;
+use crate::store::vfs::Disk;
+use crate::text::display::format_bytes;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -38,7 +38,7 @@ pub(super) fn verify(arguments: &Arguments, context: &Context<'_>) -> Result<()>
     if arguments.json {
         context.output.json(&answer(manifest.as_ref(), &problems, deep.as_deref()))?;
     } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
-        let (files, size) = (manifest.files.len(), bytes(manifest.bytes()));
+        let (files, size) = (manifest.files.len(), format_bytes(manifest.bytes()));
         let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
         context
             .output

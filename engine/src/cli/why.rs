@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::source::Source;
 use super::{Context, plan};
 use crate::error::{Error, Result};
-use crate::fingerprint::{Ledger, What};
-use crate::pipeline::{FieldValue, Origin, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::pipeline::fingerprint::{Ledger, What};
+use crate::pipeline::stage::FieldValue;
 use crate::plan::why::{Difference, History, Why};
 use crate::plan::{Plan, Planned, State};
-use crate::render;
 use crate::store::{Listing, Store};
+use crate::text::place::Origin;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -53,8 +54,7 @@ struct Past<'a> {
 
 pub(super) fn why(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let name =
-        arguments.stage.as_deref().map(|name| pipeline.find(name)).transpose()?.map(|stage| &stage.name);
+    let asked = arguments.stage.as_deref().map(|name| pipeline.find(name)).transpose()?;
     let store = context.open()?;
     let (_, plan) = plan::make(&pipeline, store.as_ref())?;
     let past = match &store {
@@ -62,16 +62,15 @@ pub(super) fn why(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
         None if arguments.vs.is_some() => return Err(nothing_ran(context)),
         None => None,
     };
-    let asked = plan.stages.iter().filter(|planned| name.is_none_or(|name| *name == planned.key.name));
-    let answers = asked.map(|planned| answer(arguments.vs, &pipeline, &plan, planned, past.as_ref()));
-    let mut answers: Vec<_> = answers.collect::<Result<_>>()?;
-    let Some(stage) = name else {
+    let answer_for = |planned| answer(arguments.vs, &pipeline, &plan, planned, past.as_ref());
+    let Some(stage) = asked else {
+        let mut answers: Vec<_> = plan.stages.iter().map(answer_for).collect::<Result<_>>()?;
         answers.retain(Answer::has_reasons);
         return tell_all(&answers, arguments, context);
     };
-    let Some(answer) = answers.first() else { return Err(super::refuse("the stage is not in the plan")) };
+    let answer = answer_for(plan.planned(stage.id))?;
     match (arguments.vs, &answer.why, arguments.json) {
-        (Some(run), None, _) => Err(Error::usage(format!("run {run} had no stage `{stage}`"), RUNS)),
+        (Some(run), None, _) => Err(Error::usage(format!("run {run} had no stage `{}`", stage.name), RUNS)),
         (.., true) => context.output.json(&answer.json(arguments)),
         (.., false) => context.output.result(&answer.text(arguments)),
     }
@@ -100,8 +99,9 @@ fn answer<'a>(
     past: Option<&Past<'_>>,
 ) -> Result<Answer<'a>> {
     let why = past.map_or(Ok(None), |past| past.compare(vs, pipeline, plan, planned))?;
-    let runs = |name: &String| plan.stage(name).is_some_and(|other| other.state != State::Cached);
-    let dependents = plan.dependents(pipeline, planned).into_iter().filter(runs).collect();
+    let runs = |other: &&Planned| other.state != State::Cached;
+    let dependents = plan.dependents(pipeline, planned).filter(runs).map(|other| other.key.name.clone());
+    let dependents = dependents.collect();
     Ok(Answer { planned, why, dependents })
 }
 
@@ -191,7 +191,7 @@ impl Answer<'_> {
 
 /// Everything that counts, a line each.
 fn key(ledger: &Ledger) -> String {
-    let line = |part: &crate::fingerprint::Ingredient| {
+    let line = |part: &crate::pipeline::fingerprint::Ingredient| {
         let what = serde_json::to_value(part.what).unwrap_or_default();
         let line = format!("{} {} {}", what.as_str().unwrap_or_default(), part.label(), part.value);
         format!("  {}\n", line.replace("  ", " "))
@@ -208,10 +208,8 @@ fn differences(text: &mut String, why: &Why, depth: usize) {
             drawing(text, field, difference.was.as_deref(), depth + 2);
         }
         // The stage that this change comes from; its own changes stand below.
-        let cause =
-            why.causes.iter().find(|cause| difference.sentence.contains(&format!("`{}`", cause.stage)));
-        if let Some(cause) = cause {
-            differences(text, cause, depth + 1);
+        if let Some(cause) = difference.cause {
+            differences(text, &why.causes[cause], depth + 1);
         }
     }
 }
@@ -221,7 +219,7 @@ fn drawing(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usiz
     const LONGEST: usize = 120;
     let margin = "  ".repeat(depth);
     let span = &field.span;
-    let (_, column) = render::position(span);
+    let (_, column) = span.position();
     let line = span.file.text.get(..span.offset).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
     let after = span.file.text.get(span.offset..).unwrap_or_default().lines().next().unwrap_or_default();
     let note = match &field.origin {
@@ -252,7 +250,7 @@ fn drawing(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usiz
 
 fn changes(why: &Why) -> Vec<Value> {
     let change = |difference: &Difference| {
-        let Difference { change, sentence, field, was } = difference;
+        let Difference { change, sentence, field, was, .. } = difference;
         json!({
             "what": change.what, "name": change.name, "old": change.old, "new": change.new,
             "sentence": sentence, "place": field.as_ref().map(|field| field.span.to_string()), "was": was,

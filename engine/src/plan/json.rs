@@ -3,11 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::cost::Training;
-use super::{Plan, Planned, State};
-use crate::config::StageConfig;
 use crate::pipeline::Pipeline;
-use crate::repository::Pinned;
+use crate::pipeline::config::StageConfig;
+use crate::pipeline::cost::Training;
+use crate::pipeline::repository::Pinned;
+use crate::plan::planned::{Plan, Planned, State};
 
 /// The plan as one object, schema `fmflow.plan/1`.
 #[must_use]
@@ -31,8 +31,7 @@ fn pin(pin: &Pinned) -> Value {
 }
 
 fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
-    let own = pipeline.stage(&planned.key.name);
-    let refusals = own.map(|stage| stage.unsupported.clone());
+    let own = pipeline.stage(planned.id);
     let step = match planned.state {
         State::Resume { step } => Some(step),
         _ => None,
@@ -44,13 +43,13 @@ fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
         "state": planned.state.word(),
         "step": step,
         "reasons": planned.reasons,
-        "unsupported": refusals.unwrap_or_default(),
+        "unsupported": own.unsupported,
         "inputs": planned.key.inputs,
         "parameters": planned.cost.shape.map(|shape| shape.parameters()),
         "artifact-bytes": planned.cost.artifact_bytes,
         "work-bytes": planned.cost.work_bytes,
         "training": planned.cost.training.as_ref().map(training),
-        "mixture": own.and_then(|stage| mixture(&stage.config)),
+        "mixture": mixture(&own.config),
     })
 }
 

@@ -2,9 +2,10 @@
 
 use indexmap::IndexSet;
 
-use super::{Plan, Planned, State};
 use crate::error::{Error, Result};
-use crate::pipeline::{Pipeline, StageId};
+use crate::pipeline::Pipeline;
+use crate::pipeline::stage::StageId;
+use crate::plan::planned::{Plan, State};
 
 /// What a person asks for; without anything, all stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,14 +55,9 @@ impl Plan {
         Ok(())
     }
 
-    /// The stages that are asked for, in the pipeline's order.
-    pub fn wanted(&self) -> impl Iterator<Item = &Planned> {
-        self.stages.iter().filter(|planned| self.wanted.contains(&planned.id))
-    }
-
     fn refuse_unfinished_inputs(&self, pipeline: &Pipeline, name: &str) -> Result<()> {
         let inputs = pipeline.find(name)?.inputs.iter();
-        let inputs = inputs.filter_map(|input| self.stages.get(input.stage.0 as usize));
+        let inputs = inputs.map(|input| self.planned(input.stage));
         let open: Vec<_> = inputs.filter(|planned| planned.state != State::Cached).collect();
         let mut names: Vec<_> = open.iter().map(|planned| format!("`{}`", planned.key.name)).collect();
         names.dedup();
@@ -95,8 +91,7 @@ fn ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut open = vec![id];
     while let Some(id) = open.pop() {
         if found.insert(id) {
-            let stage = pipeline.stages.get(id.0 as usize);
-            open.extend(stage.into_iter().flat_map(|stage| &stage.inputs).map(|input| input.stage));
+            open.extend(pipeline.stage(id).inputs.iter().map(|input| input.stage));
         }
     }
     found

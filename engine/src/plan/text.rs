@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 
-use super::cost::{SHOWN, Training};
-use super::{Plan, State};
-use crate::config::StageConfig;
-use crate::pipeline::{Pipeline, Stage};
-use crate::table::{bytes, count, duration, table};
+use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
+use crate::pipeline::cost::{SHOWN, Training};
+use crate::pipeline::stage::Stage;
+use crate::plan::planned::{Plan, State};
+use crate::text::display::{format_bytes, format_count, format_duration, render_table};
 
 /// The whole plan as text.
 #[must_use]
@@ -32,7 +33,7 @@ fn stages(plan: &Plan) -> String {
         rows.push(vec![planned.key.name.clone(), planned.state.word().into(), first.into()]);
         rows.extend(reasons.map(|reason| vec![String::new(), String::new(), reason.clone()]));
     }
-    table(&["stage", "state", "why"], rows)
+    render_table(&["stage", "state", "why"], rows)
 }
 
 /// The repositories that the lock file pins.
@@ -44,7 +45,7 @@ fn pins(pipeline: &Pipeline) -> String {
     let rows: Vec<_> = rows.collect();
     match rows.is_empty() {
         true => String::new(),
-        false => format!("\n{}", table(&["repository", "revision", "commit in the lock file"], rows)),
+        false => format!("\n{}", render_table(&["repository", "revision", "commit in the lock file"], rows)),
     }
 }
 
@@ -55,13 +56,13 @@ fn training(plan: &Plan) -> String {
         vec![
             planned.key.name.clone(),
             training.updates.to_string(),
-            count(training.tokens as f64),
+            format_count(training.tokens as f64),
             training
                 .flops
-                .map_or_else(|| "?".into(), |flops| count(flops / (training.tokens as f64).max(1.0))),
-            training.flops.map_or_else(|| "?".into(), count),
-            training.seconds.map_or_else(String::new, duration),
-            bytes(disk),
+                .map_or_else(|| "?".into(), |flops| format_count(flops / (training.tokens as f64).max(1.0))),
+            training.flops.map_or_else(|| "?".into(), format_count),
+            training.seconds.map_or_else(String::new, format_duration),
+            format_bytes(disk),
             training.attention.to_string(),
             rates(training),
         ]
@@ -74,7 +75,7 @@ fn training(plan: &Plan) -> String {
     let rate = format!("learning rate at {} %", shown.join(" / "));
     format!(
         "\n{}",
-        table(
+        render_table(
             &["training", "updates", "tokens", "FLOP/token", "FLOP", "time", "disk", "attention", &rate],
             rows
         )
@@ -94,7 +95,8 @@ fn mixtures(pipeline: &Pipeline, plan: &Plan) -> String {
             let shares = config.shares(at).into_iter().map(|share| format!("{:.1} %", 100.0 * share));
             std::iter::once(format!("from update {start}")).chain(shares).collect()
         };
-        let _ = write!(text, "\n{}", table(&head, config.phases.iter().enumerate().map(row).collect()));
+        let _ =
+            write!(text, "\n{}", render_table(&head, config.phases.iter().enumerate().map(row).collect()));
     }
     text
 }
@@ -119,9 +121,9 @@ fn models(plan: &Plan) -> String {
         let groups: Vec<_> = groups
             .iter()
             .filter(|group| group.1 > 0)
-            .map(|(name, n)| format!("{name} {}", count(*n as f64)))
+            .map(|(name, n)| format!("{name} {}", format_count(*n as f64)))
             .collect();
-        let total = count(shape.parameters() as f64);
+        let total = format_count(shape.parameters() as f64);
         let _ =
             writeln!(text, "\nmodel of `{}`: {total} parameters ({})", planned.key.name, groups.join(", "));
     }
@@ -135,7 +137,7 @@ fn refusals(pipeline: &Pipeline, plan: &Plan) -> String {
 }
 
 fn wanted<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<Item = &'a Stage> {
-    plan.wanted().filter_map(|planned| pipeline.stages.get(planned.id.0 as usize))
+    plan.wanted().map(|planned| pipeline.stage(planned.id))
 }
 
 /// One line for each feature that does not exist yet, with the stages that ask for it.
@@ -156,9 +158,9 @@ fn end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     }
     let running = plan.wanted().filter(|planned| planned.state != State::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
-    let (work, all, disk) = (plan.work(), plan.wanted().count(), bytes(plan.disk()));
+    let (work, all, disk) = (plan.work(), plan.wanted().count(), format_bytes(plan.disk()));
     let refused = wanted(pipeline, plan).any(|stage| !stage.unsupported.is_empty());
     let next = if refused { String::new() } else { format!("next: {run}\n") };
-    let flops = if flops > 0.0 { format!("about {} FLOP, ", count(flops)) } else { String::new() };
+    let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
     format!("\n{work} of {all} stages to run: {flops}{disk} on disk\n{next}")
 }

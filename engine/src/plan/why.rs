@@ -2,10 +2,13 @@
 
 use indexmap::IndexMap;
 
-use super::{Plan, Planned, explain, select, upstream};
 use crate::error::Result;
-use crate::fingerprint::{Change, Fingerprint, Ledger, What};
-use crate::pipeline::{FieldValue, Pipeline, Stage};
+use crate::pipeline::Pipeline;
+use crate::pipeline::fingerprint::{Change, Fingerprint, Ledger, What};
+use crate::pipeline::stage::{FieldValue, Stage};
+use crate::plan::planned::{Plan, Planned};
+use crate::plan::reasons::{explain, upstream_stage};
+use crate::plan::select;
 use crate::store::journal::RunRecord;
 use crate::store::{Listing, Store};
 
@@ -43,6 +46,8 @@ pub struct Difference {
     pub field: Option<FieldValue>,
     /// Where it was written before, `file:line:column`, where that is known.
     pub was: Option<String>,
+    /// Of an upstream result that changed, as far as it is known: its place in [`Why::causes`].
+    pub cause: Option<usize>,
 }
 
 impl History {
@@ -82,16 +87,19 @@ impl Plan {
     #[must_use]
     pub fn why(&self, pipeline: &Pipeline, planned: &Planned, old: &Ledger, history: &History) -> Why {
         let mut why = Why { stage: planned.key.name.clone(), differences: vec![], causes: vec![] };
-        let Some(stage) = pipeline.stages.get(planned.id.0 as usize) else { return why };
+        let stage = pipeline.stage(planned.id);
         let places = history.get(&old.fingerprint().0).map(|past| &past.places);
         for change in planned.key.ledger.changes_since(old) {
-            why.causes.extend(self.cause(pipeline, stage, &change, history));
+            let cause = self.cause(pipeline, stage, &change, history).map(|cause| {
+                why.causes.push(cause);
+                why.causes.len() - 1
+            });
             let sentence = explain(pipeline, stage, std::slice::from_ref(&change)).concat();
-            let field = stage.fields.iter().find(|field| field.path == change.name);
+            let field = stage.field_at(&change.name);
             let field = field.filter(|_| change.what == What::Field).cloned();
             let was = places.and_then(|places| places.get(&change.name)).cloned();
             let was = was.filter(|_| change.what == What::Field && change.old.is_some());
-            why.differences.push(Difference { change, sentence, field, was });
+            why.differences.push(Difference { change, sentence, field, was, cause });
         }
         why
     }
@@ -101,16 +109,14 @@ impl Plan {
         if change.what != What::Input {
             return None;
         }
-        let planned = self.stage(upstream(pipeline, stage, &change.name))?;
+        let planned = self.planned(upstream_stage(stage, &change.name)?);
         let old = history.get(change.old.as_deref()?)?;
         Some(self.why(pipeline, planned, &old.ledger, history))
     }
 
-    /// Names of the stages that depend on this one, in order.
-    #[must_use]
-    pub fn dependents(&self, pipeline: &Pipeline, planned: &Planned) -> Vec<String> {
-        let found = select::descendants(pipeline, planned.id);
-        let own = |other: &&Planned| other.id != planned.id && found.contains(&other.id);
-        self.stages.iter().filter(own).map(|other| other.key.name.clone()).collect()
+    /// The stages that depend on this one, in order.
+    pub fn dependents(&self, pipeline: &Pipeline, planned: &Planned) -> impl Iterator<Item = &Planned> {
+        let (found, own) = (select::descendants(pipeline, planned.id), planned.id);
+        self.stages.iter().filter(move |other| other.id != own && found.contains(&other.id))
     }
 }

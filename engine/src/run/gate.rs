@@ -1,20 +1,21 @@
 //! Scores that an evaluation requires. They are compared once its report is published: what was measured is kept, and another
 //! limit needs no other measurement.
 
-use crate::config::{EvaluateConfig, StageConfig};
-use crate::execute::{Failure, FailureKind, Summary};
-use crate::pipeline::Stage;
+use crate::error::{Failure, FailureKind};
+use crate::pipeline::config::{EvaluateConfig, StageConfig};
+use crate::pipeline::stage::Stage;
+use crate::store::summary::Summary;
 
 /// Fails where a finished evaluation is below a score that its stage requires. The failure tells all scores.
-pub(super) fn gate(stage: &Stage, summary: &Summary) -> Result<(), Failure> {
-    let Some(message) = unmet(stage, summary) else { return Ok(()) };
+pub(super) fn refuse_unmet_score(stage: &Stage, summary: &Summary) -> Result<(), Failure> {
+    let Some(message) = find_unmet_score(stage, summary) else { return Ok(()) };
     let help = format!("train it longer, or lower `at-least=`; all scores:\n{}", summary.lines.join("\n"));
     Err(Failure { kind: FailureKind::Stage, message, help: Some(help) })
 }
 
 /// The first required score that is not reached, in words.
 #[must_use]
-pub fn unmet(stage: &Stage, summary: &Summary) -> Option<String> {
+pub fn find_unmet_score(stage: &Stage, summary: &Summary) -> Option<String> {
     let StageConfig::Evaluate(config) = &stage.config else { return None };
     scores(config, summary).find(|(_, _, share, least)| share < least).map(|(checkpoint, dataset, share, least)| {
         let (reached, required) = (100.0 * share, 100.0 * least);

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::error::FailureKind;
 use crate::error::{Error, Result};
-use crate::execute::{FailureKind, Report, Summary};
+use crate::pipeline::stage::StageId;
 use crate::plan::{Planned, State};
+use crate::run::execute::Report;
+use crate::store::summary::Summary;
 
 /// Where a run tells how it goes.
 pub trait Events: Sync {
@@ -45,6 +48,8 @@ impl Ended {
 /// What became of one stage.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Its number.
+    pub id: StageId,
     /// Its name.
     pub stage: String,
     /// How it ended.
@@ -86,7 +91,7 @@ impl Outcome {
         };
         let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
         let artifact = (ended == well).then_some(artifact);
-        Self { stage: planned.key.name.clone(), ended, seconds, headline, lines, artifact }
+        Self { id: planned.id, stage: planned.key.name.clone(), ended, seconds, headline, lines, artifact }
     }
 }
 

@@ -11,19 +11,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::outcome::is_stop;
-use super::work::Verified;
-use super::{Ended, Outcome, Ran, Runner, bug, failed};
 use crate::error::{Error, Result};
-use crate::execute::Summary;
-use crate::pipeline::StageId;
+use crate::pipeline::stage::StageId;
 use crate::plan::{Planned, State};
+use crate::run::outcome::{Ended, Outcome, Ran, is_stop};
+use crate::run::runner::{Runner, defect, stage_error};
+use crate::run::work::{Verified, read_finished_summary, work_on_stage};
+use crate::store::summary::Summary;
 
 /// Stack of a thread that runs a stage, in bytes: what the main thread of a program has.
 const STACK: usize = 8 << 20;
 
 /// How a stage ended, by its number.
-type Report = (StageId, Result<Summary>);
+type StageResult = (StageId, Result<Summary>);
 
 /// The stages of a run on their way from waiting to ended.
 pub(super) struct Schedule<'a> {
@@ -56,13 +56,12 @@ impl<'a> Schedule<'a> {
                 self.end(id, result);
             }
         });
-        let place = |outcome: &Outcome| self.runner.plan.place(&outcome.stage);
-        self.ran.outcomes.sort_by_key(place);
+        self.ran.outcomes.sort_by_key(|outcome| outcome.id);
         self.ran
     }
 
     /// Begins what may begin.
-    fn fill<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<Report>) {
+    fn fill<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<StageResult>) {
         while let Some(planned) = self.next() {
             if self.is_there(planned) {
                 self.cached(planned);
@@ -85,8 +84,9 @@ impl<'a> Schedule<'a> {
             return false;
         };
         let mut open = before.iter().chain(self.running.iter().map(|(planned, _)| planned));
-        let reads = self.runner.reads(planned);
-        !open.any(|open| reads.contains(&open.id) || open.key.fingerprint == planned.key.fingerprint)
+        let inputs = &self.runner.stage(planned).inputs;
+        let reads = |id: StageId| inputs.iter().any(|input| input.stage == id);
+        !open.any(|open| reads(open.id) || open.key.fingerprint == planned.key.fingerprint)
     }
 
     /// Whether its result is there: since before the run, or made by a stage with the same result.
@@ -97,7 +97,7 @@ impl<'a> Schedule<'a> {
     }
 
     fn cached(&mut self, planned: &Planned) {
-        let found = self.runner.finished(planned);
+        let found = read_finished_summary(self.runner, planned);
         let artifact = self.runner.artifact(planned);
         self.tell(Outcome {
             lines: Vec::new(),
@@ -110,7 +110,7 @@ impl<'a> Schedule<'a> {
         &mut self,
         planned: &'a Planned,
         scope: &'s Scope<'s, 'a>,
-        send: &Sender<Report>,
+        send: &Sender<StageResult>,
     ) -> Result<()> {
         let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
         let event = json!({ "event": "begin", "stage": name, "fingerprint": fingerprint });
@@ -119,7 +119,7 @@ impl<'a> Schedule<'a> {
         let (runner, send, verified, cores) =
             (self.runner, send.clone(), self.verified.clone(), self.cores());
         let work = move || {
-            let result = guarded(runner, planned, || runner.work(planned, &verified, cores));
+            let result = guarded(runner, planned, || work_on_stage(runner, planned, &verified, cores));
             // Nobody listens only where the run itself fell over.
             let _ = send.send((planned.id, result));
         };
@@ -140,7 +140,8 @@ impl<'a> Schedule<'a> {
     }
 
     fn end(&mut self, id: StageId, result: Result<Summary>) {
-        let Some(at) = self.running.iter().position(|(planned, _)| planned.id == id) else { return };
+        let at = self.running.iter().position(|(planned, _)| planned.id == id);
+        let at = at.expect("what ends was begun");
         let (planned, start) = self.running.remove(at);
         let outcome = Outcome::of(
             &result,
@@ -179,7 +180,7 @@ fn guarded(
     work: impl FnOnce() -> Result<Summary>,
 ) -> Result<Summary> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let failure = bug("it panicked, as told above");
-        Err(failed(runner.of(planned)?, failure))
+        let failure = defect("it panicked (see above)");
+        Err(stage_error(runner.stage(planned), failure))
     })
 }

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::error::{Failure, FailureKind};
 use crate::plan::Selection;
-use crate::vfs::Disk;
-use crate::vfs::fault::{Faulty, Mode};
+use crate::store::Store;
+use crate::store::vfs::Disk;
+use crate::store::vfs::fault::{Faulty, Mode};
 use pretend::{Pretend, World};
 
 const TEXT: &str = r#"pipeline "test" seed=1
@@ -65,7 +67,7 @@ fn a_semantic_field_runs_its_stage_and_descendants_again_and_the_plan_says_why()
     world.ran(TEXT);
     let changed = TEXT.replace("peak=0.001 ", "peak=0.003 ");
     let plan = world.plan(&changed);
-    let reasons = |name: &str| plan.stage(name).unwrap().reasons.join("; ");
+    let reasons = |name: &str| plan.stage_named(name).unwrap().reasons.join("; ");
     assert_eq!(reasons("ar"), "`learning-rate.peak` 0.001 -> 0.003");
     assert_eq!(reasons("flow"), "upstream `ar` changed");
     assert_eq!(plan.work(), 2);
@@ -88,7 +90,7 @@ fn a_changed_source_runs_everything_that_reads_it() {
     let world = World::new();
     world.ran(TEXT);
     fs::write(world.folder.path().join("text/a.txt"), "jello").unwrap();
-    assert_eq!(world.plan(TEXT).stage("bpe").unwrap().reasons, ["source `text` changed"]);
+    assert_eq!(world.plan(TEXT).stage_named("bpe").unwrap().reasons, ["source `text` changed"]);
     assert_eq!(world.ran(TEXT).len(), 6);
 }
 
@@ -101,8 +103,8 @@ fn another_name_of_a_dataset_or_a_stage_runs_nothing_again() {
     let renamed = book.replace("train \"ar\"", "train \"first\"").replace("from=\"ar\"", "from=\"first\"");
     assert!(world.ran(&renamed).is_empty());
     let plan = world.plan(&renamed.replace("peak=0.001 ", "peak=0.003 "));
-    assert_eq!(plan.stage("first").unwrap().reasons, ["never run"]);
-    assert_eq!(plan.stage("flow").unwrap().reasons, ["upstream `first` changed"]);
+    assert_eq!(plan.stage_named("first").unwrap().reasons, ["never run"]);
+    assert_eq!(plan.stage_named("flow").unwrap().reasons, ["upstream `first` changed"]);
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn two_stages_with_the_same_result_run_once() {
     let world = World::new();
     let same = TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6");
     let plan = world.plan(&same);
-    assert_eq!(plan.stage("twin").unwrap().reasons, ["the same result as `ar`"]);
+    assert_eq!(plan.stage_named("twin").unwrap().reasons, ["the same result as `ar`"]);
     assert_eq!(world.ran(&same).len(), 5);
     assert!(world.ran(&same).is_empty());
 }
@@ -133,7 +135,7 @@ fn an_interrupted_stage_goes_on_from_its_checkpoint() {
     assert_eq!(ran.error.unwrap().exit_code(), 75);
     assert_eq!(ran.outcomes.last().unwrap().ended, Ended::Stopped);
     let plan = world.plan(TEXT);
-    assert_eq!(plan.stage("ar").unwrap().state, State::Resume { step: 4 });
+    assert_eq!(plan.stage_named("ar").unwrap().state, State::Resume { step: 4 });
     let names = world.ran(TEXT);
     assert!(names.contains(&"ar@4".to_string()) && !names.contains(&"tiny@0".to_string()), "{names:?}");
 }
@@ -204,7 +206,7 @@ fn from_makes_a_stage_and_what_depends_on_it_again_with_the_same_bytes() {
     let world = World::new();
     world.ran(TEXT);
     let model = || {
-        let key = world.plan(TEXT).stage("flow").unwrap().key.clone();
+        let key = world.plan(TEXT).stage_named("flow").unwrap().key.clone();
         let store = Store::open(&world.root()).unwrap().unwrap();
         fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
     };
@@ -221,7 +223,7 @@ fn from_makes_a_stage_and_what_depends_on_it_again_with_the_same_bytes() {
 fn a_corrupt_artifact_is_made_again_from_its_stage_on() {
     let world = World::new();
     world.ran(TEXT);
-    let key = world.plan(TEXT).stage("ar").unwrap().key.clone();
+    let key = world.plan(TEXT).stage_named("ar").unwrap().key.clone();
     let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("ar", &key.fingerprint);
     fs::remove_file(artifact.join("model.safetensors")).unwrap();
     assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
@@ -245,7 +247,7 @@ fn a_corrupt_input_is_named_before_it_is_used() {
     let world = World::new();
     world.ran(TEXT);
     let plan = world.plan(TEXT);
-    let key = &plan.stage("ar").unwrap().key;
+    let key = &plan.stage_named("ar").unwrap().key;
     let model = Store::open(&world.root())
         .unwrap()
         .unwrap()
@@ -261,7 +263,7 @@ fn a_corrupt_input_is_named_before_it_is_used() {
     assert!(error.to_string().contains("model.safetensors"), "{error}");
     fs::remove_file(&model).unwrap();
     fs::write(&model, &bytes[1..]).unwrap();
-    assert!(matches!(world.plan(TEXT).stage("ar").unwrap().state, State::Corrupt(_)));
+    assert!(matches!(world.plan(TEXT).stage_named("ar").unwrap().state, State::Corrupt(_)));
     assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
 }
 
@@ -269,9 +271,9 @@ fn a_corrupt_input_is_named_before_it_is_used() {
 fn a_finished_stage_whose_words_cannot_be_read_is_corrupt() {
     let world = World::new();
     world.ran(TEXT);
-    let key = world.plan(TEXT).stage("flow").unwrap().key.clone();
+    let key = world.plan(TEXT).stage_named("flow").unwrap().key.clone();
     let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("flow", &key.fingerprint);
-    let words = artifact.join(publish::SUMMARY);
+    let words = artifact.join(crate::store::summary::NAME);
     let size = fs::read(&words).unwrap().len();
     fs::remove_file(&words).unwrap();
     fs::write(&words, "x".repeat(size)).unwrap();
@@ -293,7 +295,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
     whole.ran(TEXT);
     let model = |world: &World| {
         let plan = world.plan(TEXT);
-        let key = plan.stage("flow").unwrap().key.clone();
+        let key = plan.stage_named("flow").unwrap().key.clone();
         let store = Store::open(&world.root()).unwrap().unwrap();
         fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
     };

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::journal::RunRecord;
-use super::publish::unique;
-use super::verify::is_absent;
-use super::{Found, Listing, Lock, Store, digits};
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
-use crate::vfs::{EntryKind, Vfs};
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::store::journal::RunRecord;
+use crate::store::layout::{Store, digits, unique};
+use crate::store::listing::{Found, Listing};
+use crate::store::lock::Lock;
+use crate::store::vfs::{folder_bytes, is_absent};
 
 /// How many of the newest runs keep their records, whatever became of their results.
 pub const NEWEST: usize = 100;
@@ -112,7 +112,7 @@ pub fn leftovers(store: &Store) -> Result<Vec<Item>> {
         };
         for (name, _) in entries {
             let path = folder.join(name);
-            let bytes = size(store.vfs(), &path)?;
+            let bytes = folder_bytes(store.vfs(), &path)?;
             let (kind, users) = (Kind::Leftover, vec![]);
             items.push(Item { path, kind, stage: None, created: None, bytes, users });
         }
@@ -143,7 +143,7 @@ pub fn records(store: &Store, items: &[Item], needed: &[u64]) -> Result<Vec<Item
         };
         if !needed {
             let path = store.record_path(run.number);
-            let (bytes, created) = (size(store.vfs(), &path)?, Some(run.started.clone()));
+            let (bytes, created) = (folder_bytes(store.vfs(), &path)?, Some(run.started.clone()));
             going.push(Item { path, kind: Kind::Record, stage: None, created, bytes, users: vec![] });
         }
     }
@@ -154,7 +154,7 @@ fn item(store: &Store, found: &Found, kind: Kind, users: Vec<String>) -> Result<
     let manifest = found.manifest.as_ref().ok();
     let stage = manifest.map(|manifest| manifest.stage.name.clone());
     let created = manifest.map(|manifest| manifest.created.clone());
-    let bytes = size(store.vfs(), &found.path)?;
+    let bytes = folder_bytes(store.vfs(), &found.path)?;
     Ok(Item { path: found.path.clone(), kind, stage, created, bytes, users })
 }
 
@@ -167,22 +167,6 @@ fn users(roots: &[Root], path: &Path) -> Vec<String> {
 #[must_use]
 pub fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
-/// Bytes of all files in a folder; what vanishes meanwhile counts nothing.
-pub(super) fn size(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
-    let stat = match vfs.stat(path) {
-        Err(error) if is_absent(&error) => return Ok(0),
-        other => other.map_err(Error::io("look at", path))?,
-    };
-    if stat.kind != EntryKind::Directory {
-        return Ok(stat.size);
-    }
-    let entries = match vfs.list(path) {
-        Err(error) if is_absent(&error) => return Ok(0),
-        other => other.map_err(Error::io("list", path))?,
-    };
-    entries.iter().map(|(name, _)| size(vfs, &path.join(name))).sum()
 }
 
 /// Names of the artifacts that are kept whatever happens.

@@ -9,10 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
 
-use super::Store;
 use crate::error::{Error, Result};
-use crate::pipeline::Source;
-use crate::vfs::{EntryKind, Stat, Vfs};
+use crate::pipeline::stage::Source;
+use crate::store::layout::Store;
+use crate::store::vfs::{EntryKind, Stat, Vfs};
 
 /// Seconds that a file must have been left alone before its digest is remembered.
 const SETTLED: i64 = 2;
@@ -134,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::vfs::Disk;
+    use crate::store::vfs::Disk;
 
     #[test]
     fn a_fresh_file_is_never_remembered_and_an_old_one_is() {

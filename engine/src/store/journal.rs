@@ -8,9 +8,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Store;
 use crate::error::{Error, Result};
-use crate::fingerprint::Ledger;
+use crate::pipeline::fingerprint::Ledger;
+use crate::store::layout::{self, Store};
 
 /// What a run was about to do, written before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl Store {
 
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
         let path = self.root().join("runs/journal.jsonl");
-        let mut line = json!({ "time": super::now(), "process": std::process::id() });
+        let mut line = json!({ "time": layout::now(), "process": std::process::id() });
         if let (Some(line), Some(event)) = (line.as_object_mut(), event.as_object()) {
             line.extend(event.clone());
         }

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::collect;
-use super::manifest::{self, Manifest};
-use super::verify::{self, Depth, Problem};
-use super::{Store, folder_name, is_of};
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
-use crate::vfs::{EntryKind, Vfs};
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::store::layout::{Store, folder_name, is_of};
+use crate::store::manifest::{self, Manifest, read_manifest};
+use crate::store::verify::{self, Depth, Problem};
+use crate::store::vfs::{EntryKind, Vfs, folder_bytes, is_absent};
 
 /// Everything in a store.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +94,7 @@ fn artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
 fn work(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
     let step = steps(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
     let manifest = read_manifest(vfs, &path)?.unwrap_or_else(|| Err("it is missing".into()));
-    let bytes = collect::size(vfs, &path)?;
+    let bytes = folder_bytes(vfs, &path)?;
     Ok(Found { path, manifest: manifest.map_err(broken), step, bytes })
 }
 
@@ -107,7 +106,7 @@ fn broken(what: String) -> Problem {
 fn entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
     let folder = store.root().join(inside);
     let entries = match store.vfs().list(&folder) {
-        Err(error) if verify::is_absent(&error) => return Ok(vec![]),
+        Err(error) if is_absent(&error) => return Ok(vec![]),
         other => other.map_err(Error::io("list", &folder))?,
     };
     Ok(entries.into_iter().map(|(name, kind)| (folder.join(name), kind)).collect())
@@ -116,28 +115,11 @@ fn entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
 /// Checkpoints in a folder by step, oldest first.
 pub(super) fn steps(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match vfs.list(folder) {
-        Err(error) if verify::is_absent(&error) => return Ok(vec![]),
+        Err(error) if is_absent(&error) => return Ok(vec![]),
         other => other.map_err(Error::io("list", folder))?,
     };
     let numbered = entries.into_iter().filter_map(|(name, _)| Some((name.parse().ok()?, folder.join(name))));
     let mut steps: Vec<_> = numbered.collect();
     steps.sort();
     Ok(steps)
-}
-
-/// Reads the manifest of a folder: `None` when there is none; the inner error is a sentence on its state.
-pub(super) fn read_manifest(
-    vfs: &dyn Vfs,
-    folder: &Path,
-) -> Result<Option<std::result::Result<Manifest, String>>> {
-    let path = folder.join(manifest::NAME);
-    match vfs.stat(&path) {
-        Err(error) if verify::is_absent(&error) => return Ok(None),
-        Err(error) => return Err(Error::io("look at", &path)(error)),
-        Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is no regular file".into()))),
-        Ok(stat) if stat.size > manifest::LONGEST => return Ok(Some(Err("it is too long".into()))),
-        Ok(_) => {}
-    }
-    let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;
-    Ok(Some(Manifest::decode(&bytes)))
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::store::layout::{self, Store, digits};
 
 /// The right to change a store. Freed when dropped, or when the process dies.
 #[derive(Debug)]
@@ -38,6 +39,43 @@ impl Lock {
         }
         let _ = write_holder(&mut file);
         Ok(Self { file, note })
+    }
+}
+
+impl Store {
+    /// Takes the lock, makes the folders, and sweeps what dead processes left.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], or what the operating system says.
+    pub fn lock(&self) -> Result<Lock> {
+        let lock = Lock::take(self.root())?;
+        for folder in ["tmp", "trash", "artifacts", "work", "runs"] {
+            self.ensure(folder)?;
+        }
+        self.vfs().sync_dir(self.root()).map_err(Error::io("sync", self.root()))?;
+        self.sweep()?;
+        Ok(lock)
+    }
+
+    /// Empties `tmp/` and `trash/`, and drops unfinished work whose artifact is there.
+    fn sweep(&self) -> Result<()> {
+        for folder in ["tmp", "trash"] {
+            self.empty(&self.root().join(folder), |_| true)?;
+        }
+        let artifacts = self.root().join("artifacts");
+        let finished = self.vfs().list(&artifacts).map_err(Error::io("list", &artifacts))?;
+        let finished: Vec<&str> = finished.iter().map(|(name, _)| digits(name)).collect();
+        self.empty(&self.root().join("work"), |name| finished.contains(&digits(name)))
+    }
+
+    fn empty(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
+        for (name, _) in self.vfs().list(folder).map_err(Error::io("list", folder))? {
+            if goes(&name) {
+                let path = folder.join(&name);
+                self.vfs().remove_all(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +121,7 @@ fn holder(file: &mut File) -> String {
 fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
-    writeln!(file, "process {} on {} since {}", std::process::id(), host(), super::now())
+    writeln!(file, "process {} on {} since {}", std::process::id(), host(), layout::now())
 }
 
 /// Name of this machine.

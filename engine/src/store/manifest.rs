@@ -1,10 +1,14 @@
 //! The manifest of a published folder: what it is, what it was made from, and the hash of every byte.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fingerprint::{Fingerprint, Ledger};
+use crate::error::{Error, Result};
+use crate::pipeline::fingerprint::{Fingerprint, Ledger};
+use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Name of the manifest inside a published folder.
 pub const NAME: &str = "manifest.json";
@@ -83,7 +87,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
         let manifest: Self = serde_json::from_str(text).map_err(|error| describe(text, &error))?;
         let root = format!("\"{}\"\n}}\n", manifest.root);
@@ -111,6 +115,23 @@ fn describe(text: &str, error: &serde_json::Error) -> String {
         Some(other) if other != SCHEMA => format!("its form is `{other}`, this version reads `{SCHEMA}`"),
         _ => format!("it does not parse: {error}"),
     }
+}
+
+/// Reads the manifest of a folder: `None` when there is none; the inner error is a sentence on its state.
+pub(crate) fn read_manifest(
+    vfs: &dyn Vfs,
+    folder: &Path,
+) -> Result<Option<std::result::Result<Manifest, String>>> {
+    let path = folder.join(NAME);
+    match vfs.stat(&path) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(Error::io("look at", &path)(error)),
+        Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is no regular file".into()))),
+        Ok(stat) if stat.size > LONGEST => return Ok(Some(Err("it is too long".into()))),
+        Ok(_) => {}
+    }
+    let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;
+    Ok(Some(Manifest::decode(&bytes)))
 }
 
 #[cfg(test)]

@@ -7,20 +7,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::file::{Files, HashingFile, lock};
-use super::manifest::{self, Manifest};
-use super::verify;
 use crate::error::{Error, Result};
-use crate::execute::Summary;
-use crate::vfs::{Stat, Vfs};
-
-/// Name of the stage's own words inside an artifact.
-pub const SUMMARY: &str = "summary.json";
+use crate::store::hashing_file::{Files, HashingFile, lock};
+use crate::store::layout::{now, unique};
+use crate::store::manifest::{self, Manifest};
+use crate::store::summary::{self, Summary};
+use crate::store::verify;
+use crate::store::vfs::{Stat, Vfs};
 
 /// Permission to write one folder. Dropped without [`ArtifactWriter::publish`], it leaves nothing.
 #[derive(Debug)]
@@ -49,12 +46,6 @@ pub(super) struct Hooks {
     pub(super) watch: Vec<(PathBuf, Stat)>,
     /// A folder that has done its duty once the artifact is in place, and where it is moved before it is removed.
     pub(super) retire: Option<(PathBuf, PathBuf)>,
-}
-
-/// Makes a name unlike any other of this process.
-pub(super) fn unique(stem: &str) -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("{stem}.{}.{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl ArtifactWriter {
@@ -97,7 +88,7 @@ impl ArtifactWriter {
     /// # Errors
     /// A name that is taken or is not plain, or what the operating system says.
     pub fn file(&mut self, name: &str) -> Result<HashingFile> {
-        if name == manifest::NAME || name == SUMMARY || !is_plain(name) {
+        if name == manifest::NAME || name == summary::NAME || !is_plain(name) {
             return Err(Error::Usage {
                 message: format!("`{name}` cannot name a file of an artifact"),
                 help: None,
@@ -125,7 +116,7 @@ impl ArtifactWriter {
     pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
         self.add_copy()?;
         let words = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
-        self.open(SUMMARY)?.write_whole(words.as_bytes())?;
+        self.open(summary::NAME)?.write_whole(words.as_bytes())?;
         self.complete(facts)
     }
 
@@ -174,7 +165,7 @@ impl ArtifactWriter {
             manifest.files.push(entry.clone());
         }
         manifest.facts = facts.clone();
-        manifest.created = super::now();
+        manifest.created = now();
         self.open(manifest::NAME)?.write_whole(manifest.encode().as_bytes())
     }
 

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::manifest::{Manifest, StageName};
-use super::publish::{ArtifactWriter, Hooks, unique};
-use super::{Store, folder_name, manifest, verify};
 use crate::error::{Error, Result};
-use crate::fingerprint::{Fingerprint, Ledger};
-use crate::vfs::{Stat, Vfs, VfsFile};
+use crate::pipeline::fingerprint::{Fingerprint, Ledger};
+use crate::store::layout::{Store, TOOL, folder_name, unique};
+use crate::store::lock::Lock;
+use crate::store::manifest::{self, Manifest, StageName};
+use crate::store::publish::{ArtifactWriter, Hooks};
+use crate::store::vfs::{Stat, Vfs, VfsFile};
+use crate::store::{listing, verify};
 
 /// Name of the metrics of an unfinished stage, and of their copy in the artifact.
 pub const METRICS: &str = "metrics.jsonl";
@@ -59,12 +61,22 @@ pub struct Slot {
     watch: Vec<(PathBuf, Stat)>,
 }
 
+impl Store {
+    /// Opens the slot of a stage. Call it under the lock.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn slot(&self, _lock: &Lock, key: Key) -> Result<Slot> {
+        Slot::open(self.clone(), key)
+    }
+}
+
 impl Slot {
     /// Opens the slot of a stage: `work/<stage>-<fingerprint>/` exists afterwards and says what it is for.
     pub(super) fn open(store: Store, key: Key) -> Result<Self> {
         let slot = Self { store, key, metrics: Mutex::new(None), watch: vec![] };
         let work = slot.work();
-        match super::listing::read_manifest(slot.vfs(), &work)? {
+        match manifest::read_manifest(slot.vfs(), &work)? {
             None => {
                 let folder = ArtifactWriter::start(slot.arc(), &slot.tmp(), work.clone(), slot.header(None))?;
                 folder.complete(&IndexMap::new())?;
@@ -208,7 +220,7 @@ impl Slot {
 
     /// Checkpoints by step, oldest first.
     fn steps(&self) -> Result<Vec<(u64, PathBuf)>> {
-        super::listing::steps(self.vfs(), &self.checkpoints())
+        listing::steps(self.vfs(), &self.checkpoints())
     }
 
     fn header(&self, step: Option<u64>) -> Manifest {
@@ -221,7 +233,7 @@ impl Slot {
             inputs: self.key.inputs.clone(),
             files: vec![],
             facts: IndexMap::new(),
-            tool: super::TOOL.into(),
+            tool: TOOL.into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             created: String::new(),
             root: String::new(),

@@ -12,13 +12,16 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::execute::Summary;
-use crate::fingerprint::{Ledger, What};
-use crate::vfs::fault::Faulty;
+use crate::error::{Error, Result};
+use crate::pipeline::fingerprint::{Ledger, What};
+use crate::store::summary::Summary;
+use crate::store::vfs::fault::Faulty;
+use crate::store::vfs::{Disk, Vfs};
 
 fn key(name: &str) -> Key {
     let (what, name_of, value) = (What::Field, "steps".to_owned(), name.to_owned());
-    let ledger = Ledger(vec![crate::fingerprint::Ingredient { what, name: name_of, value, label: None }]);
+    let ledger =
+        Ledger(vec![crate::pipeline::fingerprint::Ingredient { what, name: name_of, value, label: None }]);
     let fingerprint = ledger.fingerprint();
     Key { kind: "train".into(), name: name.into(), fingerprint, ledger, inputs: IndexMap::new() }
 }

@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::publish::unique;
-use crate::vfs::Vfs;
+use crate::store::layout::unique;
+use crate::store::vfs::Vfs;
 
 /// One thing that was tried.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ fn lock(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::Disk;
-    use crate::vfs::fault::{Faulty, Mode};
+    use crate::store::vfs::Disk;
+    use crate::store::vfs::fault::{Faulty, Mode};
 
     #[test]
     fn a_good_folder_passes_and_is_left_as_it_was() {

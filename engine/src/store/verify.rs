@@ -3,10 +3,9 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::listing::read_manifest;
-use super::manifest::{self, CHUNK, FileEntry, Manifest};
 use crate::error::{Error, Result};
-use crate::vfs::{EntryKind, Vfs};
+use crate::store::manifest::{self, CHUNK, FileEntry, Manifest, read_manifest};
+use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Something in a folder that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,10 +124,6 @@ fn check_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Optio
     }
     let same = whole.finalize().to_hex().as_str() == file.blake3;
     Ok((!same).then(|| problem(&file.name, "its hash is not the manifest's")))
-}
-
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn problem(file: &str, what: impl Into<String>) -> Problem {

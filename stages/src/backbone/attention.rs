@@ -6,9 +6,9 @@
 use burn::tensor::{Tensor, activation::softmax};
 
 use super::Qwen3Config;
-use super::block::{linear, rms_norm};
-use super::context::Prepared;
+use super::layers::{linear, rms_norm};
 use super::mask::{Part, pick};
+use super::prepared::Prepared;
 
 /// Weights of one attention layer, each [out, in] or [h].
 #[derive(Clone, Debug)]

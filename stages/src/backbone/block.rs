@@ -4,7 +4,8 @@ use burn::tensor::{Tensor, activation::silu};
 
 use super::Qwen3Config;
 use super::attention::SelfAttention;
-use super::context::Prepared;
+use super::layers::{linear, rms_norm};
+use super::prepared::Prepared;
 use super::time::Modulation;
 
 /// Weights of one block.
@@ -38,21 +39,4 @@ impl Block {
         let gate = silu(linear(x.clone(), &self.gate_proj));
         linear(gate * linear(x, &self.up_proj), &self.down_proj)
     }
-}
-
-/// x W^T, with W as Hugging Face stores it.
-///
-/// # Shapes
-/// `x`: [N, in], `weight`: [out, in]; returns [N, out].
-pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.clone().transpose())
-}
-
-/// x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
-///
-/// # Shapes
-/// `x`: [N, n], `weight`: [n]; returns [N, n].
-pub(super) fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
-    let scale = (x.clone() * x.clone()).mean_dim(1).add_scalar(eps).sqrt().recip();
-    x * scale * weight.clone().unsqueeze::<2>()
 }

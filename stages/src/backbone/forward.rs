@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData, module::embedding};
 
-use super::block::rms_norm;
+use super::layers::rms_norm;
 use super::{Backbone, BackboneError, Context, Prepared};
 
 impl Backbone {

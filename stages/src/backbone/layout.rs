@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 
 use super::attention::SelfAttention;
 use super::block::Block;
-use super::time::Clock;
+use super::time::{Clock, time_layout};
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, Purpose};
 
@@ -41,7 +41,7 @@ pub fn layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<
     if !config.tie_word_embeddings {
         names.push((HEAD.into(), vec![config.vocab_size, d]));
     }
-    names.extend(time.layout(config));
+    names.extend(time_layout(time, config));
     names
 }
 

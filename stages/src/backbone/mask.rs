@@ -22,7 +22,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 pub(super) use parts::{Part, pick};
 
-use super::context::{Attention, Context, PADDING};
+use fmflow_engine::pipeline::contract::Attention;
+
+use super::context::{Context, PADDING};
 use parts::parts;
 
 /// Rows up to this length use one mask and one score matrix; longer rows are computed in blocks of query rows.

@@ -44,7 +44,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn a_check_knows_the_parameters_and_their_groups() {
-    use fmflow_engine::lint::{PARAMETERS, TIME};
+    use fmflow_engine::check::lint::{PARAMETERS, TIME};
     let config = Qwen3Config { num_hidden_layers: 1, ..tiny(false) };
     let mut known: Vec<_> = PARAMETERS.iter().chain(TIME).map(|(name, group)| (*name, *group)).collect();
     let names = layout(&config, TimeConditioning::AdaLn { rank: 2 });

@@ -6,41 +6,27 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation::silu};
 
+use fmflow_engine::pipeline::config::TimeConditioning;
+
 use super::Qwen3Config;
-use super::block::linear;
-use super::context::Prepared;
+use super::layers::linear;
+use super::prepared::Prepared;
 
 /// Sinusoid features of t: half cosines, half sines.
 const FEATURES: usize = 128;
 
-/// Whether and how the backbone knows the time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TimeConditioning {
-    /// It does not (a mask source shows the time by itself).
-    #[default]
-    None,
-    /// Modulation of every block through an embedding of `rank` numbers.
-    AdaLn {
-        /// Width of the embedding.
-        rank: usize,
-    },
-}
-
-impl TimeConditioning {
-    /// Names and shapes of the tensors it adds: shared ones first, then one per block.
-    pub(super) fn layout(self, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
-        let Self::AdaLn { rank } = self else { return Vec::new() };
-        let shared = [
-            ("time.in.weight".to_owned(), vec![rank, FEATURES]),
-            ("time.in.bias".to_owned(), vec![rank]),
-            ("time.out.weight".to_owned(), vec![rank, rank]),
-            ("time.out.bias".to_owned(), vec![rank]),
-        ];
-        let blocks = (0..config.num_hidden_layers)
-            .map(|i| (format!("time.layers.{i}.weight"), vec![6 * config.hidden_size, rank]));
-        shared.into_iter().chain(blocks).collect()
-    }
+/// Names and shapes of the tensors that time conditioning adds: shared ones first, then one per block.
+pub(super) fn time_layout(time: TimeConditioning, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
+    let TimeConditioning::AdaLn { rank } = time else { return Vec::new() };
+    let shared = [
+        ("time.in.weight".to_owned(), vec![rank, FEATURES]),
+        ("time.in.bias".to_owned(), vec![rank]),
+        ("time.out.weight".to_owned(), vec![rank, rank]),
+        ("time.out.bias".to_owned(), vec![rank]),
+    ];
+    let blocks = (0..config.num_hidden_layers)
+        .map(|i| (format!("time.layers.{i}.weight"), vec![6 * config.hidden_size, rank]));
+    shared.into_iter().chain(blocks).collect()
 }
 
 /// The shared layers from t to its embedding.

@@ -5,14 +5,14 @@ use crate::backbone::tests::tiny;
 use crate::backbone::{Backbone, Qwen3Config};
 use crate::device;
 use crate::flow::sampler::Order;
-use crate::provenance::{Kind, Provenance};
+use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
     let config = Qwen3Config { max_position_embeddings: 64, ..tiny(true) };
     let backbone = Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap();
-    let contract = Provenance::autoregressive();
-    let provenance = Provenance { kind: Kind::Flow, mask_token: Some(39), attention, shift, ..contract };
-    Model { backbone, provenance, origins: Default::default(), text: None, certificate: None }
+    let contract = Contract::autoregressive();
+    let contract = Contract { kind: ModelKind::Flow, mask_token: Some(39), attention, shift, ..contract };
+    Model { backbone, contract, origins: Default::default(), text: None, certificate: None }
 }
 
 fn request(prefix: usize, length: usize) -> Request {

@@ -1,8 +1,12 @@
 //! Logits of a fixed batch under a causal mask: what a certificate compares, and what it keeps for later.
 
-use super::ConvertError;
-use super::certificate::{Certificate, far};
-use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
+use fmflow_engine::pipeline::config::TimeConditioning;
+use fmflow_engine::pipeline::contract::Attention;
+
+use crate::backbone::{Backbone, BackboneError, Context};
+use crate::convert::certificate::{Certificate, Logit, Reference};
+use crate::convert::compare::abs_or_inf;
+use crate::convert::error::ConvertError;
 use crate::device::Device;
 use crate::rng::{self, Purpose};
 use crate::weights::Checkpoint;
@@ -13,38 +17,19 @@ pub(super) const BATCH: (usize, usize) = (2, 32);
 /// Logits that a certificate keeps.
 const PLACES: usize = 64;
 
-/// Some logits of the source, and the tokens that they belong to.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Reference {
-    /// Rows and tokens of the batch.
-    pub batch: (usize, usize),
-    /// Its ids, row-major.
-    pub tokens: Vec<u32>,
-    /// The logits, one at every position.
-    pub logits: Vec<Logit>,
-}
-
-/// One logit of the source under a causal mask.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Logit {
-    /// Position in the batch, row-major.
-    pub position: usize,
-    /// The token that it speaks for.
-    pub token: u32,
-    /// Its value; the decimals give the float32 back exactly.
-    pub value: f32,
-}
-
-impl Reference {
-    /// One logit of every position, of a token drawn from all but `excluded`.
-    pub(super) fn take(logits: &[f32], tokens: Vec<u32>, vocab: usize, excluded: Option<u32>) -> Self {
-        let mut stream = rng::stream(0, Purpose::Source, [1, 0, 0]);
-        let kept = (0..PLACES.min(tokens.len())).map(|position| {
-            let token = draw(&mut stream, vocab, excluded);
-            Logit { position, token, value: logits[position * vocab + token as usize] }
-        });
-        Self { batch: BATCH, logits: kept.collect(), tokens }
-    }
+/// One logit of every position, of a token drawn from all but `excluded`.
+pub(super) fn keep_logits(
+    logits: &[f32],
+    tokens: Vec<u32>,
+    vocab: usize,
+    excluded: Option<u32>,
+) -> Reference {
+    let mut stream = rng::stream(0, Purpose::Source, [1, 0, 0]);
+    let kept = (0..PLACES.min(tokens.len())).map(|position| {
+        let token = draw_id(&mut stream, vocab, excluded);
+        Logit { position, token, value: logits[position * vocab + token as usize] }
+    });
+    Reference { batch: BATCH, logits: kept.collect(), tokens }
 }
 
 impl Certificate {
@@ -71,15 +56,16 @@ impl Certificate {
         if !fits {
             return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
         }
-        let found = logits(&model, &kept.tokens, BATCH)?;
-        let difference =
-            |l: &Logit| far(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value));
+        let found = compute_logits(&model, &kept.tokens, BATCH)?;
+        let difference = |l: &Logit| {
+            abs_or_inf(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value))
+        };
         Ok(kept.logits.iter().map(difference).fold(0.0, f64::max))
     }
 }
 
 /// An id of `vocab`, never `excluded`.
-fn draw(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32 {
+fn draw_id(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32 {
     let known = vocab as u64 - u64::from(excluded.is_some() && vocab > 1);
     match stream.below(known) as u32 {
         id if excluded.is_some_and(|excluded| id >= excluded) => (id + 1) % vocab as u32,
@@ -88,13 +74,13 @@ fn draw(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32 {
 }
 
 /// The tokens that are compared: a fixed draw from all ids but the mask token.
-pub(super) fn batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
+pub(super) fn draw_batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
     let mut stream = rng::stream(0, Purpose::Source, [0; 3]);
-    (0..BATCH.0 * BATCH.1).map(|_| draw(&mut stream, vocab, mask)).collect()
+    (0..BATCH.0 * BATCH.1).map(|_| draw_id(&mut stream, vocab, mask)).collect()
 }
 
 /// Logits of all positions of a batch under a causal mask, row-major [B L, V].
-pub(super) fn logits(
+pub(super) fn compute_logits(
     model: &Backbone,
     tokens: &[u32],
     (rows, length): (usize, usize),

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use fmflow_engine::pipeline::config::TimeConditioning;
+use fmflow_engine::pipeline::contract::Contract;
+
 use super::*;
-use crate::backbone::{EMBEDDING, HEAD, Qwen3Config};
+use crate::backbone::{Backbone, EMBEDDING, HEAD, Qwen3Config};
 use crate::{device, weights};
 
 pub(crate) fn config(tied: bool) -> Qwen3Config {
@@ -13,42 +16,49 @@ pub(crate) fn config(tied: bool) -> Qwen3Config {
     Qwen3Config { tie_word_embeddings: tied, ..Qwen3Config::parse(text).unwrap() }
 }
 
-pub(crate) fn store(dir: &Path, backbone: &Backbone, provenance: Option<&Provenance>) {
+pub(crate) fn store(dir: &Path, backbone: &Backbone, contract: Option<&Contract>) {
     let mut bytes = Vec::new();
     weights::save(&mut bytes, backbone).unwrap();
     std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
     std::fs::write(dir.join("config.json"), backbone.config().to_json()).unwrap();
-    if let Some(provenance) = provenance {
-        std::fs::write(dir.join("provenance.json"), provenance.to_json()).unwrap();
+    if let Some(contract) = contract {
+        std::fs::write(dir.join("provenance.json"), contract.to_json()).unwrap();
     }
 }
 
-pub(crate) fn options() -> Options {
-    Options {
-        mask: MaskToken::Reserved,
-        row: MaskRow::Mean { noise: 0.0 },
-        used: 45,
-        attention: Attention::Bidirectional,
+pub(crate) fn options() -> Conversion {
+    let config = ConvertConfig {
+        mask_token: MaskToken::Reserved,
+        mask_row: MaskRow::Mean { noise: 0.0 },
+        time_conditioning: TimeConditioning::None,
         shift: true,
-        time: TimeConditioning::None,
-        tokenizer: None,
-        seed: 3,
-    }
+        tolerance: TOLERANCE,
+        reference: None,
+        tokenizer: TokenizerChoice::None,
+    };
+    Conversion { config, used: 45, tokenizer: None, seed: 3 }
+}
+
+/// The usual conversion with other settings.
+pub(crate) fn options_with(change: impl FnOnce(&mut ConvertConfig)) -> Conversion {
+    let mut options = options();
+    change(&mut options.config);
+    options
 }
 
 /// A source of random weights, its conversion, and the certificate.
 fn converted(
     tied: bool,
-    options: &Options,
+    options: &Conversion,
     spoil: impl Fn(&str) -> bool,
 ) -> Result<Certificate, ConvertError> {
     let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let device = device::open("cpu").unwrap();
     let model = Backbone::new(&config(tied), TimeConditioning::None, 1, &device).unwrap();
     store(source.path(), &model, None);
-    let (flow, provenance) = convert(weights::read(source.path()).unwrap(), options, &device)?;
+    let (flow, contract) = convert_weights(weights::read(source.path()).unwrap(), options, &device)?;
     let flow = flow.map(|name, p| if spoil(name) { p.with(p.flat() + 0.1) } else { p }).unwrap();
-    store(artifact.path(), &flow, Some(&provenance));
+    store(artifact.path(), &flow, Some(&contract));
     certify(source.path(), artifact.path(), None, &device, TOLERANCE)
 }
 
@@ -71,14 +81,21 @@ fn an_untied_head_keeps_its_row_and_is_compared_whole() {
     let certificate = converted(false, &options(), |_| false).unwrap();
     assert_eq!((certificate.count(Action::Changed), certificate.count(Action::Tied)), (1, 0));
     assert_eq!((certificate.parity.excluded, certificate.parity.difference), (None, 0.0));
-    let kept = Options { row: MaskRow::Keep, mask: MaskToken::Id(7), ..options() };
+    let kept = options_with(|config| {
+        (config.mask_row, config.mask_token) = (MaskRow::Keep, MaskToken::Id(7));
+    });
     let certificate = converted(false, &kept, |_| false).unwrap();
     assert_eq!((certificate.count(Action::Changed), certificate.mask_token), (0, Some(7)));
 }
 
+/// The usual conversion with time conditioning of this rank.
+fn timed(rank: usize) -> Conversion {
+    options_with(|config| config.time_conditioning = TimeConditioning::AdaLn { rank })
+}
+
 #[test]
 fn time_conditioning_is_new_and_the_identity() {
-    let timed = Options { time: TimeConditioning::AdaLn { rank: 4 }, ..options() };
+    let timed = timed(4);
     let certificate = converted(true, &timed, |_| false).unwrap();
     assert_eq!((certificate.count(Action::New), certificate.parity.difference), (6, 0.0));
     // A projection that does not start at 0 is not the identity any more.
@@ -101,29 +118,30 @@ fn the_mean_row_is_the_mean_of_the_known_rows() {
     let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
     store(folder.path(), &model, None);
     let rows = |model: &Backbone| model.parameter(EMBEDDING).unwrap().values().unwrap();
-    let row = |options: &Options| {
-        let (flow, provenance) = convert(weights::read(folder.path()).unwrap(), options, &device).unwrap();
-        rows(&flow)[provenance.mask_token.unwrap() as usize * 16..][..16].to_vec()
+    let row = |options: &Conversion| {
+        let (flow, contract) =
+            convert_weights(weights::read(folder.path()).unwrap(), options, &device).unwrap();
+        rows(&flow)[contract.mask_token.unwrap() as usize * 16..][..16].to_vec()
     };
     let before = rows(&model);
     let mean: Vec<f32> = (0..16).map(|j| (0..45).map(|i| before[i * 16 + j]).sum::<f32>() / 45.0).collect();
     let found = row(&options());
     assert!(found.iter().zip(&mean).all(|(a, b)| (a - b).abs() < 1e-6));
-    let noisy = Options { row: MaskRow::Mean { noise: 0.1 }, ..options() };
+    let noisy = options_with(|config| config.mask_row = MaskRow::Mean { noise: 0.1 });
     assert_ne!(row(&noisy), found);
     assert_eq!(row(&noisy), row(&noisy));
-    assert_ne!(row(&noisy), row(&Options { seed: 4, ..noisy.clone() }));
+    assert_ne!(row(&noisy), row(&Conversion { seed: 4, ..noisy.clone() }));
 }
 
 #[test]
 fn options_that_make_no_sense_are_refused() {
     for options in [
-        Options { used: 50, ..options() },
-        Options { mask: MaskToken::Id(50), ..options() },
-        Options { row: MaskRow::Mean { noise: f64::NAN }, ..options() },
-        Options { used: 0, ..options() },
-        Options { time: TimeConditioning::AdaLn { rank: 0 }, ..options() },
-        Options { time: TimeConditioning::AdaLn { rank: 17 }, ..options() },
+        Conversion { used: 50, ..options() },
+        options_with(|config| config.mask_token = MaskToken::Id(50)),
+        options_with(|config| config.mask_row = MaskRow::Mean { noise: f64::NAN }),
+        Conversion { used: 0, ..options() },
+        timed(0),
+        timed(17),
     ] {
         assert!(converted(true, &options, |_| false).is_err(), "{options:?}");
     }

@@ -10,6 +10,7 @@ mod turns;
 mod value;
 
 pub use conversation::{Chat, Conversation, Message, Speaker};
+use fmflow_engine::pipeline::config::Format;
 pub use lines::CorpusError;
 use lines::Lines;
 use std::path::{Path, PathBuf};
@@ -19,34 +20,6 @@ pub const GROUP_BYTES: usize = 1024;
 
 /// The longest line that is read, in bytes: longer ones are damaged files, not text.
 pub const LINE_BYTES: u64 = 64 << 20;
-
-/// How the files of a dataset are laid out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Plain text, documents cut at blank lines.
-    Text,
-    /// JSON lines with the text in one field.
-    Lines {
-        /// Field that holds the text.
-        text: String,
-    },
-    /// JSON lines with a question and its answer.
-    Chat {
-        /// Field that holds what the user says.
-        user: String,
-        /// Field that holds what the assistant answers.
-        assistant: String,
-        /// Field that names the kind of question, for scores per kind; every line has it.
-        group: Option<String>,
-    },
-    /// JSON lines with a conversation of any number of turns.
-    Turns {
-        /// Field that holds the list of turns.
-        messages: String,
-        /// Field that names the kind of conversation, for scores per kind; every line has it.
-        group: Option<String>,
-    },
-}
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+pub use fmflow_engine::pipeline::config::Packing;
+
 /// `first-fit` looks at so many open rows; beyond it, the oldest is closed. More would fill rows slightly better.
 const OPEN_ROWS: usize = 64;
 
@@ -25,16 +27,6 @@ pub enum Role {
     Supervised = 1,
     /// Nothing: belongs to no segment.
     Padding = 2,
-}
-
-/// How rows are filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Packing {
-    /// End to end, cut every `length` tokens.
-    Concat,
-    /// Whole examples.
-    FirstFit,
 }
 
 /// Tokens that belong together; both vectors have one entry per token.

@@ -15,7 +15,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Value as Json;
 use std::path::Path;
 
-use super::tokenizer::{TokenizerError, read};
+use super::tokenizer_error::{TokenizerError, read_file};
 
 /// The file that transformers writes a template to since 4.51; it wins over `tokenizer_config.json`.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -54,14 +54,14 @@ impl ChatTemplate {
     pub fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
         let (beside, config) = (folder.join(TEMPLATE_FILE), folder.join(CONFIG_FILE));
         let config: Json = match config.exists() {
-            true => serde_json::from_slice(&read(&config)?)
+            true => serde_json::from_slice(&read_file(&config)?)
                 .map_err(|e| TokenizerError::Malformed { file: CONFIG_FILE.into(), cause: e.to_string() })?,
             false => Json::Null,
         };
         let tokens = tokens(&config);
         if beside.exists() {
             let source =
-                String::from_utf8(read(&beside)?).map_err(|_| refused(TEMPLATE_FILE, "is not UTF-8"))?;
+                String::from_utf8(read_file(&beside)?).map_err(|_| refused(TEMPLATE_FILE, "is not UTF-8"))?;
             return Self::parse(TEMPLATE_FILE, &source, tokens).map(Some);
         }
         let Some(source) = named(&config["chat_template"])? else { return Ok(None) };

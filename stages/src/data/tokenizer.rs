@@ -3,14 +3,11 @@
 //! Ids below [`Tokenizer::used`] have a text; the rows of a model from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
-mod error;
 mod train;
 
-pub use error::TokenizerError;
 pub use train::{MIN_VOCABULARY, TokenizerFiles, train};
 
 use serde::{Deserialize, Serialize};
-use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 use tokenizers::tokenizer::{
@@ -18,6 +15,8 @@ use tokenizers::tokenizer::{
 };
 
 use super::template::ChatTemplate;
+pub use super::tokenizer_error::TokenizerError;
+use super::tokenizer_error::read_file;
 
 /// Ends a document; also the filler of unused positions, as in Qwen3.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -25,9 +24,6 @@ pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
 pub const START_OF_TURN: &str = "<|im_start|>";
 /// Ends a turn of a conversation.
 pub const END_OF_TURN: &str = "<|im_end|>";
-
-/// The largest `tokenizer.json` that is read, in bytes.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// Content of `vocabulary.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +50,7 @@ impl Tokenizer {
     /// # Errors
     /// Files that are absent, too large or malformed, or that disagree.
     pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
-        let mut tokenizer = Self::from_bytes("tokenizer.json", read(&folder.join("tokenizer.json"))?)?;
+        let mut tokenizer = Self::from_bytes("tokenizer.json", read_file(&folder.join("tokenizer.json"))?)?;
         tokenizer.template = ChatTemplate::open(folder)?;
         let file = folder.join("vocabulary.json");
         if !file.exists() {
@@ -62,7 +58,7 @@ impl Tokenizer {
         }
         let malformed = |cause: String| TokenizerError::Malformed { file: file.display().to_string(), cause };
         let found: Vocabulary =
-            serde_json::from_slice(&read(&file)?).map_err(|e| malformed(e.to_string()))?;
+            serde_json::from_slice(&read_file(&file)?).map_err(|e| malformed(e.to_string()))?;
         if found.used != tokenizer.used {
             return Err(malformed(format!(
                 "it says {} used ids, tokenizer.json has {}",
@@ -263,17 +259,6 @@ impl Tokenizer {
 
 fn refused(text: &str, cause: tokenizers::Error) -> TokenizerError {
     TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
-}
-
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
-    let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));
-    reader.read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let cause = "it is larger than 256 MiB".to_owned();
-        return Err(TokenizerError::Malformed { file: file.display().to_string(), cause });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Exact match: the held-out questions of a dataset, and whether a checkpoint answers them as the data do.
 
-use fmflow_engine::config::sample::ExactMatch;
-use fmflow_engine::execute::{Failure, Job};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::sample::ExactMatch;
+use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 use serde::Serialize;
 

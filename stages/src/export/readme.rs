@@ -1,26 +1,28 @@
 //! `README.md` of an exported folder: what the weights are for, and what becomes of them in a program that knows Qwen3 only.
 
-use fmflow_engine::config::train::Scheduler;
+use fmflow_engine::pipeline::config::train::Scheduler;
 
 use super::CONDITIONING;
 use super::sidecar::torch_name;
 use crate::backbone::{Attention, TimeConditioning};
-use crate::provenance::{Kind, Provenance};
 use crate::weights::Dtype;
+use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 /// What the model is, in a line.
-pub(super) fn headline(provenance: &Provenance) -> String {
-    match (provenance.kind, provenance.mask_token) {
-        (Kind::Flow, Some(mask)) => {
-            format!("a discrete flow matching model; mask token {mask}, {} attention", attention(provenance))
+pub(super) fn headline(contract: &Contract) -> String {
+    match (contract.kind, contract.mask_token) {
+        (ModelKind::Flow, Some(mask)) => {
+            format!("a discrete flow matching model; mask token {mask}, {} attention", attention(contract))
         }
-        (Kind::Flow, None) => format!("a discrete flow matching model, {} attention", attention(provenance)),
-        (Kind::Autoregressive, _) => "an autoregressive model".into(),
+        (ModelKind::Flow, None) => {
+            format!("a discrete flow matching model, {} attention", attention(contract))
+        }
+        (ModelKind::Autoregressive, _) => "an autoregressive model".into(),
     }
 }
 
-fn attention(provenance: &Provenance) -> String {
-    match provenance.attention {
+fn attention(contract: &Contract) -> String {
+    match contract.attention {
         Attention::Causal => "causal".into(),
         Attention::Bidirectional => "bidirectional".into(),
         Attention::BlockCausal { block } => format!("block-causal ({block} tokens)"),
@@ -28,19 +30,19 @@ fn attention(provenance: &Provenance) -> String {
 }
 
 /// The whole text.
-pub(super) fn text(provenance: &Provenance, dtype: Dtype, conditioned: bool) -> String {
+pub(super) fn text(contract: &Contract, dtype: Dtype, conditioned: bool) -> String {
     let mut text = format!(
         "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {}, under the names of Hugging Face\n\
          transformers; `fmflow.json` holds the whole contract.\n",
-        headline(provenance),
+        headline(contract),
         torch_name(dtype)
     );
-    match provenance.kind {
-        Kind::Autoregressive => text.push_str(AUTOREGRESSIVE),
-        Kind::Flow => {
-            text.push_str(&facts(provenance));
-            text.push_str(&sampling(provenance));
-            text.push_str(&causal(provenance, conditioned));
+    match contract.kind {
+        ModelKind::Autoregressive => text.push_str(AUTOREGRESSIVE),
+        ModelKind::Flow => {
+            text.push_str(&facts(contract));
+            text.push_str(&sampling(contract));
+            text.push_str(&causal(contract, conditioned));
         }
     }
     text
@@ -48,27 +50,27 @@ pub(super) fn text(provenance: &Provenance, dtype: Dtype, conditioned: bool) -> 
 
 const AUTOREGRESSIVE: &str = "\n## Use\n\nPosition i predicts token i + 1 under a causal mask: `AutoModelForCausalLM.from_pretrained(folder)` and\n`generate` do what they always do.\n";
 
-fn facts(provenance: &Provenance) -> String {
+fn facts(contract: &Contract) -> String {
     let mut lines = vec![
-        ("attention", attention(provenance)),
+        ("attention", attention(contract)),
         (
             "mask token",
-            provenance
+            contract
                 .mask_token
                 .map_or("none".into(), |id| format!("id {id}; it has no text and is never emitted")),
         ),
         (
             "shift",
-            match provenance.shift {
+            match contract.shift {
                 true => "position i predicts token i + 1".into(),
                 false => "position i predicts the token at i".into(),
             },
         ),
-        ("time", provenance.time_direction.clone()),
-        ("source and scheduler", path(provenance)),
-        ("updates since conversion", provenance.trained_updates.to_string()),
+        ("time", contract.time_direction.clone()),
+        ("source and scheduler", path(contract)),
+        ("updates since conversion", contract.trained_updates.to_string()),
     ];
-    if let Some(canvas) = provenance.canvas {
+    if let Some(canvas) = contract.canvas {
         lines.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
     }
     let lines: Vec<String> =
@@ -76,8 +78,8 @@ fn facts(provenance: &Provenance) -> String {
     format!("\n| | |\n|---|---|\n{}", lines.concat())
 }
 
-fn path(provenance: &Provenance) -> String {
-    let Some(path) = &provenance.path else { return "none yet: converted, not trained".into() };
+fn path(contract: &Contract) -> String {
+    let Some(path) = &contract.path else { return "none yet: converted, not trained".into() };
     let source = match path.mask_share {
         share if share >= 1.0 => "the mask token".to_owned(),
         share if share <= 0.0 => "uniform over the vocabulary".to_owned(),
@@ -91,20 +93,20 @@ fn path(provenance: &Provenance) -> String {
     format!("{source}; {scheduler}")
 }
 
-fn sampling(provenance: &Provenance) -> String {
-    let mask = provenance.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
-    let masked = provenance.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
+fn sampling(contract: &Contract) -> String {
+    let mask = contract.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
+    let masked = contract.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
     let (start, sampler) = match masked {
         true => (format!("fill the places to be written with {mask}"), "`confidence` or `euler`"),
         false => ("fill the places to be written from the source above".into(), "`euler`"),
     };
-    let order = match provenance.attention {
+    let order = match contract.attention {
         Attention::BlockCausal { block } => format!(
             " Write one block of {block} tokens\nafter the other, counted from the start of the text: a block sees itself and those before it."
         ),
         Attention::Causal | Attention::Bidirectional => String::new(),
     };
-    let place = if provenance.shift { "of the position before it" } else { "of that same position" };
+    let place = if contract.shift { "of the position before it" } else { "of that same position" };
     format!(
         "\n## Sampling\n\nIt needs a sampler of flow matching, in fmflow one of kind {sampler}: {start}, then, a few\n\
          dozen times or fewer, run the model over the whole row under its attention mask, take for every unwritten place the\n\
@@ -113,12 +115,12 @@ fn sampling(provenance: &Provenance) -> String {
     )
 }
 
-fn causal(provenance: &Provenance, conditioned: bool) -> String {
+fn causal(contract: &Contract, conditioned: bool) -> String {
     let mut text = String::from("\n## Causal use\n\n");
     text.push_str(
         "Programs that know Qwen3 load this folder without missing or unexpected tensors, and run it under a *causal* mask.\n",
     );
-    text.push_str(match (provenance.trained_updates, provenance.shift) {
+    text.push_str(match (contract.trained_updates, contract.shift) {
         (0, _) => {
             "Nobody has trained it since it was converted: under that mask it computes the logits of its source, the mask\n\
              token aside, and predicts the next token as the source does.\n"
@@ -133,11 +135,11 @@ fn causal(provenance: &Provenance, conditioned: bool) -> String {
              position see what the table says, such as a 4-dimensional mask of zeros for bidirectional attention.\n"
         }
     });
-    if conditioned && let TimeConditioning::AdaLn { rank } = provenance.time_conditioning {
+    if conditioned && let TimeConditioning::AdaLn { rank } = contract.time_conditioning {
         text.push_str(&format!(
             "\nThe model is told the time t by modulation of every block (rank {rank}). Those tensors are in\n\
              `{CONDITIONING}`, which other programs do not read: {}\n",
-            match provenance.trained_updates {
+            match contract.trained_updates {
                 0 => "untrained, it is the identity, and nothing is lost.",
                 _ => "without it they compute another function than the one that was trained.",
             }
@@ -149,11 +151,11 @@ fn causal(provenance: &Provenance, conditioned: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fmflow_engine::config::train::Path;
+    use fmflow_engine::pipeline::config::train::Path;
 
-    fn flow(updates: u64, shift: bool, mask_share: f64) -> Provenance {
-        Provenance {
-            kind: Kind::Flow,
+    fn flow(updates: u64, shift: bool, mask_share: f64) -> Contract {
+        Contract {
+            kind: ModelKind::Flow,
             shift,
             mask_token: Some(9),
             attention: Attention::BlockCausal { block: 32 },
@@ -161,13 +163,13 @@ mod tests {
             time_conditioning: TimeConditioning::AdaLn { rank: 8 },
             canvas: Some(6),
             trained_updates: updates,
-            ..Provenance::autoregressive()
+            ..Contract::autoregressive()
         }
     }
 
     #[track_caller]
-    fn says(provenance: &Provenance, conditioned: bool, words: &[&str], never: &[&str]) {
-        let text = text(provenance, Dtype::BF16, conditioned);
+    fn says(contract: &Contract, conditioned: bool, words: &[&str], never: &[&str]) {
+        let text = text(contract, Dtype::BF16, conditioned);
         words.iter().for_each(|word| assert!(text.contains(word), "{word:?} in\n{text}"));
         never.iter().for_each(|word| assert!(!text.contains(word), "{word:?} in\n{text}"));
     }
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn what_causal_use_means_depends_on_what_was_trained() {
         says(
-            &Provenance::autoregressive(),
+            &Contract::autoregressive(),
             false,
             &["what they always do", "bfloat16"],
             &["mask token", "Sampling"],

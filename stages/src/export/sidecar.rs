@@ -73,7 +73,7 @@ pub(super) fn tokenizer(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
 pub(super) fn provenance(export: &Export<'_>, conditioned: bool) -> String {
     pretty(&json!({
         "schema": "fmflow.export/1",
-        "provenance": export.provenance,
+        "provenance": export.contract,
         "dtype": torch_name(export.dtype),
         "conditioning": conditioned.then_some(CONDITIONING),
     }))
@@ -90,8 +90,8 @@ mod tests {
     use crate::convert::tests::{config as shape, store};
     use crate::data::tokenizer::train;
     use crate::model::Text;
-    use crate::provenance::Provenance;
     use crate::weights;
+    use fmflow_engine::pipeline::contract::Contract;
 
     #[test]
     fn a_tokenizer_without_config_gets_one_and_the_special_ids_come_from_it() {
@@ -107,9 +107,8 @@ mod tests {
         std::fs::write(folder.path().join("vocabulary.json"), files.vocabulary).unwrap();
         let checkpoint = weights::read(folder.path()).unwrap();
         let text = Text::open(folder.path(), 320).unwrap();
-        let (checkpoint, provenance) = (&checkpoint, &Provenance::autoregressive());
-        let export =
-            Export { checkpoint, provenance, text: text.as_ref(), dtype: Dtype::BF16, shard_bytes: 1 };
+        let (checkpoint, contract) = (&checkpoint, &Contract::autoregressive());
+        let export = Export { checkpoint, contract, text: text.as_ref(), dtype: Dtype::BF16, shard_bytes: 1 };
         let own = tokenizer(&export);
         let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tokenizer.json", "tokenizer_config.json"]);

@@ -25,7 +25,7 @@
 //! Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it stands still, as the
 //! reference does.
 
-pub use fmflow_engine::config::{Kernel, Remask};
+pub use fmflow_engine::pipeline::config::{Kernel, Remask};
 
 use super::scheduler::{Scheduler, derivative, jump, kappa, noise_share, weight};
 

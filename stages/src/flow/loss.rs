@@ -13,7 +13,7 @@
 //! Shaul et al., "Flow Matching with General Discrete Paths", 2024; with a mask source and p(mask) = 0 it equals the ELBO of
 //! masked diffusion at corrupted positions.
 
-use fmflow_engine::config::train::{Loss, Over, Scheduler};
+use fmflow_engine::pipeline::config::train::{Loss, Over, Scheduler};
 
 use super::scheduler;
 

@@ -3,7 +3,7 @@
 //! Position i keeps x_1 with probability kappa(t) and takes a draw from the source otherwise, independently
 //! (mixture path of Gat et al., 2024, equation 9). Positions that may not be edited keep x_1: a prompt stays clean.
 
-use fmflow_engine::config::train::Path;
+use fmflow_engine::pipeline::config::train::Path;
 
 use super::scheduler::kappa;
 use crate::rng::Stream;
@@ -98,7 +98,7 @@ fn add_missing(corrupted: &mut [bool], editable: &[bool], at_least: usize, coins
 
 #[cfg(test)]
 mod tests {
-    use fmflow_engine::config::train::Scheduler;
+    use fmflow_engine::pipeline::config::train::Scheduler;
 
     use super::*;
     use crate::rng::{Purpose, stream};

@@ -14,8 +14,8 @@ use std::ops::Range;
 pub use euler::euler_step;
 pub use filter::{Filter, Order, Pick};
 
-use fmflow_engine::config::train::Scheduler;
-use fmflow_engine::config::{Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::train::Scheduler;
+use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 
 use super::kernel::Kernel;
 use super::path::SourceTokens;

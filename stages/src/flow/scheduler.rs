@@ -5,7 +5,7 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-pub use fmflow_engine::config::train::Scheduler;
+pub use fmflow_engine::pipeline::config::train::Scheduler;
 
 /// The scheduler that a configuration calls `kind`: `polynomial` with its exponent, `cosine` or `sine-squared`.
 ///

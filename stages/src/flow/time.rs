@@ -1,6 +1,6 @@
 //! Times t of an update, one for every document of its rows, or for every block of block diffusion.
 
-use fmflow_engine::config::train::{Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{Time, TimeSampling};
 
 use crate::rng::{Purpose, Stream, stream};
 

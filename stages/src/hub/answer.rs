@@ -1,8 +1,8 @@
 //! What a hub's answers mean. An answer that lacks what it must have is no answer.
 
-use fmflow_engine::lockfile::PinnedFile;
-use fmflow_engine::online::{Columns, Trouble};
-use fmflow_engine::repository::is_commit;
+use fmflow_engine::hub::lockfile::PinnedFile;
+use fmflow_engine::hub::online::{Columns, Trouble};
+use fmflow_engine::pipeline::repository::is_commit;
 use serde_json::Value;
 
 use super::client::Answer;

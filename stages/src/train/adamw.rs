@@ -4,10 +4,10 @@
 //! `clip_grad_norm_`. State is keyed by the parameter's name, so that it can be saved and restored totally.
 
 use burn::tensor::Tensor;
-use fmflow_engine::config::train::Optimizer;
+use fmflow_engine::pipeline::config::train::Optimizer;
 use indexmap::IndexMap;
 
-use super::gradient::Gradients;
+use super::sums::Gradients;
 use crate::backbone::{Backbone, BackboneError, Parameter};
 
 /// PyTorch's `clip_grad_norm_` divides by the norm plus this.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use fmflow_engine::config;
+use fmflow_engine::pipeline::config::AttentionSchedule;
+use fmflow_engine::pipeline::contract::trained_attention;
 
 use crate::backbone::{Attention, WORD};
 use crate::rng::{Purpose, stream};
@@ -10,25 +11,15 @@ use crate::rng::{Purpose, stream};
 /// Bits of a coin: the probability of an open pair is rounded to a multiple of 2^-16.
 const COIN: u32 = 16;
 
-/// Attention after `done` updates (at least one): what the last of them trained. Annealed attention is what it tends to.
-#[must_use]
-pub fn learnt(config: &config::Attention, done: u64) -> Attention {
-    match config.block_at(done.saturating_sub(1)) {
-        Some(block) => Attention::BlockCausal { block },
-        None if *config == config::Attention::Causal => Attention::Causal,
-        None => Attention::Bidirectional,
-    }
-}
-
 /// Attention of update `k`, and how much it is annealed, with its draws under (`seed`, `step`).
 #[must_use]
-pub fn of_update(config: &config::Attention, k: u64, seed: u64, step: u64) -> (Attention, Option<Anneal>) {
+pub fn of_update(config: &AttentionSchedule, k: u64, seed: u64, step: u64) -> (Attention, Option<Anneal>) {
     let share = config.later_share_at(k);
     match config {
-        config::Attention::Annealed { .. } if share < 1.0 => {
+        AttentionSchedule::Annealed { .. } if share < 1.0 => {
             (Attention::Causal, Some(Anneal { share, seed, step }))
         }
-        _ => (learnt(config, k + 1), None),
+        _ => (trained_attention(config, k + 1), None),
     }
 }
 
@@ -80,23 +71,20 @@ fn word(limit: u64, mut bits: impl FnMut() -> u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use config::BlockPhase;
+    use fmflow_engine::pipeline::config::BlockPhase;
 
     use super::*;
 
     #[test]
     fn attention_follows_the_schedule() {
         let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
-        let blocks = config::Attention::Block { phases };
+        let blocks = AttentionSchedule::Block { phases };
         let block = |block| (Attention::BlockCausal { block }, None);
         assert_eq!([0, 1, 2].map(|k| of_update(&blocks, k, 1, k)), [block(4), block(4), block(8)]);
-        assert_eq!(learnt(&blocks, 2), Attention::BlockCausal { block: 4 });
-        assert_eq!(learnt(&blocks, 3), Attention::BlockCausal { block: 8 });
-        let annealed = config::Attention::Annealed { until: 2 };
+        let annealed = AttentionSchedule::Annealed { until: 2 };
         let first = Anneal { share: 0.5, seed: 1, step: 7 };
         assert_eq!(of_update(&annealed, 0, 1, 7), (Attention::Causal, Some(first)));
         assert_eq!(of_update(&annealed, 1, 1, 8), (Attention::Bidirectional, None));
-        assert_eq!(learnt(&annealed, 1), Attention::Bidirectional);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::gradient::{Sums, collect};
+use super::sums::{Sums, collect};
 use crate::backbone::{Backbone, BackboneError, Context, Prepared, TimeConditioning};
 
 /// A forward pass that can be taken back.

@@ -1,15 +1,15 @@
 //! Resumable state: weights, moments, counters. Restored totally or refused.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fmflow_engine::execute::{Failure, Job, Summary};
+use fmflow_engine::error::Failure;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
 
-use super::adamw::{AdamW, StepError, StepFacts};
+use super::adamw::AdamW;
 use super::flat;
-use super::gradient::Gradients;
 use super::setup::Setup;
-use crate::backbone::Backbone;
+use super::state::{Counters, State};
 use crate::failure::{self, stage};
 use crate::model::Model;
 
@@ -18,62 +18,14 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 /// File with the counters.
 const COUNTERS: &str = "state.json";
 
-/// What changes from update to update.
-pub struct State {
-    /// Updates done.
-    pub step: u64,
-    /// Updates done at the last checkpoint.
-    pub saved: u64,
-    /// The weights, without autodiff.
-    pub model: Backbone,
-    /// The optimizer's moments.
-    pub optimizer: AdamW,
-    /// What the record counts over the whole stage.
-    pub counters: Counters,
-}
-
-/// Counts over the whole stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counters {
-    /// Updates done.
-    pub step: u64,
-    /// Updates whose gradient was clipped.
-    pub clipped: u64,
-    /// Tokens, padding left out.
-    pub tokens: u64,
-    /// The same per dataset.
-    pub tokens_by_dataset: IndexMap<String, u64>,
-}
-
-impl State {
-    /// Applies one update to the weights and the moments.
-    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<StepFacts, StepError> {
-        let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, self.step)?;
-        self.model = model;
-        self.step += 1;
-        Ok(facts)
-    }
-
-    /// Counts an update that was applied.
-    pub fn count(&mut self, facts: &StepFacts, tokens: u64, by_dataset: &IndexMap<String, u64>) {
-        self.counters.step = self.step;
-        self.counters.clipped += u64::from(facts.clipped);
-        self.counters.tokens += tokens;
-        for (dataset, tokens) in by_dataset {
-            *self.counters.tokens_by_dataset.entry(dataset.clone()).or_default() += tokens;
-        }
-    }
-}
-
 /// The state to go on from: that of the newest valid checkpoint, or a new one.
 pub fn start_or_resume(job: &Job<'_>, setup: &Setup<'_>) -> Result<State, Failure> {
     let model = setup.parent.backbone.clone();
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input(e, "name a part of a parameter's name, or its group"))?;
     let fresh = State { step: 0, saved: 0, model, optimizer, counters: Counters::default() };
-    let Some(found) = job.slot.latest_checkpoint().map_err(failure::store)? else {
-        job.slot.truncate_metrics_from(0).map_err(failure::store)?;
+    let Some(found) = job.slot.latest_checkpoint()? else {
+        job.slot.truncate_metrics_from(0)?;
         return Ok(fresh);
     };
     found.notes.iter().for_each(|note| job.report.note(note));
@@ -85,29 +37,29 @@ pub fn start_or_resume(job: &Job<'_>, setup: &Setup<'_>) -> Result<State, Failur
             found.step
         )));
     }
-    job.slot.truncate_metrics_from(state.step).map_err(failure::store)?;
+    job.slot.truncate_metrics_from(state.step)?;
     job.report.note(&format!("continues after update {} of {}", state.step, setup.config.steps));
     Ok(state)
 }
 
 /// Publishes the state after `state.step` updates and prunes older checkpoints.
 pub fn save(job: &Job<'_>, setup: &Setup<'_>, state: &State, keep: usize) -> Result<(), Failure> {
-    let mut writer = job.slot.checkpoint(state.step).map_err(failure::store)?;
-    setup.artifact(state)?.write(&mut writer)?;
+    let mut writer = job.slot.checkpoint(state.step)?;
+    setup.artifact(state).write(&mut writer)?;
     let mut moments = Vec::new();
     for (name, m) in &state.optimizer.moments {
         moments.push((format!("first.{name}"), host(&m.first)?));
         moments.push((format!("second.{name}"), host(&m.second)?));
     }
-    let mut file = writer.file(OPTIMIZER).map_err(failure::store)?;
+    let mut file = writer.file(OPTIMIZER)?;
     flat::write(&mut file, &moments).map_err(stage)?;
-    file.finish().map_err(failure::store)?;
+    file.finish()?;
     let counters = serde_json::to_vec_pretty(&state.counters).map_err(stage)?;
-    writer.write(COUNTERS, &counters).map_err(failure::store)?;
+    writer.write(COUNTERS, &counters)?;
     let headline = format!("after update {}", state.step);
     let summary = Summary { headline, lines: Vec::new(), metrics: IndexMap::new() };
-    writer.publish(&summary, &IndexMap::new()).map_err(failure::store)?;
-    job.slot.prune_checkpoints(keep).map_err(failure::store)
+    writer.publish(&summary, &IndexMap::new())?;
+    job.slot.prune_checkpoints(keep).map_err(Failure::from)
 }
 
 /// Reads a checkpoint over a fresh state of the same stage.

@@ -9,18 +9,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use super::attention::Anneal;
 use super::backward::Pass;
 use super::metrics::LossSum;
+use super::sums::{Gradients, Sums, collect};
 use super::update::{MicroBatch, Term, Update};
 use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
 use crate::threads::side_by_side;
 
 /// Logits that may exist at once, in values; 256 MiB of f32.
 const LOGIT_VALUES: usize = 1 << 26;
-
-/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`].
-pub type Gradients = Vec<Tensor<1>>;
-
-/// Gradients while they are collected; `None` where nothing was found yet.
-pub(super) type Sums = Vec<Option<Tensor<1>>>;
 
 /// How micro-batches go through the backbone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -211,18 +206,6 @@ fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present:
         let (c, ce) = (term.coefficients, f64::from(cross_entropy[i]));
         let p = present.as_ref().map_or(0.0, |p| f64::from(p[i]));
         sum.add(term.t, c.cross_entropy * ce + c.present * p + c.constant, ce);
-    }
-}
-
-/// Adds what a backward pass found to the gradients of the parameters.
-pub(super) fn collect(model: &Backbone, mut found: burn::tensor::Gradients, gradients: &mut Sums) {
-    for ((_, parameter), slot) in model.parameters().zip(gradients) {
-        if let Some(gradient) = parameter.take_gradient(&mut found) {
-            *slot = Some(match slot.take() {
-                None => gradient,
-                Some(before) => before + gradient,
-            });
-        }
     }
 }
 

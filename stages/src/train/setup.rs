@@ -1,14 +1,16 @@
 //! What a training stage opens before its first update: parent, rows, mixture, task.
 
-use fmflow_engine::config::TrainConfig;
-use fmflow_engine::config::train::{Loss, Normalise, Objective, Over, Time, TimeSampling};
-use fmflow_engine::contract;
-use fmflow_engine::execute::{Failure, Job};
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::TrainConfig;
+use fmflow_engine::pipeline::config::train::Objective;
+use fmflow_engine::pipeline::contract::trained_attention;
+use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 
 use super::attention;
-use super::checkpoint::State;
 use super::gradient::How;
+use super::state::State;
 use super::update::{Flow, Task};
 use crate::backbone::{Attention, TimeConditioning};
 use crate::data::mixture::{Mixture, Part};
@@ -18,7 +20,7 @@ use crate::failure::{input, stage};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::threads;
 use crate::model::{Model, Text};
-use crate::provenance::Origins;
+use fmflow_engine::pipeline::origins::Origins;
 
 /// Everything that stays the same over the updates of a stage.
 pub struct Setup<'a> {
@@ -47,12 +49,12 @@ impl<'a> Setup<'a> {
     pub fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
         let device =
             crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
-        let parent = Model::open(crate::job::folder(job, "from")?, &device)?;
+        let parent = Model::open(crate::job::folder(job, &InputRole::From)?, &device)?;
         let rows = open_rows(job, config)?;
         for (dataset, rows) in &rows {
             check_rows(dataset, rows, &parent)?;
         }
-        let mixture = mixture(config, &rows, job.seed, parent.provenance.trained_updates)?;
+        let mixture = mixture(config, &rows, job.seed, parent.contract.trained_updates)?;
         let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), held_out(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = task(config, &parent)?;
@@ -60,7 +62,7 @@ impl<'a> Setup<'a> {
         Ok(Self {
             config,
             seed: job.seed,
-            first: parent.provenance.trained_updates,
+            first: parent.contract.trained_updates,
             task,
             threads: threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
@@ -89,7 +91,7 @@ impl<'a> Setup<'a> {
 
     /// Attention that the model has learnt after `done` updates.
     pub fn learnt(&self, done: u64) -> Attention {
-        attention::learnt(&self.config.attention, done)
+        trained_attention(&self.config.attention, done)
     }
 
     /// The number under which update `k` of this stage draws its rows and its noise.
@@ -124,31 +126,23 @@ impl<'a> Setup<'a> {
         task
     }
 
-    /// The artifact of the finished stage.
-    pub fn artifact(&self, state: &State) -> Result<Model, Failure> {
-        let mut provenance = self.parent.provenance.clone();
-        provenance.attention = self.learnt(state.step);
-        provenance.block = self.config.attention.block_at(state.step.saturating_sub(1));
-        provenance.trained_updates += state.step;
-        let canvases = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas);
-        provenance.canvas = canvases.max().or(provenance.canvas);
-        match &self.config.objective {
-            Objective::Autoregressive => provenance.loss = Some("autoregressive".into()),
-            Objective::Flow { path, loss, .. } => {
-                provenance.path = Some(path.clone());
-                provenance.loss = Some(loss.name().into());
-            }
-        }
+    /// The model after the updates that `state` has seen.
+    pub fn artifact(&self, state: &State) -> Model {
+        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, certificate, .. } = &self.parent;
-        let (backbone, text, certificate) = (state.model.clone(), text.clone(), certificate.clone());
-        let origins = self.origins.clone().after(&self.parent.origins);
-        Ok(Model { backbone, provenance, text, certificate, origins })
+        Model {
+            backbone: state.model.clone(),
+            contract: self.parent.contract.after_training(self.config, state.step, canvas),
+            text: text.clone(),
+            certificate: certificate.clone(),
+            origins: self.origins.clone().after(&self.parent.origins),
+        }
     }
 
     /// Lines for people who look at the stage.
     pub fn lines(&self, state: &State) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
-        let share = |(part, declared): (&fmflow_engine::config::train::MixturePart, f64)| {
+        let share = |(part, declared): (&fmflow_engine::pipeline::config::train::MixturePart, f64)| {
             let seen = state.counters.tokens_by_dataset.get(&part.dataset).copied().unwrap_or(0);
             format!(
                 "dataset {}: {:.1} % of tokens, {:.1} % declared",
@@ -162,7 +156,7 @@ impl<'a> Setup<'a> {
 }
 
 fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
-    let open = |part: &fmflow_engine::config::train::MixturePart| {
+    let open = |part: &fmflow_engine::pipeline::config::train::MixturePart| {
         Ok((part.dataset.clone(), Rows::open(crate::job::folder(job, &part.role)?).map_err(stage)?))
     };
     config.parts.iter().map(open).collect()
@@ -207,11 +201,12 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
 
 /// The mixture; its phases begin at the first rows of their updates, of which `first` came before this stage.
 fn mixture(config: &TrainConfig, rows: &[(String, Rows)], seed: u64, first: u64) -> Result<Mixture, Failure> {
-    let part = |(part, (_, rows)): (&fmflow_engine::config::train::MixturePart, &(String, Rows))| Part {
-        weights: part.weights.clone(),
-        rows: rows.len(Split::Train),
-        tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
-    };
+    let part =
+        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| Part {
+            weights: part.weights.clone(),
+            rows: rows.len(Split::Train),
+            tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
+        };
     let parts: Vec<Part> = config.parts.iter().zip(rows).map(part).collect();
     let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
     let starts: Vec<u64> = config.phases.iter().map(start).collect();
@@ -230,20 +225,6 @@ fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
         return Ok(Task::Autoregressive);
     };
     let contract = parent.flow_contract()?;
-    if let Some(trained) = &parent.provenance.path
-        && trained != path
-    {
-        let what = format!(
-            "the checkpoint was trained on the path {}, this stage asks for {}",
-            words(trained),
-            words(path)
-        );
-        return Err(input(what, "use the same `path`, or start from the converted model"));
-    }
-    if path.mask_share < 1.0 && parent.backbone.time_conditioning() == TimeConditioning::None {
-        let what = "a source that is not the mask alone does not show its time, and the model is not told it";
-        return Err(input(what, "convert with `time-conditioning \"adaln\" rank=64`"));
-    }
     let tokens = SourceTokens { mask: contract.mask, used: contract.used };
     let at_least = config.time.at_least_masked as usize;
     Ok(Task::Flow(Flow {
@@ -257,50 +238,4 @@ fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
         time_per_row: parent.backbone.time_conditioning() != TimeConditioning::None,
         block: config.attention.block_at(0),
     }))
-}
-
-/// A path in the words of a configuration.
-fn words(path: &fmflow_engine::config::train::Path) -> String {
-    format!("source {}, scheduler {}", contract::source(path), contract::scheduler(path.scheduler))
-}
-
-/// What bounds the negative log-likelihood of a path: the ELBO, which a mask alone allows, or the generalized KL, which holds for
-/// every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
-fn bound(mask_share: f64) -> (Loss, Over) {
-    if mask_share >= 1.0 { (Loss::Elbo, Over::Corrupted) } else { (Loss::GeneralizedKl, Over::Supervised) }
-}
-
-/// The task of a held-out likelihood: its bound per token, of the model's blocks where it has some, every weight as it is.
-pub fn likelihood(parent: &Model) -> Result<Task, Failure> {
-    let contract = parent.flow_contract()?;
-    let path = parent.path()?;
-    let (loss, over) = bound(path.mask_share);
-    Ok(Task::Flow(Flow {
-        corruptor: Corruptor {
-            path,
-            tokens: SourceTokens { mask: contract.mask, used: contract.used },
-            at_least: 0,
-        },
-        loss,
-        over,
-        normalise: Normalise::Tokens,
-        max_weight: None,
-        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
-        shift: contract.shift,
-        time_per_row: false,
-        block: parent.block(),
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_is_not_the_mask_alone_is_bounded_by_the_generalized_kl() {
-        assert_eq!(bound(1.0), (Loss::Elbo, Over::Corrupted));
-        for mask_share in [0.0, 0.9] {
-            assert_eq!(bound(mask_share), (Loss::GeneralizedKl, Over::Supervised));
-        }
-    }
 }

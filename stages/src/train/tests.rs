@@ -2,11 +2,14 @@
 
 mod blocks;
 
-use fmflow_engine::config::train::{Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{
+    Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling,
+};
 
 use super::adamw::AdamW;
 use super::attention::Anneal;
-use super::gradient::{Gradients, How, of_update};
+use super::gradient::{How, of_update};
+use super::sums::Gradients;
 use super::update::{Flow, Task, build};
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};

@@ -9,7 +9,7 @@
 //! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
 //! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
 
-use fmflow_engine::config::train::{Loss, Normalise, Over, Time};
+use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Time};
 
 use crate::data::packing::{Role, Row};
 use crate::flow::loss::{self, Coefficients};

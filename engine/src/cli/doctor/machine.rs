@@ -4,7 +4,7 @@ use std::fs;
 use std::io::IsTerminal;
 
 use super::Findings;
-use crate::table::bytes;
+use crate::text::display::format_bytes;
 
 pub(super) fn look(findings: &mut Findings) {
     let system = rustix::system::uname();
@@ -17,7 +17,7 @@ pub(super) fn look(findings: &mut Findings) {
     }
     match memory() {
         Some((total, free)) => {
-            findings.fine("memory", format!("{}, {} available", bytes(total), bytes(free)))
+            findings.fine("memory", format!("{}, {} available", format_bytes(total), format_bytes(free)))
         }
         None => findings.note("memory", "unknown on this system"),
     }

@@ -7,9 +7,9 @@ use super::{Findings, State};
 use crate::cli::{Context, shown};
 use crate::store::collect::{self, Kind};
 use crate::store::trial::{Tried, trial};
+use crate::store::vfs::Disk;
 use crate::store::{Store, lock};
-use crate::table::bytes;
-use crate::vfs::Disk;
+use crate::text::display::format_bytes;
 
 /// Looks at the store; gives the bytes that are free there.
 pub(super) fn look(findings: &mut Findings, context: &Context<'_>) -> Option<u64> {
@@ -28,7 +28,7 @@ pub(super) fn look(findings: &mut Findings, context: &Context<'_>) -> Option<u64
         findings.fine("file system", format!("{kind} at {mount}"));
     }
     let free = rustix::fs::statvfs(&place).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    free.into_iter().for_each(|free| findings.fine("free", bytes(free)));
+    free.into_iter().for_each(|free| findings.fine("free", format_bytes(free)));
     // What a killed trial leaves in a store is swept by the next run.
     let tmp = root.join("tmp");
     tried(findings, trial(&Disk, if store.is_some() && tmp.is_dir() { &tmp } else { &place }));
@@ -88,13 +88,13 @@ fn contents(findings: &mut Findings, store: &Store) {
         Err(error) => findings.stops("contents", error.to_string(), error.exit_code()),
         Ok(items) => {
             let of = |kind: Kind| items.iter().filter(move |item| item.kind == kind).count();
-            let size = bytes(items.iter().map(|item| item.bytes).sum());
+            let size = format_bytes(items.iter().map(|item| item.bytes).sum());
             let (finished, open) = (of(Kind::Artifact), of(Kind::Work));
             findings.fine("contents", format!("{finished} artifacts, {open} unfinished stages, {size}"));
         }
     }
     if let (Ok(items), false) = (collect::leftovers(store), live) {
-        let size = bytes(items.iter().map(|item| item.bytes).sum());
+        let size = format_bytes(items.iter().map(|item| item.bytes).sum());
         if !items.is_empty() {
             let what = format!("{} of killed runs, {size}; the next run sweeps them", items.len());
             findings.note("leftovers", what);

@@ -37,7 +37,7 @@ fn written(source: &Source, store: &Store) -> Result<Root> {
 /// What a run was made of; nothing where there is no record of it any more.
 fn recorded(name: String, record: Option<RunRecord>) -> Option<Root> {
     let stages = record?.stages;
-    let results: Vec<_> = stages.values().map(crate::fingerprint::Ledger::fingerprint).collect();
+    let results: Vec<_> = stages.values().map(crate::pipeline::fingerprint::Ledger::fingerprint).collect();
     Some(Root::new(name, results.iter()))
 }
 

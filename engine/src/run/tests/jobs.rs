@@ -3,6 +3,7 @@
 use std::thread::available_parallelism;
 
 use super::*;
+use crate::plan::planned::disk;
 
 /// `TEXT` in which `twin` asks for what `ar` does.
 fn same() -> String {
@@ -120,11 +121,11 @@ fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
     let world = World::new();
     let plan = world.plan(TEXT);
     let stages: Vec<_> = plan.wanted().collect();
-    let work = |name: &str| plan.stage(name).unwrap().cost.work_bytes;
+    let work = |name: &str| plan.stage_named(name).unwrap().cost.work_bytes;
     let less = work("ar").min(work("twin"));
     assert!(less > 0);
-    assert_eq!(crate::plan::disk(&stages, 2), crate::plan::disk(&stages, 1) + less);
-    assert_eq!(crate::plan::disk(&stages, 9), crate::plan::disk(&stages, 2));
+    assert_eq!(disk(&stages, 2), disk(&stages, 1) + less);
+    assert_eq!(disk(&stages, 9), disk(&stages, 2));
 }
 
 #[test]
@@ -134,10 +135,10 @@ fn checkpoints_that_are_there_need_no_more_room() {
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     world.run(TEXT, &stopping, false).unwrap();
     let plan = world.plan(TEXT);
-    let ar = plan.stage("ar").unwrap();
+    let ar = plan.stage_named("ar").unwrap();
     assert!(ar.held > 0 && ar.held < ar.cost.work_bytes, "{} of {}", ar.held, ar.cost.work_bytes);
     let stages: Vec<_> = plan.wanted().filter(|planned| planned.state != State::Cached).collect();
     let artifacts: u64 = stages.iter().map(|planned| planned.cost.artifact_bytes).sum();
-    assert_eq!(crate::plan::disk(&stages[..1], 1), ar.cost.artifact_bytes + ar.cost.work_bytes - ar.held);
+    assert_eq!(disk(&stages[..1], 1), ar.cost.artifact_bytes + ar.cost.work_bytes - ar.held);
     assert!(plan.disk() < whole && plan.disk() >= artifacts);
 }

@@ -3,18 +3,22 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Barrier, Mutex};
 
 use indexmap::IndexMap;
 
 use super::super::*;
-use crate::check::{Options as CheckOptions, check_text};
-use crate::config::StageConfig;
-use crate::execute::{Job, Progress, Report};
+use crate::check::{Options, check_text};
+use crate::error::{Failure, FailureKind};
+use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
 use crate::plan::Selection;
-use crate::store::Listing;
-use crate::vfs::Vfs;
-use crate::vfs::fault::Faulty;
+use crate::plan::{Plan, SourceDigests};
+use crate::run::execute::{Execute, Job, Progress, Report};
+use crate::store::vfs::Vfs;
+use crate::store::vfs::fault::Faulty;
+use crate::store::{Listing, Store, Summary};
 
 /// A place with a text, a store and a way to break things.
 pub(super) struct World {
@@ -166,9 +170,9 @@ impl World {
     }
 
     fn pipeline(&self, text: &str) -> Pipeline {
-        let options = CheckOptions { settings: self.settings.clone(), ..CheckOptions::default() };
+        let options = Options { settings: self.settings.clone(), ..Options::default() };
         let checked = check_text("test.kdl", text, self.folder.path(), &options);
-        assert!(!checked.failed(), "{}", crate::render::concise(&checked.diagnostics));
+        assert!(!checked.failed(), "{}", crate::text::render::concise(&checked.diagnostics));
         checked.pipeline.unwrap()
     }
 
@@ -178,10 +182,10 @@ impl World {
 
     pub(super) fn plan(&self, text: &str) -> Plan {
         let pipeline = self.pipeline(text);
-        let facts = Facts::gather(&pipeline, None).unwrap();
+        let digests = SourceDigests::read(&pipeline, None).unwrap();
         let store = Store::open(&self.root()).unwrap();
         let listing = store.map(|store| Listing::of(&store).unwrap()).unwrap_or_default();
-        Plan::of(&pipeline, &facts, &listing)
+        Plan::of(&pipeline, &digests, &listing)
     }
 
     pub(super) fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<Ran> {
@@ -198,15 +202,16 @@ impl World {
         let pipeline = self.pipeline(text);
         let store = Store::create_in(self.vfs.clone(), &self.root())?;
         let lock = store.lock()?;
-        let facts = Facts::gather(&pipeline, Some(&store))?;
-        let mut plan = Plan::of(&pipeline, &facts, &Listing::of(&store)?);
+        let digests = SourceDigests::read(&pipeline, Some(&store))?;
+        let mut plan = Plan::of(&pipeline, &digests, &Listing::of(&store)?);
         plan.select(&pipeline, selection)?;
-        let options = Options { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
+        let options =
+            RunOptions { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
         let interrupt = AtomicBool::new(false);
-        let (pipeline, plan, facts, store, lock) = (&pipeline, &plan, &facts, &store, &lock);
+        let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &Heard(&self.heard));
         let (interrupt, options) = (&interrupt, &options);
-        Runner { pipeline, plan, facts, store, lock, execute, events, interrupt, options }.run()
+        run_missing(&Runner { pipeline, plan, digests, store, lock, execute, events, interrupt, options })
     }
 
     /// Runs to the end and tells what ran, each stage with the update it started from.

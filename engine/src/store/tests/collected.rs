@@ -1,12 +1,15 @@
 //! Killed at any operation of a collection: what stays is whole, what goes is whole or gone, the next one ends alike.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::collect::{Root, survey};
 use super::super::*;
 use super::{key, work};
-use crate::vfs::fault::{Faulty, Mode};
+use crate::error::Result;
+use crate::store::vfs::fault::{Faulty, Mode};
+use crate::store::vfs::{Disk, Vfs};
 
 /// A store with three artifacts and an unfinished stage; only `b` is needed.
 fn prepared(root: &Path) -> Root {

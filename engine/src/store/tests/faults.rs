@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::super::*;
 use super::run;
-use crate::vfs::fault::{Faulty, Mode};
+use crate::store::vfs::Disk;
+use crate::store::vfs::fault::{Faulty, Mode};
 
 /// Everything under a published name is whole, whatever happened.
 fn check_whole(root: &Path) {

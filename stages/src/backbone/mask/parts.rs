@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, kind::Basic};
 
-use crate::backbone::context::{Attention, Context};
+use fmflow_engine::pipeline::contract::Attention;
+
+use crate::backbone::context::Context;
 
 /// Query rows that are computed together, with the keys that they may see.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The data of the quickstart, as its pipeline reads them: facts on which its recipe relies.
 
-use super::super::corpus::{Format, documents};
+use fmflow_engine::pipeline::config::{Format, Turns};
+
+use super::super::corpus::documents;
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::*;
@@ -21,7 +23,10 @@ fn read(folder: &str, format: Format) -> Read {
 }
 
 fn chat_format() -> Format {
-    Format::Chat { user: "question".into(), assistant: "answer".into(), group: Some("task".into()) }
+    Format::Chat {
+        turns: Turns::Pair { user: "question".into(), assistant: "answer".into() },
+        group: Some("task".into()),
+    }
 }
 
 /// Texts, tasks, and the tokenizer as the pipeline has it: with all its files, template included.

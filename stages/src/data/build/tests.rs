@@ -1,6 +1,8 @@
 //! Tests of the whole way from documents to rows.
 
-use super::super::corpus::{Format, documents, is_held_out};
+use fmflow_engine::pipeline::config::{Format, Turns};
+
+use super::super::corpus::{documents, is_held_out};
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::super::tokenizer::tests::small;
@@ -134,8 +136,8 @@ fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
         let documents = documents(vec![file], format).collect::<Result<_, _>>().unwrap();
         build(documents, &wanted(Packing::FirstFit)).unwrap().1.0
     };
-    let pair = Format::Chat { user: "q".into(), assistant: "a".into(), group: None };
-    let list = Format::Turns { messages: "messages".into(), group: None };
+    let pair = Format::Chat { turns: Turns::Pair { user: "q".into(), assistant: "a".into() }, group: None };
+    let list = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
     assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
 }
 
@@ -146,7 +148,7 @@ fn two_answers() -> Vec<Document> {
     let turn = |(from, value): (&str, &str)| serde_json::json!({ "from": from, "value": value });
     let turns = [("system", "sort"), ("human", "b a"), ("gpt", "a b"), ("human", "d c"), ("gpt", "c d")];
     std::fs::write(&file, serde_json::json!({ "messages": turns.map(turn) }).to_string()).unwrap();
-    let format = Format::Turns { messages: "messages".into(), group: None };
+    let format = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
     documents(vec![file], format).collect::<Result<_, _>>().unwrap()
 }
 
@@ -192,7 +194,7 @@ fn an_answer_that_is_only_given_is_not_learnt() {
     let read = || {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), line.replace('\n', "")).unwrap();
-        let format = Format::Turns { messages: "messages".into(), group: None };
+        let format = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
         documents(vec![file.path().to_owned()], format).collect::<Result<Vec<_>, _>>().unwrap()
     };
     let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };

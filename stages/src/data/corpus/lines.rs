@@ -1,7 +1,9 @@
 //! The lines of one file, checked, and the documents in them.
 
 use super::value::instead_of_text;
-use super::{Conversation, Document, Format, GROUP_BYTES, LINE_BYTES, turns};
+use fmflow_engine::pipeline::config::{Format, Turns};
+
+use super::{Conversation, Document, GROUP_BYTES, LINE_BYTES, turns};
 use serde_json::{Map, Value};
 use std::fs::{File, canonicalize, symlink_metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -76,11 +78,11 @@ impl Lines {
     pub(super) fn document(&mut self, format: &Format) -> Result<Option<Document>, CorpusError> {
         match format {
             Format::Text => Ok(self.paragraphs()?.map(Document::Text)),
-            Format::Lines { text } => match self.record()? {
+            Format::Jsonl { text } => match self.record()? {
                 Some(record) => Ok(Some(Document::Text(self.field(&record, text)?))),
                 None => Ok(None),
             },
-            Format::Chat { user, assistant, group } => match self.record()? {
+            Format::Chat { turns: Turns::Pair { user, assistant }, group } => match self.record()? {
                 Some(record) => {
                     let (prompt, answer) = (self.said(&record, user)?, self.said(&record, assistant)?);
                     let group = self.group(&record, group.as_deref())?;
@@ -88,7 +90,7 @@ impl Lines {
                 }
                 None => Ok(None),
             },
-            Format::Turns { messages, group } => match self.record()? {
+            Format::Chat { turns: Turns::List { messages }, group } => match self.record()? {
                 Some(record) => Ok(Some(Document::Chat(self.talk(&record, messages, group.as_deref())?))),
                 None => Ok(None),
             },

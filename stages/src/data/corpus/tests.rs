@@ -1,5 +1,7 @@
 //! Tests of the readers.
 
+use fmflow_engine::pipeline::config::Turns;
+
 use super::*;
 use proptest::prelude::*;
 use std::fs::File;
@@ -13,7 +15,10 @@ fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn chat() -> Format {
-    Format::Chat { user: "q".into(), assistant: "a".into(), group: Some("kind".into()) }
+    Format::Chat {
+        turns: Turns::Pair { user: "q".into(), assistant: "a".into() },
+        group: Some("kind".into()),
+    }
 }
 
 fn read(bytes: &[u8], format: Format) -> Result<Vec<Document>, CorpusError> {
@@ -39,13 +44,13 @@ fn fields_are_taken_by_name() {
         Document::Chat(Conversation::pair(prompt.into(), answer.into(), group.into()))
     };
     assert_eq!(found, [expect("1+1?", "2", "sum"), expect("x", "y", "z")]);
-    let text = read(b"{\"t\": \"one\"}\n", Format::Lines { text: "t".into() }).unwrap();
+    let text = read(b"{\"t\": \"one\"}\n", Format::Jsonl { text: "t".into() }).unwrap();
     assert_eq!(text, [Document::Text("one".into())]);
 }
 
 #[test]
 fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
-    let format = || Format::Turns { messages: "messages".into(), group: None };
+    let format = || Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
     let turn = |role: &str, content: &str| format!("{{\"role\":\"{role}\",\"content\":\"{content}\"}}");
     let line = |turns: &[String]| format!("{{\"messages\":[{}]}}\n", turns.join(","));
     let (user, assistant) = (turn("user", "x"), turn("assistant", "y"));
@@ -59,7 +64,8 @@ fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
 }
 
 fn turns(line: &str) -> Result<Vec<Document>, CorpusError> {
-    let format = Format::Turns { messages: "messages".into(), group: Some("kind".into()) };
+    let format =
+        Format::Chat { turns: Turns::List { messages: "messages".into() }, group: Some("kind".into()) };
     read(format!("{}\n", line.replace('\'', "\"")).as_bytes(), format)
 }
 
@@ -102,7 +108,8 @@ fn keys_of_a_line_that_would_be_lost_are_refused() {
     {
         assert_eq!(turns(&format!("{{'kind':'k',{nothing},{talk}}}")).unwrap(), plain, "{nothing}");
     }
-    let named = Format::Turns { messages: "messages".into(), group: Some("system".into()) };
+    let named =
+        Format::Chat { turns: Turns::List { messages: "messages".into() }, group: Some("system".into()) };
     let line = format!("{{'system':'rules of a kind',{talk}}}\n").replace('\'', "\"");
     let found = read(line.as_bytes(), named).unwrap();
     let Document::Chat(talk) = &found[0] else { panic!("a conversation") };

@@ -81,7 +81,7 @@ pub fn train<E: From<TokenizerError>>(
     vocabulary: u32,
 ) -> Result<TokenizerFiles, E> {
     if vocabulary < MIN_VOCABULARY {
-        return Err(TokenizerError::TooSmall(vocabulary).into());
+        return Err(TokenizerError::TooSmall { asked: vocabulary, least: MIN_VOCABULARY }.into());
     }
     let bytes = bpe::Merges { tokens: bpe::alphabet(), merges: Vec::new() };
     let splitter = Tokenizer::from_bytes("base", document(&bytes).to_string().into_bytes())?;

@@ -2,8 +2,8 @@
 //!
 //! Tokens that tie with the k-th are kept, as transformers does: which of equals go is nobody's choice.
 
-pub use fmflow_engine::config::FilterOrder as Order;
-use fmflow_engine::config::Sampler;
+pub use fmflow_engine::pipeline::config::FilterOrder as Order;
+use fmflow_engine::pipeline::config::Sampler;
 
 use super::Rules;
 use crate::rng::Stream;
@@ -157,7 +157,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use fmflow_engine::config::SamplerKind;
+    use fmflow_engine::pipeline::config::SamplerKind;
 
     use super::*;
     use crate::rng::{Purpose, stream};

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use fmflow_engine::config::Remask;
+use fmflow_engine::pipeline::config::Remask;
 
 use super::*;
 

@@ -1,0 +1,173 @@
+//! Attention of a training stage: against its objective, its length, its rows; and blocks of samplers against it.
+
+use std::iter;
+
+use crate::check::lint::lineage::Lineages;
+use crate::check::lint::sampler_paths::number_prompts;
+
+use crate::pipeline::config::train::Objective;
+use crate::pipeline::config::{
+    AttentionSchedule, BlockPhase, GenerateConfig, Prompt, PromptKind, Sampler, StageConfig, TrainConfig,
+};
+use crate::pipeline::config::{Packing, RowsConfig};
+use crate::pipeline::field_path::{FieldPath, generate, rows, train};
+use crate::pipeline::origins::Fact;
+use crate::pipeline::stage::{FieldValue, Stage};
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::{Origin, Span};
+
+/// All lints of one training stage's attention.
+pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    objective(stage, config, sink);
+    corrupted_positions(stage, config, sink);
+    match &config.attention {
+        AttentionSchedule::Annealed { until } if *until > config.steps => {
+            let what = "the annealing of attention";
+            sink.push(beyond(stage, config, train::ATTENTION_ANNEAL_UNTIL, what, (0, *until)));
+        }
+        AttentionSchedule::Block { phases } => {
+            let ends = || phases.iter().filter_map(|phase| phase.until);
+            let begins = iter::once(0).chain(ends());
+            let late = begins.zip(ends()).enumerate().find(|(_, (_, until))| *until >= config.steps);
+            if let Some((at, span)) = late {
+                let path = train::ATTENTION_NTH_SIZE_UNTIL.nth(at);
+                sink.push(beyond(stage, config, path, "the schedule of block sizes", span));
+            }
+            rows(lineages, stage, phases, sink);
+        }
+        _ => {}
+    }
+}
+
+fn objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    if config.objective == Objective::Autoregressive && config.attention != AttentionSchedule::Causal {
+        sink.push(
+            Diagnostic::new(
+                Code::AttentionMismatch,
+                "an autoregressive model would see the token it predicts",
+            )
+            .at(stage.place(train::ATTENTION), "sees later positions")
+            .also(stage.place(train::OBJECTIVE), "predicts the next token")
+            .help("write `attention \"causal\"`"),
+        );
+    }
+}
+
+/// A least number of corrupted positions for pieces that this attention does not have.
+fn corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    if config.objective == Objective::Autoregressive {
+        return;
+    }
+    let (path, idle, instead, label) = match config.attention {
+        AttentionSchedule::Block { .. } => {
+            (train::MASKED_PER_SEGMENT, "masked-per-segment", "masked-per-block", "times belong to blocks")
+        }
+        _ => (train::MASKED_PER_BLOCK, "masked-per-block", "masked-per-segment", "no blocks"),
+    };
+    let written = |field: &&FieldValue| field.origin != Origin::Default;
+    let Some(leaf) = stage.field(path).filter(written) else { return };
+    sink.push(
+        Diagnostic::new(Code::FieldDoesNotApply, format!("`{idle}` has no effect with this attention"))
+            .at(&leaf.span, "of no effect")
+            .also(stage.place(train::ATTENTION), label)
+            .help(format!("write `{instead}={}`", leaf.value)),
+    );
+}
+
+/// A part of the training, from update `span.0` to `span.1`, that is longer than it.
+fn beyond(stage: &Stage, config: &TrainConfig, path: FieldPath, what: &str, span: (u64, u64)) -> Diagnostic {
+    let message = format!("{what} does not end within {} steps of `{}`", config.steps, stage.name);
+    let middle = span.0 + (config.steps.saturating_sub(span.0) / 2).max(1);
+    let help = match middle < config.steps {
+        true => format!("write `until={middle}`, or more steps"),
+        false => format!("write `steps {}`", span.1.saturating_add(1)),
+    };
+    Diagnostic::new(Code::WarmupOverSteps, message)
+        .at(stage.place(path), "longer than the training")
+        .also(stage.place(train::STEPS), "updates in all")
+        .help(help)
+}
+
+/// A row of one long document ends in a shorter block where the size does not divide it.
+fn rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mut Sink) {
+    let Some((rows, config)) = lineages.rows(stage).find_map(cut_rows) else { return };
+    for (at, phase) in phases.iter().enumerate() {
+        if config.length.is_multiple_of(phase.size) {
+            continue;
+        }
+        let message = format!("blocks of {} tokens do not divide rows of {}", phase.size, config.length);
+        let single = stage.field(train::ATTENTION_SIZE).map(|field| &field.span);
+        let written = if single.is_some() { "size=" } else { "size " };
+        let best = (1..=phase.size.min(config.length)).rev().find(|size| config.length.is_multiple_of(*size));
+        sink.push(
+            Diagnostic::new(Code::BlockNotDividingRows, message)
+                .at(
+                    single.unwrap_or_else(|| stage.place(train::ATTENTION_NTH_SIZE.nth(at))),
+                    "the last block of a row is shorter",
+                )
+                .also(rows.place(rows::LENGTH), "tokens in a row")
+                .help(format!("write `{written}{}`", best.unwrap_or(1))),
+        );
+    }
+}
+
+/// Rows that cut documents at their length.
+fn cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
+    match &rows.config {
+        StageConfig::Rows(config) if config.packing == Packing::Concat => Some((rows, config)),
+        _ => None,
+    }
+}
+
+/// A sampler that writes in blocks which the checkpoint's own are not made of.
+pub(super) fn sampler(
+    lineages: &Lineages<'_>,
+    checkpoint: &Stage,
+    sampler: &Sampler,
+    span: &Span,
+    sink: &mut Sink,
+) {
+    let (Some(block), Some(known)) = (sampler.block, lineages.contract(checkpoint)) else { return };
+    let Some(size) = known.contract.block else { return };
+    if size.is_multiple_of(block) {
+        return;
+    }
+    let message = format!("sampler `{}` writes other blocks than `{}` learnt", sampler.name, checkpoint.name);
+    let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
+        .at(span, format!("blocks of {block} tokens"))
+        .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
+    sink.push(known.show_fact(Fact::Block, diagnostic, format!("blocks of {size} tokens in the end")));
+}
+
+/// Gaps before text that the checkpoint cannot see.
+pub(super) fn infills(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &GenerateConfig,
+    checkpoint: &Stage,
+    sink: &mut Sink,
+) {
+    let Some(known) = lineages.contract(checkpoint) else { return };
+    let Some(block) = known.contract.block else { return };
+    let has_suffix =
+        |prompt: &Prompt| matches!(&prompt.kind, PromptKind::Infill { suffix, .. } if !suffix.is_empty());
+    let numbered = config.prompts.iter().zip(number_prompts(config));
+    let suffixes = numbered.filter(|(prompt, _)| has_suffix(prompt));
+    let suffixes = suffixes.map(|(_, infill)| stage.place(generate::NTH_INFILL_SUFFIX.nth(infill.number)));
+    let mut found = None::<Diagnostic>;
+    for suffix in suffixes {
+        found = Some(match found {
+            None => {
+                let name = &checkpoint.name;
+                let message = format!("`{}` fills gaps, and `{name}` does not see what follows", stage.name);
+                let label = format!("visible in the gap's last block of {} tokens at most", block);
+                let diagnostic = Diagnostic::new(Code::SuffixUnseen, message)
+                    .at(suffix, label)
+                    .help("fill gaps with a checkpoint of `attention \"bidirectional\"`");
+                known.show_fact(Fact::Block, diagnostic, "sees no later block")
+            }
+            Some(found) => found.also(suffix, "nor this"),
+        });
+    }
+    found.into_iter().for_each(|found| sink.push(found));
+}

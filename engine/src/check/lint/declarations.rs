@@ -1,0 +1,79 @@
+//! Declarations without effect, secrets that are not there.
+
+use super::sampling;
+use crate::check::options::Options;
+use crate::language::fields;
+use crate::language::names::World;
+use crate::language::record::Record;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::Span;
+
+/// All lints of single declarations.
+pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) {
+    if sink.errors() == 0 {
+        unused(world, sink);
+    }
+    for record in &world.records {
+        match record.spec.name.as_str() {
+            "sampler" => sampling::filters(record, sink),
+            "secret" => secret(record, options, sink),
+            "pipeline" => devices(record, refusals),
+            "profile" => refusals.extend(fields::unsupported(world, record)),
+            _ => {}
+        }
+    }
+}
+
+/// Kinds whose only purpose is to be named by something else.
+const PASSIVE: &[&str] =
+    &["dataset", "mixture", "rows", "scheduler", "path", "sampler", "recipe", "tokenizer"];
+
+fn unused(world: &World, sink: &mut Sink) {
+    let mut used: Vec<*const Record> = Vec::new();
+    for record in &world.records {
+        record.visit(&mut |inner| {
+            for leaf in inner.leaves.iter().filter(|leaf| leaf.reference().is_some()) {
+                used.extend(world.any_target(leaf).map(std::ptr::from_ref));
+            }
+        });
+    }
+    for record in world.records.iter().filter(|record| PASSIVE.contains(&record.spec.name.as_str())) {
+        if world.declares(record) && !used.contains(&std::ptr::from_ref(record)) {
+            sink.push(nobody(record));
+        }
+    }
+}
+
+fn nobody(record: &Record) -> Diagnostic {
+    let (kind, name) = (&record.spec.name, record.name().unwrap_or_default());
+    let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
+    Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
+        .at(span, "declared and not used")
+        .help(match kind.as_str() {
+            "dataset" => format!("add `dataset \"{name}\"` to a `mixture`, or switch it off with `/-`"),
+            _ => "remove it, or switch it off with `/-`".to_owned(),
+        })
+}
+
+fn secret(record: &Record, options: &Options, sink: &mut Sink) {
+    let Some(leaf) = record.name_leaf() else { return };
+    let name = leaf.text().unwrap_or_default();
+    if options.secrets.iter().any(|secret| secret == name) {
+        return;
+    }
+    sink.push(
+        Diagnostic::new(Code::AbsentSecret, format!("the environment variable `{name}` is not set"))
+            .at(&leaf.span, "not in the environment")
+            .help(format!("set it before `run`: `export {name}=...`")),
+    );
+}
+
+/// A machine of several devices is an assumption that `run` cannot keep yet.
+fn devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
+    let Some(leaf) = record.child("machine").and_then(|machine| machine.leaf("gpu")) else { return };
+    let count =
+        leaf.text().and_then(|text| text.split_once('x')).and_then(|(count, _)| count.parse::<u32>().ok());
+    if count.is_some_and(|count| count > 1) {
+        refusals.push((leaf.span.clone(), "training on several devices".to_owned()));
+    }
+}

@@ -1,0 +1,222 @@
+//! What a pipeline would take against what its author is ready to spend, and against what others found to work.
+
+use crate::check::lint::rates;
+use crate::language::record::{Leaf, Record};
+use crate::pipeline::Pipeline;
+use crate::pipeline::config::{Format, StageConfig, TrainConfig};
+use crate::pipeline::cost::{self, Cost, Training};
+use crate::pipeline::facts::source_bytes;
+use crate::pipeline::field_path::{rows, train};
+use crate::pipeline::shape::saturating_sum;
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::display;
+use crate::text::place::{Origin, Span};
+use crate::text::suggest;
+
+/// Tokens below which a training is a trial: whether it repeats its data or can be resumed is nobody's worry.
+const TRIAL: u64 = 10_000_000;
+
+/// Passes over the same documents that are nearly as good as new ones (Muennighoff et al., 2023, "Scaling
+/// data-constrained language models").
+const PASSES: f64 = 4.0;
+
+/// The same for conversations, which are few and trained on more often; CoDA takes ten passes.
+const CHAT_PASSES: f64 = 16.0;
+
+/// Lints that need the sizes of models and files. `root` is the `pipeline` node.
+pub(super) fn lint(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    let (costs, roots) = (cost::of(pipeline), pipeline.stages.roots());
+    for (stage, cost) in pipeline.stages.iter().zip(&costs) {
+        let (StageConfig::Train(config), Some(training)) = (&stage.config, &cost.training) else { continue };
+        let weights = &pipeline.stages[roots[stage.id.index()]];
+        rates::lint(pipeline, (weights, stage), config, cost, sink);
+        devices(root, stage, config, sink);
+        if training.tokens >= TRIAL {
+            passes(pipeline, stage, config, training, sink);
+            no_checkpoint(stage, config, training, sink);
+        }
+    }
+    machine(root, pipeline, sink);
+    time(root, pipeline, &costs, sink);
+    disk(root, pipeline, &costs, sink);
+}
+
+fn setting<'a>(root: &'a Record, child: &str, field: &str) -> Option<&'a Leaf> {
+    root.child(child)?.leaf(field)
+}
+
+/// Rows that cannot be shared out among the devices of the machine.
+fn devices(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Some(machine) = setting(root, "machine", "gpu") else { return };
+    let (count, _) = cost::devices(machine.text().unwrap_or_default());
+    let (rows, each) = (config.batch.rows as u64, config.batch.per_device as u64);
+    let once = each.saturating_mul(count);
+    if once == 0 || !rows.is_multiple_of(each) || rows.is_multiple_of(once) {
+        return;
+    }
+    let best = (1..=each).rev().find(|each| rows.is_multiple_of(each.saturating_mul(count)));
+    let help = match best {
+        Some(each) => format!("write `per-device={each}`"),
+        None => format!("write `rows={}`", rows.div_ceil(once).saturating_mul(once)),
+    };
+    let message = format!("{rows} rows cannot be shared by {count} devices with {each} rows at a time");
+    sink.push(
+        Diagnostic::new(Code::BatchNotDivisible, message)
+            .at(stage.place(train::BATCH_PER_DEVICE), format!("times {count} does not divide {rows}"))
+            .also(stage.place(train::BATCH_ROWS), "rows of an update")
+            .also(&machine.span, "the devices")
+            .help(help),
+    );
+}
+
+/// Datasets that come round too often.
+fn passes(pipeline: &Pipeline, stage: &Stage, config: &TrainConfig, training: &Training, sink: &mut Sink) {
+    for (part, share) in config.parts.iter().zip(config.mean_shares()) {
+        let Some(rows) = stage.input(&part.role).map(|id| &pipeline.stages[id]) else { continue };
+        let StageConfig::Rows(settings) = &rows.config else { continue };
+        let Some(supply) = supply(rows, settings.dataset.held_out) else { continue };
+        let passes = training.tokens as f64 * share / supply;
+        let most = if matches!(settings.dataset.format, Format::Chat { .. }) { CHAT_PASSES } else { PASSES };
+        if passes > most {
+            sink.push(repeated(stage, rows, &part.dataset, training, passes, most));
+        }
+    }
+}
+
+/// Tokens that a dataset can have: what it says it takes, or as many as its files can hold. A token of English or code is
+/// two bytes at least. `None` where nobody knows.
+fn supply(rows: &Stage, held_out: f64) -> Option<f64> {
+    let declared = rows.field(rows::DATASET_TOKENS);
+    if let Some(tokens) = declared.and_then(|field| field.value.as_u64()) {
+        return Some(tokens as f64);
+    }
+    let files: Vec<_> = rows.sources.iter().flat_map(|source| &source.files).collect();
+    let packed = |path: &&std::path::PathBuf| path.extension().is_some_and(|end| end == "gz" || end == "zst");
+    let bytes = source_bytes(rows) as f64;
+    (!files.is_empty() && !files.iter().any(packed)).then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))
+}
+
+fn repeated(
+    stage: &Stage,
+    rows: &Stage,
+    dataset: &str,
+    training: &Training,
+    passes: f64,
+    most: f64,
+) -> Diagnostic {
+    let steps = (training.updates as f64 * most / passes).max(1.0) as u64;
+    let times = display::format_count(passes.floor());
+    let message = format!("`{}` reads dataset `{dataset}` {times} times or more", stage.name);
+    Diagnostic::new(Code::RepeatedData, message)
+        .at(
+            stage.place(train::STEPS),
+            format!("{} tokens in all", display::format_count(training.tokens as f64)),
+        )
+        .also(rows.place(rows::DATASET_FROM), "what there is to read")
+        .help(format!("write `steps {steps}` for {most} passes, lower the dataset's weight, or add data"))
+}
+
+/// Work that an interruption would lose altogether.
+fn no_checkpoint(stage: &Stage, config: &TrainConfig, training: &Training, sink: &mut Sink) {
+    let Some(every) = stage.field(train::CHECKPOINT_EVERY) else { return };
+    let written = every.origin != Origin::Default && every.value.is_u64();
+    if !written || config.checkpoint.every < training.updates {
+        return;
+    }
+    let message =
+        format!("`{}` ends before its first checkpoint: an interruption loses everything", stage.name);
+    sink.push(
+        Diagnostic::new(Code::NoCheckpoint, message)
+            .at(&every.span, "updates between checkpoints")
+            .also(stage.place(train::STEPS), "updates in all")
+            .help(format!("write `every={}`", (training.updates / 20).max(1))),
+    );
+}
+
+/// A machine that nobody has figures of, where figures are asked for.
+fn machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    let Some(leaf) = setting(root, "machine", "gpu") else { return };
+    if pipeline.budget.seconds.is_none() || cost::peak(leaf.text()).is_some() {
+        return;
+    }
+    let known = suggest::list(cost::DEVICES.iter().map(|(name, _)| *name));
+    sink.push(
+        Diagnostic::new(
+            Code::UnknownMachine,
+            format!("nothing is known of a `{}`", leaf.text().unwrap_or_default()),
+        )
+        .at(&leaf.span, "no time can be estimated, nor compared with the budget")
+        .help(format!("known are {known}, as in `machine gpu=\"4xH100-80GB\"`")),
+    );
+}
+
+/// Training that takes longer than the budget.
+fn time(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
+    let Some(leaf) = setting(root, "budget", "days").or_else(|| setting(root, "budget", "time")) else {
+        return;
+    };
+    let seconds = |cost: &Cost| cost.training.as_ref().and_then(|training| training.seconds).unwrap_or(0.0);
+    let (all, ready) =
+        (costs.iter().map(seconds).sum::<f64>(), pipeline.budget.seconds.unwrap_or(f64::INFINITY));
+    if all <= ready {
+        return;
+    }
+    let message = format!(
+        "training takes about {}, the budget is {}",
+        display::format_duration(all),
+        display::format_duration(ready)
+    );
+    let mut diagnostic =
+        Diagnostic::new(Code::TimeOverBudget, message).at(&leaf.span, "what you are ready to spend");
+    if let Some(machine) = setting(root, "machine", "gpu") {
+        diagnostic = diagnostic.also(&machine.span, "the machine that is assumed");
+    }
+    if let Some((stage, cost)) = most(pipeline, costs, seconds) {
+        let text = format!("`{}` alone takes {}", stage.name, display::format_duration(seconds(cost)));
+        diagnostic = diagnostic.also(stage.place(train::STEPS), text);
+    }
+    let days = (all / 8640.0).ceil() / 10.0;
+    sink.push(
+        diagnostic.help(format!("write `days={days}`, or fewer steps; `fmflow plan` shows every stage")),
+    );
+}
+
+/// Artifacts and checkpoints that do not fit.
+fn disk(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
+    let (Some(leaf), Some(ready)) = (setting(root, "budget", "disk"), pipeline.budget.disk) else { return };
+    let artifacts = saturating_sum(costs.iter().map(|cost| cost.artifact_bytes));
+    let all = artifacts.saturating_add(costs.iter().map(|cost| cost.work_bytes).max().unwrap_or(0));
+    if all <= ready {
+        return;
+    }
+    let message = format!(
+        "artifacts and checkpoints take about {}, the budget is {}",
+        display::format_bytes(all),
+        display::format_bytes(ready)
+    );
+    let mut diagnostic =
+        Diagnostic::new(Code::DiskOverBudget, message).at(&leaf.span, "what you are ready to spend");
+    let size = |cost: &Cost| cost.artifact_bytes.saturating_add(cost.work_bytes) as f64;
+    if let Some((stage, cost)) = most(pipeline, costs, size) {
+        let (span, what): (&Span, &str) = match stage.config {
+            StageConfig::Train(_) => (stage.place(train::CHECKPOINT_KEEP), "and its checkpoints"),
+            _ => (&stage.span, "alone"),
+        };
+        let text = format!("`{}` {what}: {}", stage.name, display::format_bytes(size(cost) as u64));
+        diagnostic = diagnostic.also(span, text);
+    }
+    let gib = all.div_ceil(1 << 30);
+    sink.push(
+        diagnostic.help(format!("write `disk=\"{gib}GiB\"`, keep fewer checkpoints, or read fewer tokens")),
+    );
+}
+
+/// The stage that takes most.
+fn most<'a>(
+    pipeline: &'a Pipeline,
+    costs: &'a [Cost],
+    size: impl Fn(&Cost) -> f64,
+) -> Option<(&'a Stage, &'a Cost)> {
+    pipeline.stages.iter().zip(costs).max_by(|(_, a), (_, b)| size(a).total_cmp(&size(b)))
+}

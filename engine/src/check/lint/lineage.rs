@@ -1,0 +1,213 @@
+//! What a checkpoint is when a stage takes it: facts of the stages before it, or of a folder that says so itself.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use crate::pipeline::config::train::Objective;
+use crate::pipeline::config::{ConvertConfig, StageConfig, TimeConditioning, TrainConfig};
+use crate::pipeline::contract::{Contract, ModelKind};
+use crate::pipeline::field_path::{convert, train};
+use crate::pipeline::origins::{Fact, StoredContract};
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::{Stage, StageId, Stages};
+use crate::text::diagnostic::Diagnostic;
+use crate::text::place::Span;
+
+/// Facts that checkpoint folders state themselves, by the number of the stage that makes or takes in the folder.
+pub(super) type StoredFacts = IndexMap<StageId, StoredContract>;
+
+/// What is known of the checkpoint of every stage. Made in one walk from the first stage to the last: a stage's lineage is its
+/// parent's and what it adds, so that a chain of thousands of stages is not walked once for each of them.
+pub(super) struct Lineages<'a> {
+    pub(super) stages: &'a Stages,
+    /// By the stage's number.
+    all: Vec<Lineage<'a>>,
+    roots: Vec<StageId>,
+}
+
+/// What is known of one stage's checkpoint.
+#[derive(Clone)]
+struct Lineage<'a> {
+    /// `None` where part of its history is broken.
+    contract: Option<KnownContract<'a>>,
+    canvas: Canvas<'a>,
+}
+
+/// The canvas that a checkpoint has learnt to fill.
+#[derive(Clone, Copy)]
+pub(super) enum Canvas<'a> {
+    /// That of these rows, of so many tokens.
+    Of(&'a Stage, usize),
+    /// None: it was never trained with one.
+    None,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl<'a> Lineages<'a> {
+    pub(super) fn new(stages: &'a Stages, stored: &'a StoredFacts) -> Self {
+        let mut lineages = Self { stages, all: Vec::with_capacity(stages.len()), roots: stages.roots() };
+        for stage in stages {
+            let parent = stage.parent().map(|id| &lineages.all[id.index()]);
+            let lineage = Lineage {
+                contract: contract(
+                    stage,
+                    stored.get(&stage.id),
+                    parent.and_then(|parent| parent.contract.as_ref()),
+                ),
+                canvas: trained_canvas(stages, stage, parent.map_or(Canvas::Unknown, |parent| parent.canvas)),
+            };
+            lineages.all.push(lineage);
+        }
+        lineages
+    }
+
+    /// The stage that makes the input in this role.
+    pub(super) fn input(&self, stage: &Stage, role: &InputRole) -> Option<&'a Stage> {
+        stage.input(role).map(|id| &self.stages[id])
+    }
+
+    /// The stage that makes the checkpoint that `stage` starts from.
+    pub(super) fn parent(&self, stage: &Stage) -> Option<&'a Stage> {
+        self.stages.parent(stage)
+    }
+
+    /// The stages that make the rows that `stage` reads.
+    pub(super) fn rows(&self, stage: &Stage) -> impl Iterator<Item = &'a Stage> {
+        stage.rows().map(|id| &self.stages[id])
+    }
+
+    /// What the checkpoint made by `maker` is; `None` where part of its history is broken.
+    pub(super) fn contract(&self, maker: &Stage) -> Option<&KnownContract<'a>> {
+        self.all[maker.id.index()].contract.as_ref()
+    }
+
+    /// The stage that the weights of `stage` start from.
+    pub(super) fn root(&self, stage: &Stage) -> &'a Stage {
+        &self.stages[self.roots[stage.id.index()]]
+    }
+
+    /// The canvas that the checkpoint made by `maker` has learnt to fill.
+    pub(super) fn canvas(&self, maker: &Stage) -> Canvas<'a> {
+        self.all[maker.id.index()].canvas
+    }
+}
+
+fn contract<'a>(
+    stage: &'a Stage,
+    stored: Option<&'a StoredContract>,
+    parent: Option<&KnownContract<'a>>,
+) -> Option<KnownContract<'a>> {
+    match (stored, &stage.config) {
+        (Some(stored), _) => Some(KnownContract::stored(stored, stage.from_place())),
+        (None, StageConfig::RandomInit(_) | StageConfig::Fetch(_)) => {
+            Some(KnownContract::autoregressive(stage))
+        }
+        (None, StageConfig::Convert(config)) => Some(KnownContract::converted(stage, config)),
+        (None, StageConfig::Train(config)) => parent.map(|parent| parent.trained(stage, config)),
+        _ => None,
+    }
+}
+
+fn trained_canvas<'a>(stages: &'a Stages, stage: &'a Stage, before: Canvas<'a>) -> Canvas<'a> {
+    let canvas = |id: StageId| match &stages[id].config {
+        StageConfig::Rows(config) => Some((&stages[id], config.canvas?)),
+        _ => None,
+    };
+    match (&stage.config, stage.rows().filter_map(canvas).max_by_key(|(_, canvas)| *canvas)) {
+        // Rows that could not be decoded may have had one.
+        (StageConfig::Train(config), _) if stage.rows().count() < config.parts.len() => Canvas::Unknown,
+        (_, Some((rows, canvas))) => Canvas::Of(rows, canvas),
+        (StageConfig::RandomInit(_), None) => Canvas::None,
+        _ => before,
+    }
+}
+
+/// A contract, and where its facts are set.
+#[derive(Clone)]
+pub(super) struct KnownContract<'a> {
+    /// What is known of the checkpoint.
+    pub(super) contract: Contract,
+    /// The name of its path, where this file declares it.
+    pub(super) path_name: Option<&'a str>,
+    places: BTreeMap<Fact, FactPlace<'a>>,
+}
+
+/// Where a fact is set.
+#[derive(Clone, Copy)]
+enum FactPlace<'a> {
+    /// In this file.
+    Here(&'a Span),
+    /// In a folder that is taken in at this place.
+    Stored(&'a StoredContract, &'a Span),
+}
+
+impl<'a> KnownContract<'a> {
+    /// Of a folder, taken in at `span`.
+    fn stored(stored: &'a StoredContract, span: &'a Span) -> Self {
+        let place = |fact| (fact, FactPlace::Stored(stored, span));
+        let facts =
+            [Fact::Kind, Fact::Shift, Fact::TimeConditioning, Fact::Source, Fact::Scheduler, Fact::Block];
+        let places = facts.into_iter().chain([Fact::Tokenizer]).map(place).collect();
+        Self { contract: stored.contract.clone(), path_name: None, places }
+    }
+
+    /// Of weights that nobody has converted.
+    fn autoregressive(root: &'a Stage) -> Self {
+        let facts = [Fact::Kind, Fact::Shift, Fact::TimeConditioning];
+        let places = facts.map(|fact| (fact, FactPlace::Here(&root.span))).into();
+        Self { contract: Contract::autoregressive(), path_name: None, places }
+    }
+
+    fn converted(stage: &'a Stage, config: &ConvertConfig) -> Self {
+        let places = [
+            (Fact::Kind, &stage.span),
+            (Fact::Shift, stage.place(convert::SHIFT)),
+            (Fact::TimeConditioning, stage.place(convert::TIME_CONDITIONING)),
+        ];
+        let contract = Contract::after_conversion(config, None);
+        let places = places.map(|(fact, span)| (fact, FactPlace::Here(span))).into();
+        Self { contract, path_name: None, places }
+    }
+
+    /// After a training. A flow that was trained without a conversion counts as one: its fault is reported once.
+    fn trained(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
+        let mut known = self.clone();
+        known.contract = self.contract.after_training(config, config.steps, None);
+        known.places.insert(Fact::Block, FactPlace::Here(stage.place(train::ATTENTION)));
+        if let Objective::Flow { .. } = &config.objective {
+            let path = FactPlace::Here(stage.place(train::OBJECTIVE_PATH));
+            known.places.extend([(Fact::Source, path), (Fact::Scheduler, path)]);
+            known.path_name = stage.field(train::OBJECTIVE_PATH).and_then(|field| field.value.as_str());
+            if self.contract.kind == ModelKind::Autoregressive {
+                known.contract.kind = ModelKind::Flow;
+                known.places.insert(Fact::Kind, FactPlace::Here(&stage.span));
+            }
+        }
+        known
+    }
+
+    /// Whether the model is given the time.
+    pub(super) fn knows_time(&self) -> bool {
+        self.contract.time_conditioning != TimeConditioning::None
+    }
+
+    /// Adds the other half of a contradiction: the place in this file, or what the folder says and who set it.
+    pub(super) fn show_fact(
+        &self,
+        fact: Fact,
+        diagnostic: Diagnostic,
+        label: impl Into<String>,
+    ) -> Diagnostic {
+        let (stored, span) = match self.places[&fact] {
+            FactPlace::Here(span) => return diagnostic.also(span, label),
+            FactPlace::Stored(stored, span) => (stored, span),
+        };
+        let diagnostic = diagnostic.also(span, stored.describe_fact(fact));
+        let Some(origin) = stored.origins.facts.get(&fact) else { return diagnostic };
+        let line = format!("{} line {}: {}", origin.file, origin.line, origin.text);
+        let help = diagnostic.help.as_ref().map_or_else(|| line.clone(), |help| format!("{help}\n{line}"));
+        diagnostic.help(help)
+    }
+}

@@ -1,0 +1,110 @@
+//! The optimizer of a training stage: which parameters decay, and where the learning rate goes.
+
+use crate::check::lint::lineage::Lineages;
+
+use crate::pipeline::config::{LearningRateShape, TrainConfig};
+use crate::pipeline::field_path::train;
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+
+/// Names of the parameters of an untied Qwen3 of one block with their groups. The stages' tests hold it to what is trained.
+pub const PARAMETERS: &[(&str, &str)] = &[
+    ("model.embed_tokens.weight", "embedding"),
+    ("model.layers.0.input_layernorm.weight", "norm"),
+    ("model.layers.0.self_attn.q_proj.weight", "attention"),
+    ("model.layers.0.self_attn.k_proj.weight", "attention"),
+    ("model.layers.0.self_attn.v_proj.weight", "attention"),
+    ("model.layers.0.self_attn.o_proj.weight", "attention"),
+    ("model.layers.0.self_attn.q_norm.weight", "norm"),
+    ("model.layers.0.self_attn.k_norm.weight", "norm"),
+    ("model.layers.0.post_attention_layernorm.weight", "norm"),
+    ("model.layers.0.mlp.gate_proj.weight", "feed-forward"),
+    ("model.layers.0.mlp.up_proj.weight", "feed-forward"),
+    ("model.layers.0.mlp.down_proj.weight", "feed-forward"),
+    ("model.norm.weight", "norm"),
+    ("lm_head.weight", "head"),
+];
+
+/// The same for time conditioning.
+pub const TIME: &[(&str, &str)] = &[
+    ("time.in.weight", "time"),
+    ("time.in.bias", "time"),
+    ("time.out.weight", "time"),
+    ("time.out.bias", "time"),
+    ("time.layers.0.weight", "time"),
+];
+
+/// All lints of the optimizer.
+pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    rising(stage, config, sink);
+    if !unmatched(lineages, stage, config, sink) {
+        decayed_norms(stage, config, sink);
+    }
+}
+
+/// A learning rate that ends above its peak.
+fn rising(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let rate = &config.learning_rate;
+    if rate.final_value <= rate.peak || rate.shape == LearningRateShape::Constant {
+        return;
+    }
+    let (peak, last) = (short(rate.peak), short(rate.final_value));
+    sink.push(
+        Diagnostic::new(
+            Code::FinalOverPeak,
+            format!("the learning rate of `{}` ends above its peak", stage.name),
+        )
+        .at(stage.place(train::LEARNING_RATE_FINAL), format!("above {peak}"))
+        .also(stage.place(train::LEARNING_RATE_PEAK), "the largest value")
+        .help(format!("are they swapped? `peak={last} final={peak}`")),
+    );
+}
+
+/// Words that exempt nothing: the parameters decay that were meant not to. Returns whether there are any.
+fn unmatched(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) -> bool {
+    let before = sink.errors();
+    let timed = lineages.contract(stage).is_none_or(|known| known.knows_time());
+    let time = if timed { TIME } else { &[] };
+    for (at, word) in config.optimizer.no_decay.iter().enumerate() {
+        if PARAMETERS.iter().chain(time).any(|parameter| exempts(word, parameter)) {
+            continue;
+        }
+        let message = format!("`no-decay \"{word}\"` exempts no parameter of `{}`", stage.name);
+        sink.push(
+            Diagnostic::new(Code::NoDecayUnmatched, message)
+                .at(stage.place(train::NTH_NO_DECAY.nth(at)), "in no parameter's name")
+                .help(
+                    "write a group: `no-decay \"norm\"`; there are `embedding`, `attention`, `feed-forward`, `norm`, \
+                     `head` and `time`",
+                ),
+        );
+    }
+    sink.errors() > before
+}
+
+/// Norms that are pulled towards 0.
+fn decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let optimizer = &config.optimizer;
+    let norms = || PARAMETERS.iter().filter(|(_, group)| *group == "norm");
+    let exempt = |parameter| optimizer.no_decay.iter().any(|word| exempts(word, parameter));
+    if optimizer.weight_decay == 0.0 || norms().all(exempt) {
+        return;
+    }
+    let words = optimizer.no_decay.iter().filter(|word| !norms().any(|norm| exempts(word, norm)));
+    let words: String = words.map(|word| format!(" \"{word}\"")).collect();
+    sink.push(
+        Diagnostic::new(Code::DecayedNorms, format!("`{}` decays the scales of the norms", stage.name))
+            .at(stage.place(train::NTH_NO_DECAY.nth(0)), "does not exempt all norms")
+            .also(stage.place(train::WEIGHT_DECAY), "pulls towards 0")
+            .help(format!("write `no-decay \"norm\"{words}`")),
+    );
+}
+
+fn exempts(word: &str, (name, group): &(&str, &str)) -> bool {
+    name.contains(word) || *group == word
+}
+
+/// A learning rate as people write it.
+pub(super) fn short(value: f64) -> String {
+    if (1e-2..1e3).contains(&value) { format!("{value}") } else { format!("{value:e}") }
+}

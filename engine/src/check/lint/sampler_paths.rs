@@ -1,0 +1,103 @@
+//! Where a stage says which sampler it draws with: the settings of an exact match, or of a request.
+
+use crate::pipeline::config::{GenerateConfig, PromptKind};
+use crate::pipeline::field_path::{FieldPath, evaluate, generate};
+use crate::pipeline::stage::Stage;
+
+/// Paths of one use of a sampler.
+#[derive(Clone, Copy)]
+pub(super) struct SamplerPaths {
+    /// Its name.
+    pub(super) sampler: FieldPath,
+    /// Its setting `block`.
+    pub(super) block: FieldPath,
+    /// Its setting `steps`.
+    pub(super) steps: FieldPath,
+}
+
+/// A request by its node and its number among those of that node.
+#[derive(Clone, Copy)]
+pub(super) struct PromptNumber {
+    node: PromptNode,
+    pub(super) number: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum PromptNode {
+    Chat,
+    Prompt,
+    Infill,
+}
+
+impl SamplerPaths {
+    /// Of the exact match with this number.
+    pub(super) fn of_exact_match(number: usize) -> Self {
+        Self {
+            sampler: evaluate::NTH_EXACT_MATCH_SAMPLER.nth(number),
+            block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
+            steps: evaluate::NTH_EXACT_MATCH_STEPS.nth(number),
+        }
+    }
+
+    /// Of each request: its own sampler, or that of the stage.
+    pub(super) fn of_prompts(stage: &Stage, config: &GenerateConfig) -> Vec<Self> {
+        let own = |number: PromptNumber| {
+            Some(number.sampler_paths()).filter(|own| stage.field(own.sampler).is_some())
+        };
+        let shared = Self {
+            sampler: generate::SAMPLER,
+            block: generate::SAMPLER_BLOCK,
+            steps: generate::SAMPLER_STEPS,
+        };
+        number_prompts(config).into_iter().map(|number| own(number).unwrap_or(shared)).collect()
+    }
+}
+
+/// The requests of a stage by node and number, in their order.
+pub(super) fn number_prompts(config: &GenerateConfig) -> Vec<PromptNumber> {
+    let mut numbered: Vec<PromptNumber> = Vec::with_capacity(config.prompts.len());
+    for prompt in &config.prompts {
+        let node = match prompt.kind {
+            PromptKind::Chat(_) => PromptNode::Chat,
+            PromptKind::Text(_) => PromptNode::Prompt,
+            PromptKind::Infill { .. } => PromptNode::Infill,
+        };
+        let number = numbered.iter().filter(|before| before.node == node).count();
+        numbered.push(PromptNumber { node, number });
+    }
+    numbered
+}
+
+impl PromptNumber {
+    /// Where the number of its new tokens is written.
+    pub(super) fn length_path(self) -> FieldPath {
+        let path = match self.node {
+            PromptNode::Chat => generate::NTH_CHAT_LENGTH,
+            PromptNode::Prompt => generate::NTH_PROMPT_LENGTH,
+            PromptNode::Infill => generate::NTH_INFILL_LENGTH,
+        };
+        path.nth(self.number)
+    }
+
+    fn sampler_paths(self) -> SamplerPaths {
+        let (sampler, block, steps) = match self.node {
+            PromptNode::Chat => (
+                generate::NTH_CHAT_SAMPLER,
+                generate::NTH_CHAT_SAMPLER_BLOCK,
+                generate::NTH_CHAT_SAMPLER_STEPS,
+            ),
+            PromptNode::Prompt => (
+                generate::NTH_PROMPT_SAMPLER,
+                generate::NTH_PROMPT_SAMPLER_BLOCK,
+                generate::NTH_PROMPT_SAMPLER_STEPS,
+            ),
+            PromptNode::Infill => (
+                generate::NTH_INFILL_SAMPLER,
+                generate::NTH_INFILL_SAMPLER_BLOCK,
+                generate::NTH_INFILL_SAMPLER_STEPS,
+            ),
+        };
+        let nth = |path: FieldPath| path.nth(self.number);
+        SamplerPaths { sampler: nth(sampler), block: nth(block), steps: nth(steps) }
+    }
+}

@@ -1,0 +1,141 @@
+//! Samplers against what they are asked for: how many tokens, how many samples, from which noise.
+
+use crate::check::lint::lineage::Lineages;
+
+use crate::check::lint::lineage::Canvas;
+use crate::check::lint::sampler_paths::{PromptNumber, SamplerPaths, number_prompts};
+use crate::language::record::Record;
+use crate::language::schema::Value;
+use crate::pipeline::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
+use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows};
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::Span;
+
+/// `top-k` and `top-p` beside the arg max.
+pub(super) fn filters(record: &Record, sink: &mut Sink) {
+    let Some(temperature) = record.leaf("temperature").filter(|leaf| leaf.value == Value::Number(0.0)) else {
+        return;
+    };
+    for name in ["top-k", "top-p"] {
+        let Some(leaf) = record.leaf(name) else { continue };
+        sink.push(
+            Diagnostic::new(
+                Code::FieldDoesNotApply,
+                format!("`{name}` counts only when `temperature` is above 0"),
+            )
+            .at(&leaf.span, "of no effect")
+            .also(&temperature.span, "the arg max is taken")
+            .help(format!("write `temperature=0.7`, or remove `{name}`")),
+        );
+    }
+}
+
+/// Lints of an evaluation.
+pub(super) fn evaluate(lineages: &Lineages<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+    for (at, exact) in config.exact_match.iter().enumerate() {
+        let Some(rows) = lineages.input(stage, &exact.role) else { continue };
+        let StageConfig::Rows(settings) = &rows.config else { continue };
+        match settings.canvas {
+            None => sink.push(no_canvas(stage, rows, evaluate::NTH_EXACT_MATCH_DATASET.nth(at))),
+            Some(canvas) => {
+                steps(
+                    stage,
+                    &exact.sampler,
+                    SamplerPaths::of_exact_match(at),
+                    canvas,
+                    rows.place(rows::CANVAS),
+                    sink,
+                );
+            }
+        }
+    }
+    for at in 0..config.benchmarks.len() {
+        samples(stage, at, sink);
+    }
+}
+
+fn no_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
+    let name = rows.name.split('/').next().unwrap_or_default();
+    Diagnostic::new(
+        Code::NoCanvas,
+        format!("nothing says how many tokens an answer may have in `{}`", stage.name),
+    )
+    .at(stage.place(dataset), "answers of which length?")
+    .also(&rows.span, "rows without a canvas")
+    .help(format!("add `canvas=16` to rows `{name}`"))
+}
+
+/// Lints of requests.
+pub(super) fn generate(lineages: &Lineages<'_>, stage: &Stage, config: &GenerateConfig, sink: &mut Sink) {
+    let Some(checkpoint) = lineages.parent(stage) else { return };
+    let canvas = lineages.canvas(checkpoint);
+    let numbered = config.prompts.iter().zip(number_prompts(config));
+    for ((prompt, number), sampler) in numbered.zip(SamplerPaths::of_prompts(stage, config)) {
+        match (prompt.new_tokens, canvas) {
+            (Some(tokens), _) => {
+                let length = stage.place(number.length_path());
+                steps(stage, &prompt.sampler, sampler, tokens, length, sink);
+            }
+            (None, Canvas::Of(rows, tokens)) => {
+                steps(stage, &prompt.sampler, sampler, tokens, rows.place(rows::CANVAS), sink);
+            }
+            (None, Canvas::None) => sink.push(no_length(stage, checkpoint, number)),
+            (None, Canvas::Unknown) => {}
+        }
+    }
+}
+
+fn no_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) -> Diagnostic {
+    let message = format!("nothing says how long the answer to a `chat` of `{}` may be", stage.name);
+    Diagnostic::new(Code::NoCanvas, message)
+        .at(stage.place(generate::NTH_CHAT.nth(chat.number)), "an answer of which length?")
+        .also(&checkpoint.span, "never trained with a canvas")
+        .help("add `new-tokens=64`")
+}
+
+/// A confidence sampler that has revealed everything before its last steps.
+fn steps(
+    stage: &Stage,
+    sampler: &Sampler,
+    paths: SamplerPaths,
+    tokens: usize,
+    length: &Span,
+    sink: &mut Sink,
+) {
+    let SamplerKind::Confidence { steps } = sampler.kind else { return };
+    let (tokens, length) = match sampler.block.filter(|block| *block < tokens) {
+        Some(block) => (block, stage.place(paths.block)),
+        None => (tokens, length),
+    };
+    if steps <= tokens {
+        return;
+    }
+    let message = format!("sampler `{}` takes {steps} steps for {tokens} tokens", sampler.name);
+    sink.push(
+        Diagnostic::new(Code::MoreStepsThanTokens, message)
+            .at(stage.place(paths.steps), "every step reveals at least one token")
+            .also(length, "tokens to reveal")
+            .help(format!("write `steps={tokens}`")),
+    );
+}
+
+/// The same text several times.
+fn samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
+    let setting = |path: FieldPath| stage.field(path.nth(benchmark));
+    let (samples, temperature) =
+        (setting(evaluate::NTH_BENCHMARK_SAMPLES), setting(evaluate::NTH_BENCHMARK_TEMPERATURE));
+    let (Some(samples), Some(temperature)) = (samples, temperature) else { return };
+    let count = samples.value.as_u64().unwrap_or(1);
+    let random = setting(evaluate::NTH_BENCHMARK_KIND).is_some_and(|kind| kind.value == "euler");
+    if count < 2 || random || temperature.value.as_f64() != Some(0.0) {
+        return;
+    }
+    let message = format!("{count} samples without randomness are {count} times the same");
+    sink.push(
+        Diagnostic::new(Code::EqualSamples, message)
+            .at(&samples.span, "one would do")
+            .also(&temperature.span, "the arg max is taken")
+            .help("write `samples=1`, or a sampler with `temperature=0.8`"),
+    );
+}

@@ -1,0 +1,239 @@
+//! Contradictions inside a training stage, and with the checkpoint it starts from.
+
+use indexmap::IndexMap;
+
+use crate::check::lint::attention;
+use crate::check::lint::lineage::KnownContract;
+use crate::check::lint::lineage::Lineages;
+use crate::pipeline::config::train::{Loss, Objective, Path};
+use crate::pipeline::config::{LearningRateShape, StageConfig, TrainConfig};
+use crate::pipeline::contract::{ModelKind, describe_scheduler, describe_source};
+use crate::pipeline::field_path::{random_init, rows, train};
+use crate::pipeline::origins::Fact;
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+
+/// All lints of one training stage.
+pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    schedule(stage, config, sink);
+    phases(stage, config, sink);
+    batch(stage, config, sink);
+    time(stage, config, sink);
+    attention::lint(lineages, stage, config, sink);
+    loss(stage, config, sink);
+    provenance(lineages, stage, config, sink);
+    rows(lineages, stage, sink);
+}
+
+fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let rate = &config.learning_rate;
+    let decay = match rate.shape {
+        LearningRateShape::WarmupStableDecay { decay } => decay,
+        _ => 0,
+    };
+    if rate.warmup.saturating_add(decay) <= config.steps {
+        return;
+    }
+    let (what, path) = if decay == 0 {
+        (format!("{} updates of warm-up", rate.warmup), train::LEARNING_RATE_WARMUP)
+    } else {
+        (format!("{} updates of warm-up and {decay} of decay", rate.warmup), train::LEARNING_RATE_DECAY)
+    };
+    let message = format!("{what} do not fit into {} steps of `{}`", config.steps, stage.name);
+    sink.push(
+        Diagnostic::new(Code::WarmupOverSteps, message)
+            .at(stage.place(path), "longer than the training")
+            .also(stage.place(train::STEPS), "updates in all")
+            .help(format!("write `warmup={}`, or more steps", (config.steps / 10).max(1))),
+    );
+}
+
+/// Weights of the mixture that change when everything is over.
+fn phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let late = stage.fields.iter().find(|field| {
+        let ends = field.path.starts_with("data.mixture.") && field.path.ends_with(".until");
+        ends && field.value.as_u64().is_some_and(|until| until >= config.steps)
+    });
+    let Some(field) = late else { return };
+    let message =
+        format!("the weights of the mixture change after the {} steps of `{}`", config.steps, stage.name);
+    sink.push(
+        Diagnostic::new(Code::WarmupOverSteps, message)
+            .at(&field.span, "longer than the training")
+            .also(stage.place(train::STEPS), "updates in all")
+            .help(format!("write `until={}`, or more steps", (config.steps / 2).max(1))),
+    );
+}
+
+fn batch(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let batch = &config.batch;
+    if batch.rows.is_multiple_of(batch.per_device) {
+        return;
+    }
+    let best = (1..=batch.per_device.min(batch.rows)).rev().find(|size| batch.rows.is_multiple_of(*size));
+    let message = format!("{} rows cannot be cut into micro-batches of {}", batch.rows, batch.per_device);
+    sink.push(
+        Diagnostic::new(Code::BatchNotDivisible, message)
+            .at(stage.place(train::BATCH_PER_DEVICE), format!("does not divide {}", batch.rows))
+            .also(stage.place(train::BATCH_ROWS), "rows of an update")
+            .help(format!("write `per-device={}`", best.unwrap_or(1))),
+    );
+}
+
+/// A band of times with nothing in it.
+fn time(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let (from, to) = (config.time.from, config.time.to);
+    if from < to {
+        return;
+    }
+    sink.push(
+        Diagnostic::new(Code::OutOfRange, format!("no time lies between {from} and {to}"))
+            .at(stage.place(train::TIME_FROM), "the smallest t")
+            .also(stage.place(train::TIME_TO), format!("the largest is {to}"))
+            .help("write a `from=` below `to=` and below 1 - `epsilon=`"),
+    );
+}
+
+fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Objective::Flow { path, loss, .. } = &config.objective else { return };
+    if *loss == Loss::Elbo && path.mask_share < 1.0 {
+        sink.push(
+            Diagnostic::new(Code::LossMismatch, "the `elbo` weight is defined for a mask source only")
+                .at(stage.place(train::OBJECTIVE_LOSS), "needs a mask source")
+                .also(stage.place(train::OBJECTIVE_PATH), "has uniform noise")
+                .help("write `loss=\"gkl\"` or `loss=\"cross-entropy\"`"),
+        );
+    }
+}
+
+/// Objective against what the checkpoint is.
+pub(super) fn provenance(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Some(known) = lineages.parent(stage).and_then(|parent| lineages.contract(parent)) else { return };
+    match (&config.objective, known.contract.kind) {
+        (Objective::Flow { .. }, ModelKind::Autoregressive) => sink.push(not_converted(stage, known)),
+        (Objective::Autoregressive, ModelKind::Flow) => sink.push(autoregressive(stage, known)),
+        (Objective::Flow { path, .. }, ModelKind::Flow) => {
+            sink.extend(uniform(stage, path, known));
+            sink.extend(other_path(stage, path, known));
+        }
+        (Objective::Autoregressive, ModelKind::Autoregressive) => {}
+    }
+}
+
+/// The checkpoint must have been trained on the same path, if on any.
+fn other_path(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<Diagnostic> {
+    let trained = known.contract.path.as_ref()?;
+    let message = format!("`{}` goes on along another path than its checkpoint", stage.name);
+    let same = known
+        .path_name
+        .map_or("use the same source and scheduler".to_owned(), |name| format!("write `path=\"{name}\"`"));
+    let at = |label: String| {
+        Diagnostic::new(Code::PathMismatch, message.clone())
+            .at(stage.place(train::OBJECTIVE_PATH), label)
+            .help(format!("{same}, or start this stage from the converted checkpoint"))
+    };
+    if trained.mask_share != path.mask_share {
+        let diagnostic = at(format!("source {}", describe_source(path)));
+        return Some(known.show_fact(Fact::Source, diagnostic, "another source"));
+    }
+    let label = format!("scheduler {}", describe_scheduler(path.scheduler));
+    (trained.scheduler != path.scheduler)
+        .then(|| known.show_fact(Fact::Scheduler, at(label), "another scheduler"))
+}
+
+fn not_converted(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
+    let parent = stage.field(train::FROM).and_then(|field| field.value.as_str()).unwrap_or_default();
+    let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
+    let diagnostic = Diagnostic::new(Code::NotConverted, message)
+        .at(stage.place(train::FROM), "an autoregressive checkpoint")
+        .help(format!("add `convert \"flow\" from=\"{parent}\"` and start from it: `from=\"flow\"`"));
+    known.show_fact(Fact::Kind, diagnostic, "its weights start here")
+}
+
+/// With a shift it hardly is what was meant; without, the model predicts in place and would be taught something else.
+fn autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
+    let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
+    let help = "start from the checkpoint before the conversion, or write `objective \"flow\" ...`";
+    let at =
+        |code| Diagnostic::new(code, message).at(stage.place(train::OBJECTIVE), "autoregressive").help(help);
+    match known.contract.shift {
+        true => known.show_fact(Fact::Kind, at(Code::AutoregressiveOnFlow), "converted to flow here"),
+        false => {
+            known.show_fact(Fact::Shift, at(Code::ShiftMismatch), "each token is predicted in its place")
+        }
+    }
+}
+
+fn uniform(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<Diagnostic> {
+    // A checkpoint that was trained with such noise has been told of where that was done.
+    let before = known.contract.path.as_ref().is_some_and(|path| path.mask_share < 1.0);
+    if path.mask_share >= 1.0 || known.knows_time() || before {
+        return None;
+    }
+    let message = format!("`{}` adds uniform noise, but the model cannot tell the time", stage.name);
+    let diagnostic = Diagnostic::new(Code::UniformWithoutTime, message)
+        .at(stage.place(train::OBJECTIVE_PATH), "noise that looks like data")
+        .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source");
+    Some(known.show_fact(Fact::TimeConditioning, diagnostic, "no time conditioning"))
+}
+
+/// Rows whose tokenizer is not the checkpoint's, by their digests.
+pub(super) fn tokenizers(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    rows: &IndexMap<InputRole, String>,
+    sink: &mut Sink,
+) {
+    let Some(known) = lineages.parent(stage).and_then(|parent| lineages.contract(parent)) else { return };
+    let Some(carried) = &known.contract.tokenizer else { return };
+    for (role, digest) in rows.iter().filter(|(_, digest)| *digest != carried) {
+        let InputRole::Rows { dataset, .. } = role else { continue };
+        let message = format!("rows of `{dataset}` are ids of another tokenizer than the checkpoint's");
+        let diagnostic = Diagnostic::new(Code::TokenizerMismatch, message)
+            .at(stage.place(train::DATA_ROWS), format!("tokenizer {}", digest.get(..12).unwrap_or(digest)))
+            .help("give `rows` the tokenizer that the checkpoint carries, by the name of its stage");
+        sink.push(known.show_fact(Fact::Tokenizer, diagnostic, "another tokenizer"));
+    }
+}
+
+/// Rows against the model at the start of the chain: context and tokenizer.
+fn rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
+    let root = lineages.root(stage);
+    for rows in lineages.rows(stage) {
+        if let (StageConfig::Rows(config), StageConfig::RandomInit(model)) = (&rows.config, &root.config) {
+            if config.length > model.context {
+                sink.push(over_context(stage, rows, root, config.length, model.context));
+            }
+            tokenizer(lineages, stage, rows, root, sink);
+        }
+    }
+}
+
+fn over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
+    let message = format!("rows of {length} tokens do not fit the context of `{}`: {context}", root.name);
+    Diagnostic::new(Code::RowOverContext, message)
+        .at(rows.place(rows::LENGTH), format!("over {context}"))
+        .also(root.place(random_init::CONTEXT), "the model's context")
+        .also(stage.place(train::DATA_ROWS), format!("used by `{}`", stage.name))
+        .help(format!("write `context={length}` in the shape, or shorter rows"))
+}
+
+fn tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {
+    let (Some(mine), Some(its)) =
+        (lineages.input(rows, &InputRole::Tokenizer), lineages.input(root, &InputRole::Tokenizer))
+    else {
+        return;
+    };
+    if mine.id == its.id {
+        return;
+    }
+    let message = format!("rows of tokenizer `{}` train a model of tokenizer `{}`", mine.name, its.name);
+    sink.push(
+        Diagnostic::new(Code::TokenizerMismatch, message)
+            .at(rows.place(rows::TOKENIZER), "the rows' tokenizer")
+            .also(root.place(random_init::TOKENIZER), "the model's tokenizer")
+            .also(stage.place(train::DATA_ROWS), format!("used by `{}`", stage.name))
+            .help(format!("write `tokenizer=\"{}\"` in the rows", its.name)),
+    );
+}

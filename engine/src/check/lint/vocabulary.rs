@@ -1,0 +1,121 @@
+//! The mask token against the rows of the embedding and the ids of the tokenizer.
+
+use crate::check::lint::lineage::Lineages;
+
+use crate::pipeline::config::{
+    ConvertConfig, FetchConfig, MaskToken, StageConfig, TokenizerChoice, TokenizerConfig,
+};
+use crate::pipeline::field_path::convert;
+use crate::pipeline::headers::{self, Tokens};
+use crate::pipeline::role::InputRole;
+use crate::pipeline::shape::Shape;
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+
+/// Ids that Qwen3's published tokenizer uses; the rows from there on are reserved.
+const QWEN3_USED: u64 = 151_669;
+
+/// What is known of a tokenizer without running it.
+struct Used {
+    /// The first id that no token uses, and none after it.
+    end: u64,
+    /// The tokens, where they can be read.
+    tokens: Option<Tokens>,
+}
+
+/// A mask token outside of the embedding, or in the place of a token.
+pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &ConvertConfig, sink: &mut Sink) {
+    let Some(root) = lineages.parent(stage).map(|from| lineages.root(from)) else { return };
+    let rows = rows(lineages, root);
+    let used = match config.tokenizer {
+        TokenizerChoice::None => None,
+        TokenizerChoice::Named => lineages.input(stage, &InputRole::Tokenizer).and_then(used),
+        TokenizerChoice::Beside => {
+            lineages.input(root, &InputRole::Tokenizer).map_or_else(|| used(root), used)
+        }
+    };
+    match (config.mask_token, rows, used) {
+        (MaskToken::Id(id), Some(rows), _) if u64::from(id) >= rows => {
+            sink.push(outside(stage, root, id, rows));
+        }
+        (MaskToken::Id(id), _, Some(used)) if u64::from(id) < used.end => {
+            taken(stage, root, id, rows, &used, sink)
+        }
+        (MaskToken::Reserved, Some(rows), Some(used)) if used.end >= rows => {
+            sink.push(none_reserved(stage, root, rows));
+        }
+        _ => {}
+    }
+}
+
+/// Rows of the embedding.
+fn rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
+    match &root.config {
+        StageConfig::Fetch(FetchConfig::Folder(folder)) => {
+            Some(headers::shape(&folder.join("config.json"))?.vocabulary)
+        }
+        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => Some(Shape::published(from)?.vocabulary),
+        StageConfig::RandomInit(_) => match &lineages.input(root, &InputRole::Tokenizer)?.config {
+            StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
+                Some(*vocabulary as u64)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The ids of the tokenizer that this stage brings. One that is yet to be trained may use all rows but the last.
+fn used(stage: &Stage) -> Option<Used> {
+    let read = |path: &std::path::Path| {
+        let tokens = Tokens::read(path)?;
+        Some(Used { end: tokens.end(), tokens: Some(tokens) })
+    };
+    match &stage.config {
+        StageConfig::Fetch(FetchConfig::Folder(folder)) => read(&folder.join("tokenizer.json")),
+        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => {
+            Shape::published(from).map(|_| Used { end: QWEN3_USED, tokens: None })
+        }
+        StageConfig::Tokenizer(TokenizerConfig::File(file)) => read(file),
+        StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
+            Some(Used { end: (*vocabulary as u64).saturating_sub(1), tokens: None })
+        }
+        _ => None,
+    }
+}
+
+fn outside(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
+    let message = format!("row {id} is outside the embedding of `{}`: it has {rows} rows", root.name);
+    Diagnostic::new(Code::MaskOutsideVocabulary, message)
+        .at(stage.place(convert::MASK_TOKEN), format!("the last row is {}", rows.saturating_sub(1)))
+        .also(&root.span, "the embedding comes from here")
+        .help("write `mask-token \"reserved\"`: the first row that no token uses")
+}
+
+fn none_reserved(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
+    let message = format!("`{}` has no row to spare: its tokenizer uses all {rows}", root.name);
+    Diagnostic::new(Code::MaskOutsideVocabulary, message)
+        .at(stage.place(convert::MASK_TOKEN), "no row is reserved")
+        .also(&root.span, "the embedding comes from here")
+        .help("start from a checkpoint whose `vocab_size` is above the number of its tokens, as Qwen3's is")
+}
+
+/// A token that is called a mask may well be one.
+fn taken(stage: &Stage, root: &Stage, id: u32, rows: Option<u64>, used: &Used, sink: &mut Sink) {
+    let text = used.tokens.as_ref().and_then(|tokens| tokens.text(u64::from(id)));
+    if text.is_some_and(|text| text.to_lowercase().contains("mask")) {
+        return;
+    }
+    let whose = text.map_or("a token of the tokenizer".to_owned(), |text| format!("`{text}`"));
+    let spare = rows.is_none_or(|rows| used.end < rows);
+    let better = if spare { used.end.to_string() } else { "\"reserved\"".to_owned() };
+    sink.push(
+        Diagnostic::new(
+            Code::MaskTokenTaken,
+            format!("row {id} belongs to {whose}, so text would look like noise"),
+        )
+        .at(stage.place(convert::MASK_TOKEN), format!("the tokenizer uses the ids below {}", used.end))
+        .also(&root.span, "the checkpoint")
+        .help(format!("write `mask-token {better}`")),
+    );
+}

@@ -1,0 +1,162 @@
+//! Progress for people, on stderr: bars on a terminal, plain lines at intervals when piped; and the table at the end.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::Error;
+use crate::plan::State;
+use crate::run::execute::{Progress, Report};
+use crate::run::{Ended, Events, Outcome, Ran};
+use crate::text::display::{format_duration, render_table};
+
+/// Least time between two plain lines of a stage.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Tells on stderr how a run goes.
+#[derive(Debug)]
+pub struct Terminal {
+    /// One bar for every stage that runs; nothing where no terminal is.
+    bars: Option<MultiProgress>,
+    width: usize,
+}
+
+impl Terminal {
+    /// Bars if stderr is a terminal. `names` are the stages, for alignment.
+    #[must_use]
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        Self { bars: std::io::stderr().is_terminal().then(bars), width }
+    }
+
+    /// Writes a line above the bars.
+    fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    fn name(&self, stage: &str) -> String {
+        format!("{stage:<width$}", width = self.width)
+    }
+}
+
+impl Events for Terminal {
+    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_> {
+        let name = self.name(stage);
+        let start = match state {
+            State::Resume { step } => format!("goes on after update {step}"),
+            _ => "starts".into(),
+        };
+        if let Some(bars) = &self.bars {
+            return Box::new(Bar::new(bars, &name, &start));
+        }
+        say(&format!("{name}  {start}"));
+        Box::new(Lines { name, last: Mutex::new(None) })
+    }
+
+    fn end(&self, outcome: &Outcome) {
+        let Outcome { stage, ended, seconds, headline, lines, .. } = outcome;
+        let name = self.name(stage);
+        let line = match ended {
+            Ended::Cached => format!("{name}  cached"),
+            Ended::Done => format!("{name}  done in {}  {headline}", format_duration(*seconds)),
+            Ended::Failed | Ended::Stopped => {
+                format!("{name}  {} after {}", ended.word(), format_duration(*seconds))
+            }
+        };
+        self.say(line.trim_end());
+        lines.iter().for_each(|line| self.say(&format!("    {line}")));
+    }
+
+    fn fail(&self, error: &Error, running: &[&str]) {
+        let running = running.join("`, `");
+        self.say(&format!("error: {error}"));
+        self.say(&format!(
+            "note: nothing new starts; `{running}` runs to its end, or stops at a signal and can go on"
+        ));
+    }
+}
+
+/// Writes a line to stderr; a closed stderr is nobody's loss.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A stage as a bar.
+struct Bar {
+    bars: MultiProgress,
+    bar: ProgressBar,
+    name: String,
+}
+
+impl Bar {
+    fn new(bars: &MultiProgress, name: &str, start: &str) -> Self {
+        let bar = bars.add(ProgressBar::no_length());
+        let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+        bar.set_prefix(name.to_string());
+        bar.set_message(start.to_string());
+        Self { bars: bars.clone(), bar, name: name.to_string() }
+    }
+}
+
+impl Report for Bar {
+    fn progress(&self, progress: &Progress<'_>) {
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done);
+        self.bar.set_message(progress.text.to_string());
+    }
+
+    fn note(&self, text: &str) {
+        self.bars.suspend(|| say(&format!("{}  note: {text}", self.name)));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.bars.remove(&self.bar);
+    }
+}
+
+/// A stage as plain lines.
+struct Lines {
+    name: String,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Report for Lines {
+    fn progress(&self, progress: &Progress<'_>) {
+        let Ok(mut last) = self.last.lock() else { return };
+        let due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        if due {
+            *last = Some(Instant::now());
+            let Progress { done, total, unit, text } = progress;
+            say(format!("{}  {unit} {done}/{total}  {text}", self.name).trim_end());
+        }
+    }
+
+    fn note(&self, text: &str) {
+        say(&format!("{}  note: {text}", self.name));
+    }
+}
+
+/// The table at the end of a run; `shown` makes a path short.
+#[must_use]
+pub fn end_table(ran: &Ran, shown: impl Fn(&std::path::Path) -> String) -> String {
+    let rows = ran.outcomes.iter().map(|outcome| {
+        let time = if outcome.ended == Ended::Cached { "-".into() } else { format_duration(outcome.seconds) };
+        let result = match outcome.ended {
+            Ended::Cached | Ended::Done => outcome.headline.clone(),
+            Ended::Failed | Ended::Stopped => String::new(),
+        };
+        let artifact = outcome.artifact.as_deref().map(&shown).unwrap_or_default();
+        vec![outcome.stage.clone(), outcome.ended.word().into(), time, result, artifact]
+    });
+    render_table(&["stage", "state", "time", "result", "artifact"], rows.collect())
+}

@@ -1,0 +1,160 @@
+//! Reading a lock file: what a person may have edited, or a merge left behind, is refused with its line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kdl::{KdlEntry, KdlNode};
+
+use super::{Lockfile, Pin, PinnedFile, SCHEMA, path};
+use crate::language::parse;
+use crate::pipeline::repository::{Asked, Kind, is_commit};
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::{File, Span};
+use crate::text::read;
+
+/// The lock file beside a configuration; empty where there is none, and after a diagnostic.
+pub fn read(config: &Path, sink: &mut Sink) -> Lockfile {
+    let path = path(config);
+    let name = read::display_path(&path);
+    let cure = format!("fmflow check {} --online", read::display_path(config));
+    let mut faults = Sink::default();
+    let lock = match read::read_lock_file(&path, &mut faults) {
+        Some(file) => parse(&file, &mut faults),
+        None => Lockfile::default(),
+    };
+    let broken = faults.errors() > 0;
+    faults.finish().into_iter().for_each(|fault| sink.push(invalid(fault, &name, &cure)));
+    Lockfile { name, cure, broken, ..lock }
+}
+
+/// Every fault of a lock file has the same cure.
+fn invalid(fault: Diagnostic, name: &str, cure: &str) -> Diagnostic {
+    let message = match fault.code {
+        Code::LockInvalid | Code::UnreadableFile => fault.message,
+        _ => format!("`{name}` is not KDL: {}", fault.message),
+    };
+    let mut diagnostic = Diagnostic::new(Code::LockInvalid, message);
+    diagnostic.labels = fault.labels;
+    let help = format!("restore `{name}`, or remove it and make it anew with `{cure}`");
+    diagnostic.help(help)
+}
+
+/// A lock file's nodes, as far as they can be understood.
+fn parse(file: &Arc<File>, sink: &mut Sink) -> Lockfile {
+    let mut lock = Lockfile::default();
+    let Some(document) = parse::parse_file(file, sink) else { return lock };
+    let mut nodes = document.nodes().iter();
+    let mut reader = Reader { file, sink };
+    if !reader.header(nodes.next()) {
+        return lock;
+    }
+    for node in nodes {
+        let Some((asked, pin)) = reader.pin(node) else { continue };
+        if lock.pins.insert(asked.clone(), pin).is_some() {
+            reader.refuse(node.name().span(), format!("{asked} is pinned twice"), "again here");
+        }
+        lock.places.insert(asked, reader.place(node.name().span()));
+    }
+    lock
+}
+
+struct Reader<'a> {
+    file: &'a Arc<File>,
+    sink: &'a mut Sink,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: miette::SourceSpan) -> Span {
+        Span { file: self.file.clone(), offset: span.offset(), length: span.len() }
+    }
+
+    fn refuse(&mut self, span: miette::SourceSpan, message: impl Into<String>, label: &str) {
+        let place = self.place(span);
+        self.sink.push(Diagnostic::new(Code::LockInvalid, message).at(&place, label));
+    }
+
+    /// Whether the file says that it is a lock file of this form.
+    fn header(&mut self, first: Option<&KdlNode>) -> bool {
+        let version = first.filter(|node| node.name().value() == "lock").and_then(|node| text(node.entry(0)));
+        if version == Some(SCHEMA) {
+            return true;
+        }
+        let span = first.map_or_else(|| (0, 0).into(), |node| node.name().span());
+        let message = match version {
+            Some(version) => format!("the lock file has the form `{version}`; this program knows `{SCHEMA}`"),
+            None => format!("a lock file starts with `lock \"{SCHEMA}\"`"),
+        };
+        self.refuse(span, message, "expected here");
+        false
+    }
+
+    fn pin(&mut self, node: &KdlNode) -> Option<(Asked, Pin)> {
+        let word = node.name().value();
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.word() == word) else {
+            self.refuse(
+                node.name().span(),
+                format!("a lock file has no `{word}`"),
+                "expected `model` or `dataset`",
+            );
+            return None;
+        };
+        self.known(node, &["revision", "commit", "files", "size"]);
+        let name = self.string(node, 0, "a name")?;
+        let revision = text(node.entry("revision")).map(str::to_owned);
+        let commit = self.string(node, "commit", "`commit`")?;
+        if !is_commit(&commit) {
+            let span = node.entry("commit").map_or(node.name().span(), KdlEntry::span);
+            self.refuse(span, "a commit has 40 hexadecimal digits", "not a commit");
+            return None;
+        }
+        let (count, size) = (self.number(node, "files")?, self.number(node, "size")?);
+        let children = node.children().map(kdl::KdlDocument::nodes).unwrap_or_default();
+        let files = children.iter().map(|child| self.file(child)).collect::<Option<_>>()?;
+        Some((Asked { kind, name, revision }, Pin { commit, count, size, files }))
+    }
+
+    fn file(&mut self, node: &KdlNode) -> Option<PinnedFile> {
+        if node.name().value() != "file" {
+            self.refuse(node.name().span(), "a pin holds files only", "expected `file`");
+            return None;
+        }
+        self.known(node, &["size", "sha256"]);
+        let sha256 = text(node.entry("sha256")).map(str::to_owned);
+        Some(PinnedFile { path: self.string(node, 0, "a name")?, size: self.number(node, "size")?, sha256 })
+    }
+
+    /// Tells properties that a lock file does not have.
+    fn known(&mut self, node: &KdlNode, names: &[&str]) {
+        for entry in node.entries() {
+            let Some(name) = entry.name().map(|name| name.value()) else { continue };
+            if !names.contains(&name) {
+                self.refuse(entry.span(), format!("a lock file has no `{name}` here"), "not known");
+            }
+        }
+    }
+
+    fn string(&mut self, node: &KdlNode, key: impl Into<kdl::NodeKey>, what: &str) -> Option<String> {
+        let found = text(node.entry(key)).map(str::to_owned);
+        if found.is_none() {
+            self.refuse(node.name().span(), format!("{what} is missing"), "in this line");
+        }
+        found
+    }
+
+    fn number(&mut self, node: &KdlNode, key: &str) -> Option<u64> {
+        let found = node.entry(key).and_then(|entry| entry.value().as_integer());
+        let found = found.and_then(|number| u64::try_from(number).ok());
+        if found.is_none() {
+            self.refuse(
+                node.name().span(),
+                format!("`{key}` is missing, or no whole number"),
+                "in this line",
+            );
+        }
+        found
+    }
+}
+
+fn text(entry: Option<&KdlEntry>) -> Option<&str> {
+    entry?.value().as_string()
+}

@@ -1,0 +1,118 @@
+//! The lock file: text, reading, damage, faults of the disk.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pipeline::repository::Kind;
+use crate::store::vfs::Disk;
+use crate::store::vfs::fault::{Faulty, Mode};
+use crate::text::render::concise;
+
+fn asked(kind: Kind, name: &str, revision: Option<&str>) -> Asked {
+    Asked { kind, name: name.to_owned(), revision: revision.map(str::to_owned) }
+}
+
+fn example() -> Lockfile {
+    let mut lock = Lockfile::default();
+    let file = |path: &str, sha256: Option<String>| PinnedFile { path: path.to_owned(), size: 7, sha256 };
+    let files = vec![file("config.json", None), file("model.safetensors", Some("ab".repeat(32)))];
+    let model = Pin { commit: "0a".repeat(20), count: 3, size: 21, files };
+    let documents = Pin { commit: "1b".repeat(20), count: 40_000, size: 1 << 42, files: Vec::new() };
+    lock.pins.insert(asked(Kind::Dataset, "b/c", None), documents);
+    lock.pins.insert(asked(Kind::Model, "a", Some("main")), model);
+    lock
+}
+
+/// Reads a text as the lock file beside `p.kdl`.
+fn reading(text: &str) -> (Lockfile, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.lock"), text).unwrap();
+    let mut sink = Sink::default();
+    let lock = read(&folder.path().join("p.kdl"), &mut sink);
+    let place = format!("{}/", folder.path().display());
+    (lock, concise(&sink.finish()).replace(&place, ""))
+}
+
+#[test]
+fn the_text_is_known_and_reads_back() {
+    insta::assert_snapshot!(example().print());
+    let (lock, faults) = reading(&example().print());
+    assert_eq!(faults, "");
+    assert_eq!(lock.pins, example().pins);
+    assert_eq!(lock.places.len(), 2);
+}
+
+#[test]
+fn no_lock_file_pins_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = Sink::default();
+    assert!(read(&folder.path().join("p.kdl"), &mut sink).pins.is_empty());
+    assert!(sink.finish().is_empty());
+}
+
+#[test]
+fn a_damaged_lock_file_is_refused_with_its_line() {
+    let whole = example().print();
+    let conflict = whole.replace("\nmodel", "\n<<<<<<< ours\nmodel");
+    let cases = [
+        ("empty", String::new()),
+        ("other", "pipeline \"x\"\n".to_owned()),
+        ("newer", whole.replace("lock/1", "lock/2")),
+        ("conflict", conflict),
+        ("commit", whole.replace("0a0a0a", "main")),
+        ("twice", format!("{whole}{}", whole.split_once("\n\n").unwrap().1)),
+        ("size", whole.replace(" size=21", "")),
+        ("negative", whole.replace("size=7", "size=-7")),
+        ("field", whole.replace("revision=", "branch=")),
+        ("node", whole.replace("dataset", "bucket")),
+        ("cut", whole[..whole.len() - 20].to_owned()),
+    ];
+    let mut told = String::new();
+    for (name, text) in cases {
+        let (_, faults) = reading(&text);
+        assert!(faults.contains("error[lock-invalid]"), "{name}: {faults}");
+        told += &format!("{name}:\n{faults}");
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn the_configuration_is_never_its_own_lock_file() {
+    assert_eq!(path(Path::new("/a/full.kdl")), Path::new("/a/full.lock"));
+    assert_eq!(path(Path::new("/a/full")), Path::new("/a/full.lock"));
+    assert_eq!(path(Path::new("/a/full.lock")), Path::new("/a/full.lock.lock"));
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.lock");
+    let old = Lockfile::default();
+    old.write(&Disk, &path).unwrap();
+    for at in 0.. {
+        let fault = Faulty::new(at, Mode::Fail(std::io::ErrorKind::PermissionDenied));
+        match example().write(&fault, &path) {
+            Ok(()) => break,
+            Err(_) => {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text == old.print() || text == example().print(), "whole at {at}: {text}");
+                assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left at {at}");
+            }
+        }
+        assert!(at < 100, "the write ends");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), example().print());
+}
+
+proptest! {
+    /// Names come from a hub; whatever they hold, the file reads back.
+    #[test]
+    fn any_name_reads_back(path in "\\PC{0,20}|[\"\\\\\n\r\t\u{0}-\u{1f}\u{7f}\u{200e}\u{2028}\u{feff}a]{0,8}") {
+        let mut lock = example();
+        let pin = lock.pins.get_mut(&asked(Kind::Model, "a", Some("main"))).unwrap();
+        pin.files[0].path = path;
+        let (read, faults) = reading(&lock.print());
+        prop_assert_eq!(faults, "");
+        prop_assert_eq!(read.pins, lock.pins);
+    }
+}

@@ -1,0 +1,122 @@
+//! Whether a repository holds the files that a pipeline needs.
+
+use glob::{MatchOptions, Pattern};
+
+use super::plain;
+use super::session::Session;
+use crate::hub::lockfile::{Pin, PinnedFile};
+use crate::hub::pins::Use;
+use crate::language::record::{Leaf, Record};
+use crate::language::schema::Value;
+use crate::pipeline::repository::Kind;
+use crate::text::diagnostic::{Code, Diagnostic};
+
+impl Pin {
+    /// A repository with these files; of a checkpoint, those that it consists of are listed.
+    #[must_use]
+    pub fn of(kind: Kind, commit: &str, files: &[PinnedFile]) -> Self {
+        let parts = files.iter().filter(|file| kind == Kind::Model && is_part(&file.path));
+        let mut parts: Vec<_> = parts.cloned().collect();
+        parts.sort_by(|a, b| a.path.cmp(&b.path));
+        let size = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        Self { commit: commit.to_owned(), count: files.len() as u64, size, files: parts }
+    }
+}
+
+/// Whether a file belongs to a checkpoint: weights, settings, tokenizer, chat template, all at the top.
+fn is_part(path: &str) -> bool {
+    let kinds = [".safetensors", ".json", ".jinja"];
+    !path.contains('/') && kinds.iter().any(|kind| path.ends_with(kind))
+}
+
+impl Session<'_> {
+    /// A checkpoint has settings, weights as safetensors, and a tokenizer where one is taken from it.
+    pub(super) fn look_for_checkpoint(&mut self, one: &Use, record: &Record, files: &[PinnedFile]) {
+        let has = |test: &dyn Fn(&str) -> bool| files.iter().any(|file| test(&file.path));
+        let mut missing = Vec::new();
+        if !has(&|path| path == "config.json") {
+            missing.push("`config.json`");
+        }
+        if !has(&|path| path.ends_with(".safetensors") && !path.contains('/')) {
+            missing.push("`*.safetensors`");
+        }
+        if self.gives_tokenizer(record) && !has(&|path| path == "tokenizer.json") {
+            missing.push("`tokenizer.json`");
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let message = format!("`{}` has no {}", one.asked.name, missing.join(" and no "));
+        self.sink.push(
+            Diagnostic::new(Code::NoFiles, message)
+                .at(&one.from, format!("{} files, none of this name", files.len()))
+                .help(checkpoint_help(files)),
+        );
+    }
+
+    /// Whether some node takes its tokenizer from this checkpoint.
+    fn gives_tokenizer(&self, fetch: &Record) -> bool {
+        let is_fetch =
+            |leaf: &Leaf| self.world.any_target(leaf).is_some_and(|found| std::ptr::eq(found, fetch));
+        self.world.records.iter().any(|record| {
+            let named = record.leaf("tokenizer").is_some_and(is_fetch);
+            let beside = record.spec.name == "convert"
+                && record.leaf("from").is_some_and(is_fetch)
+                && record.child("tokenizer").and_then(|child| child.text("value")) == Some("beside");
+            named || beside
+        })
+    }
+
+    /// `files=` matches something.
+    pub(super) fn look_for_files(&mut self, one: &Use, record: &Record, files: &[PinnedFile]) {
+        let Some(leaf) = record.leaf("files") else { return };
+        let text = leaf.text().unwrap_or_default();
+        let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+        let diagnostic = match Pattern::new(text) {
+            Ok(pattern) if files.iter().any(|file| pattern.matches_with(&file.path, options)) => return,
+            Ok(_) => {
+                let (count, name) = (files.len(), &one.asked.name);
+                Diagnostic::new(
+                    Code::NoFiles,
+                    format!("`{text}` matches none of the {count} files of `{name}`"),
+                )
+                .at(&leaf.span, "nothing matches")
+                .also(&one.from, "in this repository")
+                .maybe_help(nearest(text, files))
+            }
+            Err(error) => Diagnostic::new(Code::NoFiles, format!("`{text}` is not a pattern: {error}"))
+                .at(&leaf.span, "cannot be matched")
+                .help("`*` stands for any letters, `**` for any folders"),
+        };
+        self.sink.push(diagnostic);
+    }
+}
+
+/// What a repository without safetensors may hold instead.
+fn checkpoint_help(files: &[PinnedFile]) -> String {
+    let others = [".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx"];
+    let other = files.iter().find(|file| others.iter().any(|kind| file.path.ends_with(kind)));
+    match other {
+        Some(file) => {
+            format!("name a repository with weights as safetensors; it has `{}`", plain(&file.path))
+        }
+        None => "name a repository in the layout of transformers".to_owned(),
+    }
+}
+
+/// A few files that begin as the pattern does.
+fn nearest(pattern: &str, files: &[PinnedFile]) -> Option<String> {
+    let shared = |path: &str| path.bytes().zip(pattern.bytes()).take_while(|(a, b)| a == b).count();
+    let most = files.iter().map(|file| shared(&file.path)).max()?;
+    let near = files.iter().filter(|file| shared(&file.path) == most).take(3);
+    let names: Vec<_> = near.map(|file| format!("`{}`", plain(&file.path))).collect();
+    Some(format!("files there are called {}", names.join(", ")))
+}
+
+/// The revision of a node as text, where it is written.
+pub(super) fn written_revision(record: &Record) -> Option<&str> {
+    match &record.leaf("revision")?.value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}

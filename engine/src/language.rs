@@ -1,0 +1,19 @@
+//! The language: from the nodes of KDL files to stages with typed settings.
+
+pub mod decode;
+pub mod draft;
+pub mod explain;
+pub mod fields;
+pub mod include;
+pub mod mixture;
+pub mod names;
+pub mod order;
+pub mod parse;
+pub mod record;
+pub mod reference;
+pub mod schema;
+pub mod settings;
+pub mod sources;
+pub mod syntax;
+pub mod validate;
+pub mod values;

@@ -1,0 +1,65 @@
+//! Attention of a training stage: its kind, and the schedules of it.
+
+use super::Decoder;
+use crate::language::record::Record;
+use crate::pipeline::config::{AttentionSchedule, BlockPhase};
+use crate::text::diagnostic::{Code, Diagnostic};
+
+impl Decoder<'_> {
+    pub(super) fn attention(&mut self, record: &Record) -> Option<AttentionSchedule> {
+        let anneal = record.child("anneal").map(|child| child.count("until"));
+        Some(match (record.text("value")?, anneal) {
+            ("causal", _) => AttentionSchedule::Causal,
+            ("bidirectional", Some(until)) => AttentionSchedule::Annealed { until: until? },
+            ("bidirectional", None) => AttentionSchedule::Bidirectional,
+            _ => AttentionSchedule::Block { phases: self.phases(record)? },
+        })
+    }
+
+    /// The sizes of blocks; every phase but the last ends, each after the one before.
+    fn phases(&mut self, record: &Record) -> Option<Vec<BlockPhase>> {
+        if let Some(size) = record.size("size") {
+            return Some(vec![BlockPhase { size, until: None }]);
+        }
+        let before = self.sink.errors();
+        let (children, mut phases): (Vec<_>, Vec<BlockPhase>) =
+            (record.children("size").collect(), Vec::new());
+        for (at, child) in children.iter().enumerate() {
+            let phase = BlockPhase { size: child.size("value")?, until: child.count("until") };
+            let previous = at.checked_sub(1).and_then(|at| children.get(at));
+            match (at + 1 == children.len(), phase.until) {
+                (true, Some(_)) => self.sink.push(never_ends(child)),
+                (false, None) => self.sink.push(has_no_end(child, phase.size)),
+                _ => {}
+            }
+            if let (Some(previous), Some(until)) = (previous, phase.until)
+                && let Some(start) = previous.count("until").filter(|start| *start >= until)
+            {
+                self.sink.push(ends_too_early(child, previous, start));
+            }
+            phases.push(phase);
+        }
+        (self.sink.errors() == before).then_some(phases)
+    }
+}
+
+fn never_ends(child: &Record) -> Diagnostic {
+    let span = child.leaf("until").map_or(&child.span, |leaf| &leaf.span);
+    Diagnostic::new(Code::FieldDoesNotApply, "the last size of blocks has no end")
+        .at(span, "nothing follows")
+        .help("remove `until=`, or add the size that follows: `size 32`")
+}
+
+fn has_no_end(child: &Record, size: usize) -> Diagnostic {
+    Diagnostic::new(Code::MissingField, "nothing says when the next size of blocks takes over")
+        .at(&child.span, "`until` is missing")
+        .help(format!("add the update at which it ends, as in `size {size} until=1_000`"))
+}
+
+fn ends_too_early(child: &Record, previous: &Record, start: u64) -> Diagnostic {
+    let span = |record: &Record| record.leaf("until").map_or(&record.span, |leaf| &leaf.span).clone();
+    Diagnostic::new(Code::OutOfRange, "a size of blocks ends before it begins")
+        .at(&span(child), format!("not after {start}"))
+        .also(&span(previous), "it begins here")
+        .help(format!("write an update above {start}, or remove the size"))
+}

@@ -1,0 +1,160 @@
+//! Where text comes from: fetch, dataset, tokenizer, rows.
+
+use super::Decoder;
+use crate::language::record::Record;
+use crate::language::schema::{Value, elsewhere};
+use crate::pipeline::config::{
+    DatasetConfig, FetchConfig, Format, Packing, RowsConfig, TokenizerConfig, Turns,
+};
+use crate::pipeline::stage::Source;
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::glob;
+use crate::text::glob::PatternError;
+
+/// Help for a repository that is written like a folder.
+fn repository(record: &Record, from: &str) -> Option<String> {
+    let repository = elsewhere::repository(from)?;
+    Some(match record.spec.name.as_str() {
+        "fetch" => format!(
+            "did you mean `\"{}\"`? A path is relative to the file that it stands in",
+            repository.address()
+        ),
+        _ => repository.declared("from"),
+    })
+}
+
+impl Decoder<'_> {
+    pub(super) fn fetch(&mut self, record: &Record) -> Option<FetchConfig> {
+        let leaf = record.leaf("from")?;
+        let from = leaf.text()?;
+        if matches!(leaf.value, Value::Hub(_)) {
+            self.refuse(&leaf.span, "repositories on a hub");
+            let revision = record.text("revision").map(str::to_owned);
+            return Some(FetchConfig::Hub { from: from.to_owned(), revision });
+        }
+        let folder = leaf.span.file.folder.join(from);
+        match glob::list_folder(&folder) {
+            Ok(files) => self.sources.push(Source { name: "folder".to_owned(), files }),
+            Err(missing) => {
+                let what = format!("the checkpoint folder `{from}`");
+                let help = repository(record, from).filter(|_| matches!(missing, PatternError::Nothing(_)));
+                self.sink.push(super::no_files(&what, from, &leaf.span, missing).maybe_help(help));
+                return None;
+            }
+        }
+        Some(FetchConfig::Folder(folder))
+    }
+
+    pub(super) fn tokenizer(&mut self, record: &Record) -> Option<TokenizerConfig> {
+        if let Some(leaf) = record.leaf("from") {
+            return Some(TokenizerConfig::File(self.one_file("the tokenizer", "tokenizer", leaf)?));
+        }
+        record.text("kind")?;
+        let parts: Vec<_> = record.children("dataset").filter_map(|part| part.leaf("name")).collect();
+        let mut datasets = Vec::new();
+        for part in &parts {
+            let dataset = self.world.target(part);
+            datasets.extend(dataset.and_then(|dataset| self.dataset(dataset)));
+        }
+        if datasets.len() < parts.len() {
+            return None;
+        }
+        Some(TokenizerConfig::ByteLevelBpe {
+            vocabulary: record.size("vocabulary")?,
+            special: record.text("special")?.to_owned(),
+            datasets,
+        })
+    }
+
+    pub(super) fn rows(&mut self, record: &Record, dataset: &Record) -> Option<RowsConfig> {
+        if record.broken || dataset.broken {
+            return None;
+        }
+        let mut dataset = self.dataset(dataset)?;
+        if dataset.held_out == 0.0 {
+            dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
+        }
+        if let (Some(leaf), false) = (record.leaf("canvas"), matches!(dataset.format, Format::Chat { .. })) {
+            self.no_chat(&dataset.name, record, leaf);
+            return None;
+        }
+        Some(RowsConfig {
+            dataset,
+            length: record.size("length")?,
+            packing: match record.text("packing")? {
+                "concat" => Packing::Concat,
+                _ => Packing::FirstFit,
+            },
+            end_of_document: record.truth("end-of-document")?,
+            canvas: record.size("canvas"),
+        })
+    }
+
+    fn no_chat(&mut self, dataset: &str, rows: &Record, canvas: &crate::language::record::Leaf) {
+        let declared = self.world.named("dataset", dataset);
+        let name = rows.name().unwrap_or_default();
+        let message = format!("rows `{name}` have a canvas, but dataset `{dataset}` has no answers");
+        let mut diagnostic =
+            Diagnostic::new(Code::NoChatData, message).at(&canvas.span, "a canvas holds an answer");
+        if let Some(place) = declared.and_then(Record::name_leaf) {
+            diagnostic = diagnostic.also(&place.span, "declared here");
+        }
+        let help =
+            "give the dataset a `chat user=\"question\" assistant=\"answer\"`, or use rows without `canvas`";
+        self.sink.push(diagnostic.help(help));
+    }
+
+    /// A dataset, whose files become a source of the stage.
+    pub(super) fn dataset(&mut self, record: &Record) -> Option<DatasetConfig> {
+        let name = record.name()?.to_owned();
+        let from = record.leaf("from")?;
+        let files = match &from.value {
+            Value::Path(pattern) => self.files(&format!("dataset `{name}`"), pattern, &from.span),
+            _ => {
+                self.refuse(&from.span, "datasets on a hub");
+                Some(Vec::new())
+            }
+        };
+        let format = self.format(record, matches!(from.value, Value::Path(_)));
+        let (files, format) = (files?, format?);
+        self.columns(record, &files, &format);
+        self.sources.push(Source { name: name.clone(), files });
+        Some(DatasetConfig { name, format, held_out: record.number("held-out")? })
+    }
+
+    fn format(&mut self, record: &Record, local: bool) -> Option<Format> {
+        let text = record.text("text")?.to_owned();
+        let format = record.leaf("format");
+        if let Some(chat) = record.child("chat") {
+            if let Some(leaf) = format.filter(|leaf| leaf.text() == Some("text")) {
+                let message = "`chat` names fields, and `format=\"text\"` has none";
+                self.sink.push(
+                    Diagnostic::new(Code::FieldDoesNotApply, message)
+                        .at(&leaf.span, "files of plain text")
+                        .also(&chat.span, "fields of a line")
+                        .help("write `format=\"jsonl\"`"),
+                );
+                return None;
+            }
+            let text = |name: &str| chat.text(name).map(str::to_owned);
+            let turns = match text("messages") {
+                Some(messages) => Turns::List { messages },
+                None => Turns::Pair { user: text("user")?, assistant: text("assistant")? },
+            };
+            return Some(Format::Chat { turns, group: text("group") });
+        }
+        match format.and_then(crate::language::record::Leaf::text) {
+            Some("text") => Some(Format::Text),
+            None if local => {
+                let name = record.name().unwrap_or_default();
+                self.sink.push(
+                    Diagnostic::new(Code::MissingField, format!("dataset `{name}` needs `format`"))
+                        .at(&record.span, "files on this machine")
+                        .help("add `format=\"text\"` (a file is a document) or `format=\"jsonl\"` (a line is one)"),
+                );
+                None
+            }
+            _ => Some(Format::Jsonl { text }),
+        }
+    }
+}

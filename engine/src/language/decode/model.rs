@@ -1,0 +1,125 @@
+//! Backbones: random-init, convert; and what training and sampling refer to: paths, schedulers, samplers.
+
+use super::Decoder;
+use crate::language::record::{Leaf, Record};
+use crate::language::schema::Value;
+use crate::pipeline::config::train::{Path, Scheduler};
+use crate::pipeline::config::{
+    ConvertConfig, MaskRow, MaskToken, RandomInitConfig, TimeConditioning, TokenizerChoice,
+};
+use crate::text::diagnostic::{Code, Diagnostic};
+
+impl Decoder<'_> {
+    pub(super) fn random_init(&mut self, record: &Record) -> Option<RandomInitConfig> {
+        let shape = record.child("shape")?;
+        let config = RandomInitConfig {
+            hidden: shape.size("hidden")?,
+            layers: shape.size("layers")?,
+            heads: shape.size("heads")?,
+            kv_heads: shape.size("kv-heads")?,
+            head_dim: shape.size("head-dim")?,
+            feed_forward: shape.size("feed-forward")?,
+            tied: shape.truth("tied")?,
+            context: shape.size("context")?,
+            rope_theta: shape.number("rope-theta")?,
+            norm_epsilon: shape.number("norm-epsilon")?,
+            initializer_range: shape.number("initializer-range")?,
+        };
+        self.heads(shape, &config);
+        Some(config)
+    }
+
+    fn heads(&mut self, shape: &Record, config: &RandomInitConfig) {
+        let (heads, kv_heads) = (config.heads, config.kv_heads);
+        if let (false, Some(leaf)) = (heads.is_multiple_of(kv_heads), shape.leaf("kv-heads")) {
+            let mut diagnostic = Diagnostic::new(
+                Code::HeadsNotDivisible,
+                format!("{kv_heads} key heads cannot serve {heads} query heads"),
+            )
+            .at(&leaf.span, "does not divide `heads`");
+            if let Some(heads) = shape.leaf("heads") {
+                diagnostic = diagnostic.also(&heads.span, "query heads");
+            }
+            self.sink.push(diagnostic.help(format!("write `kv-heads={}`", divisor(heads, kv_heads))));
+        }
+        if let (false, Some(leaf)) = (config.head_dim.is_multiple_of(2), shape.leaf("head-dim")) {
+            self.sink.push(
+                Diagnostic::new(
+                    Code::HeadsNotDivisible,
+                    "the rotary embedding turns pairs: `head-dim` is even",
+                )
+                .at(&leaf.span, "odd")
+                .help(format!("write `head-dim={}`", config.head_dim + 1)),
+            );
+        }
+    }
+
+    pub(super) fn convert(&mut self, record: &Record) -> Option<ConvertConfig> {
+        let mask = record.child("mask-token")?;
+        let certify = record.child("certify")?;
+        let reference = match certify.leaf("reference") {
+            Some(leaf) => Some(self.one_file("the reference logits", "reference", leaf)?),
+            None => None,
+        };
+        Some(ConvertConfig {
+            mask_token: match &mask.leaf("value")?.value {
+                Value::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
+                _ => MaskToken::Reserved,
+            },
+            mask_row: match mask.text("row")? {
+                "mean" => MaskRow::Mean { noise: mask.number("noise")? },
+                _ => MaskRow::Keep,
+            },
+            time_conditioning: time_conditioning(record.child("time-conditioning")?)?,
+            shift: record.child("shift")?.truth("value")?,
+            tolerance: certify.number("tolerance")?,
+            reference,
+            tokenizer: match &record.child("tokenizer")?.leaf("value")?.value {
+                Value::Name(_) => TokenizerChoice::Named,
+                Value::Text(word) if word == "none" => TokenizerChoice::None,
+                _ => TokenizerChoice::Beside,
+            },
+        })
+    }
+
+    pub(super) fn path(&mut self, leaf: &Leaf) -> Option<Path> {
+        let record = self.world.target(leaf)?;
+        let scheduler = self.world.target(record.leaf("scheduler")?)?;
+        Some(Path { mask_share: mask_share(record)?, scheduler: self::scheduler(scheduler)? })
+    }
+}
+
+/// The largest divisor of `heads` that is not above `wanted`.
+fn divisor(heads: usize, wanted: usize) -> usize {
+    (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).unwrap_or(1)
+}
+
+fn time_conditioning(record: &Record) -> Option<TimeConditioning> {
+    match record.text("value")? {
+        "adaln" => Some(TimeConditioning::AdaLn { rank: record.size("rank")? }),
+        _ => Some(TimeConditioning::None),
+    }
+}
+
+/// Share of the mask token in the source, of a single word or of weighted parts.
+fn mask_share(record: &Record) -> Option<f64> {
+    if let Some(word) = record.text("source") {
+        return Some(if word == "mask" { 1.0 } else { 0.0 });
+    }
+    let (mut masked, mut all) = (0.0, 0.0);
+    for part in record.children("source") {
+        let weight = part.number("weight")?;
+        all += weight;
+        masked += if part.text("value")? == "mask" { weight } else { 0.0 };
+    }
+    Some(masked / all)
+}
+
+fn scheduler(record: &Record) -> Option<Scheduler> {
+    match record.text("kind")? {
+        "linear" => Some(Scheduler::Polynomial { exponent: 1.0 }),
+        "polynomial" => Some(Scheduler::Polynomial { exponent: record.number("exponent")? }),
+        "cosine" => Some(Scheduler::Cosine),
+        _ => Some(Scheduler::SineSquared),
+    }
+}

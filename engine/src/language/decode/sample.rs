@@ -1,0 +1,129 @@
+//! Stages that look at a checkpoint: evaluate and generate.
+
+use super::Decoder;
+use crate::language::draft::measured_role;
+use crate::language::record::{Leaf, Record};
+use crate::language::schema::Value;
+use crate::pipeline::config::sample::{
+    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, Require, Sampler,
+};
+use crate::text::diagnostic::{Code, Diagnostic};
+
+impl Decoder<'_> {
+    pub(super) fn evaluate(&mut self, record: &Record) -> Option<EvaluateConfig> {
+        let checkpoints = record.child("checkpoint")?.all("name");
+        let checkpoints = checkpoints.filter_map(|leaf| leaf.text().map(str::to_owned)).collect();
+        let held_out =
+            record.children("held-out").map(|child| held_out(record, child)).collect::<Option<_>>()?;
+        let mut exact_match = Vec::new();
+        for child in record.children("exact-match") {
+            exact_match.push(self.exact_match(record, child)?);
+        }
+        let require = record.children("require").map(require).collect::<Option<_>>()?;
+        let mut benchmarks = Vec::new();
+        for child in record.children("benchmark") {
+            self.sampler(child.leaf("sampler")?)?;
+            benchmarks.push(child.text("value")?.to_owned());
+        }
+        Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
+    }
+
+    fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {
+        let leaf = record.leaf("dataset")?;
+        let dataset = self.world.target(leaf)?;
+        if dataset.child("chat").is_none() {
+            self.sink.push(no_chat(leaf, dataset));
+            return None;
+        }
+        Some(ExactMatch {
+            dataset: leaf.text()?.to_owned(),
+            role: measured_role(evaluation, record)?,
+            sampler: self.sampler(record.leaf("sampler")?)?,
+            limit: record.size("first"),
+        })
+    }
+
+    pub(super) fn generate(&mut self, record: &Record) -> Option<GenerateConfig> {
+        let mut prompts = Vec::new();
+        for child in &record.children {
+            prompts.push(self.prompt(record, child)?);
+        }
+        if prompts.is_empty() {
+            let name = record.name().unwrap_or_default();
+            self.sink.push(
+                Diagnostic::new(Code::MissingNode, format!("`generate \"{name}\"` asks for nothing"))
+                    .at(&record.span, "incomplete")
+                    .help("add a request between the braces, as in `prompt \"Once upon a time\"`"),
+            );
+        }
+        Some(GenerateConfig { prompts })
+    }
+
+    fn prompt(&mut self, parent: &Record, record: &Record) -> Option<Prompt> {
+        let sampler = self.prompt_sampler(parent, record)?;
+        let text = || record.text("value").map(str::to_owned);
+        let (kind, new_tokens) = match record.spec.name.as_str() {
+            "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")),
+            "prompt" => (PromptKind::Text(text()?), Some(record.size("new-tokens")?)),
+            _ => (infill(record)?, Some(self.infill_length(record)?)),
+        };
+        Some(Prompt { kind, sampler, new_tokens })
+    }
+
+    fn prompt_sampler(&mut self, parent: &Record, record: &Record) -> Option<Sampler> {
+        if let Some(leaf) = record.leaf("sampler").or_else(|| parent.leaf("sampler")) {
+            return self.sampler(leaf);
+        }
+        let example = self.world.of_kind("sampler").find_map(Record::name).unwrap_or("parallel");
+        self.sink.push(
+            Diagnostic::new(Code::MissingField, format!("`{}` needs `sampler`", record.spec.name))
+                .at(&record.span, "how shall the text be drawn?")
+                .also(&parent.span, "no sampler here either")
+                .help(format!("add `sampler=\"{example}\"` to one of them")),
+        );
+        None
+    }
+
+    /// Tokens of the gap; of a range, which is not supported yet, the most.
+    fn infill_length(&mut self, record: &Record) -> Option<usize> {
+        let leaf = record.leaf("length")?;
+        match &leaf.value {
+            Value::Range(range) => {
+                self.refuse(&leaf.span.clone(), "infills of a length that the model chooses");
+                range.split_once("..")?.1.parse().ok()
+            }
+            _ => record.size("length"),
+        }
+    }
+}
+
+fn infill(record: &Record) -> Option<PromptKind> {
+    Some(PromptKind::Infill {
+        prefix: record.text("prefix")?.to_owned(),
+        suffix: record.text("suffix")?.to_owned(),
+    })
+}
+
+fn held_out(evaluation: &Record, record: &Record) -> Option<HeldOut> {
+    Some(HeldOut {
+        dataset: record.text("dataset")?.to_owned(),
+        role: measured_role(evaluation, record)?,
+        times: record.size("times")?,
+        rows: record.size("first")?,
+    })
+}
+
+fn require(record: &Record) -> Option<Require> {
+    Some(Require { checkpoint: record.text("name")?.to_owned(), at_least: record.number("at-least")? })
+}
+
+fn no_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
+    let name = leaf.text().unwrap_or_default();
+    let message = format!("exact match needs questions and answers, and dataset `{name}` has none");
+    let mut diagnostic =
+        Diagnostic::new(Code::NoChatData, message).at(&leaf.span, "documents, not conversations");
+    if let Some(place) = dataset.name_leaf() {
+        diagnostic = diagnostic.also(&place.span, "declared here");
+    }
+    diagnostic.help("give the dataset a `chat user=\"question\" assistant=\"answer\"`")
+}

@@ -1,0 +1,60 @@
+//! Samplers.
+
+use super::Decoder;
+use crate::language::record::{Leaf, Record};
+use crate::pipeline::config::{FilterOrder, Kernel, Remask, Sampler, SamplerKind};
+use crate::text::diagnostic::{Code, Diagnostic};
+
+impl Decoder<'_> {
+    pub(super) fn sampler(&mut self, leaf: &Leaf) -> Option<Sampler> {
+        let record = self.world.target(leaf)?;
+        Some(Sampler {
+            name: record.name()?.to_owned(),
+            kind: match record.text("kind")? {
+                "confidence" => SamplerKind::Confidence { steps: record.size("steps")? },
+                "euler" => SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? },
+                "threshold" => SamplerKind::Threshold { threshold: record.number("threshold")? },
+                _ => SamplerKind::Autoregressive,
+            },
+            temperature: record.number("temperature")?,
+            top_k: record.size("top-k"),
+            top_p: record.number("top-p"),
+            block: record.size("block"),
+            order: match record.text("filter-order")? {
+                "top-k-first" => FilterOrder::TopKFirst,
+                _ => FilterOrder::TopPFirst,
+            },
+        })
+    }
+
+    /// The kernel with its corrector: each corrector belongs to one kernel.
+    fn kernel(&mut self, record: &Record) -> Option<Kernel> {
+        let kernel = record.leaf("kernel")?;
+        let Some(corrector) = record.child("corrector") else {
+            let rate = kernel.text()? == "rate";
+            return Some(if rate { Kernel::Rate { div_free: 0.0 } } else { Kernel::Exact });
+        };
+        match (kernel.text()?, corrector.text("value")?) {
+            ("exact", "remask") => Some(Kernel::Remask(remask(corrector)?)),
+            ("rate", "div-free") => Some(Kernel::Rate { div_free: corrector.number("weight")? }),
+            (_, name) => {
+                self.sink.push(no_such_corrector(kernel, corrector.leaf("value")?, name));
+                None
+            }
+        }
+    }
+}
+
+fn remask(corrector: &Record) -> Option<Remask> {
+    corrector.number("cap").map(Remask::Cap).or(corrector.number("rescale").map(Remask::Rescale))
+}
+
+fn no_such_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
+    let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
+    let present = kernel.text().unwrap_or_default();
+    let message = format!("corrector `{name}` counts only when `kernel` is `{needed}`");
+    Diagnostic::new(Code::FieldDoesNotApply, message)
+        .at(&corrector.span, "of no effect")
+        .also(&kernel.span, format!("the kernel is `{present}`"))
+        .help(format!("write `kernel=\"{needed}\"`, or the corrector `\"{other}\"`"))
+}

@@ -1,0 +1,130 @@
+//! Training stages.
+
+use super::Decoder;
+use crate::language::mixture;
+use crate::language::record::Record;
+use crate::language::schema::Value;
+use crate::pipeline::config::train::{
+    Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time, TimeSampling, Validate,
+};
+use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
+use crate::pipeline::role::InputRole;
+
+impl Decoder<'_> {
+    pub(super) fn train(&mut self, record: &Record) -> Option<TrainConfig> {
+        let steps = record.child("steps")?.count("value")?;
+        let attention = self.attention(record.child("attention")?)?;
+        let (phases, parts) = self.parts(record.child("data")?, steps)?;
+        Some(TrainConfig {
+            phases,
+            parts,
+            objective: self.objective(record.child("objective")?)?,
+            time: time(record.child("time")?, &attention)?,
+            attention,
+            batch: batch(record.child("batch")?)?,
+            steps,
+            optimizer: optimizer(record.child("optimizer")?)?,
+            learning_rate: learning_rate(record.child("learning-rate")?)?,
+            checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
+            validate: validate(record.child("validate")?)?,
+            log_every: record.child("log")?.count("every")?,
+            recompute: record.child("recompute")?.text("value")? == "block",
+        })
+    }
+
+    /// The phases that begin within `steps`, and the datasets with a weight for each.
+    fn parts(&mut self, data: &Record, steps: u64) -> Option<(Vec<u64>, Vec<MixturePart>)> {
+        self.world.target(data.leaf("rows")?)?;
+        let flat = mixture::flatten(self.world, self.world.target(data.leaf("mixture")?)?)?;
+        let phases: Vec<u64> = flat.phases.iter().copied().filter(|start| *start < steps).collect();
+        let part = |(dataset, mut weights): (&Record, Vec<f64>)| {
+            weights.truncate(phases.len());
+            let dataset = dataset.name()?.to_owned();
+            Some(MixturePart { role: InputRole::rows_of(&dataset), dataset, weights })
+        };
+        let parts = flat.datasets.into_iter().map(part).collect::<Option<_>>()?;
+        Some((phases, parts))
+    }
+
+    fn objective(&mut self, record: &Record) -> Option<Objective> {
+        if record.text("value")? == "autoregressive" {
+            return Some(Objective::Autoregressive);
+        }
+        Some(Objective::Flow {
+            path: self.path(record.leaf("path")?)?,
+            loss: match record.text("loss")? {
+                "gkl" => Loss::GeneralizedKl,
+                "elbo" => Loss::Elbo,
+                _ => Loss::CrossEntropy,
+            },
+            over: if record.text("over")? == "corrupted" { Over::Corrupted } else { Over::Supervised },
+            normalise: match record.text("normalise")? {
+                "tokens" => Normalise::Tokens,
+                _ => Normalise::Corrupted,
+            },
+            max_weight: record.number("max-weight"),
+        })
+    }
+
+    fn checkpoint(&mut self, record: &Record, steps: u64) -> Option<Checkpoint> {
+        let every = record.leaf("every")?;
+        let every = match every.value {
+            Value::Seconds(_) => {
+                self.refuse(&every.span.clone(), "checkpoints by the clock");
+                steps
+            }
+            _ => record.count("every")?,
+        };
+        Some(Checkpoint { every, keep: record.size("keep")? })
+    }
+}
+
+fn time(record: &Record, attention: &AttentionSchedule) -> Option<Time> {
+    let (segment, block) = (record.count("masked-per-segment")?, record.count("masked-per-block")?);
+    Some(Time {
+        sampling: match record.text("sampling")? {
+            "uniform" => TimeSampling::Uniform,
+            "low-discrepancy" => TimeSampling::LowDiscrepancy,
+            "antithetic" => TimeSampling::Antithetic,
+            _ => TimeSampling::Stratified,
+        },
+        from: record.number("from")?,
+        to: record.number("to")?.min(1.0 - record.number("epsilon")?),
+        at_least_masked: if matches!(attention, AttentionSchedule::Block { .. }) { block } else { segment },
+    })
+}
+
+fn batch(record: &Record) -> Option<Batch> {
+    Some(Batch { rows: record.size("rows")?, per_device: record.size("per-device")? })
+}
+
+fn optimizer(record: &Record) -> Option<Optimizer> {
+    let exempt = record.child("no-decay").into_iter().flat_map(|child| child.all("word"));
+    Some(Optimizer {
+        beta1: record.number("beta1")?,
+        beta2: record.number("beta2")?,
+        epsilon: record.number("epsilon")?,
+        weight_decay: record.number("weight-decay")?,
+        clip: record.number("clip").filter(|clip| *clip > 0.0),
+        no_decay: exempt.filter_map(|leaf| leaf.text().map(str::to_owned)).collect(),
+    })
+}
+
+fn learning_rate(record: &Record) -> Option<LearningRate> {
+    let peak = record.number("peak")?;
+    let shape = match record.text("shape")? {
+        "cosine" => LearningRateShape::Cosine,
+        "linear" => LearningRateShape::Linear,
+        "constant" => LearningRateShape::Constant,
+        _ => LearningRateShape::WarmupStableDecay { decay: record.count("decay")? },
+    };
+    let final_value = match shape {
+        LearningRateShape::Constant => peak,
+        _ => record.number("final")?,
+    };
+    Some(LearningRate { peak, final_value, warmup: record.count("warmup")?, shape })
+}
+
+fn validate(record: &Record) -> Option<Validate> {
+    Some(Validate { every: record.count("every")?, rows: record.size("rows")?, times: record.size("times")? })
+}

@@ -1,0 +1,246 @@
+//! Stages before their settings are decoded: which there are, which artifacts each takes, in which order they run.
+
+use crate::language::mixture;
+use crate::language::names::World;
+use crate::language::record::Record;
+use crate::language::schema::Value;
+use crate::pipeline::role::InputRole;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::Span;
+
+/// A stage to be.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    /// Its name.
+    pub name: String,
+    /// The node that declares it: of a rows stage the `rows` node, of an implicit fetch the `convert` node.
+    pub record: &'a Record,
+    /// The dataset of a rows stage.
+    pub dataset: Option<&'a Record>,
+    /// Whether it is the fetch that a `convert` with a path implies.
+    pub implicit_fetch: bool,
+    /// Artifacts it takes.
+    pub inputs: Vec<DraftInput>,
+}
+
+/// An artifact that a stage to be takes.
+#[derive(Clone, Debug)]
+pub struct DraftInput {
+    /// What it is for.
+    pub role: InputRole,
+    /// The name of the stage that makes it.
+    pub stage: String,
+    /// Where the stage says so.
+    pub span: Span,
+}
+
+/// All stages of a world, in the order of the text.
+pub fn drafts<'a>(world: &'a World, sink: &mut Sink) -> Vec<Draft<'a>> {
+    let used = used_rows(world);
+    let mut drafts = Vec::new();
+    for record in world.records.iter().filter(|record| world.declares(record)) {
+        match record.spec.name.as_str() {
+            "rows" => rows(record, &used, &mut drafts),
+            "convert" => convert(record, &mut drafts),
+            "evaluate" => evaluate(world, record, &used, &mut drafts, sink),
+            _ if record.spec.namespace == "stage" => plain(world, record, &mut drafts),
+            _ => {}
+        }
+    }
+    drafts
+}
+
+/// A pair of a `rows` node and a dataset that some stage uses.
+struct Used<'a> {
+    rows: &'a Record,
+    dataset: &'a Record,
+    span: Span,
+}
+
+impl Used<'_> {
+    fn name(&self) -> String {
+        rows_name(self.rows, self.dataset)
+    }
+}
+
+fn rows_name(rows: &Record, dataset: &Record) -> String {
+    format!("{}/{}", rows.name().unwrap_or_default(), dataset.name().unwrap_or_default())
+}
+
+/// Pairs in the order of the text, each once: of training stages first, then of measurements that name their rows.
+fn used_rows(world: &World) -> Vec<Used<'_>> {
+    let mut used: Vec<Used<'_>> = Vec::new();
+    for record in world.of_kind("train") {
+        used.extend(trained_rows(world, record));
+    }
+    for record in world.of_kind("evaluate") {
+        for measured in record.children("held-out").chain(record.children("exact-match")) {
+            let target = |field: &str| world.any_target(measured.leaf(field)?);
+            if let (Some(rows), Some(dataset)) = (target("rows"), target("dataset")) {
+                used.push(Used { rows, dataset, span: measured.span.clone() });
+            }
+        }
+    }
+    let mut names = Vec::new();
+    used.retain(|pair| {
+        let name = pair.name();
+        let new = !names.contains(&name);
+        names.push(name);
+        new
+    });
+    used
+}
+
+fn trained_rows<'a>(world: &'a World, record: &'a Record) -> Vec<Used<'a>> {
+    let Some(data) = record.child("data") else { return Vec::new() };
+    let target = |field: &str| world.any_target(data.leaf(field)?);
+    let (Some(rows), Some(mixture)) = (target("rows"), target("mixture")) else { return Vec::new() };
+    let datasets = mixture::datasets(world, mixture).into_iter();
+    datasets.map(|dataset| Used { rows, dataset, span: data.span.clone() }).collect()
+}
+
+fn rows<'a>(record: &'a Record, used: &[Used<'a>], drafts: &mut Vec<Draft<'a>>) {
+    let mine = used.iter().filter(|pair| std::ptr::eq(pair.rows, record));
+    for pair in mine {
+        let inputs = reference(record, "tokenizer", InputRole::Tokenizer).into_iter().collect();
+        drafts.push(Draft {
+            name: pair.name(),
+            record,
+            dataset: Some(pair.dataset),
+            implicit_fetch: false,
+            inputs,
+        });
+    }
+}
+
+/// The input that a reference of the node names.
+fn reference(record: &Record, field: &str, role: InputRole) -> Option<DraftInput> {
+    let leaf = record.leaf(field)?;
+    Some(DraftInput { role, stage: leaf.reference()?.to_owned(), span: leaf.span.clone() })
+}
+
+fn convert<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
+    let Some(name) = record.name() else { return };
+    let mut inputs: Vec<_> = reference(record, "from", InputRole::From).into_iter().collect();
+    if let Some(leaf) = record.leaf("from").filter(|leaf| matches!(leaf.value, Value::Path(_))) {
+        let source = format!("{name}/source");
+        inputs.push(DraftInput { role: InputRole::From, stage: source.clone(), span: leaf.span.clone() });
+        drafts.push(Draft { name: source, record, dataset: None, implicit_fetch: true, inputs: Vec::new() });
+    }
+    inputs
+        .extend(record.child("tokenizer").and_then(|child| reference(child, "value", InputRole::Tokenizer)));
+    drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
+}
+
+fn plain<'a>(world: &'a World, record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
+    let Some(name) = record.name() else { return };
+    let mut inputs = Vec::new();
+    inputs.extend(reference(record, "from", InputRole::From));
+    inputs.extend(reference(record, "tokenizer", InputRole::Tokenizer));
+    if record.spec.name == "train" {
+        for pair in trained_rows(world, record) {
+            let role = InputRole::rows_of(pair.dataset.name().unwrap_or_default());
+            inputs.push(DraftInput { role, stage: pair.name(), span: pair.span.clone() });
+        }
+    }
+    drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
+}
+
+fn evaluate<'a>(
+    world: &'a World,
+    record: &'a Record,
+    used: &[Used<'a>],
+    drafts: &mut Vec<Draft<'a>>,
+    sink: &mut Sink,
+) {
+    let Some(name) = record.name() else { return };
+    let mut inputs = Vec::new();
+    let checkpoints = record.child("checkpoint").into_iter().flat_map(|child| child.all("name"));
+    for leaf in checkpoints {
+        let stage = leaf.text().unwrap_or_default().to_owned();
+        let (role, span) = (InputRole::Checkpoint(stage.clone()), leaf.span.clone());
+        inputs.push(DraftInput { role, stage, span });
+    }
+    for measured in &record.children {
+        if matches!(measured.spec.name.as_str(), "held-out" | "exact-match") {
+            inputs.extend(
+                measured_rows(world, record, measured, used, sink).map(|(role, stage)| DraftInput {
+                    role,
+                    stage,
+                    span: measured.span.clone(),
+                }),
+            );
+        }
+    }
+    inputs.dedup_by(|a, b| a.role == b.role && a.stage == b.stage);
+    drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
+}
+
+/// Kinds that say which rows are made; while one of them is broken nobody knows which are missing.
+const MAKES_ROWS: &[&str] = &["train", "mixture", "rows", "recipe"];
+
+/// Role and name of the rows stage that a measurement reads: the one it names, or the only fitting one of the training
+/// stages. Exact match reads rows with a canvas where there are some, likelihood rows without.
+fn measured_rows(
+    world: &World,
+    evaluation: &Record,
+    measured: &Record,
+    used: &[Used<'_>],
+    sink: &mut Sink,
+) -> Option<(InputRole, String)> {
+    let dataset = world.any_target(measured.leaf("dataset")?)?;
+    let role = measured_role(evaluation, measured)?;
+    if let Some(leaf) = measured.leaf("rows") {
+        return Some((role, rows_name(world.any_target(leaf)?, dataset)));
+    }
+    let all: Vec<_> = used.iter().filter(|pair| std::ptr::eq(pair.dataset, dataset)).collect();
+    let canvas = measured.spec.name == "exact-match";
+    let fitting: Vec<_> = all.iter().filter(|pair| pair.rows.leaf("canvas").is_some() == canvas).collect();
+    let fitting = if fitting.is_empty() { all.iter().collect() } else { fitting };
+    match fitting.as_slice() {
+        [one] => return Some((role, one.name())),
+        [] if world
+            .records
+            .iter()
+            .any(|record| record.broken && MAKES_ROWS.contains(&record.spec.name.as_str())) => {}
+        [] => sink.push(no_rows(world, measured, dataset)),
+        many => sink.push(ambiguous(measured, dataset, many)),
+    }
+    None
+}
+
+/// The role of the rows that a measurement reads, with the name of the rows where it is given; answers have a role of their own
+/// beside a likelihood of the same dataset.
+#[must_use]
+pub fn measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
+    let dataset = measured.text("dataset")?;
+    let both = evaluation.children("held-out").any(|other| other.text("dataset") == Some(dataset));
+    let (dataset, rows) = (dataset.to_owned(), measured.text("rows").map(str::to_owned));
+    Some(match both && measured.spec.name == "exact-match" {
+        true => InputRole::Answers { dataset, rows },
+        false => InputRole::Rows { dataset, rows },
+    })
+}
+
+fn no_rows(world: &World, measured: &Record, dataset: &Record) -> Diagnostic {
+    let name = dataset.name().unwrap_or_default();
+    let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
+    let canvas = measured.spec.name == "exact-match";
+    let fitting = world.of_kind("rows").find(|rows| rows.leaf("canvas").is_some() == canvas);
+    let rows = fitting.or(world.of_kind("rows").next()).and_then(Record::name).unwrap_or("text");
+    Diagnostic::new(Code::NoRows, format!("no training stage makes rows of `{name}`"))
+        .at(place, "rows of this dataset are needed")
+        .help(format!("name the rows: `rows=\"{rows}\"`"))
+}
+
+fn ambiguous(measured: &Record, dataset: &Record, many: &[&&Used<'_>]) -> Diagnostic {
+    let name = dataset.name().unwrap_or_default();
+    let names: Vec<_> = many.iter().map(|pair| pair.rows.name().unwrap_or_default()).collect();
+    let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
+    let message = format!("`{name}` is made into several rows: `{}`", names.join("`, `"));
+    let mut diagnostic = Diagnostic::new(Code::AmbiguousRows, message).at(place, "which of them?");
+    for pair in many {
+        diagnostic = diagnostic.also(&pair.span, format!("uses `{}`", pair.rows.name().unwrap_or_default()));
+    }
+    diagnostic.help(format!("say which: `rows=\"{}\"`", names.first().unwrap_or(&"")))
+}

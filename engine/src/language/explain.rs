@@ -1,0 +1,314 @@
+//! Codes and fields in words: the pages of `explain` and the reference of `schema`.
+
+use std::fmt::Write as _;
+
+use kdl::KdlValue;
+
+use crate::language::schema::{FieldSpec, NodeSpec, elsewhere, schema, value};
+use crate::text::diagnostic::{Code, Severity};
+use crate::text::suggest;
+
+/// The pages of all codes.
+const PAGES: &str = include_str!("../../../schemas/codes.md");
+
+/// A code, as `explain --list` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeInfo {
+    /// Its stable name.
+    pub code: &'static str,
+    /// Whether it leaves no pipeline.
+    pub severity: Severity,
+    /// What it means, in a few words.
+    pub title: &'static str,
+}
+
+/// All codes, in the order of the phases.
+#[must_use]
+pub fn codes() -> Vec<CodeInfo> {
+    let info = |code: &Code| CodeInfo { code: code.name(), severity: code.severity(), title: code.title() };
+    Code::ALL.iter().map(info).collect()
+}
+
+/// What a code, a node (`train`) or a field (`train.batch.rows`, `batch.rows` or `per-device`) means.
+#[must_use]
+pub fn explain(subject: &str) -> Option<String> {
+    let sections: Vec<_> = find(subject).iter().map(Found::page).collect();
+    (!sections.is_empty()).then(|| sections.join("\n"))
+}
+
+/// Subjects that are spelt like `subject`, for a message when there is nothing to explain.
+#[must_use]
+pub fn similar(subject: &str) -> Option<String> {
+    let mut names: Vec<String> = Code::ALL.iter().map(|code| code.name().to_owned()).collect();
+    visit(&mut |path, node| {
+        names.extend(path.last().map(|name| (*name).to_owned()));
+        names.extend(node.fields().map(|field| field.name.clone()));
+    });
+    suggest::closest(subject, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+fn page(code: Code) -> String {
+    let heading = format!("## {}\n", code.name());
+    let text = PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
+    let (name, word, title) = (code.name(), code.severity().word(), code.title());
+    let level = match code.severity() {
+        Severity::Error => String::new(),
+        Severity::Warning => {
+            format!("\n`lint {{ allow \"{name}\" }}` takes it as it is, `deny` makes it an error.\n")
+        }
+    };
+    format!("{name} ({word}): {title}\n\n{}\n{level}", plain(text).trim_end())
+}
+
+/// A page without fences: its examples indented under `bad:` and `good:`.
+fn plain(page: &str) -> String {
+    let (mut text, mut inside) = (String::new(), false);
+    for line in page.lines() {
+        let fence = line.strip_prefix("```");
+        match fence {
+            Some(info) if !inside => _ = writeln!(text, "{}:", info.split(' ').nth(1).unwrap_or("example")),
+            Some(_) => {}
+            None if inside => _ = writeln!(text, "    {line}"),
+            None => _ = writeln!(text, "{line}"),
+        }
+        inside ^= fence.is_some();
+    }
+    text
+}
+
+/// A code, or a node or one of its fields with the way to it.
+pub(crate) enum Found {
+    Code(Code),
+    Node(String, &'static NodeSpec),
+    Field(String, &'static FieldSpec, &'static NodeSpec),
+    /// A name of other tools, and what to do instead.
+    Elsewhere(String, &'static str),
+}
+
+impl Found {
+    /// What it means, for people.
+    pub(crate) fn page(&self) -> String {
+        match self {
+            Self::Code(code) => page(*code),
+            Self::Node(path, node) => node_page(path, node),
+            Self::Field(path, field, node) => field_page(path, field, node),
+            Self::Elsewhere(name, instead) => format!("{name}\n    a name of other tools: {instead}\n"),
+        }
+    }
+}
+
+/// What a subject names: a code, or what the tables hold.
+pub(crate) fn find(subject: &str) -> Vec<Found> {
+    let subject = subject.trim();
+    if let Some(code) = Code::ALL.iter().find(|code| code.name() == subject) {
+        return vec![Found::Code(*code)];
+    }
+    let instead = elsewhere::instead(subject).map(|instead| Found::Elsewhere(subject.to_owned(), instead));
+    instead.into_iter().chain(find_in_tables(subject)).collect()
+}
+
+/// Nodes and fields: by the whole path, by its end, or by the name another tool uses.
+fn find_in_tables(subject: &str) -> Vec<Found> {
+    let wanted: Vec<_> = subject.split('.').map(suggest::normal).collect();
+    let ends = |path: &[&str]| {
+        path.len() >= wanted.len()
+            && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
+    };
+    // What another tool calls so stands where the words before it lead.
+    let known = |aliases: &[String], around: &[&str]| {
+        let Some((last, before)) = wanted.split_last() else { return false };
+        let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
+        leads && before.len() <= around.len() && aliases.iter().any(|alias| suggest::normal(alias) == *last)
+    };
+    let (mut exact, mut aliased) = (Vec::new(), Vec::new());
+    visit(&mut |path, node| {
+        let whole = path.join(".");
+        match path {
+            ["recipe", _, ..] => return,
+            _ if ends(path) => exact.push(Found::Node(whole.clone(), node)),
+            [around @ .., _] if known(&node.aliases, around) => {
+                aliased.push(Found::Node(whole.clone(), node))
+            }
+            _ => {}
+        }
+        for field in node.fields().filter(|field| field.name != "value") {
+            let inner: Vec<_> = path.iter().copied().chain([field.name.as_str()]).collect();
+            if ends(&inner) {
+                exact.push(Found::Field(inner.join("."), field, node));
+            } else if known(&field.aliases, path) {
+                aliased.push(Found::Field(inner.join("."), field, node));
+            }
+        }
+    });
+    if exact.is_empty() { aliased } else { exact }
+}
+
+fn visit(look: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
+    fn inner(
+        path: &mut Vec<&'static str>,
+        node: &'static NodeSpec,
+        look: &mut dyn FnMut(&[&'static str], &'static NodeSpec),
+    ) {
+        path.push(&node.name);
+        look(path, node);
+        node.children.iter().for_each(|child| inner(path, child, look));
+        path.pop();
+    }
+    schema().nodes.iter().for_each(|node| inner(&mut Vec::new(), node, look));
+}
+
+fn field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
+    let mut text = format!("{path}\n    {}\n    {}\n", field.doc, facts(field));
+    if !field.aliases.is_empty() {
+        let _ = writeln!(
+            text,
+            "    elsewhere called {}",
+            suggest::list(field.aliases.iter().map(String::as_str))
+        );
+    }
+    if let Some(example) = node.example_of(field) {
+        let _ = writeln!(text, "\n    {example}");
+    }
+    text
+}
+
+fn node_page(path: &str, node: &NodeSpec) -> String {
+    let mut text = format!("{path}\n    {}\n", node.doc);
+    if let Some(reason) = &node.unsupported {
+        let _ = writeln!(text, "    Not supported yet: {reason}.");
+    }
+    if let Some(example) = &node.example {
+        let _ = writeln!(text, "\n    {example}");
+    }
+    text.push('\n');
+    for field in node.fields() {
+        let _ = writeln!(text, "    {:<20} {}\n    {:<20} {}", shown(field), field.doc, "", facts(field));
+    }
+    text += &sharing(node);
+    let inside: Vec<_> = node.children.iter().map(|child| child.name.as_str()).collect();
+    if !inside.is_empty() {
+        let _ = writeln!(text, "    inside: {}", inside.join(", "));
+    }
+    text
+}
+
+/// Which other declarations a name must differ from, where there are some.
+fn sharing(node: &NodeSpec) -> String {
+    let others = schema().nodes.iter().filter(|other| other.namespace == node.namespace);
+    let names: Vec<_> = others.map(|other| other.name.as_str()).collect();
+    let declares = schema().nodes.iter().any(|top| std::ptr::eq(top, node));
+    match declares && names.len() > 1 {
+        true => format!("    its name is shared by no other {}\n", names.join(", ")),
+        false => String::new(),
+    }
+}
+
+fn shown(field: &FieldSpec) -> String {
+    match field.name.as_str() {
+        "value" | "name" | "word" | "event" => format!("\"{}\"", field.name),
+        name => format!("{name}="),
+    }
+}
+
+/// Type, range, default and condition of a field, in one line.
+fn facts(field: &FieldSpec) -> String {
+    let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
+    let mut facts = vec![kinds.join(" or ")];
+    let bounds = value::bounds(&field.range);
+    if !bounds.is_empty() {
+        facts.push(bounds);
+    }
+    if field.required {
+        facts.push("required".to_owned());
+    }
+    facts.extend(field.default_from.iter().map(|other| format!("default: `{other}`")));
+    for (when, default) in &field.defaults {
+        let condition = when.as_ref().map(|when| format!(" for {}", when.values.join(", ")));
+        facts.push(format!("default {}{}", default_text(default), condition.unwrap_or_default()));
+    }
+    if let Some(when) = &field.when {
+        facts.push(format!("only for {}", when.values.join(", ")));
+    }
+    if field.unsupported {
+        facts.push("not supported yet".to_owned());
+    }
+    facts.extend(field.not_yet.iter().map(|word| format!("`{word}` not supported yet")));
+    if !field.semantic {
+        facts.push("does not count for the fingerprint".to_owned());
+    }
+    facts.join("; ")
+}
+
+fn default_text(default: &KdlValue) -> String {
+    match default {
+        KdlValue::String(text) => format!("\"{text}\""),
+        KdlValue::Float(number) if *number < 1e-3 && *number > 0.0 => format!("{number:e}"),
+        other => other.to_string(),
+    }
+}
+
+/// The reference of the language as Markdown.
+#[must_use]
+pub fn schema_markdown() -> String {
+    let mut text = String::from("# The language\n\nMade from `schemas/*.kdl`.\n");
+    visit(&mut |path, node| match path {
+        ["recipe", _, ..] => {}
+        _ => markdown_of(&mut text, path, node),
+    });
+    text
+}
+
+fn markdown_of(text: &mut String, path: &[&str], node: &NodeSpec) {
+    let level = "#".repeat((path.len() + 1).min(4));
+    let _ = writeln!(text, "\n{level} `{}`\n\n{}", path.join("` › `"), node.doc);
+    if let Some(reason) = &node.unsupported {
+        let _ = writeln!(text, "Not supported yet: {reason}.");
+    }
+    if let Some(example) = &node.example {
+        let _ = writeln!(text, "\n    {example}");
+    }
+    let mut fields = node.fields().peekable();
+    if fields.peek().is_some() {
+        text.push_str("\n| field | meaning | value |\n|---|---|---|\n");
+    }
+    for field in fields {
+        let _ =
+            writeln!(text, "| `{}` | {} | {} |", shown(field), field.doc, facts(field).replace('|', "\\|"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let pages: Vec<_> = PAGES.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(pages, codes);
+        for code in codes {
+            assert!(explain(code).unwrap().lines().count() > 2, "the page of `{code}` is empty");
+        }
+    }
+
+    #[test]
+    fn fields_are_found_by_path_by_end_and_by_other_tools_names() {
+        assert!(explain("train.batch.rows").unwrap().contains("Rows of an update"));
+        let page = explain("per-device").unwrap();
+        assert!(page.contains("micro-batch") && page.contains("micro_batch_size"), "{page}");
+        assert!(page.contains("    batch rows=128 per-device=2"), "{page}");
+        assert!(explain("max_steps").unwrap().contains("Optimizer updates"));
+        assert!(explain("train.max_steps").unwrap().starts_with("train.steps\n"));
+        assert!(explain("learning-rate.lr").unwrap().starts_with("train.learning-rate.peak\n"));
+        assert_eq!(explain("rows.max_steps"), None);
+        assert!(explain("shape.context").unwrap().contains("default 512"));
+        assert_eq!(explain("nonsense"), None);
+        assert_eq!(similar("atention").as_deref(), Some("attention"));
+    }
+
+    #[test]
+    fn the_reference_names_every_node() {
+        let text = schema_markdown();
+        assert!(schema().nodes.iter().all(|node| text.contains(&format!("## `{}`", node.name))));
+    }
+}

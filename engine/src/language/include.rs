@@ -1,0 +1,185 @@
+//! `include`: a configuration in several files, read as if all of it stood in one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kdl::KdlNode;
+
+use crate::language::parse;
+use crate::language::schema::{Value, schema, value};
+use crate::language::sources::{Sources, shift};
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::{File, FileRole, Span};
+use crate::text::read;
+
+/// Deepest chain of files that include each other.
+const DEEPEST: usize = 16;
+
+/// Most files of a configuration.
+const MOST: usize = 64;
+
+/// A configuration with everything it includes.
+pub struct Loaded {
+    /// All its files.
+    pub sources: Sources,
+    /// Top-level nodes in the order in which they would stand in one file; places count through all files.
+    pub nodes: Vec<KdlNode>,
+    /// Whether every file could be read. Names that are not declared may be those of a missing one.
+    pub complete: bool,
+}
+
+/// Parses the file at `path` and all it includes. `None` if the first one cannot be parsed; every fault is told.
+pub fn load_with_includes(file: &Arc<File>, path: &Path, sink: &mut Sink) -> Option<Loaded> {
+    let sources = Sources::new(file.clone());
+    let mut loader = Loader {
+        sources,
+        nodes: Vec::new(),
+        complete: true,
+        seen: Vec::new(),
+        chain: Vec::new(),
+        full: false,
+        sink,
+    };
+    let first = Link { id: identity(path), name: file.name.clone(), site: None };
+    loader.read(file, 0, first)?;
+    let Loader { sources, nodes, complete, .. } = loader;
+    Some(Loaded { sources, nodes, complete })
+}
+
+/// What tells a file from others, whichever way leads to it.
+fn identity(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| read::absolute_path(path))
+}
+
+/// A file that is being read.
+struct Link {
+    id: PathBuf,
+    name: String,
+    /// Where it is included.
+    site: Option<Span>,
+}
+
+struct Loader<'a> {
+    sources: Sources,
+    nodes: Vec<KdlNode>,
+    complete: bool,
+    seen: Vec<PathBuf>,
+    chain: Vec<Link>,
+    /// Whether it was told that there are too many files.
+    full: bool,
+    sink: &'a mut Sink,
+}
+
+impl Loader<'_> {
+    fn read(&mut self, file: &Arc<File>, start: usize, link: Link) -> Option<()> {
+        let mut document = parse::parse_file(file, self.sink)?;
+        shift(&mut document, start);
+        self.seen.push(link.id.clone());
+        self.chain.push(link);
+        for node in document.nodes_mut().drain(..) {
+            self.node(node);
+        }
+        self.chain.pop();
+        Some(())
+    }
+
+    fn node(&mut self, node: KdlNode) {
+        let name = node.name().value();
+        let place = self.sources.span(node.name().span());
+        let of_root = schema().node(name).is_some_and(|spec| spec.root);
+        if let (FileRole::Included(_), true) = (&place.file.role, of_root) {
+            self.sink.push(misplaced(name, &place, self.sources.root()));
+            return;
+        }
+        let included = (name == "include").then(|| self.path(&node)).flatten();
+        self.nodes.push(node);
+        if let Some((path, site)) = included {
+            self.include(&path, &site);
+        }
+    }
+
+    /// The path of an `include` and its place; nothing where the field table will refuse it.
+    fn path(&self, node: &KdlNode) -> Option<(PathBuf, Span)> {
+        let field = schema().node("include")?.arguments.first()?;
+        let entry = node.entries().iter().find(|entry| entry.name().is_none())?;
+        let Ok(Value::Path(path)) = value::accept(field, entry.value()) else { return None };
+        let site = self.sources.value(entry);
+        Some((site.file.folder.join(path), site))
+    }
+
+    fn include(&mut self, path: &Path, site: &Span) {
+        let id = identity(path);
+        if let Some(at) = self.chain.iter().position(|link| link.id == id) {
+            let around = self.chain.get(at..).unwrap_or_default();
+            self.sink.push(cycle(around, site));
+        } else if !self.seen.contains(&id)
+            && !self.full
+            && let Err(diagnostic) = self.open(path, site, id)
+        {
+            self.complete = false;
+            self.sink.push(diagnostic);
+        }
+    }
+
+    fn open(&mut self, path: &Path, site: &Span, id: PathBuf) -> Result<(), Diagnostic> {
+        self.bound(site)?;
+        let text = read::read_text(path).map_err(|fault| unreadable(fault, site))?;
+        let file = Arc::new(File {
+            name: read::display_path(path),
+            text,
+            folder: read::parent_folder(path),
+            number: self.sources.count(),
+            role: FileRole::Included(site.clone()),
+        });
+        let start = self.sources.add(file.clone());
+        let link = Link { id, name: file.name.clone(), site: Some(site.clone()) };
+        self.complete &= self.read(&file, start, link).is_some();
+        Ok(())
+    }
+
+    fn bound(&mut self, site: &Span) -> Result<(), Diagnostic> {
+        if self.chain.len() > DEEPEST {
+            let message = format!("files include each other more than {DEEPEST} levels deep");
+            let refused = Diagnostic::new(Code::NestedTooDeep, message).at(site, "one level too many");
+            return Err(refused.help("include this file from one nearer to the first"));
+        }
+        if self.sources.count() > MOST {
+            self.full = true;
+            let message = format!("a configuration of more than {MOST} files");
+            let refused = Diagnostic::new(Code::FileTooLarge, message).at(site, "one file too many");
+            return Err(refused.help("put declarations that belong together into one file"));
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(mut fault: Diagnostic, site: &Span) -> Diagnostic {
+    let help = fault.help.take();
+    let relative = (fault.code == Code::UnreadableFile)
+        .then(|| "paths are relative to the file that they stand in".to_owned());
+    let help: Vec<_> = relative.into_iter().chain(help).collect();
+    let help = (!help.is_empty()).then(|| help.join("; "));
+    fault.at(site, "included here").maybe_help(help)
+}
+
+fn misplaced(name: &str, place: &Span, root: &File) -> Diagnostic {
+    Diagnostic::new(Code::UnknownNode, format!("`{name}` stands in an included file"))
+        .at(place, "only in the first file")
+        .help(format!("move it to `{}`", root.name))
+}
+
+/// The files between the first occurrence of a file and its second, and the places that lead from one to the next.
+fn cycle(around: &[Link], site: &Span) -> Diagnostic {
+    let names = around.iter().chain(around.first()).map(|link| format!("`{}`", link.name));
+    let names: Vec<_> = names.collect();
+    let message = match around {
+        [_] => "a file includes itself".to_owned(),
+        _ => format!("files include each other: {}", names.join(" -> ")),
+    };
+    let mut diagnostic = Diagnostic::new(Code::IncludeCycle, message).at(site, "leads back");
+    for link in around.iter().skip(1) {
+        let Some(site) = &link.site else { continue };
+        diagnostic = diagnostic.also(site, "included here");
+    }
+    diagnostic.help("remove one of these lines: a file is read once, wherever it is included")
+}

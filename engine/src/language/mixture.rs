@@ -1,0 +1,230 @@
+//! Mixtures: parts of each other, with weights that change in phases, flattened into datasets with their shares.
+//!
+//! A mixture inside another one divides the share that it is given by its own weights. A part's weight may be a schedule:
+//! one value until an update, another one from there on; an update is one of the stage that trains.
+
+mod nesting;
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+
+use crate::language::names::World;
+use crate::language::record::Record;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use nesting::{MOST, Search};
+
+/// A mixture without mixtures inside.
+#[derive(Clone, Debug)]
+pub struct Flat<'a> {
+    /// First update of every phase; the first one is 0.
+    pub phases: Vec<u64>,
+    /// The datasets in the order of the text, each once, with a weight for every phase.
+    pub datasets: Vec<(&'a Record, Vec<f64>)>,
+}
+
+impl Flat<'_> {
+    /// Phases and weights as a value: `[[first update, weight of the first dataset, ..], ..]`.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let weights =
+            |at: usize| self.datasets.iter().filter_map(move |(_, weights)| weights.get(at).copied());
+        let phase = |(at, start): (usize, &u64)| {
+            let row =
+                std::iter::once(serde_json::json!(start)).chain(weights(at).map(|w| serde_json::json!(w)));
+            serde_json::Value::from_iter(row)
+        };
+        serde_json::Value::from_iter(self.phases.iter().enumerate().map(phase))
+    }
+}
+
+/// Whether a mixture is more than datasets with a weight each.
+#[must_use]
+pub fn is_composed(mixture: &Record) -> bool {
+    mixture.children.iter().any(|part| part.spec.name == "mixture" || part.child("weight").is_some())
+}
+
+/// The datasets of a mixture, each once, in the order of the text; of one that contains itself, what is found on the way.
+#[must_use]
+pub fn datasets<'a>(world: &'a World, mixture: &'a Record) -> Vec<&'a Record> {
+    let mut found: Vec<&Record> = Vec::new();
+    let mut open = vec![Walk { mixture, next: 0 }];
+    let mut steps = 0;
+    while let Some(walk) = open.last_mut() {
+        let Some(part) = walk.mixture.children.get(walk.next) else {
+            open.pop();
+            continue;
+        };
+        walk.next += 1;
+        steps += 1;
+        let Some(target) = part.leaf("name").and_then(|leaf| world.any_target(leaf)) else { continue };
+        match part.spec.name.as_str() {
+            "dataset" if !found.iter().any(|other| std::ptr::eq(*other, target)) => found.push(target),
+            "mixture" if steps <= MOST && !open.iter().any(|walk| std::ptr::eq(walk.mixture, target)) => {
+                open.push(Walk { mixture: target, next: 0 });
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+struct Walk<'a> {
+    mixture: &'a Record,
+    next: usize,
+}
+
+/// Phases and shares of a mixture that nothing is wrong with.
+#[must_use]
+pub fn flatten<'a>(world: &'a World, mixture: &'a Record) -> Option<Flat<'a>> {
+    if mixture.broken {
+        return None;
+    }
+    let mut starts = BTreeSet::from([0]);
+    boundaries(world, mixture, &mut starts)?;
+    let phases: Vec<u64> = starts.into_iter().collect();
+    let mut datasets: IndexMap<*const Record, (&Record, Vec<f64>)> = IndexMap::new();
+    for (at, update) in phases.iter().enumerate() {
+        for (dataset, weight) in weights(world, mixture, *update)? {
+            let empty = || (dataset, vec![0.0; phases.len()]);
+            let entry = datasets.entry(std::ptr::from_ref(dataset)).or_insert_with(empty);
+            if let Some(sum) = entry.1.get_mut(at) {
+                *sum += weight;
+            }
+        }
+    }
+    Some(Flat { phases, datasets: datasets.into_values().collect() })
+}
+
+/// Updates at which a weight of the mixture or of one inside it changes.
+fn boundaries(world: &World, mixture: &Record, starts: &mut BTreeSet<u64>) -> Option<()> {
+    for part in &mixture.children {
+        starts.extend(part.children("weight").filter_map(|phase| phase.count("until")));
+        if part.spec.name == "mixture" {
+            boundaries(world, world.target(part.leaf("name")?)?, starts)?;
+        }
+    }
+    Some(())
+}
+
+/// The datasets of a mixture with their weights at an update; what an inner mixture gives sums to its own weight.
+fn weights<'a>(world: &'a World, mixture: &'a Record, update: u64) -> Option<Vec<(&'a Record, f64)>> {
+    let mut found = Vec::new();
+    for part in &mixture.children {
+        let (target, weight) = (world.target(part.leaf("name")?)?, weight(part, update)?);
+        if part.spec.name == "dataset" {
+            found.push((target, weight));
+            continue;
+        }
+        let inner = weights(world, target, update)?;
+        let all: f64 = inner.iter().map(|(_, weight)| weight).sum();
+        found.extend(
+            inner
+                .into_iter()
+                .map(|(dataset, own)| (dataset, if all > 0.0 { weight * own / all } else { 0.0 })),
+        );
+    }
+    Some(found)
+}
+
+/// The weight of a part at an update.
+fn weight(part: &Record, update: u64) -> Option<f64> {
+    let now = |phase: &&Record| phase.count("until").is_none_or(|until| update < until);
+    match part.children("weight").find(now) {
+        Some(phase) => phase.number("value"),
+        None => part.number("weight"),
+    }
+}
+
+/// Tells of mixtures that contain themselves, have no weight, or whose phases do not follow each other.
+pub fn check(world: &mut World, sink: &mut Sink) {
+    let mut broken = Vec::new();
+    for (at, record) in world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture") {
+        let before = sink.errors();
+        record.children.iter().for_each(|part| phases(part, sink));
+        let loops = Search::new(world, record).walk(record, &mut Vec::new());
+        loops.iter().filter_map(|found| found.told(world, record)).for_each(|fault| sink.push(fault));
+        if loops.is_some() || sink.errors() > before {
+            broken.push(at);
+        }
+    }
+    spoil(world, &broken);
+    let mixtures = world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture");
+    let fault = |(at, record)| Some((at, record, weightless(&flatten(world, record)?, record)?));
+    let faults: Vec<(usize, &Record, Diagnostic)> = mixtures.filter_map(fault).collect();
+    // One whose part gives nothing says no more than that part does.
+    let follows = |record: &Record| {
+        let mut parts = record.children("mixture").filter_map(|part| world.any_target(part.leaf("name")?));
+        parts.any(|part| faults.iter().any(|(_, other, _)| std::ptr::eq(*other, part)))
+    };
+    let told = faults.iter().filter(|(_, record, _)| !follows(record));
+    told.for_each(|(.., fault)| sink.push(fault.clone()));
+    let broken: Vec<usize> = faults.iter().map(|(at, ..)| *at).collect();
+    spoil(world, &broken);
+}
+
+fn spoil(world: &mut World, broken: &[usize]) {
+    for at in broken {
+        if let Some(record) = world.records.get_mut(*at) {
+            record.broken = true;
+        }
+    }
+}
+
+/// Phases in the order of updates, the last one without an end.
+fn phases(part: &Record, sink: &mut Sink) {
+    let (name, all) = (part.name().unwrap_or_default(), part.children("weight").collect::<Vec<_>>());
+    for (at, phase) in all.iter().enumerate() {
+        let end = |phase: &Record| phase.leaf("until").map(|leaf| (leaf.span.clone(), phase.count("until")));
+        let before = at.checked_sub(1).and_then(|at| all.get(at)).and_then(|before| end(before));
+        match (end(phase), all.get(at + 1), before) {
+            (Some((span, _)), None, _) => sink.push(
+                Diagnostic::new(Code::FieldDoesNotApply, format!("the last weight of `{name}` has no end"))
+                    .at(&span, "nothing follows")
+                    .help("remove `until=`, or add the weight that follows: `weight 1`"),
+            ),
+            (None, Some(next), _) => sink.push(
+                Diagnostic::new(
+                    Code::MissingField,
+                    format!("nothing says when the next weight of `{name}` takes over"),
+                )
+                .at(&phase.span, "`until` is missing")
+                .also(&next.span, "the next weight")
+                .help("add the update at which it ends, as in `weight 1 until=1_000`"),
+            ),
+            (Some((span, until)), _, Some((place, start))) if until <= start => sink.push(
+                Diagnostic::new(Code::OutOfRange, format!("a weight of `{name}` ends before it begins"))
+                    .at(&span, format!("not after {}", start.unwrap_or_default()))
+                    .also(&place, "it begins here")
+                    .help(format!(
+                        "write an update above {}, or remove the weight",
+                        start.unwrap_or_default()
+                    )),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// A mixture that gives nothing, or nothing from some update on.
+fn weightless(flat: &Flat<'_>, mixture: &Record) -> Option<Diagnostic> {
+    let name = mixture.name().unwrap_or_default();
+    if flat.datasets.is_empty() {
+        let message = format!("mixture `{name}` has no dataset");
+        let fault = Diagnostic::new(Code::EmptyMixture, message).at(&mixture.span, "nothing to read");
+        return Some(fault.help("add one between the braces, as in `dataset \"text\" weight=1`"));
+    }
+    let silent = |at: &usize| flat.datasets.iter().all(|(_, weights)| weights.get(*at) == Some(&0.0));
+    let at = (0..flat.phases.len()).find(silent)?;
+    let (from, until) = (flat.phases.get(at)?, flat.phases.get(at + 1));
+    let when = match until {
+        Some(until) => format!("from update {from} until {until}"),
+        None => format!("from update {from} on"),
+    };
+    let fault =
+        Diagnostic::new(Code::EmptyMixture, format!("no dataset of mixture `{name}` has a weight {when}"));
+    Some(fault.at(&mixture.span, "nothing to read then").help("give one of its parts a weight above 0 there"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The field table in the KDL Schema Language (2.0.0, kdl-org/kdl `SCHEMA-SPEC.md`), for editors that read it.
+//!
+//! It says less than the table: no references, conditions or units. What it refuses, `check` refuses; not the other
+//! way round.
+
+use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
+
+use crate::language::schema::{FieldSpec, NodeSpec, Range, Type, schema};
+
+/// The language as a document of the KDL Schema Language.
+#[must_use]
+pub fn schema_kdl() -> String {
+    let mut document = KdlNode::new("document");
+    let inside = document.ensure_children().nodes_mut();
+    inside.push(info());
+    inside.extend(schema().nodes.iter().map(node));
+    let mut text = KdlDocument::new();
+    text.nodes_mut().push(document);
+    text.autoformat();
+    text.to_string()
+}
+
+fn info() -> KdlNode {
+    let mut info = KdlNode::new("info");
+    let mut title = with("title", "A pipeline of fmflow");
+    title.push(KdlEntry::new_prop("lang", "en"));
+    let version = with("version", env!("CARGO_PKG_VERSION"));
+    info.ensure_children().nodes_mut().extend([title, version]);
+    info
+}
+
+fn node(spec: &NodeSpec) -> KdlNode {
+    let mut node = with("node", spec.name.as_str());
+    node.push(KdlEntry::new_prop("description", spec.doc.as_str()));
+    let inside = node.ensure_children().nodes_mut();
+    if spec.required {
+        inside.push(with("min", 1));
+    }
+    if spec.single {
+        inside.push(with("max", 1));
+    }
+    inside.extend(spec.properties.iter().map(property));
+    inside.extend(spec.arguments.iter().map(argument));
+    if !spec.children.is_empty() {
+        let mut children = KdlNode::new("children");
+        children.ensure_children().nodes_mut().extend(spec.children.iter().map(self::node));
+        inside.push(children);
+    }
+    node
+}
+
+fn property(field: &FieldSpec) -> KdlNode {
+    let mut node = with("prop", field.name.as_str());
+    node.push(KdlEntry::new_prop("description", field.doc.as_str()));
+    // A field that applies under a condition cannot be required here, which knows no conditions.
+    let required = field.required && field.when.is_none();
+    let required = required.then(|| with("required", true));
+    fill(&mut node, required.into_iter().chain(rules(field)));
+    node
+}
+
+fn argument(field: &FieldSpec) -> KdlNode {
+    let mut node = KdlNode::new("value");
+    node.push(KdlEntry::new_prop("description", field.doc.as_str()));
+    let least = (field.required && field.when.is_none()).then(|| with("min", 1));
+    let most = (!field.many).then(|| with("max", 1));
+    fill(&mut node, least.into_iter().chain(most).chain(rules(field)));
+    node
+}
+
+fn fill(node: &mut KdlNode, inside: impl Iterator<Item = KdlNode>) {
+    let mut inside = inside.peekable();
+    if inside.peek().is_some() {
+        node.ensure_children().nodes_mut().extend(inside);
+    }
+}
+
+/// What a value has to satisfy, as far as this language can say it.
+fn rules(field: &FieldSpec) -> Vec<KdlNode> {
+    let mut rules: Vec<_> = kind(field).map(|kind| with("type", kind)).into_iter().collect();
+    if field.types == [Type::Word] {
+        let mut words = KdlNode::new("enum");
+        field.words.iter().for_each(|word| words.push(KdlEntry::new(word.as_str())));
+        rules.push(words);
+    }
+    let Range { min, max, above, below } = field.range;
+    let ends = [(">=", min), ("<=", max), (">", above), ("<", below)];
+    rules.extend(ends.iter().filter_map(|(name, end)| Some(with(name, number((*end)?)))));
+    rules
+}
+
+/// The one type of KDL that all types of a field are written in, if there is one.
+fn kind(field: &FieldSpec) -> Option<&'static str> {
+    let mut kinds = field.types.iter().map(|kind| match kind {
+        Type::Integer | Type::Number => Some("number"),
+        Type::Boolean => Some("boolean"),
+        Type::Count | Type::Share => None,
+        _ => Some("string"),
+    });
+    let first = kinds.next()??;
+    kinds.all(|kind| kind == Some(first)).then_some(first)
+}
+
+/// A whole number without a point.
+fn number(end: f64) -> KdlValue {
+    if end.fract() == 0.0 { KdlValue::Integer(end as i128) } else { KdlValue::Float(end) }
+}
+
+/// A node with one value.
+fn with(name: &str, value: impl Into<KdlValue>) -> KdlNode {
+    let mut node = KdlNode::new(name);
+    node.push(KdlEntry::new(value.into()));
+    node
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(node: &KdlNode) -> &str {
+        node.get(0).and_then(KdlValue::as_string).unwrap()
+    }
+
+    fn of<'a>(schema: &'a KdlNode, kind: &str) -> Vec<&'a KdlNode> {
+        schema.iter_children().filter(|rule| rule.name().value() == kind).collect()
+    }
+
+    fn holds(value: &KdlValue, rules: &KdlNode) -> bool {
+        let number = value.as_integer().map(|whole| whole as f64).or(value.as_float());
+        rules.iter_children().all(|rule| {
+            let end = rule.get(0).and_then(|end| end.as_integer().map(|w| w as f64).or(end.as_float()));
+            let compare = |holds: fn(&f64, &f64) -> bool| match (&number, &end) {
+                (Some(number), Some(end)) => holds(number, end),
+                _ => true,
+            };
+            match rule.name().value() {
+                "type" => match text(rule) {
+                    "number" => number.is_some(),
+                    "boolean" => value.as_bool().is_some(),
+                    _ => value.as_string().is_some(),
+                },
+                "enum" => rule.entries().iter().any(|entry| entry.value() == value),
+                ">=" => compare(f64::ge),
+                "<=" => compare(f64::le),
+                ">" => compare(f64::gt),
+                "<" => compare(f64::lt),
+                "required" | "min" | "max" => true,
+                other => panic!("no rule `{other}`"),
+            }
+        })
+    }
+
+    /// A reader of the schema language, as far as the table needs it.
+    fn satisfies(nodes: &[KdlNode], schema: &KdlNode) {
+        for node in nodes {
+            let name = node.name().value();
+            let rule = of(schema, "node").into_iter().find(|rule| text(rule) == name);
+            let rule = rule.unwrap_or_else(|| panic!("no node `{name}`"));
+            for property in of(rule, "prop").iter().filter(|prop| !of(prop, "required").is_empty()) {
+                assert!(node.get(text(property)).is_some(), "{node}: {property}");
+            }
+            let mut values = of(rule, "value").into_iter().peekable();
+            for entry in node.entries() {
+                let rule = match entry.name() {
+                    Some(key) => of(rule, "prop").into_iter().find(|prop| text(prop) == key.value()).unwrap(),
+                    None => values
+                        .next_if(|value| !of(value, "max").is_empty())
+                        .or(values.peek().copied())
+                        .unwrap(),
+                };
+                assert!(holds(entry.value(), rule), "{node}: {rule}");
+            }
+            if let (Some(children), [inside]) = (node.children(), of(rule, "children").as_slice()) {
+                satisfies(children.nodes(), inside);
+            }
+        }
+    }
+
+    #[test]
+    fn the_shipped_pipelines_satisfy_the_schema() {
+        let schema: KdlDocument = schema_kdl().parse().unwrap();
+        let document = schema.get("document").unwrap();
+        for pipeline in [
+            include_str!("../../../../pipelines/quickstart.kdl"),
+            include_str!("../../../../pipelines/full.kdl"),
+        ] {
+            satisfies(pipeline.parse::<KdlDocument>().unwrap().nodes(), document);
+        }
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_refused() {
+        let schema: KdlDocument = schema_kdl().parse().unwrap();
+        let document = schema.get("document").unwrap();
+        for wrong in ["pipeline 1", "pipeline \"x\" seed=-1", "rows \"x\" tokenizer=\"y\"", "stage \"x\""] {
+            let nodes: KdlDocument = wrong.parse().unwrap();
+            let refused = std::panic::catch_unwind(|| satisfies(nodes.nodes(), document)).is_err();
+            assert!(refused, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Types of fields: which KDL values they accept, and the canonical value of each.
+
+use kdl::KdlValue;
+
+use super::units::{COUNTS, SIZES, TIMES, range, scaled, whole};
+use super::{FieldSpec, Range, refusal};
+use crate::text::diagnostic::Code;
+use crate::text::suggest;
+
+/// Types of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A name that the author chooses.
+    Name,
+    /// A name that is declared elsewhere.
+    Ref,
+    /// Any text.
+    Text,
+    /// One of the field's words.
+    Word,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `#true` or `#false`.
+    Boolean,
+    /// A whole number, possibly with K, M, B or T: `60.17B`.
+    Count,
+    /// A size with its unit: `300MiB`.
+    Bytes,
+    /// A time with its unit: `30min`.
+    Duration,
+    /// A number or a percentage: `2%`.
+    Share,
+    /// Two whole numbers: `8..64`.
+    Range,
+    /// A file or folder on this machine.
+    Path,
+    /// A repository or bucket: `hf:owner/name`.
+    Hub,
+    /// The code of a warning.
+    Warning,
+}
+
+/// The canonical value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text or a word.
+    Text(String),
+    /// The name of something declared.
+    Name(String),
+    /// A whole number, a count or a size in bytes.
+    Integer(i64),
+    /// A number or a share.
+    Number(f64),
+    /// A time in seconds.
+    Seconds(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A range of whole numbers, as written.
+    Range(String),
+    /// A path, as written.
+    Path(String),
+    /// An address on a hub, as written.
+    Hub(String),
+}
+
+/// Why a value is refused.
+#[derive(Debug)]
+pub struct Fault {
+    /// The kind of fault.
+    pub code: Code,
+    /// What is wrong with the value, continuing `` `field` ``.
+    pub message: String,
+    /// What stands at the place.
+    pub label: String,
+    /// What to write.
+    pub help: Option<String>,
+}
+
+impl Type {
+    /// The type called `word` in the tables.
+    ///
+    /// # Errors
+    /// A message when there is none.
+    pub fn named(word: &str) -> Result<Self, String> {
+        let all = [
+            Self::Name,
+            Self::Ref,
+            Self::Text,
+            Self::Word,
+            Self::Integer,
+            Self::Number,
+            Self::Boolean,
+            Self::Count,
+            Self::Bytes,
+            Self::Duration,
+            Self::Share,
+            Self::Range,
+            Self::Path,
+            Self::Hub,
+            Self::Warning,
+        ];
+        all.into_iter().find(|kind| kind.word() == word).ok_or_else(|| format!("no type `{word}`"))
+    }
+
+    /// What the tables call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Ref => "ref",
+            Self::Text => "string",
+            Self::Word => "word",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Duration => "duration",
+            Self::Share => "share",
+            Self::Range => "range",
+            Self::Path => "path",
+            Self::Hub => "hub",
+            Self::Warning => "warning",
+        }
+    }
+
+    /// What people call it, with its article.
+    #[must_use]
+    pub fn phrase(self, field: &FieldSpec) -> String {
+        match self {
+            Self::Name => "a name".to_owned(),
+            Self::Ref => format!("the name of {}", kinds(field)),
+            Self::Text => "text in quotes".to_owned(),
+            Self::Word => format!("one of {}", suggest::list(field.words.iter().map(String::as_str))),
+            Self::Integer => "a whole number".to_owned(),
+            Self::Number => "a number".to_owned(),
+            Self::Boolean => "`#true` or `#false`".to_owned(),
+            Self::Count => "a count such as `60.17B`".to_owned(),
+            Self::Bytes => "a size such as `300MiB`".to_owned(),
+            Self::Duration => "a time such as `30min`".to_owned(),
+            Self::Share => "a share such as `2%` or `0.02`".to_owned(),
+            Self::Range => "a range such as `8..64`".to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::Hub => "an address such as `hf:owner/name`".to_owned(),
+            Self::Warning => "the code of a warning such as `unused`".to_owned(),
+        }
+    }
+}
+
+/// The kinds of things that a reference may name: `a dataset`, `a tokenizer or fetch stage`.
+#[must_use]
+pub fn kinds(field: &FieldSpec) -> String {
+    let names: Vec<_> = field.to.iter().map(|kind| format!("`{kind}`")).collect();
+    format!("a {}", names.join(" or "))
+}
+
+/// The canonical value of `value` in `field`.
+///
+/// # Errors
+/// Why it is refused.
+pub fn accept(field: &FieldSpec, value: &KdlValue) -> Result<Value, Fault> {
+    let accepted = field.types.iter().find_map(|kind| of_type(*kind, field, value));
+    match accepted {
+        Some(value) => in_range(field, value),
+        None => Err(refusal::refuse(field, value)),
+    }
+}
+
+fn of_type(kind: Type, field: &FieldSpec, value: &KdlValue) -> Option<Value> {
+    match (kind, value) {
+        (Type::Boolean, KdlValue::Bool(value)) => Some(Value::Bool(*value)),
+        (Type::Integer | Type::Count, KdlValue::Integer(number)) => {
+            i64::try_from(*number).ok().map(Value::Integer)
+        }
+        (Type::Number | Type::Share, KdlValue::Integer(number)) => Some(Value::Number(*number as f64)),
+        (Type::Number | Type::Share, KdlValue::Float(number)) => {
+            number.is_finite().then_some(Value::Number(*number))
+        }
+        (_, KdlValue::String(text)) => of_text(kind, field, text),
+        _ => None,
+    }
+}
+
+fn of_text(kind: Type, field: &FieldSpec, text: &str) -> Option<Value> {
+    match kind {
+        Type::Name => Some(Value::Name(text.to_owned())),
+        Type::Ref => (!text.contains('/') && !text.starts_with('.')).then(|| Value::Name(text.to_owned())),
+        Type::Text => Some(Value::Text(text.to_owned())),
+        Type::Word => field.words.iter().any(|word| word == text).then(|| Value::Text(text.to_owned())),
+        Type::Count => whole(scaled(text, COUNTS)?),
+        Type::Bytes => whole(scaled(text, SIZES)?),
+        Type::Duration => scaled(text, TIMES).map(Value::Seconds),
+        Type::Share => scaled(text, &[("%", 0.01)]).map(Value::Number),
+        Type::Range => range(text),
+        Type::Path => (!text.is_empty() && !hub(text)).then(|| Value::Path(text.to_owned())),
+        Type::Hub => hub(text).then(|| Value::Hub(text.to_owned())),
+        Type::Warning => Code::warnings().any(|name| name == text).then(|| Value::Text(text.to_owned())),
+        Type::Integer | Type::Number | Type::Boolean => None,
+    }
+}
+
+/// Whether a text names a place outside this machine.
+fn hub(text: &str) -> bool {
+    ["hf:", "s3:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
+    let number = match &value {
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) | Value::Seconds(number) => *number,
+        _ => return Ok(value),
+    };
+    let Range { min, max, above, below } = field.range;
+    let inside = min.is_none_or(|end| number >= end)
+        && max.is_none_or(|end| number <= end)
+        && above.is_none_or(|end| number > end)
+        && below.is_none_or(|end| number < end);
+    if inside {
+        return Ok(value);
+    }
+    Err(Fault {
+        code: Code::OutOfRange,
+        message: format!("must be {}", shown(field, &violated(&field.range, number))),
+        label: "outside the range".to_owned(),
+        help: Some(percent(field, number).unwrap_or_else(|| field.help())),
+    })
+}
+
+/// A percentage that stands there as a number.
+fn percent(field: &FieldSpec, number: f64) -> Option<String> {
+    let share = field.types.contains(&Type::Share) && number > 1.0 && number < 100.0;
+    share.then(|| format!("write `\"{number}%\"` or `{}`", number / 100.0))
+}
+
+/// The ends of the range that `number` breaks.
+fn violated(range: &Range, number: f64) -> Range {
+    Range {
+        min: range.min.filter(|end| number < *end),
+        max: range.max.filter(|end| number > *end),
+        above: range.above.filter(|end| number <= *end),
+        below: range.below.filter(|end| number >= *end),
+    }
+}
+
+/// The range in words, as a percentage where one is written.
+fn shown(field: &FieldSpec, range: &Range) -> String {
+    let percent = |end: Option<f64>| end.map(|end| end * 100.0);
+    if !field.types.contains(&Type::Share) {
+        return bounds(range);
+    }
+    let Range { min, max, above, below } = *range;
+    let range = Range { min: percent(min), max: percent(max), above: percent(above), below: percent(below) };
+    format!("{}%", bounds(&range))
+}
+
+/// The range in words: `at least 1 and below 2`.
+#[must_use]
+pub fn bounds(range: &Range) -> String {
+    let ends =
+        [(range.min, "at least"), (range.above, "above"), (range.max, "at most"), (range.below, "below")];
+    let ends: Vec<_> = ends.iter().filter_map(|(end, word)| end.map(|end| format!("{word} {end}"))).collect();
+    ends.join(" and ")
+}
+
+impl Value {
+    /// The canonical form that fingerprints are made of.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Integer(number) => (*number).into(),
+            Self::Number(number) | Self::Seconds(number) => (*number).into(),
+            Self::Bool(value) => (*value).into(),
+            Self::Text(text) | Self::Name(text) | Self::Range(text) | Self::Path(text) | Self::Hub(text) => {
+                text.as_str().into()
+            }
+        }
+    }
+}

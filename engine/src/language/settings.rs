@@ -1,0 +1,139 @@
+//! Settings given beside the file: `--set train.sft.steps=20` is put into the nodes before they are checked, so that the
+//! same table decides about it. A setting is a small file of its own, and faults are told in its text.
+//!
+//! A path is the kind of a node, its name, nodes inside, a field: `train.sft.learning-rate.peak`. An argument called `value`
+//! has the name of its node (`train.sft.steps`); one of several nodes is told by its key or its number, from 0
+//! (`mixture.prose.dataset.tasks.weight`). What a recipe gives is copied into the stage first, so that only the field changes.
+
+mod flag;
+mod node;
+mod unknown;
+
+use std::sync::Arc;
+
+use kdl::{KdlEntry, KdlNode};
+
+use self::flag::{Flag, Word};
+use crate::language::include::Loaded;
+use crate::language::schema::{FieldSpec, NodeSpec, Type, schema};
+use crate::language::sources::shift_entry;
+use crate::language::values;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::{File, FileRole, Span};
+
+/// Puts settings in place, in their order; those without a place are told.
+pub fn apply(texts: &[String], loaded: &mut Loaded, sink: &mut Sink) {
+    for (at, text) in texts.iter().enumerate() {
+        if let Err(fault) = put(at + 1, text, loaded) {
+            sink.push(fault);
+        }
+    }
+}
+
+fn put(number: usize, text: &str, loaded: &mut Loaded) -> Result<(), Diagnostic> {
+    let flag = flag::read(text);
+    let found = flag.as_ref().ok().and_then(|flag| declaration(flag, &loaded.nodes));
+    let home =
+        found.and_then(|(at, _)| loaded.nodes.get(at)).map(|node| loaded.sources.span(node.span()).file);
+    let folder = home.as_ref().unwrap_or(loaded.sources.root()).folder.clone();
+    let name = format!("--set {number}");
+    let file = Arc::new(File {
+        name,
+        text: text.to_owned(),
+        folder,
+        number: loaded.sources.count(),
+        role: FileRole::Setting,
+    });
+    let start = loaded.sources.add(file.clone());
+    let flag = flag.map_err(|fault| fault.diagnostic(&file))?;
+    let setting = Setting { file: &file, start, flag: &flag };
+    setting.put(found, &mut loaded.nodes)
+}
+
+/// The node that a path begins with, and how many of its words that takes. A name may hold dots.
+fn declaration(flag: &Flag, nodes: &[KdlNode]) -> Option<(usize, usize)> {
+    let kind = flag.path.first()?;
+    let spec = schema().node(&kind.text)?;
+    let mut of_kind = nodes.iter().enumerate().filter(|(_, node)| node.name().value() == spec.name);
+    if spec.single {
+        return of_kind.next().map(|(at, _)| (at, 1));
+    }
+    let declared: Vec<_> = of_kind.collect();
+    (2..=flag.path.len()).find_map(|end| {
+        let words: Vec<_> = flag.path.get(1..end)?.iter().map(|word| word.text.as_str()).collect();
+        let name = words.join(".");
+        let found = declared.iter().find(|(_, node)| name_of(node) == Some(&name));
+        found.map(|(at, _)| (*at, end))
+    })
+}
+
+fn name_of(node: &KdlNode) -> Option<&str> {
+    node.get(0)?.as_string()
+}
+
+/// One setting, as a file of its own.
+struct Setting<'a> {
+    file: &'a Arc<File>,
+    /// Number of its first byte among all files.
+    start: usize,
+    flag: &'a Flag,
+}
+
+impl Setting<'_> {
+    fn put(&self, found: Option<(usize, usize)>, nodes: &mut [KdlNode]) -> Result<(), Diagnostic> {
+        let Some((at, used)) = found else { return Err(self.undeclared(nodes)) };
+        let recipe = nodes.get(at).and_then(|node| recipe(node, nodes));
+        let rest = self.flag.path.get(used..).unwrap_or_default();
+        let node = nodes.get_mut(at);
+        let spec = node.as_ref().and_then(|node| schema().node(node.name().value()));
+        match (node, spec) {
+            (Some(node), Some(spec)) => self.within(node, spec, rest, recipe.as_ref()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The place of a word, or of the words from one to another.
+    fn span(&self, first: &Word, last: &Word) -> Span {
+        let (offset, length) = (first.range.start, last.range.end - first.range.start);
+        Span { file: self.file.clone(), offset, length }
+    }
+
+    fn fault(&self, code: Code, word: &Word, message: String, label: &str) -> Diagnostic {
+        Diagnostic::new(code, message).at(&self.span(word, word), label)
+    }
+
+    /// The entries of a field: values of KDL where the text is some, or else the text itself.
+    fn values(&self, field: &FieldSpec) -> Result<Vec<KdlEntry>, Diagnostic> {
+        let range = self.flag.value.clone();
+        let text = self.file.text.get(range.clone()).unwrap_or_default();
+        let mut entries = values::parse_values(text).filter(|found| field.many || found.len() == 1);
+        if entries.is_none() && text.trim_start().starts_with(['"', '#']) && text.contains('"') {
+            let place = Span { file: self.file.clone(), offset: range.start, length: range.len() };
+            let fault =
+                Diagnostic::new(Code::Syntax, "this is no text in quotes").at(&place, "quotes do not match");
+            return Err(
+                fault.help("close the quotes, or leave them out: a setting without quotes is text too")
+            );
+        }
+        let whole = entries.get_or_insert_with(|| {
+            let mut entry = KdlEntry::new(text);
+            entry.set_span((0, text.len()));
+            vec![entry]
+        });
+        whole.iter_mut().for_each(|entry| shift_entry(entry, self.start + range.start));
+        Ok(entries.unwrap_or_default())
+    }
+}
+
+/// The recipe that a stage uses.
+fn recipe(node: &KdlNode, nodes: &[KdlNode]) -> Option<KdlNode> {
+    let name = node.get("use")?.as_string()?;
+    let recipes = nodes.iter().filter(|node| node.name().value() == "recipe");
+    recipes.into_iter().find(|recipe| name_of(recipe) == Some(name)).cloned()
+}
+
+/// The argument that a node's own path stands for: the only one that is not the name it declares.
+fn own_argument(spec: &'static NodeSpec) -> Option<(usize, &'static FieldSpec)> {
+    let mut fields = spec.arguments.iter().enumerate().filter(|(_, field)| field.types != [Type::Name]);
+    fields.next().filter(|_| fields.next().is_none())
+}

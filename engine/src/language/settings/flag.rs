@@ -1,0 +1,97 @@
+//! `PATH=VALUE`, cut into words with their places.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::place::{File, Span};
+
+/// A word of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) range: Range<usize>,
+}
+
+/// A path and the place of its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flag {
+    pub(super) path: Vec<Word>,
+    pub(super) value: Range<usize>,
+}
+
+/// Why a text is no setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    range: Range<usize>,
+    message: &'static str,
+}
+
+impl Fault {
+    pub(super) fn diagnostic(&self, file: &Arc<File>) -> Diagnostic {
+        let place = Span { file: file.clone(), offset: self.range.start, length: self.range.len() };
+        Diagnostic::new(Code::Syntax, self.message)
+            .at(&place, "here")
+            .help("write a path and a value, as in `--set train.sft.steps=20`")
+    }
+}
+
+/// Cuts a setting into words; quotes keep dots and `=` together.
+pub(super) fn read(text: &str) -> Result<Flag, Fault> {
+    let fault = |range, message| Err(Fault { range, message });
+    let mut path = Vec::new();
+    let mut start = 0;
+    loop {
+        let rest = text.get(start..).unwrap_or_default();
+        let (word, length) = match rest.strip_prefix('"') {
+            Some(quoted) => match quoted.find('"') {
+                Some(end) => (quoted.get(..end).unwrap_or_default(), end + 2),
+                None => return fault(start..text.len(), "a quote is missing in this path"),
+            },
+            None => {
+                let end = rest.find(['.', '=']).unwrap_or(rest.len());
+                (rest.get(..end).unwrap_or_default(), end)
+            }
+        };
+        let range = start..start + length;
+        if word.trim().is_empty() {
+            return fault(range, "a word is missing in this path");
+        }
+        path.push(Word { text: word.trim().to_owned(), range: range.clone() });
+        start = range.end + 1;
+        match text.get(range.end..).and_then(|rest| rest.chars().next()) {
+            Some('.') => {}
+            Some('=') if text.get(start..).is_some_and(|value| !value.trim().is_empty()) => {
+                return Ok(Flag { path, value: start..text.len() });
+            }
+            Some('=') => return fault(range.end..text.len(), "there is no value after `=`"),
+            Some(_) => return fault(range.end..text.len(), "a `.` or `=` is missing after this name"),
+            None => return fault(0..text.len(), "there is no `=` with a value"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let flag = read(text).unwrap();
+        let value = text[flag.value].to_owned();
+        flag.path.into_iter().map(|word| word.text).chain([value]).collect()
+    }
+
+    #[test]
+    fn paths_and_values_are_cut() {
+        assert_eq!(words("train.sft.steps=20"), ["train", "sft", "steps", "20"]);
+        assert_eq!(words("train.\"a.b=c\".use=x=y.z"), ["train", "a.b=c", "use", "x=y.z"]);
+        assert_eq!(words("pipeline.seed = 7"), ["pipeline", "seed", " 7"]);
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused() {
+        for text in ["", "=", "a", "a=", "a= ", "a..b=1", ".a=1", "a.=1", "\"a=1", "a.\"b\"c=1", "é"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

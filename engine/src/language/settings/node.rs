@@ -1,0 +1,124 @@
+//! From a node to the field that a path names: nodes on the way are made, or copied from the recipe.
+
+use kdl::{KdlEntry, KdlIdentifier, KdlNode};
+
+use super::{Setting, Word, name_of, own_argument};
+use crate::language::schema::{FieldSpec, NodeSpec};
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::suggest;
+
+impl Setting<'_> {
+    /// Puts the value into the field that the rest of the path names.
+    pub(super) fn within(
+        &self,
+        node: &mut KdlNode,
+        spec: &'static NodeSpec,
+        rest: &[Word],
+        recipe: Option<&KdlNode>,
+    ) -> Result<(), Diagnostic> {
+        let Some((word, after)) = rest.split_first() else { return self.argument(node, spec) };
+        let property = spec.properties.iter().find(|field| field.name == word.text);
+        if let (Some(field), []) = (property, after) {
+            return self.property(node, field, word);
+        }
+        let Some(child) = spec.child(&word.text) else { return Err(self.unknown(node, spec, word, after)) };
+        self.provide(node, child, word, recipe);
+        let (at, used) = self.which(node, child, word, after)?;
+        let inside = node.ensure_children().nodes_mut().get_mut(at);
+        let after = after.get(used..).unwrap_or_default();
+        inside.map_or(Ok(()), |inside| self.within(inside, child, after, None))
+    }
+
+    /// Makes sure that there is such a node inside: the stage's own, the recipe's, or a new one.
+    fn provide(&self, node: &mut KdlNode, child: &NodeSpec, word: &Word, recipe: Option<&KdlNode>) {
+        if node.iter_children().any(|inner| inner.name().value() == child.name) {
+            return;
+        }
+        let of_recipe = recipe.into_iter().flat_map(KdlNode::iter_children);
+        let mut copied: Vec<_> =
+            of_recipe.filter(|inner| inner.name().value() == child.name).cloned().collect();
+        if copied.is_empty() && child.single {
+            let mut made = KdlNode::new(child.name.as_str());
+            made.set_name(self.identifier(word));
+            copied.push(made);
+        }
+        if !copied.is_empty() {
+            node.ensure_children().nodes_mut().extend(copied);
+        }
+    }
+
+    /// Which of the nodes inside is meant, and how many words say so.
+    fn which(
+        &self,
+        node: &KdlNode,
+        child: &NodeSpec,
+        word: &Word,
+        after: &[Word],
+    ) -> Result<(usize, usize), Diagnostic> {
+        let nodes = node.iter_children().enumerate();
+        let nodes: Vec<_> = nodes.filter(|(_, inner)| inner.name().value() == child.name).collect();
+        if let (true, Some((at, _))) = (child.single, nodes.first()) {
+            return Ok((*at, 0));
+        }
+        let keys: Vec<_> = nodes.iter().filter_map(|(_, inner)| name_of(inner)).collect();
+        let known = || match child.key.is_some() && !keys.is_empty() {
+            true => suggest::list(keys.iter().copied()),
+            false => suggest::list(
+                (0..nodes.len()).map(|at| at.to_string()).collect::<Vec<_>>().iter().map(String::as_str),
+            ),
+        };
+        let Some(selector) = after.first() else {
+            let message = format!("`{}` may stand several times: the path has to say which", child.name);
+            let fault = self.fault(Code::UnknownField, word, message, "which of them?");
+            return Err(fault.help(format!("there are {}", known())));
+        };
+        let keyed =
+            nodes.iter().find(|(_, inner)| child.key.is_some() && name_of(inner) == Some(&selector.text));
+        let numbered = || selector.text.parse::<usize>().ok().and_then(|number| nodes.get(number));
+        if let Some((at, _)) = keyed.or_else(numbered) {
+            return Ok((*at, 1));
+        }
+        let message = format!("no `{}` `{}` stands here", child.name, selector.text);
+        let fault = self.fault(Code::UnknownName, selector, message, "not there");
+        let at = self.flag.path.iter().position(|other| other == selector).unwrap_or_default();
+        Err(match suggest::closest(&selector.text, keys.iter().copied()) {
+            Some(near) => fault.help(format!("did you mean `{}`?", self.with(at, near))),
+            None if nodes.is_empty() => fault.help("write it into the file; a setting changes what is there"),
+            None => fault.help(format!("there are {}", known())),
+        })
+    }
+
+    fn property(&self, node: &mut KdlNode, field: &FieldSpec, word: &Word) -> Result<(), Diagnostic> {
+        for mut entry in self.values(field)? {
+            entry.set_name(Some(self.identifier(word)));
+            let named = |old: &&mut KdlEntry| old.name().is_some_and(|name| name.value() == field.name);
+            match node.entries_mut().iter_mut().rfind(named) {
+                Some(old) => *old = entry,
+                None => node.entries_mut().push(entry),
+            }
+        }
+        Ok(())
+    }
+
+    fn argument(&self, node: &mut KdlNode, spec: &'static NodeSpec) -> Result<(), Diagnostic> {
+        let Some((position, field)) = own_argument(spec) else { return Err(self.no_field(spec)) };
+        let new = self.values(field)?;
+        let written = node.entries().iter().enumerate().filter(|(_, entry)| entry.name().is_none());
+        let places: Vec<_> = written.map(|(at, _)| at).skip(position).collect();
+        let end = node.entries().len();
+        let first = places.first().copied().unwrap_or(end);
+        let old = if field.many { places.as_slice() } else { places.get(..1).unwrap_or_default() };
+        old.iter().rev().for_each(|at| drop(node.entries_mut().remove(*at)));
+        let entries = node.entries_mut();
+        let tail = entries.split_off(first.min(entries.len()));
+        entries.extend(new.into_iter().chain(tail));
+        Ok(())
+    }
+
+    /// A name of the table, at the place of a word.
+    fn identifier(&self, word: &Word) -> KdlIdentifier {
+        let mut name = KdlIdentifier::from(word.text.as_str());
+        name.set_span((self.start + word.range.start, word.range.len()));
+        name
+    }
+}

@@ -1,0 +1,196 @@
+//! What a path probably means that leads nowhere.
+
+use kdl::KdlNode;
+
+use super::{Setting, Word, name_of, own_argument};
+use crate::language::schema::{FieldSpec, NodeSpec, elsewhere, schema};
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::suggest;
+
+impl Setting<'_> {
+    /// The first words name nothing that is declared.
+    pub(super) fn undeclared(&self, nodes: &[KdlNode]) -> Diagnostic {
+        let [kind, rest @ ..] = self.flag.path.as_slice() else { return self.fault_without_path() };
+        let Some(spec) = schema().node(&kind.text) else { return self.no_kind(kind, nodes) };
+        if spec.properties.is_empty() && spec.children.is_empty() {
+            let message = format!("`{}` has nothing that can be set", spec.name);
+            return self.fault(Code::UnknownField, kind, message, "only in the file");
+        }
+        if spec.single {
+            let message = format!("the file has no `{}` node", spec.name);
+            let fault = self.fault(Code::UnknownName, kind, message, "not there");
+            return fault.help("write it into the file; a setting changes what is there");
+        }
+        let declared = names(spec, nodes);
+        let Some(name) = rest.first() else {
+            let fault =
+                self.fault(Code::UnknownField, kind, format!("which `{}`?", spec.name), "needs a name");
+            return fault.help(self.declared_help(spec, &declared));
+        };
+        let message = format!("no `{}` is called `{}`", spec.name, name.text);
+        let fault = self.fault(Code::UnknownName, name, message, "not declared");
+        let near = suggest::closest(&name.text, declared.iter().copied());
+        fault.help(match near {
+            Some(near) => format!("did you mean `{}`?", self.with(1, near)),
+            None => self.declared_help(spec, &declared),
+        })
+    }
+
+    fn declared_help(&self, spec: &NodeSpec, declared: &[&str]) -> String {
+        match declared {
+            [] => format!("the file declares no `{}`", spec.name),
+            _ => format!("declared are {}", suggest::list(declared.iter().copied())),
+        }
+    }
+
+    /// The first word is no kind of node: perhaps the name of one, or misspelt.
+    fn no_kind(&self, kind: &Word, nodes: &[KdlNode]) -> Diagnostic {
+        let fault = self.fault(
+            Code::UnknownNode,
+            kind,
+            format!("no node `{}` exists at the top level", kind.text),
+            "a path begins with a kind of node",
+        );
+        let named = nodes.iter().find(|node| name_of(node) == Some(&kind.text));
+        if let Some(named) = named {
+            return fault.help(format!("did you mean `{}.{}`?", named.name().value(), self.path_text()));
+        }
+        if let Some(instead) = elsewhere::instead(&kind.text) {
+            return fault.help(instead);
+        }
+        if let Some(path) = inside(&kind.text, nodes) {
+            return fault.help(format!("did you mean `{}`?", self.with(0, &path)));
+        }
+        let kinds =
+            schema().nodes.iter().filter(|spec| !spec.properties.is_empty() || !spec.children.is_empty());
+        let names: Vec<_> = kinds.map(|spec| spec.name.as_str()).collect();
+        fault.help(match suggest::closest(&kind.text, names.iter().copied()) {
+            Some(near) => format!("did you mean `{}`?", self.with(0, near)),
+            None => format!("a path begins with one of {}", suggest::list(names.into_iter())),
+        })
+    }
+
+    /// A node has nothing of this name, or nothing inside it.
+    pub(super) fn unknown(
+        &self,
+        node: &KdlNode,
+        spec: &'static NodeSpec,
+        word: &Word,
+        after: &[Word],
+    ) -> Diagnostic {
+        if let Some(field) = spec.properties.iter().find(|field| field.name == word.text) {
+            return self.beyond(node, spec, field, after);
+        }
+        let message = format!("`{}` has no field `{}`", spec.name, word.text);
+        let fault = self.fault(Code::UnknownField, word, message, "unknown field");
+        let at = self.flag.path.iter().position(|other| other == word).unwrap_or_default();
+        if let Some(instead) = elsewhere::instead(&word.text) {
+            return fault.help(instead);
+        }
+        fault.help(match meant(spec, &word.text) {
+            Some(near) => format!("did you mean `{}`?", self.with(at, &near)),
+            None => possible(spec),
+        })
+    }
+
+    /// The path goes on after a field: into what the field names, where it names something.
+    fn beyond(&self, node: &KdlNode, spec: &NodeSpec, field: &FieldSpec, after: &[Word]) -> Diagnostic {
+        let message = format!("`{}` of `{}` has nothing inside", field.name, spec.name);
+        let (Some(first), Some(last)) = (after.first(), after.last()) else {
+            return self.fault_without_path();
+        };
+        let place = self.span(first, last);
+        let fault = Diagnostic::new(Code::UnknownField, message).at(&place, "leads nowhere");
+        let named = node.get(field.name.as_str()).and_then(|value| value.as_string());
+        fault.help(match (field.to.as_slice(), named) {
+            ([kind], Some(name)) => format!("did you mean `{kind}.{name}.{}`?", place.text()),
+            _ => format!("end the path with `{}`", field.name),
+        })
+    }
+
+    /// The path ends at a node without a value of its own.
+    pub(super) fn no_field(&self, spec: &'static NodeSpec) -> Diagnostic {
+        let message = format!("`{}` has no value of its own", spec.name);
+        let fault = match (self.flag.path.first(), self.flag.path.last()) {
+            (Some(first), Some(last)) => Diagnostic::new(Code::UnknownField, message)
+                .at(&self.span(first, last), "the name of a field is missing"),
+            _ => self.fault_without_path(),
+        };
+        fault.help(possible(spec))
+    }
+
+    fn fault_without_path(&self) -> Diagnostic {
+        Diagnostic::new(Code::UnknownField, format!("`{}` has no path", self.file.text))
+    }
+
+    fn path_text(&self) -> &str {
+        self.file.text.get(..self.flag.value.start.saturating_sub(1)).unwrap_or_default().trim()
+    }
+
+    /// The whole path with another word at one place.
+    pub(super) fn with(&self, at: usize, word: &str) -> String {
+        let words = self.flag.path.iter().enumerate();
+        let words = words.map(|(number, own)| if number == at { word } else { own.text.as_str() });
+        words.collect::<Vec<_>>().join(".")
+    }
+}
+
+fn names<'a>(spec: &NodeSpec, nodes: &'a [KdlNode]) -> Vec<&'a str> {
+    nodes.iter().filter(|node| node.name().value() == spec.name).filter_map(name_of).collect()
+}
+
+/// The path of the first declaration that has something of this name, here or in another tool.
+fn inside(word: &str, nodes: &[KdlNode]) -> Option<String> {
+    // What a recipe gives is set where it is used.
+    nodes.iter().filter(|node| node.name().value() != "recipe").find_map(|node| {
+        let spec = schema().node(node.name().value())?;
+        let field = called(spec, word)?;
+        match (spec.single, name_of(node)) {
+            (true, _) => Some(format!("{}.{field}", spec.name)),
+            (false, name) => Some(format!("{}.{}.{field}", spec.name, name?)),
+        }
+    })
+}
+
+/// The field that a word means in another tool, here or one level below; or the one that is spelt alike.
+fn meant(spec: &'static NodeSpec, word: &str) -> Option<String> {
+    called(spec, word).or_else(|| {
+        let names = spec.properties.iter().map(|field| field.name.as_str());
+        let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
+        suggest::closest(word, names).map(str::to_owned)
+    })
+}
+
+/// The field of this name, here or in another tool, of the node or one level below.
+fn called(spec: &'static NodeSpec, word: &str) -> Option<String> {
+    let normal = suggest::normal(word);
+    let same = |name: &str, aliases: &[String]| {
+        name == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
+    };
+    let own = spec
+        .properties
+        .iter()
+        .find(|field| same(&field.name, &field.aliases))
+        .map(|field| field.name.clone());
+    let below = || {
+        let single = spec.children.iter().filter(|child| child.single);
+        single.into_iter().find_map(|child| {
+            let field = child.properties.iter().find(|field| same(&field.name, &field.aliases));
+            field.map(|field| format!("{}.{}", child.name, field.name))
+        })
+    };
+    let child = spec.children.iter().find(|child| same(&child.name, &child.aliases));
+    let child = child.filter(|child| own_argument(child).is_some()).map(|child| child.name.clone());
+    own.or(child).or_else(below)
+}
+
+/// What a path may go on with.
+fn possible(spec: &'static NodeSpec) -> String {
+    let names = spec.properties.iter().map(|field| field.name.as_str());
+    let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
+    let names = suggest::list(names);
+    match names.is_empty() {
+        true => format!("`{}` has nothing that can be set", spec.name),
+        false => format!("possible here: {names}"),
+    }
+}

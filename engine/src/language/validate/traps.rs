@@ -1,0 +1,143 @@
+//! Values that KDL takes and nobody means: an address that became a comment, quotation marks of a word processor, a colon,
+//! two nodes in one line.
+
+use kdl::{KdlEntry, KdlNode};
+
+use super::Validator;
+use super::forms::quoted;
+use crate::language::schema::{NodeSpec, schema};
+use crate::language::syntax::foreign_quotes;
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::place::Span;
+use crate::text::suggest;
+
+impl Validator<'_> {
+    /// Tells a trap that the entry at `at` is in; gives how many entries belong to it, and the field that it stands for.
+    pub(super) fn trap(
+        &mut self,
+        raw: &KdlNode,
+        at: usize,
+        spec: &NodeSpec,
+    ) -> Option<(usize, Option<String>)> {
+        let entry = raw.entries().get(at)?;
+        let text = entry.value().as_string()?;
+        let span = self.sources.value(entry);
+        if span.text().starts_with(['"', '#']) {
+            return None;
+        }
+        let named = entry.name().map(|name| name.value().to_owned());
+        if self.address(text, &span) || self.marks(&span) {
+            return Some((1, named.or_else(|| first_unset(raw, at, spec))));
+        }
+        if named.is_some() {
+            return None;
+        }
+        self.colon(raw, at, spec, text, &span).or_else(|| self.second_node(raw, at, spec, text, &span))
+    }
+
+    /// `from=https://x/y` without quotes is the text `https:` and a comment.
+    fn address(&mut self, text: &str, span: &Span) -> bool {
+        let rest = span.file.text.get(span.offset + span.length..).unwrap_or_default();
+        if !text.ends_with(':') || !rest.starts_with("//") {
+            return false;
+        }
+        let tail = rest.split(['\n', '\r', ' ', '{', ';']).next().unwrap_or_default();
+        let message = format!("everything after `{text}` is a comment here");
+        let whole = Span { length: span.length + tail.len(), ..span.clone() };
+        self.sink.push(
+            Diagnostic::new(Code::UrlTrap, message)
+                .at(&whole, "`//` starts a comment")
+                .help(format!("put the address in quotes: `\"{text}{tail}\"`")),
+        );
+        true
+    }
+
+    /// Quotation marks that are letters of a bare word.
+    fn marks(&mut self, span: &Span) -> bool {
+        let Some((open, (end, _))) = foreign_quotes(span.text()) else { return false };
+        let text = span.text();
+        let inside = text.get(open..end).unwrap_or_default();
+        let mark = text.get(..open).unwrap_or_default();
+        self.sink.push(
+            Diagnostic::new(Code::Syntax, format!("{mark} is no quotation mark of KDL"))
+                .at(span, "not a quoted text")
+                .help(format!("write `\"{inside}\"`")),
+        );
+        true
+    }
+
+    /// `seed: 1` is two values.
+    fn colon(
+        &mut self,
+        raw: &KdlNode,
+        at: usize,
+        spec: &NodeSpec,
+        text: &str,
+        span: &Span,
+    ) -> Option<(usize, Option<String>)> {
+        let (name, joined) = text.split_once(':')?;
+        let name = suggest::normal(name);
+        let field = spec.properties.iter().find(|field| field.name == name)?;
+        if !joined.is_empty() {
+            let help = format!("KDL has no colon: write `{}={}`", field.name, quoted(joined));
+            let message = format!("`{text}` holds a colon");
+            self.sink.push(
+                Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help),
+            );
+            return Some((1, Some(field.name.clone())));
+        }
+        let value = raw.entries().get(at + 1).filter(|entry| entry.name().is_none());
+        let shown = value.map(|entry| self.sources.value(entry).text().to_owned());
+        let help = format!("KDL has no colon: write `{}={}`", field.name, shown.as_deref().unwrap_or("..."));
+        let message = format!("`{text}` ends with a colon");
+        self.sink
+            .push(Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help));
+        Some((1 + usize::from(value.is_some()), Some(field.name.clone())))
+    }
+
+    /// A node that begins in the middle of another's line.
+    fn second_node(
+        &mut self,
+        raw: &KdlNode,
+        at: usize,
+        spec: &NodeSpec,
+        text: &str,
+        span: &Span,
+    ) -> Option<(usize, Option<String>)> {
+        let surplus =
+            position(raw, at) >= spec.arguments.len() && !spec.arguments.last().is_some_and(|last| last.many);
+        if surplus && matches!(text, "--" | "%" | ";") {
+            self.sink.push(
+                Diagnostic::new(Code::Syntax, format!("`{text}` does not start a comment"))
+                    .at(span, "here")
+                    .help("write `//`"),
+            );
+            return Some((raw.entries().len() - at, None));
+        }
+        schema().node(text).filter(|_| surplus)?;
+        self.sink.push(
+            Diagnostic::new(Code::UnknownField, format!("`{text}` begins a node in the line of another"))
+                .at(span, "a node begins on a line of its own")
+                .help(format!("break the line before `{text}`, or put a `;` there")),
+        );
+        Some((raw.entries().len() - at, None))
+    }
+}
+
+/// How many values without a name stand before an entry.
+fn position(raw: &KdlNode, at: usize) -> usize {
+    let before = raw.entries().get(..at).unwrap_or_default();
+    before.iter().filter(|entry: &&KdlEntry| entry.name().is_none()).count()
+}
+
+/// The argument that a value stands for, or the first property that is needed and not written.
+fn first_unset(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String> {
+    let argument = spec.arguments.get(position(raw, at)).map(|field| field.name.clone());
+    argument.or_else(|| {
+        let needed = spec.properties.iter().filter(|field| field.required);
+        needed
+            .into_iter()
+            .find(|field| raw.get(field.name.as_str()).is_none())
+            .map(|field| field.name.clone())
+    })
+}

@@ -1,0 +1,45 @@
+//! Values that stand alone, as a setting on the command line has them.
+
+use kdl::KdlEntry;
+
+use crate::language::parse::parse_on_thread;
+use crate::text::scan;
+
+/// What stands before the values, so that they are those of a node.
+const NODE: &str = "v ";
+
+/// The values that a text consists of, each with its place in it. `None` where the text is no value of KDL: then it
+/// is text, as everything on a command line.
+#[must_use]
+pub fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
+    let whole = format!("{NODE}{text}");
+    let cuts = scan::find_cuts(&whole).ok()?;
+    let mut document = parse_on_thread(&whole, &cuts).ok()?;
+    let [node] = document.nodes_mut().as_mut_slice() else { return None };
+    let end = node.entries().last().map(|entry| entry.span().offset() + entry.span().len())?;
+    let plain = node.children().is_none() && node.entries().iter().all(|entry| entry.name().is_none());
+    if !plain || end != whole.trim_end().len() {
+        return None;
+    }
+    let mut entries = std::mem::take(node.entries_mut());
+    for entry in &mut entries {
+        let span = entry.span();
+        entry.set_span((span.offset() - NODE.len(), span.len()));
+    }
+    Some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_from_text() {
+        let count = |text| parse_values(text).map(|found| found.len());
+        assert_eq!(["20", "1e-4", "#true", "cosine", "\"a b\"", " 7 "].map(count), [Some(1); 6]);
+        assert_eq!(count("\"norm\" \"embedding\""), Some(2));
+        let text =
+            ["", "400GiB", "true", "https://x/y", "20 // x", "a=1", "x { y }", "1; 2", "\"a", "(((", "{{{"];
+        assert_eq!(text.map(count), [None; 11]);
+    }
+}

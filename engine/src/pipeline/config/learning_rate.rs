@@ -1,0 +1,105 @@
+//! The learning rate as a pure function of the optimizer update.
+
+/// Learning rate of every update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearningRate {
+    /// Largest value, reached at the end of warm-up.
+    pub peak: f64,
+    /// Value that the decay tends to at the last update.
+    pub final_value: f64,
+    /// Updates of linear warm-up from 0.
+    pub warmup: u64,
+    /// Form of the decay.
+    pub shape: Shape,
+}
+
+/// Form of the decay after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    /// Half a cosine from peak to final.
+    Cosine,
+    /// A straight line from peak to final.
+    Linear,
+    /// Peak for ever.
+    Constant,
+    /// Warm-up, stable, then a straight line from peak to final over the last `decay` updates.
+    WarmupStableDecay {
+        /// Updates of the decay.
+        decay: u64,
+    },
+}
+
+impl LearningRate {
+    /// The learning rate of update `k` (counted from 0) of `steps`.
+    ///
+    /// Update k uses LR(k), and LR(0) = 0 under warm-up, as in transformers' `get_cosine_schedule_with_warmup`:
+    /// `peak * k / warmup` for k < warmup, then the shape over progress `(k - warmup) / (steps - warmup)`.
+    ///
+    /// ```
+    /// use fmflow_engine::pipeline::config::{LearningRate, LearningRateShape};
+    ///
+    /// let shape = LearningRateShape::Cosine;
+    /// let rate = LearningRate { peak: 1e-3, final_value: 1e-4, warmup: 10, shape };
+    /// assert_eq!([rate.at(0, 110), rate.at(5, 110), rate.at(10, 110)], [0.0, 5e-4, 1e-3]);
+    /// ```
+    #[must_use]
+    pub fn at(&self, k: u64, steps: u64) -> f64 {
+        if k < self.warmup {
+            return self.peak * k as f64 / self.warmup as f64;
+        }
+        let span = self.peak - self.final_value;
+        match self.shape {
+            Shape::Constant => self.peak,
+            Shape::Linear => self.peak - span * progress(k, self.warmup, steps),
+            Shape::Cosine => {
+                let angle = std::f64::consts::PI * progress(k, self.warmup, steps);
+                self.final_value + span * 0.5 * (1.0 + angle.cos())
+            }
+            Shape::WarmupStableDecay { decay } => {
+                let start = steps.saturating_sub(decay).max(self.warmup);
+                if k < start { self.peak } else { self.peak - span * progress(k, start, steps) }
+            }
+        }
+    }
+}
+
+/// How far `k` is on the way from `start` to `end`, in [0, 1].
+fn progress(k: u64, start: u64, end: u64) -> f64 {
+    (k.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSINE: LearningRate =
+        LearningRate { peak: 1e-3, final_value: 1e-4, warmup: 10, shape: Shape::Cosine };
+
+    #[test]
+    fn warm_up_starts_at_zero_and_ends_at_the_peak() {
+        assert_eq!(COSINE.at(0, 110), 0.0);
+        assert_eq!(COSINE.at(5, 110), 5e-4);
+        assert_eq!(COSINE.at(10, 110), 1e-3);
+    }
+
+    #[test]
+    fn the_cosine_is_half_way_in_the_middle() {
+        assert!((COSINE.at(60, 110) - 5.5e-4).abs() < 1e-12);
+        assert!((COSINE.at(110, 110) - 1e-4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn stable_then_decay() {
+        let wsd = LearningRate { shape: Shape::WarmupStableDecay { decay: 20 }, ..COSINE };
+        assert_eq!(wsd.at(89, 110), 1e-3);
+        assert!((wsd.at(100, 110) - 5.5e-4).abs() < 1e-12);
+        assert!((wsd.at(110, 110) - 1e-4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_linear_decay_without_warm_up_starts_at_the_peak() {
+        let linear = LearningRate { warmup: 0, shape: Shape::Linear, ..COSINE };
+        assert_eq!(linear.at(0, 100), 1e-3);
+        assert!((linear.at(50, 100) - 5.5e-4).abs() < 1e-12);
+    }
+}

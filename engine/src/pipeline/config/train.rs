@@ -1,0 +1,230 @@
+//! Settings of a training stage.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::config::attention::AttentionSchedule;
+use crate::pipeline::config::learning_rate::LearningRate;
+use crate::pipeline::role::InputRole;
+
+/// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// First update of every phase of the mixture; the first one is 0.
+    pub phases: Vec<u64>,
+    /// The datasets and their shares of tokens.
+    pub parts: Vec<MixturePart>,
+    /// What is learnt.
+    pub objective: Objective,
+    /// How times t are drawn; of no effect for `autoregressive`.
+    pub time: Time,
+    /// Which positions see which.
+    pub attention: AttentionSchedule,
+    /// Rows of an update.
+    pub batch: Batch,
+    /// Optimizer updates.
+    pub steps: u64,
+    /// AdamW and the clip of the global gradient norm.
+    pub optimizer: Optimizer,
+    /// Learning rate of every update.
+    pub learning_rate: LearningRate,
+    /// When resumable state is written. Not semantic.
+    pub checkpoint: Checkpoint,
+    /// Held-out loss during training. Not semantic.
+    pub validate: Validate,
+    /// Updates between progress lines. Not semantic.
+    pub log_every: u64,
+    /// Whether blocks are recomputed in the backward pass.
+    pub recompute: bool,
+}
+
+impl TrainConfig {
+    /// Shares of tokens of all parts in phase `at`; they sum to 1.
+    #[must_use]
+    pub fn shares(&self, at: usize) -> Vec<f64> {
+        let weight = |part: &MixturePart| part.weights.get(at).copied().unwrap_or(0.0);
+        let all: f64 = self.parts.iter().map(weight).sum();
+        self.parts.iter().map(|part| weight(part) / all).collect()
+    }
+
+    /// The same over all updates.
+    #[must_use]
+    pub fn mean_shares(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.parts.len()];
+        for (at, start) in self.phases.iter().enumerate() {
+            let end = self.phases.get(at + 1).copied().unwrap_or(self.steps);
+            let length = end.saturating_sub(*start) as f64 / self.steps as f64;
+            sums.iter_mut().zip(self.shares(at)).for_each(|(sum, share)| *sum += length * share);
+        }
+        sums
+    }
+}
+
+/// One dataset of a mixture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixturePart {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Share of tokens in every phase; only ratios count.
+    pub weights: Vec<f64>,
+    /// Role of its rows: `rows/<dataset>`.
+    pub role: InputRole,
+}
+
+/// What is learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Objective {
+    /// Position i predicts token i + 1.
+    Autoregressive,
+    /// The posterior p(x_1 | x_t, t).
+    Flow {
+        /// The probability path.
+        path: Path,
+        /// The loss.
+        loss: Loss,
+        /// Which positions contribute.
+        over: Over,
+        /// What the sum is divided by.
+        normalise: Normalise,
+        /// Largest weight of a position in training.
+        max_weight: Option<f64>,
+    },
+}
+
+/// A probability path from a source distribution (t = 0) to data (t = 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Path {
+    /// Share of the mask token in the source; the rest is uniform over the vocabulary. 1: mask source, 0: uniform.
+    pub mask_share: f64,
+    /// The scheduler kappa(t).
+    pub scheduler: Scheduler,
+}
+
+/// The scheduler kappa(t) of a convex path: kappa(0) = 0, kappa(1) = 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Scheduler {
+    /// t^n.
+    Polynomial {
+        /// n > 0.
+        exponent: f64,
+    },
+    /// 1 - cos(pi t / 2).
+    Cosine,
+    /// sin^2(pi t / 2).
+    SineSquared,
+}
+
+/// Losses of the posterior.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Generalized KL.
+    GeneralizedKl,
+    /// Cross-entropy weighted by kappa'(t) / (1 - kappa(t)).
+    Elbo,
+    /// Cross-entropy without weights.
+    CrossEntropy,
+}
+
+impl Loss {
+    /// Its name in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GeneralizedKl => "gkl",
+            Self::Elbo => "elbo",
+            Self::CrossEntropy => "cross-entropy",
+        }
+    }
+}
+
+/// Which positions contribute to a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Positions where x_t was replaced by the source.
+    Corrupted,
+    /// All supervised positions.
+    Supervised,
+}
+
+/// What a loss is divided by; both counts run over the whole update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalise {
+    /// All supervised positions.
+    Tokens,
+    /// Corrupted positions.
+    Corrupted,
+}
+
+/// How times t are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Time {
+    /// The law of the draws.
+    pub sampling: TimeSampling,
+    /// Smallest t.
+    pub from: f64,
+    /// Largest t: `to` of the configuration, and 1 - epsilon at most.
+    pub to: f64,
+    /// At least this many corrupted positions in every supervised segment (an answer, or a row of text); with block attention
+    /// in every block that holds supervised positions.
+    pub at_least_masked: u64,
+}
+
+/// The law of the times of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSampling {
+    /// Independent and uniform.
+    Uniform,
+    /// One draw in each of n equal bands, bands shuffled over the rows of the update.
+    Stratified,
+    /// n evenly spaced times with one common offset, shuffled.
+    LowDiscrepancy,
+    /// Pairs of a uniform draw and its mirror image, shuffled.
+    Antithetic,
+}
+
+/// Rows of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Rows over all devices and micro-batches.
+    pub rows: usize,
+    /// Rows of one micro-batch; divides `rows`.
+    pub per_device: usize,
+}
+
+/// AdamW (Loshchilov and Hutter, 2019) and the clip of the global gradient norm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; larger gradients are scaled down to it.
+    pub clip: Option<f64>,
+    /// Words in a parameter's name that exempt it from decay, such as `norm`. A word that matches nothing is an error.
+    pub no_decay: Vec<String>,
+}
+
+/// When resumable state is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Updates between checkpoints.
+    pub every: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+/// Held-out loss during training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validate {
+    /// Updates between measurements; the last update is always followed by one.
+    pub every: u64,
+    /// Held-out rows, the first ones of every dataset.
+    pub rows: usize,
+    /// Times t per row, stratified and fixed.
+    pub times: usize,
+}

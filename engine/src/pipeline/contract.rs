@@ -1,0 +1,233 @@
+//! What a checkpoint says of itself: `provenance.json` in its folder, which equal fingerprints make equal.
+//!
+//! One stage hands it to the next: a conversion and a training set some of its facts and leave the others as their parent has
+//! them. Who set a fact, in which line, lies beside it ([`crate::pipeline::origins`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::config::attention::AttentionSchedule;
+use crate::pipeline::config::train::{Objective, Path, Scheduler, TrainConfig};
+use crate::pipeline::config::{ConvertConfig, TimeConditioning};
+
+/// Its file in a checkpoint's folder.
+pub const PROVENANCE: &str = "provenance.json";
+
+/// The schema of [`PROVENANCE`].
+const SCHEMA: &str = "fmflow.provenance/1";
+
+/// The direction of time, written out because papers differ.
+pub const TIME_DIRECTION: &str = "t=0 source, t=1 data";
+
+/// Longest file of a checkpoint's own words that is read, in bytes.
+pub const LARGEST: u64 = 1 << 20;
+
+/// What the logits of a model mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// The next token.
+    Autoregressive,
+    /// The posterior p(x_1 | x_t, t) of discrete flow matching.
+    Flow,
+}
+
+/// Which positions a model was trained to see, within a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attention {
+    /// Query i attends to keys j <= i.
+    Causal,
+    /// Every query attends to every key.
+    Bidirectional,
+    /// Queries attend to keys of their own block of `block` tokens and of earlier ones. Blocks are counted from the start of
+    /// each document.
+    BlockCausal {
+        /// Tokens per block.
+        block: usize,
+    },
+}
+
+/// The contract of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// Always `fmflow.provenance/1`.
+    pub schema: String,
+    /// Always [`TIME_DIRECTION`].
+    pub time_direction: String,
+    /// What the logits mean.
+    pub kind: ModelKind,
+    /// Whether position i predicts token i + 1, as an autoregressive model does.
+    pub shift: bool,
+    /// The id of the mask token.
+    pub mask_token: Option<u32>,
+    /// Probability path that it was trained on: source and scheduler. None before the first flow training.
+    pub path: Option<Path>,
+    /// Loss that trained it.
+    pub loss: Option<String>,
+    /// Attention that it was trained with.
+    pub attention: Attention,
+    /// Tokens per block of block-wise generation.
+    pub block: Option<usize>,
+    /// Whether and how it knows the time.
+    pub time_conditioning: TimeConditioning,
+    /// Tokens of an answer with its filler, where it was trained to fill such a canvas.
+    pub canvas: Option<usize>,
+    /// BLAKE3 of tokenizer.json; none where the model has no text.
+    pub tokenizer: Option<String>,
+    /// Optimizer updates since conversion.
+    pub trained_updates: u64,
+}
+
+/// Why a `provenance.json` is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContractError {
+    /// Not the JSON of [`Contract`].
+    #[error("{PROVENANCE}: {0}")]
+    Json(String),
+    /// Written by another version or with another direction of time.
+    #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What this program writes.
+        expected: &'static str,
+    },
+}
+
+impl Contract {
+    /// The contract of an autoregressive model that nobody has converted.
+    #[must_use]
+    pub fn autoregressive() -> Self {
+        Self {
+            schema: SCHEMA.into(),
+            time_direction: TIME_DIRECTION.into(),
+            kind: ModelKind::Autoregressive,
+            shift: true,
+            mask_token: None,
+            path: None,
+            loss: None,
+            attention: Attention::Causal,
+            block: None,
+            time_conditioning: TimeConditioning::None,
+            canvas: None,
+            tokenizer: None,
+            trained_updates: 0,
+        }
+    }
+
+    /// The contract of a converted checkpoint whose mask token is `mask_token`, where that is known already.
+    #[must_use]
+    pub fn after_conversion(config: &ConvertConfig, mask_token: Option<u32>) -> Self {
+        Self {
+            kind: ModelKind::Flow,
+            shift: config.shift,
+            mask_token,
+            attention: Attention::Bidirectional,
+            time_conditioning: config.time_conditioning,
+            ..Self::autoregressive()
+        }
+    }
+
+    /// The contract of a checkpoint that the first `updates` updates of a training made of this one. `canvas` is the longest
+    /// of the rows it was trained on.
+    #[must_use]
+    pub fn after_training(&self, config: &TrainConfig, updates: u64, canvas: Option<usize>) -> Self {
+        let mut contract = self.clone();
+        contract.attention = trained_attention(&config.attention, updates);
+        contract.block = config.attention.block_at(updates.saturating_sub(1));
+        contract.trained_updates += updates;
+        contract.canvas = canvas.or(contract.canvas);
+        match &config.objective {
+            Objective::Autoregressive => contract.loss = Some("autoregressive".into()),
+            Objective::Flow { path, loss, .. } => {
+                contract.path = Some(path.clone());
+                contract.loss = Some(loss.name().into());
+            }
+        }
+        contract
+    }
+
+    /// Reads the text of a `provenance.json`.
+    ///
+    /// # Errors
+    /// When a key is absent or unknown, or the schema or direction of time is another.
+    pub fn parse(text: &str) -> Result<Self, ContractError> {
+        let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
+        for (key, found, expected) in
+            [("schema", &this.schema, SCHEMA), ("time_direction", &this.time_direction, TIME_DIRECTION)]
+        {
+            if found != expected {
+                return Err(ContractError::Value { key, found: found.clone(), expected });
+            }
+        }
+        Ok(this)
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!("{:#}\n", serde_json::json!(self))
+    }
+}
+
+/// Attention that a model has learnt after `updates` updates (at least one): what the last of them trained. Annealed attention
+/// is what it tends to.
+#[must_use]
+pub fn trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attention {
+    match schedule.block_at(updates.saturating_sub(1)) {
+        Some(block) => Attention::BlockCausal { block },
+        None if *schedule == AttentionSchedule::Causal => Attention::Causal,
+        None => Attention::Bidirectional,
+    }
+}
+
+/// The source of a path in the words of a configuration.
+#[must_use]
+pub fn describe_source(path: &Path) -> String {
+    match path.mask_share {
+        share if share >= 1.0 => "mask".to_owned(),
+        share if share <= 0.0 => "uniform".to_owned(),
+        share => format!("mask {share:.3}, uniform {:.3}", 1.0 - share),
+    }
+}
+
+/// A scheduler in the words of a configuration.
+#[must_use]
+pub fn describe_scheduler(scheduler: Scheduler) -> String {
+    match scheduler {
+        Scheduler::Polynomial { exponent: 1.0 } => "linear".to_owned(),
+        Scheduler::Polynomial { exponent } => format!("polynomial, exponent {exponent}"),
+        Scheduler::Cosine => "cosine".to_owned(),
+        Scheduler::SineSquared => "sine-squared".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_foreign_direction_refused() {
+        let mut contract = Contract::autoregressive();
+        contract.attention = Attention::BlockCausal { block: 32 };
+        contract.time_conditioning = TimeConditioning::AdaLn { rank: 8 };
+        assert_eq!(Contract::parse(&contract.to_json()), Ok(contract.clone()));
+        contract.time_direction = "t=1 noise".into();
+        let error = Contract::parse(&contract.to_json()).unwrap_err();
+        assert!(matches!(error, ContractError::Value { key: "time_direction", .. }));
+        assert!(Contract::parse("{}").is_err());
+    }
+
+    #[test]
+    fn what_is_learnt_is_what_the_last_update_trained() {
+        use crate::pipeline::config::BlockPhase;
+        let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
+        let blocks = AttentionSchedule::Block { phases };
+        assert_eq!(trained_attention(&blocks, 2), Attention::BlockCausal { block: 4 });
+        assert_eq!(trained_attention(&blocks, 3), Attention::BlockCausal { block: 8 });
+        assert_eq!(trained_attention(&AttentionSchedule::Annealed { until: 2 }, 1), Attention::Bidirectional);
+    }
+}

@@ -1,0 +1,144 @@
+//! Every setting that code asks for by its path. A test holds each path against the field table, so that a misspelt one
+//! cannot pass for a setting that is not there.
+
+use std::borrow::Cow;
+
+/// Path of a setting of one kind of stage, such as `learning-rate.peak` of `train`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldPath {
+    kind: &'static str,
+    /// `#` stands for the number of a node that may stand several times.
+    path: &'static str,
+    number: Option<usize>,
+}
+
+impl FieldPath {
+    /// The same setting of the node with this number, from 0.
+    #[must_use]
+    pub const fn nth(self, number: usize) -> Self {
+        Self { kind: self.kind, path: self.path, number: Some(number) }
+    }
+
+    /// The path as a stage of this kind has it.
+    pub(crate) fn text_for(self, kind: &str) -> Cow<'static, str> {
+        assert_eq!(kind, self.kind, "`{}` is a setting of `{}`", self.path, self.kind);
+        assert_eq!(self.number.is_some(), self.path.contains('#'), "`{}`: a number for each `#`", self.path);
+        match self.number {
+            Some(number) => self.path.replace('#', &number.to_string()).into(),
+            None => self.path.into(),
+        }
+    }
+
+    /// The kind of stage, and the path with `#` for numbers.
+    #[cfg(test)]
+    pub(crate) fn pattern(self) -> (&'static str, &'static str) {
+        (self.kind, self.path)
+    }
+}
+
+macro_rules! paths {
+    ($($module:ident $kind:literal { $($name:ident $path:literal)* })*) => {
+        $(
+            #[doc = concat!("Settings of `", $kind, "`.")]
+            pub(crate) mod $module {
+                use super::FieldPath;
+                $(pub(crate) const $name: FieldPath = FieldPath { kind: $kind, path: $path, number: None };)*
+            }
+        )*
+
+        /// All paths, for the test that holds them against the field table.
+        #[cfg(test)]
+        pub(crate) const ALL: &[FieldPath] = &[$($($module::$name),*),*];
+    };
+}
+
+paths! {
+    rows "rows" {
+        CANVAS "canvas"
+        DATASET_FROM "dataset.from"
+        DATASET_HELD_OUT "dataset.held-out"
+        DATASET_TOKENS "dataset.tokens"
+        CHAT_MESSAGES "dataset.chat.messages"
+        CHAT_USER "dataset.chat.user"
+        END_OF_DOCUMENT "end-of-document"
+        LENGTH "length"
+        PACKING "packing"
+        TOKENIZER "tokenizer"
+        WINDOW_DISK "window.disk"
+    }
+    random_init "random-init" {
+        CONTEXT "shape.context"
+        TOKENIZER "tokenizer"
+    }
+    convert "convert" {
+        FROM "from"
+        MASK_TOKEN "mask-token"
+        SHIFT "shift"
+        TIME_CONDITIONING "time-conditioning"
+        TOKENIZER "tokenizer"
+    }
+    train "train" {
+        ATTENTION "attention"
+        ATTENTION_SIZE "attention.size"
+        ATTENTION_NTH_SIZE "attention.size.#"
+        ATTENTION_NTH_SIZE_UNTIL "attention.size.#.until"
+        ATTENTION_ANNEAL_UNTIL "attention.anneal.until"
+        BATCH_PER_DEVICE "batch.per-device"
+        BATCH_ROWS "batch.rows"
+        CHECKPOINT_EVERY "checkpoint.every"
+        CHECKPOINT_KEEP "checkpoint.keep"
+        DATA_ROWS "data.rows"
+        FROM "from"
+        LEARNING_RATE_DECAY "learning-rate.decay"
+        LEARNING_RATE_FINAL "learning-rate.final"
+        LEARNING_RATE_PEAK "learning-rate.peak"
+        LEARNING_RATE_WARMUP "learning-rate.warmup"
+        MASKED_PER_BLOCK "time.masked-per-block"
+        MASKED_PER_SEGMENT "time.masked-per-segment"
+        NTH_NO_DECAY "optimizer.no-decay.#"
+        OBJECTIVE "objective"
+        OBJECTIVE_LOSS "objective.loss"
+        OBJECTIVE_MAX_WEIGHT "objective.max-weight"
+        OBJECTIVE_PATH "objective.path"
+        PATH_SCHEDULER_KIND "objective.path.scheduler.kind"
+        PATH_SOURCE "objective.path.source"
+        PATH_NTH_SOURCE "objective.path.source.#"
+        STEPS "steps"
+        TIME_EPSILON "time.epsilon"
+        TIME_FROM "time.from"
+        TIME_TO "time.to"
+        WEIGHT_DECAY "optimizer.weight-decay"
+    }
+    evaluate "evaluate" {
+        NTH_BENCHMARK_SAMPLES "benchmark.#.samples"
+        NTH_BENCHMARK_KIND "benchmark.#.sampler.kind"
+        NTH_BENCHMARK_TEMPERATURE "benchmark.#.sampler.temperature"
+        NTH_CHECKPOINT "checkpoint.#"
+        NTH_EXACT_MATCH_BLOCK "exact-match.#.sampler.block"
+        NTH_EXACT_MATCH_DATASET "exact-match.#.dataset"
+        NTH_EXACT_MATCH_SAMPLER "exact-match.#.sampler"
+        NTH_EXACT_MATCH_STEPS "exact-match.#.sampler.steps"
+        NTH_HELD_OUT_DATASET "held-out.#.dataset"
+        NTH_REQUIRE "require.#"
+        NTH_REQUIRE_AT_LEAST "require.#.at-least"
+    }
+    generate "generate" {
+        SAMPLER "sampler"
+        SAMPLER_BLOCK "sampler.block"
+        SAMPLER_STEPS "sampler.steps"
+        NTH_CHAT "chat.#"
+        NTH_CHAT_LENGTH "chat.#.new-tokens"
+        NTH_CHAT_SAMPLER "chat.#.sampler"
+        NTH_CHAT_SAMPLER_BLOCK "chat.#.sampler.block"
+        NTH_CHAT_SAMPLER_STEPS "chat.#.sampler.steps"
+        NTH_INFILL_LENGTH "infill.#.length"
+        NTH_INFILL_SAMPLER "infill.#.sampler"
+        NTH_INFILL_SAMPLER_BLOCK "infill.#.sampler.block"
+        NTH_INFILL_SAMPLER_STEPS "infill.#.sampler.steps"
+        NTH_INFILL_SUFFIX "infill.#.suffix"
+        NTH_PROMPT_LENGTH "prompt.#.new-tokens"
+        NTH_PROMPT_SAMPLER "prompt.#.sampler"
+        NTH_PROMPT_SAMPLER_BLOCK "prompt.#.sampler.block"
+        NTH_PROMPT_SAMPLER_STEPS "prompt.#.sampler.steps"
+    }
+}

@@ -1,0 +1,304 @@
+//! The identity of a stage's result. One ledger is made per stage; the digest and the explanation both walk it.
+//!
+//! | counts | does not count |
+//! |---|---|
+//! | version of the ledger, kind of stage, revision of its code | name of the stage, paths, times of files |
+//! | semantic fields, by what they mean; `seed` where the kind draws numbers | log intervals, device, host, threads |
+//! | contents of source files, in the order of their paths | names of the files and of the datasets |
+//! | fingerprints of upstream artifacts, in the order of the roles | their names, and their contents: the fingerprint stands for them |
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::pipeline::stage::{FieldValue, Stage};
+
+/// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
+pub const SCHEMA: u32 = 2;
+
+/// Revision of the code behind a kind of stage: raised when the same inputs give other bytes.
+///
+/// History: all kinds begin at 1. At 2: `rows` lays conversations out by the tokenizer's chat template; `convert` keeps
+/// reference logits in its certificate, and `train` hands the certificate on; `evaluate` and `generate` start a uniform or mixed
+/// source from the source of training, and top-k keeps ties.
+/// At 3: `train` does not divide by a corrupted first token that a shift leaves without a term; `evaluate` bounds the likelihood of
+/// a uniform or mixed source by the generalized KL.
+/// At 4: `evaluate` does not ask for answers that no canvas or context holds, and lists what was said before a question.
+#[must_use]
+pub fn revision(kind: &str) -> u32 {
+    match kind {
+        "fetch" | "tokenizer" | "random-init" | "export" => 1,
+        "rows" | "convert" | "generate" => 2,
+        "train" => 3,
+        "evaluate" => 4,
+        _ => 0,
+    }
+}
+
+/// BLAKE3 of a ledger, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub String);
+
+impl Fingerprint {
+    /// The first 12 digits: enough for a folder's name.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an ingredient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Version of the ledger.
+    Schema,
+    /// Kind of stage.
+    Kind,
+    /// Revision of the kind's code.
+    Revision,
+    /// A semantic field; its name is the dotted path.
+    Field,
+    /// Contents of a source; its name is its place, its label the dataset.
+    Source,
+    /// Fingerprint of an upstream artifact; its name is the place, its label the role.
+    Input,
+}
+
+/// One thing that a stage's result depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingredient {
+    /// What it is.
+    pub what: What,
+    /// Which one.
+    pub name: String,
+    /// Its canonical value.
+    pub value: String,
+    /// What people call it, where that is not its name; does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+impl Ingredient {
+    /// What people call it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// Everything that a stage's result depends on, in a fixed order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ledger(pub Vec<Ingredient>);
+
+/// One difference between two ledgers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What differs.
+    pub what: What,
+    /// Which one, as people call it.
+    pub name: String,
+    /// The value before, if there was one.
+    pub old: Option<String>,
+    /// The value now, if there is one.
+    pub new: Option<String>,
+}
+
+impl Ledger {
+    /// The ledger of `stage`; `sources` are content digests and `upstream` fingerprints in the stage's own order.
+    #[must_use]
+    pub fn of(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
+        let kind = stage.config.kind();
+        let mut ledger = Self::default();
+        ledger.add(What::Schema, "", SCHEMA.to_string());
+        ledger.add(What::Kind, "", kind.to_string());
+        ledger.add(What::Revision, kind, revision(kind).to_string());
+        let semantic = stage.fields.iter().filter(|field| field.semantic);
+        let mut fields: Vec<_> = semantic.flat_map(counted).collect();
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        for (path, value) in fields {
+            ledger.add(What::Field, &path, value);
+        }
+        for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
+            ledger.add_labelled(What::Source, at, &source.name, digest);
+        }
+        for (at, (input, fingerprint)) in stage.inputs.iter().zip(upstream).enumerate() {
+            ledger.add_labelled(What::Input, at, &input.role.to_string(), &fingerprint.0);
+        }
+        ledger
+    }
+
+    fn add(&mut self, what: What, name: &str, value: String) {
+        self.0.push(Ingredient { what, name: name.to_string(), value, label: None });
+    }
+
+    /// What is named by its place, so that a new name for it changes nothing.
+    fn add_labelled(&mut self, what: What, at: usize, label: &str, value: &str) {
+        let (name, label) = (at.to_string(), Some(label.to_string()));
+        self.0.push(Ingredient { what, name, value: value.to_string(), label });
+    }
+
+    /// The digest: every part with its length before it, so that no two ledgers read alike.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = blake3::Hasher::new();
+        for Ingredient { what, name, value, label: _ } in &self.0 {
+            hasher.update(&[*what as u8]);
+            for part in [name, value] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        }
+        Fingerprint(hasher.finalize().to_hex().to_string())
+    }
+
+    /// What changed since `old`, in the order of this ledger, then what is gone.
+    #[must_use]
+    pub fn changes_since(&self, old: &Self) -> Vec<Change> {
+        let (before, now) = (old.by_name(), self.by_name());
+        let mut changes = Vec::new();
+        for ((what, name), (label, new)) in &now {
+            let old = before.get(&(*what, *name)).map(|(_, old)| old);
+            if old != Some(new) {
+                changes.push(change(*what, label, old.cloned(), Some(new.clone())));
+            }
+        }
+        for (key, (label, old)) in &before {
+            if !now.contains_key(key) {
+                changes.push(change(key.0, label, Some(old.clone()), None));
+            }
+        }
+        changes
+    }
+
+    /// Labels and values by name; the values of a repeated field are joined.
+    fn by_name(&self) -> IndexMap<(What, &str), (&str, String)> {
+        let mut map: IndexMap<(What, &str), (&str, String)> = IndexMap::new();
+        for ingredient in &self.0 {
+            let Ingredient { what, name, value, .. } = ingredient;
+            match map.get_mut(&(*what, name.as_str())) {
+                Some((_, values)) => *values = format!("{values} {value}"),
+                None => drop(map.insert((*what, name), (ingredient.label(), value.clone()))),
+            }
+        }
+        map
+    }
+}
+
+/// A field as it counts. The scheduler `linear` is `polynomial` with exponent 1, so each keeps the results of the other.
+fn counted(field: &FieldValue) -> Vec<(String, String)> {
+    let (path, value) = (field.path.clone(), canonical(&field.value));
+    match path.strip_suffix("scheduler.kind").filter(|_| value == "\"linear\"") {
+        Some(before) => {
+            let exponent = (format!("{before}scheduler.exponent"), "1".to_owned());
+            vec![(path, "\"polynomial\"".to_owned()), exponent]
+        }
+        None => vec![(path, value)],
+    }
+}
+
+fn change(what: What, name: &str, old: Option<String>, new: Option<String>) -> Change {
+    Change { what, name: name.to_string(), old, new }
+}
+
+/// One text per value: `1e-3` and `0.001` are equal, and so are `1` and `1.0`; keys of objects are sorted.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(whole), _, _) => whole.to_string(),
+            (_, Some(whole), _) => whole.to_string(),
+            (_, _, Some(float)) => canonical_float(float),
+            _ => number.to_string(),
+        },
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(canonical).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => {
+            let mut items: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            items.sort();
+            format!("{{{}}}", items.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The shortest text that reads back as the same number; whole numbers without a point.
+fn canonical_float(float: f64) -> String {
+    /// 2^53: below it every whole float is exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if float.fract() == 0.0 && float.abs() < EXACT {
+        format!("{}", float as i64)
+    } else {
+        format!("{float:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn ledger(parts: &[(What, &str, &str)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (what, name, value) in parts {
+            ledger.add(*what, name, (*value).to_string());
+        }
+        ledger
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let parse = |text: &str| canonical(&serde_json::from_str(text).unwrap());
+        assert_eq!(parse("1e-3"), parse("0.001"));
+        assert_eq!(parse("1"), parse("1.0"));
+        assert_eq!(parse("-0.0"), parse("0"));
+        assert_eq!(parse("1e300"), parse("1.0e300"));
+        assert_ne!(parse("0.1"), parse("0.10000000000000002"));
+        assert_ne!(canonical(&json!("1")), canonical(&json!(1)));
+        assert_eq!(canonical(&json!({"b": 1, "a": [true, null]})), r#"{"a":[true,null],"b":1}"#);
+    }
+
+    #[test]
+    fn changes_name_old_and_new() {
+        let old = ledger(&[(What::Field, "peak", "0.001"), (What::Field, "gone", "1")]);
+        let new = ledger(&[(What::Field, "peak", "0.002"), (What::Input, "from", "ab")]);
+        let changes = new.changes_since(&old);
+        assert_eq!(changes.len(), 3);
+        assert_eq!(changes[0].old.as_deref(), Some("0.001"));
+        assert_eq!(changes[0].new.as_deref(), Some("0.002"));
+        assert_eq!(changes[2], change(What::Field, "gone", Some("1".into()), None));
+    }
+
+    proptest! {
+        /// Digest and explanation walk the same ledger: they agree on what is equal.
+        #[test]
+        fn equal_digests_mean_no_changes(
+            a in proptest::collection::vec(("[ab]{0,2}", "[01]{0,2}"), 0..4),
+            b in proptest::collection::vec(("[ab]{0,2}", "[01]{0,2}"), 0..4),
+        ) {
+            let make = |parts: &[(String, String)]| {
+                let map: std::collections::BTreeMap<_, _> = parts.iter().cloned().collect();
+                let mut ledger = Ledger::default();
+                for (name, value) in map { ledger.add(What::Field, &name, value); }
+                ledger
+            };
+            let (a, b) = (make(&a), make(&b));
+            prop_assert_eq!(a.fingerprint() == b.fingerprint(), a.changes_since(&b).is_empty());
+        }
+    }
+}

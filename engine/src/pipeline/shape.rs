@@ -1,0 +1,112 @@
+//! The shape of a Qwen3, and what follows from it: parameters and arithmetic.
+
+/// The numbers that a Qwen3's parameters follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of the embedding.
+    pub vocabulary: u64,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Transformer blocks.
+    pub layers: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads.
+    pub kv_heads: u64,
+    /// Width of a head.
+    pub head_dim: u64,
+    /// Width of the feed-forward layer.
+    pub feed_forward: u64,
+    /// Whether the head shares the embedding's matrix.
+    pub tied: bool,
+}
+
+impl Shape {
+    /// The shape of a published Qwen3, by its name on the hub (with or without `-Base`), from its `config.json`.
+    #[must_use]
+    pub fn published(from: &str) -> Option<Self> {
+        let name = from.rsplit('/').next()?.trim_end_matches("-Base");
+        let (hidden, layers, heads, feed_forward, tied) = match name {
+            "Qwen3-0.6B" => (1024, 28, 16, 3072, true),
+            "Qwen3-1.7B" => (2048, 28, 16, 6144, true),
+            "Qwen3-4B" => (2560, 36, 32, 9728, true),
+            "Qwen3-8B" => (4096, 36, 32, 12288, false),
+            _ => return None,
+        };
+        let (vocabulary, kv_heads, head_dim) = (151_936, 8, 128);
+        Some(Self { vocabulary, hidden, layers, heads, kv_heads, head_dim, feed_forward, tied })
+    }
+
+    /// Parameters by group.
+    #[must_use]
+    pub fn groups(&self) -> [(&'static str, u64); 5] {
+        let table = saturating_product(&[self.vocabulary, self.hidden]);
+        let queries = saturating_product(&[2, self.hidden, self.heads, self.head_dim]);
+        let keys = saturating_product(&[2, self.hidden, self.kv_heads, self.head_dim]);
+        let norms = saturating_product(&[2, self.hidden.saturating_add(self.head_dim)]);
+        [
+            ("embedding", table),
+            ("attention", saturating_product(&[self.layers, queries.saturating_add(keys)])),
+            ("feed-forward", saturating_product(&[self.layers, 3, self.hidden, self.feed_forward])),
+            ("norms", saturating_product(&[self.layers, norms]).saturating_add(self.hidden)),
+            ("head", if self.tied { 0 } else { table }),
+        ]
+    }
+
+    /// All parameters.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        saturating_sum(self.groups().into_iter().map(|(_, count)| count))
+    }
+
+    /// Floating-point operations of training on one token in rows of `length`:
+    /// `6 N + 12 layers heads head_dim length` (Chowdhery et al., 2022, PaLM, appendix B).
+    ///
+    /// N counts the parameters that are multiplied: an input embedding with a matrix of its own is only looked up.
+    /// Every position attends to every other; a causal mask is not given a discount. Recomputed blocks are not counted.
+    #[must_use]
+    pub fn flops_per_token(&self, length: u64) -> f64 {
+        self.dense() + self.attention(length)
+    }
+
+    /// The same for block diffusion: every token goes through the blocks of the model twice, noisy and clean, and through the head
+    /// once. Both halves see half of the clean tokens on average, so that attention takes what it takes once without halves.
+    #[must_use]
+    pub fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
+        let head = 6.0 * saturating_product(&[self.vocabulary, self.hidden]) as f64;
+        2.0 * self.dense() - head + self.attention(length)
+    }
+
+    fn dense(&self) -> f64 {
+        let looked_up = if self.tied { 0 } else { saturating_product(&[self.vocabulary, self.hidden]) };
+        6.0 * self.parameters().saturating_sub(looked_up) as f64
+    }
+
+    fn attention(&self, length: u64) -> f64 {
+        12.0 * saturating_product(&[self.layers, self.heads, self.head_dim]) as f64 * length as f64
+    }
+}
+
+/// The product, as far as 64 bits hold it: shapes of files from elsewhere may be nonsense.
+pub(super) fn saturating_product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |all, factor| all.saturating_mul(*factor))
+}
+
+/// The sum, as far as 64 bits hold it.
+pub(crate) fn saturating_sum(parts: impl Iterator<Item = u64>) -> u64 {
+    parts.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qwen3_1_7b_takes_15_96_gflop_per_token_at_8192() {
+        let shape = Shape::published("hf:Qwen/Qwen3-1.7B").unwrap();
+        assert_eq!(shape.parameters(), 1_720_574_976);
+        assert_eq!((shape.flops_per_token(8192) / 1e7).round() / 100.0, 15.96);
+        assert_eq!((shape.flops_per_token_of_blocks(8192) / 1e7).round() / 100.0, 24.42);
+        assert_eq!(Shape::published("hf:Qwen/Qwen3-1.7B-Base"), Some(shape));
+    }
+}

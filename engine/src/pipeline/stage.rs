@@ -1,0 +1,179 @@
+//! A stage: its number, its settings, what it reads, and where each setting is written.
+
+use std::ops::{Deref, Index};
+use std::path::PathBuf;
+
+use crate::pipeline::config::StageConfig;
+use crate::pipeline::field_path::FieldPath;
+use crate::pipeline::role::InputRole;
+use crate::text::place::{Origin, Span};
+
+/// Number of a stage: its place in [`Stages`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(pub u32);
+
+impl StageId {
+    /// The place in a list that has an entry for every stage.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A node of the graph.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its number.
+    pub id: StageId,
+    /// Its name; unique. A rows stage is called `<rows>/<dataset>`.
+    pub name: String,
+    /// What it does.
+    pub config: StageConfig,
+    /// Artifacts it reads, in a fixed order.
+    pub inputs: Vec<Input>,
+    /// Source files it reads, by dataset, in a fixed order.
+    pub sources: Vec<Source>,
+    /// Every setting as a leaf, references inlined, in a fixed order. Fingerprints and explanations are made of these.
+    pub fields: Vec<FieldValue>,
+    /// Where the stage is declared.
+    pub span: Span,
+    /// Features it asks for that do not exist yet: reasons, each a sentence. `run` refuses such a stage.
+    pub unsupported: Vec<String>,
+}
+
+/// An artifact that a stage reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is for.
+    pub role: InputRole,
+    /// The stage that makes it.
+    pub stage: StageId,
+}
+
+/// Files outside the store that a stage reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the dataset, or `folder` for a checkpoint folder.
+    pub name: String,
+    /// Absolute paths, sorted. Their contents count for the fingerprint, their names do not.
+    pub files: Vec<PathBuf>,
+}
+
+/// One setting of a stage.
+#[derive(Clone, Debug)]
+pub struct FieldValue {
+    /// Dotted path, such as `learning-rate.peak`.
+    pub path: String,
+    /// Canonical value. Floats compare by value: `1e-3` and `0.001` are equal.
+    pub value: serde_json::Value,
+    /// Where the value is written; of a default, where its node is.
+    pub span: Span,
+    /// How the value came to be.
+    pub origin: Origin,
+    /// Whether it counts for the fingerprint.
+    pub semantic: bool,
+}
+
+impl Stage {
+    /// The stage that makes the input in this role.
+    #[must_use]
+    pub fn input(&self, role: &InputRole) -> Option<StageId> {
+        self.inputs.iter().find(|input| input.role == *role).map(|input| input.stage)
+    }
+
+    /// The stage that makes the checkpoint it starts from.
+    #[must_use]
+    pub fn parent(&self) -> Option<StageId> {
+        self.input(&InputRole::From)
+    }
+
+    /// The stages that make the rows it reads, apart from those of answers.
+    pub fn rows(&self) -> impl Iterator<Item = StageId> {
+        let rows = self.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));
+        rows.map(|input| input.stage)
+    }
+
+    /// Where it says which checkpoint it starts from or takes in; elsewhere, the stage itself.
+    #[must_use]
+    pub fn from_place(&self) -> &Span {
+        self.field_at("from").map_or(&self.span, |field| &field.span)
+    }
+
+    /// The setting at `path`; `None` where the stage has none.
+    #[must_use]
+    pub fn field(&self, path: FieldPath) -> Option<&FieldValue> {
+        let path = path.text_for(self.config.kind());
+        self.field_at(&path)
+    }
+
+    /// The setting whose path is `path`, as a manifest or a change names it.
+    #[must_use]
+    pub fn field_at(&self, path: &str) -> Option<&FieldValue> {
+        self.fields.iter().find(|field| field.path == path)
+    }
+
+    /// Where the setting at `path` is written; where it has none, the stage itself.
+    #[must_use]
+    pub fn place(&self, path: FieldPath) -> &Span {
+        self.field(path).map_or(&self.span, |field| &field.span)
+    }
+}
+
+/// Stages in topological order (ties in the order of the text): inputs come before their users. A [`StageId`] is a place here.
+#[derive(Clone, Debug, Default)]
+pub struct Stages(Vec<Stage>);
+
+impl Stages {
+    /// Adds a stage, which [`Self::next_id`] has numbered.
+    pub(crate) fn push(&mut self, stage: Stage) {
+        assert_eq!(stage.id, self.next_id(), "a stage is numbered by its place");
+        self.0.push(stage);
+    }
+
+    /// The number of the stage that is added next.
+    pub(crate) fn next_id(&self) -> StageId {
+        StageId(u32::try_from(self.0.len()).expect("a configuration of 1 MiB has fewer than 2^32 stages"))
+    }
+
+    /// Of every stage, the one that its weights start from.
+    #[must_use]
+    pub fn roots(&self) -> Vec<StageId> {
+        let mut roots: Vec<StageId> = Vec::with_capacity(self.0.len());
+        for stage in &self.0 {
+            roots.push(stage.parent().map_or(stage.id, |parent| roots[parent.index()]));
+        }
+        roots
+    }
+
+    /// The stage that makes the checkpoint that `stage` starts from.
+    #[must_use]
+    pub fn parent(&self, stage: &Stage) -> Option<&Stage> {
+        stage.parent().map(|id| &self[id])
+    }
+}
+
+impl Deref for Stages {
+    type Target = [Stage];
+
+    fn deref(&self) -> &[Stage] {
+        &self.0
+    }
+}
+
+/// A number of another pipeline is a defect.
+impl Index<StageId> for Stages {
+    type Output = Stage;
+
+    fn index(&self, id: StageId) -> &Stage {
+        &self.0[id.index()]
+    }
+}
+
+impl<'a> IntoIterator for &'a Stages {
+    type Item = &'a Stage;
+    type IntoIter = std::slice::Iter<'a, Stage>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,34 @@
+//! What a stage says of its result, beside the result.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::store::vfs::Vfs;
+
+/// Its file inside an artifact.
+pub const NAME: &str = "summary.json";
+
+/// What a stage tells about its result; stored as `summary.json` beside the artifact's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// A few words for the table at the end of a run, such as `held-out 2.31` or `exact match 98.4 %`.
+    pub headline: String,
+    /// Lines for people who look at the stage: a certificate, samples, scores.
+    pub lines: Vec<String>,
+    /// Numbers by name.
+    pub metrics: IndexMap<String, f64>,
+}
+
+/// Reads what the stage that made an artifact says of it.
+///
+/// # Errors
+/// [`Error::Corrupt`] where it cannot be read: every artifact has one.
+pub fn read(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
+    let corrupt = |what: String| Error::Corrupt { folder: artifact.to_owned(), file: NAME.into(), what };
+    let bytes =
+        vfs.read(&artifact.join(NAME)).map_err(|error| corrupt(format!("it cannot be read: {error}")))?;
+    serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("it cannot be read: {error}")))
+}

@@ -1,0 +1,78 @@
+//! Tables and numbers for people, the same wherever they are shown.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// A table without lines: columns two spaces apart, nothing after the last.
+#[must_use]
+pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.to_vec());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A number with three digits and a unit: `819K`, `1.72G`.
+#[must_use]
+pub fn format_count(value: f64) -> String {
+    const UNITS: [&str; 8] = ["", "K", "M", "G", "T", "P", "E", "Z"];
+    let (mut value, mut unit) = (value, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{}", UNITS.get(unit).unwrap_or(&""))
+}
+
+/// Bytes: `300 MiB`.
+#[must_use]
+pub fn format_bytes(value: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut scaled, mut unit) = (value as f64, 0);
+    while scaled >= 1023.5 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && scaled < 9.95);
+    format!("{scaled:.digits$} {}", UNITS.get(unit).unwrap_or(&""))
+}
+
+/// Seconds: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
+#[must_use]
+pub fn format_duration(seconds: f64) -> String {
+    if seconds < 59.95 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        3600..86400 => format!("{}h{:02}m", whole / 3600, whole % 3600 / 60),
+        _ => format!("{}d{:02}h", whole / 86400, whole % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        assert_eq!([0.0, 999.0, 999.7, 1_720_574_976.0].map(format_count), ["0", "999", "1.00K", "1.72G"]);
+        assert_eq!([0, 1023, 1024, 300 << 20].map(format_bytes), ["0 B", "1023 B", "1.0 KiB", "300 MiB"]);
+        assert_eq!(
+            [3.21, 59.97, 125.0, 15000.0, 1e6].map(format_duration),
+            ["3.2s", "1m00s", "2m05s", "4h10m", "11d13h"]
+        );
+    }
+}

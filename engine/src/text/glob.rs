@@ -1,0 +1,316 @@
+//! Data files by pattern: sorted, never from hidden folders, from `target/` or through linked folders below `**`.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use glob::Pattern;
+
+/// Most entries that one pattern may look at.
+const MOST: usize = 200_000;
+
+/// Deepest folder below `**`.
+const DEEPEST: usize = 32;
+
+/// What is said where the system refuses.
+const DENIED: &str = "permission denied";
+
+/// Why a pattern gives no files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternError {
+    /// Nothing matches; the first folder or file that does not exist, if that is why.
+    Nothing(Option<PathBuf>),
+    /// The pattern itself is wrong.
+    Pattern(String),
+    /// The pattern leads into a folder that is never read.
+    Forbidden(String),
+    /// The pattern looks at too many files.
+    TooMany,
+    /// The pattern names a folder where files are needed.
+    Folder,
+    /// Something that the pattern names cannot be read, and why.
+    Unreadable(PathBuf, &'static str),
+}
+
+struct Walk {
+    found: Vec<PathBuf>,
+    looked: usize,
+}
+
+/// The files that `pattern` names, relative to `base`: absolute and sorted.
+///
+/// # Errors
+/// Why there are none.
+pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, PatternError> {
+    let (start, parts) = split(base, pattern)?;
+    if parts.iter().all(|part| !is_pattern(part)) {
+        let path = parts.iter().fold(start, |path, part| path.join(part));
+        return match unreadable(&path) {
+            None if path.is_dir() => Err(PatternError::Folder),
+            None => Ok(vec![path]),
+            Some(why) => Err(match first_absent(&path) {
+                None => PatternError::Unreadable(path, why),
+                absent => PatternError::Nothing(absent),
+            }),
+        };
+    }
+    let mut walk = Walk { found: Vec::new(), looked: 0 };
+    walk.step(&start, &parts, 0)?;
+    walk.found.sort();
+    walk.found.dedup();
+    if walk.found.is_empty() {
+        let literal =
+            parts.iter().take_while(|part| !is_pattern(part)).fold(start, |path, part| path.join(part));
+        return Err(PatternError::Nothing(first_absent(&literal)));
+    }
+    Ok(walk.found)
+}
+
+/// The regular files of a checkpoint folder, sorted.
+///
+/// # Errors
+/// Why there are none.
+pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
+        true => PatternError::Unreadable(path.to_owned(), DENIED),
+        false => PatternError::Nothing(first_absent(path)),
+    })?;
+    let mut files: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    files.retain(|path| !hidden(path) && !path.is_dir());
+    files.sort();
+    if let Some((path, why)) = files.iter().find_map(|path| Some((path, unreadable(path)?))) {
+        return Err(PatternError::Unreadable(path.clone(), why));
+    }
+    if files.is_empty() { Err(PatternError::Nothing(None)) } else { Ok(files) }
+}
+
+fn split(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternError> {
+    let mut start = base.to_owned();
+    let mut parts = Vec::new();
+    for component in Path::new(pattern).components() {
+        match component {
+            Component::Normal(part) => {
+                let part = part.to_string_lossy().into_owned();
+                if part.starts_with('.') || part == "target" {
+                    return Err(PatternError::Forbidden(part));
+                }
+                if is_pattern(&part) {
+                    Pattern::new(&part).map_err(|error| PatternError::Pattern(error.to_string()))?;
+                }
+                parts.push(part);
+            }
+            Component::ParentDir if parts.is_empty() => start = parent(&start),
+            Component::ParentDir => parts.push("..".to_owned()),
+            Component::RootDir | Component::Prefix(_) => start = PathBuf::from("/"),
+            Component::CurDir => {}
+        }
+    }
+    Ok((start, parts))
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.components().next_back() {
+        Some(Component::Normal(_)) => path.parent().map(Path::to_owned).unwrap_or_default(),
+        _ => path.join(".."),
+    }
+}
+
+fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?', '['])
+}
+
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
+}
+
+/// Why a path is neither a folder nor a file that can be read. Only opening tells of a file: modes are not all that counts.
+fn unreadable(path: &Path) -> Option<&'static str> {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() => None,
+        Ok(about) if about.is_file() => match std::fs::File::open(path) {
+            Ok(_) => None,
+            Err(error) if denied(&error) => Some(DENIED),
+            Err(_) => Some("it cannot be opened"),
+        },
+        Ok(_) => Some("it is not a regular file"),
+        Err(error) if denied(&error) => Some(DENIED),
+        Err(_) if path.is_symlink() => Some("it is a link to nothing"),
+        Err(_) => Some("there is no such file"),
+    }
+}
+
+/// The first part of a path that is not there; a link to nothing is there, and so is what may not be looked at.
+fn first_absent(path: &Path) -> Option<PathBuf> {
+    let absent = |path: &&Path| {
+        let about = std::fs::symlink_metadata(path);
+        about.is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        })
+    };
+    let chain: Vec<_> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+    chain.into_iter().rev().find(absent).map(Path::to_owned)
+}
+
+impl Walk {
+    fn step(&mut self, folder: &Path, parts: &[String], depth: usize) -> Result<(), PatternError> {
+        let Some((part, rest)) = parts.split_first() else { return Ok(()) };
+        if depth > DEEPEST {
+            return Err(PatternError::TooMany);
+        }
+        if part == "**" {
+            return self.everywhere(folder, parts, rest, depth);
+        }
+        if !is_pattern(part) {
+            return self.take(folder.join(part), rest, depth);
+        }
+        let pattern = Pattern::new(part).map_err(|error| PatternError::Pattern(error.to_string()))?;
+        for path in self.list(folder)? {
+            if path.file_name().is_some_and(|name| pattern.matches(&name.to_string_lossy())) {
+                self.take(path, rest, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn everywhere(
+        &mut self,
+        folder: &Path,
+        parts: &[String],
+        rest: &[String],
+        depth: usize,
+    ) -> Result<(), PatternError> {
+        let all = ["*".to_owned()];
+        self.step(folder, if rest.is_empty() { &all } else { rest }, depth + 1)?;
+        for path in self.list(folder)? {
+            if path.is_dir() && !path.is_symlink() {
+                self.step(&path, parts, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: PathBuf, rest: &[String], depth: usize) -> Result<(), PatternError> {
+        if !rest.is_empty() {
+            return self.step(&path, rest, depth + 1);
+        }
+        match unreadable(&path) {
+            None if path.is_dir() => {}
+            None => self.found.push(path),
+            Some(_) if !path.is_symlink() && matches!(path.try_exists(), Ok(false)) => {}
+            Some(why) => return Err(PatternError::Unreadable(path, why)),
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, PatternError> {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(PatternError::Unreadable(folder.to_owned(), DENIED));
+            }
+            Err(_) => return Ok(Vec::new()),
+        };
+        let mut paths = Vec::new();
+        for entry in entries.filter_map(Result::ok) {
+            self.looked += 1;
+            if self.looked > MOST {
+                return Err(PatternError::TooMany);
+            }
+            paths.push(entry.path());
+        }
+        paths.retain(|path| !hidden(path));
+        paths.sort();
+        Ok(paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["a/2.txt", "a/1.txt", "a/x.md", "a/b/3.txt", "target/4.txt", ".git/5.txt"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn names(found: &[PathBuf], base: &Path) -> Vec<String> {
+        found.iter().map(|path| path.strip_prefix(base).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn patterns_are_sorted_and_skip_hidden_folders() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(names(&expand_pattern(base, "a/*.txt").unwrap(), base), ["a/1.txt", "a/2.txt"]);
+        assert_eq!(
+            names(&expand_pattern(base, "**/*.txt").unwrap(), base),
+            ["a/1.txt", "a/2.txt", "a/b/3.txt"]
+        );
+        assert_eq!(names(&expand_pattern(&base.join("a"), "../a/x.md").unwrap(), base), ["a/x.md"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_matches_and_cannot_be_read_is_not_skipped() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(expand_pattern(base, "a"), Err(PatternError::Folder));
+        std::os::unix::fs::symlink("/nowhere", base.join("a/0.txt")).unwrap();
+        let dangling = Err(PatternError::Unreadable(base.join("a/0.txt"), "it is a link to nothing"));
+        assert_eq!(expand_pattern(base, "a/*.txt"), dangling);
+        assert_eq!(expand_pattern(base, "**/*.txt"), dangling);
+        std::fs::remove_file(base.join("a/0.txt")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", base.join("a/0.txt")).unwrap();
+        let device = Err(PatternError::Unreadable(base.join("a/0.txt"), "it is not a regular file"));
+        assert_eq!(expand_pattern(base, "a/*.txt"), device);
+        assert_eq!(expand_pattern(base, "a/0.txt"), device);
+    }
+
+    /// A file that nobody can read, not even root: one without rights, or one that the kernel lets nobody read.
+    #[cfg(unix)]
+    fn secret(folder: &Path) -> PathBuf {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (own, link) = (folder.join("own.txt"), folder.join("kernel.txt"));
+        std::fs::write(&own, "x").unwrap();
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o000)).unwrap();
+        if std::fs::File::open(&own).is_err() {
+            return own;
+        }
+        std::fs::remove_file(own).unwrap();
+        symlink("/proc/sys/vm/compact_memory", &link).unwrap();
+        link
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_may_not_be_read_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        let path = secret(base);
+        let denied = Err(PatternError::Unreadable(path.clone(), "permission denied"));
+        assert_eq!(expand_pattern(base, "*.txt"), denied);
+        assert_eq!(expand_pattern(base, &path.file_name().unwrap().to_string_lossy()), denied);
+        assert_eq!(list_folder(base), denied);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let dangling = Err(PatternError::Unreadable(path.clone(), "it is a link to nothing"));
+        assert_eq!(expand_pattern(base, &path.file_name().unwrap().to_string_lossy()), dangling);
+        assert_eq!(list_folder(base), dangling);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let folder = tree();
+        let base = folder.path();
+        assert_eq!(expand_pattern(base, "none/*.txt"), Err(PatternError::Nothing(Some(base.join("none")))));
+        assert_eq!(expand_pattern(base, "a/*.csv"), Err(PatternError::Nothing(None)));
+        assert_eq!(expand_pattern(base, ".git/*.txt"), Err(PatternError::Forbidden(".git".to_owned())));
+        assert_eq!(expand_pattern(base, "target/*.txt"), Err(PatternError::Forbidden("target".to_owned())));
+    }
+}

@@ -1,0 +1,85 @@
+//! Diagnostics as workflow commands of GitHub Actions, which become annotations of a change.
+
+use std::fmt::Write as _;
+
+use crate::text::diagnostic::Diagnostic;
+use crate::text::place::Span;
+
+/// One `::error file=...::message` for each diagnostic; labels and help follow the message on lines of their own.
+#[must_use]
+pub fn github(diagnostics: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let word = diagnostic.severity.word();
+        let title = property(diagnostic.code.name());
+        let place = diagnostic.place().map_or(String::new(), |span| format!("{},", place(span)));
+        let _ = writeln!(text, "::{word} {place}title={title}::{}", data(&message(diagnostic)));
+    }
+    text
+}
+
+fn place(span: &Span) -> String {
+    let (line, column) = span.position();
+    let end = Span { offset: span.offset + span.length, length: 0, ..span.clone() };
+    let (last, end) = end.position();
+    let file = property(&span.file.name);
+    // Columns are ignored by GitHub where an annotation has several lines, and may not stand there.
+    if last == line {
+        let end = end.saturating_sub(1).max(column);
+        return format!("file={file},line={line},endLine={last},col={column},endColumn={end}");
+    }
+    format!("file={file},line={line},endLine={last}")
+}
+
+fn message(diagnostic: &Diagnostic) -> String {
+    let mut text = diagnostic.message.clone();
+    for label in diagnostic.labels.iter().filter(|label| !label.primary) {
+        let _ = write!(text, "\n{}: {}", label.span, label.text);
+    }
+    if let Some(help) = &diagnostic.help {
+        let _ = write!(text, "\nhelp: {help}");
+    }
+    text
+}
+
+/// Escapes of a message: <https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts>.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Escapes of a property.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::text::diagnostic::Code;
+    use crate::text::place::{File, FileRole};
+
+    #[test]
+    fn what_commands_are_made_of_is_escaped() {
+        let file = Arc::new(File {
+            name: "a,b:c%.kdl".into(),
+            text: "one\ntwo three\n".into(),
+            folder: "/".into(),
+            number: 0,
+            role: FileRole::Root,
+        });
+        let span = |offset, length| Span { file: file.clone(), offset, length };
+        let diagnostic = |span: &Span| Diagnostic::new(Code::Syntax, "50% of\nit").at(span, "here");
+        let found = github(&[
+            diagnostic(&span(8, 5)).also(&span(0, 3), "there").help("write `x`"),
+            diagnostic(&span(0, 7)),
+            Diagnostic::new(Code::Internal, "nowhere"),
+        ]);
+        let expected = "::error file=a%2Cb%3Ac%25.kdl,line=2,endLine=2,col=5,endColumn=9,title=syntax::50%25 of%0Ait%0A\
+                        a,b:c%25.kdl:1:1: there%0Ahelp: write `x`\n\
+                        ::error file=a%2Cb%3Ac%25.kdl,line=1,endLine=2,title=syntax::50%25 of%0Ait\n\
+                        ::error title=internal::nowhere\n";
+        assert_eq!(found, expected);
+    }
+}

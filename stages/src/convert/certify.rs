@@ -1,0 +1,147 @@
+//! The proof that a converted model still is its source, made from the two folders alone.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use crate::backbone::{EMBEDDING, HEAD};
+use crate::convert::certificate::{Action, Certificate, Line, Parity, SCHEMA};
+use crate::convert::compare::compare_logits;
+use crate::convert::error::ConvertError;
+use crate::convert::given::GivenLogits;
+use crate::convert::reference::{BATCH, compute_logits, draw_batch, keep_logits};
+use crate::device::Device;
+use crate::weights::{self, Checkpoint, Dtype};
+
+/// Compares the artifact in `artifact` with the folder `source`, both read from disk: every tensor, then the logits of a fixed
+/// batch under a causal mask, then those of `given`, which another program made.
+///
+/// # Errors
+/// When a folder is refused, a tensor is not accounted for, or the logits differ by more than `tolerance`.
+pub fn certify(
+    source: &Path,
+    artifact: &Path,
+    given: Option<&GivenLogits>,
+    device: &Device,
+    tolerance: f64,
+) -> Result<Certificate, ConvertError> {
+    let before = weights::read(source)?;
+    let from = Side::digest(&before);
+    let (files, vocab) = (before.files.clone(), before.config.vocab_size);
+    let after = weights::read(artifact)?;
+    let mask = after.contract.as_ref().and_then(|p| p.mask_token);
+    let tokens = draw_batch(vocab.min(after.config.vocab_size), mask);
+    // One model at a time on the device.
+    let reference = compute_logits(&before.into_backbone(device)?, &tokens, BATCH)?;
+    let to = Side::digest(&after);
+    let (artifact, tied) = (after.files.clone(), after.config.tie_word_embeddings);
+    let model = after.into_backbone(device)?;
+    let found = compute_logits(&model, &tokens, BATCH)?;
+    let ledger = make_ledger(&from, &to, mask, tied)?;
+    let changed = |name: &str| ledger.iter().any(|line| line.name == name && line.action == Action::Changed);
+    let excluded = mask.filter(|_| changed(if tied { EMBEDDING } else { HEAD }));
+    let elsewhere = given.map(|given| given.compare(&model, excluded, tolerance)).transpose()?;
+    let certificate = Certificate {
+        schema: SCHEMA.into(),
+        source: files,
+        artifact,
+        mask_token: mask,
+        mask_row_norm: mask.and_then(|id| to.norms.get(id as usize).copied()),
+        mean_row_norm: from.norms.iter().sum::<f64>() / from.norms.len() as f64,
+        ledger,
+        parity: compare_with_source(&reference, &found, vocab, excluded, tolerance),
+        elsewhere,
+        reference: keep_logits(&reference, tokens, vocab, excluded),
+    };
+    match certificate.holds() {
+        true => Ok(certificate),
+        false => Err(ConvertError::Parity(Box::new(certificate))),
+    }
+}
+
+/// Compares the artifact's logits with those of the source folder, rows of `vocab` each.
+fn compare_with_source(
+    reference: &[f32],
+    found: &[f32],
+    vocab: usize,
+    excluded: Option<u32>,
+    tolerance: f64,
+) -> Parity {
+    let (difference, largest) = compare_logits(reference, found, vocab, excluded);
+    Parity {
+        reference: "the source folder read through the Hugging Face path".into(),
+        batch: BATCH,
+        difference,
+        largest,
+        tolerance,
+        excluded,
+        holds: difference <= tolerance * largest,
+    }
+}
+
+/// What is kept of a folder's tensors once the values are gone.
+struct Side {
+    /// Shape, stored type, digest, and for the embedding and the head the digest of every row.
+    tensors: IndexMap<String, (Vec<usize>, Dtype, blake3::Hash, Vec<blake3::Hash>)>,
+    /// Norms of the rows of the embedding.
+    norms: Vec<f64>,
+}
+
+impl Side {
+    fn digest(checkpoint: &Checkpoint) -> Self {
+        let width = checkpoint.config.hidden_size;
+        let tensors = checkpoint.tensors.iter().map(|(name, tensor)| {
+            let by_row = [EMBEDDING, HEAD].contains(&name.as_str());
+            let rows = tensor.values.chunks(width).filter(|_| by_row).map(hash_values).collect();
+            (name.clone(), (tensor.shape.clone(), tensor.dtype, hash_values(&tensor.values), rows))
+        });
+        let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let norms = checkpoint.tensors.get(EMBEDDING).map(|e| e.values.chunks(width).map(norm).collect());
+        Self { tensors: tensors.collect(), norms: norms.unwrap_or_default() }
+    }
+}
+
+fn hash_values(values: &[f32]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in values.chunks(1 << 16) {
+        hasher.update(&part.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    hasher.finalize()
+}
+
+/// One line for every tensor of the artifact, and one for a head that is the embedding.
+fn make_ledger(from: &Side, to: &Side, mask: Option<u32>, tied: bool) -> Result<Vec<Line>, ConvertError> {
+    let mut lines = Vec::with_capacity(to.tensors.len() + 1);
+    for (name, (shape, _, digest, rows)) in &to.tensors {
+        let origin = from.tensors.get(name);
+        let action = match origin {
+            None => Action::New,
+            Some((_, _, before, _)) if before == digest => Action::Copied,
+            Some((_, _, _, before)) if differs_in_row_only(before, rows, mask) => Action::Changed,
+            Some(_) => return Err(ConvertError::Differs(name.clone())),
+        };
+        lines.push(Line {
+            name: name.clone(),
+            from: origin.map(|_| name.clone()),
+            shape: shape.clone(),
+            stored: origin.map(|(_, dtype, ..)| *dtype),
+            blake3: digest.to_hex().to_string(),
+            action,
+            row: mask.filter(|_| action == Action::Changed),
+        });
+    }
+    if let Some(lost) = from.tensors.keys().find(|name| !to.tensors.contains_key(*name)) {
+        return Err(ConvertError::Differs(lost.clone()));
+    }
+    if let Some(embedding) = lines.iter().find(|line| tied && line.name == EMBEDDING).cloned() {
+        let from = Some(EMBEDDING.to_owned());
+        lines.push(Line { name: HEAD.into(), from, action: Action::Tied, ..embedding });
+    }
+    Ok(lines)
+}
+
+/// Whether the rows are the same but for row `mask`.
+fn differs_in_row_only(before: &[blake3::Hash], after: &[blake3::Hash], mask: Option<u32>) -> bool {
+    let same = |(i, (a, b)): (usize, (&blake3::Hash, &blake3::Hash))| a == b || mask == Some(i as u32);
+    !after.is_empty() && before.len() == after.len() && before.iter().zip(after).enumerate().all(same)
+}

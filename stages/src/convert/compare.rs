@@ -1,0 +1,24 @@
+//! How far two sets of logits are apart.
+
+/// |x|; infinitely far if x is not a number.
+pub(super) fn abs_or_inf(x: f64) -> f64 {
+    if x.is_nan() { f64::INFINITY } else { x.abs() }
+}
+
+/// The largest |difference| and the largest |reference|; a value that is not a number counts as infinitely far.
+pub(super) fn compare_logits(
+    reference: &[f32],
+    found: &[f32],
+    vocab: usize,
+    excluded: Option<u32>,
+) -> (f64, f64) {
+    let kept = |i: &usize| excluded.is_none_or(|id| i % vocab != id as usize);
+    let pairs =
+        || (0..reference.len().max(found.len())).filter(kept).map(|i| (reference.get(i), found.get(i)));
+    let difference = pairs().map(|pair| match pair {
+        (Some(a), Some(b)) => abs_or_inf(f64::from(*a) - f64::from(*b)),
+        _ => f64::INFINITY,
+    });
+    let largest = pairs().filter_map(|(a, _)| a.map(|a| abs_or_inf(f64::from(*a)))).fold(0.0, f64::max);
+    (difference.fold(0.0, f64::max), largest)
+}

@@ -1,0 +1,49 @@
+//! What a held-out likelihood is measured by: a bound of the negative log-likelihood.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Time, TimeSampling};
+
+use crate::flow::path::{Corruptor, SourceTokens};
+use crate::model::Model;
+use crate::train::update::{Flow, Task};
+
+/// What bounds the negative log-likelihood of a path: the ELBO, which a mask alone allows, or the generalized KL, which holds for
+/// every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
+fn bound_for(mask_share: f64) -> (Loss, Over) {
+    if mask_share >= 1.0 { (Loss::Elbo, Over::Corrupted) } else { (Loss::GeneralizedKl, Over::Supervised) }
+}
+
+/// The task of a held-out likelihood: its bound per token, of the model's blocks where it has some, every weight as it is.
+pub(super) fn likelihood_task(model: &Model) -> Result<Task, Failure> {
+    let contract = model.flow_contract()?;
+    let path = model.path()?;
+    let (loss, over) = bound_for(path.mask_share);
+    Ok(Task::Flow(Flow {
+        corruptor: Corruptor {
+            path,
+            tokens: SourceTokens { mask: contract.mask, used: contract.used },
+            at_least: 0,
+        },
+        loss,
+        over,
+        normalise: Normalise::Tokens,
+        max_weight: None,
+        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
+        shift: contract.shift,
+        time_per_row: false,
+        block: model.block(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_not_the_mask_alone_is_bounded_by_the_generalized_kl() {
+        assert_eq!(bound_for(1.0), (Loss::Elbo, Over::Corrupted));
+        for mask_share in [0.0, 0.9] {
+            assert_eq!(bound_for(mask_share), (Loss::GeneralizedKl, Over::Supervised));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `fetch`: brings a checkpoint into the store.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::FetchConfig;
+use fmflow_engine::pipeline::contract::PROVENANCE;
+use fmflow_engine::pipeline::origins::ORIGINS;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
+
+use crate::failure::stage;
+use crate::model::{CERTIFICATE, TOKENIZER_FILES, Text, describe_parameters, refuse};
+use crate::weights;
+
+/// Brings a checkpoint folder into the store, byte for byte, after reading all of it.
+///
+/// # Errors
+/// A folder that is no complete Qwen3 checkpoint, or a hub, which is not supported yet.
+pub fn run(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
+    let FetchConfig::Folder(source) = config else {
+        return Err(stage("fetching from a hub is not supported yet"));
+    };
+    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
+    Text::open(source, checkpoint.config.vocab_size)?;
+    let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
+    let beside = ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
+    let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
+    names.extend(present.map(|name| (*name).to_owned()));
+    let mut writer = job.slot.artifact()?;
+    for name in &names {
+        let mut from = std::fs::File::open(source.join(name))?;
+        let mut to = writer.file(name)?;
+        std::io::copy(&mut from, &mut to)?;
+        to.finish()?;
+    }
+    let parameters: usize = checkpoint.tensors.values().map(|t| t.values.len()).sum();
+    let summary = describe_parameters(
+        format!("{parameters} parameters"),
+        parameters,
+        vec![format!("{} files", names.len())],
+    );
+    writer.publish(&summary, &IndexMap::new())?;
+    Ok(summary)
+}

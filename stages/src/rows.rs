@@ -1,0 +1,93 @@
+//! `rows`: tokenizes and packs one dataset.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::RowsConfig;
+use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
+
+use crate::data::build::{RowsOptions, build_rows};
+use crate::data::corpus::{CorpusError, Document, Documents};
+use crate::data::left_out::Shape;
+use crate::data::named::Named;
+use crate::data::rows::{RowsSummary, Split};
+use crate::data::tokenizer::Tokenizer;
+use crate::failure::input;
+use crate::job::{ArtifactSink, explain_build_error, folder, open_documents};
+
+/// Tokenizes and packs a dataset.
+///
+/// # Errors
+/// Data that cannot be read, or settings that do not fit them.
+pub fn run(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
+    let tokenizer = Tokenizer::open(folder(job, &InputRole::Tokenizer)?)
+        .map_err(|e| input(e, "name a tokenizer, or a checkpoint that carries one"))?;
+    let options = RowsOptions {
+        length: config.length,
+        packing: config.packing,
+        end_of_document: config.end_of_document,
+        canvas: config.canvas,
+        held_out: config.dataset.held_out,
+        limit: None,
+    };
+    let mut writer = job.slot.artifact()?;
+    let mut sink = ArtifactSink::new(&mut writer);
+    let mut named = Named::none_of(&tokenizer);
+    let documents = watched(open_documents(job, &config.dataset)?, &mut named);
+    let found = build_rows(documents, &tokenizer, &options, &mut sink).map_err(|e| {
+        explain_build_error(e, &format!("look at dataset `{}` and at its rows", config.dataset.name))
+    })?;
+    sink.finish()?;
+    let shape =
+        Shape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
+    named.sentence().iter().for_each(|said| job.report.note(said));
+    for split in [Split::Train, Split::HeldOut] {
+        shape.sentence(split, found.split(split)).iter().for_each(|said| job.report.note(said));
+    }
+    let summary = summarise(&found, shape);
+    writer.publish(&summary, &IndexMap::new())?;
+    Ok(summary)
+}
+
+/// The same documents, looked at on their way.
+fn watched(
+    mut documents: Documents,
+    named: &mut Named,
+) -> impl Iterator<Item = Result<Document, CorpusError>> {
+    std::iter::from_fn(move || {
+        let next = documents.next();
+        if let Some(Ok(Document::Chat(talk))) = &next {
+            named.look(talk, documents.place());
+        }
+        next
+    })
+}
+
+fn summarise(found: &RowsSummary, shape: Shape) -> Summary {
+    let (train, held) = (found.split(Split::Train), found.split(Split::HeldOut));
+    let line = |name: &str, split: Split| {
+        let s = found.split(split);
+        format!(
+            "{name}: {} documents, {} rows, {} tokens, {} supervised, {:.1} % of positions used, {} too long, {} over the canvas",
+            s.documents,
+            s.rows,
+            s.tokens,
+            s.supervised,
+            100.0 * found.efficiency(split),
+            s.too_long,
+            s.beyond_canvas
+        )
+    };
+    let left_out = match train.left_out() + held.left_out() {
+        0 => String::new(),
+        many => format!(", {many} {} left out", shape.unit()),
+    };
+    Summary {
+        headline: format!("{} rows of {}, {} held out{left_out}", train.rows, found.length, held.rows),
+        lines: vec![line("train", Split::Train), line("held out", Split::HeldOut)],
+        metrics: [("rows", train.rows), ("tokens", train.tokens), ("held_out_rows", held.rows)]
+            .map(|(name, value)| (name.to_owned(), value as f64))
+            .into(),
+    }
+}

@@ -1,0 +1,55 @@
+//! `tokenizer`: trains a tokenizer, or takes one over.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{DatasetConfig, TokenizerConfig};
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
+
+use crate::data::build::train_tokenizer;
+use crate::data::corpus::Documents;
+use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
+use crate::failure::{input, stage};
+use crate::job::{explain_build_error, open_documents};
+
+/// Trains or takes over a tokenizer.
+///
+/// # Errors
+/// Data that cannot be read, a vocabulary that is too small, or a file that is no tokenizer.
+pub fn run(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
+    let mut writer = job.slot.artifact()?;
+    let tokenizer = match config {
+        TokenizerConfig::ByteLevelBpe { vocabulary, datasets, .. } => {
+            let files = train(job, *vocabulary, datasets)?;
+            for (name, bytes) in files.all() {
+                writer.write(name, bytes)?;
+            }
+            let made = Tokenizer::from_bytes("tokenizer.json", files.tokenizer).map_err(stage)?;
+            made.with_rows(*vocabulary as u32).map_err(stage)?
+        }
+        TokenizerConfig::File(file) => {
+            let name = file.display().to_string();
+            let json = std::fs::read(file)
+                .map_err(|e| input(format!("cannot read {name}: {e}"), "name an existing tokenizer.json"))?;
+            let made = Tokenizer::from_bytes(&name, json)
+                .map_err(|e| input(e, "name a tokenizer.json as the crate `tokenizers` writes it"))?;
+            writer.write("tokenizer.json", made.json())?;
+            made
+        }
+    };
+    let summary = Summary {
+        headline: format!("{} tokens of {} rows", tokenizer.used(), tokenizer.rows()),
+        lines: vec![format!("digest {}", tokenizer.digest())],
+        metrics: IndexMap::from([("used".to_owned(), f64::from(tokenizer.used()))]),
+    };
+    writer.publish(&summary, &IndexMap::new())?;
+    Ok(summary)
+}
+
+fn train(job: &Job<'_>, vocabulary: usize, datasets: &[DatasetConfig]) -> Result<TokenizerFiles, Failure> {
+    let open = |dataset: &DatasetConfig| Ok((open_documents(job, dataset)?, dataset.held_out));
+    let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
+    let vocabulary = u32::try_from(vocabulary).map_err(stage)?;
+    train_tokenizer(datasets, vocabulary)
+        .map_err(|e| explain_build_error(e, "look at the dataset and at `vocabulary=`"))
+}

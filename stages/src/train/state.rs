@@ -1,0 +1,56 @@
+//! What changes from update to update: weights, moments, counters.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::adamw::{AdamW, StepError, StepFacts};
+use super::sums::Gradients;
+use crate::backbone::Backbone;
+
+/// What changes from update to update.
+pub struct State {
+    /// Updates done.
+    pub step: u64,
+    /// Updates done at the last checkpoint.
+    pub saved: u64,
+    /// The weights, without autodiff.
+    pub model: Backbone,
+    /// The optimizer's moments.
+    pub optimizer: AdamW,
+    /// What the record counts over the whole stage.
+    pub counters: Counters,
+}
+
+/// Counts over the whole stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Updates done.
+    pub step: u64,
+    /// Updates whose gradient was clipped.
+    pub clipped: u64,
+    /// Tokens, padding left out.
+    pub tokens: u64,
+    /// The same per dataset.
+    pub tokens_by_dataset: IndexMap<String, u64>,
+}
+
+impl State {
+    /// Applies one update to the weights and the moments.
+    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<StepFacts, StepError> {
+        let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, self.step)?;
+        self.model = model;
+        self.step += 1;
+        Ok(facts)
+    }
+
+    /// Counts an update that was applied.
+    pub fn count(&mut self, facts: &StepFacts, tokens: u64, by_dataset: &IndexMap<String, u64>) {
+        self.counters.step = self.step;
+        self.counters.clipped += u64::from(facts.clipped);
+        self.counters.tokens += tokens;
+        for (dataset, tokens) in by_dataset {
+            *self.counters.tokens_by_dataset.entry(dataset.clone()).or_default() += tokens;
+        }
+    }
+}

@@ -116,10 +116,14 @@ fn nothing_is_left_to_do_without_a_name() {
 
 /// Direct dependencies of a package that reach its library or binary.
 fn dependencies(package: &str) -> Vec<String> {
-    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec().unwrap();
-    let package = metadata.packages.iter().find(|p| p.name.as_str() == package).unwrap();
-    let normal = package.dependencies.iter().filter(|d| d.kind == cargo_metadata::DependencyKind::Normal);
-    normal.map(|d| d.name.clone()).collect()
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let asked = ["metadata", "--format-version=1", "--no-deps", "--locked"];
+    let answer = std::process::Command::new(cargo).args(asked).output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|found| found["name"] == package).unwrap();
+    let normal = package["dependencies"].as_array().unwrap().iter().filter(|found| found["kind"].is_null());
+    normal.map(|found| found["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -38,7 +38,7 @@ mod parameter;
 mod prepared;
 mod time;
 
-use burn::tensor::{Device, Tensor};
+use burn_tensor::{Device, Tensor};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 

@@ -3,7 +3,7 @@
 //! There is no fallback: a name that cannot be honoured is an error, because a run that silently moved to another device
 //! would be slow or different and nobody would know why.
 
-pub use burn::tensor::Device;
+pub use burn_tensor::Device;
 
 /// Why a device cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

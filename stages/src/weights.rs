@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use indexmap::IndexMap;
 
 use crate::backbone::{

@@ -3,7 +3,7 @@
 //! The query heads that share a key and value head are folded into its query rows, so keys and values are never repeated
 //! (measured: 20 % of a training step on CPU).
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn_tensor::{Tensor, activation::softmax};
 
 use super::Qwen3Config;
 use super::layers::{linear, rms_norm};

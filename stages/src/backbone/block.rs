@@ -1,6 +1,6 @@
 //! One transformer block: attention and a gated feed-forward layer, each behind a norm and added to the residual stream.
 
-use burn::tensor::{Tensor, activation::silu};
+use burn_tensor::{Tensor, activation::silu};
 
 use super::Qwen3Config;
 use super::attention::SelfAttention;

@@ -1,6 +1,6 @@
 //! The forward pass, whole and in parts.
 
-use burn::tensor::{Int, Tensor, TensorData, module::embedding};
+use burn_tensor::{Int, Tensor, TensorData, module::embedding};
 
 use super::layers::rms_norm;
 use super::{Backbone, BackboneError, Context, Prepared};

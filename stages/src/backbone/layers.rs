@@ -1,6 +1,6 @@
 //! The two layers that every part of a block is made of.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 /// x W^T, with W as Hugging Face stores it.
 ///

@@ -1,6 +1,6 @@
 //! Which tensors a backbone has, what they start as, and which role each plays.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use indexmap::IndexMap;
 
 use super::attention::SelfAttention;

@@ -18,7 +18,7 @@
 
 mod parts;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn_tensor::{Bool, Device, Int, Tensor, TensorData};
 
 pub(super) use parts::{Part, pick};
 

@@ -2,7 +2,7 @@
 //!
 //! Optimizers work on flat values and gradients; the forward pass works on vectors and matrices. This type is the seam.
 
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn_tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::BackboneError;
 

@@ -1,6 +1,6 @@
 //! A context on the device: rotary tables, and what the mask of attention is computed from.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 
 use super::Qwen3Config;
 use super::context::Context;

@@ -4,7 +4,7 @@
 //! x + (1 + g) f((1 + s) norm(x) + b). The projections start at 0, so s = b = g = 0 and the backbone computes what it computed
 //! before. The width W bounds the rank of what time can change.
 
-use burn::tensor::{Device, Tensor, TensorData, activation::silu};
+use burn_tensor::{Device, Tensor, TensorData, activation::silu};
 
 use fmflow_engine::pipeline::config::TimeConditioning;
 

@@ -3,7 +3,7 @@
 //! Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; the arithmetic is that of PyTorch's `AdamW` and
 //! `clip_grad_norm_`. State is keyed by the parameter's name, so that it can be saved and restored totally.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use fmflow_engine::pipeline::config::train::Optimizer;
 use indexmap::IndexMap;
 

@@ -5,7 +5,7 @@
 //! Cost", 2016): memory of one block instead of all, for one more forward pass. Both give the same gradient, bit for bit: both
 //! prepare the context of a conditioned block anew, because it is part of the block's graph, and so the gradients of shared parameters are added in the same order.
 
-use burn::tensor::{Int, Tensor};
+use burn_tensor::{Int, Tensor};
 
 use super::sums::{Sums, collect};
 use crate::backbone::{Backbone, BackboneError, Context, Prepared, TimeConditioning};

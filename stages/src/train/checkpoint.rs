@@ -1,6 +1,6 @@
 //! Resumable state: weights, moments, counters. Restored totally or refused.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;

@@ -4,7 +4,7 @@
 //! at a time: each chunk is taken backward to the hidden states, and the collected gradient of the hidden states then goes
 //! through the backbone once.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use super::attention::Anneal;
 use super::backward::Pass;

@@ -1,6 +1,6 @@
 //! Gradients while they are collected, parameter by parameter.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use crate::backbone::Backbone;
 
@@ -11,7 +11,7 @@ pub type Gradients = Vec<Tensor<1>>;
 pub(super) type Sums = Vec<Option<Tensor<1>>>;
 
 /// Adds what a backward pass found to the gradients of the parameters.
-pub(super) fn collect(model: &Backbone, mut found: burn::tensor::Gradients, gradients: &mut Sums) {
+pub(super) fn collect(model: &Backbone, mut found: burn_tensor::Gradients, gradients: &mut Sums) {
     for ((_, parameter), slot) in model.parameters().zip(gradients) {
         if let Some(gradient) = parameter.take_gradient(&mut found) {
             *slot = Some(match slot.take() {

@@ -3,7 +3,7 @@
 use std::iter::once;
 use std::ops::Range;
 
-use burn::tensor::{Tensor, kind::Basic};
+use burn_tensor::{Tensor, kind::Basic};
 
 use fmflow_engine::pipeline::contract::Attention;
 

@@ -1,6 +1,6 @@
 //! Block diffusion: its two ends, the same model in training and in sampling, and a time for every block.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use super::*;
 use crate::backbone::Context;

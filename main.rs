@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-#[cfg(all(feature = "hub", any(feature = "cpu", feature = "cuda")))]
-fn main() -> ExitCode {
-    fmflow_engine::cli::main(Some(&fmflow_stages::executor()), Some(&fmflow_stages::hub()))
-}
+use fmflow_engine::cli::run_command_line;
 
-#[cfg(all(not(feature = "hub"), any(feature = "cpu", feature = "cuda")))]
 fn main() -> ExitCode {
-    fmflow_engine::cli::main(Some(&fmflow_stages::executor()), None)
-}
-
-#[cfg(not(any(feature = "cpu", feature = "cuda")))]
-fn main() -> ExitCode {
-    fmflow_engine::cli::main(None, None)
+    #[cfg(any(feature = "cpu", feature = "cuda"))]
+    let executor = Some(&fmflow_stages::build_executor() as &dyn fmflow_engine::run::execute::Execute);
+    #[cfg(not(any(feature = "cpu", feature = "cuda")))]
+    let executor = None;
+    #[cfg(all(feature = "hub", any(feature = "cpu", feature = "cuda")))]
+    let hub = Some(&fmflow_stages::open_hub() as &dyn fmflow_engine::hub::online::Hub);
+    #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda"))))]
+    let hub = None;
+    run_command_line(executor, hub)
 }

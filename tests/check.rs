@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fmflow_engine::check::{Checked, Options, check, check_text};
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
 use fmflow_engine::text::diagnostic::{Code, Severity};
-use fmflow_engine::text::render::{Style, concise, github, graphical, json};
+use fmflow_engine::text::render::{
+    DrawingStyle, render_concise_lines, render_diagnostics_json, render_drawings, render_github_annotations,
+};
 use proptest::prelude::*;
 
 /// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
@@ -27,8 +29,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn shipped(name: &str) -> Checked {
-    check(&root().join("pipelines").join(name), &Options::default())
+fn shipped(name: &str) -> CheckResult {
+    check_path(&root().join("pipelines").join(name), &CheckOptions::default())
 }
 
 fn case(code: Code) -> PathBuf {
@@ -36,17 +38,17 @@ fn case(code: Code) -> PathBuf {
 }
 
 /// Checks a case under the name that its report shows.
-fn checked(code: Code) -> Checked {
+fn checked(code: Code) -> CheckResult {
     let path = case(code);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no case {}", path.display()));
     let name = format!("{}.kdl", code.name());
-    check_text(&name, &text, &root().join("tests/check"), &Options::default())
+    check_text(&name, &text, &root().join("tests/check"), &CheckOptions::default())
 }
 
 #[test]
 fn the_quickstart_checks_without_a_word() {
     let checked = shipped("quickstart.kdl");
-    assert_eq!(concise(&checked.diagnostics), "");
+    assert_eq!(render_concise_lines(&checked.diagnostics), "");
     let pipeline = checked.pipeline.unwrap();
     let names: Vec<_> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
     insta::assert_debug_snapshot!("quickstart-stages", names);
@@ -65,7 +67,7 @@ fn the_quickstart_checks_without_a_word() {
 #[test]
 fn the_full_pipeline_checks_with_warnings_only() {
     let checked = shipped("full.kdl");
-    insta::assert_snapshot!("full-warnings", concise(&checked.diagnostics));
+    insta::assert_snapshot!("full-warnings", render_concise_lines(&checked.diagnostics));
     assert!(checked.pipeline.is_some());
 }
 
@@ -78,7 +80,7 @@ fn every_code_has_a_case_and_its_report_is_known() {
     settings.bind(|| {
         for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
             let checked = checked(*code);
-            insta::assert_snapshot!(code.name(), graphical(&checked.diagnostics, Style::PLAIN));
+            insta::assert_snapshot!(code.name(), render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
             let found = checked.diagnostics.iter().any(|diagnostic| diagnostic.code == *code);
             assert!(found, "the case of `{}` does not trigger it", code.name());
         }
@@ -88,24 +90,24 @@ fn every_code_has_a_case_and_its_report_is_known() {
 #[test]
 fn one_run_tells_everything() {
     let text = include_str!("check/many-faults.kdl");
-    let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &Options::default());
-    insta::assert_snapshot!("many-faults", concise(&checked.diagnostics));
+    let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &CheckOptions::default());
+    insta::assert_snapshot!("many-faults", render_concise_lines(&checked.diagnostics));
 }
 
 #[test]
 fn programs_and_workflows_are_told_the_same() {
     let text = "pipeline \"x\" seed=1\ndataset \"50%\" from=\"a\"\nexport \"e\" from=\"x\" format=\"onnx\" dtype=\"bf15\"\n";
-    let checked = check_text("a,b.kdl", text, root(), &Options::default());
-    insta::assert_snapshot!("github", github(&checked.diagnostics));
-    let answer = serde_json::to_string_pretty(&json(&checked.diagnostics)).unwrap();
+    let checked = check_text("a,b.kdl", text, root(), &CheckOptions::default());
+    insta::assert_snapshot!("github", render_github_annotations(&checked.diagnostics));
+    let answer = serde_json::to_string_pretty(&render_diagnostics_json(&checked.diagnostics)).unwrap();
     insta::assert_snapshot!("json", answer);
 }
 
 #[test]
 fn a_checkpoint_folder_is_taken_at_its_word() {
     let text = include_str!("check/stored.kdl");
-    let checked = check_text("stored.kdl", text, &root().join("tests/check"), &Options::default());
-    insta::assert_snapshot!("stored", graphical(&checked.diagnostics, Style::PLAIN));
+    let checked = check_text("stored.kdl", text, &root().join("tests/check"), &CheckOptions::default());
+    insta::assert_snapshot!("stored", render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn unreadable_files_are_refused_with_their_reason() {
         (write("empty.kdl", b""), Code::NoPipeline),
     ];
     for (path, code) in cases {
-        let checked = check(&path, &Options::default());
+        let checked = check_path(&path, &CheckOptions::default());
         let found: Vec<_> = checked.diagnostics.iter().map(|found| found.code).collect();
         assert_eq!(found, [code], "{}", path.display());
         assert!(checked.failed() && checked.pipeline.is_none());
@@ -160,7 +162,7 @@ fn bombs_are_refused_quickly() {
         "train \"x\"\n".repeat(5_000),
     ];
     for bomb in &bombs {
-        let checked = check_text("bomb.kdl", bomb, root(), &Options::default());
+        let checked = check_text("bomb.kdl", bomb, root(), &CheckOptions::default());
         assert!(checked.failed());
     }
     assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
@@ -218,9 +220,9 @@ proptest! {
     #[test]
     fn slips_never_panic(slips in slips()) {
         let text = apply(include_str!("../pipelines/quickstart.kdl"), &slips);
-        let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &Options::default());
+        let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &CheckOptions::default());
         prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
-        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+        let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     }
 }
 
@@ -262,8 +264,8 @@ fn schedules_of_attention_are_told_what_is_wrong_with_them() {
         "attention \"block\" size=4; time masked-per-segment=2",
     ] {
         let text = with_attention(attention);
-        let checked = check_text("case.kdl", &text, &root().join("tests/check"), &Options::default());
-        lines += &format!("{attention}\n{}\n", concise(&checked.diagnostics));
+        let checked = check_text("case.kdl", &text, &root().join("tests/check"), &CheckOptions::default());
+        lines += &format!("{attention}\n{}\n", render_concise_lines(&checked.diagnostics));
     }
     insta::assert_snapshot!("schedules-of-attention", lines);
 }

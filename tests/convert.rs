@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::Project;
-use fmflow_stages::backbone::{Attention, Context};
+use fmflow_stages::backbone::{Attention, AttentionContext};
 use fmflow_stages::{device, weights};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -60,12 +60,16 @@ fn folders_of_transformers_convert_and_keep_their_logits() {
         let [b, l] = ids.shape().try_into().unwrap();
         let ids: Vec<u32> =
             ids.data().chunks_exact(8).map(|x| i64::from_le_bytes(x.try_into().unwrap()) as u32).collect();
-        let model = weights::read(&artifact).unwrap().into_backbone(&device::open("cpu").unwrap()).unwrap();
+        let model = weights::read_checkpoint(&artifact)
+            .unwrap()
+            .into_backbone(&device::open_device("cpu").unwrap())
+            .unwrap();
         for (case, attention) in
             [("logits_causal", Attention::Causal), ("logits_bidir", Attention::Bidirectional)]
         {
-            let hidden =
-                model.hidden(model.tokens(&ids, b).unwrap(), &Context::new(attention, b, l)).unwrap();
+            let hidden = model
+                .hidden(model.tokens(&ids, b).unwrap(), &AttentionContext::new(attention, b, l))
+                .unwrap();
             let width = model.config().hidden_size;
             let found: Vec<f32> = model.logits(hidden.reshape([b * l, width])).try_into_vec_as().unwrap();
             let wanted = floats(&expected, case);

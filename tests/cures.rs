@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use fmflow_engine::check::{Checked, Options, check, check_text};
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
 use fmflow_engine::text::diagnostic::Severity;
-use fmflow_engine::text::render::concise;
+use fmflow_engine::text::render::render_concise_lines;
 
-fn checked(text: &str) -> Checked {
-    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &Options::default())
+fn checked(text: &str) -> CheckResult {
+    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
 /// A place of the pipeline of the examples, a slip there, what the help must say, and what then stands at the place.
@@ -254,14 +254,14 @@ fn pasted((place, slip, says, cure): Slip) -> Option<String> {
     let text = include_str!("data/pages.kdl");
     assert!(text.contains(place), "{place}");
     let wrong = checked(&text.replacen(place, slip, 1));
-    let errors = concise(&wrong.diagnostics);
+    let errors = render_concise_lines(&wrong.diagnostics);
     let helps: Vec<_> = wrong.diagnostics.iter().filter_map(|found| found.help.as_deref()).collect();
     let helped = wrong.failed() && matches!(helps.as_slice(), [one] if one.contains(says));
     let right = checked(&text.replacen(place, cure, 1));
     let fault = match (helped, right.failed()) {
         (true, false) => return None,
         (false, _) => format!("{says}\n{helps:#?}\n{errors}"),
-        (true, true) => concise(&right.diagnostics),
+        (true, true) => render_concise_lines(&right.diagnostics),
     };
     Some(format!("{slip}\n{fault}"))
 }
@@ -293,7 +293,7 @@ fn what_there_is_not_is_said_to_be_absent_and_explained() {
         let found = checked(&text).diagnostics;
         let helps: Vec<_> = found.iter().filter_map(|found| found.help.as_deref()).collect();
         assert!(matches!(helps.as_slice(), [one] if one.contains(says)), "{name}: {helps:?}");
-        let page = fmflow_engine::language::explain::explain(name).unwrap_or_default();
+        let page = fmflow_engine::language::explain::explain_topic(name).unwrap_or_default();
         assert!(page.contains(says), "{name}: {page}");
     }
 }
@@ -345,7 +345,7 @@ fn the_file_that_is_meant_is_named() {
     for (wanted, help) in
         [("pipline.kdl", "pipeline.kdl`?"), ("dat", "data.kdl`?"), ("sft.kdl", "see what is there: `ls ")]
     {
-        let found = check(&folder.path().join(wanted), &Options::default()).diagnostics;
+        let found = check_path(&folder.path().join(wanted), &CheckOptions::default()).diagnostics;
         let said = found.first().and_then(|found| found.help.clone()).unwrap_or_default();
         assert!(said.contains(help), "{wanted}: {said}");
     }
@@ -358,7 +358,7 @@ fn a_file_that_is_no_data_is_told_by_its_beginning() {
         std::fs::write(folder.path().join("d.jsonl"), bytes).unwrap_or_else(|error| panic!("{error}"));
         let text = format!("pipeline \"p\" seed=1\ndataset \"d\" from=\"d.jsonl\" {rest}\n");
         let text = text + "tokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n";
-        concise(&check_text("c.kdl", &text, folder.path(), &Options::default()).diagnostics)
+        render_concise_lines(&check_text("c.kdl", &text, folder.path(), &CheckOptions::default()).diagnostics)
     };
     let (list, pair) = (
         "format=\"jsonl\" { chat messages=\"m\" }",

@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fmflow_engine::check::{Options, check, check_text};
+use fmflow_engine::check::{CheckOptions, check_path, check_text};
 use fmflow_engine::text::diagnostic::{Code, Diagnostic};
-use fmflow_engine::text::render::concise;
+use fmflow_engine::text::render::render_concise_lines;
 
 /// Share of the disasters that have to be caught before step 0: 38 of 40.
 const CAUGHT: (usize, usize) = (38, 40);
@@ -72,7 +72,7 @@ impl Disaster {
 
     /// The findings of a text in this disaster's place; what is not supported yet is no mistake.
     fn findings(&self, text: &str) -> Vec<Diagnostic> {
-        let checked = check_text("disaster.kdl", text, &folder(), &Options::default());
+        let checked = check_text("disaster.kdl", text, &folder(), &CheckOptions::default());
         checked.diagnostics.into_iter().filter(|finding| finding.code != Code::NotSupportedYet).collect()
     }
 }
@@ -81,7 +81,7 @@ impl Disaster {
 fn each_is_told_at_its_line_with_a_cure_to_paste() {
     for disaster in disasters() {
         let (name, found) = (disaster.name(), disaster.findings(&disaster.text));
-        let said = concise(&found);
+        let said = render_concise_lines(&found);
         let Ok((code, line)) = &disaster.expected else {
             assert_eq!(said, "", "{name} is said not to be caught");
             continue;
@@ -97,7 +97,11 @@ fn each_is_told_at_its_line_with_a_cure_to_paste() {
                 assert!(help.contains(value), "{name}: `{word}` is not in\n{help}");
             }
             let cured = disaster.findings(&cured(&disaster.text, *line, old, new));
-            assert!(cured.iter().all(|finding| finding.code.name() != code), "{name}:\n{}", concise(&cured));
+            assert!(
+                cured.iter().all(|finding| finding.code.name() != code),
+                "{name}:\n{}",
+                render_concise_lines(&cured)
+            );
         }
     }
 }
@@ -116,10 +120,10 @@ fn cured(text: &str, line: usize, old: &str, new: &str) -> String {
 fn one_mistake_is_told_once() {
     for disaster in disasters() {
         let found = disaster.findings(&disaster.text);
-        assert!(found.len() <= MOST, "{}:\n{}", disaster.name(), concise(&found));
+        assert!(found.len() <= MOST, "{}:\n{}", disaster.name(), render_concise_lines(&found));
         if let Ok((code, _)) = &disaster.expected {
             let others = found.iter().filter(|finding| finding.code.name() != code).count();
-            assert_eq!(others, 0, "{}:\n{}", disaster.name(), concise(&found));
+            assert_eq!(others, 0, "{}:\n{}", disaster.name(), render_concise_lines(&found));
         }
     }
 }
@@ -127,7 +131,7 @@ fn one_mistake_is_told_once() {
 #[test]
 fn files_check_as_their_texts_do() {
     for disaster in disasters() {
-        let checked = check(&disaster.path, &Options::default());
+        let checked = check_path(&disaster.path, &CheckOptions::default());
         let found =
             checked.diagnostics.iter().filter(|finding| finding.code != Code::NotSupportedYet).count();
         assert_eq!(found, disaster.findings(&disaster.text).len(), "{}", disaster.name());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fmflow_engine::check::{Options, check_text};
+use fmflow_engine::check::{CheckOptions, check_text};
 use fmflow_engine::text::diagnostic::Severity;
 
 fn root() -> &'static Path {
@@ -55,7 +55,7 @@ fn every_kdl_block_checks_or_says_that_it_must_not() {
         for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
             seen += 1;
             let name = format!("{}:{line}", file.display());
-            let checked = check_text(&name, &whole(&text), root(), &Options::default());
+            let checked = check_text(&name, &whole(&text), root(), &CheckOptions::default());
             assert_eq!(checked.failed(), info.contains("must-fail"), "{name}: {:#?}", checked.diagnostics);
         }
     }
@@ -116,8 +116,8 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
         assert_eq!(kinds, ["bad", "good"], "examples of `{code}`");
         for (line, info, text) in mine {
             let whole = example(info, text);
-            let checked = check_text(&format!("codes.md:{line}"), &whole, root(), &Options::default());
-            let said = fmflow_engine::text::render::concise(&checked.diagnostics);
+            let checked = check_text(&format!("codes.md:{line}"), &whole, root(), &CheckOptions::default());
+            let said = fmflow_engine::text::render::render_concise_lines(&checked.diagnostics);
             let found = checked.diagnostics.iter().any(|finding| finding.code.name() == code);
             let errors = checked.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
             let others = errors.filter(|finding| finding.code.name() != code).count();
@@ -133,8 +133,8 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
 #[test]
 fn the_pipeline_of_the_examples_checks() {
     let text = include_str!("data/pages.kdl");
-    let checked = check_text("pages.kdl", text, root(), &Options::default());
-    let said = fmflow_engine::text::render::concise(&checked.diagnostics);
+    let checked = check_text("pages.kdl", text, root(), &CheckOptions::default());
+    let said = fmflow_engine::text::render::render_concise_lines(&checked.diagnostics);
     assert_eq!(said, "");
     assert_eq!(
         nodes(text).iter().map(|(_, text)| text.as_str()).collect::<String>().lines().count() + 1,

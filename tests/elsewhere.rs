@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fmflow_engine::check::{Options, check_text};
+use fmflow_engine::check::{CheckOptions, check_text};
 
 /// Name, a value as people write it, and what the help must say: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
 /// nanotron, levanter, litgpt, nanochat and dllm.
@@ -116,7 +116,7 @@ const NAMES: &[(&str, &str, &str)] = &[
 
 /// Help of the diagnostics about `name`.
 fn help(name: &str, text: &str, settings: Vec<String>) -> Vec<String> {
-    let options = Options { settings, ..Options::default() };
+    let options = CheckOptions { settings, ..CheckOptions::default() };
     let text = format!("pipeline \"p\" seed=1\n{text}\n");
     let checked = check_text("c.kdl", &text, Path::new(env!("CARGO_MANIFEST_DIR")), &options);
     let about = checked.diagnostics.iter().filter(|finding| finding.message.contains(&format!("`{name}`")));
@@ -154,7 +154,7 @@ fn names_of_other_tools_have_a_cure_at_the_top_level() {
 
 #[test]
 fn names_without_a_counterpart_are_explained() {
-    let page = |name: &str| fmflow_engine::language::explain::explain(name).unwrap();
+    let page = |name: &str| fmflow_engine::language::explain::explain_topic(name).unwrap();
     assert!(page("output_dir").contains("fmflow run FILE --store DIR"), "{}", page("output_dir"));
     let both = page("num_train_epochs");
     assert!(both.contains("fmflow counts updates") && both.contains("train.steps\n"), "{both}");

@@ -73,7 +73,11 @@ fn a_converted_model_exports_the_bytes_of_its_source() {
             (&own["dtype"], &own["rope_theta"]),
             (&own["torch_dtype"], &own["rope_parameters"]["rope_theta"])
         );
-        assert_eq!(weights::read(&release).unwrap().config, weights::read(&source).unwrap().config, "{name}");
+        assert_eq!(
+            weights::read_checkpoint(&release).unwrap().config,
+            weights::read_checkpoint(&source).unwrap().config,
+            "{name}"
+        );
         let readme = fs::read_to_string(release.join("README.md")).unwrap();
         assert!(readme.contains("mask token 7") && readme.contains("Nobody has trained it"), "{readme}");
         deep(&project, "flow").ok().says("64 logits under a causal mask").says("tolerance 1e-4");

@@ -8,7 +8,7 @@ use std::fs;
 
 use common::Project;
 use common::pretend::Pretend;
-use fmflow_engine::store::collect;
+use fmflow_engine::store::garbage;
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -134,7 +134,7 @@ fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
     assert_eq!(store.begin_run(&record).unwrap(), 2);
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let record = store.last_run().unwrap().unwrap();
-    (0..=collect::NEWEST).for_each(|_| _ = store.begin_run(&record).unwrap());
+    (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
     let (here, there) = (project.path().join("q.kdl"), project.path().join("away"));
     fs::rename(&here, &there).unwrap();
     // Run 2 of q.kdl made nothing, and its record tells what is needed.
@@ -188,7 +188,7 @@ fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
     let store = fmflow_engine::store::Store::open(&project.path().join(".fmflow")).unwrap().unwrap();
     let record = store.last_run().unwrap().unwrap();
     project.fmflow(&["gc", "--yes"]).ok().says("removed 2");
-    (0..=collect::NEWEST).for_each(|_| _ = store.begin_run(&record).unwrap());
+    (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
     project.fmflow(&["gc"]).ok().says("runs/3.json").says("record").says("1 could go");
     project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).ok().says("`shape.layers` 3 -> 2");
     project.edit("p.kdl", "vocabulary=1024", "vocabulary=2048");
@@ -197,7 +197,10 @@ fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
     for number in 1..=4 {
         assert!(removed.stdout.contains(&format!("runs/{number}.json")), "{}", removed.stdout);
     }
-    assert_eq!(names(&project, "runs").len(), collect::NEWEST + "last.json journal.jsonl".split(' ').count());
+    assert_eq!(
+        names(&project, "runs").len(),
+        garbage::KEPT_RUN_RECORDS + "last.json journal.jsonl".split(' ').count()
+    );
     project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).exits(2).says("`fmflow gc` removes old ones");
     project.fmflow(&["log"]).ok().says("104");
     project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");

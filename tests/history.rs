@@ -162,7 +162,7 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
     record.file = project.path().canonicalize().unwrap().join("p.kdl");
     store.begin_run(&record).unwrap();
     for stage in ["ar", "flow"] {
-        store.journal(&serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
+        store.record_event(&serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
     }
     let status: Value =
         serde_json::from_str(&project.fmflow(&["status", "p.kdl", "--json"]).ok().stdout).unwrap();

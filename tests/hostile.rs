@@ -5,16 +5,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fmflow_engine::check::{Checked, Options, check, check_text};
-use fmflow_engine::text::render::{Style, concise, graphical};
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
+use fmflow_engine::text::render::{DrawingStyle, render_concise_lines, render_drawings};
 
-fn checked(text: &str) -> Checked {
-    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &Options::default())
+fn checked(text: &str) -> CheckResult {
+    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
 /// One line for each finding.
 fn said(text: &str) -> String {
-    concise(&checked(text).diagnostics)
+    render_concise_lines(&checked(text).diagnostics)
 }
 
 #[track_caller]
@@ -36,7 +36,7 @@ fn many_nodes_and_many_findings_are_refused_quickly() {
     for bomb in &bombs {
         let start = Instant::now();
         let checked = checked(bomb);
-        let drawn = graphical(&checked.diagnostics, Style::PLAIN);
+        let drawn = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
         assert!(checked.failed() && checked.diagnostics.len() <= 201, "{}", checked.diagnostics.len());
         assert!(drawn.len() < 200_000 && start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
@@ -50,7 +50,7 @@ fn long_lines_are_not_echoed() {
         format!("pipeline \"{}\"", "x".repeat(5_000)),
         format!("pipeline \"x\" seed={}", "9".repeat(5_000)),
     ] {
-        let drawn = graphical(&checked(&text).diagnostics, Style::PLAIN);
+        let drawn = render_drawings(&checked(&text).diagnostics, DrawingStyle::PLAIN);
         assert!(drawn.len() < 2_000 && drawn.contains("c.kdl:1:"), "{drawn}");
     }
 }
@@ -60,7 +60,7 @@ fn values_that_are_no_numbers_are_named() {
     says("pipeline \"x\" { machine mfu=#inf; }", "mfu");
     let drawn = |value: &str| {
         let text = format!("sampler \"s\" kind=\"euler\" steps=1 temperature={value}");
-        graphical(&checked(&text).diagnostics, Style::PLAIN)
+        render_drawings(&checked(&text).diagnostics, DrawingStyle::PLAIN)
     };
     assert!(drawn("#inf").contains("this is infinite"), "{}", drawn("#inf"));
     assert!(drawn("#nan").contains("this is not a number"), "{}", drawn("#nan"));
@@ -83,7 +83,7 @@ fn wide_characters_get_their_own_cure() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wide.kdl");
     std::fs::write(&path, b"\xff\xfep\0").unwrap();
-    let said = concise(&check(&path, &Options::default()).diagnostics);
+    let said = render_concise_lines(&check_path(&path, &CheckOptions::default()).diagnostics);
     assert!(said.contains("iconv -f utf-16"), "{said}");
 }
 
@@ -107,8 +107,8 @@ fn what_cannot_fit_is_told_before_a_run() {
     let tiny = include_str!("data/tiny.kdl");
     let says = |from: &str, to: &str, expected: &str| {
         assert!(tiny.contains(from), "{from}");
-        let checked = check_text("c.kdl", &tiny.replace(from, to), folder.path(), &Options::default());
-        let said = concise(&checked.diagnostics);
+        let checked = check_text("c.kdl", &tiny.replace(from, to), folder.path(), &CheckOptions::default());
+        let said = render_concise_lines(&checked.diagnostics);
         assert!(checked.failed() && said.contains(expected), "{expected:?} in\n{said}");
     };
     says("canvas=12", "canvas=64", "c.kdl:15:66: error[out-of-range]: a canvas of 64 tokens");
@@ -174,11 +174,11 @@ fn paths_to_odd_places_end_in_peace() {
         for text in texts {
             let start = Instant::now();
             let text = format!("pipeline \"x\" seed=1 {{ budget disk=\"1GiB\" }}\n{text}");
-            let checked = check_text("c.kdl", &text, folder.path(), &Options::default());
-            let drawn = graphical(&checked.diagnostics, Style::PLAIN);
+            let checked = check_text("c.kdl", &text, folder.path(), &CheckOptions::default());
+            let drawn = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
             assert!(start.elapsed() < Duration::from_secs(10), "{what}: {text}");
             assert!(!drawn.contains("internal"), "{what}: {text}\n{drawn}");
-            let said = concise(&checked.diagnostics);
+            let said = render_concise_lines(&checked.diagnostics);
             assert!(!said.contains("; )"), "half a cure for {what}: {text}\n{said}");
         }
     }
@@ -194,8 +194,8 @@ fn a_source_that_cannot_be_read_is_told_where_it_is_named() {
     let text = "pipeline \"x\" seed=1\ndataset \"d\" from=\"a.jsonl\" format=\"jsonl\"\n\
                 tokenizer \"b\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n\
                 tokenizer \"t\" from=\"t.json\"\nfetch \"f\" from=\"model\"\n";
-    let checked = check_text("c.kdl", text, folder.path(), &Options::default());
-    let said = concise(&checked.diagnostics);
+    let checked = check_text("c.kdl", text, folder.path(), &CheckOptions::default());
+    let said = render_concise_lines(&checked.diagnostics);
     for (place, file) in [("2:18", "a.jsonl"), ("4:20", "t.json"), ("5:16", "model/config.json")] {
         let line = said.lines().find(|line| line.starts_with(&format!("c.kdl:{place}: error[no-files]")));
         let line = line.unwrap_or_else(|| panic!("{place} in\n{said}"));
@@ -220,13 +220,16 @@ fn headers_of_checkpoints_may_be_nonsense() {
         std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
         let text = "pipeline \"x\" seed=1 { budget days=1 disk=\"1GiB\"; machine gpu=\"1xH100\" }\nfetch \"f\" from=\"./\"\n\
                     convert \"c\" from=\"f\" { mask-token \"reserved\" }\nexport \"e\" from=\"c\" format=\"huggingface\"\n";
-        let checked = check_text("c.kdl", text, folder.path(), &Options::default());
-        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+        let checked = check_text("c.kdl", text, folder.path(), &CheckOptions::default());
+        let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
         if let Some(pipeline) = &checked.pipeline {
             let facts = fmflow_engine::plan::SourceDigests::read(pipeline, None).unwrap();
-            let plan =
-                fmflow_engine::plan::Plan::of(pipeline, &facts, &fmflow_engine::store::Listing::default());
-            let _ = fmflow_engine::plan::text::render(pipeline, &plan, "fmflow run c.kdl");
+            let plan = fmflow_engine::plan::Plan::for_pipeline(
+                pipeline,
+                &facts,
+                &fmflow_engine::store::StoreListing::default(),
+            );
+            let _ = fmflow_engine::plan::text::render_plan_text(pipeline, &plan, "fmflow run c.kdl");
         }
     }
 }

@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fmflow_engine::check::{Checked, Options, check, check_text};
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
 use fmflow_engine::pipeline::Pipeline;
-use fmflow_engine::text::render::{Style, concise, graphical, json};
+use fmflow_engine::text::render::{
+    DrawingStyle, render_concise_lines, render_diagnostics_json, render_drawings,
+};
 use proptest::prelude::*;
 
 fn folder(name: &str) -> PathBuf {
@@ -37,8 +39,8 @@ fn stem(path: &Path) -> &str {
 }
 
 /// What is said, or the stages and the warnings that are allowed.
-fn report(checked: &Checked) -> String {
-    let mut text = graphical(&checked.diagnostics, Style::PLAIN);
+fn report(checked: &CheckResult) -> String {
+    let mut text = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     if let Some(pipeline) = &checked.pipeline {
         let names: Vec<_> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
         text += &format!("stages: {}\nallowed: {}\n", names.join(" "), checked.allowed);
@@ -49,15 +51,15 @@ fn report(checked: &Checked) -> String {
 #[test]
 fn included_files_are_one_configuration() {
     for case in cases("include") {
-        let checked = check(&case, &Options::default());
+        let checked = check_path(&case, &CheckOptions::default());
         known("include", stem(&case), &report(&checked));
     }
 }
 
 #[test]
 fn every_label_names_its_file() {
-    let checked = check(&folder("include/fault-inside.kdl"), &Options::default());
-    let answer = json(&checked.diagnostics);
+    let checked = check_path(&folder("include/fault-inside.kdl"), &CheckOptions::default());
+    let answer = render_diagnostics_json(&checked.diagnostics);
     let labels = answer[0]["labels"].as_array().unwrap();
     let files: Vec<_> = labels.iter().map(|label| label["file"].as_str().unwrap()).collect();
     assert_eq!(files, ["tests/language/include/part/fault.kdl", "tests/language/include/fault-inside.kdl"]);
@@ -67,7 +69,9 @@ fn every_label_names_its_file() {
 fn links_and_long_chains_end() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let said = |name: &str| concise(&check(&folder.path().join(name), &Options::default()).diagnostics);
+    let said = |name: &str| {
+        render_concise_lines(&check_path(&folder.path().join(name), &CheckOptions::default()).diagnostics)
+    };
     for at in 0..40 {
         write(&format!("{at}.kdl"), &format!("include \"{}.kdl\"\n", at + 1));
     }
@@ -111,12 +115,12 @@ fn fields(pipeline: &Pipeline) -> Vec<String> {
 #[test]
 fn settings_change_one_field_or_say_why_not() {
     let path = folder("set.kdl");
-    let before = fields(&check(&path, &Options::default()).pipeline.expect("the case is fine"));
+    let before = fields(&check_path(&path, &CheckOptions::default()).pipeline.expect("the case is fine"));
     let mut text = String::new();
     for line in std::fs::read_to_string(folder("set.txt")).unwrap().lines() {
         let settings: Vec<_> = line.split(" --set ").map(str::to_owned).collect();
-        let checked = check(&path, &Options { settings, ..Options::default() });
-        text += &format!("--set {line}\n{}", concise(&checked.diagnostics));
+        let checked = check_path(&path, &CheckOptions { settings, ..CheckOptions::default() });
+        text += &format!("--set {line}\n{}", render_concise_lines(&checked.diagnostics));
         let after = checked.pipeline.map(|pipeline| fields(&pipeline)).unwrap_or_default();
         let changed = after.iter().filter(|line| !before.contains(line));
         text += &changed.map(|line| format!("  {line}\n")).collect::<String>();
@@ -130,8 +134,8 @@ fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
     let settings = ["train.sft.batch.per-device=5", "rows.text.tokenizer=bpee", "train.sft.lr=1e-4"];
     let mut text = String::new();
     for setting in settings {
-        let options = Options { settings: vec![setting.to_owned()], ..Options::default() };
-        text += &graphical(&check(&folder("set.kdl"), &options).diagnostics, Style::PLAIN);
+        let options = CheckOptions { settings: vec![setting.to_owned()], ..CheckOptions::default() };
+        text += &render_drawings(&check_path(&folder("set.kdl"), &options).diagnostics, DrawingStyle::PLAIN);
     }
     known("", "set-drawn", &text);
 }
@@ -140,8 +144,8 @@ fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
 fn the_command_line_decides_over_the_file_and_codes_over_all() {
     let given = |allow: &[&str], deny: &[&str]| {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-        let options = Options { allow: words(allow), deny: words(deny), ..Options::default() };
-        let checked = check(&folder("levels.kdl"), &options);
+        let options = CheckOptions { allow: words(allow), deny: words(deny), ..CheckOptions::default() };
+        let checked = check_path(&folder("levels.kdl"), &options);
         let codes = checked.diagnostics.iter().map(|found| (found.severity.word(), found.code.name()));
         (codes.collect::<Vec<_>>(), checked.allowed)
     };
@@ -157,8 +161,8 @@ fn traps_are_told_with_a_cure() {
     for case in cases("trap") {
         let text = std::fs::read_to_string(&case).unwrap();
         let name = format!("{}.kdl", stem(&case));
-        let checked = check_text(&name, &text, &folder(""), &Options::default());
-        known("trap", stem(&case), &graphical(&checked.diagnostics, Style::PLAIN));
+        let checked = check_text(&name, &text, &folder(""), &CheckOptions::default());
+        known("trap", stem(&case), &render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
     }
 }
 
@@ -181,8 +185,11 @@ fn the_traps_of_the_guide_are_told_as_it_says() {
     for (written, cure) in rows {
         // Something that no parser takes, so that habits are looked for where KDL alone would not mind.
         let text = written.trim_matches('`').to_owned();
-        let said =
-            |text: &str| concise(&check_text("t.kdl", text, &folder(""), &Options::default()).diagnostics);
+        let said = |text: &str| {
+            render_concise_lines(
+                &check_text("t.kdl", text, &folder(""), &CheckOptions::default()).diagnostics,
+            )
+        };
         let found = [said(&text), said(&format!("train \"t\" {{ {text} }}"))];
         assert!(found.iter().any(|said| said.contains(&cure)), "{written}: {cure}\n{found:?}");
     }
@@ -191,15 +198,15 @@ fn the_traps_of_the_guide_are_told_as_it_says() {
 #[test]
 fn the_guide_shows_what_is_said() {
     let guide = std::fs::read_to_string("docs/language.md").unwrap();
-    let checked = check(&folder("include/fault-inside.kdl"), &Options::default());
-    assert!(guide.contains(graphical(&checked.diagnostics, Style::PLAIN).trim_end()));
+    let checked = check_path(&folder("include/fault-inside.kdl"), &CheckOptions::default());
+    assert!(guide.contains(render_drawings(&checked.diagnostics, DrawingStyle::PLAIN).trim_end()));
 }
 
 #[test]
 fn every_kind_of_name_is_in_the_guide() {
     let text: String =
         table("## Names").into_iter().map(|(kind, rest)| format!("{kind} | {rest}\n")).collect();
-    for node in &fmflow_engine::language::schema::schema().nodes {
+    for node in &fmflow_engine::language::schema::load_schema().nodes {
         let named = node.arguments.first().is_some_and(|field| field.name == "name") && !node.single;
         assert!(!named || text.contains(&format!("`{}`", node.name)), "{}", node.name);
     }
@@ -207,8 +214,8 @@ fn every_kind_of_name_is_in_the_guide() {
 
 #[test]
 fn the_example_in_two_files_checks() {
-    let checked = check(Path::new("examples/split/pipeline.kdl"), &Options::default());
-    assert_eq!(concise(&checked.diagnostics), "");
+    let checked = check_path(Path::new("examples/split/pipeline.kdl"), &CheckOptions::default());
+    assert_eq!(render_concise_lines(&checked.diagnostics), "");
     assert_eq!(checked.pipeline.unwrap().stages.len(), 4);
 }
 
@@ -277,9 +284,9 @@ proptest! {
 
     #[test]
     fn no_setting_panics(settings in proptest::collection::vec(settings(), 1..4)) {
-        let options = Options { settings, ..Options::default() };
-        let checked = check(&folder("set.kdl"), &options);
+        let options = CheckOptions { settings, ..CheckOptions::default() };
+        let checked = check_path(&folder("set.kdl"), &options);
         prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
-        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+        let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     }
 }

@@ -8,16 +8,17 @@
 #![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
 
 use fmflow_engine::pipeline::config::train::{
-    Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling,
+    Loss, LossDivisor, LossPositions, OptimizerSettings, ProbabilityPath, Scheduler, TimeSampling,
+    TimeSettings,
 };
 use fmflow_engine::pipeline::config::{LearningRate, LearningRateShape};
 use fmflow_stages::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
-use fmflow_stages::data::packing::{PADDING, Role, Row};
+use fmflow_stages::data::packing::{PADDING, PositionRole, Row};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruptor, SourceTokens};
 use fmflow_stages::train::adamw::AdamW;
-use fmflow_stages::train::gradient::{How, of_update};
-use fmflow_stages::train::update::{Flow, Task, build};
+use fmflow_stages::train::gradient::{ForwardOptions, compute_update_gradient};
+use fmflow_stages::train::update::{FlowObjective, TrainingTask, build_update};
 use serde_json::Value;
 
 /// Loss of an update, absolute. Float32 against float64 in PyTorch differs by 2e-6 over the same curve, so this is a limit
@@ -56,9 +57,9 @@ impl Reference {
         Qwen3Config::parse(&text).unwrap()
     }
 
-    fn optimizer(&self) -> Optimizer {
+    fn optimizer(&self) -> OptimizerSettings {
         let words = self.0["settings"]["optimizer"]["no_decay"].as_array().unwrap();
-        Optimizer {
+        OptimizerSettings {
             beta1: self.number("optimizer/beta1"),
             beta2: self.number("optimizer/beta2"),
             epsilon: self.number("optimizer/epsilon"),
@@ -77,19 +78,19 @@ impl Reference {
         }
     }
 
-    fn flow(&self) -> Flow {
+    fn flow(&self) -> FlowObjective {
         let mask = self.count("mask") as u32;
-        Flow {
+        FlowObjective {
             corruptor: Corruptor {
-                path: Path { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } },
+                path: ProbabilityPath { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } },
                 tokens: SourceTokens { mask, used: mask },
                 at_least: 0,
             },
             loss: Loss::Elbo,
-            over: Over::Corrupted,
-            normalise: Normalise::Tokens,
+            over: LossPositions::Corrupted,
+            normalise: LossDivisor::Tokens,
             max_weight: Some(self.number("max_weight")),
-            time: Time {
+            time: TimeSettings {
                 sampling: TimeSampling::Stratified,
                 from: 0.0,
                 to: 1.0 - self.number("epsilon"),
@@ -110,13 +111,17 @@ impl Reference {
                 let place = (offset + i) % 6;
                 row.tokens.push(((17 * phrase + 31 * place + phrase * place) % 120) as u32);
                 row.segments.push(d as u16);
-                row.roles.push(if i < self.count("prompt") { Role::Prompt } else { Role::Supervised });
+                row.roles.push(if i < self.count("prompt") {
+                    PositionRole::Prompt
+                } else {
+                    PositionRole::Supervised
+                });
             }
         }
         let length = self.count("length");
         row.tokens.resize(length, 0);
         row.segments.resize(length, PADDING);
-        row.roles.resize(length, Role::Padding);
+        row.roles.resize(length, PositionRole::Padding);
         row
     }
 
@@ -128,9 +133,9 @@ impl Reference {
 
 /// What a run does; a test may change one part to see that the comparison notices.
 struct Run {
-    flow: Flow,
+    flow: FlowObjective,
     attention: Attention,
-    optimizer: Optimizer,
+    optimizer: OptimizerSettings,
     learning_rate: LearningRate,
     seed: u64,
     one_document: bool,
@@ -151,19 +156,21 @@ impl Run {
     /// Loss and gradient norm of the first `count` updates.
     fn curve(self, reference: &Reference, count: usize) -> Vec<(f64, f64)> {
         let (steps, seed) = (reference.count("updates") as u64, reference.count("seed") as u64);
-        let cpu = device::open("cpu").unwrap();
+        let cpu = device::open_device("cpu").unwrap();
         let mut model = Backbone::new(&reference.model(), TimeConditioning::None, seed, &cpu).unwrap();
         let mut optimizer = AdamW::new(&self.optimizer, &model).unwrap();
-        let (task, how) =
-            (Task::Flow(self.flow), How { attention: self.attention, anneal: None, recompute: false });
+        let (task, how) = (
+            TrainingTask::Flow(self.flow),
+            ForwardOptions { attention: self.attention, anneal: None, recompute: false },
+        );
         let mut curve = Vec::with_capacity(count);
         for k in 0..count {
             let mut update =
-                build(self.seed, k as u64, &reference.rows(k), reference.count("per_device"), &task);
+                build_update(self.seed, k as u64, &reference.rows(k), reference.count("per_device"), &task);
             if self.one_document {
                 update.micro_batches.iter_mut().for_each(|batch| batch.segments.fill(0));
             }
-            let (gradients, sum) = of_update(&model, &update, how, 2).unwrap();
+            let (gradients, sum) = compute_update_gradient(&model, &update, how, 2).unwrap();
             let rate = self.learning_rate.at(k as u64, steps);
             let (next, facts) = optimizer.step(model, gradients, rate, k as u64).unwrap();
             model = next;
@@ -207,7 +214,7 @@ fn a_run_that_differs_in_one_setting_is_told_apart() {
         ("weight decay", |run| run.optimizer.weight_decay = 0.0),
         ("no clip", |run| run.optimizer.clip = None),
         ("warm-up", |run| run.learning_rate.warmup = 21),
-        ("divisor", |run| run.flow.normalise = Normalise::Corrupted),
+        ("divisor", |run| run.flow.normalise = LossDivisor::Corrupted),
         ("cap of the weight", |run| run.flow.max_weight = None),
         ("attention", |run| run.attention = Attention::Causal),
         ("documents", |run| run.one_document = true),

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fmflow_engine::check::{Options, check_text};
-use fmflow_engine::text::render::{Style, concise, github, graphical};
+use fmflow_engine::check::{CheckOptions, check_text};
+use fmflow_engine::text::render::{
+    DrawingStyle, render_concise_lines, render_drawings, render_github_annotations,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -183,17 +185,17 @@ fn files() -> Vec<(PathBuf, String)> {
 
 fn survives(folder: &Path, text: &str, drawn: bool) -> Result<(), TestCaseError> {
     let start = Instant::now();
-    let checked = check_text("mutation.kdl", text, folder, &Options::default());
+    let checked = check_text("mutation.kdl", text, folder, &CheckOptions::default());
     prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
     for label in checked.diagnostics.iter().flat_map(|finding| &finding.labels) {
         let span = &label.span;
         prop_assert!(span.file.text.get(span.offset..span.offset + span.length).is_some(), "{:?}", span);
     }
-    let lines = concise(&checked.diagnostics).lines().count();
+    let lines = render_concise_lines(&checked.diagnostics).lines().count();
     prop_assert_eq!(lines, checked.diagnostics.len());
-    prop_assert_eq!(github(&checked.diagnostics).lines().count(), lines);
+    prop_assert_eq!(render_github_annotations(&checked.diagnostics).lines().count(), lines);
     if drawn {
-        let _ = graphical(&checked.diagnostics, Style::PLAIN);
+        let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     }
     prop_assert!(start.elapsed() < LONGEST, "{:?}", start.elapsed());
     Ok(())

@@ -8,16 +8,16 @@ use std::path::Path;
 
 use common::Project;
 
-use fmflow_engine::check::{Options, check};
+use fmflow_engine::check::{CheckOptions, check_path};
 use fmflow_engine::pipeline::Pipeline;
 use fmflow_engine::plan::{Plan, SourceDigests, json, text};
-use fmflow_engine::store::Listing;
+use fmflow_engine::store::StoreListing;
 
 fn planned(name: &str) -> (Pipeline, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(name);
-    let pipeline = check(&path, &Options::default()).pipeline.unwrap();
+    let pipeline = check_path(&path, &CheckOptions::default()).pipeline.unwrap();
     let facts = SourceDigests::read(&pipeline, None).unwrap();
-    let plan = Plan::of(&pipeline, &facts, &Listing::default());
+    let plan = Plan::for_pipeline(&pipeline, &facts, &StoreListing::default());
     (pipeline, plan)
 }
 
@@ -31,7 +31,7 @@ fn every_pipeline_has_a_plan() {
         let (pipeline, plan) = planned(name);
         insta::assert_snapshot!(
             name.replace('.', "-"),
-            text::render(&pipeline, &plan, &format!("fmflow run pipelines/{name}"))
+            text::render_plan_text(&pipeline, &plan, &format!("fmflow run pipelines/{name}"))
         );
     }
 }
@@ -39,7 +39,7 @@ fn every_pipeline_has_a_plan() {
 #[test]
 fn a_plan_for_programs_is_one_object() {
     let (pipeline, plan) = planned("full.kdl");
-    let answer = json::render(&pipeline, &plan);
+    let answer = json::render_plan_json(&pipeline, &plan);
     assert_eq!(answer["schema"], "fmflow.plan/1");
     let stages = answer["stages"].as_array().unwrap();
     assert_eq!(stages.len(), pipeline.stages.len());

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use common::Project;
-use fmflow_engine::pipeline::fingerprint::revision;
+use fmflow_engine::pipeline::fingerprint::find_code_revision;
 
 /// Digest of a file whose bytes do not depend on the machine: integers and host arithmetic.
 fn digest(folder: &Path, file: &str) -> String {
@@ -37,8 +37,9 @@ fn every_kind_gives_what_its_revision_gave() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let mut lines = Vec::new();
-    let mut note =
-        |kind: &str, what: String| lines.push(format!("{kind} revision {}: {what}", revision(kind)));
+    let mut note = |kind: &str, what: String| {
+        lines.push(format!("{kind} revision {}: {what}", find_code_revision(kind)))
+    };
     note("tokenizer", digest(&project.artifact("bpe"), "tokenizer.json"));
     note("rows", digest(&project.artifact("chat/tasks"), "rows.bin"));
     note("random-init", digest(&project.artifact("tiny"), "model.safetensors"));

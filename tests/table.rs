@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fmflow_engine::check::{Options, check_text};
-use fmflow_engine::language::schema::{FieldSpec, NodeSpec, Type, schema};
+use fmflow_engine::check::{CheckOptions, check_text};
+use fmflow_engine::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
 use fmflow_engine::pipeline::Pipeline;
 
 const TEXTS: [&str; 2] = [include_str!("every.kdl"), include_str!("../pipelines/quickstart.kdl")];
 
 fn pipeline(text: &str, setting: Option<String>) -> Option<Pipeline> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
-    let options = Options { settings: setting.into_iter().collect(), ..Options::default() };
+    let options = CheckOptions { settings: setting.into_iter().collect(), ..CheckOptions::default() };
     check_text("t.kdl", text, &base, &options).pipeline
 }
 
@@ -64,7 +64,7 @@ fn flatten(prefix: &str, text: &str, values: &mut BTreeMap<String, String>) {
 fn declared(text: &str) -> Vec<(&'static NodeSpec, String)> {
     let found = text.lines().filter_map(|line| {
         let (kind, rest) = line.split_once(" \"")?;
-        Some((schema().node(kind)?, rest.split('"').next()?.to_owned()))
+        Some((load_schema().node(kind)?, rest.split('"').next()?.to_owned()))
     });
     // A recipe has the fields of `train`; a file that is included has none.
     found.filter(|(node, _)| !matches!(node.name.as_str(), "recipe" | "include")).collect()
@@ -73,7 +73,7 @@ fn declared(text: &str) -> Vec<(&'static NodeSpec, String)> {
 /// Whether there is something to choose: a supported field, of more than one supported word.
 fn varies(field: &FieldSpec) -> bool {
     let words = field.words.iter().filter(|word| !field.not_yet.contains(word)).count();
-    !(field.unsupported || field.types == [Type::Word] && words < 2)
+    !(field.unsupported || field.types == [FieldType::Word] && words < 2)
 }
 
 /// Every field below a node that can vary, as the path of a setting.
@@ -81,7 +81,7 @@ fn fields(path: &str, node: &'static NodeSpec, found: &mut Vec<(String, &'static
     if node.unsupported.is_some() {
         return;
     }
-    let own: Vec<_> = node.arguments.iter().filter(|field| field.types != [Type::Name]).collect();
+    let own: Vec<_> = node.arguments.iter().filter(|field| field.types != [FieldType::Name]).collect();
     if let [only] = own.as_slice() {
         found.extend(varies(only).then(|| (path.to_owned(), *only)));
     }
@@ -98,28 +98,30 @@ fn fields(path: &str, node: &'static NodeSpec, found: &mut Vec<(String, &'static
 
 /// Values to try, each as it stands after `=`.
 fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Vec<String> {
-    let of = |kind: &Type| -> Vec<String> {
+    let of = |kind: &FieldType| -> Vec<String> {
         let words: &[&str] = match kind {
-            Type::Integer | Type::Count => {
+            FieldType::Integer | FieldType::Count => {
                 &["1", "2", "3", "4", "5", "8", "12", "64", "96", "300", "511", "600"]
             }
-            Type::Number => &["0.5", "2", "0.001", "3"],
-            Type::Boolean => &["#true", "#false"],
-            Type::Share => &["3%", "20%"],
-            Type::Bytes => &["7MiB"],
-            Type::Duration => &["7min"],
-            Type::Range => &["2..3"],
+            FieldType::Number => &["0.5", "2", "0.001", "3"],
+            FieldType::Boolean => &["#true", "#false"],
+            FieldType::Share => &["3%", "20%"],
+            FieldType::Bytes => &["7MiB"],
+            FieldType::Duration => &["7min"],
+            FieldType::Range => &["2..3"],
             // A field of the data has to be there: `task` is one.
-            Type::Text => &["other", "norm", "embedding", "task"],
-            Type::Path => &["../examples/quickstart/corpus/notes.txt", "../docs", "../examples/starter/*"],
-            Type::Hub => &["hf:other/name"],
-            Type::Warning => &["unused"],
-            Type::Word => return field.words.clone(),
-            Type::Ref => {
+            FieldType::Text => &["other", "norm", "embedding", "task"],
+            FieldType::Path => {
+                &["../examples/quickstart/corpus/notes.txt", "../docs", "../examples/starter/*"]
+            }
+            FieldType::Hub => &["hf:other/name"],
+            FieldType::Warning => &["unused"],
+            FieldType::Word => return field.words.clone(),
+            FieldType::Ref => {
                 let fitting = declared.iter().filter(|(kind, _)| field.to.contains(&kind.name));
                 return fitting.map(|(_, name)| name.clone()).collect();
             }
-            Type::Name => &[],
+            FieldType::Name => &[],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     };

@@ -4,33 +4,33 @@ pub mod levels;
 pub mod lint;
 pub mod options;
 
-pub use options::Options;
+pub use options::CheckOptions;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::check::levels::Levels;
+use crate::check::levels::WarningLevels;
 use crate::hub::lockfile::{self, Lockfile};
-use crate::hub::online::{Hub, Resolution, Session};
+use crate::hub::online::{Hub, LockResolution, Session};
 use crate::hub::pins;
-use crate::language::decode::{self, Decoded, Decoder};
+use crate::language::decode::{self, DecodedStage, Decoder};
 use crate::language::draft::{self, Draft};
-use crate::language::include::{self, Loaded};
-use crate::language::names::World;
+use crate::language::include::{self, LoadedConfiguration};
+use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::language::validate;
 use crate::language::{fields, mixture, order, settings};
 use crate::pipeline::Pipeline;
-use crate::pipeline::stage::{Input, Stage, StageId, Stages};
+use crate::pipeline::stage::{Stage, StageId, StageInput, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
-use crate::text::place::{File, Span};
+use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 
 /// What a check gives: a pipeline unless there is an error, and everything that was found.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckResult {
     /// The pipeline, if there is no error.
     pub pipeline: Option<Pipeline>,
     /// Errors and warnings, sorted by place.
@@ -39,7 +39,7 @@ pub struct Checked {
     pub allowed: usize,
 }
 
-impl Checked {
+impl CheckResult {
     /// Whether there is an error.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -48,30 +48,39 @@ impl Checked {
 }
 
 /// Makes the lock file that counts of the one that was read, which is all that a check may ask others about.
-pub type Resolve<'a> = &'a mut dyn FnMut(&World, Lockfile, &mut Sink) -> Lockfile;
+pub type LockResolver<'a> = &'a mut dyn FnMut(&Declarations, Lockfile, &mut Sink) -> Lockfile;
 
 /// Checks a file; the lock file counts as it is.
 #[must_use]
-pub fn check(path: &Path, options: &Options) -> Checked {
-    check_with(path, options, &mut |_, lock, _| lock)
+pub fn check_path(path: &Path, options: &CheckOptions) -> CheckResult {
+    check_path_with_resolver(path, options, &mut |_, lock, _| lock)
 }
 
 /// Checks a file with the lock file that `resolve` makes.
 #[must_use]
-pub fn check_with(path: &Path, options: &Options, resolve: Resolve<'_>) -> Checked {
+pub fn check_path_with_resolver(
+    path: &Path,
+    options: &CheckOptions,
+    resolve: LockResolver<'_>,
+) -> CheckResult {
     let mut sink = Sink::default();
-    let absolute = read::absolute_path(path);
+    let absolute = read::to_absolute_path(path);
     match read::read_configuration(path, &mut sink) {
         Some(file) => check_file(&file, &absolute, options, resolve, sink),
-        None => Checked { pipeline: None, diagnostics: sink.finish(), allowed: 0 },
+        None => CheckResult { pipeline: None, diagnostics: sink.finish(), allowed: 0 },
     }
 }
 
 /// Checks a file and asks `hub` about its repositories. Pins that are there stay, unless `update` is set.
 #[must_use]
-pub fn check_online(path: &Path, options: &Options, hub: &dyn Hub, update: bool) -> (Checked, Resolution) {
-    let mut resolution = Resolution::default();
-    let checked = check_with(path, options, &mut |world, old, sink| {
+pub fn check_online(
+    path: &Path,
+    options: &CheckOptions,
+    hub: &dyn Hub,
+    update: bool,
+) -> (CheckResult, LockResolution) {
+    let mut resolution = LockResolution::default();
+    let checked = check_path_with_resolver(path, options, &mut |world, old, sink| {
         resolution = Session::new(hub, update, world, sink).resolve(&old);
         resolution.lock.clone()
     });
@@ -81,81 +90,81 @@ pub fn check_online(path: &Path, options: &Options, hub: &dyn Hub, update: bool)
 /// Checks a text whose paths are relative to `base`; reads no other configuration than those it includes,
 /// and the lock file of its name.
 #[must_use]
-pub fn check_text(name: &str, text: &str, base: &Path, options: &Options) -> Checked {
-    let base = read::absolute_path(base);
+pub fn check_text(name: &str, text: &str, base: &Path, options: &CheckOptions) -> CheckResult {
+    let base = read::to_absolute_path(base);
     let path = base.join(name);
-    let file = read::root_file(name, text.to_owned(), base);
+    let file = read::build_root_file(name, text.to_owned(), base);
     check_file(&file, &path, options, &mut |_, lock, _| lock, Sink::default())
 }
 
 fn check_file(
-    file: &Arc<File>,
+    file: &Arc<ConfigFile>,
     path: &Path,
-    options: &Options,
-    resolve: Resolve<'_>,
+    options: &CheckOptions,
+    resolve: LockResolver<'_>,
     mut sink: Sink,
-) -> Checked {
-    let (pipeline, levels) = pipeline(file, path, options, resolve, &mut sink);
+) -> CheckResult {
+    let (pipeline, levels) = build_pipeline(file, path, options, resolve, &mut sink);
     let (diagnostics, allowed) = levels.apply(sink.finish());
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    Checked { pipeline: pipeline.filter(|_| !failed), diagnostics, allowed }
+    CheckResult { pipeline: pipeline.filter(|_| !failed), diagnostics, allowed }
 }
 
-fn pipeline(
-    file: &Arc<File>,
+fn build_pipeline(
+    file: &Arc<ConfigFile>,
     path: &Path,
-    options: &Options,
-    resolve: Resolve<'_>,
+    options: &CheckOptions,
+    resolve: LockResolver<'_>,
     sink: &mut Sink,
-) -> (Option<Pipeline>, Levels) {
+) -> (Option<Pipeline>, WarningLevels) {
     let Some(mut loaded) = include::load_with_includes(file, path, sink) else {
-        return (None, Levels::default());
+        return (None, WarningLevels::default());
     };
-    settings::apply(&options.settings, &mut loaded, sink);
-    let mut world = world(&loaded, sink);
-    let levels = Levels::of(world.of_kind("lint").next(), options, sink);
+    settings::apply_settings(&options.settings, &mut loaded, sink);
+    let mut world = collect_declarations(&loaded, sink);
+    let levels = WarningLevels::collect(world.of_kind("lint").next(), options, sink);
     world.check_references(sink);
-    mixture::check(&mut world, sink);
-    let lock = lockfile::read(path, sink);
+    mixture::check_mixtures(&mut world, sink);
+    let lock = lockfile::read_lockfile(path, sink);
     let lock = resolve(&world, lock, sink);
-    let pins = pins::pin(&mut world, &lock, sink);
+    let pins = pins::pin_repositories(&mut world, &lock, sink);
     let mut refusals = Vec::new();
-    let stages = stages(&world, &mut refusals, sink);
-    lint::pipeline(&world, &stages, options, &mut refusals, sink);
-    lint::not_supported(refusals, sink);
-    let finished = finished(&world, stages, path, options, sink);
+    let stages = decode_stages(&world, &mut refusals, sink);
+    lint::lint_pipeline(&world, &stages, options, &mut refusals, sink);
+    lint::report_unsupported(refusals, sink);
+    let finished = assemble_pipeline(&world, stages, path, options, sink);
     (finished.map(|pipeline| Pipeline { pins, ..pipeline }), levels)
 }
 
 /// The names of all files. What a missing file may declare is not asked for.
-fn world(loaded: &Loaded, sink: &mut Sink) -> World {
-    let (records, phantoms) = validate::nodes(&loaded.sources, &loaded.nodes, sink);
+fn collect_declarations(loaded: &LoadedConfiguration, sink: &mut Sink) -> Declarations {
+    let (records, phantoms) = validate::validate_nodes(&loaded.sources, &loaded.nodes, sink);
     require_pipeline(loaded, sink);
-    World::new(records, phantoms, loaded.complete, sink)
+    Declarations::new(records, phantoms, loaded.complete, sink)
 }
 
-fn finished(
-    world: &World,
+fn assemble_pipeline(
+    world: &Declarations,
     stages: Stages,
     path: &Path,
-    options: &Options,
+    options: &CheckOptions,
     sink: &mut Sink,
 ) -> Option<Pipeline> {
     let root = world.of_kind("pipeline").next()?;
-    let (name, seed, budget) = decode::pipeline(root)?;
+    let (name, seed, budget) = decode::decode_pipeline(root)?;
     if stages.is_empty() && sink.errors() == 0 {
-        sink.push(no_stages(root));
+        sink.push(pipeline_without_stages(root));
     }
     let settings = options.settings.clone();
     let secrets = world.of_kind("secret").filter_map(|record| record.name().map(str::to_owned)).collect();
     let file = path.to_owned();
     let pipeline = Pipeline { name, seed, budget, file, settings, pins: Vec::new(), secrets, stages };
-    lint::estimates(root, &pipeline, sink);
+    lint::lint_costs(root, &pipeline, sink);
     Some(pipeline)
 }
 
 /// The `pipeline` node is required even when all others are fine; nothing else of the table says so.
-fn require_pipeline(loaded: &Loaded, sink: &mut Sink) {
+fn require_pipeline(loaded: &LoadedConfiguration, sink: &mut Sink) {
     let named = |node: &kdl::KdlNode| node.name().value().trim_end_matches(':') == "pipeline";
     if loaded.nodes.iter().any(named) {
         return;
@@ -168,31 +177,31 @@ fn require_pipeline(loaded: &Loaded, sink: &mut Sink) {
     );
 }
 
-fn no_stages(root: &Record) -> Diagnostic {
+fn pipeline_without_stages(root: &Record) -> Diagnostic {
     Diagnostic::new(Code::NoStages, "the pipeline has no stages")
         .at(&root.span, "nothing to run")
         .help("declare one, such as `train`; `fmflow explain train` shows how")
 }
 
 /// All stages that can be decoded, in topological order.
-fn stages(world: &World, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Stages {
-    let drafts = draft::drafts(world, sink);
-    let order = order::order(&drafts, sink);
+fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Stages {
+    let drafts = draft::collect_drafts(world, sink);
+    let order = order::order_stages(&drafts, sink);
     let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
     let mut stages = Stages::default();
     let mut ids: IndexMap<String, StageId> = IndexMap::new();
     for draft in order.into_iter().filter_map(|at| drafts.get(at)) {
         let before = sink.errors();
-        let Some(decoded) = decoded(world, draft, sink) else {
-            undecoded(draft, before, sink);
+        let Some(decoded) = decode_stage(world, draft, sink) else {
+            report_undecoded_stage(draft, before, sink);
             continue;
         };
         let id = stages.next_id();
         ids.insert(draft.name.clone(), id);
-        let mut fields = fields::of_stage(world, draft, seed);
+        let mut fields = fields::collect_stage_fields(world, draft, seed);
         fields.unsupported.extend(decoded.unsupported);
         let inputs = draft.inputs.iter().filter_map(|input| {
-            Some(Input { role: input.role.clone(), stage: *ids.get(input.stage.as_str())? })
+            Some(StageInput { role: input.role.clone(), stage: *ids.get(input.stage.as_str())? })
         });
         refusals.extend(fields.unsupported.iter().cloned());
         stages.push(Stage {
@@ -203,13 +212,13 @@ fn stages(world: &World, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) ->
             sources: decoded.sources,
             fields: fields.list,
             span: draft.record.name_leaf().map_or(&draft.record.span, |leaf| &leaf.span).clone(),
-            unsupported: sentences(&fields.unsupported),
+            unsupported: format_unsupported_reasons(&fields.unsupported),
         });
     }
     stages
 }
 
-fn decoded(world: &World, draft: &Draft<'_>, sink: &mut Sink) -> Option<Decoded> {
+fn decode_stage(world: &Declarations, draft: &Draft<'_>, sink: &mut Sink) -> Option<DecodedStage> {
     if draft.record.broken {
         return None;
     }
@@ -217,7 +226,7 @@ fn decoded(world: &World, draft: &Draft<'_>, sink: &mut Sink) -> Option<Decoded>
 }
 
 /// A stage that cannot be decoded although nothing is known to be wrong is a defect of the table or of the decoder.
-fn undecoded(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
+fn report_undecoded_stage(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
     if sink.errors() == 0 && before == 0 {
         let message = format!("stage `{}` cannot be decoded", draft.name);
         sink.push(
@@ -229,7 +238,7 @@ fn undecoded(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
 }
 
 /// Reasons as sentences, each once.
-fn sentences(unsupported: &[(Span, String)]) -> Vec<String> {
+fn format_unsupported_reasons(unsupported: &[(Span, String)]) -> Vec<String> {
     let mut reasons = Vec::new();
     for (_, reason) in unsupported {
         let sentence = format!("not supported yet: {reason}");
@@ -246,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::language::record::spy;
-    use crate::language::schema::{NodeSpec, schema};
+    use crate::language::schema::{NodeSpec, load_schema};
     use crate::pipeline::field_path;
 
     /// What the shipped pipelines do not write.
@@ -292,22 +301,22 @@ mod tests {
         [OTHERS, include_str!("../../pipelines/quickstart.kdl"), include_str!("../../pipelines/full.kdl")];
 
     /// The records and the stages of a text without errors.
-    fn decoded_text(text: &str) -> (World, Stages) {
+    fn decoded_text(text: &str) -> (Declarations, Stages) {
         let base = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines"));
-        let file = read::root_file("test.kdl", text.to_owned(), base.to_owned());
+        let file = read::build_root_file("test.kdl", text.to_owned(), base.to_owned());
         let mut sink = Sink::default();
         let loaded = include::load_with_includes(&file, &base.join("test.kdl"), &mut sink).unwrap();
-        let mut world = world(&loaded, &mut sink);
+        let mut world = collect_declarations(&loaded, &mut sink);
         spy::forget();
-        let _ = Levels::of(world.of_kind("lint").next(), &Options::default(), &mut sink);
+        let _ = WarningLevels::collect(world.of_kind("lint").next(), &CheckOptions::default(), &mut sink);
         world.check_references(&mut sink);
-        mixture::check(&mut world, &mut sink);
-        pins::pin(&mut world, &Lockfile::default(), &mut sink);
+        mixture::check_mixtures(&mut world, &mut sink);
+        pins::pin_repositories(&mut world, &Lockfile::default(), &mut sink);
         let mut refusals = Vec::new();
-        let stages = stages(&world, &mut refusals, &mut sink);
-        lint::pipeline(&world, &stages, &Options::default(), &mut refusals, &mut sink);
-        decode::pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
-        let found = crate::text::render::concise(&sink.finish());
+        let stages = decode_stages(&world, &mut refusals, &mut sink);
+        lint::lint_pipeline(&world, &stages, &CheckOptions::default(), &mut refusals, &mut sink);
+        decode::decode_pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
+        let found = crate::text::render::render_concise_lines(&sink.finish());
         assert!(!found.contains("error["), "{found}");
         (world, stages)
     }
@@ -320,7 +329,7 @@ mod tests {
             world.records.iter().for_each(|record| names("", record, &mut read));
         }
         let mut all = BTreeSet::new();
-        schema().nodes.iter().for_each(|node| expected("", node, &mut all));
+        load_schema().nodes.iter().for_each(|node| expected("", node, &mut all));
         let unread: Vec<_> = all.difference(&read).map(String::as_str).collect();
         assert_eq!(unread, READ_BY_NO_DECODER);
     }

@@ -13,18 +13,18 @@ mod init;
 mod log;
 mod online;
 mod output;
+mod pipeline_arguments;
 mod plan;
 mod resolved;
 mod run;
 mod schema;
 mod show;
-mod source;
 mod status;
 pub mod terminal;
 mod verify;
 mod why;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -40,13 +40,13 @@ use output::Output;
 #[command(name = "fmflow", version, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalArguments,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Args)]
-struct Global {
+struct GlobalArguments {
     /// Folder of the store
     #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::EVERYWHERE)]
     store: PathBuf,
@@ -67,43 +67,43 @@ enum Color {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Write a small project to start from
-    Init(init::Arguments),
+    Init(init::InitArguments),
     /// Look for mistakes in a file, without running anything
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Show what a run would do, why, and what it takes
-    Plan(plan::Arguments),
+    Plan(plan::PlanArguments),
     /// Run what is missing; go on with what was interrupted
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Go on with an interrupted run; refuse a changed configuration
     Resume(run::ResumeArguments),
     /// Show where every stage stands
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Show what changed since a stage last ran, and where that is written
-    Why(why::Arguments),
+    Why(why::WhyArguments),
     /// Show a finished stage, or every setting with its origin
-    Show(show::Arguments),
+    Show(show::ShowArguments),
     /// List the runs of the store, or print the metrics of a stage
-    Log(log::Arguments),
+    Log(log::LogArguments),
     /// Draw the stages and what they read
-    Graph(graph::Arguments),
+    Graph(graph::GraphArguments),
     /// Re-hash every byte of an artifact or checkpoint
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArguments),
     /// Find results that no pipeline refers to, and remove them if told so
-    Gc(gc::Arguments),
+    Gc(gc::GcArguments),
     /// Show what this build, machine and store offer, and what would stop a run
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Explain a code, or a node of the language
-    Explain(explain::Arguments),
+    Explain(explain::ExplainArguments),
     /// Print the language: every node and field, with types, ranges and defaults
-    Schema(schema::Arguments),
+    Schema(schema::SchemaArguments),
     /// Print the script that completes commands in a shell
     Completions(schema::CompletionsArguments),
 }
 
 /// What every command is given.
-struct Context<'a> {
+struct CommandContext<'a> {
     store: PathBuf,
     output: Output,
     /// Whether the answer, be it a failure, is one JSON object.
@@ -112,17 +112,17 @@ struct Context<'a> {
     hub: Option<&'a dyn Hub>,
 }
 
-impl Context<'_> {
+impl CommandContext<'_> {
     /// The store for reading, if there is one.
-    fn open(&self) -> Result<Option<Store>> {
+    fn open_store(&self) -> Result<Option<Store>> {
         Store::open(&self.store)
     }
 
     /// The command that names a file, with the store where it is not the usual one.
-    fn command(&self, command: &str, rest: &str) -> String {
+    fn format_command(&self, command: &str, rest: &str) -> String {
         let store = match self.store.to_str() {
             Some(".fmflow") => String::new(),
-            _ => format!(" --store {}", source::typed(&self.store)),
+            _ => format!(" --store {}", pipeline_arguments::quote_path(&self.store)),
         };
         format!("fmflow {command} {rest}{store}")
     }
@@ -131,97 +131,94 @@ impl Context<'_> {
 /// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages and
 /// `hub` answers about repositories, if they were built in.
 #[must_use]
-pub fn main(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| output::complain(&format!("bug: {panic}"))));
+pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| output::write_stderr_line(&format!("bug: {panic}"))));
     let json = failure::wants_json(std::env::args_os());
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(json, execute, hub)));
+    let answer =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, execute, hub)));
     ExitCode::from(answer.unwrap_or_else(|_| {
         let help = "this is a defect of fmflow; please report it with the command and the file";
-        output::complain(&format!("help: {help}"));
-        failure::Failure {
+        output::write_stderr_line(&format!("help: {help}"));
+        failure::FailureAnswer {
             code: "bug",
             message: "fmflow has a defect".into(),
             help: Some(help.into()),
             exit: 70,
         }
-        .answer(json);
+        .print(json);
         70
     }))
 }
 
-fn answer(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u8 {
-    let cli = match help::parse() {
+fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u8 {
+    let cli = match help::parse_command_line() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => return page(&error),
+        Err(error) if !error.use_stderr() => return print_help_page(&error),
         Err(error) => {
             let _ = error.print();
             let exit = u8::try_from(error.exit_code()).unwrap_or(2);
-            failure::Failure::of_usage(&error, exit).answer(json);
+            failure::FailureAnswer::from_usage_error(&error, exit).print(json);
             return exit;
         }
     };
     let output = Output::new(cli.global.color);
-    let context = Context { store: cli.global.store, output, json, execute, hub };
-    match dispatch(cli.command, &context) {
+    let context = CommandContext { store: cli.global.store, output, json, execute, hub };
+    match dispatch_command(cli.command, &context) {
         Ok(()) => 0,
         Err(error) => {
             context.output.error(&error);
-            failure::Failure::of(&error).answer(json);
+            failure::FailureAnswer::from_error(&error).print(json);
             error.exit_code()
         }
     }
 }
 
 /// Prints what was asked for instead of a command: help or the version.
-fn page(page: &clap::Error) -> u8 {
-    match output::written(page.print()) {
+fn print_help_page(page: &clap::Error) -> u8 {
+    match output::confirm_stdout_write(page.print()) {
         Ok(()) => 0,
         Err(error) => {
-            output::complain(&format!("error: {error}"));
+            output::write_stderr_line(&format!("error: {error}"));
             error.exit_code()
         }
     }
 }
 
-fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
+fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result<()> {
     match command {
-        Command::Init(arguments) => init::init(&arguments, context),
-        Command::Check(arguments) => check::check(&arguments, context),
-        Command::Plan(arguments) => plan::plan(&arguments, context),
-        Command::Run(arguments) => run::run(&arguments, context),
-        Command::Resume(arguments) => run::resume(&arguments, context),
-        Command::Status(arguments) => status::status(&arguments, context),
-        Command::Why(arguments) => why::why(&arguments, context),
-        Command::Show(arguments) => show::show(&arguments, context),
-        Command::Log(arguments) => log::log(&arguments, context),
-        Command::Graph(arguments) => graph::graph(&arguments, context),
-        Command::Verify(arguments) => verify::verify(&arguments, context),
-        Command::Gc(arguments) => gc::gc(&arguments, context),
-        Command::Doctor(arguments) => doctor::doctor(&arguments, context),
-        Command::Explain(arguments) => explain::explain(&arguments, context),
-        Command::Schema(arguments) => schema::schema(&arguments, context),
-        Command::Completions(arguments) => schema::completions(&arguments, context),
+        CliCommand::Init(arguments) => init::run_init(&arguments, context),
+        CliCommand::Check(arguments) => check::run_check(&arguments, context),
+        CliCommand::Plan(arguments) => plan::run_plan(&arguments, context),
+        CliCommand::Run(arguments) => run::run_pipeline(&arguments, context),
+        CliCommand::Resume(arguments) => run::run_resume(&arguments, context),
+        CliCommand::Status(arguments) => status::run_status(&arguments, context),
+        CliCommand::Why(arguments) => why::run_why(&arguments, context),
+        CliCommand::Show(arguments) => show::run_show(&arguments, context),
+        CliCommand::Log(arguments) => log::run_log(&arguments, context),
+        CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
+        CliCommand::Verify(arguments) => verify::run_verify(&arguments, context),
+        CliCommand::Gc(arguments) => gc::run_gc(&arguments, context),
+        CliCommand::Doctor(arguments) => doctor::run_doctor(&arguments, context),
+        CliCommand::Explain(arguments) => explain::run_explain(&arguments, context),
+        CliCommand::Schema(arguments) => schema::run_schema(&arguments, context),
+        CliCommand::Completions(arguments) => schema::run_completions(&arguments, context),
     }
 }
 
-/// A path as people know it: relative to the current directory where possible.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
-}
-
 /// A wrong use of a command, without a cure.
-fn refuse(message: impl Into<String>) -> Error {
+fn usage_error(message: impl Into<String>) -> Error {
     Error::Usage { message: message.into(), help: None }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        help::command().debug_assert();
+        help::build_command().debug_assert();
     }
 
     #[test]

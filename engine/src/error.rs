@@ -126,7 +126,7 @@ impl Error {
             Self::Locked { .. } => 5,
             Self::Space(_) => 6,
             Self::Input { .. } | Self::Contradiction { .. } => 8,
-            Self::Io { source, .. } if is_full(source) => 6,
+            Self::Io { source, .. } if is_disk_full(source) => 6,
             Self::Io { .. } => 1,
             Self::Unfit { exit, .. } => *exit,
             Self::Stage { failure, .. } => failure.kind.exit_code(),
@@ -144,7 +144,7 @@ impl Error {
             Self::Locked { .. } => "locked",
             Self::Space(_) => "out-of-space",
             Self::Input { .. } | Self::Contradiction { .. } => "input",
-            Self::Io { source, .. } if is_full(source) => "out-of-space",
+            Self::Io { source, .. } if is_disk_full(source) => "out-of-space",
             Self::Io { .. } => "io",
             Self::Unfit { .. } => "unfit",
             Self::Stage { failure, .. } => failure.kind.code(),
@@ -158,7 +158,7 @@ impl Error {
             Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
             Self::Stage { failure, .. } => failure.help.clone(),
             Self::Contradiction { findings, .. } => findings.first().and_then(|finding| finding.help.clone()),
-            Self::Corrupt { folder, .. } if is_of_a_store(folder) => {
+            Self::Corrupt { folder, .. } if is_store_folder(folder) => {
                 Some(format!("remove {} and run again: it will be made anew", folder.display()))
             }
             Self::Corrupt { .. } => {
@@ -166,7 +166,7 @@ impl Error {
             }
             Self::Locked { .. } => Some("wait for it to end, or name another store with `--store`".into()),
             Self::Space(_) => Some("free some space, then run the same command again: it continues".into()),
-            Self::Io { source, .. } if is_full(source) => {
+            Self::Io { source, .. } if is_disk_full(source) => {
                 Some("free some space, then run the same command again: it continues".into())
             }
             Self::Config | Self::WorkToDo(_) | Self::Unfit { .. } | Self::Io { .. } => None,
@@ -250,19 +250,19 @@ impl From<Error> for Failure {
 /// Writing through [`crate::store::HashingFile`] gives plain I/O errors; a full disk keeps its own kind.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        let kind = if is_full(&error) { FailureKind::Space } else { FailureKind::Stage };
+        let kind = if is_disk_full(&error) { FailureKind::Space } else { FailureKind::Stage };
         Self { kind, message: error.to_string(), help: None }
     }
 }
 
 /// Whether a folder is a store's own, so that a run can make it again; nobody is told to remove another.
-fn is_of_a_store(folder: &Path) -> bool {
+fn is_store_folder(folder: &Path) -> bool {
     let within = folder.parent().and_then(Path::file_name);
     folder.is_absolute() && within.is_some_and(|name| name == "artifacts" || name == "checkpoints")
 }
 
 /// Whether the disk or the quota is full.
-fn is_full(error: &io::Error) -> bool {
+fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -1,5 +1,6 @@
 //! The language: from the nodes of KDL files to stages with typed settings.
 
+pub mod config_files;
 pub mod decode;
 pub mod draft;
 pub mod explain;
@@ -13,7 +14,6 @@ pub mod record;
 pub mod reference;
 pub mod schema;
 pub mod settings;
-pub mod sources;
 pub mod syntax;
 pub mod validate;
 pub mod values;

@@ -1,16 +1,16 @@
 //! The checked pipeline: what every later room takes. Names are resolved, defaults filled, stages in topological order.
 
+pub mod checkpoint_headers;
 pub mod config;
 pub mod contract;
 pub mod cost;
-pub mod facts;
 pub mod field_path;
 pub mod fingerprint;
-pub mod headers;
 pub mod origins;
 pub mod repository;
 pub mod role;
 pub mod shape;
+pub mod source_facts;
 pub mod stage;
 
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
-use crate::pipeline::repository::Pinned;
+use crate::pipeline::repository::PinnedRepository;
 use crate::pipeline::stage::{Stage, StageId, Stages};
 use crate::text::suggest;
 
@@ -36,7 +36,7 @@ pub struct Pipeline {
     /// Settings given beside the file, as `path=value`.
     pub settings: Vec<String>,
     /// Repositories that the lock file pins, in the order of the text.
-    pub pins: Vec<Pinned>,
+    pub pins: Vec<PinnedRepository>,
     /// Environment variables that it declares as secrets.
     pub secrets: Vec<String>,
     /// Its stages, inputs before their users.
@@ -59,7 +59,7 @@ pub struct Budget {
 impl Pipeline {
     /// Where the settings of the stages are written, `file:line:column`, by stage and field.
     #[must_use]
-    pub fn places(&self) -> IndexMap<String, IndexMap<String, String>> {
+    pub fn setting_places(&self) -> IndexMap<String, IndexMap<String, String>> {
         let of = |stage: &Stage| {
             let fields = stage.fields.iter().filter(|field| field.semantic);
             let places = fields.map(|field| (field.path.clone(), field.span.to_string()));
@@ -78,10 +78,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Usage`] with the closest name.
-    pub fn find(&self, name: &str) -> Result<&Stage> {
+    pub fn find_stage(&self, name: &str) -> Result<&Stage> {
         self.stage_named(name).ok_or_else(|| {
             let names = || self.stages.iter().map(|stage| stage.name.as_str());
-            let help = suggest::help(name, names())
+            let help = suggest::suggest_names(name, names())
                 .unwrap_or_else(|| format!("stages are: {}", names().collect::<Vec<_>>().join(", ")));
             Error::usage(format!("there is no stage `{name}` in pipeline `{}`", self.name), help)
         })

@@ -15,28 +15,28 @@
 //! Everything under a final name got there by one rename ([`publish`]); nothing here is ever written in place, apart
 //! from the two line-by-line files, whose torn tails are ignored. A process may die at any instant.
 
-pub mod collect;
 pub mod digest;
+pub mod garbage;
 pub mod hashing_file;
 pub mod journal;
 pub mod layout;
 pub mod listing;
 pub mod lock;
 pub mod manifest;
+pub mod probe;
 pub mod publish;
 pub mod slot;
 pub mod summary;
 #[cfg(test)]
 mod tests;
-pub mod trial;
 pub mod verify;
 pub mod vfs;
 
 pub use hashing_file::HashingFile;
 pub use layout::Store;
-pub use listing::{Found, Listing};
-pub use lock::Lock;
+pub use listing::{StoreListing, StoredFolder};
+pub use lock::StoreLock;
 pub use manifest::Manifest;
 pub use publish::ArtifactWriter;
-pub use slot::{CheckpointDir, Key, Slot};
+pub use slot::{CheckpointDir, Slot, StageKey};
 pub use summary::Summary;

@@ -42,18 +42,18 @@ use burn_tensor::{Device, Tensor};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use block::Block;
-use layout::{View, initial};
-use time::Clock;
+use block::TransformerBlock;
+use layout::{ParameterView, draw_initial_values};
+use time::TimeEmbedding;
 
 pub use config::{ConfigError, Qwen3Config};
-pub use context::{Context, PADDING};
+pub use context::{AttentionContext, PADDING};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;
-pub use layout::{EMBEDDING, HEAD, layout};
+pub use layout::{EMBEDDING, HEAD, build_layout};
 pub use mask::WORD;
 pub use parameter::Parameter;
-pub use prepared::Prepared;
+pub use prepared::PreparedContext;
 
 /// Why a backbone cannot be built or used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -106,10 +106,10 @@ pub struct Backbone {
     /// The truth; the fields below are views of it by role.
     parameters: IndexMap<String, Parameter>,
     embedding: Tensor<2>,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: Tensor<1>,
     head: Tensor<2>,
-    clock: Option<Clock>,
+    clock: Option<TimeEmbedding>,
 }
 
 impl Backbone {
@@ -125,11 +125,11 @@ impl Backbone {
         device: &Device,
     ) -> Result<Self, BackboneError> {
         config.check()?;
-        let layout = layout(config, time);
+        let layout = build_layout(config, time);
         let values: Vec<Vec<f32>> = layout
             .par_iter()
             .enumerate()
-            .map(|(i, (name, shape))| initial(config, seed, i, name, shape))
+            .map(|(i, (name, shape))| draw_initial_values(config, seed, i, name, shape))
             .collect();
         let mut values = values.into_iter();
         Self::build(config, time, device, |_, _| Ok(values.next().unwrap_or_default()))
@@ -147,7 +147,7 @@ impl Backbone {
     ) -> Result<Self, E> {
         config.check().map_err(BackboneError::from)?;
         let mut parameters = IndexMap::new();
-        for (name, shape) in layout(config, time) {
+        for (name, shape) in build_layout(config, time) {
             let parameter = Parameter::new(&shape, values(&name, &shape)?, device)?;
             parameters.insert(name, parameter);
         }
@@ -165,7 +165,7 @@ impl Backbone {
     ) -> Result<Self, BackboneError> {
         config.check()?;
         let mut parameters = IndexMap::new();
-        for (name, expected) in layout(&config, conditioning) {
+        for (name, expected) in build_layout(&config, conditioning) {
             let parameter = given.swap_remove(&name).ok_or_else(|| BackboneError::Missing(name.clone()))?;
             let found = parameter.shape();
             if found != expected {
@@ -176,7 +176,7 @@ impl Backbone {
         if let Some((name, extra)) = given.pop() {
             return Err(BackboneError::Mismatch { name, found: extra.shape(), expected: Vec::new() });
         }
-        let view = View(&parameters);
+        let view = ParameterView(&parameters);
         let embedding = view.matrix(EMBEDDING)?;
         let blocks = (0..config.num_hidden_layers).map(|i| view.block(i, conditioning));
         Ok(Self {

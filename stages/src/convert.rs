@@ -10,8 +10,8 @@ mod compare;
 mod conversion;
 mod convert_weights;
 mod error;
-mod given;
-mod mask;
+mod given_logits;
+mod mask_row;
 mod reference;
 
 use fmflow_engine::error::Failure;
@@ -22,26 +22,29 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-pub use certificate::{Action, Certificate, Elsewhere, Line, Logit, Parity, Reference, SCHEMA, TOLERANCE};
-pub use certify::certify;
+pub use certificate::{
+    Certificate, ForeignParity, LedgerLine, Parity, ReferenceLogit, ReferenceLogits, SCHEMA, TOLERANCE,
+    TensorAction,
+};
+pub use certify::certify_conversion;
 pub use conversion::Conversion;
 pub use convert_weights::convert_weights;
 pub use error::ConvertError;
-pub use given::{FORM, GivenLogits};
+pub use given_logits::{FORM, GivenLogits};
 
 use crate::data::tokenizer::Tokenizer;
-use crate::failure::{input, stage};
-use crate::job::folder;
-use crate::model::{CERTIFICATE, Model, Text, describe_parameters, refuse};
+use crate::failure::{input_failure, stage_failure};
+use crate::job::find_input_folder;
+use crate::model::{CERTIFICATE, Model, ModelTokenizer, describe_parameters, weights_failure};
 use crate::weights;
 
 /// Refuses the row of a token that text is made of, where `check` could not see the tokenizer.
-fn refuse_taken(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
-    match tokenizer.spoken(id) {
+fn refuse_text_token_as_mask(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
+    match tokenizer.text_token(id) {
         None => Ok(()),
         Some(token) => {
             let what = format!("`mask-token {id}` is the row of `{token}`, so text would look like noise");
-            Err(input(what, "write `mask-token \"reserved\"`"))
+            Err(input_failure(what, "write `mask-token \"reserved\"`"))
         }
     }
 }
@@ -50,58 +53,62 @@ fn refuse_taken(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
 ///
 /// # Errors
 /// A source that is refused, a mask token without a row, or logits that differ by more than the tolerance.
-pub fn run(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
-    let source = folder(job, &InputRole::From)?;
-    let device =
-        crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
-    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
+pub fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
+    let source = find_input_folder(job, &InputRole::From)?;
+    let device = crate::device::open_device(job.device)
+        .map_err(|e| input_failure(e, "choose a device that this build has"))?;
+    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = match config.tokenizer {
-        TokenizerChoice::Beside => Text::open(source, checkpoint.config.vocab_size)?,
-        TokenizerChoice::Named => {
-            Text::open(folder(job, &InputRole::Tokenizer)?, checkpoint.config.vocab_size)?
-        }
+        TokenizerChoice::Beside => ModelTokenizer::open(source, checkpoint.config.vocab_size)?,
+        TokenizerChoice::Named => ModelTokenizer::open(
+            find_input_folder(job, &InputRole::Tokenizer)?,
+            checkpoint.config.vocab_size,
+        )?,
         TokenizerChoice::None => None,
     };
     if text.is_none() && config.tokenizer != TokenizerChoice::None {
         let what = format!("{} has no tokenizer.json", source.display());
-        return Err(input(what, "name a `tokenizer`, or write `tokenizer \"none\"` to work without text"));
+        return Err(input_failure(
+            what,
+            "name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
+        ));
     }
     let vocabulary = checkpoint.config.vocab_size;
     let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
-    let given = given.map_err(|e| input(e, FORM))?;
-    let conversion = conversion(job, config, &checkpoint, text.as_ref())?;
+    let given = given.map_err(|e| input_failure(e, FORM))?;
+    let conversion = build_conversion(job, config, &checkpoint, text.as_ref())?;
     let (backbone, contract) = convert_weights(checkpoint, &conversion, &device)
-        .map_err(|e| input(e, "look at `mask-token`, `time-conditioning` and the source"))?;
+        .map_err(|e| input_failure(e, "look at `mask-token`, `time-conditioning` and the source"))?;
     if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, contract.mask_token, config.mask_row) {
-        given.avoids(mask).map_err(|e| input(e, FORM))?;
+        given.refuse_mask_token(mask).map_err(|e| input_failure(e, FORM))?;
     }
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::of(job.stage) }
+    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
         .write(&mut writer)?;
-    let certificate = certify(source, writer.folder(), given.as_ref(), &device, config.tolerance);
-    let certificate = certificate.map_err(stage)?;
-    let json = serde_json::to_vec_pretty(&certificate).map_err(stage)?;
+    let certificate = certify_conversion(source, writer.folder(), given.as_ref(), &device, config.tolerance);
+    let certificate = certificate.map_err(stage_failure)?;
+    let json = serde_json::to_vec_pretty(&certificate).map_err(stage_failure)?;
     writer.write(CERTIFICATE, &json)?;
-    let summary = summarise(&certificate, parameters);
+    let summary = summarise_conversion(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
 /// What the conversion needs to know beside the settings; refuses a mask token that cannot be one.
-fn conversion(
+fn build_conversion(
     job: &Job<'_>,
     config: &ConvertConfig,
     source: &weights::Checkpoint,
-    text: Option<&Text>,
+    text: Option<&ModelTokenizer>,
 ) -> Result<Conversion, Failure> {
     let rows = source.config.vocab_size;
     match (config.mask_token, text) {
         (MaskToken::Reserved, None) => {
             let what = "without a tokenizer nobody knows which row is reserved";
-            return Err(input(what, format!("name one: `mask-token {}`", rows.saturating_sub(1))));
+            return Err(input_failure(what, format!("name one: `mask-token {}`", rows.saturating_sub(1))));
         }
-        (MaskToken::Id(id), Some(text)) => refuse_taken(&text.tokenizer, id)?,
+        (MaskToken::Id(id), Some(text)) => refuse_text_token_as_mask(&text.tokenizer, id)?,
         _ => {}
     }
     Ok(Conversion {
@@ -112,15 +119,15 @@ fn conversion(
     })
 }
 
-fn summarise(certificate: &Certificate, parameters: usize) -> Summary {
+fn summarise_conversion(certificate: &Certificate, parameters: usize) -> Summary {
     let parity = certificate.parity.difference / certificate.parity.largest;
     let count = |action| certificate.count(action);
     let headline = format!(
         "parity {parity:.1e}; {} copied, {} tied, {} new, {} changed",
-        count(Action::Copied),
-        count(Action::Tied),
-        count(Action::New),
-        count(Action::Changed)
+        count(TensorAction::Copied),
+        count(TensorAction::Tied),
+        count(TensorAction::New),
+        count(TensorAction::Changed)
     );
     let mut summary = describe_parameters(
         headline,

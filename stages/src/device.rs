@@ -33,12 +33,12 @@ pub enum DeviceError {
 ///
 /// # Errors
 /// When the name is unknown, the backend is not compiled in, or the driver is absent.
-pub fn open(name: &str) -> Result<Device, DeviceError> {
+pub fn open_device(name: &str) -> Result<Device, DeviceError> {
     match name.split_once(':') {
-        None if name == "cpu" => cpu(name),
-        None if name == "cuda" => cuda(name, 0),
+        None if name == "cpu" => open_cpu(name),
+        None if name == "cuda" => open_cuda(name, 0),
         Some(("cuda", index)) => match index.parse() {
-            Ok(index) => cuda(name, index),
+            Ok(index) => open_cuda(name, index),
             Err(_) => Err(DeviceError::Unknown(name.into())),
         },
         _ => Err(DeviceError::Unknown(name.into())),
@@ -47,17 +47,17 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "cpu")]
 #[expect(clippy::unnecessary_wraps, reason = "the build without the feature has an error here")]
-fn cpu(_name: &str) -> Result<Device, DeviceError> {
+fn open_cpu(_name: &str) -> Result<Device, DeviceError> {
     Ok(Device::flex())
 }
 
 #[cfg(not(feature = "cpu"))]
-fn cpu(name: &str) -> Result<Device, DeviceError> {
+fn open_cpu(name: &str) -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt { name: name.into(), feature: "cpu" })
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
+fn open_cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
     // Without the driver the backend panics in a thread of its own, where nothing can catch it.
     const DRIVERS: [&str; 6] = [
         "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
@@ -81,7 +81,7 @@ fn cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(name: &str, _index: u32) -> Result<Device, DeviceError> {
+fn open_cuda(name: &str, _index: u32) -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt { name: name.into(), feature: "cuda" })
 }
 
@@ -92,11 +92,11 @@ mod tests {
     #[test]
     fn a_name_is_honoured_or_refused() {
         for name in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
-            assert_eq!(open(name).err(), Some(DeviceError::Unknown(name.into())));
+            assert_eq!(open_device(name).err(), Some(DeviceError::Unknown(name.into())));
         }
         #[cfg(feature = "cpu")]
-        assert!(open("cpu").is_ok());
+        assert!(open_device("cpu").is_ok());
         #[cfg(not(feature = "cuda"))]
-        assert!(open("cuda:0").err().unwrap().to_string().contains("feature `cuda`"));
+        assert!(open_device("cuda:0").err().unwrap().to_string().contains("feature `cuda`"));
     }
 }

@@ -14,17 +14,17 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::data::rows::{Rows, Split};
-use crate::failure::{input, stage};
-use crate::job::{folder, threads};
+use crate::failure::{input_failure, stage_failure};
+use crate::job::{count_threads, find_input_folder};
 use crate::model::Model;
 use crate::train::held_out;
-use crate::train::update::Task;
+use crate::train::update::TrainingTask;
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::pipeline::role::InputRole;
 
 /// Scores of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Scores {
+pub struct CheckpointScores {
     /// Held-out loss per token by dataset: the ELBO (an upper bound) of a flow checkpoint, the likelihood of an
     /// autoregressive one; nats.
     pub held_out: IndexMap<String, f64>,
@@ -36,9 +36,9 @@ pub struct Scores {
 ///
 /// # Errors
 /// Inputs that contradict each other, or a failing device. Whether required scores are reached is the engine's question.
-pub fn run(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
+pub fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
     if !config.benchmarks.is_empty() {
-        return Err(stage("code benchmarks are not supported yet"));
+        return Err(stage_failure("code benchmarks are not supported yet"));
     }
     let mut report = IndexMap::new();
     let mut answers = Vec::new();
@@ -51,13 +51,13 @@ pub fn run(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
             text: name,
         };
         job.report.progress(&progress);
-        let device = crate::device::open(job.device).map_err(stage)?;
-        let model = Model::open(folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
-        report.insert(name.clone(), scores(job, config, name, &model, &mut answers)?);
+        let device = crate::device::open_device(job.device).map_err(stage_failure)?;
+        let model = Model::open(find_input_folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
+        report.insert(name.clone(), score_checkpoint(job, config, name, &model, &mut answers)?);
     }
-    let summary = summarise(&report);
+    let summary = summarise_scores(&report);
     let mut writer = job.slot.artifact()?;
-    writer.write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage)?)?;
+    writer.write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage_failure)?)?;
     if !config.exact_match.is_empty() {
         writer.write("answers.jsonl", answers.join("\n").as_bytes())?;
     }
@@ -65,19 +65,19 @@ pub fn run(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
     Ok(summary)
 }
 
-fn scores(
+fn score_checkpoint(
     job: &Job<'_>,
     config: &EvaluateConfig,
     name: &str,
     model: &Model,
     answers: &mut Vec<String>,
-) -> Result<Scores, Failure> {
-    let mut scores = Scores::default();
+) -> Result<CheckpointScores, Failure> {
+    let mut scores = CheckpointScores::default();
     for item in &config.held_out {
         scores.held_out.insert(item.dataset.clone(), measure_likelihood(job, item, model)?);
     }
     for item in &config.exact_match {
-        let found = exact::scores(job, item, name, model, answers)?;
+        let found = exact::score_exact_match(job, item, name, model, answers)?;
         scores.exact_match.insert(item.dataset.clone(), found);
     }
     Ok(scores)
@@ -85,23 +85,31 @@ fn scores(
 
 /// Held-out loss per token: the uncapped bound at stratified times, or the likelihood of an autoregressive checkpoint.
 fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
-    let rows = Rows::open(folder(job, &item.role)?).map_err(stage)?;
+    let rows = Rows::open(find_input_folder(job, &item.role)?).map_err(stage_failure)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
     let held: Vec<_> =
-        (0..count).map(|i| rows.row(Split::HeldOut, i)).collect::<Result<_, _>>().map_err(stage)?;
+        (0..count).map(|i| rows.row(Split::HeldOut, i)).collect::<Result<_, _>>().map_err(stage_failure)?;
     if held.is_empty() {
         let what = format!("dataset `{}` has no held-out rows", item.dataset);
-        return Err(input(what, "raise the dataset's `held-out=`"));
+        return Err(input_failure(what, "raise the dataset's `held-out=`"));
     }
     let task = match model.contract.kind {
-        ModelKind::Autoregressive => Task::Autoregressive,
-        ModelKind::Flow => likelihood::likelihood_task(model)?,
+        ModelKind::Autoregressive => TrainingTask::Autoregressive,
+        ModelKind::Flow => likelihood::build_likelihood_task(model)?,
     };
-    held_out::loss(&model.backbone, &held, &task, model.attention(), item.times, threads(job)).map_err(stage)
+    held_out::measure_held_out_loss(
+        &model.backbone,
+        &held,
+        &task,
+        model.attention(),
+        item.times,
+        count_threads(job),
+    )
+    .map_err(stage_failure)
 }
 
 /// Lines for people and numbers for machines.
-fn summarise(report: &IndexMap<String, Scores>) -> Summary {
+fn summarise_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
     let (mut lines, mut metrics, mut heads) = (Vec::new(), IndexMap::new(), Vec::new());
     for (name, scores) in report {
         for (dataset, loss) in &scores.held_out {
@@ -115,10 +123,10 @@ fn summarise(report: &IndexMap<String, Scores>) -> Summary {
             for (group, (passed, total)) in &found.by_group {
                 metrics.insert(
                     format!("exact_match/{name}/{dataset}/{group}"),
-                    exact::percent(*passed, *total) / 100.0,
+                    exact::to_percent(*passed, *total) / 100.0,
                 );
             }
-            heads.push(format!("{name} {:.1} %", exact::percent(found.passed, found.total)));
+            heads.push(format!("{name} {:.1} %", exact::to_percent(found.passed, found.total)));
         }
     }
     Summary { headline: heads.join(" · "), lines, metrics }

@@ -12,35 +12,35 @@ use crate::{
 };
 
 /// Runs stages in this process.
-struct Local;
+struct LocalExecutor;
 
 /// The executor of this build.
 #[must_use]
-pub fn executor() -> impl Execute {
-    Local
+pub fn build_executor() -> impl Execute {
+    LocalExecutor
 }
 
-impl Execute for Local {
-    fn device(&self, name: &str) -> Result<(), String> {
-        crate::device::open(name).map(drop).map_err(|error| error.to_string())
+impl Execute for LocalExecutor {
+    fn check_device(&self, name: &str) -> Result<(), String> {
+        crate::device::open_device(name).map(drop).map_err(|error| error.to_string())
     }
 
     fn run(&self, job: &Job<'_>) -> Result<Summary, Failure> {
         match &job.stage.config {
-            StageConfig::Fetch(config) => fetch::run(job, config),
-            StageConfig::Tokenizer(config) => tokenizer::run(job, config),
-            StageConfig::Rows(config) => rows::run(job, config),
-            StageConfig::RandomInit(config) => random_init::run(job, config),
-            StageConfig::Convert(config) => convert::run(job, config),
-            StageConfig::Train(config) => train::run(job, config),
-            StageConfig::Evaluate(config) => evaluate::run(job, config),
-            StageConfig::Generate(config) => generate::run(job, config),
-            StageConfig::Export(config) => export::run(job, config),
+            StageConfig::Fetch(config) => fetch::run_fetch(job, config),
+            StageConfig::Tokenizer(config) => tokenizer::run_tokenizer(job, config),
+            StageConfig::Rows(config) => rows::run_rows(job, config),
+            StageConfig::RandomInit(config) => random_init::run_random_init(job, config),
+            StageConfig::Convert(config) => convert::run_convert(job, config),
+            StageConfig::Train(config) => train::run_train(job, config),
+            StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
+            StageConfig::Generate(config) => generate::run_generate(job, config),
+            StageConfig::Export(config) => export::run_export(job, config),
         }
     }
 
     fn verify_deep(&self, folder: &Path) -> Result<String, Failure> {
-        let device = crate::device::open("cpu").map_err(failure::stage)?;
-        verify::deep(folder, &device)
+        let device = crate::device::open_device("cpu").map_err(failure::stage_failure)?;
+        verify::verify_weights(folder, &device)
     }
 }

@@ -23,10 +23,10 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::failure::{input, stage};
-use crate::job::folder;
-use crate::model::{Text, refuse};
-use crate::weights::{self, Checkpoint, Dtype, INDEX, Layout, SINGLE};
+use crate::failure::{input_failure, stage_failure};
+use crate::job::find_input_folder;
+use crate::model::{ModelTokenizer, weights_failure};
+use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
 use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::pipeline::role::InputRole;
 
@@ -37,7 +37,7 @@ pub const CONDITIONING: &str = "flow.safetensors";
 struct Export<'a> {
     checkpoint: &'a Checkpoint,
     contract: &'a Contract,
-    text: Option<&'a Text>,
+    text: Option<&'a ModelTokenizer>,
     dtype: Dtype,
     shard_bytes: u64,
 }
@@ -46,10 +46,10 @@ struct Export<'a> {
 ///
 /// # Errors
 /// A checkpoint that is refused, values beyond the type's range, or a failing write.
-pub fn run(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
-    let source = folder(job, &InputRole::From)?;
-    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
-    let text = Text::open(source, checkpoint.config.vocab_size)?;
+pub fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
+    let source = find_input_folder(job, &InputRole::From)?;
+    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
     let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let dtype = match config.dtype {
         ExportDtype::F32 => Dtype::F32,
@@ -68,49 +68,52 @@ pub fn run(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
 impl Export<'_> {
     /// Writes all files; returns how many of them hold weights.
     fn write(&self, source: &Path, writer: &mut ArtifactWriter) -> Result<usize, Failure> {
-        let (backbone, conditioning) = self.layouts();
-        let files = self.weights(writer, backbone, !conditioning.is_empty())?;
+        let (backbone, conditioning) = self.split_layout();
+        let files = self.write_weights(writer, backbone, !conditioning.is_empty())?;
         if !conditioning.is_empty() {
-            self.tensors(writer, CONDITIONING, &conditioning, Dtype::F32)?;
+            self.write_tensor_file(writer, CONDITIONING, &conditioning, Dtype::F32)?;
         }
         let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(Failure::from);
-        put("config.json", sidecar::config(self).as_bytes())?;
+        put("config.json", sidecar::render_config(self).as_bytes())?;
         let generation = source.join("generation_config.json");
         match generation.exists() {
             true => put("generation_config.json", &std::fs::read(generation)?)?,
-            false => put("generation_config.json", sidecar::generation(self).as_bytes())?,
+            false => put("generation_config.json", sidecar::render_generation_config(self).as_bytes())?,
         }
-        for (name, bytes) in sidecar::tokenizer(self) {
+        for (name, bytes) in sidecar::collect_tokenizer_files(self) {
             put(&name, &bytes)?;
         }
-        put("fmflow.json", sidecar::provenance(self, !conditioning.is_empty()).as_bytes())?;
-        put("README.md", readme::text(self.contract, self.dtype, !conditioning.is_empty()).as_bytes())?;
+        put("fmflow.json", sidecar::render_provenance(self, !conditioning.is_empty()).as_bytes())?;
+        put(
+            "README.md",
+            readme::render_readme(self.contract, self.dtype, !conditioning.is_empty()).as_bytes(),
+        )?;
         Ok(files)
     }
 
     /// The tensors that Qwen3 has, and those that it does not.
-    fn layouts(&self) -> (Layout, Layout) {
+    fn split_layout(&self) -> (TensorLayout, TensorLayout) {
         let all = self.checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
         all.partition(|(name, _)| !name.starts_with("time."))
     }
 
     /// Writes the backbone in one file, or in several with an index. Beside a file of conditioning it is always indexed:
     /// engines that take every `*.safetensors` of a folder then leave that file alone.
-    fn weights(
+    fn write_weights(
         &self,
         writer: &mut ArtifactWriter,
-        layout: Layout,
+        layout: TensorLayout,
         conditioned: bool,
     ) -> Result<usize, Failure> {
-        let shards = weights::distribute(layout, self.dtype, self.shard_bytes);
+        let shards = weights::distribute_tensors(layout, self.dtype, self.shard_bytes);
         if let ([only], false) = (&*shards, conditioned) {
-            self.tensors(writer, SINGLE, only, self.dtype)?;
+            self.write_tensor_file(writer, SINGLE, only, self.dtype)?;
             return Ok(1);
         }
         let (mut map, mut bytes) = (IndexMap::new(), 0);
         for (i, shard) in shards.iter().enumerate() {
             let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-            self.tensors(writer, &file, shard, self.dtype)?;
+            self.write_tensor_file(writer, &file, shard, self.dtype)?;
             bytes += shard
                 .iter()
                 .map(|(_, shape)| self.dtype.bytes() * shape.iter().product::<usize>())
@@ -123,28 +126,32 @@ impl Export<'_> {
         Ok(shards.len())
     }
 
-    fn tensors(
+    fn write_tensor_file(
         &self,
         writer: &mut ArtifactWriter,
         file: &str,
-        layout: &Layout,
+        layout: &TensorLayout,
         dtype: Dtype,
     ) -> Result<(), Failure> {
         let mut out = writer.file(file)?;
-        weights::write_as(&mut out, layout, dtype, |name| Ok(self.checkpoint.tensors[name].values.clone()))?;
+        weights::write_tensors_as(&mut out, layout, dtype, |name| {
+            Ok(self.checkpoint.tensors[name].values.clone())
+        })?;
         out.finish().map_err(Failure::from)
     }
 
     /// Reads the finished folder as another program would, and compares. Returns how many values were rounded.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
-        let found = weights::read(folder).map_err(|e| {
-            input(format!("the exported folder is not a Qwen3: {e}"), "export with `dtype=\"f32\"`")
+        let found = weights::read_checkpoint(folder).map_err(|e| {
+            input_failure(format!("the exported folder is not a Qwen3: {e}"), "export with `dtype=\"f32\"`")
         })?;
         let mut rounded = 0;
         for (name, tensor) in &found.tensors {
             let (own, dtype) = (&self.checkpoint.tensors[name].values, self.dtype);
             if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
-                return Err(stage(format!("tensor `{name}` came back from the disk with other values")));
+                return Err(stage_failure(format!(
+                    "tensor `{name}` came back from the disk with other values"
+                )));
             }
             rounded += own.iter().filter(|x| dtype.round(**x) != **x).count();
         }
@@ -153,7 +160,7 @@ impl Export<'_> {
 
     fn describe(&self, files: usize, rounded: usize) -> Summary {
         let values: usize = self.checkpoint.tensors.values().map(|tensor| tensor.values.len()).sum();
-        let name = sidecar::torch_name(self.dtype);
+        let name = sidecar::to_torch_name(self.dtype);
         let exact = match rounded {
             0 => "every value exact".to_owned(),
             _ => format!("{:.1} % of the values rounded", 100.0 * rounded as f64 / values as f64),
@@ -161,7 +168,7 @@ impl Export<'_> {
         let count = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
         Summary {
             headline: format!("{name}, {count}, {exact}"),
-            lines: vec![readme::headline(self.contract)],
+            lines: vec![readme::describe_model(self.contract)],
             metrics: IndexMap::from([
                 ("parameters".to_owned(), values as f64),
                 ("rounded".to_owned(), rounded as f64),

@@ -8,20 +8,20 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::failure::stage;
-use crate::model::{CERTIFICATE, TOKENIZER_FILES, Text, describe_parameters, refuse};
+use crate::failure::stage_failure;
+use crate::model::{CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, weights_failure};
 use crate::weights;
 
 /// Brings a checkpoint folder into the store, byte for byte, after reading all of it.
 ///
 /// # Errors
 /// A folder that is no complete Qwen3 checkpoint, or a hub, which is not supported yet.
-pub fn run(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
+pub fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     let FetchConfig::Folder(source) = config else {
-        return Err(stage("fetching from a hub is not supported yet"));
+        return Err(stage_failure("fetching from a hub is not supported yet"));
     };
-    let checkpoint = weights::read(source).map_err(|e| refuse(source, &e))?;
-    Text::open(source, checkpoint.config.vocab_size)?;
+    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
     let beside = ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());

@@ -7,16 +7,16 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::completion::{Answers, Request, complete};
+use crate::completion::{CompletionRequest, TimedCompletions, complete_requests};
 use crate::data::chat;
 use crate::data::corpus::Message;
-use crate::failure::{input, stage};
+use crate::failure::{input_failure, stage_failure};
 use crate::model::Model;
 use fmflow_engine::pipeline::role::InputRole;
 
 /// One sample, a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sample {
+pub struct GeneratedSample {
     /// What was asked.
     pub prompt: String,
     /// The text that came, up to the end of turn; for an infill with prefix and suffix around it.
@@ -39,37 +39,37 @@ pub struct Sample {
 ///
 /// # Errors
 /// Prompts that do not fit the checkpoint, or a failing device.
-pub fn run(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
-    let device = crate::device::open(job.device).map_err(stage)?;
-    let model = Model::open(crate::job::folder(job, &InputRole::From)?, &device)?;
+pub fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
+    let device = crate::device::open_device(job.device).map_err(stage_failure)?;
+    let model = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
     let mut samples = Vec::new();
     for (done, prompt) in config.prompts.iter().enumerate() {
         crate::job::check_interrupt(job)?;
-        samples.push(answer(job, &model, prompt)?);
+        samples.push(answer_prompt(job, &model, prompt)?);
         let (done, total) = (done as u64 + 1, config.prompts.len() as u64);
         job.report.progress(&Progress { done, total, unit: "prompt", text: "" });
     }
-    let summary = summarise(&samples);
+    let summary = summarise_samples(&samples);
     let lines: Vec<String> =
-        samples.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(stage)?;
+        samples.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(stage_failure)?;
     let mut writer = job.slot.artifact()?;
     writer.write("samples.jsonl", (lines.join("\n") + "\n").as_bytes())?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
-fn answer(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Sample, Failure> {
+fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<GeneratedSample, Failure> {
     let (tokenizer, ends) = (model.tokenizer()?, model.ends());
-    let request = request(model, prompt)?;
-    let found = timed(job, model, &request, &prompt.sampler)?;
+    let request = build_request(model, prompt)?;
+    let found = time_completion(job, model, &request, &prompt.sampler)?;
     let completion = &found.completions[0];
     let tokens = match prompt.kind {
         PromptKind::Infill { .. } => completion.tokens.len(),
         _ => completion.generated(&ends),
     };
-    let baseline = Request { length: tokens, suffix: Vec::new(), ..request };
+    let baseline = CompletionRequest { length: tokens, suffix: Vec::new(), ..request };
     let causal = Sampler { kind: SamplerKind::Autoregressive, temperature: 0.0, ..prompt.sampler.clone() };
-    let autoregressive = timed(job, model, &baseline, &causal)?;
+    let autoregressive = time_completion(job, model, &baseline, &causal)?;
     let made = autoregressive.completions[0].tokens.len();
     let text = match &prompt.kind {
         PromptKind::Infill { prefix, suffix } => {
@@ -77,8 +77,8 @@ fn answer(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Sample, Failu
         }
         _ => tokenizer.decode(completion.until_end(&ends), false),
     };
-    Ok(Sample {
-        prompt: shown(&prompt.kind),
+    Ok(GeneratedSample {
+        prompt: display_prompt(&prompt.kind),
         text,
         raw: tokenizer.decode(&completion.tokens, true),
         sampler: prompt.sampler.name.clone(),
@@ -90,41 +90,50 @@ fn answer(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Sample, Failu
 }
 
 /// Completes twice and keeps the second: the first run warms caches and allocators.
-fn timed(job: &Job<'_>, model: &Model, request: &Request, sampler: &Sampler) -> Result<Answers, Failure> {
+fn time_completion(
+    job: &Job<'_>,
+    model: &Model,
+    request: &CompletionRequest,
+    sampler: &Sampler,
+) -> Result<TimedCompletions, Failure> {
     let requests = std::slice::from_ref(request);
-    complete(model, requests, sampler, job.seed, 1)?;
-    complete(model, requests, sampler, job.seed, 1)
+    complete_requests(model, requests, sampler, job.seed, 1)?;
+    complete_requests(model, requests, sampler, job.seed, 1)
 }
 
-fn request(model: &Model, prompt: &Prompt) -> Result<Request, Failure> {
+fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Failure> {
     let tokenizer = model.tokenizer()?;
     let (prefix, suffix) = match &prompt.kind {
         PromptKind::Chat(text) => {
-            (chat::prompt(tokenizer, &[Message::user(text)]).map_err(stage)?, Vec::new())
+            (chat::encode_prompt(tokenizer, &[Message::user(text)]).map_err(stage_failure)?, Vec::new())
         }
-        PromptKind::Text(text) => (tokenizer.encode_plain(text).map_err(stage)?, Vec::new()),
-        PromptKind::Infill { prefix, suffix } => {
-            (tokenizer.encode_plain(prefix).map_err(stage)?, tokenizer.encode_plain(suffix).map_err(stage)?)
-        }
+        PromptKind::Text(text) => (tokenizer.encode_plain(text).map_err(stage_failure)?, Vec::new()),
+        PromptKind::Infill { prefix, suffix } => (
+            tokenizer.encode_plain(prefix).map_err(stage_failure)?,
+            tokenizer.encode_plain(suffix).map_err(stage_failure)?,
+        ),
     };
     let canvas = model.contract.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
     let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
-        input(
-            format!("nothing says how long the answer to `{}` may be", short(&prompt.kind)),
+        input_failure(
+            format!("nothing says how long the answer to `{}` may be", shorten_prompt(&prompt.kind)),
             "add `new-tokens=`",
         )
     })?;
     let (all, context) =
         (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
     if prefix.is_empty() || all > context {
-        let what = format!("prompt `{}` takes {all} tokens with its answer", short(&prompt.kind));
-        return Err(input(what, format!("at least one token of prompt and at most {context} in all")));
+        let what = format!("prompt `{}` takes {all} tokens with its answer", shorten_prompt(&prompt.kind));
+        return Err(input_failure(
+            what,
+            format!("at least one token of prompt and at most {context} in all"),
+        ));
     }
-    Ok(Request { prefix, length, suffix })
+    Ok(CompletionRequest { prefix, length, suffix })
 }
 
 /// A prompt as people know it.
-fn shown(kind: &PromptKind) -> String {
+fn display_prompt(kind: &PromptKind) -> String {
     match kind {
         PromptKind::Chat(text) | PromptKind::Text(text) => text.clone(),
         PromptKind::Infill { prefix, suffix } => format!("{prefix}[…]{suffix}"),
@@ -132,17 +141,17 @@ fn shown(kind: &PromptKind) -> String {
 }
 
 /// The beginning of a prompt, for messages.
-fn short(kind: &PromptKind) -> String {
+fn shorten_prompt(kind: &PromptKind) -> String {
     const LETTERS: usize = 60;
-    let text = shown(kind);
+    let text = display_prompt(kind);
     match text.char_indices().nth(LETTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
 }
 
-fn summarise(samples: &[Sample]) -> Summary {
-    let line = |s: &Sample| {
+fn summarise_samples(samples: &[GeneratedSample]) -> Summary {
+    let line = |s: &GeneratedSample| {
         format!(
             "{:?} -> {:?} [{}: {} tokens, {} passes, {:.0} tok/s; AR without cache: {:.0} tok/s]",
             s.prompt,
@@ -154,7 +163,8 @@ fn summarise(samples: &[Sample]) -> Summary {
             s.autoregressive_tokens_per_second
         )
     };
-    let mean = |f: fn(&Sample) -> f64| samples.iter().map(f).sum::<f64>() / samples.len().max(1) as f64;
+    let mean =
+        |f: fn(&GeneratedSample) -> f64| samples.iter().map(f).sum::<f64>() / samples.len().max(1) as f64;
     let speed = mean(|s| s.tokens_per_second);
     let baseline = mean(|s| s.autoregressive_tokens_per_second);
     let metrics = [("tokens_per_second", speed), ("autoregressive_tokens_per_second", baseline)];

@@ -10,10 +10,10 @@ mod certificates;
 mod client;
 
 use fmflow_engine::hub::lockfile::PinnedFile;
-use fmflow_engine::hub::online::{Columns, Hub, Secret, Trouble};
-use fmflow_engine::pipeline::repository::{Asked, Kind};
+use fmflow_engine::hub::online::{Hub, HubError, Secret, SubsetColumns};
+use fmflow_engine::pipeline::repository::{RepositoryKind, RepositoryRequest};
 
-use client::{Answer, Client, Patience, encoded};
+use client::{ClientTimeouts, HttpAnswer, HttpClient, encode_url_part};
 
 /// The hub where nobody names another.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -22,22 +22,22 @@ const ENDPOINT: &str = "https://huggingface.co";
 const MOST_PAGES: usize = 1_000;
 
 /// A hub at an address.
-struct Remote {
-    client: Client,
+struct RemoteHub {
+    client: HttpClient,
     endpoint: String,
     datasets: String,
 }
 
 /// The hub that the environment names. Nothing is asked yet.
 #[must_use]
-pub fn hub() -> impl Hub {
+pub fn open_hub() -> impl Hub {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let client = Client::new(Patience::default(), set("SSL_CERT_FILE").map(Into::into));
-    Remote::new(client, set("HF_ENDPOINT"), set("HF_DATASETS_SERVER"))
+    let client = HttpClient::new(ClientTimeouts::default(), set("SSL_CERT_FILE").map(Into::into));
+    RemoteHub::new(client, set("HF_ENDPOINT"), set("HF_DATASETS_SERVER"))
 }
 
-impl Remote {
-    fn new(client: Client, endpoint: Option<String>, datasets: Option<String>) -> Self {
+impl RemoteHub {
+    fn new(client: HttpClient, endpoint: Option<String>, datasets: Option<String>) -> Self {
         let bare = |address: String| address.trim().trim_end_matches('/').to_owned();
         let endpoint = bare(endpoint.unwrap_or_else(|| ENDPOINT.to_owned()));
         // The rule of the `datasets` library.
@@ -46,63 +46,74 @@ impl Remote {
     }
 
     /// The address of a repository in the hub's interface.
-    fn api(&self, asked: &Asked) -> String {
+    fn api(&self, asked: &RepositoryRequest) -> String {
         let folder = match asked.kind {
-            Kind::Model => "models",
-            Kind::Dataset => "datasets",
+            RepositoryKind::Model => "models",
+            RepositoryKind::Dataset => "datasets",
         };
         format!("{}/api/{folder}/{}", self.endpoint, asked.name)
     }
 
-    fn get(&self, url: &str, token: Option<&Secret>) -> Result<Answer, Trouble> {
+    fn get(&self, url: &str, token: Option<&Secret>) -> Result<HttpAnswer, HubError> {
         let answer = self.client.get(url, token)?;
-        if answer.status == 200 { Ok(answer) } else { Err(answer::trouble(&answer)) }
+        if answer.status == 200 { Ok(answer) } else { Err(answer::to_hub_error(&answer)) }
     }
 
     /// Whether the files may be read: what is shown of a gated repository does not tell.
-    fn may_read(&self, asked: &Asked, gated: bool, token: Option<&Secret>) -> Result<(), Trouble> {
+    fn may_read(
+        &self,
+        asked: &RepositoryRequest,
+        gated: bool,
+        token: Option<&Secret>,
+    ) -> Result<(), HubError> {
         let answer = self.client.get(&format!("{}/auth-check", self.api(asked)), token)?;
         match answer.status {
             200 => Ok(()),
             // A mirror may not have this question; then what the repository says of itself has to do.
             404 if answer.code.is_empty() && (!gated || token.is_some()) => Ok(()),
-            404 if answer.code.is_empty() => Err(Trouble::Gated),
-            _ => Err(answer::trouble(&answer)),
+            404 if answer.code.is_empty() => Err(HubError::Gated),
+            _ => Err(answer::to_hub_error(&answer)),
         }
     }
 }
 
-impl Hub for Remote {
+impl Hub for RemoteHub {
     fn address(&self) -> &str {
         &self.endpoint
     }
 
-    fn commit(&self, asked: &Asked, token: Option<&Secret>) -> Result<String, Trouble> {
-        let revision = asked.revision.as_deref().map(|text| format!("/revision/{}", encoded(text)));
+    fn commit(&self, asked: &RepositoryRequest, token: Option<&Secret>) -> Result<String, HubError> {
+        let revision = asked.revision.as_deref().map(|text| format!("/revision/{}", encode_url_part(text)));
         let answer = self.get(&(self.api(asked) + &revision.unwrap_or_default()), token)?;
-        let (commit, gated) = answer::commit(&answer)?;
+        let (commit, gated) = answer::read_commit(&answer)?;
         self.may_read(asked, gated, token)?;
         Ok(commit)
     }
 
-    fn files(&self, asked: &Asked, commit: &str, token: Option<&Secret>) -> Result<Vec<PinnedFile>, Trouble> {
+    fn files(
+        &self,
+        asked: &RepositoryRequest,
+        commit: &str,
+        token: Option<&Secret>,
+    ) -> Result<Vec<PinnedFile>, HubError> {
         let mut files = Vec::new();
-        let mut next = Some(format!("{}/tree/{}?recursive=true", self.api(asked), encoded(commit)));
+        let mut next = Some(format!("{}/tree/{}?recursive=true", self.api(asked), encode_url_part(commit)));
         for _ in 0..MOST_PAGES {
             let Some(url) = next else { return Ok(files) };
             let answer = self.get(&url, token)?;
-            files.extend(answer::files(&answer)?);
+            files.extend(answer::read_file_page(&answer)?);
             next = answer.next(&url)?;
         }
-        Err(Trouble::Unreachable(format!("`{}` has too many files to list", asked.name)))
+        Err(HubError::Unreachable(format!("`{}` has too many files to list", asked.name)))
     }
 
-    fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<Columns, Trouble> {
-        let answer =
-            self.client.get(&format!("{}/info?dataset={}", self.datasets, encoded(dataset)), token)?;
+    fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError> {
+        let answer = self
+            .client
+            .get(&format!("{}/info?dataset={}", self.datasets, encode_url_part(dataset)), token)?;
         match answer.status {
-            200 => answer::columns(&answer),
-            _ => Err(Trouble::Refused(answer.reason())),
+            200 => answer::read_columns(&answer),
+            _ => Err(HubError::Refused(answer.reason())),
         }
     }
 }

@@ -10,15 +10,15 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
-use crate::data::corpus::{Documents, documents};
-use crate::data::rows::Sink;
-use crate::failure::input;
+use crate::data::corpus::{Documents, read_documents};
+use crate::data::rows::FileSink;
+use crate::failure::input_failure;
 
 /// The folder of the artifact in `role`.
 ///
 /// # Errors
 /// The engine gave no such input, which is a defect.
-pub fn folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
+pub fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
     job.inputs.get(role).map(std::path::PathBuf::as_path).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` was given no input `{role}`", job.stage.name),
@@ -30,7 +30,7 @@ pub fn folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failur
 ///
 /// # Errors
 /// The engine gave no such source, which is a defect.
-pub fn files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
+pub fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
     let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` was given no source `{name}`", job.stage.name),
@@ -44,21 +44,21 @@ pub fn files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failu
 /// # Errors
 /// As [`files`].
 pub fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
-    Ok(documents(files(job, &dataset.name)?, dataset.format.clone()))
+    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset.format.clone()))
 }
 
 /// A dataset that cannot be used. A fault of its text brings its own help; for another, `help` says what to do.
 #[must_use]
 pub fn explain_build_error(error: BuildError, help: &str) -> Failure {
     match error {
-        BuildError::Corpus(_) => input(error, "fix the file, or leave it out of the dataset"),
-        _ => input(error, help),
+        BuildError::Corpus(_) => input_failure(error, "fix the file, or leave it out of the dataset"),
+        _ => input_failure(error, help),
     }
 }
 
 /// Threads that independent work may use: one per core on the CPU, one where an accelerator does the work.
 #[must_use]
-pub fn threads(job: &Job<'_>) -> usize {
+pub fn count_threads(job: &Job<'_>) -> usize {
     if job.device == "cpu" { job.cores } else { 1 }
 }
 
@@ -99,7 +99,7 @@ impl<'a> ArtifactSink<'a> {
     }
 }
 
-impl Sink for ArtifactSink<'_> {
+impl FileSink for ArtifactSink<'_> {
     fn file(&mut self, name: &str) -> std::io::Result<Box<dyn std::io::Write + '_>> {
         self.close()?;
         let file = self.writer.file(name).map_err(std::io::Error::other)?;

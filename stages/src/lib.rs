@@ -28,6 +28,6 @@ pub mod train;
 pub mod verify;
 pub mod weights;
 
-pub use executor::executor;
+pub use executor::build_executor;
 #[cfg(feature = "hub")]
-pub use hub::hub;
+pub use hub::open_hub;

@@ -3,14 +3,14 @@
 use std::path::Path as Folder;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::train::{Path, Scheduler};
+use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::{Attention, Backbone};
 use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
-use crate::failure::{input, stage};
+use crate::failure::{input_failure, stage_failure};
 use crate::weights;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
@@ -32,7 +32,7 @@ pub struct Model {
     /// The contract.
     pub contract: Contract,
     /// The tokenizer and the bytes of its files, where the model has text.
-    pub text: Option<Text>,
+    pub text: Option<ModelTokenizer>,
     /// The bytes of its conversion's certificate, handed on unchanged.
     pub certificate: Option<Vec<u8>>,
     /// Who set the facts of the contract.
@@ -41,7 +41,7 @@ pub struct Model {
 
 /// A tokenizer with its files.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub struct ModelTokenizer {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
     /// (name, bytes) of its files.
@@ -59,7 +59,7 @@ pub struct FlowContract {
     pub shift: bool,
 }
 
-impl Text {
+impl ModelTokenizer {
     /// The tokenizer in `folder` for a model with `rows` rows; `None` where there is none.
     ///
     /// # Errors
@@ -68,12 +68,16 @@ impl Text {
         if !folder.join(TOKENIZER_FILES[0]).exists() {
             return Ok(None);
         }
-        let rows = u32::try_from(rows).map_err(stage)?;
+        let rows = u32::try_from(rows).map_err(stage_failure)?;
         let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
-            input(format!("{}: {e}", folder.display()), "give the model the tokenizer that it was made for")
+            input_failure(
+                format!("{}: {e}", folder.display()),
+                "give the model the tokenizer that it was made for",
+            )
         })?;
         let present = TOKENIZER_FILES.iter().filter(|name| folder.join(name).exists());
-        let read = |name: &&str| Ok(((*name).to_owned(), std::fs::read(folder.join(name)).map_err(stage)?));
+        let read =
+            |name: &&str| Ok(((*name).to_owned(), std::fs::read(folder.join(name)).map_err(stage_failure)?));
         Ok(Some(Self { tokenizer, files: present.map(read).collect::<Result<_, Failure>>()? }))
     }
 }
@@ -84,20 +88,20 @@ impl Model {
     /// # Errors
     /// Weights that are missing, extra or mis-shaped, or a contract or tokenizer that does not fit them.
     pub fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
-        let checkpoint = weights::read(folder).map_err(|e| refuse(folder, &e))?;
+        let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
-        let text = Text::open(folder, checkpoint.config.vocab_size)?;
+        let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
         let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &contract.tokenizer);
         if stated.is_some() && *stated != carried {
             let what = format!("{}: the tokenizer is not the one that the contract names", folder.display());
-            return Err(input(what, "restore the artifact's own tokenizer.json"));
+            return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
         }
-        let backbone = checkpoint.into_backbone(device).map_err(|e| refuse(folder, &e))?;
+        let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
         let certificate = folder.join(CERTIFICATE);
         let certificate =
-            certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage)?;
+            certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage_failure)?;
         let contract = Contract { tokenizer: carried, ..contract };
-        Ok(Self { backbone, contract, text, certificate, origins: origins(folder)? })
+        Ok(Self { backbone, contract, text, certificate, origins: read_origins(folder)? })
     }
 
     /// Writes all files of the folder.
@@ -106,7 +110,7 @@ impl Model {
     /// What the store or the device says.
     pub fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
         let mut file = writer.file("model.safetensors")?;
-        weights::save(&mut file, &self.backbone)?;
+        weights::save_backbone(&mut file, &self.backbone)?;
         file.finish()?;
         let config = self.backbone.config().to_json();
         writer.write("config.json", config.as_bytes())?;
@@ -127,7 +131,10 @@ impl Model {
     /// The model has none: work with text is refused.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.text.as_ref().map(|text| &text.tokenizer).ok_or_else(|| {
-            input("the checkpoint carries no tokenizer, so it knows no text", "convert it with a `tokenizer`")
+            input_failure(
+                "the checkpoint carries no tokenizer, so it knows no text",
+                "convert it with a `tokenizer`",
+            )
         })
     }
 
@@ -154,7 +161,7 @@ impl Model {
             (ModelKind::Flow, Some(mask)) => {
                 Ok(FlowContract { mask, used: self.used(), shift: self.contract.shift })
             }
-            _ => Err(input(
+            _ => Err(input_failure(
                 "the checkpoint is autoregressive, not a flow model",
                 "put a `convert` stage before it",
             )),
@@ -166,9 +173,10 @@ impl Model {
     ///
     /// # Errors
     /// The model is not a flow model.
-    pub fn path(&self) -> Result<Path, Failure> {
+    pub fn path(&self) -> Result<ProbabilityPath, Failure> {
         self.flow_contract()?;
-        let untrained = || Path { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
+        let untrained =
+            || ProbabilityPath { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
         Ok(self.contract.path.clone().unwrap_or_else(untrained))
     }
 
@@ -189,19 +197,23 @@ impl Model {
 }
 
 /// Who set the facts of the checkpoint in `folder`; nobody, where it does not say.
-fn origins(folder: &Folder) -> Result<Origins, Failure> {
+fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     let file = folder.join(ORIGINS);
     if !file.exists() {
         return Ok(Origins::default());
     }
-    let text = std::fs::read_to_string(file).map_err(stage)?;
-    let refused = |why| input(format!("{}: {why}", folder.display()), "restore the file, or remove it");
+    let text = std::fs::read_to_string(file).map_err(stage_failure)?;
+    let refused =
+        |why| input_failure(format!("{}: {why}", folder.display()), "restore the file, or remove it");
     Origins::parse(&text).map_err(refused)
 }
 
 /// A folder whose weights are refused.
-pub fn refuse(folder: &Folder, error: &weights::WeightsError) -> Failure {
-    input(format!("{}: {error}", folder.display()), "give a complete Qwen3 checkpoint in safetensors files")
+pub fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
+    input_failure(
+        format!("{}: {error}", folder.display()),
+        "give a complete Qwen3 checkpoint in safetensors files",
+    )
 }
 
 /// The summary of a stage that makes a model of so many parameters.

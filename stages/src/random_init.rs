@@ -11,18 +11,18 @@ use indexmap::IndexMap;
 
 use crate::backbone::{Backbone, Qwen3Config};
 use crate::data::tokenizer::Tokenizer;
-use crate::failure::{input, stage};
-use crate::job::folder;
-use crate::model::{Model, Text, describe_parameters};
+use crate::failure::{input_failure, stage_failure};
+use crate::job::find_input_folder;
+use crate::model::{Model, ModelTokenizer, describe_parameters};
 
 /// Makes a backbone with random weights, for the tokenizer's vocabulary.
 ///
 /// # Errors
 /// A shape that contradicts itself.
-pub fn run(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
-    let beside = folder(job, &InputRole::Tokenizer)?;
-    let rows = Tokenizer::open(beside).map_err(stage)?.rows() as usize;
-    let text = Text::open(beside, rows)?;
+pub fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
+    let beside = find_input_folder(job, &InputRole::Tokenizer)?;
+    let rows = Tokenizer::open(beside).map_err(stage_failure)?.rows() as usize;
+    let text = ModelTokenizer::open(beside, rows)?;
     let shape = Qwen3Config {
         vocab_size: rows,
         hidden_size: config.hidden,
@@ -40,17 +40,17 @@ pub fn run(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure>
         eos_token_id: text.as_ref().and_then(|t| t.tokenizer.end_of_turn().ok()),
         pad_token_id: text.as_ref().and_then(|t| t.tokenizer.pad().ok()),
     };
-    let device =
-        crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
+    let device = crate::device::open_device(job.device)
+        .map_err(|e| input_failure(e, "choose a device that this build has"))?;
     let backbone = Backbone::new(&shape, TimeConditioning::None, job.seed, &device)
-        .map_err(|e| input(e, "correct the numbers of `shape`"))?;
+        .map_err(|e| input_failure(e, "correct the numbers of `shape`"))?;
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let tokenizer = text.as_ref().map(|t| t.tokenizer.digest());
     let contract = Contract { tokenizer, ..Contract::autoregressive() };
     let summary =
         describe_parameters(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::of(job.stage) }
+    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
         .write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)

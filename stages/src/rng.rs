@@ -12,7 +12,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 /// The discriminants are part of every result: never renumber them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Purpose {
+pub enum RandomPurpose {
     /// Initial weights; coordinates: [tensor number, 0, 0].
     Init = 1,
     /// Order of rows in an epoch; coordinates: [dataset, epoch, 0].
@@ -37,21 +37,21 @@ pub enum Purpose {
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub struct Stream(ChaCha8Rng);
+pub struct RandomStream(ChaCha8Rng);
 
 /// The stream named by `seed`, `purpose` and `at`.
 ///
 /// The key is the BLAKE3 digest of the name, so that neighbouring coordinates give unrelated streams.
 #[must_use]
-pub fn stream(seed: u64, purpose: Purpose, at: [u64; 3]) -> Stream {
+pub fn derive_stream(seed: u64, purpose: RandomPurpose, at: [u64; 3]) -> RandomStream {
     let mut name = blake3::Hasher::new();
     for word in [seed, purpose as u64, at[0], at[1], at[2]] {
         name.update(&word.to_le_bytes());
     }
-    Stream(ChaCha8Rng::from_seed(*name.finalize().as_bytes()))
+    RandomStream(ChaCha8Rng::from_seed(*name.finalize().as_bytes()))
 }
 
-impl Stream {
+impl RandomStream {
     /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
@@ -90,15 +90,15 @@ mod tests {
     #[test]
     fn a_stream_is_a_function_of_its_name() {
         let draw = |seed, purpose, at| {
-            let mut s = stream(seed, purpose, at);
+            let mut s = derive_stream(seed, purpose, at);
             [s.bits(), s.bits()]
         };
-        let first = draw(1, Purpose::Time, [3, 0, 0]);
-        assert_eq!(first, draw(1, Purpose::Time, [3, 0, 0]));
+        let first = draw(1, RandomPurpose::Time, [3, 0, 0]);
+        assert_eq!(first, draw(1, RandomPurpose::Time, [3, 0, 0]));
         for other in [
-            draw(2, Purpose::Time, [3, 0, 0]),
-            draw(1, Purpose::Corrupt, [3, 0, 0]),
-            draw(1, Purpose::Time, [0, 3, 0]),
+            draw(2, RandomPurpose::Time, [3, 0, 0]),
+            draw(1, RandomPurpose::Corrupt, [3, 0, 0]),
+            draw(1, RandomPurpose::Time, [0, 3, 0]),
         ] {
             assert_ne!(first, other);
         }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn moments_are_those_of_the_laws() {
         // 100,000 draws: the standard error of the uniform mean is 0.0009, of the normal mean 0.0032; limits are 5 of them.
-        let (mut s, n) = (stream(7, Purpose::Init, [0; 3]), 100_000);
+        let (mut s, n) = (derive_stream(7, RandomPurpose::Init, [0; 3]), 100_000);
         let uniform: f64 = (0..n).map(|_| s.uniform()).sum::<f64>() / f64::from(n);
         let normal: Vec<f64> = (0..n).map(|_| s.normal()).collect();
         let mean = normal.iter().sum::<f64>() / f64::from(n);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn below_covers_its_range_evenly() {
-        let (mut s, mut counts) = (stream(1, Purpose::Source, [0; 3]), [0u32; 7]);
+        let (mut s, mut counts) = (derive_stream(1, RandomPurpose::Source, [0; 3]), [0u32; 7]);
         (0..70_000).for_each(|_| counts[s.below(7) as usize] += 1);
         // Standard deviation of one count is 93; limit 5 of them.
         assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 465), "{counts:?}");

@@ -9,20 +9,20 @@ use indexmap::IndexMap;
 
 use crate::data::build::{RowsOptions, build_rows};
 use crate::data::corpus::{CorpusError, Document, Documents};
-use crate::data::left_out::Shape;
-use crate::data::named::Named;
+use crate::data::dropped::RowsShape;
 use crate::data::rows::{RowsSummary, Split};
+use crate::data::special_token_mentions::SpecialTokenMentions;
 use crate::data::tokenizer::Tokenizer;
-use crate::failure::input;
-use crate::job::{ArtifactSink, explain_build_error, folder, open_documents};
+use crate::failure::input_failure;
+use crate::job::{ArtifactSink, explain_build_error, find_input_folder, open_documents};
 
 /// Tokenizes and packs a dataset.
 ///
 /// # Errors
 /// Data that cannot be read, or settings that do not fit them.
-pub fn run(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
-    let tokenizer = Tokenizer::open(folder(job, &InputRole::Tokenizer)?)
-        .map_err(|e| input(e, "name a tokenizer, or a checkpoint that carries one"))?;
+pub fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
+    let tokenizer = Tokenizer::open(find_input_folder(job, &InputRole::Tokenizer)?)
+        .map_err(|e| input_failure(e, "name a tokenizer, or a checkpoint that carries one"))?;
     let options = RowsOptions {
         length: config.length,
         packing: config.packing,
@@ -33,38 +33,38 @@ pub fn run(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     };
     let mut writer = job.slot.artifact()?;
     let mut sink = ArtifactSink::new(&mut writer);
-    let mut named = Named::none_of(&tokenizer);
-    let documents = watched(open_documents(job, &config.dataset)?, &mut named);
+    let mut named = SpecialTokenMentions::new(&tokenizer);
+    let documents = watch_for_mentions(open_documents(job, &config.dataset)?, &mut named);
     let found = build_rows(documents, &tokenizer, &options, &mut sink).map_err(|e| {
         explain_build_error(e, &format!("look at dataset `{}` and at its rows", config.dataset.name))
     })?;
     sink.finish()?;
     let shape =
-        Shape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
-    named.sentence().iter().for_each(|said| job.report.note(said));
+        RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
+    named.describe().iter().for_each(|said| job.report.note(said));
     for split in [Split::Train, Split::HeldOut] {
-        shape.sentence(split, found.split(split)).iter().for_each(|said| job.report.note(said));
+        shape.describe_dropped(split, found.split(split)).iter().for_each(|said| job.report.note(said));
     }
-    let summary = summarise(&found, shape);
+    let summary = summarise_rows(&found, shape);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
 /// The same documents, looked at on their way.
-fn watched(
+fn watch_for_mentions(
     mut documents: Documents,
-    named: &mut Named,
+    named: &mut SpecialTokenMentions,
 ) -> impl Iterator<Item = Result<Document, CorpusError>> {
     std::iter::from_fn(move || {
         let next = documents.next();
         if let Some(Ok(Document::Chat(talk))) = &next {
-            named.look(talk, documents.place());
+            named.count_turns(talk, documents.place());
         }
         next
     })
 }
 
-fn summarise(found: &RowsSummary, shape: Shape) -> Summary {
+fn summarise_rows(found: &RowsSummary, shape: RowsShape) -> Summary {
     let (train, held) = (found.split(Split::Train), found.split(Split::HeldOut));
     let line = |name: &str, split: Split| {
         let s = found.split(split);
@@ -79,7 +79,7 @@ fn summarise(found: &RowsSummary, shape: Shape) -> Summary {
             s.beyond_canvas
         )
     };
-    let left_out = match train.left_out() + held.left_out() {
+    let left_out = match train.count_dropped() + held.count_dropped() {
         0 => String::new(),
         many => format!(", {many} {} left out", shape.unit()),
     };

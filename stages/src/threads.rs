@@ -4,7 +4,7 @@
 ///
 /// # Panics
 /// When `work` panics.
-pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map_in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if let [only] = items {
         return vec![work(only)];
     }
@@ -24,7 +24,7 @@ mod tests {
         for n in 0..5 {
             let items: Vec<usize> = (0..n).collect();
             let squares: Vec<usize> = items.iter().map(|i| i * i).collect();
-            assert_eq!(side_by_side(&items, |i| i * i), squares);
+            assert_eq!(map_in_parallel(&items, |i| i * i), squares);
         }
     }
 }

@@ -9,30 +9,31 @@ use indexmap::IndexMap;
 use crate::data::build::train_tokenizer;
 use crate::data::corpus::Documents;
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
-use crate::failure::{input, stage};
+use crate::failure::{input_failure, stage_failure};
 use crate::job::{explain_build_error, open_documents};
 
 /// Trains or takes over a tokenizer.
 ///
 /// # Errors
 /// Data that cannot be read, a vocabulary that is too small, or a file that is no tokenizer.
-pub fn run(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
+pub fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
     let mut writer = job.slot.artifact()?;
     let tokenizer = match config {
         TokenizerConfig::ByteLevelBpe { vocabulary, datasets, .. } => {
-            let files = train(job, *vocabulary, datasets)?;
+            let files = train_on_datasets(job, *vocabulary, datasets)?;
             for (name, bytes) in files.all() {
                 writer.write(name, bytes)?;
             }
-            let made = Tokenizer::from_bytes("tokenizer.json", files.tokenizer).map_err(stage)?;
-            made.with_rows(*vocabulary as u32).map_err(stage)?
+            let made = Tokenizer::from_bytes("tokenizer.json", files.tokenizer).map_err(stage_failure)?;
+            made.with_rows(*vocabulary as u32).map_err(stage_failure)?
         }
         TokenizerConfig::File(file) => {
             let name = file.display().to_string();
-            let json = std::fs::read(file)
-                .map_err(|e| input(format!("cannot read {name}: {e}"), "name an existing tokenizer.json"))?;
+            let json = std::fs::read(file).map_err(|e| {
+                input_failure(format!("cannot read {name}: {e}"), "name an existing tokenizer.json")
+            })?;
             let made = Tokenizer::from_bytes(&name, json)
-                .map_err(|e| input(e, "name a tokenizer.json as the crate `tokenizers` writes it"))?;
+                .map_err(|e| input_failure(e, "name a tokenizer.json as the crate `tokenizers` writes it"))?;
             writer.write("tokenizer.json", made.json())?;
             made
         }
@@ -46,10 +47,14 @@ pub fn run(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> 
     Ok(summary)
 }
 
-fn train(job: &Job<'_>, vocabulary: usize, datasets: &[DatasetConfig]) -> Result<TokenizerFiles, Failure> {
+fn train_on_datasets(
+    job: &Job<'_>,
+    vocabulary: usize,
+    datasets: &[DatasetConfig],
+) -> Result<TokenizerFiles, Failure> {
     let open = |dataset: &DatasetConfig| Ok((open_documents(job, dataset)?, dataset.held_out));
     let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
-    let vocabulary = u32::try_from(vocabulary).map_err(stage)?;
+    let vocabulary = u32::try_from(vocabulary).map_err(stage_failure)?;
     train_tokenizer(datasets, vocabulary)
         .map_err(|e| explain_build_error(e, "look at the dataset and at `vocabulary=`"))
 }

@@ -8,14 +8,14 @@ pub mod adamw;
 pub mod attention;
 mod backward;
 pub mod checkpoint;
-pub mod flat;
+pub mod flat_tensors;
 pub mod gradient;
+pub mod gradient_sums;
 pub mod held_out;
 pub mod metrics;
 pub mod pieces;
 pub mod setup;
 pub mod state;
-pub mod sums;
 pub mod update;
 
 use std::sync::atomic::Ordering;
@@ -27,73 +27,83 @@ use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::failure::{self, stage};
+use crate::failure::{self, stage_failure};
 use adamw::StepFacts;
 use metrics::{LossSum, StepMetrics};
-use setup::Setup;
-use state::State;
+use setup::TrainingSetup;
+use state::TrainingState;
 
 /// Runs a training stage.
 ///
 /// # Errors
 /// Inputs that contradict the settings, a loss or gradient that is not finite, a stop by signal (after a checkpoint), or
 /// what the store and the device say.
-pub fn run(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
-    let setup = Setup::open(job, config)?;
-    let mut state = checkpoint::start_or_resume(job, &setup)?;
-    let mut shown = Shown::new();
+pub fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
+    let setup = TrainingSetup::open(job, config)?;
+    let mut state = checkpoint::open_training_state(job, &setup)?;
+    let mut shown = ProgressLine::new();
     let mut held_out = IndexMap::new();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
-            return Err(stop(job, &setup, &state)?);
+            return Err(stop_training(job, &setup, &state)?);
         }
-        let metrics = update_once(&setup, &mut state)?;
-        record(job, &metrics)?;
+        let metrics = run_update(&setup, &mut state)?;
+        record_metrics(job, &metrics)?;
         shown.show(job, config, &metrics);
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            held_out = validate(job, &setup, &state)?;
+            held_out = validate_held_out(job, &setup, &state)?;
         }
         if state.step.is_multiple_of(config.checkpoint.every) && state.step < config.steps {
-            checkpoint::save(job, &setup, &state, config.checkpoint.keep)?;
+            checkpoint::save_checkpoint(job, &setup, &state, config.checkpoint.keep)?;
         }
     }
     if held_out.is_empty() {
-        held_out = validate(job, &setup, &state)?;
+        held_out = validate_held_out(job, &setup, &state)?;
     }
-    publish(job, &setup, &state, &held_out)
+    publish_model(job, &setup, &state, &held_out)
 }
 
 /// One optimizer update; advances the state.
-fn update_once(setup: &Setup<'_>, state: &mut State) -> Result<StepMetrics, Failure> {
+fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<StepMetrics, Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
     let (rows, by_dataset) = setup.rows_of(k)?;
     let task = setup.task(k);
-    let update = update::build(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &task);
+    let update = update::build_update(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &task);
     let data_wait = start.elapsed().as_secs_f64();
     let (gradients, sum) =
-        gradient::of_update(&state.model, &update, setup.how(k), setup.threads).map_err(stage)?;
+        gradient::compute_update_gradient(&state.model, &update, setup.forward_options(k), setup.threads)
+            .map_err(stage_failure)?;
     let loss = sum.weighted / update.divisor;
     if !loss.is_finite() {
-        return Err(diverged(k, &format!("the loss is {loss}")));
+        return Err(divergence_failure(k, &format!("the loss is {loss}")));
     }
     let learning_rate = config.learning_rate.at(k, config.steps);
-    let facts = state.apply(gradients, learning_rate).map_err(|error| diverged_or(k, error))?;
+    let facts = state.apply(gradients, learning_rate).map_err(|error| step_failure(k, error))?;
     state.count(&facts, update.tokens, &by_dataset);
     let seconds = start.elapsed().as_secs_f64();
-    Ok(step_metrics(k, learning_rate, loss, &sum, facts, state, update.tokens as f64 / seconds, data_wait))
+    Ok(build_step_metrics(
+        k,
+        learning_rate,
+        loss,
+        &sum,
+        facts,
+        state,
+        update.tokens as f64 / seconds,
+        data_wait,
+    ))
 }
 
 #[expect(
     clippy::too_many_arguments,
     reason = "one line of the record; a struct would only repeat StepMetrics"
 )]
-fn step_metrics(
+fn build_step_metrics(
     step: u64,
     learning_rate: f64,
     loss: f64,
     sum: &LossSum,
     facts: StepFacts,
-    state: &State,
+    state: &TrainingState,
     tokens_per_second: f64,
     data_wait: f64,
 ) -> StepMetrics {
@@ -115,7 +125,7 @@ fn step_metrics(
     }
 }
 
-fn diverged(step: u64, what: &str) -> Failure {
+fn divergence_failure(step: u64, what: &str) -> Failure {
     Failure {
         kind: FailureKind::Diverged,
         message: format!("training diverged at update {step}: {what}; the update was not applied"),
@@ -123,36 +133,40 @@ fn diverged(step: u64, what: &str) -> Failure {
     }
 }
 
-fn diverged_or(step: u64, error: adamw::StepError) -> Failure {
+fn step_failure(step: u64, error: adamw::StepError) -> Failure {
     match error {
-        adamw::StepError::NonFinite { .. } => diverged(step, &error.to_string()),
+        adamw::StepError::NonFinite { .. } => divergence_failure(step, &error.to_string()),
         adamw::StepError::NoMatch { .. } => {
-            failure::input(error, "name a part of a parameter's name, or its group")
+            failure::input_failure(error, "name a part of a parameter's name, or its group")
         }
-        adamw::StepError::Backbone(error) => stage(error),
+        adamw::StepError::Backbone(error) => stage_failure(error),
     }
 }
 
 /// Writes one line of the record.
-fn record(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
-    let line = serde_json::to_string(metrics).map_err(stage)?;
+fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
+    let line = serde_json::to_string(metrics).map_err(stage_failure)?;
     job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
 /// Loss on held-out rows of every dataset, recorded and told.
-fn validate(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<IndexMap<String, f64>, Failure> {
+fn validate_held_out(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+) -> Result<IndexMap<String, f64>, Failure> {
     let mut found = IndexMap::new();
     for (dataset, rows) in &setup.held_out {
         let task = setup.evaluation_task(state.step);
-        let loss = held_out::loss(
+        let loss = held_out::measure_held_out_loss(
             &state.model,
             rows,
             &task,
-            setup.learnt(state.step),
+            setup.learnt_attention(state.step),
             setup.config.validate.times,
             setup.threads,
         )
-        .map_err(stage)?;
+        .map_err(stage_failure)?;
         found.insert(dataset.clone(), loss);
     }
     let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
@@ -161,9 +175,13 @@ fn validate(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<IndexMap<
 }
 
 /// Checkpoints and says that the stage was stopped.
-fn stop(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<Failure, Failure> {
+fn stop_training(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+) -> Result<Failure, Failure> {
     if state.step > state.saved {
-        checkpoint::save(job, setup, state, setup.config.checkpoint.keep)?;
+        checkpoint::save_checkpoint(job, setup, state, setup.config.checkpoint.keep)?;
     }
     Ok(Failure {
         kind: FailureKind::Interrupted,
@@ -173,10 +191,10 @@ fn stop(job: &Job<'_>, setup: &Setup<'_>, state: &State) -> Result<Failure, Fail
 }
 
 /// Publishes the artifact of the finished stage.
-fn publish(
+fn publish_model(
     job: &Job<'_>,
-    setup: &Setup<'_>,
-    state: &State,
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
     held_out: &IndexMap<String, f64>,
 ) -> Result<Summary, Failure> {
     let listed: Vec<String> = held_out.iter().map(|(dataset, loss)| format!("{dataset} {loss:.3}")).collect();
@@ -197,13 +215,13 @@ fn publish(
 }
 
 /// What the progress line shows: means over the updates since the last line.
-struct Shown {
+struct ProgressLine {
     loss: f64,
     speed: f64,
     updates: u64,
 }
 
-impl Shown {
+impl ProgressLine {
     fn new() -> Self {
         Self { loss: 0.0, speed: 0.0, updates: 0 }
     }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
 
-use crate::backbone::{Context, TimeConditioning};
+use crate::backbone::{AttentionContext, TimeConditioning};
 use crate::convert::{Certificate, SCHEMA};
 use crate::device::Device;
-use crate::failure::stage;
-use crate::model::{CERTIFICATE, Model, refuse};
+use crate::failure::stage_failure;
+use crate::model::{CERTIFICATE, Model, weights_failure};
 use crate::weights;
 
 /// Runs the weights in `folder` once. Where its certificate speaks of these very weights, the source's logits that it keeps
@@ -17,24 +17,24 @@ use crate::weights;
 /// # Errors
 /// [`FailureKind::Corrupt`] for logits that are not finite or differ from the certificate's by more than its tolerance;
 /// weights, contract or tokenizer that are refused.
-pub fn deep(folder: &Path, device: &Device) -> Result<String, Failure> {
+pub fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
     if !folder.join("config.json").exists() {
         return Ok("no weights in it, so there is no forward pass to run".into());
     }
     let model = Model::open(folder, device)?;
-    finite(folder, &model)?;
+    check_finite_logits(folder, &model)?;
     let read = format!("{} tensors read, logits finite", model.backbone.parameters().len());
     match model.certificate.as_deref() {
         None => Ok(read),
-        Some(bytes) => Ok(format!("{read}; {}", certified(folder, bytes, device)?)),
+        Some(bytes) => Ok(format!("{read}; {}", compare_with_certificate(folder, bytes, device)?)),
     }
 }
 
 /// One forward pass under the model's own attention.
-fn finite(folder: &Path, model: &Model) -> Result<(), Failure> {
+fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
     let length = 16.min(model.backbone.config().max_position_embeddings);
     let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used().max(1)).collect();
-    let context = Context::new(model.attention(), 1, length);
+    let context = AttentionContext::new(model.attention(), 1, length);
     let context = match model.backbone.time_conditioning() {
         TimeConditioning::None => context,
         TimeConditioning::AdaLn { .. } => context.with_time(vec![0.5]),
@@ -43,30 +43,30 @@ fn finite(folder: &Path, model: &Model) -> Result<(), Failure> {
         .backbone
         .tokens(&tokens, 1)
         .and_then(|tokens| model.backbone.hidden(tokens, &context))
-        .map_err(stage)?;
+        .map_err(stage_failure)?;
     let [_, l, d] = hidden.dims();
     let logits = model.backbone.logits(hidden.reshape([l, d]));
-    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage(e.to_string()))?;
+    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage_failure(e.to_string()))?;
     match logits.iter().all(|x| x.is_finite()) {
         true => Ok(()),
-        false => Err(corrupt(folder, "the forward pass gives logits that are not finite")),
+        false => Err(corruption_failure(folder, "the forward pass gives logits that are not finite")),
     }
 }
 
 /// Compares the logits of these weights with those that the certificate keeps.
-fn certified(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Failure> {
-    let malformed = |e: serde_json::Error| corrupt(folder, &format!("`{CERTIFICATE}`: {e}"));
+fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Failure> {
+    let malformed = |e: serde_json::Error| corruption_failure(folder, &format!("`{CERTIFICATE}`: {e}"));
     let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
     if raw["schema"] != SCHEMA {
         return Ok(format!("its certificate is of another version ({}), not compared", raw["schema"]));
     }
     let certificate: Certificate = serde_json::from_value(raw).map_err(malformed)?;
-    let checkpoint = weights::read(folder).map_err(|e| refuse(folder, &e))?;
-    if !certificate.speaks_of(&checkpoint) {
+    let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
+    if !certificate.matches_weights(&checkpoint) {
         return Ok("trained since it was converted, so its certificate's logits are not compared".into());
     }
     let found = certificate.recompute(checkpoint, device);
-    let difference = found.map_err(|e| corrupt(folder, &e.to_string()))?;
+    let difference = found.map_err(|e| corruption_failure(folder, &e.to_string()))?;
     let (kept, parity) = (certificate.reference.logits.len(), &certificate.parity);
     let said = format!(
         "{kept} logits under a causal mask differ from the source's by at most {:.2e} of the largest (tolerance {:.0e})",
@@ -75,11 +75,11 @@ fn certified(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Fai
     );
     match difference <= parity.tolerance * parity.largest {
         true => Ok(said),
-        false => Err(corrupt(folder, &said)),
+        false => Err(corruption_failure(folder, &said)),
     }
 }
 
-fn corrupt(folder: &Path, what: &str) -> Failure {
+fn corruption_failure(folder: &Path, what: &str) -> Failure {
     let message = format!("{}: {what}", folder.display());
     let help = "the numbers are not those that were certified: run the stage again, or restore the artifact";
     Failure { kind: FailureKind::Corrupt, message, help: Some(help.into()) }
@@ -90,19 +90,20 @@ mod tests {
     use super::*;
     use crate::backbone::Backbone;
     use crate::convert::tests::{config, options_with, store};
-    use crate::convert::{TOLERANCE, certify, convert_weights};
+    use crate::convert::{TOLERANCE, certify_conversion, convert_weights};
 
     /// A converted artifact with its certificate.
     fn converted(time: TimeConditioning) -> (tempfile::TempDir, Backbone, Certificate) {
-        let device = crate::device::open("cpu").unwrap();
+        let device = crate::device::open_device("cpu").unwrap();
         let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
         store(source.path(), &model, None);
         let options = options_with(|config| config.time_conditioning = time);
         let (flow, contract) =
-            convert_weights(weights::read(source.path()).unwrap(), &options, &device).unwrap();
+            convert_weights(weights::read_checkpoint(source.path()).unwrap(), &options, &device).unwrap();
         store(artifact.path(), &flow, Some(&contract));
-        let certificate = certify(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap();
+        let certificate =
+            certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap();
         save(artifact.path(), &certificate);
         (artifact, flow, certificate)
     }
@@ -113,7 +114,7 @@ mod tests {
     }
 
     fn run(folder: &Path) -> Result<String, Failure> {
-        deep(folder, &crate::device::open("cpu").unwrap())
+        verify_weights(folder, &crate::device::open_device("cpu").unwrap())
     }
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
         let failure = run(folder.path()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Corrupt);
         assert!(failure.message.contains("differ from the source's by at most 2.00e-4"), "{failure}");
-        other.reference.logits[63] = crate::convert::Logit { position: 64, token: 0, value: 0.0 };
+        other.reference.logits[63] = crate::convert::ReferenceLogit { position: 64, token: 0, value: 0.0 };
         save(folder.path(), &other);
         assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
         std::fs::write(folder.path().join(CERTIFICATE), "{").unwrap();

@@ -10,7 +10,7 @@
 
 mod header;
 mod shards;
-mod source;
+mod weights_file;
 mod write;
 
 use std::fs::File;
@@ -21,15 +21,15 @@ use burn_tensor::Device;
 use indexmap::IndexMap;
 
 use crate::backbone::{
-    Backbone, BackboneError, ConfigError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, layout,
+    Backbone, BackboneError, ConfigError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout,
 };
 use fmflow_engine::pipeline::contract::{Contract, ContractError};
-use header::Entry;
-use source::{Source, values};
+use header::TensorEntry;
+use weights_file::{WeightsFile, read_tensor_values};
 
 pub use header::Dtype;
 pub use shards::{INDEX, SINGLE};
-pub use write::{Layout, distribute, save, write, write_as};
+pub use write::{TensorLayout, distribute_tensors, save_backbone, write_f32_tensors, write_tensors_as};
 
 /// Why weights are refused.
 #[derive(Debug, thiserror::Error)]
@@ -157,22 +157,22 @@ impl Checkpoint {
 ///
 /// # Errors
 /// When anything is missing, unexpected or malformed; see [`WeightsError`].
-pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
-    let config_text = text(&dir.join("config.json"))?;
+pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
+    let config_text = read_text_file(&dir.join("config.json"))?;
     let config = Qwen3Config::parse(&config_text)?;
     let contract = match dir.join("provenance.json") {
-        file if file.exists() => Some(Contract::parse(&text(&file)?)?),
+        file if file.exists() => Some(Contract::parse(&read_text_file(&file)?)?),
         _ => None,
     };
     let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
-    let names = shards::find(dir)?;
-    let expected: IndexMap<String, Vec<usize>> = layout(&config, time).into_iter().collect();
-    let entries = names.iter().map(|name| Ok((name.as_str(), Source::open(&dir.join(name))?.entries)));
-    check(&entries.collect::<Result<Vec<_>, WeightsError>>()?, &expected, &config)?;
-    let mut files = IndexMap::from([("config.json".to_owned(), digest(config_text.as_bytes()))]);
+    let names = shards::find_weight_files(dir)?;
+    let expected: IndexMap<String, Vec<usize>> = build_layout(&config, time).into_iter().collect();
+    let entries = names.iter().map(|name| Ok((name.as_str(), WeightsFile::open(&dir.join(name))?.entries)));
+    check_tensors(&entries.collect::<Result<Vec<_>, WeightsError>>()?, &expected, &config)?;
+    let mut files = IndexMap::from([("config.json".to_owned(), hash_bytes(config_text.as_bytes()))]);
     let mut found = IndexMap::new();
     for name in names {
-        let (tensors, hash) = read_file(&dir.join(&name))?;
+        let (tensors, hash) = read_safetensors_file(&dir.join(&name))?;
         found.extend(tensors);
         files.insert(name, hash);
     }
@@ -189,19 +189,19 @@ pub fn read(dir: &Path) -> Result<Checkpoint, WeightsError> {
 ///
 /// # Errors
 /// When the file is malformed or a value is not finite.
-pub fn read_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
-    let Source { mut reader, entries, file } = Source::open(path)?;
+pub fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
+    let WeightsFile { mut reader, entries, file } = WeightsFile::open(path)?;
     let mut tensors = IndexMap::with_capacity(entries.len());
     for entry in entries {
-        let values = values(&mut reader, &entry, &file)?;
+        let values = read_tensor_values(&mut reader, &entry, &file)?;
         tensors.insert(entry.name, HostTensor { shape: entry.shape, dtype: entry.dtype, values });
     }
     Ok((tensors, reader.digest()))
 }
 
 /// Compares what the headers promise with what the config asks for.
-fn check(
-    files: &[(&str, Vec<Entry>)],
+fn check_tensors(
+    files: &[(&str, Vec<TensorEntry>)],
     expected: &IndexMap<String, Vec<usize>>,
     config: &Qwen3Config,
 ) -> Result<(), WeightsError> {
@@ -249,27 +249,27 @@ fn take_redundant_head(
 }
 
 /// A text file of at most 1 MiB.
-fn text(path: &Path) -> Result<String, WeightsError> {
-    let file = file_name(path);
+fn read_text_file(path: &Path) -> Result<String, WeightsError> {
+    let file = to_file_name(path);
     let mut bytes = Vec::new();
     let limit = 1 << 20;
     let opened = File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
-    opened.map_err(|e| io(&file, &e))?;
+    opened.map_err(|e| io_error(&file, &e))?;
     if bytes.len() as u64 > limit {
         return Err(WeightsError::Io { file, reason: "longer than 1 MiB".into() });
     }
     String::from_utf8(bytes).map_err(|_| WeightsError::Io { file, reason: "not UTF-8".into() })
 }
 
-fn digest(bytes: &[u8]) -> String {
+fn hash_bytes(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-fn file_name(path: &Path) -> String {
+fn to_file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn io(file: &str, error: &std::io::Error) -> WeightsError {
+fn io_error(file: &str, error: &std::io::Error) -> WeightsError {
     WeightsError::Io { file: file.into(), reason: error.to_string() }
 }
 

@@ -4,14 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use fmflow_engine::check::{Options as CheckOptions, check};
+use fmflow_engine::check::{CheckOptions, check_path};
 use fmflow_engine::cli::terminal::Terminal;
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::plan::{Plan, Selection, SourceDigests};
 use fmflow_engine::run::execute::{Execute, Job};
-use fmflow_engine::run::{Ran, RunOptions, Runner, run_missing};
+use fmflow_engine::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
 use fmflow_engine::store::Summary;
-use fmflow_engine::store::{Listing, Store};
+use fmflow_engine::store::{Store, StoreListing};
 use indexmap::IndexMap;
 
 use super::Project;
@@ -26,7 +26,7 @@ pub(crate) struct Pretend {
 }
 
 impl Execute for Pretend {
-    fn device(&self, name: &str) -> Result<(), String> {
+    fn check_device(&self, name: &str) -> Result<(), String> {
         if name == "cpu" { Ok(()) } else { Err(format!("there is no `{name}`")) }
     }
 
@@ -58,13 +58,13 @@ impl Execute for Pretend {
 
 impl Project {
     /// Runs a file of the project with pretending stages, in the store `.fmflow`.
-    pub(crate) fn pretend(&self, file: &str, execute: &Pretend) -> fmflow_engine::error::Result<Ran> {
+    pub(crate) fn pretend(&self, file: &str, execute: &Pretend) -> fmflow_engine::error::Result<RunOutcome> {
         let path = self.path().canonicalize().unwrap().join(file);
-        let pipeline = check(&path, &CheckOptions::default()).pipeline.unwrap();
+        let pipeline = check_path(&path, &CheckOptions::default()).pipeline.unwrap();
         let store = Store::create(&self.path().join(".fmflow"))?;
         let lock = store.lock()?;
         let digests = SourceDigests::read(&pipeline, Some(&store))?;
-        let plan = Plan::of(&pipeline, &digests, &Listing::of(&store)?);
+        let plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         let options = RunOptions {
             device: "cpu".into(),
             resume: false,
@@ -76,6 +76,16 @@ impl Project {
         let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &events);
         let (interrupt, options) = (&interrupt, &options);
-        run_missing(&Runner { pipeline, plan, digests, store, lock, execute, events, interrupt, options })
+        run_missing_stages(&Runner {
+            pipeline,
+            plan,
+            digests,
+            store,
+            lock,
+            execute,
+            events,
+            interrupt,
+            options,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fmflow_stages::backbone::{Attention, Backbone, Context, Qwen3Config};
+use fmflow_stages::backbone::{Attention, AttentionContext, Backbone, Qwen3Config};
 use fmflow_stages::{device, weights};
 
 use crate::harness::{Set, Tensors, close, largest, wide};
@@ -58,7 +58,7 @@ fn said_of(set: &Set, folder: &str) -> String {
 }
 
 pub(crate) fn load(folder: &Path) -> Backbone {
-    weights::read(folder).unwrap().into_backbone(&device::open("cpu").unwrap()).unwrap()
+    weights::read_checkpoint(folder).unwrap().into_backbone(&device::open_device("cpu").unwrap()).unwrap()
 }
 
 /// A checkpoint with expected results: a case per tensor, and what must hold of its folder.
@@ -106,7 +106,7 @@ fn is_mask(name: &str) -> bool {
 }
 
 /// The input, context and compared positions of a mask's name.
-pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, Context, Vec<bool>) {
+pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, AttentionContext, Vec<bool>) {
     let words: Vec<&str> = mask.split('_').collect();
     let side = ["right", "left"].into_iter().find(|side| words.contains(side));
     let ids = expected.get(&side.map_or("input_ids".to_owned(), |side| format!("input_ids_{side}")));
@@ -114,7 +114,7 @@ pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, Context, Vec<bo
         true => Attention::Causal,
         false => Attention::Bidirectional,
     };
-    let mut context = Context::new(attention, ids.shape[0], ids.shape[1]);
+    let mut context = AttentionContext::new(attention, ids.shape[0], ids.shape[1]);
     if words.contains(&"packed") {
         let segments = expected.get("segment_ids").ids().iter().map(|s| *s as u16).collect();
         context = context.with_segments(segments);
@@ -163,13 +163,13 @@ fn configs_agree(folder: &Path) {
 }
 
 fn saved_is_loaded(folder: &Path) {
-    let source = weights::read(folder).unwrap();
+    let source = weights::read_checkpoint(folder).unwrap();
     let copy = tempfile::tempdir().unwrap();
     std::fs::write(copy.path().join("config.json"), source.config.to_json()).unwrap();
     let mut bytes = Vec::new();
-    weights::save(&mut bytes, &load(folder)).unwrap();
+    weights::save_backbone(&mut bytes, &load(folder)).unwrap();
     std::fs::write(copy.path().join("model.safetensors"), &bytes).unwrap();
-    let again = weights::read(copy.path()).unwrap();
+    let again = weights::read_checkpoint(copy.path()).unwrap();
     assert_eq!(again.tensors.len(), source.tensors.len());
     for (tensor, values) in &source.tensors {
         assert_eq!(values.values, again.tensors[tensor].values, "{tensor}");
@@ -201,7 +201,7 @@ fn different_head(folder: &Path) {
         }
         std::fs::write(copy.path().join(entry.file_name()), bytes).unwrap();
     }
-    let error = weights::read(copy.path()).unwrap_err().to_string();
+    let error = weights::read_checkpoint(copy.path()).unwrap_err().to_string();
     assert!(error.contains("lm_head.weight"), "{error}");
 }
 
@@ -209,7 +209,8 @@ fn different_head(folder: &Path) {
 fn broken(set: &mut Set, folder: &str, what: String) {
     let path: PathBuf = set.path(folder);
     set.case(format!("{folder}/is_refused"), move || {
-        let error = weights::read(&path).err().unwrap_or_else(|| panic!("accepted; {what}")).to_string();
+        let error =
+            weights::read_checkpoint(&path).err().unwrap_or_else(|| panic!("accepted; {what}")).to_string();
         let words = what.split([' ', ';', ',']);
         let mut named = words.filter(|w| w.contains(".weight") || w.ends_with(".safetensors"));
         assert!(named.any(|word| error.contains(word)), "{what}\nbut: {error}");

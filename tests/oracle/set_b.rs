@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::train::{Path, Scheduler};
-use fmflow_stages::flow::kernel::velocity;
+use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
+use fmflow_stages::flow::kernel::compute_velocity;
 use fmflow_stages::flow::path::{Corruptor, SourceTokens};
-use fmflow_stages::flow::scheduler::{by_name, derivative, inverse, inverse_ratio, kappa, noise_share};
-use fmflow_stages::rng::{Purpose, stream};
+use fmflow_stages::flow::scheduler::{
+    compute_kappa_derivative, compute_noise_share, invert_kappa, invert_noise_ratio, kappa, parse_scheduler,
+};
+use fmflow_stages::rng::{RandomPurpose, derive_stream};
 
 use crate::harness::{Set, Tensors, close, close_but_rounding, number};
 use crate::{set_b_laws, set_b_losses, set_b_schedule, set_b_steps};
@@ -50,7 +52,7 @@ pub(crate) fn collect(set: &mut Set) {
 }
 
 pub(crate) fn polynomial(exponent: f64) -> Scheduler {
-    by_name("polynomial", &[exponent]).unwrap()
+    parse_scheduler("polynomial", &[exponent]).unwrap()
 }
 
 /// `n2` or `n0.5`.
@@ -62,11 +64,11 @@ pub(crate) fn exponent(word: &str) -> Option<f64> {
 fn ours(name: &str) -> Option<Result<Scheduler, String>> {
     let numbers = |text: &str| text.split('_').map(str::parse).collect::<Result<Vec<f64>, _>>().ok();
     Some(match name {
-        "condot" => by_name("polynomial", &[1.0]),
-        "cosine" => by_name("sine", &[]),
-        "linear_vp" => by_name("linear-vp", &[]),
-        _ if name.starts_with("poly_n") => by_name("polynomial", &numbers(&name["poly_n".len()..])?),
-        _ if name.starts_with("vp_") => by_name("vp", &numbers(&name["vp_".len()..])?),
+        "condot" => parse_scheduler("polynomial", &[1.0]),
+        "cosine" => parse_scheduler("sine", &[]),
+        "linear_vp" => parse_scheduler("linear-vp", &[]),
+        _ if name.starts_with("poly_n") => parse_scheduler("polynomial", &numbers(&name["poly_n".len()..])?),
+        _ if name.starts_with("vp_") => parse_scheduler("vp", &numbers(&name["vp_".len()..])?),
         _ => return None,
     })
 }
@@ -119,11 +121,11 @@ fn values_agree(file: &Tensors, key: &str, scheduler: Scheduler, what: &str, dty
     let grid = if what == "snr_inverse" { "snr" } else { "t" };
     let of = |x: &f64| match what {
         "alpha_t" => kappa(scheduler, *x),
-        "sigma_t" => noise_share(scheduler, *x),
-        "d_alpha_t" => derivative(scheduler, *x),
-        "d_sigma_t" => -derivative(scheduler, *x),
-        "kappa_inverse" => inverse(scheduler, *x),
-        _ => inverse_ratio(scheduler, *x),
+        "sigma_t" => compute_noise_share(scheduler, *x),
+        "d_alpha_t" => compute_kappa_derivative(scheduler, *x),
+        "d_sigma_t" => -compute_kappa_derivative(scheduler, *x),
+        "kappa_inverse" => invert_kappa(scheduler, *x),
+        _ => invert_noise_ratio(scheduler, *x),
     };
     let found: Vec<f64> = file.values(&format!("{grid}.{dtype}")).iter().map(of).collect();
     assert_eq!(found.len(), file.values(key).len());
@@ -151,10 +153,11 @@ fn path_fraction(set: &mut Set, name: &str, expected: f64) {
     let Some((n, t)) = parse(first, "n=").zip(parse(second, "t=")) else { return set.unknown(name) };
     set.case(format!("path/fraction_source/n{n}.t{t}"), move || {
         let scheduler = polynomial(n);
-        close("closed form", &[noise_share(scheduler, t)], &[expected], |_| 1e-12);
-        let path = Path { mask_share: 1.0, scheduler };
+        close("closed form", &[compute_noise_share(scheduler, t)], &[expected], |_| 1e-12);
+        let path = ProbabilityPath { mask_share: 1.0, scheduler };
         let corruptor = Corruptor { path, tokens: SourceTokens { mask: 2, used: 2 }, at_least: 0 };
-        let [mut coins, mut draws] = [Purpose::Corrupt, Purpose::Source].map(|p| stream(1, p, [0; 3]));
+        let [mut coins, mut draws] =
+            [RandomPurpose::Corrupt, RandomPurpose::Source].map(|p| derive_stream(1, p, [0; 3]));
         let count = 200_000;
         let drawn = corruptor.corrupt(&vec![1; count], &vec![true; count], t, &mut coins, &mut draws);
         let noise = drawn.corrupted.iter().filter(|c| **c).count() as f64 / count as f64;
@@ -191,7 +194,7 @@ fn velocities(set: &mut Set) {
 /// At t = 1 the reference divides by zero; we say so.
 fn not_to_be_imitated(file: &Tensors, n: f64) {
     let v = file.get("logits").shape[2];
-    let error = velocity(polynomial(n), 1.0, &vec![1.0 / v as f64; v], 0).unwrap_err();
+    let error = compute_velocity(polynomial(n), 1.0, &vec![1.0 / v as f64; v], 0).unwrap_err();
     assert!(error.contains("t = 1"), "{error}");
 }
 
@@ -202,7 +205,7 @@ fn velocity_agrees(file: &Tensors, name: &str, n: f64, source: &str) {
         let range = row * v..(row + 1) * v;
         let posterior = softmax(&file.values("logits")[range.clone()]);
         let expected = &file.values(name)[range.clone()];
-        match velocity(polynomial(n), t[row / l], &posterior, x_t[row] as usize) {
+        match compute_velocity(polynomial(n), t[row / l], &posterior, x_t[row] as usize) {
             Ok(found) => close_but_rounding(&found, (file, name, range), |e| TOLERANCE * e.abs()),
             Err(_) => assert!(expected.iter().any(|u| !u.is_finite()), "{name} row {row}: {expected:?}"),
         }

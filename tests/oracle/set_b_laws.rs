@@ -8,9 +8,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
-use fmflow_stages::flow::kernel::{Kernel, Step, by_name};
-use fmflow_stages::flow::sampler::{Canvas, Posterior, Rules, sample};
-use fmflow_stages::rng::{Purpose, stream};
+use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
+use fmflow_stages::flow::sampler::{Canvas, Posterior, SamplerRules, sample_canvases};
+use fmflow_stages::rng::{RandomPurpose, derive_stream};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, drawn_from, number};
@@ -21,16 +21,16 @@ use crate::textbook::{self, World, after, total_variation};
 pub(crate) const LAW: f64 = 1e-9;
 
 /// Both forms of a kernel that the reference knows by name.
-pub(crate) fn kernels(name: &str) -> Option<(Kernel, textbook::Kernel)> {
+pub(crate) fn kernels(name: &str) -> Option<(EulerKernel, textbook::Kernel)> {
     match name {
-        "exact_jump" => Some((by_name("exact", 0.0).unwrap(), textbook::Kernel::ExactJump)),
-        "euler_exp" => Some((by_name("rate", 0.0).unwrap(), textbook::Kernel::EulerExp(0.0))),
+        "exact_jump" => Some((parse_kernel("exact", 0.0).unwrap(), textbook::Kernel::ExactJump)),
+        "euler_exp" => Some((parse_kernel("rate", 0.0).unwrap(), textbook::Kernel::EulerExp(0.0))),
         _ => None,
     }
 }
 
 pub(crate) fn sampler(steps: usize) -> Sampler {
-    let kind = SamplerKind::Euler { steps, kernel: Kernel::Exact };
+    let kind = SamplerKind::Euler { steps, kernel: EulerKernel::Exact };
     Sampler {
         name: "oracle".into(),
         kind,
@@ -43,10 +43,10 @@ pub(crate) fn sampler(steps: usize) -> Sampler {
 }
 
 /// Rules over `tokens` tokens, the last of which is the mask where it is the source.
-pub(crate) fn rules(tokens: usize, mask: bool, n: f64, kernel: Kernel) -> Rules {
+pub(crate) fn rules(tokens: usize, mask: bool, n: f64, kernel: EulerKernel) -> SamplerRules {
     let (used, mask_share) = (tokens as u32, f64::from(u8::from(mask)));
     let mask = if mask { used - 1 } else { u32::MAX };
-    Rules { mask, used, scheduler: polynomial(n), mask_share, kernel, seed: 20_261_122 }
+    SamplerRules { mask, used, scheduler: polynomial(n), mask_share, kernel, seed: 20_261_122 }
 }
 
 pub(crate) fn log(p: &f64) -> f32 {
@@ -69,7 +69,7 @@ pub(crate) fn case_name(case: &Value) -> Option<String> {
 pub(crate) struct Whole {
     world: World,
     steps: usize,
-    ours: Kernel,
+    ours: EulerKernel,
     textbook: textbook::Kernel,
 }
 
@@ -77,8 +77,9 @@ impl Whole {
     /// The exact law over sequences of the product's kernel, and the masks before the last step.
     pub(crate) fn law(&self) -> (Vec<f64>, f64) {
         let (source, scheduler) = (self.world.source(), polynomial(self.world.exponent));
-        self.world
-            .law(self.steps, |[t, s], row, x| Step::new(self.ours, scheduler, t, s).law(row, &source, x))
+        self.world.law(self.steps, |[t, s], row, x| {
+            KernelStep::new(self.ours, scheduler, t, s).law(row, &source, x)
+        })
     }
 }
 
@@ -195,14 +196,14 @@ fn sequences(whole: &Whole) -> Vec<usize> {
     let world = &whole.world;
     let rules = rules(world.tokens(), world.mask, world.exponent, whole.ours);
     let canvas = |number: u64| {
-        let mut random = stream(rules.seed, Purpose::Source, [number, u64::MAX, 0]);
+        let mut random = derive_stream(rules.seed, RandomPurpose::Source, [number, u64::MAX, 0]);
         let noise = (0..world.length).map(|_| rules.source().draw(rules.mask_share, &mut random));
         Canvas { tokens: noise.collect(), editable: vec![true; world.length], number }
     };
     // Enough to tell the kernels apart at few steps; at many steps their laws are compared exactly anyway.
     let draws = (800_000 / whole.steps as u64).clamp(2_000, 20_000);
     let mut canvases: Vec<Canvas> = (0..draws).map(canvas).collect();
-    let passes = sample(&mut canvases, &sampler(whole.steps), &rules, &mut OfWorld(world)).unwrap();
+    let passes = sample_canvases(&mut canvases, &sampler(whole.steps), &rules, &mut OfWorld(world)).unwrap();
     assert!(passes <= whole.steps, "{passes} passes in {} steps", whole.steps);
     let mut counts = vec![0.0; world.tokens().pow(world.length as u32)];
     for canvas in &canvases {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Path, Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{
+    Loss, LossDivisor, LossPositions, ProbabilityPath, TimeSampling, TimeSettings,
+};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
-use fmflow_stages::flow::scheduler::weight;
-use fmflow_stages::train::gradient::of_logits;
-use fmflow_stages::train::update::{Flow, Places, Term};
+use fmflow_stages::flow::scheduler::compute_weight;
+use fmflow_stages::train::gradient::compute_logits_gradient;
+use fmflow_stages::train::update::{FlowObjective, HiddenPlaces, LossTerm};
 
 use crate::harness::{Set, Tensors, close_but_rounding, largest, wide};
 use crate::set_b::{TOLERANCE, exponent, polynomial};
@@ -17,7 +19,7 @@ struct Case {
     /// The exponent; `None` for the cross-entropy.
     exponent: Option<f64>,
     source: String,
-    over: Over,
+    over: LossPositions,
     minus_inf: bool,
     what: String,
 }
@@ -31,8 +33,8 @@ impl Case {
         if kind == "ce" {
             let words: Vec<&str> = rest.split('.').collect();
             let over = match *words.get(1)? {
-                "all" => Over::Supervised,
-                "changed" => Over::Corrupted,
+                "all" => LossPositions::Supervised,
+                "changed" => LossPositions::Corrupted,
                 _ => return None,
             };
             let what = match words[2..] {
@@ -50,19 +52,19 @@ impl Case {
         let (n, source) = rest.rsplit_once('.')?;
         let (source, what) = (source.to_owned(), what.to_owned());
         let exponent = Some(exponent(n).filter(|_| known)?);
-        Some(Self { exponent, source, over: Over::Supervised, minus_inf, what })
+        Some(Self { exponent, source, over: LossPositions::Supervised, minus_inf, what })
     }
 
     /// The objective, as a training stage would have it.
-    fn flow(&self) -> Flow {
-        let path = Path { mask_share: 1.0, scheduler: polynomial(self.exponent.unwrap_or(1.0)) };
-        Flow {
+    fn flow(&self) -> FlowObjective {
+        let path = ProbabilityPath { mask_share: 1.0, scheduler: polynomial(self.exponent.unwrap_or(1.0)) };
+        FlowObjective {
             corruptor: Corruptor { path, tokens: SourceTokens { mask: 0, used: 1 }, at_least: 0 },
             loss: if self.exponent.is_some() { Loss::GeneralizedKl } else { Loss::CrossEntropy },
             over: self.over,
-            normalise: Normalise::Tokens,
+            normalise: LossDivisor::Tokens,
             max_weight: None,
-            time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
+            time: TimeSettings { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
             shift: false,
             time_per_row: true,
             block: None,
@@ -70,7 +72,7 @@ impl Case {
     }
 
     /// The terms of all rows, those of `skip` left out.
-    fn terms(&self, file: &Tensors, skip: impl Fn(usize) -> bool) -> Vec<Term> {
+    fn terms(&self, file: &Tensors, skip: impl Fn(usize) -> bool) -> Vec<LossTerm> {
         let (flow, length) = (self.flow(), file.get("x_1").shape[1]);
         let (x_1, x_t) = (file.get("x_1").ids(), file.get(&format!("x_t_{}", self.source)).ids());
         let rows = x_1.chunks(length).zip(x_t.chunks(length)).enumerate().filter(|(row, _)| !skip(*row));
@@ -82,7 +84,7 @@ impl Case {
                 &vec![true; length],
                 &drawn,
                 file.values("t")[row],
-                Places { first: row * length, before: None },
+                HiddenPlaces { first: row * length, before: None },
             )
         };
         rows.flat_map(terms).collect()
@@ -101,16 +103,17 @@ impl Case {
         let [b, l, v] = file.get("logits").shape[..] else { panic!("logits are [B, L, V]") };
         let expected = file.values(name);
         let infinite = |row: usize| {
-            self.exponent.is_some_and(|n| !weight(polynomial(n), file.values("t")[row]).is_finite())
+            self.exponent.is_some_and(|n| !compute_weight(polynomial(n), file.values("t")[row]).is_finite())
         };
         let finite: Vec<usize> = (0..b).filter(|row| !infinite(*row)).collect();
         let terms = self.terms(file, infinite);
         let divisor = match self.over {
-            Over::Supervised => b * l,
-            Over::Corrupted => terms.len(),
+            LossPositions::Supervised => b * l,
+            LossPositions::Corrupted => terms.len(),
         } as f64;
-        let cpu = device::open("cpu").unwrap();
-        let (losses, gradient) = of_logits(self.logits(file), v, &terms, divisor, &cpu).unwrap();
+        let cpu = device::open_device("cpu").unwrap();
+        let (losses, gradient) =
+            compute_logits_gradient(self.logits(file), v, &terms, divisor, &cpu).unwrap();
         let (losses, gradient) = (wide(&losses), wide(&gradient));
         let whole = finite.len() == b;
         match self.what.as_str() {
@@ -136,7 +139,8 @@ impl Case {
         }
         if !whole {
             let (all, _) =
-                of_logits(self.logits(file), v, &self.terms(file, |_| false), divisor, &cpu).unwrap();
+                compute_logits_gradient(self.logits(file), v, &self.terms(file, |_| false), divisor, &cpu)
+                    .unwrap();
             assert!(
                 !all.iter().sum::<f32>().is_finite(),
                 "{name}: training must see that the loss is not finite"

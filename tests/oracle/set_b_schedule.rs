@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use fmflow_stages::flow::kernel::{Kernel, Step};
-use fmflow_stages::flow::sampler::{Canvas, Posterior, sample};
-use fmflow_stages::flow::scheduler::jump;
+use fmflow_stages::flow::kernel::{EulerKernel, KernelStep};
+use fmflow_stages::flow::sampler::{Canvas, Posterior, sample_canvases};
+use fmflow_stages::flow::scheduler::compute_jump_probability;
 use serde_json::Value;
 
 use crate::harness::{Set, close, number, numbers};
@@ -38,11 +38,11 @@ fn exponent_and_steps(name: &str) -> Option<(f64, usize)> {
 }
 
 /// The expected share of masks after every step but the last, starting with 1, of a kernel of the product.
-fn masks(kernel: Kernel, n: f64, steps: usize) -> Vec<f64> {
+fn masks(kernel: EulerKernel, n: f64, steps: usize) -> Vec<f64> {
     let mut left = vec![1.0];
     for step in 0..steps - 1 {
         let [t, s] = [step, step + 1].map(|s| s as f64 / steps as f64);
-        let stays = 1.0 - Step::new(kernel, polynomial(n), t, s).jump(false, 1.0);
+        let stays = 1.0 - KernelStep::new(kernel, polynomial(n), t, s).jump(false, 1.0);
         left.push(left[step] * stays);
     }
     left
@@ -68,8 +68,9 @@ fn schedule(set: &mut Set, name: &str, entry: &Value) {
                     found.push(all[steps - 1]);
                 }
                 close(&label, &found, &expected, |_| LAW);
-                if ours == Kernel::Exact {
-                    let closed = 1.0 - jump(polynomial(n), 0.0, (steps - 1) as f64 / steps as f64);
+                if ours == EulerKernel::Exact {
+                    let closed =
+                        1.0 - compute_jump_probability(polynomial(n), 0.0, (steps - 1) as f64 / steps as f64);
                     close(&label, &[all[steps - 1]], &[closed], |_| LAW);
                 }
             }
@@ -92,11 +93,12 @@ impl Posterior for Watch {
 }
 
 /// The sampler leaves as many masks as the schedule says, at six standard deviations.
-fn watched(kernel: Kernel, n: f64, steps: usize) {
+fn watched(kernel: EulerKernel, n: f64, steps: usize) {
     let count = 20_000;
     let mut canvases = vec![Canvas { tokens: vec![2; count], editable: vec![true; count], number: 0 }];
     let mut watch = Watch(BTreeMap::new());
-    let passes = sample(&mut canvases, &sampler(steps), &rules(3, true, n, kernel), &mut watch).unwrap();
+    let passes =
+        sample_canvases(&mut canvases, &sampler(steps), &rules(3, true, n, kernel), &mut watch).unwrap();
     assert!(passes <= steps);
     for (step, expected) in masks(kernel, n, steps).into_iter().enumerate() {
         // Where nothing may move the posterior is not asked.
@@ -113,7 +115,7 @@ fn solver_run(set: &mut Set, name: &str, entry: &Value) {
     let Some((n, steps)) = exponent_and_steps(name) else { return set.unknown(name) };
     let (run, five_sigma) = (numbers(&entry["solver_fraction"]), number(&entry["five_sigma"]));
     set.case(format!("unmask_schedule/{name}/reference_run"), move || {
-        let law = masks(Kernel::Rate { div_free: 0.0 }, n, steps);
+        let law = masks(EulerKernel::Rate { div_free: 0.0 }, n, steps);
         close("masks", &run[..steps], &law, |_| 1.2 * five_sigma);
     });
 }
@@ -148,8 +150,8 @@ fn grid(set: &mut Set, entry: &Value) {
         for n in steps {
             let mut canvases =
                 vec![Canvas { tokens: vec![2; 50_000], editable: vec![true; 50_000], number: 0 }];
-            let (rules, mut watch) = (rules(3, true, 1.0, Kernel::Exact), Watch(BTreeMap::new()));
-            assert_eq!(sample(&mut canvases, &sampler(n), &rules, &mut watch), Ok(n));
+            let (rules, mut watch) = (rules(3, true, 1.0, EulerKernel::Exact), Watch(BTreeMap::new()));
+            assert_eq!(sample_canvases(&mut canvases, &sampler(n), &rules, &mut watch), Ok(n));
             assert_eq!(watch.0.len(), n);
         }
     });

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_stages::flow::kernel::{Kernel, Step, by_name};
-use fmflow_stages::flow::sampler::{Canvas, Filter, Posterior, euler_step};
+use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
+use fmflow_stages::flow::sampler::{Canvas, LogitFilter, Posterior, take_euler_step};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, drawn_from};
@@ -80,15 +80,15 @@ const STEP_CHECKS: [StepCheck; 4] = [
         table(file, step, name, |row, p0, x| after(kernel, step.n, step.between, row, p0, x));
     }),
     ("rate_kernel", |file, step, name| {
-        let kernel = by_name("rate", step.div_free).unwrap();
+        let kernel = parse_kernel("rate", step.div_free).unwrap();
         let [t, s] = step.between;
-        let law = Step::new(kernel, polynomial(step.n), t, s);
+        let law = KernelStep::new(kernel, polynomial(step.n), t, s);
         table(file, step, name, |row, p0, x| law.law(row, p0, x));
     }),
     ("sampler_draws", draws),
     ("reference_counts", |file, step, name| {
         let [t, s] = step.between;
-        let law = Step::new(Kernel::Rate { div_free: step.div_free }, polynomial(step.n), t, s);
+        let law = KernelStep::new(EulerKernel::Rate { div_free: step.div_free }, polynomial(step.n), t, s);
         let counts = file.get(&format!("{name}.counts"));
         let v = counts.shape[1];
         let posterior = file.values(step.posterior());
@@ -137,14 +137,14 @@ impl Posterior for OfToken<'_> {
 fn draws(file: &Tensors, step: &OneStep, name: &str) {
     let expected = file.get(&format!("{name}.analytic"));
     let v = expected.shape[1];
-    let rules = rules(v, step.mask, step.n, Kernel::Rate { div_free: step.div_free });
+    let rules = rules(v, step.mask, step.n, EulerKernel::Rate { div_free: step.div_free });
     let canvas =
         |x: usize| Canvas { tokens: vec![x as u32; 20_000], editable: vec![true; 20_000], number: x as u64 };
     let mut canvases: Vec<Canvas> = (0..v).map(canvas).collect();
     canvases.iter_mut().for_each(|canvas| canvas.editable[0] = false);
-    let filter = Filter::new(&sampler(1), &rules);
+    let filter = LogitFilter::new(&sampler(1), &rules);
     let mut posterior = OfToken { table: file.values(step.posterior()), v };
-    euler_step(&mut canvases, 0, step.between, &filter, &rules, &mut posterior).unwrap();
+    take_euler_step(&mut canvases, 0, step.between, &filter, &rules, &mut posterior).unwrap();
     for (x, canvas) in canvases.iter().enumerate() {
         assert_eq!(canvas.tokens[0], x as u32, "a position that may not be edited was");
         let mut counts = vec![0; v];
@@ -157,7 +157,7 @@ fn draws(file: &Tensors, step: &OneStep, name: &str) {
 fn from_zero(n: f64, mask: bool) {
     let posterior = [0.5, 0.25, 0.25, 0.0];
     for x in 0..4 {
-        let step = Step::new(Kernel::Rate { div_free: 1.0 }, polynomial(n), 0.0, 0.125);
+        let step = KernelStep::new(EulerKernel::Rate { div_free: 1.0 }, polynomial(n), 0.0, 0.125);
         let law = step.law(&posterior, &p0(4, mask), x);
         assert_eq!(law.iter().position(|p| *p == 1.0), Some(x), "{law:?}");
     }

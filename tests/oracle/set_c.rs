@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Path, Scheduler, Time, TimeSampling};
-use fmflow_stages::data::packing::{Role, Row};
+use fmflow_engine::pipeline::config::train::{
+    Loss, LossDivisor, LossPositions, ProbabilityPath, Scheduler, TimeSampling, TimeSettings,
+};
+use fmflow_stages::data::packing::{PositionRole, Row};
 use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
-use fmflow_stages::train::gradient::of_logits;
-use fmflow_stages::train::update::{Flow, Places, Task, Term, build};
+use fmflow_stages::train::gradient::compute_logits_gradient;
+use fmflow_stages::train::update::{FlowObjective, HiddenPlaces, LossTerm, TrainingTask, build_update};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, close_each, close_to_largest, wide};
@@ -105,15 +107,15 @@ fn parse(manifest: &Value, file: &Tensors, name: &str, mask: u32) -> Option<Case
     })
 }
 
-fn flow(shift: bool, mask: u32) -> Flow {
-    let path = Path { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
-    Flow {
+fn flow(shift: bool, mask: u32) -> FlowObjective {
+    let path = ProbabilityPath { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
+    FlowObjective {
         corruptor: Corruptor { path, tokens: SourceTokens { mask, used: mask }, at_least: 0 },
         loss: Loss::Elbo,
-        over: Over::Corrupted,
-        normalise: Normalise::Corrupted,
+        over: LossPositions::Corrupted,
+        normalise: LossDivisor::Corrupted,
         max_weight: None,
-        time: Time { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
+        time: TimeSettings { sampling: TimeSampling::Uniform, from: 0.0, to: 1.0, at_least_masked: 0 },
         shift,
         time_per_row: true,
         block: None,
@@ -121,7 +123,7 @@ fn flow(shift: bool, mask: u32) -> Flow {
 }
 
 impl Case {
-    fn terms(&self, file: &Tensors, length: usize) -> Vec<Term> {
+    fn terms(&self, file: &Tensors, length: usize) -> Vec<LossTerm> {
         let clean = format!("{}.targets", self.data);
         let x_1 = file.get(if file.has(&clean) { &clean } else { "input_ids" }).ids();
         let x_t = file.get(&format!("{}.noisy_ids", self.data)).ids();
@@ -135,7 +137,7 @@ impl Case {
                 &vec![true; length],
                 &drawn,
                 1.0 - sigma[row],
-                Places { first: row * length, before: None },
+                HiddenPlaces { first: row * length, before: None },
             )
         };
         x_1.chunks(length).zip(x_t.chunks(length)).enumerate().flat_map(row).collect()
@@ -156,8 +158,9 @@ impl Case {
             Divisor::TakingPart => terms.len(),
         }
         .max(1) as f64;
-        let cpu = device::open("cpu").unwrap();
-        let (losses, gradient) = of_logits(file.get("logits").f32(), v, &terms, divisor, &cpu).unwrap();
+        let cpu = device::open_device("cpu").unwrap();
+        let (losses, gradient) =
+            compute_logits_gradient(file.get("logits").f32(), v, &terms, divisor, &cpu).unwrap();
         let loss = losses.iter().map(|x| f64::from(*x)).sum::<f64>() / divisor;
         close_each(&self.name, &[loss], &[file.scalar(&format!("{}.loss", self.name))], TOLERANCE);
         let expected = file.values(&format!("{}.grad", self.name));
@@ -177,7 +180,7 @@ impl Case {
 
 /// Where nothing is masked the reference's trainer divides 0 by 0; an update of ours divides by at least 1.
 fn nothing_masked() {
-    let row = Row { tokens: vec![1, 2, 3], segments: vec![0; 3], roles: vec![Role::Prompt; 3] };
-    let update = build(1, 0, &[row], 1, &Task::Flow(flow(true, 9)));
+    let row = Row { tokens: vec![1, 2, 3], segments: vec![0; 3], roles: vec![PositionRole::Prompt; 3] };
+    let update = build_update(1, 0, &[row], 1, &TrainingTask::Flow(flow(true, 9)));
     assert_eq!((update.divisor, update.micro_batches[0].terms.len()), (1.0, 0));
 }

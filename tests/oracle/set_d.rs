@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::train::Optimizer;
+use fmflow_engine::pipeline::config::train::OptimizerSettings;
 use fmflow_engine::pipeline::config::{LearningRate, LearningRateShape};
 use fmflow_stages::backbone::{Attention, Backbone};
-use fmflow_stages::flow::loss::Coefficients;
+use fmflow_stages::flow::loss::LossCoefficients;
 use fmflow_stages::train::adamw::AdamW;
-use fmflow_stages::train::gradient::{How, of_update};
-use fmflow_stages::train::sums::Gradients;
-use fmflow_stages::train::update::{MicroBatch, Term, Update};
+use fmflow_stages::train::gradient::{ForwardOptions, compute_update_gradient};
+use fmflow_stages::train::gradient_sums::FlatGradients;
+use fmflow_stages::train::update::{LossTerm, MicroBatch, Update};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, close_each, close_to_largest, number, numbers, wide};
@@ -27,7 +27,8 @@ const GRADIENT: f64 = 1e-4;
 /// Learning rates, of their peak: rounding of float64 only.
 const RATE: f64 = 1e-14;
 /// The reference keeps the states of all blocks.
-const PLAIN: How = How { attention: Attention::Bidirectional, anneal: None, recompute: false };
+const PLAIN: ForwardOptions =
+    ForwardOptions { attention: Attention::Bidirectional, anneal: None, recompute: false };
 
 /// The variants of the run, and what they exempt from decay.
 const VARIANTS: [(&str, &[&str]); 2] = [("all_decay", &[]), ("norms_not_decayed", &["norm"])];
@@ -101,7 +102,7 @@ impl Reference {
         let batch = |first: usize| {
             let range = first * l..(first + rows) * l;
             let counted = range.clone().filter(|i| mask[*i] != 0.0);
-            let coefficients = Coefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 };
+            let coefficients = LossCoefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 };
             MicroBatch {
                 first: first as u64,
                 rows,
@@ -112,7 +113,7 @@ impl Reference {
                 segments: vec![0; rows * l],
                 times: vec![0.0; rows],
                 terms: counted
-                    .map(|i| Term {
+                    .map(|i| LossTerm {
                         place: (i - range.start) as u32,
                         target: x_1[i] as u32,
                         present: x_t[i] as u32,
@@ -129,9 +130,9 @@ impl Reference {
         }
     }
 
-    fn optimizer(&self, exempt: &[&str]) -> Optimizer {
+    fn optimizer(&self, exempt: &[&str]) -> OptimizerSettings {
         let betas = numbers(&self.manifest["params"]["betas"]);
-        Optimizer {
+        OptimizerSettings {
             beta1: betas[0],
             beta2: betas[1],
             epsilon: self.parameter("eps"),
@@ -147,7 +148,7 @@ impl Reference {
     }
 }
 
-fn host(gradients: &Gradients) -> Vec<Vec<f64>> {
+fn host(gradients: &FlatGradients) -> Vec<Vec<f64>> {
     gradients.iter().map(|g| wide(&g.clone().try_into_vec_as::<f32>().unwrap())).collect()
 }
 
@@ -162,7 +163,9 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
     for k in 0..steps {
         let what = format!("update {k}");
         let update = reference.update(k, by_row);
-        let (gradients, sum) = of_update(&model, &update, How { recompute: by_row, ..PLAIN }, 1).unwrap();
+        let (gradients, sum) =
+            compute_update_gradient(&model, &update, ForwardOptions { recompute: by_row, ..PLAIN }, 1)
+                .unwrap();
         // They were noted once; while the learning rate is 0 the variants have the same weights.
         if variant == VARIANTS[0].0 || rates[..k].iter().all(|rate| *rate == 0.0) {
             norms_agree(reference, k, &model, &gradients);
@@ -181,7 +184,7 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
 }
 
 /// The norms per tensor that the manifest gives for the first updates.
-fn norms_agree(reference: &Reference, k: usize, model: &Backbone, gradients: &Gradients) {
+fn norms_agree(reference: &Reference, k: usize, model: &Backbone, gradients: &FlatGradients) {
     let listed = reference.manifest["per_tensor_grad_norm_step0_step1"].as_array();
     let Some(expected) = listed.and_then(|list| list.get(k)) else { return };
     for ((name, _), gradient) in model.parameters().zip(host(gradients)) {
@@ -211,7 +214,7 @@ fn weights_agree(reference: &Reference, variant: &str, model: &Backbone) {
 fn first_gradients(reference: &Reference, expected: &Tensors) {
     let model = load(&reference.initial);
     let update = reference.update(0, false);
-    let (gradients, _) = of_update(&model, &update, PLAIN, 1).unwrap();
+    let (gradients, _) = compute_update_gradient(&model, &update, PLAIN, 1).unwrap();
     assert_eq!(expected.names().len(), model.parameters().len());
     for ((name, _), gradient) in model.parameters().zip(host(&gradients)) {
         close_to_largest(name, &gradient, expected.values(name), GRADIENT);

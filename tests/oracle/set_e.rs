@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use fmflow_stages::data::chat::lay_out;
-use fmflow_stages::data::template::Options;
+use fmflow_stages::data::chat::lay_out_conversation;
+use fmflow_stages::data::template::TemplateOptions;
 use fmflow_stages::data::tokenizer::Tokenizer;
 use serde_json::Value;
 
@@ -133,10 +133,10 @@ fn rendered(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
 }
 
 /// Messages and options of a case.
-fn conversation(case: &Value) -> (&[Value], Options) {
+fn conversation(case: &Value) -> (&[Value], TemplateOptions) {
     let mut variables = case["options"].as_object().unwrap().clone();
     let add_generation_prompt = variables.remove("add_generation_prompt") == Some(true.into());
-    (case["messages"].as_array().unwrap(), Options { add_generation_prompt, variables })
+    (case["messages"].as_array().unwrap(), TemplateOptions { add_generation_prompt, variables })
 }
 
 fn text(tokenizer: &Tokenizer, case: &Value) {
@@ -147,7 +147,7 @@ fn text(tokenizer: &Tokenizer, case: &Value) {
 
 fn mask(tokenizer: &Tokenizer, case: &Value) {
     let (messages, options) = conversation(case);
-    let found = lay_out(tokenizer.template().unwrap(), messages, &options).unwrap();
+    let found = lay_out_conversation(tokenizer.template().unwrap(), messages, &options).unwrap();
     let spans: Vec<[usize; 2]> = found.spoken.iter().map(|turn| [turn.start, turn.end]).collect();
     assert_eq!(serde_json::json!(spans), case["assistant_byte_spans"]);
     let (tokens, spoken) = found.encode(tokenizer).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
-use fmflow_stages::flow::sampler::Filter;
+use fmflow_stages::flow::sampler::LogitFilter;
 
 use crate::harness::{Set, Tensors, close};
 
@@ -27,7 +27,7 @@ pub(crate) fn collect(set: &mut Set) {
 }
 
 /// `hf.T0.7.k5.p0.9`; k0 and p1 mean no cut.
-fn parse(name: &str, vocabulary: u32) -> Option<Filter> {
+fn parse(name: &str, vocabulary: u32) -> Option<LogitFilter> {
     let (order, rest) = name.split_once(".T")?;
     let (temperature, rest) = rest.split_once(".k")?;
     let (top_k, top_p) = rest.split_once(".p")?;
@@ -41,10 +41,10 @@ fn parse(name: &str, vocabulary: u32) -> Option<Filter> {
         order: *order,
         block: None,
     };
-    Some(Filter::autoregressive(&sampler, vocabulary))
+    Some(LogitFilter::autoregressive(&sampler, vocabulary))
 }
 
-fn check(file: &Tensors, name: &str, filter: &Filter) {
+fn check(file: &Tensors, name: &str, filter: &LogitFilter) {
     let width = file.get("logits").shape[1];
     let rows = file.get("logits").f32();
     for (number, (logits, expected)) in rows.chunks(width).zip(file.values(name).chunks(width)).enumerate() {

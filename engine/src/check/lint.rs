@@ -1,89 +1,91 @@
 //! What the field table cannot say: contradictions between stages, and declarations without effect.
 
 mod attention;
-mod chain;
+mod capacity;
+mod checkpoint_use;
 mod declarations;
 mod estimates;
-mod fit;
+mod flow_objective;
 mod lineage;
 mod optimizer;
-mod rates;
+mod peak_rate;
 mod rows;
 mod sampler_paths;
 mod sampling;
 mod training;
 mod vocabulary;
-mod weights;
 
 use indexmap::IndexMap;
 
-pub use optimizer::{PARAMETERS, TIME};
+pub use optimizer::{PARAMETER_GROUPS, TIME_PARAMETER_GROUPS};
 
-use crate::check::lint::lineage::{Lineages, StoredFacts};
-use crate::check::options::Options;
-use crate::language::names::World;
+use crate::check::lint::lineage::{Lineages, StoredContracts};
+use crate::check::options::CheckOptions;
+use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{FetchConfig, StageConfig};
-use crate::pipeline::contract::LARGEST;
+use crate::pipeline::contract::MAX_CONTRACT_BYTES;
 use crate::pipeline::origins::StoredContract;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
-use crate::text::head;
+use crate::text::file_head;
 use crate::text::place::Span;
 
 /// All lints over the stages that could be decoded.
-pub fn pipeline(
-    world: &World,
+pub fn lint_pipeline(
+    world: &Declarations,
     stages: &Stages,
-    options: &Options,
+    options: &CheckOptions,
     refusals: &mut Vec<(Span, String)>,
     sink: &mut Sink,
 ) {
-    let stored: StoredFacts =
-        stages.iter().filter_map(|stage| Some((stage.id, read_stored_facts(stage)?))).collect();
+    let stored: StoredContracts =
+        stages.iter().filter_map(|stage| Some((stage.id, read_stored_contract(stage)?))).collect();
     let lineages = &Lineages::new(stages, &stored);
     for stage in stages {
         match &stage.config {
             StageConfig::Train(config) => {
-                training::lint(lineages, stage, config, sink);
-                optimizer::lint(lineages, stage, config, sink);
-                weights::lint(stage, config, sink);
-                rows::conversations(lineages, stage, sink);
+                training::lint_training(lineages, stage, config, sink);
+                optimizer::lint_optimizer(lineages, stage, config, sink);
+                flow_objective::lint_flow_objective(stage, config, sink);
+                rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {
-                chain::convert(lineages, stage, config, sink);
-                vocabulary::lint(lineages, stage, config, sink);
+                checkpoint_use::lint_conversion(lineages, stage, config, sink);
+                vocabulary::lint_mask_token(lineages, stage, config, sink);
             }
             StageConfig::Rows(config) => {
-                fit::canvas(stage, config, sink);
-                rows::lint(stage, config, sink);
+                capacity::check_canvas_length(stage, config, sink);
+                rows::lint_rows(stage, config, sink);
             }
             StageConfig::Evaluate(config) => {
-                chain::evaluate(lineages, stage, config, sink);
-                sampling::evaluate(lineages, stage, config, sink);
+                checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
+                sampling::lint_evaluation_sampling(lineages, stage, config, sink);
             }
             StageConfig::Generate(config) => {
-                chain::generate(lineages, stage, config, sink);
-                sampling::generate(lineages, stage, config, sink);
-                fit::prompts(lineages, stage, config, sink);
+                checkpoint_use::lint_generation_checkpoint(lineages, stage, config, sink);
+                sampling::lint_generation_sampling(lineages, stage, config, sink);
+                capacity::check_prompt_lengths(lineages, stage, config, sink);
             }
             _ => {}
         }
     }
-    declarations::lint(world, options, refusals, sink);
+    declarations::lint_declarations(world, options, refusals, sink);
 }
 
 /// Lints that need the sizes of models and files. `root` is the `pipeline` node.
-pub fn estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
-    estimates::lint(root, pipeline, sink);
+pub fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    estimates::lint_estimates(root, pipeline, sink);
 }
 
 /// What the folder of a `fetch` says of itself.
-fn read_stored_facts(stage: &Stage) -> Option<StoredContract> {
+fn read_stored_contract(stage: &Stage) -> Option<StoredContract> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
-    StoredContract::read(|name| String::from_utf8(head::read_small_file(&folder.join(name), LARGEST)?).ok())
+    StoredContract::read(|name| {
+        String::from_utf8(file_head::read_small_file(&folder.join(name), MAX_CONTRACT_BYTES)?).ok()
+    })
 }
 
 /// Contradictions between a stage and the checkpoints that it takes, of which `stored` tells by the numbers of their stages.
@@ -91,25 +93,29 @@ fn read_stored_facts(stage: &Stage) -> Option<StoredContract> {
 pub fn find_contradictions(
     stages: &Stages,
     stage: &Stage,
-    stored: &StoredFacts,
+    stored: &StoredContracts,
     rows: &IndexMap<InputRole, String>,
 ) -> Vec<Diagnostic> {
     let (lineages, mut sink) = (&Lineages::new(stages, stored), Sink::default());
     match &stage.config {
         StageConfig::Train(config) => {
-            training::provenance(lineages, stage, config, &mut sink);
-            training::tokenizers(lineages, stage, rows, &mut sink);
+            training::check_objective_lineage(lineages, stage, config, &mut sink);
+            training::check_tokenizer_digests(lineages, stage, rows, &mut sink);
         }
-        StageConfig::Convert(_) => chain::converted_before(lineages, stage, &mut sink),
-        StageConfig::Evaluate(config) => chain::measured(lineages, stage, config, &mut sink),
-        StageConfig::Generate(config) => chain::generate(lineages, stage, config, &mut sink),
+        StageConfig::Convert(_) => checkpoint_use::check_converted_before(lineages, stage, &mut sink),
+        StageConfig::Evaluate(config) => {
+            checkpoint_use::check_measured_checkpoints(lineages, stage, config, &mut sink)
+        }
+        StageConfig::Generate(config) => {
+            checkpoint_use::lint_generation_checkpoint(lineages, stage, config, &mut sink)
+        }
         _ => {}
     }
     sink.finish().into_iter().filter(|finding| finding.severity == Severity::Error).collect()
 }
 
 /// Warnings that `run` will refuse something: one for each reason, with all its places.
-pub fn not_supported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
+pub fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
     refusals.sort_by_key(|(span, _)| span.key());
     refusals.dedup_by_key(|(span, reason)| (span.key(), reason.clone()));
     let mut reasons: IndexMap<String, Vec<Span>> = IndexMap::new();

@@ -4,7 +4,7 @@ use crate::text::environment;
 
 /// What a check may know about the world besides the text.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct CheckOptions {
     /// Names of the secrets that are there.
     pub secrets: Vec<String>,
     /// Settings that stand in for the file's, as `path=value`; later ones win.
@@ -15,10 +15,10 @@ pub struct Options {
     pub deny: Vec<String>,
 }
 
-impl Options {
+impl CheckOptions {
     /// Secrets taken from the environment.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self { secrets: environment::variable_names(), ..Self::default() }
+        Self { secrets: environment::list_variable_names(), ..Self::default() }
     }
 }

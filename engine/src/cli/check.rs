@@ -3,55 +3,55 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::Context;
-use super::online::{self, Locked, Network};
-use super::source::Source;
+use super::CommandContext;
+use super::online::{self, LockFileOutcome, NetworkArguments};
+use super::pipeline_arguments::PipelineArguments;
 use crate::check::levels;
-use crate::check::{Checked, Options};
+use crate::check::{CheckOptions, CheckResult};
 use crate::error::{Error, Result};
 use crate::text::diagnostic::{Code, Severity};
 use crate::text::{render, suggest};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// How findings are written
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: OutputFormat,
     #[command(flatten)]
-    network: Network,
+    network: NetworkArguments,
     /// Do not tell this warning; may be repeated
-    #[arg(long, value_name = "CODE", value_parser = warning)]
+    #[arg(long, value_name = "CODE", value_parser = parse_warning_code)]
     allow: Vec<String>,
     /// Take this warning for an error, or all `warnings`; may be repeated
-    #[arg(long, value_name = "CODE", value_parser = warning_or_all)]
+    #[arg(long, value_name = "CODE", value_parser = parse_warning_or_all)]
     deny: Vec<String>,
 }
 
 /// The code of a warning.
-fn warning(text: &str) -> std::result::Result<String, String> {
-    known(text, &Code::warnings().collect::<Vec<_>>())
+fn parse_warning_code(text: &str) -> std::result::Result<String, String> {
+    parse_known_code(text, &Code::warnings().collect::<Vec<_>>())
 }
 
 /// The code of a warning, or the word for all.
-fn warning_or_all(text: &str) -> std::result::Result<String, String> {
-    known(text, &Code::warnings().chain([levels::ALL]).collect::<Vec<_>>())
+fn parse_warning_or_all(text: &str) -> std::result::Result<String, String> {
+    parse_known_code(text, &Code::warnings().chain([levels::ALL_WARNINGS]).collect::<Vec<_>>())
 }
 
-fn known(text: &str, words: &[&str]) -> std::result::Result<String, String> {
+fn parse_known_code(text: &str, words: &[&str]) -> std::result::Result<String, String> {
     if words.contains(&text) {
         return Ok(text.to_owned());
     }
     let error = Code::ALL.iter().any(|code| code.name() == text);
     let why = if error { "it is always an error" } else { "there is no such warning" };
-    let help = suggest::help(text, words.iter().copied()).unwrap_or_default();
+    let help = suggest::suggest_names(text, words.iter().copied()).unwrap_or_default();
     Err(format!("{why}; {help}"))
 }
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// Drawings with the source
     Human,
     /// One line each
@@ -63,50 +63,58 @@ enum Format {
 }
 
 /// Answers `check`.
-pub(super) fn check(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_check(arguments: &CheckArguments, context: &CommandContext<'_>) -> Result<()> {
     let (allow, deny) = (arguments.allow.clone(), arguments.deny.clone());
-    let options = Options { allow, deny, ..Options::from_environment() };
-    let Network { online, update, .. } = arguments.network;
+    let options = CheckOptions { allow, deny, ..CheckOptions::from_environment() };
+    let NetworkArguments { online, update, .. } = arguments.network;
     if !online {
-        return tell(&arguments.source.check_with(options), None, arguments.format, context);
+        return report_findings(&arguments.source.check_with(options), None, arguments.format, context);
     }
-    let (checked, resolution) = arguments.source.check_online(options, online::hub(context)?, update);
-    let locked = online::write(&arguments.source.file, &checked, resolution)?;
-    tell(&checked, Some(&locked), arguments.format, context)
+    let (checked, resolution) = arguments.source.check_online(options, online::require_hub(context)?, update);
+    let locked = online::write_lock_file(&arguments.source.file, &checked, resolution)?;
+    report_findings(&checked, Some(&locked), arguments.format, context)
 }
 
 /// Writes what was found, and what became of the lock file.
-fn tell(checked: &Checked, locked: Option<&Locked>, format: Format, context: &Context<'_>) -> Result<()> {
+fn report_findings(
+    checked: &CheckResult,
+    locked: Option<&LockFileOutcome>,
+    format: OutputFormat,
+    context: &CommandContext<'_>,
+) -> Result<()> {
     let output = context.output;
     let findings = &checked.diagnostics;
     match format {
-        Format::Human => output.message(&render::graphical(findings, output.style())),
-        Format::Concise => output.result(&render::concise(findings))?,
-        Format::Github => output.result(&render::github(findings))?,
-        Format::Json => output.json(&answer(checked, locked))?,
+        OutputFormat::Human => output.message(&render::render_drawings(findings, output.style())),
+        OutputFormat::Concise => output.result(&render::render_concise_lines(findings))?,
+        OutputFormat::Github => output.result(&render::render_github_annotations(findings))?,
+        OutputFormat::Json => output.json(&render_check_json(checked, locked))?,
     }
     let Some(pipeline) = &checked.pipeline else {
-        if matches!(format, Format::Human) {
-            output.message(&format!("{}\n", tally(checked)));
+        if matches!(format, OutputFormat::Human) {
+            output.message(&format!("{}\n", format_tally(checked)));
         }
         return Err(Error::Config);
     };
-    if matches!(format, Format::Human) {
+    if matches!(format, OutputFormat::Human) {
         let (name, stages) = (&pipeline.name, pipeline.stages.len());
-        let locked = locked.map(Locked::text).unwrap_or_default();
-        let fine =
-            format!("pipeline `{name}` is fine: {}, {}\n{locked}", plural(stages, "stage"), tally(checked));
+        let locked = locked.map(LockFileOutcome::text).unwrap_or_default();
+        let fine = format!(
+            "pipeline `{name}` is fine: {}, {}\n{locked}",
+            format_plural(stages, "stage"),
+            format_tally(checked)
+        );
         output.result(&fine)?;
     }
     Ok(())
 }
 
-fn answer(checked: &Checked, locked: Option<&Locked>) -> serde_json::Value {
+fn render_check_json(checked: &CheckResult, locked: Option<&LockFileOutcome>) -> serde_json::Value {
     let mut answer = json!({
         "schema": "fmflow.check/1",
         "ok": checked.pipeline.is_some(),
         "allowed": checked.allowed,
-        "diagnostics": render::json(&checked.diagnostics),
+        "diagnostics": render::render_diagnostics_json(&checked.diagnostics),
     });
     if let (Some(locked), Some(answer)) = (locked, answer.as_object_mut()) {
         answer.insert("lock".into(), locked.json());
@@ -114,16 +122,17 @@ fn answer(checked: &Checked, locked: Option<&Locked>) -> serde_json::Value {
     answer
 }
 
-fn plural(count: usize, word: &str) -> String {
+fn format_plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn tally(checked: &Checked) -> String {
+fn format_tally(checked: &CheckResult) -> String {
     let findings = &checked.diagnostics;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let told = format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"));
+    let told =
+        format!("{}, {}", format_plural(errors, "error"), format_plural(findings.len() - errors, "warning"));
     match checked.allowed {
         0 => told,
-        allowed => format!("{told}, {} allowed", plural(allowed, "warning")),
+        allowed => format!("{told}, {} allowed", format_plural(allowed, "warning")),
     }
 }

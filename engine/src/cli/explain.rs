@@ -3,16 +3,16 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Context;
+use super::CommandContext;
 use crate::error::{Error, Result};
 use crate::language::explain;
-use crate::language::reference::explain_json;
-use crate::language::schema::schema;
+use crate::language::reference::render_explanation_json;
+use crate::language::schema::load_schema;
 use crate::text::display::render_table;
 use crate::text::suggest;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     /// A code such as `unknown-field`, a node such as `train`, or a field such as `train.batch`
     subject: Option<String>,
     /// List all codes
@@ -23,12 +23,12 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn explain(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_explain(arguments: &ExplainArguments, context: &CommandContext<'_>) -> Result<()> {
     match &arguments.subject {
-        _ if arguments.list => list(arguments.json, context),
-        Some(subject) => one(subject, arguments.json, context),
+        _ if arguments.list => list_codes(arguments.json, context),
+        Some(subject) => explain_subject(subject, arguments.json, context),
         None => {
-            let nodes = suggest::list(schema().nodes.iter().map(|node| node.name.as_str()));
+            let nodes = suggest::format_name_list(load_schema().nodes.iter().map(|node| node.name.as_str()));
             let help =
                 format!("a node: {nodes}; a field such as `train.batch`; or a code: `fmflow explain --list`");
             Err(Error::usage("explain what?", help))
@@ -36,17 +36,17 @@ pub(super) fn explain(arguments: &Arguments, context: &Context<'_>) -> Result<()
     }
 }
 
-fn one(subject: &str, json: bool, context: &Context<'_>) -> Result<()> {
+fn explain_subject(subject: &str, json: bool, context: &CommandContext<'_>) -> Result<()> {
     if json {
-        let answer = explain_json(subject).ok_or_else(|| unknown(subject))?;
+        let answer = render_explanation_json(subject).ok_or_else(|| unknown_subject(subject))?;
         return context.output.json(&answer);
     }
-    let page = explain::explain(subject).ok_or_else(|| unknown(subject))?;
+    let page = explain::explain_topic(subject).ok_or_else(|| unknown_subject(subject))?;
     context.output.result(&format!("{}\n", page.trim_end()))
 }
 
-fn list(json: bool, context: &Context<'_>) -> Result<()> {
-    let codes = explain::codes().into_iter();
+fn list_codes(json: bool, context: &CommandContext<'_>) -> Result<()> {
+    let codes = explain::collect_code_infos().into_iter();
     if json {
         let codes = codes
             .map(|code| json!({ "code": code.code, "severity": code.severity.word(), "title": code.title }));
@@ -57,10 +57,14 @@ fn list(json: bool, context: &Context<'_>) -> Result<()> {
     context.output.result(&render_table(&["code", "severity", "meaning"], rows.collect()))
 }
 
-fn unknown(subject: &str) -> Error {
-    let outer =
-        || subject.rsplit_once('.').map(|(outer, _)| outer).filter(|outer| explain::explain(outer).is_some());
-    let help = match (explain::similar(subject), outer()) {
+fn unknown_subject(subject: &str) -> Error {
+    let outer = || {
+        subject
+            .rsplit_once('.')
+            .map(|(outer, _)| outer)
+            .filter(|outer| explain::explain_topic(outer).is_some())
+    };
+    let help = match (explain::suggest_subject(subject), outer()) {
         (Some(name), _) => format!("did you mean `{name}`?"),
         (None, Some(outer)) => format!("see what is in it: `fmflow explain {outer}`"),
         (None, None) => "`fmflow explain --list` lists all codes".to_owned(),

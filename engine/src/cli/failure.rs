@@ -14,7 +14,7 @@ use crate::text::render;
 
 /// What programs learn of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct FailureAnswer {
     /// A stable word.
     pub(super) code: &'static str,
     /// What happened.
@@ -25,13 +25,13 @@ pub(super) struct Failure {
     pub(super) exit: u8,
 }
 
-impl Failure {
-    pub(super) fn of(error: &Error) -> Self {
+impl FailureAnswer {
+    pub(super) fn from_error(error: &Error) -> Self {
         Self { code: error.code(), message: error.to_string(), help: error.help(), exit: error.exit_code() }
     }
 
     /// What the reader of the arguments says, without its label, usage and tips.
-    pub(super) fn of_usage(error: &clap::Error, exit: u8) -> Self {
+    pub(super) fn from_usage_error(error: &clap::Error, exit: u8) -> Self {
         let text = error.to_string();
         let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
         let message = message.trim_start_matches("error: ").trim().to_string();
@@ -40,13 +40,13 @@ impl Failure {
     }
 
     /// Prints it, if JSON is wanted and no answer was given.
-    pub(super) fn answer(&self, json: bool) {
-        self.answer_with(&[], json);
+    pub(super) fn print(&self, json: bool) {
+        self.print_with_findings(&[], json);
     }
 
     /// The same, with the errors of a configuration.
-    pub(super) fn answer_with(&self, findings: &[Diagnostic], json: bool) {
-        if !json || output::answered() {
+    pub(super) fn print_with_findings(&self, findings: &[Diagnostic], json: bool) {
+        if !json || output::has_answered() {
             return;
         }
         let Self { code, message, help, exit } = self;
@@ -54,7 +54,7 @@ impl Failure {
             "schema": "fmflow.error/1", "code": code, "message": message, "help": help, "exit": exit,
         });
         if let (Some(answer), false) = (answer.as_object_mut(), findings.is_empty()) {
-            answer.insert("diagnostics".into(), render::json(findings));
+            answer.insert("diagnostics".into(), render::render_diagnostics_json(findings));
         }
         let _ = Output::new(Color::Never).json(&answer);
     }
@@ -83,8 +83,9 @@ mod tests {
 
     #[test]
     fn the_words_of_a_wrong_argument_are_kept() {
-        let error = super::super::help::command().try_get_matches_from(["fmflow", "chekc"]).unwrap_err();
-        let failure = Failure::of_usage(&error, 2);
+        let error =
+            super::super::help::build_command().try_get_matches_from(["fmflow", "chekc"]).unwrap_err();
+        let failure = FailureAnswer::from_usage_error(&error, 2);
         assert_eq!(failure.message, "unrecognized subcommand 'chekc'");
         assert!(failure.help.unwrap().contains("'check'"));
     }

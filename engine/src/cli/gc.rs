@@ -8,16 +8,17 @@ use clap::Args;
 use indexmap::IndexSet;
 use serde_json::json;
 
-use self::roots::{Source, roots, sources};
-use super::{Context, run, shown, source};
+use self::roots::{RootPipeline, collect_roots, find_root_pipelines};
+use super::{CommandContext, pipeline_arguments, run};
 use crate::error::{Error, Result};
-use crate::store::collect::{self, Item, Kind, name};
+use crate::store::garbage::{self, ItemKind, StoreItem, to_entry_name};
 use crate::store::{Store, lock};
 use crate::text::display::{format_bytes, render_table};
+use crate::text::read::display_path;
 use crate::text::suggest;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct GcArguments {
     /// Pipelines whose results stay; all that were ever run in the store if absent
     files: Vec<PathBuf>,
     /// Remove what is named; without, nothing is touched
@@ -34,24 +35,24 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn gc(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    let Some(store) = context.open()? else {
+pub(super) fn run_gc(arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {
+    let Some(store) = context.open_store()? else {
         let message = format!("there is no store at {}", context.store.display());
         return Err(Error::usage(message, "name one with `--store`, or start with `fmflow run FILE`"));
     };
     if !arguments.pin.is_empty() || !arguments.unpin.is_empty() {
-        pin(arguments, &store)?;
+        update_pins(arguments, &store)?;
     }
     let found = match arguments.yes {
-        true => collect(arguments, &store, context)?,
-        false => look(arguments, &store, context)?,
+        true => collect_garbage(arguments, &store, context)?,
+        false => preview_garbage(arguments, &store, context)?,
     };
-    tell(&found, arguments, context)
+    report_survey(&found, arguments, context)
 }
 
 /// What is there: everything with its users.
-struct Found {
-    items: Vec<Item>,
+struct Survey {
+    items: Vec<StoreItem>,
     /// Pipelines that are gone and keep what nobody else does.
     gone: Vec<String>,
     /// Words on whoever runs in the store now.
@@ -59,33 +60,39 @@ struct Found {
 }
 
 /// Looks without the lock. What a live run has on its way is not called a leftover.
-fn look(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
-    let mut found = survey(arguments, store)?;
-    found.running = lock::holder_of(store.root()).filter(|holder| holder.lives).map(|holder| holder.words);
+fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
+    let mut found = survey_results(arguments, store)?;
+    found.running =
+        lock::find_lock_holder(store.root()).filter(|holder| holder.lives).map(|holder| holder.words);
     if found.running.is_none() {
-        found.items.extend(collect::leftovers(store)?);
+        found.items.extend(garbage::collect_leftovers(store)?);
     }
-    found.note(arguments, store, context)?;
+    found.note_gone_pipelines(arguments, store, context)?;
     Ok(found)
 }
 
 /// Takes the lock, looks again, and removes. Taking the lock sweeps what dead processes left.
-fn collect(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<Found> {
-    let leftovers = collect::leftovers(store)?;
-    let lock = store.lock().map_err(run::unwritable)?;
-    let mut found = survey(arguments, store)?;
+fn collect_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
+    let leftovers = garbage::collect_leftovers(store)?;
+    let lock = store.lock().map_err(run::unwritable_store)?;
+    let mut found = survey_results(arguments, store)?;
     for item in found.items.iter().filter(|item| item.users.is_empty()) {
         store.discard(&lock, &item.path)?;
     }
     found.items.extend(leftovers);
-    found.note(arguments, store, context)?;
+    found.note_gone_pipelines(arguments, store, context)?;
     Ok(found)
 }
 
-impl Found {
+impl Survey {
     /// Says of pipelines that are gone how to let go what they keep.
-    fn note(&self, arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<()> {
-        let command = counting(arguments, store, context)?;
+    fn note_gone_pipelines(
+        &self,
+        arguments: &GcArguments,
+        store: &Store,
+        context: &CommandContext<'_>,
+    ) -> Result<()> {
+        let command = format_counting_command(arguments, store, context)?;
         for name in &self.gone {
             let note = format!(
                 "note: {name} is gone, and what its last run was made of stays; to let it go, name the pipelines \
@@ -98,50 +105,58 @@ impl Found {
 }
 
 /// Results with their users, and the records of runs that go with them.
-fn survey(arguments: &Arguments, store: &Store) -> Result<Found> {
-    let sources = sources(&arguments.files, store)?;
-    let roots = roots(&sources, store)?;
-    let mut items = collect::survey(store, &roots)?;
+fn survey_results(arguments: &GcArguments, store: &Store) -> Result<Survey> {
+    let sources = find_root_pipelines(&arguments.files, store)?;
+    let roots = collect_roots(&sources, store)?;
+    let mut items = garbage::collect_store_items(store, &roots)?;
     let needed: Vec<_> = sources.iter().filter_map(|source| source.gone).collect();
-    items.extend(collect::records(store, &items, &needed)?);
+    items.extend(garbage::collect_old_records(store, &items, &needed)?);
     let gone: Vec<_> = sources.iter().filter(|source| source.gone.is_some()).collect();
-    let by_gone = |user: &String| gone.iter().any(|source| source.user() == *user);
+    let by_gone = |user: &String| gone.iter().any(|source| source.user_name() == *user);
     // What others keep too would not go with it.
-    let alone = |item: &&Item| item.users.iter().all(by_gone);
-    let keeps =
-        |source: &&&Source| items.iter().filter(alone).any(|item| item.users.contains(&source.user()));
-    let gone = gone.iter().filter(keeps).map(|source| source.called()).collect();
-    Ok(Found { items, gone, running: None })
+    let alone = |item: &&StoreItem| item.users.iter().all(by_gone);
+    let keeps = |source: &&&RootPipeline| {
+        items.iter().filter(alone).any(|item| item.users.contains(&source.user_name()))
+    };
+    let gone = gone.iter().filter(keeps).map(|source| source.display_name()).collect();
+    Ok(Survey { items, gone, running: None })
 }
 
 /// The command by which only the pipelines count that are there.
-fn counting(arguments: &Arguments, store: &Store, context: &Context<'_>) -> Result<String> {
-    let here = sources(&arguments.files, store)?.into_iter().filter(|source| source.gone.is_none());
-    let files: IndexSet<_> = here.map(|source| source::typed(Path::new(&shown(&source.file)))).collect();
+fn format_counting_command(
+    arguments: &GcArguments,
+    store: &Store,
+    context: &CommandContext<'_>,
+) -> Result<String> {
+    let here =
+        find_root_pipelines(&arguments.files, store)?.into_iter().filter(|source| source.gone.is_none());
+    let files: IndexSet<_> =
+        here.map(|source| pipeline_arguments::quote_path(Path::new(&display_path(&source.file)))).collect();
     let joined = files.into_iter().collect::<Vec<_>>().join(" ");
-    Ok(context.command("gc", if joined.is_empty() { "FILE" } else { &joined }))
+    Ok(context.format_command("gc", if joined.is_empty() { "FILE" } else { &joined }))
 }
 
-fn pin(arguments: &Arguments, store: &Store) -> Result<()> {
-    let lock = store.lock().map_err(run::unwritable)?;
-    let items = collect::survey(store, &[])?;
-    let mut pins = collect::pins(store)?;
-    let names = || items.iter().filter(|item| item.kind == Kind::Artifact).map(|item| name(&item.path));
-    for wanted in arguments.pin.iter().map(|wanted| name(Path::new(wanted))) {
+fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
+    let lock = store.lock().map_err(run::unwritable_store)?;
+    let items = garbage::collect_store_items(store, &[])?;
+    let mut pins = garbage::read_artifact_pins(store)?;
+    let names =
+        || items.iter().filter(|item| item.kind == ItemKind::Artifact).map(|item| to_entry_name(&item.path));
+    for wanted in arguments.pin.iter().map(|wanted| to_entry_name(Path::new(wanted))) {
         if !names().any(|known| known == wanted) {
             let message = format!("the store has no artifact `{wanted}`");
-            return Err(Error::Usage { message, help: suggest::help(wanted, names()) });
+            return Err(Error::Usage { message, help: suggest::suggest_names(wanted, names()) });
         }
         if !pins.iter().any(|pin| pin == wanted) {
             pins.push(wanted.to_owned());
         }
     }
-    for unwanted in arguments.unpin.iter().map(|unwanted| name(Path::new(unwanted))) {
+    for unwanted in arguments.unpin.iter().map(|unwanted| to_entry_name(Path::new(unwanted))) {
         let Some(at) = pins.iter().position(|pin| pin == unwanted) else {
             let message = format!("`{unwanted}` is not pinned");
             return Err(Error::Usage {
                 message,
-                help: suggest::help(unwanted, pins.iter().map(String::as_str)),
+                help: suggest::suggest_names(unwanted, pins.iter().map(String::as_str)),
             });
         };
         pins.remove(at);
@@ -149,31 +164,32 @@ fn pin(arguments: &Arguments, store: &Store) -> Result<()> {
     store.set_pins(&lock, &pins)
 }
 
-fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+fn report_survey(found: &Survey, arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {
     let (kept, going): (Vec<_>, Vec<_>) = found.items.iter().partition(|item| !item.users.is_empty());
-    let sum = |items: &[&Item]| items.iter().map(|item| item.bytes).sum::<u64>();
+    let sum = |items: &[&StoreItem]| items.iter().map(|item| item.bytes).sum::<u64>();
     let (kept_bytes, going_bytes) = (sum(&kept), sum(&going));
     if arguments.json {
         return context.output.json(&json!({
             "schema": "fmflow.gc/1",
             "removed": arguments.yes,
             "bytes": going_bytes,
-            "garbage": going.iter().map(|item| json_of(item)).collect::<Vec<_>>(),
-            "kept": kept.iter().map(|item| json_of(item)).collect::<Vec<_>>(),
+            "garbage": going.iter().map(|item| render_item_json(item)).collect::<Vec<_>>(),
+            "kept": kept.iter().map(|item| render_item_json(item)).collect::<Vec<_>>(),
             "gone": found.gone,
             "running": found.running,
         }));
     }
     let mut text = String::new();
     if !kept.is_empty() {
-        text += &render_table(&["kept", "size", "by"], kept.iter().map(|item| kept_row(item)).collect());
+        text +=
+            &render_table(&["kept", "size", "by"], kept.iter().map(|item| format_kept_row(item)).collect());
         text += "\n";
     }
     let head = if arguments.yes { "removed" } else { "garbage" };
     if !going.is_empty() {
         text += &render_table(
             &[head, "size", "what", "made"],
-            going.iter().map(|item| going_row(item)).collect(),
+            going.iter().map(|item| format_garbage_row(item)).collect(),
         );
         text += "\n";
     }
@@ -185,33 +201,33 @@ fn tell(found: &Found, arguments: &Arguments, context: &Context<'_>) -> Result<(
     };
     match (&found.running, count, arguments.yes) {
         (Some(holder), ..) => text += &format!("a run goes on here ({holder}): wait for its end\n"),
-        (None, 1.., false) => text += &format!("next: {}\n", again(arguments, context)),
+        (None, 1.., false) => text += &format!("next: {}\n", format_removal_command(arguments, context)),
         _ => {}
     }
     context.output.result(&text)
 }
 
 /// The command that removes what was shown.
-fn again(arguments: &Arguments, context: &Context<'_>) -> String {
-    let files: Vec<_> = arguments.files.iter().map(|file| source::typed(file)).collect();
+fn format_removal_command(arguments: &GcArguments, context: &CommandContext<'_>) -> String {
+    let files: Vec<_> = arguments.files.iter().map(|file| pipeline_arguments::quote_path(file)).collect();
     let words = files.into_iter().chain(["--yes".to_owned()]).collect::<Vec<_>>();
-    context.command("gc", &words.join(" "))
+    context.format_command("gc", &words.join(" "))
 }
 
-fn kept_row(item: &Item) -> Vec<String> {
-    vec![name(&item.path).to_owned(), format_bytes(item.bytes), item.users.join(", ")]
+fn format_kept_row(item: &StoreItem) -> Vec<String> {
+    vec![to_entry_name(&item.path).to_owned(), format_bytes(item.bytes), item.users.join(", ")]
 }
 
-fn going_row(item: &Item) -> Vec<String> {
+fn format_garbage_row(item: &StoreItem) -> Vec<String> {
     let made = item.created.as_deref().and_then(|time| time.get(..16)).unwrap_or_default().replace('T', " ");
     let name = match item.kind {
-        Kind::Record => format!("runs/{}", name(&item.path)),
-        _ => name(&item.path).to_owned(),
+        ItemKind::Record => format!("runs/{}", to_entry_name(&item.path)),
+        _ => to_entry_name(&item.path).to_owned(),
     };
     vec![name, format_bytes(item.bytes), item.kind.word().to_owned(), made]
 }
 
-fn json_of(item: &Item) -> serde_json::Value {
+fn render_item_json(item: &StoreItem) -> serde_json::Value {
     json!({
         "path": item.path, "kind": item.kind.word(), "stage": item.stage, "made": item.created,
         "bytes": item.bytes, "users": item.users,

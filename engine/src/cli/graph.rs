@@ -3,19 +3,19 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Context;
-use super::source::Source;
+use super::CommandContext;
+use super::pipeline_arguments::PipelineArguments;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::StageId;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct GraphArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
-    format: Drawing,
+    format: GraphFormat,
     /// Answer with one JSON object
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 /// How a graph is drawn.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Drawing {
+enum GraphFormat {
     /// One line per stage
     Text,
     /// Graphviz
@@ -32,15 +32,15 @@ enum Drawing {
     Mermaid,
 }
 
-pub(super) fn graph(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_graph(arguments: &GraphArguments, context: &CommandContext<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
     match arguments.json {
-        true => context.output.json(&json_of(&pipeline)),
-        false => context.output.result(&draw(&pipeline, arguments.format)),
+        true => context.output.json(&render_graph_json(&pipeline)),
+        false => context.output.result(&draw_graph(&pipeline, arguments.format)),
     }
 }
 
-fn json_of(pipeline: &Pipeline) -> Value {
+fn render_graph_json(pipeline: &Pipeline) -> Value {
     let name = |id: StageId| &pipeline.stage(id).name;
     let stages = pipeline.stages.iter().map(|stage| {
         let inputs = stage.inputs.iter();
@@ -55,30 +55,30 @@ fn json_of(pipeline: &Pipeline) -> Value {
     json!({ "schema": "fmflow.graph/1", "pipeline": pipeline.name, "stages": stages.collect::<Vec<_>>() })
 }
 
-fn draw(pipeline: &Pipeline, drawing: Drawing) -> String {
+fn draw_graph(pipeline: &Pipeline, drawing: GraphFormat) -> String {
     let name = |id: StageId| pipeline.stage(id).name.as_str();
     let mut text = match drawing {
-        Drawing::Text => String::new(),
-        Drawing::Dot => "digraph {\n  rankdir=LR\n".into(),
-        Drawing::Mermaid => "graph LR\n".into(),
+        GraphFormat::Text => String::new(),
+        GraphFormat::Dot => "digraph {\n  rankdir=LR\n".into(),
+        GraphFormat::Mermaid => "graph LR\n".into(),
     };
     for stage in &pipeline.stages {
         let kind = stage.config.kind();
         let id = stage.id.0;
         let inputs: Vec<_> = stage.inputs.iter().map(|input| name(input.stage)).collect();
         text += &match drawing {
-            Drawing::Text if inputs.is_empty() => format!("{} ({kind})\n", stage.name),
-            Drawing::Text => format!("{} ({kind}) <- {}\n", stage.name, inputs.join(", ")),
-            Drawing::Dot => format!("  s{id} [label=\"{}\\n{kind}\"]\n", stage.name),
-            Drawing::Mermaid => format!("  s{id}[\"{}<br/>{kind}\"]\n", stage.name),
+            GraphFormat::Text if inputs.is_empty() => format!("{} ({kind})\n", stage.name),
+            GraphFormat::Text => format!("{} ({kind}) <- {}\n", stage.name, inputs.join(", ")),
+            GraphFormat::Dot => format!("  s{id} [label=\"{}\\n{kind}\"]\n", stage.name),
+            GraphFormat::Mermaid => format!("  s{id}[\"{}<br/>{kind}\"]\n", stage.name),
         };
         for input in &stage.inputs {
             text += &match drawing {
-                Drawing::Text => String::new(),
-                Drawing::Dot => format!("  s{} -> s{id}\n", input.stage.0),
-                Drawing::Mermaid => format!("  s{} --> s{id}\n", input.stage.0),
+                GraphFormat::Text => String::new(),
+                GraphFormat::Dot => format!("  s{} -> s{id}\n", input.stage.0),
+                GraphFormat::Mermaid => format!("  s{} --> s{id}\n", input.stage.0),
             };
         }
     }
-    if matches!(drawing, Drawing::Dot) { text + "}\n" } else { text }
+    if matches!(drawing, GraphFormat::Dot) { text + "}\n" } else { text }
 }

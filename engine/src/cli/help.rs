@@ -13,10 +13,10 @@ const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usag
 pub(super) const EVERYWHERE: &str = "Everywhere";
 
 /// A line to paste, and what it does.
-type Example = (&'static str, &'static str);
+type CommandExample = (&'static str, &'static str);
 
 /// The first ones that a new user types.
-const FIRST: &[Example] = &[
+const FIRST: &[CommandExample] = &[
     ("fmflow init", "write a small project to start from"),
     ("fmflow check pipeline.kdl", "look for mistakes"),
     ("fmflow plan pipeline.kdl", "what would run, and why"),
@@ -25,7 +25,7 @@ const FIRST: &[Example] = &[
 ];
 
 /// Examples of every command, in the order of the commands.
-const EXAMPLES: &[(&str, &[Example])] = &[
+const EXAMPLES: &[(&str, &[CommandExample])] = &[
     ("init", &[("fmflow init", "in this folder"), ("fmflow init first", "in a folder of its own")]),
     (
         "check",
@@ -166,7 +166,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
 ];
 
 /// The arguments of the program, with their pages of help.
-pub(super) fn command() -> Command {
+pub(super) fn build_command() -> Command {
     let codes = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<4}{meaning}\n"));
     let codes: String = codes.collect();
     Cli::command()
@@ -182,23 +182,23 @@ pub(super) fn command() -> Command {
                 .help_heading(EVERYWHERE)
                 .help("Print this page"),
         )
-        .before_help(page(FIRST))
+        .before_help(format_examples(FIRST))
         .after_help(format!("Exit codes:\n{}", codes.trim_end()))
         .mut_subcommands(|command| {
             let found = EXAMPLES.iter().find(|(name, _)| *name == command.get_name());
-            let examples = found.map_or(String::new(), |(_, examples)| page(examples));
+            let examples = found.map_or(String::new(), |(_, examples)| format_examples(examples));
             command.help_template(TEMPLATE).before_help(examples)
         })
 }
 
 /// What was typed.
-pub(super) fn parse() -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches().map_err(with_own_tip)?;
+pub(super) fn parse_command_line() -> Result<Cli, clap::Error> {
+    let matches = build_command().try_get_matches().map_err(replace_tip)?;
     Cli::from_arg_matches(&matches)
 }
 
 /// The tip to write `-- --word` helps nobody: nothing that begins with a dash names a file.
-fn with_own_tip(mut error: clap::Error) -> clap::Error {
+fn replace_tip(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -212,7 +212,7 @@ fn with_own_tip(mut error: clap::Error) -> clap::Error {
 }
 
 /// Examples with their meanings aligned.
-fn page(examples: &[Example]) -> String {
+fn format_examples(examples: &[CommandExample]) -> String {
     let width = examples.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
     let lines = examples.iter().map(|(line, meaning)| format!("\n  {line:<width$}  {meaning}"));
     format!("Examples:{}", lines.collect::<String>())

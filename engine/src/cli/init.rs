@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, source};
+use super::{CommandContext, pipeline_arguments};
 use crate::error::{Error, Result};
 
 /// The commented pipeline.
@@ -16,7 +16,7 @@ const PIPELINE: &str = include_str!("../../../examples/starter/pipeline.kdl");
 const TEXT: &str = include_str!("../../../examples/quickstart/corpus/notes.txt");
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct InitArguments {
     /// The folder; made if it is not there
     #[arg(default_value = ".")]
     folder: PathBuf,
@@ -25,22 +25,22 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn init(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_init(arguments: &InitArguments, context: &CommandContext<'_>) -> Result<()> {
     let folder = &arguments.folder;
     // The pipeline last: where it is, everything is.
     let files = [
         (folder.join("data/text.txt"), TEXT.to_string()),
-        (folder.join("data/questions.jsonl"), questions()),
+        (folder.join("data/questions.jsonl"), build_questions()),
         (folder.join("pipeline.kdl"), PIPELINE.to_string()),
     ];
-    refuse_taken(&files)?;
+    refuse_existing_files(&files)?;
     let data = folder.join("data");
-    fs::create_dir_all(&data).map_err(|error| refused("create", &data, error))?;
-    write(&files)?;
+    fs::create_dir_all(&data).map_err(|error| file_system_error("create", &data, error))?;
+    write_files(&files)?;
     let [.., (pipeline, _)] = &files;
-    let paths: Vec<_> = files.iter().map(|(path, _)| tidy(path)).collect();
-    let pipeline = source::typed(Path::new(&tidy(pipeline)));
-    let next = [context.command("check", &pipeline), context.command("run", &pipeline)];
+    let paths: Vec<_> = files.iter().map(|(path, _)| format_tidy_path(path)).collect();
+    let pipeline = pipeline_arguments::quote_path(Path::new(&format_tidy_path(pipeline)));
+    let next = [context.format_command("check", &pipeline), context.format_command("run", &pipeline)];
     if arguments.json {
         return context.output.json(&json!({ "schema": "fmflow.init/1", "files": paths, "next": next }));
     }
@@ -49,33 +49,33 @@ pub(super) fn init(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 }
 
 /// Nothing is written where anything is there already.
-fn refuse_taken(files: &[(PathBuf, String)]) -> Result<()> {
+fn refuse_existing_files(files: &[(PathBuf, String)]) -> Result<()> {
     let taken: Vec<_> = files.iter().filter(|(path, _)| path.symlink_metadata().is_ok()).collect();
     if taken.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = taken.iter().map(|(path, _)| tidy(path)).collect();
+    let names: Vec<_> = taken.iter().map(|(path, _)| format_tidy_path(path)).collect();
     let verb = if names.len() == 1 { "exists" } else { "exist" };
     let message = format!("{} {verb} already, and nothing is overwritten", names.join(", "));
     Err(Error::usage(message, "name another folder: `fmflow init DIR`"))
 }
 
 /// Writes all files, or takes back those that were written.
-fn write(files: &[(PathBuf, String)]) -> Result<()> {
+fn write_files(files: &[(PathBuf, String)]) -> Result<()> {
     for (at, (path, text)) in files.iter().enumerate() {
         let written = fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
         if let Err(error) = written {
             let own = if error.kind() == std::io::ErrorKind::AlreadyExists { at } else { at + 1 };
             files.iter().take(own).for_each(|(path, _)| drop(fs::remove_file(path)));
-            return Err(refused("write", path, error));
+            return Err(file_system_error("write", path, error));
         }
     }
     Ok(())
 }
 
 /// What the system refuses; another folder is a cure of all but a full disk.
-fn refused(action: &'static str, path: &Path, error: io::Error) -> Error {
-    let error = Error::io(action, Path::new(&tidy(path)))(error);
+fn file_system_error(action: &'static str, path: &Path, error: io::Error) -> Error {
+    let error = Error::io(action, Path::new(&format_tidy_path(path)))(error);
     match error.exit_code() {
         1 => Error::usage(error.to_string(), "name a folder that you may write to: `fmflow init DIR`"),
         _ => error,
@@ -83,12 +83,12 @@ fn refused(action: &'static str, path: &Path, error: io::Error) -> Error {
 }
 
 /// A path without `./` at its start.
-fn tidy(path: &Path) -> String {
+fn format_tidy_path(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
 /// Questions on three letters and their answers, one JSON object per line.
-fn questions() -> String {
+fn build_questions() -> String {
     let letters = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let mut lines = String::new();
     for (i, x) in letters.iter().enumerate() {

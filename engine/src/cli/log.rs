@@ -5,60 +5,65 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::source::{Settings, Source};
-use super::{Context, show, shown};
+use super::pipeline_arguments::{PipelineArguments, SettingArguments};
+use super::{CommandContext, show};
 use crate::error::Result;
-use crate::plan::State;
+use crate::plan::PlanState;
 use crate::store::journal::PastRun;
 use crate::store::{Store, lock, slot};
 use crate::text::display::render_table;
 use crate::text::read;
+use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct LogArguments {
     /// The pipeline; all that were run in the store if absent
     file: Option<PathBuf>,
     /// The stage whose metrics are printed; without one, the runs are listed
     stage: Option<String>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingArguments,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn log(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_log(arguments: &LogArguments, context: &CommandContext<'_>) -> Result<()> {
     match (&arguments.file, &arguments.stage) {
         (Some(file), Some(stage)) => {
-            let source = Source { file: file.clone(), settings: arguments.settings.clone() };
-            metrics(&source, stage, arguments.json, context)
+            let source = PipelineArguments { file: file.clone(), settings: arguments.settings.clone() };
+            print_metrics(&source, stage, arguments.json, context)
         }
-        (file, _) => runs(file.as_deref(), arguments.json, context),
+        (file, _) => list_runs(file.as_deref(), arguments.json, context),
     }
 }
 
-fn runs(file: Option<&Path>, json: bool, context: &Context<'_>) -> Result<()> {
-    let store = context.open()?;
+fn list_runs(file: Option<&Path>, json: bool, context: &CommandContext<'_>) -> Result<()> {
+    let store = context.open_store()?;
     let all = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let alive = store.and_then(|store| lock::holder_of(store.root())).is_some_and(|holder| holder.lives);
+    let alive =
+        store.and_then(|store| lock::find_lock_holder(store.root())).is_some_and(|holder| holder.lives);
     let last = all.last().map(|run| run.number).filter(|_| alive);
-    let file = file.map(read::absolute_path);
+    let file = file.map(read::to_absolute_path);
     let own = |run: &&PastRun| file.as_ref().is_none_or(|file| *file == run.file);
     let runs: Vec<_> = all.iter().filter(own).collect();
     if json {
-        let runs: Vec<_> = runs.iter().map(|run| json_of(run, ended(run, last))).collect();
+        let runs: Vec<_> =
+            runs.iter().map(|run| render_past_run_json(run, describe_end(run, last))).collect();
         return context.output.json(&json!({ "schema": "fmflow.log/1", "runs": runs }));
     }
     if runs.is_empty() {
         return context.output.result("nothing was run\n");
     }
-    let rows = runs.iter().map(|run| row(run, &ended(run, last)));
+    let rows = runs.iter().map(|run| format_run_row(run, &describe_end(run, last)));
     let text = render_table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
-    context.output.result(&format!("{text}\nnext: {}\n", context.command("why", "FILE STAGE --vs RUN")))
+    context
+        .output
+        .result(&format!("{text}\nnext: {}\n", context.format_command("why", "FILE STAGE --vs RUN")))
 }
 
 /// How a run ended; `live` is the number of one that goes on.
-fn ended(run: &PastRun, live: Option<u64>) -> String {
+fn describe_end(run: &PastRun, live: Option<u64>) -> String {
     match run.code {
         Some(0) => "ok".into(),
         Some(75) => "stopped".into(),
@@ -68,9 +73,9 @@ fn ended(run: &PastRun, live: Option<u64>) -> String {
     }
 }
 
-fn row(run: &PastRun, ended: &str) -> Vec<String> {
+fn format_run_row(run: &PastRun, ended: &str) -> Vec<String> {
     let started = run.started.get(..19).unwrap_or(&run.started).replace('T', " ");
-    let mut file = shown(&run.file);
+    let mut file = display_path(&run.file);
     run.settings.iter().for_each(|setting| file += &format!(" --set {setting}"));
     let done = run.stages.values().filter(|state| *state == "done").count();
     let open = run.stages.iter().filter(|(_, state)| *state != "done");
@@ -79,26 +84,31 @@ fn row(run: &PastRun, ended: &str) -> Vec<String> {
     vec![run.number.to_string(), started, file, ended.to_owned(), stages.collect::<Vec<_>>().join(", ")]
 }
 
-fn json_of(run: &PastRun, ended: String) -> Value {
+fn render_past_run_json(run: &PastRun, ended: String) -> Value {
     json!({
         "run": run.number, "started": run.started, "file": run.file, "settings": run.settings,
         "device": run.device, "end": ended, "exit": run.code, "stages": run.stages,
     })
 }
 
-fn metrics(source: &Source, stage: &str, json: bool, context: &Context<'_>) -> Result<()> {
-    let (store, planned) = show::find(source, stage, context)?;
+fn print_metrics(
+    source: &PipelineArguments,
+    stage: &str,
+    json: bool,
+    context: &CommandContext<'_>,
+) -> Result<()> {
+    let (store, planned) = show::find_planned_stage(source, stage, context)?;
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let store = store.ok_or_else(|| show::unfinished(&planned, source, context))?;
+    let store = store.ok_or_else(|| show::unfinished_stage(&planned, source, context))?;
     let folders = [store.artifact(name, fingerprint), store.work(name, fingerprint)];
     let found = folders.iter().find_map(|folder| store.vfs().read(&folder.join(slot::METRICS)).ok());
     let text = match (found, &planned.state) {
         (Some(bytes), _) => String::from_utf8_lossy(&bytes).into_owned(),
-        (None, State::Cached) => {
+        (None, PlanState::Cached) => {
             context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
             String::new()
         }
-        (None, _) => return Err(show::unfinished(&planned, source, context)),
+        (None, _) => return Err(show::unfinished_stage(&planned, source, context)),
     };
     if !json {
         return context.output.result(&text);

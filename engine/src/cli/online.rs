@@ -5,17 +5,18 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Context, shown};
-use crate::check::Checked;
+use super::CommandContext;
+use crate::check::CheckResult;
 use crate::error::{Error, Result};
 use crate::hub::lockfile;
-use crate::hub::online::{Change, Hub, Resolution};
+use crate::hub::online::{Hub, LockResolution, PinChange};
 use crate::store::vfs::Disk;
 use crate::text::display::render_table;
+use crate::text::read::display_path;
 
 /// Whether the network is asked.
 #[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Network {
+pub(super) struct NetworkArguments {
     /// Ask no network; the default
     #[arg(long, conflicts_with = "online")]
     offline: bool,
@@ -28,35 +29,39 @@ pub(super) struct Network {
 }
 
 /// What became of the lock file.
-pub(super) struct Locked {
+pub(super) struct LockFileOutcome {
     name: String,
-    changes: Vec<Change>,
+    changes: Vec<PinChange>,
     written: bool,
 }
 
 /// The hub of this build.
-pub(super) fn hub<'a>(context: &Context<'a>) -> Result<&'a dyn Hub> {
+pub(super) fn require_hub<'a>(context: &CommandContext<'a>) -> Result<&'a dyn Hub> {
     let help = "rebuild with `--features hub`, or check without `--online`";
     context.hub.ok_or_else(|| Error::usage("this program was built without access to a hub", help))
 }
 
 /// Writes the lock file if it changed, unless something is wrong.
-pub(super) fn write(config: &Path, checked: &Checked, resolution: Resolution) -> Result<Locked> {
-    let path = lockfile::path(&std::path::absolute(config).map_err(Error::io("find", config))?);
+pub(super) fn write_lock_file(
+    config: &Path,
+    checked: &CheckResult,
+    resolution: LockResolution,
+) -> Result<LockFileOutcome> {
+    let path = lockfile::to_lockfile_path(&std::path::absolute(config).map_err(Error::io("find", config))?);
     let written = resolution.changed && checked.pipeline.is_some();
     if written {
         resolution.lock.write(&Disk, &path)?;
     }
-    Ok(Locked { name: shown(&path), changes: resolution.changes, written })
+    Ok(LockFileOutcome { name: display_path(&path), changes: resolution.changes, written })
 }
 
-impl Locked {
+impl LockFileOutcome {
     /// For people.
     pub(super) fn text(&self) -> String {
         if self.changes.is_empty() {
             return "no repository is named: nothing to pin\n".into();
         }
-        let rows = self.changes.iter().map(row).collect();
+        let rows = self.changes.iter().map(format_pin_row).collect();
         let drawn = render_table(&["repository", "revision", "commit", "pin"], rows);
         let behind = self.changes.iter().any(|change| change.head.is_some());
         let help = if behind { "`--update` pins what the revisions stand for now\n" } else { "" };
@@ -69,37 +74,43 @@ impl Locked {
         json!({
             "file": self.name,
             "written": self.written,
-            "pins": self.changes.iter().map(pin).collect::<Vec<_>>(),
+            "pins": self.changes.iter().map(render_pin_json).collect::<Vec<_>>(),
         })
     }
 }
 
-fn row(change: &Change) -> Vec<String> {
-    let Change { asked, old, new, head } = change;
+fn format_pin_row(change: &PinChange) -> Vec<String> {
+    let PinChange { asked, old, new, head } = change;
     let (state, commit) = match (old, new) {
-        (None, Some(new)) => ("new".into(), short(new).into()),
-        (Some(old), Some(new)) if old != new => ("moved".into(), format!("{} -> {}", short(old), short(new))),
-        (Some(old), None) => ("no longer asked for".into(), short(old).into()),
+        (None, Some(new)) => ("new".into(), shorten_revision(new).into()),
+        (Some(old), Some(new)) if old != new => {
+            ("moved".into(), format!("{} -> {}", shorten_revision(old), shorten_revision(new)))
+        }
+        (Some(old), None) => ("no longer asked for".into(), shorten_revision(old).into()),
         (_, new) => {
-            let behind = head.as_deref().map(|head| format!("kept; the hub is at {}", short(head)));
-            (behind.unwrap_or_else(|| "kept".into()), short(new.as_deref().unwrap_or_default()).into())
+            let behind =
+                head.as_deref().map(|head| format!("kept; the hub is at {}", shorten_revision(head)));
+            (
+                behind.unwrap_or_else(|| "kept".into()),
+                shorten_revision(new.as_deref().unwrap_or_default()).into(),
+            )
         }
     };
     let name = format!("{} {}", asked.kind.word(), asked.name);
     let revision = asked.revision.as_deref().unwrap_or("default branch");
-    vec![name, short(revision).into(), commit, state]
+    vec![name, shorten_revision(revision).into(), commit, state]
 }
 
 /// The first twelve digits of a commit; other revisions as they are.
-fn short(revision: &str) -> &str {
+fn shorten_revision(revision: &str) -> &str {
     match crate::pipeline::repository::is_commit(revision) {
         true => revision.get(..12).unwrap_or(revision),
         false => revision,
     }
 }
 
-fn pin(change: &Change) -> Value {
-    let Change { asked, old, new, head } = change;
+fn render_pin_json(change: &PinChange) -> Value {
+    let PinChange { asked, old, new, head } = change;
     json!({
         "kind": asked.kind.word(), "repository": asked.name, "revision": asked.revision,
         "old": old, "new": new, "head": head,

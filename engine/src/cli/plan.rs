@@ -2,22 +2,22 @@
 
 use clap::Args;
 
-use super::Context;
-use super::source::Source;
+use super::CommandContext;
+use super::pipeline_arguments::PipelineArguments;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::{Plan, Selection, SourceDigests, json, text};
-use crate::store::{Listing, Store};
+use crate::store::{Store, StoreListing};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct PlanArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    which: Which,
+    which: SelectionArguments,
     /// Exit with 3 when something would run
     #[arg(long)]
     check: bool,
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 
 /// Which stages are asked for.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Which {
+pub(super) struct SelectionArguments {
     /// Only this stage and what it needs
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
@@ -37,31 +37,31 @@ pub(super) struct Which {
     only: Option<String>,
 }
 
-impl Which {
+impl SelectionArguments {
     /// What is asked for; every name is one of the pipeline.
-    pub(super) fn of(&self, pipeline: &Pipeline) -> Result<Selection> {
+    pub(super) fn to_selection(&self, pipeline: &Pipeline) -> Result<Selection> {
         let Self { until, from, only } = self.clone();
         let selection = Selection { until, from, only };
-        selection.check(pipeline)?;
+        selection.check_names(pipeline)?;
         Ok(selection)
     }
 
     /// As it was typed.
-    fn words(&self) -> String {
+    fn format_flags(&self) -> String {
         let from = self.from.as_ref().map(|name| format!("--from {name}"));
-        let part = Some(self.part()).filter(|part| !part.is_empty());
+        let part = Some(self.format_part_flags()).filter(|part| !part.is_empty());
         part.into_iter().chain(from).collect::<Vec<_>>().join(" ")
     }
 
     /// The part of the pipeline that is asked for.
-    pub(super) fn part(&self) -> String {
+    pub(super) fn format_part_flags(&self) -> String {
         let flags = [("--until", &self.until), ("--only", &self.only)];
         let words = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", name.as_ref()?)));
         words.collect::<Vec<_>>().join(" ")
     }
 
     /// The same, about the part of an earlier run unless another one is named.
-    pub(super) fn or(self, until: Option<String>, only: Option<String>) -> Self {
+    pub(super) fn with_default_part(self, until: Option<String>, only: Option<String>) -> Self {
         match self {
             Self { until: None, only: None, from } => Self { until, only, from },
             named => named,
@@ -70,26 +70,26 @@ impl Which {
 }
 
 /// Plans a pipeline against a store, which may be absent.
-pub(super) fn make(pipeline: &Pipeline, store: Option<&Store>) -> Result<(SourceDigests, Plan)> {
+pub(super) fn make_plan(pipeline: &Pipeline, store: Option<&Store>) -> Result<(SourceDigests, Plan)> {
     let digests = SourceDigests::read(pipeline, store)?;
-    let listing = store.map(Listing::of).transpose()?.unwrap_or_default();
-    let plan = Plan::of(pipeline, &digests, &listing);
+    let listing = store.map(StoreListing::read).transpose()?.unwrap_or_default();
+    let plan = Plan::for_pipeline(pipeline, &digests, &listing);
     Ok((digests, plan))
 }
 
-pub(super) fn plan(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {
     let (pipeline, warnings) = arguments.source.load_with_warnings(context)?;
-    let selection = arguments.which.of(&pipeline)?;
-    let (_, mut plan) = make(&pipeline, context.open()?.as_ref())?;
+    let selection = arguments.which.to_selection(&pipeline)?;
+    let (_, mut plan) = make_plan(&pipeline, context.open_store()?.as_ref())?;
     plan.select(&pipeline, &selection)?;
     if arguments.json {
-        context.output.json(&json::render(&pipeline, &plan))?;
+        context.output.json(&json::render_plan_json(&pipeline, &plan))?;
     } else {
-        let run = arguments.source.next("run", &arguments.which.words(), context);
-        context.output.result(&text::render(&pipeline, &plan, &run))?;
+        let run = arguments.source.format_next_command("run", &arguments.which.format_flags(), context);
+        context.output.result(&text::render_plan_text(&pipeline, &plan, &run))?;
     }
-    context.output.message(&arguments.source.told(&warnings, context));
-    match plan.work() {
+    context.output.message(&arguments.source.render_warnings(&warnings, context));
+    match plan.count_stages_to_run() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),
         _ => Ok(()),
     }

@@ -2,38 +2,38 @@
 
 use serde_json::{Value, json};
 
-use super::Context;
-use super::source::Source;
+use super::CommandContext;
+use super::pipeline_arguments::PipelineArguments;
 use crate::error::Result;
 use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::display::render_table;
 use crate::text::place::Origin;
 
 /// Prints the settings of a stage, or of all.
-pub(super) fn resolved(
-    source: &Source,
+pub(super) fn show_resolved_settings(
+    source: &PipelineArguments,
     stage: Option<&str>,
     as_json: bool,
-    context: &Context<'_>,
+    context: &CommandContext<'_>,
 ) -> Result<()> {
     let pipeline = source.load(context)?;
-    let only = stage.map(|name| pipeline.find(name)).transpose()?.map(|stage| stage.id);
+    let only = stage.map(|name| pipeline.find_stage(name)).transpose()?.map(|stage| stage.id);
     let stages: Vec<_> =
         pipeline.stages.iter().filter(|stage| only.is_none_or(|id| id == stage.id)).collect();
     if as_json {
-        let stages: Vec<_> = stages.into_iter().map(json_of).collect();
+        let stages: Vec<_> = stages.into_iter().map(render_settings_json).collect();
         let answer = json!({ "schema": "fmflow.show/1", "pipeline": pipeline.name, "resolved": stages });
         return context.output.json(&answer);
     }
-    let stages: Vec<_> = stages.into_iter().map(text_of).collect();
+    let stages: Vec<_> = stages.into_iter().map(render_settings_table).collect();
     context.output.result(&stages.join("\n"))
 }
 
-fn text_of(stage: &Stage) -> String {
+fn render_settings_table(stage: &Stage) -> String {
     let rows = stage.fields.iter().map(|field| {
         let value = field.value.to_string();
         let note = if field.semantic { "" } else { ", does not count" };
-        vec![format!("  {}", field.path), value, format!("{}{note}", origin(field))]
+        vec![format!("  {}", field.path), value, format!("{}{note}", describe_origin(field))]
     });
     format!(
         "{} ({})\n{}",
@@ -44,7 +44,7 @@ fn text_of(stage: &Stage) -> String {
 }
 
 /// Where a value comes from.
-fn origin(field: &FieldValue) -> String {
+fn describe_origin(field: &FieldValue) -> String {
     match &field.origin {
         Origin::Written | Origin::Set => field.span.to_string(),
         Origin::Recipe(name) => format!("{}, recipe `{name}`", field.span),
@@ -53,7 +53,7 @@ fn origin(field: &FieldValue) -> String {
     }
 }
 
-fn json_of(stage: &Stage) -> Value {
+fn render_settings_json(stage: &Stage) -> Value {
     let fields = stage.fields.iter().map(|field| {
         let (origin, recipe) = match &field.origin {
             Origin::Written => ("written", None),

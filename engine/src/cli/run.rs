@@ -9,19 +9,20 @@ use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::source::{Settings, Source};
-use super::{Context, plan, shown};
-use crate::cli::terminal::{Terminal, end_table};
+use super::pipeline_arguments::{PipelineArguments, SettingArguments};
+use super::{CommandContext, plan};
+use crate::cli::terminal::{Terminal, render_end_table};
 use crate::error::{Error, Result};
-use crate::run::{Ran, RunOptions, Runner, refuse_unsupported, run_missing};
+use crate::run::{RunOptions, RunOutcome, Runner, refuse_unsupported, run_missing_stages};
 use crate::store::Store;
+use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     #[command(flatten)]
-    how: How,
+    how: ExecutionArguments,
 }
 
 #[derive(Debug, Args)]
@@ -29,33 +30,33 @@ pub(super) struct ResumeArguments {
     /// The pipeline; the last one that was run, with its settings, if absent
     file: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingArguments,
     #[command(flatten)]
-    how: How,
+    how: ExecutionArguments,
 }
 
 #[derive(Clone, Debug, Args)]
-struct How {
+struct ExecutionArguments {
     /// The device to compute on: `cpu` or `cuda:<n>`
-    #[arg(long, default_value = "cpu", value_parser = device)]
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
     device: String,
     /// Stages that run at the same time, at most
-    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_jobs)]
     jobs: NonZeroUsize,
     #[command(flatten)]
-    which: plan::Which,
+    which: plan::SelectionArguments,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
 }
 
 /// How many stages run at the same time.
-fn jobs(text: &str) -> std::result::Result<NonZeroUsize, String> {
+fn parse_jobs(text: &str) -> std::result::Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "write a whole number from 1 on".into())
 }
 
 /// A device's name; whether it is there is found by the stages.
-fn device(text: &str) -> std::result::Result<String, String> {
+fn parse_device(text: &str) -> std::result::Result<String, String> {
     let numbered =
         |text: &str| text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
     match text {
@@ -65,25 +66,30 @@ fn device(text: &str) -> std::result::Result<String, String> {
     }
 }
 
-impl How {
+impl ExecutionArguments {
     /// The words that lead to the same run, without `--from`: what it asked for has begun.
-    fn words(&self) -> String {
+    fn format_flags(&self) -> String {
         let jobs = (self.jobs.get() > 1).then(|| format!("--jobs {}", self.jobs));
         let device = (self.device != "cpu").then(|| format!("--device {}", self.device));
-        let which = Some(self.which.part()).filter(|words| !words.is_empty());
+        let which = Some(self.which.format_part_flags()).filter(|words| !words.is_empty());
         which.into_iter().chain(jobs).chain(device).collect::<Vec<_>>().join(" ")
     }
 }
 
-pub(super) fn run(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
-    go(&arguments.source, &arguments.how, false, context)
+pub(super) fn run_pipeline(arguments: &RunArguments, context: &CommandContext<'_>) -> Result<()> {
+    execute_pipeline(&arguments.source, &arguments.how, false, context)
 }
 
-pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_resume(arguments: &ResumeArguments, context: &CommandContext<'_>) -> Result<()> {
     let settings = arguments.settings.clone();
     match &arguments.file {
-        Some(file) => go(&Source { file: file.clone(), settings }, &arguments.how, true, context),
-        None if settings.set.is_empty() => resume_last(&arguments.how, context),
+        Some(file) => execute_pipeline(
+            &PipelineArguments { file: file.clone(), settings },
+            &arguments.how,
+            true,
+            context,
+        ),
+        None if settings.set.is_empty() => resume_last_run(&arguments.how, context),
         None => Err(Error::usage(
             "`--set` needs the file that it sets something of",
             "name it: `fmflow resume FILE --set ...`",
@@ -92,36 +98,44 @@ pub(super) fn resume(arguments: &ResumeArguments, context: &Context<'_>) -> Resu
 }
 
 /// Goes on with the store's last run: its file, its settings, and the part of the pipeline that it was about.
-fn resume_last(how: &How, context: &Context<'_>) -> Result<()> {
-    let last = context.open()?.map(|store| store.last_run()).transpose()?.flatten();
+fn resume_last_run(how: &ExecutionArguments, context: &CommandContext<'_>) -> Result<()> {
+    let last = context.open_store()?.map(|store| store.last_run()).transpose()?.flatten();
     let last = last.ok_or_else(|| {
         let message = format!("nothing was ever run in the store {}", context.store.display());
         Error::usage(message, "start with `fmflow run FILE`")
     })?;
-    let source = Source { file: PathBuf::from(shown(&last.file)), settings: Settings { set: last.settings } };
-    let which = how.which.clone().or(last.until, last.only);
-    if which.part() != how.which.part() {
-        context.output.message(&format!("note: as in that run: {}\n", which.part()));
+    let source = PipelineArguments {
+        file: PathBuf::from(display_path(&last.file)),
+        settings: SettingArguments { set: last.settings },
+    };
+    let which = how.which.clone().with_default_part(last.until, last.only);
+    if which.format_part_flags() != how.which.format_part_flags() {
+        context.output.message(&format!("note: as in that run: {}\n", which.format_part_flags()));
     }
-    go(&source, &How { which, ..how.clone() }, true, context)
+    execute_pipeline(&source, &ExecutionArguments { which, ..how.clone() }, true, context)
 }
 
-fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result<()> {
+fn execute_pipeline(
+    source: &PipelineArguments,
+    how: &ExecutionArguments,
+    resume: bool,
+    context: &CommandContext<'_>,
+) -> Result<()> {
     let (pipeline, warnings) = source.load_with_warnings(context)?;
-    let selection = how.which.of(&pipeline)?;
+    let selection = how.which.to_selection(&pipeline)?;
     if selection.is_whole() {
         refuse_unsupported(pipeline.stages.iter())?;
     }
-    let interrupt = interrupt()?;
-    let store = Store::create(&context.store).map_err(unwritable)?;
-    let lock = store.lock().map_err(unwritable)?;
+    let interrupt = install_interrupt_flag()?;
+    let store = Store::create(&context.store).map_err(unwritable_store)?;
+    let lock = store.lock().map_err(unwritable_store)?;
     if let Some(note) = &lock.note {
         context.output.message(&format!("note: {note}\n"));
     }
-    let (digests, mut plan) = plan::make(&pipeline, Some(&store))?;
+    let (digests, mut plan) = plan::make_plan(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
-    if plan.work() > 0 {
-        context.output.message(&source.told(&warnings, context));
+    if plan.count_stages_to_run() > 0 {
+        context.output.message(&source.render_warnings(&warnings, context));
     }
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
@@ -136,14 +150,14 @@ fn go(source: &Source, how: &How, resume: bool, context: &Context<'_>) -> Result
         interrupt: &interrupt,
         options: &options,
     };
-    let ran = run_missing(&runner)?;
-    tell(&ran, source, how, plan.work(), context)?;
+    let ran = run_missing_stages(&runner)?;
+    report_run(&ran, source, how, plan.count_stages_to_run(), context)?;
     ran.others.iter().for_each(|error| context.output.error(error));
     ran.error.map_or(Ok(()), Err)
 }
 
 /// A store that may only be read is named wrongly, or its rights are: no failure of a stage.
-pub(super) fn unwritable(error: Error) -> Error {
+pub(super) fn unwritable_store(error: Error) -> Error {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match &error {
         Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
@@ -154,7 +168,7 @@ pub(super) fn unwritable(error: Error) -> Error {
 }
 
 /// A flag that the first signal sets; the second ends the process at once.
-fn interrupt() -> Result<Arc<AtomicBool>> {
+fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup) {
@@ -174,15 +188,21 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// Prints what became of the run and what to type next.
-fn tell(ran: &Ran, source: &Source, how: &How, work: usize, context: &Context<'_>) -> Result<()> {
+fn report_run(
+    ran: &RunOutcome,
+    source: &PipelineArguments,
+    how: &ExecutionArguments,
+    work: usize,
+    context: &CommandContext<'_>,
+) -> Result<()> {
     if how.json {
-        return context.output.json(&json(ran));
+        return context.output.json(&render_run_json(ran));
     }
-    let table = end_table(ran, shown);
+    let table = render_end_table(ran, display_path);
     let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
-    let again = source.next("run", &how.words(), context);
-    let resume = source.next("resume", &how.words(), context);
-    let show = source.next("show", last, context);
+    let again = source.format_next_command("run", &how.format_flags(), context);
+    let resume = source.format_next_command("resume", &how.format_flags(), context);
+    let show = source.format_next_command("show", last, context);
     let next = match &ran.error {
         Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {resume}\n"),
         Some(_) => format!("after a cure: {again}\n"),
@@ -192,7 +212,7 @@ fn tell(ran: &Ran, source: &Source, how: &How, work: usize, context: &Context<'_
     context.output.result(&format!("\n{table}\n{next}"))
 }
 
-fn json(ran: &Ran) -> serde_json::Value {
+fn render_run_json(ran: &RunOutcome) -> serde_json::Value {
     let stages = ran.outcomes.iter().map(|outcome| {
         json!({
             "name": outcome.stage,
@@ -218,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_store_that_may_only_be_read_is_an_error_of_usage() {
-        let denied = |kind| unwritable(Error::io("open", Path::new("lock"))(io::Error::from(kind)));
+        let denied = |kind| unwritable_store(Error::io("open", Path::new("lock"))(io::Error::from(kind)));
         let error = denied(io::ErrorKind::PermissionDenied);
         assert!(error.exit_code() == 2 && error.help().is_some_and(|help| help.contains("--store")));
         assert_eq!(denied(io::ErrorKind::ReadOnlyFilesystem).exit_code(), 2);
@@ -227,7 +247,7 @@ mod tests {
 
     #[test]
     fn devices_have_known_names() {
-        assert!(["cpu", "cuda", "cuda:3"].iter().all(|name| device(name).is_ok()));
-        assert!(["gpu", "cuda:x", "cuda:", "cpu:1", ""].iter().all(|name| device(name).is_err()));
+        assert!(["cpu", "cuda", "cuda:3"].iter().all(|name| parse_device(name).is_ok()));
+        assert!(["gpu", "cuda:x", "cuda:", "cpu:1", ""].iter().all(|name| parse_device(name).is_err()));
     }
 }

@@ -3,20 +3,20 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Context, help};
+use super::{CommandContext, help};
 use crate::error::Result;
 use crate::language::{explain, reference};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SchemaArguments {
     #[command(flatten)]
-    form: Form,
+    form: SchemaForm,
 }
 
 /// At most one form; Markdown without.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-struct Form {
+struct SchemaForm {
     /// Markdown, for people
     #[arg(long)]
     md: bool,
@@ -34,16 +34,16 @@ pub(super) struct CompletionsArguments {
     shell: Shell,
 }
 
-pub(super) fn schema(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_schema(arguments: &SchemaArguments, context: &CommandContext<'_>) -> Result<()> {
     match arguments.form {
-        Form { json: true, .. } => context.output.json(&reference::schema_json()),
-        Form { kdl_schema: true, .. } => context.output.result(&reference::schema_kdl()),
-        _ => context.output.result(&explain::schema_markdown()),
+        SchemaForm { json: true, .. } => context.output.json(&reference::render_schema_json()),
+        SchemaForm { kdl_schema: true, .. } => context.output.result(&reference::render_schema_kdl()),
+        _ => context.output.result(&explain::render_schema_markdown()),
     }
 }
 
-pub(super) fn completions(arguments: &CompletionsArguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_completions(arguments: &CompletionsArguments, context: &CommandContext<'_>) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut help::command(), "fmflow", &mut script);
+    clap_complete::generate(arguments.shell, &mut help::build_command(), "fmflow", &mut script);
     context.output.result(&String::from_utf8_lossy(&script))
 }

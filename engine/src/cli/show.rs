@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::source::Source;
-use super::{Context, plan, resolved, shown};
+use super::pipeline_arguments::PipelineArguments;
+use super::{CommandContext, plan, resolved};
 use crate::error::{Error, Result};
-use crate::plan::{Planned, State};
+use crate::plan::{PlanState, PlannedStage};
 use crate::store::summary::Summary;
 use crate::store::{Manifest, Store, manifest, summary};
 use crate::text::display::format_bytes;
+use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ShowArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// The stage; all that are finished if absent
     stage: Option<String>,
     /// Print only where the artifact of the stage is
@@ -31,40 +32,45 @@ pub(super) struct Arguments {
 }
 
 /// Where a stage of a file stands.
-pub(super) fn find(source: &Source, stage: &str, context: &Context<'_>) -> Result<(Option<Store>, Planned)> {
+pub(super) fn find_planned_stage(
+    source: &PipelineArguments,
+    stage: &str,
+    context: &CommandContext<'_>,
+) -> Result<(Option<Store>, PlannedStage)> {
     let pipeline = source.load(context)?;
-    let name = pipeline.find(stage)?.name.clone();
-    let store = context.open()?;
-    let (_, plan) = plan::make(&pipeline, store.as_ref())?;
+    let name = pipeline.find_stage(stage)?.name.clone();
+    let store = context.open_store()?;
+    let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
     let planned = plan.stages.into_iter().find(|planned| planned.key.name == name);
-    planned.map(|planned| (store, planned)).ok_or_else(|| super::refuse("the stage is not in the plan"))
+    planned.map(|planned| (store, planned)).ok_or_else(|| super::usage_error("the stage is not in the plan"))
 }
 
-pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) -> Result<()> {
     let (source, stage) = (&arguments.source, arguments.stage.as_deref());
     if arguments.resolved {
-        return resolved::resolved(source, stage, arguments.json, context);
+        return resolved::show_resolved_settings(source, stage, arguments.json, context);
     }
-    let Some(stage) = stage else { return all(arguments, context) };
-    let (store, planned) = find(source, stage, context)?;
+    let Some(stage) = stage else { return show_finished_stages(arguments, context) };
+    let (store, planned) = find_planned_stage(source, stage, context)?;
     let name = &planned.key.name;
     let store = match (store, &planned.state) {
-        (Some(store), State::Cached) => store,
-        (Some(store), State::Corrupt(problem)) => {
+        (Some(store), PlanState::Cached) => store,
+        (Some(store), PlanState::Corrupt(problem)) => {
             let folder = store.artifact(name, &planned.key.fingerprint);
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
-        _ => return Err(unfinished(&planned, &arguments.source, context)),
+        _ => return Err(unfinished_stage(&planned, &arguments.source, context)),
     };
     let artifact = store.artifact(name, &planned.key.fingerprint);
     if arguments.path {
         return context.output.result(&format!("{}\n", artifact.display()));
     }
-    let path = artifact.join(manifest::NAME);
+    let path = artifact.join(manifest::MANIFEST_FILE);
     let bytes = store.vfs().read(&path).map_err(Error::io("read", &path))?;
-    let corrupt = |what| Error::Corrupt { folder: artifact.clone(), file: manifest::NAME.into(), what };
+    let corrupt =
+        |what| Error::Corrupt { folder: artifact.clone(), file: manifest::MANIFEST_FILE.into(), what };
     let manifest = Manifest::decode(&bytes).map_err(corrupt)?;
-    let summary = summary::read(store.vfs(), &artifact)?;
+    let summary = summary::read_summary(store.vfs(), &artifact)?;
     if arguments.json {
         let answer = json!({
             "schema": "fmflow.show/1", "stage": name, "path": artifact, "summary": summary, "manifest": manifest,
@@ -72,18 +78,18 @@ pub(super) fn show(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
         return context.output.json(&answer);
     }
     let text = format!("{name} ({}), {}\n", manifest.stage.kind, artifact.display());
-    context.output.result(&(text + &said(&summary) + &facts(&manifest)))
+    context.output.result(&(text + &render_summary(&summary) + &render_manifest(&manifest)))
 }
 
 /// What all finished stages say of themselves.
-fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+fn show_finished_stages(arguments: &ShowArguments, context: &CommandContext<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let store = context.open()?;
-    let (_, plan) = plan::make(&pipeline, store.as_ref())?;
-    let finished = plan.stages.iter().filter(|planned| planned.state == State::Cached);
+    let store = context.open_store()?;
+    let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
+    let finished = plan.stages.iter().filter(|planned| planned.state == PlanState::Cached);
     let found: Vec<_> = store
         .iter()
-        .flat_map(|store| finished.clone().map(|planned| words(store, planned)))
+        .flat_map(|store| finished.clone().map(|planned| read_stage_summary(store, planned)))
         .collect::<Result<_>>()?;
     if arguments.json {
         let stages = found
@@ -95,27 +101,27 @@ fn all(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
     }
     let Some(first) = plan.stages.first().filter(|_| found.is_empty()) else {
         let text = |(name, path, summary): &(String, PathBuf, Summary)| {
-            format!("{name}, {}\n{}", shown(path), said(summary))
+            format!("{name}, {}\n{}", display_path(path), render_summary(summary))
         };
         return context.output.result(&found.iter().map(text).collect::<Vec<_>>().join("\n"));
     };
-    Err(unfinished(first, &arguments.source, context))
+    Err(unfinished_stage(first, &arguments.source, context))
 }
 
 /// Name, artifact and words of a finished stage.
-fn words(store: &Store, planned: &Planned) -> Result<(String, PathBuf, Summary)> {
+fn read_stage_summary(store: &Store, planned: &PlannedStage) -> Result<(String, PathBuf, Summary)> {
     let artifact = store.artifact(&planned.key.name, &planned.key.fingerprint);
-    let summary = summary::read(store.vfs(), &artifact)?;
+    let summary = summary::read_summary(store.vfs(), &artifact)?;
     Ok((planned.key.name.clone(), artifact, summary))
 }
 
-fn said(summary: &Summary) -> String {
+fn render_summary(summary: &Summary) -> String {
     let lines = summary.lines.iter().map(|line| format!("  {line}\n"));
     format!("{}\n{}", summary.headline, lines.collect::<String>())
 }
 
 /// What a manifest says, for people.
-fn facts(manifest: &Manifest) -> String {
+fn render_manifest(manifest: &Manifest) -> String {
     let mut text = format!(
         "\nfingerprint {}\npublished {} by {} with {} threads\n",
         manifest.fingerprint, manifest.created, manifest.tool, manifest.threads
@@ -130,12 +136,16 @@ fn facts(manifest: &Manifest) -> String {
 }
 
 /// Not an error of usage: the stage has no result yet (exit code 1).
-pub(super) fn unfinished(planned: &Planned, source: &Source, context: &Context<'_>) -> Error {
+pub(super) fn unfinished_stage(
+    planned: &PlannedStage,
+    source: &PipelineArguments,
+    context: &CommandContext<'_>,
+) -> Error {
     let why = planned.reasons.join("; ");
     let failure = crate::error::Failure {
         kind: crate::error::FailureKind::Stage,
         message: format!("it is not finished: {why}"),
-        help: Some(source.next("run", "", context)),
+        help: Some(source.format_next_command("run", "", context)),
     };
     Error::Stage { stage: planned.key.name.clone(), failure }
 }

@@ -9,25 +9,26 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{columns, rows};
-use super::source::Source;
-use super::{Context, plan, shown};
+use super::output::{count_terminal_rows, read_terminal_columns};
+use super::pipeline_arguments::PipelineArguments;
+use super::{CommandContext, plan};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
-use crate::plan::{Planned, State};
+use crate::plan::{PlanState, PlannedStage};
 use crate::run;
-use crate::store::lock::Holder;
+use crate::store::lock::LockHolder;
 use crate::store::{Store, Summary, lock, slot, summary};
 use crate::text::display::render_table;
+use crate::text::read::display_path;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct StatusArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// Look again until the run that goes on has ended
     #[arg(long, conflicts_with = "json")]
     follow: bool,
@@ -37,17 +38,17 @@ pub(super) struct Arguments {
 }
 
 /// Where everything stands at one moment.
-struct Status {
-    rows: Vec<Row>,
+struct PipelineStatus {
+    rows: Vec<StatusRow>,
     work: usize,
     /// Who runs in the store now.
-    running: Option<Holder>,
+    running: Option<LockHolder>,
 }
 
-pub(super) fn status(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
     if !arguments.follow {
-        let status = look(&pipeline, context)?;
+        let status = read_status(&pipeline, context)?;
         return match arguments.json {
             true => context.output.json(&status.json(&pipeline)),
             false => context.output.result(&status.text(arguments, context)),
@@ -55,10 +56,10 @@ pub(super) fn status(arguments: &Arguments, context: &Context<'_>) -> Result<()>
     }
     let mut last = String::new();
     loop {
-        let status = look(&pipeline, context)?;
+        let status = read_status(&pipeline, context)?;
         let text = status.text(arguments, context);
         if text != last {
-            context.output.result(&format!("{}{text}", between(&last)))?;
+            context.output.result(&format!("{}{text}", format_separator(&last)))?;
             last = text;
         }
         if status.running.is_none() {
@@ -69,40 +70,44 @@ pub(super) fn status(arguments: &Arguments, context: &Context<'_>) -> Result<()>
 }
 
 /// What stands between two looks: on a terminal the new one takes the place of the old one.
-fn between(last: &str) -> String {
+fn format_separator(last: &str) -> String {
     let stdout = std::io::stdout();
-    match columns(&stdout).filter(|_| stdout.is_terminal()) {
+    match read_terminal_columns(&stdout).filter(|_| stdout.is_terminal()) {
         _ if last.is_empty() => String::new(),
-        Some(columns) => format!("\x1b[{}A\x1b[J", rows(last, columns)),
+        Some(columns) => format!("\x1b[{}A\x1b[J", count_terminal_rows(last, columns)),
         None => "\n".into(),
     }
 }
 
-fn look(pipeline: &Pipeline, context: &Context<'_>) -> Result<Status> {
-    let store = context.open()?;
+fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<PipelineStatus> {
+    let store = context.open_store()?;
     // Asked first: a run that ends in between is shown as ended, with everything it made.
-    let running = store.as_ref().and_then(|store| lock::holder_of(store.root()));
+    let running = store.as_ref().and_then(|store| lock::find_lock_holder(store.root()));
     let running = running.filter(|holder| holder.lives);
-    let (_, plan) = plan::make(pipeline, store.as_ref())?;
+    let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
     let last = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default().pop();
     let last = last.filter(|run| run.file == pipeline.file).unwrap_or_default();
     let begun =
         |name: &String| running.is_some() && last.stages.get(name).is_some_and(|word| word == "begun");
-    let row = |planned: &Planned| {
-        let (name, open) = (&planned.key.name, planned.state != State::Cached);
-        let row = Row::of(pipeline, planned, store.as_ref());
+    let row = |planned: &PlannedStage| {
+        let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
+        let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
         match (&store, last.failures.get(name)) {
-            (Some(store), _) if open && begun(name) => row.running(pipeline, planned, store),
-            (_, Some(why)) if open => row.failed(why),
+            (Some(store), _) if open && begun(name) => row.with_progress(pipeline, planned, store),
+            (_, Some(why)) if open => row.with_failure(why),
             _ => row,
         }
     };
-    Ok(Status { rows: plan.stages.iter().map(row).collect(), work: plan.work(), running })
+    Ok(PipelineStatus {
+        rows: plan.stages.iter().map(row).collect(),
+        work: plan.count_stages_to_run(),
+        running,
+    })
 }
 
-impl Status {
-    fn text(&self, arguments: &Arguments, context: &Context<'_>) -> String {
-        let rows = self.rows.iter().map(Row::cells).collect();
+impl PipelineStatus {
+    fn text(&self, arguments: &StatusArguments, context: &CommandContext<'_>) -> String {
+        let rows = self.rows.iter().map(StatusRow::cells).collect();
         let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
         let _ = match (&self.running, self.work) {
@@ -111,7 +116,7 @@ impl Status {
                 writeln!(text, "every stage is finished; a score that is required is not reached")
             }
             (None, 0) => writeln!(text, "nothing to do: every stage is finished"),
-            (None, _) => writeln!(text, "next: {}", arguments.source.next("run", "", context)),
+            (None, _) => writeln!(text, "next: {}", arguments.source.format_next_command("run", "", context)),
         };
         text
     }
@@ -121,13 +126,13 @@ impl Status {
             "schema": "fmflow.status/1",
             "pipeline": pipeline.name,
             "running": self.running.as_ref().map(|holder| &holder.words),
-            "stages": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "stages": self.rows.iter().map(StatusRow::json).collect::<Vec<_>>(),
         })
     }
 }
 
 /// Where one stage stands.
-struct Row {
+struct StatusRow {
     stage: String,
     state: &'static str,
     step: Option<u64>,
@@ -135,36 +140,37 @@ struct Row {
     artifact: Option<PathBuf>,
 }
 
-impl Row {
-    fn of(pipeline: &Pipeline, planned: &Planned, store: Option<&Store>) -> Self {
+impl StatusRow {
+    fn for_stage(pipeline: &Pipeline, planned: &PlannedStage, store: Option<&Store>) -> Self {
         let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
-        let artifact = artifact.filter(|_| planned.state == State::Cached);
-        let summary = store.zip(artifact.as_deref()).map(|(store, path)| summary::read(store.vfs(), path));
+        let artifact = artifact.filter(|_| planned.state == PlanState::Cached);
+        let summary =
+            store.zip(artifact.as_deref()).map(|(store, path)| summary::read_summary(store.vfs(), path));
         let score = |summary: &Summary| run::find_unmet_score(pipeline.stage(planned.id), summary);
         let unmet = summary.as_ref().and_then(|summary| score(summary.as_ref().ok()?));
         let (state, step) = match planned.state {
-            State::Cached if matches!(summary, Some(Err(_))) => ("corrupt", None),
-            State::Cached if unmet.is_some() => ("failed", None),
-            State::Cached => ("finished", None),
-            State::Resume { step } => ("unfinished", Some(step)),
-            State::Run | State::Again => ("missing", None),
-            State::Corrupt(_) => ("corrupt", None),
+            PlanState::Cached if matches!(summary, Some(Err(_))) => ("corrupt", None),
+            PlanState::Cached if unmet.is_some() => ("failed", None),
+            PlanState::Cached => ("finished", None),
+            PlanState::Resume { step } => ("unfinished", Some(step)),
+            PlanState::Run | PlanState::Again => ("missing", None),
+            PlanState::Corrupt(_) => ("corrupt", None),
         };
         let result = match (&planned.state, summary) {
-            (State::Cached, Some(Ok(summary))) => unmet.unwrap_or(summary.headline),
-            (State::Cached, Some(Err(error))) => error.to_string(),
+            (PlanState::Cached, Some(Ok(summary))) => unmet.unwrap_or(summary.headline),
+            (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
         Self { stage: planned.key.name.clone(), state, step, result, artifact }
     }
 
     /// The same of a stage at which the last run failed: why.
-    fn failed(self, why: &str) -> Self {
+    fn with_failure(self, why: &str) -> Self {
         Self { result: format!("failed: {}", why.lines().next().unwrap_or_default()), ..self }
     }
 
     /// The same of a stage that a live run works on: what its metrics say last.
-    fn running(self, pipeline: &Pipeline, planned: &Planned, store: &Store) -> Self {
+    fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Self {
         let metrics = store.work(&planned.key.name, &planned.key.fingerprint).join(slot::METRICS);
         let text = store.vfs().read(&metrics).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -186,7 +192,7 @@ impl Row {
     }
 
     fn cells(&self) -> Vec<String> {
-        let artifact = self.artifact.as_deref().map(shown).unwrap_or_default();
+        let artifact = self.artifact.as_deref().map(display_path).unwrap_or_default();
         vec![self.stage.clone(), self.state.into(), self.result.clone(), artifact]
     }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::Error;
-use crate::plan::State;
-use crate::run::execute::{Progress, Report};
-use crate::run::{Ended, Events, Outcome, Ran};
+use crate::plan::PlanState;
+use crate::run::execute::{Progress, ProgressReporter};
+use crate::run::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 use crate::text::display::{format_duration, render_table};
 
 /// Least time between two plain lines of a stage.
@@ -33,68 +33,68 @@ impl Terminal {
     }
 
     /// Writes a line above the bars.
-    fn say(&self, line: &str) {
+    fn write_above_bars(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| say(line)),
-            None => say(line),
+            Some(bars) => bars.suspend(|| write_progress_line(line)),
+            None => write_progress_line(line),
         }
     }
 
-    fn name(&self, stage: &str) -> String {
+    fn pad_name(&self, stage: &str) -> String {
         format!("{stage:<width$}", width = self.width)
     }
 }
 
-impl Events for Terminal {
-    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_> {
-        let name = self.name(stage);
+impl RunEvents for Terminal {
+    fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_> {
+        let name = self.pad_name(stage);
         let start = match state {
-            State::Resume { step } => format!("goes on after update {step}"),
+            PlanState::Resume { step } => format!("goes on after update {step}"),
             _ => "starts".into(),
         };
         if let Some(bars) = &self.bars {
-            return Box::new(Bar::new(bars, &name, &start));
+            return Box::new(StageBar::new(bars, &name, &start));
         }
-        say(&format!("{name}  {start}"));
-        Box::new(Lines { name, last: Mutex::new(None) })
+        write_progress_line(&format!("{name}  {start}"));
+        Box::new(StageLines { name, last: Mutex::new(None) })
     }
 
-    fn end(&self, outcome: &Outcome) {
-        let Outcome { stage, ended, seconds, headline, lines, .. } = outcome;
-        let name = self.name(stage);
+    fn end(&self, outcome: &StageOutcome) {
+        let StageOutcome { stage, ended, seconds, headline, lines, .. } = outcome;
+        let name = self.pad_name(stage);
         let line = match ended {
-            Ended::Cached => format!("{name}  cached"),
-            Ended::Done => format!("{name}  done in {}  {headline}", format_duration(*seconds)),
-            Ended::Failed | Ended::Stopped => {
+            StageEnd::Cached => format!("{name}  cached"),
+            StageEnd::Done => format!("{name}  done in {}  {headline}", format_duration(*seconds)),
+            StageEnd::Failed | StageEnd::Stopped => {
                 format!("{name}  {} after {}", ended.word(), format_duration(*seconds))
             }
         };
-        self.say(line.trim_end());
-        lines.iter().for_each(|line| self.say(&format!("    {line}")));
+        self.write_above_bars(line.trim_end());
+        lines.iter().for_each(|line| self.write_above_bars(&format!("    {line}")));
     }
 
     fn fail(&self, error: &Error, running: &[&str]) {
         let running = running.join("`, `");
-        self.say(&format!("error: {error}"));
-        self.say(&format!(
+        self.write_above_bars(&format!("error: {error}"));
+        self.write_above_bars(&format!(
             "note: nothing new starts; `{running}` runs to its end, or stops at a signal and can go on"
         ));
     }
 }
 
 /// Writes a line to stderr; a closed stderr is nobody's loss.
-fn say(line: &str) {
+fn write_progress_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// A stage as a bar.
-struct Bar {
+struct StageBar {
     bars: MultiProgress,
     bar: ProgressBar,
     name: String,
 }
 
-impl Bar {
+impl StageBar {
     fn new(bars: &MultiProgress, name: &str, start: &str) -> Self {
         let bar = bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
@@ -105,7 +105,7 @@ impl Bar {
     }
 }
 
-impl Report for Bar {
+impl ProgressReporter for StageBar {
     fn progress(&self, progress: &Progress<'_>) {
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
@@ -113,11 +113,11 @@ impl Report for Bar {
     }
 
     fn note(&self, text: &str) {
-        self.bars.suspend(|| say(&format!("{}  note: {text}", self.name)));
+        self.bars.suspend(|| write_progress_line(&format!("{}  note: {text}", self.name)));
     }
 }
 
-impl Drop for Bar {
+impl Drop for StageBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.bars.remove(&self.bar);
@@ -125,35 +125,36 @@ impl Drop for Bar {
 }
 
 /// A stage as plain lines.
-struct Lines {
+struct StageLines {
     name: String,
     last: Mutex<Option<Instant>>,
 }
 
-impl Report for Lines {
+impl ProgressReporter for StageLines {
     fn progress(&self, progress: &Progress<'_>) {
         let Ok(mut last) = self.last.lock() else { return };
         let due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
         if due {
             *last = Some(Instant::now());
             let Progress { done, total, unit, text } = progress;
-            say(format!("{}  {unit} {done}/{total}  {text}", self.name).trim_end());
+            write_progress_line(format!("{}  {unit} {done}/{total}  {text}", self.name).trim_end());
         }
     }
 
     fn note(&self, text: &str) {
-        say(&format!("{}  note: {text}", self.name));
+        write_progress_line(&format!("{}  note: {text}", self.name));
     }
 }
 
 /// The table at the end of a run; `shown` makes a path short.
 #[must_use]
-pub fn end_table(ran: &Ran, shown: impl Fn(&std::path::Path) -> String) -> String {
+pub fn render_end_table(ran: &RunOutcome, shown: impl Fn(&std::path::Path) -> String) -> String {
     let rows = ran.outcomes.iter().map(|outcome| {
-        let time = if outcome.ended == Ended::Cached { "-".into() } else { format_duration(outcome.seconds) };
+        let time =
+            if outcome.ended == StageEnd::Cached { "-".into() } else { format_duration(outcome.seconds) };
         let result = match outcome.ended {
-            Ended::Cached | Ended::Done => outcome.headline.clone(),
-            Ended::Failed | Ended::Stopped => String::new(),
+            StageEnd::Cached | StageEnd::Done => outcome.headline.clone(),
+            StageEnd::Failed | StageEnd::Stopped => String::new(),
         };
         let artifact = outcome.artifact.as_deref().map(&shown).unwrap_or_default();
         vec![outcome.stage.clone(), outcome.ended.word().into(), time, result, artifact]

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, refuse};
+use super::{CommandContext, usage_error};
 use crate::error::{Error, Result};
 use crate::store::Manifest;
-use crate::store::verify::{Depth, Problem, inspect};
+use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
 use crate::text::display::format_bytes;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct VerifyArguments {
     /// The folder
     folder: PathBuf,
     /// Also run the forward pass that its certificate speaks of
@@ -24,19 +24,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn verify(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<()> {
     let folder = &arguments.folder;
     if !folder.is_dir() {
         let message = format!("{} is no folder", folder.display());
         return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints one"));
     }
-    let (manifest, problems) = inspect(&Disk, folder, Depth::Bytes)?;
+    let (manifest, problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
     let deep = match arguments.deep && problems.is_empty() {
-        true => Some(deep(arguments, context)?),
+        true => Some(verify_certificate(arguments, context)?),
         false => None,
     };
     if arguments.json {
-        context.output.json(&answer(manifest.as_ref(), &problems, deep.as_deref()))?;
+        context.output.json(&render_verify_json(manifest.as_ref(), &problems, deep.as_deref()))?;
     } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
         let (files, size) = (manifest.files.len(), format_bytes(manifest.bytes()));
         let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
@@ -47,24 +47,28 @@ pub(super) fn verify(arguments: &Arguments, context: &Context<'_>) -> Result<()>
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };
     for other in problems {
-        context.output.message(&format!("also `{}`: {}\n", other.file, sentence(&other)));
+        context.output.message(&format!("also `{}`: {}\n", other.file, format_integrity_error(&other)));
     }
-    Err(Error::Corrupt { folder: folder.clone(), what: sentence(&first), file: first.file })
+    Err(Error::Corrupt { folder: folder.clone(), what: format_integrity_error(&first), file: first.file })
 }
 
-fn deep(arguments: &Arguments, context: &Context<'_>) -> Result<String> {
+fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
     let execute = context.execute.ok_or_else(|| {
-        refuse("this program was built without an execution backend; rebuild with `--features cpu`")
+        usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
     })?;
     let name = arguments.folder.display().to_string();
     execute.verify_deep(&arguments.folder).map_err(|failure| Error::Stage { stage: name, failure })
 }
 
-fn sentence(problem: &Problem) -> String {
+fn format_integrity_error(problem: &IntegrityError) -> String {
     problem.chunk.map_or_else(|| problem.what.clone(), |chunk| format!("{} (chunk {chunk})", problem.what))
 }
 
-fn answer(manifest: Option<&Manifest>, problems: &[Problem], deep: Option<&str>) -> serde_json::Value {
+fn render_verify_json(
+    manifest: Option<&Manifest>,
+    problems: &[IntegrityError],
+    deep: Option<&str>,
+) -> serde_json::Value {
     let problems: Vec<_> = problems
         .iter()
         .map(|problem| json!({ "file": problem.file, "chunk": problem.chunk, "what": problem.what }))

@@ -5,21 +5,21 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::source::Source;
-use super::{Context, plan};
+use super::pipeline_arguments::PipelineArguments;
+use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::pipeline::fingerprint::{Ledger, What};
+use crate::pipeline::fingerprint::{IngredientKind, Ledger};
 use crate::pipeline::stage::FieldValue;
-use crate::plan::why::{Difference, History, Why};
-use crate::plan::{Plan, Planned, State};
-use crate::store::{Listing, Store};
+use crate::plan::why::{ChangeExplanation, Difference, History};
+use crate::plan::{Plan, PlanState, PlannedStage};
+use crate::store::{Store, StoreListing};
 use crate::text::place::Origin;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct WhyArguments {
     #[command(flatten)]
-    source: Source,
+    source: PipelineArguments,
     /// The stage; all that would run for reasons of their own if absent
     stage: Option<String>,
     /// Compare with this run (`fmflow log` has the numbers) instead of with the stage's newest result
@@ -37,36 +37,36 @@ pub(super) struct Arguments {
 const RUNS: &str = "`fmflow log` lists the runs of the store";
 
 /// What is known of a stage.
-struct Answer<'a> {
-    planned: &'a Planned,
+struct WhyAnswer<'a> {
+    planned: &'a PlannedStage,
     /// What changed; `None` where there is nothing to compare with.
-    why: Option<Why>,
+    why: Option<ChangeExplanation>,
     /// Stages that depend on it and would run.
     dependents: Vec<String>,
 }
 
 /// What stages are compared with.
-struct Past<'a> {
+struct PastRuns<'a> {
     store: &'a Store,
-    listing: Listing,
+    listing: StoreListing,
     history: History,
 }
 
-pub(super) fn why(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
-    let asked = arguments.stage.as_deref().map(|name| pipeline.find(name)).transpose()?;
-    let store = context.open()?;
-    let (_, plan) = plan::make(&pipeline, store.as_ref())?;
+    let asked = arguments.stage.as_deref().map(|name| pipeline.find_stage(name)).transpose()?;
+    let store = context.open_store()?;
+    let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
     let past = match &store {
-        Some(store) => Some(Past::of(store)?),
-        None if arguments.vs.is_some() => return Err(nothing_ran(context)),
+        Some(store) => Some(PastRuns::read(store)?),
+        None if arguments.vs.is_some() => return Err(no_past_runs(context)),
         None => None,
     };
-    let answer_for = |planned| answer(arguments.vs, &pipeline, &plan, planned, past.as_ref());
+    let answer_for = |planned| explain_stage(arguments.vs, &pipeline, &plan, planned, past.as_ref());
     let Some(stage) = asked else {
         let mut answers: Vec<_> = plan.stages.iter().map(answer_for).collect::<Result<_>>()?;
-        answers.retain(Answer::has_reasons);
-        return tell_all(&answers, arguments, context);
+        answers.retain(WhyAnswer::has_reasons);
+        return report_answers(&answers, arguments, context);
     };
     let answer = answer_for(plan.planned(stage.id))?;
     match (arguments.vs, &answer.why, arguments.json) {
@@ -77,7 +77,11 @@ pub(super) fn why(arguments: &Arguments, context: &Context<'_>) -> Result<()> {
 }
 
 /// All answers, one below the other.
-fn tell_all(answers: &[Answer<'_>], arguments: &Arguments, context: &Context<'_>) -> Result<()> {
+fn report_answers(
+    answers: &[WhyAnswer<'_>],
+    arguments: &WhyArguments,
+    context: &CommandContext<'_>,
+) -> Result<()> {
     if arguments.json {
         let answers: Vec<_> = answers.iter().map(|answer| answer.json(arguments)).collect();
         return context.output.json(&json!({ "schema": "fmflow.why/1", "stages": answers }));
@@ -91,29 +95,29 @@ fn tell_all(answers: &[Answer<'_>], arguments: &Arguments, context: &Context<'_>
 }
 
 /// What is known of one stage.
-fn answer<'a>(
+fn explain_stage<'a>(
     vs: Option<u64>,
     pipeline: &Pipeline,
     plan: &Plan,
-    planned: &'a Planned,
-    past: Option<&Past<'_>>,
-) -> Result<Answer<'a>> {
+    planned: &'a PlannedStage,
+    past: Option<&PastRuns<'_>>,
+) -> Result<WhyAnswer<'a>> {
     let why = past.map_or(Ok(None), |past| past.compare(vs, pipeline, plan, planned))?;
-    let runs = |other: &&Planned| other.state != State::Cached;
+    let runs = |other: &&PlannedStage| other.state != PlanState::Cached;
     let dependents = plan.dependents(pipeline, planned).filter(runs).map(|other| other.key.name.clone());
     let dependents = dependents.collect();
-    Ok(Answer { planned, why, dependents })
+    Ok(WhyAnswer { planned, why, dependents })
 }
 
-fn nothing_ran(context: &Context<'_>) -> Error {
+fn no_past_runs(context: &CommandContext<'_>) -> Error {
     let message = format!("nothing was ever run in the store {}", context.store.display());
     Error::usage(message, "leave `--vs` out")
 }
 
-impl<'a> Past<'a> {
-    fn of(store: &'a Store) -> Result<Self> {
-        let listing = Listing::of(store)?;
-        Ok(Self { store, history: History::of(store, &listing)?, listing })
+impl<'a> PastRuns<'a> {
+    fn read(store: &'a Store) -> Result<Self> {
+        let listing = StoreListing::read(store)?;
+        Ok(Self { store, history: History::read(store, &listing)?, listing })
     }
 
     /// The changes since the run that was named, or since the stage's newest result.
@@ -122,19 +126,19 @@ impl<'a> Past<'a> {
         vs: Option<u64>,
         pipeline: &Pipeline,
         plan: &Plan,
-        planned: &Planned,
-    ) -> Result<Option<Why>> {
+        planned: &PlannedStage,
+    ) -> Result<Option<ChangeExplanation>> {
         let old = match vs {
-            Some(number) => ledger_of(number, &planned.key.name, self.store)?,
-            None if planned.state == State::Cached => None,
+            Some(number) => read_past_ledger(number, &planned.key.name, self.store)?,
+            None if planned.state == PlanState::Cached => None,
             None => self.listing.newest(&planned.key.name).map(|manifest| manifest.ledger.clone()),
         };
-        Ok(old.map(|old| plan.why(pipeline, planned, &old, &self.history)))
+        Ok(old.map(|old| plan.explain_changes_since(pipeline, planned, &old, &self.history)))
     }
 }
 
 /// What a stage was made of in an earlier run; nothing if that had no such stage.
-fn ledger_of(number: u64, stage: &str, store: &Store) -> Result<Option<Ledger>> {
+fn read_past_ledger(number: u64, stage: &str, store: &Store) -> Result<Option<Ledger>> {
     let Some(mut record) = store.run_record(number)? else {
         let known = store.past_runs()?.iter().any(|run| run.number == number);
         let message = match known {
@@ -146,20 +150,22 @@ fn ledger_of(number: u64, stage: &str, store: &Store) -> Result<Option<Ledger>> 
     Ok(record.stages.swap_remove(stage))
 }
 
-impl Answer<'_> {
+impl WhyAnswer<'_> {
     /// Whether there is more to say than that a stage before it changed.
     fn has_reasons(&self) -> bool {
         match &self.why {
-            Some(why) => why.differences.iter().any(|difference| difference.change.what != What::Input),
-            None => self.planned.state != State::Cached,
+            Some(why) => {
+                why.differences.iter().any(|difference| difference.change.what != IngredientKind::Input)
+            }
+            None => self.planned.state != PlanState::Cached,
         }
     }
 
-    fn text(&self, arguments: &Arguments) -> String {
+    fn text(&self, arguments: &WhyArguments) -> String {
         let mut text = format!("stage `{}`: {}\n", self.planned.key.name, self.planned.state.word());
         match &self.why {
             Some(why) if why.differences.is_empty() => text += "  nothing changed\n",
-            Some(why) => differences(&mut text, why, 1),
+            Some(why) => render_differences(&mut text, why, 1),
             None => self.planned.reasons.iter().for_each(|reason| text += &format!("  {reason}\n")),
         }
         if !self.dependents.is_empty() {
@@ -167,12 +173,12 @@ impl Answer<'_> {
         }
         let _ = writeln!(text, "fingerprint {}", self.planned.key.fingerprint);
         if arguments.key {
-            text += &key(&self.planned.key.ledger);
+            text += &render_ledger(&self.planned.key.ledger);
         }
         text
     }
 
-    fn json(&self, arguments: &Arguments) -> Value {
+    fn json(&self, arguments: &WhyArguments) -> Value {
         let key = arguments.key.then_some(&self.planned.key.ledger);
         json!({
             "schema": "fmflow.why/1",
@@ -180,8 +186,8 @@ impl Answer<'_> {
             "state": self.planned.state.word(),
             "reasons": self.planned.reasons,
             "vs": arguments.vs,
-            "changes": self.why.as_ref().map(changes),
-            "causes": self.why.as_ref().map(causes),
+            "changes": self.why.as_ref().map(render_changes_json),
+            "causes": self.why.as_ref().map(render_causes_json),
             "dependents": self.dependents,
             "fingerprint": self.planned.key.fingerprint,
             "key": key,
@@ -190,7 +196,7 @@ impl Answer<'_> {
 }
 
 /// Everything that counts, a line each.
-fn key(ledger: &Ledger) -> String {
+fn render_ledger(ledger: &Ledger) -> String {
     let line = |part: &crate::pipeline::fingerprint::Ingredient| {
         let what = serde_json::to_value(part.what).unwrap_or_default();
         let line = format!("{} {} {}", what.as_str().unwrap_or_default(), part.label(), part.value);
@@ -200,22 +206,22 @@ fn key(ledger: &Ledger) -> String {
 }
 
 /// Changes with their places, then those of the stages before, one step further in.
-fn differences(text: &mut String, why: &Why, depth: usize) {
+fn render_differences(text: &mut String, why: &ChangeExplanation, depth: usize) {
     let margin = "  ".repeat(depth);
     for difference in &why.differences {
         let _ = writeln!(text, "{margin}{}", difference.sentence);
         if let Some(field) = &difference.field {
-            drawing(text, field, difference.was.as_deref(), depth + 2);
+            render_setting_line(text, field, difference.was.as_deref(), depth + 2);
         }
         // The stage that this change comes from; its own changes stand below.
         if let Some(cause) = difference.cause {
-            differences(text, &why.causes[cause], depth + 1);
+            render_differences(text, &why.causes[cause], depth + 1);
         }
     }
 }
 
 /// The line that a setting is written in, with the setting underlined.
-fn drawing(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usize) {
+fn render_setting_line(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usize) {
     const LONGEST: usize = 120;
     let margin = "  ".repeat(depth);
     let span = &field.span;
@@ -248,7 +254,7 @@ fn drawing(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usiz
     }
 }
 
-fn changes(why: &Why) -> Vec<Value> {
+fn render_changes_json(why: &ChangeExplanation) -> Vec<Value> {
     let change = |difference: &Difference| {
         let Difference { change, sentence, field, was, .. } = difference;
         json!({
@@ -259,7 +265,7 @@ fn changes(why: &Why) -> Vec<Value> {
     why.differences.iter().map(change).collect()
 }
 
-fn causes(why: &Why) -> Vec<Value> {
-    let cause = |why: &Why| json!({ "stage": why.stage, "changes": changes(why), "causes": causes(why) });
+fn render_causes_json(why: &ChangeExplanation) -> Vec<Value> {
+    let cause = |why: &ChangeExplanation| json!({ "stage": why.stage, "changes": render_changes_json(why), "causes": render_causes_json(why) });
     why.causes.iter().map(cause).collect()
 }

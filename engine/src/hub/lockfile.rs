@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-pub use read::read;
+pub use read::read_lockfile;
 
 use crate::error::{Error, Result};
-use crate::pipeline::repository::Asked;
+use crate::pipeline::repository::RepositoryRequest;
 use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// Version of the form of a lock file.
-pub const SCHEMA: &str = "fmflow.lock/1";
+pub const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
 
 /// What a lock file says.
 #[derive(Clone, Debug, Default)]
@@ -25,15 +25,15 @@ pub struct Lockfile {
     /// The file's name as people know it.
     pub name: String,
     /// The command that brings it up to date.
-    pub cure: String,
+    pub update_command: String,
     /// Whether it is damaged, so that nothing more is said about what it lacks.
     pub broken: bool,
     /// Pins by what they are for.
-    pub pins: BTreeMap<Asked, Pin>,
+    pub pins: BTreeMap<RepositoryRequest, Pin>,
     /// Where each pin stands in the file; empty where it was not read.
-    pub places: BTreeMap<Asked, Span>,
+    pub places: BTreeMap<RepositoryRequest, Span>,
     /// What was asked for and could not be pinned, which was told already.
-    pub unresolved: BTreeSet<Asked>,
+    pub unresolved: BTreeSet<RepositoryRequest>,
 }
 
 /// A repository at one commit.
@@ -62,7 +62,7 @@ pub struct PinnedFile {
 
 /// Where the lock file of a configuration lies: beside it, with its name.
 #[must_use]
-pub fn path(config: &Path) -> PathBuf {
+pub fn to_lockfile_path(config: &Path) -> PathBuf {
     match config.extension() {
         // Never the configuration itself.
         Some(extension) if extension == "lock" => config.with_extension("lock.lock"),
@@ -72,7 +72,7 @@ pub fn path(config: &Path) -> PathBuf {
 
 impl Lockfile {
     /// Tells pins that nothing asks for.
-    pub fn stale(&self, asked: &[&Asked], sink: &mut Sink) {
+    pub fn report_stale_pins(&self, asked: &[&RepositoryRequest], sink: &mut Sink) {
         let mut stale = self.places.iter().filter(|(pin, _)| !asked.contains(pin));
         let Some((pin, place)) = stale.next() else { return };
         let message = format!("`{}` pins {pin}, which the pipeline does not ask for", self.name);
@@ -80,19 +80,19 @@ impl Lockfile {
         for (_, place) in stale {
             diagnostic = diagnostic.also(place, "nor for this");
         }
-        sink.push(diagnostic.help(format!("`{}` brings it up to date", self.cure)));
+        sink.push(diagnostic.help(format!("`{}` brings it up to date", self.update_command)));
     }
 
     /// The text of the file.
     #[must_use]
-    pub fn print(&self) -> String {
+    pub fn render(&self) -> String {
         let mut text = format!(
             "// Commits that branches and tags stood for, with the files there. `fmflow check FILE --online` writes this;\n\
              // commit it together with the pipeline.\nlock {}\n",
-            quoted(SCHEMA)
+            quote_kdl_string(LOCKFILE_SCHEMA)
         );
         for (asked, pin) in &self.pins {
-            pin.print(asked, &mut text);
+            pin.render_into(asked, &mut text);
         }
         text
     }
@@ -114,7 +114,7 @@ impl Lockfile {
 
     fn write_through(&self, vfs: &dyn Vfs, path: &Path, temporary: &Path) -> Result<()> {
         let mut file = vfs.create_new(temporary).map_err(Error::io("create", temporary))?;
-        file.write_all(self.print().as_bytes()).map_err(Error::io("write", temporary))?;
+        file.write_all(self.render().as_bytes()).map_err(Error::io("write", temporary))?;
         file.sync().map_err(Error::io("sync", temporary))?;
         drop(file);
         vfs.rename(temporary, path).map_err(Error::io("replace", path))?;
@@ -124,21 +124,27 @@ impl Lockfile {
 }
 
 impl Pin {
-    fn print(&self, asked: &Asked, text: &mut String) {
-        let _ = write!(text, "\n{} {}", asked.kind.word(), quoted(&asked.name));
+    fn render_into(&self, asked: &RepositoryRequest, text: &mut String) {
+        let _ = write!(text, "\n{} {}", asked.kind.word(), quote_kdl_string(&asked.name));
         if let Some(revision) = &asked.revision {
-            let _ = write!(text, " revision={}", quoted(revision));
+            let _ = write!(text, " revision={}", quote_kdl_string(revision));
         }
-        let _ = write!(text, " commit={} files={} size={}", quoted(&self.commit), self.count, self.size);
+        let _ = write!(
+            text,
+            " commit={} files={} size={}",
+            quote_kdl_string(&self.commit),
+            self.count,
+            self.size
+        );
         if self.files.is_empty() {
             text.push('\n');
             return;
         }
         text.push_str(" {\n");
         for file in &self.files {
-            let _ = write!(text, "    file {} size={}", quoted(&file.path), file.size);
+            let _ = write!(text, "    file {} size={}", quote_kdl_string(&file.path), file.size);
             if let Some(digest) = &file.sha256 {
-                let _ = write!(text, " sha256={}", quoted(digest));
+                let _ = write!(text, " sha256={}", quote_kdl_string(digest));
             }
             text.push('\n');
         }
@@ -147,7 +153,7 @@ impl Pin {
 }
 
 /// A KDL string. Names come from a hub, so nothing in them may end the string or be refused by the reader.
-fn quoted(text: &str) -> String {
+fn quote_kdl_string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {

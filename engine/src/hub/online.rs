@@ -3,17 +3,17 @@
 
 mod columns;
 mod files;
+mod report;
 mod session;
-mod tell;
 
 use indexmap::IndexMap;
 
 use crate::hub::lockfile::{Lockfile, PinnedFile};
-use crate::pipeline::repository::Asked;
+use crate::pipeline::repository::RepositoryRequest;
 pub use session::Session;
 
 /// The secret that a hub is shown, if the pipeline declares it.
-pub const SECRET: &str = "HF_TOKEN";
+pub const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
 /// A place of repositories. Implemented by the stages crate; the engine knows no network.
 pub trait Hub {
@@ -24,23 +24,28 @@ pub trait Hub {
     ///
     /// # Errors
     /// What is in the way.
-    fn commit(&self, asked: &Asked, token: Option<&Secret>) -> Result<String, Trouble>;
+    fn commit(&self, asked: &RepositoryRequest, token: Option<&Secret>) -> Result<String, HubError>;
 
     /// All files of a repository at a commit.
     ///
     /// # Errors
     /// What is in the way.
-    fn files(&self, asked: &Asked, commit: &str, token: Option<&Secret>) -> Result<Vec<PinnedFile>, Trouble>;
+    fn files(
+        &self,
+        asked: &RepositoryRequest,
+        commit: &str,
+        token: Option<&Secret>,
+    ) -> Result<Vec<PinnedFile>, HubError>;
 
     /// Columns of a dataset by subset, of its default branch.
     ///
     /// # Errors
     /// What is in the way.
-    fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<Columns, Trouble>;
+    fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError>;
 }
 
 /// Columns by subset, in the order of the hub.
-pub type Columns = IndexMap<String, Vec<String>>;
+pub type SubsetColumns = IndexMap<String, Vec<String>>;
 
 /// A secret's value. It is sent, and never shown.
 pub struct Secret(String);
@@ -67,7 +72,7 @@ impl std::fmt::Debug for Secret {
 
 /// Why a hub does not answer as hoped; each has another cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum HubError {
     /// It shows no such repository: there is none, or it is private.
     NoRepository,
     /// The repository has no such branch, tag or commit.
@@ -84,9 +89,9 @@ pub enum Trouble {
 
 /// What asking gave, besides diagnostics.
 #[derive(Debug, Default)]
-pub struct Resolution {
+pub struct LockResolution {
     /// What became of every pin, in the order of the text; pins that are gone last.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PinChange>,
     /// The lock file as it should be.
     pub lock: Lockfile,
     /// Whether it differs from the one that was read.
@@ -95,9 +100,9 @@ pub struct Resolution {
 
 /// What became of one pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct PinChange {
     /// What it is for.
-    pub asked: Asked,
+    pub asked: RepositoryRequest,
     /// The commit before, if there was one.
     pub old: Option<String>,
     /// The commit now, if there is one.
@@ -107,7 +112,7 @@ pub struct Change {
 }
 
 /// A hub's words, fit for a terminal: one line of printable letters, not too long.
-fn plain(text: &str) -> String {
+fn clean_hub_text(text: &str) -> String {
     const MOST: usize = 200;
     let words = text.split(|letter: char| letter.is_control() || letter.is_whitespace());
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

@@ -1,18 +1,18 @@
 //! Nodes that name a repository, and the commits that the lock file pins them to.
 
 use crate::hub::lockfile::Lockfile;
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::Value;
-use crate::pipeline::repository::{Asked, Kind, Pinned};
+use crate::language::schema::CanonicalValue;
+use crate::pipeline::repository::{PinnedRepository, RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{Origin, Span};
 
 /// A node that names a repository.
 #[derive(Clone, Debug)]
-pub struct Use {
+pub struct RepositoryUse {
     /// What it asks for.
-    pub asked: Asked,
+    pub asked: RepositoryRequest,
     /// Its place among the records of the world.
     pub record: usize,
     /// Where the repository is named.
@@ -21,7 +21,7 @@ pub struct Use {
     pub revision: Option<Span>,
 }
 
-impl Use {
+impl RepositoryUse {
     /// Where the revision is named, or else the repository.
     #[must_use]
     pub fn place(&self) -> &Span {
@@ -30,24 +30,24 @@ impl Use {
 }
 
 /// Every node that names a repository of the hub, in the order of the text; an address that is none is told.
-pub fn uses(world: &World, sink: &mut Sink) -> Vec<Use> {
+pub fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<RepositoryUse> {
     let mut uses = Vec::new();
     for (at, record) in world.records.iter().enumerate() {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.node() == record.spec.name);
+        let kind = RepositoryKind::ALL.into_iter().find(|kind| kind.node() == record.spec.name);
         let Some((kind, from)) = kind.zip(record.leaf("from")) else { continue };
-        let Value::Hub(address) = &from.value else {
-            local(record, from, sink);
+        let CanonicalValue::Hub(address) = &from.value else {
+            refuse_local_revision(record, from, sink);
             continue;
         };
         let Some(name) = address.strip_prefix("hf:") else { continue };
-        if !is_name(name) {
-            sink.push(no_name(kind, name, from));
+        if !is_repository_name(name) {
+            sink.push(invalid_repository_name(kind, name, from));
             continue;
         }
         let revision = record.leaf("revision");
         let text = revision.and_then(Leaf::text).map(str::to_owned);
-        uses.push(Use {
-            asked: Asked { kind, name: name.to_owned(), revision: text },
+        uses.push(RepositoryUse {
+            asked: RepositoryRequest { kind, name: name.to_owned(), revision: text },
             record: at,
             from: from.span.clone(),
             revision: revision.map(|leaf| leaf.span.clone()),
@@ -57,7 +57,7 @@ pub fn uses(world: &World, sink: &mut Sink) -> Vec<Use> {
 }
 
 /// Whether a hub can have a repository of this name: one or two parts of letters, digits, `-`, `_` and `.`.
-fn is_name(text: &str) -> bool {
+fn is_repository_name(text: &str) -> bool {
     let part = |part: &str| {
         let letters = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let ends = part.starts_with(['.', '-']) || part.ends_with(['.', '-']);
@@ -66,13 +66,13 @@ fn is_name(text: &str) -> bool {
     text.split('/').count() <= 2 && text.split('/').all(part)
 }
 
-fn no_name(kind: Kind, name: &str, from: &Leaf) -> Diagnostic {
-    let last = guess(name);
+fn invalid_repository_name(kind: RepositoryKind, name: &str, from: &Leaf) -> Diagnostic {
+    let last = guess_repository_name(name);
     let help = match name.split_once('@') {
-        Some((_, revision)) if is_name(&last) => {
+        Some((_, revision)) if is_repository_name(&last) => {
             format!("write `from=\"hf:{last}\" revision=\"{revision}\"`")
         }
-        _ if is_name(&last) => format!("write `from=\"hf:{last}\"`"),
+        _ if is_repository_name(&last) => format!("write `from=\"hf:{last}\"`"),
         _ => format!("write `from=\"hf:OWNER/NAME\"`, as the page of the {} shows it", kind.word()),
     };
     Diagnostic::new(Code::WrongType, format!("`hf:{name}` names no repository"))
@@ -81,7 +81,7 @@ fn no_name(kind: Kind, name: &str, from: &Leaf) -> Diagnostic {
 }
 
 /// The name in an address of a page, or with a revision after `@`; what is no name, in other cases.
-fn guess(text: &str) -> String {
+fn guess_repository_name(text: &str) -> String {
     let page = text.split_once("://").map(|(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
     let path = page.unwrap_or(text).trim_start_matches('/');
     let path = path.strip_prefix("datasets/").or_else(|| path.strip_prefix("models/")).unwrap_or(path);
@@ -93,8 +93,9 @@ fn guess(text: &str) -> String {
 }
 
 /// A revision of files on this machine would be ignored in silence.
-fn local(record: &Record, from: &Leaf, sink: &mut Sink) {
-    let Some(revision) = record.leaf("revision").filter(|_| matches!(from.value, Value::Path(_))) else {
+fn refuse_local_revision(record: &Record, from: &Leaf, sink: &mut Sink) {
+    let Some(revision) = record.leaf("revision").filter(|_| matches!(from.value, CanonicalValue::Path(_)))
+    else {
         return;
     };
     let message = "`revision` belongs to a repository, and `from` names files on this machine";
@@ -108,16 +109,16 @@ fn local(record: &Record, from: &Leaf, sink: &mut Sink) {
 
 /// Gives every node whose repository the lock file pins the commit as its revision, tells which nodes stay unpinned and
 /// which pins nobody asks for. What is pinned, each once.
-pub fn pin(world: &mut World, lock: &Lockfile, sink: &mut Sink) -> Vec<Pinned> {
-    let uses = uses(world, sink);
-    let mut pinned: Vec<Pinned> = Vec::new();
+pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Sink) -> Vec<PinnedRepository> {
+    let uses = collect_repository_uses(world, sink);
+    let mut pinned: Vec<PinnedRepository> = Vec::new();
     let mut loose = Vec::new();
     for one in &uses {
         let pin = lock.pins.get(&one.asked).filter(|_| !one.asked.is_commit());
         match (pin, world.records.get_mut(one.record)) {
             (Some(pin), Some(record)) => {
                 set_revision(record, &pin.commit, one);
-                let new = Pinned { asked: one.asked.clone(), commit: pin.commit.clone() };
+                let new = PinnedRepository { asked: one.asked.clone(), commit: pin.commit.clone() };
                 if !pinned.contains(&new) {
                     pinned.push(new);
                 }
@@ -129,17 +130,23 @@ pub fn pin(world: &mut World, lock: &Lockfile, sink: &mut Sink) -> Vec<Pinned> {
     if lock.broken {
         return pinned;
     }
-    unpinned(&loose, &lock.cure).into_iter().for_each(|diagnostic| sink.push(diagnostic));
-    lock.stale(&uses.iter().map(|one| &one.asked).collect::<Vec<_>>(), sink);
+    unpinned_repositories(&loose, &lock.update_command)
+        .into_iter()
+        .for_each(|diagnostic| sink.push(diagnostic));
+    lock.report_stale_pins(&uses.iter().map(|one| &one.asked).collect::<Vec<_>>(), sink);
     pinned
 }
 
 /// Writes the commit where the revision stands, or would stand.
-fn set_revision(record: &mut Record, commit: &str, one: &Use) {
+fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     let order = record.spec.fields().position(|field| field.name == "revision");
     let Some(spec) = record.spec.fields().find(|field| field.name == "revision") else { return };
-    let leaf =
-        Leaf { spec, value: Value::Text(commit.to_owned()), span: one.place().clone(), origin: Origin::Lock };
+    let leaf = Leaf {
+        spec,
+        value: CanonicalValue::Text(commit.to_owned()),
+        span: one.place().clone(),
+        origin: Origin::Lock,
+    };
     match record.leaves.iter_mut().find(|leaf| leaf.spec.name == "revision") {
         Some(old) => *old = leaf,
         None => {
@@ -152,7 +159,7 @@ fn set_revision(record: &mut Record, commit: &str, one: &Use) {
 }
 
 /// One warning for all nodes without a commit.
-fn unpinned(loose: &[&Use], cure: &str) -> Option<Diagnostic> {
+fn unpinned_repositories(loose: &[&RepositoryUse], cure: &str) -> Option<Diagnostic> {
     let (first, others) = loose.split_first()?;
     let mut names: Vec<_> = loose.iter().map(|one| &one.asked).collect();
     names.sort();
@@ -176,12 +183,12 @@ mod tests {
     #[test]
     fn names_are_one_or_two_parts() {
         for name in ["gpt2", "Qwen/Qwen3-1.7B", "a/b_c.d"] {
-            assert!(is_name(name), "{name}");
+            assert!(is_repository_name(name), "{name}");
         }
         let long = "x".repeat(97);
         for name in ["", "/", "a/", "a/b/c", "a b/c", "a/..", "../a", "a/.b", "a/b?c", "é/a", "a/b%2f", &long]
         {
-            assert!(!is_name(name), "{name}");
+            assert!(!is_repository_name(name), "{name}");
         }
     }
 }

@@ -11,22 +11,22 @@ mod train;
 use std::path::{Path, PathBuf};
 
 use crate::language::draft::Draft;
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Budget;
 use crate::pipeline::config::{ExportConfig, ExportDtype, StageConfig};
-use crate::pipeline::stage::Source;
+use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::glob;
 use crate::text::glob::PatternError;
 use crate::text::place::Span;
 
 /// What decoding one stage gives, besides diagnostics.
-pub struct Decoded {
+pub struct DecodedStage {
     /// Its settings.
     pub config: StageConfig,
     /// Files it reads.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceFiles>,
     /// Why `run` refuses it, beyond what the field table says.
     pub unsupported: Vec<(Span, String)>,
 }
@@ -34,23 +34,23 @@ pub struct Decoded {
 /// Decodes stages of one world.
 pub struct Decoder<'a> {
     /// Names and nodes.
-    pub world: &'a World,
+    pub world: &'a Declarations,
     /// Where faults go.
     pub sink: &'a mut Sink,
-    sources: Vec<Source>,
+    sources: Vec<SourceFiles>,
     unsupported: Vec<(Span, String)>,
 }
 
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
-    pub fn new(world: &'a World, sink: &'a mut Sink) -> Self {
+    pub fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
         Self { world, sink, sources: Vec::new(), unsupported: Vec::new() }
     }
 
     /// The settings of a stage; `None` when something that it needs is broken, which has been told.
-    pub fn stage(mut self, draft: &Draft<'_>) -> Option<Decoded> {
+    pub fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
-        Some(Decoded { config, sources: self.sources, unsupported: self.unsupported })
+        Some(DecodedStage { config, sources: self.sources, unsupported: self.unsupported })
     }
 
     fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {
@@ -65,12 +65,12 @@ impl<'a> Decoder<'a> {
             "train" => StageConfig::Train(Box::new(self.train(record)?)),
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
-            "export" => StageConfig::Export(export(record)?),
+            "export" => StageConfig::Export(decode_export(record)?),
             _ => return None,
         })
     }
 
-    fn refuse(&mut self, span: &Span, reason: &str) {
+    fn mark_unsupported(&mut self, span: &Span, reason: &str) {
         self.unsupported.push((span.clone(), reason.to_owned()));
     }
 
@@ -79,11 +79,11 @@ impl<'a> Decoder<'a> {
         let pattern = leaf.text()?;
         let files = self.files(what, pattern, &leaf.span)?;
         let [file] = &*files else {
-            self.sink.push(several(what, pattern, &leaf.span, &files));
+            self.sink.push(several_files(what, pattern, &leaf.span, &files));
             return None;
         };
         let file = file.clone();
-        self.sources.push(Source { name: name.to_owned(), files });
+        self.sources.push(SourceFiles { name: name.to_owned(), files });
         Some(file)
     }
 
@@ -92,14 +92,14 @@ impl<'a> Decoder<'a> {
         match glob::expand_pattern(&span.file.folder, pattern) {
             Ok(files) => Some(files),
             Err(missing) => {
-                self.sink.push(no_files(what, pattern, span, missing));
+                self.sink.push(pattern_without_files(what, pattern, span, missing));
                 None
             }
         }
     }
 }
 
-fn several(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
+fn several_files(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
     let base = &span.file.folder;
     let first = files.first().map(|file| file.strip_prefix(base).unwrap_or(file).display().to_string());
     Diagnostic::new(Code::NoFiles, format!("{what} is one file, and `{pattern}` names {}", files.len()))
@@ -107,7 +107,7 @@ fn several(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnos
         .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
 }
 
-fn no_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Diagnostic {
+fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Diagnostic {
     let base = &span.file.folder;
     let relative = "paths are relative to the file that they stand in";
     match missing {
@@ -136,7 +136,7 @@ fn no_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Di
                 .at(span, "it matches this")
                 .help(format!("make `{path}` readable, move it away, or name other files"))
         }
-        PatternError::Nothing(absent) => {
+        PatternError::NoMatch(absent) => {
             let absent = absent.map(|path| path.strip_prefix(base).map(Path::to_owned).unwrap_or(path));
             let label = match &absent {
                 Some(path) => format!("`{}` does not exist", path.display()),
@@ -154,14 +154,14 @@ fn no_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Di
     }
 }
 
-fn export(record: &Record) -> Option<ExportConfig> {
+fn decode_export(record: &Record) -> Option<ExportConfig> {
     let dtype = if record.text("dtype")? == "bf16" { ExportDtype::Bf16 } else { ExportDtype::F32 };
     Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
 }
 
 /// Name, seed and budget of a `pipeline` node.
 #[must_use]
-pub fn pipeline(record: &Record) -> Option<(String, u64, Budget)> {
+pub fn decode_pipeline(record: &Record) -> Option<(String, u64, Budget)> {
     let budget = record.child("budget");
     let machine = record.child("machine");
     let days = budget.and_then(|budget| budget.number("days")).map(|days| days * 86_400.0);

@@ -1,9 +1,9 @@
 //! Stages before their settings are decoded: which there are, which artifacts each takes, in which order they run.
 
 use crate::language::mixture;
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::Record;
-use crate::language::schema::Value;
+use crate::language::schema::CanonicalValue;
 use crate::pipeline::role::InputRole;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
@@ -35,15 +35,15 @@ pub struct DraftInput {
 }
 
 /// All stages of a world, in the order of the text.
-pub fn drafts<'a>(world: &'a World, sink: &mut Sink) -> Vec<Draft<'a>> {
-    let used = used_rows(world);
+pub fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft<'a>> {
+    let used = find_used_rows(world);
     let mut drafts = Vec::new();
     for record in world.records.iter().filter(|record| world.declares(record)) {
         match record.spec.name.as_str() {
-            "rows" => rows(record, &used, &mut drafts),
-            "convert" => convert(record, &mut drafts),
-            "evaluate" => evaluate(world, record, &used, &mut drafts, sink),
-            _ if record.spec.namespace == "stage" => plain(world, record, &mut drafts),
+            "rows" => draft_rows(record, &used, &mut drafts),
+            "convert" => draft_conversion(record, &mut drafts),
+            "evaluate" => draft_evaluation(world, record, &used, &mut drafts, sink),
+            _ if record.spec.namespace == "stage" => draft_plain_stage(world, record, &mut drafts),
             _ => {}
         }
     }
@@ -51,33 +51,33 @@ pub fn drafts<'a>(world: &'a World, sink: &mut Sink) -> Vec<Draft<'a>> {
 }
 
 /// A pair of a `rows` node and a dataset that some stage uses.
-struct Used<'a> {
+struct UsedRows<'a> {
     rows: &'a Record,
     dataset: &'a Record,
     span: Span,
 }
 
-impl Used<'_> {
+impl UsedRows<'_> {
     fn name(&self) -> String {
-        rows_name(self.rows, self.dataset)
+        format_rows_name(self.rows, self.dataset)
     }
 }
 
-fn rows_name(rows: &Record, dataset: &Record) -> String {
+fn format_rows_name(rows: &Record, dataset: &Record) -> String {
     format!("{}/{}", rows.name().unwrap_or_default(), dataset.name().unwrap_or_default())
 }
 
 /// Pairs in the order of the text, each once: of training stages first, then of measurements that name their rows.
-fn used_rows(world: &World) -> Vec<Used<'_>> {
-    let mut used: Vec<Used<'_>> = Vec::new();
+fn find_used_rows(world: &Declarations) -> Vec<UsedRows<'_>> {
+    let mut used: Vec<UsedRows<'_>> = Vec::new();
     for record in world.of_kind("train") {
-        used.extend(trained_rows(world, record));
+        used.extend(find_trained_rows(world, record));
     }
     for record in world.of_kind("evaluate") {
         for measured in record.children("held-out").chain(record.children("exact-match")) {
             let target = |field: &str| world.any_target(measured.leaf(field)?);
             if let (Some(rows), Some(dataset)) = (target("rows"), target("dataset")) {
-                used.push(Used { rows, dataset, span: measured.span.clone() });
+                used.push(UsedRows { rows, dataset, span: measured.span.clone() });
             }
         }
     }
@@ -91,18 +91,18 @@ fn used_rows(world: &World) -> Vec<Used<'_>> {
     used
 }
 
-fn trained_rows<'a>(world: &'a World, record: &'a Record) -> Vec<Used<'a>> {
+fn find_trained_rows<'a>(world: &'a Declarations, record: &'a Record) -> Vec<UsedRows<'a>> {
     let Some(data) = record.child("data") else { return Vec::new() };
     let target = |field: &str| world.any_target(data.leaf(field)?);
     let (Some(rows), Some(mixture)) = (target("rows"), target("mixture")) else { return Vec::new() };
-    let datasets = mixture::datasets(world, mixture).into_iter();
-    datasets.map(|dataset| Used { rows, dataset, span: data.span.clone() }).collect()
+    let datasets = mixture::collect_mixture_datasets(world, mixture).into_iter();
+    datasets.map(|dataset| UsedRows { rows, dataset, span: data.span.clone() }).collect()
 }
 
-fn rows<'a>(record: &'a Record, used: &[Used<'a>], drafts: &mut Vec<Draft<'a>>) {
+fn draft_rows<'a>(record: &'a Record, used: &[UsedRows<'a>], drafts: &mut Vec<Draft<'a>>) {
     let mine = used.iter().filter(|pair| std::ptr::eq(pair.rows, record));
     for pair in mine {
-        let inputs = reference(record, "tokenizer", InputRole::Tokenizer).into_iter().collect();
+        let inputs = find_referenced_input(record, "tokenizer", InputRole::Tokenizer).into_iter().collect();
         drafts.push(Draft {
             name: pair.name(),
             record,
@@ -114,31 +114,34 @@ fn rows<'a>(record: &'a Record, used: &[Used<'a>], drafts: &mut Vec<Draft<'a>>) 
 }
 
 /// The input that a reference of the node names.
-fn reference(record: &Record, field: &str, role: InputRole) -> Option<DraftInput> {
+fn find_referenced_input(record: &Record, field: &str, role: InputRole) -> Option<DraftInput> {
     let leaf = record.leaf(field)?;
     Some(DraftInput { role, stage: leaf.reference()?.to_owned(), span: leaf.span.clone() })
 }
 
-fn convert<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
+fn draft_conversion<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
     let Some(name) = record.name() else { return };
-    let mut inputs: Vec<_> = reference(record, "from", InputRole::From).into_iter().collect();
-    if let Some(leaf) = record.leaf("from").filter(|leaf| matches!(leaf.value, Value::Path(_))) {
+    let mut inputs: Vec<_> = find_referenced_input(record, "from", InputRole::From).into_iter().collect();
+    if let Some(leaf) = record.leaf("from").filter(|leaf| matches!(leaf.value, CanonicalValue::Path(_))) {
         let source = format!("{name}/source");
         inputs.push(DraftInput { role: InputRole::From, stage: source.clone(), span: leaf.span.clone() });
         drafts.push(Draft { name: source, record, dataset: None, implicit_fetch: true, inputs: Vec::new() });
     }
-    inputs
-        .extend(record.child("tokenizer").and_then(|child| reference(child, "value", InputRole::Tokenizer)));
+    inputs.extend(
+        record
+            .child("tokenizer")
+            .and_then(|child| find_referenced_input(child, "value", InputRole::Tokenizer)),
+    );
     drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
 }
 
-fn plain<'a>(world: &'a World, record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
+fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
     let Some(name) = record.name() else { return };
     let mut inputs = Vec::new();
-    inputs.extend(reference(record, "from", InputRole::From));
-    inputs.extend(reference(record, "tokenizer", InputRole::Tokenizer));
+    inputs.extend(find_referenced_input(record, "from", InputRole::From));
+    inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
     if record.spec.name == "train" {
-        for pair in trained_rows(world, record) {
+        for pair in find_trained_rows(world, record) {
             let role = InputRole::rows_of(pair.dataset.name().unwrap_or_default());
             inputs.push(DraftInput { role, stage: pair.name(), span: pair.span.clone() });
         }
@@ -146,10 +149,10 @@ fn plain<'a>(world: &'a World, record: &'a Record, drafts: &mut Vec<Draft<'a>>) 
     drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
 }
 
-fn evaluate<'a>(
-    world: &'a World,
+fn draft_evaluation<'a>(
+    world: &'a Declarations,
     record: &'a Record,
-    used: &[Used<'a>],
+    used: &[UsedRows<'a>],
     drafts: &mut Vec<Draft<'a>>,
     sink: &mut Sink,
 ) {
@@ -164,7 +167,7 @@ fn evaluate<'a>(
     for measured in &record.children {
         if matches!(measured.spec.name.as_str(), "held-out" | "exact-match") {
             inputs.extend(
-                measured_rows(world, record, measured, used, sink).map(|(role, stage)| DraftInput {
+                find_measured_rows(world, record, measured, used, sink).map(|(role, stage)| DraftInput {
                     role,
                     stage,
                     span: measured.span.clone(),
@@ -177,21 +180,21 @@ fn evaluate<'a>(
 }
 
 /// Kinds that say which rows are made; while one of them is broken nobody knows which are missing.
-const MAKES_ROWS: &[&str] = &["train", "mixture", "rows", "recipe"];
+const ROW_MAKING_KINDS: &[&str] = &["train", "mixture", "rows", "recipe"];
 
 /// Role and name of the rows stage that a measurement reads: the one it names, or the only fitting one of the training
 /// stages. Exact match reads rows with a canvas where there are some, likelihood rows without.
-fn measured_rows(
-    world: &World,
+fn find_measured_rows(
+    world: &Declarations,
     evaluation: &Record,
     measured: &Record,
-    used: &[Used<'_>],
+    used: &[UsedRows<'_>],
     sink: &mut Sink,
 ) -> Option<(InputRole, String)> {
     let dataset = world.any_target(measured.leaf("dataset")?)?;
-    let role = measured_role(evaluation, measured)?;
+    let role = find_measured_role(evaluation, measured)?;
     if let Some(leaf) = measured.leaf("rows") {
-        return Some((role, rows_name(world.any_target(leaf)?, dataset)));
+        return Some((role, format_rows_name(world.any_target(leaf)?, dataset)));
     }
     let all: Vec<_> = used.iter().filter(|pair| std::ptr::eq(pair.dataset, dataset)).collect();
     let canvas = measured.spec.name == "exact-match";
@@ -202,9 +205,9 @@ fn measured_rows(
         [] if world
             .records
             .iter()
-            .any(|record| record.broken && MAKES_ROWS.contains(&record.spec.name.as_str())) => {}
-        [] => sink.push(no_rows(world, measured, dataset)),
-        many => sink.push(ambiguous(measured, dataset, many)),
+            .any(|record| record.broken && ROW_MAKING_KINDS.contains(&record.spec.name.as_str())) => {}
+        [] => sink.push(dataset_without_rows(world, measured, dataset)),
+        many => sink.push(ambiguous_rows(measured, dataset, many)),
     }
     None
 }
@@ -212,7 +215,7 @@ fn measured_rows(
 /// The role of the rows that a measurement reads, with the name of the rows where it is given; answers have a role of their own
 /// beside a likelihood of the same dataset.
 #[must_use]
-pub fn measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
+pub fn find_measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
     let dataset = measured.text("dataset")?;
     let both = evaluation.children("held-out").any(|other| other.text("dataset") == Some(dataset));
     let (dataset, rows) = (dataset.to_owned(), measured.text("rows").map(str::to_owned));
@@ -222,7 +225,7 @@ pub fn measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole
     })
 }
 
-fn no_rows(world: &World, measured: &Record, dataset: &Record) -> Diagnostic {
+fn dataset_without_rows(world: &Declarations, measured: &Record, dataset: &Record) -> Diagnostic {
     let name = dataset.name().unwrap_or_default();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
     let canvas = measured.spec.name == "exact-match";
@@ -233,7 +236,7 @@ fn no_rows(world: &World, measured: &Record, dataset: &Record) -> Diagnostic {
         .help(format!("name the rows: `rows=\"{rows}\"`"))
 }
 
-fn ambiguous(measured: &Record, dataset: &Record, many: &[&&Used<'_>]) -> Diagnostic {
+fn ambiguous_rows(measured: &Record, dataset: &Record, many: &[&&UsedRows<'_>]) -> Diagnostic {
     let name = dataset.name().unwrap_or_default();
     let names: Vec<_> = many.iter().map(|pair| pair.rows.name().unwrap_or_default()).collect();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);

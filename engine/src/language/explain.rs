@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use kdl::KdlValue;
 
-use crate::language::schema::{FieldSpec, NodeSpec, elsewhere, schema, value};
+use crate::language::schema::{FieldSpec, NodeSpec, foreign_names, load_schema, value};
 use crate::text::diagnostic::{Code, Severity};
 use crate::text::suggest;
 
 /// The pages of all codes.
-const PAGES: &str = include_str!("../../../schemas/codes.md");
+const CODE_PAGES: &str = include_str!("../../../schemas/codes.md");
 
 /// A code, as `explain --list` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,32 +24,33 @@ pub struct CodeInfo {
 
 /// All codes, in the order of the phases.
 #[must_use]
-pub fn codes() -> Vec<CodeInfo> {
+pub fn collect_code_infos() -> Vec<CodeInfo> {
     let info = |code: &Code| CodeInfo { code: code.name(), severity: code.severity(), title: code.title() };
     Code::ALL.iter().map(info).collect()
 }
 
 /// What a code, a node (`train`) or a field (`train.batch.rows`, `batch.rows` or `per-device`) means.
 #[must_use]
-pub fn explain(subject: &str) -> Option<String> {
-    let sections: Vec<_> = find(subject).iter().map(Found::page).collect();
+pub fn explain_topic(subject: &str) -> Option<String> {
+    let sections: Vec<_> = find_topics(subject).iter().map(Topic::page).collect();
     (!sections.is_empty()).then(|| sections.join("\n"))
 }
 
 /// Subjects that are spelt like `subject`, for a message when there is nothing to explain.
 #[must_use]
-pub fn similar(subject: &str) -> Option<String> {
+pub fn suggest_subject(subject: &str) -> Option<String> {
     let mut names: Vec<String> = Code::ALL.iter().map(|code| code.name().to_owned()).collect();
-    visit(&mut |path, node| {
+    visit_nodes_with_path(&mut |path, node| {
         names.extend(path.last().map(|name| (*name).to_owned()));
         names.extend(node.fields().map(|field| field.name.clone()));
     });
-    suggest::closest(subject, names.iter().map(String::as_str)).map(str::to_owned)
+    suggest::find_closest_name(subject, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-fn page(code: Code) -> String {
+fn render_code_page(code: Code) -> String {
     let heading = format!("## {}\n", code.name());
-    let text = PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
+    let text =
+        CODE_PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
     let (name, word, title) = (code.name(), code.severity().word(), code.title());
     let level = match code.severity() {
         Severity::Error => String::new(),
@@ -57,11 +58,11 @@ fn page(code: Code) -> String {
             format!("\n`lint {{ allow \"{name}\" }}` takes it as it is, `deny` makes it an error.\n")
         }
     };
-    format!("{name} ({word}): {title}\n\n{}\n{level}", plain(text).trim_end())
+    format!("{name} ({word}): {title}\n\n{}\n{level}", render_plain_page(text).trim_end())
 }
 
 /// A page without fences: its examples indented under `bad:` and `good:`.
-fn plain(page: &str) -> String {
+fn render_plain_page(page: &str) -> String {
     let (mut text, mut inside) = (String::new(), false);
     for line in page.lines() {
         let fence = line.strip_prefix("```");
@@ -77,39 +78,40 @@ fn plain(page: &str) -> String {
 }
 
 /// A code, or a node or one of its fields with the way to it.
-pub(crate) enum Found {
+pub(crate) enum Topic {
     Code(Code),
     Node(String, &'static NodeSpec),
     Field(String, &'static FieldSpec, &'static NodeSpec),
     /// A name of other tools, and what to do instead.
-    Elsewhere(String, &'static str),
+    Foreign(String, &'static str),
 }
 
-impl Found {
+impl Topic {
     /// What it means, for people.
     pub(crate) fn page(&self) -> String {
         match self {
-            Self::Code(code) => page(*code),
-            Self::Node(path, node) => node_page(path, node),
-            Self::Field(path, field, node) => field_page(path, field, node),
-            Self::Elsewhere(name, instead) => format!("{name}\n    a name of other tools: {instead}\n"),
+            Self::Code(code) => render_code_page(*code),
+            Self::Node(path, node) => render_node_page(path, node),
+            Self::Field(path, field, node) => render_field_page(path, field, node),
+            Self::Foreign(name, instead) => format!("{name}\n    a name of other tools: {instead}\n"),
         }
     }
 }
 
 /// What a subject names: a code, or what the tables hold.
-pub(crate) fn find(subject: &str) -> Vec<Found> {
+pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
     let subject = subject.trim();
     if let Some(code) = Code::ALL.iter().find(|code| code.name() == subject) {
-        return vec![Found::Code(*code)];
+        return vec![Topic::Code(*code)];
     }
-    let instead = elsewhere::instead(subject).map(|instead| Found::Elsewhere(subject.to_owned(), instead));
-    instead.into_iter().chain(find_in_tables(subject)).collect()
+    let instead =
+        foreign_names::find_replacement(subject).map(|instead| Topic::Foreign(subject.to_owned(), instead));
+    instead.into_iter().chain(find_table_topics(subject)).collect()
 }
 
 /// Nodes and fields: by the whole path, by its end, or by the name another tool uses.
-fn find_in_tables(subject: &str) -> Vec<Found> {
-    let wanted: Vec<_> = subject.split('.').map(suggest::normal).collect();
+fn find_table_topics(subject: &str) -> Vec<Topic> {
+    let wanted: Vec<_> = subject.split('.').map(suggest::normalise_name).collect();
     let ends = |path: &[&str]| {
         path.len() >= wanted.len()
             && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
@@ -118,52 +120,54 @@ fn find_in_tables(subject: &str) -> Vec<Found> {
     let known = |aliases: &[String], around: &[&str]| {
         let Some((last, before)) = wanted.split_last() else { return false };
         let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
-        leads && before.len() <= around.len() && aliases.iter().any(|alias| suggest::normal(alias) == *last)
+        leads
+            && before.len() <= around.len()
+            && aliases.iter().any(|alias| suggest::normalise_name(alias) == *last)
     };
     let (mut exact, mut aliased) = (Vec::new(), Vec::new());
-    visit(&mut |path, node| {
+    visit_nodes_with_path(&mut |path, node| {
         let whole = path.join(".");
         match path {
             ["recipe", _, ..] => return,
-            _ if ends(path) => exact.push(Found::Node(whole.clone(), node)),
+            _ if ends(path) => exact.push(Topic::Node(whole.clone(), node)),
             [around @ .., _] if known(&node.aliases, around) => {
-                aliased.push(Found::Node(whole.clone(), node))
+                aliased.push(Topic::Node(whole.clone(), node))
             }
             _ => {}
         }
         for field in node.fields().filter(|field| field.name != "value") {
             let inner: Vec<_> = path.iter().copied().chain([field.name.as_str()]).collect();
             if ends(&inner) {
-                exact.push(Found::Field(inner.join("."), field, node));
+                exact.push(Topic::Field(inner.join("."), field, node));
             } else if known(&field.aliases, path) {
-                aliased.push(Found::Field(inner.join("."), field, node));
+                aliased.push(Topic::Field(inner.join("."), field, node));
             }
         }
     });
     if exact.is_empty() { aliased } else { exact }
 }
 
-fn visit(look: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
-    fn inner(
+fn visit_nodes_with_path(look: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
+    fn visit_node(
         path: &mut Vec<&'static str>,
         node: &'static NodeSpec,
         look: &mut dyn FnMut(&[&'static str], &'static NodeSpec),
     ) {
         path.push(&node.name);
         look(path, node);
-        node.children.iter().for_each(|child| inner(path, child, look));
+        node.children.iter().for_each(|child| visit_node(path, child, look));
         path.pop();
     }
-    schema().nodes.iter().for_each(|node| inner(&mut Vec::new(), node, look));
+    load_schema().nodes.iter().for_each(|node| visit_node(&mut Vec::new(), node, look));
 }
 
-fn field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
-    let mut text = format!("{path}\n    {}\n    {}\n", field.doc, facts(field));
+fn render_field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
+    let mut text = format!("{path}\n    {}\n    {}\n", field.doc, describe_field(field));
     if !field.aliases.is_empty() {
         let _ = writeln!(
             text,
             "    elsewhere called {}",
-            suggest::list(field.aliases.iter().map(String::as_str))
+            suggest::format_name_list(field.aliases.iter().map(String::as_str))
         );
     }
     if let Some(example) = node.example_of(field) {
@@ -172,7 +176,7 @@ fn field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
     text
 }
 
-fn node_page(path: &str, node: &NodeSpec) -> String {
+fn render_node_page(path: &str, node: &NodeSpec) -> String {
     let mut text = format!("{path}\n    {}\n", node.doc);
     if let Some(reason) = &node.unsupported {
         let _ = writeln!(text, "    Not supported yet: {reason}.");
@@ -182,9 +186,16 @@ fn node_page(path: &str, node: &NodeSpec) -> String {
     }
     text.push('\n');
     for field in node.fields() {
-        let _ = writeln!(text, "    {:<20} {}\n    {:<20} {}", shown(field), field.doc, "", facts(field));
+        let _ = writeln!(
+            text,
+            "    {:<20} {}\n    {:<20} {}",
+            format_field_name(field),
+            field.doc,
+            "",
+            describe_field(field)
+        );
     }
-    text += &sharing(node);
+    text += &describe_shared_names(node);
     let inside: Vec<_> = node.children.iter().map(|child| child.name.as_str()).collect();
     if !inside.is_empty() {
         let _ = writeln!(text, "    inside: {}", inside.join(", "));
@@ -193,17 +204,17 @@ fn node_page(path: &str, node: &NodeSpec) -> String {
 }
 
 /// Which other declarations a name must differ from, where there are some.
-fn sharing(node: &NodeSpec) -> String {
-    let others = schema().nodes.iter().filter(|other| other.namespace == node.namespace);
+fn describe_shared_names(node: &NodeSpec) -> String {
+    let others = load_schema().nodes.iter().filter(|other| other.namespace == node.namespace);
     let names: Vec<_> = others.map(|other| other.name.as_str()).collect();
-    let declares = schema().nodes.iter().any(|top| std::ptr::eq(top, node));
+    let declares = load_schema().nodes.iter().any(|top| std::ptr::eq(top, node));
     match declares && names.len() > 1 {
         true => format!("    its name is shared by no other {}\n", names.join(", ")),
         false => String::new(),
     }
 }
 
-fn shown(field: &FieldSpec) -> String {
+fn format_field_name(field: &FieldSpec) -> String {
     match field.name.as_str() {
         "value" | "name" | "word" | "event" => format!("\"{}\"", field.name),
         name => format!("{name}="),
@@ -211,10 +222,10 @@ fn shown(field: &FieldSpec) -> String {
 }
 
 /// Type, range, default and condition of a field, in one line.
-fn facts(field: &FieldSpec) -> String {
+fn describe_field(field: &FieldSpec) -> String {
     let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
     let mut facts = vec![kinds.join(" or ")];
-    let bounds = value::bounds(&field.range);
+    let bounds = value::format_range(&field.range);
     if !bounds.is_empty() {
         facts.push(bounds);
     }
@@ -224,7 +235,7 @@ fn facts(field: &FieldSpec) -> String {
     facts.extend(field.default_from.iter().map(|other| format!("default: `{other}`")));
     for (when, default) in &field.defaults {
         let condition = when.as_ref().map(|when| format!(" for {}", when.values.join(", ")));
-        facts.push(format!("default {}{}", default_text(default), condition.unwrap_or_default()));
+        facts.push(format!("default {}{}", format_default(default), condition.unwrap_or_default()));
     }
     if let Some(when) = &field.when {
         facts.push(format!("only for {}", when.values.join(", ")));
@@ -239,7 +250,7 @@ fn facts(field: &FieldSpec) -> String {
     facts.join("; ")
 }
 
-fn default_text(default: &KdlValue) -> String {
+fn format_default(default: &KdlValue) -> String {
     match default {
         KdlValue::String(text) => format!("\"{text}\""),
         KdlValue::Float(number) if *number < 1e-3 && *number > 0.0 => format!("{number:e}"),
@@ -249,16 +260,16 @@ fn default_text(default: &KdlValue) -> String {
 
 /// The reference of the language as Markdown.
 #[must_use]
-pub fn schema_markdown() -> String {
+pub fn render_schema_markdown() -> String {
     let mut text = String::from("# The language\n\nMade from `schemas/*.kdl`.\n");
-    visit(&mut |path, node| match path {
+    visit_nodes_with_path(&mut |path, node| match path {
         ["recipe", _, ..] => {}
-        _ => markdown_of(&mut text, path, node),
+        _ => render_node_markdown(&mut text, path, node),
     });
     text
 }
 
-fn markdown_of(text: &mut String, path: &[&str], node: &NodeSpec) {
+fn render_node_markdown(text: &mut String, path: &[&str], node: &NodeSpec) {
     let level = "#".repeat((path.len() + 1).min(4));
     let _ = writeln!(text, "\n{level} `{}`\n\n{}", path.join("` › `"), node.doc);
     if let Some(reason) = &node.unsupported {
@@ -272,8 +283,13 @@ fn markdown_of(text: &mut String, path: &[&str], node: &NodeSpec) {
         text.push_str("\n| field | meaning | value |\n|---|---|---|\n");
     }
     for field in fields {
-        let _ =
-            writeln!(text, "| `{}` | {} | {} |", shown(field), field.doc, facts(field).replace('|', "\\|"));
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            format_field_name(field),
+            field.doc,
+            describe_field(field).replace('|', "\\|")
+        );
     }
 }
 
@@ -283,32 +299,32 @@ mod tests {
 
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
-        let pages: Vec<_> = PAGES.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let pages: Vec<_> = CODE_PAGES.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
         assert_eq!(pages, codes);
         for code in codes {
-            assert!(explain(code).unwrap().lines().count() > 2, "the page of `{code}` is empty");
+            assert!(explain_topic(code).unwrap().lines().count() > 2, "the page of `{code}` is empty");
         }
     }
 
     #[test]
     fn fields_are_found_by_path_by_end_and_by_other_tools_names() {
-        assert!(explain("train.batch.rows").unwrap().contains("Rows of an update"));
-        let page = explain("per-device").unwrap();
+        assert!(explain_topic("train.batch.rows").unwrap().contains("Rows of an update"));
+        let page = explain_topic("per-device").unwrap();
         assert!(page.contains("micro-batch") && page.contains("micro_batch_size"), "{page}");
         assert!(page.contains("    batch rows=128 per-device=2"), "{page}");
-        assert!(explain("max_steps").unwrap().contains("Optimizer updates"));
-        assert!(explain("train.max_steps").unwrap().starts_with("train.steps\n"));
-        assert!(explain("learning-rate.lr").unwrap().starts_with("train.learning-rate.peak\n"));
-        assert_eq!(explain("rows.max_steps"), None);
-        assert!(explain("shape.context").unwrap().contains("default 512"));
-        assert_eq!(explain("nonsense"), None);
-        assert_eq!(similar("atention").as_deref(), Some("attention"));
+        assert!(explain_topic("max_steps").unwrap().contains("Optimizer updates"));
+        assert!(explain_topic("train.max_steps").unwrap().starts_with("train.steps\n"));
+        assert!(explain_topic("learning-rate.lr").unwrap().starts_with("train.learning-rate.peak\n"));
+        assert_eq!(explain_topic("rows.max_steps"), None);
+        assert!(explain_topic("shape.context").unwrap().contains("default 512"));
+        assert_eq!(explain_topic("nonsense"), None);
+        assert_eq!(suggest_subject("atention").as_deref(), Some("attention"));
     }
 
     #[test]
     fn the_reference_names_every_node() {
-        let text = schema_markdown();
-        assert!(schema().nodes.iter().all(|node| text.contains(&format!("## `{}`", node.name))));
+        let text = render_schema_markdown();
+        assert!(load_schema().nodes.iter().all(|node| text.contains(&format!("## `{}`", node.name))));
     }
 }

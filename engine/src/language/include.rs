@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use kdl::KdlNode;
 
+use crate::language::config_files::{ConfigFiles, shift_document};
 use crate::language::parse;
-use crate::language::schema::{Value, schema, value};
-use crate::language::sources::{Sources, shift};
+use crate::language::schema::{CanonicalValue, load_schema, value};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, FileRole, Span};
+use crate::text::place::{ConfigFile, FileRole, Span};
 use crate::text::read;
 
 /// Deepest chain of files that include each other.
-const DEEPEST: usize = 16;
+const MAX_INCLUDE_DEPTH: usize = 16;
 
 /// Most files of a configuration.
-const MOST: usize = 64;
+const MAX_CONFIG_FILES: usize = 64;
 
 /// A configuration with everything it includes.
-pub struct Loaded {
+pub struct LoadedConfiguration {
     /// All its files.
-    pub sources: Sources,
+    pub sources: ConfigFiles,
     /// Top-level nodes in the order in which they would stand in one file; places count through all files.
     pub nodes: Vec<KdlNode>,
     /// Whether every file could be read. Names that are not declared may be those of a missing one.
@@ -29,9 +29,13 @@ pub struct Loaded {
 }
 
 /// Parses the file at `path` and all it includes. `None` if the first one cannot be parsed; every fault is told.
-pub fn load_with_includes(file: &Arc<File>, path: &Path, sink: &mut Sink) -> Option<Loaded> {
-    let sources = Sources::new(file.clone());
-    let mut loader = Loader {
+pub fn load_with_includes(
+    file: &Arc<ConfigFile>,
+    path: &Path,
+    sink: &mut Sink,
+) -> Option<LoadedConfiguration> {
+    let sources = ConfigFiles::new(file.clone());
+    let mut loader = IncludeLoader {
         sources,
         nodes: Vec::new(),
         complete: true,
@@ -40,58 +44,58 @@ pub fn load_with_includes(file: &Arc<File>, path: &Path, sink: &mut Sink) -> Opt
         full: false,
         sink,
     };
-    let first = Link { id: identity(path), name: file.name.clone(), site: None };
+    let first = IncludeLink { id: find_file_identity(path), name: file.name.clone(), site: None };
     loader.read(file, 0, first)?;
-    let Loader { sources, nodes, complete, .. } = loader;
-    Some(Loaded { sources, nodes, complete })
+    let IncludeLoader { sources, nodes, complete, .. } = loader;
+    Some(LoadedConfiguration { sources, nodes, complete })
 }
 
 /// What tells a file from others, whichever way leads to it.
-fn identity(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| read::absolute_path(path))
+fn find_file_identity(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| read::to_absolute_path(path))
 }
 
 /// A file that is being read.
-struct Link {
+struct IncludeLink {
     id: PathBuf,
     name: String,
     /// Where it is included.
     site: Option<Span>,
 }
 
-struct Loader<'a> {
-    sources: Sources,
+struct IncludeLoader<'a> {
+    sources: ConfigFiles,
     nodes: Vec<KdlNode>,
     complete: bool,
     seen: Vec<PathBuf>,
-    chain: Vec<Link>,
+    chain: Vec<IncludeLink>,
     /// Whether it was told that there are too many files.
     full: bool,
     sink: &'a mut Sink,
 }
 
-impl Loader<'_> {
-    fn read(&mut self, file: &Arc<File>, start: usize, link: Link) -> Option<()> {
-        let mut document = parse::parse_file(file, self.sink)?;
-        shift(&mut document, start);
+impl IncludeLoader<'_> {
+    fn read(&mut self, file: &Arc<ConfigFile>, start: usize, link: IncludeLink) -> Option<()> {
+        let mut document = parse::parse_kdl_file(file, self.sink)?;
+        shift_document(&mut document, start);
         self.seen.push(link.id.clone());
         self.chain.push(link);
         for node in document.nodes_mut().drain(..) {
-            self.node(node);
+            self.add_node(node);
         }
         self.chain.pop();
         Some(())
     }
 
-    fn node(&mut self, node: KdlNode) {
+    fn add_node(&mut self, node: KdlNode) {
         let name = node.name().value();
         let place = self.sources.span(node.name().span());
-        let of_root = schema().node(name).is_some_and(|spec| spec.root);
+        let of_root = load_schema().node(name).is_some_and(|spec| spec.root);
         if let (FileRole::Included(_), true) = (&place.file.role, of_root) {
-            self.sink.push(misplaced(name, &place, self.sources.root()));
+            self.sink.push(misplaced_node(name, &place, self.sources.root()));
             return;
         }
-        let included = (name == "include").then(|| self.path(&node)).flatten();
+        let included = (name == "include").then(|| self.find_include_path(&node)).flatten();
         self.nodes.push(node);
         if let Some((path, site)) = included {
             self.include(&path, &site);
@@ -99,19 +103,19 @@ impl Loader<'_> {
     }
 
     /// The path of an `include` and its place; nothing where the field table will refuse it.
-    fn path(&self, node: &KdlNode) -> Option<(PathBuf, Span)> {
-        let field = schema().node("include")?.arguments.first()?;
+    fn find_include_path(&self, node: &KdlNode) -> Option<(PathBuf, Span)> {
+        let field = load_schema().node("include")?.arguments.first()?;
         let entry = node.entries().iter().find(|entry| entry.name().is_none())?;
-        let Ok(Value::Path(path)) = value::accept(field, entry.value()) else { return None };
+        let Ok(CanonicalValue::Path(path)) = value::accept_value(field, entry.value()) else { return None };
         let site = self.sources.value(entry);
         Some((site.file.folder.join(path), site))
     }
 
     fn include(&mut self, path: &Path, site: &Span) {
-        let id = identity(path);
+        let id = find_file_identity(path);
         if let Some(at) = self.chain.iter().position(|link| link.id == id) {
             let around = self.chain.get(at..).unwrap_or_default();
-            self.sink.push(cycle(around, site));
+            self.sink.push(include_cycle(around, site));
         } else if !self.seen.contains(&id)
             && !self.full
             && let Err(diagnostic) = self.open(path, site, id)
@@ -122,30 +126,30 @@ impl Loader<'_> {
     }
 
     fn open(&mut self, path: &Path, site: &Span, id: PathBuf) -> Result<(), Diagnostic> {
-        self.bound(site)?;
-        let text = read::read_text(path).map_err(|fault| unreadable(fault, site))?;
-        let file = Arc::new(File {
+        self.check_limits(site)?;
+        let text = read::read_config_text(path).map_err(|fault| unreadable_include(fault, site))?;
+        let file = Arc::new(ConfigFile {
             name: read::display_path(path),
             text,
-            folder: read::parent_folder(path),
+            folder: read::find_parent_folder(path),
             number: self.sources.count(),
             role: FileRole::Included(site.clone()),
         });
         let start = self.sources.add(file.clone());
-        let link = Link { id, name: file.name.clone(), site: Some(site.clone()) };
+        let link = IncludeLink { id, name: file.name.clone(), site: Some(site.clone()) };
         self.complete &= self.read(&file, start, link).is_some();
         Ok(())
     }
 
-    fn bound(&mut self, site: &Span) -> Result<(), Diagnostic> {
-        if self.chain.len() > DEEPEST {
-            let message = format!("files include each other more than {DEEPEST} levels deep");
+    fn check_limits(&mut self, site: &Span) -> Result<(), Diagnostic> {
+        if self.chain.len() > MAX_INCLUDE_DEPTH {
+            let message = format!("files include each other more than {MAX_INCLUDE_DEPTH} levels deep");
             let refused = Diagnostic::new(Code::NestedTooDeep, message).at(site, "one level too many");
             return Err(refused.help("include this file from one nearer to the first"));
         }
-        if self.sources.count() > MOST {
+        if self.sources.count() > MAX_CONFIG_FILES {
             self.full = true;
-            let message = format!("a configuration of more than {MOST} files");
+            let message = format!("a configuration of more than {MAX_CONFIG_FILES} files");
             let refused = Diagnostic::new(Code::FileTooLarge, message).at(site, "one file too many");
             return Err(refused.help("put declarations that belong together into one file"));
         }
@@ -153,7 +157,7 @@ impl Loader<'_> {
     }
 }
 
-fn unreadable(mut fault: Diagnostic, site: &Span) -> Diagnostic {
+fn unreadable_include(mut fault: Diagnostic, site: &Span) -> Diagnostic {
     let help = fault.help.take();
     let relative = (fault.code == Code::UnreadableFile)
         .then(|| "paths are relative to the file that they stand in".to_owned());
@@ -162,14 +166,14 @@ fn unreadable(mut fault: Diagnostic, site: &Span) -> Diagnostic {
     fault.at(site, "included here").maybe_help(help)
 }
 
-fn misplaced(name: &str, place: &Span, root: &File) -> Diagnostic {
+fn misplaced_node(name: &str, place: &Span, root: &ConfigFile) -> Diagnostic {
     Diagnostic::new(Code::UnknownNode, format!("`{name}` stands in an included file"))
         .at(place, "only in the first file")
         .help(format!("move it to `{}`", root.name))
 }
 
 /// The files between the first occurrence of a file and its second, and the places that lead from one to the next.
-fn cycle(around: &[Link], site: &Span) -> Diagnostic {
+fn include_cycle(around: &[IncludeLink], site: &Span) -> Diagnostic {
     let names = around.iter().chain(around.first()).map(|link| format!("`{}`", link.name));
     let names: Vec<_> = names.collect();
     let message = match around {

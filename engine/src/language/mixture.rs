@@ -9,21 +9,21 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use nesting::{MOST, Search};
+use nesting::{MAX_MIXTURE_PARTS, NestingSearch};
 
 /// A mixture without mixtures inside.
 #[derive(Clone, Debug)]
-pub struct Flat<'a> {
+pub struct FlatMixture<'a> {
     /// First update of every phase; the first one is 0.
     pub phases: Vec<u64>,
     /// The datasets in the order of the text, each once, with a weight for every phase.
     pub datasets: Vec<(&'a Record, Vec<f64>)>,
 }
 
-impl Flat<'_> {
+impl FlatMixture<'_> {
     /// Phases and weights as a value: `[[first update, weight of the first dataset, ..], ..]`.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
@@ -40,15 +40,15 @@ impl Flat<'_> {
 
 /// Whether a mixture is more than datasets with a weight each.
 #[must_use]
-pub fn is_composed(mixture: &Record) -> bool {
+pub fn is_composed_mixture(mixture: &Record) -> bool {
     mixture.children.iter().any(|part| part.spec.name == "mixture" || part.child("weight").is_some())
 }
 
 /// The datasets of a mixture, each once, in the order of the text; of one that contains itself, what is found on the way.
 #[must_use]
-pub fn datasets<'a>(world: &'a World, mixture: &'a Record) -> Vec<&'a Record> {
+pub fn collect_mixture_datasets<'a>(world: &'a Declarations, mixture: &'a Record) -> Vec<&'a Record> {
     let mut found: Vec<&Record> = Vec::new();
-    let mut open = vec![Walk { mixture, next: 0 }];
+    let mut open = vec![MixtureWalk { mixture, next: 0 }];
     let mut steps = 0;
     while let Some(walk) = open.last_mut() {
         let Some(part) = walk.mixture.children.get(walk.next) else {
@@ -60,8 +60,11 @@ pub fn datasets<'a>(world: &'a World, mixture: &'a Record) -> Vec<&'a Record> {
         let Some(target) = part.leaf("name").and_then(|leaf| world.any_target(leaf)) else { continue };
         match part.spec.name.as_str() {
             "dataset" if !found.iter().any(|other| std::ptr::eq(*other, target)) => found.push(target),
-            "mixture" if steps <= MOST && !open.iter().any(|walk| std::ptr::eq(walk.mixture, target)) => {
-                open.push(Walk { mixture: target, next: 0 });
+            "mixture"
+                if steps <= MAX_MIXTURE_PARTS
+                    && !open.iter().any(|walk| std::ptr::eq(walk.mixture, target)) =>
+            {
+                open.push(MixtureWalk { mixture: target, next: 0 });
             }
             _ => {}
         }
@@ -69,23 +72,23 @@ pub fn datasets<'a>(world: &'a World, mixture: &'a Record) -> Vec<&'a Record> {
     found
 }
 
-struct Walk<'a> {
+struct MixtureWalk<'a> {
     mixture: &'a Record,
     next: usize,
 }
 
 /// Phases and shares of a mixture that nothing is wrong with.
 #[must_use]
-pub fn flatten<'a>(world: &'a World, mixture: &'a Record) -> Option<Flat<'a>> {
+pub fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Option<FlatMixture<'a>> {
     if mixture.broken {
         return None;
     }
     let mut starts = BTreeSet::from([0]);
-    boundaries(world, mixture, &mut starts)?;
+    collect_phase_starts(world, mixture, &mut starts)?;
     let phases: Vec<u64> = starts.into_iter().collect();
     let mut datasets: IndexMap<*const Record, (&Record, Vec<f64>)> = IndexMap::new();
     for (at, update) in phases.iter().enumerate() {
-        for (dataset, weight) in weights(world, mixture, *update)? {
+        for (dataset, weight) in compute_dataset_weights(world, mixture, *update)? {
             let empty = || (dataset, vec![0.0; phases.len()]);
             let entry = datasets.entry(std::ptr::from_ref(dataset)).or_insert_with(empty);
             if let Some(sum) = entry.1.get_mut(at) {
@@ -93,30 +96,34 @@ pub fn flatten<'a>(world: &'a World, mixture: &'a Record) -> Option<Flat<'a>> {
             }
         }
     }
-    Some(Flat { phases, datasets: datasets.into_values().collect() })
+    Some(FlatMixture { phases, datasets: datasets.into_values().collect() })
 }
 
 /// Updates at which a weight of the mixture or of one inside it changes.
-fn boundaries(world: &World, mixture: &Record, starts: &mut BTreeSet<u64>) -> Option<()> {
+fn collect_phase_starts(world: &Declarations, mixture: &Record, starts: &mut BTreeSet<u64>) -> Option<()> {
     for part in &mixture.children {
         starts.extend(part.children("weight").filter_map(|phase| phase.count("until")));
         if part.spec.name == "mixture" {
-            boundaries(world, world.target(part.leaf("name")?)?, starts)?;
+            collect_phase_starts(world, world.target(part.leaf("name")?)?, starts)?;
         }
     }
     Some(())
 }
 
 /// The datasets of a mixture with their weights at an update; what an inner mixture gives sums to its own weight.
-fn weights<'a>(world: &'a World, mixture: &'a Record, update: u64) -> Option<Vec<(&'a Record, f64)>> {
+fn compute_dataset_weights<'a>(
+    world: &'a Declarations,
+    mixture: &'a Record,
+    update: u64,
+) -> Option<Vec<(&'a Record, f64)>> {
     let mut found = Vec::new();
     for part in &mixture.children {
-        let (target, weight) = (world.target(part.leaf("name")?)?, weight(part, update)?);
+        let (target, weight) = (world.target(part.leaf("name")?)?, find_part_weight(part, update)?);
         if part.spec.name == "dataset" {
             found.push((target, weight));
             continue;
         }
-        let inner = weights(world, target, update)?;
+        let inner = compute_dataset_weights(world, target, update)?;
         let all: f64 = inner.iter().map(|(_, weight)| weight).sum();
         found.extend(
             inner
@@ -128,7 +135,7 @@ fn weights<'a>(world: &'a World, mixture: &'a Record, update: u64) -> Option<Vec
 }
 
 /// The weight of a part at an update.
-fn weight(part: &Record, update: u64) -> Option<f64> {
+fn find_part_weight(part: &Record, update: u64) -> Option<f64> {
     let now = |phase: &&Record| phase.count("until").is_none_or(|until| update < until);
     match part.children("weight").find(now) {
         Some(phase) => phase.number("value"),
@@ -137,20 +144,24 @@ fn weight(part: &Record, update: u64) -> Option<f64> {
 }
 
 /// Tells of mixtures that contain themselves, have no weight, or whose phases do not follow each other.
-pub fn check(world: &mut World, sink: &mut Sink) {
+pub fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
     let mut broken = Vec::new();
     for (at, record) in world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture") {
         let before = sink.errors();
-        record.children.iter().for_each(|part| phases(part, sink));
-        let loops = Search::new(world, record).walk(record, &mut Vec::new());
-        loops.iter().filter_map(|found| found.told(world, record)).for_each(|fault| sink.push(fault));
+        record.children.iter().for_each(|part| check_weight_phases(part, sink));
+        let loops = NestingSearch::new(world, record).walk(record, &mut Vec::new());
+        loops
+            .iter()
+            .filter_map(|found| found.to_diagnostic(world, record))
+            .for_each(|fault| sink.push(fault));
         if loops.is_some() || sink.errors() > before {
             broken.push(at);
         }
     }
-    spoil(world, &broken);
+    mark_broken(world, &broken);
     let mixtures = world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture");
-    let fault = |(at, record)| Some((at, record, weightless(&flatten(world, record)?, record)?));
+    let fault =
+        |(at, record)| Some((at, record, weightless_mixture(&flatten_mixture(world, record)?, record)?));
     let faults: Vec<(usize, &Record, Diagnostic)> = mixtures.filter_map(fault).collect();
     // One whose part gives nothing says no more than that part does.
     let follows = |record: &Record| {
@@ -160,10 +171,10 @@ pub fn check(world: &mut World, sink: &mut Sink) {
     let told = faults.iter().filter(|(_, record, _)| !follows(record));
     told.for_each(|(.., fault)| sink.push(fault.clone()));
     let broken: Vec<usize> = faults.iter().map(|(at, ..)| *at).collect();
-    spoil(world, &broken);
+    mark_broken(world, &broken);
 }
 
-fn spoil(world: &mut World, broken: &[usize]) {
+fn mark_broken(world: &mut Declarations, broken: &[usize]) {
     for at in broken {
         if let Some(record) = world.records.get_mut(*at) {
             record.broken = true;
@@ -172,7 +183,7 @@ fn spoil(world: &mut World, broken: &[usize]) {
 }
 
 /// Phases in the order of updates, the last one without an end.
-fn phases(part: &Record, sink: &mut Sink) {
+fn check_weight_phases(part: &Record, sink: &mut Sink) {
     let (name, all) = (part.name().unwrap_or_default(), part.children("weight").collect::<Vec<_>>());
     for (at, phase) in all.iter().enumerate() {
         let end = |phase: &Record| phase.leaf("until").map(|leaf| (leaf.span.clone(), phase.count("until")));
@@ -207,7 +218,7 @@ fn phases(part: &Record, sink: &mut Sink) {
 }
 
 /// A mixture that gives nothing, or nothing from some update on.
-fn weightless(flat: &Flat<'_>, mixture: &Record) -> Option<Diagnostic> {
+fn weightless_mixture(flat: &FlatMixture<'_>, mixture: &Record) -> Option<Diagnostic> {
     let name = mixture.name().unwrap_or_default();
     if flat.datasets.is_empty() {
         let message = format!("mixture `{name}` has no dataset");

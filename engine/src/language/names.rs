@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::schema;
+use crate::language::schema::load_schema;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::suggest;
 
 /// All declarations by namespace and name.
-pub struct World {
+pub struct Declarations {
     /// Validated top-level nodes, in the order of the text.
     pub records: Vec<Record>,
     names: BTreeMap<(String, String), usize>,
-    phantoms: Vec<String>,
+    unresolved: Vec<String>,
     complete: bool,
 }
 
-impl World {
+impl Declarations {
     /// Gathers declarations; a name that stands twice is told with both places. Phantoms are names of nodes that could
     /// not be understood: a reference to one is no second fault. Neither is one to what an unreadable file may declare:
     /// then the world is not complete.
@@ -26,13 +26,13 @@ impl World {
             let Some(leaf) = record.name_leaf() else { continue };
             let key = (record.spec.namespace.clone(), leaf.text().unwrap_or_default().to_owned());
             match names.get(&key).and_then(|first| records.get(*first)) {
-                Some(first) => sink.push(duplicate(record, leaf, first)),
+                Some(first) => sink.push(duplicate_name(record, leaf, first)),
                 None => {
                     names.insert(key, at);
                 }
             }
         }
-        Self { records, names, phantoms, complete }
+        Self { records, names, unresolved: phantoms, complete }
     }
 
     /// Reports every reference to a name that is not declared, or that is something else.
@@ -44,7 +44,7 @@ impl World {
             record.visit(&mut |inner| {
                 for leaf in &inner.leaves {
                     self.check_reference(inner, leaf, sink);
-                    phantom |= leaf.reference().is_some_and(|name| self.is_phantom(leaf, name));
+                    phantom |= leaf.reference().is_some_and(|name| self.is_unresolved(leaf, name));
                 }
             });
             if phantom || sink.errors() > before {
@@ -69,13 +69,17 @@ impl World {
     #[must_use]
     pub fn any_target(&self, leaf: &Leaf) -> Option<&Record> {
         let name = leaf.reference()?;
-        leaf.spec.to.iter().find_map(|kind| self.named(kind, name)).filter(|found| allowed(leaf, found))
+        leaf.spec
+            .to
+            .iter()
+            .find_map(|kind| self.named(kind, name))
+            .filter(|found| is_allowed_target(leaf, found))
     }
 
     /// The node of this kind, or of its namespace, called `name`.
     #[must_use]
     pub fn named(&self, kind: &str, name: &str) -> Option<&Record> {
-        let namespace = schema().node(kind)?.namespace.clone();
+        let namespace = load_schema().node(kind)?.namespace.clone();
         self.records.get(*self.names.get(&(namespace, name.to_owned()))?)
     }
 
@@ -95,29 +99,29 @@ impl World {
         let Some(name) = leaf.reference() else { return };
         let found = leaf.spec.to.iter().find_map(|kind| self.named(kind, name));
         match found {
-            Some(found) if allowed(leaf, found) => {}
+            Some(found) if is_allowed_target(leaf, found) => {}
             Some(found) => sink.push(self.wrong_kind(leaf, name, found)),
-            None if self.is_phantom(leaf, name) => {}
-            None => sink.push(self.unknown(record, leaf, name)),
+            None if self.is_unresolved(leaf, name) => {}
+            None => sink.push(self.unknown_name(record, leaf, name)),
         }
     }
 
-    fn is_phantom(&self, leaf: &Leaf, name: &str) -> bool {
+    fn is_unresolved(&self, leaf: &Leaf, name: &str) -> bool {
         let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        let lost = || self.phantoms.iter().any(|phantom| phantom == name);
-        !known && (!self.complete || lost() || self.is_of_namesake(leaf, name))
+        let lost = || self.unresolved.iter().any(|phantom| phantom == name);
+        !known && (!self.complete || lost() || self.is_meant_for_namesake(leaf, name))
     }
 
     /// Whether a name that nothing is spelt like is probably the one that a node should have instead of another's.
-    fn is_of_namesake(&self, leaf: &Leaf, name: &str) -> bool {
-        let fitting = || self.records.iter().filter(|found| allowed(leaf, found));
+    fn is_meant_for_namesake(&self, leaf: &Leaf, name: &str) -> bool {
+        let fitting = || self.records.iter().filter(|found| is_allowed_target(leaf, found));
         let namesake = fitting().any(|found| found.name_leaf().is_some() && !self.declares(found));
-        namesake && suggest::closest(name, fitting().filter_map(Record::name)).is_none()
+        namesake && suggest::find_closest_name(name, fitting().filter_map(Record::name)).is_none()
     }
 
-    fn unknown(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {
+    fn unknown_name(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {
         let candidates = || {
-            let fitting = self.records.iter().filter(|found| allowed(leaf, found));
+            let fitting = self.records.iter().filter(|found| is_allowed_target(leaf, found));
             fitting.filter_map(|found| found.name_leaf().and_then(Leaf::text))
         };
         let what = leaf.spec.to.join("` or `");
@@ -128,9 +132,12 @@ impl World {
         };
         let diagnostic = Diagnostic::new(Code::UnknownName, message).at(&leaf.span, "not declared");
         let words = leaf.spec.words.iter().map(String::as_str);
-        if let Some(near) = suggest::closest(name, candidates().chain(words)) {
-            let place =
-                self.records.iter().filter(|found| allowed(leaf, found)).filter_map(Record::name_leaf);
+        if let Some(near) = suggest::find_closest_name(name, candidates().chain(words)) {
+            let place = self
+                .records
+                .iter()
+                .filter(|found| is_allowed_target(leaf, found))
+                .filter_map(Record::name_leaf);
             let place =
                 place.into_iter().find(|leaf| leaf.text() == Some(near)).map(|leaf| leaf.span.clone());
             let diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
@@ -139,8 +146,8 @@ impl World {
                 None => diagnostic,
             };
         }
-        let names = suggest::list(candidates());
-        let declare = leaf.spec.to.first().and_then(|kind| schema().node(kind)?.example.clone());
+        let names = suggest::format_name_list(candidates());
+        let declare = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.clone());
         let declare = declare.unwrap_or_else(|| record.spec.name.clone());
         diagnostic.help(if names.is_empty() {
             format!("declare one at the top level, as in `{declare}`")
@@ -153,14 +160,15 @@ impl World {
         let kind = &found.spec.name;
         let wanted =
             if leaf.spec.to.len() > 2 { "checkpoint".to_owned() } else { leaf.spec.to.join("` or `") };
-        let message = format!("`{name}` is {} `{kind}`, not a `{wanted}`", suggest::article(kind));
+        let message = format!("`{name}` is {} `{kind}`, not a `{wanted}`", suggest::choose_article(kind));
         let mut diagnostic =
             Diagnostic::new(Code::WrongKind, message).at(&leaf.span, format!("names a `{kind}`"));
         if let Some(place) = found.name_leaf() {
             diagnostic = diagnostic.also(&place.span, "declared here");
         }
-        let fitting = self.records.iter().filter(|found| allowed(leaf, found)).filter_map(Record::name);
-        let fitting = suggest::list(fitting);
+        let fitting =
+            self.records.iter().filter(|found| is_allowed_target(leaf, found)).filter_map(Record::name);
+        let fitting = suggest::format_name_list(fitting);
         diagnostic.help(if fitting.is_empty() {
             format!("declare a `{wanted}`")
         } else {
@@ -170,11 +178,11 @@ impl World {
 }
 
 /// Whether a reference may name this node.
-fn allowed(leaf: &Leaf, found: &Record) -> bool {
+fn is_allowed_target(leaf: &Leaf, found: &Record) -> bool {
     leaf.spec.to.contains(&found.spec.name)
 }
 
-fn duplicate(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
+fn duplicate_name(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
     let name = leaf.text().unwrap_or_default();
     let message = if record.spec.name == first.spec.name {
         format!("two `{}` nodes are called `{name}`", record.spec.name)

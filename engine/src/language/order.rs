@@ -11,17 +11,17 @@ use crate::language::draft::Draft;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// Places of the drafts in topological order, ties in the order of the text. Stages of a cycle are left out.
-pub fn order(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
-    let graph = graph(drafts);
+pub fn order_stages(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
+    let graph = build_stage_graph(drafts);
     for cycle in tarjan_scc(&graph) {
         if cycle.len() > 1 || cycle.first().is_some_and(|node| graph.contains_edge(*node, *node)) {
-            sink.push(report(drafts, &cycle));
+            sink.push(stage_cycle(drafts, &cycle));
         }
     }
-    topological(&graph)
+    sort_topologically(&graph)
 }
 
-fn graph(drafts: &[Draft<'_>]) -> DiGraph<(), ()> {
+fn build_stage_graph(drafts: &[Draft<'_>]) -> DiGraph<(), ()> {
     let mut graph = DiGraph::new();
     let names: IndexMap<&str, NodeIndex> =
         drafts.iter().map(|draft| (draft.name.as_str(), graph.add_node(()))).collect();
@@ -36,7 +36,7 @@ fn graph(drafts: &[Draft<'_>]) -> DiGraph<(), ()> {
     graph
 }
 
-fn topological(graph: &DiGraph<(), ()>) -> Vec<usize> {
+fn sort_topologically(graph: &DiGraph<(), ()>) -> Vec<usize> {
     let mut waiting: Vec<usize> = graph
         .node_indices()
         .map(|node| graph.neighbors_directed(node, Direction::Incoming).count())
@@ -58,7 +58,7 @@ fn topological(graph: &DiGraph<(), ()>) -> Vec<usize> {
     order
 }
 
-fn report(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
+fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
     let mut members: Vec<_> = cycle.iter().filter_map(|node| drafts.get(node.index())).collect();
     members.reverse();
     let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.key());

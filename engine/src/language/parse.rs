@@ -5,59 +5,59 @@ use std::sync::Arc;
 use kdl::KdlDocument;
 
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, Span};
+use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 use crate::text::scan::{self, ScanError};
 
 /// Stack of the thread that parses: `kdl` recurses once per level.
-const STACK: usize = 32 << 20;
+const PARSER_STACK_BYTES: usize = 32 << 20;
 
 /// Parses a text. `None` after diagnostics.
-pub fn parse_file(file: &Arc<File>, sink: &mut Sink) -> Option<KdlDocument> {
-    if file.text.len() as u64 > read::LARGEST {
-        sink.push(read::too_large(&file.name));
+pub fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<KdlDocument> {
+    if file.text.len() as u64 > read::MAX_CONFIG_BYTES {
+        sink.push(read::file_too_large(&file.name));
         return None;
     }
     // YAML may well parse as nodes whose names end with a colon.
-    if let Some(diagnostic) = crate::language::syntax::yaml(file) {
+    if let Some(diagnostic) = crate::language::syntax::detect_yaml(file) {
         sink.push(diagnostic);
         return None;
     }
     let cuts = match scan::find_cuts(&file.text) {
         Ok(cuts) => cuts,
         Err(refusal) => {
-            sink.push(scan_refusal(file, refusal));
+            sink.push(report_scan_error(file, refusal));
             return None;
         }
     };
     match parse_on_thread(&file.text, &cuts) {
         Ok(document) => Some(document),
         Err((start, error)) => {
-            crate::language::syntax::report(file, start, &error, sink);
+            crate::language::syntax::report_syntax_errors(file, start, &error, sink);
             None
         }
     }
 }
 
-fn scan_refusal(file: &Arc<File>, refusal: ScanError) -> Diagnostic {
+fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
     let place = |offset| Span { file: file.clone(), offset, length: 1 };
     match refusal {
-        ScanError::Deep(at) => Diagnostic::new(
+        ScanError::TooDeep(at) => Diagnostic::new(
             Code::NestedTooDeep,
-            format!("braces or comments nest deeper than {}", scan::DEEPEST),
+            format!("braces or comments nest deeper than {}", scan::MAX_NESTING_DEPTH),
         )
         .at(&place(at), "one level too many")
         .help("a pipeline needs four levels; is a closing `}` missing?"),
         ScanError::Unmatched(at) => Diagnostic::new(Code::Syntax, "this bracket closes nothing")
             .at(&place(at), "not opened")
             .help("remove it, or find the `{` or `(` that is missing before it"),
-        ScanError::Many(at) => {
+        ScanError::TooManyLines(at) => {
             Diagnostic::new(Code::FileTooLarge, "a configuration of more than 20 000 lines")
                 .at(&place(at), "one line too many")
                 .help("keep data in files and name them with `dataset`")
         }
-        ScanError::Long(at) => {
-            let message = format!("a top-level node is longer than {} KiB", scan::LONGEST >> 10);
+        ScanError::TooLong(at) => {
+            let message = format!("a top-level node is longer than {} KiB", scan::MAX_PIECE_BYTES >> 10);
             Diagnostic::new(Code::FileTooLarge, message)
                 .at(&place(at), "starts here")
                 .help("keep data in files and name them with `dataset`; is a closing quote or brace missing?")
@@ -72,7 +72,7 @@ pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument,
         KdlDocument::parse_v2(text).map_err(|error| (0, error))
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, work);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
             _ => Err((0, kdl::KdlError { input: Arc::new(String::new()), diagnostics: Vec::new() })),
@@ -82,13 +82,13 @@ pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument,
 
 /// Parses a large text piece by piece up to the first with faults: the parser's time grows with their number squared.
 fn check_pieces(text: &str, cuts: &[usize]) -> Result<(), (usize, kdl::KdlError)> {
-    if text.len() <= scan::LONGEST {
+    if text.len() <= scan::MAX_PIECE_BYTES {
         return Ok(());
     }
     let mut start = 0;
     for (at, end) in cuts.iter().enumerate() {
         let next = cuts.get(at + 1).copied().unwrap_or(usize::MAX);
-        if next - start > scan::LONGEST / 4 {
+        if next - start > scan::MAX_PIECE_BYTES / 4 {
             let piece = text.get(start..*end).unwrap_or_default();
             KdlDocument::parse_v2(piece).map_err(|error| (start, error))?;
             start = *end;

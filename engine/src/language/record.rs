@@ -1,6 +1,6 @@
 //! A node after validation: fields with canonical values, defaults filled, places and origins kept.
 
-use crate::language::schema::{FieldSpec, NodeSpec, Value};
+use crate::language::schema::{CanonicalValue, FieldSpec, NodeSpec};
 use crate::text::place::{Origin, Span};
 
 /// A validated node.
@@ -28,7 +28,7 @@ pub struct Leaf {
     /// Its row of the field table.
     pub spec: &'static FieldSpec,
     /// The canonical value.
-    pub value: Value,
+    pub value: CanonicalValue,
     /// Where the value is written; of a default, where its node is.
     pub span: Span,
     /// How it came to be.
@@ -40,11 +40,11 @@ impl Leaf {
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text)
-            | Value::Name(text)
-            | Value::Path(text)
-            | Value::Hub(text)
-            | Value::Range(text) => Some(text),
+            CanonicalValue::Text(text)
+            | CanonicalValue::Name(text)
+            | CanonicalValue::Path(text)
+            | CanonicalValue::Hub(text)
+            | CanonicalValue::Range(text) => Some(text),
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ impl Leaf {
     #[must_use]
     pub fn reference(&self) -> Option<&str> {
         match &self.value {
-            Value::Name(name) if !self.spec.to.is_empty() => Some(name),
+            CanonicalValue::Name(name) if !self.spec.to.is_empty() => Some(name),
             _ => None,
         }
     }
@@ -97,7 +97,7 @@ impl Record {
     #[must_use]
     pub fn integer(&self, name: &str) -> Option<i64> {
         match self.leaf(name)?.value {
-            Value::Integer(number) => Some(number),
+            CanonicalValue::Integer(number) => Some(number),
             _ => None,
         }
     }
@@ -118,16 +118,16 @@ impl Record {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.leaf(name)?.value {
-            Value::Number(number) | Value::Seconds(number) => Some(number),
+            CanonicalValue::Number(number) | CanonicalValue::Seconds(number) => Some(number),
             _ => None,
         }
     }
 
     /// The truth value of a field.
     #[must_use]
-    pub fn truth(&self, name: &str) -> Option<bool> {
+    pub fn boolean(&self, name: &str) -> Option<bool> {
         match self.leaf(name)?.value {
-            Value::Bool(value) => Some(value),
+            CanonicalValue::Bool(value) => Some(value),
             _ => None,
         }
     }

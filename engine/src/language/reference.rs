@@ -3,5 +3,5 @@
 mod json;
 mod kdl_schema;
 
-pub use json::{explain_json, schema_json};
-pub use kdl_schema::schema_kdl;
+pub use json::{render_explanation_json, render_schema_json};
+pub use kdl_schema::render_schema_kdl;

@@ -1,10 +1,10 @@
 //! The field table of `schemas/*.kdl`: the only place of types, ranges, defaults and documentation of fields.
 
-pub mod elsewhere;
-mod read;
-mod refusal;
+pub mod foreign_names;
+mod table_parser;
 pub mod units;
 pub mod value;
+mod value_error;
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use kdl::KdlValue;
 
 use crate::text::suggest;
 
-pub use value::{Type, Value};
+pub use value::{CanonicalValue, FieldType};
 
 /// All nodes of the language.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct NodeSpec {
     /// Why `run` refuses it, if it does.
     pub unsupported: Option<String>,
     /// When it applies; always without.
-    pub when: Option<When>,
+    pub when: Option<Condition>,
     /// Positional values, in order.
     pub arguments: Vec<FieldSpec>,
     /// Named values.
@@ -68,7 +68,7 @@ pub struct FieldSpec {
     /// Names that other tools use for it.
     pub aliases: Vec<String>,
     /// Types, the first that accepts a value wins.
-    pub types: Vec<Type>,
+    pub types: Vec<FieldType>,
     /// Kinds of nodes that a reference may name.
     pub to: Vec<String>,
     /// A value to paste, where the node's example shows none.
@@ -76,7 +76,7 @@ pub struct FieldSpec {
     /// Words it knows.
     pub words: Vec<String>,
     /// Words that other tools or habit have for its words, each with the word that it means.
-    pub meant: Vec<(String, String)>,
+    pub synonyms: Vec<(String, String)>,
     /// Words that `run` refuses.
     pub not_yet: Vec<String>,
     /// Whether `run` refuses the field itself.
@@ -84,13 +84,13 @@ pub struct FieldSpec {
     /// Why.
     pub reason: String,
     /// Ends of the range.
-    pub range: Range,
+    pub range: NumberRange,
     /// Defaults; the first whose condition holds counts.
-    pub defaults: Vec<(Option<When>, KdlValue)>,
+    pub defaults: Vec<(Option<Condition>, KdlValue)>,
     /// The field whose value is the default.
     pub default_from: Option<String>,
     /// When it applies; always without.
-    pub when: Option<When>,
+    pub when: Option<Condition>,
     /// The field or node that excludes it.
     pub excludes: Option<String>,
     /// The field or node that may stand for it.
@@ -107,7 +107,7 @@ pub struct FieldSpec {
 
 /// Ends of a range; any may be open.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Range {
+pub struct NumberRange {
     /// Smallest value.
     pub min: Option<f64>,
     /// Largest value.
@@ -120,7 +120,7 @@ pub struct Range {
 
 /// A condition on a word of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct When {
+pub struct Condition {
     /// The field.
     pub field: String,
     /// The words.
@@ -128,7 +128,7 @@ pub struct When {
 }
 
 /// The tables, in the order of the reference.
-const TABLES: &[&str] = &[
+const SCHEMA_TABLES: &[&str] = &[
     include_str!("../../../schemas/pipeline.kdl"),
     include_str!("../../../schemas/data.kdl"),
     include_str!("../../../schemas/model.kdl"),
@@ -138,9 +138,11 @@ const TABLES: &[&str] = &[
 
 /// The language.
 #[must_use]
-pub fn schema() -> &'static Schema {
+pub fn load_schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
-    SCHEMA.get_or_init(|| read::tables(TABLES).expect("the embedded tables are read by a test"))
+    SCHEMA.get_or_init(|| {
+        table_parser::parse_tables(SCHEMA_TABLES).expect("the embedded tables are read by a test")
+    })
 }
 
 impl Schema {
@@ -152,7 +154,7 @@ impl Schema {
 
     /// Whether some field called `name`, or some node whose value it is, takes values of this type.
     #[must_use]
-    pub fn takes(&self, name: &str, kind: Type) -> bool {
+    pub fn takes(&self, name: &str, kind: FieldType) -> bool {
         self.nodes.iter().any(|node| node.takes(name, kind))
     }
 }
@@ -171,7 +173,7 @@ impl NodeSpec {
         self.example.as_deref().filter(shown)
     }
 
-    fn takes(&self, name: &str, kind: Type) -> bool {
+    fn takes(&self, name: &str, kind: FieldType) -> bool {
         let called = |field: &FieldSpec| field.name == name || field.name == "value" && self.name == name;
         self.fields().any(|field| called(field) && field.types.contains(&kind))
             || self.children.iter().any(|child| child.takes(name, kind))
@@ -187,9 +189,9 @@ impl NodeSpec {
 impl FieldSpec {
     /// The word of this field that another word means.
     #[must_use]
-    pub fn meant(&self, word: &str) -> Option<&str> {
-        let word = suggest::normal(word);
-        let found = self.meant.iter().find(|(other, _)| suggest::normal(other) == word);
+    pub fn find_synonym(&self, word: &str) -> Option<&str> {
+        let word = suggest::normalise_name(word);
+        let found = self.synonyms.iter().find(|(other, _)| suggest::normalise_name(other) == word);
         found.map(|(_, own)| own.as_str())
     }
 
@@ -210,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_tables_are_read() {
-        let schema = read::tables(TABLES).unwrap();
+        let schema = table_parser::parse_tables(SCHEMA_TABLES).unwrap();
         assert!(schema.node("train").unwrap().child("steps").unwrap().required);
         assert!(!schema.node("recipe").unwrap().child("steps").unwrap().required);
     }
@@ -222,8 +224,8 @@ mod tests {
             let children: Vec<_> = node.children.iter().map(|child| child.name.clone()).collect();
             for field in node.fields() {
                 assert!(field.doc.ends_with('.'), "{}.{} has no sentence", node.name, field.name);
-                assert!(field.meant.iter().all(|(_, own)| field.words.contains(own)), "{}", field.name);
-                assert!(field.to.iter().all(|kind| schema().node(kind).is_some()), "{}", field.name);
+                assert!(field.synonyms.iter().all(|(_, own)| field.words.contains(own)), "{}", field.name);
+                assert!(field.to.iter().all(|kind| load_schema().node(kind).is_some()), "{}", field.name);
                 let conditions = field.defaults.iter().filter_map(|(when, _)| when.as_ref());
                 for when in field.when.iter().chain(conditions) {
                     assert!(fields.contains(&when.field), "{}.{}: {when:?}", node.name, field.name);
@@ -235,6 +237,6 @@ mod tests {
             assert!(node.doc.ends_with('.'), "{} has no sentence", node.name);
             node.children.iter().for_each(visit);
         }
-        schema().nodes.iter().for_each(visit);
+        load_schema().nodes.iter().for_each(visit);
     }
 }

@@ -13,31 +13,31 @@ use std::sync::Arc;
 
 use kdl::{KdlEntry, KdlNode};
 
-use self::flag::{Flag, Word};
-use crate::language::include::Loaded;
-use crate::language::schema::{FieldSpec, NodeSpec, Type, schema};
-use crate::language::sources::shift_entry;
+use self::flag::{PathWord, SettingFlag};
+use crate::language::config_files::shift_entry;
+use crate::language::include::LoadedConfiguration;
+use crate::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
 use crate::language::values;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, FileRole, Span};
+use crate::text::place::{ConfigFile, FileRole, Span};
 
 /// Puts settings in place, in their order; those without a place are told.
-pub fn apply(texts: &[String], loaded: &mut Loaded, sink: &mut Sink) {
+pub fn apply_settings(texts: &[String], loaded: &mut LoadedConfiguration, sink: &mut Sink) {
     for (at, text) in texts.iter().enumerate() {
-        if let Err(fault) = put(at + 1, text, loaded) {
+        if let Err(fault) = apply_setting(at + 1, text, loaded) {
             sink.push(fault);
         }
     }
 }
 
-fn put(number: usize, text: &str, loaded: &mut Loaded) -> Result<(), Diagnostic> {
-    let flag = flag::read(text);
-    let found = flag.as_ref().ok().and_then(|flag| declaration(flag, &loaded.nodes));
+fn apply_setting(number: usize, text: &str, loaded: &mut LoadedConfiguration) -> Result<(), Diagnostic> {
+    let flag = flag::parse_flag(text);
+    let found = flag.as_ref().ok().and_then(|flag| find_declaration(flag, &loaded.nodes));
     let home =
         found.and_then(|(at, _)| loaded.nodes.get(at)).map(|node| loaded.sources.span(node.span()).file);
     let folder = home.as_ref().unwrap_or(loaded.sources.root()).folder.clone();
     let name = format!("--set {number}");
-    let file = Arc::new(File {
+    let file = Arc::new(ConfigFile {
         name,
         text: text.to_owned(),
         folder,
@@ -51,9 +51,9 @@ fn put(number: usize, text: &str, loaded: &mut Loaded) -> Result<(), Diagnostic>
 }
 
 /// The node that a path begins with, and how many of its words that takes. A name may hold dots.
-fn declaration(flag: &Flag, nodes: &[KdlNode]) -> Option<(usize, usize)> {
+fn find_declaration(flag: &SettingFlag, nodes: &[KdlNode]) -> Option<(usize, usize)> {
     let kind = flag.path.first()?;
-    let spec = schema().node(&kind.text)?;
+    let spec = load_schema().node(&kind.text)?;
     let mut of_kind = nodes.iter().enumerate().filter(|(_, node)| node.name().value() == spec.name);
     if spec.single {
         return of_kind.next().map(|(at, _)| (at, 1));
@@ -62,43 +62,43 @@ fn declaration(flag: &Flag, nodes: &[KdlNode]) -> Option<(usize, usize)> {
     (2..=flag.path.len()).find_map(|end| {
         let words: Vec<_> = flag.path.get(1..end)?.iter().map(|word| word.text.as_str()).collect();
         let name = words.join(".");
-        let found = declared.iter().find(|(_, node)| name_of(node) == Some(&name));
+        let found = declared.iter().find(|(_, node)| find_node_name(node) == Some(&name));
         found.map(|(at, _)| (*at, end))
     })
 }
 
-fn name_of(node: &KdlNode) -> Option<&str> {
+fn find_node_name(node: &KdlNode) -> Option<&str> {
     node.get(0)?.as_string()
 }
 
 /// One setting, as a file of its own.
 struct Setting<'a> {
-    file: &'a Arc<File>,
+    file: &'a Arc<ConfigFile>,
     /// Number of its first byte among all files.
     start: usize,
-    flag: &'a Flag,
+    flag: &'a SettingFlag,
 }
 
 impl Setting<'_> {
     fn put(&self, found: Option<(usize, usize)>, nodes: &mut [KdlNode]) -> Result<(), Diagnostic> {
         let Some((at, used)) = found else { return Err(self.undeclared(nodes)) };
-        let recipe = nodes.get(at).and_then(|node| recipe(node, nodes));
+        let recipe = nodes.get(at).and_then(|node| find_used_recipe(node, nodes));
         let rest = self.flag.path.get(used..).unwrap_or_default();
         let node = nodes.get_mut(at);
-        let spec = node.as_ref().and_then(|node| schema().node(node.name().value()));
+        let spec = node.as_ref().and_then(|node| load_schema().node(node.name().value()));
         match (node, spec) {
-            (Some(node), Some(spec)) => self.within(node, spec, rest, recipe.as_ref()),
+            (Some(node), Some(spec)) => self.put_within(node, spec, rest, recipe.as_ref()),
             _ => Ok(()),
         }
     }
 
     /// The place of a word, or of the words from one to another.
-    fn span(&self, first: &Word, last: &Word) -> Span {
+    fn span(&self, first: &PathWord, last: &PathWord) -> Span {
         let (offset, length) = (first.range.start, last.range.end - first.range.start);
         Span { file: self.file.clone(), offset, length }
     }
 
-    fn fault(&self, code: Code, word: &Word, message: String, label: &str) -> Diagnostic {
+    fn fault(&self, code: Code, word: &PathWord, message: String, label: &str) -> Diagnostic {
         Diagnostic::new(code, message).at(&self.span(word, word), label)
     }
 
@@ -126,14 +126,14 @@ impl Setting<'_> {
 }
 
 /// The recipe that a stage uses.
-fn recipe(node: &KdlNode, nodes: &[KdlNode]) -> Option<KdlNode> {
+fn find_used_recipe(node: &KdlNode, nodes: &[KdlNode]) -> Option<KdlNode> {
     let name = node.get("use")?.as_string()?;
     let recipes = nodes.iter().filter(|node| node.name().value() == "recipe");
-    recipes.into_iter().find(|recipe| name_of(recipe) == Some(name)).cloned()
+    recipes.into_iter().find(|recipe| find_node_name(recipe) == Some(name)).cloned()
 }
 
 /// The argument that a node's own path stands for: the only one that is not the name it declares.
-fn own_argument(spec: &'static NodeSpec) -> Option<(usize, &'static FieldSpec)> {
-    let mut fields = spec.arguments.iter().enumerate().filter(|(_, field)| field.types != [Type::Name]);
+fn find_own_argument(spec: &'static NodeSpec) -> Option<(usize, &'static FieldSpec)> {
+    let mut fields = spec.arguments.iter().enumerate().filter(|(_, field)| field.types != [FieldType::Name]);
     fields.next().filter(|_| fields.next().is_none())
 }

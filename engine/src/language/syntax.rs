@@ -1,61 +1,62 @@
 //! What the parser says, in words that help: keywords without `#`, missing quotes, habits from other languages.
 
-mod foreign;
+mod foreign_languages;
 mod habit;
 mod number;
-mod parser;
+mod parser_errors;
+mod quotes;
 
 use std::sync::Arc;
 
 use kdl::KdlError;
 
-use self::foreign::foreign;
-pub use self::foreign::yaml;
-pub(crate) use self::habit::foreign_quotes;
+use self::foreign_languages::detect_foreign_language;
+pub use self::foreign_languages::detect_yaml;
+pub(crate) use self::quotes::find_foreign_quotes;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, Span};
+use crate::text::place::{ConfigFile, Span};
 
 /// Most syntax errors that one run tells; after the first ones the parser only guesses.
-const MOST: usize = 8;
+const MAX_SYNTAX_ERRORS: usize = 8;
 
 /// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found in the
 /// piece of text from byte `start`.
-pub fn report(file: &Arc<File>, start: usize, error: &KdlError, sink: &mut Sink) {
-    if let Some(diagnostic) = control(file).or_else(|| foreign(file)) {
+pub fn report_syntax_errors(file: &Arc<ConfigFile>, start: usize, error: &KdlError, sink: &mut Sink) {
+    if let Some(diagnostic) = control_character(file).or_else(|| detect_foreign_language(file)) {
         sink.push(diagnostic);
         return;
     }
-    let known = habit::habits(file);
+    let known = habit::find_habits(file);
     if !known.is_empty() {
-        known.into_iter().take(MOST).for_each(|diagnostic| sink.push(diagnostic));
+        known.into_iter().take(MAX_SYNTAX_ERRORS).for_each(|diagnostic| sink.push(diagnostic));
         return;
     }
     if error.diagnostics.is_empty() {
         sink.push(Diagnostic::new(Code::Syntax, "the text is not KDL").help("see https://kdl.dev"));
     }
-    parser::findings(file, start, &error.diagnostics, sink);
+    parser_errors::report_parser_errors(file, start, &error.diagnostics, sink);
 }
 
 /// The first character that KDL allows nowhere.
-fn control(file: &Arc<File>) -> Option<Diagnostic> {
+fn control_character(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
     let forbidden = |letter: char| letter.is_control() && !matches!(letter, '\t'..='\r' | '\u{85}');
     let (offset, letter) = file.text.char_indices().find(|(_, letter)| forbidden(*letter))?;
-    let span = span(file, offset, letter.len_utf8());
+    let span = build_span(file, offset, letter.len_utf8());
     let message =
         format!("the control character U+{:04X} may not stand in a configuration", u32::from(letter));
     Some(Diagnostic::new(Code::Syntax, message).at(&span, "here").help("remove it; is this a text file?"))
 }
 
-fn span(file: &Arc<File>, offset: usize, length: usize) -> Span {
+fn build_span(file: &Arc<ConfigFile>, offset: usize, length: usize) -> Span {
     Span { file: file.clone(), offset, length }
 }
 
 /// The rest of the line from a byte.
-fn line(text: &str, offset: usize) -> &str {
+fn take_line_rest(text: &str, offset: usize) -> &str {
     text.get(offset..).unwrap_or_default().lines().next().unwrap_or_default()
 }
 
 /// What stands before a byte in its line.
-fn before(text: &str, offset: usize) -> &str {
+fn take_line_start(text: &str, offset: usize) -> &str {
     text.get(..offset).unwrap_or_default().rsplit('\n').next().unwrap_or_default()
 }

@@ -2,18 +2,18 @@
 
 mod complete;
 mod entries;
-mod forms;
-mod missing;
+mod foreign_forms;
+mod missing_fields;
 mod traps;
 
 use kdl::KdlNode;
 
-use self::forms::known;
-use self::missing::Declared;
+use self::foreign_forms::find_known_counts;
+use self::missing_fields::DeclaredNode;
+use crate::language::config_files::ConfigFiles;
 use crate::language::record::Record;
-use crate::language::schema::elsewhere::Known;
-use crate::language::schema::{NodeSpec, elsewhere, schema};
-use crate::language::sources::Sources;
+use crate::language::schema::foreign_names::KnownCounts;
+use crate::language::schema::{NodeSpec, foreign_names, load_schema};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 use crate::text::suggest;
@@ -21,32 +21,37 @@ use crate::text::suggest;
 /// Validates the nodes of a configuration: one record for each known top-level node, recipes merged.
 ///
 /// Second come the names of nodes that could not be understood.
-pub fn nodes(sources: &Sources, nodes: &[KdlNode], sink: &mut Sink) -> (Vec<Record>, Vec<String>) {
-    let (declared, known) = (Declared::all(nodes), Known::default());
+pub fn validate_nodes(
+    sources: &ConfigFiles,
+    nodes: &[KdlNode],
+    sink: &mut Sink,
+) -> (Vec<Record>, Vec<String>) {
+    let (declared, known) = (DeclaredNode::from_nodes(nodes), KnownCounts::default());
     let mut validator = Validator { sources, declared, known, sink };
     let mut records = validator.top_level(nodes);
     let recipes: Vec<_> = records.iter().filter(|record| record.spec.name == "recipe").cloned().collect();
     for record in &mut records {
-        validator.merge(record, &recipes);
+        validator.merge_recipe(record, &recipes);
         validator.complete(record);
     }
-    (records, phantoms(nodes))
+    (records, collect_unresolved_names(nodes))
 }
 
 /// First arguments of top-level nodes that do not exist, and those that cannot be names.
-fn phantoms(nodes: &[KdlNode]) -> Vec<String> {
+fn collect_unresolved_names(nodes: &[KdlNode]) -> Vec<String> {
     let names = nodes.iter().filter_map(|raw| Some((raw, raw.get(0)?.as_string()?)));
-    let lost =
-        names.filter(|(raw, name)| schema().node(raw.name().value()).is_none() || !entries::is_name(name));
+    let lost = names.filter(|(raw, name)| {
+        load_schema().node(raw.name().value()).is_none() || !entries::is_valid_name(name)
+    });
     lost.map(|(_, name)| name.to_owned()).collect()
 }
 
 struct Validator<'a> {
-    sources: &'a Sources,
-    declared: Vec<Declared>,
+    sources: &'a ConfigFiles,
+    declared: Vec<DeclaredNode>,
     sink: &'a mut Sink,
     /// What the top-level node that is looked at says of its updates.
-    known: Known,
+    known: KnownCounts,
 }
 
 impl Validator<'_> {
@@ -56,14 +61,14 @@ impl Validator<'_> {
 
     fn top_level(&mut self, nodes: &[KdlNode]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
-        let specs = &schema().nodes;
+        let specs = &load_schema().nodes;
         for raw in nodes {
-            let Some(spec) = self.find(raw, specs, "the top level", &mut Vec::new()) else { continue };
+            let Some(spec) = self.find_spec(raw, specs, "the top level", &mut Vec::new()) else { continue };
             if let Some(first) = self.first_of_single(spec, &records) {
-                self.duplicate(raw, spec, &first);
+                self.report_duplicate(raw, spec, &first);
                 continue;
             }
-            self.known = known(raw, nodes);
+            self.known = find_known_counts(raw, nodes);
             records.push(self.node(raw, spec));
         }
         records
@@ -83,34 +88,34 @@ impl Validator<'_> {
             excused: Vec::new(),
         };
         if let Some(annotation) = raw.ty() {
-            self.annotation(annotation);
+            self.report_annotation(annotation);
         }
         self.entries(raw, &mut record);
-        self.inside(raw, &mut record);
+        self.validate_children(raw, &mut record);
         record.broken |= self.sink.errors() > before;
         record
     }
 
-    fn inside(&mut self, raw: &KdlNode, record: &mut Record) {
+    fn validate_children(&mut self, raw: &KdlNode, record: &mut Record) {
         let spec = record.spec;
         let place = format!("`{}`", spec.name);
         for raw in raw.iter_children() {
-            let Some(child) = self.find(raw, &spec.children, &place, &mut record.excused) else {
-                self.maybe_property(raw, spec);
+            let Some(child) = self.find_spec(raw, &spec.children, &place, &mut record.excused) else {
+                self.report_property_as_node(raw, spec);
                 continue;
             };
             if let Some(first) = self.first_of_single(child, &record.children) {
-                self.duplicate(raw, child, &first);
+                self.report_duplicate(raw, child, &first);
                 continue;
             }
             let made = self.node(raw, child);
-            self.duplicate_key(&made, &record.children);
+            self.report_duplicate_key(&made, &record.children);
             record.children.push(made);
         }
     }
 
     /// The row of the table for a node, or a diagnostic.
-    fn find(
+    fn find_spec(
         &mut self,
         raw: &KdlNode,
         specs: &'static [NodeSpec],
@@ -121,7 +126,7 @@ impl Validator<'_> {
         if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
             return Some(spec);
         }
-        let near = similar(name, specs);
+        let near = find_similar_node(name, specs);
         excused.extend(near.map(|spec| spec.name.clone()));
         let span = self.span(raw.name().span());
         if let Some(diagnostic) = self.trailing_colon(raw, near) {
@@ -136,7 +141,7 @@ impl Validator<'_> {
         if specs.is_empty() || near.is_none() && self.is_property(name, place) {
             return None;
         }
-        let help = self.cure_of_unknown(raw, specs, near, place, excused);
+        let help = self.help_for_unknown(raw, specs, near, place, excused);
         let message =
             format!("no node `{name}` exists in {place}").replace("in the top level", "at the top level");
         self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "unknown node").help(help));
@@ -144,7 +149,7 @@ impl Validator<'_> {
     }
 
     /// What to do about a node that nobody knows in this place: the first that fits.
-    fn cure_of_unknown(
+    fn help_for_unknown(
         &self,
         raw: &KdlNode,
         specs: &'static [NodeSpec],
@@ -155,25 +160,28 @@ impl Validator<'_> {
         let name = raw.name().value();
         let comment =
             ["--", "%", "<!--", "*", "rem", ";"].iter().any(|start| name.to_lowercase().starts_with(start));
-        let top = schema().node(name).filter(|_| place != "the top level");
-        elsewhere::instead_of(name, &self.values(raw), &self.known)
-            .or_else(|| near.map(|spec| did_you_mean(name, spec)))
+        let top = load_schema().node(name).filter(|_| place != "the top level");
+        foreign_names::compute_replacement(name, &self.values(raw), &self.known)
+            .or_else(|| near.map(|spec| format_node_suggestion(name, spec)))
             .or_else(|| comment.then(|| "a comment starts with `//`".to_owned()))
-            .or_else(|| name_as_node(raw, specs, excused))
+            .or_else(|| suggest_keyed_node(raw, specs, excused))
             .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")))
-            .or_else(|| elsewhere::place(name).map(|place| format!("did you mean {place}?")))
+            .or_else(|| foreign_names::describe_location(name).map(|place| format!("did you mean {place}?")))
             .unwrap_or_else(|| {
-                format!("possible here: {}", suggest::list(specs.iter().map(|spec| spec.name.as_str())))
+                format!(
+                    "possible here: {}",
+                    suggest::format_name_list(specs.iter().map(|spec| spec.name.as_str()))
+                )
             })
     }
 
     /// Whether `name` is a property of the node in `place`; then another message says so.
     fn is_property(&self, name: &str, place: &str) -> bool {
-        let name = suggest::normal(name);
+        let name = suggest::normalise_name(name);
         let place = place.trim_matches('`');
         let mut found = false;
-        for top in &schema().nodes {
-            visit(top, &mut |spec| {
+        for top in &load_schema().nodes {
+            visit_node_specs(top, &mut |spec| {
                 found |= spec.name == place && spec.properties.iter().any(|field| field.name == name);
             });
         }
@@ -181,10 +189,10 @@ impl Validator<'_> {
     }
 
     /// A property written as a node, or a node where none may stand.
-    fn maybe_property(&mut self, raw: &KdlNode, parent: &'static NodeSpec) {
+    fn report_property_as_node(&mut self, raw: &KdlNode, parent: &'static NodeSpec) {
         let name = raw.name().value();
         let span = self.span(raw.name().span());
-        let normal = suggest::normal(name);
+        let normal = suggest::normalise_name(name);
         if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
             let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
             let value = raw.entries().first().map(|entry| self.sources.value(entry));
@@ -206,7 +214,7 @@ impl Validator<'_> {
         records.iter().find(same).map(|record| record.span.clone())
     }
 
-    fn duplicate(&mut self, raw: &KdlNode, spec: &NodeSpec, first: &Span) {
+    fn report_duplicate(&mut self, raw: &KdlNode, spec: &NodeSpec, first: &Span) {
         let span = self.span(raw.name().span());
         let message = format!("`{}` stands twice", spec.name);
         self.sink.push(
@@ -217,7 +225,7 @@ impl Validator<'_> {
         );
     }
 
-    fn duplicate_key(&mut self, made: &Record, others: &[Record]) {
+    fn report_duplicate_key(&mut self, made: &Record, others: &[Record]) {
         let Some(key) = &made.spec.key else { return };
         let Some(leaf) = made.leaf(key) else { return };
         let same = |other: &&Record| other.spec.name == made.spec.name && other.text(key) == leaf.text();
@@ -231,7 +239,7 @@ impl Validator<'_> {
         );
     }
 
-    fn annotation(&mut self, annotation: &kdl::KdlIdentifier) {
+    fn report_annotation(&mut self, annotation: &kdl::KdlIdentifier) {
         let span = self.span(annotation.span());
         let message = format!("the type annotation `({})` means nothing here", annotation.value());
         self.sink.push(
@@ -242,33 +250,38 @@ impl Validator<'_> {
     }
 }
 
-fn visit(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {
+fn visit_node_specs(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {
     look(spec);
-    spec.children.iter().for_each(|child| visit(child, look));
+    spec.children.iter().for_each(|child| visit_node_specs(child, look));
 }
 
 /// The node that `name` stands for in another tool, or that is spelt alike.
-fn similar(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> {
-    let normal = suggest::normal(name);
-    let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normal(alias) == normal);
+fn find_similar_node(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> {
+    let normal = suggest::normalise_name(name);
+    let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normalise_name(alias) == normal);
     let by_alias = || specs.iter().find(alias);
     let exact = specs.iter().find(|spec| spec.name == normal);
     exact.or_else(by_alias).or_else(|| {
-        let near = suggest::closest(name, specs.iter().map(|spec| spec.name.as_str()))?;
+        let near = suggest::find_closest_name(name, specs.iter().map(|spec| spec.name.as_str()))?;
         specs.iter().find(|spec| spec.name == near)
     })
 }
 
 /// A name of a thing written as a node: `text 1` for `dataset "text" weight=1`.
-fn name_as_node(raw: &KdlNode, specs: &'static [NodeSpec], excused: &mut Vec<String>) -> Option<String> {
+fn suggest_keyed_node(
+    raw: &KdlNode,
+    specs: &'static [NodeSpec],
+    excused: &mut Vec<String>,
+) -> Option<String> {
     let spec = specs.iter().find(|spec| spec.key.is_some())?;
     excused.push(spec.name.clone());
     let value = raw.get(0).and_then(|value| Some(format!(" {}={value}", spec.properties.first()?.name)));
     Some(format!("write `{} \"{}\"{}`", spec.name, raw.name().value(), value.unwrap_or_default()))
 }
 
-fn did_you_mean(name: &str, spec: &NodeSpec) -> String {
-    let alias = spec.aliases.iter().any(|alias| suggest::normal(alias) == suggest::normal(name));
+fn format_node_suggestion(name: &str, spec: &NodeSpec) -> String {
+    let alias =
+        spec.aliases.iter().any(|alias| suggest::normalise_name(alias) == suggest::normalise_name(name));
     let example = spec.example.as_ref().filter(|_| alias);
     let example = example.map_or(String::new(), |example| format!(", as in `{example}`"));
     format!("did you mean `{}`{example}?", spec.name)

@@ -6,13 +6,13 @@ use crate::language::parse::parse_on_thread;
 use crate::text::scan;
 
 /// What stands before the values, so that they are those of a node.
-const NODE: &str = "v ";
+const NODE_PREFIX: &str = "v ";
 
 /// The values that a text consists of, each with its place in it. `None` where the text is no value of KDL: then it
 /// is text, as everything on a command line.
 #[must_use]
 pub fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
-    let whole = format!("{NODE}{text}");
+    let whole = format!("{NODE_PREFIX}{text}");
     let cuts = scan::find_cuts(&whole).ok()?;
     let mut document = parse_on_thread(&whole, &cuts).ok()?;
     let [node] = document.nodes_mut().as_mut_slice() else { return None };
@@ -24,7 +24,7 @@ pub fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
     let mut entries = std::mem::take(node.entries_mut());
     for entry in &mut entries {
         let span = entry.span();
-        entry.set_span((span.offset() - NODE.len(), span.len()));
+        entry.set_span((span.offset() - NODE_PREFIX.len(), span.len()));
     }
     Some(entries)
 }

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionSchedule, BlockPhase};
-pub use learning_rate::{LearningRate, Shape as LearningRateShape};
+pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
-    EvaluateConfig, FilterOrder, GenerateConfig, Kernel, Prompt, PromptKind, Remask, Sampler, SamplerKind,
+    EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings, Sampler,
+    SamplerKind,
 };
 pub use train::TrainConfig;
 
@@ -96,14 +97,14 @@ pub struct DatasetConfig {
     /// Its name.
     pub name: String,
     /// How documents are found in a file.
-    pub format: Format,
+    pub format: DatasetFormat,
     /// Share of documents that no tokenizer and no training row may see, in [0, 1).
     pub held_out: f64,
 }
 
 /// How documents are found in a file.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Format {
+pub enum DatasetFormat {
     /// Plain text.
     Text,
     /// One JSON object a line; `text` is the field that holds the document.
@@ -114,7 +115,7 @@ pub enum Format {
     /// One JSON object a line: a conversation.
     Chat {
         /// Where its turns are.
-        turns: Turns,
+        turns: TurnFields,
         /// Field that names the kind of task, for scores per task.
         group: Option<String>,
     },
@@ -122,7 +123,7 @@ pub enum Format {
 
 /// Where the turns of a conversation are.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Turns {
+pub enum TurnFields {
     /// A question and its answer, each in a field.
     Pair {
         /// Field with the user's turn.

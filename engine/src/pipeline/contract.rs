@@ -6,20 +6,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::attention::AttentionSchedule;
-use crate::pipeline::config::train::{Objective, Path, Scheduler, TrainConfig};
+use crate::pipeline::config::train::{Objective, ProbabilityPath, Scheduler, TrainConfig};
 use crate::pipeline::config::{ConvertConfig, TimeConditioning};
 
 /// Its file in a checkpoint's folder.
 pub const PROVENANCE: &str = "provenance.json";
 
 /// The schema of [`PROVENANCE`].
-const SCHEMA: &str = "fmflow.provenance/1";
+const PROVENANCE_SCHEMA: &str = "fmflow.provenance/1";
 
 /// The direction of time, written out because papers differ.
 pub const TIME_DIRECTION: &str = "t=0 source, t=1 data";
 
 /// Longest file of a checkpoint's own words that is read, in bytes.
-pub const LARGEST: u64 = 1 << 20;
+pub const MAX_CONTRACT_BYTES: u64 = 1 << 20;
 
 /// What the logits of a model mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Contract {
     /// The id of the mask token.
     pub mask_token: Option<u32>,
     /// Probability path that it was trained on: source and scheduler. None before the first flow training.
-    pub path: Option<Path>,
+    pub path: Option<ProbabilityPath>,
     /// Loss that trained it.
     pub loss: Option<String>,
     /// Attention that it was trained with.
@@ -102,7 +102,7 @@ impl Contract {
     #[must_use]
     pub fn autoregressive() -> Self {
         Self {
-            schema: SCHEMA.into(),
+            schema: PROVENANCE_SCHEMA.into(),
             time_direction: TIME_DIRECTION.into(),
             kind: ModelKind::Autoregressive,
             shift: true,
@@ -136,7 +136,7 @@ impl Contract {
     #[must_use]
     pub fn after_training(&self, config: &TrainConfig, updates: u64, canvas: Option<usize>) -> Self {
         let mut contract = self.clone();
-        contract.attention = trained_attention(&config.attention, updates);
+        contract.attention = find_trained_attention(&config.attention, updates);
         contract.block = config.attention.block_at(updates.saturating_sub(1));
         contract.trained_updates += updates;
         contract.canvas = canvas.or(contract.canvas);
@@ -156,9 +156,10 @@ impl Contract {
     /// When a key is absent or unknown, or the schema or direction of time is another.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
-        for (key, found, expected) in
-            [("schema", &this.schema, SCHEMA), ("time_direction", &this.time_direction, TIME_DIRECTION)]
-        {
+        for (key, found, expected) in [
+            ("schema", &this.schema, PROVENANCE_SCHEMA),
+            ("time_direction", &this.time_direction, TIME_DIRECTION),
+        ] {
             if found != expected {
                 return Err(ContractError::Value { key, found: found.clone(), expected });
             }
@@ -176,7 +177,7 @@ impl Contract {
 /// Attention that a model has learnt after `updates` updates (at least one): what the last of them trained. Annealed attention
 /// is what it tends to.
 #[must_use]
-pub fn trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attention {
+pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attention {
     match schedule.block_at(updates.saturating_sub(1)) {
         Some(block) => Attention::BlockCausal { block },
         None if *schedule == AttentionSchedule::Causal => Attention::Causal,
@@ -186,7 +187,7 @@ pub fn trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attentio
 
 /// The source of a path in the words of a configuration.
 #[must_use]
-pub fn describe_source(path: &Path) -> String {
+pub fn describe_source(path: &ProbabilityPath) -> String {
     match path.mask_share {
         share if share >= 1.0 => "mask".to_owned(),
         share if share <= 0.0 => "uniform".to_owned(),
@@ -226,8 +227,11 @@ mod tests {
         use crate::pipeline::config::BlockPhase;
         let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
         let blocks = AttentionSchedule::Block { phases };
-        assert_eq!(trained_attention(&blocks, 2), Attention::BlockCausal { block: 4 });
-        assert_eq!(trained_attention(&blocks, 3), Attention::BlockCausal { block: 8 });
-        assert_eq!(trained_attention(&AttentionSchedule::Annealed { until: 2 }, 1), Attention::Bidirectional);
+        assert_eq!(find_trained_attention(&blocks, 2), Attention::BlockCausal { block: 4 });
+        assert_eq!(find_trained_attention(&blocks, 3), Attention::BlockCausal { block: 8 });
+        assert_eq!(
+            find_trained_attention(&AttentionSchedule::Annealed { until: 2 }, 1),
+            Attention::Bidirectional
+        );
     }
 }

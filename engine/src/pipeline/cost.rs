@@ -2,18 +2,18 @@
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{AttentionSchedule, ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
-use crate::pipeline::facts::Facts;
 use crate::pipeline::role::InputRole;
-use crate::pipeline::shape::{Shape, saturating_product};
+use crate::pipeline::shape::{ModelShape, saturating_product};
+use crate::pipeline::source_facts::PipelineFacts;
 use crate::pipeline::stage::Stage;
 
 /// What a stage takes from nothing. Unknown parts are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cost {
+pub struct StageCost {
     /// The model it makes or trains.
-    pub shape: Option<Shape>,
+    pub shape: Option<ModelShape>,
     /// Of a training stage.
-    pub training: Option<Training>,
+    pub training: Option<TrainingCost>,
     /// Bytes of the artifact, about.
     pub artifact_bytes: u64,
     /// Bytes of checkpoints while it runs, about.
@@ -22,7 +22,7 @@ pub struct Cost {
 
 /// What a training stage takes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Training {
+pub struct TrainingCost {
     /// Optimizer updates.
     pub updates: u64,
     /// Tokens in a row.
@@ -40,33 +40,33 @@ pub struct Training {
 }
 
 /// Percentages of the updates at which the learning rate is shown.
-pub const SHOWN: [u64; 6] = [0, 1, 25, 50, 75, 100];
+pub const LEARNING_RATE_PERCENTAGES: [u64; 6] = [0, 1, 25, 50, 75, 100];
 
 /// What every stage takes, in the pipeline's order.
 #[must_use]
-pub fn of(pipeline: &Pipeline) -> Vec<Cost> {
-    let facts = &Facts::glance(pipeline);
-    let mut costs: Vec<Cost> = Vec::new();
+pub fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
+    let facts = &PipelineFacts::collect(pipeline);
+    let mut costs: Vec<StageCost> = Vec::new();
     for stage in &pipeline.stages {
-        let shape = shape(stage, facts, &costs);
-        costs.push(cost(pipeline, stage, facts, shape));
+        let shape = find_model_shape(stage, facts, &costs);
+        costs.push(estimate_stage_cost(pipeline, stage, facts, shape));
     }
     costs
 }
 
 /// The model of a stage: its own, or that of the stage it starts from.
-fn shape(stage: &Stage, facts: &Facts, before: &[Cost]) -> Option<Shape> {
+fn find_model_shape(stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) -> Option<ModelShape> {
     match &stage.config {
-        StageConfig::Fetch(_) => facts.of(stage.id).shape,
+        StageConfig::Fetch(_) => facts.get(stage.id).shape,
         StageConfig::RandomInit(config) => {
-            Some(random(config, facts.of(stage.input(&InputRole::Tokenizer)?).vocabulary?))
+            Some(build_random_shape(config, facts.get(stage.input(&InputRole::Tokenizer)?).vocabulary?))
         }
         _ => before[stage.parent()?.index()].shape,
     }
 }
 
-fn random(config: &RandomInitConfig, vocabulary: u64) -> Shape {
-    Shape {
+fn build_random_shape(config: &RandomInitConfig, vocabulary: u64) -> ModelShape {
+    ModelShape {
         vocabulary,
         hidden: config.hidden as u64,
         layers: config.layers as u64,
@@ -79,12 +79,17 @@ fn random(config: &RandomInitConfig, vocabulary: u64) -> Shape {
 }
 
 /// Weights are 4 bytes a parameter; a checkpoint adds two moments of 4 bytes each; one more is there while it is written.
-fn cost(pipeline: &Pipeline, stage: &Stage, facts: &Facts, shape: Option<Shape>) -> Cost {
+fn estimate_stage_cost(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    facts: &PipelineFacts,
+    shape: Option<ModelShape>,
+) -> StageCost {
     let weights = shape.map_or(0, |shape| saturating_product(&[4, shape.parameters()]));
-    let mut cost = Cost { shape, ..Cost::default() };
+    let mut cost = StageCost { shape, ..StageCost::default() };
     match &stage.config {
         StageConfig::Train(config) => {
-            cost.training = Some(training(pipeline, stage, config, shape));
+            cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
             cost.artifact_bytes = weights;
             cost.work_bytes = saturating_product(&[3, weights, config.checkpoint.keep as u64 + 1]);
         }
@@ -92,33 +97,46 @@ fn cost(pipeline: &Pipeline, stage: &Stage, facts: &Facts, shape: Option<Shape>)
         StageConfig::Export(config) => {
             cost.artifact_bytes = if config.dtype == ExportDtype::Bf16 { weights / 2 } else { weights };
         }
-        StageConfig::Fetch(_) => cost.artifact_bytes = facts.of(stage.id).bytes.max(weights / 2),
+        StageConfig::Fetch(_) => cost.artifact_bytes = facts.get(stage.id).bytes.max(weights / 2),
         // A token is about four bytes of text and is kept in two to four.
-        StageConfig::Rows(_) => cost.artifact_bytes = facts.of(stage.id).bytes,
+        StageConfig::Rows(_) => cost.artifact_bytes = facts.get(stage.id).bytes,
         StageConfig::Tokenizer(_) | StageConfig::Evaluate(_) | StageConfig::Generate(_) => {}
     }
     cost
 }
 
-fn training(pipeline: &Pipeline, stage: &Stage, config: &TrainConfig, shape: Option<Shape>) -> Training {
-    let length = stage.rows().next().and_then(|id| row_length(&pipeline.stages[id])).unwrap_or(0);
+fn estimate_training_cost(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    config: &TrainConfig,
+    shape: Option<ModelShape>,
+) -> TrainingCost {
+    let length = stage.rows().next().and_then(|id| find_row_length(&pipeline.stages[id])).unwrap_or(0);
     let tokens = config.steps.saturating_mul(config.batch.rows as u64).saturating_mul(length);
-    let per_token = |shape: Shape| match config.attention {
+    let per_token = |shape: ModelShape| match config.attention {
         AttentionSchedule::Block { .. } => shape.flops_per_token_of_blocks(length),
         _ => shape.flops_per_token(length),
     };
     let flops = shape.map(|shape| per_token(shape) * tokens as f64);
-    let machine = peak(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
+    let machine = compute_peak_flops(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
     let at = |percent: u64| {
         let step = u128::from(config.steps) * u128::from(percent) / 100;
         config.learning_rate.at(u64::try_from(step).unwrap_or(u64::MAX), config.steps)
     };
     let (updates, attention) = (config.steps, config.attention.clone());
-    Training { updates, length, tokens, flops, seconds, attention, learning_rate: SHOWN.map(at) }
+    TrainingCost {
+        updates,
+        length,
+        tokens,
+        flops,
+        seconds,
+        attention,
+        learning_rate: LEARNING_RATE_PERCENTAGES.map(at),
+    }
 }
 
-fn row_length(rows: &Stage) -> Option<u64> {
+fn find_row_length(rows: &Stage) -> Option<u64> {
     match &rows.config {
         StageConfig::Rows(config) => Some(config.length as u64),
         _ => None,
@@ -126,21 +144,21 @@ fn row_length(rows: &Stage) -> Option<u64> {
 }
 
 /// Dense bf16 operations per second of one device, from NVIDIA's data sheets.
-pub const DEVICES: [(&str, f64); 4] =
+pub const DEVICE_FLOPS: [(&str, f64); 4] =
     [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
 
 /// How many devices a machine such as `4xH100-80GB` has, and what they are.
 #[must_use]
-pub fn devices(machine: &str) -> (u64, &str) {
+pub fn parse_machine(machine: &str) -> (u64, &str) {
     let (count, name) = machine.split_once('x').unwrap_or(("1", machine));
     count.parse().map_or((1, machine), |count| (count, name))
 }
 
 /// Dense bf16 operations per second of a machine, if its devices are known.
 #[must_use]
-pub fn peak(machine: Option<&str>) -> Option<f64> {
-    let (count, name) = devices(machine?);
-    DEVICES.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count as f64 * peak)
+pub fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
+    let (count, name) = parse_machine(machine?);
+    DEVICE_FLOPS.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count as f64 * peak)
 }
 
 #[cfg(test)]
@@ -149,8 +167,8 @@ mod tests {
 
     #[test]
     fn machines_are_read() {
-        assert_eq!(peak(Some("4xH100-80GB")), Some(4.0 * 989e12));
-        assert_eq!(peak(Some("A100")), Some(312e12));
-        assert_eq!(peak(Some("abacus")), None);
+        assert_eq!(compute_peak_flops(Some("4xH100-80GB")), Some(4.0 * 989e12));
+        assert_eq!(compute_peak_flops(Some("A100")), Some(312e12));
+        assert_eq!(compute_peak_flops(Some("abacus")), None);
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
-pub const SCHEMA: u32 = 2;
+pub const LEDGER_VERSION: u32 = 2;
 
 /// Revision of the code behind a kind of stage: raised when the same inputs give other bytes.
 ///
@@ -25,7 +25,7 @@ pub const SCHEMA: u32 = 2;
 /// a uniform or mixed source by the generalized KL.
 /// At 4: `evaluate` does not ask for answers that no canvas or context holds, and lists what was said before a question.
 #[must_use]
-pub fn revision(kind: &str) -> u32 {
+pub fn find_code_revision(kind: &str) -> u32 {
     match kind {
         "fetch" | "tokenizer" | "random-init" | "export" => 1,
         "rows" | "convert" | "generate" => 2,
@@ -57,7 +57,7 @@ impl std::fmt::Display for Fingerprint {
 /// What an ingredient is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum IngredientKind {
     /// Version of the ledger.
     Schema,
     /// Kind of stage.
@@ -76,7 +76,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingredient {
     /// What it is.
-    pub what: What,
+    pub what: IngredientKind,
     /// Which one.
     pub name: String,
     /// Its canonical value.
@@ -101,9 +101,9 @@ pub struct Ledger(pub Vec<Ingredient>);
 
 /// One difference between two ledgers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct LedgerChange {
     /// What differs.
-    pub what: What,
+    pub what: IngredientKind,
     /// Which one, as people call it.
     pub name: String,
     /// The value before, if there was one.
@@ -115,33 +115,33 @@ pub struct Change {
 impl Ledger {
     /// The ledger of `stage`; `sources` are content digests and `upstream` fingerprints in the stage's own order.
     #[must_use]
-    pub fn of(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
+    pub fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
         let kind = stage.config.kind();
         let mut ledger = Self::default();
-        ledger.add(What::Schema, "", SCHEMA.to_string());
-        ledger.add(What::Kind, "", kind.to_string());
-        ledger.add(What::Revision, kind, revision(kind).to_string());
+        ledger.add(IngredientKind::Schema, "", LEDGER_VERSION.to_string());
+        ledger.add(IngredientKind::Kind, "", kind.to_string());
+        ledger.add(IngredientKind::Revision, kind, find_code_revision(kind).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
-        let mut fields: Vec<_> = semantic.flat_map(counted).collect();
+        let mut fields: Vec<_> = semantic.flat_map(canonicalise_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, value) in fields {
-            ledger.add(What::Field, &path, value);
+            ledger.add(IngredientKind::Field, &path, value);
         }
         for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
-            ledger.add_labelled(What::Source, at, &source.name, digest);
+            ledger.add_labelled(IngredientKind::Source, at, &source.name, digest);
         }
         for (at, (input, fingerprint)) in stage.inputs.iter().zip(upstream).enumerate() {
-            ledger.add_labelled(What::Input, at, &input.role.to_string(), &fingerprint.0);
+            ledger.add_labelled(IngredientKind::Input, at, &input.role.to_string(), &fingerprint.0);
         }
         ledger
     }
 
-    fn add(&mut self, what: What, name: &str, value: String) {
+    fn add(&mut self, what: IngredientKind, name: &str, value: String) {
         self.0.push(Ingredient { what, name: name.to_string(), value, label: None });
     }
 
     /// What is named by its place, so that a new name for it changes nothing.
-    fn add_labelled(&mut self, what: What, at: usize, label: &str, value: &str) {
+    fn add_labelled(&mut self, what: IngredientKind, at: usize, label: &str, value: &str) {
         let (name, label) = (at.to_string(), Some(label.to_string()));
         self.0.push(Ingredient { what, name, value: value.to_string(), label });
     }
@@ -162,26 +162,26 @@ impl Ledger {
 
     /// What changed since `old`, in the order of this ledger, then what is gone.
     #[must_use]
-    pub fn changes_since(&self, old: &Self) -> Vec<Change> {
+    pub fn changes_since(&self, old: &Self) -> Vec<LedgerChange> {
         let (before, now) = (old.by_name(), self.by_name());
         let mut changes = Vec::new();
         for ((what, name), (label, new)) in &now {
             let old = before.get(&(*what, *name)).map(|(_, old)| old);
             if old != Some(new) {
-                changes.push(change(*what, label, old.cloned(), Some(new.clone())));
+                changes.push(build_ledger_change(*what, label, old.cloned(), Some(new.clone())));
             }
         }
         for (key, (label, old)) in &before {
             if !now.contains_key(key) {
-                changes.push(change(key.0, label, Some(old.clone()), None));
+                changes.push(build_ledger_change(key.0, label, Some(old.clone()), None));
             }
         }
         changes
     }
 
     /// Labels and values by name; the values of a repeated field are joined.
-    fn by_name(&self) -> IndexMap<(What, &str), (&str, String)> {
-        let mut map: IndexMap<(What, &str), (&str, String)> = IndexMap::new();
+    fn by_name(&self) -> IndexMap<(IngredientKind, &str), (&str, String)> {
+        let mut map: IndexMap<(IngredientKind, &str), (&str, String)> = IndexMap::new();
         for ingredient in &self.0 {
             let Ingredient { what, name, value, .. } = ingredient;
             match map.get_mut(&(*what, name.as_str())) {
@@ -194,8 +194,8 @@ impl Ledger {
 }
 
 /// A field as it counts. The scheduler `linear` is `polynomial` with exponent 1, so each keeps the results of the other.
-fn counted(field: &FieldValue) -> Vec<(String, String)> {
-    let (path, value) = (field.path.clone(), canonical(&field.value));
+fn canonicalise_field(field: &FieldValue) -> Vec<(String, String)> {
+    let (path, value) = (field.path.clone(), format_canonical_value(&field.value));
     match path.strip_suffix("scheduler.kind").filter(|_| value == "\"linear\"") {
         Some(before) => {
             let exponent = (format!("{before}scheduler.exponent"), "1".to_owned());
@@ -205,28 +205,35 @@ fn counted(field: &FieldValue) -> Vec<(String, String)> {
     }
 }
 
-fn change(what: What, name: &str, old: Option<String>, new: Option<String>) -> Change {
-    Change { what, name: name.to_string(), old, new }
+fn build_ledger_change(
+    what: IngredientKind,
+    name: &str,
+    old: Option<String>,
+    new: Option<String>,
+) -> LedgerChange {
+    LedgerChange { what, name: name.to_string(), old, new }
 }
 
 /// One text per value: `1e-3` and `0.001` are equal, and so are `1` and `1.0`; keys of objects are sorted.
 #[must_use]
-pub fn canonical(value: &Value) -> String {
+pub fn format_canonical_value(value: &Value) -> String {
     match value {
         Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
             (Some(whole), _, _) => whole.to_string(),
             (_, Some(whole), _) => whole.to_string(),
-            (_, _, Some(float)) => canonical_float(float),
+            (_, _, Some(float)) => format_canonical_float(float),
             _ => number.to_string(),
         },
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(canonical).collect();
+            let items: Vec<_> = items.iter().map(format_canonical_value).collect();
             format!("[{}]", items.join(","))
         }
         Value::Object(map) => {
             let mut items: Vec<_> = map
                 .iter()
-                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .map(|(key, value)| {
+                    format!("{}:{}", Value::from(key.as_str()), format_canonical_value(value))
+                })
                 .collect();
             items.sort();
             format!("{{{}}}", items.join(","))
@@ -236,7 +243,7 @@ pub fn canonical(value: &Value) -> String {
 }
 
 /// The shortest text that reads back as the same number; whole numbers without a point.
-fn canonical_float(float: f64) -> String {
+fn format_canonical_float(float: f64) -> String {
     /// 2^53: below it every whole float is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if float.fract() == 0.0 && float.abs() < EXACT {
@@ -253,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    fn ledger(parts: &[(What, &str, &str)]) -> Ledger {
+    fn ledger(parts: &[(IngredientKind, &str, &str)]) -> Ledger {
         let mut ledger = Ledger::default();
         for (what, name, value) in parts {
             ledger.add(*what, name, (*value).to_string());
@@ -263,25 +270,25 @@ mod tests {
 
     #[test]
     fn numbers_compare_by_value() {
-        let parse = |text: &str| canonical(&serde_json::from_str(text).unwrap());
+        let parse = |text: &str| format_canonical_value(&serde_json::from_str(text).unwrap());
         assert_eq!(parse("1e-3"), parse("0.001"));
         assert_eq!(parse("1"), parse("1.0"));
         assert_eq!(parse("-0.0"), parse("0"));
         assert_eq!(parse("1e300"), parse("1.0e300"));
         assert_ne!(parse("0.1"), parse("0.10000000000000002"));
-        assert_ne!(canonical(&json!("1")), canonical(&json!(1)));
-        assert_eq!(canonical(&json!({"b": 1, "a": [true, null]})), r#"{"a":[true,null],"b":1}"#);
+        assert_ne!(format_canonical_value(&json!("1")), format_canonical_value(&json!(1)));
+        assert_eq!(format_canonical_value(&json!({"b": 1, "a": [true, null]})), r#"{"a":[true,null],"b":1}"#);
     }
 
     #[test]
     fn changes_name_old_and_new() {
-        let old = ledger(&[(What::Field, "peak", "0.001"), (What::Field, "gone", "1")]);
-        let new = ledger(&[(What::Field, "peak", "0.002"), (What::Input, "from", "ab")]);
+        let old = ledger(&[(IngredientKind::Field, "peak", "0.001"), (IngredientKind::Field, "gone", "1")]);
+        let new = ledger(&[(IngredientKind::Field, "peak", "0.002"), (IngredientKind::Input, "from", "ab")]);
         let changes = new.changes_since(&old);
         assert_eq!(changes.len(), 3);
         assert_eq!(changes[0].old.as_deref(), Some("0.001"));
         assert_eq!(changes[0].new.as_deref(), Some("0.002"));
-        assert_eq!(changes[2], change(What::Field, "gone", Some("1".into()), None));
+        assert_eq!(changes[2], build_ledger_change(IngredientKind::Field, "gone", Some("1".into()), None));
     }
 
     proptest! {
@@ -294,7 +301,7 @@ mod tests {
             let make = |parts: &[(String, String)]| {
                 let map: std::collections::BTreeMap<_, _> = parts.iter().cloned().collect();
                 let mut ledger = Ledger::default();
-                for (name, value) in map { ledger.add(What::Field, &name, value); }
+                for (name, value) in map { ledger.add(IngredientKind::Field, &name, value); }
                 ledger
             };
             let (a, b) = (make(&a), make(&b));

@@ -22,15 +22,15 @@ use crate::text::place::{Origin, Span};
 pub const ORIGINS: &str = "origins.json";
 
 /// The schema of [`ORIGINS`].
-const SCHEMA: &str = "fmflow.origins/1";
+const ORIGINS_SCHEMA: &str = "fmflow.origins/1";
 
 /// Longest line that is kept, in characters.
-const LONGEST: usize = 160;
+const MAX_ORIGIN_CHARS: usize = 160;
 
 /// A fact of a contract that a stage can set. In the order of the alphabet, which is that of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fact {
+pub enum ContractFact {
     /// Which positions it was trained to see.
     Attention,
     /// Tokens of the blocks that it was last trained with.
@@ -53,7 +53,7 @@ pub enum Fact {
     Tokenizer,
 }
 
-impl fmt::Display for Fact {
+impl fmt::Display for ContractFact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Attention => "attention",
@@ -100,23 +100,23 @@ pub struct Origins {
     /// Always `fmflow.origins/1`.
     pub schema: String,
     /// By fact.
-    pub facts: BTreeMap<Fact, FactOrigin>,
+    pub facts: BTreeMap<ContractFact, FactOrigin>,
 }
 
 impl Default for Origins {
     fn default() -> Self {
-        Self { schema: SCHEMA.into(), facts: BTreeMap::new() }
+        Self { schema: ORIGINS_SCHEMA.into(), facts: BTreeMap::new() }
     }
 }
 
 impl Origins {
     /// The facts that a stage sets, with the places in its configuration.
     #[must_use]
-    pub fn of(stage: &Stage) -> Self {
-        let known = facts_set_by(&stage.config).iter().filter_map(|(fact, places)| {
+    pub fn for_stage(stage: &Stage) -> Self {
+        let known = list_facts_set_by(&stage.config).iter().filter_map(|(fact, places)| {
             let origin = match *places {
-                [] => Some(origin_at(stage, &stage.span)),
-                paths => origin_of_setting(stage, paths),
+                [] => Some(build_fact_origin(stage, &stage.span)),
+                paths => find_setting_origin(stage, paths),
             };
             Some((*fact, origin?))
         });
@@ -137,9 +137,9 @@ impl Origins {
     /// When it is not one, as a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let this: Self = serde_json::from_str(text).map_err(|error| format!("{ORIGINS}: {error}"))?;
-        match this.schema == SCHEMA {
+        match this.schema == ORIGINS_SCHEMA {
             true => Ok(this),
-            false => Err(format!("{ORIGINS}: `schema` is `{}`, expected `{SCHEMA}`", this.schema)),
+            false => Err(format!("{ORIGINS}: `schema` is `{}`, expected `{ORIGINS_SCHEMA}`", this.schema)),
         }
     }
 
@@ -151,46 +151,46 @@ impl Origins {
 }
 
 /// Facts that a kind of stage sets, and the settings they may come from; without any, the stage as a whole.
-fn facts_set_by(config: &StageConfig) -> &'static [(Fact, &'static [FieldPath])] {
+fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static [FieldPath])] {
     const NTH_SOURCE: FieldPath = train::PATH_NTH_SOURCE.nth(0);
     const NTH_SIZE: FieldPath = train::ATTENTION_NTH_SIZE.nth(0);
     match config {
         StageConfig::RandomInit(_) => &[
-            (Fact::Kind, &[]),
-            (Fact::Shift, &[]),
-            (Fact::Attention, &[]),
-            (Fact::TimeConditioning, &[]),
-            (Fact::Tokenizer, &[random_init::TOKENIZER]),
+            (ContractFact::Kind, &[]),
+            (ContractFact::Shift, &[]),
+            (ContractFact::Attention, &[]),
+            (ContractFact::TimeConditioning, &[]),
+            (ContractFact::Tokenizer, &[random_init::TOKENIZER]),
         ],
         StageConfig::Convert(_) => &[
-            (Fact::Kind, &[]),
-            (Fact::Attention, &[]),
-            (Fact::Shift, &[convert::SHIFT]),
-            (Fact::MaskToken, &[convert::MASK_TOKEN]),
-            (Fact::TimeConditioning, &[convert::TIME_CONDITIONING]),
-            (Fact::Tokenizer, &[convert::TOKENIZER]),
+            (ContractFact::Kind, &[]),
+            (ContractFact::Attention, &[]),
+            (ContractFact::Shift, &[convert::SHIFT]),
+            (ContractFact::MaskToken, &[convert::MASK_TOKEN]),
+            (ContractFact::TimeConditioning, &[convert::TIME_CONDITIONING]),
+            (ContractFact::Tokenizer, &[convert::TOKENIZER]),
         ],
         StageConfig::Train(config) if config.objective == Objective::Autoregressive => {
-            &[(Fact::Loss, &[train::OBJECTIVE]), (Fact::Attention, &[train::ATTENTION])]
+            &[(ContractFact::Loss, &[train::OBJECTIVE]), (ContractFact::Attention, &[train::ATTENTION])]
         }
         StageConfig::Train(_) => &[
-            (Fact::Source, &[train::PATH_SOURCE, NTH_SOURCE]),
-            (Fact::Scheduler, &[train::PATH_SCHEDULER_KIND]),
-            (Fact::Loss, &[train::OBJECTIVE_LOSS]),
-            (Fact::Attention, &[train::ATTENTION]),
-            (Fact::Block, &[train::ATTENTION_SIZE, NTH_SIZE]),
+            (ContractFact::Source, &[train::PATH_SOURCE, NTH_SOURCE]),
+            (ContractFact::Scheduler, &[train::PATH_SCHEDULER_KIND]),
+            (ContractFact::Loss, &[train::OBJECTIVE_LOSS]),
+            (ContractFact::Attention, &[train::ATTENTION]),
+            (ContractFact::Block, &[train::ATTENTION_SIZE, NTH_SIZE]),
         ],
         _ => &[],
     }
 }
 
 /// The origin of the first of these settings that the stage has.
-fn origin_of_setting(stage: &Stage, paths: &[FieldPath]) -> Option<FactOrigin> {
+fn find_setting_origin(stage: &Stage, paths: &[FieldPath]) -> Option<FactOrigin> {
     let field = paths.iter().find_map(|path| stage.field(*path))?;
-    Some(FactOrigin { default: field.origin == Origin::Default, ..origin_at(stage, &field.span) })
+    Some(FactOrigin { default: field.origin == Origin::Default, ..build_fact_origin(stage, &field.span) })
 }
 
-fn origin_at(stage: &Stage, span: &Span) -> FactOrigin {
+fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
     let (line, _) = span.position();
     let text = span.file.text.lines().nth(line - 1).unwrap_or_default().trim();
     let name = Path::new(&span.file.name).file_name();
@@ -198,7 +198,7 @@ fn origin_at(stage: &Stage, span: &Span) -> FactOrigin {
         stage: stage.name.clone(),
         file: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         line,
-        text: text.chars().take(LONGEST).collect(),
+        text: text.chars().take(MAX_ORIGIN_CHARS).collect(),
         default: false,
     }
 }
@@ -223,37 +223,37 @@ impl StoredContract {
 
     /// A fact with who set it: ``has `source = mask`, set by stage `sft` in tiny.kdl line 31``.
     #[must_use]
-    pub fn describe_fact(&self, fact: Fact) -> String {
+    pub fn describe_fact(&self, fact: ContractFact) -> String {
         let origin = self.origins.facts.get(&fact).map(|origin| format!(", {origin}"));
-        format!("has `{fact} = {}`{}", describe_value(&self.contract, fact), origin.unwrap_or_default())
+        format!("has `{fact} = {}`{}", describe_fact_value(&self.contract, fact), origin.unwrap_or_default())
     }
 }
 
 /// The value of a fact in the words of a configuration.
-fn describe_value(contract: &Contract, fact: Fact) -> String {
+fn describe_fact_value(contract: &Contract, fact: ContractFact) -> String {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let path = contract.path.as_ref();
     match fact {
-        Fact::Kind => match contract.kind {
+        ContractFact::Kind => match contract.kind {
             ModelKind::Flow => "flow".to_owned(),
             ModelKind::Autoregressive => "autoregressive".to_owned(),
         },
-        Fact::Shift => format!("#{}", contract.shift),
-        Fact::MaskToken => or_none(contract.mask_token.map(|id| id.to_string())),
-        Fact::Block => or_none(contract.block.map(|size| size.to_string())),
-        Fact::Source => or_none(path.map(describe_source)),
-        Fact::Scheduler => or_none(path.map(|path| describe_scheduler(path.scheduler))),
-        Fact::Loss => or_none(contract.loss.clone()),
-        Fact::Attention => match contract.attention {
+        ContractFact::Shift => format!("#{}", contract.shift),
+        ContractFact::MaskToken => or_none(contract.mask_token.map(|id| id.to_string())),
+        ContractFact::Block => or_none(contract.block.map(|size| size.to_string())),
+        ContractFact::Source => or_none(path.map(describe_source)),
+        ContractFact::Scheduler => or_none(path.map(|path| describe_scheduler(path.scheduler))),
+        ContractFact::Loss => or_none(contract.loss.clone()),
+        ContractFact::Attention => match contract.attention {
             Attention::Causal => "causal".to_owned(),
             Attention::Bidirectional => "bidirectional".to_owned(),
             Attention::BlockCausal { block } => format!("block {block}"),
         },
-        Fact::TimeConditioning => match contract.time_conditioning {
+        ContractFact::TimeConditioning => match contract.time_conditioning {
             TimeConditioning::None => "none".to_owned(),
             TimeConditioning::AdaLn { .. } => "adaln".to_owned(),
         },
-        Fact::Tokenizer => {
+        ContractFact::Tokenizer => {
             or_none(contract.tokenizer.as_deref().map(|digest| digest.get(..12).unwrap_or(digest).to_owned()))
         }
     }

@@ -2,14 +2,14 @@
 
 /// What a repository holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum RepositoryKind {
     /// A checkpoint, which a `fetch` names.
     Model,
     /// Documents, which a `dataset` names.
     Dataset,
 }
 
-impl Kind {
+impl RepositoryKind {
     /// Both, in the order of a lock file.
     pub const ALL: [Self; 2] = [Self::Model, Self::Dataset];
 
@@ -34,16 +34,16 @@ impl Kind {
 
 /// A repository at a revision, as a pipeline asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Asked {
+pub struct RepositoryRequest {
     /// What it holds.
-    pub kind: Kind,
+    pub kind: RepositoryKind,
     /// `OWNER/NAME`, or `NAME` alone.
     pub name: String,
     /// Branch, tag or commit; the repository's default branch without.
     pub revision: Option<String>,
 }
 
-impl Asked {
+impl RepositoryRequest {
     /// Whether the revision is a commit already.
     #[must_use]
     pub fn is_commit(&self) -> bool {
@@ -51,7 +51,7 @@ impl Asked {
     }
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for RepositoryRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.revision {
             Some(revision) => write!(f, "{} {} {revision}", self.kind.word(), self.name),
@@ -62,9 +62,9 @@ impl std::fmt::Display for Asked {
 
 /// A repository with the commit that it is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
+pub struct PinnedRepository {
     /// What the pipeline asks for.
-    pub asked: Asked,
+    pub asked: RepositoryRequest,
     /// 40 hexadecimal digits.
     pub commit: String,
 }

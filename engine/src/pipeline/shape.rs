@@ -2,7 +2,7 @@
 
 /// The numbers that a Qwen3's parameters follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct ModelShape {
     /// Rows of the embedding.
     pub vocabulary: u64,
     /// Width of the residual stream.
@@ -21,7 +21,7 @@ pub struct Shape {
     pub tied: bool,
 }
 
-impl Shape {
+impl ModelShape {
     /// The shape of a published Qwen3, by its name on the hub (with or without `-Base`), from its `config.json`.
     #[must_use]
     pub fn published(from: &str) -> Option<Self> {
@@ -66,7 +66,7 @@ impl Shape {
     /// Every position attends to every other; a causal mask is not given a discount. Recomputed blocks are not counted.
     #[must_use]
     pub fn flops_per_token(&self, length: u64) -> f64 {
-        self.dense() + self.attention(length)
+        self.dense_flops() + self.attention_flops(length)
     }
 
     /// The same for block diffusion: every token goes through the blocks of the model twice, noisy and clean, and through the head
@@ -74,15 +74,15 @@ impl Shape {
     #[must_use]
     pub fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
         let head = 6.0 * saturating_product(&[self.vocabulary, self.hidden]) as f64;
-        2.0 * self.dense() - head + self.attention(length)
+        2.0 * self.dense_flops() - head + self.attention_flops(length)
     }
 
-    fn dense(&self) -> f64 {
+    fn dense_flops(&self) -> f64 {
         let looked_up = if self.tied { 0 } else { saturating_product(&[self.vocabulary, self.hidden]) };
         6.0 * self.parameters().saturating_sub(looked_up) as f64
     }
 
-    fn attention(&self, length: u64) -> f64 {
+    fn attention_flops(&self, length: u64) -> f64 {
         12.0 * saturating_product(&[self.layers, self.heads, self.head_dim]) as f64 * length as f64
     }
 }
@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn qwen3_1_7b_takes_15_96_gflop_per_token_at_8192() {
-        let shape = Shape::published("hf:Qwen/Qwen3-1.7B").unwrap();
+        let shape = ModelShape::published("hf:Qwen/Qwen3-1.7B").unwrap();
         assert_eq!(shape.parameters(), 1_720_574_976);
         assert_eq!((shape.flops_per_token(8192) / 1e7).round() / 100.0, 15.96);
         assert_eq!((shape.flops_per_token_of_blocks(8192) / 1e7).round() / 100.0, 24.42);
-        assert_eq!(Shape::published("hf:Qwen/Qwen3-1.7B-Base"), Some(shape));
+        assert_eq!(ModelShape::published("hf:Qwen/Qwen3-1.7B-Base"), Some(shape));
     }
 }

@@ -30,9 +30,9 @@ pub struct Stage {
     /// What it does.
     pub config: StageConfig,
     /// Artifacts it reads, in a fixed order.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<StageInput>,
     /// Source files it reads, by dataset, in a fixed order.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceFiles>,
     /// Every setting as a leaf, references inlined, in a fixed order. Fingerprints and explanations are made of these.
     pub fields: Vec<FieldValue>,
     /// Where the stage is declared.
@@ -43,7 +43,7 @@ pub struct Stage {
 
 /// An artifact that a stage reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
+pub struct StageInput {
     /// What it is for.
     pub role: InputRole,
     /// The stage that makes it.
@@ -52,7 +52,7 @@ pub struct Input {
 
 /// Files outside the store that a stage reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceFiles {
     /// Name of the dataset, or `folder` for a checkpoint folder.
     pub name: String,
     /// Absolute paths, sorted. Their contents count for the fingerprint, their names do not.

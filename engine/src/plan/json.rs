@@ -5,35 +5,35 @@ use serde_json::{Value, json};
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
-use crate::pipeline::cost::Training;
-use crate::pipeline::repository::Pinned;
-use crate::plan::planned::{Plan, Planned, State};
+use crate::pipeline::cost::TrainingCost;
+use crate::pipeline::repository::PinnedRepository;
+use crate::plan::planned::{Plan, PlanState, PlannedStage};
 
 /// The plan as one object, schema `fmflow.plan/1`.
 #[must_use]
-pub fn render(pipeline: &Pipeline, plan: &Plan) -> Value {
+pub fn render_plan_json(pipeline: &Pipeline, plan: &Plan) -> Value {
     json!({
         "schema": "fmflow.plan/1",
         "pipeline": pipeline.name,
         "seed": pipeline.seed,
-        "work": plan.work(),
-        "disk-bytes": plan.disk(),
-        "pins": pipeline.pins.iter().map(pin).collect::<Vec<_>>(),
-        "stages": plan.wanted().map(|planned| stage(pipeline, planned)).collect::<Vec<_>>(),
+        "work": plan.count_stages_to_run(),
+        "disk-bytes": plan.disk_bytes(),
+        "pins": pipeline.pins.iter().map(render_pinned_json).collect::<Vec<_>>(),
+        "stages": plan.wanted().map(|planned| render_stage_json(pipeline, planned)).collect::<Vec<_>>(),
     })
 }
 
-fn pin(pin: &Pinned) -> Value {
-    let Pinned { asked, commit } = pin;
+fn render_pinned_json(pin: &PinnedRepository) -> Value {
+    let PinnedRepository { asked, commit } = pin;
     json!({
         "kind": asked.kind.word(), "repository": asked.name, "revision": asked.revision, "commit": commit,
     })
 }
 
-fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
+fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
     let own = pipeline.stage(planned.id);
     let step = match planned.state {
-        State::Resume { step } => Some(step),
+        PlanState::Resume { step } => Some(step),
         _ => None,
     };
     json!({
@@ -48,13 +48,13 @@ fn stage(pipeline: &Pipeline, planned: &Planned) -> Value {
         "parameters": planned.cost.shape.map(|shape| shape.parameters()),
         "artifact-bytes": planned.cost.artifact_bytes,
         "work-bytes": planned.cost.work_bytes,
-        "training": planned.cost.training.as_ref().map(training),
-        "mixture": mixture(&own.config),
+        "training": planned.cost.training.as_ref().map(render_training_json),
+        "mixture": render_mixture_json(&own.config),
     })
 }
 
 /// Shares of tokens of a training stage's datasets, phase by phase.
-fn mixture(config: &StageConfig) -> Option<Value> {
+fn render_mixture_json(config: &StageConfig) -> Option<Value> {
     let StageConfig::Train(config) = config else { return None };
     let phase = |(at, start): (usize, &u64)| {
         let names = config.parts.iter().map(|part| part.dataset.clone());
@@ -64,7 +64,7 @@ fn mixture(config: &StageConfig) -> Option<Value> {
     Some(config.phases.iter().enumerate().map(phase).collect())
 }
 
-fn training(training: &Training) -> Value {
+fn render_training_json(training: &TrainingCost) -> Value {
     json!({
         "updates": training.updates,
         "row-length": training.length,

@@ -1,18 +1,18 @@
 //! Why a result is not the one that is there, in a sentence for each change.
 
 use crate::pipeline::Pipeline;
-use crate::pipeline::fingerprint::{Change, What};
+use crate::pipeline::fingerprint::{IngredientKind, LedgerChange};
 use crate::pipeline::stage::{Stage, StageId};
 use crate::text::place::Origin;
 
 /// One sentence per change.
 #[must_use]
-pub fn explain(pipeline: &Pipeline, stage: &Stage, changes: &[Change]) -> Vec<String> {
-    changes.iter().map(|change| sentence(pipeline, stage, change)).collect()
+pub fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[LedgerChange]) -> Vec<String> {
+    changes.iter().map(|change| describe_change(pipeline, stage, change)).collect()
 }
 
-fn sentence(pipeline: &Pipeline, stage: &Stage, change: &Change) -> String {
-    let Change { what, name, old, new } = change;
+fn describe_change(pipeline: &Pipeline, stage: &Stage, change: &LedgerChange) -> String {
+    let LedgerChange { what, name, old, new } = change;
     let none = || "nothing".to_string();
     let happened = match (old, new) {
         (None, _) => "is new",
@@ -21,32 +21,37 @@ fn sentence(pipeline: &Pipeline, stage: &Stage, change: &Change) -> String {
     };
     let (old, new) = (old.clone().unwrap_or_else(none), new.clone().unwrap_or_else(none));
     match what {
-        What::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
-        What::Kind => format!("the kind of stage changed: {old} -> {new}"),
-        What::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
-        What::Field => format!("`{name}` {} -> {}{}", short(&old), short(&new), given(stage, name)),
-        What::Source => format!("source `{name}` {happened}"),
-        What::Input => {
-            let upstream = upstream_stage(stage, name).map_or(name, |id| &pipeline.stage(id).name);
+        IngredientKind::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
+        IngredientKind::Kind => format!("the kind of stage changed: {old} -> {new}"),
+        IngredientKind::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
+        IngredientKind::Field => format!(
+            "`{name}` {} -> {}{}",
+            shorten_value(&old),
+            shorten_value(&new),
+            format_origin_note(stage, name)
+        ),
+        IngredientKind::Source => format!("source `{name}` {happened}"),
+        IngredientKind::Input => {
+            let upstream = find_upstream_stage(stage, name).map_or(name, |id| &pipeline.stage(id).name);
             format!("upstream `{upstream}` {happened}")
         }
     }
 }
 
 /// Who says so, where it is not the file.
-fn given(stage: &Stage, path: &str) -> &'static str {
+fn format_origin_note(stage: &Stage, path: &str) -> &'static str {
     let field = stage.field_at(path);
     if field.is_some_and(|field| field.origin == Origin::Set) { " (by `--set`)" } else { "" }
 }
 
 /// The stage that makes the input whose role is called `role`; `None` when it is gone.
-pub(super) fn upstream_stage(stage: &Stage, role: &str) -> Option<StageId> {
+pub(super) fn find_upstream_stage(stage: &Stage, role: &str) -> Option<StageId> {
     let input = stage.inputs.iter().find(|input| input.role.to_string() == role);
     input.map(|input| input.stage)
 }
 
 /// A value that fits in a line.
-fn short(value: &str) -> String {
+fn shorten_value(value: &str) -> String {
     const MOST: usize = 60;
     if value.chars().count() <= MOST {
         return value.to_string();

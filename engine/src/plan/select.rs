@@ -5,7 +5,7 @@ use indexmap::IndexSet;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::StageId;
-use crate::plan::planned::{Plan, State};
+use crate::plan::planned::{Plan, PlanState};
 
 /// What a person asks for; without anything, all stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +29,9 @@ impl Selection {
     ///
     /// # Errors
     /// A stage that does not exist.
-    pub fn check(&self, pipeline: &Pipeline) -> Result<()> {
+    pub fn check_names(&self, pipeline: &Pipeline) -> Result<()> {
         let mut names = self.until.iter().chain(&self.from).chain(&self.only);
-        names.try_for_each(|name| pipeline.find(name).map(drop))
+        names.try_for_each(|name| pipeline.find_stage(name).map(drop))
     }
 }
 
@@ -42,10 +42,10 @@ impl Plan {
     /// A stage that does not exist, one that cannot run alone, or nothing left to make again.
     pub fn select(&mut self, pipeline: &Pipeline, selection: &Selection) -> Result<()> {
         if let Some(until) = &selection.until {
-            self.wanted = ancestors(pipeline, pipeline.find(until)?.id);
+            self.wanted = find_ancestors(pipeline, pipeline.find_stage(until)?.id);
         }
         if let Some(only) = &selection.only {
-            let stage = pipeline.find(only)?;
+            let stage = pipeline.find_stage(only)?;
             self.wanted = IndexSet::from([stage.id]);
             self.refuse_unfinished_inputs(pipeline, only)?;
         }
@@ -56,9 +56,9 @@ impl Plan {
     }
 
     fn refuse_unfinished_inputs(&self, pipeline: &Pipeline, name: &str) -> Result<()> {
-        let inputs = pipeline.find(name)?.inputs.iter();
+        let inputs = pipeline.find_stage(name)?.inputs.iter();
         let inputs = inputs.map(|input| self.planned(input.stage));
-        let open: Vec<_> = inputs.filter(|planned| planned.state != State::Cached).collect();
+        let open: Vec<_> = inputs.filter(|planned| planned.state != PlanState::Cached).collect();
         let mut names: Vec<_> = open.iter().map(|planned| format!("`{}`", planned.key.name)).collect();
         names.dedup();
         if names.is_empty() {
@@ -70,7 +70,7 @@ impl Plan {
     }
 
     fn make_again(&mut self, pipeline: &Pipeline, from: &str) -> Result<()> {
-        let again = descendants(pipeline, pipeline.find(from)?.id);
+        let again = find_descendants(pipeline, pipeline.find_stage(from)?.id);
         if !again.iter().any(|id| self.wanted.contains(id)) {
             let message = format!("nothing that is asked for depends on stage `{from}`");
             return Err(Error::usage(message, "name a stage before it with `--from`, or leave `--from` out"));
@@ -78,7 +78,7 @@ impl Plan {
         let wanted = &self.wanted;
         let stages = self.stages.iter_mut();
         for planned in stages.filter(|planned| again.contains(&planned.id) && wanted.contains(&planned.id)) {
-            planned.state = State::Again;
+            planned.state = PlanState::Again;
             planned.reasons = vec![format!("asked for by `--from {from}`")];
         }
         Ok(())
@@ -86,7 +86,7 @@ impl Plan {
 }
 
 /// A stage and everything that it needs.
-fn ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut found = IndexSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {
@@ -98,7 +98,7 @@ fn ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
 }
 
 /// A stage and everything that depends on it; stages are in topological order.
-pub(super) fn descendants(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+pub(super) fn find_descendants(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut found = IndexSet::from([id]);
     for stage in &pipeline.stages {
         if stage.inputs.iter().any(|input| found.contains(&input.stage)) {

@@ -6,26 +6,26 @@ use indexmap::IndexMap;
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
-use crate::pipeline::cost::{SHOWN, Training};
+use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
-use crate::plan::planned::{Plan, State};
+use crate::plan::planned::{Plan, PlanState};
 use crate::text::display::{format_bytes, format_count, format_duration, render_table};
 
 /// The whole plan as text.
 #[must_use]
-pub fn render(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
+pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
-    text += &stages(plan);
-    text += &pins(pipeline);
-    text += &training(plan);
-    text += &mixtures(pipeline, plan);
-    text += &models(plan);
-    text += &refusals(pipeline, plan);
-    text += &end(pipeline, plan, run);
+    text += &render_stage_table(plan);
+    text += &render_pin_table(pipeline);
+    text += &render_training_table(plan);
+    text += &render_mixture_tables(pipeline, plan);
+    text += &render_model_lines(plan);
+    text += &render_refusals(pipeline, plan);
+    text += &render_plan_end(pipeline, plan, run);
     text
 }
 
-fn stages(plan: &Plan) -> String {
+fn render_stage_table(plan: &Plan) -> String {
     let mut rows = Vec::new();
     for planned in plan.wanted() {
         let mut reasons = planned.reasons.iter();
@@ -37,7 +37,7 @@ fn stages(plan: &Plan) -> String {
 }
 
 /// The repositories that the lock file pins.
-fn pins(pipeline: &Pipeline) -> String {
+fn render_pin_table(pipeline: &Pipeline) -> String {
     let rows = pipeline.pins.iter().map(|pin| {
         let revision = pin.asked.revision.as_deref().unwrap_or("default branch");
         vec![format!("{} {}", pin.asked.kind.word(), pin.asked.name), revision.into(), pin.commit.clone()]
@@ -49,7 +49,7 @@ fn pins(pipeline: &Pipeline) -> String {
     }
 }
 
-fn training(plan: &Plan) -> String {
+fn render_training_table(plan: &Plan) -> String {
     let rows = plan.wanted().filter_map(|planned| Some((planned, planned.cost.training.as_ref()?)));
     let rows = rows.map(|(planned, training)| {
         let disk = planned.cost.artifact_bytes.saturating_add(planned.cost.work_bytes);
@@ -64,14 +64,14 @@ fn training(plan: &Plan) -> String {
             training.seconds.map_or_else(String::new, format_duration),
             format_bytes(disk),
             training.attention.to_string(),
-            rates(training),
+            format_rates(training),
         ]
     });
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return String::new();
     }
-    let shown: Vec<_> = SHOWN.iter().map(u64::to_string).collect();
+    let shown: Vec<_> = LEARNING_RATE_PERCENTAGES.iter().map(u64::to_string).collect();
     let rate = format!("learning rate at {} %", shown.join(" / "));
     format!(
         "\n{}",
@@ -83,10 +83,10 @@ fn training(plan: &Plan) -> String {
 }
 
 /// Shares of tokens, phase by phase, of mixtures that are more than a list of datasets.
-fn mixtures(pipeline: &Pipeline, plan: &Plan) -> String {
+fn render_mixture_tables(pipeline: &Pipeline, plan: &Plan) -> String {
     let composed = |stage: &&Stage| stage.fields.iter().any(|field| field.path == "data.mixture.shares");
     let mut text = String::new();
-    for stage in wanted(pipeline, plan).filter(composed) {
+    for stage in find_wanted_stages(pipeline, plan).filter(composed) {
         let StageConfig::Train(config) = &stage.config else { continue };
         let title = format!("mixture of `{}`", stage.name);
         let names = config.parts.iter().map(|part| part.dataset.as_str());
@@ -101,17 +101,17 @@ fn mixtures(pipeline: &Pipeline, plan: &Plan) -> String {
     text
 }
 
-fn rates(training: &Training) -> String {
-    training.learning_rate.map(rate).join("  ")
+fn format_rates(training: &TrainingCost) -> String {
+    training.learning_rate.map(format_rate).join("  ")
 }
 
 /// A learning rate with three digits.
-fn rate(value: f64) -> String {
+fn format_rate(value: f64) -> String {
     if value == 0.0 { "0".into() } else { format!("{value:.2e}").replace(".00e", "e") }
 }
 
 /// One line for each different model.
-fn models(plan: &Plan) -> String {
+fn render_model_lines(plan: &Plan) -> String {
     let mut seen = Vec::new();
     let mut text = String::new();
     for planned in plan.wanted() {
@@ -131,18 +131,18 @@ fn models(plan: &Plan) -> String {
 }
 
 /// Why `run` refuses what is asked for, if it does.
-fn refusals(pipeline: &Pipeline, plan: &Plan) -> String {
-    let reasons = refused(wanted(pipeline, plan));
+fn render_refusals(pipeline: &Pipeline, plan: &Plan) -> String {
+    let reasons = list_unsupported_features(find_wanted_stages(pipeline, plan));
     if reasons.is_empty() { reasons } else { format!("\n`run` refuses this file:\n{reasons}") }
 }
 
-fn wanted<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<Item = &'a Stage> {
+fn find_wanted_stages<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<Item = &'a Stage> {
     plan.wanted().map(|planned| pipeline.stage(planned.id))
 }
 
 /// One line for each feature that does not exist yet, with the stages that ask for it.
 #[must_use]
-pub fn refused<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
+pub fn list_unsupported_features<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
     let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();
     for stage in all {
         for reason in &stage.unsupported {
@@ -152,14 +152,15 @@ pub fn refused<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
     stages.iter().map(|(reason, names)| format!("  {reason} ({})\n", names.join(", "))).collect()
 }
 
-fn end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
-    if plan.work() == 0 {
+fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
+    if plan.count_stages_to_run() == 0 {
         return "\nnothing to do: every stage is cached\n".into();
     }
-    let running = plan.wanted().filter(|planned| planned.state != State::Cached);
+    let running = plan.wanted().filter(|planned| planned.state != PlanState::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
-    let (work, all, disk) = (plan.work(), plan.wanted().count(), format_bytes(plan.disk()));
-    let refused = wanted(pipeline, plan).any(|stage| !stage.unsupported.is_empty());
+    let (work, all, disk) =
+        (plan.count_stages_to_run(), plan.wanted().count(), format_bytes(plan.disk_bytes()));
+    let refused = find_wanted_stages(pipeline, plan).any(|stage| !stage.unsupported.is_empty());
     let next = if refused { String::new() } else { format!("next: {run}\n") };
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
     format!("\n{work} of {all} stages to run: {flops}{disk} on disk\n{next}")

@@ -4,21 +4,21 @@ use indexmap::IndexMap;
 
 use crate::error::Result;
 use crate::pipeline::Pipeline;
-use crate::pipeline::fingerprint::{Change, Fingerprint, Ledger, What};
+use crate::pipeline::fingerprint::{Fingerprint, IngredientKind, Ledger, LedgerChange};
 use crate::pipeline::stage::{FieldValue, Stage};
-use crate::plan::planned::{Plan, Planned};
-use crate::plan::reasons::{explain, upstream_stage};
+use crate::plan::planned::{Plan, PlannedStage};
+use crate::plan::reasons::{explain_changes, find_upstream_stage};
 use crate::plan::select;
 use crate::store::journal::RunRecord;
-use crate::store::{Listing, Store};
+use crate::store::{Store, StoreListing};
 
 /// What earlier results were made of, by fingerprint.
 #[derive(Clone, Debug, Default)]
-pub struct History(IndexMap<Fingerprint, Past>);
+pub struct History(IndexMap<Fingerprint, PastResult>);
 
 /// What one earlier result was made of.
 #[derive(Clone, Debug)]
-struct Past {
+struct PastResult {
     ledger: Ledger,
     /// Where its settings were written, by field; unknown of results without a recorded run.
     places: IndexMap<String, String>,
@@ -26,20 +26,20 @@ struct Past {
 
 /// Why a stage's result is another one than before.
 #[derive(Clone, Debug)]
-pub struct Why {
+pub struct ChangeExplanation {
     /// The stage.
     pub stage: String,
     /// What changed; nothing where that is no longer known.
     pub differences: Vec<Difference>,
     /// Why the upstream stages that changed did so, as far as it is known.
-    pub causes: Vec<Why>,
+    pub causes: Vec<ChangeExplanation>,
 }
 
 /// One change and its places.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// What changed.
-    pub change: Change,
+    pub change: LedgerChange,
     /// In a sentence.
     pub sentence: String,
     /// The setting as it is now, with its place; of a change that is none, `None`.
@@ -55,7 +55,7 @@ impl History {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn of(store: &Store, listing: &Listing) -> Result<Self> {
+    pub fn read(store: &Store, listing: &StoreListing) -> Result<Self> {
         let mut history = Self::default();
         for run in store.past_runs()? {
             if let Some(record) = store.run_record(run.number)? {
@@ -64,7 +64,7 @@ impl History {
         }
         let all = listing.artifacts.iter().chain(&listing.unfinished);
         for manifest in all.filter_map(|found| found.manifest.as_ref().ok()) {
-            let past = || Past { ledger: manifest.ledger.clone(), places: IndexMap::new() };
+            let past = || PastResult { ledger: manifest.ledger.clone(), places: IndexMap::new() };
             history.0.entry(manifest.fingerprint.clone()).or_insert_with(past);
         }
         Ok(history)
@@ -73,11 +73,11 @@ impl History {
     fn add(&mut self, mut record: RunRecord) {
         for (stage, ledger) in record.stages {
             let places = record.places.swap_remove(&stage).unwrap_or_default();
-            self.0.insert(ledger.fingerprint(), Past { ledger, places });
+            self.0.insert(ledger.fingerprint(), PastResult { ledger, places });
         }
     }
 
-    fn get(&self, fingerprint: &str) -> Option<&Past> {
+    fn get(&self, fingerprint: &str) -> Option<&PastResult> {
         self.0.get(&Fingerprint(fingerprint.to_owned()))
     }
 }
@@ -85,38 +85,55 @@ impl History {
 impl Plan {
     /// Why the result of `planned` is not that of `old`.
     #[must_use]
-    pub fn why(&self, pipeline: &Pipeline, planned: &Planned, old: &Ledger, history: &History) -> Why {
-        let mut why = Why { stage: planned.key.name.clone(), differences: vec![], causes: vec![] };
+    pub fn explain_changes_since(
+        &self,
+        pipeline: &Pipeline,
+        planned: &PlannedStage,
+        old: &Ledger,
+        history: &History,
+    ) -> ChangeExplanation {
+        let mut why =
+            ChangeExplanation { stage: planned.key.name.clone(), differences: vec![], causes: vec![] };
         let stage = pipeline.stage(planned.id);
         let places = history.get(&old.fingerprint().0).map(|past| &past.places);
         for change in planned.key.ledger.changes_since(old) {
-            let cause = self.cause(pipeline, stage, &change, history).map(|cause| {
+            let cause = self.explain_cause(pipeline, stage, &change, history).map(|cause| {
                 why.causes.push(cause);
                 why.causes.len() - 1
             });
-            let sentence = explain(pipeline, stage, std::slice::from_ref(&change)).concat();
+            let sentence = explain_changes(pipeline, stage, std::slice::from_ref(&change)).concat();
             let field = stage.field_at(&change.name);
-            let field = field.filter(|_| change.what == What::Field).cloned();
+            let field = field.filter(|_| change.what == IngredientKind::Field).cloned();
             let was = places.and_then(|places| places.get(&change.name)).cloned();
-            let was = was.filter(|_| change.what == What::Field && change.old.is_some());
+            let was = was.filter(|_| change.what == IngredientKind::Field && change.old.is_some());
             why.differences.push(Difference { change, sentence, field, was, cause });
         }
         why
     }
 
     /// Why an upstream result changed; each of a stage's roles may name the same stage.
-    fn cause(&self, pipeline: &Pipeline, stage: &Stage, change: &Change, history: &History) -> Option<Why> {
-        if change.what != What::Input {
+    fn explain_cause(
+        &self,
+        pipeline: &Pipeline,
+        stage: &Stage,
+        change: &LedgerChange,
+        history: &History,
+    ) -> Option<ChangeExplanation> {
+        if change.what != IngredientKind::Input {
             return None;
         }
-        let planned = self.planned(upstream_stage(stage, &change.name)?);
+        let planned = self.planned(find_upstream_stage(stage, &change.name)?);
         let old = history.get(change.old.as_deref()?)?;
-        Some(self.why(pipeline, planned, &old.ledger, history))
+        Some(self.explain_changes_since(pipeline, planned, &old.ledger, history))
     }
 
     /// The stages that depend on this one, in order.
-    pub fn dependents(&self, pipeline: &Pipeline, planned: &Planned) -> impl Iterator<Item = &Planned> {
-        let (found, own) = (select::descendants(pipeline, planned.id), planned.id);
+    pub fn dependents(
+        &self,
+        pipeline: &Pipeline,
+        planned: &PlannedStage,
+    ) -> impl Iterator<Item = &PlannedStage> {
+        let (found, own) = (select::find_descendants(pipeline, planned.id), planned.id);
         self.stages.iter().filter(move |other| other.id != own && found.contains(&other.id))
     }
 }

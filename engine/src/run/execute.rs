@@ -16,7 +16,7 @@ pub trait Execute: Sync {
     ///
     /// # Errors
     /// A sentence that says why not.
-    fn device(&self, name: &str) -> Result<(), String>;
+    fn check_device(&self, name: &str) -> Result<(), String>;
 
     /// Does the work of one stage and publishes its artifact through the job's slot.
     ///
@@ -42,7 +42,7 @@ pub struct Job<'a> {
     /// Permission to write the artifact and its checkpoints.
     pub slot: &'a Slot,
     /// Where progress is told.
-    pub report: &'a dyn Report,
+    pub report: &'a dyn ProgressReporter,
     /// Set when the stage shall checkpoint at the next step boundary and stop with [`FailureKind::Interrupted`].
     pub interrupt: &'a AtomicBool,
     /// The device to compute on: `cpu` or `cuda:<n>`.
@@ -52,7 +52,7 @@ pub struct Job<'a> {
 }
 
 /// Where a stage tells its progress. Nothing here changes a result.
-pub trait Report: Sync {
+pub trait ProgressReporter: Sync {
     /// Progress of long work.
     fn progress(&self, progress: &Progress<'_>);
     /// A sentence that a person should see.

@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use crate::error::FailureKind;
 use crate::error::{Error, Result};
 use crate::pipeline::stage::StageId;
-use crate::plan::{Planned, State};
-use crate::run::execute::Report;
+use crate::plan::{PlanState, PlannedStage};
+use crate::run::execute::ProgressReporter;
 use crate::store::summary::Summary;
 
 /// Where a run tells how it goes.
-pub trait Events: Sync {
+pub trait RunEvents: Sync {
     /// A stage starts; the report is its own until the end.
-    fn begin(&self, stage: &str, state: &State) -> Box<dyn Report + '_>;
+    fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_>;
     /// A stage ended.
-    fn end(&self, outcome: &Outcome);
+    fn end(&self, outcome: &StageOutcome);
     /// Something failed while the stages `running` go on; nothing new starts.
     fn fail(&self, error: &Error, running: &[&str]);
 }
 
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum StageEnd {
     /// Nothing was to be done.
     Cached,
     /// It ran.
@@ -32,7 +32,7 @@ pub enum Ended {
     Stopped,
 }
 
-impl Ended {
+impl StageEnd {
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -47,13 +47,13 @@ impl Ended {
 
 /// What became of one stage.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct StageOutcome {
     /// Its number.
     pub id: StageId,
     /// Its name.
     pub stage: String,
     /// How it ended.
-    pub ended: Ended,
+    pub ended: StageEnd,
     /// Seconds it took.
     pub seconds: f64,
     /// What it says about its result.
@@ -66,28 +66,28 @@ pub struct Outcome {
 
 /// What became of a run.
 #[derive(Debug, Default)]
-pub struct Ran {
+pub struct RunOutcome {
     /// The stages that were reached.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<StageOutcome>,
     /// Why it ended early, if it did: the first failure.
     pub error: Option<Error>,
     /// What became of other stages that ran beside it and did not end well either.
     pub others: Vec<Error>,
 }
 
-impl Outcome {
+impl StageOutcome {
     /// How a stage ended: `well` unless the result says otherwise.
-    pub(super) fn of(
+    pub(super) fn from_result(
         result: &Result<Summary>,
-        well: Ended,
-        planned: &Planned,
+        well: StageEnd,
+        planned: &PlannedStage,
         seconds: f64,
         artifact: PathBuf,
     ) -> Self {
         let (ended, headline) = match result {
             Ok(summary) => (well, summary.headline.clone()),
-            Err(error) if is_stop(error) => (Ended::Stopped, error.to_string()),
-            Err(error) => (Ended::Failed, error.to_string()),
+            Err(error) if is_stop(error) => (StageEnd::Stopped, error.to_string()),
+            Err(error) => (StageEnd::Failed, error.to_string()),
         };
         let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
         let artifact = (ended == well).then_some(artifact);
@@ -95,9 +95,9 @@ impl Outcome {
     }
 }
 
-impl Ran {
+impl RunOutcome {
     /// Adds a failure. That a stage was stopped explains less than that one failed.
-    pub(super) fn fail(&mut self, error: Error) {
+    pub(super) fn add_failure(&mut self, error: Error) {
         let error = match &mut self.error {
             Some(first) if is_stop(first) && !is_stop(&error) => std::mem::replace(first, error),
             Some(_) => error,

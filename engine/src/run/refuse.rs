@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::stage::Stage;
-use crate::plan::planned::disk;
-use crate::plan::reasons::explain;
-use crate::plan::text::refused;
-use crate::plan::{Planned, State};
+use crate::plan::planned::estimate_disk_bytes;
+use crate::plan::reasons::explain_changes;
+use crate::plan::text::list_unsupported_features;
+use crate::plan::{PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::text::display::format_bytes;
 
@@ -14,7 +14,7 @@ use crate::text::display::format_bytes;
 /// # Errors
 /// The reasons, with their stages.
 pub fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
-    let reasons = refused(stages);
+    let reasons = list_unsupported_features(stages);
     if reasons.is_empty() {
         return Ok(());
     }
@@ -23,9 +23,9 @@ pub fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result
 }
 
 /// Everything that can be refused before any work.
-pub(super) fn refuse_early(runner: &Runner<'_>, work: &[&Planned]) -> Result<()> {
+pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     for planned in work {
-        if let State::Corrupt(problem) = &planned.state {
+        if let PlanState::Corrupt(problem) = &planned.state {
             let folder = runner.store.artifact(&planned.key.name, &planned.key.fingerprint);
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
@@ -35,7 +35,7 @@ pub(super) fn refuse_early(runner: &Runner<'_>, work: &[&Planned]) -> Result<()>
         let help = "rebuild with `--features cpu`";
         return Err(Error::usage("this program was built without an execution backend", help));
     }
-    if let Some(Err(why)) = runner.execute.map(|execute| execute.device(&runner.options.device)) {
+    if let Some(Err(why)) = runner.execute.map(|execute| execute.check_device(&runner.options.device)) {
         return Err(Error::usage(why, "choose a device that this build and this machine have"));
     }
     if runner.options.resume {
@@ -45,7 +45,7 @@ pub(super) fn refuse_early(runner: &Runner<'_>, work: &[&Planned]) -> Result<()>
 }
 
 /// `resume` goes on with what was begun, and with nothing else.
-fn refuse_changes(runner: &Runner<'_>, work: &[&Planned]) -> Result<()> {
+fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let Some(last) = runner.store.last_run()?.filter(|last| last.file == runner.pipeline.file) else {
         return Ok(());
     };
@@ -53,7 +53,7 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&Planned]) -> Result<()> {
     for planned in work {
         let Some(old) = last.stages.get(&planned.key.name) else { continue };
         let changes = planned.key.ledger.changes_since(old);
-        for reason in explain(runner.pipeline, runner.stage(planned), &changes) {
+        for reason in explain_changes(runner.pipeline, runner.stage(planned), &changes) {
             lines.push(format!("  {}: {reason}", planned.key.name));
         }
     }
@@ -74,8 +74,8 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&Planned]) -> Result<()> {
     Err(Error::usage(message, help))
 }
 
-fn refuse_full_disk(runner: &Runner<'_>, work: &[&Planned]) -> Result<()> {
-    let need = disk(work, runner.options.jobs.get());
+fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
+    let need = estimate_disk_bytes(work, runner.options.jobs.get());
     let root = runner.store.root();
     let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 use crate::error::{Error, Failure, FailureKind};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Stage;
-use crate::plan::{Plan, Planned, Selection, SourceDigests};
+use crate::plan::{Plan, PlannedStage, Selection, SourceDigests};
 use crate::run::execute::Execute;
-use crate::run::outcome::Events;
-use crate::store::{Lock, Store};
+use crate::run::outcome::RunEvents;
+use crate::store::{Store, StoreLock};
 
 /// How a run was asked for.
 #[derive(Clone, Debug)]
@@ -36,11 +36,11 @@ pub struct Runner<'a> {
     /// Where results go.
     pub store: &'a Store,
     /// The right to write there.
-    pub lock: &'a Lock,
+    pub lock: &'a StoreLock,
     /// Who does the work; `None` in a program built without.
     pub execute: Option<&'a dyn Execute>,
     /// Who is told.
-    pub events: &'a dyn Events,
+    pub events: &'a dyn RunEvents,
     /// Set by a signal.
     pub interrupt: &'a AtomicBool,
     /// How it was asked for.
@@ -49,12 +49,12 @@ pub struct Runner<'a> {
 
 impl Runner<'_> {
     /// The stage behind an entry of the plan.
-    pub(super) fn stage(&self, planned: &Planned) -> &Stage {
+    pub(super) fn stage(&self, planned: &PlannedStage) -> &Stage {
         self.pipeline.stage(planned.id)
     }
 
     /// Where the artifact of a stage is, or will be.
-    pub(super) fn artifact(&self, planned: &Planned) -> PathBuf {
+    pub(super) fn artifact(&self, planned: &PlannedStage) -> PathBuf {
         self.store.artifact(&planned.key.name, &planned.key.fingerprint)
     }
 }
@@ -65,6 +65,6 @@ pub(super) fn stage_error(stage: &Stage, failure: Failure) -> Error {
 }
 
 /// Something that cannot happen has happened.
-pub(super) fn defect(message: &str) -> Failure {
+pub(super) fn defect_failure(message: &str) -> Failure {
     Failure { kind: FailureKind::Defect, message: message.into(), help: None }
 }

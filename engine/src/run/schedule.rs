@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::pipeline::stage::StageId;
-use crate::plan::{Planned, State};
-use crate::run::outcome::{Ended, Outcome, Ran, is_stop};
-use crate::run::runner::{Runner, defect, stage_error};
-use crate::run::work::{Verified, read_finished_summary, work_on_stage};
+use crate::plan::{PlanState, PlannedStage};
+use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
+use crate::run::runner::{Runner, defect_failure, stage_error};
+use crate::run::work::{VerifiedArtifacts, read_finished_summary, work_on_stage};
 use crate::store::summary::Summary;
 
 /// Stack of a thread that runs a stage, in bytes: what the main thread of a program has.
@@ -29,31 +29,31 @@ type StageResult = (StageId, Result<Summary>);
 pub(super) struct Schedule<'a> {
     runner: &'a Runner<'a>,
     /// Not yet begun, in the plan's order.
-    waiting: Vec<&'a Planned>,
+    waiting: Vec<&'a PlannedStage>,
     /// Under way, and since when.
-    running: Vec<(&'a Planned, Instant)>,
-    verified: Arc<Verified>,
-    ran: Ran,
+    running: Vec<(&'a PlannedStage, Instant)>,
+    verified: Arc<VerifiedArtifacts>,
+    ran: RunOutcome,
 }
 
 impl<'a> Schedule<'a> {
     pub(super) fn new(runner: &'a Runner<'a>) -> Self {
         let waiting = runner.plan.wanted().collect();
-        Self { runner, waiting, running: vec![], verified: Arc::default(), ran: Ran::default() }
+        Self { runner, waiting, running: vec![], verified: Arc::default(), ran: RunOutcome::default() }
     }
 
     /// Brings every stage to its end, or as far as the first failure allows; outcomes in the plan's order.
-    pub(super) fn run(mut self) -> Ran {
+    pub(super) fn run(mut self) -> RunOutcome {
         let (send, receive) = channel();
         scope(|scope| {
             loop {
-                self.fill(scope, &send);
+                self.begin_ready_stages(scope, &send);
                 if self.running.is_empty() {
                     break;
                 }
                 // The channel is open as long as `send` is here.
                 let Ok((id, result)) = receive.recv() else { break };
-                self.end(id, result);
+                self.finish_stage(id, result);
             }
         });
         self.ran.outcomes.sort_by_key(|outcome| outcome.id);
@@ -61,18 +61,18 @@ impl<'a> Schedule<'a> {
     }
 
     /// Begins what may begin.
-    fn fill<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<StageResult>) {
-        while let Some(planned) = self.next() {
-            if self.is_there(planned) {
-                self.cached(planned);
+    fn begin_ready_stages<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<StageResult>) {
+        while let Some(planned) = self.take_ready_stage() {
+            if self.has_result(planned) {
+                self.report_cached(planned);
             } else if let Err(error) = self.begin(planned, scope, send) {
-                self.fail(error);
+                self.keep_error(error);
             }
         }
     }
 
     /// Takes the first stage out of those that wait and need not, if there is room and nothing failed.
-    fn next(&mut self) -> Option<&'a Planned> {
+    fn take_ready_stage(&mut self) -> Option<&'a PlannedStage> {
         let room = self.running.len() < self.runner.options.jobs.get() && self.ran.error.is_none();
         let at = (0..self.waiting.len()).find(|at| room && self.is_ready(*at))?;
         Some(self.waiting.remove(at))
@@ -90,36 +90,37 @@ impl<'a> Schedule<'a> {
     }
 
     /// Whether its result is there: since before the run, or made by a stage with the same result.
-    fn is_there(&self, planned: &Planned) -> bool {
+    fn has_result(&self, planned: &PlannedStage) -> bool {
         let artifact = self.runner.artifact(planned);
-        planned.state == State::Cached
+        planned.state == PlanState::Cached
             || self.ran.outcomes.iter().any(|outcome| outcome.artifact.as_ref() == Some(&artifact))
     }
 
-    fn cached(&mut self, planned: &Planned) {
+    fn report_cached(&mut self, planned: &PlannedStage) {
         let found = read_finished_summary(self.runner, planned);
         let artifact = self.runner.artifact(planned);
-        self.tell(Outcome {
+        self.report_outcome(StageOutcome {
             lines: Vec::new(),
-            ..Outcome::of(&found, Ended::Cached, planned, 0.0, artifact)
+            ..StageOutcome::from_result(&found, StageEnd::Cached, planned, 0.0, artifact)
         });
-        found.err().into_iter().for_each(|error| self.fail(error));
+        found.err().into_iter().for_each(|error| self.keep_error(error));
     }
 
     fn begin<'s>(
         &mut self,
-        planned: &'a Planned,
+        planned: &'a PlannedStage,
         scope: &'s Scope<'s, 'a>,
         send: &Sender<StageResult>,
     ) -> Result<()> {
         let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
         let event = json!({ "event": "begin", "stage": name, "fingerprint": fingerprint });
-        self.runner.store.journal(&event)?;
+        self.runner.store.record_event(&event)?;
         self.running.push((planned, Instant::now()));
         let (runner, send, verified, cores) =
-            (self.runner, send.clone(), self.verified.clone(), self.cores());
+            (self.runner, send.clone(), self.verified.clone(), self.share_cores());
         let work = move || {
-            let result = guarded(runner, planned, || work_on_stage(runner, planned, &verified, cores));
+            let result =
+                catch_stage_panic(runner, planned, || work_on_stage(runner, planned, &verified, cores));
             // Nobody listens only where the run itself fell over.
             let _ = send.send((planned.id, result));
         };
@@ -131,56 +132,59 @@ impl<'a> Schedule<'a> {
     }
 
     /// Cores for the stage that begins now: the machine's, shared with what runs and what can begin beside it.
-    fn cores(&self) -> usize {
+    fn share_cores(&self) -> usize {
         let ready = (0..self.waiting.len()).filter(|at| self.is_ready(*at));
-        let ready = ready.filter_map(|at| self.waiting.get(at)).filter(|planned| !self.is_there(planned));
+        let ready = ready.filter_map(|at| self.waiting.get(at)).filter(|planned| !self.has_result(planned));
         let beside = self.running.len() + ready.count();
         let cores = available_parallelism().map_or(1, usize::from);
         (cores / beside.min(self.runner.options.jobs.get())).max(1)
     }
 
-    fn end(&mut self, id: StageId, result: Result<Summary>) {
+    fn finish_stage(&mut self, id: StageId, result: Result<Summary>) {
         let at = self.running.iter().position(|(planned, _)| planned.id == id);
         let at = at.expect("what ends was begun");
         let (planned, start) = self.running.remove(at);
-        let outcome = Outcome::of(
+        let outcome = StageOutcome::from_result(
             &result,
-            Ended::Done,
+            StageEnd::Done,
             planned,
             start.elapsed().as_secs_f64(),
             self.runner.artifact(planned),
         );
-        let Outcome { stage, ended, seconds, headline, .. } = &outcome;
+        let StageOutcome { stage, ended, seconds, headline, .. } = &outcome;
         let event =
             json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });
-        let journal = self.runner.store.journal(&event);
-        self.tell(outcome);
-        [result.map(drop), journal].into_iter().filter_map(Result::err).for_each(|error| self.fail(error));
+        let journal = self.runner.store.record_event(&event);
+        self.report_outcome(outcome);
+        [result.map(drop), journal]
+            .into_iter()
+            .filter_map(Result::err)
+            .for_each(|error| self.keep_error(error));
     }
 
-    fn tell(&mut self, outcome: Outcome) {
+    fn report_outcome(&mut self, outcome: StageOutcome) {
         self.runner.events.end(&outcome);
         self.ran.outcomes.push(outcome);
     }
 
     /// Keeps an error. Where others run on, perhaps for days, a person reads of it now; at a signal they stop too.
-    fn fail(&mut self, error: Error) {
+    fn keep_error(&mut self, error: Error) {
         let running: Vec<_> = self.running.iter().map(|(planned, _)| planned.key.name.as_str()).collect();
         if !running.is_empty() && !is_stop(&error) {
             self.runner.events.fail(&error, &running);
         }
-        self.ran.fail(error);
+        self.ran.add_failure(error);
     }
 }
 
 /// Turns a panic of a stage into its failure, so that the others come to their end.
-fn guarded(
+fn catch_stage_panic(
     runner: &Runner<'_>,
-    planned: &Planned,
+    planned: &PlannedStage,
     work: impl FnOnce() -> Result<Summary>,
 ) -> Result<Summary> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let failure = defect("it panicked (see above)");
+        let failure = defect_failure("it panicked (see above)");
         Err(stage_error(runner.stage(planned), failure))
     })
 }

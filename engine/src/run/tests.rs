@@ -13,7 +13,7 @@ use crate::error::{Failure, FailureKind};
 use crate::plan::Selection;
 use crate::store::Store;
 use crate::store::vfs::Disk;
-use crate::store::vfs::fault::{Faulty, Mode};
+use crate::store::vfs::fault::{FaultMode, FaultyVfs};
 use pretend::{Pretend, World};
 
 const TEXT: &str = r#"pipeline "test" seed=1
@@ -57,7 +57,7 @@ fn a_second_run_does_nothing() {
     let world = World::new();
     assert_eq!(sorted(world.ran(TEXT)), sorted(ALL.map(String::from).to_vec()));
     assert!(world.ran(TEXT).is_empty());
-    assert_eq!(world.plan(TEXT).work(), 0);
+    assert_eq!(world.plan(TEXT).count_stages_to_run(), 0);
     assert_eq!(fs::read_dir(world.root().join("work")).unwrap().count(), 0);
 }
 
@@ -70,7 +70,7 @@ fn a_semantic_field_runs_its_stage_and_descendants_again_and_the_plan_says_why()
     let reasons = |name: &str| plan.stage_named(name).unwrap().reasons.join("; ");
     assert_eq!(reasons("ar"), "`learning-rate.peak` 0.001 -> 0.003");
     assert_eq!(reasons("flow"), "upstream `ar` changed");
-    assert_eq!(plan.work(), 2);
+    assert_eq!(plan.count_stages_to_run(), 2);
     assert_eq!(world.ran(&changed), ["ar@0", "flow@0"]);
     assert!(world.ran(TEXT).is_empty(), "the old results are still there");
     assert!(world.ran(&TEXT.replace("peak=0.001 ", "peak=1e-3 ")).is_empty(), "floats compare by value");
@@ -133,9 +133,9 @@ fn an_interrupted_stage_goes_on_from_its_checkpoint() {
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     let ran = world.run(TEXT, &stopping, false).unwrap();
     assert_eq!(ran.error.unwrap().exit_code(), 75);
-    assert_eq!(ran.outcomes.last().unwrap().ended, Ended::Stopped);
+    assert_eq!(ran.outcomes.last().unwrap().ended, StageEnd::Stopped);
     let plan = world.plan(TEXT);
-    assert_eq!(plan.stage_named("ar").unwrap().state, State::Resume { step: 4 });
+    assert_eq!(plan.stage_named("ar").unwrap().state, PlanState::Resume { step: 4 });
     let names = world.ran(TEXT);
     assert!(names.contains(&"ar@4".to_string()) && !names.contains(&"tiny@0".to_string()), "{names:?}");
 }
@@ -152,7 +152,7 @@ fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
     let resumed = world.run(TEXT, &Pretend::default(), true).unwrap();
     assert!(resumed.error.is_none());
     let again = world.run(TEXT, &Pretend::default(), true).unwrap();
-    assert!(again.outcomes.iter().all(|outcome| outcome.ended == Ended::Cached));
+    assert!(again.outcomes.iter().all(|outcome| outcome.ended == StageEnd::Cached));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_corrupt_artifact_is_made_again_from_its_stage_on() {
     fs::remove_file(artifact.join("model.safetensors")).unwrap();
     assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
     assert_eq!(ran_of(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
-    assert_eq!(world.plan(TEXT).work(), 0);
+    assert_eq!(world.plan(TEXT).count_stages_to_run(), 0);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_corrupt_input_is_named_before_it_is_used() {
     assert!(error.to_string().contains("model.safetensors"), "{error}");
     fs::remove_file(&model).unwrap();
     fs::write(&model, &bytes[1..]).unwrap();
-    assert!(matches!(world.plan(TEXT).stage_named("ar").unwrap().state, State::Corrupt(_)));
+    assert!(matches!(world.plan(TEXT).stage_named("ar").unwrap().state, PlanState::Corrupt(_)));
     assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
 }
 
@@ -273,7 +273,7 @@ fn a_finished_stage_whose_words_cannot_be_read_is_corrupt() {
     world.ran(TEXT);
     let key = world.plan(TEXT).stage_named("flow").unwrap().key.clone();
     let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("flow", &key.fingerprint);
-    let words = artifact.join(crate::store::summary::NAME);
+    let words = artifact.join(crate::store::summary::SUMMARY_FILE);
     let size = fs::read(&words).unwrap().len();
     fs::remove_file(&words).unwrap();
     fs::write(&words, "x".repeat(size)).unwrap();
@@ -302,7 +302,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
     let expected = model(&whole);
     // Every 7th operation: a run has hundreds, and the store's own tests strike at each.
     for at in (0..).step_by(7) {
-        let vfs = Faulty::new(at, Mode::Crash);
+        let vfs = FaultyVfs::new(at, FaultMode::Crash);
         let mut world = World { vfs: Arc::new(vfs.clone()), ..World::new() };
         let result = world.run(TEXT, &Pretend::default(), false);
         if !vfs.struck() {
@@ -310,7 +310,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
             return;
         }
         vfs.cut_power();
-        world.vfs = Faulty::sound();
+        world.vfs = FaultyVfs::sound();
         let ran = world.run(TEXT, &Pretend::default(), false).unwrap();
         assert!(ran.error.is_none(), "operation {at}: {:?}", ran.error);
         assert_eq!(model(&world), expected, "operation {at}");
@@ -320,7 +320,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
 #[test]
 fn a_full_disk_ends_with_6_and_the_next_run_goes_on() {
     let mut world = World::new();
-    world.vfs = Arc::new(Faulty::new(200, Mode::Fail(io::ErrorKind::StorageFull)));
+    world.vfs = Arc::new(FaultyVfs::new(200, FaultMode::Fail(io::ErrorKind::StorageFull)));
     let code = match world.run(TEXT, &Pretend::default(), false) {
         Ok(ran) => ran.error.map_or(0, |error| error.exit_code()),
         Err(error) => error.exit_code(),

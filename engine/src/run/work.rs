@@ -10,25 +10,25 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
-use crate::plan::{Planned, State, digests};
-use crate::run::agree::refuse_contradictions;
+use crate::plan::{PlanState, PlannedStage, source_digests};
+use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::Job;
-use crate::run::gate::refuse_unmet_score;
-use crate::run::runner::{Runner, defect, stage_error};
+use crate::run::required_scores::refuse_unmet_score;
+use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
 
 /// Artifacts whose every byte this run has read and found right.
 #[derive(Debug, Default)]
-pub(super) struct Verified(Mutex<IndexSet<Fingerprint>>);
+pub(super) struct VerifiedArtifacts(Mutex<IndexSet<Fingerprint>>);
 
-impl Verified {
+impl VerifiedArtifacts {
     /// Verifies an artifact, once in a run: who asks for it meanwhile waits for the answer.
-    fn check(&self, vfs: &dyn Vfs, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
+    fn verify_once(&self, vfs: &dyn Vfs, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(fingerprint) {
-            verify::folder(vfs, folder)?;
+            verify::verify_folder(vfs, folder)?;
             known.insert(fingerprint.clone());
         }
         Ok(())
@@ -38,22 +38,22 @@ impl Verified {
 /// Does the work of a stage on so many cores.
 pub(super) fn work_on_stage(
     runner: &Runner<'_>,
-    planned: &Planned,
-    verified: &Verified,
+    planned: &PlannedStage,
+    verified: &VerifiedArtifacts,
     cores: usize,
 ) -> Result<Summary> {
     let stage = runner.stage(planned);
     if runner.interrupt.load(Ordering::Relaxed) {
-        return Err(stage_error(stage, stopped()));
+        return Err(stage_error(stage, stopped_before_start()));
     }
     let inputs = verify_inputs(runner, stage, verified)?;
     refuse_contradictions(runner, stage, &inputs)?;
-    if planned.state == State::Again {
+    if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
     }
     let sources = stage.sources.iter().flat_map(|source| &source.files);
-    let slot = runner.store.slot(runner.lock, planned.key.clone())?.watch(sources)?;
-    digests::refuse_changed_sources(stage, runner.digests.of(stage.id), runner.store)?;
+    let slot = runner.store.open_slot(runner.lock, planned.key.clone())?.watch(sources)?;
+    source_digests::refuse_changed_sources(stage, runner.digests.get(stage.id), runner.store)?;
     let report = runner.events.begin(&stage.name, &planned.state);
     let job = Job {
         stage,
@@ -72,35 +72,36 @@ pub(super) fn work_on_stage(
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
-    let execute = runner.execute.ok_or_else(|| defect("there is no execution backend"))?;
+    let execute = runner.execute.ok_or_else(|| defect_failure("there is no execution backend"))?;
     execute.run(job)
 }
 
-fn stopped() -> Failure {
+fn stopped_before_start() -> Failure {
     Failure { kind: FailureKind::Interrupted, message: "stopped before it started".into(), help: None }
 }
 
 /// A stage that ends well has published its artifact.
-fn refuse_unpublished(runner: &Runner<'_>, planned: &Planned) -> Result<()> {
+fn refuse_unpublished(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let folder = runner.artifact(planned);
-    let (manifest, problems) = verify::inspect(runner.store.vfs(), &folder, verify::Depth::Sizes)?;
+    let (manifest, problems) =
+        verify::inspect_folder(runner.store.vfs(), &folder, verify::VerifyDepth::Sizes)?;
     if manifest.is_some() && problems.is_empty() {
         return Ok(());
     }
-    let failure = defect("it ended well without publishing an artifact");
+    let failure = defect_failure("it ended well without publishing an artifact");
     Err(stage_error(runner.stage(planned), failure))
 }
 
 /// What a finished stage says of itself, if that is enough for its stage.
-pub(super) fn read_finished_summary(runner: &Runner<'_>, planned: &Planned) -> Result<Summary> {
+pub(super) fn read_finished_summary(runner: &Runner<'_>, planned: &PlannedStage) -> Result<Summary> {
     // Without its words nobody knows whether it is enough.
-    let summary = summary::read(runner.store.vfs(), &runner.artifact(planned))?;
+    let summary = summary::read_summary(runner.store.vfs(), &runner.artifact(planned))?;
     let stage = runner.stage(planned);
     refuse_unmet_score(stage, &summary).map_err(|failure| stage_error(stage, failure)).map(|()| summary)
 }
 
 /// Drops what a stage has that is made again. It goes when its turn comes, not before.
-fn discard_results(runner: &Runner<'_>, planned: &Planned) -> Result<()> {
+fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
     for folder in [runner.store.artifact(name, fingerprint), runner.store.work(name, fingerprint)] {
         if runner.store.vfs().stat(&folder).is_ok() {
@@ -114,13 +115,13 @@ fn discard_results(runner: &Runner<'_>, planned: &Planned) -> Result<()> {
 fn verify_inputs(
     runner: &Runner<'_>,
     stage: &Stage,
-    verified: &Verified,
+    verified: &VerifiedArtifacts,
 ) -> Result<IndexMap<InputRole, PathBuf>> {
     let mut inputs = IndexMap::new();
     for input in &stage.inputs {
         let planned = runner.plan.planned(input.stage);
         let folder = runner.artifact(planned);
-        verified.check(runner.store.vfs(), &folder, &planned.key.fingerprint)?;
+        verified.verify_once(runner.store.vfs(), &folder, &planned.key.fingerprint)?;
         inputs.insert(input.role.clone(), folder);
     }
     Ok(inputs)

@@ -10,12 +10,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
-use crate::pipeline::stage::Source;
+use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
-use crate::store::vfs::{EntryKind, Stat, Vfs};
+use crate::store::vfs::{EntryKind, FileStat, Vfs};
 
 /// Seconds that a file must have been left alone before its digest is remembered.
-const SETTLED: i64 = 2;
+const SETTLED_SECONDS: i64 = 2;
 
 /// Digests of source files.
 pub struct Digests<'a> {
@@ -30,7 +30,7 @@ impl<'a> Digests<'a> {
     #[must_use]
     pub fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
         let bytes = store.and_then(|store| vfs.read(&store.root().join("digests")).ok()).unwrap_or_default();
-        let known = String::from_utf8_lossy(&bytes).lines().filter_map(decode).collect();
+        let known = String::from_utf8_lossy(&bytes).lines().filter_map(parse_memory_line).collect();
         Self { vfs, store, known, new: false }
     }
 
@@ -38,10 +38,10 @@ impl<'a> Digests<'a> {
     ///
     /// # Errors
     /// [`Error::Input`] for a file that cannot be read or changes while it is read.
-    pub fn source(&mut self, source: &Source) -> Result<String> {
+    pub fn digest_source(&mut self, source: &SourceFiles) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         for file in &source.files {
-            hasher.update(self.file(file)?.as_bytes());
+            hasher.update(self.digest_file(file)?.as_bytes());
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
@@ -50,22 +50,22 @@ impl<'a> Digests<'a> {
     ///
     /// # Errors
     /// As [`Self::source`].
-    pub fn file(&mut self, path: &Path) -> Result<String> {
-        let path = &std::fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
-        let before = self.vfs.stat(path).map_err(|error| unreadable(path, &error))?;
+    pub fn digest_file(&mut self, path: &Path) -> Result<String> {
+        let path = &std::fs::canonicalize(path).map_err(|error| unreadable_file(path, &error))?;
+        let before = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if before.kind != EntryKind::File {
-            return Err(input(format!("{} is no regular file", path.display())));
+            return Err(source_error(format!("{} is no regular file", path.display())));
         }
-        let key = key(&before);
+        let key = format_stat_key(&before);
         if let Some(digest) = self.known.get(&key) {
             return Ok(digest.clone());
         }
-        let digest = hash(self.vfs, path).map_err(|error| unreadable(path, &error))?;
-        let after = self.vfs.stat(path).map_err(|error| unreadable(path, &error))?;
+        let digest = hash_file(self.vfs, path).map_err(|error| unreadable_file(path, &error))?;
+        let after = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if after != before {
-            return Err(input(format!("{} changed while it was read", path.display())));
+            return Err(source_error(format!("{} changed while it was read", path.display())));
         }
-        if before.changed.0.max(before.modified.0) + SETTLED < seconds_now() {
+        if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
             self.known.insert(key, digest.clone());
             self.new = true;
         }
@@ -73,15 +73,16 @@ impl<'a> Digests<'a> {
     }
 
     /// Writes the memory down, if there is a store. A failure costs only time, so none is told.
-    pub fn remember(&self) {
+    pub fn save(&self) {
         if let (true, Some(store)) = (self.new, self.store) {
-            let lines: String = self.known.iter().map(|(key, digest)| encode(key, digest)).collect();
-            let _ = store.replace(&store.root().join("digests"), lines.as_bytes());
+            let lines: String =
+                self.known.iter().map(|(key, digest)| format_memory_line(key, digest)).collect();
+            let _ = store.replace_file(&store.root().join("digests"), lines.as_bytes());
         }
     }
 }
 
-fn hash(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
+fn hash_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
     let mut reader = vfs.open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = Vec::new();
@@ -94,37 +95,38 @@ fn hash(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
     }
 }
 
-fn key(stat: &Stat) -> String {
+fn format_stat_key(stat: &FileStat) -> String {
     let ((device, inode), (s, ns), (cs, cns)) = (stat.id, stat.modified, stat.changed);
     format!("{device}:{inode}:{}:{s}.{ns}:{cs}.{cns}", stat.size)
 }
 
 /// A line of the memory ends with a check, so that a damaged line is forgotten instead of believed.
-fn encode(key: &str, digest: &str) -> String {
-    format!("{key} {digest} {}\n", check(key, digest))
+fn format_memory_line(key: &str, digest: &str) -> String {
+    format!("{key} {digest} {}\n", compute_line_check(key, digest))
 }
 
-fn decode(line: &str) -> Option<(String, String)> {
+fn parse_memory_line(line: &str) -> Option<(String, String)> {
     let mut words = line.split(' ');
     let (key, digest, found) = (words.next()?, words.next()?, words.next()?);
-    (words.next().is_none() && found == check(key, digest)).then(|| (key.to_string(), digest.to_string()))
+    (words.next().is_none() && found == compute_line_check(key, digest))
+        .then(|| (key.to_string(), digest.to_string()))
 }
 
-fn check(key: &str, digest: &str) -> String {
+fn compute_line_check(key: &str, digest: &str) -> String {
     blake3::hash(format!("{key} {digest}").as_bytes()).to_hex()[..16].to_string()
 }
 
-fn seconds_now() -> i64 {
+fn read_unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn unreadable_file(path: &Path, error: &std::io::Error) -> Error {
     let message = format!("cannot read {}: {error}", path.display());
     Error::Input { message, help: Some("make it readable, or take it out of what the pipeline reads".into()) }
 }
 
-fn input(message: String) -> Error {
+fn source_error(message: String) -> Error {
     Error::Input { message, help: None }
 }
 
@@ -144,9 +146,9 @@ mod tests {
         fs::write(&file, "one").unwrap();
         let digest = |expect_new: bool| {
             let mut digests = Digests::new(&Disk, Some(&store));
-            let digest = digests.file(&file).unwrap();
+            let digest = digests.digest_file(&file).unwrap();
             assert_eq!(digests.new, expect_new);
-            digests.remember();
+            digests.save();
             digest
         };
         let first = digest(false);
@@ -164,15 +166,15 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_forgotten() {
-        let line = encode("1:2:3", "abcd");
-        assert!(decode(line.trim_end()).is_some());
-        assert!(decode(line.trim_end().replace("abcd", "abce").as_str()).is_none());
+        let line = format_memory_line("1:2:3", "abcd");
+        assert!(parse_memory_line(line.trim_end()).is_some());
+        assert!(parse_memory_line(line.trim_end().replace("abcd", "abce").as_str()).is_none());
     }
 
     #[test]
     fn a_folder_is_no_source_file() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Digests::new(&Disk, None).file(folder.path()).unwrap_err();
+        let error = Digests::new(&Disk, None).digest_file(folder.path()).unwrap_err();
         assert_eq!(error.exit_code(), 8);
     }
 }

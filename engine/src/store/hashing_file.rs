@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
-use crate::store::manifest::{CHUNK, FileEntry};
+use crate::store::manifest::{CHUNK_BYTES, FileEntry};
 use crate::store::vfs::{Vfs, VfsFile};
 
 /// Files of a folder under construction: `None` while one is being written.
-pub(super) type Files = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
+pub(super) type FolderFiles = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
 
 /// A file of an artifact: hashes what passes through. Count on it only after [`HashingFile::finish`].
 pub struct HashingFile {
@@ -19,7 +19,7 @@ pub struct HashingFile {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     name: String,
-    files: Files,
+    files: FolderFiles,
     whole: blake3::Hasher,
     chunk: blake3::Hasher,
     in_chunk: usize,
@@ -29,11 +29,11 @@ pub struct HashingFile {
 
 impl HashingFile {
     /// Creates a file in a folder under construction.
-    pub(super) fn create(vfs: Arc<dyn Vfs>, folder: &Path, name: &str, files: Files) -> Result<Self> {
+    pub(super) fn create(vfs: Arc<dyn Vfs>, folder: &Path, name: &str, files: FolderFiles) -> Result<Self> {
         let path = folder.join(name);
         let inner = vfs.create_new(&path).map_err(Error::io("create", &path))?;
         let name = name.to_string();
-        lock(&files).insert(name.clone(), None);
+        lock_files(&files).insert(name.clone(), None);
         let (whole, chunk) = (blake3::Hasher::new(), blake3::Hasher::new());
         Ok(Self { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
     }
@@ -55,7 +55,7 @@ impl HashingFile {
             blake3: self.whole.finalize().to_hex().to_string(),
             chunks: self.chunks,
         };
-        lock(&self.files).insert(self.name, Some(entry));
+        lock_files(&self.files).insert(self.name, Some(entry));
         Ok(())
     }
 
@@ -73,13 +73,13 @@ impl HashingFile {
 
 impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = bytes.len().min(CHUNK - self.in_chunk);
+        let room = bytes.len().min(CHUNK_BYTES - self.in_chunk);
         let written = self.inner.write(&bytes[..room])?;
         self.whole.update(&bytes[..written]);
         self.chunk.update(&bytes[..written]);
         self.in_chunk += written;
         self.size += written as u64;
-        if self.in_chunk == CHUNK {
+        if self.in_chunk == CHUNK_BYTES {
             self.end_chunk();
         }
         Ok(written)
@@ -90,6 +90,6 @@ impl Write for HashingFile {
     }
 }
 
-pub(super) fn lock(files: &Files) -> MutexGuard<'_, IndexMap<String, Option<FileEntry>>> {
+pub(super) fn lock_files(files: &FolderFiles) -> MutexGuard<'_, IndexMap<String, Option<FileEntry>>> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
 }

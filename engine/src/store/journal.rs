@@ -71,12 +71,12 @@ impl Store {
     /// # Errors
     /// [`Error::Usage`] if the file's path is not UTF-8, so that no record can name it; what the operating system says.
     pub fn begin_run(&self, record: &RunRecord) -> Result<u64> {
-        let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable(&record.file))? + "\n";
-        self.ensure("runs")?;
+        let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable_path(&record.file))? + "\n";
+        self.ensure_folder("runs")?;
         let journal = self.read_journal()?;
-        let number = past_runs(&journal).len() as u64 + 1;
-        self.replace(&self.record_path(number), text.as_bytes())?;
-        self.replace(&self.root().join("runs/last.json"), text.as_bytes())?;
+        let number = parse_past_runs(&journal).len() as u64 + 1;
+        self.replace_file(&self.record_path(number), text.as_bytes())?;
+        self.replace_file(&self.root().join("runs/last.json"), text.as_bytes())?;
         // What a killed process left of a line must not swallow the next one.
         let torn = !journal.is_empty() && !journal.ends_with('\n');
         let event = json!({
@@ -91,7 +91,7 @@ impl Store {
     /// # Errors
     /// What the operating system says.
     pub fn past_runs(&self) -> Result<Vec<PastRun>> {
-        Ok(past_runs(&self.read_journal()?))
+        Ok(parse_past_runs(&self.read_journal()?))
     }
 
     /// What a run was made of; `None` where nothing was recorded of it.
@@ -111,14 +111,14 @@ impl Store {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn journal(&self, event: &Value) -> Result<()> {
-        self.ensure("runs")?;
+    pub fn record_event(&self, event: &Value) -> Result<()> {
+        self.ensure_folder("runs")?;
         self.append_event("", event)
     }
 
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
         let path = self.root().join("runs/journal.jsonl");
-        let mut line = json!({ "time": layout::now(), "process": std::process::id() });
+        let mut line = json!({ "time": layout::format_current_time(), "process": std::process::id() });
         if let (Some(line), Some(event)) = (line.as_object_mut(), event.as_object()) {
             line.extend(event.clone());
         }
@@ -157,7 +157,7 @@ impl Store {
 }
 
 /// Runs by the events of a journal; a torn line is passed over.
-fn past_runs(journal: &str) -> Vec<PastRun> {
+fn parse_past_runs(journal: &str) -> Vec<PastRun> {
     let mut runs: Vec<PastRun> = Vec::new();
     for event in journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -167,7 +167,7 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
                 number,
                 started: text("time"),
                 file: text("file").into(),
-                settings: texts(event.get("settings")),
+                settings: parse_texts(event.get("settings")),
                 device: text("device"),
                 ..PastRun::default()
             }),
@@ -187,12 +187,12 @@ fn past_runs(journal: &str) -> Vec<PastRun> {
     runs
 }
 
-fn unrecordable(file: &Path) -> Error {
+fn unrecordable_path(file: &Path) -> Error {
     let message = format!("the path {} is not UTF-8, so that no run can be recorded", file.display());
     Error::usage(message, "rename the file, or the folder that it lies in")
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
+fn parse_texts(value: Option<&Value>) -> Vec<String> {
     let texts = value.and_then(Value::as_array).into_iter().flatten();
     texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
@@ -220,14 +220,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("store")).unwrap();
         assert_eq!(store.begin_run(&record()).unwrap(), 1);
-        store.journal(&json!({ "event": "begin", "stage": "ar" })).unwrap();
+        store.record_event(&json!({ "event": "begin", "stage": "ar" })).unwrap();
         let path = store.root().join("runs/journal.jsonl");
         let torn = std::fs::read_to_string(&path).unwrap() + "{\"event\": \"do";
         std::fs::write(&path, torn).unwrap();
         assert_eq!(store.begin_run(&record()).unwrap(), 2);
-        store.journal(&json!({ "event": "begin", "stage": "ar" })).unwrap();
-        store.journal(&json!({ "event": "done", "stage": "ar" })).unwrap();
-        store.journal(&json!({ "event": "end", "code": 0 })).unwrap();
+        store.record_event(&json!({ "event": "begin", "stage": "ar" })).unwrap();
+        store.record_event(&json!({ "event": "done", "stage": "ar" })).unwrap();
+        store.record_event(&json!({ "event": "end", "code": 0 })).unwrap();
         let runs = store.past_runs().unwrap();
         let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
         assert_eq!((first.code, first.stages["ar"].as_str()), (None, "begun"));

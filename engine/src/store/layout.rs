@@ -10,9 +10,9 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::vfs::{Disk, Vfs, is_absent};
 
 /// What the `format` file of a store of this version says.
-const FORMAT: &str = "fmflow.store/1\n";
+const STORE_FORMAT: &str = "fmflow.store/1\n";
 /// Program and version, for manifests.
-pub(crate) const TOOL: &str = concat!("fmflow ", env!("CARGO_PKG_VERSION"));
+pub(crate) const TOOL_VERSION: &str = concat!("fmflow ", env!("CARGO_PKG_VERSION"));
 
 /// A store of this version.
 #[derive(Clone, Debug)]
@@ -42,9 +42,9 @@ impl Store {
         let root = std::path::absolute(root).map_err(Error::io("find", root))?;
         let format = root.join("format");
         match vfs.read(&format) {
-            Ok(bytes) if bytes == FORMAT.as_bytes() => Ok(Some(Self { vfs, root })),
-            Ok(bytes) => Err(other_version(&root, &bytes)),
-            Err(error) if is_absent(&error) => no_format(&*vfs, &root),
+            Ok(bytes) if bytes == STORE_FORMAT.as_bytes() => Ok(Some(Self { vfs, root })),
+            Ok(bytes) => Err(other_store_version(&root, &bytes)),
+            Err(error) if is_absent(&error) => check_unformatted_folder(&*vfs, &root),
             Err(error) => Err(Error::io("read", &format)(error)),
         }
     }
@@ -59,8 +59,8 @@ impl Store {
         }
         vfs.ensure_dir(&root).map_err(Error::io("create", &root))?;
         let store = Self { vfs, root };
-        store.ensure("tmp")?;
-        store.replace(&store.root.join("format"), FORMAT.as_bytes())?;
+        store.ensure_folder("tmp")?;
+        store.replace_file(&store.root.join("format"), STORE_FORMAT.as_bytes())?;
         Ok(store)
     }
 
@@ -77,10 +77,10 @@ impl Store {
     }
 
     fn folder(&self, inside: &str, name: &str, fingerprint: &Fingerprint) -> PathBuf {
-        let (all, own) = (self.root.join(inside), folder_name(name, fingerprint));
+        let (all, own) = (self.root.join(inside), format_folder_name(name, fingerprint));
         // Where the folder cannot be listed, the reader of the folder says why.
         let names = self.vfs.list(&all).unwrap_or_default().into_iter().map(|(name, _)| name);
-        let mut same: Vec<String> = names.filter(|name| is_of(name, fingerprint)).collect();
+        let mut same: Vec<String> = names.filter(|name| is_folder_of(name, fingerprint)).collect();
         same.sort_by_key(|name| (*name != own, name.clone()));
         all.join(same.into_iter().next().unwrap_or(own))
     }
@@ -98,9 +98,9 @@ impl Store {
     }
 
     /// Writes a small file whole: aside, synced, renamed over the old one.
-    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let aside = self.root.join("tmp").join(unique(&name));
+        let aside = self.root.join("tmp").join(make_unique_name(&name));
         let written = self.vfs.create_new(&aside).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync()
@@ -115,29 +115,29 @@ impl Store {
     }
 
     /// Makes one of the store's folders unless it is there.
-    pub(super) fn ensure(&self, folder: &str) -> Result<()> {
+    pub(super) fn ensure_folder(&self, folder: &str) -> Result<()> {
         let path = self.root.join(folder);
         self.vfs.ensure_dir(&path).map_err(Error::io("create", &path))
     }
 }
 
 /// Name of a stage's folders: `<stage>-<12 digits>`, where a `/` of the stage becomes a dot.
-pub(crate) fn folder_name(stage: &str, fingerprint: &Fingerprint) -> String {
+pub(crate) fn format_folder_name(stage: &str, fingerprint: &Fingerprint) -> String {
     format!("{}-{}", stage.replace('/', "."), fingerprint.short())
 }
 
 /// Whether a stage's folder is of this result, whatever the stage was called.
-pub(crate) fn is_of(folder: &str, fingerprint: &Fingerprint) -> bool {
-    digits(folder) == fingerprint.short()
+pub(crate) fn is_folder_of(folder: &str, fingerprint: &Fingerprint) -> bool {
+    extract_digits(folder) == fingerprint.short()
 }
 
 /// The digits of a stage's folder.
-pub(crate) fn digits(folder: &str) -> &str {
+pub(crate) fn extract_digits(folder: &str) -> &str {
     folder.rsplit_once('-').map_or(folder, |(_, digits)| digits)
 }
 
 /// A folder without `format`: none, an unfinished beginning, or something that is no store.
-fn no_format(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
+fn check_unformatted_folder(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
     match vfs.list(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(entries) if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") => Ok(None),
@@ -153,24 +153,24 @@ fn no_format(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
     }
 }
 
-fn other_version(root: &Path, format: &[u8]) -> Error {
+fn other_store_version(root: &Path, format: &[u8]) -> Error {
     let text = String::from_utf8_lossy(format);
     let found: String = text.trim().chars().take(40).collect();
     let message = format!(
         "the store {} is of another version: its format is `{found}`, this program reads `{}`",
         root.display(),
-        FORMAT.trim()
+        STORE_FORMAT.trim()
     );
     Error::usage(message, "use the version that made it, or name another folder with `--store`")
 }
 
 /// This moment in UTC, to the microsecond; texts sort by time.
-pub(crate) fn now() -> String {
+pub(crate) fn format_current_time() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 /// Makes a name unlike any other of this process.
-pub(crate) fn unique(stem: &str) -> String {
+pub(crate) fn make_unique_name(stem: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     format!("{stem}.{}.{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }

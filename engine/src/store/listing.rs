@@ -4,50 +4,51 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Fingerprint;
-use crate::store::layout::{Store, folder_name, is_of};
+use crate::store::layout::{Store, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
-use crate::store::verify::{self, Depth, Problem};
-use crate::store::vfs::{EntryKind, Vfs, folder_bytes, is_absent};
+use crate::store::verify::{self, IntegrityError, VerifyDepth};
+use crate::store::vfs::{EntryKind, Vfs, count_folder_bytes, is_absent};
 
 /// Everything in a store.
 #[derive(Clone, Debug, Default)]
-pub struct Listing {
+pub struct StoreListing {
     /// Finished artifacts, by folder name.
-    pub artifacts: Vec<Found>,
+    pub artifacts: Vec<StoredFolder>,
     /// Unfinished stages, by folder name.
-    pub unfinished: Vec<Found>,
+    pub unfinished: Vec<StoredFolder>,
 }
 
 /// A folder in the store.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct StoredFolder {
     /// Where it is.
     pub path: PathBuf,
     /// Its manifest, or the first thing that is wrong.
-    pub manifest: std::result::Result<Manifest, Problem>,
+    pub manifest: std::result::Result<Manifest, IntegrityError>,
     /// Of an unfinished stage: updates done at its newest checkpoint, which was not read.
     pub step: Option<u64>,
     /// Of an unfinished stage: bytes of what lies there.
     pub bytes: u64,
 }
 
-impl Listing {
+impl StoreListing {
     /// Looks through a store.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn of(store: &Store) -> Result<Self> {
-        let artifacts = entries(store, "artifacts")?.into_iter().map(|(path, kind)| match kind {
-            EntryKind::Directory => artifact(store.vfs(), path),
-            _ => Ok(Found {
+    pub fn read(store: &Store) -> Result<Self> {
+        let artifacts = list_entries(store, "artifacts")?.into_iter().map(|(path, kind)| match kind {
+            EntryKind::Directory => inspect_artifact(store.vfs(), path),
+            _ => Ok(StoredFolder {
                 path,
-                manifest: Err(broken("its folder is not a folder".into())),
+                manifest: Err(broken_manifest("its folder is not a folder".into())),
                 step: None,
                 bytes: 0,
             }),
         });
-        let folders = entries(store, "work")?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
-        let unfinished = folders.map(|(path, _)| work(store.vfs(), path));
+        let folders =
+            list_entries(store, "work")?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
+        let unfinished = folders.map(|(path, _)| inspect_work(store.vfs(), path));
         Ok(Self {
             artifacts: artifacts.collect::<Result<_>>()?,
             unfinished: unfinished.collect::<Result<_>>()?,
@@ -56,14 +57,14 @@ impl Listing {
 
     /// The finished artifact of a stage, whatever it was called when it was made.
     #[must_use]
-    pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Found> {
-        find(&self.artifacts, name, fingerprint)
+    pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
+        find_stored_folder(&self.artifacts, name, fingerprint)
     }
 
     /// The unfinished work of a stage.
     #[must_use]
-    pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Found> {
-        find(&self.unfinished, name, fingerprint)
+    pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
+        find_stored_folder(&self.unfinished, name, fingerprint)
     }
 
     /// The newest whole folder of a stage of this name, finished or not.
@@ -75,35 +76,40 @@ impl Listing {
     }
 }
 
-fn find<'a>(all: &'a [Found], name: &str, fingerprint: &Fingerprint) -> Option<&'a Found> {
-    let own = folder_name(name, fingerprint);
-    let folder = |found: &'a Found| found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let same = all.iter().filter(|found| is_of(folder(found), fingerprint));
+fn find_stored_folder<'a>(
+    all: &'a [StoredFolder],
+    name: &str,
+    fingerprint: &Fingerprint,
+) -> Option<&'a StoredFolder> {
+    let own = format_folder_name(name, fingerprint);
+    let folder =
+        |found: &'a StoredFolder| found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let same = all.iter().filter(|found| is_folder_of(folder(found), fingerprint));
     same.min_by_key(|found| (folder(found) != own, folder(found)))
 }
 
-fn artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
-    let (manifest, problems) = verify::inspect(vfs, &path, Depth::Sizes)?;
+fn inspect_artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
+    let (manifest, problems) = verify::inspect_folder(vfs, &path, VerifyDepth::Sizes)?;
     let manifest = match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
-        (_, problem) => Err(problem.unwrap_or_else(|| broken("it is missing".into()))),
+        (_, problem) => Err(problem.unwrap_or_else(|| broken_manifest("it is missing".into()))),
     };
-    Ok(Found { path, manifest, step: None, bytes: 0 })
+    Ok(StoredFolder { path, manifest, step: None, bytes: 0 })
 }
 
-fn work(vfs: &dyn Vfs, path: PathBuf) -> Result<Found> {
-    let step = steps(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
+fn inspect_work(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
+    let step = list_checkpoints(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
     let manifest = read_manifest(vfs, &path)?.unwrap_or_else(|| Err("it is missing".into()));
-    let bytes = folder_bytes(vfs, &path)?;
-    Ok(Found { path, manifest: manifest.map_err(broken), step, bytes })
+    let bytes = count_folder_bytes(vfs, &path)?;
+    Ok(StoredFolder { path, manifest: manifest.map_err(broken_manifest), step, bytes })
 }
 
-fn broken(what: String) -> Problem {
-    Problem { file: manifest::NAME.into(), chunk: None, what }
+fn broken_manifest(what: String) -> IntegrityError {
+    IntegrityError { file: manifest::MANIFEST_FILE.into(), chunk: None, what }
 }
 
 /// What lies in one of the store's folders; nothing where it is absent.
-fn entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
+fn list_entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
     let folder = store.root().join(inside);
     let entries = match store.vfs().list(&folder) {
         Err(error) if is_absent(&error) => return Ok(vec![]),
@@ -113,7 +119,7 @@ fn entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
 }
 
 /// Checkpoints in a folder by step, oldest first.
-pub(super) fn steps(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+pub(super) fn list_checkpoints(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match vfs.list(folder) {
         Err(error) if is_absent(&error) => return Ok(vec![]),
         other => other.map_err(Error::io("list", folder))?,

@@ -5,17 +5,17 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::store::layout::{self, Store, digits};
+use crate::store::layout::{self, Store, extract_digits};
 
 /// The right to change a store. Freed when dropped, or when the process dies.
 #[derive(Debug)]
-pub struct Lock {
+pub struct StoreLock {
     file: File,
     /// Said once to the person at the start, if there is something to say.
     pub note: Option<String>,
 }
 
-impl Lock {
+impl StoreLock {
     /// Takes the lock of the store at `root`.
     ///
     /// # Errors
@@ -27,17 +27,17 @@ impl Lock {
         let mut note = None;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(locked(root, &holder(&mut file))),
+            Err(TryLockError::WouldBlock) => return Err(locked_store(root, &read_lock_holder(&mut file))),
             // The file system has no locks: the words in the file carry the weight.
             Err(TryLockError::Error(error)) => {
-                let holder = holder(&mut file);
-                if may_live(&holder) {
-                    return Err(locked(root, &holder));
+                let holder = read_lock_holder(&mut file);
+                if can_be_alive(&holder) {
+                    return Err(locked_store(root, &holder));
                 }
                 note = Some(format!("this file system has no locks ({error}): start only one run at a time"));
             }
         }
-        let _ = write_holder(&mut file);
+        let _ = write_lock_holder(&mut file);
         Ok(Self { file, note })
     }
 }
@@ -47,10 +47,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`], or what the operating system says.
-    pub fn lock(&self) -> Result<Lock> {
-        let lock = Lock::take(self.root())?;
+    pub fn lock(&self) -> Result<StoreLock> {
+        let lock = StoreLock::take(self.root())?;
         for folder in ["tmp", "trash", "artifacts", "work", "runs"] {
-            self.ensure(folder)?;
+            self.ensure_folder(folder)?;
         }
         self.vfs().sync_dir(self.root()).map_err(Error::io("sync", self.root()))?;
         self.sweep()?;
@@ -60,15 +60,15 @@ impl Store {
     /// Empties `tmp/` and `trash/`, and drops unfinished work whose artifact is there.
     fn sweep(&self) -> Result<()> {
         for folder in ["tmp", "trash"] {
-            self.empty(&self.root().join(folder), |_| true)?;
+            self.empty_folder(&self.root().join(folder), |_| true)?;
         }
         let artifacts = self.root().join("artifacts");
         let finished = self.vfs().list(&artifacts).map_err(Error::io("list", &artifacts))?;
-        let finished: Vec<&str> = finished.iter().map(|(name, _)| digits(name)).collect();
-        self.empty(&self.root().join("work"), |name| finished.contains(&digits(name)))
+        let finished: Vec<&str> = finished.iter().map(|(name, _)| extract_digits(name)).collect();
+        self.empty_folder(&self.root().join("work"), |name| finished.contains(&extract_digits(name)))
     }
 
-    fn empty(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
+    fn empty_folder(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
         for (name, _) in self.vfs().list(folder).map_err(Error::io("list", folder))? {
             if goes(&name) {
                 let path = folder.join(&name);
@@ -79,7 +79,7 @@ impl Store {
     }
 }
 
-impl Drop for Lock {
+impl Drop for StoreLock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
         // Said aloud, because closing the file frees nothing while a child that was just forked still has it open.
@@ -89,7 +89,7 @@ impl Drop for Lock {
 
 /// Who holds, or held, the lock of a store, by the words in its file. Asking never takes the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Process, host and start.
     pub words: String,
     /// Whether it may still be there; of another machine it is believed.
@@ -98,44 +98,50 @@ pub struct Holder {
 
 /// The holder of the lock of the store at `root`; `None` where nobody holds it and nobody died holding it.
 #[must_use]
-pub fn holder_of(root: &Path) -> Option<Holder> {
+pub fn find_lock_holder(root: &Path) -> Option<LockHolder> {
     let mut file = File::open(root.join("lock")).ok()?;
-    let words = holder(&mut file);
-    let lives = may_live(&words);
-    (!words.is_empty()).then_some(Holder { words, lives })
+    let words = read_lock_holder(&mut file);
+    let lives = can_be_alive(&words);
+    (!words.is_empty()).then_some(LockHolder { words, lives })
 }
 
-fn locked(root: &Path, holder: &str) -> Error {
+fn locked_store(root: &Path, holder: &str) -> Error {
     let holder = if holder.is_empty() { "another process" } else { holder };
     Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
 }
 
 /// What the file says about its holder.
-fn holder(file: &mut File) -> String {
+fn read_lock_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.seek(SeekFrom::Start(0));
     let _ = file.take(512).read_to_string(&mut text);
     text.trim().to_string()
 }
 
-fn write_holder(file: &mut File) -> std::io::Result<()> {
+fn write_lock_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
-    writeln!(file, "process {} on {} since {}", std::process::id(), host(), layout::now())
+    writeln!(
+        file,
+        "process {} on {} since {}",
+        std::process::id(),
+        read_host_name(),
+        layout::format_current_time()
+    )
 }
 
 /// Name of this machine.
-fn host() -> String {
+fn read_host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Whether the process named by a holder's words may still live: one of this machine is asked, others are believed.
-fn may_live(holder: &str) -> bool {
+fn can_be_alive(holder: &str) -> bool {
     let mut words = holder.split(' ');
     let (process, machine) = (words.nth(1).and_then(|word| word.parse::<i32>().ok()), words.nth(1));
     match (process.and_then(rustix::process::Pid::from_raw), machine) {
         (None, _) | (_, None) => false,
-        (Some(process), Some(machine)) if machine == host() => {
+        (Some(process), Some(machine)) if machine == read_host_name() => {
             rustix::process::test_kill_process(process).is_ok()
         }
         _ => true,
@@ -149,30 +155,30 @@ mod tests {
     #[test]
     fn the_second_learns_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Lock::take(folder.path()).unwrap();
-        let error = Lock::take(folder.path()).unwrap_err();
-        assert!(holder_of(folder.path()).is_some_and(|holder| holder.lives));
+        let first = StoreLock::take(folder.path()).unwrap();
+        let error = StoreLock::take(folder.path()).unwrap_err();
+        assert!(find_lock_holder(folder.path()).is_some_and(|holder| holder.lives));
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
         drop(first);
-        assert_eq!(holder_of(folder.path()), None);
-        Lock::take(folder.path()).unwrap();
+        assert_eq!(find_lock_holder(folder.path()), None);
+        StoreLock::take(folder.path()).unwrap();
     }
 
     #[test]
     fn a_copy_of_the_open_file_does_not_keep_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Lock::take(folder.path()).unwrap();
+        let first = StoreLock::take(folder.path()).unwrap();
         let _child = first.file.try_clone().unwrap();
         drop(first);
-        Lock::take(folder.path()).unwrap();
+        StoreLock::take(folder.path()).unwrap();
     }
 
     #[test]
     fn words_are_believed_while_the_process_lives() {
-        assert!(may_live(&format!("process {} on {} since today", std::process::id(), host())));
-        assert!(!may_live(&format!("process 2147483646 on {} since today", host())));
-        assert!(may_live("process 1 on another-machine since today"));
-        assert!(!may_live(""));
+        assert!(can_be_alive(&format!("process {} on {} since today", std::process::id(), read_host_name())));
+        assert!(!can_be_alive(&format!("process 2147483646 on {} since today", read_host_name())));
+        assert!(can_be_alive("process 1 on another-machine since today"));
+        assert!(!can_be_alive(""));
     }
 }

@@ -11,13 +11,13 @@ use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Name of the manifest inside a published folder.
-pub const NAME: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";
 /// Version of its form.
-pub const SCHEMA: &str = "fmflow.manifest/1";
+pub const MANIFEST_SCHEMA: &str = "fmflow.manifest/1";
 /// Bytes of a chunk that has a hash of its own.
-pub const CHUNK: usize = 16 << 20;
+pub const CHUNK_BYTES: usize = 16 << 20;
 /// No honest manifest is longer.
-pub(crate) const LONGEST: u64 = 64 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// The stage that made a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,15 @@ impl Manifest {
     /// A sentence that says what is wrong.
     pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
-        let manifest: Self = serde_json::from_str(text).map_err(|error| describe(text, &error))?;
+        let manifest: Self =
+            serde_json::from_str(text).map_err(|error| describe_decode_error(text, &error))?;
         let root = format!("\"{}\"\n}}\n", manifest.root);
         let body = text.strip_suffix(&root).ok_or("its root hash is not at its end")?;
         if blake3::hash(body.as_bytes()).to_hex().as_str() != manifest.root {
             return Err("its root hash does not match".into());
         }
-        if manifest.schema != SCHEMA {
-            return Err(format!("its form is `{}`, this version reads `{SCHEMA}`", manifest.schema));
+        if manifest.schema != MANIFEST_SCHEMA {
+            return Err(format!("its form is `{}`, this version reads `{MANIFEST_SCHEMA}`", manifest.schema));
         }
         Ok(manifest)
     }
@@ -109,10 +110,12 @@ impl Manifest {
 }
 
 /// Why a text is no manifest; says so when it is one of another version.
-fn describe(text: &str, error: &serde_json::Error) -> String {
+fn describe_decode_error(text: &str, error: &serde_json::Error) -> String {
     let schema = serde_json::from_str::<Value>(text).ok();
     match schema.as_ref().and_then(|value| value.get("schema")).and_then(Value::as_str) {
-        Some(other) if other != SCHEMA => format!("its form is `{other}`, this version reads `{SCHEMA}`"),
+        Some(other) if other != MANIFEST_SCHEMA => {
+            format!("its form is `{other}`, this version reads `{MANIFEST_SCHEMA}`")
+        }
         _ => format!("it does not parse: {error}"),
     }
 }
@@ -122,12 +125,12 @@ pub(crate) fn read_manifest(
     vfs: &dyn Vfs,
     folder: &Path,
 ) -> Result<Option<std::result::Result<Manifest, String>>> {
-    let path = folder.join(NAME);
+    let path = folder.join(MANIFEST_FILE);
     match vfs.stat(&path) {
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(Error::io("look at", &path)(error)),
         Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is no regular file".into()))),
-        Ok(stat) if stat.size > LONGEST => return Ok(Some(Err("it is too long".into()))),
+        Ok(stat) if stat.size > MAX_MANIFEST_BYTES => return Ok(Some(Err("it is too long".into()))),
         Ok(_) => {}
     }
     let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;
@@ -140,7 +143,7 @@ mod tests {
 
     fn manifest() -> Manifest {
         Manifest {
-            schema: SCHEMA.into(),
+            schema: MANIFEST_SCHEMA.into(),
             stage: StageName { kind: "train".into(), name: "ar".into() },
             fingerprint: Fingerprint("ab".repeat(32)),
             step: None,

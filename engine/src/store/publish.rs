@@ -12,12 +12,12 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::store::hashing_file::{Files, HashingFile, lock};
-use crate::store::layout::{now, unique};
+use crate::store::hashing_file::{FolderFiles, HashingFile, lock_files};
+use crate::store::layout::{format_current_time, make_unique_name};
 use crate::store::manifest::{self, Manifest};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
-use crate::store::vfs::{Stat, Vfs};
+use crate::store::vfs::{FileStat, Vfs};
 
 /// Permission to write one folder. Dropped without [`ArtifactWriter::publish`], it leaves nothing.
 #[derive(Debug)]
@@ -29,21 +29,21 @@ pub struct ArtifactWriter {
     target: PathBuf,
     /// Everything the manifest says apart from files, facts and time.
     header: Manifest,
-    files: Files,
+    files: FolderFiles,
     /// Where a corrupt predecessor of the same name is moved; only checkpoints have one.
     trash: Option<PathBuf>,
     /// Called with the folder before the manifest is written, and after the rename.
-    hooks: Hooks,
+    hooks: PublishHooks,
     published: bool,
 }
 
 /// What a slot adds to the publishing of a stage's artifact.
 #[derive(Debug, Default)]
-pub(super) struct Hooks {
+pub(super) struct PublishHooks {
     /// A file outside that is copied in under this name, unless the stage wrote one or there is none.
     pub(super) copy: Option<(&'static str, PathBuf)>,
     /// Source files as they were when the stage started: they must be the same when it ends.
-    pub(super) watch: Vec<(PathBuf, Stat)>,
+    pub(super) watch: Vec<(PathBuf, FileStat)>,
     /// A folder that has done its duty once the artifact is in place, and where it is moved before it is removed.
     pub(super) retire: Option<(PathBuf, PathBuf)>,
 }
@@ -53,14 +53,14 @@ impl ArtifactWriter {
     pub(super) fn start(vfs: Arc<dyn Vfs>, tmp: &Path, target: PathBuf, header: Manifest) -> Result<Self> {
         let stem = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         loop {
-            let folder = tmp.join(unique(&stem));
+            let folder = tmp.join(make_unique_name(&stem));
             match vfs.create_dir(&folder) {
                 // Left by another process of the same number, perhaps on another host.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(Error::io("create", &folder))?,
             }
-            let files = Files::default();
-            let hooks = Hooks::default();
+            let files = FolderFiles::default();
+            let hooks = PublishHooks::default();
             return Ok(Self { vfs, folder, target, header, files, trash: None, hooks, published: false });
         }
     }
@@ -72,7 +72,7 @@ impl ArtifactWriter {
     }
 
     /// Adds what a slot wants done.
-    pub(super) fn with(mut self, hooks: Hooks) -> Self {
+    pub(super) fn with_hooks(mut self, hooks: PublishHooks) -> Self {
         self.hooks = hooks;
         self
     }
@@ -88,7 +88,7 @@ impl ArtifactWriter {
     /// # Errors
     /// A name that is taken or is not plain, or what the operating system says.
     pub fn file(&mut self, name: &str) -> Result<HashingFile> {
-        if name == manifest::NAME || name == summary::NAME || !is_plain(name) {
+        if name == manifest::MANIFEST_FILE || name == summary::SUMMARY_FILE || !is_plain_name(name) {
             return Err(Error::Usage {
                 message: format!("`{name}` cannot name a file of an artifact"),
                 help: None,
@@ -116,7 +116,7 @@ impl ArtifactWriter {
     pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
         self.add_copy()?;
         let words = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
-        self.open(summary::NAME)?.write_whole(words.as_bytes())?;
+        self.open(summary::SUMMARY_FILE)?.write_whole(words.as_bytes())?;
         self.complete(facts)
     }
 
@@ -125,16 +125,16 @@ impl ArtifactWriter {
         self.write_manifest(facts)?;
         self.vfs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
         self.check_watched()?;
-        self.settle()?;
+        self.move_into_place()?;
         self.published = true;
-        self.retire();
+        self.remove_unfinished_work();
         Ok(self.target.clone())
     }
 
     /// Copies in the file that the slot named.
     fn add_copy(&mut self) -> Result<()> {
         let Some((name, from)) = self.hooks.copy.take() else { return Ok(()) };
-        if lock(&self.files).contains_key(name) {
+        if lock_files(&self.files).contains_key(name) {
             return Ok(());
         }
         match self.vfs.read(&from) {
@@ -157,7 +157,7 @@ impl ArtifactWriter {
 
     fn write_manifest(&mut self, facts: &IndexMap<String, Value>) -> Result<()> {
         let mut manifest = self.header.clone();
-        for (name, entry) in lock(&self.files).iter() {
+        for (name, entry) in lock_files(&self.files).iter() {
             let Some(entry) = entry else {
                 let message = format!("file `{name}` of the artifact was not finished");
                 return Err(Error::Usage { message, help: None });
@@ -165,14 +165,14 @@ impl ArtifactWriter {
             manifest.files.push(entry.clone());
         }
         manifest.facts = facts.clone();
-        manifest.created = now();
-        self.open(manifest::NAME)?.write_whole(manifest.encode().as_bytes())
+        manifest.created = format_current_time();
+        self.open(manifest::MANIFEST_FILE)?.write_whole(manifest.encode().as_bytes())
     }
 
     /// Renames the folder into place and makes that durable.
-    fn settle(&mut self) -> Result<()> {
+    fn move_into_place(&mut self) -> Result<()> {
         match self.vfs.rename(&self.folder, &self.target) {
-            Err(error) if is_taken(&error) => self.meet_winner()?,
+            Err(error) if is_name_taken(&error) => self.resolve_name_conflict()?,
             other => other.map_err(Error::io("publish", &self.target))?,
         }
         let parent = self.target.parent().unwrap_or(Path::new("."));
@@ -180,13 +180,13 @@ impl ArtifactWriter {
     }
 
     /// Somebody else's folder has the name already: it counts if it is whole and the same.
-    fn meet_winner(&mut self) -> Result<()> {
-        let winner = verify::folder(&*self.vfs, &self.target);
+    fn resolve_name_conflict(&mut self) -> Result<()> {
+        let winner = verify::verify_folder(&*self.vfs, &self.target);
         let same = winner.as_ref().is_ok_and(|found| found.fingerprint == self.header.fingerprint);
         match (winner, &self.trash) {
             _ if same => {}
             (_, Some(trash)) => {
-                let place = trash.join(unique("replaced"));
+                let place = trash.join(make_unique_name("replaced"));
                 self.vfs.rename(&self.target, &place).map_err(Error::io("move away", &self.target))?;
                 self.vfs.rename(&self.folder, &self.target).map_err(Error::io("publish", &self.target))?;
                 let _ = self.vfs.remove_all(&place);
@@ -197,7 +197,7 @@ impl ArtifactWriter {
                 let what = "it holds the result of another stage".to_string();
                 return Err(Error::Corrupt {
                     folder: self.target.clone(),
-                    file: manifest::NAME.into(),
+                    file: manifest::MANIFEST_FILE.into(),
                     what,
                 });
             }
@@ -208,9 +208,9 @@ impl ArtifactWriter {
     }
 
     /// Moves away what is no longer needed. The artifact is safe; what fails here is swept by the next run.
-    fn retire(&self) {
+    fn remove_unfinished_work(&self) {
         if let Some((folder, trash)) = &self.hooks.retire {
-            let place = trash.join(unique("done"));
+            let place = trash.join(make_unique_name("done"));
             if self.vfs.rename(folder, &place).is_ok() {
                 let _ = self.vfs.remove_all(&place);
             }
@@ -227,12 +227,12 @@ impl Drop for ArtifactWriter {
 }
 
 /// A name that is the same everywhere and leaves its folder nowhere.
-fn is_plain(name: &str) -> bool {
+fn is_plain_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(plain)
 }
 
 /// Whether a rename failed because a folder with content is there.
-fn is_taken(error: &io::Error) -> bool {
+fn is_name_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::layout::{Store, TOOL, folder_name, unique};
-use crate::store::lock::Lock;
+use crate::store::layout::{Store, TOOL_VERSION, format_folder_name, make_unique_name};
+use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
-use crate::store::publish::{ArtifactWriter, Hooks};
-use crate::store::vfs::{Stat, Vfs, VfsFile};
+use crate::store::publish::{ArtifactWriter, PublishHooks};
+use crate::store::vfs::{FileStat, Vfs, VfsFile};
 use crate::store::{listing, verify};
 
 /// Name of the metrics of an unfinished stage, and of their copy in the artifact.
@@ -21,7 +21,7 @@ pub const METRICS: &str = "metrics.jsonl";
 
 /// What a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct StageKey {
     /// Kind of stage.
     pub kind: String,
     /// Name of the stage.
@@ -34,11 +34,11 @@ pub struct Key {
     pub inputs: IndexMap<String, Fingerprint>,
 }
 
-impl Key {
+impl StageKey {
     /// Name of this stage's folders: `<stage>-<fingerprint>`.
     #[must_use]
     pub fn folder(&self) -> String {
-        folder_name(&self.name, &self.fingerprint)
+        format_folder_name(&self.name, &self.fingerprint)
     }
 }
 
@@ -56,9 +56,9 @@ pub struct CheckpointDir {
 /// Permission to write the artifact of one stage and its checkpoints.
 pub struct Slot {
     store: Store,
-    key: Key,
+    key: StageKey,
     metrics: Mutex<Option<Box<dyn VfsFile>>>,
-    watch: Vec<(PathBuf, Stat)>,
+    watch: Vec<(PathBuf, FileStat)>,
 }
 
 impl Store {
@@ -66,24 +66,25 @@ impl Store {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn slot(&self, _lock: &Lock, key: Key) -> Result<Slot> {
+    pub fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
         Slot::open(self.clone(), key)
     }
 }
 
 impl Slot {
     /// Opens the slot of a stage: `work/<stage>-<fingerprint>/` exists afterwards and says what it is for.
-    pub(super) fn open(store: Store, key: Key) -> Result<Self> {
+    pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
         let slot = Self { store, key, metrics: Mutex::new(None), watch: vec![] };
         let work = slot.work();
         match manifest::read_manifest(slot.vfs(), &work)? {
             None => {
-                let folder = ArtifactWriter::start(slot.arc(), &slot.tmp(), work.clone(), slot.header(None))?;
+                let folder =
+                    ArtifactWriter::start(slot.shared_vfs(), &slot.tmp(), work.clone(), slot.header(None))?;
                 folder.complete(&IndexMap::new())?;
             }
             Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {}
-            Some(Ok(_)) => return Err(corrupt(work, "it belongs to another stage".into())),
-            Some(Err(what)) => return Err(corrupt(work, what)),
+            Some(Ok(_)) => return Err(corrupt_manifest(work, "it belongs to another stage".into())),
+            Some(Err(what)) => return Err(corrupt_manifest(work, what)),
         }
         let checkpoints = slot.checkpoints();
         slot.vfs().ensure_dir(&checkpoints).map_err(Error::io("create", &checkpoints))?;
@@ -98,7 +99,7 @@ impl Slot {
     pub fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
         for file in files {
             let found = std::fs::canonicalize(file).and_then(|path| Ok((self.vfs().stat(&path)?, path)));
-            let (stat, path) = found.map_err(|error| super::digest::unreadable(file, &error))?;
+            let (stat, path) = found.map_err(|error| super::digest::unreadable_file(file, &error))?;
             self.watch.push((path, stat));
         }
         Ok(self)
@@ -110,12 +111,13 @@ impl Slot {
     /// What the operating system says.
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
-        let hooks = Hooks {
+        let hooks = PublishHooks {
             copy: Some((METRICS, self.metrics_path())),
             watch: self.watch.clone(),
             retire: Some((self.work(), self.trash())),
         };
-        Ok(ArtifactWriter::start(self.arc(), &self.tmp(), target, self.header(None))?.with(hooks))
+        Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, self.header(None))?
+            .with_hooks(hooks))
     }
 
     /// A writer for the state after `step` updates.
@@ -125,7 +127,7 @@ impl Slot {
     pub fn checkpoint(&self, step: u64) -> Result<ArtifactWriter> {
         let target = self.checkpoints().join(format!("{step:08}"));
         let header = self.header(Some(step));
-        Ok(ArtifactWriter::start(self.arc(), &self.tmp(), target, header)?.replacing(self.trash()))
+        Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, header)?.replacing(self.trash()))
     }
 
     /// The newest checkpoint of which every byte is right. Newer ones that are corrupt are named in its notes.
@@ -136,12 +138,12 @@ impl Slot {
         let mut notes = Vec::new();
         let mut first = None;
         for (step, path) in self.steps()?.into_iter().rev() {
-            match verify::folder(self.vfs(), &path) {
+            match verify::verify_folder(self.vfs(), &path) {
                 Ok(found) if found.fingerprint == self.key.fingerprint && found.step == Some(step) => {
                     return Ok(Some(CheckpointDir { step, path, notes }));
                 }
                 Ok(_) => {
-                    let error = corrupt(path, "it is the checkpoint of another stage".into());
+                    let error = corrupt_manifest(path, "it is the checkpoint of another stage".into());
                     notes.push(format!("checkpoint {step} is passed over: {error}"));
                     first.get_or_insert(error);
                 }
@@ -163,7 +165,7 @@ impl Slot {
         let mut steps = self.steps()?;
         steps.truncate(steps.len().saturating_sub(keep.max(1)));
         for (_, path) in steps {
-            let place = self.trash().join(unique("checkpoint"));
+            let place = self.trash().join(make_unique_name("checkpoint"));
             self.vfs().rename(&path, &place).map_err(Error::io("move away", &path))?;
             self.vfs().remove_all(&place).map_err(Error::io("remove", &place))?;
         }
@@ -202,7 +204,7 @@ impl Slot {
 
     /// What the slot is for.
     #[must_use]
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> &StageKey {
         &self.key
     }
 
@@ -214,18 +216,18 @@ impl Slot {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
-        if kept == text { Ok(()) } else { self.store.replace(&path, kept.as_bytes()) }
+        let kept: String = text.split_inclusive('\n').filter(|line| is_line_before(line, step)).collect();
+        if kept == text { Ok(()) } else { self.store.replace_file(&path, kept.as_bytes()) }
     }
 
     /// Checkpoints by step, oldest first.
     fn steps(&self) -> Result<Vec<(u64, PathBuf)>> {
-        listing::steps(self.vfs(), &self.checkpoints())
+        listing::list_checkpoints(self.vfs(), &self.checkpoints())
     }
 
     fn header(&self, step: Option<u64>) -> Manifest {
         Manifest {
-            schema: manifest::SCHEMA.into(),
+            schema: manifest::MANIFEST_SCHEMA.into(),
             stage: StageName { kind: self.key.kind.clone(), name: self.key.name.clone() },
             fingerprint: self.key.fingerprint.clone(),
             step,
@@ -233,7 +235,7 @@ impl Slot {
             inputs: self.key.inputs.clone(),
             files: vec![],
             facts: IndexMap::new(),
-            tool: TOOL.into(),
+            tool: TOOL_VERSION.into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             created: String::new(),
             root: String::new(),
@@ -260,17 +262,17 @@ impl Slot {
         self.store.vfs()
     }
 
-    fn arc(&self) -> Arc<dyn Vfs> {
+    fn shared_vfs(&self) -> Arc<dyn Vfs> {
         self.store.vfs.clone()
     }
 }
 
-fn corrupt(folder: PathBuf, what: String) -> Error {
-    Error::Corrupt { folder, file: manifest::NAME.into(), what }
+fn corrupt_manifest(folder: PathBuf, what: String) -> Error {
+    Error::Corrupt { folder, file: manifest::MANIFEST_FILE.into(), what }
 }
 
 /// Whether a line of metrics is whole and of an update before `step`.
-fn is_before(line: &str, step: u64) -> bool {
+fn is_line_before(line: &str, step: u64) -> bool {
     let value: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
     value.is_some_and(|value| value.get("step").and_then(Value::as_u64).is_none_or(|found| found < step))
 }

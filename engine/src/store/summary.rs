@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::store::vfs::Vfs;
 
 /// Its file inside an artifact.
-pub const NAME: &str = "summary.json";
+pub const SUMMARY_FILE: &str = "summary.json";
 
 /// What a stage tells about its result; stored as `summary.json` beside the artifact's files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,9 +26,11 @@ pub struct Summary {
 ///
 /// # Errors
 /// [`Error::Corrupt`] where it cannot be read: every artifact has one.
-pub fn read(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
-    let corrupt = |what: String| Error::Corrupt { folder: artifact.to_owned(), file: NAME.into(), what };
-    let bytes =
-        vfs.read(&artifact.join(NAME)).map_err(|error| corrupt(format!("it cannot be read: {error}")))?;
+pub fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
+    let corrupt =
+        |what: String| Error::Corrupt { folder: artifact.to_owned(), file: SUMMARY_FILE.into(), what };
+    let bytes = vfs
+        .read(&artifact.join(SUMMARY_FILE))
+        .map_err(|error| corrupt(format!("it cannot be read: {error}")))?;
     serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("it cannot be read: {error}")))
 }

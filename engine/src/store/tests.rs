@@ -13,17 +13,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{Error, Result};
-use crate::pipeline::fingerprint::{Ledger, What};
+use crate::pipeline::fingerprint::{IngredientKind, Ledger};
 use crate::store::summary::Summary;
-use crate::store::vfs::fault::Faulty;
+use crate::store::vfs::fault::FaultyVfs;
 use crate::store::vfs::{Disk, Vfs};
 
-fn key(name: &str) -> Key {
-    let (what, name_of, value) = (What::Field, "steps".to_owned(), name.to_owned());
+fn key(name: &str) -> StageKey {
+    let (what, name_of, value) = (IngredientKind::Field, "steps".to_owned(), name.to_owned());
     let ledger =
         Ledger(vec![crate::pipeline::fingerprint::Ingredient { what, name: name_of, value, label: None }]);
     let fingerprint = ledger.fingerprint();
-    Key { kind: "train".into(), name: name.into(), fingerprint, ledger, inputs: IndexMap::new() }
+    StageKey { kind: "train".into(), name: name.into(), fingerprint, ledger, inputs: IndexMap::new() }
 }
 
 fn summary() -> Summary {
@@ -63,12 +63,12 @@ fn run(vfs: Arc<dyn Vfs>, root: &Path) -> Result<PathBuf> {
     if artifact.is_dir() {
         return Ok(artifact);
     }
-    work(&store.slot(&lock, key)?)
+    work(&store.open_slot(&lock, key)?)
 }
 
 fn published() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let artifact = run(Faulty::sound(), &folder.path().join("store")).unwrap();
+    let artifact = run(FaultyVfs::sound(), &folder.path().join("store")).unwrap();
     (folder, artifact)
 }
 
@@ -90,7 +90,7 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] ^= 1_u8 << bit;
         });
-        let error = verify::folder(&Disk, &artifact).unwrap_err();
+        let error = verify::verify_folder(&Disk, &artifact).unwrap_err();
         prop_assert_eq!(error.exit_code(), 4);
         prop_assert!(error.to_string().contains(name), "{}", error);
     }
@@ -100,7 +100,7 @@ proptest! {
 fn missing_extra_short_and_linked_files_are_named() {
     let (_folder, artifact) = published();
     let model = artifact.join("model.safetensors");
-    let problem = || verify::folder(&Disk, &artifact).unwrap_err().to_string();
+    let problem = || verify::verify_folder(&Disk, &artifact).unwrap_err().to_string();
     rewrite(&model, |bytes| bytes.truncate(5));
     assert!(problem().contains("it has 5 bytes, the manifest says 24"), "{}", problem());
     fs::remove_file(&model).unwrap();
@@ -109,20 +109,20 @@ fn missing_extra_short_and_linked_files_are_named() {
     assert!(problem().contains("no regular file"));
     let (_folder, artifact) = published();
     fs::write(artifact.join("more"), "x").unwrap();
-    assert!(verify::folder(&Disk, &artifact).unwrap_err().to_string().contains("does not list it"));
+    assert!(verify::verify_folder(&Disk, &artifact).unwrap_err().to_string().contains("does not list it"));
 }
 
 #[test]
 fn the_wrong_chunk_is_numbered() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let mut writer = store.slot(&lock, key("big")).unwrap().artifact().unwrap();
-    writer.write("big.bin", &vec![7; 2 * manifest::CHUNK + 5]).unwrap();
+    let mut writer = store.open_slot(&lock, key("big")).unwrap().artifact().unwrap();
+    writer.write("big.bin", &vec![7; 2 * manifest::CHUNK_BYTES + 5]).unwrap();
     let artifact = writer.publish(&summary(), &IndexMap::new()).unwrap();
-    assert_eq!(verify::folder(&Disk, &artifact).unwrap().files[0].chunks.len(), 3);
-    rewrite(&artifact.join("big.bin"), |bytes| bytes[manifest::CHUNK + 1] = 8);
-    let (_, problems) = verify::inspect(&Disk, &artifact, verify::Depth::Bytes).unwrap();
+    assert_eq!(verify::verify_folder(&Disk, &artifact).unwrap().files[0].chunks.len(), 3);
+    rewrite(&artifact.join("big.bin"), |bytes| bytes[manifest::CHUNK_BYTES + 1] = 8);
+    let (_, problems) = verify::inspect_folder(&Disk, &artifact, verify::VerifyDepth::Bytes).unwrap();
     assert_eq!((problems[0].file.as_str(), problems[0].chunk), ("big.bin", Some(1)));
 }
 
@@ -137,15 +137,15 @@ fn files_are_read_only_and_a_copy_elsewhere_is_valid() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o444);
         fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
-    verify::folder(&Disk, &copy).unwrap();
+    verify::verify_folder(&Disk, &copy).unwrap();
 }
 
 #[test]
 fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a")).unwrap();
     let (first, second) = (slot.artifact().unwrap(), slot.artifact().unwrap());
     let path = fill(first, 1).unwrap();
     assert_eq!(fill(second, 2).unwrap(), path);
@@ -158,9 +158,9 @@ fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
 #[test]
 fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a")).unwrap();
     assert_eq!(slot.latest_checkpoint().unwrap(), None);
     for step in [100, 200] {
         fill(slot.checkpoint(step).unwrap(), step).unwrap();
@@ -183,9 +183,9 @@ fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
 #[test]
 fn metrics_lose_what_will_be_done_again_and_torn_tails() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a")).unwrap();
     for step in 0..5 {
         slot.append_metrics(&format!("{{\"step\": {step}}}")).unwrap();
     }
@@ -204,9 +204,9 @@ fn metrics_lose_what_will_be_done_again_and_torn_tails() {
 #[test]
 fn an_unfinished_file_or_a_strange_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::create_in(Faulty::sound(), folder.path()).unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a")).unwrap();
     let mut writer = slot.artifact().unwrap();
     for name in ["", "..", "a/b", ".hidden", "manifest.json", "summary.json", "é"] {
         assert!(writer.write(name, b"x").is_err(), "{name}");
@@ -242,7 +242,7 @@ fn a_file_in_the_place_of_an_artifact_is_corrupt() {
     fs::rename(&artifact, folder.path().join("aside")).unwrap();
     fs::write(&artifact, "x").unwrap();
     let store = Store::open(artifact.parent().unwrap().parent().unwrap()).unwrap().unwrap();
-    let listing = Listing::of(&store).unwrap();
+    let listing = StoreListing::read(&store).unwrap();
     let [found] = listing.artifacts.as_slice() else { panic!("{listing:?}") };
     assert_eq!(found.manifest.as_ref().unwrap_err().what, "its folder is not a folder");
 }

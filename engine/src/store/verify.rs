@@ -4,12 +4,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::store::manifest::{self, CHUNK, FileEntry, Manifest, read_manifest};
+use crate::store::manifest::{self, CHUNK_BYTES, FileEntry, Manifest, read_manifest};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Something in a folder that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct IntegrityError {
     /// Name of the file.
     pub file: String,
     /// Number of the first wrong chunk of 16 MiB, where the content is wrong.
@@ -20,7 +20,7 @@ pub struct Problem {
 
 /// How closely a folder is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum VerifyDepth {
     /// The manifest, and names and sizes of files.
     Sizes,
     /// Every byte.
@@ -31,20 +31,22 @@ pub enum Depth {
 ///
 /// # Errors
 /// [`Error::Corrupt`] with the first problem, or what the operating system says.
-pub fn folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
-    let (manifest, problems) = inspect(vfs, folder, Depth::Bytes)?;
+pub fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
+    let (manifest, problems) = inspect_folder(vfs, folder, VerifyDepth::Bytes)?;
     match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => {
-            let (file, what) =
-                problem.map_or_else(|| (manifest::NAME.into(), "it is missing".into()), describe);
+            let (file, what) = problem.map_or_else(
+                || (manifest::MANIFEST_FILE.into(), "it is missing".into()),
+                describe_integrity_error,
+            );
             Err(Error::Corrupt { folder: folder.to_path_buf(), file, what })
         }
     }
 }
 
 /// File and sentence of a problem.
-fn describe(problem: Problem) -> (String, String) {
+fn describe_integrity_error(problem: IntegrityError) -> (String, String) {
     match problem.chunk {
         Some(chunk) => (problem.file, format!("{} (chunk {chunk})", problem.what)),
         None => (problem.file, problem.what),
@@ -55,18 +57,24 @@ fn describe(problem: Problem) -> (String, String) {
 ///
 /// # Errors
 /// What the operating system says, apart from absent files.
-pub fn inspect(vfs: &dyn Vfs, folder: &Path, depth: Depth) -> Result<(Option<Manifest>, Vec<Problem>)> {
+pub fn inspect_folder(
+    vfs: &dyn Vfs,
+    folder: &Path,
+    depth: VerifyDepth,
+) -> Result<(Option<Manifest>, Vec<IntegrityError>)> {
     let manifest = match read_manifest(vfs, folder)? {
         Some(Ok(manifest)) => manifest,
-        Some(Err(what)) => return Ok((None, vec![problem(manifest::NAME, what)])),
-        None => return Ok((None, vec![problem(manifest::NAME, "it is missing")])),
+        Some(Err(what)) => return Ok((None, vec![build_integrity_error(manifest::MANIFEST_FILE, what)])),
+        None => return Ok((None, vec![build_integrity_error(manifest::MANIFEST_FILE, "it is missing")])),
     };
-    let mut problems = extra(vfs, folder, &manifest)?;
+    let mut problems = find_unlisted_entries(vfs, folder, &manifest)?;
     for file in &manifest.files {
         let path = folder.join(&file.name);
-        let found = check_size(vfs, &path, file)?;
+        let found = check_file_size(vfs, &path, file)?;
         let found = match (found, depth) {
-            (None, Depth::Bytes) => check_bytes(vfs, &path, file).map_err(Error::io("read", &path))?,
+            (None, VerifyDepth::Bytes) => {
+                check_file_bytes(vfs, &path, file).map_err(Error::io("read", &path))?
+            }
             (found, _) => found,
         };
         problems.extend(found);
@@ -75,42 +83,44 @@ pub fn inspect(vfs: &dyn Vfs, folder: &Path, depth: Depth) -> Result<(Option<Man
 }
 
 /// Entries that the manifest does not list, and lists of names that could leave the folder.
-fn extra(vfs: &dyn Vfs, folder: &Path, manifest: &Manifest) -> Result<Vec<Problem>> {
+fn find_unlisted_entries(vfs: &dyn Vfs, folder: &Path, manifest: &Manifest) -> Result<Vec<IntegrityError>> {
     let mut problems = Vec::new();
     for (name, _) in vfs.list(folder).map_err(Error::io("list", folder))? {
-        if name != manifest::NAME && !manifest.files.iter().any(|file| file.name == name) {
-            problems.push(problem(&name, "the manifest does not list it"));
+        if name != manifest::MANIFEST_FILE && !manifest.files.iter().any(|file| file.name == name) {
+            problems.push(build_integrity_error(&name, "the manifest does not list it"));
         }
     }
     for file in &manifest.files {
         if file.name.contains('/') || file.name == ".." {
-            problems.push(problem(&file.name, "its name leaves the folder"));
+            problems.push(build_integrity_error(&file.name, "its name leaves the folder"));
         }
     }
     Ok(problems)
 }
 
-fn check_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Option<Problem>> {
+fn check_file_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Option<IntegrityError>> {
     match vfs.stat(path) {
-        Err(error) if is_absent(&error) => Ok(Some(problem(&file.name, "it is missing"))),
+        Err(error) if is_absent(&error) => Ok(Some(build_integrity_error(&file.name, "it is missing"))),
         Err(error) => Err(Error::io("look at", path)(error)),
-        Ok(stat) if stat.kind != EntryKind::File => Ok(Some(problem(&file.name, "it is no regular file"))),
+        Ok(stat) if stat.kind != EntryKind::File => {
+            Ok(Some(build_integrity_error(&file.name, "it is no regular file")))
+        }
         Ok(stat) if stat.size != file.size => {
             let what = format!("it has {} bytes, the manifest says {}", stat.size, file.size);
-            Ok(Some(problem(&file.name, what)))
+            Ok(Some(build_integrity_error(&file.name, what)))
         }
         Ok(_) => Ok(None),
     }
 }
 
 /// Hashes a file chunk by chunk; the whole is compared too.
-fn check_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<Problem>> {
+fn check_file_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<IntegrityError>> {
     let mut reader = vfs.open(path)?;
     let mut whole = blake3::Hasher::new();
     let mut buffer = Vec::new();
     for number in 0.. {
         buffer.clear();
-        reader.by_ref().take(CHUNK as u64).read_to_end(&mut buffer)?;
+        reader.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut buffer)?;
         let expected = file.chunks.get(number);
         if buffer.is_empty() && expected.is_none() {
             break;
@@ -118,14 +128,14 @@ fn check_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Optio
         let found = blake3::Hasher::new().update_rayon(&buffer).finalize().to_hex();
         if expected.map(String::as_str) != Some(found.as_str()) {
             let what = "its content is not what was written".to_string();
-            return Ok(Some(Problem { file: file.name.clone(), chunk: Some(number), what }));
+            return Ok(Some(IntegrityError { file: file.name.clone(), chunk: Some(number), what }));
         }
         whole.update_rayon(&buffer);
     }
     let same = whole.finalize().to_hex().as_str() == file.blake3;
-    Ok((!same).then(|| problem(&file.name, "its hash is not the manifest's")))
+    Ok((!same).then(|| build_integrity_error(&file.name, "its hash is not the manifest's")))
 }
 
-fn problem(file: &str, what: impl Into<String>) -> Problem {
-    Problem { file: file.to_string(), chunk: None, what: what.into() }
+fn build_integrity_error(file: &str, what: impl Into<String>) -> IntegrityError {
+    IntegrityError { file: file.to_string(), chunk: None, what: what.into() }
 }

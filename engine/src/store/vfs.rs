@@ -32,7 +32,7 @@ pub enum EntryKind {
 
 /// What is known of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct FileStat {
     /// What it is.
     pub kind: EntryKind,
     /// Bytes.
@@ -69,7 +69,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
     /// Looks at a file without following a link.
-    fn stat(&self, path: &Path) -> io::Result<Stat>;
+    fn stat(&self, path: &Path) -> io::Result<FileStat>;
 
     /// The whole content of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -150,7 +150,8 @@ impl Vfs for Disk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            entries.push((entry.file_name().to_string_lossy().into_owned(), kind(entry.file_type()?)));
+            entries
+                .push((entry.file_name().to_string_lossy().into_owned(), to_entry_kind(entry.file_type()?)));
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(entries)
@@ -160,10 +161,10 @@ impl Vfs for Disk {
         Ok(Box::new(File::open(path)?))
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
         let meta = fs::symlink_metadata(path)?;
-        Ok(Stat {
-            kind: kind(meta.file_type()),
+        Ok(FileStat {
+            kind: to_entry_kind(meta.file_type()),
             size: meta.len(),
             id: (meta.dev(), meta.ino()),
             modified: (meta.mtime(), meta.mtime_nsec()),
@@ -173,7 +174,7 @@ impl Vfs for Disk {
 }
 
 /// The kind of a file type.
-fn kind(file_type: fs::FileType) -> EntryKind {
+fn to_entry_kind(file_type: fs::FileType) -> EntryKind {
     if file_type.is_file() {
         EntryKind::File
     } else if file_type.is_dir() {
@@ -189,7 +190,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Bytes of all files in a folder; what vanishes meanwhile counts nothing.
-pub(crate) fn folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
+pub(crate) fn count_folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
     let stat = match vfs.stat(path) {
         Err(error) if is_absent(&error) => return Ok(0),
         other => other.map_err(Error::io("look at", path))?,
@@ -201,5 +202,5 @@ pub(crate) fn folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
         Err(error) if is_absent(&error) => return Ok(0),
         other => other.map_err(Error::io("list", path))?,
     };
-    entries.iter().map(|(name, _)| folder_bytes(vfs, &path.join(name))).sum()
+    entries.iter().map(|(name, _)| count_folder_bytes(vfs, &path.join(name))).sum()
 }

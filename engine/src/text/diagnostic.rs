@@ -98,7 +98,7 @@ impl Diagnostic {
     }
 
     /// Whether both stand at one place and are cured in one way.
-    fn same_cure(&self, other: &Self) -> bool {
+    fn has_same_help(&self, other: &Self) -> bool {
         let place = |diagnostic: &Self| diagnostic.place().map(|span| (span.key(), span.length));
         self.code == other.code
             && self.help == other.help
@@ -107,7 +107,7 @@ impl Diagnostic {
     }
 
     /// Shows where the file of the fault is included.
-    fn shown_at_both_sites(mut self) -> Self {
+    fn with_include_sites(mut self) -> Self {
         let mut file = self.place().map(|span| span.file.clone());
         while let Some(FileRole::Included(site)) = file.as_ref().map(|file| &file.role) {
             let site = site.clone();
@@ -121,15 +121,15 @@ impl Diagnostic {
 }
 
 /// How many findings a place is looked for among: more than one place ever has.
-const NEAR: usize = 8;
+const MERGE_DISTANCE: usize = 8;
 
 /// Faults of one kind at one place with one cure become one: a recipe's, which every stage that uses it would tell again.
-fn merged(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
+fn merge_repeated_faults(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut kept: Vec<(Diagnostic, usize)> = Vec::new();
     for diagnostic in list {
         // The list is sorted by place.
-        let mut near = kept.iter_mut().rev().take(NEAR);
-        match near.find(|(other, _)| other.same_cure(&diagnostic)) {
+        let mut near = kept.iter_mut().rev().take(MERGE_DISTANCE);
+        match near.find(|(other, _)| other.has_same_help(&diagnostic)) {
             Some((_, more)) => *more += 1,
             None => kept.push((diagnostic, 0)),
         }
@@ -144,7 +144,7 @@ fn merged(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 /// Most diagnostics that one run tells; nobody reads more, and each is drawn with a look through the whole text.
-const MOST: usize = 200;
+const MAX_DIAGNOSTICS: usize = 200;
 
 /// Collects diagnostics; nothing stops at the first.
 #[derive(Debug, Default)]
@@ -174,15 +174,15 @@ impl Sink {
     /// Everything, sorted by place, without duplicates.
     #[must_use]
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        self.list = self.list.into_iter().map(Diagnostic::shown_at_both_sites).collect();
+        self.list = self.list.into_iter().map(Diagnostic::with_include_sites).collect();
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by_key(|diagnostic| diagnostic.key());
-        self.list = merged(self.list);
-        if self.list.len() <= MOST {
+        self.list = merge_repeated_faults(self.list);
+        if self.list.len() <= MAX_DIAGNOSTICS {
             return self.list;
         }
         self.list.sort_by_key(|diagnostic| diagnostic.severity);
-        let others = self.list.split_off(MOST);
+        let others = self.list.split_off(MAX_DIAGNOSTICS);
         let severity = others.first().map_or(Severity::Warning, |first| first.severity);
         self.list.sort_by_cached_key(Diagnostic::key);
         let rest =

@@ -2,7 +2,7 @@
 
 /// Names of the environment variables that are set and not empty.
 #[must_use]
-pub fn variable_names() -> Vec<String> {
+pub fn list_variable_names() -> Vec<String> {
     let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     set.filter_map(|(name, _)| name.into_string().ok()).collect()
 }

@@ -6,19 +6,19 @@ use std::path::{Component, Path, PathBuf};
 use glob::Pattern;
 
 /// Most entries that one pattern may look at.
-const MOST: usize = 200_000;
+const MAX_PATTERN_ENTRIES: usize = 200_000;
 
 /// Deepest folder below `**`.
-const DEEPEST: usize = 32;
+const MAX_FOLDER_DEPTH: usize = 32;
 
 /// What is said where the system refuses.
-const DENIED: &str = "permission denied";
+const PERMISSION_DENIED: &str = "permission denied";
 
 /// Why a pattern gives no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
     /// Nothing matches; the first folder or file that does not exist, if that is why.
-    Nothing(Option<PathBuf>),
+    NoMatch(Option<PathBuf>),
     /// The pattern itself is wrong.
     Pattern(String),
     /// The pattern leads into a folder that is never read.
@@ -31,9 +31,9 @@ pub enum PatternError {
     Unreadable(PathBuf, &'static str),
 }
 
-struct Walk {
+struct PatternWalk {
     found: Vec<PathBuf>,
-    looked: usize,
+    entries_seen: usize,
 }
 
 /// The files that `pattern` names, relative to `base`: absolute and sorted.
@@ -41,26 +41,26 @@ struct Walk {
 /// # Errors
 /// Why there are none.
 pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, PatternError> {
-    let (start, parts) = split(base, pattern)?;
-    if parts.iter().all(|part| !is_pattern(part)) {
+    let (start, parts) = split_pattern(base, pattern)?;
+    if parts.iter().all(|part| !is_pattern_part(part)) {
         let path = parts.iter().fold(start, |path, part| path.join(part));
-        return match unreadable(&path) {
+        return match explain_unreadable(&path) {
             None if path.is_dir() => Err(PatternError::Folder),
             None => Ok(vec![path]),
-            Some(why) => Err(match first_absent(&path) {
+            Some(why) => Err(match find_first_absent(&path) {
                 None => PatternError::Unreadable(path, why),
-                absent => PatternError::Nothing(absent),
+                absent => PatternError::NoMatch(absent),
             }),
         };
     }
-    let mut walk = Walk { found: Vec::new(), looked: 0 };
+    let mut walk = PatternWalk { found: Vec::new(), entries_seen: 0 };
     walk.step(&start, &parts, 0)?;
     walk.found.sort();
     walk.found.dedup();
     if walk.found.is_empty() {
         let literal =
-            parts.iter().take_while(|part| !is_pattern(part)).fold(start, |path, part| path.join(part));
-        return Err(PatternError::Nothing(first_absent(&literal)));
+            parts.iter().take_while(|part| !is_pattern_part(part)).fold(start, |path, part| path.join(part));
+        return Err(PatternError::NoMatch(find_first_absent(&literal)));
     }
     Ok(walk.found)
 }
@@ -72,19 +72,19 @@ pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Patter
 pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
-        true => PatternError::Unreadable(path.to_owned(), DENIED),
-        false => PatternError::Nothing(first_absent(path)),
+        true => PatternError::Unreadable(path.to_owned(), PERMISSION_DENIED),
+        false => PatternError::NoMatch(find_first_absent(path)),
     })?;
     let mut files: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    files.retain(|path| !hidden(path) && !path.is_dir());
+    files.retain(|path| !is_hidden(path) && !path.is_dir());
     files.sort();
-    if let Some((path, why)) = files.iter().find_map(|path| Some((path, unreadable(path)?))) {
+    if let Some((path, why)) = files.iter().find_map(|path| Some((path, explain_unreadable(path)?))) {
         return Err(PatternError::Unreadable(path.clone(), why));
     }
-    if files.is_empty() { Err(PatternError::Nothing(None)) } else { Ok(files) }
+    if files.is_empty() { Err(PatternError::NoMatch(None)) } else { Ok(files) }
 }
 
-fn split(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternError> {
+fn split_pattern(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternError> {
     let mut start = base.to_owned();
     let mut parts = Vec::new();
     for component in Path::new(pattern).components() {
@@ -94,12 +94,12 @@ fn split(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternEr
                 if part.starts_with('.') || part == "target" {
                     return Err(PatternError::Forbidden(part));
                 }
-                if is_pattern(&part) {
+                if is_pattern_part(&part) {
                     Pattern::new(&part).map_err(|error| PatternError::Pattern(error.to_string()))?;
                 }
                 parts.push(part);
             }
-            Component::ParentDir if parts.is_empty() => start = parent(&start),
+            Component::ParentDir if parts.is_empty() => start = to_parent_path(&start),
             Component::ParentDir => parts.push("..".to_owned()),
             Component::RootDir | Component::Prefix(_) => start = PathBuf::from("/"),
             Component::CurDir => {}
@@ -108,40 +108,40 @@ fn split(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternEr
     Ok((start, parts))
 }
 
-fn parent(path: &Path) -> PathBuf {
+fn to_parent_path(path: &Path) -> PathBuf {
     match path.components().next_back() {
         Some(Component::Normal(_)) => path.parent().map(Path::to_owned).unwrap_or_default(),
         _ => path.join(".."),
     }
 }
 
-fn is_pattern(part: &str) -> bool {
+fn is_pattern_part(part: &str) -> bool {
     part.contains(['*', '?', '['])
 }
 
-fn hidden(path: &Path) -> bool {
+fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
 }
 
 /// Why a path is neither a folder nor a file that can be read. Only opening tells of a file: modes are not all that counts.
-fn unreadable(path: &Path) -> Option<&'static str> {
+fn explain_unreadable(path: &Path) -> Option<&'static str> {
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     match std::fs::metadata(path) {
         Ok(about) if about.is_dir() => None,
         Ok(about) if about.is_file() => match std::fs::File::open(path) {
             Ok(_) => None,
-            Err(error) if denied(&error) => Some(DENIED),
+            Err(error) if denied(&error) => Some(PERMISSION_DENIED),
             Err(_) => Some("it cannot be opened"),
         },
         Ok(_) => Some("it is not a regular file"),
-        Err(error) if denied(&error) => Some(DENIED),
+        Err(error) if denied(&error) => Some(PERMISSION_DENIED),
         Err(_) if path.is_symlink() => Some("it is a link to nothing"),
         Err(_) => Some("there is no such file"),
     }
 }
 
 /// The first part of a path that is not there; a link to nothing is there, and so is what may not be looked at.
-fn first_absent(path: &Path) -> Option<PathBuf> {
+fn find_first_absent(path: &Path) -> Option<PathBuf> {
     let absent = |path: &&Path| {
         let about = std::fs::symlink_metadata(path);
         about.is_err_and(|error| {
@@ -152,28 +152,28 @@ fn first_absent(path: &Path) -> Option<PathBuf> {
     chain.into_iter().rev().find(absent).map(Path::to_owned)
 }
 
-impl Walk {
+impl PatternWalk {
     fn step(&mut self, folder: &Path, parts: &[String], depth: usize) -> Result<(), PatternError> {
         let Some((part, rest)) = parts.split_first() else { return Ok(()) };
-        if depth > DEEPEST {
+        if depth > MAX_FOLDER_DEPTH {
             return Err(PatternError::TooMany);
         }
         if part == "**" {
-            return self.everywhere(folder, parts, rest, depth);
+            return self.step_everywhere(folder, parts, rest, depth);
         }
-        if !is_pattern(part) {
-            return self.take(folder.join(part), rest, depth);
+        if !is_pattern_part(part) {
+            return self.match_rest(folder.join(part), rest, depth);
         }
         let pattern = Pattern::new(part).map_err(|error| PatternError::Pattern(error.to_string()))?;
-        for path in self.list(folder)? {
+        for path in self.list_visible_entries(folder)? {
             if path.file_name().is_some_and(|name| pattern.matches(&name.to_string_lossy())) {
-                self.take(path, rest, depth)?;
+                self.match_rest(path, rest, depth)?;
             }
         }
         Ok(())
     }
 
-    fn everywhere(
+    fn step_everywhere(
         &mut self,
         folder: &Path,
         parts: &[String],
@@ -182,7 +182,7 @@ impl Walk {
     ) -> Result<(), PatternError> {
         let all = ["*".to_owned()];
         self.step(folder, if rest.is_empty() { &all } else { rest }, depth + 1)?;
-        for path in self.list(folder)? {
+        for path in self.list_visible_entries(folder)? {
             if path.is_dir() && !path.is_symlink() {
                 self.step(&path, parts, depth + 1)?;
             }
@@ -190,11 +190,11 @@ impl Walk {
         Ok(())
     }
 
-    fn take(&mut self, path: PathBuf, rest: &[String], depth: usize) -> Result<(), PatternError> {
+    fn match_rest(&mut self, path: PathBuf, rest: &[String], depth: usize) -> Result<(), PatternError> {
         if !rest.is_empty() {
             return self.step(&path, rest, depth + 1);
         }
-        match unreadable(&path) {
+        match explain_unreadable(&path) {
             None if path.is_dir() => {}
             None => self.found.push(path),
             Some(_) if !path.is_symlink() && matches!(path.try_exists(), Ok(false)) => {}
@@ -203,23 +203,23 @@ impl Walk {
         Ok(())
     }
 
-    fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, PatternError> {
+    fn list_visible_entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, PatternError> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(PatternError::Unreadable(folder.to_owned(), DENIED));
+                return Err(PatternError::Unreadable(folder.to_owned(), PERMISSION_DENIED));
             }
             Err(_) => return Ok(Vec::new()),
         };
         let mut paths = Vec::new();
         for entry in entries.filter_map(Result::ok) {
-            self.looked += 1;
-            if self.looked > MOST {
+            self.entries_seen += 1;
+            if self.entries_seen > MAX_PATTERN_ENTRIES {
                 return Err(PatternError::TooMany);
             }
             paths.push(entry.path());
         }
-        paths.retain(|path| !hidden(path));
+        paths.retain(|path| !is_hidden(path));
         paths.sort();
         Ok(paths)
     }
@@ -308,8 +308,8 @@ mod tests {
     fn what_is_missing_is_said() {
         let folder = tree();
         let base = folder.path();
-        assert_eq!(expand_pattern(base, "none/*.txt"), Err(PatternError::Nothing(Some(base.join("none")))));
-        assert_eq!(expand_pattern(base, "a/*.csv"), Err(PatternError::Nothing(None)));
+        assert_eq!(expand_pattern(base, "none/*.txt"), Err(PatternError::NoMatch(Some(base.join("none")))));
+        assert_eq!(expand_pattern(base, "a/*.csv"), Err(PatternError::NoMatch(None)));
         assert_eq!(expand_pattern(base, ".git/*.txt"), Err(PatternError::Forbidden(".git".to_owned())));
         assert_eq!(expand_pattern(base, "target/*.txt"), Err(PatternError::Forbidden("target".to_owned())));
     }

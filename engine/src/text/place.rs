@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The byte order mark. Editors show none and count none.
-pub(crate) const MARK: char = '\u{feff}';
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A file of the configuration: where it came from and its text.
 #[derive(Debug)]
-pub struct File {
+pub struct ConfigFile {
     /// Name shown to people, relative to the current directory where possible.
     pub name: String,
     /// The whole text, valid UTF-8.
@@ -38,7 +38,7 @@ pub enum FileRole {
 #[derive(Clone, Debug)]
 pub struct Span {
     /// The file that the place lies in.
-    pub file: Arc<File>,
+    pub file: Arc<ConfigFile>,
     /// First byte.
     pub offset: usize,
     /// Length in bytes.
@@ -63,7 +63,8 @@ impl Span {
     /// Line and column, both from 1; columns count characters, as editors do.
     #[must_use]
     pub fn position(&self) -> (usize, usize) {
-        let before = self.file.text.get(..self.offset).unwrap_or_default().trim_start_matches(MARK);
+        let before =
+            self.file.text.get(..self.offset).unwrap_or_default().trim_start_matches(BYTE_ORDER_MARK);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (line, column)

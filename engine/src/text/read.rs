@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, FileRole};
+use crate::text::place::{ConfigFile, FileRole};
 use crate::text::suggest;
 
 /// Largest configuration in bytes.
-pub(crate) const LARGEST: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Most entries of a folder that are looked at for a name that is meant.
-const MOST_ENTRIES: usize = 1000;
+const MAX_FOLDER_ENTRIES: usize = 1000;
 
 /// Reads the configuration that was named. `None` after a diagnostic.
-pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
-    match read_text(path) {
-        Ok(text) => Some(root_file(&display_path(path), text, parent_folder(path))),
+pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
+    match read_config_text(path) {
+        Ok(text) => Some(build_root_file(&display_path(path), text, find_parent_folder(path))),
         Err(diagnostic) => {
             sink.push(diagnostic);
             None
@@ -26,17 +26,17 @@ pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
 }
 
 /// Reads the lock file. `None` where there is none, and after a diagnostic.
-pub fn read_lock_file(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
+pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     let absent =
         std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     if absent {
         return None;
     }
-    match read_text(path) {
+    match read_config_text(path) {
         // After all files of the configuration.
         Ok(text) => {
-            let (name, folder) = (display_path(path), parent_folder(path));
-            Some(Arc::new(File { name, text, folder, number: usize::MAX, role: FileRole::Lock }))
+            let (name, folder) = (display_path(path), find_parent_folder(path));
+            Some(Arc::new(ConfigFile { name, text, folder, number: usize::MAX, role: FileRole::Lock }))
         }
         Err(diagnostic) => {
             sink.push(diagnostic);
@@ -47,26 +47,27 @@ pub fn read_lock_file(path: &Path, sink: &mut Sink) -> Option<Arc<File>> {
 
 /// The file that was named, from its text.
 #[must_use]
-pub fn root_file(name: &str, text: String, folder: PathBuf) -> Arc<File> {
-    Arc::new(File { name: name.to_owned(), text, folder, number: 0, role: FileRole::Root })
+pub fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<ConfigFile> {
+    Arc::new(ConfigFile { name: name.to_owned(), text, folder, number: 0, role: FileRole::Root })
 }
 
 /// The folder that paths in a file are relative to.
-pub(crate) fn parent_folder(path: &Path) -> PathBuf {
-    absolute_path(path).parent().map(Path::to_owned).unwrap_or_default()
+pub(crate) fn find_parent_folder(path: &Path) -> PathBuf {
+    to_absolute_path(path).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// The absolute path of an existing configuration; as written where that fails.
 #[must_use]
-pub fn absolute_path(path: &Path) -> PathBuf {
+pub fn to_absolute_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The text of a configuration.
-pub(crate) fn read_text(path: &Path) -> Result<String, Diagnostic> {
+pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
     let name = display_path(path);
     let refuse = |why: &str| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"));
-    let about = std::fs::metadata(path).map_err(|error| refuse(&reason(&error)).help(absent_help(path)))?;
+    let about = std::fs::metadata(path)
+        .map_err(|error| refuse(&describe_io_error(&error)).help(suggest_existing_file(path)))?;
     if about.is_dir() {
         return Err(
             refuse("it is a folder").help(format!("name a file in it, such as `{name}/pipeline.kdl`"))
@@ -76,21 +77,24 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Diagnostic> {
         return Err(refuse("it is not a regular file").help("name a `.kdl` file"));
     }
     let mut bytes = Vec::new();
-    let unreadable = |error: &std::io::Error| refuse(&reason(error)).help("make it readable for this user");
+    let unreadable =
+        |error: &std::io::Error| refuse(&describe_io_error(error)).help("make it readable for this user");
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| refuse(&reason(&error)))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(too_large(&name));
+    file.take(MAX_CONFIG_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(&describe_io_error(&error)))?;
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(file_too_large(&name));
     }
-    String::from_utf8(bytes).map_err(|error| not_utf8(&name, &error))
+    String::from_utf8(bytes).map_err(|error| file_not_utf8(&name, &error))
 }
 
-pub(crate) fn too_large(name: &str) -> Diagnostic {
+pub(crate) fn file_too_large(name: &str) -> Diagnostic {
     Diagnostic::new(Code::FileTooLarge, format!("`{name}` is larger than 1 MiB"))
         .help("a pipeline is a few kilobytes; keep data in files and name them with `dataset`")
 }
 
-fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+fn file_not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let place = error.utf8_error().valid_up_to();
     let wide = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| error.as_bytes().starts_with(mark));
     let from = if wide { "utf-16" } else { "latin1" };
@@ -101,23 +105,23 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     .help(format!("convert it: `iconv -f {from} -t utf-8 {name}`"))
 }
 
-fn absent_help(path: &Path) -> String {
+fn suggest_existing_file(path: &Path) -> String {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Some(near) = near(path, folder) {
+    if let Some(near) = find_similar_file(path, folder) {
         return format!("did you mean `{}`?", display_path(&near));
     }
     format!("see what is there: `ls {}`", display_path(folder))
 }
 
 /// The configuration in a folder whose name is closest to that of an absent one.
-fn near(path: &Path, folder: &Path) -> Option<PathBuf> {
+fn find_similar_file(path: &Path, folder: &Path) -> Option<PathBuf> {
     let wanted = path.file_name()?.to_str()?;
-    let entries = std::fs::read_dir(folder).ok()?.take(MOST_ENTRIES).filter_map(Result::ok);
+    let entries = std::fs::read_dir(folder).ok()?.take(MAX_FOLDER_ENTRIES).filter_map(Result::ok);
     let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let mut names: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".kdl")).collect();
     names.sort_unstable();
     let stem = wanted.strip_suffix(".kdl").unwrap_or(wanted);
-    let near = suggest::closest(stem, names.into_iter().filter(|name| *name != wanted))?;
+    let near = suggest::find_closest_name(stem, names.into_iter().filter(|name| *name != wanted))?;
     let file = format!("{near}.kdl");
     Some(
         path.parent()
@@ -126,7 +130,7 @@ fn near(path: &Path, folder: &Path) -> Option<PathBuf> {
     )
 }
 
-fn reason(error: &std::io::Error) -> String {
+fn describe_io_error(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

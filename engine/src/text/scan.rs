@@ -3,38 +3,38 @@
 //! The parser recurses once per level, and its time grows with the square of the number of faults; both are bounded here.
 
 /// Deepest nesting that is parsed.
-pub(crate) const DEEPEST: usize = 64;
+pub(crate) const MAX_NESTING_DEPTH: usize = 64;
 
 /// Deepest nesting of braces wherever they stand, for texts whose strings the parser sees in another way.
-const DEEPEST_RAW: isize = 500;
+const MAX_RAW_DEPTH: isize = 500;
 
 /// Longest piece of text between two places where it can be cut, in bytes.
-pub(crate) const LONGEST: usize = 64 << 10;
+pub(crate) const MAX_PIECE_BYTES: usize = 64 << 10;
 
 /// Most lines and semicolons outside of strings and comments: the parser's time grows faster than their number.
-const MOST_LINES: usize = 20_000;
+const MAX_LINES: usize = 20_000;
 
 /// Why a text is not parsed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanError {
     /// Braces or comments nest too deep at this byte.
-    Deep(usize),
+    TooDeep(usize),
     /// The closing brace at this byte closes nothing.
     Unmatched(usize),
     /// The top-level node at this byte is too long.
-    Long(usize),
+    TooLong(usize),
     /// There are too many lines; this byte is in the first of those.
-    Many(usize),
+    TooManyLines(usize),
 }
 
 /// Where a text can be cut: ends of lines outside of braces, strings and comments; the last is its end.
 pub(crate) fn find_cuts(text: &str) -> Result<Vec<usize>, ScanError> {
-    bound_raw_depth(text)?;
+    check_raw_depth(text)?;
     let mut scan = Scan { at: 0, depth: 0, dashes: 0, lines: 0, cuts: Vec::new() };
     while let Some(rest) = text.as_bytes().get(scan.at..).filter(|rest| !rest.is_empty()) {
         scan.step(rest)?;
     }
-    scan.cut(text.len())?;
+    scan.add_cut(text.len())?;
     Ok(scan.cuts)
 }
 
@@ -50,19 +50,20 @@ impl Scan {
     fn step(&mut self, rest: &[u8]) -> Result<(), ScanError> {
         let dashes = std::mem::take(&mut self.dashes);
         match rest {
-            [b'/', b'/', ..] => self.at += line_length(rest),
+            [b'/', b'/', ..] => self.at += measure_line(rest),
             [b'/', b'*', ..] => {
-                self.at += block_comment_length(rest).map_err(|offset| ScanError::Deep(self.at + offset))?;
+                self.at +=
+                    measure_block_comment(rest).map_err(|offset| ScanError::TooDeep(self.at + offset))?;
             }
             [b'/', b'-', ..] => {
                 self.dashes = dashes + 1;
-                self.bound(self.dashes)?;
+                self.check_depth(self.dashes)?;
                 self.at += 2;
             }
-            [b'"' | b'#', ..] => self.at += string_length(rest),
+            [b'"' | b'#', ..] => self.at += measure_string(rest),
             [b'{' | b'(', ..] => {
                 self.depth += 1;
-                self.bound(self.depth)?;
+                self.check_depth(self.depth)?;
                 self.at += 1;
             }
             [b'}' | b')', ..] => {
@@ -71,13 +72,13 @@ impl Scan {
             }
             [byte, ..] => {
                 self.lines += usize::from(matches!(byte, b'\n' | b';'));
-                if self.lines > MOST_LINES {
-                    return Err(ScanError::Many(self.at));
+                if self.lines > MAX_LINES {
+                    return Err(ScanError::TooManyLines(self.at));
                 }
                 self.at += 1;
                 self.dashes = if byte.is_ascii_whitespace() { dashes } else { 0 };
                 if *byte == b'\n' && self.depth == 0 && self.dashes == 0 {
-                    self.cut(self.at)?;
+                    self.add_cut(self.at)?;
                 }
             }
             [] => {}
@@ -85,14 +86,14 @@ impl Scan {
         Ok(())
     }
 
-    fn bound(&self, depth: usize) -> Result<(), ScanError> {
-        if depth > DEEPEST { Err(ScanError::Deep(self.at)) } else { Ok(()) }
+    fn check_depth(&self, depth: usize) -> Result<(), ScanError> {
+        if depth > MAX_NESTING_DEPTH { Err(ScanError::TooDeep(self.at)) } else { Ok(()) }
     }
 
-    fn cut(&mut self, end: usize) -> Result<(), ScanError> {
+    fn add_cut(&mut self, end: usize) -> Result<(), ScanError> {
         let start = self.cuts.last().copied().unwrap_or(0);
-        if end - start > LONGEST {
-            return Err(ScanError::Long(start));
+        if end - start > MAX_PIECE_BYTES {
+            return Err(ScanError::TooLong(start));
         }
         self.cuts.push(end);
         Ok(())
@@ -100,7 +101,7 @@ impl Scan {
 }
 
 /// A bound on nesting that does not depend on what is a string or a comment.
-fn bound_raw_depth(text: &str) -> Result<(), ScanError> {
+fn check_raw_depth(text: &str) -> Result<(), ScanError> {
     let (mut depth, mut comments) = (0_isize, 0_isize);
     for (at, pair) in text.as_bytes().windows(2).enumerate() {
         match pair {
@@ -110,27 +111,27 @@ fn bound_raw_depth(text: &str) -> Result<(), ScanError> {
             b"*/" | [b'\n', _] => comments = (comments - 1).max(0),
             _ => {}
         }
-        if depth.abs() > DEEPEST_RAW || comments > DEEPEST_RAW {
-            return Err(ScanError::Deep(at));
+        if depth.abs() > MAX_RAW_DEPTH || comments > MAX_RAW_DEPTH {
+            return Err(ScanError::TooDeep(at));
         }
     }
     Ok(())
 }
 
 /// Length of the rest of the line.
-pub(crate) fn line_length(rest: &[u8]) -> usize {
+pub(crate) fn measure_line(rest: &[u8]) -> usize {
     rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())
 }
 
 /// Length of a block comment, which nests; or where it nests too deep.
-pub(crate) fn block_comment_length(rest: &[u8]) -> Result<usize, usize> {
+pub(crate) fn measure_block_comment(rest: &[u8]) -> Result<usize, usize> {
     let (mut at, mut depth) = (0, 0_usize);
     while at + 1 < rest.len() {
         match rest.get(at..at + 2) {
             Some(b"/*") => {
                 depth += 1;
                 at += 2;
-                if depth > DEEPEST {
+                if depth > MAX_NESTING_DEPTH {
                     return Err(at - 2);
                 }
             }
@@ -148,7 +149,7 @@ pub(crate) fn block_comment_length(rest: &[u8]) -> Result<usize, usize> {
 }
 
 /// Length of a string that starts here, raw (`#"..."#`) or not, of one line or many; 1 for a lone `#`.
-pub(crate) fn string_length(rest: &[u8]) -> usize {
+pub(crate) fn measure_string(rest: &[u8]) -> usize {
     let hashes = count_hashes(rest);
     let after = rest.get(hashes..).unwrap_or_default();
     let quotes = if after.starts_with(b"\"\"\"") { 3 } else { usize::from(after.starts_with(b"\"")) };
@@ -182,7 +183,7 @@ mod tests {
 
     fn too_deep(text: &str) -> Option<usize> {
         match find_cuts(text) {
-            Err(ScanError::Deep(at)) => Some(at),
+            Err(ScanError::TooDeep(at)) => Some(at),
             _ => None,
         }
     }
@@ -214,6 +215,6 @@ mod tests {
     fn texts_are_cut_between_top_level_nodes() {
         assert_eq!(find_cuts("a {\n b\n}\nc \"\"\"\n x\n \"\"\"\nd"), Ok(vec![9, 23, 24]));
         assert_eq!(find_cuts("a }"), Err(ScanError::Unmatched(2)));
-        assert_eq!(find_cuts(&format!("a\nb {}", "1 ".repeat(40_000))), Err(ScanError::Long(2)));
+        assert_eq!(find_cuts(&format!("a\nb {}", "1 ".repeat(40_000))), Err(ScanError::TooLong(2)));
     }
 }

@@ -7,8 +7,8 @@ use burn_tensor::{Tensor, activation::softmax};
 
 use super::Qwen3Config;
 use super::layers::{linear, rms_norm};
-use super::mask::{Part, pick};
-use super::prepared::Prepared;
+use super::mask::{MaskPart, select_ranges};
+use super::prepared::PreparedContext;
 
 /// Weights of one attention layer, each [out, in] or [h].
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl SelfAttention {
     ///
     /// # Shapes
     /// `x`: [B L, D], normalised; returns [B L, D].
-    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &Prepared) -> Tensor<2> {
+    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &PreparedContext) -> Tensor<2> {
         let (b, l, h) = (at.batch, at.length, config.head_dim);
         let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
         let q = linear(x.clone(), &self.q_proj).reshape([b * l * heads, h]);
@@ -36,7 +36,7 @@ impl SelfAttention {
         let k = rms_norm(k, &self.k_norm, config.rms_norm_eps).reshape([b, l, shared, h]);
         let q = at.rotary.apply(q).swap_dims(1, 2) * (h as f64).powf(-0.5);
         let k = at.rotary.apply(k).swap_dims(1, 2);
-        let mixed = mix(q.reshape([b, shared, config.group(), l, h]), k.swap_dims(2, 3), v, at);
+        let mixed = compute_attention(q.reshape([b, shared, config.group(), l, h]), k.swap_dims(2, 3), v, at);
         let mixed = mixed.reshape([b, heads, l, h]).swap_dims(1, 2);
         linear(mixed.reshape([b * l, heads * h]), &self.o_proj)
     }
@@ -46,19 +46,31 @@ impl SelfAttention {
 ///
 /// # Shapes
 /// `q`: [B, K, g, L, h], `k`: [B, K, h, L], `v`: [B, K, L, h]; returns [B, K, g, L, h].
-fn mix(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, at: &Prepared) -> Tensor<5> {
+fn compute_attention(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, at: &PreparedContext) -> Tensor<5> {
     if let [all] = at.mask.parts() {
-        return mix_part(q, k, v, all, at);
+        return compute_attention_part(q, k, v, all, at);
     }
     let blocks = at.mask.parts().iter().map(|part| {
         let q = q.clone().narrow(3, part.rows.start, part.rows.len());
-        mix_part(q, pick(k.clone(), 3, &part.keys), pick(v.clone(), 2, &part.keys), part, at)
+        compute_attention_part(
+            q,
+            select_ranges(k.clone(), 3, &part.keys),
+            select_ranges(v.clone(), 2, &part.keys),
+            part,
+            at,
+        )
     });
     Tensor::cat(blocks.collect(), 3)
 }
 
 /// As [`mix`], for the query rows and the keys of one part.
-fn mix_part(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, part: &Part, at: &Prepared) -> Tensor<5> {
+fn compute_attention_part(
+    q: Tensor<5>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    part: &MaskPart,
+    at: &PreparedContext,
+) -> Tensor<5> {
     let [b, shared, group, rows, h] = q.dims();
     let keys = k.dims()[3];
     let scores = q.reshape([b, shared, group * rows, h]).matmul(k);

@@ -5,12 +5,12 @@ use burn_tensor::{Tensor, activation::silu};
 use super::Qwen3Config;
 use super::attention::SelfAttention;
 use super::layers::{linear, rms_norm};
-use super::prepared::Prepared;
+use super::prepared::PreparedContext;
 use super::time::Modulation;
 
 /// Weights of one block.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(super) struct TransformerBlock {
     pub(super) input_norm: Tensor<1>,
     pub(super) attention: SelfAttention,
     pub(super) post_norm: Tensor<1>,
@@ -21,12 +21,12 @@ pub(super) struct Block {
     pub(super) time: Option<Tensor<2>>,
 }
 
-impl Block {
+impl TransformerBlock {
     /// The residual stream after this block.
     ///
     /// # Shapes
     /// `x`: [B L, D]; returns [B L, D].
-    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &Prepared) -> Tensor<2> {
+    pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &PreparedContext) -> Tensor<2> {
         let eps = config.rms_norm_eps;
         let (first, second) = Modulation::pair(self.time.as_ref(), at);
         let h = first.enter(rms_norm(x.clone(), &self.input_norm, eps), at);

@@ -79,7 +79,7 @@ impl Qwen3Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let map: Map<String, Value> =
             serde_json::from_str(text).map_err(|e| ConfigError::Json(e.to_string()))?;
-        let keys = Keys(&map);
+        let keys = ConfigKeys(&map);
         keys.refuse_unsupported()?;
         let config = Self {
             vocab_size: keys.size("vocab_size")?,
@@ -181,9 +181,9 @@ impl Qwen3Config {
 }
 
 /// Typed look-ups in the JSON object. A null counts as absent, as in transformers.
-struct Keys<'a>(&'a Map<String, Value>);
+struct ConfigKeys<'a>(&'a Map<String, Value>);
 
-impl<'a> Keys<'a> {
+impl<'a> ConfigKeys<'a> {
     fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
@@ -193,21 +193,21 @@ impl<'a> Keys<'a> {
         // The upper limit keeps every product of three sizes within 64 bits; `check` is stricter.
         match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
             Some(n) if n > 0 && n < 1 << 30 => Ok(n as usize),
-            _ => Err(invalid(key, value, "a positive whole number below 2^30")),
+            _ => Err(invalid_key(key, value, "a positive whole number below 2^30")),
         }
     }
 
     fn positive(&self, key: &'static str) -> Result<f64, ConfigError> {
-        positive(key, self.get(key).ok_or(ConfigError::Missing(key))?)
+        parse_positive(key, self.get(key).ok_or(ConfigError::Missing(key))?)
     }
 
     fn optional(&self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
-        self.get(key).map_or(Ok(default), |value| positive(key, value))
+        self.get(key).map_or(Ok(default), |value| parse_positive(key, value))
     }
 
     fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(false) };
-        value.as_bool().ok_or_else(|| invalid(key, value, "true or false"))
+        value.as_bool().ok_or_else(|| invalid_key(key, value, "true or false"))
     }
 
     /// The first id, where a list is given (generation accepts several end tokens).
@@ -215,7 +215,7 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
         let id = first.as_u64().and_then(|n| u32::try_from(n).ok());
-        id.map(Some).ok_or_else(|| invalid(key, value, "a token id"))
+        id.map(Some).ok_or_else(|| invalid_key(key, value, "a token id"))
     }
 
     /// `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (transformers 4); both must agree.
@@ -223,9 +223,9 @@ impl<'a> Keys<'a> {
         let nested = self.get("rope_parameters").and_then(|rope| rope.get("rope_theta"));
         match (nested, self.get("rope_theta")) {
             (Some(new), Some(old)) if new.as_f64() != old.as_f64() => {
-                Err(invalid("rope_theta", old, "the value of `rope_parameters.rope_theta`"))
+                Err(invalid_key("rope_theta", old, "the value of `rope_parameters.rope_theta`"))
             }
-            (Some(value), _) | (None, Some(value)) => positive("rope_theta", value),
+            (Some(value), _) | (None, Some(value)) => parse_positive("rope_theta", value),
             (None, None) => Err(ConfigError::Missing("rope_theta")),
         }
     }
@@ -236,11 +236,11 @@ impl<'a> Keys<'a> {
         self.only("hidden_act", self.get("hidden_act"), "silu", "only `silu`")?;
         for key in ["attention_bias", "use_sliding_window"] {
             if self.flag(key)? {
-                return Err(unsupported(key, &Value::Bool(true), "only false"));
+                return Err(unsupported_key(key, &Value::Bool(true), "only false"));
             }
         }
         if let Some(value) = self.get("quantization_config") {
-            return Err(unsupported("quantization_config", value, "only unquantised weights"));
+            return Err(unsupported_key("quantization_config", value, "only unquantised weights"));
         }
         for kind in self.get("layer_types").and_then(Value::as_array).into_iter().flatten() {
             self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
@@ -256,7 +256,7 @@ impl<'a> Keys<'a> {
     fn refuse_rope(&self, key: &'static str) -> Result<(), ConfigError> {
         const SUPPORTED: &str = "only rotary positions of type `default`";
         let Some(value) = self.get(key) else { return Ok(()) };
-        let rope = value.as_object().ok_or_else(|| invalid(key, value, "an object"))?;
+        let rope = value.as_object().ok_or_else(|| invalid_key(key, value, "an object"))?;
         for (name, entry) in rope {
             let plain = match name.as_str() {
                 "rope_type" | "type" => entry == "default",
@@ -265,7 +265,7 @@ impl<'a> Keys<'a> {
                 _ => entry.is_null(),
             };
             if !plain {
-                return Err(unsupported(key, value, SUPPORTED));
+                return Err(unsupported_key(key, value, SUPPORTED));
             }
         }
         Ok(())
@@ -279,22 +279,22 @@ impl<'a> Keys<'a> {
         say: &'static str,
     ) -> Result<(), ConfigError> {
         match value {
-            Some(value) if value != want => Err(unsupported(key, value, say)),
+            Some(value) if value != want => Err(unsupported_key(key, value, say)),
             _ => Ok(()),
         }
     }
 }
 
-fn positive(key: &'static str, value: &Value) -> Result<f64, ConfigError> {
+fn parse_positive(key: &'static str, value: &Value) -> Result<f64, ConfigError> {
     let number = value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
-    number.ok_or_else(|| invalid(key, value, "a positive number"))
+    number.ok_or_else(|| invalid_key(key, value, "a positive number"))
 }
 
-fn invalid(key: &'static str, value: &Value, expected: &'static str) -> ConfigError {
+fn invalid_key(key: &'static str, value: &Value, expected: &'static str) -> ConfigError {
     ConfigError::Invalid { key, value: value.to_string(), expected }
 }
 
-fn unsupported(key: &'static str, value: &Value, supported: &'static str) -> ConfigError {
+fn unsupported_key(key: &'static str, value: &Value, supported: &'static str) -> ConfigError {
     ConfigError::Unsupported { key, value: value.to_string(), supported }
 }
 

@@ -13,7 +13,7 @@ pub const PADDING: u16 = u16::MAX;
 
 /// One batch's attention and positions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Context {
+pub struct AttentionContext {
     /// Rows, B.
     pub batch: usize,
     /// Tokens per row, L.
@@ -33,7 +33,7 @@ pub struct Context {
     pub time: Option<Vec<f32>>,
 }
 
-impl Context {
+impl AttentionContext {
     /// `batch` full rows of `length` tokens, each one document.
     #[must_use]
     pub fn new(attention: Attention, batch: usize, length: usize) -> Self {
@@ -127,15 +127,15 @@ impl Context {
     }
 }
 
-impl Context {
+impl AttentionContext {
     /// Whether the halves of every row are of the same documents.
     fn are_halves(&self) -> bool {
-        fn twice<T: PartialEq>(row: &[T]) -> bool {
+        fn has_equal_halves<T: PartialEq>(row: &[T]) -> bool {
             let (first, second) = row.split_at(row.len() / 2);
             first == second
         }
-        let positions = self.positions.as_ref().is_some_and(|p| p.chunks(self.length).all(twice));
-        let segments = self.segments.as_ref().is_none_or(|s| s.chunks(self.length).all(twice));
+        let positions = self.positions.as_ref().is_some_and(|p| p.chunks(self.length).all(has_equal_halves));
+        let segments = self.segments.as_ref().is_none_or(|s| s.chunks(self.length).all(has_equal_halves));
         matches!(self.attention, Attention::BlockCausal { .. }) && positions && segments
     }
 }

@@ -3,7 +3,7 @@
 use burn_tensor::{Int, Tensor, TensorData, module::embedding};
 
 use super::layers::rms_norm;
-use super::{Backbone, BackboneError, Context, Prepared};
+use super::{AttentionContext, Backbone, BackboneError, PreparedContext};
 
 impl Backbone {
     /// Token ids on the device, after checking that each has a row in the embedding.
@@ -30,10 +30,10 @@ impl Backbone {
     ///
     /// # Errors
     /// When the parts of the context disagree, or time is given or missing against the backbone's conditioning.
-    pub fn prepare(&self, context: &Context) -> Result<Prepared, BackboneError> {
+    pub fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
         context.check(self.clock.is_some())?;
         let device = self.device();
-        let mut prepared = Prepared::new(context, &self.config, &device);
+        let mut prepared = PreparedContext::new(context, &self.config, &device);
         prepared.time =
             self.clock.as_ref().zip(context.time.as_ref()).map(|(clock, t)| clock.forward(t, &device));
         Ok(prepared)
@@ -60,7 +60,7 @@ impl Backbone {
     /// # Shapes
     /// `x`: [B L, D]; returns [B L, D].
     #[must_use]
-    pub fn block(&self, index: usize, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+    pub fn block(&self, index: usize, x: Tensor<2>, at: &PreparedContext) -> Tensor<2> {
         self.blocks[index].forward(x, &self.config, at)
     }
 
@@ -80,9 +80,13 @@ impl Backbone {
     ///
     /// # Errors
     /// When `context` contradicts the tokens, itself or the backbone.
-    pub fn hidden(&self, tokens: Tensor<2, Int>, context: &Context) -> Result<Tensor<3>, BackboneError> {
+    pub fn hidden(
+        &self,
+        tokens: Tensor<2, Int>,
+        context: &AttentionContext,
+    ) -> Result<Tensor<3>, BackboneError> {
         let (b, l, d) = (context.batch, context.length, self.config.hidden_size);
-        same_rows(&tokens, context)?;
+        check_same_rows(&tokens, context)?;
         let at = self.prepare(context)?;
         let x = (0..self.blocks()).fold(self.embed(tokens), |x, i| self.block(i, x, &at));
         Ok(self.finish(x).reshape([b, l, d]))
@@ -99,10 +103,10 @@ impl Backbone {
     pub fn hidden_states(
         &self,
         tokens: Tensor<2, Int>,
-        context: &Context,
+        context: &AttentionContext,
     ) -> Result<Vec<Tensor<3>>, BackboneError> {
         let shape = [context.batch, context.length, self.config.hidden_size];
-        same_rows(&tokens, context)?;
+        check_same_rows(&tokens, context)?;
         let at = self.prepare(context)?;
         let mut x = self.embed(tokens);
         let mut states = Vec::with_capacity(self.blocks() + 1);
@@ -124,7 +128,7 @@ impl Backbone {
     }
 }
 
-fn same_rows(tokens: &Tensor<2, Int>, context: &Context) -> Result<(), BackboneError> {
+fn check_same_rows(tokens: &Tensor<2, Int>, context: &AttentionContext) -> Result<(), BackboneError> {
     let dims = tokens.dims();
     if dims == [context.batch, context.length] {
         return Ok(());

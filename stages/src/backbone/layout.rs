@@ -4,10 +4,10 @@ use burn_tensor::Tensor;
 use indexmap::IndexMap;
 
 use super::attention::SelfAttention;
-use super::block::Block;
-use super::time::{Clock, time_layout};
+use super::block::TransformerBlock;
+use super::time::{TimeEmbedding, build_time_layout};
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
-use crate::rng::{self, Purpose};
+use crate::rng::{self, RandomPurpose};
 
 /// Name of the embedding, which is the output head too where they are tied.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -17,7 +17,7 @@ pub const HEAD: &str = "lm_head.weight";
 
 /// Names and shapes of all tensors, in the order in which they are stored and iterated.
 #[must_use]
-pub fn layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
+pub fn build_layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
     let (d, f, h) = (config.hidden_size, config.intermediate_size, config.head_dim);
     let (q, kv) = (config.num_attention_heads * h, config.num_key_value_heads * h);
     let mut names = vec![(EMBEDDING.to_owned(), vec![config.vocab_size, d])];
@@ -41,12 +41,12 @@ pub fn layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<
     if !config.tie_word_embeddings {
         names.push((HEAD.into(), vec![config.vocab_size, d]));
     }
-    names.extend(time_layout(time, config));
+    names.extend(build_time_layout(time, config));
     names
 }
 
 /// Initial values of tensor number `index` of the layout.
-pub(super) fn initial(
+pub(super) fn draw_initial_values(
     config: &Qwen3Config,
     seed: u64,
     index: usize,
@@ -60,14 +60,14 @@ pub(super) fn initial(
     if shape.len() == 1 {
         return vec![1.0; count];
     }
-    let mut stream = rng::stream(seed, Purpose::Init, [index as u64, 0, 0]);
+    let mut stream = rng::derive_stream(seed, RandomPurpose::Init, [index as u64, 0, 0]);
     (0..count).map(|_| (config.initializer_range * stream.normal()) as f32).collect()
 }
 
 /// Parameters by name and rank.
-pub(super) struct View<'a>(pub(super) &'a IndexMap<String, Parameter>);
+pub(super) struct ParameterView<'a>(pub(super) &'a IndexMap<String, Parameter>);
 
-impl View<'_> {
+impl ParameterView<'_> {
     pub(super) fn matrix(&self, name: &str) -> Result<Tensor<2>, BackboneError> {
         match self.0.get(name) {
             Some(Parameter::Matrix(x)) => Ok(x.clone()),
@@ -82,7 +82,11 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn block(&self, index: usize, time: TimeConditioning) -> Result<Block, BackboneError> {
+    pub(super) fn block(
+        &self,
+        index: usize,
+        time: TimeConditioning,
+    ) -> Result<TransformerBlock, BackboneError> {
         let matrix = |field: &str| self.matrix(&format!("model.layers.{index}.{field}.weight"));
         let vector = |field: &str| self.vector(&format!("model.layers.{index}.{field}.weight"));
         let attention = SelfAttention {
@@ -95,7 +99,7 @@ impl View<'_> {
         };
         let conditioned = time != TimeConditioning::None;
         let time = conditioned.then(|| self.matrix(&format!("time.layers.{index}.weight"))).transpose()?;
-        Ok(Block {
+        Ok(TransformerBlock {
             input_norm: vector("input_layernorm")?,
             attention,
             post_norm: vector("post_attention_layernorm")?,
@@ -106,11 +110,11 @@ impl View<'_> {
         })
     }
 
-    pub(super) fn clock(&self, time: TimeConditioning) -> Result<Option<Clock>, BackboneError> {
+    pub(super) fn clock(&self, time: TimeConditioning) -> Result<Option<TimeEmbedding>, BackboneError> {
         if time == TimeConditioning::None {
             return Ok(None);
         }
-        Ok(Some(Clock {
+        Ok(Some(TimeEmbedding {
             in_weight: self.matrix("time.in.weight")?,
             in_bias: self.vector("time.in.bias")?,
             out_weight: self.matrix("time.out.weight")?,

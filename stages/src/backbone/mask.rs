@@ -20,12 +20,12 @@ mod parts;
 
 use burn_tensor::{Bool, Device, Int, Tensor, TensorData};
 
-pub(super) use parts::{Part, pick};
+pub(super) use parts::{MaskPart, select_ranges};
 
 use fmflow_engine::pipeline::contract::Attention;
 
-use super::context::{Context, PADDING};
-use parts::parts;
+use super::context::{AttentionContext, PADDING};
+use parts::split_into_parts;
 
 /// Rows up to this length use one mask and one score matrix; longer rows are computed in blocks of query rows.
 const WHOLE: usize = 512;
@@ -41,29 +41,29 @@ pub const WORD: usize = 32;
 
 /// How to make the additive mask of a part.
 #[derive(Clone, Debug)]
-pub(super) struct Mask {
-    rule: Option<Rule>,
-    parts: Vec<Part>,
+pub(super) struct AttentionMask {
+    rule: Option<MaskRule>,
+    parts: Vec<MaskPart>,
     /// The mask of all rows, where there is one part.
     whole: Option<Tensor<5>>,
 }
 
-impl Mask {
-    pub(super) fn new(context: &Context, device: &Device) -> Self {
+impl AttentionMask {
+    pub(super) fn new(context: &AttentionContext, device: &Device) -> Self {
         let rows = if context.length <= WHOLE { context.length } else { QUERY_BLOCK };
         Self::cut(context, rows, device)
     }
 
     /// A mask for blocks of `rows` query rows.
-    fn cut(context: &Context, rows: usize, device: &Device) -> Self {
-        let rule = Rule::new(context, device);
-        let parts = parts(context, rows);
+    fn cut(context: &AttentionContext, rows: usize, device: &Device) -> Self {
+        let rule = MaskRule::new(context, device);
+        let parts = split_into_parts(context, rows);
         let whole = rule.as_ref().filter(|_| parts.len() == 1).map(|rule| rule.bias(&parts[0]));
         Self { rule, parts, whole }
     }
 
     /// Blocks of query rows, in order.
-    pub(super) fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[MaskPart] {
         &self.parts
     }
 
@@ -71,7 +71,7 @@ impl Mask {
     ///
     /// # Shapes
     /// Returns [B or 1, 1, 1, rows, keys].
-    pub(super) fn bias(&self, part: &Part) -> Option<Tensor<5>> {
+    pub(super) fn bias(&self, part: &MaskPart) -> Option<Tensor<5>> {
         match &self.whole {
             Some(whole) => Some(whole.clone()),
             None => self.rule.as_ref().map(|rule| rule.bias(part)),
@@ -81,12 +81,12 @@ impl Mask {
 
 /// One number per token as query and one as key, [B or 1, L] each.
 #[derive(Clone, Debug)]
-struct Sides {
+struct MaskSides {
     query: Tensor<2, Int>,
     key: Tensor<2, Int>,
 }
 
-impl Sides {
+impl MaskSides {
     fn new(query: Vec<i32>, key: Vec<i32>, length: usize, device: &Device) -> Self {
         let tensor = |ids: Vec<i32>| {
             let rows = ids.len() / length;
@@ -96,10 +96,10 @@ impl Sides {
     }
 
     /// Queries and keys of a part, [B or 1, rows, keys] each.
-    fn grid(&self, part: &Part) -> [Tensor<3, Int>; 2] {
+    fn grid(&self, part: &MaskPart) -> [Tensor<3, Int>; 2] {
         let batch = self.query.dims()[0];
         let (start, rows) = (part.rows.start, part.rows.len());
-        let key = pick(self.key.clone(), 1, &part.keys);
+        let key = select_ranges(self.key.clone(), 1, &part.keys);
         let keys = key.dims()[1];
         let query = self.query.clone().narrow(1, start, rows).reshape([batch, rows, 1]);
         [query.expand([batch, rows, keys]), key.reshape([batch, 1, keys]).expand([batch, rows, keys])]
@@ -108,22 +108,23 @@ impl Sides {
 
 /// What the mask is computed from; any part may be absent.
 #[derive(Clone, Debug)]
-struct Rule {
+struct MaskRule {
     /// Visible where key <= query.
-    order: Option<Sides>,
+    order: Option<MaskSides>,
     /// Visible too where key = query.
-    own: Option<Sides>,
+    own: Option<MaskSides>,
     /// Visible too where the bit is set, [B, L, words].
     opened: Option<Tensor<3, Int>>,
     /// Visible at most where key = query.
-    segments: Option<Sides>,
+    segments: Option<MaskSides>,
 }
 
-impl Rule {
-    fn new(context: &Context, device: &Device) -> Option<Self> {
+impl MaskRule {
+    fn new(context: &AttentionContext, device: &Device) -> Option<Self> {
         let length = context.length;
-        let order = order(context).map(|(query, key)| Sides::new(query, key, length, device));
-        let own = own(context).map(|(query, key)| Sides::new(query, key, length, device));
+        let order = build_order_sides(context).map(|(query, key)| MaskSides::new(query, key, length, device));
+        let own =
+            build_own_block_sides(context).map(|(query, key)| MaskSides::new(query, key, length, device));
         let opened = context.opened.as_ref().map(|words| {
             let shape = [context.batch, length, length.div_ceil(WORD)];
             let words: Vec<i32> = words.iter().map(|word| word.cast_signed()).collect();
@@ -134,18 +135,18 @@ impl Rule {
             let side = |padding: i32| {
                 segments.iter().map(|&s| if s == PADDING { padding } else { i32::from(s) }).collect()
             };
-            Sides::new(side(-1), side(-2), length, device)
+            MaskSides::new(side(-1), side(-2), length, device)
         });
         (order.is_some() || segments.is_some()).then_some(Self { order, own, opened, segments })
     }
 
-    fn bias(&self, part: &Part) -> Tensor<5> {
+    fn bias(&self, part: &MaskPart) -> Tensor<5> {
         let segments = self.segments.as_ref().map(|sides| {
             let [query, key] = sides.grid(part);
             key.not_equal(query)
         });
         let forbidden = match (self.beyond(part), segments) {
-            (Some(order), Some(segments)) => both_expanded(segments, order, Tensor::bool_or),
+            (Some(order), Some(segments)) => combine_masks(segments, order, Tensor::bool_or),
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => unreachable!("a rule has at least one part"),
         };
@@ -154,7 +155,7 @@ impl Rule {
     }
 
     /// Where the order of a document's tokens forbids to look.
-    fn beyond(&self, part: &Part) -> Option<Tensor<3, Bool>> {
+    fn beyond(&self, part: &MaskPart) -> Option<Tensor<3, Bool>> {
         let [query, key] = self.order.as_ref()?.grid(part);
         let mut forbidden = key.greater(query);
         if let Some(own) = &self.own {
@@ -162,14 +163,14 @@ impl Rule {
             forbidden = forbidden.bool_and(key.not_equal(query));
         }
         if let Some(words) = &self.opened {
-            forbidden = both_expanded(closed(words, part), forbidden, Tensor::bool_and);
+            forbidden = combine_masks(find_closed_pairs(words, part), forbidden, Tensor::bool_and);
         }
         Some(forbidden)
     }
 }
 
 /// `f` of two masks, of which the second may have one row for all.
-fn both_expanded(
+fn combine_masks(
     x: Tensor<3, Bool>,
     y: Tensor<3, Bool>,
     f: fn(Tensor<3, Bool>, Tensor<3, Bool>) -> Tensor<3, Bool>,
@@ -182,7 +183,7 @@ fn both_expanded(
 ///
 /// # Shapes
 /// `words`: [B, L, words]; returns [B, rows, L].
-fn closed(words: &Tensor<3, Int>, part: &Part) -> Tensor<3, Bool> {
+fn find_closed_pairs(words: &Tensor<3, Int>, part: &MaskPart) -> Tensor<3, Bool> {
     let [batch, length, count] = words.dims();
     let (start, rows) = (part.rows.start, part.rows.len());
     let places: Vec<i32> = (0..WORD as i32).collect();
@@ -194,15 +195,15 @@ fn closed(words: &Tensor<3, Int>, part: &Part) -> Tensor<3, Bool> {
 }
 
 /// (query, key) such that key <= query is what the order allows; one row stands for all.
-fn order(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
+fn build_order_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)> {
     let length = context.length;
     let same = |ids: Vec<i32>| (ids.clone(), ids);
     match context.attention {
         Attention::Bidirectional => None,
         Attention::Causal => Some(same((0..length as i32).collect())),
-        Attention::BlockCausal { block } if !context.halves => Some(same(blocks(context, block))),
+        Attention::BlockCausal { block } if !context.halves => Some(same(number_blocks(context, block))),
         Attention::BlockCausal { block } => {
-            let ids = blocks(context, block);
+            let ids = number_blocks(context, block);
             // In the first half a query reaches the blocks before its own, and no key is reached by order.
             let first = |i: usize| i % length < length / 2;
             let query = ids.iter().enumerate().map(|(i, b)| if first(i) { b - 1 } else { *b });
@@ -213,9 +214,9 @@ fn order(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
 }
 
 /// (query, key) such that key = query allows to look, whatever the order says: blocks of the first half.
-fn own(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
+fn build_own_block_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)> {
     let (Attention::BlockCausal { block }, true) = (context.attention, context.halves) else { return None };
-    let (ids, length) = (blocks(context, block), context.length);
+    let (ids, length) = (number_blocks(context, block), context.length);
     let side = |nobody: i32| {
         let id = |(i, b): (usize, &i32)| if i % length < length / 2 { *b } else { nobody };
         ids.iter().enumerate().map(id).collect()
@@ -224,7 +225,7 @@ fn own(context: &Context) -> Option<(Vec<i32>, Vec<i32>)> {
 }
 
 /// Number of the block of each token in its document, [B or 1, L].
-fn blocks(context: &Context, block: usize) -> Vec<i32> {
+fn number_blocks(context: &AttentionContext, block: usize) -> Vec<i32> {
     match &context.positions {
         Some(positions) => positions.iter().map(|p| (*p as usize / block) as i32).collect(),
         None => (0..context.length).map(|i| (i / block) as i32).collect(),

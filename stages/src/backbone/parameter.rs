@@ -54,7 +54,7 @@ impl Parameter {
     pub fn flat(&self) -> Tensor<1> {
         match self {
             Self::Vector(x) => x.clone().inner(),
-            Self::Matrix(x) => flatten(x.clone().inner()),
+            Self::Matrix(x) => flatten_matrix(x.clone().inner()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Parameter {
     pub fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
         match self {
             Self::Vector(x) => x.grad(gradients),
-            Self::Matrix(x) => x.grad(gradients).map(flatten),
+            Self::Matrix(x) => x.grad(gradients).map(flatten_matrix),
         }
     }
 
@@ -78,7 +78,7 @@ impl Parameter {
     pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
         match self {
             Self::Vector(x) => x.grad_remove(gradients),
-            Self::Matrix(x) => x.grad_remove(gradients).map(flatten),
+            Self::Matrix(x) => x.grad_remove(gradients).map(flatten_matrix),
         }
     }
 
@@ -90,8 +90,8 @@ impl Parameter {
     pub fn with(&self, values: Tensor<1>) -> Self {
         let values = values.inner();
         match self {
-            Self::Vector(x) => Self::Vector(like(values, x.is_require_grad())),
-            Self::Matrix(x) => Self::Matrix(like(values.reshape(x.dims()), x.is_require_grad())),
+            Self::Vector(x) => Self::Vector(set_requires_grad(values, x.is_require_grad())),
+            Self::Matrix(x) => Self::Matrix(set_requires_grad(values.reshape(x.dims()), x.is_require_grad())),
         }
     }
 
@@ -99,8 +99,8 @@ impl Parameter {
     #[must_use]
     pub fn trainable(self) -> Self {
         match self {
-            Self::Vector(x) => Self::Vector(like(x.inner(), true)),
-            Self::Matrix(x) => Self::Matrix(like(x.inner(), true)),
+            Self::Vector(x) => Self::Vector(set_requires_grad(x.inner(), true)),
+            Self::Matrix(x) => Self::Matrix(set_requires_grad(x.inner(), true)),
         }
     }
 
@@ -122,11 +122,11 @@ impl Parameter {
     }
 }
 
-fn flatten(x: Tensor<2>) -> Tensor<1> {
+fn flatten_matrix(x: Tensor<2>) -> Tensor<1> {
     let [n, m] = x.dims();
     x.reshape([n * m])
 }
 
-fn like<const D: usize>(x: Tensor<D>, gradients: bool) -> Tensor<D> {
+fn set_requires_grad<const D: usize>(x: Tensor<D>, gradients: bool) -> Tensor<D> {
     if gradients { x.autodiff().require_grad() } else { x }
 }

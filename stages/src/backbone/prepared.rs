@@ -3,28 +3,28 @@
 use burn_tensor::{Device, Tensor, TensorData};
 
 use super::Qwen3Config;
-use super::context::Context;
-use super::mask::Mask;
+use super::context::AttentionContext;
+use super::mask::AttentionMask;
 
 /// A context on the device.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedContext {
     pub(super) batch: usize,
     pub(super) length: usize,
     pub(super) rotary: Rotary,
-    pub(super) mask: Mask,
+    pub(super) mask: AttentionMask,
     /// Embedding of time, [B, W].
     pub(super) time: Option<Tensor<2>>,
 }
 
-impl Prepared {
+impl PreparedContext {
     /// Rotary tables and mask for `context`; time is filled in by the backbone.
-    pub(super) fn new(context: &Context, config: &Qwen3Config, device: &Device) -> Self {
+    pub(super) fn new(context: &AttentionContext, config: &Qwen3Config, device: &Device) -> Self {
         Self {
             batch: context.batch,
             length: context.length,
             rotary: Rotary::new(context, config, device),
-            mask: Mask::new(context, device),
+            mask: AttentionMask::new(context, device),
             time: None,
         }
     }
@@ -40,12 +40,12 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    fn new(context: &Context, config: &Qwen3Config, device: &Device) -> Self {
+    fn new(context: &AttentionContext, config: &Qwen3Config, device: &Device) -> Self {
         let (half, length) = (config.head_dim / 2, context.length);
         let plain: Vec<u32> = (0..length as u32).collect();
         let positions = context.positions.as_ref().unwrap_or(&plain);
         let rows = positions.len() / length;
-        let table = Table::new(positions.iter().copied().max().unwrap_or(0), config);
+        let table = RotaryTable::new(positions.iter().copied().max().unwrap_or(0), config);
         let gather = |values: &[f32]| {
             let mut out = Vec::with_capacity(positions.len() * 2 * half);
             for &position in positions {
@@ -55,7 +55,7 @@ impl Rotary {
             }
             Tensor::from_data(TensorData::new(out, [rows, length, 1, 2 * half]), device)
         };
-        Self { cos: gather(&table.cos), sin: gather(&table.sin), turn: turn(half, device) }
+        Self { cos: gather(&table.cos), sin: gather(&table.sin), turn: build_rotation_matrix(half, device) }
     }
 
     /// Rotates every head.
@@ -70,12 +70,12 @@ impl Rotary {
 }
 
 /// cos and sin of position * theta^(-2i / h), each [positions, h / 2]. Angles are f32 products, as Hugging Face makes them.
-struct Table {
+struct RotaryTable {
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
 
-impl Table {
+impl RotaryTable {
     fn new(last: u32, config: &Qwen3Config) -> Self {
         let width = config.head_dim;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf((2 * i) as f64 / width as f64)) as f32;
@@ -87,7 +87,7 @@ impl Table {
 }
 
 /// The matrix R [h, h] with x R = rotate_half(x) = (-second half, first half).
-fn turn(half: usize, device: &Device) -> Tensor<2> {
+fn build_rotation_matrix(half: usize, device: &Device) -> Tensor<2> {
     let width = 2 * half;
     let mut values = vec![0.0_f32; width * width];
     for i in 0..half {

@@ -25,14 +25,14 @@ pub(crate) fn tiny(tied: bool) -> Qwen3Config {
 }
 
 fn model(time: TimeConditioning) -> Backbone {
-    Backbone::new(&tiny(true), time, 1, &device::open("cpu").unwrap()).unwrap()
+    Backbone::new(&tiny(true), time, 1, &device::open_device("cpu").unwrap()).unwrap()
 }
 
 fn ids(batch: usize, length: usize) -> Vec<u32> {
     (0..batch * length).map(|i| (i * 7 + i / 5) as u32 % 40).collect()
 }
 
-fn hidden(model: &Backbone, ids: &[u32], context: &Context) -> Vec<f32> {
+fn hidden(model: &Backbone, ids: &[u32], context: &AttentionContext) -> Vec<f32> {
     let tokens = model.tokens(ids, context.batch).unwrap();
     model.hidden(tokens, context).unwrap().try_into_vec_as().unwrap()
 }
@@ -44,12 +44,15 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn a_check_knows_the_parameters_and_their_groups() {
-    use fmflow_engine::check::lint::{PARAMETERS, TIME};
+    use fmflow_engine::check::lint::{PARAMETER_GROUPS, TIME_PARAMETER_GROUPS};
     let config = Qwen3Config { num_hidden_layers: 1, ..tiny(false) };
-    let mut known: Vec<_> = PARAMETERS.iter().chain(TIME).map(|(name, group)| (*name, *group)).collect();
-    let names = layout(&config, TimeConditioning::AdaLn { rank: 2 });
-    let mut there: Vec<_> =
-        names.iter().map(|(name, _)| (name.as_str(), crate::train::adamw::group(name))).collect();
+    let mut known: Vec<_> =
+        PARAMETER_GROUPS.iter().chain(TIME_PARAMETER_GROUPS).map(|(name, group)| (*name, *group)).collect();
+    let names = build_layout(&config, TimeConditioning::AdaLn { rank: 2 });
+    let mut there: Vec<_> = names
+        .iter()
+        .map(|(name, _)| (name.as_str(), crate::train::adamw::find_parameter_group(name)))
+        .collect();
     known.sort_unstable();
     there.sort_unstable();
     assert_eq!(known, there);
@@ -58,19 +61,19 @@ fn a_check_knows_the_parameters_and_their_groups() {
 #[test]
 fn a_causal_position_ignores_what_follows() {
     let (model, mut ids) = (model(TimeConditioning::None), ids(1, 12));
-    let context = Context::new(Attention::Causal, 1, 12);
+    let context = AttentionContext::new(Attention::Causal, 1, 12);
     let before = hidden(&model, &ids, &context);
     ids[8] = 39;
     let after = hidden(&model, &ids, &context);
     assert_eq!(distance(&before[..8 * 16], &after[..8 * 16]), 0.0);
     assert!(distance(&before[8 * 16..], &after[8 * 16..]) > 0.01);
     // Blocks of 4 tokens see themselves whole and nothing later; blocks of 1 are causal.
-    let blocks = Context::new(Attention::BlockCausal { block: 4 }, 1, 12);
+    let blocks = AttentionContext::new(Attention::BlockCausal { block: 4 }, 1, 12);
     let seen = hidden(&model, &ids, &blocks);
     ids[3] = 38;
     let changed = hidden(&model, &ids, &blocks);
     assert!(distance(&seen[..16], &changed[..16]) > 1e-4);
-    let single = Context::new(Attention::BlockCausal { block: 1 }, 1, 12);
+    let single = AttentionContext::new(Attention::BlockCausal { block: 1 }, 1, 12);
     assert_eq!(hidden(&model, &ids, &single), hidden(&model, &ids, &context));
 }
 
@@ -79,12 +82,13 @@ fn segments_are_separate_documents_and_padding_is_nobody() {
     let (model, ids) = (model(TimeConditioning::None), ids(1, 12));
     let segments: Vec<u16> = [[0; 5].as_slice(), &[1; 4], &[PADDING; 3]].concat();
     let positions = vec![0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0];
-    let packed =
-        Context::new(Attention::Bidirectional, 1, 12).with_segments(segments).with_positions(positions);
+    let packed = AttentionContext::new(Attention::Bidirectional, 1, 12)
+        .with_segments(segments)
+        .with_positions(positions);
     let packed = hidden(&model, &ids, &packed);
     assert!(packed.iter().all(|x| x.is_finite()));
     for (start, end) in [(0, 5), (5, 9)] {
-        let alone = Context::new(Attention::Bidirectional, 1, end - start);
+        let alone = AttentionContext::new(Attention::Bidirectional, 1, end - start);
         let alone = hidden(&model, &ids[start..end], &alone);
         assert!(distance(&packed[start * 16..end * 16], &alone) < 1e-5);
     }
@@ -97,10 +101,11 @@ fn a_long_row_in_query_blocks_equals_its_short_form() {
     for attention in [Attention::Causal, Attention::Bidirectional] {
         let segments = (0..600).map(|i| (i / 200) as u16).collect();
         let positions = (0..600).map(|i| i % 200).collect();
-        let packed = Context::new(attention, 1, 600).with_segments(segments).with_positions(positions);
+        let packed =
+            AttentionContext::new(attention, 1, 600).with_segments(segments).with_positions(positions);
         let packed = hidden(&model, &ids, &packed);
         for start in [0, 200, 400] {
-            let alone = hidden(&model, &ids[start..start + 200], &Context::new(attention, 1, 200));
+            let alone = hidden(&model, &ids[start..start + 200], &AttentionContext::new(attention, 1, 200));
             assert!(distance(&packed[start * 16..(start + 200) * 16], &alone) < 1e-4);
         }
     }
@@ -110,7 +115,7 @@ fn a_long_row_in_query_blocks_equals_its_short_form() {
 fn time_conditioning_starts_as_the_identity_and_learns() {
     let plain = model(TimeConditioning::None);
     let timed = model(TimeConditioning::AdaLn { rank: 4 });
-    let (ids, context) = (ids(2, 6), Context::new(Attention::Bidirectional, 2, 6));
+    let (ids, context) = (ids(2, 6), AttentionContext::new(Attention::Bidirectional, 2, 6));
     let at = context.clone().with_time(vec![0.1, 0.9]);
     assert_eq!(hidden(&plain, &ids, &context), hidden(&timed, &ids, &at));
     let moved = timed.map(|name, p| match name.starts_with("time.layers") {
@@ -124,13 +129,13 @@ fn time_conditioning_starts_as_the_identity_and_learns() {
 fn every_parameter_has_a_gradient_under_its_name() {
     for tied in [true, false] {
         let time = TimeConditioning::AdaLn { rank: 4 };
-        let device = device::open("cpu").unwrap();
+        let device = device::open_device("cpu").unwrap();
         let model = Backbone::new(&tiny(tied), time, 1, &device).unwrap().trainable().unwrap();
-        let context = Context::new(Attention::Causal, 2, 6).with_time(vec![0.2, 0.7]);
+        let context = AttentionContext::new(Attention::Causal, 2, 6).with_time(vec![0.2, 0.7]);
         let hidden = model.hidden(model.tokens(&ids(2, 6), 2).unwrap(), &context).unwrap();
         let logits = model.logits(hidden.reshape([12, 16]));
         let mut gradients = (logits.clone() * logits).sum_dim(1).sum_dim(0).backward();
-        let names: Vec<String> = layout(&tiny(tied), time).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = build_layout(&tiny(tied), time).into_iter().map(|(name, _)| name).collect();
         assert!(model.parameters().map(|(name, _)| name).eq(names.iter().map(String::as_str)));
         for (name, parameter) in model.parameters() {
             let gradient = parameter.take_gradient(&mut gradients).unwrap_or_else(|| panic!("{name}"));
@@ -146,7 +151,7 @@ fn every_parameter_has_a_gradient_under_its_name() {
 
 #[test]
 fn initial_weights_are_a_function_of_the_seed() {
-    let device = device::open("cpu").unwrap();
+    let device = device::open_device("cpu").unwrap();
     let values = |seed| {
         let model = Backbone::new(&tiny(false), TimeConditioning::None, seed, &device).unwrap();
         model.parameters().map(|(_, p)| p.values().unwrap()).collect::<Vec<_>>()
@@ -160,18 +165,20 @@ fn what_does_not_fit_is_an_error() {
     let model = model(TimeConditioning::None);
     assert_eq!(model.tokens(&[40], 1).err(), Some(BackboneError::Token { id: 40, vocab: 40 }));
     assert!(model.tokens(&[1, 2, 3], 2).is_err());
-    let plain = Context::new(Attention::Causal, 1, 3);
+    let plain = AttentionContext::new(Attention::Causal, 1, 3);
     for context in [
-        Context::new(Attention::Causal, 1, 0),
-        Context::new(Attention::Causal, 2, 3),
-        Context::new(Attention::BlockCausal { block: 0 }, 1, 3),
+        AttentionContext::new(Attention::Causal, 1, 0),
+        AttentionContext::new(Attention::Causal, 2, 3),
+        AttentionContext::new(Attention::BlockCausal { block: 0 }, 1, 3),
         plain.clone().with_segments(vec![0; 4]),
         plain.clone().with_positions(vec![0; 2]),
         plain.clone().with_opened(vec![0; 2]),
-        Context::new(Attention::Bidirectional, 1, 3).with_opened(vec![0; 3]),
+        AttentionContext::new(Attention::Bidirectional, 1, 3).with_opened(vec![0; 3]),
         plain.clone().with_positions(vec![0; 3]).with_halves(),
-        Context::new(Attention::BlockCausal { block: 1 }, 1, 3).with_halves(),
-        Context::new(Attention::BlockCausal { block: 1 }, 1, 3).with_positions(vec![0, 1, 2]).with_halves(),
+        AttentionContext::new(Attention::BlockCausal { block: 1 }, 1, 3).with_halves(),
+        AttentionContext::new(Attention::BlockCausal { block: 1 }, 1, 3)
+            .with_positions(vec![0, 1, 2])
+            .with_halves(),
         plain.with_time(vec![0.5]),
     ] {
         assert!(model.hidden(model.tokens(&[1, 2, 3], 1).unwrap(), &context).is_err(), "{context:?}");
@@ -183,7 +190,7 @@ fn threads_with_their_own_leaves_agree_bit_for_bit() {
     // Shared leaves deadlock within a few dozen rounds; see the top of `backbone.rs`.
     let model = model(TimeConditioning::None).trainable().unwrap();
     let round = |model: &Backbone| {
-        let context = Context::new(Attention::Bidirectional, 2, 16);
+        let context = AttentionContext::new(Attention::Bidirectional, 2, 16);
         let hidden = model.hidden(model.tokens(&ids(2, 16), 2).unwrap(), &context).unwrap();
         let logits = model.logits(hidden.reshape([32, 16]));
         let mut gradients = (logits.clone() * logits).sum_dim(1).sum_dim(0).backward();

@@ -10,13 +10,13 @@ use fmflow_engine::pipeline::config::TimeConditioning;
 
 use super::Qwen3Config;
 use super::layers::linear;
-use super::prepared::Prepared;
+use super::prepared::PreparedContext;
 
 /// Sinusoid features of t: half cosines, half sines.
 const FEATURES: usize = 128;
 
 /// Names and shapes of the tensors that time conditioning adds: shared ones first, then one per block.
-pub(super) fn time_layout(time: TimeConditioning, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
+pub(super) fn build_time_layout(time: TimeConditioning, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
     let TimeConditioning::AdaLn { rank } = time else { return Vec::new() };
     let shared = [
         ("time.in.weight".to_owned(), vec![rank, FEATURES]),
@@ -31,26 +31,27 @@ pub(super) fn time_layout(time: TimeConditioning, config: &Qwen3Config) -> Vec<(
 
 /// The shared layers from t to its embedding.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct TimeEmbedding {
     pub(super) in_weight: Tensor<2>,
     pub(super) in_bias: Tensor<1>,
     pub(super) out_weight: Tensor<2>,
     pub(super) out_bias: Tensor<1>,
 }
 
-impl Clock {
+impl TimeEmbedding {
     /// The embedding of the time of each row.
     ///
     /// # Shapes
     /// `time`: [B]; returns [B, W].
     pub(super) fn forward(&self, time: &[f32], device: &Device) -> Tensor<2> {
-        let x = linear(features(time, device), &self.in_weight) + self.in_bias.clone().unsqueeze::<2>();
+        let x = linear(compute_time_features(time, device), &self.in_weight)
+            + self.in_bias.clone().unsqueeze::<2>();
         linear(silu(x), &self.out_weight) + self.out_bias.clone().unsqueeze::<2>()
     }
 }
 
 /// cos and sin of 1000 t at frequencies 10000^(-i / n), the sinusoids of diffusion transformers (Peebles and Xie, 2022).
-fn features(time: &[f32], device: &Device) -> Tensor<2> {
+fn compute_time_features(time: &[f32], device: &Device) -> Tensor<2> {
     let half = FEATURES / 2;
     let angle = |t: f32, i: usize| 1000.0 * f64::from(t) * 1e4_f64.powf(-(i as f64) / half as f64);
     let row = |&t: &f32| {
@@ -67,7 +68,7 @@ pub(super) struct Modulation(Option<[Tensor<3>; 3]>);
 
 impl Modulation {
     /// The modulations of the attention half and of the feed-forward half.
-    pub(super) fn pair(projection: Option<&Tensor<2>>, at: &Prepared) -> (Self, Self) {
+    pub(super) fn pair(projection: Option<&Tensor<2>>, at: &PreparedContext) -> (Self, Self) {
         let (Some(projection), Some(time)) = (projection, &at.time) else { return (Self(None), Self(None)) };
         let width = projection.dims()[0] / 6;
         let all = linear(time.clone(), projection).reshape([at.batch, 1, 6 * width]);
@@ -79,7 +80,7 @@ impl Modulation {
     ///
     /// # Shapes
     /// `x`: [B L, D]; returns the same.
-    pub(super) fn enter(&self, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+    pub(super) fn enter(&self, x: Tensor<2>, at: &PreparedContext) -> Tensor<2> {
         let Some([scale, shift, _]) = &self.0 else { return x };
         let [n, d] = x.dims();
         let x: Tensor<3> = x.reshape([at.batch, at.length, d]);
@@ -90,7 +91,7 @@ impl Modulation {
     ///
     /// # Shapes
     /// `x`: [B L, D]; returns the same.
-    pub(super) fn leave(&self, x: Tensor<2>, at: &Prepared) -> Tensor<2> {
+    pub(super) fn leave(&self, x: Tensor<2>, at: &PreparedContext) -> Tensor<2> {
         let Some([_, _, gate]) = &self.0 else { return x };
         let [n, d] = x.dims();
         let x: Tensor<3> = x.reshape([at.batch, at.length, d]);

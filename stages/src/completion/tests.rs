@@ -2,22 +2,23 @@
 
 use super::*;
 use crate::backbone::tests::tiny;
-use crate::backbone::{Backbone, Qwen3Config};
+use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
 use crate::device;
 use crate::flow::sampler::Order;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
     let config = Qwen3Config { max_position_embeddings: 64, ..tiny(true) };
-    let backbone = Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap();
+    let backbone =
+        Backbone::new(&config, TimeConditioning::None, 1, &device::open_device("cpu").unwrap()).unwrap();
     let contract = Contract::autoregressive();
     let contract = Contract { kind: ModelKind::Flow, mask_token: Some(39), attention, shift, ..contract };
     Model { backbone, contract, origins: Default::default(), text: None, certificate: None }
 }
 
-fn request(prefix: usize, length: usize) -> Request {
+fn request(prefix: usize, length: usize) -> CompletionRequest {
     let prefix = (0..prefix as u32).map(|i| (i * 5 + 1) % 39).collect();
-    Request { prefix, length, suffix: Vec::new() }
+    CompletionRequest { prefix, length, suffix: Vec::new() }
 }
 
 fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
@@ -35,7 +36,7 @@ fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
 #[test]
 fn blocks_are_those_of_the_document_or_of_the_answer() {
     let own = model(Attention::BlockCausal { block: 4 }, false);
-    let found = |prefix, length, size, model| blocks(&request(prefix, length), size, model);
+    let found = |prefix, length, size, model| split_answer_into_blocks(&request(prefix, length), size, model);
     assert_eq!(found(6, 7, 4, &own), [6..8, 8..12, 12..13]);
     assert_eq!(found(8, 5, 4, &own), [8..12, 12..13]);
     assert_eq!(found(5, 6, 2, &own), [5..6, 6..8, 8..10, 10..11]);
@@ -48,13 +49,14 @@ fn blocks_are_those_of_the_document_or_of_the_answer() {
 fn later_blocks_do_not_change_finished_ones() {
     for shift in [false, true] {
         let model = model(Attention::BlockCausal { block: 4 }, shift);
-        for kind in
-            [SamplerKind::Confidence { steps: 2 }, SamplerKind::Euler { steps: 3, kernel: Kernel::Exact }]
-        {
+        for kind in [
+            SamplerKind::Confidence { steps: 2 },
+            SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
+        ] {
             for block in [None, Some(2)] {
                 let tokens = |length| {
                     let sampler = sampler(kind, block);
-                    let answers = complete(&model, &[request(6, length)], &sampler, 1, 1).unwrap();
+                    let answers = complete_requests(&model, &[request(6, length)], &sampler, 1, 1).unwrap();
                     answers.completions.into_iter().next().unwrap().tokens
                 };
                 let long = tokens(15);
@@ -74,7 +76,7 @@ fn blocks_that_the_checkpoint_has_not_learnt_are_refused() {
     let model = model(Attention::BlockCausal { block: 4 }, false);
     let ask = |block| {
         let sampler = sampler(SamplerKind::Confidence { steps: 2 }, Some(block));
-        complete(&model, &[request(6, 8)], &sampler, 1, 1)
+        complete_requests(&model, &[request(6, 8)], &sampler, 1, 1)
     };
     assert!(ask(4).is_ok() && ask(1).is_ok());
     for block in [3, 8] {

@@ -15,7 +15,7 @@ pub const TOLERANCE: f64 = 1e-4;
 /// What became of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub enum TensorAction {
     /// The same values.
     Copied,
     /// Not stored: it is the embedding.
@@ -28,7 +28,7 @@ pub enum Action {
 
 /// One tensor of the ledger.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Line {
+pub struct LedgerLine {
     /// Its name.
     pub name: String,
     /// The tensor of the source that it comes from.
@@ -40,7 +40,7 @@ pub struct Line {
     /// BLAKE3 of its values as little-endian float32.
     pub blake3: String,
     /// What became of it.
-    pub action: Action,
+    pub action: TensorAction,
     /// The row that changed.
     pub row: Option<u32>,
 }
@@ -66,7 +66,7 @@ pub struct Parity {
 
 /// The comparison with logits that another program made.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Elsewhere {
+pub struct ForeignParity {
     /// BLAKE3 of the file.
     pub blake3: String,
     /// Rows and tokens compared.
@@ -81,18 +81,18 @@ pub struct Elsewhere {
 
 /// Some logits of the source, and the tokens that they belong to.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Reference {
+pub struct ReferenceLogits {
     /// Rows and tokens of the batch.
     pub batch: (usize, usize),
     /// Its ids, row-major.
     pub tokens: Vec<u32>,
     /// The logits, one at every position.
-    pub logits: Vec<Logit>,
+    pub logits: Vec<ReferenceLogit>,
 }
 
 /// One logit of the source under a causal mask.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Logit {
+pub struct ReferenceLogit {
     /// Position in the batch, row-major.
     pub position: usize,
     /// The token that it speaks for.
@@ -111,7 +111,7 @@ pub struct Certificate {
     /// BLAKE3 of the artifact's files.
     pub artifact: IndexMap<String, String>,
     /// Every tensor.
-    pub ledger: Vec<Line>,
+    pub ledger: Vec<LedgerLine>,
     /// The id of the mask token.
     pub mask_token: Option<u32>,
     /// Euclidean norm of its row in the embedding.
@@ -122,9 +122,9 @@ pub struct Certificate {
     pub parity: Parity,
     /// The comparison with logits that another program made, where some were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub elsewhere: Option<Elsewhere>,
+    pub elsewhere: Option<ForeignParity>,
     /// Some of the source's logits, for a later comparison without the source.
-    pub reference: Reference,
+    pub reference: ReferenceLogits,
 }
 
 impl Certificate {
@@ -136,7 +136,7 @@ impl Certificate {
 
     /// Number of tensors with this action.
     #[must_use]
-    pub fn count(&self, action: Action) -> usize {
+    pub fn count(&self, action: TensorAction) -> usize {
         self.ledger.iter().filter(|line| line.action == action).count()
     }
 }
@@ -147,10 +147,10 @@ impl fmt::Display for Certificate {
         writeln!(
             f,
             "tensors     {} copied, {} tied, {} new, {} changed",
-            count(Action::Copied),
-            count(Action::Tied),
-            count(Action::New),
-            count(Action::Changed)
+            count(TensorAction::Copied),
+            count(TensorAction::Tied),
+            count(TensorAction::New),
+            count(TensorAction::Changed)
         )?;
         if let (Some(id), Some(norm)) = (self.mask_token, self.mask_row_norm) {
             writeln!(f, "mask token  {id}, row norm {norm:.4} (mean of all rows {:.4})", self.mean_row_norm)?;
@@ -170,7 +170,7 @@ impl fmt::Display for Certificate {
             parity.largest,
             parity.tolerance
         )?;
-        let Some(Elsewhere { blake3, batch, difference, largest, holds }) = &self.elsewhere else {
+        let Some(ForeignParity { blake3, batch, difference, largest, holds }) = &self.elsewhere else {
             return Ok(());
         };
         let (verdict, ratio, file) =

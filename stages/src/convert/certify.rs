@@ -5,11 +5,13 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::backbone::{EMBEDDING, HEAD};
-use crate::convert::certificate::{Action, Certificate, Line, Parity, SCHEMA};
+use crate::convert::certificate::{Certificate, LedgerLine, Parity, SCHEMA, TensorAction};
 use crate::convert::compare::compare_logits;
 use crate::convert::error::ConvertError;
-use crate::convert::given::GivenLogits;
-use crate::convert::reference::{BATCH, compute_logits, draw_batch, keep_logits};
+use crate::convert::given_logits::GivenLogits;
+use crate::convert::reference::{
+    BATCH, compute_causal_logits, draw_reference_tokens, select_reference_logits,
+};
 use crate::device::Device;
 use crate::weights::{self, Checkpoint, Dtype};
 
@@ -18,27 +20,28 @@ use crate::weights::{self, Checkpoint, Dtype};
 ///
 /// # Errors
 /// When a folder is refused, a tensor is not accounted for, or the logits differ by more than `tolerance`.
-pub fn certify(
+pub fn certify_conversion(
     source: &Path,
     artifact: &Path,
     given: Option<&GivenLogits>,
     device: &Device,
     tolerance: f64,
 ) -> Result<Certificate, ConvertError> {
-    let before = weights::read(source)?;
-    let from = Side::digest(&before);
+    let before = weights::read_checkpoint(source)?;
+    let from = FolderDigest::for_checkpoint(&before);
     let (files, vocab) = (before.files.clone(), before.config.vocab_size);
-    let after = weights::read(artifact)?;
+    let after = weights::read_checkpoint(artifact)?;
     let mask = after.contract.as_ref().and_then(|p| p.mask_token);
-    let tokens = draw_batch(vocab.min(after.config.vocab_size), mask);
+    let tokens = draw_reference_tokens(vocab.min(after.config.vocab_size), mask);
     // One model at a time on the device.
-    let reference = compute_logits(&before.into_backbone(device)?, &tokens, BATCH)?;
-    let to = Side::digest(&after);
+    let reference = compute_causal_logits(&before.into_backbone(device)?, &tokens, BATCH)?;
+    let to = FolderDigest::for_checkpoint(&after);
     let (artifact, tied) = (after.files.clone(), after.config.tie_word_embeddings);
     let model = after.into_backbone(device)?;
-    let found = compute_logits(&model, &tokens, BATCH)?;
+    let found = compute_causal_logits(&model, &tokens, BATCH)?;
     let ledger = make_ledger(&from, &to, mask, tied)?;
-    let changed = |name: &str| ledger.iter().any(|line| line.name == name && line.action == Action::Changed);
+    let changed =
+        |name: &str| ledger.iter().any(|line| line.name == name && line.action == TensorAction::Changed);
     let excluded = mask.filter(|_| changed(if tied { EMBEDDING } else { HEAD }));
     let elsewhere = given.map(|given| given.compare(&model, excluded, tolerance)).transpose()?;
     let certificate = Certificate {
@@ -51,7 +54,7 @@ pub fn certify(
         ledger,
         parity: compare_with_source(&reference, &found, vocab, excluded, tolerance),
         elsewhere,
-        reference: keep_logits(&reference, tokens, vocab, excluded),
+        reference: select_reference_logits(&reference, tokens, vocab, excluded),
     };
     match certificate.holds() {
         true => Ok(certificate),
@@ -80,15 +83,15 @@ fn compare_with_source(
 }
 
 /// What is kept of a folder's tensors once the values are gone.
-struct Side {
+struct FolderDigest {
     /// Shape, stored type, digest, and for the embedding and the head the digest of every row.
     tensors: IndexMap<String, (Vec<usize>, Dtype, blake3::Hash, Vec<blake3::Hash>)>,
     /// Norms of the rows of the embedding.
     norms: Vec<f64>,
 }
 
-impl Side {
-    fn digest(checkpoint: &Checkpoint) -> Self {
+impl FolderDigest {
+    fn for_checkpoint(checkpoint: &Checkpoint) -> Self {
         let width = checkpoint.config.hidden_size;
         let tensors = checkpoint.tensors.iter().map(|(name, tensor)| {
             let by_row = [EMBEDDING, HEAD].contains(&name.as_str());
@@ -110,24 +113,29 @@ fn hash_values(values: &[f32]) -> blake3::Hash {
 }
 
 /// One line for every tensor of the artifact, and one for a head that is the embedding.
-fn make_ledger(from: &Side, to: &Side, mask: Option<u32>, tied: bool) -> Result<Vec<Line>, ConvertError> {
+fn make_ledger(
+    from: &FolderDigest,
+    to: &FolderDigest,
+    mask: Option<u32>,
+    tied: bool,
+) -> Result<Vec<LedgerLine>, ConvertError> {
     let mut lines = Vec::with_capacity(to.tensors.len() + 1);
     for (name, (shape, _, digest, rows)) in &to.tensors {
         let origin = from.tensors.get(name);
         let action = match origin {
-            None => Action::New,
-            Some((_, _, before, _)) if before == digest => Action::Copied,
-            Some((_, _, _, before)) if differs_in_row_only(before, rows, mask) => Action::Changed,
+            None => TensorAction::New,
+            Some((_, _, before, _)) if before == digest => TensorAction::Copied,
+            Some((_, _, _, before)) if differs_in_row_only(before, rows, mask) => TensorAction::Changed,
             Some(_) => return Err(ConvertError::Differs(name.clone())),
         };
-        lines.push(Line {
+        lines.push(LedgerLine {
             name: name.clone(),
             from: origin.map(|_| name.clone()),
             shape: shape.clone(),
             stored: origin.map(|(_, dtype, ..)| *dtype),
             blake3: digest.to_hex().to_string(),
             action,
-            row: mask.filter(|_| action == Action::Changed),
+            row: mask.filter(|_| action == TensorAction::Changed),
         });
     }
     if let Some(lost) = from.tensors.keys().find(|name| !to.tensors.contains_key(*name)) {
@@ -135,7 +143,7 @@ fn make_ledger(from: &Side, to: &Side, mask: Option<u32>, tied: bool) -> Result<
     }
     if let Some(embedding) = lines.iter().find(|line| tied && line.name == EMBEDDING).cloned() {
         let from = Some(EMBEDDING.to_owned());
-        lines.push(Line { name: HEAD.into(), from, action: Action::Tied, ..embedding });
+        lines.push(LedgerLine { name: HEAD.into(), from, action: TensorAction::Tied, ..embedding });
     }
     Ok(lines)
 }

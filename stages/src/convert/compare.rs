@@ -1,7 +1,7 @@
 //! How far two sets of logits are apart.
 
 /// |x|; infinitely far if x is not a number.
-pub(super) fn abs_or_inf(x: f64) -> f64 {
+pub(super) fn abs_or_infinity(x: f64) -> f64 {
     if x.is_nan() { f64::INFINITY } else { x.abs() }
 }
 
@@ -16,9 +16,9 @@ pub(super) fn compare_logits(
     let pairs =
         || (0..reference.len().max(found.len())).filter(kept).map(|i| (reference.get(i), found.get(i)));
     let difference = pairs().map(|pair| match pair {
-        (Some(a), Some(b)) => abs_or_inf(f64::from(*a) - f64::from(*b)),
+        (Some(a), Some(b)) => abs_or_infinity(f64::from(*a) - f64::from(*b)),
         _ => f64::INFINITY,
     });
-    let largest = pairs().filter_map(|(a, _)| a.map(|a| abs_or_inf(f64::from(*a)))).fold(0.0, f64::max);
+    let largest = pairs().filter_map(|(a, _)| a.map(|a| abs_or_infinity(f64::from(*a)))).fold(0.0, f64::max);
     (difference.fold(0.0, f64::max), largest)
 }

@@ -4,10 +4,10 @@ use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 use indexmap::IndexMap;
 
-use crate::backbone::{Backbone, BackboneError, Qwen3Config, layout};
+use crate::backbone::{Backbone, BackboneError, Qwen3Config, build_layout};
 use crate::convert::conversion::Conversion;
 use crate::convert::error::ConvertError;
-use crate::convert::mask;
+use crate::convert::mask_row;
 use crate::device::Device;
 use crate::weights::Checkpoint;
 
@@ -27,10 +27,10 @@ pub fn convert_weights(
     if matches!(time, TimeConditioning::AdaLn { rank } if rank == 0 || rank > source.config.hidden_size) {
         return Err(ConvertError::Option("the rank of time conditioning is 1 to the hidden size"));
     }
-    let mask = mask::mask_token_row(&source.config, conversion)?;
+    let mask = mask_row::find_mask_token_row(&source.config, conversion)?;
     let mut tensors: IndexMap<String, Vec<f32>> =
         source.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect();
-    mask::change_mask_row(&mut tensors, &source.config, mask, conversion)?;
+    mask_row::change_mask_row(&mut tensors, &source.config, mask, conversion)?;
     // The new tensors are those of a fresh backbone; the copied ones never pass through it.
     let fresh = NewTensors::new(&source.config, conversion, device)?;
     let backbone =
@@ -62,7 +62,7 @@ impl NewTensors {
             head_dim: 2,
             ..config.clone()
         };
-        debug_assert_eq!(layout(&small, time).len(), layout(config, time).len());
+        debug_assert_eq!(build_layout(&small, time).len(), build_layout(config, time).len());
         Ok(Self(Some(Backbone::new(&small, time, conversion.seed, device)?)))
     }
 

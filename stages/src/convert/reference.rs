@@ -3,12 +3,12 @@
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::Attention;
 
-use crate::backbone::{Backbone, BackboneError, Context};
-use crate::convert::certificate::{Certificate, Logit, Reference};
-use crate::convert::compare::abs_or_inf;
+use crate::backbone::{AttentionContext, Backbone, BackboneError};
+use crate::convert::certificate::{Certificate, ReferenceLogit, ReferenceLogits};
+use crate::convert::compare::abs_or_infinity;
 use crate::convert::error::ConvertError;
 use crate::device::Device;
-use crate::rng::{self, Purpose};
+use crate::rng::{self, RandomPurpose};
 use crate::weights::Checkpoint;
 
 /// Rows and tokens of the batch that is compared.
@@ -18,24 +18,24 @@ pub(super) const BATCH: (usize, usize) = (2, 32);
 const PLACES: usize = 64;
 
 /// One logit of every position, of a token drawn from all but `excluded`.
-pub(super) fn keep_logits(
+pub(super) fn select_reference_logits(
     logits: &[f32],
     tokens: Vec<u32>,
     vocab: usize,
     excluded: Option<u32>,
-) -> Reference {
-    let mut stream = rng::stream(0, Purpose::Source, [1, 0, 0]);
+) -> ReferenceLogits {
+    let mut stream = rng::derive_stream(0, RandomPurpose::Source, [1, 0, 0]);
     let kept = (0..PLACES.min(tokens.len())).map(|position| {
-        let token = draw_id(&mut stream, vocab, excluded);
-        Logit { position, token, value: logits[position * vocab + token as usize] }
+        let token = draw_token_id(&mut stream, vocab, excluded);
+        ReferenceLogit { position, token, value: logits[position * vocab + token as usize] }
     });
-    Reference { batch: BATCH, logits: kept.collect(), tokens }
+    ReferenceLogits { batch: BATCH, logits: kept.collect(), tokens }
 }
 
 impl Certificate {
     /// Whether these are the weights that it was made for: a training stage hands it on, but changes the weights.
     #[must_use]
-    pub fn speaks_of(&self, checkpoint: &Checkpoint) -> bool {
+    pub fn matches_weights(&self, checkpoint: &Checkpoint) -> bool {
         let weights = |name: &String| name.ends_with(".safetensors");
         let own = checkpoint.files.iter().filter(|(name, _)| weights(name));
         own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
@@ -56,16 +56,16 @@ impl Certificate {
         if !fits {
             return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
         }
-        let found = compute_logits(&model, &kept.tokens, BATCH)?;
-        let difference = |l: &Logit| {
-            abs_or_inf(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value))
+        let found = compute_causal_logits(&model, &kept.tokens, BATCH)?;
+        let difference = |l: &ReferenceLogit| {
+            abs_or_infinity(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value))
         };
         Ok(kept.logits.iter().map(difference).fold(0.0, f64::max))
     }
 }
 
 /// An id of `vocab`, never `excluded`.
-fn draw_id(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32 {
+fn draw_token_id(stream: &mut rng::RandomStream, vocab: usize, excluded: Option<u32>) -> u32 {
     let known = vocab as u64 - u64::from(excluded.is_some() && vocab > 1);
     match stream.below(known) as u32 {
         id if excluded.is_some_and(|excluded| id >= excluded) => (id + 1) % vocab as u32,
@@ -74,18 +74,18 @@ fn draw_id(stream: &mut rng::Stream, vocab: usize, excluded: Option<u32>) -> u32
 }
 
 /// The tokens that are compared: a fixed draw from all ids but the mask token.
-pub(super) fn draw_batch(vocab: usize, mask: Option<u32>) -> Vec<u32> {
-    let mut stream = rng::stream(0, Purpose::Source, [0; 3]);
-    (0..BATCH.0 * BATCH.1).map(|_| draw_id(&mut stream, vocab, mask)).collect()
+pub(super) fn draw_reference_tokens(vocab: usize, mask: Option<u32>) -> Vec<u32> {
+    let mut stream = rng::derive_stream(0, RandomPurpose::Source, [0; 3]);
+    (0..BATCH.0 * BATCH.1).map(|_| draw_token_id(&mut stream, vocab, mask)).collect()
 }
 
 /// Logits of all positions of a batch under a causal mask, row-major [B L, V].
-pub(super) fn compute_logits(
+pub(super) fn compute_causal_logits(
     model: &Backbone,
     tokens: &[u32],
     (rows, length): (usize, usize),
 ) -> Result<Vec<f32>, ConvertError> {
-    let mut context = Context::new(Attention::Causal, rows, length);
+    let mut context = AttentionContext::new(Attention::Causal, rows, length);
     if model.time_conditioning() != TimeConditioning::None {
         context = context.with_time(vec![0.5; rows]);
     }

@@ -18,7 +18,7 @@ pub(crate) fn config(tied: bool) -> Qwen3Config {
 
 pub(crate) fn store(dir: &Path, backbone: &Backbone, contract: Option<&Contract>) {
     let mut bytes = Vec::new();
-    weights::save(&mut bytes, backbone).unwrap();
+    weights::save_backbone(&mut bytes, backbone).unwrap();
     std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
     std::fs::write(dir.join("config.json"), backbone.config().to_json()).unwrap();
     if let Some(contract) = contract {
@@ -53,21 +53,22 @@ fn converted(
     spoil: impl Fn(&str) -> bool,
 ) -> Result<Certificate, ConvertError> {
     let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let device = device::open("cpu").unwrap();
+    let device = device::open_device("cpu").unwrap();
     let model = Backbone::new(&config(tied), TimeConditioning::None, 1, &device).unwrap();
     store(source.path(), &model, None);
-    let (flow, contract) = convert_weights(weights::read(source.path()).unwrap(), options, &device)?;
+    let (flow, contract) =
+        convert_weights(weights::read_checkpoint(source.path()).unwrap(), options, &device)?;
     let flow = flow.map(|name, p| if spoil(name) { p.with(p.flat() + 0.1) } else { p }).unwrap();
     store(artifact.path(), &flow, Some(&contract));
-    certify(source.path(), artifact.path(), None, &device, TOLERANCE)
+    certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE)
 }
 
 #[test]
 fn a_tied_conversion_changes_one_row_and_nothing_else() {
     let certificate = converted(true, &options(), |_| false).unwrap();
     assert_eq!(certificate.mask_token, Some(45));
-    assert_eq!((certificate.count(Action::Changed), certificate.count(Action::Tied)), (1, 1));
-    assert_eq!((certificate.count(Action::New), certificate.count(Action::Copied)), (0, 23));
+    assert_eq!((certificate.count(TensorAction::Changed), certificate.count(TensorAction::Tied)), (1, 1));
+    assert_eq!((certificate.count(TensorAction::New), certificate.count(TensorAction::Copied)), (0, 23));
     assert_eq!((certificate.parity.excluded, certificate.parity.difference), (Some(45), 0.0));
     assert!(certificate.mask_row_norm.unwrap() < certificate.mean_row_norm);
     let text = certificate.to_string();
@@ -79,13 +80,13 @@ fn a_tied_conversion_changes_one_row_and_nothing_else() {
 #[test]
 fn an_untied_head_keeps_its_row_and_is_compared_whole() {
     let certificate = converted(false, &options(), |_| false).unwrap();
-    assert_eq!((certificate.count(Action::Changed), certificate.count(Action::Tied)), (1, 0));
+    assert_eq!((certificate.count(TensorAction::Changed), certificate.count(TensorAction::Tied)), (1, 0));
     assert_eq!((certificate.parity.excluded, certificate.parity.difference), (None, 0.0));
     let kept = options_with(|config| {
         (config.mask_row, config.mask_token) = (MaskRow::Keep, MaskToken::Id(7));
     });
     let certificate = converted(false, &kept, |_| false).unwrap();
-    assert_eq!((certificate.count(Action::Changed), certificate.mask_token), (0, Some(7)));
+    assert_eq!((certificate.count(TensorAction::Changed), certificate.mask_token), (0, Some(7)));
 }
 
 /// The usual conversion with time conditioning of this rank.
@@ -97,7 +98,7 @@ fn timed(rank: usize) -> Conversion {
 fn time_conditioning_is_new_and_the_identity() {
     let timed = timed(4);
     let certificate = converted(true, &timed, |_| false).unwrap();
-    assert_eq!((certificate.count(Action::New), certificate.parity.difference), (6, 0.0));
+    assert_eq!((certificate.count(TensorAction::New), certificate.parity.difference), (6, 0.0));
     // A projection that does not start at 0 is not the identity any more.
     let error = converted(true, &timed, |name| name.starts_with("time.layers")).unwrap_err();
     assert!(matches!(&error, ConvertError::Parity(c) if !c.parity.holds), "{error}");
@@ -113,14 +114,14 @@ fn a_tensor_that_was_touched_is_named() {
 
 #[test]
 fn the_mean_row_is_the_mean_of_the_known_rows() {
-    let device = device::open("cpu").unwrap();
+    let device = device::open_device("cpu").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
     store(folder.path(), &model, None);
     let rows = |model: &Backbone| model.parameter(EMBEDDING).unwrap().values().unwrap();
     let row = |options: &Conversion| {
         let (flow, contract) =
-            convert_weights(weights::read(folder.path()).unwrap(), options, &device).unwrap();
+            convert_weights(weights::read_checkpoint(folder.path()).unwrap(), options, &device).unwrap();
         rows(&flow)[contract.mask_token.unwrap() as usize * 16..][..16].to_vec()
     };
     let before = rows(&model);

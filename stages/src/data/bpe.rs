@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// Two neighbouring tokens.
-pub(super) type Pair = (u32, u32);
+pub(super) type TokenPair = (u32, u32);
 
 /// A pair that is seen less often is not worth a token.
 const MIN_COUNT: i64 = 2;
@@ -17,11 +17,11 @@ const MIN_COUNT: i64 = 2;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Merges {
     pub(super) tokens: Vec<String>,
-    pub(super) merges: Vec<Pair>,
+    pub(super) merges: Vec<TokenPair>,
 }
 
 /// The printable letter that stands for each byte (Radford et al., 2019), in the order of their code points.
-pub(super) fn alphabet() -> Vec<String> {
+pub(super) fn list_byte_letters() -> Vec<String> {
     let printable = |b: &u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..256).filter(|b| !printable(b)).count() as u32;
     let letters = (0..256).filter(printable).chain(256..256 + others);
@@ -29,26 +29,26 @@ pub(super) fn alphabet() -> Vec<String> {
 }
 
 /// Learns merges from words in byte-level letters and their counts until there are `size` tokens, or nothing repeats.
-pub(super) fn learn(words: &BTreeMap<String, u64>, size: usize) -> Merges {
-    let mut learner = Learner::new(words);
+pub(super) fn learn_merges(words: &BTreeMap<String, u64>, size: usize) -> Merges {
+    let mut learner = MergeLearner::new(words);
     while learner.tokens.len() < size && learner.merge_next() {}
     Merges { tokens: learner.tokens, merges: learner.merges }
 }
 
 /// The maps below are looked up, never iterated.
-struct Learner {
+struct MergeLearner {
     tokens: Vec<String>,
     ids: HashMap<String, u32>,
-    merges: Vec<Pair>,
+    merges: Vec<TokenPair>,
     words: Vec<(Vec<u32>, i64)>,
-    counts: HashMap<Pair, i64>,
-    places: HashMap<Pair, Vec<usize>>,
-    heap: BinaryHeap<(i64, Reverse<Pair>)>,
+    counts: HashMap<TokenPair, i64>,
+    places: HashMap<TokenPair, Vec<usize>>,
+    heap: BinaryHeap<(i64, Reverse<TokenPair>)>,
 }
 
-impl Learner {
+impl MergeLearner {
     fn new(words: &BTreeMap<String, u64>) -> Self {
-        let tokens = alphabet();
+        let tokens = list_byte_letters();
         let ids: HashMap<String, u32> = tokens.iter().cloned().zip(0..).collect();
         let spell =
             |word: &str| word.chars().filter_map(|c| ids.get(c.to_string().as_str()).copied()).collect();
@@ -61,9 +61,9 @@ impl Learner {
     }
 
     /// Adds (`sign` 1) or removes (-1) the pairs of a word; returns them.
-    fn count(&mut self, at: usize, sign: i64) -> Vec<Pair> {
+    fn count(&mut self, at: usize, sign: i64) -> Vec<TokenPair> {
         let (word, count) = &self.words[at];
-        let pairs: Vec<Pair> = word.windows(2).map(|w| (w[0], w[1])).collect();
+        let pairs: Vec<TokenPair> = word.windows(2).map(|w| (w[0], w[1])).collect();
         for &pair in &pairs {
             *self.counts.entry(pair).or_default() += sign * count;
             if sign > 0 {
@@ -73,7 +73,7 @@ impl Learner {
         pairs
     }
 
-    fn offer(&mut self, pairs: BTreeSet<Pair>) {
+    fn offer(&mut self, pairs: BTreeSet<TokenPair>) {
         self.heap.extend(pairs.into_iter().map(|pair| (self.counts[&pair], Reverse(pair))));
     }
 
@@ -93,7 +93,7 @@ impl Learner {
         false
     }
 
-    fn merge(&mut self, pair: Pair) {
+    fn merge(&mut self, pair: TokenPair) {
         let name = format!("{}{}", self.tokens[pair.0 as usize], self.tokens[pair.1 as usize]);
         let id = *self.ids.entry(name.clone()).or_insert(self.tokens.len() as u32);
         if id as usize == self.tokens.len() {
@@ -104,7 +104,7 @@ impl Learner {
         let mut changed = BTreeSet::new();
         for at in places {
             self.count(at, -1);
-            self.words[at].0 = replace(&self.words[at].0, pair, id);
+            self.words[at].0 = replace_pair(&self.words[at].0, pair, id);
             changed.extend(self.count(at, 1));
         }
         self.offer(changed);
@@ -112,7 +112,7 @@ impl Learner {
 }
 
 /// `word` with every occurrence of `pair`, from the left, as `id`.
-fn replace(word: &[u32], pair: Pair, id: u32) -> Vec<u32> {
+fn replace_pair(word: &[u32], pair: TokenPair, id: u32) -> Vec<u32> {
     let mut out = Vec::with_capacity(word.len());
     let mut at = 0;
     while at < word.len() {
@@ -139,27 +139,27 @@ mod tests {
     fn the_textbook_example() {
         let text =
             "low low low low low lower lower newest newest newest newest newest newest widest widest widest";
-        let learnt = learn(&words(text), 256 + 3);
+        let learnt = learn_merges(&words(text), 256 + 3);
         assert_eq!(learnt.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
     }
 
     #[test]
     fn learning_stops_when_nothing_repeats() {
-        let learnt = learn(&words("abc abc"), 1000);
+        let learnt = learn_merges(&words("abc abc"), 1000);
         assert_eq!(learnt.tokens[256..], ["ab", "abc"]);
-        assert_eq!(learn(&BTreeMap::new(), 1000).tokens.len(), 256);
+        assert_eq!(learn_merges(&BTreeMap::new(), 1000).tokens.len(), 256);
     }
 
     #[test]
     fn repeated_letters_do_not_overlap() {
-        assert_eq!(replace(&[1, 1, 1], (1, 1), 9), [9, 1]);
-        assert_eq!(replace(&[1, 2, 1, 2], (1, 2), 9), [9, 9]);
-        assert_eq!(learn(&words("aaaa aaaa"), 258).tokens[256..], ["aa", "aaaa"]);
+        assert_eq!(replace_pair(&[1, 1, 1], (1, 1), 9), [9, 1]);
+        assert_eq!(replace_pair(&[1, 2, 1, 2], (1, 2), 9), [9, 9]);
+        assert_eq!(learn_merges(&words("aaaa aaaa"), 258).tokens[256..], ["aa", "aaaa"]);
     }
 
     #[test]
     fn the_alphabet_has_a_letter_for_each_byte() {
-        let letters = alphabet();
+        let letters = list_byte_letters();
         assert_eq!(letters.len(), 256);
         assert_eq!((letters[0].as_str(), letters[220].as_str(), letters[198].as_str()), ("!", "Ġ", "Ċ"));
     }
@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn the_trainer_of_the_tokenizers_crate_agrees() {
         let text = include_str!("bpe.rs").split_whitespace().collect::<Vec<_>>().join(" ");
-        let learnt = learn(&words(&text), 400);
+        let learnt = learn_merges(&words(&text), 400);
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
             .min_frequency(2)
             .vocab_size(400)
-            .initial_alphabet(alphabet().iter().filter_map(|s| s.chars().next()).collect())
+            .initial_alphabet(list_byte_letters().iter().filter_map(|s| s.chars().next()).collect())
             .build();
         let split = |s: &str| Ok(s.split(' ').map(String::from).collect());
         trainer.feed([text.as_str()].into_iter(), split).unwrap();

@@ -2,15 +2,15 @@
 //!
 //! Documents stream through; what stays in memory are the open rows and the held-out part.
 
-mod part;
+mod rows_part;
 
 use super::chat;
 use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
-use super::left_out::Shape;
-use super::packing::{Example, MAX_LENGTH, Packing, Role};
-use super::rows::{FORMAT, HELD_OUT, RECORDS, RowsSummary, SUMMARY, Sink, bytes_per_id};
-use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train};
-use part::Part;
+use super::dropped::RowsShape;
+use super::packing::{Example, MAX_LENGTH, Packing, PositionRole};
+use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
+use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
+use rows_part::RowsPart;
 use std::io::Write;
 
 /// How rows are made.
@@ -48,36 +48,36 @@ pub enum BuildError {
         cause: std::io::Error,
     },
     /// Options that contradict each other or the data.
-    #[error("{problem}; {cure}")]
+    #[error("{problem}; {fix}")]
     Options {
         /// What does not fit.
         problem: String,
         /// What to do about it.
-        cure: &'static str,
+        fix: &'static str,
     },
 }
 
-fn options(problem: impl Into<String>, cure: &'static str) -> BuildError {
-    BuildError::Options { problem: problem.into(), cure }
+fn options_error(problem: impl Into<String>, cure: &'static str) -> BuildError {
+    BuildError::Options { problem: problem.into(), fix: cure }
 }
 
 /// What a tokenizer learns from: the texts of all documents that are not in the held-out `fraction`. Conversations come
 /// with the names of their turns, so that those become tokens.
-pub fn training_texts<E>(
+pub fn select_training_texts<E>(
     documents: impl Iterator<Item = Result<Document, E>>,
     fraction: f64,
 ) -> impl Iterator<Item = Result<String, E>> {
     documents.filter(move |found| !found.as_ref().is_ok_and(|d| d.is_held_out(fraction))).flat_map(|found| {
         match found {
             Ok(Document::Text(text)) => vec![Ok(text)],
-            Ok(Document::Chat(talk)) => talk.messages().iter().map(|turn| Ok(turn_text(turn))).collect(),
+            Ok(Document::Chat(talk)) => talk.messages().iter().map(|turn| Ok(format_turn(turn))).collect(),
             Err(error) => vec![Err(error)],
         }
     })
 }
 
-fn turn_text(turn: &Message) -> String {
-    format!("{}\n{}", chat::name(turn.role), turn.content)
+fn format_turn(turn: &Message) -> String {
+    format!("{}\n{}", chat::to_speaker_name(turn.role), turn.content)
 }
 
 /// Trains a tokenizer for a model of `vocabulary` rows on the training part of `datasets`: (documents, held-out share).
@@ -88,8 +88,9 @@ pub fn train_tokenizer<D>(datasets: Vec<(D, f64)>, vocabulary: u32) -> Result<To
 where
     D: Iterator<Item = Result<Document, CorpusError>>,
 {
-    let texts = datasets.into_iter().flat_map(|(documents, held_out)| training_texts(documents, held_out));
-    train(texts.map(|text| text.map_err(BuildError::from)), vocabulary)
+    let texts =
+        datasets.into_iter().flat_map(|(documents, held_out)| select_training_texts(documents, held_out));
+    train_byte_level_bpe(texts.map(|text| text.map_err(BuildError::from)), vocabulary)
 }
 
 /// Makes the rows of a dataset and writes them, with what is needed to read them, to `sink`.
@@ -100,10 +101,10 @@ pub fn build_rows(
     documents: impl Iterator<Item = Result<Document, CorpusError>>,
     tokenizer: &Tokenizer,
     options: &RowsOptions,
-    sink: &mut dyn Sink,
+    sink: &mut dyn FileSink,
 ) -> Result<RowsSummary, BuildError> {
-    check(options)?;
-    let mut builder = Builder::new(tokenizer, options)?;
+    check_rows_options(options)?;
+    let mut builder = RowsBuilder::new(tokenizer, options)?;
     let write = |file| move |cause| BuildError::Write { file, cause };
     let mut records = sink.file(RECORDS).map_err(write(RECORDS))?;
     for document in documents {
@@ -113,7 +114,7 @@ pub fn build_rows(
             break;
         }
     }
-    let Finished { summary, rest, chats } = builder.finish()?;
+    let FinishedRows { summary, rest, chats } = builder.finish()?;
     records.write_all(&rest).and_then(|()| records.flush()).map_err(write(RECORDS))?;
     drop(records);
     let mut file = |name, bytes: &[u8]| {
@@ -125,19 +126,22 @@ pub fn build_rows(
         file(HELD_OUT, &chats).map_err(write(HELD_OUT))?;
     }
     file("tokenizer.json", tokenizer.json()).map_err(write("tokenizer.json"))?;
-    file(SUMMARY, &json(&summary)?).map_err(write(SUMMARY))?;
+    file(SUMMARY, &serialize_summary(&summary)?).map_err(write(SUMMARY))?;
     Ok(summary)
 }
 
-fn check(wanted: &RowsOptions) -> Result<(), BuildError> {
+fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
     if !(1..=MAX_LENGTH).contains(&wanted.length) {
-        return Err(options(format!("rows of {} tokens", wanted.length), "choose a length from 1 to 65535"));
+        return Err(options_error(
+            format!("rows of {} tokens", wanted.length),
+            "choose a length from 1 to 65535",
+        ));
     }
     if !(0.0..1.0).contains(&wanted.held_out) {
-        return Err(options(format!("a held-out share of {}", wanted.held_out), "choose 0 to below 1"));
+        return Err(options_error(format!("a held-out share of {}", wanted.held_out), "choose 0 to below 1"));
     }
     if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
-        return Err(options(
+        return Err(options_error(
             "a canvas without room for prompt or answer",
             "choose 1 to below the length of a row",
         ));
@@ -145,13 +149,13 @@ fn check(wanted: &RowsOptions) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
+fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
     let text = serde_json::to_vec_pretty(value);
     text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
 }
 
 /// What is left to write after the last document.
-struct Finished {
+struct FinishedRows {
     summary: RowsSummary,
     /// Records of the training rows that were open, then of all held-out rows.
     rest: Vec<u8>,
@@ -159,21 +163,21 @@ struct Finished {
     chats: Option<Vec<u8>>,
 }
 
-struct Builder<'a> {
+struct RowsBuilder<'a> {
     tokenizer: &'a Tokenizer,
     options: &'a RowsOptions,
     pad: u32,
     width: usize,
-    train: Part,
-    held_out: Part,
+    train: RowsPart,
+    held_out: RowsPart,
     held_out_records: Vec<u8>,
     chats: Option<Vec<u8>>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> RowsBuilder<'a> {
     fn new(tokenizer: &'a Tokenizer, options: &'a RowsOptions) -> Result<Self, BuildError> {
-        let (pad, width) = (tokenizer.pad()?, bytes_per_id(tokenizer.rows()));
-        let (train, held_out) = (Part::new(options, pad), Part::new(options, pad));
+        let (pad, width) = (tokenizer.pad()?, compute_bytes_per_id(tokenizer.rows()));
+        let (train, held_out) = (RowsPart::new(options, pad), RowsPart::new(options, pad));
         let held_out_records = Vec::new();
         Ok(Self { tokenizer, options, pad, width, train, held_out, held_out_records, chats: None })
     }
@@ -185,20 +189,20 @@ impl<'a> Builder<'a> {
         for example in self.examples(document)? {
             if held_out {
                 let rows = self.held_out.push(example.as_ref());
-                self.held_out_records.extend(self.held_out.record(&rows, self.width));
+                self.held_out_records.extend(self.held_out.encode_rows(&rows, self.width));
             } else {
                 let rows = self.train.push(example.as_ref());
-                full.extend(self.train.record(&rows, self.width));
+                full.extend(self.train.encode_rows(&rows, self.width));
             }
         }
         if let (Document::Chat(talk), true) = (document, held_out) {
-            self.list(talk)?;
+            self.record_held_out_chats(talk)?;
         }
         Ok(full)
     }
 
     /// Lists the answers of a held-out conversation with what was said before each.
-    fn list(&mut self, talk: &Conversation) -> Result<(), BuildError> {
+    fn record_held_out_chats(&mut self, talk: &Conversation) -> Result<(), BuildError> {
         let lines = self.chats.get_or_insert_default();
         for chat in talk.chats() {
             let line = serde_json::to_vec(&chat);
@@ -223,20 +227,20 @@ impl<'a> Builder<'a> {
     }
 
     fn example(&self, chat: &Chat) -> Result<Option<Example>, BuildError> {
-        Ok(chat::example(self.tokenizer, chat, self.options.canvas)?)
+        Ok(chat::encode_example(self.tokenizer, chat, self.options.canvas)?)
     }
 
     /// Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
     fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
         if !talk.is_learnt_whole() {
-            return Err(options(
+            return Err(options_error(
                 "an answer is not to be learnt, but rows that are laid end to end learn everything",
                 "choose packing=\"first-fit\", or remove its `weight`",
             ));
         }
         let Some((last, given)) = talk.messages().split_last() else { return Ok(None) };
-        let mut tokens = chat::prompt(self.tokenizer, given)?;
-        tokens.extend(chat::answer(self.tokenizer, given, &last.content)?);
+        let mut tokens = chat::encode_prompt(self.tokenizer, given)?;
+        tokens.extend(chat::encode_answer(self.tokenizer, given, &last.content)?);
         self.document(tokens).map(Some)
     }
 
@@ -245,25 +249,28 @@ impl<'a> Builder<'a> {
         if self.options.end_of_document {
             tokens.push(self.tokenizer.end_of_document()?);
         }
-        Ok(Example { roles: vec![Role::Supervised; tokens.len()], tokens })
+        Ok(Example { roles: vec![PositionRole::Supervised; tokens.len()], tokens })
     }
 
-    fn finish(self) -> Result<Finished, BuildError> {
+    fn finish(self) -> Result<FinishedRows, BuildError> {
         let (train, mut rest) = self.train.finish(self.width);
         let (held_out, last) = self.held_out.finish(self.width);
         let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
-        let shape = Shape { length, canvas, packing, chats: self.chats.is_some() };
-        if let Some((problem, cure)) = shape.too_much(&train) {
-            return Err(options(problem, cure));
+        let shape = RowsShape { length, canvas, packing, chats: self.chats.is_some() };
+        if let Some((problem, cure)) = shape.refuse_majority_dropped(&train) {
+            return Err(options_error(problem, cure));
         }
         if train.rows == 0 {
-            return Err(options(
+            return Err(options_error(
                 "no document is left for training",
                 "lower the held-out share or lengthen the rows",
             ));
         }
         if self.options.held_out > 0.0 && held_out.rows == 0 {
-            return Err(options("no document is held out", "raise the held-out share or add documents"));
+            return Err(options_error(
+                "no document is held out",
+                "raise the held-out share or add documents",
+            ));
         }
         rest.extend(self.held_out_records);
         rest.extend(last);
@@ -284,7 +291,7 @@ impl<'a> Builder<'a> {
             train,
             held_out,
         };
-        Ok(Finished { summary, rest, chats: self.chats })
+        Ok(FinishedRows { summary, rest, chats: self.chats })
     }
 }
 

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use std::ops::Range;
 
 use super::corpus::{Chat, Message, Speaker};
-use super::packing::{Example, Role};
-use super::template::{ChatTemplate, Options};
+use super::packing::{Example, PositionRole};
+use super::template::{ChatTemplate, TemplateOptions};
 use super::tokenizer::{END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError};
 
 /// What a model is given, in ChatML: everything before the answer.
 #[must_use]
-pub fn prompt_text(given: &[Message]) -> String {
+pub fn render_chatml_prompt(given: &[Message]) -> String {
     let turn = |message: &Message| {
-        format!("{START_OF_TURN}{}\n{}{END_OF_TURN}\n", name(message.role), message.content)
+        format!("{START_OF_TURN}{}\n{}{END_OF_TURN}\n", to_speaker_name(message.role), message.content)
     };
     format!("{}{START_OF_TURN}assistant\n", given.iter().map(turn).collect::<String>())
 }
@@ -30,28 +30,35 @@ pub fn prompt_text(given: &[Message]) -> String {
 ///
 /// # Errors
 /// A tokenizer without the tokens of a turn, a template that refuses, or a text that cannot be encoded.
-pub fn prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
+pub fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
     let Some(template) = tokenizer.template() else {
         tokenizer.special(START_OF_TURN)?;
         tokenizer.end_of_turn()?;
-        return tokenizer.encode(&prompt_text(given));
+        return tokenizer.encode(&render_chatml_prompt(given));
     };
-    tokenizer.encode(&template.render(&values(given), &before_an_answer(&Options::default()))?)
+    tokenizer.encode(
+        &template
+            .render(&to_template_messages(given), &with_generation_prompt(&TemplateOptions::default()))?,
+    )
 }
 
 /// Ids of an answer to what is `given`, and the end of its turn.
 ///
 /// # Errors
 /// As [`prompt`], and a template that renders the prompt differently once the answer follows it.
-pub fn answer(tokenizer: &Tokenizer, given: &[Message], answer: &str) -> Result<Vec<u32>, TokenizerError> {
+pub fn encode_answer(
+    tokenizer: &Tokenizer,
+    given: &[Message],
+    answer: &str,
+) -> Result<Vec<u32>, TokenizerError> {
     tokenizer.end_of_turn()?;
     let Some(template) = tokenizer.template() else {
         return tokenizer.encode(&format!("{answer}{END_OF_TURN}"));
     };
-    let mut messages = values(given);
+    let mut messages = to_template_messages(given);
     messages.push(json!({"role": "assistant", "content": answer}));
-    let text = template.render(&messages, &Options::default())?;
-    let spoken = spoken_at(given.len(), template, &messages, &text, &Options::default())?;
+    let text = template.render(&messages, &TemplateOptions::default())?;
+    let spoken = find_spoken_range(given.len(), template, &messages, &text, &TemplateOptions::default())?;
     tokenizer.encode(&text[spoken])
 }
 
@@ -59,13 +66,13 @@ pub fn answer(tokenizer: &Tokenizer, given: &[Message], answer: &str) -> Result<
 ///
 /// # Errors
 /// As [`answer`].
-pub fn expected(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
-    Ok(tokenizer.decode(&answer(tokenizer, &chat.given(), &chat.answer)?, false))
+pub fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
+    Ok(tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false))
 }
 
 /// The word of templates for who speaks.
 #[must_use]
-pub fn name(role: Speaker) -> &'static str {
+pub fn to_speaker_name(role: Speaker) -> &'static str {
     match role {
         Speaker::System => "system",
         Speaker::User => "user",
@@ -73,18 +80,19 @@ pub fn name(role: Speaker) -> &'static str {
     }
 }
 
-fn values(messages: &[Message]) -> Vec<Value> {
-    let value = |message: &Message| json!({"role": name(message.role), "content": message.content});
+fn to_template_messages(messages: &[Message]) -> Vec<Value> {
+    let value =
+        |message: &Message| json!({"role": to_speaker_name(message.role), "content": message.content});
     messages.iter().map(value).collect()
 }
 
-fn before_an_answer(options: &Options) -> Options {
-    Options { add_generation_prompt: true, ..options.clone() }
+fn with_generation_prompt(options: &TemplateOptions) -> TemplateOptions {
+    TemplateOptions { add_generation_prompt: true, ..options.clone() }
 }
 
 /// A conversation as text, and which bytes of it the assistant says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaidOut {
+pub struct ConversationLayout {
     /// The rendered text.
     pub text: String,
     /// For every assistant's turn, in order, its bytes: from after the prompt before it to the end of turn, included.
@@ -98,48 +106,53 @@ pub struct LaidOut {
 ///
 /// # Errors
 /// A template that refuses, that changes a prompt after the fact, or that does not end a turn with [`END_OF_TURN`].
-pub fn lay_out(
+pub fn lay_out_conversation(
     template: &ChatTemplate,
     messages: &[Value],
-    options: &Options,
-) -> Result<LaidOut, TokenizerError> {
+    options: &TemplateOptions,
+) -> Result<ConversationLayout, TokenizerError> {
     let text = template.render(messages, options)?;
     let answers = messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant");
-    let spoken = answers.map(|(at, _)| spoken_at(at, template, messages, &text, options));
-    Ok(LaidOut { spoken: spoken.collect::<Result<_, _>>()?, text })
+    let spoken = answers.map(|(at, _)| find_spoken_range(at, template, messages, &text, options));
+    Ok(ConversationLayout { spoken: spoken.collect::<Result<_, _>>()?, text })
 }
 
 /// The bytes of `text`, the rendering of `messages`, that the assistant says in turn `at`.
-fn spoken_at(
+fn find_spoken_range(
     at: usize,
     template: &ChatTemplate,
     messages: &[Value],
     text: &str,
-    options: &Options,
+    options: &TemplateOptions,
 ) -> Result<Range<usize>, TokenizerError> {
-    let prompt = template.render(&messages[..at], &before_an_answer(options))?;
+    let prompt = template.render(&messages[..at], &with_generation_prompt(options))?;
     let rest = text.strip_prefix(prompt.as_str()).ok_or_else(|| {
-        template.refuse("renders what is given to the assistant differently once its answer follows")
+        template.to_error("renders what is given to the assistant differently once its answer follows")
     })?;
-    let length = turn(template, rest, &messages[at], at + 1 == messages.len())?;
+    let length = measure_turn(template, rest, &messages[at], at + 1 == messages.len())?;
     Ok(prompt.len()..prompt.len() + length)
 }
 
 /// Length of the turn at the start of `text`, its end included.
-fn turn(template: &ChatTemplate, text: &str, message: &Value, last: bool) -> Result<usize, TokenizerError> {
+fn measure_turn(
+    template: &ChatTemplate,
+    text: &str,
+    message: &Value,
+    last: bool,
+) -> Result<usize, TokenizerError> {
     let inside = message["content"].as_str().is_some_and(|content| content.contains(END_OF_TURN));
     let end = match last {
         true => text.rfind(END_OF_TURN),
         false if inside => {
-            return Err(template.refuse("cannot tell where a turn ends that names the end of turn itself"));
+            return Err(template.to_error("cannot tell where a turn ends that names the end of turn itself"));
         }
         false => text.find(END_OF_TURN),
     };
-    let end = end.ok_or_else(|| template.refuse("does not end the assistant's turn with `<|im_end|>`"))?;
+    let end = end.ok_or_else(|| template.to_error("does not end the assistant's turn with `<|im_end|>`"))?;
     Ok(end + END_OF_TURN.len())
 }
 
-impl LaidOut {
+impl ConversationLayout {
     /// Ids of the whole text, and which of them the assistant says: those that begin inside a turn of it.
     ///
     /// # Errors
@@ -158,15 +171,15 @@ impl LaidOut {
 ///
 /// # Errors
 /// As [`answer`].
-pub fn example(
+pub fn encode_example(
     tokenizer: &Tokenizer,
     chat: &Chat,
     canvas: Option<usize>,
 ) -> Result<Option<Example>, TokenizerError> {
     let given = chat.given();
-    let mut tokens = prompt(tokenizer, &given)?;
-    let mut roles = vec![Role::Prompt; tokens.len()];
-    let mut answer = answer(tokenizer, &given, &chat.answer)?;
+    let mut tokens = encode_prompt(tokenizer, &given)?;
+    let mut roles = vec![PositionRole::Prompt; tokens.len()];
+    let mut answer = encode_answer(tokenizer, &given, &chat.answer)?;
     if let Some(canvas) = canvas {
         if answer.len() > canvas {
             return Ok(None);
@@ -174,7 +187,7 @@ pub fn example(
         answer.resize(canvas, tokenizer.pad()?);
     }
     tokens.extend(answer);
-    roles.resize(tokens.len(), Role::Supervised);
+    roles.resize(tokens.len(), PositionRole::Supervised);
     Ok(Some(Example { tokens, roles }))
 }
 
@@ -197,13 +210,13 @@ mod tests {
     #[test]
     fn roles_follow_the_layout() {
         let tokenizer = small();
-        let example = example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
+        let example = encode_example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
         assert_eq!(tokenizer.decode(&example.tokens, true), format!("{text}{}", "<|endoftext|>".repeat(3)));
         let (given, learnt) = example.tokens.split_at(example.tokens.len() - 6);
-        assert_eq!(given, prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
-        assert_eq!(learnt[..3], answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
-        let roles = [vec![Role::Prompt; given.len()], vec![Role::Supervised; 6]].concat();
+        assert_eq!(given, encode_prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
+        assert_eq!(learnt[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
+        let roles = [vec![PositionRole::Prompt; given.len()], vec![PositionRole::Supervised; 6]].concat();
         assert_eq!(example.roles, roles);
     }
 
@@ -211,10 +224,10 @@ mod tests {
     fn an_answer_that_does_not_fit_is_no_example() {
         let tokenizer = small();
         let chat = pair("q", "a b c");
-        assert!(example(&tokenizer, &chat, Some(4)).unwrap().is_some());
-        assert!(example(&tokenizer, &chat, Some(3)).unwrap().is_none());
-        let free = example(&tokenizer, &chat, None).unwrap().unwrap();
-        assert_eq!(free.roles.iter().filter(|&&role| role == Role::Supervised).count(), 4);
+        assert!(encode_example(&tokenizer, &chat, Some(4)).unwrap().is_some());
+        assert!(encode_example(&tokenizer, &chat, Some(3)).unwrap().is_none());
+        let free = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        assert_eq!(free.roles.iter().filter(|&&role| role == PositionRole::Supervised).count(), 4);
     }
 
     /// A trained tokenizer with its own files, template included.
@@ -241,8 +254,8 @@ mod tests {
             for assistant in texts {
                 for (canvas, before) in [(None, vec![]), (Some(200), vec![]), (None, history(user))] {
                     let chat = Chat { before, ..pair(user, assistant) };
-                    let found = example(&own, &chat, canvas).unwrap();
-                    assert_eq!(found, example(&plain, &chat, canvas).unwrap(), "{chat:?}");
+                    let found = encode_example(&own, &chat, canvas).unwrap();
+                    assert_eq!(found, encode_example(&plain, &chat, canvas).unwrap(), "{chat:?}");
                 }
             }
         }
@@ -255,12 +268,12 @@ mod tests {
             .unwrap();
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let chat = pair("q", "a b");
-        let example = example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == Role::Supervised).unwrap();
+        let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let text = |ids: &[u32]| tokenizer.decode(ids, true);
-        assert_eq!(text(&example.tokens[..learnt]), prompt_text(&[Message::user("q")]));
+        assert_eq!(text(&example.tokens[..learnt]), render_chatml_prompt(&[Message::user("q")]));
         assert_eq!(text(&example.tokens[learnt..]), "<think>\n\n</think>\n\na b<|im_end|>");
-        assert_eq!(expected(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
+        assert_eq!(decode_expected_answer(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
     }
 
     #[test]
@@ -271,8 +284,8 @@ mod tests {
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let mut chat = Chat { before: history("p"), ..pair("q", "a b") };
         chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
-        let example = example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == Role::Supervised).unwrap();
+        let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let given = tokenizer.decode(&example.tokens[..learnt], true);
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
         assert!(!given.contains("hm"), "{given}");
@@ -283,7 +296,7 @@ mod tests {
         let (_, folder) = with_template();
         let try_it = |source: &str| {
             std::fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
-            answer(&Tokenizer::open(folder.path()).unwrap(), &[Message::user("q")], "a")
+            encode_answer(&Tokenizer::open(folder.path()).unwrap(), &[Message::user("q")], "a")
                 .unwrap_err()
                 .to_string()
         };
@@ -301,8 +314,8 @@ mod tests {
             let Ok(given) = serde_json::from_value::<Vec<Message>>(case["messages"].clone()) else {
                 continue;
             };
-            if case["rendered_qwen3"] == json!(prompt_text(&given)) {
-                assert_eq!(json!(prompt(&tokenizer, &given).unwrap()), case["ids"], "{given:?}");
+            if case["rendered_qwen3"] == json!(render_chatml_prompt(&given)) {
+                assert_eq!(json!(encode_prompt(&tokenizer, &given).unwrap()), case["ids"], "{given:?}");
                 seen += 1;
             }
         }

@@ -6,13 +6,13 @@
 
 mod conversation;
 mod lines;
+mod non_text;
 mod turns;
-mod value;
 
 pub use conversation::{Chat, Conversation, Message, Speaker};
-use fmflow_engine::pipeline::config::Format;
+use fmflow_engine::pipeline::config::DatasetFormat;
 pub use lines::CorpusError;
-use lines::Lines;
+use lines::LineReader;
 use std::path::{Path, PathBuf};
 
 /// A document of `text` ends at the first blank line after this many bytes.
@@ -71,7 +71,7 @@ pub fn is_held_out(text: &str, fraction: f64) -> bool {
 
 /// The documents of `files`, in the order of the list and of each file. Ends after the first error.
 #[must_use]
-pub fn documents(files: Vec<PathBuf>, format: Format) -> Documents {
+pub fn read_documents(files: Vec<PathBuf>, format: DatasetFormat) -> Documents {
     Documents { files: files.into_iter(), format, open: None }
 }
 
@@ -79,8 +79,8 @@ pub fn documents(files: Vec<PathBuf>, format: Format) -> Documents {
 #[derive(Debug)]
 pub struct Documents {
     files: std::vec::IntoIter<PathBuf>,
-    format: Format,
-    open: Option<Lines>,
+    format: DatasetFormat,
+    open: Option<LineReader>,
 }
 
 impl Iterator for Documents {
@@ -107,7 +107,7 @@ impl Documents {
             let lines = match &mut self.open {
                 Some(lines) => lines,
                 none => match self.files.next() {
-                    Some(file) => none.insert(Lines::open(file)?),
+                    Some(file) => none.insert(LineReader::open(file)?),
                     None => return Ok(None),
                 },
             };

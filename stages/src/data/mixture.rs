@@ -8,7 +8,7 @@
 //! Weights may change in phases. Each phase is dealt anew from its first row on, its last block ends where it ends, and the
 //! passes through the datasets go on: no row is skipped or repeated by a change.
 
-use crate::rng::{Purpose, stream};
+use crate::rng::{RandomPurpose, derive_stream};
 
 /// Rows whose datasets are shuffled together; at its end every dataset is within one row of its share.
 pub const BLOCK: u64 = 256;
@@ -23,7 +23,7 @@ const ROUNDS: usize = 8;
 
 /// A dataset in a mixture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct MixtureRows {
     /// Share of the tokens in every phase, in any unit; 0 leaves it out of the phase.
     pub weights: Vec<f64>,
     /// Rows of the dataset.
@@ -57,12 +57,12 @@ pub struct Mixture {
     seed: u64,
     rows: Vec<u64>,
     /// In the order of their rows; the first one starts at 0.
-    phases: Vec<Phase>,
+    phases: Vec<MixturePhase>,
 }
 
 /// Rows with the same shares.
 #[derive(Clone, Debug)]
-struct Phase {
+struct MixturePhase {
     /// Its first place.
     start: u64,
     /// Rows of each dataset before it.
@@ -81,19 +81,19 @@ impl Mixture {
     /// # Errors
     /// No parts, a weight that is no share, a part or a phase whose weights are all 0, a part without rows, or one too rare
     /// to be dealt.
-    pub fn new(parts: &[Part], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
-        check(parts, starts.len())?;
+    pub fn new(parts: &[MixtureRows], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
+        check_mixture(parts, starts.len())?;
         let mut phases = Vec::with_capacity(starts.len());
         let mut base = vec![0; parts.len()];
         for (at, &start) in starts.iter().enumerate() {
-            let shares = shares(parts, at)?;
+            let shares = compute_cycle_shares(parts, at)?;
             let length = starts.get(at + 1).map(|next| next - start);
-            let (dealt, cut) = deal(&shares, length.map(|length| length % CYCLE));
+            let (dealt, cut) = deal_cycle(&shares, length.map(|length| length % CYCLE));
             let end = length.map(|length| {
                 let rows = shares.iter().zip(cut).map(|(share, cut)| length / CYCLE * share + cut);
                 (length, rows.collect::<Vec<u64>>())
             });
-            let phase = Phase { start, base: base.clone(), end, shares, dealt };
+            let phase = MixturePhase { start, base: base.clone(), end, shares, dealt };
             if let Some((_, rows)) = &phase.end {
                 base.iter_mut().zip(rows).for_each(|(base, rows)| *base += rows);
             }
@@ -115,12 +115,12 @@ impl Mixture {
         }
         let ordinal = phase.base[dataset] + phase.before(dataset, block) + rank;
         let (epoch, index) = (ordinal / self.rows[dataset], ordinal % self.rows[dataset]);
-        (dataset, permuted(index, self.rows[dataset], self.seed, [dataset as u64, epoch, 0]))
+        (dataset, permute_index(index, self.rows[dataset], self.seed, [dataset as u64, epoch, 0]))
     }
 
     /// Order of the places of a block (Fisher and Yates).
     fn order(&self, phase: usize, block: u64) -> Vec<u64> {
-        let mut random = stream(self.seed, Purpose::Mixture, [block, phase as u64, 0]);
+        let mut random = derive_stream(self.seed, RandomPurpose::Mixture, [block, phase as u64, 0]);
         let mut order: Vec<u64> = (0..self.phases[phase].length(block)).collect();
         for last in (1..order.len()).rev() {
             order.swap(last, random.below(last as u64 + 1) as usize);
@@ -129,7 +129,7 @@ impl Mixture {
     }
 }
 
-impl Phase {
+impl MixturePhase {
     /// Rows of a block; the last one ends with the phase.
     fn length(&self, block: u64) -> u64 {
         self.end.as_ref().map_or(BLOCK, |(rows, _)| BLOCK.min(rows - block * BLOCK))
@@ -153,7 +153,7 @@ impl Phase {
 }
 
 /// Every weight is a share, every part and every phase has one above 0, and every part has rows.
-fn check(parts: &[Part], phases: usize) -> Result<(), MixtureError> {
+fn check_mixture(parts: &[MixtureRows], phases: usize) -> Result<(), MixtureError> {
     let good = |weight: &&f64| weight.is_finite() && **weight >= 0.0;
     for (at, part) in parts.iter().enumerate() {
         if let Some(weight) = part.weights.iter().find(|weight| !good(weight)) {
@@ -175,8 +175,8 @@ fn check(parts: &[Part], phases: usize) -> Result<(), MixtureError> {
 }
 
 /// Rows of each part in a cycle: token shares over tokens per row, rounded to whole rows by largest remainders.
-fn shares(parts: &[Part], phase: usize) -> Result<Vec<u64>, MixtureError> {
-    let wanted = |part: &Part| part.weights[phase] / part.tokens_per_row;
+fn compute_cycle_shares(parts: &[MixtureRows], phase: usize) -> Result<Vec<u64>, MixtureError> {
+    let wanted = |part: &MixtureRows| part.weights[phase] / part.tokens_per_row;
     let total: f64 = parts.iter().map(wanted).sum();
     let exact: Vec<f64> = parts.iter().map(|part| wanted(part) / total * CYCLE as f64).collect();
     let mut shares: Vec<u64> = exact.iter().map(|share| share.floor() as u64).collect();
@@ -195,7 +195,7 @@ fn shares(parts: &[Part], phase: usize) -> Result<Vec<u64>, MixtureError> {
 ///
 /// Row n goes to the dataset that would be first to fall 1 - 1/(2D-2) rows behind its share, among those that are at
 /// least 1/(2D-2) behind at n. Everything is scaled to integers by `CYCLE` (2D-2).
-fn deal(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
+fn deal_cycle(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
     let slack = (2 * shares.len() as i128 - 2).max(1);
     let cycle = i128::from(CYCLE);
     let mut counts = vec![0u64; shares.len()];
@@ -223,13 +223,13 @@ fn deal(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
 }
 
 /// Where `index` in `0..n` goes in the permutation named by `seed` and `at`.
-fn permuted(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
-    let mut random = stream(seed, Purpose::Shuffle, at);
+fn permute_index(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
+    let mut random = derive_stream(seed, RandomPurpose::Shuffle, at);
     let keys: [u64; ROUNDS] = std::array::from_fn(|_| random.bits());
     let half = (u64::BITS - (n - 1).leading_zeros()).div_ceil(2).max(1);
     let mut value = index;
     loop {
-        value = feistel(value, half, &keys);
+        value = apply_feistel(value, half, &keys);
         if value < n {
             return value; // walking along the cycle of a permutation of 0..4^half gives one of 0..n
         }
@@ -237,17 +237,17 @@ fn permuted(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
 }
 
 /// A permutation of `0..4^half`.
-fn feistel(value: u64, half: u32, keys: &[u64; ROUNDS]) -> u64 {
+fn apply_feistel(value: u64, half: u32, keys: &[u64; ROUNDS]) -> u64 {
     let mask = (1 << half) - 1;
     let (mut left, mut right) = (value >> half, value & mask);
     for key in keys {
-        (left, right) = (right, left ^ (mix(right ^ key) & mask));
+        (left, right) = (right, left ^ (mix_bits(right ^ key) & mask));
     }
     left << half | right
 }
 
 /// The finaliser of SplitMix64 (Steele et al., 2014).
-fn mix(mut z: u64) -> u64 {
+fn mix_bits(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

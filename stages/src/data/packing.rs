@@ -20,7 +20,7 @@ pub const MAX_LENGTH: usize = PADDING as usize;
 /// What a position is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Role {
+pub enum PositionRole {
     /// Given: never corrupted, never in the loss.
     Prompt = 0,
     /// Learnt.
@@ -35,7 +35,7 @@ pub struct Example {
     /// Ids.
     pub tokens: Vec<u32>,
     /// What each position is for.
-    pub roles: Vec<Role>,
+    pub roles: Vec<PositionRole>,
 }
 
 /// A row; all vectors have `length` entries.
@@ -46,7 +46,7 @@ pub struct Row {
     /// Number of the segment, from 0 in each row; [`PADDING`] for padding. Segments do not see each other.
     pub segments: Vec<u16>,
     /// What each position is for.
-    pub roles: Vec<Role>,
+    pub roles: Vec<PositionRole>,
 }
 
 impl Row {
@@ -58,12 +58,12 @@ impl Row {
 
     /// Number of positions with a role.
     #[must_use]
-    pub fn count(&self, role: Role) -> usize {
+    pub fn count(&self, role: PositionRole) -> usize {
         self.roles.iter().filter(|&&r| r == role).count()
     }
 
     /// Adds a segment after the others.
-    fn add(&mut self, tokens: &[u32], roles: &[Role]) {
+    fn add(&mut self, tokens: &[u32], roles: &[PositionRole]) {
         let segment = self.segments.last().map_or(0, |last| last + 1);
         self.tokens.extend(tokens);
         self.roles.extend(roles);
@@ -73,7 +73,7 @@ impl Row {
     fn padded(mut self, length: usize, pad: u32) -> Self {
         self.tokens.resize(length, pad);
         self.segments.resize(length, PADDING);
-        self.roles.resize(length, Role::Padding);
+        self.roles.resize(length, PositionRole::Padding);
         self
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn example(tokens: &[u32]) -> Example {
-        Example { tokens: tokens.to_vec(), roles: vec![Role::Supervised; tokens.len()] }
+        Example { tokens: tokens.to_vec(), roles: vec![PositionRole::Supervised; tokens.len()] }
     }
 
     fn pack(packing: Packing, length: usize, examples: &[Example]) -> (Vec<Row>, u64) {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(found, [expect([1, 2, 3, 4], [0, 0, 0, 1]), expect([5, 6, 7, 8], [0; 4]), last]);
         assert_eq!(rows[0].positions(), [0, 1, 2, 0]);
         assert_eq!(rows[2].positions(), [0, 1, 0, 1]);
-        assert_eq!(rows[2].roles[1..3], [Role::Supervised, Role::Padding]);
+        assert_eq!(rows[2].roles[1..3], [PositionRole::Supervised, PositionRole::Padding]);
     }
 
     #[test]
@@ -211,10 +211,10 @@ mod tests {
 
     fn examples() -> impl Strategy<Value = Vec<Example>> {
         let one = proptest::collection::vec(
-            (0..50u32, prop_oneof![Just(Role::Prompt), Just(Role::Supervised)]),
+            (0..50u32, prop_oneof![Just(PositionRole::Prompt), Just(PositionRole::Supervised)]),
             0..30,
         );
-        let split = |pairs: Vec<(u32, Role)>| {
+        let split = |pairs: Vec<(u32, PositionRole)>| {
             let (tokens, roles) = pairs.into_iter().unzip();
             Example { tokens, roles }
         };
@@ -225,9 +225,9 @@ mod tests {
         #[test]
         fn concat_loses_and_invents_nothing(examples in examples(), length in 1..20usize) {
             let (rows, too_long) = pack(Packing::Concat, length, &examples);
-            let kept = |row: &Row| -> Vec<(u32, Role)> {
+            let kept = |row: &Row| -> Vec<(u32, PositionRole)> {
                 let all = row.tokens.iter().copied().zip(row.roles.iter().copied());
-                all.filter(|(_, role)| *role != Role::Padding).collect()
+                all.filter(|(_, role)| *role != PositionRole::Padding).collect()
             };
             let found: Vec<_> = rows.iter().flat_map(kept).collect();
             let given: Vec<_> =
@@ -236,7 +236,7 @@ mod tests {
             prop_assert_eq!(too_long, 0);
             for (at, row) in rows.iter().enumerate() {
                 prop_assert_eq!((row.tokens.len(), row.segments.len(), row.roles.len()), (length, length, length));
-                prop_assert!(at + 1 == rows.len() || row.count(Role::Padding) == 0);
+                prop_assert!(at + 1 == rows.len() || row.count(PositionRole::Padding) == 0);
             }
         }
 
@@ -250,7 +250,7 @@ mod tests {
                 for segment in row.segments.chunk_by(|a, b| a == b) {
                     let span = at..at + segment.len();
                     at = span.end;
-                    prop_assert_eq!(segment[0] == PADDING, row.roles[span.start] == Role::Padding);
+                    prop_assert_eq!(segment[0] == PADDING, row.roles[span.start] == PositionRole::Padding);
                     if segment[0] != PADDING {
                         found.push((row.tokens[span.clone()].to_vec(), row.roles[span].iter().map(|&r| r as u8).collect()));
                     }

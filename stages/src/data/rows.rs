@@ -5,7 +5,7 @@
 //! says that a segment starts here. `rows.json` describes it ([`RowsSummary`]); `held-out.jsonl` has the held-out
 //! conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is what made the ids.
 
-use super::packing::{PADDING, Packing, Role, Row};
+use super::packing::{PADDING, Packing, PositionRole, Row};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write};
@@ -25,7 +25,7 @@ pub const HELD_OUT: &str = "held-out.jsonl";
 const STARTS: u8 = 0b100;
 
 /// Where the files of an artifact go. One file is open at a time.
-pub trait Sink {
+pub trait FileSink {
     /// Starts the file `name`; the writer is flushed before it is dropped.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ pub struct SplitSummary {
 impl SplitSummary {
     /// What is left out, for any reason.
     #[must_use]
-    pub fn left_out(&self) -> u64 {
+    pub fn count_dropped(&self) -> u64 {
         self.too_long + self.beyond_canvas
     }
 
@@ -126,14 +126,14 @@ impl RowsSummary {
         self.split(split).tokens_per_row() / self.length as f64
     }
 
-    fn record(&self) -> usize {
+    fn record_bytes(&self) -> usize {
         self.length * self.bytes_per_id + self.length.div_ceil(2)
     }
 }
 
 /// The smallest whole number of bytes that holds every id below `vocabulary`.
 #[must_use]
-pub fn bytes_per_id(vocabulary: u32) -> usize {
+pub fn compute_bytes_per_id(vocabulary: u32) -> usize {
     let bits = u32::BITS - vocabulary.saturating_sub(1).leading_zeros();
     bits.div_ceil(8).max(1) as usize
 }
@@ -194,11 +194,12 @@ fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Re
     let mut next = 0;
     for at in 0..length {
         let half = layout[at / 2] >> (at % 2 * 4) & 0xf;
-        let role = [Role::Prompt, Role::Supervised, Role::Padding].get(usize::from(half & 0b11));
+        let role = [PositionRole::Prompt, PositionRole::Supervised, PositionRole::Padding]
+            .get(usize::from(half & 0b11));
         let &role = role.ok_or_else(|| format!("role 3 at position {at}"))?;
-        next += u16::from(half & STARTS != 0 && role != Role::Padding);
+        next += u16::from(half & STARTS != 0 && role != PositionRole::Padding);
         row.roles.push(role);
-        row.segments.push(if role == Role::Padding { PADDING } else { next.saturating_sub(1) });
+        row.segments.push(if role == PositionRole::Padding { PADDING } else { next.saturating_sub(1) });
     }
     Ok(row)
 }
@@ -229,14 +230,14 @@ impl Rows {
         if summary.format != FORMAT {
             return Err(damaged(&described, format!("format {} instead of {FORMAT}", summary.format)));
         }
-        if summary.length == 0 || summary.bytes_per_id != bytes_per_id(summary.vocabulary) {
+        if summary.length == 0 || summary.bytes_per_id != compute_bytes_per_id(summary.vocabulary) {
             return Err(damaged(&described, "length or bytes per id are impossible".into()));
         }
         let file = folder.join(RECORDS);
         let records = File::open(&file).map_err(io(&file))?;
         let found = records.metadata().map_err(io(&file))?.len();
         let rows = u128::from(summary.train.rows) + u128::from(summary.held_out.rows);
-        let expected = rows * summary.record() as u128;
+        let expected = rows * summary.record_bytes() as u128;
         if u128::from(found) != expected {
             return Err(damaged(&file, format!("{found} bytes instead of {expected}")));
         }
@@ -286,7 +287,7 @@ impl Rows {
     }
 
     fn read(&self, at: u64) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.summary.record()];
+        let mut bytes = vec![0; self.summary.record_bytes()];
         // A panic while the lock was held leaves only a file position behind, and that is set anew.
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.seek(SeekFrom::Start(at * bytes.len() as u64))?;

@@ -15,7 +15,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Value as Json;
 use std::path::Path;
 
-use super::tokenizer_error::{TokenizerError, read_file};
+use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 
 /// The file that transformers writes a template to since 4.51; it wins over `tokenizer_config.json`.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -39,7 +39,7 @@ pub struct ChatTemplate {
 
 /// What a conversation is rendered with, beside its messages.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Options {
+pub struct TemplateOptions {
     /// Whether the text ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
     /// Further variables by name, such as `enable_thinking` or `tools`.
@@ -54,17 +54,17 @@ impl ChatTemplate {
     pub fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
         let (beside, config) = (folder.join(TEMPLATE_FILE), folder.join(CONFIG_FILE));
         let config: Json = match config.exists() {
-            true => serde_json::from_slice(&read_file(&config)?)
+            true => serde_json::from_slice(&read_tokenizer_file(&config)?)
                 .map_err(|e| TokenizerError::Malformed { file: CONFIG_FILE.into(), cause: e.to_string() })?,
             false => Json::Null,
         };
-        let tokens = tokens(&config);
+        let tokens = read_special_tokens(&config);
         if beside.exists() {
-            let source =
-                String::from_utf8(read_file(&beside)?).map_err(|_| refused(TEMPLATE_FILE, "is not UTF-8"))?;
+            let source = String::from_utf8(read_tokenizer_file(&beside)?)
+                .map_err(|_| template_error(TEMPLATE_FILE, "is not UTF-8"))?;
             return Self::parse(TEMPLATE_FILE, &source, tokens).map(Some);
         }
-        let Some(source) = named(&config["chat_template"])? else { return Ok(None) };
+        let Some(source) = find_default_template(&config["chat_template"])? else { return Ok(None) };
         Self::parse(CONFIG_FILE, source, tokens).map(Some)
     }
 
@@ -75,18 +75,18 @@ impl ChatTemplate {
     ) -> Result<Self, TokenizerError> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|e| refused(file, &e))?);
+        environment.set_syntax(syntax.map_err(|e| template_error(file, &e))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(FUEL));
-        environment.set_formatter(python::format);
+        environment.set_formatter(python::format_like_python);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", python::to_json);
+        environment.add_filter("tojson", python::to_python_json);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned("chat", without_generation_tags(source))
-            .map_err(|e| refused(file, &format_args!("cannot be parsed: {e}")))?;
+            .add_template_owned("chat", replace_generation_tags(source))
+            .map_err(|e| template_error(file, &format_args!("cannot be parsed: {e}")))?;
         let digest = blake3::hash(source.as_bytes()).to_hex().to_string();
         Ok(Self { environment, file, tokens, digest })
     }
@@ -101,49 +101,50 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// What the template refuses, or cannot do.
-    pub fn render(&self, messages: &[Json], options: &Options) -> Result<String, TokenizerError> {
+    pub fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, TokenizerError> {
         let own = [
-            ("messages", messages.iter().map(python::value).collect::<Value>()),
+            ("messages", messages.iter().map(python::to_template_value).collect::<Value>()),
             ("add_generation_prompt", options.add_generation_prompt.into()),
             ("tools", ().into()),
             ("documents", ().into()),
         ];
         let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token.as_str())));
-        let given = options.variables.iter().map(|(name, value)| (name.as_str(), python::value(value)));
+        let given =
+            options.variables.iter().map(|(name, value)| (name.as_str(), python::to_template_value(value)));
         let all = Value::from_pairs(own.into_iter().chain(tokens).chain(given));
-        let template = self.environment.get_template("chat").map_err(|e| refused(self.file, &e))?;
+        let template = self.environment.get_template("chat").map_err(|e| template_error(self.file, &e))?;
         template.render(context! { ..all }).map_err(|error| match error.kind() {
-            ErrorKind::OutOfFuel => refused(self.file, "takes too long"),
-            _ => refused(self.file, &format_args!("refuses the conversation: {error}")),
+            ErrorKind::OutOfFuel => template_error(self.file, "takes too long"),
+            _ => template_error(self.file, &format_args!("refuses the conversation: {error}")),
         })
     }
 
     /// An error about this template.
-    pub(super) fn refuse(&self, cause: &str) -> TokenizerError {
-        refused(self.file, cause)
+    pub(super) fn to_error(&self, cause: &str) -> TokenizerError {
+        template_error(self.file, cause)
     }
 }
 
-fn refused(file: &str, cause: &(impl std::fmt::Display + ?Sized)) -> TokenizerError {
+fn template_error(file: &str, cause: &(impl std::fmt::Display + ?Sized)) -> TokenizerError {
     TokenizerError::Template { file: file.into(), cause: cause.to_string() }
 }
 
 /// The template of a config: a text, or the one called `default` in a list of several.
-fn named(entry: &Json) -> Result<Option<&str>, TokenizerError> {
+fn find_default_template(entry: &Json) -> Result<Option<&str>, TokenizerError> {
     match entry {
         Json::Null => Ok(None),
         Json::String(text) => Ok(Some(text)),
         Json::Array(list) => {
             let default = list.iter().find(|one| one["name"] == "default");
             let text = default.and_then(|one| one["template"].as_str());
-            text.map(Some).ok_or_else(|| refused(CONFIG_FILE, "is a list without one named `default`"))
+            text.map(Some).ok_or_else(|| template_error(CONFIG_FILE, "is a list without one named `default`"))
         }
-        _ => Err(refused(CONFIG_FILE, "is neither a text nor a list")),
+        _ => Err(template_error(CONFIG_FILE, "is neither a text nor a list")),
     }
 }
 
 /// The special tokens of a config, each a text or an object with `content`.
-fn tokens(config: &Json) -> Vec<(&'static str, String)> {
+fn read_special_tokens(config: &Json) -> Vec<(&'static str, String)> {
     let content = |name: &&'static str| {
         let entry = &config[*name];
         let text = entry.as_str().or_else(|| entry["content"].as_str());
@@ -153,7 +154,7 @@ fn tokens(config: &Json) -> Vec<(&'static str, String)> {
 }
 
 /// `{% generation %}` marks for transformers what an assistant said. Its block becomes one that is always rendered.
-fn without_generation_tags(source: &str) -> String {
+fn replace_generation_tags(source: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(source.len()), source);
     while let Some(start) = rest.find("{%") {
         let Some(length) = rest[start..].find("%}") else { break };

@@ -5,7 +5,7 @@
 
 mod train;
 
-pub use train::{MIN_VOCABULARY, TokenizerFiles, train};
+pub use train::{MIN_VOCABULARY, TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use tokenizers::tokenizer::{
 
 use super::template::ChatTemplate;
 pub use super::tokenizer_error::TokenizerError;
-use super::tokenizer_error::read_file;
+use super::tokenizer_error::read_tokenizer_file;
 
 /// Ends a document; also the filler of unused positions, as in Qwen3.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -50,7 +50,8 @@ impl Tokenizer {
     /// # Errors
     /// Files that are absent, too large or malformed, or that disagree.
     pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
-        let mut tokenizer = Self::from_bytes("tokenizer.json", read_file(&folder.join("tokenizer.json"))?)?;
+        let mut tokenizer =
+            Self::from_bytes("tokenizer.json", read_tokenizer_file(&folder.join("tokenizer.json"))?)?;
         tokenizer.template = ChatTemplate::open(folder)?;
         let file = folder.join("vocabulary.json");
         if !file.exists() {
@@ -58,7 +59,7 @@ impl Tokenizer {
         }
         let malformed = |cause: String| TokenizerError::Malformed { file: file.display().to_string(), cause };
         let found: Vocabulary =
-            serde_json::from_slice(&read_file(&file)?).map_err(|e| malformed(e.to_string()))?;
+            serde_json::from_slice(&read_tokenizer_file(&file)?).map_err(|e| malformed(e.to_string()))?;
         if found.used != tokenizer.used {
             return Err(malformed(format!(
                 "it says {} used ids, tokenizer.json has {}",
@@ -106,7 +107,7 @@ impl Tokenizer {
     /// # Errors
     /// A text that the library cannot split.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|cause| refused(text, cause))?;
+        let encoding = self.inner.encode_fast(text, false).map_err(|cause| encode_error(text, cause))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -115,7 +116,7 @@ impl Tokenizer {
     /// # Errors
     /// A text that the library cannot split.
     pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
-        let encoding = self.inner.encode(text, false).map_err(|cause| refused(text, cause))?;
+        let encoding = self.inner.encode(text, false).map_err(|cause| encode_error(text, cause))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
@@ -125,7 +126,7 @@ impl Tokenizer {
     /// # Errors
     /// A text that the library cannot split.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let refuse = |cause| refused(text, cause);
+        let refuse = |cause| encode_error(text, cause);
         let mut parts = self.split(text).map_err(refuse)?;
         let model = self.inner.get_model();
         parts.tokenize(|part| model.tokenize(part.get())).map_err(refuse)?;
@@ -159,7 +160,7 @@ impl Tokenizer {
 
     /// The token whose row cannot stand for noise: none for a reserved row, nor for a token that is called a mask.
     #[must_use]
-    pub fn spoken(&self, id: u32) -> Option<String> {
+    pub fn text_token(&self, id: u32) -> Option<String> {
         self.token(id).filter(|token| !token.to_lowercase().contains("mask"))
     }
 
@@ -251,13 +252,13 @@ impl Tokenizer {
     }
 
     fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
-        let parts = self.split(text).map_err(|cause| refused(text, cause))?;
+        let parts = self.split(text).map_err(|cause| encode_error(text, cause))?;
         let kind = tokenizers::OffsetReferential::Normalized;
         Ok(parts.get_splits(kind, OffsetType::None).into_iter().map(|(word, ..)| word.to_owned()).collect())
     }
 }
 
-fn refused(text: &str, cause: tokenizers::Error) -> TokenizerError {
+fn encode_error(text: &str, cause: tokenizers::Error) -> TokenizerError {
     TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
 }
 

@@ -71,7 +71,7 @@ pub enum TokenizerError {
 }
 
 /// The bytes of a tokenizer's file.
-pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, TokenizerError> {
+pub(super) fn read_tokenizer_file(file: &Path) -> Result<Vec<u8>, TokenizerError> {
     let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
     let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));
     reader.read_to_end(&mut bytes).map_err(io)?;

@@ -6,13 +6,13 @@ use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::completion::{Completion, Request, complete};
+use crate::completion::{Completion, CompletionRequest, complete_requests};
 use crate::data::chat;
 use crate::data::corpus::{Chat, Message};
 use crate::data::rows::Rows;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
-use crate::failure::{input, stage};
-use crate::job::{folder, threads};
+use crate::failure::{input_failure, stage_failure};
+use crate::job::{count_threads, find_input_folder};
 use crate::model::Model;
 
 /// Exact matches of one dataset.
@@ -44,7 +44,7 @@ impl ExactScores {
 
 /// One answer, for people who look at what went wrong.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ExactAnswer<'a> {
     checkpoint: &'a str,
     group: &'a str,
     #[serde(skip_serializing_if = "<[Message]>::is_empty")]
@@ -56,61 +56,64 @@ struct Answer<'a> {
 }
 
 /// Asks a checkpoint all held-out questions of a dataset and compares; `answers` gets a line for each.
-pub(super) fn scores(
+pub(super) fn score_exact_match(
     job: &Job<'_>,
     item: &ExactMatch,
     name: &str,
     model: &Model,
     answers: &mut Vec<String>,
 ) -> Result<ExactScores, Failure> {
-    let (chats, canvas) = questions(job, item)?;
-    let questions = chats.iter().map(|chat| question(chat, model, canvas));
-    let questions: Vec<Question> = questions.collect::<Result<_, _>>()?;
-    let asked: Vec<Request> = questions.iter().filter_map(Question::asked).cloned().collect();
-    let mut found = complete(model, &asked, &item.sampler, job.seed, threads(job))?.completions.into_iter();
+    let (chats, canvas) = read_held_out_questions(job, item)?;
+    let questions = chats.iter().map(|chat| build_question(chat, model, canvas));
+    let questions: Vec<HeldOutQuestion> = questions.collect::<Result<_, _>>()?;
+    let asked: Vec<CompletionRequest> =
+        questions.iter().filter_map(HeldOutQuestion::asked).cloned().collect();
+    let mut found = complete_requests(model, &asked, &item.sampler, job.seed, count_threads(job))?
+        .completions
+        .into_iter();
     let mut scores = ExactScores::default();
     for (chat, question) in chats.iter().zip(&questions) {
         let Some(completion) = question.asked().and_then(|_| found.next()) else {
             scores.add(&chat.group, false, false);
-            scores.too_long += usize::from(matches!(question, Question::TooLong));
-            scores.beyond_canvas += usize::from(matches!(question, Question::BeyondCanvas));
+            scores.too_long += usize::from(matches!(question, HeldOutQuestion::TooLong));
+            scores.beyond_canvas += usize::from(matches!(question, HeldOutQuestion::BeyondCanvas));
             continue;
         };
-        let answer = Answer::of(chat, &completion, name, model)?;
+        let answer = ExactAnswer::from_completion(chat, &completion, name, model)?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
-        answers.push(serde_json::to_string(&answer).map_err(stage)?);
+        answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
     }
     Ok(scores)
 }
 
 /// The held-out conversations of a dataset, and the tokens that an answer may have.
-fn questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Failure> {
-    let folder = folder(job, &item.role)?;
-    let (rows, mut chats) = (Rows::open(folder).map_err(stage)?, chats(folder)?);
+fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Failure> {
+    let folder = find_input_folder(job, &item.role)?;
+    let (rows, mut chats) = (Rows::open(folder).map_err(stage_failure)?, read_held_out_chats(folder)?);
     chats.truncate(item.limit.unwrap_or(usize::MAX));
     if chats.is_empty() {
         let what = format!("dataset `{}` has no held-out conversations", item.dataset);
-        return Err(input(what, "raise the dataset's `held-out=`"));
+        return Err(input_failure(what, "raise the dataset's `held-out=`"));
     }
     let canvas = rows.summary().canvas.ok_or_else(|| {
         let what = format!("rows of `{}` have no `canvas=`", item.dataset);
-        input(what, "say how many tokens an answer may have")
+        input_failure(what, "say how many tokens an answer may have")
     })?;
     Ok((chats, canvas))
 }
 
 /// What becomes of a held-out conversation.
-enum Question {
+enum HeldOutQuestion {
     /// The checkpoint is asked.
-    Asked(Request),
+    Asked(CompletionRequest),
     /// Its context has no room for an answer.
     TooLong,
     /// The canvas has no room for this answer.
     BeyondCanvas,
 }
 
-impl Question {
-    fn asked(&self) -> Option<&Request> {
+impl HeldOutQuestion {
+    fn asked(&self) -> Option<&CompletionRequest> {
         match self {
             Self::Asked(request) => Some(request),
             Self::TooLong | Self::BeyondCanvas => None,
@@ -118,26 +121,26 @@ impl Question {
     }
 }
 
-fn question(chat: &Chat, model: &Model, length: usize) -> Result<Question, Failure> {
+fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQuestion, Failure> {
     let tokenizer = model.tokenizer()?;
-    let prefix = chat::prompt(tokenizer, &chat.given()).map_err(stage)?;
+    let prefix = chat::encode_prompt(tokenizer, &chat.given()).map_err(stage_failure)?;
     if prefix.len() + length > model.backbone.config().max_position_embeddings {
-        return Ok(Question::TooLong);
+        return Ok(HeldOutQuestion::TooLong);
     }
-    if shortest(chat, tokenizer).map_err(stage)? > length {
-        return Ok(Question::BeyondCanvas);
+    if count_least_answer_tokens(chat, tokenizer).map_err(stage_failure)? > length {
+        return Ok(HeldOutQuestion::BeyondCanvas);
     }
-    Ok(Question::Asked(Request { prefix, length, suffix: Vec::new() }))
+    Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
 }
 
 /// Tokens of the right answer at least: an answer that fills its canvas needs no end, nor what a template adds to it.
-fn shortest(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
-    let with_end = chat::answer(tokenizer, &chat.given(), &chat.answer)?.len();
+fn count_least_answer_tokens(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
+    let with_end = chat::encode_answer(tokenizer, &chat.given(), &chat.answer)?.len();
     Ok(tokenizer.encode(&chat.answer)?.len().min(with_end.saturating_sub(1)))
 }
 
-impl<'a> Answer<'a> {
-    fn of(
+impl<'a> ExactAnswer<'a> {
+    fn from_completion(
         chat: &'a Chat,
         completion: &Completion,
         checkpoint: &'a str,
@@ -145,7 +148,8 @@ impl<'a> Answer<'a> {
     ) -> Result<Self, Failure> {
         let tokenizer = model.tokenizer()?;
         let given = tokenizer.decode(completion.until_end(&model.ends()), false);
-        let passed = given == chat.answer || given == chat::expected(tokenizer, chat).map_err(stage)?;
+        let passed = given == chat.answer
+            || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;
         let (group, before, prompt, expected) = (&*chat.group, &*chat.before, &*chat.prompt, &*chat.answer);
         Ok(Self { checkpoint, group, before, prompt, expected, given, passed })
     }
@@ -167,11 +171,11 @@ impl ExactScores {
     /// The scores in words.
     pub(super) fn line(&self, name: &str, dataset: &str) -> String {
         let of = |(group, (passed, total)): (&String, &(usize, usize))| {
-            format!("{group} {:.1}", percent(*passed, *total))
+            format!("{group} {:.1}", to_percent(*passed, *total))
         };
         let groups: Vec<String> = self.by_group.iter().map(of).collect();
         let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
-        let (share, empty) = (percent(self.passed, self.total), percent(self.empty, self.total));
+        let (share, empty) = (to_percent(self.passed, self.total), to_percent(self.empty, self.total));
         let long =
             [(self.too_long, "too long for the context"), (self.beyond_canvas, "longer than the canvas")];
         let long = long.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!(", {many} {what}"));
@@ -184,7 +188,7 @@ impl ExactScores {
 }
 
 /// Of a hundred.
-pub(super) fn percent(passed: usize, total: usize) -> f64 {
+pub(super) fn to_percent(passed: usize, total: usize) -> f64 {
     100.0 * passed as f64 / total.max(1) as f64
 }
 
@@ -194,15 +198,15 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// The held-out conversations beside the rows.
-fn chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
+fn read_held_out_chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
     let file = folder.join(crate::data::rows::HELD_OUT);
     let text = std::fs::read_to_string(&file).map_err(|e| {
-        input(
+        input_failure(
             format!("cannot read {}: {e}", file.display()),
             "exact match needs rows of a dataset with `chat`",
         )
     })?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(stage)).collect()
+    text.lines().map(|line| serde_json::from_str(line).map_err(stage_failure)).collect()
 }
 
 #[cfg(test)]

@@ -1,24 +1,28 @@
 //! What a held-out likelihood is measured by: a bound of the negative log-likelihood.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Time, TimeSampling};
+use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSampling, TimeSettings};
 
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::model::Model;
-use crate::train::update::{Flow, Task};
+use crate::train::update::{FlowObjective, TrainingTask};
 
 /// What bounds the negative log-likelihood of a path: the ELBO, which a mask alone allows, or the generalized KL, which holds for
 /// every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
-fn bound_for(mask_share: f64) -> (Loss, Over) {
-    if mask_share >= 1.0 { (Loss::Elbo, Over::Corrupted) } else { (Loss::GeneralizedKl, Over::Supervised) }
+fn choose_bound(mask_share: f64) -> (Loss, LossPositions) {
+    if mask_share >= 1.0 {
+        (Loss::Elbo, LossPositions::Corrupted)
+    } else {
+        (Loss::GeneralizedKl, LossPositions::Supervised)
+    }
 }
 
 /// The task of a held-out likelihood: its bound per token, of the model's blocks where it has some, every weight as it is.
-pub(super) fn likelihood_task(model: &Model) -> Result<Task, Failure> {
+pub(super) fn build_likelihood_task(model: &Model) -> Result<TrainingTask, Failure> {
     let contract = model.flow_contract()?;
     let path = model.path()?;
-    let (loss, over) = bound_for(path.mask_share);
-    Ok(Task::Flow(Flow {
+    let (loss, over) = choose_bound(path.mask_share);
+    Ok(TrainingTask::Flow(FlowObjective {
         corruptor: Corruptor {
             path,
             tokens: SourceTokens { mask: contract.mask, used: contract.used },
@@ -26,9 +30,9 @@ pub(super) fn likelihood_task(model: &Model) -> Result<Task, Failure> {
         },
         loss,
         over,
-        normalise: Normalise::Tokens,
+        normalise: LossDivisor::Tokens,
         max_weight: None,
-        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
+        time: TimeSettings { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
         shift: contract.shift,
         time_per_row: false,
         block: model.block(),
@@ -41,9 +45,9 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_the_mask_alone_is_bounded_by_the_generalized_kl() {
-        assert_eq!(bound_for(1.0), (Loss::Elbo, Over::Corrupted));
+        assert_eq!(choose_bound(1.0), (Loss::Elbo, LossPositions::Corrupted));
         for mask_share in [0.0, 0.9] {
-            assert_eq!(bound_for(mask_share), (Loss::GeneralizedKl, Over::Supervised));
+            assert_eq!(choose_bound(mask_share), (Loss::GeneralizedKl, LossPositions::Supervised));
         }
     }
 }

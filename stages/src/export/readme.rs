@@ -3,25 +3,28 @@
 use fmflow_engine::pipeline::config::train::Scheduler;
 
 use super::CONDITIONING;
-use super::sidecar::torch_name;
+use super::sidecar::to_torch_name;
 use crate::backbone::{Attention, TimeConditioning};
 use crate::weights::Dtype;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 /// What the model is, in a line.
-pub(super) fn headline(contract: &Contract) -> String {
+pub(super) fn describe_model(contract: &Contract) -> String {
     match (contract.kind, contract.mask_token) {
         (ModelKind::Flow, Some(mask)) => {
-            format!("a discrete flow matching model; mask token {mask}, {} attention", attention(contract))
+            format!(
+                "a discrete flow matching model; mask token {mask}, {} attention",
+                describe_attention(contract)
+            )
         }
         (ModelKind::Flow, None) => {
-            format!("a discrete flow matching model, {} attention", attention(contract))
+            format!("a discrete flow matching model, {} attention", describe_attention(contract))
         }
         (ModelKind::Autoregressive, _) => "an autoregressive model".into(),
     }
 }
 
-fn attention(contract: &Contract) -> String {
+fn describe_attention(contract: &Contract) -> String {
     match contract.attention {
         Attention::Causal => "causal".into(),
         Attention::Bidirectional => "bidirectional".into(),
@@ -30,19 +33,19 @@ fn attention(contract: &Contract) -> String {
 }
 
 /// The whole text.
-pub(super) fn text(contract: &Contract, dtype: Dtype, conditioned: bool) -> String {
+pub(super) fn render_readme(contract: &Contract, dtype: Dtype, conditioned: bool) -> String {
     let mut text = format!(
         "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {}, under the names of Hugging Face\n\
          transformers; `fmflow.json` holds the whole contract.\n",
-        headline(contract),
-        torch_name(dtype)
+        describe_model(contract),
+        to_torch_name(dtype)
     );
     match contract.kind {
         ModelKind::Autoregressive => text.push_str(AUTOREGRESSIVE),
         ModelKind::Flow => {
-            text.push_str(&facts(contract));
-            text.push_str(&sampling(contract));
-            text.push_str(&causal(contract, conditioned));
+            text.push_str(&render_facts_table(contract));
+            text.push_str(&describe_sampling(contract));
+            text.push_str(&describe_causal_use(contract, conditioned));
         }
     }
     text
@@ -50,9 +53,9 @@ pub(super) fn text(contract: &Contract, dtype: Dtype, conditioned: bool) -> Stri
 
 const AUTOREGRESSIVE: &str = "\n## Use\n\nPosition i predicts token i + 1 under a causal mask: `AutoModelForCausalLM.from_pretrained(folder)` and\n`generate` do what they always do.\n";
 
-fn facts(contract: &Contract) -> String {
+fn render_facts_table(contract: &Contract) -> String {
     let mut lines = vec![
-        ("attention", attention(contract)),
+        ("attention", describe_attention(contract)),
         (
             "mask token",
             contract
@@ -67,7 +70,7 @@ fn facts(contract: &Contract) -> String {
             },
         ),
         ("time", contract.time_direction.clone()),
-        ("source and scheduler", path(contract)),
+        ("source and scheduler", describe_path(contract)),
         ("updates since conversion", contract.trained_updates.to_string()),
     ];
     if let Some(canvas) = contract.canvas {
@@ -78,7 +81,7 @@ fn facts(contract: &Contract) -> String {
     format!("\n| | |\n|---|---|\n{}", lines.concat())
 }
 
-fn path(contract: &Contract) -> String {
+fn describe_path(contract: &Contract) -> String {
     let Some(path) = &contract.path else { return "none yet: converted, not trained".into() };
     let source = match path.mask_share {
         share if share >= 1.0 => "the mask token".to_owned(),
@@ -93,7 +96,7 @@ fn path(contract: &Contract) -> String {
     format!("{source}; {scheduler}")
 }
 
-fn sampling(contract: &Contract) -> String {
+fn describe_sampling(contract: &Contract) -> String {
     let mask = contract.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
     let masked = contract.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
     let (start, sampler) = match masked {
@@ -115,7 +118,7 @@ fn sampling(contract: &Contract) -> String {
     )
 }
 
-fn causal(contract: &Contract, conditioned: bool) -> String {
+fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
     let mut text = String::from("\n## Causal use\n\n");
     text.push_str(
         "Programs that know Qwen3 load this folder without missing or unexpected tensors, and run it under a *causal* mask.\n",
@@ -151,7 +154,7 @@ fn causal(contract: &Contract, conditioned: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fmflow_engine::pipeline::config::train::Path;
+    use fmflow_engine::pipeline::config::train::ProbabilityPath;
 
     fn flow(updates: u64, shift: bool, mask_share: f64) -> Contract {
         Contract {
@@ -159,7 +162,7 @@ mod tests {
             shift,
             mask_token: Some(9),
             attention: Attention::BlockCausal { block: 32 },
-            path: Some(Path { mask_share, scheduler: Scheduler::Cosine }),
+            path: Some(ProbabilityPath { mask_share, scheduler: Scheduler::Cosine }),
             time_conditioning: TimeConditioning::AdaLn { rank: 8 },
             canvas: Some(6),
             trained_updates: updates,
@@ -169,7 +172,7 @@ mod tests {
 
     #[track_caller]
     fn says(contract: &Contract, conditioned: bool, words: &[&str], never: &[&str]) {
-        let text = text(contract, Dtype::BF16, conditioned);
+        let text = render_readme(contract, Dtype::BF16, conditioned);
         words.iter().for_each(|word| assert!(text.contains(word), "{word:?} in\n{text}"));
         never.iter().for_each(|word| assert!(!text.contains(word), "{word:?} in\n{text}"));
     }

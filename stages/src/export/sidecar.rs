@@ -7,7 +7,7 @@ use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
 use crate::weights::Dtype;
 
 /// The name of a type in `config.json`.
-pub(super) fn torch_name(dtype: Dtype) -> &'static str {
+pub(super) fn to_torch_name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 => "float32",
         Dtype::BF16 => "bfloat16",
@@ -16,17 +16,17 @@ pub(super) fn torch_name(dtype: Dtype) -> &'static str {
 }
 
 /// `config.json`: the checkpoint's own, in the exported type.
-pub(super) fn config(export: &Export<'_>) -> String {
-    let name = torch_name(export.dtype);
+pub(super) fn render_config(export: &Export<'_>) -> String {
+    let name = to_torch_name(export.dtype);
     let mut config = export.checkpoint.config.entries();
-    config.extend(ids(export));
+    config.extend(find_special_ids(export));
     let more = [("dtype", json!(name)), ("torch_dtype", json!(name)), ("use_cache", json!(true))];
     config.extend(more.map(|(key, value)| (key.to_owned(), value)));
-    pretty(&Value::Object(config))
+    format_json(&Value::Object(config))
 }
 
 /// Special ids: the config's, else the tokenizer's.
-fn ids(export: &Export<'_>) -> Map<String, Value> {
+fn find_special_ids(export: &Export<'_>) -> Map<String, Value> {
     let config = &export.checkpoint.config;
     let id = |token: &str| export.text.and_then(|text| text.tokenizer.id(token));
     [
@@ -40,15 +40,15 @@ fn ids(export: &Export<'_>) -> Map<String, Value> {
 }
 
 /// `generation_config.json` of a checkpoint that brought none.
-pub(super) fn generation(export: &Export<'_>) -> String {
-    let mut config = ids(export);
+pub(super) fn render_generation_config(export: &Export<'_>) -> String {
+    let mut config = find_special_ids(export);
     config.insert("do_sample".into(), json!(false));
     config.insert("use_cache".into(), json!(true));
-    pretty(&Value::Object(config))
+    format_json(&Value::Object(config))
 }
 
 /// The tokenizer's files. One that brought no `tokenizer_config.json` gets a plain one.
-pub(super) fn tokenizer(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
+pub(super) fn collect_tokenizer_files(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
     let Some(text) = export.text else { return Vec::new() };
     // How many rows are reserved is in config.json.
     let mut files: Vec<(String, Vec<u8>)> =
@@ -64,22 +64,22 @@ pub(super) fn tokenizer(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
             "pad_token": known(END_OF_DOCUMENT),
             "unk_token": null,
         });
-        files.push(("tokenizer_config.json".into(), pretty(&config).into_bytes()));
+        files.push(("tokenizer_config.json".into(), format_json(&config).into_bytes()));
     }
     files
 }
 
 /// `fmflow.json`: the contract, and where the rest of the model is.
-pub(super) fn provenance(export: &Export<'_>, conditioned: bool) -> String {
-    pretty(&json!({
+pub(super) fn render_provenance(export: &Export<'_>, conditioned: bool) -> String {
+    format_json(&json!({
         "schema": "fmflow.export/1",
         "provenance": export.contract,
-        "dtype": torch_name(export.dtype),
+        "dtype": to_torch_name(export.dtype),
         "conditioning": conditioned.then_some(CONDITIONING),
     }))
 }
 
-fn pretty(value: &Value) -> String {
+fn format_json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
@@ -88,28 +88,28 @@ mod tests {
     use super::*;
     use crate::backbone::{Backbone, TimeConditioning};
     use crate::convert::tests::{config as shape, store};
-    use crate::data::tokenizer::train;
-    use crate::model::Text;
+    use crate::data::tokenizer::train_byte_level_bpe;
+    use crate::model::ModelTokenizer;
     use crate::weights;
     use fmflow_engine::pipeline::contract::Contract;
 
     #[test]
     fn a_tokenizer_without_config_gets_one_and_the_special_ids_come_from_it() {
         let folder = tempfile::tempdir().unwrap();
-        let device = crate::device::open("cpu").unwrap();
+        let device = crate::device::open_device("cpu").unwrap();
         let shape = crate::backbone::Qwen3Config { vocab_size: 320, ..shape(true) };
         let model = Backbone::new(&shape, TimeConditioning::None, 1, &device).unwrap();
         store(folder.path(), &model, None);
         let words =
             ["a b", "b c"].map(|text| Ok::<_, crate::data::tokenizer::TokenizerError>(text.to_owned()));
-        let files = train(words.into_iter(), 320).unwrap();
+        let files = train_byte_level_bpe(words.into_iter(), 320).unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), files.tokenizer).unwrap();
         std::fs::write(folder.path().join("vocabulary.json"), files.vocabulary).unwrap();
-        let checkpoint = weights::read(folder.path()).unwrap();
-        let text = Text::open(folder.path(), 320).unwrap();
+        let checkpoint = weights::read_checkpoint(folder.path()).unwrap();
+        let text = ModelTokenizer::open(folder.path(), 320).unwrap();
         let (checkpoint, contract) = (&checkpoint, &Contract::autoregressive());
         let export = Export { checkpoint, contract, text: text.as_ref(), dtype: Dtype::BF16, shard_bytes: 1 };
-        let own = tokenizer(&export);
+        let own = collect_tokenizer_files(&export);
         let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tokenizer.json", "tokenizer_config.json"]);
         let plain: Value = serde_json::from_slice(&own[1].1).unwrap();
@@ -118,8 +118,8 @@ mod tests {
             (&json!(END_OF_TURN), &json!(END_OF_DOCUMENT))
         );
         let id = |token| json!(text.as_ref().and_then(|text| text.tokenizer.id(token)));
-        let config: Value = serde_json::from_str(&config(&export)).unwrap();
-        let generation: Value = serde_json::from_str(&generation(&export)).unwrap();
+        let config: Value = serde_json::from_str(&render_config(&export)).unwrap();
+        let generation: Value = serde_json::from_str(&render_generation_config(&export)).unwrap();
         for (key, value) in [("eos_token_id", id(END_OF_TURN)), ("pad_token_id", id(END_OF_DOCUMENT))] {
             assert!(value.is_u64() && config[key] == value && generation[key] == value, "{key}");
         }

@@ -25,19 +25,21 @@
 //! Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it stands still, as the
 //! reference does.
 
-pub use fmflow_engine::pipeline::config::{Kernel, Remask};
+pub use fmflow_engine::pipeline::config::{EulerKernel, RemaskSettings};
 
-use super::scheduler::{Scheduler, derivative, jump, kappa, noise_share, weight};
+use super::scheduler::{
+    Scheduler, compute_jump_probability, compute_kappa_derivative, compute_noise_share, compute_weight, kappa,
+};
 
 /// The kernel that an oracle calls `name`: `exact`, or `rate` with the weight of its divergence-free part.
 ///
 /// # Errors
 /// An unknown name, or a weight that the kernel does not have, as a sentence.
-pub fn by_name(name: &str, div_free: f64) -> Result<Kernel, String> {
+pub fn parse_kernel(name: &str, div_free: f64) -> Result<EulerKernel, String> {
     match name {
-        "exact" if div_free == 0.0 => Ok(Kernel::Exact),
+        "exact" if div_free == 0.0 => Ok(EulerKernel::Exact),
         "exact" => Err("the exact kernel has no divergence-free part".to_owned()),
-        "rate" if div_free >= 0.0 && div_free.is_finite() => Ok(Kernel::Rate { div_free }),
+        "rate" if div_free >= 0.0 && div_free.is_finite() => Ok(EulerKernel::Rate { div_free }),
         "rate" => Err(format!("the weight of a divergence-free part is 0 or more, not {div_free}")),
         _ => Err(format!("unknown kernel `{name}`; write `exact` or `rate`")),
     }
@@ -45,12 +47,12 @@ pub fn by_name(name: &str, div_free: f64) -> Result<Kernel, String> {
 
 /// What may happen between two times.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    law: Law,
+pub struct KernelStep {
+    law: JumpLaw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Law {
+enum JumpLaw {
     /// To x_1, with this probability.
     Plain(f64),
     /// At these rates times h: to x_1, and to p_0.
@@ -59,14 +61,14 @@ enum Law {
     Remask { data: f64, mask: f64 },
 }
 
-impl Step {
+impl KernelStep {
     /// The step from `t` to `s`, 0 <= t < s <= 1; the step to 1 is the last one.
     #[must_use]
-    pub fn new(kernel: Kernel, scheduler: Scheduler, t: f64, s: f64) -> Self {
+    pub fn new(kernel: EulerKernel, scheduler: Scheduler, t: f64, s: f64) -> Self {
         let law = match kernel {
-            Kernel::Rate { div_free } if s < 1.0 => rates(scheduler, t, s - t, div_free),
-            Kernel::Remask(remask) => remasking(scheduler, t, s, remask),
-            _ => Law::Plain(jump(scheduler, t, s)),
+            EulerKernel::Rate { div_free } if s < 1.0 => compute_rates_law(scheduler, t, s - t, div_free),
+            EulerKernel::Remask(remask) => compute_remasking_law(scheduler, t, s, remask),
+            _ => JumpLaw::Plain(compute_jump_probability(scheduler, t, s)),
         };
         Self { law }
     }
@@ -77,13 +79,13 @@ impl Step {
     #[must_use]
     pub fn jump(&self, same: bool, p0: f64) -> f64 {
         match self.law {
-            Law::Plain(probability) => probability,
-            Law::Rates { data, noise } => {
+            JumpLaw::Plain(probability) => probability,
+            JumpLaw::Rates { data, noise } => {
                 let data = if same { 0.0 } else { data };
                 -(-(data + noise * (1.0 - p0))).exp_m1()
             }
-            Law::Remask { data, .. } if p0 >= 1.0 => data,
-            Law::Remask { mask, .. } => mask,
+            JumpLaw::Remask { data, .. } if p0 >= 1.0 => data,
+            JumpLaw::Remask { mask, .. } => mask,
         }
     }
 
@@ -91,19 +93,19 @@ impl Step {
     #[must_use]
     pub fn data_share(&self, same: bool, p0: f64) -> f64 {
         match self.law {
-            Law::Plain(_) => 1.0,
-            Law::Rates { .. } if same => 0.0,
-            Law::Rates { data, noise } if noise > 0.0 => data / (data + noise * (1.0 - p0)),
-            Law::Rates { .. } => 1.0,
-            Law::Remask { .. } if p0 >= 1.0 => 1.0,
-            Law::Remask { .. } => 0.0,
+            JumpLaw::Plain(_) => 1.0,
+            JumpLaw::Rates { .. } if same => 0.0,
+            JumpLaw::Rates { data, noise } if noise > 0.0 => data / (data + noise * (1.0 - p0)),
+            JumpLaw::Rates { .. } => 1.0,
+            JumpLaw::Remask { .. } if p0 >= 1.0 => 1.0,
+            JumpLaw::Remask { .. } => 0.0,
         }
     }
 
     /// Whether a jump from a token with p_0(x_t) = `p0` depends on the draw x_1: a jump to the mask does not.
     #[must_use]
     pub fn asks(&self, p0: f64) -> bool {
-        !matches!(self.law, Law::Remask { .. }) || p0 >= 1.0
+        !matches!(self.law, JumpLaw::Remask { .. }) || p0 >= 1.0
     }
 
     /// The law of the token after the step, `[V]`.
@@ -128,25 +130,25 @@ impl Step {
     }
 }
 
-fn remasking(scheduler: Scheduler, t: f64, s: f64, remask: Remask) -> Law {
-    let (before, left) = (kappa(scheduler, t), noise_share(scheduler, s));
+fn compute_remasking_law(scheduler: Scheduler, t: f64, s: f64, remask: RemaskSettings) -> JumpLaw {
+    let (before, left) = (kappa(scheduler, t), compute_noise_share(scheduler, s));
     let most = if s < 1.0 { (left / before).min(1.0) } else { 0.0 };
     let mask = match remask {
-        Remask::Cap(cap) => most.min(cap),
-        Remask::Rescale(share) => most * share,
+        RemaskSettings::Cap(cap) => most.min(cap),
+        RemaskSettings::Rescale(share) => most * share,
     };
     // (κ(s) - (1 - σ) κ(t)) / (1 - κ(t)) = jump + σ κ(t) / (1 - κ(t)).
-    let data = jump(scheduler, t, s) + mask * before / noise_share(scheduler, t);
-    Law::Remask { data: data.min(1.0), mask }
+    let data = compute_jump_probability(scheduler, t, s) + mask * before / compute_noise_share(scheduler, t);
+    JumpLaw::Remask { data: data.min(1.0), mask }
 }
 
-fn rates(scheduler: Scheduler, t: f64, h: f64, c: f64) -> Law {
-    let data = weight(scheduler, t);
+fn compute_rates_law(scheduler: Scheduler, t: f64, h: f64, c: f64) -> JumpLaw {
+    let data = compute_weight(scheduler, t);
     // c κ' / (κ (1 - κ)) [(1 - κ) p_0 + κ δ(x_1)] = c κ' / κ p_0 + c λ δ(x_1).
-    let noise = if c > 0.0 { c * derivative(scheduler, t) / kappa(scheduler, t) } else { 0.0 };
+    let noise = if c > 0.0 { c * compute_kappa_derivative(scheduler, t) / kappa(scheduler, t) } else { 0.0 };
     match data.is_finite() && noise.is_finite() {
-        true => Law::Rates { data: h * data * (1.0 + c), noise: h * noise },
-        false => Law::Rates { data: 0.0, noise: 0.0 },
+        true => JumpLaw::Rates { data: h * data * (1.0 + c), noise: h * noise },
+        false => JumpLaw::Rates { data: 0.0, noise: 0.0 },
     }
 }
 
@@ -158,12 +160,17 @@ fn rates(scheduler: Scheduler, t: f64, h: f64, c: f64) -> Law {
 /// # Errors
 /// Where it is not finite, as a sentence: at t = 1 nothing is left to carry, and at t = 0 an exponent below 1 starts
 /// infinitely fast.
-pub fn velocity(scheduler: Scheduler, t: f64, posterior: &[f64], present: usize) -> Result<Vec<f64>, String> {
-    let rate = weight(scheduler, t);
+pub fn compute_velocity(
+    scheduler: Scheduler,
+    t: f64,
+    posterior: &[f64],
+    present: usize,
+) -> Result<Vec<f64>, String> {
+    let rate = compute_weight(scheduler, t);
     if !rate.is_finite() {
         return Err(format!(
             "the velocity is not finite at t = {t} (noise left: {})",
-            noise_share(scheduler, t)
+            compute_noise_share(scheduler, t)
         ));
     }
     let of = |(y, p): (usize, &f64)| rate * (p - f64::from(u8::from(y == present)));
@@ -181,21 +188,25 @@ mod tests {
 
     #[test]
     fn a_kernel_has_a_name_or_a_reason() {
-        assert_eq!(by_name("exact", 0.0), Ok(Kernel::Exact));
-        assert_eq!(by_name("rate", 0.5), Ok(Kernel::Rate { div_free: 0.5 }));
+        assert_eq!(parse_kernel("exact", 0.0), Ok(EulerKernel::Exact));
+        assert_eq!(parse_kernel("rate", 0.5), Ok(EulerKernel::Rate { div_free: 0.5 }));
         for (name, c) in [("exact", 1.0), ("rate", -1.0), ("rate", f64::NAN), ("euler", 0.0)] {
-            assert!(by_name(name, c).is_err(), "{name} {c}");
+            assert!(parse_kernel(name, c).is_err(), "{name} {c}");
         }
     }
 
     #[test]
     fn every_law_is_a_law() {
-        let remask = Kernel::Remask(Remask::Rescale(1.0));
-        for kernel in [Kernel::Exact, Kernel::Rate { div_free: 0.0 }, Kernel::Rate { div_free: 2.0 }, remask]
-        {
+        let remask = EulerKernel::Remask(RemaskSettings::Rescale(1.0));
+        for kernel in [
+            EulerKernel::Exact,
+            EulerKernel::Rate { div_free: 0.0 },
+            EulerKernel::Rate { div_free: 2.0 },
+            remask,
+        ] {
             for (t, s) in [(0.0, 0.1), (0.3, 0.4), (0.9, 1.0)] {
                 for scheduler in [LINEAR, ROOT, Scheduler::Cosine] {
-                    let law = Step::new(kernel, scheduler, t, s).law(&POSTERIOR, &SOURCE, 2);
+                    let law = KernelStep::new(kernel, scheduler, t, s).law(&POSTERIOR, &SOURCE, 2);
                     assert!((law.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{kernel:?} {t} {law:?}");
                     assert!(law.iter().all(|p| (0.0..=1.0).contains(p)), "{kernel:?} {t} {law:?}");
                 }
@@ -215,18 +226,26 @@ mod tests {
         found
     }
 
-    const REMASKS: [Remask; 4] =
-        [Remask::Cap(0.02), Remask::Cap(1.0), Remask::Rescale(0.5), Remask::Rescale(1.0)];
+    const REMASKS: [RemaskSettings; 4] = [
+        RemaskSettings::Cap(0.02),
+        RemaskSettings::Cap(1.0),
+        RemaskSettings::Rescale(0.5),
+        RemaskSettings::Rescale(1.0),
+    ];
 
     #[test]
     fn remasking_keeps_the_marginal_of_the_path() {
         let (p, mask) = ([0.2, 0.5, 0.3, 0.0], [0.0, 0.0, 0.0, 1.0]);
         for scheduler in [LINEAR, ROOT, Scheduler::Cosine, Scheduler::SineSquared] {
             for remask in REMASKS {
-                let next = |t, s, x| Step::new(Kernel::Remask(remask), scheduler, t, s).law(&p, &mask, x);
+                let next =
+                    |t, s, x| KernelStep::new(EulerKernel::Remask(remask), scheduler, t, s).law(&p, &mask, x);
                 for (s, law) in laws(9, next) {
                     // x_t is the mask with 1 - κ(t), and token v with κ(t) p(v).
-                    assert!((law[3] - noise_share(scheduler, s)).abs() < 1e-12, "{remask:?} {s} {law:?}");
+                    assert!(
+                        (law[3] - compute_noise_share(scheduler, s)).abs() < 1e-12,
+                        "{remask:?} {s} {law:?}"
+                    );
                     let marginal = |v: usize| kappa(scheduler, s) * p[v];
                     assert!((0..3).all(|v| (law[v] - marginal(v)).abs() < 1e-12), "{remask:?} {s} {law:?}");
                 }
@@ -235,7 +254,7 @@ mod tests {
     }
 
     /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the mask 2.
-    fn agreement(kernel: Kernel, steps: usize) -> f64 {
+    fn agreement(kernel: EulerKernel, steps: usize) -> f64 {
         let posterior = |own: usize, other: usize| match if own < 2 { own } else { other } {
             2 => [0.5, 0.5, 0.0],
             token => [0, 1, 2].map(|v| f64::from(u8::from(v == token))),
@@ -244,7 +263,7 @@ mod tests {
         law[2][2] = 1.0;
         for number in 0..steps {
             let [t, s] = [number, number + 1].map(|n| n as f64 / steps as f64);
-            let step = Step::new(kernel, LINEAR, t, s);
+            let step = KernelStep::new(kernel, LINEAR, t, s);
             let mut next = [[0.0; 3]; 3];
             for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
                 let [to_a, to_b] = [(a, b), (b, a)]
@@ -258,34 +277,36 @@ mod tests {
 
     #[test]
     fn more_steps_bring_every_kernel_closer_to_a_target_whose_positions_agree() {
-        let remasks = REMASKS.map(Kernel::Remask).into_iter();
-        for kernel in
-            remasks.chain([Kernel::Exact, Kernel::Rate { div_free: 0.0 }, Kernel::Rate { div_free: 1.0 }])
-        {
+        let remasks = REMASKS.map(EulerKernel::Remask).into_iter();
+        for kernel in remasks.chain([
+            EulerKernel::Exact,
+            EulerKernel::Rate { div_free: 0.0 },
+            EulerKernel::Rate { div_free: 1.0 },
+        ]) {
             let found = [4, 16, 64, 256].map(|steps| agreement(kernel, steps));
             assert!(found.is_sorted() && found[3] > 0.98 && found[3] < 1.0, "{kernel:?}: {found:?}");
         }
         // Two positions that are written in the same of n steps agree by chance: 1 - 1 / (2 n).
-        assert!((agreement(Kernel::Exact, 4) - 0.875).abs() < 1e-12);
+        assert!((agreement(EulerKernel::Exact, 4) - 0.875).abs() < 1e-12);
         // Computed independently: σ = σ_max, and σ = 0.02 at most.
-        assert!((agreement(Kernel::Remask(Remask::Rescale(1.0)), 64) - 0.96796).abs() < 5e-6);
-        assert!((agreement(Kernel::Remask(Remask::Cap(0.02)), 64) - 0.98980).abs() < 5e-6);
+        assert!((agreement(EulerKernel::Remask(RemaskSettings::Rescale(1.0)), 64) - 0.96796).abs() < 5e-6);
+        assert!((agreement(EulerKernel::Remask(RemaskSettings::Cap(0.02)), 64) - 0.98980).abs() < 5e-6);
     }
 
     #[test]
     fn rates_that_are_not_finite_stand_still_and_the_exact_kernel_does_not() {
         let still = [0.0, 1.0, 0.0];
-        let rate = |c, scheduler| Step::new(Kernel::Rate { div_free: c }, scheduler, 0.0, 0.25);
+        let rate = |c, scheduler| KernelStep::new(EulerKernel::Rate { div_free: c }, scheduler, 0.0, 0.25);
         assert_eq!(rate(0.0, ROOT).law(&POSTERIOR, &SOURCE, 1), still);
         assert_eq!(rate(1.0, LINEAR).law(&POSTERIOR, &SOURCE, 1), still);
-        assert_eq!(Step::new(Kernel::Exact, ROOT, 0.0, 0.25).jump(false, 0.0), 0.5);
+        assert_eq!(KernelStep::new(EulerKernel::Exact, ROOT, 0.0, 0.25).jump(false, 0.0), 0.5);
     }
 
     #[test]
     fn the_velocity_sums_to_zero_and_is_refused_where_it_is_infinite() {
-        let u = velocity(LINEAR, 0.5, &POSTERIOR, 0).unwrap();
+        let u = compute_velocity(LINEAR, 0.5, &POSTERIOR, 0).unwrap();
         assert!(u.iter().sum::<f64>().abs() < 1e-15 && u[0] == -1.6, "{u:?}");
-        assert!(velocity(LINEAR, 1.0, &POSTERIOR, 0).is_err());
-        assert!(velocity(ROOT, 0.0, &POSTERIOR, 0).is_err());
+        assert!(compute_velocity(LINEAR, 1.0, &POSTERIOR, 0).is_err());
+        assert!(compute_velocity(ROOT, 0.0, &POSTERIOR, 0).is_err());
     }
 }

@@ -13,13 +13,13 @@
 //! Shaul et al., "Flow Matching with General Discrete Paths", 2024; with a mask source and p(mask) = 0 it equals the ELBO of
 //! masked diffusion at corrupted positions.
 
-use fmflow_engine::pipeline::config::train::{Loss, Over, Scheduler};
+use fmflow_engine::pipeline::config::train::{Loss, LossPositions, Scheduler};
 
 use super::scheduler;
 
 /// The coefficients of one position.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Coefficients {
+pub struct LossCoefficients {
     /// Of the cross-entropy.
     pub cross_entropy: f64,
     /// Of the probability of the present token.
@@ -30,29 +30,31 @@ pub struct Coefficients {
 
 /// λ(t), at most `max_weight`.
 #[must_use]
-pub fn weight(scheduler: Scheduler, t: f64, max_weight: Option<f64>) -> f64 {
-    scheduler::weight(scheduler, t).min(max_weight.unwrap_or(f64::INFINITY))
+pub fn compute_capped_weight(scheduler: Scheduler, t: f64, max_weight: Option<f64>) -> f64 {
+    scheduler::compute_weight(scheduler, t).min(max_weight.unwrap_or(f64::INFINITY))
 }
 
 /// The coefficients of a position with weight λ; `unchanged` is δ.
 #[must_use]
-pub fn coefficients(loss: Loss, weight: f64, unchanged: bool) -> Coefficients {
+pub fn compute_coefficients(loss: Loss, weight: f64, unchanged: bool) -> LossCoefficients {
     let delta = f64::from(u8::from(unchanged));
     match loss {
-        Loss::CrossEntropy => Coefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
-        Loss::Elbo => Coefficients { cross_entropy: weight, present: 0.0, constant: 0.0 },
-        Loss::GeneralizedKl => {
-            Coefficients { cross_entropy: weight * (1.0 - delta), present: -weight, constant: weight * delta }
-        }
+        Loss::CrossEntropy => LossCoefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
+        Loss::Elbo => LossCoefficients { cross_entropy: weight, present: 0.0, constant: 0.0 },
+        Loss::GeneralizedKl => LossCoefficients {
+            cross_entropy: weight * (1.0 - delta),
+            present: -weight,
+            constant: weight * delta,
+        },
     }
 }
 
 /// Whether a position contributes.
 #[must_use]
-pub fn contributes(over: Over, corrupted: bool) -> bool {
+pub fn is_in_loss(over: LossPositions, corrupted: bool) -> bool {
     match over {
-        Over::Corrupted => corrupted,
-        Over::Supervised => true,
+        LossPositions::Corrupted => corrupted,
+        LossPositions::Supervised => true,
     }
 }
 
@@ -61,19 +63,19 @@ mod tests {
     use super::*;
 
     /// The value of a loss for a posterior `p`.
-    fn value(c: Coefficients, p: &[f64], x_1: usize, x_t: usize) -> f64 {
+    fn value(c: LossCoefficients, p: &[f64], x_1: usize, x_t: usize) -> f64 {
         c.cross_entropy * -p[x_1].ln() + c.present * p[x_t] + c.constant
     }
 
     fn polynomial(exponent: f64, t: f64) -> f64 {
-        weight(Scheduler::Polynomial { exponent }, t, None)
+        compute_capped_weight(Scheduler::Polynomial { exponent }, t, None)
     }
 
     #[test]
     fn golden_numbers_of_the_generalized_kl() {
         // Float64 values computed independently for p = [.1, .2, .3, .4], x_1 = 2, x_t = 3, t = .5.
         let p = [0.1, 0.2, 0.3, 0.4];
-        let gkl = |weight, unchanged| coefficients(Loss::GeneralizedKl, weight, unchanged);
+        let gkl = |weight, unchanged| compute_coefficients(Loss::GeneralizedKl, weight, unchanged);
         assert!((value(gkl(polynomial(1.0, 0.5), false), &p, 2, 3) - 1.607_945_608_651_872).abs() < 1e-12);
         assert!((value(gkl(polynomial(2.0, 0.5), false), &p, 2, 3) - 1.071_963_739_101_248).abs() < 1e-12);
         assert!((value(gkl(polynomial(1.0, 0.5), true), &p, 2, 2) - 1.4).abs() < 1e-12);
@@ -82,14 +84,14 @@ mod tests {
     #[test]
     fn the_generalized_kl_is_the_elbo_when_the_mask_has_no_probability() {
         let (p, w) = ([0.2, 0.3, 0.5, 0.0], polynomial(1.0, 0.5));
-        let gkl = value(coefficients(Loss::GeneralizedKl, w, false), &p, 2, 3);
+        let gkl = value(compute_coefficients(Loss::GeneralizedKl, w, false), &p, 2, 3);
         assert!((gkl - 1.386_294_361_119_890_6).abs() < 1e-12);
-        assert_eq!(gkl, value(coefficients(Loss::Elbo, w, false), &p, 2, 3));
+        assert_eq!(gkl, value(compute_coefficients(Loss::Elbo, w, false), &p, 2, 3));
     }
 
     #[test]
     fn the_weight_is_capped() {
-        assert_eq!(weight(Scheduler::Polynomial { exponent: 1.0 }, 0.99, Some(20.0)), 20.0);
+        assert_eq!(compute_capped_weight(Scheduler::Polynomial { exponent: 1.0 }, 0.99, Some(20.0)), 20.0);
         assert!((polynomial(1.0, 0.75) - 4.0).abs() < 1e-12);
     }
 }

@@ -3,10 +3,10 @@
 //! Position i keeps x_1 with probability kappa(t) and takes a draw from the source otherwise, independently
 //! (mixture path of Gat et al., 2024, equation 9). Positions that may not be edited keep x_1: a prompt stays clean.
 
-use fmflow_engine::pipeline::config::train::Path;
+use fmflow_engine::pipeline::config::train::ProbabilityPath;
 
 use super::scheduler::kappa;
-use crate::rng::Stream;
+use crate::rng::RandomStream;
 
 /// Where the tokens of x_0 come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct SourceTokens {
 
 impl SourceTokens {
     /// One token of x_0: the mask with probability `mask_share`, uniform over the others else.
-    pub fn draw(&self, mask_share: f64, draws: &mut Stream) -> u32 {
+    pub fn draw(&self, mask_share: f64, draws: &mut RandomStream) -> u32 {
         let Self { mask, used } = *self;
         if mask_share >= 1.0 || draws.uniform() < mask_share {
             return mask;
@@ -56,7 +56,7 @@ pub struct Corruption {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Corruptor {
     /// The path.
-    pub path: Path,
+    pub path: ProbabilityPath,
     /// Its source.
     pub tokens: SourceTokens,
     /// At least this many editable positions (or all of them) are corrupted. Positions above what the coins gave are chosen
@@ -73,12 +73,12 @@ impl Corruptor {
         x_1: &[u32],
         editable: &[bool],
         t: f64,
-        coins: &mut Stream,
-        draws: &mut Stream,
+        coins: &mut RandomStream,
+        draws: &mut RandomStream,
     ) -> Corruption {
         let keep = kappa(self.path.scheduler, t);
         let mut corrupted: Vec<bool> = editable.iter().map(|&e| coins.uniform() >= keep && e).collect();
-        add_missing(&mut corrupted, editable, self.at_least, coins);
+        corrupt_more_positions(&mut corrupted, editable, self.at_least, coins);
         let token =
             |(&token, &noise)| if noise { self.tokens.draw(self.path.mask_share, draws) } else { token };
         let x_t = x_1.iter().zip(&corrupted).map(token).collect();
@@ -87,7 +87,12 @@ impl Corruptor {
 }
 
 /// Corrupts further editable positions until `at_least` are.
-fn add_missing(corrupted: &mut [bool], editable: &[bool], at_least: usize, coins: &mut Stream) {
+fn corrupt_more_positions(
+    corrupted: &mut [bool],
+    editable: &[bool],
+    at_least: usize,
+    coins: &mut RandomStream,
+) {
     let have = corrupted.iter().filter(|&&c| c).count();
     let mut clean: Vec<usize> = (0..editable.len()).filter(|&i| editable[i] && !corrupted[i]).collect();
     for _ in have..at_least.min(have + clean.len()) {
@@ -101,17 +106,24 @@ mod tests {
     use fmflow_engine::pipeline::config::train::Scheduler;
 
     use super::*;
-    use crate::rng::{Purpose, stream};
+    use crate::rng::{RandomPurpose, derive_stream};
 
     const TOKENS: SourceTokens = SourceTokens { mask: 5, used: 8 };
 
-    fn path(mask_share: f64) -> Path {
-        Path { mask_share, scheduler: Scheduler::Polynomial { exponent: 2.0 } }
+    fn path(mask_share: f64) -> ProbabilityPath {
+        ProbabilityPath { mask_share, scheduler: Scheduler::Polynomial { exponent: 2.0 } }
     }
 
-    fn draw(x_1: &[u32], editable: &[bool], t: f64, path: &Path, at_least: usize, seed: u64) -> Corruption {
-        let mut coins = stream(seed, Purpose::Corrupt, [0; 3]);
-        let mut draws = stream(seed, Purpose::Source, [0; 3]);
+    fn draw(
+        x_1: &[u32],
+        editable: &[bool],
+        t: f64,
+        path: &ProbabilityPath,
+        at_least: usize,
+        seed: u64,
+    ) -> Corruption {
+        let mut coins = derive_stream(seed, RandomPurpose::Corrupt, [0; 3]);
+        let mut draws = derive_stream(seed, RandomPurpose::Source, [0; 3]);
         let corruptor = Corruptor { path: path.clone(), tokens: TOKENS, at_least };
         corruptor.corrupt(x_1, editable, t, &mut coins, &mut draws)
     }

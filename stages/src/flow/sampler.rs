@@ -11,15 +11,15 @@ mod filter;
 
 use std::ops::Range;
 
-pub use euler::euler_step;
-pub use filter::{Filter, Order, Pick};
+pub use euler::take_euler_step;
+pub use filter::{LogitFilter, Order, Pick};
 
 use fmflow_engine::pipeline::config::train::Scheduler;
 use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 
-use super::kernel::Kernel;
+use super::kernel::EulerKernel;
 use super::path::SourceTokens;
-use crate::rng::{Purpose, stream};
+use crate::rng::{RandomPurpose, derive_stream};
 
 /// A row being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Canvas {
 
 /// What the sampler must know of the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rules {
+pub struct SamplerRules {
     /// The mask token.
     pub mask: u32,
     /// Ids from here on are never emitted.
@@ -44,12 +44,12 @@ pub struct Rules {
     /// Share of the mask in the source; 1: every noisy position shows it.
     pub mask_share: f64,
     /// How the Euler simulation moves a position.
-    pub kernel: Kernel,
+    pub kernel: EulerKernel,
     /// Seed of the draws.
     pub seed: u64,
 }
 
-impl Rules {
+impl SamplerRules {
     /// Whether the source is the mask alone, so that every noisy position shows it.
     #[must_use]
     pub fn mask_source(&self) -> bool {
@@ -87,14 +87,14 @@ pub trait Posterior {
 ///
 /// # Panics
 /// Never: an autoregressive or threshold sampler is not simulated here and leaves the canvases as they are.
-pub fn sample<P: Posterior>(
+pub fn sample_canvases<P: Posterior>(
     canvases: &mut [Canvas],
     sampler: &Sampler,
-    rules: &Rules,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
-    let filter = Filter::new(sampler, rules);
-    simulate(canvases, 0, sampler, &filter, rules, posterior)
+    let filter = LogitFilter::new(sampler, rules);
+    simulate_wave(canvases, 0, sampler, &filter, rules, posterior)
 }
 
 /// Writes the editable positions of each canvas block by block, in the order of its `blocks`; returns the number of forward
@@ -103,15 +103,15 @@ pub fn sample<P: Posterior>(
 ///
 /// # Errors
 /// What the posterior says.
-pub fn sample_in_blocks<P: Posterior>(
+pub fn sample_canvases_in_blocks<P: Posterior>(
     canvases: &mut [Canvas],
     blocks: &[Vec<Range<usize>>],
     ends: &[u32],
     sampler: &Sampler,
-    rules: &Rules,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
-    let filter = Filter::new(sampler, rules);
+    let filter = LogitFilter::new(sampler, rules);
     let editable: Vec<Vec<bool>> = canvases.iter().map(|canvas| canvas.editable.clone()).collect();
     let (mut passes, most) = (0, blocks.iter().map(Vec::len).max().unwrap_or(0));
     for wave in 0..most {
@@ -122,34 +122,34 @@ pub fn sample_in_blocks<P: Posterior>(
             let open = |i| !ended && blocks.get(wave).is_some_and(|block| block.contains(&i));
             canvas.editable = (0..editable.len()).map(|i| editable[i] && open(i)).collect();
         }
-        passes += simulate(canvases, wave, sampler, &filter, rules, posterior)?;
+        passes += simulate_wave(canvases, wave, sampler, &filter, rules, posterior)?;
     }
     canvases.iter_mut().zip(editable).for_each(|(canvas, editable)| canvas.editable = editable);
     Ok(passes)
 }
 
 /// One simulation; its steps are numbered over all `wave`s, so that no two draw the same numbers.
-fn simulate<P: Posterior>(
+fn simulate_wave<P: Posterior>(
     canvases: &mut [Canvas],
     wave: usize,
     sampler: &Sampler,
-    filter: &Filter,
-    rules: &Rules,
+    filter: &LogitFilter,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
     match sampler.kind {
         SamplerKind::Confidence { steps } => {
-            confidence(canvases, steps, wave * steps, filter, rules, posterior)
+            reveal_by_confidence(canvases, steps, wave * steps, filter, rules, posterior)
         }
         SamplerKind::Euler { steps, .. } => {
-            euler::simulate(canvases, steps, wave * steps, filter, rules, posterior)
+            euler::simulate_euler(canvases, steps, wave * steps, filter, rules, posterior)
         }
         SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
     }
 }
 
 /// Positions that may still be written, in order of canvas and position.
-fn open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Vec<(usize, usize)> {
+fn list_open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Vec<(usize, usize)> {
     let of = |(number, canvas): (usize, &Canvas)| {
         let places = (0..canvas.tokens.len()).filter(|&i| canvas.editable[i] && open(canvas, i));
         places.map(|i| (number, i)).collect::<Vec<_>>()
@@ -158,41 +158,41 @@ fn open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Ve
 }
 
 /// Reveals the most confident masks first, in steps numbered from `first`; after step s of S, floor(m (S - s) / S) of a canvas's m masks are left.
-fn confidence<P: Posterior>(
+fn reveal_by_confidence<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
     first: usize,
-    filter: &Filter,
-    rules: &Rules,
+    filter: &LogitFilter,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
     let masked = |canvas: &Canvas| (0..canvas.tokens.len()).filter(|&i| is_masked(canvas, i, rules)).count();
     let total: Vec<usize> = canvases.iter().map(masked).collect();
     let mut passes = 0;
     for step in 0..steps {
-        let places = open_places(canvases, |canvas, i| is_masked(canvas, i, rules));
+        let places = list_open_places(canvases, |canvas, i| is_masked(canvas, i, rules));
         if places.is_empty() {
             break;
         }
         passes += 1;
         let t = step as f64 / steps as f64;
         let logits = posterior.logits(canvases, &places, t)?;
-        let picks = picks(canvases, &places, logits, filter, rules.seed, first + step);
+        let picks = draw_picks(canvases, &places, logits, filter, rules.seed, first + step);
         for run in picks.chunk_by(|a, b| a.0.0 == b.0.0) {
             let canvas = run[0].0.0;
             let left = total[canvas] * (steps - step - 1) / steps;
-            reveal(&mut canvases[canvas], run, run.len().saturating_sub(left));
+            reveal_most_confident(&mut canvases[canvas], run, run.len().saturating_sub(left));
         }
     }
     Ok(passes)
 }
 
-fn is_masked(canvas: &Canvas, i: usize, rules: &Rules) -> bool {
+fn is_masked(canvas: &Canvas, i: usize, rules: &SamplerRules) -> bool {
     canvas.editable[i] && canvas.tokens[i] == rules.mask
 }
 
 /// Writes the `count` most confident picks; earlier positions win ties.
-fn reveal(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
+fn reveal_most_confident(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
     let mut order: Vec<&((usize, usize), Pick)> = picks.iter().collect();
     order.sort_by(|a, b| b.1.confidence.total_cmp(&a.1.confidence));
     for ((_, position), pick) in order.into_iter().take(count) {
@@ -201,11 +201,11 @@ fn reveal(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
 }
 
 /// One draw of the filtered posterior per place.
-fn picks(
+fn draw_picks(
     canvases: &[Canvas],
     places: &[(usize, usize)],
     mut logits: Vec<f32>,
-    filter: &Filter,
+    filter: &LogitFilter,
     seed: u64,
     step: usize,
 ) -> Vec<((usize, usize), Pick)> {
@@ -214,7 +214,7 @@ fn picks(
     let mut rows = logits.chunks_exact_mut(width.max(1));
     for run in places.chunk_by(|a, b| a.0 == b.0) {
         let number = canvases[run[0].0].number;
-        let mut random = stream(seed, Purpose::Sample, [number, 2 * step as u64 + 1, 0]);
+        let mut random = derive_stream(seed, RandomPurpose::Sample, [number, 2 * step as u64 + 1, 0]);
         for (&place, row) in run.iter().zip(rows.by_ref()) {
             picks.push((place, filter.pick(row, &mut random)));
         }

@@ -1,48 +1,50 @@
 //! What a hub's answers mean. An answer that lacks what it must have is no answer.
 
 use fmflow_engine::hub::lockfile::PinnedFile;
-use fmflow_engine::hub::online::{Columns, Trouble};
+use fmflow_engine::hub::online::{HubError, SubsetColumns};
 use fmflow_engine::pipeline::repository::is_commit;
 use serde_json::Value;
 
-use super::client::Answer;
+use super::client::HttpAnswer;
 
-fn useless(what: &str) -> Trouble {
-    Trouble::Unreachable(format!("an answer without {what}"))
+fn incomplete_answer(what: &str) -> HubError {
+    HubError::Unreachable(format!("an answer without {what}"))
 }
 
 /// What is in the way, by the hub's own codes; those of `huggingface_hub`'s `hf_raise_for_status`.
-pub(super) fn trouble(answer: &Answer) -> Trouble {
+pub(super) fn to_hub_error(answer: &HttpAnswer) -> HubError {
     let reason = answer.reason();
     match (answer.code.as_str(), answer.status) {
-        ("RevisionNotFound", _) => Trouble::NoRevision,
-        ("GatedRepo", _) => Trouble::Gated,
-        ("RepoNotFound", _) => Trouble::NoRepository,
-        (_, 401) if reason.contains("Invalid credentials") => Trouble::BadToken,
+        ("RevisionNotFound", _) => HubError::NoRevision,
+        ("GatedRepo", _) => HubError::Gated,
+        ("RepoNotFound", _) => HubError::NoRepository,
+        (_, 401) if reason.contains("Invalid credentials") => HubError::BadToken,
         // A hub answers 401 rather than tell strangers that a private repository exists.
-        (_, 401 | 404) => Trouble::NoRepository,
-        (_, 400 | 403 | 410 | 451) => Trouble::Refused(reason),
-        _ => Trouble::Unreachable(reason),
+        (_, 401 | 404) => HubError::NoRepository,
+        (_, 400 | 403 | 410 | 451) => HubError::Refused(reason),
+        _ => HubError::Unreachable(reason),
     }
 }
 
 /// The commit, and whether terms have to be accepted.
-pub(super) fn commit(answer: &Answer) -> Result<(String, bool), Trouble> {
+pub(super) fn read_commit(answer: &HttpAnswer) -> Result<(String, bool), HubError> {
     let body = answer.json()?;
     let commit = body.get("sha").and_then(Value::as_str).filter(|sha| is_commit(sha));
     let gated = body.get("gated").is_some_and(|gated| gated.is_string() || *gated == Value::Bool(true));
-    Ok((commit.ok_or_else(|| useless("a commit"))?.to_owned(), gated))
+    Ok((commit.ok_or_else(|| incomplete_answer("a commit"))?.to_owned(), gated))
 }
 
 /// One page of files.
-pub(super) fn files(answer: &Answer) -> Result<Vec<PinnedFile>, Trouble> {
+pub(super) fn read_file_page(answer: &HttpAnswer) -> Result<Vec<PinnedFile>, HubError> {
     let body = answer.json()?;
-    let entries = body.as_array().ok_or_else(|| useless("files"))?;
+    let entries = body.as_array().ok_or_else(|| incomplete_answer("files"))?;
     let files = entries.iter().filter(|entry| entry.get("type").and_then(Value::as_str) == Some("file"));
-    files.map(|entry| file(entry).ok_or_else(|| useless("names and sizes of files"))).collect()
+    files
+        .map(|entry| read_pinned_file(entry).ok_or_else(|| incomplete_answer("names and sizes of files")))
+        .collect()
 }
 
-fn file(entry: &Value) -> Option<PinnedFile> {
+fn read_pinned_file(entry: &Value) -> Option<PinnedFile> {
     let lfs = entry.get("lfs");
     let size = lfs.and_then(|lfs| lfs.get("size")).or_else(|| entry.get("size"))?.as_u64()?;
     let digest = lfs.and_then(|lfs| lfs.get("oid")).and_then(Value::as_str);
@@ -52,14 +54,16 @@ fn file(entry: &Value) -> Option<PinnedFile> {
 }
 
 /// Columns by subset; none for a subset that the server has not looked at.
-pub(super) fn columns(answer: &Answer) -> Result<Columns, Trouble> {
+pub(super) fn read_columns(answer: &HttpAnswer) -> Result<SubsetColumns, HubError> {
     let body = answer.json()?;
-    let subsets = body.get("dataset_info").and_then(Value::as_object).ok_or_else(|| useless("subsets"))?;
+    let subsets =
+        body.get("dataset_info").and_then(Value::as_object).ok_or_else(|| incomplete_answer("subsets"))?;
     let names = |info: &Value| match info.get("features") {
         Some(Value::Object(features)) => features.keys().cloned().collect(),
         _ => Vec::new(),
     };
-    let mut columns: Columns = subsets.iter().map(|(subset, info)| (subset.clone(), names(info))).collect();
+    let mut columns: SubsetColumns =
+        subsets.iter().map(|(subset, info)| (subset.clone(), names(info))).collect();
     for open in ["pending", "failed"] {
         let entries = body.get(open).and_then(Value::as_array).into_iter().flatten();
         for subset in entries.filter_map(|entry| entry.get("config")?.as_str()) {

@@ -8,15 +8,15 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 ///
 /// # Errors
 /// Why the file cannot be used.
-pub(super) fn trust(file: Option<&Path>) -> Result<TlsConfig, String> {
+pub(super) fn build_tls_config(file: Option<&Path>) -> Result<TlsConfig, String> {
     let roots = match file {
         None => RootCerts::WebPki,
-        Some(file) => RootCerts::from(read(file)?),
+        Some(file) => RootCerts::from(read_certificates(file)?),
     };
     Ok(TlsConfig::builder().root_certs(roots).build())
 }
 
-fn read(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
+fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let named = format!("`SSL_CERT_FILE` ({})", file.display());
     let text = std::fs::read(file).map_err(|error| format!("{named} cannot be read: {error}"))?;
     let certificates = parse_pem(&text).filter_map(|item| match item {

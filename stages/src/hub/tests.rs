@@ -53,14 +53,14 @@ fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
         .into()
 }
 
-fn impatient() -> Client {
+fn impatient() -> HttpClient {
     let short = Duration::from_millis(300);
-    Client::new(Patience { connect: short, answer: short, pause: Duration::from_millis(1) }, None)
+    HttpClient::new(ClientTimeouts { connect: short, answer: short, pause: Duration::from_millis(1) }, None)
 }
 
-fn why(result: Result<Answer, Trouble>) -> String {
+fn why(result: Result<HttpAnswer, HubError>) -> String {
     match result {
-        Err(Trouble::Unreachable(why)) => why,
+        Err(HubError::Unreachable(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -105,7 +105,7 @@ fn an_endless_answer_is_cut() {
     let mut endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
     endless.resize(endless.len() + (65 << 20), b' ');
     let server = Server::new(vec![endless]);
-    let patient = Client::new(Patience::default(), None);
+    let patient = HttpClient::new(ClientTimeouts::default(), None);
     assert_eq!(why(patient.get(&server.address, None)), "an answer of more than 64 MiB");
 }
 
@@ -135,7 +135,7 @@ fn redirects_end() {
 fn a_token_that_is_no_header_is_not_sent() {
     let server = Server::new(vec![answer("200 OK", "", "{}")]);
     let token = Secret::new("hf_canary\r\nx-evil: 1".to_owned());
-    assert_eq!(impatient().get(&server.address, Some(&token)).unwrap_err(), Trouble::BadToken);
+    assert_eq!(impatient().get(&server.address, Some(&token)).unwrap_err(), HubError::BadToken);
     assert!(server.asked().is_empty());
 }
 
@@ -147,7 +147,7 @@ fn certificates_that_cannot_be_used_are_told() {
     for (file, what) in
         [(folder.path().join("absent.pem"), "cannot be read"), (empty, "holds no certificate")]
     {
-        let client = Client::new(Patience::default(), Some(file));
+        let client = HttpClient::new(ClientTimeouts::default(), Some(file));
         let told = why(client.get("https://127.0.0.1:1", None));
         assert!(told.contains("SSL_CERT_FILE") && told.contains(what), "{told}");
     }
@@ -156,27 +156,27 @@ fn certificates_that_cannot_be_used_are_told() {
 #[test]
 fn an_endpoint_that_is_no_address_is_told() {
     for address in ["nonsense", "ftp://x", "http:/x", "", "http://a b/"] {
-        let hub = Remote::new(impatient(), Some(address.to_owned()), None);
-        let asked = Asked { kind: Kind::Model, name: "o/m".to_owned(), revision: None };
-        assert!(matches!(hub.commit(&asked, None), Err(Trouble::Unreachable(_))), "{address}");
+        let hub = RemoteHub::new(impatient(), Some(address.to_owned()), None);
+        let asked = RepositoryRequest { kind: RepositoryKind::Model, name: "o/m".to_owned(), revision: None };
+        assert!(matches!(hub.commit(&asked, None), Err(HubError::Unreachable(_))), "{address}");
     }
 }
 
 #[test]
 fn lists_go_on_at_the_same_host_only() {
     let files = r#"[{"type":"file","path":"a","size":1},{"type":"directory","path":"d"}]"#;
-    let asked = Asked { kind: Kind::Dataset, name: "o/d".to_owned(), revision: None };
+    let asked = RepositoryRequest { kind: RepositoryKind::Dataset, name: "o/d".to_owned(), revision: None };
     let next = |address: &str| format!("link: <{address}/page2>; rel=\"next\"\r\n");
     let away = Server::new(vec![answer("200 OK", &next("http://127.0.0.1:1"), files)]);
-    let hub = |server: &Server| Remote::new(impatient(), Some(server.address.clone()), None);
-    assert!(matches!(hub(&away).files(&asked, "c", None), Err(Trouble::Unreachable(_))));
+    let hub = |server: &Server| RemoteHub::new(impatient(), Some(server.address.clone()), None);
+    assert!(matches!(hub(&away).files(&asked, "c", None), Err(HubError::Unreachable(_))));
     assert_eq!(away.asked().len(), 1);
 }
 
 #[test]
 fn addresses_are_written_so_that_nothing_escapes_its_part() {
-    assert_eq!(encoded("refs/pr/1?x#y é\r\n"), "refs%2Fpr%2F1%3Fx%23y%20%C3%A9%0D%0A");
-    let hub = Remote::new(impatient(), Some("https://huggingface.co/".to_owned()), None);
+    assert_eq!(encode_url_part("refs/pr/1?x#y é\r\n"), "refs%2Fpr%2F1%3Fx%23y%20%C3%A9%0D%0A");
+    let hub = RemoteHub::new(impatient(), Some("https://huggingface.co/".to_owned()), None);
     assert_eq!(hub.datasets, "https://datasets-server.huggingface.co");
     assert_eq!(hub.address(), "https://huggingface.co");
 }

@@ -4,10 +4,10 @@
 //! `clip_grad_norm_`. State is keyed by the parameter's name, so that it can be saved and restored totally.
 
 use burn_tensor::Tensor;
-use fmflow_engine::pipeline::config::train::Optimizer;
+use fmflow_engine::pipeline::config::train::OptimizerSettings;
 use indexmap::IndexMap;
 
-use super::sums::Gradients;
+use super::gradient_sums::FlatGradients;
 use crate::backbone::{Backbone, BackboneError, Parameter};
 
 /// PyTorch's `clip_grad_norm_` divides by the norm plus this.
@@ -28,7 +28,7 @@ pub struct Moments {
 /// The optimizer.
 #[derive(Clone, Debug)]
 pub struct AdamW {
-    settings: Optimizer,
+    settings: OptimizerSettings,
     /// Moments by parameter name, in the order of the parameters.
     pub moments: IndexMap<String, Moments>,
 }
@@ -68,7 +68,7 @@ pub enum StepError {
 
 /// The group that a parameter belongs to, by its Hugging Face name.
 #[must_use]
-pub fn group(name: &str) -> &'static str {
+pub fn find_parameter_group(name: &str) -> &'static str {
     const GROUPS: [(&str, &str); 6] = [
         ("embed_tokens", "embedding"),
         ("lm_head", "head"),
@@ -82,8 +82,8 @@ pub fn group(name: &str) -> &'static str {
 
 /// Whether `word` of a `no-decay` list speaks of a parameter: it is part of the name, or names the group.
 #[must_use]
-pub fn exempts(word: &str, name: &str) -> bool {
-    name.contains(word) || group(name) == word
+pub fn is_exempt_from_decay(word: &str, name: &str) -> bool {
+    name.contains(word) || find_parameter_group(name) == word
 }
 
 impl AdamW {
@@ -91,9 +91,9 @@ impl AdamW {
     ///
     /// # Errors
     /// When a word of `no-decay` matches nothing: a pattern without effect is a mistake.
-    pub fn new(settings: &Optimizer, model: &Backbone) -> Result<Self, StepError> {
+    pub fn new(settings: &OptimizerSettings, model: &Backbone) -> Result<Self, StepError> {
         for word in &settings.no_decay {
-            if !model.parameters().any(|(name, _)| exempts(word, name)) {
+            if !model.parameters().any(|(name, _)| is_exempt_from_decay(word, name)) {
                 return Err(StepError::NoMatch { word: word.clone() });
             }
         }
@@ -111,13 +111,13 @@ impl AdamW {
     pub fn step(
         &mut self,
         model: Backbone,
-        gradients: Gradients,
+        gradients: FlatGradients,
         learning_rate: f64,
         k: u64,
     ) -> Result<(Backbone, StepFacts), StepError> {
-        let norms = Norms::of(&model, &gradients)?;
+        let norms = GradientNorms::from_gradients(&model, &gradients)?;
         let scale = self.settings.clip.map_or(1.0, |clip| (clip / (norms.total + CLIP_EPSILON)).min(1.0));
-        let rates = Rates::new(&self.settings, learning_rate, scale, k);
+        let rates = StepRates::new(&self.settings, learning_rate, scale, k);
         let mut gradients = gradients.into_iter();
         let mut squares = Vec::new();
         let moments = &mut self.moments;
@@ -126,14 +126,14 @@ impl AdamW {
             let (Some(gradient), Some(moments)) = (gradients.next(), moments.get_mut(name)) else {
                 return parameter; // cannot happen: gradients and moments have the backbone's layout
             };
-            let decay = !no_decay.iter().any(|word| exempts(word, name));
+            let decay = !no_decay.iter().any(|word| is_exempt_from_decay(word, name));
             let old = parameter.flat();
             let new = rates.apply(old.clone(), gradient, moments, decay);
-            squares.push(square_sums(&(new.clone() - old.clone())));
-            squares.push(square_sums(&old));
+            squares.push(sum_squares(&(new.clone() - old.clone())));
+            squares.push(sum_squares(&old));
             parameter.with(new)
         })?;
-        let sums = host_sums(squares)?;
+        let sums = sum_on_host(squares)?;
         let (change, weight) = sums.chunks_exact(2).fold((0.0, 0.0), |(c, w), s| (c + s[0], w + s[1]));
         let facts = StepFacts {
             grad_norm: norms.total,
@@ -146,22 +146,22 @@ impl AdamW {
 }
 
 /// The numbers of one step.
-struct Rates<'a> {
-    settings: &'a Optimizer,
+struct StepRates<'a> {
+    settings: &'a OptimizerSettings,
     learning_rate: f64,
     scale: f64,
     correction: [f64; 2],
 }
 
-impl<'a> Rates<'a> {
-    fn new(settings: &'a Optimizer, learning_rate: f64, scale: f64, k: u64) -> Self {
+impl<'a> StepRates<'a> {
+    fn new(settings: &'a OptimizerSettings, learning_rate: f64, scale: f64, k: u64) -> Self {
         let power = |beta: f64| 1.0 - beta.powf((k + 1) as f64);
         Self { settings, learning_rate, scale, correction: [power(settings.beta1), power(settings.beta2)] }
     }
 
     /// w ← w (1 - lr · wd) - lr · m̂ / (√v̂ + ε), with m̂ and v̂ corrected for their start at 0.
     fn apply(&self, w: Tensor<1>, gradient: Tensor<1>, moments: &mut Moments, decay: bool) -> Tensor<1> {
-        let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = *self.settings;
+        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, .. } = *self.settings;
         let g = if self.scale < 1.0 { gradient * self.scale as f32 } else { gradient };
         let first = moments.first.clone() * beta1 as f32 + g.clone() * (1.0 - beta1) as f32;
         let second = moments.second.clone() * beta2 as f32 + (g.clone() * g) * (1.0 - beta2) as f32;
@@ -174,17 +174,17 @@ impl<'a> Rates<'a> {
 }
 
 /// Norms of a gradient.
-struct Norms {
+struct GradientNorms {
     total: f64,
     by_group: IndexMap<String, f64>,
 }
 
-impl Norms {
-    fn of(model: &Backbone, gradients: &Gradients) -> Result<Self, StepError> {
-        let sums = host_sums(gradients.iter().map(square_sums).collect())?;
+impl GradientNorms {
+    fn from_gradients(model: &Backbone, gradients: &FlatGradients) -> Result<Self, StepError> {
+        let sums = sum_on_host(gradients.iter().map(sum_squares).collect())?;
         let mut by_group = IndexMap::<String, f64>::new();
         for ((name, _), sum) in model.parameters().zip(&sums) {
-            *by_group.entry(group(name).to_owned()).or_default() += sum;
+            *by_group.entry(find_parameter_group(name).to_owned()).or_default() += sum;
         }
         if let Some((group, _)) = by_group.iter().find(|(_, sum)| !sum.is_finite()) {
             return Err(StepError::NonFinite { group: group.clone() });
@@ -201,7 +201,7 @@ impl Norms {
 ///
 /// # Shapes
 /// `x`: [n]; returns [n / width] for the largest power of two up to 1,024 that divides n.
-fn square_sums(x: &Tensor<1>) -> Tensor<1> {
+fn sum_squares(x: &Tensor<1>) -> Tensor<1> {
     let n = x.dims()[0];
     let width = (1 << n.trailing_zeros().min(SUM_WIDTH.trailing_zeros())).min(n.max(1));
     let rows = n / width;
@@ -210,7 +210,7 @@ fn square_sums(x: &Tensor<1>) -> Tensor<1> {
 }
 
 /// Adds each tensor's values on the host, in f64 and in order, with one transfer for all.
-fn host_sums(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
+fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
     let lengths: Vec<usize> = parts.iter().map(|p| p.dims()[0]).collect();
     let all =
         Tensor::cat(parts, 0).try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))?;

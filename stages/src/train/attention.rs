@@ -3,23 +3,28 @@
 use std::ops::Range;
 
 use fmflow_engine::pipeline::config::AttentionSchedule;
-use fmflow_engine::pipeline::contract::trained_attention;
+use fmflow_engine::pipeline::contract::find_trained_attention;
 
 use crate::backbone::{Attention, WORD};
-use crate::rng::{Purpose, stream};
+use crate::rng::{RandomPurpose, derive_stream};
 
 /// Bits of a coin: the probability of an open pair is rounded to a multiple of 2^-16.
 const COIN: u32 = 16;
 
 /// Attention of update `k`, and how much it is annealed, with its draws under (`seed`, `step`).
 #[must_use]
-pub fn of_update(config: &AttentionSchedule, k: u64, seed: u64, step: u64) -> (Attention, Option<Anneal>) {
+pub fn choose_attention(
+    config: &AttentionSchedule,
+    k: u64,
+    seed: u64,
+    step: u64,
+) -> (Attention, Option<Anneal>) {
     let share = config.later_share_at(k);
     match config {
         AttentionSchedule::Annealed { .. } if share < 1.0 => {
             (Attention::Causal, Some(Anneal { share, seed, step }))
         }
-        _ => (trained_attention(config, k + 1), None),
+        _ => (find_trained_attention(config, k + 1), None),
     }
 }
 
@@ -46,18 +51,18 @@ impl Anneal {
         let limit = (self.share * f64::from(1u32 << COIN)).round() as u64;
         let mut opened = Vec::with_capacity(rows.clone().count() * length * words);
         for (row, query) in rows.flat_map(|row| (0..length).map(move |query| (row, query))) {
-            let mut coins = stream(self.seed, Purpose::Anneal, [self.step, row, query as u64]);
+            let mut coins = derive_stream(self.seed, RandomPurpose::Anneal, [self.step, row, query as u64]);
             // Words of earlier keys only are never looked at.
             let first = query / WORD;
             opened.resize(opened.len() + first, 0);
-            opened.extend((first..words).map(|_| word(limit, || coins.bits())));
+            opened.extend((first..words).map(|_| draw_coin_word(limit, || coins.bits())));
         }
         opened
     }
 }
 
 /// 32 coins, each set with probability `limit` / 2^16.
-fn word(limit: u64, mut bits: impl FnMut() -> u64) -> u32 {
+fn draw_coin_word(limit: u64, mut bits: impl FnMut() -> u64) -> u32 {
     let (mut word, mut random) = (0, 0);
     for at in 0..WORD {
         if at.is_multiple_of(4) {
@@ -80,11 +85,11 @@ mod tests {
         let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
         let blocks = AttentionSchedule::Block { phases };
         let block = |block| (Attention::BlockCausal { block }, None);
-        assert_eq!([0, 1, 2].map(|k| of_update(&blocks, k, 1, k)), [block(4), block(4), block(8)]);
+        assert_eq!([0, 1, 2].map(|k| choose_attention(&blocks, k, 1, k)), [block(4), block(4), block(8)]);
         let annealed = AttentionSchedule::Annealed { until: 2 };
         let first = Anneal { share: 0.5, seed: 1, step: 7 };
-        assert_eq!(of_update(&annealed, 0, 1, 7), (Attention::Causal, Some(first)));
-        assert_eq!(of_update(&annealed, 1, 1, 8), (Attention::Bidirectional, None));
+        assert_eq!(choose_attention(&annealed, 0, 1, 7), (Attention::Causal, Some(first)));
+        assert_eq!(choose_attention(&annealed, 1, 1, 8), (Attention::Bidirectional, None));
     }
 
     #[test]

@@ -7,29 +7,29 @@
 
 use burn_tensor::{Int, Tensor};
 
-use super::sums::{Sums, collect};
-use crate::backbone::{Backbone, BackboneError, Context, Prepared, TimeConditioning};
+use super::gradient_sums::{GradientSums, collect_gradients};
+use crate::backbone::{AttentionContext, Backbone, BackboneError, PreparedContext, TimeConditioning};
 
 /// A forward pass that can be taken back.
-pub(super) enum Pass {
+pub(super) enum ForwardPass {
     /// Hidden states [B · L, D] with their graph.
     Whole(Tensor<2>),
     /// The residual stream before each block and after the last one, [B · L, D] each, without graphs.
-    Recomputed { streams: Vec<Tensor<2>>, tokens: Tensor<2, Int>, context: Context },
+    Recomputed { streams: Vec<Tensor<2>>, tokens: Tensor<2, Int>, context: AttentionContext },
 }
 
-impl Pass {
+impl ForwardPass {
     /// Runs `model`, whose parameters are leaves of autodiff, forward over tokens [B, L].
     pub(super) fn forward(
         model: &Backbone,
         tokens: Tensor<2, Int>,
-        context: Context,
+        context: AttentionContext,
         recompute: bool,
     ) -> Result<Self, BackboneError> {
         if !recompute {
             let (mut x, shared) = (model.embed(tokens), model.prepare(&context)?);
             for i in 0..model.blocks() {
-                x = model.block(i, x, &own(model, &context, &shared)?);
+                x = model.block(i, x, &prepare_block_context(model, &context, &shared)?);
             }
             return Ok(Self::Whole(model.finish(x)));
         }
@@ -37,7 +37,7 @@ impl Pass {
         let (mut streams, shared) = (vec![model.embed(tokens.clone()).inner()], model.prepare(&context)?);
         for i in 0..model.blocks() {
             let input = streams[i].clone().autodiff().require_grad();
-            streams.push(model.block(i, input, &own(model, &context, &shared)?).inner());
+            streams.push(model.block(i, input, &prepare_block_context(model, &context, &shared)?).inner());
         }
         Ok(Self::Recomputed { streams, tokens, context })
     }
@@ -65,24 +65,25 @@ impl Pass {
         model: &Backbone,
         places: Tensor<1, Int>,
         upstream: Tensor<2>,
-        sums: &mut Sums,
+        sums: &mut GradientSums,
     ) -> Result<(), BackboneError> {
         match self {
             Self::Whole(hidden) => {
                 let selected = hidden.select(0, places);
-                collect(model, (selected * upstream.autodiff()).sum().backward(), sums);
+                collect_gradients(model, (selected * upstream.autodiff()).sum().backward(), sums);
                 Ok(())
             }
             Self::Recomputed { mut streams, tokens, context } => {
                 let last = |x| model.finish(x).select(0, places);
-                let mut gradient = step_back(model, streams.pop(), upstream, sums, last)?;
+                let mut gradient = run_part_backward(model, streams.pop(), upstream, sums, last)?;
                 let shared = model.prepare(&context)?;
                 for i in (0..model.blocks()).rev() {
-                    let at = own(model, &context, &shared)?;
-                    gradient = step_back(model, streams.pop(), gradient, sums, |x| model.block(i, x, &at))?;
+                    let at = prepare_block_context(model, &context, &shared)?;
+                    gradient =
+                        run_part_backward(model, streams.pop(), gradient, sums, |x| model.block(i, x, &at))?;
                 }
                 let embedded = model.embed(tokens);
-                collect(model, (embedded * gradient.autodiff()).sum().backward(), sums);
+                collect_gradients(model, (embedded * gradient.autodiff()).sum().backward(), sums);
                 Ok(())
             }
         }
@@ -90,7 +91,11 @@ impl Pass {
 }
 
 /// The context for one block: the shared one, unless time makes it part of the block's graph.
-fn own(model: &Backbone, context: &Context, shared: &Prepared) -> Result<Prepared, BackboneError> {
+fn prepare_block_context(
+    model: &Backbone,
+    context: &AttentionContext,
+    shared: &PreparedContext,
+) -> Result<PreparedContext, BackboneError> {
     match model.time_conditioning() {
         TimeConditioning::None => Ok(shared.clone()),
         TimeConditioning::AdaLn { .. } => model.prepare(context),
@@ -98,17 +103,17 @@ fn own(model: &Backbone, context: &Context, shared: &Prepared) -> Result<Prepare
 }
 
 /// Runs one part again and takes `upstream` back through it; returns the gradient of its input.
-fn step_back(
+fn run_part_backward(
     model: &Backbone,
     input: Option<Tensor<2>>,
     upstream: Tensor<2>,
-    sums: &mut Sums,
+    sums: &mut GradientSums,
     part: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Result<Tensor<2>, BackboneError> {
     let lost = || BackboneError::Device("a block's input was not kept".into());
     let input = input.ok_or_else(lost)?.autodiff().require_grad();
     let mut found = (part(input.clone()) * upstream.autodiff()).sum().backward();
     let gradient = input.grad_remove(&mut found);
-    collect(model, found, sums);
+    collect_gradients(model, found, sums);
     gradient.ok_or_else(|| BackboneError::Device("a block does not depend on its input".into()))
 }

@@ -7,10 +7,10 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use super::adamw::AdamW;
-use super::flat;
-use super::setup::Setup;
-use super::state::{Counters, State};
-use crate::failure::{self, stage};
+use super::flat_tensors;
+use super::setup::TrainingSetup;
+use super::state::{TrainingCounters, TrainingState};
+use crate::failure::{self, stage_failure};
 use crate::model::Model;
 
 /// File with the moments of the optimizer.
@@ -19,19 +19,19 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const COUNTERS: &str = "state.json";
 
 /// The state to go on from: that of the newest valid checkpoint, or a new one.
-pub fn start_or_resume(job: &Job<'_>, setup: &Setup<'_>) -> Result<State, Failure> {
+pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
     let model = setup.parent.backbone.clone();
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
-        .map_err(|e| failure::input(e, "name a part of a parameter's name, or its group"))?;
-    let fresh = State { step: 0, saved: 0, model, optimizer, counters: Counters::default() };
+        .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
+    let fresh = TrainingState { step: 0, saved: 0, model, optimizer, counters: TrainingCounters::default() };
     let Some(found) = job.slot.latest_checkpoint()? else {
         job.slot.truncate_metrics_from(0)?;
         return Ok(fresh);
     };
     found.notes.iter().for_each(|note| job.report.note(note));
-    let state = restore(&found.path, fresh)?;
+    let state = restore_checkpoint(&found.path, fresh)?;
     if state.step != found.step {
-        return Err(stage(format!(
+        return Err(stage_failure(format!(
             "the checkpoint in {} is not of update {}",
             found.path.display(),
             found.step
@@ -43,18 +43,23 @@ pub fn start_or_resume(job: &Job<'_>, setup: &Setup<'_>) -> Result<State, Failur
 }
 
 /// Publishes the state after `state.step` updates and prunes older checkpoints.
-pub fn save(job: &Job<'_>, setup: &Setup<'_>, state: &State, keep: usize) -> Result<(), Failure> {
+pub fn save_checkpoint(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+    keep: usize,
+) -> Result<(), Failure> {
     let mut writer = job.slot.checkpoint(state.step)?;
     setup.artifact(state).write(&mut writer)?;
     let mut moments = Vec::new();
     for (name, m) in &state.optimizer.moments {
-        moments.push((format!("first.{name}"), host(&m.first)?));
-        moments.push((format!("second.{name}"), host(&m.second)?));
+        moments.push((format!("first.{name}"), copy_to_host(&m.first)?));
+        moments.push((format!("second.{name}"), copy_to_host(&m.second)?));
     }
     let mut file = writer.file(OPTIMIZER)?;
-    flat::write(&mut file, &moments).map_err(stage)?;
+    flat_tensors::write_flat_tensors(&mut file, &moments).map_err(stage_failure)?;
     file.finish()?;
-    let counters = serde_json::to_vec_pretty(&state.counters).map_err(stage)?;
+    let counters = serde_json::to_vec_pretty(&state.counters).map_err(stage_failure)?;
     writer.write(COUNTERS, &counters)?;
     let headline = format!("after update {}", state.step);
     let summary = Summary { headline, lines: Vec::new(), metrics: IndexMap::new() };
@@ -63,26 +68,27 @@ pub fn save(job: &Job<'_>, setup: &Setup<'_>, state: &State, keep: usize) -> Res
 }
 
 /// Reads a checkpoint over a fresh state of the same stage.
-fn restore(folder: &std::path::Path, fresh: State) -> Result<State, Failure> {
+fn restore_checkpoint(folder: &std::path::Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
     let device = fresh.model.device();
     let model = Model::open(folder, &device)?.backbone;
-    let counters: Counters =
-        serde_json::from_slice(&std::fs::read(folder.join(COUNTERS)).map_err(stage)?).map_err(stage)?;
-    let mut saved = flat::read(&folder.join(OPTIMIZER)).map_err(stage)?;
+    let counters: TrainingCounters =
+        serde_json::from_slice(&std::fs::read(folder.join(COUNTERS)).map_err(stage_failure)?)
+            .map_err(stage_failure)?;
+    let mut saved = flat_tensors::read_flat_tensors(&folder.join(OPTIMIZER)).map_err(stage_failure)?;
     let mut optimizer = fresh.optimizer;
     for (name, moments) in &mut optimizer.moments {
         let n = moments.first.dims()[0];
-        moments.first = take(&mut saved, &format!("first.{name}"), n, &device)?;
-        moments.second = take(&mut saved, &format!("second.{name}"), n, &device)?;
+        moments.first = take_tensor(&mut saved, &format!("first.{name}"), n, &device)?;
+        moments.second = take_tensor(&mut saved, &format!("second.{name}"), n, &device)?;
     }
     if let Some((name, _)) = saved.first() {
-        return Err(stage(format!("optimizer state has an unexpected tensor `{name}`")));
+        return Err(stage_failure(format!("optimizer state has an unexpected tensor `{name}`")));
     }
     let step = counters.step;
-    Ok(State { step, saved: step, model, optimizer, counters })
+    Ok(TrainingState { step, saved: step, model, optimizer, counters })
 }
 
-fn take(
+fn take_tensor(
     saved: &mut IndexMap<String, Vec<f32>>,
     name: &str,
     n: usize,
@@ -91,10 +97,10 @@ fn take(
     let values = saved
         .shift_remove(name)
         .filter(|values| values.len() == n)
-        .ok_or_else(|| stage(format!("optimizer state lacks tensor `{name}` of {n} values")))?;
+        .ok_or_else(|| stage_failure(format!("optimizer state lacks tensor `{name}` of {n} values")))?;
     Ok(Tensor::from_data(TensorData::new(values, [n]), device))
 }
 
-fn host(x: &Tensor<1>) -> Result<Vec<f32>, Failure> {
-    x.clone().try_into_vec_as::<f32>().map_err(|e| stage(e.to_string()))
+fn copy_to_host(x: &Tensor<1>) -> Result<Vec<f32>, Failure> {
+    x.clone().try_into_vec_as::<f32>().map_err(|e| stage_failure(e.to_string()))
 }

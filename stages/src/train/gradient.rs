@@ -7,19 +7,19 @@
 use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
 use super::attention::Anneal;
-use super::backward::Pass;
+use super::backward::ForwardPass;
+use super::gradient_sums::{FlatGradients, GradientSums, collect_gradients};
 use super::metrics::LossSum;
-use super::sums::{Gradients, Sums, collect};
-use super::update::{MicroBatch, Term, Update};
-use crate::backbone::{Attention, Backbone, BackboneError, Context, TimeConditioning};
-use crate::threads::side_by_side;
+use super::update::{LossTerm, MicroBatch, Update};
+use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, TimeConditioning};
+use crate::threads::map_in_parallel;
 
 /// Logits that may exist at once, in values; 256 MiB of f32.
 const LOGIT_VALUES: usize = 1 << 26;
 
 /// How micro-batches go through the backbone.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct How {
+pub struct ForwardOptions {
     /// Who sees whom.
     pub attention: Attention,
     /// Later positions that causal attention sees all the same.
@@ -35,29 +35,31 @@ pub struct How {
 ///
 /// # Errors
 /// When a micro-batch contradicts the backbone, or the device fails.
-pub fn of_update(
+pub fn compute_update_gradient(
     model: &Backbone,
     update: &Update,
-    how: How,
+    how: ForwardOptions,
     threads: usize,
-) -> Result<(Gradients, LossSum), BackboneError> {
+) -> Result<(FlatGradients, LossSum), BackboneError> {
     let (mut total, mut sum) = (None, LossSum::default());
     for wave in update.micro_batches.chunks(threads.max(1)) {
-        for result in side_by_side(wave, |batch| of_micro_batch(model, batch, how, update.divisor)) {
+        for result in
+            map_in_parallel(wave, |batch| compute_micro_batch_gradient(model, batch, how, update.divisor))
+        {
             let (gradients, part) = result?;
             sum.merge(&part);
             total = Some(match total {
                 None => gradients,
-                Some(total) => add(total, gradients),
+                Some(total) => add_gradients(total, gradients),
             });
         }
     }
     Ok((total.unwrap_or_default(), sum))
 }
 
-type Part = Result<(Gradients, LossSum), BackboneError>;
+type MicroBatchResult = Result<(FlatGradients, LossSum), BackboneError>;
 
-fn add(total: Gradients, part: Gradients) -> Gradients {
+fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
     total.into_iter().zip(part).map(|(a, b)| a + b).collect()
 }
 
@@ -65,19 +67,29 @@ fn add(total: Gradients, part: Gradients) -> Gradients {
 ///
 /// Every call makes leaves of its own: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two threads
 /// that go backward through such graphs deadlock (one holds the graph and wants the table of graphs, the other the reverse).
-fn of_micro_batch(model: &Backbone, batch: &MicroBatch, how: How, divisor: f64) -> Part {
+fn compute_micro_batch_gradient(
+    model: &Backbone,
+    batch: &MicroBatch,
+    how: ForwardOptions,
+    divisor: f64,
+) -> MicroBatchResult {
     let (model, device) = (&model.clone().trainable()?, model.device());
-    let tokens = integers(batch.tokens.iter().copied(), &device).reshape([batch.rows, batch.length]);
-    let pass = Pass::forward(model, tokens, context(model, batch, how.attention, how.anneal), how.recompute)?;
-    let places = integers(batch.terms.iter().map(|t| t.place), &device);
-    let mut gradients: Sums = vec![None; model.parameters().len()];
+    let tokens = to_int_tensor(batch.tokens.iter().copied(), &device).reshape([batch.rows, batch.length]);
+    let pass = ForwardPass::forward(
+        model,
+        tokens,
+        build_context(model, batch, how.attention, how.anneal),
+        how.recompute,
+    )?;
+    let places = to_int_tensor(batch.terms.iter().map(|t| t.place), &device);
+    let mut gradients: GradientSums = vec![None; model.parameters().len()];
     let (mut upstream, mut sum) = (Vec::new(), LossSum::default());
     if !batch.terms.is_empty() {
         let selected = pass.at(model, places.clone());
         let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
         for (number, terms) in batch.terms.chunks(chunk).enumerate() {
             let part = selected.clone().narrow(0, number * chunk, terms.len());
-            upstream.push(of_chunk(model, part, terms, divisor, &mut gradients, &mut sum)?);
+            upstream.push(compute_chunk_gradient(model, part, terms, divisor, &mut gradients, &mut sum)?);
         }
         pass.backward(model, places, Tensor::cat(upstream, 0), &mut gradients)?;
     }
@@ -91,27 +103,27 @@ fn of_micro_batch(model: &Backbone, batch: &MicroBatch, how: How, divisor: f64) 
 ///
 /// # Shapes
 /// Returns [B · L, D].
-fn hidden_states(
+fn compute_hidden_states(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
     device: &Device,
 ) -> Result<Tensor<2>, BackboneError> {
-    let tokens = integers(batch.tokens.iter().copied(), device).reshape([batch.rows, batch.length]);
-    let hidden = model.hidden(tokens, &context(model, batch, attention, None))?;
+    let tokens = to_int_tensor(batch.tokens.iter().copied(), device).reshape([batch.rows, batch.length]);
+    let hidden = model.hidden(tokens, &build_context(model, batch, attention, None))?;
     let [b, l, d] = hidden.dims();
     Ok(hidden.reshape([b * l, d]))
 }
 
 /// Who sees whom in a micro-batch.
 #[must_use]
-pub fn context(
+pub fn build_context(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
     anneal: Option<Anneal>,
-) -> Context {
-    let mut context = Context::new(attention, batch.rows, batch.length)
+) -> AttentionContext {
+    let mut context = AttentionContext::new(attention, batch.rows, batch.length)
         .with_positions(batch.positions.clone())
         .with_segments(batch.segments.clone());
     if batch.halves {
@@ -131,20 +143,20 @@ pub fn context(
 ///
 /// # Shapes
 /// `hidden`: [n, D], without autodiff; returns the same.
-fn of_chunk(
+fn compute_chunk_gradient(
     model: &Backbone,
     hidden: Tensor<2>,
-    terms: &[Term],
+    terms: &[LossTerm],
     divisor: f64,
-    gradients: &mut Sums,
+    gradients: &mut GradientSums,
     sum: &mut LossSum,
 ) -> Result<Tensor<2>, BackboneError> {
     let hidden = hidden.autodiff().require_grad();
-    let (loss, cross_entropy, present) = position_losses(model.logits(hidden.clone()), terms);
+    let (loss, cross_entropy, present) = compute_position_losses(model.logits(hidden.clone()), terms);
     let mut found = (loss.sum_dim(0) / divisor as f32).reshape([1]).backward();
     let upstream = hidden.grad_remove(&mut found);
-    collect(model, found, gradients);
-    add_to_sum(sum, terms, &values(cross_entropy)?, &present.map(values).transpose()?);
+    collect_gradients(model, found, gradients);
+    add_to_loss_sum(sum, terms, &to_host_values(cross_entropy)?, &present.map(to_host_values).transpose()?);
     upstream.ok_or_else(|| BackboneError::Device("the loss does not depend on the hidden states".into()))
 }
 
@@ -152,13 +164,16 @@ fn of_chunk(
 ///
 /// # Shapes
 /// `logits`: [n, V], one row per term; returns [n, 1] each.
-fn position_losses(logits: Tensor<2>, terms: &[Term]) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
+fn compute_position_losses(
+    logits: Tensor<2>,
+    terms: &[LossTerm],
+) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
     let (n, device) = (terms.len(), logits.device());
-    let column = |f: fn(&Term) -> f64| {
+    let column = |f: fn(&LossTerm) -> f64| {
         let values: Vec<f32> = terms.iter().map(|t| f(t) as f32).collect();
         Tensor::<2>::from_data(TensorData::new(values, [n, 1]), &device)
     };
-    let at = |f: fn(&Term) -> u32| integers(terms.iter().map(f), &device).reshape([n, 1]);
+    let at = |f: fn(&LossTerm) -> u32| to_int_tensor(terms.iter().map(f), &device).reshape([n, 1]);
     let log_p = log_softmax(logits, 1);
     let cross_entropy = -log_p.clone().gather(1, at(|t| t.target));
     let loss = cross_entropy.clone() * column(|t| t.coefficients.cross_entropy);
@@ -181,10 +196,10 @@ fn position_losses(logits: Tensor<2>, terms: &[Term]) -> (Tensor<2>, Tensor<2>, 
 ///
 /// # Errors
 /// When the device fails.
-pub fn of_logits(
+pub fn compute_logits_gradient(
     logits: Vec<f32>,
     vocabulary: usize,
-    terms: &[Term],
+    terms: &[LossTerm],
     divisor: f64,
     device: &Device,
 ) -> Result<(Vec<f32>, Vec<f32>), BackboneError> {
@@ -194,14 +209,14 @@ pub fn of_logits(
     }
     let device = device.clone().autodiff();
     let logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &device).require_grad();
-    let rows = logits.clone().select(0, integers(terms.iter().map(|t| t.place), &device));
-    let (loss, ..) = position_losses(rows, terms);
+    let rows = logits.clone().select(0, to_int_tensor(terms.iter().map(|t| t.place), &device));
+    let (loss, ..) = compute_position_losses(rows, terms);
     let gradients = (loss.clone().sum_dim(0) / divisor as f32).reshape([1]).backward();
     let gradient = logits.grad(&gradients).ok_or_else(|| BackboneError::Device("no gradient".into()))?;
-    Ok((values(loss)?, values(gradient)?))
+    Ok((to_host_values(loss)?, to_host_values(gradient)?))
 }
 
-fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present: &Option<Vec<f32>>) {
+fn add_to_loss_sum(sum: &mut LossSum, terms: &[LossTerm], cross_entropy: &[f32], present: &Option<Vec<f32>>) {
     for (i, term) in terms.iter().enumerate() {
         let (c, ce) = (term.coefficients, f64::from(cross_entropy[i]));
         let p = present.as_ref().map_or(0.0, |p| f64::from(p[i]));
@@ -213,31 +228,36 @@ fn add_to_sum(sum: &mut LossSum, terms: &[Term], cross_entropy: &[f32], present:
 ///
 /// # Errors
 /// As [`of_update`].
-pub fn loss_only(
+pub fn compute_loss_sum(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
 ) -> Result<LossSum, BackboneError> {
     let device = model.device();
-    let hidden = hidden_states(model, batch, attention, &device)?;
-    let selected = hidden.select(0, integers(batch.terms.iter().map(|t| t.place), &device));
+    let hidden = compute_hidden_states(model, batch, attention, &device)?;
+    let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
     let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
     let mut sum = LossSum::default();
     for (number, terms) in batch.terms.chunks(chunk).enumerate() {
         let part = selected.clone().narrow(0, number * chunk, terms.len());
-        let (_, cross_entropy, present) = position_losses(model.logits(part), terms);
-        add_to_sum(&mut sum, terms, &values(cross_entropy)?, &present.map(values).transpose()?);
+        let (_, cross_entropy, present) = compute_position_losses(model.logits(part), terms);
+        add_to_loss_sum(
+            &mut sum,
+            terms,
+            &to_host_values(cross_entropy)?,
+            &present.map(to_host_values).transpose()?,
+        );
     }
     Ok(sum)
 }
 
 /// Token ids or places as a tensor `[n]`.
-pub fn integers(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
+pub fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.map(|v| v as i32).collect();
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-fn values(x: Tensor<2>) -> Result<Vec<f32>, BackboneError> {
+fn to_host_values(x: Tensor<2>) -> Result<Vec<f32>, BackboneError> {
     x.inner().try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }

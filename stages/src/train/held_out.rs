@@ -4,12 +4,12 @@
 
 use crate::backbone::{Attention, Backbone, BackboneError};
 use crate::data::packing::Row;
-use crate::flow::time::validation_times;
-use crate::rng::Purpose;
-use crate::threads::side_by_side;
+use crate::flow::time::draw_validation_times;
+use crate::rng::RandomPurpose;
+use crate::threads::map_in_parallel;
 use crate::train::gradient;
 use crate::train::metrics::LossSum;
-use crate::train::update::{MicroBatch, Place, Task};
+use crate::train::update::{MicroBatch, NoiseStreams, TrainingTask};
 
 /// Tokens that go through the backbone together; large enough to fill the matrix products, small enough for a cache.
 const TOKENS: usize = 2048;
@@ -21,18 +21,18 @@ const SEED: u64 = 0;
 ///
 /// # Errors
 /// When the rows contradict the backbone, or the device fails.
-pub fn loss(
+pub fn measure_held_out_loss(
     model: &Backbone,
     rows: &[Row],
-    task: &Task,
+    task: &TrainingTask,
     attention: Attention,
     times: usize,
     threads: usize,
 ) -> Result<f64, BackboneError> {
-    let (batches, divisor) = batches(rows, task, times);
+    let (batches, divisor) = build_held_out_batches(rows, task, times);
     let mut total = LossSum::default();
     for wave in batches.chunks(threads.max(1)) {
-        for sum in side_by_side(wave, |batch| gradient::loss_only(model, batch, attention)) {
+        for sum in map_in_parallel(wave, |batch| gradient::compute_loss_sum(model, batch, attention)) {
             total.merge(&sum?);
         }
     }
@@ -40,15 +40,15 @@ pub fn loss(
 }
 
 /// All corrupted copies of all rows in micro-batches, and the divisor of their loss.
-fn batches(rows: &[Row], task: &Task, times: usize) -> (Vec<MicroBatch>, u64) {
-    let times = if matches!(task, Task::Autoregressive) { 1 } else { times };
+fn build_held_out_batches(rows: &[Row], task: &TrainingTask, times: usize) -> (Vec<MicroBatch>, u64) {
+    let times = if matches!(task, TrainingTask::Autoregressive) { 1 } else { times };
     let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
     for (number, row) in rows.iter().enumerate() {
         let pieces = task.pieces(row);
-        for (copy, t) in validation_times(SEED, number as u64, times).into_iter().enumerate() {
-            let place = Place {
+        for (copy, t) in draw_validation_times(SEED, number as u64, times).into_iter().enumerate() {
+            let place = NoiseStreams {
                 seed: SEED,
-                purpose: [Purpose::Validate, Purpose::Source],
+                purpose: [RandomPurpose::Validate, RandomPurpose::Source],
                 at: [number as u64, copy as u64],
             };
             divisor += open.push(row, &pieces, &vec![t; pieces.len()], task, &place);

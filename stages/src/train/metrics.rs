@@ -71,17 +71,17 @@ impl LossSum {
     /// Mean cross-entropy over all positions; 0 when there are none.
     #[must_use]
     pub fn unweighted(&self) -> f64 {
-        mean(self.by_time.iter().sum(), self.count_by_time.iter().sum())
+        compute_mean(self.by_time.iter().sum(), self.count_by_time.iter().sum())
     }
 
     /// Mean cross-entropy per band; 0 where a band is empty.
     #[must_use]
     pub fn means(&self) -> [f64; TIME_BANDS] {
-        std::array::from_fn(|band| mean(self.by_time[band], self.count_by_time[band]))
+        std::array::from_fn(|band| compute_mean(self.by_time[band], self.count_by_time[band]))
     }
 }
 
-fn mean(sum: f64, count: u64) -> f64 {
+fn compute_mean(sum: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 

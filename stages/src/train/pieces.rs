@@ -9,7 +9,7 @@ use crate::data::packing::{PADDING, Row};
 
 /// Tokens that share a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct RowPiece {
     /// Places in the row.
     pub tokens: Range<usize>,
     /// Whether an earlier piece belongs to the same document.
@@ -18,20 +18,20 @@ pub struct Piece {
 
 /// The documents of a row, or their blocks of `block` tokens; the last block of a document may be shorter.
 #[must_use]
-pub fn pieces(row: &Row, block: Option<usize>) -> Vec<Piece> {
+pub fn split_row_into_pieces(row: &Row, block: Option<usize>) -> Vec<RowPiece> {
     let cut = |document: Range<usize>| {
         let size = block.unwrap_or(document.len()).max(1);
         let starts = document.clone().step_by(size);
-        starts.map(move |start| Piece {
+        starts.map(move |start| RowPiece {
             tokens: start..document.end.min(start + size),
             continues: start > document.start,
         })
     };
-    documents(row).into_iter().flat_map(cut).collect()
+    find_row_documents(row).into_iter().flat_map(cut).collect()
 }
 
 /// Runs of equal segment ids that are not padding.
-fn documents(row: &Row) -> Vec<Range<usize>> {
+fn find_row_documents(row: &Row) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     for run in row.segments.chunk_by(|a, b| a == b) {
@@ -46,14 +46,14 @@ fn documents(row: &Row) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::packing::Role;
+    use crate::data::packing::PositionRole;
 
     #[test]
     fn blocks_are_counted_from_the_start_of_each_document() {
         let segments = [vec![0; 5], vec![1; 4], vec![PADDING; 2]].concat();
-        let row = Row { tokens: vec![0; 11], segments, roles: vec![Role::Supervised; 11] };
+        let row = Row { tokens: vec![0; 11], segments, roles: vec![PositionRole::Supervised; 11] };
         let found = |block| {
-            let pieces = pieces(&row, block);
+            let pieces = split_row_into_pieces(&row, block);
             pieces.into_iter().map(|piece| (piece.tokens, piece.continues)).collect::<Vec<_>>()
         };
         assert_eq!(found(None), [(0..5, false), (5..9, false)]);

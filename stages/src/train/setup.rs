@@ -3,27 +3,27 @@
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
 use fmflow_engine::pipeline::config::train::Objective;
-use fmflow_engine::pipeline::contract::trained_attention;
+use fmflow_engine::pipeline::contract::find_trained_attention;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 
 use super::attention;
-use super::gradient::How;
-use super::state::State;
-use super::update::{Flow, Task};
+use super::gradient::ForwardOptions;
+use super::state::TrainingState;
+use super::update::{FlowObjective, TrainingTask};
 use crate::backbone::{Attention, TimeConditioning};
-use crate::data::mixture::{Mixture, Part};
+use crate::data::mixture::{Mixture, MixtureRows};
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
-use crate::failure::{input, stage};
+use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
-use crate::job::threads;
-use crate::model::{Model, Text};
+use crate::job::count_threads;
+use crate::model::{Model, ModelTokenizer};
 use fmflow_engine::pipeline::origins::Origins;
 
 /// Everything that stays the same over the updates of a stage.
-pub struct Setup<'a> {
+pub struct TrainingSetup<'a> {
     /// The settings.
     pub config: &'a TrainConfig,
     /// Seed of every random number.
@@ -31,7 +31,7 @@ pub struct Setup<'a> {
     /// Updates that the parent's chain has seen: rows and noise go on from there instead of starting over.
     first: u64,
     /// What is learnt; the block is that of the first update.
-    task: Task,
+    task: TrainingTask,
     /// Micro-batches that run side by side.
     pub threads: usize,
     /// Held-out rows by dataset.
@@ -44,54 +44,54 @@ pub struct Setup<'a> {
     origins: Origins,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> TrainingSetup<'a> {
     /// Opens the inputs and checks that they fit each other and the settings.
     pub fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
-        let device =
-            crate::device::open(job.device).map_err(|e| input(e, "choose a device that this build has"))?;
-        let parent = Model::open(crate::job::folder(job, &InputRole::From)?, &device)?;
+        let device = crate::device::open_device(job.device)
+            .map_err(|e| input_failure(e, "choose a device that this build has"))?;
+        let parent = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
         let rows = open_rows(job, config)?;
         for (dataset, rows) in &rows {
             check_rows(dataset, rows, &parent)?;
         }
-        let mixture = mixture(config, &rows, job.seed, parent.contract.trained_updates)?;
-        let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), held_out(rows, config)?)));
+        let mixture = build_mixture(config, &rows, job.seed, parent.contract.trained_updates)?;
+        let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
-        let task = task(config, &parent)?;
+        let task = build_training_task(config, &parent)?;
         let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
         Ok(Self {
             config,
             seed: job.seed,
             first: parent.contract.trained_updates,
             task,
-            threads: threads(job).min(micro_batches),
+            threads: count_threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
             parent,
             rows,
             mixture,
-            origins: Origins::of(job.stage),
+            origins: Origins::for_stage(job.stage),
         })
     }
 
     /// How the micro-batches of update `k` go through the backbone.
-    pub fn how(&self, k: u64) -> How {
+    pub fn forward_options(&self, k: u64) -> ForwardOptions {
         let step = self.coordinate(k);
-        let (attention, anneal) = attention::of_update(&self.config.attention, k, self.seed, step);
-        How { attention, anneal, recompute: self.config.recompute }
+        let (attention, anneal) = attention::choose_attention(&self.config.attention, k, self.seed, step);
+        ForwardOptions { attention, anneal, recompute: self.config.recompute }
     }
 
     /// What update `k` learns.
-    pub fn task(&self, k: u64) -> Task {
+    pub fn task(&self, k: u64) -> TrainingTask {
         let mut task = self.task.clone();
-        if let Task::Flow(flow) = &mut task {
+        if let TrainingTask::Flow(flow) = &mut task {
             flow.block = self.config.attention.block_at(k);
         }
         task
     }
 
     /// Attention that the model has learnt after `done` updates.
-    pub fn learnt(&self, done: u64) -> Attention {
-        trained_attention(&self.config.attention, done)
+    pub fn learnt_attention(&self, done: u64) -> Attention {
+        find_trained_attention(&self.config.attention, done)
     }
 
     /// The number under which update `k` of this stage draws its rows and its noise.
@@ -108,18 +108,18 @@ impl<'a> Setup<'a> {
         for i in start..start + count {
             let (dataset, index) = self.mixture.row(i);
             let (name, rows) = &self.rows[dataset];
-            let row = rows.row(Split::Train, index).map_err(stage)?;
+            let row = rows.row(Split::Train, index).map_err(stage_failure)?;
             tokens[name.as_str()] +=
-                row.tokens.len() as u64 - row.count(crate::data::packing::Role::Padding) as u64;
+                row.tokens.len() as u64 - row.count(crate::data::packing::PositionRole::Padding) as u64;
             found.push(row);
         }
         Ok((found, tokens))
     }
 
     /// The task that held-out loss is measured with after `done` updates: the training loss without its cap.
-    pub fn evaluation_task(&self, done: u64) -> Task {
+    pub fn evaluation_task(&self, done: u64) -> TrainingTask {
         let mut task = self.task(done.saturating_sub(1));
-        if let Task::Flow(flow) = &mut task {
+        if let TrainingTask::Flow(flow) = &mut task {
             flow.max_weight = None;
             flow.corruptor.at_least = 0;
         }
@@ -127,7 +127,7 @@ impl<'a> Setup<'a> {
     }
 
     /// The model after the updates that `state` has seen.
-    pub fn artifact(&self, state: &State) -> Model {
+    pub fn artifact(&self, state: &TrainingState) -> Model {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, certificate, .. } = &self.parent;
         Model {
@@ -140,7 +140,7 @@ impl<'a> Setup<'a> {
     }
 
     /// Lines for people who look at the stage.
-    pub fn lines(&self, state: &State) -> Vec<String> {
+    pub fn lines(&self, state: &TrainingState) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
         let share = |(part, declared): (&fmflow_engine::pipeline::config::train::MixturePart, f64)| {
             let seen = state.counters.tokens_by_dataset.get(&part.dataset).copied().unwrap_or(0);
@@ -157,7 +157,10 @@ impl<'a> Setup<'a> {
 
 fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
     let open = |part: &fmflow_engine::pipeline::config::train::MixturePart| {
-        Ok((part.dataset.clone(), Rows::open(crate::job::folder(job, &part.role)?).map_err(stage)?))
+        Ok((
+            part.dataset.clone(),
+            Rows::open(crate::job::find_input_folder(job, &part.role)?).map_err(stage_failure)?,
+        ))
     };
     config.parts.iter().map(open).collect()
 }
@@ -170,21 +173,22 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
             "rows of `{dataset}` use {} token ids, the model has {}",
             summary.vocabulary, config.vocab_size
         );
-        return Err(input(what, "use the tokenizer that the model was made for"));
+        return Err(input_failure(what, "use the tokenizer that the model was made for"));
     }
     if let Some(text) = &parent.text
         && text.tokenizer.digest() != summary.tokenizer
     {
         let what =
             format!("rows of `{dataset}` were made with another tokenizer than the checkpoint carries");
-        return Err(input(what, "give `rows` the tokenizer of the checkpoint"));
+        return Err(input_failure(what, "give `rows` the tokenizer of the checkpoint"));
     }
-    let template = |text: &Text| text.tokenizer.template().map(|template| template.digest().to_owned());
+    let template =
+        |text: &ModelTokenizer| text.tokenizer.template().map(|template| template.digest().to_owned());
     if summary.chats && parent.text.as_ref().is_some_and(|text| template(text) != summary.chat_template) {
         let what = format!(
             "conversations of `{dataset}` were laid out by another chat template than the checkpoint's"
         );
-        return Err(input(
+        return Err(input_failure(
             what,
             "give `rows` the tokenizer that the checkpoint carries, by the name of its stage",
         ));
@@ -194,40 +198,47 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
             "rows of `{dataset}` have {} tokens, the model's context is {}",
             summary.length, config.max_position_embeddings
         );
-        return Err(input(what, "shorten `length=` of the rows or raise `context=` of the shape"));
+        return Err(input_failure(what, "shorten `length=` of the rows or raise `context=` of the shape"));
     }
     Ok(())
 }
 
 /// The mixture; its phases begin at the first rows of their updates, of which `first` came before this stage.
-fn mixture(config: &TrainConfig, rows: &[(String, Rows)], seed: u64, first: u64) -> Result<Mixture, Failure> {
+fn build_mixture(
+    config: &TrainConfig,
+    rows: &[(String, Rows)],
+    seed: u64,
+    first: u64,
+) -> Result<Mixture, Failure> {
     let part =
-        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| Part {
-            weights: part.weights.clone(),
-            rows: rows.len(Split::Train),
-            tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
+        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| {
+            MixtureRows {
+                weights: part.weights.clone(),
+                rows: rows.len(Split::Train),
+                tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
+            }
         };
-    let parts: Vec<Part> = config.parts.iter().zip(rows).map(part).collect();
+    let parts: Vec<MixtureRows> = config.parts.iter().zip(rows).map(part).collect();
     let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
     let starts: Vec<u64> = config.phases.iter().map(start).collect();
     Mixture::new(&parts, &starts, seed)
-        .map_err(|e| input(e, "look at the dataset's `held-out=` and the rows' `length=`"))
+        .map_err(|e| input_failure(e, "look at the dataset's `held-out=` and the rows' `length=`"))
 }
 
-fn held_out(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
+fn read_held_out_rows(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
     let count = rows.len(Split::HeldOut).min(config.validate.rows as u64);
-    (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage)).collect()
+    (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage_failure)).collect()
 }
 
 /// The task, from the settings and the parent's contract.
-fn task(config: &TrainConfig, parent: &Model) -> Result<Task, Failure> {
+fn build_training_task(config: &TrainConfig, parent: &Model) -> Result<TrainingTask, Failure> {
     let Objective::Flow { path, loss, over, normalise, max_weight } = &config.objective else {
-        return Ok(Task::Autoregressive);
+        return Ok(TrainingTask::Autoregressive);
     };
     let contract = parent.flow_contract()?;
     let tokens = SourceTokens { mask: contract.mask, used: contract.used };
     let at_least = config.time.at_least_masked as usize;
-    Ok(Task::Flow(Flow {
+    Ok(TrainingTask::Flow(FlowObjective {
         corruptor: Corruptor { path: path.clone(), tokens, at_least },
         loss: *loss,
         over: *over,

@@ -4,11 +4,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::{AdamW, StepError, StepFacts};
-use super::sums::Gradients;
+use super::gradient_sums::FlatGradients;
 use crate::backbone::Backbone;
 
 /// What changes from update to update.
-pub struct State {
+pub struct TrainingState {
     /// Updates done.
     pub step: u64,
     /// Updates done at the last checkpoint.
@@ -18,13 +18,13 @@ pub struct State {
     /// The optimizer's moments.
     pub optimizer: AdamW,
     /// What the record counts over the whole stage.
-    pub counters: Counters,
+    pub counters: TrainingCounters,
 }
 
 /// Counts over the whole stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counters {
+pub struct TrainingCounters {
     /// Updates done.
     pub step: u64,
     /// Updates whose gradient was clipped.
@@ -35,9 +35,9 @@ pub struct Counters {
     pub tokens_by_dataset: IndexMap<String, u64>,
 }
 
-impl State {
+impl TrainingState {
     /// Applies one update to the weights and the moments.
-    pub fn apply(&mut self, gradients: Gradients, learning_rate: f64) -> Result<StepFacts, StepError> {
+    pub fn apply(&mut self, gradients: FlatGradients, learning_rate: f64) -> Result<StepFacts, StepError> {
         let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, self.step)?;
         self.model = model;
         self.step += 1;

@@ -3,17 +3,18 @@
 mod blocks;
 
 use fmflow_engine::pipeline::config::train::{
-    Loss, Normalise, Optimizer, Over, Path, Scheduler, Time, TimeSampling,
+    Loss, LossDivisor, LossPositions, OptimizerSettings, ProbabilityPath, Scheduler, TimeSampling,
+    TimeSettings,
 };
 
 use super::adamw::AdamW;
 use super::attention::Anneal;
-use super::gradient::{How, of_update};
-use super::sums::Gradients;
-use super::update::{Flow, Task, build};
+use super::gradient::{ForwardOptions, compute_update_gradient};
+use super::gradient_sums::FlatGradients;
+use super::update::{FlowObjective, TrainingTask, build_update};
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
-use crate::data::packing::{Role, Row};
+use crate::data::packing::{PositionRole, Row};
 use crate::device;
 use crate::flow::path::{Corruptor, SourceTokens};
 
@@ -23,7 +24,7 @@ fn backbone() -> Backbone {
 
 fn conditioned(time: TimeConditioning) -> Backbone {
     let config = Qwen3Config { vocab_size: 32, initializer_range: 0.1, ..tiny(true) };
-    Backbone::new(&config, time, 1, &device::open("cpu").unwrap()).unwrap()
+    Backbone::new(&config, time, 1, &device::open_device("cpu").unwrap()).unwrap()
 }
 
 /// Rows of two documents and some padding; the first tokens of a document are its prompt.
@@ -44,11 +45,11 @@ fn rows(count: usize) -> Vec<Row> {
         roles: (0..12)
             .map(|i| {
                 if i >= 10 {
-                    Role::Padding
+                    PositionRole::Padding
                 } else if i % 5 < 2 {
-                    Role::Prompt
+                    PositionRole::Prompt
                 } else {
-                    Role::Supervised
+                    PositionRole::Supervised
                 }
             })
             .collect(),
@@ -56,15 +57,20 @@ fn rows(count: usize) -> Vec<Row> {
     (0..count).map(row).collect()
 }
 
-fn flow(loss: Loss, over: Over, normalise: Normalise, mask_share: f64) -> Task {
-    let path = Path { mask_share, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
-    Task::Flow(Flow {
+fn flow(loss: Loss, over: LossPositions, normalise: LossDivisor, mask_share: f64) -> TrainingTask {
+    let path = ProbabilityPath { mask_share, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
+    TrainingTask::Flow(FlowObjective {
         corruptor: Corruptor { path, tokens: SourceTokens { mask: 31, used: 31 }, at_least: 0 },
         loss,
         over,
         normalise,
         max_weight: Some(20.0),
-        time: Time { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0 - 1e-3, at_least_masked: 0 },
+        time: TimeSettings {
+            sampling: TimeSampling::Stratified,
+            from: 0.0,
+            to: 1.0 - 1e-3,
+            at_least_masked: 0,
+        },
         shift: false,
         time_per_row: false,
         block: None,
@@ -72,35 +78,35 @@ fn flow(loss: Loss, over: Over, normalise: Normalise, mask_share: f64) -> Task {
 }
 
 /// The task in blocks, with or without a shift.
-fn in_blocks(task: Task, block: usize, shift: bool) -> (Task, How) {
-    let Task::Flow(flow) = task else { unreachable!("only flow has blocks") };
-    let task = Task::Flow(Flow { block: Some(block), shift, ..flow });
+fn in_blocks(task: TrainingTask, block: usize, shift: bool) -> (TrainingTask, ForwardOptions) {
+    let TrainingTask::Flow(flow) = task else { unreachable!("only flow has blocks") };
+    let task = TrainingTask::Flow(FlowObjective { block: Some(block), shift, ..flow });
     (task, how(Attention::BlockCausal { block }))
 }
 
-fn how(attention: Attention) -> How {
-    How { attention, anneal: None, recompute: false }
+fn how(attention: Attention) -> ForwardOptions {
+    ForwardOptions { attention, anneal: None, recompute: false }
 }
 
-fn tasks() -> Vec<(Task, How)> {
-    let elbo = || flow(Loss::Elbo, Over::Corrupted, Normalise::Tokens, 1.0);
-    let flat = || flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0);
-    let mixed = || flow(Loss::GeneralizedKl, Over::Supervised, Normalise::Tokens, 0.5);
+fn tasks() -> Vec<(TrainingTask, ForwardOptions)> {
+    let elbo = || flow(Loss::Elbo, LossPositions::Corrupted, LossDivisor::Tokens, 1.0);
+    let flat = || flow(Loss::CrossEntropy, LossPositions::Corrupted, LossDivisor::Corrupted, 1.0);
+    let mixed = || flow(Loss::GeneralizedKl, LossPositions::Supervised, LossDivisor::Tokens, 0.5);
     let all = how(Attention::Bidirectional);
     let anneal = Some(Anneal { share: 0.4, seed: 7, step: 3 });
     vec![
-        (Task::Autoregressive, how(Attention::Causal)),
+        (TrainingTask::Autoregressive, how(Attention::Causal)),
         (elbo(), all),
         (flat(), all),
         (mixed(), all),
-        (elbo(), How { anneal, ..how(Attention::Causal) }),
+        (elbo(), ForwardOptions { anneal, ..how(Attention::Causal) }),
         in_blocks(elbo(), 2, false),
         in_blocks(flat(), 3, true),
         in_blocks(mixed(), 4, false),
     ]
 }
 
-fn flat(gradients: &Gradients) -> Vec<f32> {
+fn flat(gradients: &FlatGradients) -> Vec<f32> {
     gradients.iter().flat_map(|g| g.clone().try_into_vec_as::<f32>().unwrap()).collect()
 }
 
@@ -110,8 +116,8 @@ fn accumulation_changes_neither_loss_nor_gradient() {
     let (model, rows) = (backbone(), rows(32));
     for (task, how) in tasks() {
         let run = |per_device| {
-            let update = build(7, 3, &rows, per_device, &task);
-            let (gradients, sum) = of_update(&model, &update, how, 1).unwrap();
+            let update = build_update(7, 3, &rows, per_device, &task);
+            let (gradients, sum) = compute_update_gradient(&model, &update, how, 1).unwrap();
             (flat(&gradients), sum.weighted / update.divisor, sum.unweighted())
         };
         let (whole, loss, unweighted) = run(32);
@@ -132,9 +138,9 @@ fn accumulation_changes_neither_loss_nor_gradient() {
 fn threads_change_no_bit() {
     let (model, rows) = (backbone(), rows(6));
     for (task, how) in tasks() {
-        let update = build(7, 3, &rows, 2, &task);
+        let update = build_update(7, 3, &rows, 2, &task);
         let run = |threads| {
-            let (gradients, sum) = of_update(&model, &update, how, threads).unwrap();
+            let (gradients, sum) = compute_update_gradient(&model, &update, how, threads).unwrap();
             (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
         };
         assert_eq!(run(1), run(3));
@@ -147,9 +153,10 @@ fn recomputing_blocks_changes_no_gradient() {
     for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
         let model = conditioned(time);
         for (task, how) in tasks() {
-            let update = build(7, 3, &rows, 2, &task);
+            let update = build_update(7, 3, &rows, 2, &task);
             let run = |recompute| {
-                let (gradients, sum) = of_update(&model, &update, How { recompute, ..how }, 1).unwrap();
+                let (gradients, sum) =
+                    compute_update_gradient(&model, &update, ForwardOptions { recompute, ..how }, 1).unwrap();
                 (flat(&gradients), sum)
             };
             let ((whole, sum), (again, other)) = (run(false), run(true));
@@ -165,11 +172,11 @@ fn recomputing_blocks_changes_no_gradient() {
 fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
     let rows = rows(4);
     for (task, _) in tasks() {
-        let update = build(1, 0, &rows, 2, &task);
+        let update = build_update(1, 0, &rows, 2, &task);
         for (batch, originals) in update.micro_batches.iter().zip(rows.chunks(2)) {
             for (r, row) in originals.iter().enumerate() {
                 let own = &batch.tokens[r * batch.length..][..batch.length];
-                for i in (0..12).filter(|&i| row.roles[i] != Role::Supervised) {
+                for i in (0..12).filter(|&i| row.roles[i] != PositionRole::Supervised) {
                     assert_eq!(own[i], row.tokens[i]);
                 }
                 assert!(!batch.halves || own[12..] == row.tokens, "the second half is clean");
@@ -178,11 +185,13 @@ fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
         }
         assert_eq!(update.tokens, 40);
     }
-    let Task::Flow(mut shifted) = flow(Loss::Elbo, Over::Supervised, Normalise::Tokens, 1.0) else {
+    let TrainingTask::Flow(mut shifted) =
+        flow(Loss::Elbo, LossPositions::Supervised, LossDivisor::Tokens, 1.0)
+    else {
         unreachable!()
     };
     shifted.shift = true;
-    let update = build(1, 0, &rows[..1], 1, &Task::Flow(shifted));
+    let update = build_update(1, 0, &rows[..1], 1, &TrainingTask::Flow(shifted));
     let places: Vec<u32> = update.micro_batches[0].terms.iter().map(|t| t.place).collect();
     assert_eq!(places, [1, 2, 3, 6, 7, 8], "position i - 1 predicts position i");
 }
@@ -190,27 +199,28 @@ fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
 #[test]
 fn a_shift_divides_by_what_has_a_term() {
     let mut rows = rows(8);
-    let supervise = |role: &mut Role| {
-        if *role == Role::Prompt {
-            *role = Role::Supervised;
+    let supervise = |role: &mut PositionRole| {
+        if *role == PositionRole::Prompt {
+            *role = PositionRole::Supervised;
         }
     };
     rows.iter_mut().flat_map(|row| &mut row.roles).for_each(supervise);
     for shift in [false, true] {
-        let Task::Flow(mut flow) = flow(Loss::CrossEntropy, Over::Corrupted, Normalise::Corrupted, 1.0)
+        let TrainingTask::Flow(mut flow) =
+            flow(Loss::CrossEntropy, LossPositions::Corrupted, LossDivisor::Corrupted, 1.0)
         else {
             unreachable!("the helper makes a flow task")
         };
         flow.shift = shift;
-        let update = build(1, 0, &rows, 8, &Task::Flow(flow));
+        let update = build_update(1, 0, &rows, 8, &TrainingTask::Flow(flow));
         let terms: usize = update.micro_batches.iter().map(|batch| batch.terms.len()).sum();
         assert_eq!(update.divisor, terms as f64);
     }
 }
 
-fn optimizer(weight_decay: f64, no_decay: &[&str]) -> Optimizer {
+fn optimizer(weight_decay: f64, no_decay: &[&str]) -> OptimizerSettings {
     let no_decay = no_decay.iter().map(|word| (*word).to_owned()).collect();
-    Optimizer { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay, clip: Some(1.0), no_decay }
+    OptimizerSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay, clip: Some(1.0), no_decay }
 }
 
 #[test]
@@ -223,7 +233,7 @@ fn words_exempt_their_groups_from_decay_and_a_word_that_matches_nothing_is_an_er
         let (after, _) = optimizer.step(model.clone(), zero(), 0.1, 0).unwrap();
         for ((name, old), (_, new)) in model.parameters().zip(after.parameters()) {
             // Without a gradient only decay moves a weight: by 1 - rate * decay.
-            let exempt = words.iter().any(|word| super::adamw::exempts(word, name));
+            let exempt = words.iter().any(|word| super::adamw::is_exempt_from_decay(word, name));
             assert_eq!(
                 exempt,
                 words.iter().any(|w| name.contains(w) || *w == "embedding" && name.contains("embed"))
@@ -245,8 +255,8 @@ fn a_small_model_learns_its_rows_by_every_objective() {
         let mut optimizer = AdamW::new(&settings, &model).unwrap();
         let (mut first, mut last) = (0.0, 0.0);
         for k in 0..60 {
-            let update = build(5, k, &rows, 4, &task);
-            let (gradients, sum) = of_update(&model, &update, how, 1).unwrap();
+            let update = build_update(5, k, &rows, 4, &task);
+            let (gradients, sum) = compute_update_gradient(&model, &update, how, 1).unwrap();
             let facts;
             (model, facts) = optimizer.step(model, gradients, 1e-2, k).unwrap();
             assert!(facts.grad_norm > 0.0 && facts.update_ratio > 0.0);

@@ -9,39 +9,39 @@
 //! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
 //! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
 
-use fmflow_engine::pipeline::config::train::{Loss, Normalise, Over, Time};
+use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSettings};
 
-use crate::data::packing::{Role, Row};
-use crate::flow::loss::{self, Coefficients};
+use crate::data::packing::{PositionRole, Row};
+use crate::flow::loss::{self, LossCoefficients};
 use crate::flow::path::{Corruption, Corruptor};
-use crate::flow::time::times;
-use crate::rng::{Purpose, stream};
-use crate::train::pieces::{Piece, pieces};
+use crate::flow::time::draw_update_times;
+use crate::rng::{RandomPurpose, derive_stream};
+use crate::train::pieces::{RowPiece, split_row_into_pieces};
 
 /// What is learnt, with everything that corruption needs.
 #[derive(Clone, Debug)]
-pub enum Task {
+pub enum TrainingTask {
     /// Position i predicts token i + 1.
     Autoregressive,
     /// The posterior p(x_1 | x_t, t).
-    Flow(Flow),
+    Flow(FlowObjective),
 }
 
 /// The flow objective.
 #[derive(Clone, Debug)]
-pub struct Flow {
+pub struct FlowObjective {
     /// Draws x_t.
     pub corruptor: Corruptor,
     /// The loss.
     pub loss: Loss,
     /// Which positions contribute.
-    pub over: Over,
+    pub over: LossPositions,
     /// What the sum is divided by.
-    pub normalise: Normalise,
+    pub normalise: LossDivisor,
     /// Cap of the weight.
     pub max_weight: Option<f64>,
     /// Law of the times.
-    pub time: Time,
+    pub time: TimeSettings,
     /// Whether position i - 1 predicts position i.
     pub shift: bool,
     /// Whether the backbone is told one time per row; then all pieces of a row share it.
@@ -51,11 +51,11 @@ pub struct Flow {
     pub block: Option<usize>,
 }
 
-impl Task {
+impl TrainingTask {
     /// The pieces of a row that have a time of their own.
     #[must_use]
-    pub fn pieces(&self, row: &Row) -> Vec<Piece> {
-        pieces(row, self.block())
+    pub fn pieces(&self, row: &Row) -> Vec<RowPiece> {
+        split_row_into_pieces(row, self.block())
     }
 
     /// Tokens in a block of block diffusion.
@@ -70,7 +70,7 @@ impl Task {
 
 /// A position that counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Term {
+pub struct LossTerm {
     /// Place of the hidden state, in `0..rows * length` of the micro-batch.
     pub place: u32,
     /// x_1: the token to predict.
@@ -78,7 +78,7 @@ pub struct Term {
     /// x_t: the token that stands there now.
     pub present: u32,
     /// Its share of the loss.
-    pub coefficients: Coefficients,
+    pub coefficients: LossCoefficients,
     /// Its time.
     pub t: f64,
 }
@@ -103,7 +103,7 @@ pub struct MicroBatch {
     /// Time of each row, `[B]`; of use to a conditioned backbone only.
     pub times: Vec<f32>,
     /// The positions that count.
-    pub terms: Vec<Term>,
+    pub terms: Vec<LossTerm>,
 }
 
 /// All micro-batches of one update.
@@ -119,44 +119,49 @@ pub struct Update {
 
 /// Builds update number `step` from its rows, cut into micro-batches of `per_device` rows.
 #[must_use]
-pub fn build(seed: u64, step: u64, rows: &[Row], per_device: usize, task: &Task) -> Update {
-    let pieces: Vec<Vec<Piece>> = rows.iter().map(|row| task.pieces(row)).collect();
-    let drawn = draw_times(seed, step, &pieces, task);
+pub fn build_update(seed: u64, step: u64, rows: &[Row], per_device: usize, task: &TrainingTask) -> Update {
+    let pieces: Vec<Vec<RowPiece>> = rows.iter().map(|row| task.pieces(row)).collect();
+    let drawn = draw_piece_times(seed, step, &pieces, task);
     let mut divisor = 0;
     let mut micro_batches = Vec::with_capacity(rows.len().div_ceil(per_device));
     for (first, chunk) in rows.chunks(per_device).enumerate().map(|(i, c)| (i * per_device, c)) {
         let mut batch = MicroBatch { first: first as u64, ..MicroBatch::default() };
         for (i, row) in chunk.iter().enumerate() {
             let number = first + i;
-            let at = Place { seed, purpose: [Purpose::Corrupt, Purpose::Source], at: [step, number as u64] };
+            let at = NoiseStreams {
+                seed,
+                purpose: [RandomPurpose::Corrupt, RandomPurpose::Source],
+                at: [step, number as u64],
+            };
             divisor += batch.push(row, &pieces[number], &drawn[number], task, &at);
         }
         micro_batches.push(batch);
     }
-    let tokens = rows.iter().map(|r| r.roles.iter().filter(|&&r| r != Role::Padding).count() as u64).sum();
+    let tokens =
+        rows.iter().map(|r| r.roles.iter().filter(|&&r| r != PositionRole::Padding).count() as u64).sum();
     Update { micro_batches, divisor: divisor.max(1) as f64, tokens }
 }
 
 /// Where the random numbers of a row come from.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct NoiseStreams {
     /// The seed.
     pub seed: u64,
     /// Purposes of the coins and of the draws.
-    pub purpose: [Purpose; 2],
+    pub purpose: [RandomPurpose; 2],
     /// First coordinates; the third is the piece.
     pub at: [u64; 2],
 }
 
 /// One time per piece, row by row.
-fn draw_times(seed: u64, step: u64, pieces: &[Vec<Piece>], task: &Task) -> Vec<Vec<f64>> {
-    let Task::Flow(flow) = task else {
+fn draw_piece_times(seed: u64, step: u64, pieces: &[Vec<RowPiece>], task: &TrainingTask) -> Vec<Vec<f64>> {
+    let TrainingTask::Flow(flow) = task else {
         return pieces.iter().map(|row| vec![1.0; row.len()]).collect();
     };
     let per_row = |n: usize| if flow.time_per_row { 1 } else { n };
     let count = pieces.iter().map(|row| per_row(row.len())).sum();
-    let mut drawn = times(seed, step, count, &flow.time).into_iter();
-    let mut take = |row: &Vec<Piece>| -> Vec<f64> {
+    let mut drawn = draw_update_times(seed, step, count, &flow.time).into_iter();
+    let mut take = |row: &Vec<RowPiece>| -> Vec<f64> {
         let mut own: Vec<f64> = drawn.by_ref().take(per_row(row.len())).collect();
         own.resize(row.len(), own.first().copied().unwrap_or(1.0));
         own
@@ -166,7 +171,14 @@ fn draw_times(seed: u64, step: u64, pieces: &[Vec<Piece>], task: &Task) -> Vec<V
 
 impl MicroBatch {
     /// Adds a row, corrupted as `task` says, and returns its part of the divisor.
-    pub fn push(&mut self, row: &Row, pieces: &[Piece], t: &[f64], task: &Task, at: &Place) -> u64 {
+    pub fn push(
+        &mut self,
+        row: &Row,
+        pieces: &[RowPiece],
+        t: &[f64],
+        task: &TrainingTask,
+        at: &NoiseStreams,
+    ) -> u64 {
         let base = self.tokens.len();
         self.rows += 1;
         self.halves = task.block().is_some();
@@ -181,23 +193,23 @@ impl MicroBatch {
         let mut divisor = 0;
         for (number, (piece, &t)) in pieces.iter().zip(t).enumerate() {
             divisor += match task {
-                Task::Autoregressive => self.next_tokens(row, piece, base),
-                Task::Flow(flow) => self.posterior(row, piece, base, t, flow, at, number as u64),
+                TrainingTask::Autoregressive => self.next_tokens(row, piece, base),
+                TrainingTask::Flow(flow) => self.posterior(row, piece, base, t, flow, at, number as u64),
             };
         }
         divisor
     }
 
     /// Terms of the autoregressive objective.
-    fn next_tokens(&mut self, row: &Row, document: &Piece, base: usize) -> u64 {
+    fn next_tokens(&mut self, row: &Row, document: &RowPiece, base: usize) -> u64 {
         let before = self.terms.len();
         for next in document.tokens.start + 1..document.tokens.end {
-            if row.roles[next] == Role::Supervised {
-                self.terms.push(Term {
+            if row.roles[next] == PositionRole::Supervised {
+                self.terms.push(LossTerm {
                     place: (base + next - 1) as u32,
                     target: row.tokens[next],
                     present: row.tokens[next],
-                    coefficients: Coefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
+                    coefficients: LossCoefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
                     t: 1.0,
                 });
             }
@@ -213,27 +225,28 @@ impl MicroBatch {
     fn posterior(
         &mut self,
         row: &Row,
-        piece: &Piece,
+        piece: &RowPiece,
         base: usize,
         t: f64,
-        flow: &Flow,
-        at: &Place,
+        flow: &FlowObjective,
+        at: &NoiseStreams,
         number: u64,
     ) -> u64 {
         let x_1 = &row.tokens[piece.tokens.clone()];
         let editable: Vec<bool> =
-            row.roles[piece.tokens.clone()].iter().map(|&r| r == Role::Supervised).collect();
-        let [mut coins, mut draws] = at.purpose.map(|p| stream(at.seed, p, [at.at[0], at.at[1], number]));
+            row.roles[piece.tokens.clone()].iter().map(|&r| r == PositionRole::Supervised).collect();
+        let [mut coins, mut draws] =
+            at.purpose.map(|p| derive_stream(at.seed, p, [at.at[0], at.at[1], number]));
         let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
         let first = base + piece.tokens.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
         // The last token of the block before, as sampling knows it: clean.
         let before = piece.continues.then(|| first + row.tokens.len() - 1);
-        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, Places { first, before }));
+        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, HiddenPlaces { first, before }));
         let (counted, from) = match flow.normalise {
-            Normalise::Tokens => (&editable, 0),
+            LossDivisor::Tokens => (&editable, 0),
             // With a shift the first token of a document has no position that predicts it, and so no term.
-            Normalise::Corrupted => (&drawn.corrupted, usize::from(flow.shift && before.is_none())),
+            LossDivisor::Corrupted => (&drawn.corrupted, usize::from(flow.shift && before.is_none())),
         };
         counted.iter().skip(from).filter(|&&c| c).count() as u64
     }
@@ -241,14 +254,14 @@ impl MicroBatch {
 
 /// Where the hidden states of a piece are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct HiddenPlaces {
     /// Of its first token; the others follow.
     pub first: usize,
     /// Of what predicts its first token under a shift; `None` where nothing does.
     pub before: Option<usize>,
 }
 
-impl Flow {
+impl FlowObjective {
     /// The positions of a corrupted piece that count, with their shares of the loss.
     #[must_use]
     pub fn terms(
@@ -257,21 +270,21 @@ impl Flow {
         editable: &[bool],
         drawn: &Corruption,
         t: f64,
-        places: Places,
-    ) -> Vec<Term> {
-        let weight = loss::weight(self.corruptor.path.scheduler, t, self.max_weight);
-        let counts = |i: usize| editable[i] && loss::contributes(self.over, drawn.corrupted[i]);
+        places: HiddenPlaces,
+    ) -> Vec<LossTerm> {
+        let weight = loss::compute_capped_weight(self.corruptor.path.scheduler, t, self.max_weight);
+        let counts = |i: usize| editable[i] && loss::is_in_loss(self.over, drawn.corrupted[i]);
         let term = |i: usize| {
             // With a shift the position before predicts, which the first token of a document does not have.
             let place = match i.checked_sub(usize::from(self.shift)) {
                 Some(from) => places.first + from,
                 None => places.before?,
             };
-            Some(Term {
+            Some(LossTerm {
                 place: place as u32,
                 target: x_1[i],
                 present: drawn.x_t[i],
-                coefficients: loss::coefficients(self.loss, weight, drawn.x_t[i] == x_1[i]),
+                coefficients: loss::compute_coefficients(self.loss, weight, drawn.x_t[i] == x_1[i]),
                 t,
             })
         };

@@ -81,7 +81,7 @@ impl Dtype {
 
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct TensorEntry {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
@@ -89,7 +89,7 @@ pub(super) struct Entry {
     end: u64,
 }
 
-impl Entry {
+impl TensorEntry {
     /// Number of elements; the header check has excluded overflow.
     pub(super) fn count(&self) -> usize {
         self.shape.iter().product()
@@ -97,7 +97,11 @@ impl Entry {
 }
 
 /// Reads the header; the entries are in the order of their data, which follows without gaps to the end of the file.
-pub(super) fn read(reader: &mut impl Read, length: u64, file: &str) -> Result<Vec<Entry>, WeightsError> {
+pub(super) fn read_header(
+    reader: &mut impl Read,
+    length: u64,
+    file: &str,
+) -> Result<Vec<TensorEntry>, WeightsError> {
     let fault = |tensor: Option<&str>, reason: String| WeightsError::Malformed {
         file: file.into(),
         tensor: tensor.map(Into::into),
@@ -115,10 +119,10 @@ pub(super) fn read(reader: &mut impl Read, length: u64, file: &str) -> Result<Ve
     if text.first() != Some(&b'{') {
         return Err(fault(None, "the header does not start with `{`".into()));
     }
-    let raw: Raw = serde_json::from_slice(&text).map_err(|e| fault(None, format!("header: {e}")))?;
+    let raw: RawHeader = serde_json::from_slice(&text).map_err(|e| fault(None, format!("header: {e}")))?;
     let entries = raw.0.into_iter().map(|(name, entry)| {
         let checked = entry.check(&name);
-        checked.map_err(|reason| fault(Some(shorten(&name)), reason))
+        checked.map_err(|reason| fault(Some(shorten_name(&name)), reason))
     });
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(|entry| (entry.start, entry.end));
@@ -142,7 +146,7 @@ pub(super) fn read(reader: &mut impl Read, length: u64, file: &str) -> Result<Ve
 }
 
 /// A name that is short enough for a message.
-fn shorten(name: &str) -> &str {
+fn shorten_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(NAME)]
 }
 
@@ -154,12 +158,13 @@ struct RawEntry {
 }
 
 impl RawEntry {
-    fn check(self, name: &str) -> Result<Entry, String> {
+    fn check(self, name: &str) -> Result<TensorEntry, String> {
         if name.is_empty() || name.len() > NAME {
             return Err(format!("a name has 1 to {NAME} bytes, this one {}", name.len()));
         }
-        let dtype = Dtype::parse(&self.dtype)
-            .ok_or_else(|| format!("type `{}` is not supported (F32, BF16, F16)", shorten(&self.dtype)))?;
+        let dtype = Dtype::parse(&self.dtype).ok_or_else(|| {
+            format!("type `{}` is not supported (F32, BF16, F16)", shorten_name(&self.dtype))
+        })?;
         if self.shape.len() > RANK {
             return Err(format!("{} dimensions, at most {RANK} are read", self.shape.len()));
         }
@@ -173,25 +178,25 @@ impl RawEntry {
         }
         // Bounded by the number of bytes, which fits.
         let shape = self.shape.iter().map(|n| *n as usize).collect();
-        Ok(Entry { name: name.into(), dtype, shape, start, end })
+        Ok(TensorEntry { name: name.into(), dtype, shape, start, end })
     }
 }
 
 /// The header as JSON gives it, with duplicate names refused (a plain map would keep the last).
-struct Raw(indexmap::IndexMap<String, RawEntry>);
+struct RawHeader(indexmap::IndexMap<String, RawEntry>);
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for RawHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Raw;
+            type Value = RawHeader;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-                let (mut raw, mut metadata) = (Raw(indexmap::IndexMap::new()), false);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let (mut raw, mut metadata) = (RawHeader(indexmap::IndexMap::new()), false);
                 while let Some(name) = map.next_key::<String>()? {
                     let twice = match name == "__metadata__" {
                         true => {
@@ -201,7 +206,10 @@ impl<'de> Deserialize<'de> for Raw {
                         false => raw.0.insert(name.clone(), map.next_value()?).is_some(),
                     };
                     if twice {
-                        return Err(serde::de::Error::custom(format!("`{}` occurs twice", shorten(&name))));
+                        return Err(serde::de::Error::custom(format!(
+                            "`{}` occurs twice",
+                            shorten_name(&name)
+                        )));
                     }
                     if raw.0.len() > TENSORS {
                         return Err(serde::de::Error::custom(format!("more than {TENSORS} tensors")));

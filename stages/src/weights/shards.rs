@@ -4,8 +4,8 @@ use std::path::Path;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::source::Source;
-use super::{WeightsError, text};
+use super::weights_file::WeightsFile;
+use super::{WeightsError, read_text_file};
 
 /// Name of the weights where they are one file.
 pub const SINGLE: &str = "model.safetensors";
@@ -13,23 +13,23 @@ pub const SINGLE: &str = "model.safetensors";
 pub const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(serde::Deserialize)]
-struct Index {
+struct ShardIndex {
     weight_map: IndexMap<String, String>,
 }
 
 /// The weight files of `dir`, checked against the index where there is one.
-pub(super) fn find(dir: &Path) -> Result<Vec<String>, WeightsError> {
+pub(super) fn find_weight_files(dir: &Path) -> Result<Vec<String>, WeightsError> {
     match (dir.join(SINGLE).exists(), dir.join(INDEX).exists()) {
         (true, false) => Ok(vec![SINGLE.into()]),
-        (false, true) => indexed(dir),
+        (false, true) => read_indexed_files(dir),
         (true, true) => Err(WeightsError::Folder(format!(
             "there are both `{SINGLE}` and `{INDEX}`; remove the one that is not meant"
         ))),
-        (false, false) => Err(nothing(dir)),
+        (false, false) => Err(no_weights_error(dir)),
     }
 }
 
-fn nothing(dir: &Path) -> WeightsError {
+fn no_weights_error(dir: &Path) -> WeightsError {
     let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut pickles: Vec<String> = names
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -47,14 +47,14 @@ fn nothing(dir: &Path) -> WeightsError {
     }
 }
 
-fn indexed(dir: &Path) -> Result<Vec<String>, WeightsError> {
+fn read_indexed_files(dir: &Path) -> Result<Vec<String>, WeightsError> {
     let malformed = |file: &str, tensor: Option<&str>, reason: String| WeightsError::Malformed {
         file: file.into(),
         tensor: tensor.map(Into::into),
         reason,
     };
-    let index: Index =
-        serde_json::from_str(&index_text(dir)?).map_err(|e| malformed(INDEX, None, e.to_string()))?;
+    let index: ShardIndex =
+        serde_json::from_str(&read_index_text(dir)?).map_err(|e| malformed(INDEX, None, e.to_string()))?;
     for (tensor, file) in &index.weight_map {
         let plain = file.ends_with(".safetensors") && !file.contains(['/', '\\', '\0']) && file.len() <= 255;
         if !plain {
@@ -68,7 +68,7 @@ fn indexed(dir: &Path) -> Result<Vec<String>, WeightsError> {
     let mut missing: IndexMap<&str, &str> =
         index.weight_map.iter().map(|(tensor, file)| (tensor.as_str(), file.as_str())).collect();
     for file in &files {
-        for entry in Source::open(&dir.join(file))?.entries {
+        for entry in WeightsFile::open(&dir.join(file))?.entries {
             match index.weight_map.get(&entry.name) {
                 Some(owner) if owner == file => _ = missing.swap_remove(entry.name.as_str()),
                 Some(owner) => {
@@ -90,6 +90,6 @@ fn indexed(dir: &Path) -> Result<Vec<String>, WeightsError> {
 }
 
 /// The index; those of the largest published models are a few hundred KiB.
-fn index_text(dir: &Path) -> Result<String, WeightsError> {
-    text(&dir.join(INDEX))
+fn read_index_text(dir: &Path) -> Result<String, WeightsError> {
+    read_text_file(&dir.join(INDEX))
 }

@@ -24,10 +24,10 @@ const CONFIG: Qwen3Config = Qwen3Config {
 /// A folder of fresh weights, and its path.
 fn folder(config: &Qwen3Config) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let device = device::open("cpu").unwrap();
+    let device = device::open_device("cpu").unwrap();
     let model = Backbone::new(config, TimeConditioning::None, 1, &device).unwrap();
     let mut bytes = Vec::new();
-    save(&mut bytes, &model).unwrap();
+    save_backbone(&mut bytes, &model).unwrap();
     std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
     std::fs::write(folder.path().join("config.json"), config.to_json()).unwrap();
     folder
@@ -40,7 +40,7 @@ fn file(header: &str, data: usize) -> Result<usize, String> {
     bytes.extend(header.as_bytes());
     bytes.extend(vec![0; data]);
     std::fs::write(&path, bytes).unwrap();
-    read_file(&path).map(|(tensors, _)| tensors.len()).map_err(|e| e.to_string())
+    read_safetensors_file(&path).map(|(tensors, _)| tensors.len()).map_err(|e| e.to_string())
 }
 
 fn entry(name: &str, dtype: &str, shape: &str, start: u64, end: u64) -> String {
@@ -51,10 +51,10 @@ fn entry(name: &str, dtype: &str, shape: &str, start: u64, end: u64) -> String {
 fn a_good_file_is_read_and_digested() {
     let folder = folder(&CONFIG);
     let path = folder.path().join("model.safetensors");
-    let (tensors, hash) = read_file(&path).unwrap();
-    assert_eq!(hash, digest(&std::fs::read(&path).unwrap()));
+    let (tensors, hash) = read_safetensors_file(&path).unwrap();
+    assert_eq!(hash, hash_bytes(&std::fs::read(&path).unwrap()));
     assert_eq!(tensors[EMBEDDING].shape, [6, 4]);
-    let checkpoint = read(folder.path()).unwrap();
+    let checkpoint = read_checkpoint(folder.path()).unwrap();
     assert_eq!(checkpoint.files["model.safetensors"], hash);
     assert_eq!(file(&format!("{{{}}}  ", entry("a", "F32", "[2,0]", 0, 0)), 0), Ok(1));
     assert_eq!(
@@ -93,10 +93,10 @@ fn a_header_that_claims_more_than_the_file_is_not_allocated() {
     let path = folder.path().join("x.safetensors");
     for bytes in [&b""[..], &[1, 2, 3], &u64::MAX.to_le_bytes(), &(1_u64 << 25).to_le_bytes()] {
         std::fs::write(&path, bytes).unwrap();
-        assert!(matches!(read_file(&path), Err(WeightsError::Malformed { .. })));
+        assert!(matches!(read_safetensors_file(&path), Err(WeightsError::Malformed { .. })));
     }
-    assert!(matches!(read_file(folder.path()), Err(WeightsError::Io { .. })));
-    assert!(matches!(read_file(&folder.path().join("none")), Err(WeightsError::Io { .. })));
+    assert!(matches!(read_safetensors_file(folder.path()), Err(WeightsError::Io { .. })));
+    assert!(matches!(read_safetensors_file(&folder.path().join("none")), Err(WeightsError::Io { .. })));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn values_that_are_not_finite_are_named() {
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let error = read(folder.path()).unwrap_err().to_string();
+    let error = read_checkpoint(folder.path()).unwrap_err().to_string();
     assert!(error.contains("`model.norm.weight` has a value that is not finite at index 3"), "{error}");
 }
 
@@ -116,7 +116,7 @@ fn the_head_must_agree_with_the_config() {
     let untied = Qwen3Config { tie_word_embeddings: false, ..CONFIG };
     let says = |dir: &Path, config: &Qwen3Config| {
         std::fs::write(dir.join("config.json"), config.to_json()).unwrap();
-        read(dir).map(|c| c.redundant_head).map_err(|e| e.to_string())
+        read_checkpoint(dir).map(|c| c.redundant_head).map_err(|e| e.to_string())
     };
     let error = says(folder(&CONFIG).path(), &untied).unwrap_err();
     assert!(error.contains("`lm_head.weight` is missing"), "{error}");
@@ -124,12 +124,12 @@ fn the_head_must_agree_with_the_config() {
     let error = says(other.path(), &CONFIG).unwrap_err();
     assert!(error.contains("`lm_head.weight` differs"), "{error}");
     // The same values twice: redundant, accepted.
-    let (mut tensors, _) = read_file(&other.path().join("model.safetensors")).unwrap();
+    let (mut tensors, _) = read_safetensors_file(&other.path().join("model.safetensors")).unwrap();
     let embedding = tensors[EMBEDDING].clone();
     tensors.insert(HEAD.into(), embedding);
     let layout: Vec<_> = tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
     let mut bytes = Vec::new();
-    write(&mut bytes, &layout, |name| Ok(tensors[name].values.clone())).unwrap();
+    write_f32_tensors(&mut bytes, &layout, |name| Ok(tensors[name].values.clone())).unwrap();
     std::fs::write(other.path().join("model.safetensors"), bytes).unwrap();
     assert_eq!(says(other.path(), &CONFIG), Ok(true));
 }
@@ -138,12 +138,17 @@ fn the_head_must_agree_with_the_config() {
 fn folders_without_readable_weights_say_what_to_do() {
     let empty = folder(&CONFIG);
     std::fs::remove_file(empty.path().join("model.safetensors")).unwrap();
-    assert!(read(empty.path()).unwrap_err().to_string().contains("neither"));
+    assert!(read_checkpoint(empty.path()).unwrap_err().to_string().contains("neither"));
     std::fs::write(empty.path().join("pytorch_model.bin"), "x").unwrap();
-    assert!(read(empty.path()).unwrap_err().to_string().contains("`pytorch_model.bin` is a pickle file"));
+    assert!(
+        read_checkpoint(empty.path())
+            .unwrap_err()
+            .to_string()
+            .contains("`pytorch_model.bin` is a pickle file")
+    );
     let index = |text: &str| {
         std::fs::write(empty.path().join("model.safetensors.index.json"), text).unwrap();
-        read(empty.path()).unwrap_err().to_string()
+        read_checkpoint(empty.path()).unwrap_err().to_string()
     };
     assert!(index("{}").contains("weight_map"));
     assert!(index(r#"{"weight_map": {"a": "../x.safetensors"}}"#).contains("is not a file of this folder"));
@@ -151,28 +156,29 @@ fn folders_without_readable_weights_say_what_to_do() {
     let both = folder(&CONFIG);
     std::fs::copy(both.path().join("model.safetensors"), both.path().join("x.safetensors")).unwrap();
     std::fs::write(both.path().join("model.safetensors.index.json"), "{}").unwrap();
-    assert!(read(both.path()).unwrap_err().to_string().contains("there are both"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("there are both"));
     std::fs::remove_file(both.path().join("model.safetensors")).unwrap();
     std::fs::write(
         both.path().join("model.safetensors.index.json"),
         r#"{"weight_map": {"model.norm.weight": "x.safetensors"}}"#,
     )
     .unwrap();
-    assert!(read(both.path()).unwrap_err().to_string().contains("does not name it"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("does not name it"));
 }
 
 #[test]
 fn tensors_are_distributed_in_order_and_never_split() {
-    let layout: Layout = [("a", 2), ("b", 2), ("c", 9), ("d", 1)].map(|(n, k)| (n.into(), vec![k])).into();
+    let layout: TensorLayout =
+        [("a", 2), ("b", 2), ("c", 9), ("d", 1)].map(|(n, k)| (n.into(), vec![k])).into();
     let names = |dtype, limit| -> Vec<String> {
-        let files = distribute(layout.clone(), dtype, limit);
+        let files = distribute_tensors(layout.clone(), dtype, limit);
         files.iter().map(|file| file.iter().map(|(name, _)| name.as_str()).collect()).collect()
     };
     assert_eq!(names(Dtype::F32, 16), ["ab", "c", "d"]);
     assert_eq!(names(Dtype::BF16, 26), ["abc", "d"]);
     assert_eq!(names(Dtype::F32, 1), ["a", "b", "c", "d"]);
     assert_eq!(names(Dtype::F32, 1 << 20), ["abcd"]);
-    assert_eq!(distribute(Vec::new(), Dtype::F32, 1), Vec::<Layout>::new());
+    assert_eq!(distribute_tensors(Vec::new(), Dtype::F32, 1), Vec::<TensorLayout>::new());
 }
 
 #[test]
@@ -184,9 +190,9 @@ fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let stored = |dtype| {
         let mut bytes = Vec::new();
         let layout = [("x".to_owned(), vec![values.len()])];
-        write_as(&mut bytes, &layout, dtype, |_| Ok(values.to_vec())).unwrap();
+        write_tensors_as(&mut bytes, &layout, dtype, |_| Ok(values.to_vec())).unwrap();
         std::fs::write(&path, bytes).unwrap();
-        read_file(&path).map(|(tensors, _)| tensors["x"].values.clone())
+        read_safetensors_file(&path).map(|(tensors, _)| tensors["x"].values.clone())
     };
     assert_eq!(stored(Dtype::F32).unwrap(), values);
     let found = stored(Dtype::BF16).unwrap();

@@ -7,7 +7,7 @@ use super::Dtype;
 use crate::backbone::Backbone;
 
 /// Names and shapes of tensors, in the order in which they are stored.
-pub type Layout = Vec<(String, Vec<usize>)>;
+pub type TensorLayout = Vec<(String, Vec<usize>)>;
 
 /// Writes tensors in the order given: f32, one metadata entry (`format: pt`), data aligned to 8 bytes. Returns the bytes written.
 ///
@@ -15,25 +15,25 @@ pub type Layout = Vec<(String, Vec<usize>)>;
 ///
 /// # Errors
 /// When `out` fails, `values` fails, or a tensor does not have as many values as its shape says.
-pub fn write(
+pub fn write_f32_tensors(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
     values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
 ) -> Result<u64, Error> {
-    write_as(out, layout, Dtype::F32, values)
+    write_tensors_as(out, layout, Dtype::F32, values)
 }
 
 /// As [`write()`], in another type: values are rounded to the nearest, ties to even.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_as(
+pub fn write_tensors_as(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
     dtype: Dtype,
     mut values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
 ) -> Result<u64, Error> {
-    let header = header(layout, dtype);
+    let header = render_header(layout, dtype);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     let mut written = 8 + header.len() as u64;
@@ -58,10 +58,10 @@ pub fn write_as(
 ///
 /// # Errors
 /// When `out` or the device fails.
-pub fn save(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
+pub fn save_backbone(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
     let layout: Vec<(String, Vec<usize>)> =
         backbone.parameters().map(|(name, parameter)| (name.to_owned(), parameter.shape())).collect();
-    write(out, &layout, |name| {
+    write_f32_tensors(out, &layout, |name| {
         let parameter =
             backbone.parameter(name).ok_or_else(|| Error::other(format!("no tensor `{name}`")))?;
         parameter.values().map_err(Error::other)
@@ -70,8 +70,8 @@ pub fn save(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
 
 /// Distributes tensors over files of at most `limit` bytes of data, in order; a larger tensor has a file of its own.
 #[must_use]
-pub fn distribute(layout: Layout, dtype: Dtype, limit: u64) -> Vec<Layout> {
-    let mut files: Vec<Layout> = Vec::new();
+pub fn distribute_tensors(layout: TensorLayout, dtype: Dtype, limit: u64) -> Vec<TensorLayout> {
+    let mut files: Vec<TensorLayout> = Vec::new();
     let mut filled = 0;
     for (name, shape) in layout {
         let bytes = dtype.bytes() as u64 * shape.iter().product::<usize>() as u64;
@@ -89,7 +89,7 @@ pub fn distribute(layout: Layout, dtype: Dtype, limit: u64) -> Vec<Layout> {
     files
 }
 
-fn header(layout: &[(String, Vec<usize>)], dtype: Dtype) -> String {
+fn render_header(layout: &[(String, Vec<usize>)], dtype: Dtype) -> String {
     let mut text = String::from(r#"{"__metadata__":{"format":"pt"}"#);
     let mut start = 0;
     for (name, shape) in layout {

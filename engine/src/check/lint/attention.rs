@@ -11,19 +11,19 @@ use crate::pipeline::config::{
 };
 use crate::pipeline::config::{Packing, RowsConfig};
 use crate::pipeline::field_path::{FieldPath, generate, rows, train};
-use crate::pipeline::origins::Fact;
+use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{Origin, Span};
 
 /// All lints of one training stage's attention.
-pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    objective(stage, config, sink);
-    corrupted_positions(stage, config, sink);
+pub(super) fn lint_attention(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    check_attention_objective(stage, config, sink);
+    check_corrupted_positions(stage, config, sink);
     match &config.attention {
         AttentionSchedule::Annealed { until } if *until > config.steps => {
             let what = "the annealing of attention";
-            sink.push(beyond(stage, config, train::ATTENTION_ANNEAL_UNTIL, what, (0, *until)));
+            sink.push(schedule_beyond_steps(stage, config, train::ATTENTION_ANNEAL_UNTIL, what, (0, *until)));
         }
         AttentionSchedule::Block { phases } => {
             let ends = || phases.iter().filter_map(|phase| phase.until);
@@ -31,15 +31,15 @@ pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig,
             let late = begins.zip(ends()).enumerate().find(|(_, (_, until))| *until >= config.steps);
             if let Some((at, span)) = late {
                 let path = train::ATTENTION_NTH_SIZE_UNTIL.nth(at);
-                sink.push(beyond(stage, config, path, "the schedule of block sizes", span));
+                sink.push(schedule_beyond_steps(stage, config, path, "the schedule of block sizes", span));
             }
-            rows(lineages, stage, phases, sink);
+            check_block_rows(lineages, stage, phases, sink);
         }
         _ => {}
     }
 }
 
-fn objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_attention_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     if config.objective == Objective::Autoregressive && config.attention != AttentionSchedule::Causal {
         sink.push(
             Diagnostic::new(
@@ -54,7 +54,7 @@ fn objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// A least number of corrupted positions for pieces that this attention does not have.
-fn corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     if config.objective == Objective::Autoregressive {
         return;
     }
@@ -75,7 +75,13 @@ fn corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// A part of the training, from update `span.0` to `span.1`, that is longer than it.
-fn beyond(stage: &Stage, config: &TrainConfig, path: FieldPath, what: &str, span: (u64, u64)) -> Diagnostic {
+fn schedule_beyond_steps(
+    stage: &Stage,
+    config: &TrainConfig,
+    path: FieldPath,
+    what: &str,
+    span: (u64, u64),
+) -> Diagnostic {
     let message = format!("{what} does not end within {} steps of `{}`", config.steps, stage.name);
     let middle = span.0 + (config.steps.saturating_sub(span.0) / 2).max(1);
     let help = match middle < config.steps {
@@ -89,8 +95,8 @@ fn beyond(stage: &Stage, config: &TrainConfig, path: FieldPath, what: &str, span
 }
 
 /// A row of one long document ends in a shorter block where the size does not divide it.
-fn rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mut Sink) {
-    let Some((rows, config)) = lineages.rows(stage).find_map(cut_rows) else { return };
+fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mut Sink) {
+    let Some((rows, config)) = lineages.rows(stage).find_map(as_cut_rows) else { return };
     for (at, phase) in phases.iter().enumerate() {
         if config.length.is_multiple_of(phase.size) {
             continue;
@@ -112,7 +118,7 @@ fn rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mu
 }
 
 /// Rows that cut documents at their length.
-fn cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
+fn as_cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
     match &rows.config {
         StageConfig::Rows(config) if config.packing == Packing::Concat => Some((rows, config)),
         _ => None,
@@ -120,7 +126,7 @@ fn cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
 }
 
 /// A sampler that writes in blocks which the checkpoint's own are not made of.
-pub(super) fn sampler(
+pub(super) fn check_sampler_blocks(
     lineages: &Lineages<'_>,
     checkpoint: &Stage,
     sampler: &Sampler,
@@ -136,11 +142,15 @@ pub(super) fn sampler(
     let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
         .at(span, format!("blocks of {block} tokens"))
         .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
-    sink.push(known.show_fact(Fact::Block, diagnostic, format!("blocks of {size} tokens in the end")));
+    sink.push(known.show_fact(
+        ContractFact::Block,
+        diagnostic,
+        format!("blocks of {size} tokens in the end"),
+    ));
 }
 
 /// Gaps before text that the checkpoint cannot see.
-pub(super) fn infills(
+pub(super) fn check_infill_suffixes(
     lineages: &Lineages<'_>,
     stage: &Stage,
     config: &GenerateConfig,
@@ -164,7 +174,7 @@ pub(super) fn infills(
                 let diagnostic = Diagnostic::new(Code::SuffixUnseen, message)
                     .at(suffix, label)
                     .help("fill gaps with a checkpoint of `attention \"bidirectional\"`");
-                known.show_fact(Fact::Block, diagnostic, "sees no later block")
+                known.show_fact(ContractFact::Block, diagnostic, "sees no later block")
             }
             Some(found) => found.also(suffix, "nor this"),
         });

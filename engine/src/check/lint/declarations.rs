@@ -1,34 +1,39 @@
 //! Declarations without effect, secrets that are not there.
 
 use super::sampling;
-use crate::check::options::Options;
+use crate::check::options::CheckOptions;
 use crate::language::fields;
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// All lints of single declarations.
-pub(super) fn lint(world: &World, options: &Options, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) {
+pub(super) fn lint_declarations(
+    world: &Declarations,
+    options: &CheckOptions,
+    refusals: &mut Vec<(Span, String)>,
+    sink: &mut Sink,
+) {
     if sink.errors() == 0 {
-        unused(world, sink);
+        report_unused_declarations(world, sink);
     }
     for record in &world.records {
         match record.spec.name.as_str() {
-            "sampler" => sampling::filters(record, sink),
-            "secret" => secret(record, options, sink),
-            "pipeline" => devices(record, refusals),
-            "profile" => refusals.extend(fields::unsupported(world, record)),
+            "sampler" => sampling::check_sampler_filters(record, sink),
+            "secret" => check_secret(record, options, sink),
+            "pipeline" => refuse_several_devices(record, refusals),
+            "profile" => refusals.extend(fields::find_unsupported_fields(world, record)),
             _ => {}
         }
     }
 }
 
 /// Kinds whose only purpose is to be named by something else.
-const PASSIVE: &[&str] =
+const REFERENCED_KINDS: &[&str] =
     &["dataset", "mixture", "rows", "scheduler", "path", "sampler", "recipe", "tokenizer"];
 
-fn unused(world: &World, sink: &mut Sink) {
+fn report_unused_declarations(world: &Declarations, sink: &mut Sink) {
     let mut used: Vec<*const Record> = Vec::new();
     for record in &world.records {
         record.visit(&mut |inner| {
@@ -37,14 +42,15 @@ fn unused(world: &World, sink: &mut Sink) {
             }
         });
     }
-    for record in world.records.iter().filter(|record| PASSIVE.contains(&record.spec.name.as_str())) {
+    for record in world.records.iter().filter(|record| REFERENCED_KINDS.contains(&record.spec.name.as_str()))
+    {
         if world.declares(record) && !used.contains(&std::ptr::from_ref(record)) {
-            sink.push(nobody(record));
+            sink.push(unused_declaration(record));
         }
     }
 }
 
-fn nobody(record: &Record) -> Diagnostic {
+fn unused_declaration(record: &Record) -> Diagnostic {
     let (kind, name) = (&record.spec.name, record.name().unwrap_or_default());
     let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
     Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
@@ -55,7 +61,7 @@ fn nobody(record: &Record) -> Diagnostic {
         })
 }
 
-fn secret(record: &Record, options: &Options, sink: &mut Sink) {
+fn check_secret(record: &Record, options: &CheckOptions, sink: &mut Sink) {
     let Some(leaf) = record.name_leaf() else { return };
     let name = leaf.text().unwrap_or_default();
     if options.secrets.iter().any(|secret| secret == name) {
@@ -69,7 +75,7 @@ fn secret(record: &Record, options: &Options, sink: &mut Sink) {
 }
 
 /// A machine of several devices is an assumption that `run` cannot keep yet.
-fn devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
+fn refuse_several_devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
     let Some(leaf) = record.child("machine").and_then(|machine| machine.leaf("gpu")) else { return };
     let count =
         leaf.text().and_then(|text| text.split_once('x')).and_then(|(count, _)| count.parse::<u32>().ok());

@@ -1,13 +1,13 @@
 //! What a pipeline would take against what its author is ready to spend, and against what others found to work.
 
-use crate::check::lint::rates;
+use crate::check::lint::peak_rate;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{Format, StageConfig, TrainConfig};
-use crate::pipeline::cost::{self, Cost, Training};
-use crate::pipeline::facts::source_bytes;
+use crate::pipeline::config::{DatasetFormat, StageConfig, TrainConfig};
+use crate::pipeline::cost::{self, StageCost, TrainingCost};
 use crate::pipeline::field_path::{rows, train};
 use crate::pipeline::shape::saturating_sum;
+use crate::pipeline::source_facts::count_source_bytes;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::display;
@@ -15,41 +15,41 @@ use crate::text::place::{Origin, Span};
 use crate::text::suggest;
 
 /// Tokens below which a training is a trial: whether it repeats its data or can be resumed is nobody's worry.
-const TRIAL: u64 = 10_000_000;
+const TRIAL_TOKENS: u64 = 10_000_000;
 
 /// Passes over the same documents that are nearly as good as new ones (Muennighoff et al., 2023, "Scaling
 /// data-constrained language models").
-const PASSES: f64 = 4.0;
+const MAX_DATA_PASSES: f64 = 4.0;
 
 /// The same for conversations, which are few and trained on more often; CoDA takes ten passes.
-const CHAT_PASSES: f64 = 16.0;
+const MAX_CHAT_PASSES: f64 = 16.0;
 
 /// Lints that need the sizes of models and files. `root` is the `pipeline` node.
-pub(super) fn lint(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
-    let (costs, roots) = (cost::of(pipeline), pipeline.stages.roots());
+pub(super) fn lint_estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    let (costs, roots) = (cost::estimate_costs(pipeline), pipeline.stages.roots());
     for (stage, cost) in pipeline.stages.iter().zip(&costs) {
         let (StageConfig::Train(config), Some(training)) = (&stage.config, &cost.training) else { continue };
         let weights = &pipeline.stages[roots[stage.id.index()]];
-        rates::lint(pipeline, (weights, stage), config, cost, sink);
-        devices(root, stage, config, sink);
-        if training.tokens >= TRIAL {
-            passes(pipeline, stage, config, training, sink);
-            no_checkpoint(stage, config, training, sink);
+        peak_rate::lint_peak_rate(pipeline, (weights, stage), config, cost, sink);
+        check_rows_per_device(root, stage, config, sink);
+        if training.tokens >= TRIAL_TOKENS {
+            check_data_passes(pipeline, stage, config, training, sink);
+            check_first_checkpoint(stage, config, training, sink);
         }
     }
-    machine(root, pipeline, sink);
-    time(root, pipeline, &costs, sink);
-    disk(root, pipeline, &costs, sink);
+    check_known_machine(root, pipeline, sink);
+    check_time_budget(root, pipeline, &costs, sink);
+    check_disk_budget(root, pipeline, &costs, sink);
 }
 
-fn setting<'a>(root: &'a Record, child: &str, field: &str) -> Option<&'a Leaf> {
+fn find_pipeline_setting<'a>(root: &'a Record, child: &str, field: &str) -> Option<&'a Leaf> {
     root.child(child)?.leaf(field)
 }
 
 /// Rows that cannot be shared out among the devices of the machine.
-fn devices(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    let Some(machine) = setting(root, "machine", "gpu") else { return };
-    let (count, _) = cost::devices(machine.text().unwrap_or_default());
+fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    let Some(machine) = find_pipeline_setting(root, "machine", "gpu") else { return };
+    let (count, _) = cost::parse_machine(machine.text().unwrap_or_default());
     let (rows, each) = (config.batch.rows as u64, config.batch.per_device as u64);
     let once = each.saturating_mul(count);
     if once == 0 || !rows.is_multiple_of(each) || rows.is_multiple_of(once) {
@@ -71,37 +71,47 @@ fn devices(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) 
 }
 
 /// Datasets that come round too often.
-fn passes(pipeline: &Pipeline, stage: &Stage, config: &TrainConfig, training: &Training, sink: &mut Sink) {
+fn check_data_passes(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    config: &TrainConfig,
+    training: &TrainingCost,
+    sink: &mut Sink,
+) {
     for (part, share) in config.parts.iter().zip(config.mean_shares()) {
         let Some(rows) = stage.input(&part.role).map(|id| &pipeline.stages[id]) else { continue };
         let StageConfig::Rows(settings) = &rows.config else { continue };
-        let Some(supply) = supply(rows, settings.dataset.held_out) else { continue };
+        let Some(supply) = estimate_token_supply(rows, settings.dataset.held_out) else { continue };
         let passes = training.tokens as f64 * share / supply;
-        let most = if matches!(settings.dataset.format, Format::Chat { .. }) { CHAT_PASSES } else { PASSES };
+        let most = if matches!(settings.dataset.format, DatasetFormat::Chat { .. }) {
+            MAX_CHAT_PASSES
+        } else {
+            MAX_DATA_PASSES
+        };
         if passes > most {
-            sink.push(repeated(stage, rows, &part.dataset, training, passes, most));
+            sink.push(repeated_data(stage, rows, &part.dataset, training, passes, most));
         }
     }
 }
 
 /// Tokens that a dataset can have: what it says it takes, or as many as its files can hold. A token of English or code is
 /// two bytes at least. `None` where nobody knows.
-fn supply(rows: &Stage, held_out: f64) -> Option<f64> {
+fn estimate_token_supply(rows: &Stage, held_out: f64) -> Option<f64> {
     let declared = rows.field(rows::DATASET_TOKENS);
     if let Some(tokens) = declared.and_then(|field| field.value.as_u64()) {
         return Some(tokens as f64);
     }
     let files: Vec<_> = rows.sources.iter().flat_map(|source| &source.files).collect();
     let packed = |path: &&std::path::PathBuf| path.extension().is_some_and(|end| end == "gz" || end == "zst");
-    let bytes = source_bytes(rows) as f64;
+    let bytes = count_source_bytes(rows) as f64;
     (!files.is_empty() && !files.iter().any(packed)).then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))
 }
 
-fn repeated(
+fn repeated_data(
     stage: &Stage,
     rows: &Stage,
     dataset: &str,
-    training: &Training,
+    training: &TrainingCost,
     passes: f64,
     most: f64,
 ) -> Diagnostic {
@@ -118,7 +128,7 @@ fn repeated(
 }
 
 /// Work that an interruption would lose altogether.
-fn no_checkpoint(stage: &Stage, config: &TrainConfig, training: &Training, sink: &mut Sink) {
+fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &TrainingCost, sink: &mut Sink) {
     let Some(every) = stage.field(train::CHECKPOINT_EVERY) else { return };
     let written = every.origin != Origin::Default && every.value.is_u64();
     if !written || config.checkpoint.every < training.updates {
@@ -135,12 +145,12 @@ fn no_checkpoint(stage: &Stage, config: &TrainConfig, training: &Training, sink:
 }
 
 /// A machine that nobody has figures of, where figures are asked for.
-fn machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
-    let Some(leaf) = setting(root, "machine", "gpu") else { return };
-    if pipeline.budget.seconds.is_none() || cost::peak(leaf.text()).is_some() {
+fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+    let Some(leaf) = find_pipeline_setting(root, "machine", "gpu") else { return };
+    if pipeline.budget.seconds.is_none() || cost::compute_peak_flops(leaf.text()).is_some() {
         return;
     }
-    let known = suggest::list(cost::DEVICES.iter().map(|(name, _)| *name));
+    let known = suggest::format_name_list(cost::DEVICE_FLOPS.iter().map(|(name, _)| *name));
     sink.push(
         Diagnostic::new(
             Code::UnknownMachine,
@@ -152,11 +162,14 @@ fn machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
 }
 
 /// Training that takes longer than the budget.
-fn time(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
-    let Some(leaf) = setting(root, "budget", "days").or_else(|| setting(root, "budget", "time")) else {
+fn check_time_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], sink: &mut Sink) {
+    let Some(leaf) = find_pipeline_setting(root, "budget", "days")
+        .or_else(|| find_pipeline_setting(root, "budget", "time"))
+    else {
         return;
     };
-    let seconds = |cost: &Cost| cost.training.as_ref().and_then(|training| training.seconds).unwrap_or(0.0);
+    let seconds =
+        |cost: &StageCost| cost.training.as_ref().and_then(|training| training.seconds).unwrap_or(0.0);
     let (all, ready) =
         (costs.iter().map(seconds).sum::<f64>(), pipeline.budget.seconds.unwrap_or(f64::INFINITY));
     if all <= ready {
@@ -169,10 +182,10 @@ fn time(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
     );
     let mut diagnostic =
         Diagnostic::new(Code::TimeOverBudget, message).at(&leaf.span, "what you are ready to spend");
-    if let Some(machine) = setting(root, "machine", "gpu") {
+    if let Some(machine) = find_pipeline_setting(root, "machine", "gpu") {
         diagnostic = diagnostic.also(&machine.span, "the machine that is assumed");
     }
-    if let Some((stage, cost)) = most(pipeline, costs, seconds) {
+    if let Some((stage, cost)) = find_most_expensive(pipeline, costs, seconds) {
         let text = format!("`{}` alone takes {}", stage.name, display::format_duration(seconds(cost)));
         diagnostic = diagnostic.also(stage.place(train::STEPS), text);
     }
@@ -183,8 +196,11 @@ fn time(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
 }
 
 /// Artifacts and checkpoints that do not fit.
-fn disk(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
-    let (Some(leaf), Some(ready)) = (setting(root, "budget", "disk"), pipeline.budget.disk) else { return };
+fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], sink: &mut Sink) {
+    let (Some(leaf), Some(ready)) = (find_pipeline_setting(root, "budget", "disk"), pipeline.budget.disk)
+    else {
+        return;
+    };
     let artifacts = saturating_sum(costs.iter().map(|cost| cost.artifact_bytes));
     let all = artifacts.saturating_add(costs.iter().map(|cost| cost.work_bytes).max().unwrap_or(0));
     if all <= ready {
@@ -197,8 +213,8 @@ fn disk(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
     );
     let mut diagnostic =
         Diagnostic::new(Code::DiskOverBudget, message).at(&leaf.span, "what you are ready to spend");
-    let size = |cost: &Cost| cost.artifact_bytes.saturating_add(cost.work_bytes) as f64;
-    if let Some((stage, cost)) = most(pipeline, costs, size) {
+    let size = |cost: &StageCost| cost.artifact_bytes.saturating_add(cost.work_bytes) as f64;
+    if let Some((stage, cost)) = find_most_expensive(pipeline, costs, size) {
         let (span, what): (&Span, &str) = match stage.config {
             StageConfig::Train(_) => (stage.place(train::CHECKPOINT_KEEP), "and its checkpoints"),
             _ => (&stage.span, "alone"),
@@ -213,10 +229,10 @@ fn disk(root: &Record, pipeline: &Pipeline, costs: &[Cost], sink: &mut Sink) {
 }
 
 /// The stage that takes most.
-fn most<'a>(
+fn find_most_expensive<'a>(
     pipeline: &'a Pipeline,
-    costs: &'a [Cost],
-    size: impl Fn(&Cost) -> f64,
-) -> Option<(&'a Stage, &'a Cost)> {
+    costs: &'a [StageCost],
+    size: impl Fn(&StageCost) -> f64,
+) -> Option<(&'a Stage, &'a StageCost)> {
     pipeline.stages.iter().zip(costs).max_by(|(_, a), (_, b)| size(a).total_cmp(&size(b)))
 }

@@ -8,14 +8,14 @@ use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{ConvertConfig, StageConfig, TimeConditioning, TrainConfig};
 use crate::pipeline::contract::{Contract, ModelKind};
 use crate::pipeline::field_path::{convert, train};
-use crate::pipeline::origins::{Fact, StoredContract};
+use crate::pipeline::origins::{ContractFact, StoredContract};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, StageId, Stages};
 use crate::text::diagnostic::Diagnostic;
 use crate::text::place::Span;
 
 /// Facts that checkpoint folders state themselves, by the number of the stage that makes or takes in the folder.
-pub(super) type StoredFacts = IndexMap<StageId, StoredContract>;
+pub(super) type StoredContracts = IndexMap<StageId, StoredContract>;
 
 /// What is known of the checkpoint of every stage. Made in one walk from the first stage to the last: a stage's lineage is its
 /// parent's and what it adds, so that a chain of thousands of stages is not walked once for each of them.
@@ -31,14 +31,14 @@ pub(super) struct Lineages<'a> {
 struct Lineage<'a> {
     /// `None` where part of its history is broken.
     contract: Option<KnownContract<'a>>,
-    canvas: Canvas<'a>,
+    canvas: TrainedCanvas<'a>,
 }
 
 /// The canvas that a checkpoint has learnt to fill.
 #[derive(Clone, Copy)]
-pub(super) enum Canvas<'a> {
+pub(super) enum TrainedCanvas<'a> {
     /// That of these rows, of so many tokens.
-    Of(&'a Stage, usize),
+    Known(&'a Stage, usize),
     /// None: it was never trained with one.
     None,
     /// Nobody knows.
@@ -46,17 +46,21 @@ pub(super) enum Canvas<'a> {
 }
 
 impl<'a> Lineages<'a> {
-    pub(super) fn new(stages: &'a Stages, stored: &'a StoredFacts) -> Self {
+    pub(super) fn new(stages: &'a Stages, stored: &'a StoredContracts) -> Self {
         let mut lineages = Self { stages, all: Vec::with_capacity(stages.len()), roots: stages.roots() };
         for stage in stages {
             let parent = stage.parent().map(|id| &lineages.all[id.index()]);
             let lineage = Lineage {
-                contract: contract(
+                contract: derive_contract(
                     stage,
                     stored.get(&stage.id),
                     parent.and_then(|parent| parent.contract.as_ref()),
                 ),
-                canvas: trained_canvas(stages, stage, parent.map_or(Canvas::Unknown, |parent| parent.canvas)),
+                canvas: find_trained_canvas(
+                    stages,
+                    stage,
+                    parent.map_or(TrainedCanvas::Unknown, |parent| parent.canvas),
+                ),
             };
             lineages.all.push(lineage);
         }
@@ -89,37 +93,43 @@ impl<'a> Lineages<'a> {
     }
 
     /// The canvas that the checkpoint made by `maker` has learnt to fill.
-    pub(super) fn canvas(&self, maker: &Stage) -> Canvas<'a> {
+    pub(super) fn canvas(&self, maker: &Stage) -> TrainedCanvas<'a> {
         self.all[maker.id.index()].canvas
     }
 }
 
-fn contract<'a>(
+fn derive_contract<'a>(
     stage: &'a Stage,
     stored: Option<&'a StoredContract>,
     parent: Option<&KnownContract<'a>>,
 ) -> Option<KnownContract<'a>> {
     match (stored, &stage.config) {
-        (Some(stored), _) => Some(KnownContract::stored(stored, stage.from_place())),
+        (Some(stored), _) => Some(KnownContract::from_stored(stored, stage.from_place())),
         (None, StageConfig::RandomInit(_) | StageConfig::Fetch(_)) => {
             Some(KnownContract::autoregressive(stage))
         }
-        (None, StageConfig::Convert(config)) => Some(KnownContract::converted(stage, config)),
-        (None, StageConfig::Train(config)) => parent.map(|parent| parent.trained(stage, config)),
+        (None, StageConfig::Convert(config)) => Some(KnownContract::after_conversion(stage, config)),
+        (None, StageConfig::Train(config)) => parent.map(|parent| parent.after_training(stage, config)),
         _ => None,
     }
 }
 
-fn trained_canvas<'a>(stages: &'a Stages, stage: &'a Stage, before: Canvas<'a>) -> Canvas<'a> {
+fn find_trained_canvas<'a>(
+    stages: &'a Stages,
+    stage: &'a Stage,
+    before: TrainedCanvas<'a>,
+) -> TrainedCanvas<'a> {
     let canvas = |id: StageId| match &stages[id].config {
         StageConfig::Rows(config) => Some((&stages[id], config.canvas?)),
         _ => None,
     };
     match (&stage.config, stage.rows().filter_map(canvas).max_by_key(|(_, canvas)| *canvas)) {
         // Rows that could not be decoded may have had one.
-        (StageConfig::Train(config), _) if stage.rows().count() < config.parts.len() => Canvas::Unknown,
-        (_, Some((rows, canvas))) => Canvas::Of(rows, canvas),
-        (StageConfig::RandomInit(_), None) => Canvas::None,
+        (StageConfig::Train(config), _) if stage.rows().count() < config.parts.len() => {
+            TrainedCanvas::Unknown
+        }
+        (_, Some((rows, canvas))) => TrainedCanvas::Known(rows, canvas),
+        (StageConfig::RandomInit(_), None) => TrainedCanvas::None,
         _ => before,
     }
 }
@@ -131,7 +141,7 @@ pub(super) struct KnownContract<'a> {
     pub(super) contract: Contract,
     /// The name of its path, where this file declares it.
     pub(super) path_name: Option<&'a str>,
-    places: BTreeMap<Fact, FactPlace<'a>>,
+    places: BTreeMap<ContractFact, FactPlace<'a>>,
 }
 
 /// Where a fact is set.
@@ -145,26 +155,32 @@ enum FactPlace<'a> {
 
 impl<'a> KnownContract<'a> {
     /// Of a folder, taken in at `span`.
-    fn stored(stored: &'a StoredContract, span: &'a Span) -> Self {
+    fn from_stored(stored: &'a StoredContract, span: &'a Span) -> Self {
         let place = |fact| (fact, FactPlace::Stored(stored, span));
-        let facts =
-            [Fact::Kind, Fact::Shift, Fact::TimeConditioning, Fact::Source, Fact::Scheduler, Fact::Block];
-        let places = facts.into_iter().chain([Fact::Tokenizer]).map(place).collect();
+        let facts = [
+            ContractFact::Kind,
+            ContractFact::Shift,
+            ContractFact::TimeConditioning,
+            ContractFact::Source,
+            ContractFact::Scheduler,
+            ContractFact::Block,
+        ];
+        let places = facts.into_iter().chain([ContractFact::Tokenizer]).map(place).collect();
         Self { contract: stored.contract.clone(), path_name: None, places }
     }
 
     /// Of weights that nobody has converted.
     fn autoregressive(root: &'a Stage) -> Self {
-        let facts = [Fact::Kind, Fact::Shift, Fact::TimeConditioning];
+        let facts = [ContractFact::Kind, ContractFact::Shift, ContractFact::TimeConditioning];
         let places = facts.map(|fact| (fact, FactPlace::Here(&root.span))).into();
         Self { contract: Contract::autoregressive(), path_name: None, places }
     }
 
-    fn converted(stage: &'a Stage, config: &ConvertConfig) -> Self {
+    fn after_conversion(stage: &'a Stage, config: &ConvertConfig) -> Self {
         let places = [
-            (Fact::Kind, &stage.span),
-            (Fact::Shift, stage.place(convert::SHIFT)),
-            (Fact::TimeConditioning, stage.place(convert::TIME_CONDITIONING)),
+            (ContractFact::Kind, &stage.span),
+            (ContractFact::Shift, stage.place(convert::SHIFT)),
+            (ContractFact::TimeConditioning, stage.place(convert::TIME_CONDITIONING)),
         ];
         let contract = Contract::after_conversion(config, None);
         let places = places.map(|(fact, span)| (fact, FactPlace::Here(span))).into();
@@ -172,17 +188,17 @@ impl<'a> KnownContract<'a> {
     }
 
     /// After a training. A flow that was trained without a conversion counts as one: its fault is reported once.
-    fn trained(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
+    fn after_training(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
         let mut known = self.clone();
         known.contract = self.contract.after_training(config, config.steps, None);
-        known.places.insert(Fact::Block, FactPlace::Here(stage.place(train::ATTENTION)));
+        known.places.insert(ContractFact::Block, FactPlace::Here(stage.place(train::ATTENTION)));
         if let Objective::Flow { .. } = &config.objective {
             let path = FactPlace::Here(stage.place(train::OBJECTIVE_PATH));
-            known.places.extend([(Fact::Source, path), (Fact::Scheduler, path)]);
+            known.places.extend([(ContractFact::Source, path), (ContractFact::Scheduler, path)]);
             known.path_name = stage.field(train::OBJECTIVE_PATH).and_then(|field| field.value.as_str());
             if self.contract.kind == ModelKind::Autoregressive {
                 known.contract.kind = ModelKind::Flow;
-                known.places.insert(Fact::Kind, FactPlace::Here(&stage.span));
+                known.places.insert(ContractFact::Kind, FactPlace::Here(&stage.span));
             }
         }
         known
@@ -196,7 +212,7 @@ impl<'a> KnownContract<'a> {
     /// Adds the other half of a contradiction: the place in this file, or what the folder says and who set it.
     pub(super) fn show_fact(
         &self,
-        fact: Fact,
+        fact: ContractFact,
         diagnostic: Diagnostic,
         label: impl Into<String>,
     ) -> Diagnostic {

@@ -8,7 +8,7 @@ use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// Names of the parameters of an untied Qwen3 of one block with their groups. The stages' tests hold it to what is trained.
-pub const PARAMETERS: &[(&str, &str)] = &[
+pub const PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("model.embed_tokens.weight", "embedding"),
     ("model.layers.0.input_layernorm.weight", "norm"),
     ("model.layers.0.self_attn.q_proj.weight", "attention"),
@@ -26,7 +26,7 @@ pub const PARAMETERS: &[(&str, &str)] = &[
 ];
 
 /// The same for time conditioning.
-pub const TIME: &[(&str, &str)] = &[
+pub const TIME_PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("time.in.weight", "time"),
     ("time.in.bias", "time"),
     ("time.out.weight", "time"),
@@ -35,20 +35,20 @@ pub const TIME: &[(&str, &str)] = &[
 ];
 
 /// All lints of the optimizer.
-pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    rising(stage, config, sink);
-    if !unmatched(lineages, stage, config, sink) {
-        decayed_norms(stage, config, sink);
+pub(super) fn lint_optimizer(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    check_final_rate(stage, config, sink);
+    if !report_unmatched_exemptions(lineages, stage, config, sink) {
+        check_decayed_norms(stage, config, sink);
     }
 }
 
 /// A learning rate that ends above its peak.
-fn rising(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_final_rate(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let rate = &config.learning_rate;
     if rate.final_value <= rate.peak || rate.shape == LearningRateShape::Constant {
         return;
     }
-    let (peak, last) = (short(rate.peak), short(rate.final_value));
+    let (peak, last) = (format_learning_rate(rate.peak), format_learning_rate(rate.final_value));
     sink.push(
         Diagnostic::new(
             Code::FinalOverPeak,
@@ -61,12 +61,17 @@ fn rising(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// Words that exempt nothing: the parameters decay that were meant not to. Returns whether there are any.
-fn unmatched(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) -> bool {
+fn report_unmatched_exemptions(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &TrainConfig,
+    sink: &mut Sink,
+) -> bool {
     let before = sink.errors();
     let timed = lineages.contract(stage).is_none_or(|known| known.knows_time());
-    let time = if timed { TIME } else { &[] };
+    let time = if timed { TIME_PARAMETER_GROUPS } else { &[] };
     for (at, word) in config.optimizer.no_decay.iter().enumerate() {
-        if PARAMETERS.iter().chain(time).any(|parameter| exempts(word, parameter)) {
+        if PARAMETER_GROUPS.iter().chain(time).any(|parameter| exempts_parameter(word, parameter)) {
             continue;
         }
         let message = format!("`no-decay \"{word}\"` exempts no parameter of `{}`", stage.name);
@@ -83,14 +88,14 @@ fn unmatched(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink:
 }
 
 /// Norms that are pulled towards 0.
-fn decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let optimizer = &config.optimizer;
-    let norms = || PARAMETERS.iter().filter(|(_, group)| *group == "norm");
-    let exempt = |parameter| optimizer.no_decay.iter().any(|word| exempts(word, parameter));
+    let norms = || PARAMETER_GROUPS.iter().filter(|(_, group)| *group == "norm");
+    let exempt = |parameter| optimizer.no_decay.iter().any(|word| exempts_parameter(word, parameter));
     if optimizer.weight_decay == 0.0 || norms().all(exempt) {
         return;
     }
-    let words = optimizer.no_decay.iter().filter(|word| !norms().any(|norm| exempts(word, norm)));
+    let words = optimizer.no_decay.iter().filter(|word| !norms().any(|norm| exempts_parameter(word, norm)));
     let words: String = words.map(|word| format!(" \"{word}\"")).collect();
     sink.push(
         Diagnostic::new(Code::DecayedNorms, format!("`{}` decays the scales of the norms", stage.name))
@@ -100,11 +105,11 @@ fn decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-fn exempts(word: &str, (name, group): &(&str, &str)) -> bool {
+fn exempts_parameter(word: &str, (name, group): &(&str, &str)) -> bool {
     name.contains(word) || *group == word
 }
 
 /// A learning rate as people write it.
-pub(super) fn short(value: f64) -> String {
+pub(super) fn format_learning_rate(value: f64) -> String {
     if (1e-2..1e3).contains(&value) { format!("{value}") } else { format!("{value:e}") }
 }

@@ -2,25 +2,25 @@
 
 use crate::check::lint::lineage::Lineages;
 
-use crate::pipeline::config::{Format, Packing, RowsConfig, StageConfig};
+use crate::pipeline::config::{DatasetFormat, Packing, RowsConfig, StageConfig};
 use crate::pipeline::field_path::{rows, train};
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// Documents without an end.
-pub(super) fn lint(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
-    if !matches!(config.dataset.format, Format::Chat { .. }) && !config.end_of_document {
-        sink.push(endless(stage));
+pub(super) fn lint_rows(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
+    if !matches!(config.dataset.format, DatasetFormat::Chat { .. }) && !config.end_of_document {
+        sink.push(endless_documents(stage));
     }
 }
 
 /// Conversations cut in two, where a training stage reads nothing else. Beside documents they are text like any other.
-pub(super) fn conversations(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
+pub(super) fn check_cut_conversations(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let rows: Vec<_> = lineages.rows(stage).collect();
     let cut = |rows: &&Stage| match &rows.config {
         StageConfig::Rows(config) => {
-            config.packing == Packing::Concat && matches!(config.dataset.format, Format::Chat { .. })
+            config.packing == Packing::Concat && matches!(config.dataset.format, DatasetFormat::Chat { .. })
         }
         _ => false,
     };
@@ -29,28 +29,30 @@ pub(super) fn conversations(lineages: &Lineages<'_>, stage: &Stage, sink: &mut S
     }
 }
 
-fn name(stage: &Stage) -> &str {
+fn find_rows_name(stage: &Stage) -> &str {
     stage.name.split('/').next().unwrap_or_default()
 }
 
 /// Where rows say which fields their conversations are in.
-fn turns(rows: &Stage) -> &Span {
+fn find_turns_place(rows: &Stage) -> &Span {
     let list = rows.field(rows::CHAT_MESSAGES);
     list.map_or_else(|| rows.place(rows::CHAT_USER), |list| &list.span)
 }
 
 fn cut_conversations(stage: &Stage, rows: &Stage) -> Diagnostic {
-    let message = format!("rows `{}` cut conversations wherever a row ends", name(rows));
+    let message = format!("rows `{}` cut conversations wherever a row ends", find_rows_name(rows));
     Diagnostic::new(Code::CutConversations, message)
         .at(rows.place(rows::PACKING), "an answer may lose its question")
-        .also(turns(rows), "conversations")
+        .also(find_turns_place(rows), "conversations")
         .also(stage.place(train::DATA_ROWS), format!("all that `{}` reads", stage.name))
         .help("write `packing=\"first-fit\"`")
 }
 
-fn endless(stage: &Stage) -> Diagnostic {
-    let message =
-        format!("rows `{}` never say where a document ends, so no model of them learns to stop", name(stage));
+fn endless_documents(stage: &Stage) -> Diagnostic {
+    let message = format!(
+        "rows `{}` never say where a document ends, so no model of them learns to stop",
+        find_rows_name(stage)
+    );
     Diagnostic::new(Code::NoEndOfDocument, message)
         .at(stage.place(rows::END_OF_DOCUMENT), "no end-of-document token")
         .help("write `end-of-document=#true`")

@@ -31,7 +31,7 @@ enum PromptNode {
 
 impl SamplerPaths {
     /// Of the exact match with this number.
-    pub(super) fn of_exact_match(number: usize) -> Self {
+    pub(super) fn for_exact_match(number: usize) -> Self {
         Self {
             sampler: evaluate::NTH_EXACT_MATCH_SAMPLER.nth(number),
             block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
@@ -40,7 +40,7 @@ impl SamplerPaths {
     }
 
     /// Of each request: its own sampler, or that of the stage.
-    pub(super) fn of_prompts(stage: &Stage, config: &GenerateConfig) -> Vec<Self> {
+    pub(super) fn for_prompts(stage: &Stage, config: &GenerateConfig) -> Vec<Self> {
         let own = |number: PromptNumber| {
             Some(number.sampler_paths()).filter(|own| stage.field(own.sampler).is_some())
         };

@@ -2,10 +2,10 @@
 
 use crate::check::lint::lineage::Lineages;
 
-use crate::check::lint::lineage::Canvas;
+use crate::check::lint::lineage::TrainedCanvas;
 use crate::check::lint::sampler_paths::{PromptNumber, SamplerPaths, number_prompts};
 use crate::language::record::Record;
-use crate::language::schema::Value;
+use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows};
 use crate::pipeline::stage::Stage;
@@ -13,8 +13,10 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// `top-k` and `top-p` beside the arg max.
-pub(super) fn filters(record: &Record, sink: &mut Sink) {
-    let Some(temperature) = record.leaf("temperature").filter(|leaf| leaf.value == Value::Number(0.0)) else {
+pub(super) fn check_sampler_filters(record: &Record, sink: &mut Sink) {
+    let Some(temperature) =
+        record.leaf("temperature").filter(|leaf| leaf.value == CanonicalValue::Number(0.0))
+    else {
         return;
     };
     for name in ["top-k", "top-p"] {
@@ -32,17 +34,22 @@ pub(super) fn filters(record: &Record, sink: &mut Sink) {
 }
 
 /// Lints of an evaluation.
-pub(super) fn evaluate(lineages: &Lineages<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+pub(super) fn lint_evaluation_sampling(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+    sink: &mut Sink,
+) {
     for (at, exact) in config.exact_match.iter().enumerate() {
         let Some(rows) = lineages.input(stage, &exact.role) else { continue };
         let StageConfig::Rows(settings) = &rows.config else { continue };
         match settings.canvas {
-            None => sink.push(no_canvas(stage, rows, evaluate::NTH_EXACT_MATCH_DATASET.nth(at))),
+            None => sink.push(rows_without_canvas(stage, rows, evaluate::NTH_EXACT_MATCH_DATASET.nth(at))),
             Some(canvas) => {
-                steps(
+                check_sampler_steps(
                     stage,
                     &exact.sampler,
-                    SamplerPaths::of_exact_match(at),
+                    SamplerPaths::for_exact_match(at),
                     canvas,
                     rows.place(rows::CANVAS),
                     sink,
@@ -51,11 +58,11 @@ pub(super) fn evaluate(lineages: &Lineages<'_>, stage: &Stage, config: &Evaluate
         }
     }
     for at in 0..config.benchmarks.len() {
-        samples(stage, at, sink);
+        check_equal_samples(stage, at, sink);
     }
 }
 
-fn no_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
+fn rows_without_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
     let name = rows.name.split('/').next().unwrap_or_default();
     Diagnostic::new(
         Code::NoCanvas,
@@ -67,26 +74,31 @@ fn no_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
 }
 
 /// Lints of requests.
-pub(super) fn generate(lineages: &Lineages<'_>, stage: &Stage, config: &GenerateConfig, sink: &mut Sink) {
+pub(super) fn lint_generation_sampling(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &GenerateConfig,
+    sink: &mut Sink,
+) {
     let Some(checkpoint) = lineages.parent(stage) else { return };
     let canvas = lineages.canvas(checkpoint);
     let numbered = config.prompts.iter().zip(number_prompts(config));
-    for ((prompt, number), sampler) in numbered.zip(SamplerPaths::of_prompts(stage, config)) {
+    for ((prompt, number), sampler) in numbered.zip(SamplerPaths::for_prompts(stage, config)) {
         match (prompt.new_tokens, canvas) {
             (Some(tokens), _) => {
                 let length = stage.place(number.length_path());
-                steps(stage, &prompt.sampler, sampler, tokens, length, sink);
+                check_sampler_steps(stage, &prompt.sampler, sampler, tokens, length, sink);
             }
-            (None, Canvas::Of(rows, tokens)) => {
-                steps(stage, &prompt.sampler, sampler, tokens, rows.place(rows::CANVAS), sink);
+            (None, TrainedCanvas::Known(rows, tokens)) => {
+                check_sampler_steps(stage, &prompt.sampler, sampler, tokens, rows.place(rows::CANVAS), sink);
             }
-            (None, Canvas::None) => sink.push(no_length(stage, checkpoint, number)),
-            (None, Canvas::Unknown) => {}
+            (None, TrainedCanvas::None) => sink.push(answer_without_length(stage, checkpoint, number)),
+            (None, TrainedCanvas::Unknown) => {}
         }
     }
 }
 
-fn no_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) -> Diagnostic {
+fn answer_without_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) -> Diagnostic {
     let message = format!("nothing says how long the answer to a `chat` of `{}` may be", stage.name);
     Diagnostic::new(Code::NoCanvas, message)
         .at(stage.place(generate::NTH_CHAT.nth(chat.number)), "an answer of which length?")
@@ -95,7 +107,7 @@ fn no_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) -> Diagnosti
 }
 
 /// A confidence sampler that has revealed everything before its last steps.
-fn steps(
+fn check_sampler_steps(
     stage: &Stage,
     sampler: &Sampler,
     paths: SamplerPaths,
@@ -121,7 +133,7 @@ fn steps(
 }
 
 /// The same text several times.
-fn samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
+fn check_equal_samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
     let setting = |path: FieldPath| stage.field(path.nth(benchmark));
     let (samples, temperature) =
         (setting(evaluate::NTH_BENCHMARK_SAMPLES), setting(evaluate::NTH_BENCHMARK_TEMPERATURE));

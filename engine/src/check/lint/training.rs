@@ -5,28 +5,28 @@ use indexmap::IndexMap;
 use crate::check::lint::attention;
 use crate::check::lint::lineage::KnownContract;
 use crate::check::lint::lineage::Lineages;
-use crate::pipeline::config::train::{Loss, Objective, Path};
+use crate::pipeline::config::train::{Loss, Objective, ProbabilityPath};
 use crate::pipeline::config::{LearningRateShape, StageConfig, TrainConfig};
 use crate::pipeline::contract::{ModelKind, describe_scheduler, describe_source};
 use crate::pipeline::field_path::{random_init, rows, train};
-use crate::pipeline::origins::Fact;
+use crate::pipeline::origins::ContractFact;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// All lints of one training stage.
-pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    schedule(stage, config, sink);
-    phases(stage, config, sink);
-    batch(stage, config, sink);
-    time(stage, config, sink);
-    attention::lint(lineages, stage, config, sink);
-    loss(stage, config, sink);
-    provenance(lineages, stage, config, sink);
-    rows(lineages, stage, sink);
+pub(super) fn lint_training(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    check_learning_rate_schedule(stage, config, sink);
+    check_mixture_phases(stage, config, sink);
+    check_micro_batches(stage, config, sink);
+    check_time_range(stage, config, sink);
+    attention::lint_attention(lineages, stage, config, sink);
+    check_loss_source(stage, config, sink);
+    check_objective_lineage(lineages, stage, config, sink);
+    check_training_rows(lineages, stage, sink);
 }
 
-fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let rate = &config.learning_rate;
     let decay = match rate.shape {
         LearningRateShape::WarmupStableDecay { decay } => decay,
@@ -50,7 +50,7 @@ fn schedule(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// Weights of the mixture that change when everything is over.
-fn phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_mixture_phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let late = stage.fields.iter().find(|field| {
         let ends = field.path.starts_with("data.mixture.") && field.path.ends_with(".until");
         ends && field.value.as_u64().is_some_and(|until| until >= config.steps)
@@ -66,7 +66,7 @@ fn phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-fn batch(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_micro_batches(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let batch = &config.batch;
     if batch.rows.is_multiple_of(batch.per_device) {
         return;
@@ -82,7 +82,7 @@ fn batch(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// A band of times with nothing in it.
-fn time(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_time_range(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let (from, to) = (config.time.from, config.time.to);
     if from < to {
         return;
@@ -95,7 +95,7 @@ fn time(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+fn check_loss_source(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Objective::Flow { path, loss, .. } = &config.objective else { return };
     if *loss == Loss::Elbo && path.mask_share < 1.0 {
         sink.push(
@@ -108,21 +108,28 @@ fn loss(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// Objective against what the checkpoint is.
-pub(super) fn provenance(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+pub(super) fn check_objective_lineage(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &TrainConfig,
+    sink: &mut Sink,
+) {
     let Some(known) = lineages.parent(stage).and_then(|parent| lineages.contract(parent)) else { return };
     match (&config.objective, known.contract.kind) {
-        (Objective::Flow { .. }, ModelKind::Autoregressive) => sink.push(not_converted(stage, known)),
-        (Objective::Autoregressive, ModelKind::Flow) => sink.push(autoregressive(stage, known)),
+        (Objective::Flow { .. }, ModelKind::Autoregressive) => {
+            sink.push(flow_on_autoregressive(stage, known))
+        }
+        (Objective::Autoregressive, ModelKind::Flow) => sink.push(autoregressive_on_flow(stage, known)),
         (Objective::Flow { path, .. }, ModelKind::Flow) => {
-            sink.extend(uniform(stage, path, known));
-            sink.extend(other_path(stage, path, known));
+            sink.extend(uniform_without_time(stage, path, known));
+            sink.extend(path_mismatch(stage, path, known));
         }
         (Objective::Autoregressive, ModelKind::Autoregressive) => {}
     }
 }
 
 /// The checkpoint must have been trained on the same path, if on any.
-fn other_path(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<Diagnostic> {
+fn path_mismatch(stage: &Stage, path: &ProbabilityPath, known: &KnownContract<'_>) -> Option<Diagnostic> {
     let trained = known.contract.path.as_ref()?;
     let message = format!("`{}` goes on along another path than its checkpoint", stage.name);
     let same = known
@@ -135,37 +142,43 @@ fn other_path(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<D
     };
     if trained.mask_share != path.mask_share {
         let diagnostic = at(format!("source {}", describe_source(path)));
-        return Some(known.show_fact(Fact::Source, diagnostic, "another source"));
+        return Some(known.show_fact(ContractFact::Source, diagnostic, "another source"));
     }
     let label = format!("scheduler {}", describe_scheduler(path.scheduler));
     (trained.scheduler != path.scheduler)
-        .then(|| known.show_fact(Fact::Scheduler, at(label), "another scheduler"))
+        .then(|| known.show_fact(ContractFact::Scheduler, at(label), "another scheduler"))
 }
 
-fn not_converted(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
+fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
     let parent = stage.field(train::FROM).and_then(|field| field.value.as_str()).unwrap_or_default();
     let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
     let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(stage.place(train::FROM), "an autoregressive checkpoint")
         .help(format!("add `convert \"flow\" from=\"{parent}\"` and start from it: `from=\"flow\"`"));
-    known.show_fact(Fact::Kind, diagnostic, "its weights start here")
+    known.show_fact(ContractFact::Kind, diagnostic, "its weights start here")
 }
 
 /// With a shift it hardly is what was meant; without, the model predicts in place and would be taught something else.
-fn autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
+fn autoregressive_on_flow(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
     let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
     let help = "start from the checkpoint before the conversion, or write `objective \"flow\" ...`";
     let at =
         |code| Diagnostic::new(code, message).at(stage.place(train::OBJECTIVE), "autoregressive").help(help);
     match known.contract.shift {
-        true => known.show_fact(Fact::Kind, at(Code::AutoregressiveOnFlow), "converted to flow here"),
-        false => {
-            known.show_fact(Fact::Shift, at(Code::ShiftMismatch), "each token is predicted in its place")
-        }
+        true => known.show_fact(ContractFact::Kind, at(Code::AutoregressiveOnFlow), "converted to flow here"),
+        false => known.show_fact(
+            ContractFact::Shift,
+            at(Code::ShiftMismatch),
+            "each token is predicted in its place",
+        ),
     }
 }
 
-fn uniform(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<Diagnostic> {
+fn uniform_without_time(
+    stage: &Stage,
+    path: &ProbabilityPath,
+    known: &KnownContract<'_>,
+) -> Option<Diagnostic> {
     // A checkpoint that was trained with such noise has been told of where that was done.
     let before = known.contract.path.as_ref().is_some_and(|path| path.mask_share < 1.0);
     if path.mask_share >= 1.0 || known.knows_time() || before {
@@ -175,11 +188,11 @@ fn uniform(stage: &Stage, path: &Path, known: &KnownContract<'_>) -> Option<Diag
     let diagnostic = Diagnostic::new(Code::UniformWithoutTime, message)
         .at(stage.place(train::OBJECTIVE_PATH), "noise that looks like data")
         .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source");
-    Some(known.show_fact(Fact::TimeConditioning, diagnostic, "no time conditioning"))
+    Some(known.show_fact(ContractFact::TimeConditioning, diagnostic, "no time conditioning"))
 }
 
 /// Rows whose tokenizer is not the checkpoint's, by their digests.
-pub(super) fn tokenizers(
+pub(super) fn check_tokenizer_digests(
     lineages: &Lineages<'_>,
     stage: &Stage,
     rows: &IndexMap<InputRole, String>,
@@ -193,24 +206,24 @@ pub(super) fn tokenizers(
         let diagnostic = Diagnostic::new(Code::TokenizerMismatch, message)
             .at(stage.place(train::DATA_ROWS), format!("tokenizer {}", digest.get(..12).unwrap_or(digest)))
             .help("give `rows` the tokenizer that the checkpoint carries, by the name of its stage");
-        sink.push(known.show_fact(Fact::Tokenizer, diagnostic, "another tokenizer"));
+        sink.push(known.show_fact(ContractFact::Tokenizer, diagnostic, "another tokenizer"));
     }
 }
 
 /// Rows against the model at the start of the chain: context and tokenizer.
-fn rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
+fn check_training_rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let root = lineages.root(stage);
     for rows in lineages.rows(stage) {
         if let (StageConfig::Rows(config), StageConfig::RandomInit(model)) = (&rows.config, &root.config) {
             if config.length > model.context {
-                sink.push(over_context(stage, rows, root, config.length, model.context));
+                sink.push(rows_over_context(stage, rows, root, config.length, model.context));
             }
-            tokenizer(lineages, stage, rows, root, sink);
+            check_rows_tokenizer(lineages, stage, rows, root, sink);
         }
     }
 }
 
-fn over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
+fn rows_over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
     let message = format!("rows of {length} tokens do not fit the context of `{}`: {context}", root.name);
     Diagnostic::new(Code::RowOverContext, message)
         .at(rows.place(rows::LENGTH), format!("over {context}"))
@@ -219,7 +232,7 @@ fn over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, contex
         .help(format!("write `context={length}` in the shape, or shorter rows"))
 }
 
-fn tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {
+fn check_rows_tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {
     let (Some(mine), Some(its)) =
         (lineages.input(rows, &InputRole::Tokenizer), lineages.input(root, &InputRole::Tokenizer))
     else {

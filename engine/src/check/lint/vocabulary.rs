@@ -2,59 +2,64 @@
 
 use crate::check::lint::lineage::Lineages;
 
+use crate::pipeline::checkpoint_headers::{self, TokenTable};
 use crate::pipeline::config::{
     ConvertConfig, FetchConfig, MaskToken, StageConfig, TokenizerChoice, TokenizerConfig,
 };
 use crate::pipeline::field_path::convert;
-use crate::pipeline::headers::{self, Tokens};
 use crate::pipeline::role::InputRole;
-use crate::pipeline::shape::Shape;
+use crate::pipeline::shape::ModelShape;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// Ids that Qwen3's published tokenizer uses; the rows from there on are reserved.
-const QWEN3_USED: u64 = 151_669;
+const QWEN3_USED_IDS: u64 = 151_669;
 
 /// What is known of a tokenizer without running it.
-struct Used {
+struct UsedIds {
     /// The first id that no token uses, and none after it.
     end: u64,
     /// The tokens, where they can be read.
-    tokens: Option<Tokens>,
+    tokens: Option<TokenTable>,
 }
 
 /// A mask token outside of the embedding, or in the place of a token.
-pub(super) fn lint(lineages: &Lineages<'_>, stage: &Stage, config: &ConvertConfig, sink: &mut Sink) {
+pub(super) fn lint_mask_token(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &ConvertConfig,
+    sink: &mut Sink,
+) {
     let Some(root) = lineages.parent(stage).map(|from| lineages.root(from)) else { return };
-    let rows = rows(lineages, root);
+    let rows = count_embedding_rows(lineages, root);
     let used = match config.tokenizer {
         TokenizerChoice::None => None,
-        TokenizerChoice::Named => lineages.input(stage, &InputRole::Tokenizer).and_then(used),
+        TokenizerChoice::Named => lineages.input(stage, &InputRole::Tokenizer).and_then(find_used_ids),
         TokenizerChoice::Beside => {
-            lineages.input(root, &InputRole::Tokenizer).map_or_else(|| used(root), used)
+            lineages.input(root, &InputRole::Tokenizer).map_or_else(|| find_used_ids(root), find_used_ids)
         }
     };
     match (config.mask_token, rows, used) {
         (MaskToken::Id(id), Some(rows), _) if u64::from(id) >= rows => {
-            sink.push(outside(stage, root, id, rows));
+            sink.push(mask_outside_embedding(stage, root, id, rows));
         }
         (MaskToken::Id(id), _, Some(used)) if u64::from(id) < used.end => {
-            taken(stage, root, id, rows, &used, sink)
+            check_mask_token_taken(stage, root, id, rows, &used, sink)
         }
         (MaskToken::Reserved, Some(rows), Some(used)) if used.end >= rows => {
-            sink.push(none_reserved(stage, root, rows));
+            sink.push(no_reserved_row(stage, root, rows));
         }
         _ => {}
     }
 }
 
 /// Rows of the embedding.
-fn rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
+fn count_embedding_rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
     match &root.config {
         StageConfig::Fetch(FetchConfig::Folder(folder)) => {
-            Some(headers::shape(&folder.join("config.json"))?.vocabulary)
+            Some(checkpoint_headers::read_model_shape(&folder.join("config.json"))?.vocabulary)
         }
-        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => Some(Shape::published(from)?.vocabulary),
+        StageConfig::Fetch(FetchConfig::Hub { from, .. }) => Some(ModelShape::published(from)?.vocabulary),
         StageConfig::RandomInit(_) => match &lineages.input(root, &InputRole::Tokenizer)?.config {
             StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
                 Some(*vocabulary as u64)
@@ -66,25 +71,25 @@ fn rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
 }
 
 /// The ids of the tokenizer that this stage brings. One that is yet to be trained may use all rows but the last.
-fn used(stage: &Stage) -> Option<Used> {
+fn find_used_ids(stage: &Stage) -> Option<UsedIds> {
     let read = |path: &std::path::Path| {
-        let tokens = Tokens::read(path)?;
-        Some(Used { end: tokens.end(), tokens: Some(tokens) })
+        let tokens = TokenTable::read(path)?;
+        Some(UsedIds { end: tokens.end(), tokens: Some(tokens) })
     };
     match &stage.config {
         StageConfig::Fetch(FetchConfig::Folder(folder)) => read(&folder.join("tokenizer.json")),
         StageConfig::Fetch(FetchConfig::Hub { from, .. }) => {
-            Shape::published(from).map(|_| Used { end: QWEN3_USED, tokens: None })
+            ModelShape::published(from).map(|_| UsedIds { end: QWEN3_USED_IDS, tokens: None })
         }
         StageConfig::Tokenizer(TokenizerConfig::File(file)) => read(file),
         StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
-            Some(Used { end: (*vocabulary as u64).saturating_sub(1), tokens: None })
+            Some(UsedIds { end: (*vocabulary as u64).saturating_sub(1), tokens: None })
         }
         _ => None,
     }
 }
 
-fn outside(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
+fn mask_outside_embedding(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
     let message = format!("row {id} is outside the embedding of `{}`: it has {rows} rows", root.name);
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
         .at(stage.place(convert::MASK_TOKEN), format!("the last row is {}", rows.saturating_sub(1)))
@@ -92,7 +97,7 @@ fn outside(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
         .help("write `mask-token \"reserved\"`: the first row that no token uses")
 }
 
-fn none_reserved(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
+fn no_reserved_row(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
     let message = format!("`{}` has no row to spare: its tokenizer uses all {rows}", root.name);
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
         .at(stage.place(convert::MASK_TOKEN), "no row is reserved")
@@ -101,7 +106,14 @@ fn none_reserved(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
 }
 
 /// A token that is called a mask may well be one.
-fn taken(stage: &Stage, root: &Stage, id: u32, rows: Option<u64>, used: &Used, sink: &mut Sink) {
+fn check_mask_token_taken(
+    stage: &Stage,
+    root: &Stage,
+    id: u32,
+    rows: Option<u64>,
+    used: &UsedIds,
+    sink: &mut Sink,
+) {
     let text = used.tokens.as_ref().and_then(|tokens| tokens.text(u64::from(id)));
     if text.is_some_and(|text| text.to_lowercase().contains("mask")) {
         return;

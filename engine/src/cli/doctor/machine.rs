@@ -3,29 +3,29 @@
 use std::fs;
 use std::io::IsTerminal;
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::text::display::format_bytes;
 
-pub(super) fn look(findings: &mut Findings) {
+pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
     let system = rustix::system::uname();
     let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
     let words = [system.sysname(), system.release(), system.machine()].map(text);
-    findings.fine("system", words.join(" "));
+    findings.add_fine("system", words.join(" "));
     match std::thread::available_parallelism() {
-        Ok(threads) => findings.fine("threads", threads.to_string()),
-        Err(error) => findings.note("threads", format!("unknown ({error}): one is used")),
+        Ok(threads) => findings.add_fine("threads", threads.to_string()),
+        Err(error) => findings.add_note("threads", format!("unknown ({error}): one is used")),
     }
-    match memory() {
+    match read_memory() {
         Some((total, free)) => {
-            findings.fine("memory", format!("{}, {} available", format_bytes(total), format_bytes(free)))
+            findings.add_fine("memory", format!("{}, {} available", format_bytes(total), format_bytes(free)))
         }
-        None => findings.note("memory", "unknown on this system"),
+        None => findings.add_note("memory", "unknown on this system"),
     }
-    terminal(findings);
+    inspect_terminal(findings);
 }
 
 /// Bytes of memory: all of it, and what new work can have.
-fn memory() -> Option<(u64, u64)> {
+fn read_memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -34,19 +34,19 @@ fn memory() -> Option<(u64, u64)> {
     Some((field("MemTotal:")?, field("MemAvailable:")?))
 }
 
-fn terminal(findings: &mut Findings) {
+fn inspect_terminal(findings: &mut DoctorFindings) {
     let stream = |terminal: bool| if terminal { "a terminal" } else { "no terminal" };
     let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let colour = if colour { "" } else { ", NO_COLOR is set" };
-    findings.fine("terminal", format!("stdout is {}, stderr {}{colour}", stream(out), stream(err)));
+    findings.add_fine("terminal", format!("stdout is {}, stderr {}{colour}", stream(out), stream(err)));
     // The first of them that is set counts, as in setlocale(3).
     let names = ["LC_ALL", "LC_CTYPE", "LANG"];
     let locale = names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let locale = locale.unwrap_or_else(|| "none".to_owned());
     let utf8 = locale.to_lowercase().replace('-', "").contains("utf8");
     match utf8 {
-        true => findings.fine("locale", locale),
-        false => findings.note("locale", format!("{locale}: frames of messages may look strange")),
+        true => findings.add_fine("locale", locale),
+        false => findings.add_note("locale", format!("{locale}: frames of messages may look strange")),
     }
 }

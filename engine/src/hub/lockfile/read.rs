@@ -5,30 +5,30 @@ use std::sync::Arc;
 
 use kdl::{KdlEntry, KdlNode};
 
-use super::{Lockfile, Pin, PinnedFile, SCHEMA, path};
+use super::{LOCKFILE_SCHEMA, Lockfile, Pin, PinnedFile, to_lockfile_path};
 use crate::language::parse;
-use crate::pipeline::repository::{Asked, Kind, is_commit};
+use crate::pipeline::repository::{RepositoryKind, RepositoryRequest, is_commit};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{File, Span};
+use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 
 /// The lock file beside a configuration; empty where there is none, and after a diagnostic.
-pub fn read(config: &Path, sink: &mut Sink) -> Lockfile {
-    let path = path(config);
+pub fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
+    let path = to_lockfile_path(config);
     let name = read::display_path(&path);
     let cure = format!("fmflow check {} --online", read::display_path(config));
     let mut faults = Sink::default();
-    let lock = match read::read_lock_file(&path, &mut faults) {
-        Some(file) => parse(&file, &mut faults),
+    let lock = match read::read_lock_text(&path, &mut faults) {
+        Some(file) => parse_lockfile(&file, &mut faults),
         None => Lockfile::default(),
     };
     let broken = faults.errors() > 0;
-    faults.finish().into_iter().for_each(|fault| sink.push(invalid(fault, &name, &cure)));
-    Lockfile { name, cure, broken, ..lock }
+    faults.finish().into_iter().for_each(|fault| sink.push(invalid_lockfile(fault, &name, &cure)));
+    Lockfile { name, update_command: cure, broken, ..lock }
 }
 
 /// Every fault of a lock file has the same cure.
-fn invalid(fault: Diagnostic, name: &str, cure: &str) -> Diagnostic {
+fn invalid_lockfile(fault: Diagnostic, name: &str, cure: &str) -> Diagnostic {
     let message = match fault.code {
         Code::LockInvalid | Code::UnreadableFile => fault.message,
         _ => format!("`{name}` is not KDL: {}", fault.message),
@@ -40,12 +40,12 @@ fn invalid(fault: Diagnostic, name: &str, cure: &str) -> Diagnostic {
 }
 
 /// A lock file's nodes, as far as they can be understood.
-fn parse(file: &Arc<File>, sink: &mut Sink) -> Lockfile {
+fn parse_lockfile(file: &Arc<ConfigFile>, sink: &mut Sink) -> Lockfile {
     let mut lock = Lockfile::default();
-    let Some(document) = parse::parse_file(file, sink) else { return lock };
+    let Some(document) = parse::parse_kdl_file(file, sink) else { return lock };
     let mut nodes = document.nodes().iter();
-    let mut reader = Reader { file, sink };
-    if !reader.header(nodes.next()) {
+    let mut reader = LockfileReader { file, sink };
+    if !reader.check_header(nodes.next()) {
         return lock;
     }
     for node in nodes {
@@ -58,12 +58,12 @@ fn parse(file: &Arc<File>, sink: &mut Sink) -> Lockfile {
     lock
 }
 
-struct Reader<'a> {
-    file: &'a Arc<File>,
+struct LockfileReader<'a> {
+    file: &'a Arc<ConfigFile>,
     sink: &'a mut Sink,
 }
 
-impl Reader<'_> {
+impl LockfileReader<'_> {
     fn place(&self, span: miette::SourceSpan) -> Span {
         Span { file: self.file.clone(), offset: span.offset(), length: span.len() }
     }
@@ -74,23 +74,27 @@ impl Reader<'_> {
     }
 
     /// Whether the file says that it is a lock file of this form.
-    fn header(&mut self, first: Option<&KdlNode>) -> bool {
-        let version = first.filter(|node| node.name().value() == "lock").and_then(|node| text(node.entry(0)));
-        if version == Some(SCHEMA) {
+    fn check_header(&mut self, first: Option<&KdlNode>) -> bool {
+        let version = first
+            .filter(|node| node.name().value() == "lock")
+            .and_then(|node| read_entry_text(node.entry(0)));
+        if version == Some(LOCKFILE_SCHEMA) {
             return true;
         }
         let span = first.map_or_else(|| (0, 0).into(), |node| node.name().span());
         let message = match version {
-            Some(version) => format!("the lock file has the form `{version}`; this program knows `{SCHEMA}`"),
-            None => format!("a lock file starts with `lock \"{SCHEMA}\"`"),
+            Some(version) => {
+                format!("the lock file has the form `{version}`; this program knows `{LOCKFILE_SCHEMA}`")
+            }
+            None => format!("a lock file starts with `lock \"{LOCKFILE_SCHEMA}\"`"),
         };
         self.refuse(span, message, "expected here");
         false
     }
 
-    fn pin(&mut self, node: &KdlNode) -> Option<(Asked, Pin)> {
+    fn pin(&mut self, node: &KdlNode) -> Option<(RepositoryRequest, Pin)> {
         let word = node.name().value();
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.word() == word) else {
+        let Some(kind) = RepositoryKind::ALL.into_iter().find(|kind| kind.word() == word) else {
             self.refuse(
                 node.name().span(),
                 format!("a lock file has no `{word}`"),
@@ -98,9 +102,9 @@ impl Reader<'_> {
             );
             return None;
         };
-        self.known(node, &["revision", "commit", "files", "size"]);
+        self.check_properties(node, &["revision", "commit", "files", "size"]);
         let name = self.string(node, 0, "a name")?;
-        let revision = text(node.entry("revision")).map(str::to_owned);
+        let revision = read_entry_text(node.entry("revision")).map(str::to_owned);
         let commit = self.string(node, "commit", "`commit`")?;
         if !is_commit(&commit) {
             let span = node.entry("commit").map_or(node.name().span(), KdlEntry::span);
@@ -110,7 +114,7 @@ impl Reader<'_> {
         let (count, size) = (self.number(node, "files")?, self.number(node, "size")?);
         let children = node.children().map(kdl::KdlDocument::nodes).unwrap_or_default();
         let files = children.iter().map(|child| self.file(child)).collect::<Option<_>>()?;
-        Some((Asked { kind, name, revision }, Pin { commit, count, size, files }))
+        Some((RepositoryRequest { kind, name, revision }, Pin { commit, count, size, files }))
     }
 
     fn file(&mut self, node: &KdlNode) -> Option<PinnedFile> {
@@ -118,13 +122,13 @@ impl Reader<'_> {
             self.refuse(node.name().span(), "a pin holds files only", "expected `file`");
             return None;
         }
-        self.known(node, &["size", "sha256"]);
-        let sha256 = text(node.entry("sha256")).map(str::to_owned);
+        self.check_properties(node, &["size", "sha256"]);
+        let sha256 = read_entry_text(node.entry("sha256")).map(str::to_owned);
         Some(PinnedFile { path: self.string(node, 0, "a name")?, size: self.number(node, "size")?, sha256 })
     }
 
     /// Tells properties that a lock file does not have.
-    fn known(&mut self, node: &KdlNode, names: &[&str]) {
+    fn check_properties(&mut self, node: &KdlNode, names: &[&str]) {
         for entry in node.entries() {
             let Some(name) = entry.name().map(|name| name.value()) else { continue };
             if !names.contains(&name) {
@@ -134,7 +138,7 @@ impl Reader<'_> {
     }
 
     fn string(&mut self, node: &KdlNode, key: impl Into<kdl::NodeKey>, what: &str) -> Option<String> {
-        let found = text(node.entry(key)).map(str::to_owned);
+        let found = read_entry_text(node.entry(key)).map(str::to_owned);
         if found.is_none() {
             self.refuse(node.name().span(), format!("{what} is missing"), "in this line");
         }
@@ -155,6 +159,6 @@ impl Reader<'_> {
     }
 }
 
-fn text(entry: Option<&KdlEntry>) -> Option<&str> {
+fn read_entry_text(entry: Option<&KdlEntry>) -> Option<&str> {
     entry?.value().as_string()
 }

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pipeline::repository::Kind;
+use crate::pipeline::repository::RepositoryKind;
 use crate::store::vfs::Disk;
-use crate::store::vfs::fault::{Faulty, Mode};
-use crate::text::render::concise;
+use crate::store::vfs::fault::{FaultMode, FaultyVfs};
+use crate::text::render::render_concise_lines;
 
-fn asked(kind: Kind, name: &str, revision: Option<&str>) -> Asked {
-    Asked { kind, name: name.to_owned(), revision: revision.map(str::to_owned) }
+fn asked(kind: RepositoryKind, name: &str, revision: Option<&str>) -> RepositoryRequest {
+    RepositoryRequest { kind, name: name.to_owned(), revision: revision.map(str::to_owned) }
 }
 
 fn example() -> Lockfile {
@@ -18,8 +18,8 @@ fn example() -> Lockfile {
     let files = vec![file("config.json", None), file("model.safetensors", Some("ab".repeat(32)))];
     let model = Pin { commit: "0a".repeat(20), count: 3, size: 21, files };
     let documents = Pin { commit: "1b".repeat(20), count: 40_000, size: 1 << 42, files: Vec::new() };
-    lock.pins.insert(asked(Kind::Dataset, "b/c", None), documents);
-    lock.pins.insert(asked(Kind::Model, "a", Some("main")), model);
+    lock.pins.insert(asked(RepositoryKind::Dataset, "b/c", None), documents);
+    lock.pins.insert(asked(RepositoryKind::Model, "a", Some("main")), model);
     lock
 }
 
@@ -28,15 +28,15 @@ fn reading(text: &str) -> (Lockfile, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("p.lock"), text).unwrap();
     let mut sink = Sink::default();
-    let lock = read(&folder.path().join("p.kdl"), &mut sink);
+    let lock = read_lockfile(&folder.path().join("p.kdl"), &mut sink);
     let place = format!("{}/", folder.path().display());
-    (lock, concise(&sink.finish()).replace(&place, ""))
+    (lock, render_concise_lines(&sink.finish()).replace(&place, ""))
 }
 
 #[test]
 fn the_text_is_known_and_reads_back() {
-    insta::assert_snapshot!(example().print());
-    let (lock, faults) = reading(&example().print());
+    insta::assert_snapshot!(example().render());
+    let (lock, faults) = reading(&example().render());
     assert_eq!(faults, "");
     assert_eq!(lock.pins, example().pins);
     assert_eq!(lock.places.len(), 2);
@@ -46,13 +46,13 @@ fn the_text_is_known_and_reads_back() {
 fn no_lock_file_pins_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = Sink::default();
-    assert!(read(&folder.path().join("p.kdl"), &mut sink).pins.is_empty());
+    assert!(read_lockfile(&folder.path().join("p.kdl"), &mut sink).pins.is_empty());
     assert!(sink.finish().is_empty());
 }
 
 #[test]
 fn a_damaged_lock_file_is_refused_with_its_line() {
-    let whole = example().print();
+    let whole = example().render();
     let conflict = whole.replace("\nmodel", "\n<<<<<<< ours\nmodel");
     let cases = [
         ("empty", String::new()),
@@ -78,9 +78,9 @@ fn a_damaged_lock_file_is_refused_with_its_line() {
 
 #[test]
 fn the_configuration_is_never_its_own_lock_file() {
-    assert_eq!(path(Path::new("/a/full.kdl")), Path::new("/a/full.lock"));
-    assert_eq!(path(Path::new("/a/full")), Path::new("/a/full.lock"));
-    assert_eq!(path(Path::new("/a/full.lock")), Path::new("/a/full.lock.lock"));
+    assert_eq!(to_lockfile_path(Path::new("/a/full.kdl")), Path::new("/a/full.lock"));
+    assert_eq!(to_lockfile_path(Path::new("/a/full")), Path::new("/a/full.lock"));
+    assert_eq!(to_lockfile_path(Path::new("/a/full.lock")), Path::new("/a/full.lock.lock"));
 }
 
 #[test]
@@ -90,18 +90,18 @@ fn a_failed_write_leaves_the_old_file() {
     let old = Lockfile::default();
     old.write(&Disk, &path).unwrap();
     for at in 0.. {
-        let fault = Faulty::new(at, Mode::Fail(std::io::ErrorKind::PermissionDenied));
+        let fault = FaultyVfs::new(at, FaultMode::Fail(std::io::ErrorKind::PermissionDenied));
         match example().write(&fault, &path) {
             Ok(()) => break,
             Err(_) => {
                 let text = std::fs::read_to_string(&path).unwrap();
-                assert!(text == old.print() || text == example().print(), "whole at {at}: {text}");
+                assert!(text == old.render() || text == example().render(), "whole at {at}: {text}");
                 assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left at {at}");
             }
         }
         assert!(at < 100, "the write ends");
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), example().print());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), example().render());
 }
 
 proptest! {
@@ -109,9 +109,9 @@ proptest! {
     #[test]
     fn any_name_reads_back(path in "\\PC{0,20}|[\"\\\\\n\r\t\u{0}-\u{1f}\u{7f}\u{200e}\u{2028}\u{feff}a]{0,8}") {
         let mut lock = example();
-        let pin = lock.pins.get_mut(&asked(Kind::Model, "a", Some("main"))).unwrap();
+        let pin = lock.pins.get_mut(&asked(RepositoryKind::Model, "a", Some("main"))).unwrap();
         pin.files[0].path = path;
-        let (read, faults) = reading(&lock.print());
+        let (read, faults) = reading(&lock.render());
         prop_assert_eq!(faults, "");
         prop_assert_eq!(read.pins, lock.pins);
     }

@@ -1,9 +1,9 @@
 //! Whether a dataset has the subset and the columns that a pipeline names.
 
-use super::files::written_revision;
+use super::files::find_written_revision;
 use super::session::Session;
-use super::{Columns, Trouble, plain};
-use crate::hub::pins::Use;
+use super::{HubError, SubsetColumns, clean_hub_text};
+use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Origin;
@@ -11,42 +11,42 @@ use crate::text::suggest;
 
 impl Session<'_> {
     /// Looks for the columns that a dataset's node names, or says why not.
-    pub(super) fn look_for_columns(&mut self, one: &Use, record: &Record) {
+    pub(super) fn check_dataset_columns(&mut self, one: &RepositoryUse, record: &Record) {
         let name = one.asked.name.clone();
-        if written_revision(record).is_some_and(|revision| revision != "main") {
-            return self.cannot_tell(one, "the hub tells those of `main` only");
+        if find_written_revision(record).is_some_and(|revision| revision != "main") {
+            return self.add_unknown_columns(one, "the hub tells those of `main` only");
         }
         let (hub, token) = (self.hub, self.token.as_ref());
         let known = self.columns.entry(name.clone()).or_insert_with(|| hub.columns(&name, token)).clone();
         match known {
             Ok(known) => self.compare_columns(one, record, &known),
-            Err(trouble) => self.cannot_tell(one, &reason(&trouble)),
+            Err(trouble) => self.add_unknown_columns(one, &describe_hub_error(&trouble)),
         }
     }
 
-    fn compare_columns(&mut self, one: &Use, record: &Record, known: &Columns) {
-        let columns = match subset(one, record, known) {
+    fn compare_columns(&mut self, one: &RepositoryUse, record: &Record, known: &SubsetColumns) {
+        let columns = match find_subset_columns(one, record, known) {
             Ok(Some(columns)) if !columns.is_empty() => columns,
             Ok(_) if known.len() > 1 && record.leaf("subset").is_none() => {
-                return self.cannot_tell(one, "`files` chooses among several subsets");
+                return self.add_unknown_columns(one, "`files` chooses among several subsets");
             }
-            Ok(_) => return self.cannot_tell(one, "the hub has not looked at them"),
+            Ok(_) => return self.add_unknown_columns(one, "the hub has not looked at them"),
             Err(diagnostic) => return self.sink.push(*diagnostic),
         };
-        for leaf in wanted(record) {
+        for leaf in list_column_leaves(record) {
             let column = leaf.text().unwrap_or_default();
             if !columns.iter().any(|known| known == column) {
-                self.sink.push(no_column(one, leaf, column, columns));
+                self.sink.push(unknown_column(one, leaf, column, columns));
             }
         }
     }
 
-    fn cannot_tell(&mut self, one: &Use, why: &str) {
+    fn add_unknown_columns(&mut self, one: &RepositoryUse, why: &str) {
         self.unknown.entry(why.to_owned()).or_default().push(one.from.clone());
     }
 
     /// One warning for each reason why columns stay unknown.
-    pub(super) fn tell_unknown_columns(&mut self) {
+    pub(super) fn report_unknown_columns(&mut self) {
         for (why, places) in std::mem::take(&mut self.unknown) {
             let message = format!("columns are not checked: {why}");
             let mut diagnostic = Diagnostic::new(Code::ColumnsUnresolved, message);
@@ -62,20 +62,22 @@ impl Session<'_> {
     }
 }
 
-fn reason(trouble: &Trouble) -> String {
+fn describe_hub_error(trouble: &HubError) -> String {
     match trouble {
-        Trouble::NoRepository | Trouble::NoRevision => "the hub does not show the dataset's rows".to_owned(),
-        Trouble::Gated => "the hub shows them to accounts with access only".to_owned(),
-        Trouble::BadToken => "the hub does not take the token".to_owned(),
-        Trouble::Refused(why) | Trouble::Unreachable(why) => plain(why),
+        HubError::NoRepository | HubError::NoRevision => {
+            "the hub does not show the dataset's rows".to_owned()
+        }
+        HubError::Gated => "the hub shows them to accounts with access only".to_owned(),
+        HubError::BadToken => "the hub does not take the token".to_owned(),
+        HubError::Refused(why) | HubError::Unreachable(why) => clean_hub_text(why),
     }
 }
 
 /// The columns of the subset that counts. `None` when files are chosen, and with them parts of subsets.
-fn subset<'a>(
-    one: &Use,
+fn find_subset_columns<'a>(
+    one: &RepositoryUse,
     record: &Record,
-    known: &'a Columns,
+    known: &'a SubsetColumns,
 ) -> Result<Option<&'a Vec<String>>, Box<Diagnostic>> {
     let names = known.keys().map(String::as_str);
     let Some(leaf) = record.leaf("subset") else {
@@ -85,7 +87,7 @@ fn subset<'a>(
             return Ok(found);
         }
         let message = format!("`{}` has {} subsets, and none is chosen", one.asked.name, known.len());
-        let names = plain(&suggest::list(names));
+        let names = clean_hub_text(&suggest::format_name_list(names));
         return Err(Box::new(
             Diagnostic::new(Code::UnknownSubset, message)
                 .at(&one.from, "which of them?")
@@ -100,31 +102,31 @@ fn subset<'a>(
             Diagnostic::new(Code::UnknownSubset, format!("`{}` has no subset `{text}`", one.asked.name))
                 .at(&leaf.span, "not a subset")
                 .also(&one.from, "of this repository")
-                .maybe_help(suggest::help(text, names).map(|help| plain(&help))),
+                .maybe_help(suggest::suggest_names(text, names).map(|help| clean_hub_text(&help))),
         )),
     }
 }
 
 /// The fields that name columns: those of the conversation, or else that of the text.
-fn wanted(record: &Record) -> Vec<&Leaf> {
+fn list_column_leaves(record: &Record) -> Vec<&Leaf> {
     match record.child("chat") {
         Some(chat) => ["user", "assistant", "group"].iter().filter_map(|name| chat.leaf(name)).collect(),
         None => record.leaf("text").into_iter().collect(),
     }
 }
 
-fn no_column(one: &Use, leaf: &Leaf, column: &str, columns: &[String]) -> Diagnostic {
+fn unknown_column(one: &RepositoryUse, leaf: &Leaf, column: &str, columns: &[String]) -> Diagnostic {
     let message = format!("`{}` has no column `{column}`", one.asked.name);
     let label = match leaf.origin {
         Origin::Default => format!("`{}=\"{column}\"` is the default", leaf.spec.name),
         _ => "not a column".to_owned(),
     };
-    let help = match suggest::closest(column, columns.iter().map(String::as_str)) {
+    let help = match suggest::find_closest_name(column, columns.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{}=\"{near}\"`?", leaf.spec.name),
-        None => format!("its columns are {}", suggest::list(columns.iter().map(String::as_str))),
+        None => format!("its columns are {}", suggest::format_name_list(columns.iter().map(String::as_str))),
     };
     Diagnostic::new(Code::UnknownColumn, message)
         .at(&leaf.span, label)
         .also(&one.from, "columns of this repository")
-        .help(plain(&help))
+        .help(clean_hub_text(&help))
 }

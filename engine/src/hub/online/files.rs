@@ -2,20 +2,21 @@
 
 use glob::{MatchOptions, Pattern};
 
-use super::plain;
+use super::clean_hub_text;
 use super::session::Session;
 use crate::hub::lockfile::{Pin, PinnedFile};
-use crate::hub::pins::Use;
+use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::Value;
-use crate::pipeline::repository::Kind;
+use crate::language::schema::CanonicalValue;
+use crate::pipeline::repository::RepositoryKind;
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Pin {
     /// A repository with these files; of a checkpoint, those that it consists of are listed.
     #[must_use]
-    pub fn of(kind: Kind, commit: &str, files: &[PinnedFile]) -> Self {
-        let parts = files.iter().filter(|file| kind == Kind::Model && is_part(&file.path));
+    pub fn from_files(kind: RepositoryKind, commit: &str, files: &[PinnedFile]) -> Self {
+        let parts =
+            files.iter().filter(|file| kind == RepositoryKind::Model && is_checkpoint_file(&file.path));
         let mut parts: Vec<_> = parts.cloned().collect();
         parts.sort_by(|a, b| a.path.cmp(&b.path));
         let size = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
@@ -24,14 +25,19 @@ impl Pin {
 }
 
 /// Whether a file belongs to a checkpoint: weights, settings, tokenizer, chat template, all at the top.
-fn is_part(path: &str) -> bool {
+fn is_checkpoint_file(path: &str) -> bool {
     let kinds = [".safetensors", ".json", ".jinja"];
     !path.contains('/') && kinds.iter().any(|kind| path.ends_with(kind))
 }
 
 impl Session<'_> {
     /// A checkpoint has settings, weights as safetensors, and a tokenizer where one is taken from it.
-    pub(super) fn look_for_checkpoint(&mut self, one: &Use, record: &Record, files: &[PinnedFile]) {
+    pub(super) fn check_checkpoint_files(
+        &mut self,
+        one: &RepositoryUse,
+        record: &Record,
+        files: &[PinnedFile],
+    ) {
         let has = |test: &dyn Fn(&str) -> bool| files.iter().any(|file| test(&file.path));
         let mut missing = Vec::new();
         if !has(&|path| path == "config.json") {
@@ -50,7 +56,7 @@ impl Session<'_> {
         self.sink.push(
             Diagnostic::new(Code::NoFiles, message)
                 .at(&one.from, format!("{} files, none of this name", files.len()))
-                .help(checkpoint_help(files)),
+                .help(suggest_checkpoint(files)),
         );
     }
 
@@ -68,7 +74,7 @@ impl Session<'_> {
     }
 
     /// `files=` matches something.
-    pub(super) fn look_for_files(&mut self, one: &Use, record: &Record, files: &[PinnedFile]) {
+    pub(super) fn check_file_pattern(&mut self, one: &RepositoryUse, record: &Record, files: &[PinnedFile]) {
         let Some(leaf) = record.leaf("files") else { return };
         let text = leaf.text().unwrap_or_default();
         let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
@@ -82,7 +88,7 @@ impl Session<'_> {
                 )
                 .at(&leaf.span, "nothing matches")
                 .also(&one.from, "in this repository")
-                .maybe_help(nearest(text, files))
+                .maybe_help(suggest_nearest_files(text, files))
             }
             Err(error) => Diagnostic::new(Code::NoFiles, format!("`{text}` is not a pattern: {error}"))
                 .at(&leaf.span, "cannot be matched")
@@ -93,30 +99,30 @@ impl Session<'_> {
 }
 
 /// What a repository without safetensors may hold instead.
-fn checkpoint_help(files: &[PinnedFile]) -> String {
+fn suggest_checkpoint(files: &[PinnedFile]) -> String {
     let others = [".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx"];
     let other = files.iter().find(|file| others.iter().any(|kind| file.path.ends_with(kind)));
     match other {
         Some(file) => {
-            format!("name a repository with weights as safetensors; it has `{}`", plain(&file.path))
+            format!("name a repository with weights as safetensors; it has `{}`", clean_hub_text(&file.path))
         }
         None => "name a repository in the layout of transformers".to_owned(),
     }
 }
 
 /// A few files that begin as the pattern does.
-fn nearest(pattern: &str, files: &[PinnedFile]) -> Option<String> {
+fn suggest_nearest_files(pattern: &str, files: &[PinnedFile]) -> Option<String> {
     let shared = |path: &str| path.bytes().zip(pattern.bytes()).take_while(|(a, b)| a == b).count();
     let most = files.iter().map(|file| shared(&file.path)).max()?;
     let near = files.iter().filter(|file| shared(&file.path) == most).take(3);
-    let names: Vec<_> = near.map(|file| format!("`{}`", plain(&file.path))).collect();
+    let names: Vec<_> = near.map(|file| format!("`{}`", clean_hub_text(&file.path))).collect();
     Some(format!("files there are called {}", names.join(", ")))
 }
 
 /// The revision of a node as text, where it is written.
-pub(super) fn written_revision(record: &Record) -> Option<&str> {
+pub(super) fn find_written_revision(record: &Record) -> Option<&str> {
     match &record.leaf("revision")?.value {
-        Value::Text(text) => Some(text),
+        CanonicalValue::Text(text) => Some(text),
         _ => None,
     }
 }

@@ -2,12 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::{Change, Columns, Hub, Resolution, SECRET, Secret, Trouble};
+use super::{Hub, HubError, LockResolution, PinChange, Secret, SubsetColumns, TOKEN_VARIABLE};
 use crate::hub::lockfile::{Lockfile, Pin, PinnedFile};
 use crate::hub::pins;
-use crate::hub::pins::Use;
-use crate::language::names::World;
-use crate::pipeline::repository::{Asked, Kind};
+use crate::hub::pins::RepositoryUse;
+use crate::language::names::Declarations;
+use crate::pipeline::repository::{RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::Sink;
 use crate::text::environment;
 use crate::text::place::Span;
@@ -15,21 +15,21 @@ use crate::text::place::Span;
 /// What is known during a conversation.
 pub struct Session<'a> {
     pub(super) hub: &'a dyn Hub,
-    pub(super) world: &'a World,
+    pub(super) world: &'a Declarations,
     pub(super) sink: &'a mut Sink,
     /// Where the hub's secret is declared, if it is.
     pub(super) declared: Option<Span>,
     /// Its value, if it is declared and there.
     pub(super) token: Option<Secret>,
     /// Columns by dataset, asked for once.
-    pub(super) columns: IndexMap<String, Result<Columns, Trouble>>,
+    pub(super) columns: IndexMap<String, Result<SubsetColumns, HubError>>,
     /// Datasets whose columns stay unknown, by reason.
     pub(super) unknown: IndexMap<String, Vec<Span>>,
     update: bool,
 }
 
 /// A repository as it was found.
-struct Found {
+struct FoundRepository {
     pin: Pin,
     /// What the revision stands for.
     head: String,
@@ -39,111 +39,123 @@ struct Found {
 
 impl<'a> Session<'a> {
     /// A conversation about the repositories of `world`; pins stay unless `update` is set.
-    pub fn new(hub: &'a dyn Hub, update: bool, world: &'a World, sink: &'a mut Sink) -> Self {
+    pub fn new(hub: &'a dyn Hub, update: bool, world: &'a Declarations, sink: &'a mut Sink) -> Self {
         let declared = world.of_kind("secret").filter_map(|secret| secret.name_leaf());
-        let declared =
-            declared.into_iter().find(|leaf| leaf.text() == Some(SECRET)).map(|leaf| leaf.span.clone());
-        let token = declared.as_ref().and_then(|_| environment::read_secret(SECRET)).map(Secret::new);
+        let declared = declared
+            .into_iter()
+            .find(|leaf| leaf.text() == Some(TOKEN_VARIABLE))
+            .map(|leaf| leaf.span.clone());
+        let token = declared.as_ref().and_then(|_| environment::read_secret(TOKEN_VARIABLE)).map(Secret::new);
         let (columns, unknown) = (IndexMap::new(), IndexMap::new());
         Self { hub, world, sink, declared, token, columns, unknown, update }
     }
 
     /// Asks for everything, tells what is wrong, and makes the new lock file.
-    pub fn resolve(mut self, old: &Lockfile) -> Resolution {
+    pub fn resolve(mut self, old: &Lockfile) -> LockResolution {
         // Addresses that are none are told by the offline part.
-        let uses = pins::uses(self.world, &mut Sink::default());
-        let mut groups: IndexMap<&Asked, Vec<&Use>> = IndexMap::new();
+        let uses = pins::collect_repository_uses(self.world, &mut Sink::default());
+        let mut groups: IndexMap<&RepositoryRequest, Vec<&RepositoryUse>> = IndexMap::new();
         uses.iter().for_each(|one| groups.entry(&one.asked).or_default().push(one));
-        let mut answers = Answers::beside(old);
+        let mut answers = HubAnswers::for_lockfile(old);
         for (asked, uses) in groups {
             self.ask(asked, &uses, old, &mut answers);
         }
-        if let Some((why, uses)) = &answers.silent {
-            self.tell_silence(why, uses);
+        if let Some((why, uses)) = &answers.unanswered {
+            self.report_silence(why, uses);
         }
-        self.tell_unknown_columns();
-        answers.resolution(old)
+        self.report_unknown_columns();
+        answers.into_resolution(old)
     }
 
     /// Asks about one repository, unless the hub does not answer.
-    fn ask<'u>(&mut self, asked: &Asked, uses: &[&'u Use], old: &Lockfile, answers: &mut Answers<'u>) {
+    fn ask<'u>(
+        &mut self,
+        asked: &RepositoryRequest,
+        uses: &[&'u RepositoryUse],
+        old: &Lockfile,
+        answers: &mut HubAnswers<'u>,
+    ) {
         let before = old.pins.get(asked);
-        let found = match &answers.silent {
+        let found = match &answers.unanswered {
             // A hub that does not answer once is not asked again.
-            Some((why, _)) => Err(Trouble::Unreachable(why.clone())),
-            None => self.repository(asked, before),
+            Some((why, _)) => Err(HubError::Unreachable(why.clone())),
+            None => self.find_repository(asked, before),
         };
         match found {
             Ok(found) => {
-                uses.iter().for_each(|one| self.look(one, &found.files));
-                answers.changes.push(change(asked, before, &found));
+                uses.iter().for_each(|one| self.check_contents(one, &found.files));
+                answers.changes.push(build_pin_change(asked, before, &found));
                 answers.new.pins.insert(asked.clone(), found.pin);
                 return;
             }
-            Err(Trouble::Unreachable(why)) => {
-                answers.silent.get_or_insert((why, Vec::new())).1.extend(uses);
+            Err(HubError::Unreachable(why)) => {
+                answers.unanswered.get_or_insert((why, Vec::new())).1.extend(uses);
             }
-            Err(trouble) => self.tell(&trouble, uses, before, old),
+            Err(trouble) => self.report_error(&trouble, uses, before, old),
         }
         answers.new.unresolved.insert(asked.clone());
         answers.new.pins.extend(before.map(|pin| (asked.clone(), pin.clone())));
     }
 
     /// The repository at the commit that is pinned, or that is to be.
-    fn repository(&self, asked: &Asked, before: Option<&Pin>) -> Result<Found, Trouble> {
+    fn find_repository(
+        &self,
+        asked: &RepositoryRequest,
+        before: Option<&Pin>,
+    ) -> Result<FoundRepository, HubError> {
         let head = self.hub.commit(asked, self.token.as_ref())?;
         let kept = before.filter(|_| !self.update);
         let commit = kept.map_or(&head, |pin| &pin.commit);
         let files = self.hub.files(asked, commit, self.token.as_ref())?;
-        let pin = kept.cloned().unwrap_or_else(|| Pin::of(asked.kind, commit, &files));
-        Ok(Found { pin, head, files })
+        let pin = kept.cloned().unwrap_or_else(|| Pin::from_files(asked.kind, commit, &files));
+        Ok(FoundRepository { pin, head, files })
     }
 
     /// Looks for what a node names in its repository.
-    fn look(&mut self, one: &Use, files: &[PinnedFile]) {
+    fn check_contents(&mut self, one: &RepositoryUse, files: &[PinnedFile]) {
         let Some(record) = self.world.records.get(one.record) else { return };
         match one.asked.kind {
-            Kind::Model => self.look_for_checkpoint(one, record, files),
-            Kind::Dataset => {
-                self.look_for_files(one, record, files);
-                self.look_for_columns(one, record);
+            RepositoryKind::Model => self.check_checkpoint_files(one, record, files),
+            RepositoryKind::Dataset => {
+                self.check_file_pattern(one, record, files);
+                self.check_dataset_columns(one, record);
             }
         }
     }
 }
 
-fn change(asked: &Asked, before: Option<&Pin>, found: &Found) -> Change {
+fn build_pin_change(asked: &RepositoryRequest, before: Option<&Pin>, found: &FoundRepository) -> PinChange {
     let new = found.pin.commit.clone();
     let head = (found.head != new).then(|| found.head.clone());
-    Change { asked: asked.clone(), old: before.map(|pin| pin.commit.clone()), new: Some(new), head }
+    PinChange { asked: asked.clone(), old: before.map(|pin| pin.commit.clone()), new: Some(new), head }
 }
 
 /// What the hub has answered so far.
-struct Answers<'u> {
+struct HubAnswers<'u> {
     new: Lockfile,
-    changes: Vec<Change>,
+    changes: Vec<PinChange>,
     /// Why the hub does not answer, and what asked for it in vain.
-    silent: Option<(String, Vec<&'u Use>)>,
+    unanswered: Option<(String, Vec<&'u RepositoryUse>)>,
 }
 
-impl Answers<'_> {
+impl HubAnswers<'_> {
     /// Nothing yet, for the same file as an old lock file.
-    fn beside(old: &Lockfile) -> Self {
-        let (name, cure, broken) = (old.name.clone(), old.cure.clone(), old.broken);
-        let new = Lockfile { name, cure, broken, ..Lockfile::default() };
-        Self { new, changes: Vec::new(), silent: None }
+    fn for_lockfile(old: &Lockfile) -> Self {
+        let (name, cure, broken) = (old.name.clone(), old.update_command.clone(), old.broken);
+        let new = Lockfile { name, update_command: cure, broken, ..Lockfile::default() };
+        Self { new, changes: Vec::new(), unanswered: None }
     }
 
     /// The new lock file, and what became of every pin of the old one.
-    fn resolution(self, old: &Lockfile) -> Resolution {
+    fn into_resolution(self, old: &Lockfile) -> LockResolution {
         let Self { new, mut changes, .. } = self;
         let gone = old.pins.iter().filter(|(asked, _)| !new.pins.contains_key(*asked));
-        changes.extend(gone.map(|(asked, pin)| Change {
+        changes.extend(gone.map(|(asked, pin)| PinChange {
             asked: asked.clone(),
             old: Some(pin.commit.clone()),
             new: None,
             head: None,
         }));
-        Resolution { changes, changed: new.pins != old.pins, lock: new }
+        LockResolution { changes, changed: new.pins != old.pins, lock: new }
     }
 }

@@ -4,17 +4,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::check::{self, Checked, Options};
-use crate::pipeline::repository::Kind;
+use crate::check::{self, CheckOptions, CheckResult};
+use crate::pipeline::repository::RepositoryKind;
 use crate::store::vfs::Disk;
-use crate::text::render::{Style, concise, graphical};
+use crate::text::render::{DrawingStyle, render_concise_lines, render_drawings};
 
 /// A hub in memory: repositories by `model NAME REVISION` or `dataset NAME REVISION`.
 #[derive(Default)]
 struct Pretend {
-    commits: BTreeMap<String, Result<String, Trouble>>,
+    commits: BTreeMap<String, Result<String, HubError>>,
     files: Vec<PinnedFile>,
-    columns: BTreeMap<String, Result<Columns, Trouble>>,
+    columns: BTreeMap<String, Result<SubsetColumns, HubError>>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -23,23 +23,28 @@ impl Hub for Pretend {
         "https://hub.test"
     }
 
-    fn commit(&self, asked: &Asked, _: Option<&Secret>) -> Result<String, Trouble> {
+    fn commit(&self, asked: &RepositoryRequest, _: Option<&Secret>) -> Result<String, HubError> {
         self.asked.borrow_mut().push(format!("commit {asked}"));
-        self.commits.get(&asked.to_string()).cloned().unwrap_or(Err(Trouble::NoRepository))
+        self.commits.get(&asked.to_string()).cloned().unwrap_or(Err(HubError::NoRepository))
     }
 
-    fn files(&self, asked: &Asked, commit: &str, _: Option<&Secret>) -> Result<Vec<PinnedFile>, Trouble> {
+    fn files(
+        &self,
+        asked: &RepositoryRequest,
+        commit: &str,
+        _: Option<&Secret>,
+    ) -> Result<Vec<PinnedFile>, HubError> {
         self.asked.borrow_mut().push(format!("files {asked} {}", &commit[..4]));
-        if commit.starts_with("dead") { Err(Trouble::NoRevision) } else { Ok(self.files.clone()) }
+        if commit.starts_with("dead") { Err(HubError::NoRevision) } else { Ok(self.files.clone()) }
     }
 
-    fn columns(&self, dataset: &str, _: Option<&Secret>) -> Result<Columns, Trouble> {
+    fn columns(&self, dataset: &str, _: Option<&Secret>) -> Result<SubsetColumns, HubError> {
         self.asked.borrow_mut().push(format!("columns {dataset}"));
         self.columns.get(dataset).cloned().unwrap_or_else(|| Ok(columns(&[("default", &["text"])])))
     }
 }
 
-fn columns(subsets: &[(&str, &[&str])]) -> Columns {
+fn columns(subsets: &[(&str, &[&str])]) -> SubsetColumns {
     let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     subsets.iter().map(|(subset, names)| ((*subset).to_owned(), of(names))).collect()
 }
@@ -62,12 +67,12 @@ impl Pretend {
         hub
     }
 
-    fn with(mut self, asked: &str, answer: Result<String, Trouble>) -> Self {
+    fn with(mut self, asked: &str, answer: Result<String, HubError>) -> Self {
         self.commits.insert(asked.to_owned(), answer);
         self
     }
 
-    fn with_columns(mut self, answer: Result<Columns, Trouble>) -> Self {
+    fn with_columns(mut self, answer: Result<SubsetColumns, HubError>) -> Self {
         self.columns.insert("o/d".to_owned(), answer);
         self
     }
@@ -103,8 +108,8 @@ impl Place {
         self.0.path().join("far.kdl")
     }
 
-    fn ask(&self, hub: &Pretend, update: bool) -> (Checked, Resolution) {
-        check::check_online(&self.path(), &Options::default(), hub, update)
+    fn ask(&self, hub: &Pretend, update: bool) -> (CheckResult, LockResolution) {
+        check::check_online(&self.path(), &CheckOptions::default(), hub, update)
     }
 
     /// What the check says, without what it says offline too, and without the place of the folder.
@@ -112,24 +117,24 @@ impl Place {
         let (checked, _) = self.ask(hub, false);
         let offline = ["not-supported-yet"];
         let found = checked.diagnostics.into_iter().filter(|found| !offline.contains(&found.code.name()));
-        let drawn = graphical(&found.collect::<Vec<_>>(), Style::PLAIN);
+        let drawn = render_drawings(&found.collect::<Vec<_>>(), DrawingStyle::PLAIN);
         drawn.replace(&format!("{}/", self.0.path().display()), "")
     }
 
     /// Asks, and writes the lock file if nothing is wrong.
-    fn lock(&self, hub: &Pretend, update: bool) -> Resolution {
+    fn lock(&self, hub: &Pretend, update: bool) -> LockResolution {
         let (checked, resolution) = self.ask(hub, update);
-        assert!(checked.pipeline.is_some(), "{}", concise(&checked.diagnostics));
-        resolution.lock.write(&Disk, &crate::hub::lockfile::path(&self.path())).unwrap();
+        assert!(checked.pipeline.is_some(), "{}", render_concise_lines(&checked.diagnostics));
+        resolution.lock.write(&Disk, &crate::hub::lockfile::to_lockfile_path(&self.path())).unwrap();
         resolution
     }
 
     fn text(&self) -> String {
-        std::fs::read_to_string(crate::hub::lockfile::path(&self.path())).unwrap()
+        std::fs::read_to_string(crate::hub::lockfile::to_lockfile_path(&self.path())).unwrap()
     }
 
-    fn offline(&self) -> Checked {
-        check::check(&self.path(), &Options::default())
+    fn offline(&self) -> CheckResult {
+        check::check_path(&self.path(), &CheckOptions::default())
     }
 }
 
@@ -148,11 +153,11 @@ fn what_is_in_order_is_pinned_without_a_word() {
 #[test]
 fn a_pinned_pipeline_checks_offline_and_takes_the_commit_into_its_fingerprint() {
     let place = Place::new(TEXT);
-    let unpinned = concise(&place.offline().diagnostics);
+    let unpinned = render_concise_lines(&place.offline().diagnostics);
     assert!(unpinned.contains("warning[unpinned-revision]"), "{unpinned}");
     place.lock(&Pretend::sound(), false);
     let checked = place.offline();
-    let told = concise(&checked.diagnostics);
+    let told = render_concise_lines(&checked.diagnostics);
     assert!(!told.contains("unpinned-revision"), "{told}");
     let pipeline = checked.pipeline.unwrap();
     let revision = |stage: &str, path: &str| {
@@ -188,14 +193,14 @@ fn another_revision_is_another_pin_and_the_old_one_goes() {
     let place = Place::new(TEXT);
     place.lock(&Pretend::sound(), false);
     std::fs::write(place.path(), TEXT.replace("revision=\"main\"", "revision=\"v2\"")).unwrap();
-    let told = concise(&place.offline().diagnostics);
+    let told = render_concise_lines(&place.offline().diagnostics);
     assert!(told.contains("warning[lock-stale]") && told.contains("warning[unpinned-revision]"), "{told}");
     let hub = Pretend::sound().with("model o/m v2", Ok(commit('d')));
     let resolution = place.lock(&hub, false);
     let gone: Vec<_> = resolution.changes.iter().filter(|change| change.new.is_none()).collect();
     assert_eq!(gone.len(), 1);
     assert!(!place.text().contains("main"), "{}", place.text());
-    assert!(!concise(&place.offline().diagnostics).contains("lock-stale"));
+    assert!(!render_concise_lines(&place.offline().diagnostics).contains("lock-stale"));
 }
 
 #[test]
@@ -205,16 +210,16 @@ fn every_trouble_is_told_at_its_place_with_a_cure() {
     let mut bare = Pretend::sound();
     bare.files = vec![file("pytorch_model.bin"), file("data/train.parquet/0")];
     let cases = [
-        ("no such repository", model(Trouble::NoRepository)),
-        ("a dataset is fetched", model(Trouble::NoRepository).with("dataset o/m", Ok(commit('e')))),
-        ("no such revision", model(Trouble::NoRevision)),
-        ("gated", model(Trouble::Gated)),
-        ("refused", model(Trouble::Refused("disabled by\u{1b}[31m its\nowner".to_owned()))),
-        ("silent", model(Trouble::Unreachable("connection refused".to_owned()))),
+        ("no such repository", model(HubError::NoRepository)),
+        ("a dataset is fetched", model(HubError::NoRepository).with("dataset o/m", Ok(commit('e')))),
+        ("no such revision", model(HubError::NoRevision)),
+        ("gated", model(HubError::Gated)),
+        ("refused", model(HubError::Refused("disabled by\u{1b}[31m its\nowner".to_owned()))),
+        ("silent", model(HubError::Unreachable("connection refused".to_owned()))),
         ("files", bare),
         ("no column", data(Ok(columns(&[("default", &["texts", "id"])])))),
         ("no subset", data(Ok(columns(&[("de", &["text"]), ("en", &["text"])])))),
-        ("no columns", data(Err(Trouble::Unreachable("timed out".to_owned())))),
+        ("no columns", data(Err(HubError::Unreachable("timed out".to_owned())))),
     ];
     let mut told = String::new();
     for (name, hub) in cases {
@@ -228,8 +233,8 @@ fn a_commit_that_is_gone_is_told_and_replaced_on_request() {
     let place = Place::new(TEXT);
     place.lock(&Pretend::sound().with("model o/m main", Ok(commit('a'))), false);
     let text = place.text().replace(&commit('a'), &"dead".repeat(10));
-    std::fs::write(crate::hub::lockfile::path(&place.path()), text).unwrap();
-    let told = concise(&place.ask(&Pretend::sound(), false).0.diagnostics);
+    std::fs::write(crate::hub::lockfile::to_lockfile_path(&place.path()), text).unwrap();
+    let told = render_concise_lines(&place.ask(&Pretend::sound(), false).0.diagnostics);
     insta::assert_snapshot!(told.replace(&format!("{}/", place.0.path().display()), ""));
     assert!(place.lock(&Pretend::sound(), true).changed);
 }
@@ -237,7 +242,7 @@ fn a_commit_that_is_gone_is_told_and_replaced_on_request() {
 #[test]
 fn a_damaged_lock_file_is_not_overwritten() {
     let place = Place::new(TEXT);
-    std::fs::write(crate::hub::lockfile::path(&place.path()), "pipeline \"mine\"\n").unwrap();
+    std::fs::write(crate::hub::lockfile::to_lockfile_path(&place.path()), "pipeline \"mine\"\n").unwrap();
     let (checked, _) = place.ask(&Pretend::sound(), false);
     assert!(checked.pipeline.is_none(), "nothing is written for a pipeline with errors");
 }
@@ -260,11 +265,11 @@ fn addresses_that_are_none_are_refused_offline() {
             .into_iter()
             .filter(|found| found.code == crate::text::diagnostic::Code::WrongType)
             .collect();
-        told += &concise(&found).replace(&format!("{}/", place.0.path().display()), "");
+        told += &render_concise_lines(&found).replace(&format!("{}/", place.0.path().display()), "");
     }
     insta::assert_snapshot!(told);
     let local = TEXT.replace("hf:o/m", "folder");
-    let told = concise(&Place::new(&local).offline().diagnostics);
+    let told = render_concise_lines(&Place::new(&local).offline().diagnostics);
     assert!(told.contains("error[field-does-not-apply]: `revision` belongs to a repository"), "{told}");
 }
 
@@ -275,5 +280,5 @@ fn a_secret_never_shows_its_value() {
 
 #[test]
 fn kinds_have_their_words() {
-    assert_eq!(Kind::ALL.map(Kind::word), ["model", "dataset"]);
+    assert_eq!(RepositoryKind::ALL.map(RepositoryKind::word), ["model", "dataset"]);
 }

@@ -28,14 +28,14 @@ impl Decoder<'_> {
             let phase = BlockPhase { size: child.size("value")?, until: child.count("until") };
             let previous = at.checked_sub(1).and_then(|at| children.get(at));
             match (at + 1 == children.len(), phase.until) {
-                (true, Some(_)) => self.sink.push(never_ends(child)),
-                (false, None) => self.sink.push(has_no_end(child, phase.size)),
+                (true, Some(_)) => self.sink.push(last_size_with_end(child)),
+                (false, None) => self.sink.push(size_without_end(child, phase.size)),
                 _ => {}
             }
             if let (Some(previous), Some(until)) = (previous, phase.until)
                 && let Some(start) = previous.count("until").filter(|start| *start >= until)
             {
-                self.sink.push(ends_too_early(child, previous, start));
+                self.sink.push(size_ending_too_early(child, previous, start));
             }
             phases.push(phase);
         }
@@ -43,20 +43,20 @@ impl Decoder<'_> {
     }
 }
 
-fn never_ends(child: &Record) -> Diagnostic {
+fn last_size_with_end(child: &Record) -> Diagnostic {
     let span = child.leaf("until").map_or(&child.span, |leaf| &leaf.span);
     Diagnostic::new(Code::FieldDoesNotApply, "the last size of blocks has no end")
         .at(span, "nothing follows")
         .help("remove `until=`, or add the size that follows: `size 32`")
 }
 
-fn has_no_end(child: &Record, size: usize) -> Diagnostic {
+fn size_without_end(child: &Record, size: usize) -> Diagnostic {
     Diagnostic::new(Code::MissingField, "nothing says when the next size of blocks takes over")
         .at(&child.span, "`until` is missing")
         .help(format!("add the update at which it ends, as in `size {size} until=1_000`"))
 }
 
-fn ends_too_early(child: &Record, previous: &Record, start: u64) -> Diagnostic {
+fn size_ending_too_early(child: &Record, previous: &Record, start: u64) -> Diagnostic {
     let span = |record: &Record| record.leaf("until").map_or(&record.span, |leaf| &leaf.span).clone();
     Diagnostic::new(Code::OutOfRange, "a size of blocks ends before it begins")
         .at(&span(child), format!("not after {start}"))

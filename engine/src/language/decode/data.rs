@@ -2,24 +2,24 @@
 
 use super::Decoder;
 use crate::language::record::Record;
-use crate::language::schema::{Value, elsewhere};
+use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
-    DatasetConfig, FetchConfig, Format, Packing, RowsConfig, TokenizerConfig, Turns,
+    DatasetConfig, DatasetFormat, FetchConfig, Packing, RowsConfig, TokenizerConfig, TurnFields,
 };
-use crate::pipeline::stage::Source;
+use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
 use crate::text::glob::PatternError;
 
 /// Help for a repository that is written like a folder.
-fn repository(record: &Record, from: &str) -> Option<String> {
-    let repository = elsewhere::repository(from)?;
+fn suggest_repository(record: &Record, from: &str) -> Option<String> {
+    let repository = foreign_names::parse_repository(from)?;
     Some(match record.spec.name.as_str() {
         "fetch" => format!(
             "did you mean `\"{}\"`? A path is relative to the file that it stands in",
             repository.address()
         ),
-        _ => repository.declared("from"),
+        _ => repository.declaration_help("from"),
     })
 }
 
@@ -27,18 +27,20 @@ impl Decoder<'_> {
     pub(super) fn fetch(&mut self, record: &Record) -> Option<FetchConfig> {
         let leaf = record.leaf("from")?;
         let from = leaf.text()?;
-        if matches!(leaf.value, Value::Hub(_)) {
-            self.refuse(&leaf.span, "repositories on a hub");
+        if matches!(leaf.value, CanonicalValue::Hub(_)) {
+            self.mark_unsupported(&leaf.span, "repositories on a hub");
             let revision = record.text("revision").map(str::to_owned);
             return Some(FetchConfig::Hub { from: from.to_owned(), revision });
         }
         let folder = leaf.span.file.folder.join(from);
         match glob::list_folder(&folder) {
-            Ok(files) => self.sources.push(Source { name: "folder".to_owned(), files }),
+            Ok(files) => self.sources.push(SourceFiles { name: "folder".to_owned(), files }),
             Err(missing) => {
                 let what = format!("the checkpoint folder `{from}`");
-                let help = repository(record, from).filter(|_| matches!(missing, PatternError::Nothing(_)));
-                self.sink.push(super::no_files(&what, from, &leaf.span, missing).maybe_help(help));
+                let help =
+                    suggest_repository(record, from).filter(|_| matches!(missing, PatternError::NoMatch(_)));
+                self.sink
+                    .push(super::pattern_without_files(&what, from, &leaf.span, missing).maybe_help(help));
                 return None;
             }
         }
@@ -74,8 +76,10 @@ impl Decoder<'_> {
         if dataset.held_out == 0.0 {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
-        if let (Some(leaf), false) = (record.leaf("canvas"), matches!(dataset.format, Format::Chat { .. })) {
-            self.no_chat(&dataset.name, record, leaf);
+        if let (Some(leaf), false) =
+            (record.leaf("canvas"), matches!(dataset.format, DatasetFormat::Chat { .. }))
+        {
+            self.report_rows_without_chat(&dataset.name, record, leaf);
             return None;
         }
         Some(RowsConfig {
@@ -85,12 +89,17 @@ impl Decoder<'_> {
                 "concat" => Packing::Concat,
                 _ => Packing::FirstFit,
             },
-            end_of_document: record.truth("end-of-document")?,
+            end_of_document: record.boolean("end-of-document")?,
             canvas: record.size("canvas"),
         })
     }
 
-    fn no_chat(&mut self, dataset: &str, rows: &Record, canvas: &crate::language::record::Leaf) {
+    fn report_rows_without_chat(
+        &mut self,
+        dataset: &str,
+        rows: &Record,
+        canvas: &crate::language::record::Leaf,
+    ) {
         let declared = self.world.named("dataset", dataset);
         let name = rows.name().unwrap_or_default();
         let message = format!("rows `{name}` have a canvas, but dataset `{dataset}` has no answers");
@@ -109,20 +118,20 @@ impl Decoder<'_> {
         let name = record.name()?.to_owned();
         let from = record.leaf("from")?;
         let files = match &from.value {
-            Value::Path(pattern) => self.files(&format!("dataset `{name}`"), pattern, &from.span),
+            CanonicalValue::Path(pattern) => self.files(&format!("dataset `{name}`"), pattern, &from.span),
             _ => {
-                self.refuse(&from.span, "datasets on a hub");
+                self.mark_unsupported(&from.span, "datasets on a hub");
                 Some(Vec::new())
             }
         };
-        let format = self.format(record, matches!(from.value, Value::Path(_)));
+        let format = self.format(record, matches!(from.value, CanonicalValue::Path(_)));
         let (files, format) = (files?, format?);
-        self.columns(record, &files, &format);
-        self.sources.push(Source { name: name.clone(), files });
+        self.check_columns(record, &files, &format);
+        self.sources.push(SourceFiles { name: name.clone(), files });
         Some(DatasetConfig { name, format, held_out: record.number("held-out")? })
     }
 
-    fn format(&mut self, record: &Record, local: bool) -> Option<Format> {
+    fn format(&mut self, record: &Record, local: bool) -> Option<DatasetFormat> {
         let text = record.text("text")?.to_owned();
         let format = record.leaf("format");
         if let Some(chat) = record.child("chat") {
@@ -138,13 +147,13 @@ impl Decoder<'_> {
             }
             let text = |name: &str| chat.text(name).map(str::to_owned);
             let turns = match text("messages") {
-                Some(messages) => Turns::List { messages },
-                None => Turns::Pair { user: text("user")?, assistant: text("assistant")? },
+                Some(messages) => TurnFields::List { messages },
+                None => TurnFields::Pair { user: text("user")?, assistant: text("assistant")? },
             };
-            return Some(Format::Chat { turns, group: text("group") });
+            return Some(DatasetFormat::Chat { turns, group: text("group") });
         }
         match format.and_then(crate::language::record::Leaf::text) {
-            Some("text") => Some(Format::Text),
+            Some("text") => Some(DatasetFormat::Text),
             None if local => {
                 let name = record.name().unwrap_or_default();
                 self.sink.push(
@@ -154,7 +163,7 @@ impl Decoder<'_> {
                 );
                 None
             }
-            _ => Some(Format::Jsonl { text }),
+            _ => Some(DatasetFormat::Jsonl { text }),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::Value;
-use crate::pipeline::config::train::{Path, Scheduler};
+use crate::language::schema::CanonicalValue;
+use crate::pipeline::config::train::{ProbabilityPath, Scheduler};
 use crate::pipeline::config::{
     ConvertConfig, MaskRow, MaskToken, RandomInitConfig, TimeConditioning, TokenizerChoice,
 };
@@ -19,17 +19,17 @@ impl Decoder<'_> {
             kv_heads: shape.size("kv-heads")?,
             head_dim: shape.size("head-dim")?,
             feed_forward: shape.size("feed-forward")?,
-            tied: shape.truth("tied")?,
+            tied: shape.boolean("tied")?,
             context: shape.size("context")?,
             rope_theta: shape.number("rope-theta")?,
             norm_epsilon: shape.number("norm-epsilon")?,
             initializer_range: shape.number("initializer-range")?,
         };
-        self.heads(shape, &config);
+        self.check_heads(shape, &config);
         Some(config)
     }
 
-    fn heads(&mut self, shape: &Record, config: &RandomInitConfig) {
+    fn check_heads(&mut self, shape: &Record, config: &RandomInitConfig) {
         let (heads, kv_heads) = (config.heads, config.kv_heads);
         if let (false, Some(leaf)) = (heads.is_multiple_of(kv_heads), shape.leaf("kv-heads")) {
             let mut diagnostic = Diagnostic::new(
@@ -40,7 +40,8 @@ impl Decoder<'_> {
             if let Some(heads) = shape.leaf("heads") {
                 diagnostic = diagnostic.also(&heads.span, "query heads");
             }
-            self.sink.push(diagnostic.help(format!("write `kv-heads={}`", divisor(heads, kv_heads))));
+            self.sink
+                .push(diagnostic.help(format!("write `kv-heads={}`", find_largest_divisor(heads, kv_heads))));
         }
         if let (false, Some(leaf)) = (config.head_dim.is_multiple_of(2), shape.leaf("head-dim")) {
             self.sink.push(
@@ -63,38 +64,41 @@ impl Decoder<'_> {
         };
         Some(ConvertConfig {
             mask_token: match &mask.leaf("value")?.value {
-                Value::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
+                CanonicalValue::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
                 _ => MaskToken::Reserved,
             },
             mask_row: match mask.text("row")? {
                 "mean" => MaskRow::Mean { noise: mask.number("noise")? },
                 _ => MaskRow::Keep,
             },
-            time_conditioning: time_conditioning(record.child("time-conditioning")?)?,
-            shift: record.child("shift")?.truth("value")?,
+            time_conditioning: decode_time_conditioning(record.child("time-conditioning")?)?,
+            shift: record.child("shift")?.boolean("value")?,
             tolerance: certify.number("tolerance")?,
             reference,
             tokenizer: match &record.child("tokenizer")?.leaf("value")?.value {
-                Value::Name(_) => TokenizerChoice::Named,
-                Value::Text(word) if word == "none" => TokenizerChoice::None,
+                CanonicalValue::Name(_) => TokenizerChoice::Named,
+                CanonicalValue::Text(word) if word == "none" => TokenizerChoice::None,
                 _ => TokenizerChoice::Beside,
             },
         })
     }
 
-    pub(super) fn path(&mut self, leaf: &Leaf) -> Option<Path> {
+    pub(super) fn path(&mut self, leaf: &Leaf) -> Option<ProbabilityPath> {
         let record = self.world.target(leaf)?;
         let scheduler = self.world.target(record.leaf("scheduler")?)?;
-        Some(Path { mask_share: mask_share(record)?, scheduler: self::scheduler(scheduler)? })
+        Some(ProbabilityPath {
+            mask_share: compute_mask_share(record)?,
+            scheduler: self::decode_scheduler(scheduler)?,
+        })
     }
 }
 
 /// The largest divisor of `heads` that is not above `wanted`.
-fn divisor(heads: usize, wanted: usize) -> usize {
+fn find_largest_divisor(heads: usize, wanted: usize) -> usize {
     (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).unwrap_or(1)
 }
 
-fn time_conditioning(record: &Record) -> Option<TimeConditioning> {
+fn decode_time_conditioning(record: &Record) -> Option<TimeConditioning> {
     match record.text("value")? {
         "adaln" => Some(TimeConditioning::AdaLn { rank: record.size("rank")? }),
         _ => Some(TimeConditioning::None),
@@ -102,7 +106,7 @@ fn time_conditioning(record: &Record) -> Option<TimeConditioning> {
 }
 
 /// Share of the mask token in the source, of a single word or of weighted parts.
-fn mask_share(record: &Record) -> Option<f64> {
+fn compute_mask_share(record: &Record) -> Option<f64> {
     if let Some(word) = record.text("source") {
         return Some(if word == "mask" { 1.0 } else { 0.0 });
     }
@@ -115,7 +119,7 @@ fn mask_share(record: &Record) -> Option<f64> {
     Some(masked / all)
 }
 
-fn scheduler(record: &Record) -> Option<Scheduler> {
+fn decode_scheduler(record: &Record) -> Option<Scheduler> {
     match record.text("kind")? {
         "linear" => Some(Scheduler::Polynomial { exponent: 1.0 }),
         "polynomial" => Some(Scheduler::Polynomial { exponent: record.number("exponent")? }),

@@ -1,11 +1,11 @@
 //! Stages that look at a checkpoint: evaluate and generate.
 
 use super::Decoder;
-use crate::language::draft::measured_role;
+use crate::language::draft::find_measured_role;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::Value;
+use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
-    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, Require, Sampler,
+    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore, Sampler,
 };
 use crate::text::diagnostic::{Code, Diagnostic};
 
@@ -14,12 +14,12 @@ impl Decoder<'_> {
         let checkpoints = record.child("checkpoint")?.all("name");
         let checkpoints = checkpoints.filter_map(|leaf| leaf.text().map(str::to_owned)).collect();
         let held_out =
-            record.children("held-out").map(|child| held_out(record, child)).collect::<Option<_>>()?;
+            record.children("held-out").map(|child| decode_held_out(record, child)).collect::<Option<_>>()?;
         let mut exact_match = Vec::new();
         for child in record.children("exact-match") {
             exact_match.push(self.exact_match(record, child)?);
         }
-        let require = record.children("require").map(require).collect::<Option<_>>()?;
+        let require = record.children("require").map(decode_required_score).collect::<Option<_>>()?;
         let mut benchmarks = Vec::new();
         for child in record.children("benchmark") {
             self.sampler(child.leaf("sampler")?)?;
@@ -32,12 +32,12 @@ impl Decoder<'_> {
         let leaf = record.leaf("dataset")?;
         let dataset = self.world.target(leaf)?;
         if dataset.child("chat").is_none() {
-            self.sink.push(no_chat(leaf, dataset));
+            self.sink.push(dataset_without_chat(leaf, dataset));
             return None;
         }
         Some(ExactMatch {
             dataset: leaf.text()?.to_owned(),
-            role: measured_role(evaluation, record)?,
+            role: find_measured_role(evaluation, record)?,
             sampler: self.sampler(record.leaf("sampler")?)?,
             limit: record.size("first"),
         })
@@ -65,7 +65,7 @@ impl Decoder<'_> {
         let (kind, new_tokens) = match record.spec.name.as_str() {
             "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")),
             "prompt" => (PromptKind::Text(text()?), Some(record.size("new-tokens")?)),
-            _ => (infill(record)?, Some(self.infill_length(record)?)),
+            _ => (decode_infill(record)?, Some(self.infill_length(record)?)),
         };
         Some(Prompt { kind, sampler, new_tokens })
     }
@@ -88,8 +88,8 @@ impl Decoder<'_> {
     fn infill_length(&mut self, record: &Record) -> Option<usize> {
         let leaf = record.leaf("length")?;
         match &leaf.value {
-            Value::Range(range) => {
-                self.refuse(&leaf.span.clone(), "infills of a length that the model chooses");
+            CanonicalValue::Range(range) => {
+                self.mark_unsupported(&leaf.span.clone(), "infills of a length that the model chooses");
                 range.split_once("..")?.1.parse().ok()
             }
             _ => record.size("length"),
@@ -97,27 +97,27 @@ impl Decoder<'_> {
     }
 }
 
-fn infill(record: &Record) -> Option<PromptKind> {
+fn decode_infill(record: &Record) -> Option<PromptKind> {
     Some(PromptKind::Infill {
         prefix: record.text("prefix")?.to_owned(),
         suffix: record.text("suffix")?.to_owned(),
     })
 }
 
-fn held_out(evaluation: &Record, record: &Record) -> Option<HeldOut> {
+fn decode_held_out(evaluation: &Record, record: &Record) -> Option<HeldOut> {
     Some(HeldOut {
         dataset: record.text("dataset")?.to_owned(),
-        role: measured_role(evaluation, record)?,
+        role: find_measured_role(evaluation, record)?,
         times: record.size("times")?,
         rows: record.size("first")?,
     })
 }
 
-fn require(record: &Record) -> Option<Require> {
-    Some(Require { checkpoint: record.text("name")?.to_owned(), at_least: record.number("at-least")? })
+fn decode_required_score(record: &Record) -> Option<RequiredScore> {
+    Some(RequiredScore { checkpoint: record.text("name")?.to_owned(), at_least: record.number("at-least")? })
 }
 
-fn no_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
+fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
     let name = leaf.text().unwrap_or_default();
     let message = format!("exact match needs questions and answers, and dataset `{name}` has none");
     let mut diagnostic =

@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
-use crate::pipeline::config::{FilterOrder, Kernel, Remask, Sampler, SamplerKind};
+use crate::pipeline::config::{EulerKernel, FilterOrder, RemaskSettings, Sampler, SamplerKind};
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
@@ -28,28 +28,31 @@ impl Decoder<'_> {
     }
 
     /// The kernel with its corrector: each corrector belongs to one kernel.
-    fn kernel(&mut self, record: &Record) -> Option<Kernel> {
+    fn kernel(&mut self, record: &Record) -> Option<EulerKernel> {
         let kernel = record.leaf("kernel")?;
         let Some(corrector) = record.child("corrector") else {
             let rate = kernel.text()? == "rate";
-            return Some(if rate { Kernel::Rate { div_free: 0.0 } } else { Kernel::Exact });
+            return Some(if rate { EulerKernel::Rate { div_free: 0.0 } } else { EulerKernel::Exact });
         };
         match (kernel.text()?, corrector.text("value")?) {
-            ("exact", "remask") => Some(Kernel::Remask(remask(corrector)?)),
-            ("rate", "div-free") => Some(Kernel::Rate { div_free: corrector.number("weight")? }),
+            ("exact", "remask") => Some(EulerKernel::Remask(decode_remask(corrector)?)),
+            ("rate", "div-free") => Some(EulerKernel::Rate { div_free: corrector.number("weight")? }),
             (_, name) => {
-                self.sink.push(no_such_corrector(kernel, corrector.leaf("value")?, name));
+                self.sink.push(mismatched_corrector(kernel, corrector.leaf("value")?, name));
                 None
             }
         }
     }
 }
 
-fn remask(corrector: &Record) -> Option<Remask> {
-    corrector.number("cap").map(Remask::Cap).or(corrector.number("rescale").map(Remask::Rescale))
+fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
+    corrector
+        .number("cap")
+        .map(RemaskSettings::Cap)
+        .or(corrector.number("rescale").map(RemaskSettings::Rescale))
 }
 
-fn no_such_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
+fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
     let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
     let present = kernel.text().unwrap_or_default();
     let message = format!("corrector `{name}` counts only when `kernel` is `{needed}`");

@@ -3,9 +3,10 @@
 use super::Decoder;
 use crate::language::mixture;
 use crate::language::record::Record;
-use crate::language::schema::Value;
+use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::train::{
-    Batch, Checkpoint, Loss, MixturePart, Normalise, Objective, Optimizer, Over, Time, TimeSampling, Validate,
+    BatchSettings, CheckpointSettings, Loss, LossDivisor, LossPositions, MixturePart, Objective,
+    OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
 };
 use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
 use crate::pipeline::role::InputRole;
@@ -19,14 +20,14 @@ impl Decoder<'_> {
             phases,
             parts,
             objective: self.objective(record.child("objective")?)?,
-            time: time(record.child("time")?, &attention)?,
+            time: decode_time(record.child("time")?, &attention)?,
             attention,
-            batch: batch(record.child("batch")?)?,
+            batch: decode_batch(record.child("batch")?)?,
             steps,
-            optimizer: optimizer(record.child("optimizer")?)?,
-            learning_rate: learning_rate(record.child("learning-rate")?)?,
+            optimizer: decode_optimizer(record.child("optimizer")?)?,
+            learning_rate: decode_learning_rate(record.child("learning-rate")?)?,
             checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
-            validate: validate(record.child("validate")?)?,
+            validate: decode_validation(record.child("validate")?)?,
             log_every: record.child("log")?.count("every")?,
             recompute: record.child("recompute")?.text("value")? == "block",
         })
@@ -35,7 +36,7 @@ impl Decoder<'_> {
     /// The phases that begin within `steps`, and the datasets with a weight for each.
     fn parts(&mut self, data: &Record, steps: u64) -> Option<(Vec<u64>, Vec<MixturePart>)> {
         self.world.target(data.leaf("rows")?)?;
-        let flat = mixture::flatten(self.world, self.world.target(data.leaf("mixture")?)?)?;
+        let flat = mixture::flatten_mixture(self.world, self.world.target(data.leaf("mixture")?)?)?;
         let phases: Vec<u64> = flat.phases.iter().copied().filter(|start| *start < steps).collect();
         let part = |(dataset, mut weights): (&Record, Vec<f64>)| {
             weights.truncate(phases.len());
@@ -57,31 +58,35 @@ impl Decoder<'_> {
                 "elbo" => Loss::Elbo,
                 _ => Loss::CrossEntropy,
             },
-            over: if record.text("over")? == "corrupted" { Over::Corrupted } else { Over::Supervised },
+            over: if record.text("over")? == "corrupted" {
+                LossPositions::Corrupted
+            } else {
+                LossPositions::Supervised
+            },
             normalise: match record.text("normalise")? {
-                "tokens" => Normalise::Tokens,
-                _ => Normalise::Corrupted,
+                "tokens" => LossDivisor::Tokens,
+                _ => LossDivisor::Corrupted,
             },
             max_weight: record.number("max-weight"),
         })
     }
 
-    fn checkpoint(&mut self, record: &Record, steps: u64) -> Option<Checkpoint> {
+    fn checkpoint(&mut self, record: &Record, steps: u64) -> Option<CheckpointSettings> {
         let every = record.leaf("every")?;
         let every = match every.value {
-            Value::Seconds(_) => {
-                self.refuse(&every.span.clone(), "checkpoints by the clock");
+            CanonicalValue::Seconds(_) => {
+                self.mark_unsupported(&every.span.clone(), "checkpoints by the clock");
                 steps
             }
             _ => record.count("every")?,
         };
-        Some(Checkpoint { every, keep: record.size("keep")? })
+        Some(CheckpointSettings { every, keep: record.size("keep")? })
     }
 }
 
-fn time(record: &Record, attention: &AttentionSchedule) -> Option<Time> {
+fn decode_time(record: &Record, attention: &AttentionSchedule) -> Option<TimeSettings> {
     let (segment, block) = (record.count("masked-per-segment")?, record.count("masked-per-block")?);
-    Some(Time {
+    Some(TimeSettings {
         sampling: match record.text("sampling")? {
             "uniform" => TimeSampling::Uniform,
             "low-discrepancy" => TimeSampling::LowDiscrepancy,
@@ -94,13 +99,13 @@ fn time(record: &Record, attention: &AttentionSchedule) -> Option<Time> {
     })
 }
 
-fn batch(record: &Record) -> Option<Batch> {
-    Some(Batch { rows: record.size("rows")?, per_device: record.size("per-device")? })
+fn decode_batch(record: &Record) -> Option<BatchSettings> {
+    Some(BatchSettings { rows: record.size("rows")?, per_device: record.size("per-device")? })
 }
 
-fn optimizer(record: &Record) -> Option<Optimizer> {
+fn decode_optimizer(record: &Record) -> Option<OptimizerSettings> {
     let exempt = record.child("no-decay").into_iter().flat_map(|child| child.all("word"));
-    Some(Optimizer {
+    Some(OptimizerSettings {
         beta1: record.number("beta1")?,
         beta2: record.number("beta2")?,
         epsilon: record.number("epsilon")?,
@@ -110,7 +115,7 @@ fn optimizer(record: &Record) -> Option<Optimizer> {
     })
 }
 
-fn learning_rate(record: &Record) -> Option<LearningRate> {
+fn decode_learning_rate(record: &Record) -> Option<LearningRate> {
     let peak = record.number("peak")?;
     let shape = match record.text("shape")? {
         "cosine" => LearningRateShape::Cosine,
@@ -125,6 +130,10 @@ fn learning_rate(record: &Record) -> Option<LearningRate> {
     Some(LearningRate { peak, final_value, warmup: record.count("warmup")?, shape })
 }
 
-fn validate(record: &Record) -> Option<Validate> {
-    Some(Validate { every: record.count("every")?, rows: record.size("rows")?, times: record.size("times")? })
+fn decode_validation(record: &Record) -> Option<ValidateSettings> {
+    Some(ValidateSettings {
+        every: record.count("every")?,
+        rows: record.size("rows")?,
+        times: record.size("times")?,
+    })
 }

@@ -1,32 +1,32 @@
 //! How mixtures contain each other: no circles, and no towers.
 
-use crate::language::names::World;
+use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::text::diagnostic::{Code, Diagnostic};
 
 /// Deepest nesting: a mixture of mixtures of mixtures is two deep.
-const DEEPEST: usize = 8;
+const MAX_MIXTURE_DEPTH: usize = 8;
 
 /// Most places at which datasets may stand in a mixture, those of its parts counted.
-pub(super) const MOST: usize = 1000;
+pub(super) const MAX_MIXTURE_PARTS: usize = 1000;
 
 /// Looks for a way from a mixture back to itself.
-pub(super) struct Search<'a> {
-    world: &'a World,
+pub(super) struct NestingSearch<'a> {
+    world: &'a Declarations,
     root: &'a Record,
     places: usize,
 }
 
 /// What is wrong with how mixtures contain each other: the names on the way.
-pub(super) enum Nesting<'a> {
+pub(super) enum NestingError<'a> {
     /// The last name is that of the mixture itself.
     Cycle(Vec<(&'a Record, &'a Leaf)>),
     /// Too deep, or too many places.
-    Large(&'a Leaf),
+    TooLarge(&'a Leaf),
 }
 
-impl<'a> Search<'a> {
-    pub(super) fn new(world: &'a World, root: &'a Record) -> Self {
+impl<'a> NestingSearch<'a> {
+    pub(super) fn new(world: &'a Declarations, root: &'a Record) -> Self {
         Self { world, root, places: 0 }
     }
 
@@ -35,7 +35,7 @@ impl<'a> Search<'a> {
         &mut self,
         mixture: &'a Record,
         way: &mut Vec<(&'a Record, &'a Leaf)>,
-    ) -> Option<Nesting<'a>> {
+    ) -> Option<NestingError<'a>> {
         self.places += mixture.children.len();
         for part in mixture.children("mixture") {
             let Some((leaf, target)) =
@@ -45,10 +45,10 @@ impl<'a> Search<'a> {
             };
             way.push((mixture, leaf));
             if std::ptr::eq(target, self.root) {
-                return Some(Nesting::Cycle(way.clone()));
+                return Some(NestingError::Cycle(way.clone()));
             }
-            if way.len() > DEEPEST || self.places > MOST {
-                return Some(Nesting::Large(leaf));
+            if way.len() > MAX_MIXTURE_DEPTH || self.places > MAX_MIXTURE_PARTS {
+                return Some(NestingError::TooLarge(leaf));
             }
             // A circle that does not come back here is told where it does.
             let entered = way.iter().any(|(mixture, _)| std::ptr::eq(*mixture, target));
@@ -61,15 +61,15 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Nesting<'_> {
+impl NestingError<'_> {
     /// The fault; of a circle only once, at its first mixture in the text.
-    pub(super) fn told(&self, world: &World, root: &Record) -> Option<Diagnostic> {
+    pub(super) fn to_diagnostic(&self, world: &Declarations, root: &Record) -> Option<Diagnostic> {
         let name = root.name().unwrap_or_default();
         let way = match self {
             Self::Cycle(way) => way,
-            Self::Large(leaf) => {
+            Self::TooLarge(leaf) => {
                 let message = format!(
-                    "mixture `{name}` is more than {DEEPEST} mixtures deep, or has more than {MOST} parts"
+                    "mixture `{name}` is more than {MAX_MIXTURE_DEPTH} mixtures deep, or has more than {MAX_MIXTURE_PARTS} parts"
                 );
                 let fault = Diagnostic::new(Code::NestedTooDeep, message).at(&leaf.span, "leads too deep");
                 return Some(fault.help("name the datasets themselves"));

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::check::{Checked, Options, check_text};
+use crate::check::{CheckOptions, CheckResult, check_text};
 use crate::pipeline::config::{StageConfig, TrainConfig};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::pipeline::stage::Stage;
-use crate::text::render::concise;
+use crate::text::render::render_concise_lines;
 
 /// A pipeline whose training stage reads the mixture `all`; datasets `a` to `d` are there.
-fn checked(mixtures: &str) -> Checked {
+fn checked(mixtures: &str) -> CheckResult {
     let datasets = ["a", "b", "c", "d"]
         .map(|name| format!("dataset \"{name}\" from=\"data/*.txt\" format=\"text\" held-out=\"10%\"\n"));
     let text = format!(
@@ -30,12 +30,13 @@ train "ar" from="tiny" {{
         datasets.concat()
     );
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/check");
-    check_text("case.kdl", &text, &base, &Options::default())
+    check_text("case.kdl", &text, &base, &CheckOptions::default())
 }
 
 fn stage(mixtures: &str) -> Stage {
     let checked = checked(mixtures);
-    let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{}", concise(&checked.diagnostics)));
+    let pipeline =
+        checked.pipeline.unwrap_or_else(|| panic!("{}", render_concise_lines(&checked.diagnostics)));
     pipeline.stage_named("ar").unwrap().clone()
 }
 
@@ -122,7 +123,7 @@ fn what_contradicts_itself_is_told() {
         ("mixture \"all\" { dataset \"a\"; mixture \"a\" }", "unknown-name]: no `mixture` is called `a`"),
     ];
     for (mixtures, said) in told {
-        let found = concise(&checked(mixtures).diagnostics);
+        let found = render_concise_lines(&checked(mixtures).diagnostics);
         let errors: Vec<_> = found.lines().filter(|line| line.contains("error[")).collect();
         assert!(errors.len() == 1 && errors[0].contains(said), "{mixtures}\n{found}");
     }
@@ -131,7 +132,7 @@ fn what_contradicts_itself_is_told() {
 #[test]
 fn towers_and_thickets_of_mixtures_end_quickly() {
     let tower: String = (0..40).map(|i| format!("mixture \"m{i}\" {{ mixture \"m{}\" }}\n", i + 1)).collect();
-    let found = concise(
+    let found = render_concise_lines(
         &checked(&format!(
             "mixture \"all\" {{ mixture \"m0\" }}\n{tower}mixture \"m40\" {{ dataset \"a\" }}"
         ))
@@ -144,8 +145,9 @@ fn towers_and_thickets_of_mixtures_end_quickly() {
     };
     let thicket: String = (0..7).map(layer).collect();
     let last: String = (0..8).map(|j| format!("mixture \"m7-{j}\" {{ dataset \"a\" }}\n")).collect();
-    let found =
-        concise(&checked(&format!("mixture \"all\" {{ mixture \"m0-0\" }}\n{thicket}{last}")).diagnostics);
+    let found = render_concise_lines(
+        &checked(&format!("mixture \"all\" {{ mixture \"m0-0\" }}\n{thicket}{last}")).diagnostics,
+    );
     assert!(found.contains("nested-too-deep"), "{found}");
 }
 
@@ -153,7 +155,7 @@ fn fingerprint(mixtures: &str) -> Fingerprint {
     let stage = stage(mixtures);
     // Rows of a dataset have the fingerprint of their contents, not of their place.
     let upstream: Vec<_> = stage.inputs.iter().map(|input| Fingerprint(input.role.to_string())).collect();
-    Ledger::of(&stage, &[], &upstream).fingerprint()
+    Ledger::for_stage(&stage, &[], &upstream).fingerprint()
 }
 
 #[test]

@@ -3,48 +3,48 @@
 use kdl::KdlValue;
 use serde_json::{Value, json};
 
-use crate::language::explain::{self, Found};
-use crate::language::schema::{FieldSpec, NodeSpec, Range, When, schema};
+use crate::language::explain::{self, Topic};
+use crate::language::schema::{Condition, FieldSpec, NodeSpec, NumberRange, load_schema};
 
 /// The language, schema `fmflow.schema/1`: nodes with their fields and the nodes inside, in the order of the tables.
 ///
 /// What does not apply is `null`, `false` or empty; no key is ever left out.
 #[must_use]
-pub fn schema_json() -> Value {
-    json!({ "schema": "fmflow.schema/1", "nodes": schema().nodes.iter().map(node).collect::<Vec<_>>() })
+pub fn render_schema_json() -> Value {
+    json!({ "schema": "fmflow.schema/1", "nodes": load_schema().nodes.iter().map(render_node_json).collect::<Vec<_>>() })
 }
 
 /// What a subject means, schema `fmflow.explain/1`; `None` where nothing is called so.
 ///
 /// Nodes and fields look as in [`schema_json`].
 #[must_use]
-pub fn explain_json(subject: &str) -> Option<Value> {
-    let found = explain::find(subject);
-    let pages: Vec<_> = found.iter().map(page).collect();
+pub fn render_explanation_json(subject: &str) -> Option<Value> {
+    let found = explain::find_topics(subject);
+    let pages: Vec<_> = found.iter().map(render_topic_json).collect();
     let answer = json!({ "schema": "fmflow.explain/1", "subject": subject.trim(), "pages": pages });
     (!found.is_empty()).then_some(answer)
 }
 
-fn page(found: &Found) -> Value {
+fn render_topic_json(found: &Topic) -> Value {
     let text = found.page();
     match found {
-        Found::Code(code) => {
+        Topic::Code(code) => {
             let (name, severity, title) = (code.name(), code.severity().word(), code.title());
             json!({ "kind": "code", "path": name, "text": text, "severity": severity, "title": title })
         }
-        Found::Node(path, spec) => {
-            json!({ "kind": "node", "path": path, "text": text, "node": node(spec) })
+        Topic::Node(path, spec) => {
+            json!({ "kind": "node", "path": path, "text": text, "node": render_node_json(spec) })
         }
-        Found::Field(path, spec, _) => {
-            json!({ "kind": "field", "path": path, "text": text, "field": field(spec) })
+        Topic::Field(path, spec, _) => {
+            json!({ "kind": "field", "path": path, "text": text, "field": render_field_json(spec) })
         }
-        Found::Elsewhere(name, instead) => {
+        Topic::Foreign(name, instead) => {
             json!({ "kind": "elsewhere", "path": name, "text": text, "instead": instead })
         }
     }
 }
 
-fn node(node: &NodeSpec) -> Value {
+fn render_node_json(node: &NodeSpec) -> Value {
     json!({
         "name": node.name,
         "doc": node.doc,
@@ -56,17 +56,17 @@ fn node(node: &NodeSpec) -> Value {
         "key": node.key,
         "counts": node.semantic,
         "unsupported": node.unsupported,
-        "when": node.when.as_ref().map(when),
-        "arguments": node.arguments.iter().map(field).collect::<Vec<_>>(),
-        "properties": node.properties.iter().map(field).collect::<Vec<_>>(),
-        "children": node.children.iter().map(self::node).collect::<Vec<_>>(),
+        "when": node.when.as_ref().map(render_condition_json),
+        "arguments": node.arguments.iter().map(render_field_json).collect::<Vec<_>>(),
+        "properties": node.properties.iter().map(render_field_json).collect::<Vec<_>>(),
+        "children": node.children.iter().map(self::render_node_json).collect::<Vec<_>>(),
     })
 }
 
-fn field(field: &FieldSpec) -> Value {
+fn render_field_json(field: &FieldSpec) -> Value {
     let defaults = field.defaults.iter();
     let defaults = defaults
-        .map(|(condition, default)| json!({ "when": condition.as_ref().map(when), "value": value(default) }));
+        .map(|(condition, default)| json!({ "when": condition.as_ref().map(render_condition_json), "value": render_kdl_value_json(default) }));
     json!({
         "name": field.name,
         "doc": field.doc,
@@ -74,13 +74,13 @@ fn field(field: &FieldSpec) -> Value {
         "types": field.types.iter().map(|kind| kind.word()).collect::<Vec<_>>(),
         "words": field.words,
         "to": field.to,
-        "range": range(&field.range),
+        "range": render_range_json(&field.range),
         "required": field.required,
         "required-unless": field.required_unless,
         "excludes": field.excludes,
         "defaults": defaults.collect::<Vec<_>>(),
         "default-from": field.default_from,
-        "when": field.when.as_ref().map(when),
+        "when": field.when.as_ref().map(render_condition_json),
         "many": field.many,
         "counts": field.semantic,
         "unsupported": field.unsupported,
@@ -88,16 +88,16 @@ fn field(field: &FieldSpec) -> Value {
     })
 }
 
-fn when(when: &When) -> Value {
+fn render_condition_json(when: &Condition) -> Value {
     json!({ "field": when.field, "is": when.values })
 }
 
-fn range(range: &Range) -> Value {
-    let Range { min, max, above, below } = range;
+fn render_range_json(range: &NumberRange) -> Value {
+    let NumberRange { min, max, above, below } = range;
     json!({ "min": min, "max": max, "above": above, "below": below })
 }
 
-fn value(value: &KdlValue) -> Value {
+fn render_kdl_value_json(value: &KdlValue) -> Value {
     match value {
         KdlValue::String(text) => text.as_str().into(),
         KdlValue::Integer(number) => i64::try_from(*number).map_or(Value::Null, Value::from),

@@ -5,70 +5,70 @@
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
-use crate::language::schema::{FieldSpec, NodeSpec, Range, Type, schema};
+use crate::language::schema::{FieldSpec, FieldType, NodeSpec, NumberRange, load_schema};
 
 /// The language as a document of the KDL Schema Language.
 #[must_use]
-pub fn schema_kdl() -> String {
+pub fn render_schema_kdl() -> String {
     let mut document = KdlNode::new("document");
     let inside = document.ensure_children().nodes_mut();
-    inside.push(info());
-    inside.extend(schema().nodes.iter().map(node));
+    inside.push(build_schema_info());
+    inside.extend(load_schema().nodes.iter().map(build_node_schema));
     let mut text = KdlDocument::new();
     text.nodes_mut().push(document);
     text.autoformat();
     text.to_string()
 }
 
-fn info() -> KdlNode {
+fn build_schema_info() -> KdlNode {
     let mut info = KdlNode::new("info");
-    let mut title = with("title", "A pipeline of fmflow");
+    let mut title = build_value_node("title", "A pipeline of fmflow");
     title.push(KdlEntry::new_prop("lang", "en"));
-    let version = with("version", env!("CARGO_PKG_VERSION"));
+    let version = build_value_node("version", env!("CARGO_PKG_VERSION"));
     info.ensure_children().nodes_mut().extend([title, version]);
     info
 }
 
-fn node(spec: &NodeSpec) -> KdlNode {
-    let mut node = with("node", spec.name.as_str());
+fn build_node_schema(spec: &NodeSpec) -> KdlNode {
+    let mut node = build_value_node("node", spec.name.as_str());
     node.push(KdlEntry::new_prop("description", spec.doc.as_str()));
     let inside = node.ensure_children().nodes_mut();
     if spec.required {
-        inside.push(with("min", 1));
+        inside.push(build_value_node("min", 1));
     }
     if spec.single {
-        inside.push(with("max", 1));
+        inside.push(build_value_node("max", 1));
     }
-    inside.extend(spec.properties.iter().map(property));
-    inside.extend(spec.arguments.iter().map(argument));
+    inside.extend(spec.properties.iter().map(build_property_schema));
+    inside.extend(spec.arguments.iter().map(build_argument_schema));
     if !spec.children.is_empty() {
         let mut children = KdlNode::new("children");
-        children.ensure_children().nodes_mut().extend(spec.children.iter().map(self::node));
+        children.ensure_children().nodes_mut().extend(spec.children.iter().map(self::build_node_schema));
         inside.push(children);
     }
     node
 }
 
-fn property(field: &FieldSpec) -> KdlNode {
-    let mut node = with("prop", field.name.as_str());
+fn build_property_schema(field: &FieldSpec) -> KdlNode {
+    let mut node = build_value_node("prop", field.name.as_str());
     node.push(KdlEntry::new_prop("description", field.doc.as_str()));
     // A field that applies under a condition cannot be required here, which knows no conditions.
     let required = field.required && field.when.is_none();
-    let required = required.then(|| with("required", true));
-    fill(&mut node, required.into_iter().chain(rules(field)));
+    let required = required.then(|| build_value_node("required", true));
+    add_children(&mut node, required.into_iter().chain(build_value_rules(field)));
     node
 }
 
-fn argument(field: &FieldSpec) -> KdlNode {
+fn build_argument_schema(field: &FieldSpec) -> KdlNode {
     let mut node = KdlNode::new("value");
     node.push(KdlEntry::new_prop("description", field.doc.as_str()));
-    let least = (field.required && field.when.is_none()).then(|| with("min", 1));
-    let most = (!field.many).then(|| with("max", 1));
-    fill(&mut node, least.into_iter().chain(most).chain(rules(field)));
+    let least = (field.required && field.when.is_none()).then(|| build_value_node("min", 1));
+    let most = (!field.many).then(|| build_value_node("max", 1));
+    add_children(&mut node, least.into_iter().chain(most).chain(build_value_rules(field)));
     node
 }
 
-fn fill(node: &mut KdlNode, inside: impl Iterator<Item = KdlNode>) {
+fn add_children(node: &mut KdlNode, inside: impl Iterator<Item = KdlNode>) {
     let mut inside = inside.peekable();
     if inside.peek().is_some() {
         node.ensure_children().nodes_mut().extend(inside);
@@ -76,25 +76,26 @@ fn fill(node: &mut KdlNode, inside: impl Iterator<Item = KdlNode>) {
 }
 
 /// What a value has to satisfy, as far as this language can say it.
-fn rules(field: &FieldSpec) -> Vec<KdlNode> {
-    let mut rules: Vec<_> = kind(field).map(|kind| with("type", kind)).into_iter().collect();
-    if field.types == [Type::Word] {
+fn build_value_rules(field: &FieldSpec) -> Vec<KdlNode> {
+    let mut rules: Vec<_> =
+        find_kdl_type(field).map(|kind| build_value_node("type", kind)).into_iter().collect();
+    if field.types == [FieldType::Word] {
         let mut words = KdlNode::new("enum");
         field.words.iter().for_each(|word| words.push(KdlEntry::new(word.as_str())));
         rules.push(words);
     }
-    let Range { min, max, above, below } = field.range;
+    let NumberRange { min, max, above, below } = field.range;
     let ends = [(">=", min), ("<=", max), (">", above), ("<", below)];
-    rules.extend(ends.iter().filter_map(|(name, end)| Some(with(name, number((*end)?)))));
+    rules.extend(ends.iter().filter_map(|(name, end)| Some(build_value_node(name, to_kdl_number((*end)?)))));
     rules
 }
 
 /// The one type of KDL that all types of a field are written in, if there is one.
-fn kind(field: &FieldSpec) -> Option<&'static str> {
+fn find_kdl_type(field: &FieldSpec) -> Option<&'static str> {
     let mut kinds = field.types.iter().map(|kind| match kind {
-        Type::Integer | Type::Number => Some("number"),
-        Type::Boolean => Some("boolean"),
-        Type::Count | Type::Share => None,
+        FieldType::Integer | FieldType::Number => Some("number"),
+        FieldType::Boolean => Some("boolean"),
+        FieldType::Count | FieldType::Share => None,
         _ => Some("string"),
     });
     let first = kinds.next()??;
@@ -102,12 +103,12 @@ fn kind(field: &FieldSpec) -> Option<&'static str> {
 }
 
 /// A whole number without a point.
-fn number(end: f64) -> KdlValue {
+fn to_kdl_number(end: f64) -> KdlValue {
     if end.fract() == 0.0 { KdlValue::Integer(end as i128) } else { KdlValue::Float(end) }
 }
 
 /// A node with one value.
-fn with(name: &str, value: impl Into<KdlValue>) -> KdlNode {
+fn build_value_node(name: &str, value: impl Into<KdlValue>) -> KdlNode {
     let mut node = KdlNode::new(name);
     node.push(KdlEntry::new(value.into()));
     node
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_shipped_pipelines_satisfy_the_schema() {
-        let schema: KdlDocument = schema_kdl().parse().unwrap();
+        let schema: KdlDocument = render_schema_kdl().parse().unwrap();
         let document = schema.get("document").unwrap();
         for pipeline in [
             include_str!("../../../../pipelines/quickstart.kdl"),
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_the_schema_refuses_is_refused() {
-        let schema: KdlDocument = schema_kdl().parse().unwrap();
+        let schema: KdlDocument = render_schema_kdl().parse().unwrap();
         let document = schema.get("document").unwrap();
         for wrong in ["pipeline 1", "pipeline \"x\" seed=-1", "rows \"x\" tokenizer=\"y\"", "stage \"x\""] {
             let nodes: KdlDocument = wrong.parse().unwrap();

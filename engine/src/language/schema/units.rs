@@ -1,11 +1,11 @@
 //! Numbers with units: `60.17B`, `300MiB`, `30min`, `2%`, `8..64`.
 
-use super::Value;
+use super::CanonicalValue;
 
 /// Suffixes of counts.
-pub(super) const COUNTS: &[(&str, f64)] = &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
+pub(super) const COUNT_UNITS: &[(&str, f64)] = &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
 /// Units of sizes.
-pub(super) const SIZES: &[(&str, f64)] = &[
+pub(super) const SIZE_UNITS: &[(&str, f64)] = &[
     ("KiB", 1024.0),
     ("MiB", 1_048_576.0),
     ("GiB", 1_073_741_824.0),
@@ -17,7 +17,7 @@ pub(super) const SIZES: &[(&str, f64)] = &[
     ("B", 1.0),
 ];
 /// Units of times.
-pub(super) const TIMES: &[(&str, f64)] =
+pub(super) const TIME_UNITS: &[(&str, f64)] =
     &[("ms", 1e-3), ("min", 60.0), ("s", 1.0), ("h", 3600.0), ("d", 86_400.0)];
 
 /// Multiples that people write behind a number, in thousands and in units of 1024.
@@ -31,7 +31,7 @@ const MULTIPLES: &[(&str, f64, f64)] = &[
 
 /// What to write for `8k`: `8_000`, or `8_192`. Nothing for other text.
 #[must_use]
-pub fn in_full(text: &str) -> Option<String> {
+pub fn suggest_full_number(text: &str) -> Option<String> {
     let text = text.to_lowercase();
     let (number, (_, thousands, powers)) =
         MULTIPLES.iter().find_map(|multiple| Some((text.strip_suffix(multiple.0)?, multiple)))?;
@@ -40,11 +40,11 @@ pub fn in_full(text: &str) -> Option<String> {
     let exact = |scale: f64| number * scale;
     let other = exact(*powers);
     let other = if other.fract() == 0.0 {
-        format!(", or `{}` for units of 1024", grouped(other))
+        format!(", or `{}` for units of 1024", format_grouped_number(other))
     } else {
         String::new()
     };
-    Some(format!("write the number in full: `{}`{other}", grouped(exact(*thousands))))
+    Some(format!("write the number in full: `{}`{other}", format_grouped_number(exact(*thousands))))
 }
 
 /// Units of time as people write them, and the table's for each.
@@ -58,11 +58,11 @@ const TIME_WORDS: &[(&[&str], &str)] = &[
 
 /// A time as the table writes it, for `30m`, `2 hours` or `1h30m`. Nothing for other text.
 #[must_use]
-pub fn timed(text: &str) -> Option<String> {
+pub fn normalise_time(text: &str) -> Option<String> {
     let mut rest = text.trim();
     let mut parts = Vec::new();
     while !rest.is_empty() {
-        let (number, unit, after) = measured(rest)?;
+        let (number, unit, after) = split_quantity(rest)?;
         let (_, own) = TIME_WORDS.iter().find(|(words, _)| words.contains(&unit.to_lowercase().as_str()))?;
         parts.push((number, *own));
         rest = after;
@@ -70,8 +70,10 @@ pub fn timed(text: &str) -> Option<String> {
     if let [(number, unit)] = parts.as_slice() {
         return Some(format!("{number}{unit}"));
     }
-    let seconds: Option<Vec<f64>> =
-        parts.iter().map(|(number, unit)| scaled(&format!("{number}{unit}"), TIMES)).collect();
+    let seconds: Option<Vec<f64>> = parts
+        .iter()
+        .map(|(number, unit)| parse_scaled_number(&format!("{number}{unit}"), TIME_UNITS))
+        .collect();
     let seconds: f64 = seconds.filter(|parts| !parts.is_empty())?.iter().sum();
     let (unit, scale) =
         [("h", 3600.0), ("min", 60.0)].into_iter().find(|(_, scale)| seconds % scale == 0.0)?;
@@ -79,7 +81,7 @@ pub fn timed(text: &str) -> Option<String> {
 }
 
 /// The number and the letters that a text begins with, and what follows.
-fn measured(text: &str) -> Option<(&str, &str, &str)> {
+fn split_quantity(text: &str) -> Option<(&str, &str, &str)> {
     let digits = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.'))?;
     let (number, rest) = text.split_at_checked(digits)?;
     let rest = rest.trim_start();
@@ -90,21 +92,21 @@ fn measured(text: &str) -> Option<(&str, &str, &str)> {
 
 /// A size as the table writes it, for `100M`, `5gb` or `2 gib`. Nothing for other text.
 #[must_use]
-pub fn sized(text: &str) -> Option<String> {
-    let (number, unit, "") = measured(text.trim())? else { return None };
+pub fn normalise_size(text: &str) -> Option<String> {
+    let (number, unit, "") = split_quantity(text.trim())? else { return None };
     let unit = unit.to_lowercase();
     let fits = |own: &&str| {
         let own = own.to_lowercase();
         own == unit || own.strip_suffix('b').is_some_and(|own| !own.is_empty() && own == unit)
     };
-    let own = SIZES.iter().map(|(own, _)| *own).find(fits).or((unit == "bytes").then_some("B"))?;
+    let own = SIZE_UNITS.iter().map(|(own, _)| *own).find(fits).or((unit == "bytes").then_some("B"))?;
     Some(format!("{number}{own}"))
 }
 
 /// Bytes without a unit as the table writes them: a small number is one of megabytes.
 #[must_use]
-pub(super) fn bytes_sized(number: i128) -> String {
-    let exact = SIZES.iter().rev().filter(|(_, scale)| *scale <= 1e12 && number % (*scale as i128) == 0);
+pub(super) fn format_size(number: i128) -> String {
+    let exact = SIZE_UNITS.iter().rev().filter(|(_, scale)| *scale <= 1e12 && number % (*scale as i128) == 0);
     let decimal = exact.filter(|(unit, _)| !unit.contains('i')).max_by_key(|(_, scale)| *scale as i128);
     match decimal {
         Some((unit, scale)) if number >= 1_000_000 => format!("{}{unit}", number / (*scale as i128)),
@@ -114,7 +116,7 @@ pub(super) fn bytes_sized(number: i128) -> String {
 
 /// The number of a text that people write with separators: `1,000`, `0,5`, `1 000`.
 #[must_use]
-pub(super) fn numeral(text: &str) -> Option<f64> {
+pub(super) fn parse_separated_number(text: &str) -> Option<f64> {
     let text = text.trim().replace([' ', '_'], "");
     let parts: Vec<_> = text.split(',').collect();
     let thousands =
@@ -129,7 +131,7 @@ pub(super) fn numeral(text: &str) -> Option<f64> {
 
 /// A whole number with `_` between thousands; other numbers as they are.
 #[must_use]
-pub fn grouped(number: f64) -> String {
+pub fn format_grouped_number(number: f64) -> String {
     let digits = format!("{number}");
     if digits.len() <= 3 || digits.contains(['.', 'e', '-', 'i', 'N']) {
         return digits;
@@ -145,7 +147,7 @@ pub fn grouped(number: f64) -> String {
 }
 
 /// The number before the first unit that fits, times its scale.
-pub(super) fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+pub(super) fn parse_scaled_number(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
     let plain = number.trim_end().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'_');
     let number: f64 = number.trim_end().replace('_', "").parse().ok()?;
@@ -153,15 +155,15 @@ pub(super) fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
 }
 
 /// A whole number of bytes or things.
-pub(super) fn whole(number: f64) -> Option<Value> {
-    (number <= 9e15).then(|| Value::Integer(number.round() as i64))
+pub(super) fn to_integer_value(number: f64) -> Option<CanonicalValue> {
+    (number <= 9e15).then(|| CanonicalValue::Integer(number.round() as i64))
 }
 
 /// A range of whole numbers.
-pub(super) fn range(text: &str) -> Option<Value> {
+pub(super) fn parse_range(text: &str) -> Option<CanonicalValue> {
     let (low, high) = text.split_once("..")?;
     let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
-    (low >= 1 && low <= high).then(|| Value::Range(text.to_owned()))
+    (low >= 1 && low <= high).then(|| CanonicalValue::Range(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -170,32 +172,34 @@ mod tests {
 
     #[test]
     fn times_and_sizes_are_written_as_the_table_has_them() {
-        let times = ["30m", "1h", "2d", "90s", "30 minutes", "1.5 hrs", "1h30m", "1d12h", "500ms"].map(timed);
+        let times = ["30m", "1h", "2d", "90s", "30 minutes", "1.5 hrs", "1h30m", "1d12h", "500ms"]
+            .map(normalise_time);
         let written = ["30min", "1h", "2d", "90s", "30min", "1.5h", "90min", "36h", "500ms"];
         assert_eq!(times, written.map(|time| Some(time.to_owned())));
-        assert_eq!(["30", "m", "30x", "", "h1", "1.2.3h"].map(timed), [const { None }; 6]);
-        let sizes = ["100M", "5gb", "2 gib", "1Ti", "10k", "7 bytes"].map(sized);
+        assert_eq!(["30", "m", "30x", "", "h1", "1.2.3h"].map(normalise_time), [const { None }; 6]);
+        let sizes = ["100M", "5gb", "2 gib", "1Ti", "10k", "7 bytes"].map(normalise_size);
         let written = ["100MB", "5GB", "2GiB", "1TiB", "10KB", "7B"];
         assert_eq!(sizes, written.map(|size| Some(size.to_owned())));
-        assert_eq!(["100", "5x", "1g2"].map(sized), [const { None }; 3]);
-        assert_eq!([300_000_000, 2_000_000_123, 300].map(bytes_sized), ["300MB", "2000000123B", "300MiB"]);
+        assert_eq!(["100", "5x", "1g2"].map(normalise_size), [const { None }; 3]);
+        assert_eq!([300_000_000, 2_000_000_123, 300].map(format_size), ["300MB", "2000000123B", "300MiB"]);
     }
 
     #[test]
     fn separators_of_numbers_are_understood() {
-        let numbers = ["1,000", "0,05", "1,5", "1 000", "2_000", "1,234.5", "0,125"].map(numeral);
+        let numbers =
+            ["1,000", "0,05", "1,5", "1 000", "2_000", "1,234.5", "0,125"].map(parse_separated_number);
         assert_eq!(numbers, [1000.0, 0.05, 1.5, 1000.0, 2000.0, 1234.5, 0.125].map(Some));
-        assert_eq!(["", "x", "1,2,3", "inf"].map(numeral), [None; 4]);
+        assert_eq!(["", "x", "1,2,3", "inf"].map(parse_separated_number), [None; 4]);
     }
 
     #[test]
     fn numbers_are_written_in_full() {
-        let help = in_full("8k").unwrap();
+        let help = suggest_full_number("8k").unwrap();
         assert!(help.contains("`8_000`, or `8_192`"), "{help}");
-        assert!(in_full("1.5M").unwrap().contains("`1_500_000`, or `1_572_864`"));
-        assert_eq!(["8", "k", "8kk", "4GiB", "é", "1e99k"].map(in_full), [const { None }; 6]);
+        assert!(suggest_full_number("1.5M").unwrap().contains("`1_500_000`, or `1_572_864`"));
+        assert_eq!(["8", "k", "8kk", "4GiB", "é", "1e99k"].map(suggest_full_number), [const { None }; 6]);
         assert_eq!(
-            [7.0, 999.0, 1000.0, 1_234_567.0, 0.5].map(grouped),
+            [7.0, 999.0, 1000.0, 1_234_567.0, 0.5].map(format_grouped_number),
             ["7", "999", "1_000", "1_234_567", "0.5"]
         );
     }

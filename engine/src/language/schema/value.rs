@@ -2,14 +2,14 @@
 
 use kdl::KdlValue;
 
-use super::units::{COUNTS, SIZES, TIMES, range, scaled, whole};
-use super::{FieldSpec, Range, refusal};
+use super::units::{COUNT_UNITS, SIZE_UNITS, TIME_UNITS, parse_range, parse_scaled_number, to_integer_value};
+use super::{FieldSpec, NumberRange, value_error};
 use crate::text::diagnostic::Code;
 use crate::text::suggest;
 
 /// Types of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub enum FieldType {
     /// A name that the author chooses.
     Name,
     /// A name that is declared elsewhere.
@@ -44,7 +44,7 @@ pub enum Type {
 
 /// The canonical value of a field.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum CanonicalValue {
     /// Text or a word.
     Text(String),
     /// The name of something declared.
@@ -67,7 +67,7 @@ pub enum Value {
 
 /// Why a value is refused.
 #[derive(Debug)]
-pub struct Fault {
+pub struct ValueError {
     /// The kind of fault.
     pub code: Code,
     /// What is wrong with the value, continuing `` `field` ``.
@@ -78,12 +78,12 @@ pub struct Fault {
     pub help: Option<String>,
 }
 
-impl Type {
+impl FieldType {
     /// The type called `word` in the tables.
     ///
     /// # Errors
     /// A message when there is none.
-    pub fn named(word: &str) -> Result<Self, String> {
+    pub fn from_word(word: &str) -> Result<Self, String> {
         let all = [
             Self::Name,
             Self::Ref,
@@ -131,9 +131,11 @@ impl Type {
     pub fn phrase(self, field: &FieldSpec) -> String {
         match self {
             Self::Name => "a name".to_owned(),
-            Self::Ref => format!("the name of {}", kinds(field)),
+            Self::Ref => format!("the name of {}", format_target_kinds(field)),
             Self::Text => "text in quotes".to_owned(),
-            Self::Word => format!("one of {}", suggest::list(field.words.iter().map(String::as_str))),
+            Self::Word => {
+                format!("one of {}", suggest::format_name_list(field.words.iter().map(String::as_str)))
+            }
             Self::Integer => "a whole number".to_owned(),
             Self::Number => "a number".to_owned(),
             Self::Boolean => "`#true` or `#false`".to_owned(),
@@ -151,7 +153,7 @@ impl Type {
 
 /// The kinds of things that a reference may name: `a dataset`, `a tokenizer or fetch stage`.
 #[must_use]
-pub fn kinds(field: &FieldSpec) -> String {
+pub fn format_target_kinds(field: &FieldSpec) -> String {
     let names: Vec<_> = field.to.iter().map(|kind| format!("`{kind}`")).collect();
     format!("a {}", names.join(" or "))
 }
@@ -160,59 +162,69 @@ pub fn kinds(field: &FieldSpec) -> String {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn accept(field: &FieldSpec, value: &KdlValue) -> Result<Value, Fault> {
-    let accepted = field.types.iter().find_map(|kind| of_type(*kind, field, value));
+pub fn accept_value(field: &FieldSpec, value: &KdlValue) -> Result<CanonicalValue, ValueError> {
+    let accepted = field.types.iter().find_map(|kind| convert_value(*kind, field, value));
     match accepted {
-        Some(value) => in_range(field, value),
-        None => Err(refusal::refuse(field, value)),
+        Some(value) => check_range(field, value),
+        None => Err(value_error::refuse_value(field, value)),
     }
 }
 
-fn of_type(kind: Type, field: &FieldSpec, value: &KdlValue) -> Option<Value> {
+fn convert_value(kind: FieldType, field: &FieldSpec, value: &KdlValue) -> Option<CanonicalValue> {
     match (kind, value) {
-        (Type::Boolean, KdlValue::Bool(value)) => Some(Value::Bool(*value)),
-        (Type::Integer | Type::Count, KdlValue::Integer(number)) => {
-            i64::try_from(*number).ok().map(Value::Integer)
+        (FieldType::Boolean, KdlValue::Bool(value)) => Some(CanonicalValue::Bool(*value)),
+        (FieldType::Integer | FieldType::Count, KdlValue::Integer(number)) => {
+            i64::try_from(*number).ok().map(CanonicalValue::Integer)
         }
-        (Type::Number | Type::Share, KdlValue::Integer(number)) => Some(Value::Number(*number as f64)),
-        (Type::Number | Type::Share, KdlValue::Float(number)) => {
-            number.is_finite().then_some(Value::Number(*number))
+        (FieldType::Number | FieldType::Share, KdlValue::Integer(number)) => {
+            Some(CanonicalValue::Number(*number as f64))
         }
-        (_, KdlValue::String(text)) => of_text(kind, field, text),
+        (FieldType::Number | FieldType::Share, KdlValue::Float(number)) => {
+            number.is_finite().then_some(CanonicalValue::Number(*number))
+        }
+        (_, KdlValue::String(text)) => convert_text(kind, field, text),
         _ => None,
     }
 }
 
-fn of_text(kind: Type, field: &FieldSpec, text: &str) -> Option<Value> {
+fn convert_text(kind: FieldType, field: &FieldSpec, text: &str) -> Option<CanonicalValue> {
     match kind {
-        Type::Name => Some(Value::Name(text.to_owned())),
-        Type::Ref => (!text.contains('/') && !text.starts_with('.')).then(|| Value::Name(text.to_owned())),
-        Type::Text => Some(Value::Text(text.to_owned())),
-        Type::Word => field.words.iter().any(|word| word == text).then(|| Value::Text(text.to_owned())),
-        Type::Count => whole(scaled(text, COUNTS)?),
-        Type::Bytes => whole(scaled(text, SIZES)?),
-        Type::Duration => scaled(text, TIMES).map(Value::Seconds),
-        Type::Share => scaled(text, &[("%", 0.01)]).map(Value::Number),
-        Type::Range => range(text),
-        Type::Path => (!text.is_empty() && !hub(text)).then(|| Value::Path(text.to_owned())),
-        Type::Hub => hub(text).then(|| Value::Hub(text.to_owned())),
-        Type::Warning => Code::warnings().any(|name| name == text).then(|| Value::Text(text.to_owned())),
-        Type::Integer | Type::Number | Type::Boolean => None,
+        FieldType::Name => Some(CanonicalValue::Name(text.to_owned())),
+        FieldType::Ref => {
+            (!text.contains('/') && !text.starts_with('.')).then(|| CanonicalValue::Name(text.to_owned()))
+        }
+        FieldType::Text => Some(CanonicalValue::Text(text.to_owned())),
+        FieldType::Word => {
+            field.words.iter().any(|word| word == text).then(|| CanonicalValue::Text(text.to_owned()))
+        }
+        FieldType::Count => to_integer_value(parse_scaled_number(text, COUNT_UNITS)?),
+        FieldType::Bytes => to_integer_value(parse_scaled_number(text, SIZE_UNITS)?),
+        FieldType::Duration => parse_scaled_number(text, TIME_UNITS).map(CanonicalValue::Seconds),
+        FieldType::Share => parse_scaled_number(text, &[("%", 0.01)]).map(CanonicalValue::Number),
+        FieldType::Range => parse_range(text),
+        FieldType::Path => {
+            (!text.is_empty() && !is_remote_address(text)).then(|| CanonicalValue::Path(text.to_owned()))
+        }
+        FieldType::Hub => is_remote_address(text).then(|| CanonicalValue::Hub(text.to_owned())),
+        FieldType::Warning => {
+            Code::warnings().any(|name| name == text).then(|| CanonicalValue::Text(text.to_owned()))
+        }
+        FieldType::Integer | FieldType::Number | FieldType::Boolean => None,
     }
 }
 
 /// Whether a text names a place outside this machine.
-fn hub(text: &str) -> bool {
+fn is_remote_address(text: &str) -> bool {
     ["hf:", "s3:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
+fn check_range(field: &FieldSpec, value: CanonicalValue) -> Result<CanonicalValue, ValueError> {
     let number = match &value {
-        Value::Integer(number) => *number as f64,
-        Value::Number(number) | Value::Seconds(number) => *number,
+        CanonicalValue::Integer(number) => *number as f64,
+        CanonicalValue::Number(number) | CanonicalValue::Seconds(number) => *number,
         _ => return Ok(value),
     };
-    let Range { min, max, above, below } = field.range;
+    let NumberRange { min, max, above, below } = field.range;
     let inside = min.is_none_or(|end| number >= end)
         && max.is_none_or(|end| number <= end)
         && above.is_none_or(|end| number > end)
@@ -220,23 +232,23 @@ fn in_range(field: &FieldSpec, value: Value) -> Result<Value, Fault> {
     if inside {
         return Ok(value);
     }
-    Err(Fault {
+    Err(ValueError {
         code: Code::OutOfRange,
-        message: format!("must be {}", shown(field, &violated(&field.range, number))),
+        message: format!("must be {}", format_field_range(field, &find_violated_ends(&field.range, number))),
         label: "outside the range".to_owned(),
-        help: Some(percent(field, number).unwrap_or_else(|| field.help())),
+        help: Some(suggest_percentage(field, number).unwrap_or_else(|| field.help())),
     })
 }
 
 /// A percentage that stands there as a number.
-fn percent(field: &FieldSpec, number: f64) -> Option<String> {
-    let share = field.types.contains(&Type::Share) && number > 1.0 && number < 100.0;
+fn suggest_percentage(field: &FieldSpec, number: f64) -> Option<String> {
+    let share = field.types.contains(&FieldType::Share) && number > 1.0 && number < 100.0;
     share.then(|| format!("write `\"{number}%\"` or `{}`", number / 100.0))
 }
 
 /// The ends of the range that `number` breaks.
-fn violated(range: &Range, number: f64) -> Range {
-    Range {
+fn find_violated_ends(range: &NumberRange, number: f64) -> NumberRange {
+    NumberRange {
         min: range.min.filter(|end| number < *end),
         max: range.max.filter(|end| number > *end),
         above: range.above.filter(|end| number <= *end),
@@ -245,26 +257,27 @@ fn violated(range: &Range, number: f64) -> Range {
 }
 
 /// The range in words, as a percentage where one is written.
-fn shown(field: &FieldSpec, range: &Range) -> String {
+fn format_field_range(field: &FieldSpec, range: &NumberRange) -> String {
     let percent = |end: Option<f64>| end.map(|end| end * 100.0);
-    if !field.types.contains(&Type::Share) {
-        return bounds(range);
+    if !field.types.contains(&FieldType::Share) {
+        return format_range(range);
     }
-    let Range { min, max, above, below } = *range;
-    let range = Range { min: percent(min), max: percent(max), above: percent(above), below: percent(below) };
-    format!("{}%", bounds(&range))
+    let NumberRange { min, max, above, below } = *range;
+    let range =
+        NumberRange { min: percent(min), max: percent(max), above: percent(above), below: percent(below) };
+    format!("{}%", format_range(&range))
 }
 
 /// The range in words: `at least 1 and below 2`.
 #[must_use]
-pub fn bounds(range: &Range) -> String {
+pub fn format_range(range: &NumberRange) -> String {
     let ends =
         [(range.min, "at least"), (range.above, "above"), (range.max, "at most"), (range.below, "below")];
     let ends: Vec<_> = ends.iter().filter_map(|(end, word)| end.map(|end| format!("{word} {end}"))).collect();
     ends.join(" and ")
 }
 
-impl Value {
+impl CanonicalValue {
     /// The canonical form that fingerprints are made of.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {

@@ -4,31 +4,31 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::text::diagnostic::{Code, Diagnostic};
-use crate::text::place::{File, Span};
+use crate::text::place::{ConfigFile, Span};
 
 /// A word of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct PathWord {
     pub(super) text: String,
     pub(super) range: Range<usize>,
 }
 
 /// A path and the place of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flag {
-    pub(super) path: Vec<Word>,
+pub(super) struct SettingFlag {
+    pub(super) path: Vec<PathWord>,
     pub(super) value: Range<usize>,
 }
 
 /// Why a text is no setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct FlagError {
     range: Range<usize>,
     message: &'static str,
 }
 
-impl Fault {
-    pub(super) fn diagnostic(&self, file: &Arc<File>) -> Diagnostic {
+impl FlagError {
+    pub(super) fn diagnostic(&self, file: &Arc<ConfigFile>) -> Diagnostic {
         let place = Span { file: file.clone(), offset: self.range.start, length: self.range.len() };
         Diagnostic::new(Code::Syntax, self.message)
             .at(&place, "here")
@@ -37,8 +37,8 @@ impl Fault {
 }
 
 /// Cuts a setting into words; quotes keep dots and `=` together.
-pub(super) fn read(text: &str) -> Result<Flag, Fault> {
-    let fault = |range, message| Err(Fault { range, message });
+pub(super) fn parse_flag(text: &str) -> Result<SettingFlag, FlagError> {
+    let fault = |range, message| Err(FlagError { range, message });
     let mut path = Vec::new();
     let mut start = 0;
     loop {
@@ -57,12 +57,12 @@ pub(super) fn read(text: &str) -> Result<Flag, Fault> {
         if word.trim().is_empty() {
             return fault(range, "a word is missing in this path");
         }
-        path.push(Word { text: word.trim().to_owned(), range: range.clone() });
+        path.push(PathWord { text: word.trim().to_owned(), range: range.clone() });
         start = range.end + 1;
         match text.get(range.end..).and_then(|rest| rest.chars().next()) {
             Some('.') => {}
             Some('=') if text.get(start..).is_some_and(|value| !value.trim().is_empty()) => {
-                return Ok(Flag { path, value: start..text.len() });
+                return Ok(SettingFlag { path, value: start..text.len() });
             }
             Some('=') => return fault(range.end..text.len(), "there is no value after `=`"),
             Some(_) => return fault(range.end..text.len(), "a `.` or `=` is missing after this name"),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
-        let flag = read(text).unwrap();
+        let flag = parse_flag(text).unwrap();
         let value = text[flag.value].to_owned();
         flag.path.into_iter().map(|word| word.text).chain([value]).collect()
     }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_refused() {
         for text in ["", "=", "a", "a=", "a= ", "a..b=1", ".a=1", "a.=1", "\"a=1", "a.\"b\"c=1", "é"] {
-            assert!(read(text).is_err(), "{text}");
+            assert!(parse_flag(text).is_err(), "{text}");
         }
     }
 }

@@ -2,35 +2,35 @@
 
 use kdl::{KdlEntry, KdlIdentifier, KdlNode};
 
-use super::{Setting, Word, name_of, own_argument};
+use super::{PathWord, Setting, find_node_name, find_own_argument};
 use crate::language::schema::{FieldSpec, NodeSpec};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
 impl Setting<'_> {
     /// Puts the value into the field that the rest of the path names.
-    pub(super) fn within(
+    pub(super) fn put_within(
         &self,
         node: &mut KdlNode,
         spec: &'static NodeSpec,
-        rest: &[Word],
+        rest: &[PathWord],
         recipe: Option<&KdlNode>,
     ) -> Result<(), Diagnostic> {
-        let Some((word, after)) = rest.split_first() else { return self.argument(node, spec) };
+        let Some((word, after)) = rest.split_first() else { return self.put_argument(node, spec) };
         let property = spec.properties.iter().find(|field| field.name == word.text);
         if let (Some(field), []) = (property, after) {
-            return self.property(node, field, word);
+            return self.put_property(node, field, word);
         }
         let Some(child) = spec.child(&word.text) else { return Err(self.unknown(node, spec, word, after)) };
-        self.provide(node, child, word, recipe);
-        let (at, used) = self.which(node, child, word, after)?;
+        self.ensure_node(node, child, word, recipe);
+        let (at, used) = self.select_node(node, child, word, after)?;
         let inside = node.ensure_children().nodes_mut().get_mut(at);
         let after = after.get(used..).unwrap_or_default();
-        inside.map_or(Ok(()), |inside| self.within(inside, child, after, None))
+        inside.map_or(Ok(()), |inside| self.put_within(inside, child, after, None))
     }
 
     /// Makes sure that there is such a node inside: the stage's own, the recipe's, or a new one.
-    fn provide(&self, node: &mut KdlNode, child: &NodeSpec, word: &Word, recipe: Option<&KdlNode>) {
+    fn ensure_node(&self, node: &mut KdlNode, child: &NodeSpec, word: &PathWord, recipe: Option<&KdlNode>) {
         if node.iter_children().any(|inner| inner.name().value() == child.name) {
             return;
         }
@@ -48,22 +48,22 @@ impl Setting<'_> {
     }
 
     /// Which of the nodes inside is meant, and how many words say so.
-    fn which(
+    fn select_node(
         &self,
         node: &KdlNode,
         child: &NodeSpec,
-        word: &Word,
-        after: &[Word],
+        word: &PathWord,
+        after: &[PathWord],
     ) -> Result<(usize, usize), Diagnostic> {
         let nodes = node.iter_children().enumerate();
         let nodes: Vec<_> = nodes.filter(|(_, inner)| inner.name().value() == child.name).collect();
         if let (true, Some((at, _))) = (child.single, nodes.first()) {
             return Ok((*at, 0));
         }
-        let keys: Vec<_> = nodes.iter().filter_map(|(_, inner)| name_of(inner)).collect();
+        let keys: Vec<_> = nodes.iter().filter_map(|(_, inner)| find_node_name(inner)).collect();
         let known = || match child.key.is_some() && !keys.is_empty() {
-            true => suggest::list(keys.iter().copied()),
-            false => suggest::list(
+            true => suggest::format_name_list(keys.iter().copied()),
+            false => suggest::format_name_list(
                 (0..nodes.len()).map(|at| at.to_string()).collect::<Vec<_>>().iter().map(String::as_str),
             ),
         };
@@ -72,8 +72,9 @@ impl Setting<'_> {
             let fault = self.fault(Code::UnknownField, word, message, "which of them?");
             return Err(fault.help(format!("there are {}", known())));
         };
-        let keyed =
-            nodes.iter().find(|(_, inner)| child.key.is_some() && name_of(inner) == Some(&selector.text));
+        let keyed = nodes
+            .iter()
+            .find(|(_, inner)| child.key.is_some() && find_node_name(inner) == Some(&selector.text));
         let numbered = || selector.text.parse::<usize>().ok().and_then(|number| nodes.get(number));
         if let Some((at, _)) = keyed.or_else(numbered) {
             return Ok((*at, 1));
@@ -81,14 +82,14 @@ impl Setting<'_> {
         let message = format!("no `{}` `{}` stands here", child.name, selector.text);
         let fault = self.fault(Code::UnknownName, selector, message, "not there");
         let at = self.flag.path.iter().position(|other| other == selector).unwrap_or_default();
-        Err(match suggest::closest(&selector.text, keys.iter().copied()) {
-            Some(near) => fault.help(format!("did you mean `{}`?", self.with(at, near))),
+        Err(match suggest::find_closest_name(&selector.text, keys.iter().copied()) {
+            Some(near) => fault.help(format!("did you mean `{}`?", self.path_with(at, near))),
             None if nodes.is_empty() => fault.help("write it into the file; a setting changes what is there"),
             None => fault.help(format!("there are {}", known())),
         })
     }
 
-    fn property(&self, node: &mut KdlNode, field: &FieldSpec, word: &Word) -> Result<(), Diagnostic> {
+    fn put_property(&self, node: &mut KdlNode, field: &FieldSpec, word: &PathWord) -> Result<(), Diagnostic> {
         for mut entry in self.values(field)? {
             entry.set_name(Some(self.identifier(word)));
             let named = |old: &&mut KdlEntry| old.name().is_some_and(|name| name.value() == field.name);
@@ -100,8 +101,10 @@ impl Setting<'_> {
         Ok(())
     }
 
-    fn argument(&self, node: &mut KdlNode, spec: &'static NodeSpec) -> Result<(), Diagnostic> {
-        let Some((position, field)) = own_argument(spec) else { return Err(self.no_field(spec)) };
+    fn put_argument(&self, node: &mut KdlNode, spec: &'static NodeSpec) -> Result<(), Diagnostic> {
+        let Some((position, field)) = find_own_argument(spec) else {
+            return Err(self.node_without_value(spec));
+        };
         let new = self.values(field)?;
         let written = node.entries().iter().enumerate().filter(|(_, entry)| entry.name().is_none());
         let places: Vec<_> = written.map(|(at, _)| at).skip(position).collect();
@@ -116,7 +119,7 @@ impl Setting<'_> {
     }
 
     /// A name of the table, at the place of a word.
-    fn identifier(&self, word: &Word) -> KdlIdentifier {
+    fn identifier(&self, word: &PathWord) -> KdlIdentifier {
         let mut name = KdlIdentifier::from(word.text.as_str());
         name.set_span((self.start + word.range.start, word.range.len()));
         name

@@ -2,8 +2,8 @@
 
 use kdl::KdlNode;
 
-use super::{Setting, Word, name_of, own_argument};
-use crate::language::schema::{FieldSpec, NodeSpec, elsewhere, schema};
+use super::{PathWord, Setting, find_node_name, find_own_argument};
+use crate::language::schema::{FieldSpec, NodeSpec, foreign_names, load_schema};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
@@ -11,7 +11,7 @@ impl Setting<'_> {
     /// The first words name nothing that is declared.
     pub(super) fn undeclared(&self, nodes: &[KdlNode]) -> Diagnostic {
         let [kind, rest @ ..] = self.flag.path.as_slice() else { return self.fault_without_path() };
-        let Some(spec) = schema().node(&kind.text) else { return self.no_kind(kind, nodes) };
+        let Some(spec) = load_schema().node(&kind.text) else { return self.unknown_kind(kind, nodes) };
         if spec.properties.is_empty() && spec.children.is_empty() {
             let message = format!("`{}` has nothing that can be set", spec.name);
             return self.fault(Code::UnknownField, kind, message, "only in the file");
@@ -21,7 +21,7 @@ impl Setting<'_> {
             let fault = self.fault(Code::UnknownName, kind, message, "not there");
             return fault.help("write it into the file; a setting changes what is there");
         }
-        let declared = names(spec, nodes);
+        let declared = list_declared_names(spec, nodes);
         let Some(name) = rest.first() else {
             let fault =
                 self.fault(Code::UnknownField, kind, format!("which `{}`?", spec.name), "needs a name");
@@ -29,9 +29,9 @@ impl Setting<'_> {
         };
         let message = format!("no `{}` is called `{}`", spec.name, name.text);
         let fault = self.fault(Code::UnknownName, name, message, "not declared");
-        let near = suggest::closest(&name.text, declared.iter().copied());
+        let near = suggest::find_closest_name(&name.text, declared.iter().copied());
         fault.help(match near {
-            Some(near) => format!("did you mean `{}`?", self.with(1, near)),
+            Some(near) => format!("did you mean `{}`?", self.path_with(1, near)),
             None => self.declared_help(spec, &declared),
         })
     }
@@ -39,34 +39,36 @@ impl Setting<'_> {
     fn declared_help(&self, spec: &NodeSpec, declared: &[&str]) -> String {
         match declared {
             [] => format!("the file declares no `{}`", spec.name),
-            _ => format!("declared are {}", suggest::list(declared.iter().copied())),
+            _ => format!("declared are {}", suggest::format_name_list(declared.iter().copied())),
         }
     }
 
     /// The first word is no kind of node: perhaps the name of one, or misspelt.
-    fn no_kind(&self, kind: &Word, nodes: &[KdlNode]) -> Diagnostic {
+    fn unknown_kind(&self, kind: &PathWord, nodes: &[KdlNode]) -> Diagnostic {
         let fault = self.fault(
             Code::UnknownNode,
             kind,
             format!("no node `{}` exists at the top level", kind.text),
             "a path begins with a kind of node",
         );
-        let named = nodes.iter().find(|node| name_of(node) == Some(&kind.text));
+        let named = nodes.iter().find(|node| find_node_name(node) == Some(&kind.text));
         if let Some(named) = named {
             return fault.help(format!("did you mean `{}.{}`?", named.name().value(), self.path_text()));
         }
-        if let Some(instead) = elsewhere::instead(&kind.text) {
+        if let Some(instead) = foreign_names::find_replacement(&kind.text) {
             return fault.help(instead);
         }
-        if let Some(path) = inside(&kind.text, nodes) {
-            return fault.help(format!("did you mean `{}`?", self.with(0, &path)));
+        if let Some(path) = find_declared_path(&kind.text, nodes) {
+            return fault.help(format!("did you mean `{}`?", self.path_with(0, &path)));
         }
-        let kinds =
-            schema().nodes.iter().filter(|spec| !spec.properties.is_empty() || !spec.children.is_empty());
+        let kinds = load_schema()
+            .nodes
+            .iter()
+            .filter(|spec| !spec.properties.is_empty() || !spec.children.is_empty());
         let names: Vec<_> = kinds.map(|spec| spec.name.as_str()).collect();
-        fault.help(match suggest::closest(&kind.text, names.iter().copied()) {
-            Some(near) => format!("did you mean `{}`?", self.with(0, near)),
-            None => format!("a path begins with one of {}", suggest::list(names.into_iter())),
+        fault.help(match suggest::find_closest_name(&kind.text, names.iter().copied()) {
+            Some(near) => format!("did you mean `{}`?", self.path_with(0, near)),
+            None => format!("a path begins with one of {}", suggest::format_name_list(names.into_iter())),
         })
     }
 
@@ -75,26 +77,32 @@ impl Setting<'_> {
         &self,
         node: &KdlNode,
         spec: &'static NodeSpec,
-        word: &Word,
-        after: &[Word],
+        word: &PathWord,
+        after: &[PathWord],
     ) -> Diagnostic {
         if let Some(field) = spec.properties.iter().find(|field| field.name == word.text) {
-            return self.beyond(node, spec, field, after);
+            return self.path_beyond_field(node, spec, field, after);
         }
         let message = format!("`{}` has no field `{}`", spec.name, word.text);
         let fault = self.fault(Code::UnknownField, word, message, "unknown field");
         let at = self.flag.path.iter().position(|other| other == word).unwrap_or_default();
-        if let Some(instead) = elsewhere::instead(&word.text) {
+        if let Some(instead) = foreign_names::find_replacement(&word.text) {
             return fault.help(instead);
         }
-        fault.help(match meant(spec, &word.text) {
-            Some(near) => format!("did you mean `{}`?", self.with(at, &near)),
-            None => possible(spec),
+        fault.help(match find_meant_field(spec, &word.text) {
+            Some(near) => format!("did you mean `{}`?", self.path_with(at, &near)),
+            None => list_possible_fields(spec),
         })
     }
 
     /// The path goes on after a field: into what the field names, where it names something.
-    fn beyond(&self, node: &KdlNode, spec: &NodeSpec, field: &FieldSpec, after: &[Word]) -> Diagnostic {
+    fn path_beyond_field(
+        &self,
+        node: &KdlNode,
+        spec: &NodeSpec,
+        field: &FieldSpec,
+        after: &[PathWord],
+    ) -> Diagnostic {
         let message = format!("`{}` of `{}` has nothing inside", field.name, spec.name);
         let (Some(first), Some(last)) = (after.first(), after.last()) else {
             return self.fault_without_path();
@@ -109,14 +117,14 @@ impl Setting<'_> {
     }
 
     /// The path ends at a node without a value of its own.
-    pub(super) fn no_field(&self, spec: &'static NodeSpec) -> Diagnostic {
+    pub(super) fn node_without_value(&self, spec: &'static NodeSpec) -> Diagnostic {
         let message = format!("`{}` has no value of its own", spec.name);
         let fault = match (self.flag.path.first(), self.flag.path.last()) {
             (Some(first), Some(last)) => Diagnostic::new(Code::UnknownField, message)
                 .at(&self.span(first, last), "the name of a field is missing"),
             _ => self.fault_without_path(),
         };
-        fault.help(possible(spec))
+        fault.help(list_possible_fields(spec))
     }
 
     fn fault_without_path(&self) -> Diagnostic {
@@ -128,24 +136,24 @@ impl Setting<'_> {
     }
 
     /// The whole path with another word at one place.
-    pub(super) fn with(&self, at: usize, word: &str) -> String {
+    pub(super) fn path_with(&self, at: usize, word: &str) -> String {
         let words = self.flag.path.iter().enumerate();
         let words = words.map(|(number, own)| if number == at { word } else { own.text.as_str() });
         words.collect::<Vec<_>>().join(".")
     }
 }
 
-fn names<'a>(spec: &NodeSpec, nodes: &'a [KdlNode]) -> Vec<&'a str> {
-    nodes.iter().filter(|node| node.name().value() == spec.name).filter_map(name_of).collect()
+fn list_declared_names<'a>(spec: &NodeSpec, nodes: &'a [KdlNode]) -> Vec<&'a str> {
+    nodes.iter().filter(|node| node.name().value() == spec.name).filter_map(find_node_name).collect()
 }
 
 /// The path of the first declaration that has something of this name, here or in another tool.
-fn inside(word: &str, nodes: &[KdlNode]) -> Option<String> {
+fn find_declared_path(word: &str, nodes: &[KdlNode]) -> Option<String> {
     // What a recipe gives is set where it is used.
     nodes.iter().filter(|node| node.name().value() != "recipe").find_map(|node| {
-        let spec = schema().node(node.name().value())?;
-        let field = called(spec, word)?;
-        match (spec.single, name_of(node)) {
+        let spec = load_schema().node(node.name().value())?;
+        let field = find_field_or_alias(spec, word)?;
+        match (spec.single, find_node_name(node)) {
             (true, _) => Some(format!("{}.{field}", spec.name)),
             (false, name) => Some(format!("{}.{}.{field}", spec.name, name?)),
         }
@@ -153,19 +161,19 @@ fn inside(word: &str, nodes: &[KdlNode]) -> Option<String> {
 }
 
 /// The field that a word means in another tool, here or one level below; or the one that is spelt alike.
-fn meant(spec: &'static NodeSpec, word: &str) -> Option<String> {
-    called(spec, word).or_else(|| {
+fn find_meant_field(spec: &'static NodeSpec, word: &str) -> Option<String> {
+    find_field_or_alias(spec, word).or_else(|| {
         let names = spec.properties.iter().map(|field| field.name.as_str());
         let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
-        suggest::closest(word, names).map(str::to_owned)
+        suggest::find_closest_name(word, names).map(str::to_owned)
     })
 }
 
 /// The field of this name, here or in another tool, of the node or one level below.
-fn called(spec: &'static NodeSpec, word: &str) -> Option<String> {
-    let normal = suggest::normal(word);
+fn find_field_or_alias(spec: &'static NodeSpec, word: &str) -> Option<String> {
+    let normal = suggest::normalise_name(word);
     let same = |name: &str, aliases: &[String]| {
-        name == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
+        name == normal || aliases.iter().any(|alias| suggest::normalise_name(alias) == normal)
     };
     let own = spec
         .properties
@@ -180,15 +188,15 @@ fn called(spec: &'static NodeSpec, word: &str) -> Option<String> {
         })
     };
     let child = spec.children.iter().find(|child| same(&child.name, &child.aliases));
-    let child = child.filter(|child| own_argument(child).is_some()).map(|child| child.name.clone());
+    let child = child.filter(|child| find_own_argument(child).is_some()).map(|child| child.name.clone());
     own.or(child).or_else(below)
 }
 
 /// What a path may go on with.
-fn possible(spec: &'static NodeSpec) -> String {
+fn list_possible_fields(spec: &'static NodeSpec) -> String {
     let names = spec.properties.iter().map(|field| field.name.as_str());
     let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
-    let names = suggest::list(names);
+    let names = suggest::format_name_list(names);
     match names.is_empty() {
         true => format!("`{}` has nothing that can be set", spec.name),
         false => format!("possible here: {names}"),

@@ -2,40 +2,27 @@
 
 use std::sync::Arc;
 
-use super::number::{is_huge, is_number};
-use super::{before, line, number, span};
-use crate::language::schema::elsewhere::{self, Known};
+use super::number::{is_huge_number, is_number};
+use super::quotes::find_foreign_quotes;
+use super::{build_span, number, take_line_rest, take_line_start};
+use crate::language::schema::foreign_names::{self, KnownCounts};
+use crate::text::bare_words::find_bare_words;
 use crate::text::diagnostic::{Code, Diagnostic};
-use crate::text::place::File;
-use crate::text::scan::string_length;
-use crate::text::words::bare_words;
-
-/// Quotation marks that are none in KDL, with those that close them.
-const QUOTES: &[(char, &str)] = &[
-    ('\'', "'"),
-    ('`', "`"),
-    ('“', "”“\""),
-    ('”', "”“\""),
-    ('„', "“”\""),
-    ('‘', "’‘"),
-    ('‚', "‘’"),
-    ('’', "’‘"),
-    ('«', "»"),
-    ('»', "«"),
-];
+use crate::text::place::ConfigFile;
+use crate::text::scan::measure_string;
 
 /// Letters that nobody sees.
-const INVISIBLE: &[char] = &['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}'];
+const INVISIBLE_LETTERS: &[char] = &['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}'];
 
 /// Every habit of a text; what belongs to one is not looked at again.
-pub(super) fn habits(file: &Arc<File>) -> Vec<Diagnostic> {
+pub(super) fn find_habits(file: &Arc<ConfigFile>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut done = if file.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    for (offset, word) in bare_words(&file.text) {
+    for (offset, word) in find_bare_words(&file.text) {
         if offset + word.len() <= done {
             continue;
         }
-        if let Some((diagnostic, length)) = habit(file, offset, word) {
+        if let Some((diagnostic, length)) = detect_habit(file, offset, word) {
             found.push(diagnostic);
             done = offset + length;
         }
@@ -44,8 +31,8 @@ pub(super) fn habits(file: &Arc<File>) -> Vec<Diagnostic> {
 }
 
 /// The name of the property whose value begins here, or of the node whose first value it is; empty elsewhere.
-fn owner(file: &Arc<File>, offset: usize) -> &str {
-    let before = before(&file.text, offset).trim_end();
+fn find_value_owner(file: &Arc<ConfigFile>, offset: usize) -> &str {
+    let before = take_line_start(&file.text, offset).trim_end();
     let property = before.strip_suffix('=').map(str::trim_end);
     let words = |text: &str| text.rsplit([' ', '\t', '{', ';']).next().map(str::len);
     let node = || before.rsplit(['{', ';']).next().map(str::trim).filter(|node| !node.contains(' '));
@@ -56,71 +43,79 @@ fn owner(file: &Arc<File>, offset: usize) -> &str {
 }
 
 /// A diagnostic, and how many bytes belong to it.
-type Habit = Option<(Diagnostic, usize)>;
+type HabitMatch = Option<(Diagnostic, usize)>;
 
-fn habit(file: &Arc<File>, offset: usize, word: &str) -> Habit {
-    let rest = line(&file.text, offset);
+fn detect_habit(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
+    let rest = take_line_rest(&file.text, offset);
     let word = word.trim_start_matches('\u{feff}');
-    keyword(file, offset, word)
-        .or_else(|| hash(file, offset, word, rest))
-        .or_else(|| colon(file, offset, word, rest))
-        .or_else(|| braced(file, offset, word))
-        .or_else(|| quotes(file, offset, rest))
-        .or_else(|| list(file, offset, rest))
-        .or_else(|| raw(file, offset, word, rest))
-        .or_else(|| called(file, offset, word, rest))
-        .or_else(|| continuation(file, offset, word, rest))
-        .or_else(|| invisible(file, offset, word))
-        .or_else(|| assignment(file, offset, word, rest))
-        .or_else(|| missing_quote(file, offset, word))
-        .or_else(|| plain(file, offset, word))
+    detect_bare_keyword(file, offset, word)
+        .or_else(|| detect_hash_sign(file, offset, word, rest))
+        .or_else(|| detect_colon(file, offset, word, rest))
+        .or_else(|| detect_braced_value(file, offset, word))
+        .or_else(|| detect_quotation_marks(file, offset, rest))
+        .or_else(|| detect_list(file, offset, rest))
+        .or_else(|| detect_raw_text(file, offset, word, rest))
+        .or_else(|| detect_call(file, offset, word, rest))
+        .or_else(|| detect_continuation(file, offset, word, rest))
+        .or_else(|| detect_invisible_letter(file, offset, word))
+        .or_else(|| detect_assignment(file, offset, word, rest))
+        .or_else(|| detect_missing_quote(file, offset, word))
+        .or_else(|| detect_unquoted_word(file, offset, word))
 }
 
-fn syntax(file: &Arc<File>, offset: usize, length: usize, message: &str, label: &str, help: String) -> Habit {
-    let diagnostic = Diagnostic::new(Code::Syntax, message).at(&span(file, offset, length), label);
+fn build_habit(
+    file: &Arc<ConfigFile>,
+    offset: usize,
+    length: usize,
+    message: &str,
+    label: &str,
+    help: String,
+) -> HabitMatch {
+    let diagnostic = Diagnostic::new(Code::Syntax, message).at(&build_span(file, offset, length), label);
     Some((diagnostic.help(help), length))
 }
 
-fn keyword(file: &Arc<File>, offset: usize, word: &str) -> Habit {
+fn detect_bare_keyword(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
     let bare = word.trim_end_matches(',');
     let keyword =
         ["true", "false", "null", "inf", "-inf", "nan"].into_iter().find(|keyword| *keyword == bare)?;
-    let place = span(file, offset, word.len());
+    let place = build_span(file, offset, word.len());
     let found =
         |message: &str| Diagnostic::new(Code::KeywordWithoutHash, message).at(&place, "a bare word here");
-    let owner = owner(file, offset);
+    let owner = find_value_owner(file, offset);
     let truth = ["true", "false"].contains(&keyword);
-    let diagnostic = match truth.then(|| elsewhere::no_truth(owner, keyword == "true")).flatten() {
-        Some(help) => found(&format!("`{owner}` takes no `{keyword}`")).help(help),
-        None => found(&format!("`{bare}` needs a `#` in front")).help(format!("write `#{keyword}`")),
-    };
+    let diagnostic =
+        match truth.then(|| foreign_names::suggest_boolean_replacement(owner, keyword == "true")).flatten() {
+            Some(help) => found(&format!("`{owner}` takes no `{keyword}`")).help(help),
+            None => found(&format!("`{bare}` needs a `#` in front")).help(format!("write `#{keyword}`")),
+        };
     Some((diagnostic, word.len()))
 }
 
 /// `from:"ar"`, without a blank that would make it two values.
-fn colon(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+fn detect_colon(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let name = word.strip_suffix(':')?;
     let value = rest.get(word.len()..).filter(|after| after.starts_with('"'))?;
-    let value = value.get(..string_length(value.as_bytes()))?;
-    let before = before(&file.text, offset).trim_end();
+    let value = value.get(..measure_string(value.as_bytes()))?;
+    let before = take_line_start(&file.text, offset).trim_end();
     let node = before.is_empty() || before.ends_with(['{', ';']);
     let help = format!("KDL has no colon: write `{name}{}{value}`", if node { " " } else { "=" });
     let message = format!("`{word}` ends with a colon");
-    let place = span(file, offset, word.len());
+    let place = build_span(file, offset, word.len());
     Some((Diagnostic::new(Code::TrailingColon, message).at(&place, "no colon here").help(help), word.len()))
 }
 
 /// `steps { 400 }`: a value between the braces of its node.
-fn braced(file: &Arc<File>, offset: usize, word: &str) -> Habit {
+fn detect_braced_value(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
     let opened = file.text.get(..offset)?.trim_end().strip_suffix('{')?.trim_end();
     let name = opened.rsplit(['\n', '{', '}', ';']).next()?.trim();
     let one = is_number(word) && !name.is_empty() && !name.contains([' ', '"', '=']);
     let help = format!("a value stands beside its node: write `{name} {word}`");
-    one.then(|| syntax(file, offset, word.len(), "a number is no node", "a value between braces", help))?
+    one.then(|| build_habit(file, offset, word.len(), "a number is no node", "a value between braces", help))?
 }
 
 /// `#` of a comment, or of a keyword that there is not.
-fn hash(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+fn detect_hash_sign(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let name = word.strip_prefix('#')?;
     if ["true", "false", "null", "inf", "-inf", "nan"].contains(&name) {
         return None;
@@ -131,13 +126,13 @@ fn hash(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
         "none" | "nil" | "null" => Some("#null"),
         _ => None,
     };
-    match meant.filter(|_| !before(&file.text, offset).trim().is_empty()) {
+    match meant.filter(|_| !take_line_start(&file.text, offset).trim().is_empty()) {
         Some(meant) => {
             let message = format!("KDL has no `{word}`");
-            syntax(file, offset, word.len(), &message, "unknown keyword", format!("write `{meant}`"))
+            build_habit(file, offset, word.len(), &message, "unknown keyword", format!("write `{meant}`"))
         }
         None => {
-            let (diagnostic, _) = syntax(
+            let (diagnostic, _) = build_habit(
                 file,
                 offset,
                 word.len(),
@@ -150,48 +145,36 @@ fn hash(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
     }
 }
 
-fn quotes(file: &Arc<File>, offset: usize, rest: &str) -> Habit {
-    let (open, close) = foreign_quotes(rest)?;
+fn detect_quotation_marks(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch {
+    let (open, close) = find_foreign_quotes(rest)?;
     let inside = rest.get(open..close.0).unwrap_or_default();
     let mark = rest.get(..open).unwrap_or_default();
     let message = format!("{mark} is no quotation mark of KDL");
-    syntax(file, offset, close.1, &message, "not a quoted text", format!("write `\"{inside}\"`"))
-}
-
-/// The text at the start between quotation marks that are none in KDL: where it begins, where it ends, and where its
-/// closing mark ends.
-pub(crate) fn foreign_quotes(rest: &str) -> Option<(usize, (usize, usize))> {
-    let first = rest.chars().next()?;
-    let (_, closing) = QUOTES.iter().find(|(open, _)| *open == first)?;
-    let open = first.len_utf8();
-    let inside = rest.get(open..).unwrap_or_default();
-    let found = inside.char_indices().find(|(_, letter)| closing.contains(*letter));
-    let end = inside.find([' ', '{', '}', ';', '=']).unwrap_or(inside.len());
-    let (end, length) = found.map_or((end, 0), |(at, letter)| (at, letter.len_utf8()));
-    Some((open, (open + end, open + end + length)))
+    build_habit(file, offset, close.1, &message, "not a quoted text", format!("write `\"{inside}\"`"))
 }
 
 /// `[a, b]`: the values one after another.
-fn list(file: &Arc<File>, offset: usize, rest: &str) -> Habit {
+fn detect_list(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch {
     let inside = rest.strip_prefix('[')?;
     let Some(end) = inside.find(']') else {
         let help = "write the values one after another, with blanks between".to_owned();
-        return syntax(file, offset, 1, "KDL has no lists in brackets", "here", help);
+        return build_habit(file, offset, 1, "KDL has no lists in brackets", "here", help);
     };
     let values =
         inside.get(..end).unwrap_or_default().split(',').map(str::trim).filter(|value| !value.is_empty());
     let values = values.collect::<Vec<_>>().join(" ");
-    let foreign = elsewhere::instead_of(owner(file, offset), &values, &Known::default());
+    let foreign =
+        foreign_names::compute_replacement(find_value_owner(file, offset), &values, &KnownCounts::default());
     let help = match (foreign, values.is_empty()) {
         (Some(help), _) => help,
         (None, true) => "leave it out".to_owned(),
         (None, false) => format!("write the values one after another: `{values}`"),
     };
-    syntax(file, offset, end + 2, "KDL has no lists in brackets", "a list of another language", help)
+    build_habit(file, offset, end + 2, "KDL has no lists in brackets", "a list of another language", help)
 }
 
 /// `r"..."`, as the first version of KDL had it.
-fn raw(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+fn detect_raw_text(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let hashes = word.strip_prefix('r').filter(|hashes| hashes.bytes().all(|byte| byte == b'#'))?;
     let inside = rest.get(word.len()..)?.strip_prefix('"')?;
     let close = format!("\"{hashes}");
@@ -199,27 +182,27 @@ fn raw(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
     let length = word.len() + 1 + text.len() + close.len();
     let marks = if hashes.is_empty() { "#" } else { hashes };
     let help = format!("write `{marks}\"{text}\"{marks}`");
-    syntax(file, offset, length, "raw text has no `r` in KDL version 2", "the form of version 1", help)
+    build_habit(file, offset, length, "raw text has no `r` in KDL version 2", "the form of version 1", help)
 }
 
 /// `name(a, b)`.
-fn called(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+fn detect_call(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let inside = rest.get(word.len()..)?.strip_prefix('(')?;
     let end = inside.find(')')?;
     let values = inside.get(..end)?.split(',').map(str::trim).collect::<Vec<_>>().join(" ");
     let length = word.len() + end + 2;
     let help = format!("write the values one after another: `{}`", format!("{word} {values}").trim_end());
-    syntax(file, offset, length, "KDL has no calls with parentheses", "a call of another language", help)
+    build_habit(file, offset, length, "KDL has no calls with parentheses", "a call of another language", help)
 }
 
 /// A backslash in the middle of a line.
-fn continuation(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
+fn detect_continuation(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let after = rest.get(word.len()..).unwrap_or_default().trim();
     if word != "\\" || after.is_empty() || after.starts_with("//") {
         return None;
     }
     let help = "put it at the end of the line, or remove it".to_owned();
-    syntax(
+    build_habit(
         file,
         offset,
         1,
@@ -229,16 +212,16 @@ fn continuation(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habi
     )
 }
 
-fn invisible(file: &Arc<File>, offset: usize, word: &str) -> Habit {
-    let letter = word.chars().find(|letter| INVISIBLE.contains(letter))?;
+fn detect_invisible_letter(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
+    let letter = word.chars().find(|letter| INVISIBLE_LETTERS.contains(letter))?;
     let message = format!("an invisible character, U+{:04X}", u32::from(letter));
     let help = "remove it; copied text often brings one along".to_owned();
-    syntax(file, offset, word.len(), &message, "in this word", help)
+    build_habit(file, offset, word.len(), &message, "in this word", help)
 }
 
 /// `steps = 400` where a node stands.
-fn assignment(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit {
-    let before = before(&file.text, offset).trim_end();
+fn detect_assignment(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
+    let before = take_line_start(&file.text, offset).trim_end();
     if !before.is_empty() && !before.ends_with(['{', ';']) {
         return None;
     }
@@ -246,7 +229,7 @@ fn assignment(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit 
     let value =
         value.split([' ', ';', '}']).next().filter(|value| !value.is_empty() && !value.contains('('))?;
     let help = format!("a node has its value after a blank: write `{word} {value}`");
-    syntax(
+    build_habit(
         file,
         offset,
         word.len(),
@@ -256,21 +239,22 @@ fn assignment(file: &Arc<File>, offset: usize, word: &str, rest: &str) -> Habit 
     )
 }
 
-fn missing_quote(file: &Arc<File>, offset: usize, word: &str) -> Habit {
-    plain(file, offset, word)?;
+fn detect_missing_quote(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
+    detect_unquoted_word(file, offset, word)?;
     let before = file.text.get(..offset).is_some_and(|text| text.ends_with('"'));
     let after = file.text.get(offset + word.len()..).is_some_and(|text| text.starts_with('"'));
     if (!before || word.starts_with(',')) && !after {
         return None;
     }
     let help = "text stands between two quotes; look for a missing one before this place".to_owned();
-    syntax(file, offset, word.len(), "a quote is missing in this line", "outside of quotes", help)
+    build_habit(file, offset, word.len(), "a quote is missing in this line", "outside of quotes", help)
 }
 
 /// Commas, numbers, signs that need quotes.
-fn plain(file: &Arc<File>, offset: usize, word: &str) -> Habit {
-    let tell =
-        |message: &str, label: &str, help: String| syntax(file, offset, word.len(), message, label, help);
+fn detect_unquoted_word(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
+    let tell = |message: &str, label: &str, help: String| {
+        build_habit(file, offset, word.len(), message, label, help)
+    };
     let digit = word.trim_start_matches(['-', '+', '.']).starts_with(|letter: char| letter.is_ascii_digit());
     if word.starts_with([',', ']']) {
         let help = "write the values one after another, with blanks between".to_owned();
@@ -279,7 +263,7 @@ fn plain(file: &Arc<File>, offset: usize, word: &str) -> Habit {
     if let Some(number) = word.strip_suffix(',').filter(|_| digit) {
         return tell("KDL has no commas", "ends with a comma", format!("write `{number}`"));
     }
-    if digit && is_number(word) && is_huge(word) {
+    if digit && is_number(word) && is_huge_number(word) {
         return tell(
             "this number is too large",
             "too large",
@@ -290,7 +274,7 @@ fn plain(file: &Arc<File>, offset: usize, word: &str) -> Habit {
         return tell(
             &format!("`{word}` is not a number"),
             "not a number",
-            number::help(word, owner(file, offset)),
+            number::suggest_number(word, find_value_owner(file, offset)),
         );
     }
     let special = word.contains(['/', '[', ']', '\\']) && word.len() > 1;

@@ -1,7 +1,9 @@
 //! Numbers as other languages write them.
 
-use crate::language::schema::units::{grouped, in_full, sized, timed};
-use crate::language::schema::{Type, schema};
+use crate::language::schema::units::{
+    format_grouped_number, normalise_size, normalise_time, suggest_full_number,
+};
+use crate::language::schema::{FieldType, load_schema};
 
 /// Whether the parser takes a word for a number.
 pub(super) fn is_number(word: &str) -> bool {
@@ -23,23 +25,23 @@ pub(super) fn is_number(word: &str) -> bool {
 }
 
 /// Whether the parser cannot hold a number: more than 38 digits, or an exponent of more than nine.
-pub(super) fn is_huge(word: &str) -> bool {
+pub(super) fn is_huge_number(word: &str) -> bool {
     let (digits, exponent) = word.split_once(['e', 'E']).unwrap_or((word, ""));
     let count = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
     count(digits) > 38 || count(exponent) > 9
 }
 
 /// What to write for a word that begins like a number and is none, in a field of this name.
-pub(super) fn help(word: &str, field: &str) -> String {
-    let time = timed(word).filter(|_| schema().takes(field, Type::Duration));
-    let size = sized(word).filter(|_| schema().takes(field, Type::Bytes));
+pub(super) fn suggest_number(word: &str, field: &str) -> String {
+    let time = normalise_time(word).filter(|_| load_schema().takes(field, FieldType::Duration));
+    let size = normalise_size(word).filter(|_| load_schema().takes(field, FieldType::Bytes));
     if let Some(measure) = time.or(size) {
         return format!("a value with a unit stands in quotes: `\"{measure}\"`");
     }
-    if let Some(help) = in_full(word) {
+    if let Some(help) = suggest_full_number(word) {
         return help;
     }
-    if let Some(number) = separated(word) {
+    if let Some(number) = rewrite_separated_number(word) {
         return format!("write `{number}`");
     }
     let merged = word.replace(',', "");
@@ -63,7 +65,7 @@ pub(super) fn help(word: &str, field: &str) -> String {
 }
 
 /// `1,000` and `10.000.000` as KDL writes them; `1,5` with a point.
-fn separated(word: &str) -> Option<String> {
+fn rewrite_separated_number(word: &str) -> Option<String> {
     let mark = if word.contains(',') { ',' } else { '.' };
     let parts: Vec<_> = word.split(mark).collect();
     let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -72,7 +74,9 @@ fn separated(word: &str) -> Option<String> {
     }
     let thousands = parts.iter().skip(1).all(|part| part.len() == 3);
     match (thousands, parts.as_slice()) {
-        (true, _) if mark == ',' || parts.len() > 2 => parts.concat().parse::<f64>().ok().map(grouped),
+        (true, _) if mark == ',' || parts.len() > 2 => {
+            parts.concat().parse::<f64>().ok().map(format_grouped_number)
+        }
         (false, [whole, rest]) if mark == ',' => Some(format!("{whole}.{rest}")),
         _ => None,
     }
@@ -103,9 +107,9 @@ mod tests {
             ("2%", "a value with a unit stands in quotes: `\"2%\"`"),
         ];
         assert!(
-            pairs.iter().all(|(word, cure)| help(word, "") == *cure),
+            pairs.iter().all(|(word, cure)| suggest_number(word, "") == *cure),
             "{:?}",
-            pairs.map(|(word, _)| help(word, ""))
+            pairs.map(|(word, _)| suggest_number(word, ""))
         );
     }
 }

@@ -3,47 +3,56 @@
 use kdl::KdlNode;
 
 use super::Validator;
-use super::entries::called;
+use super::entries::describe_field_place;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::{FieldSpec, NodeSpec, When, value};
+use crate::language::schema::{Condition, FieldSpec, NodeSpec, value};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::{Origin, Span};
 
 impl Validator<'_> {
     /// After the written fields: conditions, exclusions, defaults, missing fields; in the order of the table.
-    pub(super) fn conclude(&mut self, raw: &KdlNode, record: &mut Record, failed: &[String]) {
+    pub(super) fn finish_fields(&mut self, raw: &KdlNode, record: &mut Record, failed: &[String]) {
         let spec = record.spec;
         record.excused.extend(failed.iter().cloned());
         let mut missing = Vec::new();
         for field in spec.fields() {
             let written: Vec<_> = record.leaves.iter().filter(|leaf| leaf.spec.name == field.name).collect();
-            let unset = |when: &When| missing.iter().any(|field: &&FieldSpec| field.name == when.field);
-            let uncertain = |when: &When| failed.contains(&when.field) || unset(when);
+            let unset = |when: &Condition| missing.iter().any(|field: &&FieldSpec| field.name == when.field);
+            let uncertain = |when: &Condition| failed.contains(&when.field) || unset(when);
             if failed.contains(&field.name) || field.when.as_ref().is_some_and(uncertain) {
                 continue;
             }
-            let applies = holds(field.when.as_ref(), record);
+            let applies = is_condition_met(field.when.as_ref(), record);
             match written.first().map(|leaf| leaf.span.clone()) {
-                Some(span) if !applies => self.does_not_apply(spec, field, &span, record),
-                Some(span) => self.exclusion(raw, field, &span, record),
-                None if applies => missing.extend(absent(raw, field, record)),
+                Some(span) if !applies => self.report_inapplicable_field(spec, field, &span, record),
+                Some(span) => self.report_exclusion(raw, field, &span, record),
+                None if applies => missing.extend(fill_absent_field(raw, field, record)),
                 None => {}
             }
         }
         if !missing.is_empty() {
-            self.missing_fields(raw, record, &missing);
+            self.report_missing_fields(raw, record, &missing);
             record.excused.extend(missing.iter().map(|field| field.name.clone()));
         }
         let place = |leaf: &Leaf| spec.fields().position(|field| field.name == leaf.spec.name);
         record.leaves.sort_by_key(place);
     }
 
-    fn does_not_apply(&mut self, spec: &NodeSpec, field: &FieldSpec, span: &Span, record: &Record) {
+    fn report_inapplicable_field(
+        &mut self,
+        spec: &NodeSpec,
+        field: &FieldSpec,
+        span: &Span,
+        record: &Record,
+    ) {
         let Some(when) = &field.when else { return };
         let words: Vec<_> = when.values.iter().map(|word| format!("`{word}`")).collect();
         let condition = if when.field == "value" { spec.name.clone() } else { when.field.clone() };
-        let message =
-            format!("{} counts only when `{condition}` is {}", called(spec, field), words.join(" or "));
+        let message = format!(
+            "{} counts only when `{condition}` is {}",
+            describe_field_place(spec, field),
+            words.join(" or ")
+        );
         let mut diagnostic = Diagnostic::new(Code::FieldDoesNotApply, message).at(span, "of no effect");
         if let Some(leaf) = record.leaves.iter().find(|leaf| leaf.spec.name == when.field) {
             diagnostic = diagnostic.also(&leaf.span, format!("it is `{}`", leaf.text().unwrap_or_default()));
@@ -51,7 +60,7 @@ impl Validator<'_> {
         self.sink.push(diagnostic.help(format!("remove `{}`", field.name)));
     }
 
-    fn exclusion(&mut self, raw: &KdlNode, field: &FieldSpec, span: &Span, record: &Record) {
+    fn report_exclusion(&mut self, raw: &KdlNode, field: &FieldSpec, span: &Span, record: &Record) {
         let Some(other) = &field.excludes else { return };
         let leaf = record.leaves.iter().find(|leaf| leaf.spec.name == *other && leaf.spec.name != field.name);
         let child = raw.iter_children().find(|child| child.name().value() == other);
@@ -68,7 +77,7 @@ impl Validator<'_> {
     }
 
     /// Copies the nodes of the recipe that `use=` names, but for those that are written here.
-    pub(super) fn merge(&mut self, record: &mut Record, recipes: &[Record]) {
+    pub(super) fn merge_recipe(&mut self, record: &mut Record, recipes: &[Record]) {
         let Some(name) = record.leaves.iter().find(|leaf| leaf.spec.name == "use") else { return };
         let name = name.text().unwrap_or_default().to_owned();
         let Some(recipe) = recipes.iter().find(|recipe| recipe.name() == Some(&name)) else {
@@ -95,20 +104,20 @@ impl Validator<'_> {
         let mut missing = Vec::new();
         for spec in &record.spec.children {
             let present = record.children.iter().any(|child| child.spec.name == spec.name);
-            let applies = holds(spec.when.as_ref(), record);
+            let applies = is_condition_met(spec.when.as_ref(), record);
             let uncertain = spec.when.as_ref().is_some_and(|when| record.excused.contains(&when.field));
             if uncertain {
                 continue;
             } else if present && !applies {
-                self.node_does_not_apply(record, spec);
+                self.report_inapplicable_node(record, spec);
             } else if !present && spec.implied {
-                record.children.push(implied(spec, &record.span));
+                record.children.push(build_implied_record(spec, &record.span));
             } else if !present && spec.required && applies && !record.excused.contains(&spec.name) {
                 missing.push(spec);
             }
         }
         if !missing.is_empty() {
-            self.missing_nodes(record, &missing);
+            self.report_missing_nodes(record, &missing);
         }
         for child in &mut record.children {
             self.complete(child);
@@ -116,7 +125,7 @@ impl Validator<'_> {
         record.broken |= self.sink.errors() > before;
     }
 
-    fn node_does_not_apply(&mut self, record: &Record, spec: &NodeSpec) {
+    fn report_inapplicable_node(&mut self, record: &Record, spec: &NodeSpec) {
         let (Some(when), Some(child)) = (&spec.when, record.child(&spec.name)) else { return };
         let condition = if when.field == "value" { &record.spec.name } else { &when.field };
         let message =
@@ -128,7 +137,7 @@ impl Validator<'_> {
         );
     }
 
-    fn missing_nodes(&mut self, record: &Record, missing: &[&NodeSpec]) {
+    fn report_missing_nodes(&mut self, record: &Record, missing: &[&NodeSpec]) {
         let name = record.name().map_or(String::new(), |name| format!(" \"{name}\""));
         let needs: Vec<_> = missing.iter().map(|spec| format!("`{}`", spec.name)).collect();
         let message = format!("`{}{name}` needs {}", record.spec.name, needs.join(", "));
@@ -143,10 +152,14 @@ impl Validator<'_> {
 }
 
 /// Gives an absent field its default; returns it if there is none and it has to be there.
-fn absent(raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) -> Option<&'static FieldSpec> {
+fn fill_absent_field(
+    raw: &KdlNode,
+    field: &'static FieldSpec,
+    record: &mut Record,
+) -> Option<&'static FieldSpec> {
     let child = |name: &str| raw.iter_children().any(|child| child.name().value() == name);
     let stood_for = field.excludes.as_ref().is_some_and(|other| child(other));
-    if let Some(leaf) = default_of(field, record).filter(|_| !stood_for) {
+    if let Some(leaf) = find_default_leaf(field, record).filter(|_| !stood_for) {
         record.leaves.push(leaf);
         return None;
     }
@@ -159,23 +172,23 @@ fn absent(raw: &KdlNode, field: &'static FieldSpec, record: &mut Record) -> Opti
 }
 
 /// The default of a field, given the fields before it.
-fn default_of(field: &'static FieldSpec, record: &Record) -> Option<Leaf> {
+fn find_default_leaf(field: &'static FieldSpec, record: &Record) -> Option<Leaf> {
     let leaf = |value| Leaf { spec: field, value, span: record.span.clone(), origin: Origin::Default };
     if let Some(other) = &field.default_from {
         let other = record.leaves.iter().find(|leaf| leaf.spec.name == *other)?;
         return Some(leaf(other.value.clone()));
     }
-    let (_, default) = field.defaults.iter().find(|(when, _)| holds(when.as_ref(), record))?;
-    value::accept(field, default).ok().map(leaf)
+    let (_, default) = field.defaults.iter().find(|(when, _)| is_condition_met(when.as_ref(), record))?;
+    value::accept_value(field, default).ok().map(leaf)
 }
 
-fn holds(when: Option<&When>, record: &Record) -> bool {
+fn is_condition_met(when: Option<&Condition>, record: &Record) -> bool {
     let Some(when) = when else { return true };
     let leaf = record.leaves.iter().find(|leaf| leaf.spec.name == when.field);
     leaf.and_then(Leaf::text).is_some_and(|text| when.values.iter().any(|value| value == text))
 }
 
-fn implied(spec: &'static NodeSpec, span: &Span) -> Record {
+fn build_implied_record(spec: &'static NodeSpec, span: &Span) -> Record {
     let mut record = Record {
         spec,
         span: span.clone(),
@@ -186,8 +199,8 @@ fn implied(spec: &'static NodeSpec, span: &Span) -> Record {
         excused: Vec::new(),
     };
     for field in spec.fields() {
-        if holds(field.when.as_ref(), &record) {
-            record.leaves.extend(default_of(field, &record));
+        if is_condition_met(field.when.as_ref(), &record) {
+            record.leaves.extend(find_default_leaf(field, &record));
         }
     }
     record

@@ -4,7 +4,9 @@ use kdl::{KdlEntry, KdlNode};
 
 use super::Validator;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::{FieldSpec, NodeSpec, Type, Value, elsewhere, schema, value};
+use crate::language::schema::{
+    CanonicalValue, FieldSpec, FieldType, NodeSpec, foreign_names, load_schema, value,
+};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Span;
 use crate::text::suggest;
@@ -20,27 +22,27 @@ impl Validator<'_> {
             if at < trapped {
                 continue;
             }
-            if let Some((length, field)) = self.trap(raw, at, spec) {
+            if let Some((length, field)) = self.report_trap(raw, at, spec) {
                 trapped = at + length;
                 position += usize::from(entry.name().is_none());
                 failed.extend(field);
                 continue;
             }
             if let Some(annotation) = entry.ty() {
-                self.annotation(annotation);
+                self.report_annotation(annotation);
             }
             let field = match entry.name() {
                 Some(name) => {
-                    self.repeated(name, &mut written);
-                    self.property(name, entry, spec, &mut failed)
+                    self.report_repeated(name, &mut written);
+                    self.find_property(name, entry, spec, &mut failed)
                 }
                 None => {
                     position += 1;
-                    self.argument(entry, spec, position, &mut failed)
+                    self.find_argument(entry, spec, position, &mut failed)
                 }
             };
             let Some(field) = field else { continue };
-            match self.leaf(entry, spec, field) {
+            match self.build_leaf(entry, spec, field) {
                 Some(leaf) => {
                     if !field.many {
                         record.leaves.retain(|old| old.spec.name != field.name);
@@ -53,10 +55,10 @@ impl Validator<'_> {
                 }
             }
         }
-        self.conclude(raw, record, &failed);
+        self.finish_fields(raw, record, &failed);
     }
 
-    fn repeated(&mut self, name: &kdl::KdlIdentifier, written: &mut Vec<(String, Span)>) {
+    fn report_repeated(&mut self, name: &kdl::KdlIdentifier, written: &mut Vec<(String, Span)>) {
         let span = self.span(name.span());
         if let Some((_, first)) = written.iter().find(|(other, _)| other == name.value()) {
             let message = format!("`{}` is written twice", name.value());
@@ -70,7 +72,7 @@ impl Validator<'_> {
         written.push((name.value().to_owned(), span));
     }
 
-    fn property(
+    fn find_property(
         &mut self,
         name: &kdl::KdlIdentifier,
         entry: &KdlEntry,
@@ -80,20 +82,22 @@ impl Validator<'_> {
         if let Some(field) = spec.properties.iter().find(|field| field.name == name.value()) {
             return Some(field);
         }
-        let near = similar(name.value(), spec);
-        let argument = spec.arguments.iter().find(|field| is(field, name.value()));
+        let near = find_similar_field(name.value(), spec);
+        let argument = spec.arguments.iter().find(|field| has_field_name(field, name.value()));
         failed.extend(near.or(argument).map(|field| field.name.clone()));
-        let of_other = elsewhere::instead(name.value()).and(spec.arguments.first());
+        let of_other = foreign_names::find_replacement(name.value()).and(spec.arguments.first());
         failed.extend(of_other.map(|field| field.name.clone()));
         let value = self.sources.value(entry);
-        let parent = parent(name.value(), entry, spec);
+        let parent = find_parent_field(name.value(), entry, spec);
         failed.extend(parent.map(|field| field.name.clone()));
-        let help = match (elsewhere::instead_of(name.value(), value.text(), &self.known), near, parent) {
-            (Some(instead), ..) => Some(instead),
-            (None, Some(field), _) => Some(format!("did you mean `{}`?", field.name)),
-            (None, None, Some(field)) => Some(format!("write `{}={}`", field.name, value.text())),
-            (None, None, None) => self.other_form(name.value(), value.text(), spec),
-        };
+        let help =
+            match (foreign_names::compute_replacement(name.value(), value.text(), &self.known), near, parent)
+            {
+                (Some(instead), ..) => Some(instead),
+                (None, Some(field), _) => Some(format!("did you mean `{}`?", field.name)),
+                (None, None, Some(field)) => Some(format!("write `{}={}`", field.name, value.text())),
+                (None, None, None) => self.other_form_help(name.value(), value.text(), spec),
+            };
         let message = format!("`{}` has no field `{}`", spec.name, name.value());
         self.sink.push(
             Diagnostic::new(Code::UnknownField, message)
@@ -104,25 +108,27 @@ impl Validator<'_> {
     }
 
     /// Help when the field is an argument or a node, or else the list of fields.
-    fn other_form(&self, name: &str, value: &str, spec: &NodeSpec) -> Option<String> {
-        if let Some(child) = spec.children.iter().find(|child| named(&child.name, &child.aliases, name)) {
+    fn other_form_help(&self, name: &str, value: &str, spec: &NodeSpec) -> Option<String> {
+        if let Some(child) =
+            spec.children.iter().find(|child| has_name_or_alias(&child.name, &child.aliases, name))
+        {
             let example = child.example.clone().unwrap_or_else(|| format!("{} ...", child.name));
             return Some(format!("write it as a node between the braces: `{example}`"));
         }
-        if spec.arguments.iter().any(|field| is(field, name)) {
+        if spec.arguments.iter().any(|field| has_field_name(field, name)) {
             return Some(format!("write the value alone: `{} {value}`", spec.name));
         }
-        if let Some(place) = elsewhere::place(name) {
+        if let Some(place) = foreign_names::describe_location(name) {
             return Some(format!("did you mean {place}?"));
         }
         if spec.properties.is_empty() {
             return Some(format!("`{}` has no properties", spec.name));
         }
-        let names = suggest::list(spec.properties.iter().map(|field| field.name.as_str()));
+        let names = suggest::format_name_list(spec.properties.iter().map(|field| field.name.as_str()));
         Some(format!("its fields: {names}"))
     }
 
-    fn argument(
+    fn find_argument(
         &mut self,
         entry: &KdlEntry,
         spec: &'static NodeSpec,
@@ -143,7 +149,7 @@ impl Validator<'_> {
         failed.extend(required.map(|field| field.name.clone()));
         let span = self.sources.value(entry);
         let text = span.text();
-        let fits = |field: &&FieldSpec| value::accept(field, entry.value()).is_ok();
+        let fits = |field: &&FieldSpec| value::accept_value(field, entry.value()).is_ok();
         let help = match (required.or(spec.properties.first()), &spec.example) {
             (Some(field), None) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
             (Some(field), _) if fits(&field) => {
@@ -160,20 +166,22 @@ impl Validator<'_> {
         None
     }
 
-    fn leaf(&mut self, entry: &KdlEntry, spec: &NodeSpec, field: &'static FieldSpec) -> Option<Leaf> {
+    fn build_leaf(&mut self, entry: &KdlEntry, spec: &NodeSpec, field: &'static FieldSpec) -> Option<Leaf> {
         let span = self.sources.value(entry);
-        match value::accept(field, entry.value()) {
-            Ok(value) if field.types == [Type::Name] => self.named(value, span, field),
-            Ok(value) => Some(written(field, value, span)),
+        match value::accept_value(field, entry.value()) {
+            Ok(value) if field.types == [FieldType::Name] => self.build_name_leaf(value, span, field),
+            Ok(value) => Some(build_written_leaf(field, value, span)),
             // What cannot be a name was told where it is declared.
-            Err(_) if field.types.contains(&Type::Ref) && self.declares(entry) => None,
+            Err(_) if field.types.contains(&FieldType::Ref) && self.declares(entry) => None,
             Err(fault) => {
-                let message = format!("{} {}", called(spec, field), fault.message);
+                let message = format!("{} {}", describe_field_place(spec, field), fault.message);
                 let example = spec.example_of(field).filter(|_| fault.code == Code::OutOfRange);
                 let example = example.map(|example| format!("as in `{example}`"));
                 let share =
                     ["warmup", "decay"].contains(&field.name.as_str()) && fault.code == Code::WrongType;
-                let share = share.then(|| elsewhere::share(&field.name, span.text(), &self.known)).flatten();
+                let share = share
+                    .then(|| foreign_names::suggest_share_updates(&field.name, span.text(), &self.known))
+                    .flatten();
                 let help: Vec<_> = share.or(fault.help).into_iter().chain(example).collect();
                 let help = (!help.is_empty()).then(|| help.join("; "));
                 self.sink.push(Diagnostic::new(fault.code, message).at(&span, fault.label).maybe_help(help));
@@ -183,12 +191,18 @@ impl Validator<'_> {
     }
 
     /// Names become folders' names and file names: they are kept plain.
-    fn named(&mut self, value: Value, span: Span, field: &'static FieldSpec) -> Option<Leaf> {
-        let Value::Name(name) = &value else { return None };
-        if is_name(name) {
-            return Some(written(field, value, span));
+    fn build_name_leaf(
+        &mut self,
+        value: CanonicalValue,
+        span: Span,
+        field: &'static FieldSpec,
+    ) -> Option<Leaf> {
+        let CanonicalValue::Name(name) = &value else { return None };
+        if is_valid_name(name) {
+            return Some(build_written_leaf(field, value, span));
         }
-        let better: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
+        let better: String =
+            name.chars().map(|letter| if is_name_letter(letter) { letter } else { '-' }).collect();
         let better = better.trim_start_matches(['.', '-']).chars().take(40).collect::<String>();
         let name: String = name.chars().take(40).collect();
         let help =
@@ -203,20 +217,20 @@ impl Validator<'_> {
 }
 
 /// Whether a text may be the name of a declaration.
-pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with(['.', '-'])
+pub(super) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 100 && name.chars().all(is_name_letter) && !name.starts_with(['.', '-'])
 }
 
-fn plain(letter: char) -> bool {
+fn is_name_letter(letter: char) -> bool {
     letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
 
-fn written(spec: &'static FieldSpec, value: Value, span: Span) -> Leaf {
+fn build_written_leaf(spec: &'static FieldSpec, value: CanonicalValue, span: Span) -> Leaf {
     Leaf { spec, value, origin: span.origin(), span }
 }
 
 /// `` `warmup` of `learning-rate` ``, or `` `steps` `` for the argument that shares its node's name.
-pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
+pub(super) fn describe_field_place(spec: &NodeSpec, field: &FieldSpec) -> String {
     if field.name == "value" {
         format!("`{}`", spec.name)
     } else {
@@ -225,32 +239,35 @@ pub(super) fn called(spec: &NodeSpec, field: &FieldSpec) -> String {
 }
 
 /// Whether a field has this name, here or in another tool.
-fn is(field: &FieldSpec, name: &str) -> bool {
-    named(&field.name, &field.aliases, name)
+fn has_field_name(field: &FieldSpec, name: &str) -> bool {
+    has_name_or_alias(&field.name, &field.aliases, name)
 }
 
 /// The field that a stage goes on from, for the name that other tools give to a checkpoint, with a stage's name as its value.
-fn parent(name: &str, entry: &KdlEntry, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
-    let fetched = schema().node("fetch")?.properties.iter().find(|field| field.name == "from")?;
+fn find_parent_field(name: &str, entry: &KdlEntry, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
+    let fetched = load_schema().node("fetch")?.properties.iter().find(|field| field.name == "from")?;
     let text = entry.value().as_string()?;
-    let stage = is(fetched, name) && !text.contains('/');
-    spec.properties.iter().find(|field| stage && field.name == "from" && field.types.contains(&Type::Ref))
+    let stage = has_field_name(fetched, name) && !text.contains('/');
+    spec.properties
+        .iter()
+        .find(|field| stage && field.name == "from" && field.types.contains(&FieldType::Ref))
 }
 
-fn named(own: &str, aliases: &[String], name: &str) -> bool {
-    let normal = suggest::normal(name);
-    own == normal || aliases.iter().any(|alias| suggest::normal(alias) == normal)
+fn has_name_or_alias(own: &str, aliases: &[String], name: &str) -> bool {
+    let normal = suggest::normalise_name(name);
+    own == normal || aliases.iter().any(|alias| suggest::normalise_name(alias) == normal)
 }
 
-fn similar(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
-    let normal = suggest::normal(name);
-    let alias = |field: &&FieldSpec| field.aliases.iter().any(|alias| suggest::normal(alias) == normal);
+fn find_similar_field(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
+    let normal = suggest::normalise_name(name);
+    let alias =
+        |field: &&FieldSpec| field.aliases.iter().any(|alias| suggest::normalise_name(alias) == normal);
     let by_name = spec.properties.iter().find(|field| field.name == normal);
     by_name.or_else(|| spec.properties.iter().find(alias)).or_else(|| {
         if spec.child(&normal).is_some() {
             return None;
         }
-        let near = suggest::closest(name, spec.properties.iter().map(|field| field.name.as_str()))?;
+        let near = suggest::find_closest_name(name, spec.properties.iter().map(|field| field.name.as_str()))?;
         spec.properties.iter().find(|field| field.name == near)
     })
 }

@@ -4,16 +4,16 @@
 use kdl::{KdlEntry, KdlNode};
 
 use super::Validator;
-use super::forms::quoted;
-use crate::language::schema::{NodeSpec, schema};
-use crate::language::syntax::foreign_quotes;
+use super::foreign_forms::quote_value;
+use crate::language::schema::{NodeSpec, load_schema};
+use crate::language::syntax::find_foreign_quotes;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Span;
 use crate::text::suggest;
 
 impl Validator<'_> {
     /// Tells a trap that the entry at `at` is in; gives how many entries belong to it, and the field that it stands for.
-    pub(super) fn trap(
+    pub(super) fn report_trap(
         &mut self,
         raw: &KdlNode,
         at: usize,
@@ -26,17 +26,18 @@ impl Validator<'_> {
             return None;
         }
         let named = entry.name().map(|name| name.value().to_owned());
-        if self.address(text, &span) || self.marks(&span) {
-            return Some((1, named.or_else(|| first_unset(raw, at, spec))));
+        if self.report_bare_address(text, &span) || self.report_quotation_marks(&span) {
+            return Some((1, named.or_else(|| find_unset_field(raw, at, spec))));
         }
         if named.is_some() {
             return None;
         }
-        self.colon(raw, at, spec, text, &span).or_else(|| self.second_node(raw, at, spec, text, &span))
+        self.report_colon(raw, at, spec, text, &span)
+            .or_else(|| self.report_second_node(raw, at, spec, text, &span))
     }
 
     /// `from=https://x/y` without quotes is the text `https:` and a comment.
-    fn address(&mut self, text: &str, span: &Span) -> bool {
+    fn report_bare_address(&mut self, text: &str, span: &Span) -> bool {
         let rest = span.file.text.get(span.offset + span.length..).unwrap_or_default();
         if !text.ends_with(':') || !rest.starts_with("//") {
             return false;
@@ -53,8 +54,8 @@ impl Validator<'_> {
     }
 
     /// Quotation marks that are letters of a bare word.
-    fn marks(&mut self, span: &Span) -> bool {
-        let Some((open, (end, _))) = foreign_quotes(span.text()) else { return false };
+    fn report_quotation_marks(&mut self, span: &Span) -> bool {
+        let Some((open, (end, _))) = find_foreign_quotes(span.text()) else { return false };
         let text = span.text();
         let inside = text.get(open..end).unwrap_or_default();
         let mark = text.get(..open).unwrap_or_default();
@@ -67,7 +68,7 @@ impl Validator<'_> {
     }
 
     /// `seed: 1` is two values.
-    fn colon(
+    fn report_colon(
         &mut self,
         raw: &KdlNode,
         at: usize,
@@ -76,10 +77,10 @@ impl Validator<'_> {
         span: &Span,
     ) -> Option<(usize, Option<String>)> {
         let (name, joined) = text.split_once(':')?;
-        let name = suggest::normal(name);
+        let name = suggest::normalise_name(name);
         let field = spec.properties.iter().find(|field| field.name == name)?;
         if !joined.is_empty() {
-            let help = format!("KDL has no colon: write `{}={}`", field.name, quoted(joined));
+            let help = format!("KDL has no colon: write `{}={}`", field.name, quote_value(joined));
             let message = format!("`{text}` holds a colon");
             self.sink.push(
                 Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help),
@@ -96,7 +97,7 @@ impl Validator<'_> {
     }
 
     /// A node that begins in the middle of another's line.
-    fn second_node(
+    fn report_second_node(
         &mut self,
         raw: &KdlNode,
         at: usize,
@@ -104,8 +105,8 @@ impl Validator<'_> {
         text: &str,
         span: &Span,
     ) -> Option<(usize, Option<String>)> {
-        let surplus =
-            position(raw, at) >= spec.arguments.len() && !spec.arguments.last().is_some_and(|last| last.many);
+        let surplus = count_arguments_before(raw, at) >= spec.arguments.len()
+            && !spec.arguments.last().is_some_and(|last| last.many);
         if surplus && matches!(text, "--" | "%" | ";") {
             self.sink.push(
                 Diagnostic::new(Code::Syntax, format!("`{text}` does not start a comment"))
@@ -114,7 +115,7 @@ impl Validator<'_> {
             );
             return Some((raw.entries().len() - at, None));
         }
-        schema().node(text).filter(|_| surplus)?;
+        load_schema().node(text).filter(|_| surplus)?;
         self.sink.push(
             Diagnostic::new(Code::UnknownField, format!("`{text}` begins a node in the line of another"))
                 .at(span, "a node begins on a line of its own")
@@ -125,14 +126,14 @@ impl Validator<'_> {
 }
 
 /// How many values without a name stand before an entry.
-fn position(raw: &KdlNode, at: usize) -> usize {
+fn count_arguments_before(raw: &KdlNode, at: usize) -> usize {
     let before = raw.entries().get(..at).unwrap_or_default();
     before.iter().filter(|entry: &&KdlEntry| entry.name().is_none()).count()
 }
 
 /// The argument that a value stands for, or the first property that is needed and not written.
-fn first_unset(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String> {
-    let argument = spec.arguments.get(position(raw, at)).map(|field| field.name.clone());
+fn find_unset_field(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String> {
+    let argument = spec.arguments.get(count_arguments_before(raw, at)).map(|field| field.name.clone());
     argument.or_else(|| {
         let needed = spec.properties.iter().filter(|field| field.required);
         needed

@@ -10,12 +10,12 @@ pub struct LearningRate {
     /// Updates of linear warm-up from 0.
     pub warmup: u64,
     /// Form of the decay.
-    pub shape: Shape,
+    pub shape: LearningRateShape,
 }
 
 /// Form of the decay after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Shape {
+pub enum LearningRateShape {
     /// Half a cosine from peak to final.
     Cosine,
     /// A straight line from peak to final.
@@ -49,22 +49,22 @@ impl LearningRate {
         }
         let span = self.peak - self.final_value;
         match self.shape {
-            Shape::Constant => self.peak,
-            Shape::Linear => self.peak - span * progress(k, self.warmup, steps),
-            Shape::Cosine => {
-                let angle = std::f64::consts::PI * progress(k, self.warmup, steps);
+            LearningRateShape::Constant => self.peak,
+            LearningRateShape::Linear => self.peak - span * compute_progress(k, self.warmup, steps),
+            LearningRateShape::Cosine => {
+                let angle = std::f64::consts::PI * compute_progress(k, self.warmup, steps);
                 self.final_value + span * 0.5 * (1.0 + angle.cos())
             }
-            Shape::WarmupStableDecay { decay } => {
+            LearningRateShape::WarmupStableDecay { decay } => {
                 let start = steps.saturating_sub(decay).max(self.warmup);
-                if k < start { self.peak } else { self.peak - span * progress(k, start, steps) }
+                if k < start { self.peak } else { self.peak - span * compute_progress(k, start, steps) }
             }
         }
     }
 }
 
 /// How far `k` is on the way from `start` to `end`, in [0, 1].
-fn progress(k: u64, start: u64, end: u64) -> f64 {
+fn compute_progress(k: u64, start: u64, end: u64) -> f64 {
     (k.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64).min(1.0)
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     const COSINE: LearningRate =
-        LearningRate { peak: 1e-3, final_value: 1e-4, warmup: 10, shape: Shape::Cosine };
+        LearningRate { peak: 1e-3, final_value: 1e-4, warmup: 10, shape: LearningRateShape::Cosine };
 
     #[test]
     fn warm_up_starts_at_zero_and_ends_at_the_peak() {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn stable_then_decay() {
-        let wsd = LearningRate { shape: Shape::WarmupStableDecay { decay: 20 }, ..COSINE };
+        let wsd = LearningRate { shape: LearningRateShape::WarmupStableDecay { decay: 20 }, ..COSINE };
         assert_eq!(wsd.at(89, 110), 1e-3);
         assert!((wsd.at(100, 110) - 5.5e-4).abs() < 1e-12);
         assert!((wsd.at(110, 110) - 1e-4).abs() < 1e-12);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_linear_decay_without_warm_up_starts_at_the_peak() {
-        let linear = LearningRate { warmup: 0, shape: Shape::Linear, ..COSINE };
+        let linear = LearningRate { warmup: 0, shape: LearningRateShape::Linear, ..COSINE };
         assert_eq!(linear.at(0, 100), 1e-3);
         assert!((linear.at(50, 100) - 5.5e-4).abs() < 1e-12);
     }

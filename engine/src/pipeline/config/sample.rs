@@ -27,7 +27,7 @@ impl Sampler {
     pub fn reveals_masks(&self) -> bool {
         match self.kind {
             SamplerKind::Confidence { .. } | SamplerKind::Threshold { .. } => true,
-            SamplerKind::Euler { kernel, .. } => matches!(kernel, Kernel::Remask(_)),
+            SamplerKind::Euler { kernel, .. } => matches!(kernel, EulerKernel::Remask(_)),
             SamplerKind::Autoregressive => false,
         }
     }
@@ -55,7 +55,7 @@ pub enum SamplerKind {
         /// Forward passes, of every block.
         steps: usize,
         /// How a position moves within a step.
-        kernel: Kernel,
+        kernel: EulerKernel,
     },
     /// Reveals every position above a confidence; not supported yet.
     Threshold {
@@ -68,11 +68,11 @@ pub enum SamplerKind {
 
 /// How a position moves within a step of the Euler simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kernel {
+pub enum EulerKernel {
     /// With the exact probability of the path.
     Exact,
     /// The same schedule, and data goes back to the mask; a mask source only.
-    Remask(Remask),
+    Remask(RemaskSettings),
     /// With constant rates over the step, those of its start.
     Rate {
         /// Weight c >= 0 of the divergence-free part.
@@ -82,7 +82,7 @@ pub enum Kernel {
 
 /// How likely a written token goes back to the mask in a step, below the largest probability that the schedule allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Remask {
+pub enum RemaskSettings {
     /// This probability at most.
     Cap(f64),
     /// This share of the largest one.
@@ -99,7 +99,7 @@ pub struct EvaluateConfig {
     /// Exact match on held-out instructions.
     pub exact_match: Vec<ExactMatch>,
     /// Scores below which the stage fails.
-    pub require: Vec<Require>,
+    pub require: Vec<RequiredScore>,
     /// Names of code benchmarks; not supported yet.
     pub benchmarks: Vec<String>,
 }
@@ -132,7 +132,7 @@ pub struct ExactMatch {
 
 /// A score that a checkpoint must reach.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Require {
+pub struct RequiredScore {
     /// Name of the stage.
     pub checkpoint: String,
     /// Smallest acceptable exact match, in [0, 1].

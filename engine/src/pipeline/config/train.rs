@@ -16,21 +16,21 @@ pub struct TrainConfig {
     /// What is learnt.
     pub objective: Objective,
     /// How times t are drawn; of no effect for `autoregressive`.
-    pub time: Time,
+    pub time: TimeSettings,
     /// Which positions see which.
     pub attention: AttentionSchedule,
     /// Rows of an update.
-    pub batch: Batch,
+    pub batch: BatchSettings,
     /// Optimizer updates.
     pub steps: u64,
     /// AdamW and the clip of the global gradient norm.
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerSettings,
     /// Learning rate of every update.
     pub learning_rate: LearningRate,
     /// When resumable state is written. Not semantic.
-    pub checkpoint: Checkpoint,
+    pub checkpoint: CheckpointSettings,
     /// Held-out loss during training. Not semantic.
-    pub validate: Validate,
+    pub validate: ValidateSettings,
     /// Updates between progress lines. Not semantic.
     pub log_every: u64,
     /// Whether blocks are recomputed in the backward pass.
@@ -78,13 +78,13 @@ pub enum Objective {
     /// The posterior p(x_1 | x_t, t).
     Flow {
         /// The probability path.
-        path: Path,
+        path: ProbabilityPath,
         /// The loss.
         loss: Loss,
         /// Which positions contribute.
-        over: Over,
+        over: LossPositions,
         /// What the sum is divided by.
-        normalise: Normalise,
+        normalise: LossDivisor,
         /// Largest weight of a position in training.
         max_weight: Option<f64>,
     },
@@ -93,7 +93,7 @@ pub enum Objective {
 /// A probability path from a source distribution (t = 0) to data (t = 1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Path {
+pub struct ProbabilityPath {
     /// Share of the mask token in the source; the rest is uniform over the vocabulary. 1: mask source, 0: uniform.
     pub mask_share: f64,
     /// The scheduler kappa(t).
@@ -140,7 +140,7 @@ impl Loss {
 
 /// Which positions contribute to a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum LossPositions {
     /// Positions where x_t was replaced by the source.
     Corrupted,
     /// All supervised positions.
@@ -149,7 +149,7 @@ pub enum Over {
 
 /// What a loss is divided by; both counts run over the whole update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Normalise {
+pub enum LossDivisor {
     /// All supervised positions.
     Tokens,
     /// Corrupted positions.
@@ -158,7 +158,7 @@ pub enum Normalise {
 
 /// How times t are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Time {
+pub struct TimeSettings {
     /// The law of the draws.
     pub sampling: TimeSampling,
     /// Smallest t.
@@ -185,7 +185,7 @@ pub enum TimeSampling {
 
 /// Rows of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct BatchSettings {
     /// Rows over all devices and micro-batches.
     pub rows: usize,
     /// Rows of one micro-batch; divides `rows`.
@@ -194,7 +194,7 @@ pub struct Batch {
 
 /// AdamW (Loshchilov and Hutter, 2019) and the clip of the global gradient norm.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Optimizer {
+pub struct OptimizerSettings {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -211,7 +211,7 @@ pub struct Optimizer {
 
 /// When resumable state is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub struct CheckpointSettings {
     /// Updates between checkpoints.
     pub every: u64,
     /// How many are kept.
@@ -220,7 +220,7 @@ pub struct Checkpoint {
 
 /// Held-out loss during training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validate {
+pub struct ValidateSettings {
     /// Updates between measurements; the last update is always followed by one.
     pub every: u64,
     /// Held-out rows, the first ones of every dataset.

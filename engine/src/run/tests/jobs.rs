@@ -3,14 +3,14 @@
 use std::thread::available_parallelism;
 
 use super::*;
-use crate::plan::planned::disk;
+use crate::plan::planned::estimate_disk_bytes;
 
 /// `TEXT` in which `twin` asks for what `ar` does.
 fn same() -> String {
     TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6")
 }
 
-fn ends(ran: &Ran) -> Vec<(&str, Ended)> {
+fn ends(ran: &RunOutcome) -> Vec<(&str, StageEnd)> {
     ran.outcomes.iter().map(|outcome| (outcome.stage.as_str(), outcome.ended)).collect()
 }
 
@@ -61,7 +61,7 @@ fn a_stage_waits_for_one_with_the_same_result() {
     let ran = world.run(&same(), &execute, false).unwrap();
     assert!(ran.error.is_none(), "{:?}", ran.error);
     assert_eq!(execute.ran.into_inner().unwrap().len(), 5);
-    assert!(ends(&ran).contains(&("twin", Ended::Cached)));
+    assert!(ends(&ran).contains(&("twin", StageEnd::Cached)));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn beside_a_failure_what_runs_comes_to_its_end_and_nothing_new_starts() {
     let ran = world.run(TEXT, &execute, false).unwrap();
     assert_eq!(ran.error.as_ref().unwrap().exit_code(), 7);
     let ends = ends(&ran);
-    assert!(ends.contains(&("ar", Ended::Done)) && ends.contains(&("twin", Ended::Failed)), "{ends:?}");
+    assert!(ends.contains(&("ar", StageEnd::Done)) && ends.contains(&("twin", StageEnd::Failed)), "{ends:?}");
     assert!(!ends.iter().any(|(stage, _)| *stage == "flow"), "{ends:?}");
     let heard = world.heard.lock().unwrap().clone();
     assert_eq!(heard, ["stage `twin`: the loss is NaN beside [\"ar\"]"]);
@@ -89,7 +89,7 @@ fn a_panic_is_a_failure_of_its_stage_alone() {
     let execute = Pretend { panics: Some("twin"), listens, ..Pretend::default() };
     let ran = world.run(TEXT, &execute, false).unwrap();
     assert_eq!(ran.error.as_ref().unwrap().exit_code(), 70);
-    assert!(ends(&ran).contains(&("ar", Ended::Done)));
+    assert!(ends(&ran).contains(&("ar", StageEnd::Done)));
     let store = Store::open(&world.root()).unwrap().unwrap();
     let last = store.past_runs().unwrap().pop().unwrap();
     assert_eq!((last.code, last.stages["twin"].as_str()), (Some(70), "failed"));
@@ -107,8 +107,8 @@ fn a_signal_stops_all_that_run_and_all_go_on() {
 #[test]
 fn a_failure_explains_more_than_a_stop_beside_it() {
     let stop = || failed_as(FailureKind::Interrupted);
-    let mut ran = Ran::default();
-    [stop(), failed_as(FailureKind::Space), stop()].into_iter().for_each(|error| ran.fail(error));
+    let mut ran = RunOutcome::default();
+    [stop(), failed_as(FailureKind::Space), stop()].into_iter().for_each(|error| ran.add_failure(error));
     assert_eq!((ran.error.unwrap().exit_code(), ran.others.len()), (6, 2));
 }
 
@@ -124,21 +124,29 @@ fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
     let work = |name: &str| plan.stage_named(name).unwrap().cost.work_bytes;
     let less = work("ar").min(work("twin"));
     assert!(less > 0);
-    assert_eq!(disk(&stages, 2), disk(&stages, 1) + less);
-    assert_eq!(disk(&stages, 9), disk(&stages, 2));
+    assert_eq!(estimate_disk_bytes(&stages, 2), estimate_disk_bytes(&stages, 1) + less);
+    assert_eq!(estimate_disk_bytes(&stages, 9), estimate_disk_bytes(&stages, 2));
 }
 
 #[test]
 fn checkpoints_that_are_there_need_no_more_room() {
     let world = World::new();
-    let whole = world.plan(TEXT).disk();
+    let whole = world.plan(TEXT).disk_bytes();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     world.run(TEXT, &stopping, false).unwrap();
     let plan = world.plan(TEXT);
     let ar = plan.stage_named("ar").unwrap();
-    assert!(ar.held > 0 && ar.held < ar.cost.work_bytes, "{} of {}", ar.held, ar.cost.work_bytes);
-    let stages: Vec<_> = plan.wanted().filter(|planned| planned.state != State::Cached).collect();
+    assert!(
+        ar.held_bytes > 0 && ar.held_bytes < ar.cost.work_bytes,
+        "{} of {}",
+        ar.held_bytes,
+        ar.cost.work_bytes
+    );
+    let stages: Vec<_> = plan.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
     let artifacts: u64 = stages.iter().map(|planned| planned.cost.artifact_bytes).sum();
-    assert_eq!(disk(&stages[..1], 1), ar.cost.artifact_bytes + ar.cost.work_bytes - ar.held);
-    assert!(plan.disk() < whole && plan.disk() >= artifacts);
+    assert_eq!(
+        estimate_disk_bytes(&stages[..1], 1),
+        ar.cost.artifact_bytes + ar.cost.work_bytes - ar.held_bytes
+    );
+    assert!(plan.disk_bytes() < whole && plan.disk_bytes() >= artifacts);
 }

@@ -9,16 +9,16 @@ use std::sync::{Arc, Barrier, Mutex};
 use indexmap::IndexMap;
 
 use super::super::*;
-use crate::check::{Options, check_text};
+use crate::check::{CheckOptions, check_text};
 use crate::error::{Failure, FailureKind};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::Selection;
 use crate::plan::{Plan, SourceDigests};
-use crate::run::execute::{Execute, Job, Progress, Report};
+use crate::run::execute::{Execute, Job, Progress, ProgressReporter};
 use crate::store::vfs::Vfs;
-use crate::store::vfs::fault::Faulty;
-use crate::store::{Listing, Store, Summary};
+use crate::store::vfs::fault::FaultyVfs;
+use crate::store::{Store, StoreListing, Summary};
 
 /// A place with a text, a store and a way to break things.
 pub(super) struct World {
@@ -49,7 +49,7 @@ pub(super) struct Pretend {
 }
 
 impl Execute for Pretend {
-    fn device(&self, name: &str) -> std::result::Result<(), String> {
+    fn check_device(&self, name: &str) -> std::result::Result<(), String> {
         if name == "cpu" { Ok(()) } else { Err(format!("there is no `{name}`")) }
     }
 
@@ -129,17 +129,17 @@ struct Heard<'a>(&'a Mutex<Vec<String>>);
 
 struct Silent;
 
-impl Events for Heard<'_> {
-    fn begin(&self, _stage: &str, _state: &State) -> Box<dyn Report + '_> {
+impl RunEvents for Heard<'_> {
+    fn begin(&self, _stage: &str, _state: &PlanState) -> Box<dyn ProgressReporter + '_> {
         Box::new(Silent)
     }
-    fn end(&self, _outcome: &Outcome) {}
+    fn end(&self, _outcome: &StageOutcome) {}
     fn fail(&self, error: &Error, running: &[&str]) {
         self.0.lock().unwrap().push(format!("{error} beside {running:?}"));
     }
 }
 
-impl Report for Silent {
+impl ProgressReporter for Silent {
     fn progress(&self, _progress: &Progress<'_>) {}
     fn note(&self, _text: &str) {}
 }
@@ -150,7 +150,7 @@ impl World {
         fs::create_dir(folder.path().join("text")).unwrap();
         fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
         let (jobs, heard) = (NonZeroUsize::MIN, Arc::default());
-        Self { folder, vfs: Faulty::sound(), settings: Vec::new(), jobs, heard }
+        Self { folder, vfs: FaultyVfs::sound(), settings: Vec::new(), jobs, heard }
     }
 
     /// The same place, with settings beside the text.
@@ -170,9 +170,9 @@ impl World {
     }
 
     fn pipeline(&self, text: &str) -> Pipeline {
-        let options = Options { settings: self.settings.clone(), ..Options::default() };
+        let options = CheckOptions { settings: self.settings.clone(), ..CheckOptions::default() };
         let checked = check_text("test.kdl", text, self.folder.path(), &options);
-        assert!(!checked.failed(), "{}", crate::text::render::concise(&checked.diagnostics));
+        assert!(!checked.failed(), "{}", crate::text::render::render_concise_lines(&checked.diagnostics));
         checked.pipeline.unwrap()
     }
 
@@ -184,11 +184,11 @@ impl World {
         let pipeline = self.pipeline(text);
         let digests = SourceDigests::read(&pipeline, None).unwrap();
         let store = Store::open(&self.root()).unwrap();
-        let listing = store.map(|store| Listing::of(&store).unwrap()).unwrap_or_default();
-        Plan::of(&pipeline, &digests, &listing)
+        let listing = store.map(|store| StoreListing::read(&store).unwrap()).unwrap_or_default();
+        Plan::for_pipeline(&pipeline, &digests, &listing)
     }
 
-    pub(super) fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<Ran> {
+    pub(super) fn run(&self, text: &str, execute: &Pretend, resume: bool) -> Result<RunOutcome> {
         self.run_selected(text, execute, resume, &Selection::default())
     }
 
@@ -198,12 +198,12 @@ impl World {
         execute: &Pretend,
         resume: bool,
         selection: &Selection,
-    ) -> Result<Ran> {
+    ) -> Result<RunOutcome> {
         let pipeline = self.pipeline(text);
         let store = Store::create_in(self.vfs.clone(), &self.root())?;
         let lock = store.lock()?;
         let digests = SourceDigests::read(&pipeline, Some(&store))?;
-        let mut plan = Plan::of(&pipeline, &digests, &Listing::of(&store)?);
+        let mut plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         plan.select(&pipeline, selection)?;
         let options =
             RunOptions { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
@@ -211,7 +211,17 @@ impl World {
         let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &Heard(&self.heard));
         let (interrupt, options) = (&interrupt, &options);
-        run_missing(&Runner { pipeline, plan, digests, store, lock, execute, events, interrupt, options })
+        run_missing_stages(&Runner {
+            pipeline,
+            plan,
+            digests,
+            store,
+            lock,
+            execute,
+            events,
+            interrupt,
+            options,
+        })
     }
 
     /// Runs to the end and tells what ran, each stage with the update it started from.

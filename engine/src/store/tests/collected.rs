@@ -4,28 +4,28 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::collect::{Root, survey};
+use super::super::garbage::{GcRoot, collect_store_items};
 use super::super::*;
 use super::{key, work};
 use crate::error::Result;
-use crate::store::vfs::fault::{Faulty, Mode};
+use crate::store::vfs::fault::{FaultMode, FaultyVfs};
 use crate::store::vfs::{Disk, Vfs};
 
 /// A store with three artifacts and an unfinished stage; only `b` is needed.
-fn prepared(root: &Path) -> Root {
-    let store = Store::create_in(Faulty::sound(), root).unwrap();
+fn prepared(root: &Path) -> GcRoot {
+    let store = Store::create_in(FaultyVfs::sound(), root).unwrap();
     let lock = store.lock().unwrap();
     for name in ["a", "b", "c"] {
-        work(&store.slot(&lock, key(name)).unwrap()).unwrap();
+        work(&store.open_slot(&lock, key(name)).unwrap()).unwrap();
     }
-    store.slot(&lock, key("d")).unwrap();
-    Root::new("p.kdl", [key("b").fingerprint].iter())
+    store.open_slot(&lock, key("d")).unwrap();
+    GcRoot::new("p.kdl", [key("b").fingerprint].iter())
 }
 
-fn collect(vfs: Arc<dyn Vfs>, root: &Path, needed: &Root) -> Result<()> {
+fn collect(vfs: Arc<dyn Vfs>, root: &Path, needed: &GcRoot) -> Result<()> {
     let store = Store::create_in(vfs, root)?;
     let lock = store.lock()?;
-    for item in survey(&store, std::slice::from_ref(needed))? {
+    for item in collect_store_items(&store, std::slice::from_ref(needed))? {
         if item.users.is_empty() {
             store.discard(&lock, &item.path)?;
         }
@@ -35,8 +35,8 @@ fn collect(vfs: Arc<dyn Vfs>, root: &Path, needed: &Root) -> Result<()> {
 
 fn check_whole(root: &Path) -> Vec<String> {
     let store = Store::open(root).unwrap().unwrap();
-    let whole = |found: Found| verify::folder(&Disk, &found.path).unwrap().stage.name;
-    Listing::of(&store).unwrap().artifacts.into_iter().map(whole).collect()
+    let whole = |found: StoredFolder| verify::verify_folder(&Disk, &found.path).unwrap().stage.name;
+    StoreListing::read(&store).unwrap().artifacts.into_iter().map(whole).collect()
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn killed_at_any_operation_nothing_is_torn_and_nothing_needed_goes() {
             let folder = tempfile::tempdir().unwrap();
             let root = folder.path().join("store");
             let needed = prepared(&root);
-            let vfs = Faulty::new(at, Mode::Crash);
+            let vfs = FaultyVfs::new(at, FaultMode::Crash);
             let result = collect(Arc::new(vfs.clone()), &root, &needed);
             if !vfs.struck() {
                 result.unwrap();
@@ -57,7 +57,7 @@ fn killed_at_any_operation_nothing_is_torn_and_nothing_needed_goes() {
                 vfs.cut_power();
             }
             assert!(check_whole(&root).contains(&"b".to_owned()), "operation {at}");
-            collect(Faulty::sound(), &root, &needed).unwrap();
+            collect(FaultyVfs::sound(), &root, &needed).unwrap();
             assert_eq!(check_whole(&root), ["b"], "operation {at}");
             for empty in ["tmp", "trash", "work"] {
                 assert_eq!(fs::read_dir(root.join(empty)).unwrap().count(), 0, "operation {at}: {empty}");

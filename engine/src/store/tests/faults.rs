@@ -8,32 +8,32 @@ use std::sync::Arc;
 use super::super::*;
 use super::run;
 use crate::store::vfs::Disk;
-use crate::store::vfs::fault::{Faulty, Mode};
+use crate::store::vfs::fault::{FaultMode, FaultyVfs};
 
 /// Everything under a published name is whole, whatever happened.
 fn check_whole(root: &Path) {
     let Some(store) = Store::open(root).unwrap() else { return };
-    let listing = Listing::of(&store).unwrap();
+    let listing = StoreListing::read(&store).unwrap();
     for found in listing.artifacts {
-        verify::folder(&Disk, &found.path).unwrap();
+        verify::verify_folder(&Disk, &found.path).unwrap();
     }
     for found in listing.unfinished {
         found.manifest.unwrap();
-        for (_, path) in listing::steps(&Disk, &found.path.join("checkpoints")).unwrap() {
-            verify::folder(&Disk, &path).unwrap();
+        for (_, path) in listing::list_checkpoints(&Disk, &found.path.join("checkpoints")).unwrap() {
+            verify::verify_folder(&Disk, &path).unwrap();
         }
     }
 }
 
 /// Strikes at every operation in turn, then runs again without a fault and compares with an untouched run.
-fn strike_everywhere(mode: Mode, power: bool) -> u64 {
+fn strike_everywhere(mode: FaultMode, power: bool) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let expected =
-        fs::read(run(Faulty::sound(), &folder.path().join("whole")).unwrap().join("model.safetensors"));
+        fs::read(run(FaultyVfs::sound(), &folder.path().join("whole")).unwrap().join("model.safetensors"));
     let expected = expected.unwrap();
     for at in 0.. {
         let root = folder.path().join(format!("{at}"));
-        let vfs = Faulty::new(at, mode);
+        let vfs = FaultyVfs::new(at, mode);
         let result = run(Arc::new(vfs.clone()), &root);
         if !vfs.struck() {
             result.unwrap();
@@ -45,11 +45,12 @@ fn strike_everywhere(mode: Mode, power: bool) -> u64 {
         if root.is_dir() {
             check_whole(&root);
         }
-        if let (Mode::Fail(io::ErrorKind::StorageFull), Err(error)) = (mode, &result) {
+        if let (FaultMode::Fail(io::ErrorKind::StorageFull), Err(error)) = (mode, &result) {
             assert_eq!(error.exit_code(), 6, "operation {at}: {error}");
         }
-        let artifact = run(Faulty::sound(), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
-        verify::folder(&Disk, &artifact).unwrap();
+        let artifact =
+            run(FaultyVfs::sound(), &root).unwrap_or_else(|error| panic!("operation {at}: {error}"));
+        verify::verify_folder(&Disk, &artifact).unwrap();
         assert_eq!(fs::read(artifact.join("model.safetensors")).unwrap(), expected, "operation {at}");
         let metrics = fs::read_to_string(artifact.join("metrics.jsonl")).unwrap();
         let steps: Vec<_> = metrics.lines().map(str::to_string).collect();
@@ -69,20 +70,20 @@ fn strike_everywhere(mode: Mode, power: bool) -> u64 {
 
 #[test]
 fn killed_at_any_operation_the_next_run_ends_alike() {
-    assert!(strike_everywhere(Mode::Crash, false) > 60);
+    assert!(strike_everywhere(FaultMode::Crash, false) > 60);
 }
 
 #[test]
 fn after_a_power_cut_at_any_operation_nothing_is_torn() {
-    strike_everywhere(Mode::Crash, true);
+    strike_everywhere(FaultMode::Crash, true);
 }
 
 #[test]
 fn a_full_disk_at_any_operation_is_a_plain_error() {
-    strike_everywhere(Mode::Fail(io::ErrorKind::StorageFull), false);
+    strike_everywhere(FaultMode::Fail(io::ErrorKind::StorageFull), false);
 }
 
 #[test]
 fn an_interrupted_system_at_any_operation_is_a_plain_error() {
-    strike_everywhere(Mode::Fail(io::ErrorKind::ReadOnlyFilesystem), false);
+    strike_everywhere(FaultMode::Fail(io::ErrorKind::ReadOnlyFilesystem), false);
 }

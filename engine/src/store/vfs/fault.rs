@@ -6,11 +6,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Disk, EntryKind, Stat, Vfs, VfsFile};
+use super::{Disk, EntryKind, FileStat, Vfs, VfsFile};
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum FaultMode {
     /// It alone fails with this error.
     Fail(io::ErrorKind),
     /// It is torn, and nothing after it happens: the process is dead.
@@ -18,29 +18,29 @@ pub(crate) enum Mode {
 }
 
 #[derive(Debug)]
-struct State {
+struct FaultState {
     /// Operations seen so far.
     count: u64,
     /// The operation that is hit.
     at: u64,
-    mode: Mode,
+    mode: FaultMode,
     /// Files with content that was not synced: a power cut empties them.
     unsynced: BTreeSet<PathBuf>,
 }
 
 /// A file system with one fault.
 #[derive(Clone, Debug)]
-pub(crate) struct Faulty(Arc<Mutex<State>>);
+pub(crate) struct FaultyVfs(Arc<Mutex<FaultState>>);
 
-impl Faulty {
+impl FaultyVfs {
     /// A file system whose operation number `at` (from 0) is hit.
-    pub(crate) fn new(at: u64, mode: Mode) -> Self {
-        Self(Arc::new(Mutex::new(State { count: 0, at, mode, unsynced: BTreeSet::new() })))
+    pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
+        Self(Arc::new(Mutex::new(FaultState { count: 0, at, mode, unsynced: BTreeSet::new() })))
     }
 
     /// A file system without a fault.
     pub(crate) fn sound() -> Arc<dyn Vfs> {
-        Arc::new(Self::new(u64::MAX, Mode::Crash))
+        Arc::new(Self::new(u64::MAX, FaultMode::Crash))
     }
 
     /// Whether the fault has struck.
@@ -62,10 +62,10 @@ impl Faulty {
     /// Whether the next operation is the one that is hit.
     fn strikes_now(&self) -> bool {
         let state = self.state();
-        state.count == state.at && state.mode == Mode::Crash
+        state.count == state.at && state.mode == FaultMode::Crash
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FaultState> {
         self.0.lock().unwrap()
     }
 
@@ -75,8 +75,8 @@ impl Faulty {
         let now = state.count;
         state.count += 1;
         match state.mode {
-            Mode::Fail(kind) if now == state.at => Err(kind.into()),
-            Mode::Crash if now >= state.at => Err(io::Error::other("crashed")),
+            FaultMode::Fail(kind) if now == state.at => Err(kind.into()),
+            FaultMode::Crash if now >= state.at => Err(io::Error::other("crashed")),
             _ => Ok(()),
         }
     }
@@ -90,7 +90,7 @@ impl Faulty {
 struct FaultyFile {
     inner: Box<dyn VfsFile>,
     path: PathBuf,
-    vfs: Faulty,
+    vfs: FaultyVfs,
 }
 
 impl Write for FaultyFile {
@@ -120,7 +120,7 @@ impl VfsFile for FaultyFile {
     }
 }
 
-impl Vfs for Faulty {
+impl Vfs for FaultyVfs {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
         Ok(self.wrap(Disk.create_new(path)?, path))
@@ -175,7 +175,7 @@ impl Vfs for Faulty {
         Disk.open(path)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
         Disk.stat(path)
     }
 }

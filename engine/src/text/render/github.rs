@@ -7,22 +7,27 @@ use crate::text::place::Span;
 
 /// One `::error file=...::message` for each diagnostic; labels and help follow the message on lines of their own.
 #[must_use]
-pub fn github(diagnostics: &[Diagnostic]) -> String {
+pub fn render_github_annotations(diagnostics: &[Diagnostic]) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
         let word = diagnostic.severity.word();
-        let title = property(diagnostic.code.name());
-        let place = diagnostic.place().map_or(String::new(), |span| format!("{},", place(span)));
-        let _ = writeln!(text, "::{word} {place}title={title}::{}", data(&message(diagnostic)));
+        let title = escape_annotation_property(diagnostic.code.name());
+        let place =
+            diagnostic.place().map_or(String::new(), |span| format!("{},", format_annotation_place(span)));
+        let _ = writeln!(
+            text,
+            "::{word} {place}title={title}::{}",
+            escape_annotation_message(&format_annotation_message(diagnostic))
+        );
     }
     text
 }
 
-fn place(span: &Span) -> String {
+fn format_annotation_place(span: &Span) -> String {
     let (line, column) = span.position();
     let end = Span { offset: span.offset + span.length, length: 0, ..span.clone() };
     let (last, end) = end.position();
-    let file = property(&span.file.name);
+    let file = escape_annotation_property(&span.file.name);
     // Columns are ignored by GitHub where an annotation has several lines, and may not stand there.
     if last == line {
         let end = end.saturating_sub(1).max(column);
@@ -31,7 +36,7 @@ fn place(span: &Span) -> String {
     format!("file={file},line={line},endLine={last}")
 }
 
-fn message(diagnostic: &Diagnostic) -> String {
+fn format_annotation_message(diagnostic: &Diagnostic) -> String {
     let mut text = diagnostic.message.clone();
     for label in diagnostic.labels.iter().filter(|label| !label.primary) {
         let _ = write!(text, "\n{}: {}", label.span, label.text);
@@ -43,13 +48,13 @@ fn message(diagnostic: &Diagnostic) -> String {
 }
 
 /// Escapes of a message: <https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts>.
-fn data(text: &str) -> String {
+fn escape_annotation_message(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Escapes of a property.
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
+fn escape_annotation_property(text: &str) -> String {
+    escape_annotation_message(text).replace(':', "%3A").replace(',', "%2C")
 }
 
 #[cfg(test)]
@@ -58,11 +63,11 @@ mod tests {
 
     use super::*;
     use crate::text::diagnostic::Code;
-    use crate::text::place::{File, FileRole};
+    use crate::text::place::{ConfigFile, FileRole};
 
     #[test]
     fn what_commands_are_made_of_is_escaped() {
-        let file = Arc::new(File {
+        let file = Arc::new(ConfigFile {
             name: "a,b:c%.kdl".into(),
             text: "one\ntwo three\n".into(),
             folder: "/".into(),
@@ -71,7 +76,7 @@ mod tests {
         });
         let span = |offset, length| Span { file: file.clone(), offset, length };
         let diagnostic = |span: &Span| Diagnostic::new(Code::Syntax, "50% of\nit").at(span, "here");
-        let found = github(&[
+        let found = render_github_annotations(&[
             diagnostic(&span(8, 5)).also(&span(0, 3), "there").help("write `x`"),
             diagnostic(&span(0, 7)),
             Diagnostic::new(Code::Internal, "nowhere"),

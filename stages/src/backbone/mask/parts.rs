@@ -7,11 +7,11 @@ use burn_tensor::{Tensor, kind::Basic};
 
 use fmflow_engine::pipeline::contract::Attention;
 
-use crate::backbone::context::Context;
+use crate::backbone::context::AttentionContext;
 
 /// Query rows that are computed together, with the keys that they may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backbone) struct Part {
+pub(in crate::backbone) struct MaskPart {
     /// The query rows.
     pub(in crate::backbone) rows: Range<usize>,
     /// Their keys, as ranges one after another.
@@ -19,7 +19,7 @@ pub(in crate::backbone) struct Part {
 }
 
 /// The ranges of one dimension, one after another.
-pub(in crate::backbone) fn pick<const D: usize, K: Basic>(
+pub(in crate::backbone) fn select_ranges<const D: usize, K: Basic>(
     x: Tensor<D, K>,
     dim: usize,
     ranges: &[Range<usize>],
@@ -35,7 +35,7 @@ pub(in crate::backbone) fn pick<const D: usize, K: Basic>(
 }
 
 /// Blocks of at most `rows` query rows with their keys. A block lies in one half.
-pub(super) fn parts(context: &Context, rows: usize) -> Vec<Part> {
+pub(super) fn split_into_parts(context: &AttentionContext, rows: usize) -> Vec<MaskPart> {
     let length = context.length;
     match (context.attention, &context.positions) {
         (Attention::BlockCausal { block }, Some(positions)) if context.halves && rows < length => {
@@ -43,18 +43,19 @@ pub(super) fn parts(context: &Context, rows: usize) -> Vec<Part> {
             let starts = (0..half).step_by(rows).chain((half..length).step_by(rows));
             let end = |start: usize| if start < half { half } else { length };
             starts
-                .map(|start| in_half(positions, length, block, start..end(start).min(start + rows)))
+                .map(|start| build_half_part(positions, length, block, start..end(start).min(start + rows)))
                 .collect()
         }
         _ => {
-            let all = |start| Part { rows: start..length.min(start + rows), keys: once(0..length).collect() };
+            let all =
+                |start| MaskPart { rows: start..length.min(start + rows), keys: once(0..length).collect() };
             (0..length).step_by(rows).map(all).collect()
         }
     }
 }
 
 /// Query rows of one half, with the hull of the keys that they see in any row of the batch.
-fn in_half(positions: &[u32], length: usize, block: usize, rows: Range<usize>) -> Part {
+fn build_half_part(positions: &[u32], length: usize, block: usize, rows: Range<usize>) -> MaskPart {
     let half = length / 2;
     let first = rows.start < half;
     let (mut own, mut clean) = (None, None);
@@ -66,18 +67,18 @@ fn in_half(positions: &[u32], length: usize, block: usize, rows: Range<usize>) -
             let start = document + position / block * block;
             let end = (start + block).min(half);
             if first {
-                widen(&mut own, start..end);
-                widen(&mut clean, half + document..half + start);
+                widen_hull(&mut own, start..end);
+                widen_hull(&mut clean, half + document..half + start);
             } else {
-                widen(&mut clean, half + document..half + end);
+                widen_hull(&mut clean, half + document..half + end);
             }
         }
     }
-    Part { rows, keys: own.into_iter().chain(clean).collect() }
+    MaskPart { rows, keys: own.into_iter().chain(clean).collect() }
 }
 
 /// The hull of both ranges; an empty one adds nothing.
-fn widen(hull: &mut Option<Range<usize>>, range: Range<usize>) {
+fn widen_hull(hull: &mut Option<Range<usize>>, range: Range<usize>) {
     if range.is_empty() {
         return;
     }

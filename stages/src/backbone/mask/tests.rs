@@ -6,14 +6,14 @@ use super::super::tests::tiny;
 use super::*;
 use crate::backbone::{Backbone, Qwen3Config, TimeConditioning};
 use crate::device;
-use crate::rng::{Purpose, Stream, stream};
+use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
 /// The documents of a row, half a row long where rows have halves: their lengths, and how much padding follows.
 #[derive(Clone, Debug)]
 struct Layout(Vec<usize>, usize);
 
 impl Layout {
-    fn random(length: usize, draws: &mut Stream) -> Self {
+    fn random(length: usize, draws: &mut RandomStream) -> Self {
         let (mut left, mut documents) = (length - draws.below(4.min(length as u64)) as usize, Vec::new());
         while left > 0 {
             let document = 1 + draws.below(left as u64) as usize;
@@ -34,7 +34,7 @@ impl Layout {
 
 /// A batch of rows and what may be seen in it, pair by pair.
 struct Case {
-    context: Context,
+    context: AttentionContext,
     rows: Vec<Layout>,
 }
 
@@ -43,7 +43,7 @@ impl Case {
         let copies = if halves { 2 } else { 1 };
         let places: Vec<_> = rows.iter().flat_map(|row| row.places().repeat(copies)).collect();
         let segment = |document: Option<usize>| document.map_or(PADDING, |number| number as u16);
-        let context = Context::new(attention, rows.len(), places.len() / rows.len())
+        let context = AttentionContext::new(attention, rows.len(), places.len() / rows.len())
             .with_positions(places.iter().map(|place| place.1 as u32).collect())
             .with_segments(places.iter().map(|place| segment(place.0)).collect());
         let context = if halves { context.with_halves() } else { context };
@@ -51,7 +51,7 @@ impl Case {
     }
 
     /// Opens about a third of all pairs.
-    fn opened(self, draws: &mut Stream) -> Self {
+    fn opened(self, draws: &mut RandomStream) -> Self {
         let words = self.context.batch * self.context.length * self.context.length.div_ceil(32);
         let opened = (0..words).map(|_| (draws.bits() & draws.bits() | draws.bits() & 0x1111_1111) as u32);
         Self { context: self.context.clone().with_opened(opened.collect()), ..self }
@@ -88,7 +88,7 @@ impl Case {
 
 /// Every form of attention over random rows.
 fn cases(length: usize, seed: u64) -> Vec<Case> {
-    let mut draws = stream(seed, Purpose::Init, [0; 3]);
+    let mut draws = derive_stream(seed, RandomPurpose::Init, [0; 3]);
     let mut rows = || vec![Layout::random(length, &mut draws), Layout::random(length, &mut draws)];
     let block = |block| Attention::BlockCausal { block };
     let mut cases =
@@ -113,19 +113,19 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn every_mask_is_what_its_sentence_says() {
-    let device = device::open("cpu").unwrap();
+    let device = device::open_device("cpu").unwrap();
     for (length, seed) in [(1, 0), (7, 1), (12, 2), (12, 3), (37, 4)] {
         for case in cases(length, seed) {
             let all = case.context.length;
             for rows in [all, 1, 4, 5] {
-                check(&case, &Mask::cut(&case.context, rows.min(all), &device));
+                check(&case, &AttentionMask::cut(&case.context, rows.min(all), &device));
             }
         }
     }
 }
 
 /// Compares every pair: of keys that a part names with its bias, and of all others with invisibility.
-fn check(case: &Case, mask: &Mask) {
+fn check(case: &Case, mask: &AttentionMask) {
     let (context, mut next) = (&case.context, 0);
     for part in mask.parts() {
         assert_eq!(part.rows.start, next, "parts follow each other");
@@ -154,8 +154,9 @@ fn check(case: &Case, mask: &Mask) {
 #[test]
 fn what_no_row_of_a_part_can_see_is_not_computed() {
     let case = Case::new(Attention::BlockCausal { block: 4 }, true, vec![Layout(vec![16], 0)]);
-    let device = device::open("cpu").unwrap();
-    let keys: Vec<_> = Mask::cut(&case.context, 8, &device).parts().iter().map(|p| p.keys.clone()).collect();
+    let device = device::open_device("cpu").unwrap();
+    let keys: Vec<_> =
+        AttentionMask::cut(&case.context, 8, &device).parts().iter().map(|p| p.keys.clone()).collect();
     let clean = |end| once(16..end).collect();
     assert_eq!(keys, [vec![0..8, 16..20], vec![8..16, 16..28], clean(24), clean(32)]);
 }
@@ -163,7 +164,7 @@ fn what_no_row_of_a_part_can_see_is_not_computed() {
 /// One layer, so that a token reaches exactly the queries that see it.
 fn one_layer() -> Backbone {
     let config = Qwen3Config { num_hidden_layers: 1, ..tiny(true) };
-    Backbone::new(&config, TimeConditioning::None, 1, &device::open("cpu").unwrap()).unwrap()
+    Backbone::new(&config, TimeConditioning::None, 1, &device::open_device("cpu").unwrap()).unwrap()
 }
 
 #[test]
@@ -173,9 +174,9 @@ fn a_token_moves_exactly_the_logits_that_see_it() {
     let long = [
         Case::new(Attention::BlockCausal { block: 32 }, false, vec![Layout(vec![200, 390], 10)]),
         Case::new(Attention::BlockCausal { block: 32 }, true, vec![Layout(vec![100, 195], 5)]),
-        Case::new(Attention::Causal, false, vec![Layout(vec![200, 390], 10)]).opened(&mut stream(
+        Case::new(Attention::Causal, false, vec![Layout(vec![200, 390], 10)]).opened(&mut derive_stream(
             9,
-            Purpose::Init,
+            RandomPurpose::Init,
             [1; 3],
         )),
     ];

@@ -1,8 +1,8 @@
 //! The data of the quickstart, as its pipeline reads them: facts on which its recipe relies.
 
-use fmflow_engine::pipeline::config::{Format, Turns};
+use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
-use super::super::corpus::documents;
+use super::super::corpus::read_documents;
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::*;
@@ -15,23 +15,23 @@ const HELD_OUT_TASKS: f64 = 0.05;
 
 type Read = Vec<Document>;
 
-fn read(folder: &str, format: Format) -> Read {
+fn read(folder: &str, format: DatasetFormat) -> Read {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart")).join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    documents(files, format).collect::<Result<_, _>>().unwrap()
+    read_documents(files, format).collect::<Result<_, _>>().unwrap()
 }
 
-fn chat_format() -> Format {
-    Format::Chat {
-        turns: Turns::Pair { user: "question".into(), assistant: "answer".into() },
+fn chat_format() -> DatasetFormat {
+    DatasetFormat::Chat {
+        turns: TurnFields::Pair { user: "question".into(), assistant: "answer".into() },
         group: Some("task".into()),
     }
 }
 
 /// Texts, tasks, and the tokenizer as the pipeline has it: with all its files, template included.
 static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
-    let (text, tasks) = (read("corpus", Format::Text), read("tasks", chat_format()));
+    let (text, tasks) = (read("corpus", DatasetFormat::Text), read("tasks", chat_format()));
     let part = |read: &Read, share| (read.clone().into_iter().map(Ok), share);
     let files =
         train_tokenizer(vec![part(&text, HELD_OUT_TEXT), part(&tasks, HELD_OUT_TASKS)], 1024).unwrap();
@@ -79,8 +79,8 @@ fn the_template_gives_every_task_the_ids_of_plain_chatml() {
     let plain = Tokenizer::from_bytes("tokenizer.json", DATA.2.json().to_vec()).unwrap();
     assert!(DATA.2.template().is_some() && plain.template().is_none());
     for chat in chats(true) {
-        let found = chat::example(&DATA.2, &chat, Some(6)).unwrap();
-        assert_eq!(found, chat::example(&plain, &chat, Some(6)).unwrap(), "{chat:?}");
+        let found = chat::encode_example(&DATA.2, &chat, Some(6)).unwrap();
+        assert_eq!(found, chat::encode_example(&plain, &chat, Some(6)).unwrap(), "{chat:?}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tests of the whole way from documents to rows.
 
-use fmflow_engine::pipeline::config::{Format, Turns};
+use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
-use super::super::corpus::{documents, is_held_out};
+use super::super::corpus::{is_held_out, read_documents};
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::super::tokenizer::tests::small;
@@ -91,9 +91,9 @@ fn a_canvas_is_supervised_to_its_end() {
     let dir = files.save();
     let rows = Rows::open(dir.path()).unwrap();
     let row = rows.row(Split::Train, 0).unwrap();
-    let last = row.roles.iter().rposition(|&role| role == Role::Supervised).unwrap();
+    let last = row.roles.iter().rposition(|&role| role == PositionRole::Supervised).unwrap();
     assert_eq!(row.tokens[last], summary.pad);
-    assert_eq!(row.count(Role::Padding), row.segments.iter().filter(|&&s| s == u16::MAX).count());
+    assert_eq!(row.count(PositionRole::Padding), row.segments.iter().filter(|&&s| s == u16::MAX).count());
 }
 
 #[test]
@@ -130,14 +130,17 @@ fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
         let messages = [turn("user", &question), turn("assistant", answer)];
         lists += &format!("{}\n", serde_json::json!({ "messages": messages }));
     }
-    let built = |name: &str, text: String, format: Format| {
+    let built = |name: &str, text: String, format: DatasetFormat| {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
-        let documents = documents(vec![file], format).collect::<Result<_, _>>().unwrap();
+        let documents = read_documents(vec![file], format).collect::<Result<_, _>>().unwrap();
         build(documents, &wanted(Packing::FirstFit)).unwrap().1.0
     };
-    let pair = Format::Chat { turns: Turns::Pair { user: "q".into(), assistant: "a".into() }, group: None };
-    let list = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
+    let pair = DatasetFormat::Chat {
+        turns: TurnFields::Pair { user: "q".into(), assistant: "a".into() },
+        group: None,
+    };
+    let list = DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
     assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
 }
 
@@ -148,8 +151,8 @@ fn two_answers() -> Vec<Document> {
     let turn = |(from, value): (&str, &str)| serde_json::json!({ "from": from, "value": value });
     let turns = [("system", "sort"), ("human", "b a"), ("gpt", "a b"), ("human", "d c"), ("gpt", "c d")];
     std::fs::write(&file, serde_json::json!({ "messages": turns.map(turn) }).to_string()).unwrap();
-    let format = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
-    documents(vec![file], format).collect::<Result<_, _>>().unwrap()
+    let format = DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
+    read_documents(vec![file], format).collect::<Result<_, _>>().unwrap()
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
     let mut found = Vec::new();
     for at in 0..summary.train.rows {
         let row = rows.row(Split::Train, at).unwrap();
-        let learnt = row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == Role::Supervised);
+        let learnt = row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
         found.push(small().decode(&learnt.map(|(id, _)| *id).collect::<Vec<_>>(), true));
     }
     assert_eq!(found.concat(), "a b<|im_end|>c d<|im_end|>");
@@ -194,16 +197,17 @@ fn an_answer_that_is_only_given_is_not_learnt() {
     let read = || {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), line.replace('\n', "")).unwrap();
-        let format = Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
-        documents(vec![file.path().to_owned()], format).collect::<Result<Vec<_>, _>>().unwrap()
+        let format =
+            DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
+        read_documents(vec![file.path().to_owned()], format).collect::<Result<Vec<_>, _>>().unwrap()
     };
     let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
     let (summary, files) = build(read(), &options).unwrap();
     let row = Rows::open(files.save().path()).unwrap().row(Split::Train, 0).unwrap();
     let of = |wanted| row.tokens.iter().zip(&row.roles).filter(move |(_, role)| **role == wanted);
     let text = |role| small().decode(&of(role).map(|(id, _)| *id).collect::<Vec<_>>(), true);
-    assert_eq!((summary.train.documents, text(Role::Supervised).as_str()), (1, "c d<|im_end|>"));
-    assert!(text(Role::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
+    assert_eq!((summary.train.documents, text(PositionRole::Supervised).as_str()), (1, "c d<|im_end|>"));
+    assert!(text(PositionRole::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
     let error =
         build(read(), &RowsOptions { packing: Packing::Concat, ..options }).err().unwrap().to_string();
     assert!(error.contains("is not to be learnt") && error.contains("first-fit"), "{error}");
@@ -231,8 +235,9 @@ fn wrong_options_are_refused() {
 
 #[test]
 fn a_tokenizer_never_sees_what_is_held_out() {
-    let texts: Vec<String> =
-        training_texts(chats().into_iter().map(Ok::<_, CorpusError>), 0.2).map(Result::unwrap).collect();
+    let texts: Vec<String> = select_training_texts(chats().into_iter().map(Ok::<_, CorpusError>), 0.2)
+        .map(Result::unwrap)
+        .collect();
     let seen = |chat: &Chat| texts.contains(&format!("user\n{}", chat.prompt));
     for document in chats() {
         let Document::Chat(talk) = document else { continue };

@@ -64,7 +64,11 @@ impl Conversation {
     }
 
     /// Turns up to the last answer that is learnt; what follows it changes nothing. None without such an answer.
-    pub(super) fn of(mut messages: Vec<Message>, mut learnt: Vec<bool>, group: String) -> Option<Self> {
+    pub(super) fn from_turns(
+        mut messages: Vec<Message>,
+        mut learnt: Vec<bool>,
+        group: String,
+    ) -> Option<Self> {
         let last = learnt.iter().rposition(|learnt| *learnt)?;
         messages.truncate(last + 1);
         learnt.truncate(last + 1);

@@ -1,7 +1,7 @@
 //! The lines of one file, checked, and the documents in them.
 
-use super::value::instead_of_text;
-use fmflow_engine::pipeline::config::{Format, Turns};
+use super::non_text::describe_non_text;
+use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
 use super::{Conversation, Document, GROUP_BYTES, LINE_BYTES, turns};
 use serde_json::{Map, Value};
@@ -43,7 +43,7 @@ pub enum CorpusError {
         file: PathBuf,
     },
     /// A line that is not clean text or not the record that the format asks for.
-    #[error("{}:{line}: {problem}; {cure}", file.display())]
+    #[error("{}:{line}: {problem}; {fix}", file.display())]
     Line {
         /// The file.
         file: PathBuf,
@@ -52,7 +52,7 @@ pub enum CorpusError {
         /// What is wrong with it.
         problem: String,
         /// What to do about it.
-        cure: &'static str,
+        fix: &'static str,
     },
 }
 
@@ -61,55 +61,62 @@ const ARRAY: &str = "write one object a line, as `jq -c '.[]'` does";
 
 /// The lines of one file.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineReader {
     pub(super) file: PathBuf,
     reader: BufReader<File>,
     pub(super) number: u64,
     pub(super) found: bool,
 }
 
-impl Lines {
+impl LineReader {
     pub(super) fn open(file: PathBuf) -> Result<Self, CorpusError> {
-        let reader = BufReader::new(open_regular(&file)?);
+        let reader = BufReader::new(open_regular_file(&file)?);
         Ok(Self { file, reader, number: 0, found: false })
     }
 
     /// The next document; none at the end of the file.
-    pub(super) fn document(&mut self, format: &Format) -> Result<Option<Document>, CorpusError> {
+    pub(super) fn document(&mut self, format: &DatasetFormat) -> Result<Option<Document>, CorpusError> {
         match format {
-            Format::Text => Ok(self.paragraphs()?.map(Document::Text)),
-            Format::Jsonl { text } => match self.record()? {
+            DatasetFormat::Text => Ok(self.paragraphs()?.map(Document::Text)),
+            DatasetFormat::Jsonl { text } => match self.record()? {
                 Some(record) => Ok(Some(Document::Text(self.field(&record, text)?))),
                 None => Ok(None),
             },
-            Format::Chat { turns: Turns::Pair { user, assistant }, group } => match self.record()? {
-                Some(record) => {
-                    let (prompt, answer) = (self.said(&record, user)?, self.said(&record, assistant)?);
-                    let group = self.group(&record, group.as_deref())?;
-                    Ok(Some(Document::Chat(Conversation::pair(prompt, answer, group))))
+            DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant }, group } => {
+                match self.record()? {
+                    Some(record) => {
+                        let (prompt, answer) =
+                            (self.nonblank_field(&record, user)?, self.nonblank_field(&record, assistant)?);
+                        let group = self.group(&record, group.as_deref())?;
+                        Ok(Some(Document::Chat(Conversation::pair(prompt, answer, group))))
+                    }
+                    None => Ok(None),
                 }
-                None => Ok(None),
-            },
-            Format::Chat { turns: Turns::List { messages }, group } => match self.record()? {
-                Some(record) => Ok(Some(Document::Chat(self.talk(&record, messages, group.as_deref())?))),
+            }
+            DatasetFormat::Chat { turns: TurnFields::List { messages }, group } => match self.record()? {
+                Some(record) => {
+                    Ok(Some(Document::Chat(self.read_conversation(&record, messages, group.as_deref())?)))
+                }
                 None => Ok(None),
             },
         }
     }
 
     /// The conversation in the field `messages` of a line, with the rules beside it.
-    fn talk(
+    fn read_conversation(
         &self,
         record: &Map<String, Value>,
         messages: &str,
         group: Option<&str>,
     ) -> Result<Conversation, CorpusError> {
-        let list = record.get(messages).ok_or_else(|| self.missing(record, messages))?;
+        let list = record.get(messages).ok_or_else(|| self.missing_field(record, messages))?;
         let kind = self.group(record, group)?;
         let taken = [messages, group.unwrap_or(messages)];
-        let talk = turns::conversation(list, messages, kind);
-        let talk = talk.and_then(|talk| turns::with_rules(talk, messages, turns::rules(record, &taken)?));
-        talk.map_err(|(problem, cure)| self.wrong(problem, cure))
+        let talk = turns::parse_conversation(list, messages, kind);
+        let talk = talk.and_then(|talk| {
+            turns::add_system_rules(talk, messages, turns::find_line_rules(record, &taken)?)
+        });
+        talk.map_err(|(problem, cure)| self.line_error(problem, cure))
     }
 
     /// The kind of a conversation; "" where the data name none.
@@ -142,13 +149,14 @@ impl Lines {
             return match serde_json::from_str(&line) {
                 Ok(Value::Object(record)) => Ok(Some(record)),
                 _ if !self.found && line.trim_start().starts_with('[') => {
-                    Err(self.wrong("the file is one JSON array", ARRAY))
+                    Err(self.line_error("the file is one JSON array", ARRAY))
                 }
-                Ok(_) => {
-                    Err(self.wrong("the line is JSON, but not an object", "write {\"field\": \"text\", ...}"))
-                }
-                Err(cause) => Err(self
-                    .wrong(format!("the line is not JSON ({cause})"), "write one complete object per line")),
+                Ok(_) => Err(self
+                    .line_error("the line is JSON, but not an object", "write {\"field\": \"text\", ...}")),
+                Err(cause) => Err(self.line_error(
+                    format!("the line is not JSON ({cause})"),
+                    "write one complete object per line",
+                )),
             };
         }
         Ok(None)
@@ -158,32 +166,33 @@ impl Lines {
         match record.get(name) {
             Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
             Some(Value::String(_)) => {
-                Err(self.wrong(format!("field `{name}` is empty"), "fill it or remove the line"))
+                Err(self.line_error(format!("field `{name}` is empty"), "fill it or remove the line"))
             }
             Some(other) => {
-                let (what, cure) = instead_of_text(other);
+                let (what, cure) = describe_non_text(other);
                 let problem = format!("field `{name}` is not a string but {what}");
-                Err(self.wrong(problem, cure.unwrap_or("fill it or remove the line")))
+                Err(self.line_error(problem, cure.unwrap_or("fill it or remove the line")))
             }
-            None => Err(self.missing(record, name)),
+            None => Err(self.missing_field(record, name)),
         }
     }
 
     /// A question or an answer.
-    fn said(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
+    fn nonblank_field(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
         let text = self.field(record, name)?;
         match text.trim().is_empty() {
             true => {
-                Err(self.wrong(format!("field `{name}` is of blanks only"), "fill it or remove the line"))
+                Err(self
+                    .line_error(format!("field `{name}` is of blanks only"), "fill it or remove the line"))
             }
             false => Ok(text),
         }
     }
 
-    fn missing(&self, record: &Map<String, Value>, name: &str) -> CorpusError {
+    fn missing_field(&self, record: &Map<String, Value>, name: &str) -> CorpusError {
         let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
         let problem = format!("field `{name}` is missing, there is {}", names.join(", "));
-        self.wrong(problem, "complete the line or name another field in the dataset")
+        self.line_error(problem, "complete the line or name another field in the dataset")
     }
 
     /// The next line without its line end.
@@ -198,39 +207,41 @@ impl Lines {
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
-        self.clean(bytes).map(Some)
+        self.decode_line(bytes).map(Some)
     }
 
     /// The line as text, if it is clean.
-    fn clean(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
+    fn decode_line(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
         if bytes.len() as u64 > LINE_BYTES {
             let cure = if bytes.starts_with(b"[") { ARRAY } else { "split it: a line this long is no text" };
-            return Err(self.wrong("the line is longer than 64 MiB", cure));
+            return Err(self.line_error("the line is longer than 64 MiB", cure));
         }
         if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
-            return Err(self.wrong("the file starts with a byte order mark", "remove its first three bytes"));
+            return Err(
+                self.line_error("the file starts with a byte order mark", "remove its first three bytes")
+            );
         }
         if bytes.contains(&0) {
-            return Err(self.wrong("the line holds a NUL byte", "remove it: this is no text file"));
+            return Err(self.line_error("the line holds a NUL byte", "remove it: this is no text file"));
         }
         if bytes.last() == Some(&b'\r') {
-            return Err(self.wrong("the line ends in CR LF", "convert the file to LF line ends"));
+            return Err(self.line_error("the line ends in CR LF", "convert the file to LF line ends"));
         }
         String::from_utf8(bytes).map_err(|cause| {
             let place = cause.utf8_error().valid_up_to();
-            self.wrong(format!("the line is not UTF-8 at byte {place}"), "convert the file to UTF-8")
+            self.line_error(format!("the line is not UTF-8 at byte {place}"), "convert the file to UTF-8")
         })
     }
 
-    fn wrong(&self, problem: impl Into<String>, cure: &'static str) -> CorpusError {
-        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), cure }
+    fn line_error(&self, problem: impl Into<String>, cure: &'static str) -> CorpusError {
+        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), fix: cure }
     }
 }
 
 /// Opens a regular file; a link may lead to one inside its own folder.
 ///
 /// The kind is looked up before opening, because opening a pipe waits for a writer.
-fn open_regular(file: &Path) -> Result<File, CorpusError> {
+fn open_regular_file(file: &Path) -> Result<File, CorpusError> {
     let io = |cause| CorpusError::Io { file: file.to_owned(), cause };
     if symlink_metadata(file).map_err(io)?.is_symlink() {
         let target = canonicalize(file).map_err(io)?;

@@ -1,6 +1,6 @@
 //! Tests of the readers.
 
-use fmflow_engine::pipeline::config::Turns;
+use fmflow_engine::pipeline::config::TurnFields;
 
 use super::*;
 use proptest::prelude::*;
@@ -14,23 +14,23 @@ fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (dir, file)
 }
 
-fn chat() -> Format {
-    Format::Chat {
-        turns: Turns::Pair { user: "q".into(), assistant: "a".into() },
+fn chat() -> DatasetFormat {
+    DatasetFormat::Chat {
+        turns: TurnFields::Pair { user: "q".into(), assistant: "a".into() },
         group: Some("kind".into()),
     }
 }
 
-fn read(bytes: &[u8], format: Format) -> Result<Vec<Document>, CorpusError> {
+fn read(bytes: &[u8], format: DatasetFormat) -> Result<Vec<Document>, CorpusError> {
     let (_dir, file) = write("x", bytes);
-    documents(vec![file], format).collect()
+    read_documents(vec![file], format).collect()
 }
 
 #[test]
 fn text_is_cut_at_the_first_blank_line_after_a_kibibyte() {
     let long = "x".repeat(GROUP_BYTES);
     let text = format!("\n\nshort\n\n{long}\n\n\nnext\n  indented\n\n");
-    let found = read(text.as_bytes(), Format::Text).unwrap();
+    let found = read(text.as_bytes(), DatasetFormat::Text).unwrap();
     let expected = [format!("short\n\n{long}"), "next\n  indented".to_owned()];
     assert_eq!(found, expected.map(Document::Text));
 }
@@ -44,13 +44,14 @@ fn fields_are_taken_by_name() {
         Document::Chat(Conversation::pair(prompt.into(), answer.into(), group.into()))
     };
     assert_eq!(found, [expect("1+1?", "2", "sum"), expect("x", "y", "z")]);
-    let text = read(b"{\"t\": \"one\"}\n", Format::Jsonl { text: "t".into() }).unwrap();
+    let text = read(b"{\"t\": \"one\"}\n", DatasetFormat::Jsonl { text: "t".into() }).unwrap();
     assert_eq!(text, [Document::Text("one".into())]);
 }
 
 #[test]
 fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
-    let format = || Format::Chat { turns: Turns::List { messages: "messages".into() }, group: None };
+    let format =
+        || DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
     let turn = |role: &str, content: &str| format!("{{\"role\":\"{role}\",\"content\":\"{content}\"}}");
     let line = |turns: &[String]| format!("{{\"messages\":[{}]}}\n", turns.join(","));
     let (user, assistant) = (turn("user", "x"), turn("assistant", "y"));
@@ -64,8 +65,10 @@ fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
 }
 
 fn turns(line: &str) -> Result<Vec<Document>, CorpusError> {
-    let format =
-        Format::Chat { turns: Turns::List { messages: "messages".into() }, group: Some("kind".into()) };
+    let format = DatasetFormat::Chat {
+        turns: TurnFields::List { messages: "messages".into() },
+        group: Some("kind".into()),
+    };
     read(format!("{}\n", line.replace('\'', "\"")).as_bytes(), format)
 }
 
@@ -108,8 +111,10 @@ fn keys_of_a_line_that_would_be_lost_are_refused() {
     {
         assert_eq!(turns(&format!("{{'kind':'k',{nothing},{talk}}}")).unwrap(), plain, "{nothing}");
     }
-    let named =
-        Format::Chat { turns: Turns::List { messages: "messages".into() }, group: Some("system".into()) };
+    let named = DatasetFormat::Chat {
+        turns: TurnFields::List { messages: "messages".into() },
+        group: Some("system".into()),
+    };
     let line = format!("{{'system':'rules of a kind',{talk}}}\n").replace('\'', "\"");
     let found = read(line.as_bytes(), named).unwrap();
     let Document::Chat(talk) = &found[0] else { panic!("a conversation") };
@@ -140,7 +145,7 @@ fn all_answers_of_a_conversation_are_held_out_together() {
         let said = |role, content: &str| Message { role, content: content.to_owned() };
         let turns =
             vec![said(Speaker::System, rules), Message::user(question), said(Speaker::Assistant, "a")];
-        Document::Chat(Conversation::of(turns, vec![false, false, true], String::new()).unwrap())
+        Document::Chat(Conversation::from_turns(turns, vec![false, false, true], String::new()).unwrap())
     };
     for i in 0..50 {
         let question = format!("question {i}");
@@ -167,7 +172,7 @@ fn damaged_lines_are_refused_with_their_place() {
         let error = read(&[good.as_bytes(), line].concat(), chat()).unwrap_err().to_string();
         assert!(error.contains("x:2: ") && error.contains(problem) && error.contains("; "), "{error}");
     }
-    let mark = read(b"\xef\xbb\xbftext", Format::Text).unwrap_err().to_string();
+    let mark = read(b"\xef\xbb\xbftext", DatasetFormat::Text).unwrap_err().to_string();
     assert!(mark.contains("x:1: ") && mark.contains("byte order mark"), "{mark}");
 }
 
@@ -175,23 +180,26 @@ fn damaged_lines_are_refused_with_their_place() {
 fn a_line_has_an_end() {
     let (_dir, file) = write("x", b"");
     File::options().write(true).open(&file).unwrap().set_len(LINE_BYTES + 2).unwrap();
-    let error = documents(vec![file], Format::Text).next().unwrap().unwrap_err().to_string();
+    let error = read_documents(vec![file], DatasetFormat::Text).next().unwrap().unwrap_err().to_string();
     assert!(error.contains("64 MiB"), "{error}");
 }
 
 #[test]
 fn files_without_documents_are_refused() {
     for bytes in [&b""[..], b"\n \n"] {
-        assert!(matches!(read(bytes, Format::Text), Err(CorpusError::Empty { .. })));
+        assert!(matches!(read(bytes, DatasetFormat::Text), Err(CorpusError::Empty { .. })));
         assert!(matches!(read(bytes, chat()), Err(CorpusError::Empty { .. })));
     }
-    assert!(matches!(documents(vec!["absent".into()], chat()).next(), Some(Err(CorpusError::Io { .. }))));
+    assert!(matches!(
+        read_documents(vec!["absent".into()], chat()).next(),
+        Some(Err(CorpusError::Io { .. }))
+    ));
 }
 
 #[test]
 fn an_error_ends_the_documents() {
     let (_dir, file) = write("x", b"[]\n{\"q\":\"x\",\"a\":\"y\"}\n");
-    let mut all = documents(vec![file.clone(), file], chat());
+    let mut all = read_documents(vec![file.clone(), file], chat());
     assert!(all.next().unwrap().is_err());
     assert!(all.next().is_none());
 }
@@ -205,7 +213,7 @@ fn only_regular_files_are_opened() {
         std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
         dir.path().join(name)
     };
-    let first = |file: PathBuf| documents(vec![file], Format::Text).next().unwrap();
+    let first = |file: PathBuf| read_documents(vec![file], DatasetFormat::Text).next().unwrap();
     assert!(first(link(&inside, "inner")).is_ok());
     assert!(matches!(first(link(&outside, "outer")), Err(CorpusError::Escape { .. })));
     assert!(matches!(first(dir.path().to_owned()), Err(CorpusError::NotAFile { what: "a folder", .. })));
@@ -243,7 +251,7 @@ proptest! {
 
     #[test]
     fn any_bytes_give_documents_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read(&bytes, Format::Text);
+        let _ = read(&bytes, DatasetFormat::Text);
         let _ = read(&bytes, chat());
     }
 }

@@ -3,11 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
-fn part(weight: f64, rows: u64, tokens_per_row: f64) -> Part {
-    Part { weights: vec![weight], rows, tokens_per_row }
+fn part(weight: f64, rows: u64, tokens_per_row: f64) -> MixtureRows {
+    MixtureRows { weights: vec![weight], rows, tokens_per_row }
 }
 
-fn mixture(parts: &[Part], seed: u64) -> Result<Mixture, MixtureError> {
+fn mixture(parts: &[MixtureRows], seed: u64) -> Result<Mixture, MixtureError> {
     Mixture::new(parts, &[0], seed)
 }
 
@@ -52,7 +52,7 @@ fn a_cycle_gives_the_shares_exactly_and_continues() {
 #[test]
 fn impossible_mixtures_are_refused() {
     let good = part(1.0, 10, 128.0);
-    let with = |other: Part| mixture(&[good.clone(), other], 1);
+    let with = |other: MixtureRows| mixture(&[good.clone(), other], 1);
     assert_eq!(mixture(&[], 1).unwrap_err(), MixtureError::Empty);
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(with(part(weight, 10, 1.0)), Err(MixtureError::Weight(1, _))), "{weight}");
@@ -60,7 +60,7 @@ fn impossible_mixtures_are_refused() {
     assert_eq!(mixture(&[part(1.0, 0, 128.0)], 1).unwrap_err(), MixtureError::NoRows(0));
     assert_eq!(mixture(&[part(1.0, 3, 0.0)], 1).unwrap_err(), MixtureError::NoRows(0));
     assert_eq!(with(part(1e-9, 3, 128.0)).unwrap_err(), MixtureError::TooRare(1));
-    let late = Part { weights: vec![0.0, 1.0], ..good.clone() };
+    let late = MixtureRows { weights: vec![0.0, 1.0], ..good.clone() };
     assert!(matches!(Mixture::new(&[late.clone(), late], &[0, 9], 1), Err(MixtureError::Weight(..))));
 }
 
@@ -82,7 +82,7 @@ fn the_seed_and_the_epoch_change_the_order() {
 fn neighbours_are_scattered() {
     // In a random permutation of 10,000, |π(i+1) - π(i)| averages n/3 with standard error about 24; limits are 8 of them.
     let n = 10_000;
-    let at = |i| permuted(i, n, 3, [0, 0, 0]) as f64;
+    let at = |i| permute_index(i, n, 3, [0, 0, 0]) as f64;
     let mean = (0..n - 1).map(|i| (at(i + 1) - at(i)).abs()).sum::<f64>() / (n - 1) as f64;
     assert!((mean - n as f64 / 3.0).abs() < 190.0, "{mean}");
     let fixed = (0..n).filter(|&i| at(i) == i as f64).count();
@@ -92,7 +92,7 @@ fn neighbours_are_scattered() {
 impl Mixture {
     /// Row `i` of the first dataset before blocks are shuffled.
     fn dealt_row(&self, i: u64) -> u64 {
-        permuted(i % self.rows[0], self.rows[0], self.seed, [0, i / self.rows[0], 0])
+        permute_index(i % self.rows[0], self.rows[0], self.seed, [0, i / self.rows[0], 0])
     }
 }
 
@@ -129,7 +129,7 @@ proptest! {
     fn every_phase_has_its_shares_and_no_row_is_lost_between_them(
         first in 1..2000u64, second in 1..2000u64, weights in proptest::collection::vec(0.1..5.0f64, 4), seed: u64,
     ) {
-        let phased = |weights: Vec<f64>, rows| Part { weights, rows, tokens_per_row: 1.0 };
+        let phased = |weights: Vec<f64>, rows| MixtureRows { weights, rows, tokens_per_row: 1.0 };
         let parts = [
             phased(vec![weights[0], weights[1], 0.0], 37),
             phased(vec![weights[2], 0.0, 1.0], 11),
@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn a_permutation_visits_all(n in 1..3000u64, seed: u64, epoch: u64) {
         let mut seen = vec![false; n as usize];
-        (0..n).for_each(|i| seen[permuted(i, n, seed, [0, epoch, 0]) as usize] = true);
+        (0..n).for_each(|i| seen[permute_index(i, n, seed, [0, epoch, 0]) as usize] = true);
         prop_assert!(seen.into_iter().all(|seen| seen));
     }
 

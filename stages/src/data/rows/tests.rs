@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(in crate::data) struct Memory(pub(in crate::data) BTreeMap<String, Vec<u8>>);
 
-impl Sink for Memory {
+impl FileSink for Memory {
     fn file(&mut self, name: &str) -> std::io::Result<Box<dyn Write + '_>> {
         Ok(Box::new(self.0.entry(name.to_owned()).or_default()))
     }
@@ -28,7 +28,7 @@ fn summary(length: usize, vocabulary: u32, train: u64, held_out: u64) -> RowsSum
         format: FORMAT,
         length,
         vocabulary,
-        bytes_per_id: bytes_per_id(vocabulary),
+        bytes_per_id: compute_bytes_per_id(vocabulary),
         packing: Packing::FirstFit,
         canvas: None,
         end_of_document: false,
@@ -51,13 +51,13 @@ fn save(summary: &RowsSummary, records: &[u8]) -> tempfile::TempDir {
 }
 
 fn row(tokens: [u32; 3]) -> Row {
-    let roles = vec![Role::Prompt, Role::Supervised, Role::Padding];
+    let roles = vec![PositionRole::Prompt, PositionRole::Supervised, PositionRole::Padding];
     Row { tokens: tokens.to_vec(), segments: vec![0, 1, PADDING], roles }
 }
 
 #[test]
 fn ids_take_the_fewest_bytes() {
-    let found = [1, 256, 257, 1024, 65_536, 65_537, 151_936, 1 << 24, u32::MAX].map(bytes_per_id);
+    let found = [1, 256, 257, 1024, 65_536, 65_537, 151_936, 1 << 24, u32::MAX].map(compute_bytes_per_id);
     assert_eq!(found, [1, 1, 2, 2, 2, 3, 3, 3, 4]);
 }
 
@@ -109,12 +109,12 @@ proptest! {
             let last = row.segments.last().copied().unwrap_or(0);
             row.tokens.push(token);
             row.segments.push(last + u16::from(start && at > 0));
-            row.roles.push([Role::Prompt, Role::Supervised][usize::from(role)]);
+            row.roles.push([PositionRole::Prompt, PositionRole::Supervised][usize::from(role)]);
         }
         let length = cells.len() + filler;
         row.tokens.resize(length, 7);
         row.segments.resize(length, PADDING);
-        row.roles.resize(length, Role::Padding);
+        row.roles.resize(length, PositionRole::Padding);
         for (width, vocabulary) in [(2, 1000), (3, 70_000), (4, 1 << 30)] {
             let record = to_record(&row, width);
             prop_assert_eq!(record.len(), length * width + length.div_ceil(2));

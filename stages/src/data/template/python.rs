@@ -5,13 +5,13 @@ use minijinja::{Error, ErrorKind, Output, State, Value};
 use serde_json::Value as Json;
 
 /// A JSON value with its keys in order.
-pub(super) fn value(json: &Json) -> Value {
+pub(super) fn to_template_value(json: &Json) -> Value {
     match json {
         Json::Null => ().into(),
         Json::Bool(truth) => (*truth).into(),
         Json::String(text) => text.as_str().into(),
-        Json::Array(list) => list.iter().map(value).collect(),
-        Json::Object(map) => Value::from_pairs(map.iter().map(|(k, v)| (k.as_str(), value(v)))),
+        Json::Array(list) => list.iter().map(to_template_value).collect(),
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(k, v)| (k.as_str(), to_template_value(v)))),
         Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(whole), _) => whole.into(),
             (None, Some(whole)) => whole.into(),
@@ -21,7 +21,11 @@ pub(super) fn value(json: &Json) -> Value {
 }
 
 /// Prints a value as Python does.
-pub(super) fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+pub(super) fn format_like_python(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
     match value.kind() {
         ValueKind::None => Ok(out.write_str("None")?),
         ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
@@ -30,47 +34,47 @@ pub(super) fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Va
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`.
-pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+pub(super) fn to_python_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
         return Err(Error::new(ErrorKind::InvalidOperation, "`tojson(ensure_ascii=true)` is not supported"));
     }
     options.assert_all_used()?;
     let mut out = String::new();
-    write(value, indent, 0, &mut out)?;
+    write_json(value, indent, 0, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) -> Result<(), Error> {
+fn write_json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) -> Result<(), Error> {
     match value.kind() {
         ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => out.push_str(&value.to_string()),
-        ValueKind::String => out.push_str(&quoted(value.as_str().unwrap_or_default())),
+        ValueKind::String => out.push_str(&quote_json(value.as_str().unwrap_or_default())),
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
-            let one = |item: &Value, out: &mut String| write(item, indent, depth + 1, out);
-            list(['[', ']'], &items, indent, depth, out, one)?;
+            let one = |item: &Value, out: &mut String| write_json(item, indent, depth + 1, out);
+            write_json_list(['[', ']'], &items, indent, depth, out, one)?;
         }
         ValueKind::Map => {
             let keys: Vec<Value> = value.try_iter()?.collect();
             let one = |key: &Value, out: &mut String| {
-                out.push_str(&quoted(&key.to_string()));
+                out.push_str(&quote_json(&key.to_string()));
                 out.push_str(": ");
-                write(&value.get_item(key)?, indent, depth + 1, out)
+                write_json(&value.get_item(key)?, indent, depth + 1, out)
             };
-            list(['{', '}'], &keys, indent, depth, out, one)?;
+            write_json_list(['{', '}'], &keys, indent, depth, out, one)?;
         }
         kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("{kind} has no JSON"))),
     }
     Ok(())
 }
 
-fn quoted(text: &str) -> String {
+fn quote_json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn list(
+fn write_json_list(
     [open, close]: [char; 2],
     items: &[Value],
     indent: Option<usize>,

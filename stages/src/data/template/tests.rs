@@ -12,7 +12,7 @@ fn template(source: &str) -> ChatTemplate {
 
 fn render(source: &str, variables: Json) -> Result<String, String> {
     let Json::Object(variables) = variables else { panic!("an object") };
-    let options = Options { variables, ..Options::default() };
+    let options = TemplateOptions { variables, ..TemplateOptions::default() };
     let messages = [json!({"role": "user", "content": " hi\n"})];
     template(source).render(&messages, &options).map_err(|e| e.to_string())
 }
@@ -88,8 +88,10 @@ fn refusals_say_why() {
 fn a_template_is_found_where_transformers_looks() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let found =
-        || ChatTemplate::open(folder.path()).map(|t| t.map(|t| t.render(&[], &Options::default()).unwrap()));
+    let found = || {
+        ChatTemplate::open(folder.path())
+            .map(|t| t.map(|t| t.render(&[], &TemplateOptions::default()).unwrap()))
+    };
     assert_eq!(found().unwrap(), None);
     write("tokenizer_config.json", r#"{"chat_template": null}"#);
     assert_eq!(found().unwrap(), None);

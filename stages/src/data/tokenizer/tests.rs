@@ -10,7 +10,7 @@ const TEXT: &str =
     "sort: d a c b e f g h i j\nreverse: a b c\nuser\nassistant\nThe user asks, the assistant answers.";
 
 pub(in crate::data) fn train_on(texts: &[&str], vocabulary: u32) -> Result<TokenizerFiles, TokenizerError> {
-    train(texts.iter().map(|text| Ok::<_, TokenizerError>((*text).to_owned())), vocabulary)
+    train_byte_level_bpe(texts.iter().map(|text| Ok::<_, TokenizerError>((*text).to_owned())), vocabulary)
 }
 
 pub(in crate::data) fn small_files() -> TokenizerFiles {
@@ -182,12 +182,12 @@ proptest! {
 fn a_row_that_no_text_uses_and_a_mask_may_stand_for_noise() {
     let tokenizer = small();
     let end = tokenizer.end_of_document().unwrap();
-    assert_eq!(tokenizer.spoken(end).as_deref(), Some("<|endoftext|>"));
-    assert_eq!(tokenizer.spoken(tokenizer.first_reserved().unwrap()), None);
+    assert_eq!(tokenizer.text_token(end).as_deref(), Some("<|endoftext|>"));
+    assert_eq!(tokenizer.text_token(tokenizer.first_reserved().unwrap()), None);
     let mut json: Value = serde_json::from_slice(tokenizer.json()).unwrap();
     let added = json["added_tokens"].as_array_mut().unwrap();
     let id = u32::try_from(added.last().unwrap()["id"].as_u64().unwrap()).unwrap();
     added.last_mut().unwrap()["content"] = "<|MASK|>".into();
     let named = Tokenizer::from_bytes("named", serde_json::to_vec(&json).unwrap()).unwrap();
-    assert_eq!((named.token(id).as_deref(), named.spoken(id)), (Some("<|MASK|>"), None));
+    assert_eq!((named.token(id).as_deref(), named.text_token(id)), (Some("<|MASK|>"), None));
 }

@@ -76,37 +76,38 @@ impl TokenizerFiles {
 ///
 /// # Errors
 /// A vocabulary below [`MIN_VOCABULARY`], a text that cannot be split, or the first error among `texts`.
-pub fn train<E: From<TokenizerError>>(
+pub fn train_byte_level_bpe<E: From<TokenizerError>>(
     texts: impl Iterator<Item = Result<String, E>>,
     vocabulary: u32,
 ) -> Result<TokenizerFiles, E> {
     if vocabulary < MIN_VOCABULARY {
         return Err(TokenizerError::TooSmall { asked: vocabulary, least: MIN_VOCABULARY }.into());
     }
-    let bytes = bpe::Merges { tokens: bpe::alphabet(), merges: Vec::new() };
-    let splitter = Tokenizer::from_bytes("base", document(&bytes).to_string().into_bytes())?;
+    let bytes = bpe::Merges { tokens: bpe::list_byte_letters(), merges: Vec::new() };
+    let splitter = Tokenizer::from_bytes("base", build_tokenizer_json(&bytes).to_string().into_bytes())?;
     let mut words = BTreeMap::new();
     for text in texts {
         for word in splitter.words(&text?)? {
             *words.entry(word).or_default() += 1;
         }
     }
-    let learnt = bpe::learn(&words, vocabulary as usize - QWEN3.len() - 1);
+    let learnt = bpe::learn_merges(&words, vocabulary as usize - QWEN3.len() - 1);
     let used = (learnt.tokens.len() + QWEN3.len()) as u32;
     Ok(TokenizerFiles {
-        tokenizer: pretty(&document(&learnt)),
-        config: pretty(&config(learnt.tokens.len())),
-        vocabulary: pretty(&json!(Vocabulary { rows: vocabulary, used })),
+        tokenizer: format_json_bytes(&build_tokenizer_json(&learnt)),
+        config: format_json_bytes(&build_tokenizer_config(learnt.tokens.len())),
+        vocabulary: format_json_bytes(&json!(Vocabulary { rows: vocabulary, used })),
     })
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
+fn format_json_bytes(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
 /// `tokenizer.json` of what was learnt, with Qwen3's special tokens after it.
-fn document(learnt: &bpe::Merges) -> Value {
-    let added: Vec<Value> = added(learnt.tokens.len()).map(|(id, token)| with_id(id, token)).collect();
+fn build_tokenizer_json(learnt: &bpe::Merges) -> Value {
+    let added: Vec<Value> =
+        list_added_tokens(learnt.tokens.len()).map(|(id, token)| add_token_id(id, token)).collect();
     let name = |id: u32| &learnt.tokens[id as usize];
     let merges: Vec<[&String; 2]> = learnt.merges.iter().map(|&(a, b)| [name(a), name(b)]).collect();
     let vocabulary: Map<String, Value> =
@@ -126,7 +127,7 @@ fn document(learnt: &bpe::Merges) -> Value {
 }
 
 /// Qwen3's added tokens from id `first` on.
-fn added(first: usize) -> impl Iterator<Item = (usize, Value)> {
+fn list_added_tokens(first: usize) -> impl Iterator<Item = (usize, Value)> {
     QWEN3.iter().enumerate().map(move |(at, (content, special))| {
         let token = json!({"content": content, "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": false, "special": special});
@@ -134,7 +135,7 @@ fn added(first: usize) -> impl Iterator<Item = (usize, Value)> {
     })
 }
 
-fn with_id(id: usize, token: Value) -> Value {
+fn add_token_id(id: usize, token: Value) -> Value {
     let mut object = Map::from_iter([("id".to_owned(), json!(id))]);
     if let Value::Object(fields) = token {
         object.extend(fields);
@@ -142,8 +143,9 @@ fn with_id(id: usize, token: Value) -> Value {
     Value::Object(object)
 }
 
-fn config(first: usize) -> Value {
-    let decoder: Map<String, Value> = added(first).map(|(id, token)| (id.to_string(), token)).collect();
+fn build_tokenizer_config(first: usize) -> Value {
+    let decoder: Map<String, Value> =
+        list_added_tokens(first).map(|(id, token)| (id.to_string(), token)).collect();
     json!({
         "tokenizer_class": "Qwen2Tokenizer", "add_bos_token": false, "add_prefix_space": false,
         "bos_token": null, "unk_token": null, "eos_token": END_OF_TURN, "pad_token": END_OF_DOCUMENT,

@@ -1,25 +1,25 @@
 //! The discrete Euler simulation: positions jump from noise to draws of the posterior, step by step.
 
-use super::{Canvas, Filter, Pick, Posterior, Rules, open_places, picks};
-use crate::flow::kernel::{Kernel, Step};
-use crate::rng::{Purpose, Stream, stream};
+use super::{Canvas, LogitFilter, Pick, Posterior, SamplerRules, draw_picks, list_open_places};
+use crate::flow::kernel::{EulerKernel, KernelStep};
+use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
 /// A place (canvas, position) whose coin says that it may jump, with the coin.
 type Candidate = ((usize, usize), f64);
 
 /// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`; returns the number of forward passes.
-pub(super) fn simulate<P: Posterior>(
+pub(super) fn simulate_euler<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
     first: usize,
-    filter: &Filter,
-    rules: &Rules,
+    filter: &LogitFilter,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<usize, P::Error> {
     let mut passes = 0;
     for number in 0..steps {
         let between = [number, number + 1].map(|n| n as f64 / steps as f64);
-        passes += usize::from(euler_step(canvases, first + number, between, filter, rules, posterior)?);
+        passes += usize::from(take_euler_step(canvases, first + number, between, filter, rules, posterior)?);
     }
     Ok(passes)
 }
@@ -32,19 +32,19 @@ pub(super) fn simulate<P: Posterior>(
 ///
 /// # Errors
 /// What the posterior says.
-pub fn euler_step<P: Posterior>(
+pub fn take_euler_step<P: Posterior>(
     canvases: &mut [Canvas],
     number: usize,
     between: [f64; 2],
-    filter: &Filter,
-    rules: &Rules,
+    filter: &LogitFilter,
+    rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<bool, P::Error> {
     let [t, s] = between;
-    let only_masks = rules.mask_source() && rules.kernel == Kernel::Exact;
-    let step = Step::new(rules.kernel, rules.scheduler, t, s);
-    let open = open_places(canvases, |canvas, i| !only_masks || canvas.tokens[i] == rules.mask);
-    let candidates = candidates(canvases, open, &step, rules, number);
+    let only_masks = rules.mask_source() && rules.kernel == EulerKernel::Exact;
+    let step = KernelStep::new(rules.kernel, rules.scheduler, t, s);
+    let open = list_open_places(canvases, |canvas, i| !only_masks || canvas.tokens[i] == rules.mask);
+    let candidates = find_candidates(canvases, open, &step, rules, number);
     if candidates.is_empty() {
         return Ok(false);
     }
@@ -53,26 +53,27 @@ pub fn euler_step<P: Posterior>(
     if !asking.is_empty() {
         let places: Vec<(usize, usize)> = asking.iter().map(|(place, _)| *place).collect();
         let logits = posterior.logits(canvases, &places, t)?;
-        let picks = picks(canvases, &places, logits, filter, rules.seed, number);
-        land(canvases, &asking, &picks, &step, rules, number);
+        let picks = draw_picks(canvases, &places, logits, filter, rules.seed, number);
+        move_candidates(canvases, &asking, &picks, &step, rules, number);
     }
     leaving.iter().for_each(|&((canvas, i), _)| canvases[canvas].tokens[i] = rules.mask);
     Ok(!asking.is_empty())
 }
 
 /// The places that may jump in this step. The coins come before the posterior, so that places that stay cost nothing.
-fn candidates(
+fn find_candidates(
     canvases: &[Canvas],
     places: Vec<(usize, usize)>,
-    step: &Step,
-    rules: &Rules,
+    step: &KernelStep,
+    rules: &SamplerRules,
     number: usize,
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     for run in places.chunk_by(|a, b| a.0 == b.0) {
         let canvas = &canvases[run[0].0];
         // Even coordinates: coins; odd ones: tokens (see `picks`).
-        let mut coins = stream(rules.seed, Purpose::Sample, [canvas.number, 2 * number as u64, 0]);
+        let mut coins =
+            derive_stream(rules.seed, RandomPurpose::Sample, [canvas.number, 2 * number as u64, 0]);
         let tossed = run.iter().map(|&place| (place, coins.uniform()));
         found.extend(tossed.filter(|((_, i), coin)| *coin < step.jump(false, p0(canvas, *i, rules))));
     }
@@ -80,23 +81,24 @@ fn candidates(
 }
 
 /// p_0 of the token that stands at position `i`.
-fn p0(canvas: &Canvas, i: usize, rules: &Rules) -> f64 {
+fn p0(canvas: &Canvas, i: usize, rules: &SamplerRules) -> f64 {
     rules.source().probability(rules.mask_share, canvas.tokens[i])
 }
 
 /// Writes where the candidates go, given their draws of the posterior.
-fn land(
+fn move_candidates(
     canvases: &mut [Canvas],
     candidates: &[Candidate],
     picks: &[((usize, usize), Pick)],
-    step: &Step,
-    rules: &Rules,
+    step: &KernelStep,
+    rules: &SamplerRules,
     number: usize,
 ) {
     let pairs: Vec<(&Candidate, &Pick)> = candidates.iter().zip(picks.iter().map(|(_, pick)| pick)).collect();
     for run in pairs.chunk_by(|a, b| a.0.0.0 == b.0.0.0) {
         let canvas = &mut canvases[run[0].0.0.0];
-        let mut random = stream(rules.seed, Purpose::Sample, [canvas.number, 2 * number as u64, 2]);
+        let mut random =
+            derive_stream(rules.seed, RandomPurpose::Sample, [canvas.number, 2 * number as u64, 2]);
         for (((_, i), coin), pick) in run {
             let (same, p0) = (canvas.tokens[*i] == pick.token, p0(canvas, *i, rules));
             if *coin >= step.jump(same, p0) {
@@ -105,13 +107,13 @@ fn land(
             let data = step.data_share(same, p0);
             let to_data = data >= 1.0 || random.uniform() < data;
             canvas.tokens[*i] =
-                if to_data { pick.token } else { other_noise(canvas.tokens[*i], rules, &mut random) };
+                if to_data { pick.token } else { draw_other_noise(canvas.tokens[*i], rules, &mut random) };
         }
     }
 }
 
 /// A token of the source that is not `present`; only asked where the source has another one.
-fn other_noise(present: u32, rules: &Rules, random: &mut Stream) -> u32 {
+fn draw_other_noise(present: u32, rules: &SamplerRules, random: &mut RandomStream) -> u32 {
     loop {
         let token = rules.source().draw(rules.mask_share, random);
         if token != present {

@@ -5,8 +5,8 @@
 pub use fmflow_engine::pipeline::config::FilterOrder as Order;
 use fmflow_engine::pipeline::config::Sampler;
 
-use super::Rules;
-use crate::rng::Stream;
+use super::SamplerRules;
+use crate::rng::RandomStream;
 
 /// A drawn token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Pick {
 
 /// How a token is drawn from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Filter {
+pub struct LogitFilter {
     temperature: f64,
     top_k: Option<usize>,
     top_p: Option<f64>,
@@ -28,10 +28,10 @@ pub struct Filter {
     used: u32,
 }
 
-impl Filter {
+impl LogitFilter {
     /// The filter of a flow sampler; the mask is never emitted.
     #[must_use]
-    pub fn new(sampler: &Sampler, rules: &Rules) -> Self {
+    pub fn new(sampler: &Sampler, rules: &SamplerRules) -> Self {
         Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
     }
 
@@ -53,16 +53,16 @@ impl Filter {
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
         let (mut logits, mut law) = (logits.to_vec(), vec![0.0; logits.len()]);
         self.forbid(&mut logits);
-        let kept = self.kept(&logits, arg_max(&logits));
+        let kept = self.kept(&logits, find_largest_logit(&logits));
         let total: f64 = kept.iter().map(|(_, w)| w).sum();
         kept.iter().for_each(|&(token, w)| law[token as usize] = w / total);
         law
     }
 
     /// Draws a token; `logits` is scratch space afterwards.
-    pub fn pick(&self, logits: &mut [f32], random: &mut Stream) -> Pick {
+    pub fn pick(&self, logits: &mut [f32], random: &mut RandomStream) -> Pick {
         self.forbid(logits);
-        let best = arg_max(logits);
+        let best = find_largest_logit(logits);
         let log_sum = log_sum_exp(logits);
         let token = if self.temperature == 0.0 { best } else { self.draw(logits, best, random) };
         Pick { token: token.0, confidence: (f64::from(token.1) - log_sum).exp() }
@@ -78,7 +78,7 @@ impl Filter {
     }
 
     /// Draws at a temperature above 0; returns the token and its logit.
-    fn draw(&self, logits: &[f32], best: (u32, f32), random: &mut Stream) -> (u32, f32) {
+    fn draw(&self, logits: &[f32], best: (u32, f32), random: &mut RandomStream) -> (u32, f32) {
         let kept = self.kept(logits, best);
         let total: f64 = kept.iter().map(|(_, w)| w).sum();
         let mut target = random.uniform() * total;
@@ -139,7 +139,7 @@ impl Filter {
 }
 
 /// The largest logit and its id; the lowest id wins ties.
-fn arg_max(logits: &[f32]) -> (u32, f32) {
+fn find_largest_logit(logits: &[f32]) -> (u32, f32) {
     let mut best = (0, f32::NEG_INFINITY);
     for (i, &logit) in logits.iter().enumerate() {
         if logit > best.1 {
@@ -150,7 +150,7 @@ fn arg_max(logits: &[f32]) -> (u32, f32) {
 }
 
 fn log_sum_exp(logits: &[f32]) -> f64 {
-    let (_, largest) = arg_max(logits);
+    let (_, largest) = find_largest_logit(logits);
     let sum: f64 = logits.iter().map(|&l| f64::from(l - largest).exp()).sum();
     f64::from(largest) + sum.ln()
 }
@@ -160,17 +160,17 @@ mod tests {
     use fmflow_engine::pipeline::config::SamplerKind;
 
     use super::*;
-    use crate::rng::{Purpose, stream};
+    use crate::rng::{RandomPurpose, derive_stream};
 
-    fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Filter {
+    fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> LogitFilter {
         let kind = SamplerKind::Autoregressive;
         let order = Order::TopKFirst;
         let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order, block: None };
-        Filter { mask: Some(3), ..Filter::autoregressive(&sampler, 5) }
+        LogitFilter { mask: Some(3), ..LogitFilter::autoregressive(&sampler, 5) }
     }
 
-    fn counts(filter: &Filter, logits: &[f32], n: usize) -> Vec<usize> {
-        let mut random = stream(1, Purpose::Sample, [0; 3]);
+    fn counts(filter: &LogitFilter, logits: &[f32], n: usize) -> Vec<usize> {
+        let mut random = derive_stream(1, RandomPurpose::Sample, [0; 3]);
         let mut counts = vec![0; logits.len()];
         (0..n).for_each(|_| counts[filter.pick(&mut logits.to_vec(), &mut random).token as usize] += 1);
         counts
@@ -179,8 +179,10 @@ mod tests {
     #[test]
     fn temperature_zero_is_the_arg_max_of_what_may_be_emitted() {
         // 3 is the mask, 5 and 6 are not used.
-        let pick = filter(0.0, None, None)
-            .pick(&mut [0.0, 1.0, 0.5, 9.0, 1.0, 8.0, 7.0], &mut stream(1, Purpose::Sample, [0; 3]));
+        let pick = filter(0.0, None, None).pick(
+            &mut [0.0, 1.0, 0.5, 9.0, 1.0, 8.0, 7.0],
+            &mut derive_stream(1, RandomPurpose::Sample, [0; 3]),
+        );
         assert_eq!(pick.token, 1);
         let others = 1.0 + 2.0 * 1f64.exp() + 0.5f64.exp();
         assert!((pick.confidence - 1f64.exp() / others).abs() < 1e-12);
@@ -193,7 +195,7 @@ mod tests {
         // Shares .4, .3, .2, .1: the first two are .7 of all, and 1 of what top-k = 2 leaves.
         let logits = [(4.0f32).ln(), (3.0f32).ln(), (2.0f32).ln(), 9.0, 0.0];
         let count = |order| {
-            let filter = Filter { order, ..filter(1.0, Some(2), Some(0.5)) };
+            let filter = LogitFilter { order, ..filter(1.0, Some(2), Some(0.5)) };
             filter.probabilities(&logits).iter().filter(|p| **p > 0.0).count()
         };
         assert_eq!((count(Order::TopKFirst), count(Order::TopPFirst)), (1, 2));

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use fmflow_engine::pipeline::config::Remask;
+use fmflow_engine::pipeline::config::RemaskSettings;
 
 use super::*;
 
@@ -44,13 +44,13 @@ fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
 }
 
 fn euler(steps: usize) -> SamplerKind {
-    SamplerKind::Euler { steps, kernel: Kernel::Exact }
+    SamplerKind::Euler { steps, kernel: EulerKernel::Exact }
 }
 
-fn rules(mask_source: bool) -> Rules {
+fn rules(mask_source: bool) -> SamplerRules {
     let scheduler = Scheduler::Polynomial { exponent: 1.0 };
     let mask_share = f64::from(u8::from(mask_source));
-    Rules { mask: MASK, used: 5, scheduler, mask_share, kernel: Kernel::Exact, seed: 1 }
+    SamplerRules { mask: MASK, used: 5, scheduler, mask_share, kernel: EulerKernel::Exact, seed: 1 }
 }
 
 fn canvas(number: u64, length: usize) -> Canvas {
@@ -71,7 +71,8 @@ fn every_method_fills_what_is_editable_and_nothing_else() {
         let mut canvases = vec![canvas(0, 9), canvas(1, 4)];
         // The mask has by far the largest logit: it must never be emitted.
         let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
-        let passes = sample(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
+        let passes =
+            sample_canvases(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
         assert!(passes >= 1);
         for canvas in &canvases {
             assert_eq!(canvas.tokens[0], 3, "{kind:?}");
@@ -83,20 +84,20 @@ fn every_method_fills_what_is_editable_and_nothing_else() {
 #[test]
 fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
     let kernels = [
-        Kernel::Exact,
-        Kernel::Rate { div_free: 0.0 },
-        Kernel::Rate { div_free: 3.0 },
-        Kernel::Remask(Remask::Cap(0.5)),
-        Kernel::Remask(Remask::Rescale(1.0)),
+        EulerKernel::Exact,
+        EulerKernel::Rate { div_free: 0.0 },
+        EulerKernel::Rate { div_free: 3.0 },
+        EulerKernel::Remask(RemaskSettings::Cap(0.5)),
+        EulerKernel::Remask(RemaskSettings::Rescale(1.0)),
     ];
     for kernel in kernels {
         for steps in [1, 2, 9] {
-            let rules = Rules { kernel, ..rules(true) };
+            let rules = SamplerRules { kernel, ..rules(true) };
             let mut canvases = vec![canvas(0, 40)];
             // A prompt that holds the mask itself, in the middle.
             (canvases[0].tokens[20], canvases[0].editable[20]) = (MASK, false);
             let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
-            sample(&mut canvases, &sampler(euler(steps), 1.0), &rules, &mut posterior).unwrap();
+            sample_canvases(&mut canvases, &sampler(euler(steps), 1.0), &rules, &mut posterior).unwrap();
             let tokens = &canvases[0].tokens;
             assert_eq!((tokens[0], tokens[20]), (3, MASK), "{kernel:?}");
             assert_eq!(tokens.iter().filter(|&&t| t == MASK).count(), 1, "{kernel:?} {tokens:?}");
@@ -106,7 +107,7 @@ fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
 
 #[test]
 fn remasking_keeps_the_schedule_and_takes_tokens_back() {
-    let rules = Rules { kernel: Kernel::Remask(Remask::Cap(0.2)), ..rules(true) };
+    let rules = SamplerRules { kernel: EulerKernel::Remask(RemaskSettings::Cap(0.2)), ..rules(true) };
     let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
     // Masks in all, and positions that went back to the mask since the pass before.
     let (mut seen, mut last) = (Vec::new(), Vec::<Vec<u32>>::new());
@@ -118,7 +119,7 @@ fn remasking_keeps_the_schedule_and_takes_tokens_back() {
         seen.push((masks, pairs.filter(|(before, now)| **before != MASK && **now == MASK).count()));
         last = now;
     };
-    sample(&mut canvases, &sampler(euler(4), 1.0), &rules, &mut Watch(look)).unwrap();
+    sample_canvases(&mut canvases, &sampler(euler(4), 1.0), &rules, &mut Watch(look)).unwrap();
     // 10,000 positions: 1 - t of them are masks, and a fifth of the t written ones went back; limit 5 standard deviations.
     for ((masks, back), expected) in
         seen.iter().zip([(10_000usize, 0usize), (7_500, 0), (5_000, 500), (2_500, 1_000)])
@@ -132,7 +133,7 @@ fn a_draw_is_a_function_of_seed_and_number() {
     let run = |number| {
         let mut canvases = vec![canvas(number, 30)];
         let kind = euler(5);
-        sample(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut Fixed([0.0; 5])).unwrap();
+        sample_canvases(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut Fixed([0.0; 5])).unwrap();
         canvases.remove(0).tokens
     };
     assert_eq!(run(1), run(1));
@@ -145,7 +146,7 @@ fn euler_draws_from_the_posterior_for_both_sources() {
         let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
         let kind = euler(8);
         let mut posterior = Fixed([0.0, (2.0f32).ln(), (3.0f32).ln(), (4.0f32).ln(), f32::NEG_INFINITY]);
-        sample(&mut canvases, &sampler(kind, 1.0), &rules(mask_source), &mut posterior).unwrap();
+        sample_canvases(&mut canvases, &sampler(kind, 1.0), &rules(mask_source), &mut posterior).unwrap();
         let mut counts = [0usize; 5];
         canvases.iter().flat_map(|c| &c.tokens[1..]).for_each(|&t| counts[t as usize] += 1);
         // 10,000 draws with shares .1 .2 .3 .4: standard deviations up to 49; limit 5 of them.
@@ -161,7 +162,7 @@ fn euler_follows_the_schedule() {
     let mut seen = Vec::new();
     let count = |c: &[Canvas]| c.iter().flat_map(|c| &c.tokens).filter(|&&t| t == MASK).count();
     let look = |c: &[Canvas], _: &[(usize, usize)]| seen.push(count(c));
-    sample(&mut canvases, &sampler(euler(4), 1.0), &rules(true), &mut Watch(look)).unwrap();
+    sample_canvases(&mut canvases, &sampler(euler(4), 1.0), &rules(true), &mut Watch(look)).unwrap();
     // 10,000 positions; the noise left is 1 - kappa(t) = 1 - t; standard deviation at most 50, limit 5 of them.
     for (left, expected) in seen.iter().zip([10_000usize, 7_500, 5_000, 2_500]) {
         assert!(left.abs_diff(expected) < 250, "{seen:?}");
@@ -175,7 +176,7 @@ fn confidence_reveals_an_even_share_of_every_canvas_each_step() {
     let masks = |canvas: &Canvas| canvas.tokens.iter().filter(|&&t| t == MASK).count();
     let look = |c: &[Canvas], _: &[(usize, usize)]| seen.push([masks(&c[0]), masks(&c[1])]);
     let sampler = sampler(SamplerKind::Confidence { steps: 4 }, 0.0);
-    sample(&mut canvases, &sampler, &rules(true), &mut Watch(look)).unwrap();
+    sample_canvases(&mut canvases, &sampler, &rules(true), &mut Watch(look)).unwrap();
     assert_eq!(seen, [[10, 2], [7, 1], [5, 1], [2, 0]]);
 }
 
@@ -197,9 +198,15 @@ fn blocks_are_written_from_left_to_right_and_then_stay() {
         let mut canvases = vec![canvas(0, 11), canvas(1, 4)];
         let blocks = [vec![1..4, 4..8, 8..10], vec![1..2, 2..4]];
         let mut seen = Seen(Vec::new());
-        let passes =
-            sample_in_blocks(&mut canvases, &blocks, &[], &sampler(kind, 1.0), &rules(true), &mut seen)
-                .unwrap();
+        let passes = sample_canvases_in_blocks(
+            &mut canvases,
+            &blocks,
+            &[],
+            &sampler(kind, 1.0),
+            &rules(true),
+            &mut seen,
+        )
+        .unwrap();
         assert_eq!(passes, seen.0.len());
         assert!(passes > 3 && passes <= 9, "{kind:?} {passes}");
         for (row, blocks) in blocks.iter().enumerate() {
@@ -226,11 +233,18 @@ fn one_block_is_the_whole_canvas_and_blocks_draw_other_numbers() {
         let (mut whole, mut one, mut two) = (vec![canvas(0, 41)], vec![canvas(0, 41)], vec![canvas(0, 41)]);
         let run = |canvases: &mut Vec<Canvas>, blocks: Vec<Range<usize>>| {
             let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
-            sample_in_blocks(canvases, &[blocks], &[], &sampler(kind, 1.0), &rules(true), &mut posterior)
-                .unwrap()
+            sample_canvases_in_blocks(
+                canvases,
+                &[blocks],
+                &[],
+                &sampler(kind, 1.0),
+                &rules(true),
+                &mut posterior,
+            )
+            .unwrap()
         };
         let mut posterior = Fixed([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
-        sample(&mut whole, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
+        sample_canvases(&mut whole, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
         run(&mut one, std::iter::once(0..41).collect());
         assert_eq!(whole, one);
         run(&mut two, vec![1..21, 21..41]);
@@ -247,7 +261,8 @@ fn an_answer_ends_with_the_block_of_its_end() {
     let mut posterior = Fixed([0.0, 0.0, 9.0, 0.0, f32::NEG_INFINITY]);
     let sampler = sampler(SamplerKind::Confidence { steps: 2 }, 0.0);
     let passes =
-        sample_in_blocks(&mut canvases, &blocks, &[2], &sampler, &rules(true), &mut posterior).unwrap();
+        sample_canvases_in_blocks(&mut canvases, &blocks, &[2], &sampler, &rules(true), &mut posterior)
+            .unwrap();
     assert_eq!(passes, 6, "the second canvas takes three blocks of two steps");
     assert_eq!(canvases[0].tokens, [3, 2, 2, 2, MASK, MASK, MASK, MASK, MASK, MASK]);
     assert_eq!(canvases[1].tokens, [3, 2, 2, 2, 2, 2, 2, 2, 2, 3]);

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::Problem;
+use super::TurnError;
 use crate::data::corpus::Speaker;
-use crate::data::corpus::value::{instead_of_text, says_nothing};
+use crate::data::corpus::non_text::{describe_non_text, is_blank_value};
 
 /// Whether a turn is learnt: OpenAI's key, and those of axolotl.
 const LEARNT: [&str; 4] = ["weight", "train", "training", "train_turn"];
@@ -41,15 +41,15 @@ const OF_A_LINE: [(&str, &str, &str); 5] = [
 const RULES: [&str; 2] = ["system", "system_prompt"];
 
 /// Refuses a turn with keys whose meaning would be lost.
-pub(super) fn check_turn(turn: &Map<String, Value>) -> Result<(), Problem> {
-    match OF_A_TURN.iter().find(|(key, ..)| says(turn, key)) {
+pub(super) fn check_turn_keys(turn: &Map<String, Value>) -> Result<(), TurnError> {
+    match OF_A_TURN.iter().find(|(key, ..)| has_value(turn, key)) {
         Some((key, what, cure)) => Err((format!("{what} `{key}`"), cure)),
         None => Ok(()),
     }
 }
 
 /// Whether a turn is learnt, as far as its keys say; not if one of several says no.
-pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool, Problem> {
+pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool, TurnError> {
     let mut learnt = true;
     for (key, value) in LEARNT.iter().filter_map(|key| Some((key, turn.get(*key)?))) {
         let yes = match value {
@@ -70,33 +70,36 @@ pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool
 }
 
 /// The rules beside the turns of a line, with their key. Fields that the dataset names are `taken`.
-pub(in crate::data::corpus) fn rules(
+pub(in crate::data::corpus) fn find_line_rules(
     line: &Map<String, Value>,
     taken: &[&str],
-) -> Result<Option<(&'static str, String)>, Problem> {
-    let free = |key: &str| !taken.contains(&key) && says(line, key);
+) -> Result<Option<(&'static str, String)>, TurnError> {
+    let free = |key: &str| !taken.contains(&key) && has_value(line, key);
     if let Some((key, what, cure)) = OF_A_LINE.iter().find(|(key, ..)| free(key)) {
         return Err((format!("field `{key}` {what}"), cure));
     }
     let found: Vec<&'static str> = RULES.into_iter().filter(|key| free(key)).collect();
     match found[..] {
         [] => Ok(None),
-        [key] => rules_in(line, key),
+        [key] => read_rules_field(line, key),
         _ => Err(("the line has the fields `system` and `system_prompt`".into(), "remove one of them")),
     }
 }
 
-fn rules_in(line: &Map<String, Value>, key: &'static str) -> Result<Option<(&'static str, String)>, Problem> {
+fn read_rules_field(
+    line: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<(&'static str, String)>, TurnError> {
     match line.get(key) {
         Some(Value::String(text)) => Ok(Some((key, text.clone()))),
         Some(other) => {
-            let (what, cure) = instead_of_text(other);
+            let (what, cure) = describe_non_text(other);
             Err((format!("field `{key}` is not a string but {what}"), cure.unwrap_or("remove it")))
         }
         None => Ok(None),
     }
 }
 
-fn says(map: &Map<String, Value>, key: &str) -> bool {
-    map.get(key).is_some_and(|value| !says_nothing(value))
+fn has_value(map: &Map<String, Value>, key: &str) -> bool {
+    map.get(key).is_some_and(|value| !is_blank_value(value))
 }

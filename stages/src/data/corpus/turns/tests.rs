@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 
 fn read(list: Value) -> Result<Conversation, String> {
-    conversation(&list, "messages", "kind".into()).map_err(|(problem, cure)| format!("{problem}; {cure}"))
+    parse_conversation(&list, "messages", "kind".into())
+        .map_err(|(problem, cure)| format!("{problem}; {cure}"))
 }
 
 fn said(role: &str, content: &str) -> Value {

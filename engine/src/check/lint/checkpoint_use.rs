@@ -1,0 +1,249 @@
+//! Where checkpoints come from: conversions, samplers, required scores.
+
+use crate::check::lint::attention;
+use crate::check::lint::lineage::KnownContract;
+use crate::check::lint::lineage::Lineages;
+use crate::check::lint::sampler_paths::SamplerPaths;
+use crate::pipeline::config::{
+    ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
+    TokenizerChoice,
+};
+use crate::pipeline::contract::ModelKind;
+use crate::pipeline::field_path::FieldPath;
+use crate::pipeline::field_path::{convert, evaluate, rows};
+use crate::pipeline::origins::ContractFact;
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::Stage;
+use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::place::Span;
+
+/// A conversion of a checkpoint that is converted already, or whose mask token nobody can find.
+pub(super) fn lint_conversion(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &ConvertConfig,
+    sink: &mut Sink,
+) {
+    if config.mask_token == MaskToken::Reserved && config.tokenizer == TokenizerChoice::None {
+        sink.push(
+            Diagnostic::new(
+                Code::ConflictingFields,
+                "without a tokenizer nobody knows which row is reserved",
+            )
+            .at(stage.place(convert::MASK_TOKEN), "the first row that no token uses")
+            .also(stage.place(convert::TOKENIZER), "no tokens")
+            .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
+        );
+    }
+    check_converted_before(lineages, stage, sink);
+}
+
+/// A conversion of a flow checkpoint.
+pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
+    let Some(parent) = lineages.parent(stage) else { return };
+    let Some(known) = lineages.contract(parent) else { return };
+    if known.contract.kind == ModelKind::Flow {
+        let message = format!("`{}` converts a checkpoint that is converted already", stage.name);
+        let help = format!("remove `convert \"{}\"`, and start from `{}` itself", stage.name, parent.name);
+        let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
+            .at(stage.place(convert::FROM), "a flow checkpoint")
+            .help(help);
+        sink.push(known.show_fact(ContractFact::Kind, diagnostic, "converted here"));
+    }
+}
+
+/// Samplers that do not fit, and scores required of what is not measured.
+pub(super) fn lint_evaluated_checkpoints(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+    sink: &mut Sink,
+) {
+    check_measured_checkpoints(lineages, stage, config, sink);
+    for (at, one) in config.held_out.iter().enumerate() {
+        check_held_out_documents(lineages, stage, evaluate::NTH_HELD_OUT_DATASET.nth(at), &one.role, sink);
+    }
+    for (at, one) in config.exact_match.iter().enumerate() {
+        check_held_out_documents(lineages, stage, evaluate::NTH_EXACT_MATCH_DATASET.nth(at), &one.role, sink);
+    }
+    for (at, require) in config.require.iter().enumerate() {
+        if !config.checkpoints.contains(&require.checkpoint) {
+            let span = stage.place(evaluate::NTH_REQUIRE.nth(at));
+            sink.push(unmeasured_checkpoint(stage, &require.checkpoint, span));
+        } else if config.exact_match.is_empty() {
+            let span = stage.place(evaluate::NTH_REQUIRE_AT_LEAST.nth(at));
+            sink.push(unmeasured_score(stage, span));
+        }
+    }
+}
+
+/// Samplers that do not fit the checkpoints.
+pub(super) fn check_measured_checkpoints(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+    sink: &mut Sink,
+) {
+    for (at, exact) in config.exact_match.iter().enumerate() {
+        let paths = SamplerPaths::for_exact_match(at);
+        for name in &config.checkpoints {
+            if let Some(checkpoint) = lineages.input(stage, &InputRole::Checkpoint(name.clone())) {
+                check_sampler_checkpoint(lineages, checkpoint, &exact.sampler, (stage, paths), sink);
+            }
+        }
+    }
+}
+
+/// A measurement of a dataset that keeps no documents for it.
+fn check_held_out_documents(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    dataset: FieldPath,
+    role: &InputRole,
+    sink: &mut Sink,
+) {
+    let Some(rows) = lineages.input(stage, role) else { return };
+    let StageConfig::Rows(config) = &rows.config else { return };
+    if config.dataset.held_out > 0.0 {
+        return;
+    }
+    let name = &config.dataset.name;
+    sink.push(
+        Diagnostic::new(Code::NothingHeldOut, format!("dataset `{name}` holds no documents out to measure"))
+            .at(stage.place(dataset), "only held-out documents are measured")
+            .also(rows.place(rows::DATASET_HELD_OUT), "nothing is held out")
+            .help(format!("write `held-out=\"2%\"` in dataset `{name}`")),
+    );
+}
+
+fn unmeasured_checkpoint(stage: &Stage, name: &str, span: &Span) -> Diagnostic {
+    let message = format!("`{}` requires a score of `{name}`, which it does not measure", stage.name);
+    Diagnostic::new(Code::RequireNotMeasured, message)
+        .at(span, "not among the checkpoints")
+        .also(stage.place(evaluate::NTH_CHECKPOINT.nth(0)), "the checkpoints")
+        .help(format!("add `\"{name}\"` to `checkpoint`, or remove the `require`"))
+}
+
+fn unmeasured_score(stage: &Stage, span: &Span) -> Diagnostic {
+    let message = format!("`{}` requires an exact match, which it does not measure", stage.name);
+    Diagnostic::new(Code::RequireNotMeasured, message)
+        .at(span, "a score of what?")
+        .help("add `exact-match dataset=\"...\" sampler=\"...\"`")
+}
+
+/// Samplers that do not fit.
+pub(super) fn lint_generation_checkpoint(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &GenerateConfig,
+    sink: &mut Sink,
+) {
+    let Some(checkpoint) = lineages.parent(stage) else { return };
+    attention::check_infill_suffixes(lineages, stage, config, checkpoint, sink);
+    let mut seen = Vec::new();
+    for (prompt, paths) in config.prompts.iter().zip(SamplerPaths::for_prompts(stage, config)) {
+        // One finding for each sampler, however many requests draw with it.
+        if seen.contains(&&prompt.sampler.name) {
+            continue;
+        }
+        seen.push(&prompt.sampler.name);
+        check_sampler_checkpoint(lineages, checkpoint, &prompt.sampler, (stage, paths), sink);
+    }
+}
+
+/// A sampler named at a path of a stage, against a checkpoint.
+fn check_sampler_checkpoint(
+    lineages: &Lineages<'_>,
+    checkpoint: &Stage,
+    sampler: &Sampler,
+    (stage, paths): (&Stage, SamplerPaths),
+    sink: &mut Sink,
+) {
+    let span = stage.place(paths.sampler);
+    let block = stage.field(paths.block).map_or(span, |field| &field.span);
+    attention::check_sampler_blocks(lineages, checkpoint, sampler, block, sink);
+    let Some(known) = lineages.contract(checkpoint) else { return };
+    let autoregressive = sampler.kind == SamplerKind::Autoregressive;
+    match known.contract.kind {
+        ModelKind::Autoregressive if !autoregressive => {
+            sink.push(flow_sampler_on_autoregressive(checkpoint, known, sampler, span));
+        }
+        ModelKind::Flow if autoregressive && known.contract.shift => {
+            sink.push(autoregressive_sampler_on_flow(checkpoint, known, sampler, span));
+        }
+        ModelKind::Flow if autoregressive => {
+            sink.push(sampler_without_shift(checkpoint, known, sampler, span))
+        }
+        ModelKind::Flow if sampler.reveals_masks() => {
+            sink.extend(sampler_without_masks(checkpoint, known, sampler, span));
+        }
+        _ => {}
+    }
+}
+
+fn flow_sampler_on_autoregressive(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Diagnostic {
+    let message = format!(
+        "sampler `{}` needs a flow checkpoint, and `{}` was never converted",
+        sampler.name, checkpoint.name
+    );
+    let diagnostic = Diagnostic::new(Code::NotConverted, message)
+        .at(span, "a flow sampler")
+        .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage");
+    known.show_fact(ContractFact::Kind, diagnostic, format!("`{}` starts here", checkpoint.name))
+}
+
+fn autoregressive_sampler_on_flow(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Diagnostic {
+    let message = format!("sampler `{}` reads `{}` from left to right", sampler.name, checkpoint.name);
+    let diagnostic = Diagnostic::new(Code::AutoregressiveOnFlow, message)
+        .at(span, "an autoregressive sampler")
+        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`");
+    known.show_fact(ContractFact::Kind, diagnostic, "converted to flow here")
+}
+
+fn sampler_without_shift(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Diagnostic {
+    let message = format!(
+        "sampler `{}` reads the next token, and `{}` predicts each token in its place",
+        sampler.name, checkpoint.name
+    );
+    let diagnostic = Diagnostic::new(Code::ShiftMismatch, message)
+        .at(span, "an autoregressive sampler")
+        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`, or convert with `shift #true`");
+    known.show_fact(ContractFact::Shift, diagnostic, "without a shift")
+}
+
+/// A sampler that looks for masks where noise looks like data.
+fn sampler_without_masks(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Option<Diagnostic> {
+    known.contract.path.as_ref().filter(|path| path.mask_share < 1.0)?;
+    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
+    let message =
+        format!("sampler `{name}` looks for masks, and the noise of `{checkpoint}` is not the mask alone");
+    let help = match sampler.kind {
+        SamplerKind::Euler { .. } => {
+            "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
+        }
+        _ => "use a sampler of `kind=\"euler\"`",
+    };
+    let diagnostic =
+        Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees noise by the mask").help(help);
+    Some(known.show_fact(ContractFact::Source, diagnostic, "has uniform noise"))
+}

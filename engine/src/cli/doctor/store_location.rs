@@ -1,0 +1,114 @@
+//! The store, or the place where one would be made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{DoctorFindings, FindingState};
+use crate::cli::CommandContext;
+use crate::store::garbage::{self, ItemKind};
+use crate::store::probe::{ProbeResult, probe_file_system};
+use crate::store::vfs::Disk;
+use crate::store::{Store, lock};
+use crate::text::display::format_bytes;
+use crate::text::read::display_path;
+
+/// Looks at the store; gives the bytes that are free there.
+pub(super) fn inspect_store_location(
+    findings: &mut DoctorFindings,
+    context: &CommandContext<'_>,
+) -> Option<u64> {
+    let root = std::path::absolute(&context.store).unwrap_or_else(|_| context.store.clone());
+    let store = match context.open_store() {
+        Ok(store) => store,
+        Err(error) => {
+            findings.add_obstacle("folder", error.to_string(), error.exit_code());
+            return None;
+        }
+    };
+    let there = if store.is_some() { "" } else { ", not made yet" };
+    findings.add_fine("folder", format!("{}{there}", display_path(&root)));
+    let place = find_existing_folder(&root)?;
+    if let Some((kind, mount)) = find_file_system(&place) {
+        findings.add_fine("file system", format!("{kind} at {mount}"));
+    }
+    let free = rustix::fs::statvfs(&place).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    free.into_iter().for_each(|free| findings.add_fine("free", format_bytes(free)));
+    // What a killed trial leaves in a store is swept by the next run.
+    let tmp = root.join("tmp");
+    report_trials(
+        findings,
+        probe_file_system(&Disk, if store.is_some() && tmp.is_dir() { &tmp } else { &place }),
+    );
+    if let Some(store) = store {
+        inspect_store_contents(findings, &store);
+    }
+    free
+}
+
+/// The folder itself, or the nearest one above it that exists.
+fn find_existing_folder(root: &Path) -> Option<PathBuf> {
+    root.ancestors().find(|folder| folder.is_dir()).map(Path::to_path_buf)
+}
+
+/// Type and place of the file system that holds a folder, where the system tells.
+fn find_file_system(place: &Path) -> Option<(String, String)> {
+    let place = place.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let fields = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    // Of two at one place the later one counts.
+    let holding = fields.filter(|(mount, _)| place.starts_with(mount));
+    let (mount, kind) = holding.max_by_key(|(mount, _)| mount.len())?;
+    Some((kind.to_owned(), mount.to_owned()))
+}
+
+fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
+    let good: Vec<_> = all.iter().filter(|tried| tried.result.is_ok()).map(|tried| tried.what).collect();
+    if !good.is_empty() {
+        findings.add_fine("can", good.join(", "));
+    }
+    for ProbeResult { what, essential, result } in all {
+        let Err(error) = result else { continue };
+        let full =
+            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let state = match essential {
+            true => FindingState::Stops(if full { 6 } else { 2 }),
+            false => FindingState::Note,
+        };
+        let cure = if essential { "" } else { ": start only one run at a time" };
+        findings.add(format!("cannot {what}"), format!("{error}{cure}"), state);
+    }
+}
+
+/// Who holds the store and what lies in it.
+fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
+    let held = lock::find_lock_holder(store.root());
+    let live = held.as_ref().is_some_and(|holder| holder.lives);
+    match held {
+        Some(holder) if holder.lives => {
+            findings.add_obstacle("lock", format!("in use by {}", holder.words), 5)
+        }
+        Some(holder) => {
+            findings.add_note("lock", format!("{} was killed; the next run goes on", holder.words))
+        }
+        None => findings.add_fine("lock", "free"),
+    }
+    match garbage::collect_store_items(store, &[]) {
+        Err(error) => findings.add_obstacle("contents", error.to_string(), error.exit_code()),
+        Ok(items) => {
+            let of = |kind: ItemKind| items.iter().filter(move |item| item.kind == kind).count();
+            let size = format_bytes(items.iter().map(|item| item.bytes).sum());
+            let (finished, open) = (of(ItemKind::Artifact), of(ItemKind::Work));
+            findings.add_fine("contents", format!("{finished} artifacts, {open} unfinished stages, {size}"));
+        }
+    }
+    if let (Ok(items), false) = (garbage::collect_leftovers(store), live) {
+        let size = format_bytes(items.iter().map(|item| item.bytes).sum());
+        if !items.is_empty() {
+            let what = format!("{} of killed runs, {size}; the next run sweeps them", items.len());
+            findings.add_note("leftovers", what);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the sources of a pipeline hold: digests, so that a run can tell whether they changed since the plan.
+
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::pipeline::stage::{Stage, StageId};
+use crate::store::Store;
+use crate::store::digest::Digests;
+use crate::store::vfs::Disk;
+
+/// Content digests of the sources of every stage, by the stage's number.
+#[derive(Clone, Debug, Default)]
+pub struct SourceDigests(Vec<Vec<String>>);
+
+impl SourceDigests {
+    /// Reads the sources of a pipeline, as far as the store does not remember their digests.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a source that cannot be read.
+    pub fn read(pipeline: &Pipeline, store: Option<&Store>) -> Result<Self> {
+        let mut digests = Digests::new(&Disk, store);
+        let of_stage = |stage: &Stage| {
+            stage.sources.iter().map(|source| digests.digest_source(source)).collect::<Result<_>>()
+        };
+        let found = pipeline.stages.iter().map(of_stage).collect::<Result<_>>()?;
+        digests.save();
+        Ok(Self(found))
+    }
+
+    /// Content digests of a stage's sources, in their order.
+    #[must_use]
+    pub fn get(&self, id: StageId) -> &[String] {
+        &self.0[id.index()]
+    }
+}
+
+/// Refuses to go on when a stage's sources are not what the plan saw.
+///
+/// # Errors
+/// [`Error::Input`] that names the source.
+pub fn refuse_changed_sources(stage: &Stage, planned: &[String], store: &Store) -> Result<()> {
+    let mut digests = Digests::new(&Disk, Some(store));
+    for (source, planned) in stage.sources.iter().zip(planned) {
+        if digests.digest_source(source)? != *planned {
+            let message = format!("source `{}` changed since the plan was made", source.name);
+            return Err(Error::Input { message, help: Some("run the same command again".into()) });
+        }
+    }
+    digests.save();
+    Ok(())
+}

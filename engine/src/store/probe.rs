@@ -1,0 +1,88 @@
+//! Whether a folder's file system can do what the store needs, found by doing it.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+use crate::store::layout::make_unique_name;
+use crate::store::vfs::Vfs;
+
+/// One thing that was tried.
+#[derive(Debug)]
+pub struct ProbeResult {
+    /// What it is.
+    pub what: &'static str,
+    /// Whether a store can do without.
+    pub essential: bool,
+    /// How it went.
+    pub result: io::Result<()>,
+}
+
+/// One thing to try.
+type ProbeAction<'a> = &'a dyn Fn() -> io::Result<()>;
+
+/// Tries in a folder of its own inside `parent`, which is gone afterwards. Nothing is tried after what is essential failed.
+#[must_use]
+pub fn probe_file_system(vfs: &dyn Vfs, parent: &Path) -> Vec<ProbeResult> {
+    let own = parent.join(make_unique_name(".fmflow-trial"));
+    let (before, after, file) = (own.join("a"), own.join("b"), own.join("a/file"));
+    let steps: [(&str, bool, ProbeAction<'_>); 6] = [
+        ("create folders", true, &|| vfs.create_dir(&own).and_then(|()| vfs.create_dir(&before))),
+        ("write and sync a file", true, &|| write_probe_file(vfs, &file)),
+        ("write-protect a file", true, &|| vfs.protect(&file)),
+        ("rename a folder", true, &|| vfs.rename(&before, &after)),
+        ("sync a folder", true, &|| vfs.sync_dir(&own)),
+        ("lock a file", false, &|| check_file_lock(&own.join("lock"))),
+    ];
+    let mut tried: Vec<ProbeResult> = Vec::new();
+    for (what, essential, step) in steps {
+        if tried.iter().any(|tried| tried.essential && tried.result.is_err()) {
+            break;
+        }
+        tried.push(ProbeResult { what, essential, result: step() });
+    }
+    let _ = vfs.remove_all(&own);
+    tried
+}
+
+fn write_probe_file(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
+    let mut file = vfs.create_new(path)?;
+    file.write_all(b"trial")?;
+    file.sync()
+}
+
+/// A lock that a second hand does not get.
+fn check_file_lock(path: &Path) -> io::Result<()> {
+    let first = File::create_new(path)?;
+    first.try_lock().map_err(io::Error::from)?;
+    match File::open(path)?.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Err(io::Error::other("two hold the same lock")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::vfs::Disk;
+    use crate::store::vfs::fault::{FaultMode, FaultyVfs};
+
+    #[test]
+    fn a_good_folder_passes_and_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(probe_file_system(&Disk, folder.path()).iter().all(|tried| tried.result.is_ok()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_fails_is_named_and_nothing_follows() {
+        for at in 0..6 {
+            let folder = tempfile::tempdir().unwrap();
+            let vfs = FaultyVfs::new(at, FaultMode::Fail(io::ErrorKind::ReadOnlyFilesystem));
+            let tried = probe_file_system(&vfs, folder.path());
+            assert!(tried.last().is_some_and(|last| last.result.is_err()), "{at}: {tried:?}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{at}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Bare words of a text, for messages about what KDL does not allow.
+
+use crate::text::scan::{count_hashes, measure_block_comment, measure_line, measure_string};
+
+/// Bare words with their places: what stands outside of strings and comments, between blanks and `=;{}()`.
+pub fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
+            match measure_word(rest) {
+                (length, true) => {
+                    let found = (at, text.get(at..at + length).unwrap_or_default());
+                    at += length;
+                    return Some(found);
+                }
+                (length, false) => at += length.max(1),
+            }
+        }
+    })
+}
+
+/// Length of the next piece of text, and whether it is a bare word.
+fn measure_word(rest: &[u8]) -> (usize, bool) {
+    match rest {
+        [b'/', b'/', ..] => (measure_line(rest), false),
+        [b'/', b'*', ..] => (measure_block_comment(rest).unwrap_or(rest.len()), false),
+        [b'/', b'-', ..] => (2, false),
+        [b'#', ..] if measure_string(rest) == count_hashes(rest) => {
+            (measure_bare_word(rest).max(count_hashes(rest)), true)
+        }
+        [b'"' | b'#', ..] => (measure_string(rest), false),
+        [byte, ..] if is_separator(*byte) => (1, false),
+        _ => (measure_bare_word(rest), true),
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || b"=;{}()\"".contains(&byte)
+}
+
+/// Length of a bare word. A comment ends it, but not a pattern such as `corpus/*.txt`.
+fn measure_bare_word(rest: &[u8]) -> usize {
+    let this_line = rest.get(..measure_line(rest)).unwrap_or_default();
+    let closed = this_line.windows(2).any(|pair| pair == b"*/");
+    let ends = |at: usize, byte: &u8| {
+        let next = rest.get(at + 1);
+        let comment = *byte == b'/' && (next == Some(&b'/') || next == Some(&b'*') && closed);
+        is_separator(*byte) || comment && at > 0
+    };
+    rest.iter().enumerate().position(|(at, byte)| ends(at, byte)).unwrap_or(rest.len())
+}

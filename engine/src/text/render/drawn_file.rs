@@ -1,0 +1,42 @@
+//! A file as a drawing shows it: without a byte order mark, and with columns counted in characters.
+//!
+//! miette counts bytes, so that a letter of two bytes would move the column of everything after it in its line.
+
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+
+use crate::text::place::{BYTE_ORDER_MARK, ConfigFile};
+
+#[derive(Debug)]
+pub(super) struct DrawnFile {
+    name: String,
+    text: String,
+}
+
+impl DrawnFile {
+    pub(super) fn from_file(file: &ConfigFile) -> Self {
+        let text = file.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&file.text);
+        Self { name: file.name.clone(), text: text.to_owned() }
+    }
+
+    /// Where the byte at `offset` of a file stands in what is shown.
+    pub(super) fn offset(file: &ConfigFile, offset: usize) -> usize {
+        let mark = if file.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        offset.saturating_sub(mark)
+    }
+}
+
+impl SourceCode for DrawnFile {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let found = self.text.read_span(span, before, after)?;
+        let start = self.text.get(..found.span().offset()).unwrap_or_default();
+        let column = start.rsplit('\n').next().unwrap_or_default().chars().count();
+        let (name, line, lines) = (self.name.clone(), found.line(), found.line_count());
+        let contents = MietteSpanContents::new_named(name, found.data(), *found.span(), line, column, lines);
+        Ok(Box::new(contents))
+    }
+}

@@ -1,0 +1,150 @@
+//! Logits that another program made of the source: the second reading of a certificate, by somebody else.
+
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::backbone::Backbone;
+use crate::convert::certificate::ForeignParity;
+use crate::convert::compare::compare_logits;
+use crate::convert::error::ConvertError;
+use crate::convert::reference::compute_causal_logits;
+use crate::weights::WeightsError;
+
+/// What the file holds, and how people make it.
+pub const FORM: &str = "the file holds `input_ids` [B, L] (I64 or I32) and `logits` [B, L, V] (F32), \
+                        which another program computed from the source under a causal mask";
+
+/// Token ids and the logits that somebody else gave for them, of every position under a causal mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenLogits {
+    file: String,
+    blake3: String,
+    batch: (usize, usize),
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+impl GivenLogits {
+    /// Reads a safetensors file for a model of `vocabulary` tokens: [`FORM`].
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a tensor that is missing, not known, mis-shaped, out of range or not finite, by name.
+    pub fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let bytes = std::fs::read(path)
+            .map_err(|e| WeightsError::Io { file: file.clone(), reason: e.to_string() })?;
+        let faults = FileErrors(&file);
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| faults.file_error(e.to_string()))?;
+        if let Some(extra) = tensors.names().into_iter().find(|name| !["input_ids", "logits"].contains(name))
+        {
+            return Err(
+                faults.tensor_error(extra, "is not known: a reference holds `input_ids` and `logits`")
+            );
+        }
+        let (batch, tokens) = faults.ids(&faults.get(&tensors, "input_ids")?, vocabulary)?;
+        let logits = faults.logits(&faults.get(&tensors, "logits")?, [batch.0, batch.1, vocabulary])?;
+        Ok(Self { blake3: blake3::hash(&bytes).to_hex().to_string(), file, batch, tokens, logits })
+    }
+
+    /// Refuses ids whose row of the embedding is new, so that nobody's logits can be expected.
+    ///
+    /// # Errors
+    /// When the mask token is among the ids.
+    pub fn refuse_mask_token(&self, mask: u32) -> Result<(), WeightsError> {
+        match self.tokens.contains(&mask) {
+            false => Ok(()),
+            true => {
+                let reason =
+                    format!("holds the mask token {mask}, whose row is new; keep it with `row=\"keep\"`");
+                Err(FileErrors(&self.file).tensor_error("input_ids", reason))
+            }
+        }
+    }
+
+    /// Compares the logits of `model`, one row of tokens after another; the vocabulary entry `excluded` is left out.
+    pub(super) fn compare(
+        &self,
+        model: &Backbone,
+        excluded: Option<u32>,
+        tolerance: f64,
+    ) -> Result<ForeignParity, ConvertError> {
+        let (length, vocabulary) = (self.batch.1, model.config().vocab_size);
+        let (mut difference, mut largest) = (0.0f64, 0.0f64);
+        for (tokens, expected) in self.tokens.chunks(length).zip(self.logits.chunks(length * vocabulary)) {
+            let found = compute_causal_logits(model, tokens, (1, length))?;
+            let (furthest, most) = compare_logits(expected, &found, vocabulary, excluded);
+            (difference, largest) = (difference.max(furthest), largest.max(most));
+        }
+        let holds = difference <= tolerance * largest;
+        Ok(ForeignParity { blake3: self.blake3.clone(), batch: self.batch, difference, largest, holds })
+    }
+}
+
+/// Makes errors that name the file.
+struct FileErrors<'a>(&'a str);
+
+impl FileErrors<'_> {
+    fn file_error(&self, reason: impl Into<String>) -> WeightsError {
+        WeightsError::Malformed { file: self.0.into(), tensor: None, reason: reason.into() }
+    }
+
+    fn tensor_error(&self, name: &str, reason: impl Into<String>) -> WeightsError {
+        WeightsError::Malformed { file: self.0.into(), tensor: Some(name.into()), reason: reason.into() }
+    }
+
+    fn get<'t>(&self, tensors: &SafeTensors<'t>, name: &str) -> Result<TensorView<'t>, WeightsError> {
+        let missing = |_| WeightsError::Missing { place: format!("`{}`", self.0), tensor: name.into() };
+        tensors.tensor(name).map_err(missing)
+    }
+
+    /// Rows, tokens of a row, and the ids.
+    fn ids(
+        &self,
+        view: &TensorView<'_>,
+        vocabulary: usize,
+    ) -> Result<((usize, usize), Vec<u32>), WeightsError> {
+        let fault = |reason: String| self.tensor_error("input_ids", reason);
+        let (rows, length) = match *view.shape() {
+            [rows, length] if rows * length > 0 => (rows, length),
+            _ => return Err(fault(format!("has shape {:?}, expected [B, L]", view.shape()))),
+        };
+        let ids: Vec<i64> = match view.dtype() {
+            Dtype::I64 => view.data().chunks_exact(8).map(|b| i64::from_le_bytes(to_byte_array(b))).collect(),
+            Dtype::I32 => {
+                view.data().chunks_exact(4).map(|b| i32::from_le_bytes(to_byte_array(b)).into()).collect()
+            }
+            other => return Err(fault(format!("is {other}, expected I64 or I32"))),
+        };
+        let known = |id: &i64| u32::try_from(*id).ok().filter(|id| (*id as usize) < vocabulary);
+        match ids.iter().find(|id| known(id).is_none()) {
+            Some(id) => Err(fault(format!("holds id {id}, the vocabulary has {vocabulary}"))),
+            None => Ok(((rows, length), ids.iter().filter_map(known).collect())),
+        }
+    }
+
+    fn logits(&self, view: &TensorView<'_>, expected: [usize; 3]) -> Result<Vec<f32>, WeightsError> {
+        let (file, tensor) = (self.0.to_owned(), "logits".to_owned());
+        if view.shape() != expected {
+            let (found, expected) = (view.shape().to_vec(), expected.to_vec());
+            return Err(WeightsError::Shape { file, tensor, found, expected });
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(self.tensor_error("logits", format!("is {}, expected F32", view.dtype())));
+        }
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes(to_byte_array(b))).collect();
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(index) => Err(WeightsError::NotFinite { file, tensor, index }),
+            None => Ok(values),
+        }
+    }
+}
+
+/// The bytes of one number; `chunks_exact` gives as many as asked for.
+fn to_byte_array<const N: usize>(chunk: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(chunk);
+    bytes
+}

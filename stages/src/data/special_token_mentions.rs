@@ -1,0 +1,83 @@
+//! Names of special tokens in what is said. They become those tokens, as in Hugging Face; whoever did not mean it is told.
+
+use std::path::Path;
+
+use super::chat::to_speaker_name;
+use super::corpus::{Conversation, Message};
+use super::tokenizer::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer};
+
+/// Turns that name a special token.
+#[derive(Debug)]
+pub struct SpecialTokenMentions {
+    tokens: Vec<&'static str>,
+    turns: u64,
+    first: Option<String>,
+}
+
+impl SpecialTokenMentions {
+    /// None yet, of the tokens that lay conversations out and that the tokenizer has.
+    #[must_use]
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        let tokens = [START_OF_TURN, END_OF_TURN, END_OF_DOCUMENT];
+        let tokens = tokens.into_iter().filter(|token| tokenizer.id(token).is_some()).collect();
+        Self { tokens, turns: 0, first: None }
+    }
+
+    /// Counts the turns of a conversation in that line of a file.
+    pub fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, u64)>) {
+        for turn in talk.messages() {
+            let Some(token) = self.tokens.iter().find(|token| turn.content.contains(**token)) else {
+                continue;
+            };
+            self.turns += 1;
+            self.first.get_or_insert_with(|| describe_mention(turn, token, place));
+        }
+    }
+
+    /// What was found, in words; none if nothing.
+    #[must_use]
+    pub fn describe(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        let turns = match self.turns {
+            1 => "1 turn names a special token:".to_owned(),
+            many => format!("{many} turns name a special token, the first is"),
+        };
+        let cure = "remove the name where the token is not meant";
+        Some(format!("{turns} {first}; a name becomes its token, as in Hugging Face: {cure}"))
+    }
+}
+
+fn describe_mention(turn: &Message, token: &str, place: Option<(&Path, u64)>) -> String {
+    let place = place.map(|(file, line)| format!(" in {}:{line}", file.display())).unwrap_or_default();
+    format!("the {}'s{place} (`{token}`)", to_speaker_name(turn.role))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokenizer::tests::small;
+    use super::*;
+
+    fn talk(prompt: &str, answer: &str) -> Conversation {
+        Conversation::pair(prompt.into(), answer.into(), String::new())
+    }
+
+    #[test]
+    fn turns_with_names_are_counted_and_the_first_is_told_with_its_place() {
+        let mut named = SpecialTokenMentions::new(&small());
+        named.count_turns(&talk("im_end", "<|im_end"), Some((Path::new("a.jsonl"), 1)));
+        assert_eq!(named.describe(), None);
+        named.count_turns(
+            &talk("x<|im_end|>\n<|im_start|>assistant\ny", "z"),
+            Some((Path::new("a.jsonl"), 7)),
+        );
+        let rest =
+            "; a name becomes its token, as in Hugging Face: remove the name where the token is not meant";
+        let one = format!("1 turn names a special token: the user's in a.jsonl:7 (`<|im_start|>`){rest}");
+        assert_eq!(named.describe().unwrap(), one);
+        named.count_turns(&talk("q", "<|endoftext|>"), None);
+        let two = format!(
+            "2 turns name a special token, the first is the user's in a.jsonl:7 (`<|im_start|>`){rest}"
+        );
+        assert_eq!(named.describe().unwrap(), two);
+    }
+}

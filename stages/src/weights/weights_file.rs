@@ -1,0 +1,71 @@
+//! An open weight file: its checked header, its digest, its values.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use super::header::{self, TensorEntry};
+use super::{WeightsError, io_error, to_file_name};
+
+/// An open weight file behind its checked header.
+pub(super) struct WeightsFile {
+    pub(super) reader: HashingReader,
+    pub(super) entries: Vec<TensorEntry>,
+    pub(super) file: String,
+}
+
+impl WeightsFile {
+    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+        let file = to_file_name(path);
+        let opened = File::open(path).and_then(|f| f.metadata().map(|m| (f, m)));
+        let (handle, metadata) = opened.map_err(|e| io_error(&file, &e))?;
+        if !metadata.is_file() {
+            return Err(WeightsError::Io { file, reason: "not a regular file".into() });
+        }
+        let mut reader = HashingReader { inner: BufReader::new(handle), hasher: blake3::Hasher::new() };
+        let entries = header::read_header(&mut reader, metadata.len(), &file)?;
+        Ok(Self { reader, entries, file })
+    }
+}
+
+/// A reader that digests what passes through it.
+pub(super) struct HashingReader {
+    inner: BufReader<File>,
+    hasher: blake3::Hasher,
+}
+
+impl HashingReader {
+    /// The digest of what was read so far.
+    pub(super) fn digest(&self) -> String {
+        self.hasher.finalize().to_hex().to_string()
+    }
+}
+
+impl Read for HashingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// The values of `entry`, which `reader` has reached.
+pub(super) fn read_tensor_values(
+    reader: &mut impl Read,
+    entry: &TensorEntry,
+    file: &str,
+) -> Result<Vec<f32>, WeightsError> {
+    let (count, width) = (entry.count(), entry.dtype.bytes());
+    let mut values = Vec::with_capacity(count);
+    // A multiple of every element width; bounds the second copy of the data.
+    let mut buffer = vec![0; (1 << 20).min(count * width)];
+    while values.len() < count {
+        let part = buffer.len().min((count - values.len()) * width);
+        reader.read_exact(&mut buffer[..part]).map_err(|e| io_error(file, &e))?;
+        entry.dtype.decode(&buffer[..part], &mut values);
+    }
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(values),
+        Some(index) => Err(WeightsError::NotFinite { file: file.into(), tensor: entry.name.clone(), index }),
+    }
+}

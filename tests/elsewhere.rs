@@ -131,7 +131,7 @@ fn names_of_other_tools_have_a_cure_as_a_node_and_as_a_field() {
         let field = format!("train \"sft\" from=\"x\" {name}={value} {{}}");
         for text in [node, field] {
             let help = help(name, &text, vec![]);
-            let good = |help: &String| help.contains(expected) && !help.contains("possible here");
+            let good = |help: &String| help.contains(expected) && !help.contains("allowed here");
             if !matches!(help.as_slice(), [one] if good(one)) {
                 faults.push(format!("{text}\n    {expected:?} in {help:?}"));
             }
@@ -145,7 +145,7 @@ fn names_of_other_tools_have_a_cure_at_the_top_level() {
     let mut faults = Vec::new();
     for (name, value, _) in NAMES {
         let help = help(name, &format!("{name} {value}"), vec![]);
-        if !matches!(help.as_slice(), [one] if !one.contains("possible here")) {
+        if !matches!(help.as_slice(), [one] if !one.contains("allowed here")) {
             faults.push(format!("{name}: {help:?}"));
         }
     }

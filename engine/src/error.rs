@@ -1,11 +1,11 @@
-//! What can go wrong outside a configuration's text, with its cure and its exit code.
+//! Errors that do not point into the text of a configuration, with their help and exit codes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::text::diagnostic::Diagnostic;
 
-/// What every exit code means: the only table.
+/// Every exit code with its meaning. The help prints this table, and a test compares it with `docs/commands.md`.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "the command did its job"),
     (1, "a stage failed, or has no result yet"),
@@ -16,65 +16,65 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (6, "out of space; resumable"),
     (7, "training diverged"),
     (8, "input is invalid, or changed since the plan"),
-    (70, "a defect of fmflow"),
+    (70, "a bug in fmflow"),
     (75, "stopped by a signal; resumable"),
 ];
 
 /// Result of the store, the plan and the runner.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure that ends a command.
+/// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command or the store it names cannot be used as asked.
+    /// The command line, or the store that it names, cannot be used as requested.
     #[error("{message}")]
     Usage {
         /// What is wrong.
         message: String,
-        /// What to do about it.
+        /// How to fix it.
         help: Option<String>,
     },
-    /// The configuration has errors, which were shown already.
+    /// The configuration has errors. They have already been shown, so this message does not repeat them.
     #[error("the configuration has errors")]
     Config,
     /// `plan --check` found work.
     #[error("{0} stages would run")]
     WorkToDo(usize),
-    /// A stage ended without its result.
+    /// A stage ended without a result.
     #[error("stage `{stage}`: {failure}")]
     Stage {
-        /// Its name.
+        /// Name of the stage.
         stage: String,
-        /// Why.
+        /// Why it failed.
         failure: Failure,
     },
-    /// A stage's settings contradict the checkpoint or the rows that it takes.
-    #[error("stage `{stage}` contradicts what it is given: {}", findings.first().map_or("", |f| f.message.as_str()))]
+    /// A stage's settings contradict the checkpoint or the rows that it reads.
+    #[error("the settings of stage `{stage}` contradict its inputs: {}", findings.first().map_or("", |f| f.message.as_str()))]
     Contradiction {
-        /// Its name.
+        /// Name of the stage.
         stage: String,
-        /// What contradicts what, with places.
+        /// The contradictions, each with its places in the configuration.
         findings: Vec<Diagnostic>,
     },
-    /// A published folder does not hold what its manifest says.
+    /// A published folder does not match its manifest.
     #[error("`{file}` in {} is corrupt: {what}", folder.display())]
     Corrupt {
         /// The artifact or checkpoint.
         folder: PathBuf,
-        /// Name of the file inside.
+        /// Name of the damaged file inside the folder.
         file: String,
-        /// What was found.
+        /// What is wrong with the file.
         what: String,
     },
-    /// Another run holds the store.
+    /// Another run has locked the store.
     #[error("the store {} is in use by {holder}", store.display())]
     Locked {
-        /// The store.
+        /// Folder of the store.
         store: PathBuf,
-        /// Process, host and start of the holder.
+        /// Process id, host and start time of the run that holds the lock.
         holder: String,
     },
-    /// There is no room for what would be written.
+    /// The disk does not have enough space for what would be written.
     #[error("{0}")]
     Space(String),
     /// A file that the pipeline reads is invalid, or changed since the plan.
@@ -82,36 +82,36 @@ pub enum Error {
     Input {
         /// What is wrong.
         message: String,
-        /// What to do about it.
+        /// How to fix it.
         help: Option<String>,
     },
-    /// `doctor` found what would stop a run.
+    /// `doctor` found something that would stop a run.
     #[error("a run would stop here: {what}")]
     Unfit {
         /// The first obstacle.
         what: String,
-        /// What the run would end with.
+        /// The exit code that the run would end with.
         exit: u8,
     },
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, such as `write`.
+        /// The attempted operation as a verb, such as `write`.
         action: &'static str,
-        /// On what.
+        /// The file or folder it was attempted on.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// A wrong use of a command.
+    /// A usage error with a message and a help line.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), help: Some(help.into()) }
     }
 
-    /// Turns an I/O error into one that names the action and the file; for use with `map_err`.
+    /// For `map_err`: turns an I/O error into one that names the operation and the file.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
@@ -133,7 +133,7 @@ impl Error {
         }
     }
 
-    /// A stable word for programs.
+    /// A stable identifier for programs, printed with `--json`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ impl Error {
         }
     }
 
-    /// What to do about it.
+    /// How to fix it, if that is known.
     #[must_use]
     pub fn help(&self) -> Option<String> {
         match self {
@@ -159,15 +159,20 @@ impl Error {
             Self::Stage { failure, .. } => failure.help.clone(),
             Self::Contradiction { findings, .. } => findings.first().and_then(|finding| finding.help.clone()),
             Self::Corrupt { folder, .. } if is_store_folder(folder) => {
-                Some(format!("remove {} and run again: it will be made anew", folder.display()))
+                Some(format!("remove {} and run again: the run recreates it", folder.display()))
             }
-            Self::Corrupt { .. } => {
-                Some("do not use it; `fmflow show FILE STAGE --path` prints the folder of an artifact".into())
+            Self::Corrupt { .. } => Some(
+                "do not use this folder; `fmflow show FILE STAGE --path` prints the folder of an artifact"
+                    .into(),
+            ),
+            Self::Locked { .. } => {
+                Some("wait for that run to end, or use another store with `--store`".into())
             }
-            Self::Locked { .. } => Some("wait for it to end, or name another store with `--store`".into()),
-            Self::Space(_) => Some("free some space, then run the same command again: it continues".into()),
+            Self::Space(_) => {
+                Some("free some space, then run the same command again: it continues where it stopped".into())
+            }
             Self::Io { source, .. } if is_disk_full(source) => {
-                Some("free some space, then run the same command again: it continues".into())
+                Some("free some space, then run the same command again: it continues where it stopped".into())
             }
             Self::Config | Self::WorkToDo(_) | Self::Unfit { .. } | Self::Io { .. } => None,
         }
@@ -178,15 +183,15 @@ impl Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// Decides the exit code.
+    /// The kind, which decides the exit code.
     pub kind: FailureKind,
-    /// What happened: names file, line, tensor or field.
+    /// What happened; it names the file, line, tensor or field.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
-/// Kinds of failure; each has an exit code.
+/// Kinds of failure, each with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The stage failed (1).
@@ -201,12 +206,12 @@ pub enum FailureKind {
     Input,
     /// Stopped by a signal after a checkpoint; resumable (75).
     Interrupted,
-    /// A defect of fmflow (70).
+    /// A bug in fmflow (70).
     Defect,
 }
 
 impl FailureKind {
-    /// A stable word for programs.
+    /// A stable identifier for programs, printed with `--json`.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -247,7 +252,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writing through [`crate::store::HashingFile`] gives plain I/O errors; a full disk keeps its own kind.
+// Writes through `HashingFile` return plain I/O errors. A full disk must not become an ordinary failure there, because
+// only `FailureKind::Space` is reported as resumable.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let kind = if is_disk_full(&error) { FailureKind::Space } else { FailureKind::Stage };
@@ -255,13 +261,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Whether a folder is a store's own, so that a run can make it again; nobody is told to remove another.
+/// Whether a folder belongs to a store, so that a run can recreate it. Help must never suggest removing any other folder.
 fn is_store_folder(folder: &Path) -> bool {
     let within = folder.parent().and_then(Path::file_name);
     folder.is_absolute() && within.is_some_and(|name| name == "artifacts" || name == "checkpoints")
 }
 
-/// Whether the disk or the quota is full.
+/// A full quota counts as a full disk.
 fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -271,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_told_to_remove_a_folder_that_is_not_of_a_store() {
+    fn help_never_suggests_removing_a_folder_outside_a_store() {
         let help = |folder: &str| {
             let (file, what) = ("manifest.json".into(), "it is missing".into());
             Error::Corrupt { folder: folder.into(), file, what }.help().unwrap()

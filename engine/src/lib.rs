@@ -1,8 +1,8 @@
-//! fmflow: the language, the plan, the store and the command line. It knows no tensor.
+//! fmflow's engine: the language, the plan, the store and the command line. It never touches a tensor.
 //!
-//! Text becomes a checked [`pipeline::Pipeline`] of stages, each with a typed [`pipeline::config::StageConfig`]; the plan
-//! compares fingerprints with the store; the runner hands what is missing to an [`run::execute::Execute`], which the stages
-//! crate implements.
+//! Text becomes a checked [`pipeline::Pipeline`] of stages, each with a typed [`pipeline::config::StageConfig`]. The plan
+//! compares their fingerprints with the store. The runner passes every stage that has to run to a
+//! [`run::execute::Execute`], which the stages crate implements.
 
 pub mod check;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! What every room needs of text: places in files, what is wrong there, and how that is shown.
+//! The text layer below everything else: places in files, diagnostics about them, and how both are rendered.
 
 pub mod bare_words;
 pub mod diagnostic;

@@ -1,8 +1,8 @@
-//! Bare words of a text, for messages about what KDL does not allow.
+//! Finds the bare words of a text that `kdl` could not parse, so that messages can say what their author probably meant.
 
 use crate::text::scan::{count_hashes, measure_block_comment, measure_line, measure_string};
 
-/// Bare words with their places: what stands outside of strings and comments, between blanks and `=;{}()`.
+/// Bare words with their byte offsets: everything outside strings and comments, separated by whitespace and `=;{}()`.
 pub fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -20,7 +20,7 @@ pub fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Length of the next piece of text, and whether it is a bare word.
+/// Length of the next piece in bytes, and whether it is a bare word.
 fn measure_word(rest: &[u8]) -> (usize, bool) {
     match rest {
         [b'/', b'/', ..] => (measure_line(rest), false),
@@ -39,8 +39,9 @@ fn is_separator(byte: u8) -> bool {
     byte.is_ascii_whitespace() || b"=;{}()\"".contains(&byte)
 }
 
-/// Length of a bare word. A comment ends it, but not a pattern such as `corpus/*.txt`.
+/// Length of a bare word in bytes. A comment ends it, but the `/*` of a pattern such as `corpus/*.txt` does not.
 fn measure_bare_word(rest: &[u8]) -> usize {
+    // Only a `/*` that is closed on the same line counts as a comment; an unquoted glob has none.
     let this_line = rest.get(..measure_line(rest)).unwrap_or_default();
     let closed = this_line.windows(2).any(|pair| pair == b"*/");
     let ends = |at: usize, byte: &u8| {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, as data: a code, a message, places in the text, and what to do about it.
+//! Diagnostics as data: a code, a message, the places in the text, and how to fix the problem.
 
 mod code;
 
@@ -6,12 +6,12 @@ pub use code::Code;
 
 use crate::text::place::{FileRole, Span};
 
-/// Whether a pipeline can still be used.
+/// Whether the pipeline is still usable. Errors sort before warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// There is no pipeline.
+    /// The configuration gives no pipeline.
     Error,
-    /// There is a pipeline, but somebody should look.
+    /// The pipeline is usable, but probably not what its author wants.
     Warning,
 }
 
@@ -26,68 +26,68 @@ impl Severity {
     }
 }
 
-/// A place that takes part in a diagnostic.
+/// A place in the text, with a note, that a diagnostic points at.
 #[derive(Clone, Debug)]
 pub struct Label {
-    /// The place.
+    /// The bytes to underline.
     pub span: Span,
-    /// What is there.
+    /// The note beside them.
     pub text: String,
-    /// Whether this is the place to change; the first primary label gives the position.
+    /// Whether this is the place to change. The first primary label is the position of the diagnostic.
     pub primary: bool,
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
-    /// Stable name of the kind of fault.
+    /// The kind of problem.
     pub code: Code,
-    /// Whether a pipeline can still be used.
+    /// Usually the severity of the code; `lint { ... }` in the configuration can change it.
     pub severity: Severity,
-    /// A lower-case fragment that stands alone.
+    /// A lower-case fragment that makes sense without the labels and the help.
     pub message: String,
-    /// Places; the primary one first.
+    /// The places that are involved, the primary one first.
     pub labels: Vec<Label>,
-    /// What to change, with text to paste.
+    /// What to change, with text that can be pasted.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A diagnostic without a place.
+    /// A diagnostic without labels and help, with the severity of its code.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, severity: code.severity(), message: message.into(), labels: Vec::new(), help: None }
     }
 
-    /// Adds the place to change.
+    /// Adds a primary label: the place to change.
     #[must_use]
     pub fn at(mut self, span: &Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span: span.clone(), text: text.into(), primary: true });
         self
     }
 
-    /// Adds the other half of the contradiction.
+    /// Adds a secondary label, such as the other half of a contradiction.
     #[must_use]
     pub fn also(mut self, span: &Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span: span.clone(), text: text.into(), primary: false });
         self
     }
 
-    /// Says what to do.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
-    /// Says what to do, if anything is known.
+    /// Sets the help if there is some, and otherwise keeps what was set before.
     #[must_use]
     pub fn maybe_help(mut self, text: Option<String>) -> Self {
         self.help = text.or(self.help);
         self
     }
 
-    /// The place to change.
+    /// The place to change: the span of the first primary label.
     #[must_use]
     pub fn place(&self) -> Option<&Span> {
         self.labels.iter().find(|label| label.primary).map(|label| &label.span)
@@ -97,7 +97,7 @@ impl Diagnostic {
         (self.place().map_or((0, 0), Span::key), self.code, self.message.clone())
     }
 
-    /// Whether both stand at one place and are cured in one way.
+    /// Whether both point at the same place and have the same help.
     fn has_same_help(&self, other: &Self) -> bool {
         let place = |diagnostic: &Self| diagnostic.place().map(|span| (span.key(), span.length));
         self.code == other.code
@@ -106,7 +106,7 @@ impl Diagnostic {
             && place(self) == place(other)
     }
 
-    /// Shows where the file of the fault is included.
+    /// Adds a label to every `include` that leads to the file of this diagnostic.
     fn with_include_sites(mut self) -> Self {
         let mut file = self.place().map(|span| span.file.clone());
         while let Some(FileRole::Included(site)) = file.as_ref().map(|file| &file.role) {
@@ -120,33 +120,34 @@ impl Diagnostic {
     }
 }
 
-/// How many findings a place is looked for among: more than one place ever has.
+/// How many of the previous diagnostics are compared with the next one. No single place has more.
 const MERGE_DISTANCE: usize = 8;
 
-/// Faults of one kind at one place with one cure become one: a recipe's, which every stage that uses it would tell again.
+/// Merges diagnostics with the same code, place and help. Without this, a mistake in a recipe would be reported again for
+/// every stage that uses the recipe.
 fn merge_repeated_faults(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut kept: Vec<(Diagnostic, usize)> = Vec::new();
     for diagnostic in list {
-        // The list is sorted by place.
+        // The list is sorted by place, so duplicates are close to each other.
         let mut near = kept.iter_mut().rev().take(MERGE_DISTANCE);
         match near.find(|(other, _)| other.has_same_help(&diagnostic)) {
             Some((_, more)) => *more += 1,
             None => kept.push((diagnostic, 0)),
         }
     }
-    let told = |(diagnostic, more): (Diagnostic, usize)| match more {
+    let summarize = |(diagnostic, more): (Diagnostic, usize)| match more {
         0 => diagnostic,
         _ => {
             Diagnostic { message: format!("{} (and {more} more like it)", diagnostic.message), ..diagnostic }
         }
     };
-    kept.into_iter().map(told).collect()
+    kept.into_iter().map(summarize).collect()
 }
 
-/// Most diagnostics that one run tells; nobody reads more, and each is drawn with a look through the whole text.
+/// Most diagnostics that are shown. Nobody reads more, and drawing each of them scans the whole text once.
 const MAX_DIAGNOSTICS: usize = 200;
 
-/// Collects diagnostics; nothing stops at the first.
+/// Collects diagnostics, so that one `check` reports every problem instead of stopping at the first.
 #[derive(Debug, Default)]
 pub struct Sink {
     list: Vec<Diagnostic>,
@@ -160,18 +161,18 @@ impl Sink {
         self.list.push(diagnostic);
     }
 
-    /// Adds what is there.
+    /// Adds several diagnostics.
     pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
         diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
-    /// How many errors there are so far.
+    /// Number of errors so far. Callers compare it before and after a step to learn whether that step failed.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.errors
     }
 
-    /// Everything, sorted by place, without duplicates.
+    /// All diagnostics, sorted by place and without duplicates. Beyond the limit, errors are kept before warnings.
     #[must_use]
     pub fn finish(mut self) -> Vec<Diagnostic> {
         self.list = self.list.into_iter().map(Diagnostic::with_include_sites).collect();
@@ -187,7 +188,7 @@ impl Sink {
         self.list.sort_by_cached_key(Diagnostic::key);
         let rest =
             Diagnostic::new(Code::FileTooLarge, format!("{} more findings are not shown", others.len()));
-        self.list.push(Diagnostic { severity, ..rest.help("correct these, then check again") });
+        self.list.push(Diagnostic { severity, ..rest.help("fix these, then check again") });
         self.list
     }
 }

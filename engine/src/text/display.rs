@@ -1,8 +1,8 @@
-//! Tables and numbers for people, the same wherever they are shown.
+//! Tables and numbers as people read them, so that every command prints them in the same way.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// A table without lines: columns two spaces apart, nothing after the last.
+/// A table without rules: columns are two spaces apart, and no line has trailing spaces.
 #[must_use]
 pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
@@ -16,7 +16,7 @@ pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// A number with three digits and a unit: `819K`, `1.72G`.
+/// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
 #[must_use]
 pub fn format_count(value: f64) -> String {
     const UNITS: [&str; 8] = ["", "K", "M", "G", "T", "P", "E", "Z"];
@@ -35,7 +35,7 @@ pub fn format_count(value: f64) -> String {
     format!("{value:.digits$}{}", UNITS.get(unit).unwrap_or(&""))
 }
 
-/// Bytes: `300 MiB`.
+/// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
 pub fn format_bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -48,7 +48,7 @@ pub fn format_bytes(value: u64) -> String {
     format!("{scaled:.digits$} {}", UNITS.get(unit).unwrap_or(&""))
 }
 
-/// Seconds: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
+/// A duration in seconds as its two largest units: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
 #[must_use]
 pub fn format_duration(seconds: f64) -> String {
     if seconds < 59.95 {

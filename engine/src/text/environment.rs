@@ -1,4 +1,4 @@
-//! Environment variables: which are set, and the value of a secret.
+//! Reads environment variables: the names of those that are set, and the value of a secret.
 
 /// Names of the environment variables that are set and not empty.
 #[must_use]
@@ -7,7 +7,7 @@ pub fn list_variable_names() -> Vec<String> {
     set.filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
-/// The value of an environment variable without blanks around it, if it is set, not empty, and text.
+/// The value of an environment variable, trimmed. `None` if it is not set, empty or not UTF-8.
 #[must_use]
 pub fn read_secret(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?.trim().to_owned();

@@ -1,15 +1,15 @@
-//! A look at files that others made: how large they are, what a small one holds, how a data file begins.
+//! Bounded reads of files that came from elsewhere: their size, the contents of a small one, the beginning of a data file.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Longest first line that is looked at, in bytes.
+/// Longest first line that is read, in bytes.
 const MAX_FIRST_LINE_BYTES: u64 = 1 << 20;
 
-/// Longest name that is told, in bytes.
+/// Longest field name that is shown in a message, in bytes.
 const MAX_NAME_BYTES: usize = 80;
 
-/// The whole of a regular file of at most `largest` bytes. Links are followed: caches of checkpoints are made of them.
+/// The contents of a regular file of at most `largest` bytes. Links are followed, because checkpoint caches consist of them.
 #[must_use]
 pub fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
     if read_file_size(path)? > largest {
@@ -20,30 +20,30 @@ pub fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Bytes of a regular file.
+/// Size of a regular file in bytes; `None` for everything else.
 #[must_use]
 pub fn read_file_size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|about| about.len())
 }
 
-/// How a data file begins.
+/// What the beginning of a data file shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileBeginning {
-    /// It has no bytes.
+    /// The file is empty.
     Empty,
-    /// It is compressed, by this program.
+    /// The file is compressed; the name of the program that unpacks it.
     Compressed(&'static str),
-    /// It is UTF-16.
+    /// The file is UTF-16.
     Utf16,
-    /// It starts with a byte order mark.
+    /// The file starts with a UTF-8 byte order mark.
     ByteOrderMark,
-    /// One JSON array.
+    /// The file is one JSON array instead of one object per line.
     JsonArray,
-    /// The JSON object of the first line, in its order.
+    /// The JSON object of the first line, with its fields in their order.
     JsonLine(serde_json::Map<String, serde_json::Value>),
 }
 
-/// How a data file begins, by its first bytes and its first line; `None` where that tells nothing, or the line is too long.
+/// Classifies a data file by its first bytes and its first line. `None` if that shows nothing, or if the line is too long.
 #[must_use]
 pub fn read_beginning(path: &Path) -> Option<FileBeginning> {
     if read_file_size(path)? == 0 {
@@ -62,7 +62,7 @@ pub fn read_beginning(path: &Path) -> Option<FileBeginning> {
     }
 }
 
-/// The names of a line that are short enough to be told.
+/// The field names of a line that are short enough to show in a message.
 #[must_use]
 pub fn list_short_names(line: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
     line.keys().filter(|name| name.len() <= MAX_NAME_BYTES).cloned().collect()

@@ -1,33 +1,33 @@
-//! Data files by pattern: sorted, never from hidden folders, from `target/` or through linked folders below `**`.
+//! Finds data files by pattern. The result is sorted; hidden folders and `target/` are never read, and `**` does not
+//! follow linked folders.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
 
-/// Most entries that one pattern may look at.
+/// Most folder entries that one pattern may visit.
 const MAX_PATTERN_ENTRIES: usize = 200_000;
 
-/// Deepest folder below `**`.
+/// Deepest folder that a pattern may reach.
 const MAX_FOLDER_DEPTH: usize = 32;
 
-/// What is said where the system refuses.
 const PERMISSION_DENIED: &str = "permission denied";
 
-/// Why a pattern gives no files.
+/// Why a pattern yields no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
-    /// Nothing matches; the first folder or file that does not exist, if that is why.
+    /// Nothing matches. If that is because a folder or file does not exist, its path.
     NoMatch(Option<PathBuf>),
-    /// The pattern itself is wrong.
+    /// The pattern is malformed, and why.
     Pattern(String),
-    /// The pattern leads into a folder that is never read.
+    /// The pattern leads into this folder, which is never read.
     Forbidden(String),
-    /// The pattern looks at too many files.
+    /// The pattern visits too many entries or too deep folders.
     TooMany,
     /// The pattern names a folder where files are needed.
     Folder,
-    /// Something that the pattern names cannot be read, and why.
+    /// This path matches but cannot be read, and why. Skipping it would silently drop data.
     Unreadable(PathBuf, &'static str),
 }
 
@@ -36,10 +36,10 @@ struct PatternWalk {
     entries_seen: usize,
 }
 
-/// The files that `pattern` names, relative to `base`: absolute and sorted.
+/// The files that match `pattern`, which is relative to `base`. The paths are sorted and begin with `base`.
 ///
 /// # Errors
-/// Why there are none.
+/// If nothing matches, or if anything that matches cannot be read.
 pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, PatternError> {
     let (start, parts) = split_pattern(base, pattern)?;
     if parts.iter().all(|part| !is_pattern_part(part)) {
@@ -65,10 +65,10 @@ pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Patter
     Ok(walk.found)
 }
 
-/// The regular files of a checkpoint folder, sorted.
+/// The visible files of a checkpoint folder, sorted.
 ///
 /// # Errors
-/// Why there are none.
+/// If the folder has no files, or if one of them is not a readable regular file.
 pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
@@ -123,7 +123,8 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.') || name == "target")
 }
 
-/// Why a path is neither a folder nor a file that can be read. Only opening tells of a file: modes are not all that counts.
+/// Why a path is neither a folder nor a readable file. A file is opened to find out, because mode bits alone do not decide
+/// whether it can be read.
 fn explain_unreadable(path: &Path) -> Option<&'static str> {
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     match std::fs::metadata(path) {
@@ -140,7 +141,8 @@ fn explain_unreadable(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// The first part of a path that is not there; a link to nothing is there, and so is what may not be looked at.
+/// The first ancestor of a path, or the path itself, that does not exist. A dangling link exists, and so does a path that
+/// permissions hide.
 fn find_first_absent(path: &Path) -> Option<PathBuf> {
     let absent = |path: &&Path| {
         let about = std::fs::symlink_metadata(path);
@@ -257,7 +259,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_matches_and_cannot_be_read_is_not_skipped() {
+    fn unreadable_matches_are_not_skipped() {
         let folder = tree();
         let base = folder.path();
         assert_eq!(expand_pattern(base, "a"), Err(PatternError::Folder));
@@ -272,7 +274,7 @@ mod tests {
         assert_eq!(expand_pattern(base, "a/0.txt"), device);
     }
 
-    /// A file that nobody can read, not even root: one without rights, or one that the kernel lets nobody read.
+    /// A file that even root cannot read: without permissions, or, for root, one that the kernel makes write-only.
     #[cfg(unix)]
     fn secret(folder: &Path) -> PathBuf {
         use std::os::unix::fs::{PermissionsExt, symlink};
@@ -289,7 +291,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_may_not_be_read_is_no_file() {
+    fn unreadable_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
         let path = secret(base);
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn missing_parts_are_named() {
         let folder = tree();
         let base = folder.path();
         assert_eq!(expand_pattern(base, "none/*.txt"), Err(PatternError::NoMatch(Some(base.join("none")))));

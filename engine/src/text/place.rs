@@ -1,45 +1,45 @@
-//! Files of a configuration and places in them, which everything else points at.
+//! Files of a configuration and places in them. Diagnostics, stages and settings all point at such places.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The byte order mark. Editors show none and count none.
+/// The byte order mark. Columns do not count it, because editors neither show nor count it.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A file of the configuration: where it came from and its text.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// Name shown to people, relative to the current directory where possible.
+    /// Name for messages, relative to the current directory where possible.
     pub name: String,
     /// The whole text, valid UTF-8.
     pub text: String,
-    /// The folder that paths in it are relative to, absolute.
+    /// Absolute path of the folder that paths in this file are relative to.
     pub folder: PathBuf,
-    /// Its number among the files of the configuration; the one that was named is 0.
+    /// Number among the files of the configuration, which orders diagnostics; the root file is 0.
     pub number: usize,
-    /// How it takes part.
+    /// How the file became part of the configuration.
     pub role: FileRole,
 }
 
-/// How a file takes part in a configuration.
+/// How a file became part of a configuration.
 #[derive(Debug)]
 pub enum FileRole {
-    /// It was named.
+    /// It was named on the command line.
     Root,
     /// The `include` at this place names it.
     Included(Span),
-    /// No file: a setting given beside the file, with `--set`.
+    /// Not a file on disk: the text of one `--set` option.
     Setting,
-    /// The lock file beside the file that was named.
+    /// The lock file next to the root file.
     Lock,
 }
 
 /// A place in the text of a configuration.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// The file that the place lies in.
+    /// The file that contains the place.
     pub file: Arc<ConfigFile>,
-    /// First byte.
+    /// First byte, counted from the start of the file.
     pub offset: usize,
     /// Length in bytes.
     pub length: usize,
@@ -54,7 +54,7 @@ impl std::fmt::Display for Span {
 }
 
 impl Span {
-    /// The text at the place.
+    /// The text at the place; empty if the place is out of bounds.
     #[must_use]
     pub fn text(&self) -> &str {
         self.file.text.get(self.offset..self.offset + self.length).unwrap_or_default()
@@ -70,13 +70,13 @@ impl Span {
         (line, column)
     }
 
-    /// What orders places: the number of the file, then the byte.
+    /// Sort key of a place: the number of the file, then the byte.
     #[must_use]
     pub fn key(&self) -> (usize, usize) {
         (self.file.number, self.offset)
     }
 
-    /// How a value came to be that is written here.
+    /// The origin of a value that is written here.
     #[must_use]
     pub fn origin(&self) -> Origin {
         match self.file.role {
@@ -86,7 +86,7 @@ impl Span {
     }
 }
 
-/// How a value came to be.
+/// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Written in the stage.
@@ -95,8 +95,8 @@ pub enum Origin {
     Recipe(String),
     /// The field table's default.
     Default,
-    /// The lock file, for a branch or tag that is written, or for none.
+    /// Pinned by the lock file, in place of a branch or tag, or of no revision at all.
     Lock,
-    /// Given beside the file, with `--set`.
+    /// Given on the command line, with `--set`.
     Set,
 }

@@ -1,4 +1,4 @@
-//! Reading configurations and finding data files: the only place of the language room that touches the disk.
+//! Reads configurations and lock files from disk, with limits on their size and diagnostics for everything unreadable.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, FileRole};
 use crate::text::suggest;
 
-/// Largest configuration in bytes.
+/// Largest configuration file, in bytes.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Most entries of a folder that are looked at for a name that is meant.
+/// Most folder entries that are compared with the name of a missing file.
 const MAX_FOLDER_ENTRIES: usize = 1000;
 
-/// Reads the configuration that was named. `None` after a diagnostic.
+/// Reads the root file of a configuration. `None` after a diagnostic.
 pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     match read_config_text(path) {
         Ok(text) => Some(build_root_file(&display_path(path), text, find_parent_folder(path))),
@@ -25,7 +25,7 @@ pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile
     }
 }
 
-/// Reads the lock file. `None` where there is none, and after a diagnostic.
+/// Reads the lock file. `None` if there is none, or after a diagnostic.
 pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     let absent =
         std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
@@ -33,7 +33,7 @@ pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
         return None;
     }
     match read_config_text(path) {
-        // After all files of the configuration.
+        // The largest number sorts its diagnostics after those of all files of the configuration.
         Ok(text) => {
             let (name, folder) = (display_path(path), find_parent_folder(path));
             Some(Arc::new(ConfigFile { name, text, folder, number: usize::MAX, role: FileRole::Lock }))
@@ -45,24 +45,24 @@ pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     }
 }
 
-/// The file that was named, from its text.
+/// The root file of a configuration, from text that has already been read.
 #[must_use]
 pub fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<ConfigFile> {
     Arc::new(ConfigFile { name: name.to_owned(), text, folder, number: 0, role: FileRole::Root })
 }
 
-/// The folder that paths in a file are relative to.
+/// The absolute folder that paths in a file are relative to.
 pub(crate) fn find_parent_folder(path: &Path) -> PathBuf {
     to_absolute_path(path).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The absolute path of an existing configuration; as written where that fails.
+/// The absolute path of a configuration without resolving links; as written if that fails.
 #[must_use]
 pub fn to_absolute_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The text of a configuration.
+/// The text of a configuration file, or the diagnostic that says why it cannot be read.
 pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
     let name = display_path(path);
     let refuse = |why: &str| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"));
@@ -76,6 +76,7 @@ pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
     if !about.is_file() {
         return Err(refuse("it is not a regular file").help("name a `.kdl` file"));
     }
+    // The size is limited while reading, not by `about.len()`: the file may grow, and pseudo files report no size.
     let mut bytes = Vec::new();
     let unreadable =
         |error: &std::io::Error| refuse(&describe_io_error(error)).help("make it readable for this user");
@@ -91,7 +92,7 @@ pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
 
 pub(crate) fn file_too_large(name: &str) -> Diagnostic {
     Diagnostic::new(Code::FileTooLarge, format!("`{name}` is larger than 1 MiB"))
-        .help("a pipeline is a few kilobytes; keep data in files and name them with `dataset`")
+        .help("a pipeline is a few kilobytes; keep data in separate files and name them in a `dataset`")
 }
 
 fn file_not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
@@ -100,7 +101,7 @@ fn file_not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let from = if wide { "utf-16" } else { "latin1" };
     Diagnostic::new(
         Code::NotUtf8,
-        format!("`{name}` is not UTF-8: byte {place} is the first that does not fit"),
+        format!("`{name}` is not UTF-8: the first invalid byte is at offset {place}"),
     )
     .help(format!("convert it: `iconv -f {from} -t utf-8 {name}`"))
 }
@@ -113,7 +114,7 @@ fn suggest_existing_file(path: &Path) -> String {
     format!("see what is there: `ls {}`", display_path(folder))
 }
 
-/// The configuration in a folder whose name is closest to that of an absent one.
+/// The configuration in `folder` whose name is closest to that of the missing file.
 fn find_similar_file(path: &Path, folder: &Path) -> Option<PathBuf> {
     let wanted = path.file_name()?.to_str()?;
     let entries = std::fs::read_dir(folder).ok()?.take(MAX_FOLDER_ENTRIES).filter_map(Result::ok);
@@ -138,7 +139,7 @@ fn describe_io_error(error: &std::io::Error) -> String {
     }
 }
 
-/// The path as people know it: relative to the current directory where possible.
+/// The path as messages show it: relative to the current directory where possible.
 #[must_use]
 pub fn display_path(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();

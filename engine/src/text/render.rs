@@ -1,4 +1,4 @@
-//! Diagnostics as text: a drawing with the source, one line each, JSON, or annotations.
+//! Renders diagnostics: drawings with the source text, one line each, JSON, or GitHub annotations.
 
 mod drawn_file;
 mod github;
@@ -15,19 +15,19 @@ pub use self::github::render_github_annotations;
 use crate::text::diagnostic::{Diagnostic, Label, Severity};
 use crate::text::place::{ConfigFile, Span};
 
-/// How a drawing looks.
+/// How drawings look on a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct DrawingStyle {
-    /// Whether colours are used.
+    /// Whether to use ANSI colors.
     pub colour: bool,
-    /// Whether lines are drawn with more than ASCII.
+    /// Whether to draw lines with Unicode box characters; otherwise with ASCII.
     pub unicode: bool,
-    /// Columns.
+    /// Width in columns, at which messages wrap.
     pub width: usize,
 }
 
 impl DrawingStyle {
-    /// Without colour, 100 columns: what snapshots and files take.
+    /// No color, 100 columns: the style for snapshots and for output that is not a terminal.
     pub const PLAIN: Self = Self { colour: false, unicode: true, width: 100 };
 
     fn theme(self) -> GraphicalTheme {
@@ -42,7 +42,7 @@ impl DrawingStyle {
     }
 }
 
-/// All diagnostics as drawings, with a blank line between two.
+/// All diagnostics as drawings, separated by blank lines. Diagnostics that cannot be drawn become one line each.
 #[must_use]
 pub fn render_drawings(diagnostics: &[Diagnostic], style: DrawingStyle) -> String {
     let handler = GraphicalReportHandler::new_themed(style.theme())
@@ -64,10 +64,10 @@ pub fn render_drawings(diagnostics: &[Diagnostic], style: DrawingStyle) -> Strin
     text
 }
 
-/// Longest line that is drawn, in bytes.
+/// Longest source line that is drawn, in bytes. A longer one would flood the terminal.
 const MAX_DRAWN_LINE_BYTES: usize = 500;
 
-/// Whether the lines around a place are short enough to be shown.
+/// Whether the lines around a place are short enough to draw.
 fn is_drawable(span: &Span) -> bool {
     let text = &span.file.text;
     let (before, rest) = text.split_at_checked(span.offset).unwrap_or((text, ""));
@@ -76,28 +76,28 @@ fn is_drawable(span: &Span) -> bool {
     own <= MAX_DRAWN_LINE_BYTES && ends.map(str::len).all(|length| length <= MAX_DRAWN_LINE_BYTES)
 }
 
-/// Lines between two places of a file from which on they are drawn apart.
+/// Largest distance in lines between two labels that share a drawing.
 const MAX_LINE_GAP: usize = 8;
 
-/// A drawing: one for each neighbourhood that takes part, the head above the first, the help below the last.
+/// Draws a diagnostic: one excerpt per group of labels, with the head above the first and the help below the last.
 fn draw_diagnostic(handler: &GraphicalReportHandler, diagnostic: &Diagnostic) -> Option<String> {
-    let neighbourhoods = group_close_labels(diagnostic);
-    let last = neighbourhoods.len().saturating_sub(1);
+    let groups = group_close_labels(diagnostic);
+    let last = groups.len().saturating_sub(1);
     let mut text = String::new();
     for at in 0..=last {
         let help = diagnostic.help.as_ref().filter(|_| at == last);
-        let labels = neighbourhoods.get(at).map_or(&[][..], Vec::as_slice);
+        let labels = groups.get(at).map_or(&[][..], Vec::as_slice);
         let mut one = String::new();
         let report = build_miette_report(diagnostic, labels, help, at == 0);
         handler.render_report(&mut one, report.as_ref()).ok()?;
-        // Without its code and message, the head is one line.
+        // miette always draws a head. Without code and message it is one line, which is dropped here.
         text.extend(one.trim_matches('\n').lines().skip(usize::from(at > 0)).map(|line| format!("{line}\n")));
     }
     Some(text)
 }
 
-/// Labels of one file that lie close to each other; the place of the diagnostic first, then file by file from top to bottom.
-/// All of a file in one drawing would show every line between them.
+/// Groups the labels that are in the same file and close to each other: first the group with the diagnostic's place, then
+/// file by file from top to bottom. One group per file is not enough, because miette draws every line between two labels.
 fn group_close_labels(diagnostic: &Diagnostic) -> Vec<Vec<&Label>> {
     let place = diagnostic.place();
     let mut files: Vec<&Arc<ConfigFile>> = place.map(|place| &place.file).into_iter().collect();
@@ -121,7 +121,7 @@ fn group_close_labels(diagnostic: &Diagnostic) -> Vec<Vec<&Label>> {
     all
 }
 
-/// Labels of one file, with the code and the message or without.
+/// A report about labels of one file. Only with `head` does it carry the code and the message.
 fn build_miette_report(
     diagnostic: &Diagnostic,
     labels: &[&Label],
@@ -150,7 +150,7 @@ fn build_miette_report(
     }
 }
 
-/// One line for each diagnostic: `file:line:column: error[code]: message (help)`.
+/// One line per diagnostic: `file:line:column: error[code]: message (help)`.
 #[must_use]
 pub fn render_concise_lines(diagnostics: &[Diagnostic]) -> String {
     let mut text = String::new();
@@ -169,7 +169,7 @@ pub fn render_concise_lines(diagnostics: &[Diagnostic]) -> String {
     text
 }
 
-/// Diagnostics as a JSON array, for `"diagnostics"` of a larger answer.
+/// Diagnostics as a JSON array, for the `"diagnostics"` key of a larger answer.
 #[must_use]
 pub fn render_diagnostics_json(diagnostics: &[Diagnostic]) -> serde_json::Value {
     diagnostics.iter().map(render_diagnostic_json).collect()
@@ -237,7 +237,7 @@ mod tests {
         let diagnostic = Diagnostic::new(Code::Unused, "a message of many words ".repeat(8))
             .also(&place("b.kdl"), "the other half")
             .at(&place("a.kdl"), "one half")
-            .help("a cure");
+            .help("a fix");
         for style in [
             DrawingStyle::PLAIN,
             DrawingStyle { colour: true, ..DrawingStyle::PLAIN },
@@ -247,7 +247,7 @@ mod tests {
             let at = |text: &str| drawn.find(text).unwrap_or_else(|| panic!("{text} in\n{drawn}"));
             assert_eq!(drawn.matches("many").count(), 8, "{drawn}");
             assert!(at("a.kdl") < at("one half") && at("one half") < at("b.kdl"), "{drawn}");
-            assert!(at("b.kdl") < at("the other half") && at("the other half") < at("a cure"), "{drawn}");
+            assert!(at("b.kdl") < at("the other half") && at("the other half") < at("a fix"), "{drawn}");
         }
     }
 }

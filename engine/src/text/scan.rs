@@ -1,33 +1,36 @@
-//! A look at the text before the parser sees it: how deep it nests, and where it can be cut.
+//! Scans a text before the KDL parser sees it: how deep it nests, and where it can be cut into pieces.
 //!
-//! The parser recurses once per level, and its time grows with the square of the number of faults; both are bounded here.
+//! `kdl` 6.7 recurses once per nesting level and overflows the stack on a few hundred levels, which aborts the process. Its
+//! time grows with the square of the number of syntax errors. The limits here bound both.
 
-/// Deepest nesting that is parsed.
+/// Deepest nesting of braces or comments that is parsed.
 pub(crate) const MAX_NESTING_DEPTH: usize = 64;
 
-/// Deepest nesting of braces wherever they stand, for texts whose strings the parser sees in another way.
+/// Deepest nesting of braces anywhere, even in strings and comments. If this scan and the parser disagree about what is a
+/// string, the parser still cannot recurse further than this.
 const MAX_RAW_DEPTH: isize = 500;
 
-/// Longest piece of text between two places where it can be cut, in bytes.
+/// Longest piece of text between two cuts, in bytes.
 pub(crate) const MAX_PIECE_BYTES: usize = 64 << 10;
 
-/// Most lines and semicolons outside of strings and comments: the parser's time grows faster than their number.
+/// Most lines and semicolons outside strings and comments, because the parser's time grows faster than their number.
 const MAX_LINES: usize = 20_000;
 
-/// Why a text is not parsed at all.
+/// Why a text is refused before it is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanError {
-    /// Braces or comments nest too deep at this byte.
+    /// Braces or comments nest too deeply at this byte.
     TooDeep(usize),
-    /// The closing brace at this byte closes nothing.
+    /// The brace or parenthesis at this byte closes nothing.
     Unmatched(usize),
-    /// The top-level node at this byte is too long.
+    /// The piece that starts at this byte, usually one top-level node, is too long.
     TooLong(usize),
-    /// There are too many lines; this byte is in the first of those.
+    /// There are too many lines; this byte ends the first line too many.
     TooManyLines(usize),
 }
 
-/// Where a text can be cut: ends of lines outside of braces, strings and comments; the last is its end.
+/// The offsets at which a text can be cut: ends of lines outside braces, strings and comments. The last is the end of the
+/// text.
 pub(crate) fn find_cuts(text: &str) -> Result<Vec<usize>, ScanError> {
     check_raw_depth(text)?;
     let mut scan = Scan { at: 0, depth: 0, dashes: 0, lines: 0, cuts: Vec::new() };
@@ -40,7 +43,9 @@ pub(crate) fn find_cuts(text: &str) -> Result<Vec<usize>, ScanError> {
 
 struct Scan {
     at: usize,
+    /// Open braces and parentheses.
     depth: usize,
+    /// Consecutive `/-` before this byte. They count as nesting, and the node that they disable may begin on a later line.
     dashes: usize,
     lines: usize,
     cuts: Vec<usize>,
@@ -100,7 +105,7 @@ impl Scan {
     }
 }
 
-/// A bound on nesting that does not depend on what is a string or a comment.
+/// Bounds the nesting independently of what counts as a string or a comment.
 fn check_raw_depth(text: &str) -> Result<(), ScanError> {
     let (mut depth, mut comments) = (0_isize, 0_isize);
     for (at, pair) in text.as_bytes().windows(2).enumerate() {
@@ -118,12 +123,12 @@ fn check_raw_depth(text: &str) -> Result<(), ScanError> {
     Ok(())
 }
 
-/// Length of the rest of the line.
+/// Length of the rest of the line, without its line break.
 pub(crate) fn measure_line(rest: &[u8]) -> usize {
     rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())
 }
 
-/// Length of a block comment, which nests; or where it nests too deep.
+/// Length of a block comment, whose nested comments count. `Err` is the offset at which they nest too deeply.
 pub(crate) fn measure_block_comment(rest: &[u8]) -> Result<usize, usize> {
     let (mut at, mut depth) = (0, 0_usize);
     while at + 1 < rest.len() {
@@ -148,7 +153,8 @@ pub(crate) fn measure_block_comment(rest: &[u8]) -> Result<usize, usize> {
     Ok(rest.len())
 }
 
-/// Length of a string that starts here, raw (`#"..."#`) or not, of one line or many; 1 for a lone `#`.
+/// Length of the string that starts here, raw (`#"..."#`) or not, on one line or on several. For `#` without a quote it is
+/// the number of `#`. An unclosed one-line string ends with its line.
 pub(crate) fn measure_string(rest: &[u8]) -> usize {
     let hashes = count_hashes(rest);
     let after = rest.get(hashes..).unwrap_or_default();
@@ -172,7 +178,7 @@ pub(crate) fn measure_string(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// Number of `#` at the start.
+/// Number of `#` at the start of a text.
 pub(crate) fn count_hashes(rest: &[u8]) -> usize {
     rest.iter().take_while(|byte| **byte == b'#').count()
 }
@@ -189,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_counted_outside_of_strings_and_comments() {
+    fn depth_is_counted_outside_strings_and_comments() {
         assert_eq!(too_deep(&"a {".repeat(64)), None);
         assert_eq!(too_deep(&"a {".repeat(65)), Some(64 * 3 + 2));
         assert_eq!(too_deep(&format!("a \"{}\"", "{".repeat(100))), None);

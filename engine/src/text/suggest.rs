@@ -1,14 +1,14 @@
-//! Did you mean: names that are close to what was written.
+//! "Did you mean" suggestions: names that are close to what was written.
 
 use strsim::damerau_levenshtein;
 
-/// A word in the form names have here: lower case, `-` for `_`, no `:` at the end.
+/// A word in the form that the language uses for names: lower case, `-` for `_`, no trailing `:`.
 #[must_use]
 pub fn normalise_name(word: &str) -> String {
     word.trim_end_matches(':').to_lowercase().replace('_', "-")
 }
 
-/// The candidate closest to `word`, if any is close.
+/// The candidate closest to `word`: at most one edit (Damerau-Levenshtein) for every three letters of `word`.
 pub fn find_closest_name<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = normalise_name(word);
     let allowed = word.chars().count().max(3) / 3;
@@ -19,23 +19,23 @@ pub fn find_closest_name<'a>(word: &str, candidates: impl Iterator<Item = &'a st
         .map(|(_, name)| name)
 }
 
-/// `did you mean ...?`, or the list of what is possible, or nothing.
+/// `did you mean ...?` for a close name, or else the list of candidates; `None` without candidates.
 pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(name) = find_closest_name(word, candidates.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }
     let names = format_name_list(candidates);
-    (!names.is_empty()).then(|| format!("possible here: {names}"))
+    (!names.is_empty()).then(|| format!("allowed here: {names}"))
 }
 
-/// At most twenty names in backticks, with commas.
+/// The names in backticks, separated by commas: at most twenty, then how many more there are.
 pub fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     let shown = names.get(..names.len().min(20)).unwrap_or_default().join(", ");
     if names.len() > 20 { format!("{shown}, and {} more", names.len() - 20) } else { shown }
 }
 
-/// `a` or `an`, whichever the word takes.
+/// `a` or `an`, by the first letter of the word.
 #[must_use]
 pub fn choose_article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }

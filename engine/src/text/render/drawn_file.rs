@@ -1,6 +1,6 @@
-//! A file as a drawing shows it: without a byte order mark, and with columns counted in characters.
+//! A file as miette draws it: without a byte order mark, and with columns counted in characters.
 //!
-//! miette counts bytes, so that a letter of two bytes would move the column of everything after it in its line.
+//! miette counts columns in bytes, so a two-byte letter would shift the column of everything after it on its line.
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
@@ -18,7 +18,7 @@ impl DrawnFile {
         Self { name: file.name.clone(), text: text.to_owned() }
     }
 
-    /// Where the byte at `offset` of a file stands in what is shown.
+    /// The offset in the drawn text of the byte at `offset` of the file.
     pub(super) fn offset(file: &ConfigFile, offset: usize) -> usize {
         let mark = if file.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
         offset.saturating_sub(mark)

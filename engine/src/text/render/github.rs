@@ -1,11 +1,11 @@
-//! Diagnostics as workflow commands of GitHub Actions, which become annotations of a change.
+//! Diagnostics as workflow commands of GitHub Actions, which show them as annotations on a pull request.
 
 use std::fmt::Write as _;
 
 use crate::text::diagnostic::Diagnostic;
 use crate::text::place::Span;
 
-/// One `::error file=...::message` for each diagnostic; labels and help follow the message on lines of their own.
+/// One `::error file=...::message` line per diagnostic. Secondary labels and the help follow the message as escaped lines.
 #[must_use]
 pub fn render_github_annotations(diagnostics: &[Diagnostic]) -> String {
     let mut text = String::new();
@@ -28,7 +28,7 @@ fn format_annotation_place(span: &Span) -> String {
     let end = Span { offset: span.offset + span.length, length: 0, ..span.clone() };
     let (last, end) = end.position();
     let file = escape_annotation_property(&span.file.name);
-    // Columns are ignored by GitHub where an annotation has several lines, and may not stand there.
+    // GitHub allows columns only if an annotation starts and ends on the same line.
     if last == line {
         let end = end.saturating_sub(1).max(column);
         return format!("file={file},line={line},endLine={last},col={column},endColumn={end}");
@@ -47,12 +47,12 @@ fn format_annotation_message(diagnostic: &Diagnostic) -> String {
     text
 }
 
-/// Escapes of a message: <https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts>.
+/// Escapes a message as <https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts> does.
 fn escape_annotation_message(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// Escapes of a property.
+/// Escapes a property, where `:` and `,` are separators.
 fn escape_annotation_property(text: &str) -> String {
     escape_annotation_message(text).replace(':', "%3A").replace(',', "%2C")
 }

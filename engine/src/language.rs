@@ -1,4 +1,4 @@
-//! The language: from the nodes of KDL files to stages with typed settings.
+//! The configuration language: turns the nodes of KDL files into stages with typed settings.
 
 pub mod config_files;
 pub mod decode;

@@ -1,5 +1,7 @@
-//! All files of a configuration in one row: every byte has one number, whichever file it is in. So a node that is put
-//! together from several files still says where each part of it is written.
+//! One offset space for all files of a configuration: every byte has a unique offset, whichever file it is in.
+//!
+//! A node can be assembled from several files (a recipe in an included file, a `--set` option), and `kdl` gives each part
+//! only an offset. With global offsets each part can still be traced to its file.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use miette::SourceSpan;
 
 use crate::text::place::{ConfigFile, Span};
 
-/// Files with the numbers of their first bytes; the one that was named is the first.
+/// The files of a configuration with the global offsets of their first bytes. The root file starts at 0.
 #[derive(Debug)]
 pub struct ConfigFiles {
     root: Arc<ConfigFile>,
@@ -16,33 +18,34 @@ pub struct ConfigFiles {
 }
 
 impl ConfigFiles {
-    /// Begins with the file that was named.
+    /// Starts with the root file alone.
     #[must_use]
     pub fn new(root: Arc<ConfigFile>) -> Self {
         Self { root, others: Vec::new() }
     }
 
-    /// The file that was named.
+    /// The file that was named on the command line.
     #[must_use]
     pub fn root(&self) -> &Arc<ConfigFile> {
         &self.root
     }
 
-    /// How many files there are: the number of the next one.
+    /// Number of files, which is also the number that the next file gets.
     #[must_use]
     pub fn count(&self) -> usize {
         self.others.len() + 1
     }
 
-    /// Adds a file; gives the number of its first byte.
+    /// Adds a file and returns the global offset of its first byte.
     pub fn add(&mut self, file: Arc<ConfigFile>) -> usize {
         let last = self.others.last().map_or((0, &self.root), |(start, file)| (*start, file));
+        // One byte between files, so that the end of a file is not also the start of the next one.
         let start = last.0 + last.1.text.len() + 1;
         self.others.push((start, file));
         start
     }
 
-    /// The place in a file of a place in the row.
+    /// The place, as a file and an offset in it, of a span with a global offset.
     #[must_use]
     pub fn span(&self, span: SourceSpan) -> Span {
         let begun = self.others.partition_point(|(start, _)| *start <= span.offset());
@@ -51,7 +54,7 @@ impl ConfigFiles {
         Span { file: file.clone(), offset: span.offset() - start, length: span.len() }
     }
 
-    /// The place of an entry's value: `kdl` has none of its own, it is the end of the entry.
+    /// The place of an entry's value. `kdl` has a span only for the whole entry; the value is its last part.
     #[must_use]
     pub fn value(&self, entry: &KdlEntry) -> Span {
         let span = self.span(entry.span());
@@ -61,7 +64,7 @@ impl ConfigFiles {
     }
 }
 
-/// Moves every place of a document from its own text to the row.
+/// Adds the global offset of a file's first byte to every span of its document.
 pub fn shift_document(document: &mut KdlDocument, by: usize) {
     document.nodes_mut().iter_mut().for_each(|node| shift_node(node, by));
 }
@@ -78,7 +81,7 @@ fn shift_node(node: &mut KdlNode, by: usize) {
     }
 }
 
-/// The same for one entry.
+/// Adds an offset to every span of one entry.
 pub fn shift_entry(entry: &mut KdlEntry, by: usize) {
     entry.set_span(shift_span(entry.span(), by));
     entry.name_mut().into_iter().for_each(|name| shift_name(name, by));

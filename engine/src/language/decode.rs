@@ -1,4 +1,5 @@
-//! Records become the typed settings of stages. Nothing is checked twice: what the field table can say, it has said.
+//! Decodes validated records into the typed settings of stages. Types, ranges and required fields have already been
+//! checked against the field table, so only what the table cannot express is checked here.
 
 mod attention;
 mod columns;
@@ -21,21 +22,21 @@ use crate::text::glob;
 use crate::text::glob::PatternError;
 use crate::text::place::Span;
 
-/// What decoding one stage gives, besides diagnostics.
+/// A decoded stage.
 pub struct DecodedStage {
-    /// Its settings.
+    /// The typed settings.
     pub config: StageConfig,
-    /// Files it reads.
+    /// The files on this machine that the stage reads.
     pub sources: Vec<SourceFiles>,
-    /// Why `run` refuses it, beyond what the field table says.
+    /// Places and reasons of features that `run` refuses, in addition to those that the field table marks.
     pub unsupported: Vec<(Span, String)>,
 }
 
-/// Decodes stages of one world.
+/// Decodes one stage.
 pub struct Decoder<'a> {
-    /// Names and nodes.
+    /// All declarations of the configuration, to resolve references.
     pub world: &'a Declarations,
-    /// Where faults go.
+    /// Receives the diagnostics.
     pub sink: &'a mut Sink,
     sources: Vec<SourceFiles>,
     unsupported: Vec<(Span, String)>,
@@ -47,7 +48,7 @@ impl<'a> Decoder<'a> {
         Self { world, sink, sources: Vec::new(), unsupported: Vec::new() }
     }
 
-    /// The settings of a stage; `None` when something that it needs is broken, which has been told.
+    /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
     pub fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
         Some(DecodedStage { config, sources: self.sources, unsupported: self.unsupported })
@@ -74,7 +75,7 @@ impl<'a> Decoder<'a> {
         self.unsupported.push((span.clone(), reason.to_owned()));
     }
 
-    /// The one file that a field names, which becomes the source called `name`, or a diagnostic.
+    /// The single file that a field names, or a diagnostic. The file becomes a source called `name`.
     fn one_file(&mut self, what: &str, name: &str, leaf: &Leaf) -> Option<PathBuf> {
         let pattern = leaf.text()?;
         let files = self.files(what, pattern, &leaf.span)?;
@@ -87,7 +88,7 @@ impl<'a> Decoder<'a> {
         Some(file)
     }
 
-    /// Files by pattern, or a diagnostic.
+    /// The files that a pattern matches, or a diagnostic that begins with `what`.
     fn files(&mut self, what: &str, pattern: &str, span: &Span) -> Option<Vec<PathBuf>> {
         match glob::expand_pattern(&span.file.folder, pattern) {
             Ok(files) => Some(files),
@@ -102,14 +103,17 @@ impl<'a> Decoder<'a> {
 fn several_files(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
     let base = &span.file.folder;
     let first = files.first().map(|file| file.strip_prefix(base).unwrap_or(file).display().to_string());
-    Diagnostic::new(Code::NoFiles, format!("{what} is one file, and `{pattern}` names {}", files.len()))
-        .at(span, "several files")
-        .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
+    Diagnostic::new(
+        Code::NoFiles,
+        format!("{what} must be one file, but `{pattern}` matches {}", files.len()),
+    )
+    .at(span, "several files")
+    .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
 }
 
 fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Diagnostic {
     let base = &span.file.folder;
-    let relative = "paths are relative to the file that they stand in";
+    let relative = "paths are relative to the file in which they are written";
     match missing {
         PatternError::Forbidden(folder) => {
             let message = format!("{what} leads into `{folder}`, which is never read");
@@ -119,21 +123,21 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
         }
         PatternError::Pattern(reason) => {
             Diagnostic::new(Code::NoFiles, format!("`{pattern}` is not a pattern: {reason}"))
-                .at(span, "cannot be matched")
-                .help("`*` stands for any letters, `**` for any folders")
+                .at(span, "not a pattern")
+                .help("`*` matches any characters of a name, `**` any folders")
         }
         PatternError::TooMany => {
-            Diagnostic::new(Code::NoFiles, format!("`{pattern}` looks at too many files"))
-                .at(span, "too wide")
+            Diagnostic::new(Code::NoFiles, format!("`{pattern}` searches too many files or folders"))
+                .at(span, "too broad")
                 .help("name the folder that holds the files")
         }
         PatternError::Folder => Diagnostic::new(Code::NoFiles, format!("{what} names a folder"))
-            .at(span, "a folder, not its files")
+            .at(span, "a folder, not a file")
             .help(format!("name the files in it, such as `{}/*`", pattern.trim_end_matches('/'))),
         PatternError::Unreadable(path, why) => {
             let path = path.strip_prefix(base).unwrap_or(&path).display();
             Diagnostic::new(Code::NoFiles, format!("{what}: cannot read `{path}`: {why}"))
-                .at(span, "it matches this")
+                .at(span, "this matches it")
                 .help(format!("make `{path}` readable, move it away, or name other files"))
         }
         PatternError::NoMatch(absent) => {
@@ -143,13 +147,13 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
                 None => "nothing matches".to_owned(),
             };
             let relative = match pattern {
-                _ if pattern.starts_with('~') => "`~` is not replaced by your folder",
-                _ if pattern.contains('$') => "variables of the environment are not replaced",
+                _ if pattern.starts_with('~') => "`~` is not expanded to your home folder",
+                _ if pattern.contains('$') => "environment variables are not expanded",
                 _ => relative,
             };
             Diagnostic::new(Code::NoFiles, format!("{what} has no files"))
                 .at(span, label)
-                .help(format!("{relative}; correct `{pattern}` or make the files"))
+                .help(format!("{relative}; fix `{pattern}` or create the files"))
         }
     }
 }
@@ -159,7 +163,7 @@ fn decode_export(record: &Record) -> Option<ExportConfig> {
     Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
 }
 
-/// Name, seed and budget of a `pipeline` node.
+/// Name, seed and budget of a `pipeline` node. `None` if the name or the seed is missing.
 #[must_use]
 pub fn decode_pipeline(record: &Record) -> Option<(String, u64, Budget)> {
     let budget = record.child("budget");

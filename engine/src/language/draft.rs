@@ -1,4 +1,4 @@
-//! Stages before their settings are decoded: which there are, which artifacts each takes, in which order they run.
+//! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
 use crate::language::mixture;
 use crate::language::names::Declarations;
@@ -8,33 +8,34 @@ use crate::pipeline::role::InputRole;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// A stage to be.
+/// A stage whose settings have not been decoded yet.
 #[derive(Clone, Debug)]
 pub struct Draft<'a> {
-    /// Its name.
+    /// Unique name of the stage; `ROWS/DATASET` for a rows stage, `CONVERT/source` for an implicit fetch.
     pub name: String,
-    /// The node that declares it: of a rows stage the `rows` node, of an implicit fetch the `convert` node.
+    /// The node that declares it: the `rows` node of a rows stage, the `convert` node of an implicit fetch.
     pub record: &'a Record,
     /// The dataset of a rows stage.
     pub dataset: Option<&'a Record>,
-    /// Whether it is the fetch that a `convert` with a path implies.
+    /// Whether this is the fetch that a `convert` from a path implies.
     pub implicit_fetch: bool,
-    /// Artifacts it takes.
+    /// The artifacts that it reads.
     pub inputs: Vec<DraftInput>,
 }
 
-/// An artifact that a stage to be takes.
+/// An artifact that a drafted stage reads.
 #[derive(Clone, Debug)]
 pub struct DraftInput {
-    /// What it is for.
+    /// What the stage uses it for.
     pub role: InputRole,
     /// The name of the stage that makes it.
     pub stage: String,
-    /// Where the stage says so.
+    /// Where the configuration names it.
     pub span: Span,
 }
 
-/// All stages of a world, in the order of the text.
+/// All stages of a configuration, in the order of the text. A rows stage exists only for a pair of a `rows` node and a
+/// dataset that some stage uses.
 pub fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft<'a>> {
     let used = find_used_rows(world);
     let mut drafts = Vec::new();
@@ -50,7 +51,7 @@ pub fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft
     drafts
 }
 
-/// A pair of a `rows` node and a dataset that some stage uses.
+/// A used pair of a `rows` node and a dataset, and where it is used first.
 struct UsedRows<'a> {
     rows: &'a Record,
     dataset: &'a Record,
@@ -67,7 +68,8 @@ fn format_rows_name(rows: &Record, dataset: &Record) -> String {
     format!("{}/{}", rows.name().unwrap_or_default(), dataset.name().unwrap_or_default())
 }
 
-/// Pairs in the order of the text, each once: of training stages first, then of measurements that name their rows.
+/// All used pairs, each once, in the order of the text: first those of training stages, then those of measurements that
+/// name their rows.
 fn find_used_rows(world: &Declarations) -> Vec<UsedRows<'_>> {
     let mut used: Vec<UsedRows<'_>> = Vec::new();
     for record in world.of_kind("train") {
@@ -113,7 +115,7 @@ fn draft_rows<'a>(record: &'a Record, used: &[UsedRows<'a>], drafts: &mut Vec<Dr
     }
 }
 
-/// The input that a reference of the node names.
+/// The input that a reference field of the node names.
 fn find_referenced_input(record: &Record, field: &str, role: InputRole) -> Option<DraftInput> {
     let leaf = record.leaf(field)?;
     Some(DraftInput { role, stage: leaf.reference()?.to_owned(), span: leaf.span.clone() })
@@ -179,11 +181,12 @@ fn draft_evaluation<'a>(
     drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
 }
 
-/// Kinds that say which rows are made; while one of them is broken nobody knows which are missing.
+/// Kinds of nodes that decide which rows are made. If one of them is broken, missing rows are a consequence, not an error
+/// of their own.
 const ROW_MAKING_KINDS: &[&str] = &["train", "mixture", "rows", "recipe"];
 
-/// Role and name of the rows stage that a measurement reads: the one it names, or the only fitting one of the training
-/// stages. Exact match reads rows with a canvas where there are some, likelihood rows without.
+/// Role and name of the rows stage that a measurement reads: the one that it names, or the only fitting one that another
+/// stage uses. Exact match prefers rows with a canvas, likelihood prefers rows without one.
 fn find_measured_rows(
     world: &Declarations,
     evaluation: &Record,
@@ -212,8 +215,10 @@ fn find_measured_rows(
     None
 }
 
-/// The role of the rows that a measurement reads, with the name of the rows where it is given; answers have a role of their own
-/// beside a likelihood of the same dataset.
+/// The role of the rows that a measurement reads, with the name of the rows if the measurement gives one.
+///
+/// If an evaluation measures both likelihood and exact match on one dataset, exact match gets the role `Answers`, because
+/// the two may read different rows.
 #[must_use]
 pub fn find_measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
     let dataset = measured.text("dataset")?;
@@ -231,19 +236,19 @@ fn dataset_without_rows(world: &Declarations, measured: &Record, dataset: &Recor
     let canvas = measured.spec.name == "exact-match";
     let fitting = world.of_kind("rows").find(|rows| rows.leaf("canvas").is_some() == canvas);
     let rows = fitting.or(world.of_kind("rows").next()).and_then(Record::name).unwrap_or("text");
-    Diagnostic::new(Code::NoRows, format!("no training stage makes rows of `{name}`"))
+    Diagnostic::new(Code::NoRows, format!("no training stage makes rows from dataset `{name}`"))
         .at(place, "rows of this dataset are needed")
-        .help(format!("name the rows: `rows=\"{rows}\"`"))
+        .help(format!("name the `rows` node to use: `rows=\"{rows}\"`"))
 }
 
 fn ambiguous_rows(measured: &Record, dataset: &Record, many: &[&&UsedRows<'_>]) -> Diagnostic {
     let name = dataset.name().unwrap_or_default();
     let names: Vec<_> = many.iter().map(|pair| pair.rows.name().unwrap_or_default()).collect();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
-    let message = format!("`{name}` is made into several rows: `{}`", names.join("`, `"));
+    let message = format!("dataset `{name}` has several kinds of rows: `{}`", names.join("`, `"));
     let mut diagnostic = Diagnostic::new(Code::AmbiguousRows, message).at(place, "which of them?");
     for pair in many {
         diagnostic = diagnostic.also(&pair.span, format!("uses `{}`", pair.rows.name().unwrap_or_default()));
     }
-    diagnostic.help(format!("say which: `rows=\"{}\"`", names.first().unwrap_or(&"")))
+    diagnostic.help(format!("choose one: `rows=\"{}\"`", names.first().unwrap_or(&"")))
 }

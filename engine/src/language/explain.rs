@@ -1,4 +1,4 @@
-//! Codes and fields in words: the pages of `explain` and the reference of `schema`.
+//! Renders codes, nodes and fields for people: the pages of `explain` and the Markdown reference of `schema`.
 
 use std::fmt::Write as _;
 
@@ -8,35 +8,36 @@ use crate::language::schema::{FieldSpec, NodeSpec, foreign_names, load_schema, v
 use crate::text::diagnostic::{Code, Severity};
 use crate::text::suggest;
 
-/// The pages of all codes.
+/// The pages of all codes, one section each.
 const CODE_PAGES: &str = include_str!("../../../schemas/codes.md");
 
-/// A code, as `explain --list` shows it.
+/// A row of `explain --list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeInfo {
-    /// Its stable name.
+    /// The stable name of the code.
     pub code: &'static str,
-    /// Whether it leaves no pipeline.
+    /// Its severity, unless the configuration changes it.
     pub severity: Severity,
     /// What it means, in a few words.
     pub title: &'static str,
 }
 
-/// All codes, in the order of the phases.
+/// All codes, in the order of [`Code::ALL`].
 #[must_use]
 pub fn collect_code_infos() -> Vec<CodeInfo> {
     let info = |code: &Code| CodeInfo { code: code.name(), severity: code.severity(), title: code.title() };
     Code::ALL.iter().map(info).collect()
 }
 
-/// What a code, a node (`train`) or a field (`train.batch.rows`, `batch.rows` or `per-device`) means.
+/// The page of a code, a node (`train`) or a field (`train.batch.rows`, `batch.rows` or `per-device`). `None` if nothing has
+/// this name.
 #[must_use]
 pub fn explain_topic(subject: &str) -> Option<String> {
     let sections: Vec<_> = find_topics(subject).iter().map(Topic::page).collect();
     (!sections.is_empty()).then(|| sections.join("\n"))
 }
 
-/// Subjects that are spelt like `subject`, for a message when there is nothing to explain.
+/// The code, node or field whose name is closest to `subject`, for the message about an unknown subject.
 #[must_use]
 pub fn suggest_subject(subject: &str) -> Option<String> {
     let mut names: Vec<String> = Code::ALL.iter().map(|code| code.name().to_owned()).collect();
@@ -55,13 +56,13 @@ fn render_code_page(code: Code) -> String {
     let level = match code.severity() {
         Severity::Error => String::new(),
         Severity::Warning => {
-            format!("\n`lint {{ allow \"{name}\" }}` takes it as it is, `deny` makes it an error.\n")
+            format!("\n`lint {{ allow \"{name}\" }}` silences this warning, `deny` makes it an error.\n")
         }
     };
     format!("{name} ({word}): {title}\n\n{}\n{level}", render_plain_page(text).trim_end())
 }
 
-/// A page without fences: its examples indented under `bad:` and `good:`.
+/// A page without Markdown fences: examples are indented under `bad:` and `good:`.
 fn render_plain_page(page: &str) -> String {
     let (mut text, mut inside) = (String::new(), false);
     for line in page.lines() {
@@ -77,28 +78,28 @@ fn render_plain_page(page: &str) -> String {
     text
 }
 
-/// A code, or a node or one of its fields with the way to it.
+/// What a subject refers to. Nodes and fields come with their dotted path.
 pub(crate) enum Topic {
     Code(Code),
     Node(String, &'static NodeSpec),
     Field(String, &'static FieldSpec, &'static NodeSpec),
-    /// A name of other tools, and what to do instead.
+    /// A name from other tools, and what to use instead.
     Foreign(String, &'static str),
 }
 
 impl Topic {
-    /// What it means, for people.
+    /// The page of `explain`.
     pub(crate) fn page(&self) -> String {
         match self {
             Self::Code(code) => render_code_page(*code),
             Self::Node(path, node) => render_node_page(path, node),
             Self::Field(path, field, node) => render_field_page(path, field, node),
-            Self::Foreign(name, instead) => format!("{name}\n    a name of other tools: {instead}\n"),
+            Self::Foreign(name, instead) => format!("{name}\n    a name from other tools: {instead}\n"),
         }
     }
 }
 
-/// What a subject names: a code, or what the tables hold.
+/// Everything that a subject can mean: one code, or any number of nodes, fields and foreign names.
 pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
     let subject = subject.trim();
     if let Some(code) = Code::ALL.iter().find(|code| code.name() == subject) {
@@ -109,14 +110,15 @@ pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
     instead.into_iter().chain(find_table_topics(subject)).collect()
 }
 
-/// Nodes and fields: by the whole path, by its end, or by the name another tool uses.
+/// The nodes and fields that `subject` names by their path or the end of it; if there are none, those that other tools
+/// call by this name.
 fn find_table_topics(subject: &str) -> Vec<Topic> {
     let wanted: Vec<_> = subject.split('.').map(suggest::normalise_name).collect();
     let ends = |path: &[&str]| {
         path.len() >= wanted.len()
             && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
     };
-    // What another tool calls so stands where the words before it lead.
+    // Only the last word can be a name from another tool. The words before it must be the nodes around the match.
     let known = |aliases: &[String], around: &[&str]| {
         let Some((last, before)) = wanted.split_last() else { return false };
         let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
@@ -147,18 +149,18 @@ fn find_table_topics(subject: &str) -> Vec<Topic> {
     if exact.is_empty() { aliased } else { exact }
 }
 
-fn visit_nodes_with_path(look: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
+fn visit_nodes_with_path(visit: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
     fn visit_node(
         path: &mut Vec<&'static str>,
         node: &'static NodeSpec,
-        look: &mut dyn FnMut(&[&'static str], &'static NodeSpec),
+        visit: &mut dyn FnMut(&[&'static str], &'static NodeSpec),
     ) {
         path.push(&node.name);
-        look(path, node);
-        node.children.iter().for_each(|child| visit_node(path, child, look));
+        visit(path, node);
+        node.children.iter().for_each(|child| visit_node(path, child, visit));
         path.pop();
     }
-    load_schema().nodes.iter().for_each(|node| visit_node(&mut Vec::new(), node, look));
+    load_schema().nodes.iter().for_each(|node| visit_node(&mut Vec::new(), node, visit));
 }
 
 fn render_field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
@@ -166,7 +168,7 @@ fn render_field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
     if !field.aliases.is_empty() {
         let _ = writeln!(
             text,
-            "    elsewhere called {}",
+            "    called {} in other tools",
             suggest::format_name_list(field.aliases.iter().map(String::as_str))
         );
     }
@@ -203,13 +205,13 @@ fn render_node_page(path: &str, node: &NodeSpec) -> String {
     text
 }
 
-/// Which other declarations a name must differ from, where there are some.
+/// A line about the other kinds of nodes that share a namespace with this one, if there are any.
 fn describe_shared_names(node: &NodeSpec) -> String {
     let others = load_schema().nodes.iter().filter(|other| other.namespace == node.namespace);
     let names: Vec<_> = others.map(|other| other.name.as_str()).collect();
     let declares = load_schema().nodes.iter().any(|top| std::ptr::eq(top, node));
     match declares && names.len() > 1 {
-        true => format!("    its name is shared by no other {}\n", names.join(", ")),
+        true => format!("    its name must be unique among {}\n", names.join(", ")),
         false => String::new(),
     }
 }
@@ -221,7 +223,7 @@ fn format_field_name(field: &FieldSpec) -> String {
     }
 }
 
-/// Type, range, default and condition of a field, in one line.
+/// Type, range, defaults and conditions of a field on one line.
 fn describe_field(field: &FieldSpec) -> String {
     let kinds: Vec<_> = field.types.iter().map(|kind| kind.phrase(field)).collect();
     let mut facts = vec![kinds.join(" or ")];
@@ -245,7 +247,7 @@ fn describe_field(field: &FieldSpec) -> String {
     }
     facts.extend(field.not_yet.iter().map(|word| format!("`{word}` not supported yet")));
     if !field.semantic {
-        facts.push("does not count for the fingerprint".to_owned());
+        facts.push("not part of the fingerprint".to_owned());
     }
     facts.join("; ")
 }
@@ -258,10 +260,10 @@ fn format_default(default: &KdlValue) -> String {
     }
 }
 
-/// The reference of the language as Markdown.
+/// The reference of the language as Markdown, as `fmflow schema` prints it.
 #[must_use]
 pub fn render_schema_markdown() -> String {
-    let mut text = String::from("# The language\n\nMade from `schemas/*.kdl`.\n");
+    let mut text = String::from("# The language\n\nGenerated from `schemas/*.kdl`.\n");
     visit_nodes_with_path(&mut |path, node| match path {
         ["recipe", _, ..] => {}
         _ => render_node_markdown(&mut text, path, node),

@@ -1,4 +1,5 @@
-//! Every setting of a stage as a leaf: references inlined, places and origins kept.
+//! Flattens the settings of a stage into a list of fields with dotted paths, places and origins. References are inlined.
+//! Fingerprints and `show --resolved` are made from this list.
 
 use crate::language::draft::Draft;
 use crate::language::mixture;
@@ -8,19 +9,20 @@ use crate::language::schema::CanonicalValue;
 use crate::pipeline::stage::FieldValue;
 use crate::text::place::{Origin, Span};
 
-/// Deepest inlining: references of the table form no circle but those of mixtures, whose depth is checked before.
+/// Deepest inlining of references. Only mixtures can refer to their own kind, and their nesting has been checked before;
+/// this limit makes sure that a mistake in the field table cannot cause endless recursion.
 const MAX_INLINE_DEPTH: usize = 32;
 
-/// Settings of one stage, and what `run` refuses about them.
+/// The settings of one stage, and those that `run` refuses.
 pub struct StageFields<'a> {
     world: &'a Declarations,
-    /// The settings, in the order of the table.
+    /// All fields, in the order of the field table.
     pub list: Vec<FieldValue>,
-    /// Places and reasons.
+    /// Places of features that `run` does not support yet, with reasons.
     pub unsupported: Vec<(Span, String)>,
 }
 
-/// The settings of a stage.
+/// Collects the settings of a stage. `seed` is the pipeline's seed, which belongs to every stage that draws random numbers.
 #[must_use]
 pub fn collect_stage_fields<'a>(
     world: &'a Declarations,
@@ -46,7 +48,7 @@ pub fn collect_stage_fields<'a>(
     fields
 }
 
-/// What `run` refuses about a node that is no stage.
+/// Places and reasons of what `run` refuses in a node that is not a stage.
 #[must_use]
 pub fn find_unsupported_fields(world: &Declarations, record: &Record) -> Vec<(Span, String)> {
     let mut fields = StageFields { world, list: Vec::new(), unsupported: Vec::new() };
@@ -55,8 +57,8 @@ pub fn find_unsupported_fields(world: &Declarations, record: &Record) -> Vec<(Sp
 }
 
 impl StageFields<'_> {
-    /// What a composed mixture comes to. Names do not count, and without them the parts alone would not say which dataset
-    /// has which share.
+    /// Adds the computed shares of a composed mixture. Names are not part of a fingerprint, and without names the inlined
+    /// parts do not determine which dataset has which share.
     fn add_mixture_shares(&mut self, record: &Record) {
         let Some(leaf) = record.child("data").and_then(|data| data.leaf("mixture")) else { return };
         let Some(mixture) = self.world.target(leaf).filter(|mixture| mixture::is_composed_mixture(mixture))

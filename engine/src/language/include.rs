@@ -1,4 +1,4 @@
-//! `include`: a configuration in several files, read as if all of it stood in one.
+//! `include`: reads a configuration in several files as if it were written in one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,15 +20,16 @@ const MAX_CONFIG_FILES: usize = 64;
 
 /// A configuration with everything it includes.
 pub struct LoadedConfiguration {
-    /// All its files.
+    /// All files.
     pub sources: ConfigFiles,
-    /// Top-level nodes in the order in which they would stand in one file; places count through all files.
+    /// Top-level nodes with global offsets. The nodes of an included file follow the `include` that names it.
     pub nodes: Vec<KdlNode>,
-    /// Whether every file could be read. Names that are not declared may be those of a missing one.
+    /// Whether every file could be read. If not, an undeclared name may be declared in a file that is missing.
     pub complete: bool,
 }
 
-/// Parses the file at `path` and all it includes. `None` if the first one cannot be parsed; every fault is told.
+/// Parses the file at `path` and everything that it includes, and reports every error. `None` if the root file itself
+/// cannot be parsed.
 pub fn load_with_includes(
     file: &Arc<ConfigFile>,
     path: &Path,
@@ -50,16 +51,16 @@ pub fn load_with_includes(
     Some(LoadedConfiguration { sources, nodes, complete })
 }
 
-/// What tells a file from others, whichever way leads to it.
+/// An identity that is the same for every path and link to a file, so that a file is read only once.
 fn find_file_identity(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| read::to_absolute_path(path))
 }
 
-/// A file that is being read.
+/// A file on the chain of includes that are being read.
 struct IncludeLink {
     id: PathBuf,
     name: String,
-    /// Where it is included.
+    /// Where it is included; `None` for the root file.
     site: Option<Span>,
 }
 
@@ -69,7 +70,7 @@ struct IncludeLoader<'a> {
     complete: bool,
     seen: Vec<PathBuf>,
     chain: Vec<IncludeLink>,
-    /// Whether it was told that there are too many files.
+    /// Whether too many files have been reported; then no more are opened.
     full: bool,
     sink: &'a mut Sink,
 }
@@ -102,7 +103,7 @@ impl IncludeLoader<'_> {
         }
     }
 
-    /// The path of an `include` and its place; nothing where the field table will refuse it.
+    /// The path of an `include` and its place. `None` if the value is invalid; validation reports that later.
     fn find_include_path(&self, node: &KdlNode) -> Option<(PathBuf, Span)> {
         let field = load_schema().node("include")?.arguments.first()?;
         let entry = node.entries().iter().find(|entry| entry.name().is_none())?;
@@ -143,15 +144,15 @@ impl IncludeLoader<'_> {
 
     fn check_limits(&mut self, site: &Span) -> Result<(), Diagnostic> {
         if self.chain.len() > MAX_INCLUDE_DEPTH {
-            let message = format!("files include each other more than {MAX_INCLUDE_DEPTH} levels deep");
+            let message = format!("includes are nested more than {MAX_INCLUDE_DEPTH} levels deep");
             let refused = Diagnostic::new(Code::NestedTooDeep, message).at(site, "one level too many");
-            return Err(refused.help("include this file from one nearer to the first"));
+            return Err(refused.help("include this file from a file closer to the root"));
         }
         if self.sources.count() > MAX_CONFIG_FILES {
             self.full = true;
-            let message = format!("a configuration of more than {MAX_CONFIG_FILES} files");
+            let message = format!("the configuration has more than {MAX_CONFIG_FILES} files");
             let refused = Diagnostic::new(Code::FileTooLarge, message).at(site, "one file too many");
-            return Err(refused.help("put declarations that belong together into one file"));
+            return Err(refused.help("combine related declarations in one file"));
         }
         Ok(())
     }
@@ -160,19 +161,19 @@ impl IncludeLoader<'_> {
 fn unreadable_include(mut fault: Diagnostic, site: &Span) -> Diagnostic {
     let help = fault.help.take();
     let relative = (fault.code == Code::UnreadableFile)
-        .then(|| "paths are relative to the file that they stand in".to_owned());
+        .then(|| "paths are relative to the file in which they are written".to_owned());
     let help: Vec<_> = relative.into_iter().chain(help).collect();
     let help = (!help.is_empty()).then(|| help.join("; "));
     fault.at(site, "included here").maybe_help(help)
 }
 
 fn misplaced_node(name: &str, place: &Span, root: &ConfigFile) -> Diagnostic {
-    Diagnostic::new(Code::UnknownNode, format!("`{name}` stands in an included file"))
-        .at(place, "only in the first file")
+    Diagnostic::new(Code::UnknownNode, format!("`{name}` is not allowed in an included file"))
+        .at(place, "allowed only in the root file")
         .help(format!("move it to `{}`", root.name))
 }
 
-/// The files between the first occurrence of a file and its second, and the places that lead from one to the next.
+/// `around` is the cycle: the files from the first occurrence of a file to the one that includes it again at `site`.
 fn include_cycle(around: &[IncludeLink], site: &Span) -> Diagnostic {
     let names = around.iter().chain(around.first()).map(|link| format!("`{}`", link.name));
     let names: Vec<_> = names.collect();
@@ -185,5 +186,5 @@ fn include_cycle(around: &[IncludeLink], site: &Span) -> Diagnostic {
         let Some(site) = &link.site else { continue };
         diagnostic = diagnostic.also(site, "included here");
     }
-    diagnostic.help("remove one of these lines: a file is read once, wherever it is included")
+    diagnostic.help("remove one of these lines; a file is read only once, wherever it is included")
 }

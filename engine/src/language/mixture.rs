@@ -1,7 +1,8 @@
-//! Mixtures: parts of each other, with weights that change in phases, flattened into datasets with their shares.
+//! Checks mixtures and flattens them into datasets with shares. A mixture can contain other mixtures, and weights can
+//! change over the updates.
 //!
-//! A mixture inside another one divides the share that it is given by its own weights. A part's weight may be a schedule:
-//! one value until an update, another one from there on; an update is one of the stage that trains.
+//! A mixture inside another one divides its own share by its own weights. The weight of a part can be a schedule: one value
+//! until an update, another one from then on. Updates are those of the training stage.
 
 mod nesting;
 
@@ -14,17 +15,17 @@ use crate::language::record::Record;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use nesting::{MAX_MIXTURE_PARTS, NestingSearch};
 
-/// A mixture without mixtures inside.
+/// A mixture whose nested mixtures have been resolved into datasets.
 #[derive(Clone, Debug)]
 pub struct FlatMixture<'a> {
-    /// First update of every phase; the first one is 0.
+    /// First update of every phase, ascending; the first is 0.
     pub phases: Vec<u64>,
-    /// The datasets in the order of the text, each once, with a weight for every phase.
+    /// Every dataset once, in the order of the text, with its weight in each phase. Weights are not normalized.
     pub datasets: Vec<(&'a Record, Vec<f64>)>,
 }
 
 impl FlatMixture<'_> {
-    /// Phases and weights as a value: `[[first update, weight of the first dataset, ..], ..]`.
+    /// Phases and weights as JSON, for the fingerprint: `[[first update, weight of the first dataset, ..], ..]`.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         let weights =
@@ -38,13 +39,16 @@ impl FlatMixture<'_> {
     }
 }
 
-/// Whether a mixture is more than datasets with a weight each.
+/// Whether a mixture has nested mixtures or scheduled weights, instead of only datasets with one weight each.
 #[must_use]
 pub fn is_composed_mixture(mixture: &Record) -> bool {
     mixture.children.iter().any(|part| part.spec.name == "mixture" || part.child("weight").is_some())
 }
 
-/// The datasets of a mixture, each once, in the order of the text; of one that contains itself, what is found on the way.
+/// The datasets of a mixture, each once, in the order of the text.
+///
+/// Works on broken mixtures too: cycles are skipped and the number of steps is limited, because this runs before
+/// mixtures are checked and other diagnostics depend on it.
 #[must_use]
 pub fn collect_mixture_datasets<'a>(world: &'a Declarations, mixture: &'a Record) -> Vec<&'a Record> {
     let mut found: Vec<&Record> = Vec::new();
@@ -77,7 +81,8 @@ struct MixtureWalk<'a> {
     next: usize,
 }
 
-/// Phases and shares of a mixture that nothing is wrong with.
+/// Phases and weights of a mixture; `None` if it or a part of it is broken. Only for mixtures that [`check_mixtures`] has
+/// checked, because it recurses without a limit.
 #[must_use]
 pub fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Option<FlatMixture<'a>> {
     if mixture.broken {
@@ -99,7 +104,7 @@ pub fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Opti
     Some(FlatMixture { phases, datasets: datasets.into_values().collect() })
 }
 
-/// Updates at which a weight of the mixture or of one inside it changes.
+/// Adds the updates at which a weight changes, in the mixture or in one inside it.
 fn collect_phase_starts(world: &Declarations, mixture: &Record, starts: &mut BTreeSet<u64>) -> Option<()> {
     for part in &mixture.children {
         starts.extend(part.children("weight").filter_map(|phase| phase.count("until")));
@@ -110,7 +115,8 @@ fn collect_phase_starts(world: &Declarations, mixture: &Record, starts: &mut BTr
     Some(())
 }
 
-/// The datasets of a mixture with their weights at an update; what an inner mixture gives sums to its own weight.
+/// The datasets of a mixture with their weights at an update. The weights of an inner mixture's datasets are scaled so that
+/// they add up to the weight of that mixture.
 fn compute_dataset_weights<'a>(
     world: &'a Declarations,
     mixture: &'a Record,
@@ -143,7 +149,7 @@ fn find_part_weight(part: &Record, update: u64) -> Option<f64> {
     }
 }
 
-/// Tells of mixtures that contain themselves, have no weight, or whose phases do not follow each other.
+/// Reports mixtures that contain themselves, that have no weight, or whose phases are out of order, and marks them broken.
 pub fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
     let mut broken = Vec::new();
     for (at, record) in world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture") {
@@ -163,13 +169,13 @@ pub fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
     let fault =
         |(at, record)| Some((at, record, weightless_mixture(&flatten_mixture(world, record)?, record)?));
     let faults: Vec<(usize, &Record, Diagnostic)> = mixtures.filter_map(fault).collect();
-    // One whose part gives nothing says no more than that part does.
+    // A mixture that contains a weightless mixture would repeat the diagnostic of that part.
     let follows = |record: &Record| {
         let mut parts = record.children("mixture").filter_map(|part| world.any_target(part.leaf("name")?));
         parts.any(|part| faults.iter().any(|(_, other, _)| std::ptr::eq(*other, part)))
     };
-    let told = faults.iter().filter(|(_, record, _)| !follows(record));
-    told.for_each(|(.., fault)| sink.push(fault.clone()));
+    let reported = faults.iter().filter(|(_, record, _)| !follows(record));
+    reported.for_each(|(.., fault)| sink.push(fault.clone()));
     let broken: Vec<usize> = faults.iter().map(|(at, ..)| *at).collect();
     mark_broken(world, &broken);
 }
@@ -182,7 +188,7 @@ fn mark_broken(world: &mut Declarations, broken: &[usize]) {
     }
 }
 
-/// Phases in the order of updates, the last one without an end.
+/// Reports weight phases that do not end in ascending order, and a last phase with an end.
 fn check_weight_phases(part: &Record, sink: &mut Sink) {
     let (name, all) = (part.name().unwrap_or_default(), part.children("weight").collect::<Vec<_>>());
     for (at, phase) in all.iter().enumerate() {
@@ -190,14 +196,17 @@ fn check_weight_phases(part: &Record, sink: &mut Sink) {
         let before = at.checked_sub(1).and_then(|at| all.get(at)).and_then(|before| end(before));
         match (end(phase), all.get(at + 1), before) {
             (Some((span, _)), None, _) => sink.push(
-                Diagnostic::new(Code::FieldDoesNotApply, format!("the last weight of `{name}` has no end"))
-                    .at(&span, "nothing follows")
-                    .help("remove `until=`, or add the weight that follows: `weight 1`"),
+                Diagnostic::new(
+                    Code::FieldDoesNotApply,
+                    format!("the last weight of `{name}` must not have an end"),
+                )
+                .at(&span, "no weight follows")
+                .help("remove `until=`, or add the weight that follows: `weight 1`"),
             ),
             (None, Some(next), _) => sink.push(
                 Diagnostic::new(
                     Code::MissingField,
-                    format!("nothing says when the next weight of `{name}` takes over"),
+                    format!("a weight of `{name}` that another one follows needs `until`"),
                 )
                 .at(&phase.span, "`until` is missing")
                 .also(&next.span, "the next weight")
@@ -208,7 +217,7 @@ fn check_weight_phases(part: &Record, sink: &mut Sink) {
                     .at(&span, format!("not after {}", start.unwrap_or_default()))
                     .also(&place, "it begins here")
                     .help(format!(
-                        "write an update above {}, or remove the weight",
+                        "write an update above {}, or remove this weight",
                         start.unwrap_or_default()
                     )),
             ),
@@ -217,7 +226,7 @@ fn check_weight_phases(part: &Record, sink: &mut Sink) {
     }
 }
 
-/// A mixture that gives nothing, or nothing from some update on.
+/// The diagnostic for a mixture without datasets, or without any weight in one of its phases.
 fn weightless_mixture(flat: &FlatMixture<'_>, mixture: &Record) -> Option<Diagnostic> {
     let name = mixture.name().unwrap_or_default();
     if flat.datasets.is_empty() {
@@ -232,9 +241,15 @@ fn weightless_mixture(flat: &FlatMixture<'_>, mixture: &Record) -> Option<Diagno
         Some(until) => format!("from update {from} until {until}"),
         None => format!("from update {from} on"),
     };
-    let fault =
-        Diagnostic::new(Code::EmptyMixture, format!("no dataset of mixture `{name}` has a weight {when}"));
-    Some(fault.at(&mixture.span, "nothing to read then").help("give one of its parts a weight above 0 there"))
+    let fault = Diagnostic::new(
+        Code::EmptyMixture,
+        format!("no dataset of mixture `{name}` has a weight above 0 {when}"),
+    );
+    Some(
+        fault
+            .at(&mixture.span, "nothing to read then")
+            .help("give one of its parts a weight above 0 for these updates"),
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Attention of a training stage: its kind, and the schedules of it.
+//! Decodes the attention of a training stage: its kind, and how it changes over the updates.
 
 use super::Decoder;
 use crate::language::record::Record;
@@ -16,7 +16,7 @@ impl Decoder<'_> {
         })
     }
 
-    /// The sizes of blocks; every phase but the last ends, each after the one before.
+    /// The block-size phases. Every phase but the last must have an end, and each must end later than the previous one.
     fn phases(&mut self, record: &Record) -> Option<Vec<BlockPhase>> {
         if let Some(size) = record.size("size") {
             return Some(vec![BlockPhase { size, until: None }]);
@@ -45,21 +45,21 @@ impl Decoder<'_> {
 
 fn last_size_with_end(child: &Record) -> Diagnostic {
     let span = child.leaf("until").map_or(&child.span, |leaf| &leaf.span);
-    Diagnostic::new(Code::FieldDoesNotApply, "the last size of blocks has no end")
-        .at(span, "nothing follows")
+    Diagnostic::new(Code::FieldDoesNotApply, "the last block size must not have an end")
+        .at(span, "no size follows")
         .help("remove `until=`, or add the size that follows: `size 32`")
 }
 
 fn size_without_end(child: &Record, size: usize) -> Diagnostic {
-    Diagnostic::new(Code::MissingField, "nothing says when the next size of blocks takes over")
+    Diagnostic::new(Code::MissingField, "a block size that another one follows needs `until`")
         .at(&child.span, "`until` is missing")
         .help(format!("add the update at which it ends, as in `size {size} until=1_000`"))
 }
 
 fn size_ending_too_early(child: &Record, previous: &Record, start: u64) -> Diagnostic {
     let span = |record: &Record| record.leaf("until").map_or(&record.span, |leaf| &leaf.span).clone();
-    Diagnostic::new(Code::OutOfRange, "a size of blocks ends before it begins")
+    Diagnostic::new(Code::OutOfRange, "a block size ends before it begins")
         .at(&span(child), format!("not after {start}"))
         .also(&span(previous), "it begins here")
-        .help(format!("write an update above {start}, or remove the size"))
+        .help(format!("write an update above {start}, or remove this size"))
 }

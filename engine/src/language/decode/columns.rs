@@ -1,4 +1,4 @@
-//! Fields that a dataset names against those that its files have.
+//! Compares the fields that a dataset names with those that its first file has.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,13 @@ use crate::text::file_head::FileBeginning;
 use crate::text::place::Origin;
 use crate::text::suggest;
 
-/// Fields that lists of turns are usually in.
+/// The usual names of fields that hold a list of turns.
 const TURN_LIST_FIELDS: [&str; 2] = ["messages", "conversations"];
 
 impl Decoder<'_> {
-    /// Reports what the first file shows to be no data of this format: its first bytes, and the fields of its first line.
+    /// Reports a first file that does not match the format, judged by its first bytes and the fields of its first line.
+    ///
+    /// Only one line is read here. The `rows` stage reads all others, and refuses them with their line numbers.
     pub(super) fn check_columns(&mut self, record: &Record, files: &[PathBuf], format: &DatasetFormat) {
         let Some((first, beginning)) =
             files.first().and_then(|path| Some((path, file_head::read_beginning(path)?)))
@@ -32,10 +34,12 @@ impl Decoder<'_> {
         }
     }
 
-    /// A file that holds no lines of text.
+    /// Reports a file that does not consist of JSON lines or of UTF-8 text.
     fn report_unfit_file(&mut self, record: &Record, shown: &str, beginning: &FileBeginning) {
         let (message, help) = match beginning {
-            FileBeginning::Empty => (format!("`{shown}` is empty"), "remove it, or fill it".to_owned()),
+            FileBeginning::Empty => {
+                (format!("`{shown}` is empty"), "remove it, or add data to it".to_owned())
+            }
             FileBeginning::Compressed(program) => {
                 (format!("`{shown}` is compressed"), format!("unpack it: `{program} {shown}`"))
             }
@@ -48,15 +52,17 @@ impl Decoder<'_> {
                 (format!("`{shown}` starts with a byte order mark"), help)
             }
             FileBeginning::JsonArray | FileBeginning::JsonLine(_) => {
-                let help = format!("write one object a line: `jq -c '.[]' {shown}`");
-                (format!("`{shown}` is one JSON array, not lines"), help)
+                let help = format!("write one object per line: `jq -c '.[]' {shown}`");
+                (format!("`{shown}` is one JSON array, not JSON lines"), help)
             }
         };
         let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
-        self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "the first file here").help(help));
+        self.sink.push(
+            Diagnostic::new(Code::UnfitData, message).at(place, "the first file of this dataset").help(help),
+        );
     }
 
-    /// Fields that the first line does not have, or that hold something else.
+    /// Reports required fields that the first line does not have, or whose values have the wrong type.
     fn check_first_line(
         &mut self,
         record: &Record,
@@ -76,15 +82,15 @@ impl Decoder<'_> {
                 continue;
             };
             let list = matches!(format, DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } if messages == name);
-            let problem = if list { check_turns_field(name, value) } else { check_text_field(name, value) };
-            let Some((problem, help)) = problem else { continue };
+            let found = if list { check_turns_field(name, value) } else { check_text_field(name, value) };
+            let Some((problem, help)) = found else { continue };
             let message = format!("the first line of `{shown}`: {problem}");
             self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "named here").help(help));
         }
     }
 }
 
-/// A field that is not in the first line.
+/// `written` is the setting that names the field; without it the name is the default.
 fn absent_field(
     record: &Record,
     shown: &str,
@@ -103,34 +109,34 @@ fn absent_field(
 fn label_absent_field(written: Option<&Leaf>) -> &'static str {
     match written {
         Some(_) => "not in the first line",
-        None => "a line's document is its field `text` where nothing else is named",
+        None => "the document is read from the field `text` unless you name another",
     }
 }
 
-/// What is wrong with a field that should be text, and what to do.
+/// What is wrong with a field that should be text, and how to fix it.
 fn check_text_field(name: &str, value: &Value) -> Option<(String, String)> {
     let what = match value {
         Value::String(_) => return None,
         Value::Array(turns) if turns.first().is_some_and(Value::is_object) => {
-            let help = format!("the turns are in a list: write `chat messages={name:?}`");
+            let help = format!("to read turns from a list, write `chat messages={name:?}`");
             return Some((format!("`{name}` is a list of turns, not text"), help));
         }
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
     };
     Some((
         format!("`{name}` is {what}, not text"),
-        "name a field that holds text, or write it as text".to_owned(),
+        "name a field that holds text, or convert its values to text".to_owned(),
     ))
 }
 
-/// What is wrong with a field that should be a list of turns, and what to do.
+/// What is wrong with a field that should be a list of turns, and how to fix it.
 fn check_turns_field(name: &str, value: &Value) -> Option<(String, String)> {
     let Value::Array(turns) = value else {
-        let help = "name the field with the list: [{\"role\": \"user\", \"content\": \"...\"}, ...]";
+        let help = "name a field with a list of turns: [{\"role\": \"user\", \"content\": \"...\"}, ...]";
         return Some((format!("`{name}` is not a list of turns"), help.to_owned()));
     };
     let role = |turn: &Value| turn.get("role").or_else(|| turn.get("from"))?.as_str().map(str::to_owned);
@@ -138,16 +144,17 @@ fn check_turns_field(name: &str, value: &Value) -> Option<(String, String)> {
         None => Some((format!("`{name}` has no turns"), "add turns, or remove the line".to_owned())),
         Some(None) => {
             let help = "write every turn as {\"role\": \"user\", \"content\": \"...\"}";
-            Some((format!("turn 1 of `{name}` does not say who speaks"), help.to_owned()))
+            Some((format!("turn 1 of `{name}` has no role"), help.to_owned()))
         }
-        Some(Some(role)) if role == "assistant" || role == "gpt" => {
-            Some((format!("turn 1 of `{name}` is the assistant's"), "begin with a user's turn".to_owned()))
-        }
+        Some(Some(role)) if role == "assistant" || role == "gpt" => Some((
+            format!("turn 1 of `{name}` is the assistant's"),
+            "start with a turn of the user".to_owned(),
+        )),
         Some(Some(_)) => None,
     }
 }
 
-/// Fields that every line must have, and where they are named.
+/// The fields that every line must have, each with the setting that names it.
 fn list_required_fields<'a>(
     record: &'a Record,
     format: &'a DatasetFormat,
@@ -169,19 +176,19 @@ fn list_required_fields<'a>(
     wanted
 }
 
-/// Help for a field that is written and not there.
+/// Help if the dataset names a field that the lines do not have.
 fn suggest_other_field(name: &str, format: &DatasetFormat, names: &[String]) -> String {
     let known = || names.iter().map(String::as_str);
     let list = suggest_turns_list(names);
     let list = list.filter(|_| !matches!(format, DatasetFormat::Chat { turns: TurnFields::List { .. }, .. }));
     match (list, suggest::find_closest_name(name, known())) {
-        (Some(list), _) => format!("the turns are in a list: write `{list}`"),
+        (Some(list), _) => format!("to read turns from a list, write `{list}`"),
         (None, Some(near)) => format!("did you mean `{near}`?"),
-        (None, None) => format!("they have {}", suggest::format_name_list(known())),
+        (None, None) => format!("the fields are {}", suggest::format_name_list(known())),
     }
 }
 
-/// Help for lines whose document stands in no field called `name`, the default.
+/// Help if the dataset names no field and the lines do not have the default, `name`.
 fn suggest_document_field(record: &Record, name: &str, names: &[String]) -> String {
     let known = || names.iter().map(String::as_str);
     let mut texts = known().filter(|name| !TURN_LIST_FIELDS.contains(name));
@@ -190,16 +197,16 @@ fn suggest_document_field(record: &Record, name: &str, names: &[String]) -> Stri
     };
     let pair = || record.spec.child("chat").and_then(|chat| chat.example.clone());
     let (turns, what) = match suggest_turns_list(names) {
-        Some(list) => (list, "the one with the turns of a conversation"),
-        None => (pair().unwrap_or_default(), "two with a question and its answer"),
+        Some(list) => (list, "the field with the turns of a conversation"),
+        None => (pair().unwrap_or_default(), "the two fields with a question and its answer"),
     };
     let list = suggest::format_name_list(known());
     format!(
-        "they have {list}; name the one with the document, as in `text={field:?}`, or {what}, as in `{{ {turns} }}`"
+        "the fields are {list}; name the one with the document, as in `text={field:?}`, or {what}, as in `{{ {turns} }}`"
     )
 }
 
-/// How conversations are named that stand in a list.
+/// The setting for conversations in a list, if the lines have a field with one of the usual names.
 fn suggest_turns_list(names: &[String]) -> Option<String> {
     let list = names.iter().find(|name| TURN_LIST_FIELDS.contains(&name.as_str()))?;
     Some(format!("chat messages={list:?}"))

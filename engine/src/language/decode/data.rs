@@ -1,4 +1,4 @@
-//! Where text comes from: fetch, dataset, tokenizer, rows.
+//! Decodes the stages that read text: fetch, tokenizer and rows, and the datasets that they refer to.
 
 use super::Decoder;
 use crate::language::record::Record;
@@ -11,12 +11,12 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
 use crate::text::glob::PatternError;
 
-/// Help for a repository that is written like a folder.
+/// Help for a hub repository that is written like a folder, such as `Qwen/Qwen3-0.6B`.
 fn suggest_repository(record: &Record, from: &str) -> Option<String> {
     let repository = foreign_names::parse_repository(from)?;
     Some(match record.spec.name.as_str() {
         "fetch" => format!(
-            "did you mean `\"{}\"`? A path is relative to the file that it stands in",
+            "did you mean `\"{}\"`? Paths are relative to the file in which they are written",
             repository.address()
         ),
         _ => repository.declaration_help("from"),
@@ -102,7 +102,7 @@ impl Decoder<'_> {
     ) {
         let declared = self.world.named("dataset", dataset);
         let name = rows.name().unwrap_or_default();
-        let message = format!("rows `{name}` have a canvas, but dataset `{dataset}` has no answers");
+        let message = format!("rows `{name}` have a canvas for answers, but dataset `{dataset}` has none");
         let mut diagnostic =
             Diagnostic::new(Code::NoChatData, message).at(&canvas.span, "a canvas holds an answer");
         if let Some(place) = declared.and_then(Record::name_leaf) {
@@ -113,7 +113,7 @@ impl Decoder<'_> {
         self.sink.push(diagnostic.help(help));
     }
 
-    /// A dataset, whose files become a source of the stage.
+    /// Decodes a dataset; its files become a source of the stage.
     pub(super) fn dataset(&mut self, record: &Record) -> Option<DatasetConfig> {
         let name = record.name()?.to_owned();
         let from = record.leaf("from")?;
@@ -136,11 +136,11 @@ impl Decoder<'_> {
         let format = record.leaf("format");
         if let Some(chat) = record.child("chat") {
             if let Some(leaf) = format.filter(|leaf| leaf.text() == Some("text")) {
-                let message = "`chat` names fields, and `format=\"text\"` has none";
+                let message = "`chat` names fields, but files of `format=\"text\"` have no fields";
                 self.sink.push(
                     Diagnostic::new(Code::FieldDoesNotApply, message)
-                        .at(&leaf.span, "files of plain text")
-                        .also(&chat.span, "fields of a line")
+                        .at(&leaf.span, "plain text")
+                        .also(&chat.span, "fields of JSON lines")
                         .help("write `format=\"jsonl\"`"),
                 );
                 return None;
@@ -158,8 +158,8 @@ impl Decoder<'_> {
                 let name = record.name().unwrap_or_default();
                 self.sink.push(
                     Diagnostic::new(Code::MissingField, format!("dataset `{name}` needs `format`"))
-                        .at(&record.span, "files on this machine")
-                        .help("add `format=\"text\"` (a file is a document) or `format=\"jsonl\"` (a line is one)"),
+                        .at(&record.span, "reads files on this machine")
+                        .help("add `format=\"text\"` (one document per file) or `format=\"jsonl\"` (one per line)"),
                 );
                 None
             }

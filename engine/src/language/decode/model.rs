@@ -1,4 +1,4 @@
-//! Backbones: random-init, convert; and what training and sampling refer to: paths, schedulers, samplers.
+//! Decodes the stages that make a backbone (random-init, convert), and the probability paths that training refers to.
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
@@ -47,7 +47,7 @@ impl Decoder<'_> {
             self.sink.push(
                 Diagnostic::new(
                     Code::HeadsNotDivisible,
-                    "the rotary embedding turns pairs: `head-dim` is even",
+                    "`head-dim` must be even, because the rotary embedding rotates pairs",
                 )
                 .at(&leaf.span, "odd")
                 .help(format!("write `head-dim={}`", config.head_dim + 1)),
@@ -93,7 +93,7 @@ impl Decoder<'_> {
     }
 }
 
-/// The largest divisor of `heads` that is not above `wanted`.
+/// The largest divisor of `heads` that is at most `wanted`.
 fn find_largest_divisor(heads: usize, wanted: usize) -> usize {
     (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).unwrap_or(1)
 }
@@ -105,7 +105,7 @@ fn decode_time_conditioning(record: &Record) -> Option<TimeConditioning> {
     }
 }
 
-/// Share of the mask token in the source, of a single word or of weighted parts.
+/// Share of the mask token in the source distribution, which is one word or several weighted parts.
 fn compute_mask_share(record: &Record) -> Option<f64> {
     if let Some(word) = record.text("source") {
         return Some(if word == "mask" { 1.0 } else { 0.0 });

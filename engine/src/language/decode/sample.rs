@@ -1,4 +1,4 @@
-//! Stages that look at a checkpoint: evaluate and generate.
+//! Decodes the stages that use a checkpoint without changing it: evaluate and generate.
 
 use super::Decoder;
 use crate::language::draft::find_measured_role;
@@ -51,9 +51,9 @@ impl Decoder<'_> {
         if prompts.is_empty() {
             let name = record.name().unwrap_or_default();
             self.sink.push(
-                Diagnostic::new(Code::MissingNode, format!("`generate \"{name}\"` asks for nothing"))
+                Diagnostic::new(Code::MissingNode, format!("`generate \"{name}\"` has no prompts"))
                     .at(&record.span, "incomplete")
-                    .help("add a request between the braces, as in `prompt \"Once upon a time\"`"),
+                    .help("add one between the braces, as in `prompt \"Once upon a time\"`"),
             );
         }
         Some(GenerateConfig { prompts })
@@ -77,19 +77,19 @@ impl Decoder<'_> {
         let example = self.world.of_kind("sampler").find_map(Record::name).unwrap_or("parallel");
         self.sink.push(
             Diagnostic::new(Code::MissingField, format!("`{}` needs `sampler`", record.spec.name))
-                .at(&record.span, "how shall the text be drawn?")
-                .also(&parent.span, "no sampler here either")
+                .at(&record.span, "no sampler here")
+                .also(&parent.span, "and none here")
                 .help(format!("add `sampler=\"{example}\"` to one of them")),
         );
         None
     }
 
-    /// Tokens of the gap; of a range, which is not supported yet, the most.
+    /// Number of tokens of the gap; the upper end of a range, which `run` does not support yet.
     fn infill_length(&mut self, record: &Record) -> Option<usize> {
         let leaf = record.leaf("length")?;
         match &leaf.value {
             CanonicalValue::Range(range) => {
-                self.mark_unsupported(&leaf.span.clone(), "infills of a length that the model chooses");
+                self.mark_unsupported(&leaf.span.clone(), "infills whose length the model chooses");
                 range.split_once("..")?.1.parse().ok()
             }
             _ => record.size("length"),
@@ -119,7 +119,7 @@ fn decode_required_score(record: &Record) -> Option<RequiredScore> {
 
 fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
     let name = leaf.text().unwrap_or_default();
-    let message = format!("exact match needs questions and answers, and dataset `{name}` has none");
+    let message = format!("exact match needs questions and answers, but dataset `{name}` has none");
     let mut diagnostic =
         Diagnostic::new(Code::NoChatData, message).at(&leaf.span, "documents, not conversations");
     if let Some(place) = dataset.name_leaf() {

@@ -1,4 +1,4 @@
-//! Samplers.
+//! Decodes samplers.
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
@@ -27,7 +27,7 @@ impl Decoder<'_> {
         })
     }
 
-    /// The kernel with its corrector: each corrector belongs to one kernel.
+    /// Decodes the kernel and its corrector. Each corrector works with only one kernel.
     fn kernel(&mut self, record: &Record) -> Option<EulerKernel> {
         let kernel = record.leaf("kernel")?;
         let Some(corrector) = record.child("corrector") else {
@@ -55,9 +55,9 @@ fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
 fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
     let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
     let present = kernel.text().unwrap_or_default();
-    let message = format!("corrector `{name}` counts only when `kernel` is `{needed}`");
+    let message = format!("corrector `{name}` applies only when `kernel` is `{needed}`");
     Diagnostic::new(Code::FieldDoesNotApply, message)
-        .at(&corrector.span, "of no effect")
+        .at(&corrector.span, "has no effect")
         .also(&kernel.span, format!("the kernel is `{present}`"))
         .help(format!("write `kernel=\"{needed}\"`, or the corrector `\"{other}\"`"))
 }

@@ -1,4 +1,4 @@
-//! Training stages.
+//! Decodes training stages.
 
 use super::Decoder;
 use crate::language::mixture;
@@ -33,7 +33,7 @@ impl Decoder<'_> {
         })
     }
 
-    /// The phases that begin within `steps`, and the datasets with a weight for each.
+    /// The first update of every phase that begins within `steps`, and every dataset with its weight in each phase.
     fn parts(&mut self, data: &Record, steps: u64) -> Option<(Vec<u64>, Vec<MixturePart>)> {
         self.world.target(data.leaf("rows")?)?;
         let flat = mixture::flatten_mixture(self.world, self.world.target(data.leaf("mixture")?)?)?;

@@ -1,27 +1,28 @@
-//! How mixtures contain each other: no circles, and no towers.
+//! Limits how mixtures can contain each other: no cycles, and bounded depth and size.
 
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::text::diagnostic::{Code, Diagnostic};
 
-/// Deepest nesting: a mixture of mixtures of mixtures is two deep.
+/// Deepest nesting. A mixture that contains a mixture of datasets is one level deep.
 const MAX_MIXTURE_DEPTH: usize = 8;
 
-/// Most places at which datasets may stand in a mixture, those of its parts counted.
+/// Most parts of a mixture, including the parts of nested mixtures. Depth alone does not bound the work: a mixture that
+/// names eight others at each of eight levels has millions of parts.
 pub(super) const MAX_MIXTURE_PARTS: usize = 1000;
 
-/// Looks for a way from a mixture back to itself.
+/// Searches for a path from a mixture back to itself.
 pub(super) struct NestingSearch<'a> {
     world: &'a Declarations,
     root: &'a Record,
     places: usize,
 }
 
-/// What is wrong with how mixtures contain each other: the names on the way.
+/// What is wrong with the nesting of a mixture.
 pub(super) enum NestingError<'a> {
-    /// The last name is that of the mixture itself.
+    /// The mixtures of a cycle, each with the reference to the next. The last one refers to the root.
     Cycle(Vec<(&'a Record, &'a Leaf)>),
-    /// Too deep, or too many places.
+    /// The reference at which the nesting becomes too deep, or the mixture too large.
     TooLarge(&'a Leaf),
 }
 
@@ -30,11 +31,11 @@ impl<'a> NestingSearch<'a> {
         Self { world, root, places: 0 }
     }
 
-    /// `way`: the mixtures entered so far, each with the name that led to the next.
+    /// `path` has the mixtures entered so far, each with the reference to the next.
     pub(super) fn walk(
         &mut self,
         mixture: &'a Record,
-        way: &mut Vec<(&'a Record, &'a Leaf)>,
+        path: &mut Vec<(&'a Record, &'a Leaf)>,
     ) -> Option<NestingError<'a>> {
         self.places += mixture.children.len();
         for part in mixture.children("mixture") {
@@ -43,49 +44,49 @@ impl<'a> NestingSearch<'a> {
             else {
                 continue;
             };
-            way.push((mixture, leaf));
+            path.push((mixture, leaf));
             if std::ptr::eq(target, self.root) {
-                return Some(NestingError::Cycle(way.clone()));
+                return Some(NestingError::Cycle(path.clone()));
             }
-            if way.len() > MAX_MIXTURE_DEPTH || self.places > MAX_MIXTURE_PARTS {
+            if path.len() > MAX_MIXTURE_DEPTH || self.places > MAX_MIXTURE_PARTS {
                 return Some(NestingError::TooLarge(leaf));
             }
-            // A circle that does not come back here is told where it does.
-            let entered = way.iter().any(|(mixture, _)| std::ptr::eq(*mixture, target));
-            if let Some(found) = (!entered).then(|| self.walk(target, way)).flatten() {
+            // A cycle that does not include the root is reported by the search that starts at one of its own mixtures.
+            let entered = path.iter().any(|(mixture, _)| std::ptr::eq(*mixture, target));
+            if let Some(found) = (!entered).then(|| self.walk(target, path)).flatten() {
                 return Some(found);
             }
-            way.pop();
+            path.pop();
         }
         None
     }
 }
 
 impl NestingError<'_> {
-    /// The fault; of a circle only once, at its first mixture in the text.
+    /// The diagnostic. A cycle is found once from each of its mixtures, but reported only for the first one in the text.
     pub(super) fn to_diagnostic(&self, world: &Declarations, root: &Record) -> Option<Diagnostic> {
         let name = root.name().unwrap_or_default();
-        let way = match self {
-            Self::Cycle(way) => way,
+        let path = match self {
+            Self::Cycle(path) => path,
             Self::TooLarge(leaf) => {
                 let message = format!(
-                    "mixture `{name}` is more than {MAX_MIXTURE_DEPTH} mixtures deep, or has more than {MAX_MIXTURE_PARTS} parts"
+                    "mixture `{name}` is nested more than {MAX_MIXTURE_DEPTH} levels deep, or has more than {MAX_MIXTURE_PARTS} parts"
                 );
-                let fault = Diagnostic::new(Code::NestedTooDeep, message).at(&leaf.span, "leads too deep");
-                return Some(fault.help("name the datasets themselves"));
+                let fault = Diagnostic::new(Code::NestedTooDeep, message).at(&leaf.span, "nested too deeply");
+                return Some(fault.help("name the datasets directly instead of nested mixtures"));
             }
         };
         let first = world
             .records
             .iter()
-            .find(|record| way.iter().any(|(mixture, _)| std::ptr::eq(*mixture, *record)));
+            .find(|record| path.iter().any(|(mixture, _)| std::ptr::eq(*mixture, *record)));
         if !first.is_some_and(|first| std::ptr::eq(first, root)) {
             return None;
         }
-        let names: Vec<_> = way.iter().filter_map(|(mixture, _)| mixture.name()).chain([name]).collect();
+        let names: Vec<_> = path.iter().filter_map(|(mixture, _)| mixture.name()).chain([name]).collect();
         let message = format!("mixtures contain each other: `{}`", names.join("` -> `"));
         let mut fault = Diagnostic::new(Code::MixtureCycle, message);
-        for (at, (mixture, leaf)) in way.iter().enumerate() {
+        for (at, (mixture, leaf)) in path.iter().enumerate() {
             let text = format!(
                 "`{}` contains `{}`",
                 mixture.name().unwrap_or_default(),
@@ -93,6 +94,6 @@ impl NestingError<'_> {
             );
             fault = if at == 0 { fault.at(&leaf.span, text) } else { fault.also(&leaf.span, text) };
         }
-        Some(fault.help("take one of them out"))
+        Some(fault.help("remove one of these references"))
     }
 }

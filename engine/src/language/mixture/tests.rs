@@ -1,4 +1,4 @@
-//! Mixtures through `check`: what they come to, what is refused, and what their fingerprints tell apart.
+//! Tests mixtures through `check`: their shares, what is refused, and what changes their fingerprint.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::pipeline::stage::Stage;
 use crate::text::render::render_concise_lines;
 
-/// A pipeline whose training stage reads the mixture `all`; datasets `a` to `d` are there.
+/// A pipeline whose training stage reads the mixture `all`; it declares the datasets `a` to `d`.
 fn checked(mixtures: &str) -> CheckResult {
     let datasets = ["a", "b", "c", "d"]
         .map(|name| format!("dataset \"{name}\" from=\"data/*.txt\" format=\"text\" held-out=\"10%\"\n"));
@@ -92,19 +92,19 @@ fn weights_change_at_their_updates_at_every_depth() {
 }
 
 #[test]
-fn what_contradicts_itself_is_told() {
-    let told = [
+fn contradictions_are_reported() {
+    let cases = [
         (
             "mixture \"all\" { dataset \"a\" { weight 1 until=9; weight 2 until=9; weight 3 } }",
             "out-of-range]: a weight of `a` ends before it begins",
         ),
         (
             "mixture \"all\" { dataset \"a\" { weight 1; weight 2 } }",
-            "missing-field]: nothing says when the next weight of `a` takes over",
+            "missing-field]: a weight of `a` that another one follows needs `until`",
         ),
         (
             "mixture \"all\" { dataset \"a\" { weight 1 until=9 } }",
-            "field-does-not-apply]: the last weight of `a` has no end",
+            "field-does-not-apply]: the last weight of `a` must not have an end",
         ),
         (
             "mixture \"all\" { dataset \"a\" weight=2 { weight 1 until=9; weight 2 } }",
@@ -122,15 +122,15 @@ fn what_contradicts_itself_is_told() {
         ("mixture \"all\" { mixture \"nowhere\" }", "unknown-name]: no `mixture` is called `nowhere`"),
         ("mixture \"all\" { dataset \"a\"; mixture \"a\" }", "unknown-name]: no `mixture` is called `a`"),
     ];
-    for (mixtures, said) in told {
+    for (mixtures, expected) in cases {
         let found = render_concise_lines(&checked(mixtures).diagnostics);
         let errors: Vec<_> = found.lines().filter(|line| line.contains("error[")).collect();
-        assert!(errors.len() == 1 && errors[0].contains(said), "{mixtures}\n{found}");
+        assert!(errors.len() == 1 && errors[0].contains(expected), "{mixtures}\n{found}");
     }
 }
 
 #[test]
-fn towers_and_thickets_of_mixtures_end_quickly() {
+fn deep_and_wide_mixtures_are_refused_quickly() {
     let tower: String = (0..40).map(|i| format!("mixture \"m{i}\" {{ mixture \"m{}\" }}\n", i + 1)).collect();
     let found = render_concise_lines(
         &checked(&format!(
@@ -138,7 +138,7 @@ fn towers_and_thickets_of_mixtures_end_quickly() {
         ))
         .diagnostics,
     );
-    assert!(found.contains("nested-too-deep]: mixture `all` is more than 8 mixtures deep"), "{found}");
+    assert!(found.contains("nested-too-deep]: mixture `all` is nested more than 8 levels deep"), "{found}");
     let layer = |i: usize| {
         let parts: String = (0..8).map(|j| format!("mixture \"m{}-{j}\"; ", i + 1)).collect();
         (0..8).map(|j| format!("mixture \"m{i}-{j}\" {{ {parts} }}\n")).collect::<String>()
@@ -153,14 +153,14 @@ fn towers_and_thickets_of_mixtures_end_quickly() {
 
 fn fingerprint(mixtures: &str) -> Fingerprint {
     let stage = stage(mixtures);
-    // Rows of a dataset have the fingerprint of their contents, not of their place.
+    // The role stands in for the contents of the rows, so that equal inputs have equal fingerprints.
     let upstream: Vec<_> = stage.inputs.iter().map(|input| Fingerprint(input.role.to_string())).collect();
     Ledger::for_stage(&stage, &[], &upstream).fingerprint()
 }
 
 #[test]
 fn other_shares_are_another_fingerprint() {
-    // The same fields, the same datasets in the same order, and other shares: only what the mixture comes to tells.
+    // The same fields and the same datasets in the same order; only the computed shares differ.
     let inside = |first: &str, second: &str| {
         format!(
             "mixture \"all\" {{ dataset \"a\"; mixture \"m\" }}\n\

@@ -47,8 +47,8 @@ pub fn is_composed_mixture(mixture: &Record) -> bool {
 
 /// The datasets of a mixture, each once, in the order of the text.
 ///
-/// Works on broken mixtures too: cycles are skipped and the number of steps is limited, because this runs before
-/// mixtures are checked and other diagnostics depend on it.
+/// Also works for broken mixtures, which drafts of stages still refer to: a cycle is entered once, and the number of steps
+/// is limited.
 #[must_use]
 pub fn collect_mixture_datasets<'a>(world: &'a Declarations, mixture: &'a Record) -> Vec<&'a Record> {
     let mut found: Vec<&Record> = Vec::new();

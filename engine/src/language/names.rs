@@ -1,4 +1,4 @@
-//! Names: one namespace for each kind of thing, every reference checked against what is declared.
+//! Resolves names. Each kind of declaration has a namespace, stages share one, and every reference must name a declaration.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,19 @@ use crate::text::suggest;
 pub struct Declarations {
     /// Validated top-level nodes, in the order of the text.
     pub records: Vec<Record>,
+    /// From namespace and name to the index of the first declaration.
     names: BTreeMap<(String, String), usize>,
     unresolved: Vec<String>,
     complete: bool,
 }
 
 impl Declarations {
-    /// Gathers declarations; a name that stands twice is told with both places. Phantoms are names of nodes that could
-    /// not be understood: a reference to one is no second fault. Neither is one to what an unreadable file may declare:
-    /// then the world is not complete.
-    pub fn new(records: Vec<Record>, phantoms: Vec<String>, complete: bool, sink: &mut Sink) -> Self {
+    /// Collects declarations and reports names that are declared twice.
+    ///
+    /// `unresolved` has the names of nodes that could not be understood. A reference to one of them is a consequence of
+    /// that error and is not reported again. If not `complete`, a file could not be read, and any undeclared name may be
+    /// declared there.
+    pub fn new(records: Vec<Record>, unresolved: Vec<String>, complete: bool, sink: &mut Sink) -> Self {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
@@ -32,22 +35,23 @@ impl Declarations {
                 }
             }
         }
-        Self { records, names, unresolved: phantoms, complete }
+        Self { records, names, unresolved, complete }
     }
 
-    /// Reports every reference to a name that is not declared, or that is something else.
+    /// Reports every reference to an undeclared name or to the wrong kind of node, and marks the records that contain them
+    /// as broken.
     pub fn check_references(&mut self, sink: &mut Sink) {
         let mut broken = Vec::new();
         for (at, record) in self.records.iter().enumerate() {
             let before = sink.errors();
-            let mut phantom = false;
+            let mut has_unresolved = false;
             record.visit(&mut |inner| {
                 for leaf in &inner.leaves {
                     self.check_reference(inner, leaf, sink);
-                    phantom |= leaf.reference().is_some_and(|name| self.is_unresolved(leaf, name));
+                    has_unresolved |= leaf.reference().is_some_and(|name| self.is_unresolved(leaf, name));
                 }
             });
-            if phantom || sink.errors() > before {
+            if has_unresolved || sink.errors() > before {
                 broken.push(at);
             }
         }
@@ -58,14 +62,14 @@ impl Declarations {
         }
     }
 
-    /// The node that a reference names, if it is one that the field takes and nothing is wrong with it.
+    /// The node that a reference names, if the field takes this kind of node and the node is not broken.
     #[must_use]
     pub fn target(&self, leaf: &Leaf) -> Option<&Record> {
         let found = self.any_target(leaf)?;
         (!found.broken).then_some(found)
     }
 
-    /// The same, but with whatever is wrong with it.
+    /// The node that a reference names, even if the node is broken.
     #[must_use]
     pub fn any_target(&self, leaf: &Leaf) -> Option<&Record> {
         let name = leaf.reference()?;
@@ -76,21 +80,21 @@ impl Declarations {
             .filter(|found| is_allowed_target(leaf, found))
     }
 
-    /// The node of this kind, or of its namespace, called `name`.
+    /// The node called `name` in the namespace of `kind`. Its own kind may be another one of that namespace.
     #[must_use]
     pub fn named(&self, kind: &str, name: &str) -> Option<&Record> {
         let namespace = load_schema().node(kind)?.namespace.clone();
         self.records.get(*self.names.get(&(namespace, name.to_owned()))?)
     }
 
-    /// Whether this node, and no earlier one of the same name, is what its name stands for.
+    /// Whether references to this node's name resolve to it, and not to an earlier node with the same name.
     #[must_use]
     pub fn declares(&self, record: &Record) -> bool {
         let found = record.name().and_then(|name| self.named(&record.spec.name, name));
         found.is_some_and(|found| std::ptr::eq(found, record))
     }
 
-    /// Records of a kind, in the order of the text.
+    /// All nodes of a kind, in the order of the text.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Record> {
         self.records.iter().filter(move |record| record.spec.name == kind)
     }
@@ -108,11 +112,12 @@ impl Declarations {
 
     fn is_unresolved(&self, leaf: &Leaf, name: &str) -> bool {
         let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        let lost = || self.unresolved.iter().any(|phantom| phantom == name);
+        let lost = || self.unresolved.iter().any(|unresolved| unresolved == name);
         !known && (!self.complete || lost() || self.is_meant_for_namesake(leaf, name))
     }
 
-    /// Whether a name that nothing is spelt like is probably the one that a node should have instead of another's.
+    /// Whether an undeclared name is probably the right name of a node that was declared with another node's name by
+    /// mistake. The duplicate name has been reported already.
     fn is_meant_for_namesake(&self, leaf: &Leaf, name: &str) -> bool {
         let fitting = || self.records.iter().filter(|found| is_allowed_target(leaf, found));
         let namesake = fitting().any(|found| found.name_leaf().is_some() && !self.declares(found));
@@ -152,7 +157,7 @@ impl Declarations {
         diagnostic.help(if names.is_empty() {
             format!("declare one at the top level, as in `{declare}`")
         } else {
-            format!("declared are {names}")
+            format!("declared: {names}")
         })
     }
 
@@ -172,12 +177,12 @@ impl Declarations {
         diagnostic.help(if fitting.is_empty() {
             format!("declare a `{wanted}`")
         } else {
-            format!("these fit: {fitting}")
+            format!("name one of {fitting}")
         })
     }
 }
 
-/// Whether a reference may name this node.
+/// Whether the field of a reference takes this kind of node.
 fn is_allowed_target(leaf: &Leaf, found: &Record) -> bool {
     leaf.spec.to.contains(&found.spec.name)
 }
@@ -188,7 +193,7 @@ fn duplicate_name(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
         format!("two `{}` nodes are called `{name}`", record.spec.name)
     } else {
         format!(
-            "a `{}` and a `{}` are both called `{name}`; stages share their names",
+            "a `{}` and a `{}` are both called `{name}`, but all stages share one namespace",
             first.spec.name, record.spec.name
         )
     };

@@ -1,4 +1,4 @@
-//! The graph of stages: an order in which inputs come before their users, or the cycle that prevents it.
+//! Orders the graph of stages so that every stage comes after its inputs, and reports cycles.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::language::draft::Draft;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// Places of the drafts in topological order, ties in the order of the text. Stages of a cycle are left out.
+/// Indices of the drafts in topological order; independent stages keep the order of the text. Stages on a cycle, and all
+/// stages that depend on one, are left out.
 pub fn order_stages(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
     let graph = build_stage_graph(drafts);
     for cycle in tarjan_scc(&graph) {
@@ -67,11 +68,11 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
     let mut names: Vec<_> = members.iter().map(|draft| format!("`{}`", draft.name)).collect();
     names.extend(names.first().cloned());
     let mut diagnostic =
-        Diagnostic::new(Code::Cycle, format!("stages wait for each other: {}", names.join(" -> ")));
+        Diagnostic::new(Code::Cycle, format!("stages depend on each other: {}", names.join(" -> ")));
     for (at, draft) in members.iter().enumerate() {
         let inside = |name: &str| members.iter().any(|member| member.name == name);
         let Some(input) = draft.inputs.iter().find(|input| inside(&input.stage)) else { continue };
-        let text = format!("`{}` waits for `{}`", draft.name, input.stage);
+        let text = format!("`{}` depends on `{}`", draft.name, input.stage);
         diagnostic = match at {
             0 => diagnostic.at(&input.span, text),
             _ => diagnostic.also(&input.span, text),
@@ -83,7 +84,7 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
         .filter(|draft| members.iter().all(|member| member.name != draft.name))
         .map(|draft| &draft.name);
     diagnostic.help(match other.next_back() {
-        Some(name) => format!("let one of them start from another checkpoint, such as `from=\"{name}\"`"),
-        None => "let one of them start from another checkpoint".to_owned(),
+        Some(name) => format!("start one of them from another checkpoint, such as `from=\"{name}\"`"),
+        None => "start one of them from another checkpoint".to_owned(),
     })
 }

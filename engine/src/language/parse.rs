@@ -1,4 +1,4 @@
-//! From the text of a file to nodes of KDL.
+//! Parses the text of a file into KDL nodes, with limits that keep `kdl` from overflowing its stack or running too long.
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 use crate::text::scan::{self, ScanError};
 
-/// Stack of the thread that parses: `kdl` recurses once per level.
+/// Stack of the parser thread. `kdl` recurses once per nesting level, and a debug build overflows the usual 8 MiB between
+/// 200 and 300 levels.
 const PARSER_STACK_BYTES: usize = 32 << 20;
 
-/// Parses a text. `None` after diagnostics.
+/// Parses a file. `None` after diagnostics.
 pub fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > read::MAX_CONFIG_BYTES {
         sink.push(read::file_too_large(&file.name));
         return None;
     }
-    // YAML may well parse as nodes whose names end with a colon.
+    // This comes before parsing, because some YAML parses as KDL: as nodes whose names end with a colon.
     if let Some(diagnostic) = crate::language::syntax::detect_yaml(file) {
         sink.push(diagnostic);
         return None;
@@ -44,28 +45,28 @@ fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
     match refusal {
         ScanError::TooDeep(at) => Diagnostic::new(
             Code::NestedTooDeep,
-            format!("braces or comments nest deeper than {}", scan::MAX_NESTING_DEPTH),
+            format!("braces or comments are nested more than {} levels deep", scan::MAX_NESTING_DEPTH),
         )
         .at(&place(at), "one level too many")
-        .help("a pipeline needs four levels; is a closing `}` missing?"),
+        .help("no pipeline needs more than four levels; is a closing `}` missing?"),
         ScanError::Unmatched(at) => Diagnostic::new(Code::Syntax, "this bracket closes nothing")
-            .at(&place(at), "not opened")
-            .help("remove it, or find the `{` or `(` that is missing before it"),
+            .at(&place(at), "never opened")
+            .help("remove it, or add the `{` or `(` that is missing before it"),
         ScanError::TooManyLines(at) => {
-            Diagnostic::new(Code::FileTooLarge, "a configuration of more than 20 000 lines")
+            Diagnostic::new(Code::FileTooLarge, "the configuration has more than 20 000 lines")
                 .at(&place(at), "one line too many")
-                .help("keep data in files and name them with `dataset`")
+                .help("keep data in separate files and name them in a `dataset`")
         }
         ScanError::TooLong(at) => {
             let message = format!("a top-level node is longer than {} KiB", scan::MAX_PIECE_BYTES >> 10);
             Diagnostic::new(Code::FileTooLarge, message)
                 .at(&place(at), "starts here")
-                .help("keep data in files and name them with `dataset`; is a closing quote or brace missing?")
+                .help("is a closing quote or brace missing? Keep data in separate files and name them in a `dataset`")
         }
     }
 }
 
-/// `kdl` overflows a small stack on deep nesting; the scan bounds the depth, the thread gives the room.
+/// Parses a text on a thread with a large stack: the scan bounds the depth, but even that depth overflows a small stack.
 pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument, (usize, kdl::KdlError)> {
     let work = || {
         check_pieces(text, cuts)?;
@@ -80,7 +81,8 @@ pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument,
     })
 }
 
-/// Parses a large text piece by piece up to the first with faults: the parser's time grows with their number squared.
+/// Parses a large text piece by piece, up to the first piece with errors. The parser's time grows with the square of the
+/// number of errors, so a large file full of errors would take too long at once.
 fn check_pieces(text: &str, cuts: &[usize]) -> Result<(), (usize, kdl::KdlError)> {
     if text.len() <= scan::MAX_PIECE_BYTES {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A node after validation: fields with canonical values, defaults filled, places and origins kept.
+//! Records: nodes after validation, with canonical values and defaults filled in. Every value keeps its place and origin.
 
 use crate::language::schema::{CanonicalValue, FieldSpec, NodeSpec};
 use crate::text::place::{Origin, Span};
@@ -6,37 +6,38 @@ use crate::text::place::{Origin, Span};
 /// A validated node.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its row of the field table.
+    /// The node's row of the field table.
     pub spec: &'static NodeSpec,
-    /// Its name in the text; of an implied node, its parent's.
+    /// Place of the node's name; an implied node has the place of its parent.
     pub span: Span,
-    /// How it came to be.
+    /// Where the node comes from.
     pub origin: Origin,
-    /// Its fields, in the order of the table.
+    /// The fields, in the order of the table.
     pub leaves: Vec<Leaf>,
-    /// Nodes inside, in the order of the text, implied ones last.
+    /// Child nodes in the order of the text, then those of the recipe and the implied ones.
     pub children: Vec<Record>,
-    /// Whether something in it is wrong, so that nothing more is said about what follows from it.
+    /// Whether an error in this node has been reported. Its consequences are not reported then.
     pub broken: bool,
-    /// Required things that a misspelt name probably stands for.
+    /// Names of required fields and nodes that must not be reported as missing, because an error that has been reported
+    /// already (usually a misspelled name) probably means them.
     pub excused: Vec<String>,
 }
 
-/// A field's value.
+/// A field of a record with its value.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    /// Its row of the field table.
+    /// The field's row of the field table.
     pub spec: &'static FieldSpec,
     /// The canonical value.
     pub value: CanonicalValue,
-    /// Where the value is written; of a default, where its node is.
+    /// Place of the value; a default has the place of its node.
     pub span: Span,
-    /// How it came to be.
+    /// Where the value comes from.
     pub origin: Origin,
 }
 
 impl Leaf {
-    /// Its text, if it is one.
+    /// The value, if it is any kind of text: a word, name, path, address or range.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match &self.value {
@@ -49,7 +50,7 @@ impl Leaf {
         }
     }
 
-    /// The name it refers to, if it is a reference.
+    /// The name that the value refers to, if the field is a reference.
     #[must_use]
     pub fn reference(&self) -> Option<&str> {
         match &self.value {
@@ -60,7 +61,7 @@ impl Leaf {
 }
 
 impl Record {
-    /// The field called `name`.
+    /// The first value of the field called `name`.
     #[must_use]
     pub fn leaf(&self, name: &str) -> Option<&Leaf> {
         self.all(name).next()
@@ -75,25 +76,25 @@ impl Record {
         found
     }
 
-    /// The field that declares its name.
+    /// The argument that declares the name of this node.
     #[must_use]
     pub fn name_leaf(&self) -> Option<&Leaf> {
         self.leaf("name")
     }
 
-    /// The declared name, if there is one.
+    /// The name that this node declares or, inside another node, refers to.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.text("name")
     }
 
-    /// The text of a field.
+    /// The text of a field; see [`Leaf::text`].
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.leaf(name)?.text()
     }
 
-    /// The whole number of a field.
+    /// The integer value of a field.
     #[must_use]
     pub fn integer(&self, name: &str) -> Option<i64> {
         match self.leaf(name)?.value {
@@ -102,19 +103,19 @@ impl Record {
         }
     }
 
-    /// The whole number of a field, as a size.
+    /// The integer value of a field as `usize`; `None` if it is negative.
     #[must_use]
     pub fn size(&self, name: &str) -> Option<usize> {
         self.integer(name).and_then(|number| usize::try_from(number).ok())
     }
 
-    /// The whole number of a field, as a count.
+    /// The integer value of a field as `u64`; `None` if it is negative.
     #[must_use]
     pub fn count(&self, name: &str) -> Option<u64> {
         self.integer(name).and_then(|number| u64::try_from(number).ok())
     }
 
-    /// The number of a field.
+    /// The number of a field, or its time in seconds.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.leaf(name)?.value {
@@ -123,7 +124,7 @@ impl Record {
         }
     }
 
-    /// The truth value of a field.
+    /// The boolean value of a field.
     #[must_use]
     pub fn boolean(&self, name: &str) -> Option<bool> {
         match self.leaf(name)?.value {
@@ -132,25 +133,25 @@ impl Record {
         }
     }
 
-    /// The node inside called `name`.
+    /// The first child node called `name`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&Self> {
         self.children(name).next()
     }
 
-    /// All nodes inside called `name`.
+    /// All child nodes called `name`.
     pub fn children<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Self> {
         let name = name.to_owned();
         self.children.iter().filter(move |child| child.spec.name == name)
     }
 
-    /// Calls `visit` with this record and all inside.
+    /// Calls `visit` with this record and all records inside it.
     pub fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
         visit(self);
         self.children.iter().for_each(|child| child.visit(visit));
     }
 
-    /// A copy whose written values say that they come from the recipe called `name`.
+    /// A copy whose written values have the recipe called `name` as their origin. Values of `--set` keep their origin.
     #[must_use]
     pub fn from_recipe(&self, name: &str) -> Self {
         let mut copy = self.clone();
@@ -168,7 +169,7 @@ impl Record {
     }
 }
 
-/// Which leaves were asked for in this thread, for the test that every field of the table has a reader.
+/// Records which leaves were read in this thread, for the test that every field of the table has a reader.
 #[cfg(test)]
 pub(crate) mod spy {
     use std::cell::RefCell;
@@ -184,12 +185,12 @@ pub(crate) mod spy {
         READ.with_borrow_mut(|read| read.insert(std::ptr::from_ref(leaf)));
     }
 
-    /// Forgets what was asked for so far: leaves that are gone leave their places to others.
+    /// Forgets all reads. Leaves are known by address, and a new leaf can get the address of one that was freed.
     pub(crate) fn forget() {
         READ.with_borrow_mut(BTreeSet::clear);
     }
 
-    /// Whether `leaf` was asked for since the last [`forget`].
+    /// Whether `leaf` was read since the last [`forget`].
     pub(crate) fn was_read(leaf: &Leaf) -> bool {
         READ.with_borrow(|read| read.contains(&std::ptr::from_ref(leaf)))
     }

@@ -1,4 +1,5 @@
-//! The field table for other programs: JSON, and the KDL Schema Language. For people it is [`crate::language::explain`].
+//! The field table for other programs: as JSON and in the KDL Schema Language. [`crate::language::explain`] renders it for
+//! people.
 
 mod json;
 mod kdl_schema;

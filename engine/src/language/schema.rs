@@ -1,4 +1,5 @@
-//! The field table of `schemas/*.kdl`: the only place of types, ranges, defaults and documentation of fields.
+//! The field table, loaded from `schemas/*.kdl`: the only source of the types, ranges, defaults and documentation of fields.
+//! Validation, `explain`, `schema`, suggestions and fingerprints all read this table, so that they cannot disagree.
 
 pub mod foreign_names;
 mod table_parser;
@@ -21,113 +22,113 @@ pub struct Schema {
     pub nodes: Vec<NodeSpec>,
 }
 
-/// A node: what it may hold.
+/// A row of the table: a node with its fields and children.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
-    /// Its name.
+    /// The word that starts the node.
     pub name: String,
-    /// Which names it shares a namespace with; of a top-level node.
+    /// For a top-level node, the namespace of the names that it declares; all stages share `stage`.
     pub namespace: String,
-    /// What it means.
+    /// One or more sentences for `explain`.
     pub doc: String,
-    /// Text to paste.
+    /// A complete node that can be pasted.
     pub example: Option<String>,
     /// Names that other tools use for it.
     pub aliases: Vec<String>,
-    /// Whether it may stand only once.
+    /// Whether it is allowed only once in its parent.
     pub single: bool,
-    /// Whether it may stand only in the file that is named, not in included ones.
+    /// Whether it is allowed only in the root file, not in included ones.
     pub root: bool,
-    /// Whether it has to be there.
+    /// Whether its parent must have it.
     pub required: bool,
-    /// Whether it is made with its defaults where absent.
+    /// Whether it is created with its defaults if it is absent.
     pub implied: bool,
-    /// The argument that tells one of many from another.
+    /// The argument that must be unique among the nodes of this name in one parent.
     pub key: Option<String>,
-    /// Whether it counts for the fingerprint.
+    /// Whether its fields are part of the fingerprint.
     pub semantic: bool,
     /// Why `run` refuses it, if it does.
     pub unsupported: Option<String>,
-    /// When it applies; always without.
+    /// The condition under which it applies; always, if there is none.
     pub when: Option<Condition>,
     /// Positional values, in order.
     pub arguments: Vec<FieldSpec>,
     /// Named values.
     pub properties: Vec<FieldSpec>,
-    /// Nodes inside.
+    /// Child nodes.
     pub children: Vec<NodeSpec>,
 }
 
-/// A field: an argument or a property.
+/// A field of a node: an argument or a property.
 #[derive(Clone, Debug)]
 pub struct FieldSpec {
-    /// Its name; `value` for the argument that shares its node's name.
+    /// The name; `value` for an argument that is known by the name of its node.
     pub name: String,
-    /// What it means.
+    /// One or more sentences for `explain`.
     pub doc: String,
     /// Names that other tools use for it.
     pub aliases: Vec<String>,
-    /// Types, the first that accepts a value wins.
+    /// Accepted types; the first that accepts a value decides its canonical form.
     pub types: Vec<FieldType>,
-    /// Kinds of nodes that a reference may name.
+    /// Kinds of nodes that a reference may name; empty if the field is not a reference.
     pub to: Vec<String>,
-    /// A value to paste, where the node's example shows none.
+    /// A value that can be pasted, if the node's example does not show the field.
     pub sample: Option<String>,
-    /// Words it knows.
+    /// Words that the field accepts.
     pub words: Vec<String>,
-    /// Words that other tools or habit have for its words, each with the word that it means.
+    /// Words that people write by habit or for other tools, each with the word of this field that it means.
     pub synonyms: Vec<(String, String)>,
-    /// Words that `run` refuses.
+    /// Accepted words that `run` does not support yet.
     pub not_yet: Vec<String>,
-    /// Whether `run` refuses the field itself.
+    /// Whether `run` does not support the field at all yet.
     pub unsupported: bool,
-    /// Why.
+    /// The missing feature, for the two fields above.
     pub reason: String,
-    /// Ends of the range.
+    /// Accepted range, in the canonical unit.
     pub range: NumberRange,
-    /// Defaults; the first whose condition holds counts.
+    /// Defaults; the first whose condition is met is used.
     pub defaults: Vec<(Option<Condition>, KdlValue)>,
-    /// The field whose value is the default.
+    /// The field of the same node whose value is the default.
     pub default_from: Option<String>,
-    /// When it applies; always without.
+    /// The condition under which it applies; always, if there is none.
     pub when: Option<Condition>,
-    /// The field or node that excludes it.
+    /// A field or node that must not be set together with this one.
     pub excludes: Option<String>,
-    /// The field or node that may stand for it.
+    /// A field or node that can be set instead; without it, this field is required.
     pub required_unless: Option<String>,
-    /// Whether it has to be there.
+    /// Whether the node must have it, if it applies and has no default.
     pub required: bool,
     /// Whether it takes all remaining arguments.
     pub many: bool,
-    /// Whether the referenced node's fields belong to the stage.
+    /// Whether the fields of the referenced node become part of the stage's settings.
     pub inline: bool,
-    /// Whether it counts for the fingerprint; references do only when told.
-    pub semantic: bool,
+    /// Whether it is part of the fingerprint. References are not, unless the table says so, because renaming a declaration
+    /// must not make stages stale.
 }
 
-/// Ends of a range; any may be open.
+/// Bounds of a range; each can be absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NumberRange {
-    /// Smallest value.
+    /// Inclusive lower bound.
     pub min: Option<f64>,
-    /// Largest value.
+    /// Inclusive upper bound.
     pub max: Option<f64>,
-    /// Below every value.
+    /// Exclusive lower bound.
     pub above: Option<f64>,
-    /// Above every value.
+    /// Exclusive upper bound.
     pub below: Option<f64>,
 }
 
-/// A condition on a word of the same node.
+/// A condition on another field of the same node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// The field.
+    /// The other field.
     pub field: String,
-    /// The words.
+    /// The words of that field that meet the condition.
     pub values: Vec<String>,
 }
 
-/// The tables, in the order of the reference.
+/// The tables, in the order in which the reference documents them.
 const SCHEMA_TABLES: &[&str] = &[
     include_str!("../../../schemas/pipeline.kdl"),
     include_str!("../../../schemas/data.kdl"),
@@ -136,7 +137,7 @@ const SCHEMA_TABLES: &[&str] = &[
     include_str!("../../../schemas/sample.kdl"),
 ];
 
-/// The language.
+/// The field table, parsed on first use.
 #[must_use]
 pub fn load_schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
@@ -152,7 +153,7 @@ impl Schema {
         self.nodes.iter().find(|node| node.name == name)
     }
 
-    /// Whether some field called `name`, or some node whose value it is, takes values of this type.
+    /// Whether any field called `name`, or the `value` of any node called `name`, takes values of this type.
     #[must_use]
     pub fn takes(&self, name: &str, kind: FieldType) -> bool {
         self.nodes.iter().any(|node| node.takes(name, kind))
@@ -160,12 +161,12 @@ impl Schema {
 }
 
 impl NodeSpec {
-    /// All fields, arguments first.
+    /// All fields: arguments, then properties.
     pub fn fields(&self) -> impl Iterator<Item = &FieldSpec> {
         self.arguments.iter().chain(&self.properties)
     }
 
-    /// Its example, where that shows `field`.
+    /// The example, if it shows `field`.
     #[must_use]
     pub fn example_of(&self, field: &FieldSpec) -> Option<&str> {
         let property = self.properties.iter().any(|property| property.name == field.name);
@@ -179,7 +180,7 @@ impl NodeSpec {
             || self.children.iter().any(|child| child.takes(name, kind))
     }
 
-    /// The node inside called `name`.
+    /// The child node called `name`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&NodeSpec> {
         self.children.iter().find(|child| child.name == name)
@@ -187,7 +188,7 @@ impl NodeSpec {
 }
 
 impl FieldSpec {
-    /// The word of this field that another word means.
+    /// The word of this field that `word` is a synonym of.
     #[must_use]
     pub fn find_synonym(&self, word: &str) -> Option<&str> {
         let word = suggest::normalise_name(word);
@@ -195,7 +196,7 @@ impl FieldSpec {
         found.map(|(_, own)| own.as_str())
     }
 
-    /// Its documentation as a fragment for help.
+    /// The documentation as a lower-case fragment, for the help of a diagnostic.
     #[must_use]
     pub fn help(&self) -> String {
         let doc = self.doc.trim_end_matches('.');

@@ -1,4 +1,4 @@
-//! The field table as one JSON object.
+//! Renders the field table as JSON.
 
 use kdl::KdlValue;
 use serde_json::{Value, json};
@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 use crate::language::explain::{self, Topic};
 use crate::language::schema::{Condition, FieldSpec, NodeSpec, NumberRange, load_schema};
 
-/// The language, schema `fmflow.schema/1`: nodes with their fields and the nodes inside, in the order of the tables.
+/// The language as JSON, schema `fmflow.schema/1`: nodes with their fields and children, in the order of the tables.
 ///
-/// What does not apply is `null`, `false` or empty; no key is ever left out.
+/// Every key is always present; what does not apply is `null`, `false` or empty.
 #[must_use]
 pub fn render_schema_json() -> Value {
     json!({ "schema": "fmflow.schema/1", "nodes": load_schema().nodes.iter().map(render_node_json).collect::<Vec<_>>() })
 }
 
-/// What a subject means, schema `fmflow.explain/1`; `None` where nothing is called so.
+/// The pages of a subject as JSON, schema `fmflow.explain/1`. `None` if nothing has this name.
 ///
-/// Nodes and fields look as in [`schema_json`].
+/// Nodes and fields have the same keys as in [`render_schema_json`].
 #[must_use]
 pub fn render_explanation_json(subject: &str) -> Option<Value> {
     let found = explain::find_topics(subject);

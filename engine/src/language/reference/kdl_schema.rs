@@ -1,7 +1,7 @@
-//! The field table in the KDL Schema Language (2.0.0, kdl-org/kdl `SCHEMA-SPEC.md`), for editors that read it.
+//! Renders the field table in the KDL Schema Language (2.0.0, kdl-org/kdl `SCHEMA-SPEC.md`), for editors that read it.
 //!
-//! It says less than the table: no references, conditions or units. What it refuses, `check` refuses; not the other
-//! way round.
+//! The schema language cannot express references, conditions or units. So `check` refuses everything that the schema
+//! refuses, but not the other way round.
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
@@ -52,7 +52,7 @@ fn build_node_schema(spec: &NodeSpec) -> KdlNode {
 fn build_property_schema(field: &FieldSpec) -> KdlNode {
     let mut node = build_value_node("prop", field.name.as_str());
     node.push(KdlEntry::new_prop("description", field.doc.as_str()));
-    // A field that applies under a condition cannot be required here, which knows no conditions.
+    // A field with a condition cannot be required here, because the schema language has no conditions.
     let required = field.required && field.when.is_none();
     let required = required.then(|| build_value_node("required", true));
     add_children(&mut node, required.into_iter().chain(build_value_rules(field)));
@@ -75,7 +75,7 @@ fn add_children(node: &mut KdlNode, inside: impl Iterator<Item = KdlNode>) {
     }
 }
 
-/// What a value has to satisfy, as far as this language can say it.
+/// The rules for a value, as far as the schema language can express them.
 fn build_value_rules(field: &FieldSpec) -> Vec<KdlNode> {
     let mut rules: Vec<_> =
         find_kdl_type(field).map(|kind| build_value_node("type", kind)).into_iter().collect();
@@ -90,7 +90,7 @@ fn build_value_rules(field: &FieldSpec) -> Vec<KdlNode> {
     rules
 }
 
-/// The one type of KDL that all types of a field are written in, if there is one.
+/// The KDL type of a field's values, if all types of the field have the same one.
 fn find_kdl_type(field: &FieldSpec) -> Option<&'static str> {
     let mut kinds = field.types.iter().map(|kind| match kind {
         FieldType::Integer | FieldType::Number => Some("number"),
@@ -102,7 +102,7 @@ fn find_kdl_type(field: &FieldSpec) -> Option<&'static str> {
     kinds.all(|kind| kind == Some(first)).then_some(first)
 }
 
-/// A whole number without a point.
+/// A KDL number, without a decimal point if it is a whole number.
 fn to_kdl_number(end: f64) -> KdlValue {
     if end.fract() == 0.0 { KdlValue::Integer(end as i128) } else { KdlValue::Float(end) }
 }
@@ -151,7 +151,7 @@ mod tests {
         })
     }
 
-    /// A reader of the schema language, as far as the table needs it.
+    /// A minimal validator for the part of the schema language that the table needs.
     fn satisfies(nodes: &[KdlNode], schema: &KdlNode) {
         for node in nodes {
             let name = node.name().value();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_refuses_is_refused() {
+    fn the_schema_refuses_invalid_nodes() {
         let schema: KdlDocument = render_schema_kdl().parse().unwrap();
         let document = schema.get("document").unwrap();
         for wrong in ["pipeline 1", "pipeline \"x\" seed=-1", "rows \"x\" tokenizer=\"y\"", "stage \"x\""] {

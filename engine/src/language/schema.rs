@@ -104,6 +104,7 @@ pub struct FieldSpec {
     pub inline: bool,
     /// Whether it is part of the fingerprint. References are not, unless the table says so, because renaming a declaration
     /// must not make stages stale.
+    pub semantic: bool,
 }
 
 /// Bounds of a range; each can be absent.

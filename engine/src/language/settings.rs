@@ -1,9 +1,10 @@
-//! Settings given beside the file: `--set train.sft.steps=20` is put into the nodes before they are checked, so that the
-//! same table decides about it. A setting is a small file of its own, and faults are told in its text.
+//! Settings on the command line: `--set train.sft.steps=20` is inserted into the KDL nodes before they are validated, so
+//! that the same field table checks it. Each setting counts as a small file, so that diagnostics can point into its text.
 //!
-//! A path is the kind of a node, its name, nodes inside, a field: `train.sft.learning-rate.peak`. An argument called `value`
-//! has the name of its node (`train.sft.steps`); one of several nodes is told by its key or its number, from 0
-//! (`mixture.prose.dataset.tasks.weight`). What a recipe gives is copied into the stage first, so that only the field changes.
+//! A path consists of the kind of a node, its name, child nodes and a field: `train.sft.learning-rate.peak`. An argument
+//! called `value` is addressed by its node (`train.sft.steps`). One of several nodes is selected by its key or by its index
+//! from 0 (`mixture.prose.dataset.tasks.weight`). A node that comes from a recipe is copied into the stage first, so that
+//! the other fields keep the recipe's values and other stages do not change.
 
 mod flag;
 mod node;
@@ -21,7 +22,7 @@ use crate::language::values;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, FileRole, Span};
 
-/// Puts settings in place, in their order; those without a place are told.
+/// Applies settings in their order, so that a later one wins. Reports those whose path does not resolve.
 pub fn apply_settings(texts: &[String], loaded: &mut LoadedConfiguration, sink: &mut Sink) {
     for (at, text) in texts.iter().enumerate() {
         if let Err(fault) = apply_setting(at + 1, text, loaded) {
@@ -50,7 +51,7 @@ fn apply_setting(number: usize, text: &str, loaded: &mut LoadedConfiguration) ->
     setting.put(found, &mut loaded.nodes)
 }
 
-/// The node that a path begins with, and how many of its words that takes. A name may hold dots.
+/// The index of the node that a path starts with, and how many words of the path name it: a name can contain dots.
 fn find_declaration(flag: &SettingFlag, nodes: &[KdlNode]) -> Option<(usize, usize)> {
     let kind = flag.path.first()?;
     let spec = load_schema().node(&kind.text)?;
@@ -71,10 +72,10 @@ fn find_node_name(node: &KdlNode) -> Option<&str> {
     node.get(0)?.as_string()
 }
 
-/// One setting, as a file of its own.
+/// One setting, with the file that holds its text.
 struct Setting<'a> {
     file: &'a Arc<ConfigFile>,
-    /// Number of its first byte among all files.
+    /// Global offset of the first byte.
     start: usize,
     flag: &'a SettingFlag,
 }
@@ -92,7 +93,7 @@ impl Setting<'_> {
         }
     }
 
-    /// The place of a word, or of the words from one to another.
+    /// The place of the words from `first` to `last`.
     fn span(&self, first: &PathWord, last: &PathWord) -> Span {
         let (offset, length) = (first.range.start, last.range.end - first.range.start);
         Span { file: self.file.clone(), offset, length }
@@ -102,7 +103,8 @@ impl Setting<'_> {
         Diagnostic::new(code, message).at(&self.span(word, word), label)
     }
 
-    /// The entries of a field: values of KDL where the text is some, or else the text itself.
+    /// The entries for a field: the KDL values in the text, or else the text itself as a string. So quotes are optional, as
+    /// a shell removes them anyway.
     fn values(&self, field: &FieldSpec) -> Result<Vec<KdlEntry>, Diagnostic> {
         let range = self.flag.value.clone();
         let text = self.file.text.get(range.clone()).unwrap_or_default();
@@ -110,7 +112,7 @@ impl Setting<'_> {
         if entries.is_none() && text.trim_start().starts_with(['"', '#']) && text.contains('"') {
             let place = Span { file: self.file.clone(), offset: range.start, length: range.len() };
             let fault =
-                Diagnostic::new(Code::Syntax, "this is no text in quotes").at(&place, "quotes do not match");
+                Diagnostic::new(Code::Syntax, "unterminated or mismatched quotes").at(&place, "not a string");
             return Err(
                 fault.help("close the quotes, or leave them out: a setting without quotes is text too")
             );
@@ -125,14 +127,14 @@ impl Setting<'_> {
     }
 }
 
-/// The recipe that a stage uses.
+/// The recipe that a stage refers to with `use=`.
 fn find_used_recipe(node: &KdlNode, nodes: &[KdlNode]) -> Option<KdlNode> {
     let name = node.get("use")?.as_string()?;
     let recipes = nodes.iter().filter(|node| node.name().value() == "recipe");
     recipes.into_iter().find(|recipe| find_node_name(recipe) == Some(name)).cloned()
 }
 
-/// The argument that a node's own path stands for: the only one that is not the name it declares.
+/// The argument that the path of a node itself refers to: the only one that is not the declared name.
 fn find_own_argument(spec: &'static NodeSpec) -> Option<(usize, &'static FieldSpec)> {
     let mut fields = spec.arguments.iter().enumerate().filter(|(_, field)| field.types != [FieldType::Name]);
     fields.next().filter(|_| fields.next().is_none())

@@ -1,29 +1,28 @@
-//! Names of other tools: where in the language what they mean is said, and what to do about those that mean nothing here.
+//! Names from other tools: which of our fields a name corresponds to, or what to do if there is no such field.
 
 use std::sync::OnceLock;
 
 use super::{FieldType, NodeSpec, load_schema, table_parser};
 use crate::text::suggest;
 
-/// Names without a counterpart, and what to do instead.
+/// Names from other tools without a counterpart here, and what to do instead.
 #[derive(Debug)]
 pub(super) struct ForeignName {
     pub(super) names: Vec<String>,
     pub(super) advice: String,
-    /// What follows from the value that is written.
+    /// Which advice can be computed from the written value; see [`compute_replacement`].
     pub(super) computes: Option<String>,
 }
 
-/// What the nodes around a name say that its cure depends on.
+/// Numbers from the surrounding nodes that a suggestion is computed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KnownCounts {
-    /// Updates of the training stage.
+    /// Updates of the training stage, from `steps`.
     pub steps: Option<i64>,
-    /// Rows of an update.
+    /// Rows per update, from `batch rows=`.
     pub rows: Option<i64>,
 }
 
-/// The table.
 const FOREIGN_NAMES_TABLE: &str = include_str!("../../../../schemas/elsewhere.kdl");
 
 fn load_foreign_names() -> &'static [ForeignName] {
@@ -33,7 +32,7 @@ fn load_foreign_names() -> &'static [ForeignName] {
     })
 }
 
-/// What to do about a name that other tools have and this language has not.
+/// The advice for a name that other tools have and this language does not. `None` for other names.
 #[must_use]
 pub fn find_replacement(name: &str) -> Option<&'static str> {
     let name = suggest::normalise_name(name);
@@ -43,7 +42,8 @@ pub fn find_replacement(name: &str) -> Option<&'static str> {
     found.map(|foreign| foreign.advice.as_str())
 }
 
-/// The same, computed from the value that is written and from what stands around it, where that is possible.
+/// The advice for a name from another tool, with numbers computed from its value and from the surrounding nodes if
+/// possible: `betas="0.9,0.95"` becomes `beta1=0.9 beta2=0.95`.
 #[must_use]
 pub fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Option<String> {
     let normal = suggest::normalise_name(name);
@@ -64,11 +64,15 @@ pub fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Opti
 fn suggest_per_device(count: i64, rows: i64) -> Option<String> {
     let divides = count > 0 && rows % count == 0;
     divides.then(|| {
-        format!("it follows from the parts of an update: `batch rows={rows} per-device={}`", rows / count)
+        format!(
+            "it follows from the batch and the micro-batch: `batch rows={rows} per-device={}`",
+            rows / count
+        )
     })
 }
 
-/// Updates for a share of all updates: `warmup=40` for `0.1` or `10%`.
+/// Converts a share of all updates into a number of updates: `warmup=40` for `0.1` or `10%` of 400 steps. Unknown steps
+/// count as 2000.
 #[must_use]
 pub fn suggest_share_updates(field: &str, value: &str, known: &KnownCounts) -> Option<String> {
     let [number] = find_numbers(value)[..] else { return None };
@@ -81,24 +85,24 @@ pub fn suggest_share_updates(field: &str, value: &str, known: &KnownCounts) -> O
     })
 }
 
-/// The numbers in a text of any form: `[0.9, 0.95]`.
+/// The numbers in a text of any form, such as `[0.9, 0.95]`.
 fn find_numbers(text: &str) -> Vec<&str> {
     let parts = text.split(|letter: char| !(letter.is_ascii_digit() || ".-+eE_".contains(letter)));
     parts.filter(|part| part.parse::<f64>().is_ok()).collect()
 }
 
-/// A repository of a hub, as people write it.
+/// A hub repository, as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubRepository<'a> {
     owner: &'a str,
     name: &'a str,
 }
 
-/// Folders of this machine that are no owners.
+/// First path components that are probably local folders and not owners of repositories.
 const LOCAL_FOLDERS: &[&str] =
     &["checkpoints", "checkpoint", "ckpt", "models", "model", "weights", "data", "out", "output", "outputs"];
 
-/// `OWNER/NAME`, with or without the hub in front.
+/// Parses `OWNER/NAME`, with or without `hf:` or the URL of the hub in front.
 #[must_use]
 pub fn parse_repository(text: &str) -> Option<HubRepository<'_>> {
     let fronts = ["hf:", "https://huggingface.co/", "huggingface.co/"];
@@ -112,13 +116,13 @@ pub fn parse_repository(text: &str) -> Option<HubRepository<'_>> {
 }
 
 impl HubRepository<'_> {
-    /// Its address.
+    /// The address in the form that the language uses: `hf:OWNER/NAME`.
     #[must_use]
     pub fn address(&self) -> String {
         format!("hf:{}/{}", self.owner, self.name)
     }
 
-    /// Help for a field that takes the name of a stage.
+    /// Help for a field that takes the name of a stage, not an address: how to declare a fetch and refer to it.
     #[must_use]
     pub fn declaration_help(&self, field: &str) -> String {
         let name = self.name.to_lowercase();
@@ -126,7 +130,7 @@ impl HubRepository<'_> {
     }
 }
 
-/// Help for `true` or `false` where no truth value is taken.
+/// Help for `true` or `false` in a field or node called `name`. `None` if it takes booleans, so that only the `#` is missing.
 #[must_use]
 pub fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
     if load_schema().takes(&suggest::normalise_name(name), FieldType::Boolean) {
@@ -147,9 +151,9 @@ pub fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
     meant.or_else(instead).or_else(|| describe_location(name).map(|place| format!("did you mean {place}?")))
 }
 
-/// A node or field of this name, or one that other tools call so, anywhere in the language, with its example.
+/// Where in the language something is called `name`, here or in other tools, with an example to paste.
 ///
-/// Nodes that stand once are the best answer, then fields; then what other tools call so, fields first.
+/// Nodes that appear once in their parent are the best answer, then fields; then names from other tools, fields first.
 #[must_use]
 pub fn describe_location(name: &str) -> Option<String> {
     let normal = suggest::normalise_name(name);
@@ -162,7 +166,7 @@ pub fn describe_location(name: &str) -> Option<String> {
     found.into_iter().min_by_key(|(rank, _)| *rank).map(|(_, place)| place)
 }
 
-/// How well a node or one of its fields answers to a name, the best is 0, and what to call it.
+/// How well a node or one of its fields matches a name (0 is best), and a description of its location.
 fn match_node_name(
     name: &str,
     spec: &'static NodeSpec,
@@ -198,10 +202,10 @@ fn format_example(example: Option<&str>) -> String {
 fn visit_nodes_with_parent(
     spec: &'static NodeSpec,
     parent: Option<&'static NodeSpec>,
-    look: &mut impl FnMut(&'static NodeSpec, Option<&'static NodeSpec>),
+    visit: &mut impl FnMut(&'static NodeSpec, Option<&'static NodeSpec>),
 ) {
-    look(spec, parent);
-    spec.children.iter().for_each(|child| visit_nodes_with_parent(child, Some(spec), look));
+    visit(spec, parent);
+    spec.children.iter().for_each(|child| visit_nodes_with_parent(child, Some(spec), visit));
 }
 
 #[cfg(test)]
@@ -211,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_foreign_name_stands_once_and_is_none_of_the_language() {
+    fn every_foreign_name_is_unique_and_not_a_name_of_the_language() {
         let mut own = BTreeSet::new();
         for top in &load_schema().nodes {
             visit_nodes_with_parent(top, None, &mut |spec, _| {
@@ -224,7 +228,7 @@ mod tests {
             assert!(!foreign.advice.is_empty() && !foreign.advice.ends_with('.'), "{foreign:?}");
             for name in &foreign.names {
                 assert!(!own.contains(&suggest::normalise_name(name)), "`{name}` is a name of the language");
-                assert!(seen.insert(name), "`{name}` stands twice");
+                assert!(seen.insert(name), "`{name}` appears twice");
             }
         }
         assert!(seen.len() > 150, "{}", seen.len());

@@ -1,4 +1,5 @@
-//! Reads the tables. They are part of the program: a fault in them is found by a test, not by a user.
+//! Parses the field tables. They are embedded in the program, so errors in them are plain strings: a test finds them, not a
+//! user.
 
 use kdl::{KdlDocument, KdlNode, KdlValue};
 
@@ -7,7 +8,7 @@ use super::{Condition, FieldSpec, FieldType, NodeSpec, NumberRange, Schema};
 
 type TableResult<T> = std::result::Result<T, String>;
 
-/// Reads all tables; `children-of` copies another node's children, none of them required.
+/// Parses all tables. `children-of` copies another node's children and makes them optional.
 pub(super) fn parse_tables(texts: &[&str]) -> TableResult<Schema> {
     let mut nodes = Vec::new();
     let mut copies = Vec::new();
@@ -27,14 +28,14 @@ pub(super) fn parse_tables(texts: &[&str]) -> TableResult<Schema> {
     Ok(Schema { nodes })
 }
 
-/// Reads the table of names of other tools.
+/// Parses the table of names from other tools.
 pub(super) fn parse_foreign_names(text: &str) -> TableResult<Vec<ForeignName>> {
     let document = KdlDocument::parse_v2(text).map_err(|error| format!("{error:?}"))?;
     let row = |raw: &KdlNode| {
         let names = read_node_name(raw)?.split(' ').map(str::to_owned).collect();
-        let says = read_text_property(raw, "says").ok_or("a name without a cure")?.to_owned();
+        let advice = read_text_property(raw, "says").ok_or("a name without `says`")?.to_owned();
         let computes = read_text_property(raw, "computes").map(str::to_owned);
-        Ok(ForeignName { names, advice: says, computes })
+        Ok(ForeignName { names, advice, computes })
     };
     document.nodes().iter().map(row).collect()
 }
@@ -109,11 +110,11 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
     })
 }
 
-/// `meant="full:bidirectional"`.
+/// Synonyms, as in `meant="full:bidirectional"`.
 fn parse_synonyms(raw: &KdlNode) -> TableResult<Vec<(String, String)>> {
     let pairs = read_words_property(raw, "meant", Some(' ')).into_iter();
     let pair = |text: String| {
-        let (other, own) = text.split_once(':').ok_or(format!("`{text}` says not what it means"))?;
+        let (other, own) = text.split_once(':').ok_or(format!("`{text}`: expected `other:own`"))?;
         Ok((other.to_owned(), own.to_owned()))
     };
     pairs.map(pair).collect()
@@ -122,20 +123,20 @@ fn parse_synonyms(raw: &KdlNode) -> TableResult<Vec<(String, String)>> {
 fn parse_defaults(raw: &KdlNode) -> TableResult<Vec<(Option<Condition>, KdlValue)>> {
     let mut list: Vec<_> = raw.get("default").map(|value| (None, value.clone())).into_iter().collect();
     for case in list_children(raw, "default") {
-        list.push((parse_condition(case)?, case.get(0).ok_or("a default without value")?.clone()));
+        list.push((parse_condition(case)?, case.get(0).ok_or("a default without a value")?.clone()));
     }
     Ok(list)
 }
 
 fn parse_condition(raw: &KdlNode) -> TableResult<Option<Condition>> {
     let Some(text) = read_text_property(raw, "when") else { return Ok(None) };
-    let (field, values) = text.split_once('=').ok_or(format!("`{text}` is no condition"))?;
+    let (field, values) = text.split_once('=').ok_or(format!("`{text}` is not a condition"))?;
     Ok(Some(Condition { field: field.to_owned(), values: values.split('|').map(str::to_owned).collect() }))
 }
 
 fn read_node_name(raw: &KdlNode) -> TableResult<String> {
     let name = raw.get(0).and_then(KdlValue::as_string);
-    name.map(str::to_owned).ok_or_else(|| format!("a `{}` without name", raw.name().value()))
+    name.map(str::to_owned).ok_or_else(|| format!("a `{}` without a name", raw.name().value()))
 }
 
 fn read_text_property<'a>(raw: &'a KdlNode, key: &str) -> Option<&'a str> {

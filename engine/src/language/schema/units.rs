@@ -1,10 +1,10 @@
-//! Numbers with units: `60.17B`, `300MiB`, `30min`, `2%`, `8..64`.
+//! Parses and suggests numbers with units: `60.17B`, `300MiB`, `30min`, `2%`, `8..64`.
 
 use super::CanonicalValue;
 
-/// Suffixes of counts.
+/// Suffixes of counts and their scales.
 pub(super) const COUNT_UNITS: &[(&str, f64)] = &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
-/// Units of sizes.
+/// Units of sizes, in bytes. `B` comes last because it is a suffix of all others.
 pub(super) const SIZE_UNITS: &[(&str, f64)] = &[
     ("KiB", 1024.0),
     ("MiB", 1_048_576.0),
@@ -16,11 +16,11 @@ pub(super) const SIZE_UNITS: &[(&str, f64)] = &[
     ("TB", 1e12),
     ("B", 1.0),
 ];
-/// Units of times.
+/// Units of times, in seconds. `ms` comes before `s`, which is a suffix of it.
 pub(super) const TIME_UNITS: &[(&str, f64)] =
     &[("ms", 1e-3), ("min", 60.0), ("s", 1.0), ("h", 3600.0), ("d", 86_400.0)];
 
-/// Multiples that people write behind a number, in thousands and in units of 1024.
+/// Suffixes that people write after a number, each with its decimal and its binary scale.
 const MULTIPLES: &[(&str, f64, f64)] = &[
     ("k", 1e3, 1024.0),
     ("m", 1e6, 1_048_576.0),
@@ -29,7 +29,7 @@ const MULTIPLES: &[(&str, f64, f64)] = &[
     ("t", 1e12, 1_099_511_627_776.0),
 ];
 
-/// What to write for `8k`: `8_000`, or `8_192`. Nothing for other text.
+/// Help for a number with a suffix: `8k` can mean `8_000` or `8_192`. `None` for other text.
 #[must_use]
 pub fn suggest_full_number(text: &str) -> Option<String> {
     let text = text.to_lowercase();
@@ -47,7 +47,7 @@ pub fn suggest_full_number(text: &str) -> Option<String> {
     Some(format!("write the number in full: `{}`{other}", format_grouped_number(exact(*thousands))))
 }
 
-/// Units of time as people write them, and the table's for each.
+/// Spellings of the units of time, each with the unit that the language has.
 const TIME_WORDS: &[(&[&str], &str)] = &[
     (&["ms", "msec", "millisecond", "milliseconds"], "ms"),
     (&["s", "sec", "secs", "second", "seconds"], "s"),
@@ -56,7 +56,7 @@ const TIME_WORDS: &[(&[&str], &str)] = &[
     (&["d", "day", "days"], "d"),
 ];
 
-/// A time as the table writes it, for `30m`, `2 hours` or `1h30m`. Nothing for other text.
+/// The time in the form that the language accepts, for `30m`, `2 hours` or `1h30m`. `None` for other text.
 #[must_use]
 pub fn normalise_time(text: &str) -> Option<String> {
     let mut rest = text.trim();
@@ -80,7 +80,7 @@ pub fn normalise_time(text: &str) -> Option<String> {
     Some(format!("{}{unit}", seconds / scale))
 }
 
-/// The number and the letters that a text begins with, and what follows.
+/// Splits a text into the number and the unit that it starts with, and the rest.
 fn split_quantity(text: &str) -> Option<(&str, &str, &str)> {
     let digits = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.'))?;
     let (number, rest) = text.split_at_checked(digits)?;
@@ -90,7 +90,7 @@ fn split_quantity(text: &str) -> Option<(&str, &str, &str)> {
     number.parse::<f64>().ok().map(|_| (number, unit, after.trim_start()))
 }
 
-/// A size as the table writes it, for `100M`, `5gb` or `2 gib`. Nothing for other text.
+/// The size in the form that the language accepts, for `100M`, `5gb` or `2 gib`. `None` for other text.
 #[must_use]
 pub fn normalise_size(text: &str) -> Option<String> {
     let (number, unit, "") = split_quantity(text.trim())? else { return None };
@@ -103,7 +103,7 @@ pub fn normalise_size(text: &str) -> Option<String> {
     Some(format!("{number}{own}"))
 }
 
-/// Bytes without a unit as the table writes them: a small number is one of megabytes.
+/// A size for a number without a unit. A number below a million is probably meant in MiB.
 #[must_use]
 pub(super) fn format_size(number: i128) -> String {
     let exact = SIZE_UNITS.iter().rev().filter(|(_, scale)| *scale <= 1e12 && number % (*scale as i128) == 0);
@@ -114,7 +114,7 @@ pub(super) fn format_size(number: i128) -> String {
     }
 }
 
-/// The number of a text that people write with separators: `1,000`, `0,5`, `1 000`.
+/// Parses a number with separators or a decimal comma: `1,000`, `0,5`, `1 000`.
 #[must_use]
 pub(super) fn parse_separated_number(text: &str) -> Option<f64> {
     let text = text.trim().replace([' ', '_'], "");
@@ -129,7 +129,7 @@ pub(super) fn parse_separated_number(text: &str) -> Option<f64> {
     plain.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A whole number with `_` between thousands; other numbers as they are.
+/// A whole number with `_` between thousands; other numbers unchanged.
 #[must_use]
 pub fn format_grouped_number(number: f64) -> String {
     let digits = format!("{number}");
@@ -146,7 +146,7 @@ pub fn format_grouped_number(number: f64) -> String {
     text
 }
 
-/// The number before the first unit that fits, times its scale.
+/// Parses a number with one of the units and scales it. The first unit that is a suffix of the text is used.
 pub(super) fn parse_scaled_number(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
     let plain = number.trim_end().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'_');
@@ -154,12 +154,12 @@ pub(super) fn parse_scaled_number(text: &str, units: &[(&str, f64)]) -> Option<f
     (plain && number.is_finite()).then(|| number * scale)
 }
 
-/// A whole number of bytes or things.
+/// Rounds to an integer value. 9e15 is just below 2^53, up to which `f64` holds every integer.
 pub(super) fn to_integer_value(number: f64) -> Option<CanonicalValue> {
     (number <= 9e15).then(|| CanonicalValue::Integer(number.round() as i64))
 }
 
-/// A range of whole numbers.
+/// Parses a range of positive whole numbers.
 pub(super) fn parse_range(text: &str) -> Option<CanonicalValue> {
     let (low, high) = text.split_once("..")?;
     let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_are_written_as_the_table_has_them() {
+    fn times_and_sizes_are_normalized() {
         let times = ["30m", "1h", "2d", "90s", "30 minutes", "1.5 hrs", "1h30m", "1d12h", "500ms"]
             .map(normalise_time);
         let written = ["30min", "1h", "2d", "90s", "30min", "1.5h", "90min", "36h", "500ms"];

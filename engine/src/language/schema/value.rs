@@ -1,4 +1,4 @@
-//! Types of fields: which KDL values they accept, and the canonical value of each.
+//! Types of fields: which KDL values each type accepts, and the canonical value it gives them.
 
 use kdl::KdlValue;
 
@@ -7,12 +7,12 @@ use super::{FieldSpec, NumberRange, value_error};
 use crate::text::diagnostic::Code;
 use crate::text::suggest;
 
-/// Types of fields.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// A name that the author chooses.
     Name,
-    /// A name that is declared elsewhere.
+    /// The name of another declaration.
     Ref,
     /// Any text.
     Text,
@@ -24,7 +24,7 @@ pub enum FieldType {
     Number,
     /// `#true` or `#false`.
     Boolean,
-    /// A whole number, possibly with K, M, B or T: `60.17B`.
+    /// A whole number, which can have the suffix K, M, B or T: `60.17B`.
     Count,
     /// A size with its unit: `300MiB`.
     Bytes,
@@ -55,7 +55,7 @@ pub enum CanonicalValue {
     Number(f64),
     /// A time in seconds.
     Seconds(f64),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// A range of whole numbers, as written.
     Range(String),
@@ -68,13 +68,13 @@ pub enum CanonicalValue {
 /// Why a value is refused.
 #[derive(Debug)]
 pub struct ValueError {
-    /// The kind of fault.
+    /// The kind of problem.
     pub code: Code,
-    /// What is wrong with the value, continuing `` `field` ``.
+    /// What is wrong, as the rest of a sentence that begins with the field's name.
     pub message: String,
-    /// What stands at the place.
+    /// The note at the place of the value.
     pub label: String,
-    /// What to write.
+    /// What to write instead.
     pub help: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl FieldType {
     /// The type called `word` in the tables.
     ///
     /// # Errors
-    /// A message when there is none.
+    /// If there is no such type.
     pub fn from_word(word: &str) -> Result<Self, String> {
         let all = [
             Self::Name,
@@ -104,7 +104,7 @@ impl FieldType {
         all.into_iter().find(|kind| kind.word() == word).ok_or_else(|| format!("no type `{word}`"))
     }
 
-    /// What the tables call it.
+    /// The name of the type in the tables.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl FieldType {
         }
     }
 
-    /// What people call it, with its article.
+    /// A description for people, with an article.
     #[must_use]
     pub fn phrase(self, field: &FieldSpec) -> String {
         match self {
@@ -151,7 +151,7 @@ impl FieldType {
     }
 }
 
-/// The kinds of things that a reference may name: `a dataset`, `a tokenizer or fetch stage`.
+/// The kinds of nodes that a reference may name: ``a `tokenizer` or `fetch` ``.
 #[must_use]
 pub fn format_target_kinds(field: &FieldSpec) -> String {
     let names: Vec<_> = field.to.iter().map(|kind| format!("`{kind}`")).collect();
@@ -161,7 +161,7 @@ pub fn format_target_kinds(field: &FieldSpec) -> String {
 /// The canonical value of `value` in `field`.
 ///
 /// # Errors
-/// Why it is refused.
+/// If no type of the field accepts the value, or if it is out of range.
 pub fn accept_value(field: &FieldSpec, value: &KdlValue) -> Result<CanonicalValue, ValueError> {
     let accepted = field.types.iter().find_map(|kind| convert_value(*kind, field, value));
     match accepted {
@@ -213,7 +213,7 @@ fn convert_text(kind: FieldType, field: &FieldSpec, text: &str) -> Option<Canoni
     }
 }
 
-/// Whether a text names a place outside this machine.
+/// Whether a text is an address outside this machine.
 fn is_remote_address(text: &str) -> bool {
     ["hf:", "s3:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme))
 }
@@ -240,13 +240,13 @@ fn check_range(field: &FieldSpec, value: CanonicalValue) -> Result<CanonicalValu
     })
 }
 
-/// A percentage that stands there as a number.
+/// Help for a percentage without its `%`: `5` for `"5%"`.
 fn suggest_percentage(field: &FieldSpec, number: f64) -> Option<String> {
     let share = field.types.contains(&FieldType::Share) && number > 1.0 && number < 100.0;
     share.then(|| format!("write `\"{number}%\"` or `{}`", number / 100.0))
 }
 
-/// The ends of the range that `number` breaks.
+/// The bounds that `number` violates, so that the message does not mention the others.
 fn find_violated_ends(range: &NumberRange, number: f64) -> NumberRange {
     NumberRange {
         min: range.min.filter(|end| number < *end),
@@ -256,7 +256,7 @@ fn find_violated_ends(range: &NumberRange, number: f64) -> NumberRange {
     }
 }
 
-/// The range in words, as a percentage where one is written.
+/// The range in words; as percentages if the field is a share.
 fn format_field_range(field: &FieldSpec, range: &NumberRange) -> String {
     let percent = |end: Option<f64>| end.map(|end| end * 100.0);
     if !field.types.contains(&FieldType::Share) {
@@ -278,7 +278,7 @@ pub fn format_range(range: &NumberRange) -> String {
 }
 
 impl CanonicalValue {
-    /// The canonical form that fingerprints are made of.
+    /// The JSON value that goes into fingerprints.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         match self {

@@ -1,4 +1,4 @@
-//! Why a value is refused, and what its author probably meant.
+//! Explains why a value is refused, and suggests what its author probably meant.
 
 use kdl::KdlValue;
 
@@ -11,7 +11,7 @@ use super::{FieldSpec, foreign_names};
 use crate::text::diagnostic::Code;
 use crate::text::suggest;
 
-/// The fault of a value that no type of the field accepts.
+/// The error for a value that no type of the field accepts.
 pub(super) fn refuse_value(field: &FieldSpec, value: &KdlValue) -> ValueError {
     let text = value.as_string();
     if let (Some(text), true) = (text, field.types.contains(&FieldType::Warning)) {
@@ -20,7 +20,7 @@ pub(super) fn refuse_value(field: &FieldSpec, value: &KdlValue) -> ValueError {
     if let (Some(text), true) = (text, field.types.contains(&FieldType::Word)) {
         return ValueError {
             code: Code::UnknownWord,
-            message: format!("does not know `{text}`"),
+            message: format!("does not accept `{text}`"),
             label: "unknown word".to_owned(),
             help: suggest_known_word(field, text),
         };
@@ -35,22 +35,22 @@ pub(super) fn refuse_value(field: &FieldSpec, value: &KdlValue) -> ValueError {
     }
 }
 
-/// The word that is meant, or those that there are.
+/// The word that is probably meant, or else a list of all words.
 fn suggest_known_word(field: &FieldSpec, text: &str) -> Option<String> {
     let meant = field.find_synonym(text).map(|word| format!("did you mean `{word}`?"));
     meant.or_else(|| suggest::suggest_names(text, field.words.iter().map(String::as_str)))
 }
 
-/// A code that is none, or none of a warning.
+/// Not a known code, or the code of an error instead of a warning.
 fn unknown_warning(field: &FieldSpec, text: &str) -> ValueError {
     let words = field.words.iter().map(String::as_str);
     let known: Vec<&str> = Code::warnings().map(|name| -> &str { name }).chain(words).collect();
     let error = Code::ALL.iter().any(|code| code.name() == text);
     let (message, label, help) = if error {
-        let help = format!("correct what it says; `fmflow explain {text}` tells more");
-        (format!("takes warnings, and `{text}` is an error"), "always an error", Some(help))
+        let help = format!("fix the cause instead; see `fmflow explain {text}`");
+        (format!("takes only warnings, and `{text}` is an error"), "always an error", Some(help))
     } else {
-        (format!("does not know `{text}`"), "unknown code", suggest::suggest_names(text, known.into_iter()))
+        (format!("does not accept `{text}`"), "unknown code", suggest::suggest_names(text, known.into_iter()))
     };
     ValueError { code: Code::UnknownWord, message, label: label.to_owned(), help }
 }
@@ -63,8 +63,8 @@ fn describe_kdl_value(value: &KdlValue) -> &'static str {
         KdlValue::Float(number) if number.is_nan() => "not a number",
         KdlValue::Float(number) if number.is_infinite() => "infinite",
         KdlValue::Float(_) => "a number with a fraction",
-        KdlValue::Bool(_) => "a truth value",
-        KdlValue::Null => "nothing",
+        KdlValue::Bool(_) => "a boolean",
+        KdlValue::Null => "null",
     }
 }
 
@@ -85,10 +85,10 @@ fn suggest_value(field: &FieldSpec, value: &KdlValue) -> Option<String> {
             Some(format!("write `{name}{word:?}`"))
         }
         KdlValue::Integer(number) if wants(FieldType::Integer) && i64::try_from(*number).is_err() => {
-            Some(format!("{}; the largest number is {}", field.help(), i64::MAX))
+            Some(format!("{}; the largest whole number is {}", field.help(), i64::MAX))
         }
         KdlValue::Float(number) if wants(FieldType::Integer) && number.fract() == 0.0 => {
-            Some(format!("write `{number}`, without fraction or exponent"))
+            Some(format!("write `{number}`, without a fraction or exponent"))
         }
         KdlValue::Integer(number) if wants(FieldType::Bytes) => {
             Some(format!("add the unit: `\"{}\"`", format_size(*number)))
@@ -105,12 +105,12 @@ fn suggest_value(field: &FieldSpec, value: &KdlValue) -> Option<String> {
     }
 }
 
-/// A number, size or time in quotes, as the field takes it.
+/// Help for a quoted number, size or time, in the form that the field takes.
 fn suggest_quantity(field: &FieldSpec, text: &str) -> Option<String> {
     let wants = |kind: FieldType| field.types.contains(&kind);
     let quoted = |text: String| format!("write `\"{text}\"`");
     if let Some(time) = normalise_time(text).filter(|_| wants(FieldType::Duration) || field.name == "every") {
-        // What counts updates alone has no other form for a time.
+        // A field that only counts updates cannot take a time in any form, so its documentation is the help.
         return Some(if wants(FieldType::Duration) { quoted(time) } else { field.help() });
     }
     if let Some(size) = normalise_size(text).filter(|_| wants(FieldType::Bytes)) {
@@ -131,7 +131,7 @@ fn suggest_quantity(field: &FieldSpec, text: &str) -> Option<String> {
     }
 }
 
-/// Words behind a count that say what is counted.
+/// Nouns that people write after a count, such as `400 steps`.
 const COUNT_NOUNS: &[&str] =
     &["steps", "step", "updates", "update", "iterations", "iters", "it", "rows", "tokens"];
 
@@ -143,7 +143,7 @@ fn suggest_boolean(text: &str) -> Option<String> {
     }
 }
 
-/// A repository where the name of a stage stands.
+/// Help for a hub repository in a field that takes the name of a stage.
 fn suggest_fetch(field: &FieldSpec, text: &str) -> Option<String> {
     let fetch = field.to.iter().any(|kind| kind == "fetch");
     foreign_names::parse_repository(text)

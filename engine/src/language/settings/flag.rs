@@ -1,4 +1,4 @@
-//! `PATH=VALUE`, cut into words with their places.
+//! Splits the text of a `--set` option, `PATH=VALUE`, into words with their places.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) struct SettingFlag {
     pub(super) value: Range<usize>,
 }
 
-/// Why a text is no setting.
+/// Why a text is not a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FlagError {
     range: Range<usize>,
@@ -36,7 +36,7 @@ impl FlagError {
     }
 }
 
-/// Cuts a setting into words; quotes keep dots and `=` together.
+/// Splits a setting into words. Quotes around a word protect its dots and `=`.
 pub(super) fn parse_flag(text: &str) -> Result<SettingFlag, FlagError> {
     let fault = |range, message| Err(FlagError { range, message });
     let mut path = Vec::new();
@@ -64,9 +64,9 @@ pub(super) fn parse_flag(text: &str) -> Result<SettingFlag, FlagError> {
             Some('=') if text.get(start..).is_some_and(|value| !value.trim().is_empty()) => {
                 return Ok(SettingFlag { path, value: start..text.len() });
             }
-            Some('=') => return fault(range.end..text.len(), "there is no value after `=`"),
+            Some('=') => return fault(range.end..text.len(), "the value after `=` is missing"),
             Some(_) => return fault(range.end..text.len(), "a `.` or `=` is missing after this name"),
-            None => return fault(0..text.len(), "there is no `=` with a value"),
+            None => return fault(0..text.len(), "`=` and a value are missing"),
         }
     }
 }
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_values_are_cut() {
+    fn paths_and_values_are_split() {
         assert_eq!(words("train.sft.steps=20"), ["train", "sft", "steps", "20"]);
         assert_eq!(words("train.\"a.b=c\".use=x=y.z"), ["train", "a.b=c", "use", "x=y.z"]);
         assert_eq!(words("pipeline.seed = 7"), ["pipeline", "seed", " 7"]);
     }
 
     #[test]
-    fn what_is_no_setting_is_refused() {
+    fn malformed_settings_are_refused() {
         for text in ["", "=", "a", "a=", "a= ", "a..b=1", ".a=1", "a.=1", "\"a=1", "a.\"b\"c=1", "é"] {
             assert!(parse_flag(text).is_err(), "{text}");
         }

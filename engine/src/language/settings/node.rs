@@ -1,4 +1,5 @@
-//! From a node to the field that a path names: nodes on the way are made, or copied from the recipe.
+//! Follows a path from a node to a field and writes the value. Missing nodes on the path are created, or copied from the
+//! recipe.
 
 use kdl::{KdlEntry, KdlIdentifier, KdlNode};
 
@@ -8,7 +9,7 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
 impl Setting<'_> {
-    /// Puts the value into the field that the rest of the path names.
+    /// Writes the value into the field that the rest of the path names.
     pub(super) fn put_within(
         &self,
         node: &mut KdlNode,
@@ -29,7 +30,8 @@ impl Setting<'_> {
         inside.map_or(Ok(()), |inside| self.put_within(inside, child, after, None))
     }
 
-    /// Makes sure that there is such a node inside: the stage's own, the recipe's, or a new one.
+    /// Makes sure that the node has this child: its own, a copy of the recipe's, or a new one. The recipe's child has to be
+    /// copied as a whole, because a child of the stage replaces the recipe's child with all its fields.
     fn ensure_node(&self, node: &mut KdlNode, child: &NodeSpec, word: &PathWord, recipe: Option<&KdlNode>) {
         if node.iter_children().any(|inner| inner.name().value() == child.name) {
             return;
@@ -47,7 +49,7 @@ impl Setting<'_> {
         }
     }
 
-    /// Which of the nodes inside is meant, and how many words say so.
+    /// The index of the child that the path selects, and how many words of the path select it.
     fn select_node(
         &self,
         node: &KdlNode,
@@ -68,9 +70,10 @@ impl Setting<'_> {
             ),
         };
         let Some(selector) = after.first() else {
-            let message = format!("`{}` may stand several times: the path has to say which", child.name);
+            let message =
+                format!("`{}` can appear several times, so the path must say which one", child.name);
             let fault = self.fault(Code::UnknownField, word, message, "which of them?");
-            return Err(fault.help(format!("there are {}", known())));
+            return Err(fault.help(format!("add one of {}", known())));
         };
         let keyed = nodes
             .iter()
@@ -79,13 +82,15 @@ impl Setting<'_> {
         if let Some((at, _)) = keyed.or_else(numbered) {
             return Ok((*at, 1));
         }
-        let message = format!("no `{}` `{}` stands here", child.name, selector.text);
-        let fault = self.fault(Code::UnknownName, selector, message, "not there");
+        let message = format!("there is no `{}` `{}` here", child.name, selector.text);
+        let fault = self.fault(Code::UnknownName, selector, message, "not found");
         let at = self.flag.path.iter().position(|other| other == selector).unwrap_or_default();
         Err(match suggest::find_closest_name(&selector.text, keys.iter().copied()) {
             Some(near) => fault.help(format!("did you mean `{}`?", self.path_with(at, near))),
-            None if nodes.is_empty() => fault.help("write it into the file; a setting changes what is there"),
-            None => fault.help(format!("there are {}", known())),
+            None if nodes.is_empty() => {
+                fault.help("add it to the file; `--set` only changes nodes that exist")
+            }
+            None => fault.help(format!("write one of {}", known())),
         })
     }
 
@@ -118,7 +123,7 @@ impl Setting<'_> {
         Ok(())
     }
 
-    /// A name of the table, at the place of a word.
+    /// A KDL identifier at the place of a word.
     fn identifier(&self, word: &PathWord) -> KdlIdentifier {
         let mut name = KdlIdentifier::from(word.text.as_str());
         name.set_span((self.start + word.range.start, word.range.len()));

@@ -1,4 +1,4 @@
-//! What a path probably means that leads nowhere.
+//! Suggestions for a `--set` path that does not resolve.
 
 use kdl::KdlNode;
 
@@ -8,18 +8,18 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
 impl Setting<'_> {
-    /// The first words name nothing that is declared.
+    /// The first words of the path do not name a declaration.
     pub(super) fn undeclared(&self, nodes: &[KdlNode]) -> Diagnostic {
         let [kind, rest @ ..] = self.flag.path.as_slice() else { return self.fault_without_path() };
         let Some(spec) = load_schema().node(&kind.text) else { return self.unknown_kind(kind, nodes) };
         if spec.properties.is_empty() && spec.children.is_empty() {
-            let message = format!("`{}` has nothing that can be set", spec.name);
-            return self.fault(Code::UnknownField, kind, message, "only in the file");
+            let message = format!("`--set` cannot change `{}`", spec.name);
+            return self.fault(Code::UnknownField, kind, message, "change it in the file");
         }
         if spec.single {
             let message = format!("the file has no `{}` node", spec.name);
-            let fault = self.fault(Code::UnknownName, kind, message, "not there");
-            return fault.help("write it into the file; a setting changes what is there");
+            let fault = self.fault(Code::UnknownName, kind, message, "not found");
+            return fault.help("add it to the file; `--set` only changes nodes that exist");
         }
         let declared = list_declared_names(spec, nodes);
         let Some(name) = rest.first() else {
@@ -39,17 +39,17 @@ impl Setting<'_> {
     fn declared_help(&self, spec: &NodeSpec, declared: &[&str]) -> String {
         match declared {
             [] => format!("the file declares no `{}`", spec.name),
-            _ => format!("declared are {}", suggest::format_name_list(declared.iter().copied())),
+            _ => format!("declared: {}", suggest::format_name_list(declared.iter().copied())),
         }
     }
 
-    /// The first word is no kind of node: perhaps the name of one, or misspelt.
+    /// The first word is not a kind of node; perhaps it is the name of a node, or misspelled.
     fn unknown_kind(&self, kind: &PathWord, nodes: &[KdlNode]) -> Diagnostic {
         let fault = self.fault(
             Code::UnknownNode,
             kind,
             format!("no node `{}` exists at the top level", kind.text),
-            "a path begins with a kind of node",
+            "a path starts with a kind of node",
         );
         let named = nodes.iter().find(|node| find_node_name(node) == Some(&kind.text));
         if let Some(named) = named {
@@ -68,11 +68,11 @@ impl Setting<'_> {
         let names: Vec<_> = kinds.map(|spec| spec.name.as_str()).collect();
         fault.help(match suggest::find_closest_name(&kind.text, names.iter().copied()) {
             Some(near) => format!("did you mean `{}`?", self.path_with(0, near)),
-            None => format!("a path begins with one of {}", suggest::format_name_list(names.into_iter())),
+            None => format!("a path starts with one of {}", suggest::format_name_list(names.into_iter())),
         })
     }
 
-    /// A node has nothing of this name, or nothing inside it.
+    /// A node has neither a field nor a child of this name, or the path goes on after a field.
     pub(super) fn unknown(
         &self,
         node: &KdlNode,
@@ -95,7 +95,7 @@ impl Setting<'_> {
         })
     }
 
-    /// The path goes on after a field: into what the field names, where it names something.
+    /// The path goes on after a field. If the field is a reference, its author probably meant the node that it names.
     fn path_beyond_field(
         &self,
         node: &KdlNode,
@@ -103,12 +103,12 @@ impl Setting<'_> {
         field: &FieldSpec,
         after: &[PathWord],
     ) -> Diagnostic {
-        let message = format!("`{}` of `{}` has nothing inside", field.name, spec.name);
+        let message = format!("`{}` of `{}` has no fields of its own", field.name, spec.name);
         let (Some(first), Some(last)) = (after.first(), after.last()) else {
             return self.fault_without_path();
         };
         let place = self.span(first, last);
-        let fault = Diagnostic::new(Code::UnknownField, message).at(&place, "leads nowhere");
+        let fault = Diagnostic::new(Code::UnknownField, message).at(&place, "nothing to set here");
         let named = node.get(field.name.as_str()).and_then(|value| value.as_string());
         fault.help(match (field.to.as_slice(), named) {
             ([kind], Some(name)) => format!("did you mean `{kind}.{name}.{}`?", place.text()),
@@ -116,12 +116,12 @@ impl Setting<'_> {
         })
     }
 
-    /// The path ends at a node without a value of its own.
+    /// The path ends at a node that has no value of its own.
     pub(super) fn node_without_value(&self, spec: &'static NodeSpec) -> Diagnostic {
         let message = format!("`{}` has no value of its own", spec.name);
         let fault = match (self.flag.path.first(), self.flag.path.last()) {
             (Some(first), Some(last)) => Diagnostic::new(Code::UnknownField, message)
-                .at(&self.span(first, last), "the name of a field is missing"),
+                .at(&self.span(first, last), "add the name of a field"),
             _ => self.fault_without_path(),
         };
         fault.help(list_possible_fields(spec))
@@ -135,7 +135,7 @@ impl Setting<'_> {
         self.file.text.get(..self.flag.value.start.saturating_sub(1)).unwrap_or_default().trim()
     }
 
-    /// The whole path with another word at one place.
+    /// The whole path with the word at one index replaced.
     pub(super) fn path_with(&self, at: usize, word: &str) -> String {
         let words = self.flag.path.iter().enumerate();
         let words = words.map(|(number, own)| if number == at { word } else { own.text.as_str() });
@@ -147,9 +147,9 @@ fn list_declared_names<'a>(spec: &NodeSpec, nodes: &'a [KdlNode]) -> Vec<&'a str
     nodes.iter().filter(|node| node.name().value() == spec.name).filter_map(find_node_name).collect()
 }
 
-/// The path of the first declaration that has something of this name, here or in another tool.
+/// The path of a field or child with this name, here or in another tool, in the first declaration that has one.
 fn find_declared_path(word: &str, nodes: &[KdlNode]) -> Option<String> {
-    // What a recipe gives is set where it is used.
+    // Fields of a recipe are set on the stages that use it.
     nodes.iter().filter(|node| node.name().value() != "recipe").find_map(|node| {
         let spec = load_schema().node(node.name().value())?;
         let field = find_field_or_alias(spec, word)?;
@@ -160,7 +160,8 @@ fn find_declared_path(word: &str, nodes: &[KdlNode]) -> Option<String> {
     })
 }
 
-/// The field that a word means in another tool, here or one level below; or the one that is spelt alike.
+/// The field that a word means, here or in another tool, in the node or one level below; or else the one with the closest
+/// name.
 fn find_meant_field(spec: &'static NodeSpec, word: &str) -> Option<String> {
     find_field_or_alias(spec, word).or_else(|| {
         let names = spec.properties.iter().map(|field| field.name.as_str());
@@ -169,7 +170,7 @@ fn find_meant_field(spec: &'static NodeSpec, word: &str) -> Option<String> {
     })
 }
 
-/// The field of this name, here or in another tool, of the node or one level below.
+/// The field with this name, here or in another tool, in the node or one level below.
 fn find_field_or_alias(spec: &'static NodeSpec, word: &str) -> Option<String> {
     let normal = suggest::normalise_name(word);
     let same = |name: &str, aliases: &[String]| {
@@ -192,13 +193,13 @@ fn find_field_or_alias(spec: &'static NodeSpec, word: &str) -> Option<String> {
     own.or(child).or_else(below)
 }
 
-/// What a path may go on with.
+/// Help with the fields and children that can follow in the path.
 fn list_possible_fields(spec: &'static NodeSpec) -> String {
     let names = spec.properties.iter().map(|field| field.name.as_str());
     let names = names.chain(spec.children.iter().map(|child| child.name.as_str()));
     let names = suggest::format_name_list(names);
     match names.is_empty() {
-        true => format!("`{}` has nothing that can be set", spec.name),
-        false => format!("possible here: {names}"),
+        true => format!("`{}` has no fields that can be set", spec.name),
+        false => format!("allowed here: {names}"),
     }
 }

@@ -1,4 +1,7 @@
-//! What the parser says, in words that help: keywords without `#`, missing quotes, habits from other languages.
+//! Turns syntax errors into helpful diagnostics: keywords without `#`, missing quotes, habits from other languages.
+//!
+//! `kdl` says little about the usual mistakes: for `resume true` only "expected identifier string". So known mistakes are
+//! searched for in the text first, and only if there are none the parser's own errors are translated.
 
 mod foreign_languages;
 mod habit;
@@ -16,11 +19,11 @@ pub(crate) use self::quotes::find_foreign_quotes;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
 
-/// Most syntax errors that one run tells; after the first ones the parser only guesses.
+/// Most syntax errors that are reported at once. After the first ones the parser only guesses.
 const MAX_SYNTAX_ERRORS: usize = 8;
 
-/// Reports why a text cannot be parsed: known habits at their exact places, or else what the parser found in the
-/// piece of text from byte `start`.
+/// Reports why a text cannot be parsed: known mistakes at their exact places, or else the parser's errors in the piece of
+/// the text that starts at byte `start`.
 pub fn report_syntax_errors(file: &Arc<ConfigFile>, start: usize, error: &KdlError, sink: &mut Sink) {
     if let Some(diagnostic) = control_character(file).or_else(|| detect_foreign_language(file)) {
         sink.push(diagnostic);
@@ -32,18 +35,18 @@ pub fn report_syntax_errors(file: &Arc<ConfigFile>, start: usize, error: &KdlErr
         return;
     }
     if error.diagnostics.is_empty() {
-        sink.push(Diagnostic::new(Code::Syntax, "the text is not KDL").help("see https://kdl.dev"));
+        sink.push(Diagnostic::new(Code::Syntax, "the text is not valid KDL").help("see https://kdl.dev"));
     }
     parser_errors::report_parser_errors(file, start, &error.diagnostics, sink);
 }
 
-/// The first character that KDL allows nowhere.
+/// A diagnostic for the first character that KDL allows nowhere.
 fn control_character(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
     let forbidden = |letter: char| letter.is_control() && !matches!(letter, '\t'..='\r' | '\u{85}');
     let (offset, letter) = file.text.char_indices().find(|(_, letter)| forbidden(*letter))?;
     let span = build_span(file, offset, letter.len_utf8());
     let message =
-        format!("the control character U+{:04X} may not stand in a configuration", u32::from(letter));
+        format!("the control character U+{:04X} is not allowed in a configuration", u32::from(letter));
     Some(Diagnostic::new(Code::Syntax, message).at(&span, "here").help("remove it; is this a text file?"))
 }
 
@@ -51,12 +54,12 @@ fn build_span(file: &Arc<ConfigFile>, offset: usize, length: usize) -> Span {
     Span { file: file.clone(), offset, length }
 }
 
-/// The rest of the line from a byte.
+/// The rest of the line, from a byte on.
 fn take_line_rest(text: &str, offset: usize) -> &str {
     text.get(offset..).unwrap_or_default().lines().next().unwrap_or_default()
 }
 
-/// What stands before a byte in its line.
+/// The part of the line before a byte.
 fn take_line_start(text: &str, offset: usize) -> &str {
     text.get(..offset).unwrap_or_default().rsplit('\n').next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Checks a document against the field table: what comes out are records, what is wrong goes to the sink.
+//! Validates KDL nodes against the field table. The result are records; problems go to the sink.
 
 mod complete;
 mod entries;
@@ -18,9 +18,8 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 use crate::text::suggest;
 
-/// Validates the nodes of a configuration: one record for each known top-level node, recipes merged.
-///
-/// Second come the names of nodes that could not be understood.
+/// Validates the nodes of a configuration. Returns one record for each known top-level node, with recipes merged and
+/// defaults filled in, and the names of the nodes that could not be understood.
 pub fn validate_nodes(
     sources: &ConfigFiles,
     nodes: &[KdlNode],
@@ -37,7 +36,7 @@ pub fn validate_nodes(
     (records, collect_unresolved_names(nodes))
 }
 
-/// First arguments of top-level nodes that do not exist, and those that cannot be names.
+/// The names that unknown top-level nodes declare, and names that are invalid.
 fn collect_unresolved_names(nodes: &[KdlNode]) -> Vec<String> {
     let names = nodes.iter().filter_map(|raw| Some((raw, raw.get(0)?.as_string()?)));
     let lost = names.filter(|(raw, name)| {
@@ -50,7 +49,7 @@ struct Validator<'a> {
     sources: &'a ConfigFiles,
     declared: Vec<DeclaredNode>,
     sink: &'a mut Sink,
-    /// What the top-level node that is looked at says of its updates.
+    /// Counts of the current top-level node, for suggestions.
     known: KnownCounts,
 }
 
@@ -74,7 +73,7 @@ impl Validator<'_> {
         records
     }
 
-    /// A record of the node; fields are complete, missing nodes inside are not yet told.
+    /// The record of a node. Its fields are complete; missing children are reported later, after recipes are merged.
     fn node(&mut self, raw: &KdlNode, spec: &'static NodeSpec) -> Record {
         let before = self.sink.errors();
         let span = self.span(raw.name().span());
@@ -114,7 +113,7 @@ impl Validator<'_> {
         }
     }
 
-    /// The row of the table for a node, or a diagnostic.
+    /// The row of the table for a node. `None` after a diagnostic, or if [`Self::report_property_as_node`] will report it.
     fn find_spec(
         &mut self,
         raw: &KdlNode,
@@ -135,7 +134,7 @@ impl Validator<'_> {
         }
         if let Some((diagnostic, meant)) = self.foreign_form(raw, specs) {
             excused.push(meant);
-            self.sink.push(diagnostic.at(&span, "in the form of another language"));
+            self.sink.push(diagnostic.at(&span, "the syntax of another language"));
             return None;
         }
         if specs.is_empty() || near.is_none() && self.is_property(name, place) {
@@ -148,7 +147,7 @@ impl Validator<'_> {
         None
     }
 
-    /// What to do about a node that nobody knows in this place: the first that fits.
+    /// Help for an unknown node: the first suggestion that fits.
     fn help_for_unknown(
         &self,
         raw: &KdlNode,
@@ -165,17 +164,17 @@ impl Validator<'_> {
             .or_else(|| near.map(|spec| format_node_suggestion(name, spec)))
             .or_else(|| comment.then(|| "a comment starts with `//`".to_owned()))
             .or_else(|| suggest_keyed_node(raw, specs, excused))
-            .or_else(|| top.map(|_| format!("`{name}` stands at the top level, outside of these braces")))
+            .or_else(|| top.map(|_| format!("`{name}` belongs at the top level, outside these braces")))
             .or_else(|| foreign_names::describe_location(name).map(|place| format!("did you mean {place}?")))
             .unwrap_or_else(|| {
                 format!(
-                    "possible here: {}",
+                    "allowed here: {}",
                     suggest::format_name_list(specs.iter().map(|spec| spec.name.as_str()))
                 )
             })
     }
 
-    /// Whether `name` is a property of the node in `place`; then another message says so.
+    /// Whether `name` is a property of the node called `place`, which gets a message of its own.
     fn is_property(&self, name: &str, place: &str) -> bool {
         let name = suggest::normalise_name(name);
         let place = place.trim_matches('`');
@@ -188,7 +187,7 @@ impl Validator<'_> {
         found
     }
 
-    /// A property written as a node, or a node where none may stand.
+    /// Reports a property that is written as a node, or a node inside one that has no children.
     fn report_property_as_node(&mut self, raw: &KdlNode, parent: &'static NodeSpec) {
         let name = raw.name().value();
         let span = self.span(raw.name().span());
@@ -200,7 +199,7 @@ impl Validator<'_> {
             let help = format!("write `{}={value}` on the line of `{}`", field.name, parent.name);
             self.sink.push(Diagnostic::new(Code::UnknownNode, message).at(&span, "not a node").help(help));
         } else if parent.children.is_empty() {
-            let message = format!("`{}` has no nodes inside", parent.name);
+            let message = format!("`{}` cannot contain nodes", parent.name);
             self.sink.push(
                 Diagnostic::new(Code::UnknownNode, message)
                     .at(&span, "unknown node")
@@ -216,12 +215,12 @@ impl Validator<'_> {
 
     fn report_duplicate(&mut self, raw: &KdlNode, spec: &NodeSpec, first: &Span) {
         let span = self.span(raw.name().span());
-        let message = format!("`{}` stands twice", spec.name);
+        let message = format!("`{}` appears twice", spec.name);
         self.sink.push(
             Diagnostic::new(Code::DuplicateNode, message)
                 .at(&span, "again here")
                 .also(first, "first here")
-                .help("keep one of them; `/-` in front of a node switches it off"),
+                .help("keep one of them; `/-` in front of a node disables it"),
         );
     }
 
@@ -230,7 +229,7 @@ impl Validator<'_> {
         let Some(leaf) = made.leaf(key) else { return };
         let same = |other: &&Record| other.spec.name == made.spec.name && other.text(key) == leaf.text();
         let Some(first) = others.iter().find(same).and_then(|other| other.leaf(key)) else { return };
-        let message = format!("`{} \"{}\"` stands twice", made.spec.name, leaf.text().unwrap_or_default());
+        let message = format!("`{} \"{}\"` appears twice", made.spec.name, leaf.text().unwrap_or_default());
         self.sink.push(
             Diagnostic::new(Code::DuplicateNode, message)
                 .at(&leaf.span, "again here")
@@ -241,21 +240,21 @@ impl Validator<'_> {
 
     fn report_annotation(&mut self, annotation: &kdl::KdlIdentifier) {
         let span = self.span(annotation.span());
-        let message = format!("the type annotation `({})` means nothing here", annotation.value());
+        let message = format!("the type annotation `({})` has no meaning here", annotation.value());
         self.sink.push(
             Diagnostic::new(Code::TypeAnnotation, message)
                 .at(&span, "remove it")
-                .help("the field table knows the type of every field"),
+                .help("the type of every field is fixed"),
         );
     }
 }
 
-fn visit_node_specs(spec: &'static NodeSpec, look: &mut impl FnMut(&'static NodeSpec)) {
-    look(spec);
-    spec.children.iter().for_each(|child| visit_node_specs(child, look));
+fn visit_node_specs(spec: &'static NodeSpec, visit: &mut impl FnMut(&'static NodeSpec)) {
+    visit(spec);
+    spec.children.iter().for_each(|child| visit_node_specs(child, visit));
 }
 
-/// The node that `name` stands for in another tool, or that is spelt alike.
+/// The node that other tools call `name`, or the one with the closest name.
 fn find_similar_node(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> {
     let normal = suggest::normalise_name(name);
     let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normalise_name(alias) == normal);
@@ -267,7 +266,7 @@ fn find_similar_node(name: &str, specs: &'static [NodeSpec]) -> Option<&'static 
     })
 }
 
-/// A name of a thing written as a node: `text 1` for `dataset "text" weight=1`.
+/// Help for a name that is written as a node: `text 1` for `dataset "text" weight=1`.
 fn suggest_keyed_node(
     raw: &KdlNode,
     specs: &'static [NodeSpec],

@@ -1,15 +1,15 @@
-//! Values that stand alone, as a setting on the command line has them.
+//! Parses KDL values without a node around them, as in the `--set` option.
 
 use kdl::KdlEntry;
 
 use crate::language::parse::parse_on_thread;
 use crate::text::scan;
 
-/// What stands before the values, so that they are those of a node.
+/// Put in front of the values, because `kdl` parses values only as part of a node.
 const NODE_PREFIX: &str = "v ";
 
-/// The values that a text consists of, each with its place in it. `None` where the text is no value of KDL: then it
-/// is text, as everything on a command line.
+/// The values that a text consists of, each with its offset in the text. `None` if the text is not a list of KDL values;
+/// callers then take it as a string.
 #[must_use]
 pub fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
     let whole = format!("{NODE_PREFIX}{text}");
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_told_from_text() {
+    fn values_are_distinguished_from_text() {
         let count = |text| parse_values(text).map(|found| found.len());
         assert_eq!(["20", "1e-4", "#true", "cosine", "\"a b\"", " 7 "].map(count), [Some(1); 6]);
         assert_eq!(count("\"norm\" \"embedding\""), Some(2));

@@ -1,4 +1,4 @@
-//! Files of other languages: one message for the whole file.
+//! Recognizes files in other languages. They get one message for the whole file instead of an error for every line.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use super::build_span;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::ConfigFile;
 
-/// A configuration that is written in another language.
+/// The diagnostic for a configuration in JSON or TOML.
 pub(super) fn detect_foreign_language(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
     let (offset, first) = find_first_line(&file.text)?;
     let language = detect_json(first).or_else(|| detect_toml(&file.text))?;
     Some(foreign_language(file, offset, first, language))
 }
 
-/// A configuration that is written in YAML.
+/// The diagnostic for a configuration in YAML.
 #[must_use]
 pub fn detect_yaml(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
     let (offset, first) = find_first_line(&file.text)?;
@@ -22,7 +22,8 @@ pub fn detect_yaml(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
         .then(|| foreign_language(file, offset, first, "YAML"))
 }
 
-/// Whether all that is not indented are lines such as `learning_rate: 2e-4`. KDL with colons has braces or properties there.
+/// Whether all lines without indentation look like `learning_rate: 2e-4`. KDL with stray colons has braces or properties on
+/// some of them.
 fn has_only_yaml_settings(text: &str) -> bool {
     let bare = |line: &&str| !line.starts_with([' ', '\t', '#']) && !line.trim().is_empty();
     let setting = |line: &str| {
@@ -39,7 +40,7 @@ fn foreign_language(file: &Arc<ConfigFile>, offset: usize, first: &str, language
     let help = "a pipeline is KDL: nodes with values and braces, as in `train \"sft\" from=\"flow\" { steps 400 }`; \
                 `fmflow init` writes one to start from";
     Diagnostic::new(Code::Syntax, format!("this is {language}, not KDL"))
-        .at(&place, "the file begins here")
+        .at(&place, "the file starts here")
         .help(help)
 }
 

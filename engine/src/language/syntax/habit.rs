@@ -1,4 +1,4 @@
-//! Bare words that KDL never allows, and what people mean who write them.
+//! Finds bare words that KDL never allows, and suggests what their author probably meant.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::ConfigFile;
 use crate::text::scan::measure_string;
 
-/// Letters that nobody sees.
+/// Invisible characters that come with copied text.
 const INVISIBLE_LETTERS: &[char] = &['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}'];
 
-/// Every habit of a text; what belongs to one is not looked at again.
+/// The diagnostics for all habits in a text. Text that belongs to one habit is not searched for another.
 pub(super) fn find_habits(file: &Arc<ConfigFile>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut done = if file.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -30,7 +30,7 @@ pub(super) fn find_habits(file: &Arc<ConfigFile>) -> Vec<Diagnostic> {
     found
 }
 
-/// The name of the property whose value begins here, or of the node whose first value it is; empty elsewhere.
+/// The name of the property whose value starts at `offset`, or of the node whose first value starts there; otherwise empty.
 fn find_value_owner(file: &Arc<ConfigFile>, offset: usize) -> &str {
     let before = take_line_start(&file.text, offset).trim_end();
     let property = before.strip_suffix('=').map(str::trim_end);
@@ -42,7 +42,7 @@ fn find_value_owner(file: &Arc<ConfigFile>, offset: usize) -> &str {
     }
 }
 
-/// A diagnostic, and how many bytes belong to it.
+/// A diagnostic, and the number of bytes that belong to it.
 type HabitMatch = Option<(Diagnostic, usize)>;
 
 fn detect_habit(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
@@ -86,20 +86,20 @@ fn detect_bare_keyword(file: &Arc<ConfigFile>, offset: usize, word: &str) -> Hab
     let truth = ["true", "false"].contains(&keyword);
     let diagnostic =
         match truth.then(|| foreign_names::suggest_boolean_replacement(owner, keyword == "true")).flatten() {
-            Some(help) => found(&format!("`{owner}` takes no `{keyword}`")).help(help),
+            Some(help) => found(&format!("`{owner}` does not take `{keyword}`")).help(help),
             None => found(&format!("`{bare}` needs a `#` in front")).help(format!("write `#{keyword}`")),
         };
     Some((diagnostic, word.len()))
 }
 
-/// `from:"ar"`, without a blank that would make it two values.
+/// `from:"ar"`. With a space after the colon, it would be two values.
 fn detect_colon(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let name = word.strip_suffix(':')?;
     let value = rest.get(word.len()..).filter(|after| after.starts_with('"'))?;
     let value = value.get(..measure_string(value.as_bytes()))?;
     let before = take_line_start(&file.text, offset).trim_end();
     let node = before.is_empty() || before.ends_with(['{', ';']);
-    let help = format!("KDL has no colon: write `{name}{}{value}`", if node { " " } else { "=" });
+    let help = format!("KDL has no colons: write `{name}{}{value}`", if node { " " } else { "=" });
     let message = format!("`{word}` ends with a colon");
     let place = build_span(file, offset, word.len());
     Some((Diagnostic::new(Code::TrailingColon, message).at(&place, "no colon here").help(help), word.len()))
@@ -110,11 +110,11 @@ fn detect_braced_value(file: &Arc<ConfigFile>, offset: usize, word: &str) -> Hab
     let opened = file.text.get(..offset)?.trim_end().strip_suffix('{')?.trim_end();
     let name = opened.rsplit(['\n', '{', '}', ';']).next()?.trim();
     let one = is_number(word) && !name.is_empty() && !name.contains([' ', '"', '=']);
-    let help = format!("a value stands beside its node: write `{name} {word}`");
-    one.then(|| build_habit(file, offset, word.len(), "a number is no node", "a value between braces", help))?
+    let help = format!("a value follows the name of its node: write `{name} {word}`");
+    one.then(|| build_habit(file, offset, word.len(), "a number is not a node", "a value in braces", help))?
 }
 
-/// `#` of a comment, or of a keyword that there is not.
+/// `#` that starts a comment in other languages, or an unknown keyword such as `#yes`.
 fn detect_hash_sign(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let name = word.strip_prefix('#')?;
     if ["true", "false", "null", "inf", "-inf", "nan"].contains(&name) {
@@ -149,15 +149,15 @@ fn detect_quotation_marks(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> 
     let (open, close) = find_foreign_quotes(rest)?;
     let inside = rest.get(open..close.0).unwrap_or_default();
     let mark = rest.get(..open).unwrap_or_default();
-    let message = format!("{mark} is no quotation mark of KDL");
-    build_habit(file, offset, close.1, &message, "not a quoted text", format!("write `\"{inside}\"`"))
+    let message = format!("{mark} is not a quotation mark in KDL");
+    build_habit(file, offset, close.1, &message, "not a string", format!("write `\"{inside}\"`"))
 }
 
-/// `[a, b]`: the values one after another.
+/// `[a, b]`, which KDL writes as values one after another.
 fn detect_list(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch {
     let inside = rest.strip_prefix('[')?;
     let Some(end) = inside.find(']') else {
-        let help = "write the values one after another, with blanks between".to_owned();
+        let help = "write the values one after another, separated by spaces".to_owned();
         return build_habit(file, offset, 1, "KDL has no lists in brackets", "here", help);
     };
     let values =
@@ -167,13 +167,13 @@ fn detect_list(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch 
         foreign_names::compute_replacement(find_value_owner(file, offset), &values, &KnownCounts::default());
     let help = match (foreign, values.is_empty()) {
         (Some(help), _) => help,
-        (None, true) => "leave it out".to_owned(),
+        (None, true) => "remove it".to_owned(),
         (None, false) => format!("write the values one after another: `{values}`"),
     };
-    build_habit(file, offset, end + 2, "KDL has no lists in brackets", "a list of another language", help)
+    build_habit(file, offset, end + 2, "KDL has no lists in brackets", "not KDL syntax", help)
 }
 
-/// `r"..."`, as the first version of KDL had it.
+/// `r"..."`, the raw string of KDL version 1.
 fn detect_raw_text(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let hashes = word.strip_prefix('r').filter(|hashes| hashes.bytes().all(|byte| byte == b'#'))?;
     let inside = rest.get(word.len()..)?.strip_prefix('"')?;
@@ -182,7 +182,7 @@ fn detect_raw_text(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str
     let length = word.len() + 1 + text.len() + close.len();
     let marks = if hashes.is_empty() { "#" } else { hashes };
     let help = format!("write `{marks}\"{text}\"{marks}`");
-    build_habit(file, offset, length, "raw text has no `r` in KDL version 2", "the form of version 1", help)
+    build_habit(file, offset, length, "raw strings have no `r` in KDL version 2", "version 1 syntax", help)
 }
 
 /// `name(a, b)`.
@@ -192,7 +192,7 @@ fn detect_call(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) ->
     let values = inside.get(..end)?.split(',').map(str::trim).collect::<Vec<_>>().join(" ");
     let length = word.len() + end + 2;
     let help = format!("write the values one after another: `{}`", format!("{word} {values}").trim_end());
-    build_habit(file, offset, length, "KDL has no calls with parentheses", "a call of another language", help)
+    build_habit(file, offset, length, "KDL has no calls with parentheses", "not KDL syntax", help)
 }
 
 /// A backslash in the middle of a line.
@@ -206,7 +206,7 @@ fn detect_continuation(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: 
         file,
         offset,
         1,
-        "`\\` joins a line with the next, and only at its end",
+        "`\\` joins a line with the next one only at the end of the line",
         "in the middle of a line",
         help,
     )
@@ -215,11 +215,11 @@ fn detect_continuation(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: 
 fn detect_invisible_letter(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
     let letter = word.chars().find(|letter| INVISIBLE_LETTERS.contains(letter))?;
     let message = format!("an invisible character, U+{:04X}", u32::from(letter));
-    let help = "remove it; copied text often brings one along".to_owned();
+    let help = "remove it; it often comes with copied text".to_owned();
     build_habit(file, offset, word.len(), &message, "in this word", help)
 }
 
-/// `steps = 400` where a node stands.
+/// `steps = 400` where `steps` is a node, not a property.
 fn detect_assignment(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &str) -> HabitMatch {
     let before = take_line_start(&file.text, offset).trim_end();
     if !before.is_empty() && !before.ends_with(['{', ';']) {
@@ -228,15 +228,8 @@ fn detect_assignment(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &s
     let value = rest.get(word.len()..)?.trim_start().strip_prefix('=')?.trim_start();
     let value =
         value.split([' ', ';', '}']).next().filter(|value| !value.is_empty() && !value.contains('('))?;
-    let help = format!("a node has its value after a blank: write `{word} {value}`");
-    build_habit(
-        file,
-        offset,
-        word.len(),
-        "`=` stands between the name of a property and its value",
-        "a node",
-        help,
-    )
+    let help = format!("a value follows the name of its node after a space: write `{word} {value}`");
+    build_habit(file, offset, word.len(), "only properties are written with `=`", "a node", help)
 }
 
 fn detect_missing_quote(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
@@ -246,38 +239,39 @@ fn detect_missing_quote(file: &Arc<ConfigFile>, offset: usize, word: &str) -> Ha
     if (!before || word.starts_with(',')) && !after {
         return None;
     }
-    let help = "text stands between two quotes; look for a missing one before this place".to_owned();
-    build_habit(file, offset, word.len(), "a quote is missing in this line", "outside of quotes", help)
+    let help = "a string needs two quotes; look for the missing one before this place".to_owned();
+    build_habit(file, offset, word.len(), "a quote is missing on this line", "outside quotes", help)
 }
 
-/// Commas, numbers, signs that need quotes.
+/// Words that fail because of commas, number formats or characters that need quotes.
 fn detect_unquoted_word(file: &Arc<ConfigFile>, offset: usize, word: &str) -> HabitMatch {
-    let tell = |message: &str, label: &str, help: String| {
+    let report = |message: &str, label: &str, help: String| {
         build_habit(file, offset, word.len(), message, label, help)
     };
     let digit = word.trim_start_matches(['-', '+', '.']).starts_with(|letter: char| letter.is_ascii_digit());
     if word.starts_with([',', ']']) {
-        let help = "write the values one after another, with blanks between".to_owned();
-        return tell("KDL has no commas and no lists in brackets", "here", help);
+        let help = "write the values one after another, separated by spaces".to_owned();
+        return report("KDL has no commas and no lists in brackets", "here", help);
     }
     if let Some(number) = word.strip_suffix(',').filter(|_| digit) {
-        return tell("KDL has no commas", "ends with a comma", format!("write `{number}`"));
+        return report("KDL has no commas", "ends with a comma", format!("write `{number}`"));
     }
     if digit && is_number(word) && is_huge_number(word) {
-        return tell(
+        return report(
             "this number is too large",
             "too large",
             format!("the largest whole number is {}", i64::MAX),
         );
     }
     if digit && !is_number(word) {
-        return tell(
+        return report(
             &format!("`{word}` is not a number"),
             "not a number",
             number::suggest_number(word, find_value_owner(file, offset)),
         );
     }
     let special = word.contains(['/', '[', ']', '\\']) && word.len() > 1;
-    special
-        .then(|| tell(&format!("`{word}` needs quotes"), "a bare word here", format!("write `\"{word}\"`")))?
+    special.then(|| {
+        report(&format!("`{word}` needs quotes"), "a bare word here", format!("write `\"{word}\"`"))
+    })?
 }

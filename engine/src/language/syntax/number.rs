@@ -1,11 +1,11 @@
-//! Numbers as other languages write them.
+//! Recognizes numbers in the notation of other languages, and suggests how to write them in KDL.
 
 use crate::language::schema::units::{
     format_grouped_number, normalise_size, normalise_time, suggest_full_number,
 };
 use crate::language::schema::{FieldType, load_schema};
 
-/// Whether the parser takes a word for a number.
+/// Whether the parser accepts a word as a number.
 pub(super) fn is_number(word: &str) -> bool {
     let plain = word.trim_start_matches(['-', '+']);
     if let Some((prefix, digits)) = plain.split_at_checked(2).filter(|(prefix, _)| prefix.starts_with('0')) {
@@ -24,19 +24,19 @@ pub(super) fn is_number(word: &str) -> bool {
     decimal && !plain.contains(".e") && plain.replace('_', "").parse::<f64>().is_ok()
 }
 
-/// Whether the parser cannot hold a number: more than 38 digits, or an exponent of more than nine.
+/// Whether a number is too large for the parser: more than 38 digits, or an exponent of more than nine digits.
 pub(super) fn is_huge_number(word: &str) -> bool {
     let (digits, exponent) = word.split_once(['e', 'E']).unwrap_or((word, ""));
     let count = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
     count(digits) > 38 || count(exponent) > 9
 }
 
-/// What to write for a word that begins like a number and is none, in a field of this name.
+/// Help for a word that starts like a number but is not one, in a field called `field`.
 pub(super) fn suggest_number(word: &str, field: &str) -> String {
     let time = normalise_time(word).filter(|_| load_schema().takes(field, FieldType::Duration));
     let size = normalise_size(word).filter(|_| load_schema().takes(field, FieldType::Bytes));
     if let Some(measure) = time.or(size) {
-        return format!("a value with a unit stands in quotes: `\"{measure}\"`");
+        return format!("a value with a unit needs quotes: `\"{measure}\"`");
     }
     if let Some(help) = suggest_full_number(word) {
         return help;
@@ -60,11 +60,11 @@ pub(super) fn suggest_number(word: &str, field: &str) -> String {
         _ if number && plain.starts_with('.') => format!("write `{sign}0{plain}`"),
         _ if number && plain.ends_with('.') => format!("write `{sign}{plain}0`"),
         _ if number && plain.contains(".e") => format!("write `{sign}{}`", plain.replace(".e", ".0e")),
-        _ => format!("a value with a unit stands in quotes: `\"{word}\"`"),
+        _ => format!("a value with a unit needs quotes: `\"{word}\"`"),
     }
 }
 
-/// `1,000` and `10.000.000` as KDL writes them; `1,5` with a point.
+/// Rewrites `1,000` and `10.000.000` with `_`, and `1,5` with a decimal point.
 fn rewrite_separated_number(word: &str) -> Option<String> {
     let mark = if word.contains(',') { ',' } else { '.' };
     let parts: Vec<_> = word.split(mark).collect();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn cures_can_be_pasted() {
+    fn suggestions_can_be_pasted() {
         let pairs = [
             (".5", "write `0.5`"),
             ("-.5", "write `-0.5`"),
@@ -104,10 +104,10 @@ mod tests {
             ("10.000.000", "write `10_000_000`"),
             ("1,5", "write `1.5`"),
             ("1,e-3", "write `1e-3`"),
-            ("2%", "a value with a unit stands in quotes: `\"2%\"`"),
+            ("2%", "a value with a unit needs quotes: `\"2%\"`"),
         ];
         assert!(
-            pairs.iter().all(|(word, cure)| suggest_number(word, "") == *cure),
+            pairs.iter().all(|(word, help)| suggest_number(word, "") == *help),
             "{:?}",
             pairs.map(|(word, _)| suggest_number(word, ""))
         );

@@ -1,4 +1,4 @@
-//! Findings of the parser, said as a user would say them and at the place where something is to be changed.
+//! Translates the parser's errors into diagnostics in the user's terms, at the place that has to change.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::scan::measure_string;
 
-/// Reports what the parser found, one finding for a line, up to the first that leaves the rest unclear.
+/// Reports the parser's errors, at most one per line. Stops after an error that makes the following ones guesses.
 pub(super) fn report_parser_errors(
     file: &Arc<ConfigFile>,
     start: usize,
@@ -21,7 +21,7 @@ pub(super) fn report_parser_errors(
     {
         let help = "close it with `\"\"\"` on a line of its own";
         sink.push(
-            Diagnostic::new(Code::Syntax, "this text is not closed").at(&place, "begins here").help(help),
+            Diagnostic::new(Code::Syntax, "this text is not closed").at(&place, "starts here").help(help),
         );
         return;
     }
@@ -39,7 +39,7 @@ pub(super) fn report_parser_errors(
     }
 }
 
-/// Whether a text of several lines begins here and ends nowhere.
+/// Whether a multi-line string starts at `place` and is never closed.
 fn is_endless_text(place: &Span) -> bool {
     let (before, rest) = place.file.text.split_at_checked(place.offset).unwrap_or_default();
     if before.matches("\"\"\"").count() % 2 == 1 {
@@ -49,7 +49,7 @@ fn is_endless_text(place: &Span) -> bool {
     opened.is_some_and(|after| measure_string(rest.as_bytes()) == rest.len() && !after.contains("\"\"\""))
 }
 
-/// Of several braces that are not closed the parser means the innermost.
+/// Drops all unclosed braces but the innermost: if one brace is missing, the parser also reports those around it.
 fn skip_outer_braces(found: &[KdlDiagnostic]) -> impl Iterator<Item = &KdlDiagnostic> {
     let unclosed = |found: &&KdlDiagnostic| has_message(found, "closing '}'");
     let inner = found.iter().filter(unclosed).map(|found| found.span.offset()).max();
@@ -64,7 +64,7 @@ fn count_lines_before(text: &str, offset: usize) -> usize {
     text.get(..offset).unwrap_or_default().matches('\n').count()
 }
 
-/// A finding, and whether it leaves a text or comment open, so that what follows is guessed.
+/// The diagnostic for an error, and whether the error leaves a string or comment open, so that later errors are guesses.
 fn translate_parser_error(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagnostic) -> (Diagnostic, bool) {
     let place = find_error_place(file, start, found);
     let new = |message: &str, label: &str, help: &str| {
@@ -72,8 +72,8 @@ fn translate_parser_error(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagn
     };
     let rest = file.text.get(place.offset..).unwrap_or_default();
     if has_message(found, "newline in single-line") {
-        let help = "close it with `\"`; text of several lines stands between `\"\"\"` and `\"\"\"`";
-        return (new("this text is not closed in its line", "begins here", help), true);
+        let help = "close it with `\"`; text of several lines goes between `\"\"\"` and `\"\"\"`";
+        return (new("this text is not closed on its line", "starts here", help), true);
     }
     if has_message(found, "string prefix") {
         let help = "indent every line at least as far as the closing `\"\"\"`";
@@ -84,17 +84,17 @@ fn translate_parser_error(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagn
     }
     if has_message(found, "opening quotes must be") {
         let help = "break the line after `\"\"\"`, or write text of one line as `\"...\"`";
-        return (new("text after `\"\"\"` begins on the next line", "begins here", help), true);
+        return (new("text after `\"\"\"` must start on the next line", "starts here", help), true);
     }
     if has_message(found, "multi-line comment") {
-        return (new("this comment is not closed", "begins here", "add `*/`"), true);
+        return (new("this comment is not closed", "starts here", "add `*/`"), true);
     }
     if has_message(found, "closing '}'") {
-        return (new("this `{` is not closed", "begins here", "add the missing `}`"), false);
+        return (new("this `{` is not closed", "starts here", "add the missing `}`"), false);
     }
     if has_message(found, "child block instead") {
-        let help = "braces follow their node on its line, as in `train \"sft\" from=\"flow\" {`";
-        return (new("these braces belong to no node", "nothing stands before them", help), false);
+        let help = "a brace opens on the line of its node, as in `train \"sft\" from=\"flow\" {`";
+        return (new("these braces do not belong to a node", "no node before them", help), false);
     }
     if let Some(diagnostic) = property_without_value(file, found) {
         return (diagnostic, false);
@@ -109,13 +109,13 @@ fn translate_parser_error(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagn
 fn node_without_name(new: &dyn Fn(&str, &str, &str) -> Diagnostic, rest: &str) -> Diagnostic {
     match rest {
         _ if rest.starts_with(';') => {
-            new("nothing stands before this `;`", "here", "remove it; a comment starts with `//`")
+            new("there is nothing before this `;`", "here", "remove it; a comment starts with `//`")
         }
         _ if rest.starts_with("/-") => {
-            new("nothing follows this `/-`", "here", "remove it, or put it before what is switched off")
+            new("there is nothing after this `/-`", "here", "remove it, or put it before the node to disable")
         }
         _ => {
-            let help = "a node begins with a word; text with other signs stands in quotes";
+            let help = "a node starts with a word; text with special characters needs quotes";
             new("this is not the name of a node", "here", help)
         }
     }
@@ -130,10 +130,10 @@ fn other_parser_error(place: &Span, found: &KdlDiagnostic) -> Diagnostic {
 }
 
 fn read_parser_message(found: &KdlDiagnostic) -> String {
-    found.message.as_deref().unwrap_or("the text is not KDL").to_owned()
+    found.message.as_deref().unwrap_or("the text is not valid KDL").to_owned()
 }
 
-/// A backslash in a text that means nothing there, at its exact place.
+/// An unknown escape in a string, at its exact place. The parser reports only the whole string.
 fn unknown_escape(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) -> Option<Diagnostic> {
     if !has_message(found, "quoted string") || found.help.is_some() {
         return None;
@@ -147,10 +147,10 @@ fn unknown_escape(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) -
         }
         let (_, next) = letters.next()?;
         if !"nrt\\\"bfsu".contains(next) && !next.is_whitespace() {
-            let message = format!("`\\{next}` means nothing in text");
+            let message = format!("`\\{next}` is not an escape");
             let inside = quoted.trim_matches('"');
             let help = format!(
-                "write `/` in a path, `\\\\{next}` for the backslash itself, or raw text: `#\"{inside}\"#`"
+                "write `/` in a path, `\\\\{next}` for the backslash itself, or a raw string: `#\"{inside}\"#`"
             );
             let place = build_span(file, place.offset + at, 1 + next.len_utf8());
             return Some(Diagnostic::new(Code::Syntax, message).at(&place, "unknown escape").help(help));
@@ -159,7 +159,7 @@ fn unknown_escape(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) -
     None
 }
 
-/// A word that follows a value without a blank.
+/// A word that follows a value without a space between them.
 fn missing_blank(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) -> Option<Diagnostic> {
     let partial = found.help.as_deref().is_some_and(|help| help.contains("partially parsed"));
     let rest = take_line_rest(&file.text, place.offset).get(..)?;
@@ -179,10 +179,11 @@ fn missing_blank(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) ->
     }
     let place = build_span(file, place.offset + length, 0);
     let help = format!("write `{own} {next}`");
-    Some(Diagnostic::new(Code::Syntax, "a blank is missing").at(&place, "between these").help(help))
+    Some(Diagnostic::new(Code::Syntax, "a space is missing").at(&place, "between these").help(help))
 }
 
-/// The first `name=` that nothing follows; the parser's own place for it is the start of the text.
+/// The first `name=` without a value. `kdl` 6.7 reports this error at the start of the document, so its place is searched
+/// for in the text.
 fn property_without_value(file: &Arc<ConfigFile>, found: &KdlDiagnostic) -> Option<Diagnostic> {
     if !has_message(found, "property value") {
         return None;
@@ -200,12 +201,12 @@ fn property_without_value(file: &Arc<ConfigFile>, found: &KdlDiagnostic) -> Opti
     })?;
     Some(
         Diagnostic::new(Code::Syntax, "a property without a value")
-            .at(&build_span(file, offset, word.len()), "nothing follows")
+            .at(&build_span(file, offset, word.len()), "no value follows")
             .help("write the value after `=`, or remove the property"),
     )
 }
 
-/// The place of a finding: within the text, on one line.
+/// The place of an error, clipped to the text and to one line.
 fn find_error_place(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagnostic) -> Span {
     let text = &file.text;
     let mut offset = found.span.offset().saturating_add(start).min(text.len());
@@ -220,7 +221,7 @@ fn find_error_place(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagnostic)
     build_span(file, offset, length)
 }
 
-/// The parser's sentences as lower-case fragments.
+/// A sentence of the parser as a lower-case fragment, like our own messages.
 fn format_fragment(message: &str) -> String {
     let message = message.trim_end_matches('.');
     let mut letters = message.chars();

@@ -1,6 +1,6 @@
-//! Quotation marks of other languages.
+//! Recognizes quotation marks of other languages and of word processors.
 
-/// Quotation marks that are none in KDL, with those that close them.
+/// Quotation marks that KDL does not know, each with the marks that can close it.
 const FOREIGN_QUOTES: &[(char, &str)] = &[
     ('\'', "'"),
     ('`', "`"),
@@ -14,8 +14,8 @@ const FOREIGN_QUOTES: &[(char, &str)] = &[
     ('»', "«"),
 ];
 
-/// The text at the start between quotation marks that are none in KDL: where it begins, where it ends, and where its
-/// closing mark ends.
+/// The text between foreign quotation marks at the start of `rest`: its start, its end, and the end of the closing mark.
+/// Without a closing mark it ends with the word.
 pub(crate) fn find_foreign_quotes(rest: &str) -> Option<(usize, (usize, usize))> {
     let first = rest.chars().next()?;
     let (_, closing) = FOREIGN_QUOTES.iter().find(|(open, _)| *open == first)?;

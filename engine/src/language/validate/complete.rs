@@ -1,4 +1,5 @@
-//! What is not written: defaults, recipes, and what should have been written.
+//! Completes records with what is not written: defaults, recipes and implied nodes. Reports what is missing or does not
+//! apply.
 
 use kdl::KdlNode;
 
@@ -10,7 +11,8 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::{Origin, Span};
 
 impl Validator<'_> {
-    /// After the written fields: conditions, exclusions, defaults, missing fields; in the order of the table.
+    /// After the written fields have been read: checks conditions and exclusions, fills in defaults and reports missing
+    /// fields, in the order of the table. `failed` has the names of fields whose values were refused.
     pub(super) fn finish_fields(&mut self, raw: &KdlNode, record: &mut Record, failed: &[String]) {
         let spec = record.spec;
         record.excused.extend(failed.iter().cloned());
@@ -49,11 +51,11 @@ impl Validator<'_> {
         let words: Vec<_> = when.values.iter().map(|word| format!("`{word}`")).collect();
         let condition = if when.field == "value" { spec.name.clone() } else { when.field.clone() };
         let message = format!(
-            "{} counts only when `{condition}` is {}",
+            "{} applies only when `{condition}` is {}",
             describe_field_place(spec, field),
             words.join(" or ")
         );
-        let mut diagnostic = Diagnostic::new(Code::FieldDoesNotApply, message).at(span, "of no effect");
+        let mut diagnostic = Diagnostic::new(Code::FieldDoesNotApply, message).at(span, "has no effect");
         if let Some(leaf) = record.leaves.iter().find(|leaf| leaf.spec.name == when.field) {
             diagnostic = diagnostic.also(&leaf.span, format!("it is `{}`", leaf.text().unwrap_or_default()));
         }
@@ -76,7 +78,8 @@ impl Validator<'_> {
         );
     }
 
-    /// Copies the nodes of the recipe that `use=` names, but for those that are written here.
+    /// Copies the nodes of the recipe that `use=` names, except those that the stage has itself. A node of the stage replaces
+    /// the recipe's node of the same name with all its fields.
     pub(super) fn merge_recipe(&mut self, record: &mut Record, recipes: &[Record]) {
         let Some(name) = record.leaves.iter().find(|leaf| leaf.spec.name == "use") else { return };
         let name = name.text().unwrap_or_default().to_owned();
@@ -88,6 +91,7 @@ impl Validator<'_> {
         record.broken |= recipe.broken;
         record.excused.extend(recipe.excused.iter().cloned());
         for child in &mut record.children {
+            // `--set` copies nodes of the recipe into the stage; they keep the recipe as their origin.
             if recipe.children.iter().any(|given| given.span.key() == child.span.key()) {
                 *child = child.from_recipe(&name);
             }
@@ -98,7 +102,7 @@ impl Validator<'_> {
         record.children.extend(copied);
     }
 
-    /// Makes implied nodes and tells of missing ones, at every depth.
+    /// Adds implied nodes and reports missing ones, at every depth.
     pub(super) fn complete(&mut self, record: &mut Record) {
         let before = self.sink.errors();
         let mut missing = Vec::new();
@@ -129,10 +133,10 @@ impl Validator<'_> {
         let (Some(when), Some(child)) = (&spec.when, record.child(&spec.name)) else { return };
         let condition = if when.field == "value" { &record.spec.name } else { &when.field };
         let message =
-            format!("`{}` counts only when `{condition}` is `{}`", spec.name, when.values.join("` or `"));
+            format!("`{}` applies only when `{condition}` is `{}`", spec.name, when.values.join("` or `"));
         self.sink.push(
             Diagnostic::new(Code::FieldDoesNotApply, message)
-                .at(&child.span, "of no effect")
+                .at(&child.span, "has no effect")
                 .help(format!("remove `{}`", spec.name)),
         );
     }
@@ -151,27 +155,27 @@ impl Validator<'_> {
     }
 }
 
-/// Gives an absent field its default; returns it if there is none and it has to be there.
+/// Gives an absent field its default. Returns the field if it has none but is required.
 fn fill_absent_field(
     raw: &KdlNode,
     field: &'static FieldSpec,
     record: &mut Record,
 ) -> Option<&'static FieldSpec> {
     let child = |name: &str| raw.iter_children().any(|child| child.name().value() == name);
-    let stood_for = field.excludes.as_ref().is_some_and(|other| child(other));
-    if let Some(leaf) = find_default_leaf(field, record).filter(|_| !stood_for) {
+    let excluded = field.excludes.as_ref().is_some_and(|other| child(other));
+    if let Some(leaf) = find_default_leaf(field, record).filter(|_| !excluded) {
         record.leaves.push(leaf);
         return None;
     }
-    let stands_for = |other: &String| {
+    let is_set = |other: &String| {
         let written = record.leaves.iter().any(|leaf| leaf.spec.name == *other);
         written || child(other) || record.excused.contains(other)
     };
-    let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !stands_for(other));
+    let needed = field.required || field.required_unless.as_ref().is_some_and(|other| !is_set(other));
     (needed && !child(&field.name)).then_some(field)
 }
 
-/// The default of a field, given the fields before it.
+/// The default of a field. It can depend on fields that come before it in the table.
 fn find_default_leaf(field: &'static FieldSpec, record: &Record) -> Option<Leaf> {
     let leaf = |value| Leaf { spec: field, value, span: record.span.clone(), origin: Origin::Default };
     if let Some(other) = &field.default_from {

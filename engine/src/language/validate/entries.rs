@@ -1,4 +1,4 @@
-//! Arguments and properties of one node.
+//! Validates the arguments and properties of one node.
 
 use kdl::{KdlEntry, KdlNode};
 
@@ -107,7 +107,7 @@ impl Validator<'_> {
         None
     }
 
-    /// Help when the field is an argument or a node, or else the list of fields.
+    /// Help for an unknown property: it is a child node, an argument, a field elsewhere, or else the list of fields.
     fn other_form_help(&self, name: &str, value: &str, spec: &NodeSpec) -> Option<String> {
         if let Some(child) =
             spec.children.iter().find(|child| has_name_or_alias(&child.name, &child.aliases, name))
@@ -140,7 +140,7 @@ impl Validator<'_> {
             return Some(field);
         }
         let taken = match spec.arguments.len() {
-            0 => "takes no values without a name".to_owned(),
+            0 => "does not take values without a name".to_owned(),
             1 => "takes one value".to_owned(),
             count => format!("takes {count} values"),
         };
@@ -155,7 +155,7 @@ impl Validator<'_> {
             (Some(field), _) if fits(&field) => {
                 format!("name it, as in `{} {}={text}`", spec.name, field.name)
             }
-            (Some(_), Some(example)) => format!("every value has a name here, as in `{example}`"),
+            (Some(_), Some(example)) => format!("every value needs a name here, as in `{example}`"),
             (None, _) => "remove it".to_owned(),
         };
         self.sink.push(
@@ -171,7 +171,7 @@ impl Validator<'_> {
         match value::accept_value(field, entry.value()) {
             Ok(value) if field.types == [FieldType::Name] => self.build_name_leaf(value, span, field),
             Ok(value) => Some(build_written_leaf(field, value, span)),
-            // What cannot be a name was told where it is declared.
+            // An invalid name has been reported at its declaration.
             Err(_) if field.types.contains(&FieldType::Ref) && self.declares(entry) => None,
             Err(fault) => {
                 let message = format!("{} {}", describe_field_place(spec, field), fault.message);
@@ -190,7 +190,7 @@ impl Validator<'_> {
         }
     }
 
-    /// Names become folders' names and file names: they are kept plain.
+    /// Checks a declared name. Names must be plain, because they become names of folders and files.
     fn build_name_leaf(
         &mut self,
         value: CanonicalValue,
@@ -208,7 +208,7 @@ impl Validator<'_> {
         let help =
             if better.is_empty() { "write a word".to_owned() } else { format!("write `\"{better}\"`") };
         self.sink.push(
-            Diagnostic::new(Code::InvalidName, format!("`{name}` cannot be a name"))
+            Diagnostic::new(Code::InvalidName, format!("`{name}` is not a valid name"))
                 .at(&span, "at most 100 letters, digits, `-`, `_` and `.`")
                 .help(help),
         );
@@ -216,7 +216,7 @@ impl Validator<'_> {
     }
 }
 
-/// Whether a text may be the name of a declaration.
+/// Whether a text is a valid name for a declaration.
 pub(super) fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 100 && name.chars().all(is_name_letter) && !name.starts_with(['.', '-'])
 }
@@ -229,7 +229,7 @@ fn build_written_leaf(spec: &'static FieldSpec, value: CanonicalValue, span: Spa
     Leaf { spec, value, origin: span.origin(), span }
 }
 
-/// `` `warmup` of `learning-rate` ``, or `` `steps` `` for the argument that shares its node's name.
+/// `` `warmup` of `learning-rate` ``, or `` `steps` `` for an argument that is known by the name of its node.
 pub(super) fn describe_field_place(spec: &NodeSpec, field: &FieldSpec) -> String {
     if field.name == "value" {
         format!("`{}`", spec.name)
@@ -238,12 +238,12 @@ pub(super) fn describe_field_place(spec: &NodeSpec, field: &FieldSpec) -> String
     }
 }
 
-/// Whether a field has this name, here or in another tool.
+/// Whether a field is called `name`, here or in another tool.
 fn has_field_name(field: &FieldSpec, name: &str) -> bool {
     has_name_or_alias(&field.name, &field.aliases, name)
 }
 
-/// The field that a stage goes on from, for the name that other tools give to a checkpoint, with a stage's name as its value.
+/// The field `from`, if `name` is what other tools call the path of a checkpoint and the value looks like the name of a stage.
 fn find_parent_field(name: &str, entry: &KdlEntry, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
     let fetched = load_schema().node("fetch")?.properties.iter().find(|field| field.name == "from")?;
     let text = entry.value().as_string()?;

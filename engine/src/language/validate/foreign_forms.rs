@@ -1,4 +1,4 @@
-//! Nodes in the form of another language, and what is known around them.
+//! Recognizes nodes in the syntax of other languages, and collects the counts that suggestions are computed from.
 
 use kdl::{KdlNode, KdlValue};
 
@@ -10,17 +10,17 @@ use crate::text::place::Span;
 use crate::text::suggest;
 
 impl Validator<'_> {
-    /// `steps: 800`: the node that is meant, without its colon.
+    /// The diagnostic for `steps: 800`.
     pub(super) fn trailing_colon(&self, raw: &KdlNode, near: Option<&NodeSpec>) -> Option<Diagnostic> {
         let name = raw.name().value();
         let bare = name.strip_suffix(':')?;
         let (pasted, values) = (near.map_or(bare, |spec| spec.name.as_str()), self.values(raw));
         let values = if values.contains(':') { "..." } else { &values };
-        let help = format!("KDL has no colon: write `{}`", format!("{pasted} {values}").trim_end());
+        let help = format!("KDL has no colons: write `{}`", format!("{pasted} {values}").trim_end());
         Some(Diagnostic::new(Code::TrailingColon, format!("`{name}` ends with a colon")).help(help))
     }
 
-    /// `- steps 800`, `- dataset: text`, `steps:800`: what is wrong, and the node that is meant.
+    /// The diagnostic for `- steps 800`, `- dataset: text` or `steps:800`, and the name of the node that is meant.
     pub(super) fn foreign_form(&self, raw: &KdlNode, specs: &[NodeSpec]) -> Option<(Diagnostic, String)> {
         let name = raw.name().value();
         if name == "-" {
@@ -29,12 +29,12 @@ impl Validator<'_> {
         let (own, value) =
             name.split_once(':').filter(|(own, value)| !own.is_empty() && !value.is_empty())?;
         let text = format!("{own} {} {}", quote_value(value), self.values(raw));
-        let help = format!("KDL has no colon: write `{}`", text.trim_end());
-        let found = Diagnostic::new(Code::TrailingColon, format!("`{name}` holds a colon"));
+        let help = format!("KDL has no colons: write `{}`", text.trim_end());
+        let found = Diagnostic::new(Code::TrailingColon, format!("`{name}` contains a colon"));
         Some((found.help(help), suggest::normalise_name(own)))
     }
 
-    /// An item of a list of another language.
+    /// The diagnostic for a list item of another language, and the name of the node that is meant.
     fn foreign_list_item(&self, raw: &KdlNode, specs: &[NodeSpec]) -> (Diagnostic, String) {
         let values: Vec<_> = raw.entries().iter().map(|entry| self.sources.value(entry)).collect();
         let words: Vec<&str> = values.iter().map(Span::text).collect();
@@ -44,17 +44,18 @@ impl Validator<'_> {
             None => "KDL has no `-` lists: remove it".to_owned(),
         };
         let meant = node.as_deref().and_then(|node| node.split(' ').next()).unwrap_or_default().to_owned();
-        (Diagnostic::new(Code::UnknownNode, "`-` begins no node").help(help), meant)
+        (Diagnostic::new(Code::UnknownNode, "`-` does not start a node").help(help), meant)
     }
 
-    /// The values of a node as they are written.
+    /// All entries of a node as they are written.
     pub(super) fn values(&self, raw: &KdlNode) -> String {
         let values: Vec<_> = raw.entries().iter().map(|entry| self.span(entry.span())).collect();
         values.iter().map(|value| value.text().trim()).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A node for an item of a list: a node by its name, or one of the nodes that a name tells from others.
+/// The node to write for a list item: the node that the item names, or else one whose key is the item (`- text` in a
+/// mixture is `dataset "text"`).
 fn format_list_item(first: &str, rest: &[&str], specs: &[NodeSpec]) -> String {
     let name = suggest::normalise_name(first);
     let known = specs.iter().find(|spec| spec.name == name);
@@ -71,14 +72,14 @@ fn format_list_item(first: &str, rest: &[&str], specs: &[NodeSpec]) -> String {
     format!("{name}{values}{}", if weight.is_some() { " weight=1" } else { "" })
 }
 
-/// A value as KDL takes it anywhere: text in quotes.
+/// A value in the form that KDL accepts anywhere: text gets quotes.
 pub(super) fn quote_value(value: &str) -> String {
     let plain =
         value.starts_with(['"', '#']) || value.contains('=') || value.replace('_', "").parse::<f64>().is_ok();
     if plain { value.to_owned() } else { format!("\"{value}\"") }
 }
 
-/// What a training stage or a recipe says of its updates, itself or by its recipe.
+/// Updates and rows per update of a training stage or recipe, from the node itself or from the recipe that it uses.
 pub(super) fn find_known_counts(raw: &KdlNode, nodes: &[KdlNode]) -> KnownCounts {
     let recipe = raw.get("use").and_then(KdlValue::as_string);
     let recipe = nodes.iter().find(|node| {

@@ -1,4 +1,4 @@
-//! What should have been written, as text to paste: a word that is known, a name that is declared, a number that makes sense.
+//! Reports missing fields with help that can be pasted: an accepted word, a declared name, or a sensible number.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +10,7 @@ use crate::language::record::Record;
 use crate::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
 use crate::text::diagnostic::{Code, Diagnostic};
 
-/// A declaration: its kind, its name, and the bytes that it takes in the row of all files.
+/// A declaration with its kind, its name and its global byte range.
 pub(super) struct DeclaredNode {
     kind: String,
     name: String,
@@ -30,7 +30,7 @@ impl DeclaredNode {
 }
 
 impl Validator<'_> {
-    /// Whether some node declares what a value says.
+    /// Whether any node declares the name in a value.
     pub(super) fn declares(&self, entry: &KdlEntry) -> bool {
         let name = entry.value().as_string();
         self.declared.iter().any(|declared| Some(declared.name.as_str()) == name)
@@ -43,11 +43,11 @@ impl Validator<'_> {
             self.sink.push(fault.help(help));
             return;
         }
-        // Of two that may stand for each other one is enough.
+        // Of two fields that can replace each other, only the first is reported.
         let mut wanted: Vec<&FieldSpec> = Vec::new();
         for field in missing {
-            let stood_for = |other: &&FieldSpec| find_alternative_field(field) == Some(&other.name);
-            if !wanted.iter().any(stood_for) {
+            let is_alternative = |other: &&FieldSpec| find_alternative_field(field) == Some(&other.name);
+            if !wanted.iter().any(is_alternative) {
                 wanted.push(field);
             }
         }
@@ -76,7 +76,7 @@ impl Validator<'_> {
             .push(Diagnostic::new(Code::MissingField, message).at(&record.span, "incomplete").help(help));
     }
 
-    /// Where one field may stand for all that are missing: both ways, to paste.
+    /// Message and help if one field can replace all missing ones: both ways to write it.
     fn describe_alternatives(
         &self,
         raw: &KdlNode,
@@ -96,7 +96,7 @@ impl Validator<'_> {
         Some((message, format!("add `{}`, or `{}` for {what}", own.join(" "), paste(other))))
     }
 
-    /// A value of the field, with the fields that are needed once it has this value.
+    /// A value for the field, followed by the fields that this value makes necessary.
     fn with_dependents(&self, raw: &KdlNode, spec: &NodeSpec, field: &FieldSpec) -> String {
         let mut text = self.example_to_paste(raw, spec, field);
         let word = text.trim_matches('"').to_owned();
@@ -107,11 +107,11 @@ impl Validator<'_> {
         };
         let mut added: Vec<&FieldSpec> = Vec::new();
         for other in spec.properties.iter().filter(applies) {
-            let stands = |name: &String| {
+            let is_set = |name: &String| {
                 raw.get(name.as_str()).is_some() || child(name) || added.iter().any(|own| own.name == *name)
             };
-            let needed = other.required || other.required_unless.as_ref().is_some_and(|name| !stands(name));
-            if needed && !stands(&other.name) {
+            let needed = other.required || other.required_unless.as_ref().is_some_and(|name| !is_set(name));
+            if needed && !is_set(&other.name) {
                 text += &format!(" {}={}", other.name, self.example_to_paste(raw, spec, other));
                 added.push(other);
             }
@@ -119,7 +119,7 @@ impl Validator<'_> {
         text
     }
 
-    /// A value that the field takes in this place.
+    /// A value that the field accepts at this place.
     fn example_to_paste(&self, raw: &KdlNode, spec: &NodeSpec, field: &FieldSpec) -> String {
         let word =
             || field.words.iter().find(|word| !field.not_yet.contains(word)).map(|word| quote_text(word));
@@ -135,8 +135,8 @@ impl Validator<'_> {
         value.or_else(example).unwrap_or_else(|| "...".to_owned())
     }
 
-    /// The nearest declaration before this place that the field may name, or else a later one: of another kind than the
-    /// node around this place, or two of a kind would name each other.
+    /// The nearest declaration before this place that the field can refer to, or else a later one. A later one must be of
+    /// another kind than the node around this place; otherwise two nodes could end up referring to each other.
     fn nearest_declaration(&self, raw: &KdlNode, field: &FieldSpec) -> Option<String> {
         let here = raw.span().offset();
         let around = |declared: &&DeclaredNode| (declared.start..declared.end).contains(&here);
@@ -147,16 +147,15 @@ impl Validator<'_> {
         before.or_else(later).map(|declared| declared.name.clone())
     }
 
-    /// How to declare what a field names, where nothing of the kind is.
+    /// How to declare something that the field can refer to, if nothing suitable is declared.
     fn undeclared_help(&self, raw: &KdlNode, field: &FieldSpec) -> String {
         let nothing = field.types.contains(&FieldType::Ref) && self.nearest_declaration(raw, field).is_none();
         let spec = field.to.first().filter(|_| nothing).and_then(|kind| load_schema().node(kind));
         let example = spec.and_then(|spec| spec.example.as_ref());
-        example
-            .map_or_else(String::new, |example| format!(" Nothing of the kind is declared: add `{example}`."))
+        example.map_or_else(String::new, |example| format!(" None is declared yet: add `{example}`."))
     }
 
-    /// A name in quotes that nothing has yet.
+    /// The example name in quotes, with a number if it is already taken.
     fn unused_name(&self, example: &str) -> String {
         let name = example.trim_matches('"');
         let taken = |name: &str| self.declared.iter().any(|declared| declared.name == name);
@@ -174,7 +173,7 @@ fn is_positional(spec: &NodeSpec, field: &FieldSpec) -> bool {
     spec.arguments.iter().any(|argument| argument.name == field.name)
 }
 
-/// The other field that may stand for this one.
+/// The other field that can replace this one.
 fn find_alternative_field(field: &FieldSpec) -> Option<&String> {
     field.required_unless.as_ref().filter(|other| **other != field.name)
 }
@@ -184,7 +183,7 @@ fn describe_field_types(field: &FieldSpec) -> String {
     kinds.join(" or ")
 }
 
-/// What a node's example gives a field, as it is written there.
+/// The value of a field in the example of its node, as it is written there.
 fn find_example_value(spec: &NodeSpec, field: &FieldSpec) -> Option<String> {
     let document = KdlDocument::parse_v2(spec.example.as_deref()?).ok()?;
     let node = document.nodes().first()?;
@@ -196,7 +195,7 @@ fn find_example_value(spec: &NodeSpec, field: &FieldSpec) -> Option<String> {
     Some(entry?.format()?.value_repr.clone())
 }
 
-/// The name that the example of a kind declares, where nothing of the kind is declared yet.
+/// The name that the example of the first accepted kind declares, for fields that refer to something undeclared.
 fn find_example_name(field: &FieldSpec) -> Option<String> {
     let spec = load_schema().node(field.to.first()?)?;
     find_example_value(spec, spec.arguments.first()?)

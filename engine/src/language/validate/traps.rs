@@ -1,5 +1,5 @@
-//! Values that KDL takes and nobody means: an address that became a comment, quotation marks of a word processor, a colon,
-//! two nodes in one line.
+//! Reports text that is valid KDL but never what its author meant: a URL that became a comment, quotation marks of a word
+//! processor, a colon, two nodes on one line.
 
 use kdl::{KdlEntry, KdlNode};
 
@@ -12,7 +12,8 @@ use crate::text::place::Span;
 use crate::text::suggest;
 
 impl Validator<'_> {
-    /// Tells a trap that the entry at `at` is in; gives how many entries belong to it, and the field that it stands for.
+    /// Reports the trap, if any, that the entry at `at` belongs to. Returns the number of entries that belong to the trap and
+    /// the field that it was meant for.
     pub(super) fn report_trap(
         &mut self,
         raw: &KdlNode,
@@ -36,7 +37,7 @@ impl Validator<'_> {
             .or_else(|| self.report_second_node(raw, at, spec, text, &span))
     }
 
-    /// `from=https://x/y` without quotes is the text `https:` and a comment.
+    /// `from=https://x/y` without quotes is the string `https:` and a comment.
     fn report_bare_address(&mut self, text: &str, span: &Span) -> bool {
         let rest = span.file.text.get(span.offset + span.length..).unwrap_or_default();
         if !text.ends_with(':') || !rest.starts_with("//") {
@@ -48,26 +49,26 @@ impl Validator<'_> {
         self.sink.push(
             Diagnostic::new(Code::UrlTrap, message)
                 .at(&whole, "`//` starts a comment")
-                .help(format!("put the address in quotes: `\"{text}{tail}\"`")),
+                .help(format!("put the URL in quotes: `\"{text}{tail}\"`")),
         );
         true
     }
 
-    /// Quotation marks that are letters of a bare word.
+    /// Foreign quotation marks, which KDL takes as letters of a bare word.
     fn report_quotation_marks(&mut self, span: &Span) -> bool {
         let Some((open, (end, _))) = find_foreign_quotes(span.text()) else { return false };
         let text = span.text();
         let inside = text.get(open..end).unwrap_or_default();
         let mark = text.get(..open).unwrap_or_default();
         self.sink.push(
-            Diagnostic::new(Code::Syntax, format!("{mark} is no quotation mark of KDL"))
-                .at(span, "not a quoted text")
+            Diagnostic::new(Code::Syntax, format!("{mark} is not a quotation mark in KDL"))
+                .at(span, "not a string")
                 .help(format!("write `\"{inside}\"`")),
         );
         true
     }
 
-    /// `seed: 1` is two values.
+    /// `seed: 1`, which KDL takes as two values.
     fn report_colon(
         &mut self,
         raw: &KdlNode,
@@ -80,23 +81,28 @@ impl Validator<'_> {
         let name = suggest::normalise_name(name);
         let field = spec.properties.iter().find(|field| field.name == name)?;
         if !joined.is_empty() {
-            let help = format!("KDL has no colon: write `{}={}`", field.name, quote_value(joined));
-            let message = format!("`{text}` holds a colon");
+            let help = format!("KDL has no colons: write `{}={}`", field.name, quote_value(joined));
+            let message = format!("`{text}` contains a colon");
             self.sink.push(
-                Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help),
+                Diagnostic::new(Code::TrailingColon, message)
+                    .at(span, "a property is written with `=`")
+                    .help(help),
             );
             return Some((1, Some(field.name.clone())));
         }
         let value = raw.entries().get(at + 1).filter(|entry| entry.name().is_none());
         let shown = value.map(|entry| self.sources.value(entry).text().to_owned());
-        let help = format!("KDL has no colon: write `{}={}`", field.name, shown.as_deref().unwrap_or("..."));
+        let help = format!("KDL has no colons: write `{}={}`", field.name, shown.as_deref().unwrap_or("..."));
         let message = format!("`{text}` ends with a colon");
-        self.sink
-            .push(Diagnostic::new(Code::TrailingColon, message).at(span, "a property has `=`").help(help));
+        self.sink.push(
+            Diagnostic::new(Code::TrailingColon, message)
+                .at(span, "a property is written with `=`")
+                .help(help),
+        );
         Some((1 + usize::from(value.is_some()), Some(field.name.clone())))
     }
 
-    /// A node that begins in the middle of another's line.
+    /// A node, or a comment of another language, in the middle of another node's line.
     fn report_second_node(
         &mut self,
         raw: &KdlNode,
@@ -117,21 +123,22 @@ impl Validator<'_> {
         }
         load_schema().node(text).filter(|_| surplus)?;
         self.sink.push(
-            Diagnostic::new(Code::UnknownField, format!("`{text}` begins a node in the line of another"))
-                .at(span, "a node begins on a line of its own")
+            Diagnostic::new(Code::UnknownField, format!("`{text}` starts a node on the line of another one"))
+                .at(span, "a node needs a line of its own")
                 .help(format!("break the line before `{text}`, or put a `;` there")),
         );
         Some((raw.entries().len() - at, None))
     }
 }
 
-/// How many values without a name stand before an entry.
+/// Number of arguments before an entry.
 fn count_arguments_before(raw: &KdlNode, at: usize) -> usize {
     let before = raw.entries().get(..at).unwrap_or_default();
     before.iter().filter(|entry: &&KdlEntry| entry.name().is_none()).count()
 }
 
-/// The argument that a value stands for, or the first property that is needed and not written.
+/// The field that a value was probably meant for: the argument at its position, or the first required property that is
+/// missing.
 fn find_unset_field(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String> {
     let argument = spec.arguments.get(count_arguments_before(raw, at)).map(|field| field.name.clone());
     argument.or_else(|| {

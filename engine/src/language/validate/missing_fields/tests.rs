@@ -1,5 +1,5 @@
-//! What the help of `missing-field` offers can be pasted: every required field of two pipelines is taken away once, and the help put
-//! in its place.
+//! The help of `missing-field` can be pasted. The test removes every required field of two pipelines once, pastes the help
+//! in its place, and expects no diagnostic for it.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::text::diagnostic::Diagnostic;
 const TEXTS: [&str; 2] =
     [include_str!("../../../../../tests/every.kdl"), include_str!("../../../../../pipelines/quickstart.kdl")];
 
-/// Codes of a field that is not filled, or filled with what it does not take.
+/// Codes of a field that is missing or has a value that it does not accept.
 const FAULTS: [&str; 9] = [
     "missing-field",
     "wrong-type",
@@ -30,7 +30,7 @@ fn findings(text: &str) -> Vec<Diagnostic> {
     check_text("t.kdl", text, &base, &CheckOptions::default()).diagnostics
 }
 
-/// A required field as it is written: its bytes with the blank before it.
+/// A required field as it is written, with its byte range and its line.
 struct Written {
     path: String,
     start: usize,
@@ -38,7 +38,7 @@ struct Written {
     line: usize,
 }
 
-/// Whether a value can be made up for a field: files are there or not.
+/// Whether help can invent a value for a field. It cannot for paths, because the files must exist.
 fn can_be_made_up(field: &FieldSpec) -> bool {
     let needed = field.required || field.required_unless.is_some();
     needed && !field.many && !field.types.iter().any(|kind| matches!(kind, FieldType::Path | FieldType::Hub))
@@ -62,7 +62,7 @@ fn required(text: &str, path: &str, node: &KdlNode, spec: &'static NodeSpec, fou
     }
 }
 
-/// The text with the first offer of the help in it, and the offer.
+/// The text with the first suggestion of the help pasted into it, and the suggestion.
 fn pasted(text: &str, fault: &Diagnostic) -> (String, String) {
     let help = fault.help.as_ref().unwrap();
     let (verb, rest) = help.split_once(" `").unwrap();
@@ -78,7 +78,7 @@ fn pasted(text: &str, fault: &Diagnostic) -> (String, String) {
 }
 
 #[test]
-fn what_the_help_of_a_missing_field_offers_is_taken() {
+fn the_help_for_missing_fields_can_be_pasted() {
     let (mut cases, mut faults) = (0, Vec::new());
     for text in TEXTS {
         let document = KdlDocument::parse_v2(text).unwrap();

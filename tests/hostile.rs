@@ -64,7 +64,7 @@ fn values_that_are_no_numbers_are_named() {
     };
     assert!(drawn("#inf").contains("this is infinite"), "{}", drawn("#inf"));
     assert!(drawn("#nan").contains("this is not a number"), "{}", drawn("#nan"));
-    says("pipeline \"x\" seed=18446744073709551616", "the largest number is 9223372036854775807");
+    says("pipeline \"x\" seed=18446744073709551616", "the largest whole number is 9223372036854775807");
     let huge = format!("pipeline \"x\" {{\n  budget days={}\n}}", "9".repeat(50));
     says(&huge, "c.kdl:2:15: error[syntax]: this number is too large");
     assert_eq!(said(&huge).lines().count(), 1, "{}", said(&huge));
@@ -95,7 +95,7 @@ fn a_missing_choice_does_not_condemn_what_depends_on_it() {
 
 #[test]
 fn a_declaration_in_the_wrong_place_is_sent_to_the_right_one() {
-    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` stands at the top level");
+    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` belongs at the top level");
 }
 
 #[test]

@@ -144,11 +144,11 @@ fn check_turns_field(name: &str, value: &Value) -> Option<(String, String)> {
         None => Some((format!("`{name}` has no turns"), "add turns, or remove the line".to_owned())),
         Some(None) => {
             let help = "write every turn as {\"role\": \"user\", \"content\": \"...\"}";
-            Some((format!("turn 1 of `{name}` has no role"), help.to_owned()))
+            Some((format!("turn 1 of `{name}` does not say who speaks"), help.to_owned()))
         }
         Some(Some(role)) if role == "assistant" || role == "gpt" => Some((
             format!("turn 1 of `{name}` is the assistant's"),
-            "start with a turn of the user".to_owned(),
+            "begin with a user's turn".to_owned(),
         )),
         Some(Some(_)) => None,
     }

@@ -57,6 +57,7 @@ impl<'a> Decoder<'a> {
     fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {
         let record = draft.record;
         Some(match record.spec.name.as_str() {
+            // An implicit fetch is declared by the `convert` node, so its record is that node.
             "convert" if draft.implicit_fetch => StageConfig::Fetch(self.fetch(record)?),
             "fetch" => StageConfig::Fetch(self.fetch(record)?),
             "tokenizer" => StageConfig::Tokenizer(self.tokenizer(record)?),

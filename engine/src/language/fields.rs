@@ -41,6 +41,7 @@ pub fn collect_stage_fields<'a>(
         fields.add_record(dataset, "dataset", true, 0);
     }
     fields.add_mixture_shares(draft.record);
+    // These two kinds draw no random numbers, so the seed must not change their fingerprints.
     let draws = !matches!(draft.record.spec.name.as_str(), "fetch" | "export");
     if let Some(leaf) = seed.filter(|_| draws) {
         fields.add_leaf(leaf, "seed".to_owned(), true, 0);
@@ -90,9 +91,11 @@ impl StageFields<'_> {
             .is_some_and(|field| field.types == [crate::language::schema::FieldType::Name]);
         let mut count = 0;
         for leaf in &record.leaves {
+            // The declared name is not a setting: renaming a declaration must not change fingerprints.
             if declaration && leaf.spec.name == "name" {
                 continue;
             }
+            // The only argument of a node has the path of the node itself: `steps`, not `steps.value`.
             let only = matches!(record.spec.arguments.as_slice(), [only] if only.name == leaf.spec.name);
             let place = if only && !path.is_empty() {
                 path.to_owned()
@@ -116,6 +119,8 @@ impl StageFields<'_> {
         self.add_unsupported(leaf);
         let file = matches!(leaf.value, CanonicalValue::Path(_));
         let inlined = leaf.spec.inline.then(|| self.world.any_target(leaf)).flatten();
+        // Three kinds of values are part of the fingerprint: plain values other than paths (the digests of the files count
+        // instead), references in fields that the table marks, and words such as `none` in fields that also take references.
         self.list.push(FieldValue {
             path: path.clone(),
             value: leaf.value.json(),

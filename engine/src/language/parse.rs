@@ -76,6 +76,7 @@ pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument,
         let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, work);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
+            // The thread did not start or `kdl` panicked: an error without details, which callers report as a syntax error.
             _ => Err((0, kdl::KdlError { input: Arc::new(String::new()), diagnostics: Vec::new() })),
         }
     })

@@ -20,6 +20,7 @@ pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
 #[must_use]
 pub fn format_count(value: f64) -> String {
     const UNITS: [&str; 8] = ["", "K", "M", "G", "T", "P", "E", "Z"];
+    // The limits are halfway values: from them on, rounding would print one digit too many.
     let (mut value, mut unit) = (value, 0);
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;

@@ -36,7 +36,7 @@ struct PatternWalk {
     entries_seen: usize,
 }
 
-/// The files that match `pattern`, which is relative to `base`. The paths are sorted and begin with `base`.
+/// The files that match `pattern`, which is relative to `base`. The paths are sorted, and absolute if `base` is.
 ///
 /// # Errors
 /// If nothing matches, or if anything that matches cannot be read.
@@ -199,6 +199,7 @@ impl PatternWalk {
         match explain_unreadable(&path) {
             None if path.is_dir() => {}
             None => self.found.push(path),
+            // In `*/data.txt`, not every folder that `*` matches has a `data.txt`.
             Some(_) if !path.is_symlink() && matches!(path.try_exists(), Ok(false)) => {}
             Some(why) => return Err(PatternError::Unreadable(path, why)),
         }

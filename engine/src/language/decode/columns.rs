@@ -146,10 +146,9 @@ fn check_turns_field(name: &str, value: &Value) -> Option<(String, String)> {
             let help = "write every turn as {\"role\": \"user\", \"content\": \"...\"}";
             Some((format!("turn 1 of `{name}` does not say who speaks"), help.to_owned()))
         }
-        Some(Some(role)) if role == "assistant" || role == "gpt" => Some((
-            format!("turn 1 of `{name}` is the assistant's"),
-            "begin with a user's turn".to_owned(),
-        )),
+        Some(Some(role)) if role == "assistant" || role == "gpt" => {
+            Some((format!("turn 1 of `{name}` is the assistant's"), "begin with a user's turn".to_owned()))
+        }
         Some(Some(_)) => None,
     }
 }

@@ -190,6 +190,7 @@ fn convert_value(kind: FieldType, field: &FieldSpec, value: &KdlValue) -> Option
 fn convert_text(kind: FieldType, field: &FieldSpec, text: &str) -> Option<CanonicalValue> {
     match kind {
         FieldType::Name => Some(CanonicalValue::Name(text.to_owned())),
+        // Names have no slash and no leading dot: such a text is a path or a repository, which may be another type of the field.
         FieldType::Ref => {
             (!text.contains('/') && !text.starts_with('.')).then(|| CanonicalValue::Name(text.to_owned()))
         }

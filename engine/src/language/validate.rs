@@ -1,4 +1,4 @@
-//! Validates KDL nodes against the field table. The result are records; problems go to the sink.
+//! Validates KDL nodes against the field table and turns them into records. Problems go to the sink.
 
 mod complete;
 mod entries;

@@ -1,7 +1,10 @@
 //! Names: one namespace for each kind of thing, every reference checked against what is declared.
 
-use std::collections::BTreeMap;
+mod unknown;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::language::names::unknown::UnknownNames;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::load_schema;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -12,7 +15,7 @@ pub struct Declarations {
     /// Validated top-level nodes, in the order of the text.
     pub records: Vec<Record>,
     names: BTreeMap<(String, String), usize>,
-    unresolved: Vec<String>,
+    unresolved: BTreeSet<String>,
     complete: bool,
 }
 
@@ -32,30 +35,35 @@ impl Declarations {
                 }
             }
         }
-        Self { records, names, unresolved: phantoms, complete }
+        Self { records, names, unresolved: phantoms.into_iter().collect(), complete }
     }
 
     /// Reports every reference to a name that is not declared, or that is something else.
     pub fn check_references(&mut self, sink: &mut Sink) {
-        let mut broken = Vec::new();
-        for (at, record) in self.records.iter().enumerate() {
-            let before = sink.errors();
-            let mut phantom = false;
-            record.visit(&mut |inner| {
-                for leaf in &inner.leaves {
-                    self.check_reference(inner, leaf, sink);
-                    phantom |= leaf.reference().is_some_and(|name| self.is_unresolved(leaf, name));
-                }
-            });
-            if phantom || sink.errors() > before {
-                broken.push(at);
-            }
-        }
+        let broken = self.find_broken_references(sink);
         for at in broken {
             if let Some(record) = self.records.get_mut(at) {
                 record.broken = true;
             }
         }
+    }
+
+    /// Places of the records with a reference that leads nowhere.
+    fn find_broken_references(&self, sink: &mut Sink) -> Vec<usize> {
+        let mut unknown = UnknownNames::new(self);
+        let mut broken = Vec::new();
+        for (at, record) in self.records.iter().enumerate() {
+            let mut found = false;
+            record.visit(&mut |inner| {
+                for leaf in &inner.leaves {
+                    found |= self.check_reference(inner, leaf, &mut unknown, sink);
+                }
+            });
+            if found {
+                broken.push(at);
+            }
+        }
+        broken
     }
 
     /// The node that a reference names, if it is one that the field takes and nothing is wrong with it.
@@ -95,65 +103,23 @@ impl Declarations {
         self.records.iter().filter(move |record| record.spec.name == kind)
     }
 
-    fn check_reference(&self, record: &Record, leaf: &Leaf, sink: &mut Sink) {
-        let Some(name) = leaf.reference() else { return };
-        let found = leaf.spec.to.iter().find_map(|kind| self.named(kind, name));
-        match found {
-            Some(found) if is_allowed_target(leaf, found) => {}
+    /// Reports what is wrong with a reference. Returns whether the stage that has it cannot be understood because of it.
+    fn check_reference<'a>(
+        &'a self,
+        record: &Record,
+        leaf: &'a Leaf,
+        unknown: &mut UnknownNames<'a>,
+        sink: &mut Sink,
+    ) -> bool {
+        let Some(name) = leaf.reference() else { return false };
+        match leaf.spec.to.iter().find_map(|kind| self.named(kind, name)) {
+            Some(found) if is_allowed_target(leaf, found) => return false,
             Some(found) => sink.push(self.wrong_kind(leaf, name, found)),
-            None if self.is_unresolved(leaf, name) => {}
-            None => sink.push(self.unknown_name(record, leaf, name)),
+            None if !self.complete || self.unresolved.contains(name) => {}
+            None if unknown.is_meant_for_duplicate(leaf, name) => {}
+            None => sink.push(unknown.report(record, leaf, name)),
         }
-    }
-
-    fn is_unresolved(&self, leaf: &Leaf, name: &str) -> bool {
-        let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        let lost = || self.unresolved.iter().any(|phantom| phantom == name);
-        !known && (!self.complete || lost() || self.is_meant_for_namesake(leaf, name))
-    }
-
-    /// Whether a name that nothing is spelt like is probably the one that a node should have instead of another's.
-    fn is_meant_for_namesake(&self, leaf: &Leaf, name: &str) -> bool {
-        let fitting = || self.records.iter().filter(|found| is_allowed_target(leaf, found));
-        let namesake = fitting().any(|found| found.name_leaf().is_some() && !self.declares(found));
-        namesake && suggest::find_closest_name(name, fitting().filter_map(Record::name)).is_none()
-    }
-
-    fn unknown_name(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {
-        let candidates = || {
-            let fitting = self.records.iter().filter(|found| is_allowed_target(leaf, found));
-            fitting.filter_map(|found| found.name_leaf().and_then(Leaf::text))
-        };
-        let what = leaf.spec.to.join("` or `");
-        let message = if leaf.spec.to.len() > 2 {
-            format!("no checkpoint is called `{name}`")
-        } else {
-            format!("no `{what}` is called `{name}`")
-        };
-        let diagnostic = Diagnostic::new(Code::UnknownName, message).at(&leaf.span, "not declared");
-        let words = leaf.spec.words.iter().map(String::as_str);
-        if let Some(near) = suggest::find_closest_name(name, candidates().chain(words)) {
-            let place = self
-                .records
-                .iter()
-                .filter(|found| is_allowed_target(leaf, found))
-                .filter_map(Record::name_leaf);
-            let place =
-                place.into_iter().find(|leaf| leaf.text() == Some(near)).map(|leaf| leaf.span.clone());
-            let diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
-            return match place {
-                Some(place) => diagnostic.also(&place, "a similar name is declared here"),
-                None => diagnostic,
-            };
-        }
-        let names = suggest::format_name_list(candidates());
-        let declare = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.clone());
-        let declare = declare.unwrap_or_else(|| record.spec.name.clone());
-        diagnostic.help(if names.is_empty() {
-            format!("declare one at the top level, as in `{declare}`")
-        } else {
-            format!("declared are {names}")
-        })
+        true
     }
 
     fn wrong_kind(&self, leaf: &Leaf, name: &str, found: &Record) -> Diagnostic {

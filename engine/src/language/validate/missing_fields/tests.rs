@@ -10,7 +10,7 @@ use crate::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
 use crate::text::diagnostic::Diagnostic;
 
 const TEXTS: [&str; 2] =
-    [include_str!("../../../../../tests/every.kdl"), include_str!("../../../../../pipelines/quickstart.kdl")];
+    [include_str!("../../../../../tests/cases/data/every.kdl"), include_str!("../../../../../pipelines/quickstart.kdl")];
 
 /// Codes of a field that is not filled, or filled with what it does not take.
 const FAULTS: [&str; 9] = [

@@ -1,17 +1,17 @@
 # Recipes for people who work on fmflow. `just --list` shows them.
 
-# everything CI does
+# everything that CI does
 ci:
     .ci/run
 
-# format, lints, dependency licences, documentation
+# format, lints, dependency licenses, documentation
 check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- --deny warnings
     cargo deny check
     RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked
 
-# language, plan, store, docs, tidiness: no Burn, quick
+# language, plan, store, docs, tidiness: quick, without Burn
 test-fast:
     cargo test --package fmflow-engine --locked
     cargo test --package fmflow --no-default-features --locked
@@ -20,11 +20,11 @@ test-fast:
 test:
     cargo test --workspace --locked
 
-# accept or refuse changed snapshots
+# accept or reject changed snapshots
 review:
     cargo insta review
 
-# the main job
+# the quickstart pipeline
 quickstart:
     cargo run --release --locked -- run pipelines/quickstart.kdl
 

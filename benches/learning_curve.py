@@ -1,7 +1,7 @@
-"""The reference of `tests/learning_curve.rs`: 300 updates of masked flow training by PyTorch and transformers.
+"""The reference of `tests/commands/learning_curve.rs`: 300 updates of masked flow training by PyTorch and transformers.
 
     pip install torch transformers numpy
-    python benches/learning_curve.py            # writes tests/data/learning_curve.json
+    python benches/learning_curve.py            # writes tests/cases/data/learning_curve.json
 
 Nothing of fmflow runs here: the model and its gradients are transformers' Qwen3, the optimizer is PyTorch's AdamW, the loss is
 written from its formula, and the random numbers come from `streams.py`. Initial weights, rows, times and corruption are those
@@ -40,7 +40,7 @@ SETTINGS = {
     },
 }
 SEED, LENGTH, PADDING = SETTINGS["seed"], SETTINGS["length"], -1
-OUTPUT = Path(__file__).parent.parent / "tests/data/learning_curve.json"
+OUTPUT = Path(__file__).parent.parent / "tests/cases/data/learning_curve.json"
 
 
 def row(number):

@@ -1,10 +1,10 @@
 //! Writes `examples/quickstart/tasks/instructions.jsonl`, the instructions of the quickstart.
 //!
-//! The file is frozen: a change here shows as a failing test, and committing the new file changes the fingerprint of
+//! The file is frozen: a change in this program makes a test fail, and committing the new file changes the fingerprint of
 //! every stage that reads it. Run it from the root of the repository: `cargo run --example make_tasks`.
 //!
-//! Six kinds of questions about 3 to 5 letters from `a` to `j`. Each has one right answer of one token per item, and an
-//! answer with its end of turn fits into six tokens. No question occurs twice, so holding out prompts holds out facts.
+//! Six kinds of questions about 3 to 5 letters from `a` to `j`. Each has one right answer of one token per item, so that an
+//! answer with its end of turn fits into six tokens. No question occurs twice, so held-out prompts hold out facts.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 const KINDS: [&str; 6] = ["repeat", "reverse", "sort", "first", "last", "count"];
 const LETTERS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
-/// (items, questions of each kind). There are only 1,000 questions of three items, so longer ones get more.
+/// (items, questions of each kind). Only 1,000 questions of three items exist, so longer ones get more.
 const LENGTHS: [(usize, usize); 3] = [(3, 700), (4, 2600), (5, 3700)];
 
 const SEED: u64 = 20_261_122;
@@ -73,7 +73,7 @@ impl Random {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // The upper half of a product: a bias of 10^-15 is of no concern here.
+        // The upper half of a product has a bias of about 10^-15, which does not matter here.
         ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
     }
 }

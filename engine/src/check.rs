@@ -259,7 +259,7 @@ mod tests {
     use crate::pipeline::field_path;
 
     /// What the shipped pipelines do not write.
-    const OTHERS: &str = include_str!("../../tests/every.kdl");
+    const OTHERS: &str = include_str!("../../tests/cases/data/every.kdl");
 
     fn names(prefix: &str, record: &Record, read: &mut BTreeSet<String>) {
         let path = format!("{prefix}/{}", record.spec.name);

@@ -55,10 +55,10 @@ impl Project {
         project
     }
 
-    /// A project with `tests/data/tiny.kdl` as `tiny.kdl` and small data beside it.
+    /// A project with `tests/cases/data/tiny.kdl` as `tiny.kdl` and small data beside it.
     pub(crate) fn tiny() -> Self {
         let project = Self::empty();
-        project.write("tiny.kdl", include_str!("../data/tiny.kdl"));
+        project.write("tiny.kdl", include_str!("../cases/data/tiny.kdl"));
         let text = |i: usize| {
             let words = ["river", "model", "token", "noise", "flow", "mask", "row", "step", "path", "time"];
             let word = |k: usize| words[(i * 7 + k * k + 3 * k) % words.len()];

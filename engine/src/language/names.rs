@@ -1,7 +1,10 @@
 //! Resolves names. Each kind of declaration has a namespace, stages share one, and every reference must name a declaration.
 
-use std::collections::BTreeMap;
+mod unknown;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::language::names::unknown::UnknownNames;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::load_schema;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -13,7 +16,7 @@ pub struct Declarations {
     pub records: Vec<Record>,
     /// From namespace and name to the index of the first declaration.
     names: BTreeMap<(String, String), usize>,
-    unresolved: Vec<String>,
+    unresolved: BTreeSet<String>,
     complete: bool,
 }
 
@@ -35,31 +38,36 @@ impl Declarations {
                 }
             }
         }
-        Self { records, names, unresolved, complete }
+        Self { records, names, unresolved: unresolved.into_iter().collect(), complete }
     }
 
     /// Reports every reference to an undeclared name or to the wrong kind of node, and marks the records that contain them
     /// as broken.
     pub fn check_references(&mut self, sink: &mut Sink) {
-        let mut broken = Vec::new();
-        for (at, record) in self.records.iter().enumerate() {
-            let before = sink.errors();
-            let mut has_unresolved = false;
-            record.visit(&mut |inner| {
-                for leaf in &inner.leaves {
-                    self.check_reference(inner, leaf, sink);
-                    has_unresolved |= leaf.reference().is_some_and(|name| self.is_unresolved(leaf, name));
-                }
-            });
-            if has_unresolved || sink.errors() > before {
-                broken.push(at);
-            }
-        }
+        let broken = self.find_broken_references(sink);
         for at in broken {
             if let Some(record) = self.records.get_mut(at) {
                 record.broken = true;
             }
         }
+    }
+
+    /// Reports wrong references. Returns the indices of the records that contain them or depend on an unresolved name.
+    fn find_broken_references(&self, sink: &mut Sink) -> Vec<usize> {
+        let mut unknown = UnknownNames::new(self);
+        let mut broken = Vec::new();
+        for (at, record) in self.records.iter().enumerate() {
+            let mut found = false;
+            record.visit(&mut |inner| {
+                for leaf in &inner.leaves {
+                    found |= self.check_reference(inner, leaf, &mut unknown, sink);
+                }
+            });
+            if found {
+                broken.push(at);
+            }
+        }
+        broken
     }
 
     /// The node that a reference names, if the field takes this kind of node and the node is not broken.
@@ -99,66 +107,24 @@ impl Declarations {
         self.records.iter().filter(move |record| record.spec.name == kind)
     }
 
-    fn check_reference(&self, record: &Record, leaf: &Leaf, sink: &mut Sink) {
-        let Some(name) = leaf.reference() else { return };
-        let found = leaf.spec.to.iter().find_map(|kind| self.named(kind, name));
-        match found {
-            Some(found) if is_allowed_target(leaf, found) => {}
+    /// Reports a wrong reference. Returns whether the record that contains it is broken, even if the cause has been reported
+    /// elsewhere.
+    fn check_reference<'a>(
+        &'a self,
+        record: &Record,
+        leaf: &'a Leaf,
+        unknown: &mut UnknownNames<'a>,
+        sink: &mut Sink,
+    ) -> bool {
+        let Some(name) = leaf.reference() else { return false };
+        match leaf.spec.to.iter().find_map(|kind| self.named(kind, name)) {
+            Some(found) if is_allowed_target(leaf, found) => return false,
             Some(found) => sink.push(self.wrong_kind(leaf, name, found)),
-            None if self.is_unresolved(leaf, name) => {}
-            None => sink.push(self.unknown_name(record, leaf, name)),
+            None if !self.complete || self.unresolved.contains(name) => {}
+            None if unknown.is_meant_for_duplicate(leaf, name) => {}
+            None => sink.push(unknown.report(record, leaf, name)),
         }
-    }
-
-    fn is_unresolved(&self, leaf: &Leaf, name: &str) -> bool {
-        let known = leaf.spec.to.iter().any(|kind| self.named(kind, name).is_some());
-        let lost = || self.unresolved.iter().any(|unresolved| unresolved == name);
-        !known && (!self.complete || lost() || self.is_meant_for_namesake(leaf, name))
-    }
-
-    /// Whether an undeclared name is probably the right name of a node that was declared with another node's name by
-    /// mistake. The duplicate name has been reported already.
-    fn is_meant_for_namesake(&self, leaf: &Leaf, name: &str) -> bool {
-        let fitting = || self.records.iter().filter(|found| is_allowed_target(leaf, found));
-        let namesake = fitting().any(|found| found.name_leaf().is_some() && !self.declares(found));
-        namesake && suggest::find_closest_name(name, fitting().filter_map(Record::name)).is_none()
-    }
-
-    fn unknown_name(&self, record: &Record, leaf: &Leaf, name: &str) -> Diagnostic {
-        let candidates = || {
-            let fitting = self.records.iter().filter(|found| is_allowed_target(leaf, found));
-            fitting.filter_map(|found| found.name_leaf().and_then(Leaf::text))
-        };
-        let what = leaf.spec.to.join("` or `");
-        let message = if leaf.spec.to.len() > 2 {
-            format!("no checkpoint is called `{name}`")
-        } else {
-            format!("no `{what}` is called `{name}`")
-        };
-        let diagnostic = Diagnostic::new(Code::UnknownName, message).at(&leaf.span, "not declared");
-        let words = leaf.spec.words.iter().map(String::as_str);
-        if let Some(near) = suggest::find_closest_name(name, candidates().chain(words)) {
-            let place = self
-                .records
-                .iter()
-                .filter(|found| is_allowed_target(leaf, found))
-                .filter_map(Record::name_leaf);
-            let place =
-                place.into_iter().find(|leaf| leaf.text() == Some(near)).map(|leaf| leaf.span.clone());
-            let diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
-            return match place {
-                Some(place) => diagnostic.also(&place, "a similar name is declared here"),
-                None => diagnostic,
-            };
-        }
-        let names = suggest::format_name_list(candidates());
-        let declare = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.clone());
-        let declare = declare.unwrap_or_else(|| record.spec.name.clone());
-        diagnostic.help(if names.is_empty() {
-            format!("declare one at the top level, as in `{declare}`")
-        } else {
-            format!("declared: {names}")
-        })
+        true
     }
 
     fn wrong_kind(&self, leaf: &Leaf, name: &str, found: &Record) -> Diagnostic {

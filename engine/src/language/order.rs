@@ -59,19 +59,18 @@ fn sort_topologically(graph: &DiGraph<(), ()>) -> Vec<usize> {
     order
 }
 
+/// Most stages of a cycle that are named, because nobody reads a chain of thousands.
+const MOST_NAMED: usize = 12;
+
 fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
-    let mut members: Vec<_> = cycle.iter().filter_map(|node| drafts.get(node.index())).collect();
-    members.reverse();
-    let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.key());
-    let start = start.map_or(0, |(at, _)| at);
-    members.rotate_left(start);
-    let mut names: Vec<_> = members.iter().map(|draft| format!("`{}`", draft.name)).collect();
-    names.extend(names.first().cloned());
-    let mut diagnostic =
-        Diagnostic::new(Code::Cycle, format!("stages depend on each other: {}", names.join(" -> ")));
-    for (at, draft) in members.iter().enumerate() {
-        let inside = |name: &str| members.iter().any(|member| member.name == name);
-        let Some(input) = draft.inputs.iter().find(|input| inside(&input.stage)) else { continue };
+    let members = start_at_first_in_text(drafts, cycle);
+    let names: BTreeSet<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    let message = format!("stages depend on each other: {}", format_cycle(&members));
+    let mut diagnostic = Diagnostic::new(Code::Cycle, message);
+    for (at, draft) in members.iter().take(MOST_NAMED).enumerate() {
+        let Some(input) = draft.inputs.iter().find(|input| names.contains(input.stage.as_str())) else {
+            continue;
+        };
         let text = format!("`{}` depends on `{}`", draft.name, input.stage);
         diagnostic = match at {
             0 => diagnostic.at(&input.span, text),
@@ -80,11 +79,32 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
     }
     let makes = ["fetch", "random-init", "convert", "train"];
     let outside = drafts.iter().filter(|draft| makes.contains(&draft.record.spec.name.as_str()));
-    let mut other = outside
-        .filter(|draft| members.iter().all(|member| member.name != draft.name))
-        .map(|draft| &draft.name);
-    diagnostic.help(match other.next_back() {
-        Some(name) => format!("start one of them from another checkpoint, such as `from=\"{name}\"`"),
+    let other = outside.filter(|draft| !names.contains(draft.name.as_str())).next_back();
+    diagnostic.help(match other {
+        Some(other) => {
+            format!("start one of them from another checkpoint, such as `from=\"{}\"`", other.name)
+        }
         None => "start one of them from another checkpoint".to_owned(),
     })
+}
+
+/// The members of a cycle, starting with the first one in the text. Each comes before the one that it depends on.
+fn start_at_first_in_text<'a, 'd>(drafts: &'a [Draft<'d>], cycle: &[NodeIndex]) -> Vec<&'a Draft<'d>> {
+    let mut members: Vec<_> = cycle.iter().rev().filter_map(|node| drafts.get(node.index())).collect();
+    let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.key());
+    let start = start.map_or(0, |(at, _)| at);
+    members.rotate_left(start);
+    members
+}
+
+/// The cycle as `` `a` -> `b` -> `a` ``.
+fn format_cycle(members: &[&Draft<'_>]) -> String {
+    let mut names: Vec<_> = members.iter().map(|draft| format!("`{}`", draft.name)).collect();
+    if names.len() > MOST_NAMED {
+        let more = names.len() - MOST_NAMED;
+        names.truncate(MOST_NAMED);
+        names.push(format!("{more} more"));
+    }
+    names.extend(names.first().cloned());
+    names.join(" -> ")
 }

@@ -11,9 +11,12 @@ pub fn normalise_name(word: &str) -> String {
 /// The candidate closest to `word`: at most one edit (Damerau-Levenshtein) for every three letters of `word`.
 pub fn find_closest_name<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = normalise_name(word);
-    let allowed = word.chars().count().max(3) / 3;
-    let scored = candidates.map(|name| (damerau_levenshtein(&word, &normalise_name(name)), name));
-    scored
+    let length = word.chars().count();
+    let allowed = length.max(3) / 3;
+    // The distance is at least the difference of the lengths, which costs far less to compute.
+    let near =
+        candidates.filter(|name| name.trim_end_matches(':').chars().count().abs_diff(length) <= allowed);
+    near.map(|name| (damerau_levenshtein(&word, &normalise_name(name)), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
@@ -30,9 +33,12 @@ pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> +
 
 /// The names in backticks, separated by commas: at most twenty, then how many more there are.
 pub fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    let shown = names.get(..names.len().min(20)).unwrap_or_default().join(", ");
-    if names.len() > 20 { format!("{shown}, and {} more", names.len() - 20) } else { shown }
+    let mut names = names;
+    let shown: Vec<_> = names.by_ref().take(20).map(|name| format!("`{name}`")).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more", shown.join(", ")),
+    }
 }
 
 /// `a` or `an`, by the first letter of the word.

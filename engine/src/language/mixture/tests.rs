@@ -29,7 +29,7 @@ train "ar" from="tiny" {{
 "#,
         datasets.concat()
     );
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/check");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/check");
     check_text("case.kdl", &text, &base, &CheckOptions::default())
 }
 

@@ -1,4 +1,4 @@
-//! The closed list of diagnostic codes. Each has a page in `schemas/codes.md` and a case in `tests/check/`.
+//! The closed list of diagnostic codes. Each has a page in `schemas/codes.md` and a case in `tests/cases/check/`.
 
 use super::Severity;
 

@@ -9,8 +9,10 @@ use crate::check::{CheckOptions, check_text};
 use crate::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
 use crate::text::diagnostic::Diagnostic;
 
-const TEXTS: [&str; 2] =
-    [include_str!("../../../../../tests/every.kdl"), include_str!("../../../../../pipelines/quickstart.kdl")];
+const TEXTS: [&str; 2] = [
+    include_str!("../../../../../tests/cases/data/every.kdl"),
+    include_str!("../../../../../pipelines/quickstart.kdl"),
+];
 
 /// Codes of a field that is missing or has a value that it does not accept.
 const FAULTS: [&str; 9] = [

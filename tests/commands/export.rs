@@ -1,0 +1,177 @@
+//! Export and deep verification through the binary: what comes in goes out, other programs can read it, and numbers are
+//! computed anew.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::Project;
+use fmflow_stages::weights;
+use safetensors::{SafeTensors, tensor::TensorView};
+use serde_json::Value;
+
+fn json(file: &Path) -> Value {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+/// Name, type, shape and bytes of every tensor of a folder, sorted.
+fn tensors(folder: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_weights = |p: &PathBuf| {
+        p.file_name().unwrap().to_str().unwrap().starts_with("model")
+            && p.extension().unwrap() == "safetensors"
+    };
+    let mut all = Vec::new();
+    for file in names.filter(is_weights) {
+        let bytes = fs::read(file).unwrap();
+        let read = |(name, view): (&str, TensorView<'_>)| {
+            (name.to_owned(), format!("{:?}", view.dtype()), view.shape().to_vec(), view.data().to_vec())
+        };
+        all.extend(SafeTensors::deserialize(&bytes).unwrap().iter().map(read));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_converted_model_exports_the_bytes_of_its_source() {
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+    for entry in fs::read_dir(&set).unwrap() {
+        let source = entry.unwrap().path();
+        if !source.with_extension("expected.safetensors").exists() || !source.is_dir() {
+            continue;
+        }
+        let dtype = if json(&source.join("config.json"))["dtype"] == "bfloat16" { "bf16" } else { "f32" };
+        let project = Project::empty();
+        let (folder, name) = (source.display(), source.file_name().unwrap().to_str().unwrap());
+        project.write(
+            "tiny.kdl",
+            &format!(
+                "pipeline \"c\" seed=1\nconvert \"flow\" from=\"{folder}\" {{\n    mask-token 7 row=\"keep\"\n    \
+                 tokenizer \"none\"\n}}\nexport \"release\" from=\"flow\" format=\"huggingface\" dtype=\"{dtype}\" shard-size=\"64KiB\"\n"
+            ),
+        );
+        project.fmflow(&["run", "tiny.kdl"]).ok().says("every value exact");
+        let release = project.artifact("release");
+        let found = tensors(&release);
+        assert!(!found.is_empty() && found == tensors(&source), "{name}");
+        let index = json(&release.join("model.safetensors.index.json"));
+        assert_eq!(index["weight_map"].as_object().unwrap().len(), found.len(), "{name}");
+        let bytes: usize = found.iter().map(|(.., bytes)| bytes.len()).sum();
+        assert_eq!(index["metadata"]["total_size"], bytes, "{name}");
+        // The keys by which transformers 4 and 5 build the model say what the source says.
+        let (own, theirs) = (json(&release.join("config.json")), json(&source.join("config.json")));
+        for (key, value) in theirs.as_object().unwrap() {
+            let free = ["layer_types", "max_window_layers", "transformers_version", "use_cache"];
+            assert!(free.contains(&key.as_str()) || own[key] == *value, "{name} {key}: {} {value}", own[key]);
+        }
+        assert_eq!(
+            (&own["dtype"], &own["rope_theta"]),
+            (&own["torch_dtype"], &own["rope_parameters"]["rope_theta"])
+        );
+        assert_eq!(
+            weights::read_checkpoint(&release).unwrap().config,
+            weights::read_checkpoint(&source).unwrap().config,
+            "{name}"
+        );
+        let readme = fs::read_to_string(release.join("README.md")).unwrap();
+        assert!(readme.contains("mask token 7") && readme.contains("Nobody has trained it"), "{readme}");
+        deep(&project, "flow").ok().says("64 logits under a causal mask").says("tolerance 1e-4");
+        deep(&project, "release").ok().says("logits finite");
+    }
+}
+
+fn deep(project: &Project, stage: &str) -> crate::common::Ran {
+    let folder = project.artifact(stage);
+    project.fmflow(&["verify", folder.to_str().unwrap(), "--deep"])
+}
+
+#[test]
+fn a_trained_model_is_exported_whole_with_what_makes_it_a_flow_model_beside_it() {
+    let project = Project::tiny();
+    project.edit("tiny.kdl", "time-conditioning \"none\"", "time-conditioning \"adaln\" rank=8");
+    let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    text.push_str("export \"release\" from=\"sft\" format=\"huggingface\" dtype=\"bf16\"\n");
+    text.push_str("export \"base\" from=\"ar\" format=\"huggingface\"\n");
+    project.write("tiny.kdl", &text);
+    project.fmflow(&["run", "tiny.kdl", "--until", "release"]).ok();
+    let (sft, release) = (project.artifact("sft"), project.artifact("release"));
+
+    // The certificate of the conversion travels, and speaks of the converted weights only.
+    let certificate = |stage| fs::read(project.artifact(stage).join("certificate.json")).unwrap();
+    assert_eq!(certificate("flow"), certificate("sft"));
+    deep(&project, "flow").ok().says("64 logits");
+    deep(&project, "sft").ok().says("trained since");
+    deep(&project, "text/text").ok().says("no forward pass");
+
+    // The backbone under its own names, behind an index, so that nobody takes the other file for a shard.
+    let backbone = tensors(&release);
+    assert!(backbone.iter().all(|(name, dtype, ..)| !name.starts_with("time.") && dtype == "BF16"));
+    assert!(!release.join("model.safetensors").exists());
+    let index = json(&release.join("model.safetensors.index.json"));
+    assert!(
+        index["weight_map"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|file| file == "model-00001-of-00001.safetensors")
+    );
+    let flow = fs::read(release.join("flow.safetensors")).unwrap();
+    let flow = SafeTensors::deserialize(&flow).unwrap();
+    let source = fs::read(sft.join("model.safetensors")).unwrap();
+    let source = SafeTensors::deserialize(&source).unwrap();
+    assert_eq!(backbone.len() + flow.len(), source.len());
+    for (name, view) in flow.iter() {
+        assert!(name.starts_with("time."), "{name}");
+        assert_eq!(view.data(), source.tensor(name).unwrap().data(), "{name}");
+    }
+
+    let facts = json(&release.join("fmflow.json"));
+    assert_eq!(facts["conditioning"], "flow.safetensors");
+    assert_eq!(facts["provenance"], json(&sft.join("provenance.json")));
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(fs::read(release.join(file)).unwrap(), fs::read(sft.join(file)).unwrap(), "{file}");
+    }
+    let generation = json(&release.join("generation_config.json"));
+    assert_eq!(generation["eos_token_id"], json(&release.join("config.json"))["eos_token_id"]);
+    assert!(generation["eos_token_id"].is_u64());
+    let readme = fs::read_to_string(release.join("README.md")).unwrap();
+    for words in
+        ["bidirectional attention", "the mask token; kappa(t) = t^1", "give nonsense", "`flow.safetensors`"]
+    {
+        assert!(readme.contains(words), "{words:?} in\n{readme}");
+    }
+
+    project.fmflow(&["run", "tiny.kdl", "--until", "base"]).ok();
+    let base = project.artifact("base");
+    assert_eq!(tensors(&base), tensors(&project.artifact("ar")));
+    assert!(!base.join("flow.safetensors").exists());
+    assert!(fs::read_to_string(base.join("README.md")).unwrap().contains("an autoregressive model"));
+}
+
+#[test]
+fn an_artifact_that_computes_other_numbers_than_certified_is_corrupt() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "flow"]).ok();
+    let flow = project.artifact("flow");
+    for name in
+        ["model.safetensors", "config.json", "provenance.json", "tokenizer.json", "tokenizer_config.json"]
+    {
+        let to = project.path().join("lie").join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(flow.join(name), to).unwrap();
+    }
+    let mut certificate = json(&flow.join("certificate.json"));
+    let value = certificate["reference"]["logits"][5]["value"].as_f64().unwrap();
+    let largest = certificate["parity"]["largest"].as_f64().unwrap();
+    certificate["reference"]["logits"][5]["value"] = (value + 0.01 * largest).into();
+    project.write("lie/certificate.json", &certificate.to_string());
+    project.write("tiny.kdl", "pipeline \"lie\" seed=1\nfetch \"lie\" from=\"lie\"\n");
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    // Every byte is what was fetched; what they compute is not what the certificate says.
+    let folder = project.artifact("lie");
+    project.fmflow(&["verify", folder.to_str().unwrap()]).ok();
+    deep(&project, "lie").exits(4).says("1.00e-2 of the largest").says("run the stage again");
+}

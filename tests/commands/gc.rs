@@ -1,0 +1,227 @@
+//! `fmflow gc`: names what nobody refers to, removes it only when told, and never what is pinned, current or in use.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::fs;
+
+use crate::common::Project;
+use crate::common::pretend::Pretend;
+use fmflow_engine::store::garbage;
+use serde_json::Value;
+
+const TEXT: &str = r#"pipeline "small" seed=1
+dataset "text" from="text/*.txt" format="text" held-out="2%"
+tokenizer "bpe" kind="byte-level-bpe" vocabulary=1024 special="qwen3" { dataset "text" }
+random-init "tiny" tokenizer="bpe" {
+    shape "qwen3" hidden=96 layers=3 heads=3 kv-heads=1 head-dim=32 feed-forward=288 tied=#true
+}
+convert "flow" from="tiny" { certify tolerance=1e-4 }
+"#;
+
+fn small() -> Project {
+    Project::of(TEXT)
+}
+
+/// Names in a folder of the store, digits left out, sorted.
+fn names(project: &Project, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(project.path().join(".fmflow").join(folder)).into_iter().flatten();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
+    names.iter_mut().for_each(|name| name.truncate(name.rfind('-').unwrap_or(name.len())));
+    names.sort();
+    names
+}
+
+/// What `gc` prints, without digits, times and sizes that depend on them.
+fn shown(text: &str) -> String {
+    let digits = |word: &str| word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let plain = |word: &str| match word.rsplit_once('-') {
+        Some((name, end)) if digits(end) => format!("{name}-0123456789ab"),
+        _ if word.len() == 10 && word.starts_with("20") => "2026-11-22".into(),
+        _ if word.len() == 5 && word.as_bytes()[2] == b':' => "00:00".into(),
+        _ if word.len() == 3 && word.as_bytes()[1] == b'.' => "1.0".into(),
+        _ => word.to_owned(),
+    };
+    let lines = text.lines().map(|line| line.split(' ').map(plain).collect::<Vec<_>>().join(" "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn nothing_goes_before_it_is_told_to_and_then_only_what_nobody_refers_to() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.fmflow(&["gc"]).ok().says("nothing to remove");
+    let stopped = Pretend { stops: Some("flow"), ..Pretend::default() };
+    project.edit("p.kdl", "tolerance=1e-4", "tolerance=1e-3");
+    project.pretend("p.kdl", &stopped).unwrap();
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let dry = project.fmflow(&["gc"]).ok();
+    insta::assert_snapshot!("gc", shown(&dry.stdout));
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "flow", "tiny", "tiny"]);
+    assert_eq!(names(&project, "work"), ["flow"]);
+    let removed = project.fmflow(&["gc", "--yes"]).ok();
+    insta::assert_snapshot!("gc-yes", shown(&removed.stdout));
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny"]);
+    assert!(names(&project, "work").is_empty() && names(&project, "trash").is_empty());
+    project.fmflow(&["plan", "p.kdl", "--check"]).ok();
+    project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+}
+
+#[test]
+fn a_text_that_was_edited_keeps_what_it_was_last_run_to_and_what_it_says_now() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.edit("p.kdl", "layers=2", "layers=3");
+    project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    assert_eq!(names(&project, "artifacts").len(), 5);
+}
+
+#[test]
+fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let tiny = project.fmflow(&["show", "p.kdl", "tiny", "--path"]).ok().stdout;
+    let tiny = tiny.trim().rsplit('/').next().unwrap();
+    project.fmflow(&["gc", "--pin", tiny]).ok().says("a pin");
+    project.fmflow(&["gc", "--pin", &tiny.replace("tiny", "tinny")]).exits(2).says(tiny);
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.fmflow(&["gc", "--yes"]).ok();
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny", "tiny"]);
+    project.fmflow(&["gc", "--unpin", tiny]).ok();
+    project.fmflow(&["gc", "--unpin", tiny]).exits(2).says("is not pinned");
+    project.fmflow(&["gc", "--yes"]).ok();
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny"]);
+}
+
+#[test]
+fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everything() {
+    let project = small();
+    project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
+    project.pretend("q.kdl", &Pretend::default()).unwrap();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.write("q.kdl", "pipeline");
+    project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl has errors").says("fmflow check q.kdl");
+    fs::remove_file(project.path().join("q.kdl")).unwrap();
+    let told = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    assert!(told.stdout.contains("q.kdl, which is gone"), "{}", told.stdout);
+    assert!(
+        told.stderr.contains("q.kdl is gone") && told.stderr.contains("fmflow gc p.kdl"),
+        "{}",
+        told.stderr
+    );
+    let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
+    assert_eq!(answer["gone"], serde_json::json!(["q.kdl"]));
+    project.fmflow(&["gc", "p.kdl", "--yes"]).ok().says("removed 2");
+    let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
+    assert_eq!(answer["gone"], serde_json::json!([]));
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "tiny"]);
+}
+
+#[test]
+fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
+    let project = small();
+    project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
+    project.pretend("q.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::open(&project.path().join(".fmflow")).unwrap().unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    assert_eq!(store.begin_run(&record).unwrap(), 2);
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
+    let (here, there) = (project.path().join("q.kdl"), project.path().join("away"));
+    fs::rename(&here, &there).unwrap();
+    // Run 2 of q.kdl made nothing, and its record tells what is needed.
+    (0..2).for_each(|_| _ = project.fmflow(&["gc", "--yes"]).ok());
+    assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "flow", "tiny", "tiny"]);
+    fs::rename(&there, &here).unwrap();
+    project.fmflow(&["plan", "q.kdl", "--check"]).ok();
+    fs::remove_file(&here).unwrap();
+    project.write(".fmflow/runs/2.json", "half");
+    project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl is gone").says("fmflow gc a.kdl");
+    assert_eq!(names(&project, "artifacts").len(), 5);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_gone() {
+    let project = small();
+    project.write("sub/text/a.txt", "hello");
+    project.write("sub/q.kdl", &TEXT.replace("layers=3", "layers=4"));
+    project.pretend("sub/q.kdl", &Pretend::default()).unwrap();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    fs::remove_dir_all(project.path().join("sub")).unwrap();
+    project.write("sub", "a file where a folder was");
+    project.fmflow(&["gc", "--yes"]).exits(1).says("q.kdl");
+    fs::write(project.path().join(".fmflow/pins"), [0xFF]).unwrap();
+    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(2).says("is no text");
+    assert_eq!(names(&project, "artifacts").len(), 5);
+}
+
+#[test]
+fn a_live_run_is_left_alone() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
+    let lock = store.lock().unwrap();
+    project.write(".fmflow/tmp/ar.1.1/part", "half");
+    project.fmflow(&["gc"]).ok().says("a run goes on here (process").says("nothing to remove");
+    project.fmflow(&["gc", "--yes"]).exits(5);
+    drop(lock);
+    project.fmflow(&["gc"]).ok().says("leftover");
+    project.fmflow(&["gc", "--yes"]).ok().says("removed 1");
+    assert!(names(&project, "tmp").is_empty());
+}
+
+#[test]
+fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
+    let project = small();
+    // The tokenizer of run 1 stays, its model goes; run 2 makes another model; the runs from 3 on do nothing.
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let store = fmflow_engine::store::Store::open(&project.path().join(".fmflow")).unwrap().unwrap();
+    let record = store.last_run().unwrap().unwrap();
+    project.fmflow(&["gc", "--yes"]).ok().says("removed 2");
+    (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
+    project.fmflow(&["gc"]).ok().says("runs/3.json").says("record").says("1 could go");
+    project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).ok().says("`shape.layers` 3 -> 2");
+    project.edit("p.kdl", "vocabulary=1024", "vocabulary=2048");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let removed = project.fmflow(&["gc", "--yes"]).ok();
+    for number in 1..=4 {
+        assert!(removed.stdout.contains(&format!("runs/{number}.json")), "{}", removed.stdout);
+    }
+    assert_eq!(
+        names(&project, "runs").len(),
+        garbage::KEPT_RUN_RECORDS + "last.json journal.jsonl".split(' ').count()
+    );
+    project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).exits(2).says("`fmflow gc` removes old ones");
+    project.fmflow(&["log"]).ok().says("104");
+    project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+}
+
+#[test]
+fn programs_learn_the_same() {
+    let project = small();
+    project.fmflow(&["gc", "--json"]).exits(2).says("fmflow.error/1");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    project.edit("p.kdl", "layers=3", "layers=2");
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
+    assert_eq!((answer["schema"].as_str(), answer["removed"].as_bool()), (Some("fmflow.gc/1"), Some(false)));
+    let stages = |key: &str| {
+        let items = answer[key].as_array().unwrap();
+        items.iter().map(|item| item["stage"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(stages("garbage")), ["flow", "tiny"]);
+    assert_eq!(sorted(stages("kept")), ["bpe", "flow", "tiny"]);
+    assert_eq!(answer["kept"][0]["users"], serde_json::json!(["p.kdl", "the last run"]));
+}

@@ -1,0 +1,19 @@
+//! Tests of the binary: one module for each command or feature, each in a project folder of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod command_line;
+mod contract;
+mod convert;
+mod examples;
+mod export;
+mod gc;
+mod history;
+mod learning_curve;
+mod mixtures;
+mod online;
+mod plan;
+mod revisions;
+mod run;
+mod scripting;

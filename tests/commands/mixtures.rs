@@ -1,0 +1,42 @@
+//! Mixtures through the binary: what a composed mixture gives to read, phase by phase, and what `plan` says of it.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use crate::common::Project;
+use serde_json::Value;
+
+/// Tokens that each dataset has given after every update of `ar`.
+fn tokens(project: &Project) -> Vec<[u64; 2]> {
+    let log = project.fmflow(&["log", "tiny.kdl", "ar", "--json"]).ok().stdout;
+    let log: Value = serde_json::from_str(&log).unwrap();
+    let updates = log["metrics"].as_array().unwrap().iter().filter(|line| !line["loss"].is_null());
+    let count = |line: &Value, name: &str| line["tokens_by_dataset"][name].as_u64().unwrap();
+    updates.map(|line| [count(line, "text"), count(line, "tasks")]).collect()
+}
+
+#[test]
+fn datasets_come_and_go_with_their_phases() {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "mixture \"prose\"  { dataset \"text\" weight=1 }",
+        "mixture \"prose\" { dataset \"text\" { weight 1 until=30; weight 0 }; mixture \"answer\" { weight 0 until=10; weight 1 } }",
+    );
+    let plan = project.fmflow(&["plan", "tiny.kdl"]).ok();
+    for words in ["mixture of `ar`", "from update 0    100.0 %  0.0 %", "from update 30   0.0 %    100.0 %"] {
+        assert!(plan.stdout.contains(words), "{words:?} in\n{}", plan.stdout);
+    }
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    let tokens = tokens(&project);
+    assert_eq!(tokens.len(), 40);
+    let given = |from: usize, to: usize| {
+        [0, 1].map(|at| tokens[to - 1][at] - if from == 0 { 0 } else { tokens[from - 1][at] })
+    };
+    let ([first, none], [half, other], [gone, last]) = (given(0, 10), given(10, 30), given(30, 40));
+    assert!(first > 0 && none == 0, "{first} {none}");
+    assert!(gone == 0 && last > 0, "{gone} {last}");
+    // Rows are dealt, not drawn: 80 rows of at most 64 tokens are within one row of their shares.
+    assert!(half.abs_diff(other) <= 2 * 64, "{half} {other}");
+    project.fmflow(&["show", "tiny.kdl", "ar"]).ok().says("dataset text: 50.").says("50.0 % declared");
+}

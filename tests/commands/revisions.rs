@@ -1,0 +1,55 @@
+//! What every kind of stage makes of a fixture, beside the revision of its code.
+//!
+//! A fingerprint holds the revision of a kind's code instead of the code. So a change of the code that changes a result has to
+//! raise the revision in `engine/src/fingerprint.rs`, or finished artifacts would pass for something that they are not. If this
+//! snapshot changes and no revision did, raise it.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::Project;
+use fmflow_engine::pipeline::fingerprint::find_code_revision;
+
+/// Digest of a file whose bytes do not depend on the machine: integers and host arithmetic.
+fn digest(folder: &Path, file: &str) -> String {
+    blake3::hash(&fs::read(folder.join(file)).unwrap()).to_hex()[..16].to_owned()
+}
+
+/// Numbers of the summary to three digits: kernels differ between processors in the last bits.
+fn numbers(folder: &Path, keep: impl Fn(&str) -> bool) -> String {
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("summary.json")).unwrap()).unwrap();
+    let metrics = summary["metrics"].as_object().unwrap();
+    let shown = metrics.iter().filter(|(name, _)| keep(name));
+    shown
+        .map(|(name, value)| format!("{name} {:.2e}", value.as_f64().unwrap()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[test]
+fn every_kind_gives_what_its_revision_gave() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let mut lines = Vec::new();
+    let mut note = |kind: &str, what: String| {
+        lines.push(format!("{kind} revision {}: {what}", find_code_revision(kind)))
+    };
+    note("tokenizer", digest(&project.artifact("bpe"), "tokenizer.json"));
+    note("rows", digest(&project.artifact("chat/tasks"), "rows.bin"));
+    note("random-init", digest(&project.artifact("tiny"), "model.safetensors"));
+    note("train", numbers(&project.artifact("ar"), |_| true));
+    note("convert", numbers(&project.artifact("flow"), |name| name == "parameters"));
+    note("train", numbers(&project.artifact("sft"), |_| true));
+    note("evaluate", numbers(&project.artifact("likelihood"), |_| true));
+    let samples = fs::read_to_string(project.artifact("samples").join("samples.jsonl")).unwrap();
+    let raw = samples.lines().map(|line| {
+        let sample: serde_json::Value = serde_json::from_str(line).unwrap();
+        sample["raw"].as_str().unwrap().to_owned()
+    });
+    note("generate", format!("{:?}", raw.collect::<Vec<_>>()));
+    insta::assert_snapshot!(lines.join("\n"));
+}

@@ -1,0 +1,379 @@
+//! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use crate::common::{Project, Ran};
+
+/// Names of the stages whose line in the plan says that they would run.
+fn stale(project: &Project) -> Vec<String> {
+    let plan = project.fmflow(&["plan", "tiny.kdl", "--json"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let stages = plan["stages"].as_array().unwrap();
+    let runs = stages.iter().filter(|s| s["state"] != "cached");
+    runs.map(|s| s["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl"]).ok().says("sft");
+    let weights = project.weights();
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    project.fmflow(&["resume"]).ok();
+    assert_eq!(project.weights(), weights);
+    assert_eq!(stale(&project), Vec::<String>::new());
+
+    project.edit("tiny.kdl", "log every=5", "log every=50");
+    assert_eq!(stale(&project), Vec::<String>::new(), "the log interval changes no result");
+
+    project.edit("tiny.kdl", "steps=2 temperature=0", "steps=3 temperature=0");
+    assert_eq!(stale(&project), ["answers", "samples"]);
+    project.fmflow(&["plan", "tiny.kdl"]).ok().says("steps").says("2").says("3");
+
+    project.edit("tiny.kdl", "shift #false", "shift #true");
+    assert_eq!(stale(&project), ["flow", "sft", "likelihood", "answers", "samples"]);
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3);
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let changed = project.weights();
+    assert_eq!(changed[1], weights[1], "the autoregressive source stays");
+    assert_ne!(changed[3], weights[3], "a shifted model learns other weights");
+    project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
+}
+
+#[test]
+fn a_run_tells_the_warnings_of_its_file_where_there_is_work() {
+    let project = Project::tiny();
+    let spare = "dataset \"spare\" from=\"tiny/*.txt\" format=\"text\"\n\ntokenizer ";
+    project.edit("tiny.kdl", "tokenizer ", spare);
+    let run = |project: &Project| project.fmflow(&["run", "tiny.kdl", "--until", "bpe"]).ok();
+    run(&project).says("warning[unused]").says("see: fmflow check tiny.kdl");
+    assert!(!run(&project).stderr.contains("warning"), "nothing to do, nothing to tell");
+}
+
+#[test]
+fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    let copy = project.path().join("elsewhere");
+    let artifact = project.artifact("ar");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&artifact).unwrap() {
+        let entry = entry.unwrap();
+        assert!(entry.metadata().unwrap().is_file(), "only regular files");
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    for name in ["model.safetensors", "config.json", "tokenizer.json", "manifest.json", "provenance.json"] {
+        assert!(copy.join(name).exists(), "{name}");
+    }
+    verify(&project, &copy).ok();
+    verify(&project, &artifact).ok();
+    let file = copy.join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    verify(&project, &copy).exits(4).says("model.safetensors");
+}
+
+#[test]
+fn stages_side_by_side_give_the_same_bytes() {
+    let (alone, together) = (Project::tiny(), Project::tiny());
+    let twin = "train \"twin\" from=\"tiny\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
+        objective \"autoregressive\"\n    attention \"causal\"\n    steps 30\n}\n\nconvert \"flow\"";
+    [&alone, &together].iter().for_each(|project| project.edit("tiny.kdl", "convert \"flow\"", twin));
+    alone.fmflow(&["run", "tiny.kdl"]).ok();
+    together.fmflow(&["run", "tiny.kdl", "--jobs", "3"]).ok();
+    assert_eq!(together.weights(), alone.weights());
+    for (stage, file) in
+        [("twin", "model.safetensors"), ("answers", "report.json"), ("likelihood", "report.json")]
+    {
+        let bytes = |project: &Project| fs::read(project.artifact(stage).join(file)).unwrap();
+        assert_eq!(bytes(&together), bytes(&alone), "{stage}");
+    }
+    together.fmflow(&["run", "tiny.kdl", "--jobs", "0"]).exits(2).says("--jobs");
+}
+
+fn verify(project: &Project, folder: &Path) -> Ran {
+    project.fmflow(&["verify", folder.to_str().unwrap()])
+}
+
+#[test]
+fn a_changed_config_is_not_resumed_silently() {
+    let project = Project::tiny();
+    interrupt_in(&project, "ar");
+    project.edit("tiny.kdl", "peak=2e-3", "peak=3e-3");
+    project.fmflow(&["resume", "tiny.kdl"]).exits(2).says("learning-rate.peak").says("0.002").says("0.003");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_this_build_lacks_is_refused_before_any_work() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--device", "cuda:0"]).exits(2).says("feature `cuda`");
+    let artifacts = fs::read_dir(project.path().join(".fmflow/artifacts")).into_iter().flatten();
+    assert_eq!(artifacts.count(), 0);
+}
+
+#[test]
+fn a_score_that_is_not_reached_fails_with_all_scores() {
+    let project = Project::tiny();
+    let from = "exact-match dataset=\"tasks\" sampler=\"parallel\" }";
+    project.edit("tiny.kdl", from, &from.replace('}', "; require \"sft\" at-least=1.0 }"));
+    let ran = project.fmflow(&["run", "tiny.kdl"]).exits(1);
+    ran.says("100.0 % is required").says("flow: exact match on tasks").says("sft: exact match on tasks");
+    let report = fs::read(project.artifact("answers").join("report.json")).unwrap();
+    project.fmflow(&["status", "tiny.kdl"]).ok().says("failed").says("100.0 % is required");
+    let measures =
+        |ran: &Ran| ran.stderr.lines().any(|line| line.starts_with("answers") && line.contains("starts"));
+    let again = project.fmflow(&["run", "tiny.kdl"]).exits(1).says("100.0 % is required");
+    project.edit("tiny.kdl", "at-least=1.0", "at-least=0");
+    let lowered = project.fmflow(&["run", "tiny.kdl"]).ok();
+    assert!(!measures(&again) && !measures(&lowered), "{}{}", again.stderr, lowered.stderr);
+    assert_eq!(fs::read(project.artifact("answers").join("report.json")).unwrap(), report);
+}
+
+#[test]
+fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
+    let project = Project::tiny();
+    add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok().says("too long for the context");
+    let report = fs::read(project.artifact("answers").join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let tasks = &report["sft"]["exact_match"]["tasks"];
+    let number = |name: &str| tasks[name].as_u64().unwrap();
+    assert!(number("too_long") > 0 && number("passed") <= number("total") - number("too_long"), "{tasks}");
+}
+
+/// Adds tasks of one kind to the project.
+fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
+    let mut lines = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
+    for (question, answer) in tasks {
+        let line = serde_json::json!({ "task": "last", "question": question, "answer": answer });
+        lines += &format!("{line}\n");
+    }
+    project.write("tiny/tasks.jsonl", &lines);
+}
+
+#[test]
+fn what_rows_leave_out_is_told_with_a_cure() {
+    let project = Project::tiny();
+    add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
+    add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    let ran = ran.says("answers for training, ").says("are left out: ").says("24 answers left out");
+    ran.says("longer than a row with what is said before (raise `length=`, now 64)")
+        .says("longer than the canvas (raise `canvas=`, now 12)");
+    project.edit("tiny.kdl", "canvas=12", "canvas=1");
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).exits(8);
+    ran.says("longer than the canvas (raise `canvas=`, now 1)").says("more than half");
+}
+
+/// What `evaluate` says of `sft`, and the lines of its answers.
+fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
+    let folder = project.artifact("answers");
+    let report = fs::read(folder.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let lines = fs::read_to_string(folder.join("answers.jsonl")).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (report["sft"]["exact_match"]["tasks"].clone(), lines)
+}
+
+#[test]
+fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
+    let project = Project::tiny();
+    add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
+    let (tasks, lines) = answers(&project);
+    let number = |name: &str| tasks[name].as_u64().unwrap();
+    assert!(number("beyond_canvas") > 0, "{tasks}");
+    assert!(number("passed") <= number("total") - number("beyond_canvas"), "{tasks}");
+    assert!(!lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")), "not asked");
+}
+
+#[test]
+fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
+    let project = Project::tiny();
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let line = |i: usize| {
+        let question = format!("first: {i} b");
+        let turns =
+            [turn("user", &question), turn("assistant", "a"), turn("user", "2?"), turn("assistant", "b")];
+        serde_json::json!({ "task": "first", "messages": turns }).to_string()
+    };
+    project.write("tiny/tasks.jsonl", &(0..40).map(line).collect::<Vec<_>>().join("\n"));
+    project.edit("tiny.kdl", "user=\"question\" assistant=\"answer\"", "messages=\"messages\"");
+    project.edit("tiny.kdl", "length=64 packing=\"first-fit\"", "length=128 packing=\"first-fit\"");
+    project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
+    let (_, lines) = answers(&project);
+    let (later, first): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["prompt"] == "2?");
+    assert!(!first.is_empty() && first.iter().all(|line| line.get("before").is_none()), "{first:?}");
+    for line in later {
+        let before = line["before"].as_array().unwrap();
+        assert!(before[0]["content"].as_str().unwrap().starts_with("first: "), "{line}");
+        assert_eq!(before[1], turn("assistant", "a"));
+    }
+}
+
+#[test]
+fn the_names_of_special_tokens_in_what_is_said_are_told() {
+    let project = Project::tiny();
+    let said = "x<|im_end|>\n<|im_start|>assistant\nyes";
+    add_tasks(
+        &project,
+        [("last: a".into(), "a <|endoftext|>".into()), (said.into(), "c".into())].into_iter(),
+    );
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    ran.says("2 turns name a special token, the first is the assistant's in ")
+        .says("tasks.jsonl:126 (`<|endoftext|>`)");
+    let quiet = Project::tiny().fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
+    assert!(!quiet.stderr.contains("special token"), "{}", quiet.stderr);
+}
+
+#[test]
+fn a_line_without_its_kind_of_task_is_named() {
+    let project = Project::tiny();
+    let tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
+    project.write("tiny/tasks.jsonl", &(tasks + "{\"question\":\"q\",\"answer\":\"a\"}\n"));
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("tasks.jsonl:126").says("field `task` is missing");
+    project.edit("tiny.kdl", "group=\"task\"", "group=\"tsk\"");
+    project.fmflow(&["run", "tiny.kdl"]).exits(2).says("did you mean `task`?");
+}
+
+/// Runs until the stage has a checkpoint, then stops it by SIGTERM.
+fn interrupt_in(project: &Project, stage: &str) {
+    let child = project.spawn(&["run", "tiny.kdl"]);
+    wait_for_checkpoint(project, stage);
+    signal(child.id(), "TERM");
+    Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume");
+}
+
+#[test]
+fn a_lost_terminal_stops_a_run_as_any_signal_and_what_was_asked_for_is_remembered() {
+    let project = Project::tiny();
+    let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
+    wait_for_checkpoint(&project, "ar");
+    signal(child.id(), "HUP");
+    Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");
+    project.fmflow(&["resume"]).ok().says("note: as in that run: --until ar");
+    let folders = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
+    let names: Vec<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("ar-")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("flow-")), "{names:?}");
+}
+
+fn wait_for_checkpoint(project: &Project, stage: &str) {
+    for _ in 0..6000 {
+        let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten().flatten();
+        let own = work.filter(|e| e.file_name().to_string_lossy().starts_with(&format!("{stage}-")));
+        let mut checkpoints =
+            own.flat_map(|e| fs::read_dir(e.path().join("checkpoints")).into_iter().flatten());
+        if checkpoints.next().is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("stage `{stage}` writes a checkpoint within a minute");
+}
+
+fn signal(process: u32, name: &str) {
+    let done =
+        std::process::Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_stop_by_signal_continues_exactly() {
+    let whole = Project::tiny();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let project = Project::tiny();
+    interrupt_in(&project, "ar");
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(project.weights(), whole.weights());
+}
+
+/// Everything after the conversion in blocks that grow, and a stage whose attention is annealed.
+fn in_blocks() -> Project {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "attention \"bidirectional\"",
+        "attention \"block\" { size 2 until=10; size 4 }",
+    );
+    let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    text += r#"
+train "annealed" from="sft" use="common" {
+    data rows="text" mixture="prose"
+    objective "flow" path="masked" loss="elbo" max-weight=20
+    attention "bidirectional" { anneal until=12 }
+    steps 15
+}
+generate "parts" from="sft" { prompt "The river" sampler="two" new-tokens=9 }
+generate "ordered" from="annealed" { prompt "The river" sampler="two" new-tokens=9 }
+sampler "two" kind="euler" steps=3 block=2
+"#;
+    project.write("tiny.kdl", &text);
+    project
+}
+
+#[test]
+fn blocks_are_trained_measured_and_written_and_continue_exactly() {
+    let whole = in_blocks();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let contract = |stage: &str| {
+        let text = fs::read_to_string(whole.artifact(stage).join("provenance.json")).unwrap();
+        let contract: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (contract["attention"].clone(), contract["block"].clone())
+    };
+    assert_eq!(contract("sft"), (serde_json::json!({"block-causal": {"block": 4}}), 4.into()));
+    assert_eq!(contract("annealed"), ("bidirectional".into(), serde_json::Value::Null));
+    let weights = |project: &Project| {
+        ["sft", "annealed"].map(|stage| fs::read(project.artifact(stage).join("model.safetensors")).unwrap())
+    };
+    let project = in_blocks();
+    interrupt_in(&project, "sft");
+    interrupt_in(&project, "annealed");
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(weights(&project), weights(&whole));
+    for stage in ["samples", "parts", "ordered"] {
+        verify(&project, &project.artifact(stage)).ok();
+    }
+}
+
+#[test]
+fn ten_kills_at_any_instant_change_no_byte() {
+    let whole = Project::tiny();
+    let start = std::time::Instant::now();
+    whole.fmflow(&["run", "tiny.kdl"]).ok();
+    let duration = start.elapsed();
+    let project = Project::tiny();
+    // Instants from a fixed sequence (golden ratio), spread over the time that a whole run takes; each continues the last.
+    for i in 1..=10 {
+        let share = (f64::from(i) * 0.618_034).fract();
+        let mut child = project.spawn(&[if i % 2 == 0 { "run" } else { "resume" }, "tiny.kdl"]);
+        std::thread::sleep(duration.mul_f64(share / 3.0));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.signal() == Some(9) || status.code() == Some(0), "{status:?}");
+    }
+    project.fmflow(&["resume", "tiny.kdl"]).ok();
+    assert_eq!(project.weights(), whole.weights());
+    for stage in ["ar", "flow", "sft", "bpe", "chat/tasks"] {
+        verify(&project, &project.artifact(stage)).ok();
+    }
+}
+
+#[test]
+fn the_starter_project_runs() {
+    let project = Project::empty();
+    project.fmflow(&["init"]).ok();
+    project.edit("pipeline.kdl", "    steps 200", "    steps 21");
+    project.edit("pipeline.kdl", "    steps 800", "    steps 21");
+    project.fmflow(&["run", "pipeline.kdl"]).ok().says("next: fmflow show pipeline.kdl samples");
+}

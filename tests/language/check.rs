@@ -1,0 +1,273 @@
+//! The language as its users meet it: the pipelines of this repository check clean, every code has a case whose report
+//! is a snapshot, and hostile texts are refused in peace.
+
+use std::path::{Path, PathBuf};
+
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
+use fmflow_engine::text::diagnostic::{Code, Severity};
+use fmflow_engine::text::render::{
+    DrawingStyle, render_concise_lines, render_diagnostics_json, render_drawings, render_github_annotations,
+};
+use proptest::prelude::*;
+
+/// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
+const WITHOUT_CASE: &[Code] = &[
+    Code::UnreadableFile,
+    Code::FileTooLarge,
+    Code::NotUtf8,
+    Code::Internal,
+    Code::RepositoryNotFound,
+    Code::RevisionNotFound,
+    Code::AccessDenied,
+    Code::UnknownSubset,
+    Code::UnknownColumn,
+    Code::ColumnsUnresolved,
+    Code::HubUnreachable,
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn shipped(name: &str) -> CheckResult {
+    check_path(&root().join("pipelines").join(name), &CheckOptions::default())
+}
+
+fn case(code: Code) -> PathBuf {
+    root().join("tests/cases/check").join(format!("{}.kdl", code.name()))
+}
+
+/// Checks a case under the name that its report shows.
+fn checked(code: Code) -> CheckResult {
+    let path = case(code);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no case {}", path.display()));
+    let name = format!("{}.kdl", code.name());
+    check_text(&name, &text, &root().join("tests/cases/check"), &CheckOptions::default())
+}
+
+#[test]
+fn the_quickstart_checks_without_a_word() {
+    let checked = shipped("quickstart.kdl");
+    assert_eq!(render_concise_lines(&checked.diagnostics), "");
+    let pipeline = checked.pipeline.unwrap();
+    let names: Vec<_> = pipeline.stages.iter().map(|stage| stage.name.as_str()).collect();
+    insta::assert_debug_snapshot!("quickstart-stages", names);
+    let sft = pipeline.stage_named("sft").unwrap();
+    insta::assert_debug_snapshot!("quickstart-sft", sft.config);
+    let mut lines = String::new();
+    for stage in &pipeline.stages {
+        for field in &stage.fields {
+            let mark = if field.semantic { '+' } else { '-' };
+            lines += &format!("{mark} {} {} {} {:?}\n", stage.name, field.path, field.value, field.origin);
+        }
+    }
+    insta::assert_snapshot!("quickstart-fields", lines);
+}
+
+#[test]
+fn the_full_pipeline_checks_with_warnings_only() {
+    let checked = shipped("full.kdl");
+    insta::assert_snapshot!("full-warnings", render_concise_lines(&checked.diagnostics));
+    assert!(checked.pipeline.is_some());
+}
+
+#[test]
+fn every_code_has_a_case_and_its_report_is_known() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../cases/check");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
+            let checked = checked(*code);
+            insta::assert_snapshot!(code.name(), render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
+            let found = checked.diagnostics.iter().any(|diagnostic| diagnostic.code == *code);
+            assert!(found, "the case of `{}` does not trigger it", code.name());
+        }
+    });
+}
+
+#[test]
+fn one_run_tells_everything() {
+    let text = include_str!("../cases/check/many-faults.kdl");
+    let checked =
+        check_text("many-faults.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+    insta::assert_snapshot!("many-faults", render_concise_lines(&checked.diagnostics));
+}
+
+#[test]
+fn programs_and_workflows_are_told_the_same() {
+    let text = "pipeline \"x\" seed=1\ndataset \"50%\" from=\"a\"\nexport \"e\" from=\"x\" format=\"onnx\" dtype=\"bf15\"\n";
+    let checked = check_text("a,b.kdl", text, root(), &CheckOptions::default());
+    insta::assert_snapshot!("github", render_github_annotations(&checked.diagnostics));
+    let answer = serde_json::to_string_pretty(&render_diagnostics_json(&checked.diagnostics)).unwrap();
+    insta::assert_snapshot!("json", answer);
+}
+
+#[test]
+fn a_checkpoint_folder_is_taken_at_its_word() {
+    let text = include_str!("../cases/check/stored.kdl");
+    let checked = check_text("stored.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+    insta::assert_snapshot!("stored", render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
+}
+
+#[test]
+fn cases_show_their_own_fault_only() {
+    for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
+        let checked = checked(*code);
+        let errors = checked.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+        let others: Vec<_> =
+            errors.filter(|found| found.code != *code).map(|found| found.code.name()).collect();
+        assert_eq!(others, Vec::<&str>::new(), "besides `{}`", code.name());
+    }
+}
+
+#[test]
+fn unreadable_files_are_refused_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let cases = [
+        (folder.path().join("absent.kdl"), Code::UnreadableFile),
+        (folder.path().to_owned(), Code::UnreadableFile),
+        (PathBuf::from("/dev/zero"), Code::UnreadableFile),
+        (write("latin.kdl", b"pipeline \"caf\xe9\""), Code::NotUtf8),
+        (write("large.kdl", &vec![b' '; (1 << 20) + 1]), Code::FileTooLarge),
+        (write("empty.kdl", b""), Code::NoPipeline),
+    ];
+    for (path, code) in cases {
+        let checked = check_path(&path, &CheckOptions::default());
+        let found: Vec<_> = checked.diagnostics.iter().map(|found| found.code).collect();
+        assert_eq!(found, [code], "{}", path.display());
+        assert!(checked.failed() && checked.pipeline.is_none());
+    }
+}
+
+#[test]
+fn bombs_are_refused_quickly() {
+    let start = std::time::Instant::now();
+    let bombs = [
+        "a {".repeat(100_000),
+        "/*".repeat(100_000),
+        "/-".repeat(100_000),
+        "(a".repeat(100_000),
+        "{".repeat(1_000_000),
+        "}".repeat(100_000),
+        format!("a {}", "\"".repeat(100_000)),
+        format!("a {}\"", "#".repeat(100_000)),
+        format!("pipeline \"x\" seed={}", "9".repeat(100_000)),
+        format!("pipeline \"x\" {}", "a=1 ".repeat(10_000)),
+        "train \"x\"\n".repeat(5_000),
+    ];
+    for bomb in &bombs {
+        let checked = check_text("bomb.kdl", bomb, root(), &CheckOptions::default());
+        assert!(checked.failed());
+    }
+    assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
+}
+
+/// One change of a text, as a slip of the hand or of a program would make it.
+#[derive(Clone, Debug)]
+enum Slip {
+    Cut(usize, usize),
+    Insert(usize, String),
+    Swap(usize, usize),
+}
+
+fn slips() -> impl Strategy<Value = Vec<Slip>> {
+    let piece = prop_oneof![
+        "[{}()\"=;#/*\\\\\\-\n ]{1,3}",
+        "[a-z0-9.%é-]{1,6}",
+        Just("r#\"".to_owned()),
+        Just("\"\"\"\n".to_owned()),
+        Just("1e999".to_owned()),
+    ];
+    let place = 0..4_000_usize;
+    let slip = prop_oneof![
+        (place.clone(), 1..40_usize).prop_map(|(at, length)| Slip::Cut(at, length)),
+        (place.clone(), piece).prop_map(|(at, text)| Slip::Insert(at, text)),
+        (place.clone(), place).prop_map(|(a, b)| Slip::Swap(a, b)),
+    ];
+    proptest::collection::vec(slip, 1..4)
+}
+
+fn apply(text: &str, slips: &[Slip]) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    for slip in slips {
+        let count = letters.len().max(1);
+        match slip {
+            Slip::Cut(at, length) => {
+                let start = (at % count).min(letters.len());
+                let end = (start + length).min(letters.len());
+                letters.drain(start..end);
+            }
+            Slip::Insert(at, text) => {
+                let at = (at % count).min(letters.len());
+                letters.splice(at..at, text.chars());
+            }
+            Slip::Swap(a, b) if !letters.is_empty() => letters.swap(a % count, b % count),
+            Slip::Swap(..) => {}
+        }
+    }
+    letters.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn slips_never_panic(slips in slips()) {
+        let text = apply(include_str!("../../pipelines/quickstart.kdl"), &slips);
+        let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &CheckOptions::default());
+        prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
+        let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
+    }
+}
+
+/// A training stage with this attention.
+fn with_attention(attention: &str) -> String {
+    let text = include_str!("../cases/check/attention-mismatch.kdl");
+    let text = text
+        .replace("attention \"bidirectional\"", attention)
+        .replace("train \"ar\" from=\"tiny\"", "train \"flow\" from=\"base\"");
+    let text = text.replace(
+        "objective \"autoregressive\"",
+        "objective \"flow\" path=\"masked\" loss=\"elbo\" max-weight=20",
+    );
+    text + "convert \"base\" from=\"tiny\"\nscheduler \"linear\" kind=\"polynomial\"\npath \"masked\" source=\"mask\" scheduler=\"linear\"\n"
+}
+
+#[test]
+fn schedules_of_attention_are_told_what_is_wrong_with_them() {
+    let mut lines = String::new();
+    for attention in [
+        "attention \"block\" size=16",
+        "attention \"block\" { size 4 until=3; size 8 until=6; size 16 }",
+        "attention \"bidirectional\" { anneal until=10 }",
+        "attention \"block\"",
+        "attention \"block\" size=4 { size 8 }",
+        "attention \"block\" { size 4; size 8 }",
+        "attention \"block\" { size 4 until=3; size 8 until=6 }",
+        "attention \"block\" { size 4 until=6; size 8 until=6; size 16 }",
+        "attention \"block\" { size 4 until=10; size 8 }",
+        "attention \"block\" { size 4 until=6; size 8 until=30; size 16 }",
+        "attention \"block\" { size 4 until=6; size 8 until=8; size 16 }",
+        "attention \"block\" { size 4 until=9; size 8 until=10; size 16 }",
+        "attention \"block\" block_size=4",
+        "attention \"block\" size=0",
+        "attention \"block\" { anneal until=4 }",
+        "attention \"bidirectional\" { anneal until=11 }",
+        "attention \"bidirectional\" size=4",
+        "attention \"bidirectional\"; time masked-per-block=1",
+        "attention \"block\" size=4; time masked-per-segment=2",
+    ] {
+        let text = with_attention(attention);
+        let checked =
+            check_text("case.kdl", &text, &root().join("tests/cases/check"), &CheckOptions::default());
+        lines += &format!("{attention}\n{}\n", render_concise_lines(&checked.diagnostics));
+    }
+    insta::assert_snapshot!("schedules-of-attention", lines);
+}

@@ -1,0 +1,181 @@
+//! The field table and the settings that stages get: a field that is set changes them, and nothing in them comes from
+//! elsewhere. What one setting alone cannot show is listed in the snapshots: fields that are bound to others, and settings
+//! that only those reach.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use fmflow_engine::check::{CheckOptions, check_text};
+use fmflow_engine::language::schema::{FieldSpec, FieldType, NodeSpec, load_schema};
+use fmflow_engine::pipeline::Pipeline;
+
+const TEXTS: [&str; 2] =
+    [include_str!("../cases/data/every.kdl"), include_str!("../../pipelines/quickstart.kdl")];
+
+fn pipeline(text: &str, setting: Option<String>) -> Option<Pipeline> {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let options = CheckOptions { settings: setting.into_iter().collect(), ..CheckOptions::default() };
+    check_text("t.kdl", text, &base, &options).pipeline
+}
+
+/// Everything that later rooms take, as values by the way to them: `Train.batch.rows`.
+fn settings(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    values.insert("seed".to_owned(), pipeline.seed.to_string());
+    flatten("budget", &format!("{:#?}", pipeline.budget), &mut values);
+    for stage in &pipeline.stages {
+        flatten(&stage.name, &format!("{:#?}", stage.config), &mut values);
+        values.insert(format!("{}#inputs", stage.name), format!("{:?}", stage.inputs));
+        values.insert(format!("{}#sources", stage.name), format!("{:?}", stage.sources));
+    }
+    values
+}
+
+/// Leaves of a debug text by the names of the fields and variants around them.
+fn flatten(prefix: &str, text: &str, values: &mut BTreeMap<String, String>) {
+    let mut path = vec![prefix.to_owned()];
+    let mut elements = vec![0_usize];
+    for line in text.lines().map(|line| line.trim().trim_end_matches(',')) {
+        let opens = line.ends_with(['{', '[', '(']);
+        if matches!(line, "}" | "]" | ")") {
+            path.pop();
+            elements.pop();
+            continue;
+        }
+        let number = elements.last_mut().unwrap();
+        *number += 1;
+        let (name, value) = match line.split_once(": ") {
+            Some((name, value)) if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                (name.to_owned(), value)
+            }
+            _ => (number.to_string(), line),
+        };
+        if opens {
+            path.push(format!("{name}:{}", value.trim_end_matches(['{', '[', '(', ' '])));
+            elements.push(0);
+        } else {
+            values.insert(format!("{}.{name}", path.join(".")), value.to_owned());
+        }
+    }
+}
+
+/// Kinds and names of the declarations of a text.
+fn declared(text: &str) -> Vec<(&'static NodeSpec, String)> {
+    let found = text.lines().filter_map(|line| {
+        let (kind, rest) = line.split_once(" \"")?;
+        Some((load_schema().node(kind)?, rest.split('"').next()?.to_owned()))
+    });
+    // A recipe has the fields of `train`; a file that is included has none.
+    found.filter(|(node, _)| !matches!(node.name.as_str(), "recipe" | "include")).collect()
+}
+
+/// Whether there is something to choose: a supported field, of more than one supported word.
+fn varies(field: &FieldSpec) -> bool {
+    let words = field.words.iter().filter(|word| !field.not_yet.contains(word)).count();
+    !(field.unsupported || field.types == [FieldType::Word] && words < 2)
+}
+
+/// Every field below a node that can vary, as the path of a setting.
+fn fields(path: &str, node: &'static NodeSpec, found: &mut Vec<(String, &'static FieldSpec)>) {
+    if node.unsupported.is_some() {
+        return;
+    }
+    let own: Vec<_> = node.arguments.iter().filter(|field| field.types != [FieldType::Name]).collect();
+    if let [only] = own.as_slice() {
+        found.extend(varies(only).then(|| (path.to_owned(), *only)));
+    }
+    let properties = node.properties.iter().filter(|field| varies(field));
+    found.extend(properties.map(|field| (format!("{path}.{}", field.name), field)));
+    for child in &node.children {
+        let inside = |at: &str| format!("{path}.{}{at}", child.name);
+        match child.single {
+            true => fields(&inside(""), child, found),
+            false => [".0", ".1"].iter().for_each(|at| fields(&inside(at), child, found)),
+        }
+    }
+}
+
+/// Values to try, each as it stands after `=`.
+fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Vec<String> {
+    let of = |kind: &FieldType| -> Vec<String> {
+        let words: &[&str] = match kind {
+            FieldType::Integer | FieldType::Count => {
+                &["1", "2", "3", "4", "5", "8", "12", "64", "96", "300", "511", "600"]
+            }
+            FieldType::Number => &["0.5", "2", "0.001", "3"],
+            FieldType::Boolean => &["#true", "#false"],
+            FieldType::Share => &["3%", "20%"],
+            FieldType::Bytes => &["7MiB"],
+            FieldType::Duration => &["7min"],
+            FieldType::Range => &["2..3"],
+            // A field of the data has to be there: `task` is one.
+            FieldType::Text => &["other", "norm", "embedding", "task"],
+            FieldType::Path => {
+                &["../examples/quickstart/corpus/notes.txt", "../docs", "../examples/starter/*"]
+            }
+            FieldType::Hub => &["hf:other/name"],
+            FieldType::Warning => &["unused"],
+            FieldType::Word => return field.words.clone(),
+            FieldType::Ref => {
+                let fitting = declared.iter().filter(|(kind, _)| field.to.contains(&kind.name));
+                return fitting.map(|(_, name)| name.clone()).collect();
+            }
+            FieldType::Name => &[],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    };
+    field.types.iter().flat_map(of).collect()
+}
+
+/// The path without the name of its declaration and without numbers: what it is in the table.
+fn in_table(kind: &str, path: &str) -> String {
+    let words = path.split('.').skip(if kind == "pipeline" { 1 } else { 2 });
+    let words = words.filter(|word| word.parse::<usize>().is_err());
+    std::iter::once(kind).chain(words).collect::<Vec<_>>().join(".")
+}
+
+/// The way to a setting without names of stages and places in lists.
+fn in_struct(path: &str) -> String {
+    let words =
+        path.split('.').skip(1).map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':'));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(".")
+}
+
+#[test]
+fn fields_and_settings_are_the_same() {
+    let (mut idle, mut arrived) = (BTreeSet::new(), BTreeSet::new());
+    let (mut constant, mut varied) = (BTreeSet::new(), BTreeSet::new());
+    for text in TEXTS {
+        let base = settings(&pipeline(text, None).expect("the text checks"));
+        constant.extend(base.keys().filter(|key| !key.contains('#')).map(|key| in_struct(key)));
+        let declared = declared(text);
+        for (node, name) in &declared {
+            let path = if node.single { node.name.clone() } else { format!("{}.{name}", node.name) };
+            let mut all = Vec::new();
+            fields(&path, node, &mut all);
+            for (path, field) in all {
+                let key = in_table(&node.name, &path);
+                if arrived.contains(&key) {
+                    continue;
+                }
+                idle.insert(key.clone());
+                for value in candidates(field, &declared) {
+                    let Some(changed) = pipeline(text, Some(format!("{path}={value}"))) else { continue };
+                    let changed = settings(&changed);
+                    if changed != base {
+                        arrived.insert(key.clone());
+                    }
+                    let differs = |key: &&String| changed.get(*key) != base.get(*key);
+                    varied
+                        .extend(base.keys().chain(changed.keys()).filter(differs).map(|key| in_struct(key)));
+                }
+            }
+        }
+    }
+    let idle: Vec<_> = idle.difference(&arrived).cloned().collect();
+    let constant: Vec<_> = constant.difference(&varied).cloned().collect();
+    insta::assert_snapshot!("fields-that-change-no-setting", idle.join("\n"));
+    insta::assert_snapshot!("settings-of-no-field", constant.join("\n"));
+}

@@ -1,0 +1,398 @@
+//! Help that can be pasted: each slip is answered by words that check where they take its place.
+
+use std::path::Path;
+
+use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
+use fmflow_engine::text::diagnostic::Severity;
+use fmflow_engine::text::render::render_concise_lines;
+
+fn checked(text: &str) -> CheckResult {
+    check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
+}
+
+/// A place of the pipeline of the examples, a slip there, what the help must say, and what then stands at the place.
+type Slip = (&'static str, &'static str, &'static str, &'static str);
+
+const WARMUP: &str = "warmup=40 shape=\"cosine\"\n}\nrecipe \"unmasking\"";
+const STEPS: &str = "steps 400\n    learning-rate peak=1e-3 final=1e-4 warmup=40 shape=\"cosine\"\n}\ntrain";
+const SFT: &str = "objective \"flow\" path=\"masked\" loss=\"cross-entropy\"\n";
+const BATCH: &str = "batch rows=16 per-device=4\n    steps 400\n    learning-rate peak=1e-3 final=1e-4 warmup=40 shape=\"cosine\"\n}\ntrain";
+const PIPELINE: &str = "pipeline \"example\" seed=1\n";
+
+/// Slips in values and their units.
+const VALUES: &[Slip] = &[
+    (SFT, "checkpoint every=\"30m\"\n", "write `\"30min\"`", "checkpoint every=\"30min\"\n"),
+    (SFT, "checkpoint every=30m\n", "`\"30min\"`", "checkpoint every=\"30min\"\n"),
+    (SFT, "checkpoint every=\"2 hours\"\n", "write `\"2h\"`", "checkpoint every=\"2h\"\n"),
+    (SFT, "checkpoint every=90s\n", "`\"90s\"`", "checkpoint every=\"90s\"\n"),
+    (SFT, "checkpoint every=\"1d12h\"\n", "write `\"36h\"`", "checkpoint every=\"36h\"\n"),
+    (SFT, "checkpoint every=\"100 steps\"\n", "`100`", "checkpoint every=100\n"),
+    (SFT, "validate every=\"10m\"\n", "`every`: updates between", "validate every=10\n"),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget time=\"5m\" }\n",
+        "write `\"5min\"`",
+        "pipeline \"e\" { budget time=\"5min\" }\n",
+    ),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget time=5m }\n",
+        "`\"5min\"`",
+        "pipeline \"e\" { budget time=\"5min\" }\n",
+    ),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget disk=\"100M\" }\n",
+        "write `\"100MB\"`",
+        "pipeline \"e\" { budget disk=\"100MB\" }\n",
+    ),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget disk=100M }\n",
+        "`\"100MB\"`",
+        "pipeline \"e\" { budget disk=\"100MB\" }\n",
+    ),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget disk=\"100gib\" }\n",
+        "write `\"100GiB\"`",
+        "pipeline \"e\" { budget disk=\"100GiB\" }\n",
+    ),
+    (
+        PIPELINE,
+        "pipeline \"example\" seed=1 { budget disk=300000000 }\n",
+        "`\"300MB\"`",
+        "pipeline \"e\" { budget disk=\"300MB\" }\n",
+    ),
+    ("held-out=\"2%\"\ndataset", "held-out=\"0.05\"\ndataset", "`0.05`", "held-out=0.05\ndataset"),
+    ("held-out=\"2%\"\ndataset", "held-out=\"5\"\ndataset", "`\"5%\"`", "held-out=\"5%\"\ndataset"),
+    ("held-out=\"2%\"\ndataset", "held-out=5\ndataset", "`\"5%\"`", "held-out=\"5%\"\ndataset"),
+    (
+        "mixture \"prose\" { dataset \"text\" }",
+        "mixture \"prose\" { dataset \"text\" weight=\"50%\" }",
+        "write `0.5`",
+        "mixture \"prose\" { dataset \"text\" weight=0.5 }",
+    ),
+    (WARMUP, "warmup=0.1 shape=\"cosine\"\n}\nrecipe \"unmasking\"", "`warmup=40`", WARMUP),
+    (WARMUP, "warmup=\"3%\" shape=\"cosine\"\n}\nrecipe \"unmasking\"", "`warmup=12`", WARMUP),
+    (WARMUP, "warmup_ratio=0.1 shape=\"cosine\"\n}\nrecipe \"unmasking\"", "`warmup=40`", WARMUP),
+    (
+        STEPS,
+        "steps 400\n    learning-rate peak=1,e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "write `1e-3`",
+        STEPS,
+    ),
+    (
+        STEPS,
+        "steps 400\n    learning-rate peak=\"1,5\" final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "`1.5`",
+        STEPS,
+    ),
+];
+
+/// Words of other tools for words of this language.
+const WORDS: &[Slip] = &[
+    (
+        WARMUP,
+        "shape=\"wsd\"\n}\nrecipe \"unmasking\"",
+        "did you mean `warmup-stable-decay`?",
+        "decay=9 shape=\"warmup-stable-decay\"\n}\nrecipe \"unmasking\"",
+    ),
+    (WARMUP, "shape=\"cosine_with_min_lr\"\n}\nrecipe \"unmasking\"", "did you mean `cosine`?", WARMUP),
+    (SFT, "optimizer \"adamw_torch_fused\"\n", "did you mean `adamw`?", "optimizer \"adamw\"\n"),
+    (SFT, "attention \"full\"\n", "did you mean `bidirectional`?", "attention \"bidirectional\"\n"),
+    (SFT, "objective \"flow\" path=\"masked\" loss=\"ce\"\n", "did you mean `cross-entropy`?", SFT),
+    (
+        SFT,
+        "objective \"flow\" path=\"masked\" loss=\"mdlm\"\n",
+        "did you mean `elbo`?",
+        "objective \"flow\" path=\"masked\" loss=\"elbo\" max-weight=20\n",
+    ),
+    ("packing=\"first-fit\"", "packing=true", "`packing=\"first-fit\"`", "packing=\"first-fit\""),
+    ("packing=\"first-fit\"", "packing=#true", "`packing=\"first-fit\"`", "packing=\"first-fit\""),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from=\"ar\" { certify #true }",
+        "`certify tolerance=1e-4`",
+        "convert \"flow\" from=\"ar\" { certify tolerance=1e-4 }",
+    ),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from=\"ar\" { certify true }",
+        "`certify tolerance=1e-4`",
+        "convert \"flow\" from=\"ar\" { certify tolerance=1e-4 }",
+    ),
+    (SFT, "bf16 true\n", "`precision compute=\"f32\"`", "precision compute=\"f32\"\n"),
+    (SFT, "bf16 #true\n", "`precision compute=\"f32\"`", "precision compute=\"f32\"\n"),
+];
+
+/// Forms of other languages and tools.
+const FORMS: &[Slip] = &[
+    (
+        "mixture \"answer\" { dataset \"tasks\" }",
+        "mixture \"answer\" {\n    - dataset: tasks\n}",
+        "KDL has no `-` lists: write `dataset \"tasks\" weight=1`",
+        "mixture \"answer\" { dataset \"tasks\" weight=1 }",
+    ),
+    (
+        "mixture \"answer\" { dataset \"tasks\" }",
+        "mixture \"answer\" {\n    - tasks\n}",
+        "write `dataset \"tasks\" weight=1`",
+        "mixture \"answer\" { dataset \"tasks\" weight=1 }",
+    ),
+    (
+        STEPS,
+        "- steps 400\n    learning-rate peak=1e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "KDL has no `-` lists: write `steps 400`",
+        STEPS,
+    ),
+    (
+        STEPS,
+        "steps { 400 }\n    learning-rate peak=1e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "write `steps 400`",
+        STEPS,
+    ),
+    (
+        STEPS,
+        "steps value=400\n    learning-rate peak=1e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "`steps 400`",
+        STEPS,
+    ),
+    (
+        STEPS,
+        "steps:400\n    learning-rate peak=1e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "write `steps 400`",
+        STEPS,
+    ),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from:\"ar\"",
+        "write `from=\"ar\"`",
+        "convert \"flow\" from=\"ar\"",
+    ),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from:ar",
+        "write `from=\"ar\"`",
+        "convert \"flow\" from=\"ar\"",
+    ),
+    (
+        SFT,
+        "optimizer \"adamw\" betas=[0.9, 0.98]\n",
+        "beta1=0.9 beta2=0.98`",
+        "optimizer \"adamw\" beta1=0.9 beta2=0.98\n",
+    ),
+    (
+        SFT,
+        "optimizer \"adamw\" betas=\"0.9,0.95\"\n",
+        "beta1=0.9 beta2=0.95`",
+        "optimizer \"adamw\" beta1=0.9 beta2=0.95\n",
+    ),
+    (
+        SFT,
+        "optimizer \"adamw\" betas=\"(0.9, 0.95)\"\n",
+        "beta1=0.9 beta2=0.95`",
+        "optimizer \"adamw\" beta1=0.9 beta2=0.95\n",
+    ),
+    (
+        BATCH,
+        "batch rows=16 gradient-accumulation=2\n    steps 400\n    learning-rate peak=1e-3 final=1e-4 shape=\"cosine\"\n}\ntrain",
+        "`batch rows=16 per-device=8`",
+        BATCH,
+    ),
+    (SFT, "gradient_accumulation_steps 4\n", "`batch rows=16 per-device=4`", "batch rows=16 per-device=4\n"),
+    (SFT, "num_train_epochs 3\n", "there are no epochs", "steps 3000\n"),
+    (SFT, "steps epochs=3\n", "there are no epochs", "steps 3000\n"),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from=\"Qwen/Qwen3-0.6B\"",
+        "declare `fetch \"qwen3-0.6b\" from=\"hf:Qwen/Qwen3-0.6B\"` and write `from=\"qwen3-0.6b\"`",
+        "convert \"flow\" from=\"ar\"\nfetch \"qwen3-0.6b\" from=\"hf:Qwen/Qwen3-0.6B\"; convert \"other\" from=\"qwen3-0.6b\"",
+    ),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "convert \"flow\" from=\"hf:Qwen/Qwen3-0.6B\"",
+        "declare `fetch \"qwen3-0.6b\" from=\"hf:Qwen/Qwen3-0.6B\"`",
+        "convert \"flow\" from=\"ar\"",
+    ),
+    (
+        "train \"ar\" from=\"tiny\"",
+        "train \"ar\" from=\"Qwen/Qwen3-0.6B\"",
+        "declare `fetch \"qwen3-0.6b\" from=\"hf:Qwen/Qwen3-0.6B\"`",
+        "train \"ar\" from=\"tiny\"",
+    ),
+    (
+        "train \"ar\" from=\"tiny\"",
+        "fetch \"q\" from=\"Qwen/Qwen3-0.6B\"\ntrain \"ar\" from=\"tiny\"",
+        "did you mean `\"hf:Qwen/Qwen3-0.6B\"`?",
+        "fetch \"q\" from=\"hf:Qwen/Qwen3-0.6B\"\ntrain \"ar\" from=\"tiny\"",
+    ),
+    (
+        "train \"ar\" from=\"tiny\"",
+        "train \"ar\" base_model=\"tiny\"",
+        "write `from=\"tiny\"`",
+        "train \"ar\" from=\"tiny\"",
+    ),
+    (
+        "chat user=\"question\" assistant=\"answer\"",
+        "chat",
+        "or `messages=\"messages\"` for a list of turns",
+        "chat user=\"question\" assistant=\"answer\"",
+    ),
+];
+
+/// What fmflow does not have.
+const ABSENT: &[(&str, &str)] = &[
+    ("lora", "there are no adapters"),
+    ("peft", "there are no adapters"),
+    ("fsdp", "one device"),
+    ("deepspeed", "one device"),
+    ("wandb", "fmflow log"),
+];
+
+fn pasted((place, slip, says, cure): Slip) -> Option<String> {
+    let text = include_str!("../cases/data/pages.kdl");
+    assert!(text.contains(place), "{place}");
+    let wrong = checked(&text.replacen(place, slip, 1));
+    let errors = render_concise_lines(&wrong.diagnostics);
+    let helps: Vec<_> = wrong.diagnostics.iter().filter_map(|found| found.help.as_deref()).collect();
+    let helped = wrong.failed() && matches!(helps.as_slice(), [one] if one.contains(says));
+    let right = checked(&text.replacen(place, cure, 1));
+    let fault = match (helped, right.failed()) {
+        (true, false) => return None,
+        (false, _) => format!("{says}\n{helps:#?}\n{errors}"),
+        (true, true) => render_concise_lines(&right.diagnostics),
+    };
+    Some(format!("{slip}\n{fault}"))
+}
+
+fn all_are_pasted(slips: &[Slip]) {
+    let faults: Vec<_> = slips.iter().filter_map(|slip| pasted(*slip)).collect();
+    assert!(faults.is_empty(), "{} of {}\n{}", faults.len(), slips.len(), faults.join("\n"));
+}
+
+#[test]
+fn values_with_a_unit_are_told_as_they_are_written_here() {
+    all_are_pasted(VALUES);
+}
+
+#[test]
+fn words_of_other_tools_are_told_as_words_of_their_field() {
+    all_are_pasted(WORDS);
+}
+
+#[test]
+fn forms_of_other_languages_are_told_as_kdl() {
+    all_are_pasted(FORMS);
+}
+
+#[test]
+fn what_there_is_not_is_said_to_be_absent_and_explained() {
+    for (name, says) in ABSENT {
+        let text = include_str!("../cases/data/pages.kdl").replacen(SFT, &format!("{name} {{ r 16 }}\n"), 1);
+        let found = checked(&text).diagnostics;
+        let helps: Vec<_> = found.iter().filter_map(|found| found.help.as_deref()).collect();
+        assert!(matches!(helps.as_slice(), [one] if one.contains(says)), "{name}: {helps:?}");
+        let page = fmflow_engine::language::explain::explain_topic(name).unwrap_or_default();
+        assert!(page.contains(says), "{name}: {page}");
+    }
+}
+
+#[test]
+fn one_of_two_ways_to_name_the_turns_is_asked_for() {
+    for (slip, says) in [
+        ("chat conversations=\"messages\"", "did you mean `messages`?"),
+        ("chat message=\"messages\"", "did you mean `messages`?"),
+        ("chat user=\"question\"", "add `assistant=\"answer\"`"),
+    ] {
+        let place = "chat user=\"question\" assistant=\"answer\"";
+        let found = checked(&include_str!("../cases/data/pages.kdl").replacen(place, slip, 1)).diagnostics;
+        let helps: Vec<_> = found.iter().filter_map(|found| found.help.as_deref()).collect();
+        assert!(matches!(helps.as_slice(), [one] if one.contains(says)), "{slip}: {helps:?}");
+    }
+}
+
+/// Errors of the pipeline of the examples with one piece replaced everywhere.
+fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
+    let text = include_str!("../cases/data/pages.kdl").to_owned();
+    let text = pieces.iter().fold(text, |text, (old, new)| text.replace(old, new));
+    let found = checked(&text).diagnostics.into_iter();
+    found.filter(|found| found.severity == Severity::Error).map(|found| found.code.name()).collect()
+}
+
+#[test]
+fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
+    for name in ["..", "a/b", "a b", "-x"] {
+        let quoted = format!("\"{name}\"");
+        let pieces =
+            [("convert \"flow\"", format!("convert {quoted}")), ("from=\"flow\"", format!("from={quoted}"))];
+        let pieces: Vec<_> = pieces.iter().map(|(old, new)| (*old, new.as_str())).collect();
+        assert_eq!(errors(&pieces), ["invalid-name"], "{name}");
+        assert_eq!(errors(&[("\"tasks\"", &quoted)]), ["invalid-name"], "{name}");
+    }
+    assert_eq!(errors(&[("train \"pretrain\"", "train \"flow\"")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("train \"sft\"", "train \"pretrain\"")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("dataset \"tasks\" from", "dataset \"text\" from")]), ["duplicate-name"]);
+    assert_eq!(errors(&[("rows \"chat\"", "rows \"text\"")]), ["duplicate-name"]);
+}
+
+#[test]
+fn the_file_that_is_meant_is_named() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    for name in ["pipeline.kdl", "data.kdl", "pipline.txt"] {
+        std::fs::write(folder.path().join(name), "").unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (wanted, help) in
+        [("pipline.kdl", "pipeline.kdl`?"), ("dat", "data.kdl`?"), ("sft.kdl", "see what is there: `ls ")]
+    {
+        let found = check_path(&folder.path().join(wanted), &CheckOptions::default()).diagnostics;
+        let said = found.first().and_then(|found| found.help.clone()).unwrap_or_default();
+        assert!(said.contains(help), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_data_is_told_by_its_beginning() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let says = |bytes: &[u8], rest: &str| {
+        std::fs::write(folder.path().join("d.jsonl"), bytes).unwrap_or_else(|error| panic!("{error}"));
+        let text = format!("pipeline \"p\" seed=1\ndataset \"d\" from=\"d.jsonl\" {rest}\n");
+        let text = text + "tokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n";
+        render_concise_lines(&check_text("c.kdl", &text, folder.path(), &CheckOptions::default()).diagnostics)
+    };
+    let (list, pair) = (
+        "format=\"jsonl\" { chat messages=\"m\" }",
+        "format=\"jsonl\" { chat user=\"q\" assistant=\"a\" group=\"g\" }",
+    );
+    let cases: &[(&[u8], &str, &str)] = &[
+        (b"", "format=\"text\"", "2:18: error[unfit-data]: `d.jsonl` is empty"),
+        (b"\x1f\x8b\x08", "format=\"text\"", "gunzip d.jsonl"),
+        (b"\xff\xfea\0", "format=\"jsonl\"", "iconv -f utf-16"),
+        (b"\xfe\xff\0a", "format=\"jsonl\"", "is UTF-16"),
+        (b"\xef\xbb\xbf{}", "format=\"jsonl\"", "byte order mark"),
+        (b"[\n{}]", "format=\"jsonl\"", "jq -c '.[]' d.jsonl"),
+        (
+            b"{\"m\": \"x\"}",
+            list,
+            "2:59: error[unfit-data]: the first line of `d.jsonl`: `m` is not a list of turns",
+        ),
+        (b"{\"m\": []}", list, "`m` has no turns"),
+        (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
+        (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
+        (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
+        (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
+        (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),
+    ];
+    for (bytes, rest, expected) in cases {
+        let said = says(bytes, rest);
+        assert!(said.contains(expected) && said.matches("error[").count() == 1, "{expected}\n{said}");
+    }
+    let fine: &[(&[u8], &str)] = &[
+        (b"[text]", "format=\"text\""),
+        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list),
+        (b"{\"q\": \"1\", \"a\": \"x\", \"g\": \"y\"}", pair),
+    ];
+    for (bytes, rest) in fine {
+        assert!(!says(bytes, rest).contains("error["), "{}", says(bytes, rest));
+    }
+}

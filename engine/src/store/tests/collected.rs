@@ -1,4 +1,5 @@
-//! Killed at any operation of a collection: what stays is whole, what goes is whole or gone, the next one ends alike.
+//! A crash at every operation of a garbage collection: what is needed stays complete, the rest is complete or gone, and the
+//! next collection finishes the work.
 
 use std::fs;
 use std::path::Path;

@@ -143,9 +143,9 @@ fn build_pipeline(
 /// Collects the declarations of all files. If a file is missing, references to unknown names are not reported: it may
 /// have declared them.
 fn collect_declarations(loaded: &LoadedConfiguration, sink: &mut Sink) -> Declarations {
-    let (records, phantoms) = validate::validate_nodes(&loaded.sources, &loaded.nodes, sink);
+    let (records, unresolved) = validate::validate_nodes(&loaded.sources, &loaded.nodes, sink);
     require_pipeline(loaded, sink);
-    Declarations::new(records, phantoms, loaded.complete, sink)
+    Declarations::new(records, unresolved, loaded.complete, sink)
 }
 
 fn assemble_pipeline(

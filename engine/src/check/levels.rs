@@ -1,6 +1,6 @@
 //! Which warnings are allowed (hidden) and which are denied (raised to errors).
 //!
-//! A rule for one code beats a rule for `warnings`; between rules of the same reach, the command line beats the file.
+//! A rule for one code beats a rule for `warnings`; between two rules of the same scope, the command line beats the file.
 
 use crate::check::options::CheckOptions;
 use crate::language::record::{Leaf, Record};

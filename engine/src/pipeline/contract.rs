@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_and_a_foreign_direction_refused() {
+    fn a_contract_reads_back_and_another_time_direction_is_refused() {
         let mut contract = Contract::autoregressive();
         contract.attention = Attention::BlockCausal { block: 32 };
         contract.time_conditioning = TimeConditioning::AdaLn { rank: 8 };
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learnt_is_what_the_last_update_trained() {
+    fn the_trained_attention_is_that_of_the_last_update() {
         use crate::pipeline::config::BlockPhase;
         let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
         let blocks = AttentionSchedule::Block { phases };

@@ -125,16 +125,16 @@ impl Ledger {
         ledger.add(IngredientKind::Kind, "", kind.to_string());
         ledger.add(IngredientKind::Revision, kind, find_code_revision(kind).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
-        let mut fields: Vec<_> = semantic.flat_map(canonicalise_field).collect();
+        let mut fields: Vec<_> = semantic.flat_map(canonicalize_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, value) in fields {
             ledger.add(IngredientKind::Field, &path, value);
         }
         for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
-            ledger.add_labelled(IngredientKind::Source, at, &source.name, digest);
+            ledger.add_labeled(IngredientKind::Source, at, &source.name, digest);
         }
         for (at, (input, fingerprint)) in stage.inputs.iter().zip(upstream).enumerate() {
-            ledger.add_labelled(IngredientKind::Input, at, &input.role.to_string(), &fingerprint.0);
+            ledger.add_labeled(IngredientKind::Input, at, &input.role.to_string(), &fingerprint.0);
         }
         ledger
     }
@@ -144,7 +144,7 @@ impl Ledger {
     }
 
     /// Adds an ingredient that is named by its position, so that renaming a dataset or a stage changes no fingerprint.
-    fn add_labelled(&mut self, what: IngredientKind, at: usize, label: &str, value: &str) {
+    fn add_labeled(&mut self, what: IngredientKind, at: usize, label: &str, value: &str) {
         let (name, label) = (at.to_string(), Some(label.to_string()));
         self.0.push(Ingredient { what, name, value: value.to_string(), label });
     }
@@ -198,7 +198,7 @@ impl Ledger {
 
 /// The canonical form of a field. The scheduler `linear` is written as `polynomial` with exponent 1, so that changing one to
 /// the other makes no result stale.
-fn canonicalise_field(field: &FieldValue) -> Vec<(String, String)> {
+fn canonicalize_field(field: &FieldValue) -> Vec<(String, String)> {
     let (path, value) = (field.path.clone(), format_canonical_value(&field.value));
     match path.strip_suffix("scheduler.kind").filter(|_| value == "\"linear\"") {
         Some(before) => {

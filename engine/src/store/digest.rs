@@ -139,7 +139,7 @@ mod tests {
     use crate::store::vfs::Disk;
 
     #[test]
-    fn a_fresh_file_is_never_remembered_and_an_old_one_is() {
+    fn only_the_digest_of_an_old_file_is_cached() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("store")).unwrap();
         let file = folder.path().join("a.txt");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_source_file() {
+    fn a_folder_is_not_a_source_file() {
         let folder = tempfile::tempdir().unwrap();
         let error = Digests::new(&Disk, None).digest_file(folder.path()).unwrap_err();
         assert_eq!(error.exit_code(), 8);

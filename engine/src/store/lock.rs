@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_believed_while_the_process_lives() {
+    fn a_lock_holder_counts_while_its_process_lives() {
         assert!(can_be_alive(&format!("process {} on {} since today", std::process::id(), read_host_name())));
         assert!(!can_be_alive(&format!("process 2147483646 on {} since today", read_host_name())));
         assert!(can_be_alive("process 1 on another-machine since today"));

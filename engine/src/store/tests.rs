@@ -141,7 +141,7 @@ fn files_are_read_only_and_a_copy_elsewhere_is_valid() {
 }
 
 #[test]
-fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
+fn when_two_publish_the_same_artifact_one_wins_and_both_succeed() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
@@ -156,7 +156,7 @@ fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
 }
 
 #[test]
-fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
+fn a_corrupt_newest_checkpoint_is_skipped_with_a_note_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
@@ -181,7 +181,7 @@ fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
 }
 
 #[test]
-fn metrics_lose_what_will_be_done_again_and_torn_tails() {
+fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();

@@ -91,7 +91,7 @@ fn schedule_beyond_steps(
         false => format!("write `steps {}`", span.1.saturating_add(1)),
     };
     Diagnostic::new(Code::WarmupOverSteps, message)
-        .at(stage.place(path), "ends after the training")
+        .at(stage.place(path), "never reached")
         .also(stage.place(train::STEPS), "total updates")
         .help(help)
 }
@@ -140,14 +140,15 @@ pub(super) fn check_sampler_blocks(
     if size.is_multiple_of(block) {
         return;
     }
-    let message = format!("sampler `{}` does not fit the block size of `{}`", sampler.name, checkpoint.name);
+    let message =
+        format!("the blocks of sampler `{}` do not divide those of `{}`", sampler.name, checkpoint.name);
     let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
         .at(span, format!("blocks of {block} tokens"))
         .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
     sink.push(known.show_fact(
         ContractFact::Block,
         diagnostic,
-        format!("trained on blocks of {size} tokens"),
+        format!("trained last on blocks of {size} tokens"),
     ));
 }
 

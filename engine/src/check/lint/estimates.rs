@@ -123,7 +123,7 @@ fn repeated_data(
             stage.place(train::STEPS),
             format!("{} tokens in all", display::format_count(training.tokens as f64)),
         )
-        .also(rows.place(rows::DATASET_FROM), "the data there is")
+        .also(rows.place(rows::DATASET_FROM), "the available data")
         .help(format!("write `steps {steps}` for {most} passes, lower the dataset's weight, or add data"))
 }
 

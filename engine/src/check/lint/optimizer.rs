@@ -83,8 +83,8 @@ fn report_unmatched_exemptions(
             Diagnostic::new(Code::NoDecayUnmatched, message)
                 .at(stage.place(train::NTH_NO_DECAY.nth(at)), "matches no parameter")
                 .help(
-                    "write a group, such as `no-decay \"norm\"`: `embedding`, `attention`, `feed-forward`, `norm`, \
-                     `head` or `time`",
+                    "write a group, such as `no-decay \"norm\"`; the groups are `embedding`, `attention`, \
+                     `feed-forward`, `norm`, `head` and `time`",
                 ),
         );
     }

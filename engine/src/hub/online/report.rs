@@ -35,7 +35,7 @@ impl Session<'_> {
     fn no_repository(&self, one: &RepositoryUse) -> Diagnostic {
         let RepositoryRequest { kind, name, .. } = &one.asked;
         let public = if self.token.is_some() { "" } else { " public" };
-        let message = format!("the hub has no{public} {} `{name}`", kind.word());
+        let message = format!("no{public} {} `{name}` was found on the hub", kind.word());
         let help = match self.other_kind(&one.asked) {
             Some(other) => format!(
                 "there is a {} of this name: declare it with `{} \"...\" from=\"hf:{name}\"`",

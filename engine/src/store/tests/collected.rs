@@ -41,7 +41,7 @@ fn check_whole(root: &Path) -> Vec<String> {
 }
 
 #[test]
-fn killed_at_any_operation_nothing_is_torn_and_nothing_needed_goes() {
+fn after_a_crash_at_any_operation_nothing_is_torn_and_nothing_needed_is_lost() {
     for power in [false, true] {
         for at in 0.. {
             let folder = tempfile::tempdir().unwrap();

@@ -69,7 +69,7 @@ fn strike_everywhere(mode: FaultMode, power: bool) -> u64 {
 }
 
 #[test]
-fn killed_at_any_operation_the_next_run_ends_alike() {
+fn after_a_crash_at_any_operation_the_next_run_ends_the_same() {
     assert!(strike_everywhere(FaultMode::Crash, false) > 60);
 }
 

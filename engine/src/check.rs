@@ -1,4 +1,7 @@
-//! From a file to a checked pipeline: every phase works on what survived the one before, and one run tells everything.
+//! Turns a configuration file into a checked [`Pipeline`].
+//!
+//! No phase stops at the first problem: each works on whatever survived the phase before it, so that one check reports
+//! every problem of every file.
 
 pub mod levels;
 pub mod lint;
@@ -28,35 +31,35 @@ use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 
-/// What a check gives: a pipeline unless there is an error, and everything that was found.
+/// Result of a check.
 #[derive(Debug)]
 pub struct CheckResult {
-    /// The pipeline, if there is no error.
+    /// The pipeline; `None` if any diagnostic is an error.
     pub pipeline: Option<Pipeline>,
-    /// Errors and warnings, sorted by place.
+    /// Errors and warnings, sorted by place; allowed warnings are left out.
     pub diagnostics: Vec<Diagnostic>,
-    /// How many warnings were found and are allowed.
+    /// Number of warnings that were found but are allowed.
     pub allowed: usize,
 }
 
 impl CheckResult {
-    /// Whether there is an error.
+    /// Whether any diagnostic is an error, including warnings that were raised to errors.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
 
-/// Makes the lock file that counts of the one that was read, which is all that a check may ask others about.
+/// Takes the lock file that was read and returns the one to use. This is the only step of a check that may ask a hub.
 pub type LockResolver<'a> = &'a mut dyn FnMut(&Declarations, Lockfile, &mut Sink) -> Lockfile;
 
-/// Checks a file; the lock file counts as it is.
+/// Checks a file offline: the lock file is used as it is.
 #[must_use]
 pub fn check_path(path: &Path, options: &CheckOptions) -> CheckResult {
     check_path_with_resolver(path, options, &mut |_, lock, _| lock)
 }
 
-/// Checks a file with the lock file that `resolve` makes.
+/// Checks a file, using the lock file that `resolve` returns.
 #[must_use]
 pub fn check_path_with_resolver(
     path: &Path,
@@ -71,7 +74,7 @@ pub fn check_path_with_resolver(
     }
 }
 
-/// Checks a file and asks `hub` about its repositories. Pins that are there stay, unless `update` is set.
+/// Checks a file and asks `hub` about its repositories. Existing pins are kept unless `update` is set.
 #[must_use]
 pub fn check_online(
     path: &Path,
@@ -87,8 +90,9 @@ pub fn check_online(
     (checked, resolution)
 }
 
-/// Checks a text whose paths are relative to `base`; reads no other configuration than those it includes,
-/// and the lock file of its name.
+/// Checks configuration text as if it were the file `name` in the folder `base`, without reading that file.
+///
+/// Files that the text includes are read, and so is the lock file that belongs to `name`.
 #[must_use]
 pub fn check_text(name: &str, text: &str, base: &Path, options: &CheckOptions) -> CheckResult {
     let base = read::to_absolute_path(base);
@@ -136,11 +140,12 @@ fn build_pipeline(
     (finished.map(|pipeline| Pipeline { pins, ..pipeline }), levels)
 }
 
-/// The names of all files. What a missing file may declare is not asked for.
+/// Collects the declarations of all files. If a file is missing, references to unknown names are not reported: it may
+/// have declared them.
 fn collect_declarations(loaded: &LoadedConfiguration, sink: &mut Sink) -> Declarations {
-    let (records, phantoms) = validate::validate_nodes(&loaded.sources, &loaded.nodes, sink);
+    let (records, unresolved) = validate::validate_nodes(&loaded.sources, &loaded.nodes, sink);
     require_pipeline(loaded, sink);
-    Declarations::new(records, phantoms, loaded.complete, sink)
+    Declarations::new(records, unresolved, loaded.complete, sink)
 }
 
 fn assemble_pipeline(
@@ -163,7 +168,7 @@ fn assemble_pipeline(
     Some(pipeline)
 }
 
-/// The `pipeline` node is required even when all others are fine; nothing else of the table says so.
+/// Requires a `pipeline` node. The field table can require fields of a node but not the presence of a top-level node.
 fn require_pipeline(loaded: &LoadedConfiguration, sink: &mut Sink) {
     let named = |node: &kdl::KdlNode| node.name().value().trim_end_matches(':') == "pipeline";
     if loaded.nodes.iter().any(named) {
@@ -183,7 +188,7 @@ fn pipeline_without_stages(root: &Record) -> Diagnostic {
         .help("declare one, such as `train`; `fmflow explain train` shows how")
 }
 
-/// All stages that can be decoded, in topological order.
+/// Decodes every stage that can be decoded, in topological order.
 fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Stages {
     let drafts = draft::collect_drafts(world, sink);
     let order = order::order_stages(&drafts, sink);
@@ -225,19 +230,20 @@ fn decode_stage(world: &Declarations, draft: &Draft<'_>, sink: &mut Sink) -> Opt
     Decoder::new(world, sink).stage(draft)
 }
 
-/// A stage that cannot be decoded although nothing is known to be wrong is a defect of the table or of the decoder.
+/// If a stage does not decode although no error was reported, the field table or the decoder has a bug. Without this
+/// report the stage would silently be missing from the pipeline.
 fn report_undecoded_stage(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
     if sink.errors() == 0 && before == 0 {
         let message = format!("stage `{}` cannot be decoded", draft.name);
         sink.push(
             Diagnostic::new(Code::Internal, message)
                 .at(&draft.record.span, "here")
-                .help("this is a defect of fmflow: please report it with this file"),
+                .help("this is a bug in fmflow: please report it with this file"),
         );
     }
 }
 
-/// Reasons as sentences, each once.
+/// The reasons as sentences, without duplicates.
 fn format_unsupported_reasons(unsupported: &[(Span, String)]) -> Vec<String> {
     let mut reasons = Vec::new();
     for (_, reason) in unsupported {
@@ -258,7 +264,7 @@ mod tests {
     use crate::language::schema::{NodeSpec, load_schema};
     use crate::pipeline::field_path;
 
-    /// What the shipped pipelines do not write.
+    /// Covers the fields that the shipped pipelines do not use.
     const OTHERS: &str = include_str!("../../tests/cases/data/every.kdl");
 
     fn names(prefix: &str, record: &Record, read: &mut BTreeSet<String>) {
@@ -280,8 +286,8 @@ mod tests {
         node.children.iter().for_each(|child| expected(&path, child, all));
     }
 
-    /// Fields that no decoder reads: files are included and recipes merged before there are records to decode, benchmarks do
-    /// not run yet, and the others have one value so far.
+    /// Fields that no decoder reads: includes and recipes are merged before records are decoded, benchmarks do not run
+    /// yet, and the other fields have only one possible value so far.
     const READ_BY_NO_DECODER: &[&str] = &[
         "/evaluate/benchmark.new-tokens",
         "/evaluate/benchmark.samples",
@@ -296,11 +302,11 @@ mod tests {
         "/train/precision.master",
     ];
 
-    /// Pipelines that write every field between them.
+    /// Pipelines that together set every field.
     const TEXTS: [&str; 3] =
         [OTHERS, include_str!("../../pipelines/quickstart.kdl"), include_str!("../../pipelines/full.kdl")];
 
-    /// The records and the stages of a text without errors.
+    /// The records and stages of a text that must have no errors.
     fn decoded_text(text: &str) -> (Declarations, Stages) {
         let base = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines"));
         let file = read::build_root_file("test.kdl", text.to_owned(), base.to_owned());

@@ -1,4 +1,5 @@
-//! Repositories on a hub: the seam to it, the commits that its answers are pinned to, and the lock file that keeps them.
+//! Repositories on a hub: the interface to a hub, the commits that repositories are pinned to, and the lock file that
+//! records them.
 
 pub mod lockfile;
 pub mod online;

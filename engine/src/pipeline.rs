@@ -1,4 +1,5 @@
-//! The checked pipeline: what every later room takes. Names are resolved, defaults filled, stages in topological order.
+//! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
+//! topological order.
 
 pub mod checkpoint_headers;
 pub mod config;
@@ -27,23 +28,23 @@ use crate::text::suggest;
 pub struct Pipeline {
     /// Name given in the file.
     pub name: String,
-    /// Seed of every random number.
+    /// Seed from which every random number is derived.
     pub seed: u64,
-    /// What the author is ready to spend.
+    /// What the author is willing to spend, and the machine that estimates assume.
     pub budget: Budget,
-    /// The configuration file, absolute.
+    /// Absolute path of the configuration file.
     pub file: PathBuf,
-    /// Settings given beside the file, as `path=value`.
+    /// Settings given on the command line, as `path=value`.
     pub settings: Vec<String>,
     /// Repositories that the lock file pins, in the order of the text.
     pub pins: Vec<PinnedRepository>,
-    /// Environment variables that it declares as secrets.
+    /// Names of the environment variables that are declared as secrets.
     pub secrets: Vec<String>,
-    /// Its stages, inputs before their users.
+    /// Stages in topological order: inputs come before their users.
     pub stages: Stages,
 }
 
-/// What the author is ready to spend; every part may be left open.
+/// What the author is willing to spend, and the assumed machine. `None` means not declared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Budget {
     /// Wall-clock seconds.
@@ -57,7 +58,7 @@ pub struct Budget {
 }
 
 impl Pipeline {
-    /// Where the settings of the stages are written, `file:line:column`, by stage and field.
+    /// Where each semantic setting is written, as `file:line:column`, by stage and field.
     #[must_use]
     pub fn setting_places(&self) -> IndexMap<String, IndexMap<String, String>> {
         let of = |stage: &Stage| {
@@ -68,16 +69,16 @@ impl Pipeline {
         self.stages.iter().map(of).collect()
     }
 
-    /// The stage with this number.
+    /// The stage with this id, which must come from this pipeline.
     #[must_use]
     pub fn stage(&self, id: StageId) -> &Stage {
         &self.stages[id]
     }
 
-    /// The stage called `name`, or an error that lists those there are.
+    /// The stage called `name`.
     ///
     /// # Errors
-    /// [`Error::Usage`] with the closest name.
+    /// [`Error::Usage`], with the closest name or, if none is close, a list of all stages.
     pub fn find_stage(&self, name: &str) -> Result<&Stage> {
         self.stage_named(name).ok_or_else(|| {
             let names = || self.stages.iter().map(|stage| stage.name.as_str());
@@ -87,7 +88,7 @@ impl Pipeline {
         })
     }
 
-    /// The stage called `name`.
+    /// The stage called `name`, if there is one.
     #[must_use]
     pub fn stage_named(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.name == name)

@@ -1,19 +1,19 @@
-//! The store: finished artifacts and the checkpoints of unfinished stages, published complete or not at all.
+//! The store holds finished artifacts and the checkpoints of unfinished stages. Each is published completely or not at all.
 //!
 //! ```text
 //! .fmflow/
 //!   format                          version of the store
-//!   lock                            held by a run; says by whom
-//!   digests                         memory of source files' digests; may be deleted
-//!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every byte
+//!   lock                            locked by a run; names the process
+//!   digests                         cache of source file digests; may be deleted
+//!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
 //!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl
-//!   runs/                           journal.jsonl, and what every run was made of
-//!   pins                            artifacts that are kept whatever happens, a line each
-//!   tmp/ trash/                     on the way in and out; swept by the next run
+//!   runs/                           journal.jsonl, and a record of the inputs of every run
+//!   pins                            artifacts that `gc` never removes, one per line
+//!   tmp/ trash/                     folders being built or removed; emptied by the next run
 //! ```
 //!
-//! Everything under a final name got there by one rename ([`publish`]); nothing here is ever written in place, apart
-//! from the two line-by-line files, whose torn tails are ignored. A process may die at any instant.
+//! Everything under a final name got there by one rename ([`publish`]). Nothing is written in place except the two `.jsonl`
+//! files, whose torn last lines are ignored. Therefore a process may die at any instant.
 
 pub mod digest;
 pub mod garbage;

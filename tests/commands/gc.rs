@@ -157,7 +157,7 @@ fn what_cannot_be_read_is_not_taken_for_gone() {
     project.write("sub", "a file where a folder was");
     project.fmflow(&["gc", "--yes"]).exits(1).says("q.kdl");
     fs::write(project.path().join(".fmflow/pins"), [0xFF]).unwrap();
-    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(2).says("is no text");
+    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(2).says("is not UTF-8 text");
     assert_eq!(names(&project, "artifacts").len(), 5);
 }
 

@@ -113,7 +113,7 @@ fn a_changed_file_is_a_changed_digest_even_with_a_store() {
 fn a_foreign_folder_and_a_store_of_another_version_are_refused() {
     let place = Place::new();
     let (_, err) = place.expect(2, &["--store", "text", "plan", "p.kdl"]);
-    assert!(err.contains("is no store"), "{err}");
+    assert!(err.contains("is not a store"), "{err}");
     fs::create_dir(place.path().join(".fmflow")).unwrap();
     fs::write(place.path().join(".fmflow/format"), "fmflow.store/99\n").unwrap();
     let (_, err) = place.expect(2, &["status", "p.kdl"]);

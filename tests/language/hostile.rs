@@ -112,8 +112,12 @@ fn what_cannot_fit_is_told_before_a_run() {
         assert!(checked.failed() && said.contains(expected), "{expected:?} in\n{said}");
     };
     says("canvas=12", "canvas=64", "c.kdl:15:66: error[out-of-range]: a canvas of 64 tokens");
-    says("length=4", "length=128", "asks for 128 new tokens; the context of `tiny` is 128");
-    says("mask-token \"reserved\"", "tokenizer \"none\"; mask-token \"reserved\"", "which row is reserved");
+    says("length=4", "length=128", "asks for 128 new tokens, but the context of `tiny` is 128");
+    says(
+        "mask-token \"reserved\"",
+        "tokenizer \"none\"; mask-token \"reserved\"",
+        "the reserved row cannot be found",
+    );
 }
 
 /// What a path may lead to besides files, in a folder of its own: name and path.

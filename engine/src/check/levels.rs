@@ -1,36 +1,38 @@
-//! Which warnings a configuration allows, and which it takes for errors. The command line wins over the file, a code over
-//! `warnings`.
+//! Which warnings are allowed (hidden) and which are denied (raised to errors).
+//!
+//! A rule for one code beats a rule for `warnings`; between two rules of the same scope, the command line beats the file.
 
 use crate::check::options::CheckOptions;
 use crate::language::record::{Leaf, Record};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::text::place::Span;
 
-/// The word that stands for every warning.
+/// The word that means every warning, in `--allow`, `--deny` and the `lint` node.
 pub const ALL_WARNINGS: &str = "warnings";
 
-/// What becomes of a warning.
+/// What happens to a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WarningLevel {
     Allow,
     Deny,
 }
 
-/// One word of the file or of the command line.
+/// One `allow` or `deny` of the file or the command line.
 #[derive(Clone, Debug)]
 struct LevelRule {
     word: String,
     level: WarningLevel,
-    /// Where the file says so; nothing for the command line.
+    /// Where the file says so; `None` for the command line.
     place: Option<Span>,
 }
 
-/// All rules, the stronger ones first.
+/// All rules, strongest first.
 #[derive(Clone, Debug, Default)]
 pub struct WarningLevels(Vec<LevelRule>);
 
 impl WarningLevels {
-    /// The rules of the command line and of the `lint` node.
+    /// Collects the rules of the command line and of the `lint` node, and reports codes that the file both allows and
+    /// denies.
     #[must_use]
     pub fn collect(lint: Option<&Record>, options: &CheckOptions, sink: &mut Sink) -> Self {
         let given = |level, words: &[String]| {
@@ -46,17 +48,18 @@ impl WarningLevels {
         report_level_contradictions(&allowed, &denied, sink);
         rules.extend(allowed.into_iter().map(|leaf| build_level_rule(leaf, WarningLevel::Allow)));
         rules.extend(denied.into_iter().map(|leaf| build_level_rule(leaf, WarningLevel::Deny)));
+        // The sort is stable, so that the command line stays ahead of the file.
         rules.sort_by_key(|rule| rule.word == ALL_WARNINGS);
         Self(rules)
     }
 
-    /// Findings without the allowed ones, the denied ones as errors; and how many were allowed.
+    /// Removes allowed warnings, raises denied ones to errors, and returns how many were removed.
     #[must_use]
     pub fn apply(&self, found: Vec<Diagnostic>) -> (Vec<Diagnostic>, usize) {
         let before = found.len();
-        let told: Vec<_> = found.into_iter().filter_map(|diagnostic| self.apply_to(diagnostic)).collect();
-        let allowed = before - told.len();
-        (told, allowed)
+        let kept: Vec<_> = found.into_iter().filter_map(|diagnostic| self.apply_to(diagnostic)).collect();
+        let allowed = before - kept.len();
+        (kept, allowed)
     }
 
     fn apply_to(&self, diagnostic: Diagnostic) -> Option<Diagnostic> {
@@ -89,7 +92,7 @@ fn raise_to_error(mut diagnostic: Diagnostic, rule: &LevelRule) -> Diagnostic {
         return diagnostic.also(place, "denied here");
     }
     let help = diagnostic.help.take().map(|help| format!("{help}\n")).unwrap_or_default();
-    diagnostic.help(format!("{help}a warning that `--deny {}` makes an error", rule.word))
+    diagnostic.help(format!("{help}this warning is an error because of `--deny {}`", rule.word))
 }
 
 fn report_level_contradictions(allowed: &[&Leaf], denied: &[&Leaf], sink: &mut Sink) {

@@ -1,4 +1,4 @@
-//! What the field table cannot say: contradictions between stages, and declarations without effect.
+//! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
 mod attention;
 mod capacity;
@@ -33,7 +33,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::text::file_head;
 use crate::text::place::Span;
 
-/// All lints over the stages that could be decoded.
+/// Runs all lints on the stages that could be decoded. Features that `run` would refuse are added to `refusals`.
 pub fn lint_pipeline(
     world: &Declarations,
     stages: &Stages,
@@ -75,12 +75,12 @@ pub fn lint_pipeline(
     declarations::lint_declarations(world, options, refusals, sink);
 }
 
-/// Lints that need the sizes of models and files. `root` is the `pipeline` node.
+/// Runs the lints that need the sizes of models and files. `root` is the `pipeline` node.
 pub fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     estimates::lint_estimates(root, pipeline, sink);
 }
 
-/// What the folder of a `fetch` says of itself.
+/// Reads the contract in the folder of a `fetch`, if there is one.
 fn read_stored_contract(stage: &Stage) -> Option<StoredContract> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
     StoredContract::read(|name| {
@@ -88,8 +88,11 @@ fn read_stored_contract(stage: &Stage) -> Option<StoredContract> {
     })
 }
 
-/// Contradictions between a stage and the checkpoints that it takes, of which `stored` tells by the numbers of their stages.
-/// `rows` gives the digests of the tokenizers of the rows that it takes, by role.
+/// Finds the errors in which `stage` contradicts the artifacts it is given: the lints of `check`, run again just before
+/// the work.
+///
+/// `stored` holds the contracts of its checkpoints by the id of the stage that made them. `rows` holds the tokenizer
+/// digest of each rows input, by role.
 pub fn find_contradictions(
     stages: &Stages,
     stage: &Stage,
@@ -114,7 +117,7 @@ pub fn find_contradictions(
     sink.finish().into_iter().filter(|finding| finding.severity == Severity::Error).collect()
 }
 
-/// Warnings that `run` will refuse something: one for each reason, with all its places.
+/// Warns about everything that `run` will refuse: one warning for each reason, with all its places.
 pub fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
     refusals.sort_by_key(|(span, _)| span.key());
     refusals.dedup_by_key(|(span, reason)| (span.key(), reason.clone()));
@@ -131,7 +134,7 @@ pub fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
             };
         }
         sink.push(
-            diagnostic.help("`run` refuses what asks for it; to run the rest, switch it off with `/-`"),
+            diagnostic.help("`run` refuses stages that need it; to run the rest, comment it out with `/-`"),
         );
     }
 }

@@ -1,22 +1,22 @@
-//! How a check is asked for.
+//! Options of a check.
 
 use crate::text::environment;
 
-/// What a check may know about the world besides the text.
+/// Everything besides the files that a check depends on.
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
-    /// Names of the secrets that are there.
+    /// Names of the environment variables that are set. Values never enter a check.
     pub secrets: Vec<String>,
-    /// Settings that stand in for the file's, as `path=value`; later ones win.
+    /// Settings that override the file's, as `path=value`; later ones win.
     pub settings: Vec<String>,
-    /// Codes of warnings that are not told.
+    /// Codes of warnings to hide; `warnings` means all.
     pub allow: Vec<String>,
-    /// Codes of warnings that are errors; `warnings` stands for all that nothing allows.
+    /// Codes of warnings to treat as errors; `warnings` means all that no rule allows.
     pub deny: Vec<String>,
 }
 
 impl CheckOptions {
-    /// Secrets taken from the environment.
+    /// Default options, with the names of this process's environment variables.
     #[must_use]
     pub fn from_environment() -> Self {
         Self { secrets: environment::list_variable_names(), ..Self::default() }

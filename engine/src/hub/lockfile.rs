@@ -1,6 +1,6 @@
-//! The lock file: what branches and tags stood for, beside the pipeline, to be committed with it.
+//! The lock file: the commits that branches and tags pointed to. It is kept beside the pipeline and committed with it.
 //!
-//! One writer, [`crate::hub`]; its text depends on nothing but the pins, so that two equal lock files are equal bytes.
+//! Only [`crate::hub`] writes it. Its text depends on nothing but the pins, so that equal pins give equal bytes.
 
 mod read;
 
@@ -16,23 +16,23 @@ use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// Version of the form of a lock file.
+/// Format version, written in the first node of a lock file.
 pub const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
 
-/// What a lock file says.
+/// The contents of a lock file, and how messages refer to it.
 #[derive(Clone, Debug, Default)]
 pub struct Lockfile {
-    /// The file's name as people know it.
+    /// Path of the file as messages show it.
     pub name: String,
-    /// The command that brings it up to date.
+    /// The command that brings the file up to date.
     pub update_command: String,
-    /// Whether it is damaged, so that nothing more is said about what it lacks.
+    /// Whether the file is damaged. Missing and stale pins are then not reported: the damage explains them.
     pub broken: bool,
-    /// Pins by what they are for.
+    /// The pin of each requested repository.
     pub pins: BTreeMap<RepositoryRequest, Pin>,
-    /// Where each pin stands in the file; empty where it was not read.
+    /// Where each pin is in the file; empty if the file was not read.
     pub places: BTreeMap<RepositoryRequest, Span>,
-    /// What was asked for and could not be pinned, which was told already.
+    /// Requests that a hub could not resolve. They have been reported and are not reported again as unpinned.
     pub unresolved: BTreeSet<RepositoryRequest>,
 }
 
@@ -45,33 +45,33 @@ pub struct Pin {
     pub count: u64,
     /// Bytes of all of them.
     pub size: u64,
-    /// Of a checkpoint, the files that it consists of, by name.
+    /// For a model, the files of the checkpoint, sorted by name; empty for a dataset.
     pub files: Vec<PinnedFile>,
 }
 
 /// A file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFile {
-    /// Its name in the repository.
+    /// Path within the repository.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// SHA-256 of its contents in hexadecimal, if the hub tells it.
+    /// SHA-256 of its contents in hexadecimal, if the hub gives it.
     pub sha256: Option<String>,
 }
 
-/// Where the lock file of a configuration lies: beside it, with its name.
+/// Path of the lock file of a configuration: beside it, with the extension `lock`.
 #[must_use]
 pub fn to_lockfile_path(config: &Path) -> PathBuf {
     match config.extension() {
-        // Never the configuration itself.
+        // A configuration may itself be called `*.lock`; it must not be overwritten.
         Some(extension) if extension == "lock" => config.with_extension("lock.lock"),
         _ => config.with_extension("lock"),
     }
 }
 
 impl Lockfile {
-    /// Tells pins that nothing asks for.
+    /// Warns about pins that none of the requests in `asked` needs.
     pub fn report_stale_pins(&self, asked: &[&RepositoryRequest], sink: &mut Sink) {
         let mut stale = self.places.iter().filter(|(pin, _)| !asked.contains(pin));
         let Some((pin, place)) = stale.next() else { return };
@@ -83,12 +83,12 @@ impl Lockfile {
         sink.push(diagnostic.help(format!("`{}` brings it up to date", self.update_command)));
     }
 
-    /// The text of the file.
+    /// Renders the file as KDL.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = format!(
-            "// Commits that branches and tags stood for, with the files there. `fmflow check FILE --online` writes this;\n\
-             // commit it together with the pipeline.\nlock {}\n",
+            "// The commits that branches and tags pointed to, and the files there. `fmflow check FILE --online` writes this\n\
+             // file; commit it together with the pipeline.\nlock {}\n",
             quote_kdl_string(LOCKFILE_SCHEMA)
         );
         for (asked, pin) in &self.pins {
@@ -97,16 +97,16 @@ impl Lockfile {
         text
     }
 
-    /// Writes the file as a whole or not at all.
+    /// Writes the file completely or not at all: to a temporary file beside it, which then replaces it.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the temporary file cannot be written or cannot replace `path`.
     pub fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let written = self.write_through(vfs, path, &temporary);
         if written.is_err() {
-            // What is left over is of no use; the error is what matters.
+            // The write error is what the user needs to see, not whether the cleanup worked.
             let _ = vfs.remove_file(&temporary);
         }
         written
@@ -152,7 +152,8 @@ impl Pin {
     }
 }
 
-/// A KDL string. Names come from a hub, so nothing in them may end the string or be refused by the reader.
+/// Quotes text as a KDL string. Names come from a hub, so that anything which could end the string, or which the parser
+/// refuses, is escaped.
 fn quote_kdl_string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {

@@ -1,5 +1,7 @@
-//! Asking a hub about the repositories of a pipeline: whether they are there and may be read, which commits their branches
-//! stand for, and whether the files and columns that the pipeline names exist. Only `check --online` does this.
+//! Asks a hub about the repositories of a pipeline, for `check --online` only.
+//!
+//! Do they exist, and may they be read? Which commits do their revisions point to? Do the files and columns exist that the
+//! pipeline names?
 
 mod columns;
 mod files;
@@ -12,24 +14,24 @@ use crate::hub::lockfile::{Lockfile, PinnedFile};
 use crate::pipeline::repository::RepositoryRequest;
 pub use session::Session;
 
-/// The secret that a hub is shown, if the pipeline declares it.
+/// The environment variable whose value is sent to the hub, if the pipeline declares it as a secret.
 pub const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
-/// A place of repositories. Implemented by the stages crate; the engine knows no network.
+/// A server of repositories. The stages crate implements it; the engine itself never opens a connection.
 pub trait Hub {
-    /// The address that is asked, for messages.
+    /// Base URL of the hub, for messages.
     fn address(&self) -> &str;
 
-    /// The commit that a repository's revision stands for, if its files may be read.
+    /// The commit that the requested revision points to, if the repository's files may be read.
     ///
     /// # Errors
-    /// What is in the way.
+    /// If the repository or revision does not exist, access is denied, or the hub gives no usable answer.
     fn commit(&self, asked: &RepositoryRequest, token: Option<&Secret>) -> Result<String, HubError>;
 
     /// All files of a repository at a commit.
     ///
     /// # Errors
-    /// What is in the way.
+    /// As [`Self::commit`].
     fn files(
         &self,
         asked: &RepositoryRequest,
@@ -37,21 +39,21 @@ pub trait Hub {
         token: Option<&Secret>,
     ) -> Result<Vec<PinnedFile>, HubError>;
 
-    /// Columns of a dataset by subset, of its default branch.
+    /// Columns of each subset of a dataset, on its default branch.
     ///
     /// # Errors
-    /// What is in the way.
+    /// As [`Self::commit`].
     fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError>;
 }
 
-/// Columns by subset, in the order of the hub.
+/// Names of the columns of each subset, in the order of the hub.
 pub type SubsetColumns = IndexMap<String, Vec<String>>;
 
-/// A secret's value. It is sent, and never shown.
+/// The value of a secret. `Debug` does not show it, so that no log or panic can.
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret of this value.
+    /// Wraps `value`.
     #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
@@ -70,48 +72,48 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Why a hub does not answer as hoped; each has another cure.
+/// Why a hub gave no answer. There is one variant for each different piece of advice to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubError {
-    /// It shows no such repository: there is none, or it is private.
+    /// The repository does not exist, or it is private: a hub does not tell the two apart.
     NoRepository,
     /// The repository has no such branch, tag or commit.
     NoRevision,
-    /// The repository's terms have to be accepted first.
+    /// The user has to accept the repository's terms first.
     Gated,
-    /// The token is not one of the hub's.
+    /// The hub does not know the token.
     BadToken,
-    /// It refuses, and says why.
+    /// The hub refused, for the given reason.
     Refused(String),
-    /// It cannot be reached, or its answer cannot be used, and why.
+    /// The hub cannot be reached, or its answer is unusable, for the given reason.
     Unreachable(String),
 }
 
-/// What asking gave, besides diagnostics.
+/// Result of asking a hub, besides diagnostics.
 #[derive(Debug, Default)]
 pub struct LockResolution {
-    /// What became of every pin, in the order of the text; pins that are gone last.
+    /// Every pin in the order of the text, changed or not; removed pins last.
     pub changes: Vec<PinChange>,
-    /// The lock file as it should be.
+    /// The new lock file.
     pub lock: Lockfile,
-    /// Whether it differs from the one that was read.
+    /// Whether its pins differ from those that were read.
     pub changed: bool,
 }
 
-/// What became of one pin.
+/// The old and the new commit of one pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinChange {
-    /// What it is for.
+    /// The repository and revision that the pipeline asks for.
     pub asked: RepositoryRequest,
-    /// The commit before, if there was one.
+    /// The commit before; `None` for a new pin.
     pub old: Option<String>,
-    /// The commit now, if there is one.
+    /// The commit now; `None` for a removed pin.
     pub new: Option<String>,
-    /// What the revision stands for on the hub, where that is another commit.
+    /// The commit that the revision points to on the hub, if it is not [`Self::new`].
     pub head: Option<String>,
 }
 
-/// A hub's words, fit for a terminal: one line of printable letters, not too long.
+/// Makes a hub's text safe for a terminal: one short line without control characters.
 fn clean_hub_text(text: &str) -> String {
     const MOST: usize = 200;
     let words = text.split(|letter: char| letter.is_control() || letter.is_whitespace());

@@ -1,4 +1,4 @@
-//! Nodes that name a repository, and the commits that the lock file pins them to.
+//! Finds the nodes that name a repository, and gives them the commits that the lock file pins.
 
 use crate::hub::lockfile::Lockfile;
 use crate::language::names::Declarations;
@@ -11,25 +11,25 @@ use crate::text::place::{Origin, Span};
 /// A node that names a repository.
 #[derive(Clone, Debug)]
 pub struct RepositoryUse {
-    /// What it asks for.
+    /// The repository and revision that the node asks for.
     pub asked: RepositoryRequest,
-    /// Its place among the records of the world.
+    /// Index of the node in [`Declarations::records`].
     pub record: usize,
-    /// Where the repository is named.
+    /// Where the node names the repository.
     pub from: Span,
-    /// Where the revision is named.
+    /// Where the node names the revision, if it does.
     pub revision: Option<Span>,
 }
 
 impl RepositoryUse {
-    /// Where the revision is named, or else the repository.
+    /// Where the node names the revision; if it names none, where it names the repository.
     #[must_use]
     pub fn place(&self) -> &Span {
         self.revision.as_ref().unwrap_or(&self.from)
     }
 }
 
-/// Every node that names a repository of the hub, in the order of the text; an address that is none is told.
+/// Collects every node that names a repository on the hub, in the order of the text, and reports malformed addresses.
 pub fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<RepositoryUse> {
     let mut uses = Vec::new();
     for (at, record) in world.records.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<Rep
     uses
 }
 
-/// Whether a hub can have a repository of this name: one or two parts of letters, digits, `-`, `_` and `.`.
+/// Whether a hub accepts this name for a repository: one or two parts of letters, digits, `-`, `_` and `.`.
 fn is_repository_name(text: &str) -> bool {
     let part = |part: &str| {
         let letters = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -73,14 +73,15 @@ fn invalid_repository_name(kind: RepositoryKind, name: &str, from: &Leaf) -> Dia
             format!("write `from=\"hf:{last}\" revision=\"{revision}\"`")
         }
         _ if is_repository_name(&last) => format!("write `from=\"hf:{last}\"`"),
-        _ => format!("write `from=\"hf:OWNER/NAME\"`, as the page of the {} shows it", kind.word()),
+        _ => format!("write `from=\"hf:OWNER/NAME\"`, as shown on the page of the {}", kind.word()),
     };
-    Diagnostic::new(Code::WrongType, format!("`hf:{name}` names no repository"))
+    Diagnostic::new(Code::WrongType, format!("`hf:{name}` is not the name of a repository"))
         .at(&from.span, "expected `hf:OWNER/NAME`")
         .help(help)
 }
 
-/// The name in an address of a page, or with a revision after `@`; what is no name, in other cases.
+/// Guesses the name that was meant: people paste the URL of a page, or append a revision after `@`. The result need not be
+/// a valid name.
 fn guess_repository_name(text: &str) -> String {
     let page = text.split_once("://").map(|(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
     let path = page.unwrap_or(text).trim_start_matches('/');
@@ -92,13 +93,13 @@ fn guess_repository_name(text: &str) -> String {
     }
 }
 
-/// A revision of files on this machine would be ignored in silence.
+/// Reports a `revision` of local files, which would otherwise be ignored silently.
 fn refuse_local_revision(record: &Record, from: &Leaf, sink: &mut Sink) {
     let Some(revision) = record.leaf("revision").filter(|_| matches!(from.value, CanonicalValue::Path(_)))
     else {
         return;
     };
-    let message = "`revision` belongs to a repository, and `from` names files on this machine";
+    let message = "`revision` belongs to a repository, but `from` names files on this machine";
     sink.push(
         Diagnostic::new(Code::FieldDoesNotApply, message)
             .at(&revision.span, "no effect")
@@ -107,12 +108,13 @@ fn refuse_local_revision(record: &Record, from: &Leaf, sink: &mut Sink) {
     );
 }
 
-/// Gives every node whose repository the lock file pins the commit as its revision, tells which nodes stay unpinned and
-/// which pins nobody asks for. What is pinned, each once.
+/// Sets the revision of every node to the commit that the lock file pins, and warns about unpinned nodes and stale pins.
+///
+/// Returns the pinned repositories, without duplicates, in the order of the text.
 pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Sink) -> Vec<PinnedRepository> {
     let uses = collect_repository_uses(world, sink);
     let mut pinned: Vec<PinnedRepository> = Vec::new();
-    let mut loose = Vec::new();
+    let mut unpinned = Vec::new();
     for one in &uses {
         let pin = lock.pins.get(&one.asked).filter(|_| !one.asked.is_commit());
         match (pin, world.records.get_mut(one.record)) {
@@ -124,20 +126,20 @@ pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Si
                 }
             }
             _ if one.asked.is_commit() || lock.unresolved.contains(&one.asked) => {}
-            _ => loose.push(one),
+            _ => unpinned.push(one),
         }
     }
     if lock.broken {
         return pinned;
     }
-    unpinned_repositories(&loose, &lock.update_command)
+    unpinned_repositories(&unpinned, &lock.update_command)
         .into_iter()
         .for_each(|diagnostic| sink.push(diagnostic));
     lock.report_stale_pins(&uses.iter().map(|one| &one.asked).collect::<Vec<_>>(), sink);
     pinned
 }
 
-/// Writes the commit where the revision stands, or would stand.
+/// Sets the revision of a node to the commit.
 fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     let order = record.spec.fields().position(|field| field.name == "revision");
     let Some(spec) = record.spec.fields().find(|field| field.name == "revision") else { return };
@@ -149,6 +151,7 @@ fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     };
     match record.leaves.iter_mut().find(|leaf| leaf.spec.name == "revision") {
         Some(old) => *old = leaf,
+        // Leaves are kept in the order of the field table.
         None => {
             let before =
                 |leaf: &&Leaf| record.spec.fields().position(|field| field.name == leaf.spec.name) < order;
@@ -158,10 +161,10 @@ fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     }
 }
 
-/// One warning for all nodes without a commit.
-fn unpinned_repositories(loose: &[&RepositoryUse], cure: &str) -> Option<Diagnostic> {
-    let (first, others) = loose.split_first()?;
-    let mut names: Vec<_> = loose.iter().map(|one| &one.asked).collect();
+/// Warns about nodes without a commit: one warning for all of them.
+fn unpinned_repositories(unpinned: &[&RepositoryUse], update_command: &str) -> Option<Diagnostic> {
+    let (first, others) = unpinned.split_first()?;
+    let mut names: Vec<_> = unpinned.iter().map(|one| &one.asked).collect();
     names.sort();
     names.dedup();
     let message = match names.len() - 1 {
@@ -172,7 +175,9 @@ fn unpinned_repositories(loose: &[&RepositoryUse], cure: &str) -> Option<Diagnos
     for other in others {
         diagnostic = diagnostic.also(other.place(), "nor this");
     }
-    let help = format!("`{cure}` pins it in a lock file; or write `revision=\"<40 hexadecimal digits>\"`");
+    let help = format!(
+        "run `{update_command}` to pin it in a lock file, or write `revision=\"<40 hexadecimal digits>\"`"
+    );
     Some(diagnostic.help(help))
 }
 

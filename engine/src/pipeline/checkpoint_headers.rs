@@ -1,4 +1,4 @@
-//! What the headers of a checkpoint that others made tell: sizes of its model, and which ids its tokenizer uses.
+//! Reads the model shape and the token ids of a third-party checkpoint from its JSON files, without loading tensors.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::pipeline::shape::ModelShape;
 use crate::text::file_head;
 
-/// Largest header that is read, in bytes; tokenizers of 250,000 tokens have about 20 MB.
+/// Largest file that is read, in bytes; a `tokenizer.json` of 250,000 tokens has about 20 MB.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 
-/// Ids that a tokenizer uses, with the text of each.
+/// The ids that a tokenizer uses, each with its text.
 #[derive(Clone, Debug, Default)]
 pub struct TokenTable(HashMap<u64, String>);
 
@@ -35,7 +35,7 @@ struct AddedToken {
 }
 
 impl TokenTable {
-    /// The tokens of a `tokenizer.json`; `None` where it cannot be read or is of another kind.
+    /// Reads a `tokenizer.json`; `None` if it cannot be read or has another structure, such as no `vocab`.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
         let file: TokenizerFile = serde_json::from_slice(&read_header_file(path)?).ok()?;
@@ -45,20 +45,20 @@ impl TokenTable {
         ))
     }
 
-    /// One more than the largest id.
+    /// One more than the largest id; 0 if there are no tokens.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.0.keys().max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// The text of an id.
+    /// The text of a token id, if any token uses it.
     #[must_use]
     pub fn text(&self, id: u64) -> Option<&str> {
         self.0.get(&id).map(String::as_str)
     }
 }
 
-/// The shape in a Hugging Face `config.json`, if it tells one.
+/// Reads the model shape from a Hugging Face `config.json`; `None` if a required size is missing.
 #[must_use]
 pub fn read_model_shape(path: &Path) -> Option<ModelShape> {
     let config: Value = serde_json::from_slice(&read_header_file(path)?).ok()?;

@@ -1,7 +1,7 @@
-//! Typed settings of every kind of stage, as the stages crate receives them: resolved, validated, defaults filled.
+//! Typed settings of every kind of stage, as the stages crate receives them: resolved, validated, with defaults filled in.
 //!
-//! No default, range or documentation of a field is written here: `schemas/*.kdl` is the only place for those.
-//! Artifacts are named by *role* (see [`crate::pipeline::stage::Input`]).
+//! No default or range of a field is written here: `schemas/*.kdl` is the only place for those. Input artifacts are named
+//! by *role* (see [`crate::pipeline::role::InputRole`]).
 
 pub mod attention;
 pub mod learning_rate;
@@ -20,16 +20,16 @@ pub use sample::{
 };
 pub use train::TrainConfig;
 
-/// What a stage does.
+/// Settings of a stage, by its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StageConfig {
     /// Brings a checkpoint into the store.
     Fetch(FetchConfig),
-    /// Trains or takes over a tokenizer.
+    /// Trains a tokenizer or adopts an existing one.
     Tokenizer(TokenizerConfig),
     /// Tokenizes and packs one dataset.
     Rows(RowsConfig),
-    /// Makes a backbone with random weights.
+    /// Creates a backbone with random weights.
     RandomInit(RandomInitConfig),
     /// Turns an autoregressive checkpoint into a flow checkpoint.
     Convert(ConvertConfig),
@@ -44,7 +44,7 @@ pub enum StageConfig {
 }
 
 impl StageConfig {
-    /// The node name of this kind of stage.
+    /// The KDL node that declares this kind of stage; also its kind in fingerprints and manifests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl StageConfig {
 /// Brings a checkpoint into the store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FetchConfig {
-    /// A Hugging Face checkpoint folder on this machine (absolute).
+    /// Absolute path of a Hugging Face checkpoint folder on this machine.
     Folder(PathBuf),
     /// A repository on a hub; not supported yet.
     Hub {
@@ -75,7 +75,7 @@ pub enum FetchConfig {
     },
 }
 
-/// Trains or takes over a tokenizer.
+/// Trains a tokenizer or adopts an existing one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenizerConfig {
     /// Trains a byte-level BPE on the documents of the stage's sources that are not held out.
@@ -84,47 +84,47 @@ pub enum TokenizerConfig {
         vocabulary: usize,
         /// Layout of special tokens; `qwen3` is the only one.
         special: String,
-        /// The datasets it learns from; role: the source of the same name.
+        /// The datasets to train on; each is also a source of the stage, under the same name.
         datasets: Vec<DatasetConfig>,
     },
-    /// Takes an existing `tokenizer.json` (absolute).
+    /// Absolute path of an existing `tokenizer.json`.
     File(PathBuf),
 }
 
-/// A dataset: which files, how they are read.
+/// A dataset: how its files are read, and how much of it is held out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetConfig {
-    /// Its name.
+    /// Name of the dataset; its files are the stage's source of the same name.
     pub name: String,
-    /// How documents are found in a file.
+    /// How a file is split into documents.
     pub format: DatasetFormat,
     /// Share of documents that no tokenizer and no training row may see, in [0, 1).
     pub held_out: f64,
 }
 
-/// How documents are found in a file.
+/// How a file is split into documents.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatasetFormat {
     /// Plain text.
     Text,
-    /// One JSON object a line; `text` is the field that holds the document.
+    /// One JSON object per line, with the document in one of its fields.
     Jsonl {
-        /// Name of the field.
+        /// Name of that field.
         text: String,
     },
-    /// One JSON object a line: a conversation.
+    /// One JSON object per line, each a conversation.
     Chat {
-        /// Where its turns are.
+        /// The fields that hold the turns.
         turns: TurnFields,
         /// Field that names the kind of task, for scores per task.
         group: Option<String>,
     },
 }
 
-/// Where the turns of a conversation are.
+/// The fields that hold the turns of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnFields {
-    /// A question and its answer, each in a field.
+    /// A question and its answer, each in a field of its own.
     Pair {
         /// Field with the user's turn.
         user: String,
@@ -141,29 +141,29 @@ pub enum TurnFields {
 /// Tokenizes and packs one dataset. Role `tokenizer`; the source is named after the dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowsConfig {
-    /// What is packed.
+    /// The dataset to tokenize and pack.
     pub dataset: DatasetConfig,
     /// Tokens in a row.
     pub length: usize,
-    /// How documents become rows.
+    /// How documents are packed into rows.
     pub packing: Packing,
-    /// Whether a document is closed by the end-of-document token.
+    /// Whether the end-of-document token is appended to each document.
     pub end_of_document: bool,
-    /// Tokens of an answer with its end of turn, padded to this length; supervised. `None`: no padding.
+    /// Length in tokens to which an answer and its end of turn are padded; the padding is supervised too. `None`: no padding.
     pub canvas: Option<usize>,
 }
 
-/// How documents become rows.
+/// How documents are packed into rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Packing {
-    /// Documents one after another, cut at the row's length.
+    /// Documents are concatenated and cut at the row length.
     Concat,
-    /// Whole documents, each in the first row with room.
+    /// Each document is kept whole, in the first row that has room for it.
     FirstFit,
 }
 
-/// Makes a backbone with random weights. Role `tokenizer` gives the vocabulary.
+/// Creates a backbone with random weights. Role `tokenizer` gives the vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RandomInitConfig {
     /// Width of the residual stream.
@@ -180,7 +180,7 @@ pub struct RandomInitConfig {
     pub feed_forward: usize,
     /// Whether the head shares the embedding's matrix.
     pub tied: bool,
-    /// Longest row the model is declared for (`max_position_embeddings`).
+    /// Longest row that the model is declared for (`max_position_embeddings`).
     pub context: usize,
     /// Base of the rotary embedding.
     pub rope_theta: f64,
@@ -195,15 +195,15 @@ pub struct RandomInitConfig {
 pub struct ConvertConfig {
     /// Which row of the embedding is the mask token.
     pub mask_token: MaskToken,
-    /// What that row holds at first.
+    /// Initial value of that row.
     pub mask_row: MaskRow,
-    /// How the model learns the time t.
+    /// How the model is given the time t.
     pub time_conditioning: TimeConditioning,
-    /// Whether position i predicts token i + 1, as the autoregressive source does.
+    /// Whether position i predicts token i + 1, as in the autoregressive checkpoint.
     pub shift: bool,
-    /// Largest logit difference to the source, relative to the largest logit.
+    /// Largest accepted logit difference from the source checkpoint, relative to its largest logit.
     pub tolerance: f64,
-    /// Logits of the source that another program made (absolute); the source is called `reference`.
+    /// Absolute path of logits of the source checkpoint that another program computed; the stage's source `reference`.
     pub reference: Option<PathBuf>,
     /// Where the tokenizer comes from.
     pub tokenizer: TokenizerChoice,
@@ -218,7 +218,7 @@ pub enum MaskToken {
     Id(u32),
 }
 
-/// What the mask token's row holds at first.
+/// Initial value of the mask token's row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaskRow {
     /// The mean of all used rows, plus normal noise of `noise` standard deviations of each column.
@@ -226,18 +226,18 @@ pub enum MaskRow {
         /// Noise in standard deviations; 0 for none.
         noise: f64,
     },
-    /// What the source holds there.
+    /// The value in the source checkpoint.
     Keep,
 }
 
-/// How the model learns the time t.
+/// How the model is given the time t.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeConditioning {
-    /// Not at all: with a mask source the number of masks tells it.
+    /// Not at all: with a mask source the number of masks gives it away.
     #[default]
     None,
-    /// Modulation of every block that starts at the identity, of this rank.
+    /// Low-rank modulation of every block, initialized to the identity.
     AdaLn {
         /// Rank of the projection.
         rank: usize,
@@ -251,7 +251,7 @@ pub enum TokenizerChoice {
     Beside,
     /// The artifact in role `tokenizer`.
     Named,
-    /// None; work with text then refuses.
+    /// No tokenizer; stages that work with text refuse the checkpoint.
     None,
 }
 
@@ -260,7 +260,7 @@ pub enum TokenizerChoice {
 pub struct ExportConfig {
     /// Number format of the weights.
     pub dtype: ExportDtype,
-    /// Bytes of weights in one file, at most.
+    /// Most bytes of weights in one file.
     pub shard_bytes: u64,
 }
 
@@ -269,6 +269,6 @@ pub struct ExportConfig {
 pub enum ExportDtype {
     /// 32-bit float.
     F32,
-    /// The upper half of a 32-bit float.
+    /// bfloat16: the upper half of a 32-bit float.
     Bf16,
 }

@@ -1,7 +1,7 @@
-//! What a checkpoint says of itself: `provenance.json` in its folder, which equal fingerprints make equal.
+//! The contract of a checkpoint, `provenance.json` in its folder: the facts that its users must respect.
 //!
-//! One stage hands it to the next: a conversion and a training set some of its facts and leave the others as their parent has
-//! them. Who set a fact, in which line, lies beside it ([`crate::pipeline::origins`]).
+//! A conversion or training sets some facts and takes the others from its parent. Equal fingerprints give an equal file;
+//! therefore the stage and line that set each fact are in another file ([`crate::pipeline::origins`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::pipeline::config::attention::AttentionSchedule;
 use crate::pipeline::config::train::{Objective, ProbabilityPath, Scheduler, TrainConfig};
 use crate::pipeline::config::{ConvertConfig, TimeConditioning};
 
-/// Its file in a checkpoint's folder.
+/// File name in a checkpoint's folder.
 pub const PROVENANCE: &str = "provenance.json";
 
 /// The schema of [`PROVENANCE`].
@@ -18,7 +18,7 @@ const PROVENANCE_SCHEMA: &str = "fmflow.provenance/1";
 /// The direction of time, written out because papers differ.
 pub const TIME_DIRECTION: &str = "t=0 source, t=1 data";
 
-/// Longest file of a checkpoint's own words that is read, in bytes.
+/// Largest `provenance.json` or `origins.json` that is read, in bytes. A checkpoint folder may come from a stranger.
 pub const MAX_CONTRACT_BYTES: u64 = 1 << 20;
 
 /// What the logits of a model mean.
@@ -47,7 +47,7 @@ pub enum Attention {
     },
 }
 
-/// The contract of a model.
+/// The facts about a model that its users must respect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
@@ -59,23 +59,23 @@ pub struct Contract {
     pub kind: ModelKind,
     /// Whether position i predicts token i + 1, as an autoregressive model does.
     pub shift: bool,
-    /// The id of the mask token.
+    /// Id of the mask token; `None` before conversion.
     pub mask_token: Option<u32>,
-    /// Probability path that it was trained on: source and scheduler. None before the first flow training.
+    /// Probability path it was trained on: source and scheduler. `None` before the first flow training.
     pub path: Option<ProbabilityPath>,
-    /// Loss that trained it.
+    /// Name of the loss it was trained with.
     pub loss: Option<String>,
-    /// Attention that it was trained with.
+    /// Attention it was trained with.
     pub attention: Attention,
-    /// Tokens per block of block-wise generation.
+    /// Tokens per block of block-wise generation; `None` if it was not trained with blocks.
     pub block: Option<usize>,
-    /// Whether and how it knows the time.
+    /// How the model is given the time t, if it is.
     pub time_conditioning: TimeConditioning,
-    /// Tokens of an answer with its filler, where it was trained to fill such a canvas.
+    /// Length in tokens of a padded answer, if it was trained on such answers.
     pub canvas: Option<usize>,
-    /// BLAKE3 of tokenizer.json; none where the model has no text.
+    /// BLAKE3 of `tokenizer.json`; `None` if the model has no tokenizer.
     pub tokenizer: Option<String>,
-    /// Optimizer updates since conversion.
+    /// Number of optimizer updates since the conversion.
     pub trained_updates: u64,
 }
 
@@ -85,20 +85,20 @@ pub enum ContractError {
     /// Not the JSON of [`Contract`].
     #[error("{PROVENANCE}: {0}")]
     Json(String),
-    /// Written by another version or with another direction of time.
+    /// Written by another version, or with the opposite direction of time.
     #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
     Value {
-        /// The key.
+        /// Key in the JSON object.
         key: &'static str,
-        /// Its value.
+        /// Value in the file.
         found: String,
-        /// What this program writes.
+        /// Value that this program writes.
         expected: &'static str,
     },
 }
 
 impl Contract {
-    /// The contract of an autoregressive model that nobody has converted.
+    /// The contract of an autoregressive model that was never converted.
     #[must_use]
     pub fn autoregressive() -> Self {
         Self {
@@ -118,7 +118,7 @@ impl Contract {
         }
     }
 
-    /// The contract of a converted checkpoint whose mask token is `mask_token`, where that is known already.
+    /// The contract of a converted checkpoint. `mask_token` is `None` if its id is not known yet.
     #[must_use]
     pub fn after_conversion(config: &ConvertConfig, mask_token: Option<u32>) -> Self {
         Self {
@@ -131,8 +131,8 @@ impl Contract {
         }
     }
 
-    /// The contract of a checkpoint that the first `updates` updates of a training made of this one. `canvas` is the longest
-    /// of the rows it was trained on.
+    /// The contract after this checkpoint was trained for the first `updates` updates of `config`. `canvas` is the longest
+    /// canvas of the rows it was trained on.
     #[must_use]
     pub fn after_training(&self, config: &TrainConfig, updates: u64, canvas: Option<usize>) -> Self {
         let mut contract = self.clone();
@@ -153,7 +153,7 @@ impl Contract {
     /// Reads the text of a `provenance.json`.
     ///
     /// # Errors
-    /// When a key is absent or unknown, or the schema or direction of time is another.
+    /// If a key is missing or unknown, or if the schema version or the direction of time differs.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
         for (key, found, expected) in [
@@ -167,15 +167,15 @@ impl Contract {
         Ok(this)
     }
 
-    /// The text of the file.
+    /// The contents of `provenance.json`.
     #[must_use]
     pub fn to_json(&self) -> String {
         format!("{:#}\n", serde_json::json!(self))
     }
 }
 
-/// Attention that a model has learnt after `updates` updates (at least one): what the last of them trained. Annealed attention
-/// is what it tends to.
+/// The attention that a model has learned after `updates` updates (at least one): that of the last of them. Annealed
+/// attention counts as bidirectional, even before the annealing has ended.
 #[must_use]
 pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attention {
     match schedule.block_at(updates.saturating_sub(1)) {
@@ -185,7 +185,7 @@ pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Att
     }
 }
 
-/// The source of a path in the words of a configuration.
+/// Describes the source of a path in the words of a configuration.
 #[must_use]
 pub fn describe_source(path: &ProbabilityPath) -> String {
     match path.mask_share {
@@ -195,7 +195,7 @@ pub fn describe_source(path: &ProbabilityPath) -> String {
     }
 }
 
-/// A scheduler in the words of a configuration.
+/// Describes a scheduler in the words of a configuration.
 #[must_use]
 pub fn describe_scheduler(scheduler: Scheduler) -> String {
     match scheduler {
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_and_a_foreign_direction_refused() {
+    fn a_contract_reads_back_and_another_time_direction_is_refused() {
         let mut contract = Contract::autoregressive();
         contract.attention = Attention::BlockCausal { block: 32 };
         contract.time_conditioning = TimeConditioning::AdaLn { rank: 8 };
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learnt_is_what_the_last_update_trained() {
+    fn the_trained_attention_is_that_of_the_last_update() {
         use crate::pipeline::config::BlockPhase;
         let phases = vec![BlockPhase { size: 4, until: Some(2) }, BlockPhase { size: 8, until: None }];
         let blocks = AttentionSchedule::Block { phases };

@@ -1,4 +1,4 @@
-//! What stages take: updates, tokens, parameters, arithmetic, disk.
+//! Estimates what stages cost: updates, tokens, parameters, arithmetic, disk.
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{AttentionSchedule, ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
@@ -7,20 +7,20 @@ use crate::pipeline::shape::{ModelShape, saturating_product};
 use crate::pipeline::source_facts::PipelineFacts;
 use crate::pipeline::stage::Stage;
 
-/// What a stage takes from nothing. Unknown parts are `None`.
+/// Estimated cost of a stage that runs from the start, with nothing cached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageCost {
-    /// The model it makes or trains.
+    /// Shape of the model that the stage makes or trains; `None` if unknown.
     pub shape: Option<ModelShape>,
-    /// Of a training stage.
+    /// For a training stage.
     pub training: Option<TrainingCost>,
-    /// Bytes of the artifact, about.
+    /// Approximate size of the artifact in bytes.
     pub artifact_bytes: u64,
-    /// Bytes of checkpoints while it runs, about.
+    /// Approximate size in bytes of the checkpoints that exist at a time while the stage runs.
     pub work_bytes: u64,
 }
 
-/// What a training stage takes.
+/// Estimated cost of a training stage. Unknown parts are `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingCost {
     /// Optimizer updates.
@@ -29,11 +29,11 @@ pub struct TrainingCost {
     pub length: u64,
     /// Tokens of all rows of all updates.
     pub tokens: u64,
-    /// Floating-point operations.
+    /// Total floating-point operations.
     pub flops: Option<f64>,
-    /// Seconds on the budget's machine at its assumed utilisation.
+    /// Seconds on the budget's machine at the assumed utilization.
     pub seconds: Option<f64>,
-    /// Which positions see which, as the updates go by.
+    /// Which positions see which.
     pub attention: AttentionSchedule,
     /// Learning rate at 0, 1, 25, 50, 75 and 100 % of the updates.
     pub learning_rate: [f64; 6],
@@ -42,7 +42,7 @@ pub struct TrainingCost {
 /// Percentages of the updates at which the learning rate is shown.
 pub const LEARNING_RATE_PERCENTAGES: [u64; 6] = [0, 1, 25, 50, 75, 100];
 
-/// What every stage takes, in the pipeline's order.
+/// Estimates the cost of every stage, in the pipeline's order.
 #[must_use]
 pub fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
     let facts = &PipelineFacts::collect(pipeline);
@@ -54,7 +54,7 @@ pub fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
     costs
 }
 
-/// The model of a stage: its own, or that of the stage it starts from.
+/// Shape of a stage's model: the one it brings or makes, or that of the stage it starts from.
 fn find_model_shape(stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) -> Option<ModelShape> {
     match &stage.config {
         StageConfig::Fetch(_) => facts.get(stage.id).shape,
@@ -78,7 +78,8 @@ fn build_random_shape(config: &RandomInitConfig, vocabulary: u64) -> ModelShape 
     }
 }
 
-/// Weights are 4 bytes a parameter; a checkpoint adds two moments of 4 bytes each; one more is there while it is written.
+/// Weights take 4 bytes per parameter, and a checkpoint adds two moments of 4 bytes each. While a new checkpoint is written,
+/// there is one more than `keep`.
 fn estimate_stage_cost(
     pipeline: &Pipeline,
     stage: &Stage,
@@ -98,7 +99,7 @@ fn estimate_stage_cost(
             cost.artifact_bytes = if config.dtype == ExportDtype::Bf16 { weights / 2 } else { weights };
         }
         StageConfig::Fetch(_) => cost.artifact_bytes = facts.get(stage.id).bytes.max(weights / 2),
-        // A token is about four bytes of text and is kept in two to four.
+        // A token is about four bytes of text and is stored in two to four.
         StageConfig::Rows(_) => cost.artifact_bytes = facts.get(stage.id).bytes,
         StageConfig::Tokenizer(_) | StageConfig::Evaluate(_) | StageConfig::Generate(_) => {}
     }
@@ -143,18 +144,18 @@ fn find_row_length(rows: &Stage) -> Option<u64> {
     }
 }
 
-/// Dense bf16 operations per second of one device, from NVIDIA's data sheets.
+/// Peak dense bf16 operations per second of one device, from NVIDIA's data sheets.
 pub const DEVICE_FLOPS: [(&str, f64); 4] =
     [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
 
-/// How many devices a machine such as `4xH100-80GB` has, and what they are.
+/// Splits a machine such as `4xH100-80GB` into the number of devices and their name. Without a number it is one device.
 #[must_use]
 pub fn parse_machine(machine: &str) -> (u64, &str) {
     let (count, name) = machine.split_once('x').unwrap_or(("1", machine));
     count.parse().map_or((1, machine), |count| (count, name))
 }
 
-/// Dense bf16 operations per second of a machine, if its devices are known.
+/// Peak dense bf16 operations per second of a machine; `None` if its devices are not in [`DEVICE_FLOPS`].
 #[must_use]
 pub fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
     let (count, name) = parse_machine(machine?);

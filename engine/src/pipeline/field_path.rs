@@ -1,5 +1,7 @@
-//! Every setting that code asks for by its path. A test holds each path against the field table, so that a misspelt one
-//! cannot pass for a setting that is not there.
+//! Every setting that code looks up by its path.
+//!
+//! A test compares each path with the field table. A misspelled literal would otherwise look like a setting that the stage
+//! does not have.
 
 use std::borrow::Cow;
 
@@ -7,19 +9,20 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPath {
     kind: &'static str,
-    /// `#` stands for the number of a node that may stand several times.
+    /// `#` is a placeholder for the index of a node that may occur several times.
     path: &'static str,
     number: Option<usize>,
 }
 
 impl FieldPath {
-    /// The same setting of the node with this number, from 0.
+    /// The path with `#` replaced by an index, counted from 0.
     #[must_use]
     pub const fn nth(self, number: usize) -> Self {
         Self { kind: self.kind, path: self.path, number: Some(number) }
     }
 
-    /// The path as a stage of this kind has it.
+    /// The path as text, for a stage of this kind. Panics if the path belongs to another kind or lacks its index: such a
+    /// lookup could never succeed.
     pub(crate) fn text_for(self, kind: &str) -> Cow<'static, str> {
         assert_eq!(kind, self.kind, "`{}` is a setting of `{}`", self.path, self.kind);
         assert_eq!(self.number.is_some(), self.path.contains('#'), "`{}`: a number for each `#`", self.path);
@@ -29,7 +32,7 @@ impl FieldPath {
         }
     }
 
-    /// The kind of stage, and the path with `#` for numbers.
+    /// The kind of stage, and the path with `#` for indices.
     #[cfg(test)]
     pub(crate) fn pattern(self) -> (&'static str, &'static str) {
         (self.kind, self.path)
@@ -46,7 +49,7 @@ macro_rules! paths {
             }
         )*
 
-        /// All paths, for the test that holds them against the field table.
+        /// All paths, for the test that compares them with the field table.
         #[cfg(test)]
         pub(crate) const ALL: &[FieldPath] = &[$($($module::$name),*),*];
     };

@@ -1,11 +1,12 @@
-//! The identity of a stage's result. One ledger is made per stage; the digest and the explanation both walk it.
+//! The identity of a stage's result. Each stage has one ledger; both the digest and the explanation of a change are made from
+//! it, so that they cannot disagree.
 //!
 //! | counts | does not count |
 //! |---|---|
 //! | version of the ledger, kind of stage, revision of its code | name of the stage, paths, times of files |
-//! | semantic fields, by what they mean; `seed` where the kind draws numbers | log intervals, device, host, threads |
+//! | semantic fields, by value; `seed` if the kind draws random numbers | log intervals, device, host, threads |
 //! | contents of source files, in the order of their paths | names of the files and of the datasets |
-//! | fingerprints of upstream artifacts, in the order of the roles | their names, and their contents: the fingerprint stands for them |
+//! | fingerprints of upstream artifacts, in the order of the roles | their names; their contents, which the fingerprints identify |
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -13,17 +14,18 @@ use serde_json::Value;
 
 use crate::pipeline::stage::{FieldValue, Stage};
 
-/// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
+/// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
 pub const LEDGER_VERSION: u32 = 2;
 
-/// Revision of the code behind a kind of stage: raised when the same inputs give other bytes.
+/// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
 ///
-/// History: all kinds begin at 1. At 2: `rows` lays conversations out by the tokenizer's chat template; `convert` keeps
-/// reference logits in its certificate, and `train` hands the certificate on; `evaluate` and `generate` start a uniform or mixed
-/// source from the source of training, and top-k keeps ties.
-/// At 3: `train` does not divide by a corrupted first token that a shift leaves without a term; `evaluate` bounds the likelihood of
-/// a uniform or mixed source by the generalized KL.
-/// At 4: `evaluate` does not ask for answers that no canvas or context holds, and lists what was said before a question.
+/// History: all kinds start at 1.
+/// - 2: `rows` formats conversations with the tokenizer's chat template; `convert` keeps reference logits in its certificate,
+///   and `train` passes the certificate on; `evaluate` and `generate` start a uniform or mixed source from the source of
+///   training, and top-k keeps ties.
+/// - 3: `train` does not count a corrupted first token in the divisor if the shift leaves it without a term; `evaluate` bounds
+///   the likelihood of a uniform or mixed source by the generalized KL.
+/// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
 #[must_use]
 pub fn find_code_revision(kind: &str) -> u32 {
     match kind {
@@ -41,7 +43,7 @@ pub fn find_code_revision(kind: &str) -> u32 {
 pub struct Fingerprint(pub String);
 
 impl Fingerprint {
-    /// The first 12 digits: enough for a folder's name.
+    /// The first 12 digits, for folder names.
     #[must_use]
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
@@ -54,7 +56,7 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// What an ingredient is.
+/// Kind of an ingredient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IngredientKind {
@@ -66,28 +68,28 @@ pub enum IngredientKind {
     Revision,
     /// A semantic field; its name is the dotted path.
     Field,
-    /// Contents of a source; its name is its place, its label the dataset.
+    /// Digest of a source's contents; its name is its position, its label the dataset.
     Source,
-    /// Fingerprint of an upstream artifact; its name is the place, its label the role.
+    /// Fingerprint of an upstream artifact; its name is its position, its label the role.
     Input,
 }
 
 /// One thing that a stage's result depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingredient {
-    /// What it is.
+    /// Kind of the ingredient.
     pub what: IngredientKind,
-    /// Which one.
+    /// Name that distinguishes it from others of its kind.
     pub name: String,
-    /// Its canonical value.
+    /// Canonical value; see [`format_canonical_value`].
     pub value: String,
-    /// What people call it, where that is not its name; does not count.
+    /// Name to show to people, if not [`Self::name`]; not part of the fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
 
 impl Ingredient {
-    /// What people call it.
+    /// Name to show to people.
     #[must_use]
     pub fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.name)
@@ -102,18 +104,19 @@ pub struct Ledger(pub Vec<Ingredient>);
 /// One difference between two ledgers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerChange {
-    /// What differs.
+    /// Kind of the ingredient that differs.
     pub what: IngredientKind,
-    /// Which one, as people call it.
+    /// Its label.
     pub name: String,
-    /// The value before, if there was one.
+    /// Old value; `None` if the ingredient is new.
     pub old: Option<String>,
-    /// The value now, if there is one.
+    /// New value; `None` if the ingredient is gone.
     pub new: Option<String>,
 }
 
 impl Ledger {
-    /// The ledger of `stage`; `sources` are content digests and `upstream` fingerprints in the stage's own order.
+    /// The ledger of `stage`. `sources` has the content digest of each of its sources, `upstream` the fingerprint of each of
+    /// its inputs, both in the stage's order.
     #[must_use]
     pub fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
         let kind = stage.config.kind();
@@ -122,16 +125,16 @@ impl Ledger {
         ledger.add(IngredientKind::Kind, "", kind.to_string());
         ledger.add(IngredientKind::Revision, kind, find_code_revision(kind).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
-        let mut fields: Vec<_> = semantic.flat_map(canonicalise_field).collect();
+        let mut fields: Vec<_> = semantic.flat_map(canonicalize_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, value) in fields {
             ledger.add(IngredientKind::Field, &path, value);
         }
         for (at, (source, digest)) in stage.sources.iter().zip(sources).enumerate() {
-            ledger.add_labelled(IngredientKind::Source, at, &source.name, digest);
+            ledger.add_labeled(IngredientKind::Source, at, &source.name, digest);
         }
         for (at, (input, fingerprint)) in stage.inputs.iter().zip(upstream).enumerate() {
-            ledger.add_labelled(IngredientKind::Input, at, &input.role.to_string(), &fingerprint.0);
+            ledger.add_labeled(IngredientKind::Input, at, &input.role.to_string(), &fingerprint.0);
         }
         ledger
     }
@@ -140,13 +143,13 @@ impl Ledger {
         self.0.push(Ingredient { what, name: name.to_string(), value, label: None });
     }
 
-    /// What is named by its place, so that a new name for it changes nothing.
-    fn add_labelled(&mut self, what: IngredientKind, at: usize, label: &str, value: &str) {
+    /// Adds an ingredient that is named by its position, so that renaming a dataset or a stage changes no fingerprint.
+    fn add_labeled(&mut self, what: IngredientKind, at: usize, label: &str, value: &str) {
         let (name, label) = (at.to_string(), Some(label.to_string()));
         self.0.push(Ingredient { what, name, value: value.to_string(), label });
     }
 
-    /// The digest: every part with its length before it, so that no two ledgers read alike.
+    /// The digest of the ledger. Each part is hashed after its length, so that different ledgers never hash the same bytes.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
@@ -160,7 +163,7 @@ impl Ledger {
         Fingerprint(hasher.finalize().to_hex().to_string())
     }
 
-    /// What changed since `old`, in the order of this ledger, then what is gone.
+    /// The differences from `old`: changed and new ingredients in the order of this ledger, then removed ones.
     #[must_use]
     pub fn changes_since(&self, old: &Self) -> Vec<LedgerChange> {
         let (before, now) = (old.by_name(), self.by_name());
@@ -179,7 +182,7 @@ impl Ledger {
         changes
     }
 
-    /// Labels and values by name; the values of a repeated field are joined.
+    /// Labels and values by kind and name; the values of a repeated field are joined.
     fn by_name(&self) -> IndexMap<(IngredientKind, &str), (&str, String)> {
         let mut map: IndexMap<(IngredientKind, &str), (&str, String)> = IndexMap::new();
         for ingredient in &self.0 {
@@ -193,8 +196,9 @@ impl Ledger {
     }
 }
 
-/// A field as it counts. The scheduler `linear` is `polynomial` with exponent 1, so each keeps the results of the other.
-fn canonicalise_field(field: &FieldValue) -> Vec<(String, String)> {
+/// The canonical form of a field. The scheduler `linear` is written as `polynomial` with exponent 1, so that changing one to
+/// the other makes no result stale.
+fn canonicalize_field(field: &FieldValue) -> Vec<(String, String)> {
     let (path, value) = (field.path.clone(), format_canonical_value(&field.value));
     match path.strip_suffix("scheduler.kind").filter(|_| value == "\"linear\"") {
         Some(before) => {
@@ -214,7 +218,7 @@ fn build_ledger_change(
     LedgerChange { what, name: name.to_string(), old, new }
 }
 
-/// One text per value: `1e-3` and `0.001` are equal, and so are `1` and `1.0`; keys of objects are sorted.
+/// Formats a value so that equal values give equal text: `1e-3` and `0.001`, `1` and `1.0`; keys of objects are sorted.
 #[must_use]
 pub fn format_canonical_value(value: &Value) -> String {
     match value {

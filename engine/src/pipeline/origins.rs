@@ -1,7 +1,7 @@
-//! Who set the facts of a checkpoint: `origins.json` in its folder, beside [`crate::pipeline::contract`].
+//! Which stage and line set each fact of a checkpoint's contract: `origins.json`, beside [`crate::pipeline::contract`].
 //!
-//! Stage, file, line and text of the line, as they were when the artifact was made. Two files whose lines differ give the same
-//! artifact, so that these are a commentary: no fingerprint, digest or decision depends on them.
+//! It records the stage, the file, and the number and text of the line when the artifact was made. These are for messages
+//! only: no fingerprint, digest or decision depends on them, so that moving a line makes nothing stale.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::pipeline::field_path::{FieldPath, convert, random_init, train};
 use crate::pipeline::stage::Stage;
 use crate::text::place::{Origin, Span};
 
-/// Its file in a checkpoint's folder.
+/// File name in a checkpoint's folder.
 pub const ORIGINS: &str = "origins.json";
 
 /// The schema of [`ORIGINS`].
@@ -27,29 +27,29 @@ const ORIGINS_SCHEMA: &str = "fmflow.origins/1";
 /// Longest line that is kept, in characters.
 const MAX_ORIGIN_CHARS: usize = 160;
 
-/// A fact of a contract that a stage can set. In the order of the alphabet, which is that of the file.
+/// A fact of a contract that a stage can set. The variants are in alphabetical order, which is the order in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ContractFact {
-    /// Which positions it was trained to see.
+    /// [`Contract::attention`].
     Attention,
-    /// Tokens of the blocks that it was last trained with.
+    /// [`Contract::block`].
     Block,
-    /// What the logits mean.
+    /// [`Contract::kind`].
     Kind,
-    /// The loss that trained it.
+    /// [`Contract::loss`].
     Loss,
-    /// The id of the mask token.
+    /// [`Contract::mask_token`].
     MaskToken,
-    /// The scheduler of its path.
+    /// The scheduler of [`Contract::path`].
     Scheduler,
-    /// Whether position i predicts token i + 1.
+    /// [`Contract::shift`].
     Shift,
-    /// The source of its path.
+    /// The source of [`Contract::path`].
     Source,
-    /// Whether and how it knows the time.
+    /// [`Contract::time_conditioning`].
     TimeConditioning,
-    /// Its tokenizer.
+    /// [`Contract::tokenizer`].
     Tokenizer,
 }
 
@@ -70,19 +70,19 @@ impl fmt::Display for ContractFact {
     }
 }
 
-/// Who set a fact.
+/// The stage and line that set a fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactOrigin {
-    /// The stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Name of the configuration, without folders.
+    /// Name of the configuration file, without folders.
     pub file: String,
-    /// Line, from 1; of a default, that of its node.
+    /// Line number, from 1; for a default, that of its node.
     pub line: usize,
-    /// The line.
+    /// Text of the line, trimmed and cut to a maximum length.
     pub text: String,
-    /// Whether nobody wrote it.
+    /// Whether the fact comes from a default that is not written in the file.
     pub default: bool,
 }
 
@@ -93,13 +93,13 @@ impl fmt::Display for FactOrigin {
     }
 }
 
-/// Who set the facts of a checkpoint.
+/// The origin of each fact of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origins {
     /// Always `fmflow.origins/1`.
     pub schema: String,
-    /// By fact.
+    /// Origins by fact; facts of unknown origin are left out.
     pub facts: BTreeMap<ContractFact, FactOrigin>,
 }
 
@@ -110,7 +110,7 @@ impl Default for Origins {
 }
 
 impl Origins {
-    /// The facts that a stage sets, with the places in its configuration.
+    /// The facts that `stage` itself sets, with their places in its configuration.
     #[must_use]
     pub fn for_stage(stage: &Stage) -> Self {
         let known = list_facts_set_by(&stage.config).iter().filter_map(|(fact, places)| {
@@ -123,7 +123,7 @@ impl Origins {
         Self { facts: known.collect(), ..Self::default() }
     }
 
-    /// These, and those of the parent that are not set anew.
+    /// Adds the origins of the parent's facts that the stage does not set itself.
     #[must_use]
     pub fn after(self, parent: &Self) -> Self {
         let mut all = parent.facts.clone();
@@ -134,7 +134,7 @@ impl Origins {
     /// Reads the text of an `origins.json`.
     ///
     /// # Errors
-    /// When it is not one, as a sentence.
+    /// A sentence that says why the text is not valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let this: Self = serde_json::from_str(text).map_err(|error| format!("{ORIGINS}: {error}"))?;
         match this.schema == ORIGINS_SCHEMA {
@@ -143,14 +143,14 @@ impl Origins {
         }
     }
 
-    /// The text of the file.
+    /// The contents of `origins.json`.
     #[must_use]
     pub fn to_json(&self) -> String {
         format!("{:#}\n", serde_json::json!(self))
     }
 }
 
-/// Facts that a kind of stage sets, and the settings they may come from; without any, the stage as a whole.
+/// Facts that a kind of stage sets, each with the settings it may come from. An empty list means the stage as a whole.
 fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static [FieldPath])] {
     const NTH_SOURCE: FieldPath = train::PATH_NTH_SOURCE.nth(0);
     const NTH_SIZE: FieldPath = train::ATTENTION_NTH_SIZE.nth(0);
@@ -203,25 +203,27 @@ fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
     }
 }
 
-/// What a checkpoint's folder says of itself, and who set it.
+/// The contract and the origins that are stored in a checkpoint's folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredContract {
-    /// What it is.
+    /// From `provenance.json`.
     pub contract: Contract,
-    /// Who set it.
+    /// From `origins.json`; empty if that is missing or invalid.
     pub origins: Origins,
 }
 
 impl StoredContract {
-    /// Reads a folder's contract through `read`, which gives the text of a file. `None` where the folder has none, or none that
-    /// can be understood: the stage that opens it then says why.
+    /// Reads a folder's contract through `read`, which returns the text of a file by its name.
+    ///
+    /// `None` if the folder has no contract or an invalid one. An invalid one is not reported here: the stage that opens the
+    /// folder does so.
     pub fn read(read: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let contract = Contract::parse(&read(PROVENANCE)?).ok()?;
         let origins = read(ORIGINS).and_then(|text| Origins::parse(&text).ok());
         Some(Self { contract, origins: origins.unwrap_or_default() })
     }
 
-    /// A fact with who set it: ``has `source = mask`, set by stage `sft` in tiny.kdl line 31``.
+    /// Describes a fact and its origin: ``has `source = mask`, set by stage `sft` in tiny.kdl line 31``.
     #[must_use]
     pub fn describe_fact(&self, fact: ContractFact) -> String {
         let origin = self.origins.facts.get(&fact).map(|origin| format!(", {origin}"));
@@ -229,7 +231,7 @@ impl StoredContract {
     }
 }
 
-/// The value of a fact in the words of a configuration.
+/// Describes the value of a fact in the words of a configuration.
 fn describe_fact_value(contract: &Contract, fact: ContractFact) -> String {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let path = contract.path.as_ref();

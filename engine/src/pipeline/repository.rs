@@ -1,6 +1,6 @@
-//! Repositories on a hub: what a pipeline asks for, and the commits that it is pinned to.
+//! Repositories on a hub: what a pipeline asks for, and the commits that the requests are pinned to.
 
-/// What a repository holds.
+/// Kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RepositoryKind {
     /// A checkpoint, which a `fetch` names.
@@ -13,7 +13,7 @@ impl RepositoryKind {
     /// Both, in the order of a lock file.
     pub const ALL: [Self; 2] = [Self::Model, Self::Dataset];
 
-    /// `model` or `dataset`.
+    /// The word in lock files and messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl RepositoryKind {
         }
     }
 
-    /// The node that names such a repository.
+    /// The KDL node that names such a repository.
     #[must_use]
     pub fn node(self) -> &'static str {
         match self {
@@ -35,16 +35,16 @@ impl RepositoryKind {
 /// A repository at a revision, as a pipeline asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepositoryRequest {
-    /// What it holds.
+    /// Whether it is a model or a dataset.
     pub kind: RepositoryKind,
     /// `OWNER/NAME`, or `NAME` alone.
     pub name: String,
-    /// Branch, tag or commit; the repository's default branch without.
+    /// Branch, tag or commit; `None`: the repository's default branch.
     pub revision: Option<String>,
 }
 
 impl RepositoryRequest {
-    /// Whether the revision is a commit already.
+    /// Whether the revision is already a commit, so that no pin is needed.
     #[must_use]
     pub fn is_commit(&self) -> bool {
         self.revision.as_deref().is_some_and(is_commit)

@@ -1,35 +1,35 @@
-//! What an artifact is for in the stage that reads it.
+//! Roles: what a stage uses each of its input artifacts for.
 
 use std::fmt;
 
-/// What an artifact is for in the stage that reads it. Its text names the input in manifests and ledgers.
+/// What a stage uses an input artifact for. The text of a role names the input in manifests and labels it in ledgers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum InputRole {
     /// `from`: the checkpoint that the stage starts from.
     From,
-    /// `tokenizer`.
+    /// `tokenizer`: the tokenizer, or a checkpoint that carries one.
     Tokenizer,
-    /// `rows/<dataset>`: rows to train on, or to measure a likelihood or exact match on. `rows/<dataset>/<rows>` where the
+    /// `rows/<dataset>`: rows to train on, or to measure a likelihood or exact match on. `rows/<dataset>/<rows>` if the
     /// measurement names its rows.
     Rows {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
-        /// The name of the `rows` node, where it is given.
+        /// Name of the `rows` node, if the measurement gives one.
         rows: Option<String>,
     },
-    /// `answers/<dataset>`: rows of an exact match beside a likelihood of the same dataset.
+    /// `answers/<dataset>`: rows of an exact match, if the stage also measures a likelihood on the same dataset.
     Answers {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
-        /// The name of the `rows` node, where it is given.
+        /// Name of the `rows` node, if the measurement gives one.
         rows: Option<String>,
     },
-    /// `checkpoint/<stage>`: a checkpoint that is measured.
+    /// `checkpoint/<stage>`: a checkpoint to measure.
     Checkpoint(String),
 }
 
 impl InputRole {
-    /// Rows of a dataset that a training stage reads.
+    /// The role of a dataset's rows in a training stage.
     #[must_use]
     pub fn rows_of(dataset: &str) -> Self {
         Self::Rows { dataset: dataset.to_owned(), rows: None }

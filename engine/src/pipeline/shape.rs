@@ -1,6 +1,6 @@
-//! The shape of a Qwen3, and what follows from it: parameters and arithmetic.
+//! The shape of a Qwen3 model, and the number of its parameters and operations.
 
-/// The numbers that a Qwen3's parameters follow from.
+/// The sizes that determine a Qwen3 model's parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelShape {
     /// Rows of the embedding.
@@ -22,7 +22,8 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// The shape of a published Qwen3, by its name on the hub (with or without `-Base`), from its `config.json`.
+    /// The shape of a published Qwen3, by its name on the hub with or without `-Base`. The sizes are copied from the
+    /// published `config.json` files, so that nothing is asked over the network.
     #[must_use]
     pub fn published(from: &str) -> Option<Self> {
         let name = from.rsplit('/').next()?.trim_end_matches("-Base");
@@ -37,7 +38,7 @@ impl ModelShape {
         Some(Self { vocabulary, hidden, layers, heads, kv_heads, head_dim, feed_forward, tied })
     }
 
-    /// Parameters by group.
+    /// Number of parameters in each group.
     #[must_use]
     pub fn groups(&self) -> [(&'static str, u64); 5] {
         let table = saturating_product(&[self.vocabulary, self.hidden]);
@@ -53,24 +54,25 @@ impl ModelShape {
         ]
     }
 
-    /// All parameters.
+    /// Total number of parameters; tied weights count once.
     #[must_use]
     pub fn parameters(&self) -> u64 {
         saturating_sum(self.groups().into_iter().map(|(_, count)| count))
     }
 
-    /// Floating-point operations of training on one token in rows of `length`:
+    /// Floating-point operations to train on one token, in rows of `length` tokens:
     /// `6 N + 12 layers heads head_dim length` (Chowdhery et al., 2022, PaLM, appendix B).
     ///
-    /// N counts the parameters that are multiplied: an input embedding with a matrix of its own is only looked up.
-    /// Every position attends to every other; a causal mask is not given a discount. Recomputed blocks are not counted.
+    /// N counts the parameters that are multiplied: an untied input embedding is only looked up. Every position is assumed to
+    /// attend to every other, even with a causal mask. Recomputed blocks are not counted.
     #[must_use]
     pub fn flops_per_token(&self, length: u64) -> f64 {
         self.dense_flops() + self.attention_flops(length)
     }
 
-    /// The same for block diffusion: every token goes through the blocks of the model twice, noisy and clean, and through the head
-    /// once. Both halves see half of the clean tokens on average, so that attention takes what it takes once without halves.
+    /// The same for block diffusion: every token passes through the transformer blocks twice, noisy and clean, and through
+    /// the head once. Each half attends to half of the clean tokens on average, so that attention costs as much as one full
+    /// pass.
     #[must_use]
     pub fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
         let head = 6.0 * saturating_product(&[self.vocabulary, self.hidden]) as f64;
@@ -87,12 +89,12 @@ impl ModelShape {
     }
 }
 
-/// The product, as far as 64 bits hold it: shapes of files from elsewhere may be nonsense.
+/// The product, saturating at the largest `u64`: the sizes in a stranger's file may be nonsense.
 pub(super) fn saturating_product(factors: &[u64]) -> u64 {
     factors.iter().fold(1, |all, factor| all.saturating_mul(*factor))
 }
 
-/// The sum, as far as 64 bits hold it.
+/// The sum, saturating at the largest `u64`.
 pub(crate) fn saturating_sum(parts: impl Iterator<Item = u64>) -> u64 {
     parts.fold(0, u64::saturating_add)
 }

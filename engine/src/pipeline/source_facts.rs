@@ -1,4 +1,4 @@
-//! What the files that a pipeline reads say of themselves without being read whole: sizes, and the shapes of checkpoints.
+//! Facts about a pipeline's source files that need not read them whole: sizes, and the shapes of checkpoints.
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
@@ -8,43 +8,42 @@ use crate::pipeline::shape::ModelShape;
 use crate::pipeline::stage::{Stage, StageId};
 use crate::text::file_head;
 
-/// What is known of the sources of every stage, by the stage's number.
+/// Facts about the sources of every stage, by stage id.
 #[derive(Clone, Debug, Default)]
 pub struct PipelineFacts(Vec<SourceFacts>);
 
-/// What is known of the sources of one stage.
+/// Facts about the sources of one stage.
 #[derive(Clone, Debug, Default)]
 pub struct SourceFacts {
-    /// Bytes of its sources.
+    /// Total size in bytes. For rows of a hub dataset, an estimate.
     pub bytes: u64,
-    /// Of a `fetch`: the shape its `config.json` tells.
+    /// For a `fetch`: the shape in its `config.json`, or that of a published model.
     pub shape: Option<ModelShape>,
-    /// Of a `tokenizer`: rows of the embedding it asks for.
+    /// For a `tokenizer`: number of rows of the embedding it needs.
     pub vocabulary: Option<u64>,
 }
 
 impl PipelineFacts {
-    /// Looks at the sources of every stage.
+    /// Collects the facts of every stage, reading file sizes and JSON headers.
     #[must_use]
     pub fn collect(pipeline: &Pipeline) -> Self {
         Self(pipeline.stages.iter().map(collect_source_facts).collect())
     }
 
-    /// Everything known about a stage's sources.
+    /// The facts about a stage's sources.
     #[must_use]
     pub fn get(&self, id: StageId) -> &SourceFacts {
         &self.0[id.index()]
     }
 }
 
-/// Bytes of the files that a stage reads.
+/// Total size in bytes of the files that a stage reads; a file whose size cannot be read counts 0.
 #[must_use]
 pub fn count_source_bytes(stage: &Stage) -> u64 {
     let files = stage.sources.iter().flat_map(|source| &source.files);
     files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add)
 }
 
-/// What can be known without reading the sources.
 fn collect_source_facts(stage: &Stage) -> SourceFacts {
     let mut fact = SourceFacts { bytes: count_source_bytes(stage), ..SourceFacts::default() };
     match &stage.config {
@@ -64,8 +63,8 @@ fn collect_source_facts(stage: &Stage) -> SourceFacts {
     fact
 }
 
-/// Bytes of the rows of a dataset on a hub, as far as it says how many tokens are wanted: three for each, which number the
-/// vocabularies of today's checkpoints; no more than the window that the rows may take.
+/// Estimated bytes of the rows of a dataset that declares how many tokens to read, as a hub dataset does: three bytes per
+/// token, which is enough for the vocabularies of today's checkpoints, but no more than the declared window.
 fn estimate_declared_bytes(stage: &Stage) -> u64 {
     let number = |path| stage.field(path)?.value.as_u64();
     let all = number(rows::DATASET_TOKENS).unwrap_or(0).saturating_mul(3);

@@ -1,4 +1,4 @@
-//! A stage: its number, its settings, what it reads, and where each setting is written.
+//! A stage: its id, its settings and where each is written, and what it reads.
 
 use std::ops::{Deref, Index};
 use std::path::PathBuf;
@@ -8,45 +8,45 @@ use crate::pipeline::field_path::FieldPath;
 use crate::pipeline::role::InputRole;
 use crate::text::place::{Origin, Span};
 
-/// Number of a stage: its place in [`Stages`].
+/// Id of a stage: its index in [`Stages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageId(pub u32);
 
 impl StageId {
-    /// The place in a list that has an entry for every stage.
+    /// Index into a list that has one entry per stage.
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A node of the graph.
+/// One node of the stage graph.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Its number.
+    /// Index in the pipeline's [`Stages`].
     pub id: StageId,
-    /// Its name; unique. A rows stage is called `<rows>/<dataset>`.
+    /// Unique name. A `rows` stage is called `<rows>/<dataset>`.
     pub name: String,
-    /// What it does.
+    /// Kind and typed settings.
     pub config: StageConfig,
     /// Artifacts it reads, in a fixed order.
     pub inputs: Vec<StageInput>,
     /// Source files it reads, by dataset, in a fixed order.
     pub sources: Vec<SourceFiles>,
-    /// Every setting as a leaf, references inlined, in a fixed order. Fingerprints and explanations are made of these.
+    /// Every setting as a leaf, with references inlined, in a fixed order. Fingerprints and explanations are made of these.
     pub fields: Vec<FieldValue>,
     /// Where the stage is declared.
     pub span: Span,
-    /// Features it asks for that do not exist yet: reasons, each a sentence. `run` refuses such a stage.
+    /// Features it asks for that are not supported yet, each as a sentence. `run` refuses such a stage.
     pub unsupported: Vec<String>,
 }
 
 /// An artifact that a stage reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageInput {
-    /// What it is for.
+    /// What the artifact is used for.
     pub role: InputRole,
-    /// The stage that makes it.
+    /// The stage that makes the artifact.
     pub stage: StageId,
 }
 
@@ -55,7 +55,7 @@ pub struct StageInput {
 pub struct SourceFiles {
     /// Name of the dataset, or `folder` for a checkpoint folder.
     pub name: String,
-    /// Absolute paths, sorted. Their contents count for the fingerprint, their names do not.
+    /// Absolute paths, sorted. The fingerprint depends on their contents, not on their names.
     pub files: Vec<PathBuf>,
 }
 
@@ -66,11 +66,11 @@ pub struct FieldValue {
     pub path: String,
     /// Canonical value. Floats compare by value: `1e-3` and `0.001` are equal.
     pub value: serde_json::Value,
-    /// Where the value is written; of a default, where its node is.
+    /// Where the value is written; for a default, the place of its node.
     pub span: Span,
-    /// How the value came to be.
+    /// Where the value comes from, such as the stage itself, a recipe or a default.
     pub origin: Origin,
-    /// Whether it counts for the fingerprint.
+    /// Whether the fingerprint depends on it.
     pub semantic: bool,
 }
 
@@ -81,61 +81,62 @@ impl Stage {
         self.inputs.iter().find(|input| input.role == *role).map(|input| input.stage)
     }
 
-    /// The stage that makes the checkpoint it starts from.
+    /// The stage that makes the checkpoint that this stage starts from.
     #[must_use]
     pub fn parent(&self) -> Option<StageId> {
         self.input(&InputRole::From)
     }
 
-    /// The stages that make the rows it reads, apart from those of answers.
+    /// The stages that make the rows it reads, without those in an `answers/` role.
     pub fn rows(&self) -> impl Iterator<Item = StageId> {
         let rows = self.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));
         rows.map(|input| input.stage)
     }
 
-    /// Where it says which checkpoint it starts from or takes in; elsewhere, the stage itself.
+    /// The place of its `from`; if it has none, the place of the stage.
     #[must_use]
     pub fn from_place(&self) -> &Span {
         self.field_at("from").map_or(&self.span, |field| &field.span)
     }
 
-    /// The setting at `path`; `None` where the stage has none.
+    /// The setting at `path`; `None` if the stage has none.
     #[must_use]
     pub fn field(&self, path: FieldPath) -> Option<&FieldValue> {
         let path = path.text_for(self.config.kind());
         self.field_at(&path)
     }
 
-    /// The setting whose path is `path`, as a manifest or a change names it.
+    /// The setting whose path is `path`, in the form that manifests and ledger changes use.
     #[must_use]
     pub fn field_at(&self, path: &str) -> Option<&FieldValue> {
         self.fields.iter().find(|field| field.path == path)
     }
 
-    /// Where the setting at `path` is written; where it has none, the stage itself.
+    /// The place of the setting at `path`; if the stage has none, the place of the stage.
     #[must_use]
     pub fn place(&self, path: FieldPath) -> &Span {
         self.field(path).map_or(&self.span, |field| &field.span)
     }
 }
 
-/// Stages in topological order (ties in the order of the text): inputs come before their users. A [`StageId`] is a place here.
+/// Stages in topological order: inputs come before their users, and ties keep the order of the text. A [`StageId`] is an
+/// index into this list.
 #[derive(Clone, Debug, Default)]
 pub struct Stages(Vec<Stage>);
 
 impl Stages {
-    /// Adds a stage, which [`Self::next_id`] has numbered.
+    /// Adds a stage whose id is [`Self::next_id`].
     pub(crate) fn push(&mut self, stage: Stage) {
         assert_eq!(stage.id, self.next_id(), "a stage is numbered by its place");
         self.0.push(stage);
     }
 
-    /// The number of the stage that is added next.
+    /// The id of the stage that is added next.
     pub(crate) fn next_id(&self) -> StageId {
         StageId(u32::try_from(self.0.len()).expect("a configuration of 1 MiB has fewer than 2^32 stages"))
     }
 
-    /// Of every stage, the one that its weights start from.
+    /// For every stage, the stage that its weights start from: the first of its chain of parents, or itself.
     #[must_use]
     pub fn roots(&self) -> Vec<StageId> {
         let mut roots: Vec<StageId> = Vec::with_capacity(self.0.len());
@@ -160,7 +161,7 @@ impl Deref for Stages {
     }
 }
 
-/// A number of another pipeline is a defect.
+/// The id must come from the same pipeline; one of another pipeline gives the wrong stage or panics.
 impl Index<StageId> for Stages {
     type Output = Stage;
 

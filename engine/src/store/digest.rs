@@ -1,7 +1,7 @@
-//! Content digests of source files, with a memory so that an unchanged file is read once.
+//! Content digests of source files, with a cache so that an unchanged file is read only once.
 //!
-//! The memory is keyed by device, inode, size and both times. It saves reading and never enters a fingerprint: a file
-//! that changed within the last seconds is not remembered, since clocks of file systems are coarse.
+//! The cache is keyed by device, inode, size, mtime and ctime; none of these enters a fingerprint. The clocks of file
+//! systems are coarse: a file that changed within the last seconds could change again without a new time, and is not cached.
 
 use std::io::Read;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
 use crate::store::vfs::{EntryKind, FileStat, Vfs};
 
-/// Seconds that a file must have been left alone before its digest is remembered.
+/// A digest is cached only if the file has not changed for more than this many seconds.
 const SETTLED_SECONDS: i64 = 2;
 
-/// Digests of source files.
+/// Computes and caches digests of source files.
 pub struct Digests<'a> {
     vfs: &'a dyn Vfs,
     store: Option<&'a Store>,
@@ -26,7 +26,7 @@ pub struct Digests<'a> {
 }
 
 impl<'a> Digests<'a> {
-    /// Digests with the memory of `store`, if there is one.
+    /// Starts with the cache of `store`, if there is one. A cache that cannot be read counts as empty.
     #[must_use]
     pub fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
         let bytes = store.and_then(|store| vfs.read(&store.root().join("digests")).ok()).unwrap_or_default();
@@ -34,7 +34,7 @@ impl<'a> Digests<'a> {
         Self { vfs, store, known, new: false }
     }
 
-    /// One digest for a source: contents of its files in the order of their paths.
+    /// One digest for a source: that of the contents of its files, in the order of their paths.
     ///
     /// # Errors
     /// [`Error::Input`] for a file that cannot be read or changes while it is read.
@@ -46,15 +46,15 @@ impl<'a> Digests<'a> {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    /// BLAKE3 of a file's content.
+    /// BLAKE3 of a file's contents, in hexadecimal.
     ///
     /// # Errors
-    /// As [`Self::source`].
+    /// As [`Self::digest_source`].
     pub fn digest_file(&mut self, path: &Path) -> Result<String> {
         let path = &std::fs::canonicalize(path).map_err(|error| unreadable_file(path, &error))?;
         let before = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if before.kind != EntryKind::File {
-            return Err(source_error(format!("{} is no regular file", path.display())));
+            return Err(source_error(format!("{} is not a regular file", path.display())));
         }
         let key = format_stat_key(&before);
         if let Some(digest) = self.known.get(&key) {
@@ -63,7 +63,7 @@ impl<'a> Digests<'a> {
         let digest = hash_file(self.vfs, path).map_err(|error| unreadable_file(path, &error))?;
         let after = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if after != before {
-            return Err(source_error(format!("{} changed while it was read", path.display())));
+            return Err(source_error(format!("{} changed while it was being read", path.display())));
         }
         if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
             self.known.insert(key, digest.clone());
@@ -72,7 +72,7 @@ impl<'a> Digests<'a> {
         Ok(digest)
     }
 
-    /// Writes the memory down, if there is a store. A failure costs only time, so none is told.
+    /// Saves the cache, if there is a store. Failures are ignored: they only cost time on the next run.
     pub fn save(&self) {
         if let (true, Some(store)) = (self.new, self.store) {
             let lines: String =
@@ -100,7 +100,7 @@ fn format_stat_key(stat: &FileStat) -> String {
     format!("{device}:{inode}:{}:{s}.{ns}:{cs}.{cns}", stat.size)
 }
 
-/// A line of the memory ends with a check, so that a damaged line is forgotten instead of believed.
+/// Formats a line of the cache. It ends with a checksum, so that a damaged line is dropped and not believed.
 fn format_memory_line(key: &str, digest: &str) -> String {
     format!("{key} {digest} {}\n", compute_line_check(key, digest))
 }
@@ -123,7 +123,7 @@ fn read_unix_seconds() -> i64 {
 
 pub(super) fn unreadable_file(path: &Path, error: &std::io::Error) -> Error {
     let message = format!("cannot read {}: {error}", path.display());
-    Error::Input { message, help: Some("make it readable, or take it out of what the pipeline reads".into()) }
+    Error::Input { message, help: Some("make it readable, or remove it from what the pipeline reads".into()) }
 }
 
 fn source_error(message: String) -> Error {
@@ -139,7 +139,7 @@ mod tests {
     use crate::store::vfs::Disk;
 
     #[test]
-    fn a_fresh_file_is_never_remembered_and_an_old_one_is() {
+    fn only_the_digest_of_an_old_file_is_cached() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("store")).unwrap();
         let file = folder.path().join("a.txt");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_source_file() {
+    fn a_folder_is_not_a_source_file() {
         let folder = tempfile::tempdir().unwrap();
         let error = Digests::new(&Disk, None).digest_file(folder.path()).unwrap_err();
         assert_eq!(error.exit_code(), 8);

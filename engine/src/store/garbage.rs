@@ -1,7 +1,7 @@
-//! What a store holds that nobody refers to, and how it goes.
+//! Finds what nothing in a store refers to, and removes it.
 //!
-//! A folder is referred to when its digits are among those of a [`Root`]. What goes is renamed into `trash/` first: a
-//! process that dies in between leaves it whole, or gone from its place and swept by the next run.
+//! A folder is in use if its digits are among those of a [`GcRoot`]. It is renamed into `trash/` before it is removed. If
+//! the process dies in between, the folder is either still complete in its place, or in `trash/`, which the next run empties.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::store::listing::{StoreListing, StoredFolder};
 use crate::store::lock::StoreLock;
 use crate::store::vfs::{count_folder_bytes, is_absent};
 
-/// How many of the newest runs keep their records, whatever became of their results.
+/// Number of the newest runs whose records are kept even if all their results are gone.
 pub const KEPT_RUN_RECORDS: usize = 100;
 
-/// Somebody who refers to results.
+/// Something that refers to results, such as a pipeline or what its last run was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcRoot {
-    /// What people call it.
+    /// Name to show to people.
     pub name: String,
-    /// Digits of the folders that it needs.
+    /// Digits in the names of the folders that it needs.
     digits: BTreeSet<String>,
 }
 
@@ -33,21 +33,21 @@ impl GcRoot {
     }
 }
 
-/// What a folder or file of the store is.
+/// Kind of a removable item in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemKind {
     /// A finished artifact.
     Artifact,
-    /// Checkpoints of an unfinished stage.
+    /// The work folder of an unfinished stage, with its checkpoints.
     Work,
-    /// What a process that ended left on its way in or out.
+    /// What a dead process left in `tmp/` or `trash/`.
     Leftover,
-    /// What a run was made of.
+    /// The record of a run's inputs.
     Record,
 }
 
 impl ItemKind {
-    /// The word for it.
+    /// The word for this kind in the output of `gc`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -59,27 +59,27 @@ impl ItemKind {
     }
 }
 
-/// A folder of the store, or a record of a run, and who needs it.
+/// A folder of the store or a record of a run, and who needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreItem {
-    /// Where it is.
+    /// Absolute path.
     pub path: PathBuf,
-    /// What it is.
+    /// Kind of the item.
     pub kind: ItemKind,
-    /// The stage it was made by, where its manifest tells.
+    /// Name of the stage that made it, if its manifest can be read.
     pub stage: Option<String>,
-    /// When it was made (UTC), where its manifest tells.
+    /// When it was made (UTC), if known.
     pub created: Option<String>,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Who refers to it; empty: it can go.
+    /// Names of the roots that need it, and `a pin`. If there are none, the item can be removed.
     pub users: Vec<String>,
 }
 
-/// Everything in a store, with who needs it.
+/// All artifacts and unfinished stages in a store, with who needs them.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the store cannot be read.
 pub fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec<StoreItem>> {
     let listing = StoreListing::read(store)?;
     let pins = read_artifact_pins(store)?;
@@ -100,10 +100,10 @@ pub fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec<StoreI
     Ok(items)
 }
 
-/// What dead processes left; everything that is on its way when a run goes on.
+/// Everything in `tmp/` and `trash/`. Without a run in progress, this is what dead processes left.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the store cannot be read.
 pub fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
     let mut items = Vec::new();
     for folder in ["tmp", "trash"] {
@@ -122,11 +122,12 @@ pub fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
     Ok(items)
 }
 
-/// Records of runs that can go when what `items` says goes: old ones that worked on nothing that stays, but for those that
-/// are `needed` to know what stays. One that cannot be read is of no use to anybody.
+/// Records of runs that can be removed together with the unused `items`: those of old runs that worked on nothing that stays.
+///
+/// Records in `needed` are kept: they are what tells which items stay. A record that is corrupt can be removed.
 ///
 /// # Errors
-/// What the operating system says.
+/// If the store cannot be read.
 pub fn collect_old_records(store: &Store, items: &[StoreItem], needed: &[u64]) -> Result<Vec<StoreItem>> {
     let staying = items.iter().filter(|item| !item.users.is_empty());
     let staying: BTreeSet<_> = staying.map(|item| extract_digits(to_entry_name(&item.path))).collect();
@@ -177,16 +178,16 @@ fn find_folder_users(roots: &[GcRoot], path: &Path) -> Vec<String> {
     roots.iter().filter(|root| root.digits.contains(digits)).map(|root| root.name.clone()).collect()
 }
 
-/// Name of a folder of the store; they are all UTF-8.
+/// Last part of a path in the store. All names in a store are UTF-8.
 #[must_use]
 pub fn to_entry_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// Names of the artifacts that are kept whatever happens.
+/// Folder names of the pinned artifacts, which `gc` never removes.
 ///
 /// # Errors
-/// What the operating system says, or a file that is no text: then nobody knows what must stay.
+/// If `pins` cannot be read or is not UTF-8: nothing may be removed while it is unknown what must stay.
 pub fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
     let path = store.root().join("pins");
     match store.vfs().read(&path) {
@@ -195,30 +196,30 @@ pub fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
             Err(_) => {
-                let message = format!("{} is no text, so nobody knows what is pinned", path.display());
-                Err(Error::usage(message, "write into it the names of artifacts to keep, one a line"))
+                let message = format!("{} is not UTF-8 text, so what it pins is unknown", path.display());
+                Err(Error::usage(message, "rewrite it: the names of the artifacts to keep, one per line"))
             }
         },
     }
 }
 
 impl Store {
-    /// Keeps these artifacts whatever happens, and no others.
+    /// Replaces the pinned artifacts with `pins`, which are folder names.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If `pins` cannot be written.
     pub fn set_pins(&self, _lock: &StoreLock, pins: &[String]) -> Result<()> {
         let text: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
         self.replace_file(&self.root().join("pins"), text.as_bytes())
     }
 
-    /// Removes a folder of the store.
+    /// Removes a folder of the store, through `trash/`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If it cannot be moved or removed.
     pub fn discard(&self, _lock: &StoreLock, path: &Path) -> Result<()> {
         let place = self.root().join("trash").join(make_unique_name("discarded"));
-        self.vfs().rename(path, &place).map_err(Error::io("move away", path))?;
+        self.vfs().rename(path, &place).map_err(Error::io("move", path))?;
         let parent = path.parent().unwrap_or(self.root());
         self.vfs().sync_dir(parent).map_err(Error::io("sync", parent))?;
         self.vfs().remove_all(&place).map_err(Error::io("remove", &place))

@@ -1,4 +1,4 @@
-//! A file under construction, hashed as a whole and in chunks while it is written.
+//! A file that is hashed, as a whole and in chunks, while it is written.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::store::manifest::{CHUNK_BYTES, FileEntry};
 use crate::store::vfs::{Vfs, VfsFile};
 
-/// Files of a folder under construction: `None` while one is being written.
+/// Files of a folder under construction, by name; `None` for a file that is not finished yet.
 pub(super) type FolderFiles = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
 
-/// A file of an artifact: hashes what passes through. Count on it only after [`HashingFile::finish`].
+/// A file of an artifact. It belongs to the artifact only after [`HashingFile::finish`].
 pub struct HashingFile {
     inner: Box<dyn VfsFile>,
     vfs: Arc<dyn Vfs>,
@@ -38,10 +38,10 @@ impl HashingFile {
         Ok(Self { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
     }
 
-    /// Closes the file: read-only, on stable storage, known to the manifest.
+    /// Makes the file read-only, brings it to stable storage, and adds it to the manifest.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If it cannot be written, made read-only or synced.
     pub fn finish(mut self) -> Result<()> {
         self.inner.flush().map_err(Error::io("write", &self.path))?;
         self.vfs.protect(&self.path).map_err(Error::io("protect", &self.path))?;

@@ -1,5 +1,5 @@
-//! What was run: one line per event in `runs/journal.jsonl`, and one file per run, `runs/<number>.json`, with everything
-//! it was made of. The number of a run is that of its first line among the first lines of all runs.
+//! The history of runs: one line per event in `runs/journal.jsonl`, and one record of its inputs per run in
+//! `runs/<number>.json`. Runs are numbered from 1 in the order of their `start` events.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,64 +12,65 @@ use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Ledger;
 use crate::store::layout::{self, Store};
 
-/// What a run was about to do, written before it starts.
+/// The inputs of a run, written before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// `fmflow.run-record/1`.
+    /// Always [`Self::SCHEMA`].
     pub schema: String,
-    /// The configuration file, absolute.
+    /// Absolute path of the configuration file.
     pub file: PathBuf,
-    /// Settings given beside the file, as `path=value`.
+    /// Settings given on the command line, as `path=value`.
     #[serde(default)]
     pub settings: Vec<String>,
-    /// When it started (UTC).
+    /// When the run started (UTC).
     pub started: String,
-    /// Device computed on.
+    /// Device that the run computes on.
     pub device: String,
-    /// The stage that it went up to, if it did not go to the end.
+    /// Stage given with `--until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// The stage that it was about alone.
+    /// Stage given with `--only`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<String>,
     /// Ledgers of the stages, by name.
     pub stages: IndexMap<String, Ledger>,
-    /// Where the settings of the stages were written, `file:line:column`, by stage and field.
+    /// Where each semantic setting was written, as `file:line:column`, by stage and field.
     #[serde(default)]
     pub places: IndexMap<String, IndexMap<String, String>>,
 }
 
-/// An earlier run, as the journal tells it.
+/// An earlier run, as recorded in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PastRun {
-    /// 1 for the store's first.
+    /// Number of the run; the store's first is 1.
     pub number: u64,
     /// When it started (UTC).
     pub started: String,
-    /// The configuration file, absolute.
+    /// Absolute path of the configuration file.
     pub file: PathBuf,
-    /// Settings given beside the file, as `path=value`.
+    /// Settings given on the command line, as `path=value`.
     pub settings: Vec<String>,
-    /// Device computed on.
+    /// Device that it computed on.
     pub device: String,
-    /// What became of the stages that were begun, in order: `begun` while or where there is no end.
+    /// Last event of each stage that was begun, in order, such as `done` or `failed`; `begun` if none followed.
     pub stages: IndexMap<String, String>,
-    /// Why stages failed, by name.
+    /// Messages of failed stages, by name.
     pub failures: IndexMap<String, String>,
-    /// Its exit code; `None` for a run that goes on or was killed.
+    /// Exit code; `None` for a run that is in progress or was killed.
     pub code: Option<u8>,
 }
 
 impl RunRecord {
-    /// The version of this form.
+    /// Version of this format.
     pub const SCHEMA: &'static str = "fmflow.run-record/1";
 }
 
 impl Store {
-    /// Records the start of a run and gives its number.
+    /// Records the start of a run and returns its number.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the file's path is not UTF-8, so that no record can name it; what the operating system says.
+    /// [`Error::Usage`] if the path of the configuration is not UTF-8: JSON cannot hold it. [`Error::Io`] if the record
+    /// cannot be written.
     pub fn begin_run(&self, record: &RunRecord) -> Result<u64> {
         let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable_path(&record.file))? + "\n";
         self.ensure_folder("runs")?;
@@ -77,7 +78,7 @@ impl Store {
         let number = parse_past_runs(&journal).len() as u64 + 1;
         self.replace_file(&self.record_path(number), text.as_bytes())?;
         self.replace_file(&self.root().join("runs/last.json"), text.as_bytes())?;
-        // What a killed process left of a line must not swallow the next one.
+        // A killed process may have left part of a line; without a line break the new event would be lost with it.
         let torn = !journal.is_empty() && !journal.ends_with('\n');
         let event = json!({
             "event": "start", "file": record.file, "settings": record.settings, "device": record.device,
@@ -89,12 +90,12 @@ impl Store {
     /// All runs, oldest first.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the journal cannot be read.
     pub fn past_runs(&self) -> Result<Vec<PastRun>> {
         Ok(parse_past_runs(&self.read_journal()?))
     }
 
-    /// What a run was made of; `None` where nothing was recorded of it.
+    /// The record of a run; `None` if there is none, for example because `gc` removed it.
     ///
     /// # Errors
     /// As [`Self::last_run`].
@@ -102,15 +103,15 @@ impl Store {
         self.read_record(&format!("{number}.json"))
     }
 
-    /// Where the record of a run is.
+    /// Path of the record of a run.
     pub(super) fn record_path(&self, number: u64) -> PathBuf {
         self.root().join(format!("runs/{number}.json"))
     }
 
-    /// Adds one event to the journal, durable when this returns.
+    /// Appends one event, a JSON object, to the journal. The event is on stable storage when this returns.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the journal cannot be written or synced.
     pub fn record_event(&self, event: &Value) -> Result<()> {
         self.ensure_folder("runs")?;
         self.append_event("", event)
@@ -135,10 +136,10 @@ impl Store {
         }
     }
 
-    /// The last run, if there was one.
+    /// The record of the last run, if there was one.
     ///
     /// # Errors
-    /// A record that does not parse, or what the operating system says.
+    /// [`Error::Corrupt`] if the record does not parse, [`Error::Io`] if it cannot be read.
     pub fn last_run(&self) -> Result<Option<RunRecord>> {
         self.read_record("last.json")
     }
@@ -156,7 +157,7 @@ impl Store {
     }
 }
 
-/// Runs by the events of a journal; a torn line is passed over.
+/// Collects the runs from the events of a journal. Lines that do not parse, such as a torn one, are skipped.
 fn parse_past_runs(journal: &str) -> Vec<PastRun> {
     let mut runs: Vec<PastRun> = Vec::new();
     for event in journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -188,8 +189,8 @@ fn parse_past_runs(journal: &str) -> Vec<PastRun> {
 }
 
 fn unrecordable_path(file: &Path) -> Error {
-    let message = format!("the path {} is not UTF-8, so that no run can be recorded", file.display());
-    Error::usage(message, "rename the file, or the folder that it lies in")
+    let message = format!("the path {} is not UTF-8, so that no run of it can be recorded", file.display());
+    Error::usage(message, "rename the file, or the folder that it is in")
 }
 
 fn parse_texts(value: Option<&Value>) -> Vec<String> {

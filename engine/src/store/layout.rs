@@ -1,4 +1,4 @@
-//! The folders of a store: where they are, what they are called, and how a small file in them is replaced.
+//! The folders of a store: their paths and names, and how a small file in them is replaced.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::vfs::{Disk, Vfs, is_absent};
 
-/// What the `format` file of a store of this version says.
+/// Contents of the `format` file of a store of this version.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
 /// Program and version, for manifests.
 pub(crate) const TOOL_VERSION: &str = concat!("fmflow ", env!("CARGO_PKG_VERSION"));
@@ -22,18 +22,18 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `root` for reading; `None` when there is none.
+    /// Opens the store at `root` for reading; `None` if there is none.
     ///
     /// # Errors
-    /// A folder that is no store, or one of another version.
+    /// If `root` is not a store, or a store of another version.
     pub fn open(root: &Path) -> Result<Option<Self>> {
         Self::open_in(Arc::new(Disk), root)
     }
 
-    /// Opens the store at `root`, making it if it is not there.
+    /// Opens the store at `root`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// As [`Self::open`], and what the operating system says.
+    /// As [`Self::open`], and if the store cannot be created.
     pub fn create(root: &Path) -> Result<Self> {
         Self::create_in(Arc::new(Disk), root)
     }
@@ -64,13 +64,13 @@ impl Store {
         Ok(store)
     }
 
-    /// Where the artifact of a stage is, or will be. A stage that was renamed keeps the folder it has.
+    /// Path of a stage's artifact, whether it exists or not. A renamed stage keeps its existing folder.
     #[must_use]
     pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder("artifacts", name, fingerprint)
     }
 
-    /// Where the unfinished work of a stage is, or would be. A stage that was renamed keeps the folder it has.
+    /// Path of a stage's unfinished work, whether it exists or not. A renamed stage keeps its existing folder.
     #[must_use]
     pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder("work", name, fingerprint)
@@ -78,26 +78,26 @@ impl Store {
 
     fn folder(&self, inside: &str, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         let (all, own) = (self.root.join(inside), format_folder_name(name, fingerprint));
-        // Where the folder cannot be listed, the reader of the folder says why.
+        // An error is reported by whoever reads the folder.
         let names = self.vfs.list(&all).unwrap_or_default().into_iter().map(|(name, _)| name);
         let mut same: Vec<String> = names.filter(|name| is_folder_of(name, fingerprint)).collect();
         same.sort_by_key(|name| (*name != own, name.clone()));
         all.join(same.into_iter().next().unwrap_or(own))
     }
 
-    /// The store's folder, absolute.
+    /// Absolute path of the store's folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The file system it lies in.
+    /// The file system that the store is on.
     #[must_use]
     pub fn vfs(&self) -> &dyn Vfs {
         &*self.vfs
     }
 
-    /// Writes a small file whole: aside, synced, renamed over the old one.
+    /// Replaces a small file completely or not at all: the new one is written in `tmp/`, synced, and renamed over the old.
     pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let aside = self.root.join("tmp").join(make_unique_name(&name));
@@ -114,40 +114,41 @@ impl Store {
         self.vfs.sync_dir(parent).map_err(Error::io("sync", parent))
     }
 
-    /// Makes one of the store's folders unless it is there.
+    /// Creates one of the store's folders unless it exists.
     pub(super) fn ensure_folder(&self, folder: &str) -> Result<()> {
         let path = self.root.join(folder);
         self.vfs.ensure_dir(&path).map_err(Error::io("create", &path))
     }
 }
 
-/// Name of a stage's folders: `<stage>-<12 digits>`, where a `/` of the stage becomes a dot.
+/// Name of a stage's folders: `<stage>-<12 digits>`, with `.` for each `/` in the stage's name.
 pub(crate) fn format_folder_name(stage: &str, fingerprint: &Fingerprint) -> String {
     format!("{}-{}", stage.replace('/', "."), fingerprint.short())
 }
 
-/// Whether a stage's folder is of this result, whatever the stage was called.
+/// Whether a folder belongs to this result, whatever name its stage had when the folder was made.
 pub(crate) fn is_folder_of(folder: &str, fingerprint: &Fingerprint) -> bool {
     extract_digits(folder) == fingerprint.short()
 }
 
-/// The digits of a stage's folder.
+/// The fingerprint digits in the name of a stage's folder.
 pub(crate) fn extract_digits(folder: &str) -> &str {
     folder.rsplit_once('-').map_or(folder, |(_, digits)| digits)
 }
 
-/// A folder without `format`: none, an unfinished beginning, or something that is no store.
+/// Handles a folder without a `format` file: it is absent, a store whose creation was interrupted, or not a store.
 fn check_unformatted_folder(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
     match vfs.list(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(entries) if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") => Ok(None),
         Ok(_) => {
-            let message = format!("{} is no store: it holds other files", root.display());
-            Err(Error::usage(message, "name an empty or absent folder with `--store`"))
+            let message = format!("{} is not a store: it contains other files", root.display());
+            Err(Error::usage(message, "name an empty or new folder with `--store`"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            let message = format!("{} cannot be a store: it is a file, or lies in one", root.display());
-            Err(Error::usage(message, "name an empty or absent folder with `--store`"))
+            let message =
+                format!("{} cannot be a store: it is a file, or its path leads through one", root.display());
+            Err(Error::usage(message, "name an empty or new folder with `--store`"))
         }
         Err(error) => Err(Error::io("list", root)(error)),
     }
@@ -157,19 +158,19 @@ fn other_store_version(root: &Path, format: &[u8]) -> Error {
     let text = String::from_utf8_lossy(format);
     let found: String = text.trim().chars().take(40).collect();
     let message = format!(
-        "the store {} is of another version: its format is `{found}`, this program reads `{}`",
+        "the store {} is of another version: its format is `{found}`, but this program reads `{}`",
         root.display(),
         STORE_FORMAT.trim()
     );
     Error::usage(message, "use the version that made it, or name another folder with `--store`")
 }
 
-/// This moment in UTC, to the microsecond; texts sort by time.
+/// The current time in UTC, to the microsecond, in a form that sorts by time.
 pub(crate) fn format_current_time() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// Makes a name unlike any other of this process.
+/// Makes a name that is unique within this process. Another host with the same process id may make the same name.
 pub(crate) fn make_unique_name(stem: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     format!("{stem}.{}.{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! What lies in a store, as far as names, manifests and sizes tell. The plan is made from this.
+//! Lists a store from names, manifests and sizes, without hashing. The plan is made from this.
 
 use std::path::{Path, PathBuf};
 
@@ -9,39 +9,39 @@ use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};
 use crate::store::vfs::{EntryKind, Vfs, count_folder_bytes, is_absent};
 
-/// Everything in a store.
+/// The stage folders in a store.
 #[derive(Clone, Debug, Default)]
 pub struct StoreListing {
-    /// Finished artifacts, by folder name.
+    /// Finished artifacts, sorted by folder name.
     pub artifacts: Vec<StoredFolder>,
-    /// Unfinished stages, by folder name.
+    /// Unfinished stages, sorted by folder name.
     pub unfinished: Vec<StoredFolder>,
 }
 
 /// A folder in the store.
 #[derive(Clone, Debug)]
 pub struct StoredFolder {
-    /// Where it is.
+    /// Absolute path.
     pub path: PathBuf,
-    /// Its manifest, or the first thing that is wrong.
+    /// The manifest, or the first problem that was found.
     pub manifest: std::result::Result<Manifest, IntegrityError>,
-    /// Of an unfinished stage: updates done at its newest checkpoint, which was not read.
+    /// For an unfinished stage: updates done at its newest checkpoint, which is not verified.
     pub step: Option<u64>,
-    /// Of an unfinished stage: bytes of what lies there.
+    /// For an unfinished stage: total size of its files.
     pub bytes: u64,
 }
 
 impl StoreListing {
-    /// Looks through a store.
+    /// Lists a store.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If a folder or file of the store cannot be read. Damaged folders are no errors: they are in the listing.
     pub fn read(store: &Store) -> Result<Self> {
         let artifacts = list_entries(store, "artifacts")?.into_iter().map(|(path, kind)| match kind {
             EntryKind::Directory => inspect_artifact(store.vfs(), path),
             _ => Ok(StoredFolder {
                 path,
-                manifest: Err(broken_manifest("its folder is not a folder".into())),
+                manifest: Err(broken_manifest("the artifact is not a folder".into())),
                 step: None,
                 bytes: 0,
             }),
@@ -55,19 +55,19 @@ impl StoreListing {
         })
     }
 
-    /// The finished artifact of a stage, whatever it was called when it was made.
+    /// The finished artifact of a stage, even if the stage had another name when it was made.
     #[must_use]
     pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
         find_stored_folder(&self.artifacts, name, fingerprint)
     }
 
-    /// The unfinished work of a stage.
+    /// The unfinished work of a stage, even if the stage had another name when it began.
     #[must_use]
     pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
         find_stored_folder(&self.unfinished, name, fingerprint)
     }
 
-    /// The newest whole folder of a stage of this name, finished or not.
+    /// The manifest of the newest undamaged folder of a stage of this name, finished or not.
     #[must_use]
     pub fn newest(&self, name: &str) -> Option<&Manifest> {
         let all = self.artifacts.iter().chain(&self.unfinished);
@@ -108,7 +108,7 @@ fn broken_manifest(what: String) -> IntegrityError {
     IntegrityError { file: manifest::MANIFEST_FILE.into(), chunk: None, what }
 }
 
-/// What lies in one of the store's folders; nothing where it is absent.
+/// Entries of one of the store's folders; none if the folder does not exist.
 fn list_entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>> {
     let folder = store.root().join(inside);
     let entries = match store.vfs().list(&folder) {
@@ -118,7 +118,7 @@ fn list_entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>
     Ok(entries.into_iter().map(|(name, kind)| (folder.join(name), kind)).collect())
 }
 
-/// Checkpoints in a folder by step, oldest first.
+/// Checkpoints in a folder, by step, oldest first.
 pub(super) fn list_checkpoints(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match vfs.list(folder) {
         Err(error) if is_absent(&error) => return Ok(vec![]),

@@ -1,4 +1,4 @@
-//! One run at a time: an exclusive lock on a file that also says who holds it.
+//! Allows one run at a time in a store: an exclusive lock on a file that also names its holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,11 +7,11 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::store::layout::{self, Store, extract_digits};
 
-/// The right to change a store. Freed when dropped, or when the process dies.
+/// The right to change a store. It is released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StoreLock {
     file: File,
-    /// Said once to the person at the start, if there is something to say.
+    /// A warning to show once at the start, if any.
     pub note: Option<String>,
 }
 
@@ -19,7 +19,7 @@ impl StoreLock {
     /// Takes the lock of the store at `root`.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process holds it.
+    /// [`Error::Locked`] if another process holds it, [`Error::Io`] if the file cannot be opened.
     pub(super) fn take(root: &Path) -> Result<Self> {
         let path = root.join("lock");
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -28,7 +28,7 @@ impl StoreLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked_store(root, &read_lock_holder(&mut file))),
-            // The file system has no locks: the words in the file carry the weight.
+            // The file system has no locks: the only evidence of another run is the holder that the file names.
             Err(TryLockError::Error(error)) => {
                 let holder = read_lock_holder(&mut file);
                 if can_be_alive(&holder) {
@@ -43,10 +43,10 @@ impl StoreLock {
 }
 
 impl Store {
-    /// Takes the lock, makes the folders, and sweeps what dead processes left.
+    /// Takes the lock, creates missing folders, and removes what dead processes left.
     ///
     /// # Errors
-    /// [`Error::Locked`], or what the operating system says.
+    /// [`Error::Locked`] if another process holds the lock, [`Error::Io`] if the store cannot be changed.
     pub fn lock(&self) -> Result<StoreLock> {
         let lock = StoreLock::take(self.root())?;
         for folder in ["tmp", "trash", "artifacts", "work", "runs"] {
@@ -57,7 +57,7 @@ impl Store {
         Ok(lock)
     }
 
-    /// Empties `tmp/` and `trash/`, and drops unfinished work whose artifact is there.
+    /// Empties `tmp/` and `trash/`, and removes unfinished work whose artifact exists.
     fn sweep(&self) -> Result<()> {
         for folder in ["tmp", "trash"] {
             self.empty_folder(&self.root().join(folder), |_| true)?;
@@ -82,21 +82,23 @@ impl Store {
 impl Drop for StoreLock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
-        // Said aloud, because closing the file frees nothing while a child that was just forked still has it open.
+        // Unlock explicitly: closing the file does not release the lock while a child that was just forked has it open.
         let _ = self.file.unlock();
     }
 }
 
-/// Who holds, or held, the lock of a store, by the words in its file. Asking never takes the lock.
+/// The process that the lock file of a store names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// Process, host and start.
+    /// Process id, host and start, as written in the file.
     pub words: String,
-    /// Whether it may still be there; of another machine it is believed.
+    /// Whether the process may still be running. A process of another machine cannot be checked and counts as running.
     pub lives: bool,
 }
 
-/// The holder of the lock of the store at `root`; `None` where nobody holds it and nobody died holding it.
+/// The process that holds the lock of the store at `root`, or died while it held it; `None` if there is none.
+///
+/// This never takes the lock, so that it cannot make a run fail that starts at the same moment.
 #[must_use]
 pub fn find_lock_holder(root: &Path) -> Option<LockHolder> {
     let mut file = File::open(root.join("lock")).ok()?;
@@ -110,7 +112,6 @@ fn locked_store(root: &Path, holder: &str) -> Error {
     Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
 }
 
-/// What the file says about its holder.
 fn read_lock_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.seek(SeekFrom::Start(0));
@@ -130,12 +131,11 @@ fn write_lock_holder(file: &mut File) -> std::io::Result<()> {
     )
 }
 
-/// Name of this machine.
 fn read_host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Whether the process named by a holder's words may still live: one of this machine is asked, others are believed.
+/// Whether the process that a lock file names may still be running. Only one of this machine can be checked.
 fn can_be_alive(holder: &str) -> bool {
     let mut words = holder.split(' ');
     let (process, machine) = (words.nth(1).and_then(|word| word.parse::<i32>().ok()), words.nth(1));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_believed_while_the_process_lives() {
+    fn a_lock_holder_counts_while_its_process_lives() {
         assert!(can_be_alive(&format!("process {} on {} since today", std::process::id(), read_host_name())));
         assert!(!can_be_alive(&format!("process 2147483646 on {} since today", read_host_name())));
         assert!(can_be_alive("process 1 on another-machine since today"));

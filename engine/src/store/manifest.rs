@@ -1,4 +1,4 @@
-//! The manifest of a published folder: what it is, what it was made from, and the hash of every byte.
+//! The manifest of a published folder: what the folder is, what it was made from, and the hash of every file.
 
 use std::path::Path;
 
@@ -12,20 +12,20 @@ use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Name of the manifest inside a published folder.
 pub const MANIFEST_FILE: &str = "manifest.json";
-/// Version of its form.
+/// Version of the manifest's format.
 pub const MANIFEST_SCHEMA: &str = "fmflow.manifest/1";
-/// Bytes of a chunk that has a hash of its own.
+/// Bytes of a chunk; each chunk has its own hash, so that damage can be located in a large file.
 pub const CHUNK_BYTES: usize = 16 << 20;
-/// No honest manifest is longer.
+/// Largest manifest that is read: no valid one comes near, and a stranger's must not exhaust memory.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// The stage that made a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageName {
-    /// Kind of stage.
+    /// Kind of stage, such as `train`.
     pub kind: String,
-    /// Its name.
+    /// Name of the stage when the folder was made.
     pub name: String,
 }
 
@@ -33,48 +33,48 @@ pub struct StageName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Its name.
+    /// File name, without folders.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// BLAKE3 of the whole, in hexadecimal.
+    /// BLAKE3 of the whole file, in hexadecimal.
     pub blake3: String,
-    /// BLAKE3 of every 16 MiB.
+    /// BLAKE3 of each chunk of [`CHUNK_BYTES`]; the last chunk may be shorter.
     pub chunks: Vec<String>,
 }
 
-/// What a published folder is.
+/// Identity, origin and contents of a published folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`SCHEMA`].
+    /// Always [`MANIFEST_SCHEMA`].
     pub schema: String,
-    /// Who made it.
+    /// The stage that made the folder.
     pub stage: StageName,
     /// Identity of the result.
     pub fingerprint: Fingerprint,
-    /// Of a checkpoint: updates done.
+    /// For a checkpoint: updates done.
     pub step: Option<u64>,
     /// What the fingerprint is made of.
     pub ledger: Ledger,
     /// Fingerprints of the artifacts it was made from, by role.
     pub inputs: IndexMap<String, Fingerprint>,
-    /// The files, in the order they were written.
+    /// All files of the folder except the manifest, in the order in which they were started.
     pub files: Vec<FileEntry>,
-    /// What the stage found worth recording: device, threads, counts.
+    /// What else the stage recorded, such as device and counts.
     pub facts: IndexMap<String, Value>,
-    /// Program and version.
+    /// Program and version that made it.
     pub tool: String,
-    /// Threads of the machine.
+    /// Threads that the machine had.
     pub threads: usize,
     /// When it was published (UTC).
     pub created: String,
-    /// BLAKE3 of everything above, as written.
+    /// BLAKE3 of the text of the manifest up to this value.
     pub root: String,
 }
 
 impl Manifest {
-    /// The text on disk; `root` is computed here.
+    /// The text to write; computes `root`.
     #[must_use]
     pub fn encode(&self) -> String {
         let unsigned = Self { root: String::new(), ..self.clone() };
@@ -83,7 +83,7 @@ impl Manifest {
         format!("{body}\"{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex())
     }
 
-    /// Reads the text on disk; every bit of it counts.
+    /// Reads the text of a manifest and verifies `root`, so that any flipped bit is found.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -97,30 +97,33 @@ impl Manifest {
             return Err("its root hash does not match".into());
         }
         if manifest.schema != MANIFEST_SCHEMA {
-            return Err(format!("its form is `{}`, this version reads `{MANIFEST_SCHEMA}`", manifest.schema));
+            return Err(format!(
+                "its format is `{}`, but this program reads `{MANIFEST_SCHEMA}`",
+                manifest.schema
+            ));
         }
         Ok(manifest)
     }
 
-    /// Bytes of all files.
+    /// Total size of all files, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 }
 
-/// Why a text is no manifest; says so when it is one of another version.
+/// Says why a text does not parse as a manifest; one of another version is named as such.
 fn describe_decode_error(text: &str, error: &serde_json::Error) -> String {
     let schema = serde_json::from_str::<Value>(text).ok();
     match schema.as_ref().and_then(|value| value.get("schema")).and_then(Value::as_str) {
         Some(other) if other != MANIFEST_SCHEMA => {
-            format!("its form is `{other}`, this version reads `{MANIFEST_SCHEMA}`")
+            format!("its format is `{other}`, but this program reads `{MANIFEST_SCHEMA}`")
         }
         _ => format!("it does not parse: {error}"),
     }
 }
 
-/// Reads the manifest of a folder: `None` when there is none; the inner error is a sentence on its state.
+/// Reads the manifest of a folder; `None` if there is none. The inner error says what is wrong with the manifest.
 pub(crate) fn read_manifest(
     vfs: &dyn Vfs,
     folder: &Path,
@@ -128,9 +131,9 @@ pub(crate) fn read_manifest(
     let path = folder.join(MANIFEST_FILE);
     match vfs.stat(&path) {
         Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(Error::io("look at", &path)(error)),
-        Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is no regular file".into()))),
-        Ok(stat) if stat.size > MAX_MANIFEST_BYTES => return Ok(Some(Err("it is too long".into()))),
+        Err(error) => return Err(Error::io("inspect", &path)(error)),
+        Ok(stat) if stat.kind != EntryKind::File => return Ok(Some(Err("it is not a regular file".into()))),
+        Ok(stat) if stat.size > MAX_MANIFEST_BYTES => return Ok(Some(Err("it is too large".into()))),
         Ok(_) => {}
     }
     let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;

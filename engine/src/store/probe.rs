@@ -1,4 +1,4 @@
-//! Whether a folder's file system can do what the store needs, found by doing it.
+//! Finds out whether a file system supports the operations that the store needs, by trying them.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,21 +7,21 @@ use std::path::Path;
 use crate::store::layout::make_unique_name;
 use crate::store::vfs::Vfs;
 
-/// One thing that was tried.
+/// The result of trying one operation.
 #[derive(Debug)]
 pub struct ProbeResult {
-    /// What it is.
+    /// What was tried, such as `rename a folder`.
     pub what: &'static str,
-    /// Whether a store can do without.
+    /// Whether a store cannot work without it.
     pub essential: bool,
-    /// How it went.
+    /// Whether it worked.
     pub result: io::Result<()>,
 }
 
-/// One thing to try.
 type ProbeAction<'a> = &'a dyn Fn() -> io::Result<()>;
 
-/// Tries in a folder of its own inside `parent`, which is gone afterwards. Nothing is tried after what is essential failed.
+/// Tries the operations in a temporary folder inside `parent`, which is removed again. Stops at the first essential operation
+/// that fails.
 #[must_use]
 pub fn probe_file_system(vfs: &dyn Vfs, parent: &Path) -> Vec<ProbeResult> {
     let own = parent.join(make_unique_name(".fmflow-trial"));
@@ -51,14 +51,14 @@ fn write_probe_file(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     file.sync()
 }
 
-/// A lock that a second hand does not get.
+/// Checks that a file cannot be locked twice: a file system may accept a lock and not enforce it.
 fn check_file_lock(path: &Path) -> io::Result<()> {
     let first = File::create_new(path)?;
     first.try_lock().map_err(io::Error::from)?;
     match File::open(path)?.try_lock() {
         Err(TryLockError::WouldBlock) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
-        Ok(()) => Err(io::Error::other("two hold the same lock")),
+        Ok(()) => Err(io::Error::other("the same file can be locked twice")),
     }
 }
 

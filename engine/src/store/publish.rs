@@ -1,8 +1,10 @@
 //! The publish protocol: a folder is built in `tmp/`, hashed while it is written, synced, and renamed into place.
 //!
-//! Order: every file (written, made read-only, synced), the manifest, the folder, the rename, the parent. A process
-//! that dies anywhere leaves either nothing under the final name or all of it; `tmp/` is swept by the next run.
-//! A failed sync is final. Of two that publish the same name, the loser verifies the winner and removes its own.
+//! The order is: write, protect and sync every file; the same for the manifest; sync the folder; rename it; sync the parent.
+//! Wherever the process dies, there is either nothing or the complete folder under the final name; the next run empties
+//! `tmp/`. Without the syncs a power cut could leave the final name with empty files, as ext4 and XFS do. A failed sync is
+//! never tried again, see [`crate::store::vfs::VfsFile::sync`]. If two writers publish the same name, the second one
+//! verifies the folder of the first and removes its own.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,32 +21,31 @@ use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::{FileStat, Vfs};
 
-/// Permission to write one folder. Dropped without [`ArtifactWriter::publish`], it leaves nothing.
+/// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
 #[derive(Debug)]
 pub struct ArtifactWriter {
     vfs: Arc<dyn Vfs>,
-    /// Folder under construction.
+    /// The folder under construction.
     folder: PathBuf,
-    /// Where it goes.
+    /// Its final path.
     target: PathBuf,
-    /// Everything the manifest says apart from files, facts and time.
+    /// The manifest without files, facts and time.
     header: Manifest,
     files: FolderFiles,
-    /// Where a corrupt predecessor of the same name is moved; only checkpoints have one.
+    /// Where a corrupt folder of the same name is moved. Only checkpoints replace one: a corrupt artifact is an error.
     trash: Option<PathBuf>,
-    /// Called with the folder before the manifest is written, and after the rename.
     hooks: PublishHooks,
     published: bool,
 }
 
-/// What a slot adds to the publishing of a stage's artifact.
+/// What a slot adds to publishing a stage's artifact.
 #[derive(Debug, Default)]
 pub(super) struct PublishHooks {
-    /// A file outside that is copied in under this name, unless the stage wrote one or there is none.
+    /// A file that is copied into the folder under this name, if it exists and the stage wrote no file of that name.
     pub(super) copy: Option<(&'static str, PathBuf)>,
-    /// Source files as they were when the stage started: they must be the same when it ends.
+    /// Source files as they were when the stage started; they must be unchanged when it ends.
     pub(super) watch: Vec<(PathBuf, FileStat)>,
-    /// A folder that has done its duty once the artifact is in place, and where it is moved before it is removed.
+    /// A folder that is removed once the artifact is in place, and the trash that it is moved to first.
     pub(super) retire: Option<(PathBuf, PathBuf)>,
 }
 
@@ -55,7 +56,7 @@ impl ArtifactWriter {
         loop {
             let folder = tmp.join(make_unique_name(&stem));
             match vfs.create_dir(&folder) {
-                // Left by another process of the same number, perhaps on another host.
+                // Left by another process with the same id, perhaps on another host.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(Error::io("create", &folder))?,
             }
@@ -65,19 +66,18 @@ impl ArtifactWriter {
         }
     }
 
-    /// Lets a corrupt folder of the same name be moved to `trash` and replaced.
+    /// Allows a corrupt folder of the same name to be moved to `trash` and replaced.
     pub(super) fn replacing(mut self, trash: PathBuf) -> Self {
         self.trash = Some(trash);
         self
     }
 
-    /// Adds what a slot wants done.
     pub(super) fn with_hooks(mut self, hooks: PublishHooks) -> Self {
         self.hooks = hooks;
         self
     }
 
-    /// The folder under construction: finished files can be read back from it before it is published.
+    /// The folder under construction. Finished files can be read back from it before it is published.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -86,18 +86,18 @@ impl ArtifactWriter {
     /// Starts a file; it must be finished before [`Self::publish`]. Several may be open at once.
     ///
     /// # Errors
-    /// A name that is taken or is not plain, or what the operating system says.
+    /// [`Error::Usage`] if the name is reserved or not plain, [`Error::Io`] if the file exists or cannot be created.
     pub fn file(&mut self, name: &str) -> Result<HashingFile> {
         if name == manifest::MANIFEST_FILE || name == summary::SUMMARY_FILE || !is_plain_name(name) {
             return Err(Error::Usage {
-                message: format!("`{name}` cannot name a file of an artifact"),
+                message: format!("`{name}` is not a valid file name in an artifact"),
                 help: None,
             });
         }
         self.open(name)
     }
 
-    /// Writes a whole file.
+    /// Writes and finishes a whole file.
     ///
     /// # Errors
     /// As [`Self::file`].
@@ -109,10 +109,10 @@ impl ArtifactWriter {
         HashingFile::create(self.vfs.clone(), &self.folder, name, self.files.clone())
     }
 
-    /// Publishes the folder and returns where it is. `facts` are recorded in the manifest.
+    /// Publishes the folder and returns its final path. `facts` are recorded in the manifest.
     ///
     /// # Errors
-    /// An unfinished file, what the operating system says, or a corrupt folder under the final name.
+    /// If a file is unfinished, a watched source has changed, a file operation fails, or a corrupt folder has the final name.
     pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
         self.add_copy()?;
         let words = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
@@ -131,7 +131,6 @@ impl ArtifactWriter {
         Ok(self.target.clone())
     }
 
-    /// Copies in the file that the slot named.
     fn add_copy(&mut self) -> Result<()> {
         let Some((name, from)) = self.hooks.copy.take() else { return Ok(()) };
         if lock_files(&self.files).contains_key(name) {
@@ -144,7 +143,8 @@ impl ArtifactWriter {
         }
     }
 
-    /// A source that changed while the stage read it must not pass for what the fingerprint says.
+    /// The fingerprint contains digests of the sources from before the stage ran. If a source changed since, the result may
+    /// not be published under that fingerprint.
     fn check_watched(&self) -> Result<()> {
         for (path, before) in &self.hooks.watch {
             if self.vfs.stat(path).ok().as_ref() != Some(before) {
@@ -169,7 +169,7 @@ impl ArtifactWriter {
         self.open(manifest::MANIFEST_FILE)?.write_whole(manifest.encode().as_bytes())
     }
 
-    /// Renames the folder into place and makes that durable.
+    /// Renames the folder into place and syncs the parent, so that the rename survives a power cut.
     fn move_into_place(&mut self) -> Result<()> {
         match self.vfs.rename(&self.folder, &self.target) {
             Err(error) if is_name_taken(&error) => self.resolve_name_conflict()?,
@@ -179,7 +179,7 @@ impl ArtifactWriter {
         self.vfs.sync_dir(parent).map_err(Error::io("sync", parent))
     }
 
-    /// Somebody else's folder has the name already: it counts if it is whole and the same.
+    /// Another folder already has the final name. If it is undamaged and of the same result, it is as good as this one.
     fn resolve_name_conflict(&mut self) -> Result<()> {
         let winner = verify::verify_folder(&*self.vfs, &self.target);
         let same = winner.as_ref().is_ok_and(|found| found.fingerprint == self.header.fingerprint);
@@ -187,7 +187,7 @@ impl ArtifactWriter {
             _ if same => {}
             (_, Some(trash)) => {
                 let place = trash.join(make_unique_name("replaced"));
-                self.vfs.rename(&self.target, &place).map_err(Error::io("move away", &self.target))?;
+                self.vfs.rename(&self.target, &place).map_err(Error::io("move", &self.target))?;
                 self.vfs.rename(&self.folder, &self.target).map_err(Error::io("publish", &self.target))?;
                 let _ = self.vfs.remove_all(&place);
                 return Ok(());
@@ -202,12 +202,12 @@ impl ArtifactWriter {
                 });
             }
         }
-        // What is left in `tmp/` is swept by the next run.
+        // If this fails, the next run empties `tmp/`.
         let _ = self.vfs.remove_all(&self.folder);
         Ok(())
     }
 
-    /// Moves away what is no longer needed. The artifact is safe; what fails here is swept by the next run.
+    /// Removes the unfinished work. The artifact is already safe, and the next run removes what is left if this fails.
     fn remove_unfinished_work(&self) {
         if let Some((folder, trash)) = &self.hooks.retire {
             let place = trash.join(make_unique_name("done"));
@@ -226,13 +226,13 @@ impl Drop for ArtifactWriter {
     }
 }
 
-/// A name that is the same everywhere and leaves its folder nowhere.
+/// Whether a name means the same on every file system and cannot lead out of its folder.
 fn is_plain_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(plain)
 }
 
-/// Whether a rename failed because a folder with content is there.
+/// Whether a rename failed because a non-empty folder has the name.
 fn is_name_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }

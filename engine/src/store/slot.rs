@@ -1,4 +1,4 @@
-//! The permission given to a stage: its artifact, its checkpoints, its metrics.
+//! What a stage may write: its artifact, its checkpoints, its metrics.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use crate::store::publish::{ArtifactWriter, PublishHooks};
 use crate::store::vfs::{FileStat, Vfs, VfsFile};
 use crate::store::{listing, verify};
 
-/// Name of the metrics of an unfinished stage, and of their copy in the artifact.
+/// File name of the metrics, in the work folder of an unfinished stage and in its artifact.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// What a slot is for.
+/// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageKey {
-    /// Kind of stage.
+    /// Kind of stage, such as `train`.
     pub kind: String,
     /// Name of the stage.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct StageKey {
 }
 
 impl StageKey {
-    /// Name of this stage's folders: `<stage>-<fingerprint>`.
+    /// Name of this stage's folders: `<stage>-<12 digits>`.
     #[must_use]
     pub fn folder(&self) -> String {
         format_folder_name(&self.name, &self.fingerprint)
@@ -47,9 +47,9 @@ impl StageKey {
 pub struct CheckpointDir {
     /// Updates done.
     pub step: u64,
-    /// Its folder.
+    /// Path of its folder.
     pub path: PathBuf,
-    /// One sentence for every newer checkpoint that was corrupt and is passed over: a person must see them.
+    /// One sentence for each newer checkpoint that is skipped because it is corrupt. They must be shown to the user.
     pub notes: Vec<String>,
 }
 
@@ -62,17 +62,17 @@ pub struct Slot {
 }
 
 impl Store {
-    /// Opens the slot of a stage. Call it under the lock.
+    /// Opens the slot of a stage.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// [`Error::Corrupt`] if the stage's work folder is damaged, [`Error::Io`] if it cannot be created.
     pub fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
         Slot::open(self.clone(), key)
     }
 }
 
 impl Slot {
-    /// Opens the slot of a stage: `work/<stage>-<fingerprint>/` exists afterwards and says what it is for.
+    /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage.
     pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
         let slot = Self { store, key, metrics: Mutex::new(None), watch: vec![] };
         let work = slot.work();
@@ -92,10 +92,10 @@ impl Slot {
         Ok(slot)
     }
 
-    /// Makes the artifact depend on these files staying as they are now.
+    /// Watches these files: if any of them changes from now on, the artifact is not published.
     ///
     /// # Errors
-    /// [`Error::Input`] for a file that is not there.
+    /// [`Error::Input`] for a file that cannot be read.
     pub fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
         for file in files {
             let found = std::fs::canonicalize(file).and_then(|path| Ok((self.vfs().stat(&path)?, path)));
@@ -105,10 +105,10 @@ impl Slot {
         Ok(self)
     }
 
-    /// A writer for the stage's artifact. The metrics are copied into it; the unfinished work goes once it is published.
+    /// A writer for the stage's artifact. Publishing it copies the metrics into it and then removes the unfinished work.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the folder under construction cannot be created.
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
         let hooks = PublishHooks {
@@ -120,20 +120,20 @@ impl Slot {
             .with_hooks(hooks))
     }
 
-    /// A writer for the state after `step` updates.
+    /// A writer for a checkpoint after `step` updates.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the folder under construction cannot be created.
     pub fn checkpoint(&self, step: u64) -> Result<ArtifactWriter> {
         let target = self.checkpoints().join(format!("{step:08}"));
         let header = self.header(Some(step));
         Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, header)?.replacing(self.trash()))
     }
 
-    /// The newest checkpoint of which every byte is right. Newer ones that are corrupt are named in its notes.
+    /// The newest checkpoint that is not corrupt, verified byte by byte. Its notes name newer ones that are corrupt.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when there are checkpoints but none is whole: a stage is never silently started over.
+    /// [`Error::Corrupt`] if there are checkpoints but all are corrupt: a stage is never silently started over.
     pub fn latest_checkpoint(&self) -> Result<Option<CheckpointDir>> {
         let mut notes = Vec::new();
         let mut first = None;
@@ -144,11 +144,11 @@ impl Slot {
                 }
                 Ok(_) => {
                     let error = corrupt_manifest(path, "it is the checkpoint of another stage".into());
-                    notes.push(format!("checkpoint {step} is passed over: {error}"));
+                    notes.push(format!("checkpoint {step} is skipped: {error}"));
                     first.get_or_insert(error);
                 }
                 Err(error @ Error::Corrupt { .. }) => {
-                    notes.push(format!("checkpoint {step} is passed over: {error}"));
+                    notes.push(format!("checkpoint {step} is skipped: {error}"));
                     first.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -157,25 +157,25 @@ impl Slot {
         first.map_or(Ok(None), Err)
     }
 
-    /// Removes all but the newest `keep` checkpoints (at least one stays). Call it after a newer one is published.
+    /// Removes all but the newest `keep` checkpoints; at least one is kept. Call it after a newer one was published.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If a checkpoint cannot be moved or removed.
     pub fn prune_checkpoints(&self, keep: usize) -> Result<()> {
         let mut steps = self.steps()?;
         steps.truncate(steps.len().saturating_sub(keep.max(1)));
         for (_, path) in steps {
             let place = self.trash().join(make_unique_name("checkpoint"));
-            self.vfs().rename(&path, &place).map_err(Error::io("move away", &path))?;
+            self.vfs().rename(&path, &place).map_err(Error::io("move", &path))?;
             self.vfs().remove_all(&place).map_err(Error::io("remove", &place))?;
         }
         Ok(())
     }
 
-    /// Adds one line (a JSON object with `"step"`) to the metrics.
+    /// Appends one line, a JSON object with `"step"`, to the metrics. The line is not synced.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the file cannot be written.
     pub fn append_metrics(&self, line: &str) -> Result<()> {
         let path = self.metrics_path();
         let mut open = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,28 +187,28 @@ impl Slot {
         file.write_all(format!("{}\n", line.trim_end()).as_bytes()).map_err(Error::io("write", &path))
     }
 
-    /// Drops the lines of updates from `step` on: those that a resumed stage will do again.
+    /// Removes the lines of updates from `step` on, which a resumed stage computes again.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the file cannot be read or replaced.
     pub fn truncate_metrics_from(&self, step: u64) -> Result<()> {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.rewrite_metrics(step)
     }
 
-    /// Where the metrics are while the stage is unfinished.
+    /// Path of the metrics while the stage is unfinished.
     #[must_use]
     pub fn metrics_path(&self) -> PathBuf {
         self.work().join(METRICS)
     }
 
-    /// What the slot is for.
+    /// Identity of the stage.
     #[must_use]
     pub fn key(&self) -> &StageKey {
         &self.key
     }
 
-    /// Keeps the lines of updates before `step`, each one whole; a torn tail goes.
+    /// Keeps the complete lines of updates before `step`; a torn last line is removed.
     fn rewrite_metrics(&self, step: u64) -> Result<()> {
         let path = self.metrics_path();
         let text = match self.vfs().read(&path) {
@@ -271,7 +271,7 @@ fn corrupt_manifest(folder: PathBuf, what: String) -> Error {
     Error::Corrupt { folder, file: manifest::MANIFEST_FILE.into(), what }
 }
 
-/// Whether a line of metrics is whole and of an update before `step`.
+/// Whether a line of metrics is complete and belongs to an update before `step`, or to none.
 fn is_line_before(line: &str, step: u64) -> bool {
     let value: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
     value.is_some_and(|value| value.get("step").and_then(Value::as_u64).is_none_or(|found| found < step))

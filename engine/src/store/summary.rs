@@ -1,4 +1,4 @@
-//! What a stage says of its result, beside the result.
+//! A stage's own summary of its result, stored beside the result.
 
 use std::path::Path;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::store::vfs::Vfs;
 
-/// Its file inside an artifact.
+/// File name in an artifact.
 pub const SUMMARY_FILE: &str = "summary.json";
 
-/// What a stage tells about its result; stored as `summary.json` beside the artifact's files.
+/// A stage's summary of its result; stored as `summary.json` beside the artifact's files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// A few words for the table at the end of a run, such as `held-out 2.31` or `exact match 98.4 %`.
     pub headline: String,
-    /// Lines for people who look at the stage: a certificate, samples, scores.
+    /// Lines that `show` prints: a certificate, samples, scores.
     pub lines: Vec<String>,
-    /// Numbers by name.
+    /// Metrics by name, for `require` and other programs.
     pub metrics: IndexMap<String, f64>,
 }
 
-/// Reads what the stage that made an artifact says of it.
+/// Reads the summary of an artifact.
 ///
 /// # Errors
-/// [`Error::Corrupt`] where it cannot be read: every artifact has one.
+/// [`Error::Corrupt`] if it cannot be read: every artifact has one.
 pub fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
     let corrupt =
         |what: String| Error::Corrupt { folder: artifact.to_owned(), file: SUMMARY_FILE.into(), what };

@@ -1,4 +1,4 @@
-//! The store under faults at every operation, bit flips and races.
+//! The store under bit flips, races and a fault at every operation.
 
 mod collected;
 mod faults;
@@ -102,11 +102,11 @@ fn missing_extra_short_and_linked_files_are_named() {
     let model = artifact.join("model.safetensors");
     let problem = || verify::verify_folder(&Disk, &artifact).unwrap_err().to_string();
     rewrite(&model, |bytes| bytes.truncate(5));
-    assert!(problem().contains("it has 5 bytes, the manifest says 24"), "{}", problem());
+    assert!(problem().contains("it has 5 bytes, but the manifest says 24"), "{}", problem());
     fs::remove_file(&model).unwrap();
     assert!(problem().contains("`model.safetensors`") && problem().contains("it is missing"));
     std::os::unix::fs::symlink("config.json", &model).unwrap();
-    assert!(problem().contains("no regular file"));
+    assert!(problem().contains("not a regular file"));
     let (_folder, artifact) = published();
     fs::write(artifact.join("more"), "x").unwrap();
     assert!(verify::verify_folder(&Disk, &artifact).unwrap_err().to_string().contains("does not list it"));
@@ -141,7 +141,7 @@ fn files_are_read_only_and_a_copy_elsewhere_is_valid() {
 }
 
 #[test]
-fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
+fn when_two_publish_the_same_artifact_one_wins_and_both_succeed() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
@@ -151,12 +151,12 @@ fn of_two_that_publish_the_same_one_wins_and_both_are_content() {
     assert_eq!(fill(second, 2).unwrap(), path);
     let third = slot.artifact().unwrap();
     rewrite(&path.join("config.json"), |bytes| bytes[0] ^= 1);
-    assert_eq!(fill(third, 3).unwrap_err().exit_code(), 4, "a corrupt winner is told, not replaced");
+    assert_eq!(fill(third, 3).unwrap_err().exit_code(), 4, "a corrupt winner is reported, not replaced");
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }
 
 #[test]
-fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
+fn a_corrupt_newest_checkpoint_is_skipped_with_a_note_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
@@ -181,7 +181,7 @@ fn a_corrupt_newest_checkpoint_is_passed_over_loudly_and_replaced() {
 }
 
 #[test]
-fn metrics_lose_what_will_be_done_again_and_torn_tails() {
+fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
@@ -244,5 +244,5 @@ fn a_file_in_the_place_of_an_artifact_is_corrupt() {
     let store = Store::open(artifact.parent().unwrap().parent().unwrap()).unwrap().unwrap();
     let listing = StoreListing::read(&store).unwrap();
     let [found] = listing.artifacts.as_slice() else { panic!("{listing:?}") };
-    assert_eq!(found.manifest.as_ref().unwrap_err().what, "its folder is not a folder");
+    assert_eq!(found.manifest.as_ref().unwrap_err().what, "the artifact is not a folder");
 }

@@ -1,4 +1,5 @@
-//! Re-hashing a published folder: valid means that the manifest parses and every hash matches.
+//! Verifies a published folder. It is valid if its manifest parses, it has exactly the files that the manifest lists, and
+//! every hash matches.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,30 +8,30 @@ use crate::error::{Error, Result};
 use crate::store::manifest::{self, CHUNK_BYTES, FileEntry, Manifest, read_manifest};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
-/// Something in a folder that is not as its manifest says.
+/// One way in which a folder differs from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntegrityError {
     /// Name of the file.
     pub file: String,
-    /// Number of the first wrong chunk of 16 MiB, where the content is wrong.
+    /// Index of the first wrong chunk of 16 MiB, if the contents are wrong.
     pub chunk: Option<usize>,
-    /// What was found.
+    /// What is wrong, as a sentence about the file.
     pub what: String,
 }
 
-/// How closely a folder is looked at.
+/// How thoroughly a folder is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyDepth {
-    /// The manifest, and names and sizes of files.
+    /// The manifest, and the names and sizes of the files.
     Sizes,
-    /// Every byte.
+    /// The hash of every file too.
     Bytes,
 }
 
 /// Verifies every byte of a folder.
 ///
 /// # Errors
-/// [`Error::Corrupt`] with the first problem, or what the operating system says.
+/// [`Error::Corrupt`] with the first problem, or [`Error::Io`] if the folder cannot be read.
 pub fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
     let (manifest, problems) = inspect_folder(vfs, folder, VerifyDepth::Bytes)?;
     match (manifest, problems.into_iter().next()) {
@@ -45,7 +46,7 @@ pub fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
     }
 }
 
-/// File and sentence of a problem.
+/// The file name of a problem, and a sentence about it.
 fn describe_integrity_error(problem: IntegrityError) -> (String, String) {
     match problem.chunk {
         Some(chunk) => (problem.file, format!("{} (chunk {chunk})", problem.what)),
@@ -53,10 +54,10 @@ fn describe_integrity_error(problem: IntegrityError) -> (String, String) {
     }
 }
 
-/// Looks at a folder and tells every problem.
+/// Checks a folder and returns its manifest, if it can be read, and every problem.
 ///
 /// # Errors
-/// What the operating system says, apart from absent files.
+/// [`Error::Io`] if the folder cannot be read. A missing file is a problem and not an error.
 pub fn inspect_folder(
     vfs: &dyn Vfs,
     folder: &Path,
@@ -101,19 +102,19 @@ fn find_unlisted_entries(vfs: &dyn Vfs, folder: &Path, manifest: &Manifest) -> R
 fn check_file_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Option<IntegrityError>> {
     match vfs.stat(path) {
         Err(error) if is_absent(&error) => Ok(Some(build_integrity_error(&file.name, "it is missing"))),
-        Err(error) => Err(Error::io("look at", path)(error)),
+        Err(error) => Err(Error::io("inspect", path)(error)),
         Ok(stat) if stat.kind != EntryKind::File => {
-            Ok(Some(build_integrity_error(&file.name, "it is no regular file")))
+            Ok(Some(build_integrity_error(&file.name, "it is not a regular file")))
         }
         Ok(stat) if stat.size != file.size => {
-            let what = format!("it has {} bytes, the manifest says {}", stat.size, file.size);
+            let what = format!("it has {} bytes, but the manifest says {}", stat.size, file.size);
             Ok(Some(build_integrity_error(&file.name, what)))
         }
         Ok(_) => Ok(None),
     }
 }
 
-/// Hashes a file chunk by chunk; the whole is compared too.
+/// Compares the hash of each chunk, and of the whole file, with the manifest.
 fn check_file_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<IntegrityError>> {
     let mut reader = vfs.open(path)?;
     let mut whole = blake3::Hasher::new();
@@ -127,13 +128,13 @@ fn check_file_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<
         }
         let found = blake3::Hasher::new().update_rayon(&buffer).finalize().to_hex();
         if expected.map(String::as_str) != Some(found.as_str()) {
-            let what = "its content is not what was written".to_string();
+            let what = "its contents are not what was written".to_string();
             return Ok(Some(IntegrityError { file: file.name.clone(), chunk: Some(number), what }));
         }
         whole.update_rayon(&buffer);
     }
     let same = whole.finalize().to_hex().as_str() == file.blake3;
-    Ok((!same).then(|| build_integrity_error(&file.name, "its hash is not the manifest's")))
+    Ok((!same).then(|| build_integrity_error(&file.name, "its hash is not the one in the manifest")))
 }
 
 fn build_integrity_error(file: &str, what: impl Into<String>) -> IntegrityError {

@@ -1,4 +1,4 @@
-//! The file system as the store sees it: few operations, so that a test can fail or "crash" at each of them.
+//! The file system as the store sees it. It has few operations, so that a test can fail or "crash" at each of them.
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -12,14 +12,15 @@ use crate::error::{Error, Result};
 
 /// A file open for writing.
 pub trait VfsFile: Write + Send {
-    /// Brings everything written so far to stable storage. A failure is final: it is never tried again.
+    /// Brings everything written so far to stable storage.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the sync fails. Do not try again: file systems mark the pages clean after a failed sync, so that a second one would
+    /// succeed although the data is lost.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// What a directory entry is; links are not followed.
+/// Type of a directory entry; links are not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
@@ -30,35 +31,35 @@ pub enum EntryKind {
     Other,
 }
 
-/// What is known of a file without reading it.
+/// Metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
-    /// What it is.
+    /// Type of the file.
     pub kind: EntryKind,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Device and inode.
     pub id: (u64, u64),
-    /// Seconds and nanoseconds of the last change of contents.
+    /// mtime in seconds and nanoseconds: the last change of the contents. Programs can set it back.
     pub modified: (i64, i64),
-    /// Seconds and nanoseconds of the last change of contents or inode; nobody can set it back.
+    /// ctime in seconds and nanoseconds: the last change of the contents or the inode. No program can set it back.
     pub changed: (i64, i64),
 }
 
-/// The operations that the store is made of.
-#[expect(clippy::missing_errors_doc, reason = "each gives what the operating system says")]
+/// The file operations of the store.
+#[expect(clippy::missing_errors_doc, reason = "each returns the error of the operating system")]
 pub trait Vfs: Send + Sync + std::fmt::Debug {
     /// Creates a file that must not exist.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
-    /// Opens a file for writing at its end; creates it.
+    /// Opens a file for appending; creates it if it does not exist.
     fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Creates one directory that must not exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Takes write permission from a file.
+    /// Makes a file read-only.
     fn protect(&self, path: &Path) -> io::Result<()>;
-    /// Brings a directory's entries to stable storage.
+    /// Brings a directory's entries to stable storage, so that creations and renames in it survive a power cut.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Renames; a directory replaces at most an empty one.
+    /// Renames a file or directory. A file replaces an existing one; a directory replaces only an empty one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -68,7 +69,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
-    /// Looks at a file without following a link.
+    /// Metadata of a file; a link is not followed.
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
 
     /// The whole content of a small file.
@@ -78,7 +79,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
         Ok(bytes)
     }
 
-    /// Creates a directory unless it is there.
+    /// Creates a directory unless it exists.
     fn ensure_dir(&self, path: &Path) -> io::Result<()> {
         match self.create_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -86,7 +87,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
         }
     }
 
-    /// Removes a file or a directory with everything in it, following no link.
+    /// Removes a file, or a directory with everything in it, without following links.
     fn remove_all(&self, path: &Path) -> io::Result<()> {
         if self.stat(path)?.kind != EntryKind::Directory {
             return self.remove_file(path);
@@ -99,7 +100,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// The file system of the machine.
+/// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
@@ -128,7 +129,7 @@ impl Vfs for Disk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         match File::open(path)?.sync_all() {
-            // Some network file systems cannot sync a directory; there is nothing better to do.
+            // Some network file systems cannot sync a directory, and there is no other way to make the entry durable.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             other => other,
         }
@@ -173,7 +174,6 @@ impl Vfs for Disk {
     }
 }
 
-/// The kind of a file type.
 fn to_entry_kind(file_type: fs::FileType) -> EntryKind {
     if file_type.is_file() {
         EntryKind::File
@@ -184,16 +184,16 @@ fn to_entry_kind(file_type: fs::FileType) -> EntryKind {
     }
 }
 
-/// Whether nothing is there, which many a reader takes for an empty answer.
+/// Whether an error means that nothing has this path, which many callers treat as empty.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Bytes of all files in a folder; what vanishes meanwhile counts nothing.
+/// Total size in bytes of a file, or of all files in a folder. Files that disappear meanwhile count 0.
 pub(crate) fn count_folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
     let stat = match vfs.stat(path) {
         Err(error) if is_absent(&error) => return Ok(0),
-        other => other.map_err(Error::io("look at", path))?,
+        other => other.map_err(Error::io("inspect", path))?,
     };
     if stat.kind != EntryKind::Directory {
         return Ok(stat.size);

@@ -1,4 +1,5 @@
-//! Attention of a training stage: against its objective, its length, its rows; and blocks of samplers against it.
+//! Lints of attention: a training stage's attention against its objective, length and rows, and a sampler's blocks against
+//! those of its checkpoint.
 
 use std::iter;
 
@@ -16,13 +17,13 @@ use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{Origin, Span};
 
-/// All lints of one training stage's attention.
+/// Runs all attention lints of one training stage.
 pub(super) fn lint_attention(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     check_attention_objective(stage, config, sink);
     check_corrupted_positions(stage, config, sink);
     match &config.attention {
         AttentionSchedule::Annealed { until } if *until > config.steps => {
-            let what = "the annealing of attention";
+            let what = "attention annealing";
             sink.push(schedule_beyond_steps(stage, config, train::ATTENTION_ANNEAL_UNTIL, what, (0, *until)));
         }
         AttentionSchedule::Block { phases } => {
@@ -53,7 +54,8 @@ fn check_attention_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sin
     }
 }
 
-/// A least number of corrupted positions for pieces that this attention does not have.
+/// Warns about a minimum of masked positions for pieces that this attention does not have: segments with block attention,
+/// blocks with any other.
 fn check_corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     if config.objective == Objective::Autoregressive {
         return;
@@ -68,13 +70,13 @@ fn check_corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sin
     let Some(leaf) = stage.field(path).filter(written) else { return };
     sink.push(
         Diagnostic::new(Code::FieldDoesNotApply, format!("`{idle}` has no effect with this attention"))
-            .at(&leaf.span, "of no effect")
+            .at(&leaf.span, "no effect")
             .also(stage.place(train::ATTENTION), label)
             .help(format!("write `{instead}={}`", leaf.value)),
     );
 }
 
-/// A part of the training, from update `span.0` to `span.1`, that is longer than it.
+/// Reports a phase from update `span.0` to `span.1` that does not end before the training does.
 fn schedule_beyond_steps(
     stage: &Stage,
     config: &TrainConfig,
@@ -89,12 +91,12 @@ fn schedule_beyond_steps(
         false => format!("write `steps {}`", span.1.saturating_add(1)),
     };
     Diagnostic::new(Code::WarmupOverSteps, message)
-        .at(stage.place(path), "longer than the training")
-        .also(stage.place(train::STEPS), "updates in all")
+        .at(stage.place(path), "never reached")
+        .also(stage.place(train::STEPS), "total updates")
         .help(help)
 }
 
-/// A row of one long document ends in a shorter block where the size does not divide it.
+/// Warns if the block size does not divide the row length: a row that is one long document then ends in a shorter block.
 fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mut Sink) {
     let Some((rows, config)) = lineages.rows(stage).find_map(as_cut_rows) else { return };
     for (at, phase) in phases.iter().enumerate() {
@@ -117,7 +119,7 @@ fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase
     }
 }
 
-/// Rows that cut documents at their length.
+/// Returns the stage and its settings if its rows cut documents at the row length.
 fn as_cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
     match &rows.config {
         StageConfig::Rows(config) if config.packing == Packing::Concat => Some((rows, config)),
@@ -125,7 +127,7 @@ fn as_cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
     }
 }
 
-/// A sampler that writes in blocks which the checkpoint's own are not made of.
+/// Reports a sampler whose block size does not divide the checkpoint's.
 pub(super) fn check_sampler_blocks(
     lineages: &Lineages<'_>,
     checkpoint: &Stage,
@@ -138,18 +140,19 @@ pub(super) fn check_sampler_blocks(
     if size.is_multiple_of(block) {
         return;
     }
-    let message = format!("sampler `{}` writes other blocks than `{}` learnt", sampler.name, checkpoint.name);
+    let message =
+        format!("the blocks of sampler `{}` do not divide those of `{}`", sampler.name, checkpoint.name);
     let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
         .at(span, format!("blocks of {block} tokens"))
         .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
     sink.push(known.show_fact(
         ContractFact::Block,
         diagnostic,
-        format!("blocks of {size} tokens in the end"),
+        format!("trained last on blocks of {size} tokens"),
     ));
 }
 
-/// Gaps before text that the checkpoint cannot see.
+/// Warns about `infill` requests whose suffix the checkpoint cannot see: one warning with all their places.
 pub(super) fn check_infill_suffixes(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -169,11 +172,11 @@ pub(super) fn check_infill_suffixes(
         found = Some(match found {
             None => {
                 let name = &checkpoint.name;
-                let message = format!("`{}` fills gaps, and `{name}` does not see what follows", stage.name);
-                let label = format!("visible in the gap's last block of {} tokens at most", block);
+                let message = format!("`{}` fills gaps, but `{name}` does not see what follows", stage.name);
+                let label = format!("visible at most in the gap's last block of {} tokens", block);
                 let diagnostic = Diagnostic::new(Code::SuffixUnseen, message)
                     .at(suffix, label)
-                    .help("fill gaps with a checkpoint of `attention \"bidirectional\"`");
+                    .help("fill gaps with a checkpoint trained with `attention \"bidirectional\"`");
                 known.show_fact(ContractFact::Block, diagnostic, "sees no later block")
             }
             Some(found) => found.also(suffix, "nor this"),

@@ -1,4 +1,4 @@
-//! What has to fit into something: answers into rows, requests into the model's context.
+//! Lints of lengths: a canvas must fit into its rows, a request into the model's context.
 
 use crate::check::lint::lineage::Lineages;
 
@@ -7,7 +7,7 @@ use crate::pipeline::field_path::{random_init, rows};
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// A canvas that leaves no room for a prompt.
+/// Reports a canvas that leaves no room for a prompt.
 pub(super) fn check_canvas_length(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
     let Some(canvas) = config.canvas.filter(|canvas| *canvas >= config.length) else { return };
     let message =
@@ -16,11 +16,11 @@ pub(super) fn check_canvas_length(stage: &Stage, config: &RowsConfig, sink: &mut
         Diagnostic::new(Code::OutOfRange, message)
             .at(stage.place(rows::CANVAS), "no room for a prompt")
             .also(stage.place(rows::LENGTH), "tokens in a row")
-            .help(format!("write a canvas below {}, or longer rows", config.length)),
+            .help(format!("write a `canvas` below {}, or use longer rows", config.length)),
     );
 }
 
-/// Requests of more tokens than the model can see.
+/// Reports requests for more tokens than the model's context holds. Only a `random-init` root states its context here.
 pub(super) fn check_prompt_lengths(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -32,7 +32,7 @@ pub(super) fn check_prompt_lengths(
     let longest = config.prompts.iter().filter_map(|prompt| prompt.new_tokens).max();
     let Some(longest) = longest.filter(|tokens| *tokens >= model.context) else { return };
     let message = format!(
-        "`{}` asks for {longest} new tokens; the context of `{}` is {}",
+        "`{}` asks for {longest} new tokens, but the context of `{}` is {}",
         stage.name, root.name, model.context
     );
     sink.push(

@@ -1,4 +1,4 @@
-//! Where checkpoints come from: conversions, samplers, required scores.
+//! Lints of stages that use a checkpoint: conversions, samplers, required scores.
 
 use crate::check::lint::attention;
 use crate::check::lint::lineage::KnownContract;
@@ -17,7 +17,7 @@ use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// A conversion of a checkpoint that is converted already, or whose mask token nobody can find.
+/// Reports a conversion of a flow checkpoint, or one whose mask token cannot be determined.
 pub(super) fn lint_conversion(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -26,25 +26,22 @@ pub(super) fn lint_conversion(
 ) {
     if config.mask_token == MaskToken::Reserved && config.tokenizer == TokenizerChoice::None {
         sink.push(
-            Diagnostic::new(
-                Code::ConflictingFields,
-                "without a tokenizer nobody knows which row is reserved",
-            )
-            .at(stage.place(convert::MASK_TOKEN), "the first row that no token uses")
-            .also(stage.place(convert::TOKENIZER), "no tokens")
-            .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
+            Diagnostic::new(Code::ConflictingFields, "the reserved row cannot be found without a tokenizer")
+                .at(stage.place(convert::MASK_TOKEN), "the first row that no token uses")
+                .also(stage.place(convert::TOKENIZER), "no tokenizer")
+                .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
         );
     }
     check_converted_before(lineages, stage, sink);
 }
 
-/// A conversion of a flow checkpoint.
+/// Reports a conversion of a checkpoint that is already a flow checkpoint.
 pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let Some(parent) = lineages.parent(stage) else { return };
     let Some(known) = lineages.contract(parent) else { return };
     if known.contract.kind == ModelKind::Flow {
-        let message = format!("`{}` converts a checkpoint that is converted already", stage.name);
-        let help = format!("remove `convert \"{}\"`, and start from `{}` itself", stage.name, parent.name);
+        let message = format!("`{}` converts a checkpoint that is already converted", stage.name);
+        let help = format!("remove `convert \"{}\"` and start from `{}` itself", stage.name, parent.name);
         let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
             .at(stage.place(convert::FROM), "a flow checkpoint")
             .help(help);
@@ -52,7 +49,7 @@ pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sin
     }
 }
 
-/// Samplers that do not fit, and scores required of what is not measured.
+/// Reports samplers that do not fit their checkpoint, data that is not held out, and required scores that are not measured.
 pub(super) fn lint_evaluated_checkpoints(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -77,7 +74,7 @@ pub(super) fn lint_evaluated_checkpoints(
     }
 }
 
-/// Samplers that do not fit the checkpoints.
+/// Reports samplers that do not fit the checkpoints they are measured on.
 pub(super) fn check_measured_checkpoints(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -94,7 +91,7 @@ pub(super) fn check_measured_checkpoints(
     }
 }
 
-/// A measurement of a dataset that keeps no documents for it.
+/// Reports a measurement on a dataset that holds no documents out: the score would be on training data.
 fn check_held_out_documents(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -109,15 +106,18 @@ fn check_held_out_documents(
     }
     let name = &config.dataset.name;
     sink.push(
-        Diagnostic::new(Code::NothingHeldOut, format!("dataset `{name}` holds no documents out to measure"))
-            .at(stage.place(dataset), "only held-out documents are measured")
-            .also(rows.place(rows::DATASET_HELD_OUT), "nothing is held out")
-            .help(format!("write `held-out=\"2%\"` in dataset `{name}`")),
+        Diagnostic::new(
+            Code::NothingHeldOut,
+            format!("dataset `{name}` has no held-out documents to measure"),
+        )
+        .at(stage.place(dataset), "only held-out documents are measured")
+        .also(rows.place(rows::DATASET_HELD_OUT), "nothing is held out")
+        .help(format!("write `held-out=\"2%\"` in dataset `{name}`")),
     );
 }
 
 fn unmeasured_checkpoint(stage: &Stage, name: &str, span: &Span) -> Diagnostic {
-    let message = format!("`{}` requires a score of `{name}`, which it does not measure", stage.name);
+    let message = format!("`{}` requires a score for `{name}` but does not measure it", stage.name);
     Diagnostic::new(Code::RequireNotMeasured, message)
         .at(span, "not among the checkpoints")
         .also(stage.place(evaluate::NTH_CHECKPOINT.nth(0)), "the checkpoints")
@@ -125,13 +125,13 @@ fn unmeasured_checkpoint(stage: &Stage, name: &str, span: &Span) -> Diagnostic {
 }
 
 fn unmeasured_score(stage: &Stage, span: &Span) -> Diagnostic {
-    let message = format!("`{}` requires an exact match, which it does not measure", stage.name);
+    let message = format!("`{}` requires an exact-match score but does not measure one", stage.name);
     Diagnostic::new(Code::RequireNotMeasured, message)
-        .at(span, "a score of what?")
+        .at(span, "on which dataset?")
         .help("add `exact-match dataset=\"...\" sampler=\"...\"`")
 }
 
-/// Samplers that do not fit.
+/// Reports samplers and gaps that do not fit the checkpoint.
 pub(super) fn lint_generation_checkpoint(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -142,7 +142,7 @@ pub(super) fn lint_generation_checkpoint(
     attention::check_infill_suffixes(lineages, stage, config, checkpoint, sink);
     let mut seen = Vec::new();
     for (prompt, paths) in config.prompts.iter().zip(SamplerPaths::for_prompts(stage, config)) {
-        // One finding for each sampler, however many requests draw with it.
+        // One report for each sampler, however many requests use it.
         if seen.contains(&&prompt.sampler.name) {
             continue;
         }
@@ -151,7 +151,7 @@ pub(super) fn lint_generation_checkpoint(
     }
 }
 
-/// A sampler named at a path of a stage, against a checkpoint.
+/// Reports a sampler that does not fit `checkpoint`; `stage` names the sampler at `paths`.
 fn check_sampler_checkpoint(
     lineages: &Lineages<'_>,
     checkpoint: &Stage,
@@ -188,13 +188,17 @@ fn flow_sampler_on_autoregressive(
     span: &Span,
 ) -> Diagnostic {
     let message = format!(
-        "sampler `{}` needs a flow checkpoint, and `{}` was never converted",
+        "sampler `{}` needs a flow checkpoint, but `{}` was never converted",
         sampler.name, checkpoint.name
     );
     let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(span, "a flow sampler")
         .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage");
-    known.show_fact(ContractFact::Kind, diagnostic, format!("`{}` starts here", checkpoint.name))
+    known.show_fact(
+        ContractFact::Kind,
+        diagnostic,
+        format!("the weights of `{}` start here", checkpoint.name),
+    )
 }
 
 fn autoregressive_sampler_on_flow(
@@ -203,7 +207,10 @@ fn autoregressive_sampler_on_flow(
     sampler: &Sampler,
     span: &Span,
 ) -> Diagnostic {
-    let message = format!("sampler `{}` reads `{}` from left to right", sampler.name, checkpoint.name);
+    let message = format!(
+        "sampler `{}` reads the flow checkpoint `{}` from left to right",
+        sampler.name, checkpoint.name
+    );
     let diagnostic = Diagnostic::new(Code::AutoregressiveOnFlow, message)
         .at(span, "an autoregressive sampler")
         .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`");
@@ -217,7 +224,7 @@ fn sampler_without_shift(
     span: &Span,
 ) -> Diagnostic {
     let message = format!(
-        "sampler `{}` reads the next token, and `{}` predicts each token in its place",
+        "sampler `{}` reads the next token, but `{}` predicts each token in place",
         sampler.name, checkpoint.name
     );
     let diagnostic = Diagnostic::new(Code::ShiftMismatch, message)
@@ -226,7 +233,7 @@ fn sampler_without_shift(
     known.show_fact(ContractFact::Shift, diagnostic, "without a shift")
 }
 
-/// A sampler that looks for masks where noise looks like data.
+/// Reports a sampler that finds noise by its mask tokens, where some of the noise is ordinary tokens.
 fn sampler_without_masks(
     checkpoint: &Stage,
     known: &KnownContract<'_>,
@@ -236,7 +243,7 @@ fn sampler_without_masks(
     known.contract.path.as_ref().filter(|path| path.mask_share < 1.0)?;
     let (name, checkpoint) = (&sampler.name, &checkpoint.name);
     let message =
-        format!("sampler `{name}` looks for masks, and the noise of `{checkpoint}` is not the mask alone");
+        format!("sampler `{name}` looks for mask tokens, but not all noise of `{checkpoint}` is masks");
     let help = match sampler.kind {
         SamplerKind::Euler { .. } => {
             "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
@@ -244,6 +251,6 @@ fn sampler_without_masks(
         _ => "use a sampler of `kind=\"euler\"`",
     };
     let diagnostic =
-        Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees noise by the mask").help(help);
+        Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees only masks as noise").help(help);
     Some(known.show_fact(ContractFact::Source, diagnostic, "has uniform noise"))
 }

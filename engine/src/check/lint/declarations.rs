@@ -1,4 +1,4 @@
-//! Declarations without effect, secrets that are not there.
+//! Lints of single declarations: unused ones, secrets that are not set, machines that are not supported yet.
 
 use super::sampling;
 use crate::check::options::CheckOptions;
@@ -8,13 +8,14 @@ use crate::language::record::Record;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// All lints of single declarations.
+/// Runs all lints of single declarations.
 pub(super) fn lint_declarations(
     world: &Declarations,
     options: &CheckOptions,
     refusals: &mut Vec<(Span, String)>,
     sink: &mut Sink,
 ) {
+    // After an error, such as a misspelled name, declarations look unused that are not meant to be.
     if sink.errors() == 0 {
         report_unused_declarations(world, sink);
     }
@@ -29,7 +30,7 @@ pub(super) fn lint_declarations(
     }
 }
 
-/// Kinds whose only purpose is to be named by something else.
+/// Kinds of nodes that have no effect unless another node names them.
 const REFERENCED_KINDS: &[&str] =
     &["dataset", "mixture", "rows", "scheduler", "path", "sampler", "recipe", "tokenizer"];
 
@@ -54,10 +55,10 @@ fn unused_declaration(record: &Record) -> Diagnostic {
     let (kind, name) = (&record.spec.name, record.name().unwrap_or_default());
     let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
     Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
-        .at(span, "declared and not used")
+        .at(span, "declared but not used")
         .help(match kind.as_str() {
-            "dataset" => format!("add `dataset \"{name}\"` to a `mixture`, or switch it off with `/-`"),
-            _ => "remove it, or switch it off with `/-`".to_owned(),
+            "dataset" => format!("add `dataset \"{name}\"` to a `mixture`, or comment it out with `/-`"),
+            _ => "remove it, or comment it out with `/-`".to_owned(),
         })
 }
 
@@ -74,7 +75,7 @@ fn check_secret(record: &Record, options: &CheckOptions, sink: &mut Sink) {
     );
 }
 
-/// A machine of several devices is an assumption that `run` cannot keep yet.
+/// A machine with several devices is fine for estimates, but `run` cannot train on it yet.
 fn refuse_several_devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
     let Some(leaf) = record.child("machine").and_then(|machine| machine.leaf("gpu")) else { return };
     let count =

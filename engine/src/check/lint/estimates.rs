@@ -1,4 +1,4 @@
-//! What a pipeline would take against what its author is ready to spend, and against what others found to work.
+//! Compares what a pipeline would cost with its budget, and its settings with what published runs found to work.
 
 use crate::check::lint::peak_rate;
 use crate::language::record::{Leaf, Record};
@@ -14,17 +14,17 @@ use crate::text::display;
 use crate::text::place::{Origin, Span};
 use crate::text::suggest;
 
-/// Tokens below which a training is a trial: whether it repeats its data or can be resumed is nobody's worry.
+/// A training of fewer tokens is a trial: it may repeat its data and need not be resumable.
 const TRIAL_TOKENS: u64 = 10_000_000;
 
 /// Passes over the same documents that are nearly as good as new ones (Muennighoff et al., 2023, "Scaling
 /// data-constrained language models").
 const MAX_DATA_PASSES: f64 = 4.0;
 
-/// The same for conversations, which are few and trained on more often; CoDA takes ten passes.
+/// The same for conversations, which are few and repeated more often: CoDA makes ten passes.
 const MAX_CHAT_PASSES: f64 = 16.0;
 
-/// Lints that need the sizes of models and files. `root` is the `pipeline` node.
+/// Runs the lints that need the sizes of models and files. `root` is the `pipeline` node.
 pub(super) fn lint_estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     let (costs, roots) = (cost::estimate_costs(pipeline), pipeline.stages.roots());
     for (stage, cost) in pipeline.stages.iter().zip(&costs) {
@@ -46,7 +46,7 @@ fn find_pipeline_setting<'a>(root: &'a Record, child: &str, field: &str) -> Opti
     root.child(child)?.leaf(field)
 }
 
-/// Rows that cannot be shared out among the devices of the machine.
+/// Warns if the rows of an update cannot be split evenly across the devices of the machine.
 fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Some(machine) = find_pipeline_setting(root, "machine", "gpu") else { return };
     let (count, _) = cost::parse_machine(machine.text().unwrap_or_default());
@@ -60,7 +60,7 @@ fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sin
         Some(each) => format!("write `per-device={each}`"),
         None => format!("write `rows={}`", rows.div_ceil(once).saturating_mul(once)),
     };
-    let message = format!("{rows} rows cannot be shared by {count} devices with {each} rows at a time");
+    let message = format!("{rows} rows cannot be split across {count} devices with {each} rows at a time");
     sink.push(
         Diagnostic::new(Code::BatchNotDivisible, message)
             .at(stage.place(train::BATCH_PER_DEVICE), format!("times {count} does not divide {rows}"))
@@ -70,7 +70,7 @@ fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sin
     );
 }
 
-/// Datasets that come round too often.
+/// Warns about datasets that are repeated too often.
 fn check_data_passes(
     pipeline: &Pipeline,
     stage: &Stage,
@@ -94,8 +94,8 @@ fn check_data_passes(
     }
 }
 
-/// Tokens that a dataset can have: what it says it takes, or as many as its files can hold. A token of English or code is
-/// two bytes at least. `None` where nobody knows.
+/// Most tokens that a dataset can have: the number it declares, or as many as its files can hold if each token takes only
+/// two bytes, fewer than in English or code. `None` if unknown: there are no files here, or they are compressed.
 fn estimate_token_supply(rows: &Stage, held_out: f64) -> Option<f64> {
     let declared = rows.field(rows::DATASET_TOKENS);
     if let Some(tokens) = declared.and_then(|field| field.value.as_u64()) {
@@ -117,17 +117,17 @@ fn repeated_data(
 ) -> Diagnostic {
     let steps = (training.updates as f64 * most / passes).max(1.0) as u64;
     let times = display::format_count(passes.floor());
-    let message = format!("`{}` reads dataset `{dataset}` {times} times or more", stage.name);
+    let message = format!("`{}` reads dataset `{dataset}` at least {times} times", stage.name);
     Diagnostic::new(Code::RepeatedData, message)
         .at(
             stage.place(train::STEPS),
             format!("{} tokens in all", display::format_count(training.tokens as f64)),
         )
-        .also(rows.place(rows::DATASET_FROM), "what there is to read")
+        .also(rows.place(rows::DATASET_FROM), "the available data")
         .help(format!("write `steps {steps}` for {most} passes, lower the dataset's weight, or add data"))
 }
 
-/// Work that an interruption would lose altogether.
+/// Warns about an explicit `every` that leaves the training without a checkpoint.
 fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &TrainingCost, sink: &mut Sink) {
     let Some(every) = stage.field(train::CHECKPOINT_EVERY) else { return };
     let written = every.origin != Origin::Default && every.value.is_u64();
@@ -144,7 +144,7 @@ fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &Traini
     );
 }
 
-/// A machine that nobody has figures of, where figures are asked for.
+/// Warns about a machine of unknown speed, if there is a budget of time to compare with.
 fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     let Some(leaf) = find_pipeline_setting(root, "machine", "gpu") else { return };
     if pipeline.budget.seconds.is_none() || cost::compute_peak_flops(leaf.text()).is_some() {
@@ -154,14 +154,14 @@ fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     sink.push(
         Diagnostic::new(
             Code::UnknownMachine,
-            format!("nothing is known of a `{}`", leaf.text().unwrap_or_default()),
+            format!("the speed of `{}` is not known", leaf.text().unwrap_or_default()),
         )
-        .at(&leaf.span, "no time can be estimated, nor compared with the budget")
-        .help(format!("known are {known}, as in `machine gpu=\"4xH100-80GB\"`")),
+        .at(&leaf.span, "time cannot be estimated or compared with the budget")
+        .help(format!("use one of {known}, as in `machine gpu=\"4xH100-80GB\"`")),
     );
 }
 
-/// Training that takes longer than the budget.
+/// Warns if all training together takes longer than the budget.
 fn check_time_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], sink: &mut Sink) {
     let Some(leaf) = find_pipeline_setting(root, "budget", "days")
         .or_else(|| find_pipeline_setting(root, "budget", "time"))
@@ -176,14 +176,13 @@ fn check_time_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
         return;
     }
     let message = format!(
-        "training takes about {}, the budget is {}",
+        "training takes about {}, but the budget is {}",
         display::format_duration(all),
         display::format_duration(ready)
     );
-    let mut diagnostic =
-        Diagnostic::new(Code::TimeOverBudget, message).at(&leaf.span, "what you are ready to spend");
+    let mut diagnostic = Diagnostic::new(Code::TimeOverBudget, message).at(&leaf.span, "the budget");
     if let Some(machine) = find_pipeline_setting(root, "machine", "gpu") {
-        diagnostic = diagnostic.also(&machine.span, "the machine that is assumed");
+        diagnostic = diagnostic.also(&machine.span, "the assumed machine");
     }
     if let Some((stage, cost)) = find_most_expensive(pipeline, costs, seconds) {
         let text = format!("`{}` alone takes {}", stage.name, display::format_duration(seconds(cost)));
@@ -195,7 +194,7 @@ fn check_time_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
     );
 }
 
-/// Artifacts and checkpoints that do not fit.
+/// Warns if all artifacts, and the checkpoints of the stage that needs most room for them, exceed the budget.
 fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], sink: &mut Sink) {
     let (Some(leaf), Some(ready)) = (find_pipeline_setting(root, "budget", "disk"), pipeline.budget.disk)
     else {
@@ -207,12 +206,11 @@ fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
         return;
     }
     let message = format!(
-        "artifacts and checkpoints take about {}, the budget is {}",
+        "artifacts and checkpoints take about {}, but the budget is {}",
         display::format_bytes(all),
         display::format_bytes(ready)
     );
-    let mut diagnostic =
-        Diagnostic::new(Code::DiskOverBudget, message).at(&leaf.span, "what you are ready to spend");
+    let mut diagnostic = Diagnostic::new(Code::DiskOverBudget, message).at(&leaf.span, "the budget");
     let size = |cost: &StageCost| cost.artifact_bytes.saturating_add(cost.work_bytes) as f64;
     if let Some((stage, cost)) = find_most_expensive(pipeline, costs, size) {
         let (span, what): (&Span, &str) = match stage.config {
@@ -228,7 +226,7 @@ fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
     );
 }
 
-/// The stage that takes most.
+/// The stage with the largest `size`.
 fn find_most_expensive<'a>(
     pipeline: &'a Pipeline,
     costs: &'a [StageCost],

@@ -1,4 +1,4 @@
-//! What a flow objective makes of its positions: how much one may weigh, and which ones it sees.
+//! Lints of a flow objective: how much one position may weigh, and which positions it sees.
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
@@ -8,10 +8,10 @@ use crate::pipeline::field_path::train;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// Largest weight of a position that training bears without loss of sense; caps in use are 20 to 32.
+/// Largest weight of a position that does not make the loss useless; caps in use are 20 to 32.
 const MAX_STABLE_WEIGHT: f64 = 100.0;
 
-/// All lints of a flow objective.
+/// Runs all lints of a flow objective.
 pub(super) fn lint_flow_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Objective::Flow { path, loss, max_weight, .. } = &config.objective else { return };
     if *loss != Loss::CrossEntropy {
@@ -23,12 +23,13 @@ pub(super) fn lint_flow_objective(stage: &Stage, config: &TrainConfig, sink: &mu
     }
 }
 
-/// The largest weight over the times in use: it falls, rises, or both, so that it is largest at one of the ends.
+/// Largest weight over the times in use. The weight is monotonic in t, or falls and then rises, so that its maximum is at
+/// one of the ends.
 fn compute_largest_weight(scheduler: Scheduler, time: TimeSettings) -> f64 {
     compute_position_weight(scheduler, time.from).max(compute_position_weight(scheduler, time.to))
 }
 
-/// kappa'(t) / (1 - kappa(t)).
+/// Weight of a position at time t: kappa'(t) / (1 - kappa(t)).
 fn compute_position_weight(scheduler: Scheduler, t: f64) -> f64 {
     let angle = FRAC_PI_2 * t;
     match scheduler {
@@ -49,7 +50,7 @@ fn check_weight_cap(stage: &Stage, largest: f64, cap: Option<f64>, sink: &mut Si
     };
     let message =
         format!("positions of `{}` weigh {weight}: the loss will jump from update to update", stage.name);
-    let label = if cap.is_some() { "caps too late" } else { "nothing caps its weights" };
+    let label = if cap.is_some() { "this cap is too high" } else { "nothing caps its weights" };
     let path = if cap.is_some() { train::OBJECTIVE_MAX_WEIGHT } else { train::OBJECTIVE_LOSS };
     let mut diagnostic = Diagnostic::new(Code::UncappedWeight, message).at(stage.place(path), label);
     if let Some(epsilon) =
@@ -57,11 +58,11 @@ fn check_weight_cap(stage: &Stage, largest: f64, cap: Option<f64>, sink: &mut Si
     {
         diagnostic = diagnostic.also(&epsilon.span, "how close t comes to 1");
     }
-    sink.push(diagnostic.help("write `max-weight=32`; `evaluate` never caps, whatever stands here"));
+    sink.push(diagnostic.help("write `max-weight=32`; `evaluate` never caps, whatever you write here"));
 }
 
 fn report_causal_flow(stage: &Stage, sink: &mut Sink) {
-    let message = format!("`{}` learns to fill masks that no later position may help with", stage.name);
+    let message = format!("`{}` learns to fill masks without seeing later positions", stage.name);
     sink.push(
         Diagnostic::new(Code::CausalFlow, message)
             .at(stage.place(train::ATTENTION), "sees earlier positions only")
@@ -82,7 +83,7 @@ mod tests {
         )
     }
 
-    /// Golden numbers of the weight, and its limits: 1 / epsilon for 1 - kappa = epsilon.
+    /// Golden numbers of the weight, and its limit: 1 / epsilon for 1 - kappa = epsilon.
     #[test]
     fn the_largest_weight_is_at_an_end_of_the_times() {
         let polynomial = |exponent| Scheduler::Polynomial { exponent };

@@ -1,4 +1,4 @@
-//! What a checkpoint is when a stage takes it: facts of the stages before it, or of a folder that says so itself.
+//! What is known of the checkpoint of every stage, from the stages before it or from the contract in its folder.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,16 @@ use crate::pipeline::stage::{Stage, StageId, Stages};
 use crate::text::diagnostic::Diagnostic;
 use crate::text::place::Span;
 
-/// Facts that checkpoint folders state themselves, by the number of the stage that makes or takes in the folder.
+/// Contracts read from checkpoint folders, by the id of the stage that makes or fetches the folder.
 pub(super) type StoredContracts = IndexMap<StageId, StoredContract>;
 
-/// What is known of the checkpoint of every stage. Made in one walk from the first stage to the last: a stage's lineage is its
-/// parent's and what it adds, so that a chain of thousands of stages is not walked once for each of them.
+/// What is known of the checkpoint of every stage.
+///
+/// Built in one pass from the first stage to the last: a stage's lineage is its parent's plus what it adds. Walking up
+/// from every stage would be quadratic in the length of the chain.
 pub(super) struct Lineages<'a> {
     pub(super) stages: &'a Stages,
-    /// By the stage's number.
+    /// Indexed by stage id.
     all: Vec<Lineage<'a>>,
     roots: Vec<StageId>,
 }
@@ -29,19 +31,19 @@ pub(super) struct Lineages<'a> {
 /// What is known of one stage's checkpoint.
 #[derive(Clone)]
 struct Lineage<'a> {
-    /// `None` where part of its history is broken.
+    /// `None` if part of its history is broken.
     contract: Option<KnownContract<'a>>,
     canvas: TrainedCanvas<'a>,
 }
 
-/// The canvas that a checkpoint has learnt to fill.
+/// The canvas that a checkpoint was trained to fill.
 #[derive(Clone, Copy)]
 pub(super) enum TrainedCanvas<'a> {
-    /// That of these rows, of so many tokens.
+    /// Set by these rows, with this many tokens.
     Known(&'a Stage, usize),
     /// None: it was never trained with one.
     None,
-    /// Nobody knows.
+    /// Part of its history is broken or outside of this file.
     Unknown,
 }
 
@@ -82,7 +84,7 @@ impl<'a> Lineages<'a> {
         stage.rows().map(|id| &self.stages[id])
     }
 
-    /// What the checkpoint made by `maker` is; `None` where part of its history is broken.
+    /// The contract of the checkpoint made by `maker`; `None` if part of its history is broken.
     pub(super) fn contract(&self, maker: &Stage) -> Option<&KnownContract<'a>> {
         self.all[maker.id.index()].contract.as_ref()
     }
@@ -92,7 +94,7 @@ impl<'a> Lineages<'a> {
         &self.stages[self.roots[stage.id.index()]]
     }
 
-    /// The canvas that the checkpoint made by `maker` has learnt to fill.
+    /// The canvas that the checkpoint made by `maker` was trained to fill.
     pub(super) fn canvas(&self, maker: &Stage) -> TrainedCanvas<'a> {
         self.all[maker.id.index()].canvas
     }
@@ -124,7 +126,7 @@ fn find_trained_canvas<'a>(
         _ => None,
     };
     match (&stage.config, stage.rows().filter_map(canvas).max_by_key(|(_, canvas)| *canvas)) {
-        // Rows that could not be decoded may have had one.
+        // Some rows could not be decoded and may have had a canvas.
         (StageConfig::Train(config), _) if stage.rows().count() < config.parts.len() => {
             TrainedCanvas::Unknown
         }
@@ -134,12 +136,12 @@ fn find_trained_canvas<'a>(
     }
 }
 
-/// A contract, and where its facts are set.
+/// A checkpoint's contract, and where each fact of it is set.
 #[derive(Clone)]
 pub(super) struct KnownContract<'a> {
     /// What is known of the checkpoint.
     pub(super) contract: Contract,
-    /// The name of its path, where this file declares it.
+    /// Name of its probability path, if this file declares it.
     pub(super) path_name: Option<&'a str>,
     places: BTreeMap<ContractFact, FactPlace<'a>>,
 }
@@ -149,12 +151,12 @@ pub(super) struct KnownContract<'a> {
 enum FactPlace<'a> {
     /// In this file.
     Here(&'a Span),
-    /// In a folder that is taken in at this place.
+    /// In the contract of a folder; this file names the folder at the given place.
     Stored(&'a StoredContract, &'a Span),
 }
 
 impl<'a> KnownContract<'a> {
-    /// Of a folder, taken in at `span`.
+    /// The contract of a folder that this file names at `span`.
     fn from_stored(stored: &'a StoredContract, span: &'a Span) -> Self {
         let place = |fact| (fact, FactPlace::Stored(stored, span));
         let facts = [
@@ -169,7 +171,7 @@ impl<'a> KnownContract<'a> {
         Self { contract: stored.contract.clone(), path_name: None, places }
     }
 
-    /// Of weights that nobody has converted.
+    /// The contract of weights that were never converted.
     fn autoregressive(root: &'a Stage) -> Self {
         let facts = [ContractFact::Kind, ContractFact::Shift, ContractFact::TimeConditioning];
         let places = facts.map(|fact| (fact, FactPlace::Here(&root.span))).into();
@@ -187,7 +189,10 @@ impl<'a> KnownContract<'a> {
         Self { contract, path_name: None, places }
     }
 
-    /// After a training. A flow that was trained without a conversion counts as one: its fault is reported once.
+    /// The contract after `stage` has trained the checkpoint.
+    ///
+    /// A flow objective on an unconverted checkpoint counts as a flow from here on, so that its error is reported once and
+    /// not for every stage after it.
     fn after_training(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
         let mut known = self.clone();
         known.contract = self.contract.after_training(config, config.steps, None);
@@ -204,12 +209,13 @@ impl<'a> KnownContract<'a> {
         known
     }
 
-    /// Whether the model is given the time.
+    /// Whether the model is given the time t.
     pub(super) fn knows_time(&self) -> bool {
         self.contract.time_conditioning != TimeConditioning::None
     }
 
-    /// Adds the other half of a contradiction: the place in this file, or what the folder says and who set it.
+    /// Adds the other half of a contradiction to `diagnostic`: where this file sets `fact`, or what the folder says and who
+    /// set it there.
     pub(super) fn show_fact(
         &self,
         fact: ContractFact,

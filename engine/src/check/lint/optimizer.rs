@@ -1,4 +1,4 @@
-//! The optimizer of a training stage: which parameters decay, and where the learning rate goes.
+//! Lints of the optimizer: which parameters decay, and where the learning rate ends.
 
 use crate::check::lint::lineage::Lineages;
 
@@ -7,7 +7,10 @@ use crate::pipeline::field_path::train;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// Names of the parameters of an untied Qwen3 of one block with their groups. The stages' tests hold it to what is trained.
+/// Parameters of an untied Qwen3 with one block, as (name, group).
+///
+/// The engine knows no tensors, so that it needs its own list; a test of the stages crate compares it with the parameters
+/// that are trained.
 pub const PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("model.embed_tokens.weight", "embedding"),
     ("model.layers.0.input_layernorm.weight", "norm"),
@@ -25,7 +28,7 @@ pub const PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("lm_head.weight", "head"),
 ];
 
-/// The same for time conditioning.
+/// Parameters that time conditioning adds, as (name, group).
 pub const TIME_PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("time.in.weight", "time"),
     ("time.in.bias", "time"),
@@ -34,7 +37,7 @@ pub const TIME_PARAMETER_GROUPS: &[(&str, &str)] = &[
     ("time.layers.0.weight", "time"),
 ];
 
-/// All lints of the optimizer.
+/// Runs all lints of the optimizer.
 pub(super) fn lint_optimizer(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     check_final_rate(stage, config, sink);
     if !report_unmatched_exemptions(lineages, stage, config, sink) {
@@ -42,7 +45,7 @@ pub(super) fn lint_optimizer(lineages: &Lineages<'_>, stage: &Stage, config: &Tr
     }
 }
 
-/// A learning rate that ends above its peak.
+/// Warns about a learning rate that ends above its peak.
 fn check_final_rate(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let rate = &config.learning_rate;
     if rate.final_value <= rate.peak || rate.shape == LearningRateShape::Constant {
@@ -60,7 +63,8 @@ fn check_final_rate(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-/// Words that exempt nothing: the parameters decay that were meant not to. Returns whether there are any.
+/// Reports `no-decay` words that match no parameter: those that were meant to be exempt decay. Returns whether there are
+/// any.
 fn report_unmatched_exemptions(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -77,17 +81,17 @@ fn report_unmatched_exemptions(
         let message = format!("`no-decay \"{word}\"` exempts no parameter of `{}`", stage.name);
         sink.push(
             Diagnostic::new(Code::NoDecayUnmatched, message)
-                .at(stage.place(train::NTH_NO_DECAY.nth(at)), "in no parameter's name")
+                .at(stage.place(train::NTH_NO_DECAY.nth(at)), "matches no parameter")
                 .help(
-                    "write a group: `no-decay \"norm\"`; there are `embedding`, `attention`, `feed-forward`, `norm`, \
-                     `head` and `time`",
+                    "write a group, such as `no-decay \"norm\"`; the groups are `embedding`, `attention`, \
+                     `feed-forward`, `norm`, `head` and `time`",
                 ),
         );
     }
     sink.errors() > before
 }
 
-/// Norms that are pulled towards 0.
+/// Warns if weight decay pulls the scales of norms toward 0.
 fn check_decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let optimizer = &config.optimizer;
     let norms = || PARAMETER_GROUPS.iter().filter(|(_, group)| *group == "norm");
@@ -100,7 +104,7 @@ fn check_decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     sink.push(
         Diagnostic::new(Code::DecayedNorms, format!("`{}` decays the scales of the norms", stage.name))
             .at(stage.place(train::NTH_NO_DECAY.nth(0)), "does not exempt all norms")
-            .also(stage.place(train::WEIGHT_DECAY), "pulls towards 0")
+            .also(stage.place(train::WEIGHT_DECAY), "pulls toward 0")
             .help(format!("write `no-decay \"norm\"{words}`")),
     );
 }
@@ -109,7 +113,7 @@ fn exempts_parameter(word: &str, (name, group): &(&str, &str)) -> bool {
     name.contains(word) || *group == word
 }
 
-/// A learning rate as people write it.
+/// Formats a learning rate as people write it: `3e-4`, not `0.0003`.
 pub(super) fn format_learning_rate(value: f64) -> String {
     if (1e-2..1e3).contains(&value) { format!("{value}") } else { format!("{value:e}") }
 }

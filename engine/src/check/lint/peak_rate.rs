@@ -1,4 +1,4 @@
-//! The peak of the learning rate against what published runs took, by what is trained and how large it is.
+//! Compares the peak learning rate with published runs that trained the same kind of model on the same kind of data.
 
 use super::optimizer::format_learning_rate;
 use crate::pipeline::Pipeline;
@@ -10,24 +10,24 @@ use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::display;
 
-/// Parameters below which a model is small: it bears learning rates that would ruin a large one.
+/// A model with fewer parameters is small: it tolerates learning rates that would ruin a large one.
 const SMALL_MODEL_PARAMETERS: u64 = 100_000_000;
 
-/// Peaks that are not worth a word, and where they are known from.
+/// The range of peaks that are not reported, and the published runs it comes from.
 struct UsualPeak {
     /// What is trained.
     what: &'static str,
-    /// Below this it hardly learns.
+    /// Below this the model hardly learns.
     low: f64,
     /// Above this it diverges or forgets.
     high: f64,
-    /// What published runs took.
+    /// Peaks of published runs.
     taken: &'static str,
-    /// A peak to paste.
+    /// The peak to suggest.
     advice: f64,
 }
 
-/// Small models: sweeps of Wortsman et al., 2023, "Small-scale proxies for large-scale Transformer training
+/// Small models: the sweeps of Wortsman et al., 2023, "Small-scale proxies for large-scale Transformer training
 /// instabilities", find 1e-2 best and 1e-1 unstable.
 const SMALL_MODEL: UsualPeak = UsualPeak {
     what: "a small model",
@@ -37,7 +37,7 @@ const SMALL_MODEL: UsualPeak = UsualPeak {
     advice: 1e-3,
 };
 
-/// From random weights: Brown et al., 2020, table 2.1, 6e-4 for 125 M parameters to 6e-5 for 175 B; LLaDA met NaN at 4e-4.
+/// From random weights: Brown et al., 2020, table 2.1, 6e-4 for 125 M parameters to 6e-5 for 175 B; LLaDA hit NaN at 4e-4.
 const SCRATCH: UsualPeak = UsualPeak {
     what: "a model from random weights",
     low: 6e-6,
@@ -64,9 +64,7 @@ const CONVERSATIONS: UsualPeak = UsualPeak {
     advice: 2e-5,
 };
 
-/// A peak far from what is usual.
-///
-/// `root`: the stage that the weights start from.
+/// Warns about a peak far from the usual range. `root` is the stage that the weights start from.
 pub(super) fn lint_peak_rate(
     pipeline: &Pipeline,
     (root, stage): (&Stage, &Stage),

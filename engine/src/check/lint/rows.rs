@@ -1,4 +1,4 @@
-//! Rows that end where they should not, or never.
+//! Lints of rows: documents without an end, conversations cut in two.
 
 use crate::check::lint::lineage::Lineages;
 
@@ -8,14 +8,15 @@ use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// Documents without an end.
+/// Warns about documents without an end-of-document token.
 pub(super) fn lint_rows(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
     if !matches!(config.dataset.format, DatasetFormat::Chat { .. }) && !config.end_of_document {
         sink.push(endless_documents(stage));
     }
 }
 
-/// Conversations cut in two, where a training stage reads nothing else. Beside documents they are text like any other.
+/// Warns about conversations that are cut in two, if `stage` reads nothing but conversations. Mixed with documents they
+/// count as ordinary text.
 pub(super) fn check_cut_conversations(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let rows: Vec<_> = lineages.rows(stage).collect();
     let cut = |rows: &&Stage| match &rows.config {
@@ -33,7 +34,7 @@ fn find_rows_name(stage: &Stage) -> &str {
     stage.name.split('/').next().unwrap_or_default()
 }
 
-/// Where rows say which fields their conversations are in.
+/// The place that names the fields of the conversations.
 fn find_turns_place(rows: &Stage) -> &Span {
     let list = rows.field(rows::CHAT_MESSAGES);
     list.map_or_else(|| rows.place(rows::CHAT_USER), |list| &list.span)
@@ -50,7 +51,7 @@ fn cut_conversations(stage: &Stage, rows: &Stage) -> Diagnostic {
 
 fn endless_documents(stage: &Stage) -> Diagnostic {
     let message = format!(
-        "rows `{}` never say where a document ends, so no model of them learns to stop",
+        "rows `{}` never say where a document ends, so a model trained on them never learns to stop",
         find_rows_name(stage)
     );
     Diagnostic::new(Code::NoEndOfDocument, message)

@@ -1,21 +1,18 @@
-//! Where a stage says which sampler it draws with: the settings of an exact match, or of a request.
+//! Field paths of the sampler that an exact match or a request uses.
 
 use crate::pipeline::config::{GenerateConfig, PromptKind};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate};
 use crate::pipeline::stage::Stage;
 
-/// Paths of one use of a sampler.
+/// Paths of one use of a sampler: its name, and its settings `block` and `steps`.
 #[derive(Clone, Copy)]
 pub(super) struct SamplerPaths {
-    /// Its name.
     pub(super) sampler: FieldPath,
-    /// Its setting `block`.
     pub(super) block: FieldPath,
-    /// Its setting `steps`.
     pub(super) steps: FieldPath,
 }
 
-/// A request by its node and its number among those of that node.
+/// A request by its kind of node and its index among the requests of that kind: field paths count each kind from 0.
 #[derive(Clone, Copy)]
 pub(super) struct PromptNumber {
     node: PromptNode,
@@ -30,7 +27,7 @@ enum PromptNode {
 }
 
 impl SamplerPaths {
-    /// Of the exact match with this number.
+    /// The paths of the exact match at this index.
     pub(super) fn for_exact_match(number: usize) -> Self {
         Self {
             sampler: evaluate::NTH_EXACT_MATCH_SAMPLER.nth(number),
@@ -39,7 +36,7 @@ impl SamplerPaths {
         }
     }
 
-    /// Of each request: its own sampler, or that of the stage.
+    /// The paths of each request: those of its own sampler, or else those of the stage's.
     pub(super) fn for_prompts(stage: &Stage, config: &GenerateConfig) -> Vec<Self> {
         let own = |number: PromptNumber| {
             Some(number.sampler_paths()).filter(|own| stage.field(own.sampler).is_some())
@@ -53,7 +50,7 @@ impl SamplerPaths {
     }
 }
 
-/// The requests of a stage by node and number, in their order.
+/// Numbers the requests of a stage, in their order.
 pub(super) fn number_prompts(config: &GenerateConfig) -> Vec<PromptNumber> {
     let mut numbered: Vec<PromptNumber> = Vec::with_capacity(config.prompts.len());
     for prompt in &config.prompts {
@@ -69,7 +66,7 @@ pub(super) fn number_prompts(config: &GenerateConfig) -> Vec<PromptNumber> {
 }
 
 impl PromptNumber {
-    /// Where the number of its new tokens is written.
+    /// The path of its number of new tokens.
     pub(super) fn length_path(self) -> FieldPath {
         let path = match self.node {
             PromptNode::Chat => generate::NTH_CHAT_LENGTH,

@@ -1,4 +1,4 @@
-//! Samplers against what they are asked for: how many tokens, how many samples, from which noise.
+//! Lints of samplers: filters without effect, steps against the length of the answer, equal samples.
 
 use crate::check::lint::lineage::Lineages;
 
@@ -12,7 +12,7 @@ use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
-/// `top-k` and `top-p` beside the arg max.
+/// Warns about `top-k` and `top-p` at temperature 0: the argmax ignores them.
 pub(super) fn check_sampler_filters(record: &Record, sink: &mut Sink) {
     let Some(temperature) =
         record.leaf("temperature").filter(|leaf| leaf.value == CanonicalValue::Number(0.0))
@@ -24,16 +24,16 @@ pub(super) fn check_sampler_filters(record: &Record, sink: &mut Sink) {
         sink.push(
             Diagnostic::new(
                 Code::FieldDoesNotApply,
-                format!("`{name}` counts only when `temperature` is above 0"),
+                format!("`{name}` has an effect only if `temperature` is above 0"),
             )
-            .at(&leaf.span, "of no effect")
-            .also(&temperature.span, "the arg max is taken")
+            .at(&leaf.span, "no effect")
+            .also(&temperature.span, "the argmax is taken")
             .help(format!("write `temperature=0.7`, or remove `{name}`")),
         );
     }
 }
 
-/// Lints of an evaluation.
+/// Runs the sampler lints of an evaluation.
 pub(super) fn lint_evaluation_sampling(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -66,14 +66,14 @@ fn rows_without_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagn
     let name = rows.name.split('/').next().unwrap_or_default();
     Diagnostic::new(
         Code::NoCanvas,
-        format!("nothing says how many tokens an answer may have in `{}`", stage.name),
+        format!("`{}` does not say how many tokens an answer may have", stage.name),
     )
-    .at(stage.place(dataset), "answers of which length?")
+    .at(stage.place(dataset), "answers of what length?")
     .also(&rows.span, "rows without a canvas")
     .help(format!("add `canvas=16` to rows `{name}`"))
 }
 
-/// Lints of requests.
+/// Runs the sampler lints of requests.
 pub(super) fn lint_generation_sampling(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -99,14 +99,14 @@ pub(super) fn lint_generation_sampling(
 }
 
 fn answer_without_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) -> Diagnostic {
-    let message = format!("nothing says how long the answer to a `chat` of `{}` may be", stage.name);
+    let message = format!("`{}` does not say how long the answer to a `chat` may be", stage.name);
     Diagnostic::new(Code::NoCanvas, message)
-        .at(stage.place(generate::NTH_CHAT.nth(chat.number)), "an answer of which length?")
+        .at(stage.place(generate::NTH_CHAT.nth(chat.number)), "an answer of what length?")
         .also(&checkpoint.span, "never trained with a canvas")
         .help("add `new-tokens=64`")
 }
 
-/// A confidence sampler that has revealed everything before its last steps.
+/// Warns about a confidence sampler that reveals everything before its last step.
 fn check_sampler_steps(
     stage: &Stage,
     sampler: &Sampler,
@@ -132,7 +132,7 @@ fn check_sampler_steps(
     );
 }
 
-/// The same text several times.
+/// Warns about several samples that would all be the same text.
 fn check_equal_samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
     let setting = |path: FieldPath| stage.field(path.nth(benchmark));
     let (samples, temperature) =
@@ -143,11 +143,11 @@ fn check_equal_samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
     if count < 2 || random || temperature.value.as_f64() != Some(0.0) {
         return;
     }
-    let message = format!("{count} samples without randomness are {count} times the same");
+    let message = format!("{count} samples without randomness are {count} times the same text");
     sink.push(
         Diagnostic::new(Code::EqualSamples, message)
-            .at(&samples.span, "one would do")
-            .also(&temperature.span, "the arg max is taken")
+            .at(&samples.span, "one is enough")
+            .also(&temperature.span, "the argmax is taken")
             .help("write `samples=1`, or a sampler with `temperature=0.8`"),
     );
 }

@@ -1,4 +1,4 @@
-//! Contradictions inside a training stage, and with the checkpoint it starts from.
+//! Lints of a training stage: contradictions within it, and with the checkpoint it starts from.
 
 use indexmap::IndexMap;
 
@@ -14,7 +14,7 @@ use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// All lints of one training stage.
+/// Runs the lints of one training stage.
 pub(super) fn lint_training(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     check_learning_rate_schedule(stage, config, sink);
     check_mixture_phases(stage, config, sink);
@@ -36,20 +36,20 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
         return;
     }
     let (what, path) = if decay == 0 {
-        (format!("{} updates of warm-up", rate.warmup), train::LEARNING_RATE_WARMUP)
+        (format!("{} updates of warmup", rate.warmup), train::LEARNING_RATE_WARMUP)
     } else {
-        (format!("{} updates of warm-up and {decay} of decay", rate.warmup), train::LEARNING_RATE_DECAY)
+        (format!("{} updates of warmup and {decay} of decay", rate.warmup), train::LEARNING_RATE_DECAY)
     };
     let message = format!("{what} do not fit into {} steps of `{}`", config.steps, stage.name);
     sink.push(
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(stage.place(path), "longer than the training")
-            .also(stage.place(train::STEPS), "updates in all")
+            .also(stage.place(train::STEPS), "total updates")
             .help(format!("write `warmup={}`, or more steps", (config.steps / 10).max(1))),
     );
 }
 
-/// Weights of the mixture that change when everything is over.
+/// Reports mixture weights that change only after the training has ended.
 fn check_mixture_phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let late = stage.fields.iter().find(|field| {
         let ends = field.path.starts_with("data.mixture.") && field.path.ends_with(".until");
@@ -60,8 +60,8 @@ fn check_mixture_phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         format!("the weights of the mixture change after the {} steps of `{}`", config.steps, stage.name);
     sink.push(
         Diagnostic::new(Code::WarmupOverSteps, message)
-            .at(&field.span, "longer than the training")
-            .also(stage.place(train::STEPS), "updates in all")
+            .at(&field.span, "after the last update")
+            .also(stage.place(train::STEPS), "total updates")
             .help(format!("write `until={}`, or more steps", (config.steps / 2).max(1))),
     );
 }
@@ -81,17 +81,17 @@ fn check_micro_batches(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     );
 }
 
-/// A band of times with nothing in it.
+/// Reports an empty range of times t. `time.to` is already capped at 1 - `epsilon`.
 fn check_time_range(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let (from, to) = (config.time.from, config.time.to);
     if from < to {
         return;
     }
     sink.push(
-        Diagnostic::new(Code::OutOfRange, format!("no time lies between {from} and {to}"))
+        Diagnostic::new(Code::OutOfRange, format!("the range of times is empty: {from} is not below {to}"))
             .at(stage.place(train::TIME_FROM), "the smallest t")
             .also(stage.place(train::TIME_TO), format!("the largest is {to}"))
-            .help("write a `from=` below `to=` and below 1 - `epsilon=`"),
+            .help("write a `from=` that is below `to=` and below 1 - `epsilon=`"),
     );
 }
 
@@ -99,7 +99,7 @@ fn check_loss_source(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Objective::Flow { path, loss, .. } = &config.objective else { return };
     if *loss == Loss::Elbo && path.mask_share < 1.0 {
         sink.push(
-            Diagnostic::new(Code::LossMismatch, "the `elbo` weight is defined for a mask source only")
+            Diagnostic::new(Code::LossMismatch, "the `elbo` weight is defined only for a mask source")
                 .at(stage.place(train::OBJECTIVE_LOSS), "needs a mask source")
                 .also(stage.place(train::OBJECTIVE_PATH), "has uniform noise")
                 .help("write `loss=\"gkl\"` or `loss=\"cross-entropy\"`"),
@@ -107,7 +107,7 @@ fn check_loss_source(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     }
 }
 
-/// Objective against what the checkpoint is.
+/// Reports an objective that contradicts the checkpoint.
 pub(super) fn check_objective_lineage(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -128,10 +128,10 @@ pub(super) fn check_objective_lineage(
     }
 }
 
-/// The checkpoint must have been trained on the same path, if on any.
+/// A checkpoint that was trained on a path must be trained on along the same path.
 fn path_mismatch(stage: &Stage, path: &ProbabilityPath, known: &KnownContract<'_>) -> Option<Diagnostic> {
     let trained = known.contract.path.as_ref()?;
-    let message = format!("`{}` goes on along another path than its checkpoint", stage.name);
+    let message = format!("`{}` trains on a different path than its checkpoint", stage.name);
     let same = known
         .path_name
         .map_or("use the same source and scheduler".to_owned(), |name| format!("write `path=\"{name}\"`"));
@@ -142,11 +142,11 @@ fn path_mismatch(stage: &Stage, path: &ProbabilityPath, known: &KnownContract<'_
     };
     if trained.mask_share != path.mask_share {
         let diagnostic = at(format!("source {}", describe_source(path)));
-        return Some(known.show_fact(ContractFact::Source, diagnostic, "another source"));
+        return Some(known.show_fact(ContractFact::Source, diagnostic, "a different source"));
     }
     let label = format!("scheduler {}", describe_scheduler(path.scheduler));
     (trained.scheduler != path.scheduler)
-        .then(|| known.show_fact(ContractFact::Scheduler, at(label), "another scheduler"))
+        .then(|| known.show_fact(ContractFact::Scheduler, at(label), "a different scheduler"))
 }
 
 fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
@@ -158,7 +158,8 @@ fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnosti
     known.show_fact(ContractFact::Kind, diagnostic, "its weights start here")
 }
 
-/// With a shift it hardly is what was meant; without, the model predicts in place and would be taught something else.
+/// With a shift, the training works but is probably not what was meant. Without, it contradicts the model, which predicts
+/// each token in place.
 fn autoregressive_on_flow(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
     let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
     let help = "start from the checkpoint before the conversion, or write `objective \"flow\" ...`";
@@ -166,11 +167,9 @@ fn autoregressive_on_flow(stage: &Stage, known: &KnownContract<'_>) -> Diagnosti
         |code| Diagnostic::new(code, message).at(stage.place(train::OBJECTIVE), "autoregressive").help(help);
     match known.contract.shift {
         true => known.show_fact(ContractFact::Kind, at(Code::AutoregressiveOnFlow), "converted to flow here"),
-        false => known.show_fact(
-            ContractFact::Shift,
-            at(Code::ShiftMismatch),
-            "each token is predicted in its place",
-        ),
+        false => {
+            known.show_fact(ContractFact::Shift, at(Code::ShiftMismatch), "each token is predicted in place")
+        }
     }
 }
 
@@ -179,19 +178,19 @@ fn uniform_without_time(
     path: &ProbabilityPath,
     known: &KnownContract<'_>,
 ) -> Option<Diagnostic> {
-    // A checkpoint that was trained with such noise has been told of where that was done.
+    // If the checkpoint was trained with such noise before, the stage that did so has been reported.
     let before = known.contract.path.as_ref().is_some_and(|path| path.mask_share < 1.0);
     if path.mask_share >= 1.0 || known.knows_time() || before {
         return None;
     }
-    let message = format!("`{}` adds uniform noise, but the model cannot tell the time", stage.name);
+    let message = format!("`{}` adds uniform noise, but the model is not given the time", stage.name);
     let diagnostic = Diagnostic::new(Code::UniformWithoutTime, message)
         .at(stage.place(train::OBJECTIVE_PATH), "noise that looks like data")
         .help("write `time-conditioning \"adaln\" rank=64` in the conversion, or use a mask source");
     Some(known.show_fact(ContractFact::TimeConditioning, diagnostic, "no time conditioning"))
 }
 
-/// Rows whose tokenizer is not the checkpoint's, by their digests.
+/// Reports rows whose tokenizer digest is not the checkpoint's.
 pub(super) fn check_tokenizer_digests(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -202,15 +201,15 @@ pub(super) fn check_tokenizer_digests(
     let Some(carried) = &known.contract.tokenizer else { return };
     for (role, digest) in rows.iter().filter(|(_, digest)| *digest != carried) {
         let InputRole::Rows { dataset, .. } = role else { continue };
-        let message = format!("rows of `{dataset}` are ids of another tokenizer than the checkpoint's");
+        let message = format!("rows of `{dataset}` use a different tokenizer than the checkpoint");
         let diagnostic = Diagnostic::new(Code::TokenizerMismatch, message)
             .at(stage.place(train::DATA_ROWS), format!("tokenizer {}", digest.get(..12).unwrap_or(digest)))
-            .help("give `rows` the tokenizer that the checkpoint carries, by the name of its stage");
-        sink.push(known.show_fact(ContractFact::Tokenizer, diagnostic, "another tokenizer"));
+            .help("give `rows` the checkpoint's own tokenizer, by the name of the checkpoint's stage");
+        sink.push(known.show_fact(ContractFact::Tokenizer, diagnostic, "a different tokenizer"));
     }
 }
 
-/// Rows against the model at the start of the chain: context and tokenizer.
+/// Compares the context and the tokenizer of the rows with those of the `random-init` that the weights start from.
 fn check_training_rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let root = lineages.root(stage);
     for rows in lineages.rows(stage) {
@@ -224,12 +223,13 @@ fn check_training_rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) 
 }
 
 fn rows_over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
-    let message = format!("rows of {length} tokens do not fit the context of `{}`: {context}", root.name);
+    let message =
+        format!("rows of {length} tokens do not fit into the context of `{}`: {context}", root.name);
     Diagnostic::new(Code::RowOverContext, message)
         .at(rows.place(rows::LENGTH), format!("over {context}"))
         .also(root.place(random_init::CONTEXT), "the model's context")
         .also(stage.place(train::DATA_ROWS), format!("used by `{}`", stage.name))
-        .help(format!("write `context={length}` in the shape, or shorter rows"))
+        .help(format!("write `context={length}` in the shape, or use shorter rows"))
 }
 
 fn check_rows_tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {
@@ -241,7 +241,8 @@ fn check_rows_tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, ro
     if mine.id == its.id {
         return;
     }
-    let message = format!("rows of tokenizer `{}` train a model of tokenizer `{}`", mine.name, its.name);
+    let message =
+        format!("rows made with tokenizer `{}` train a model of tokenizer `{}`", mine.name, its.name);
     sink.push(
         Diagnostic::new(Code::TokenizerMismatch, message)
             .at(rows.place(rows::TOKENIZER), "the rows' tokenizer")

@@ -1,4 +1,4 @@
-//! The mask token against the rows of the embedding and the ids of the tokenizer.
+//! Lints of the mask token: it must be a row of the embedding, and not one that an ordinary token uses.
 
 use crate::check::lint::lineage::Lineages;
 
@@ -12,18 +12,18 @@ use crate::pipeline::shape::ModelShape;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
-/// Ids that Qwen3's published tokenizer uses; the rows from there on are reserved.
+/// Number of ids that Qwen3's published tokenizer uses; the rows from this one on are reserved.
 const QWEN3_USED_IDS: u64 = 151_669;
 
-/// What is known of a tokenizer without running it.
+/// What is known of a tokenizer's ids without loading it.
 struct UsedIds {
-    /// The first id that no token uses, and none after it.
+    /// No token uses this id or a larger one.
     end: u64,
-    /// The tokens, where they can be read.
+    /// The tokens, if they can be read.
     tokens: Option<TokenTable>,
 }
 
-/// A mask token outside of the embedding, or in the place of a token.
+/// Reports a mask token that is outside of the embedding or already used by a token.
 pub(super) fn lint_mask_token(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -53,7 +53,7 @@ pub(super) fn lint_mask_token(
     }
 }
 
-/// Rows of the embedding.
+/// Number of rows of the embedding; `None` if unknown before the run.
 fn count_embedding_rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
     match &root.config {
         StageConfig::Fetch(FetchConfig::Folder(folder)) => {
@@ -70,7 +70,7 @@ fn count_embedding_rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
     }
 }
 
-/// The ids of the tokenizer that this stage brings. One that is yet to be trained may use all rows but the last.
+/// The ids of the tokenizer that `stage` brings. A tokenizer that is yet to be trained may use all rows but the last.
 fn find_used_ids(stage: &Stage) -> Option<UsedIds> {
     let read = |path: &std::path::Path| {
         let tokens = TokenTable::read(path)?;
@@ -90,7 +90,7 @@ fn find_used_ids(stage: &Stage) -> Option<UsedIds> {
 }
 
 fn mask_outside_embedding(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
-    let message = format!("row {id} is outside the embedding of `{}`: it has {rows} rows", root.name);
+    let message = format!("row {id} is outside the embedding of `{}`, which has {rows} rows", root.name);
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
         .at(stage.place(convert::MASK_TOKEN), format!("the last row is {}", rows.saturating_sub(1)))
         .also(&root.span, "the embedding comes from here")
@@ -102,10 +102,11 @@ fn no_reserved_row(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
         .at(stage.place(convert::MASK_TOKEN), "no row is reserved")
         .also(&root.span, "the embedding comes from here")
-        .help("start from a checkpoint whose `vocab_size` is above the number of its tokens, as Qwen3's is")
+        .help("start from a checkpoint whose `vocab_size` exceeds its number of tokens, such as Qwen3")
 }
 
-/// A token that is called a mask may well be one.
+/// Reports a mask token that is already a token of the tokenizer, unless that token is called a mask: then the checkpoint
+/// probably has a mask token of its own.
 fn check_mask_token_taken(
     stage: &Stage,
     root: &Stage,

@@ -1,4 +1,5 @@
-//! Reading a lock file: what a person may have edited, or a merge left behind, is refused with its line.
+//! Reads a lock file. A person may have edited it, or a merge may have left conflict markers, so that every problem is
+//! reported with its line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,34 +13,37 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 
-/// The lock file beside a configuration; empty where there is none, and after a diagnostic.
+/// Reads the lock file beside a configuration. Without one, the result is empty; problems are reported to `sink`.
 pub fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     let path = to_lockfile_path(config);
     let name = read::display_path(&path);
-    let cure = format!("fmflow check {} --online", read::display_path(config));
-    let mut faults = Sink::default();
-    let lock = match read::read_lock_text(&path, &mut faults) {
-        Some(file) => parse_lockfile(&file, &mut faults),
+    let update_command = format!("fmflow check {} --online", read::display_path(config));
+    let mut problems = Sink::default();
+    let lock = match read::read_lock_text(&path, &mut problems) {
+        Some(file) => parse_lockfile(&file, &mut problems),
         None => Lockfile::default(),
     };
-    let broken = faults.errors() > 0;
-    faults.finish().into_iter().for_each(|fault| sink.push(invalid_lockfile(fault, &name, &cure)));
-    Lockfile { name, update_command: cure, broken, ..lock }
+    let broken = problems.errors() > 0;
+    problems
+        .finish()
+        .into_iter()
+        .for_each(|problem| sink.push(invalid_lockfile(problem, &name, &update_command)));
+    Lockfile { name, update_command, broken, ..lock }
 }
 
-/// Every fault of a lock file has the same cure.
-fn invalid_lockfile(fault: Diagnostic, name: &str, cure: &str) -> Diagnostic {
-    let message = match fault.code {
-        Code::LockInvalid | Code::UnreadableFile => fault.message,
-        _ => format!("`{name}` is not KDL: {}", fault.message),
+/// Gives a problem of a lock file the code and the help that all of them share.
+fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Diagnostic {
+    let message = match problem.code {
+        Code::LockInvalid | Code::UnreadableFile => problem.message,
+        _ => format!("`{name}` is not KDL: {}", problem.message),
     };
     let mut diagnostic = Diagnostic::new(Code::LockInvalid, message);
-    diagnostic.labels = fault.labels;
-    let help = format!("restore `{name}`, or remove it and make it anew with `{cure}`");
+    diagnostic.labels = problem.labels;
+    let help = format!("restore `{name}`, or remove it and make a new one with `{update_command}`");
     diagnostic.help(help)
 }
 
-/// A lock file's nodes, as far as they can be understood.
+/// Reads the nodes of a lock file, as far as they can be understood.
 fn parse_lockfile(file: &Arc<ConfigFile>, sink: &mut Sink) -> Lockfile {
     let mut lock = Lockfile::default();
     let Some(document) = parse::parse_kdl_file(file, sink) else { return lock };
@@ -73,7 +77,7 @@ impl LockfileReader<'_> {
         self.sink.push(Diagnostic::new(Code::LockInvalid, message).at(&place, label));
     }
 
-    /// Whether the file says that it is a lock file of this form.
+    /// Whether the file starts with the format version that this program knows.
     fn check_header(&mut self, first: Option<&KdlNode>) -> bool {
         let version = first
             .filter(|node| node.name().value() == "lock")
@@ -84,9 +88,11 @@ impl LockfileReader<'_> {
         let span = first.map_or_else(|| (0, 0).into(), |node| node.name().span());
         let message = match version {
             Some(version) => {
-                format!("the lock file has the form `{version}`; this program knows `{LOCKFILE_SCHEMA}`")
+                format!(
+                    "the lock file has format `{version}`, but this program knows only `{LOCKFILE_SCHEMA}`"
+                )
             }
-            None => format!("a lock file starts with `lock \"{LOCKFILE_SCHEMA}\"`"),
+            None => format!("a lock file must start with `lock \"{LOCKFILE_SCHEMA}\"`"),
         };
         self.refuse(span, message, "expected here");
         false
@@ -97,7 +103,7 @@ impl LockfileReader<'_> {
         let Some(kind) = RepositoryKind::ALL.into_iter().find(|kind| kind.word() == word) else {
             self.refuse(
                 node.name().span(),
-                format!("a lock file has no `{word}`"),
+                format!("unknown node `{word}` in a lock file"),
                 "expected `model` or `dataset`",
             );
             return None;
@@ -108,7 +114,7 @@ impl LockfileReader<'_> {
         let commit = self.string(node, "commit", "`commit`")?;
         if !is_commit(&commit) {
             let span = node.entry("commit").map_or(node.name().span(), KdlEntry::span);
-            self.refuse(span, "a commit has 40 hexadecimal digits", "not a commit");
+            self.refuse(span, "a commit must have 40 hexadecimal digits", "not a commit");
             return None;
         }
         let (count, size) = (self.number(node, "files")?, self.number(node, "size")?);
@@ -119,7 +125,7 @@ impl LockfileReader<'_> {
 
     fn file(&mut self, node: &KdlNode) -> Option<PinnedFile> {
         if node.name().value() != "file" {
-            self.refuse(node.name().span(), "a pin holds files only", "expected `file`");
+            self.refuse(node.name().span(), "a pin may contain only files", "expected `file`");
             return None;
         }
         self.check_properties(node, &["size", "sha256"]);
@@ -127,12 +133,12 @@ impl LockfileReader<'_> {
         Some(PinnedFile { path: self.string(node, 0, "a name")?, size: self.number(node, "size")?, sha256 })
     }
 
-    /// Tells properties that a lock file does not have.
+    /// Reports properties that the format does not have.
     fn check_properties(&mut self, node: &KdlNode, names: &[&str]) {
         for entry in node.entries() {
             let Some(name) = entry.name().map(|name| name.value()) else { continue };
             if !names.contains(&name) {
-                self.refuse(entry.span(), format!("a lock file has no `{name}` here"), "not known");
+                self.refuse(entry.span(), format!("unknown property `{name}` in a lock file"), "unknown");
             }
         }
     }
@@ -151,7 +157,7 @@ impl LockfileReader<'_> {
         if found.is_none() {
             self.refuse(
                 node.name().span(),
-                format!("`{key}` is missing, or no whole number"),
+                format!("`{key}` is missing or is not a whole number"),
                 "in this line",
             );
         }

@@ -1,4 +1,4 @@
-//! The lock file: text, reading, damage, faults of the disk.
+//! The lock file: its text, reading it back, damage, disk errors.
 
 use proptest::prelude::*;
 
@@ -67,13 +67,13 @@ fn a_damaged_lock_file_is_refused_with_its_line() {
         ("node", whole.replace("dataset", "bucket")),
         ("cut", whole[..whole.len() - 20].to_owned()),
     ];
-    let mut told = String::new();
+    let mut reported = String::new();
     for (name, text) in cases {
         let (_, faults) = reading(&text);
         assert!(faults.contains("error[lock-invalid]"), "{name}: {faults}");
-        told += &format!("{name}:\n{faults}");
+        reported += &format!("{name}:\n{faults}");
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[test]

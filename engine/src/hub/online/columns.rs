@@ -1,4 +1,4 @@
-//! Whether a dataset has the subset and the columns that a pipeline names.
+//! Checks that a dataset has the subset and the columns that a pipeline names.
 
 use super::files::find_written_revision;
 use super::session::Session;
@@ -10,17 +10,17 @@ use crate::text::place::Origin;
 use crate::text::suggest;
 
 impl Session<'_> {
-    /// Looks for the columns that a dataset's node names, or says why not.
+    /// Reports columns of a dataset's node that the hub does not have, or notes why they cannot be checked.
     pub(super) fn check_dataset_columns(&mut self, one: &RepositoryUse, record: &Record) {
         let name = one.asked.name.clone();
         if find_written_revision(record).is_some_and(|revision| revision != "main") {
-            return self.add_unknown_columns(one, "the hub tells those of `main` only");
+            return self.add_unknown_columns(one, "the hub lists only those of `main`");
         }
         let (hub, token) = (self.hub, self.token.as_ref());
         let known = self.columns.entry(name.clone()).or_insert_with(|| hub.columns(&name, token)).clone();
         match known {
             Ok(known) => self.compare_columns(one, record, &known),
-            Err(trouble) => self.add_unknown_columns(one, &describe_hub_error(&trouble)),
+            Err(error) => self.add_unknown_columns(one, &describe_hub_error(&error)),
         }
     }
 
@@ -28,9 +28,9 @@ impl Session<'_> {
         let columns = match find_subset_columns(one, record, known) {
             Ok(Some(columns)) if !columns.is_empty() => columns,
             Ok(_) if known.len() > 1 && record.leaf("subset").is_none() => {
-                return self.add_unknown_columns(one, "`files` chooses among several subsets");
+                return self.add_unknown_columns(one, "`files` may select from several subsets");
             }
-            Ok(_) => return self.add_unknown_columns(one, "the hub has not looked at them"),
+            Ok(_) => return self.add_unknown_columns(one, "the hub has not indexed them"),
             Err(diagnostic) => return self.sink.push(*diagnostic),
         };
         for leaf in list_column_leaves(record) {
@@ -45,7 +45,7 @@ impl Session<'_> {
         self.unknown.entry(why.to_owned()).or_default().push(one.from.clone());
     }
 
-    /// One warning for each reason why columns stay unknown.
+    /// Warns about columns that could not be checked: one warning for each reason, with all its places.
     pub(super) fn report_unknown_columns(&mut self) {
         for (why, places) in std::mem::take(&mut self.unknown) {
             let message = format!("columns are not checked: {why}");
@@ -62,18 +62,18 @@ impl Session<'_> {
     }
 }
 
-fn describe_hub_error(trouble: &HubError) -> String {
-    match trouble {
+fn describe_hub_error(error: &HubError) -> String {
+    match error {
         HubError::NoRepository | HubError::NoRevision => {
             "the hub does not show the dataset's rows".to_owned()
         }
-        HubError::Gated => "the hub shows them to accounts with access only".to_owned(),
-        HubError::BadToken => "the hub does not take the token".to_owned(),
+        HubError::Gated => "the hub shows them only to accounts with access".to_owned(),
+        HubError::BadToken => "the hub does not accept the token".to_owned(),
         HubError::Refused(why) | HubError::Unreachable(why) => clean_hub_text(why),
     }
 }
 
-/// The columns of the subset that counts. `None` when files are chosen, and with them parts of subsets.
+/// The columns of the subset in use. `None` if unknown: the hub lists no subsets, or `files` selects parts of them.
 fn find_subset_columns<'a>(
     one: &RepositoryUse,
     record: &Record,
@@ -86,11 +86,11 @@ fn find_subset_columns<'a>(
         if found.is_some() || known.is_empty() || record.leaf("files").is_some() {
             return Ok(found);
         }
-        let message = format!("`{}` has {} subsets, and none is chosen", one.asked.name, known.len());
+        let message = format!("`{}` has {} subsets, but none is chosen", one.asked.name, known.len());
         let names = clean_hub_text(&suggest::format_name_list(names));
         return Err(Box::new(
             Diagnostic::new(Code::UnknownSubset, message)
-                .at(&one.from, "which of them?")
+                .at(&one.from, "which subset?")
                 .help(format!("add `subset=\"...\"`, one of {names}")),
         ));
     };
@@ -107,7 +107,7 @@ fn find_subset_columns<'a>(
     }
 }
 
-/// The fields that name columns: those of the conversation, or else that of the text.
+/// The fields that name columns: those of the conversation if there is one, otherwise `text`.
 fn list_column_leaves(record: &Record) -> Vec<&Leaf> {
     match record.child("chat") {
         Some(chat) => ["user", "assistant", "group"].iter().filter_map(|name| chat.leaf(name)).collect(),

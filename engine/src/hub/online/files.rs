@@ -1,4 +1,4 @@
-//! Whether a repository holds the files that a pipeline needs.
+//! Checks that a repository has the files that a pipeline needs.
 
 use glob::{MatchOptions, Pattern};
 
@@ -12,7 +12,8 @@ use crate::pipeline::repository::RepositoryKind;
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Pin {
-    /// A repository with these files; of a checkpoint, those that it consists of are listed.
+    /// Pins a repository with these files. The pin of a model lists the files of the checkpoint; that of a dataset has only
+    /// their number and total size.
     #[must_use]
     pub fn from_files(kind: RepositoryKind, commit: &str, files: &[PinnedFile]) -> Self {
         let parts =
@@ -24,14 +25,15 @@ impl Pin {
     }
 }
 
-/// Whether a file belongs to a checkpoint: weights, settings, tokenizer, chat template, all at the top.
+/// Whether a file belongs to a checkpoint: weights, settings, tokenizer or chat template, in the top folder.
 fn is_checkpoint_file(path: &str) -> bool {
     let kinds = [".safetensors", ".json", ".jinja"];
     !path.contains('/') && kinds.iter().any(|kind| path.ends_with(kind))
 }
 
 impl Session<'_> {
-    /// A checkpoint has settings, weights as safetensors, and a tokenizer where one is taken from it.
+    /// Requires `config.json`, weights as safetensors, and, if the pipeline takes the checkpoint's tokenizer,
+    /// `tokenizer.json`.
     pub(super) fn check_checkpoint_files(
         &mut self,
         one: &RepositoryUse,
@@ -52,15 +54,15 @@ impl Session<'_> {
         if missing.is_empty() {
             return;
         }
-        let message = format!("`{}` has no {}", one.asked.name, missing.join(" and no "));
+        let message = format!("`{}` has no {}", one.asked.name, missing.join(", no "));
         self.sink.push(
             Diagnostic::new(Code::NoFiles, message)
-                .at(&one.from, format!("{} files, none of this name", files.len()))
+                .at(&one.from, format!("it has {} files, none of this name", files.len()))
                 .help(suggest_checkpoint(files)),
         );
     }
 
-    /// Whether some node takes its tokenizer from this checkpoint.
+    /// Whether any node takes its tokenizer from this checkpoint.
     fn gives_tokenizer(&self, fetch: &Record) -> bool {
         let is_fetch =
             |leaf: &Leaf| self.world.any_target(leaf).is_some_and(|found| std::ptr::eq(found, fetch));
@@ -73,7 +75,7 @@ impl Session<'_> {
         })
     }
 
-    /// `files=` matches something.
+    /// Requires that the pattern `files=` matches something.
     pub(super) fn check_file_pattern(&mut self, one: &RepositoryUse, record: &Record, files: &[PinnedFile]) {
         let Some(leaf) = record.leaf("files") else { return };
         let text = leaf.text().unwrap_or_default();
@@ -92,34 +94,37 @@ impl Session<'_> {
             }
             Err(error) => Diagnostic::new(Code::NoFiles, format!("`{text}` is not a pattern: {error}"))
                 .at(&leaf.span, "cannot be matched")
-                .help("`*` stands for any letters, `**` for any folders"),
+                .help("`*` matches any characters of a name, `**` any folders"),
         };
         self.sink.push(diagnostic);
     }
 }
 
-/// What a repository without safetensors may hold instead.
+/// Advice for a repository without a checkpoint, naming weights in another format if it has any.
 fn suggest_checkpoint(files: &[PinnedFile]) -> String {
     let others = [".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx"];
     let other = files.iter().find(|file| others.iter().any(|kind| file.path.ends_with(kind)));
     match other {
         Some(file) => {
-            format!("name a repository with weights as safetensors; it has `{}`", clean_hub_text(&file.path))
+            format!(
+                "name a repository with safetensors weights; this one has `{}`",
+                clean_hub_text(&file.path)
+            )
         }
-        None => "name a repository in the layout of transformers".to_owned(),
+        None => "name a repository in the layout of Hugging Face transformers".to_owned(),
     }
 }
 
-/// A few files that begin as the pattern does.
+/// Suggests up to three files that share the longest prefix with the pattern.
 fn suggest_nearest_files(pattern: &str, files: &[PinnedFile]) -> Option<String> {
     let shared = |path: &str| path.bytes().zip(pattern.bytes()).take_while(|(a, b)| a == b).count();
     let most = files.iter().map(|file| shared(&file.path)).max()?;
     let near = files.iter().filter(|file| shared(&file.path) == most).take(3);
     let names: Vec<_> = near.map(|file| format!("`{}`", clean_hub_text(&file.path))).collect();
-    Some(format!("files there are called {}", names.join(", ")))
+    Some(format!("the closest files are {}", names.join(", ")))
 }
 
-/// The revision of a node as text, where it is written.
+/// The revision that a node sets; `None` if it sets none.
 pub(super) fn find_written_revision(record: &Record) -> Option<&str> {
     match &record.leaf("revision")?.value {
         CanonicalValue::Text(text) => Some(text),

@@ -1,4 +1,4 @@
-//! What is wrong with a repository, at the place that names it, with what to do.
+//! Diagnostics for repositories that a hub does not give access to.
 
 use super::session::Session;
 use super::{HubError, TOKEN_VARIABLE, clean_hub_text};
@@ -9,23 +9,23 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Span;
 
 impl Session<'_> {
-    /// Tells one repository's trouble, once for all nodes that name it.
+    /// Reports an error of one repository, once for all nodes that name it.
     pub(super) fn report_error(
         &mut self,
-        trouble: &HubError,
+        error: &HubError,
         uses: &[&RepositoryUse],
         before: Option<&Pin>,
         lock: &Lockfile,
     ) {
         let Some((first, others)) = uses.split_first() else { return };
-        let diagnostic = match trouble {
+        let diagnostic = match error {
             HubError::NoRepository => self.no_repository(first),
             HubError::NoRevision => self.no_revision(first, before, lock),
             HubError::Gated => self.gated(first),
             HubError::BadToken => self.bad_token(first),
             HubError::Refused(why) | HubError::Unreachable(why) => self.refused(first, why),
         };
-        let revision = *trouble == HubError::NoRevision;
+        let revision = *error == HubError::NoRevision;
         let place = |one: &&RepositoryUse| if revision { one.place().clone() } else { one.from.clone() };
         let places: Vec<Span> = others.iter().map(place).collect();
         self.sink
@@ -34,23 +34,23 @@ impl Session<'_> {
 
     fn no_repository(&self, one: &RepositoryUse) -> Diagnostic {
         let RepositoryRequest { kind, name, .. } = &one.asked;
-        let public = if self.token.is_some() { "" } else { " to everybody" };
-        let message = format!("the hub shows no {} `{name}`{public}", kind.word());
+        let public = if self.token.is_some() { "" } else { " public" };
+        let message = format!("no{public} {} `{name}` was found on the hub", kind.word());
         let help = match self.other_kind(&one.asked) {
             Some(other) => format!(
-                "a {} has this name; it is declared with `{} \"...\" from=\"hf:{name}\"`",
+                "there is a {} of this name: declare it with `{} \"...\" from=\"hf:{name}\"`",
                 other.word(),
                 other.node()
             ),
             None if self.token.is_some() => {
-                format!("correct the name, or have its owner open it to the account of `{TOKEN_VARIABLE}`")
+                format!("correct the name, or ask its owner to give the account of `{TOKEN_VARIABLE}` access")
             }
             None => format!("correct the name; if it is private, {}", self.token_help()),
         };
         Diagnostic::new(Code::RepositoryNotFound, message).at(&one.from, "not found").help(help)
     }
 
-    /// The other kind of repository, if one of this name is there.
+    /// The other kind of repository, if the hub has one of this name, such as a dataset that is declared as a `fetch`.
     fn other_kind(&self, asked: &RepositoryRequest) -> Option<RepositoryKind> {
         let kind = RepositoryKind::ALL.into_iter().find(|kind| *kind != asked.kind)?;
         let other = RepositoryRequest { kind, name: asked.name.clone(), revision: None };
@@ -62,20 +62,18 @@ impl Session<'_> {
         let page = self.page(*kind, name);
         if let Some(pin) = before {
             let message =
-                format!("`{name}` has no commit {} any more, which `{}` pins", pin.commit, lock.name);
+                format!("`{}` pins commit {} of `{name}`, which no longer exists", lock.name, pin.commit);
             return Diagnostic::new(Code::RevisionNotFound, message)
-                .at(one.place(), "pinned to it")
-                .help(format!("`{} --update` pins the commit that it stands for now", lock.update_command));
+                .at(one.place(), "pinned to that commit")
+                .help(format!("run `{} --update` to pin its current commit", lock.update_command));
         }
         let message = match revision {
             Some(revision) => format!("`{name}` has no revision `{revision}`"),
             None => format!("`{name}` has no branch"),
         };
-        Diagnostic::new(Code::RevisionNotFound, message)
-            .at(one.place(), "no branch, tag or commit of it")
-            .help(format!(
-                "{page}/tree/main lists what it has; without `revision` its default branch is taken"
-            ))
+        Diagnostic::new(Code::RevisionNotFound, message).at(one.place(), "not a branch, tag or commit").help(
+            format!("{page}/tree/main lists its revisions; without `revision`, its default branch is used"),
+        )
     }
 
     fn gated(&self, one: &RepositoryUse) -> Diagnostic {
@@ -87,26 +85,26 @@ impl Session<'_> {
         };
         let message = match self.token {
             Some(_) => format!("`{name}` is gated, and the account of `{TOKEN_VARIABLE}` has no access"),
-            None => format!("`{name}` is gated, and the hub was asked without an account"),
+            None => format!("`{name}` is gated, and no account was given"),
         };
         Diagnostic::new(Code::AccessDenied, message).at(&one.from, "no access").help(help)
     }
 
     fn bad_token(&self, one: &RepositoryUse) -> Diagnostic {
-        let message = format!("the hub does not know the token in `{TOKEN_VARIABLE}`");
+        let message = format!("the hub does not accept the token in `{TOKEN_VARIABLE}`");
         let place = self.declared.as_ref().unwrap_or(&one.from);
         Diagnostic::new(Code::AccessDenied, message)
             .at(place, "mistyped, revoked or expired")
-            .also(&one.from, "sent for this")
+            .also(&one.from, "sent to get this")
             .help(format!(
-                "make a token at {}/settings/tokens, then `export {TOKEN_VARIABLE}=...`",
+                "create a token at {}/settings/tokens, then `export {TOKEN_VARIABLE}=...`",
                 self.hub.address()
             ))
     }
 
     fn refused(&self, one: &RepositoryUse, why: &str) -> Diagnostic {
         let help = match self.token {
-            Some(_) => format!("look at {}", self.page(one.asked.kind, &one.asked.name)),
+            Some(_) => format!("see {}", self.page(one.asked.kind, &one.asked.name)),
             None => format!("if it needs an account, {}", self.token_help()),
         };
         Diagnostic::new(
@@ -117,17 +115,17 @@ impl Session<'_> {
         .help(help)
     }
 
-    /// One error for all repositories that a silent hub was not asked about.
+    /// Reports a hub that does not answer: one error, with all repositories that could not be checked.
     pub(super) fn report_silence(&mut self, why: &str, uses: &[&RepositoryUse]) {
-        let message = format!("{} gives no usable answer: {}", self.hub.address(), clean_hub_text(why));
+        let message = format!("{} gave no usable answer: {}", self.hub.address(), clean_hub_text(why));
         let mut diagnostic = Diagnostic::new(Code::HubUnreachable, message);
         for (at, one) in uses.iter().enumerate() {
             diagnostic = match at {
-                0 => diagnostic.at(&one.from, "asked for this"),
-                _ => diagnostic.also(&one.from, "not asked for"),
+                0 => diagnostic.at(&one.from, "asked about this"),
+                _ => diagnostic.also(&one.from, "not checked"),
             };
         }
-        let help = "look at the network, `HF_ENDPOINT`, `HTTPS_PROXY` and `SSL_CERT_FILE`, then repeat; `--offline` asks nobody";
+        let help = "check the network, `HF_ENDPOINT`, `HTTPS_PROXY` and `SSL_CERT_FILE`, then try again; `--offline` asks no hub";
         self.sink.push(diagnostic.help(help));
     }
 
@@ -138,7 +136,7 @@ impl Session<'_> {
         }
     }
 
-    /// The page of a repository for people.
+    /// URL of a repository's web page.
     fn page(&self, kind: RepositoryKind, name: &str) -> String {
         let folder = if kind == RepositoryKind::Dataset { "datasets/" } else { "" };
         format!("{}/{folder}{name}", self.hub.address())

@@ -1,4 +1,4 @@
-//! One conversation with a hub: every repository is asked for once, every answer is compared with the lock file.
+//! One session with a hub: asks about every repository once and compares the answers with the lock file.
 
 use indexmap::IndexMap;
 
@@ -12,33 +12,33 @@ use crate::text::diagnostic::Sink;
 use crate::text::environment;
 use crate::text::place::Span;
 
-/// What is known during a conversation.
+/// A session with a hub about the repositories of one configuration.
 pub struct Session<'a> {
     pub(super) hub: &'a dyn Hub,
     pub(super) world: &'a Declarations,
     pub(super) sink: &'a mut Sink,
-    /// Where the hub's secret is declared, if it is.
+    /// Where the pipeline declares the hub's token as a secret.
     pub(super) declared: Option<Span>,
-    /// Its value, if it is declared and there.
+    /// The token, if it is declared and set. An undeclared one is never sent.
     pub(super) token: Option<Secret>,
-    /// Columns by dataset, asked for once.
+    /// The hub's answers by dataset.
     pub(super) columns: IndexMap<String, Result<SubsetColumns, HubError>>,
-    /// Datasets whose columns stay unknown, by reason.
+    /// Places of datasets whose columns cannot be checked, by reason.
     pub(super) unknown: IndexMap<String, Vec<Span>>,
     update: bool,
 }
 
-/// A repository as it was found.
+/// A repository as the hub describes it.
 struct FoundRepository {
     pin: Pin,
-    /// What the revision stands for.
+    /// The commit that the revision points to now.
     head: String,
     /// Files at the pin's commit.
     files: Vec<PinnedFile>,
 }
 
 impl<'a> Session<'a> {
-    /// A conversation about the repositories of `world`; pins stay unless `update` is set.
+    /// Starts a session about the repositories of `world`. Existing pins are kept unless `update` is set.
     pub fn new(hub: &'a dyn Hub, update: bool, world: &'a Declarations, sink: &'a mut Sink) -> Self {
         let declared = world.of_kind("secret").filter_map(|secret| secret.name_leaf());
         let declared = declared
@@ -50,9 +50,9 @@ impl<'a> Session<'a> {
         Self { hub, world, sink, declared, token, columns, unknown, update }
     }
 
-    /// Asks for everything, tells what is wrong, and makes the new lock file.
+    /// Asks about every repository, reports problems, and makes the new lock file.
     pub fn resolve(mut self, old: &Lockfile) -> LockResolution {
-        // Addresses that are none are told by the offline part.
+        // `pin_repositories` collects the same list later and reports malformed addresses then.
         let uses = pins::collect_repository_uses(self.world, &mut Sink::default());
         let mut groups: IndexMap<&RepositoryRequest, Vec<&RepositoryUse>> = IndexMap::new();
         uses.iter().for_each(|one| groups.entry(&one.asked).or_default().push(one));
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
         answers.into_resolution(old)
     }
 
-    /// Asks about one repository, unless the hub does not answer.
+    /// Asks about one repository, unless the hub has failed to answer before.
     fn ask<'u>(
         &mut self,
         asked: &RepositoryRequest,
@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
     ) {
         let before = old.pins.get(asked);
         let found = match &answers.unanswered {
-            // A hub that does not answer once is not asked again.
+            // A hub that failed to answer is not asked again: every further request might wait for its timeout too.
             Some((why, _)) => Err(HubError::Unreachable(why.clone())),
             None => self.find_repository(asked, before),
         };
@@ -91,13 +91,14 @@ impl<'a> Session<'a> {
             Err(HubError::Unreachable(why)) => {
                 answers.unanswered.get_or_insert((why, Vec::new())).1.extend(uses);
             }
-            Err(trouble) => self.report_error(&trouble, uses, before, old),
+            Err(error) => self.report_error(&error, uses, before, old),
         }
+        // Keep the old pin: an error must not remove it from the lock file.
         answers.new.unresolved.insert(asked.clone());
         answers.new.pins.extend(before.map(|pin| (asked.clone(), pin.clone())));
     }
 
-    /// The repository at the commit that is pinned, or that is to be.
+    /// Asks for the repository at the commit that is pinned, or else at the one to pin.
     fn find_repository(
         &self,
         asked: &RepositoryRequest,
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
         Ok(FoundRepository { pin, head, files })
     }
 
-    /// Looks for what a node names in its repository.
+    /// Checks that the repository has the files and columns that a node names.
     fn check_contents(&mut self, one: &RepositoryUse, files: &[PinnedFile]) {
         let Some(record) = self.world.records.get(one.record) else { return };
         match one.asked.kind {
@@ -130,23 +131,23 @@ fn build_pin_change(asked: &RepositoryRequest, before: Option<&Pin>, found: &Fou
     PinChange { asked: asked.clone(), old: before.map(|pin| pin.commit.clone()), new: Some(new), head }
 }
 
-/// What the hub has answered so far.
+/// The hub's answers so far.
 struct HubAnswers<'u> {
     new: Lockfile,
     changes: Vec<PinChange>,
-    /// Why the hub does not answer, and what asked for it in vain.
+    /// Why the hub does not answer, and the nodes that could not be checked.
     unanswered: Option<(String, Vec<&'u RepositoryUse>)>,
 }
 
 impl HubAnswers<'_> {
-    /// Nothing yet, for the same file as an old lock file.
+    /// No answers yet; the new lock file goes to the same path as the old one.
     fn for_lockfile(old: &Lockfile) -> Self {
-        let (name, cure, broken) = (old.name.clone(), old.update_command.clone(), old.broken);
-        let new = Lockfile { name, update_command: cure, broken, ..Lockfile::default() };
+        let (name, update_command, broken) = (old.name.clone(), old.update_command.clone(), old.broken);
+        let new = Lockfile { name, update_command, broken, ..Lockfile::default() };
         Self { new, changes: Vec::new(), unanswered: None }
     }
 
-    /// The new lock file, and what became of every pin of the old one.
+    /// Returns the new lock file and the change of every pin, including removed ones.
     fn into_resolution(self, old: &Lockfile) -> LockResolution {
         let Self { new, mut changes, .. } = self;
         let gone = old.pins.iter().filter(|(asked, _)| !new.pins.contains_key(*asked));

@@ -1,4 +1,4 @@
-//! A pretended hub: what is told, what is pinned, what stays.
+//! A pretended hub: what is reported, what is pinned, what stays.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -112,8 +112,8 @@ impl Place {
         check::check_online(&self.path(), &CheckOptions::default(), hub, update)
     }
 
-    /// What the check says, without what it says offline too, and without the place of the folder.
-    fn told(&self, hub: &Pretend) -> String {
+    /// The diagnostics of an online check, without those that every offline check gives and without the folder's path.
+    fn reports(&self, hub: &Pretend) -> String {
         let (checked, _) = self.ask(hub, false);
         let offline = ["not-supported-yet"];
         let found = checked.diagnostics.into_iter().filter(|found| !offline.contains(&found.code.name()));
@@ -141,7 +141,7 @@ impl Place {
 #[test]
 fn what_is_in_order_is_pinned_without_a_word() {
     let (place, hub) = (Place::new(TEXT), Pretend::sound());
-    assert_eq!(place.told(&hub), "");
+    assert_eq!(place.reports(&hub), "");
     let resolution = place.lock(&hub, false);
     assert!(resolution.changed);
     insta::assert_snapshot!(place.text());
@@ -157,8 +157,8 @@ fn a_pinned_pipeline_checks_offline_and_takes_the_commit_into_its_fingerprint() 
     assert!(unpinned.contains("warning[unpinned-revision]"), "{unpinned}");
     place.lock(&Pretend::sound(), false);
     let checked = place.offline();
-    let told = render_concise_lines(&checked.diagnostics);
-    assert!(!told.contains("unpinned-revision"), "{told}");
+    let reported = render_concise_lines(&checked.diagnostics);
+    assert!(!reported.contains("unpinned-revision"), "{reported}");
     let pipeline = checked.pipeline.unwrap();
     let revision = |stage: &str, path: &str| {
         let fields = &pipeline.stage_named(stage).unwrap().fields;
@@ -193,8 +193,11 @@ fn another_revision_is_another_pin_and_the_old_one_goes() {
     let place = Place::new(TEXT);
     place.lock(&Pretend::sound(), false);
     std::fs::write(place.path(), TEXT.replace("revision=\"main\"", "revision=\"v2\"")).unwrap();
-    let told = render_concise_lines(&place.offline().diagnostics);
-    assert!(told.contains("warning[lock-stale]") && told.contains("warning[unpinned-revision]"), "{told}");
+    let reported = render_concise_lines(&place.offline().diagnostics);
+    assert!(
+        reported.contains("warning[lock-stale]") && reported.contains("warning[unpinned-revision]"),
+        "{reported}"
+    );
     let hub = Pretend::sound().with("model o/m v2", Ok(commit('d')));
     let resolution = place.lock(&hub, false);
     let gone: Vec<_> = resolution.changes.iter().filter(|change| change.new.is_none()).collect();
@@ -205,7 +208,7 @@ fn another_revision_is_another_pin_and_the_old_one_goes() {
 
 #[test]
 fn every_trouble_is_told_at_its_place_with_a_cure() {
-    let model = |trouble| Pretend::sound().with("model o/m main", Err(trouble));
+    let model = |error| Pretend::sound().with("model o/m main", Err(error));
     let data = |answer| Pretend::sound().with_columns(answer);
     let mut bare = Pretend::sound();
     bare.files = vec![file("pytorch_model.bin"), file("data/train.parquet/0")];
@@ -221,11 +224,11 @@ fn every_trouble_is_told_at_its_place_with_a_cure() {
         ("no subset", data(Ok(columns(&[("de", &["text"]), ("en", &["text"])])))),
         ("no columns", data(Err(HubError::Unreachable("timed out".to_owned())))),
     ];
-    let mut told = String::new();
+    let mut reported = String::new();
     for (name, hub) in cases {
-        told += &format!("=== {name}\n\n{}", Place::new(TEXT).told(&hub));
+        reported += &format!("=== {name}\n\n{}", Place::new(TEXT).reports(&hub));
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[test]
@@ -234,8 +237,8 @@ fn a_commit_that_is_gone_is_told_and_replaced_on_request() {
     place.lock(&Pretend::sound().with("model o/m main", Ok(commit('a'))), false);
     let text = place.text().replace(&commit('a'), &"dead".repeat(10));
     std::fs::write(crate::hub::lockfile::to_lockfile_path(&place.path()), text).unwrap();
-    let told = render_concise_lines(&place.ask(&Pretend::sound(), false).0.diagnostics);
-    insta::assert_snapshot!(told.replace(&format!("{}/", place.0.path().display()), ""));
+    let reported = render_concise_lines(&place.ask(&Pretend::sound(), false).0.diagnostics);
+    insta::assert_snapshot!(reported.replace(&format!("{}/", place.0.path().display()), ""));
     assert!(place.lock(&Pretend::sound(), true).changed);
 }
 
@@ -249,7 +252,7 @@ fn a_damaged_lock_file_is_not_overwritten() {
 
 #[test]
 fn addresses_that_are_none_are_refused_offline() {
-    let mut told = String::new();
+    let mut reported = String::new();
     for address in [
         "hf:",
         "hf:a/b/c",
@@ -265,12 +268,15 @@ fn addresses_that_are_none_are_refused_offline() {
             .into_iter()
             .filter(|found| found.code == crate::text::diagnostic::Code::WrongType)
             .collect();
-        told += &render_concise_lines(&found).replace(&format!("{}/", place.0.path().display()), "");
+        reported += &render_concise_lines(&found).replace(&format!("{}/", place.0.path().display()), "");
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
     let local = TEXT.replace("hf:o/m", "folder");
-    let told = render_concise_lines(&Place::new(&local).offline().diagnostics);
-    assert!(told.contains("error[field-does-not-apply]: `revision` belongs to a repository"), "{told}");
+    let reported = render_concise_lines(&Place::new(&local).offline().diagnostics);
+    assert!(
+        reported.contains("error[field-does-not-apply]: `revision` belongs to a repository"),
+        "{reported}"
+    );
 }
 
 #[test]

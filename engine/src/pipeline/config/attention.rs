@@ -1,35 +1,35 @@
 //! Which positions see which in training, as a pure function of the optimizer update.
 
-/// Which positions see which, within a document.
+/// Which positions of a document see which others, and how that changes during training.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttentionSchedule {
-    /// Earlier positions and itself.
+    /// A position sees itself and earlier ones.
     Causal,
-    /// All positions.
+    /// Every position sees every other.
     Bidirectional,
-    /// Causal at first, bidirectional from an update on.
+    /// Causal at first; later positions become visible at random, more of them with every update.
     Annealed {
-        /// Update from which all positions see all.
+        /// Number of updates after which attention is bidirectional.
         until: u64,
     },
     /// Block diffusion: a noisy position sees its own noisy block and the clean blocks before it.
     Block {
-        /// Sizes of the blocks, one after another; never empty, and only the last has no end.
+        /// Block sizes in the order in which they are used; never empty, and only the last has no end.
         phases: Vec<BlockPhase>,
     },
 }
 
-/// One phase of a schedule of block sizes.
+/// One phase of a block size schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockPhase {
     /// Tokens in a block.
     pub size: usize,
-    /// Update at which the next phase takes over.
+    /// First update of the next phase; `None` for the last phase.
     pub until: Option<u64>,
 }
 
 impl AttentionSchedule {
-    /// Tokens in a block in update `k`, counted from 0; `None` where there are no blocks.
+    /// Tokens in a block in update `k`, counted from 0; `None` if the attention has no blocks.
     ///
     /// ```
     /// use fmflow_engine::pipeline::config::{AttentionSchedule, BlockPhase};
@@ -45,8 +45,8 @@ impl AttentionSchedule {
         now.or(phases.last()).map(|phase| phase.size)
     }
 
-    /// Share of the later positions that a position sees in update `k`, counted from 0: min(1, (k + 1) / until) while it is
-    /// annealed, as `DiffuLLaMA` does (Gong et al., "Scaling Diffusion Language Models via Adaptation", 2024).
+    /// Share of the later positions that a position sees in update `k`, counted from 0. Annealed attention uses
+    /// min(1, (k + 1) / until), as `DiffuLLaMA` does (Gong et al., "Scaling Diffusion Language Models via Adaptation", 2024).
     #[must_use]
     pub fn later_share_at(&self, k: u64) -> f64 {
         match self {

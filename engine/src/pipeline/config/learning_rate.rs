@@ -1,28 +1,29 @@
-//! The learning rate as a pure function of the optimizer update.
+//! The learning rate as a pure function of the optimizer update. There is no scheduler with a state that could fall out of
+//! step when devices or micro-batches change.
 
-/// Learning rate of every update.
+/// A learning rate schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRate {
-    /// Largest value, reached at the end of warm-up.
+    /// Largest value, reached at the end of the warmup.
     pub peak: f64,
-    /// Value that the decay tends to at the last update.
+    /// Value that the decay reaches after the last update.
     pub final_value: f64,
-    /// Updates of linear warm-up from 0.
+    /// Updates of linear warmup from 0.
     pub warmup: u64,
-    /// Form of the decay.
+    /// Shape of the decay.
     pub shape: LearningRateShape,
 }
 
-/// Form of the decay after warm-up.
+/// Shape of the decay after the warmup.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LearningRateShape {
     /// Half a cosine from peak to final.
     Cosine,
     /// A straight line from peak to final.
     Linear,
-    /// Peak for ever.
+    /// The peak to the end.
     Constant,
-    /// Warm-up, stable, then a straight line from peak to final over the last `decay` updates.
+    /// The peak, then a straight line from peak to final over the last `decay` updates.
     WarmupStableDecay {
         /// Updates of the decay.
         decay: u64,
@@ -30,9 +31,9 @@ pub enum LearningRateShape {
 }
 
 impl LearningRate {
-    /// The learning rate of update `k` (counted from 0) of `steps`.
+    /// The learning rate of update `k`, counted from 0, of `steps`.
     ///
-    /// Update k uses LR(k), and LR(0) = 0 under warm-up, as in transformers' `get_cosine_schedule_with_warmup`:
+    /// LR(0) = 0 if there is a warmup, as in transformers' `get_cosine_schedule_with_warmup`:
     /// `peak * k / warmup` for k < warmup, then the shape over progress `(k - warmup) / (steps - warmup)`.
     ///
     /// ```
@@ -63,7 +64,7 @@ impl LearningRate {
     }
 }
 
-/// How far `k` is on the way from `start` to `end`, in [0, 1].
+/// Progress of `k` from `start` to `end`, in [0, 1].
 fn compute_progress(k: u64, start: u64, end: u64) -> f64 {
     (k.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64).min(1.0)
 }

@@ -1,28 +1,29 @@
-//! Settings of the stages that sample: evaluate and generate.
+//! Settings of the stages that sample: `evaluate` and `generate`.
 
 use crate::pipeline::role::InputRole;
 
-/// How text is drawn from a checkpoint.
+/// How text is sampled from a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampler {
-    /// Name given in the file, for reports.
+    /// Name given in the file, for messages and reports.
     pub name: String,
-    /// The method.
+    /// The sampling method.
     pub kind: SamplerKind,
-    /// Softmax temperature; 0 is the arg max.
+    /// Softmax temperature; 0 means argmax.
     pub temperature: f64,
-    /// Keeps the k most probable tokens.
+    /// Keeps only the k most probable tokens.
     pub top_k: Option<usize>,
-    /// Keeps the smallest set of tokens with this probability.
+    /// Keeps only the smallest set of tokens whose probabilities add up to this.
     pub top_p: Option<f64>,
-    /// Which of the two cuts first.
+    /// Which of the two filters is applied first.
     pub order: FilterOrder,
-    /// Tokens that are written before the next ones; `None`: the block that the checkpoint was trained with, if any.
+    /// Tokens in a block; a block is finished before the next one starts. `None`: the block size that the checkpoint was
+    /// trained with, if any.
     pub block: Option<usize>,
 }
 
 impl Sampler {
-    /// Whether it has to see which positions are noise: then the source has to be the mask alone.
+    /// Whether the method finds noise by its mask tokens, so that the source must be the mask alone.
     #[must_use]
     pub fn reveals_masks(&self) -> bool {
         match self.kind {
@@ -33,72 +34,72 @@ impl Sampler {
     }
 }
 
-/// Which of top-k and top-p cuts first; the second sees what the first has left.
+/// Order of the top-k and top-p filters; the second filter sees only the tokens that the first kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterOrder {
-    /// Top-k, then top-p of its rest: transformers' warpers.
+    /// Top-k, then top-p of what remains, as in transformers' warpers.
     TopKFirst,
-    /// Top-p, then top-k: CoDA and Dream.
+    /// Top-p, then top-k of what remains, as in CoDA and Dream.
     TopPFirst,
 }
 
-/// Methods of drawing text.
+/// Sampling methods.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SamplerKind {
-    /// Reveals the most confident positions first, in this many solver steps.
+    /// Reveals the most confident positions first.
     Confidence {
-        /// Forward passes, of every block.
+        /// Forward passes per block.
         steps: usize,
     },
     /// Discrete Euler simulation of the jump process.
     Euler {
-        /// Forward passes, of every block.
+        /// Forward passes per block.
         steps: usize,
         /// How a position moves within a step.
         kernel: EulerKernel,
     },
-    /// Reveals every position above a confidence; not supported yet.
+    /// Reveals every position whose confidence is above a threshold; not supported yet.
     Threshold {
         /// Confidence in (0, 1).
         threshold: f64,
     },
-    /// One token after another under a causal mask.
+    /// One token after another, left to right, under a causal mask.
     Autoregressive,
 }
 
 /// How a position moves within a step of the Euler simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EulerKernel {
-    /// With the exact probability of the path.
+    /// It jumps with the exact probability of the path.
     Exact,
-    /// The same schedule, and data goes back to the mask; a mask source only.
+    /// As `Exact`, but written tokens may also go back to the mask; only for a mask source.
     Remask(RemaskSettings),
-    /// With constant rates over the step, those of its start.
+    /// It jumps with the rates at the start of the step, held constant over the step.
     Rate {
         /// Weight c >= 0 of the divergence-free part.
         div_free: f64,
     },
 }
 
-/// How likely a written token goes back to the mask in a step, below the largest probability that the schedule allows.
+/// Probability that a written token goes back to the mask in a step. The schedule sets an upper limit to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RemaskSettings {
-    /// This probability at most.
+    /// The limit, but at most this probability.
     Cap(f64),
-    /// This share of the largest one.
+    /// This share of the limit.
     Rescale(f64),
 }
 
 /// Measures checkpoints. Roles `checkpoint/<stage>` and `rows/<dataset>`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluateConfig {
-    /// Stages whose checkpoints are measured; role `checkpoint/<stage>`.
+    /// Names of the stages whose checkpoints are measured; each has the role `checkpoint/<stage>`.
     pub checkpoints: Vec<String>,
-    /// Held-out likelihoods.
+    /// Held-out likelihoods to measure.
     pub held_out: Vec<HeldOut>,
-    /// Exact match on held-out instructions.
+    /// Exact matches to measure.
     pub exact_match: Vec<ExactMatch>,
-    /// Scores below which the stage fails.
+    /// The stage fails if any of these scores is not reached.
     pub require: Vec<RequiredScore>,
     /// Names of code benchmarks; not supported yet.
     pub benchmarks: Vec<String>,
@@ -113,7 +114,7 @@ pub struct HeldOut {
     pub role: InputRole,
     /// Stratified times t per row.
     pub times: usize,
-    /// Held-out rows, the first ones.
+    /// Number of held-out rows; the first ones are used.
     pub rows: usize,
 }
 
@@ -124,16 +125,16 @@ pub struct ExactMatch {
     pub dataset: String,
     /// Role of its rows.
     pub role: InputRole,
-    /// How answers are drawn.
+    /// How answers are sampled.
     pub sampler: Sampler,
-    /// Prompts used, the first ones; `None`: all.
+    /// Number of prompts; the first ones are used. `None`: all.
     pub limit: Option<usize>,
 }
 
 /// A score that a checkpoint must reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequiredScore {
-    /// Name of the stage.
+    /// Name of the stage that made the checkpoint.
     pub checkpoint: String,
     /// Smallest acceptable exact match, in [0, 1].
     pub at_least: f64,
@@ -142,33 +143,33 @@ pub struct RequiredScore {
 /// Samples from a checkpoint. Role `from`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerateConfig {
-    /// What is asked, in the order of the text.
+    /// The requests, in the order of the text.
     pub prompts: Vec<Prompt>,
 }
 
 /// One request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
-    /// What is asked.
+    /// The task and its text.
     pub kind: PromptKind,
-    /// How it is drawn.
+    /// How the answer is sampled.
     pub sampler: Sampler,
     /// Largest number of new tokens; `None`: the canvas that the checkpoint was trained with.
     pub new_tokens: Option<usize>,
 }
 
-/// What is asked.
+/// The task of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PromptKind {
-    /// A user's turn, rendered by the chat template.
+    /// Answer this user's turn, rendered by the chat template.
     Chat(String),
-    /// Text to continue.
+    /// Continue this text.
     Text(String),
-    /// The text between a prefix and a suffix; `new_tokens` long.
+    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens.
     Infill {
-        /// Text before.
+        /// Text before the gap.
         prefix: String,
-        /// Text after.
+        /// Text after the gap.
         suffix: String,
     },
 }

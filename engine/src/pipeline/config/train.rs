@@ -9,36 +9,36 @@ use crate::pipeline::role::InputRole;
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// First update of every phase of the mixture; the first one is 0.
+    /// First update of each phase of the mixture; the first phase starts at 0.
     pub phases: Vec<u64>,
-    /// The datasets and their shares of tokens.
+    /// The datasets of the mixture and their weights.
     pub parts: Vec<MixturePart>,
-    /// What is learnt.
+    /// What the model learns.
     pub objective: Objective,
-    /// How times t are drawn; of no effect for `autoregressive`.
+    /// How times t are drawn; no effect on `autoregressive`.
     pub time: TimeSettings,
     /// Which positions see which.
     pub attention: AttentionSchedule,
-    /// Rows of an update.
+    /// Rows of an update, and of a micro-batch.
     pub batch: BatchSettings,
-    /// Optimizer updates.
+    /// Number of optimizer updates.
     pub steps: u64,
-    /// AdamW and the clip of the global gradient norm.
+    /// AdamW and gradient clipping.
     pub optimizer: OptimizerSettings,
     /// Learning rate of every update.
     pub learning_rate: LearningRate,
-    /// When resumable state is written. Not semantic.
+    /// When resumable checkpoints are written. Not part of the fingerprint.
     pub checkpoint: CheckpointSettings,
-    /// Held-out loss during training. Not semantic.
+    /// When the held-out loss is measured during training. Not part of the fingerprint.
     pub validate: ValidateSettings,
-    /// Updates between progress lines. Not semantic.
+    /// Updates between progress lines. Not part of the fingerprint.
     pub log_every: u64,
-    /// Whether blocks are recomputed in the backward pass.
+    /// Whether transformer blocks are recomputed in the backward pass, to save memory.
     pub recompute: bool,
 }
 
 impl TrainConfig {
-    /// Shares of tokens of all parts in phase `at`; they sum to 1.
+    /// Token share of each part in phase `at`; the shares sum to 1.
     #[must_use]
     pub fn shares(&self, at: usize) -> Vec<f64> {
         let weight = |part: &MixturePart| part.weights.get(at).copied().unwrap_or(0.0);
@@ -46,7 +46,7 @@ impl TrainConfig {
         self.parts.iter().map(|part| weight(part) / all).collect()
     }
 
-    /// The same over all updates.
+    /// Token share of each part over all updates; the shares sum to 1.
     #[must_use]
     pub fn mean_shares(&self) -> Vec<f64> {
         let mut sums = vec![0.0; self.parts.len()];
@@ -64,28 +64,28 @@ impl TrainConfig {
 pub struct MixturePart {
     /// Name of the dataset.
     pub dataset: String,
-    /// Share of tokens in every phase; only ratios count.
+    /// Weight in each phase, in tokens; only the ratios to the other parts matter.
     pub weights: Vec<f64>,
     /// Role of its rows: `rows/<dataset>`.
     pub role: InputRole,
 }
 
-/// What is learnt.
+/// What the model learns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Objective {
     /// Position i predicts token i + 1.
     Autoregressive,
     /// The posterior p(x_1 | x_t, t).
     Flow {
-        /// The probability path.
+        /// The path from noise to data.
         path: ProbabilityPath,
-        /// The loss.
+        /// Loss of one position.
         loss: Loss,
-        /// Which positions contribute.
+        /// Which positions contribute to the sum.
         over: LossPositions,
         /// What the sum is divided by.
         normalise: LossDivisor,
-        /// Largest weight of a position in training.
+        /// Cap on the weight of a position in training; `None`: no cap.
         max_weight: Option<f64>,
     },
 }
@@ -115,10 +115,10 @@ pub enum Scheduler {
     SineSquared,
 }
 
-/// Losses of the posterior.
+/// Losses of a flow objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Generalized KL.
+    /// Generalized KL divergence.
     GeneralizedKl,
     /// Cross-entropy weighted by kappa'(t) / (1 - kappa(t)).
     Elbo,
@@ -127,7 +127,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Its name in a configuration.
+    /// The name in a configuration and in `provenance.json`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -159,23 +159,23 @@ pub enum LossDivisor {
 /// How times t are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeSettings {
-    /// The law of the draws.
+    /// Distribution of the times of an update.
     pub sampling: TimeSampling,
     /// Smallest t.
     pub from: f64,
-    /// Largest t: `to` of the configuration, and 1 - epsilon at most.
+    /// Largest t: `to` of the configuration, but at most 1 - epsilon.
     pub to: f64,
-    /// At least this many corrupted positions in every supervised segment (an answer, or a row of text); with block attention
-    /// in every block that holds supervised positions.
+    /// Minimum of corrupted positions in every supervised segment (an answer, or a row of text); with block attention, in
+    /// every block that has supervised positions.
     pub at_least_masked: u64,
 }
 
-/// The law of the times of an update.
+/// Distribution of the times of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSampling {
     /// Independent and uniform.
     Uniform,
-    /// One draw in each of n equal bands, bands shuffled over the rows of the update.
+    /// One draw in each of n equal bands, with the bands shuffled over the rows of the update.
     Stratified,
     /// n evenly spaced times with one common offset, shuffled.
     LowDiscrepancy,
@@ -183,48 +183,49 @@ pub enum TimeSampling {
     Antithetic,
 }
 
-/// Rows of an update.
+/// Rows of an update, and how they are split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSettings {
-    /// Rows over all devices and micro-batches.
+    /// Rows of one update, summed over all devices and micro-batches.
     pub rows: usize,
-    /// Rows of one micro-batch; divides `rows`.
+    /// Rows of one micro-batch on one device; divides `rows`.
     pub per_device: usize,
 }
 
-/// AdamW (Loshchilov and Hutter, 2019) and the clip of the global gradient norm.
+/// AdamW (Loshchilov and Hutter, 2019) and clipping by the global gradient norm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerSettings {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Largest global gradient norm; larger gradients are scaled down to it.
+    /// Largest global gradient norm; larger gradients are scaled down to it. `None`: no clipping.
     pub clip: Option<f64>,
-    /// Words in a parameter's name that exempt it from decay, such as `norm`. A word that matches nothing is an error.
+    /// Parameters are exempt from weight decay if their name contains one of these words or their group is called so, such
+    /// as `norm`. A word that matches nothing is an error.
     pub no_decay: Vec<String>,
 }
 
-/// When resumable state is written.
+/// When resumable checkpoints are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointSettings {
     /// Updates between checkpoints.
     pub every: u64,
-    /// How many are kept.
+    /// Number of checkpoints to keep.
     pub keep: usize,
 }
 
-/// Held-out loss during training.
+/// When and on what the held-out loss is measured during training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidateSettings {
-    /// Updates between measurements; the last update is always followed by one.
+    /// Updates between measurements; one always follows the last update.
     pub every: u64,
-    /// Held-out rows, the first ones of every dataset.
+    /// Number of held-out rows per dataset; the first ones are used.
     pub rows: usize,
-    /// Times t per row, stratified and fixed.
+    /// Times t per row: stratified, and the same at every measurement.
     pub times: usize,
 }

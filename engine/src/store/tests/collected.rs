@@ -1,4 +1,5 @@
-//! Killed at any operation of a collection: what stays is whole, what goes is whole or gone, the next one ends alike.
+//! A crash at every operation of a garbage collection: what is needed stays complete, the rest is complete or gone, and the
+//! next collection finishes the work.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +41,7 @@ fn check_whole(root: &Path) -> Vec<String> {
 }
 
 #[test]
-fn killed_at_any_operation_nothing_is_torn_and_nothing_needed_goes() {
+fn after_a_crash_at_any_operation_nothing_is_torn_and_nothing_needed_is_lost() {
     for power in [false, true] {
         for at in 0.. {
             let folder = tempfile::tempdir().unwrap();

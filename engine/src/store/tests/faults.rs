@@ -1,4 +1,4 @@
-//! A fault at every operation of a small stage, then a run without one: it ends as if nothing had happened.
+//! A fault at every operation of a small stage, then a run without faults, which must end with the same result.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use super::run;
 use crate::store::vfs::Disk;
 use crate::store::vfs::fault::{FaultMode, FaultyVfs};
 
-/// Everything under a published name is whole, whatever happened.
+/// Checks that everything under a published name is complete.
 fn check_whole(root: &Path) {
     let Some(store) = Store::open(root).unwrap() else { return };
     let listing = StoreListing::read(&store).unwrap();
@@ -25,7 +25,7 @@ fn check_whole(root: &Path) {
     }
 }
 
-/// Strikes at every operation in turn, then runs again without a fault and compares with an untouched run.
+/// Fails at each operation in turn, then runs again without a fault and compares the result with an undisturbed run.
 fn strike_everywhere(mode: FaultMode, power: bool) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let expected =
@@ -69,7 +69,7 @@ fn strike_everywhere(mode: FaultMode, power: bool) -> u64 {
 }
 
 #[test]
-fn killed_at_any_operation_the_next_run_ends_alike() {
+fn after_a_crash_at_any_operation_the_next_run_ends_the_same() {
     assert!(strike_everywhere(FaultMode::Crash, false) > 60);
 }
 

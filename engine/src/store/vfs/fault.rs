@@ -11,9 +11,9 @@ use super::{Disk, EntryKind, FileStat, Vfs, VfsFile};
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultMode {
-    /// It alone fails with this error.
+    /// Only this operation fails, with this error.
     Fail(io::ErrorKind),
-    /// It is torn, and nothing after it happens: the process is dead.
+    /// A write is torn, and every later operation fails, as if the process had died.
     Crash,
 }
 
@@ -21,10 +21,10 @@ pub(crate) enum FaultMode {
 struct FaultState {
     /// Operations seen so far.
     count: u64,
-    /// The operation that is hit.
+    /// Number of the operation that fails.
     at: u64,
     mode: FaultMode,
-    /// Files with content that was not synced: a power cut empties them.
+    /// Files with contents that were not synced; a power cut empties them.
     unsynced: BTreeSet<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ struct FaultState {
 pub(crate) struct FaultyVfs(Arc<Mutex<FaultState>>);
 
 impl FaultyVfs {
-    /// A file system whose operation number `at` (from 0) is hit.
+    /// A file system whose operation number `at`, counted from 0, fails.
     pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
         Self(Arc::new(Mutex::new(FaultState { count: 0, at, mode, unsynced: BTreeSet::new() })))
     }
@@ -43,7 +43,7 @@ impl FaultyVfs {
         Arc::new(Self::new(u64::MAX, FaultMode::Crash))
     }
 
-    /// Whether the fault has struck.
+    /// Whether the fault has happened.
     pub(crate) fn struck(&self) -> bool {
         let state = self.state();
         state.count > state.at
@@ -59,7 +59,7 @@ impl FaultyVfs {
         }
     }
 
-    /// Whether the next operation is the one that is hit.
+    /// Whether the next operation is the one that crashes.
     fn strikes_now(&self) -> bool {
         let state = self.state();
         state.count == state.at && state.mode == FaultMode::Crash
@@ -69,7 +69,7 @@ impl FaultyVfs {
         self.0.lock().unwrap()
     }
 
-    /// Counts one operation; an error when it is hit.
+    /// Counts one operation, and returns an error if it must fail.
     fn step(&self) -> io::Result<()> {
         let mut state = self.state();
         let now = state.count;
@@ -114,7 +114,7 @@ impl Write for FaultyFile {
 impl VfsFile for FaultyFile {
     fn sync(&mut self) -> io::Result<()> {
         self.vfs.step()?;
-        // Not brought to the disk in truth: `cut_power` plays that part, and tests stay quick.
+        // No real sync: `cut_power` simulates the loss, and the tests stay fast.
         self.vfs.state().unsynced.remove(&self.path);
         Ok(())
     }

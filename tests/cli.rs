@@ -170,7 +170,7 @@ fn wrong_words_are_refused_before_anything_is_made() {
     let (_, err) = place.expect(2, &["run", "p.kdl", "--device", "gpu"]);
     assert!(err.contains("cuda:0"), "{err}");
     let (_, err) = place.expect(2, &["run", "p.kdl", "--jobs", "0"]);
-    assert!(err.contains("write a whole number from 1 on"), "{err}");
+    assert!(err.contains("write a whole number, 1 or more"), "{err}");
     let (_, err) = place.expect(2, &["explain"]);
     assert!(err.contains("`train`") && err.contains("--list"), "{err}");
     let (_, err) = place.expect(4, &["verify", "."]);

@@ -215,7 +215,7 @@ fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
         (Some("fmflow.doctor/1"), Some(exit.into()))
     );
     assert_eq!(found(&answer, "can").1.matches(", ").count(), 5, "{answer}");
-    assert_eq!(found(&answer, "folder").1, ".fmflow, not made yet");
+    assert_eq!(found(&answer, "folder").1, ".fmflow, not created yet");
     assert_eq!(found(&answer, "to do").1, "2 of 2 stages");
     let names = std::fs::read_dir(project.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 2, "nothing is left behind");
@@ -374,7 +374,7 @@ fn pages_are_told_to_programs_too() {
 fn what_is_not_in_a_node_is_told_with_the_node() {
     let project = Project::empty();
     let said = project.fmflow(&["explain", "train.attention.block"]).exits(2);
-    said.says("see what is in it: `fmflow explain train.attention`");
+    said.says("`fmflow explain train.attention` shows what it contains");
 }
 
 #[test]

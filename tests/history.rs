@@ -81,7 +81,7 @@ fn a_stage_is_compared_with_an_earlier_run() {
     project
         .fmflow(&["why", "p.kdl", "ar", "--vs", "7"])
         .exits(2)
-        .says("no record of a run 7")
+        .says("no record of run 7")
         .says("fmflow log");
     project
         .fmflow(&["why", "p.kdl", "ar", "--vs", "1", "--store", "none"])
@@ -94,7 +94,7 @@ fn a_stage_is_compared_with_an_earlier_run() {
 #[test]
 fn runs_are_listed_with_their_ends() {
     let project = small();
-    project.fmflow(&["log"]).ok().says("nothing was run");
+    project.fmflow(&["log"]).ok().says("no runs yet");
     project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
     let failing = Pretend { fails: Some(("flow", FailureKind::Diverged)), ..Pretend::default() };
     project.pretend("p.kdl", &failing).unwrap();
@@ -176,7 +176,7 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
     std::thread::sleep(std::time::Duration::from_millis(1500));
     drop(lock);
     let ran = common::Ran::from(following.wait_with_output().unwrap()).ok();
-    let (live, after) = ran.stdout.split_once("a run goes on here").unwrap();
+    let (live, after) = ran.stdout.split_once("a run is in progress").unwrap();
     assert!(live.contains("running") && after.contains("next: fmflow run"), "{live}{after}");
 }
 
@@ -213,7 +213,7 @@ fn without_a_stage_why_and_show_tell_of_all() {
     let shown = project.fmflow(&["show", "p.kdl"]).ok().says("ar is fine").says("flow is fine");
     assert!(shown.stdout.contains("ar, .fmflow/artifacts/ar-"), "{}", shown.stdout);
     project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
-    let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("with it run: flow");
+    let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("also runs: flow");
     assert!(!why.stdout.contains("stage `flow`"), "what follows is not repeated: {}", why.stdout);
     let json =
         |words: &[&str]| -> Value { serde_json::from_str(&project.fmflow(words).ok().stdout).unwrap() };

@@ -263,7 +263,7 @@ fn a_lost_terminal_stops_a_run_as_any_signal_and_what_was_asked_for_is_remembere
     wait_for_checkpoint(&project, "ar");
     signal(child.id(), "HUP");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");
-    project.fmflow(&["resume"]).ok().says("note: as in that run: --until ar");
+    project.fmflow(&["resume"]).ok().says("note: same selection as the last run: --until ar");
     let folders = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
     let names: Vec<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("ar-")), "{names:?}");

@@ -1,7 +1,7 @@
 //! What a checkpoint says of itself goes with it wherever it goes, and nothing is done against it.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -55,7 +55,7 @@ fn artifact(project: &Project, stage: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn facts_and_their_origins_go_with_a_checkpoint() {
+fn a_checkpoint_carries_its_contract_and_origins() {
     let project = moved();
     project.fmflow(&["run", "second.kdl"]).ok().says("samples");
     let (old, more) = (artifact(&project, "old"), artifact(&project, "more"));
@@ -88,7 +88,7 @@ fn facts_and_their_origins_go_with_a_checkpoint() {
 }
 
 #[test]
-fn a_path_that_contradicts_the_folder_is_refused_by_check_with_both_places() {
+fn check_refuses_a_path_that_contradicts_the_checkpoint_with_both_places() {
     let project = moved();
     project.edit("second.kdl", "kind=\"linear\"", "kind=\"cosine\"");
     let ran = project.fmflow(&["check", "second.kdl"]).exits(2);

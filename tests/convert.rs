@@ -1,7 +1,7 @@
 //! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -45,7 +45,7 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 }
 
 #[test]
-fn folders_of_transformers_convert_and_keep_their_logits() {
+fn transformers_checkpoints_convert_and_keep_their_logits() {
     let Some(set) = common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let project = project(&set.join(&name));
@@ -83,7 +83,7 @@ fn folders_of_transformers_convert_and_keep_their_logits() {
 }
 
 #[test]
-fn broken_folders_are_refused_by_name_before_anything_is_written() {
+fn broken_checkpoints_are_refused_before_anything_is_written() {
     let Some(set) = common::oracle("A_qwen3") else { return };
     let mut seen = 0;
     for entry in fs::read_dir(&set).unwrap() {
@@ -132,7 +132,7 @@ fn write_reference(project: &Project, expected: &SafeTensors<'_>, change: impl F
 }
 
 #[test]
-fn logits_made_elsewhere_are_compared_too() {
+fn conversion_compares_with_reference_logits() {
     let Some(set) = common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();
@@ -166,7 +166,7 @@ fn logits_made_elsewhere_are_compared_too() {
 }
 
 #[test]
-fn a_reference_that_does_not_fit_is_refused_by_file_and_tensor() {
+fn reference_logits_that_do_not_fit_are_refused_by_file_and_tensor() {
     let Some(set) = common::oracle("A_qwen3") else { return };
     let name = checkpoints(&set).remove(0);
     let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();

@@ -272,22 +272,22 @@ fn all_are_pasted(slips: &[Slip]) {
 }
 
 #[test]
-fn values_with_a_unit_are_told_as_they_are_written_here() {
+fn values_with_foreign_units_get_a_fix_in_our_notation() {
     all_are_pasted(VALUES);
 }
 
 #[test]
-fn words_of_other_tools_are_told_as_words_of_their_field() {
+fn words_of_other_tools_map_to_words_of_the_field() {
     all_are_pasted(WORDS);
 }
 
 #[test]
-fn forms_of_other_languages_are_told_as_kdl() {
+fn syntax_of_other_languages_gets_a_fix_in_kdl() {
     all_are_pasted(FORMS);
 }
 
 #[test]
-fn what_there_is_not_is_said_to_be_absent_and_explained() {
+fn missing_features_are_reported_and_explained() {
     for (name, says) in ABSENT {
         let text = include_str!("data/pages.kdl").replacen(SFT, &format!("{name} {{ r 16 }}\n"), 1);
         let found = checked(&text).diagnostics;
@@ -299,7 +299,7 @@ fn what_there_is_not_is_said_to_be_absent_and_explained() {
 }
 
 #[test]
-fn one_of_two_ways_to_name_the_turns_is_asked_for() {
+fn a_chat_dataset_needs_exactly_one_way_to_name_its_turns() {
     for (slip, says) in [
         ("chat conversations=\"messages\"", "did you mean `messages`?"),
         ("chat message=\"messages\"", "did you mean `messages`?"),
@@ -321,7 +321,7 @@ fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
+fn an_invalid_name_is_reported_only_where_it_is_declared() {
     for name in ["..", "a/b", "a b", "-x"] {
         let quoted = format!("\"{name}\"");
         let pieces =
@@ -337,7 +337,7 @@ fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
 }
 
 #[test]
-fn the_file_that_is_meant_is_named() {
+fn a_wrong_path_suggests_the_intended_file() {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     for name in ["pipeline.kdl", "data.kdl", "pipline.txt"] {
         std::fs::write(folder.path().join(name), "").unwrap_or_else(|error| panic!("{error}"));
@@ -352,7 +352,7 @@ fn the_file_that_is_meant_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_data_is_told_by_its_beginning() {
+fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     let says = |bytes: &[u8], rest: &str| {
         std::fs::write(folder.path().join("d.jsonl"), bytes).unwrap_or_else(|error| panic!("{error}"));

@@ -3,7 +3,7 @@
 //! The comments at the top of a file say where the disaster is known from, which code tells it at which line, and what to
 //! replace by what to be cured; or why it is not caught.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -78,7 +78,7 @@ impl Disaster {
 }
 
 #[test]
-fn each_is_told_at_its_line_with_a_cure_to_paste() {
+fn every_disaster_is_reported_at_its_line_with_a_fix_to_paste() {
     for disaster in disasters() {
         let (name, found) = (disaster.name(), disaster.findings(&disaster.text));
         let said = render_concise_lines(&found);
@@ -117,7 +117,7 @@ fn cured(text: &str, line: usize, old: &str, new: &str) -> String {
 }
 
 #[test]
-fn one_mistake_is_told_once() {
+fn one_mistake_is_reported_once() {
     for disaster in disasters() {
         let found = disaster.findings(&disaster.text);
         assert!(found.len() <= MOST, "{}:\n{}", disaster.name(), render_concise_lines(&found));
@@ -129,7 +129,7 @@ fn one_mistake_is_told_once() {
 }
 
 #[test]
-fn files_check_as_their_texts_do() {
+fn checking_a_file_equals_checking_its_text() {
     for disaster in disasters() {
         let checked = check_path(&disaster.path, &CheckOptions::default());
         let found =
@@ -139,7 +139,7 @@ fn files_check_as_their_texts_do() {
 }
 
 #[test]
-fn the_table_is_what_the_files_say() {
+fn the_table_matches_the_files() {
     let all = disasters();
     let caught = all.iter().filter(|disaster| disaster.expected.is_ok()).count();
     assert!(all.len() >= CAUGHT.1 && caught * CAUGHT.1 >= CAUGHT.0 * all.len(), "{caught} of {}", all.len());

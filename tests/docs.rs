@@ -49,7 +49,7 @@ fn whole(text: &str) -> String {
 }
 
 #[test]
-fn every_kdl_block_checks_or_says_that_it_must_not() {
+fn every_kdl_block_is_valid_unless_marked_must_fail() {
     let mut seen = 0;
     for file in documents().into_iter().filter(|file| !file.ends_with(PAGES)) {
         for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
@@ -95,7 +95,7 @@ fn example(info: &str, text: &str) -> String {
 }
 
 #[test]
-fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
+fn bad_examples_trigger_only_their_code_and_good_ones_pass() {
     let path = root().join(PAGES);
     let text = fs::read_to_string(&path).expect("the pages");
     let headings: Vec<_> = text.lines().enumerate().filter(|(_, line)| line.starts_with("## ")).collect();
@@ -131,7 +131,7 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
 }
 
 #[test]
-fn the_pipeline_of_the_examples_checks() {
+fn the_pipeline_of_the_examples_is_valid() {
     let text = include_str!("data/pages.kdl");
     let checked = check_text("pages.kdl", text, root(), &CheckOptions::default());
     let said = fmflow_engine::text::render::render_concise_lines(&checked.diagnostics);
@@ -143,7 +143,7 @@ fn the_pipeline_of_the_examples_checks() {
 }
 
 #[test]
-fn the_two_commands_of_the_readme_are_those_of_ci() {
+fn ci_runs_the_two_commands_of_the_readme() {
     let commands = commands("cargo ");
     let ci = fs::read_to_string(root().join(".ci/run")).expect("a readable script");
     for wanted in ["cargo run --release -- run pipelines/quickstart.kdl", "cargo test --workspace"] {
@@ -165,7 +165,7 @@ fn commands(prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_fmflow_command_of_the_readme_runs_or_has_its_page() {
+fn every_fmflow_command_of_the_readme_exists() {
     let store = tempfile::tempdir().expect("a temporary folder");
     let commands = commands("fmflow ");
     assert!(commands.len() >= 5, "{commands:?}");

@@ -2,7 +2,7 @@
 //! computed anew.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -38,7 +38,7 @@ fn tensors(folder: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
 }
 
 #[test]
-fn a_converted_model_exports_the_bytes_of_its_source() {
+fn a_converted_model_exports_the_same_bytes_as_its_source() {
     let Some(set) = common::oracle("A_qwen3") else { return };
     for entry in fs::read_dir(&set).unwrap() {
         let source = entry.unwrap().path();
@@ -91,7 +91,7 @@ fn deep(project: &Project, stage: &str) -> common::Ran {
 }
 
 #[test]
-fn a_trained_model_is_exported_whole_with_what_makes_it_a_flow_model_beside_it() {
+fn a_trained_model_is_exported_with_its_flow_matching_settings() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "time-conditioning \"none\"", "time-conditioning \"adaln\" rank=8");
     let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();

@@ -1,6 +1,6 @@
 //! `fmflow gc`: names what nobody refers to, removes it only when told, and never what is pinned, current or in use.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -49,7 +49,7 @@ fn shown(text: &str) -> String {
 }
 
 #[test]
-fn nothing_goes_before_it_is_told_to_and_then_only_what_nobody_refers_to() {
+fn gc_removes_only_garbage_and_only_with_yes() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.fmflow(&["gc"]).ok().says("nothing to remove");
@@ -71,7 +71,7 @@ fn nothing_goes_before_it_is_told_to_and_then_only_what_nobody_refers_to() {
 }
 
 #[test]
-fn a_text_that_was_edited_keeps_what_it_was_last_run_to_and_what_it_says_now() {
+fn gc_keeps_results_of_the_last_run_and_of_the_current_text() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "layers=3", "layers=2");
@@ -83,7 +83,7 @@ fn a_text_that_was_edited_keeps_what_it_was_last_run_to_and_what_it_says_now() {
 }
 
 #[test]
-fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
+fn a_pinned_artifact_is_kept_until_it_is_unpinned() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let tiny = project.fmflow(&["show", "p.kdl", "tiny", "--path"]).ok().stdout;
@@ -101,7 +101,7 @@ fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
 }
 
 #[test]
-fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everything() {
+fn gc_keeps_the_last_run_of_a_deleted_pipeline_and_stops_at_one_with_errors() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
     project.pretend("q.kdl", &Pretend::default()).unwrap();
@@ -125,7 +125,7 @@ fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everythi
 }
 
 #[test]
-fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
+fn a_moved_pipeline_loses_no_results() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
     project.pretend("q.kdl", &Pretend::default()).unwrap();
@@ -149,7 +149,7 @@ fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_taken_for_gone() {
+fn an_unreadable_file_does_not_count_as_deleted() {
     let project = small();
     project.write("sub/text/a.txt", "hello");
     project.write("sub/q.kdl", &TEXT.replace("layers=3", "layers=4"));
@@ -164,7 +164,7 @@ fn what_cannot_be_read_is_not_taken_for_gone() {
 }
 
 #[test]
-fn a_live_run_is_left_alone() {
+fn gc_does_not_touch_a_live_run() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
@@ -179,7 +179,7 @@ fn a_live_run_is_left_alone() {
 }
 
 #[test]
-fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
+fn old_run_records_are_removed_unless_their_results_are_kept() {
     let project = small();
     // The tokenizer of run 1 stays, its model goes; run 2 makes another model; the runs from 3 on do nothing.
     project.pretend("p.kdl", &Pretend::default()).unwrap();
@@ -207,7 +207,7 @@ fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
 }
 
 #[test]
-fn programs_learn_the_same() {
+fn gc_answers_in_json() {
     let project = small();
     project.fmflow(&["gc", "--json"]).exits(2).says("fmflow.error/1");
     project.pretend("p.kdl", &Pretend::default()).unwrap();

@@ -1,6 +1,6 @@
 //! What is known of the past: `why`, `log`, and every setting with its origin.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -44,7 +44,7 @@ fn plain(project: &Project, text: &str) -> String {
 }
 
 #[test]
-fn what_changed_is_shown_where_it_is_written_with_the_stages_before_and_after() {
+fn why_shows_the_changed_setting_and_the_affected_stages() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.fmflow(&["why", "p.kdl", "ar"]).ok().says("stage `ar`: cached");
@@ -69,7 +69,7 @@ fn what_changed_is_shown_where_it_is_written_with_the_stages_before_and_after() 
 }
 
 #[test]
-fn a_stage_is_compared_with_an_earlier_run() {
+fn why_compares_a_stage_with_an_earlier_run() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
@@ -92,7 +92,7 @@ fn a_stage_is_compared_with_an_earlier_run() {
 }
 
 #[test]
-fn runs_are_listed_with_their_ends() {
+fn log_lists_runs_with_their_outcomes() {
     let project = small();
     project.fmflow(&["log"]).ok().says("no runs yet");
     project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
@@ -121,7 +121,7 @@ fn runs_are_listed_with_their_ends() {
 }
 
 #[test]
-fn every_setting_tells_its_origin() {
+fn resolved_settings_show_their_origin() {
     let project = small();
     let shown = |arguments: &[&str]| project.fmflow(arguments).ok().stdout;
     let stage = shown(&["show", "p.kdl", "ar", "--resolved"]);
@@ -143,7 +143,7 @@ fn every_setting_tells_its_origin() {
 }
 
 #[test]
-fn a_graph_for_programs_names_stages_and_roles() {
+fn the_json_graph_has_stages_and_roles() {
     let answer: Value =
         serde_json::from_str(&small().fmflow(&["graph", "p.kdl", "--json"]).ok().stdout).unwrap();
     assert_eq!(answer["schema"], "fmflow.graph/1");
@@ -152,7 +152,7 @@ fn a_graph_for_programs_names_stages_and_roles() {
 }
 
 #[test]
-fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
+fn status_follows_a_live_run_until_it_ends() {
     let project = small();
     project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
     project.fmflow(&["status", "p.kdl", "--follow"]).ok().says("unfinished").says("next: fmflow run p.kdl");
@@ -181,7 +181,7 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
 }
 
 #[test]
-fn two_words_for_one_scheduler_keep_each_others_results() {
+fn equivalent_schedulers_share_their_results() {
     let project = Project::tiny();
     project.pretend("tiny.kdl", &Pretend::default()).unwrap();
     project.edit("tiny.kdl", "kind=\"polynomial\" exponent=1", "kind=\"linear\"");
@@ -194,7 +194,7 @@ fn two_words_for_one_scheduler_keep_each_others_results() {
 }
 
 #[test]
-fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
+fn status_shows_a_failure_until_the_stage_runs_again() {
     let project = small();
     let fails =
         Pretend { fails: Some(("ar", fmflow_engine::error::FailureKind::Diverged)), ..Pretend::default() };
@@ -205,7 +205,7 @@ fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
 }
 
 #[test]
-fn without_a_stage_why_and_show_tell_of_all() {
+fn why_and_show_without_a_stage_cover_all_stages() {
     let project = small();
     project.fmflow(&["show", "p.kdl"]).exits(1).says("it is not finished: never run");
     project.pretend("p.kdl", &Pretend::default()).unwrap();

@@ -1,7 +1,7 @@
 //! The language beyond one file: includes, settings from the command line, levels of warnings; and the traps of KDL. Cases
 //! are data: a file, and beside it what is said about it.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ fn report(checked: &CheckResult) -> String {
 }
 
 #[test]
-fn included_files_are_one_configuration() {
+fn included_files_form_one_configuration() {
     for case in cases("include") {
         let checked = check_path(&case, &CheckOptions::default());
         known("include", stem(&case), &report(&checked));
@@ -66,7 +66,7 @@ fn every_label_names_its_file() {
 }
 
 #[test]
-fn links_and_long_chains_end() {
+fn include_chains_and_links_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let said = |name: &str| {
@@ -113,7 +113,7 @@ fn fields(pipeline: &Pipeline) -> Vec<String> {
 }
 
 #[test]
-fn settings_change_one_field_or_say_why_not() {
+fn a_set_option_changes_one_field_or_says_why_not() {
     let path = folder("set.kdl");
     let before = fields(&check_path(&path, &CheckOptions::default()).pipeline.expect("the case is fine"));
     let mut text = String::new();
@@ -130,7 +130,7 @@ fn settings_change_one_field_or_say_why_not() {
 }
 
 #[test]
-fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
+fn a_wrong_set_option_is_drawn_in_its_own_text() {
     let settings = ["train.sft.batch.per-device=5", "rows.text.tokenizer=bpee", "train.sft.lr=1e-4"];
     let mut text = String::new();
     for setting in settings {
@@ -141,7 +141,7 @@ fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
 }
 
 #[test]
-fn the_command_line_decides_over_the_file_and_codes_over_all() {
+fn the_command_line_overrides_the_levels_of_the_file() {
     let given = |allow: &[&str], deny: &[&str]| {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
         let options = CheckOptions { allow: words(allow), deny: words(deny), ..CheckOptions::default() };
@@ -157,7 +157,7 @@ fn the_command_line_decides_over_the_file_and_codes_over_all() {
     assert_eq!(given(&[], &["unpinned-revision"]), (all, 1));
 }
 #[test]
-fn traps_are_told_with_a_cure() {
+fn syntax_traps_are_reported_with_a_fix() {
     for case in cases("trap") {
         let text = std::fs::read_to_string(&case).unwrap();
         let name = format!("{}.kdl", stem(&case));
@@ -179,7 +179,7 @@ fn table(heading: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_traps_of_the_guide_are_told_as_it_says() {
+fn the_guide_lists_the_traps_with_their_codes() {
     let rows = table("## Traps");
     assert!(rows.len() >= 15, "{rows:?}");
     for (written, cure) in rows {
@@ -196,7 +196,7 @@ fn the_traps_of_the_guide_are_told_as_it_says() {
 }
 
 #[test]
-fn the_guide_shows_what_is_said() {
+fn the_guide_shows_the_real_messages() {
     let guide = std::fs::read_to_string("docs/language.md").unwrap();
     let checked = check_path(&folder("include/fault-inside.kdl"), &CheckOptions::default());
     assert!(guide.contains(render_drawings(&checked.diagnostics, DrawingStyle::PLAIN).trim_end()));

@@ -5,7 +5,7 @@
 //! times and corruption ([`build`]), gradients, AdamW, learning rate.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use fmflow_engine::pipeline::config::train::{
     Loss, LossDivisor, LossPositions, OptimizerSettings, ProbabilityPath, Scheduler, TimeSampling,
@@ -189,7 +189,7 @@ fn far(found: &[(f64, f64)], expected: &[(f64, f64)]) -> (f64, f64) {
 }
 
 #[test]
-fn three_hundred_updates_have_the_losses_of_pytorch() {
+fn three_hundred_updates_match_the_losses_of_pytorch() {
     let reference = Reference::read();
     let expected = reference.curve();
     assert_eq!((expected.len(), reference.count("updates")), (300, 300));
@@ -206,7 +206,7 @@ fn three_hundred_updates_have_the_losses_of_pytorch() {
 }
 
 #[test]
-fn a_run_that_differs_in_one_setting_is_told_apart() {
+fn the_tolerance_detects_a_change_of_one_setting() {
     let reference = Reference::read();
     type Change = fn(&mut Run);
     let changes: [(&str, Change); 9] = [

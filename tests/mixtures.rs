@@ -1,7 +1,7 @@
 //! Mixtures through the binary: what a composed mixture gives to read, phase by phase, and what `plan` says of it.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -18,7 +18,7 @@ fn tokens(project: &Project) -> Vec<[u64; 2]> {
 }
 
 #[test]
-fn datasets_come_and_go_with_their_phases() {
+fn datasets_appear_and_disappear_with_their_phases() {
     let project = Project::tiny();
     project.edit(
         "tiny.kdl",

@@ -1,6 +1,6 @@
 //! `check --online` against a hub on this machine: what is pinned, what is told, and where the token goes.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "online/server.rs"]
 mod server;
@@ -177,7 +177,7 @@ fn the_token_is_sent_where_it_is_declared_and_nowhere_else() {
 }
 
 #[test]
-fn offline_asks_nobody() {
+fn offline_check_sends_no_request() {
     let place = Place::new();
     place.expect(0, &["check", "far.kdl"]);
     place.expect(0, &["check", "far.kdl", "--offline"]);
@@ -189,7 +189,7 @@ fn offline_asks_nobody() {
 }
 
 #[test]
-fn a_list_of_files_has_pages() {
+fn a_paginated_file_list_is_read_completely() {
     let place = Place::new();
     place.edit("text=\"body\"", "text=\"body\" files=\"data/z.parquet\"");
     assert!(place.refused().contains("error[no-files]: `data/z.parquet` matches none of the 2 files"));

@@ -5,7 +5,7 @@
 //! snapshot changes and no revision did, raise it.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 

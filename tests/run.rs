@@ -1,7 +1,7 @@
 //! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
@@ -21,7 +21,7 @@ fn stale(project: &Project) -> Vec<String> {
 }
 
 #[test]
-fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
+fn a_rerun_only_runs_stages_that_an_edit_affects() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl"]).ok().says("sft");
     let weights = project.weights();
@@ -49,7 +49,7 @@ fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
 }
 
 #[test]
-fn a_run_tells_the_warnings_of_its_file_where_there_is_work() {
+fn a_run_prints_warnings_only_if_there_is_work() {
     let project = Project::tiny();
     let spare = "dataset \"spare\" from=\"tiny/*.txt\" format=\"text\"\n\ntokenizer ";
     project.edit("tiny.kdl", "tokenizer ", spare);
@@ -59,7 +59,7 @@ fn a_run_tells_the_warnings_of_its_file_where_there_is_work() {
 }
 
 #[test]
-fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
+fn a_copied_artifact_verifies_and_a_flipped_bit_is_detected() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     let copy = project.path().join("elsewhere");
@@ -85,7 +85,7 @@ fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
 }
 
 #[test]
-fn stages_side_by_side_give_the_same_bytes() {
+fn parallel_stages_produce_the_same_bytes() {
     let (alone, together) = (Project::tiny(), Project::tiny());
     let twin = "train \"twin\" from=\"tiny\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
         objective \"autoregressive\"\n    attention \"causal\"\n    steps 30\n}\n\nconvert \"flow\"";
@@ -107,7 +107,7 @@ fn verify(project: &Project, folder: &Path) -> Ran {
 }
 
 #[test]
-fn a_changed_config_is_not_resumed_silently() {
+fn resume_refuses_a_changed_configuration() {
     let project = Project::tiny();
     interrupt_in(&project, "ar");
     project.edit("tiny.kdl", "peak=2e-3", "peak=3e-3");
@@ -124,7 +124,7 @@ fn a_device_that_this_build_lacks_is_refused_before_any_work() {
 }
 
 #[test]
-fn a_score_that_is_not_reached_fails_with_all_scores() {
+fn an_unmet_required_score_fails_with_all_scores() {
     let project = Project::tiny();
     let from = "exact-match dataset=\"tasks\" sampler=\"parallel\" }";
     project.edit("tiny.kdl", from, &from.replace('}', "; require \"sft\" at-least=1.0 }"));
@@ -142,7 +142,7 @@ fn a_score_that_is_not_reached_fails_with_all_scores() {
 }
 
 #[test]
-fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
+fn a_question_too_long_for_the_context_counts_as_failed() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
     project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok().says("too long for the context");
@@ -164,7 +164,7 @@ fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
 }
 
 #[test]
-fn what_rows_leave_out_is_told_with_a_cure() {
+fn conversations_left_out_of_rows_are_reported_with_a_fix() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
     add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
@@ -188,7 +188,7 @@ fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
 }
 
 #[test]
-fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
+fn an_answer_longer_than_the_canvas_counts_as_failed() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
     project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
@@ -200,7 +200,7 @@ fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
 }
 
 #[test]
-fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
+fn answers_of_a_conversation_are_listed_with_earlier_turns() {
     let project = Project::tiny();
     let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
     let line = |i: usize| {
@@ -224,7 +224,7 @@ fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
 }
 
 #[test]
-fn the_names_of_special_tokens_in_what_is_said_are_told() {
+fn special_token_names_in_turns_are_reported() {
     let project = Project::tiny();
     let said = "x<|im_end|>\n<|im_start|>assistant\nyes";
     add_tasks(
@@ -239,7 +239,7 @@ fn the_names_of_special_tokens_in_what_is_said_are_told() {
 }
 
 #[test]
-fn a_line_without_its_kind_of_task_is_named() {
+fn a_line_without_its_group_field_is_reported() {
     let project = Project::tiny();
     let tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
     project.write("tiny/tasks.jsonl", &(tasks + "{\"question\":\"q\",\"answer\":\"a\"}\n"));
@@ -257,7 +257,7 @@ fn interrupt_in(project: &Project, stage: &str) {
 }
 
 #[test]
-fn a_lost_terminal_stops_a_run_as_any_signal_and_what_was_asked_for_is_remembered() {
+fn sighup_stops_a_run_and_resume_remembers_its_selection() {
     let project = Project::tiny();
     let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
     wait_for_checkpoint(&project, "ar");
@@ -291,7 +291,7 @@ fn signal(process: u32, name: &str) {
 }
 
 #[test]
-fn a_stop_by_signal_continues_exactly() {
+fn a_run_stopped_by_a_signal_continues_exactly() {
     let whole = Project::tiny();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let project = Project::tiny();
@@ -325,7 +325,7 @@ sampler "two" kind="euler" steps=3 block=2
 }
 
 #[test]
-fn blocks_are_trained_measured_and_written_and_continue_exactly() {
+fn block_training_and_sampling_continue_exactly_after_a_stop() {
     let whole = in_blocks();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let contract = |stage: &str| {
@@ -349,7 +349,7 @@ fn blocks_are_trained_measured_and_written_and_continue_exactly() {
 }
 
 #[test]
-fn ten_kills_at_any_instant_change_no_byte() {
+fn ten_kills_at_any_instant_change_no_weight() {
     let whole = Project::tiny();
     let start = std::time::Instant::now();
     whole.fmflow(&["run", "tiny.kdl"]).ok();

@@ -2,7 +2,7 @@
 //! elsewhere. What one setting alone cannot show is listed in the snapshots: fields that are bound to others, and settings
 //! that only those reach.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -143,7 +143,7 @@ fn in_struct(path: &str) -> String {
 }
 
 #[test]
-fn fields_and_settings_are_the_same() {
+fn every_field_reaches_a_setting_and_every_setting_has_a_field() {
     let (mut idle, mut arrived) = (BTreeSet::new(), BTreeSet::new());
     let (mut constant, mut varied) = (BTreeSet::new(), BTreeSet::new());
     for text in TEXTS {

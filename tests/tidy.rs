@@ -1,6 +1,6 @@
 //! The invariants of ARCHITECTURE.md that can be seen in the source: sizes, directions, rooms that read and print.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -59,7 +59,7 @@ fn lines(source: &Source) -> usize {
 }
 
 #[test]
-fn no_file_is_longer_than_it_can_be_read_at_once() {
+fn no_file_is_too_long() {
     let long = |s: &Source| {
         (!is_test_file(s) && lines(s) > LONGEST_FILE).then(|| format!("{} {}", s.name, lines(s)))
     };
@@ -89,7 +89,7 @@ impl<'a> Visit<'a> for Functions {
 }
 
 #[test]
-fn no_function_is_longer_than_a_screen() {
+fn no_function_is_too_long() {
     let mut found = Vec::new();
     for source in sources() {
         let mut functions = Functions::default();
@@ -102,14 +102,14 @@ fn no_function_is_longer_than_a_screen() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_starts_with_a_module_doc() {
     let silent: Vec<String> =
         sources().into_iter().filter(|s| !s.text.starts_with("//!")).map(|s| s.name).collect();
     assert!(silent.is_empty(), "without a `//!` at the top: {silent:#?}");
 }
 
 #[test]
-fn nothing_is_left_to_do_without_a_name() {
+fn no_todo_markers_are_left() {
     let found = outside(&[], &["TODO", "FIXME", "todo!(", "unimplemented!("]);
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -127,7 +127,7 @@ fn dependencies(package: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_engine_knows_no_tensor_and_the_stages_no_text() {
+fn the_engine_depends_on_no_tensor_crate_and_the_stages_on_no_text_crate() {
     let engine = dependencies("fmflow-engine");
     let stages = dependencies("fmflow-stages");
     assert!(engine.contains(&"kdl".to_owned()) && stages.contains(&"burn-tensor".to_owned()));
@@ -155,7 +155,7 @@ fn outside(rooms: &[&str], words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_engine_reads_and_writes_files_only_in_its_rooms() {
+fn only_some_rooms_of_the_engine_use_the_file_system() {
     let rooms = [
         "engine/src/text/read.rs",
         "engine/src/text/glob.rs",
@@ -179,7 +179,7 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
-fn flow_and_backbone_do_not_know_each_other() {
+fn flow_and_backbone_do_not_use_each_other() {
     for (room, other) in [("stages/src/flow", "backbone"), ("stages/src/backbone", "flow")] {
         for source in sources().iter().filter(|s| s.name.starts_with(room)) {
             assert!(!source.text.contains(&format!("crate::{other}")), "{} uses {other}", source.name);
@@ -188,7 +188,7 @@ fn flow_and_backbone_do_not_know_each_other() {
 }
 
 #[test]
-fn no_generator_keeps_state() {
+fn no_random_generator_keeps_state() {
     let words = ["thread_rng", "StdRng", "SmallRng", "from_entropy", "rand::random"];
     let found = outside(&["stages/src/rng.rs"], &words);
     assert!(found.is_empty(), "{found:#?}");
@@ -339,7 +339,7 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<S
 }
 
 #[test]
-fn no_room_uses_a_room_that_uses_it() {
+fn rooms_have_no_cycles() {
     for package in ["engine", "stages"] {
         let uses = rooms(package);
         assert!(
@@ -357,7 +357,7 @@ fn no_room_uses_a_room_that_uses_it() {
 }
 
 #[test]
-fn no_room_uses_a_floor_above_it() {
+fn rooms_use_no_floor_above_them() {
     for (package, floors) in [("engine", ENGINE_FLOORS), ("stages", STAGES_FLOORS)] {
         let floor = |room: &str| {
             let name = room.split("::").next().unwrap();

@@ -1,5 +1,5 @@
-//! The language as its users meet it: the pipelines of this repository check clean, every code has a case whose report
-//! is a snapshot, and hostile texts are refused in peace.
+//! `check` as users see it: the pipelines of this repository are valid, every code has a case with a snapshot of its report,
+//! and hostile input is refused without a panic.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use fmflow_engine::text::render::{
 };
 use proptest::prelude::*;
 
-/// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
+/// Codes that no text in this folder can trigger: unreadable files, bugs, and what only a hub can know.
 const WITHOUT_CASE: &[Code] = &[
     Code::UnreadableFile,
     Code::FileTooLarge,
@@ -37,7 +37,7 @@ fn case(code: Code) -> PathBuf {
     root().join("tests/check").join(format!("{}.kdl", code.name()))
 }
 
-/// Checks a case under the name that its report shows.
+/// Checks a case under its file name, so that the report does not depend on the folder.
 fn checked(code: Code) -> CheckResult {
     let path = case(code);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no case {}", path.display()));
@@ -168,7 +168,7 @@ fn huge_inputs_are_refused_quickly() {
     assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
 }
 
-/// One change of a text, as a slip of the hand or of a program would make it.
+/// One small accidental change of a text.
 #[derive(Clone, Debug)]
 enum Slip {
     Cut(usize, usize),
@@ -226,7 +226,7 @@ proptest! {
     }
 }
 
-/// A training stage with this attention.
+/// A pipeline with a training stage that has this attention.
 fn with_attention(attention: &str) -> String {
     let text = include_str!("check/attention-mismatch.kdl");
     let text = text

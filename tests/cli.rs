@@ -1,4 +1,4 @@
-//! The program as scripts meet it: what goes to stdout, what to stderr, and the exit code.
+//! The program as scripts see it: stdout, stderr and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -68,7 +68,7 @@ fn commands_return_their_exit_codes() {
     place.expect(2, &["nonsense"]);
     place.expect(2, &["verify", "absent"]);
     place.expect(4, &["verify", "text"]);
-    assert!(!place.path().join(".fmflow").exists(), "reading makes no store");
+    assert!(!place.path().join(".fmflow").exists(), "reading commands create no store");
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn a_folder_that_is_not_a_store_and_another_store_version_are_refused() {
 fn colors_follow_the_flag() {
     let place = Place::new();
     let (_, plain) = place.expect(2, &["resume"]);
-    let (_, colour) = place.expect(2, &["resume", "--color", "always"]);
-    assert!(!plain.contains('\x1b') && colour.contains('\x1b'));
+    let (_, color) = place.expect(2, &["resume", "--color", "always"]);
+    assert!(!plain.contains('\x1b') && color.contains('\x1b'));
 }
 
 #[test]
@@ -178,11 +178,11 @@ fn wrong_arguments_are_refused_before_anything_is_created() {
     let hub = "fetch \"a\" from=\"hf:x/y\"\nfetch \"b\" from=\"hf:x/z\"\n";
     fs::write(place.path().join("hub.kdl"), format!("pipeline \"hub\"\n{hub}")).unwrap();
     let (_, err) = place.expect(2, &["run", "hub.kdl"]);
-    assert!(err.contains("(a, b)"), "every reason is told: {err}");
+    assert!(err.contains("(a, b)"), "all reasons are listed: {err}");
     assert!(!place.path().join(".fmflow").exists());
 }
 
-/// A build without the hub says so, instead of checking offline in silence.
+/// A build without the hub reports that, instead of silently checking offline.
 #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda"))))]
 #[test]
 fn a_build_without_a_hub_refuses_to_ask_one() {

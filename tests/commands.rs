@@ -1,4 +1,4 @@
-//! The commands as a whole: their table in the docs, their pages of help, what programs are told, exit codes.
+//! All commands: their table in the docs, their help pages, JSON answers and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -25,7 +25,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// Rows of the first table of a document after `heading`, as cells.
+/// Cells of the first table after `heading` in `docs/commands.md`, row by row.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
     let text = std::fs::read_to_string(path).unwrap();
@@ -35,7 +35,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     table.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// Commands with their sentences, as `--help` lists them.
+/// Commands with their descriptions, as `--help` lists them.
 fn commands() -> Vec<(String, String)> {
     let help = Project::empty().fmflow(&["--help"]).ok().stdout;
     let (_, list) = help.split_once("Commands:\n").unwrap();
@@ -190,7 +190,7 @@ fn plan_takes_the_same_selection_as_run() {
     project.fmflow(&["plan", "p.kdl", "--until", "tinny"]).exits(2).says("did you mean `tiny`?");
 }
 
-/// What `doctor` found under a name: state and words.
+/// State and value of the finding of `doctor` with this name.
 fn found(answer: &Value, name: &str) -> (String, String) {
     let findings = answer["findings"].as_array().unwrap();
     let one =
@@ -202,7 +202,7 @@ fn found(answer: &Value, name: &str) -> (String, String) {
 #[test]
 fn doctor_reports_what_would_stop_a_run() {
     let project = small();
-    // A build without a backend checks and plans; a run would stop.
+    // A build without a backend can check and plan, but a run would stop.
     let exit = if cfg!(feature = "cpu") { 0 } else { 2 };
     let doctor = |arguments: &[&str], exit: i32| {
         let arguments: Vec<_> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
@@ -247,8 +247,8 @@ fn init_refuses_a_folder_it_cannot_write_to() {
     for folder in ["/proc/new", "/sys/new", "p.kdl", "p.kdl/new"] {
         let ran = project.fmflow(&["init", folder, "--json"]).exits(2);
         let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
-        let cure = "name a folder that you may write to: `fmflow init DIR`";
-        assert_eq!(answer["help"], cure, "{folder}: {answer}");
+        let help = "name a folder that you may write to: `fmflow init DIR`";
+        assert_eq!(answer["help"], help, "{folder}: {answer}");
         assert!(ran.stderr.contains(&format!("cannot create {folder}")), "{}", ran.stderr);
     }
 }
@@ -270,7 +270,7 @@ fn doctor_reports_the_lock_holder_and_leftovers() {
     assert_eq!((found(&answer, "lock").0.as_str(), found(&answer, "leftovers").0.as_str()), ("ok", "note"));
 }
 
-/// Commands that end with this number, in a project where two stages are finished, one artifact is torn and nobody runs.
+/// Runs commands that exit with `code`, in a project whose two stages are finished and where no run is in progress.
 fn provoked(code: u8, project: &Project) -> bool {
     let says = |arguments: &[&str]| {
         project.fmflow(arguments).exits(code.into());

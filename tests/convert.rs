@@ -1,4 +1,4 @@
-//! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
+//! `convert` of Hugging Face checkpoints through the binary; logits are compared with those of transformers.
 
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -14,7 +14,7 @@ use fmflow_stages::{device, weights};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-/// A pipeline that converts `folder`, which has no tokenizer.
+/// A project that converts `folder`, which has no tokenizer.
 fn project(folder: &Path) -> Project {
     let project = Project::empty();
     let folder = folder.display();
@@ -27,7 +27,7 @@ fn project(folder: &Path) -> Project {
     project
 }
 
-/// The folders of a set that have expected results.
+/// Names of the checkpoints of a set that have expected results.
 fn checkpoints(set: &Path) -> Vec<String> {
     let name = |entry: fs::DirEntry| {
         Some(entry.file_name().to_str()?.strip_suffix(".expected.safetensors")?.to_owned())
@@ -107,7 +107,7 @@ fn broken_checkpoints_are_refused_before_anything_is_written() {
 /// Name, type, shape and bytes of tensors.
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
-/// The pipeline of [`project`] whose certificate also compares `reference.safetensors`.
+/// The project of [`project`], with a certificate that also compares with `reference.safetensors`.
 fn with_reference(folder: &Path) -> Project {
     let project = project(folder);
     let (from, to) =
@@ -116,7 +116,7 @@ fn with_reference(folder: &Path) -> Project {
     project
 }
 
-/// Writes `reference.safetensors`: the ids and logits of transformers, as `change` leaves them.
+/// Writes `reference.safetensors`: the ids and logits of transformers, after `change`.
 fn write_reference(project: &Project, expected: &SafeTensors<'_>, change: impl FnOnce(&mut Tensors)) {
     let take = |from: &str, to: &str| {
         let view = expected.tensor(from).unwrap();
@@ -146,13 +146,13 @@ fn conversion_compares_with_reference_logits() {
         assert_eq!(elsewhere["holds"], true, "{name}");
         assert_eq!(elsewhere["blake3"], blake3::hash(&fs::read(file).unwrap()).to_hex().as_str(), "{name}");
         assert_eq!(elsewhere["batch"], serde_json::json!(expected.tensor("input_ids").unwrap().shape()));
-        // Other programs round otherwise: a difference of exactly 0 would be a comparison with ourselves.
+        // Another program rounds differently: a difference of exactly 0 would mean that we compared with ourselves.
         assert!(elsewhere["difference"].as_f64().unwrap() > 0.0, "{name}");
         project.fmflow(&["show", "tiny.kdl", "flow"]).ok().says("elsewhere   holds");
         let folder = project.artifact("flow");
         project.fmflow(&["verify", folder.to_str().unwrap(), "--deep"]).ok().says("64 logits");
 
-        // Other contents of the file are other work, and one wrong logit is found.
+        // A changed file makes the stage stale, and one wrong logit is detected.
         write_reference(&project, &expected, |tensors| {
             let largest = floats(&expected, "logits_causal").iter().fold(0f32, |m, x| m.max(x.abs()));
             let (_, _, _, data) = &mut tensors[1];

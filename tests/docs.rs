@@ -1,4 +1,4 @@
-//! What the documents say is true: every KDL block checks, and every command of the README is one that exists.
+//! The documents are true: every KDL block is valid, and every command of the README exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Markdown files of the repository, build folders left out.
+/// Markdown files of the repository, except those in build folders.
 fn documents() -> Vec<PathBuf> {
     let hidden = |e: &walkdir::DirEntry| {
         let name = e.file_name().to_string_lossy();
@@ -40,7 +40,7 @@ fn blocks(file: &Path) -> Vec<(usize, String, String)> {
     found
 }
 
-/// A block that is no whole pipeline gets the header that it lacks, and a stage.
+/// Completes a block that is not a whole pipeline with a header and a stage.
 fn whole(text: &str) -> String {
     match text.contains("pipeline \"") {
         true => text.to_owned(),
@@ -62,10 +62,10 @@ fn every_kdl_block_is_valid_unless_marked_must_fail() {
     assert!(seen >= 1, "the README shows the language");
 }
 
-/// Pages of codes, whose examples have rules of their own.
+/// The pages on codes; their examples follow rules of their own.
 const PAGES: &str = "schemas/codes.md";
 
-/// Top-level nodes of a pipeline whose lines are indented: what identifies each, and its text.
+/// Top-level nodes of a pipeline with indented bodies: kind and name of each, and its text.
 fn nodes(text: &str) -> Vec<(String, String)> {
     let mut nodes: Vec<(String, String)> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("//")) {
@@ -83,7 +83,7 @@ fn nodes(text: &str) -> Vec<(String, String)> {
     nodes
 }
 
-/// The pipeline that an example is a part of.
+/// An example, completed with the nodes of `tests/data/pages.kdl` that it does not declare itself.
 fn example(info: &str, text: &str) -> String {
     if info.ends_with("whole") {
         return text.to_owned();
@@ -110,7 +110,7 @@ fn bad_examples_trigger_only_their_code_and_good_ones_pass() {
         let page: String =
             text.lines().skip(*line).take(end.min(line + 1000) - line).collect::<Vec<_>>().join("\n");
         if page.contains("\nNo example: ") {
-            assert!(kinds.is_empty(), "`{code}` has an example and says that it has none");
+            assert!(kinds.is_empty(), "the page of `{code}` has an example but says that it has none");
             continue;
         }
         assert_eq!(kinds, ["bad", "good"], "examples of `{code}`");
@@ -156,7 +156,7 @@ fn ci_runs_the_two_commands_of_the_readme() {
     }
 }
 
-/// Lines of the README's `sh` blocks that begin with `prefix`, comments left out.
+/// Lines of the README's `sh` blocks that start with `prefix`, without comments.
 fn commands(prefix: &str) -> Vec<String> {
     let blocks = blocks(&root().join("README.md")).into_iter().filter(|(_, info, _)| info == "sh");
     let lines = blocks.flat_map(|(_, _, text)| text.lines().map(str::to_owned).collect::<Vec<_>>());
@@ -171,7 +171,7 @@ fn every_fmflow_command_of_the_readme_exists() {
     assert!(commands.len() >= 5, "{commands:?}");
     for command in commands {
         let words: Vec<&str> = command.split(' ').skip(1).collect();
-        // These need no artifact; of the others the page of help shows that they exist.
+        // These need no artifact; for the others, the help page shows that they exist.
         let quick = ["check", "plan", "graph", "explain"].contains(&words[0]);
         let arguments = if quick { words.clone() } else { vec![words[0], "--help"] };
         let ran = Command::new(env!("CARGO_BIN_EXE_fmflow"))

@@ -1,10 +1,10 @@
-//! Names of other tools: wherever they are written, the help says what to write instead.
+//! Names that other tools use: wherever they are written, the help says what to write instead.
 
 use std::path::Path;
 
 use fmflow_engine::check::{CheckOptions, check_text};
 
-/// Name, a value as people write it, and what the help must say: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
+/// Name, a typical value, and what the help must contain: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
 /// nanotron, levanter, litgpt, nanochat and dllm.
 const NAMES: &[(&str, &str, &str)] = &[
     ("output_dir", "\"out\"", "fmflow run FILE --store DIR"),
@@ -114,7 +114,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("num_beams", "4", "sampler \"parallel\""),
 ];
 
-/// Help of the diagnostics about `name`.
+/// The help texts of all diagnostics that mention `name`.
 fn help(name: &str, text: &str, settings: Vec<String>) -> Vec<String> {
     let options = CheckOptions { settings, ..CheckOptions::default() };
     let text = format!("pipeline \"p\" seed=1\n{text}\n");

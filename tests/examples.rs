@@ -1,4 +1,4 @@
-//! The frozen data of the quickstart are what their committed generators write.
+//! The frozen data of the quickstart match their generators in `examples/`.
 
 #[allow(dead_code, reason = "`main` writes the file, the test only compares")]
 #[path = "../examples/make_corpus.rs"]

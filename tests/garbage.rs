@@ -1,4 +1,4 @@
-//! `fmflow gc`: names what nobody refers to, removes it only when told, and never what is pinned, current or in use.
+//! `fmflow gc`: lists garbage, removes it only with `--yes`, and never what is pinned, current or in use.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -24,7 +24,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// Names in a folder of the store, digits left out, sorted.
+/// Names in a folder of the store, without digests, sorted.
 fn names(project: &Project, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(project.path().join(".fmflow").join(folder)).into_iter().flatten();
     let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
@@ -34,7 +34,7 @@ fn names(project: &Project, folder: &str) -> Vec<String> {
     names
 }
 
-/// What `gc` prints, without digits, times and sizes that depend on them.
+/// The output of `gc` with fixed digests, times and sizes.
 fn shown(text: &str) -> String {
     let digits = |word: &str| word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let plain = |word: &str| match word.rsplit_once('-') {
@@ -109,12 +109,12 @@ fn gc_keeps_the_last_run_of_a_deleted_pipeline_and_stops_at_one_with_errors() {
     project.write("q.kdl", "pipeline");
     project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl has errors").says("fmflow check q.kdl");
     fs::remove_file(project.path().join("q.kdl")).unwrap();
-    let told = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
-    assert!(told.stdout.contains("q.kdl (gone)"), "{}", told.stdout);
+    let removed = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    assert!(removed.stdout.contains("q.kdl (gone)"), "{}", removed.stdout);
     assert!(
-        told.stderr.contains("q.kdl is gone") && told.stderr.contains("fmflow gc p.kdl"),
+        removed.stderr.contains("q.kdl is gone") && removed.stderr.contains("fmflow gc p.kdl"),
         "{}",
-        told.stderr
+        removed.stderr
     );
     let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
     assert_eq!(answer["gone"], serde_json::json!(["q.kdl"]));
@@ -137,7 +137,7 @@ fn a_moved_pipeline_loses_no_results() {
     (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
     let (here, there) = (project.path().join("q.kdl"), project.path().join("away"));
     fs::rename(&here, &there).unwrap();
-    // Run 2 of q.kdl made nothing, and its record tells what is needed.
+    // Run 2 of q.kdl computed nothing, but its record is the one that says which results q.kdl uses.
     (0..2).for_each(|_| _ = project.fmflow(&["gc", "--yes"]).ok());
     assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "flow", "tiny", "tiny"]);
     fs::rename(&there, &here).unwrap();
@@ -181,7 +181,7 @@ fn gc_does_not_touch_a_live_run() {
 #[test]
 fn old_run_records_are_removed_unless_their_results_are_kept() {
     let project = small();
-    // The tokenizer of run 1 stays, its model goes; run 2 makes another model; the runs from 3 on do nothing.
+    // The tokenizer of run 1 is kept, its model is not; run 2 makes another model; later runs do nothing.
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "layers=3", "layers=2");
     project.pretend("p.kdl", &Pretend::default()).unwrap();

@@ -1,4 +1,4 @@
-//! What is known of the past: `why`, `log`, and every setting with its origin.
+//! What commands know about the past: `why`, `log`, `status`, and the origin of every setting.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -31,7 +31,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// A text without what differs from one machine or moment to the next.
+/// A text without digests and absolute paths.
 fn plain(project: &Project, text: &str) -> String {
     let text = text.replace(&format!("{}/", project.path().canonicalize().unwrap().display()), "");
     let word = |word: &str| {
@@ -57,7 +57,7 @@ fn why_shows_the_changed_setting_and_the_affected_stages() {
     insta::assert_snapshot!("why-json", why(&["why", "p.kdl", "tiny", "--json"]));
     let key = why(&["why", "p.kdl", "tiny", "--key"]);
     assert!(key.contains("  field shape.layers 2\n") && key.contains("  input tokenizer HASH\n"), "{key}");
-    // Upstream was made again, this stage was not: the cause is still known.
+    // Upstream ran again, this stage did not: the cause is still known.
     let stopped = Pretend { stops: Some("ar"), ..Pretend::default() };
     project.pretend("p.kdl", &stopped).unwrap();
     project
@@ -125,7 +125,7 @@ fn resolved_settings_show_their_origin() {
     let project = small();
     let shown = |arguments: &[&str]| project.fmflow(arguments).ok().stdout;
     let stage = shown(&["show", "p.kdl", "ar", "--resolved"]);
-    // A few of them: the table of fields grows.
+    // Only a few of them, so that a new field does not change this snapshot.
     let some = ["ar ", "  field", "  use", "  batch", "  steps", "  learning-rate", "  log"];
     let some = stage.lines().filter(|line| some.iter().any(|start| line.starts_with(start)));
     let some: Vec<_> = some.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -214,7 +214,7 @@ fn why_and_show_without_a_stage_cover_all_stages() {
     assert!(shown.stdout.contains("ar, .fmflow/artifacts/ar-"), "{}", shown.stdout);
     project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
     let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("also runs: flow");
-    assert!(!why.stdout.contains("stage `flow`"), "what follows is not repeated: {}", why.stdout);
+    assert!(!why.stdout.contains("stage `flow`"), "dependents are not repeated: {}", why.stdout);
     let json =
         |words: &[&str]| -> Value { serde_json::from_str(&project.fmflow(words).ok().stdout).unwrap() };
     assert_eq!(json(&["why", "p.kdl", "--json"])["stages"][0]["stage"], "ar");

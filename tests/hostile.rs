@@ -1,4 +1,4 @@
-//! Texts that nobody should write, and what the check says about them: quickly, shortly, and with a cure.
+//! Hostile input: `check` refuses it quickly, with a short message and a fix.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,7 +12,7 @@ fn checked(text: &str) -> CheckResult {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
-/// One line for each finding.
+/// The findings, one line each.
 fn said(text: &str) -> String {
     render_concise_lines(&checked(text).diagnostics)
 }
@@ -116,7 +116,7 @@ fn sizes_that_cannot_fit_are_reported_before_a_run() {
     says("mask-token \"reserved\"", "tokenizer \"none\"; mask-token \"reserved\"", "which row is reserved");
 }
 
-/// What a path may lead to besides files, in a folder of its own: name and path.
+/// Paths that lead to something other than a regular file: description and path.
 fn odd_places(folder: &Path) -> Vec<(&'static str, String)> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
@@ -179,7 +179,7 @@ fn paths_to_odd_places_never_panic_or_hang() {
             assert!(start.elapsed() < Duration::from_secs(10), "{what}: {text}");
             assert!(!drawn.contains("internal"), "{what}: {text}\n{drawn}");
             let said = render_concise_lines(&checked.diagnostics);
-            assert!(!said.contains("; )"), "half a cure for {what}: {text}\n{said}");
+            assert!(!said.contains("; )"), "malformed help for {what}: {text}\n{said}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The language beyond one file: includes, settings from the command line, levels of warnings; and the traps of KDL. Cases
-//! are data: a file, and beside it what is said about it.
+//! The language beyond one file: includes, `--set`, warning levels, and the traps of KDL. The cases are data: a file, and its
+//! report as a snapshot beside it.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new("tests/language").join(name)
 }
 
-/// The files of a folder that end with `.kdl`, sorted.
+/// The `.kdl` files of a folder, sorted.
 fn cases(name: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "kdl")).collect();
@@ -25,7 +25,7 @@ fn cases(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Compares with a snapshot that lies in `tests/language/<room>`.
+/// Compares with a snapshot in `tests/language/<room>`.
 fn known(room: &str, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(Path::new("language").join(room));
@@ -38,7 +38,7 @@ fn stem(path: &Path) -> &str {
     path.file_stem().unwrap().to_str().unwrap()
 }
 
-/// What is said, or the stages and the warnings that are allowed.
+/// The findings and, if there are no errors, the stages and the number of allowed warnings.
 fn report(checked: &CheckResult) -> String {
     let mut text = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     if let Some(pipeline) = &checked.pipeline {
@@ -166,7 +166,7 @@ fn syntax_traps_are_reported_with_a_fix() {
     }
 }
 
-/// The rows of the table below a heading of the guide, as pairs of cells.
+/// The rows of the table after a heading of the guide, as pairs of cells.
 fn table(heading: &str) -> Vec<(String, String)> {
     let guide = std::fs::read_to_string("docs/language.md").unwrap();
     let (_, text) = guide.split_once(heading).unwrap();
@@ -182,8 +182,7 @@ fn table(heading: &str) -> Vec<(String, String)> {
 fn the_guide_lists_the_traps_with_their_codes() {
     let rows = table("## Traps");
     assert!(rows.len() >= 15, "{rows:?}");
-    for (written, cure) in rows {
-        // Something that no parser takes, so that habits are looked for where KDL alone would not mind.
+    for (written, message) in rows {
         let text = written.trim_matches('`').to_owned();
         let said = |text: &str| {
             render_concise_lines(
@@ -191,7 +190,7 @@ fn the_guide_lists_the_traps_with_their_codes() {
             )
         };
         let found = [said(&text), said(&format!("train \"t\" {{ {text} }}"))];
-        assert!(found.iter().any(|said| said.contains(&cure)), "{written}: {cure}\n{found:?}");
+        assert!(found.iter().any(|said| said.contains(&message)), "{written}: {message}\n{found:?}");
     }
 }
 
@@ -219,7 +218,7 @@ fn the_example_in_two_files_checks() {
     assert_eq!(checked.pipeline.unwrap().stages.len(), 4);
 }
 
-/// A setting as fingers may type it: words of the language and of nobody, in any order.
+/// A `--set` argument made of words of the language and of nonsense, in any order.
 fn settings() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         proptest::sample::select(vec![

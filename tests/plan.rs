@@ -1,4 +1,4 @@
-//! Plans of the pipelines in this repository, against an empty store.
+//! Plans of the pipelines in this repository, with an empty store.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

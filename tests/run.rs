@@ -1,4 +1,4 @@
-//! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
+//! A whole pipeline through the binary: it runs, repeats no work, reruns what an edit makes stale, and continues after a stop.
 
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{Project, Ran};
 
-/// Names of the stages whose line in the plan says that they would run.
+/// Names of the stages that the plan would run.
 fn stale(project: &Project) -> Vec<String> {
     let plan = project.fmflow(&["plan", "tiny.kdl", "--json"]).ok();
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
@@ -43,7 +43,7 @@ fn a_rerun_only_runs_stages_that_an_edit_affects() {
     project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3);
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let changed = project.weights();
-    assert_eq!(changed[1], weights[1], "the autoregressive source stays");
+    assert_eq!(changed[1], weights[1], "the autoregressive source is unchanged");
     assert_ne!(changed[3], weights[3], "a shifted model learns other weights");
     project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
 }
@@ -55,7 +55,7 @@ fn a_run_prints_warnings_only_if_there_is_work() {
     project.edit("tiny.kdl", "tokenizer ", spare);
     let run = |project: &Project| project.fmflow(&["run", "tiny.kdl", "--until", "bpe"]).ok();
     run(&project).says("warning[unused]").says("see: fmflow check tiny.kdl");
-    assert!(!run(&project).stderr.contains("warning"), "nothing to do, nothing to tell");
+    assert!(!run(&project).stderr.contains("warning"), "no work, no warnings");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_question_too_long_for_the_context_counts_as_failed() {
     assert!(number("too_long") > 0 && number("passed") <= number("total") - number("too_long"), "{tasks}");
 }
 
-/// Adds tasks of one kind to the project.
+/// Adds conversations to the tasks of the project.
 fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
     let mut lines = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
     for (question, answer) in tasks {
@@ -177,7 +177,7 @@ fn conversations_left_out_of_rows_are_reported_with_a_fix() {
     ran.says("longer than the canvas (raise `canvas=`, now 1)").says("more than half");
 }
 
-/// What `evaluate` says of `sft`, and the lines of its answers.
+/// The exact-match report of `sft`, and the lines of its answers.
 fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
     let folder = project.artifact("answers");
     let report = fs::read(folder.join("report.json")).unwrap();
@@ -196,7 +196,10 @@ fn an_answer_longer_than_the_canvas_counts_as_failed() {
     let number = |name: &str| tasks[name].as_u64().unwrap();
     assert!(number("beyond_canvas") > 0, "{tasks}");
     assert!(number("passed") <= number("total") - number("beyond_canvas"), "{tasks}");
-    assert!(!lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")), "not asked");
+    assert!(
+        !lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")),
+        "too long to generate"
+    );
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn a_line_without_its_group_field_is_reported() {
     project.fmflow(&["run", "tiny.kdl"]).exits(2).says("did you mean `task`?");
 }
 
-/// Runs until the stage has a checkpoint, then stops it by SIGTERM.
+/// Runs until the stage has a checkpoint, then stops the run with SIGTERM.
 fn interrupt_in(project: &Project, stage: &str) {
     let child = project.spawn(&["run", "tiny.kdl"]);
     wait_for_checkpoint(project, stage);
@@ -281,7 +284,7 @@ fn wait_for_checkpoint(project: &Project, stage: &str) {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    panic!("stage `{stage}` writes a checkpoint within a minute");
+    panic!("stage `{stage}` wrote no checkpoint within a minute");
 }
 
 fn signal(process: u32, name: &str) {
@@ -300,7 +303,7 @@ fn a_run_stopped_by_a_signal_continues_exactly() {
     assert_eq!(project.weights(), whole.weights());
 }
 
-/// Everything after the conversion in blocks that grow, and a stage whose attention is annealed.
+/// A project with growing blocks in every stage after the conversion, and a stage with annealed attention.
 fn in_blocks() -> Project {
     let project = Project::tiny();
     project.edit(
@@ -355,7 +358,7 @@ fn ten_kills_at_any_instant_change_no_weight() {
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let duration = start.elapsed();
     let project = Project::tiny();
-    // Instants from a fixed sequence (golden ratio), spread over the time that a whole run takes; each continues the last.
+    // Times from a fixed golden-ratio sequence, spread over a third of a whole run; each run continues the one before.
     for i in 1..=10 {
         let share = (f64::from(i) * 0.618_034).fract();
         let mut child = project.spawn(&[if i % 2 == 0 { "run" } else { "resume" }, "tiny.kdl"]);

@@ -48,10 +48,10 @@ struct Cli {
 #[derive(Debug, Args)]
 struct GlobalArguments {
     /// Folder of the store
-    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::EVERYWHERE)]
+    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::GLOBAL_OPTIONS)]
     store: PathBuf,
     /// When to use colors
-    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::EVERYWHERE)]
+    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::GLOBAL_OPTIONS)]
     color: Color,
 }
 

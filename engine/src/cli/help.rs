@@ -10,7 +10,7 @@ use crate::error::EXIT_CODES;
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// Heading of the options that every command has.
-pub(super) const EVERYWHERE: &str = "Global options";
+pub(super) const GLOBAL_OPTIONS: &str = "Global options";
 
 /// A line to paste, and what it does.
 type CommandExample = (&'static str, &'static str);
@@ -176,7 +176,7 @@ pub(super) fn build_command() -> Command {
                 .long("help")
                 .action(ArgAction::HelpShort)
                 .global(true)
-                .help_heading(EVERYWHERE)
+                .help_heading(GLOBAL_OPTIONS)
                 .help("Print this page"),
         )
         .before_help(format_examples(FIRST))

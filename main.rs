@@ -1,4 +1,5 @@
-//! The composition root: the only file that knows both the engine and the stages.
+//! The composition root: the only file that knows both the engine and the stages. Features decide which of the two optional
+//! parts, the executor and the hub, are linked; without them the binary still checks and plans.
 
 use std::process::ExitCode;
 

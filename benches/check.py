@@ -14,7 +14,7 @@ RUNS = 20
 
 
 def run(program):
-    """Milliseconds of processor time (user and system) and of wall time."""
+    """Processor time (user and system) and wall time of one check, in milliseconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([program, "check", "pipelines/full.kdl"], check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -3,9 +3,9 @@
     pip install torch transformers numpy
     python benches/learning_curve.py            # writes tests/cases/data/learning_curve.json
 
-Nothing of fmflow runs here: the model and its gradients are transformers' Qwen3, the optimizer is PyTorch's AdamW, the loss is
+No code of fmflow runs here: the model and its gradients are transformers' Qwen3, the optimizer is PyTorch's AdamW, the loss is
 written from its formula, and the random numbers come from `streams.py`. Initial weights, rows, times and corruption are those
-that fmflow draws for the same seed, so that both sides do the same 300 updates and their losses can be compared one by one.
+that fmflow draws for the same seed, so both sides do the same 300 updates and their losses can be compared one by one.
 """
 
 import json
@@ -27,10 +27,10 @@ SETTINGS = {
     "per_device": 4,
     "length": 48,
     "documents": [20, 24],  # lengths; the rest of a row is padding
-    "prompt": 3,            # first tokens of a document: given, not learnt
+    "prompt": 3,            # first tokens of a document: given, not learned
     "mask": 127,
     "max_weight": 20.0,
-    "epsilon": 1e-3,        # times lie in [0, 1 - epsilon)
+    "epsilon": 1e-3,        # times are in [0, 1 - epsilon)
     "optimizer": {"beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1, "clip": 1.0, "no_decay": ["norm"]},
     "learning_rate": {"peak": 3e-3, "final": 3e-4, "warmup": 20},
     "model": {
@@ -57,7 +57,7 @@ def row(number):
 
 
 def times(k, n):
-    """One time in each of n bands of equal width, the bands shuffled."""
+    """One time in each of n bands of equal width, in random order."""
     stream, bands = Stream(SEED, TIME, [k, 0, 0]), list(range(n))
     for i in reversed(range(1, n)):
         j = stream.below(i + 1)
@@ -66,7 +66,7 @@ def times(k, n):
 
 
 def update(k):
-    """Everything that update k needs: x_1, x_t, documents, positions [B, L], weights of the loss [B, L] and its divisor."""
+    """The data of update k: x_1, x_t, documents, positions [B, L], loss weights [B, L] and the divisor of the loss."""
     rows = [row(SETTINGS["rows"] * k + r) for r in range(SETTINGS["rows"])]
     x_1, documents, supervised = (np.array(part) for part in zip(*rows))
     x_t, weights = x_1.copy(), np.zeros(x_1.shape)
@@ -100,7 +100,7 @@ def model():
 
 
 def order(entry):
-    """Where fmflow's layout has a parameter: embedding, blocks, last norm; within a block as listed."""
+    """Sort key for fmflow's order of parameters: embedding, blocks, last norm; within a block as listed."""
     fields = ["input_layernorm", "q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm",
               "post_attention_layernorm", "gate_proj", "up_proj", "down_proj"]
     words = entry[0].split(".")
@@ -110,7 +110,7 @@ def order(entry):
 
 
 def learning_rate(k):
-    """Linear warm-up from 0, then half a cosine to the final value."""
+    """Linear warmup from 0, then half a cosine to the final value."""
     peak, final, warmup = (SETTINGS["learning_rate"][name] for name in ("peak", "final", "warmup"))
     if k < warmup:
         return peak * k / warmup

@@ -1,12 +1,12 @@
-"""Loads folders that `export` wrote with transformers, and says whether anything is missing, unexpected or different.
+"""Loads exported folders with transformers, and reports whether anything is missing, unexpected or different.
 
     pip install torch transformers
     python benches/load_export.py FOLDER [CERTIFICATE] ...
 
 FOLDER is an exported artifact (`fmflow show FILE STAGE --path`). CERTIFICATE is the `certificate.json` of the conversion that it
-descends from: where nobody trained the model since, the logits that it keeps are computed anew by transformers and compared. An
+comes from: if the model was not trained since, transformers recomputes the logits in the certificate and compares them. An
 export in bf16 rounds every weight by up to 2^-9 of its value, so its logits may differ by 1 % of the largest.
-Where the folder has a tokenizer, it is loaded, text goes there and back, and a conversation is laid out.
+If the folder has a tokenizer, the script loads it, encodes and decodes a text, and renders a conversation.
 """
 
 import json
@@ -21,7 +21,7 @@ CONVERSATION = [{"role": "user", "content": "first: a b c"}, {"role": "assistant
 
 
 def weights(folder):
-    """The model, and what is wrong with how it was loaded."""
+    """The model, and what went wrong while loading it."""
     model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     faults = [f"{what}: {sorted(map(str, info[what]))}" for what in info if info[what]]
     stored = json.loads((folder / "fmflow.json").read_text())["dtype"]
@@ -35,7 +35,7 @@ def weights(folder):
 
 
 def logits(model, certificate):
-    """The largest difference from the certificate's logits, of the largest logit, and the tolerance."""
+    """The largest difference from the certificate's logits, relative to the largest logit, and the tolerance."""
     kept, parity = certificate["reference"], certificate["parity"]
     rows, length = kept["batch"]
     with torch.no_grad():
@@ -45,7 +45,7 @@ def logits(model, certificate):
 
 
 def text(folder):
-    """What is wrong with the tokenizer, and what a conversation becomes."""
+    """What is wrong with the tokenizer, and the rendered conversation."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     sample = "The river meets the model.\n\n  x = 1"
     ids = tokenizer(sample, add_special_tokens=False)["input_ids"]

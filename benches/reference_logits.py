@@ -3,8 +3,8 @@
     pip install torch transformers safetensors
     python benches/reference_logits.py CHECKPOINT FILE.safetensors
 
-FILE holds `input_ids` [2, 32], drawn from all tokens but those named after FILE (the mask token, where its row becomes new), and
-`logits` [2, 32, V] in float32 under a causal mask.
+FILE gets `input_ids` [2, 32] and `logits` [2, 32, V] in float32 under a causal mask. The ids are drawn from all tokens except
+those listed after FILE; list the mask token there if `convert` gives it a new row.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""fmflow's random streams, written anew in numpy: the same numbers as `stages/src/rng.rs`.
+"""fmflow's random streams, reimplemented in numpy: the same numbers as `stages/src/rng.rs`.
 
-A stream is named by (seed, purpose, three coordinates). Its key is the BLAKE3 digest of the five little-endian 64-bit words,
-its words are those of ChaCha with 8 rounds. (BLAKE3: O'Connor, Aumasson, Neves, Wilcox-O'Hearn, 2020. ChaCha: Bernstein, 2008.)
+A stream is identified by (seed, purpose, three coordinates). Its key is the BLAKE3 digest of these five little-endian 64-bit
+words; its output is ChaCha with 8 rounds. (BLAKE3: O'Connor, Aumasson, Neves, Wilcox-O'Hearn, 2020. ChaCha: Bernstein, 2008.)
 """
 
 import struct
@@ -59,7 +59,7 @@ class Stream:
         self.used = 0
 
     def bits(self, n):
-        """The next n numbers of 64 bits."""
+        """The next n 64-bit numbers."""
         first, last = self.used // 8, -(-(self.used + n) // 8)
         words = chacha8(self.key, first, last - first).astype(np.uint64)
         numbers = words[0::2] | words[1::2] << np.uint64(32)

@@ -1,13 +1,13 @@
-"""Training throughput of fmflow against PyTorch (transformers' Qwen3, eager) on the same cores, in turns.
+"""Training throughput of fmflow and PyTorch (transformers' Qwen3, eager) on the same cores, measured in turns.
 
     cargo build --release --locked
     pip install torch transformers numpy
     python3 benches/throughput.py target/release/fmflow
 
-Both sides train the same shapes on rows of the same length, float32, with AdamW and clipping: autoregressive (every next token) and
-masked flow (bidirectional, the masked positions alone go through the head). A token is a position of a row; the figure is the median
-over updates after the first five. fmflow works inside its documents and keeps its metrics; PyTorch sees whole rows without a mask,
-which is less work.
+Both sides train the same shapes on rows of the same length, in float32, with AdamW and clipping: autoregressive (every next token)
+and masked flow (bidirectional; only masked positions go through the head). A token is a position of a row; the figure is the median
+over the updates after the first five. fmflow attends within documents and writes metrics; PyTorch attends to whole rows without a
+mask, which is less work.
 """
 
 import json
@@ -58,7 +58,7 @@ train "masked" from="flow" use="common" {{
 
 
 def fmflow(program, shape):
-    """Tokens per second of both trainings."""
+    """Tokens per second of both training stages."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "p.kdl").write_text(PIPELINE.format(corpus=CORPUS, **shape))
         run = lambda *words: subprocess.run([program, *words], cwd=folder, check=True, capture_output=True, text=True).stdout

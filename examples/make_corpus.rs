@@ -1,11 +1,11 @@
 //! Writes `examples/quickstart/corpus/tales.txt`: short texts from a grammar, so that a model that trains for a few minutes has
 //! something regular to learn besides the prose of `notes.txt` and the code of `sources.txt`.
 //!
-//! The output is frozen, as in `make_tasks.rs`. Run this from the root of the repository: `cargo run --example make_corpus`.
+//! The file is frozen; see `make_tasks.rs`. Run it from the root of the repository: `cargo run --example make_corpus`.
 
 const SEED: u64 = 20_261_123;
 
-/// Texts in the file.
+/// Number of texts in the file.
 const TEXTS: usize = 1240;
 
 /// Symbols and their expansions. `$name` expands at random each time; `$Name` expands once per text.
@@ -397,7 +397,7 @@ fn expand(template: &str, random: &mut Random, fixed: &mut Vec<(String, String)>
     text
 }
 
-/// The symbol that `word` starts with, and its expansions; an unknown word expands to nothing.
+/// The longest symbol that `word` starts with, and its expansions. A word without a symbol expands to nothing.
 fn known(word: &str) -> (&str, &'static [&'static str]) {
     let fits = GRAMMAR.iter().filter(|(name, _)| word.starts_with(name));
     match fits.max_by_key(|(name, _)| name.len()) {

@@ -3,8 +3,8 @@
 //! The file is frozen: a change in this program makes a test fail, and committing the new file changes the fingerprint of
 //! every stage that reads it. Run it from the root of the repository: `cargo run --example make_tasks`.
 //!
-//! Six kinds of questions about 3 to 5 letters from `a` to `j`. Each has one right answer of one token per item, so that an
-//! answer with its end of turn fits into six tokens. No question occurs twice, so held-out prompts hold out facts.
+//! There are six kinds of questions about 3 to 5 letters from `a` to `j`. Each has one correct answer with one token per item,
+//! which fits into six tokens with its end of turn. No question occurs twice, so held-out questions are never trained on.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -73,7 +73,7 @@ impl Random {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // The upper half of a product has a bias of about 10^-15, which does not matter here.
+        // The upper half of the product; its bias of about 10^-15 does not matter here.
         ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
     }
 }

@@ -1,6 +1,6 @@
-//! The command line: what was typed, which command answers, and the number the process ends with.
+//! The command line: parses the arguments, dispatches to a command, and decides the exit code.
 //!
-//! Results go to stdout, everything else to stderr. Only this room and [`crate::cli::terminal`] print.
+//! Results go to stdout, everything else to stderr. Only this room prints.
 
 mod check;
 mod doctor;
@@ -48,14 +48,14 @@ struct Cli {
 #[derive(Debug, Args)]
 struct GlobalArguments {
     /// Folder of the store
-    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::EVERYWHERE)]
+    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::GLOBAL_OPTIONS)]
     store: PathBuf,
-    /// When to use colours
-    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::EVERYWHERE)]
+    /// When to use colors
+    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::GLOBAL_OPTIONS)]
     color: Color,
 }
 
-/// When to use colours.
+/// When to use colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Color {
     /// On a terminal, unless NO_COLOR is set
@@ -70,15 +70,15 @@ enum Color {
 enum CliCommand {
     /// Write a small project to start from
     Init(init::InitArguments),
-    /// Look for mistakes in a file, without running anything
+    /// Check a file for mistakes, without running anything
     Check(check::CheckArguments),
-    /// Show what a run would do, why, and what it takes
+    /// Show what a run would do, why, and what it costs
     Plan(plan::PlanArguments),
-    /// Run what is missing; go on with what was interrupted
+    /// Run missing stages; continue interrupted ones
     Run(run::RunArguments),
-    /// Go on with an interrupted run; refuse a changed configuration
+    /// Continue an interrupted run; refuse a changed configuration
     Resume(run::ResumeArguments),
-    /// Show where every stage stands
+    /// Show the state of every stage
     Status(status::StatusArguments),
     /// Show what changed since a stage last ran, and where that is written
     Why(why::WhyArguments),
@@ -90,35 +90,35 @@ enum CliCommand {
     Graph(graph::GraphArguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::VerifyArguments),
-    /// Find results that no pipeline refers to, and remove them if told so
+    /// Find results that no pipeline uses, and remove them with `--yes`
     Gc(gc::GcArguments),
     /// Show what this build, machine and store offer, and what would stop a run
     Doctor(doctor::DoctorArguments),
-    /// Explain a code, or a node of the language
+    /// Explain a diagnostic code, or a node or field of the language
     Explain(explain::ExplainArguments),
     /// Print the language: every node and field, with types, ranges and defaults
     Schema(schema::SchemaArguments),
-    /// Print the script that completes commands in a shell
+    /// Print a completion script for a shell
     Completions(schema::CompletionsArguments),
 }
 
-/// What every command is given.
+/// What every command gets.
 struct CommandContext<'a> {
     store: PathBuf,
     output: Output,
-    /// Whether the answer, be it a failure, is one JSON object.
+    /// Whether the answer is one JSON object, even if it is a failure.
     json: bool,
     execute: Option<&'a dyn Execute>,
     hub: Option<&'a dyn Hub>,
 }
 
 impl CommandContext<'_> {
-    /// The store for reading, if there is one.
+    /// Opens the store for reading, if it exists.
     fn open_store(&self) -> Result<Option<Store>> {
         Store::open(&self.store)
     }
 
-    /// The command that names a file, with the store where it is not the usual one.
+    /// A command line for the user to paste, with `--store` unless the store is the default one.
     fn format_command(&self, command: &str, rest: &str) -> String {
         let store = match self.store.to_str() {
             Some(".fmflow") => String::new(),
@@ -128,8 +128,10 @@ impl CommandContext<'_> {
     }
 }
 
-/// The program: reads the arguments, answers, and gives the exit code. `execute` does the work of stages and
-/// `hub` answers about repositories, if they were built in.
+/// Runs the program: parses the arguments, runs the command and returns the exit code. `execute` runs stages and `hub` answers
+/// questions about repositories; each is `None` in a build without it.
+///
+/// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace.
 #[must_use]
 pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::write_stderr_line(&format!("bug: {panic}"))));
@@ -137,11 +139,11 @@ pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) ->
     let answer =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, execute, hub)));
     ExitCode::from(answer.unwrap_or_else(|_| {
-        let help = "this is a defect of fmflow; please report it with the command and the file";
+        let help = "this is a bug in fmflow; please report it with the command and the file";
         output::write_stderr_line(&format!("help: {help}"));
         failure::FailureAnswer {
             code: "bug",
-            message: "fmflow has a defect".into(),
+            message: "fmflow has a bug".into(),
             help: Some(help.into()),
             exit: 70,
         }
@@ -173,7 +175,7 @@ fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dy
     }
 }
 
-/// Prints what was asked for instead of a command: help or the version.
+/// Prints help or the version, which clap reports as errors.
 fn print_help_page(page: &clap::Error) -> u8 {
     match output::confirm_stdout_write(page.print()) {
         Ok(()) => 0,
@@ -205,7 +207,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
     }
 }
 
-/// A wrong use of a command, without a cure.
+/// A usage error for which there is no help.
 fn usage_error(message: impl Into<String>) -> Error {
     Error::Usage { message: message.into(), help: None }
 }
@@ -217,12 +219,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn clap_finds_no_fault_in_the_arguments() {
         help::build_command().debug_assert();
     }
 
     #[test]
-    fn the_store_is_named_before_or_after_the_command() {
+    fn the_store_option_works_before_and_after_the_command() {
         for line in [["fmflow", "--store", "x", "status", "f"], ["fmflow", "status", "f", "--store", "x"]] {
             assert_eq!(Cli::try_parse_from(line).unwrap().global.store, Path::new("x"));
         }

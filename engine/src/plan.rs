@@ -1,4 +1,4 @@
-//! What a run would do, and why. A pure function of the pipeline, the digests of its sources, and what the store lists.
+//! What a run would do, and why: a pure function of the pipeline, the digests of its sources, and the store's listing.
 
 pub mod json;
 pub mod planned;

@@ -1,4 +1,4 @@
-//! A run: refuse early, verify what is read, run what is missing, begin nothing after a failure.
+//! A run: refuses early, verifies every input, runs the missing stages, and starts nothing new after a failure.
 
 mod contradictions;
 pub mod execute;
@@ -23,10 +23,10 @@ use crate::plan::PlanState;
 use crate::store::journal::RunRecord;
 use crate::store::layout::format_current_time;
 
-/// Runs what is missing.
+/// Runs the selected stages that are not cached. A run with nothing to do leaves no trace in the journal.
 ///
 /// # Errors
-/// What is refused before any work; later failures are in [`Ran::error`].
+/// Whatever stops the run before any work. A failure of a stage is in [`RunOutcome::error`] instead.
 pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let work: Vec<_> = runner.plan.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
     if !work.is_empty() {

@@ -1,6 +1,6 @@
-//! The commands as a whole: their table in the docs, their pages of help, what programs are told, exit codes.
+//! All commands: their table in the docs, their help pages, JSON answers and exit codes.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// Rows of the first table of a document after `heading`, as cells.
+/// Cells of the first table after `heading` in `docs/commands.md`, row by row.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
     let text = std::fs::read_to_string(path).unwrap();
@@ -33,7 +33,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     table.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// Commands with their sentences, as `--help` lists them.
+/// Commands with their descriptions, as `--help` lists them.
 fn commands() -> Vec<(String, String)> {
     let help = Project::empty().fmflow(&["--help"]).ok().stdout;
     let (_, list) = help.split_once("Commands:\n").unwrap();
@@ -44,21 +44,21 @@ fn commands() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_table_of_the_docs_is_that_of_the_program() {
+fn the_docs_list_the_commands_of_the_program() {
     let found: Vec<_> =
         commands().into_iter().map(|(name, about)| vec![format!("`{name}`"), about]).collect();
     assert_eq!(rows("# Commands"), found);
 }
 
 #[test]
-fn the_exit_codes_of_the_docs_are_those_of_the_program() {
+fn the_docs_list_the_exit_codes_of_the_program() {
     let found: Vec<_> =
         EXIT_CODES.iter().map(|(code, text)| vec![code.to_string(), (*text).to_owned()]).collect();
     assert_eq!(rows("## Exit codes"), found);
 }
 
 #[test]
-fn help_begins_with_examples() {
+fn help_starts_with_examples() {
     let project = Project::empty();
     let page = |arguments: &[&str]| project.fmflow(arguments).ok().stdout;
     insta::assert_snapshot!("help", page(&["--help"]));
@@ -71,7 +71,7 @@ fn help_begins_with_examples() {
 }
 
 #[test]
-fn a_failure_is_one_object_on_stdout_and_words_on_stderr() {
+fn a_failure_is_json_on_stdout_and_text_on_stderr() {
     let project = small();
     project.write("bad.kdl", "pipeline \"x\"\nfoo 1\n");
     let cases: [(i32, &str, &[&str]); 7] = [
@@ -103,14 +103,14 @@ fn a_failure_is_one_object_on_stdout_and_words_on_stderr() {
 }
 
 #[test]
-fn an_answer_that_was_given_is_not_followed_by_another() {
+fn a_failure_after_an_answer_prints_no_second_object() {
     let ran = small().fmflow(&["plan", "p.kdl", "--check", "--json"]).exits(3);
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(answer["schema"], "fmflow.plan/1");
 }
 
 #[test]
-fn the_language_is_printed_in_three_forms() {
+fn schema_prints_the_language_in_three_forms() {
     let project = Project::empty();
     let markdown = project.fmflow(&["schema"]).ok().stdout;
     assert_eq!(markdown, project.fmflow(&["schema", "--md"]).ok().stdout);
@@ -128,7 +128,7 @@ fn the_language_is_printed_in_three_forms() {
 }
 
 #[test]
-fn shells_get_their_scripts() {
+fn completions_work_in_every_shell() {
     let project = Project::empty();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         project.fmflow(&["completions", shell]).ok().says("fmflow").says("plan");
@@ -146,7 +146,7 @@ fn shells_get_their_scripts() {
 }
 
 #[test]
-fn a_starter_project_checks_and_plans_and_is_never_overwritten() {
+fn init_writes_a_valid_project_and_overwrites_nothing() {
     let project = Project::empty();
     let wrote = project.fmflow(&["init"]).ok();
     insta::assert_snapshot!("init", wrote.stdout);
@@ -169,7 +169,7 @@ fn a_starter_project_checks_and_plans_and_is_never_overwritten() {
 }
 
 #[test]
-fn a_plan_shows_what_a_run_with_the_same_words_would_do() {
+fn plan_takes_the_same_selection_as_run() {
     let project = small();
     project
         .fmflow(&["plan", "p.kdl", "--only", "tiny"])
@@ -188,7 +188,7 @@ fn a_plan_shows_what_a_run_with_the_same_words_would_do() {
     project.fmflow(&["plan", "p.kdl", "--until", "tinny"]).exits(2).says("did you mean `tiny`?");
 }
 
-/// What `doctor` found under a name: state and words.
+/// State and value of the finding of `doctor` with this name.
 fn found(answer: &Value, name: &str) -> (String, String) {
     let findings = answer["findings"].as_array().unwrap();
     let one =
@@ -198,9 +198,9 @@ fn found(answer: &Value, name: &str) -> (String, String) {
 }
 
 #[test]
-fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
+fn doctor_reports_what_would_stop_a_run() {
     let project = small();
-    // A build without a backend checks and plans; a run would stop.
+    // A build without a backend can check and plan, but a run would stop.
     let exit = if cfg!(feature = "cpu") { 0 } else { 2 };
     let doctor = |arguments: &[&str], exit: i32| {
         let arguments: Vec<_> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
@@ -213,7 +213,7 @@ fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
         (Some("fmflow.doctor/1"), Some(exit.into()))
     );
     assert_eq!(found(&answer, "can").1.matches(", ").count(), 5, "{answer}");
-    assert_eq!(found(&answer, "folder").1, ".fmflow, not made yet");
+    assert_eq!(found(&answer, "folder").1, ".fmflow, not created yet");
     assert_eq!(found(&answer, "to do").1, "2 of 2 stages");
     let names = std::fs::read_dir(project.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 2, "nothing is left behind");
@@ -224,7 +224,7 @@ fn doctor_looks_at_everything_and_tells_what_would_stop_a_run() {
 }
 
 #[test]
-fn doctor_tells_of_the_machine_whatever_the_pipeline_is_like() {
+fn doctor_reports_the_machine_even_if_the_pipeline_has_errors() {
     let project = small();
     project.write("bad.kdl", &format!("{TEXT}\nfoo 1\n"));
     let ran = project.fmflow(&["doctor", "bad.kdl", "--json"]).exits(2).says("no node `foo` exists");
@@ -239,20 +239,20 @@ fn doctor_tells_of_the_machine_whatever_the_pipeline_is_like() {
 }
 
 #[test]
-fn a_project_is_refused_where_nothing_may_be_written() {
+fn init_refuses_a_folder_it_cannot_write_to() {
     let project = small();
     // Not even root may write there.
     for folder in ["/proc/new", "/sys/new", "p.kdl", "p.kdl/new"] {
         let ran = project.fmflow(&["init", folder, "--json"]).exits(2);
         let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
-        let cure = "name a folder that you may write to: `fmflow init DIR`";
-        assert_eq!(answer["help"], cure, "{folder}: {answer}");
+        let help = "name a folder that you may write to: `fmflow init DIR`";
+        assert_eq!(answer["help"], help, "{folder}: {answer}");
         assert!(ran.stderr.contains(&format!("cannot create {folder}")), "{}", ran.stderr);
     }
 }
 
 #[test]
-fn doctor_tells_who_holds_the_store_and_what_killed_runs_left() {
+fn doctor_reports_the_lock_holder_and_leftovers() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
@@ -268,7 +268,7 @@ fn doctor_tells_who_holds_the_store_and_what_killed_runs_left() {
     assert_eq!((found(&answer, "lock").0.as_str(), found(&answer, "leftovers").0.as_str()), ("ok", "note"));
 }
 
-/// Commands that end with this number, in a project where two stages are finished, one artifact is torn and nobody runs.
+/// Runs commands that exit with `code`, in a project whose two stages are finished and where no run is in progress.
 fn provoked(code: u8, project: &Project) -> bool {
     let says = |arguments: &[&str]| {
         project.fmflow(arguments).exits(code.into());
@@ -306,7 +306,7 @@ fn artifact(project: &Project, stage: &str) -> String {
 }
 
 #[test]
-fn every_exit_code_can_be_provoked() {
+fn every_exit_code_can_occur() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=2"));
@@ -316,7 +316,7 @@ fn every_exit_code_can_be_provoked() {
 }
 
 #[test]
-fn every_answer_for_programs_has_the_schema_of_the_docs() {
+fn every_json_answer_has_the_documented_keys() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let artifact = artifact(&project, "bpe");
@@ -349,7 +349,7 @@ fn every_answer_for_programs_has_the_schema_of_the_docs() {
 }
 
 #[test]
-fn pages_are_told_to_programs_too() {
+fn explain_prints_its_pages_as_json() {
     let project = Project::empty();
     for subject in ["unpinned-revision", "max_steps", "tokenizer"] {
         let answer = project.fmflow(&["explain", subject, "--json"]).ok().stdout;
@@ -369,14 +369,14 @@ fn pages_are_told_to_programs_too() {
 }
 
 #[test]
-fn what_is_not_in_a_node_is_told_with_the_node() {
+fn explain_suggests_the_node_around_an_unknown_field() {
     let project = Project::empty();
     let said = project.fmflow(&["explain", "train.attention.block"]).exits(2);
-    said.says("see what is in it: `fmflow explain train.attention`");
+    said.says("`fmflow explain train.attention` shows what it contains");
 }
 
 #[test]
-fn a_wrong_flag_gets_no_tip_that_fails() {
+fn a_wrong_flag_gets_a_tip_that_works() {
     let project = small();
     for (words, said) in
         [(["plan", "p.kdl", "--dry-run"], "`fmflow plan FILE`"), (["plan", "p.kdl", "-j2"], "'-j'")]
@@ -388,7 +388,7 @@ fn a_wrong_flag_gets_no_tip_that_fails() {
 }
 
 #[test]
-fn a_plan_tells_the_warnings_of_its_file() {
+fn plan_prints_the_warnings_of_its_file() {
     let project = small();
     project.edit("p.kdl", "pipeline ", "dataset \"spare\" from=\"text/*.txt\" format=\"text\"\npipeline ");
     let ran = project.fmflow(&["plan", "p.kdl"]).ok();

@@ -1,7 +1,7 @@
-//! What a checkpoint says of itself goes with it wherever it goes, and nothing is done against it.
+//! A checkpoint carries its contract wherever it is copied, and no stage contradicts it.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::common::Project;
 use serde_json::Value;
 
-/// Goes on from a flow checkpoint that lies in a folder.
+/// Continues training from a flow checkpoint in a folder.
 const SECOND: &str = r#"pipeline "second" seed=5
 fetch "old" from="elsewhere"
 dataset "text"  from="tiny/*.txt"  format="text"  held-out="20%"
@@ -30,7 +30,7 @@ evaluate "likelihood" { checkpoint "old" "more"; held-out dataset="text" rows="t
 generate "samples" from="old" sampler="parallel" { chat "first: a b c" }
 "#;
 
-/// A project whose flow checkpoint lies in `elsewhere`, beside `second.kdl`.
+/// A project with `second.kdl` and a flow checkpoint copied to `elsewhere`.
 fn moved() -> Project {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
@@ -53,7 +53,7 @@ fn artifact(project: &Project, stage: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn facts_and_their_origins_go_with_a_checkpoint() {
+fn a_checkpoint_carries_its_contract_and_origins() {
     let project = moved();
     project.fmflow(&["run", "second.kdl"]).ok().says("samples");
     let (old, more) = (artifact(&project, "old"), artifact(&project, "more"));
@@ -86,7 +86,7 @@ fn facts_and_their_origins_go_with_a_checkpoint() {
 }
 
 #[test]
-fn a_path_that_contradicts_the_folder_is_refused_by_check_with_both_places() {
+fn check_refuses_a_path_that_contradicts_the_checkpoint_with_both_places() {
     let project = moved();
     project.edit("second.kdl", "kind=\"linear\"", "kind=\"cosine\"");
     let ran = project.fmflow(&["check", "second.kdl"]).exits(2);
@@ -94,7 +94,7 @@ fn a_path_that_contradicts_the_folder_is_refused_by_check_with_both_places() {
     project.fmflow(&["run", "second.kdl"]).exits(2);
 }
 
-/// The text with `<digest>` for every word of 12 hexadecimal digits.
+/// The text with `<digest>` in place of every word of 12 hexadecimal digits.
 fn without_digests(text: &str) -> String {
     let digest = |word: &str| word.len() == 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let words = text.split_inclusive(|c: char| !c.is_alphanumeric());

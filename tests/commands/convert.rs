@@ -1,7 +1,7 @@
-//! A Hugging Face folder as the source of `convert`, through the binary; logits against those of transformers.
+//! `convert` of Hugging Face checkpoints through the binary; logits are compared with those of transformers.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use fmflow_stages::{device, weights};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-/// A pipeline that converts `folder`, which has no tokenizer.
+/// A project that converts `folder`, which has no tokenizer.
 fn project(folder: &Path) -> Project {
     let project = Project::empty();
     let folder = folder.display();
@@ -25,7 +25,7 @@ fn project(folder: &Path) -> Project {
     project
 }
 
-/// The folders of a set that have expected results.
+/// Names of the checkpoints of a set that have expected results.
 fn checkpoints(set: &Path) -> Vec<String> {
     let name = |entry: fs::DirEntry| {
         Some(entry.file_name().to_str()?.strip_suffix(".expected.safetensors")?.to_owned())
@@ -43,8 +43,8 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 }
 
 #[test]
-fn folders_of_transformers_convert_and_keep_their_logits() {
-    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+fn transformers_checkpoints_convert_and_keep_their_logits() {
+    let Some(set) = common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let project = project(&set.join(&name));
         project.fmflow(&["run", "tiny.kdl"]).ok().says("parity");
@@ -81,8 +81,8 @@ fn folders_of_transformers_convert_and_keep_their_logits() {
 }
 
 #[test]
-fn broken_folders_are_refused_by_name_before_anything_is_written() {
-    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+fn broken_checkpoints_are_refused_before_anything_is_written() {
+    let Some(set) = common::oracle("A_qwen3") else { return };
     let mut seen = 0;
     for entry in fs::read_dir(&set).unwrap() {
         let entry = entry.unwrap();
@@ -105,7 +105,7 @@ fn broken_folders_are_refused_by_name_before_anything_is_written() {
 /// Name, type, shape and bytes of tensors.
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
-/// The pipeline of [`project`] whose certificate also compares `reference.safetensors`.
+/// The project of [`project`], with a certificate that also compares with `reference.safetensors`.
 fn with_reference(folder: &Path) -> Project {
     let project = project(folder);
     let (from, to) =
@@ -114,7 +114,7 @@ fn with_reference(folder: &Path) -> Project {
     project
 }
 
-/// Writes `reference.safetensors`: the ids and logits of transformers, as `change` leaves them.
+/// Writes `reference.safetensors`: the ids and logits of transformers, after `change`.
 fn write_reference(project: &Project, expected: &SafeTensors<'_>, change: impl FnOnce(&mut Tensors)) {
     let take = |from: &str, to: &str| {
         let view = expected.tensor(from).unwrap();
@@ -130,8 +130,8 @@ fn write_reference(project: &Project, expected: &SafeTensors<'_>, change: impl F
 }
 
 #[test]
-fn logits_made_elsewhere_are_compared_too() {
-    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+fn conversion_compares_with_reference_logits() {
+    let Some(set) = common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();
         let expected = SafeTensors::deserialize(&bytes).unwrap();
@@ -144,13 +144,13 @@ fn logits_made_elsewhere_are_compared_too() {
         assert_eq!(elsewhere["holds"], true, "{name}");
         assert_eq!(elsewhere["blake3"], blake3::hash(&fs::read(file).unwrap()).to_hex().as_str(), "{name}");
         assert_eq!(elsewhere["batch"], serde_json::json!(expected.tensor("input_ids").unwrap().shape()));
-        // Other programs round otherwise: a difference of exactly 0 would be a comparison with ourselves.
+        // Another program rounds differently: a difference of exactly 0 would mean that we compared with ourselves.
         assert!(elsewhere["difference"].as_f64().unwrap() > 0.0, "{name}");
         project.fmflow(&["show", "tiny.kdl", "flow"]).ok().says("elsewhere   holds");
         let folder = project.artifact("flow");
         project.fmflow(&["verify", folder.to_str().unwrap(), "--deep"]).ok().says("64 logits");
 
-        // Other contents of the file are other work, and one wrong logit is found.
+        // A changed file makes the stage stale, and one wrong logit is detected.
         write_reference(&project, &expected, |tensors| {
             let largest = floats(&expected, "logits_causal").iter().fold(0f32, |m, x| m.max(x.abs()));
             let (_, _, _, data) = &mut tensors[1];
@@ -164,8 +164,8 @@ fn logits_made_elsewhere_are_compared_too() {
 }
 
 #[test]
-fn a_reference_that_does_not_fit_is_refused_by_file_and_tensor() {
-    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+fn reference_logits_that_do_not_fit_are_refused_by_file_and_tensor() {
+    let Some(set) = common::oracle("A_qwen3") else { return };
     let name = checkpoints(&set).remove(0);
     let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();

@@ -1,4 +1,4 @@
-//! The frozen data of the quickstart are what their committed generators write.
+//! The frozen data of the quickstart match their generators in `examples/`.
 
 #[allow(dead_code, reason = "`main` writes the file, the test only compares")]
 #[path = "../../examples/make_corpus.rs"]
@@ -13,18 +13,18 @@ fn frozen(name: &str) -> String {
 }
 
 #[test]
-fn tales_are_what_their_generator_writes() {
+fn the_stories_match_their_generator() {
     assert!(frozen("corpus/tales.txt") == make_corpus::tales(), "run `cargo run --example make_corpus`");
 }
 
 #[test]
-fn instructions_are_what_their_generator_writes() {
+fn the_instructions_match_their_generator() {
     let found = frozen("tasks/instructions.jsonl");
     assert!(found == make_tasks::instructions(), "run `cargo run --example make_tasks`");
 }
 
 #[test]
-fn answers_are_right() {
+fn the_answers_are_correct() {
     for line in frozen("tasks/instructions.jsonl").lines() {
         let field = |name: &str| {
             serde_json::from_str::<serde_json::Value>(line).unwrap()[name].as_str().unwrap().to_owned()

@@ -1,8 +1,8 @@
-//! Export and deep verification through the binary: what comes in goes out, other programs can read it, and numbers are
-//! computed anew.
+//! Export and deep verification through the binary: tensors are exported unchanged, other programs can read them, and the
+//! certificate's numbers are recomputed.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ fn tensors(folder: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
 }
 
 #[test]
-fn a_converted_model_exports_the_bytes_of_its_source() {
-    let Some(set) = crate::common::oracle("A_qwen3") else { return };
+fn a_converted_model_exports_the_same_bytes_as_its_source() {
+    let Some(set) = common::oracle("A_qwen3") else { return };
     for entry in fs::read_dir(&set).unwrap() {
         let source = entry.unwrap().path();
         if !source.with_extension("expected.safetensors").exists() || !source.is_dir() {
@@ -61,7 +61,7 @@ fn a_converted_model_exports_the_bytes_of_its_source() {
         assert_eq!(index["weight_map"].as_object().unwrap().len(), found.len(), "{name}");
         let bytes: usize = found.iter().map(|(.., bytes)| bytes.len()).sum();
         assert_eq!(index["metadata"]["total_size"], bytes, "{name}");
-        // The keys by which transformers 4 and 5 build the model say what the source says.
+        // The keys from which transformers 4 and 5 build the model have the source's values.
         let (own, theirs) = (json(&release.join("config.json")), json(&source.join("config.json")));
         for (key, value) in theirs.as_object().unwrap() {
             let free = ["layer_types", "max_window_layers", "transformers_version", "use_cache"];
@@ -89,7 +89,7 @@ fn deep(project: &Project, stage: &str) -> crate::common::Ran {
 }
 
 #[test]
-fn a_trained_model_is_exported_whole_with_what_makes_it_a_flow_model_beside_it() {
+fn a_trained_model_is_exported_with_its_flow_matching_settings() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "time-conditioning \"none\"", "time-conditioning \"adaln\" rank=8");
     let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
@@ -99,14 +99,14 @@ fn a_trained_model_is_exported_whole_with_what_makes_it_a_flow_model_beside_it()
     project.fmflow(&["run", "tiny.kdl", "--until", "release"]).ok();
     let (sft, release) = (project.artifact("sft"), project.artifact("release"));
 
-    // The certificate of the conversion travels, and speaks of the converted weights only.
+    // The certificate of the conversion is passed on, and still describes the converted weights only.
     let certificate = |stage| fs::read(project.artifact(stage).join("certificate.json")).unwrap();
     assert_eq!(certificate("flow"), certificate("sft"));
     deep(&project, "flow").ok().says("64 logits");
     deep(&project, "sft").ok().says("trained since");
     deep(&project, "text/text").ok().says("no forward pass");
 
-    // The backbone under its own names, behind an index, so that nobody takes the other file for a shard.
+    // The backbone keeps its tensor names and has an index, so that no program takes the other file for a shard.
     let backbone = tensors(&release);
     assert!(backbone.iter().all(|(name, dtype, ..)| !name.starts_with("time.") && dtype == "BF16"));
     assert!(!release.join("model.safetensors").exists());
@@ -170,7 +170,7 @@ fn an_artifact_that_computes_other_numbers_than_certified_is_corrupt() {
     project.write("lie/certificate.json", &certificate.to_string());
     project.write("tiny.kdl", "pipeline \"lie\" seed=1\nfetch \"lie\" from=\"lie\"\n");
     project.fmflow(&["run", "tiny.kdl"]).ok();
-    // Every byte is what was fetched; what they compute is not what the certificate says.
+    // Every byte is what was fetched, but the model computes other numbers than the certificate says.
     let folder = project.artifact("lie");
     project.fmflow(&["verify", folder.to_str().unwrap()]).ok();
     deep(&project, "lie").exits(4).says("1.00e-2 of the largest").says("run the stage again");

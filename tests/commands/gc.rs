@@ -1,6 +1,6 @@
-//! `fmflow gc`: names what nobody refers to, removes it only when told, and never what is pinned, current or in use.
+//! `fmflow gc`: lists garbage, removes it only with `--yes`, and never what is pinned, current or in use.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// Names in a folder of the store, digits left out, sorted.
+/// Names in a folder of the store, without digests, sorted.
 fn names(project: &Project, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(project.path().join(".fmflow").join(folder)).into_iter().flatten();
     let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
@@ -32,7 +32,7 @@ fn names(project: &Project, folder: &str) -> Vec<String> {
     names
 }
 
-/// What `gc` prints, without digits, times and sizes that depend on them.
+/// The output of `gc` with fixed digests, times and sizes.
 fn shown(text: &str) -> String {
     let digits = |word: &str| word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let plain = |word: &str| match word.rsplit_once('-') {
@@ -47,7 +47,7 @@ fn shown(text: &str) -> String {
 }
 
 #[test]
-fn nothing_goes_before_it_is_told_to_and_then_only_what_nobody_refers_to() {
+fn gc_removes_only_garbage_and_only_with_yes() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.fmflow(&["gc"]).ok().says("nothing to remove");
@@ -69,7 +69,7 @@ fn nothing_goes_before_it_is_told_to_and_then_only_what_nobody_refers_to() {
 }
 
 #[test]
-fn a_text_that_was_edited_keeps_what_it_was_last_run_to_and_what_it_says_now() {
+fn gc_keeps_results_of_the_last_run_and_of_the_current_text() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "layers=3", "layers=2");
@@ -81,7 +81,7 @@ fn a_text_that_was_edited_keeps_what_it_was_last_run_to_and_what_it_says_now() {
 }
 
 #[test]
-fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
+fn a_pinned_artifact_is_kept_until_it_is_unpinned() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let tiny = project.fmflow(&["show", "p.kdl", "tiny", "--path"]).ok().stdout;
@@ -99,7 +99,7 @@ fn a_pin_keeps_an_artifact_and_its_end_lets_it_go() {
 }
 
 #[test]
-fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everything() {
+fn gc_keeps_the_last_run_of_a_deleted_pipeline_and_stops_at_one_with_errors() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
     project.pretend("q.kdl", &Pretend::default()).unwrap();
@@ -107,12 +107,12 @@ fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everythi
     project.write("q.kdl", "pipeline");
     project.fmflow(&["gc", "--yes"]).exits(2).says("q.kdl has errors").says("fmflow check q.kdl");
     fs::remove_file(project.path().join("q.kdl")).unwrap();
-    let told = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
-    assert!(told.stdout.contains("q.kdl, which is gone"), "{}", told.stdout);
+    let removed = project.fmflow(&["gc", "--yes"]).ok().says("nothing to remove");
+    assert!(removed.stdout.contains("q.kdl (gone)"), "{}", removed.stdout);
     assert!(
-        told.stderr.contains("q.kdl is gone") && told.stderr.contains("fmflow gc p.kdl"),
+        removed.stderr.contains("q.kdl is gone") && removed.stderr.contains("fmflow gc p.kdl"),
         "{}",
-        told.stderr
+        removed.stderr
     );
     let answer: Value = serde_json::from_str(&project.fmflow(&["gc", "--json"]).ok().stdout).unwrap();
     assert_eq!(answer["gone"], serde_json::json!(["q.kdl"]));
@@ -123,7 +123,7 @@ fn a_pipeline_that_is_gone_keeps_its_last_run_and_one_with_errors_stops_everythi
 }
 
 #[test]
-fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
+fn a_moved_pipeline_loses_no_results() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));
     project.pretend("q.kdl", &Pretend::default()).unwrap();
@@ -135,7 +135,7 @@ fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
     (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
     let (here, there) = (project.path().join("q.kdl"), project.path().join("away"));
     fs::rename(&here, &there).unwrap();
-    // Run 2 of q.kdl made nothing, and its record tells what is needed.
+    // Run 2 of q.kdl computed nothing, but its record is the one that says which results q.kdl uses.
     (0..2).for_each(|_| _ = project.fmflow(&["gc", "--yes"]).ok());
     assert_eq!(names(&project, "artifacts"), ["bpe", "flow", "flow", "tiny", "tiny"]);
     fs::rename(&there, &here).unwrap();
@@ -147,7 +147,7 @@ fn a_pipeline_that_was_renamed_or_lies_on_another_branch_loses_nothing() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_taken_for_gone() {
+fn an_unreadable_file_does_not_count_as_deleted() {
     let project = small();
     project.write("sub/text/a.txt", "hello");
     project.write("sub/q.kdl", &TEXT.replace("layers=3", "layers=4"));
@@ -162,13 +162,13 @@ fn what_cannot_be_read_is_not_taken_for_gone() {
 }
 
 #[test]
-fn a_live_run_is_left_alone() {
+fn gc_does_not_touch_a_live_run() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let store = fmflow_engine::store::Store::create(&project.path().join(".fmflow")).unwrap();
     let lock = store.lock().unwrap();
     project.write(".fmflow/tmp/ar.1.1/part", "half");
-    project.fmflow(&["gc"]).ok().says("a run goes on here (process").says("nothing to remove");
+    project.fmflow(&["gc"]).ok().says("a run is in progress (process").says("nothing to remove");
     project.fmflow(&["gc", "--yes"]).exits(5);
     drop(lock);
     project.fmflow(&["gc"]).ok().says("leftover");
@@ -177,9 +177,9 @@ fn a_live_run_is_left_alone() {
 }
 
 #[test]
-fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
+fn old_run_records_are_removed_unless_their_results_are_kept() {
     let project = small();
-    // The tokenizer of run 1 stays, its model goes; run 2 makes another model; the runs from 3 on do nothing.
+    // The tokenizer of run 1 is kept, its model is not; run 2 makes another model; later runs do nothing.
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "layers=3", "layers=2");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
@@ -187,7 +187,7 @@ fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
     let record = store.last_run().unwrap().unwrap();
     project.fmflow(&["gc", "--yes"]).ok().says("removed 2");
     (0..=garbage::KEPT_RUN_RECORDS).for_each(|_| _ = store.begin_run(&record).unwrap());
-    project.fmflow(&["gc"]).ok().says("runs/3.json").says("record").says("1 could go");
+    project.fmflow(&["gc"]).ok().says("runs/3.json").says("record").says("1 to remove");
     project.fmflow(&["why", "p.kdl", "tiny", "--vs", "1"]).ok().says("`shape.layers` 3 -> 2");
     project.edit("p.kdl", "vocabulary=1024", "vocabulary=2048");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
@@ -205,7 +205,7 @@ fn records_of_old_runs_go_unless_something_stays_that_they_worked_on() {
 }
 
 #[test]
-fn programs_learn_the_same() {
+fn gc_answers_in_json() {
     let project = small();
     project.fmflow(&["gc", "--json"]).exits(2).says("fmflow.error/1");
     project.pretend("p.kdl", &Pretend::default()).unwrap();

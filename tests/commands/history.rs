@@ -1,6 +1,6 @@
-//! What is known of the past: `why`, `log`, and every setting with its origin.
+//! What commands know about the past: `why`, `log`, `status`, and the origin of every setting.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use crate::common::Project;
 use crate::common::pretend::Pretend;
@@ -29,7 +29,7 @@ fn small() -> Project {
     Project::of(TEXT)
 }
 
-/// A text without what differs from one machine or moment to the next.
+/// A text without digests and absolute paths.
 fn plain(project: &Project, text: &str) -> String {
     let text = text.replace(&format!("{}/", project.path().canonicalize().unwrap().display()), "");
     let word = |word: &str| {
@@ -42,7 +42,7 @@ fn plain(project: &Project, text: &str) -> String {
 }
 
 #[test]
-fn what_changed_is_shown_where_it_is_written_with_the_stages_before_and_after() {
+fn why_shows_the_changed_setting_and_the_affected_stages() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.fmflow(&["why", "p.kdl", "ar"]).ok().says("stage `ar`: cached");
@@ -55,7 +55,7 @@ fn what_changed_is_shown_where_it_is_written_with_the_stages_before_and_after() 
     insta::assert_snapshot!("why-json", why(&["why", "p.kdl", "tiny", "--json"]));
     let key = why(&["why", "p.kdl", "tiny", "--key"]);
     assert!(key.contains("  field shape.layers 2\n") && key.contains("  input tokenizer HASH\n"), "{key}");
-    // Upstream was made again, this stage was not: the cause is still known.
+    // Upstream ran again, this stage did not: the cause is still known.
     let stopped = Pretend { stops: Some("ar"), ..Pretend::default() };
     project.pretend("p.kdl", &stopped).unwrap();
     project
@@ -67,7 +67,7 @@ fn what_changed_is_shown_where_it_is_written_with_the_stages_before_and_after() 
 }
 
 #[test]
-fn a_stage_is_compared_with_an_earlier_run() {
+fn why_compares_a_stage_with_an_earlier_run() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
@@ -79,7 +79,7 @@ fn a_stage_is_compared_with_an_earlier_run() {
     project
         .fmflow(&["why", "p.kdl", "ar", "--vs", "7"])
         .exits(2)
-        .says("no record of a run 7")
+        .says("no record of run 7")
         .says("fmflow log");
     project
         .fmflow(&["why", "p.kdl", "ar", "--vs", "1", "--store", "none"])
@@ -90,9 +90,9 @@ fn a_stage_is_compared_with_an_earlier_run() {
 }
 
 #[test]
-fn runs_are_listed_with_their_ends() {
+fn log_lists_runs_with_their_outcomes() {
     let project = small();
-    project.fmflow(&["log"]).ok().says("nothing was run");
+    project.fmflow(&["log"]).ok().says("no runs yet");
     project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
     let failing = Pretend { fails: Some(("flow", FailureKind::Diverged)), ..Pretend::default() };
     project.pretend("p.kdl", &failing).unwrap();
@@ -119,11 +119,11 @@ fn runs_are_listed_with_their_ends() {
 }
 
 #[test]
-fn every_setting_tells_its_origin() {
+fn resolved_settings_show_their_origin() {
     let project = small();
     let shown = |arguments: &[&str]| project.fmflow(arguments).ok().stdout;
     let stage = shown(&["show", "p.kdl", "ar", "--resolved"]);
-    // A few of them: the table of fields grows.
+    // Only a few of them, so that a new field does not change this snapshot.
     let some = ["ar ", "  field", "  use", "  batch", "  steps", "  learning-rate", "  log"];
     let some = stage.lines().filter(|line| some.iter().any(|start| line.starts_with(start)));
     let some: Vec<_> = some.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -141,7 +141,7 @@ fn every_setting_tells_its_origin() {
 }
 
 #[test]
-fn a_graph_for_programs_names_stages_and_roles() {
+fn the_json_graph_has_stages_and_roles() {
     let answer: Value =
         serde_json::from_str(&small().fmflow(&["graph", "p.kdl", "--json"]).ok().stdout).unwrap();
     assert_eq!(answer["schema"], "fmflow.graph/1");
@@ -150,7 +150,7 @@ fn a_graph_for_programs_names_stages_and_roles() {
 }
 
 #[test]
-fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
+fn status_follows_a_live_run_until_it_ends() {
     let project = small();
     project.pretend("p.kdl", &Pretend { stops: Some("ar"), ..Pretend::default() }).unwrap();
     project.fmflow(&["status", "p.kdl", "--follow"]).ok().says("unfinished").says("next: fmflow run p.kdl");
@@ -173,13 +173,13 @@ fn a_run_that_goes_on_elsewhere_is_followed_to_its_end() {
     let following = project.spawn(&["status", "p.kdl", "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(1500));
     drop(lock);
-    let ran = crate::common::Ran::from(following.wait_with_output().unwrap()).ok();
-    let (live, after) = ran.stdout.split_once("a run goes on here").unwrap();
+    let ran = common::Ran::from(following.wait_with_output().unwrap()).ok();
+    let (live, after) = ran.stdout.split_once("a run is in progress").unwrap();
     assert!(live.contains("running") && after.contains("next: fmflow run"), "{live}{after}");
 }
 
 #[test]
-fn two_words_for_one_scheduler_keep_each_others_results() {
+fn equivalent_schedulers_share_their_results() {
     let project = Project::tiny();
     project.pretend("tiny.kdl", &Pretend::default()).unwrap();
     project.edit("tiny.kdl", "kind=\"polynomial\" exponent=1", "kind=\"linear\"");
@@ -192,7 +192,7 @@ fn two_words_for_one_scheduler_keep_each_others_results() {
 }
 
 #[test]
-fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
+fn status_shows_a_failure_until_the_stage_runs_again() {
     let project = small();
     let fails =
         Pretend { fails: Some(("ar", fmflow_engine::error::FailureKind::Diverged)), ..Pretend::default() };
@@ -203,7 +203,7 @@ fn the_reason_of_a_failure_stays_until_the_stage_is_run_again() {
 }
 
 #[test]
-fn without_a_stage_why_and_show_tell_of_all() {
+fn why_and_show_without_a_stage_cover_all_stages() {
     let project = small();
     project.fmflow(&["show", "p.kdl"]).exits(1).says("it is not finished: never run");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
@@ -211,8 +211,8 @@ fn without_a_stage_why_and_show_tell_of_all() {
     let shown = project.fmflow(&["show", "p.kdl"]).ok().says("ar is fine").says("flow is fine");
     assert!(shown.stdout.contains("ar, .fmflow/artifacts/ar-"), "{}", shown.stdout);
     project.edit("p.kdl", "peak=1e-3", "peak=3e-3");
-    let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("with it run: flow");
-    assert!(!why.stdout.contains("stage `flow`"), "what follows is not repeated: {}", why.stdout);
+    let why = project.fmflow(&["why", "p.kdl"]).ok().says("stage `ar`: run").says("also runs: flow");
+    assert!(!why.stdout.contains("stage `flow`"), "dependents are not repeated: {}", why.stdout);
     let json =
         |words: &[&str]| -> Value { serde_json::from_str(&project.fmflow(words).ok().stdout).unwrap() };
     assert_eq!(json(&["why", "p.kdl", "--json"])["stages"][0]["stage"], "ar");

@@ -1,11 +1,11 @@
-//! The learning curve of PyTorch and transformers: 300 updates of masked flow training, loss and gradient norm of each.
+//! Comparison with PyTorch and transformers over 300 updates of masked flow training: loss and gradient norm of each.
 //!
-//! `tests/cases/data/learning_curve.json` was written by `benches/learning_curve.py`, which shares no code with fmflow and draws the
-//! same weights, times and corruption from the same seed. Here everything is what a training stage runs: initial weights,
-//! times and corruption ([`build`]), gradients, AdamW, learning rate.
+//! `tests/data/learning_curve.json` was written by `benches/learning_curve.py`, which shares no code with fmflow and draws the
+//! same weights, times and corruption from the same seed. This side uses the code of a training stage throughout: initial
+//! weights, times and corruption ([`build_update`]), gradients, AdamW, learning rate.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use fmflow_engine::pipeline::config::train::{
     Loss, LossDivisor, LossPositions, OptimizerSettings, ProbabilityPath, Scheduler, TimeSampling,
@@ -21,13 +21,13 @@ use fmflow_stages::train::gradient::{ForwardOptions, compute_update_gradient};
 use fmflow_stages::train::update::{FlowObjective, TrainingTask, build_update};
 use serde_json::Value;
 
-/// Loss of an update, absolute. Float32 against float64 in PyTorch differs by 2e-6 over the same curve, so this is a limit
-/// on meaning, not on rounding.
+/// Tolerance of the loss of an update, absolute. In PyTorch, float32 and float64 differ by 2e-6 over the same curve, so this
+/// limit is for mistakes, not for rounding.
 const LOSS: f64 = 1e-3;
-/// Gradient norm of an update, relative: 40 times what float32 and float64 differ by in PyTorch.
+/// Tolerance of the gradient norm of an update, relative: 40 times the difference of float32 and float64 in PyTorch.
 const NORM: f64 = 1e-3;
 
-/// The recorded curve and the settings that gave it.
+/// The recorded curve and its settings.
 struct Reference(Value);
 
 impl Reference {
@@ -46,7 +46,7 @@ impl Reference {
         self.number(path) as usize
     }
 
-    /// [(loss, gradient norm)] of the updates.
+    /// (loss, gradient norm) of every update.
     fn curve(&self) -> Vec<(f64, f64)> {
         let columns = |line: &Value| (line[1].as_f64().unwrap(), line[2].as_f64().unwrap());
         self.0["curve"].as_array().unwrap().iter().map(columns).collect()
@@ -131,7 +131,7 @@ impl Reference {
     }
 }
 
-/// What a run does; a test may change one part to see that the comparison notices.
+/// The settings of a run; a test changes one of them to see that the comparison notices.
 struct Run {
     flow: FlowObjective,
     attention: Attention,
@@ -180,8 +180,8 @@ impl Run {
     }
 }
 
-/// The largest difference of losses, and the largest relative one of norms.
-fn far(found: &[(f64, f64)], expected: &[(f64, f64)]) -> (f64, f64) {
+/// The largest absolute difference of losses, and the largest relative difference of norms.
+fn largest_differences(found: &[(f64, f64)], expected: &[(f64, f64)]) -> (f64, f64) {
     let pairs = || found.iter().zip(expected);
     let losses = pairs().map(|(f, e)| (f.0 - e.0).abs());
     let norms = pairs().map(|(f, e)| (f.1 / e.1 - 1.0).abs());
@@ -189,7 +189,7 @@ fn far(found: &[(f64, f64)], expected: &[(f64, f64)]) -> (f64, f64) {
 }
 
 #[test]
-fn three_hundred_updates_have_the_losses_of_pytorch() {
+fn three_hundred_updates_match_the_losses_of_pytorch() {
     let reference = Reference::read();
     let expected = reference.curve();
     assert_eq!((expected.len(), reference.count("updates")), (300, 300));
@@ -198,15 +198,15 @@ fn three_hundred_updates_have_the_losses_of_pytorch() {
         assert!((f.0 - e.0).abs() <= LOSS, "update {k}: loss {}, expected {}", f.0, e.0);
         assert!((f.1 - e.1).abs() <= NORM * e.1, "update {k}: gradient norm {}, expected {}", f.1, e.1);
     }
-    let (loss, norm) = far(&found, &expected);
+    let (loss, norm) = largest_differences(&found, &expected);
     println!("largest difference of losses {loss:.1e}, of gradient norms {norm:.1e} relative");
-    // What is compared is learning: the mean of the last updates is far below the first loss.
+    // The curve has to show learning, or the comparison would mean little: the last losses are far below the first.
     let last = found[280..].iter().map(|(loss, _)| loss).sum::<f64>() / 20.0;
     assert!(found[0].0 > 4.0 && last < 0.1, "{} -> {last}", found[0].0);
 }
 
 #[test]
-fn a_run_that_differs_in_one_setting_is_told_apart() {
+fn the_tolerance_detects_a_change_of_one_setting() {
     let reference = Reference::read();
     type Change = fn(&mut Run);
     let changes: [(&str, Change); 9] = [
@@ -224,7 +224,7 @@ fn a_run_that_differs_in_one_setting_is_told_apart() {
     for (what, change) in changes {
         let mut run = Run::new(&reference);
         change(&mut run);
-        let (loss, _) = far(&run.curve(&reference, expected.len()), expected);
+        let (loss, _) = largest_differences(&run.curve(&reference, expected.len()), expected);
         assert!(loss > 3.0 * LOSS, "{what}: {loss:.1e}");
     }
 }

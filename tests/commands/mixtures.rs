@@ -1,12 +1,12 @@
-//! Mixtures through the binary: what a composed mixture gives to read, phase by phase, and what `plan` says of it.
+//! Mixtures through the binary: which data a composed mixture yields, phase by phase, and what `plan` shows of it.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use crate::common::Project;
 use serde_json::Value;
 
-/// Tokens that each dataset has given after every update of `ar`.
+/// Tokens read from each dataset up to every update of `ar`: `[text, tasks]`.
 fn tokens(project: &Project) -> Vec<[u64; 2]> {
     let log = project.fmflow(&["log", "tiny.kdl", "ar", "--json"]).ok().stdout;
     let log: Value = serde_json::from_str(&log).unwrap();
@@ -16,7 +16,7 @@ fn tokens(project: &Project) -> Vec<[u64; 2]> {
 }
 
 #[test]
-fn datasets_come_and_go_with_their_phases() {
+fn datasets_appear_and_disappear_with_their_phases() {
     let project = Project::tiny();
     project.edit(
         "tiny.kdl",
@@ -36,7 +36,7 @@ fn datasets_come_and_go_with_their_phases() {
     let ([first, none], [half, other], [gone, last]) = (given(0, 10), given(10, 30), given(30, 40));
     assert!(first > 0 && none == 0, "{first} {none}");
     assert!(gone == 0 && last > 0, "{gone} {last}");
-    // Rows are dealt, not drawn: 80 rows of at most 64 tokens are within one row of their shares.
+    // Rows are dealt in proportion, not drawn at random: 80 rows of at most 64 tokens are within one row of their shares.
     assert!(half.abs_diff(other) <= 2 * 64, "{half} {other}");
     project.fmflow(&["show", "tiny.kdl", "ar"]).ok().says("dataset text: 50.").says("50.0 % declared");
 }

@@ -1,7 +1,6 @@
-//! `check --online` against a hub on this machine: what is pinned, what is told, and where the token goes.
+//! `check --online` with a local hub: what is pinned, what is reported, and where the token is sent.
 
-#![cfg(all(feature = "cpu", feature = "hub"))]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod server;
 
@@ -32,7 +31,7 @@ train "on" from="base" {
 }
 "#;
 
-/// A folder with a pipeline, and a hub.
+/// A folder with a pipeline, and a local hub.
 struct Place {
     folder: tempfile::TempDir,
     hub: Server,
@@ -45,7 +44,7 @@ struct Ran {
 }
 
 impl Place {
-    /// Everything that [`TEXT`] names is in order.
+    /// A hub on which everything that [`TEXT`] names exists and is accessible.
     fn new() -> Self {
         let (folder, hub) = (tempfile::tempdir().unwrap(), Server::start());
         fs::write(folder.path().join("far.kdl"), TEXT).unwrap();
@@ -89,7 +88,7 @@ impl Place {
             err: text(output.stderr),
         };
         let said = [&ran.out, &ran.err, &self.lock().unwrap_or_default()].map(String::as_str).concat();
-        assert!(!said.contains("canary"), "the token shows: {said}");
+        assert!(!said.contains("canary"), "the token leaked: {said}");
         ran
     }
 
@@ -100,14 +99,14 @@ impl Place {
         ran
     }
 
-    /// What became of the lock file, without the count of findings before it.
+    /// The output on the lock file, without the line of the check before it.
     #[track_caller]
     fn pinned(&self, file: &str) -> String {
         let ran = self.expect(0, &["check", file, "--online"]);
         ran.out.split_once('\n').unwrap().1.to_owned()
     }
 
-    /// The findings of a check that fails, one line each, without what is not supported yet.
+    /// The findings of a check that fails, one line each, without unsupported features.
     #[track_caller]
     fn refused(&self) -> String {
         let ran = self.expect(2, &["check", "far.kdl", "--online", "--format", "concise"]);
@@ -122,7 +121,7 @@ fn the_lock_file_is_written_kept_and_updated() {
     let place = Place::new();
     insta::assert_snapshot!("first", place.pinned("far.kdl"));
     insta::assert_snapshot!("lock", place.lock().unwrap());
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "nothing is left beside it");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "no temporary file is left");
     let quiet = place.expect(0, &["check", "far.kdl", "--format", "concise"]);
     assert!(!quiet.out.contains("unpinned-revision"), "{}", quiet.out);
 
@@ -149,17 +148,17 @@ fn the_pinned_commit_is_planned_and_counts_for_the_fingerprint() {
         };
         (of("base"), of("short/words"), answer["pins"].clone())
     };
-    let loose = fingerprint();
-    assert_eq!(loose.2, serde_json::json!([]));
+    let unpinned = fingerprint();
+    assert_eq!(unpinned.2, serde_json::json!([]));
     place.expect(0, &["check", "far.kdl", "--online"]);
     let pinned = fingerprint();
-    assert!(loose.0 != pinned.0 && loose.1 != pinned.1);
+    assert!(unpinned.0 != pinned.0 && unpinned.1 != pinned.1);
     assert_eq!(pinned.2[0]["commit"], COMMIT);
     let plan = place.expect(0, &["plan", "far.kdl"]).out;
     assert!(plan.contains(COMMIT) && plan.contains(OTHER), "{plan}");
     let resolved = place.expect(0, &["show", "far.kdl", "base", "--resolved"]).out;
     assert!(resolved.contains("far.kdl:3:37, lock file"), "{resolved}");
-    // The commit itself is the same thing as a branch that is pinned to it.
+    // A commit has the same fingerprint as a branch that is pinned to it.
     place.edit("revision=\"main\"", &format!("revision=\"{COMMIT}\""));
     assert_eq!(fingerprint().0, pinned.0);
 }
@@ -173,11 +172,11 @@ fn the_token_is_sent_where_it_is_declared_and_nowhere_else() {
     let place = Place::new();
     place.edit("secret \"HF_TOKEN\"\n", "");
     place.expect(0, &["check", "far.kdl", "--online"]);
-    assert!(place.hub.asked().iter().all(|(_, token)| token.is_none()), "an undeclared secret stays at home");
+    assert!(place.hub.asked().iter().all(|(_, token)| token.is_none()), "an undeclared secret is not sent");
 }
 
 #[test]
-fn offline_asks_nobody() {
+fn offline_check_sends_no_request() {
     let place = Place::new();
     place.expect(0, &["check", "far.kdl"]);
     place.expect(0, &["check", "far.kdl", "--offline"]);
@@ -189,7 +188,7 @@ fn offline_asks_nobody() {
 }
 
 #[test]
-fn a_list_of_files_has_pages() {
+fn a_paginated_file_list_is_read_completely() {
     let place = Place::new();
     place.edit("text=\"body\"", "text=\"body\" files=\"data/z.parquet\"");
     assert!(place.refused().contains("error[no-files]: `data/z.parquet` matches none of the 2 files"));
@@ -202,11 +201,11 @@ fn a_list_of_files_has_pages() {
 
 #[test]
 fn what_the_hub_refuses_is_told_with_a_cure() {
-    let mut told = String::new();
+    let mut reports = String::new();
     let mut case = |name: &str, answer: &dyn Fn(&Place)| {
         let place = Place::new();
         answer(&place);
-        told += &format!("=== {name}\n{}\n", place.refused());
+        reports += &format!("=== {name}\n{}\n", place.refused());
     };
     let main = "/api/models/o/m/revision/main";
     let check = "/api/models/o/m/auth-check";
@@ -250,7 +249,7 @@ fn what_the_hub_refuses_is_told_with_a_cure() {
     case("no commit", &|place| place.hub.answer(main, 200, "", r#"{"sha":"main"}"#));
     case("column", &|place| place.edit("text=\"body\"", "text=\"bodi\""));
     case("subset", &|place| place.edit("text=\"body\"", "subset=\"en\""));
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reports);
 }
 
 #[test]

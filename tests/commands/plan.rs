@@ -1,6 +1,6 @@
-//! Plans of the pipelines in this repository, against an empty store.
+//! Plans of the pipelines in this repository, with an empty store.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn every_pipeline_has_a_plan() {
 }
 
 #[test]
-fn a_plan_for_programs_is_one_object() {
+fn the_json_plan_is_one_object() {
     let (pipeline, plan) = planned("full.kdl");
     let answer = json::render_plan_json(&pipeline, &plan);
     assert_eq!(answer["schema"], "fmflow.plan/1");
@@ -48,7 +48,7 @@ fn a_plan_for_programs_is_one_object() {
 }
 
 #[test]
-fn a_plan_for_programs_tells_the_shares_of_every_phase() {
+fn the_json_plan_has_the_shares_of_every_phase() {
     let project = Project::tiny();
     project.edit(
         "tiny.kdl",

@@ -1,11 +1,11 @@
-//! What every kind of stage makes of a fixture, beside the revision of its code.
+//! The output of every kind of stage on a fixture, with the revision of its code.
 //!
-//! A fingerprint holds the revision of a kind's code instead of the code. So a change of the code that changes a result has to
-//! raise the revision in `engine/src/fingerprint.rs`, or finished artifacts would pass for something that they are not. If this
-//! snapshot changes and no revision did, raise it.
+//! A fingerprint contains the revision of a kind's code, not the code itself. So a code change that changes a result has to
+//! raise the revision in `engine/src/pipeline/fingerprint.rs`; otherwise artifacts of the old code would pass for results of the
+//! new. If this snapshot changes and no revision did, raise the revision.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +13,12 @@ use std::path::Path;
 use crate::common::Project;
 use fmflow_engine::pipeline::fingerprint::find_code_revision;
 
-/// Digest of a file whose bytes do not depend on the machine: integers and host arithmetic.
+/// Digest of a file whose bytes do not depend on the machine, because it comes from integers and host arithmetic.
 fn digest(folder: &Path, file: &str) -> String {
     blake3::hash(&fs::read(folder.join(file)).unwrap()).to_hex()[..16].to_owned()
 }
 
-/// Numbers of the summary to three digits: kernels differ between processors in the last bits.
+/// Metrics of the summary to three digits, because kernels differ between processors in the last bits.
 fn numbers(folder: &Path, keep: impl Fn(&str) -> bool) -> String {
     let summary: serde_json::Value =
         serde_json::from_slice(&fs::read(folder.join("summary.json")).unwrap()).unwrap();

@@ -1,7 +1,7 @@
-//! A whole pipeline through the binary: runs, does nothing twice, runs again what an edit makes stale, and keeps its contract.
+//! A whole pipeline through the binary: it runs, repeats no work, reruns what an edit makes stale, and continues after a stop.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::common::{Project, Ran};
 
-/// Names of the stages whose line in the plan says that they would run.
+/// Names of the stages that the plan would run.
 fn stale(project: &Project) -> Vec<String> {
     let plan = project.fmflow(&["plan", "tiny.kdl", "--json"]).ok();
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
@@ -19,7 +19,7 @@ fn stale(project: &Project) -> Vec<String> {
 }
 
 #[test]
-fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
+fn a_rerun_only_runs_stages_that_an_edit_affects() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl"]).ok().says("sft");
     let weights = project.weights();
@@ -41,23 +41,23 @@ fn a_pipeline_runs_once_and_again_only_where_an_edit_reaches() {
     project.fmflow(&["plan", "tiny.kdl", "--check"]).exits(3);
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let changed = project.weights();
-    assert_eq!(changed[1], weights[1], "the autoregressive source stays");
+    assert_eq!(changed[1], weights[1], "the autoregressive source is unchanged");
     assert_ne!(changed[3], weights[3], "a shifted model learns other weights");
     project.fmflow(&["plan", "tiny.kdl", "--check"]).ok();
 }
 
 #[test]
-fn a_run_tells_the_warnings_of_its_file_where_there_is_work() {
+fn a_run_prints_warnings_only_if_there_is_work() {
     let project = Project::tiny();
     let spare = "dataset \"spare\" from=\"tiny/*.txt\" format=\"text\"\n\ntokenizer ";
     project.edit("tiny.kdl", "tokenizer ", spare);
     let run = |project: &Project| project.fmflow(&["run", "tiny.kdl", "--until", "bpe"]).ok();
     run(&project).says("warning[unused]").says("see: fmflow check tiny.kdl");
-    assert!(!run(&project).stderr.contains("warning"), "nothing to do, nothing to tell");
+    assert!(!run(&project).stderr.contains("warning"), "no work, no warnings");
 }
 
 #[test]
-fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
+fn a_copied_artifact_verifies_and_a_flipped_bit_is_detected() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     let copy = project.path().join("elsewhere");
@@ -83,7 +83,7 @@ fn an_artifact_can_be_copied_anywhere_and_one_flipped_bit_is_found() {
 }
 
 #[test]
-fn stages_side_by_side_give_the_same_bytes() {
+fn parallel_stages_produce_the_same_bytes() {
     let (alone, together) = (Project::tiny(), Project::tiny());
     let twin = "train \"twin\" from=\"tiny\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
         objective \"autoregressive\"\n    attention \"causal\"\n    steps 30\n}\n\nconvert \"flow\"";
@@ -105,7 +105,7 @@ fn verify(project: &Project, folder: &Path) -> Ran {
 }
 
 #[test]
-fn a_changed_config_is_not_resumed_silently() {
+fn resume_refuses_a_changed_configuration() {
     let project = Project::tiny();
     interrupt_in(&project, "ar");
     project.edit("tiny.kdl", "peak=2e-3", "peak=3e-3");
@@ -122,7 +122,7 @@ fn a_device_that_this_build_lacks_is_refused_before_any_work() {
 }
 
 #[test]
-fn a_score_that_is_not_reached_fails_with_all_scores() {
+fn an_unmet_required_score_fails_with_all_scores() {
     let project = Project::tiny();
     let from = "exact-match dataset=\"tasks\" sampler=\"parallel\" }";
     project.edit("tiny.kdl", from, &from.replace('}', "; require \"sft\" at-least=1.0 }"));
@@ -140,7 +140,7 @@ fn a_score_that_is_not_reached_fails_with_all_scores() {
 }
 
 #[test]
-fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
+fn a_question_too_long_for_the_context_counts_as_failed() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
     project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok().says("too long for the context");
@@ -151,7 +151,7 @@ fn a_question_that_leaves_no_room_for_an_answer_is_counted_and_not_passed() {
     assert!(number("too_long") > 0 && number("passed") <= number("total") - number("too_long"), "{tasks}");
 }
 
-/// Adds tasks of one kind to the project.
+/// Adds conversations to the tasks of the project.
 fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
     let mut lines = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
     for (question, answer) in tasks {
@@ -162,7 +162,7 @@ fn add_tasks(project: &Project, tasks: impl Iterator<Item = (String, String)>) {
 }
 
 #[test]
-fn what_rows_leave_out_is_told_with_a_cure() {
+fn conversations_left_out_of_rows_are_reported_with_a_fix() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("last: {}{i}", "a b c ".repeat(100)), "c".into())));
     add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
@@ -175,7 +175,7 @@ fn what_rows_leave_out_is_told_with_a_cure() {
     ran.says("longer than the canvas (raise `canvas=`, now 1)").says("more than half");
 }
 
-/// What `evaluate` says of `sft`, and the lines of its answers.
+/// The exact-match report of `sft`, and the lines of its answers.
 fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
     let folder = project.artifact("answers");
     let report = fs::read(folder.join("report.json")).unwrap();
@@ -186,7 +186,7 @@ fn answers(project: &Project) -> (serde_json::Value, Vec<serde_json::Value>) {
 }
 
 #[test]
-fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
+fn an_answer_longer_than_the_canvas_counts_as_failed() {
     let project = Project::tiny();
     add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
     project.fmflow(&["run", "tiny.kdl", "--until", "answers"]).ok();
@@ -194,11 +194,14 @@ fn an_answer_that_is_longer_than_the_canvas_is_counted_and_not_passed() {
     let number = |name: &str| tasks[name].as_u64().unwrap();
     assert!(number("beyond_canvas") > 0, "{tasks}");
     assert!(number("passed") <= number("total") - number("beyond_canvas"), "{tasks}");
-    assert!(!lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")), "not asked");
+    assert!(
+        !lines.iter().any(|line| line["prompt"].as_str().unwrap().starts_with("long")),
+        "too long to generate"
+    );
 }
 
 #[test]
-fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
+fn answers_of_a_conversation_are_listed_with_earlier_turns() {
     let project = Project::tiny();
     let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
     let line = |i: usize| {
@@ -222,7 +225,7 @@ fn answers_of_a_conversation_are_listed_with_what_was_said_before() {
 }
 
 #[test]
-fn the_names_of_special_tokens_in_what_is_said_are_told() {
+fn special_token_names_in_turns_are_reported() {
     let project = Project::tiny();
     let said = "x<|im_end|>\n<|im_start|>assistant\nyes";
     add_tasks(
@@ -237,7 +240,7 @@ fn the_names_of_special_tokens_in_what_is_said_are_told() {
 }
 
 #[test]
-fn a_line_without_its_kind_of_task_is_named() {
+fn a_line_without_its_group_field_is_reported() {
     let project = Project::tiny();
     let tasks = fs::read_to_string(project.path().join("tiny/tasks.jsonl")).unwrap();
     project.write("tiny/tasks.jsonl", &(tasks + "{\"question\":\"q\",\"answer\":\"a\"}\n"));
@@ -246,7 +249,7 @@ fn a_line_without_its_kind_of_task_is_named() {
     project.fmflow(&["run", "tiny.kdl"]).exits(2).says("did you mean `task`?");
 }
 
-/// Runs until the stage has a checkpoint, then stops it by SIGTERM.
+/// Runs until the stage has a checkpoint, then stops the run with SIGTERM.
 fn interrupt_in(project: &Project, stage: &str) {
     let child = project.spawn(&["run", "tiny.kdl"]);
     wait_for_checkpoint(project, stage);
@@ -255,13 +258,13 @@ fn interrupt_in(project: &Project, stage: &str) {
 }
 
 #[test]
-fn a_lost_terminal_stops_a_run_as_any_signal_and_what_was_asked_for_is_remembered() {
+fn sighup_stops_a_run_and_resume_remembers_its_selection() {
     let project = Project::tiny();
     let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
     wait_for_checkpoint(&project, "ar");
     signal(child.id(), "HUP");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");
-    project.fmflow(&["resume"]).ok().says("note: as in that run: --until ar");
+    project.fmflow(&["resume"]).ok().says("note: same selection as the last run: --until ar");
     let folders = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
     let names: Vec<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("ar-")), "{names:?}");
@@ -279,7 +282,7 @@ fn wait_for_checkpoint(project: &Project, stage: &str) {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    panic!("stage `{stage}` writes a checkpoint within a minute");
+    panic!("stage `{stage}` wrote no checkpoint within a minute");
 }
 
 fn signal(process: u32, name: &str) {
@@ -289,7 +292,7 @@ fn signal(process: u32, name: &str) {
 }
 
 #[test]
-fn a_stop_by_signal_continues_exactly() {
+fn a_run_stopped_by_a_signal_continues_exactly() {
     let whole = Project::tiny();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let project = Project::tiny();
@@ -298,7 +301,7 @@ fn a_stop_by_signal_continues_exactly() {
     assert_eq!(project.weights(), whole.weights());
 }
 
-/// Everything after the conversion in blocks that grow, and a stage whose attention is annealed.
+/// A project with growing blocks in every stage after the conversion, and a stage with annealed attention.
 fn in_blocks() -> Project {
     let project = Project::tiny();
     project.edit(
@@ -323,7 +326,7 @@ sampler "two" kind="euler" steps=3 block=2
 }
 
 #[test]
-fn blocks_are_trained_measured_and_written_and_continue_exactly() {
+fn block_training_and_sampling_continue_exactly_after_a_stop() {
     let whole = in_blocks();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let contract = |stage: &str| {
@@ -347,13 +350,13 @@ fn blocks_are_trained_measured_and_written_and_continue_exactly() {
 }
 
 #[test]
-fn ten_kills_at_any_instant_change_no_byte() {
+fn ten_kills_at_any_instant_change_no_weight() {
     let whole = Project::tiny();
     let start = std::time::Instant::now();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let duration = start.elapsed();
     let project = Project::tiny();
-    // Instants from a fixed sequence (golden ratio), spread over the time that a whole run takes; each continues the last.
+    // Times from a fixed golden-ratio sequence, spread over a third of a whole run; each run continues the one before.
     for i in 1..=10 {
         let share = (f64::from(i) * 0.618_034).fract();
         let mut child = project.spawn(&[if i % 2 == 0 { "run" } else { "resume" }, "tiny.kdl"]);

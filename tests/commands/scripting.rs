@@ -1,6 +1,6 @@
-//! The program as scripts meet it: what goes to stdout, what to stderr, and the exit code.
+//! The program as scripts see it: stdout, stderr and exit codes.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,7 @@ impl Place {
 }
 
 #[test]
-fn answers_have_their_exit_codes() {
+fn commands_return_their_exit_codes() {
     let place = Place::new();
     place.expect(0, &["check", "p.kdl"]);
     place.expect(0, &["plan", "p.kdl"]);
@@ -68,7 +68,7 @@ fn answers_have_their_exit_codes() {
     place.expect(2, &["nonsense"]);
     place.expect(2, &["verify", "absent"]);
     place.expect(4, &["verify", "text"]);
-    assert!(!place.path().join(".fmflow").exists(), "reading makes no store");
+    assert!(!place.path().join(".fmflow").exists(), "reading commands create no store");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn json_answers_are_one_object_with_a_schema() {
 }
 
 #[test]
-fn a_changed_file_is_a_changed_digest_even_with_a_store() {
+fn a_changed_file_changes_the_fingerprint_even_with_a_store() {
     let place = Place::new();
     let digest = || {
         let (out, _) = place.expect(0, &["plan", "p.kdl", "--json", "--store", "s"]);
@@ -110,7 +110,7 @@ fn a_changed_file_is_a_changed_digest_even_with_a_store() {
 }
 
 #[test]
-fn a_foreign_folder_and_a_store_of_another_version_are_refused() {
+fn a_folder_that_is_not_a_store_and_another_store_version_are_refused() {
     let place = Place::new();
     let (_, err) = place.expect(2, &["--store", "text", "plan", "p.kdl"]);
     assert!(err.contains("is not a store"), "{err}");
@@ -121,15 +121,15 @@ fn a_foreign_folder_and_a_store_of_another_version_are_refused() {
 }
 
 #[test]
-fn colours_follow_the_flag() {
+fn colors_follow_the_flag() {
     let place = Place::new();
     let (_, plain) = place.expect(2, &["resume"]);
-    let (_, colour) = place.expect(2, &["resume", "--color", "always"]);
-    assert!(!plain.contains('\x1b') && colour.contains('\x1b'));
+    let (_, color) = place.expect(2, &["resume", "--color", "always"]);
+    assert!(!plain.contains('\x1b') && color.contains('\x1b'));
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let place = Place::new();
     let line = format!("'{}' explain --list | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_fmflow"));
     let output = Command::new("bash").args(["-c", &line]).current_dir(place.path()).output().unwrap();
@@ -137,7 +137,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_a_failure() {
+fn a_full_stdout_is_a_failure() {
     let place = Place::new();
     let pages =
         ["--help", "--version", "run --help", "help run", "explain train", "completions bash", "schema"];
@@ -156,7 +156,7 @@ fn what_cannot_be_printed_is_a_failure() {
 }
 
 #[test]
-fn hints_name_the_store_that_was_asked_for() {
+fn suggested_commands_name_the_store() {
     let place = Place::new();
     let (out, _) = place.expect(0, &["plan", "p.kdl", "--store", "s"]);
     assert!(out.contains("next: fmflow run p.kdl --store s"), "{out}");
@@ -165,12 +165,12 @@ fn hints_name_the_store_that_was_asked_for() {
 }
 
 #[test]
-fn wrong_words_are_refused_before_anything_is_made() {
+fn wrong_arguments_are_refused_before_anything_is_created() {
     let place = Place::new();
     let (_, err) = place.expect(2, &["run", "p.kdl", "--device", "gpu"]);
     assert!(err.contains("cuda:0"), "{err}");
     let (_, err) = place.expect(2, &["run", "p.kdl", "--jobs", "0"]);
-    assert!(err.contains("write a whole number from 1 on"), "{err}");
+    assert!(err.contains("write a whole number, 1 or more"), "{err}");
     let (_, err) = place.expect(2, &["explain"]);
     assert!(err.contains("`train`") && err.contains("--list"), "{err}");
     let (_, err) = place.expect(4, &["verify", "."]);
@@ -178,11 +178,11 @@ fn wrong_words_are_refused_before_anything_is_made() {
     let hub = "fetch \"a\" from=\"hf:x/y\"\nfetch \"b\" from=\"hf:x/z\"\n";
     fs::write(place.path().join("hub.kdl"), format!("pipeline \"hub\"\n{hub}")).unwrap();
     let (_, err) = place.expect(2, &["run", "hub.kdl"]);
-    assert!(err.contains("(a, b)"), "every reason is told: {err}");
+    assert!(err.contains("(a, b)"), "all reasons are listed: {err}");
     assert!(!place.path().join(".fmflow").exists());
 }
 
-/// A build without the hub says so, instead of checking offline in silence.
+/// A build without the hub reports that, instead of silently checking offline.
 #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda"))))]
 #[test]
 fn a_build_without_a_hub_refuses_to_ask_one() {

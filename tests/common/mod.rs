@@ -1,10 +1,10 @@
-//! A project in a temporary folder and the binary run inside it.
+//! A project in a temporary folder, and the fmflow binary run inside it.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "every test binary uses its own part; helpers stop the test"
+    reason = "every test binary uses only a part of it; helpers fail a test by panicking"
 )]
 
 use std::fs;
@@ -20,14 +20,15 @@ pub(crate) struct Project {
     folder: TempDir,
 }
 
-/// What a command left behind.
+/// Exit code and output of a command.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// The oracle set called `name`, or `None` (said loudly) where it is absent and nobody insists.
+/// The oracle set called `name`. If it is missing: `None` with a printed note, or a failure in CI and where `FMFLOW_ORACLE` is
+/// set, so that nobody mistakes a skipped comparison for a passed one.
 pub(crate) fn oracle(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("FMFLOW_ORACLE");
     let insist = named.is_some() || std::env::var_os("CI").is_some();
@@ -47,7 +48,7 @@ impl Project {
         Self { folder: TempDir::new().unwrap() }
     }
 
-    /// A project with `text` as `p.kdl` and a document for it.
+    /// A project with `text` as `p.kdl`, and a document in `text/`.
     pub(crate) fn of(text: &str) -> Self {
         let project = Self::empty();
         project.write("text/a.txt", "hello");
@@ -55,7 +56,7 @@ impl Project {
         project
     }
 
-    /// A project with `tests/cases/data/tiny.kdl` as `tiny.kdl` and small data beside it.
+    /// A project with `tests/data/tiny.kdl` as `tiny.kdl`, and small data for it.
     pub(crate) fn tiny() -> Self {
         let project = Self::empty();
         project.write("tiny.kdl", include_str!("../cases/data/tiny.kdl"));
@@ -86,7 +87,6 @@ impl Project {
         project
     }
 
-    /// The folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -113,7 +113,7 @@ impl Project {
         command
     }
 
-    /// Runs the binary to its end.
+    /// Runs the binary and waits for it.
     pub(crate) fn fmflow(&self, arguments: &[&str]) -> Ran {
         Ran::from(self.command(arguments).output().unwrap())
     }
@@ -132,7 +132,7 @@ impl Project {
         path
     }
 
-    /// Digests of the weight files of the stages that have some.
+    /// Digests of the weights of all stages that make a model.
     pub(crate) fn weights(&self) -> Vec<(&'static str, String)> {
         let digest = |stage| {
             let bytes = fs::read(self.artifact(stage).join("model.safetensors")).unwrap();
@@ -166,7 +166,7 @@ impl Ran {
         self.exits(0)
     }
 
-    /// Asserts that a text was said, on either stream.
+    /// Asserts that either stream contains a text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         let said = self.stdout.contains(text) || self.stderr.contains(text);

@@ -1,4 +1,4 @@
-//! Runs in which stages only pretend: commands that show what runs leave need no backend.
+//! Runs with fake stages, so that tests of commands that only read the store need no backend.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 
 use super::Project;
 
-/// Stages that write their names. One may be told to stop or to fail.
+/// Fake stages that write their name as their result. One of them may stop or fail.
 #[derive(Default)]
 pub(crate) struct Pretend {
     /// The stage that stops after its first checkpoint.
@@ -57,7 +57,7 @@ impl Execute for Pretend {
 }
 
 impl Project {
-    /// Runs a file of the project with pretending stages, in the store `.fmflow`.
+    /// Runs a file of the project with fake stages, in the store `.fmflow`.
     pub(crate) fn pretend(&self, file: &str, execute: &Pretend) -> fmflow_engine::error::Result<RunOutcome> {
         let path = self.path().canonicalize().unwrap().join(file);
         let pipeline = check_path(&path, &CheckOptions::default()).pipeline.unwrap();

@@ -1,5 +1,5 @@
-//! The language as its users meet it: the pipelines of this repository check clean, every code has a case whose report
-//! is a snapshot, and hostile texts are refused in peace.
+//! `check` as users see it: the pipelines of this repository are valid, every code has a case with a snapshot of its report,
+//! and hostile input is refused without a panic.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use fmflow_engine::text::render::{
 };
 use proptest::prelude::*;
 
-/// Codes without a text that triggers them: files that are no text, defects, and what only a hub can know.
+/// Codes that no text in this folder can trigger: unreadable files, bugs, and what only a hub can know.
 const WITHOUT_CASE: &[Code] = &[
     Code::UnreadableFile,
     Code::FileTooLarge,
@@ -37,7 +37,7 @@ fn case(code: Code) -> PathBuf {
     root().join("tests/cases/check").join(format!("{}.kdl", code.name()))
 }
 
-/// Checks a case under the name that its report shows.
+/// Checks a case under its file name, so that the report does not depend on the folder.
 fn checked(code: Code) -> CheckResult {
     let path = case(code);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no case {}", path.display()));
@@ -46,7 +46,7 @@ fn checked(code: Code) -> CheckResult {
 }
 
 #[test]
-fn the_quickstart_checks_without_a_word() {
+fn the_quickstart_has_no_findings() {
     let checked = shipped("quickstart.kdl");
     assert_eq!(render_concise_lines(&checked.diagnostics), "");
     let pipeline = checked.pipeline.unwrap();
@@ -65,14 +65,14 @@ fn the_quickstart_checks_without_a_word() {
 }
 
 #[test]
-fn the_full_pipeline_checks_with_warnings_only() {
+fn the_full_pipeline_has_only_warnings() {
     let checked = shipped("full.kdl");
     insta::assert_snapshot!("full-warnings", render_concise_lines(&checked.diagnostics));
     assert!(checked.pipeline.is_some());
 }
 
 #[test]
-fn every_code_has_a_case_and_its_report_is_known() {
+fn every_code_has_a_case_with_a_snapshot() {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../cases/check");
     settings.set_prepend_module_to_snapshot(false);
@@ -88,15 +88,14 @@ fn every_code_has_a_case_and_its_report_is_known() {
 }
 
 #[test]
-fn one_run_tells_everything() {
-    let text = include_str!("../cases/check/many-faults.kdl");
-    let checked =
-        check_text("many-faults.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+fn one_check_reports_every_problem() {
+    let text = include_str!("check/many-faults.kdl");
+    let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &CheckOptions::default());
     insta::assert_snapshot!("many-faults", render_concise_lines(&checked.diagnostics));
 }
 
 #[test]
-fn programs_and_workflows_are_told_the_same() {
+fn json_and_github_formats_are_stable() {
     let text = "pipeline \"x\" seed=1\ndataset \"50%\" from=\"a\"\nexport \"e\" from=\"x\" format=\"onnx\" dtype=\"bf15\"\n";
     let checked = check_text("a,b.kdl", text, root(), &CheckOptions::default());
     insta::assert_snapshot!("github", render_github_annotations(&checked.diagnostics));
@@ -105,14 +104,14 @@ fn programs_and_workflows_are_told_the_same() {
 }
 
 #[test]
-fn a_checkpoint_folder_is_taken_at_its_word() {
-    let text = include_str!("../cases/check/stored.kdl");
-    let checked = check_text("stored.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+fn a_stored_checkpoint_contract_is_checked() {
+    let text = include_str!("check/stored.kdl");
+    let checked = check_text("stored.kdl", text, &root().join("tests/check"), &CheckOptions::default());
     insta::assert_snapshot!("stored", render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
 }
 
 #[test]
-fn cases_show_their_own_fault_only() {
+fn every_case_shows_only_its_own_code() {
     for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
         let checked = checked(*code);
         let errors = checked.diagnostics.iter().filter(|found| found.severity == Severity::Error);
@@ -123,7 +122,7 @@ fn cases_show_their_own_fault_only() {
 }
 
 #[test]
-fn unreadable_files_are_refused_with_their_reason() {
+fn unreadable_files_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -147,7 +146,7 @@ fn unreadable_files_are_refused_with_their_reason() {
 }
 
 #[test]
-fn bombs_are_refused_quickly() {
+fn huge_inputs_are_refused_quickly() {
     let start = std::time::Instant::now();
     let bombs = [
         "a {".repeat(100_000),
@@ -169,7 +168,7 @@ fn bombs_are_refused_quickly() {
     assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
 }
 
-/// One change of a text, as a slip of the hand or of a program would make it.
+/// One small accidental change of a text.
 #[derive(Clone, Debug)]
 enum Slip {
     Cut(usize, usize),
@@ -219,15 +218,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn slips_never_panic(slips in slips()) {
-        let text = apply(include_str!("../../pipelines/quickstart.kdl"), &slips);
+    fn typos_never_panic(slips in slips()) {
+        let text = apply(include_str!("../pipelines/quickstart.kdl"), &slips);
         let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &CheckOptions::default());
         prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
         let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     }
 }
 
-/// A training stage with this attention.
+/// A pipeline with a training stage that has this attention.
 fn with_attention(attention: &str) -> String {
     let text = include_str!("../cases/check/attention-mismatch.kdl");
     let text = text
@@ -241,7 +240,7 @@ fn with_attention(attention: &str) -> String {
 }
 
 #[test]
-fn schedules_of_attention_are_told_what_is_wrong_with_them() {
+fn wrong_attention_schedules_are_explained() {
     let mut lines = String::new();
     for attention in [
         "attention \"block\" size=16",

@@ -1,4 +1,4 @@
-//! What the documents say is true: every KDL block checks, and every command of the README is one that exists.
+//! The documents are true: every KDL block is valid, and every command of the README exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Markdown files of the repository, build folders left out.
+/// Markdown files of the repository, except those in build folders.
 fn documents() -> Vec<PathBuf> {
     let hidden = |e: &walkdir::DirEntry| {
         let name = e.file_name().to_string_lossy();
@@ -40,7 +40,7 @@ fn blocks(file: &Path) -> Vec<(usize, String, String)> {
     found
 }
 
-/// A block that is no whole pipeline gets the header that it lacks, and a stage.
+/// Completes a block that is not a whole pipeline with a header and a stage.
 fn whole(text: &str) -> String {
     match text.contains("pipeline \"") {
         true => text.to_owned(),
@@ -49,7 +49,7 @@ fn whole(text: &str) -> String {
 }
 
 #[test]
-fn every_kdl_block_checks_or_says_that_it_must_not() {
+fn every_kdl_block_is_valid_unless_marked_must_fail() {
     let mut seen = 0;
     for file in documents().into_iter().filter(|file| !file.ends_with(PAGES)) {
         for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
@@ -62,10 +62,10 @@ fn every_kdl_block_checks_or_says_that_it_must_not() {
     assert!(seen >= 1, "the README shows the language");
 }
 
-/// Pages of codes, whose examples have rules of their own.
+/// The pages on codes; their examples follow rules of their own.
 const PAGES: &str = "schemas/codes.md";
 
-/// Top-level nodes of a pipeline whose lines are indented: what identifies each, and its text.
+/// Top-level nodes of a pipeline with indented bodies: kind and name of each, and its text.
 fn nodes(text: &str) -> Vec<(String, String)> {
     let mut nodes: Vec<(String, String)> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("//")) {
@@ -83,7 +83,7 @@ fn nodes(text: &str) -> Vec<(String, String)> {
     nodes
 }
 
-/// The pipeline that an example is a part of.
+/// An example, completed with the nodes of `tests/data/pages.kdl` that it does not declare itself.
 fn example(info: &str, text: &str) -> String {
     if info.ends_with("whole") {
         return text.to_owned();
@@ -95,7 +95,7 @@ fn example(info: &str, text: &str) -> String {
 }
 
 #[test]
-fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
+fn bad_examples_trigger_only_their_code_and_good_ones_pass() {
     let path = root().join(PAGES);
     let text = fs::read_to_string(&path).expect("the pages");
     let headings: Vec<_> = text.lines().enumerate().filter(|(_, line)| line.starts_with("## ")).collect();
@@ -110,7 +110,7 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
         let page: String =
             text.lines().skip(*line).take(end.min(line + 1000) - line).collect::<Vec<_>>().join("\n");
         if page.contains("\nNo example: ") {
-            assert!(kinds.is_empty(), "`{code}` has an example and says that it has none");
+            assert!(kinds.is_empty(), "the page of `{code}` has an example but says that it has none");
             continue;
         }
         assert_eq!(kinds, ["bad", "good"], "examples of `{code}`");
@@ -131,8 +131,8 @@ fn bad_examples_trigger_their_code_alone_and_good_ones_pass() {
 }
 
 #[test]
-fn the_pipeline_of_the_examples_checks() {
-    let text = include_str!("../cases/data/pages.kdl");
+fn the_pipeline_of_the_examples_is_valid() {
+    let text = include_str!("data/pages.kdl");
     let checked = check_text("pages.kdl", text, root(), &CheckOptions::default());
     let said = fmflow_engine::text::render::render_concise_lines(&checked.diagnostics);
     assert_eq!(said, "");
@@ -143,7 +143,7 @@ fn the_pipeline_of_the_examples_checks() {
 }
 
 #[test]
-fn the_two_commands_of_the_readme_are_those_of_ci() {
+fn ci_runs_the_two_commands_of_the_readme() {
     let commands = commands("cargo ");
     let ci = fs::read_to_string(root().join(".ci/run")).expect("a readable script");
     for wanted in ["cargo run --release -- run pipelines/quickstart.kdl", "cargo test --workspace"] {
@@ -156,7 +156,7 @@ fn the_two_commands_of_the_readme_are_those_of_ci() {
     }
 }
 
-/// Lines of the README's `sh` blocks that begin with `prefix`, comments left out.
+/// Lines of the README's `sh` blocks that start with `prefix`, without comments.
 fn commands(prefix: &str) -> Vec<String> {
     let blocks = blocks(&root().join("README.md")).into_iter().filter(|(_, info, _)| info == "sh");
     let lines = blocks.flat_map(|(_, _, text)| text.lines().map(str::to_owned).collect::<Vec<_>>());
@@ -165,13 +165,13 @@ fn commands(prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_fmflow_command_of_the_readme_runs_or_has_its_page() {
+fn every_fmflow_command_of_the_readme_exists() {
     let store = tempfile::tempdir().expect("a temporary folder");
     let commands = commands("fmflow ");
     assert!(commands.len() >= 5, "{commands:?}");
     for command in commands {
         let words: Vec<&str> = command.split(' ').skip(1).collect();
-        // These need no artifact; of the others the page of help shows that they exist.
+        // These need no artifact; for the others, the help page shows that they exist.
         let quick = ["check", "plan", "graph", "explain"].contains(&words[0]);
         let arguments = if quick { words.clone() } else { vec![words[0], "--help"] };
         let ran = Command::new(env!("CARGO_BIN_EXE_fmflow"))

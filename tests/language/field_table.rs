@@ -1,8 +1,8 @@
-//! The field table and the settings that stages get: a field that is set changes them, and nothing in them comes from
-//! elsewhere. What one setting alone cannot show is listed in the snapshots: fields that are bound to others, and settings
-//! that only those reach.
+//! The field table against the settings that stages get: setting a field changes them, and nothing in them comes from
+//! elsewhere. The snapshots list what setting a single field cannot show: fields that are bound to others, and the settings
+//! that only those fields reach.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +20,7 @@ fn pipeline(text: &str, setting: Option<String>) -> Option<Pipeline> {
     check_text("t.kdl", text, &base, &options).pipeline
 }
 
-/// Everything that later rooms take, as values by the way to them: `Train.batch.rows`.
+/// Everything that stages get, as values by path.
 fn settings(pipeline: &Pipeline) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     values.insert("seed".to_owned(), pipeline.seed.to_string());
@@ -33,7 +33,7 @@ fn settings(pipeline: &Pipeline) -> BTreeMap<String, String> {
     values
 }
 
-/// Leaves of a debug text by the names of the fields and variants around them.
+/// Flattens a `{:#?}` text to its leaves, keyed by the fields and variants around them.
 fn flatten(prefix: &str, text: &str, values: &mut BTreeMap<String, String>) {
     let mut path = vec![prefix.to_owned()];
     let mut elements = vec![0_usize];
@@ -61,23 +61,23 @@ fn flatten(prefix: &str, text: &str, values: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Kinds and names of the declarations of a text.
+/// Kinds and names of the declarations in a text.
 fn declared(text: &str) -> Vec<(&'static NodeSpec, String)> {
     let found = text.lines().filter_map(|line| {
         let (kind, rest) = line.split_once(" \"")?;
         Some((load_schema().node(kind)?, rest.split('"').next()?.to_owned()))
     });
-    // A recipe has the fields of `train`; a file that is included has none.
+    // A recipe has the fields of `train`; `include` has no field to set.
     found.filter(|(node, _)| !matches!(node.name.as_str(), "recipe" | "include")).collect()
 }
 
-/// Whether there is something to choose: a supported field, of more than one supported word.
+/// Whether a field can be changed: it is supported, and not limited to a single supported word.
 fn varies(field: &FieldSpec) -> bool {
     let words = field.words.iter().filter(|word| !field.not_yet.contains(word)).count();
     !(field.unsupported || field.types == [FieldType::Word] && words < 2)
 }
 
-/// Every field below a node that can vary, as the path of a setting.
+/// Collects every field below a node that can be changed, with its `--set` path.
 fn fields(path: &str, node: &'static NodeSpec, found: &mut Vec<(String, &'static FieldSpec)>) {
     if node.unsupported.is_some() {
         return;
@@ -97,7 +97,7 @@ fn fields(path: &str, node: &'static NodeSpec, found: &mut Vec<(String, &'static
     }
 }
 
-/// Values to try, each as it stands after `=`.
+/// Values to try, as they are written after `=`.
 fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Vec<String> {
     let of = |kind: &FieldType| -> Vec<String> {
         let words: &[&str] = match kind {
@@ -110,7 +110,7 @@ fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Ve
             FieldType::Bytes => &["7MiB"],
             FieldType::Duration => &["7min"],
             FieldType::Range => &["2..3"],
-            // A field of the data has to be there: `task` is one.
+            // A field of the data has to exist in the file: `task` does.
             FieldType::Text => &["other", "norm", "embedding", "task"],
             FieldType::Path => {
                 &["../examples/quickstart/corpus/notes.txt", "../docs", "../examples/starter/*"]
@@ -129,14 +129,14 @@ fn candidates(field: &FieldSpec, declared: &[(&'static NodeSpec, String)]) -> Ve
     field.types.iter().flat_map(of).collect()
 }
 
-/// The path without the name of its declaration and without numbers: what it is in the table.
+/// The path of a field in the table: without the name of its declaration and without indices.
 fn in_table(kind: &str, path: &str) -> String {
     let words = path.split('.').skip(if kind == "pipeline" { 1 } else { 2 });
     let words = words.filter(|word| word.parse::<usize>().is_err());
     std::iter::once(kind).chain(words).collect::<Vec<_>>().join(".")
 }
 
-/// The way to a setting without names of stages and places in lists.
+/// The path of a setting without stage names and list indices.
 fn in_struct(path: &str) -> String {
     let words =
         path.split('.').skip(1).map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':'));
@@ -144,7 +144,7 @@ fn in_struct(path: &str) -> String {
 }
 
 #[test]
-fn fields_and_settings_are_the_same() {
+fn every_field_reaches_a_setting_and_every_setting_has_a_field() {
     let (mut idle, mut arrived) = (BTreeSet::new(), BTreeSet::new());
     let (mut constant, mut varied) = (BTreeSet::new(), BTreeSet::new());
     for text in TEXTS {

@@ -1,7 +1,7 @@
-//! The language beyond one file: includes, settings from the command line, levels of warnings; and the traps of KDL. Cases
-//! are data: a file, and beside it what is said about it.
+//! The language beyond one file: includes, `--set`, warning levels, and the traps of KDL. The cases are data: a file, and its
+//! report as a snapshot beside it.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new("tests/cases/language").join(name)
 }
 
-/// The files of a folder that end with `.kdl`, sorted.
+/// The `.kdl` files of a folder, sorted.
 fn cases(name: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "kdl")).collect();
@@ -25,7 +25,7 @@ fn cases(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Compares with a snapshot that lies in `tests/cases/language/<room>`.
+/// Compares with a snapshot in `tests/language/<room>`.
 fn known(room: &str, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(Path::new("../cases/language").join(room));
@@ -38,7 +38,7 @@ fn stem(path: &Path) -> &str {
     path.file_stem().unwrap().to_str().unwrap()
 }
 
-/// What is said, or the stages and the warnings that are allowed.
+/// The findings and, if there are no errors, the stages and the number of allowed warnings.
 fn report(checked: &CheckResult) -> String {
     let mut text = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     if let Some(pipeline) = &checked.pipeline {
@@ -49,7 +49,7 @@ fn report(checked: &CheckResult) -> String {
 }
 
 #[test]
-fn included_files_are_one_configuration() {
+fn included_files_form_one_configuration() {
     for case in cases("include") {
         let checked = check_path(&case, &CheckOptions::default());
         known("include", stem(&case), &report(&checked));
@@ -69,7 +69,7 @@ fn every_label_names_its_file() {
 }
 
 #[test]
-fn links_and_long_chains_end() {
+fn include_chains_and_links_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let said = |name: &str| {
@@ -116,7 +116,7 @@ fn fields(pipeline: &Pipeline) -> Vec<String> {
 }
 
 #[test]
-fn settings_change_one_field_or_say_why_not() {
+fn a_set_option_changes_one_field_or_says_why_not() {
     let path = folder("set.kdl");
     let before = fields(&check_path(&path, &CheckOptions::default()).pipeline.expect("the case is fine"));
     let mut text = String::new();
@@ -133,7 +133,7 @@ fn settings_change_one_field_or_say_why_not() {
 }
 
 #[test]
-fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
+fn a_wrong_set_option_is_drawn_in_its_own_text() {
     let settings = ["train.sft.batch.per-device=5", "rows.text.tokenizer=bpee", "train.sft.lr=1e-4"];
     let mut text = String::new();
     for setting in settings {
@@ -144,7 +144,7 @@ fn a_fault_of_a_setting_is_drawn_in_its_own_text() {
 }
 
 #[test]
-fn the_command_line_decides_over_the_file_and_codes_over_all() {
+fn the_command_line_overrides_the_levels_of_the_file() {
     let given = |allow: &[&str], deny: &[&str]| {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
         let options = CheckOptions { allow: words(allow), deny: words(deny), ..CheckOptions::default() };
@@ -160,7 +160,7 @@ fn the_command_line_decides_over_the_file_and_codes_over_all() {
     assert_eq!(given(&[], &["unpinned-revision"]), (all, 1));
 }
 #[test]
-fn traps_are_told_with_a_cure() {
+fn syntax_traps_are_reported_with_a_fix() {
     for case in cases("trap") {
         let text = std::fs::read_to_string(&case).unwrap();
         let name = format!("{}.kdl", stem(&case));
@@ -169,7 +169,7 @@ fn traps_are_told_with_a_cure() {
     }
 }
 
-/// The rows of the table below a heading of the guide, as pairs of cells.
+/// The rows of the table after a heading of the guide, as pairs of cells.
 fn table(heading: &str) -> Vec<(String, String)> {
     let guide = std::fs::read_to_string("docs/language.md").unwrap();
     let (_, text) = guide.split_once(heading).unwrap();
@@ -182,11 +182,10 @@ fn table(heading: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_traps_of_the_guide_are_told_as_it_says() {
+fn the_guide_lists_the_traps_with_their_codes() {
     let rows = table("## Traps");
     assert!(rows.len() >= 15, "{rows:?}");
-    for (written, cure) in rows {
-        // Something that no parser takes, so that habits are looked for where KDL alone would not mind.
+    for (written, message) in rows {
         let text = written.trim_matches('`').to_owned();
         let said = |text: &str| {
             render_concise_lines(
@@ -194,12 +193,12 @@ fn the_traps_of_the_guide_are_told_as_it_says() {
             )
         };
         let found = [said(&text), said(&format!("train \"t\" {{ {text} }}"))];
-        assert!(found.iter().any(|said| said.contains(&cure)), "{written}: {cure}\n{found:?}");
+        assert!(found.iter().any(|said| said.contains(&message)), "{written}: {message}\n{found:?}");
     }
 }
 
 #[test]
-fn the_guide_shows_what_is_said() {
+fn the_guide_shows_the_real_messages() {
     let guide = std::fs::read_to_string("docs/language.md").unwrap();
     let checked = check_path(&folder("include/fault-inside.kdl"), &CheckOptions::default());
     assert!(guide.contains(render_drawings(&checked.diagnostics, DrawingStyle::PLAIN).trim_end()));
@@ -222,7 +221,7 @@ fn the_example_in_two_files_checks() {
     assert_eq!(checked.pipeline.unwrap().stages.len(), 4);
 }
 
-/// A setting as fingers may type it: words of the language and of nobody, in any order.
+/// A `--set` argument made of words of the language and of nonsense, in any order.
 fn settings() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         proptest::sample::select(vec![

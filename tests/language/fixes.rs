@@ -1,4 +1,4 @@
-//! Help that can be pasted: each slip is answered by words that check where they take its place.
+//! Help that can be pasted: for each typical mistake, the help contains the fix, and the pipeline with the fix is valid.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn checked(text: &str) -> CheckResult {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
-/// A place of the pipeline of the examples, a slip there, what the help must say, and what then stands at the place.
+/// A piece of `tests/data/pages.kdl`, the mistake that replaces it, what the help must contain, and the fixed piece.
 type Slip = (&'static str, &'static str, &'static str, &'static str);
 
 const WARMUP: &str = "warmup=40 shape=\"cosine\"\n}\nrecipe \"unmasking\"";
@@ -19,7 +19,7 @@ const SFT: &str = "objective \"flow\" path=\"masked\" loss=\"cross-entropy\"\n";
 const BATCH: &str = "batch rows=16 per-device=4\n    steps 400\n    learning-rate peak=1e-3 final=1e-4 warmup=40 shape=\"cosine\"\n}\ntrain";
 const PIPELINE: &str = "pipeline \"example\" seed=1\n";
 
-/// Slips in values and their units.
+/// Mistakes in values and their units.
 const VALUES: &[Slip] = &[
     (SFT, "checkpoint every=\"30m\"\n", "write `\"30min\"`", "checkpoint every=\"30min\"\n"),
     (SFT, "checkpoint every=30m\n", "`\"30min\"`", "checkpoint every=\"30min\"\n"),
@@ -90,7 +90,7 @@ const VALUES: &[Slip] = &[
     ),
 ];
 
-/// Words of other tools for words of this language.
+/// Words of other tools in place of words of this language.
 const WORDS: &[Slip] = &[
     (
         WARMUP,
@@ -126,7 +126,7 @@ const WORDS: &[Slip] = &[
     (SFT, "bf16 #true\n", "`precision compute=\"f32\"`", "precision compute=\"f32\"\n"),
 ];
 
-/// Forms of other languages and tools.
+/// Syntax of other languages and tools.
 const FORMS: &[Slip] = &[
     (
         "mixture \"answer\" { dataset \"tasks\" }",
@@ -241,7 +241,7 @@ const FORMS: &[Slip] = &[
     ),
 ];
 
-/// What fmflow does not have.
+/// Features that fmflow does not have, and what the help must contain.
 const ABSENT: &[(&str, &str)] = &[
     ("lora", "there are no adapters"),
     ("peft", "there are no adapters"),
@@ -250,14 +250,14 @@ const ABSENT: &[(&str, &str)] = &[
     ("wandb", "fmflow log"),
 ];
 
-fn pasted((place, slip, says, cure): Slip) -> Option<String> {
-    let text = include_str!("../cases/data/pages.kdl");
+fn pasted((place, slip, says, fix): Slip) -> Option<String> {
+    let text = include_str!("data/pages.kdl");
     assert!(text.contains(place), "{place}");
     let wrong = checked(&text.replacen(place, slip, 1));
     let errors = render_concise_lines(&wrong.diagnostics);
     let helps: Vec<_> = wrong.diagnostics.iter().filter_map(|found| found.help.as_deref()).collect();
     let helped = wrong.failed() && matches!(helps.as_slice(), [one] if one.contains(says));
-    let right = checked(&text.replacen(place, cure, 1));
+    let right = checked(&text.replacen(place, fix, 1));
     let fault = match (helped, right.failed()) {
         (true, false) => return None,
         (false, _) => format!("{says}\n{helps:#?}\n{errors}"),
@@ -272,22 +272,22 @@ fn all_are_pasted(slips: &[Slip]) {
 }
 
 #[test]
-fn values_with_a_unit_are_told_as_they_are_written_here() {
+fn values_with_foreign_units_get_a_fix_in_our_notation() {
     all_are_pasted(VALUES);
 }
 
 #[test]
-fn words_of_other_tools_are_told_as_words_of_their_field() {
+fn words_of_other_tools_map_to_words_of_the_field() {
     all_are_pasted(WORDS);
 }
 
 #[test]
-fn forms_of_other_languages_are_told_as_kdl() {
+fn syntax_of_other_languages_gets_a_fix_in_kdl() {
     all_are_pasted(FORMS);
 }
 
 #[test]
-fn what_there_is_not_is_said_to_be_absent_and_explained() {
+fn missing_features_are_reported_and_explained() {
     for (name, says) in ABSENT {
         let text = include_str!("../cases/data/pages.kdl").replacen(SFT, &format!("{name} {{ r 16 }}\n"), 1);
         let found = checked(&text).diagnostics;
@@ -299,7 +299,7 @@ fn what_there_is_not_is_said_to_be_absent_and_explained() {
 }
 
 #[test]
-fn one_of_two_ways_to_name_the_turns_is_asked_for() {
+fn a_chat_dataset_needs_exactly_one_way_to_name_its_turns() {
     for (slip, says) in [
         ("chat conversations=\"messages\"", "did you mean `messages`?"),
         ("chat message=\"messages\"", "did you mean `messages`?"),
@@ -312,7 +312,7 @@ fn one_of_two_ways_to_name_the_turns_is_asked_for() {
     }
 }
 
-/// Errors of the pipeline of the examples with one piece replaced everywhere.
+/// Errors of `tests/data/pages.kdl` after replacing pieces everywhere.
 fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
     let text = include_str!("../cases/data/pages.kdl").to_owned();
     let text = pieces.iter().fold(text, |text, (old, new)| text.replace(old, new));
@@ -321,7 +321,7 @@ fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
+fn an_invalid_name_is_reported_only_where_it_is_declared() {
     for name in ["..", "a/b", "a b", "-x"] {
         let quoted = format!("\"{name}\"");
         let pieces =
@@ -337,7 +337,7 @@ fn a_fault_of_a_name_is_told_where_it_is_declared_alone() {
 }
 
 #[test]
-fn the_file_that_is_meant_is_named() {
+fn a_wrong_path_suggests_the_intended_file() {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     for name in ["pipeline.kdl", "data.kdl", "pipline.txt"] {
         std::fs::write(folder.path().join(name), "").unwrap_or_else(|error| panic!("{error}"));
@@ -352,7 +352,7 @@ fn the_file_that_is_meant_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_data_is_told_by_its_beginning() {
+fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     let says = |bytes: &[u8], rest: &str| {
         std::fs::write(folder.path().join("d.jsonl"), bytes).unwrap_or_else(|error| panic!("{error}"));

@@ -1,10 +1,10 @@
-//! Names of other tools: wherever they are written, the help says what to write instead.
+//! Names that other tools use: wherever they are written, the help says what to write instead.
 
 use std::path::Path;
 
 use fmflow_engine::check::{CheckOptions, check_text};
 
-/// Name, a value as people write it, and what the help must say: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
+/// Name, a typical value, and what the help must contain: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
 /// nanotron, levanter, litgpt, nanochat and dllm.
 const NAMES: &[(&str, &str, &str)] = &[
     ("output_dir", "\"out\"", "fmflow run FILE --store DIR"),
@@ -114,7 +114,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("num_beams", "4", "sampler \"parallel\""),
 ];
 
-/// Help of the diagnostics about `name`.
+/// The help texts of all diagnostics that mention `name`.
 fn help(name: &str, text: &str, settings: Vec<String>) -> Vec<String> {
     let options = CheckOptions { settings, ..CheckOptions::default() };
     let text = format!("pipeline \"p\" seed=1\n{text}\n");
@@ -124,7 +124,7 @@ fn help(name: &str, text: &str, settings: Vec<String>) -> Vec<String> {
 }
 
 #[test]
-fn names_of_other_tools_have_a_cure_as_a_node_and_as_a_field() {
+fn names_of_other_tools_get_help_as_a_node_and_as_a_field() {
     let mut faults = Vec::new();
     for (name, value, expected) in NAMES {
         let node = format!("train \"sft\" from=\"x\" {{\n    {name} {value}\n}}");
@@ -141,7 +141,7 @@ fn names_of_other_tools_have_a_cure_as_a_node_and_as_a_field() {
 }
 
 #[test]
-fn names_of_other_tools_have_a_cure_at_the_top_level() {
+fn names_of_other_tools_get_help_at_the_top_level() {
     let mut faults = Vec::new();
     for (name, value, _) in NAMES {
         let help = help(name, &format!("{name} {value}"), vec![]);
@@ -161,7 +161,7 @@ fn names_without_a_counterpart_are_explained() {
 }
 
 #[test]
-fn names_without_a_counterpart_have_a_cure_on_the_command_line() {
+fn names_without_a_counterpart_get_help_on_the_command_line() {
     for (name, expected) in [("num_train_epochs", "fmflow counts updates"), ("output_dir", "--store DIR")] {
         let help = help(name, "train \"sft\" from=\"x\" {}", vec![format!("train.sft.{name}=3")]);
         assert!(help.iter().any(|help| help.contains(expected)), "{name}: {help:?}");

@@ -1,6 +1,6 @@
-//! Texts that nobody should write, and what the check says about them: quickly, shortly, and with a cure.
+//! Hostile input: `check` refuses it quickly, with a short message and a fix.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ fn checked(text: &str) -> CheckResult {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
-/// One line for each finding.
+/// The findings, one line each.
 fn said(text: &str) -> String {
     render_concise_lines(&checked(text).diagnostics)
 }
@@ -24,7 +24,7 @@ fn says(text: &str, expected: &str) {
 }
 
 #[test]
-fn many_nodes_and_many_findings_are_refused_quickly() {
+fn huge_files_with_many_findings_are_refused_quickly() {
     let bombs = [
         "a\n".repeat(500_000),
         "a;".repeat(30_000),
@@ -56,7 +56,7 @@ fn long_lines_are_not_echoed() {
 }
 
 #[test]
-fn values_that_are_no_numbers_are_named() {
+fn non_finite_and_too_large_numbers_are_reported() {
     says("pipeline \"x\" { machine mfu=#inf; }", "mfu");
     let drawn = |value: &str| {
         let text = format!("sampler \"s\" kind=\"euler\" steps=1 temperature={value}");
@@ -73,13 +73,13 @@ fn values_that_are_no_numbers_are_named() {
 }
 
 #[test]
-fn control_characters_are_named() {
+fn control_characters_are_reported() {
     says("pipeline \"x\"\0\n", "the control character U+0000");
     says("pipeline \"x\" seed=\u{7}", "the control character U+0007");
 }
 
 #[test]
-fn wide_characters_get_their_own_cure() {
+fn utf_16_gets_its_own_help() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wide.kdl");
     std::fs::write(&path, b"\xff\xfep\0").unwrap();
@@ -88,18 +88,18 @@ fn wide_characters_get_their_own_cure() {
 }
 
 #[test]
-fn a_missing_choice_does_not_condemn_what_depends_on_it() {
+fn a_missing_choice_does_not_reject_its_dependent_fields() {
     let said = said("tokenizer \"t\" { dataset \"d\" }");
     assert!(said.contains("needs `kind`") && !said.contains("remove `dataset`"), "{said}");
 }
 
 #[test]
-fn a_declaration_in_the_wrong_place_is_sent_to_the_right_one() {
-    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` belongs at the top level");
+fn a_misplaced_declaration_is_pointed_to_the_top_level() {
+    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` stands at the top level");
 }
 
 #[test]
-fn what_cannot_fit_is_told_before_a_run() {
+fn sizes_that_cannot_fit_are_reported_before_a_run() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("tiny")).unwrap();
     std::fs::write(folder.path().join("tiny/a.txt"), "x").unwrap();
@@ -120,7 +120,7 @@ fn what_cannot_fit_is_told_before_a_run() {
     );
 }
 
-/// What a path may lead to besides files, in a folder of its own: name and path.
+/// Paths that lead to something other than a regular file: description and path.
 fn odd_places(folder: &Path) -> Vec<(&'static str, String)> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
@@ -158,7 +158,7 @@ fn odd_places(folder: &Path) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn paths_to_odd_places_end_in_peace() {
+fn paths_to_odd_places_never_panic_or_hang() {
     let folder = tempfile::tempdir().unwrap();
     for (what, path) in odd_places(folder.path()) {
         let texts = [
@@ -183,13 +183,13 @@ fn paths_to_odd_places_end_in_peace() {
             assert!(start.elapsed() < Duration::from_secs(10), "{what}: {text}");
             assert!(!drawn.contains("internal"), "{what}: {text}\n{drawn}");
             let said = render_concise_lines(&checked.diagnostics);
-            assert!(!said.contains("; )"), "half a cure for {what}: {text}\n{said}");
+            assert!(!said.contains("; )"), "malformed help for {what}: {text}\n{said}");
         }
     }
 }
 
 #[test]
-fn a_source_that_cannot_be_read_is_told_where_it_is_named() {
+fn an_unreadable_source_is_reported_where_it_is_declared() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("model")).unwrap();
     for name in ["model/config.json", "a.jsonl", "t.json"] {
@@ -209,7 +209,7 @@ fn a_source_that_cannot_be_read_is_told_where_it_is_named() {
 }
 
 #[test]
-fn headers_of_checkpoints_may_be_nonsense() {
+fn nonsense_checkpoint_headers_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let huge = u64::MAX;
     let shape = format!(

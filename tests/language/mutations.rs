@@ -1,7 +1,7 @@
-//! Ten thousand mutations of pipelines that are right or known to be wrong: whatever stands in a file, the check ends soon, by
-//! itself, and with places that exist.
+//! Ten thousand mutations of correct and incorrect pipelines: whatever a file contains, the check ends soon, without a panic,
+//! and its findings point to places that exist.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use fmflow_engine::text::render::{
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-/// Mutations in all, over all threads.
+/// Total number of mutations, over all threads.
 const MUTATIONS: u32 = 10_000;
 
-/// Threads; the numbers that each draws do not depend on the others.
+/// Number of threads; each has its own seed.
 const THREADS: u32 = 4;
 
-/// A check takes milliseconds; this is a thousand times that.
+/// Limit for one check. It takes milliseconds; this is a thousand times that.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// All mutations take some ten seconds on two cores; after this time something hangs.
+/// Limit for all mutations. They take some ten seconds on two cores; after this time, something hangs.
 const HANGS: Duration = Duration::from_secs(600);
 
-/// One in so many reports is drawn as well: drawing takes longer than checking.
+/// One in this many reports is drawn as well, because drawing takes longer than checking.
 const DRAWN: usize = 8;
 
-/// What is wrong with a file that something went wrong with.
+/// A way in which a file gets damaged.
 #[derive(Clone, Debug)]
 enum Mutation {
-    /// A bit of a byte is turned over.
+    /// Flips a bit of a byte.
     Flip(usize, u8),
-    /// Words are lost.
+    /// Drops words.
     Lose(usize, usize),
-    /// Words stand twice.
+    /// Repeats words.
     Repeat(usize, usize),
-    /// Two words change places.
+    /// Swaps two words.
     Swap(usize, usize),
-    /// Something is put between two words.
+    /// Inserts something between two words.
     Put(usize, String),
-    /// A word becomes another.
+    /// Replaces a word.
     Become(usize, String),
-    /// The file ends here.
+    /// Cuts off the rest of the file.
     End(usize),
 }
 
@@ -125,7 +125,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// Words and what stands between them, in turns.
+/// Words and the separators between them, alternating.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for letter in text.chars() {
@@ -169,7 +169,7 @@ fn run(words: &[String], at: usize, many: usize) -> std::ops::Range<usize> {
     at.min(words.len())..(at + many).min(words.len())
 }
 
-/// A file and the folder that its paths are relative to.
+/// Files, each with the folder that its paths are relative to.
 fn files() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -202,7 +202,7 @@ fn survives(folder: &Path, text: &str, drawn: bool) -> Result<(), TestCaseError>
     Ok(())
 }
 
-/// The share of one thread. Failures are shrunk to the fewest mutations.
+/// The mutations of one thread. Failures are shrunk to as few mutations as possible.
 fn share(thread: u32) {
     let files = files();
     let config = ProptestConfig {
@@ -223,7 +223,7 @@ fn share(thread: u32) {
 }
 
 #[test]
-fn ten_thousand_mutations_end_in_peace() {
+fn ten_thousand_mutations_never_panic() {
     let (done, ended) = std::sync::mpsc::channel();
     for thread in 0..THREADS {
         let done = done.clone();

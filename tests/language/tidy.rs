@@ -1,6 +1,6 @@
-//! The invariants of ARCHITECTURE.md that can be seen in the source: sizes, directions, rooms that read and print.
+//! The invariants of ARCHITECTURE.md that show in the source: sizes, dependencies, and which rooms read, print or use the network.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is told by a panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -26,7 +26,7 @@ fn sources() -> Vec<Source> {
     let files = roots.iter().flat_map(walkdir::WalkDir::new).map(|entry| entry.unwrap().into_path());
     let mut found: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
     found.sort();
-    assert!(found.len() > 50, "the walk finds the packages");
+    assert!(found.len() > 50, "the walk must find all packages");
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap();
         let tree = syn::parse_file(&text).unwrap();
@@ -48,7 +48,7 @@ fn is_test_file(source: &Source) -> bool {
         || source.name.ends_with("_tests.rs")
 }
 
-/// Lines of a file without its `#[cfg(test)]` modules.
+/// Number of lines of a file without its `#[cfg(test)]` modules.
 fn lines(source: &Source) -> usize {
     let tests = source.tree.items.iter().filter_map(|item| match item {
         syn::Item::Mod(module) if is_test(&module.attrs) => Some(item.span()),
@@ -59,7 +59,7 @@ fn lines(source: &Source) -> usize {
 }
 
 #[test]
-fn no_file_is_longer_than_it_can_be_read_at_once() {
+fn no_file_is_too_long() {
     let long = |s: &Source| {
         (!is_test_file(s) && lines(s) > LONGEST_FILE).then(|| format!("{} {}", s.name, lines(s)))
     };
@@ -89,12 +89,15 @@ impl<'a> Visit<'a> for Functions {
 }
 
 #[test]
-fn no_function_is_longer_than_a_screen() {
+fn no_function_is_too_long() {
     let mut found = Vec::new();
     for source in sources() {
         let mut functions = Functions::default();
         functions.visit_file(&source.tree);
-        assert!(!source.name.ends_with("cli.rs") || !functions.0.is_empty(), "the visitor sees functions");
+        assert!(
+            !source.name.ends_with("cli.rs") || !functions.0.is_empty(),
+            "the visitor must find functions"
+        );
         let long = functions.0.into_iter().filter(|(_, lines)| *lines > LONGEST_FUNCTION);
         found.extend(long.map(|(name, lines)| format!("{} {name} {lines}", source.name)));
     }
@@ -102,19 +105,19 @@ fn no_function_is_longer_than_a_screen() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
-    let silent: Vec<String> =
+fn every_file_starts_with_a_module_doc() {
+    let undocumented: Vec<String> =
         sources().into_iter().filter(|s| !s.text.starts_with("//!")).map(|s| s.name).collect();
-    assert!(silent.is_empty(), "without a `//!` at the top: {silent:#?}");
+    assert!(undocumented.is_empty(), "files without `//!` at the top: {undocumented:#?}");
 }
 
 #[test]
-fn nothing_is_left_to_do_without_a_name() {
+fn no_todo_markers_are_left() {
     let found = outside(&[], &["TODO", "FIXME", "todo!(", "unimplemented!("]);
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Direct dependencies of a package that reach its library or binary.
+/// Direct dependencies of a package, without those for tests and builds.
 fn dependencies(package: &str) -> Vec<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let asked = ["metadata", "--format-version=1", "--no-deps", "--locked"];
@@ -127,7 +130,7 @@ fn dependencies(package: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_engine_knows_no_tensor_and_the_stages_no_text() {
+fn the_engine_depends_on_no_tensor_crate_and_the_stages_on_no_text_crate() {
     let engine = dependencies("fmflow-engine");
     let stages = dependencies("fmflow-stages");
     assert!(engine.contains(&"kdl".to_owned()) && stages.contains(&"burn-tensor".to_owned()));
@@ -139,7 +142,7 @@ fn the_engine_knows_no_tensor_and_the_stages_no_text() {
     }
 }
 
-/// Lines of code (comments and tests left out) that contain one of `words`, in files that are not in one of `rooms`.
+/// Lines of code, without comments and tests, that contain one of `words`, in files outside `rooms`.
 fn outside(rooms: &[&str], words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources().iter().filter(|s| !is_test_file(s)) {
@@ -155,7 +158,7 @@ fn outside(rooms: &[&str], words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_engine_reads_and_writes_files_only_in_its_rooms() {
+fn only_some_rooms_of_the_engine_use_the_file_system() {
     let rooms = [
         "engine/src/text/read.rs",
         "engine/src/text/glob.rs",
@@ -179,7 +182,7 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
-fn flow_and_backbone_do_not_know_each_other() {
+fn flow_and_backbone_do_not_use_each_other() {
     for (room, other) in [("stages/src/flow", "backbone"), ("stages/src/backbone", "flow")] {
         for source in sources().iter().filter(|s| s.name.starts_with(room)) {
             assert!(!source.text.contains(&format!("crate::{other}")), "{} uses {other}", source.name);
@@ -188,7 +191,7 @@ fn flow_and_backbone_do_not_know_each_other() {
 }
 
 #[test]
-fn no_generator_keeps_state() {
+fn no_random_generator_keeps_state() {
     let words = ["thread_rng", "StdRng", "SmallRng", "from_entropy", "rand::random"];
     let found = outside(&["stages/src/rng.rs"], &words);
     assert!(found.is_empty(), "{found:#?}");
@@ -201,8 +204,8 @@ fn only_the_hub_reaches_the_network() {
     assert!(!dependencies("fmflow-engine").contains(&"ureq".to_owned()));
 }
 
-/// Floors of a package from the ground up: a room uses rooms of its own floor and of floors below, never above. ARCHITECTURE.md
-/// draws them.
+/// Floors of a package, from the ground up: a room may use rooms on its own floor and below, never above. ARCHITECTURE.md draws
+/// them.
 const ENGINE_FLOORS: &[&str] =
     &["text", "error", "pipeline", "store", "language", "hub", "check", "plan", "run", "cli"];
 const STAGES_FLOORS: &[&str] = &[
@@ -231,7 +234,7 @@ const STAGES_FLOORS: &[&str] = &[
     "executor",
 ];
 
-/// The modules that a file names in its code, tests left out, as paths from the root of the package.
+/// The modules that a file names in its code, without tests, as paths from the root of the package.
 struct Names {
     module: Vec<String>,
     found: Vec<Vec<String>>,
@@ -244,7 +247,7 @@ impl Names {
         names.found
     }
 
-    /// Keeps a path that begins with `crate`, `super` or `self`.
+    /// Keeps a path that starts with `crate`, `super` or `self`.
     fn note(&mut self, path: &[String]) {
         let Some((first, rest)) = path.split_first() else { return };
         let mut from = match first.as_str() {
@@ -290,7 +293,7 @@ impl<'a> Visit<'a> for Names {
     }
 }
 
-/// What every room of a package uses. A room is a module of the first or second level; deeper ones belong to it.
+/// Which rooms each room of a package uses. A room is a module of the first or second level; deeper modules belong to it.
 fn rooms(package: &str) -> BTreeMap<String, BTreeSet<String>> {
     let start = format!("{package}/src/");
     let modules: Vec<(Source, Vec<String>)> = sources()
@@ -320,8 +323,8 @@ fn rooms(package: &str) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// The way from `room` back to itself, if there is one.
-fn circle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<String>> {
+/// The shortest cycle from `room` back to itself, if there is one.
+fn find_cycle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<String>> {
     let mut ways = VecDeque::from([vec![room.to_owned()]]);
     let mut seen = BTreeSet::new();
     while let Some(way) = ways.pop_front() {
@@ -339,25 +342,25 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<S
 }
 
 #[test]
-fn no_room_uses_a_room_that_uses_it() {
+fn rooms_have_no_cycles() {
     for package in ["engine", "stages"] {
         let uses = rooms(package);
         assert!(
             uses.len() > 40 && uses.values().any(|used| used.len() > 3),
-            "the rooms of {package} are found"
+            "the rooms of {package} must be found"
         );
         let found: BTreeSet<Vec<String>> = uses
             .keys()
-            .filter_map(|room| circle(&uses, room))
+            .filter_map(|room| find_cycle(&uses, room))
             .filter(|way| way.iter().min() == way.first())
             .collect();
         let found: Vec<String> = found.iter().map(|way| way.join(" -> ")).collect();
-        assert!(found.is_empty(), "circles of {package}: {found:#?}");
+        assert!(found.is_empty(), "cycles in {package}: {found:#?}");
     }
 }
 
 #[test]
-fn no_room_uses_a_floor_above_it() {
+fn rooms_use_no_floor_above_them() {
     for (package, floors) in [("engine", ENGINE_FLOORS), ("stages", STAGES_FLOORS)] {
         let floor = |room: &str| {
             let name = room.split("::").next().unwrap();
@@ -366,6 +369,6 @@ fn no_room_uses_a_floor_above_it() {
         let uses = rooms(package);
         let edges = uses.iter().flat_map(|(room, used)| used.iter().map(move |other| (room, other)));
         let up: Vec<_> = edges.filter(|(room, other)| floor(room) < floor(other)).collect();
-        assert!(up.is_empty(), "arrows upwards in {package}: {up:#?}");
+        assert!(up.is_empty(), "{package} rooms that use a floor above: {up:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What all sets share: reading files, collecting cases, comparing numbers.
+//! Shared by all sets: reading files, collecting cases, comparing numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// A tensor of any type, widened.
+/// A tensor of any type, with its values as f64.
 #[derive(Clone, Debug)]
 pub(crate) struct Tensor {
     pub(crate) shape: Vec<usize>,
@@ -62,7 +62,7 @@ impl Tensors {
         &self.get(name).values
     }
 
-    /// What the reference computes in float64 where `name` is its float32; the same values where there is no such pair.
+    /// The reference's float64 values of a float32 tensor; without such a twin, the tensor's own values.
     fn exact(&self, name: &str) -> &[f64] {
         let twin = name.strip_suffix(".f32").map(|stem| format!("{stem}.f64"));
         self.values(twin.filter(|twin| self.has(twin)).as_deref().unwrap_or(name))
@@ -135,7 +135,7 @@ impl Set {
         Arc::new(serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Says that a file is used.
+    /// Marks a file as used.
     pub(crate) fn know(&mut self, file: &str) {
         self.known.insert(file.to_owned());
     }
@@ -149,9 +149,9 @@ impl Set {
         }));
     }
 
-    /// Adds a failing case for something that nobody here knows how to check.
+    /// Adds a failing case for something that these tests do not know how to check.
     pub(crate) fn unknown(&mut self, what: impl Display) {
-        let message = format!("{what} in {} is of a kind that is not known", self.folder.display());
+        let message = format!("{what} in {} is of an unknown kind", self.folder.display());
         self.trials.push(Trial::test(format!("{}/unknown/{what}", self.name), move || Err(message.into())));
     }
 
@@ -162,7 +162,7 @@ impl Set {
         files.map(|e| e.path().strip_prefix(&self.folder).unwrap().display().to_string()).collect()
     }
 
-    /// All cases; a file that was not used becomes a failing one, and so does one that the manifest contradicts.
+    /// All cases. An unused file becomes a failing case, and so does a file that contradicts the manifest.
     pub(crate) fn finish(mut self) -> Vec<Trial> {
         for file in self.files() {
             if !self.known.contains(&file) {
@@ -191,7 +191,7 @@ pub(crate) fn largest(values: &[f64]) -> f64 {
     values.iter().filter(|x| x.is_finite()).fold(0.0, |a, x| a.max(x.abs()))
 }
 
-/// Every |found - expected| is at most `limit(expected)`.
+/// Asserts that every |found - expected| is at most `limit(expected)`.
 pub(crate) fn close(what: &str, found: &[f64], expected: &[f64], limit: impl Fn(f64) -> f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
@@ -199,19 +199,19 @@ pub(crate) fn close(what: &str, found: &[f64], expected: &[f64], limit: impl Fn(
     }
 }
 
-/// Relative to each expected value.
+/// Like [`close`], with a tolerance relative to each expected value.
 pub(crate) fn close_each(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     close(what, found, expected, |e| tolerance * e.abs());
 }
 
-/// Relative to the largest expected value.
+/// Like [`close`], with a tolerance relative to the largest expected value.
 pub(crate) fn close_to_largest(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     let limit = tolerance * largest(expected);
     close(what, found, expected, |_| limit);
 }
 
-/// As [`close`], against a part of tensor `name`. What the reference itself loses in float32 (near t = 1, where 1 - kappa
-/// cancels) is no fault of ours.
+/// Like [`close`], for a part of tensor `name`. The limit is widened by what the reference itself loses in float32, near t = 1,
+/// where 1 - kappa cancels.
 pub(crate) fn close_but_rounding(
     found: &[f64],
     (file, name, part): (&Tensors, &str, Range<usize>),
@@ -230,15 +230,15 @@ pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 pub(crate) fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 pub(crate) fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap_or_else(|| panic!("{value} is no list")).iter().map(number).collect()
+    value.as_array().unwrap_or_else(|| panic!("{value} is not a list")).iter().map(number).collect()
 }
 
-/// `counts` are draws from `law`: Pearson's chi-square test at six standard deviations (Wilson and Hilferty, 1931), which a
-/// correct sampler fails about once in 10^9. Outcomes expected fewer than 10 times are one class.
+/// Asserts that `counts` are draws from `law`: Pearson's chi-square test at six standard deviations (Wilson and Hilferty, 1931),
+/// which a correct sampler fails about once in 10^9. Outcomes that are expected fewer than 10 times form one class.
 pub(crate) fn drawn_from(what: &str, counts: &[usize], law: &[f64]) {
     let n = counts.iter().sum::<usize>() as f64;
     let (mut rest, mut classes) = ((0.0, 0.0), Vec::new());

@@ -1,13 +1,13 @@
-//! Numbers made by other implementations, read as data: one test per set and case.
+//! Comparison with numbers of other implementations, which are read as data: one test per set and case.
 //!
-//! Every folder of `$FMFLOW_ORACLE` (default: `../shared/oracle/dev` seen from the repository) is a set; its `manifest.json`
-//! names its kind. Shapes, vocabularies, exponents and parameters come from the files. A set, a file or a tensor of a kind
-//! that is not known here is a failing test: nothing that is there is skipped.
+//! Every folder in `$FMFLOW_ORACLE` (default: `../shared/oracle/dev`, relative to the repository) is a set; its `manifest.json`
+//! names its kind. Shapes, vocabularies, exponents and parameters come from the files. A set, file or tensor of an unknown kind
+//! is a failing test, so that no data is skipped silently.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test stops at the first fault and speaks to its reader"
+    reason = "a test fails by panicking, and a skipped set is printed"
 )]
 
 mod harness;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     run(&arguments, trials).exit_code()
 }
 
-/// The folder of the sets; `None`, said loudly, where it is absent and nobody insists.
+/// The folder of the sets. If it is missing: `None` with a printed note, or an error in CI and where `FMFLOW_ORACLE` is set.
 fn folder() -> Result<Option<PathBuf>, String> {
     let named = std::env::var_os("FMFLOW_ORACLE");
     let insist = named.is_some() || std::env::var_os("CI").is_some();
@@ -48,7 +48,7 @@ fn folder() -> Result<Option<PathBuf>, String> {
     let folder = named.map_or_else(default, PathBuf::from);
     match (folder.is_dir(), insist) {
         (true, _) => Ok(Some(folder)),
-        (false, true) => Err(format!("there is no folder {}", folder.display())),
+        (false, true) => Err(format!("the folder {} does not exist", folder.display())),
         (false, false) => {
             println!("SKIPPED: no oracle sets at {}; every number is unproven", folder.display());
             Ok(None)
@@ -56,7 +56,7 @@ fn folder() -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// Collects the cases of a set by its kind.
+/// Collects the cases of a set, depending on its kind.
 fn collect(set: &mut Set) {
     match set.kind().as_str() {
         "A_qwen3" => set_a::collect(set),
@@ -76,7 +76,7 @@ fn trials(folder: &Path) -> Vec<Trial> {
     let mut trials = Vec::new();
     for path in found.iter().filter(|path| path.extension().is_none_or(|e| e != "md")) {
         let mut set = Set::open(path);
-        // A set that cannot even be listed is one failing test; the others still run.
+        // A set that cannot be listed becomes one failing test; the other sets still run.
         if catch_unwind(AssertUnwindSafe(|| collect(&mut set))).is_err() {
             set.unknown("set");
         }

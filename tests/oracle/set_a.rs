@@ -8,7 +8,7 @@ use fmflow_stages::{device, weights};
 
 use crate::harness::{Set, Tensors, close, largest, wide};
 
-/// Of the largest logit or hidden value: float32 on CPU against float32 of PyTorch.
+/// Tolerance relative to the largest logit or hidden value: float32 on the CPU against float32 in PyTorch.
 const TOLERANCE: f64 = 1e-4;
 
 const EXPECTED: &str = ".expected.safetensors";
@@ -24,7 +24,7 @@ const INPUTS: [&str; 7] = [
 
 pub(crate) fn collect(set: &mut Set) {
     for folder in folders(set) {
-        match said_of(set, &folder) {
+        match describe_folder(set, &folder) {
             what if what.starts_with("BROKEN") => broken(set, &folder, what),
             what if what.starts_with("VALID") => variant(set, &folder),
             _ => checkpoint(set, &folder),
@@ -32,7 +32,7 @@ pub(crate) fn collect(set: &mut Set) {
     }
 }
 
-/// The folders of the set, and that their files are used.
+/// The folders of the set; marks their files as used.
 fn folders(set: &mut Set) -> Vec<String> {
     let mut found = Vec::new();
     for file in set.files() {
@@ -49,8 +49,8 @@ fn folders(set: &mut Set) -> Vec<String> {
     found
 }
 
-/// What the manifest says of the files of a folder.
-fn said_of(set: &Set, folder: &str) -> String {
+/// The description of a folder's files in the manifest.
+fn describe_folder(set: &Set, folder: &str) -> String {
     let manifest = set.manifest();
     let files = manifest["files"].as_object().unwrap();
     let of = files.iter().find(|(file, _)| file.starts_with(&format!("{folder}/")));
@@ -61,7 +61,7 @@ pub(crate) fn load(folder: &Path) -> Backbone {
     weights::read_checkpoint(folder).unwrap().into_backbone(&device::open_device("cpu").unwrap()).unwrap()
 }
 
-/// A checkpoint with expected results: a case per tensor, and what must hold of its folder.
+/// Cases of a checkpoint with expected results: one per tensor, and those of its folder.
 fn checkpoint(set: &mut Set, folder: &str) {
     let (expected, path) = (set.tensors(&format!("{folder}{EXPECTED}")), set.path(folder));
     forward(set, folder, &expected, &path);
@@ -105,7 +105,7 @@ fn is_mask(name: &str) -> bool {
     words.iter().all(|word| known.contains(word))
 }
 
-/// The input, context and compared positions of a mask's name.
+/// Input ids, attention context and positions to compare, from the name of a mask.
 pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, AttentionContext, Vec<bool>) {
     let words: Vec<&str> = mask.split('_').collect();
     let side = ["right", "left"].into_iter().find(|side| words.contains(side));
@@ -127,7 +127,7 @@ pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, AttentionContex
     (ids.ids(), context.with_valid(&valid), valid)
 }
 
-/// Compares the rows that are valid, relative to the largest expected value.
+/// Compares the valid rows, relative to the largest expected value.
 fn compare(what: &str, found: &[f32], expected: &[f64], valid: &[bool]) {
     let width = found.len() / valid.len();
     let rows = |values: &[f64]| -> Vec<f64> {
@@ -176,7 +176,8 @@ fn saved_is_loaded(folder: &Path) {
     }
 }
 
-/// A folder that must load, with the results of the checkpoint it was made from: the longest name that begins its own.
+/// Cases of a folder that must load with the results of the checkpoint that it was made from. That is the one with the longest
+/// name that this folder's name starts with.
 fn variant(set: &mut Set, folder: &str) {
     let files = set.files();
     let bases = files.iter().filter_map(|file| file.strip_suffix(EXPECTED));
@@ -187,7 +188,7 @@ fn variant(set: &mut Set, folder: &str) {
     set.case(format!("{folder}/different_head_is_refused"), move || different_head(&path));
 }
 
-/// The redundant head of a tied checkpoint, changed in one byte, is refused by name.
+/// Changes one byte in the redundant head of a tied checkpoint; loading must fail and name the tensor.
 fn different_head(folder: &Path) {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -205,7 +206,7 @@ fn different_head(folder: &Path) {
     assert!(error.contains("lm_head.weight"), "{error}");
 }
 
-/// A folder that must be refused, naming the tensor and the file that the manifest names.
+/// The case of a folder that must be refused, with a tensor or file that the manifest names.
 fn broken(set: &mut Set, folder: &str, what: String) {
     let path: PathBuf = set.path(folder);
     set.case(format!("{folder}/is_refused"), move || {

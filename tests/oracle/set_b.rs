@@ -1,4 +1,5 @@
-//! Set B, numbers: schedulers and velocities. Losses are in `set_b_losses`, the laws of samplers in `set_b_laws`.
+//! Set B, numbers: schedulers and velocities. Losses are in `set_b_losses`, single steps in `set_b_steps`, laws of whole samplers
+//! in `set_b_laws`.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use fmflow_stages::rng::{RandomPurpose, derive_stream};
 use crate::harness::{Set, Tensors, close, close_but_rounding, number};
 use crate::{set_b_laws, set_b_losses, set_b_schedule, set_b_steps};
 
-/// Losses and velocities, relative.
+/// Relative tolerance of losses and velocities.
 pub(crate) const TOLERANCE: f64 = 1e-4;
-/// Schedulers: float64 against float64, and against float32.
+/// Relative tolerances of schedulers: our float64 against the reference's float64 and float32.
 const SCHEDULER: [(&str, f64); 2] = [("f64", 1e-12), ("f32", 1e-5)];
 
 pub(crate) fn collect(set: &mut Set) {
@@ -60,7 +61,7 @@ pub(crate) fn exponent(word: &str) -> Option<f64> {
     word.strip_prefix('n')?.parse().ok()
 }
 
-/// The scheduler that the reference's name stands for, or why there is none; `None`: the name is not known.
+/// Our scheduler for the reference's name, or why we refuse it; `None` for an unknown name.
 fn ours(name: &str) -> Option<Result<Scheduler, String>> {
     let numbers = |text: &str| text.split('_').map(str::parse).collect::<Result<Vec<f64>, _>>().ok();
     Some(match name {
@@ -73,13 +74,13 @@ fn ours(name: &str) -> Option<Result<Scheduler, String>> {
     })
 }
 
-/// A path is accepted where the reference accepts it, and refused with a reason elsewhere.
+/// Adds the case that we accept a path if and only if the reference does, and refuse it with a reason.
 fn accepts(set: &mut Set, name: &str, accepted: bool) {
     let Some(found) = ours(name) else { return set.unknown(format!("scheduler {name}")) };
     set.case(format!("path/{name}"), move || match (found, accepted) {
         (Ok(_), true) => {}
         (Err(reason), false) => assert!(reason.contains("not convex"), "{reason}"),
-        (found, _) => panic!("the reference says accepted = {accepted}, we {found:?}"),
+        (found, _) => panic!("accepted by the reference: {accepted}; ours: {found:?}"),
     });
 }
 
@@ -116,7 +117,7 @@ fn schedulers(set: &mut Set) {
     }
 }
 
-/// Where the reference is not finite, ours may be whatever is not NaN.
+/// Compares scheduler values. Where the reference is not finite, ours may be anything but NaN.
 fn values_agree(file: &Tensors, key: &str, scheduler: Scheduler, what: &str, dtype: &str, tolerance: f64) {
     let grid = if what == "snr_inverse" { "snr" } else { "t" };
     let of = |x: &f64| match what {
@@ -137,7 +138,7 @@ fn values_agree(file: &Tensors, key: &str, scheduler: Scheduler, what: &str, dty
     }
 }
 
-/// The refusal gives a reason, and the reason is true of the reference's numbers.
+/// Asserts that the reason of a refusal is true of the reference's numbers.
 fn refused_rightly(file: &Tensors, scheduler: &str, dtype: &str, reason: &str) {
     assert!(reason.contains("not convex") && reason.contains("do not sum to 1"), "{reason}");
     let of = |what: &str| file.values(&format!("{scheduler}.{what}.{dtype}"));
@@ -145,7 +146,7 @@ fn refused_rightly(file: &Tensors, scheduler: &str, dtype: &str, reason: &str) {
     assert!(sums.fold(0.0f64, |worst, sum| worst.max((sum - 1.0).abs())) > 0.1, "{scheduler} is convex");
 }
 
-/// `n=2 t=0.5`: the share of positions that still hold x_0, in closed form and drawn.
+/// `n=2 t=0.5`: the share of positions that still hold x_0, in closed form and by drawing.
 fn path_fraction(set: &mut Set, name: &str, expected: f64) {
     let parse = |word: &str, key: &str| word.strip_prefix(key)?.parse::<f64>().ok();
     let words: Vec<&str> = name.split(' ').collect();
@@ -191,7 +192,7 @@ fn velocities(set: &mut Set) {
     }
 }
 
-/// At t = 1 the reference divides by zero; we say so.
+/// At t = 1 the reference divides by zero; ours is an error.
 fn not_to_be_imitated(file: &Tensors, n: f64) {
     let v = file.get("logits").shape[2];
     let error = compute_velocity(polynomial(n), 1.0, &vec![1.0 / v as f64; v], 0).unwrap_err();

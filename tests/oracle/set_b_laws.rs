@@ -1,7 +1,7 @@
 //! Set B, laws of whole samplers.
 //!
-//! Three things are compared: the reference's tables, a dense textbook (`textbook`), and the product, once through
-//! [`Step::law`] and once by drawing from the sampler with a fixed seed.
+//! Three things are compared: the reference's tables, a dense textbook (`textbook`), and fmflow, both through
+//! [`KernelStep::law`] and by drawing from the sampler with a fixed seed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,10 +17,10 @@ use crate::harness::{Set, Tensors, close, drawn_from, number};
 use crate::set_b::polynomial;
 use crate::textbook::{self, World, after, total_variation};
 
-/// Laws against laws: float64, sums of up to a million terms.
+/// Absolute tolerance between two laws: float64, sums of up to a million terms.
 pub(crate) const LAW: f64 = 1e-9;
 
-/// Both forms of a kernel that the reference knows by name.
+/// Our kernel and the textbook's for the reference's name.
 pub(crate) fn kernels(name: &str) -> Option<(EulerKernel, textbook::Kernel)> {
     match name {
         "exact_jump" => Some((parse_kernel("exact", 0.0).unwrap(), textbook::Kernel::ExactJump)),
@@ -42,7 +42,7 @@ pub(crate) fn sampler(steps: usize) -> Sampler {
     }
 }
 
-/// Rules over `tokens` tokens, the last of which is the mask where it is the source.
+/// Sampler rules over `tokens` tokens; if the source is the mask, the last token is the mask.
 pub(crate) fn rules(tokens: usize, mask: bool, n: f64, kernel: EulerKernel) -> SamplerRules {
     let (used, mask_share) = (tokens as u32, f64::from(u8::from(mask)));
     let mask = if mask { used - 1 } else { u32::MAX };
@@ -53,7 +53,7 @@ pub(crate) fn log(p: &f64) -> f32 {
     p.ln() as f32
 }
 
-/// `mask` or `uniform`.
+/// Whether a source is `mask` and not `uniform`; `None` for an unknown word.
 pub(crate) fn is_mask(source: &str) -> Option<bool> {
     ["uniform", "mask"].iter().position(|known| *known == source).map(|i| i == 1)
 }
@@ -74,7 +74,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// The exact law over sequences of the product's kernel, and the masks before the last step.
+    /// The exact law over sequences of fmflow's kernel, and the share of masks before the last step.
     pub(crate) fn law(&self) -> (Vec<f64>, f64) {
         let (source, scheduler) = (self.world.source(), polynomial(self.world.exponent));
         self.world.law(self.steps, |[t, s], row, x| {
@@ -157,11 +157,11 @@ fn law_agrees(file: &Tensors, case: &Value, name: &str, (law, masks): &(Vec<f64>
     }
 }
 
-/// The exact kernel comes as close to the target as the reference does: within what a run of the reference's kernel may show,
-/// for the largest number of draws that limits are given for.
+/// Asserts that the exact kernel comes as close to the target as the reference's kernel may, with the limit for the largest number
+/// of draws in the set.
 ///
-/// Below n = 1 the reference idles in its first step and spreads the jumps of the exact schedule's first step over later ones,
-/// which no kernel that follows the schedule can do: there the limits are those of the exact kernel itself.
+/// Below n = 1 the reference idles in its first step and spreads that step's jumps over later ones, which no kernel that follows
+/// the schedule can do. There the limits are those of the exact kernel itself.
 fn acceptance(exact: &Whole, own: &Value, rate: &Whole, reference: &Value, file: &Tensors) {
     let found = total_variation(&exact.law().0, file.values("target"));
     let limits = if exact.world.exponent < 1.0 { own } else { reference };
@@ -172,7 +172,7 @@ fn acceptance(exact: &Whole, own: &Value, rate: &Whole, reference: &Value, file:
     assert!(exact.law().0 != rate.law().0, "the kernels have the same law");
 }
 
-/// The exact posterior of a world at every state, made once per step.
+/// The exact posterior of a world, computed once per state and step.
 struct OfWorld<'a>(&'a World);
 
 impl Posterior for OfWorld<'_> {
@@ -191,7 +191,7 @@ impl Posterior for OfWorld<'_> {
     }
 }
 
-/// Counts of sequences that the sampler draws, from its own draws of the source.
+/// How often the sampler draws each sequence, starting from its own draws of the source.
 fn sequences(whole: &Whole) -> Vec<usize> {
     let world = &whole.world;
     let rules = rules(world.tokens(), world.mask, world.exponent, whole.ours);
@@ -200,7 +200,7 @@ fn sequences(whole: &Whole) -> Vec<usize> {
         let noise = (0..world.length).map(|_| rules.source().draw(rules.mask_share, &mut random));
         Canvas { tokens: noise.collect(), editable: vec![true; world.length], number }
     };
-    // Enough to tell the kernels apart at few steps; at many steps their laws are compared exactly anyway.
+    // Enough draws to distinguish the kernels at few steps; at many steps, their laws are compared exactly anyway.
     let draws = (800_000 / whole.steps as u64).clamp(2_000, 20_000);
     let mut canvases: Vec<Canvas> = (0..draws).map(canvas).collect();
     let passes = sample_canvases(&mut canvases, &sampler(whole.steps), &rules, &mut OfWorld(world)).unwrap();

@@ -1,4 +1,4 @@
-//! Set B, losses: the generalized KL and the cross-entropy with their gradients, through the code of training.
+//! Set B, losses: the generalized KL and the cross-entropy with their gradients, computed by the training code.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use fmflow_stages::train::update::{FlowObjective, HiddenPlaces, LossTerm};
 use crate::harness::{Set, Tensors, close_but_rounding, largest, wide};
 use crate::set_b::{TOLERANCE, exponent, polynomial};
 
-/// What one tensor of `loss.safetensors` says.
+/// The loss in one tensor of `loss.safetensors`, from the tensor's name.
 struct Case {
     /// The exponent; `None` for the cross-entropy.
     exponent: Option<f64>,
@@ -71,7 +71,7 @@ impl Case {
         }
     }
 
-    /// The terms of all rows, those of `skip` left out.
+    /// The terms of all rows, except those that `skip` selects.
     fn terms(&self, file: &Tensors, skip: impl Fn(usize) -> bool) -> Vec<LossTerm> {
         let (flow, length) = (self.flow(), file.get("x_1").shape[1]);
         let (x_1, x_t) = (file.get("x_1").ids(), file.get(&format!("x_t_{}", self.source)).ids());
@@ -149,7 +149,7 @@ impl Case {
     }
 }
 
-/// The mask token: what stands where x_t was masked.
+/// The mask token: what x_t has where it differs from x_1.
 fn mask(file: &Tensors) -> usize {
     let mut pairs = file.values("x_1").iter().zip(file.values("x_t_mask"));
     *pairs.find(|(x_1, x_t)| x_1 != x_t).expect("a masked position").1 as usize

@@ -1,4 +1,4 @@
-//! Set B, how fast samplers leave the noise: `unmask_schedule.json`.
+//! Set B, how fast samplers unmask: `unmask_schedule.json`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ fn exponent_and_steps(name: &str) -> Option<(f64, usize)> {
     exponent(n).zip(steps.parse().ok())
 }
 
-/// The expected share of masks after every step but the last, starting with 1, of a kernel of the product.
+/// The expected share of masks of one of our kernels after every step but the last, starting with 1.
 fn masks(kernel: EulerKernel, n: f64, steps: usize) -> Vec<f64> {
     let mut left = vec![1.0];
     for step in 0..steps - 1 {
@@ -79,7 +79,7 @@ fn schedule(set: &mut Set, name: &str, entry: &Value) {
     }
 }
 
-/// Records the masks that it is shown at every time.
+/// A posterior that records the number of masks at every time.
 struct Watch(BTreeMap<u64, usize>);
 
 impl Posterior for Watch {
@@ -92,7 +92,7 @@ impl Posterior for Watch {
     }
 }
 
-/// The sampler leaves as many masks as the schedule says, at six standard deviations.
+/// Asserts that the sampler leaves as many masks as the schedule says, within six standard deviations.
 fn watched(kernel: EulerKernel, n: f64, steps: usize) {
     let count = 20_000;
     let mut canvases = vec![Canvas { tokens: vec![2; count], editable: vec![true; count], number: 0 }];
@@ -101,7 +101,7 @@ fn watched(kernel: EulerKernel, n: f64, steps: usize) {
         sample_canvases(&mut canvases, &sampler(steps), &rules(3, true, n, kernel), &mut watch).unwrap();
     assert!(passes <= steps);
     for (step, expected) in masks(kernel, n, steps).into_iter().enumerate() {
-        // Where nothing may move the posterior is not asked.
+        // The sampler does not ask for the posterior if no position can move.
         let Some(found) = watch.0.get(&(step as f64 / steps as f64).to_bits()) else { continue };
         let limit = 6.0 * (expected * (1.0 - expected) * count as f64).sqrt() + 1e-6;
         let difference = *found as f64 - expected * count as f64;
@@ -110,7 +110,7 @@ fn watched(kernel: EulerKernel, n: f64, steps: usize) {
     assert!(canvases[0].tokens.iter().all(|token| *token < 2), "a mask is left");
 }
 
-/// A run of the reference's solver follows the product's rate kernel.
+/// Adds the case that a run of the reference's solver follows our rate kernel.
 fn solver_run(set: &mut Set, name: &str, entry: &Value) {
     let Some((n, steps)) = exponent_and_steps(name) else { return set.unknown(name) };
     let (run, five_sigma) = (numbers(&entry["solver_fraction"]), number(&entry["five_sigma"]));
@@ -120,7 +120,7 @@ fn solver_run(set: &mut Set, name: &str, entry: &Value) {
     });
 }
 
-/// How far the laws of the two kernels are from each other.
+/// Adds cases for the distance between the laws of the two kernels.
 fn distances(set: &mut Set, entry: &Value) {
     let (file, json) = (set.tensors("end_to_end.safetensors"), set.json("end_to_end.json"));
     for (name, expected) in entry.as_object().unwrap() {
@@ -141,7 +141,7 @@ fn distances(set: &mut Set, entry: &Value) {
     }
 }
 
-/// Grids on which the reference makes a step too many, or none: we make as many steps as asked.
+/// Adds cases for grids on which the reference makes one step too many or none; ours makes as many as asked for.
 fn grid(set: &mut Set, entry: &Value) {
     let steps =
         entry.as_object().unwrap().values().filter_map(Value::as_array).flatten().filter_map(Value::as_u64);

@@ -1,4 +1,4 @@
-//! Set B, one step of a solver: tables of the reference, the textbook, the rate kernel, and draws of the sampler.
+//! Set B, one step of a solver: the reference's tables against the textbook, the rate kernel, and draws of the sampler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ fn p0(v: usize, mask: bool) -> Vec<f64> {
     if mask { (0..v).map(masked).collect() } else { vec![1.0 / v as f64; v] }
 }
 
-/// The whole table T[x, y] of a step.
+/// Compares the whole table T[x, y] of a step.
 fn table(file: &Tensors, step: &OneStep, name: &str, row: impl Fn(&[f64], &[f64], usize) -> Vec<f64>) {
     assert_eq!(step.last, step.between[1] >= 1.0, "{name}: only the step to 1 is the last one");
     let expected = file.get(&format!("{name}.analytic"));
@@ -115,7 +115,7 @@ fn table(file: &Tensors, step: &OneStep, name: &str, row: impl Fn(&[f64], &[f64]
     close(name, &found, &expected.values, |_| LAW);
 }
 
-/// A posterior that depends on the token at the place alone: row x of a table [V, V].
+/// A posterior that depends only on the token x at the position: row x of a table [V, V].
 struct OfToken<'a> {
     table: &'a [f64],
     v: usize,
@@ -133,7 +133,7 @@ impl Posterior for OfToken<'_> {
     }
 }
 
-/// The sampler's own step, 20,000 times from every token.
+/// Compares with draws of the sampler's own step, 20,000 from every token.
 fn draws(file: &Tensors, step: &OneStep, name: &str) {
     let expected = file.get(&format!("{name}.analytic"));
     let v = expected.shape[1];
@@ -146,14 +146,14 @@ fn draws(file: &Tensors, step: &OneStep, name: &str) {
     let mut posterior = OfToken { table: file.values(step.posterior()), v };
     take_euler_step(&mut canvases, 0, step.between, &filter, &rules, &mut posterior).unwrap();
     for (x, canvas) in canvases.iter().enumerate() {
-        assert_eq!(canvas.tokens[0], x as u32, "a position that may not be edited was");
+        assert_eq!(canvas.tokens[0], x as u32, "a position was changed that is not editable");
         let mut counts = vec![0; v];
         canvas.tokens[1..].iter().for_each(|&y| counts[y as usize] += 1);
         drawn_from(&format!("{name} from {x}"), &counts, &expected.values[x * v..(x + 1) * v]);
     }
 }
 
-/// A corrector from t = 0 on, where the reference is not a number: here it is a law, and that of standing still.
+/// A corrector at t = 0, where the reference is NaN: ours is a law, with all probability on staying.
 fn from_zero(n: f64, mask: bool) {
     let posterior = [0.5, 0.25, 0.25, 0.0];
     for x in 0..4 {

@@ -1,7 +1,7 @@
 //! Set C: masked-diffusion losses weighted by 1/sigma, with and without shift, and their gradients.
 //!
-//! sigma is the noise of the reference, 1 - t here; 1/sigma is the ELBO's weight of the linear scheduler. Terms and gradients
-//! come from the code of training; the reference's divisors (the full B L, or the positions that take part) from the manifest.
+//! sigma is the reference's noise level, 1 - t here; 1/sigma is the ELBO weight of the linear scheduler. Terms and gradients come
+//! from the training code, the reference's divisors (all B L positions, or those that take part) from the manifest.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, close_each, close_to_largest, wide};
 
-/// Losses and gradients, relative.
+/// Relative tolerance of losses and gradients.
 const TOLERANCE: f64 = 1e-4;
 
 /// What the sum is divided by.
@@ -167,7 +167,7 @@ impl Case {
         let (gradient, row) = (wide(&gradient), l * v);
         close_to_largest(&self.name, &gradient, expected, TOLERANCE);
         for (found, expected) in gradient.chunks(row).zip(expected.chunks(row)) {
-            // Rows have weights of their own: each is held to its own scale, too.
+            // Rows have different weights, so each is also compared at its own scale.
             close_to_largest(&self.name, found, expected, TOLERANCE);
         }
         let scored: Vec<f64> = terms.iter().map(|t| f64::from(t.place)).collect();
@@ -178,7 +178,7 @@ impl Case {
     }
 }
 
-/// Where nothing is masked the reference's trainer divides 0 by 0; an update of ours divides by at least 1.
+/// If nothing is masked, the reference's trainer divides 0 by 0; our divisor is at least 1.
 fn nothing_masked() {
     let row = Row { tokens: vec![1, 2, 3], segments: vec![0; 3], roles: vec![PositionRole::Prompt; 3] };
     let update = build_update(1, 0, &[row], 1, &TrainingTask::Flow(flow(true, 9)));

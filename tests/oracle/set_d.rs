@@ -1,4 +1,4 @@
-//! Set D: a whole training run by PyTorch (AdamW, clip, warm-up), the gradients of its first update, learning rates.
+//! Set D: a whole training run by PyTorch (AdamW, clipping, warmup), the gradients of its first update, and learning rates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use serde_json::Value;
 use crate::harness::{Set, Tensors, close, close_each, close_to_largest, number, numbers, wide};
 use crate::set_a::load;
 
-/// Loss of an update, relative.
+/// Relative tolerance of the loss of an update.
 const LOSS: f64 = 1e-5;
-/// Gradient norms, relative.
+/// Relative tolerance of gradient norms.
 const NORM: f64 = 1e-3;
-/// Final weights and their statistics, absolute.
+/// Absolute tolerance of the final weights and their statistics.
 const WEIGHT: f64 = 1e-4;
-/// Gradients, of the largest of their tensor: the tolerance of logits.
+/// Tolerance of gradients, relative to the largest of their tensor; the same as for logits.
 const GRADIENT: f64 = 1e-4;
-/// Learning rates, of their peak: rounding of float64 only.
+/// Tolerance of learning rates, relative to their peak: only float64 rounding.
 const RATE: f64 = 1e-14;
-/// The reference keeps the states of all blocks.
+/// The reference does not recompute blocks in the backward pass.
 const PLAIN: ForwardOptions =
     ForwardOptions { attention: Attention::Bidirectional, anneal: None, recompute: false };
 
 /// The variants of the run, and what they exempt from decay.
 const VARIANTS: [(&str, &[&str]); 2] = [("all_decay", &[]), ("norms_not_decayed", &["norm"])];
 
-/// Everything that a run needs.
+/// The data and settings of the run.
 #[derive(Clone, Debug)]
 struct Reference {
     file: Arc<Tensors>,
@@ -93,7 +93,7 @@ impl Reference {
         number(&self.manifest["params"][name])
     }
 
-    /// Update `k` of the run: given tokens, and flat cross-entropy at the positions of the loss mask.
+    /// Update `k` of the run: tokens from the file, and flat cross-entropy at the positions of the loss mask.
     fn update(&self, k: usize, by_row: bool) -> Update {
         let [_, b, l] = self.file.get("x_1").shape[..] else { panic!("x_1 is [steps, B, L]") };
         let own = |name: &str| self.file.values(name)[k * b * l..(k + 1) * b * l].to_vec();
@@ -152,8 +152,8 @@ fn host(gradients: &FlatGradients) -> Vec<Vec<f64>> {
     gradients.iter().map(|g| wide(&g.clone().try_into_vec_as::<f32>().unwrap())).collect()
 }
 
-/// The run from first to last update: loss, gradient norm and learning rate of each, and the weights at the end. Row by row,
-/// blocks are recomputed in the backward pass, too.
+/// Compares the whole run: loss, gradient norm and learning rate of every update, and the final weights. With `by_row`, blocks
+/// are also recomputed in the backward pass.
 fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool) {
     let variant = stats.strip_suffix("_f64").unwrap_or(stats);
     let mut model = load(&reference.initial);
@@ -166,7 +166,7 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
         let (gradients, sum) =
             compute_update_gradient(&model, &update, ForwardOptions { recompute: by_row, ..PLAIN }, 1)
                 .unwrap();
-        // They were noted once; while the learning rate is 0 the variants have the same weights.
+        // The set has them for one variant; while the learning rate is 0, the variants have the same weights.
         if variant == VARIANTS[0].0 || rates[..k].iter().all(|rate| *rate == 0.0) {
             norms_agree(reference, k, &model, &gradients);
         }
@@ -183,7 +183,7 @@ fn trajectory(reference: &Reference, stats: &str, exempt: &[&str], by_row: bool)
     weights_agree(reference, stats, &model);
 }
 
-/// The norms per tensor that the manifest gives for the first updates.
+/// Compares the norms per tensor that the manifest has for the first updates.
 fn norms_agree(reference: &Reference, k: usize, model: &Backbone, gradients: &FlatGradients) {
     let listed = reference.manifest["per_tensor_grad_norm_step0_step1"].as_array();
     let Some(expected) = listed.and_then(|list| list.get(k)) else { return };
@@ -221,7 +221,7 @@ fn first_gradients(reference: &Reference, expected: &Tensors) {
     }
 }
 
-/// `cosine.warmup5.total50`: the factors of some updates.
+/// Adds the case of a schedule such as `cosine.warmup5.total50`: the factors at some updates.
 fn schedule(set: &mut Set, name: &str, factors: &Value) {
     let words: Vec<&str> = name.split('.').collect();
     let parsed = match words[..] {
@@ -239,21 +239,21 @@ fn schedule(set: &mut Set, name: &str, factors: &Value) {
     };
     let (kind, (warmup, total)) = parsed.unwrap();
     let warmup = if kind == "constant" { 0 } else { warmup };
-    // The floor is what is left after the last update.
+    // The floor is the factor after the last update.
     let final_value = number(&factors[total.to_string()]);
     let rate = LearningRate { peak: 1.0, final_value, warmup, shape };
     let factors: Vec<(u64, f64)> =
         factors.as_object().unwrap().iter().map(|(k, f)| (k.parse().unwrap(), number(f))).collect();
     set.case(format!("lr_schedules/{name}"), move || {
         for (k, factor) in factors {
-            // There is no update after the last: the reference's cosine rises again, ours stays at its floor.
+            // After the last update the reference's cosine rises again, ours stays at its floor; no run gets there.
             let expected = if k > total { final_value } else { factor };
             close(&format!("update {k}"), &[rate.at(k, total)], &[expected], |_| RATE);
         }
     });
 }
 
-/// Every shape at every update, from its definition.
+/// Compares every shape at every update with its definition.
 fn closed_forms(warmup: u64, total: u64) {
     let (peak, floor, decay) = (3e-3, 4e-4, (total - warmup) / 3);
     let shapes = [

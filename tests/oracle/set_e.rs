@@ -1,7 +1,7 @@
-//! Set E: byte-level BPE by the tokenizers library, conversations rendered and masked by transformers, and a whole tiny
+//! Set E: byte-level BPE by the tokenizers library, conversations rendered and masked by transformers, and a complete tiny
 //! repository.
 //!
-//! The chat template is the set's own where it has one, else the layout of Qwen3 as the tests of templates have it.
+//! The chat template is the set's own if it has one, otherwise the Qwen3 layout that the template tests use.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::set_a;
 /// The layout of Qwen3's conversations.
 const QWEN3: &str = include_str!("../../stages/src/data/template/thinking.jinja");
 
-/// What a conversation has; the plain rendering is nobody's reference, and spans of letters are those of bytes.
+/// Known keys of a conversation. The plain rendering is not compared, and spans of characters repeat those of bytes.
 const KEYS: [&str; 9] = [
     "name",
     "messages",
@@ -29,7 +29,7 @@ const KEYS: [&str; 9] = [
     "assistant_token_mask",
 ];
 
-/// Files of a tokenizer that transformers may save.
+/// Tokenizer files that transformers may save.
 const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
 pub(crate) fn collect(set: &mut Set) {
@@ -93,7 +93,7 @@ fn encoded(tokenizer: &Tokenizer, case: &Value) {
                 assert_eq!(Some(tokenizer.decode(&found, true) == text), expected.as_bool(), "{text:?}");
             }
             "utf8_bytes" => assert_eq!(Some(text.len() as u64), expected.as_u64()),
-            _ => panic!("what is `{key}`?"),
+            _ => panic!("unknown key `{key}`"),
         }
     }
 }
@@ -110,7 +110,7 @@ fn with_template(set: &Set) -> Tokenizer {
     Tokenizer::open(folder.path()).unwrap()
 }
 
-/// Texts of conversations, their ids, and which of them the assistant says.
+/// Cases of rendered conversations: text, ids, and which ids are the assistant's.
 fn rendered(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
     let (json, laid_out) = (set.json("chat_cases.json"), Arc::new(with_template(set)));
     for case in json["cases"].as_array().unwrap().iter().cloned() {
@@ -155,7 +155,7 @@ fn mask(tokenizer: &Tokenizer, case: &Value) {
     assert_eq!(Value::from_iter(spoken.into_iter().map(u8::from)), case["assistant_token_mask"]);
 }
 
-/// `tiny_repo`: logits of the whole repository, and its tokenizer beside its vocabulary.
+/// Cases of `tiny_repo`: logits of the whole repository, and its tokenizer against its vocabulary.
 fn repository(set: &mut Set, tokenizer: &Arc<Tokenizer>) {
     for file in set.files() {
         let known = ["config.json", "generation_config.json", "model.safetensors.index.json"];

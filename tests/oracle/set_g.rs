@@ -1,4 +1,4 @@
-//! Set G: temperature, top-k and top-p in two orders, as laws of the token that is drawn.
+//! Set G: temperature, top-k and top-p in two orders, as laws of the drawn token.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use fmflow_stages::flow::sampler::LogitFilter;
 
 use crate::harness::{Set, Tensors, close};
 
-/// Probabilities against a float32 softmax, absolute.
+/// Absolute tolerance of probabilities against a float32 softmax.
 const TOLERANCE: f64 = 1e-6;
 
-/// The reference's word for an order, and ours.
+/// The reference's name of an order, and ours.
 const ORDERS: [(&str, FilterOrder); 2] = [("hf", FilterOrder::TopKFirst), ("coda", FilterOrder::TopPFirst)];
 
 pub(crate) fn collect(set: &mut Set) {
@@ -53,7 +53,7 @@ fn check(file: &Tensors, name: &str, filter: &LogitFilter) {
         distinct.sort_by(f32::total_cmp);
         distinct.dedup();
         if distinct.len() < width {
-            // Which of equal tokens top-p keeps is an accident of sorting: their number and probabilities are not.
+            // Which of several equal tokens top-p keeps depends on sorting; only their number and probabilities are compared.
             [&mut found, &mut expected].into_iter().for_each(|law| law.sort_by(f64::total_cmp));
         }
         let kept = |law: &[f64]| law.iter().filter(|p| **p > 0.0).count();

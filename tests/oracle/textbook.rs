@@ -1,12 +1,12 @@
-//! The dense textbook: laws of tiny samplers by summing over everything, straight from the formulas and without a line of
-//! the product.
+//! The dense textbook: laws (probability distributions) of tiny samplers, by summing over all states, straight from the
+//! formulas. It shares no code with fmflow.
 
-/// What a position does in a step, by the formulas of the reference's documentation.
+/// How a position moves in a step, by the formulas of the reference's documentation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kernel {
     /// Jump to x_1 with probability (k(s) - k(t)) / (1 - k(t)).
     ExactJump,
-    /// Jump with probability 1 - exp(-h Λ), weight of the divergence-free part given.
+    /// Jump with probability 1 - exp(-h Λ); the value is the weight of the divergence-free part.
     EulerExp(f64),
 }
 
@@ -24,7 +24,7 @@ fn slope(n: f64, t: f64) -> f64 {
     }
 }
 
-/// The law of one position after the step from `t` to `s`; a step to 1 takes x_1.
+/// The law of one position after the step from `t` to `s`; a step to 1 jumps to x_1.
 pub(crate) fn after(
     kernel: Kernel,
     n: f64,
@@ -54,7 +54,7 @@ pub(crate) fn after(
     law
 }
 
-/// The probability of a jump of the rate form, and where it goes.
+/// The jump probability of the rate kernel, and the law of its target.
 fn euler_exp(n: f64, [t, s]: [f64; 2], c: f64, p0: &[f64], x: usize, x1: usize) -> (f64, Vec<f64>) {
     let (k, dk) = (kappa(n, t), slope(n, t));
     let mut u: Vec<f64> = p0.iter().map(|_| 0.0).collect();
@@ -83,12 +83,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Tokens of a state: the vocabulary, and the mask where it is the source.
+    /// Number of tokens in a state: the vocabulary, plus the mask if it is the source.
     pub(crate) fn tokens(&self) -> usize {
         self.vocabulary + usize::from(self.mask)
     }
 
-    /// p_0.
+    /// The source p_0, [K].
     pub(crate) fn source(&self) -> Vec<f64> {
         let k = self.tokens();
         match self.mask {
@@ -130,8 +130,8 @@ impl World {
     }
 
     /// The exact law over sequences [V^L] of a sampler whose positions move independently given the state, on the grid
-    /// 0, 1/steps, .., 1; `after` gives the law of a position from (times, posterior, present token). Also the share of masks
-    /// before the last step.
+    /// 0, 1/steps, .., 1, and the share of masks before the last step. `after` returns the law of a position from (times,
+    /// posterior, current token).
     pub(crate) fn law(
         &self,
         steps: usize,
@@ -161,7 +161,7 @@ impl World {
         (self.sequences(&now), masks)
     }
 
-    /// Adds p times the product of the rows.
+    /// Adds p times the product of the rows to `next`.
     fn spread(&self, rows: &[Vec<f64>], number: usize, p: f64, next: &mut [f64]) {
         let Some((row, rest)) = rows.split_first() else {
             next[number] += p;
@@ -181,7 +181,7 @@ impl World {
         law.iter().enumerate().map(|(number, p)| p * share(number)).sum()
     }
 
-    /// The law over sequences of a law over states; no state with a mask may have probability.
+    /// Turns a law over states into one over sequences. No state with a mask may have probability.
     pub(crate) fn sequences(&self, states: &[f64]) -> Vec<f64> {
         let mut law = vec![0.0; self.target.len()];
         for (number, p) in states.iter().enumerate().filter(|(_, p)| **p > 0.0) {

@@ -1,4 +1,4 @@
-//! `fmflow check`: mistakes in a file.
+//! `fmflow check`: reports mistakes in a file.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -16,25 +16,25 @@ use crate::text::{render, suggest};
 pub(super) struct CheckArguments {
     #[command(flatten)]
     source: PipelineArguments,
-    /// How findings are written
+    /// Format of the findings
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,
     #[command(flatten)]
     network: NetworkArguments,
-    /// Do not tell this warning; may be repeated
+    /// Do not report this warning; may be repeated
     #[arg(long, value_name = "CODE", value_parser = parse_warning_code)]
     allow: Vec<String>,
-    /// Take this warning for an error, or all `warnings`; may be repeated
+    /// Treat this warning, or all `warnings`, as an error; may be repeated
     #[arg(long, value_name = "CODE", value_parser = parse_warning_or_all)]
     deny: Vec<String>,
 }
 
-/// The code of a warning.
+/// Parses the code of a warning.
 fn parse_warning_code(text: &str) -> std::result::Result<String, String> {
     parse_known_code(text, &Code::warnings().collect::<Vec<_>>())
 }
 
-/// The code of a warning, or the word for all.
+/// Parses the code of a warning, or the word that means all of them.
 fn parse_warning_or_all(text: &str) -> std::result::Result<String, String> {
     parse_known_code(text, &Code::warnings().chain([levels::ALL_WARNINGS]).collect::<Vec<_>>())
 }
@@ -49,20 +49,19 @@ fn parse_known_code(text: &str, words: &[&str]) -> std::result::Result<String, S
     Err(format!("{why}; {help}"))
 }
 
-/// How findings are written.
+/// Format of the findings.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OutputFormat {
-    /// Drawings with the source
+    /// Excerpts of the source with the findings drawn in
     Human,
-    /// One line each
+    /// One line per finding
     Concise,
-    /// One object
+    /// One JSON object
     Json,
-    /// Annotations of GitHub Actions
+    /// GitHub Actions annotations
     Github,
 }
 
-/// Answers `check`.
 pub(super) fn run_check(arguments: &CheckArguments, context: &CommandContext<'_>) -> Result<()> {
     let (allow, deny) = (arguments.allow.clone(), arguments.deny.clone());
     let options = CheckOptions { allow, deny, ..CheckOptions::from_environment() };
@@ -75,7 +74,8 @@ pub(super) fn run_check(arguments: &CheckArguments, context: &CommandContext<'_>
     report_findings(&checked, Some(&locked), arguments.format, context)
 }
 
-/// Writes what was found, and what became of the lock file.
+/// Prints the findings, and what happened to the lock file. JSON and annotations are the result and go to stdout; drawings are
+/// messages and go to stderr.
 fn report_findings(
     checked: &CheckResult,
     locked: Option<&LockFileOutcome>,
@@ -100,7 +100,7 @@ fn report_findings(
         let (name, stages) = (&pipeline.name, pipeline.stages.len());
         let locked = locked.map(LockFileOutcome::text).unwrap_or_default();
         let fine = format!(
-            "pipeline `{name}` is fine: {}, {}\n{locked}",
+            "pipeline `{name}` is valid: {}, {}\n{locked}",
             format_plural(stages, "stage"),
             format_tally(checked)
         );
@@ -129,10 +129,10 @@ fn format_plural(count: usize, word: &str) -> String {
 fn format_tally(checked: &CheckResult) -> String {
     let findings = &checked.diagnostics;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let told =
+    let tally =
         format!("{}, {}", format_plural(errors, "error"), format_plural(findings.len() - errors, "warning"));
     match checked.allowed {
-        0 => told,
-        allowed => format!("{told}, {} allowed", format_plural(allowed, "warning")),
+        0 => tally,
+        allowed => format!("{tally}, {} allowed", format_plural(allowed, "warning")),
     }
 }

@@ -1,4 +1,4 @@
-//! `fmflow doctor`: what this program, this machine and the store offer, and what would stop a run.
+//! `fmflow doctor`: reports what this build, this machine and the store offer, and what would stop a run.
 
 mod machine;
 mod store_location;
@@ -19,7 +19,7 @@ use crate::text::render;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
-    /// A pipeline that is to run here: its secrets, sources and space are looked at too
+    /// A pipeline to run here: also check its secrets, sources and disk space
     file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArguments,
@@ -28,7 +28,7 @@ pub(super) struct DoctorArguments {
     json: bool,
 }
 
-/// One thing that was looked at.
+/// One line of the report.
 #[derive(Clone, Debug)]
 struct DoctorFinding {
     topic: &'static str,
@@ -40,7 +40,7 @@ struct DoctorFinding {
 /// What a finding means for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FindingState {
-    /// All is well.
+    /// No problem.
     Fine,
     /// Worth knowing.
     Note,
@@ -58,7 +58,7 @@ impl FindingState {
     }
 }
 
-/// Everything that was looked at, under the topic it belongs to.
+/// The lines of the report; `topic` is the heading that the next ones get.
 #[derive(Debug, Default)]
 struct DoctorFindings {
     topic: &'static str,
@@ -114,27 +114,28 @@ pub(super) fn run_doctor(arguments: &DoctorArguments, context: &CommandContext<'
     obstacle.map_or(Ok(()), |(exit, what)| Err(Error::Unfit { what, exit }))
 }
 
-/// What was built.
+/// Reports the version and the devices of this build.
 fn inspect_program(findings: &mut DoctorFindings, execute: Option<&dyn Execute>) {
     findings.add_fine("version", crate::store::layout::TOOL_VERSION);
     let Some(execute) = execute else {
         findings.add_obstacle(
             "backend",
-            "none: this build checks and plans; rebuild with `--features cpu`",
+            "none: this build only checks and plans; rebuild with `--features cpu`",
             2,
         );
         return;
     };
     for (device, needed) in [("cpu", true), ("cuda:0", false)] {
         match (execute.check_device(device), needed) {
-            (Ok(()), _) => findings.add_fine(device, "there"),
+            (Ok(()), _) => findings.add_fine(device, "available"),
             (Err(why), true) => findings.add_obstacle(device, why, 2),
             (Err(why), false) => findings.add_note(device, why),
         }
     }
 }
 
-/// What a pipeline needs here; gives its errors, which take nothing from what was found of machine and store.
+/// Reports whether a pipeline can run here. Returns its errors instead of failing, so that the report on machine and store is
+/// still printed.
 fn inspect_pipeline(
     findings: &mut DoctorFindings,
     source: &PipelineArguments,
@@ -157,7 +158,7 @@ fn inspect_pipeline(
     errors
 }
 
-/// What a pipeline without errors needs here.
+/// Reports whether a pipeline without errors can run here: secrets, features, sources, disk space.
 fn inspect_pipeline_needs(
     findings: &mut DoctorFindings,
     file: String,
@@ -168,8 +169,8 @@ fn inspect_pipeline_needs(
     findings.add_fine(file, format!("{} stages", pipeline.stages.len()));
     for name in &pipeline.secrets {
         match std::env::var_os(name) {
-            Some(_) => findings.add_fine(format!("secret {name}"), "present"),
-            None => findings.add_obstacle(format!("secret {name}"), "absent: `export` it before `run`", 2),
+            Some(_) => findings.add_fine(format!("secret {name}"), "set"),
+            None => findings.add_obstacle(format!("secret {name}"), "not set: `export` it before `run`", 2),
         }
     }
     let mut reasons: Vec<_> = pipeline.stages.iter().flat_map(|stage| &stage.unsupported).collect();

@@ -1,4 +1,4 @@
-//! `fmflow explain`: codes of findings, and the nodes and fields of the language.
+//! `fmflow explain`: pages on diagnostic codes, and on the nodes and fields of the language.
 
 use clap::Args;
 use serde_json::json;
@@ -66,8 +66,8 @@ fn unknown_subject(subject: &str) -> Error {
     };
     let help = match (explain::suggest_subject(subject), outer()) {
         (Some(name), _) => format!("did you mean `{name}`?"),
-        (None, Some(outer)) => format!("see what is in it: `fmflow explain {outer}`"),
+        (None, Some(outer)) => format!("`fmflow explain {outer}` shows what it contains"),
         (None, None) => "`fmflow explain --list` lists all codes".to_owned(),
     };
-    Error::usage(format!("nothing is called `{subject}`"), help)
+    Error::usage(format!("there is no node, field or code called `{subject}`"), help)
 }

@@ -1,6 +1,6 @@
-//! A failure as JSON, so that `--json` always gives exactly one object on stdout, whatever the exit code.
+//! A failure as JSON, so that `--json` always prints exactly one object on stdout, whatever the exit code.
 //!
-//! A command that has given its answer before it fails (`plan --check`, `verify`, `run`) says no more on stdout.
+//! A command that printed its answer before it fails (`plan --check`, `verify`, `run`) prints nothing more on stdout.
 
 use std::ffi::OsString;
 
@@ -12,16 +12,13 @@ use crate::error::Error;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::render;
 
-/// What programs learn of a failure.
+/// A failure as programs see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FailureAnswer {
-    /// A stable word.
+    /// A stable word, see [`Error::code`].
     pub(super) code: &'static str,
-    /// What happened.
     pub(super) message: String,
-    /// What to do about it.
     pub(super) help: Option<String>,
-    /// The exit code.
     pub(super) exit: u8,
 }
 
@@ -30,7 +27,7 @@ impl FailureAnswer {
         Self { code: error.code(), message: error.to_string(), help: error.help(), exit: error.exit_code() }
     }
 
-    /// What the reader of the arguments says, without its label, usage and tips.
+    /// The message and tip of clap, without its label and usage.
     pub(super) fn from_usage_error(error: &clap::Error, exit: u8) -> Self {
         let text = error.to_string();
         let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -39,12 +36,12 @@ impl FailureAnswer {
         Self { code: "usage", message, help, exit }
     }
 
-    /// Prints it, if JSON is wanted and no answer was given.
+    /// Prints the failure, if the user wants JSON and nothing was printed yet.
     pub(super) fn print(&self, json: bool) {
         self.print_with_findings(&[], json);
     }
 
-    /// The same, with the errors of a configuration.
+    /// Like [`Self::print`], with the errors of a configuration.
     pub(super) fn print_with_findings(&self, findings: &[Diagnostic], json: bool) {
         if !json || output::has_answered() {
             return;
@@ -60,7 +57,7 @@ impl FailureAnswer {
     }
 }
 
-/// Whether the arguments ask for JSON, even where they are wrong otherwise.
+/// Whether the arguments ask for JSON. Looks at the raw words, because a wrong argument has to be reported as JSON too.
 pub(super) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     let words: Vec<_> = arguments.take_while(|word| word != "--").collect();
     let format = |pair: &[OsString]| {
@@ -74,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_wanted_where_it_is_asked_for() {
+    fn json_flags_are_recognized_in_raw_arguments() {
         let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
         assert!(wants("fmflow plan p.kdl --json"));
         assert!(wants("fmflow check --format json p.kdl") && wants("fmflow check --format=json p.kdl"));
@@ -82,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_wrong_argument_are_kept() {
+    fn a_usage_error_keeps_the_message_and_tip_of_clap() {
         let error =
             super::super::help::build_command().try_get_matches_from(["fmflow", "chekc"]).unwrap_err();
         let failure = FailureAnswer::from_usage_error(&error, 2);

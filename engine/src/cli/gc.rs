@@ -1,4 +1,4 @@
-//! `fmflow gc`: results that no pipeline refers to any more, and, with `--yes`, their end.
+//! `fmflow gc`: lists results that no pipeline uses any more and, with `--yes`, removes them.
 
 mod roots;
 
@@ -19,15 +19,15 @@ use crate::text::suggest;
 
 #[derive(Debug, Args)]
 pub(super) struct GcArguments {
-    /// Pipelines whose results stay; all that were ever run in the store if absent
+    /// Pipelines whose results are kept [default: all that were ever run in the store]
     files: Vec<PathBuf>,
-    /// Remove what is named; without, nothing is touched
+    /// Remove the garbage; without this, it is only listed
     #[arg(long)]
     yes: bool,
-    /// Keep this artifact whatever happens, from now on
+    /// Keep this artifact from now on, even if no pipeline uses it
     #[arg(long, value_name = "ARTIFACT", conflicts_with_all = ["yes", "files"])]
     pin: Vec<String>,
-    /// Pin it no longer
+    /// Undo `--pin`
     #[arg(long, value_name = "ARTIFACT", conflicts_with_all = ["yes", "files"])]
     unpin: Vec<String>,
     /// Answer with one JSON object
@@ -50,16 +50,16 @@ pub(super) fn run_gc(arguments: &GcArguments, context: &CommandContext<'_>) -> R
     report_survey(&found, arguments, context)
 }
 
-/// What is there: everything with its users.
+/// Everything in the store, with its users.
 struct Survey {
     items: Vec<StoreItem>,
-    /// Pipelines that are gone and keep what nobody else does.
+    /// Pipelines whose file is gone and that are the only user of something.
     gone: Vec<String>,
-    /// Words on whoever runs in the store now.
+    /// Who runs in the store now.
     running: Option<String>,
 }
 
-/// Looks without the lock. What a live run has on its way is not called a leftover.
+/// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be told from its unfinished work.
 fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let mut found = survey_results(arguments, store)?;
     found.running =
@@ -71,7 +71,8 @@ fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandCont
     Ok(found)
 }
 
-/// Takes the lock, looks again, and removes. Taking the lock sweeps what dead processes left.
+/// Takes the lock, surveys the store and removes the garbage. Leftovers are collected first, because taking the lock removes
+/// what dead processes left.
 fn collect_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let leftovers = garbage::collect_leftovers(store)?;
     let lock = store.lock().map_err(run::unwritable_store)?;
@@ -85,7 +86,7 @@ fn collect_garbage(arguments: &GcArguments, store: &Store, context: &CommandCont
 }
 
 impl Survey {
-    /// Says of pipelines that are gone how to let go what they keep.
+    /// Tells the user how to drop what pipelines keep whose file is gone.
     fn note_gone_pipelines(
         &self,
         arguments: &GcArguments,
@@ -95,7 +96,7 @@ impl Survey {
         let command = format_counting_command(arguments, store, context)?;
         for name in &self.gone {
             let note = format!(
-                "note: {name} is gone, and what its last run was made of stays; to let it go, name the pipelines \
+                "note: {name} is gone, but the results of its last run are kept; to drop them, name the pipelines \
                  that count: `{command}`\n"
             );
             context.output.message(&note);
@@ -104,7 +105,7 @@ impl Survey {
     }
 }
 
-/// Results with their users, and the records of runs that go with them.
+/// The store's items with their users, including records of runs that nobody needs any more.
 fn survey_results(arguments: &GcArguments, store: &Store) -> Result<Survey> {
     let sources = find_root_pipelines(&arguments.files, store)?;
     let roots = collect_roots(&sources, store)?;
@@ -113,7 +114,7 @@ fn survey_results(arguments: &GcArguments, store: &Store) -> Result<Survey> {
     items.extend(garbage::collect_old_records(store, &items, &needed)?);
     let gone: Vec<_> = sources.iter().filter(|source| source.gone.is_some()).collect();
     let by_gone = |user: &String| gone.iter().any(|source| source.user_name() == *user);
-    // What others keep too would not go with it.
+    // What another user keeps as well would not be freed.
     let alone = |item: &&StoreItem| item.users.iter().all(by_gone);
     let keeps = |source: &&&RootPipeline| {
         items.iter().filter(alone).any(|item| item.users.contains(&source.user_name()))
@@ -122,7 +123,7 @@ fn survey_results(arguments: &GcArguments, store: &Store) -> Result<Survey> {
     Ok(Survey { items, gone, running: None })
 }
 
-/// The command by which only the pipelines count that are there.
+/// A `gc` command that names every pipeline whose file still exists.
 fn format_counting_command(
     arguments: &GcArguments,
     store: &Store,
@@ -197,17 +198,17 @@ fn report_survey(found: &Survey, arguments: &GcArguments, context: &CommandConte
     text += &match (count, arguments.yes) {
         (0, _) => format!("nothing to remove; {} in use\n", format_bytes(kept_bytes)),
         (_, true) => format!("removed {count}, freed {freed}; {} in use\n", format_bytes(kept_bytes)),
-        (_, false) => format!("{count} could go and free {freed}; {} in use\n", format_bytes(kept_bytes)),
+        (_, false) => format!("{count} to remove, freeing {freed}; {} in use\n", format_bytes(kept_bytes)),
     };
     match (&found.running, count, arguments.yes) {
-        (Some(holder), ..) => text += &format!("a run goes on here ({holder}): wait for its end\n"),
+        (Some(holder), ..) => text += &format!("a run is in progress ({holder}): wait until it ends\n"),
         (None, 1.., false) => text += &format!("next: {}\n", format_removal_command(arguments, context)),
         _ => {}
     }
     context.output.result(&text)
 }
 
-/// The command that removes what was shown.
+/// The command that removes what was listed.
 fn format_removal_command(arguments: &GcArguments, context: &CommandContext<'_>) -> String {
     let files: Vec<_> = arguments.files.iter().map(|file| pipeline_arguments::quote_path(file)).collect();
     let words = files.into_iter().chain(["--yes".to_owned()]).collect::<Vec<_>>();

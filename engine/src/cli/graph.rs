@@ -1,4 +1,4 @@
-//! `fmflow graph`: the stages and what they read.
+//! `fmflow graph`: draws the stages and what they read.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::pipeline::stage::StageId;
 pub(super) struct GraphArguments {
     #[command(flatten)]
     source: PipelineArguments,
-    /// How it is drawn
+    /// Format of the drawing
     #[arg(long, value_enum, default_value = "text")]
     format: GraphFormat,
     /// Answer with one JSON object
@@ -21,7 +21,7 @@ pub(super) struct GraphArguments {
     json: bool,
 }
 
-/// How a graph is drawn.
+/// Format of the drawing.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum GraphFormat {
     /// One line per stage

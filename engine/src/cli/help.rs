@@ -1,4 +1,4 @@
-//! What `--help` shows: what a command is for, examples to paste, then usage. Every command has its examples here.
+//! The pages of `--help`: what a command is for, examples to paste, then usage. Every command has its examples here.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
@@ -6,21 +6,21 @@ use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 use super::Cli;
 use crate::error::EXIT_CODES;
 
-/// Examples stand before usage: they are what is looked for.
+/// Examples come before usage, because they are what people look for.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
-/// Over the options that every command has.
-pub(super) const EVERYWHERE: &str = "Everywhere";
+/// Heading of the options that every command has.
+pub(super) const GLOBAL_OPTIONS: &str = "Global options";
 
 /// A line to paste, and what it does.
 type CommandExample = (&'static str, &'static str);
 
-/// The first ones that a new user types.
+/// The commands that a new user needs first.
 const FIRST: &[CommandExample] = &[
     ("fmflow init", "write a small project to start from"),
-    ("fmflow check pipeline.kdl", "look for mistakes"),
-    ("fmflow plan pipeline.kdl", "what would run, and why"),
-    ("fmflow run pipeline.kdl", "run it, or go on with it"),
+    ("fmflow check pipeline.kdl", "check it for mistakes"),
+    ("fmflow plan pipeline.kdl", "see what would run, and why"),
+    ("fmflow run pipeline.kdl", "run it, or continue it"),
     ("fmflow explain learning-rate.peak", "what a field, a node or a code means"),
 ];
 
@@ -30,34 +30,31 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
     (
         "check",
         &[
-            ("fmflow check pipeline.kdl", "every mistake in one run, each with a cure"),
+            ("fmflow check pipeline.kdl", "all mistakes at once, each with a fix"),
             (
                 "fmflow check pipeline.kdl --online",
                 "ask the hub about repositories, pin them in pipeline.lock",
             ),
             ("fmflow check pipeline.kdl --format concise", "one line each, for an editor"),
-            ("fmflow check pipeline.kdl --format github", "annotations in a workflow"),
+            ("fmflow check pipeline.kdl --format github", "annotations in a GitHub workflow"),
         ],
     ),
     (
         "plan",
         &[
             ("fmflow plan pipeline.kdl", "stages, reasons, learning rates, tokens, disk"),
-            ("fmflow plan pipeline.kdl --until sft", "what `run` with the same words would do"),
-            ("fmflow plan pipeline.kdl --check", "exit with 3 when something would run"),
+            ("fmflow plan pipeline.kdl --until sft", "what `run` with the same options would do"),
+            ("fmflow plan pipeline.kdl --check", "exit with 3 if something would run"),
         ],
     ),
     (
         "run",
         &[
-            ("fmflow run pipeline.kdl", "everything that is missing"),
+            ("fmflow run pipeline.kdl", "all missing stages"),
             ("fmflow run pipeline.kdl --until pretrain", "this stage and what it needs"),
-            ("fmflow run pipeline.kdl --only sft", "this stage alone; what it reads has to be finished"),
-            (
-                "fmflow run pipeline.kdl --from sft",
-                "this stage and what depends on it again, even if finished",
-            ),
-            ("fmflow run pipeline.kdl --jobs 2", "two stages at a time, where neither needs the other"),
+            ("fmflow run pipeline.kdl --only sft", "this stage alone; its inputs have to be finished"),
+            ("fmflow run pipeline.kdl --from sft", "this stage and what depends on it, even if finished"),
+            ("fmflow run pipeline.kdl --jobs 2", "two stages at a time, if neither needs the other"),
             ("fmflow run pipeline.kdl --device cuda:0", "on the first GPU"),
         ],
     ),
@@ -65,14 +62,14 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         "resume",
         &[
             ("fmflow resume", "the last run of the store"),
-            ("fmflow resume pipeline.kdl", "this pipeline, unless it was changed"),
+            ("fmflow resume pipeline.kdl", "this pipeline, unless it changed"),
         ],
     ),
     (
         "status",
         &[
-            ("fmflow status pipeline.kdl", "what is finished, unfinished, missing"),
-            ("fmflow status pipeline.kdl --follow", "watch a run that goes on elsewhere, to its end"),
+            ("fmflow status pipeline.kdl", "which stages are finished, unfinished or missing"),
+            ("fmflow status pipeline.kdl --follow", "watch a run in another terminal until it ends"),
             ("fmflow status pipeline.kdl --json", "the same for a program"),
         ],
     ),
@@ -80,8 +77,8 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         "why",
         &[
             ("fmflow why pipeline.kdl", "what changed, in every stage that would run"),
-            ("fmflow why pipeline.kdl sft", "what changed since its newest result, and what runs with it"),
-            ("fmflow why pipeline.kdl sft --vs 3", "since run 3; `fmflow log` has the numbers"),
+            ("fmflow why pipeline.kdl sft", "what changed since its newest result, and what else will run"),
+            ("fmflow why pipeline.kdl sft --vs 3", "what changed since run 3; `fmflow log` lists the runs"),
             ("fmflow why pipeline.kdl sft --key", "everything that its result depends on"),
         ],
     ),
@@ -89,7 +86,7 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         "show",
         &[
             ("fmflow show pipeline.kdl", "the results of all finished stages"),
-            ("fmflow show pipeline.kdl sft", "its result, its files, where they lie"),
+            ("fmflow show pipeline.kdl sft", "its result, its files and their folder"),
             ("fmflow show pipeline.kdl sft --resolved", "every setting, and where it comes from"),
             ("cd \"$(fmflow show pipeline.kdl sft --path)\"", "only the folder"),
         ],
@@ -116,24 +113,24 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
     (
         "verify",
         &[
-            ("fmflow verify \"$(fmflow show pipeline.kdl sft --path)\"", "every byte of an artifact"),
-            ("fmflow verify FOLDER --deep", "and the logits its certificate speaks of"),
+            ("fmflow verify \"$(fmflow show pipeline.kdl sft --path)\"", "check every byte of an artifact"),
+            ("fmflow verify FOLDER --deep", "also recompute the logits of its certificate"),
         ],
     ),
     (
         "gc",
         &[
-            ("fmflow gc", "what could go, and who keeps the rest"),
+            ("fmflow gc", "what can be removed, and what uses the rest"),
             ("fmflow gc --yes", "remove it"),
-            ("fmflow gc pipeline.kdl", "only this pipeline and the last run keep anything"),
-            ("fmflow gc --pin sft-02be333369fb", "keep this artifact whatever happens"),
+            ("fmflow gc pipeline.kdl", "keep only what this pipeline and the last run use"),
+            ("fmflow gc --pin sft-02be333369fb", "keep this artifact, even if no pipeline uses it"),
         ],
     ),
     (
         "doctor",
         &[
-            ("fmflow doctor", "for a report of a defect, or before the first run"),
-            ("fmflow doctor pipeline.kdl", "and whether this pipeline can run here"),
+            ("fmflow doctor", "before the first run, or for a bug report"),
+            ("fmflow doctor pipeline.kdl", "also check whether this pipeline can run here"),
         ],
     ),
     (
@@ -141,16 +138,16 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         &[
             ("fmflow explain train", "a node and its fields"),
             ("fmflow explain learning-rate.peak", "a field"),
-            ("fmflow explain max_steps", "what another tool calls it"),
-            ("fmflow explain --list", "all codes of findings"),
+            ("fmflow explain max_steps", "a name that another tool uses"),
+            ("fmflow explain --list", "all diagnostic codes"),
         ],
     ),
     (
         "schema",
         &[
-            ("fmflow schema", "the reference of the language, as Markdown"),
+            ("fmflow schema", "the language reference, as Markdown"),
             ("fmflow schema --json", "the field table for a program"),
-            ("fmflow schema --kdl-schema > fmflow.schema.kdl", "for an editor that knows KDL schemas"),
+            ("fmflow schema --kdl-schema > fmflow.schema.kdl", "for an editor that supports KDL schemas"),
         ],
     ),
     (
@@ -165,7 +162,7 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
     ),
 ];
 
-/// The arguments of the program, with their pages of help.
+/// The clap command of the program, with its help pages.
 pub(super) fn build_command() -> Command {
     let codes = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<4}{meaning}\n"));
     let codes: String = codes.collect();
@@ -173,13 +170,13 @@ pub(super) fn build_command() -> Command {
         .help_template(TEMPLATE)
         .disable_help_flag(true)
         .arg(
-            // One form of help, the short one: the long one spreads every option over lines.
+            // Only the short form of help: clap's long form spreads every option over several lines.
             Arg::new("help")
                 .short('h')
                 .long("help")
                 .action(ArgAction::HelpShort)
                 .global(true)
-                .help_heading(EVERYWHERE)
+                .help_heading(GLOBAL_OPTIONS)
                 .help("Print this page"),
         )
         .before_help(format_examples(FIRST))
@@ -191,13 +188,14 @@ pub(super) fn build_command() -> Command {
         })
 }
 
-/// What was typed.
+/// Parses the arguments of the process.
 pub(super) fn parse_command_line() -> Result<Cli, clap::Error> {
     let matches = build_command().try_get_matches().map_err(replace_tip)?;
     Cli::from_arg_matches(&matches)
 }
 
-/// The tip to write `-- --word` helps nobody: nothing that begins with a dash names a file.
+/// Drops clap's tip to write `-- --word`, which is never right here: no argument starts with a dash. `--dry-run` and `-n` get a
+/// tip of their own.
 fn replace_tip(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
@@ -224,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// The words of an example that go to fmflow: without what a shell adds around them.
+    /// The arguments of an example that go to fmflow, without the shell syntax around them.
     fn words(example: &str) -> Vec<&str> {
         let start = example.find("fmflow").unwrap();
         let own = example[start..].split(['|', '>', ')']).next().unwrap();
@@ -237,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples_that_can_be_typed() {
+    fn every_command_has_examples_and_they_parse() {
         let command = Cli::command();
         let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let known: Vec<_> = EXAMPLES.iter().map(|(name, _)| *name).collect();

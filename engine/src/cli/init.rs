@@ -1,4 +1,4 @@
-//! `fmflow init`: a small project to start from, complete with data.
+//! `fmflow init`: writes a small project to start from, data included.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 
 /// The commented pipeline.
 const PIPELINE: &str = include_str!("../../../examples/starter/pipeline.kdl");
-/// Some prose to learn a tokenizer and a language model from.
+/// Prose to train a tokenizer and a language model on.
 const TEXT: &str = include_str!("../../../examples/quickstart/corpus/notes.txt");
 
 #[derive(Debug, Args)]
 pub(super) struct InitArguments {
-    /// The folder; made if it is not there
+    /// The folder; created if it does not exist
     #[arg(default_value = ".")]
     folder: PathBuf,
     /// Answer with one JSON object
@@ -27,7 +27,7 @@ pub(super) struct InitArguments {
 
 pub(super) fn run_init(arguments: &InitArguments, context: &CommandContext<'_>) -> Result<()> {
     let folder = &arguments.folder;
-    // The pipeline last: where it is, everything is.
+    // The pipeline comes last: if it exists, everything does.
     let files = [
         (folder.join("data/text.txt"), TEXT.to_string()),
         (folder.join("data/questions.jsonl"), build_questions()),
@@ -48,7 +48,7 @@ pub(super) fn run_init(arguments: &InitArguments, context: &CommandContext<'_>) 
     context.output.result(&format!("{wrote}next: {}\nthen: {}\n", next[0], next[1]))
 }
 
-/// Nothing is written where anything is there already.
+/// Refuses to write anything if one of the files exists.
 fn refuse_existing_files(files: &[(PathBuf, String)]) -> Result<()> {
     let taken: Vec<_> = files.iter().filter(|(path, _)| path.symlink_metadata().is_ok()).collect();
     if taken.is_empty() {
@@ -56,15 +56,16 @@ fn refuse_existing_files(files: &[(PathBuf, String)]) -> Result<()> {
     }
     let names: Vec<_> = taken.iter().map(|(path, _)| format_tidy_path(path)).collect();
     let verb = if names.len() == 1 { "exists" } else { "exist" };
-    let message = format!("{} {verb} already, and nothing is overwritten", names.join(", "));
+    let message = format!("{} already {verb}; nothing is overwritten", names.join(", "));
     Err(Error::usage(message, "name another folder: `fmflow init DIR`"))
 }
 
-/// Writes all files, or takes back those that were written.
+/// Writes all files; on an error, removes those that it wrote.
 fn write_files(files: &[(PathBuf, String)]) -> Result<()> {
     for (at, (path, text)) in files.iter().enumerate() {
         let written = fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
         if let Err(error) = written {
+            // A file that someone else created meanwhile is not ours to remove; one that we wrote in part is.
             let own = if error.kind() == std::io::ErrorKind::AlreadyExists { at } else { at + 1 };
             files.iter().take(own).for_each(|(path, _)| drop(fs::remove_file(path)));
             return Err(file_system_error("write", path, error));
@@ -73,7 +74,7 @@ fn write_files(files: &[(PathBuf, String)]) -> Result<()> {
     Ok(())
 }
 
-/// What the system refuses; another folder is a cure of all but a full disk.
+/// The error for a refused file operation. Another folder helps against everything but a full disk.
 fn file_system_error(action: &'static str, path: &Path, error: io::Error) -> Error {
     let error = Error::io(action, Path::new(&format_tidy_path(path)))(error);
     match error.exit_code() {
@@ -87,7 +88,7 @@ fn format_tidy_path(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
-/// Questions on three letters and their answers, one JSON object per line.
+/// Questions about three letters with their answers, one JSON object per line.
 fn build_questions() -> String {
     let letters = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let mut lines = String::new();

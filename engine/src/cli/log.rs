@@ -1,4 +1,4 @@
-//! `fmflow log`: the runs of the store, or the metrics of a stage.
+//! `fmflow log`: lists the runs of the store, or prints the metrics of a stage.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
-    /// The pipeline; all that were run in the store if absent
+    /// The pipeline [default: all that were run in the store]
     file: Option<PathBuf>,
-    /// The stage whose metrics are printed; without one, the runs are listed
+    /// Print the metrics of this stage instead of listing runs
     stage: Option<String>,
     #[command(flatten)]
     settings: SettingArguments,
@@ -53,7 +53,7 @@ fn list_runs(file: Option<&Path>, json: bool, context: &CommandContext<'_>) -> R
         return context.output.json(&json!({ "schema": "fmflow.log/1", "runs": runs }));
     }
     if runs.is_empty() {
-        return context.output.result("nothing was run\n");
+        return context.output.result("no runs yet\n");
     }
     let rows = runs.iter().map(|run| format_run_row(run, &describe_end(run, last)));
     let text = render_table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
@@ -62,13 +62,13 @@ fn list_runs(file: Option<&Path>, json: bool, context: &CommandContext<'_>) -> R
         .result(&format!("{text}\nnext: {}\n", context.format_command("why", "FILE STAGE --vs RUN")))
 }
 
-/// How a run ended; `live` is the number of one that goes on.
+/// How a run ended; `live` is the number of the run in progress. A run without an exit code that is not in progress was killed.
 fn describe_end(run: &PastRun, live: Option<u64>) -> String {
     match run.code {
         Some(0) => "ok".into(),
         Some(75) => "stopped".into(),
         Some(code) => format!("exit code {code}"),
-        None if live == Some(run.number) => "goes on".into(),
+        None if live == Some(run.number) => "running".into(),
         None => "killed".into(),
     }
 }
@@ -105,7 +105,7 @@ fn print_metrics(
     let text = match (found, &planned.state) {
         (Some(bytes), _) => String::from_utf8_lossy(&bytes).into_owned(),
         (None, PlanState::Cached) => {
-            context.output.message(&format!("note: stage `{name}` keeps no metrics\n"));
+            context.output.message(&format!("note: stage `{name}` has no metrics\n"));
             String::new()
         }
         (None, _) => return Err(show::unfinished_stage(&planned, source, context)),
@@ -113,7 +113,7 @@ fn print_metrics(
     if !json {
         return context.output.result(&text);
     }
-    // A line that is written just now may be torn.
+    // A live run may be writing the last line right now, so one that does not parse is skipped.
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     context.output.json(&json!({ "schema": "fmflow.log/1", "stage": name, "metrics": lines }))
 }

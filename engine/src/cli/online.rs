@@ -1,4 +1,4 @@
-//! `fmflow check --online`: the hub is asked, the lock file written.
+//! `fmflow check --online`: asks the hub about repositories and writes the lock file.
 
 use std::path::Path;
 
@@ -14,34 +14,33 @@ use crate::store::vfs::Disk;
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
-/// Whether the network is asked.
+/// Whether `check` uses the network.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct NetworkArguments {
-    /// Ask no network; the default
+    /// Do not use the network (the default)
     #[arg(long, conflicts_with = "online")]
     offline: bool,
     /// Ask the hub for revisions, access, files and columns, and write the lock file
     #[arg(long, visible_alias = "lock")]
     pub(super) online: bool,
-    /// Pin anew what is pinned already
+    /// Also update repositories that are pinned already
     #[arg(long, requires = "online")]
     pub(super) update: bool,
 }
 
-/// What became of the lock file.
+/// What happened to the lock file.
 pub(super) struct LockFileOutcome {
     name: String,
     changes: Vec<PinChange>,
     written: bool,
 }
 
-/// The hub of this build.
 pub(super) fn require_hub<'a>(context: &CommandContext<'a>) -> Result<&'a dyn Hub> {
     let help = "rebuild with `--features hub`, or check without `--online`";
     context.hub.ok_or_else(|| Error::usage("this program was built without access to a hub", help))
 }
 
-/// Writes the lock file if it changed, unless something is wrong.
+/// Writes the lock file if it changed and the pipeline has no errors.
 pub(super) fn write_lock_file(
     config: &Path,
     checked: &CheckResult,
@@ -56,20 +55,19 @@ pub(super) fn write_lock_file(
 }
 
 impl LockFileOutcome {
-    /// For people.
+    /// The outcome as text, for people.
     pub(super) fn text(&self) -> String {
         if self.changes.is_empty() {
-            return "no repository is named: nothing to pin\n".into();
+            return "the pipeline names no repository: nothing to pin\n".into();
         }
         let rows = self.changes.iter().map(format_pin_row).collect();
         let drawn = render_table(&["repository", "revision", "commit", "pin"], rows);
         let behind = self.changes.iter().any(|change| change.head.is_some());
-        let help = if behind { "`--update` pins what the revisions stand for now\n" } else { "" };
+        let help = if behind { "`--update` pins the newest commits of the revisions\n" } else { "" };
         let state = if self.written { "written" } else { "unchanged" };
         format!("\n{drawn}\n{help}lock file {}: {state}\n", self.name)
     }
 
-    /// For programs.
     pub(super) fn json(&self) -> Value {
         json!({
             "file": self.name,
@@ -86,7 +84,7 @@ fn format_pin_row(change: &PinChange) -> Vec<String> {
         (Some(old), Some(new)) if old != new => {
             ("moved".into(), format!("{} -> {}", shorten_revision(old), shorten_revision(new)))
         }
-        (Some(old), None) => ("no longer asked for".into(), shorten_revision(old).into()),
+        (Some(old), None) => ("no longer used".into(), shorten_revision(old).into()),
         (_, new) => {
             let behind =
                 head.as_deref().map(|head| format!("kept; the hub is at {}", shorten_revision(head)));
@@ -101,7 +99,7 @@ fn format_pin_row(change: &PinChange) -> Vec<String> {
     vec![name, shorten_revision(revision).into(), commit, state]
 }
 
-/// The first twelve digits of a commit; other revisions as they are.
+/// The first twelve digits of a commit; other revisions unchanged.
 fn shorten_revision(revision: &str) -> &str {
     match crate::pipeline::repository::is_commit(revision) {
         true => revision.get(..12).unwrap_or(revision),

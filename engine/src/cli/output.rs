@@ -1,4 +1,4 @@
-//! The only door to stdout and stderr of the commands.
+//! How commands write to stdout and stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use super::Color;
 use crate::error::{Error, Result};
 use crate::text::render::{self, DrawingStyle};
 
-/// Whether this process has given its one JSON answer.
+/// Whether this process has printed its one JSON answer.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
 
 /// Where commands print.
@@ -24,12 +24,12 @@ impl Output {
         Self { color }
     }
 
-    /// Prints a result on stdout. A reader that went away is no failure.
+    /// Prints a result on stdout. A closed pipe, as in `fmflow schema | head`, is not a failure.
     pub(super) fn result(self, text: &str) -> Result<()> {
         confirm_stdout_write(io::stdout().lock().write_all(text.as_bytes()))
     }
 
-    /// Prints the answer, one JSON object, on stdout.
+    /// Prints the answer on stdout as one JSON object.
     pub(super) fn json(self, value: &Value) -> Result<()> {
         ANSWERED.store(true, Ordering::Relaxed);
         self.result(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
@@ -40,16 +40,16 @@ impl Output {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// Prints an error with its cause and cure, unless it was shown already.
+    /// Prints an error with its help, unless the command has shown it already.
     pub(super) fn error(self, error: &Error) {
         if matches!(error, Error::Config | Error::WorkToDo(_)) {
             return;
         }
         if let Error::Contradiction { stage, findings } = error {
             let drawn = render::render_drawings(findings, self.style());
-            let again = "change one of the two; nothing was done";
+            let again = "change one of the two; the stage was not started";
             return self.message(&format!(
-                "{drawn}{} stage `{stage}` contradicts what it is given\nhelp: {again}\n",
+                "{drawn}{} stage `{stage}` contradicts its inputs\nhelp: {again}\n",
                 self.label()
             ));
         }
@@ -59,17 +59,17 @@ impl Output {
     }
 
     fn label(self) -> &'static str {
-        if self.uses_colour() { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
+        if self.uses_color() { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
     }
 
-    /// How diagnostics are drawn on stderr: no wider than a terminal there.
+    /// How diagnostics are drawn on stderr; they fit its terminal.
     pub(super) fn style(self) -> DrawingStyle {
         let width =
             read_terminal_columns(io::stderr()).map_or(DrawingStyle::PLAIN.width, clamp_drawing_width);
-        DrawingStyle { colour: self.uses_colour(), width, ..DrawingStyle::PLAIN }
+        DrawingStyle { colour: self.uses_color(), width, ..DrawingStyle::PLAIN }
     }
 
-    fn uses_colour(self) -> bool {
+    fn uses_color(self) -> bool {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         match self.color {
             Color::Always => true,
@@ -79,23 +79,24 @@ impl Output {
     }
 }
 
-/// Columns of the terminal behind a stream; nothing where there is none, or it does not tell.
+/// Columns of the terminal behind a stream; `None` if it is not a terminal or does not report its size.
 pub(super) fn read_terminal_columns(stream: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// The width of a drawing in a terminal of so many columns: below 40 nothing can be drawn, above 100 nobody reads.
+/// The width of a drawing in a terminal with `columns` columns: below 40 there is no room to draw, above 100 lines are hard to
+/// read.
 fn clamp_drawing_width(columns: usize) -> usize {
     columns.clamp(40, DrawingStyle::PLAIN.width)
 }
 
-/// Rows that a text takes in a terminal of so many columns.
+/// Rows that a text takes in a terminal with `columns` columns, which wraps long lines.
 pub(super) fn count_terminal_rows(text: &str, columns: usize) -> usize {
     text.lines().map(|line| line.chars().count().div_ceil(columns.max(1)).max(1)).sum()
 }
 
-/// Whether something that was written reached stdout. A reader that went away is no failure.
+/// Flushes stdout after a write and reports whether both worked. A closed pipe is not a failure.
 pub(super) fn confirm_stdout_write(result: io::Result<()>) -> Result<()> {
     match result.and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -105,12 +106,12 @@ pub(super) fn confirm_stdout_write(result: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Whether [`Output::json`] was called: a failure after it is told by its exit code, not by a second object.
+/// Whether [`Output::json`] was called. A failure after that shows in the exit code only, not in a second object.
 pub(super) fn has_answered() -> bool {
     ANSWERED.load(Ordering::Relaxed)
 }
 
-/// Writes a line to stderr where no [`Output`] is at hand.
+/// Writes a line to stderr where there is no [`Output`].
 pub(super) fn write_stderr_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -137,6 +138,6 @@ mod tests {
     fn a_drawing_fits_its_terminal() {
         assert_eq!([20, 80, 200].map(clamp_drawing_width), [40, 80, 100]);
         let file = tempfile::tempfile().unwrap();
-        assert_eq!(read_terminal_columns(&file), None, "a file is no terminal");
+        assert_eq!(read_terminal_columns(&file), None, "a file is not a terminal");
     }
 }

@@ -1,4 +1,4 @@
-//! The pipeline that a command is about: its file and settings as they were typed, and what is made of them.
+//! The pipeline arguments of a command: the file and the `--set` settings, and loading the pipeline from them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ use crate::pipeline::Pipeline;
 use crate::text::diagnostic::{Diagnostic, Severity};
 use crate::text::render;
 
-/// Names a pipeline on the command line; every command that takes one takes this.
+/// Names a pipeline on the command line. Every command that takes a pipeline flattens these arguments.
 #[derive(Clone, Debug, Args)]
 pub(super) struct PipelineArguments {
-    /// The pipeline
+    /// The pipeline file
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) settings: SettingArguments,
 }
 
-/// Settings that stand in for the file's.
+/// Settings that override those of the file.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct SettingArguments {
     /// Set a field, such as `train.sft.steps=20`; may be repeated, the last one wins
@@ -31,17 +31,17 @@ pub(super) struct SettingArguments {
 }
 
 impl PipelineArguments {
-    /// Everything that is found in it.
+    /// Checks the file.
     pub(super) fn check(&self) -> CheckResult {
         self.check_with(CheckOptions::from_environment())
     }
 
-    /// The same, with more options.
+    /// Checks the file with more options; `--set` overrides `options.settings`.
     pub(super) fn check_with(&self, options: CheckOptions) -> CheckResult {
         check::check_path(&self.file, &CheckOptions { settings: self.settings.set.clone(), ..options })
     }
 
-    /// The same, after asking a hub about its repositories; pins stay unless `update` is set.
+    /// Checks the file after asking a hub about its repositories. Existing pins are kept unless `update` is set.
     pub(super) fn check_online(
         &self,
         options: CheckOptions,
@@ -56,12 +56,12 @@ impl PipelineArguments {
         )
     }
 
-    /// The pipeline. Errors are drawn on stderr.
+    /// Loads the pipeline. Errors are drawn on stderr.
     pub(super) fn load(&self, context: &CommandContext<'_>) -> Result<Pipeline> {
         self.load_with_warnings(context).map(|(pipeline, _)| pipeline)
     }
 
-    /// The pipeline and its warnings, for commands that do or announce its work. Errors are drawn on stderr.
+    /// Loads the pipeline and its warnings, for commands that run or plan it. Errors are drawn on stderr.
     pub(super) fn load_with_warnings(
         &self,
         context: &CommandContext<'_>,
@@ -76,13 +76,13 @@ impl PipelineArguments {
         }
     }
 
-    /// The same for a command that goes on without a pipeline: the errors, and the pipeline where there are none.
+    /// For a command that continues without a pipeline: the errors, and the pipeline if there are none.
     pub(super) fn read(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Option<Pipeline>) {
         let (errors, _, pipeline) = self.read_all(context);
         (errors, pipeline)
     }
 
-    /// Errors, which are drawn, warnings, and the pipeline where there are no errors.
+    /// Draws the errors; returns errors, warnings, and the pipeline if there are no errors.
     fn read_all(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Vec<Diagnostic>, Option<Pipeline>) {
         let checked = self.check();
         let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
@@ -91,7 +91,7 @@ impl PipelineArguments {
         (errors, warnings, checked.pipeline)
     }
 
-    /// Warnings in a line each, and where they are explained; nothing where there are none.
+    /// The warnings, one line each, and the command that explains them; empty if there are none.
     pub(super) fn render_warnings(&self, warnings: &[Diagnostic], context: &CommandContext<'_>) -> String {
         if warnings.is_empty() {
             return String::new();
@@ -103,7 +103,7 @@ impl PipelineArguments {
         )
     }
 
-    /// A command about the same pipeline, to be typed next; `rest` follows the file.
+    /// A command on the same pipeline for the user to paste; `rest` follows the file.
     pub(super) fn format_next_command(
         &self,
         command: &str,
@@ -121,13 +121,13 @@ impl PipelineArguments {
     }
 }
 
-/// A path as it is typed in a shell: in quotes where that matters, and never like an option.
+/// A path as one types it in a shell: quoted if needed, and with `./` if it would look like an option.
 pub(super) fn quote_path(path: &Path) -> String {
     let text = path.display().to_string();
     quote_word(&if text.starts_with('-') { format!("./{text}") } else { text })
 }
 
-/// A word as a shell reads it.
+/// A word in single quotes, unless a shell takes it as it is.
 fn quote_word(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! `fmflow plan`: what would run, and why.
+//! `fmflow plan`: shows what would run, and why.
 
 use clap::Args;
 
@@ -18,27 +18,27 @@ pub(super) struct PlanArguments {
     json: bool,
     #[command(flatten)]
     which: SelectionArguments,
-    /// Exit with 3 when something would run
+    /// Exit with 3 if something would run
     #[arg(long)]
     check: bool,
 }
 
-/// Which stages are asked for.
+/// Which stages to run.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SelectionArguments {
     /// Only this stage and what it needs
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
-    /// Make this stage and everything that depends on it again, even if finished
+    /// Run this stage and everything that depends on it again, even if finished
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
-    /// Only this stage; what it reads has to be finished
+    /// Only this stage; its inputs have to be finished
     #[arg(long, value_name = "STAGE", conflicts_with = "until")]
     only: Option<String>,
 }
 
 impl SelectionArguments {
-    /// What is asked for; every name is one of the pipeline.
+    /// The selection, after a check that the pipeline has every stage that it names.
     pub(super) fn to_selection(&self, pipeline: &Pipeline) -> Result<Selection> {
         let Self { until, from, only } = self.clone();
         let selection = Selection { until, from, only };
@@ -46,21 +46,21 @@ impl SelectionArguments {
         Ok(selection)
     }
 
-    /// As it was typed.
+    /// The flags as the user typed them.
     fn format_flags(&self) -> String {
         let from = self.from.as_ref().map(|name| format!("--from {name}"));
         let part = Some(self.format_part_flags()).filter(|part| !part.is_empty());
         part.into_iter().chain(from).collect::<Vec<_>>().join(" ")
     }
 
-    /// The part of the pipeline that is asked for.
+    /// The flags without `--from`: those that select a part of the pipeline.
     pub(super) fn format_part_flags(&self) -> String {
         let flags = [("--until", &self.until), ("--only", &self.only)];
         let words = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", name.as_ref()?)));
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The same, about the part of an earlier run unless another one is named.
+    /// Selects the part of an earlier run, unless the user selected a part.
     pub(super) fn with_default_part(self, until: Option<String>, only: Option<String>) -> Self {
         match self {
             Self { until: None, only: None, from } => Self { until, only, from },
@@ -69,7 +69,7 @@ impl SelectionArguments {
     }
 }
 
-/// Plans a pipeline against a store, which may be absent.
+/// Plans a pipeline against a store. Without a store, everything is missing.
 pub(super) fn make_plan(pipeline: &Pipeline, store: Option<&Store>) -> Result<(SourceDigests, Plan)> {
     let digests = SourceDigests::read(pipeline, store)?;
     let listing = store.map(StoreListing::read).transpose()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `fmflow show --resolved`: every setting of a pipeline with its origin.
+//! `fmflow show --resolved`: prints every setting with its origin.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::display::render_table;
 use crate::text::place::Origin;
 
-/// Prints the settings of a stage, or of all.
+/// Prints the settings of one stage, or of all stages.
 pub(super) fn show_resolved_settings(
     source: &PipelineArguments,
     stage: Option<&str>,
@@ -32,7 +32,7 @@ pub(super) fn show_resolved_settings(
 fn render_settings_table(stage: &Stage) -> String {
     let rows = stage.fields.iter().map(|field| {
         let value = field.value.to_string();
-        let note = if field.semantic { "" } else { ", does not count" };
+        let note = if field.semantic { "" } else { ", not in the fingerprint" };
         vec![format!("  {}", field.path), value, format!("{}{note}", describe_origin(field))]
     });
     format!(

@@ -1,4 +1,4 @@
-//! `fmflow run` and `resume`: the work itself.
+//! `fmflow run` and `resume`: run the stages of a pipeline.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(super) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ResumeArguments {
-    /// The pipeline; the last one that was run, with its settings, if absent
+    /// The pipeline file [default: the last one that was run, with its settings]
     file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArguments,
@@ -40,7 +40,7 @@ struct ExecutionArguments {
     /// The device to compute on: `cpu` or `cuda:<n>`
     #[arg(long, default_value = "cpu", value_parser = parse_device)]
     device: String,
-    /// Stages that run at the same time, at most
+    /// Maximum number of stages that run at the same time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_jobs)]
     jobs: NonZeroUsize,
     #[command(flatten)]
@@ -50,12 +50,11 @@ struct ExecutionArguments {
     json: bool,
 }
 
-/// How many stages run at the same time.
 fn parse_jobs(text: &str) -> std::result::Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "write a whole number from 1 on".into())
+    text.parse().map_err(|_| "write a whole number, 1 or more".into())
 }
 
-/// A device's name; whether it is there is found by the stages.
+/// Parses a device's name. Whether the machine has it is for the stages to find out.
 fn parse_device(text: &str) -> std::result::Result<String, String> {
     let numbered =
         |text: &str| text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
@@ -67,7 +66,7 @@ fn parse_device(text: &str) -> std::result::Result<String, String> {
 }
 
 impl ExecutionArguments {
-    /// The words that lead to the same run, without `--from`: what it asked for has begun.
+    /// The flags that repeat this run. `--from` is left out, because it would discard what this run has done already.
     fn format_flags(&self) -> String {
         let jobs = (self.jobs.get() > 1).then(|| format!("--jobs {}", self.jobs));
         let device = (self.device != "cpu").then(|| format!("--device {}", self.device));
@@ -91,13 +90,13 @@ pub(super) fn run_resume(arguments: &ResumeArguments, context: &CommandContext<'
         ),
         None if settings.set.is_empty() => resume_last_run(&arguments.how, context),
         None => Err(Error::usage(
-            "`--set` needs the file that it sets something of",
+            "`--set` needs the file whose fields it sets",
             "name it: `fmflow resume FILE --set ...`",
         )),
     }
 }
 
-/// Goes on with the store's last run: its file, its settings, and the part of the pipeline that it was about.
+/// Continues the store's last run: its file, its settings, and the part of the pipeline that it selected.
 fn resume_last_run(how: &ExecutionArguments, context: &CommandContext<'_>) -> Result<()> {
     let last = context.open_store()?.map(|store| store.last_run()).transpose()?.flatten();
     let last = last.ok_or_else(|| {
@@ -110,7 +109,9 @@ fn resume_last_run(how: &ExecutionArguments, context: &CommandContext<'_>) -> Re
     };
     let which = how.which.clone().with_default_part(last.until, last.only);
     if which.format_part_flags() != how.which.format_part_flags() {
-        context.output.message(&format!("note: as in that run: {}\n", which.format_part_flags()));
+        context
+            .output
+            .message(&format!("note: same selection as the last run: {}\n", which.format_part_flags()));
     }
     execute_pipeline(&source, &ExecutionArguments { which, ..how.clone() }, true, context)
 }
@@ -156,7 +157,7 @@ fn execute_pipeline(
     ran.error.map_or(Ok(()), Err)
 }
 
-/// A store that may only be read is named wrongly, or its rights are: no failure of a stage.
+/// Turns a permission error into a usage error: a read-only store is a wrong `--store` or wrong permissions, not a failed stage.
 pub(super) fn unwritable_store(error: Error) -> Error {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match &error {
@@ -167,7 +168,7 @@ pub(super) fn unwritable_store(error: Error) -> Error {
     }
 }
 
-/// A flag that the first signal sets; the second ends the process at once.
+/// A flag that the first signal sets, so that stages write a checkpoint and stop. A second signal ends the process at once.
 fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
@@ -179,7 +180,8 @@ fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Whether the process was started with a signal ignored, as `nohup` does with SIGHUP: then it stays so. Only Linux tells.
+/// Whether the process was started with this signal ignored, as `nohup` does with SIGHUP: then it has to stay ignored. Known on
+/// Linux only.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -187,7 +189,7 @@ fn is_ignored(signal: i32) -> bool {
     mask & (1 << (signal - 1)) != 0
 }
 
-/// Prints what became of the run and what to type next.
+/// Prints the outcome of the run and the command to type next.
 fn report_run(
     ran: &RunOutcome,
     source: &PipelineArguments,
@@ -204,8 +206,8 @@ fn report_run(
     let resume = source.format_next_command("resume", &how.format_flags(), context);
     let show = source.format_next_command("show", last, context);
     let next = match &ran.error {
-        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to go on: {resume}\n"),
-        Some(_) => format!("after a cure: {again}\n"),
+        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to resume: {resume}\n"),
+        Some(_) => format!("once fixed, run: {again}\n"),
         None if work == 0 => format!("nothing to do\nnext: {show}\n"),
         None => format!("next: {show}\n"),
     };
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_may_only_be_read_is_an_error_of_usage() {
+    fn a_read_only_store_is_a_usage_error() {
         let denied = |kind| unwritable_store(Error::io("open", Path::new("lock"))(io::Error::from(kind)));
         let error = denied(io::ErrorKind::PermissionDenied);
         assert!(error.exit_code() == 2 && error.help().is_some_and(|help| help.contains("--store")));
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_have_known_names() {
+    fn only_known_device_names_parse() {
         assert!(["cpu", "cuda", "cuda:3"].iter().all(|name| parse_device(name).is_ok()));
         assert!(["gpu", "cuda:x", "cuda:", "cpu:1", ""].iter().all(|name| parse_device(name).is_err()));
     }

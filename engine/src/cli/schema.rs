@@ -1,4 +1,4 @@
-//! `fmflow schema` and `completions`: the language and the commands for other programs.
+//! `fmflow schema` and `completions`: describe the language and the commands to other programs.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -13,7 +13,7 @@ pub(super) struct SchemaArguments {
     form: SchemaForm,
 }
 
-/// At most one form; Markdown without.
+/// At most one form; the default is Markdown.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct SchemaForm {

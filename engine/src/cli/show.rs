@@ -1,4 +1,4 @@
-//! `fmflow show`: a finished stage, or the settings of one.
+//! `fmflow show`: prints the result of finished stages, or settings.
 
 use std::path::PathBuf;
 
@@ -18,12 +18,12 @@ use crate::text::read::display_path;
 pub(super) struct ShowArguments {
     #[command(flatten)]
     source: PipelineArguments,
-    /// The stage; all that are finished if absent
+    /// The stage [default: all finished stages]
     stage: Option<String>,
-    /// Print only where the artifact of the stage is
+    /// Print only the folder of the stage's artifact
     #[arg(long, requires = "stage")]
     path: bool,
-    /// Print every setting with its origin instead; of all stages if none is named
+    /// Print every setting with its origin instead, for all stages if none is named
     #[arg(long, conflicts_with = "path")]
     resolved: bool,
     /// Answer with one JSON object
@@ -31,7 +31,7 @@ pub(super) struct ShowArguments {
     json: bool,
 }
 
-/// Where a stage of a file stands.
+/// Loads a pipeline and plans it; returns the store, if it exists, and the planned stage called `stage`.
 pub(super) fn find_planned_stage(
     source: &PipelineArguments,
     stage: &str,
@@ -81,7 +81,7 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
     context.output.result(&(text + &render_summary(&summary) + &render_manifest(&manifest)))
 }
 
-/// What all finished stages say of themselves.
+/// Prints the summaries of all finished stages.
 fn show_finished_stages(arguments: &ShowArguments, context: &CommandContext<'_>) -> Result<()> {
     let pipeline = arguments.source.load(context)?;
     let store = context.open_store()?;
@@ -108,7 +108,7 @@ fn show_finished_stages(arguments: &ShowArguments, context: &CommandContext<'_>)
     Err(unfinished_stage(first, &arguments.source, context))
 }
 
-/// Name, artifact and words of a finished stage.
+/// Name, artifact folder and summary of a finished stage.
 fn read_stage_summary(store: &Store, planned: &PlannedStage) -> Result<(String, PathBuf, Summary)> {
     let artifact = store.artifact(&planned.key.name, &planned.key.fingerprint);
     let summary = summary::read_summary(store.vfs(), &artifact)?;
@@ -120,7 +120,7 @@ fn render_summary(summary: &Summary) -> String {
     format!("{}\n{}", summary.headline, lines.collect::<String>())
 }
 
-/// What a manifest says, for people.
+/// A manifest as text, for people.
 fn render_manifest(manifest: &Manifest) -> String {
     let mut text = format!(
         "\nfingerprint {}\npublished {} by {} with {} threads\n",
@@ -135,7 +135,7 @@ fn render_manifest(manifest: &Manifest) -> String {
     text
 }
 
-/// Not an error of usage: the stage has no result yet (exit code 1).
+/// The error for a stage without a result. The command was right, so the exit code is 1 and not 2.
 pub(super) fn unfinished_stage(
     planned: &PlannedStage,
     source: &PipelineArguments,

@@ -1,4 +1,4 @@
-//! `fmflow status`: where every stage stands, also while a run goes on elsewhere.
+//! `fmflow status`: shows the state of every stage, also while another process runs them.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -22,14 +22,14 @@ use crate::store::{Store, Summary, lock, slot, summary};
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
-/// Time between two looks.
+/// Time between two looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     #[command(flatten)]
     source: PipelineArguments,
-    /// Look again until the run that goes on has ended
+    /// Keep watching until the run in progress ends
     #[arg(long, conflicts_with = "json")]
     follow: bool,
     /// Answer with one JSON object
@@ -37,11 +37,11 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-/// Where everything stands at one moment.
+/// The state of a pipeline at one moment.
 struct PipelineStatus {
     rows: Vec<StatusRow>,
     work: usize,
-    /// Who runs in the store now.
+    /// The run in progress.
     running: Option<LockHolder>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
     }
 }
 
-/// What stands between two looks: on a terminal the new one takes the place of the old one.
+/// What to print before the next status: on a terminal it replaces the last one, otherwise a blank line separates them.
 fn format_separator(last: &str) -> String {
     let stdout = std::io::stdout();
     match read_terminal_columns(&stdout).filter(|_| stdout.is_terminal()) {
@@ -81,7 +81,8 @@ fn format_separator(last: &str) -> String {
 
 fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<PipelineStatus> {
     let store = context.open_store()?;
-    // Asked first: a run that ends in between is shown as ended, with everything it made.
+    // Read the lock before the store: a run that ends in between is still listed as running and shown complete, never as ended
+    // with results missing.
     let running = store.as_ref().and_then(|store| lock::find_lock_holder(store.root()));
     let running = running.filter(|holder| holder.lives);
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
@@ -111,9 +112,9 @@ impl PipelineStatus {
         let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
         let _ = match (&self.running, self.work) {
-            (Some(holder), _) => writeln!(text, "a run goes on here: {}", holder.words),
+            (Some(holder), _) => writeln!(text, "a run is in progress: {}", holder.words),
             (None, 0) if self.rows.iter().any(|row| row.state == "failed") => {
-                writeln!(text, "every stage is finished; a score that is required is not reached")
+                writeln!(text, "every stage is finished, but a required score was not reached")
             }
             (None, 0) => writeln!(text, "nothing to do: every stage is finished"),
             (None, _) => writeln!(text, "next: {}", arguments.source.format_next_command("run", "", context)),
@@ -131,7 +132,7 @@ impl PipelineStatus {
     }
 }
 
-/// Where one stage stands.
+/// The state of one stage.
 struct StatusRow {
     stage: String,
     state: &'static str,
@@ -164,12 +165,13 @@ impl StatusRow {
         Self { stage: planned.key.name.clone(), state, step, result, artifact }
     }
 
-    /// The same of a stage at which the last run failed: why.
+    /// The row of a stage that failed in the last run, with the first line of the reason.
     fn with_failure(self, why: &str) -> Self {
         Self { result: format!("failed: {}", why.lines().next().unwrap_or_default()), ..self }
     }
 
-    /// The same of a stage that a live run works on: what its metrics say last.
+    /// The row of a stage that the run in progress works on, with the update and loss of its last metrics. Metrics count updates
+    /// from 0, the row counts those that are done.
     fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Self {
         let metrics = store.work(&planned.key.name, &planned.key.fingerprint).join(slot::METRICS);
         let text = store.vfs().read(&metrics).unwrap_or_default();

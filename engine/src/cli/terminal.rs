@@ -1,4 +1,4 @@
-//! Progress for people, on stderr: bars on a terminal, plain lines at intervals when piped; and the table at the end.
+//! Progress on stderr, for people: bars on a terminal, plain lines at intervals otherwise. Also the table at the end of a run.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -12,19 +12,20 @@ use crate::run::execute::{Progress, ProgressReporter};
 use crate::run::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 use crate::text::display::{format_duration, render_table};
 
-/// Least time between two plain lines of a stage.
+/// Minimum time between two progress lines of a stage.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells on stderr how a run goes.
+/// Reports the progress of a run on stderr.
 #[derive(Debug)]
 pub struct Terminal {
-    /// One bar for every stage that runs; nothing where no terminal is.
+    /// One bar for every running stage; `None` if stderr is not a terminal.
     bars: Option<MultiProgress>,
+    /// Width of the longest stage name, in characters.
     width: usize,
 }
 
 impl Terminal {
-    /// Bars if stderr is a terminal. `names` are the stages, for alignment.
+    /// Uses bars if stderr is a terminal. `names` are the names of all stages, for alignment.
     #[must_use]
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
@@ -49,7 +50,7 @@ impl RunEvents for Terminal {
     fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_> {
         let name = self.pad_name(stage);
         let start = match state {
-            PlanState::Resume { step } => format!("goes on after update {step}"),
+            PlanState::Resume { step } => format!("continues after update {step}"),
             _ => "starts".into(),
         };
         if let Some(bars) = &self.bars {
@@ -77,17 +78,17 @@ impl RunEvents for Terminal {
         let running = running.join("`, `");
         self.write_above_bars(&format!("error: {error}"));
         self.write_above_bars(&format!(
-            "note: nothing new starts; `{running}` runs to its end, or stops at a signal and can go on"
+            "note: no new stage starts; still running: `{running}`; a signal stops them with a checkpoint"
         ));
     }
 }
 
-/// Writes a line to stderr; a closed stderr is nobody's loss.
+/// Writes a line to stderr. A run must not fail because its stderr was closed, so errors are ignored.
 fn write_progress_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// A stage as a bar.
+/// Reports a stage as a bar, which disappears when the stage ends.
 struct StageBar {
     bars: MultiProgress,
     bar: ProgressBar,
@@ -124,7 +125,7 @@ impl Drop for StageBar {
     }
 }
 
-/// A stage as plain lines.
+/// Reports a stage as plain lines.
 struct StageLines {
     name: String,
     last: Mutex<Option<Instant>>,
@@ -146,7 +147,7 @@ impl ProgressReporter for StageLines {
     }
 }
 
-/// The table at the end of a run; `shown` makes a path short.
+/// The table at the end of a run; `shown` shortens a path for display.
 #[must_use]
 pub fn render_end_table(ran: &RunOutcome, shown: impl Fn(&std::path::Path) -> String) -> String {
     let rows = ran.outcomes.iter().map(|outcome| {

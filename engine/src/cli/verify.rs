@@ -1,4 +1,4 @@
-//! `fmflow verify`: every byte of an artifact or checkpoint, wherever it lies.
+//! `fmflow verify`: re-hashes every byte of an artifact or checkpoint, inside a store or copied elsewhere.
 
 use std::path::PathBuf;
 
@@ -14,9 +14,9 @@ use crate::text::display::format_bytes;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
-    /// The folder
+    /// The folder of the artifact or checkpoint
     folder: PathBuf,
-    /// Also run the forward pass that its certificate speaks of
+    /// Also repeat the forward pass of its certificate
     #[arg(long)]
     deep: bool,
     /// Answer with one JSON object
@@ -27,8 +27,8 @@ pub(super) struct VerifyArguments {
 pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<()> {
     let folder = &arguments.folder;
     if !folder.is_dir() {
-        let message = format!("{} is no folder", folder.display());
-        return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints one"));
+        let message = format!("{} is not a folder", folder.display());
+        return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints the folder of a stage"));
     }
     let (manifest, problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
     let deep = match arguments.deep && problems.is_empty() {
@@ -42,7 +42,7 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
         let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
         context
             .output
-            .result(&format!("{}: {files} files, {size}, every byte is right\n{deep}", folder.display()))?;
+            .result(&format!("{}: {files} files, {size}, every byte verified\n{deep}", folder.display()))?;
     }
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! `fmflow why`: what changed since a stage last ran, where that is written, and what it brings about.
+//! `fmflow why`: explains what changed since a stage last ran, where that is written, and what will run because of it.
 
 use std::fmt::Write as _;
 
@@ -20,9 +20,9 @@ use crate::text::place::Origin;
 pub(super) struct WhyArguments {
     #[command(flatten)]
     source: PipelineArguments,
-    /// The stage; all that would run for reasons of their own if absent
+    /// The stage [default: every stage that would run for a reason of its own]
     stage: Option<String>,
-    /// Compare with this run (`fmflow log` has the numbers) instead of with the stage's newest result
+    /// Compare with this run (`fmflow log` lists the runs) instead of the stage's newest result
     #[arg(long, value_name = "RUN")]
     vs: Option<u64>,
     /// Also list everything that the result depends on
@@ -33,19 +33,19 @@ pub(super) struct WhyArguments {
     json: bool,
 }
 
-/// Where the numbers of runs are.
+/// Help for a wrong run number.
 const RUNS: &str = "`fmflow log` lists the runs of the store";
 
-/// What is known of a stage.
+/// The explanation of one stage.
 struct WhyAnswer<'a> {
     planned: &'a PlannedStage,
-    /// What changed; `None` where there is nothing to compare with.
+    /// What changed; `None` if there is nothing to compare with.
     why: Option<ChangeExplanation>,
     /// Stages that depend on it and would run.
     dependents: Vec<String>,
 }
 
-/// What stages are compared with.
+/// What the stages are compared with.
 struct PastRuns<'a> {
     store: &'a Store,
     listing: StoreListing,
@@ -76,7 +76,7 @@ pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) ->
     }
 }
 
-/// All answers, one below the other.
+/// Prints several explanations, one below the other.
 fn report_answers(
     answers: &[WhyAnswer<'_>],
     arguments: &WhyArguments,
@@ -94,7 +94,7 @@ fn report_answers(
     }
 }
 
-/// What is known of one stage.
+/// Explains one stage.
 fn explain_stage<'a>(
     vs: Option<u64>,
     pipeline: &Pipeline,
@@ -111,7 +111,7 @@ fn explain_stage<'a>(
 
 fn no_past_runs(context: &CommandContext<'_>) -> Error {
     let message = format!("nothing was ever run in the store {}", context.store.display());
-    Error::usage(message, "leave `--vs` out")
+    Error::usage(message, "leave out `--vs`")
 }
 
 impl<'a> PastRuns<'a> {
@@ -120,7 +120,7 @@ impl<'a> PastRuns<'a> {
         Ok(Self { store, history: History::read(store, &listing)?, listing })
     }
 
-    /// The changes since the run that was named, or since the stage's newest result.
+    /// The changes since run `vs`, or else since the stage's newest result.
     fn compare(
         &self,
         vs: Option<u64>,
@@ -137,13 +137,13 @@ impl<'a> PastRuns<'a> {
     }
 }
 
-/// What a stage was made of in an earlier run; nothing if that had no such stage.
+/// The ledger of a stage in an earlier run; `None` if that run had no such stage.
 fn read_past_ledger(number: u64, stage: &str, store: &Store) -> Result<Option<Ledger>> {
     let Some(mut record) = store.run_record(number)? else {
         let known = store.past_runs()?.iter().any(|run| run.number == number);
         let message = match known {
             true => format!("the record of run {number} is gone: `fmflow gc` removes old ones"),
-            false => format!("the store has no record of a run {number}"),
+            false => format!("the store has no record of run {number}"),
         };
         return Err(Error::usage(message, RUNS));
     };
@@ -151,7 +151,7 @@ fn read_past_ledger(number: u64, stage: &str, store: &Store) -> Result<Option<Le
 }
 
 impl WhyAnswer<'_> {
-    /// Whether there is more to say than that a stage before it changed.
+    /// Whether the stage runs for a reason of its own, not only because an upstream stage changed.
     fn has_reasons(&self) -> bool {
         match &self.why {
             Some(why) => {
@@ -169,7 +169,7 @@ impl WhyAnswer<'_> {
             None => self.planned.reasons.iter().for_each(|reason| text += &format!("  {reason}\n")),
         }
         if !self.dependents.is_empty() {
-            let _ = writeln!(text, "with it run: {}", self.dependents.join(", "));
+            let _ = writeln!(text, "also runs: {}", self.dependents.join(", "));
         }
         let _ = writeln!(text, "fingerprint {}", self.planned.key.fingerprint);
         if arguments.key {
@@ -195,7 +195,7 @@ impl WhyAnswer<'_> {
     }
 }
 
-/// Everything that counts, a line each.
+/// Every ingredient of the fingerprint, one line each.
 fn render_ledger(ledger: &Ledger) -> String {
     let line = |part: &crate::pipeline::fingerprint::Ingredient| {
         let what = serde_json::to_value(part.what).unwrap_or_default();
@@ -205,7 +205,7 @@ fn render_ledger(ledger: &Ledger) -> String {
     ledger.0.iter().map(line).collect()
 }
 
-/// Changes with their places, then those of the stages before, one step further in.
+/// The changes with their places; below each upstream change, indented, the changes that caused it.
 fn render_differences(text: &mut String, why: &ChangeExplanation, depth: usize) {
     let margin = "  ".repeat(depth);
     for difference in &why.differences {
@@ -213,14 +213,15 @@ fn render_differences(text: &mut String, why: &ChangeExplanation, depth: usize) 
         if let Some(field) = &difference.field {
             render_setting_line(text, field, difference.was.as_deref(), depth + 2);
         }
-        // The stage that this change comes from; its own changes stand below.
+        // An upstream stage changed: show why below.
         if let Some(cause) = difference.cause {
             render_differences(text, &why.causes[cause], depth + 1);
         }
     }
 }
 
-/// The line that a setting is written in, with the setting underlined.
+/// The place of a setting, and the line that it is written in with the setting underlined. The line is left out for a default,
+/// which is not written anywhere, and if it is too long.
 fn render_setting_line(text: &mut String, field: &FieldValue, was: Option<&str>, depth: usize) {
     const LONGEST: usize = 120;
     let margin = "  ".repeat(depth);
@@ -232,7 +233,7 @@ fn render_setting_line(text: &mut String, field: &FieldValue, was: Option<&str>,
         Origin::Written | Origin::Set => String::new(),
         Origin::Recipe(name) => format!(" (recipe `{name}`)"),
         Origin::Lock => " (pinned by the lock file)".into(),
-        Origin::Default => " (a default of this node)".into(),
+        Origin::Default => " (default of this node)".into(),
     };
     let was = was
         .filter(|place| *place != span.to_string())

@@ -1,4 +1,4 @@
-//! The plan for programs.
+//! Renders the plan as JSON, for programs.
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
     })
 }
 
-/// Shares of tokens of a training stage's datasets, phase by phase.
+/// Token shares of a training stage's datasets, phase by phase.
 fn render_mixture_json(config: &StageConfig) -> Option<Value> {
     let StageConfig::Train(config) = config else { return None };
     let phase = |(at, start): (usize, &u64)| {

@@ -1,4 +1,4 @@
-//! A plan: where every stage stands, what it would take, and why it is not cached.
+//! A plan: the state of every stage, its cost, and the reason why it is not cached.
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -12,52 +12,52 @@ use crate::plan::source_digests::SourceDigests;
 use crate::store::verify::IntegrityError;
 use crate::store::{StageKey, StoreListing};
 
-/// What a run would do.
+/// What a run would do with each stage of a pipeline.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// One entry per stage, in the pipeline's order.
     pub stages: Vec<PlannedStage>,
-    /// Those that are asked for.
+    /// The stages that the user selected; all of them until [`Plan::select`] narrows the plan.
     pub(super) wanted: IndexSet<StageId>,
 }
 
 /// What a run would do with one stage.
 #[derive(Clone, Debug)]
 pub struct PlannedStage {
-    /// Its number in the pipeline.
+    /// Index of the stage in the pipeline.
     pub id: StageId,
-    /// Identity of its result, and what that is made of.
+    /// Identity of the result, and the ledger that it is computed from.
     pub key: StageKey,
-    /// Where it stands.
+    /// What the store already has of it.
     pub state: PlanState,
-    /// Why it is not cached; empty when it is.
+    /// Why it is not cached, one sentence each; empty when it is.
     pub reasons: Vec<String>,
-    /// What it would take, from nothing.
+    /// What the whole stage would cost from scratch, even when it would resume.
     pub cost: StageCost,
-    /// Bytes of checkpoints that lie there already.
+    /// Bytes of its checkpoints that are already on disk.
     pub held_bytes: u64,
 }
 
-/// Where a stage stands.
+/// What the store has of a stage, and so what a run would do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanState {
-    /// The artifact is there.
+    /// The artifact exists: nothing to do.
     Cached,
-    /// Unfinished: goes on from the checkpoint after this many updates.
+    /// Unfinished: continues from its last checkpoint.
     Resume {
-        /// Updates done.
+        /// Updates done at that checkpoint.
         step: u64,
     },
-    /// Starts from nothing.
+    /// Runs from scratch.
     Run,
-    /// Made again from nothing, whatever is there.
+    /// Runs from scratch although a result may exist, because of `--from`.
     Again,
-    /// The artifact is there but is not what was written.
+    /// The artifact exists but does not match its manifest.
     Corrupt(IntegrityError),
 }
 
 impl PlanState {
-    /// The word for it.
+    /// The word that users and programs see.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl PlanState {
 }
 
 impl Plan {
-    /// Plans a pipeline.
+    /// Plans all stages of a pipeline, in topological order: a stage's fingerprint depends on those of its inputs.
     #[must_use]
     pub fn for_pipeline(pipeline: &Pipeline, digests: &SourceDigests, listing: &StoreListing) -> Self {
         let costs = cost::estimate_costs(pipeline);
@@ -93,12 +93,12 @@ impl Plan {
         Self { stages, wanted }
     }
 
-    /// The stages that are asked for, in the pipeline's order.
+    /// The selected stages, in the pipeline's order.
     pub fn wanted(&self) -> impl Iterator<Item = &PlannedStage> {
         self.stages.iter().filter(|planned| self.wanted.contains(&planned.id))
     }
 
-    /// How many stages would run.
+    /// How many of the selected stages would run.
     #[must_use]
     pub fn count_stages_to_run(&self) -> usize {
         self.wanted().filter(|planned| planned.state != PlanState::Cached).count()
@@ -116,13 +116,13 @@ impl Plan {
         self.stages.iter().find(|planned| planned.key.name == name)
     }
 
-    /// The ledgers of all stages by name.
+    /// The ledgers of all stages, by stage name.
     #[must_use]
     pub fn ledgers(&self) -> IndexMap<String, Ledger> {
         self.stages.iter().map(|planned| (planned.key.name.clone(), planned.key.ledger.clone())).collect()
     }
 
-    /// Bytes that the stages to run would write at most at one time.
+    /// Peak of additional disk space, in bytes, when the stages run one at a time.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let running: Vec<_> = self.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
@@ -130,8 +130,8 @@ impl Plan {
     }
 }
 
-/// Bytes that these stages would write at most at one time: all artifacts, and the checkpoints of as many stages as run
-/// side by side, without those that are there.
+/// Peak of additional disk space, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
+/// checkpoints that are already on disk. A stage's checkpoints are removed when it finishes, so only running stages hold them.
 #[must_use]
 pub fn estimate_disk_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
     let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
@@ -150,11 +150,11 @@ fn make_stage_key(stage: &Stage, digests: &[String], before: &[PlannedStage]) ->
     StageKey { kind, name: stage.name.clone(), fingerprint: ledger.fingerprint(), ledger, inputs }
 }
 
-/// A stage with the same result as an earlier one: it is there as soon as that one is, and costs nothing more.
+/// A stage with the same fingerprint as an earlier one: it has its result as soon as that one does, at no extra cost.
 fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
     let reasons = match twin.state {
         PlanState::Cached => vec![],
-        _ => vec![format!("the same result as `{}`", twin.key.name)],
+        _ => vec![format!("same result as `{}`", twin.key.name)],
     };
     PlannedStage {
         id: twin.id,
@@ -189,7 +189,7 @@ fn collect_reasons(
     match state {
         PlanState::Cached | PlanState::Again => vec![],
         PlanState::Corrupt(problem) => vec![format!("`{}`: {}", problem.file, problem.what)],
-        PlanState::Resume { step } => vec![format!("goes on after update {step}")],
+        PlanState::Resume { step } => vec![format!("continues after update {step}")],
         PlanState::Run if listing.work(&key.name, &key.fingerprint).is_some() => {
             vec!["unfinished: no checkpoint yet".into()]
         }

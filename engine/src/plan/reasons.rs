@@ -1,11 +1,11 @@
-//! Why a result is not the one that is there, in a sentence for each change.
+//! Why an existing result is not the one that the plan needs, one sentence per change.
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::fingerprint::{IngredientKind, LedgerChange};
 use crate::pipeline::stage::{Stage, StageId};
 use crate::text::place::Origin;
 
-/// One sentence per change.
+/// One sentence per change, in the ledger's order.
 #[must_use]
 pub fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[LedgerChange]) -> Vec<String> {
     changes.iter().map(|change| describe_change(pipeline, stage, change)).collect()
@@ -21,8 +21,8 @@ fn describe_change(pipeline: &Pipeline, stage: &Stage, change: &LedgerChange) ->
     };
     let (old, new) = (old.clone().unwrap_or_else(none), new.clone().unwrap_or_else(none));
     match what {
-        IngredientKind::Schema => format!("the form of fingerprints changed: {old} -> {new}"),
-        IngredientKind::Kind => format!("the kind of stage changed: {old} -> {new}"),
+        IngredientKind::Schema => format!("the fingerprint format changed: {old} -> {new}"),
+        IngredientKind::Kind => format!("the stage kind changed: {old} -> {new}"),
         IngredientKind::Revision => format!("the code of `{name}` changed: revision {old} -> {new}"),
         IngredientKind::Field => format!(
             "`{name}` {} -> {}{}",
@@ -38,19 +38,19 @@ fn describe_change(pipeline: &Pipeline, stage: &Stage, change: &LedgerChange) ->
     }
 }
 
-/// Who says so, where it is not the file.
+/// Where a field's value comes from, if it is not the file.
 fn format_origin_note(stage: &Stage, path: &str) -> &'static str {
     let field = stage.field_at(path);
     if field.is_some_and(|field| field.origin == Origin::Set) { " (by `--set`)" } else { "" }
 }
 
-/// The stage that makes the input whose role is called `role`; `None` when it is gone.
+/// The stage that makes the input with this role; `None` when the stage no longer has such an input.
 pub(super) fn find_upstream_stage(stage: &Stage, role: &str) -> Option<StageId> {
     let input = stage.inputs.iter().find(|input| input.role.to_string() == role);
     input.map(|input| input.stage)
 }
 
-/// A value that fits in a line.
+/// Cuts a value so that it fits on one line.
 fn shorten_value(value: &str) -> String {
     const MOST: usize = 60;
     if value.chars().count() <= MOST {

@@ -1,4 +1,4 @@
-//! Which stages of a plan are asked for, and which of them are made again.
+//! `--until`, `--only` and `--from`: which stages of a plan run, and which of them run again.
 
 use indexmap::IndexSet;
 
@@ -7,28 +7,28 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::stage::StageId;
 use crate::plan::planned::{Plan, PlanState};
 
-/// What a person asks for; without anything, all stages.
+/// The part of a pipeline that the user selects; the default is all of it. Each field is a stage name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// This stage and everything that it needs.
+    /// Run this stage and everything that it needs.
     pub until: Option<String>,
-    /// This stage and everything that depends on it are made again, even where they are finished.
+    /// Run this stage and everything that depends on it again, even if finished.
     pub from: Option<String>,
-    /// This stage alone; what it reads has to be finished.
+    /// Run this stage alone; its inputs have to be finished.
     pub only: Option<String>,
 }
 
 impl Selection {
-    /// Whether all stages are wanted.
+    /// Whether all stages are selected; `from` selects nothing, it only makes stages run again.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.until.is_none() && self.only.is_none()
     }
 
-    /// Looks the names up, before anything is made.
+    /// Looks up the names, so that a typo is reported before anything else happens.
     ///
     /// # Errors
-    /// A stage that does not exist.
+    /// A name that is not a stage of the pipeline.
     pub fn check_names(&self, pipeline: &Pipeline) -> Result<()> {
         let mut names = self.until.iter().chain(&self.from).chain(&self.only);
         names.try_for_each(|name| pipeline.find_stage(name).map(drop))
@@ -36,10 +36,10 @@ impl Selection {
 }
 
 impl Plan {
-    /// Narrows the plan to what is asked for.
+    /// Narrows the plan to the selection.
     ///
     /// # Errors
-    /// A stage that does not exist, one that cannot run alone, or nothing left to make again.
+    /// A stage that does not exist, an `only` with unfinished inputs, or a `from` that no selected stage depends on.
     pub fn select(&mut self, pipeline: &Pipeline, selection: &Selection) -> Result<()> {
         if let Some(until) = &selection.until {
             self.wanted = find_ancestors(pipeline, pipeline.find_stage(until)?.id);
@@ -66,20 +66,20 @@ impl Plan {
         }
         let verb = if names.len() == 1 { "is" } else { "are" };
         let message = format!("stage `{name}` cannot run alone: {} {verb} not finished", names.join(", "));
-        Err(Error::usage(message, format!("`--until {name}` runs what is missing before it")))
+        Err(Error::usage(message, format!("`--until {name}` also runs the missing stages before it")))
     }
 
     fn make_again(&mut self, pipeline: &Pipeline, from: &str) -> Result<()> {
         let again = find_descendants(pipeline, pipeline.find_stage(from)?.id);
         if !again.iter().any(|id| self.wanted.contains(id)) {
-            let message = format!("nothing that is asked for depends on stage `{from}`");
-            return Err(Error::usage(message, "name a stage before it with `--from`, or leave `--from` out"));
+            let message = format!("no selected stage depends on stage `{from}`");
+            return Err(Error::usage(message, "name an earlier stage with `--from`, or leave `--from` out"));
         }
         let wanted = &self.wanted;
         let stages = self.stages.iter_mut();
         for planned in stages.filter(|planned| again.contains(&planned.id) && wanted.contains(&planned.id)) {
             planned.state = PlanState::Again;
-            planned.reasons = vec![format!("asked for by `--from {from}`")];
+            planned.reasons = vec![format!("requested by `--from {from}`")];
         }
         Ok(())
     }

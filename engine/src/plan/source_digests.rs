@@ -1,4 +1,4 @@
-//! What the sources of a pipeline hold: digests, so that a run can tell whether they changed since the plan.
+//! Content digests of a pipeline's sources: part of the fingerprints, and how a run notices a change since the plan.
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
@@ -7,12 +7,12 @@ use crate::store::Store;
 use crate::store::digest::Digests;
 use crate::store::vfs::Disk;
 
-/// Content digests of the sources of every stage, by the stage's number.
+/// Content digests of every stage's sources, indexed by [`StageId`].
 #[derive(Clone, Debug, Default)]
 pub struct SourceDigests(Vec<Vec<String>>);
 
 impl SourceDigests {
-    /// Reads the sources of a pipeline, as far as the store does not remember their digests.
+    /// Reads the sources of a pipeline. A file whose digest the store remembers is not read again.
     ///
     /// # Errors
     /// [`Error::Input`] for a source that cannot be read.
@@ -26,14 +26,14 @@ impl SourceDigests {
         Ok(Self(found))
     }
 
-    /// Content digests of a stage's sources, in their order.
+    /// Content digests of a stage's sources, in the order of `Stage::sources`.
     #[must_use]
     pub fn get(&self, id: StageId) -> &[String] {
         &self.0[id.index()]
     }
 }
 
-/// Refuses to go on when a stage's sources are not what the plan saw.
+/// Refuses a stage whose sources are not what the plan saw: its result would get a fingerprint of other data.
 ///
 /// # Errors
 /// [`Error::Input`] that names the source.

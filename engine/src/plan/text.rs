@@ -1,4 +1,4 @@
-//! The plan for people.
+//! Renders the plan as text, for people.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::pipeline::stage::Stage;
 use crate::plan::planned::{Plan, PlanState};
 use crate::text::display::{format_bytes, format_count, format_duration, render_table};
 
-/// The whole plan as text.
+/// The whole plan as text; `run` is the command that it suggests at the end.
 #[must_use]
 pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
@@ -82,7 +82,7 @@ fn render_training_table(plan: &Plan) -> String {
     )
 }
 
-/// Shares of tokens, phase by phase, of mixtures that are more than a list of datasets.
+/// Token shares, phase by phase, of mixtures that are more than a plain list of datasets.
 fn render_mixture_tables(pipeline: &Pipeline, plan: &Plan) -> String {
     let composed = |stage: &&Stage| stage.fields.iter().any(|field| field.path == "data.mixture.shares");
     let mut text = String::new();
@@ -105,12 +105,12 @@ fn format_rates(training: &TrainingCost) -> String {
     training.learning_rate.map(format_rate).join("  ")
 }
 
-/// A learning rate with three digits.
+/// A learning rate with three significant digits.
 fn format_rate(value: f64) -> String {
     if value == 0.0 { "0".into() } else { format!("{value:.2e}").replace(".00e", "e") }
 }
 
-/// One line for each different model.
+/// One line per model shape: stages that share a shape would repeat the same line.
 fn render_model_lines(plan: &Plan) -> String {
     let mut seen = Vec::new();
     let mut text = String::new();
@@ -130,7 +130,7 @@ fn render_model_lines(plan: &Plan) -> String {
     text
 }
 
-/// Why `run` refuses what is asked for, if it does.
+/// Why `run` would refuse the selected stages, if it would.
 fn render_refusals(pipeline: &Pipeline, plan: &Plan) -> String {
     let reasons = list_unsupported_features(find_wanted_stages(pipeline, plan));
     if reasons.is_empty() { reasons } else { format!("\n`run` refuses this file:\n{reasons}") }
@@ -140,7 +140,7 @@ fn find_wanted_stages<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<
     plan.wanted().map(|planned| pipeline.stage(planned.id))
 }
 
-/// One line for each feature that does not exist yet, with the stages that ask for it.
+/// One line per feature that does not exist yet, with the stages that need it.
 #[must_use]
 pub fn list_unsupported_features<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
     let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();

@@ -1,4 +1,4 @@
-//! Why a result is another one than before: what changed, where that is written, and what changed before it.
+//! Why a stage's result is not the one it had before: what changed, where that is written, and what changed upstream.
 
 use indexmap::IndexMap;
 
@@ -12,7 +12,7 @@ use crate::plan::select;
 use crate::store::journal::RunRecord;
 use crate::store::{Store, StoreListing};
 
-/// What earlier results were made of, by fingerprint.
+/// Ledgers of earlier results, by fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct History(IndexMap<Fingerprint, PastResult>);
 
@@ -20,18 +20,18 @@ pub struct History(IndexMap<Fingerprint, PastResult>);
 #[derive(Clone, Debug)]
 struct PastResult {
     ledger: Ledger,
-    /// Where its settings were written, by field; unknown of results without a recorded run.
+    /// Where its settings were written, by field; empty if no run record of this result is left.
     places: IndexMap<String, String>,
 }
 
-/// Why a stage's result is another one than before.
+/// Why a stage's result is not the one it had before.
 #[derive(Clone, Debug)]
 pub struct ChangeExplanation {
-    /// The stage.
+    /// Name of the stage.
     pub stage: String,
-    /// What changed; nothing where that is no longer known.
+    /// What changed; empty if nothing did.
     pub differences: Vec<Difference>,
-    /// Why the upstream stages that changed did so, as far as it is known.
+    /// Why the upstream stages changed that did, as far as it is known.
     pub causes: Vec<ChangeExplanation>,
 }
 
@@ -40,21 +40,21 @@ pub struct ChangeExplanation {
 pub struct Difference {
     /// What changed.
     pub change: LedgerChange,
-    /// In a sentence.
+    /// The change as a sentence.
     pub sentence: String,
-    /// The setting as it is now, with its place; of a change that is none, `None`.
+    /// The setting as it is now, with its place; `None` if the change is not one of a setting.
     pub field: Option<FieldValue>,
-    /// Where it was written before, `file:line:column`, where that is known.
+    /// Where the setting was written before, as `file:line:column`, if known.
     pub was: Option<String>,
-    /// Of an upstream result that changed, as far as it is known: its place in [`Why::causes`].
+    /// If an upstream result changed and it is known why: index into [`ChangeExplanation::causes`].
     pub cause: Option<usize>,
 }
 
 impl History {
-    /// Everything that the store's manifests and the records of its runs tell.
+    /// Collects the ledgers in the store's run records and manifests. Only run records know where settings were written.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// A journal or run record that cannot be read.
     pub fn read(store: &Store, listing: &StoreListing) -> Result<Self> {
         let mut history = Self::default();
         for run in store.past_runs()? {
@@ -83,7 +83,7 @@ impl History {
 }
 
 impl Plan {
-    /// Why the result of `planned` is not that of `old`.
+    /// Compares a stage with the ledger of an earlier result and, for each upstream input that changed, does the same upstream.
     #[must_use]
     pub fn explain_changes_since(
         &self,
@@ -111,7 +111,7 @@ impl Plan {
         why
     }
 
-    /// Why an upstream result changed; each of a stage's roles may name the same stage.
+    /// Why an upstream result changed; `None` if the change is not an upstream one or the earlier result is unknown.
     fn explain_cause(
         &self,
         pipeline: &Pipeline,
@@ -127,7 +127,7 @@ impl Plan {
         Some(self.explain_changes_since(pipeline, planned, &old.ledger, history))
     }
 
-    /// The stages that depend on this one, in order.
+    /// The stages that depend on this one, directly or not, in the pipeline's order.
     pub fn dependents(
         &self,
         pipeline: &Pipeline,

@@ -1,4 +1,5 @@
-//! The last look before the work: what a stage takes lies in the store by now, and says of itself what it is.
+//! The last check before a stage works: `check` could only predict what the stage's inputs are; now they are in the store and
+//! describe themselves.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,11 @@ use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::run::runner::Runner;
 
-/// The file in which rows say what they are.
+/// The file in which a rows artifact describes itself.
 const ROWS: &str = "rows.json";
 
-/// Refuses a stage whose settings contradict the checkpoints or rows in `inputs`.
+/// Refuses a stage whose settings contradict the checkpoints or rows in `inputs`. These are the lints of `check`, run again on
+/// stored facts.
 pub(super) fn refuse_contradictions(
     runner: &Runner<'_>,
     stage: &Stage,
@@ -40,7 +42,7 @@ pub(super) fn refuse_contradictions(
     }
 }
 
-/// The text of a small file; `None` where there is none, or where it is not what it should be: the stage that opens it says why.
+/// The text of a small file. `None` if it is missing, too long or not UTF-8: the stage that opens it reports that better.
 fn read_small_text(runner: &Runner<'_>, path: &Path) -> Option<String> {
     let bytes =
         runner.store.vfs().read(path).ok().filter(|bytes| bytes.len() as u64 <= MAX_CONTRACT_BYTES)?;

@@ -1,4 +1,4 @@
-//! The seam between the engine and the stages: what a stage is given, what it gives back, what it may say.
+//! The seam between the engine and the stages: what a stage gets, what it returns, and how it reports progress.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -10,61 +10,63 @@ use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::store::{Slot, Summary};
 
-/// Runs stages, several at a time if asked for. Implemented by the stages crate; the engine knows no other way to do work.
+/// Runs stages, possibly several at once (`--jobs`). Implemented by the stages package, so that the engine never depends on
+/// Burn.
 pub trait Execute: Sync {
-    /// Whether this build and this machine have the device; asked before any work.
+    /// Whether this build and this machine have the device; called before any work.
     ///
     /// # Errors
-    /// A sentence that says why not.
+    /// A sentence for the user that says why not.
     fn check_device(&self, name: &str) -> Result<(), String>;
 
     /// Does the work of one stage and publishes its artifact through the job's slot.
     ///
     /// # Errors
-    /// A [`Failure`] whose kind decides the exit code. Nothing half-done is ever published.
+    /// A [`Failure`] whose kind decides the exit code. Nothing incomplete is ever published.
     fn run(&self, job: &Job<'_>) -> Result<Summary, Failure>;
 
-    /// Re-runs the forward pass that the certificate of the artifact in `folder` speaks of.
+    /// Repeats the forward pass of the certificate of the artifact in `folder`; returns one line for the user.
     ///
     /// # Errors
     /// A [`Failure`] of kind `Corrupt` when the numbers differ.
     fn verify_deep(&self, folder: &Path) -> Result<String, Failure>;
 }
 
-/// What a stage is given.
+/// What a stage gets.
 pub struct Job<'a> {
     /// The stage: name, settings, roles.
     pub stage: &'a Stage,
-    /// Seed of every random number: the pipeline's.
+    /// The pipeline's seed; every random number derives from it.
     pub seed: u64,
     /// Verified folders of upstream artifacts, by role.
     pub inputs: &'a IndexMap<InputRole, PathBuf>,
     /// Permission to write the artifact and its checkpoints.
     pub slot: &'a Slot,
-    /// Where progress is told.
+    /// Where the stage reports progress.
     pub report: &'a dyn ProgressReporter,
-    /// Set when the stage shall checkpoint at the next step boundary and stop with [`FailureKind::Interrupted`].
+    /// Once set, the stage has to write a checkpoint at the next step boundary and stop with
+    /// [`FailureKind::Interrupted`](crate::error::FailureKind::Interrupted).
     pub interrupt: &'a AtomicBool,
     /// The device to compute on: `cpu` or `cuda:<n>`.
     pub device: &'a str,
-    /// Cores that it may use, at least one. They change no result.
+    /// Cores that the stage may use, at least one. Results do not depend on it.
     pub cores: usize,
 }
 
-/// Where a stage tells its progress. Nothing here changes a result.
+/// Where a stage reports its progress. Results do not depend on it.
 pub trait ProgressReporter: Sync {
-    /// Progress of long work.
+    /// Reports how far long work has come; may be called often.
     fn progress(&self, progress: &Progress<'_>);
-    /// A sentence that a person should see.
+    /// Reports a sentence that the user should see.
     fn note(&self, text: &str);
 }
 
-/// Progress of long work.
+/// How far long work has come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress<'a> {
-    /// Units done, for training the updates.
+    /// Units done; in training, updates.
     pub done: u64,
-    /// Units in all.
+    /// Units in total.
     pub total: u64,
     /// What a unit is, such as `update`, `document` or `prompt`.
     pub unit: &'a str,

@@ -1,4 +1,4 @@
-//! What a run tells: while it goes on, and at its end.
+//! What a run reports, during the run and at its end.
 
 use std::path::PathBuf;
 
@@ -9,31 +9,31 @@ use crate::plan::{PlanState, PlannedStage};
 use crate::run::execute::ProgressReporter;
 use crate::store::summary::Summary;
 
-/// Where a run tells how it goes.
+/// Receives the events of a run.
 pub trait RunEvents: Sync {
-    /// A stage starts; the report is its own until the end.
+    /// A stage starts; it alone uses the returned reporter until it ends.
     fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_>;
     /// A stage ended.
     fn end(&self, outcome: &StageOutcome);
-    /// Something failed while the stages `running` go on; nothing new starts.
+    /// Something failed while the stages `running` continue; no new stage starts.
     fn fail(&self, error: &Error, running: &[&str]);
 }
 
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StageEnd {
-    /// Nothing was to be done.
+    /// Its result was there already.
     Cached,
-    /// It ran.
+    /// It ran and published its artifact.
     Done,
     /// It failed.
     Failed,
-    /// It stopped after a signal and can go on.
+    /// It stopped after a signal and can be resumed.
     Stopped,
 }
 
 impl StageEnd {
-    /// The word for it.
+    /// The word in the table, in the JSON answer and in the journal.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -45,58 +45,58 @@ impl StageEnd {
     }
 }
 
-/// What became of one stage.
+/// The outcome of one stage.
 #[derive(Clone, Debug)]
 pub struct StageOutcome {
-    /// Its number.
+    /// Index of the stage in the pipeline.
     pub id: StageId,
-    /// Its name.
+    /// Name of the stage.
     pub stage: String,
     /// How it ended.
     pub ended: StageEnd,
-    /// Seconds it took.
+    /// Wall time in seconds; 0 for a cached stage.
     pub seconds: f64,
-    /// What it says about its result.
+    /// The stage's summary in a few words, or why it did not finish.
     pub headline: String,
-    /// What people should see of it: a certificate, scores, samples; of a stage that ran.
+    /// Lines for people: a certificate, scores, samples. Empty for a cached stage.
     pub lines: Vec<String>,
-    /// Its artifact, if there is one.
+    /// Folder of its artifact, if it has one.
     pub artifact: Option<PathBuf>,
 }
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Debug, Default)]
 pub struct RunOutcome {
-    /// The stages that were reached.
+    /// The stages that were reached, in the plan's order.
     pub outcomes: Vec<StageOutcome>,
-    /// Why it ended early, if it did: the first failure.
+    /// Why the run ended early, if it did: the first failure. Decides the exit code.
     pub error: Option<Error>,
-    /// What became of other stages that ran beside it and did not end well either.
+    /// Errors of other stages that ran beside the first failure and did not finish either.
     pub others: Vec<Error>,
 }
 
 impl StageOutcome {
-    /// How a stage ended: `well` unless the result says otherwise.
+    /// Builds the outcome of a stage: `success` says how it ended if `result` is `Ok`.
     pub(super) fn from_result(
         result: &Result<Summary>,
-        well: StageEnd,
+        success: StageEnd,
         planned: &PlannedStage,
         seconds: f64,
         artifact: PathBuf,
     ) -> Self {
         let (ended, headline) = match result {
-            Ok(summary) => (well, summary.headline.clone()),
+            Ok(summary) => (success, summary.headline.clone()),
             Err(error) if is_stop(error) => (StageEnd::Stopped, error.to_string()),
             Err(error) => (StageEnd::Failed, error.to_string()),
         };
         let lines = result.as_ref().map(|summary| summary.lines.clone()).unwrap_or_default();
-        let artifact = (ended == well).then_some(artifact);
+        let artifact = (ended == success).then_some(artifact);
         Self { id: planned.id, stage: planned.key.name.clone(), ended, seconds, headline, lines, artifact }
     }
 }
 
 impl RunOutcome {
-    /// Adds a failure. That a stage was stopped explains less than that one failed.
+    /// Adds a failure. A real failure takes the first place from a stop by a signal, because it explains more.
     pub(super) fn add_failure(&mut self, error: Error) {
         let error = match &mut self.error {
             Some(first) if is_stop(first) && !is_stop(&error) => std::mem::replace(first, error),
@@ -107,7 +107,7 @@ impl RunOutcome {
     }
 }
 
-/// Whether a stage was stopped by a signal and can go on.
+/// Whether the error only says that a signal stopped a stage, which can be resumed.
 pub(super) fn is_stop(error: &Error) -> bool {
     error.exit_code() == FailureKind::Interrupted.exit_code()
 }

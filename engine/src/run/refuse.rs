@@ -1,4 +1,4 @@
-//! What a run refuses before any work: corrupt artifacts, features that do not exist, changed texts, full disks.
+//! What a run refuses before any work: corrupt artifacts, features that do not exist, a changed configuration, a full disk.
 
 use crate::error::{Error, Result};
 use crate::pipeline::stage::Stage;
@@ -9,20 +9,20 @@ use crate::plan::{PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::text::display::format_bytes;
 
-/// Refuses stages that ask for features that do not exist yet: all of them at once.
+/// Refuses stages that use features that do not exist yet.
 ///
 /// # Errors
-/// The reasons, with their stages.
+/// One error that lists all those features with their stages.
 pub fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
     let reasons = list_unsupported_features(stages);
     if reasons.is_empty() {
         return Ok(());
     }
     let message = format!("this pipeline cannot run:\n{}", reasons.trim_end());
-    Err(Error::usage(message, "take these out of the file, or run the part before them with `--until`"))
+    Err(Error::usage(message, "remove these from the file, or run the stages before them with `--until`"))
 }
 
-/// Everything that can be refused before any work.
+/// Everything that can be checked before any work.
 pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     for planned in work {
         if let PlanState::Corrupt(problem) = &planned.state {
@@ -44,7 +44,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     refuse_full_disk(runner, work)
 }
 
-/// `resume` goes on with what was begun, and with nothing else.
+/// `resume` continues the last run of this file and nothing else, so a changed configuration is an error.
 fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let Some(last) = runner.store.last_run()?.filter(|last| last.file == runner.pipeline.file) else {
         return Ok(());
@@ -65,10 +65,10 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let same = last.settings == runner.pipeline.settings;
     let given: Vec<_> = last.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
     let help = match (same, given.is_empty()) {
-        (true, _) => "undo the change to go on, or use `run` to accept it".into(),
-        (false, true) => "that run had no `--set`: leave it out to go on, or use `run` to accept it".into(),
+        (true, _) => "undo the change to resume, or use `run` to accept it".into(),
+        (false, true) => "that run had no `--set`: leave it out to resume, or use `run` to accept it".into(),
         (false, false) => {
-            format!("that run had{}: repeat it to go on, or use `run` to accept the change", given.concat())
+            format!("that run had{}: repeat it to resume, or use `run` to accept the change", given.concat())
         }
     };
     Err(Error::usage(message, help))
@@ -77,11 +77,12 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
 fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let need = estimate_disk_bytes(work, runner.options.jobs.get());
     let root = runner.store.root();
+    // A file system that cannot be asked is no reason to refuse: a full disk later stops the run resumably.
     let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if need <= free {
         return Ok(());
     }
     let (need, free) = (format_bytes(need), format_bytes(free));
-    Err(Error::Space(format!("the run needs about {need} in {}, and {free} are free", root.display())))
+    Err(Error::Space(format!("the run needs about {need} in {}, but only {free} is free", root.display())))
 }

@@ -1,4 +1,4 @@
-//! What a run has at hand: the pipeline, its plan, the store, and who does the work.
+//! The inputs of a run: the pipeline, its plan, the store, and the executor.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use crate::run::execute::Execute;
 use crate::run::outcome::RunEvents;
 use crate::store::{Store, StoreLock};
 
-/// How a run was asked for.
+/// Options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// The device to compute on.
+    /// The device to compute on: `cpu` or `cuda:<n>`.
     pub device: String,
-    /// Whether a configuration that changed since the last run is refused.
+    /// Whether to refuse a configuration that changed since the last run.
     pub resume: bool,
-    /// Stages that run at the same time, at most.
+    /// Maximum number of stages that run at the same time.
     pub jobs: NonZeroUsize,
-    /// The part of the pipeline that was asked for; the plan is narrowed to it already.
+    /// The selected part of the pipeline, for the run record; the plan is narrowed to it already.
     pub selection: Selection,
 }
 
@@ -29,26 +29,26 @@ pub struct RunOptions {
 pub struct Runner<'a> {
     /// What to run.
     pub pipeline: &'a Pipeline,
-    /// What is missing.
+    /// Which stages are missing.
     pub plan: &'a Plan,
-    /// What the plan saw of the sources.
+    /// Digests of the sources when the plan was made.
     pub digests: &'a SourceDigests,
     /// Where results go.
     pub store: &'a Store,
-    /// The right to write there.
+    /// The right to write to the store.
     pub lock: &'a StoreLock,
-    /// Who does the work; `None` in a program built without.
+    /// Does the work; `None` in a binary built without a backend.
     pub execute: Option<&'a dyn Execute>,
-    /// Who is told.
+    /// Receives progress and results.
     pub events: &'a dyn RunEvents,
-    /// Set by a signal.
+    /// Set by a signal: stages stop at their next step boundary.
     pub interrupt: &'a AtomicBool,
-    /// How it was asked for.
+    /// What the user chose.
     pub options: &'a RunOptions,
 }
 
 impl Runner<'_> {
-    /// The stage behind an entry of the plan.
+    /// The stage of an entry of the plan.
     pub(super) fn stage(&self, planned: &PlannedStage) -> &Stage {
         self.pipeline.stage(planned.id)
     }
@@ -59,12 +59,12 @@ impl Runner<'_> {
     }
 }
 
-/// A stage that ended without its result.
+/// The error of a stage that ended without its result.
 pub(super) fn stage_error(stage: &Stage, failure: Failure) -> Error {
     Error::Stage { stage: stage.name.clone(), failure }
 }
 
-/// Something that cannot happen has happened.
+/// The failure for a state that should be impossible.
 pub(super) fn defect_failure(message: &str) -> Failure {
     Failure { kind: FailureKind::Defect, message: message.into(), help: None }
 }

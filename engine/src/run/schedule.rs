@@ -1,7 +1,7 @@
-//! Which stage runs when: at most so many side by side, each as soon as what it reads is finished.
+//! Which stage runs when: each as soon as its inputs are finished, at most `--jobs` at a time.
 //!
-//! One thread decides, keeps the journal and tells; the work is done on threads of its own. After a failure nothing new
-//! is begun, and what runs is let come to its end: it may have days behind it, and it does not need what failed.
+//! One thread schedules, writes the journal and reports; each stage works on a thread of its own. After a failure no new stage
+//! starts, but the running ones may finish: they may have run for days, and they do not depend on the one that failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::run::work::{VerifiedArtifacts, read_finished_summary, work_on_stage};
 use crate::store::summary::Summary;
 
-/// Stack of a thread that runs a stage, in bytes: what the main thread of a program has.
+/// Stack of a thread that runs a stage, in bytes: as much as the main thread usually has. Rust's default is a quarter of it.
 const STACK: usize = 8 << 20;
 
-/// How a stage ended, by its number.
+/// A stage and how it ended.
 type StageResult = (StageId, Result<Summary>);
 
-/// The stages of a run on their way from waiting to ended.
+/// The state of a run: which stages wait, which run, and how the others ended.
 pub(super) struct Schedule<'a> {
     runner: &'a Runner<'a>,
-    /// Not yet begun, in the plan's order.
+    /// Not yet started, in the plan's order.
     waiting: Vec<&'a PlannedStage>,
-    /// Under way, and since when.
+    /// Started, and when.
     running: Vec<(&'a PlannedStage, Instant)>,
     verified: Arc<VerifiedArtifacts>,
     ran: RunOutcome,
@@ -42,7 +42,7 @@ impl<'a> Schedule<'a> {
         Self { runner, waiting, running: vec![], verified: Arc::default(), ran: RunOutcome::default() }
     }
 
-    /// Brings every stage to its end, or as far as the first failure allows; outcomes in the plan's order.
+    /// Runs every stage, or as many as the first failure allows; outcomes are in the plan's order.
     pub(super) fn run(mut self) -> RunOutcome {
         let (send, receive) = channel();
         scope(|scope| {
@@ -51,7 +51,7 @@ impl<'a> Schedule<'a> {
                 if self.running.is_empty() {
                     break;
                 }
-                // The channel is open as long as `send` is here.
+                // `send` lives as long as this loop, so the channel cannot close.
                 let Ok((id, result)) = receive.recv() else { break };
                 self.finish_stage(id, result);
             }
@@ -60,7 +60,7 @@ impl<'a> Schedule<'a> {
         self.ran
     }
 
-    /// Begins what may begin.
+    /// Starts every stage that may start now.
     fn begin_ready_stages<'s>(&mut self, scope: &'s Scope<'s, 'a>, send: &Sender<StageResult>) {
         while let Some(planned) = self.take_ready_stage() {
             if self.has_result(planned) {
@@ -71,14 +71,14 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Takes the first stage out of those that wait and need not, if there is room and nothing failed.
+    /// Takes the first ready stage out of the waiting ones, if there is room and nothing has failed.
     fn take_ready_stage(&mut self) -> Option<&'a PlannedStage> {
         let room = self.running.len() < self.runner.options.jobs.get() && self.ran.error.is_none();
         let at = (0..self.waiting.len()).find(|at| room && self.is_ready(*at))?;
         Some(self.waiting.remove(at))
     }
 
-    /// Whether nothing that is under way, or before it in the plan, makes what this stage reads, or the same result.
+    /// Whether no running stage, and no waiting stage before it in the plan, makes one of its inputs or the same result.
     fn is_ready(&self, at: usize) -> bool {
         let Some((planned, before)) = self.waiting.get(..=at).and_then(<[_]>::split_last) else {
             return false;
@@ -89,7 +89,7 @@ impl<'a> Schedule<'a> {
         !open.any(|open| reads(open.id) || open.key.fingerprint == planned.key.fingerprint)
     }
 
-    /// Whether its result is there: since before the run, or made by a stage with the same result.
+    /// Whether its result exists: from an earlier run, or made in this run by a stage with the same fingerprint.
     fn has_result(&self, planned: &PlannedStage) -> bool {
         let artifact = self.runner.artifact(planned);
         planned.state == PlanState::Cached
@@ -121,7 +121,7 @@ impl<'a> Schedule<'a> {
         let work = move || {
             let result =
                 catch_stage_panic(runner, planned, || work_on_stage(runner, planned, &verified, cores));
-            // Nobody listens only where the run itself fell over.
+            // Sending fails only if the scheduling thread panicked; then nobody needs the result.
             let _ = send.send((planned.id, result));
         };
         let thread = Builder::new().stack_size(STACK).spawn_scoped(scope, work);
@@ -131,7 +131,7 @@ impl<'a> Schedule<'a> {
         })
     }
 
-    /// Cores for the stage that begins now: the machine's, shared with what runs and what can begin beside it.
+    /// Cores for the stage that starts now: the machine's, divided by the stages that run or can start beside it.
     fn share_cores(&self) -> usize {
         let ready = (0..self.waiting.len()).filter(|at| self.is_ready(*at));
         let ready = ready.filter_map(|at| self.waiting.get(at)).filter(|planned| !self.has_result(planned));
@@ -142,7 +142,7 @@ impl<'a> Schedule<'a> {
 
     fn finish_stage(&mut self, id: StageId, result: Result<Summary>) {
         let at = self.running.iter().position(|(planned, _)| planned.id == id);
-        let at = at.expect("what ends was begun");
+        let at = at.expect("a stage that ended is in the list of running stages");
         let (planned, start) = self.running.remove(at);
         let outcome = StageOutcome::from_result(
             &result,
@@ -167,7 +167,8 @@ impl<'a> Schedule<'a> {
         self.ran.outcomes.push(outcome);
     }
 
-    /// Keeps an error. Where others run on, perhaps for days, a person reads of it now; at a signal they stop too.
+    /// Keeps an error. If other stages keep running, perhaps for days, the user has to see the error now and not at the end;
+    /// not so after a signal, which stops them as well.
     fn keep_error(&mut self, error: Error) {
         let running: Vec<_> = self.running.iter().map(|(planned, _)| planned.key.name.as_str()).collect();
         if !running.is_empty() && !is_stop(&error) {
@@ -177,7 +178,7 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// Turns a panic of a stage into its failure, so that the others come to their end.
+/// Turns a panic of a stage into its failure, so that the other stages can finish.
 fn catch_stage_panic(
     runner: &Runner<'_>,
     planned: &PlannedStage,

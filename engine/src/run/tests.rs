@@ -1,4 +1,4 @@
-//! Whole runs with stages that only pretend: what is cached, what runs again, what is refused, what survives.
+//! Whole runs with fake stages: what is cached, what runs again, what is refused, what survives a crash.
 
 mod jobs;
 mod pretend;
@@ -62,7 +62,7 @@ fn a_second_run_does_nothing() {
 }
 
 #[test]
-fn a_semantic_field_runs_its_stage_and_descendants_again_and_the_plan_says_why() {
+fn a_changed_semantic_field_reruns_its_stage_and_its_dependents() {
     let world = World::new();
     world.ran(TEXT);
     let changed = TEXT.replace("peak=0.001 ", "peak=0.003 ");
@@ -77,7 +77,7 @@ fn a_semantic_field_runs_its_stage_and_descendants_again_and_the_plan_says_why()
 }
 
 #[test]
-fn what_is_not_semantic_runs_nothing() {
+fn a_changed_field_without_semantics_reruns_nothing() {
     let world = World::new();
     world.ran(TEXT);
     assert!(world.ran(&TEXT.replace("log every=10", "log every=1")).is_empty());
@@ -86,7 +86,7 @@ fn what_is_not_semantic_runs_nothing() {
 }
 
 #[test]
-fn a_changed_source_runs_everything_that_reads_it() {
+fn a_changed_source_reruns_every_stage_that_reads_it() {
     let world = World::new();
     world.ran(TEXT);
     fs::write(world.folder.path().join("text/a.txt"), "jello").unwrap();
@@ -95,7 +95,7 @@ fn a_changed_source_runs_everything_that_reads_it() {
 }
 
 #[test]
-fn another_name_of_a_dataset_or_a_stage_runs_nothing_again() {
+fn renaming_a_dataset_or_a_stage_reruns_nothing() {
     let world = World::new();
     world.ran(TEXT);
     let book = TEXT.replace("dataset \"text\"", "dataset \"book\"");
@@ -108,7 +108,7 @@ fn another_name_of_a_dataset_or_a_stage_runs_nothing_again() {
 }
 
 #[test]
-fn a_renamed_stage_goes_on_from_its_checkpoint() {
+fn a_renamed_stage_continues_from_its_checkpoint() {
     let world = World::new();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     assert_eq!(world.run(TEXT, &stopping, false).unwrap().error.unwrap().exit_code(), 75);
@@ -122,13 +122,13 @@ fn two_stages_with_the_same_result_run_once() {
     let world = World::new();
     let same = TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6");
     let plan = world.plan(&same);
-    assert_eq!(plan.stage_named("twin").unwrap().reasons, ["the same result as `ar`"]);
+    assert_eq!(plan.stage_named("twin").unwrap().reasons, ["same result as `ar`"]);
     assert_eq!(world.ran(&same).len(), 5);
     assert!(world.ran(&same).is_empty());
 }
 
 #[test]
-fn an_interrupted_stage_goes_on_from_its_checkpoint() {
+fn an_interrupted_stage_continues_from_its_checkpoint() {
     let world = World::new();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     let ran = world.run(TEXT, &stopping, false).unwrap();
@@ -141,7 +141,7 @@ fn an_interrupted_stage_goes_on_from_its_checkpoint() {
 }
 
 #[test]
-fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
+fn resume_refuses_a_changed_configuration_and_does_nothing_once_finished() {
     let world = World::new();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     world.run(TEXT, &stopping, false).unwrap();
@@ -156,7 +156,7 @@ fn resume_goes_on_refuses_a_changed_text_and_ends_with_nothing_to_do() {
 }
 
 #[test]
-fn resume_names_the_settings_of_the_run_that_it_cannot_go_on_with() {
+fn resume_names_the_settings_of_the_run_that_it_cannot_continue() {
     let world = World::new().set(&["train.ar.steps=4"]);
     let stopping = Pretend { stop_at: Some(3), ..Pretend::default() };
     world.run(TEXT, &stopping, false).unwrap();
@@ -172,8 +172,13 @@ fn resume_names_the_settings_of_the_run_that_it_cannot_go_on_with() {
     assert!(world.run(TEXT, &Pretend::default(), true).unwrap().error.is_none());
 }
 
-/// What ran when this was asked for.
-fn ran_of(world: &World, until: Option<&str>, from: Option<&str>, only: Option<&str>) -> Result<Vec<String>> {
+/// Names of the stages that ran with this selection.
+fn ran_selected(
+    world: &World,
+    until: Option<&str>,
+    from: Option<&str>,
+    only: Option<&str>,
+) -> Result<Vec<String>> {
     let execute = Pretend::default();
     let name = |name: Option<&str>| name.map(str::to_owned);
     let selection = Selection { until: name(until), from: name(from), only: name(only) };
@@ -184,25 +189,25 @@ fn ran_of(world: &World, until: Option<&str>, from: Option<&str>, only: Option<&
 #[test]
 fn until_runs_a_stage_and_its_ancestors_only() {
     let world = World::new();
-    assert_eq!(ran_of(&world, Some("tiny"), None, None).unwrap(), ["bpe@0", "tiny@0"]);
-    let error = ran_of(&world, Some("tinny"), None, None).unwrap_err();
+    assert_eq!(ran_selected(&world, Some("tiny"), None, None).unwrap(), ["bpe@0", "tiny@0"]);
+    let error = ran_selected(&world, Some("tinny"), None, None).unwrap_err();
     assert!(error.help().unwrap().contains("tiny"), "{error:?}");
 }
 
 #[test]
 fn only_runs_a_stage_whose_inputs_are_finished() {
     let world = World::new();
-    ran_of(&world, Some("tiny"), None, None).unwrap();
-    let error = ran_of(&world, None, None, Some("ar")).unwrap_err();
+    ran_selected(&world, Some("tiny"), None, None).unwrap();
+    let error = ran_selected(&world, None, None, Some("ar")).unwrap_err();
     assert!(error.to_string().contains("`rows/text` is not finished"), "{error}");
     assert!(error.help().unwrap().contains("--until ar"), "{error:?}");
-    assert_eq!(ran_of(&world, None, None, Some("rows/text")).unwrap(), ["rows/text@0"]);
-    assert_eq!(ran_of(&world, None, None, Some("ar")).unwrap(), ["ar@0"]);
-    assert!(ran_of(&world, None, None, Some("ar")).unwrap().is_empty(), "it is finished");
+    assert_eq!(ran_selected(&world, None, None, Some("rows/text")).unwrap(), ["rows/text@0"]);
+    assert_eq!(ran_selected(&world, None, None, Some("ar")).unwrap(), ["ar@0"]);
+    assert!(ran_selected(&world, None, None, Some("ar")).unwrap().is_empty(), "it is finished");
 }
 
 #[test]
-fn from_makes_a_stage_and_what_depends_on_it_again_with_the_same_bytes() {
+fn from_reruns_a_stage_and_its_dependents_with_the_same_bytes() {
     let world = World::new();
     world.ran(TEXT);
     let model = || {
@@ -211,39 +216,41 @@ fn from_makes_a_stage_and_what_depends_on_it_again_with_the_same_bytes() {
         fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
     };
     let before = model();
-    assert_eq!(ran_of(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
+    assert_eq!(ran_selected(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
     assert_eq!(model(), before);
-    assert_eq!(ran_of(&world, None, Some("ar"), Some("ar")).unwrap(), ["ar@0"]);
-    assert_eq!(ran_of(&world, Some("ar"), Some("tiny"), None).unwrap(), ["tiny@0", "ar@0"]);
-    assert!(ran_of(&world, Some("tiny"), Some("ar"), None).unwrap_err().to_string().contains("depends on"));
+    assert_eq!(ran_selected(&world, None, Some("ar"), Some("ar")).unwrap(), ["ar@0"]);
+    assert_eq!(ran_selected(&world, Some("ar"), Some("tiny"), None).unwrap(), ["tiny@0", "ar@0"]);
+    assert!(
+        ran_selected(&world, Some("tiny"), Some("ar"), None).unwrap_err().to_string().contains("depends on")
+    );
     assert!(world.ran(TEXT).is_empty());
 }
 
 #[test]
-fn a_corrupt_artifact_is_made_again_from_its_stage_on() {
+fn from_replaces_a_corrupt_artifact_and_its_dependents() {
     let world = World::new();
     world.ran(TEXT);
     let key = world.plan(TEXT).stage_named("ar").unwrap().key.clone();
     let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("ar", &key.fingerprint);
     fs::remove_file(artifact.join("model.safetensors")).unwrap();
     assert_eq!(world.run(TEXT, &Pretend::default(), false).unwrap_err().exit_code(), 4);
-    assert_eq!(ran_of(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
+    assert_eq!(ran_selected(&world, None, Some("ar"), None).unwrap(), ["ar@0", "flow@0"]);
     assert_eq!(world.plan(TEXT).count_stages_to_run(), 0);
 }
 
 #[test]
-fn what_is_made_again_and_stopped_goes_on_from_its_checkpoint() {
+fn an_interrupted_rerun_continues_from_its_checkpoint() {
     let world = World::new();
     world.ran(TEXT);
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };
     let selection = Selection { from: Some("ar".into()), ..Selection::default() };
     let ran = world.run_selected(TEXT, &stopping, false, &selection).unwrap();
     assert_eq!(ran.error.unwrap().exit_code(), 75);
-    assert_eq!(world.ran(TEXT), ["ar@4"], "what was not reached keeps its result");
+    assert_eq!(world.ran(TEXT), ["ar@4"], "stages that were not reached keep their results");
 }
 
 #[test]
-fn a_corrupt_input_is_named_before_it_is_used() {
+fn a_corrupt_input_is_reported_before_it_is_used() {
     let world = World::new();
     world.ran(TEXT);
     let plan = world.plan(TEXT);
@@ -268,21 +275,21 @@ fn a_corrupt_input_is_named_before_it_is_used() {
 }
 
 #[test]
-fn a_finished_stage_whose_words_cannot_be_read_is_corrupt() {
+fn a_finished_stage_with_an_unreadable_summary_is_corrupt() {
     let world = World::new();
     world.ran(TEXT);
     let key = world.plan(TEXT).stage_named("flow").unwrap().key.clone();
     let artifact = Store::open(&world.root()).unwrap().unwrap().artifact("flow", &key.fingerprint);
-    let words = artifact.join(crate::store::summary::SUMMARY_FILE);
-    let size = fs::read(&words).unwrap().len();
-    fs::remove_file(&words).unwrap();
-    fs::write(&words, "x".repeat(size)).unwrap();
+    let summary = artifact.join(crate::store::summary::SUMMARY_FILE);
+    let size = fs::read(&summary).unwrap().len();
+    fs::remove_file(&summary).unwrap();
+    fs::write(&summary, "x".repeat(size)).unwrap();
     let ran = world.run(TEXT, &Pretend::default(), false).unwrap();
     assert_eq!(ran.error.unwrap().exit_code(), 4);
 }
 
 #[test]
-fn two_runs_at_once_are_refused() {
+fn a_run_in_a_locked_store_is_refused() {
     let world = World::new();
     let store = Store::create(&world.root()).unwrap();
     let _lock = store.lock().unwrap();
@@ -290,7 +297,7 @@ fn two_runs_at_once_are_refused() {
 }
 
 #[test]
-fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
+fn a_run_killed_at_any_operation_is_completed_by_the_next_run() {
     let whole = World::new();
     whole.ran(TEXT);
     let model = |world: &World| {
@@ -300,7 +307,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
         fs::read(store.artifact("flow", &key.fingerprint).join("model.safetensors")).unwrap()
     };
     let expected = model(&whole);
-    // Every 7th operation: a run has hundreds, and the store's own tests strike at each.
+    // Every 7th operation is enough: a run has hundreds, and the store's own tests fail at each one.
     for at in (0..).step_by(7) {
         let vfs = FaultyVfs::new(at, FaultMode::Crash);
         let mut world = World { vfs: Arc::new(vfs.clone()), ..World::new() };
@@ -318,7 +325,7 @@ fn killed_at_operations_all_over_a_run_the_next_run_ends_alike() {
 }
 
 #[test]
-fn a_full_disk_ends_with_6_and_the_next_run_goes_on() {
+fn a_full_disk_exits_with_6_and_the_next_run_continues() {
     let mut world = World::new();
     world.vfs = Arc::new(FaultyVfs::new(200, FaultMode::Fail(io::ErrorKind::StorageFull)));
     let code = match world.run(TEXT, &Pretend::default(), false) {
@@ -331,10 +338,10 @@ fn a_full_disk_ends_with_6_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn a_source_that_changes_while_a_stage_runs_is_8_and_nothing_is_published() {
+fn a_source_that_changes_during_a_stage_exits_with_8_and_publishes_nothing() {
     let world = World::new();
     let file = world.folder.path().join("text/a.txt");
-    let execute = Pretend { spoil: Some(file), ..Pretend::default() };
+    let execute = Pretend { changes: Some(file), ..Pretend::default() };
     assert_eq!(world.run(TEXT, &execute, false).unwrap().error.unwrap().exit_code(), 8);
     assert_eq!(fs::read_dir(world.root().join("artifacts")).unwrap().count(), 0);
     assert_eq!(world.ran(TEXT).len(), 6);

@@ -1,4 +1,4 @@
-//! The work of one stage, on a thread of its own: its inputs verified, its slot opened, its artifact looked at.
+//! The work of one stage, on a thread of its own: verifies its inputs, opens its slot, runs it, checks its artifact.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -19,12 +19,13 @@ use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
 
-/// Artifacts whose every byte this run has read and found right.
+/// Artifacts that this run has verified byte by byte.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedArtifacts(Mutex<IndexSet<Fingerprint>>);
 
 impl VerifiedArtifacts {
-    /// Verifies an artifact, once in a run: who asks for it meanwhile waits for the answer.
+    /// Verifies an artifact once per run. The lock is held meanwhile, so stages that need the same artifact wait for the result
+    /// instead of reading it again.
     fn verify_once(&self, vfs: &dyn Vfs, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(fingerprint) {
@@ -35,7 +36,7 @@ impl VerifiedArtifacts {
     }
 }
 
-/// Does the work of a stage on so many cores.
+/// Runs a stage on `cores` cores, from the verification of its inputs to its published artifact.
 pub(super) fn work_on_stage(
     runner: &Runner<'_>,
     planned: &PlannedStage,
@@ -80,7 +81,7 @@ fn stopped_before_start() -> Failure {
     Failure { kind: FailureKind::Interrupted, message: "stopped before it started".into(), help: None }
 }
 
-/// A stage that ends well has published its artifact.
+/// A stage that reports success must have published its artifact; only sizes are checked, since it was hashed as written.
 fn refuse_unpublished(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let folder = runner.artifact(planned);
     let (manifest, problems) =
@@ -88,19 +89,21 @@ fn refuse_unpublished(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()>
     if manifest.is_some() && problems.is_empty() {
         return Ok(());
     }
-    let failure = defect_failure("it ended well without publishing an artifact");
+    let failure = defect_failure("it reported success without publishing an artifact");
     Err(stage_error(runner.stage(planned), failure))
 }
 
-/// What a finished stage says of itself, if that is enough for its stage.
+/// The summary of a finished stage, if it reaches the scores that the stage requires: a changed limit has to count for a cached
+/// evaluation too.
 pub(super) fn read_finished_summary(runner: &Runner<'_>, planned: &PlannedStage) -> Result<Summary> {
-    // Without its words nobody knows whether it is enough.
+    // An unreadable summary is an error: without it nobody knows whether the scores are reached.
     let summary = summary::read_summary(runner.store.vfs(), &runner.artifact(planned))?;
     let stage = runner.stage(planned);
     refuse_unmet_score(stage, &summary).map_err(|failure| stage_error(stage, failure)).map(|()| summary)
 }
 
-/// Drops what a stage has that is made again. It goes when its turn comes, not before.
+/// Discards the results of a stage that `--from` runs again. This happens when its turn comes, not before: a run that stops
+/// earlier keeps them.
 fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
     for folder in [runner.store.artifact(name, fingerprint), runner.store.work(name, fingerprint)] {

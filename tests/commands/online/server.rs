@@ -1,4 +1,4 @@
-//! A small hub on this machine: answers by path, and remembers what it was asked and with which token.
+//! A small local hub: answers by path, and records every request with its token.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 /// Answers by path: status, headers, body.
 type Answers = BTreeMap<String, (u16, String, String)>;
 
-/// Paths that were asked for, each with the token that came with it.
+/// Requested paths, each with the token of the request.
 type Asked = Vec<(String, Option<String>)>;
 
-/// A running hub; it ends with the test.
+/// A running hub. Its thread ends with the test process.
 pub(crate) struct Server {
-    /// Its address.
+    /// Base address, such as `http://127.0.0.1:1234`.
     pub(crate) address: String,
     answers: Arc<Mutex<Answers>>,
     asked: Arc<Mutex<Asked>>,
@@ -33,13 +33,13 @@ impl Server {
         server
     }
 
-    /// Answers a path, `?` and what follows included.
+    /// Sets the answer for a path, including its query.
     pub(crate) fn answer(&self, path: &str, status: u16, headers: &str, body: &str) {
         let answer = (status, headers.to_owned(), body.to_owned());
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    /// A repository with these files, in order in every respect: `models/o/m` or `datasets/o/d`.
+    /// Adds an accessible repository with these files; `path` is like `models/o/m` or `datasets/o/d`.
     pub(crate) fn repository(&self, path: &str, revision: &str, commit: &str, files: &[&str]) {
         let revision = if revision.is_empty() { String::new() } else { format!("/revision/{revision}") };
         self.answer(
@@ -60,7 +60,7 @@ impl Server {
         self.answer(&format!("/api/{path}/tree/{commit}?recursive=true"), 200, "", &format!("[{files}]"));
     }
 
-    /// Columns of a dataset: `{"subset": ["column", ..], ..}` as JSON.
+    /// Sets the columns of a dataset, by subset.
     pub(crate) fn columns(&self, dataset: &str, subsets: &[(&str, &[&str])]) {
         let subset = |(name, columns): &(&str, &[&str])| {
             let columns =
@@ -72,7 +72,7 @@ impl Server {
         self.answer(&format!("/info?dataset={}", dataset.replace('/', "%2F")), 200, "", &body);
     }
 
-    /// Paths that were asked for, each with the token that came with it.
+    /// The requests so far.
     pub(crate) fn asked(&self) -> Asked {
         self.asked.lock().unwrap().clone()
     }

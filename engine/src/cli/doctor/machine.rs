@@ -1,4 +1,4 @@
-//! Threads, memory, terminal and language of the machine.
+//! Threads, memory, terminal and locale of the machine.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -13,7 +13,7 @@ pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
     findings.add_fine("system", words.join(" "));
     match std::thread::available_parallelism() {
         Ok(threads) => findings.add_fine("threads", threads.to_string()),
-        Err(error) => findings.add_note("threads", format!("unknown ({error}): one is used")),
+        Err(error) => findings.add_note("threads", format!("unknown ({error}): fmflow uses one")),
     }
     match read_memory() {
         Some((total, free)) => {
@@ -24,7 +24,7 @@ pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
     inspect_terminal(findings);
 }
 
-/// Bytes of memory: all of it, and what new work can have.
+/// Total and available memory in bytes; `None` on systems without `/proc/meminfo`.
 fn read_memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let field = |name: &str| {
@@ -35,18 +35,20 @@ fn read_memory() -> Option<(u64, u64)> {
 }
 
 fn inspect_terminal(findings: &mut DoctorFindings) {
-    let stream = |terminal: bool| if terminal { "a terminal" } else { "no terminal" };
+    let stream = |terminal: bool| if terminal { "a terminal" } else { "not a terminal" };
     let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let colour = if colour { "" } else { ", NO_COLOR is set" };
-    findings.add_fine("terminal", format!("stdout is {}, stderr {}{colour}", stream(out), stream(err)));
-    // The first of them that is set counts, as in setlocale(3).
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let color = if color { "" } else { ", NO_COLOR is set" };
+    findings.add_fine("terminal", format!("stdout is {}, stderr is {}{color}", stream(out), stream(err)));
+    // The first one that is set counts, as in setlocale(3).
     let names = ["LC_ALL", "LC_CTYPE", "LANG"];
     let locale = names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let locale = locale.unwrap_or_else(|| "none".to_owned());
     let utf8 = locale.to_lowercase().replace('-', "").contains("utf8");
     match utf8 {
         true => findings.add_fine("locale", locale),
-        false => findings.add_note("locale", format!("{locale}: frames of messages may look strange")),
+        false => {
+            findings.add_note("locale", format!("{locale}: the frames of messages may not display correctly"))
+        }
     }
 }

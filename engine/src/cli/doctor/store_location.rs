@@ -1,4 +1,4 @@
-//! The store, or the place where one would be made.
+//! The store, or the place where it would be created.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::store::{Store, lock};
 use crate::text::display::format_bytes;
 use crate::text::read::display_path;
 
-/// Looks at the store; gives the bytes that are free there.
+/// Reports on the store; returns the free bytes of its file system.
 pub(super) fn inspect_store_location(
     findings: &mut DoctorFindings,
     context: &CommandContext<'_>,
@@ -25,7 +25,7 @@ pub(super) fn inspect_store_location(
             return None;
         }
     };
-    let there = if store.is_some() { "" } else { ", not made yet" };
+    let there = if store.is_some() { "" } else { ", not created yet" };
     findings.add_fine("folder", format!("{}{there}", display_path(&root)));
     let place = find_existing_folder(&root)?;
     if let Some((kind, mount)) = find_file_system(&place) {
@@ -33,7 +33,7 @@ pub(super) fn inspect_store_location(
     }
     let free = rustix::fs::statvfs(&place).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     free.into_iter().for_each(|free| findings.add_fine("free", format_bytes(free)));
-    // What a killed trial leaves in a store is swept by the next run.
+    // In the store's `tmp/`, because the next run removes what a killed probe leaves there.
     let tmp = root.join("tmp");
     report_trials(
         findings,
@@ -50,7 +50,7 @@ fn find_existing_folder(root: &Path) -> Option<PathBuf> {
     root.ancestors().find(|folder| folder.is_dir()).map(Path::to_path_buf)
 }
 
-/// Type and place of the file system that holds a folder, where the system tells.
+/// Type and mount point of the file system that holds a folder; `None` on systems without `/proc/mounts`.
 fn find_file_system(place: &Path) -> Option<(String, String)> {
     let place = place.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -58,7 +58,7 @@ fn find_file_system(place: &Path) -> Option<(String, String)> {
         let mut words = line.split(' ').skip(1);
         Some((words.next()?, words.next()?))
     });
-    // Of two at one place the later one counts.
+    // Of two mounts at one point, the later one hides the earlier one; `max_by_key` returns the last of equals.
     let holding = fields.filter(|(mount, _)| place.starts_with(mount));
     let (mount, kind) = holding.max_by_key(|(mount, _)| mount.len())?;
     Some((kind.to_owned(), mount.to_owned()))
@@ -77,12 +77,12 @@ fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
             true => FindingState::Stops(if full { 6 } else { 2 }),
             false => FindingState::Note,
         };
-        let cure = if essential { "" } else { ": start only one run at a time" };
-        findings.add(format!("cannot {what}"), format!("{error}{cure}"), state);
+        let help = if essential { "" } else { ": start only one run at a time" };
+        findings.add(format!("cannot {what}"), format!("{error}{help}"), state);
     }
 }
 
-/// Who holds the store and what lies in it.
+/// Reports who holds the store's lock and what the store contains.
 fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
     let held = lock::find_lock_holder(store.root());
     let live = held.as_ref().is_some_and(|holder| holder.lives);
@@ -91,7 +91,7 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
             findings.add_obstacle("lock", format!("in use by {}", holder.words), 5)
         }
         Some(holder) => {
-            findings.add_note("lock", format!("{} was killed; the next run goes on", holder.words))
+            findings.add_note("lock", format!("{} was killed; the next run takes over", holder.words))
         }
         None => findings.add_fine("lock", "free"),
     }
@@ -107,7 +107,7 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
     if let (Ok(items), false) = (garbage::collect_leftovers(store), live) {
         let size = format_bytes(items.iter().map(|item| item.bytes).sum());
         if !items.is_empty() {
-            let what = format!("{} of killed runs, {size}; the next run sweeps them", items.len());
+            let what = format!("{} of killed runs, {size}; the next run removes them", items.len());
             findings.add_note("leftovers", what);
         }
     }

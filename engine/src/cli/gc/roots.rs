@@ -1,4 +1,4 @@
-//! Who refers to results: pipelines that were named or run, and the last run.
+//! The roots of garbage collection: pipelines that were named or run, and the last run.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ use crate::store::garbage::GcRoot;
 use crate::store::journal::RunRecord;
 use crate::text::read::display_path;
 
-/// Who refers to results: pipelines as they are written now, those that are gone as they were last run, and the last run.
+/// Collects the roots: pipelines as they are written now, pipelines whose file is gone as they were last run, and the last run.
+/// The last run always counts, even if its file has changed since.
 pub(super) fn collect_roots(sources: &[RootPipeline], store: &Store) -> Result<Vec<GcRoot>> {
     let mut roots = Vec::new();
     for source in sources {
@@ -29,7 +30,7 @@ pub(super) fn collect_roots(sources: &[RootPipeline], store: &Store) -> Result<V
     Ok(roots)
 }
 
-/// What a pipeline refers to as it is written now.
+/// The results that a pipeline uses as it is written now.
 fn build_pipeline_root(source: &RootPipeline, store: &Store) -> Result<GcRoot> {
     let name = source.display_name();
     let options = CheckOptions { settings: source.settings.clone(), ..CheckOptions::from_environment() };
@@ -39,18 +40,18 @@ fn build_pipeline_root(source: &RootPipeline, store: &Store) -> Result<GcRoot> {
     Ok(GcRoot::new(name, plan.stages.iter().map(|planned| &planned.key.fingerprint)))
 }
 
-/// What a run was made of; nothing where there is no record of it any more.
+/// The results that a run used; `None` if its record is gone.
 fn build_record_root(name: String, record: Option<RunRecord>) -> Option<GcRoot> {
     let stages = record?.stages;
     let results: Vec<_> = stages.values().map(crate::pipeline::fingerprint::Ledger::fingerprint).collect();
     Some(GcRoot::new(name, results.iter()))
 }
 
-/// A file and the settings given beside it.
+/// A pipeline file and its `--set` settings.
 pub(super) struct RootPipeline {
     pub(super) file: PathBuf,
     settings: Vec<String>,
-    /// The number of its last run, where the file is gone.
+    /// The number of its last run, if the file is gone.
     pub(super) gone: Option<u64>,
 }
 
@@ -59,16 +60,16 @@ impl RootPipeline {
         format_pipeline_name(&self.file, &self.settings)
     }
 
-    /// What it is called beside what it keeps.
+    /// Its name in the list of users.
     pub(super) fn user_name(&self) -> String {
         match self.gone {
-            Some(_) => format!("{}, which is gone", self.display_name()),
+            Some(_) => format!("{} (gone)", self.display_name()),
             None => self.display_name(),
         }
     }
 }
 
-/// The files that were named, or what all runs were about, each with its last run where it is gone.
+/// The named files, or else the pipelines of all runs, each with the number of its last run if its file is gone.
 pub(super) fn find_root_pipelines(named: &[PathBuf], store: &Store) -> Result<Vec<RootPipeline>> {
     if !named.is_empty() {
         let source = |file: &PathBuf| RootPipeline { file: file.clone(), settings: vec![], gone: None };
@@ -77,7 +78,7 @@ pub(super) fn find_root_pipelines(named: &[PathBuf], store: &Store) -> Result<Ve
     let runs = store.past_runs()?.into_iter().map(|run| ((run.file, run.settings), run.number));
     let runs: IndexMap<_, _> = runs.collect();
     let source = |((file, settings), number): ((PathBuf, Vec<String>), u64)| {
-        // A file that cannot be looked for is not gone.
+        // A file that cannot be looked for does not count as gone.
         let here = file.try_exists().map_err(Error::io("look for", &file))?;
         Ok(RootPipeline { file, settings, gone: (!here).then_some(number) })
     };
@@ -91,12 +92,12 @@ fn format_pipeline_name(file: &Path, settings: &[String]) -> String {
 }
 
 fn unreadable_pipeline(file: &str) -> Error {
-    let message = format!("{file} has errors, so nobody knows what it refers to");
-    Error::usage(message, format!("see `fmflow check {file}`, or name the pipelines whose results stay"))
+    let message = format!("{file} has errors, so it is unknown which results it uses");
+    Error::usage(message, format!("see `fmflow check {file}`, or name the pipelines whose results to keep"))
 }
 
-/// Nobody knows what a pipeline kept whose file is gone and whose record cannot be read.
+/// With the file gone and its record unreadable, nothing says which results the pipeline used.
 fn unreadable_run_record(source: &RootPipeline) -> Error {
     let message = format!("{} is gone, and the record of its last run cannot be read", source.display_name());
-    Error::usage(message, "name the pipelines whose results stay, as in `fmflow gc a.kdl b.kdl`")
+    Error::usage(message, "name the pipelines whose results to keep, as in `fmflow gc a.kdl b.kdl`")
 }

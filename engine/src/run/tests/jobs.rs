@@ -1,11 +1,11 @@
-//! Stages side by side: what may, what waits, what a failure beside others does.
+//! Parallel stages: which may start, which wait, and what a failure does to the others.
 
 use std::thread::available_parallelism;
 
 use super::*;
 use crate::plan::planned::estimate_disk_bytes;
 
-/// `TEXT` in which `twin` asks for what `ar` does.
+/// `TEXT` with the settings of `ar` in `twin`, so that both have the same result.
 fn same() -> String {
     TEXT.replace("peak=0.002 ", "peak=0.001 ").replace("steps 3", "steps 6")
 }
@@ -14,7 +14,7 @@ fn ends(ran: &RunOutcome) -> Vec<(&str, StageEnd)> {
     ran.outcomes.iter().map(|outcome| (outcome.stage.as_str(), outcome.ended)).collect()
 }
 
-/// What lies in the artifacts of a place, by folder.
+/// Models in the store's artifacts, by folder.
 fn models(world: &World) -> Vec<(String, Vec<u8>)> {
     let folders = fs::read_dir(world.root().join("artifacts")).unwrap().map(|entry| entry.unwrap());
     let model = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
@@ -25,10 +25,10 @@ fn models(world: &World) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn stages_that_need_not_wait_run_side_by_side_and_end_alike() {
+fn independent_stages_run_in_parallel_with_the_same_results() {
     let (alone, world) = (World::new(), World::with_jobs(2));
     alone.ran(TEXT);
-    // Both end only if both are under way at the same time.
+    // Each waits for the other, so they finish only if they run at the same time.
     let execute = Pretend::meeting(["ar", "twin"]);
     let ran = world.run(TEXT, &execute, false).unwrap();
     assert!(ran.error.is_none(), "{:?}", ran.error);
@@ -42,7 +42,7 @@ fn stages_that_need_not_wait_run_side_by_side_and_end_alike() {
 }
 
 #[test]
-fn no_more_stages_run_than_are_asked_for_and_the_cores_are_shared() {
+fn jobs_limits_the_parallel_stages_and_divides_the_cores() {
     let cores = available_parallelism().unwrap().get();
     let execute = Pretend::meeting(["ar", "twin"]);
     World::with_jobs(2).run(TEXT, &execute, false).unwrap();
@@ -65,28 +65,28 @@ fn a_stage_waits_for_one_with_the_same_result() {
 }
 
 #[test]
-fn beside_a_failure_what_runs_comes_to_its_end_and_nothing_new_starts() {
+fn after_a_failure_running_stages_finish_and_no_new_one_starts() {
     let world = World::with_jobs(2);
-    let listens = Some(("ar", world.heard.clone()));
-    let execute = Pretend { fails: Some("twin"), listens, ..Pretend::default() };
+    let waits_for_failure = Some(("ar", world.reported.clone()));
+    let execute = Pretend { fails: Some("twin"), waits_for_failure, ..Pretend::default() };
     let ran = world.run(TEXT, &execute, false).unwrap();
     assert_eq!(ran.error.as_ref().unwrap().exit_code(), 7);
     let ends = ends(&ran);
     assert!(ends.contains(&("ar", StageEnd::Done)) && ends.contains(&("twin", StageEnd::Failed)), "{ends:?}");
     assert!(!ends.iter().any(|(stage, _)| *stage == "flow"), "{ends:?}");
-    let heard = world.heard.lock().unwrap().clone();
-    assert_eq!(heard, ["stage `twin`: the loss is NaN beside [\"ar\"]"]);
-    // Both begin at once: which of them is first is up to the machine.
+    let reported = world.reported.lock().unwrap().clone();
+    assert_eq!(reported, ["stage `twin`: the loss is NaN beside [\"ar\"]"]);
+    // Both start at once, in either order.
     let mut again = world.ran(TEXT);
     again.sort();
     assert_eq!(again, ["flow@0", "twin@0"]);
 }
 
 #[test]
-fn a_panic_is_a_failure_of_its_stage_alone() {
+fn a_panic_fails_only_its_stage() {
     let world = World::with_jobs(2);
-    let listens = Some(("ar", world.heard.clone()));
-    let execute = Pretend { panics: Some("twin"), listens, ..Pretend::default() };
+    let waits_for_failure = Some(("ar", world.reported.clone()));
+    let execute = Pretend { panics: Some("twin"), waits_for_failure, ..Pretend::default() };
     let ran = world.run(TEXT, &execute, false).unwrap();
     assert_eq!(ran.error.as_ref().unwrap().exit_code(), 70);
     assert!(ends(&ran).contains(&("ar", StageEnd::Done)));
@@ -96,7 +96,7 @@ fn a_panic_is_a_failure_of_its_stage_alone() {
 }
 
 #[test]
-fn a_signal_stops_all_that_run_and_all_go_on() {
+fn a_signal_stops_all_running_stages_and_all_can_resume() {
     let world = World::with_jobs(2);
     let execute = Pretend { stop_at: Some(2), ..Pretend::meeting(["ar", "twin"]) };
     let ran = world.run(TEXT, &execute, false).unwrap();
@@ -105,7 +105,7 @@ fn a_signal_stops_all_that_run_and_all_go_on() {
 }
 
 #[test]
-fn a_failure_explains_more_than_a_stop_beside_it() {
+fn a_failure_takes_precedence_over_a_stop() {
     let stop = || failed_as(FailureKind::Interrupted);
     let mut ran = RunOutcome::default();
     [stop(), failed_as(FailureKind::Space), stop()].into_iter().for_each(|error| ran.add_failure(error));
@@ -117,7 +117,7 @@ fn failed_as(kind: FailureKind) -> Error {
 }
 
 #[test]
-fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
+fn the_disk_estimate_counts_checkpoints_of_all_parallel_stages() {
     let world = World::new();
     let plan = world.plan(TEXT);
     let stages: Vec<_> = plan.wanted().collect();
@@ -129,7 +129,7 @@ fn checkpoints_of_all_stages_that_may_run_at_once_need_room() {
 }
 
 #[test]
-fn checkpoints_that_are_there_need_no_more_room() {
+fn the_disk_estimate_leaves_out_existing_checkpoints() {
     let world = World::new();
     let whole = world.plan(TEXT).disk_bytes();
     let stopping = Pretend { stop_at: Some(5), ..Pretend::default() };

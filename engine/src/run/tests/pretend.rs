@@ -1,4 +1,4 @@
-//! A place to run in, and stages that only pretend.
+//! A temporary project to run in, and fake stages.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -20,31 +20,32 @@ use crate::store::vfs::Vfs;
 use crate::store::vfs::fault::FaultyVfs;
 use crate::store::{Store, StoreListing, Summary};
 
-/// A place with a text, a store and a way to break things.
+/// A temporary project: a dataset, a store, and a file system that can fail.
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) vfs: Arc<dyn Vfs>,
     pub(super) settings: Vec<String>,
     pub(super) jobs: NonZeroUsize,
-    /// Failures that were told while other stages went on.
-    pub(super) heard: Arc<Mutex<Vec<String>>>,
+    /// Failures that were reported while other stages kept running.
+    pub(super) reported: Arc<Mutex<Vec<String>>>,
 }
 
-/// Stages that write what follows from their inputs, one update at a time.
+/// Fake stages: they write a function of their inputs and seed, and count updates as training does.
 #[derive(Default)]
 pub(super) struct Pretend {
     pub(super) ran: Mutex<Vec<String>>,
     pub(super) stop_at: Option<u64>,
     /// A file that changes while the first stage runs.
-    pub(super) spoil: Option<PathBuf>,
-    /// Stages that wait for each other before they work: they end only if they run side by side.
+    pub(super) changes: Option<PathBuf>,
+    /// Stages that wait for each other before they work: they finish only if they run in parallel.
     pub(super) meet: Option<(Vec<&'static str>, Barrier)>,
-    /// A stage that works only when something was heard.
-    pub(super) listens: Option<(&'static str, Arc<Mutex<Vec<String>>>)>,
-    /// A stage that fails, and one that panics.
+    /// A stage that waits until a failure was reported.
+    pub(super) waits_for_failure: Option<(&'static str, Arc<Mutex<Vec<String>>>)>,
+    /// A stage that fails.
     pub(super) fails: Option<&'static str>,
+    /// A stage that panics.
     pub(super) panics: Option<&'static str>,
-    /// Cores that every stage was given.
+    /// Cores that each stage got.
     pub(super) cores: Mutex<Vec<(String, usize)>>,
 }
 
@@ -58,7 +59,7 @@ impl Execute for Pretend {
         let start = job.slot.latest_checkpoint()?.map_or(0, |checkpoint| checkpoint.step);
         self.ran.lock().unwrap().push(format!("{}@{start}", job.stage.name));
         self.cores.lock().unwrap().push((job.stage.name.clone(), job.cores));
-        self.trouble(&job.stage.name)?;
+        self.misbehave(&job.stage.name)?;
         job.slot.truncate_metrics_from(start)?;
         for step in start..steps {
             if self.stop_at == Some(step) {
@@ -70,12 +71,12 @@ impl Execute for Pretend {
             if step % 2 == 1 {
                 let mut checkpoint = job.slot.checkpoint(step + 1)?;
                 checkpoint.write("state.bin", &step.to_le_bytes())?;
-                checkpoint.publish(&words(), &IndexMap::new())?;
+                checkpoint.publish(&summary(), &IndexMap::new())?;
                 job.slot.prune_checkpoints(1)?;
             }
         }
-        if let Some(file) = &self.spoil {
-            fs::write(file, "spoilt")?;
+        if let Some(file) = &self.changes {
+            fs::write(file, "changed")?;
         }
         let mut model = format!("{}:{}\n", job.stage.config.kind(), job.seed).into_bytes();
         for folder in job.inputs.values() {
@@ -83,8 +84,8 @@ impl Execute for Pretend {
         }
         let mut artifact = job.slot.artifact()?;
         artifact.write("model.safetensors", &model)?;
-        artifact.publish(&words(), &IndexMap::new())?;
-        Ok(words())
+        artifact.publish(&summary(), &IndexMap::new())?;
+        Ok(summary())
     }
 
     fn verify_deep(&self, _folder: &Path) -> std::result::Result<String, Failure> {
@@ -98,15 +99,15 @@ impl Pretend {
         Self { meet: Some((names.to_vec(), Barrier::new(2))), ..Self::default() }
     }
 
-    /// What a test wants to happen to a stage.
-    fn trouble(&self, name: &str) -> std::result::Result<(), Failure> {
+    /// Makes happen to a stage what the test asked for.
+    fn misbehave(&self, name: &str) -> std::result::Result<(), Failure> {
         if let Some((names, barrier)) = &self.meet
             && names.contains(&name)
         {
             barrier.wait();
         }
-        if let Some((_, heard)) = self.listens.as_ref().filter(|(listens, _)| *listens == name) {
-            while heard.lock().unwrap().is_empty() {
+        if let Some((_, reported)) = self.waits_for_failure.as_ref().filter(|(waiting, _)| *waiting == name) {
+            while reported.lock().unwrap().is_empty() {
                 std::thread::yield_now();
             }
         }
@@ -120,16 +121,16 @@ impl Pretend {
     }
 }
 
-fn words() -> Summary {
+fn summary() -> Summary {
     Summary { headline: "fine".into(), lines: vec![], metrics: IndexMap::new() }
 }
 
-/// Hears of failures beside stages that go on.
-struct Heard<'a>(&'a Mutex<Vec<String>>);
+/// Keeps failures that are reported while other stages run.
+struct FailureLog<'a>(&'a Mutex<Vec<String>>);
 
 struct Silent;
 
-impl RunEvents for Heard<'_> {
+impl RunEvents for FailureLog<'_> {
     fn begin(&self, _stage: &str, _state: &PlanState) -> Box<dyn ProgressReporter + '_> {
         Box::new(Silent)
     }
@@ -149,21 +150,21 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("text")).unwrap();
         fs::write(folder.path().join("text/a.txt"), "hello").unwrap();
-        let (jobs, heard) = (NonZeroUsize::MIN, Arc::default());
-        Self { folder, vfs: FaultyVfs::sound(), settings: Vec::new(), jobs, heard }
+        let (jobs, reported) = (NonZeroUsize::MIN, Arc::default());
+        Self { folder, vfs: FaultyVfs::sound(), settings: Vec::new(), jobs, reported }
     }
 
-    /// The same place, with settings beside the text.
+    /// The same project, with `--set` settings.
     pub(super) fn set(self, settings: &[&str]) -> Self {
         Self { settings: settings.iter().map(|setting| (*setting).to_owned()).collect(), ..self }
     }
 
-    /// A place whose runs have so many stages under way at the same time.
+    /// A project whose runs work on up to `jobs` stages at the same time.
     pub(super) fn with_jobs(jobs: usize) -> Self {
         Self { jobs: NonZeroUsize::new(jobs).unwrap(), ..Self::new() }
     }
 
-    /// The same place without settings, and what they were.
+    /// The same project without settings, and the settings that it had.
     pub(super) fn without_settings(self) -> (Self, Vec<String>) {
         let settings = self.settings.clone();
         (self.set(&[]), settings)
@@ -209,7 +210,7 @@ impl World {
             RunOptions { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
-        let (execute, events) = (Some(execute as &dyn Execute), &Heard(&self.heard));
+        let (execute, events) = (Some(execute as &dyn Execute), &FailureLog(&self.reported));
         let (interrupt, options) = (&interrupt, &options);
         run_missing_stages(&Runner {
             pipeline,
@@ -224,7 +225,7 @@ impl World {
         })
     }
 
-    /// Runs to the end and tells what ran, each stage with the update it started from.
+    /// Runs to the end; returns the stages that ran, each with the update it started from.
     pub(super) fn ran(&self, text: &str) -> Vec<String> {
         let execute = Pretend::default();
         let ran = self.run(text, &execute, false).unwrap();

@@ -44,7 +44,7 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 
 #[test]
 fn transformers_checkpoints_convert_and_keep_their_logits() {
-    let Some(set) = common::oracle("A_qwen3") else { return };
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let project = project(&set.join(&name));
         project.fmflow(&["run", "tiny.kdl"]).ok().says("parity");
@@ -82,7 +82,7 @@ fn transformers_checkpoints_convert_and_keep_their_logits() {
 
 #[test]
 fn broken_checkpoints_are_refused_before_anything_is_written() {
-    let Some(set) = common::oracle("A_qwen3") else { return };
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
     let mut seen = 0;
     for entry in fs::read_dir(&set).unwrap() {
         let entry = entry.unwrap();
@@ -131,7 +131,7 @@ fn write_reference(project: &Project, expected: &SafeTensors<'_>, change: impl F
 
 #[test]
 fn conversion_compares_with_reference_logits() {
-    let Some(set) = common::oracle("A_qwen3") else { return };
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
     for name in checkpoints(&set) {
         let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();
         let expected = SafeTensors::deserialize(&bytes).unwrap();
@@ -165,7 +165,7 @@ fn conversion_compares_with_reference_logits() {
 
 #[test]
 fn reference_logits_that_do_not_fit_are_refused_by_file_and_tensor() {
-    let Some(set) = common::oracle("A_qwen3") else { return };
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
     let name = checkpoints(&set).remove(0);
     let bytes = fs::read(set.join(format!("{name}.expected.safetensors"))).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();

@@ -37,7 +37,7 @@ fn tensors(folder: &Path) -> Vec<(String, String, Vec<usize>, Vec<u8>)> {
 
 #[test]
 fn a_converted_model_exports_the_same_bytes_as_its_source() {
-    let Some(set) = common::oracle("A_qwen3") else { return };
+    let Some(set) = crate::common::oracle("A_qwen3") else { return };
     for entry in fs::read_dir(&set).unwrap() {
         let source = entry.unwrap().path();
         if !source.with_extension("expected.safetensors").exists() || !source.is_dir() {

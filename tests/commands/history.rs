@@ -173,7 +173,7 @@ fn status_follows_a_live_run_until_it_ends() {
     let following = project.spawn(&["status", "p.kdl", "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(1500));
     drop(lock);
-    let ran = common::Ran::from(following.wait_with_output().unwrap()).ok();
+    let ran = crate::common::Ran::from(following.wait_with_output().unwrap()).ok();
     let (live, after) = ran.stdout.split_once("a run is in progress").unwrap();
     assert!(live.contains("running") && after.contains("next: fmflow run"), "{live}{after}");
 }

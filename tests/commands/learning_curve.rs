@@ -1,6 +1,6 @@
 //! Comparison with PyTorch and transformers over 300 updates of masked flow training: loss and gradient norm of each.
 //!
-//! `tests/data/learning_curve.json` was written by `benches/learning_curve.py`, which shares no code with fmflow and draws the
+//! `tests/cases/data/learning_curve.json` was written by `benches/learning_curve.py`, which shares no code with fmflow and draws the
 //! same weights, times and corruption from the same seed. This side uses the code of a training stage throughout: initial
 //! weights, times and corruption ([`build_update`]), gradients, AdamW, learning rate.
 

@@ -56,7 +56,7 @@ impl Project {
         project
     }
 
-    /// A project with `tests/data/tiny.kdl` as `tiny.kdl`, and small data for it.
+    /// A project with `tests/cases/data/tiny.kdl` as `tiny.kdl`, and small data for it.
     pub(crate) fn tiny() -> Self {
         let project = Self::empty();
         project.write("tiny.kdl", include_str!("../cases/data/tiny.kdl"));

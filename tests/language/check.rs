@@ -89,8 +89,8 @@ fn every_code_has_a_case_with_a_snapshot() {
 
 #[test]
 fn one_check_reports_every_problem() {
-    let text = include_str!("check/many-faults.kdl");
-    let checked = check_text("many-faults.kdl", text, &root().join("tests/check"), &CheckOptions::default());
+    let text = include_str!("../cases/check/many-faults.kdl");
+    let checked = check_text("many-faults.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
     insta::assert_snapshot!("many-faults", render_concise_lines(&checked.diagnostics));
 }
 
@@ -105,8 +105,8 @@ fn json_and_github_formats_are_stable() {
 
 #[test]
 fn a_stored_checkpoint_contract_is_checked() {
-    let text = include_str!("check/stored.kdl");
-    let checked = check_text("stored.kdl", text, &root().join("tests/check"), &CheckOptions::default());
+    let text = include_str!("../cases/check/stored.kdl");
+    let checked = check_text("stored.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
     insta::assert_snapshot!("stored", render_drawings(&checked.diagnostics, DrawingStyle::PLAIN));
 }
 
@@ -219,7 +219,7 @@ proptest! {
 
     #[test]
     fn typos_never_panic(slips in slips()) {
-        let text = apply(include_str!("../pipelines/quickstart.kdl"), &slips);
+        let text = apply(include_str!("../../pipelines/quickstart.kdl"), &slips);
         let checked = check_text("slip.kdl", &text, &root().join("pipelines"), &CheckOptions::default());
         prop_assert_eq!(checked.failed(), checked.pipeline.is_none());
         let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);

@@ -1,4 +1,4 @@
-//! More than forty real disasters, each one mistake in an otherwise correct pipeline: one file each in `tests/disasters`.
+//! More than forty real disasters, each one mistake in an otherwise correct pipeline: one file each in `tests/cases/disasters`.
 //!
 //! The comments at the top of a file say where the disaster is known from, which code reports it at which line, and which
 //! replacement fixes it; or why it is not caught.

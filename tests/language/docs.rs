@@ -83,7 +83,7 @@ fn nodes(text: &str) -> Vec<(String, String)> {
     nodes
 }
 
-/// An example, completed with the nodes of `tests/data/pages.kdl` that it does not declare itself.
+/// An example, completed with the nodes of `tests/cases/data/pages.kdl` that it does not declare itself.
 fn example(info: &str, text: &str) -> String {
     if info.ends_with("whole") {
         return text.to_owned();
@@ -132,7 +132,7 @@ fn bad_examples_trigger_only_their_code_and_good_ones_pass() {
 
 #[test]
 fn the_pipeline_of_the_examples_is_valid() {
-    let text = include_str!("data/pages.kdl");
+    let text = include_str!("../cases/data/pages.kdl");
     let checked = check_text("pages.kdl", text, root(), &CheckOptions::default());
     let said = fmflow_engine::text::render::render_concise_lines(&checked.diagnostics);
     assert_eq!(said, "");

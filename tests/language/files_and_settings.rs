@@ -25,7 +25,7 @@ fn cases(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Compares with a snapshot in `tests/language/<room>`.
+/// Compares with a snapshot in `tests/cases/language/<room>`.
 fn known(room: &str, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(Path::new("../cases/language").join(room));

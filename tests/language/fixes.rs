@@ -10,7 +10,7 @@ fn checked(text: &str) -> CheckResult {
     check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
 }
 
-/// A piece of `tests/data/pages.kdl`, the mistake that replaces it, what the help must contain, and the fixed piece.
+/// A piece of `tests/cases/data/pages.kdl`, the mistake that replaces it, what the help must contain, and the fixed piece.
 type Slip = (&'static str, &'static str, &'static str, &'static str);
 
 const WARMUP: &str = "warmup=40 shape=\"cosine\"\n}\nrecipe \"unmasking\"";
@@ -251,7 +251,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 fn pasted((place, slip, says, fix): Slip) -> Option<String> {
-    let text = include_str!("data/pages.kdl");
+    let text = include_str!("../cases/data/pages.kdl");
     assert!(text.contains(place), "{place}");
     let wrong = checked(&text.replacen(place, slip, 1));
     let errors = render_concise_lines(&wrong.diagnostics);
@@ -312,7 +312,7 @@ fn a_chat_dataset_needs_exactly_one_way_to_name_its_turns() {
     }
 }
 
-/// Errors of `tests/data/pages.kdl` after replacing pieces everywhere.
+/// Errors of `tests/cases/data/pages.kdl` after replacing pieces everywhere.
 fn errors(pieces: &[(&str, &str)]) -> Vec<&'static str> {
     let text = include_str!("../cases/data/pages.kdl").to_owned();
     let text = pieces.iter().fold(text, |text, (old, new)| text.replace(old, new));

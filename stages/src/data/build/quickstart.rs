@@ -1,4 +1,4 @@
-//! The data of the quickstart, as its pipeline reads them: facts on which its recipe relies.
+//! The data of the quickstart, as its pipeline reads it: facts that its recipe relies on.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
@@ -29,7 +29,7 @@ fn chat_format() -> DatasetFormat {
     }
 }
 
-/// Texts, tasks, and the tokenizer as the pipeline has it: with all its files, template included.
+/// Texts, tasks, and the tokenizer as the pipeline uses it: with all its files, including the template.
 static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
     let (text, tasks) = (read("corpus", DatasetFormat::Text), read("tasks", chat_format()));
     let part = |read: &Read, share| (read.clone().into_iter().map(Ok), share);

@@ -1,4 +1,4 @@
-//! Tests of the whole way from documents to rows.
+//! Tests of the whole path from documents to rows.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
@@ -144,7 +144,7 @@ fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
     assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
 }
 
-/// A conversation of two questions, out of a file as people have them.
+/// A conversation of two questions, read from a file in ShareGPT form.
 fn two_answers() -> Vec<Document> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("talk.jsonl");
@@ -210,7 +210,7 @@ fn an_answer_that_is_only_given_is_not_learnt() {
     assert!(text(PositionRole::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
     let error =
         build(read(), &RowsOptions { packing: Packing::Concat, ..options }).err().unwrap().to_string();
-    assert!(error.contains("is not to be learnt") && error.contains("first-fit"), "{error}");
+    assert!(error.contains("not to be learned") && error.contains("first-fit"), "{error}");
 }
 
 #[test]

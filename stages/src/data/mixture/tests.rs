@@ -79,7 +79,7 @@ fn the_seed_and_the_epoch_change_the_order() {
 }
 
 #[test]
-fn neighbours_are_scattered() {
+fn neighbors_are_scattered() {
     // In a random permutation of 10,000, |π(i+1) - π(i)| averages n/3 with standard error about 24; limits are 8 of them.
     let n = 10_000;
     let at = |i| permute_index(i, n, 3, [0, 0, 0]) as f64;
@@ -138,7 +138,7 @@ proptest! {
         let starts = [0, first, first + second];
         let mixture = Mixture::new(&parts, &starts, seed).unwrap();
         let later = Mixture::new(&parts, &[0, 1 << 40, 1 << 41], seed).unwrap();
-        // Up to the block that the first phase cuts, nothing tells that there will be another one.
+        // Up to the block that the first phase cuts, nothing depends on the second phase.
         for i in (0..first / BLOCK * BLOCK).step_by(7) {
             prop_assert_eq!(mixture.row(i), later.row(i));
         }

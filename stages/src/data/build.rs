@@ -133,16 +133,12 @@ pub fn build_rows(
 
 fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
     if !(1..=MAX_LENGTH).contains(&wanted.length) {
-        return Err(options_error(
-            format!("rows of {} tokens cannot be made", wanted.length),
-            "choose a length from 1 to 65535",
-        ));
+        let problem = format!("rows of {} tokens cannot be made", wanted.length);
+        return Err(options_error(problem, "choose a length from 1 to 65535"));
     }
     if !(0.0..1.0).contains(&wanted.held_out) {
-        return Err(options_error(
-            format!("a held-out share of {} is out of range", wanted.held_out),
-            "choose a number from 0 to below 1",
-        ));
+        let problem = format!("a held-out share of {} is out of range", wanted.held_out);
+        return Err(options_error(problem, "choose a number from 0 to below 1"));
     }
     if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
         return Err(options_error(
@@ -158,7 +154,6 @@ fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildErro
     text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
 }
 
-/// What remains to be written after the last document.
 struct FinishedRows {
     summary: RowsSummary,
     /// Records of the training rows that were still open, then of all held-out rows.

@@ -1,4 +1,4 @@
-//! Malformed files and folders.
+//! Tests of malformed files and folders.
 
 use super::*;
 use crate::device;
@@ -114,14 +114,14 @@ fn values_that_are_not_finite_are_named() {
 #[test]
 fn the_head_must_agree_with_the_config() {
     let untied = Qwen3Config { tie_word_embeddings: false, ..CONFIG };
-    let says = |dir: &Path, config: &Qwen3Config| {
+    let read = |dir: &Path, config: &Qwen3Config| {
         std::fs::write(dir.join("config.json"), config.to_json()).unwrap();
         read_checkpoint(dir).map(|c| c.redundant_head).map_err(|e| e.to_string())
     };
-    let error = says(folder(&CONFIG).path(), &untied).unwrap_err();
+    let error = read(folder(&CONFIG).path(), &untied).unwrap_err();
     assert!(error.contains("`lm_head.weight` is missing"), "{error}");
     let other = folder(&untied);
-    let error = says(other.path(), &CONFIG).unwrap_err();
+    let error = read(other.path(), &CONFIG).unwrap_err();
     assert!(error.contains("`lm_head.weight` differs"), "{error}");
     // The same values twice: redundant, accepted.
     let (mut tensors, _) = read_safetensors_file(&other.path().join("model.safetensors")).unwrap();
@@ -131,7 +131,7 @@ fn the_head_must_agree_with_the_config() {
     let mut bytes = Vec::new();
     write_f32_tensors(&mut bytes, &layout, |name| Ok(tensors[name].values.clone())).unwrap();
     std::fs::write(other.path().join("model.safetensors"), bytes).unwrap();
-    assert_eq!(says(other.path(), &CONFIG), Ok(true));
+    assert_eq!(read(other.path(), &CONFIG), Ok(true));
 }
 
 #[test]
@@ -152,18 +152,18 @@ fn folders_without_readable_weights_say_what_to_do() {
     };
     assert!(index("{}").contains("weight_map"));
     assert!(index(r#"{"weight_map": {"a": "../x.safetensors"}}"#).contains("is not a file of this folder"));
-    assert!(index(r#"{"weight_map": {"a": "x.safetensors"}}"#).contains("tensor `a`: the file is absent"));
+    assert!(index(r#"{"weight_map": {"a": "x.safetensors"}}"#).contains("tensor `a`: the file is missing"));
     let both = folder(&CONFIG);
     std::fs::copy(both.path().join("model.safetensors"), both.path().join("x.safetensors")).unwrap();
     std::fs::write(both.path().join("model.safetensors.index.json"), "{}").unwrap();
-    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("there are both"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("has both"));
     std::fs::remove_file(both.path().join("model.safetensors")).unwrap();
     std::fs::write(
         both.path().join("model.safetensors.index.json"),
         r#"{"weight_map": {"model.norm.weight": "x.safetensors"}}"#,
     )
     .unwrap();
-    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("does not name it"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("does not list the tensor"));
 }
 
 #[test]

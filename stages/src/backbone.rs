@@ -1,5 +1,5 @@
-//! The backbone: Qwen3. Under causal attention it computes exactly what Hugging Face computes; the same weights also run under
-//! any other attention.
+//! The backbone: Qwen3. Under causal attention it computes exactly what Hugging Face computes; the same weights also run
+//! under any other attention.
 //!
 //! ```text
 //! tokens [B, L] --embed--> x [B L, D] --block 0 .. n-1--> x --norm--> hidden [B, L, D] --head--> logits [N, V]
@@ -18,13 +18,13 @@
 //! }
 //! let model = model.map(|name, parameter| parameter.with(new_flat_values)); // stays trainable
 //! ```
-//! keys its state by name and never handles ranks. `hidden` is `embed`, then `block` for each layer, then `finish`. These parts
-//! are public for a backward pass that recomputes block by block.
+//! keys its state by name and never handles ranks. `hidden` is `embed`, then `block` for each layer, then `finish`. These
+//! parts are public for a backward pass that recomputes block by block.
 //!
-//! Clones share tensors, and threads may share a frozen backbone. **Threads that differentiate must each own their leaves**: call
-//! `model.clone().trainable()` on every thread (no values are copied). Leaves shared by two threads join their graphs, and
-//! Burn 0.22.1 then deadlocks: `backward` locks the graph and waits for the table of graphs; a forward pass locks them in the
-//! opposite order.
+//! Clones share tensors, and threads may share a frozen backbone. **Threads that differentiate must each own their
+//! leaves**: call `model.clone().trainable()` on every thread (no values are copied). Leaves shared by two threads join
+//! their graphs, and Burn 0.22.1 then deadlocks: `backward` locks the graph and waits for the table of graphs; a forward
+//! pass locks them in the opposite order.
 //!
 //! Deliberately absent: dropout, key-value caches, files, and any knowledge of noise or losses.
 
@@ -115,8 +115,8 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Fresh weights, a function of (`config`, `time`, `seed`) alone: matrices are drawn from normal(0, `initializer_range`), norms
-    /// are 1, biases and the time projections are 0.
+    /// Fresh weights, a function of (`config`, `time`, `seed`) alone: matrices are drawn from
+    /// normal(0, `initializer_range`), norms are 1, biases and the time projections are 0.
     ///
     /// # Errors
     /// If the config is inconsistent.

@@ -25,8 +25,8 @@ use crate::threads::map_in_parallel;
 /// Canvases per forward pass.
 const BATCH: usize = 64;
 
-/// Answers all requests. Batches run in parallel on `threads` threads. A completion depends only on its request, its number and
-/// the seed, not on the number of threads.
+/// Answers all requests. Batches run in parallel on `threads` threads. A completion depends only on its request, its number
+/// and the seed, not on the number of threads.
 ///
 /// # Errors
 /// If the sampler does not fit the checkpoint, or the device fails.
@@ -149,8 +149,8 @@ fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) 
 
 /// Splits the answer into the blocks of `size` tokens in which it is written.
 ///
-/// A checkpoint trained in blocks counts them from the start of the document, so the first block may also contain the end of the
-/// prompt. For any other checkpoint the first block begins with the answer.
+/// A checkpoint trained in blocks counts them from the start of the document, so the first block may also contain the end
+/// of the prompt. For any other checkpoint the first block begins with the answer.
 fn split_answer_into_blocks(request: &CompletionRequest, size: usize, model: &Model) -> Vec<Range<usize>> {
     let answer = request.prefix.len()..request.prefix.len() + request.length;
     let origin = if model.block().is_some() { 0 } else { answer.start };
@@ -162,8 +162,8 @@ fn split_answer_into_blocks(request: &CompletionRequest, size: usize, model: &Mo
     }
 }
 
-/// The part of a canvas that the posterior at `places` depends on. With block-causal attention no position sees a later block, so
-/// tokens after the last requested block need not be computed.
+/// The part of a canvas that the posterior at `places` depends on. With block-causal attention no position sees a later
+/// block, so tokens after the last requested block need not be computed.
 fn find_visible_tokens<'a>(
     canvas: &'a Canvas,
     row: usize,

@@ -1,8 +1,8 @@
 //! `convert`: turns an autoregressive checkpoint into the start of a flow matching model.
 //!
 //! The weights stay the same; what changes is the question that the model answers. Three things may be new, each requested
-//! explicitly and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and the
-//! contract. [`certify_conversion`] proves this from the files alone.
+//! explicitly and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and
+//! the contract. [`certify_conversion`] proves this from the files alone.
 
 mod certificate;
 mod certify;

@@ -1,7 +1,7 @@
 //! The compute device, chosen by name at run time.
 //!
-//! There is no fallback: an unavailable device is an error, because a run that silently moved to another device would be slow or
-//! give different results, and nobody would know why.
+//! There is no fallback: an unavailable device is an error, because a run that silently moved to another device would be
+//! slow or give different results, and nobody would know why.
 
 pub use burn_tensor::Device;
 

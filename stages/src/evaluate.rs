@@ -35,7 +35,8 @@ pub struct CheckpointScores {
 /// Runs an `evaluate` stage.
 ///
 /// # Errors
-/// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine checks that.
+/// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
+/// checks that.
 pub fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
     if !config.benchmarks.is_empty() {
         return Err(stage_failure("code benchmarks are not supported yet"));

@@ -7,8 +7,8 @@
 //! flow.safetensors                                time conditioning, if the model has it
 //! fmflow.json  README.md                          what the model is, for programs and for people
 //! ```
-//! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has this type
-//! keeps every bit. The folder is read back and compared before it is published.
+//! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
+//! this type keeps every bit. The folder is read back and compared before it is published.
 
 mod readme;
 mod sidecar;
@@ -30,8 +30,8 @@ use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
 use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::pipeline::role::InputRole;
 
-/// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that other programs
-/// find no unexpected tensors.
+/// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that
+/// other programs find no unexpected tensors.
 pub const CONDITIONING: &str = "flow.safetensors";
 
 /// An export in progress: the checkpoint and the requested form.

@@ -12,8 +12,8 @@ use crate::failure::stage_failure;
 use crate::model::{CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, weights_failure};
 use crate::weights;
 
-/// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found here and not
-/// by a later stage.
+/// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
+/// here and not by a later stage.
 ///
 /// # Errors
 /// If the folder is not a complete Qwen3 checkpoint, or the source is a hub, which is not supported yet.

@@ -1,7 +1,7 @@
 //! The Hugging Face Hub over HTTP: revisions, access, files and columns.
 //!
-//! This is the only module that opens a network connection, and only for `check --online`. `HF_ENDPOINT` names another hub, as for
-//! Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if it is not the hub's own
+//! This is the only module that opens a network connection, and only for `check --online`. `HF_ENDPOINT` names another hub,
+//! as for Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if it is not the hub's own
 //! `datasets-server.` host. Proxies come from the environment, and so do certificates if `SSL_CERT_FILE` is set.
 
 mod answer;
@@ -58,7 +58,8 @@ impl RemoteHub {
         if answer.status == 200 { Ok(answer) } else { Err(answer::to_hub_error(&answer)) }
     }
 
-    /// Checks that the files may be read. A gated repository shows its metadata to everybody, so a readable page proves nothing.
+    /// Checks that the files may be read. A gated repository shows its metadata to everybody, so a readable page proves
+    /// nothing.
     fn may_read(
         &self,
         asked: &RepositoryRequest,

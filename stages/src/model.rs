@@ -169,8 +169,8 @@ impl Model {
         }
     }
 
-    /// The path that the model was trained on. A converted model that has not been trained yet has none; it is used with the mask source
-    /// and kappa = t, for which conversion prepared its mask row.
+    /// The path that the model was trained on. A converted model that has not been trained yet has none; it is used with
+    /// the mask source and kappa = t, for which conversion prepared its mask row.
     ///
     /// # Errors
     /// If the model is not a flow model.

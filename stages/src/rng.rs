@@ -1,8 +1,8 @@
 //! Random numbers as pure functions of their use.
 //!
-//! A stream is named by (seed, purpose, coordinates), for instance (42, `Corrupt`, [step, row, document]). No generator state is
-//! kept between updates, so there is nothing to save, and a resumed run draws what the uninterrupted one would have drawn. Numbers
-//! are drawn on the host, so they are the same on every device.
+//! A stream is named by (seed, purpose, coordinates), for instance (42, `Corrupt`, [step, row, document]). No generator
+//! state is kept between updates, so there is nothing to save, and a resumed run draws what the uninterrupted one would
+//! have drawn. Numbers are drawn on the host, so they are the same on every device.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -27,8 +27,8 @@ pub enum RandomPurpose {
     Source = 6,
     /// Held-out corruption for validation and likelihood; coordinates: [row, time index, document or block].
     Validate = 7,
-    /// Sampling of completions; coordinates: [prompt, step counted over all blocks, kind of draw]. The samplers double the step, to
-    /// separate coins from tokens.
+    /// Sampling of completions; coordinates: [prompt, step counted over all blocks, kind of draw]. The samplers double the
+    /// step, to separate coins from tokens.
     Sample = 8,
     /// Noise on a new mask row; coordinates: [0, 0, 0].
     MaskRow = 9,

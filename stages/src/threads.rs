@@ -1,7 +1,7 @@
 //! Runs independent work in parallel on the cores of one machine.
 
-/// Runs `work` on every item, each on its own thread. Results come in the order of the items, whatever thread finishes first. A single
-/// item runs on the calling thread.
+/// Runs `work` on every item, each on its own thread. Results come in the order of the items, whatever thread finishes
+/// first. A single item runs on the calling thread.
 ///
 /// # Panics
 /// If `work` panics.

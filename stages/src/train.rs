@@ -36,8 +36,8 @@ use state::TrainingState;
 /// Runs a `train` stage.
 ///
 /// # Errors
-/// If inputs contradict the settings, a loss or gradient is not finite, a signal requests a stop (after saving a checkpoint), or the
-/// store or the device fails.
+/// If inputs contradict the settings, a loss or gradient is not finite, a signal requests a stop (after saving a
+/// checkpoint), or the store or the device fails.
 pub fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;

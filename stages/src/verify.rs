@@ -1,4 +1,5 @@
-//! `fmflow verify --deep`: runs the weights of an artifact, because intact bytes do not prove that they still compute the same.
+//! `fmflow verify --deep`: runs the weights of an artifact, because intact bytes do not prove that they still compute the
+//! same.
 
 use std::path::Path;
 
@@ -11,8 +12,8 @@ use crate::failure::stage_failure;
 use crate::model::{CERTIFICATE, Model, weights_failure};
 use crate::weights;
 
-/// Runs the weights in `folder` and requires finite logits. If the folder's certificate is about exactly these weights, the logits
-/// that it keeps are computed again and compared. Returns a description of what was checked.
+/// Runs the weights in `folder` and requires finite logits. If the folder's certificate is about exactly these weights, the
+/// logits that it keeps are computed again and compared. Returns a description of what was checked.
 ///
 /// # Errors
 /// [`FailureKind::Corrupt`] if logits are not finite, or differ from the certificate's by more than its tolerance; another kind if

@@ -1,8 +1,8 @@
 //! Weights on disk: reads a Hugging Face folder and writes safetensors files.
 //!
-//! Loading is total: a tensor that is missing, unexpected, mis-shaped, of an unknown type or not finite is an error that names
-//! file and tensor. Nothing is skipped and nothing is filled in, because a lenient loader runs on random weights without a word when
-//! names do not match.
+//! Loading is total: a tensor that is missing, unexpected, mis-shaped, of an unknown type or not finite is an error that
+//! names file and tensor. Nothing is skipped and nothing is filled in, because a lenient loader runs on random weights
+//! without a word when names do not match.
 //!
 //! ```text
 //! folder --shards--> weight files --header--> tensor entries --read--> f32 on the host --> Backbone

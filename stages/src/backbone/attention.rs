@@ -1,7 +1,7 @@
 //! Grouped-query attention with normalized queries and keys.
 //!
-//! Query heads that share a key and value head are folded into the query rows of that head, so keys and values are never repeated
-//! (repeating them was measured at 20 % of a training step on CPU).
+//! Query heads that share a key and value head are folded into the query rows of that head, so keys and values are never
+//! repeated (repeating them was measured at 20 % of a training step on CPU).
 
 use burn_tensor::{Tensor, activation::softmax};
 

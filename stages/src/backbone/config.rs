@@ -108,8 +108,7 @@ impl Qwen3Config {
         self.num_attention_heads / self.num_key_value_heads
     }
 
-    /// Refuses shapes that contradict each other or are implausibly large. The caps bound what the `config.json` of a
-    /// stranger can make this program allocate.
+    /// Refuses shapes that contradict each other, or that would let a stranger's `config.json` allocate without bound.
     ///
     /// # Errors
     /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
@@ -144,7 +143,7 @@ impl Qwen3Config {
         format!("{:#}\n", Value::Object(self.entries()))
     }
 
-    /// The keys and values that [`Qwen3Config::to_json`] writes. Some appear twice under the names of transformers 4 and 5.
+    /// The content of [`Qwen3Config::to_json`]. Some keys appear twice, under the names of transformers 4 and 5.
     #[must_use]
     pub fn entries(&self) -> Map<String, Value> {
         let entries = [

@@ -1,8 +1,8 @@
 //! Which tokens may attend to which, and the position of each token.
 //!
-//! A context is plain data on the host, made per batch and never part of an artifact. [`super::PreparedContext`] is its form on
-//! the device: rotary tables, and either one mask (short rows) or the inputs to compute the mask of a block of query rows
-//! ([`super::mask`]).
+//! A context is plain data on the host, made per batch and never part of an artifact. [`super::PreparedContext`] is its
+//! form on the device: rotary tables, and either one mask (short rows) or the inputs to compute the mask of a block of
+//! query rows ([`super::mask`]).
 
 use fmflow_engine::pipeline::contract::Attention;
 
@@ -25,12 +25,12 @@ pub struct AttentionContext {
     /// Document of each token, row-major [B, L]; [`PADDING`] marks tokens that nothing attends to; `None` means one
     /// document per row.
     pub segments: Option<Vec<u16>>,
-    /// Whether a row is [x_t, x_0] as in block diffusion. The first half sees its own block and the earlier blocks of the second
-    /// half; the second half sees itself block-causally. Both halves hold the same documents; attention must be
+    /// Whether a row is [x_t, x_0] as in block diffusion. The first half sees its own block and the earlier blocks of the
+    /// second half; the second half sees itself block-causally. Both halves hold the same documents; attention must be
     /// [`Attention::BlockCausal`].
     pub halves: bool,
-    /// Pairs that causal attention may see in addition to the earlier keys: bit j % 32 of word j / 32 of [B, L, ceil(L / 32)] is
-    /// key j.
+    /// Pairs that causal attention may see in addition to the earlier keys: bit j % 32 of word j / 32 of
+    /// [B, L, ceil(L / 32)] is key j.
     pub opened: Option<Vec<u32>>,
     /// Time t of each row, `[B]`. Required if the backbone is conditioned on time, an error otherwise.
     pub time: Option<Vec<f32>>,
@@ -58,7 +58,8 @@ impl AttentionContext {
         Self { positions: Some(positions), ..self }
     }
 
-    /// Sets document segments, row-major [B, L]. Call this before [`AttentionContext::with_valid`], which marks padding in them.
+    /// Sets document segments, row-major [B, L]. Call this before [`AttentionContext::with_valid`], which marks padding in
+    /// them.
     #[must_use]
     pub fn with_segments(self, segments: Vec<u16>) -> Self {
         Self { segments: Some(segments), ..self }

@@ -95,8 +95,8 @@ impl Backbone {
         Ok(self.finish(x).reshape([b, l, d]))
     }
 
-    /// The embedding, the residual stream after each block but the last, and the hidden states after the final norm: the list that
-    /// Hugging Face calls `hidden_states`.
+    /// The embedding, the residual stream after each block but the last, and the hidden states after the final norm: the
+    /// list that Hugging Face calls `hidden_states`.
     ///
     /// # Shapes
     /// `tokens`: [B, L]; returns blocks + 1 tensors [B, L, D].

@@ -12,10 +12,10 @@
 //! | | M_BC: b(j) <= b(i), both in the second half |
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
-//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al., "Block
-//! Diffusion", 2025, section 3). A rule is stored as one or two numbers per token, and a mask is computed for one block
-//! of query rows at a time, so an [L, L] mask never exists for long rows. If rows have halves, keys that no query row of the block
-//! can see are skipped.
+//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al.,
+//! "Block Diffusion", 2025, section 3). A rule is stored as one or two numbers per token, and a mask is computed for one
+//! block of query rows at a time, so an [L, L] mask never exists for long rows. If rows have halves, keys that no query row
+//! of the block can see are skipped.
 
 mod parts;
 

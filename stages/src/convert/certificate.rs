@@ -106,9 +106,9 @@ pub struct ReferenceLogit {
 pub struct Certificate {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// BLAKE3 of each file of the source.
+    /// BLAKE3 of the source's config.json and weight files, by name.
     pub source: IndexMap<String, String>,
-    /// BLAKE3 of each file of the artifact.
+    /// BLAKE3 of the artifact's config.json and weight files, by name.
     pub artifact: IndexMap<String, String>,
     /// One line for every tensor.
     pub ledger: Vec<LedgerLine>,

@@ -17,8 +17,8 @@ use crate::convert::reference::{
 use crate::device::Device;
 use crate::weights::{self, Checkpoint, Dtype};
 
-/// Compares the folder `artifact` with the folder `source`, both read from disk: first every tensor, then the logits of a fixed
-/// batch under a causal mask, then the logits in `given`, which another program computed.
+/// Compares the folder `artifact` with the folder `source`, both read from disk: first every tensor, then the logits of a
+/// fixed batch under a causal mask, then the logits in `given`, which another program computed.
 ///
 /// # Errors
 /// If a folder is refused, a tensor is not accounted for, or logits differ by more than `tolerance`.
@@ -86,8 +86,8 @@ fn compare_with_source(
 
 /// What is kept of a folder's tensors once their values are freed.
 ///
-/// The embedding and the head are hashed row by row, because the ledger must show that nothing but the mask row changed, and the
-/// values of both models are never in memory together.
+/// The embedding and the head are hashed row by row, because the ledger must show that nothing but the mask row changed,
+/// and the values of both models are never in memory together.
 struct FolderDigest {
     /// Shape, stored type, digest of all values, and (for the embedding and the head only) the digest of every row.
     tensors: IndexMap<String, (Vec<usize>, Dtype, blake3::Hash, Vec<blake3::Hash>)>,

@@ -1,4 +1,5 @@
-//! The conversion itself: sets the row of the mask token and adds the tensors of time conditioning, which start as the identity.
+//! The conversion itself: sets the row of the mask token and adds the tensors of time conditioning, which start as the
+//! identity.
 
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};

@@ -1,5 +1,5 @@
-//! Logits that another program computed from the source: an independent check, because a bug in this backbone would affect both
-//! sides of the comparison with the source folder.
+//! Logits that another program computed from the source: an independent check, because a bug in this backbone would affect
+//! both sides of the comparison with the source folder.
 
 use std::path::Path;
 
@@ -31,7 +31,8 @@ impl GivenLogits {
     /// Reads a safetensors file for a model of `vocabulary` tokens; [`FORM`] describes it.
     ///
     /// # Errors
-    /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite. The error names it.
+    /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite. The error names
+    /// it.
     pub fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let bytes = std::fs::read(path)

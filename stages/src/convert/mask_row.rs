@@ -22,8 +22,8 @@ pub(super) fn find_mask_token_row(
     }
 }
 
-/// Sets row `mask` of the embedding as the config asks. If the head is tied, this is the output row too; an untied head keeps its
-/// row.
+/// Sets row `mask` of the embedding as the config asks. If the head is tied, this is the output row too; an untied head
+/// keeps its row.
 pub(super) fn change_mask_row(
     tensors: &mut IndexMap<String, Vec<f32>>,
     config: &Qwen3Config,

@@ -1,4 +1,5 @@
-//! Logits of a fixed batch under a causal mask: those that a certificate compares, and those that it keeps for `verify --deep`.
+//! Logits of a fixed batch under a causal mask: those that a certificate compares, and those that it keeps for
+//! `verify --deep`.
 
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::Attention;
@@ -41,7 +42,8 @@ impl Certificate {
         own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
     }
 
-    /// Computes the logits of `checkpoint` again and returns the largest |difference| from the logits that the certificate keeps.
+    /// Computes the logits of `checkpoint` again and returns the largest |difference| from the logits that the certificate
+    /// keeps.
     ///
     /// # Errors
     /// If the certificate's positions or tokens do not fit its batch or this model, or the device fails.

@@ -1,8 +1,9 @@
 //! Learns the merges of a byte-level BPE (Sennrich et al., 2016), the same ones in every process.
 //!
-//! The trainer of the crate `tokenizers` is not deterministic: it keeps several heap entries for a pair that can be formed in two
-//! ways, each with its own positions, and the iteration order of a randomly seeded hash map decides which one is used first.
-//! Here a pair is merged everywhere at once, and ties go to the smaller pair of ids, so the result is a function of the word counts.
+//! The trainer of the crate `tokenizers` is not deterministic: it keeps several heap entries for a pair that can be formed
+//! in two ways, each with its own positions, and the iteration order of a randomly seeded hash map decides which one is
+//! used first. Here a pair is merged everywhere at once, and ties go to the smaller pair of ids, so the result is a
+//! function of the word counts.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -140,14 +141,14 @@ mod tests {
     fn the_textbook_example() {
         let text =
             "low low low low low lower lower newest newest newest newest newest newest widest widest widest";
-        let learnt = learn_merges(&words(text), 256 + 3);
-        assert_eq!(learnt.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
+        let learned = learn_merges(&words(text), 256 + 3);
+        assert_eq!(learned.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
     }
 
     #[test]
     fn learning_stops_when_nothing_repeats() {
-        let learnt = learn_merges(&words("abc abc"), 1000);
-        assert_eq!(learnt.tokens[256..], ["ab", "abc"]);
+        let learned = learn_merges(&words("abc abc"), 1000);
+        assert_eq!(learned.tokens[256..], ["ab", "abc"]);
         assert_eq!(learn_merges(&BTreeMap::new(), 1000).tokens.len(), 256);
     }
 
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn the_trainer_of_the_tokenizers_crate_agrees() {
         let text = include_str!("bpe.rs").split_whitespace().collect::<Vec<_>>().join(" ");
-        let learnt = learn_merges(&words(&text), 400);
+        let learned = learn_merges(&words(&text), 400);
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
             .min_frequency(2)
@@ -182,6 +183,6 @@ mod tests {
         trainer.train(&mut model).unwrap();
         let theirs: Vec<_> =
             (0..model.get_vocab_size() as u32).filter_map(|id| model.id_to_token(id)).collect();
-        assert_eq!(learnt.tokens, theirs);
+        assert_eq!(learned.tokens, theirs);
     }
 }

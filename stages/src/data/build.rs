@@ -61,8 +61,8 @@ fn options_error(problem: impl Into<String>, fix: &'static str) -> BuildError {
     BuildError::Options { problem: problem.into(), fix }
 }
 
-/// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation come with
-/// the names of their speakers, so that those names become tokens.
+/// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation
+/// come with the names of their speakers, so that those names become tokens.
 pub fn select_training_texts<E>(
     documents: impl Iterator<Item = Result<Document, E>>,
     fraction: f64,
@@ -211,7 +211,8 @@ impl<'a> RowsBuilder<'a> {
         Ok(())
     }
 
-    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its canvas.
+    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its
+    /// canvas.
     fn examples(&mut self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
         match document {
             Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),

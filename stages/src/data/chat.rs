@@ -4,11 +4,11 @@
 //! <|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>
 //! ```
 //!
-//! The prompt is what the template renders up to the point where the assistant speaks (`add_generation_prompt`). It is given.
-//! The answer is the rest of the assistant's turn, including its end. It is learned. Whatever a template adds to an answer, such as
-//! Qwen3's empty `<think>` block, belongs to the answer; the line end after the turn is dropped. Prompt and answer are encoded
-//! separately: encoded together, a token could span the boundary, and the prompt would have other ids in training than in
-//! generation.
+//! The prompt is what the template renders up to the point where the assistant speaks (`add_generation_prompt`). It is
+//! given. The answer is the rest of the assistant's turn, including its end. It is learned. Whatever a template adds to an
+//! answer, such as Qwen3's empty `<think>` block, belongs to the answer; the line end after the turn is dropped. Prompt and
+//! answer are encoded separately: encoded together, a token could span the boundary, and the prompt would have other ids in
+//! training than in generation.
 
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -103,9 +103,9 @@ pub struct ConversationLayout {
 
 /// Renders `messages` and finds the assistant's turns in it.
 ///
-/// A turn begins where the rendering of the messages before it ends. A template may render a turn differently once others follow
-/// (Qwen3 drops the reasoning), but it must not change what came before the turn. Otherwise the prompt of an answer would be
-/// undefined.
+/// A turn begins where the rendering of the messages before it ends. A template may render a turn differently once others
+/// follow (Qwen3 drops the reasoning), but it must not change what came before the turn. Otherwise the prompt of an answer
+/// would be undefined.
 ///
 /// # Errors
 /// If the template refuses, changes an earlier prompt, or does not end a turn with [`END_OF_TURN`].
@@ -158,7 +158,8 @@ fn measure_turn(
 }
 
 impl ConversationLayout {
-    /// Ids of the whole text, and for each whether the assistant says it, that is, whether it begins inside an assistant turn.
+    /// Ids of the whole text, and for each whether the assistant says it, that is, whether it begins inside an assistant
+    /// turn.
     ///
     /// # Errors
     /// If the text cannot be encoded.
@@ -218,9 +219,9 @@ mod tests {
         let example = encode_example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
         assert_eq!(tokenizer.decode(&example.tokens, true), format!("{text}{}", "<|endoftext|>".repeat(3)));
-        let (given, learnt) = example.tokens.split_at(example.tokens.len() - 6);
+        let (given, learned) = example.tokens.split_at(example.tokens.len() - 6);
         assert_eq!(given, encode_prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
-        assert_eq!(learnt[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
+        assert_eq!(learned[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
         let roles = [vec![PositionRole::Prompt; given.len()], vec![PositionRole::Supervised; 6]].concat();
         assert_eq!(example.roles, roles);
     }
@@ -274,10 +275,10 @@ mod tests {
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let chat = pair("q", "a b");
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
+        let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let text = |ids: &[u32]| tokenizer.decode(ids, true);
-        assert_eq!(text(&example.tokens[..learnt]), render_chatml_prompt(&[Message::user("q")]));
-        assert_eq!(text(&example.tokens[learnt..]), "<think>\n\n</think>\n\na b<|im_end|>");
+        assert_eq!(text(&example.tokens[..learned]), render_chatml_prompt(&[Message::user("q")]));
+        assert_eq!(text(&example.tokens[learned..]), "<think>\n\n</think>\n\na b<|im_end|>");
         assert_eq!(decode_expected_answer(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
     }
 
@@ -290,8 +291,8 @@ mod tests {
         let mut chat = Chat { before: history("p"), ..pair("q", "a b") };
         chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
-        let given = tokenizer.decode(&example.tokens[..learnt], true);
+        let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
+        let given = tokenizer.decode(&example.tokens[..learned], true);
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
         assert!(!given.contains("hm"), "{given}");
     }

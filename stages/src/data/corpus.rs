@@ -1,8 +1,8 @@
 //! Reads documents from files, one at a time, in file order.
 //!
 //! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
-//! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n` line
-//! ends. Anything else is refused with its file and line, because a silent repair would change what a model learns.
+//! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
+//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns.
 
 mod conversation;
 mod lines;
@@ -45,8 +45,8 @@ impl Document {
         hash.finalize().to_hex().to_string()
     }
 
-    /// Whether the document is held out. For a conversation the first question decides, so that all its answers stay together and
-    /// a held-out question is never learned in another conversation that opens with it.
+    /// Whether the document is held out. For a conversation the first question decides, so that all its answers stay
+    /// together and a held-out question is never learned in another conversation that opens with it.
     #[must_use]
     pub fn is_held_out(&self, fraction: f64) -> bool {
         match self {
@@ -58,9 +58,9 @@ impl Document {
 
 /// Whether a text belongs to the held-out `fraction` (0 to 1) of its dataset.
 ///
-/// The split hashes the text instead of drawing random numbers, so it is a function of the text alone: order, file names and other
-/// documents do not matter, copies stay on the same side, the tokenizer and the rows agree, and a larger fraction holds out a
-/// superset.
+/// The split hashes the text instead of drawing random numbers, so it is a function of the text alone: order, file names
+/// and other documents do not matter, copies stay on the same side, the tokenizer and the rows agree, and a larger fraction
+/// holds out a superset.
 #[must_use]
 pub fn is_held_out(text: &str, fraction: f64) -> bool {
     let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());

@@ -1,4 +1,5 @@
-//! What rows leave out: documents longer than a row, and answers longer than the canvas. They are never cut and always reported.
+//! What rows leave out: documents longer than a row, and answers longer than the canvas. They are never cut and always
+//! reported.
 
 use super::packing::Packing;
 use super::rows::{Split, SplitSummary};

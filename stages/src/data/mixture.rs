@@ -5,8 +5,8 @@
 //! then shuffled. Each pass through a dataset is a permutation of its rows (a Feistel network with cycle walking), so
 //! nothing has to be stored and every i costs the same. A resumed run therefore needs no iterator state.
 //!
-//! Weights may change in phases. Dealing starts again at the first row of each phase, the last block of a phase ends with it, and
-//! passes through the datasets continue across phases: a change skips or repeats no row.
+//! Weights may change in phases. Dealing starts again at the first row of each phase, the last block of a phase ends with
+//! it, and passes through the datasets continue across phases: a change skips or repeats no row.
 
 use crate::rng::{RandomPurpose, derive_stream};
 
@@ -76,12 +76,12 @@ struct MixturePhase {
 }
 
 impl Mixture {
-    /// A mixture of `parts` whose phases begin at the rows `starts` (ascending, the first is 0). The seed decides the order, not the
-    /// shares.
+    /// A mixture of `parts` whose phases begin at the rows `starts` (ascending, the first is 0). The seed decides the
+    /// order, not the shares.
     ///
     /// # Errors
-    /// If there are no parts, a weight is negative or not finite, all weights of a part or phase are 0, a part has no rows, or a share
-    /// is too small to be dealt.
+    /// If there are no parts, a weight is negative or not finite, all weights of a part or phase are 0, a part has no rows,
+    /// or a share is too small to be dealt.
     pub fn new(parts: &[MixtureRows], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
         check_mixture(parts, starts.len())?;
         let mut phases = Vec::with_capacity(starts.len());

@@ -8,14 +8,15 @@ use std::collections::VecDeque;
 
 pub use fmflow_engine::pipeline::config::Packing;
 
-/// `first-fit` keeps at most this many rows open and closes the oldest beyond that. More would fill rows slightly better, but the
-/// bound keeps memory and search time constant.
+/// `first-fit` keeps at most this many rows open and closes the oldest beyond that. More would fill rows slightly better,
+/// but the bound keeps memory and search time constant.
 const OPEN_ROWS: usize = 64;
 
 /// The segment number of padding.
 pub const PADDING: u16 = u16::MAX;
 
-/// The longest row, in tokens. Every token could be its own segment, and segments are numbered with 16 bits below [`PADDING`].
+/// The longest row, in tokens. Every token could be its own segment, and segments are numbered with 16 bits below
+/// [`PADDING`].
 pub const MAX_LENGTH: usize = PADDING as usize;
 
 /// The role of a position. The discriminants are stored in `rows.bin`.

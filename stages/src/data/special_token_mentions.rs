@@ -1,5 +1,5 @@
-//! Finds names of special tokens in conversations. They become those tokens, as in Hugging Face, which their author may not have
-//! intended, so they are reported.
+//! Finds names of special tokens in conversations. They become those tokens, as in Hugging Face, which their author may not
+//! have intended, so they are reported.
 
 use std::path::Path;
 

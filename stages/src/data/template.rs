@@ -5,7 +5,8 @@
 //! conversation must not depend on the day. Templates that test whether it is defined fall back to a fixed date; others fail
 //! when they call it.
 //!
-//! A template comes with a checkpoint and is not trusted: it can read only its inputs, and its number of instructions is limited.
+//! A template comes with a checkpoint and is not trusted: it can read only its inputs, and its number of instructions is
+//! limited.
 
 mod python;
 
@@ -153,8 +154,8 @@ fn read_special_tokens(config: &Json) -> Vec<(&'static str, String)> {
     TOKENS.iter().filter_map(content).collect()
 }
 
-/// `{% generation %}` marks for transformers what the assistant said. minijinja does not know the tag, so it becomes a block that is
-/// always rendered.
+/// `{% generation %}` marks for transformers what the assistant said. minijinja does not know the tag, so it becomes a
+/// block that is always rendered.
 fn replace_generation_tags(source: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(source.len()), source);
     while let Some(start) = rest.find("{%") {

@@ -1,7 +1,7 @@
 //! Converts text to ids and back: Qwen's byte-level BPE, trained here or read from an existing `tokenizer.json`.
 //!
-//! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the first of
-//! them for the mask token.
+//! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
+//! first of them for the mask token.
 
 mod train;
 
@@ -44,8 +44,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and its chat template and `vocabulary.json` if they exist. Without `vocabulary.json` no
-    /// row is reserved.
+    /// Reads `tokenizer.json` in `folder`, and its chat template and `vocabulary.json` if they exist. Without
+    /// `vocabulary.json` no row is reserved.
     ///
     /// # Errors
     /// If a file is absent, too large or malformed, or the files disagree.
@@ -159,8 +159,8 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a token whose
-    /// name contains "mask".
+    /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a
+    /// token whose name contains "mask".
     #[must_use]
     pub fn text_token(&self, id: u32) -> Option<String> {
         self.token(id).filter(|token| !token.to_lowercase().contains("mask"))

@@ -55,7 +55,8 @@ struct ExactAnswer<'a> {
     passed: bool,
 }
 
-/// Asks a checkpoint all held-out questions of a dataset and compares the answers. Appends a line to `answers` for each one asked.
+/// Asks a checkpoint all held-out questions of a dataset and compares the answers. Appends a line to `answers` for each one
+/// asked.
 pub(super) fn score_exact_match(
     job: &Job<'_>,
     item: &ExactMatch,
@@ -133,8 +134,8 @@ fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQu
     Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
 }
 
-/// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of turn nor
-/// what a template adds.
+/// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of
+/// turn nor what a template adds.
 fn count_least_answer_tokens(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
     let with_end = chat::encode_answer(tokenizer, &chat.given(), &chat.answer)?.len();
     Ok(tokenizer.encode(&chat.answer)?.len().min(with_end.saturating_sub(1)))

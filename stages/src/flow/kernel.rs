@@ -11,19 +11,19 @@
 //! | `remask`, at the mask | (κ(s) - (1 - σ) κ(t)) / (1 - κ(t)) | x_1 |
 //! | `remask`, elsewhere | σ | the mask |
 //!
-//! where u(y) = λ (1 + c) [y = x_1] + c κ'(t) / κ(t) · p_0(y): the velocity with a divergence-free part of weight c (Gat et al.,
-//! "Discrete Flow Matching", 2024, equations 24 and 26; Shaul et al., 2024), which also carries data back to noise and so
-//! corrects earlier jumps. The last step of either kernel goes to x_1.
+//! where u(y) = λ (1 + c) [y = x_1] + c κ'(t) / κ(t) · p_0(y): the velocity with a divergence-free part of weight c (Gat et
+//! al., "Discrete Flow Matching", 2024, equations 24 and 26; Shaul et al., 2024), which also carries data back to noise and
+//! so corrects earlier jumps. The last step of either kernel goes to x_1.
 //!
-//! `remask` is the exact kernel with ReMDM's corrector (Wang et al., "Remasking Discrete Diffusion Models with Inference-Time
-//! Scaling", 2025, equations 5 to 9; their α is κ, their time runs the other way), for a mask source.
-//! Masks are written more often to make up for the tokens that go back, so the share of data stays κ. σ is at most
-//! σ_max = min(1, (1 - κ(s)) / κ(t)), at which masks would have to be written with certainty: `cap` uses min(cap, σ_max), `rescale`
-//! uses rescale · σ_max. σ_max is 0 in the last step, which therefore leaves no mask.
+//! `remask` is the exact kernel with ReMDM's corrector (Wang et al., "Remasking Discrete Diffusion Models with
+//! Inference-Time Scaling", 2025, equations 5 to 9; their α is κ, their time runs the other way), for a mask source. Masks
+//! are written more often to make up for the tokens that go back, so the share of data stays κ. σ is at most
+//! σ_max = min(1, (1 - κ(s)) / κ(t)), at which masks would have to be written with certainty: `cap` uses min(cap, σ_max),
+//! `rescale` uses rescale · σ_max. σ_max is 0 in the last step, which therefore leaves no mask.
 //!
-//! `rate` is the kernel of the reference implementation, provided for comparison; it leaves more noise than the schedule says.
-//! Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it does not move, as in the
-//! reference.
+//! `rate` is the kernel of the reference implementation, provided for comparison; it leaves more noise than the schedule
+//! says. Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it does not move, as
+//! in the reference.
 
 pub use fmflow_engine::pipeline::config::{EulerKernel, RemaskSettings};
 
@@ -152,13 +152,15 @@ fn compute_rates_law(scheduler: Scheduler, t: f64, h: f64, c: f64) -> JumpLaw {
     }
 }
 
-/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024, equation 14).
+/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024, equation
+/// 14).
 ///
 /// # Shapes
 /// `posterior`: `[V]`; returns `[V]`.
 ///
 /// # Errors
-/// A message where the velocity is not finite: at t = 1 no noise is left, and at t = 0 an exponent below 1 starts infinitely fast.
+/// A message where the velocity is not finite: at t = 1 no noise is left, and at t = 0 an exponent below 1 starts
+/// infinitely fast.
 pub fn compute_velocity(
     scheduler: Scheduler,
     t: f64,
@@ -252,7 +254,8 @@ mod tests {
         }
     }
 
-    /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the mask 2.
+    /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the
+    /// mask 2.
     fn agreement(kernel: EulerKernel, steps: usize) -> f64 {
         let posterior = |own: usize, other: usize| match if own < 2 { own } else { other } {
             2 => [0.5, 0.5, 0.0],

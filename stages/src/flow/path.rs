@@ -61,14 +61,15 @@ pub struct Corruptor {
     pub path: ProbabilityPath,
     /// The tokens of its source.
     pub tokens: SourceTokens,
-    /// At least this many editable positions are corrupted, or all if there are fewer. Positions beyond those that the coins chose are
-    /// drawn uniformly. This gives nearly clean documents something to learn from and biases the ELBO slightly.
+    /// At least this many editable positions are corrupted, or all if there are fewer. Positions beyond those that the
+    /// coins chose are drawn uniformly. This gives nearly clean documents something to learn from and biases the ELBO
+    /// slightly.
     pub at_least: usize,
 }
 
 impl Corruptor {
-    /// Draws x_t for one document. `editable[i]` says whether position i may leave x_1, `coins` decides whether it does, and `draws`
-    /// decides what it becomes.
+    /// Draws x_t for one document. `editable[i]` says whether position i may leave x_1, `coins` decides whether it does,
+    /// and `draws` decides what it becomes.
     #[must_use]
     pub fn corrupt(
         &self,

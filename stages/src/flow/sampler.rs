@@ -3,8 +3,8 @@
 //! Both run over all of [0, 1] in `steps` equal steps; a grid that ends before 1 would leave noise.
 //!
 //! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
-//! writes a position that is not editable, and never emits the mask token. In block-by-block sampling, each block is a separate
-//! simulation from t = 0 to 1, given the blocks before it.
+//! writes a position that is not editable, and never emits the mask token. In block-by-block sampling, each block is a
+//! separate simulation from t = 0 to 1, given the blocks before it.
 
 mod euler;
 mod filter;
@@ -98,8 +98,8 @@ pub fn sample_canvases<P: Posterior>(
 }
 
 /// Writes the editable positions of each canvas block by block, in the order of its `blocks`; returns the number of forward
-/// passes (NFE). A finished block is never touched again, and a position outside all blocks is not written. If nothing follows the
-/// answer, a block that contains one of `ends` is the last.
+/// passes (NFE). A finished block is never touched again, and a position outside all blocks is not written. If nothing
+/// follows the answer, a block that contains one of `ends` is the last.
 ///
 /// # Errors
 /// Any error of the posterior.
@@ -157,8 +157,8 @@ fn list_open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) 
     canvases.iter().enumerate().flat_map(of).collect()
 }
 
-/// Reveals the most confident masks first, in steps numbered from `first`. After step s of S, floor(m (S - s) / S) of a canvas's m
-/// masks are left.
+/// Reveals the most confident masks first, in steps numbered from `first`. After step s of S, floor(m (S - s) / S) of a
+/// canvas's m masks are left.
 fn reveal_by_confidence<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,

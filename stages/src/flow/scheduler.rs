@@ -1,7 +1,7 @@
 //! The scheduler kappa(t) of a convex path, its derivative and its inverse.
 //!
-//! kappa increases from kappa(0) = 0 to kappa(1) = 1. Convex means that x_t mixes x_0 and x_1 with weights 1 - kappa and kappa
-//! (Gat et al., "Discrete Flow Matching", 2024, section 3).
+//! kappa increases from kappa(0) = 0 to kappa(1) = 1. Convex means that x_t mixes x_0 and x_1 with weights 1 - kappa and
+//! kappa (Gat et al., "Discrete Flow Matching", 2024, section 3).
 
 use std::f64::consts::{FRAC_PI_2, PI};
 

@@ -4,7 +4,8 @@ use fmflow_engine::pipeline::config::train::{TimeSampling, TimeSettings};
 
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
-/// The `n` times of update `step`. Each is uniform over [from, to) by itself; the sampling decides how they depend on each other.
+/// The `n` times of update `step`. Each is uniform over [from, to) by itself; the sampling decides how they depend on each
+/// other.
 ///
 /// | sampling | u of the n documents or blocks, in a random order; t = from + u (to - from) |
 /// |---|---|
@@ -116,8 +117,9 @@ mod tests {
 
     #[test]
     fn every_time_is_uniform_over_its_band() {
-        // Kolmogorov and Smirnov: of 20,000 independent uniform draws the largest distance to the law is above 0.0195 once in a
-        // million; the first time of as many updates is such a sample, whatever the times of one update have in common.
+        // Kolmogorov and Smirnov: of 20,000 independent uniform draws the largest distance to the law is above 0.0195 once
+        // in a million; the first time of as many updates is such a sample, whatever the times of one update have in
+        // common.
         let band = TimeSettings { from: 0.2, to: 0.7, ..law(ALL[0]) };
         for sampling in ALL {
             for at in [0, 4] {

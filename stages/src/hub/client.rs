@@ -1,4 +1,5 @@
-//! Sends one HTTP request: retries if the server is busy, fails on any other bad answer, and sends the token to one host only.
+//! Sends one HTTP request: retries if the server is busy, fails on any other bad answer, and sends the token to one host
+//! only.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -193,7 +194,8 @@ impl HttpAnswer {
     }
 }
 
-/// The value of the `Authorization` header. A token with line breaks or other control characters could forge headers and is refused.
+/// The value of the `Authorization` header. A token with line breaks or other control characters could forge headers and is
+/// refused.
 fn build_authorization_header(token: &Secret) -> Result<String, HubError> {
     let visible = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
     if visible { Ok(format!("Bearer {}", token.reveal())) } else { Err(HubError::BadToken) }

@@ -13,7 +13,8 @@ use crate::backbone::{Backbone, BackboneError, Parameter};
 /// PyTorch's `clip_grad_norm_` divides by the norm plus this.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// Width of the rows whose squares are summed on the device. The sums of the rows are added on the host, in f64; see [`sum_squares`].
+/// Width of the rows whose squares are summed on the device. The sums of the rows are added on the host, in f64; see
+/// [`sum_squares`].
 const SUM_WIDTH: usize = 1024;
 
 /// Moments of one parameter, flat.
@@ -90,8 +91,8 @@ impl AdamW {
     /// An optimizer without history.
     ///
     /// # Errors
-    /// If a word of `no-decay` matches nothing. A pattern without effect is a mistake: norms have been decayed by accident because a
-    /// pattern was written for another model's names.
+    /// If a word of `no-decay` matches nothing. A pattern without effect is a mistake: norms have been decayed by accident
+    /// because a pattern was written for another model's names.
     pub fn new(settings: &OptimizerSettings, model: &Backbone) -> Result<Self, StepError> {
         for word in &settings.no_decay {
             if !model.parameters().any(|(name, _)| is_exempt_from_decay(word, name)) {
@@ -197,8 +198,8 @@ impl GradientNorms {
 
 /// Sums the squares of a flat tensor row by row, on its device.
 ///
-/// A sum over a whole tensor is not reproducible: from 4,194,304 values on, Burn's CPU backend adds in a tree whose shape depends on
-/// the threads, which would break bit-exact resuming. Sums along a dimension have a fixed order.
+/// A sum over a whole tensor is not reproducible: from 4,194,304 values on, Burn's CPU backend adds in a tree whose shape
+/// depends on the threads, which would break bit-exact resuming. Sums along a dimension have a fixed order.
 ///
 /// # Shapes
 /// `x`: [n]; returns [n / width] for the largest power of two up to 1,024 that divides n.
@@ -210,8 +211,8 @@ fn sum_squares(x: &Tensor<1>) -> Tensor<1> {
     (x.clone() * x).sum_dim(1).reshape([rows])
 }
 
-/// Adds the values of each tensor on the host, in f64 and in order. All tensors are transferred at once, because each transfer waits
-/// for the device.
+/// Adds the values of each tensor on the host, in f64 and in order. All tensors are transferred at once, because each
+/// transfer waits for the device.
 fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
     let lengths: Vec<usize> = parts.iter().map(|p| p.dims()[0]).collect();
     let all =

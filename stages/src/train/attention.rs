@@ -30,9 +30,9 @@ pub fn choose_attention(
 
 /// Causal attention that also sees a random share of the later positions.
 ///
-/// Every pair (row, query, key) has its own coin, a function of (seed, step, row, query, key) alone. So the mask is the same for every
-/// layer and head, in a recomputed block, and on every device. This is the mask of `DiffuLLaMA` (Gong et al., "Scaling Diffusion
-/// Language Models via Adaptation", 2024), drawn for each row instead of once per batch.
+/// Every pair (row, query, key) has its own coin, a function of (seed, step, row, query, key) alone. So the mask is the
+/// same for every layer and head, in a recomputed block, and on every device. This is the mask of `DiffuLLaMA` (Gong et
+/// al., "Scaling Diffusion Language Models via Adaptation", 2024), drawn for each row instead of once per batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anneal {
     /// Probability that a later position is visible.

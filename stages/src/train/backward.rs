@@ -1,11 +1,11 @@
 //! Forward and backward passes through the backbone, whole or block by block.
 //!
-//! `Whole` keeps every intermediate of every block until the backward pass. `Recomputed` keeps only the input of each block and runs
-//! the block again when its turn comes (gradient checkpointing; Chen et al., "Training Deep Nets with Sublinear Memory
-//! Cost", 2016): the memory of one block instead of all, for one more forward pass.
+//! `Whole` keeps every intermediate of every block until the backward pass. `Recomputed` keeps only the input of each block
+//! and runs the block again when its turn comes (gradient checkpointing; Chen et al., "Training Deep Nets with Sublinear
+//! Memory Cost", 2016): the memory of one block instead of all, for one more forward pass.
 //!
-//! Both give the same gradient, bit for bit. To this end both prepare the context of a conditioned block separately: it is part of
-//! the block's graph, and the gradients of the shared time parameters must be added in the same order.
+//! Both give the same gradient, bit for bit. To this end both prepare the context of a conditioned block separately: it is
+//! part of the block's graph, and the gradients of the shared time parameters must be added in the same order.
 
 use burn_tensor::{Int, Tensor};
 
@@ -35,8 +35,8 @@ impl ForwardPass {
             }
             return Ok(Self::Whole(model.finish(x)));
         }
-        // Kernels round differently with and without autodiff. So each block runs with autodiff although its graph is dropped;
-        // otherwise the result would not match `Whole` bit for bit.
+        // Kernels round differently with and without autodiff. So each block runs with autodiff although its graph is
+        // dropped; otherwise the result would not match `Whole` bit for bit.
         let (mut streams, shared) = (vec![model.embed(tokens.clone()).inner()], model.prepare(&context)?);
         for i in 0..model.blocks() {
             let input = streams[i].clone().autodiff().require_grad();
@@ -59,7 +59,8 @@ impl ForwardPass {
         }
     }
 
-    /// Propagates `upstream`, the gradient of the hidden states at `places`, back to all parameters and adds the result to `sums`.
+    /// Propagates `upstream`, the gradient of the hidden states at `places`, back to all parameters and adds the result to
+    /// `sums`.
     ///
     /// # Shapes
     /// `places`: [n]; `upstream`: [n, D], without a graph.

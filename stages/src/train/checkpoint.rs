@@ -1,7 +1,7 @@
 //! Saves and restores the resumable state: weights, moments, counters.
 //!
-//! A checkpoint is restored completely or refused. Training that continues with fresh moments, or only some of the old ones, would
-//! look normal and give other weights than the uninterrupted run.
+//! A checkpoint is restored completely or refused. Training that continues with fresh moments, or only some of the old
+//! ones, would look normal and give other weights than the uninterrupted run.
 
 use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;

@@ -1,8 +1,9 @@
-//! Computes the gradient of an update: micro-batches pass through backbone and loss, and their gradients are summed in a fixed order.
+//! Computes the gradient of an update: micro-batches pass through backbone and loss, and their gradients are summed in a
+//! fixed order.
 //!
-//! The logits of a micro-batch would be the largest tensor of all. So they are computed only for positions that count, a chunk at a
-//! time: each chunk is propagated back to the hidden states, and the collected gradient of the hidden states then goes through the
-//! backbone once.
+//! The logits of a micro-batch would be the largest tensor of all. So they are computed only for positions that count, a
+//! chunk at a time: each chunk is propagated back to the hidden states, and the collected gradient of the hidden states
+//! then goes through the backbone once.
 
 use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
@@ -30,8 +31,8 @@ pub struct ForwardOptions {
 
 /// The gradient of the loss of a whole update, and the sums of its loss.
 ///
-/// Micro-batches run on `threads` threads. f32 addition is not associative, so gradients are always added in the order of rows, and
-/// the number of threads changes no bit.
+/// Micro-batches run on `threads` threads. f32 addition is not associative, so gradients are always added in the order of
+/// rows, and the number of threads changes no bit.
 ///
 /// # Errors
 /// If a micro-batch contradicts the backbone, or the device fails.
@@ -65,8 +66,9 @@ fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
 
 /// The gradient of one micro-batch's share of the loss.
 ///
-/// Every call creates its own autodiff leaves: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two threads
-/// that go backward through such graphs deadlock (one holds the graph and waits for the table of graphs, the other the reverse).
+/// Every call creates its own autodiff leaves: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two
+/// threads that go backward through such graphs deadlock (one holds the graph and waits for the table of graphs, the other
+/// the reverse).
 fn compute_micro_batch_gradient(
     model: &Backbone,
     batch: &MicroBatch,
@@ -139,8 +141,8 @@ pub fn build_context(
     }
 }
 
-/// Computes the loss of some positions and propagates it back. Adds the gradient of the head to `gradients` and returns the gradient
-/// of the hidden states.
+/// Computes the loss of some positions and propagates it back. Adds the gradient of the head to `gradients` and returns the
+/// gradient of the hidden states.
 ///
 /// # Shapes
 /// `hidden`: [n, D], without autodiff; returns [n, D].

@@ -1,7 +1,7 @@
 //! Measures the loss on held-out rows at fixed times: the curve to look at.
 //!
-//! The training loss of one update is dominated by the times that it happened to draw. Here rows, times and corruption depend on the
-//! row's number alone, so two measurements differ only by the weights.
+//! The training loss of one update depends on the times that it happened to draw. Here rows, times and corruption
+//! depend on the row's number alone, so two measurements differ only by the weights.
 
 use crate::backbone::{Attention, Backbone, BackboneError};
 use crate::data::packing::Row;

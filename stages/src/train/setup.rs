@@ -28,8 +28,8 @@ pub struct TrainingSetup<'a> {
     pub config: &'a TrainConfig,
     /// Seed of every random number.
     pub seed: u64,
-    /// Updates that the parent and its ancestors have had. Rows and noise continue from there; otherwise each stage of a chain would
-    /// begin with the same rows and the same noise.
+    /// Updates that the parent and its ancestors have had. Rows and noise continue from there; otherwise each stage of a
+    /// chain would begin with the same rows and the same noise.
     first: u64,
     /// The task of the first update; only its block size changes later.
     task: TrainingTask,
@@ -117,8 +117,8 @@ impl<'a> TrainingSetup<'a> {
         Ok((found, tokens))
     }
 
-    /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a minimum of
-    /// corrupted positions, both of which bias the ELBO.
+    /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a
+    /// minimum of corrupted positions, both of which bias the ELBO.
     pub fn evaluation_task(&self, done: u64) -> TrainingTask {
         let mut task = self.task(done.saturating_sub(1));
         if let TrainingTask::Flow(flow) = &mut task {
@@ -167,8 +167,8 @@ fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>,
     config.parts.iter().map(open).collect()
 }
 
-/// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be valid numbers,
-/// and training would run on nonsense.
+/// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be
+/// valid numbers, and training would run on nonsense.
 fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure> {
     let (summary, config) = (rows.summary(), parent.backbone.config());
     if summary.vocabulary as usize > config.vocab_size {

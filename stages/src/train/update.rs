@@ -1,13 +1,14 @@
 //! One optimizer update as plain data: its rows, corrupted on the host, and the positions that count.
 //!
 //! Block diffusion learns p(x) = Π_b p(x^b | x^<b), where each factor is a flow with its own time t_b: the loss of a row is
-//! Σ_b λ(t_b) Σ_i CE(x_1^i | x_t^b, x_1^<b), its ELBO if the weights are uncapped (Arriola et al., "Block Diffusion", 2025, section 3).
-//! All factors of a row are computed in one pass over [x_t, x_1] (the halves of `crate::backbone`); a block is noisy where it is
-//! predicted and clean where a later block looks back. Under a shift the first token of a block is predicted where sampling predicts
-//! it: at the last token of the previous block, in the clean half.
+//! Σ_b λ(t_b) Σ_i CE(x_1^i | x_t^b, x_1^<b), its ELBO if the weights are uncapped (Arriola et al., "Block Diffusion", 2025,
+//! section 3). All factors of a row are computed in one pass over [x_t, x_1] (the halves of `crate::backbone`); a block is
+//! noisy where it is predicted and clean where a later block looks back. Under a shift the first token of a block is
+//! predicted where sampling predicts it: at the last token of the previous block, in the clean half.
 //!
-//! Everything here is a pure function of (seed, update, rows). Micro-batches only split the rows of an update; the
-//! times, the corruption and the divisor of the loss belong to the whole update, so gradient accumulation does not change the loss.
+//! Everything here is a pure function of (seed, update, rows). Micro-batches only split the rows of an update; the times,
+//! the corruption and the divisor of the loss belong to the whole update, so gradient accumulation does not change the
+//! loss.
 
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSettings};
 
@@ -46,7 +47,8 @@ pub struct FlowObjective {
     pub shift: bool,
     /// Whether the backbone is conditioned on time. It takes one time per row, which all pieces of the row then share.
     pub time_per_row: bool,
-    /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the backbone as
+    /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the
+    /// backbone as
     /// [x_t, x_1].
     pub block: Option<usize>,
 }

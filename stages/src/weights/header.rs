@@ -96,7 +96,8 @@ impl TensorEntry {
     }
 }
 
-/// Reads the header. Entries are returned in the order of their data, which must follow without gaps up to the end of the file.
+/// Reads the header. Entries are returned in the order of their data, which must follow without gaps up to the end of the
+/// file.
 pub(super) fn read_header(
     reader: &mut impl Read,
     length: u64,

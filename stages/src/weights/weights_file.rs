@@ -28,7 +28,7 @@ impl WeightsFile {
     }
 }
 
-/// A reader that hashes everything it reads, so that a file is read only once.
+/// A reader that hashes everything it reads, so that the digest needs no second pass over the file.
 pub(super) struct HashingReader {
     inner: BufReader<File>,
     hasher: blake3::Hasher,
@@ -57,8 +57,8 @@ pub(super) fn read_tensor_values(
 ) -> Result<Vec<f32>, WeightsError> {
     let (count, width) = (entry.count(), entry.dtype.bytes());
     let mut values = Vec::with_capacity(count);
-    // Read in parts, so that raw bytes and decoded values of a large tensor are not in memory together. 1 MiB is a multiple of
-    // every element width.
+    // Read in parts, so that raw bytes and decoded values of a large tensor are not in memory together. 1 MiB is a multiple
+    // of every element width.
     let mut buffer = vec![0; (1 << 20).min(count * width)];
     while values.len() < count {
         let part = buffer.len().min((count - values.len()) * width);

@@ -11,8 +11,8 @@ use crate::backbone::Backbone;
 /// Names and shapes of tensors, in the order in which they are stored.
 pub type TensorLayout = Vec<(String, Vec<usize>)>;
 
-/// Writes tensors as f32 in the given order, with one metadata entry (`format: pt`) and data aligned to 8 bytes. Returns the number
-/// of bytes written.
+/// Writes tensors as f32 in the given order, with one metadata entry (`format: pt`) and data aligned to 8 bytes. Returns
+/// the number of bytes written.
 ///
 /// `values` is called once for each name, in order, so that only one tensor is in memory at a time.
 ///

@@ -68,10 +68,10 @@ fn task_options() -> RowsOptions {
 #[test]
 fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
     let prompts = |held_out| chats(held_out).into_iter().map(|chat| chat.prompt).collect::<BTreeSet<_>>();
-    let (learnt, held_out) = (prompts(false), prompts(true));
+    let (learned, held_out) = (prompts(false), prompts(true));
     assert!(held_out.len() >= 2000, "{}", held_out.len());
-    assert_eq!(held_out.difference(&learnt).count(), held_out.len());
-    assert_eq!(learnt.len() + held_out.len(), DATA.1.len(), "a question occurs twice");
+    assert_eq!(held_out.difference(&learned).count(), held_out.len());
+    assert_eq!(learned.len() + held_out.len(), DATA.1.len(), "a question occurs twice");
 }
 
 #[test]

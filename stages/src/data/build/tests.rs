@@ -165,8 +165,9 @@ fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
     let mut found = Vec::new();
     for at in 0..summary.train.rows {
         let row = rows.row(Split::Train, at).unwrap();
-        let learnt = row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
-        found.push(small().decode(&learnt.map(|(id, _)| *id).collect::<Vec<_>>(), true));
+        let learned =
+            row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
+        found.push(small().decode(&learned.map(|(id, _)| *id).collect::<Vec<_>>(), true));
     }
     assert_eq!(found.concat(), "a b<|im_end|>c d<|im_end|>");
 }

@@ -28,7 +28,7 @@ pub struct Message {
 pub struct Conversation {
     messages: Vec<Message>,
     /// For every turn, whether it is an answer to learn.
-    learnt: Vec<bool>,
+    learned: Vec<bool>,
     group: String,
 }
 
@@ -60,25 +60,25 @@ impl Conversation {
     pub fn pair(prompt: String, answer: String, group: String) -> Self {
         let answer = Message { role: Speaker::Assistant, content: answer };
         let messages = vec![Message { role: Speaker::User, content: prompt }, answer];
-        Self { messages, learnt: vec![false, true], group }
+        Self { messages, learned: vec![false, true], group }
     }
 
     /// Keeps the turns up to the last answer to learn, because nothing after it is used. `None` if there is no such answer.
     pub(super) fn from_turns(
         mut messages: Vec<Message>,
-        mut learnt: Vec<bool>,
+        mut learned: Vec<bool>,
         group: String,
     ) -> Option<Self> {
-        let last = learnt.iter().rposition(|learnt| *learnt)?;
+        let last = learned.iter().rposition(|learned| *learned)?;
         messages.truncate(last + 1);
-        learnt.truncate(last + 1);
-        Some(Self { messages, learnt, group })
+        learned.truncate(last + 1);
+        Some(Self { messages, learned, group })
     }
 
     /// The same turns, preceded by a system turn with `rules`.
     pub(super) fn with_rules(mut self, rules: String) -> Self {
         self.messages.insert(0, Message { role: Speaker::System, content: rules });
-        self.learnt.insert(0, false);
+        self.learned.insert(0, false);
         self
     }
 
@@ -91,16 +91,17 @@ impl Conversation {
     /// Whether every answer is learned.
     #[must_use]
     pub fn is_learnt_whole(&self) -> bool {
-        let given = |(turn, learnt): (&Message, &bool)| !learnt && turn.role == Speaker::Assistant;
-        !self.messages.iter().zip(&self.learnt).any(given)
+        let given = |(turn, learned): (&Message, &bool)| !learned && turn.role == Speaker::Assistant;
+        !self.messages.iter().zip(&self.learned).any(given)
     }
 
     /// Every answer to learn, with the turns before it, in order.
     ///
-    /// Each answer becomes an example without the later turns, because bidirectional attention would show it the next question.
+    /// Each answer becomes an example without the later turns, because bidirectional attention would show it the next
+    /// question.
     pub fn chats(&self) -> impl Iterator<Item = Chat> {
-        let turns = self.messages.iter().zip(&self.learnt).enumerate();
-        let answers = turns.filter(|(_, (_, learnt))| **learnt);
+        let turns = self.messages.iter().zip(&self.learned).enumerate();
+        let answers = turns.filter(|(_, (_, learned))| **learned);
         answers.filter_map(|(at, (answer, _))| {
             let (asked, before) = self.messages.get(..at)?.split_last()?;
             let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
@@ -108,8 +109,8 @@ impl Conversation {
         })
     }
 
-    /// The text that decides whether the conversation is held out: the first user turn. System turns are unsuitable, because many
-    /// conversations share the same one.
+    /// The text that decides whether the conversation is held out: the first user turn. System turns are unsuitable,
+    /// because many conversations share the same one.
     pub(super) fn opening(&self) -> &str {
         let user = self.messages.iter().find(|message| message.role == Speaker::User);
         user.map_or("", |message| &message.content)

@@ -15,7 +15,7 @@ pub(super) type TurnError = (String, &'static str);
 const LAYOUTS: [(&str, &str); 2] = [("role", "content"), ("from", "value")];
 
 /// A turn, and whether it is an answer to learn.
-type LearntTurn = (Message, bool);
+type LearnedTurn = (Message, bool);
 
 /// Parses `list`, the field `name` of a line, as a conversation.
 pub(super) fn parse_conversation(list: &Value, name: &str, group: String) -> Result<Conversation, TurnError> {
@@ -25,8 +25,8 @@ pub(super) fn parse_conversation(list: &Value, name: &str, group: String) -> Res
     };
     let wrong = |at: usize| move |(problem, fix)| (format!("turn {} of `{name}` {problem}", at + 1), fix);
     let turns = turns.iter().enumerate().map(|(at, turn)| parse_turn(turn).map_err(wrong(at)));
-    let (messages, learnt): (Vec<Message>, Vec<bool>) =
-        turns.collect::<Result<Vec<LearntTurn>, _>>()?.into_iter().unzip();
+    let (messages, learned): (Vec<Message>, Vec<bool>) =
+        turns.collect::<Result<Vec<LearnedTurn>, _>>()?.into_iter().unzip();
     for (at, pair) in messages.windows(2).enumerate() {
         check_turn_order(pair).map_err(wrong(at + 1))?;
     }
@@ -39,7 +39,7 @@ pub(super) fn parse_conversation(list: &Value, name: &str, group: String) -> Res
     if !messages.iter().any(|turn| turn.role == Speaker::Assistant) {
         return Err((format!("no turn of `{name}` is the assistant's"), "add an answer, or remove the line"));
     }
-    Conversation::from_turns(messages, learnt, group).ok_or_else(|| {
+    Conversation::from_turns(messages, learned, group).ok_or_else(|| {
         (format!("no answer of `{name}` is learned"), "give one the `weight` 1, or remove the line")
     })
 }
@@ -69,7 +69,7 @@ fn check_turn_order(pair: &[Message]) -> Result<(), TurnError> {
     }
 }
 
-fn parse_turn(turn: &Value) -> Result<LearntTurn, TurnError> {
+fn parse_turn(turn: &Value) -> Result<LearnedTurn, TurnError> {
     let fix = "write {\"role\": \"user\", \"content\": \"...\"}";
     let Value::Object(turn) = turn else { return Err(("is not an object".into(), fix)) };
     let layout = LAYOUTS.iter().find(|(role, _)| turn.contains_key(*role));
@@ -79,8 +79,8 @@ fn parse_turn(turn: &Value) -> Result<LearntTurn, TurnError> {
         role: parse_speaker(read_turn_text(turn, role)?)?,
         content: read_turn_text(turn, content)?.to_owned(),
     };
-    let learnt = keys::is_learnt(turn, message.role)? && message.role == Speaker::Assistant;
-    Ok((message, learnt))
+    let learned = keys::is_learned(turn, message.role)? && message.role == Speaker::Assistant;
+    Ok((message, learned))
 }
 
 fn read_turn_text<'a>(turn: &'a Map<String, Value>, key: &str) -> Result<&'a str, TurnError> {

@@ -69,7 +69,8 @@ impl TokenizerFiles {
     }
 }
 
-/// Trains a byte-level BPE on `texts` for a model with `vocabulary` embedding rows, including special tokens and one reserved row.
+/// Trains a byte-level BPE on `texts` for a model with `vocabulary` embedding rows, including special tokens and one
+/// reserved row.
 ///
 /// The result is a function of the multiset of texts: equal texts in any order give equal bytes. If too little repeats, fewer
 /// merges are learned and more rows stay reserved.

@@ -7,7 +7,8 @@ use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 /// A place (canvas, position) whose coin allows a jump, with the coin.
 type Candidate = ((usize, usize), f64);
 
-/// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`. Returns the number of forward passes.
+/// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`. Returns the number of forward
+/// passes.
 pub(super) fn simulate_euler<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
@@ -24,11 +25,12 @@ pub(super) fn simulate_euler<P: Posterior>(
     Ok(passes)
 }
 
-/// Takes step `number` of a simulation, from the first to the second time of `between`. Returns whether the posterior was asked.
+/// Takes step `number` of a simulation, from the first to the second time of `between`. Returns whether the posterior was
+/// asked.
 ///
-/// With a mask source, the exact kernel moves only masked positions. A uniform source hides which positions are noise, so every
-/// editable position may move, even in the last step. The remasking kernel also moves written positions, but only to the mask. The
-/// rate kernel moves every editable position, even in the last step, as in the reference implementation.
+/// With a mask source, the exact kernel moves only masked positions. A uniform source hides which positions are noise, so
+/// every editable position may move, even in the last step. The remasking kernel also moves written positions, but only to
+/// the mask. The rate kernel moves every editable position, even in the last step, as in the reference implementation.
 ///
 /// # Errors
 /// Any error of the posterior.

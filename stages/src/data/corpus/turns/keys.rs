@@ -1,5 +1,5 @@
-//! Keys that change the meaning of a conversation: whether a turn is learned, system rules outside the turns, and keys that are
-//! refused because ignoring them would silently change the training data.
+//! Keys that change the meaning of a conversation: whether a turn is learned, system rules outside the turns, and keys that
+//! are refused because ignoring them would silently change the training data.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::data::corpus::Speaker;
 use crate::data::corpus::non_text::{describe_non_text, is_blank_value};
 
 /// Keys that say whether a turn is learned: OpenAI's, then axolotl's.
-const LEARNT: [&str; 4] = ["weight", "train", "training", "train_turn"];
+const LEARNED: [&str; 4] = ["weight", "train", "training", "train_turn"];
 
 const TOOLS: &str = "remove conversations that use tools: fmflow cannot train on them";
 const THOUGHT: &str = "write it into the text in the form that the chat template uses, or remove it";
@@ -50,9 +50,9 @@ pub(super) fn check_turn_keys(turn: &Map<String, Value>) -> Result<(), TurnError
 }
 
 /// Whether the keys of a turn allow it to be learned. If it has several such keys, all must agree to learn it.
-pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool, TurnError> {
-    let mut learnt = true;
-    for (key, value) in LEARNT.iter().filter_map(|key| Some((key, turn.get(*key)?))) {
+pub(super) fn is_learned(turn: &Map<String, Value>, role: Speaker) -> Result<bool, TurnError> {
+    let mut learned = true;
+    for (key, value) in LEARNED.iter().filter_map(|key| Some((key, turn.get(*key)?))) {
         let yes = match value {
             Value::Null => continue,
             Value::Bool(yes) => Some(*yes),
@@ -68,13 +68,13 @@ pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool
                 "remove it: only answers are learned",
             ));
         }
-        learnt &= yes;
+        learned &= yes;
     }
-    Ok(learnt)
+    Ok(learned)
 }
 
-/// The system rules of a line outside its turns, with their key. The fields in `taken` already have a meaning, because the dataset
-/// names them.
+/// The system rules of a line outside its turns, with their key. The fields in `taken` already have a meaning, because the
+/// dataset names them.
 pub(in crate::data::corpus) fn find_line_rules(
     line: &Map<String, Value>,
     taken: &[&str],

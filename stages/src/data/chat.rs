@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_adds_to_an_answer_is_learnt() {
+    fn what_a_template_adds_to_an_answer_is_learned() {
         let (_, folder) = with_template();
         std::fs::write(folder.path().join("chat_template.jinja"), super::super::template::tests::THINKING)
             .unwrap();

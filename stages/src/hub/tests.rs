@@ -74,7 +74,7 @@ fn a_busy_server_is_asked_again() {
     assert_eq!(server.asked().len(), 3);
     let server = Server::new(vec![busy]);
     assert_eq!(why(impatient().get(&server.address, None)), "HTTP 503");
-    assert_eq!(server.asked().len(), 4, "and not for ever");
+    assert_eq!(server.asked().len(), 4, "but not forever");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn redirects_end() {
 }
 
 #[test]
-fn a_token_that_is_no_header_is_not_sent() {
+fn a_token_that_cannot_be_a_header_is_not_sent() {
     let server = Server::new(vec![answer("200 OK", "", "{}")]);
     let token = Secret::new("hf_canary\r\nx-evil: 1".to_owned());
     assert_eq!(impatient().get(&server.address, Some(&token)).unwrap_err(), HubError::BadToken);

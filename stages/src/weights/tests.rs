@@ -21,7 +21,7 @@ const CONFIG: Qwen3Config = Qwen3Config {
     pad_token_id: None,
 };
 
-/// A folder of fresh weights, and its path.
+/// A folder with the weights of a new model.
 fn folder(config: &Qwen3Config) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let device = device::open_device("cpu").unwrap();
@@ -123,7 +123,7 @@ fn the_head_must_agree_with_the_config() {
     let other = folder(&untied);
     let error = read(other.path(), &CONFIG).unwrap_err();
     assert!(error.contains("`lm_head.weight` differs"), "{error}");
-    // The same values twice: redundant, accepted.
+    // A head that repeats the embedding is redundant, but accepted.
     let (mut tensors, _) = read_safetensors_file(&other.path().join("model.safetensors")).unwrap();
     let embedding = tensors[EMBEDDING].clone();
     tensors.insert(HEAD.into(), embedding);
@@ -185,7 +185,7 @@ fn tensors_are_distributed_in_order_and_never_split() {
 fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
-    // 1 + 2^-8 lies between two bf16 numbers, 1 and 1 + 2^-7; 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
+    // 1 + 2^-8 is halfway between two bf16 numbers, 1 and 1 + 2^-7; 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
     let values = [1.0, -0.0, 1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), 2f32.powi(-133), 3e38];
     let stored = |dtype| {
         let mut bytes = Vec::new();
@@ -198,6 +198,6 @@ fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let found = stored(Dtype::BF16).unwrap();
     assert_eq!(found[..5], [1.0, -0.0, 1.0, 1.0 + 2f32.powi(-6), 2f32.powi(-133)]);
     assert!(found.iter().zip(values).all(|(a, b)| a.to_bits() == Dtype::BF16.round(b).to_bits()));
-    // Beyond the range of half precision: infinite, and refused when it is read back.
+    // 3e38 is beyond the range of half precision, so it becomes infinite and is refused when read back.
     assert!(matches!(stored(Dtype::F16), Err(WeightsError::NotFinite { index: 5, .. })));
 }

@@ -66,7 +66,7 @@ fn task_options() -> RowsOptions {
 }
 
 #[test]
-fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
+fn at_least_2000_prompts_are_held_out_and_none_is_learned() {
     let prompts = |held_out| chats(held_out).into_iter().map(|chat| chat.prompt).collect::<BTreeSet<_>>();
     let (learned, held_out) = (prompts(false), prompts(true));
     assert!(held_out.len() >= 2000, "{}", held_out.len());
@@ -93,7 +93,7 @@ fn no_kind_of_task_is_more_than_a_quarter_of_the_score() {
 }
 
 #[test]
-fn every_item_is_one_token_wherever_it_stands() {
+fn every_item_is_one_token_in_every_position() {
     let tokenizer = &DATA.2;
     let letters = ('a'..='j').map(String::from);
     let forms: Vec<u32> = letters

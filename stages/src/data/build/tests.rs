@@ -113,7 +113,7 @@ fn what_does_not_fit_is_counted() {
 }
 
 #[test]
-fn conversations_end_to_end_are_learnt_whole() {
+fn conversations_end_to_end_are_learned_whole() {
     let (summary, files) = build(chats(), &RowsOptions { canvas: None, ..wanted(Packing::Concat) }).unwrap();
     assert!(files.0.iter().any(|(name, _)| name == HELD_OUT), "held-out conversations are still listed");
     assert_eq!(summary.train.supervised, summary.train.tokens);
@@ -156,7 +156,7 @@ fn two_answers() -> Vec<Document> {
 }
 
 #[test]
-fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
+fn every_answer_of_a_conversation_is_learned_from_the_turns_before_it() {
     let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
     let (summary, files) = build(two_answers(), &options).unwrap();
     assert_eq!((summary.train.documents, summary.train.too_long), (2, 0));
@@ -192,7 +192,7 @@ fn a_conversation_end_to_end_is_laid_out_once() {
 }
 
 #[test]
-fn an_answer_that_is_only_given_is_not_learnt() {
+fn an_answer_that_is_only_given_is_not_learned() {
     let line = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a b","weight":0},
         {"role":"user","content":"r"},{"role":"assistant","content":"c d"}]}"#;
     let read = || {

@@ -1,4 +1,4 @@
-//! Tests of the readers.
+//! Tests of reading documents from files.
 
 use fmflow_engine::pipeline::config::TurnFields;
 

@@ -1,4 +1,4 @@
-//! Tests of the reader of turns.
+//! Tests of parsing lists of turns.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn said(role: &str, content: &str) -> Value {
 }
 
 #[test]
-fn every_answer_of_a_conversation_is_one_chat_with_what_was_said_before() {
+fn every_answer_of_a_conversation_is_one_chat_with_the_turns_before() {
     let turns = [
         said("system", "Be kind."),
         said("user", "2+2?"),
@@ -39,7 +39,7 @@ fn the_words_of_sharegpt_mean_the_same() {
 }
 
 #[test]
-fn what_is_no_conversation_is_named_with_its_turn() {
+fn lists_that_are_not_conversations_are_refused_with_their_turn() {
     let (user, assistant) = (said("user", "q"), said("assistant", "a"));
     let cases = [
         (json!("hi"), "field `messages` is not a list of turns"),
@@ -65,7 +65,7 @@ fn what_is_no_conversation_is_named_with_its_turn() {
     }
 }
 
-/// A turn of the assistant with one more key.
+/// An assistant turn with an additional key.
 fn with(key: &str, value: &Value) -> Value {
     let mut turn = said("assistant", "b");
     turn[key] = value.clone();
@@ -73,7 +73,7 @@ fn with(key: &str, value: &Value) -> Value {
 }
 
 #[test]
-fn an_answer_may_be_given_and_not_learnt() {
+fn an_answer_may_be_given_and_not_learned() {
     for (key, value) in [
         ("weight", json!(0)),
         ("weight", json!(0.0)),

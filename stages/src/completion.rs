@@ -87,7 +87,7 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
         && !own.is_multiple_of(block)
     {
         let what = format!(
-            "sampler `{}` writes blocks of {block} tokens, the checkpoint was trained in blocks of {own}",
+            "sampler `{}` writes blocks of {block} tokens, but the checkpoint was trained in blocks of {own}",
             sampler.name
         );
         return Err(input_failure(

@@ -112,7 +112,7 @@ impl AttentionContext {
             return fault("segments must be [batch, length]");
         }
         if matches!(self.attention, Attention::BlockCausal { block: 0 }) {
-            return fault("a block holds at least one token");
+            return fault("a block must have at least one token");
         }
         if self.halves && !self.are_halves() {
             return fault("both halves need the same positions and segments, and block-causal attention");

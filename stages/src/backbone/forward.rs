@@ -137,7 +137,7 @@ fn check_same_rows(tokens: &Tensor<2, Int>, context: &AttentionContext) -> Resul
         return Ok(());
     }
     Err(BackboneError::Context(format!(
-        "tokens are {dims:?}, the context is [{}, {}]",
+        "tokens are {dims:?}, but the context is [{}, {}]",
         context.batch, context.length
     )))
 }

@@ -26,7 +26,7 @@ pub const LINE_BYTES: u64 = 64 << 20;
 pub enum Document {
     /// Text, all of which is learned.
     Text(String),
-    /// A conversation, of which the answers are learned.
+    /// A conversation whose answers are learned.
     Chat(Conversation),
 }
 

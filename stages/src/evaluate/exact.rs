@@ -98,7 +98,7 @@ fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat
     }
     let canvas = rows.summary().canvas.ok_or_else(|| {
         let what = format!("rows of `{}` have no `canvas=`", item.dataset);
-        input_failure(what, "add `canvas=` to the rows, the tokens that an answer may have")
+        input_failure(what, "add `canvas=` to the rows: the number of tokens that an answer may have")
     })?;
     Ok((chats, canvas))
 }

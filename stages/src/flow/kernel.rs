@@ -254,8 +254,8 @@ mod tests {
         }
     }
 
-    /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the
-    /// mask 2.
+    /// The probability that two sampled positions agree if they always agree in the data: (0, 0) or (1, 1). The tokens are
+    /// 0, 1 and the mask 2.
     fn agreement(kernel: EulerKernel, steps: usize) -> f64 {
         let posterior = |own: usize, other: usize| match if own < 2 { own } else { other } {
             2 => [0.5, 0.5, 0.0],

@@ -10,7 +10,7 @@ use fmflow_engine::pipeline::config::train::ProbabilityPath;
 use super::scheduler::kappa;
 use crate::rng::RandomStream;
 
-/// The tokens of which the source, x_0, is made.
+/// The tokens from which the source draws x_0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SourceTokens {
     /// The mask token.

@@ -43,6 +43,7 @@ pub fn compute_update_gradient(
     threads: usize,
 ) -> Result<(FlatGradients, LossSum), BackboneError> {
     let (mut total, mut sum) = (None, LossSum::default());
+    // One wave at a time, so that at most one gradient per thread is in memory besides the total.
     for wave in update.micro_batches.chunks(threads.max(1)) {
         for result in
             map_in_parallel(wave, |batch| compute_micro_batch_gradient(model, batch, how, update.divisor))

@@ -4,7 +4,8 @@ use burn_tensor::Tensor;
 
 use crate::backbone::Backbone;
 
-/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`].
+/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`]. Sums are kept in f32: in bf16, the sum of many
+/// micro-batches would lose small contributions.
 pub type FlatGradients = Vec<Tensor<1>>;
 
 /// Partial sums of gradients in the same order; `None` for a parameter that no backward pass has reached yet.

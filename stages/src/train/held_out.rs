@@ -1,4 +1,4 @@
-//! Measures the loss on held-out rows at fixed times: the curve to look at.
+//! Measures the loss on held-out rows at fixed times. This is the curve to watch.
 //!
 //! The training loss of one update depends on the times that it happened to draw. Here rows, times and corruption
 //! depend on the row's number alone, so two measurements differ only by the weights.

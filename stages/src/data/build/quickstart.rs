@@ -120,7 +120,7 @@ fn all_rows_are_filled_and_nothing_is_left_out() {
     }
     assert!(summary.efficiency(Split::Train) > 0.9, "{}", summary.efficiency(Split::Train));
     let answers = summary.train.documents as f64 / summary.train.rows as f64;
-    assert!(answers > 4.5, "the recipe counts on about 20 answers in 4 rows, not {}", 4.0 * answers);
+    assert!(answers > 4.5, "the recipe relies on about 20 answers in 4 rows, not {}", 4.0 * answers);
     let found = Rows::open(dir.path()).unwrap();
     assert_eq!(found.len(Split::HeldOut), summary.held_out.rows);
     assert!(found.row(Split::HeldOut, 0).unwrap().tokens.iter().all(|&id| id < DATA.2.used()));

@@ -21,7 +21,7 @@ pub enum CorpusError {
         cause: std::io::Error,
     },
     /// The path is a folder, pipe, device or socket.
-    #[error("`{}` is {what}, not a regular file; name the files of the dataset themselves", file.display())]
+    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", file.display())]
     NotAFile {
         /// The file.
         file: PathBuf,

@@ -16,8 +16,8 @@ use crate::weights;
 /// logits that it keeps are computed again and compared. Returns a description of what was checked.
 ///
 /// # Errors
-/// [`FailureKind::Corrupt`] if logits are not finite, or differ from the certificate's by more than its tolerance; another kind if
-/// the weights, contract or tokenizer are refused.
+/// [`FailureKind::Corrupt`] if logits are not finite or differ from the certificate's by more than its tolerance. Another
+/// kind if the weights, contract or tokenizer are refused.
 pub fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
     if !folder.join("config.json").exists() {
         return Ok("it has no weights, so there is no forward pass to run".into());

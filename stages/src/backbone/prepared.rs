@@ -30,8 +30,8 @@ impl PreparedContext {
     }
 }
 
-/// Rotary position embedding: x cos + rotate_half(x) sin. rotate_half is a product with a signed permutation, because
-/// slices and concatenation made a training step 16 % slower on CPU (measured).
+/// Rotary position embedding: x cos + rotate_half(x) sin. rotate_half is a product with a signed permutation,
+/// which made a training step on CPU 16 % faster than slices and concatenation (measured).
 #[derive(Clone, Debug)]
 pub(super) struct Rotary {
     cos: Tensor<4>,

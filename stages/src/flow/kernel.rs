@@ -152,8 +152,8 @@ fn compute_rates_law(scheduler: Scheduler, t: f64, h: f64, c: f64) -> JumpLaw {
     }
 }
 
-/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024, equation
-/// 14).
+/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024,
+/// equation 14).
 ///
 /// # Shapes
 /// `posterior`: `[V]`; returns `[V]`.

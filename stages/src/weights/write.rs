@@ -1,6 +1,7 @@
 //! Writes safetensors files as a stream, with a header that depends only on names, shapes and type.
 //!
-//! The library `safetensors` writes metadata in hash order, so equal weights could give different bytes.
+//! So equal weights give equal bytes, and only one tensor is in memory at a time. The library `safetensors` needs all tensors at
+//! once, and writes metadata in hash order.
 
 use std::fmt::Write as _;
 use std::io::{Error, Write};

@@ -1,5 +1,5 @@
-//! The backbone: Qwen3 exactly as Hugging Face computes it when attention is causal, and the same weights under any other
-//! attention.
+//! The backbone: Qwen3. Under causal attention it computes exactly what Hugging Face computes; the same weights also run
+//! under any other attention.
 //!
 //! ```text
 //! tokens [B, L] --embed--> x [B L, D] --block 0 .. n-1--> x --norm--> hidden [B, L, D] --head--> logits [N, V]
@@ -7,7 +7,8 @@
 //! `hidden` and `logits` are separate, so that logits are computed only for the positions that need them.
 //!
 //! # Parameters
-//! Every tensor is a named [`Parameter`], under its Hugging Face name, in the fixed order of [`layout`]. A training loop
+//! Every tensor is a named [`Parameter`], under its Hugging Face name, in the fixed order of [`build_layout`]. A training
+//! loop
 //! ```text
 //! let model = backbone.trainable();                       // leaves of autodiff
 //! let prepared = model.prepare(&context)?;                // or model.hidden(tokens, &context)?
@@ -17,14 +18,15 @@
 //! }
 //! let model = model.map(|name, parameter| parameter.with(new_flat_values)); // stays trainable
 //! ```
-//! keys its state by name and never meets a rank. `hidden` is `embed`, `block` for each layer, `finish`: the parts are public
-//! for a backward pass that recomputes block by block.
+//! keys its state by name and never handles ranks. `hidden` is `embed`, then `block` for each layer, then `finish`. These
+//! parts are public for a backward pass that recomputes block by block.
 //!
-//! Clones share tensors. A frozen backbone may be shared by threads. **Threads that differentiate must each own their leaves**:
-//! `model.clone().trainable()` on every thread (no values are copied). Leaves shared by two threads join their graphs, and
-//! Burn 0.22.1 then deadlocks: `backward` holds the graph and waits for the table of graphs, a forward pass the other way round.
+//! Clones share tensors, and threads may share a frozen backbone. **Threads that differentiate must each own their
+//! leaves**: call `model.clone().trainable()` on every thread (no values are copied). Leaves shared by two threads join
+//! their graphs, and Burn 0.22.1 then deadlocks: `backward` locks the graph and waits for the table of graphs; a forward
+//! pass locks them in the opposite order.
 //!
-//! Deliberately absent: dropout, caches of keys and values, any knowledge of noise or losses, files.
+//! Deliberately absent: dropout, key-value caches, files, and any knowledge of noise or losses.
 
 mod attention;
 mod block;
@@ -58,52 +60,52 @@ pub use prepared::PreparedContext;
 /// Why a backbone cannot be built or used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BackboneError {
-    /// A tensor that the config asks for was not given.
+    /// A tensor that the config requires was not given.
     #[error("tensor `{0}` is missing")]
     Missing(String),
-    /// A tensor has another shape than the config asks for.
+    /// The shape of a tensor differs from the one that the config requires, or the layout has no such tensor.
     #[error("tensor `{name}` has shape {found:?}, expected {expected:?}")]
     Mismatch {
         /// Name of the tensor.
         name: String,
-        /// Its shape.
+        /// The given shape.
         found: Vec<usize>,
-        /// The shape of the layout.
+        /// The shape in the layout; empty if the layout has no such tensor.
         expected: Vec<usize>,
     },
-    /// Values and shape of a parameter disagree, or its rank is not 1 or 2.
+    /// The number of values does not match the shape, or the rank is not 1 or 2.
     #[error("{count} values cannot have shape {shape:?}")]
     Shape {
-        /// The shape.
+        /// The requested shape.
         shape: Vec<usize>,
-        /// The number of values.
+        /// The number of values given.
         count: usize,
     },
     /// A token id is outside the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab}")]
     Token {
-        /// The id.
+        /// The offending id.
         id: u32,
         /// Rows of the embedding.
         vocab: usize,
     },
-    /// The context contradicts itself, the tokens or the backbone.
+    /// The context contradicts itself, the tokens, or the backbone.
     #[error("{0}")]
     Context(String),
-    /// The shape is refused.
+    /// The config is inconsistent or unsupported.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The device failed to hand over values.
+    /// Reading values back from the device failed.
     #[error("the device failed: {0}")]
     Device(String),
 }
 
-/// A Qwen3 on a device.
+/// A Qwen3 model on a device.
 #[derive(Clone, Debug)]
 pub struct Backbone {
     config: Qwen3Config,
     conditioning: TimeConditioning,
-    /// The truth; the fields below are views of it by role.
+    /// The authoritative tensors; the fields below are views of them by role.
     parameters: IndexMap<String, Parameter>,
     embedding: Tensor<2>,
     blocks: Vec<TransformerBlock>,
@@ -113,11 +115,11 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// New weights, a function of (`config`, `seed`) alone: matrices normal(0, `initializer_range`), norms 1, biases and the
-    /// projections of time 0.
+    /// Fresh weights, a function of (`config`, `time`, `seed`) alone: matrices are drawn from
+    /// normal(0, `initializer_range`), norms are 1, biases and the time projections are 0.
     ///
     /// # Errors
-    /// When the config is inconsistent.
+    /// If the config is inconsistent.
     pub fn new(
         config: &Qwen3Config,
         time: TimeConditioning,
@@ -135,10 +137,10 @@ impl Backbone {
         Self::build(config, time, device, |_, _| Ok(values.next().unwrap_or_default()))
     }
 
-    /// A backbone of the values that `values` gives for each name and shape of the layout, asked in that order.
+    /// Builds a backbone by calling `values(name, shape)` for every tensor of the layout, in that order.
     ///
     /// # Errors
-    /// What `values` says, an inconsistent config, or a wrong number of values.
+    /// Any error of `values`, an inconsistent config, or a wrong number of values.
     pub fn build<E: From<BackboneError>>(
         config: &Qwen3Config,
         time: TimeConditioning,
@@ -154,10 +156,10 @@ impl Backbone {
         Ok(Self::assemble(config.clone(), time, parameters)?)
     }
 
-    /// A backbone of given parameters: exactly those of the layout.
+    /// Assembles a backbone from `given`, which must hold exactly the parameters of the layout.
     ///
     /// # Errors
-    /// When one is missing, mis-shaped, or not of the layout.
+    /// If a parameter is missing, has the wrong shape, or is not in the layout.
     pub fn assemble(
         config: Qwen3Config,
         conditioning: TimeConditioning,
@@ -191,42 +193,43 @@ impl Backbone {
         })
     }
 
-    /// Its shape and constants.
+    /// The shape and constants of the model.
     #[must_use]
     pub fn config(&self) -> &Qwen3Config {
         &self.config
     }
 
-    /// Whether and how it knows the time.
+    /// Whether and how the model is conditioned on time.
     #[must_use]
     pub fn time_conditioning(&self) -> TimeConditioning {
         self.conditioning
     }
 
-    /// The device of its tensors, without autodiff.
+    /// The device that holds the tensors, without the autodiff wrapper.
     #[must_use]
     pub fn device(&self) -> Device {
         self.embedding.clone().inner().device()
     }
 
-    /// All parameters with their names, in the order of [`layout`].
+    /// All parameters with their names, in the order of [`build_layout`].
     pub fn parameters(&self) -> impl ExactSizeIterator<Item = (&str, &Parameter)> {
         self.parameters.iter().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
-    /// One parameter.
+    /// The parameter called `name`, if the layout has it.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.get(name)
     }
 
-    /// The same backbone with each parameter replaced by what `f` makes of it, in the order of [`layout`].
+    /// Replaces each parameter by the result of `f`, in the order of [`build_layout`].
     ///
     /// # Errors
-    /// When a replacement has another shape.
+    /// If a replacement has a different shape.
     pub fn map(self, mut f: impl FnMut(&str, Parameter) -> Parameter) -> Result<Self, BackboneError> {
         let Self { config, conditioning, parameters, embedding, blocks, norm, head, clock } = self;
-        // Without the views, each old tensor is freed as soon as `f` has used it.
+        // Drop the views first, so that each old tensor is freed as soon as `f` has used it. Otherwise old and new weights
+        // would be in memory together.
         drop((embedding, blocks, norm, head, clock));
         let mapped = parameters.into_iter().map(|(name, parameter)| {
             let parameter = f(&name, parameter);
@@ -235,10 +238,10 @@ impl Backbone {
         Self::assemble(config, conditioning, mapped.collect())
     }
 
-    /// The same backbone with every parameter a leaf of autodiff.
+    /// The same backbone with every parameter as an autodiff leaf.
     ///
     /// # Errors
-    /// Never: shapes stay.
+    /// Never in practice, because shapes do not change.
     pub fn trainable(self) -> Result<Self, BackboneError> {
         self.map(|_, parameter| parameter.trainable())
     }
@@ -246,7 +249,7 @@ impl Backbone {
     /// The same backbone without autodiff, for inference and saving.
     ///
     /// # Errors
-    /// Never: shapes stay.
+    /// Never in practice, because shapes do not change.
     pub fn frozen(self) -> Result<Self, BackboneError> {
         self.map(|_, parameter| parameter.frozen())
     }

@@ -1,4 +1,4 @@
-//! Text from a checkpoint: joins the backbone and the samplers.
+//! Generates completions from a checkpoint by connecting the backbone with the samplers.
 
 mod request;
 mod row_logits;
@@ -22,14 +22,14 @@ use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 use crate::threads::map_in_parallel;
 
-/// Canvases that go through the backbone together.
+/// Canvases per forward pass.
 const BATCH: usize = 64;
 
-/// Answers all requests. Batches run side by side on `threads` threads; a completion depends on its request, its number and
-/// the seed alone.
+/// Answers all requests. Batches run in parallel on `threads` threads. A completion depends only on its request, its number
+/// and the seed, not on the number of threads.
 ///
 /// # Errors
-/// A sampler that does not fit the checkpoint, or a failing device.
+/// If the sampler does not fit the checkpoint, or the device fails.
 pub fn complete_requests(
     model: &Model,
     requests: &[CompletionRequest],
@@ -57,7 +57,7 @@ pub fn complete_requests(
     Ok(TimedCompletions { completions, passes, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// What the sampler must know, from the checkpoint's contract.
+/// The facts of the checkpoint's contract that the sampler needs.
 fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<SamplerRules, Failure> {
     let scheduler = fmflow_engine::pipeline::config::train::Scheduler::Polynomial { exponent: 1.0 };
     if sampler.kind == SamplerKind::Autoregressive {
@@ -78,7 +78,7 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
     };
     if path.mask_share < 1.0 && sampler.reveals_masks() {
         let what = format!(
-            "sampler `{}` reveals masks, but the checkpoint's source is not the mask alone",
+            "sampler `{}` reveals masks, but the checkpoint's source is not masks alone",
             sampler.name
         );
         return Err(input_failure(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
@@ -87,7 +87,7 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
         && !own.is_multiple_of(block)
     {
         let what = format!(
-            "sampler `{}` writes blocks of {block} tokens, the checkpoint was trained in blocks of {own}",
+            "sampler `{}` writes blocks of {block} tokens, but the checkpoint was trained in blocks of {own}",
             sampler.name
         );
         return Err(input_failure(
@@ -99,7 +99,7 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
     Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
 }
 
-/// A flow sampler on one batch.
+/// Completes one batch with a flow sampler.
 fn complete_with_flow(
     model: &Model,
     batch: &[(u64, &CompletionRequest)],
@@ -137,7 +137,7 @@ fn extract_completion(canvas: &Canvas, request: &CompletionRequest, length: usiz
     Completion { tokens: canvas.tokens[request.prefix.len()..][..length].to_vec() }
 }
 
-/// Prefix, noise, suffix.
+/// Prefix, noise, suffix; only the noise is editable.
 fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) -> Canvas {
     let mut random = derive_stream(rules.seed, RandomPurpose::Source, [number, u64::MAX, 0]);
     let noise: Vec<u32> =
@@ -147,8 +147,10 @@ fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) 
     Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
 }
 
-/// The blocks of `size` tokens in which an answer is written: of a checkpoint that was trained in blocks those of the document,
-/// of which the first may hold the end of the prompt; of another one those of the answer alone.
+/// Splits the answer into the blocks of `size` tokens in which it is written.
+///
+/// A checkpoint trained in blocks counts them from the start of the document, so the first block may also contain the end
+/// of the prompt. For any other checkpoint the first block begins with the answer.
 fn split_answer_into_blocks(request: &CompletionRequest, size: usize, model: &Model) -> Vec<Range<usize>> {
     let answer = request.prefix.len()..request.prefix.len() + request.length;
     let origin = if model.block().is_some() { 0 } else { answer.start };
@@ -160,7 +162,8 @@ fn split_answer_into_blocks(request: &CompletionRequest, size: usize, model: &Mo
     }
 }
 
-/// What of a canvas the posterior at `places` depends on: with blocks, nothing after the last block asked for.
+/// The part of a canvas that the posterior at `places` depends on. With block-causal attention no position sees a later
+/// block, so tokens after the last requested block need not be computed.
 fn find_visible_tokens<'a>(
     canvas: &'a Canvas,
     row: usize,
@@ -172,7 +175,7 @@ fn find_visible_tokens<'a>(
     &canvas.tokens[..canvas.tokens.len().min((last / block + 1) * block)]
 }
 
-/// The posterior of a checkpoint.
+/// The posterior that a checkpoint's backbone gives.
 struct FromBackbone<'a> {
     model: &'a Model,
 }
@@ -190,6 +193,7 @@ impl Posterior for FromBackbone<'_> {
         let block = self.model.block();
         let rows = canvases.iter().enumerate().map(|(row, c)| find_visible_tokens(c, row, places, block));
         let rows: Vec<&[u32]> = rows.collect();
+        // With a shift, as in an autoregressive model, the logits for position i are computed at position i - 1.
         let places: Vec<(usize, usize)> =
             places.iter().map(|&(row, i)| (row, i.saturating_sub(shift))).collect();
         compute_row_logits(self.model, &rows, &places, self.model.attention(), t)

@@ -1,8 +1,8 @@
-//! `convert`: an autoregressive checkpoint becomes the start of a flow matching model.
+//! `convert`: turns an autoregressive checkpoint into the start of a flow matching model.
 //!
-//! The weights stay what they are; what changes is what the model is asked for. Three things may be new, each stated by the
-//! caller and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and the
-//! contract. [`certify`] proves it from the files alone.
+//! The weights stay the same; what changes is the question that the model answers. Three things may be new, each requested
+//! explicitly and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and
+//! the contract. [`certify_conversion`] proves this from the files alone.
 
 mod certificate;
 mod certify;
@@ -38,21 +38,24 @@ use crate::job::find_input_folder;
 use crate::model::{CERTIFICATE, Model, ModelTokenizer, describe_parameters, weights_failure};
 use crate::weights;
 
-/// Refuses the row of a token that text is made of, where `check` could not see the tokenizer.
+/// Refuses a mask id whose token occurs in text. `check` refuses it too, but only if it can see the tokenizer.
 fn refuse_text_token_as_mask(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
     match tokenizer.text_token(id) {
         None => Ok(()),
         Some(token) => {
-            let what = format!("`mask-token {id}` is the row of `{token}`, so text would look like noise");
+            let what = format!(
+                "`mask-token {id}` is the row of `{token}`, which occurs in text, so text would look like noise"
+            );
             Err(input_failure(what, "write `mask-token \"reserved\"`"))
         }
     }
 }
 
-/// Turns an autoregressive checkpoint into a flow checkpoint, and proves that it still is the source under a causal mask.
+/// Turns an autoregressive checkpoint into a flow checkpoint and proves that, under a causal mask, it still computes what its
+/// source computes.
 ///
 /// # Errors
-/// A source that is refused, a mask token without a row, or logits that differ by more than the tolerance.
+/// If the source is refused, the mask token has no row, or logits differ by more than the tolerance.
 pub fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
     let device = crate::device::open_device(job.device)
@@ -78,7 +81,7 @@ pub fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Fai
     let given = given.map_err(|e| input_failure(e, FORM))?;
     let conversion = build_conversion(job, config, &checkpoint, text.as_ref())?;
     let (backbone, contract) = convert_weights(checkpoint, &conversion, &device)
-        .map_err(|e| input_failure(e, "look at `mask-token`, `time-conditioning` and the source"))?;
+        .map_err(|e| input_failure(e, "check `mask-token`, `time-conditioning` and the source checkpoint"))?;
     if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, contract.mask_token, config.mask_row) {
         given.refuse_mask_token(mask).map_err(|e| input_failure(e, FORM))?;
     }
@@ -90,12 +93,12 @@ pub fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Fai
     let certificate = certificate.map_err(stage_failure)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage_failure)?;
     writer.write(CERTIFICATE, &json)?;
-    let summary = summarise_conversion(&certificate, parameters);
+    let summary = summarize_conversion(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
-/// What the conversion needs to know beside the settings; refuses a mask token that cannot be one.
+/// Collects what the conversion needs besides the settings, and refuses an unusable mask token.
 fn build_conversion(
     job: &Job<'_>,
     config: &ConvertConfig,
@@ -105,8 +108,8 @@ fn build_conversion(
     let rows = source.config.vocab_size;
     match (config.mask_token, text) {
         (MaskToken::Reserved, None) => {
-            let what = "without a tokenizer nobody knows which row is reserved";
-            return Err(input_failure(what, format!("name one: `mask-token {}`", rows.saturating_sub(1))));
+            let what = "`mask-token \"reserved\"` needs a tokenizer, because only the tokenizer says which rows are unused";
+            return Err(input_failure(what, format!("name a row: `mask-token {}`", rows.saturating_sub(1))));
         }
         (MaskToken::Id(id), Some(text)) => refuse_text_token_as_mask(&text.tokenizer, id)?,
         _ => {}
@@ -119,7 +122,7 @@ fn build_conversion(
     })
 }
 
-fn summarise_conversion(certificate: &Certificate, parameters: usize) -> Summary {
+fn summarize_conversion(certificate: &Certificate, parameters: usize) -> Summary {
     let parity = certificate.parity.difference / certificate.parity.largest;
     let count = |action| certificate.count(action);
     let headline = format!(

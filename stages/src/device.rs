@@ -1,7 +1,7 @@
-//! The device that computes, chosen by name at run time.
+//! The compute device, chosen by name at run time.
 //!
-//! There is no fallback: a name that cannot be honoured is an error, because a run that silently moved to another device
-//! would be slow or different and nobody would know why.
+//! There is no fallback: an unavailable device is an error, because a run that silently moved to another device would be
+//! slow or give different results, and nobody would know why.
 
 pub use burn_tensor::Device;
 
@@ -24,7 +24,7 @@ pub enum DeviceError {
     Unavailable {
         /// The requested device.
         name: String,
-        /// What is missing.
+        /// What is missing on this machine.
         reason: String,
     },
 }
@@ -32,7 +32,7 @@ pub enum DeviceError {
 /// Opens the device called `name`: `cpu` or `cuda:N` (`cuda` means `cuda:0`).
 ///
 /// # Errors
-/// When the name is unknown, the backend is not compiled in, or the driver is absent.
+/// If the name is unknown, the backend is not compiled in, or the driver is absent.
 pub fn open_device(name: &str) -> Result<Device, DeviceError> {
     match name.split_once(':') {
         None if name == "cpu" => open_cpu(name),
@@ -58,7 +58,7 @@ fn open_cpu(name: &str) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
-    // Without the driver the backend panics in a thread of its own, where nothing can catch it.
+    // Look for the driver first: without it the backend panics in its own thread, where the panic cannot be caught.
     const DRIVERS: [&str; 6] = [
         "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
         "/usr/lib/aarch64-linux-gnu/libcuda.so.1",
@@ -71,7 +71,7 @@ fn open_cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
     let searched = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let named = std::env::split_paths(&searched).any(|dir| dir.join("libcuda.so.1").exists());
     if !named && !DRIVERS.iter().any(|file| std::path::Path::new(file).exists()) {
-        return Err(unavailable("no `libcuda.so.1` (is the NVIDIA driver installed?)".into()));
+        return Err(unavailable("`libcuda.so.1` was not found (is the NVIDIA driver installed?)".into()));
     }
     let node = format!("/dev/nvidia{index}");
     if std::path::Path::new("/dev/nvidia0").exists() && !std::path::Path::new(&node).exists() {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_honoured_or_refused() {
+    fn a_name_is_honored_or_refused() {
         for name in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
             assert_eq!(open_device(name).err(), Some(DeviceError::Unknown(name.into())));
         }

@@ -1,4 +1,4 @@
-//! The evaluation stage: held-out likelihoods and exact match, for every checkpoint it names.
+//! The `evaluate` stage: held-out likelihood and exact match of every checkpoint that it names.
 
 mod exact;
 mod likelihood;
@@ -25,17 +25,18 @@ use fmflow_engine::pipeline::role::InputRole;
 /// Scores of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CheckpointScores {
-    /// Held-out loss per token by dataset: the ELBO (an upper bound) of a flow checkpoint, the likelihood of an
-    /// autoregressive one; nats.
+    /// Held-out loss by dataset, in nats per token: an upper bound of the negative log-likelihood for a flow checkpoint, the
+    /// negative log-likelihood itself for an autoregressive one.
     pub held_out: IndexMap<String, f64>,
-    /// Share of exact matches by dataset, and by kind of task within it.
+    /// Exact matches by dataset.
     pub exact_match: IndexMap<String, ExactScores>,
 }
 
-/// Runs an evaluation stage.
+/// Runs an `evaluate` stage.
 ///
 /// # Errors
-/// Inputs that contradict each other, or a failing device. Whether required scores are reached is the engine's question.
+/// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
+/// checks that.
 pub fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
     if !config.benchmarks.is_empty() {
         return Err(stage_failure("code benchmarks are not supported yet"));
@@ -55,7 +56,7 @@ pub fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, F
         let model = Model::open(find_input_folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
         report.insert(name.clone(), score_checkpoint(job, config, name, &model, &mut answers)?);
     }
-    let summary = summarise_scores(&report);
+    let summary = summarize_scores(&report);
     let mut writer = job.slot.artifact()?;
     writer.write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage_failure)?)?;
     if !config.exact_match.is_empty() {
@@ -83,7 +84,8 @@ fn score_checkpoint(
     Ok(scores)
 }
 
-/// Held-out loss per token: the uncapped bound at stratified times, or the likelihood of an autoregressive checkpoint.
+/// Held-out loss per token: the uncapped bound at stratified times for a flow checkpoint, the negative log-likelihood for an
+/// autoregressive one.
 fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
     let rows = Rows::open(find_input_folder(job, &item.role)?).map_err(stage_failure)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
@@ -108,8 +110,8 @@ fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f6
     .map_err(stage_failure)
 }
 
-/// Lines for people and numbers for machines.
-fn summarise_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
+/// The summary of all scores: lines for people, metrics for programs.
+fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
     let (mut lines, mut metrics, mut heads) = (Vec::new(), IndexMap::new(), Vec::new());
     for (name, scores) in report {
         for (dataset, loss) in &scores.held_out {

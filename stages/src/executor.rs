@@ -1,4 +1,4 @@
-//! From a stage's settings to the function that does its work.
+//! Maps a stage's settings to the function that runs it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::{
 /// Runs stages in this process.
 struct LocalExecutor;
 
-/// The executor of this build.
+/// The executor of this build, which runs every kind of stage in this process.
 #[must_use]
 pub fn build_executor() -> impl Execute {
     LocalExecutor

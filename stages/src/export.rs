@@ -1,14 +1,14 @@
-//! The export stage: a checkpoint as a folder that other programs load as an ordinary Qwen3.
+//! The `export` stage: writes a checkpoint as a folder that other programs load as an ordinary Qwen3.
 //!
 //! ```text
 //! model.safetensors, or shards and their index    the backbone under Hugging Face's names
 //! config.json  generation_config.json             as transformers 4 and 5 read them
 //! tokenizer.json  tokenizer_config.json  ..       the checkpoint's own
-//! flow.safetensors                                time conditioning, where the model has it
+//! flow.safetensors                                time conditioning, if the model has it
 //! fmflow.json  README.md                          what the model is, for programs and for people
 //! ```
-//! Weights are rounded to the nearest value of the type that was asked for and to nothing else: what came in that type goes
-//! out byte for byte. The folder is read back and compared before it is published.
+//! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
+//! this type keeps every bit. The folder is read back and compared before it is published.
 
 mod readme;
 mod sidecar;
@@ -30,10 +30,11 @@ use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
 use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::pipeline::role::InputRole;
 
-/// Tensors of time conditioning, which no other program knows.
+/// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that
+/// other programs find no unexpected tensors.
 pub const CONDITIONING: &str = "flow.safetensors";
 
-/// What is exported, and how.
+/// An export in progress: the checkpoint and the requested form.
 struct Export<'a> {
     checkpoint: &'a Checkpoint,
     contract: &'a Contract,
@@ -42,10 +43,10 @@ struct Export<'a> {
     shard_bytes: u64,
 }
 
-/// Runs an export stage.
+/// Runs an `export` stage.
 ///
 /// # Errors
-/// A checkpoint that is refused, values beyond the type's range, or a failing write.
+/// If the checkpoint is refused, a value is beyond the type's range, or a write fails.
 pub fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
     let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
@@ -66,7 +67,7 @@ pub fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failu
 }
 
 impl Export<'_> {
-    /// Writes all files; returns how many of them hold weights.
+    /// Writes all files; returns the number of files of the backbone's weights.
     fn write(&self, source: &Path, writer: &mut ArtifactWriter) -> Result<usize, Failure> {
         let (backbone, conditioning) = self.split_layout();
         let files = self.write_weights(writer, backbone, !conditioning.is_empty())?;
@@ -91,14 +92,14 @@ impl Export<'_> {
         Ok(files)
     }
 
-    /// The tensors that Qwen3 has, and those that it does not.
+    /// The tensors of an ordinary Qwen3, and the others.
     fn split_layout(&self) -> (TensorLayout, TensorLayout) {
         let all = self.checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
         all.partition(|(name, _)| !name.starts_with("time."))
     }
 
-    /// Writes the backbone in one file, or in several with an index. Beside a file of conditioning it is always indexed:
-    /// engines that take every `*.safetensors` of a folder then leave that file alone.
+    /// Writes the backbone to one file, or to several with an index. If there is a file of conditioning, the index is always
+    /// written: programs that otherwise load every `*.safetensors` of a folder then ignore that file.
     fn write_weights(
         &self,
         writer: &mut ArtifactWriter,
@@ -140,17 +141,20 @@ impl Export<'_> {
         out.finish().map_err(Failure::from)
     }
 
-    /// Reads the finished folder as another program would, and compares. Returns how many values were rounded.
+    /// Reads the finished folder as another program would and compares it bit by bit. Returns the number of rounded values.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
         let found = weights::read_checkpoint(folder).map_err(|e| {
-            input_failure(format!("the exported folder is not a Qwen3: {e}"), "export with `dtype=\"f32\"`")
+            input_failure(
+                format!("the exported folder cannot be read back as a Qwen3: {e}"),
+                "export with `dtype=\"f32\"`",
+            )
         })?;
         let mut rounded = 0;
         for (name, tensor) in &found.tensors {
             let (own, dtype) = (&self.checkpoint.tensors[name].values, self.dtype);
             if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
                 return Err(stage_failure(format!(
-                    "tensor `{name}` came back from the disk with other values"
+                    "tensor `{name}` has other values when read back from disk"
                 )));
             }
             rounded += own.iter().filter(|x| dtype.round(**x) != **x).count();

@@ -1,4 +1,4 @@
-//! `fetch`: brings a checkpoint into the store.
+//! The `fetch` stage: copies a checkpoint into the store.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::FetchConfig;
@@ -12,10 +12,11 @@ use crate::failure::stage_failure;
 use crate::model::{CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, weights_failure};
 use crate::weights;
 
-/// Brings a checkpoint folder into the store, byte for byte, after reading all of it.
+/// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
+/// here and not by a later stage.
 ///
 /// # Errors
-/// A folder that is no complete Qwen3 checkpoint, or a hub, which is not supported yet.
+/// If the folder is not a complete Qwen3 checkpoint, or the source is a hub, which is not supported yet.
 pub fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     let FetchConfig::Folder(source) = config else {
         return Err(stage_failure("fetching from a hub is not supported yet"));

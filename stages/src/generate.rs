@@ -1,4 +1,4 @@
-//! The generation stage: completions, infills, and how fast they came.
+//! The `generate` stage: completions and infills, with their speed.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
@@ -17,28 +17,28 @@ use fmflow_engine::pipeline::role::InputRole;
 /// One sample, a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GeneratedSample {
-    /// What was asked.
+    /// The prompt as given.
     pub prompt: String,
-    /// The text that came, up to the end of turn; for an infill with prefix and suffix around it.
+    /// The generated text up to the end of turn; for an infill, with prefix and suffix around it.
     pub text: String,
-    /// All new tokens, special ones by name.
+    /// All new tokens as text, with special tokens by name.
     pub raw: String,
     /// Name of the sampler.
     pub sampler: String,
-    /// New tokens up to the end of turn.
+    /// New tokens up to and including the end of turn.
     pub tokens: usize,
-    /// Forward passes.
+    /// Forward passes (NFE).
     pub passes: usize,
-    /// Tokens per wall second, batch 1, after one run to warm up.
+    /// `tokens` per wall-clock second at batch size 1, measured after one warm-up run.
     pub tokens_per_second: f64,
-    /// The same weights under a causal mask, one token after another, as many tokens; without a cache.
+    /// Baseline: tokens per second of the same weights generating as many tokens autoregressively, without a key-value cache.
     pub autoregressive_tokens_per_second: f64,
 }
 
-/// Runs a generation stage.
+/// Runs a `generate` stage.
 ///
 /// # Errors
-/// Prompts that do not fit the checkpoint, or a failing device.
+/// If a prompt does not fit the checkpoint, or the device fails.
 pub fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
     let device = crate::device::open_device(job.device).map_err(stage_failure)?;
     let model = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
@@ -49,7 +49,7 @@ pub fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, F
         let (done, total) = (done as u64 + 1, config.prompts.len() as u64);
         job.report.progress(&Progress { done, total, unit: "prompt", text: "" });
     }
-    let summary = summarise_samples(&samples);
+    let summary = summarize_samples(&samples);
     let lines: Vec<String> =
         samples.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(stage_failure)?;
     let mut writer = job.slot.artifact()?;
@@ -89,7 +89,7 @@ fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Genera
     })
 }
 
-/// Completes twice and keeps the second: the first run warms caches and allocators.
+/// Completes twice and keeps the second run. The first warms up caches and allocators. Both give the same tokens.
 fn time_completion(
     job: &Job<'_>,
     model: &Model,
@@ -116,7 +116,7 @@ fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Fa
     let canvas = model.contract.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
     let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
         input_failure(
-            format!("nothing says how long the answer to `{}` may be", shorten_prompt(&prompt.kind)),
+            format!("the answer to `{}` has no length: the prompt has no `new-tokens=` and the checkpoint no canvas", shorten_prompt(&prompt.kind)),
             "add `new-tokens=`",
         )
     })?;
@@ -126,13 +126,13 @@ fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Fa
         let what = format!("prompt `{}` takes {all} tokens with its answer", shorten_prompt(&prompt.kind));
         return Err(input_failure(
             what,
-            format!("at least one token of prompt and at most {context} in all"),
+            format!("give a prompt of at least one token, and at most {context} tokens with its answer"),
         ));
     }
     Ok(CompletionRequest { prefix, length, suffix })
 }
 
-/// A prompt as people know it.
+/// A prompt as shown to people.
 fn display_prompt(kind: &PromptKind) -> String {
     match kind {
         PromptKind::Chat(text) | PromptKind::Text(text) => text.clone(),
@@ -150,7 +150,7 @@ fn shorten_prompt(kind: &PromptKind) -> String {
     }
 }
 
-fn summarise_samples(samples: &[GeneratedSample]) -> Summary {
+fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let line = |s: &GeneratedSample| {
         format!(
             "{:?} -> {:?} [{}: {} tokens, {} passes, {:.0} tok/s; AR without cache: {:.0} tok/s]",

@@ -1,9 +1,8 @@
-//! The Hugging Face Hub: revisions, access, files and columns, asked over HTTP.
+//! The Hugging Face Hub over HTTP: revisions, access, files and columns.
 //!
-//! The only room that opens a network connection, and only when a command is told to: `check --online`.
-//! `HF_ENDPOINT` names another hub, as for the tools of Hugging Face; `HF_DATASETS_SERVER` the server that knows
-//! columns, where it is not the hub's own `datasets-server.` host. Proxies are those of the environment, and so are
-//! certificates where `SSL_CERT_FILE` names some.
+//! This is the only module that opens a network connection, and only for `check --online`. `HF_ENDPOINT` names another hub,
+//! as for Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if it is not the hub's own
+//! `datasets-server.` host. Proxies come from the environment, and so do certificates if `SSL_CERT_FILE` is set.
 
 mod answer;
 mod certificates;
@@ -15,20 +14,20 @@ use fmflow_engine::pipeline::repository::{RepositoryKind, RepositoryRequest};
 
 use client::{ClientTimeouts, HttpAnswer, HttpClient, encode_url_part};
 
-/// The hub where nobody names another.
+/// The default hub.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Most pages of a list of files: a thousand files each.
+/// The most pages that are read of a list of files, a thousand files each.
 const MOST_PAGES: usize = 1_000;
 
-/// A hub at an address.
+/// A hub at a network address.
 struct RemoteHub {
     client: HttpClient,
     endpoint: String,
     datasets: String,
 }
 
-/// The hub that the environment names. Nothing is asked yet.
+/// The hub that the environment names. This sends no request yet.
 #[must_use]
 pub fn open_hub() -> impl Hub {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
@@ -40,12 +39,12 @@ impl RemoteHub {
     fn new(client: HttpClient, endpoint: Option<String>, datasets: Option<String>) -> Self {
         let bare = |address: String| address.trim().trim_end_matches('/').to_owned();
         let endpoint = bare(endpoint.unwrap_or_else(|| ENDPOINT.to_owned()));
-        // The rule of the `datasets` library.
+        // The same rule as in the `datasets` library.
         let datasets = datasets.unwrap_or_else(|| endpoint.replacen("://", "://datasets-server.", 1));
         Self { client, endpoint, datasets: bare(datasets) }
     }
 
-    /// The address of a repository in the hub's interface.
+    /// The URL of a repository in the hub's API.
     fn api(&self, asked: &RepositoryRequest) -> String {
         let folder = match asked.kind {
             RepositoryKind::Model => "models",
@@ -59,7 +58,8 @@ impl RemoteHub {
         if answer.status == 200 { Ok(answer) } else { Err(answer::to_hub_error(&answer)) }
     }
 
-    /// Whether the files may be read: what is shown of a gated repository does not tell.
+    /// Checks that the files may be read. A gated repository shows its metadata to everybody, so a readable page proves
+    /// nothing.
     fn may_read(
         &self,
         asked: &RepositoryRequest,
@@ -69,7 +69,7 @@ impl RemoteHub {
         let answer = self.client.get(&format!("{}/auth-check", self.api(asked)), token)?;
         match answer.status {
             200 => Ok(()),
-            // A mirror may not have this question; then what the repository says of itself has to do.
+            // A mirror may not implement this endpoint. Then the repository's own `gated` flag must do.
             404 if answer.code.is_empty() && (!gated || token.is_some()) => Ok(()),
             404 if answer.code.is_empty() => Err(HubError::Gated),
             _ => Err(answer::to_hub_error(&answer)),
@@ -104,7 +104,7 @@ impl Hub for RemoteHub {
             files.extend(answer::read_file_page(&answer)?);
             next = answer.next(&url)?;
         }
-        Err(HubError::Unreachable(format!("`{}` has too many files to list", asked.name)))
+        Err(HubError::Unreachable(format!("the file list of `{}` is too long", asked.name)))
     }
 
     fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError> {

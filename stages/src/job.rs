@@ -1,4 +1,4 @@
-//! Small helps around a [`Job`].
+//! Helpers for a [`Job`]: its inputs, sources, threads, interruption, and an artifact as a sink of rows.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -14,14 +14,14 @@ use crate::data::corpus::{Documents, read_documents};
 use crate::data::rows::FileSink;
 use crate::failure::input_failure;
 
-/// The folder of the artifact in `role`.
+/// The folder of the input artifact in `role`.
 ///
 /// # Errors
-/// The engine gave no such input, which is a defect.
+/// If the engine passed no such input, which is a bug.
 pub fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
     job.inputs.get(role).map(std::path::PathBuf::as_path).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
-        message: format!("stage `{}` was given no input `{role}`", job.stage.name),
+        message: format!("stage `{}` has no input `{role}`", job.stage.name),
         help: None,
     })
 }
@@ -29,52 +29,53 @@ pub fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a P
 /// The files of the source called `name`.
 ///
 /// # Errors
-/// The engine gave no such source, which is a defect.
+/// If the engine passed no such source, which is a bug.
 pub fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
     let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
-        message: format!("stage `{}` was given no source `{name}`", job.stage.name),
+        message: format!("stage `{}` has no source `{name}`", job.stage.name),
         help: None,
     })?;
     Ok(source.files.clone())
 }
 
-/// The documents of a dataset, from the source of its name.
+/// The documents of a dataset, read from the source with the same name.
 ///
 /// # Errors
-/// As [`files`].
+/// As [`find_source_files`].
 pub fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
     Ok(read_documents(find_source_files(job, &dataset.name)?, dataset.format.clone()))
 }
 
-/// A dataset that cannot be used. A fault of its text brings its own help; for another, `help` says what to do.
+/// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
 #[must_use]
 pub fn explain_build_error(error: BuildError, help: &str) -> Failure {
     match error {
-        BuildError::Corpus(_) => input_failure(error, "fix the file, or leave it out of the dataset"),
+        BuildError::Corpus(_) => input_failure(error, "fix the file, or remove it from the dataset"),
         _ => input_failure(error, help),
     }
 }
 
-/// Threads that independent work may use: one per core on the CPU, one where an accelerator does the work.
+/// Threads that independent work may use: one per core on the CPU, and a single one if an accelerator does the work.
 #[must_use]
 pub fn count_threads(job: &Job<'_>) -> usize {
     if job.device == "cpu" { job.cores } else { 1 }
 }
 
-/// Stops where a signal asked for it; for stages that are done again from their start.
+/// Stops a stage that cannot resume and will start again from the beginning.
 ///
 /// # Errors
-/// When a signal came.
+/// If a signal requested a stop.
 pub fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
     if !job.interrupt.load(Ordering::SeqCst) {
         return Ok(());
     }
-    let message = format!("stage `{}` was stopped; it starts anew", job.stage.name);
+    let message =
+        format!("stage `{}` was stopped; the next run starts it again from the beginning", job.stage.name);
     Err(Failure { kind: FailureKind::Interrupted, message, help: None })
 }
 
-/// An artifact as the sink of rows.
+/// Writes the files of rows into an artifact.
 pub struct ArtifactSink<'a> {
     writer: &'a mut ArtifactWriter,
     open: Option<HashingFile>,
@@ -89,7 +90,7 @@ impl<'a> ArtifactSink<'a> {
     /// Closes the last file.
     ///
     /// # Errors
-    /// What the store says.
+    /// Any error of the store.
     pub fn finish(mut self) -> Result<(), Failure> {
         self.close().map_err(Failure::from)
     }

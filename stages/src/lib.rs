@@ -1,7 +1,7 @@
-//! What the stages of fmflow do: data, backbone, flow matching, training, sampling.
+//! The work of fmflow's stages: data, backbone, flow matching, training, sampling.
 //!
-//! [`executor`] is the way in: the engine hands it one job after another. `data` and `flow` know no backbone, `backbone` and
-//! `weights` know no data; `train`, `completion`, `evaluate` and `generate` are where they meet.
+//! [`build_executor`] is the entry point: the engine passes one job after another to the executor. `data` and `flow` do not know
+//! the backbone, `backbone` and `weights` do not know data; `train`, `completion`, `evaluate` and `generate` combine them.
 
 pub mod backbone;
 pub mod completion;

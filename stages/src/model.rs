@@ -1,4 +1,4 @@
-//! A checkpoint folder: weights, config, tokenizer and contract travel together.
+//! A checkpoint folder: weights, config, tokenizer and contract always stay together.
 
 use std::path::Path as Folder;
 
@@ -17,29 +17,29 @@ use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-/// Files of a tokenizer; the first one makes it a tokenizer.
+/// The files of a tokenizer. The first is required, the others are optional.
 pub const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
 
-/// The certificate of a converted model and of all that descend from it.
+/// File name of the certificate of a converted model and of all models trained from it.
 pub const CERTIFICATE: &str = "certificate.json";
 
-/// A model with everything that a later stage needs of it.
+/// A model with everything that later stages need.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The weights, without autodiff.
     pub backbone: Backbone,
-    /// The contract.
+    /// What the model is: kind, shift, mask token, attention, and so on.
     pub contract: Contract,
-    /// The tokenizer and the bytes of its files, where the model has text.
+    /// The tokenizer and the bytes of its files; `None` for a model without text.
     pub text: Option<ModelTokenizer>,
-    /// The bytes of its conversion's certificate, handed on unchanged.
+    /// The bytes of the conversion's certificate, passed on unchanged.
     pub certificate: Option<Vec<u8>>,
-    /// Who set the facts of the contract.
+    /// Which stages set the facts of the contract.
     pub origins: Origins,
 }
 
-/// A tokenizer with its files.
+/// A tokenizer with the bytes of its files, so that artifacts carry them unchanged.
 #[derive(Clone, Debug)]
 pub struct ModelTokenizer {
     /// The tokenizer.
@@ -48,22 +48,22 @@ pub struct ModelTokenizer {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// What flow training and sampling need of a contract.
+/// The part of a contract that flow training and sampling need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowContract {
     /// The mask token.
     pub mask: u32,
-    /// Ids from here on have no text.
+    /// Number of ids that have a text; ids from here on are reserved.
     pub used: u32,
     /// Whether position i - 1 predicts position i.
     pub shift: bool,
 }
 
 impl ModelTokenizer {
-    /// The tokenizer in `folder` for a model with `rows` rows; `None` where there is none.
+    /// The tokenizer in `folder` for a model with `rows` embedding rows; `None` if there is none.
     ///
     /// # Errors
-    /// A tokenizer that is malformed or has more ids than the model has rows.
+    /// If the tokenizer is malformed or has more ids than the model has rows.
     pub fn open(folder: &Folder, rows: usize) -> Result<Option<Self>, Failure> {
         if !folder.join(TOKENIZER_FILES[0]).exists() {
             return Ok(None);
@@ -72,7 +72,7 @@ impl ModelTokenizer {
         let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
             input_failure(
                 format!("{}: {e}", folder.display()),
-                "give the model the tokenizer that it was made for",
+                "use the tokenizer that the model was made for",
             )
         })?;
         let present = TOKENIZER_FILES.iter().filter(|name| folder.join(name).exists());
@@ -83,17 +83,18 @@ impl ModelTokenizer {
 }
 
 impl Model {
-    /// Reads a checkpoint folder, totally.
+    /// Reads a checkpoint folder completely.
     ///
     /// # Errors
-    /// Weights that are missing, extra or mis-shaped, or a contract or tokenizer that does not fit them.
+    /// If weights are missing, extra or mis-shaped, or the contract or tokenizer does not fit them.
     pub fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
         let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &contract.tokenizer);
         if stated.is_some() && *stated != carried {
-            let what = format!("{}: the tokenizer is not the one that the contract names", folder.display());
+            let what =
+                format!("{}: the tokenizer differs from the one that the contract names", folder.display());
             return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
         }
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
@@ -104,10 +105,10 @@ impl Model {
         Ok(Self { backbone, contract, text, certificate, origins: read_origins(folder)? })
     }
 
-    /// Writes all files of the folder.
+    /// Writes all files of a checkpoint folder.
     ///
     /// # Errors
-    /// What the store or the device says.
+    /// Any error of the store or the device.
     pub fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
         let mut file = writer.file("model.safetensors")?;
         weights::save_backbone(&mut file, &self.backbone)?;
@@ -125,20 +126,20 @@ impl Model {
         }
     }
 
-    /// The tokenizer.
+    /// The tokenizer, for work with text.
     ///
     /// # Errors
-    /// The model has none: work with text is refused.
+    /// If the model has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.text.as_ref().map(|text| &text.tokenizer).ok_or_else(|| {
             input_failure(
-                "the checkpoint carries no tokenizer, so it knows no text",
+                "the checkpoint has no tokenizer, so it cannot process text",
                 "convert it with a `tokenizer`",
             )
         })
     }
 
-    /// Ids from here on have no text and are never emitted.
+    /// Number of ids that have a text. Ids from here on are never emitted.
     #[must_use]
     pub fn used(&self) -> u32 {
         let rows = self.backbone.config().vocab_size as u32;
@@ -152,10 +153,10 @@ impl Model {
         [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten().collect()
     }
 
-    /// What flow training and sampling need.
+    /// The part of the contract that flow training and sampling need.
     ///
     /// # Errors
-    /// The model is not a flow model.
+    /// If the model is not a flow model.
     pub fn flow_contract(&self) -> Result<FlowContract, Failure> {
         match (self.contract.kind, self.contract.mask_token) {
             (ModelKind::Flow, Some(mask)) => {
@@ -163,16 +164,16 @@ impl Model {
             }
             _ => Err(input_failure(
                 "the checkpoint is autoregressive, not a flow model",
-                "put a `convert` stage before it",
+                "put a `convert` stage before this one",
             )),
         }
     }
 
-    /// The path that it was trained on. A converted model that nobody has trained yet has none: it is looked at with the mask
-    /// source and kappa = t, which is what conversion prepared its mask row for.
+    /// The path that the model was trained on. A converted model that has not been trained yet has none; it is used with
+    /// the mask source and kappa = t, for which conversion prepared its mask row.
     ///
     /// # Errors
-    /// The model is not a flow model.
+    /// If the model is not a flow model.
     pub fn path(&self) -> Result<ProbabilityPath, Failure> {
         self.flow_contract()?;
         let untrained =
@@ -180,13 +181,13 @@ impl Model {
         Ok(self.contract.path.clone().unwrap_or_else(untrained))
     }
 
-    /// Who sees whom at inference.
+    /// The attention pattern at inference.
     #[must_use]
     pub fn attention(&self) -> Attention {
         self.contract.attention
     }
 
-    /// Tokens in a block, where it was trained in blocks.
+    /// Tokens in a block, if the model was trained in blocks.
     #[must_use]
     pub fn block(&self) -> Option<usize> {
         match self.attention() {
@@ -196,7 +197,7 @@ impl Model {
     }
 }
 
-/// Who set the facts of the checkpoint in `folder`; nobody, where it does not say.
+/// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.
 fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     let file = folder.join(ORIGINS);
     if !file.exists() {
@@ -208,15 +209,15 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     Origins::parse(&text).map_err(refused)
 }
 
-/// A folder whose weights are refused.
+/// A failure about the weights in `folder`.
 pub fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input_failure(
         format!("{}: {error}", folder.display()),
-        "give a complete Qwen3 checkpoint in safetensors files",
+        "use a complete Qwen3 checkpoint in safetensors files",
     )
 }
 
-/// The summary of a stage that makes a model of so many parameters.
+/// The summary of a stage that produces a model; the number of parameters becomes a metric.
 pub(crate) fn describe_parameters(headline: String, parameters: usize, lines: Vec<String>) -> Summary {
     Summary { headline, lines, metrics: IndexMap::from([("parameters".to_owned(), parameters as f64)]) }
 }

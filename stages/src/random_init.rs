@@ -1,4 +1,4 @@
-//! `random-init`: makes a backbone with random weights.
+//! The `random-init` stage: creates a model with random weights.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{RandomInitConfig, TimeConditioning};
@@ -15,10 +15,10 @@ use crate::failure::{input_failure, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::{Model, ModelTokenizer, describe_parameters};
 
-/// Makes a backbone with random weights, for the tokenizer's vocabulary.
+/// Creates a model with random weights for the tokenizer's vocabulary.
 ///
 /// # Errors
-/// A shape that contradicts itself.
+/// If the shape is inconsistent.
 pub fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
     let beside = find_input_folder(job, &InputRole::Tokenizer)?;
     let rows = Tokenizer::open(beside).map_err(stage_failure)?.rows() as usize;
@@ -43,7 +43,7 @@ pub fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summa
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
     let backbone = Backbone::new(&shape, TimeConditioning::None, job.seed, &device)
-        .map_err(|e| input_failure(e, "correct the numbers of `shape`"))?;
+        .map_err(|e| input_failure(e, "fix the numbers of `shape`"))?;
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let tokenizer = text.as_ref().map(|t| t.tokenizer.digest());
     let contract = Contract { tokenizer, ..Contract::autoregressive() };

@@ -1,13 +1,13 @@
-//! Random numbers as pure functions of what they are for.
+//! Random numbers as pure functions of their use.
 //!
-//! A stream is named by (seed, purpose, coordinates), for instance (42, `Corrupt`, [step, micro, row]). Nothing keeps the
-//! state of a generator between updates, so there is nothing to save and a resumed run draws what the uninterrupted one
-//! drew. Drawing happens on the host: the numbers are the same on every device.
+//! A stream is named by (seed, purpose, coordinates), for instance (42, `Corrupt`, [step, row, document]). No generator
+//! state is kept between updates, so there is nothing to save, and a resumed run draws what the uninterrupted one would
+//! have drawn. Numbers are drawn on the host, so they are the same on every device.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-/// What a stream of random numbers is used for. Two purposes never share numbers.
+/// The use of a stream of random numbers. Two purposes never share numbers.
 ///
 /// The discriminants are part of every result: never renumber them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +15,9 @@ use rand_core::{Rng as _, SeedableRng as _};
 pub enum RandomPurpose {
     /// Initial weights; coordinates: [tensor number, 0, 0].
     Init = 1,
-    /// Order of rows in an epoch; coordinates: [dataset, epoch, 0].
+    /// Order of a dataset's rows in an epoch; coordinates: [dataset, epoch, 0].
     Shuffle = 2,
-    /// Choice of dataset in a mixture; coordinates: [block, 0, 0].
+    /// Order of rows within a block of a mixture; coordinates: [block, phase, 0].
     Mixture = 3,
     /// Times t of an update; coordinates: [step, 0, 0].
     Time = 4,
@@ -27,21 +27,22 @@ pub enum RandomPurpose {
     Source = 6,
     /// Held-out corruption for validation and likelihood; coordinates: [row, time index, document or block].
     Validate = 7,
-    /// Sampling of completions; coordinates: [prompt, solver step counted over all blocks, 0].
+    /// Sampling of completions; coordinates: [prompt, step counted over all blocks, kind of draw]. The samplers double the
+    /// step, to separate coins from tokens.
     Sample = 8,
     /// Noise on a new mask row; coordinates: [0, 0, 0].
     MaskRow = 9,
-    /// Later positions that annealed attention sees; coordinates: [step, row of the update, query].
+    /// Later positions that annealed attention opens; coordinates: [step, row of the update, query].
     Anneal = 10,
 }
 
-/// A stream of random numbers.
+/// A stream of random numbers (ChaCha8).
 #[derive(Clone, Debug)]
 pub struct RandomStream(ChaCha8Rng);
 
 /// The stream named by `seed`, `purpose` and `at`.
 ///
-/// The key is the BLAKE3 digest of the name, so that neighbouring coordinates give unrelated streams.
+/// The key is the BLAKE3 digest of the name, so that neighboring coordinates give unrelated streams.
 #[must_use]
 pub fn derive_stream(seed: u64, purpose: RandomPurpose, at: [u64; 3]) -> RandomStream {
     let mut name = blake3::Hasher::new();
@@ -59,7 +60,7 @@ impl RandomStream {
 
     /// A uniform number in [0, 1) with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
-        // 2^-53 times the upper 53 bits: every value is representable and 1.0 never occurs.
+        // 2^-53 times the upper 53 bits: every value is representable, and 1.0 never occurs.
         (self.bits() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
     }
 
@@ -77,7 +78,7 @@ impl RandomStream {
 
     /// A standard normal number (Box and Muller, 1958).
     pub fn normal(&mut self) -> f64 {
-        // 1 - u lies in (0, 1], so that the logarithm is finite.
+        // 1 - u is in (0, 1], so the logarithm is finite.
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }

@@ -1,4 +1,4 @@
-//! `rows`: tokenizes and packs one dataset.
+//! The `rows` stage: tokenizes and packs one dataset.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::RowsConfig;
@@ -19,10 +19,10 @@ use crate::job::{ArtifactSink, explain_build_error, find_input_folder, open_docu
 /// Tokenizes and packs a dataset.
 ///
 /// # Errors
-/// Data that cannot be read, or settings that do not fit them.
+/// If data cannot be read, or the settings do not fit the data.
 pub fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     let tokenizer = Tokenizer::open(find_input_folder(job, &InputRole::Tokenizer)?)
-        .map_err(|e| input_failure(e, "name a tokenizer, or a checkpoint that carries one"))?;
+        .map_err(|e| input_failure(e, "name a tokenizer, or a checkpoint that has one"))?;
     let options = RowsOptions {
         length: config.length,
         packing: config.packing,
@@ -36,21 +36,24 @@ pub fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> 
     let mut named = SpecialTokenMentions::new(&tokenizer);
     let documents = watch_for_mentions(open_documents(job, &config.dataset)?, &mut named);
     let found = build_rows(documents, &tokenizer, &options, &mut sink).map_err(|e| {
-        explain_build_error(e, &format!("look at dataset `{}` and at its rows", config.dataset.name))
+        explain_build_error(
+            e,
+            &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
+        )
     })?;
     sink.finish()?;
     let shape =
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
-    named.describe().iter().for_each(|said| job.report.note(said));
+    named.describe().iter().for_each(|note| job.report.note(note));
     for split in [Split::Train, Split::HeldOut] {
-        shape.describe_dropped(split, found.split(split)).iter().for_each(|said| job.report.note(said));
+        shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));
     }
-    let summary = summarise_rows(&found, shape);
+    let summary = summarize_rows(&found, shape);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
-/// The same documents, looked at on their way.
+/// Passes the documents through and counts their mentions of special tokens.
 fn watch_for_mentions(
     mut documents: Documents,
     named: &mut SpecialTokenMentions,
@@ -64,7 +67,7 @@ fn watch_for_mentions(
     })
 }
 
-fn summarise_rows(found: &RowsSummary, shape: RowsShape) -> Summary {
+fn summarize_rows(found: &RowsSummary, shape: RowsShape) -> Summary {
     let (train, held) = (found.split(Split::Train), found.split(Split::HeldOut));
     let line = |name: &str, split: Split| {
         let s = found.split(split);

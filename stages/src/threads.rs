@@ -1,9 +1,10 @@
-//! Work side by side on the cores of one machine.
+//! Runs independent work in parallel on the cores of one machine.
 
-/// Does `work` on every item, each on a thread of its own; results in the order of the items. One item needs no thread.
+/// Runs `work` on every item, each on its own thread. Results come in the order of the items, whatever thread finishes
+/// first. A single item runs on the calling thread.
 ///
 /// # Panics
-/// When `work` panics.
+/// If `work` panics.
 pub fn map_in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if let [only] = items {
         return vec![work(only)];

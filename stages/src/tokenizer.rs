@@ -1,4 +1,4 @@
-//! `tokenizer`: trains a tokenizer, or takes one over.
+//! The `tokenizer` stage: trains a tokenizer or imports an existing one.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, TokenizerConfig};
@@ -12,10 +12,10 @@ use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::failure::{input_failure, stage_failure};
 use crate::job::{explain_build_error, open_documents};
 
-/// Trains or takes over a tokenizer.
+/// Trains or imports a tokenizer.
 ///
 /// # Errors
-/// Data that cannot be read, a vocabulary that is too small, or a file that is no tokenizer.
+/// If data cannot be read, the vocabulary is too small, or the file is not a tokenizer.
 pub fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
     let mut writer = job.slot.artifact()?;
     let tokenizer = match config {
@@ -33,7 +33,7 @@ pub fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary,
                 input_failure(format!("cannot read {name}: {e}"), "name an existing tokenizer.json")
             })?;
             let made = Tokenizer::from_bytes(&name, json)
-                .map_err(|e| input_failure(e, "name a tokenizer.json as the crate `tokenizers` writes it"))?;
+                .map_err(|e| input_failure(e, "name a tokenizer.json written by the library `tokenizers`"))?;
             writer.write("tokenizer.json", made.json())?;
             made
         }
@@ -56,5 +56,5 @@ fn train_on_datasets(
     let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
     let vocabulary = u32::try_from(vocabulary).map_err(stage_failure)?;
     train_tokenizer(datasets, vocabulary)
-        .map_err(|e| explain_build_error(e, "look at the dataset and at `vocabulary=`"))
+        .map_err(|e| explain_build_error(e, "check the dataset and `vocabulary=`"))
 }

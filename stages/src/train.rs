@@ -1,8 +1,8 @@
-//! The training stage: rows in, checkpoints on the way, a checkpoint artifact out.
+//! The `train` stage: reads rows, saves checkpoints along the way, and publishes a checkpoint artifact.
 //!
 //! A step is an optimizer update. Update k is a pure function of the weights, the moments and (seed, k): its rows
 //! ([`crate::data::mixture`]), its corruption ([`update`]), its gradient ([`gradient`]), its learning rate and its step
-//! ([`adamw`]). The loop owns the order and nothing else; resuming is starting it at k with what a checkpoint holds.
+//! ([`adamw`]). The loop only owns the order, so resuming means starting it at k with the content of a checkpoint.
 
 pub mod adamw;
 pub mod attention;
@@ -33,11 +33,11 @@ use metrics::{LossSum, StepMetrics};
 use setup::TrainingSetup;
 use state::TrainingState;
 
-/// Runs a training stage.
+/// Runs a `train` stage.
 ///
 /// # Errors
-/// Inputs that contradict the settings, a loss or gradient that is not finite, a stop by signal (after a checkpoint), or
-/// what the store and the device say.
+/// If inputs contradict the settings, a loss or gradient is not finite, a signal requests a stop (after saving a
+/// checkpoint), or the store or the device fails.
 pub fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
@@ -63,7 +63,7 @@ pub fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure
     publish_model(job, &setup, &state, &held_out)
 }
 
-/// One optimizer update; advances the state.
+/// Runs one optimizer update and advances the state.
 fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<StepMetrics, Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
     let (rows, by_dataset) = setup.rows_of(k)?;
@@ -95,7 +95,7 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<St
 
 #[expect(
     clippy::too_many_arguments,
-    reason = "one line of the record; a struct would only repeat StepMetrics"
+    reason = "these are the fields of one line of metrics; a struct would only repeat StepMetrics"
 )]
 fn build_step_metrics(
     step: u64,
@@ -137,19 +137,19 @@ fn step_failure(step: u64, error: adamw::StepError) -> Failure {
     match error {
         adamw::StepError::NonFinite { .. } => divergence_failure(step, &error.to_string()),
         adamw::StepError::NoMatch { .. } => {
-            failure::input_failure(error, "name a part of a parameter's name, or its group")
+            failure::input_failure(error, "write a part of a parameter's name, or the name of a group")
         }
         adamw::StepError::Backbone(error) => stage_failure(error),
     }
 }
 
-/// Writes one line of the record.
+/// Appends one line to `metrics.jsonl`.
 fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
     let line = serde_json::to_string(metrics).map_err(stage_failure)?;
     job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
-/// Loss on held-out rows of every dataset, recorded and told.
+/// Measures and records the loss on held-out rows of every dataset.
 fn validate_held_out(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
@@ -174,7 +174,7 @@ fn validate_held_out(
     Ok(found)
 }
 
-/// Checkpoints and says that the stage was stopped.
+/// Saves a checkpoint if there is anything new, and returns the failure that reports the stop.
 fn stop_training(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
@@ -214,7 +214,7 @@ fn publish_model(
     Ok(summary)
 }
 
-/// What the progress line shows: means over the updates since the last line.
+/// The numbers of the progress line: sums over the updates since the last line, shown as means.
 struct ProgressLine {
     loss: f64,
     speed: f64,

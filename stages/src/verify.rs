@@ -1,4 +1,5 @@
-//! `fmflow verify --deep`: what the bytes of an artifact cannot say, by running its weights.
+//! `fmflow verify --deep`: runs the weights of an artifact, because intact bytes do not prove that they still compute the
+//! same.
 
 use std::path::Path;
 
@@ -11,15 +12,15 @@ use crate::failure::stage_failure;
 use crate::model::{CERTIFICATE, Model, weights_failure};
 use crate::weights;
 
-/// Runs the weights in `folder` once. Where its certificate speaks of these very weights, the source's logits that it keeps
-/// are computed anew; otherwise the logits have to be finite.
+/// Runs the weights in `folder` and requires finite logits. If the folder's certificate is about exactly these weights, the
+/// logits that it keeps are computed again and compared. Returns a description of what was checked.
 ///
 /// # Errors
-/// [`FailureKind::Corrupt`] for logits that are not finite or differ from the certificate's by more than its tolerance;
-/// weights, contract or tokenizer that are refused.
+/// [`FailureKind::Corrupt`] if logits are not finite or differ from the certificate's by more than its tolerance. Another
+/// kind if the weights, contract or tokenizer are refused.
 pub fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
     if !folder.join("config.json").exists() {
-        return Ok("no weights in it, so there is no forward pass to run".into());
+        return Ok("it has no weights, so there is no forward pass to run".into());
     }
     let model = Model::open(folder, device)?;
     check_finite_logits(folder, &model)?;
@@ -30,7 +31,7 @@ pub fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure>
     }
 }
 
-/// One forward pass under the model's own attention.
+/// Runs one forward pass under the model's own attention.
 fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
     let length = 16.min(model.backbone.config().max_position_embeddings);
     let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used().max(1)).collect();
@@ -49,16 +50,19 @@ fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
     let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage_failure(e.to_string()))?;
     match logits.iter().all(|x| x.is_finite()) {
         true => Ok(()),
-        false => Err(corruption_failure(folder, "the forward pass gives logits that are not finite")),
+        false => Err(corruption_failure(folder, "the forward pass yields logits that are not finite")),
     }
 }
 
-/// Compares the logits of these weights with those that the certificate keeps.
+/// Compares the logits of these weights with those kept in the certificate.
 fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Failure> {
     let malformed = |e: serde_json::Error| corruption_failure(folder, &format!("`{CERTIFICATE}`: {e}"));
     let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
     if raw["schema"] != SCHEMA {
-        return Ok(format!("its certificate is of another version ({}), not compared", raw["schema"]));
+        return Ok(format!(
+            "its certificate has another version ({}), so its logits are not compared",
+            raw["schema"]
+        ));
     }
     let certificate: Certificate = serde_json::from_value(raw).map_err(malformed)?;
     let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
@@ -68,20 +72,21 @@ fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Res
     let found = certificate.recompute(checkpoint, device);
     let difference = found.map_err(|e| corruption_failure(folder, &e.to_string()))?;
     let (kept, parity) = (certificate.reference.logits.len(), &certificate.parity);
-    let said = format!(
+    let finding = format!(
         "{kept} logits under a causal mask differ from the source's by at most {:.2e} of the largest (tolerance {:.0e})",
         difference / parity.largest,
         parity.tolerance
     );
     match difference <= parity.tolerance * parity.largest {
-        true => Ok(said),
-        false => Err(corruption_failure(folder, &said)),
+        true => Ok(finding),
+        false => Err(corruption_failure(folder, &finding)),
     }
 }
 
 fn corruption_failure(folder: &Path, what: &str) -> Failure {
     let message = format!("{}: {what}", folder.display());
-    let help = "the numbers are not those that were certified: run the stage again, or restore the artifact";
+    let help =
+        "the weights no longer compute what was certified: run the stage again, or restore the artifact";
     Failure { kind: FailureKind::Corrupt, message, help: Some(help.into()) }
 }
 
@@ -118,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_logits_of_a_converted_model_are_computed_anew() {
+    fn the_logits_of_a_converted_model_are_computed_again() {
         for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
             let (folder, _, certificate) = converted(time);
             let kept = &certificate.reference;
@@ -151,7 +156,7 @@ mod tests {
         let trained = flow.map(|_, p| p.with(p.flat() + 0.01)).unwrap();
         store(folder.path(), &trained, None);
         assert!(run(folder.path()).unwrap().contains("trained since"));
-        // The same weights that compute something else are.
+        // Unchanged weights that compute something else are compared, and refused.
         let (folder, flow, _) = converted(TimeConditioning::None);
         let config = flow.config().to_json().replace("\"rope_theta\": 10000.0", "\"rope_theta\": 100.0");
         assert_ne!(config, flow.config().to_json());

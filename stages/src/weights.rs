@@ -1,12 +1,13 @@
-//! Weights on disk: a Hugging Face folder in, one safetensors file out.
+//! Weights on disk: reads a Hugging Face folder and writes safetensors files.
 //!
-//! Loading is total: a tensor that is missing, unexpected, mis-shaped, of an unknown type or not finite is an error that names
-//! file and tensor, found before the first value is used. Nothing is skipped and nothing is filled in.
+//! Loading is total: a tensor that is missing, unexpected, mis-shaped, of an unknown type or not finite is an error that
+//! names file and tensor. Nothing is skipped and nothing is filled in, because a lenient loader runs on random weights
+//! without a word when names do not match.
 //!
 //! ```text
-//! folder --shards--> files, which tensor in which --header--> entries --read--> f32 on the host --> Backbone
+//! folder --shards--> weight files --header--> tensor entries --read--> f32 on the host --> Backbone
 //! ```
-//! Pickle files are never opened.
+//! Pickle files are never opened: reading one can run code.
 
 mod header;
 mod shards;
@@ -39,10 +40,10 @@ pub enum WeightsError {
     Io {
         /// The file.
         file: String,
-        /// What the system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The folder has no weights that can be read.
+    /// The folder has no readable weights, or they are ambiguous.
     #[error("{0}")]
     Folder(String),
     /// A header, an entry or the length of a file is malformed.
@@ -50,12 +51,12 @@ pub enum WeightsError {
     Malformed {
         /// The file.
         file: String,
-        /// The tensor, where one is to blame.
+        /// The affected tensor, if it is about one.
         tensor: Option<String>,
         /// What is wrong.
         reason: String,
     },
-    /// A tensor that the config asks for is in no file.
+    /// A tensor that the config requires is in no file.
     #[error("{place}: tensor `{tensor}` is missing")]
     Missing {
         /// The files that were searched.
@@ -63,7 +64,7 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
-    /// A tensor that the config does not ask for.
+    /// A file has a tensor that the config does not describe.
     #[error("`{file}`: tensor `{tensor}` is not part of the model that config.json describes")]
     Extra {
         /// The file.
@@ -71,26 +72,26 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
-    /// A tensor of another shape than the config asks for.
+    /// A tensor does not have the shape that the config requires.
     #[error("`{file}`: tensor `{tensor}` has shape {found:?}, expected {expected:?}")]
     Shape {
         /// The file.
         file: String,
         /// The tensor.
         tensor: String,
-        /// Its shape.
+        /// The shape in the file.
         found: Vec<usize>,
-        /// The shape by config.json.
+        /// The shape according to config.json.
         expected: Vec<usize>,
     },
-    /// A value is infinite or not a number.
+    /// A value is infinite or NaN.
     #[error("`{file}`: tensor `{tensor}` has a value that is not finite at index {index}")]
     NotFinite {
         /// The file.
         file: String,
         /// The tensor.
         tensor: String,
-        /// Position in row-major order.
+        /// Index of the first such value, in row-major order.
         index: usize,
     },
     /// config.json and the tensors disagree about the output head.
@@ -110,40 +111,40 @@ pub enum WeightsError {
 /// A tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTensor {
-    /// Its shape.
+    /// The shape, as stored.
     pub shape: Vec<usize>,
-    /// The type in which it was stored.
+    /// The element type in the file.
     pub dtype: Dtype,
-    /// Its values as f32, row-major.
+    /// The values as f32, row-major.
     pub values: Vec<f32>,
 }
 
-/// A folder of weights, read and checked.
+/// The content of a checkpoint folder, read and checked.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// Shape and constants, from config.json.
     pub config: Qwen3Config,
-    /// From provenance.json, where there is one.
+    /// The contract from provenance.json, if there is one.
     pub contract: Option<Contract>,
-    /// The tensors of the layout, in its order.
+    /// All tensors of the layout, in its order.
     pub tensors: IndexMap<String, HostTensor>,
     /// BLAKE3 of config.json and of every weight file, by name.
     pub files: IndexMap<String, String>,
-    /// Whether a redundant `lm_head.weight` equal to the embedding was stored and left out.
+    /// Whether the files had a redundant `lm_head.weight` equal to the embedding, which was dropped.
     pub redundant_head: bool,
 }
 
 impl Checkpoint {
-    /// Whether and how the model knows the time.
+    /// Whether and how the model is conditioned on time.
     #[must_use]
     pub fn time_conditioning(&self) -> TimeConditioning {
         self.contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning)
     }
 
-    /// The backbone of these weights.
+    /// Builds the backbone, moving each tensor to the device and freeing it on the host.
     ///
     /// # Errors
-    /// When a tensor is missing, which [`read`] excludes.
+    /// If a tensor is missing, which [`read_checkpoint`] rules out.
     pub fn into_backbone(mut self, device: &Device) -> Result<Backbone, WeightsError> {
         let (config, time) = (self.config.clone(), self.time_conditioning());
         Backbone::build(&config, time, device, |name, _| match self.tensors.swap_remove(name) {
@@ -153,10 +154,10 @@ impl Checkpoint {
     }
 }
 
-/// Reads and checks the folder `dir`: config.json, provenance.json where present, and all weights.
+/// Reads and checks the folder `dir`: config.json, provenance.json if present, and all weights.
 ///
 /// # Errors
-/// When anything is missing, unexpected or malformed; see [`WeightsError`].
+/// If anything is missing, unexpected or malformed; see [`WeightsError`].
 pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
     let config_text = read_text_file(&dir.join("config.json"))?;
     let config = Qwen3Config::parse(&config_text)?;
@@ -167,6 +168,7 @@ pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
     let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
     let names = shards::find_weight_files(dir)?;
     let expected: IndexMap<String, Vec<usize>> = build_layout(&config, time).into_iter().collect();
+    // Check all headers first, so that a folder that does not fit is refused before gigabytes are read.
     let entries = names.iter().map(|name| Ok((name.as_str(), WeightsFile::open(&dir.join(name))?.entries)));
     check_tensors(&entries.collect::<Result<Vec<_>, WeightsError>>()?, &expected, &config)?;
     let mut files = IndexMap::from([("config.json".to_owned(), hash_bytes(config_text.as_bytes()))]);
@@ -188,7 +190,7 @@ pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
 /// All tensors of one safetensors file in the order of their data, and the BLAKE3 digest of the file.
 ///
 /// # Errors
-/// When the file is malformed or a value is not finite.
+/// If the file is malformed or a value is not finite.
 pub fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
     let WeightsFile { mut reader, entries, file } = WeightsFile::open(path)?;
     let mut tensors = IndexMap::with_capacity(entries.len());
@@ -199,7 +201,7 @@ pub fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor
     Ok((tensors, reader.digest()))
 }
 
-/// Compares what the headers promise with what the config asks for.
+/// Compares the tensors in the headers with those that the config requires.
 fn check_tensors(
     files: &[(&str, Vec<TensorEntry>)],
     expected: &IndexMap<String, Vec<usize>>,
@@ -217,7 +219,7 @@ fn check_tensors(
             return Err(WeightsError::Shape { file, tensor, found, expected });
         }
         if let Some(first) = seen.insert(entry.name.as_str(), file.clone()) {
-            let reason = format!("is in `{first}` too");
+            let reason = format!("is also in `{first}`");
             return Err(WeightsError::Malformed { file, tensor: Some(tensor), reason });
         }
     }
@@ -248,7 +250,7 @@ fn take_redundant_head(
     Err(WeightsError::Tie("differs from the embedding, but config.json says `tie_word_embeddings`: true"))
 }
 
-/// A text file of at most 1 MiB.
+/// Reads a text file of at most 1 MiB.
 fn read_text_file(path: &Path) -> Result<String, WeightsError> {
     let file = to_file_name(path);
     let mut bytes = Vec::new();
@@ -256,9 +258,9 @@ fn read_text_file(path: &Path) -> Result<String, WeightsError> {
     let opened = File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
     opened.map_err(|e| io_error(&file, &e))?;
     if bytes.len() as u64 > limit {
-        return Err(WeightsError::Io { file, reason: "longer than 1 MiB".into() });
+        return Err(WeightsError::Io { file, reason: "the file is longer than 1 MiB".into() });
     }
-    String::from_utf8(bytes).map_err(|_| WeightsError::Io { file, reason: "not UTF-8".into() })
+    String::from_utf8(bytes).map_err(|_| WeightsError::Io { file, reason: "the file is not UTF-8".into() })
 }
 
 fn hash_bytes(bytes: &[u8]) -> String {

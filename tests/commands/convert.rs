@@ -174,7 +174,7 @@ fn reference_logits_that_do_not_fit_are_refused_by_file_and_tensor() {
         (|t| drop(t.remove(1)), "tensor `logits` is missing"),
         (
             |t| t.push(("attention_mask".into(), Dtype::U8, vec![1], vec![1])),
-            "tensor `attention_mask`: is not known",
+            "tensor `attention_mask`: is not expected",
         ),
         (|t| t[0].3[..8].copy_from_slice(&(-1i64).to_le_bytes()), "tensor `input_ids`: holds id -1"),
         (|t| t[0].1 = Dtype::F64, "tensor `input_ids`: is F64"),

@@ -168,7 +168,7 @@ fn conversations_left_out_of_rows_are_reported_with_a_fix() {
     add_tasks(&project, (0..12).map(|i| (format!("long: {i}"), "a b c ".repeat(6))));
     let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).ok();
     let ran = ran.says("answers for training, ").says("are left out: ").says("24 answers left out");
-    ran.says("longer than a row with what is said before (raise `length=`, now 64)")
+    ran.says("longer than a row with the turns before them (raise `length=`, now 64)")
         .says("longer than the canvas (raise `canvas=`, now 12)");
     project.edit("tiny.kdl", "canvas=12", "canvas=1");
     let ran = project.fmflow(&["run", "tiny.kdl", "--until", "chat/tasks"]).exits(8);

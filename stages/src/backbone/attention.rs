@@ -1,7 +1,7 @@
-//! Grouped-query attention with normalised queries and keys.
+//! Grouped-query attention with normalized queries and keys.
 //!
-//! The query heads that share a key and value head are folded into its query rows, so keys and values are never repeated
-//! (measured: 20 % of a training step on CPU).
+//! Query heads that share a key and value head are folded into the query rows of that head, so keys and values are never
+//! repeated (repeating them was measured at 20 % of a training step on CPU).
 
 use burn_tensor::{Tensor, activation::softmax};
 
@@ -25,7 +25,7 @@ impl SelfAttention {
     /// softmax(q k^T / sqrt(h) + mask) v, projected back.
     ///
     /// # Shapes
-    /// `x`: [B L, D], normalised; returns [B L, D].
+    /// `x`: [B L, D], normalized; returns [B L, D].
     pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &PreparedContext) -> Tensor<2> {
         let (b, l, h) = (at.batch, at.length, config.head_dim);
         let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
@@ -42,7 +42,7 @@ impl SelfAttention {
     }
 }
 
-/// Attention for all query rows; long rows go block by block, so that [L, L] never exists whole.
+/// Attention for all query rows. Long rows are computed part by part, so that the full [L, L] scores never exist.
 ///
 /// # Shapes
 /// `q`: [B, K, g, L, h], `k`: [B, K, h, L], `v`: [B, K, L, h]; returns [B, K, g, L, h].
@@ -63,7 +63,7 @@ fn compute_attention(q: Tensor<5>, k: Tensor<4>, v: Tensor<4>, at: &PreparedCont
     Tensor::cat(blocks.collect(), 3)
 }
 
-/// As [`mix`], for the query rows and the keys of one part.
+/// As [`compute_attention`], for the query rows and the keys of one part.
 fn compute_attention_part(
     q: Tensor<5>,
     k: Tensor<4>,

@@ -17,7 +17,7 @@ pub(super) struct TransformerBlock {
     pub(super) gate_proj: Tensor<2>,
     pub(super) up_proj: Tensor<2>,
     pub(super) down_proj: Tensor<2>,
-    /// Projection of the time embedding to six modulations, [6 D, W].
+    /// Projects the time embedding to six modulations (scale, shift and gate of both halves), [6 D, W].
     pub(super) time: Option<Tensor<2>>,
 }
 

@@ -1,17 +1,17 @@
 //! `config.json` of a Hugging Face Qwen3, as transformers 4 and 5 write it.
 //!
-//! An option that would change the computation and that this backbone does not have is an error naming the key: a model
-//! that is read must be the model that was trained.
+//! An option that changes the computation and is not implemented here is an error that names the key. Ignoring it would run
+//! a different model than the one that was trained.
 
 use serde_json::{Map, Value, json};
 
-/// Why a `config.json` is refused. Every variant names the key.
+/// Why a `config.json` is refused. Every variant about a key names it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// The text is not a JSON object.
     #[error("config.json is not a JSON object: {0}")]
     Json(String),
-    /// A key that the computation needs is absent.
+    /// A required key is absent.
     #[error("config.json has no `{0}`")]
     Missing(&'static str),
     /// The value has the wrong type or range.
@@ -21,7 +21,7 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value as JSON.
         value: String,
-        /// What would be accepted.
+        /// The accepted values.
         expected: &'static str,
     },
     /// The value is legal but asks for a computation that is not implemented.
@@ -31,7 +31,7 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value as JSON.
         value: String,
-        /// What is supported.
+        /// The supported values.
         supported: &'static str,
     },
 }
@@ -53,13 +53,13 @@ pub struct Qwen3Config {
     pub num_key_value_heads: usize,
     /// Width of a head, h; even.
     pub head_dim: usize,
-    /// Added to the mean square in every normalisation.
+    /// Added to the mean square in every RMS norm.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Whether the output head is the embedding.
+    /// Whether the output head shares its weights with the embedding.
     pub tie_word_embeddings: bool,
-    /// Longest row that the model was made for.
+    /// Longest row, in tokens, that the model was designed for.
     pub max_position_embeddings: usize,
     /// Standard deviation of new weights.
     pub initializer_range: f64,
@@ -75,7 +75,7 @@ impl Qwen3Config {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// When a needed key is absent, out of range, or asks for something this backbone does not compute.
+    /// If a required key is absent or out of range, or a key requests something that this backbone does not compute.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let map: Map<String, Value> =
             serde_json::from_str(text).map_err(|e| ConfigError::Json(e.to_string()))?;
@@ -108,10 +108,10 @@ impl Qwen3Config {
         self.num_attention_heads / self.num_key_value_heads
     }
 
-    /// Refuses shapes that contradict each other or that no computer holds.
+    /// Refuses shapes that contradict each other, or that would let a stranger's `config.json` allocate without bound.
     ///
     /// # Errors
-    /// When heads do not divide, the head is odd, or a size is beyond its cap.
+    /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
     pub fn check(&self) -> Result<(), ConfigError> {
         let divides = self.num_attention_heads.checked_rem(self.num_key_value_heads) == Some(0);
         let limits = [
@@ -137,13 +137,13 @@ impl Qwen3Config {
         }
     }
 
-    /// The text of a `config.json` that transformers 4 and 5 read.
+    /// The text of a `config.json` that both transformers 4 and 5 can read.
     #[must_use]
     pub fn to_json(&self) -> String {
         format!("{:#}\n", Value::Object(self.entries()))
     }
 
-    /// The keys and values of that file.
+    /// The content of [`Qwen3Config::to_json`]. Some keys appear twice, under the names of transformers 4 and 5.
     #[must_use]
     pub fn entries(&self) -> Map<String, Value> {
         let entries = [
@@ -210,7 +210,7 @@ impl<'a> ConfigKeys<'a> {
         value.as_bool().ok_or_else(|| invalid_key(key, value, "true or false"))
     }
 
-    /// The first id, where a list is given (generation accepts several end tokens).
+    /// The first id if a list is given (transformers accepts several end tokens for generation).
     fn id(&self, key: &'static str) -> Result<Option<u32>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
@@ -218,7 +218,7 @@ impl<'a> ConfigKeys<'a> {
         id.map(Some).ok_or_else(|| invalid_key(key, value, "a token id"))
     }
 
-    /// `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (transformers 4); both must agree.
+    /// `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (transformers 4). If both are present, they must agree.
     fn rope_theta(&self) -> Result<f64, ConfigError> {
         let nested = self.get("rope_parameters").and_then(|rope| rope.get("rope_theta"));
         match (nested, self.get("rope_theta")) {
@@ -240,7 +240,7 @@ impl<'a> ConfigKeys<'a> {
             }
         }
         if let Some(value) = self.get("quantization_config") {
-            return Err(unsupported_key("quantization_config", value, "only unquantised weights"));
+            return Err(unsupported_key("quantization_config", value, "only unquantized weights"));
         }
         for kind in self.get("layer_types").and_then(Value::as_array).into_iter().flatten() {
             self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
@@ -252,7 +252,7 @@ impl<'a> ConfigKeys<'a> {
         self.refuse_rope("rope_parameters")
     }
 
-    /// Accepts `{rope_type: default}` under either name, with nothing else than the base.
+    /// Accepts `{rope_type: default}` under either name, with nothing but the base.
     fn refuse_rope(&self, key: &'static str) -> Result<(), ConfigError> {
         const SUPPORTED: &str = "only rotary positions of type `default`";
         let Some(value) = self.get(key) else { return Ok(()) };
@@ -276,10 +276,10 @@ impl<'a> ConfigKeys<'a> {
         key: &'static str,
         value: Option<&Value>,
         want: &str,
-        say: &'static str,
+        supported: &'static str,
     ) -> Result<(), ConfigError> {
         match value {
-            Some(value) if value != want => Err(unsupported_key(key, value, say)),
+            Some(value) if value != want => Err(unsupported_key(key, value, supported)),
             _ => Ok(()),
         }
     }

@@ -1,35 +1,38 @@
-//! Who may attend to whom, and at which position each token stands.
+//! Which tokens may attend to which, and the position of each token.
 //!
-//! A context is plain data on the host, made per batch and never part of an artifact. [`super::Prepared`] is its form on the device:
-//! rotary tables, and either one mask (short rows) or what is needed to compute the mask of a block of query rows
-//! ([`super::mask`]).
+//! A context is plain data on the host, made per batch and never part of an artifact. [`super::PreparedContext`] is its
+//! form on the device: rotary tables, and either one mask (short rows) or the inputs to compute the mask of a block of
+//! query rows ([`super::mask`]).
 
 use fmflow_engine::pipeline::contract::Attention;
 
 use super::BackboneError;
 
-/// Segment id of padding: its tokens are attended by nobody.
+/// Segment id of padding. No query attends to a padding token.
 pub const PADDING: u16 = u16::MAX;
 
-/// One batch's attention and positions.
+/// Attention, positions and times of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionContext {
     /// Rows, B.
     pub batch: usize,
     /// Tokens per row, L.
     pub length: usize,
-    /// Order of attention.
+    /// The attention pattern within a document.
     pub attention: Attention,
     /// Position of each token, row-major [B, L]; `None` means 0..L in every row.
     pub positions: Option<Vec<u32>>,
-    /// Document of each token, row-major [B, L]; [`PADDING`] is attended by nobody; `None` means one document per row.
+    /// Document of each token, row-major [B, L]; [`PADDING`] marks tokens that nothing attends to; `None` means one
+    /// document per row.
     pub segments: Option<Vec<u16>>,
-    /// Whether a row is [x_t, x_0]: its first half sees its own block there and earlier blocks in the second half, which sees
-    /// itself block-causally. Both halves hold the same documents; attention is [`Attention::BlockCausal`].
+    /// Whether a row is [x_t, x_0] as in block diffusion. The first half sees its own block and the earlier blocks of the
+    /// second half; the second half sees itself block-causally. Both halves hold the same documents; attention must be
+    /// [`Attention::BlockCausal`].
     pub halves: bool,
-    /// Pairs that causal attention may see beside the earlier keys: bit j % 32 of word j / 32 of [B, L, ceil(L / 32)] is key j.
+    /// Pairs that causal attention may see in addition to the earlier keys: bit j % 32 of word j / 32 of
+    /// [B, L, ceil(L / 32)] is key j.
     pub opened: Option<Vec<u32>>,
-    /// Time t of each row, `[B]`; needed exactly where the backbone is conditioned on time.
+    /// Time t of each row, `[B]`. Required if the backbone is conditioned on time, an error otherwise.
     pub time: Option<Vec<f32>>,
 }
 
@@ -49,19 +52,20 @@ impl AttentionContext {
         }
     }
 
-    /// With explicit positions, row-major [B, L].
+    /// Sets explicit positions, row-major [B, L].
     #[must_use]
     pub fn with_positions(self, positions: Vec<u32>) -> Self {
         Self { positions: Some(positions), ..self }
     }
 
-    /// With document segments, row-major [B, L]. Call before [`Context::with_valid`].
+    /// Sets document segments, row-major [B, L]. Call this before [`AttentionContext::with_valid`], which marks padding in
+    /// them.
     #[must_use]
     pub fn with_segments(self, segments: Vec<u16>) -> Self {
         Self { segments: Some(segments), ..self }
     }
 
-    /// With padding where `valid` (row-major [B, L]) is false.
+    /// Marks tokens as padding where `valid` (row-major [B, L]) is false.
     #[must_use]
     pub fn with_valid(self, valid: &[bool]) -> Self {
         let mut segments = self.segments.unwrap_or_else(|| vec![0; valid.len()]);
@@ -73,19 +77,19 @@ impl AttentionContext {
         Self { segments: Some(segments), ..self }
     }
 
-    /// With rows of two halves, noisy and clean.
+    /// Declares that every row has two halves, noisy and clean.
     #[must_use]
     pub fn with_halves(self) -> Self {
         Self { halves: true, ..self }
     }
 
-    /// With later keys that are visible all the same, as bits [B, L, ceil(L / 32)].
+    /// Opens later keys to causal attention, as bits [B, L, ceil(L / 32)].
     #[must_use]
     pub fn with_opened(self, opened: Vec<u32>) -> Self {
         Self { opened: Some(opened), ..self }
     }
 
-    /// With the time of each row, `[B]`.
+    /// Sets the time of each row, `[B]`.
     #[must_use]
     pub fn with_time(self, time: Vec<f32>) -> Self {
         Self { time: Some(time), ..self }
@@ -95,19 +99,20 @@ impl AttentionContext {
     pub(super) fn check(&self, conditioned: bool) -> Result<(), BackboneError> {
         let fault = |what: &str| Err(BackboneError::Context(what.into()));
         let Some(tokens) = self.batch.checked_mul(self.length).filter(|n| *n > 0) else {
-            return fault("a batch needs rows and tokens");
+            return fault("a batch needs at least one row and one token");
         };
         if self.positions.as_ref().is_some_and(|p| p.len() != tokens) {
             return fault("positions must be [batch, length]");
         }
         if self.positions.iter().flatten().any(|p| *p >= 1 << 24) {
+            // f32 represents whole numbers exactly up to 2^24, and rotary angles are f32 products.
             return fault("positions must be below 2^24");
         }
         if self.segments.as_ref().is_some_and(|s| s.len() != tokens) {
             return fault("segments must be [batch, length]");
         }
         if matches!(self.attention, Attention::BlockCausal { block: 0 }) {
-            return fault("a block holds at least one token");
+            return fault("a block must have at least one token");
         }
         if self.halves && !self.are_halves() {
             return fault("both halves need the same positions and segments, and block-causal attention");
@@ -116,11 +121,13 @@ impl AttentionContext {
             return fault("only causal attention can be opened");
         }
         if self.opened.as_ref().is_some_and(|words| words.len() != tokens * self.length.div_ceil(32)) {
-            return fault("opened pairs must be [batch, length, length / 32]");
+            return fault("opened pairs must be [batch, length, ceil(length / 32)]");
         }
         match &self.time {
             Some(time) if time.len() != self.batch => fault("time must be [batch]"),
-            Some(_) if !conditioned => fault("this backbone takes no time"),
+            Some(_) if !conditioned => {
+                fault("this backbone is not conditioned on time, but a time was given")
+            }
             None if conditioned => fault("this backbone needs the time of each row"),
             _ => Ok(()),
         }
@@ -128,7 +135,7 @@ impl AttentionContext {
 }
 
 impl AttentionContext {
-    /// Whether the halves of every row are of the same documents.
+    /// Whether both halves of every row hold the same documents.
     fn are_halves(&self) -> bool {
         fn has_equal_halves<T: PartialEq>(row: &[T]) -> bool {
             let (first, second) = row.split_at(row.len() / 2);

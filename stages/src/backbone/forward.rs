@@ -6,30 +6,33 @@ use super::layers::rms_norm;
 use super::{AttentionContext, Backbone, BackboneError, PreparedContext};
 
 impl Backbone {
-    /// Token ids on the device, after checking that each has a row in the embedding.
+    /// Copies token ids to the device after checking that each has a row in the embedding.
     ///
     /// # Shapes
     /// `ids`: row-major [B, L]; returns [B, L].
     ///
     /// # Errors
-    /// When an id is outside the vocabulary or the rows are uneven.
+    /// If an id is outside the vocabulary or the ids do not divide into `batch` rows.
     pub fn tokens(&self, ids: &[u32], batch: usize) -> Result<Tensor<2, Int>, BackboneError> {
         let vocab = self.config.vocab_size;
         if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab) {
             return Err(BackboneError::Token { id, vocab });
         }
         if batch == 0 || ids.is_empty() || !ids.len().is_multiple_of(batch) {
-            return Err(BackboneError::Context(format!("{} tokens do not make {batch} rows", ids.len())));
+            return Err(BackboneError::Context(format!(
+                "{} tokens do not divide into {batch} rows",
+                ids.len()
+            )));
         }
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         let shape = [batch, ids.len() / batch];
         Ok(Tensor::from_data(TensorData::new(ids, shape), &self.device()))
     }
 
-    /// `context` on the device, to be used by any number of forward passes.
+    /// Copies `context` to the device, for any number of forward passes.
     ///
     /// # Errors
-    /// When the parts of the context disagree, or time is given or missing against the backbone's conditioning.
+    /// If the parts of the context disagree, or its time does not match the backbone's conditioning.
     pub fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
         context.check(self.clock.is_some())?;
         let device = self.device();
@@ -79,7 +82,7 @@ impl Backbone {
     /// `tokens`: [B, L]; returns [B, L, D].
     ///
     /// # Errors
-    /// When `context` contradicts the tokens, itself or the backbone.
+    /// If `context` contradicts the tokens, itself, or the backbone.
     pub fn hidden(
         &self,
         tokens: Tensor<2, Int>,
@@ -92,8 +95,8 @@ impl Backbone {
         Ok(self.finish(x).reshape([b, l, d]))
     }
 
-    /// The embedding, the residual stream after each block but the last, and the hidden states after the final norm, as Hugging
-    /// Face lists `hidden_states`.
+    /// The embedding, the residual stream after each block but the last, and the hidden states after the final norm: the
+    /// list that Hugging Face calls `hidden_states`.
     ///
     /// # Shapes
     /// `tokens`: [B, L]; returns blocks + 1 tensors [B, L, D].
@@ -118,7 +121,7 @@ impl Backbone {
         Ok(states)
     }
 
-    /// Logits of the positions given.
+    /// Logits of the given positions. Select positions before calling: [B, L, V] would be far larger than anything else here.
     ///
     /// # Shapes
     /// `hidden`: [N, D]; returns [N, V].
@@ -134,7 +137,7 @@ fn check_same_rows(tokens: &Tensor<2, Int>, context: &AttentionContext) -> Resul
         return Ok(());
     }
     Err(BackboneError::Context(format!(
-        "tokens are {dims:?}, the context is [{}, {}]",
+        "tokens are {dims:?}, but the context is [{}, {}]",
         context.batch, context.length
     )))
 }

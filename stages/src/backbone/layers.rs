@@ -1,4 +1,4 @@
-//! The two layers that every part of a block is made of.
+//! The two layers from which every part of a block is built.
 
 use burn_tensor::Tensor;
 

@@ -1,4 +1,4 @@
-//! Which tensors a backbone has, what they start as, and which role each plays.
+//! The tensors of a backbone: names, shapes, initial values and roles.
 
 use burn_tensor::Tensor;
 use indexmap::IndexMap;
@@ -9,13 +9,15 @@ use super::time::{TimeEmbedding, build_time_layout};
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, RandomPurpose};
 
-/// Name of the embedding, which is the output head too where they are tied.
+/// Name of the embedding, which is also the output head if they are tied.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// Name of an untied output head.
+/// Name of the output head, present only if it is not tied to the embedding.
 pub const HEAD: &str = "lm_head.weight";
 
 /// Names and shapes of all tensors, in the order in which they are stored and iterated.
+///
+/// The order is part of the results: new weights are drawn by tensor number, and files are written in this order.
 #[must_use]
 pub fn build_layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
     let (d, f, h) = (config.hidden_size, config.intermediate_size, config.head_dim);

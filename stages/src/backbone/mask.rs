@@ -1,6 +1,6 @@
-//! Who may attend to whom, as the additive mask of a block of query rows.
+//! Which tokens may attend to which, as the additive mask of a block of query rows.
 //!
-//! Key j is visible from query i where both belong to one document and
+//! Key j is visible from query i if both belong to one document and
 //!
 //! | attention | rule |
 //! |---|---|
@@ -12,9 +12,10 @@
 //! | | M_BC: b(j) <= b(i), both in the second half |
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
-//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al., "Block
-//! Diffusion", 2025, section 3). Rules are kept as one or two numbers a token; only the block of query rows at hand is ever
-//! compared with its keys. Keys that no row of the block can see are left out where a row has halves.
+//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al.,
+//! "Block Diffusion", 2025, section 3). A rule is stored as one or two numbers per token, and a mask is computed for one
+//! block of query rows at a time, so an [L, L] mask never exists for long rows. If rows have halves, keys that no query row
+//! of the block can see are skipped.
 
 mod parts;
 
@@ -27,24 +28,24 @@ use fmflow_engine::pipeline::contract::Attention;
 use super::context::{AttentionContext, PADDING};
 use parts::split_into_parts;
 
-/// Rows up to this length use one mask and one score matrix; longer rows are computed in blocks of query rows.
+/// Rows up to this many tokens use one mask and one score matrix; longer rows are computed in blocks of query rows.
 const WHOLE: usize = 512;
 
-/// Query rows per block where a row is longer than [`WHOLE`].
+/// Query rows per block in rows longer than [`WHOLE`].
 const QUERY_BLOCK: usize = 256;
 
-/// Added to forbidden scores: exp underflows to 0, and a row with nothing to attend to stays finite.
+/// Added to forbidden scores. exp underflows to 0; unlike -inf, a row with nothing to attend to stays finite.
 const FORBIDDEN: f32 = -1e9;
 
-/// Bits in a word of [`Context::opened`].
+/// Bits in a word of [`AttentionContext::opened`].
 pub const WORD: usize = 32;
 
-/// How to make the additive mask of a part.
+/// Makes the additive mask of a part.
 #[derive(Clone, Debug)]
 pub(super) struct AttentionMask {
     rule: Option<MaskRule>,
     parts: Vec<MaskPart>,
-    /// The mask of all rows, where there is one part.
+    /// The mask of all rows if there is only one part, computed once for all layers.
     whole: Option<Tensor<5>>,
 }
 
@@ -67,7 +68,7 @@ impl AttentionMask {
         &self.parts
     }
 
-    /// The additive mask of a part; `None` where everything is visible.
+    /// The additive mask of a part; `None` if everything is visible.
     ///
     /// # Shapes
     /// Returns [B or 1, 1, 1, rows, keys].
@@ -79,7 +80,7 @@ impl AttentionMask {
     }
 }
 
-/// One number per token as query and one as key, [B or 1, L] each.
+/// One number per token in its role as query and one in its role as key, [B or 1, L] each.
 #[derive(Clone, Debug)]
 struct MaskSides {
     query: Tensor<2, Int>,
@@ -106,16 +107,16 @@ impl MaskSides {
     }
 }
 
-/// What the mask is computed from; any part may be absent.
+/// The inputs of the mask. An absent part forbids or allows nothing.
 #[derive(Clone, Debug)]
 struct MaskRule {
     /// Visible where key <= query.
     order: Option<MaskSides>,
-    /// Visible too where key = query.
+    /// Also visible where key = query.
     own: Option<MaskSides>,
-    /// Visible too where the bit is set, [B, L, words].
+    /// Also visible where the bit is set, [B, L, words].
     opened: Option<Tensor<3, Int>>,
-    /// Visible at most where key = query.
+    /// Never visible unless key = query.
     segments: Option<MaskSides>,
 }
 
@@ -131,7 +132,7 @@ impl MaskRule {
             Tensor::from_data(TensorData::new(words, shape), device)
         });
         let segments = context.segments.as_ref().filter(|s| s.iter().any(|x| *x != s[0])).map(|segments| {
-            // Padding differs between the sides and so matches nothing.
+            // Padding gets a different id on each side, so it matches nothing, not even other padding.
             let side = |padding: i32| {
                 segments.iter().map(|&s| if s == PADDING { padding } else { i32::from(s) }).collect()
             };
@@ -154,7 +155,7 @@ impl MaskRule {
         (forbidden.float() * FORBIDDEN).reshape([batch, 1, 1, rows, keys])
     }
 
-    /// Where the order of a document's tokens forbids to look.
+    /// Pairs that the order of tokens within a document forbids.
     fn beyond(&self, part: &MaskPart) -> Option<Tensor<3, Bool>> {
         let [query, key] = self.order.as_ref()?.grid(part);
         let mut forbidden = key.greater(query);
@@ -169,7 +170,7 @@ impl MaskRule {
     }
 }
 
-/// `f` of two masks, of which the second may have one row for all.
+/// Applies `f` to two masks. The second may have a batch of 1 that serves all rows.
 fn combine_masks(
     x: Tensor<3, Bool>,
     y: Tensor<3, Bool>,
@@ -179,7 +180,7 @@ fn combine_masks(
     f(x, y.expand(shape))
 }
 
-/// Where no bit is set.
+/// Pairs whose bit is not set.
 ///
 /// # Shapes
 /// `words`: [B, L, words]; returns [B, rows, L].
@@ -194,7 +195,7 @@ fn find_closed_pairs(words: &Tensor<3, Int>, part: &MaskPart) -> Tensor<3, Bool>
     bits.reshape([batch, rows, count * WORD]).narrow(2, 0, length).equal_elem(0)
 }
 
-/// (query, key) such that key <= query is what the order allows; one row stands for all.
+/// (query, key) numbers such that the order allows exactly the pairs with key <= query; one row may serve the whole batch.
 fn build_order_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)> {
     let length = context.length;
     let same = |ids: Vec<i32>| (ids.clone(), ids);
@@ -204,7 +205,8 @@ fn build_order_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)>
         Attention::BlockCausal { block } if !context.halves => Some(same(number_blocks(context, block))),
         Attention::BlockCausal { block } => {
             let ids = number_blocks(context, block);
-            // In the first half a query reaches the blocks before its own, and no key is reached by order.
+            // A query of the first half sees only blocks before its own (M_OBC). No query sees a key of the first half by
+            // order; `build_own_block_sides` opens those (M_BD).
             let first = |i: usize| i % length < length / 2;
             let query = ids.iter().enumerate().map(|(i, b)| if first(i) { b - 1 } else { *b });
             let key = ids.iter().enumerate().map(|(i, b)| if first(i) { i32::MAX } else { *b });
@@ -213,18 +215,18 @@ fn build_order_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)>
     }
 }
 
-/// (query, key) such that key = query allows to look, whatever the order says: blocks of the first half.
+/// (query, key) numbers such that key = query is visible whatever the order says: the blocks of the first half.
 fn build_own_block_sides(context: &AttentionContext) -> Option<(Vec<i32>, Vec<i32>)> {
     let (Attention::BlockCausal { block }, true) = (context.attention, context.halves) else { return None };
     let (ids, length) = (number_blocks(context, block), context.length);
-    let side = |nobody: i32| {
-        let id = |(i, b): (usize, &i32)| if i % length < length / 2 { *b } else { nobody };
+    let side = |unmatched: i32| {
+        let id = |(i, b): (usize, &i32)| if i % length < length / 2 { *b } else { unmatched };
         ids.iter().enumerate().map(id).collect()
     };
     Some((side(-1), side(-2)))
 }
 
-/// Number of the block of each token in its document, [B or 1, L].
+/// The block number of each token within its document, [B or 1, L].
 fn number_blocks(context: &AttentionContext, block: usize) -> Vec<i32> {
     match &context.positions {
         Some(positions) => positions.iter().map(|p| (*p as usize / block) as i32).collect(),

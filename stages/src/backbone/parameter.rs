@@ -1,6 +1,6 @@
 //! One trainable tensor, whatever its rank.
 //!
-//! Optimizers work on flat values and gradients; the forward pass works on vectors and matrices. This type is the seam.
+//! Optimizers work on flat values and gradients; the forward pass works on vectors and matrices. This type connects the two.
 
 use burn_tensor::{Device, Gradients, Tensor, TensorData};
 
@@ -11,15 +11,15 @@ use super::BackboneError;
 pub enum Parameter {
     /// A norm weight or a bias.
     Vector(Tensor<1>),
-    /// A projection or an embedding, in the layout of Hugging Face.
+    /// A projection or an embedding, laid out as in Hugging Face.
     Matrix(Tensor<2>),
 }
 
 impl Parameter {
-    /// A parameter of the given values (row-major) on `device`, without gradients.
+    /// A parameter with the given values (row-major) on `device`, without gradients.
     ///
     /// # Errors
-    /// When the rank is not 1 or 2, or the number of values is not the product of the shape.
+    /// If the rank is not 1 or 2, or the number of values is not the product of the shape.
     pub fn new(shape: &[usize], values: Vec<f32>, device: &Device) -> Result<Self, BackboneError> {
         let count = values.len();
         match *shape {
@@ -31,7 +31,7 @@ impl Parameter {
         }
     }
 
-    /// Its shape: `[n]` or [out, in].
+    /// `[n]` or [out, in].
     #[must_use]
     pub fn shape(&self) -> Vec<usize> {
         match self {
@@ -58,7 +58,7 @@ impl Parameter {
         }
     }
 
-    /// The gradient of this parameter, where the loss depended on it.
+    /// The gradient of this parameter; `None` if the loss did not depend on it.
     ///
     /// # Shapes
     /// Returns `[count]`.
@@ -70,7 +70,7 @@ impl Parameter {
         }
     }
 
-    /// As [`Parameter::gradient`], taking it out of `gradients`.
+    /// As [`Parameter::gradient`], but removes it from `gradients`, which frees its memory earlier.
     ///
     /// # Shapes
     /// Returns `[count]`.
@@ -82,7 +82,7 @@ impl Parameter {
         }
     }
 
-    /// A parameter of the same shape and the same need of gradients with other values.
+    /// A parameter with new values, the same shape, and gradients tracked as before.
     ///
     /// # Shapes
     /// `values`: `[count]`.
@@ -95,7 +95,7 @@ impl Parameter {
         }
     }
 
-    /// The same values as a leaf of autodiff.
+    /// The same values as a new autodiff leaf.
     #[must_use]
     pub fn trainable(self) -> Self {
         match self {
@@ -113,10 +113,10 @@ impl Parameter {
         }
     }
 
-    /// The values on the host, row-major.
+    /// Copies the values to the host, row-major.
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     pub fn values(&self) -> Result<Vec<f32>, BackboneError> {
         self.flat().try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
     }

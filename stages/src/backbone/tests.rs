@@ -1,4 +1,4 @@
-//! Properties of the forward pass that need no reference.
+//! Tests of properties of the forward pass that need no reference implementation.
 
 use super::*;
 use crate::device;
@@ -16,7 +16,7 @@ pub(crate) fn tiny(tied: bool) -> Qwen3Config {
         rope_theta: 1e4,
         tie_word_embeddings: tied,
         max_position_embeddings: 2048,
-        // Large enough that attention and feed-forward matter in the sums below.
+        // Large enough for attention and feed-forward to make a visible difference in the tests below.
         initializer_range: 0.3,
         bos_token_id: None,
         eos_token_id: None,
@@ -67,7 +67,7 @@ fn a_causal_position_ignores_what_follows() {
     let after = hidden(&model, &ids, &context);
     assert_eq!(distance(&before[..8 * 16], &after[..8 * 16]), 0.0);
     assert!(distance(&before[8 * 16..], &after[8 * 16..]) > 0.01);
-    // Blocks of 4 tokens see themselves whole and nothing later; blocks of 1 are causal.
+    // Blocks of 4 tokens see all of themselves and nothing later; blocks of 1 are causal.
     let blocks = AttentionContext::new(Attention::BlockCausal { block: 4 }, 1, 12);
     let seen = hidden(&model, &ids, &blocks);
     ids[3] = 38;
@@ -78,7 +78,7 @@ fn a_causal_position_ignores_what_follows() {
 }
 
 #[test]
-fn segments_are_separate_documents_and_padding_is_nobody() {
+fn segments_are_separate_documents_and_padding_is_invisible() {
     let (model, ids) = (model(TimeConditioning::None), ids(1, 12));
     let segments: Vec<u16> = [[0; 5].as_slice(), &[1; 4], &[PADDING; 3]].concat();
     let positions = vec![0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0];

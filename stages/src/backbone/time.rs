@@ -1,8 +1,8 @@
-//! Optional conditioning on time: modulation that starts as the identity.
+//! Optional time conditioning: a modulation that starts as the identity.
 //!
-//! t -> sinusoids -> two layers -> embedding [W]; each block projects it to scale, shift and gate of its two halves:
-//! x + (1 + g) f((1 + s) norm(x) + b). The projections start at 0, so s = b = g = 0 and the backbone computes what it computed
-//! before. The width W bounds the rank of what time can change.
+//! t -> sinusoids -> two layers -> embedding [W]; each block projects it to the scale, shift and gate of its two halves:
+//! x + (1 + g) f((1 + s) norm(x) + b). The projections start at 0, so s = b = g = 0 and a converted model computes exactly
+//! what its source computed. The width W bounds the rank of the modulation.
 
 use burn_tensor::{Device, Tensor, TensorData, activation::silu};
 
@@ -12,7 +12,7 @@ use super::Qwen3Config;
 use super::layers::linear;
 use super::prepared::PreparedContext;
 
-/// Sinusoid features of t: half cosines, half sines.
+/// Number of sinusoid features of t: half cosines, half sines.
 const FEATURES: usize = 128;
 
 /// Names and shapes of the tensors that time conditioning adds: shared ones first, then one per block.

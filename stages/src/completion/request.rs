@@ -1,22 +1,22 @@
-//! What is asked of a checkpoint, and what comes of it.
+//! Completion requests and their results.
 
 use crate::backbone::BackboneError;
 
-/// What is asked of a checkpoint.
+/// A request to fill in tokens between a prefix and a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompletionRequest {
-    /// Tokens before.
+    /// Tokens before the completion.
     pub prefix: Vec<u32>,
-    /// New tokens wanted.
+    /// Number of new tokens requested.
     pub length: usize,
-    /// Tokens after; of use to a flow sampler only.
+    /// Tokens after the completion. Only flow samplers use them.
     pub suffix: Vec<u32>,
 }
 
-/// What came of it.
+/// The answer to a [`CompletionRequest`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The new tokens: as many as wanted, fewer where an answer ended before its last blocks.
+    /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks.
     pub tokens: Vec<u32>,
 }
 
@@ -25,21 +25,21 @@ pub struct Completion {
 pub struct TimedCompletions {
     /// In the order of the requests.
     pub completions: Vec<Completion>,
-    /// Forward passes of the slowest batch (NFE).
+    /// Forward passes of the batch that needed most (NFE).
     pub passes: usize,
-    /// Wall seconds.
+    /// Wall-clock seconds for all requests.
     pub seconds: f64,
 }
 
 impl Completion {
-    /// The tokens before the first one that ends a turn or a document.
+    /// The tokens before the first one in `ends`, which holds the ids that end a turn or a document.
     #[must_use]
     pub fn until_end(&self, ends: &[u32]) -> &[u32] {
         let end = self.tokens.iter().position(|token| ends.contains(token));
         &self.tokens[..end.unwrap_or(self.tokens.len())]
     }
 
-    /// New tokens up to the end of turn, that token included: what counts for tokens per second.
+    /// Number of new tokens up to and including the end of turn. This is what counts for tokens per second.
     #[must_use]
     pub fn generated(&self, ends: &[u32]) -> usize {
         (self.until_end(ends).len() + 1).min(self.tokens.len())

@@ -1,4 +1,4 @@
-//! Logits of rows of unequal length, and completion of one token after another.
+//! Logits for rows of unequal length, and autoregressive completion, token by token.
 
 use fmflow_engine::pipeline::config::Sampler;
 
@@ -9,7 +9,7 @@ use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 use crate::train::gradient::to_int_tensor;
 
-/// Logits at places of rows of any lengths, flat [places, V].
+/// Logits at `places` (row, position) of rows of any lengths, flat [places, V]. Shorter rows are padded.
 pub(super) fn compute_row_logits(
     model: &Model,
     rows: &[&[u32]],
@@ -37,7 +37,7 @@ pub(super) fn compute_row_logits(
     logits.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }
 
-/// One token after another under a causal mask, without a cache of keys and values.
+/// Completes token by token under a causal mask, without a key-value cache.
 pub(super) fn complete_autoregressively(
     model: &Model,
     batch: &[(u64, &CompletionRequest)],

@@ -1,4 +1,4 @@
-//! Writing in blocks: where they lie, and that a later one touches none before it.
+//! Tests of block-by-block writing: where blocks begin and end, and that later blocks do not change earlier ones.
 
 use super::*;
 use crate::backbone::tests::tiny;
@@ -62,7 +62,7 @@ fn later_blocks_do_not_change_finished_ones() {
                 let long = tokens(15);
                 assert_eq!(long.len(), 15);
                 assert!(long.iter().all(|token| *token < 39));
-                // Two tokens end the prompt's block, four make the next: what follows them changes neither.
+                // Two tokens complete the prompt's block and four make the next. Later tokens change neither.
                 for length in [2, 6, 10, 14] {
                     assert_eq!(tokens(length), long[..length], "{kind:?} {block:?} {length}");
                 }
@@ -72,7 +72,7 @@ fn later_blocks_do_not_change_finished_ones() {
 }
 
 #[test]
-fn blocks_that_the_checkpoint_has_not_learnt_are_refused() {
+fn blocks_that_the_checkpoint_was_not_trained_on_are_refused() {
     let model = model(Attention::BlockCausal { block: 4 }, false);
     let ask = |block| {
         let sampler = sampler(SamplerKind::Confidence { steps: 2 }, Some(block));

@@ -1,4 +1,4 @@
-//! The certificate of a conversion: what was kept, what is new, and how far the result is from its source.
+//! The certificate of a conversion: which tensors were kept, which are new, and how far the logits are from the source's.
 
 use std::fmt;
 
@@ -6,42 +6,42 @@ use indexmap::IndexMap;
 
 use crate::weights::Dtype;
 
-/// The schema of the file. 2: with reference logits, so that the artifact alone can be verified.
+/// The schema of the file. Version 2 added reference logits, so that the artifact can be verified without its source.
 pub const SCHEMA: &str = "fmflow.certificate/2";
 
-/// Largest accepted difference of logits, relative to the largest logit (float32 on CPU).
+/// The largest accepted difference of logits, relative to the largest |logit| (float32 on CPU).
 pub const TOLERANCE: f64 = 1e-4;
 
-/// What became of a tensor.
+/// What the conversion did with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TensorAction {
-    /// The same values.
+    /// All values are the source's.
     Copied,
-    /// Not stored: it is the embedding.
+    /// Not stored, because it is the embedding.
     Tied,
     /// Not in the source.
     New,
-    /// The same values except the row of the mask token.
+    /// All values are the source's except the row of the mask token.
     Changed,
 }
 
 /// One tensor of the ledger.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LedgerLine {
-    /// Its name.
+    /// The tensor's name in the artifact.
     pub name: String,
-    /// The tensor of the source that it comes from.
+    /// The source tensor that it comes from; `None` if it is new.
     pub from: Option<String>,
-    /// Its shape.
+    /// The tensor's shape.
     pub shape: Vec<usize>,
-    /// The type in which the source stored it.
+    /// The type in which the source stored it; `None` if it is new.
     pub stored: Option<Dtype>,
-    /// BLAKE3 of its values as little-endian float32.
+    /// BLAKE3 of the values as little-endian float32.
     pub blake3: String,
-    /// What became of it.
+    /// What the conversion did with it.
     pub action: TensorAction,
-    /// The row that changed.
+    /// The row that changed, if one did.
     pub row: Option<u32>,
 }
 
@@ -56,15 +56,15 @@ pub struct Parity {
     pub difference: f64,
     /// The largest |logit| of the source.
     pub largest: f64,
-    /// Their accepted ratio.
+    /// The accepted ratio of the two.
     pub tolerance: f64,
-    /// The vocabulary entry left out: the mask token, where its output row changed.
+    /// The vocabulary entry left out of the comparison: the mask token, if its output row changed.
     pub excluded: Option<u32>,
     /// Whether the difference is within the tolerance.
     pub holds: bool,
 }
 
-/// The comparison with logits that another program made.
+/// The comparison with logits that another program computed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ForeignParity {
     /// BLAKE3 of the file.
@@ -79,14 +79,14 @@ pub struct ForeignParity {
     pub holds: bool,
 }
 
-/// Some logits of the source, and the tokens that they belong to.
+/// Some logits of the source, and the batch of tokens that they were computed for.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ReferenceLogits {
     /// Rows and tokens of the batch.
     pub batch: (usize, usize),
-    /// Its ids, row-major.
+    /// The ids of the batch, row-major.
     pub tokens: Vec<u32>,
-    /// The logits, one at every position.
+    /// The logits, one per position.
     pub logits: Vec<ReferenceLogit>,
 }
 
@@ -95,32 +95,32 @@ pub struct ReferenceLogits {
 pub struct ReferenceLogit {
     /// Position in the batch, row-major.
     pub position: usize,
-    /// The token that it speaks for.
+    /// The vocabulary entry whose logit this is.
     pub token: u32,
-    /// Its value; the decimals give the float32 back exactly.
+    /// The logit. Its decimal form in the file restores the float32 exactly.
     pub value: f32,
 }
 
-/// What was kept, what is new, and how far the result is from the source.
+/// The record of one conversion, stored as JSON beside the weights.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Certificate {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// BLAKE3 of the source's files.
+    /// BLAKE3 of the source's config.json and weight files, by name.
     pub source: IndexMap<String, String>,
-    /// BLAKE3 of the artifact's files.
+    /// BLAKE3 of the artifact's config.json and weight files, by name.
     pub artifact: IndexMap<String, String>,
-    /// Every tensor.
+    /// One line for every tensor.
     pub ledger: Vec<LedgerLine>,
     /// The id of the mask token.
     pub mask_token: Option<u32>,
-    /// Euclidean norm of its row in the embedding.
+    /// Euclidean norm of the mask token's row in the embedding.
     pub mask_row_norm: Option<f64>,
     /// Mean norm of all rows of the source's embedding.
     pub mean_row_norm: f64,
-    /// The comparison of logits.
+    /// The comparison with the source's logits.
     pub parity: Parity,
-    /// The comparison with logits that another program made, where some were given.
+    /// The comparison with logits that another program computed, if some were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<ForeignParity>,
     /// Some of the source's logits, for a later comparison without the source.
@@ -134,7 +134,7 @@ impl Certificate {
         self.parity.holds && self.elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.holds)
     }
 
-    /// Number of tensors with this action.
+    /// Number of ledger lines with this action.
     #[must_use]
     pub fn count(&self, action: TensorAction) -> usize {
         self.ledger.iter().filter(|line| line.action == action).count()

@@ -1,4 +1,6 @@
-//! The proof that a converted model still is its source, made from the two folders alone.
+//! Proves from the two folders alone that a converted model still computes what its source computes.
+//!
+//! Both folders are read back from disk. A proof about tensors in memory would not cover what was written.
 
 use std::path::Path;
 
@@ -15,11 +17,11 @@ use crate::convert::reference::{
 use crate::device::Device;
 use crate::weights::{self, Checkpoint, Dtype};
 
-/// Compares the artifact in `artifact` with the folder `source`, both read from disk: every tensor, then the logits of a fixed
-/// batch under a causal mask, then those of `given`, which another program made.
+/// Compares the folder `artifact` with the folder `source`, both read from disk: first every tensor, then the logits of a
+/// fixed batch under a causal mask, then the logits in `given`, which another program computed.
 ///
 /// # Errors
-/// When a folder is refused, a tensor is not accounted for, or the logits differ by more than `tolerance`.
+/// If a folder is refused, a tensor is not accounted for, or logits differ by more than `tolerance`.
 pub fn certify_conversion(
     source: &Path,
     artifact: &Path,
@@ -33,7 +35,7 @@ pub fn certify_conversion(
     let after = weights::read_checkpoint(artifact)?;
     let mask = after.contract.as_ref().and_then(|p| p.mask_token);
     let tokens = draw_reference_tokens(vocab.min(after.config.vocab_size), mask);
-    // One model at a time on the device.
+    // Keep only digests of the first model, so that one model at a time is on the device.
     let reference = compute_causal_logits(&before.into_backbone(device)?, &tokens, BATCH)?;
     let to = FolderDigest::for_checkpoint(&after);
     let (artifact, tied) = (after.files.clone(), after.config.tie_word_embeddings);
@@ -82,11 +84,14 @@ fn compare_with_source(
     }
 }
 
-/// What is kept of a folder's tensors once the values are gone.
+/// What is kept of a folder's tensors once their values are freed.
+///
+/// The embedding and the head are hashed row by row, because the ledger must show that nothing but the mask row changed,
+/// and the values of both models are never in memory together.
 struct FolderDigest {
-    /// Shape, stored type, digest, and for the embedding and the head the digest of every row.
+    /// Shape, stored type, digest of all values, and (for the embedding and the head only) the digest of every row.
     tensors: IndexMap<String, (Vec<usize>, Dtype, blake3::Hash, Vec<blake3::Hash>)>,
-    /// Norms of the rows of the embedding.
+    /// Euclidean norms of the embedding's rows.
     norms: Vec<f64>,
 }
 
@@ -112,7 +117,7 @@ fn hash_values(values: &[f32]) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// One line for every tensor of the artifact, and one for a head that is the embedding.
+/// One line for every tensor of the artifact, plus one for a head that is tied to the embedding.
 fn make_ledger(
     from: &FolderDigest,
     to: &FolderDigest,
@@ -148,7 +153,7 @@ fn make_ledger(
     Ok(lines)
 }
 
-/// Whether the rows are the same but for row `mask`.
+/// Whether the rows are equal except possibly row `mask`.
 fn differs_in_row_only(before: &[blake3::Hash], after: &[blake3::Hash], mask: Option<u32>) -> bool {
     let same = |(i, (a, b)): (usize, (&blake3::Hash, &blake3::Hash))| a == b || mask == Some(i as u32);
     !after.is_empty() && before.len() == after.len() && before.iter().zip(after).enumerate().all(same)

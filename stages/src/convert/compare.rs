@@ -1,11 +1,13 @@
-//! How far two sets of logits are apart.
+//! Measures how far apart two sets of logits are.
+//!
+//! NaN and missing values count as infinitely far. With `f64::max` alone NaN would be ignored, and a broken model would pass.
 
-/// |x|; infinitely far if x is not a number.
+/// |x|, or infinity if x is NaN.
 pub(super) fn abs_or_infinity(x: f64) -> f64 {
     if x.is_nan() { f64::INFINITY } else { x.abs() }
 }
 
-/// The largest |difference| and the largest |reference|; a value that is not a number counts as infinitely far.
+/// The largest |difference| and the largest |reference|, leaving out the vocabulary entry `excluded`.
 pub(super) fn compare_logits(
     reference: &[f32],
     found: &[f32],

@@ -1,16 +1,16 @@
-//! What a conversion is asked for.
+//! The inputs of a conversion besides the weights.
 
 use fmflow_engine::pipeline::config::ConvertConfig;
 
-/// A conversion: what was asked for, and what it needs to know beside the weights.
+/// The inputs of a conversion besides the weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversion {
-    /// What was asked for.
+    /// The settings of the `convert` stage.
     pub config: ConvertConfig,
-    /// Ids that the tokenizer uses: rows 0..used are the known tokens.
+    /// Number of ids that the tokenizer uses: rows 0..used of the embedding are known tokens.
     pub used: usize,
-    /// BLAKE3 of tokenizer.json, where there is one.
+    /// BLAKE3 of `tokenizer.json`, if there is one.
     pub tokenizer: Option<String>,
-    /// Seed of new numbers.
+    /// Seed of all newly drawn values.
     pub seed: u64,
 }

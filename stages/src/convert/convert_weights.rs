@@ -1,4 +1,5 @@
-//! The conversion itself: the row of the mask token, and the tensors of time conditioning, which start as the identity.
+//! The conversion itself: sets the row of the mask token and adds the tensors of time conditioning, which start as the
+//! identity.
 
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
@@ -11,10 +12,10 @@ use crate::convert::mask_row;
 use crate::device::Device;
 use crate::weights::Checkpoint;
 
-/// Converts the autoregressive weights `source`: the backbone, and the contract to be stored beside it.
+/// Converts the autoregressive weights `source`. Returns the backbone and the contract to store beside it.
 ///
 /// # Errors
-/// When the mask token has no row, an option makes no sense, or the source already is a flow model.
+/// If the mask token has no row, an option is out of range, or the source is already a flow model.
 pub fn convert_weights(
     source: Checkpoint,
     conversion: &Conversion,
@@ -22,16 +23,20 @@ pub fn convert_weights(
 ) -> Result<(Backbone, Contract), ConvertError> {
     let time = conversion.config.time_conditioning;
     if source.contract.as_ref().is_some_and(|contract| contract.kind == ModelKind::Flow) {
-        return Err(ConvertError::Option("the source already is a flow matching model"));
+        return Err(ConvertError::Option(
+            "the source is already a flow matching model; convert an autoregressive checkpoint",
+        ));
     }
     if matches!(time, TimeConditioning::AdaLn { rank } if rank == 0 || rank > source.config.hidden_size) {
-        return Err(ConvertError::Option("the rank of time conditioning is 1 to the hidden size"));
+        return Err(ConvertError::Option(
+            "the rank of time conditioning must be between 1 and the model's hidden size",
+        ));
     }
     let mask = mask_row::find_mask_token_row(&source.config, conversion)?;
     let mut tensors: IndexMap<String, Vec<f32>> =
         source.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect();
     mask_row::change_mask_row(&mut tensors, &source.config, mask, conversion)?;
-    // The new tensors are those of a fresh backbone; the copied ones never pass through it.
+    // New tensors are taken from a fresh backbone. Copied tensors never pass through it, so their bits cannot change.
     let fresh = NewTensors::new(&source.config, conversion, device)?;
     let backbone =
         Backbone::build(&source.config, time, device, |name, _| match tensors.swap_remove(name) {
@@ -45,7 +50,9 @@ pub fn convert_weights(
     Ok((backbone, contract))
 }
 
-/// Initial values of the tensors of time conditioning, made with the smallest backbone that has them.
+/// Initial values of the time conditioning tensors, taken from the smallest backbone that has them.
+///
+/// Initial values depend on a tensor's number in the layout, so the small backbone must have as many tensors as the real one.
 struct NewTensors(Option<Backbone>);
 
 impl NewTensors {

@@ -9,7 +9,7 @@ use crate::weights::WeightsError;
 pub enum ConvertError {
     /// The vocabulary has no row for the mask token.
     #[error(
-        "the tokenizer uses {used} ids and the embedding has {rows} rows, so none is reserved; name a mask id below {rows}"
+        "the tokenizer uses {used} ids and the embedding has {rows} rows, so no row is reserved; name a mask id below {rows}"
     )]
     NoReservedRow {
         /// Ids that the tokenizer uses.
@@ -25,13 +25,13 @@ pub enum ConvertError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// A number of the options makes no sense.
+    /// An option is out of range.
     #[error("{0}")]
     Option(&'static str),
-    /// A tensor of the artifact is neither the source's nor accounted for.
-    #[error("tensor `{0}` of the artifact is not that of the source")]
+    /// A tensor of the artifact differs from the source's, and the conversion does not explain it.
+    #[error("tensor `{0}` of the artifact differs from the source's")]
     Differs(String),
-    /// The artifact computes something else than the source.
+    /// The artifact's logits differ from the source's, or from those given by another program.
     #[error("the artifact's logits differ from the reference's by more than the tolerance\n{0}")]
     Parity(Box<Certificate>),
     /// The weights are refused.

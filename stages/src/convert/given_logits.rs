@@ -1,4 +1,5 @@
-//! Logits that another program made of the source: the second reading of a certificate, by somebody else.
+//! Logits that another program computed from the source: an independent check, because a bug in this backbone would affect
+//! both sides of the comparison with the source folder.
 
 use std::path::Path;
 
@@ -12,11 +13,11 @@ use crate::convert::error::ConvertError;
 use crate::convert::reference::compute_causal_logits;
 use crate::weights::WeightsError;
 
-/// What the file holds, and how people make it.
+/// The expected content of the file, and how to make it.
 pub const FORM: &str = "the file holds `input_ids` [B, L] (I64 or I32) and `logits` [B, L, V] (F32), \
                         which another program computed from the source under a causal mask";
 
-/// Token ids and the logits that somebody else gave for them, of every position under a causal mask.
+/// Token ids, and the logits that another program computed for every position under a causal mask.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GivenLogits {
     file: String,
@@ -27,10 +28,11 @@ pub struct GivenLogits {
 }
 
 impl GivenLogits {
-    /// Reads a safetensors file for a model of `vocabulary` tokens: [`FORM`].
+    /// Reads a safetensors file for a model of `vocabulary` tokens; [`FORM`] describes it.
     ///
     /// # Errors
-    /// A file that cannot be read, or a tensor that is missing, not known, mis-shaped, out of range or not finite, by name.
+    /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite. The error names
+    /// it.
     pub fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let bytes = std::fs::read(path)
@@ -39,31 +41,31 @@ impl GivenLogits {
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| faults.file_error(e.to_string()))?;
         if let Some(extra) = tensors.names().into_iter().find(|name| !["input_ids", "logits"].contains(name))
         {
-            return Err(
-                faults.tensor_error(extra, "is not known: a reference holds `input_ids` and `logits`")
-            );
+            return Err(faults
+                .tensor_error(extra, "is not expected: a reference holds only `input_ids` and `logits`"));
         }
         let (batch, tokens) = faults.ids(&faults.get(&tensors, "input_ids")?, vocabulary)?;
         let logits = faults.logits(&faults.get(&tensors, "logits")?, [batch.0, batch.1, vocabulary])?;
         Ok(Self { blake3: blake3::hash(&bytes).to_hex().to_string(), file, batch, tokens, logits })
     }
 
-    /// Refuses ids whose row of the embedding is new, so that nobody's logits can be expected.
+    /// Refuses the mask token among the ids. Its embedding row is new, so no other program can know its logits.
     ///
     /// # Errors
-    /// When the mask token is among the ids.
+    /// If the mask token is among the ids.
     pub fn refuse_mask_token(&self, mask: u32) -> Result<(), WeightsError> {
         match self.tokens.contains(&mask) {
             false => Ok(()),
             true => {
-                let reason =
-                    format!("holds the mask token {mask}, whose row is new; keep it with `row=\"keep\"`");
+                let reason = format!(
+                    "holds the mask token {mask}, whose row is new; keep the old row with `row=\"keep\"`"
+                );
                 Err(FileErrors(&self.file).tensor_error("input_ids", reason))
             }
         }
     }
 
-    /// Compares the logits of `model`, one row of tokens after another; the vocabulary entry `excluded` is left out.
+    /// Compares with the logits of `model`, one row of tokens at a time, leaving out the vocabulary entry `excluded`.
     pub(super) fn compare(
         &self,
         model: &Backbone,
@@ -99,7 +101,7 @@ impl FileErrors<'_> {
         tensors.tensor(name).map_err(missing)
     }
 
-    /// Rows, tokens of a row, and the ids.
+    /// (rows, tokens per row), and the ids.
     fn ids(
         &self,
         view: &TensorView<'_>,
@@ -119,7 +121,7 @@ impl FileErrors<'_> {
         };
         let known = |id: &i64| u32::try_from(*id).ok().filter(|id| (*id as usize) < vocabulary);
         match ids.iter().find(|id| known(id).is_none()) {
-            Some(id) => Err(fault(format!("holds id {id}, the vocabulary has {vocabulary}"))),
+            Some(id) => Err(fault(format!("holds id {id}, but the vocabulary has {vocabulary} tokens"))),
             None => Ok(((rows, length), ids.iter().filter_map(known).collect())),
         }
     }
@@ -142,7 +144,7 @@ impl FileErrors<'_> {
     }
 }
 
-/// The bytes of one number; `chunks_exact` gives as many as asked for.
+/// The bytes of one number. `chunks_exact` guarantees the length, so the copy cannot panic.
 fn to_byte_array<const N: usize>(chunk: &[u8]) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(chunk);

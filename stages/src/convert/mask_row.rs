@@ -1,4 +1,4 @@
-//! The row of the mask token.
+//! Chooses the row of the mask token and sets its initial values.
 
 use fmflow_engine::pipeline::config::{MaskRow, MaskToken};
 use indexmap::IndexMap;
@@ -8,7 +8,7 @@ use crate::convert::conversion::Conversion;
 use crate::convert::error::ConvertError;
 use crate::rng::{self, RandomPurpose};
 
-/// The id of the mask token.
+/// The id of the mask token, which is also its row in the embedding.
 pub(super) fn find_mask_token_row(
     config: &Qwen3Config,
     conversion: &Conversion,
@@ -22,7 +22,8 @@ pub(super) fn find_mask_token_row(
     }
 }
 
-/// Applies the policy to row `mask` of the embedding; where tied, that is the output row too. An untied head keeps its row.
+/// Sets row `mask` of the embedding as the config asks. If the head is tied, this is the output row too; an untied head
+/// keeps its row.
 pub(super) fn change_mask_row(
     tensors: &mut IndexMap<String, Vec<f32>>,
     config: &Qwen3Config,
@@ -31,7 +32,7 @@ pub(super) fn change_mask_row(
 ) -> Result<(), ConvertError> {
     let MaskRow::Mean { noise } = conversion.config.mask_row else { return Ok(()) };
     if !noise.is_finite() || noise < 0.0 {
-        return Err(ConvertError::Option("the noise of the mask row is a number of at least 0"));
+        return Err(ConvertError::Option("the noise of the mask row must be a finite number, 0 or more"));
     }
     let (mask, width) = (mask as usize, config.hidden_size);
     let Some(embedding) = tensors.get_mut(EMBEDDING) else { return Ok(()) };
@@ -39,7 +40,9 @@ pub(super) fn change_mask_row(
     let rows: Vec<&[f32]> =
         embedding.chunks_exact(width).enumerate().filter(|(i, _)| known(i)).map(|(_, row)| row).collect();
     if rows.is_empty() {
-        return Err(ConvertError::Option("a mean needs at least one known token"));
+        return Err(ConvertError::Option(
+            "the mean of the known rows needs at least one known token besides the mask token",
+        ));
     }
     let mut stream = rng::derive_stream(conversion.seed, RandomPurpose::MaskRow, [0; 3]);
     let column = |j: usize| {

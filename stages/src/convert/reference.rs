@@ -1,4 +1,5 @@
-//! Logits of a fixed batch under a causal mask: what a certificate compares, and what it keeps for later.
+//! Logits of a fixed batch under a causal mask: those that a certificate compares, and those that it keeps for
+//! `verify --deep`.
 
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::Attention;
@@ -11,13 +12,13 @@ use crate::device::Device;
 use crate::rng::{self, RandomPurpose};
 use crate::weights::Checkpoint;
 
-/// Rows and tokens of the batch that is compared.
+/// Rows and tokens per row of the compared batch.
 pub(super) const BATCH: (usize, usize) = (2, 32);
 
-/// Logits that a certificate keeps.
+/// Number of logits that a certificate keeps.
 const PLACES: usize = 64;
 
-/// One logit of every position, of a token drawn from all but `excluded`.
+/// One logit per position, each for a token drawn from the vocabulary without `excluded`.
 pub(super) fn select_reference_logits(
     logits: &[f32],
     tokens: Vec<u32>,
@@ -33,7 +34,7 @@ pub(super) fn select_reference_logits(
 }
 
 impl Certificate {
-    /// Whether these are the weights that it was made for: a training stage hands it on, but changes the weights.
+    /// Whether `checkpoint` holds the certified weights. A training stage passes the certificate on but changes the weights.
     #[must_use]
     pub fn matches_weights(&self, checkpoint: &Checkpoint) -> bool {
         let weights = |name: &String| name.ends_with(".safetensors");
@@ -41,10 +42,11 @@ impl Certificate {
         own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
     }
 
-    /// The largest |difference| between the logits that it keeps and those of `checkpoint`, computed anew.
+    /// Computes the logits of `checkpoint` again and returns the largest |difference| from the logits that the certificate
+    /// keeps.
     ///
     /// # Errors
-    /// A certificate whose places are not those of its batch or of this model, or a failing device.
+    /// If the certificate's positions or tokens do not fit its batch or this model, or the device fails.
     pub fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
         let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
         let model = checkpoint.into_backbone(device)?;
@@ -64,7 +66,7 @@ impl Certificate {
     }
 }
 
-/// An id of `vocab`, never `excluded`.
+/// Draws an id below `vocab`, never `excluded`.
 fn draw_token_id(stream: &mut rng::RandomStream, vocab: usize, excluded: Option<u32>) -> u32 {
     let known = vocab as u64 - u64::from(excluded.is_some() && vocab > 1);
     match stream.below(known) as u32 {
@@ -73,7 +75,7 @@ fn draw_token_id(stream: &mut rng::RandomStream, vocab: usize, excluded: Option<
     }
 }
 
-/// The tokens that are compared: a fixed draw from all ids but the mask token.
+/// The tokens of the compared batch: a fixed draw from all ids except the mask token.
 pub(super) fn draw_reference_tokens(vocab: usize, mask: Option<u32>) -> Vec<u32> {
     let mut stream = rng::derive_stream(0, RandomPurpose::Source, [0; 3]);
     (0..BATCH.0 * BATCH.1).map(|_| draw_token_id(&mut stream, vocab, mask)).collect()

@@ -1,4 +1,4 @@
-//! Conversions of small models, certified from disk.
+//! Tests that convert small models and certify them from disk.
 
 use std::path::Path;
 
@@ -39,14 +39,14 @@ pub(crate) fn options() -> Conversion {
     Conversion { config, used: 45, tokenizer: None, seed: 3 }
 }
 
-/// The usual conversion with other settings.
+/// The usual conversion with changed settings.
 pub(crate) fn options_with(change: impl FnOnce(&mut ConvertConfig)) -> Conversion {
     let mut options = options();
     change(&mut options.config);
     options
 }
 
-/// A source of random weights, its conversion, and the certificate.
+/// Converts a random source model and certifies the result. Tensors for which `spoil` is true are changed in between.
 fn converted(
     tied: bool,
     options: &Conversion,
@@ -99,7 +99,7 @@ fn time_conditioning_is_new_and_the_identity() {
     let timed = timed(4);
     let certificate = converted(true, &timed, |_| false).unwrap();
     assert_eq!((certificate.count(TensorAction::New), certificate.parity.difference), (6, 0.0));
-    // A projection that does not start at 0 is not the identity any more.
+    // A projection that does not start at 0 is no longer the identity.
     let error = converted(true, &timed, |name| name.starts_with("time.layers")).unwrap_err();
     assert!(matches!(&error, ConvertError::Parity(c) if !c.parity.holds), "{error}");
 }
@@ -135,7 +135,7 @@ fn the_mean_row_is_the_mean_of_the_known_rows() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_refused() {
+fn options_out_of_range_are_refused() {
     for options in [
         Conversion { used: 50, ..options() },
         options_with(|config| config.mask_token = MaskToken::Id(50)),

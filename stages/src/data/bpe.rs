@@ -1,26 +1,27 @@
-//! Learning the merges of a byte-level BPE (Sennrich et al., 2016), the same ones in every process.
+//! Learns the merges of a byte-level BPE (Sennrich et al., 2016), the same ones in every process.
 //!
-//! The trainer of the crate `tokenizers` keeps several heap entries for a pair that can be formed in two ways, each with
-//! its own positions; which one is used first follows the order of a hash map with a random key. Here a pair is merged
-//! everywhere at once, and ties go to the smaller pair of ids, so the result is a function of the word counts.
+//! The trainer of the crate `tokenizers` is not deterministic: it keeps several heap entries for a pair that can be formed
+//! in two ways, each with its own positions, and the iteration order of a randomly seeded hash map decides which one is
+//! used first. Here a pair is merged everywhere at once, and ties go to the smaller pair of ids, so the result is a
+//! function of the word counts.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
-/// Two neighbouring tokens.
+/// Two neighboring tokens.
 pub(super) type TokenPair = (u32, u32);
 
-/// A pair that is seen less often is not worth a token.
+/// A pair that occurs less often is not worth a token.
 const MIN_COUNT: i64 = 2;
 
-/// What was learnt: `tokens[id]` in byte-level letters, and merges, most frequent first.
+/// What was learned: `tokens[id]` in byte-level letters, and merges, most frequent first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Merges {
     pub(super) tokens: Vec<String>,
     pub(super) merges: Vec<TokenPair>,
 }
 
-/// The printable letter that stands for each byte (Radford et al., 2019), in the order of their code points.
+/// The printable letter that represents each byte (Radford et al., 2019), in the order of code points.
 pub(super) fn list_byte_letters() -> Vec<String> {
     let printable = |b: &u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..256).filter(|b| !printable(b)).count() as u32;
@@ -28,14 +29,14 @@ pub(super) fn list_byte_letters() -> Vec<String> {
     letters.filter_map(char::from_u32).map(String::from).collect()
 }
 
-/// Learns merges from words in byte-level letters and their counts until there are `size` tokens, or nothing repeats.
+/// Learns merges from words in byte-level letters and their counts until there are `size` tokens or no pair repeats.
 pub(super) fn learn_merges(words: &BTreeMap<String, u64>, size: usize) -> Merges {
     let mut learner = MergeLearner::new(words);
     while learner.tokens.len() < size && learner.merge_next() {}
     Merges { tokens: learner.tokens, merges: learner.merges }
 }
 
-/// The maps below are looked up, never iterated.
+/// The hash maps are only looked up, never iterated, so their random order cannot reach the result.
 struct MergeLearner {
     tokens: Vec<String>,
     ids: HashMap<String, u32>,
@@ -77,7 +78,7 @@ impl MergeLearner {
         self.heap.extend(pairs.into_iter().map(|pair| (self.counts[&pair], Reverse(pair))));
     }
 
-    /// Merges the most frequent pair everywhere; false when none is left.
+    /// Merges the most frequent pair everywhere; returns false if none is left.
     fn merge_next(&mut self) -> bool {
         while let Some((count, Reverse(pair))) = self.heap.pop() {
             let now = self.counts[&pair];
@@ -88,7 +89,8 @@ impl MergeLearner {
                 self.merge(pair);
                 return true;
             }
-            self.heap.push((now, Reverse(pair))); // counts only fall between offers
+            // The entry is outdated. Counts only fall between offers, so requeueing it with its current count is enough.
+            self.heap.push((now, Reverse(pair)));
         }
         false
     }
@@ -111,7 +113,7 @@ impl MergeLearner {
     }
 }
 
-/// `word` with every occurrence of `pair`, from the left, as `id`.
+/// `word` with every occurrence of `pair`, from the left, replaced by `id`.
 fn replace_pair(word: &[u32], pair: TokenPair, id: u32) -> Vec<u32> {
     let mut out = Vec::with_capacity(word.len());
     let mut at = 0;
@@ -139,14 +141,14 @@ mod tests {
     fn the_textbook_example() {
         let text =
             "low low low low low lower lower newest newest newest newest newest newest widest widest widest";
-        let learnt = learn_merges(&words(text), 256 + 3);
-        assert_eq!(learnt.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
+        let learned = learn_merges(&words(text), 256 + 3);
+        assert_eq!(learned.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
     }
 
     #[test]
     fn learning_stops_when_nothing_repeats() {
-        let learnt = learn_merges(&words("abc abc"), 1000);
-        assert_eq!(learnt.tokens[256..], ["ab", "abc"]);
+        let learned = learn_merges(&words("abc abc"), 1000);
+        assert_eq!(learned.tokens[256..], ["ab", "abc"]);
         assert_eq!(learn_merges(&BTreeMap::new(), 1000).tokens.len(), 256);
     }
 
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn the_trainer_of_the_tokenizers_crate_agrees() {
         let text = include_str!("bpe.rs").split_whitespace().collect::<Vec<_>>().join(" ");
-        let learnt = learn_merges(&words(&text), 400);
+        let learned = learn_merges(&words(&text), 400);
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
             .min_frequency(2)
@@ -181,6 +183,6 @@ mod tests {
         trainer.train(&mut model).unwrap();
         let theirs: Vec<_> =
             (0..model.get_vocab_size() as u32).filter_map(|id| model.id_to_token(id)).collect();
-        assert_eq!(learnt.tokens, theirs);
+        assert_eq!(learned.tokens, theirs);
     }
 }

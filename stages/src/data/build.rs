@@ -1,6 +1,6 @@
-//! A dataset into rows, in one pass: read, encode, pack, write.
+//! Turns a dataset into rows in one pass: read, encode, pack, write.
 //!
-//! Documents stream through; what stays in memory are the open rows and the held-out part.
+//! Documents stream through. Only the open rows and the held-out part stay in memory: held-out rows come last in the file.
 
 mod rows_part;
 
@@ -13,20 +13,20 @@ use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_lev
 use rows_part::RowsPart;
 use std::io::Write;
 
-/// How rows are made.
+/// Options for making rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowsOptions {
     /// Tokens in a row, 1 to [`MAX_LENGTH`].
     pub length: usize,
-    /// How rows are filled. End to end, conversations are learnt whole, like text.
+    /// How rows are filled. With [`Packing::Concat`], whole conversations are learned, like text.
     pub packing: Packing,
     /// Whether a document of text ends with an end-of-document token.
     pub end_of_document: bool,
-    /// Tokens of an answer with its filler; none leaves answers as long as they are.
+    /// Tokens of an answer including its padding; `None` leaves answers at their own length.
     pub canvas: Option<usize>,
-    /// Share of documents that is held out, 0 to below 1.
+    /// Share of documents that is held out, in [0, 1).
     pub held_out: f64,
-    /// Stop reading after so many training tokens.
+    /// Stops reading after this many training tokens.
     pub limit: Option<u64>,
 }
 
@@ -42,27 +42,27 @@ pub enum BuildError {
     /// A file cannot be written.
     #[error("`{file}` cannot be written: {cause}")]
     Write {
-        /// Its name.
+        /// The name of the file.
         file: &'static str,
-        /// What the storage says.
+        /// The error of the storage.
         cause: std::io::Error,
     },
-    /// Options that contradict each other or the data.
+    /// The options contradict each other or the data.
     #[error("{problem}; {fix}")]
     Options {
-        /// What does not fit.
+        /// What is wrong.
         problem: String,
-        /// What to do about it.
+        /// How to fix it.
         fix: &'static str,
     },
 }
 
-fn options_error(problem: impl Into<String>, cure: &'static str) -> BuildError {
-    BuildError::Options { problem: problem.into(), fix: cure }
+fn options_error(problem: impl Into<String>, fix: &'static str) -> BuildError {
+    BuildError::Options { problem: problem.into(), fix }
 }
 
-/// What a tokenizer learns from: the texts of all documents that are not in the held-out `fraction`. Conversations come
-/// with the names of their turns, so that those become tokens.
+/// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation
+/// come with the names of their speakers, so that those names become tokens.
 pub fn select_training_texts<E>(
     documents: impl Iterator<Item = Result<Document, E>>,
     fraction: f64,
@@ -80,10 +80,11 @@ fn format_turn(turn: &Message) -> String {
     format!("{}\n{}", chat::to_speaker_name(turn.role), turn.content)
 }
 
-/// Trains a tokenizer for a model of `vocabulary` rows on the training part of `datasets`: (documents, held-out share).
+/// Trains a tokenizer for a model with `vocabulary` embedding rows on the training part of `datasets`, given as
+/// (documents, held-out share).
 ///
 /// # Errors
-/// Data that cannot be read, or a vocabulary that is too small.
+/// If data cannot be read or the vocabulary is too small.
 pub fn train_tokenizer<D>(datasets: Vec<(D, f64)>, vocabulary: u32) -> Result<TokenizerFiles, BuildError>
 where
     D: Iterator<Item = Result<Document, CorpusError>>,
@@ -93,10 +94,10 @@ where
     train_byte_level_bpe(texts.map(|text| text.map_err(BuildError::from)), vocabulary)
 }
 
-/// Makes the rows of a dataset and writes them, with what is needed to read them, to `sink`.
+/// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them.
 ///
 /// # Errors
-/// Data that cannot be read or encoded, options that do not fit them, a failing write, or no training row at all.
+/// If data cannot be read or encoded, the options do not fit the data, a write fails, or there is not a single training row.
 pub fn build_rows(
     documents: impl Iterator<Item = Result<Document, CorpusError>>,
     tokenizer: &Tokenizer,
@@ -132,18 +133,17 @@ pub fn build_rows(
 
 fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
     if !(1..=MAX_LENGTH).contains(&wanted.length) {
-        return Err(options_error(
-            format!("rows of {} tokens", wanted.length),
-            "choose a length from 1 to 65535",
-        ));
+        let problem = format!("rows of {} tokens cannot be made", wanted.length);
+        return Err(options_error(problem, "choose a length from 1 to 65535"));
     }
     if !(0.0..1.0).contains(&wanted.held_out) {
-        return Err(options_error(format!("a held-out share of {}", wanted.held_out), "choose 0 to below 1"));
+        let problem = format!("a held-out share of {} is out of range", wanted.held_out);
+        return Err(options_error(problem, "choose a number from 0 to below 1"));
     }
     if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
         return Err(options_error(
-            "a canvas without room for prompt or answer",
-            "choose 1 to below the length of a row",
+            "the canvas leaves no room for the prompt or the answer",
+            "choose a canvas from 1 to below the length of a row",
         ));
     }
     Ok(())
@@ -154,12 +154,11 @@ fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildErro
     text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
 }
 
-/// What is left to write after the last document.
 struct FinishedRows {
     summary: RowsSummary,
-    /// Records of the training rows that were open, then of all held-out rows.
+    /// Records of the training rows that were still open, then of all held-out rows.
     rest: Vec<u8>,
-    /// Lines of the held-out conversations; none in a dataset of text.
+    /// Lines of the held-out conversations; `None` for a dataset of text.
     chats: Option<Vec<u8>>,
 }
 
@@ -201,7 +200,7 @@ impl<'a> RowsBuilder<'a> {
         Ok(full)
     }
 
-    /// Lists the answers of a held-out conversation with what was said before each.
+    /// Records the answers of a held-out conversation, each with the turns before it.
     fn record_held_out_chats(&mut self, talk: &Conversation) -> Result<(), BuildError> {
         let lines = self.chats.get_or_insert_default();
         for chat in talk.chats() {
@@ -212,7 +211,8 @@ impl<'a> RowsBuilder<'a> {
         Ok(())
     }
 
-    /// What is learnt of a document: of a conversation, one example for every answer. None where one does not fit its canvas.
+    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its
+    /// canvas.
     fn examples(&mut self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
         match document {
             Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
@@ -230,11 +230,11 @@ impl<'a> RowsBuilder<'a> {
         Ok(chat::encode_example(self.tokenizer, chat, self.options.canvas)?)
     }
 
-    /// Laid end to end, a conversation is a document like any other: all of it is learnt, none is given.
+    /// With rows laid end to end, a conversation is a document like any other: all of it is learned, nothing is given.
     fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
         if !talk.is_learnt_whole() {
             return Err(options_error(
-                "an answer is not to be learnt, but rows that are laid end to end learn everything",
+                "an answer is marked not to be learned, but packing=\"concat\" learns everything",
                 "choose packing=\"first-fit\", or remove its `weight`",
             ));
         }
@@ -244,7 +244,7 @@ impl<'a> RowsBuilder<'a> {
         self.document(tokens).map(Some)
     }
 
-    /// Tokens that are all learnt, with the end of their document.
+    /// An example whose tokens are all learned, including the end of the document if one is added.
     fn document(&self, mut tokens: Vec<u32>) -> Result<Example, BuildError> {
         if self.options.end_of_document {
             tokens.push(self.tokenizer.end_of_document()?);
@@ -257,13 +257,13 @@ impl<'a> RowsBuilder<'a> {
         let (held_out, last) = self.held_out.finish(self.width);
         let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
         let shape = RowsShape { length, canvas, packing, chats: self.chats.is_some() };
-        if let Some((problem, cure)) = shape.refuse_majority_dropped(&train) {
-            return Err(options_error(problem, cure));
+        if let Some((problem, fix)) = shape.refuse_majority_dropped(&train) {
+            return Err(options_error(problem, fix));
         }
         if train.rows == 0 {
             return Err(options_error(
                 "no document is left for training",
-                "lower the held-out share or lengthen the rows",
+                "lower the held-out share or make the rows longer",
             ));
         }
         if self.options.held_out > 0.0 && held_out.rows == 0 {

@@ -1,13 +1,14 @@
-//! Conversations, laid out by the tokenizer's own chat template; in ChatML, Qwen's layout, where it has none:
+//! Lays out conversations with the tokenizer's own chat template, or in ChatML (Qwen's layout) if it has none:
 //!
 //! ```text
 //! <|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>
 //! ```
 //!
-//! The prompt is what the template renders up to the place where the assistant speaks (`add_generation_prompt`); it is given.
-//! The answer is the rest of the assistant's turn, its end included; it is learnt. What a template adds to an answer, such as
-//! Qwen3's empty `<think>` block, belongs to the answer, and the line end after the turn to nobody. Both are encoded apart, so
-//! that a prompt has the same ids in training and in generation.
+//! The prompt is what the template renders up to the point where the assistant speaks (`add_generation_prompt`). It is
+//! given. The answer is the rest of the assistant's turn, including its end. It is learned. Whatever a template adds to an
+//! answer, such as Qwen3's empty `<think>` block, belongs to the answer; the line end after the turn is dropped. Prompt and
+//! answer are encoded separately: encoded together, a token could span the boundary, and the prompt would have other ids in
+//! training than in generation.
 
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -17,7 +18,7 @@ use super::packing::{Example, PositionRole};
 use super::template::{ChatTemplate, TemplateOptions};
 use super::tokenizer::{END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError};
 
-/// What a model is given, in ChatML: everything before the answer.
+/// The prompt in ChatML: everything before the answer.
 #[must_use]
 pub fn render_chatml_prompt(given: &[Message]) -> String {
     let turn = |message: &Message| {
@@ -26,10 +27,10 @@ pub fn render_chatml_prompt(given: &[Message]) -> String {
     format!("{}{START_OF_TURN}assistant\n", given.iter().map(turn).collect::<String>())
 }
 
-/// Ids of what a model is given. Names of special tokens inside a turn become those tokens, as in Hugging Face.
+/// Ids of the prompt. Names of special tokens inside a turn become those tokens, as in Hugging Face.
 ///
 /// # Errors
-/// A tokenizer without the tokens of a turn, a template that refuses, or a text that cannot be encoded.
+/// If the tokenizer lacks the tokens of a turn, the template refuses, or the text cannot be encoded.
 pub fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
     let Some(template) = tokenizer.template() else {
         tokenizer.special(START_OF_TURN)?;
@@ -42,10 +43,10 @@ pub fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32
     )
 }
 
-/// Ids of an answer to what is `given`, and the end of its turn.
+/// Ids of an answer to `given`, including the end of its turn.
 ///
 /// # Errors
-/// As [`prompt`], and a template that renders the prompt differently once the answer follows it.
+/// As [`encode_prompt`]; also if the template renders the prompt differently once the answer follows it.
 pub fn encode_answer(
     tokenizer: &Tokenizer,
     given: &[Message],
@@ -62,15 +63,16 @@ pub fn encode_answer(
     tokenizer.encode(&text[spoken])
 }
 
-/// The text that stands for the right answer once it is decoded without special tokens.
+/// The text that a model's output must equal after decoding without special tokens. This is not `chat.answer` itself, because
+/// a template may add to an answer or trim it.
 ///
 /// # Errors
-/// As [`answer`].
+/// As [`encode_answer`].
 pub fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
     Ok(tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false))
 }
 
-/// The word of templates for who speaks.
+/// The name that templates use for a speaker.
 #[must_use]
 pub fn to_speaker_name(role: Speaker) -> &'static str {
     match role {
@@ -90,22 +92,23 @@ fn with_generation_prompt(options: &TemplateOptions) -> TemplateOptions {
     TemplateOptions { add_generation_prompt: true, ..options.clone() }
 }
 
-/// A conversation as text, and which bytes of it the assistant says.
+/// A conversation as text, with the byte ranges that the assistant says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationLayout {
     /// The rendered text.
     pub text: String,
-    /// For every assistant's turn, in order, its bytes: from after the prompt before it to the end of turn, included.
+    /// The bytes of every assistant turn, in order: from the end of the prompt before it up to and including the end of turn.
     pub spoken: Vec<Range<usize>>,
 }
 
 /// Renders `messages` and finds the assistant's turns in it.
 ///
-/// Where a turn begins is where the rendering of the messages before it ends. A template may render a turn otherwise once
-/// others follow (Qwen3 drops what was thought), but never what came before: then nobody could say what was given.
+/// A turn begins where the rendering of the messages before it ends. A template may render a turn differently once others
+/// follow (Qwen3 drops the reasoning), but it must not change what came before the turn. Otherwise the prompt of an answer
+/// would be undefined.
 ///
 /// # Errors
-/// A template that refuses, that changes a prompt after the fact, or that does not end a turn with [`END_OF_TURN`].
+/// If the template refuses, changes an earlier prompt, or does not end a turn with [`END_OF_TURN`].
 pub fn lay_out_conversation(
     template: &ChatTemplate,
     messages: &[Value],
@@ -117,7 +120,7 @@ pub fn lay_out_conversation(
     Ok(ConversationLayout { spoken: spoken.collect::<Result<_, _>>()?, text })
 }
 
-/// The bytes of `text`, the rendering of `messages`, that the assistant says in turn `at`.
+/// The bytes that the assistant says in turn `at` of `text`, the rendering of `messages`.
 fn find_spoken_range(
     at: usize,
     template: &ChatTemplate,
@@ -127,13 +130,13 @@ fn find_spoken_range(
 ) -> Result<Range<usize>, TokenizerError> {
     let prompt = template.render(&messages[..at], &with_generation_prompt(options))?;
     let rest = text.strip_prefix(prompt.as_str()).ok_or_else(|| {
-        template.to_error("renders what is given to the assistant differently once its answer follows")
+        template.to_error("renders the assistant's prompt differently once the answer follows")
     })?;
     let length = measure_turn(template, rest, &messages[at], at + 1 == messages.len())?;
     Ok(prompt.len()..prompt.len() + length)
 }
 
-/// Length of the turn at the start of `text`, its end included.
+/// Length of the turn at the start of `text`, including its end.
 fn measure_turn(
     template: &ChatTemplate,
     text: &str,
@@ -144,7 +147,9 @@ fn measure_turn(
     let end = match last {
         true => text.rfind(END_OF_TURN),
         false if inside => {
-            return Err(template.to_error("cannot tell where a turn ends that names the end of turn itself"));
+            return Err(template.to_error(
+                "renders a turn whose content contains `<|im_end|>`, so the end of the turn is ambiguous",
+            ));
         }
         false => text.find(END_OF_TURN),
     };
@@ -153,10 +158,11 @@ fn measure_turn(
 }
 
 impl ConversationLayout {
-    /// Ids of the whole text, and which of them the assistant says: those that begin inside a turn of it.
+    /// Ids of the whole text, and for each whether the assistant says it, that is, whether it begins inside an assistant
+    /// turn.
     ///
     /// # Errors
-    /// A text that cannot be encoded.
+    /// If the text cannot be encoded.
     pub fn encode(&self, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<bool>), TokenizerError> {
         let spoken = |place: Range<usize>| self.spoken.iter().any(|turn| turn.contains(&place.start));
         let places = tokenizer.encode_with_places(&self.text)?;
@@ -164,13 +170,13 @@ impl ConversationLayout {
     }
 }
 
-/// Prompt and answer as an example: the prompt is given, the answer supervised. With a `canvas` (tokens), the answer is
-/// padded up to it, and the padding is learnt too: a model that fills a canvas has to know where it stops.
+/// Prompt and answer as an example: the prompt is given, the answer supervised. With a `canvas` (in tokens), the answer is
+/// padded to that length, and the padding is learned too, because a model that fills a canvas must learn where to stop.
 ///
-/// None if answer and end of turn are longer than the canvas.
+/// `None` if the answer and its end of turn are longer than the canvas.
 ///
 /// # Errors
-/// As [`answer`].
+/// As [`encode_answer`].
 pub fn encode_example(
     tokenizer: &Tokenizer,
     chat: &Chat,
@@ -213,9 +219,9 @@ mod tests {
         let example = encode_example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
         assert_eq!(tokenizer.decode(&example.tokens, true), format!("{text}{}", "<|endoftext|>".repeat(3)));
-        let (given, learnt) = example.tokens.split_at(example.tokens.len() - 6);
+        let (given, learned) = example.tokens.split_at(example.tokens.len() - 6);
         assert_eq!(given, encode_prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
-        assert_eq!(learnt[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
+        assert_eq!(learned[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
         let roles = [vec![PositionRole::Prompt; given.len()], vec![PositionRole::Supervised; 6]].concat();
         assert_eq!(example.roles, roles);
     }
@@ -262,17 +268,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_adds_to_an_answer_is_learnt() {
+    fn what_a_template_adds_to_an_answer_is_learned() {
         let (_, folder) = with_template();
         std::fs::write(folder.path().join("chat_template.jinja"), super::super::template::tests::THINKING)
             .unwrap();
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let chat = pair("q", "a b");
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
+        let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let text = |ids: &[u32]| tokenizer.decode(ids, true);
-        assert_eq!(text(&example.tokens[..learnt]), render_chatml_prompt(&[Message::user("q")]));
-        assert_eq!(text(&example.tokens[learnt..]), "<think>\n\n</think>\n\na b<|im_end|>");
+        assert_eq!(text(&example.tokens[..learned]), render_chatml_prompt(&[Message::user("q")]));
+        assert_eq!(text(&example.tokens[learned..]), "<think>\n\n</think>\n\na b<|im_end|>");
         assert_eq!(decode_expected_answer(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
     }
 
@@ -285,8 +291,8 @@ mod tests {
         let mut chat = Chat { before: history("p"), ..pair("q", "a b") };
         chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
-        let learnt = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
-        let given = tokenizer.decode(&example.tokens[..learnt], true);
+        let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
+        let given = tokenizer.decode(&example.tokens[..learned], true);
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
         assert!(!given.contains("hm"), "{given}");
     }
@@ -301,7 +307,7 @@ mod tests {
                 .to_string()
         };
         let counts = "{{ messages|length }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
-        assert!(try_it(counts).contains("renders what is given to the assistant differently"));
+        assert!(try_it(counts).contains("renders the assistant's prompt differently"));
         let open = "{% for m in messages %}{{ m.content }}{% endfor %}";
         assert!(try_it(open).contains("does not end the assistant's turn"));
     }

@@ -1,8 +1,8 @@
-//! Documents out of files, one at a time, in file order.
+//! Reads documents from files, one at a time, in file order.
 //!
 //! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
-//! file. `jsonl`: a document is a line, its fields are taken by name. Files are UTF-8 with `\n` line ends; whatever else
-//! they hold is refused with its place, because a silent repair would change what a model learns.
+//! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
+//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns.
 
 mod conversation;
 mod lines;
@@ -18,20 +18,20 @@ use std::path::{Path, PathBuf};
 /// A document of `text` ends at the first blank line after this many bytes.
 pub const GROUP_BYTES: usize = 1024;
 
-/// The longest line that is read, in bytes: longer ones are damaged files, not text.
+/// The longest line that is read, in bytes. A longer one means a damaged file, and reading it whole could exhaust the memory.
 pub const LINE_BYTES: u64 = 64 << 20;
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
-    /// Text that is learnt as a whole.
+    /// Text, all of which is learned.
     Text(String),
-    /// A conversation, whose answers are learnt.
+    /// A conversation whose answers are learned.
     Chat(Conversation),
 }
 
 impl Document {
-    /// Identity of the content: BLAKE3 in hexadecimal. Where the document lies does not count.
+    /// Identity of the content: BLAKE3 in hexadecimal. File and line do not matter.
     #[must_use]
     pub fn id(&self) -> String {
         let mut hash = blake3::Hasher::new();
@@ -45,8 +45,8 @@ impl Document {
         hash.finalize().to_hex().to_string()
     }
 
-    /// Whether the document is held out. Conversations go by their first question, so that no held-out one is ever learnt,
-    /// and all answers of one stay together.
+    /// Whether the document is held out. For a conversation the first question decides, so that all its answers stay
+    /// together and a held-out question is never learned in another conversation that opens with it.
     #[must_use]
     pub fn is_held_out(&self, fraction: f64) -> bool {
         match self {
@@ -58,8 +58,9 @@ impl Document {
 
 /// Whether a text belongs to the held-out `fraction` (0 to 1) of its dataset.
 ///
-/// A function of the text alone: order, file names and other documents do not matter, copies stay together, and a larger
-/// fraction holds out a superset.
+/// The split hashes the text instead of drawing random numbers, so it is a function of the text alone: order, file names
+/// and other documents do not matter, copies stay on the same side, the tokenizer and the rows agree, and a larger fraction
+/// holds out a superset.
 #[must_use]
 pub fn is_held_out(text: &str, fraction: f64) -> bool {
     let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());
@@ -69,13 +70,13 @@ pub fn is_held_out(text: &str, fraction: f64) -> bool {
     ((u64::from_le_bytes(head) >> 11) as f64) * (1.0 / 9_007_199_254_740_992.0) < fraction
 }
 
-/// The documents of `files`, in the order of the list and of each file. Ends after the first error.
+/// The documents of `files`, in the order of the list and of each file. The iterator ends after the first error.
 #[must_use]
 pub fn read_documents(files: Vec<PathBuf>, format: DatasetFormat) -> Documents {
     Documents { files: files.into_iter(), format, open: None }
 }
 
-/// Iterator of [`documents`]: one file open, one document in memory.
+/// Iterator of [`read_documents`]. One file is open and one document is in memory at a time.
 #[derive(Debug)]
 pub struct Documents {
     files: std::vec::IntoIter<PathBuf>,
@@ -96,7 +97,7 @@ impl Iterator for Documents {
 }
 
 impl Documents {
-    /// Where the last document ends: its file, and the number of the line.
+    /// Where the last document ends: file and line number. `None` before the first document and at the end of a file.
     #[must_use]
     pub fn place(&self) -> Option<(&Path, u64)> {
         self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))

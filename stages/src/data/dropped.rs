@@ -1,14 +1,15 @@
-//! What rows leave out: documents that are longer than a row, answers that are longer than their canvas. Never cut, always told.
+//! What rows leave out: documents longer than a row, and answers longer than the canvas. They are never cut and always
+//! reported.
 
 use super::packing::Packing;
 use super::rows::{Split, SplitSummary};
 
-/// Which rows left something out.
+/// The properties of rows that decide what was left out and how to fix it.
 #[derive(Clone, Copy, Debug)]
 pub struct RowsShape {
     /// Tokens in a row.
     pub length: usize,
-    /// Tokens of an answer with its filler.
+    /// Tokens of an answer including its padding.
     pub canvas: Option<usize>,
     /// How rows are filled.
     pub packing: Packing,
@@ -17,13 +18,13 @@ pub struct RowsShape {
 }
 
 impl RowsShape {
-    /// What is counted: of a conversation that is not cut, its answers.
+    /// What is counted: "answers" if conversations are split into them, else "documents".
     #[must_use]
     pub fn unit(self) -> &'static str {
         if self.chats && self.packing == Packing::FirstFit { "answers" } else { "documents" }
     }
 
-    /// What a split left out, in words and with cures; none if nothing.
+    /// Describes what a split left out, with fixes; `None` if nothing was left out.
     #[must_use]
     pub fn describe_dropped(self, split: Split, counts: &SplitSummary) -> Option<String> {
         let (left, all) = (counts.count_dropped(), counts.documents);
@@ -41,21 +42,21 @@ impl RowsShape {
         Some(format!("of {all} {unit} {whose}, {left} ({share:.1} %) are left out: {}", reasons.join(", ")))
     }
 
-    /// What is wrong where more than half of the training part is left out, and what to do: the rest is another dataset.
+    /// (problem, fix) if more than half of the training part is left out: what remains is a different dataset.
     #[must_use]
     pub fn refuse_majority_dropped(self, train: &SplitSummary) -> Option<(String, &'static str)> {
         let much = train.count_dropped() * 2 > train.documents;
         let problem = self.describe_dropped(Split::Train, train).filter(|_| much)?;
-        Some((problem, "that is more than half: make room for them, or take them out of the dataset"))
+        Some((problem, "that is more than half: make room for them, or remove them from the dataset"))
     }
 
     fn too_long(self, count: u64) -> Option<String> {
-        let (what, cure) = match self.unit() {
-            "answers" => (" with what is said before", ""),
+        let (what, fix) = match self.unit() {
+            "answers" => (" with the turns before them", ""),
             _ => ("", ", or choose packing=\"concat\""),
         };
         let length = self.length;
-        (count > 0).then(|| format!("{count} longer than a row{what} (raise `length=`, now {length}{cure})"))
+        (count > 0).then(|| format!("{count} longer than a row{what} (raise `length=`, now {length}{fix})"))
     }
 
     fn beyond_canvas(self, count: u64) -> Option<String> {
@@ -69,12 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_told_with_its_share_and_a_cure() {
+    fn what_is_left_out_is_reported_with_its_share_and_a_fix() {
         let shape = RowsShape { length: 64, canvas: Some(12), packing: Packing::FirstFit, chats: true };
         let counts = SplitSummary { documents: 120, too_long: 4, beyond_canvas: 3, ..Default::default() };
         assert_eq!(
             shape.describe_dropped(Split::Train, &counts).unwrap(),
-            "of 120 answers for training, 7 (5.8 %) are left out: 4 longer than a row with what is said before \
+            "of 120 answers for training, 7 (5.8 %) are left out: 4 longer than a row with the turns before them \
             (raise `length=`, now 64), 3 longer than the canvas (raise `canvas=`, now 12)"
         );
         let text = RowsShape { chats: false, ..shape };
@@ -96,7 +97,7 @@ mod tests {
         };
         assert!(too_much(0, 0, 0).is_none() && too_much(4, 1, 1).is_none());
         assert!(too_much(1, 1, 0).is_some());
-        let (problem, cure) = too_much(4, 1, 2).unwrap();
-        assert!(problem.contains("3 (75.0 %) are left out") && cure.contains("more than half"), "{problem}");
+        let (problem, fix) = too_much(4, 1, 2).unwrap();
+        assert!(problem.contains("3 (75.0 %) are left out") && fix.contains("more than half"), "{problem}");
     }
 }

@@ -1,73 +1,73 @@
 //! Which row of which dataset comes i-th: a pure function of (seed, i).
 //!
 //! Weights are shares of tokens. Rows are dealt by Tijdeman's rule (The chairman assignment problem, 1980), which keeps
-//! every dataset within one row of its share after any number of rows; within a block of [`BLOCK`] rows the order is
+//! every dataset within one row of its share after any number of rows; the order within a block of [`BLOCK`] rows is
 //! then shuffled. Each pass through a dataset is a permutation of its rows (a Feistel network with cycle walking), so
-//! nothing has to be stored and any i costs the same.
+//! nothing has to be stored and every i costs the same. A resumed run therefore needs no iterator state.
 //!
-//! Weights may change in phases. Each phase is dealt anew from its first row on, its last block ends where it ends, and the
-//! passes through the datasets go on: no row is skipped or repeated by a change.
+//! Weights may change in phases. Dealing starts again at the first row of each phase, the last block of a phase ends with
+//! it, and passes through the datasets continue across phases: a change skips or repeats no row.
 
 use crate::rng::{RandomPurpose, derive_stream};
 
-/// Rows whose datasets are shuffled together; at its end every dataset is within one row of its share.
+/// Rows that are shuffled together. At the end of a block every dataset is within one row of its share.
 pub const BLOCK: u64 = 256;
 
-/// Blocks after which dealing starts anew. Shares are multiples of 1 / (`PERIOD` * [`BLOCK`]), about one in a million.
+/// Blocks after which dealing repeats. Shares are multiples of 1 / (`PERIOD` * [`BLOCK`]), about one in a million.
 const PERIOD: u64 = 4096;
 
 const CYCLE: u64 = PERIOD * BLOCK;
 
-/// Rounds of the Feistel network; four suffice in theory, narrow halves profit from more.
+/// Rounds of the Feistel network. Four suffice in theory; narrow halves (small datasets) benefit from more.
 const ROUNDS: usize = 8;
 
 /// A dataset in a mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixtureRows {
-    /// Share of the tokens in every phase, in any unit; 0 leaves it out of the phase.
+    /// Share of the tokens in each phase, in any unit; 0 leaves the dataset out of that phase.
     pub weights: Vec<f64>,
     /// Rows of the dataset.
     pub rows: u64,
-    /// Mean tokens of a row, padding not counted.
+    /// Mean tokens per row, without padding.
     pub tokens_per_row: f64,
 }
 
 /// Why a mixture cannot be made.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum MixtureError {
-    /// No dataset.
+    /// The mixture has no dataset.
     #[error("the mixture has no dataset; name at least one")]
     Empty,
-    /// A weight that is no share, or the weights of a dataset or of a phase are all 0.
+    /// A weight is negative or not finite, or all weights of a dataset or of a phase are 0.
     #[error("dataset {0} of the mixture has weight {1}; give it a number above 0 or leave it out")]
     Weight(usize, f64),
-    /// A dataset without rows or tokens.
+    /// A dataset has no rows or no tokens.
     #[error("dataset {0} of the mixture has no rows with tokens; check its held-out share and its packing")]
     NoRows(usize),
-    /// A share that cannot be dealt.
+    /// A share is too small to be dealt.
     #[error(
         "dataset {0} of the mixture has less than one row in a million; leave it out or raise its weight"
     )]
     TooRare(usize),
 }
 
-/// Rows of several datasets in their shares, in random order, without end.
+/// An endless sequence of rows of several datasets, in their shares and in random order.
 #[derive(Clone, Debug)]
 pub struct Mixture {
     seed: u64,
     rows: Vec<u64>,
-    /// In the order of their rows; the first one starts at 0.
+    /// Sorted by `start`; the first phase starts at 0.
     phases: Vec<MixturePhase>,
 }
 
-/// Rows with the same shares.
+/// A range of rows with constant shares.
 #[derive(Clone, Debug)]
 struct MixturePhase {
-    /// Its first place.
+    /// Index of its first row in the mixture.
     start: u64,
-    /// Rows of each dataset before it.
+    /// Rows of each dataset before this phase.
     base: Vec<u64>,
-    /// How many rows it has, and how many of each dataset; `None`: without end.
+    /// Its total rows and the rows of each dataset; `None` if the phase never ends.
     end: Option<(u64, Vec<u64>)>,
     /// Rows of each dataset in a cycle; they sum to `CYCLE`.
     shares: Vec<u64>,
@@ -76,11 +76,12 @@ struct MixturePhase {
 }
 
 impl Mixture {
-    /// A mixture of `parts` whose phases begin at the places `starts`, 0 first. The seed decides the order, not the shares.
+    /// A mixture of `parts` whose phases begin at the rows `starts` (ascending, the first is 0). The seed decides the
+    /// order, not the shares.
     ///
     /// # Errors
-    /// No parts, a weight that is no share, a part or a phase whose weights are all 0, a part without rows, or one too rare
-    /// to be dealt.
+    /// If there are no parts, a weight is negative or not finite, all weights of a part or phase are 0, a part has no rows,
+    /// or a share is too small to be dealt.
     pub fn new(parts: &[MixtureRows], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
         check_mixture(parts, starts.len())?;
         let mut phases = Vec::with_capacity(starts.len());
@@ -102,7 +103,7 @@ impl Mixture {
         Ok(Self { seed, rows: parts.iter().map(|part| part.rows).collect(), phases })
     }
 
-    /// (dataset, row) at place `i`.
+    /// (dataset, row) of row `i` of the mixture.
     #[must_use]
     pub fn row(&self, i: u64) -> (usize, u64) {
         let number = self.phases.partition_point(|phase| phase.start <= i) - 1;
@@ -118,7 +119,7 @@ impl Mixture {
         (dataset, permute_index(index, self.rows[dataset], self.seed, [dataset as u64, epoch, 0]))
     }
 
-    /// Order of the places of a block (Fisher and Yates).
+    /// The shuffled order of a block (Fisher and Yates).
     fn order(&self, phase: usize, block: u64) -> Vec<u64> {
         let mut random = derive_stream(self.seed, RandomPurpose::Mixture, [block, phase as u64, 0]);
         let mut order: Vec<u64> = (0..self.phases[phase].length(block)).collect();
@@ -130,7 +131,7 @@ impl Mixture {
 }
 
 impl MixturePhase {
-    /// Rows of a block; the last one ends with the phase.
+    /// Rows in a block; the last block of a phase may be shorter.
     fn length(&self, block: u64) -> u64 {
         self.end.as_ref().map_or(BLOCK, |(rows, _)| BLOCK.min(rows - block * BLOCK))
     }
@@ -152,7 +153,7 @@ impl MixturePhase {
     }
 }
 
-/// Every weight is a share, every part and every phase has one above 0, and every part has rows.
+/// Requires finite weights of at least 0, one weight above 0 for every part and phase, and rows in every part.
 fn check_mixture(parts: &[MixtureRows], phases: usize) -> Result<(), MixtureError> {
     let good = |weight: &&f64| weight.is_finite() && **weight >= 0.0;
     for (at, part) in parts.iter().enumerate() {
@@ -166,8 +167,8 @@ fn check_mixture(parts: &[MixtureRows], phases: usize) -> Result<(), MixtureErro
             return Err(MixtureError::NoRows(at));
         }
     }
-    let silent = |phase: &usize| parts.iter().all(|part| part.weights[*phase] == 0.0);
-    match (0..phases).find(silent) {
+    let empty = |phase: &usize| parts.iter().all(|part| part.weights[*phase] == 0.0);
+    match (0..phases).find(empty) {
         _ if parts.is_empty() => Err(MixtureError::Empty),
         Some(_) => Err(MixtureError::Weight(0, 0.0)),
         None => Ok(()),
@@ -191,7 +192,7 @@ fn compute_cycle_shares(parts: &[MixtureRows], phase: usize) -> Result<Vec<u64>,
     }
 }
 
-/// Deals a cycle; entry `b` has the rows of each dataset in the first `b` blocks. Second come those in the first `cut` rows.
+/// Deals a cycle. Returns the rows of each dataset in the first `b` blocks (entry `b`), and in the first `cut` rows.
 ///
 /// Row n goes to the dataset that would be first to fall 1 - 1/(2D-2) rows behind its share, among those that are at
 /// least 1/(2D-2) behind at n. Everything is scaled to integers by `CYCLE` (2D-2).
@@ -204,7 +205,7 @@ fn deal_cycle(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
     for n in 1..=CYCLE {
         let behind =
             |at: usize| (i128::from(n) * i128::from(shares[at]) - i128::from(counts[at]) * cycle) * slack;
-        // Place at which the dataset falls too far behind, as a fraction (rows, share).
+        // Row at which the dataset falls too far behind, as a fraction (rows, share).
         let deadline = |at: usize| ((i128::from(counts[at]) + 1) * slack - 1, i128::from(shares[at]));
         let sooner = |a: &usize, b: &usize| {
             let ((rows_a, share_a), (rows_b, share_b)) = (deadline(*a), deadline(*b));
@@ -222,7 +223,7 @@ fn deal_cycle(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
     (dealt, at_cut)
 }
 
-/// Where `index` in `0..n` goes in the permutation named by `seed` and `at`.
+/// The image of `index` in `0..n` under the permutation that `seed` and `at` name.
 fn permute_index(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
     let mut random = derive_stream(seed, RandomPurpose::Shuffle, at);
     let keys: [u64; ROUNDS] = std::array::from_fn(|_| random.bits());
@@ -231,7 +232,7 @@ fn permute_index(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
     loop {
         value = apply_feistel(value, half, &keys);
         if value < n {
-            return value; // walking along the cycle of a permutation of 0..4^half gives one of 0..n
+            return value; // cycle walking turns a permutation of 0..4^half into one of 0..n
         }
     }
 }
@@ -246,7 +247,7 @@ fn apply_feistel(value: u64, half: u32, keys: &[u64; ROUNDS]) -> u64 {
     left << half | right
 }
 
-/// The finaliser of SplitMix64 (Steele et al., 2014).
+/// The finalizer of SplitMix64 (Steele et al., 2014).
 fn mix_bits(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,62 +1,64 @@
-//! Examples into rows of one length.
+//! Packs examples into rows of one length.
 //!
 //! `concat` lays examples end to end and cuts every `length` tokens; only the last row has padding. `first-fit` keeps
-//! examples whole: each goes into the first open row with room, and one that is longer than a row is counted and left
+//! examples whole: each goes into the first open row with room, and one longer than a row is counted and left
 //! out, never cut.
 
 use std::collections::VecDeque;
 
 pub use fmflow_engine::pipeline::config::Packing;
 
-/// `first-fit` looks at so many open rows; beyond it, the oldest is closed. More would fill rows slightly better.
+/// `first-fit` keeps at most this many rows open and closes the oldest beyond that. More would fill rows slightly better,
+/// but the bound keeps memory and search time constant.
 const OPEN_ROWS: usize = 64;
 
-/// The segment of padding.
+/// The segment number of padding.
 pub const PADDING: u16 = u16::MAX;
 
-/// The longest row, in tokens: every token could be a segment of its own.
+/// The longest row, in tokens. Every token could be its own segment, and segments are numbered with 16 bits below
+/// [`PADDING`].
 pub const MAX_LENGTH: usize = PADDING as usize;
 
-/// What a position is for.
+/// The role of a position. The discriminants are stored in `rows.bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PositionRole {
     /// Given: never corrupted, never in the loss.
     Prompt = 0,
-    /// Learnt.
+    /// Learned: may be corrupted, and counts in the loss.
     Supervised = 1,
-    /// Nothing: belongs to no segment.
+    /// Filler that belongs to no segment.
     Padding = 2,
 }
 
-/// Tokens that belong together; both vectors have one entry per token.
+/// Tokens that belong together. Both vectors have one entry per token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Ids.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// What each position is for.
+    /// The role of each position.
     pub roles: Vec<PositionRole>,
 }
 
-/// A row; all vectors have `length` entries.
+/// A row. All vectors have `length` entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Ids.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// Number of the segment, from 0 in each row; [`PADDING`] for padding. Segments do not see each other.
+    /// Segment numbers, from 0 in each row; [`PADDING`] for padding. Segments do not attend to each other.
     pub segments: Vec<u16>,
-    /// What each position is for.
+    /// The role of each position.
     pub roles: Vec<PositionRole>,
 }
 
 impl Row {
-    /// Position of each token within its segment, from 0; padding counts as a segment.
+    /// Position of each token within its segment, from 0. Padding counts as a segment.
     #[must_use]
     pub fn positions(&self) -> Vec<u32> {
         self.segments.chunk_by(|a, b| a == b).flat_map(|segment| 0..segment.len() as u32).collect()
     }
 
-    /// Number of positions with a role.
+    /// Number of positions with the given role.
     #[must_use]
     pub fn count(&self, role: PositionRole) -> usize {
         self.roles.iter().filter(|&&r| r == role).count()
@@ -78,7 +80,7 @@ impl Row {
     }
 }
 
-/// Fills rows; finished ones come out as soon as they are full.
+/// Fills rows and returns each one as soon as it is finished.
 #[derive(Debug)]
 pub struct Packer {
     packing: Packing,
@@ -89,7 +91,7 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// A packer for rows of `length` tokens (1 to [`MAX_LENGTH`]), filled up with `pad`.
+    /// A packer for rows of `length` tokens (1 to [`MAX_LENGTH`]), padded with `pad`.
     #[must_use]
     pub fn new(packing: Packing, length: usize, pad: u32) -> Self {
         debug_assert!((1..=MAX_LENGTH).contains(&length), "segments are numbered with 16 bits");

@@ -1,9 +1,9 @@
-//! Rows on disk: one file of records of equal size, so that any row is one read away.
+//! Rows on disk: one file of records of equal size, so that any row takes one read.
 //!
 //! `rows.bin` holds the training rows, then the held-out ones. A record is `length` ids, little endian, each in the
-//! smallest whole number of bytes, then `length` half bytes of layout (low half first): bits 0-1 are the [`Role`], bit 2
-//! says that a segment starts here. `rows.json` describes it ([`RowsSummary`]); `held-out.jsonl` has the held-out
-//! conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is what made the ids.
+//! smallest whole number of bytes, then `length` half bytes of layout (low half first): bits 0-1 are the
+//! [`PositionRole`], bit 2 says that a segment starts here. `rows.json` describes the file ([`RowsSummary`]); `held-out.jsonl`
+//! has the held-out conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is the tokenizer that made the ids.
 
 use super::packing::{PADDING, Packing, PositionRole, Row};
 use serde::{Deserialize, Serialize};
@@ -15,30 +15,30 @@ use std::sync::{Mutex, PoisonError};
 /// Version of the format; a reader refuses any other.
 pub const FORMAT: u32 = 1;
 
-/// Name of the file of records.
+/// Name of the file with the records.
 pub const RECORDS: &str = "rows.bin";
 /// Name of the description.
 pub const SUMMARY: &str = "rows.json";
-/// Name of the held-out conversations; absent in datasets of text.
+/// Name of the file with the held-out conversations; absent in datasets of text.
 pub const HELD_OUT: &str = "held-out.jsonl";
 
 const STARTS: u8 = 0b100;
 
-/// Where the files of an artifact go. One file is open at a time.
+/// Receives the files of an artifact. Only one file is open at a time.
 pub trait FileSink {
-    /// Starts the file `name`; the writer is flushed before it is dropped.
+    /// Starts the file `name`. The caller flushes the writer before dropping it.
     ///
     /// # Errors
-    /// Whatever the storage says.
+    /// Any error of the storage.
     fn file(&mut self, name: &str) -> std::io::Result<Box<dyn Write + '_>>;
 }
 
-/// Which part of a dataset.
+/// One part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// What is learnt.
+    /// Documents to learn.
     Train,
-    /// What is only looked at.
+    /// Documents used only for evaluation.
     HeldOut,
 }
 
@@ -48,11 +48,11 @@ pub enum Split {
 pub struct SplitSummary {
     /// Rows.
     pub rows: u64,
-    /// Documents, those left out included; of a conversation that is not cut, its answers.
+    /// Documents, including those left out. With [`Packing::FirstFit`], the answers of conversations are counted instead.
     pub documents: u64,
     /// Positions that are not padding.
     pub tokens: u64,
-    /// Positions that are learnt.
+    /// Positions that are learned.
     pub supervised: u64,
     /// Documents left out because they are longer than a row.
     pub too_long: u64,
@@ -61,13 +61,13 @@ pub struct SplitSummary {
 }
 
 impl SplitSummary {
-    /// What is left out, for any reason.
+    /// Documents left out for any reason.
     #[must_use]
     pub fn count_dropped(&self) -> u64 {
         self.too_long + self.beyond_canvas
     }
 
-    /// Mean number of positions of a row that are not padding; 0 without rows.
+    /// Mean number of non-padding positions per row; 0 if there are no rows.
     #[must_use]
     pub fn tokens_per_row(&self) -> f64 {
         if self.rows == 0 { 0.0 } else { self.tokens as f64 / self.rows as f64 }
@@ -78,17 +78,17 @@ impl SplitSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowsSummary {
-    /// [`FORMAT`].
+    /// Format version; always [`FORMAT`].
     pub format: u32,
     /// Tokens in a row.
     pub length: usize,
-    /// Rows of the vocabulary: every id is below.
+    /// Size of the vocabulary; every id is below it.
     pub vocabulary: u32,
-    /// Bytes of an id.
+    /// Bytes per id in a record.
     pub bytes_per_id: usize,
     /// How rows were filled.
     pub packing: Packing,
-    /// Tokens of an answer with its filler, where answers have a canvas.
+    /// Tokens of an answer including its padding, if answers have a canvas.
     pub canvas: Option<usize>,
     /// Whether documents end with an end-of-document token.
     pub end_of_document: bool,
@@ -96,13 +96,13 @@ pub struct RowsSummary {
     pub tokenizer: String,
     /// Whether the documents are conversations.
     pub chats: bool,
-    /// Digest of the template that laid conversations out; none for ChatML.
+    /// Digest of the chat template; `None` for ChatML.
     pub chat_template: Option<String>,
-    /// Id of the filler.
+    /// Id of the padding token.
     pub pad: u32,
-    /// Id that ends a document, where the tokenizer has one.
+    /// Id that ends a document, if the tokenizer has one.
     pub end_of_document_id: Option<u32>,
-    /// Id that ends a turn, where the tokenizer has one.
+    /// Id that ends a turn, if the tokenizer has one.
     pub end_of_turn_id: Option<u32>,
     /// Counts of the training rows.
     pub train: SplitSummary,
@@ -120,7 +120,7 @@ impl RowsSummary {
         }
     }
 
-    /// Share of the positions of a split that are not padding, 0 to 1.
+    /// Share of non-padding positions in a split, 0 to 1.
     #[must_use]
     pub fn efficiency(&self, split: Split) -> f64 {
         self.split(split).tokens_per_row() / self.length as f64
@@ -141,15 +141,15 @@ pub fn compute_bytes_per_id(vocabulary: u32) -> usize {
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// The operating system refuses.
+    /// The operating system reported an error.
     #[error("`{}` cannot be read: {cause}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// The files do not fit together.
+    /// The files contradict each other or the format.
     #[error("`{}` is damaged: {problem}; make the rows again", file.display())]
     Damaged {
         /// The file.
@@ -157,19 +157,19 @@ pub enum RowsError {
         /// What is wrong.
         problem: String,
     },
-    /// A row that does not exist.
+    /// The requested row does not exist.
     #[error("there is no row {index}: the {split:?} split has {rows}")]
     NoRow {
-        /// The row asked for.
+        /// The requested row.
         index: u64,
-        /// Of this split.
+        /// The split that was asked.
         split: Split,
-        /// Rows that exist.
+        /// Rows in the split.
         rows: u64,
     },
 }
 
-/// A row as the bytes of its record.
+/// Encodes a row as its record.
 #[must_use]
 pub fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = Vec::with_capacity(row.tokens.len() * (bytes_per_id + 1));
@@ -183,7 +183,7 @@ pub fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
     bytes
 }
 
-/// A record as a row of `length` tokens; the problem with it otherwise.
+/// Decodes a record into a row of `length` tokens; the error describes what is wrong with it.
 fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Result<Row, String> {
     let (ids, layout) = bytes.split_at(length * width);
     let wide = |id: &[u8]| id.iter().rev().fold(0, |value: u32, &byte| value << 8 | u32::from(byte));
@@ -216,7 +216,7 @@ impl Rows {
     /// Opens the rows in `folder`.
     ///
     /// # Errors
-    /// Files that are absent, of another format version, or whose sizes disagree.
+    /// If files are absent, have another format version, or their sizes disagree.
     pub fn open(folder: &Path) -> Result<Self, RowsError> {
         let described = folder.join(SUMMARY);
         let io = |file: &Path| {
@@ -244,7 +244,7 @@ impl Rows {
         Ok(Self { summary, file, records: Mutex::new(records) })
     }
 
-    /// What is known about the rows.
+    /// The content of `rows.json`.
     #[must_use]
     pub fn summary(&self) -> &RowsSummary {
         &self.summary
@@ -271,7 +271,7 @@ impl Rows {
     /// Row `index` of a split.
     ///
     /// # Errors
-    /// No such row, a failing read, or an id or role that cannot be.
+    /// If there is no such row, the read fails, or an id or role is invalid.
     pub fn row(&self, split: Split, index: u64) -> Result<Row, RowsError> {
         let rows = self.len(split);
         if index >= rows {
@@ -288,7 +288,7 @@ impl Rows {
 
     fn read(&self, at: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.summary.record_bytes()];
-        // A panic while the lock was held leaves only a file position behind, and that is set anew.
+        // A poisoned lock is harmless: a panic leaves only a file position behind, and the seek sets it again.
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.seek(SeekFrom::Start(at * bytes.len() as u64))?;
         records.read_exact(&mut bytes)?;

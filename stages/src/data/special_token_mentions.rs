@@ -1,4 +1,5 @@
-//! Names of special tokens in what is said. They become those tokens, as in Hugging Face; whoever did not mean it is told.
+//! Finds names of special tokens in conversations. They become those tokens, as in Hugging Face, which their author may not
+//! have intended, so they are reported.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use super::chat::to_speaker_name;
 use super::corpus::{Conversation, Message};
 use super::tokenizer::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer};
 
-/// Turns that name a special token.
+/// Counts the turns that name a special token, and describes the first.
 #[derive(Debug)]
 pub struct SpecialTokenMentions {
     tokens: Vec<&'static str>,
@@ -15,7 +16,7 @@ pub struct SpecialTokenMentions {
 }
 
 impl SpecialTokenMentions {
-    /// None yet, of the tokens that lay conversations out and that the tokenizer has.
+    /// An empty count. It looks for the tokens of the conversation layout that the tokenizer has.
     #[must_use]
     pub fn new(tokenizer: &Tokenizer) -> Self {
         let tokens = [START_OF_TURN, END_OF_TURN, END_OF_DOCUMENT];
@@ -23,7 +24,7 @@ impl SpecialTokenMentions {
         Self { tokens, turns: 0, first: None }
     }
 
-    /// Counts the turns of a conversation in that line of a file.
+    /// Counts the turns of one conversation; `place` is its file and line.
     pub fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, u64)>) {
         for turn in talk.messages() {
             let Some(token) = self.tokens.iter().find(|token| turn.content.contains(**token)) else {
@@ -34,7 +35,7 @@ impl SpecialTokenMentions {
         }
     }
 
-    /// What was found, in words; none if nothing.
+    /// Describes what was found, with a fix; `None` if nothing was found.
     #[must_use]
     pub fn describe(&self) -> Option<String> {
         let first = self.first.as_ref()?;
@@ -42,8 +43,8 @@ impl SpecialTokenMentions {
             1 => "1 turn names a special token:".to_owned(),
             many => format!("{many} turns name a special token, the first is"),
         };
-        let cure = "remove the name where the token is not meant";
-        Some(format!("{turns} {first}; a name becomes its token, as in Hugging Face: {cure}"))
+        let fix = "remove names that are not meant as tokens";
+        Some(format!("{turns} {first}; a name becomes its token, as in Hugging Face: {fix}"))
     }
 }
 
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_with_names_are_counted_and_the_first_is_told_with_its_place() {
+    fn turns_with_names_are_counted_and_the_first_is_reported_with_its_place() {
         let mut named = SpecialTokenMentions::new(&small());
         named.count_turns(&talk("im_end", "<|im_end"), Some((Path::new("a.jsonl"), 1)));
         assert_eq!(named.describe(), None);
@@ -71,7 +72,7 @@ mod tests {
             Some((Path::new("a.jsonl"), 7)),
         );
         let rest =
-            "; a name becomes its token, as in Hugging Face: remove the name where the token is not meant";
+            "; a name becomes its token, as in Hugging Face: remove names that are not meant as tokens";
         let one = format!("1 turn names a special token: the user's in a.jsonl:7 (`<|im_start|>`){rest}");
         assert_eq!(named.describe().unwrap(), one);
         named.count_turns(&talk("q", "<|endoftext|>"), None);

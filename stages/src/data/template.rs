@@ -1,12 +1,12 @@
-//! Chat templates: the Jinja text in `chat_template.jinja` or `tokenizer_config.json`, rendered as transformers renders it.
+//! Chat templates: Jinja from `chat_template.jinja` or `tokenizer_config.json`, rendered as transformers renders it.
 //!
 //! Blocks are trimmed, strings have Python's methods, `tojson` writes what Python's `json.dumps` writes, `raise_exception`
-//! refuses, and `{% generation %}` only groups. What transformers offers and this does not is `strftime_now`: rows are cached
-//! by what they are made of, so a conversation must not depend on the day. Templates that ask whether it is defined fall back
-//! to a fixed date; the others are refused when they call it.
+//! refuses, and `{% generation %}` only groups. `strftime_now` is deliberately missing: rows are cached by their inputs, so a
+//! conversation must not depend on the day. Templates that test whether it is defined fall back to a fixed date; others fail
+//! when they call it.
 //!
-//! A template comes with a checkpoint and is not trusted: it reads what it is given and nothing else, and its instructions
-//! are counted.
+//! A template comes with a checkpoint and is not trusted: it can read only its inputs, and its number of instructions is
+//! limited.
 
 mod python;
 
@@ -17,18 +17,18 @@ use std::path::Path;
 
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 
-/// The file that transformers writes a template to since 4.51; it wins over `tokenizer_config.json`.
+/// The file to which transformers writes a template since 4.51; it takes precedence over `tokenizer_config.json`.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// Instructions that one rendering may take: a few for every message, never an endless loop.
+/// Instructions that one rendering may execute: enough for long conversations, but an endless loop is stopped.
 const FUEL: u64 = 50_000_000;
 
-/// Special tokens that a template may name.
+/// Special tokens that a template may refer to.
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// A chat template, parsed.
+/// A parsed chat template.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -37,7 +37,7 @@ pub struct ChatTemplate {
     digest: String,
 }
 
-/// What a conversation is rendered with, beside its messages.
+/// The inputs of a rendering besides the messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TemplateOptions {
     /// Whether the text ends where the assistant's answer begins.
@@ -47,10 +47,10 @@ pub struct TemplateOptions {
 }
 
 impl ChatTemplate {
-    /// The template beside `tokenizer.json` in `folder`; none where there is none.
+    /// The template beside `tokenizer.json` in `folder`; `None` if there is none.
     ///
     /// # Errors
-    /// Files that cannot be read or parsed.
+    /// If a file cannot be read or parsed.
     pub fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
         let (beside, config) = (folder.join(TEMPLATE_FILE), folder.join(CONFIG_FILE));
         let config: Json = match config.exists() {
@@ -97,10 +97,10 @@ impl ChatTemplate {
         &self.digest
     }
 
-    /// The text of a conversation. Every message is an object with at least `role` and `content`.
+    /// Renders a conversation as text. Every message is an object with at least `role` and `content`.
     ///
     /// # Errors
-    /// What the template refuses, or cannot do.
+    /// If the template refuses the conversation, fails, or takes too long.
     pub fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, TokenizerError> {
         let own = [
             ("messages", messages.iter().map(python::to_template_value).collect::<Value>()),
@@ -129,7 +129,7 @@ fn template_error(file: &str, cause: &(impl std::fmt::Display + ?Sized)) -> Toke
     TokenizerError::Template { file: file.into(), cause: cause.to_string() }
 }
 
-/// The template of a config: a text, or the one called `default` in a list of several.
+/// The template in a config: a string, or the entry called `default` in a list.
 fn find_default_template(entry: &Json) -> Result<Option<&str>, TokenizerError> {
     match entry {
         Json::Null => Ok(None),
@@ -137,13 +137,14 @@ fn find_default_template(entry: &Json) -> Result<Option<&str>, TokenizerError> {
         Json::Array(list) => {
             let default = list.iter().find(|one| one["name"] == "default");
             let text = default.and_then(|one| one["template"].as_str());
-            text.map(Some).ok_or_else(|| template_error(CONFIG_FILE, "is a list without one named `default`"))
+            text.map(Some)
+                .ok_or_else(|| template_error(CONFIG_FILE, "is a list without a template named `default`"))
         }
-        _ => Err(template_error(CONFIG_FILE, "is neither a text nor a list")),
+        _ => Err(template_error(CONFIG_FILE, "is neither a string nor a list")),
     }
 }
 
-/// The special tokens of a config, each a text or an object with `content`.
+/// The special tokens of a config, each a string or an object with `content`.
 fn read_special_tokens(config: &Json) -> Vec<(&'static str, String)> {
     let content = |name: &&'static str| {
         let entry = &config[*name];
@@ -153,7 +154,8 @@ fn read_special_tokens(config: &Json) -> Vec<(&'static str, String)> {
     TOKENS.iter().filter_map(content).collect()
 }
 
-/// `{% generation %}` marks for transformers what an assistant said. Its block becomes one that is always rendered.
+/// `{% generation %}` marks for transformers what the assistant said. minijinja does not know the tag, so it becomes a
+/// block that is always rendered.
 fn replace_generation_tags(source: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(source.len()), source);
     while let Some(start) = rest.find("{%") {

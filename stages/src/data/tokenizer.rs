@@ -1,6 +1,6 @@
-//! Text to ids and back: Qwen's byte-level BPE, trained here or read from an existing `tokenizer.json`.
+//! Converts text to ids and back: Qwen's byte-level BPE, trained here or read from an existing `tokenizer.json`.
 //!
-//! Ids below [`Tokenizer::used`] have a text; the rows of a model from there up to [`Tokenizer::rows`] are reserved, the
+//! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
 mod train;
@@ -18,7 +18,7 @@ use super::template::ChatTemplate;
 pub use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 
-/// Ends a document; also the filler of unused positions, as in Qwen3.
+/// Ends a document; also the padding token, as in Qwen3.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
 /// Starts a turn of a conversation.
 pub const START_OF_TURN: &str = "<|im_start|>";
@@ -33,7 +33,7 @@ struct Vocabulary {
     used: u32,
 }
 
-/// A tokenizer, read and checked.
+/// A tokenizer that was read and checked.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -44,11 +44,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, its chat template where it has one, and `vocabulary.json` where it exists; without
-    /// that no row is reserved.
+    /// Reads `tokenizer.json` in `folder`, and its chat template and `vocabulary.json` if they exist. Without
+    /// `vocabulary.json` no row is reserved.
     ///
     /// # Errors
-    /// Files that are absent, too large or malformed, or that disagree.
+    /// If a file is absent, too large or malformed, or the files disagree.
     pub fn open(folder: &Path) -> Result<Self, TokenizerError> {
         let mut tokenizer =
             Self::from_bytes("tokenizer.json", read_tokenizer_file(&folder.join("tokenizer.json"))?)?;
@@ -62,7 +62,7 @@ impl Tokenizer {
             serde_json::from_slice(&read_tokenizer_file(&file)?).map_err(|e| malformed(e.to_string()))?;
         if found.used != tokenizer.used {
             return Err(malformed(format!(
-                "it says {} used ids, tokenizer.json has {}",
+                "it declares {} used ids, but tokenizer.json has {}",
                 found.used, tokenizer.used
             )));
         }
@@ -72,7 +72,7 @@ impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`; `file` is its name in messages.
     ///
     /// # Errors
-    /// Malformed bytes, gaps in the ids, or dropout (its encoding would be random).
+    /// If the bytes are malformed, or the model has dropout, which would make its encoding random.
     pub fn from_bytes(file: &str, json: Vec<u8>) -> Result<Self, TokenizerError> {
         let malformed = |cause: String| TokenizerError::Malformed { file: file.to_owned(), cause };
         let mut inner =
@@ -80,18 +80,19 @@ impl Tokenizer {
         if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
             && model.dropout.is_some()
         {
-            return Err(malformed("it has dropout, encoding would be random".into()));
+            return Err(malformed("it has dropout, so its encoding would be random".into()));
         }
+        // Padding and truncation belong to the rows, not to the tokenizer: a saved setting must not cut texts.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
         let used = inner.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
         Ok(Self { inner, json, used, rows: used, template: None })
     }
 
-    /// The same tokenizer for a model with `rows` rows.
+    /// The same tokenizer for a model with `rows` embedding rows.
     ///
     /// # Errors
-    /// Fewer rows than ids.
+    /// If there are fewer rows than ids.
     pub fn with_rows(mut self, rows: u32) -> Result<Self, TokenizerError> {
         if rows < self.used {
             let token = self.inner.id_to_token(self.used - 1).unwrap_or_default();
@@ -102,29 +103,29 @@ impl Tokenizer {
     }
 
     /// Ids of `text`, as Hugging Face's `encode(text, add_special_tokens=False)`: names of special tokens in the text
-    /// become those tokens. Text is normalised to NFC first, so some texts do not come back unchanged.
+    /// become those tokens. A normalizer such as Qwen's NFC runs first, so some texts do not come back unchanged.
     ///
     /// # Errors
-    /// A text that the library cannot split.
+    /// If the library cannot split the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false).map_err(|cause| encode_error(text, cause))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// As [`Self::encode`], each id with the bytes of `text` that it stands for.
+    /// As [`Self::encode`], each id with the byte range of `text` that it encodes.
     ///
     /// # Errors
-    /// A text that the library cannot split.
+    /// If the library cannot split the text.
     pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
         let encoding = self.inner.encode(text, false).map_err(|cause| encode_error(text, cause))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
 
-    /// Ids of `text` as content: a special token that it names stays letters. This is for documents.
+    /// Ids of `text` as plain content, for documents: the name of a special token is encoded as letters.
     ///
     /// # Errors
-    /// A text that the library cannot split.
+    /// If the library cannot split the text.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let refuse = |cause| encode_error(text, cause);
         let mut parts = self.split(text).map_err(refuse)?;
@@ -134,8 +135,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; without
-    /// it neither appears. Bytes that are not UTF-8 become U+FFFD, as does a run that the library cannot decode.
+    /// The text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; otherwise
+    /// neither appears. Bytes that are not UTF-8 become U+FFFD, and so does a run that the library cannot decode.
     #[must_use]
     pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
         let known = |id: &u32| *id < self.used;
@@ -152,28 +153,29 @@ impl Tokenizer {
         text
     }
 
-    /// Name of the token `id`, in byte-level letters; none for a reserved row.
+    /// Name of the token `id` in byte-level letters; `None` for a reserved row.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The token whose row cannot stand for noise: none for a reserved row, nor for a token that is called a mask.
+    /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a
+    /// token whose name contains "mask".
     #[must_use]
     pub fn text_token(&self, id: u32) -> Option<String> {
         self.token(id).filter(|token| !token.to_lowercase().contains("mask"))
     }
 
-    /// Id of the token with exactly this name.
+    /// Id of the token with exactly this name, if there is one.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// Id of a special token that is needed.
+    /// Id of a required special token.
     ///
     /// # Errors
-    /// The tokenizer does not have it.
+    /// If the tokenizer does not have it.
     pub fn special(&self, token: &'static str) -> Result<u32, TokenizerError> {
         self.id(token).ok_or(TokenizerError::NoSpecial(token))
     }
@@ -181,7 +183,7 @@ impl Tokenizer {
     /// Id that ends a document.
     ///
     /// # Errors
-    /// The tokenizer has none.
+    /// If the tokenizer has none.
     pub fn end_of_document(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_DOCUMENT)
     }
@@ -189,38 +191,38 @@ impl Tokenizer {
     /// Id that ends a turn of a conversation.
     ///
     /// # Errors
-    /// The tokenizer has none.
+    /// If the tokenizer has none.
     pub fn end_of_turn(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_TURN)
     }
 
-    /// Id that fills unused positions: the end of a document, as in Qwen3.
+    /// Id of the padding token: the end of a document, as in Qwen3.
     ///
     /// # Errors
-    /// The tokenizer has none.
+    /// If the tokenizer has none.
     pub fn pad(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_DOCUMENT)
     }
 
-    /// Ids with a text are `0..used`.
+    /// Number of ids that have a text; these are `0..used`.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.used
     }
 
-    /// Rows of a model: `used..rows` are reserved.
+    /// Number of embedding rows of the model; `used..rows` are reserved.
     #[must_use]
     pub fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// The first row without a text, for a mask token; none if every row has one.
+    /// The first row without a text, for a mask token; `None` if every row has one.
     #[must_use]
     pub fn first_reserved(&self) -> Option<u32> {
         (self.used < self.rows).then_some(self.used)
     }
 
-    /// The template of conversations that came with it.
+    /// The chat template that came with the tokenizer.
     #[must_use]
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
@@ -238,7 +240,7 @@ impl Tokenizer {
         blake3::hash(&self.json).to_hex().to_string()
     }
 
-    /// Normalised text, split as the pattern says, in byte-level letters.
+    /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.
     fn split(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
         let mut normalized = NormalizedString::from(text);
         if let Some(normalizer) = self.inner.get_normalizer() {

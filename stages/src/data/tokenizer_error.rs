@@ -1,9 +1,9 @@
-//! Why a tokenizer is refused, and how its files are read.
+//! The errors of tokenizers, and the bounded reading of their files.
 
 use std::io::Read;
 use std::path::Path;
 
-/// The largest `tokenizer.json` that is read, in bytes.
+/// The largest file that is read, in bytes. It bounds the memory that a stranger's file can take.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// Why a tokenizer cannot be trained, read or used.
@@ -14,32 +14,32 @@ pub enum TokenizerError {
     Io {
         /// The file.
         file: String,
-        /// What the system says.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file is malformed or contradicts another.
     #[error(
-        "`{file}` is not a usable tokenizer: {cause}; take a `tokenizer.json` as the library `tokenizers` saves it"
+        "`{file}` is not a usable tokenizer: {cause}; use a `tokenizer.json` saved by the library `tokenizers`"
     )]
     Malformed {
         /// The file.
         file: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         cause: String,
     },
-    /// Too few rows to train.
+    /// The vocabulary is too small for training.
     #[error(
-        "a vocabulary of {asked} is too small; ask for at least {least}: 256 bytes, special tokens and a reserved row"
+        "a vocabulary of {asked} is too small; it needs at least {least}: 256 bytes, special tokens and a reserved row"
     )]
     TooSmall {
-        /// Rows asked for.
+        /// Rows requested.
         asked: u32,
-        /// Rows needed.
+        /// Rows required.
         least: u32,
     },
     /// The model has fewer rows than the tokenizer has ids.
     #[error(
-        "the tokenizer uses {used} ids, the model has {rows} rows; `{token}` would have no row. Take the tokenizer that belongs to the model"
+        "the tokenizer uses {used} ids, but the model has {rows} rows, so `{token}` would have no row; use the tokenizer that belongs to the model"
     )]
     TooManyIds {
         /// Ids with a text.
@@ -49,28 +49,30 @@ pub enum TokenizerError {
         /// A token without a row.
         token: String,
     },
-    /// A special token that is needed does not exist.
-    #[error("the tokenizer has no `{0}`; take one with Qwen's special tokens")]
+    /// A required special token does not exist.
+    #[error("the tokenizer has no `{0}`; use one with Qwen's special tokens")]
     NoSpecial(&'static str),
     /// The chat template is malformed, or refuses a conversation.
     #[error("the chat template ({file}) {cause}")]
     Template {
-        /// Where it comes from.
+        /// The file that holds the template.
         file: String,
-        /// What is wrong.
+        /// What is wrong, as the predicate of a sentence about the template.
         cause: String,
     },
-    /// The library refuses a text.
-    #[error("a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of blanks")]
+    /// The library cannot encode a text.
+    #[error(
+        "a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of whitespace in it"
+    )]
     Encode {
         /// Length of the text.
         bytes: usize,
-        /// What the library says.
+        /// The error of the library.
         cause: String,
     },
 }
 
-/// The bytes of a tokenizer's file.
+/// Reads a file of a tokenizer, up to [`MAX_BYTES`].
 pub(super) fn read_tokenizer_file(file: &Path) -> Result<Vec<u8>, TokenizerError> {
     let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
     let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));

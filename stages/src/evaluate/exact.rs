@@ -1,4 +1,4 @@
-//! Exact match: the held-out questions of a dataset, and whether a checkpoint answers them as the data do.
+//! Exact match: asks the held-out questions of a dataset and compares the answers with the data's.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
@@ -15,22 +15,22 @@ use crate::failure::{input_failure, stage_failure};
 use crate::job::{count_threads, find_input_folder};
 use crate::model::Model;
 
-/// Exact matches of one dataset.
+/// Exact matches of one checkpoint on one dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ExactScores {
-    /// Prompts asked.
+    /// Held-out prompts, including those that could not be asked.
     pub total: usize,
-    /// Answers that equal the reference.
+    /// Answers equal to the reference.
     pub passed: usize,
-    /// Answers without a token before the end of turn.
+    /// Answers with no text before the end of turn.
     pub empty: usize,
-    /// Prompts that leave no room for an answer in the context: not asked, and not passed.
+    /// Prompts that leave no room for an answer in the context. They are not asked and count as failed.
     #[serde(skip_serializing_if = "is_zero")]
     pub too_long: usize,
-    /// Answers that the canvas does not hold even without their end: not asked, and not passed.
+    /// Prompts whose reference answer does not fit the canvas even without its end. They are not asked and count as failed.
     #[serde(skip_serializing_if = "is_zero")]
     pub beyond_canvas: usize,
-    /// (passed, total) per kind of task, where the dataset names kinds.
+    /// (passed, total) by kind of task, if the dataset names kinds.
     pub by_group: IndexMap<String, (usize, usize)>,
 }
 
@@ -42,7 +42,7 @@ impl ExactScores {
     }
 }
 
-/// One answer, for people who look at what went wrong.
+/// One line of `answers.jsonl`, for people who investigate wrong answers.
 #[derive(Serialize)]
 struct ExactAnswer<'a> {
     checkpoint: &'a str,
@@ -55,7 +55,8 @@ struct ExactAnswer<'a> {
     passed: bool,
 }
 
-/// Asks a checkpoint all held-out questions of a dataset and compares; `answers` gets a line for each.
+/// Asks a checkpoint all held-out questions of a dataset and compares the answers. Appends a line to `answers` for each one
+/// asked.
 pub(super) fn score_exact_match(
     job: &Job<'_>,
     item: &ExactMatch,
@@ -86,7 +87,7 @@ pub(super) fn score_exact_match(
     Ok(scores)
 }
 
-/// The held-out conversations of a dataset, and the tokens that an answer may have.
+/// The held-out conversations of a dataset, and the number of tokens that an answer may have.
 fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Failure> {
     let folder = find_input_folder(job, &item.role)?;
     let (rows, mut chats) = (Rows::open(folder).map_err(stage_failure)?, read_held_out_chats(folder)?);
@@ -97,18 +98,18 @@ fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat
     }
     let canvas = rows.summary().canvas.ok_or_else(|| {
         let what = format!("rows of `{}` have no `canvas=`", item.dataset);
-        input_failure(what, "say how many tokens an answer may have")
+        input_failure(what, "add `canvas=` to the rows: the number of tokens that an answer may have")
     })?;
     Ok((chats, canvas))
 }
 
-/// What becomes of a held-out conversation.
+/// Whether a held-out conversation can be asked.
 enum HeldOutQuestion {
-    /// The checkpoint is asked.
+    /// It can.
     Asked(CompletionRequest),
-    /// Its context has no room for an answer.
+    /// The model's context has no room for an answer.
     TooLong,
-    /// The canvas has no room for this answer.
+    /// The canvas has no room for the reference answer.
     BeyondCanvas,
 }
 
@@ -133,7 +134,8 @@ fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQu
     Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
 }
 
-/// Tokens of the right answer at least: an answer that fills its canvas needs no end, nor what a template adds to it.
+/// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of
+/// turn nor what a template adds.
 fn count_least_answer_tokens(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
     let with_end = chat::encode_answer(tokenizer, &chat.given(), &chat.answer)?.len();
     Ok(tokenizer.encode(&chat.answer)?.len().min(with_end.saturating_sub(1)))
@@ -168,7 +170,7 @@ impl ExactScores {
         own.1 += 1;
     }
 
-    /// The scores in words.
+    /// The scores as one line of text.
     pub(super) fn line(&self, name: &str, dataset: &str) -> String {
         let of = |(group, (passed, total)): (&String, &(usize, usize))| {
             format!("{group} {:.1}", to_percent(*passed, *total))
@@ -187,17 +189,17 @@ impl ExactScores {
     }
 }
 
-/// Of a hundred.
+/// Share in percent; 0 if `total` is 0.
 pub(super) fn to_percent(passed: usize, total: usize) -> f64 {
     100.0 * passed as f64 / total.max(1) as f64
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// The held-out conversations beside the rows.
+/// Reads the held-out conversations stored beside the rows.
 fn read_held_out_chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
     let file = folder.join(crate::data::rows::HELD_OUT);
     let text = std::fs::read_to_string(&file).map_err(|e| {
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_task_are_told_where_there_are_some() {
+    fn kinds_of_task_are_listed_if_there_are_some() {
         let mut scores = ExactScores::default();
         scores.add("", true, false);
         scores.add("", false, true);

@@ -1,4 +1,4 @@
-//! What a held-out likelihood is measured by: a bound of the negative log-likelihood.
+//! The bound of the negative log-likelihood that measures a flow checkpoint on held-out data.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSampling, TimeSettings};
@@ -7,8 +7,8 @@ use crate::flow::path::{Corruptor, SourceTokens};
 use crate::model::Model;
 use crate::train::update::{FlowObjective, TrainingTask};
 
-/// What bounds the negative log-likelihood of a path: the ELBO, which a mask alone allows, or the generalized KL, which holds for
-/// every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
+/// The bound of the negative log-likelihood of a path: the ELBO, valid only for a pure mask source, or the generalized KL,
+/// valid for every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
 fn choose_bound(mask_share: f64) -> (Loss, LossPositions) {
     if mask_share >= 1.0 {
         (Loss::Elbo, LossPositions::Corrupted)
@@ -17,7 +17,8 @@ fn choose_bound(mask_share: f64) -> (Loss, LossPositions) {
     }
 }
 
-/// The task of a held-out likelihood: its bound per token, of the model's blocks where it has some, every weight as it is.
+/// The task that measures held-out likelihood: the bound per token, in the model's blocks if it has some, with uncapped
+/// weights. A cap would make training more stable, but then the sum is no longer a bound.
 pub(super) fn build_likelihood_task(model: &Model) -> Result<TrainingTask, Failure> {
     let contract = model.flow_contract()?;
     let path = model.path()?;

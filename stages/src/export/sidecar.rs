@@ -1,4 +1,4 @@
-//! The small files of an exported folder.
+//! The small files of an exported folder besides the weights and the `README.md`.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ pub(super) fn to_torch_name(dtype: Dtype) -> &'static str {
     }
 }
 
-/// `config.json`: the checkpoint's own, in the exported type.
+/// `config.json`: the checkpoint's own, with the exported type.
 pub(super) fn render_config(export: &Export<'_>) -> String {
     let name = to_torch_name(export.dtype);
     let mut config = export.checkpoint.config.entries();
@@ -25,7 +25,7 @@ pub(super) fn render_config(export: &Export<'_>) -> String {
     format_json(&Value::Object(config))
 }
 
-/// Special ids: the config's, else the tokenizer's.
+/// Special ids from the config, or from the tokenizer if the config has none.
 fn find_special_ids(export: &Export<'_>) -> Map<String, Value> {
     let config = &export.checkpoint.config;
     let id = |token: &str| export.text.and_then(|text| text.tokenizer.id(token));
@@ -39,7 +39,7 @@ fn find_special_ids(export: &Export<'_>) -> Map<String, Value> {
     .collect()
 }
 
-/// `generation_config.json` of a checkpoint that brought none.
+/// `generation_config.json` for a checkpoint that has none.
 pub(super) fn render_generation_config(export: &Export<'_>) -> String {
     let mut config = find_special_ids(export);
     config.insert("do_sample".into(), json!(false));
@@ -47,10 +47,10 @@ pub(super) fn render_generation_config(export: &Export<'_>) -> String {
     format_json(&Value::Object(config))
 }
 
-/// The tokenizer's files. One that brought no `tokenizer_config.json` gets a plain one.
+/// The tokenizer's files, with a plain `tokenizer_config.json` if there is none.
 pub(super) fn collect_tokenizer_files(export: &Export<'_>) -> Vec<(String, Vec<u8>)> {
     let Some(text) = export.text else { return Vec::new() };
-    // How many rows are reserved is in config.json.
+    // Other programs do not know `vocabulary.json`; `config.json` already has the number of rows.
     let mut files: Vec<(String, Vec<u8>)> =
         text.files.iter().filter(|(name, _)| name != "vocabulary.json").cloned().collect();
     if !files.iter().any(|(name, _)| name == "tokenizer_config.json") {
@@ -69,7 +69,7 @@ pub(super) fn collect_tokenizer_files(export: &Export<'_>) -> Vec<(String, Vec<u
     files
 }
 
-/// `fmflow.json`: the contract, and where the rest of the model is.
+/// `fmflow.json`: the contract, and the file of the time conditioning if there is one.
 pub(super) fn render_provenance(export: &Export<'_>, conditioned: bool) -> String {
     format_json(&json!({
         "schema": "fmflow.export/1",

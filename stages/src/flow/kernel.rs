@@ -3,27 +3,27 @@
 //! Between t and s a position that holds x_t may jump. Given a draw x_1 of the posterior p(x_1 | x_t, t), with
 //! λ = κ'(t) / (1 - κ(t)) and h = s - t:
 //!
-//! | kernel | probability of the jump | where to |
+//! | kernel | probability of the jump | target |
 //! |---|---|---|
 //! | `exact` | (κ(s) - κ(t)) / (1 - κ(t)) | x_1 |
 //! | `rate`, c = 0 | 1 - exp(-h λ) where x_1 ≠ x_t | x_1 |
 //! | `rate`, c > 0 | 1 - exp(-h Λ), Λ = Σ_{y ≠ x_t} u(y) | y with probability u(y) / Λ |
-//!
 //! | `remask`, at the mask | (κ(s) - (1 - σ) κ(t)) / (1 - κ(t)) | x_1 |
 //! | `remask`, elsewhere | σ | the mask |
 //!
-//! where u(y) = λ (1 + c) [y = x_1] + c κ'(t) / κ(t) · p_0(y): the velocity with a divergence-free part of weight c (Gat et al.,
-//! "Discrete Flow Matching", 2024, equations 24 and 26; Shaul et al., 2024), which also carries data back to noise and so
-//! corrects earlier jumps. The last step of either kernel goes to x_1.
+//! where u(y) = λ (1 + c) [y = x_1] + c κ'(t) / κ(t) · p_0(y): the velocity with a divergence-free part of weight c (Gat et
+//! al., "Discrete Flow Matching", 2024, equations 24 and 26; Shaul et al., 2024), which also carries data back to noise and
+//! so corrects earlier jumps. The last step of either kernel goes to x_1.
 //!
-//! `remask` is the exact kernel with ReMDM's corrector (Wang et al., "Remasking Discrete Diffusion Models with Inference-Time
-//! Scaling", 2025, equations 5 to 9; their α is κ, their time runs the other way), for a mask source. What goes back is made up for, so that the share of data stays
-//! κ. σ is at most σ_max = min(1, (1 - κ(s)) / κ(t)), where the masks would have to be written with certainty: `cap` takes min(cap, σ_max),
-//! `rescale` takes rescale · σ_max. σ_max is 0 in the last step, which therefore leaves no mask.
+//! `remask` is the exact kernel with ReMDM's corrector (Wang et al., "Remasking Discrete Diffusion Models with
+//! Inference-Time Scaling", 2025, equations 5 to 9; their α is κ, their time runs the other way), for a mask source. Masks
+//! are written more often to make up for the tokens that go back, so the share of data stays κ. σ is at most
+//! σ_max = min(1, (1 - κ(s)) / κ(t)), at which masks would have to be written with certainty: `cap` uses min(cap, σ_max),
+//! `rescale` uses rescale · σ_max. σ_max is 0 in the last step, which therefore leaves no mask.
 //!
-//! `rate` is the kernel of the reference implementation, there to be compared with; it leaves more noise than the schedule says.
-//! Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it stands still, as the
-//! reference does.
+//! `rate` is the kernel of the reference implementation, provided for comparison; it leaves more noise than the schedule
+//! says. Where its rates are not finite (λ at t = 0 for an exponent below 1, the corrector at κ = 0) it does not move, as
+//! in the reference.
 
 pub use fmflow_engine::pipeline::config::{EulerKernel, RemaskSettings};
 
@@ -31,21 +31,21 @@ use super::scheduler::{
     Scheduler, compute_jump_probability, compute_kappa_derivative, compute_noise_share, compute_weight, kappa,
 };
 
-/// The kernel that an oracle calls `name`: `exact`, or `rate` with the weight of its divergence-free part.
+/// Parses the name of a kernel as the oracle sets write it: `exact`, or `rate` with the weight of its divergence-free part.
 ///
 /// # Errors
-/// An unknown name, or a weight that the kernel does not have, as a sentence.
+/// A message if the name is unknown or the kernel does not take this weight.
 pub fn parse_kernel(name: &str, div_free: f64) -> Result<EulerKernel, String> {
     match name {
         "exact" if div_free == 0.0 => Ok(EulerKernel::Exact),
         "exact" => Err("the exact kernel has no divergence-free part".to_owned()),
         "rate" if div_free >= 0.0 && div_free.is_finite() => Ok(EulerKernel::Rate { div_free }),
-        "rate" => Err(format!("the weight of a divergence-free part is 0 or more, not {div_free}")),
+        "rate" => Err(format!("the weight of a divergence-free part must be 0 or more, not {div_free}")),
         _ => Err(format!("unknown kernel `{name}`; write `exact` or `rate`")),
     }
 }
 
-/// What may happen between two times.
+/// The jumps that are possible between two times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelStep {
     law: JumpLaw,
@@ -55,9 +55,9 @@ pub struct KernelStep {
 enum JumpLaw {
     /// To x_1, with this probability.
     Plain(f64),
-    /// At these rates times h: to x_1, and to p_0.
+    /// To x_1 and to p_0, with these rates (already multiplied by h).
     Rates { data: f64, noise: f64 },
-    /// With these probabilities: from the mask to x_1, and from elsewhere to the mask.
+    /// From the mask to x_1 with probability `data`, and from any other token to the mask with probability `mask`.
     Remask { data: f64, mask: f64 },
 }
 
@@ -75,7 +75,7 @@ impl KernelStep {
 
     /// The probability of a jump. `same`: whether x_1 = x_t. `p0`: p_0(x_t), the source's probability of the present token.
     ///
-    /// It is largest where x_1 ≠ x_t, so that a coin above that value needs no posterior.
+    /// It is largest for x_1 ≠ x_t, so a position whose coin is above that value needs no posterior.
     #[must_use]
     pub fn jump(&self, same: bool, p0: f64) -> f64 {
         match self.law {
@@ -89,7 +89,7 @@ impl KernelStep {
         }
     }
 
-    /// The share of jumps that go to x_1; the others go to p_0 without x_t. Arguments as for [`Step::jump`].
+    /// The share of jumps that go to x_1; the others go to p_0 without x_t. Arguments as for [`KernelStep::jump`].
     #[must_use]
     pub fn data_share(&self, same: bool, p0: f64) -> f64 {
         match self.law {
@@ -102,7 +102,7 @@ impl KernelStep {
         }
     }
 
-    /// Whether a jump from a token with p_0(x_t) = `p0` depends on the draw x_1: a jump to the mask does not.
+    /// Whether a jump from a token with p_0(x_t) = `p0` depends on the draw x_1. A jump to the mask does not.
     #[must_use]
     pub fn asks(&self, p0: f64) -> bool {
         !matches!(self.law, JumpLaw::Remask { .. }) || p0 >= 1.0
@@ -152,13 +152,14 @@ fn compute_rates_law(scheduler: Scheduler, t: f64, h: f64, c: f64) -> JumpLaw {
     }
 }
 
-/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024, equation 14).
+/// The velocity u(y) = κ'(t) / (1 - κ(t)) · (p(y | x_t, t) - [y = x_t]) that carries the path (Gat et al., 2024,
+/// equation 14).
 ///
 /// # Shapes
 /// `posterior`: `[V]`; returns `[V]`.
 ///
 /// # Errors
-/// Where it is not finite, as a sentence: at t = 1 nothing is left to carry, and at t = 0 an exponent below 1 starts
+/// A message where the velocity is not finite: at t = 1 no noise is left, and at t = 0 an exponent below 1 starts
 /// infinitely fast.
 pub fn compute_velocity(
     scheduler: Scheduler,
@@ -253,7 +254,8 @@ mod tests {
         }
     }
 
-    /// The probability that two positions agree, of a target where they always do: (0, 0) or (1, 1). Tokens 0, 1 and the mask 2.
+    /// The probability that two sampled positions agree if they always agree in the data: (0, 0) or (1, 1). The tokens are
+    /// 0, 1 and the mask 2.
     fn agreement(kernel: EulerKernel, steps: usize) -> f64 {
         let posterior = |own: usize, other: usize| match if own < 2 { own } else { other } {
             2 => [0.5, 0.5, 0.0],

@@ -1,7 +1,7 @@
-//! Losses of the posterior, as three coefficients of a position.
+//! Losses of the posterior, as three coefficients per position.
 //!
 //! Every loss here has the form `a · CE + b · p(x_t) + c` at a position, where CE = -log p(x_1 | x_t, t) and p(x_t) is the
-//! posterior's probability of the token that stands there now:
+//! posterior's probability of the present token:
 //!
 //! | loss | a | b | c |
 //! |---|---|---|---|
@@ -20,15 +20,15 @@ use super::scheduler;
 /// The coefficients of one position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossCoefficients {
-    /// Of the cross-entropy.
+    /// a, the factor of the cross-entropy.
     pub cross_entropy: f64,
-    /// Of the probability of the present token.
+    /// b, the factor of the present token's probability.
     pub present: f64,
-    /// Added.
+    /// c, a constant.
     pub constant: f64,
 }
 
-/// λ(t), at most `max_weight`.
+/// λ(t), capped at `max_weight`. Near t = 1 it grows without bound, and a single position could dominate an update.
 #[must_use]
 pub fn compute_capped_weight(scheduler: Scheduler, t: f64, max_weight: Option<f64>) -> f64 {
     scheduler::compute_weight(scheduler, t).min(max_weight.unwrap_or(f64::INFINITY))
@@ -49,7 +49,7 @@ pub fn compute_coefficients(loss: Loss, weight: f64, unchanged: bool) -> LossCoe
     }
 }
 
-/// Whether a position contributes.
+/// Whether a supervised position contributes to the loss.
 #[must_use]
 pub fn is_in_loss(over: LossPositions, corrupted: bool) -> bool {
     match over {

@@ -1,30 +1,32 @@
-//! The probability path: x_t from x_1, on the host.
+//! The probability path: draws x_t from x_1, on the host.
 //!
 //! Position i keeps x_1 with probability kappa(t) and takes a draw from the source otherwise, independently
-//! (mixture path of Gat et al., 2024, equation 9). Positions that may not be edited keep x_1: a prompt stays clean.
+//! (mixture path of Gat et al., 2024, equation 9). Positions that are not editable keep x_1, so a prompt stays clean.
+//!
+//! Corruption runs on the host so that x_t is bit-identical on every device; the device only receives the result.
 
 use fmflow_engine::pipeline::config::train::ProbabilityPath;
 
 use super::scheduler::kappa;
 use crate::rng::RandomStream;
 
-/// Where the tokens of x_0 come from.
+/// The tokens from which the source draws x_0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SourceTokens {
     /// The mask token.
     pub mask: u32,
-    /// A uniform source draws from `0..used`, the mask token left out.
+    /// A uniform source draws from `0..used` without the mask token.
     pub used: u32,
 }
 
 impl SourceTokens {
-    /// One token of x_0: the mask with probability `mask_share`, uniform over the others else.
+    /// Draws one token of x_0: the mask with probability `mask_share`, otherwise uniform over the other tokens.
     pub fn draw(&self, mask_share: f64, draws: &mut RandomStream) -> u32 {
         let Self { mask, used } = *self;
         if mask_share >= 1.0 || draws.uniform() < mask_share {
             return mask;
         }
-        // Without the mask token one value fewer is possible; values from the mask on are moved up by one.
+        // The mask is excluded by drawing from one value fewer and moving values from the mask on up by one.
         let within = mask < used;
         let drawn = draws.below(u64::from(used - u32::from(within))) as u32;
         if within && drawn >= mask { drawn + 1 } else { drawn }
@@ -46,9 +48,9 @@ impl SourceTokens {
 /// A corrupted document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corruption {
-    /// x_t, of the length of x_1.
+    /// x_t, as long as x_1.
     pub x_t: Vec<u32>,
-    /// Where x_t was taken from the source, even if the draw equals x_1.
+    /// Whether each position was taken from the source, even if the draw equals x_1.
     pub corrupted: Vec<bool>,
 }
 
@@ -57,16 +59,17 @@ pub struct Corruption {
 pub struct Corruptor {
     /// The path.
     pub path: ProbabilityPath,
-    /// Its source.
+    /// The tokens of its source.
     pub tokens: SourceTokens,
-    /// At least this many editable positions (or all of them) are corrupted. Positions above what the coins gave are chosen
-    /// uniformly; that gives nearly clean documents something to learn from, and biases the ELBO a little.
+    /// At least this many editable positions are corrupted, or all if there are fewer. Positions beyond those that the
+    /// coins chose are drawn uniformly. This gives nearly clean documents something to learn from and biases the ELBO
+    /// slightly.
     pub at_least: usize,
 }
 
 impl Corruptor {
-    /// Draws x_t for one document: `editable[i]` says whether position i may leave x_1, `coins` decides where it does
-    /// and `draws` what it becomes.
+    /// Draws x_t for one document. `editable[i]` says whether position i may leave x_1, `coins` decides whether it does,
+    /// and `draws` decides what it becomes.
     #[must_use]
     pub fn corrupt(
         &self,
@@ -86,7 +89,7 @@ impl Corruptor {
     }
 }
 
-/// Corrupts further editable positions until `at_least` are.
+/// Corrupts further editable positions until `at_least` are corrupted.
 fn corrupt_more_positions(
     corrupted: &mut [bool],
     editable: &[bool],

@@ -1,10 +1,10 @@
-//! Drawing text from the posterior: the discrete Euler simulation and confidence-first revealing.
+//! Draws text from the posterior, by discrete Euler simulation or by revealing the most confident tokens first.
 //!
-//! Both run over the whole of [0, 1] in `steps` equal steps; a grid that ends before 1 would leave noise.
+//! Both run over all of [0, 1] in `steps` equal steps; a grid that ends before 1 would leave noise.
 //!
 //! A [`Canvas`] is a row with positions that may be written. Every method asks for the posterior at chosen positions, never
-//! writes a position that is not editable, and never emits the mask token. Block by block, each block is a simulation of its own
-//! from t = 0 to 1, given the blocks before it.
+//! writes a position that is not editable, and never emits the mask token. In block-by-block sampling, each block is a
+//! separate simulation from t = 0 to 1, given the blocks before it.
 
 mod euler;
 mod filter;
@@ -24,24 +24,24 @@ use crate::rng::{RandomPurpose, derive_stream};
 /// A row being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canvas {
-    /// Present tokens.
+    /// The present tokens.
     pub tokens: Vec<u32>,
     /// Which positions may be written.
     pub editable: Vec<bool>,
-    /// Number that names its random draws; different canvases have different numbers.
+    /// Number that selects the random draws of this canvas; different canvases have different numbers.
     pub number: u64,
 }
 
-/// What the sampler must know of the checkpoint.
+/// What the sampler must know about the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplerRules {
     /// The mask token.
     pub mask: u32,
-    /// Ids from here on are never emitted.
+    /// Ids from here on are reserved and never emitted.
     pub used: u32,
     /// The scheduler of the path.
     pub scheduler: Scheduler,
-    /// Share of the mask in the source; 1: every noisy position shows it.
+    /// Share of the mask token in the source; at 1 every noisy position holds it.
     pub mask_share: f64,
     /// How the Euler simulation moves a position.
     pub kernel: EulerKernel,
@@ -50,7 +50,7 @@ pub struct SamplerRules {
 }
 
 impl SamplerRules {
-    /// Whether the source is the mask alone, so that every noisy position shows it.
+    /// Whether the source is the mask token alone, so that every noisy position holds it.
     #[must_use]
     pub fn mask_source(&self) -> bool {
         self.mask_share >= 1.0
@@ -65,13 +65,13 @@ impl SamplerRules {
 
 /// The posterior: logits at places (canvas, position), flat [places, V], at time t.
 pub trait Posterior {
-    /// Why it can fail.
+    /// Error of the backbone or its device.
     type Error;
 
     /// Logits at `places`, in their order.
     ///
     /// # Errors
-    /// When the backbone or its device fails.
+    /// If the backbone or its device fails.
     fn logits(
         &mut self,
         canvases: &[Canvas],
@@ -83,7 +83,7 @@ pub trait Posterior {
 /// Writes all editable positions of all canvases at once; returns the number of forward passes (NFE).
 ///
 /// # Errors
-/// What the posterior says.
+/// Any error of the posterior.
 ///
 /// # Panics
 /// Never: an autoregressive or threshold sampler is not simulated here and leaves the canvases as they are.
@@ -98,11 +98,11 @@ pub fn sample_canvases<P: Posterior>(
 }
 
 /// Writes the editable positions of each canvas block by block, in the order of its `blocks`; returns the number of forward
-/// passes (NFE). A finished block is never touched again; a position outside all blocks is not written. Where nothing follows the
-/// answer, a block that holds one of `ends` is the last.
+/// passes (NFE). A finished block is never touched again, and a position outside all blocks is not written. If nothing
+/// follows the answer, a block that contains one of `ends` is the last.
 ///
 /// # Errors
-/// What the posterior says.
+/// Any error of the posterior.
 pub fn sample_canvases_in_blocks<P: Posterior>(
     canvases: &mut [Canvas],
     blocks: &[Vec<Range<usize>>],
@@ -128,7 +128,7 @@ pub fn sample_canvases_in_blocks<P: Posterior>(
     Ok(passes)
 }
 
-/// One simulation; its steps are numbered over all `wave`s, so that no two draw the same numbers.
+/// One simulation. Steps are numbered across all waves, so that no two steps draw the same random numbers.
 fn simulate_wave<P: Posterior>(
     canvases: &mut [Canvas],
     wave: usize,
@@ -148,7 +148,7 @@ fn simulate_wave<P: Posterior>(
     }
 }
 
-/// Positions that may still be written, in order of canvas and position.
+/// Editable positions for which `open` holds, in order of canvas and position.
 fn list_open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) -> Vec<(usize, usize)> {
     let of = |(number, canvas): (usize, &Canvas)| {
         let places = (0..canvas.tokens.len()).filter(|&i| canvas.editable[i] && open(canvas, i));
@@ -157,7 +157,8 @@ fn list_open_places(canvases: &[Canvas], open: impl Fn(&Canvas, usize) -> bool) 
     canvases.iter().enumerate().flat_map(of).collect()
 }
 
-/// Reveals the most confident masks first, in steps numbered from `first`; after step s of S, floor(m (S - s) / S) of a canvas's m masks are left.
+/// Reveals the most confident masks first, in steps numbered from `first`. After step s of S, floor(m (S - s) / S) of a
+/// canvas's m masks are left.
 fn reveal_by_confidence<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
@@ -191,7 +192,7 @@ fn is_masked(canvas: &Canvas, i: usize, rules: &SamplerRules) -> bool {
     canvas.editable[i] && canvas.tokens[i] == rules.mask
 }
 
-/// Writes the `count` most confident picks; earlier positions win ties.
+/// Writes the `count` most confident picks. Earlier positions win ties.
 fn reveal_most_confident(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], count: usize) {
     let mut order: Vec<&((usize, usize), Pick)> = picks.iter().collect();
     order.sort_by(|a, b| b.1.confidence.total_cmp(&a.1.confidence));
@@ -200,7 +201,7 @@ fn reveal_most_confident(canvas: &mut Canvas, picks: &[((usize, usize), Pick)], 
     }
 }
 
-/// One draw of the filtered posterior per place.
+/// Draws once from the filtered posterior at each place.
 fn draw_picks(
     canvases: &[Canvas],
     places: &[(usize, usize)],

@@ -1,22 +1,22 @@
 //! The scheduler kappa(t) of a convex path, its derivative and its inverse.
 //!
-//! kappa(0) = 0 and kappa(1) = 1, increasing. Convex means that x_t mixes x_0 and x_1 with weights 1 - kappa and kappa
-//! (Gat et al., "Discrete Flow Matching", 2024, section 3).
+//! kappa increases from kappa(0) = 0 to kappa(1) = 1. Convex means that x_t mixes x_0 and x_1 with weights 1 - kappa and
+//! kappa (Gat et al., "Discrete Flow Matching", 2024, section 3).
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
 pub use fmflow_engine::pipeline::config::train::Scheduler;
 
-/// The scheduler that a configuration calls `kind`: `polynomial` with its exponent, `cosine` or `sine-squared`.
+/// Parses the name of a scheduler: `polynomial` with its exponent, `cosine` or `sine-squared`.
 ///
-/// Schedules of Gaussian flows are known by name, to be refused with a reason: a path of tokens mixes x_0 and x_1 with weights
-/// that sum to 1, and theirs do not.
+/// The names of Gaussian schedules are recognized only to refuse them with a reason: a path of tokens mixes x_0 and x_1 with
+/// weights that sum to 1, and theirs do not.
 ///
 /// # Errors
-/// An unknown kind, parameters that the kind does not take, or one that is not convex, as a sentence.
+/// A message if the kind is unknown or not convex, or the parameters do not fit it.
 pub fn parse_scheduler(kind: &str, parameters: &[f64]) -> Result<Scheduler, String> {
     let not_convex = |formula: &str| {
-        let weights = format!("its weights of data and noise, {formula}, do not sum to 1");
+        let weights = format!("its weights for data and noise, {formula}, do not sum to 1");
         Err(format!("the scheduler `{kind}` is not convex: {weights}"))
     };
     match (kind, parameters) {
@@ -89,7 +89,7 @@ pub fn compute_weight(scheduler: Scheduler, t: f64) -> f64 {
     compute_kappa_derivative(scheduler, t) / compute_noise_share(scheduler, t)
 }
 
-/// The exact probability that a position which is noise at `t` is data at `s`, t <= s <= 1:
+/// The exact probability that a position that is noise at `t` is data at `s`, t <= s <= 1:
 /// (kappa(s) - kappa(t)) / (1 - kappa(t)).
 ///
 /// ```

@@ -1,24 +1,25 @@
-//! Times t of an update, one for every document of its rows, or for every block of block diffusion.
+//! Draws the times t of an update, one per document of its rows, or one per block in block diffusion.
 
 use fmflow_engine::pipeline::config::train::{TimeSampling, TimeSettings};
 
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
-/// The `n` times of update `step`: each by itself uniform over [from, to), together as the sampling says.
+/// The `n` times of update `step`. Each is uniform over [from, to) by itself; the sampling decides how they depend on each
+/// other.
 ///
 /// | sampling | u of the n documents or blocks, in a random order; t = from + u (to - from) |
 /// |---|---|
 /// | uniform | n independent draws |
 /// | stratified | (i + U_i) / n: one draw in each of n equal bands |
 /// | low-discrepancy | (i + U) / n: the same with one U (Kingma et al., "Variational Diffusion Models", 2021, appendix I.1) |
-/// | antithetic | U_j and its mirror image 1 - U_j, for each pair j; of an odd n the last one has no partner |
+/// | antithetic | U_j and its mirror image 1 - U_j, for each pair j; if n is odd, the last one has no partner |
 ///
-/// All but the first let every update see all noise levels, so that the weighted loss varies less.
+/// With all but the first, every update sees all noise levels, so the weighted loss varies less from update to update.
 #[must_use]
 pub fn draw_update_times(seed: u64, step: u64, n: usize, time: &TimeSettings) -> Vec<f64> {
     let mut random = derive_stream(seed, RandomPurpose::Time, [step, 0, 0]);
     let shares = draw_shares(time.sampling, n, &mut random);
-    // Rounding may reach the end of the band, where the weight may be infinite.
+    // Rounding may reach the end of the band, where the weight λ can be infinite.
     let below = time.to.next_down();
     shares.into_iter().map(|u| (time.from + u * (time.to - time.from)).min(below)).collect()
 }
@@ -116,8 +117,9 @@ mod tests {
 
     #[test]
     fn every_time_is_uniform_over_its_band() {
-        // Kolmogorov and Smirnov: of 20,000 independent uniform draws the largest distance to the law is above 0.0195 once in a
-        // million; the first time of as many updates is such a sample, whatever the times of one update have in common.
+        // Kolmogorov and Smirnov: of 20,000 independent uniform draws the largest distance to the law is above 0.0195 once
+        // in a million; the first time of as many updates is such a sample, whatever the times of one update have in
+        // common.
         let band = TimeSettings { from: 0.2, to: 0.7, ..law(ALL[0]) };
         for sampling in ALL {
             for at in [0, 4] {

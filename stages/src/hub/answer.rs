@@ -1,4 +1,4 @@
-//! What a hub's answers mean. An answer that lacks what it must have is no answer.
+//! Interprets the hub's answers. An answer that lacks a required field is treated as no answer.
 
 use fmflow_engine::hub::lockfile::PinnedFile;
 use fmflow_engine::hub::online::{HubError, SubsetColumns};
@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::client::HttpAnswer;
 
 fn incomplete_answer(what: &str) -> HubError {
-    HubError::Unreachable(format!("an answer without {what}"))
+    HubError::Unreachable(format!("the answer has no {what}"))
 }
 
-/// What is in the way, by the hub's own codes; those of `huggingface_hub`'s `hf_raise_for_status`.
+/// Maps the hub's error codes as `hf_raise_for_status` of `huggingface_hub` does.
 pub(super) fn to_hub_error(answer: &HttpAnswer) -> HubError {
     let reason = answer.reason();
     match (answer.code.as_str(), answer.status) {
@@ -19,25 +19,25 @@ pub(super) fn to_hub_error(answer: &HttpAnswer) -> HubError {
         ("GatedRepo", _) => HubError::Gated,
         ("RepoNotFound", _) => HubError::NoRepository,
         (_, 401) if reason.contains("Invalid credentials") => HubError::BadToken,
-        // A hub answers 401 rather than tell strangers that a private repository exists.
+        // The hub answers 401 for unknown repositories too, so as not to reveal that a private one exists.
         (_, 401 | 404) => HubError::NoRepository,
         (_, 400 | 403 | 410 | 451) => HubError::Refused(reason),
         _ => HubError::Unreachable(reason),
     }
 }
 
-/// The commit, and whether terms have to be accepted.
+/// The commit, and whether the repository is gated.
 pub(super) fn read_commit(answer: &HttpAnswer) -> Result<(String, bool), HubError> {
     let body = answer.json()?;
     let commit = body.get("sha").and_then(Value::as_str).filter(|sha| is_commit(sha));
     let gated = body.get("gated").is_some_and(|gated| gated.is_string() || *gated == Value::Bool(true));
-    Ok((commit.ok_or_else(|| incomplete_answer("a commit"))?.to_owned(), gated))
+    Ok((commit.ok_or_else(|| incomplete_answer("commit"))?.to_owned(), gated))
 }
 
-/// One page of files.
+/// One page of the list of files.
 pub(super) fn read_file_page(answer: &HttpAnswer) -> Result<Vec<PinnedFile>, HubError> {
     let body = answer.json()?;
-    let entries = body.as_array().ok_or_else(|| incomplete_answer("files"))?;
+    let entries = body.as_array().ok_or_else(|| incomplete_answer("list of files"))?;
     let files = entries.iter().filter(|entry| entry.get("type").and_then(Value::as_str) == Some("file"));
     files
         .map(|entry| read_pinned_file(entry).ok_or_else(|| incomplete_answer("names and sizes of files")))
@@ -53,7 +53,7 @@ fn read_pinned_file(entry: &Value) -> Option<PinnedFile> {
     Some(PinnedFile { path, size, sha256: digest.filter(is_digest).map(str::to_lowercase) })
 }
 
-/// Columns by subset; none for a subset that the server has not looked at.
+/// Columns by subset; empty for a subset that the server has not processed.
 pub(super) fn read_columns(answer: &HttpAnswer) -> Result<SubsetColumns, HubError> {
     let body = answer.json()?;
     let subsets =

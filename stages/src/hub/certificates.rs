@@ -1,13 +1,13 @@
-//! Whom to trust: the roots of Mozilla, or those of `SSL_CERT_FILE`, as where a company's proxy signs for everybody.
+//! Trusted certificates: Mozilla's roots, or those in `SSL_CERT_FILE`, which company proxies that re-sign traffic need.
 
 use std::path::Path;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// Settings for TLS with the certificates in a file, or with those built in.
+/// TLS settings with the certificates in `file`, or with the built-in ones.
 ///
 /// # Errors
-/// Why the file cannot be used.
+/// A message that says why the file cannot be used.
 pub(super) fn build_tls_config(file: Option<&Path>) -> Result<TlsConfig, String> {
     let roots = match file {
         None => RootCerts::WebPki,
@@ -24,5 +24,5 @@ fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
         _ => None,
     });
     let certificates: Vec<_> = certificates.collect();
-    if certificates.is_empty() { Err(format!("{named} holds no certificate")) } else { Ok(certificates) }
+    if certificates.is_empty() { Err(format!("{named} contains no certificate")) } else { Ok(certificates) }
 }

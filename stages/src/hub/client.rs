@@ -1,4 +1,5 @@
-//! One question over HTTP: patient with a busy server, never with a wrong answer, and careful with the token.
+//! Sends one HTTP request: retries if the server is busy, fails on any other bad answer, and sends the token to one host
+//! only.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -12,25 +13,25 @@ use ureq::http::uri::Authority;
 
 use super::certificates::build_tls_config;
 
-/// Most times that one question is asked.
+/// The most times that one request is sent.
 const ATTEMPTS: u32 = 4;
 
-/// Most redirects of one question.
+/// The most redirects that one request follows.
 const REDIRECTS: usize = 5;
 
-/// Most bytes of one answer.
+/// The largest accepted answer, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// Longest wait that a server may ask for, in seconds.
+/// The longest wait that a server can impose, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
-/// How long a server is waited for.
+/// How long to wait for a server.
 pub(super) struct ClientTimeouts {
     /// Time to connect.
     pub(super) connect: Duration,
-    /// Time for a whole answer.
+    /// Time for the whole answer.
     pub(super) answer: Duration,
-    /// Pause before the second attempt; each further one is twice as long.
+    /// Pause before the second attempt; it doubles for each further one.
     pub(super) pause: Duration,
 }
 
@@ -41,53 +42,53 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// Asks questions.
+/// An HTTP client with retries.
 pub(super) struct HttpClient {
-    patience: ClientTimeouts,
-    /// File of certificates to trust, instead of those built in.
+    timeouts: ClientTimeouts,
+    /// File of certificates to trust instead of the built-in ones.
     certificates: Option<PathBuf>,
-    /// Made for the first question: most commands ask none.
+    /// Created for the first request, because most commands send none.
     agent: OnceLock<Result<ureq::Agent, String>>,
 }
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Debug, Default)]
 pub(super) struct HttpAnswer {
     /// HTTP status.
     pub(super) status: u16,
-    /// `X-Error-Code`, the hub's own word for what is wrong.
+    /// `X-Error-Code`, the hub's own code for the error.
     pub(super) code: String,
     /// `X-Error-Message`.
     message: String,
-    /// `Link`, the next page of a list.
+    /// `Link`, which names the next page of a list.
     link: String,
-    /// `Location`, of a redirect.
+    /// `Location`, the target of a redirect.
     location: String,
-    /// Seconds to wait, of a busy server.
+    /// `Retry-After` of a busy server, in seconds.
     retry_after: Option<u64>,
     body: Vec<u8>,
 }
 
-/// Why there is no answer, and whether it may be asked for again.
+/// Why there is no answer, and whether a retry may help.
 struct RequestError {
     why: String,
     again: bool,
 }
 
 impl HttpClient {
-    pub(super) fn new(patience: ClientTimeouts, certificates: Option<PathBuf>) -> Self {
-        Self { patience, certificates, agent: OnceLock::new() }
+    pub(super) fn new(timeouts: ClientTimeouts, certificates: Option<PathBuf>) -> Self {
+        Self { timeouts, certificates, agent: OnceLock::new() }
     }
 
     fn agent(&self) -> Result<&ureq::Agent, RequestError> {
         let agent = self.agent.get_or_init(|| {
             let config = ureq::Agent::config_builder()
                 .http_status_as_error(false)
-                // Redirects are followed here, where the token is known.
+                // `follow` handles redirects, because a token must not go to another host.
                 .max_redirects(0)
                 .max_redirects_will_error(false)
-                .timeout_connect(Some(self.patience.connect))
-                .timeout_global(Some(self.patience.answer))
+                .timeout_connect(Some(self.timeouts.connect))
+                .timeout_global(Some(self.timeouts.answer))
                 .tls_config(build_tls_config(self.certificates.as_deref())?)
                 .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
             Ok(config.build().into())
@@ -95,12 +96,12 @@ impl HttpClient {
         agent.as_ref().map_err(|why| permanent_error(why))
     }
 
-    /// Asks until there is an answer that is not "later".
+    /// Sends the request, with retries while the server is busy or the connection fails.
     pub(super) fn get(&self, url: &str, token: Option<&Secret>) -> Result<HttpAnswer, HubError> {
         let token = token.map(build_authorization_header).transpose()?;
         let mut why = String::new();
         for attempt in 0..ATTEMPTS {
-            let mut wait = self.patience.pause.saturating_mul(1 << attempt);
+            let mut wait = self.timeouts.pause.saturating_mul(1 << attempt);
             match self.follow(url, token.as_deref()) {
                 Ok(answer) if !answer.is_busy() => return Ok(answer),
                 Ok(answer) => {
@@ -108,8 +109,8 @@ impl HttpClient {
                     let asked = answer.retry_after.map(|seconds| seconds.min(LONGEST_WAIT));
                     wait = asked.map_or(wait, Duration::from_secs);
                 }
-                Err(silence) if !silence.again => return Err(HubError::Unreachable(silence.why)),
-                Err(silence) => why = silence.why,
+                Err(error) if !error.again => return Err(HubError::Unreachable(error.why)),
+                Err(error) => why = error.why,
             }
             if attempt + 1 < ATTEMPTS {
                 std::thread::sleep(wait);
@@ -118,13 +119,13 @@ impl HttpClient {
         Err(HubError::Unreachable(why))
     }
 
-    /// Asks once, through redirects. The token goes to the host that was asked, and to no other.
+    /// Sends the request once and follows redirects. The token goes only to the host of the original URL.
     fn follow(&self, url: &str, token: Option<&str>) -> Result<HttpAnswer, RequestError> {
         let first = parse_origin(url)?;
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS {
-            let mine = parse_origin(&url)? == first;
-            let answer = self.once(&url, token.filter(|_| mine))?;
+            let same_origin = parse_origin(&url)? == first;
+            let answer = self.once(&url, token.filter(|_| same_origin))?;
             match answer.status {
                 301 | 302 | 303 | 307 | 308 => url = resolve_redirect(&url, &answer.location)?,
                 _ => return Ok(answer),
@@ -159,28 +160,27 @@ impl HttpClient {
 }
 
 impl HttpAnswer {
-    /// Whether the same question may be answered later. An error with a code of its own stays.
+    /// Whether a retry may succeed. An error with the hub's own code is permanent.
     fn is_busy(&self) -> bool {
         self.status == 429 || (self.status >= 500 && self.status != 501 && self.code.is_empty())
     }
 
     /// The body as JSON.
     pub(super) fn json(&self) -> Result<Value, HubError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|_| HubError::Unreachable("an answer that is no JSON".into()))
+        serde_json::from_slice(&self.body).map_err(|_| HubError::Unreachable("the answer is not JSON".into()))
     }
 
-    /// What the server says about a refusal.
+    /// The server's own explanation of a refusal.
     pub(super) fn reason(&self) -> String {
-        let said = serde_json::from_slice::<Value>(&self.body).ok();
-        let said = said.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
-        match said.unwrap_or(&self.message) {
+        let body = serde_json::from_slice::<Value>(&self.body).ok();
+        let error = body.as_ref().and_then(|body| body.get("error")).and_then(Value::as_str);
+        match error.unwrap_or(&self.message) {
             "" => format!("HTTP {}", self.status),
-            said => format!("{said} (HTTP {})", self.status),
+            error => format!("{error} (HTTP {})", self.status),
         }
     }
 
-    /// The address of the next page, if there is one: on the same host, where the token may go.
+    /// The URL of the next page, if there is one. It must be on the same host, because the token is sent to it.
     pub(super) fn next(&self, url: &str) -> Result<Option<String>, HubError> {
         let link = self.link.split(',').find(|link| link.contains("rel=\"next\""));
         let Some(next) = link.and_then(|link| link.split_once('<')?.1.split_once('>')) else {
@@ -189,36 +189,37 @@ impl HttpAnswer {
         let (here, there) = (parse_origin(url), parse_origin(next.0));
         match (here, there) {
             (Ok(here), Ok(there)) if here == there => Ok(Some(next.0.to_owned())),
-            _ => Err(HubError::Unreachable("a list of files that goes on at another host".into())),
+            _ => Err(HubError::Unreachable("the next page of the file list is on another host".into())),
         }
     }
 }
 
-/// The value of the header that carries a token.
+/// The value of the `Authorization` header. A token with line breaks or other control characters could forge headers and is
+/// refused.
 fn build_authorization_header(token: &Secret) -> Result<String, HubError> {
     let visible = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
     if visible { Ok(format!("Bearer {}", token.reveal())) } else { Err(HubError::BadToken) }
 }
 
-/// Scheme, host and port: whom a token is for.
+/// Scheme, host and port: a token is valid for one such origin.
 fn parse_origin(url: &str) -> Result<(String, String, u16), RequestError> {
-    let uri: Uri = url.parse().map_err(|_| permanent_error("no address of the web"))?;
+    let uri: Uri = url.parse().map_err(|_| permanent_error("not an http or https address"))?;
     let scheme = uri.scheme_str().unwrap_or_default().to_owned();
     let port = match (scheme.as_str(), uri.port_u16()) {
         (_, Some(port)) => port,
         ("https", None) => 443,
         ("http", None) => 80,
-        _ => return Err(permanent_error("no address of the web")),
+        _ => return Err(permanent_error("not an http or https address")),
     };
     let host = uri.authority().map(Authority::host).unwrap_or_default().to_lowercase();
     Ok((scheme, host, port))
 }
 
-/// Where a redirect leads; never from `https` to `http`.
+/// The target of a redirect. One from `https` to `http` is refused.
 fn resolve_redirect(url: &str, location: &str) -> Result<String, RequestError> {
     let (scheme, ..) = parse_origin(url)?;
     let target = if location.starts_with('/') && !location.starts_with("//") {
-        let uri: Uri = url.parse().map_err(|_| permanent_error("no address of the web"))?;
+        let uri: Uri = url.parse().map_err(|_| permanent_error("not an http or https address"))?;
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
         format!("{scheme}://{authority}{location}")
     } else {
@@ -226,10 +227,10 @@ fn resolve_redirect(url: &str, location: &str) -> Result<String, RequestError> {
     };
     match parse_origin(&target) {
         Ok((next, ..)) if scheme == "https" && next != "https" => {
-            Err(permanent_error("a redirect out of `https`"))
+            Err(permanent_error("a redirect from `https` to `http`"))
         }
         Ok(_) => Ok(target),
-        Err(_) => Err(permanent_error("a redirect to no address")),
+        Err(_) => Err(permanent_error("a redirect to something that is not an http or https address")),
     }
 }
 
@@ -237,13 +238,13 @@ fn permanent_error(why: &str) -> RequestError {
     RequestError { why: why.to_owned(), again: false }
 }
 
-/// Why a connection failed; what may pass is asked again.
+/// Why a connection failed, and whether a retry may help.
 fn to_request_error(error: &ureq::Error) -> RequestError {
     use ureq::Error::{BodyExceedsLimit, ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
     match error {
-        BodyExceedsLimit(_) => permanent_error("an answer of more than 64 MiB"),
-        HostNotFound => permanent_error("its name cannot be resolved"),
-        // A certificate that is not trusted arrives as an error of the connection, and does not change.
+        BodyExceedsLimit(_) => permanent_error("the answer is larger than 64 MiB"),
+        HostNotFound => permanent_error("the host name cannot be resolved"),
+        // An untrusted certificate also arrives as an I/O error, but retrying cannot help.
         Io(error) if error.to_string().contains("certificate") => permanent_error(&error.to_string()),
         Io(error) => RequestError { why: error.to_string(), again: true },
         Timeout(_) | ConnectionFailed | Protocol(_) => RequestError { why: error.to_string(), again: true },
@@ -251,10 +252,10 @@ fn to_request_error(error: &ureq::Error) -> RequestError {
     }
 }
 
-/// What is escaped in one part of an address: all but the unreserved characters (RFC 3986, section 2.3).
+/// Characters that are escaped in one part of a URL: all but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Text as one part of an address.
+/// Encodes text as one part of a URL.
 pub(super) fn encode_url_part(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }

@@ -1,4 +1,4 @@
-//! The client against servers on this machine that are busy, slow, cut off, boundless or somewhere else.
+//! Tests the client against local servers that are busy, slow, cut off, endless, or redirect elsewhere.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// A server that gives one raw answer after another, then the last one again, and keeps what it was asked.
+/// A server that sends the given raw answers in order, then repeats the last one, and records all requests.
 struct Server {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -18,12 +18,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let heard = asked.clone();
+        let requests = asked.clone();
         std::thread::spawn(move || {
             for (at, stream) in listener.incoming().enumerate() {
                 let stream = stream.unwrap();
                 let answer = answers[at.min(answers.len() - 1)].clone();
-                serve(stream, &answer, &heard);
+                serve(stream, &answer, &requests);
             }
         });
         Self { address, asked }
@@ -34,13 +34,13 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &[u8], heard: &Mutex<Vec<String>>) {
+fn serve(mut stream: TcpStream, answer: &[u8], requests: &Mutex<Vec<String>>) {
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
         request.push(byte[0]);
     }
-    heard.lock().unwrap().push(String::from_utf8(request).unwrap());
+    requests.lock().unwrap().push(String::from_utf8(request).unwrap());
     if answer == b"hang" {
         std::thread::sleep(Duration::from_secs(5));
     }
@@ -74,7 +74,7 @@ fn a_busy_server_is_asked_again() {
     assert_eq!(server.asked().len(), 3);
     let server = Server::new(vec![busy]);
     assert_eq!(why(impatient().get(&server.address, None)), "HTTP 503");
-    assert_eq!(server.asked().len(), 4, "and not for ever");
+    assert_eq!(server.asked().len(), 4, "but not forever");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_endless_answer_is_cut() {
     endless.resize(endless.len() + (65 << 20), b' ');
     let server = Server::new(vec![endless]);
     let patient = HttpClient::new(ClientTimeouts::default(), None);
-    assert_eq!(why(patient.get(&server.address, None)), "an answer of more than 64 MiB");
+    assert_eq!(why(patient.get(&server.address, None)), "the answer is larger than 64 MiB");
 }
 
 #[test]
@@ -128,11 +128,14 @@ fn redirects_end() {
     assert_eq!(why(impatient().get(&server.address, None)), "too many redirects");
     assert_eq!(server.asked().len(), 6);
     let server = Server::new(vec![answer("302 Found", "location: file:///etc/passwd\r\n", "")]);
-    assert_eq!(why(impatient().get(&server.address, None)), "a redirect to no address");
+    assert_eq!(
+        why(impatient().get(&server.address, None)),
+        "a redirect to something that is not an http or https address"
+    );
 }
 
 #[test]
-fn a_token_that_is_no_header_is_not_sent() {
+fn a_token_that_cannot_be_a_header_is_not_sent() {
     let server = Server::new(vec![answer("200 OK", "", "{}")]);
     let token = Secret::new("hf_canary\r\nx-evil: 1".to_owned());
     assert_eq!(impatient().get(&server.address, Some(&token)).unwrap_err(), HubError::BadToken);
@@ -140,21 +143,21 @@ fn a_token_that_is_no_header_is_not_sent() {
 }
 
 #[test]
-fn certificates_that_cannot_be_used_are_told() {
+fn unusable_certificates_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "no certificate").unwrap();
     for (file, what) in
-        [(folder.path().join("absent.pem"), "cannot be read"), (empty, "holds no certificate")]
+        [(folder.path().join("absent.pem"), "cannot be read"), (empty, "contains no certificate")]
     {
         let client = HttpClient::new(ClientTimeouts::default(), Some(file));
-        let told = why(client.get("https://127.0.0.1:1", None));
-        assert!(told.contains("SSL_CERT_FILE") && told.contains(what), "{told}");
+        let error = why(client.get("https://127.0.0.1:1", None));
+        assert!(error.contains("SSL_CERT_FILE") && error.contains(what), "{error}");
     }
 }
 
 #[test]
-fn an_endpoint_that_is_no_address_is_told() {
+fn an_endpoint_that_is_not_an_address_is_reported() {
     for address in ["nonsense", "ftp://x", "http:/x", "", "http://a b/"] {
         let hub = RemoteHub::new(impatient(), Some(address.to_owned()), None);
         let asked = RepositoryRequest { kind: RepositoryKind::Model, name: "o/m".to_owned(), revision: None };

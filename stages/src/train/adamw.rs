@@ -1,7 +1,7 @@
-//! AdamW with a clip of the global gradient norm, and what is worth knowing about a step of it.
+//! AdamW with clipping of the global gradient norm, and statistics of each step.
 //!
 //! Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; the arithmetic is that of PyTorch's `AdamW` and
-//! `clip_grad_norm_`. State is keyed by the parameter's name, so that it can be saved and restored totally.
+//! `clip_grad_norm_`. State is keyed by parameter name, so that a checkpoint either restores all of it or is refused.
 
 use burn_tensor::Tensor;
 use fmflow_engine::pipeline::config::train::OptimizerSettings;
@@ -13,7 +13,8 @@ use crate::backbone::{Backbone, BackboneError, Parameter};
 /// PyTorch's `clip_grad_norm_` divides by the norm plus this.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// Width of the rows that squares are summed over on the device; the sums of rows are added on the host in f64.
+/// Width of the rows whose squares are summed on the device. The sums of the rows are added on the host, in f64; see
+/// [`sum_squares`].
 const SUM_WIDTH: usize = 1024;
 
 /// Moments of one parameter, flat.
@@ -25,7 +26,7 @@ pub struct Moments {
     pub second: Tensor<1>,
 }
 
-/// The optimizer.
+/// The optimizer: settings and moments.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     settings: OptimizerSettings,
@@ -33,26 +34,26 @@ pub struct AdamW {
     pub moments: IndexMap<String, Moments>,
 }
 
-/// What a step did.
+/// Statistics of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepFacts {
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// The same per group.
+    /// The norm per parameter group, before clipping.
     pub grad_norm_by_group: IndexMap<String, f64>,
     /// Whether the gradient was scaled down.
     pub clipped: bool,
-    /// Norm of the change of all weights over the norm of the weights.
+    /// Norm of the change of all weights, divided by the norm of the weights before it.
     pub update_ratio: f64,
 }
 
 /// Why a step was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The gradient is infinite or not a number.
+    /// The gradient is infinite or NaN.
     #[error("the gradient of group `{group}` is not finite")]
     NonFinite {
-        /// The first such group.
+        /// The first parameter group with such a gradient.
         group: String,
     },
     /// A word of `no-decay` matches no parameter.
@@ -66,7 +67,7 @@ pub enum StepError {
     Backbone(#[from] BackboneError),
 }
 
-/// The group that a parameter belongs to, by its Hugging Face name.
+/// The group of the parameter with this Hugging Face name.
 #[must_use]
 pub fn find_parameter_group(name: &str) -> &'static str {
     const GROUPS: [(&str, &str); 6] = [
@@ -80,7 +81,7 @@ pub fn find_parameter_group(name: &str) -> &'static str {
     GROUPS.iter().find(|(part, _)| name.contains(part)).map_or("other", |(_, group)| group)
 }
 
-/// Whether `word` of a `no-decay` list speaks of a parameter: it is part of the name, or names the group.
+/// Whether `word` of a `no-decay` list matches a parameter: it is part of the parameter's name, or the name of its group.
 #[must_use]
 pub fn is_exempt_from_decay(word: &str, name: &str) -> bool {
     name.contains(word) || find_parameter_group(name) == word
@@ -90,7 +91,8 @@ impl AdamW {
     /// An optimizer without history.
     ///
     /// # Errors
-    /// When a word of `no-decay` matches nothing: a pattern without effect is a mistake.
+    /// If a word of `no-decay` matches nothing. A pattern without effect is a mistake: norms have been decayed by accident
+    /// because a pattern was written for another model's names.
     pub fn new(settings: &OptimizerSettings, model: &Backbone) -> Result<Self, StepError> {
         for word in &settings.no_decay {
             if !model.parameters().any(|(name, _)| is_exempt_from_decay(word, name)) {
@@ -107,7 +109,7 @@ impl AdamW {
     /// Applies update number `k` (from 0) and returns the new backbone.
     ///
     /// # Errors
-    /// When the gradient is not finite; nothing is changed then.
+    /// If the gradient is not finite. Nothing is changed then.
     pub fn step(
         &mut self,
         model: Backbone,
@@ -124,7 +126,7 @@ impl AdamW {
         let no_decay = &self.settings.no_decay;
         let model = model.map(|name, parameter| {
             let (Some(gradient), Some(moments)) = (gradients.next(), moments.get_mut(name)) else {
-                return parameter; // cannot happen: gradients and moments have the backbone's layout
+                return parameter; // unreachable: gradients and moments have the backbone's layout
             };
             let decay = !no_decay.iter().any(|word| is_exempt_from_decay(word, name));
             let old = parameter.flat();
@@ -145,7 +147,7 @@ impl AdamW {
     }
 }
 
-/// The numbers of one step.
+/// The scalars of one step, the same for all parameters.
 struct StepRates<'a> {
     settings: &'a OptimizerSettings,
     learning_rate: f64,
@@ -159,7 +161,7 @@ impl<'a> StepRates<'a> {
         Self { settings, learning_rate, scale, correction: [power(settings.beta1), power(settings.beta2)] }
     }
 
-    /// w ← w (1 - lr · wd) - lr · m̂ / (√v̂ + ε), with m̂ and v̂ corrected for their start at 0.
+    /// w ← w (1 - lr · wd) - lr · m̂ / (√v̂ + ε), where m̂ and v̂ are corrected for their start at 0.
     fn apply(&self, w: Tensor<1>, gradient: Tensor<1>, moments: &mut Moments, decay: bool) -> Tensor<1> {
         let OptimizerSettings { beta1, beta2, epsilon, weight_decay, .. } = *self.settings;
         let g = if self.scale < 1.0 { gradient * self.scale as f32 } else { gradient };
@@ -173,7 +175,7 @@ impl<'a> StepRates<'a> {
     }
 }
 
-/// Norms of a gradient.
+/// Norms of a gradient, in total and by parameter group.
 struct GradientNorms {
     total: f64,
     by_group: IndexMap<String, f64>,
@@ -194,10 +196,10 @@ impl GradientNorms {
     }
 }
 
-/// Sums of squares of rows of a flat tensor, on its device.
+/// Sums the squares of a flat tensor row by row, on its device.
 ///
-/// A sum over a whole tensor is a tree whose form depends on the threads from 4,194,304 values on; sums along a dimension
-/// are not.
+/// A sum over a whole tensor is not reproducible: from 4,194,304 values on, Burn's CPU backend adds in a tree whose shape
+/// depends on the threads, which would break bit-exact resuming. Sums along a dimension have a fixed order.
 ///
 /// # Shapes
 /// `x`: [n]; returns [n / width] for the largest power of two up to 1,024 that divides n.
@@ -209,7 +211,8 @@ fn sum_squares(x: &Tensor<1>) -> Tensor<1> {
     (x.clone() * x).sum_dim(1).reshape([rows])
 }
 
-/// Adds each tensor's values on the host, in f64 and in order, with one transfer for all.
+/// Adds the values of each tensor on the host, in f64 and in order. All tensors are transferred at once, because each
+/// transfer waits for the device.
 fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
     let lengths: Vec<usize> = parts.iter().map(|p| p.dims()[0]).collect();
     let all =

@@ -1,4 +1,4 @@
-//! Who sees whom in an update: blocks that grow, and attention that is annealed from causal to bidirectional.
+//! The attention pattern of an update: blocks that grow, or attention annealed from causal to bidirectional.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use fmflow_engine::pipeline::contract::find_trained_attention;
 use crate::backbone::{Attention, WORD};
 use crate::rng::{RandomPurpose, derive_stream};
 
-/// Bits of a coin: the probability of an open pair is rounded to a multiple of 2^-16.
+/// Random bits per coin. The probability of an open pair is rounded to a multiple of 2^-16.
 const COIN: u32 = 16;
 
-/// Attention of update `k`, and how much it is annealed, with its draws under (`seed`, `step`).
+/// The attention of update `k`, and its annealing if there is any, with draws named by (`seed`, `step`).
 #[must_use]
 pub fn choose_attention(
     config: &AttentionSchedule,
@@ -28,11 +28,11 @@ pub fn choose_attention(
     }
 }
 
-/// Causal attention that also sees a share of the later positions.
+/// Causal attention that also sees a random share of the later positions.
 ///
-/// Every pair (row, query, key) has a coin of its own, a function of (seed, step, row, query, key) alone: the same for every layer
-/// and head, when a block is recomputed, and on every device. The mask of `DiffuLLaMA` (Gong et al., "Scaling Diffusion Language
-/// Models via Adaptation", 2024), drawn for each row instead of once per batch.
+/// Every pair (row, query, key) has its own coin, a function of (seed, step, row, query, key) alone. So the mask is the
+/// same for every layer and head, in a recomputed block, and on every device. This is the mask of `DiffuLLaMA` (Gong et
+/// al., "Scaling Diffusion Language Models via Adaptation", 2024), drawn for each row instead of once per batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anneal {
     /// Probability that a later position is visible.
@@ -44,7 +44,7 @@ pub struct Anneal {
 }
 
 impl Anneal {
-    /// The visible later pairs of the `rows` of the update, as bits [rows, length, ceil(length / 32)].
+    /// The open later pairs of `rows` of the update, as bits [rows, length, ceil(length / 32)].
     #[must_use]
     pub fn opened(&self, rows: Range<u64>, length: usize) -> Vec<u32> {
         let words = length.div_ceil(WORD);
@@ -52,7 +52,7 @@ impl Anneal {
         let mut opened = Vec::with_capacity(rows.clone().count() * length * words);
         for (row, query) in rows.flat_map(|row| (0..length).map(move |query| (row, query))) {
             let mut coins = derive_stream(self.seed, RandomPurpose::Anneal, [self.step, row, query as u64]);
-            // Words of earlier keys only are never looked at.
+            // Words that hold only earlier keys are never read, because those keys are visible anyway.
             let first = query / WORD;
             opened.resize(opened.len() + first, 0);
             opened.extend((first..words).map(|_| draw_coin_word(limit, || coins.bits())));

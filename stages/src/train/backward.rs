@@ -1,25 +1,27 @@
-//! The way through the backbone and back, whole or block by block.
+//! Forward and backward passes through the backbone, whole or block by block.
 //!
-//! Whole keeps every intermediate of every block until the backward pass. Recomputed keeps only the input of each block and runs
-//! the block once more when its turn comes (gradient checkpointing; Chen et al., "Training Deep Nets with Sublinear Memory
-//! Cost", 2016): memory of one block instead of all, for one more forward pass. Both give the same gradient, bit for bit: both
-//! prepare the context of a conditioned block anew, because it is part of the block's graph, and so the gradients of shared parameters are added in the same order.
+//! `Whole` keeps every intermediate of every block until the backward pass. `Recomputed` keeps only the input of each block
+//! and runs the block again when its turn comes (gradient checkpointing; Chen et al., "Training Deep Nets with Sublinear
+//! Memory Cost", 2016): the memory of one block instead of all, for one more forward pass.
+//!
+//! Both give the same gradient, bit for bit. To this end both prepare the context of a conditioned block separately: it is
+//! part of the block's graph, and the gradients of the shared time parameters must be added in the same order.
 
 use burn_tensor::{Int, Tensor};
 
 use super::gradient_sums::{GradientSums, collect_gradients};
 use crate::backbone::{AttentionContext, Backbone, BackboneError, PreparedContext, TimeConditioning};
 
-/// A forward pass that can be taken back.
+/// A finished forward pass, ready for its backward pass.
 pub(super) enum ForwardPass {
-    /// Hidden states [B · L, D] with their graph.
+    /// Hidden states [B · L, D] with their autodiff graph.
     Whole(Tensor<2>),
     /// The residual stream before each block and after the last one, [B · L, D] each, without graphs.
     Recomputed { streams: Vec<Tensor<2>>, tokens: Tensor<2, Int>, context: AttentionContext },
 }
 
 impl ForwardPass {
-    /// Runs `model`, whose parameters are leaves of autodiff, forward over tokens [B, L].
+    /// Runs `model`, whose parameters are autodiff leaves, over tokens [B, L].
     pub(super) fn forward(
         model: &Backbone,
         tokens: Tensor<2, Int>,
@@ -33,7 +35,8 @@ impl ForwardPass {
             }
             return Ok(Self::Whole(model.finish(x)));
         }
-        // With autodiff and without it, kernels round differently: each block runs with it, and its graph is dropped.
+        // Kernels round differently with and without autodiff. So each block runs with autodiff although its graph is
+        // dropped; otherwise the result would not match `Whole` bit for bit.
         let (mut streams, shared) = (vec![model.embed(tokens.clone()).inner()], model.prepare(&context)?);
         for i in 0..model.blocks() {
             let input = streams[i].clone().autodiff().require_grad();
@@ -42,7 +45,7 @@ impl ForwardPass {
         Ok(Self::Recomputed { streams, tokens, context })
     }
 
-    /// Hidden states at places, without graph.
+    /// Hidden states at `places`, without a graph.
     ///
     /// # Shapes
     /// `places`: [n]; returns [n, D].
@@ -56,10 +59,11 @@ impl ForwardPass {
         }
     }
 
-    /// Takes the gradient of the hidden states at `places` back to all parameters.
+    /// Propagates `upstream`, the gradient of the hidden states at `places`, back to all parameters and adds the result to
+    /// `sums`.
     ///
     /// # Shapes
-    /// `places`: [n]; `upstream`: [n, D], without graph.
+    /// `places`: [n]; `upstream`: [n, D], without a graph.
     pub(super) fn backward(
         self,
         model: &Backbone,
@@ -69,6 +73,7 @@ impl ForwardPass {
     ) -> Result<(), BackboneError> {
         match self {
             Self::Whole(hidden) => {
+                // A backward pass starts at a scalar; the gradient of sum(x · upstream) with respect to x is `upstream`.
                 let selected = hidden.select(0, places);
                 collect_gradients(model, (selected * upstream.autodiff()).sum().backward(), sums);
                 Ok(())
@@ -90,7 +95,7 @@ impl ForwardPass {
     }
 }
 
-/// The context for one block: the shared one, unless time makes it part of the block's graph.
+/// The context for one block: the shared one, unless time conditioning makes it part of the block's graph.
 fn prepare_block_context(
     model: &Backbone,
     context: &AttentionContext,
@@ -102,7 +107,7 @@ fn prepare_block_context(
     }
 }
 
-/// Runs one part again and takes `upstream` back through it; returns the gradient of its input.
+/// Runs one part again and propagates `upstream` through it. Returns the gradient of the part's input.
 fn run_part_backward(
     model: &Backbone,
     input: Option<Tensor<2>>,

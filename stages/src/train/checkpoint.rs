@@ -1,4 +1,7 @@
-//! Resumable state: weights, moments, counters. Restored totally or refused.
+//! Saves and restores the resumable state: weights, moments, counters.
+//!
+//! A checkpoint is restored completely or refused. Training that continues with fresh moments, or only some of the old
+//! ones, would look normal and give other weights than the uninterrupted run.
 
 use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
@@ -18,7 +21,7 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 /// File with the counters.
 const COUNTERS: &str = "state.json";
 
-/// The state to go on from: that of the newest valid checkpoint, or a new one.
+/// The state to continue from: the newest valid checkpoint, or a fresh state. Drops metrics of updates that will run again.
 pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
     let model = setup.parent.backbone.clone();
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
@@ -32,7 +35,7 @@ pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<T
     let state = restore_checkpoint(&found.path, fresh)?;
     if state.step != found.step {
         return Err(stage_failure(format!(
-            "the checkpoint in {} is not of update {}",
+            "the checkpoint in {} was not saved after update {}",
             found.path.display(),
             found.step
         )));
@@ -42,7 +45,7 @@ pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<T
     Ok(state)
 }
 
-/// Publishes the state after `state.step` updates and prunes older checkpoints.
+/// Publishes the state after `state.step` updates, then prunes all but the newest `keep` checkpoints.
 pub fn save_checkpoint(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
@@ -67,7 +70,7 @@ pub fn save_checkpoint(
     job.slot.prune_checkpoints(keep).map_err(Failure::from)
 }
 
-/// Reads a checkpoint over a fresh state of the same stage.
+/// Restores a checkpoint into the fresh state of the same stage. Moments are matched by parameter name.
 fn restore_checkpoint(folder: &std::path::Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
     let device = fresh.model.device();
     let model = Model::open(folder, &device)?.backbone;
@@ -82,7 +85,7 @@ fn restore_checkpoint(folder: &std::path::Path, fresh: TrainingState) -> Result<
         moments.second = take_tensor(&mut saved, &format!("second.{name}"), n, &device)?;
     }
     if let Some((name, _)) = saved.first() {
-        return Err(stage_failure(format!("optimizer state has an unexpected tensor `{name}`")));
+        return Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`")));
     }
     let step = counters.step;
     Ok(TrainingState { step, saved: step, model, optimizer, counters })
@@ -97,7 +100,7 @@ fn take_tensor(
     let values = saved
         .shift_remove(name)
         .filter(|values| values.len() == n)
-        .ok_or_else(|| stage_failure(format!("optimizer state lacks tensor `{name}` of {n} values")))?;
+        .ok_or_else(|| stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values")))?;
     Ok(Tensor::from_data(TensorData::new(values, [n]), device))
 }
 

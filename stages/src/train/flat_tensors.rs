@@ -1,6 +1,6 @@
-//! Flat f32 tensors in a safetensors file: the moments of the optimizer.
+//! Flat f32 tensors in a safetensors file, for the moments of the optimizer.
 //!
-//! Only files that the store has verified byte by byte are read here.
+//! Unlike [`crate::weights`], this trusts its input: only files that the store has verified byte by byte are read here.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,13 +9,13 @@ use indexmap::IndexMap;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
-/// Why the file cannot be written or read.
+/// Why a file of flat tensors cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FlatError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// The format refused.
+    /// The safetensors library reported an error.
     #[error("{0}")]
     Format(#[from] safetensors::SafeTensorError),
     /// A tensor is not flat f32.
@@ -23,10 +23,10 @@ pub enum FlatError {
     Kind(String),
 }
 
-/// Writes tensors `[n]`, in the order of the format (by name).
+/// Writes tensors `[n]`, sorted by name as the format requires.
 ///
 /// # Errors
-/// What the writer says.
+/// Any error of the writer or the format.
 pub fn write_flat_tensors(out: &mut impl Write, tensors: &[(String, Vec<f32>)]) -> Result<(), FlatError> {
     let view = |(name, values): &(String, Vec<f32>)| {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -39,10 +39,10 @@ pub fn write_flat_tensors(out: &mut impl Write, tensors: &[(String, Vec<f32>)]) 
     Ok(())
 }
 
-/// Reads all tensors.
+/// Reads all tensors, sorted by name.
 ///
 /// # Errors
-/// A file that cannot be read, or a tensor that is not flat f32.
+/// If the file cannot be read or a tensor is not flat f32.
 pub fn read_flat_tensors(file: &Path) -> Result<IndexMap<String, Vec<f32>>, FlatError> {
     let bytes = std::fs::read(file)?;
     let parsed = SafeTensors::deserialize(&bytes)?;

@@ -1,8 +1,9 @@
-//! Gradients of an update: micro-batches through backbone and loss, summed in a fixed order.
+//! Computes the gradient of an update: micro-batches pass through backbone and loss, and their gradients are summed in a
+//! fixed order.
 //!
-//! The logits of a micro-batch would be the largest tensor of all, so they exist only for the positions that count, a chunk
-//! at a time: each chunk is taken backward to the hidden states, and the collected gradient of the hidden states then goes
-//! through the backbone once.
+//! The logits of a micro-batch would be the largest tensor of all. So they are computed only for positions that count, a
+//! chunk at a time: each chunk is propagated back to the hidden states, and the collected gradient of the hidden states
+//! then goes through the backbone once.
 
 use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
@@ -14,27 +15,27 @@ use super::update::{LossTerm, MicroBatch, Update};
 use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, TimeConditioning};
 use crate::threads::map_in_parallel;
 
-/// Logits that may exist at once, in values; 256 MiB of f32.
+/// The most logits that exist at once, in values: 256 MiB of f32.
 const LOGIT_VALUES: usize = 1 << 26;
 
-/// How micro-batches go through the backbone.
+/// How micro-batches pass through the backbone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForwardOptions {
-    /// Who sees whom.
+    /// The attention pattern.
     pub attention: Attention,
-    /// Later positions that causal attention sees all the same.
+    /// Opens some later positions to causal attention.
     pub anneal: Option<Anneal>,
     /// Whether blocks are recomputed in the backward pass.
     pub recompute: bool,
 }
 
-/// The gradient of the loss of a whole update, and its sums.
+/// The gradient of the loss of a whole update, and the sums of its loss.
 ///
-/// Micro-batches run on `threads` threads; their gradients are added in the order of rows, so that the number of threads
-/// changes no bit.
+/// Micro-batches run on `threads` threads. f32 addition is not associative, so gradients are always added in the order of
+/// rows, and the number of threads changes no bit.
 ///
 /// # Errors
-/// When a micro-batch contradicts the backbone, or the device fails.
+/// If a micro-batch contradicts the backbone, or the device fails.
 pub fn compute_update_gradient(
     model: &Backbone,
     update: &Update,
@@ -42,6 +43,7 @@ pub fn compute_update_gradient(
     threads: usize,
 ) -> Result<(FlatGradients, LossSum), BackboneError> {
     let (mut total, mut sum) = (None, LossSum::default());
+    // One wave at a time, so that at most one gradient per thread is in memory besides the total.
     for wave in update.micro_batches.chunks(threads.max(1)) {
         for result in
             map_in_parallel(wave, |batch| compute_micro_batch_gradient(model, batch, how, update.divisor))
@@ -65,8 +67,9 @@ fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
 
 /// The gradient of one micro-batch's share of the loss.
 ///
-/// Every call makes leaves of its own: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two threads
-/// that go backward through such graphs deadlock (one holds the graph and wants the table of graphs, the other the reverse).
+/// Every call creates its own autodiff leaves: burn-autodiff 0.22.1 puts graphs that share a leaf under one lock, and two
+/// threads that go backward through such graphs deadlock (one holds the graph and waits for the table of graphs, the other
+/// the reverse).
 fn compute_micro_batch_gradient(
     model: &Backbone,
     batch: &MicroBatch,
@@ -115,7 +118,7 @@ fn compute_hidden_states(
     Ok(hidden.reshape([b * l, d]))
 }
 
-/// Who sees whom in a micro-batch.
+/// The attention context of a micro-batch.
 #[must_use]
 pub fn build_context(
     model: &Backbone,
@@ -139,10 +142,11 @@ pub fn build_context(
     }
 }
 
-/// Loss of some positions, taken backward to their hidden states, which are returned as gradient.
+/// Computes the loss of some positions and propagates it back. Adds the gradient of the head to `gradients` and returns the
+/// gradient of the hidden states.
 ///
 /// # Shapes
-/// `hidden`: [n, D], without autodiff; returns the same.
+/// `hidden`: [n, D], without autodiff; returns [n, D].
 fn compute_chunk_gradient(
     model: &Backbone,
     hidden: Tensor<2>,
@@ -160,7 +164,7 @@ fn compute_chunk_gradient(
     upstream.ok_or_else(|| BackboneError::Device("the loss does not depend on the hidden states".into()))
 }
 
-/// Losses of positions, before the division: (weighted, cross-entropy, p(x_t) where the loss needs it).
+/// Losses of positions, before the division: (weighted loss, cross-entropy, p(x_t) if the loss needs it).
 ///
 /// # Shapes
 /// `logits`: [n, V], one row per term; returns [n, 1] each.
@@ -186,16 +190,16 @@ fn compute_position_losses(
     (loss, cross_entropy, Some(present))
 }
 
-/// Loss and gradient for logits that are given: what a micro-batch computes behind the head, to be compared with other
+/// Loss and gradient for given logits. This is what a micro-batch computes after the head, exposed for comparison with other
 /// implementations of a loss.
 ///
-/// Returns the weighted loss of each term, before the division, and the gradient of their sum over `divisor`.
+/// Returns the weighted loss of each term, before the division, and the gradient of their sum divided by `divisor`.
 ///
 /// # Shapes
 /// `logits`: row-major [rows, `vocabulary`], on the host; `terms[i].place` is a row; the gradient has the same shape.
 ///
 /// # Errors
-/// When the device fails.
+/// If the device fails.
 pub fn compute_logits_gradient(
     logits: Vec<f32>,
     vocabulary: usize,
@@ -224,10 +228,10 @@ fn add_to_loss_sum(sum: &mut LossSum, terms: &[LossTerm], cross_entropy: &[f32],
     }
 }
 
-/// The same sums without gradients, for held-out rows.
+/// The sums of a micro-batch's loss without gradients, for held-out rows.
 ///
 /// # Errors
-/// As [`of_update`].
+/// As [`compute_update_gradient`].
 pub fn compute_loss_sum(
     model: &Backbone,
     batch: &MicroBatch,
@@ -251,7 +255,7 @@ pub fn compute_loss_sum(
     Ok(sum)
 }
 
-/// Token ids or places as a tensor `[n]`.
+/// Copies token ids or places to the device as a tensor `[n]`.
 pub fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.map(|v| v as i32).collect();
     let n = values.len();

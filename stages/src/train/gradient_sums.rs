@@ -1,16 +1,17 @@
-//! Gradients while they are collected, parameter by parameter.
+//! Collects the gradients of several backward passes, parameter by parameter.
 
 use burn_tensor::Tensor;
 
 use crate::backbone::Backbone;
 
-/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`].
+/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`]. Sums are kept in f32: in bf16, the sum of many
+/// micro-batches would lose small contributions.
 pub type FlatGradients = Vec<Tensor<1>>;
 
-/// Gradients while they are collected; `None` where nothing was found yet.
+/// Partial sums of gradients in the same order; `None` for a parameter that no backward pass has reached yet.
 pub(super) type GradientSums = Vec<Option<Tensor<1>>>;
 
-/// Adds what a backward pass found to the gradients of the parameters.
+/// Adds the result of a backward pass to the gradients of the parameters.
 pub(super) fn collect_gradients(
     model: &Backbone,
     mut found: burn_tensor::Gradients,

@@ -1,6 +1,7 @@
-//! Loss on held-out rows at fixed times: the curve to look at.
+//! Measures the loss on held-out rows at fixed times. This is the curve to watch.
 //!
-//! Rows, times and corruption are functions of the row's number alone, so that two measurements differ by the weights only.
+//! The training loss of one update depends on the times that it happened to draw. Here rows, times and corruption
+//! depend on the row's number alone, so two measurements differ only by the weights.
 
 use crate::backbone::{Attention, Backbone, BackboneError};
 use crate::data::packing::Row;
@@ -11,16 +12,16 @@ use crate::train::gradient;
 use crate::train::metrics::LossSum;
 use crate::train::update::{MicroBatch, NoiseStreams, TrainingTask};
 
-/// Tokens that go through the backbone together; large enough to fill the matrix products, small enough for a cache.
+/// Tokens per forward pass: enough to fill the matrix products, few enough to fit a cache.
 const TOKENS: usize = 2048;
 
-/// Seed of held-out corruption: the same for every pipeline, so that numbers can be compared between them.
+/// Seed of held-out corruption. It is the same for every pipeline, so that their numbers can be compared.
 const SEED: u64 = 0;
 
 /// Loss per counted position over `rows`, each at `times` fixed times (once for the autoregressive task).
 ///
 /// # Errors
-/// When the rows contradict the backbone, or the device fails.
+/// If the rows contradict the backbone, or the device fails.
 pub fn measure_held_out_loss(
     model: &Backbone,
     rows: &[Row],

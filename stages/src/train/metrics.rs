@@ -1,23 +1,23 @@
-//! What is recorded of every update. Every number says over what it was averaged; none is optional.
+//! The metrics of every update. For every number it is defined what it is averaged over, and none is optional.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// Bands of equal width in t for which the loss is recorded apart.
+/// Number of equal bands of t for which the loss is recorded separately.
 pub const TIME_BANDS: usize = 4;
 
-/// Record of one optimizer update, one line of `metrics.jsonl`.
+/// The metrics of one optimizer update: one line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Optimizer update, counted from 0.
     pub step: u64,
     /// Learning rate of this update.
     pub learning_rate: f64,
-    /// The loss that was minimised: weighted, summed over all micro-batches of the update, divided once.
+    /// The minimized loss: weighted, summed over all micro-batches of the update, divided once.
     pub loss: f64,
     /// Mean cross-entropy over the positions that contributed, without weights, over the whole update.
     pub loss_unweighted: f64,
-    /// The same per band of t: mean, 0 where the band is empty.
+    /// Mean cross-entropy per band of t; 0 for an empty band.
     pub loss_by_time: [f64; TIME_BANDS],
     /// Positions that contributed, per band of t.
     pub count_by_time: [u64; TIME_BANDS],
@@ -25,17 +25,17 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// Norm of the gradient per parameter group, before clipping.
     pub grad_norm_by_group: IndexMap<String, f64>,
-    /// Share of the updates of this stage so far, this one included, whose gradient was clipped.
+    /// Share of the updates of this stage so far, including this one, whose gradient was clipped.
     pub clip_rate: f64,
     /// Norm of the change of all weights divided by the norm of the weights.
     pub update_ratio: f64,
-    /// Tokens of this stage so far, padding left out.
+    /// Tokens of this stage so far, without padding.
     pub tokens: u64,
-    /// The same per dataset: the realised shares.
+    /// The same per dataset, to compare the realized shares with the declared ones.
     pub tokens_by_dataset: IndexMap<String, u64>,
-    /// Tokens of this update per wall second, padding left out; validation and checkpoints are not counted.
+    /// Tokens of this update per wall-clock second, without padding and without time for validation and checkpoints.
     pub tokens_per_second: f64,
-    /// Wall seconds of this update spent waiting for rows and corruption.
+    /// Wall-clock seconds of this update spent on rows and corruption.
     pub data_wait: f64,
 }
 
@@ -44,7 +44,7 @@ pub struct StepMetrics {
 pub struct LossSum {
     /// Weighted loss, not yet divided.
     pub weighted: f64,
-    /// Cross-entropy per band of t.
+    /// Sum of cross-entropy per band of t.
     pub by_time: [f64; TIME_BANDS],
     /// Positions per band of t.
     pub count_by_time: [u64; TIME_BANDS],
@@ -68,13 +68,13 @@ impl LossSum {
         }
     }
 
-    /// Mean cross-entropy over all positions; 0 when there are none.
+    /// Mean cross-entropy over all positions; 0 if there are none.
     #[must_use]
     pub fn unweighted(&self) -> f64 {
         compute_mean(self.by_time.iter().sum(), self.count_by_time.iter().sum())
     }
 
-    /// Mean cross-entropy per band; 0 where a band is empty.
+    /// Mean cross-entropy per band; 0 for an empty band.
     #[must_use]
     pub fn means(&self) -> [f64; TIME_BANDS] {
         std::array::from_fn(|band| compute_mean(self.by_time[band], self.count_by_time[band]))

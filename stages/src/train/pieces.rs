@@ -1,7 +1,7 @@
-//! The pieces of a row that have a time of their own: its documents, or their blocks.
+//! The pieces of a row that each have their own time: documents, or blocks of documents.
 //!
-//! Blocks are counted from the start of each document: token i of a document lies in block i / size, as in the mask of
-//! block-causal attention and in sampling. A row that cuts a document starts it anew.
+//! Blocks are counted from the start of each document: token i of a document is in block i / size, as in the mask of
+//! block-causal attention and in sampling. If a document continues from the row before, counting starts again.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::data::packing::{PADDING, Row};
 /// Tokens that share a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowPiece {
-    /// Places in the row.
+    /// Range of tokens in the row.
     pub tokens: Range<usize>,
     /// Whether an earlier piece belongs to the same document.
     pub continues: bool,

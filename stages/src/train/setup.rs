@@ -1,4 +1,4 @@
-//! What a training stage opens before its first update: parent, rows, mixture, task.
+//! Opens everything that a training stage needs before its first update: parent, rows, mixture, task.
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
@@ -22,17 +22,18 @@ use crate::job::count_threads;
 use crate::model::{Model, ModelTokenizer};
 use fmflow_engine::pipeline::origins::Origins;
 
-/// Everything that stays the same over the updates of a stage.
+/// Everything that stays constant over the updates of a stage.
 pub struct TrainingSetup<'a> {
-    /// The settings.
+    /// The settings of the stage.
     pub config: &'a TrainConfig,
     /// Seed of every random number.
     pub seed: u64,
-    /// Updates that the parent's chain has seen: rows and noise go on from there instead of starting over.
+    /// Updates that the parent and its ancestors have had. Rows and noise continue from there; otherwise each stage of a
+    /// chain would begin with the same rows and the same noise.
     first: u64,
-    /// What is learnt; the block is that of the first update.
+    /// The task of the first update; only its block size changes later.
     task: TrainingTask,
-    /// Micro-batches that run side by side.
+    /// Micro-batches that run in parallel.
     pub threads: usize,
     /// Held-out rows by dataset.
     pub held_out: IndexMap<String, Vec<Row>>,
@@ -40,7 +41,7 @@ pub struct TrainingSetup<'a> {
     pub parent: Model,
     rows: Vec<(String, Rows)>,
     mixture: Mixture,
-    /// Who set what the stage sets.
+    /// The origins of the facts that this stage sets.
     origins: Origins,
 }
 
@@ -73,14 +74,14 @@ impl<'a> TrainingSetup<'a> {
         })
     }
 
-    /// How the micro-batches of update `k` go through the backbone.
+    /// How the micro-batches of update `k` pass through the backbone.
     pub fn forward_options(&self, k: u64) -> ForwardOptions {
         let step = self.coordinate(k);
         let (attention, anneal) = attention::choose_attention(&self.config.attention, k, self.seed, step);
         ForwardOptions { attention, anneal, recompute: self.config.recompute }
     }
 
-    /// What update `k` learns.
+    /// The task of update `k`, with its block size.
     pub fn task(&self, k: u64) -> TrainingTask {
         let mut task = self.task.clone();
         if let TrainingTask::Flow(flow) = &mut task {
@@ -89,17 +90,17 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// Attention that the model has learnt after `done` updates.
+    /// The attention pattern that the model has learned after `done` updates.
     pub fn learnt_attention(&self, done: u64) -> Attention {
         find_trained_attention(&self.config.attention, done)
     }
 
-    /// The number under which update `k` of this stage draws its rows and its noise.
+    /// The number with which update `k` of this stage draws its rows and its noise.
     pub fn coordinate(&self, k: u64) -> u64 {
         self.first + k
     }
 
-    /// The rows of update `k`, and how many tokens each dataset gave.
+    /// The rows of update `k`, and the number of tokens from each dataset.
     pub fn rows_of(&self, k: u64) -> Result<(Vec<Row>, IndexMap<String, u64>), Failure> {
         let count = self.config.batch.rows as u64;
         let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
@@ -116,7 +117,8 @@ impl<'a> TrainingSetup<'a> {
         Ok((found, tokens))
     }
 
-    /// The task that held-out loss is measured with after `done` updates: the training loss without its cap.
+    /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a
+    /// minimum of corrupted positions, both of which bias the ELBO.
     pub fn evaluation_task(&self, done: u64) -> TrainingTask {
         let mut task = self.task(done.saturating_sub(1));
         if let TrainingTask::Flow(flow) = &mut task {
@@ -126,7 +128,7 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// The model after the updates that `state` has seen.
+    /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract.
     pub fn artifact(&self, state: &TrainingState) -> Model {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, certificate, .. } = &self.parent;
@@ -139,7 +141,7 @@ impl<'a> TrainingSetup<'a> {
         }
     }
 
-    /// Lines for people who look at the stage.
+    /// Lines for the summary of the stage: realized and declared share of every dataset.
     pub fn lines(&self, state: &TrainingState) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
         let share = |(part, declared): (&fmflow_engine::pipeline::config::train::MixturePart, f64)| {
@@ -165,12 +167,13 @@ fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>,
     config.parts.iter().map(open).collect()
 }
 
-/// Rows made with another tokenizer, or longer than the context, cannot be learnt from.
+/// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be
+/// valid numbers, and training would run on nonsense.
 fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure> {
     let (summary, config) = (rows.summary(), parent.backbone.config());
     if summary.vocabulary as usize > config.vocab_size {
         let what = format!(
-            "rows of `{dataset}` use {} token ids, the model has {}",
+            "rows of `{dataset}` use {} token ids, but the model has {}",
             summary.vocabulary, config.vocab_size
         );
         return Err(input_failure(what, "use the tokenizer that the model was made for"));
@@ -178,32 +181,31 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
     if let Some(text) = &parent.text
         && text.tokenizer.digest() != summary.tokenizer
     {
-        let what =
-            format!("rows of `{dataset}` were made with another tokenizer than the checkpoint carries");
+        let what = format!("rows of `{dataset}` were made with a different tokenizer than the checkpoint's");
         return Err(input_failure(what, "give `rows` the tokenizer of the checkpoint"));
     }
     let template =
         |text: &ModelTokenizer| text.tokenizer.template().map(|template| template.digest().to_owned());
     if summary.chats && parent.text.as_ref().is_some_and(|text| template(text) != summary.chat_template) {
         let what = format!(
-            "conversations of `{dataset}` were laid out by another chat template than the checkpoint's"
+            "conversations of `{dataset}` were laid out with a different chat template than the checkpoint's"
         );
         return Err(input_failure(
             what,
-            "give `rows` the tokenizer that the checkpoint carries, by the name of its stage",
+            "give `rows` the tokenizer of the checkpoint, by the name of its stage",
         ));
     }
     if summary.length > config.max_position_embeddings {
         let what = format!(
-            "rows of `{dataset}` have {} tokens, the model's context is {}",
+            "rows of `{dataset}` have {} tokens, but the model's context is {}",
             summary.length, config.max_position_embeddings
         );
-        return Err(input_failure(what, "shorten `length=` of the rows or raise `context=` of the shape"));
+        return Err(input_failure(what, "lower `length=` of the rows or raise `context=` of the shape"));
     }
     Ok(())
 }
 
-/// The mixture; its phases begin at the first rows of their updates, of which `first` came before this stage.
+/// The mixture. Its phases begin at the first rows of their updates; `first` updates came before this stage.
 fn build_mixture(
     config: &TrainConfig,
     rows: &[(String, Rows)],
@@ -222,7 +224,7 @@ fn build_mixture(
     let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
     let starts: Vec<u64> = config.phases.iter().map(start).collect();
     Mixture::new(&parts, &starts, seed)
-        .map_err(|e| input_failure(e, "look at the dataset's `held-out=` and the rows' `length=`"))
+        .map_err(|e| input_failure(e, "check the dataset's `held-out=` and the rows' `length=`"))
 }
 
 fn read_held_out_rows(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
@@ -230,7 +232,7 @@ fn read_held_out_rows(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Fai
     (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage_failure)).collect()
 }
 
-/// The task, from the settings and the parent's contract.
+/// Builds the task from the settings and the parent's contract.
 fn build_training_task(config: &TrainConfig, parent: &Model) -> Result<TrainingTask, Failure> {
     let Objective::Flow { path, loss, over, normalise, max_weight } = &config.objective else {
         return Ok(TrainingTask::Autoregressive);

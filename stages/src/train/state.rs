@@ -1,4 +1,4 @@
-//! What changes from update to update: weights, moments, counters.
+//! The state that changes from update to update: weights, moments, counters.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -7,21 +7,21 @@ use super::adamw::{AdamW, StepError, StepFacts};
 use super::gradient_sums::FlatGradients;
 use crate::backbone::Backbone;
 
-/// What changes from update to update.
+/// The state of training after `step` updates.
 pub struct TrainingState {
-    /// Updates done.
+    /// Updates done in this stage.
     pub step: u64,
-    /// Updates done at the last checkpoint.
+    /// Value of `step` at the last checkpoint.
     pub saved: u64,
     /// The weights, without autodiff.
     pub model: Backbone,
     /// The optimizer's moments.
     pub optimizer: AdamW,
-    /// What the record counts over the whole stage.
+    /// The counters for the metrics.
     pub counters: TrainingCounters,
 }
 
-/// Counts over the whole stage.
+/// Counts over the whole stage. Saved as `state.json`, so that metrics continue after resuming.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingCounters {
@@ -29,7 +29,7 @@ pub struct TrainingCounters {
     pub step: u64,
     /// Updates whose gradient was clipped.
     pub clipped: u64,
-    /// Tokens, padding left out.
+    /// Tokens, without padding.
     pub tokens: u64,
     /// The same per dataset.
     pub tokens_by_dataset: IndexMap<String, u64>,
@@ -44,7 +44,7 @@ impl TrainingState {
         Ok(facts)
     }
 
-    /// Counts an update that was applied.
+    /// Counts an applied update.
     pub fn count(&mut self, facts: &StepFacts, tokens: u64, by_dataset: &IndexMap<String, u64>) {
         self.counters.step = self.step;
         self.counters.clipped += u64::from(facts.clipped);

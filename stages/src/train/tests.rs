@@ -1,4 +1,4 @@
-//! Training on a tiny backbone: what must not depend on how an update is cut, and what must be learnt.
+//! Tests of training on a tiny backbone: results must not depend on how an update is split, and every objective must learn.
 
 mod blocks;
 
@@ -112,7 +112,7 @@ fn flat(gradients: &FlatGradients) -> Vec<f32> {
 
 #[test]
 fn accumulation_changes_neither_loss_nor_gradient() {
-    // One batch of 32 rows, 32 batches of one, and batches that do not divide them.
+    // One batch of 32 rows, 32 batches of one row, and batches that do not divide 32.
     let (model, rows) = (backbone(), rows(32));
     for (task, how) in tasks() {
         let run = |per_device| {
@@ -125,7 +125,7 @@ fn accumulation_changes_neither_loss_nor_gradient() {
         assert!(largest > 0.0 && loss > 0.0);
         for per_device in [1, 5] {
             let (cut, other, other_unweighted) = run(per_device);
-            // The same numbers added in another order: a few units of f32 rounding (6e-8) over some hundred terms.
+            // The same numbers are added in another order: a few units of f32 rounding (6e-8) over some hundred terms.
             assert!((loss - other).abs() < 1e-5 * loss, "{loss} {other}");
             assert!((unweighted - other_unweighted).abs() < 1e-5 * unweighted);
             let worst = whole.iter().zip(&cut).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -169,7 +169,7 @@ fn recomputing_blocks_changes_no_gradient() {
 }
 
 #[test]
-fn prompts_and_padding_are_neither_corrupted_nor_learnt() {
+fn prompts_and_padding_are_neither_corrupted_nor_learned() {
     let rows = rows(4);
     for (task, _) in tasks() {
         let update = build_update(1, 0, &rows, 2, &task);
@@ -263,7 +263,7 @@ fn a_small_model_learns_its_rows_by_every_objective() {
             assert_eq!(facts.grad_norm_by_group.len(), 4);
             (first, last) = if k == 0 { (sum.unweighted(), last) } else { (first, sum.unweighted()) };
         }
-        // 60 updates at this rate reach far below half of the first loss by every objective; half leaves room.
+        // With every objective, 60 updates at this rate end far below half of the first loss; the limit leaves room.
         assert!(last < 0.5 * first, "{task:?}: {first} -> {last}");
     }
 }

@@ -1,13 +1,14 @@
-//! One optimizer update as data: its rows, corrupted on the host, and the positions that count.
+//! One optimizer update as plain data: its rows, corrupted on the host, and the positions that count.
 //!
-//! Block diffusion learns p(x) = Π_b p(x^b | x^<b), each factor a flow of its own with a time t_b of its own: the loss of a row is
-//! Σ_b λ(t_b) Σ_i CE(x_1^i | x_t^b, x_1^<b), its ELBO with the weights uncapped (Arriola et al., "Block Diffusion", 2025, section 3).
-//! All factors of a row are computed in one pass over [x_t, x_1] (`crate::backbone`'s halves); a block is noisy where it is
-//! predicted and clean where a later one looks back. Under a shift the first token of a block is predicted where sampling predicts
-//! it: at the last token of the block before, in the clean half.
+//! Block diffusion learns p(x) = Π_b p(x^b | x^<b), where each factor is a flow with its own time t_b: the loss of a row is
+//! Σ_b λ(t_b) Σ_i CE(x_1^i | x_t^b, x_1^<b), its ELBO if the weights are uncapped (Arriola et al., "Block Diffusion", 2025,
+//! section 3). All factors of a row are computed in one pass over [x_t, x_1] (the halves of `crate::backbone`); a block is
+//! noisy where it is predicted and clean where a later block looks back. Under a shift the first token of a block is
+//! predicted where sampling predicts it: at the last token of the previous block, in the clean half.
 //!
-//! Everything here is a pure function of (seed, update, rows). Micro-batches only cut the rows of an update into pieces; the
-//! times, the corruption and the divisor of the loss belong to the whole update, so that accumulation changes nothing.
+//! Everything here is a pure function of (seed, update, rows). Micro-batches only split the rows of an update; the times,
+//! the corruption and the divisor of the loss belong to the whole update, so gradient accumulation does not change the
+//! loss.
 
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSettings};
 
@@ -18,7 +19,7 @@ use crate::flow::time::draw_update_times;
 use crate::rng::{RandomPurpose, derive_stream};
 use crate::train::pieces::{RowPiece, split_row_into_pieces};
 
-/// What is learnt, with everything that corruption needs.
+/// What is learned, with everything that corruption needs.
 #[derive(Clone, Debug)]
 pub enum TrainingTask {
     /// Position i predicts token i + 1.
@@ -32,33 +33,34 @@ pub enum TrainingTask {
 pub struct FlowObjective {
     /// Draws x_t.
     pub corruptor: Corruptor,
-    /// The loss.
+    /// The kind of loss.
     pub loss: Loss,
     /// Which positions contribute.
     pub over: LossPositions,
-    /// What the sum is divided by.
+    /// Which positions the summed loss is divided by.
     pub normalise: LossDivisor,
-    /// Cap of the weight.
+    /// Cap of the weight λ(t).
     pub max_weight: Option<f64>,
-    /// Law of the times.
+    /// Distribution of the times.
     pub time: TimeSettings,
     /// Whether position i - 1 predicts position i.
     pub shift: bool,
-    /// Whether the backbone is told one time per row; then all pieces of a row share it.
+    /// Whether the backbone is conditioned on time. It takes one time per row, which all pieces of the row then share.
     pub time_per_row: bool,
-    /// Tokens in a block of block diffusion. Every block then has a time of its own, and a row goes through the backbone as
-    /// [x_t, x_0].
+    /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the
+    /// backbone as
+    /// [x_t, x_1].
     pub block: Option<usize>,
 }
 
 impl TrainingTask {
-    /// The pieces of a row that have a time of their own.
+    /// The pieces of a row that each have their own time.
     #[must_use]
     pub fn pieces(&self, row: &Row) -> Vec<RowPiece> {
         split_row_into_pieces(row, self.block())
     }
 
-    /// Tokens in a block of block diffusion.
+    /// Tokens in a block of block diffusion, if the task uses it.
     #[must_use]
     pub fn block(&self) -> Option<usize> {
         match self {
@@ -68,39 +70,39 @@ impl TrainingTask {
     }
 }
 
-/// A position that counts.
+/// One position that counts in the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossTerm {
-    /// Place of the hidden state, in `0..rows * length` of the micro-batch.
+    /// Index of the hidden state that predicts it, in `0..rows * length` of the micro-batch.
     pub place: u32,
     /// x_1: the token to predict.
     pub target: u32,
-    /// x_t: the token that stands there now.
+    /// x_t: the present token.
     pub present: u32,
-    /// Its share of the loss.
+    /// The coefficients of its loss.
     pub coefficients: LossCoefficients,
-    /// Its time.
+    /// The time of its piece.
     pub t: f64,
 }
 
-/// Rows that go through the backbone together.
+/// Rows that pass through the backbone together.
 #[derive(Clone, Debug, Default)]
 pub struct MicroBatch {
-    /// Number of its first row in the update.
+    /// Number of its first row within the update.
     pub first: u64,
     /// Number of rows, B.
     pub rows: usize,
-    /// Tokens in a row, L; of both halves together.
+    /// Tokens in a row, L; with halves, of both together.
     pub length: usize,
-    /// Whether a row is [x_t, x_0], as block diffusion needs it.
+    /// Whether a row is [x_t, x_1], as block diffusion requires.
     pub halves: bool,
-    /// x_t, row-major [B, L]; with halves x_t and then x_1, unchanged.
+    /// x_t, row-major [B, L]; with halves, x_t followed by the unchanged x_1.
     pub tokens: Vec<u32>,
     /// Position of each token in its document, [B, L].
     pub positions: Vec<u32>,
     /// Document of each token, [B, L].
     pub segments: Vec<u16>,
-    /// Time of each row, `[B]`; of use to a conditioned backbone only.
+    /// Time of each row, `[B]`; used only by a time-conditioned backbone.
     pub times: Vec<f32>,
     /// The positions that count.
     pub terms: Vec<LossTerm>,
@@ -111,13 +113,13 @@ pub struct MicroBatch {
 pub struct Update {
     /// In the order of rows.
     pub micro_batches: Vec<MicroBatch>,
-    /// What the summed loss is divided by, over the whole update; at least 1.
+    /// The divisor of the summed loss, counted over the whole update; at least 1.
     pub divisor: f64,
-    /// Tokens that are not padding.
+    /// Tokens of the update, without padding.
     pub tokens: u64,
 }
 
-/// Builds update number `step` from its rows, cut into micro-batches of `per_device` rows.
+/// Builds update number `step` from its rows, split into micro-batches of `per_device` rows.
 #[must_use]
 pub fn build_update(seed: u64, step: u64, rows: &[Row], per_device: usize, task: &TrainingTask) -> Update {
     let pieces: Vec<Vec<RowPiece>> = rows.iter().map(|row| task.pieces(row)).collect();
@@ -142,18 +144,18 @@ pub fn build_update(seed: u64, step: u64, rows: &[Row], per_device: usize, task:
     Update { micro_batches, divisor: divisor.max(1) as f64, tokens }
 }
 
-/// Where the random numbers of a row come from.
+/// Names the random streams of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct NoiseStreams {
     /// The seed.
     pub seed: u64,
-    /// Purposes of the coins and of the draws.
+    /// Purposes of the coins and of the token draws.
     pub purpose: [RandomPurpose; 2],
-    /// First coordinates; the third is the piece.
+    /// The first two coordinates; the third is the number of the piece.
     pub at: [u64; 2],
 }
 
-/// One time per piece, row by row.
+/// Draws one time per piece, row by row.
 fn draw_piece_times(seed: u64, step: u64, pieces: &[Vec<RowPiece>], task: &TrainingTask) -> Vec<Vec<f64>> {
     let TrainingTask::Flow(flow) = task else {
         return pieces.iter().map(|row| vec![1.0; row.len()]).collect();
@@ -170,7 +172,7 @@ fn draw_piece_times(seed: u64, step: u64, pieces: &[Vec<RowPiece>], task: &Train
 }
 
 impl MicroBatch {
-    /// Adds a row, corrupted as `task` says, and returns its part of the divisor.
+    /// Adds a row, corrupted according to `task`, and returns its part of the divisor.
     pub fn push(
         &mut self,
         row: &Row,
@@ -200,7 +202,7 @@ impl MicroBatch {
         divisor
     }
 
-    /// Terms of the autoregressive objective.
+    /// Adds the terms of the autoregressive objective.
     fn next_tokens(&mut self, row: &Row, document: &RowPiece, base: usize) -> u64 {
         let before = self.terms.len();
         for next in document.tokens.start + 1..document.tokens.end {
@@ -240,29 +242,29 @@ impl MicroBatch {
         let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
         let first = base + piece.tokens.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
-        // The last token of the block before, as sampling knows it: clean.
+        // The last token of the previous block, taken from the clean half, because sampling sees it clean too.
         let before = piece.continues.then(|| first + row.tokens.len() - 1);
         self.terms.extend(flow.terms(x_1, &editable, &drawn, t, HiddenPlaces { first, before }));
         let (counted, from) = match flow.normalise {
             LossDivisor::Tokens => (&editable, 0),
-            // With a shift the first token of a document has no position that predicts it, and so no term.
+            // With a shift, nothing predicts the first token of a document, so it has no term and must not be counted.
             LossDivisor::Corrupted => (&drawn.corrupted, usize::from(flow.shift && before.is_none())),
         };
         counted.iter().skip(from).filter(|&&c| c).count() as u64
     }
 }
 
-/// Where the hidden states of a piece are.
+/// Indices of the hidden states of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HiddenPlaces {
-    /// Of its first token; the others follow.
+    /// Index for its first token; the others follow.
     pub first: usize,
-    /// Of what predicts its first token under a shift; `None` where nothing does.
+    /// Index of the state that predicts its first token under a shift; `None` if nothing does.
     pub before: Option<usize>,
 }
 
 impl FlowObjective {
-    /// The positions of a corrupted piece that count, with their shares of the loss.
+    /// The terms of a corrupted piece: its positions that count, with their coefficients.
     #[must_use]
     pub fn terms(
         &self,
@@ -275,7 +277,7 @@ impl FlowObjective {
         let weight = loss::compute_capped_weight(self.corruptor.path.scheduler, t, self.max_weight);
         let counts = |i: usize| editable[i] && loss::is_in_loss(self.over, drawn.corrupted[i]);
         let term = |i: usize| {
-            // With a shift the position before predicts, which the first token of a document does not have.
+            // With a shift the previous position predicts, and the first token of a document has none.
             let place = match i.checked_sub(usize::from(self.shift)) {
                 Some(from) => places.first + from,
                 None => places.before?,

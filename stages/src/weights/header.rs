@@ -1,4 +1,4 @@
-//! The header of a safetensors file, checked before anything is allocated by it.
+//! The header of a safetensors file, checked before any of its sizes is used for an allocation.
 
 use std::fmt;
 use std::io::Read;
@@ -7,13 +7,13 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::WeightsError;
 
-/// Longest header that is read.
+/// The longest accepted header, in bytes.
 const HEADER: u64 = 16 << 20;
-/// Most tensors in a file.
+/// The most tensors in a file.
 const TENSORS: usize = 100_000;
-/// Most dimensions of a tensor.
+/// The most dimensions of a tensor.
 const RANK: usize = 8;
-/// Longest name of a tensor.
+/// The longest name of a tensor, in bytes.
 const NAME: usize = 256;
 
 /// Element types that can be read.
@@ -22,7 +22,7 @@ const NAME: usize = 256;
 pub enum Dtype {
     /// 32-bit float.
     F32,
-    /// The upper half of a 32-bit float.
+    /// The upper 16 bits of a 32-bit float.
     BF16,
     /// IEEE half precision.
     F16,
@@ -47,7 +47,7 @@ impl Dtype {
         }
     }
 
-    /// The little-endian elements of `values`, each the nearest of its type, ties to even.
+    /// Encodes `values` as little-endian elements, each rounded to the nearest value of the type, ties to even.
     pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -56,7 +56,7 @@ impl Dtype {
         }
     }
 
-    /// `x` as it comes back after it was stored in this type.
+    /// The value of `x` after storing it in this type and reading it back.
     #[must_use]
     pub fn round(self, x: f32) -> f32 {
         match self {
@@ -66,7 +66,7 @@ impl Dtype {
         }
     }
 
-    /// Appends the little-endian elements of `bytes`, each exact in f32.
+    /// Decodes the little-endian elements of `bytes` and appends them to `out`. Every type is exact in f32.
     pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
         let two = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
         match self {
@@ -79,7 +79,7 @@ impl Dtype {
     }
 }
 
-/// One tensor of a file.
+/// One tensor in the header of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TensorEntry {
     pub(super) name: String,
@@ -90,13 +90,14 @@ pub(super) struct TensorEntry {
 }
 
 impl TensorEntry {
-    /// Number of elements; the header check has excluded overflow.
+    /// Number of elements. The header check has ruled out overflow.
     pub(super) fn count(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// Reads the header; the entries are in the order of their data, which follows without gaps to the end of the file.
+/// Reads the header. Entries are returned in the order of their data, which must follow without gaps up to the end of the
+/// file.
 pub(super) fn read_header(
     reader: &mut impl Read,
     length: u64,
@@ -108,10 +109,13 @@ pub(super) fn read_header(
         reason,
     };
     let mut size = [0; 8];
-    reader.read_exact(&mut size).map_err(|_| fault(None, "shorter than a safetensors header".into()))?;
+    reader
+        .read_exact(&mut size)
+        .map_err(|_| fault(None, "the file is shorter than a safetensors header".into()))?;
     let size = u64::from_le_bytes(size);
     if size > HEADER || size > length.saturating_sub(8) {
-        let reason = format!("a header of {size} bytes in a file of {length} (is this a safetensors file?)");
+        let reason =
+            format!("the header claims {size} bytes in a file of {length} (is this a safetensors file?)");
         return Err(fault(None, reason));
     }
     let mut text = vec![0; size as usize];
@@ -129,13 +133,14 @@ pub(super) fn read_header(
     let (mut end, available) = (0, length - 8 - size);
     for entry in &entries {
         if entry.start != end {
-            let reason = format!("its data starts at {}, the one before ends at {end}", entry.start);
+            let reason = format!("its data starts at {}, but the previous tensor ends at {end}", entry.start);
             return Err(fault(Some(&entry.name), reason));
         }
         end = entry.end;
         if end > available {
-            let reason =
-                format!("the file is cut short: {available} bytes of data, the tensor ends at {end}");
+            let reason = format!(
+                "the file is cut short: it has {available} bytes of data, but the tensor ends at {end}"
+            );
             return Err(fault(Some(&entry.name), reason));
         }
     }
@@ -145,7 +150,7 @@ pub(super) fn read_header(
     Ok(entries)
 }
 
-/// A name that is short enough for a message.
+/// Shortens a name for a message. The names of a stranger's file may be long.
 fn shorten_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(NAME)]
 }
@@ -160,13 +165,16 @@ struct RawEntry {
 impl RawEntry {
     fn check(self, name: &str) -> Result<TensorEntry, String> {
         if name.is_empty() || name.len() > NAME {
-            return Err(format!("a name has 1 to {NAME} bytes, this one {}", name.len()));
+            return Err(format!("a name must have 1 to {NAME} bytes, this one has {}", name.len()));
         }
         let dtype = Dtype::parse(&self.dtype).ok_or_else(|| {
             format!("type `{}` is not supported (F32, BF16, F16)", shorten_name(&self.dtype))
         })?;
         if self.shape.len() > RANK {
-            return Err(format!("{} dimensions, at most {RANK} are read", self.shape.len()));
+            return Err(format!(
+                "{} dimensions are too many, at most {RANK} are supported",
+                self.shape.len()
+            ));
         }
         let bytes = self.shape.iter().try_fold(dtype.bytes() as u64, |bytes, n| bytes.checked_mul(*n));
         let (start, end) = self.data_offsets;
@@ -176,13 +184,13 @@ impl RawEntry {
                 self.shape, self.dtype
             ));
         }
-        // Bounded by the number of bytes, which fits.
+        // Cannot truncate: dimensions are bounded by the number of bytes, which was checked.
         let shape = self.shape.iter().map(|n| *n as usize).collect();
         Ok(TensorEntry { name: name.into(), dtype, shape, start, end })
     }
 }
 
-/// The header as JSON gives it, with duplicate names refused (a plain map would keep the last).
+/// The raw JSON header. Duplicate names are refused; a plain map would silently keep the last one.
 struct RawHeader(indexmap::IndexMap<String, RawEntry>);
 
 impl<'de> Deserialize<'de> for RawHeader {

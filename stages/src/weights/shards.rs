@@ -1,4 +1,4 @@
-//! Which files of a folder hold its weights.
+//! Finds the files of a folder that hold its weights.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use indexmap::{IndexMap, IndexSet};
 use super::weights_file::WeightsFile;
 use super::{WeightsError, read_text_file};
 
-/// Name of the weights where they are one file.
+/// File name of unsharded weights.
 pub const SINGLE: &str = "model.safetensors";
-/// Name of the index where they are several.
+/// File name of the index of sharded weights.
 pub const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(serde::Deserialize)]
@@ -17,13 +17,13 @@ struct ShardIndex {
     weight_map: IndexMap<String, String>,
 }
 
-/// The weight files of `dir`, checked against the index where there is one.
+/// The weight files of `dir`, checked against the index if there is one.
 pub(super) fn find_weight_files(dir: &Path) -> Result<Vec<String>, WeightsError> {
     match (dir.join(SINGLE).exists(), dir.join(INDEX).exists()) {
         (true, false) => Ok(vec![SINGLE.into()]),
         (false, true) => read_indexed_files(dir),
         (true, true) => Err(WeightsError::Folder(format!(
-            "there are both `{SINGLE}` and `{INDEX}`; remove the one that is not meant"
+            "the folder has both `{SINGLE}` and `{INDEX}`; remove the one that does not belong there"
         ))),
         (false, false) => Err(no_weights_error(dir)),
     }
@@ -40,7 +40,7 @@ fn no_weights_error(dir: &Path) -> WeightsError {
         .collect();
     pickles.sort();
     match pickles.first() {
-        None => WeightsError::Folder(format!("neither `{SINGLE}` nor `{INDEX}` is in the folder")),
+        None => WeightsError::Folder(format!("the folder has neither `{SINGLE}` nor `{INDEX}`")),
         Some(pickle) => WeightsError::Folder(format!(
             "`{pickle}` is a pickle file, which can run code and is never opened; convert it to safetensors"
         )),
@@ -61,7 +61,11 @@ fn read_indexed_files(dir: &Path) -> Result<Vec<String>, WeightsError> {
             return Err(malformed(INDEX, Some(tensor), format!("`{file}` is not a file of this folder")));
         }
         if !dir.join(file).exists() {
-            return Err(malformed(file, Some(tensor), format!("the file is absent, and `{INDEX}` names it")));
+            return Err(malformed(
+                file,
+                Some(tensor),
+                format!("the file is missing, but `{INDEX}` names it"),
+            ));
         }
     }
     let files: IndexSet<String> = index.weight_map.values().cloned().collect();
@@ -72,24 +76,30 @@ fn read_indexed_files(dir: &Path) -> Result<Vec<String>, WeightsError> {
             match index.weight_map.get(&entry.name) {
                 Some(owner) if owner == file => _ = missing.swap_remove(entry.name.as_str()),
                 Some(owner) => {
-                    let reason = format!("`{INDEX}` says that it is in `{owner}`");
+                    let reason = format!("`{INDEX}` says that the tensor is in `{owner}`");
                     return Err(malformed(file, Some(&entry.name), reason));
                 }
                 None => {
-                    return Err(malformed(file, Some(&entry.name), format!("`{INDEX}` does not name it")));
+                    return Err(malformed(
+                        file,
+                        Some(&entry.name),
+                        format!("`{INDEX}` does not list the tensor"),
+                    ));
                 }
             }
         }
     }
     match missing.first() {
         None => Ok(files.into_iter().collect()),
-        Some((tensor, file)) => {
-            Err(malformed(file, Some(tensor), format!("the tensor is absent, and `{INDEX}` says it is here")))
-        }
+        Some((tensor, file)) => Err(malformed(
+            file,
+            Some(tensor),
+            format!("the tensor is missing, but `{INDEX}` says that it is in this file"),
+        )),
     }
 }
 
-/// The index; those of the largest published models are a few hundred KiB.
+/// Reads the index. The limit of 1 MiB is ample: the largest published models need a few hundred KiB.
 fn read_index_text(dir: &Path) -> Result<String, WeightsError> {
     read_text_file(&dir.join(INDEX))
 }

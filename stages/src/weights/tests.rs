@@ -1,4 +1,4 @@
-//! Malformed files and folders.
+//! Tests of malformed files and folders.
 
 use super::*;
 use crate::device;
@@ -21,7 +21,7 @@ const CONFIG: Qwen3Config = Qwen3Config {
     pad_token_id: None,
 };
 
-/// A folder of fresh weights, and its path.
+/// A folder with the weights of a new model.
 fn folder(config: &Qwen3Config) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let device = device::open_device("cpu").unwrap();
@@ -114,16 +114,16 @@ fn values_that_are_not_finite_are_named() {
 #[test]
 fn the_head_must_agree_with_the_config() {
     let untied = Qwen3Config { tie_word_embeddings: false, ..CONFIG };
-    let says = |dir: &Path, config: &Qwen3Config| {
+    let read = |dir: &Path, config: &Qwen3Config| {
         std::fs::write(dir.join("config.json"), config.to_json()).unwrap();
         read_checkpoint(dir).map(|c| c.redundant_head).map_err(|e| e.to_string())
     };
-    let error = says(folder(&CONFIG).path(), &untied).unwrap_err();
+    let error = read(folder(&CONFIG).path(), &untied).unwrap_err();
     assert!(error.contains("`lm_head.weight` is missing"), "{error}");
     let other = folder(&untied);
-    let error = says(other.path(), &CONFIG).unwrap_err();
+    let error = read(other.path(), &CONFIG).unwrap_err();
     assert!(error.contains("`lm_head.weight` differs"), "{error}");
-    // The same values twice: redundant, accepted.
+    // A head that repeats the embedding is redundant, but accepted.
     let (mut tensors, _) = read_safetensors_file(&other.path().join("model.safetensors")).unwrap();
     let embedding = tensors[EMBEDDING].clone();
     tensors.insert(HEAD.into(), embedding);
@@ -131,7 +131,7 @@ fn the_head_must_agree_with_the_config() {
     let mut bytes = Vec::new();
     write_f32_tensors(&mut bytes, &layout, |name| Ok(tensors[name].values.clone())).unwrap();
     std::fs::write(other.path().join("model.safetensors"), bytes).unwrap();
-    assert_eq!(says(other.path(), &CONFIG), Ok(true));
+    assert_eq!(read(other.path(), &CONFIG), Ok(true));
 }
 
 #[test]
@@ -152,18 +152,18 @@ fn folders_without_readable_weights_say_what_to_do() {
     };
     assert!(index("{}").contains("weight_map"));
     assert!(index(r#"{"weight_map": {"a": "../x.safetensors"}}"#).contains("is not a file of this folder"));
-    assert!(index(r#"{"weight_map": {"a": "x.safetensors"}}"#).contains("tensor `a`: the file is absent"));
+    assert!(index(r#"{"weight_map": {"a": "x.safetensors"}}"#).contains("tensor `a`: the file is missing"));
     let both = folder(&CONFIG);
     std::fs::copy(both.path().join("model.safetensors"), both.path().join("x.safetensors")).unwrap();
     std::fs::write(both.path().join("model.safetensors.index.json"), "{}").unwrap();
-    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("there are both"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("has both"));
     std::fs::remove_file(both.path().join("model.safetensors")).unwrap();
     std::fs::write(
         both.path().join("model.safetensors.index.json"),
         r#"{"weight_map": {"model.norm.weight": "x.safetensors"}}"#,
     )
     .unwrap();
-    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("does not name it"));
+    assert!(read_checkpoint(both.path()).unwrap_err().to_string().contains("does not list the tensor"));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn tensors_are_distributed_in_order_and_never_split() {
 fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
-    // 1 + 2^-8 lies between two bf16 numbers, 1 and 1 + 2^-7; 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
+    // 1 + 2^-8 is halfway between two bf16 numbers, 1 and 1 + 2^-7; 1 + 3 * 2^-8 between 1 + 2^-7 and 1 + 2^-6.
     let values = [1.0, -0.0, 1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), 2f32.powi(-133), 3e38];
     let stored = |dtype| {
         let mut bytes = Vec::new();
@@ -198,6 +198,6 @@ fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let found = stored(Dtype::BF16).unwrap();
     assert_eq!(found[..5], [1.0, -0.0, 1.0, 1.0 + 2f32.powi(-6), 2f32.powi(-133)]);
     assert!(found.iter().zip(values).all(|(a, b)| a.to_bits() == Dtype::BF16.round(b).to_bits()));
-    // Beyond the range of half precision: infinite, and refused when it is read back.
+    // 3e38 is beyond the range of half precision, so it becomes infinite and is refused when read back.
     assert!(matches!(stored(Dtype::F16), Err(WeightsError::NotFinite { index: 5, .. })));
 }

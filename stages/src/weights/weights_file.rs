@@ -1,4 +1,4 @@
-//! An open weight file: its checked header, its digest, its values.
+//! An open weight file: header, digest and values.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::header::{self, TensorEntry};
 use super::{WeightsError, io_error, to_file_name};
 
-/// An open weight file behind its checked header.
+/// An open weight file whose header has been read and checked.
 pub(super) struct WeightsFile {
     pub(super) reader: HashingReader,
     pub(super) entries: Vec<TensorEntry>,
@@ -28,14 +28,14 @@ impl WeightsFile {
     }
 }
 
-/// A reader that digests what passes through it.
+/// A reader that hashes everything it reads, so that the digest needs no second pass over the file.
 pub(super) struct HashingReader {
     inner: BufReader<File>,
     hasher: blake3::Hasher,
 }
 
 impl HashingReader {
-    /// The digest of what was read so far.
+    /// The digest of everything read so far.
     pub(super) fn digest(&self) -> String {
         self.hasher.finalize().to_hex().to_string()
     }
@@ -49,7 +49,7 @@ impl Read for HashingReader {
     }
 }
 
-/// The values of `entry`, which `reader` has reached.
+/// Reads the values of `entry`. `reader` must be at the start of its data.
 pub(super) fn read_tensor_values(
     reader: &mut impl Read,
     entry: &TensorEntry,
@@ -57,7 +57,8 @@ pub(super) fn read_tensor_values(
 ) -> Result<Vec<f32>, WeightsError> {
     let (count, width) = (entry.count(), entry.dtype.bytes());
     let mut values = Vec::with_capacity(count);
-    // A multiple of every element width; bounds the second copy of the data.
+    // Read in parts, so that raw bytes and decoded values of a large tensor are not in memory together. 1 MiB is a multiple
+    // of every element width.
     let mut buffer = vec![0; (1 << 20).min(count * width)];
     while values.len() < count {
         let part = buffer.len().min((count - values.len()) * width);

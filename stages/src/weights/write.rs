@@ -1,4 +1,7 @@
-//! Writing safetensors files, streamed, with a header that depends on names, shapes and type alone.
+//! Writes safetensors files as a stream, with a header that depends only on names, shapes and type.
+//!
+//! So equal weights give equal bytes, and only one tensor is in memory at a time. The library `safetensors` needs all tensors at
+//! once, and writes metadata in hash order.
 
 use std::fmt::Write as _;
 use std::io::{Error, Write};
@@ -9,12 +12,13 @@ use crate::backbone::Backbone;
 /// Names and shapes of tensors, in the order in which they are stored.
 pub type TensorLayout = Vec<(String, Vec<usize>)>;
 
-/// Writes tensors in the order given: f32, one metadata entry (`format: pt`), data aligned to 8 bytes. Returns the bytes written.
+/// Writes tensors as f32 in the given order, with one metadata entry (`format: pt`) and data aligned to 8 bytes. Returns
+/// the number of bytes written.
 ///
-/// `values` is asked once for each name, in order, so that only one tensor is in memory.
+/// `values` is called once for each name, in order, so that only one tensor is in memory at a time.
 ///
 /// # Errors
-/// When `out` fails, `values` fails, or a tensor does not have as many values as its shape says.
+/// If `out` or `values` fails, or the number of values does not match the shape of a tensor.
 pub fn write_f32_tensors(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
@@ -23,10 +27,10 @@ pub fn write_f32_tensors(
     write_tensors_as(out, layout, Dtype::F32, values)
 }
 
-/// As [`write()`], in another type: values are rounded to the nearest, ties to even.
+/// As [`write_f32_tensors`], in any type: values are rounded to the nearest, ties to even.
 ///
 /// # Errors
-/// As [`write()`].
+/// As [`write_f32_tensors`].
 pub fn write_tensors_as(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
@@ -54,10 +58,10 @@ pub fn write_tensors_as(
     Ok(written)
 }
 
-/// Writes all parameters of `backbone` under their Hugging Face names. Returns the bytes written.
+/// Writes all parameters of `backbone` under their Hugging Face names. Returns the number of bytes written.
 ///
 /// # Errors
-/// When `out` or the device fails.
+/// If `out` or the device fails.
 pub fn save_backbone(out: &mut impl Write, backbone: &Backbone) -> Result<u64, Error> {
     let layout: Vec<(String, Vec<usize>)> =
         backbone.parameters().map(|(name, parameter)| (name.to_owned(), parameter.shape())).collect();
@@ -68,7 +72,7 @@ pub fn save_backbone(out: &mut impl Write, backbone: &Backbone) -> Result<u64, E
     })
 }
 
-/// Distributes tensors over files of at most `limit` bytes of data, in order; a larger tensor has a file of its own.
+/// Distributes tensors over files of at most `limit` bytes of data, in order. A tensor larger than that gets its own file.
 #[must_use]
 pub fn distribute_tensors(layout: TensorLayout, dtype: Dtype, limit: u64) -> Vec<TensorLayout> {
     let mut files: Vec<TensorLayout> = Vec::new();

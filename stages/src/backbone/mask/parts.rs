@@ -1,4 +1,4 @@
-//! Which query rows are computed together, and which keys they may see at all.
+//! Splits rows into parts: query rows that are computed together, and the keys that they may see.
 
 use std::iter::once;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub(in crate::backbone) struct MaskPart {
     pub(in crate::backbone) keys: Vec<Range<usize>>,
 }
 
-/// The ranges of one dimension, one after another.
+/// The given ranges of one dimension, concatenated.
 pub(in crate::backbone) fn select_ranges<const D: usize, K: Basic>(
     x: Tensor<D, K>,
     dim: usize,
@@ -34,7 +34,7 @@ pub(in crate::backbone) fn select_ranges<const D: usize, K: Basic>(
     }
 }
 
-/// Blocks of at most `rows` query rows with their keys. A block lies in one half.
+/// Blocks of at most `rows` query rows with their keys. A block never crosses the middle of a row with halves.
 pub(super) fn split_into_parts(context: &AttentionContext, rows: usize) -> Vec<MaskPart> {
     let length = context.length;
     match (context.attention, &context.positions) {
@@ -54,7 +54,7 @@ pub(super) fn split_into_parts(context: &AttentionContext, rows: usize) -> Vec<M
     }
 }
 
-/// Query rows of one half, with the hull of the keys that they see in any row of the batch.
+/// Query rows of one half, with the smallest ranges that cover all keys they see in any row of the batch.
 fn build_half_part(positions: &[u32], length: usize, block: usize, rows: Range<usize>) -> MaskPart {
     let half = length / 2;
     let first = rows.start < half;
@@ -62,7 +62,7 @@ fn build_half_part(positions: &[u32], length: usize, block: usize, rows: Range<u
     for row in positions.chunks(length) {
         for i in rows.clone() {
             let (place, position) = (i % half, row[i] as usize);
-            // What is not a document (padding with positions of its own making) sees nothing: any hull will do.
+            // Padding may have arbitrary positions. It sees nothing, so any range will do.
             let document = place.saturating_sub(position);
             let start = document + position / block * block;
             let end = (start + block).min(half);
@@ -77,7 +77,7 @@ fn build_half_part(positions: &[u32], length: usize, block: usize, rows: Range<u
     MaskPart { rows, keys: own.into_iter().chain(clean).collect() }
 }
 
-/// The hull of both ranges; an empty one adds nothing.
+/// Extends `hull` to cover `range`; an empty range adds nothing.
 fn widen_hull(hull: &mut Option<Range<usize>>, range: Range<usize>) {
     if range.is_empty() {
         return;

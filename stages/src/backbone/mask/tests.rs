@@ -1,4 +1,4 @@
-//! Every mask against the sentences that define it, read pair by pair.
+//! Checks every mask, pair by pair, against the rule that defines it.
 
 use std::iter::once;
 
@@ -8,7 +8,7 @@ use crate::backbone::{Backbone, Qwen3Config, TimeConditioning};
 use crate::device;
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
-/// The documents of a row, half a row long where rows have halves: their lengths, and how much padding follows.
+/// The documents of a row (or of half a row, if rows have halves): their lengths, and the length of the padding after them.
 #[derive(Clone, Debug)]
 struct Layout(Vec<usize>, usize);
 
@@ -32,7 +32,7 @@ impl Layout {
     }
 }
 
-/// A batch of rows and what may be seen in it, pair by pair.
+/// A batch of rows, with the visibility of every pair.
 struct Case {
     context: AttentionContext,
     rows: Vec<Layout>,
@@ -86,7 +86,7 @@ impl Case {
     }
 }
 
-/// Every form of attention over random rows.
+/// Every kind of attention over random rows.
 fn cases(length: usize, seed: u64) -> Vec<Case> {
     let mut draws = derive_stream(seed, RandomPurpose::Init, [0; 3]);
     let mut rows = || vec![Layout::random(length, &mut draws), Layout::random(length, &mut draws)];
@@ -124,7 +124,7 @@ fn every_mask_is_what_its_sentence_says() {
     }
 }
 
-/// Compares every pair: of keys that a part names with its bias, and of all others with invisibility.
+/// Checks every pair: keys of a part against its bias, and all other keys must be invisible.
 fn check(case: &Case, mask: &AttentionMask) {
     let (context, mut next) = (&case.context, 0);
     for part in mask.parts() {
@@ -161,7 +161,7 @@ fn what_no_row_of_a_part_can_see_is_not_computed() {
     assert_eq!(keys, [vec![0..8, 16..20], vec![8..16, 16..28], clean(24), clean(32)]);
 }
 
-/// One layer, so that a token reaches exactly the queries that see it.
+/// A backbone with one layer, so that a token influences exactly the queries that see it.
 fn one_layer() -> Backbone {
     let config = Qwen3Config { num_hidden_layers: 1, ..tiny(true) };
     Backbone::new(&config, TimeConditioning::None, 1, &device::open_device("cpu").unwrap()).unwrap()
@@ -170,7 +170,7 @@ fn one_layer() -> Backbone {
 #[test]
 fn a_token_moves_exactly_the_logits_that_see_it() {
     let model = one_layer();
-    // 14 tokens: one score matrix; 600 and more: blocks of query rows, of both halves.
+    // 14 tokens use one score matrix; 600 and more use blocks of query rows, in both halves.
     let long = [
         Case::new(Attention::BlockCausal { block: 32 }, false, vec![Layout(vec![200, 390], 10)]),
         Case::new(Attention::BlockCausal { block: 32 }, true, vec![Layout(vec![100, 195], 5)]),

@@ -1,4 +1,4 @@
-//! The data of the quickstart, as its pipeline reads them: facts on which its recipe relies.
+//! The data of the quickstart, as its pipeline reads it: facts that its recipe relies on.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
@@ -29,7 +29,7 @@ fn chat_format() -> DatasetFormat {
     }
 }
 
-/// Texts, tasks, and the tokenizer as the pipeline has it: with all its files, template included.
+/// Texts, tasks, and the tokenizer as the pipeline uses it: with all its files, including the template.
 static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
     let (text, tasks) = (read("corpus", DatasetFormat::Text), read("tasks", chat_format()));
     let part = |read: &Read, share| (read.clone().into_iter().map(Ok), share);
@@ -66,12 +66,12 @@ fn task_options() -> RowsOptions {
 }
 
 #[test]
-fn at_least_2000_prompts_are_held_out_and_none_is_learnt() {
+fn at_least_2000_prompts_are_held_out_and_none_is_learned() {
     let prompts = |held_out| chats(held_out).into_iter().map(|chat| chat.prompt).collect::<BTreeSet<_>>();
-    let (learnt, held_out) = (prompts(false), prompts(true));
+    let (learned, held_out) = (prompts(false), prompts(true));
     assert!(held_out.len() >= 2000, "{}", held_out.len());
-    assert_eq!(held_out.difference(&learnt).count(), held_out.len());
-    assert_eq!(learnt.len() + held_out.len(), DATA.1.len(), "a question occurs twice");
+    assert_eq!(held_out.difference(&learned).count(), held_out.len());
+    assert_eq!(learned.len() + held_out.len(), DATA.1.len(), "a question occurs twice");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn no_kind_of_task_is_more_than_a_quarter_of_the_score() {
 }
 
 #[test]
-fn every_item_is_one_token_wherever_it_stands() {
+fn every_item_is_one_token_in_every_position() {
     let tokenizer = &DATA.2;
     let letters = ('a'..='j').map(String::from);
     let forms: Vec<u32> = letters
@@ -120,7 +120,7 @@ fn all_rows_are_filled_and_nothing_is_left_out() {
     }
     assert!(summary.efficiency(Split::Train) > 0.9, "{}", summary.efficiency(Split::Train));
     let answers = summary.train.documents as f64 / summary.train.rows as f64;
-    assert!(answers > 4.5, "the recipe counts on about 20 answers in 4 rows, not {}", 4.0 * answers);
+    assert!(answers > 4.5, "the recipe relies on about 20 answers in 4 rows, not {}", 4.0 * answers);
     let found = Rows::open(dir.path()).unwrap();
     assert_eq!(found.len(Split::HeldOut), summary.held_out.rows);
     assert!(found.row(Split::HeldOut, 0).unwrap().tokens.iter().all(|&id| id < DATA.2.used()));

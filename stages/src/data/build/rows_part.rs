@@ -1,10 +1,10 @@
-//! One split of a dataset on its way into rows: filled, counted, written.
+//! One split of a dataset while its rows are filled, counted and encoded.
 
 use super::RowsOptions;
 use crate::data::packing::{Example, Packer, Packing, PositionRole, Row};
 use crate::data::rows::{SplitSummary, to_record};
 
-/// One split on its way.
+/// One split while its rows are built.
 pub(super) struct RowsPart {
     packer: Packer,
     pub(super) counts: SplitSummary,
@@ -25,7 +25,7 @@ impl RowsPart {
         self.packer.push(example)
     }
 
-    /// The bytes of rows whose ids take `width` bytes.
+    /// Encodes rows with ids of `width` bytes, and counts them.
     pub(super) fn encode_rows(&mut self, rows: &[Row], width: usize) -> Vec<u8> {
         for row in rows {
             self.counts.rows += 1;
@@ -35,7 +35,7 @@ impl RowsPart {
         rows.iter().flat_map(|row| to_record(row, width)).collect()
     }
 
-    /// The counts, and the bytes of the rows that were open.
+    /// The counts, and the bytes of the rows that were still open.
     pub(super) fn finish(mut self, width: usize) -> (SplitSummary, Vec<u8>) {
         self.counts.too_long = self.packer.too_long();
         let empty = Packer::new(Packing::Concat, 1, 0);

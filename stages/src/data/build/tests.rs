@@ -1,4 +1,4 @@
-//! Tests of the whole way from documents to rows.
+//! Tests of the whole path from documents to rows.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
@@ -113,7 +113,7 @@ fn what_does_not_fit_is_counted() {
 }
 
 #[test]
-fn conversations_end_to_end_are_learnt_whole() {
+fn conversations_end_to_end_are_learned_whole() {
     let (summary, files) = build(chats(), &RowsOptions { canvas: None, ..wanted(Packing::Concat) }).unwrap();
     assert!(files.0.iter().any(|(name, _)| name == HELD_OUT), "held-out conversations are still listed");
     assert_eq!(summary.train.supervised, summary.train.tokens);
@@ -144,7 +144,7 @@ fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
     assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
 }
 
-/// A conversation of two questions, out of a file as people have them.
+/// A conversation of two questions, read from a file in ShareGPT form.
 fn two_answers() -> Vec<Document> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("talk.jsonl");
@@ -156,7 +156,7 @@ fn two_answers() -> Vec<Document> {
 }
 
 #[test]
-fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
+fn every_answer_of_a_conversation_is_learned_from_the_turns_before_it() {
     let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
     let (summary, files) = build(two_answers(), &options).unwrap();
     assert_eq!((summary.train.documents, summary.train.too_long), (2, 0));
@@ -165,8 +165,9 @@ fn every_answer_of_a_conversation_is_learnt_from_what_was_said_before_it() {
     let mut found = Vec::new();
     for at in 0..summary.train.rows {
         let row = rows.row(Split::Train, at).unwrap();
-        let learnt = row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
-        found.push(small().decode(&learnt.map(|(id, _)| *id).collect::<Vec<_>>(), true));
+        let learned =
+            row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
+        found.push(small().decode(&learned.map(|(id, _)| *id).collect::<Vec<_>>(), true));
     }
     assert_eq!(found.concat(), "a b<|im_end|>c d<|im_end|>");
 }
@@ -191,7 +192,7 @@ fn a_conversation_end_to_end_is_laid_out_once() {
 }
 
 #[test]
-fn an_answer_that_is_only_given_is_not_learnt() {
+fn an_answer_that_is_only_given_is_not_learned() {
     let line = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a b","weight":0},
         {"role":"user","content":"r"},{"role":"assistant","content":"c d"}]}"#;
     let read = || {
@@ -210,7 +211,7 @@ fn an_answer_that_is_only_given_is_not_learnt() {
     assert!(text(PositionRole::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
     let error =
         build(read(), &RowsOptions { packing: Packing::Concat, ..options }).err().unwrap().to_string();
-    assert!(error.contains("is not to be learnt") && error.contains("first-fit"), "{error}");
+    assert!(error.contains("not to be learned") && error.contains("first-fit"), "{error}");
 }
 
 #[test]

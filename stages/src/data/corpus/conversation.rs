@@ -1,4 +1,4 @@
-//! Conversations, and what a model learns of them: answers, each from what was said before it.
+//! Conversations. A model learns the answers, each from the turns before it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
-    /// Who sets the rules.
+    /// Sets the rules.
     System,
-    /// Who asks.
+    /// Asks.
     User,
-    /// Who answers: the model.
+    /// Answers; this is the model.
     Assistant,
 }
 
@@ -19,35 +19,35 @@ pub enum Speaker {
 pub struct Message {
     /// Who speaks.
     pub role: Speaker,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
-/// Turns that end with an answer that is learnt; every answer follows a user's turn.
+/// A list of turns that ends with an answer to learn. Every answer follows a user turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     messages: Vec<Message>,
-    /// For every turn, whether it is an answer that is learnt.
-    learnt: Vec<bool>,
+    /// For every turn, whether it is an answer to learn.
+    learned: Vec<bool>,
     group: String,
 }
 
-/// An answer, and everything that was said before it.
+/// An answer and all turns before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chat {
-    /// The turns before the question; none in most data.
+    /// The turns before the question; empty in most data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Message>,
-    /// What the user says.
+    /// The user's question.
     pub prompt: String,
-    /// What the assistant answers.
+    /// The assistant's answer.
     pub answer: String,
-    /// The kind of question; "" where the data name none.
+    /// The kind of question; "" if the data do not name one.
     pub group: String,
 }
 
 impl Message {
-    /// A user's turn.
+    /// A user turn.
     #[must_use]
     pub fn user(content: &str) -> Self {
         Self { role: Speaker::User, content: content.to_owned() }
@@ -60,47 +60,48 @@ impl Conversation {
     pub fn pair(prompt: String, answer: String, group: String) -> Self {
         let answer = Message { role: Speaker::Assistant, content: answer };
         let messages = vec![Message { role: Speaker::User, content: prompt }, answer];
-        Self { messages, learnt: vec![false, true], group }
+        Self { messages, learned: vec![false, true], group }
     }
 
-    /// Turns up to the last answer that is learnt; what follows it changes nothing. None without such an answer.
+    /// Keeps the turns up to the last answer to learn, because nothing after it is used. `None` if there is no such answer.
     pub(super) fn from_turns(
         mut messages: Vec<Message>,
-        mut learnt: Vec<bool>,
+        mut learned: Vec<bool>,
         group: String,
     ) -> Option<Self> {
-        let last = learnt.iter().rposition(|learnt| *learnt)?;
+        let last = learned.iter().rposition(|learned| *learned)?;
         messages.truncate(last + 1);
-        learnt.truncate(last + 1);
-        Some(Self { messages, learnt, group })
+        learned.truncate(last + 1);
+        Some(Self { messages, learned, group })
     }
 
-    /// The same turns after those rules.
+    /// The same turns, preceded by a system turn with `rules`.
     pub(super) fn with_rules(mut self, rules: String) -> Self {
         self.messages.insert(0, Message { role: Speaker::System, content: rules });
-        self.learnt.insert(0, false);
+        self.learned.insert(0, false);
         self
     }
 
-    /// The turns.
+    /// All turns, in order.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// Whether every answer is learnt.
+    /// Whether every answer is learned.
     #[must_use]
     pub fn is_learnt_whole(&self) -> bool {
-        let given = |(turn, learnt): (&Message, &bool)| !learnt && turn.role == Speaker::Assistant;
-        !self.messages.iter().zip(&self.learnt).any(given)
+        let given = |(turn, learned): (&Message, &bool)| !learned && turn.role == Speaker::Assistant;
+        !self.messages.iter().zip(&self.learned).any(given)
     }
 
-    /// Every answer that is learnt, with what was said before it, in order.
+    /// Every answer to learn, with the turns before it, in order.
     ///
-    /// An answer is learnt apart from what follows: attention in both directions would show it the next question.
+    /// Each answer becomes an example without the later turns, because bidirectional attention would show it the next
+    /// question.
     pub fn chats(&self) -> impl Iterator<Item = Chat> {
-        let turns = self.messages.iter().zip(&self.learnt).enumerate();
-        let answers = turns.filter(|(_, (_, learnt))| **learnt);
+        let turns = self.messages.iter().zip(&self.learned).enumerate();
+        let answers = turns.filter(|(_, (_, learned))| **learned);
         answers.filter_map(|(at, (answer, _))| {
             let (asked, before) = self.messages.get(..at)?.split_last()?;
             let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
@@ -108,7 +109,8 @@ impl Conversation {
         })
     }
 
-    /// What decides whether it is held out: the first that the user says. Rules of a system are the same in many.
+    /// The text that decides whether the conversation is held out: the first user turn. System turns are unsuitable,
+    /// because many conversations share the same one.
     pub(super) fn opening(&self) -> &str {
         let user = self.messages.iter().find(|message| message.role == Speaker::User);
         user.map_or("", |message| &message.content)
@@ -116,7 +118,7 @@ impl Conversation {
 }
 
 impl Chat {
-    /// What the model is given: the turns before the answer.
+    /// The turns that the model is given: all before the answer.
     #[must_use]
     pub fn given(&self) -> Vec<Message> {
         let mut turns = self.before.clone();

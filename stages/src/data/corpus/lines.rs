@@ -1,4 +1,4 @@
-//! The lines of one file, checked, and the documents in them.
+//! Reads the lines of one file, checks them, and extracts documents.
 
 use super::non_text::describe_non_text;
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
@@ -9,55 +9,55 @@ use std::fs::{File, canonicalize, symlink_metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Why a dataset cannot be read. Every message names the file, the line where there is one, and a way out.
+/// Why a dataset cannot be read. Every message names the file, the line if there is one, and a fix.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
-    /// The operating system refuses.
+    /// The operating system reported an error.
     #[error("`{}` cannot be read: {cause}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// A folder, pipe, device or socket.
-    #[error("`{}` is {what}, not a regular file; name the files of the dataset themselves", file.display())]
+    /// The path is a folder, pipe, device or socket.
+    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", file.display())]
     NotAFile {
         /// The file.
         file: PathBuf,
         /// What it is instead.
         what: &'static str,
     },
-    /// A link that leaves its folder.
-    #[error("`{}` is a link out of its folder, to `{}`; copy the file or name its real place", file.display(), target.display())]
+    /// The path is a link that leads out of its folder. Such a link could read any file of the machine into a training set.
+    #[error("`{}` is a link out of its folder, to `{}`; copy the file or name its real path", file.display(), target.display())]
     Escape {
         /// The link.
         file: PathBuf,
         /// Where it leads.
         target: PathBuf,
     },
-    /// A file without a single document.
-    #[error("`{}` holds no document; remove it from the dataset or fill it", file.display())]
+    /// The file has not a single document.
+    #[error("`{}` contains no document; fill it or remove it from the dataset", file.display())]
     Empty {
         /// The file.
         file: PathBuf,
     },
-    /// A line that is not clean text or not the record that the format asks for.
+    /// A line is not clean text, or not a record of the expected format.
     #[error("{}:{line}: {problem}; {fix}", file.display())]
     Line {
         /// The file.
         file: PathBuf,
         /// Line number, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         problem: String,
-        /// What to do about it.
+        /// How to fix it.
         fix: &'static str,
     },
 }
 
-/// The cure for a list of records.
-const ARRAY: &str = "write one object a line, as `jq -c '.[]'` does";
+/// The fix for a file that is one JSON array.
+const ARRAY: &str = "write one object per line, as `jq -c '.[]'` does";
 
 /// The lines of one file.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl LineReader {
         Ok(Self { file, reader, number: 0, found: false })
     }
 
-    /// The next document; none at the end of the file.
+    /// The next document; `None` at the end of the file.
     pub(super) fn document(&mut self, format: &DatasetFormat) -> Result<Option<Document>, CorpusError> {
         match format {
             DatasetFormat::Text => Ok(self.paragraphs()?.map(Document::Text)),
@@ -102,7 +102,7 @@ impl LineReader {
         }
     }
 
-    /// The conversation in the field `messages` of a line, with the rules beside it.
+    /// The conversation in the field `messages` of a line, with system rules from other fields of the line.
     fn read_conversation(
         &self,
         record: &Map<String, Value>,
@@ -116,15 +116,15 @@ impl LineReader {
         let talk = talk.and_then(|talk| {
             turns::add_system_rules(talk, messages, turns::find_line_rules(record, &taken)?)
         });
-        talk.map_err(|(problem, cure)| self.line_error(problem, cure))
+        talk.map_err(|(problem, fix)| self.line_error(problem, fix))
     }
 
-    /// The kind of a conversation; "" where the data name none.
+    /// The kind of a conversation; "" if the dataset does not name a field for it.
     fn group(&self, record: &Map<String, Value>, name: Option<&str>) -> Result<String, CorpusError> {
         name.map_or(Ok(String::new()), |name| self.field(record, name))
     }
 
-    /// Paragraphs up to the first blank line after [`GROUP_BYTES`] bytes, without blank lines at either end.
+    /// Paragraphs up to the first blank line after [`GROUP_BYTES`] bytes, trimmed of blank lines at both ends.
     fn paragraphs(&mut self) -> Result<Option<String>, CorpusError> {
         let mut text = String::new();
         while let Some(line) = self.line()? {
@@ -140,7 +140,7 @@ impl LineReader {
         Ok((!text.is_empty()).then_some(text))
     }
 
-    /// The next line that is not blank, as a JSON object.
+    /// The next non-blank line as a JSON object.
     fn record(&mut self) -> Result<Option<Map<String, Value>>, CorpusError> {
         while let Some(line) = self.line()? {
             if line.trim().is_empty() {
@@ -169,33 +169,30 @@ impl LineReader {
                 Err(self.line_error(format!("field `{name}` is empty"), "fill it or remove the line"))
             }
             Some(other) => {
-                let (what, cure) = describe_non_text(other);
+                let (what, fix) = describe_non_text(other);
                 let problem = format!("field `{name}` is not a string but {what}");
-                Err(self.line_error(problem, cure.unwrap_or("fill it or remove the line")))
+                Err(self.line_error(problem, fix.unwrap_or("fill it or remove the line")))
             }
             None => Err(self.missing_field(record, name)),
         }
     }
 
-    /// A question or an answer.
+    /// A field that must not be blank: a question or an answer.
     fn nonblank_field(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
         let text = self.field(record, name)?;
         match text.trim().is_empty() {
-            true => {
-                Err(self
-                    .line_error(format!("field `{name}` is of blanks only"), "fill it or remove the line"))
-            }
+            true => Err(self.line_error(format!("field `{name}` is blank"), "fill it or remove the line")),
             false => Ok(text),
         }
     }
 
     fn missing_field(&self, record: &Map<String, Value>, name: &str) -> CorpusError {
         let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
-        let problem = format!("field `{name}` is missing, there is {}", names.join(", "));
-        self.line_error(problem, "complete the line or name another field in the dataset")
+        let problem = format!("field `{name}` is missing, the line has {}", names.join(", "));
+        self.line_error(problem, "add the field, or name another one in the dataset")
     }
 
-    /// The next line without its line end.
+    /// The next line without its line ending.
     fn line(&mut self) -> Result<Option<String>, CorpusError> {
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(LINE_BYTES + 1).read_until(b'\n', &mut bytes);
@@ -210,11 +207,11 @@ impl LineReader {
         self.decode_line(bytes).map(Some)
     }
 
-    /// The line as text, if it is clean.
+    /// The line as text, if it is clean UTF-8.
     fn decode_line(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
         if bytes.len() as u64 > LINE_BYTES {
-            let cure = if bytes.starts_with(b"[") { ARRAY } else { "split it: a line this long is no text" };
-            return Err(self.line_error("the line is longer than 64 MiB", cure));
+            let fix = if bytes.starts_with(b"[") { ARRAY } else { "split it, if this is a text file at all" };
+            return Err(self.line_error("the line is longer than 64 MiB", fix));
         }
         if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
             return Err(
@@ -222,10 +219,12 @@ impl LineReader {
             );
         }
         if bytes.contains(&0) {
-            return Err(self.line_error("the line holds a NUL byte", "remove it: this is no text file"));
+            return Err(
+                self.line_error("the line holds a NUL byte", "remove it, if this is a text file at all")
+            );
         }
         if bytes.last() == Some(&b'\r') {
-            return Err(self.line_error("the line ends in CR LF", "convert the file to LF line ends"));
+            return Err(self.line_error("the line ends in CR LF", "convert the file to LF line endings"));
         }
         String::from_utf8(bytes).map_err(|cause| {
             let place = cause.utf8_error().valid_up_to();
@@ -233,14 +232,14 @@ impl LineReader {
         })
     }
 
-    fn line_error(&self, problem: impl Into<String>, cure: &'static str) -> CorpusError {
-        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), fix: cure }
+    fn line_error(&self, problem: impl Into<String>, fix: &'static str) -> CorpusError {
+        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), fix }
     }
 }
 
-/// Opens a regular file; a link may lead to one inside its own folder.
+/// Opens a regular file. A link is followed only if it stays inside its own folder.
 ///
-/// The kind is looked up before opening, because opening a pipe waits for a writer.
+/// The kind is checked before opening, because opening a pipe blocks until somebody writes to it.
 fn open_regular_file(file: &Path) -> Result<File, CorpusError> {
     let io = |cause| CorpusError::Io { file: file.to_owned(), cause };
     if symlink_metadata(file).map_err(io)?.is_symlink() {

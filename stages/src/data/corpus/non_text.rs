@@ -1,8 +1,8 @@
-//! Values that should be text, and are not.
+//! Describes JSON values that should be text but are not.
 
 use serde_json::Value;
 
-/// What a value is instead of a string, and a cure; none where it is nothing, and has to be filled.
+/// What a value is instead of a string, and how to fix it; `None` if the value is empty and must be filled in.
 pub(super) fn describe_non_text(value: &Value) -> (&'static str, Option<&'static str>) {
     match value {
         Value::Null => ("null", None),
@@ -14,7 +14,7 @@ pub(super) fn describe_non_text(value: &Value) -> (&'static str, Option<&'static
     }
 }
 
-/// Whether a key with this value says nothing: files that are made from tables have all keys in all lines.
+/// Whether a key with this value means the same as an absent key. Files exported from tables have every key in every line.
 pub(super) fn is_blank_value(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -1,4 +1,4 @@
-//! Tests of the readers.
+//! Tests of reading documents from files.
 
 use fmflow_engine::pipeline::config::TurnFields;
 
@@ -61,7 +61,7 @@ fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
     let error = read((good + &line(&[assistant, user])).as_bytes(), format()).unwrap_err().to_string();
     assert!(error.contains("x:2: turn 1 of `messages` is the assistant's"), "{error}");
     let error = read(b"{\"conversation\": []}\n", format()).unwrap_err().to_string();
-    assert!(error.contains("field `messages` is missing, there is `conversation`"), "{error}");
+    assert!(error.contains("field `messages` is missing, the line has `conversation`"), "{error}");
 }
 
 fn turns(line: &str) -> Result<Vec<Document>, CorpusError> {
@@ -92,10 +92,13 @@ fn keys_of_a_line_that_would_be_lost_are_refused() {
     let talk = "'messages':[{'role':'user','content':'q'},{'role':'assistant','content':'a'}]";
     let ruled = talk.replacen('[', "[{'role':'system','content':'s'},", 1);
     for (line, problem) in [
-        (format!("'tools':[{{'name':'f'}}],{talk}"), "field `tools` offers tools; leave out"),
-        (format!("'functions':'[f]',{talk}"), "field `functions` offers tools; leave out"),
-        (format!("'images':['a.png'],{talk}"), "field `images` is more than text; leave out"),
-        (format!("'system':'s',{ruled}"), "field `system` and a system's turn in `messages`; remove one"),
+        (format!("'tools':[{{'name':'f'}}],{talk}"), "field `tools` offers tools; remove conv"),
+        (format!("'functions':'[f]',{talk}"), "field `functions` offers tools; remove conv"),
+        (format!("'images':['a.png'],{talk}"), "field `images` is not text; remove conv"),
+        (
+            format!("'system':'s',{ruled}"),
+            "both the field `system` and a system turn in `messages`; remove one",
+        ),
         (
             format!("'system':'s','system_prompt':'t',{talk}"),
             "fields `system` and `system_prompt`; remove one",
@@ -122,7 +125,7 @@ fn keys_of_a_line_that_would_be_lost_are_refused() {
 }
 
 #[test]
-fn one_json_array_is_told_how_to_become_lines() {
+fn the_error_about_a_json_array_says_how_to_split_it() {
     for text in ["[{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}]", "\n[\n  {\"q\": \"x\"}\n]\n"] {
         let error = read(text.as_bytes(), chat()).unwrap_err().to_string();
         assert!(error.contains("the file is one JSON array") && error.contains("`jq -c '.[]'`"), "{error}");
@@ -133,7 +136,7 @@ fn one_json_array_is_told_how_to_become_lines() {
 fn a_question_or_answer_of_blanks_is_refused() {
     for line in ["{\"q\":\" \",\"a\":\"y\",\"kind\":\"z\"}", "{\"q\":\"x\",\"a\":\"\\n\",\"kind\":\"z\"}"] {
         let error = read(line.as_bytes(), chat()).unwrap_err().to_string();
-        assert!(error.contains("is of blanks only; fill it or remove the line"), "{error}");
+        assert!(error.contains("is blank; fill it or remove the line"), "{error}");
     }
     let error = read(b"{\"q\":null,\"a\":\"y\"}", chat()).unwrap_err().to_string();
     assert!(error.ends_with("field `q` is not a string but null; fill it or remove the line"), "{error}");
@@ -159,7 +162,7 @@ fn all_answers_of_a_conversation_are_held_out_together() {
 fn damaged_lines_are_refused_with_their_place() {
     let good = "{\"q\":\"x\",\"a\":\"y\",\"kind\":\"z\"}\n";
     for (line, problem) in [
-        (&b"{\"q\":\"x\"}"[..], "field `a` is missing, there is `q`"),
+        (&b"{\"q\":\"x\"}"[..], "field `a` is missing, the line has `q`"),
         (b"{\"q\":\"x\",\"a\":3}", "field `a` is not a string"),
         (b"{\"q\":\"\",\"a\":\"y\"}", "field `q` is empty"),
         (b"{\"q\":\"x\",\"a\":\"y\"}", "field `kind` is missing"),

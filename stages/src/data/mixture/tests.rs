@@ -79,7 +79,7 @@ fn the_seed_and_the_epoch_change_the_order() {
 }
 
 #[test]
-fn neighbours_are_scattered() {
+fn neighbors_are_scattered() {
     // In a random permutation of 10,000, |π(i+1) - π(i)| averages n/3 with standard error about 24; limits are 8 of them.
     let n = 10_000;
     let at = |i| permute_index(i, n, 3, [0, 0, 0]) as f64;
@@ -118,7 +118,7 @@ proptest! {
     #[test]
     fn every_row_comes_once_per_epoch(rows in 1..600u64, other in 1..50u64, weight in 0.05..5.0f64, seed: u64) {
         let mixture = mixture(&[part(weight, rows, 1.0), part(1.0, other, 1.0)], seed).unwrap();
-        // Blocks are shuffled inside, so whole epochs are counted over the dealt order: all rows of complete blocks.
+        // Rows are shuffled within blocks, so epochs are counted over complete blocks.
         let mut seen = vec![0u64; rows as usize];
         (0..16 * BLOCK).map(|i| mixture.row(i)).filter(|row| row.0 == 0).for_each(|row| seen[row.1 as usize] += 1);
         let epochs = seen.iter().sum::<u64>() / rows;
@@ -138,7 +138,7 @@ proptest! {
         let starts = [0, first, first + second];
         let mixture = Mixture::new(&parts, &starts, seed).unwrap();
         let later = Mixture::new(&parts, &[0, 1 << 40, 1 << 41], seed).unwrap();
-        // Up to the block that the first phase cuts, nothing tells that there will be another one.
+        // Before the block in which the first phase ends, nothing depends on the second phase.
         for i in (0..first / BLOCK * BLOCK).step_by(7) {
             prop_assert_eq!(mixture.row(i), later.row(i));
         }
@@ -154,7 +154,7 @@ proptest! {
                 }
             }
         }
-        // Over all whole blocks and cut ones, each dataset's rows come in whole passes.
+        // Over all blocks, complete or cut, each dataset's rows come in whole passes.
         let end = first + second + 3 * BLOCK;
         for (dataset, part) in parts.iter().enumerate() {
             let mut seen = vec![0u64; part.rows as usize];

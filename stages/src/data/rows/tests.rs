@@ -1,4 +1,4 @@
-//! Tests of the format on disk.
+//! Tests of the on-disk format.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
-//! What templates expect of Python: its values, how it prints them, its JSON.
+//! What templates expect from Python: its values, its way of printing them, and its JSON.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use serde_json::Value as Json;
 
-/// A JSON value with its keys in order.
+/// Converts a JSON value, keeping the order of keys.
 pub(super) fn to_template_value(json: &Json) -> Value {
     match json {
         Json::Null => ().into(),
@@ -65,7 +65,12 @@ fn write_json(value: &Value, indent: Option<usize>, depth: usize, out: &mut Stri
             };
             write_json_list(['{', '}'], &keys, indent, depth, out, one)?;
         }
-        kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("{kind} has no JSON"))),
+        kind => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("a value of type {kind} cannot be written as JSON"),
+            ));
+        }
     }
     Ok(())
 }

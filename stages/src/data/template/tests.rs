@@ -1,4 +1,4 @@
-//! Tests of templates: the layout of Qwen3 in words of our own, and the corners of Jinja that published templates rely on.
+//! Tests of templates: Qwen3's layout, rewritten for these tests, and the corners of Jinja that published templates rely on.
 
 use super::*;
 use serde_json::json;

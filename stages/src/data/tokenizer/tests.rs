@@ -17,14 +17,14 @@ pub(in crate::data) fn small_files() -> TokenizerFiles {
     train_on(&[TEXT, TEXT], 320).unwrap()
 }
 
-/// A tokenizer with 320 rows whose letters a to j are single tokens with and without a blank before them.
+/// A tokenizer with 320 rows in which the letters a to j are single tokens, with and without a leading space.
 pub(in crate::data) fn small() -> Tokenizer {
     static SMALL: OnceLock<Tokenizer> = OnceLock::new();
     let make = || Tokenizer::from_bytes("small", small_files().tokenizer).unwrap().with_rows(320).unwrap();
     SMALL.get_or_init(make).clone()
 }
 
-/// Set E of the oracles: its tokenizer and one of its files. A missing folder is an error where it was asked for.
+/// Set E of the oracles: its tokenizer and one of its files. A missing folder is an error if the environment requires it.
 pub(in crate::data) fn oracle(name: &str) -> Option<(Tokenizer, Value)> {
     let named = std::env::var_os("FMFLOW_ORACLE");
     let asked = named.is_some() || std::env::var_os("CI").is_some();
@@ -59,12 +59,12 @@ fn training_gives_the_same_bytes_in_any_order() {
     let (a, b) = ("one fish two fish, red fish", "blue fish — façade\n\n  fish");
     let first = train_on(&[a, b, TEXT], 400).unwrap();
     for _ in 0..5 {
-        // Every hash map has another random key.
+        // Every hash map gets a new random key, so repetition would reveal a dependence on hash order.
         assert_eq!(first, train_on(&[TEXT, b, a], 400).unwrap());
     }
 }
 
-/// Prints a digest when the other test starts this one in a process of its own.
+/// Prints a digest; the next test runs this one in separate processes.
 #[test]
 fn digest_of_a_training() {
     let text = std::iter::repeat_n(include_str!("../tokenizer.rs"), 2).collect::<Vec<_>>();
@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn a_row_that_no_text_uses_and_a_mask_may_stand_for_noise() {
+fn an_unused_row_or_a_mask_token_may_serve_as_noise() {
     let tokenizer = small();
     let end = tokenizer.end_of_document().unwrap();
     assert_eq!(tokenizer.text_token(end).as_deref(), Some("<|endoftext|>"));

@@ -1,4 +1,4 @@
-//! Training: a function from the multiset of texts to the bytes of `tokenizer.json`.
+//! Trains a tokenizer: a function from the multiset of texts to the bytes of `tokenizer.json`.
 //!
 //! The layout is Qwen3's: 256 bytes, merges, special tokens, and at least one reserved row after them.
 
@@ -7,10 +7,10 @@ use crate::data::bpe;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Qwen's pattern: contractions, words with one leading mark, single digits, marks, line ends, blanks.
+/// Qwen's pattern: contractions, words with one leading symbol, single digits, symbols, line ends, whitespace.
 const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Qwen3's added tokens in their order, and whether decoding hides them.
+/// Qwen3's added tokens in their order, each with whether decoding hides it.
 pub(super) const QWEN3: [(&str, bool); 26] = [
     (END_OF_DOCUMENT, true),
     (START_OF_TURN, true),
@@ -40,10 +40,10 @@ pub(super) const QWEN3: [(&str, bool); 26] = [
     ("</think>", false),
 ];
 
-/// The smallest vocabulary that can be trained: bytes, specials, one reserved row.
+/// The smallest vocabulary that can be trained: bytes, special tokens, one reserved row.
 pub const MIN_VOCABULARY: u32 = 256 + QWEN3.len() as u32 + 1;
 
-/// Plain ChatML: what [`super::chat`] lays out, as a template for other tools.
+/// Plain ChatML, the layout of `data::chat`, as a template for other tools.
 const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 /// The files of a trained tokenizer, to be written under these names.
@@ -53,7 +53,7 @@ pub struct TokenizerFiles {
     pub tokenizer: Vec<u8>,
     /// `tokenizer_config.json`: special tokens and chat template, for other tools.
     pub config: Vec<u8>,
-    /// `vocabulary.json`: rows of a model and how many of them have a text.
+    /// `vocabulary.json`: the number of embedding rows, and how many of them have a text.
     pub vocabulary: Vec<u8>,
 }
 
@@ -69,13 +69,14 @@ impl TokenizerFiles {
     }
 }
 
-/// Trains a byte-level BPE on `texts` for a model of `vocabulary` rows, special tokens and one reserved row included.
+/// Trains a byte-level BPE on `texts` for a model with `vocabulary` embedding rows, including special tokens and one
+/// reserved row.
 ///
-/// A function of the multiset of texts: equal texts in any order give equal bytes. Where too little repeats, fewer
-/// merges are learnt and more rows stay reserved.
+/// The result is a function of the multiset of texts: equal texts in any order give equal bytes. If too little repeats, fewer
+/// merges are learned and more rows stay reserved.
 ///
 /// # Errors
-/// A vocabulary below [`MIN_VOCABULARY`], a text that cannot be split, or the first error among `texts`.
+/// If the vocabulary is below [`MIN_VOCABULARY`], a text cannot be split, or `texts` yields an error.
 pub fn train_byte_level_bpe<E: From<TokenizerError>>(
     texts: impl Iterator<Item = Result<String, E>>,
     vocabulary: u32,
@@ -91,11 +92,11 @@ pub fn train_byte_level_bpe<E: From<TokenizerError>>(
             *words.entry(word).or_default() += 1;
         }
     }
-    let learnt = bpe::learn_merges(&words, vocabulary as usize - QWEN3.len() - 1);
-    let used = (learnt.tokens.len() + QWEN3.len()) as u32;
+    let learned = bpe::learn_merges(&words, vocabulary as usize - QWEN3.len() - 1);
+    let used = (learned.tokens.len() + QWEN3.len()) as u32;
     Ok(TokenizerFiles {
-        tokenizer: format_json_bytes(&build_tokenizer_json(&learnt)),
-        config: format_json_bytes(&build_tokenizer_config(learnt.tokens.len())),
+        tokenizer: format_json_bytes(&build_tokenizer_json(&learned)),
+        config: format_json_bytes(&build_tokenizer_config(learned.tokens.len())),
         vocabulary: format_json_bytes(&json!(Vocabulary { rows: vocabulary, used })),
     })
 }
@@ -104,14 +105,14 @@ fn format_json_bytes(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-/// `tokenizer.json` of what was learnt, with Qwen3's special tokens after it.
-fn build_tokenizer_json(learnt: &bpe::Merges) -> Value {
+/// `tokenizer.json` with the learned merges, followed by Qwen3's special tokens.
+fn build_tokenizer_json(learned: &bpe::Merges) -> Value {
     let added: Vec<Value> =
-        list_added_tokens(learnt.tokens.len()).map(|(id, token)| add_token_id(id, token)).collect();
-    let name = |id: u32| &learnt.tokens[id as usize];
-    let merges: Vec<[&String; 2]> = learnt.merges.iter().map(|&(a, b)| [name(a), name(b)]).collect();
+        list_added_tokens(learned.tokens.len()).map(|(id, token)| add_token_id(id, token)).collect();
+    let name = |id: u32| &learned.tokens[id as usize];
+    let merges: Vec<[&String; 2]> = learned.merges.iter().map(|&(a, b)| [name(a), name(b)]).collect();
     let vocabulary: Map<String, Value> =
-        learnt.tokens.iter().cloned().zip((0..).map(|id: u32| json!(id))).collect();
+        learned.tokens.iter().cloned().zip((0..).map(|id: u32| json!(id))).collect();
     let bytes =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
     json!({
@@ -126,7 +127,7 @@ fn build_tokenizer_json(learnt: &bpe::Merges) -> Value {
     })
 }
 
-/// Qwen3's added tokens from id `first` on.
+/// Qwen3's added tokens, with ids from `first` on.
 fn list_added_tokens(first: usize) -> impl Iterator<Item = (usize, Value)> {
     QWEN3.iter().enumerate().map(move |(at, (content, special))| {
         let token = json!({"content": content, "single_word": false, "lstrip": false, "rstrip": false,

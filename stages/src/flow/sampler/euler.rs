@@ -4,10 +4,11 @@ use super::{Canvas, LogitFilter, Pick, Posterior, SamplerRules, draw_picks, list
 use crate::flow::kernel::{EulerKernel, KernelStep};
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
-/// A place (canvas, position) whose coin says that it may jump, with the coin.
+/// A place (canvas, position) whose coin allows a jump, with the coin.
 type Candidate = ((usize, usize), f64);
 
-/// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`; returns the number of forward passes.
+/// Simulates the jump process on the grid 0, 1/steps, .., 1, in steps numbered from `first`. Returns the number of forward
+/// passes.
 pub(super) fn simulate_euler<P: Posterior>(
     canvases: &mut [Canvas],
     steps: usize,
@@ -24,14 +25,15 @@ pub(super) fn simulate_euler<P: Posterior>(
     Ok(passes)
 }
 
-/// Step `number` of a simulation, from the first to the second time of `between`; says whether the posterior was asked.
+/// Takes step `number` of a simulation, from the first to the second time of `between`. Returns whether the posterior was
+/// asked.
 ///
-/// With a mask source the exact kernel moves masked positions only; a uniform source hides which positions are noise, so that
-/// every editable one may move, in the last step too. The remasking kernel moves written positions to the mask and no further. The
-/// rate kernel moves every editable position, as the reference does, in the last step too.
+/// With a mask source, the exact kernel moves only masked positions. A uniform source hides which positions are noise, so
+/// every editable position may move, even in the last step. The remasking kernel also moves written positions, but only to
+/// the mask. The rate kernel moves every editable position, even in the last step, as in the reference implementation.
 ///
 /// # Errors
-/// What the posterior says.
+/// Any error of the posterior.
 pub fn take_euler_step<P: Posterior>(
     canvases: &mut [Canvas],
     number: usize,
@@ -60,7 +62,7 @@ pub fn take_euler_step<P: Posterior>(
     Ok(!asking.is_empty())
 }
 
-/// The places that may jump in this step. The coins come before the posterior, so that places that stay cost nothing.
+/// The places that may jump in this step. Coins are tossed before asking for the posterior, so places that stay cost nothing.
 fn find_candidates(
     canvases: &[Canvas],
     places: Vec<(usize, usize)>,
@@ -71,7 +73,7 @@ fn find_candidates(
     let mut found = Vec::new();
     for run in places.chunk_by(|a, b| a.0 == b.0) {
         let canvas = &canvases[run[0].0];
-        // Even coordinates: coins; odd ones: tokens (see `picks`).
+        // Even coordinates are for coins, odd ones for tokens (see `draw_picks`).
         let mut coins =
             derive_stream(rules.seed, RandomPurpose::Sample, [canvas.number, 2 * number as u64, 0]);
         let tossed = run.iter().map(|&place| (place, coins.uniform()));
@@ -80,12 +82,12 @@ fn find_candidates(
     found
 }
 
-/// p_0 of the token that stands at position `i`.
+/// p_0 of the present token at position `i`.
 fn p0(canvas: &Canvas, i: usize, rules: &SamplerRules) -> f64 {
     rules.source().probability(rules.mask_share, canvas.tokens[i])
 }
 
-/// Writes where the candidates go, given their draws of the posterior.
+/// Decides which candidates jump, given their draws from the posterior, and writes the result.
 fn move_candidates(
     canvases: &mut [Canvas],
     candidates: &[Candidate],
@@ -112,7 +114,7 @@ fn move_candidates(
     }
 }
 
-/// A token of the source that is not `present`; only asked where the source has another one.
+/// Draws a token of the source other than `present`. The source must have another one, or this never returns.
 fn draw_other_noise(present: u32, rules: &SamplerRules, random: &mut RandomStream) -> u32 {
     loop {
         let token = rules.source().draw(rules.mask_share, random);

@@ -1,6 +1,6 @@
 //! From logits to a token: forbidden ids, temperature, then top-k and top-p in a named order.
 //!
-//! Tokens that tie with the k-th are kept, as transformers does: which of equals go is nobody's choice.
+//! Tokens that tie with the k-th are kept, as in transformers: choosing among equal tokens would be arbitrary.
 
 pub use fmflow_engine::pipeline::config::FilterOrder as Order;
 use fmflow_engine::pipeline::config::Sampler;
@@ -8,16 +8,16 @@ use fmflow_engine::pipeline::config::Sampler;
 use super::SamplerRules;
 use crate::rng::RandomStream;
 
-/// A drawn token.
+/// A drawn token and its confidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pick {
     /// The token.
     pub token: u32,
-    /// Its probability at temperature 1 among the ids that may be emitted.
+    /// Its probability at temperature 1 among the ids that may be emitted, before top-k and top-p.
     pub confidence: f64,
 }
 
-/// How a token is drawn from logits.
+/// The rules for drawing a token from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogitFilter {
     temperature: f64,
@@ -29,7 +29,7 @@ pub struct LogitFilter {
 }
 
 impl LogitFilter {
-    /// The filter of a flow sampler; the mask is never emitted.
+    /// The filter of a flow sampler, which never emits the mask.
     #[must_use]
     pub fn new(sampler: &Sampler, rules: &SamplerRules) -> Self {
         Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
@@ -48,7 +48,7 @@ impl LogitFilter {
         }
     }
 
-    /// The law that [`Filter::pick`] draws from, `[V]`: softmax(logits / temperature) over the tokens that are kept.
+    /// The law that [`LogitFilter::pick`] draws from, `[V]`: softmax(logits / temperature) over the kept tokens.
     #[must_use]
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
         let (mut logits, mut law) = (logits.to_vec(), vec![0.0; logits.len()]);
@@ -59,7 +59,7 @@ impl LogitFilter {
         law
     }
 
-    /// Draws a token; `logits` is scratch space afterwards.
+    /// Draws a token. Overwrites forbidden entries of `logits`.
     pub fn pick(&self, logits: &mut [f32], random: &mut RandomStream) -> Pick {
         self.forbid(logits);
         let best = find_largest_logit(logits);
@@ -68,7 +68,7 @@ impl LogitFilter {
         Pick { token: token.0, confidence: (f64::from(token.1) - log_sum).exp() }
     }
 
-    /// Ids that the tokenizer does not use and the mask have no probability.
+    /// Removes the probability of the mask and of ids that the tokenizer does not use.
     fn forbid(&self, logits: &mut [f32]) {
         let used = (self.used as usize).min(logits.len());
         logits[used..].fill(f32::NEG_INFINITY);
@@ -77,7 +77,7 @@ impl LogitFilter {
         }
     }
 
-    /// Draws at a temperature above 0; returns the token and its logit.
+    /// Draws at a temperature above 0. Returns the token and its logit.
     fn draw(&self, logits: &[f32], best: (u32, f32), random: &mut RandomStream) -> (u32, f32) {
         let kept = self.kept(logits, best);
         let total: f64 = kept.iter().map(|(_, w)| w).sum();
@@ -88,11 +88,11 @@ impl LogitFilter {
                 return (token, logits[token as usize]);
             }
         }
-        // Rounding may leave a rest of about 1e-16: it belongs to the last token with weight.
+        // Rounding may leave a remainder of about 1e-16, which belongs to the last token with weight.
         kept.last().map_or(best, |&(token, _)| (token, logits[token as usize]))
     }
 
-    /// The tokens that may be drawn, with their weights.
+    /// The tokens that may be drawn, with their unnormalized weights.
     fn kept(&self, logits: &[f32], best: (u32, f32)) -> Vec<(u32, f64)> {
         if self.temperature == 0.0 {
             return vec![(best.0, 1.0)];
@@ -117,13 +117,13 @@ impl LogitFilter {
         kept
     }
 
-    /// Keeps the k heaviest and what ties with the last of them. `kept` is sorted.
+    /// Keeps the k heaviest tokens and all that tie with the last of them. `kept` must be sorted.
     fn cut_top_k(&self, kept: &mut Vec<(u32, f64)>) {
         let last = self.top_k.and_then(|k| kept.get(k.max(1) - 1)).map(|(_, w)| *w);
         kept.retain(|(_, w)| last.is_none_or(|last| *w >= last));
     }
 
-    /// Keeps the smallest heaviest set with probability p; lower ids win ties. `kept` is sorted.
+    /// Keeps the fewest heaviest tokens that together have probability p. Lower ids win ties. `kept` must be sorted.
     fn cut_top_p(&self, kept: &mut Vec<(u32, f64)>) {
         let Some(p) = self.top_p else { return };
         let total: f64 = kept.iter().map(|(_, w)| w).sum();

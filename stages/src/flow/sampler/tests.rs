@@ -1,4 +1,4 @@
-//! Samplers against posteriors whose answer is known.
+//! Tests of the samplers against posteriors with a known answer.
 
 use std::convert::Infallible;
 
@@ -19,7 +19,7 @@ impl Posterior for Fixed {
     }
 }
 
-/// A posterior that knows nothing and lets a test look at what it is shown.
+/// A uniform posterior that passes its inputs to a closure.
 struct Watch<F>(F);
 
 impl<F: FnMut(&[Canvas], &[(usize, usize)])> Posterior for Watch<F> {
@@ -69,7 +69,7 @@ fn every_method_fills_what_is_editable_and_nothing_else() {
         euler(7),
     ] {
         let mut canvases = vec![canvas(0, 9), canvas(1, 4)];
-        // The mask has by far the largest logit: it must never be emitted.
+        // The mask has by far the largest logit, but must never be emitted.
         let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
         let passes =
             sample_canvases(&mut canvases, &sampler(kind, 1.0), &rules(true), &mut posterior).unwrap();
@@ -94,7 +94,7 @@ fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
         for steps in [1, 2, 9] {
             let rules = SamplerRules { kernel, ..rules(true) };
             let mut canvases = vec![canvas(0, 40)];
-            // A prompt that holds the mask itself, in the middle.
+            // A prompt position in the middle that itself holds the mask.
             (canvases[0].tokens[20], canvases[0].editable[20]) = (MASK, false);
             let mut posterior = Fixed([0.0, 1.0, 0.5, -1.0, 50.0]);
             sample_canvases(&mut canvases, &sampler(euler(steps), 1.0), &rules, &mut posterior).unwrap();
@@ -109,7 +109,7 @@ fn every_kernel_leaves_prompts_alone_and_no_mask_behind() {
 fn remasking_keeps_the_schedule_and_takes_tokens_back() {
     let rules = SamplerRules { kernel: EulerKernel::Remask(RemaskSettings::Cap(0.2)), ..rules(true) };
     let mut canvases: Vec<Canvas> = (0..400).map(|n| canvas(n, 26)).collect();
-    // Masks in all, and positions that went back to the mask since the pass before.
+    // Number of masks, and of positions that went back to the mask since the previous pass.
     let (mut seen, mut last) = (Vec::new(), Vec::<Vec<u32>>::new());
     let look = |c: &[Canvas], places: &[(usize, usize)]| {
         assert!(places.iter().all(|&(canvas, i)| c[canvas].tokens[i] == MASK));
@@ -180,7 +180,7 @@ fn confidence_reveals_an_even_share_of_every_canvas_each_step() {
     assert_eq!(seen, [[10, 2], [7, 1], [5, 1], [2, 0]]);
 }
 
-/// Notes every canvas that it is shown.
+/// Records every canvas that it receives.
 struct Seen(Vec<Vec<Canvas>>);
 
 impl Posterior for Seen {
@@ -254,7 +254,7 @@ fn one_block_is_the_whole_canvas_and_blocks_draw_other_numbers() {
 
 #[test]
 fn an_answer_ends_with_the_block_of_its_end() {
-    // The posterior knows one token, 2, and it is an end; the second canvas goes on after its answer.
+    // The posterior always gives token 2, which is an end. The second canvas has a suffix after its answer.
     let mut canvases = vec![canvas(0, 10), canvas(1, 10)];
     (canvases[1].tokens[9], canvases[1].editable[9]) = (3, false);
     let blocks = [vec![1..4, 4..7, 7..10], vec![1..4, 4..7, 7..9]];

@@ -1,4 +1,4 @@
-//! Block diffusion: its two ends, the same model in training and in sampling, and a time for every block.
+//! Tests of block diffusion: its two limits, equal logits in training and sampling, and a time for every block.
 
 use burn_tensor::Tensor;
 
@@ -54,7 +54,7 @@ fn blocks_as_long_as_documents_are_bidirectional_diffusion() {
                 terms.map(|t| (t.t, t.target, t.present)).collect::<Vec<_>>()
             };
             assert_eq!(times(&update), times(&other), "the same times and the same noise");
-            // The clean half adds rows to the products, not terms: f32 rounding of sums in another order.
+            // The clean half adds rows to the matrix products but no terms, so only f32 rounding differs.
             assert!((loss - same).abs() < 1e-5 * loss, "{loss} {same}");
             let largest = plain.iter().fold(0f32, |m, g| m.max(g.abs()));
             assert!(worst(&plain, &blocks) < 1e-5 * largest, "{}", worst(&plain, &blocks));
@@ -71,7 +71,7 @@ fn blocks_of_one_token_predict_autoregressively() {
     assert!(noisy.len() > 3);
     let found = logits(&model, &batch.tokens, &noisy, &build_context(&model, batch, how.attention, None));
     for (&place, found) in noisy.iter().zip(&found) {
-        // The clean tokens of the document before it, and the mask: what a causal model would be asked.
+        // The clean tokens before it in the document, then the mask: the input of a causal model for this position.
         let start = if place < 7 { 0 } else { 7 };
         let asked = [&row.tokens[start..place as usize], &[31]].concat();
         let causal = AttentionContext::new(Attention::Causal, 1, asked.len());
@@ -100,7 +100,7 @@ fn training_and_sampling_see_the_same_logits() {
     }
 }
 
-/// What sampling would see for a term: its document up to its block, the blocks before clean, block-causal.
+/// The logits that sampling would see for a term: its document up to its block, with clean earlier blocks, block-causal.
 fn sampled(
     model: &Backbone,
     batch: &MicroBatch,

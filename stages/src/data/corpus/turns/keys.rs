@@ -1,4 +1,5 @@
-//! Keys that change what a conversation means: whether a turn is learnt, rules beside the turns, and what is not learnt here.
+//! Keys that change the meaning of a conversation: whether a turn is learned, system rules outside the turns, and keys that
+//! are refused because ignoring them would silently change the training data.
 
 use serde_json::{Map, Value};
 
@@ -6,52 +7,52 @@ use super::TurnError;
 use crate::data::corpus::Speaker;
 use crate::data::corpus::non_text::{describe_non_text, is_blank_value};
 
-/// Whether a turn is learnt: OpenAI's key, and those of axolotl.
-const LEARNT: [&str; 4] = ["weight", "train", "training", "train_turn"];
+/// Keys that say whether a turn is learned: OpenAI's, then axolotl's.
+const LEARNED: [&str; 4] = ["weight", "train", "training", "train_turn"];
 
-const TOOLS: &str = "leave out conversations with tools: fmflow does not learn them";
-const THOUGHT: &str = "write it into the text as the chat template has it, or remove it";
-const UNCLEAR: &str = "say whether it is learnt by `weight`, 0 or 1";
-const PARTS: &str = "remove that: an answer is learnt as a whole";
-const MEDIA: &str = "leave out conversations with pictures, sound or films: fmflow does not learn them";
+const TOOLS: &str = "remove conversations that use tools: fmflow cannot train on them";
+const THOUGHT: &str = "write it into the text in the form that the chat template uses, or remove it";
+const UNCLEAR: &str = "use `weight` 0 or 1 to say whether it is learned";
+const PARTS: &str = "remove it: an answer is learned as a whole";
+const MEDIA: &str = "remove conversations with images, audio or video: fmflow cannot train on them";
 
-/// Keys of a turn that are refused: key, what it does, cure.
+/// Keys of a turn that are refused: key, what it means (the message ends with the key), fix.
 const OF_A_TURN: [(&str, &str, &str); 9] = [
-    ("tool_calls", "calls a tool by its", TOOLS),
-    ("function_call", "calls a tool by its", TOOLS),
-    ("reasoning_content", "keeps what is thought apart in", THOUGHT),
-    ("reasoning", "keeps what is thought apart in", THOUGHT),
-    ("thinking", "keeps what is thought apart in", THOUGHT),
+    ("tool_calls", "calls a tool with", TOOLS),
+    ("function_call", "calls a tool with", TOOLS),
+    ("reasoning_content", "has separate reasoning in", THOUGHT),
+    ("reasoning", "has separate reasoning in", THOUGHT),
+    ("thinking", "has separate reasoning in", THOUGHT),
     ("mask", "has a", UNCLEAR),
     ("loss_mask", "has a", UNCLEAR),
-    ("train_detail", "is learnt in parts by its", PARTS),
-    ("training_detail", "is learnt in parts by its", PARTS),
+    ("train_detail", "is to be learned in parts according to", PARTS),
+    ("training_detail", "is to be learned in parts according to", PARTS),
 ];
 
-/// Keys of a line that are refused: key, what it is, cure.
+/// Keys of a line that are refused: key, what is wrong, fix.
 const OF_A_LINE: [(&str, &str, &str); 5] = [
     ("tools", "offers tools", TOOLS),
     ("functions", "offers tools", TOOLS),
-    ("images", "is more than text", MEDIA),
-    ("audios", "is more than text", MEDIA),
-    ("videos", "is more than text", MEDIA),
+    ("images", "is not text", MEDIA),
+    ("audios", "is not text", MEDIA),
+    ("videos", "is not text", MEDIA),
 ];
 
-/// Rules that stand beside the turns, as LLaMA-Factory has them.
+/// Fields with system rules outside the turns, as in LLaMA-Factory.
 const RULES: [&str; 2] = ["system", "system_prompt"];
 
-/// Refuses a turn with keys whose meaning would be lost.
+/// Refuses a turn with a key whose meaning would be lost.
 pub(super) fn check_turn_keys(turn: &Map<String, Value>) -> Result<(), TurnError> {
     match OF_A_TURN.iter().find(|(key, ..)| has_value(turn, key)) {
-        Some((key, what, cure)) => Err((format!("{what} `{key}`"), cure)),
+        Some((key, what, fix)) => Err((format!("{what} `{key}`"), fix)),
         None => Ok(()),
     }
 }
 
-/// Whether a turn is learnt, as far as its keys say; not if one of several says no.
-pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool, TurnError> {
-    let mut learnt = true;
-    for (key, value) in LEARNT.iter().filter_map(|key| Some((key, turn.get(*key)?))) {
+/// Whether the keys of a turn allow it to be learned. If it has several such keys, all must agree to learn it.
+pub(super) fn is_learned(turn: &Map<String, Value>, role: Speaker) -> Result<bool, TurnError> {
+    let mut learned = true;
+    for (key, value) in LEARNED.iter().filter_map(|key| Some((key, turn.get(*key)?))) {
         let yes = match value {
             Value::Null => continue,
             Value::Bool(yes) => Some(*yes),
@@ -59,30 +60,34 @@ pub(super) fn is_learnt(turn: &Map<String, Value>, role: Speaker) -> Result<bool
         };
         let Some(yes) = yes else {
             let what = format!("has a `{key}` of {value}");
-            return Err((what, "an answer is learnt or not: write 0 or 1"));
+            return Err((what, "write 0 or 1: an answer is either learned or not"));
         };
         if yes && role != Speaker::Assistant {
-            return Err((format!("is to be learnt, by its `{key}`"), "remove that: only answers are learnt"));
+            return Err((
+                format!("is marked to be learned by `{key}`"),
+                "remove it: only answers are learned",
+            ));
         }
-        learnt &= yes;
+        learned &= yes;
     }
-    Ok(learnt)
+    Ok(learned)
 }
 
-/// The rules beside the turns of a line, with their key. Fields that the dataset names are `taken`.
+/// The system rules of a line outside its turns, with their key. The fields in `taken` already have a meaning, because the
+/// dataset names them.
 pub(in crate::data::corpus) fn find_line_rules(
     line: &Map<String, Value>,
     taken: &[&str],
 ) -> Result<Option<(&'static str, String)>, TurnError> {
     let free = |key: &str| !taken.contains(&key) && has_value(line, key);
-    if let Some((key, what, cure)) = OF_A_LINE.iter().find(|(key, ..)| free(key)) {
-        return Err((format!("field `{key}` {what}"), cure));
+    if let Some((key, what, fix)) = OF_A_LINE.iter().find(|(key, ..)| free(key)) {
+        return Err((format!("field `{key}` {what}"), fix));
     }
     let found: Vec<&'static str> = RULES.into_iter().filter(|key| free(key)).collect();
     match found[..] {
         [] => Ok(None),
         [key] => read_rules_field(line, key),
-        _ => Err(("the line has the fields `system` and `system_prompt`".into(), "remove one of them")),
+        _ => Err(("the line has both the fields `system` and `system_prompt`".into(), "remove one of them")),
     }
 }
 
@@ -93,8 +98,8 @@ fn read_rules_field(
     match line.get(key) {
         Some(Value::String(text)) => Ok(Some((key, text.clone()))),
         Some(other) => {
-            let (what, cure) = describe_non_text(other);
-            Err((format!("field `{key}` is not a string but {what}"), cure.unwrap_or("remove it")))
+            let (what, fix) = describe_non_text(other);
+            Err((format!("field `{key}` is not a string but {what}"), fix.unwrap_or("remove it")))
         }
         None => Ok(None),
     }

@@ -1,12 +1,11 @@
-//! Tests of the reader of turns.
+//! Tests of parsing lists of turns.
 
 use serde_json::json;
 
 use super::*;
 
 fn read(list: Value) -> Result<Conversation, String> {
-    parse_conversation(&list, "messages", "kind".into())
-        .map_err(|(problem, cure)| format!("{problem}; {cure}"))
+    parse_conversation(&list, "messages", "kind".into()).map_err(|(problem, fix)| format!("{problem}; {fix}"))
 }
 
 fn said(role: &str, content: &str) -> Value {
@@ -14,7 +13,7 @@ fn said(role: &str, content: &str) -> Value {
 }
 
 #[test]
-fn every_answer_of_a_conversation_is_one_chat_with_what_was_said_before() {
+fn every_answer_of_a_conversation_is_one_chat_with_the_turns_before() {
     let turns = [
         said("system", "Be kind."),
         said("user", "2+2?"),
@@ -40,18 +39,18 @@ fn the_words_of_sharegpt_mean_the_same() {
 }
 
 #[test]
-fn what_is_no_conversation_is_named_with_its_turn() {
+fn lists_that_are_not_conversations_are_refused_with_their_turn() {
     let (user, assistant) = (said("user", "q"), said("assistant", "a"));
     let cases = [
         (json!("hi"), "field `messages` is not a list of turns"),
         (json!([]), "no turn of `messages` is the assistant's"),
         (json!([user]), "no turn of `messages` is the assistant's"),
-        (json!([assistant]), "turn 1 of `messages` is the assistant's: it answers nobody"),
-        (json!([user, assistant, assistant]), "turn 3 of `messages` is the assistant's and follows no"),
-        (json!([said("system", "s"), assistant]), "turn 2 of `messages` is the assistant's and follows"),
-        (json!([user, "a"]), "turn 2 of `messages` is no object"),
+        (json!([assistant]), "turn 1 of `messages` is the assistant's, but there is no question"),
+        (json!([user, assistant, assistant]), "turn 3 of `messages` is the assistant's, but does not"),
+        (json!([said("system", "s"), assistant]), "turn 2 of `messages` is the assistant's, but does not"),
+        (json!([user, "a"]), "turn 2 of `messages` is not an object"),
         (json!([{ "who": "user" }]), "turn 1 of `messages` does not say who speaks"),
-        (json!([said("tool", "x")]), "turn 1 of `messages` is of `tool`"),
+        (json!([said("tool", "x")]), "turn 1 of `messages` has the unknown speaker `tool`"),
         (json!([said("user", "")]), "turn 1 of `messages` has an empty `content`"),
         (json!([{ "role": "user" }]), "turn 1 of `messages` has no `content`"),
         (json!([{ "role": "user", "content": [] }]), "turn 1 of `messages` has a `content` that is not a"),
@@ -66,7 +65,7 @@ fn what_is_no_conversation_is_named_with_its_turn() {
     }
 }
 
-/// A turn of the assistant with one more key.
+/// An assistant turn with an additional key.
 fn with(key: &str, value: &Value) -> Value {
     let mut turn = said("assistant", "b");
     turn[key] = value.clone();
@@ -74,7 +73,7 @@ fn with(key: &str, value: &Value) -> Value {
 }
 
 #[test]
-fn an_answer_may_be_given_and_not_learnt() {
+fn an_answer_may_be_given_and_not_learned() {
     for (key, value) in [
         ("weight", json!(0)),
         ("weight", json!(0.0)),
@@ -95,7 +94,7 @@ fn an_answer_may_be_given_and_not_learnt() {
         assert_eq!(chats.len(), 1, "{key} {value}");
         assert_eq!((chats[0].prompt.as_str(), chats[0].answer.as_str()), ("2", "c"));
         assert_eq!(chats[0].before[1].content, "b", "it is given");
-        assert_eq!(talk.messages().len(), 4, "what follows the last answer that is learnt is not used");
+        assert_eq!(talk.messages().len(), 4, "turns after the last learned answer are not used");
     }
 }
 
@@ -123,18 +122,22 @@ fn keys_that_change_nothing_are_harmless() {
 }
 
 #[test]
-fn keys_that_would_change_what_is_learnt_are_refused_with_a_cure() {
+fn keys_that_would_change_what_is_learned_are_refused_with_a_fix() {
     for (key, value, problem) in [
-        ("weight", json!(0.5), "has a `weight` of 0.5; an answer is learnt or not: write 0 or 1"),
-        ("train", json!("no"), "has a `train` of \"no\"; an answer is learnt or not: write 0 or 1"),
-        ("mask", json!(true), "has a `mask`; say whether it is learnt by `weight`, 0 or 1"),
-        ("loss_mask", json!(1), "has a `loss_mask`; say whether it is learnt by `weight`, 0 or 1"),
-        ("train_detail", json!([{"begin_offset": 0}]), "is learnt in parts by its `train_detail`; "),
-        ("function_call", json!({"name": "f"}), "calls a tool by its `function_call`; leave out"),
-        ("tool_calls", json!([{"id": "1"}]), "calls a tool by its `tool_calls`; leave out"),
-        ("reasoning_content", json!("hm"), "keeps what is thought apart in `reasoning_content`; "),
-        ("reasoning", json!("hm"), "keeps what is thought apart in `reasoning`; "),
-        ("thinking", json!("hm"), "keeps what is thought apart in `thinking`; "),
+        ("weight", json!(0.5), "has a `weight` of 0.5; write 0 or 1: an answer is either learned or not"),
+        ("train", json!("no"), "has a `train` of \"no\"; write 0 or 1: an answer is either learned or not"),
+        ("mask", json!(true), "has a `mask`; use `weight` 0 or 1 to say whether it is learned"),
+        ("loss_mask", json!(1), "has a `loss_mask`; use `weight` 0 or 1 to say whether it is learned"),
+        (
+            "train_detail",
+            json!([{"begin_offset": 0}]),
+            "is to be learned in parts according to `train_detail`; ",
+        ),
+        ("function_call", json!({"name": "f"}), "calls a tool with `function_call`; remove conv"),
+        ("tool_calls", json!([{"id": "1"}]), "calls a tool with `tool_calls`; remove conv"),
+        ("reasoning_content", json!("hm"), "has separate reasoning in `reasoning_content`; "),
+        ("reasoning", json!("hm"), "has separate reasoning in `reasoning`; "),
+        ("thinking", json!("hm"), "has separate reasoning in `thinking`; "),
     ] {
         let found = read(json!([said("user", "q"), with(key, &value)])).unwrap_err();
         assert!(found.starts_with(&format!("turn 2 of `messages` {problem}")), "{found}");
@@ -144,14 +147,14 @@ fn keys_that_would_change_what_is_learnt_are_refused_with_a_cure() {
     let found = read(json!([user, said("assistant", "b")])).unwrap_err();
     assert_eq!(
         found,
-        "turn 1 of `messages` is to be learnt, by its `train`; remove that: only answers are learnt"
+        "turn 1 of `messages` is marked to be learned by `train`; remove it: only answers are learned"
     );
     let found = read(json!([said("user", "q"), with("weight", &json!(0))])).unwrap_err();
-    assert_eq!(found, "no answer of `messages` is learnt; give one the `weight` 1, or remove the line");
+    assert_eq!(found, "no answer of `messages` is learned; give one the `weight` 1, or remove the line");
 }
 
 #[test]
-fn content_that_is_no_text_has_a_cure_that_fits() {
+fn content_that_is_not_text_gets_a_fitting_fix() {
     let parts = json!([{ "type": "text", "text": "x" }]);
     for (content, problem) in [
         (json!(null), "that is not a string but null; fill it, or remove the turn"),
@@ -165,5 +168,5 @@ fn content_that_is_no_text_has_a_cure_that_fits() {
         assert_eq!(found, format!("turn 1 of `messages` has a `content` {problem}"));
     }
     let found = read(json!([said("user", " \n\t"), said("assistant", "b")])).unwrap_err();
-    assert_eq!(found, "turn 1 of `messages` has a `content` of blanks only; fill it, or remove the turn");
+    assert_eq!(found, "turn 1 of `messages` has a blank `content`; fill it, or remove the turn");
 }

@@ -90,7 +90,8 @@ fn every_code_has_a_case_with_a_snapshot() {
 #[test]
 fn one_check_reports_every_problem() {
     let text = include_str!("../cases/check/many-faults.kdl");
-    let checked = check_text("many-faults.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+    let checked =
+        check_text("many-faults.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
     insta::assert_snapshot!("many-faults", render_concise_lines(&checked.diagnostics));
 }
 

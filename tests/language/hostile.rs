@@ -95,7 +95,7 @@ fn a_missing_choice_does_not_reject_its_dependent_fields() {
 
 #[test]
 fn a_misplaced_declaration_is_pointed_to_the_top_level() {
-    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` stands at the top level");
+    says("train \"m\" from=\"x\" { dataset \"d\" }", "`dataset` belongs at the top level");
 }
 
 #[test]

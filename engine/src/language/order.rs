@@ -78,8 +78,8 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
         };
     }
     let makes = ["fetch", "random-init", "convert", "train"];
-    let outside = drafts.iter().filter(|draft| makes.contains(&draft.record.spec.name.as_str()));
-    let other = outside.filter(|draft| !names.contains(draft.name.as_str())).next_back();
+    let mut outside = drafts.iter().filter(|draft| makes.contains(&draft.record.spec.name.as_str()));
+    let other = outside.rfind(|draft| !names.contains(draft.name.as_str()));
     diagnostic.help(match other {
         Some(other) => {
             format!("start one of them from another checkpoint, such as `from=\"{}\"`", other.name)

@@ -132,7 +132,9 @@ impl Backbone {
             .map(|(i, (name, shape))| draw_initial_values(config, seed, i, name, shape))
             .collect();
         let mut values = values.into_iter();
-        Self::build(config, time, device, |_, _| Ok(values.next().unwrap_or_default()))
+        Self::build(config, time, device, |_, _| {
+            Ok(values.next().expect("values were drawn for the whole layout"))
+        })
     }
 
     /// A backbone of the values that `values` gives for each name and shape of the layout, asked in that order.

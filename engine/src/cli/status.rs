@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::output::{count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
 use super::{CommandContext, plan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
 use crate::store::lock::LockHolder;
-use crate::store::{Store, Summary, lock, slot, summary};
+use crate::store::{Store, lock, slot, summary};
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
@@ -144,20 +144,24 @@ impl StatusRow {
     fn for_stage(pipeline: &Pipeline, planned: &PlannedStage, store: Option<&Store>) -> Self {
         let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
         let artifact = artifact.filter(|_| planned.state == PlanState::Cached);
-        let summary =
-            store.zip(artifact.as_deref()).map(|(store, path)| summary::read_summary(store.vfs(), path));
-        let score = |summary: &Summary| run::find_unmet_score(pipeline.stage(planned.id), summary);
-        let unmet = summary.as_ref().and_then(|summary| score(summary.as_ref().ok()?));
+        // What a finished stage says, and the first required score that it does not reach.
+        let read = |(store, path): (&Store, &Path)| {
+            let summary = summary::read_summary(store.vfs(), path)?;
+            let unmet = run::find_unmet_score(pipeline.stage(planned.id), &summary);
+            let unmet = unmet.map_err(|missing| summary::corrupt_summary(path, missing.to_string()))?;
+            Ok::<_, Error>((summary, unmet))
+        };
+        let finished = store.zip(artifact.as_deref()).map(read);
         let (state, step) = match planned.state {
-            PlanState::Cached if matches!(summary, Some(Err(_))) => ("corrupt", None),
-            PlanState::Cached if unmet.is_some() => ("failed", None),
+            PlanState::Cached if matches!(finished, Some(Err(_))) => ("corrupt", None),
+            PlanState::Cached if matches!(finished, Some(Ok((_, Some(_))))) => ("failed", None),
             PlanState::Cached => ("finished", None),
             PlanState::Resume { step } => ("unfinished", Some(step)),
             PlanState::Run | PlanState::Again => ("missing", None),
             PlanState::Corrupt(_) => ("corrupt", None),
         };
-        let result = match (&planned.state, summary) {
-            (PlanState::Cached, Some(Ok(summary))) => unmet.unwrap_or(summary.headline),
+        let result = match (&planned.state, finished) {
+            (PlanState::Cached, Some(Ok((summary, unmet)))) => unmet.unwrap_or(summary.headline),
             (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };

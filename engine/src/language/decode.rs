@@ -59,14 +59,16 @@ impl<'a> Decoder<'a> {
             "convert" if draft.implicit_fetch => StageConfig::Fetch(self.fetch(record)?),
             "fetch" => StageConfig::Fetch(self.fetch(record)?),
             "tokenizer" => StageConfig::Tokenizer(self.tokenizer(record)?),
-            "rows" => StageConfig::Rows(self.rows(record, draft.dataset?)?),
+            "rows" => {
+                StageConfig::Rows(self.rows(record, draft.dataset.expect("rows are made of a dataset"))?)
+            }
             "random-init" => StageConfig::RandomInit(self.random_init(record)?),
             "convert" => StageConfig::Convert(self.convert(record)?),
             "train" => StageConfig::Train(Box::new(self.train(record)?)),
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),
-            _ => return None,
+            other => unreachable!("a stage is one of the kinds above, not `{other}`"),
         })
     }
 
@@ -101,10 +103,10 @@ impl<'a> Decoder<'a> {
 
 fn several_files(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
     let base = &span.file.folder;
-    let first = files.first().map(|file| file.strip_prefix(base).unwrap_or(file).display().to_string());
+    let first = files[0].strip_prefix(base).unwrap_or(&files[0]).display();
     Diagnostic::new(Code::NoFiles, format!("{what} is one file, and `{pattern}` names {}", files.len()))
         .at(span, "several files")
-        .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
+        .help(format!("name one of them, such as `{first}`"))
 }
 
 fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Diagnostic {

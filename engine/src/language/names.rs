@@ -24,9 +24,9 @@ impl Declarations {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
-            let key = (record.spec.namespace.clone(), leaf.text().unwrap_or_default().to_owned());
-            match names.get(&key).and_then(|first| records.get(*first)) {
-                Some(first) => sink.push(duplicate_name(record, leaf, first)),
+            let key = (record.spec.namespace.clone(), leaf.expect_text().to_owned());
+            match names.get(&key) {
+                Some(first) => sink.push(duplicate_name(record, leaf, &records[*first])),
                 None => {
                     names.insert(key, at);
                 }
@@ -52,9 +52,7 @@ impl Declarations {
             }
         }
         for at in broken {
-            if let Some(record) = self.records.get_mut(at) {
-                record.broken = true;
-            }
+            self.records[at].broken = true;
         }
     }
 
@@ -80,7 +78,7 @@ impl Declarations {
     #[must_use]
     pub fn named(&self, kind: &str, name: &str) -> Option<&Record> {
         let namespace = load_schema().node(kind)?.namespace.clone();
-        self.records.get(*self.names.get(&(namespace, name.to_owned()))?)
+        Some(&self.records[*self.names.get(&(namespace, name.to_owned()))?])
     }
 
     /// Whether this node, and no earlier one of the same name, is what its name stands for.
@@ -183,7 +181,7 @@ fn is_allowed_target(leaf: &Leaf, found: &Record) -> bool {
 }
 
 fn duplicate_name(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
-    let name = leaf.text().unwrap_or_default();
+    let name = leaf.expect_text();
     let message = if record.spec.name == first.spec.name {
         format!("two `{}` nodes are called `{name}`", record.spec.name)
     } else {

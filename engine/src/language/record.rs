@@ -49,6 +49,16 @@ impl Leaf {
         }
     }
 
+    /// Its text, of a field that takes nothing else: then validation made no leaf of another value, in a broken record either.
+    ///
+    /// # Panics
+    /// When the field takes numbers or truth values too, and holds one.
+    #[must_use]
+    pub fn expect_text(&self) -> &str {
+        self.text()
+            .unwrap_or_else(|| panic!("`{}` takes text only, and holds {:?}", self.spec.name, self.value))
+    }
+
     /// The name it refers to, if it is a reference.
     #[must_use]
     pub fn reference(&self) -> Option<&str> {
@@ -85,6 +95,15 @@ impl Record {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.text("name")
+    }
+
+    /// The declared name of a record that has one: because it was found by its name, or because nothing is wrong with it.
+    ///
+    /// # Panics
+    /// When the name is missing or invalid, which makes a record broken and keeps it from being found.
+    #[must_use]
+    pub fn expect_name(&self) -> &str {
+        self.name().unwrap_or_else(|| panic!("a `{}` that is used has a name", self.spec.name))
     }
 
     /// The text of a field.

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. 1: first. 2: sources and inputs by their place, no longer by their names.
@@ -25,13 +26,15 @@ pub const LEDGER_VERSION: u32 = 2;
 /// a uniform or mixed source by the generalized KL.
 /// At 4: `evaluate` does not ask for answers that no canvas or context holds, and lists what was said before a question.
 #[must_use]
-pub fn find_code_revision(kind: &str) -> u32 {
-    match kind {
-        "fetch" | "tokenizer" | "random-init" | "export" => 1,
-        "rows" | "convert" | "generate" => 2,
-        "train" => 3,
-        "evaluate" => 4,
-        _ => 0,
+pub fn find_code_revision(config: &StageConfig) -> u32 {
+    match config {
+        StageConfig::Fetch(_)
+        | StageConfig::Tokenizer(_)
+        | StageConfig::RandomInit(_)
+        | StageConfig::Export(_) => 1,
+        StageConfig::Rows(_) | StageConfig::Convert(_) | StageConfig::Generate(_) => 2,
+        StageConfig::Train(_) => 3,
+        StageConfig::Evaluate(_) => 4,
     }
 }
 
@@ -116,11 +119,14 @@ impl Ledger {
     /// The ledger of `stage`; `sources` are content digests and `upstream` fingerprints in the stage's own order.
     #[must_use]
     pub fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
+        // A digest that is left out would give one fingerprint to two results.
+        assert_eq!(sources.len(), stage.sources.len(), "every source has a digest");
+        assert_eq!(upstream.len(), stage.inputs.len(), "every input has a fingerprint");
         let kind = stage.config.kind();
         let mut ledger = Self::default();
         ledger.add(IngredientKind::Schema, "", LEDGER_VERSION.to_string());
         ledger.add(IngredientKind::Kind, "", kind.to_string());
-        ledger.add(IngredientKind::Revision, kind, find_code_revision(kind).to_string());
+        ledger.add(IngredientKind::Revision, kind, find_code_revision(&stage.config).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
         let mut fields: Vec<_> = semantic.flat_map(canonicalise_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));

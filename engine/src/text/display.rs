@@ -32,7 +32,7 @@ pub fn format_count(value: f64) -> String {
     } else {
         2
     };
-    format!("{value:.digits$}{}", UNITS.get(unit).unwrap_or(&""))
+    format!("{value:.digits$}{}", UNITS[unit])
 }
 
 /// Bytes: `300 MiB`.
@@ -45,7 +45,7 @@ pub fn format_bytes(value: u64) -> String {
         unit += 1;
     }
     let digits = usize::from(unit > 0 && scaled < 9.95);
-    format!("{scaled:.digits$} {}", UNITS.get(unit).unwrap_or(&""))
+    format!("{scaled:.digits$} {}", UNITS[unit])
 }
 
 /// Seconds: `3.2s`, `2m05s`, `4h10m`, `12d03h`.

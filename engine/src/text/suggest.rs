@@ -31,7 +31,7 @@ pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> +
 /// At most twenty names in backticks, with commas.
 pub fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    let shown = names.get(..names.len().min(20)).unwrap_or_default().join(", ");
+    let shown = names[..names.len().min(20)].join(", ");
     if names.len() > 20 { format!("{shown}, and {} more", names.len() - 20) } else { shown }
 }
 

@@ -101,7 +101,7 @@ impl Decoder<'_> {
         canvas: &crate::language::record::Leaf,
     ) {
         let declared = self.world.named("dataset", dataset);
-        let name = rows.name().unwrap_or_default();
+        let name = rows.expect_name();
         let message = format!("rows `{name}` have a canvas, but dataset `{dataset}` has no answers");
         let mut diagnostic =
             Diagnostic::new(Code::NoChatData, message).at(&canvas.span, "a canvas holds an answer");
@@ -155,7 +155,7 @@ impl Decoder<'_> {
         match format.and_then(crate::language::record::Leaf::text) {
             Some("text") => Some(DatasetFormat::Text),
             None if local => {
-                let name = record.name().unwrap_or_default();
+                let name = record.expect_name();
                 self.sink.push(
                     Diagnostic::new(Code::MissingField, format!("dataset `{name}` needs `format`"))
                         .at(&record.span, "files on this machine")

@@ -95,7 +95,7 @@ impl Decoder<'_> {
 
 /// The largest divisor of `heads` that is not above `wanted`.
 fn find_largest_divisor(heads: usize, wanted: usize) -> usize {
-    (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).unwrap_or(1)
+    (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).expect("1 divides every number")
 }
 
 fn decode_time_conditioning(record: &Record) -> Option<TimeConditioning> {

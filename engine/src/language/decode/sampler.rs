@@ -54,7 +54,7 @@ fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
 
 fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
     let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
-    let present = kernel.text().unwrap_or_default();
+    let present = kernel.expect_text();
     let message = format!("corrector `{name}` counts only when `kernel` is `{needed}`");
     Diagnostic::new(Code::FieldDoesNotApply, message)
         .at(&corrector.span, "of no effect")

@@ -111,7 +111,7 @@ fn decode_optimizer(record: &Record) -> Option<OptimizerSettings> {
         epsilon: record.number("epsilon")?,
         weight_decay: record.number("weight-decay")?,
         clip: record.number("clip").filter(|clip| *clip > 0.0),
-        no_decay: exempt.filter_map(|leaf| leaf.text().map(str::to_owned)).collect(),
+        no_decay: exempt.map(|leaf| leaf.expect_text().to_owned()).collect(),
     })
 }
 

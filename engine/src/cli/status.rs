@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::output::{count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
-use super::{CommandContext, plan};
+use super::{CommandContext, log, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
 use crate::store::lock::LockHolder;
-use crate::store::{Store, lock, slot, summary};
+use crate::store::{Store, lock, summary};
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
@@ -94,12 +94,12 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
         match (&store, last.failures.get(name)) {
             (Some(store), _) if open && begun(name) => row.with_progress(pipeline, planned, store),
-            (_, Some(why)) if open => row.with_failure(why),
-            _ => row,
+            (_, Some(why)) if open => Ok(row.with_failure(why)),
+            _ => Ok(row),
         }
     };
     Ok(PipelineStatus {
-        rows: plan.stages.iter().map(row).collect(),
+        rows: plan.stages.iter().map(row).collect::<Result<_>>()?,
         work: plan.count_stages_to_run(),
         running,
     })
@@ -174,9 +174,10 @@ impl StatusRow {
     }
 
     /// The same of a stage that a live run works on: what its metrics say last.
-    fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Self {
-        let metrics = store.work(&planned.key.name, &planned.key.fingerprint).join(slot::METRICS);
-        let text = store.vfs().read(&metrics).unwrap_or_default();
+    fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Result<Self> {
+        // There are none before the first update.
+        let work = store.work(&planned.key.name, &planned.key.fingerprint);
+        let text = log::read_metrics(store.vfs(), &work)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let line = lines.find(|line| line.get("loss").is_some());
@@ -192,7 +193,7 @@ impl StatusRow {
         });
         let loss = loss.map(|loss| format!("loss {loss:.3}"));
         let result = update.into_iter().chain(loss).collect::<Vec<_>>().join("  ");
-        Self { state: "running", step, result, ..self }
+        Ok(Self { state: "running", step, result, ..self })
     }
 
     fn cells(&self) -> Vec<String> {

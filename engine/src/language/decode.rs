@@ -156,8 +156,17 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
     }
 }
 
+/// A word that the field table has and the decoder has not would pass for another one: that must not go unseen.
+fn unknown_word(word: &str) -> ! {
+    unreachable!("the field table has no word `{word}` here")
+}
+
 fn decode_export(record: &Record) -> Option<ExportConfig> {
-    let dtype = if record.text("dtype")? == "bf16" { ExportDtype::Bf16 } else { ExportDtype::F32 };
+    let dtype = match record.text("dtype")? {
+        "bf16" => ExportDtype::Bf16,
+        "f32" => ExportDtype::F32,
+        word => unknown_word(word),
+    };
     Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
 }
 

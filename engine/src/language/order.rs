@@ -47,11 +47,10 @@ fn sort_topologically(graph: &DiGraph<(), ()>) -> Vec<usize> {
     while let Some(at) = ready.pop_first() {
         order.push(at);
         for user in graph.neighbors(NodeIndex::new(at)) {
-            if let Some(count) = waiting.get_mut(user.index()) {
-                *count -= 1;
-                if *count == 0 {
-                    ready.insert(user.index());
-                }
+            let count = &mut waiting[user.index()];
+            *count -= 1;
+            if *count == 0 {
+                ready.insert(user.index());
             }
         }
     }
@@ -59,7 +58,7 @@ fn sort_topologically(graph: &DiGraph<(), ()>) -> Vec<usize> {
 }
 
 fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
-    let mut members: Vec<_> = cycle.iter().filter_map(|node| drafts.get(node.index())).collect();
+    let mut members: Vec<_> = cycle.iter().map(|node| &drafts[node.index()]).collect();
     members.reverse();
     let start = members.iter().enumerate().min_by_key(|(_, draft)| draft.record.span.key());
     let start = start.map_or(0, |(at, _)| at);
@@ -70,7 +69,8 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
         Diagnostic::new(Code::Cycle, format!("stages wait for each other: {}", names.join(" -> ")));
     for (at, draft) in members.iter().enumerate() {
         let inside = |name: &str| members.iter().any(|member| member.name == name);
-        let Some(input) = draft.inputs.iter().find(|input| inside(&input.stage)) else { continue };
+        let input = draft.inputs.iter().find(|input| inside(&input.stage));
+        let input = input.expect("a stage of a cycle waits for another of it");
         let text = format!("`{}` waits for `{}`", draft.name, input.stage);
         diagnostic = match at {
             0 => diagnostic.at(&input.span, text),

@@ -1,6 +1,6 @@
 //! Where text comes from: fetch, dataset, tokenizer, rows.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
@@ -87,7 +87,8 @@ impl Decoder<'_> {
             length: record.size("length")?,
             packing: match record.text("packing")? {
                 "concat" => Packing::Concat,
-                _ => Packing::FirstFit,
+                "first-fit" => Packing::FirstFit,
+                word => unknown_word(word),
             },
             end_of_document: record.boolean("end-of-document")?,
             canvas: record.size("canvas"),

@@ -1,6 +1,6 @@
 //! Samplers.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::config::{EulerKernel, FilterOrder, RemaskSettings, Sampler, SamplerKind};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -14,7 +14,8 @@ impl Decoder<'_> {
                 "confidence" => SamplerKind::Confidence { steps: record.size("steps")? },
                 "euler" => SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? },
                 "threshold" => SamplerKind::Threshold { threshold: record.number("threshold")? },
-                _ => SamplerKind::Autoregressive,
+                "autoregressive" => SamplerKind::Autoregressive,
+                word => unknown_word(word),
             },
             temperature: record.number("temperature")?,
             top_k: record.size("top-k"),
@@ -22,7 +23,8 @@ impl Decoder<'_> {
             block: record.size("block"),
             order: match record.text("filter-order")? {
                 "top-k-first" => FilterOrder::TopKFirst,
-                _ => FilterOrder::TopPFirst,
+                "top-p-first" => FilterOrder::TopPFirst,
+                word => unknown_word(word),
             },
         })
     }

@@ -101,17 +101,17 @@ impl Conversation {
     pub fn chats(&self) -> impl Iterator<Item = Chat> {
         let turns = self.messages.iter().zip(&self.learnt).enumerate();
         let answers = turns.filter(|(_, (_, learnt))| **learnt);
-        answers.filter_map(|(at, (answer, _))| {
-            let (asked, before) = self.messages.get(..at)?.split_last()?;
+        answers.map(|(at, (answer, _))| {
+            let (asked, before) = self.messages[..at].split_last().expect("an answer follows a question");
             let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
-            Some(Chat { before, prompt, answer, group: self.group.clone() })
+            Chat { before, prompt, answer, group: self.group.clone() }
         })
     }
 
     /// What decides whether it is held out: the first that the user says. Rules of a system are the same in many.
     pub(super) fn opening(&self) -> &str {
         let user = self.messages.iter().find(|message| message.role == Speaker::User);
-        user.map_or("", |message| &message.content)
+        &user.expect("an answer follows a user's turn").content
     }
 }
 

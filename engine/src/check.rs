@@ -195,7 +195,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
     let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
     let mut stages = Stages::default();
     let mut ids: IndexMap<String, StageId> = IndexMap::new();
-    for draft in order.into_iter().filter_map(|at| drafts.get(at)) {
+    for draft in order.into_iter().map(|at| &drafts[at]) {
         let before = sink.errors();
         let Some(decoded) = decode_stage(world, draft, sink) else {
             report_undecoded_stage(draft, before, sink);

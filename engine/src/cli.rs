@@ -158,7 +158,7 @@ fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dy
         Err(error) if !error.use_stderr() => return print_help_page(&error),
         Err(error) => {
             let _ = error.print();
-            let exit = u8::try_from(error.exit_code()).unwrap_or(2);
+            let exit = u8::try_from(error.exit_code()).expect("clap ends with 2");
             failure::FailureAnswer::from_usage_error(&error, exit).print(json);
             return exit;
         }

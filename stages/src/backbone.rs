@@ -134,7 +134,9 @@ impl Backbone {
             .map(|(i, (name, shape))| draw_initial_values(config, seed, i, name, shape))
             .collect();
         let mut values = values.into_iter();
-        Self::build(config, time, device, |_, _| Ok(values.next().unwrap_or_default()))
+        Self::build(config, time, device, |_, _| {
+            Ok(values.next().expect("values were drawn for the whole layout"))
+        })
     }
 
     /// Builds a backbone by calling `values(name, shape)` for every tensor of the layout, in that order.

@@ -10,6 +10,7 @@ use fmflow_engine::pipeline::config::EvaluateConfig;
 use fmflow_engine::pipeline::config::sample::HeldOut;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::store::Summary;
+use fmflow_engine::store::summary::{format_exact_match_metric, format_held_out_metric, format_task_metric};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -116,15 +117,15 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
     for (name, scores) in report {
         for (dataset, loss) in &scores.held_out {
             lines.push(format!("{name}: held-out loss on {dataset} {loss:.3} nats per token"));
-            metrics.insert(format!("held_out/{name}/{dataset}"), *loss);
+            metrics.insert(format_held_out_metric(name, dataset), *loss);
             heads.push(format!("{name} {loss:.2}"));
         }
         for (dataset, found) in &scores.exact_match {
             lines.push(found.line(name, dataset));
-            metrics.insert(format!("exact_match/{name}/{dataset}"), found.share());
+            metrics.insert(format_exact_match_metric(name, dataset), found.share());
             for (group, (passed, total)) in &found.by_group {
                 metrics.insert(
-                    format!("exact_match/{name}/{dataset}/{group}"),
+                    format_task_metric(name, dataset, group),
                     exact::to_percent(*passed, *total) / 100.0,
                 );
             }

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::Project;
+use fmflow_engine::check::{CheckOptions, check_path};
 use fmflow_engine::pipeline::fingerprint::find_code_revision;
 
 /// Digest of a file whose bytes do not depend on the machine, because it comes from integers and host arithmetic.
@@ -34,10 +35,15 @@ fn numbers(folder: &Path, keep: impl Fn(&str) -> bool) -> String {
 fn every_kind_gives_what_its_revision_gave() {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl"]).ok();
-    let mut lines = Vec::new();
-    let mut note = |kind: &str, what: String| {
-        lines.push(format!("{kind} revision {}: {what}", find_code_revision(kind)))
+    let checked = check_path(&project.path().join("tiny.kdl"), &CheckOptions::default());
+    let pipeline = checked.pipeline.unwrap();
+    let revision = |kind: &str| {
+        let stage = pipeline.stages.iter().find(|stage| stage.config.kind() == kind).unwrap();
+        find_code_revision(&stage.config)
     };
+    let mut lines = Vec::new();
+    let mut note =
+        |kind: &str, what: String| lines.push(format!("{kind} revision {}: {what}", revision(kind)));
     note("tokenizer", digest(&project.artifact("bpe"), "tokenizer.json"));
     note("rows", digest(&project.artifact("chat/tasks"), "rows.bin"));
     note("random-init", digest(&project.artifact("tiny"), "model.safetensors"));

@@ -82,7 +82,7 @@ fn find_code_leaves<'a>(lint: Option<&'a Record>, level: &str) -> Vec<&'a Leaf> 
 }
 
 fn build_level_rule(leaf: &Leaf, level: WarningLevel) -> LevelRule {
-    let word = leaf.text().unwrap_or_default().to_owned();
+    let word = leaf.expect_text().to_owned();
     LevelRule { word, level, place: Some(leaf.span.clone()) }
 }
 
@@ -98,7 +98,7 @@ fn raise_to_error(mut diagnostic: Diagnostic, rule: &LevelRule) -> Diagnostic {
 fn report_level_contradictions(allowed: &[&Leaf], denied: &[&Leaf], sink: &mut Sink) {
     for leaf in denied {
         let Some(other) = allowed.iter().find(|other| other.text() == leaf.text()) else { continue };
-        let message = format!("`{}` is both allowed and denied", leaf.text().unwrap_or_default());
+        let message = format!("`{}` is both allowed and denied", leaf.expect_text());
         sink.push(
             Diagnostic::new(Code::ConflictingFields, message)
                 .at(&leaf.span, "denied here")

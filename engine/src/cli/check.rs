@@ -45,7 +45,7 @@ fn parse_known_code(text: &str, words: &[&str]) -> std::result::Result<String, S
     }
     let error = Code::ALL.iter().any(|code| code.name() == text);
     let why = if error { "it is always an error" } else { "there is no such warning" };
-    let help = suggest::suggest_names(text, words.iter().copied()).unwrap_or_default();
+    let help = suggest::suggest_names(text, words.iter().copied()).expect("there are warnings");
     Err(format!("{why}; {help}"))
 }
 

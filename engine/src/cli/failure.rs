@@ -50,8 +50,8 @@ impl FailureAnswer {
         let mut answer = json!({
             "schema": "fmflow.error/1", "code": code, "message": message, "help": help, "exit": exit,
         });
-        if let (Some(answer), false) = (answer.as_object_mut(), findings.is_empty()) {
-            answer.insert("diagnostics".into(), render::render_diagnostics_json(findings));
+        if !findings.is_empty() {
+            answer["diagnostics"] = render::render_diagnostics_json(findings);
         }
         let _ = Output::new(Color::Never).json(&answer);
     }

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, show};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::PlanState;
 use crate::store::journal::PastRun;
+use crate::store::vfs::{Vfs, is_absent};
 use crate::store::{Store, lock, slot};
 use crate::text::display::render_table;
 use crate::text::read;
@@ -100,8 +101,11 @@ fn print_metrics(
     let (store, planned) = show::find_planned_stage(source, stage, context)?;
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
     let store = store.ok_or_else(|| show::unfinished_stage(&planned, source, context))?;
-    let folders = [store.artifact(name, fingerprint), store.work(name, fingerprint)];
-    let found = folders.iter().find_map(|folder| store.vfs().read(&folder.join(slot::METRICS)).ok());
+    let read = |folder: &Path| read_metrics(store.vfs(), folder);
+    let found = match read(&store.artifact(name, fingerprint))? {
+        None => read(&store.work(name, fingerprint))?,
+        found => found,
+    };
     let text = match (found, &planned.state) {
         (Some(bytes), _) => String::from_utf8_lossy(&bytes).into_owned(),
         (None, PlanState::Cached) => {
@@ -116,4 +120,13 @@ fn print_metrics(
     // A live run may be writing the last line right now, so one that does not parse is skipped.
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     context.output.json(&json!({ "schema": "fmflow.log/1", "stage": name, "metrics": lines }))
+}
+
+/// The metrics in a folder of a stage, whole or growing; `None` where it has none.
+pub(super) fn read_metrics(vfs: &dyn Vfs, folder: &Path) -> Result<Option<Vec<u8>>> {
+    let path = folder.join(slot::METRICS);
+    match vfs.read(&path) {
+        Err(error) if is_absent(&error) => Ok(None),
+        read => read.map(Some).map_err(Error::io("read", &path)),
+    }
 }

@@ -85,14 +85,12 @@ fn format_pin_row(change: &PinChange) -> Vec<String> {
             ("moved".into(), format!("{} -> {}", shorten_revision(old), shorten_revision(new)))
         }
         (Some(old), None) => ("no longer used".into(), shorten_revision(old).into()),
-        (_, new) => {
+        (Some(_), Some(new)) => {
             let behind =
                 head.as_deref().map(|head| format!("kept; the hub is at {}", shorten_revision(head)));
-            (
-                behind.unwrap_or_else(|| "kept".into()),
-                shorten_revision(new.as_deref().unwrap_or_default()).into(),
-            )
+            (behind.unwrap_or_else(|| "kept".into()), shorten_revision(new).into())
         }
+        (None, None) => unreachable!("a pin is in the old lock file or in the new one"),
     };
     let name = format!("{} {}", asked.kind.word(), asked.name);
     let revision = asked.revision.as_deref().unwrap_or("default branch");
@@ -102,7 +100,7 @@ fn format_pin_row(change: &PinChange) -> Vec<String> {
 /// The first twelve digits of a commit; other revisions unchanged.
 fn shorten_revision(revision: &str) -> &str {
     match crate::pipeline::repository::is_commit(revision) {
-        true => revision.get(..12).unwrap_or(revision),
+        true => &revision[..12],
         false => revision,
     }
 }

@@ -32,7 +32,7 @@ impl Output {
     /// Prints the answer on stdout as one JSON object.
     pub(super) fn json(self, value: &Value) -> Result<()> {
         ANSWERED.store(true, Ordering::Relaxed);
-        self.result(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
+        self.result(&(serde_json::to_string_pretty(value).expect("a JSON value has a text") + "\n"))
     }
 
     /// Prints a message on stderr.

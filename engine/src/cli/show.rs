@@ -38,11 +38,10 @@ pub(super) fn find_planned_stage(
     context: &CommandContext<'_>,
 ) -> Result<(Option<Store>, PlannedStage)> {
     let pipeline = source.load(context)?;
-    let name = pipeline.find_stage(stage)?.name.clone();
+    let id = pipeline.find_stage(stage)?.id;
     let store = context.open_store()?;
     let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
-    let planned = plan.stages.into_iter().find(|planned| planned.key.name == name);
-    planned.map(|planned| (store, planned)).ok_or_else(|| super::usage_error("the stage is not in the plan"))
+    Ok((store, plan.planned(id).clone()))
 }
 
 pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::output::{count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
-use super::{CommandContext, plan};
-use crate::error::Result;
+use super::{CommandContext, log, plan};
+use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
 use crate::store::lock::LockHolder;
-use crate::store::{Store, Summary, lock, slot, summary};
+use crate::store::{Store, lock, summary};
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
@@ -95,12 +95,12 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
         match (&store, last.failures.get(name)) {
             (Some(store), _) if open && begun(name) => row.with_progress(pipeline, planned, store),
-            (_, Some(why)) if open => row.with_failure(why),
-            _ => row,
+            (_, Some(why)) if open => Ok(row.with_failure(why)),
+            _ => Ok(row),
         }
     };
     Ok(PipelineStatus {
-        rows: plan.stages.iter().map(row).collect(),
+        rows: plan.stages.iter().map(row).collect::<Result<_>>()?,
         work: plan.count_stages_to_run(),
         running,
     })
@@ -145,20 +145,24 @@ impl StatusRow {
     fn for_stage(pipeline: &Pipeline, planned: &PlannedStage, store: Option<&Store>) -> Self {
         let artifact = store.map(|store| store.artifact(&planned.key.name, &planned.key.fingerprint));
         let artifact = artifact.filter(|_| planned.state == PlanState::Cached);
-        let summary =
-            store.zip(artifact.as_deref()).map(|(store, path)| summary::read_summary(store.vfs(), path));
-        let score = |summary: &Summary| run::find_unmet_score(pipeline.stage(planned.id), summary);
-        let unmet = summary.as_ref().and_then(|summary| score(summary.as_ref().ok()?));
+        // What a finished stage says, and the first required score that it does not reach.
+        let read = |(store, path): (&Store, &Path)| {
+            let summary = summary::read_summary(store.vfs(), path)?;
+            let unmet = run::find_unmet_score(pipeline.stage(planned.id), &summary);
+            let unmet = unmet.map_err(|missing| summary::corrupt_summary(path, missing.to_string()))?;
+            Ok::<_, Error>((summary, unmet))
+        };
+        let finished = store.zip(artifact.as_deref()).map(read);
         let (state, step) = match planned.state {
-            PlanState::Cached if matches!(summary, Some(Err(_))) => ("corrupt", None),
-            PlanState::Cached if unmet.is_some() => ("failed", None),
+            PlanState::Cached if matches!(finished, Some(Err(_))) => ("corrupt", None),
+            PlanState::Cached if matches!(finished, Some(Ok((_, Some(_))))) => ("failed", None),
             PlanState::Cached => ("finished", None),
             PlanState::Resume { step } => ("unfinished", Some(step)),
             PlanState::Run | PlanState::Again => ("missing", None),
             PlanState::Corrupt(_) => ("corrupt", None),
         };
-        let result = match (&planned.state, summary) {
-            (PlanState::Cached, Some(Ok(summary))) => unmet.unwrap_or(summary.headline),
+        let result = match (&planned.state, finished) {
+            (PlanState::Cached, Some(Ok((summary, unmet)))) => unmet.unwrap_or(summary.headline),
             (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
@@ -172,9 +176,10 @@ impl StatusRow {
 
     /// The row of a stage that the run in progress works on, with the update and loss of its last metrics. Metrics count updates
     /// from 0, the row counts those that are done.
-    fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Self {
-        let metrics = store.work(&planned.key.name, &planned.key.fingerprint).join(slot::METRICS);
-        let text = store.vfs().read(&metrics).unwrap_or_default();
+    fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Result<Self> {
+        // There are none before the first update.
+        let work = store.work(&planned.key.name, &planned.key.fingerprint);
+        let text = log::read_metrics(store.vfs(), &work)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let line = lines.find(|line| line.get("loss").is_some());
@@ -190,7 +195,7 @@ impl StatusRow {
         });
         let loss = loss.map(|loss| format!("loss {loss:.3}"));
         let result = update.into_iter().chain(loss).collect::<Vec<_>>().join("  ");
-        Self { state: "running", step, result, ..self }
+        Ok(Self { state: "running", step, result, ..self })
     }
 
     fn cells(&self) -> Vec<String> {

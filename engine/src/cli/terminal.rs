@@ -1,7 +1,7 @@
 //! Progress on stderr, for people: bars on a terminal, plain lines at intervals otherwise. Also the table at the end of a run.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -99,7 +99,7 @@ impl StageBar {
     fn new(bars: &MultiProgress, name: &str, start: &str) -> Self {
         let bar = bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+        bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
         bar.set_prefix(name.to_string());
         bar.set_message(start.to_string());
         Self { bars: bars.clone(), bar, name: name.to_string() }
@@ -133,7 +133,7 @@ struct StageLines {
 
 impl ProgressReporter for StageLines {
     fn progress(&self, progress: &Progress<'_>) {
-        let Ok(mut last) = self.last.lock() else { return };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
         if due {
             *last = Some(Instant::now());

@@ -198,8 +198,9 @@ impl WhyAnswer<'_> {
 /// Every ingredient of the fingerprint, one line each.
 fn render_ledger(ledger: &Ledger) -> String {
     let line = |part: &crate::pipeline::fingerprint::Ingredient| {
-        let what = serde_json::to_value(part.what).unwrap_or_default();
-        let line = format!("{} {} {}", what.as_str().unwrap_or_default(), part.label(), part.value);
+        let what = serde_json::to_value(part.what).expect("a kind of ingredient is a word");
+        let what = what.as_str().expect("a kind of ingredient is a word");
+        let line = format!("{what} {} {}", part.label(), part.value);
         format!("  {}\n", line.replace("  ", " "))
     };
     ledger.0.iter().map(line).collect()

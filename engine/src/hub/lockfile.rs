@@ -102,7 +102,7 @@ impl Lockfile {
     /// # Errors
     /// If the temporary file cannot be written or cannot replace `path`.
     pub fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.file_name().expect("a lock file has the name of its configuration").to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let written = self.write_through(vfs, path, &temporary);
         if written.is_err() {
@@ -118,7 +118,7 @@ impl Lockfile {
         file.sync().map_err(Error::io("sync", temporary))?;
         drop(file);
         vfs.rename(temporary, path).map_err(Error::io("replace", path))?;
-        let folder = path.parent().unwrap_or(Path::new("/"));
+        let folder = path.parent().expect("a lock file lies in a folder");
         vfs.sync_dir(folder).map_err(Error::io("sync", folder))
     }
 }

@@ -86,7 +86,7 @@ fn guess_repository_name(text: &str) -> String {
     let page = text.split_once("://").map(|(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
     let path = page.unwrap_or(text).trim_start_matches('/');
     let path = path.strip_prefix("datasets/").or_else(|| path.strip_prefix("models/")).unwrap_or(path);
-    let path = path.split('@').next().unwrap_or_default();
+    let path = path.split_once('@').map_or(path, |(name, _)| name);
     match page {
         Some(_) => path.split('/').take(2).collect::<Vec<_>>().join("/"),
         None => path.to_owned(),
@@ -117,9 +117,9 @@ pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Si
     let mut unpinned = Vec::new();
     for one in &uses {
         let pin = lock.pins.get(&one.asked).filter(|_| !one.asked.is_commit());
-        match (pin, world.records.get_mut(one.record)) {
-            (Some(pin), Some(record)) => {
-                set_revision(record, &pin.commit, one);
+        match pin {
+            Some(pin) => {
+                set_revision(&mut world.records[one.record], &pin.commit, one);
                 let new = PinnedRepository { asked: one.asked.clone(), commit: pin.commit.clone() };
                 if !pinned.contains(&new) {
                     pinned.push(new);
@@ -142,7 +142,8 @@ pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Si
 /// Sets the revision of a node to the commit.
 fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     let order = record.spec.fields().position(|field| field.name == "revision");
-    let Some(spec) = record.spec.fields().find(|field| field.name == "revision") else { return };
+    let spec = record.spec.fields().find(|field| field.name == "revision");
+    let spec = spec.expect("every node that names a repository has `revision`");
     let leaf = Leaf {
         spec,
         value: CanonicalValue::Text(commit.to_owned()),

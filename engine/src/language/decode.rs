@@ -61,14 +61,16 @@ impl<'a> Decoder<'a> {
             "convert" if draft.implicit_fetch => StageConfig::Fetch(self.fetch(record)?),
             "fetch" => StageConfig::Fetch(self.fetch(record)?),
             "tokenizer" => StageConfig::Tokenizer(self.tokenizer(record)?),
-            "rows" => StageConfig::Rows(self.rows(record, draft.dataset?)?),
+            "rows" => {
+                StageConfig::Rows(self.rows(record, draft.dataset.expect("rows are made of a dataset"))?)
+            }
             "random-init" => StageConfig::RandomInit(self.random_init(record)?),
             "convert" => StageConfig::Convert(self.convert(record)?),
             "train" => StageConfig::Train(Box::new(self.train(record)?)),
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),
-            _ => return None,
+            other => unreachable!("a stage is one of the kinds above, not `{other}`"),
         })
     }
 
@@ -103,13 +105,11 @@ impl<'a> Decoder<'a> {
 
 fn several_files(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
     let base = &span.file.folder;
-    let first = files.first().map(|file| file.strip_prefix(base).unwrap_or(file).display().to_string());
-    Diagnostic::new(
-        Code::NoFiles,
-        format!("{what} must be one file, but `{pattern}` matches {}", files.len()),
-    )
-    .at(span, "several files")
-    .help(format!("name one of them, such as `{}`", first.unwrap_or_default()))
+    let first = files[0].strip_prefix(base).unwrap_or(&files[0]).display();
+    let message = format!("{what} must be one file, but `{pattern}` matches {}", files.len());
+    Diagnostic::new(Code::NoFiles, message)
+        .at(span, "several files")
+        .help(format!("name one of them, such as `{first}`"))
 }
 
 fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: PatternError) -> Diagnostic {
@@ -159,8 +159,17 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
     }
 }
 
+/// A word that the field table has and the decoder has not would pass for another one: that must not go unseen.
+fn unknown_word(word: &str) -> ! {
+    unreachable!("the field table has no word `{word}` here")
+}
+
 fn decode_export(record: &Record) -> Option<ExportConfig> {
-    let dtype = if record.text("dtype")? == "bf16" { ExportDtype::Bf16 } else { ExportDtype::F32 };
+    let dtype = match record.text("dtype")? {
+        "bf16" => ExportDtype::Bf16,
+        "f32" => ExportDtype::F32,
+        word => unknown_word(word),
+    };
     Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
 }
 

@@ -65,7 +65,7 @@ impl UsedRows<'_> {
 }
 
 fn format_rows_name(rows: &Record, dataset: &Record) -> String {
-    format!("{}/{}", rows.name().unwrap_or_default(), dataset.name().unwrap_or_default())
+    format!("{}/{}", rows.expect_name(), dataset.expect_name())
 }
 
 /// All used pairs, each once, in the order of the text: first those of training stages, then those of measurements that
@@ -122,7 +122,7 @@ fn find_referenced_input(record: &Record, field: &str, role: InputRole) -> Optio
 }
 
 fn draft_conversion<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
-    let Some(name) = record.name() else { return };
+    let name = record.expect_name();
     let mut inputs: Vec<_> = find_referenced_input(record, "from", InputRole::From).into_iter().collect();
     if let Some(leaf) = record.leaf("from").filter(|leaf| matches!(leaf.value, CanonicalValue::Path(_))) {
         let source = format!("{name}/source");
@@ -138,13 +138,13 @@ fn draft_conversion<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
 }
 
 fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
-    let Some(name) = record.name() else { return };
+    let name = record.expect_name();
     let mut inputs = Vec::new();
     inputs.extend(find_referenced_input(record, "from", InputRole::From));
     inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
     if record.spec.name == "train" {
         for pair in find_trained_rows(world, record) {
-            let role = InputRole::rows_of(pair.dataset.name().unwrap_or_default());
+            let role = InputRole::rows_of(pair.dataset.expect_name());
             inputs.push(DraftInput { role, stage: pair.name(), span: pair.span.clone() });
         }
     }
@@ -158,11 +158,11 @@ fn draft_evaluation<'a>(
     drafts: &mut Vec<Draft<'a>>,
     sink: &mut Sink,
 ) {
-    let Some(name) = record.name() else { return };
+    let name = record.expect_name();
     let mut inputs = Vec::new();
     let checkpoints = record.child("checkpoint").into_iter().flat_map(|child| child.all("name"));
     for leaf in checkpoints {
-        let stage = leaf.text().unwrap_or_default().to_owned();
+        let stage = leaf.expect_text().to_owned();
         let (role, span) = (InputRole::Checkpoint(stage.clone()), leaf.span.clone());
         inputs.push(DraftInput { role, stage, span });
     }
@@ -231,7 +231,7 @@ pub fn find_measured_role(evaluation: &Record, measured: &Record) -> Option<Inpu
 }
 
 fn dataset_without_rows(world: &Declarations, measured: &Record, dataset: &Record) -> Diagnostic {
-    let name = dataset.name().unwrap_or_default();
+    let name = dataset.expect_name();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
     let canvas = measured.spec.name == "exact-match";
     let fitting = world.of_kind("rows").find(|rows| rows.leaf("canvas").is_some() == canvas);
@@ -242,13 +242,13 @@ fn dataset_without_rows(world: &Declarations, measured: &Record, dataset: &Recor
 }
 
 fn ambiguous_rows(measured: &Record, dataset: &Record, many: &[&&UsedRows<'_>]) -> Diagnostic {
-    let name = dataset.name().unwrap_or_default();
-    let names: Vec<_> = many.iter().map(|pair| pair.rows.name().unwrap_or_default()).collect();
+    let name = dataset.expect_name();
+    let names: Vec<_> = many.iter().map(|pair| pair.rows.expect_name()).collect();
     let place = measured.leaf("dataset").map_or(&measured.span, |leaf| &leaf.span);
     let message = format!("dataset `{name}` has several kinds of rows: `{}`", names.join("`, `"));
     let mut diagnostic = Diagnostic::new(Code::AmbiguousRows, message).at(place, "which of them?");
     for pair in many {
-        diagnostic = diagnostic.also(&pair.span, format!("uses `{}`", pair.rows.name().unwrap_or_default()));
+        diagnostic = diagnostic.also(&pair.span, format!("uses `{}`", pair.rows.expect_name()));
     }
-    diagnostic.help(format!("choose one: `rows=\"{}\"`", names.first().unwrap_or(&"")))
+    diagnostic.help(format!("choose one: `rows=\"{}\"`", names[0]))
 }

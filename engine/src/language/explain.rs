@@ -50,8 +50,8 @@ pub fn suggest_subject(subject: &str) -> Option<String> {
 
 fn render_code_page(code: Code) -> String {
     let heading = format!("## {}\n", code.name());
-    let text =
-        CODE_PAGES.split_once(&heading).map_or("", |(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
+    let (_, rest) = CODE_PAGES.split_once(&heading).expect("every code has a page");
+    let text = rest.split_once("\n## ").map_or(rest, |(text, _)| text);
     let (name, word, title) = (code.name(), code.severity().word(), code.title());
     let level = match code.severity() {
         Severity::Error => String::new(),
@@ -120,7 +120,7 @@ fn find_table_topics(subject: &str) -> Vec<Topic> {
     };
     // Only the last word can be a name from another tool. The words before it must be the nodes around the match.
     let known = |aliases: &[String], around: &[&str]| {
-        let Some((last, before)) = wanted.split_last() else { return false };
+        let (last, before) = wanted.split_last().expect("a split text has a last part");
         let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
         leads
             && before.len() <= around.len()

@@ -115,8 +115,7 @@ impl IncludeLoader<'_> {
     fn include(&mut self, path: &Path, site: &Span) {
         let id = find_file_identity(path);
         if let Some(at) = self.chain.iter().position(|link| link.id == id) {
-            let around = self.chain.get(at..).unwrap_or_default();
-            self.sink.push(include_cycle(around, site));
+            self.sink.push(include_cycle(&self.chain[at..], site));
         } else if !self.seen.contains(&id)
             && !self.full
             && let Err(diagnostic) = self.open(path, site, id)
@@ -183,7 +182,7 @@ fn include_cycle(around: &[IncludeLink], site: &Span) -> Diagnostic {
     };
     let mut diagnostic = Diagnostic::new(Code::IncludeCycle, message).at(site, "leads back");
     for link in around.iter().skip(1) {
-        let Some(site) = &link.site else { continue };
+        let site = link.site.as_ref().expect("every file but the first is included somewhere");
         diagnostic = diagnostic.also(site, "included here");
     }
     diagnostic.help("remove one of these lines; a file is read only once, wherever it is included")

@@ -28,8 +28,7 @@ impl FlatMixture<'_> {
     /// Phases and weights as JSON, for the fingerprint: `[[first update, weight of the first dataset, ..], ..]`.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
-        let weights =
-            |at: usize| self.datasets.iter().filter_map(move |(_, weights)| weights.get(at).copied());
+        let weights = |at: usize| self.datasets.iter().map(move |(_, weights)| weights[at]);
         let phase = |(at, start): (usize, &u64)| {
             let row =
                 std::iter::once(serde_json::json!(start)).chain(weights(at).map(|w| serde_json::json!(w)));
@@ -96,9 +95,7 @@ pub fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Opti
         for (dataset, weight) in compute_dataset_weights(world, mixture, *update)? {
             let empty = || (dataset, vec![0.0; phases.len()]);
             let entry = datasets.entry(std::ptr::from_ref(dataset)).or_insert_with(empty);
-            if let Some(sum) = entry.1.get_mut(at) {
-                *sum += weight;
-            }
+            entry.1[at] += weight;
         }
     }
     Some(FlatMixture { phases, datasets: datasets.into_values().collect() })
@@ -182,9 +179,7 @@ pub fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
 
 fn mark_broken(world: &mut Declarations, broken: &[usize]) {
     for at in broken {
-        if let Some(record) = world.records.get_mut(*at) {
-            record.broken = true;
-        }
+        world.records[*at].broken = true;
     }
 }
 
@@ -192,8 +187,9 @@ fn mark_broken(world: &mut Declarations, broken: &[usize]) {
 fn check_weight_phases(part: &Record, sink: &mut Sink) {
     let (name, all) = (part.name().unwrap_or_default(), part.children("weight").collect::<Vec<_>>());
     for (at, phase) in all.iter().enumerate() {
-        let end = |phase: &Record| phase.leaf("until").map(|leaf| (leaf.span.clone(), phase.count("until")));
-        let before = at.checked_sub(1).and_then(|at| all.get(at)).and_then(|before| end(before));
+        let until = |phase: &Record| phase.count("until").expect("an update is a whole number from 1 on");
+        let end = |phase: &Record| phase.leaf("until").map(|leaf| (leaf.span.clone(), until(phase)));
+        let before = at.checked_sub(1).and_then(|at| end(all[at]));
         match (end(phase), all.get(at + 1), before) {
             (Some((span, _)), None, _) => sink.push(
                 Diagnostic::new(
@@ -214,12 +210,9 @@ fn check_weight_phases(part: &Record, sink: &mut Sink) {
             ),
             (Some((span, until)), _, Some((place, start))) if until <= start => sink.push(
                 Diagnostic::new(Code::OutOfRange, format!("a weight of `{name}` ends before it begins"))
-                    .at(&span, format!("not after {}", start.unwrap_or_default()))
+                    .at(&span, format!("not after {}", start))
                     .also(&place, "it begins here")
-                    .help(format!(
-                        "write an update above {}, or remove this weight",
-                        start.unwrap_or_default()
-                    )),
+                    .help(format!("write an update above {start}, or remove this weight")),
             ),
             _ => {}
         }
@@ -228,15 +221,15 @@ fn check_weight_phases(part: &Record, sink: &mut Sink) {
 
 /// The diagnostic for a mixture without datasets, or without any weight in one of its phases.
 fn weightless_mixture(flat: &FlatMixture<'_>, mixture: &Record) -> Option<Diagnostic> {
-    let name = mixture.name().unwrap_or_default();
+    let name = mixture.expect_name();
     if flat.datasets.is_empty() {
         let message = format!("mixture `{name}` has no dataset");
         let fault = Diagnostic::new(Code::EmptyMixture, message).at(&mixture.span, "nothing to read");
         return Some(fault.help("add one between the braces, as in `dataset \"text\" weight=1`"));
     }
-    let silent = |at: &usize| flat.datasets.iter().all(|(_, weights)| weights.get(*at) == Some(&0.0));
+    let silent = |at: &usize| flat.datasets.iter().all(|(_, weights)| weights[*at] == 0.0);
     let at = (0..flat.phases.len()).find(silent)?;
-    let (from, until) = (flat.phases.get(at)?, flat.phases.get(at + 1));
+    let (from, until) = (flat.phases[at], flat.phases.get(at + 1));
     let when = match until {
         Some(until) => format!("from update {from} until {until}"),
         None => format!("from update {from} on"),

@@ -30,9 +30,9 @@ impl Declarations {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
-            let key = (record.spec.namespace.clone(), leaf.text().unwrap_or_default().to_owned());
-            match names.get(&key).and_then(|first| records.get(*first)) {
-                Some(first) => sink.push(duplicate_name(record, leaf, first)),
+            let key = (record.spec.namespace.clone(), leaf.expect_text().to_owned());
+            match names.get(&key) {
+                Some(first) => sink.push(duplicate_name(record, leaf, &records[*first])),
                 None => {
                     names.insert(key, at);
                 }
@@ -46,9 +46,7 @@ impl Declarations {
     pub fn check_references(&mut self, sink: &mut Sink) {
         let broken = self.find_broken_references(sink);
         for at in broken {
-            if let Some(record) = self.records.get_mut(at) {
-                record.broken = true;
-            }
+            self.records[at].broken = true;
         }
     }
 
@@ -92,7 +90,7 @@ impl Declarations {
     #[must_use]
     pub fn named(&self, kind: &str, name: &str) -> Option<&Record> {
         let namespace = load_schema().node(kind)?.namespace.clone();
-        self.records.get(*self.names.get(&(namespace, name.to_owned()))?)
+        Some(&self.records[*self.names.get(&(namespace, name.to_owned()))?])
     }
 
     /// Whether references to this node's name resolve to it, and not to an earlier node with the same name.
@@ -154,7 +152,7 @@ fn is_allowed_target(leaf: &Leaf, found: &Record) -> bool {
 }
 
 fn duplicate_name(record: &Record, leaf: &Leaf, first: &Record) -> Diagnostic {
-    let name = leaf.text().unwrap_or_default();
+    let name = leaf.expect_text();
     let message = if record.spec.name == first.spec.name {
         format!("two `{}` nodes are called `{name}`", record.spec.name)
     } else {

@@ -48,11 +48,10 @@ fn sort_topologically(graph: &DiGraph<(), ()>) -> Vec<usize> {
     while let Some(at) = ready.pop_first() {
         order.push(at);
         for user in graph.neighbors(NodeIndex::new(at)) {
-            if let Some(count) = waiting.get_mut(user.index()) {
-                *count -= 1;
-                if *count == 0 {
-                    ready.insert(user.index());
-                }
+            let count = &mut waiting[user.index()];
+            *count -= 1;
+            if *count == 0 {
+                ready.insert(user.index());
             }
         }
     }
@@ -68,9 +67,8 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
     let message = format!("stages depend on each other: {}", format_cycle(&members));
     let mut diagnostic = Diagnostic::new(Code::Cycle, message);
     for (at, draft) in members.iter().take(MOST_NAMED).enumerate() {
-        let Some(input) = draft.inputs.iter().find(|input| names.contains(input.stage.as_str())) else {
-            continue;
-        };
+        let input = draft.inputs.iter().find(|input| names.contains(input.stage.as_str()));
+        let input = input.expect("a stage of a cycle depends on another of its stages");
         let text = format!("`{}` depends on `{}`", draft.name, input.stage);
         diagnostic = match at {
             0 => diagnostic.at(&input.span, text),

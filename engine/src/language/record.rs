@@ -50,6 +50,16 @@ impl Leaf {
         }
     }
 
+    /// The text of a field that takes nothing else: validation makes no other leaf for it, not even in a broken record.
+    ///
+    /// # Panics
+    /// If the field also takes numbers or booleans, and holds one.
+    #[must_use]
+    pub fn expect_text(&self) -> &str {
+        self.text()
+            .unwrap_or_else(|| panic!("`{}` takes only text, but has {:?}", self.spec.name, self.value))
+    }
+
     /// The name that the value refers to, if the field is a reference.
     #[must_use]
     pub fn reference(&self) -> Option<&str> {
@@ -86,6 +96,15 @@ impl Record {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.text("name")
+    }
+
+    /// The declared name of a record that must have one: it was found by its name, or nothing is wrong with it.
+    ///
+    /// # Panics
+    /// If the name is missing or invalid. Such a record is broken and cannot be found by name.
+    #[must_use]
+    pub fn expect_name(&self) -> &str {
+        self.name().unwrap_or_else(|| panic!("a `{}` that is used has a name", self.spec.name))
     }
 
     /// The text of a field; see [`Leaf::text`].

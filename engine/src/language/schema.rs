@@ -220,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn every_default_fits_its_field() {
+        fn visit(node: &NodeSpec) {
+            for field in node.fields() {
+                for (_, default) in &field.defaults {
+                    let accepted = value::accept_value(field, default);
+                    assert!(accepted.is_ok(), "{}.{}: {accepted:?}", node.name, field.name);
+                }
+            }
+            node.children.iter().for_each(visit);
+        }
+        load_schema().nodes.iter().for_each(visit);
+    }
+
+    #[test]
     fn every_reference_condition_and_name_of_the_tables_exists() {
         fn visit(node: &NodeSpec) {
             let fields: Vec<_> = node.fields().map(|field| field.name.clone()).collect();

@@ -34,8 +34,7 @@ pub fn apply_settings(texts: &[String], loaded: &mut LoadedConfiguration, sink: 
 fn apply_setting(number: usize, text: &str, loaded: &mut LoadedConfiguration) -> Result<(), Diagnostic> {
     let flag = flag::parse_flag(text);
     let found = flag.as_ref().ok().and_then(|flag| find_declaration(flag, &loaded.nodes));
-    let home =
-        found.and_then(|(at, _)| loaded.nodes.get(at)).map(|node| loaded.sources.span(node.span()).file);
+    let home = found.map(|(at, _)| loaded.sources.span(loaded.nodes[at].span()).file);
     let folder = home.as_ref().unwrap_or(loaded.sources.root()).folder.clone();
     let name = format!("--set {number}");
     let file = Arc::new(ConfigFile {
@@ -83,14 +82,9 @@ struct Setting<'a> {
 impl Setting<'_> {
     fn put(&self, found: Option<(usize, usize)>, nodes: &mut [KdlNode]) -> Result<(), Diagnostic> {
         let Some((at, used)) = found else { return Err(self.undeclared(nodes)) };
-        let recipe = nodes.get(at).and_then(|node| find_used_recipe(node, nodes));
-        let rest = self.flag.path.get(used..).unwrap_or_default();
-        let node = nodes.get_mut(at);
-        let spec = node.as_ref().and_then(|node| load_schema().node(node.name().value()));
-        match (node, spec) {
-            (Some(node), Some(spec)) => self.put_within(node, spec, rest, recipe.as_ref()),
-            _ => Ok(()),
-        }
+        let recipe = find_used_recipe(&nodes[at], nodes);
+        let spec = load_schema().node(nodes[at].name().value()).expect("it was found by its kind");
+        self.put_within(&mut nodes[at], spec, &self.flag.path[used..], recipe.as_ref())
     }
 
     /// The place of the words from `first` to `last`.
@@ -107,8 +101,8 @@ impl Setting<'_> {
     /// a shell removes them anyway.
     fn values(&self, field: &FieldSpec) -> Result<Vec<KdlEntry>, Diagnostic> {
         let range = self.flag.value.clone();
-        let text = self.file.text.get(range.clone()).unwrap_or_default();
-        let mut entries = values::parse_values(text).filter(|found| field.many || found.len() == 1);
+        let text = &self.file.text[range.clone()];
+        let entries = values::parse_values(text).filter(|found| field.many || found.len() == 1);
         if entries.is_none() && text.trim_start().starts_with(['"', '#']) && text.contains('"') {
             let place = Span { file: self.file.clone(), offset: range.start, length: range.len() };
             let fault =
@@ -117,13 +111,13 @@ impl Setting<'_> {
                 fault.help("close the quotes, or leave them out: a setting without quotes is text too")
             );
         }
-        let whole = entries.get_or_insert_with(|| {
+        let mut entries = entries.unwrap_or_else(|| {
             let mut entry = KdlEntry::new(text);
             entry.set_span((0, text.len()));
             vec![entry]
         });
-        whole.iter_mut().for_each(|entry| shift_entry(entry, self.start + range.start));
-        Ok(entries.unwrap_or_default())
+        entries.iter_mut().for_each(|entry| shift_entry(entry, self.start + range.start));
+        Ok(entries)
     }
 }
 

@@ -56,10 +56,11 @@ fn build_span(file: &Arc<ConfigFile>, offset: usize, length: usize) -> Span {
 
 /// The rest of the line, from a byte on.
 fn take_line_rest(text: &str, offset: usize) -> &str {
-    text.get(offset..).unwrap_or_default().lines().next().unwrap_or_default()
+    text[offset..].lines().next().unwrap_or_default()
 }
 
 /// The part of the line before a byte.
 fn take_line_start(text: &str, offset: usize) -> &str {
-    text.get(..offset).unwrap_or_default().rsplit('\n').next().unwrap_or_default()
+    let before = &text[..offset];
+    before.rsplit_once('\n').map_or(before, |(_, line)| line)
 }

@@ -229,7 +229,7 @@ impl Validator<'_> {
         let Some(leaf) = made.leaf(key) else { return };
         let same = |other: &&Record| other.spec.name == made.spec.name && other.text(key) == leaf.text();
         let Some(first) = others.iter().find(same).and_then(|other| other.leaf(key)) else { return };
-        let message = format!("`{} \"{}\"` appears twice", made.spec.name, leaf.text().unwrap_or_default());
+        let message = format!("`{} \"{}\"` appears twice", made.spec.name, leaf.expect_text());
         self.sink.push(
             Diagnostic::new(Code::DuplicateNode, message)
                 .at(&leaf.span, "again here")

@@ -123,7 +123,8 @@ fn estimate_training_cost(
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
     let at = |percent: u64| {
         let step = u128::from(config.steps) * u128::from(percent) / 100;
-        config.learning_rate.at(u64::try_from(step).unwrap_or(u64::MAX), config.steps)
+        let step = u64::try_from(step).expect("a share of the updates is at most all of them");
+        config.learning_rate.at(step, config.steps)
     };
     let (updates, attention) = (config.steps, config.attention.clone());
     TrainingCost {

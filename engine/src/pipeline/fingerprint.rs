@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
@@ -27,13 +28,15 @@ pub const LEDGER_VERSION: u32 = 2;
 ///   the likelihood of a uniform or mixed source by the generalized KL.
 /// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
 #[must_use]
-pub fn find_code_revision(kind: &str) -> u32 {
-    match kind {
-        "fetch" | "tokenizer" | "random-init" | "export" => 1,
-        "rows" | "convert" | "generate" => 2,
-        "train" => 3,
-        "evaluate" => 4,
-        _ => 0,
+pub fn find_code_revision(config: &StageConfig) -> u32 {
+    match config {
+        StageConfig::Fetch(_)
+        | StageConfig::Tokenizer(_)
+        | StageConfig::RandomInit(_)
+        | StageConfig::Export(_) => 1,
+        StageConfig::Rows(_) | StageConfig::Convert(_) | StageConfig::Generate(_) => 2,
+        StageConfig::Train(_) => 3,
+        StageConfig::Evaluate(_) => 4,
     }
 }
 
@@ -119,11 +122,14 @@ impl Ledger {
     /// its inputs, both in the stage's order.
     #[must_use]
     pub fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
+        // A digest that is left out would give one fingerprint to two results.
+        assert_eq!(sources.len(), stage.sources.len(), "every source has a digest");
+        assert_eq!(upstream.len(), stage.inputs.len(), "every input has a fingerprint");
         let kind = stage.config.kind();
         let mut ledger = Self::default();
         ledger.add(IngredientKind::Schema, "", LEDGER_VERSION.to_string());
         ledger.add(IngredientKind::Kind, "", kind.to_string());
-        ledger.add(IngredientKind::Revision, kind, find_code_revision(kind).to_string());
+        ledger.add(IngredientKind::Revision, kind, find_code_revision(&stage.config).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
         let mut fields: Vec<_> = semantic.flat_map(canonicalize_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));

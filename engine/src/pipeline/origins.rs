@@ -180,7 +180,12 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
             (ContractFact::Attention, &[train::ATTENTION]),
             (ContractFact::Block, &[train::ATTENTION_SIZE, NTH_SIZE]),
         ],
-        _ => &[],
+        StageConfig::Fetch(_)
+        | StageConfig::Tokenizer(_)
+        | StageConfig::Rows(_)
+        | StageConfig::Evaluate(_)
+        | StageConfig::Generate(_)
+        | StageConfig::Export(_) => &[],
     }
 }
 

@@ -87,7 +87,9 @@ fn render_mixture_tables(pipeline: &Pipeline, plan: &Plan) -> String {
     let composed = |stage: &&Stage| stage.fields.iter().any(|field| field.path == "data.mixture.shares");
     let mut text = String::new();
     for stage in find_wanted_stages(pipeline, plan).filter(composed) {
-        let StageConfig::Train(config) = &stage.config else { continue };
+        let StageConfig::Train(config) = &stage.config else {
+            unreachable!("only training stages have shares of a mixture")
+        };
         let title = format!("mixture of `{}`", stage.name);
         let names = config.parts.iter().map(|part| part.dataset.as_str());
         let head: Vec<_> = std::iter::once(title.as_str()).chain(names).collect();

@@ -77,9 +77,8 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
 fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let need = estimate_disk_bytes(work, runner.options.jobs.get());
     let root = runner.store.root();
-    // A file system that cannot be asked is no reason to refuse: a full disk later stops the run resumably.
-    let Ok(stat) = rustix::fs::statvfs(root) else { return Ok(()) };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let measured = runner.store.vfs().free_bytes(root);
+    let free = measured.map_err(Error::io("measure the free space of", root))?;
     if need <= free {
         return Ok(());
     }

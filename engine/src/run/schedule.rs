@@ -51,8 +51,7 @@ impl<'a> Schedule<'a> {
                 if self.running.is_empty() {
                     break;
                 }
-                // `send` lives as long as this loop, so the channel cannot close.
-                let Ok((id, result)) = receive.recv() else { break };
+                let (id, result) = receive.recv().expect("`send` lives as long as this loop");
                 self.finish_stage(id, result);
             }
         });
@@ -80,9 +79,7 @@ impl<'a> Schedule<'a> {
 
     /// Whether no running stage, and no waiting stage before it in the plan, makes one of its inputs or the same result.
     fn is_ready(&self, at: usize) -> bool {
-        let Some((planned, before)) = self.waiting.get(..=at).and_then(<[_]>::split_last) else {
-            return false;
-        };
+        let (before, planned) = (&self.waiting[..at], self.waiting[at]);
         let mut open = before.iter().chain(self.running.iter().map(|(planned, _)| planned));
         let inputs = &self.runner.stage(planned).inputs;
         let reads = |id: StageId| inputs.iter().any(|input| input.stage == id);
@@ -134,7 +131,7 @@ impl<'a> Schedule<'a> {
     /// Cores for the stage that starts now: the machine's, divided by the stages that run or can start beside it.
     fn share_cores(&self) -> usize {
         let ready = (0..self.waiting.len()).filter(|at| self.is_ready(*at));
-        let ready = ready.filter_map(|at| self.waiting.get(at)).filter(|planned| !self.has_result(planned));
+        let ready = ready.map(|at| self.waiting[at]).filter(|planned| !self.has_result(planned));
         let beside = self.running.len() + ready.count();
         let cores = available_parallelism().map_or(1, usize::from);
         (cores / beside.min(self.runner.options.jobs.get())).max(1)

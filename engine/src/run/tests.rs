@@ -346,3 +346,42 @@ fn a_source_that_changes_during_a_stage_exits_with_8_and_publishes_nothing() {
     assert_eq!(fs::read_dir(world.root().join("artifacts")).unwrap().count(), 0);
     assert_eq!(world.ran(TEXT).len(), 6);
 }
+
+/// An evaluation that requires a score, and what it reads.
+const EVALUATION: &str = r#"
+dataset "tasks" from="tasks.jsonl" format="jsonl" held-out="50%" { chat user="question" assistant="answer" }
+rows "chats" tokenizer="bpe" length=128 packing="first-fit" canvas=16
+sampler "greedy" kind="autoregressive"
+evaluate "answers" {
+    checkpoint "ar"
+    exact-match dataset="tasks" rows="chats" sampler="greedy"
+    require "ar" at-least=0.5
+}
+"#;
+
+#[test]
+fn a_required_score_that_was_not_measured_is_no_score_of_0() {
+    let world = World::new();
+    let line = "{\"question\": \"a\", \"answer\": \"b\"}\n";
+    fs::write(world.folder.path().join("tasks.jsonl"), line.repeat(4)).unwrap();
+    let text = format!("{TEXT}{EVALUATION}");
+    let run = || world.run(&text, &Pretend::default(), false).unwrap().error.unwrap();
+    let fresh = run();
+    assert_eq!(fresh.exit_code(), 70, "{fresh}");
+    assert!(fresh.to_string().contains("`exact_match/ar/tasks`"), "{fresh}");
+    let kept = run();
+    assert_eq!(kept.exit_code(), 4, "{kept}");
+    assert!(kept.to_string().contains("summary.json") && kept.to_string().contains("exact_match/ar/tasks"));
+}
+
+#[test]
+fn free_space_that_cannot_be_measured_is_an_error() {
+    let told = |at| {
+        let vfs = FaultyVfs::new(at, FaultMode::Fail(io::ErrorKind::PermissionDenied));
+        let world = World { vfs: Arc::new(vfs), ..World::new() };
+        world.run(TEXT, &Pretend::default(), false).err().map(|error| (error.exit_code(), error.to_string()))
+    };
+    let expected = (1, "cannot measure the free space of ");
+    let found = (0..60).filter_map(told).find(|(_, text)| text.starts_with(expected.1));
+    assert_eq!(found.map(|(code, _)| code), Some(expected.0));
+}

@@ -13,7 +13,7 @@ use crate::pipeline::stage::Stage;
 use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::Job;
-use crate::run::required_scores::refuse_unmet_score;
+use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
@@ -68,8 +68,10 @@ pub(super) fn work_on_stage(
     };
     let summary = execute_job(runner, &job).map_err(|failure| stage_error(stage, failure))?;
     refuse_unpublished(runner, planned)?;
-    refuse_unmet_score(stage, &summary).map_err(|failure| stage_error(stage, failure))?;
-    Ok(summary)
+    // The engine that asks and the stage that measured are one program: what is missing was forgotten there.
+    let unmet = check_required_scores(stage, &summary)
+        .unwrap_or_else(|missing| Some(defect_failure(&format!("its summary is incomplete: {missing}"))));
+    unmet.map_or(Ok(summary), |failure| Err(stage_error(stage, failure)))
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
@@ -97,9 +99,11 @@ fn refuse_unpublished(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()>
 /// evaluation too.
 pub(super) fn read_finished_summary(runner: &Runner<'_>, planned: &PlannedStage) -> Result<Summary> {
     // An unreadable summary is an error: without it nobody knows whether the scores are reached.
-    let summary = summary::read_summary(runner.store.vfs(), &runner.artifact(planned))?;
-    let stage = runner.stage(planned);
-    refuse_unmet_score(stage, &summary).map_err(|failure| stage_error(stage, failure)).map(|()| summary)
+    let (stage, folder) = (runner.stage(planned), runner.artifact(planned));
+    let summary = summary::read_summary(runner.store.vfs(), &folder)?;
+    let unmet = check_required_scores(stage, &summary)
+        .map_err(|missing| summary::corrupt_summary(&folder, missing.to_string()))?;
+    unmet.map_or(Ok(summary), |failure| Err(stage_error(stage, failure)))
 }
 
 /// Discards the results of a stage that `--from` runs again. This happens when its turn comes, not before: a run that stops

@@ -181,7 +181,7 @@ fn find_folder_users(roots: &[GcRoot], path: &Path) -> Vec<String> {
 /// Last part of a path in the store. All names in a store are UTF-8.
 #[must_use]
 pub fn to_entry_name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    path.file_name().and_then(|name| name.to_str()).expect("what a store lists has a name in UTF-8")
 }
 
 /// Folder names of the pinned artifacts, which `gc` never removes.
@@ -220,7 +220,7 @@ impl Store {
     pub fn discard(&self, _lock: &StoreLock, path: &Path) -> Result<()> {
         let place = self.root().join("trash").join(make_unique_name("discarded"));
         self.vfs().rename(path, &place).map_err(Error::io("move", path))?;
-        let parent = path.parent().unwrap_or(self.root());
+        let parent = path.parent().expect("a folder of the store is inside the store");
         self.vfs().sync_dir(parent).map_err(Error::io("sync", parent))?;
         self.vfs().remove_all(&place).map_err(Error::io("remove", &place))
     }

@@ -120,9 +120,8 @@ impl Store {
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
         let path = self.root().join("runs/journal.jsonl");
         let mut line = json!({ "time": layout::format_current_time(), "process": std::process::id() });
-        if let (Some(line), Some(event)) = (line.as_object_mut(), event.as_object()) {
-            line.extend(event.clone());
-        }
+        let event = event.as_object().expect("an event is an object");
+        line.as_object_mut().expect("so is its line").extend(event.clone());
         let mut file = self.vfs().append(&path).map_err(Error::io("open", &path))?;
         file.write_all(format!("{before}{line}\n").as_bytes()).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))

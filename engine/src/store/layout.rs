@@ -103,7 +103,7 @@ impl Store {
 
     /// Replaces a small file completely or not at all: the new one is written in `tmp/`, synced, and renamed over the old.
     pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().expect("a file of the store has a name").to_string_lossy().into_owned();
         let aside = self.root.join("tmp").join(make_unique_name(&name));
         let written = self.vfs.create_new(&aside).and_then(|mut file| {
             file.write_all(bytes)?;
@@ -114,7 +114,7 @@ impl Store {
             let _ = self.vfs.remove_file(&aside);
             return Err(Error::io("write", path)(error));
         }
-        let parent = path.parent().unwrap_or(&self.root);
+        let parent = path.parent().expect("a file of the store lies in it");
         self.vfs.sync_dir(parent).map_err(Error::io("sync", parent))
     }
 

@@ -82,8 +82,10 @@ fn find_stored_folder<'a>(
     fingerprint: &Fingerprint,
 ) -> Option<&'a StoredFolder> {
     let own = format_folder_name(name, fingerprint);
-    let folder =
-        |found: &'a StoredFolder| found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let folder = |found: &'a StoredFolder| {
+        let name = found.path.file_name().and_then(|name| name.to_str());
+        name.expect("what a store lists has a name in UTF-8")
+    };
     let same = all.iter().filter(|found| is_folder_of(folder(found), fingerprint));
     same.min_by_key(|found| (folder(found) != own, folder(found)))
 }
@@ -92,7 +94,7 @@ fn inspect_artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
     let (manifest, problems) = verify::inspect_folder(vfs, &path, VerifyDepth::Sizes)?;
     let manifest = match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
-        (_, problem) => Err(problem.unwrap_or_else(|| broken_manifest("it is missing".into()))),
+        (_, problem) => Err(problem.expect("a folder without a manifest has a problem")),
     };
     Ok(StoredFolder { path, manifest, step: None, bytes: 0 })
 }

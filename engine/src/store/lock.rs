@@ -142,7 +142,8 @@ fn can_be_alive(holder: &str) -> bool {
     match (process.and_then(rustix::process::Pid::from_raw), machine) {
         (None, _) | (_, None) => false,
         (Some(process), Some(machine)) if machine == read_host_name() => {
-            rustix::process::test_kill_process(process).is_ok()
+            // One of another user may not be asked, and lives.
+            rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
         }
         _ => true,
     }

@@ -78,8 +78,8 @@ impl Manifest {
     #[must_use]
     pub fn encode(&self) -> String {
         let unsigned = Self { root: String::new(), ..self.clone() };
-        let text = serde_json::to_string_pretty(&unsigned).unwrap_or_default();
-        let body = text.strip_suffix("\"\"\n}").unwrap_or(&text);
+        let text = serde_json::to_string_pretty(&unsigned).expect("a manifest is plain data");
+        let body = text.strip_suffix("\"\"\n}").expect("the root comes last, and is empty so far");
         format!("{body}\"{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex())
     }
 

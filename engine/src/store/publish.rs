@@ -52,7 +52,8 @@ pub(super) struct PublishHooks {
 impl ArtifactWriter {
     /// Starts a folder in `tmp` that will be published as `target`.
     pub(super) fn start(vfs: Arc<dyn Vfs>, tmp: &Path, target: PathBuf, header: Manifest) -> Result<Self> {
-        let stem = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stem =
+            target.file_name().expect("a folder is published under a name").to_string_lossy().into_owned();
         loop {
             let folder = tmp.join(make_unique_name(&stem));
             match vfs.create_dir(&folder) {
@@ -112,10 +113,13 @@ impl ArtifactWriter {
     /// Publishes the folder and returns its final path. `facts` are recorded in the manifest.
     ///
     /// # Errors
-    /// If a file is unfinished, a watched source has changed, a file operation fails, or a corrupt folder has the final name.
+    /// If a watched source has changed, a file operation fails, or a corrupt folder has the final name.
+    ///
+    /// # Panics
+    /// If the stage has not finished a file.
     pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
         self.add_copy()?;
-        let words = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
+        let words = serde_json::to_string_pretty(summary).expect("a summary is texts and numbers") + "\n";
         self.open(summary::SUMMARY_FILE)?.write_whole(words.as_bytes())?;
         self.complete(facts)
     }
@@ -158,10 +162,8 @@ impl ArtifactWriter {
     fn write_manifest(&mut self, facts: &IndexMap<String, Value>) -> Result<()> {
         let mut manifest = self.header.clone();
         for (name, entry) in lock_files(&self.files).iter() {
-            let Some(entry) = entry else {
-                let message = format!("file `{name}` of the artifact was not finished");
-                return Err(Error::Usage { message, help: None });
-            };
+            let entry = entry.as_ref();
+            let entry = entry.unwrap_or_else(|| panic!("file `{name}` of the artifact was not finished"));
             manifest.files.push(entry.clone());
         }
         manifest.facts = facts.clone();
@@ -175,7 +177,7 @@ impl ArtifactWriter {
             Err(error) if is_name_taken(&error) => self.resolve_name_conflict()?,
             other => other.map_err(Error::io("publish", &self.target))?,
         }
-        let parent = self.target.parent().unwrap_or(Path::new("."));
+        let parent = self.target.parent().expect("a folder is published in the store");
         self.vfs.sync_dir(parent).map_err(Error::io("sync", parent))
     }
 

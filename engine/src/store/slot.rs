@@ -179,11 +179,13 @@ impl Slot {
     pub fn append_metrics(&self, line: &str) -> Result<()> {
         let path = self.metrics_path();
         let mut open = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_none() {
-            self.rewrite_metrics(u64::MAX)?;
-            *open = Some(self.vfs().append(&path).map_err(Error::io("open", &path))?);
-        }
-        let Some(file) = open.as_mut() else { return Ok(()) };
+        let file = match &mut *open {
+            Some(file) => file,
+            closed => {
+                self.rewrite_metrics(u64::MAX)?;
+                closed.insert(self.vfs().append(&path).map_err(Error::io("open", &path))?)
+            }
+        };
         file.write_all(format!("{}\n", line.trim_end()).as_bytes()).map_err(Error::io("write", &path))
     }
 

@@ -22,15 +22,39 @@ pub struct Summary {
     pub metrics: IndexMap<String, f64>,
 }
 
+/// Name of the metric of an evaluation for the share of exact matches of a checkpoint on a dataset. Every reader and writer of
+/// the metric uses it, so that a required score cannot be looked up under another name.
+#[must_use]
+pub fn format_exact_match_metric(checkpoint: &str, dataset: &str) -> String {
+    format!("exact_match/{checkpoint}/{dataset}")
+}
+
+/// Name of the same metric for one kind of task of the dataset.
+#[must_use]
+pub fn format_task_metric(checkpoint: &str, dataset: &str, task: &str) -> String {
+    format!("{}/{task}", format_exact_match_metric(checkpoint, dataset))
+}
+
+/// Name of the metric of an evaluation for the held-out loss of a checkpoint on a dataset.
+#[must_use]
+pub fn format_held_out_metric(checkpoint: &str, dataset: &str) -> String {
+    format!("held_out/{checkpoint}/{dataset}")
+}
+
 /// Reads the summary of an artifact.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if it cannot be read: every artifact has one.
 pub fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
-    let corrupt =
-        |what: String| Error::Corrupt { folder: artifact.to_owned(), file: SUMMARY_FILE.into(), what };
+    let corrupt = |what: String| corrupt_summary(artifact, what);
     let bytes = vfs
         .read(&artifact.join(SUMMARY_FILE))
         .map_err(|error| corrupt(format!("it cannot be read: {error}")))?;
     serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("it cannot be read: {error}")))
+}
+
+/// What an artifact says of itself is not what its stage wrote.
+#[must_use]
+pub fn corrupt_summary(artifact: &Path, what: String) -> Error {
+    Error::Corrupt { folder: artifact.to_owned(), file: SUMMARY_FILE.into(), what }
 }

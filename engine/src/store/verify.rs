@@ -37,10 +37,8 @@ pub fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
     match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => {
-            let (file, what) = problem.map_or_else(
-                || (manifest::MANIFEST_FILE.into(), "it is missing".into()),
-                describe_integrity_error,
-            );
+            let problem = problem.expect("a folder without a manifest has a problem");
+            let (file, what) = describe_integrity_error(problem);
             Err(Error::Corrupt { folder: folder.to_path_buf(), file, what })
         }
     }

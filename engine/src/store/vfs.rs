@@ -71,6 +71,8 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
     /// Metadata of a file; a link is not followed.
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
+    /// Bytes that a user may still write to the file system of a path.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// The whole content of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -171,6 +173,11 @@ impl Vfs for Disk {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         })
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

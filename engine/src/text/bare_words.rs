@@ -10,7 +10,7 @@ pub fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
             let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
             match measure_word(rest) {
                 (length, true) => {
-                    let found = (at, text.get(at..at + length).unwrap_or_default());
+                    let found = (at, &text[at..at + length]);
                     at += length;
                     return Some(found);
                 }
@@ -42,7 +42,7 @@ fn is_separator(byte: u8) -> bool {
 /// Length of a bare word in bytes. A comment ends it, but the `/*` of a pattern such as `corpus/*.txt` does not.
 fn measure_bare_word(rest: &[u8]) -> usize {
     // Only a `/*` that is closed on the same line counts as a comment; an unquoted glob has none.
-    let this_line = rest.get(..measure_line(rest)).unwrap_or_default();
+    let this_line = &rest[..measure_line(rest)];
     let closed = this_line.windows(2).any(|pair| pair == b"*/");
     let ends = |at: usize, byte: &u8| {
         let next = rest.get(at + 1);

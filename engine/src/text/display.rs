@@ -33,7 +33,7 @@ pub fn format_count(value: f64) -> String {
     } else {
         2
     };
-    format!("{value:.digits$}{}", UNITS.get(unit).unwrap_or(&""))
+    format!("{value:.digits$}{}", UNITS[unit])
 }
 
 /// A number of bytes with a binary unit: `300 MiB`.
@@ -46,7 +46,7 @@ pub fn format_bytes(value: u64) -> String {
         unit += 1;
     }
     let digits = usize::from(unit > 0 && scaled < 9.95);
-    format!("{scaled:.digits$} {}", UNITS.get(unit).unwrap_or(&""))
+    format!("{scaled:.digits$} {}", UNITS[unit])
 }
 
 /// A duration in seconds as its two largest units: `3.2s`, `2m05s`, `4h10m`, `12d03h`.

@@ -14,6 +14,9 @@ const MAX_FOLDER_DEPTH: usize = 32;
 
 const PERMISSION_DENIED: &str = "permission denied";
 
+/// A folder that cannot be listed completely is an error, because files that nobody saw would be left out in silence.
+const UNLISTABLE: &str = "it cannot be listed";
+
 /// Why a pattern yields no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
@@ -75,7 +78,10 @@ pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
         true => PatternError::Unreadable(path.to_owned(), PERMISSION_DENIED),
         false => PatternError::NoMatch(find_first_absent(path)),
     })?;
-    let mut files: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()
+        .map_err(|_| PatternError::Unreadable(path.to_owned(), UNLISTABLE))?;
     files.retain(|path| !is_hidden(path) && !path.is_dir());
     files.sort();
     if let Some((path, why)) = files.iter().find_map(|path| Some((path, explain_unreadable(path)?))) {
@@ -110,7 +116,7 @@ fn split_pattern(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), P
 
 fn to_parent_path(path: &Path) -> PathBuf {
     match path.components().next_back() {
-        Some(Component::Normal(_)) => path.parent().map(Path::to_owned).unwrap_or_default(),
+        Some(Component::Normal(_)) => path.parent().expect("a path with a last part has a parent").to_owned(),
         _ => path.join(".."),
     }
 }
@@ -146,12 +152,14 @@ fn explain_unreadable(path: &Path) -> Option<&'static str> {
 fn find_first_absent(path: &Path) -> Option<PathBuf> {
     let absent = |path: &&Path| {
         let about = std::fs::symlink_metadata(path);
-        about.is_err_and(|error| {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-        })
+        about.is_err_and(|error| is_absent(&error))
     };
     let chain: Vec<_> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
     chain.into_iter().rev().find(absent).map(Path::to_owned)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl PatternWalk {
@@ -212,10 +220,12 @@ impl PatternWalk {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(PatternError::Unreadable(folder.to_owned(), PERMISSION_DENIED));
             }
-            Err(_) => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(_) => return Err(PatternError::Unreadable(folder.to_owned(), UNLISTABLE)),
         };
         let mut paths = Vec::new();
-        for entry in entries.filter_map(Result::ok) {
+        for entry in entries {
+            let entry = entry.map_err(|_| PatternError::Unreadable(folder.to_owned(), UNLISTABLE))?;
             self.entries_seen += 1;
             if self.entries_seen > MAX_PATTERN_ENTRIES {
                 return Err(PatternError::TooMany);

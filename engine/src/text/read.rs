@@ -53,7 +53,7 @@ pub fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<ConfigF
 
 /// The absolute folder that paths in a file are relative to.
 pub(crate) fn find_parent_folder(path: &Path) -> PathBuf {
-    to_absolute_path(path).parent().map(Path::to_owned).unwrap_or_default()
+    to_absolute_path(path).parent().expect("a file lies in a folder").to_owned()
 }
 
 /// The absolute path of a configuration without resolving links; as written if that fails.

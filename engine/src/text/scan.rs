@@ -86,7 +86,7 @@ impl Scan {
                     self.add_cut(self.at)?;
                 }
             }
-            [] => {}
+            [] => unreachable!("a scan steps only while something is left"),
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ pub(crate) fn measure_block_comment(rest: &[u8]) -> Result<usize, usize> {
 /// the number of `#`. An unclosed one-line string ends with its line.
 pub(crate) fn measure_string(rest: &[u8]) -> usize {
     let hashes = count_hashes(rest);
-    let after = rest.get(hashes..).unwrap_or_default();
+    let after = &rest[hashes..];
     let quotes = if after.starts_with(b"\"\"\"") { 3 } else { usize::from(after.starts_with(b"\"")) };
     if quotes == 0 {
         return hashes.max(1);
@@ -166,7 +166,7 @@ pub(crate) fn measure_string(rest: &[u8]) -> usize {
     close.extend(std::iter::repeat_n(b'#', hashes));
     let mut at = hashes + quotes;
     while at < rest.len() {
-        let here = rest.get(at..).unwrap_or_default();
+        let here = &rest[at..];
         if here.starts_with(&close) {
             return at + close.len();
         }

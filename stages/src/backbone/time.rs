@@ -69,7 +69,11 @@ pub(super) struct Modulation(Option<[Tensor<3>; 3]>);
 impl Modulation {
     /// The modulations of the attention half and of the feed-forward half.
     pub(super) fn pair(projection: Option<&Tensor<2>>, at: &PreparedContext) -> (Self, Self) {
-        let (Some(projection), Some(time)) = (projection, &at.time) else { return (Self(None), Self(None)) };
+        let (projection, time) = match (projection, &at.time) {
+            (Some(projection), Some(time)) => (projection, time),
+            (None, None) => return (Self(None), Self(None)),
+            _ => unreachable!("a context was checked against the conditioning of its backbone"),
+        };
         let width = projection.dims()[0] / 6;
         let all = linear(time.clone(), projection).reshape([at.batch, 1, 6 * width]);
         let part = |i: usize| all.clone().narrow(2, i * width, width);

@@ -104,8 +104,8 @@ impl FolderDigest {
             (name.clone(), (tensor.shape.clone(), tensor.dtype, hash_values(&tensor.values), rows))
         });
         let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let norms = checkpoint.tensors.get(EMBEDDING).map(|e| e.values.chunks(width).map(norm).collect());
-        Self { tensors: tensors.collect(), norms: norms.unwrap_or_default() }
+        let norms = checkpoint.tensors[EMBEDDING].values.chunks(width).map(norm);
+        Self { tensors: tensors.collect(), norms: norms.collect() }
     }
 }
 

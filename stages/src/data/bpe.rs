@@ -26,7 +26,9 @@ pub(super) fn list_byte_letters() -> Vec<String> {
     let printable = |b: &u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..256).filter(|b| !printable(b)).count() as u32;
     let letters = (0..256).filter(printable).chain(256..256 + others);
-    letters.filter_map(char::from_u32).map(String::from).collect()
+    letters
+        .map(|code| char::from_u32(code).expect("below U+0200 every code is a letter").to_string())
+        .collect()
 }
 
 /// Learns merges from words in byte-level letters and their counts until there are `size` tokens or no pair repeats.
@@ -51,8 +53,10 @@ impl MergeLearner {
     fn new(words: &BTreeMap<String, u64>) -> Self {
         let tokens = list_byte_letters();
         let ids: HashMap<String, u32> = tokens.iter().cloned().zip(0..).collect();
-        let spell =
-            |word: &str| word.chars().filter_map(|c| ids.get(c.to_string().as_str()).copied()).collect();
+        let id = |letter: char| ids.get(letter.to_string().as_str()).copied();
+        let spell = |word: &str| {
+            word.chars().map(|letter| id(letter).expect("words are in byte-level letters")).collect()
+        };
         let words = words.iter().map(|(word, &count)| (spell(word), count as i64)).collect();
         let (merges, counts, places, heap) = Default::default();
         let mut learner = Self { tokens, ids, merges, words, counts, places, heap };
@@ -102,7 +106,8 @@ impl MergeLearner {
             self.tokens.push(name);
         }
         self.merges.push(pair);
-        let places: BTreeSet<usize> = self.places.remove(&pair).unwrap_or_default().into_iter().collect();
+        let places = self.places.remove(&pair).expect("a pair that is counted has places");
+        let places: BTreeSet<usize> = places.into_iter().collect();
         let mut changed = BTreeSet::new();
         for at in places {
             self.count(at, -1);

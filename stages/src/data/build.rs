@@ -238,7 +238,7 @@ impl<'a> RowsBuilder<'a> {
                 "choose packing=\"first-fit\", or remove its `weight`",
             ));
         }
-        let Some((last, given)) = talk.messages().split_last() else { return Ok(None) };
+        let (last, given) = talk.messages().split_last().expect("a conversation ends with an answer");
         let mut tokens = chat::encode_prompt(self.tokenizer, given)?;
         tokens.extend(chat::encode_answer(self.tokenizer, given, &last.content)?);
         self.document(tokens).map(Some)

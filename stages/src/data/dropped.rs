@@ -60,8 +60,10 @@ impl RowsShape {
     }
 
     fn beyond_canvas(self, count: u64) -> Option<String> {
-        let canvas = self.canvas.unwrap_or_default();
-        (count > 0).then(|| format!("{count} longer than the canvas (raise `canvas=`, now {canvas})"))
+        (count > 0).then(|| {
+            let canvas = self.canvas.expect("only rows with a canvas leave answers out for it");
+            format!("{count} longer than the canvas (raise `canvas=`, now {canvas})")
+        })
     }
 }
 

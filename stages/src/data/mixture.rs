@@ -179,6 +179,10 @@ fn check_mixture(parts: &[MixtureRows], phases: usize) -> Result<(), MixtureErro
 fn compute_cycle_shares(parts: &[MixtureRows], phase: usize) -> Result<Vec<u64>, MixtureError> {
     let wanted = |part: &MixtureRows| part.weights[phase] / part.tokens_per_row;
     let total: f64 = parts.iter().map(wanted).sum();
+    // Weights at the ends of what an f64 can hold have no ratio.
+    if !(total.is_finite() && total > 0.0) {
+        return Err(MixtureError::Weight(0, parts[0].weights[phase]));
+    }
     let exact: Vec<f64> = parts.iter().map(|part| wanted(part) / total * CYCLE as f64).collect();
     let mut shares: Vec<u64> = exact.iter().map(|share| share.floor() as u64).collect();
     let mut order: Vec<usize> = (0..parts.len()).collect();
@@ -212,7 +216,9 @@ fn deal_cycle(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
             (rows_a * share_b).cmp(&(rows_b * share_a)).then(a.cmp(b))
         };
         let next = (0..shares.len()).filter(|&at| behind(at) >= cycle).min_by(sooner);
-        counts[next.unwrap_or(0)] += 1;
+        // Together the datasets are (2D - 2) of the bounds behind, or one bound if there is only one: see `slack`.
+        let next = next.expect("the shares sum to the cycle, so some dataset is behind");
+        counts[next] += 1;
         if n % BLOCK == 0 {
             dealt.push(counts.clone());
         }

@@ -74,12 +74,13 @@ pub(super) fn score_exact_match(
         .into_iter();
     let mut scores = ExactScores::default();
     for (chat, question) in chats.iter().zip(&questions) {
-        let Some(completion) = question.asked().and_then(|_| found.next()) else {
+        if question.asked().is_none() {
             scores.add(&chat.group, false, false);
             scores.too_long += usize::from(matches!(question, HeldOutQuestion::TooLong));
             scores.beyond_canvas += usize::from(matches!(question, HeldOutQuestion::BeyondCanvas));
             continue;
-        };
+        }
+        let completion = found.next().expect("every question that was asked has a completion");
         let answer = ExactAnswer::from_completion(chat, &completion, name, model)?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
         answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);

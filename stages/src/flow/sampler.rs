@@ -86,7 +86,7 @@ pub trait Posterior {
 /// Any error of the posterior.
 ///
 /// # Panics
-/// Never: an autoregressive or threshold sampler is not simulated here and leaves the canvases as they are.
+/// On an autoregressive sampler, which needs no simulation, and on a threshold sampler, which is not supported yet.
 pub fn sample_canvases<P: Posterior>(
     canvases: &mut [Canvas],
     sampler: &Sampler,
@@ -103,6 +103,9 @@ pub fn sample_canvases<P: Posterior>(
 ///
 /// # Errors
 /// Any error of the posterior.
+///
+/// # Panics
+/// As [`sample_canvases`].
 pub fn sample_canvases_in_blocks<P: Posterior>(
     canvases: &mut [Canvas],
     blocks: &[Vec<Range<usize>>],
@@ -144,7 +147,9 @@ fn simulate_wave<P: Posterior>(
         SamplerKind::Euler { steps, .. } => {
             euler::simulate_euler(canvases, steps, wave * steps, filter, rules, posterior)
         }
-        SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => Ok(0),
+        SamplerKind::Autoregressive | SamplerKind::Threshold { .. } => {
+            unreachable!("{:?} is not simulated", sampler.kind)
+        }
     }
 }
 

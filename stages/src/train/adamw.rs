@@ -125,9 +125,8 @@ impl AdamW {
         let moments = &mut self.moments;
         let no_decay = &self.settings.no_decay;
         let model = model.map(|name, parameter| {
-            let (Some(gradient), Some(moments)) = (gradients.next(), moments.get_mut(name)) else {
-                return parameter; // unreachable: gradients and moments have the backbone's layout
-            };
+            let gradient = gradients.next().expect("every parameter has a gradient, in the same order");
+            let moments = moments.get_mut(name).expect("every parameter has moments since the start");
             let decay = !no_decay.iter().any(|word| is_exempt_from_decay(word, name));
             let old = parameter.flat();
             let new = rates.apply(old.clone(), gradient, moments, decay);

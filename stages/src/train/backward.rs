@@ -115,8 +115,7 @@ fn run_part_backward(
     sums: &mut GradientSums,
     part: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Result<Tensor<2>, BackboneError> {
-    let lost = || BackboneError::Device("a block's input was not kept".into());
-    let input = input.ok_or_else(lost)?.autodiff().require_grad();
+    let input = input.expect("the input of every block was kept").autodiff().require_grad();
     let mut found = (part(input.clone()) * upstream.autodiff()).sum().backward();
     let gradient = input.grad_remove(&mut found);
     collect_gradients(model, found, sums);

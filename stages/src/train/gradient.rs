@@ -56,7 +56,7 @@ pub fn compute_update_gradient(
             });
         }
     }
-    Ok((total.unwrap_or_default(), sum))
+    Ok((total.expect("an update has at least one row"), sum))
 }
 
 type MicroBatchResult = Result<(FlatGradients, LossSum), BackboneError>;

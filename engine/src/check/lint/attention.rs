@@ -114,7 +114,7 @@ fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase
                     "the last block of a row is shorter",
                 )
                 .also(rows.place(rows::LENGTH), "tokens in a row")
-                .help(format!("write `{written}{}`", best.unwrap_or(1))),
+                .help(format!("write `{written}{}`", best.expect("1 divides every number"))),
         );
     }
 }

@@ -52,7 +52,7 @@ fn report_unused_declarations(world: &Declarations, sink: &mut Sink) {
 }
 
 fn unused_declaration(record: &Record) -> Diagnostic {
-    let (kind, name) = (&record.spec.name, record.name().unwrap_or_default());
+    let (kind, name) = (&record.spec.name, record.expect_name());
     let span = record.name_leaf().map_or(&record.span, |leaf| &leaf.span);
     Diagnostic::new(Code::Unused, format!("nothing uses {kind} `{name}`"))
         .at(span, "declared but not used")
@@ -64,7 +64,7 @@ fn unused_declaration(record: &Record) -> Diagnostic {
 
 fn check_secret(record: &Record, options: &CheckOptions, sink: &mut Sink) {
     let Some(leaf) = record.name_leaf() else { return };
-    let name = leaf.text().unwrap_or_default();
+    let name = leaf.expect_text();
     if options.secrets.iter().any(|secret| secret == name) {
         return;
     }

@@ -49,7 +49,7 @@ fn find_pipeline_setting<'a>(root: &'a Record, child: &str, field: &str) -> Opti
 /// Warns if the rows of an update cannot be split evenly across the devices of the machine.
 fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Some(machine) = find_pipeline_setting(root, "machine", "gpu") else { return };
-    let (count, _) = cost::parse_machine(machine.text().unwrap_or_default());
+    let (count, _) = cost::parse_machine(machine.expect_text());
     let (rows, each) = (config.batch.rows as u64, config.batch.per_device as u64);
     let once = each.saturating_mul(count);
     if once == 0 || !rows.is_multiple_of(each) || rows.is_multiple_of(once) {
@@ -152,12 +152,9 @@ fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     }
     let known = suggest::format_name_list(cost::DEVICE_FLOPS.iter().map(|(name, _)| *name));
     sink.push(
-        Diagnostic::new(
-            Code::UnknownMachine,
-            format!("the speed of `{}` is not known", leaf.text().unwrap_or_default()),
-        )
-        .at(&leaf.span, "time cannot be estimated or compared with the budget")
-        .help(format!("use one of {known}, as in `machine gpu=\"4xH100-80GB\"`")),
+        Diagnostic::new(Code::UnknownMachine, format!("the speed of `{}` is not known", leaf.expect_text()))
+            .at(&leaf.span, "time cannot be estimated or compared with the budget")
+            .help(format!("use one of {known}, as in `machine gpu=\"4xH100-80GB\"`")),
     );
 }
 

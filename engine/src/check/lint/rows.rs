@@ -30,8 +30,9 @@ pub(super) fn check_cut_conversations(lineages: &Lineages<'_>, stage: &Stage, si
     }
 }
 
-fn find_rows_name(stage: &Stage) -> &str {
-    stage.name.split('/').next().unwrap_or_default()
+/// The name of the `rows` node of a rows stage, which is called `<rows>/<dataset>`.
+pub(super) fn find_rows_name(stage: &Stage) -> &str {
+    stage.name.split_once('/').expect("a rows stage is named after its rows and its dataset").0
 }
 
 /// The place that names the fields of the conversations.

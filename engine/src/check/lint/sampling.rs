@@ -3,6 +3,7 @@
 use crate::check::lint::lineage::Lineages;
 
 use crate::check::lint::lineage::TrainedCanvas;
+use crate::check::lint::rows::find_rows_name;
 use crate::check::lint::sampler_paths::{PromptNumber, SamplerPaths, number_prompts};
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
@@ -63,7 +64,7 @@ pub(super) fn lint_evaluation_sampling(
 }
 
 fn rows_without_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
-    let name = rows.name.split('/').next().unwrap_or_default();
+    let name = find_rows_name(rows);
     Diagnostic::new(
         Code::NoCanvas,
         format!("`{}` does not say how many tokens an answer may have", stage.name),

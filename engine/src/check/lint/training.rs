@@ -77,7 +77,7 @@ fn check_micro_batches(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         Diagnostic::new(Code::BatchNotDivisible, message)
             .at(stage.place(train::BATCH_PER_DEVICE), format!("does not divide {}", batch.rows))
             .also(stage.place(train::BATCH_ROWS), "rows of an update")
-            .help(format!("write `per-device={}`", best.unwrap_or(1))),
+            .help(format!("write `per-device={}`", best.expect("1 divides every number"))),
     );
 }
 

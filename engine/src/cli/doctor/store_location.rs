@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{DoctorFindings, FindingState};
 use crate::cli::CommandContext;
+use crate::error::Error;
 use crate::store::garbage::{self, ItemKind};
 use crate::store::probe::{ProbeResult, probe_file_system};
-use crate::store::vfs::Disk;
+use crate::store::vfs::{Disk, Vfs};
 use crate::store::{Store, lock};
 use crate::text::display::format_bytes;
 use crate::text::read::display_path;
@@ -31,8 +32,11 @@ pub(super) fn inspect_store_location(
     if let Some((kind, mount)) = find_file_system(&place) {
         findings.add_fine("file system", format!("{kind} at {mount}"));
     }
-    let free = rustix::fs::statvfs(&place).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    free.into_iter().for_each(|free| findings.add_fine("free", format_bytes(free)));
+    let free = Disk.free_bytes(&place).map_err(Error::io("measure the free space of", &place));
+    match &free {
+        Ok(free) => findings.add_fine("free", format_bytes(*free)),
+        Err(error) => findings.add_obstacle("free", error.to_string(), error.exit_code()),
+    }
     // In the store's `tmp/`, because the next run removes what a killed probe leaves there.
     let tmp = root.join("tmp");
     report_trials(
@@ -42,7 +46,7 @@ pub(super) fn inspect_store_location(
     if let Some(store) = store {
         inspect_store_contents(findings, &store);
     }
-    free
+    free.ok()
 }
 
 /// The folder itself, or the nearest one above it that exists.

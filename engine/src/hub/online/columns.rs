@@ -34,7 +34,7 @@ impl Session<'_> {
             Err(diagnostic) => return self.sink.push(*diagnostic),
         };
         for leaf in list_column_leaves(record) {
-            let column = leaf.text().unwrap_or_default();
+            let column = leaf.expect_text();
             if !columns.iter().any(|known| known == column) {
                 self.sink.push(unknown_column(one, leaf, column, columns));
             }
@@ -94,7 +94,7 @@ fn find_subset_columns<'a>(
                 .help(format!("add `subset=\"...\"`, one of {names}")),
         ));
     };
-    let text = leaf.text().unwrap_or_default();
+    let text = leaf.expect_text();
     match known.get(text) {
         Some(columns) => Ok(Some(columns)),
         None if known.is_empty() => Ok(None),

@@ -78,7 +78,7 @@ impl Session<'_> {
     /// Requires that the pattern `files=` matches something.
     pub(super) fn check_file_pattern(&mut self, one: &RepositoryUse, record: &Record, files: &[PinnedFile]) {
         let Some(leaf) = record.leaf("files") else { return };
-        let text = leaf.text().unwrap_or_default();
+        let text = leaf.expect_text();
         let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
         let diagnostic = match Pattern::new(text) {
             Ok(pattern) if files.iter().any(|file| pattern.matches_with(&file.path, options)) => return,

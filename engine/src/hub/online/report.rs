@@ -17,7 +17,7 @@ impl Session<'_> {
         before: Option<&Pin>,
         lock: &Lockfile,
     ) {
-        let Some((first, others)) = uses.split_first() else { return };
+        let (first, others) = uses.split_first().expect("a repository is looked up because nodes use it");
         let diagnostic = match error {
             HubError::NoRepository => self.no_repository(first),
             HubError::NoRevision => self.no_revision(first, before, lock),

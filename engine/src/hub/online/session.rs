@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
 
     /// Checks that the repository has the files and columns that a node names.
     fn check_contents(&mut self, one: &RepositoryUse, files: &[PinnedFile]) {
-        let Some(record) = self.world.records.get(one.record) else { return };
+        let record = &self.world.records[one.record];
         match one.asked.kind {
             RepositoryKind::Model => self.check_checkpoint_files(one, record, files),
             RepositoryKind::Dataset => {

@@ -1,6 +1,6 @@
 //! Decodes the attention of a training stage: its kind, and how it changes over the updates.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::pipeline::config::{AttentionSchedule, BlockPhase};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -12,7 +12,8 @@ impl Decoder<'_> {
             ("causal", _) => AttentionSchedule::Causal,
             ("bidirectional", Some(until)) => AttentionSchedule::Annealed { until: until? },
             ("bidirectional", None) => AttentionSchedule::Bidirectional,
-            _ => AttentionSchedule::Block { phases: self.phases(record)? },
+            ("block", _) => AttentionSchedule::Block { phases: self.phases(record)? },
+            (word, _) => unknown_word(word),
         })
     }
 

@@ -26,7 +26,7 @@ impl Decoder<'_> {
         else {
             return;
         };
-        let shown = first.file_name().unwrap_or_default().to_string_lossy();
+        let shown = first.file_name().expect("a file has a name").to_string_lossy();
         match (beginning, format) {
             (FileBeginning::JsonLine(_) | FileBeginning::JsonArray, DatasetFormat::Text) => {}
             (FileBeginning::JsonLine(line), _) => self.check_first_line(record, &shown, &line, format),

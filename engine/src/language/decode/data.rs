@@ -1,6 +1,6 @@
 //! Decodes the stages that read text: fetch, tokenizer and rows, and the datasets that they refer to.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
@@ -87,7 +87,8 @@ impl Decoder<'_> {
             length: record.size("length")?,
             packing: match record.text("packing")? {
                 "concat" => Packing::Concat,
-                _ => Packing::FirstFit,
+                "first-fit" => Packing::FirstFit,
+                word => unknown_word(word),
             },
             end_of_document: record.boolean("end-of-document")?,
             canvas: record.size("canvas"),
@@ -101,7 +102,7 @@ impl Decoder<'_> {
         canvas: &crate::language::record::Leaf,
     ) {
         let declared = self.world.named("dataset", dataset);
-        let name = rows.name().unwrap_or_default();
+        let name = rows.expect_name();
         let message = format!("rows `{name}` have a canvas for answers, but dataset `{dataset}` has none");
         let mut diagnostic =
             Diagnostic::new(Code::NoChatData, message).at(&canvas.span, "a canvas holds an answer");
@@ -155,7 +156,7 @@ impl Decoder<'_> {
         match format.and_then(crate::language::record::Leaf::text) {
             Some("text") => Some(DatasetFormat::Text),
             None if local => {
-                let name = record.name().unwrap_or_default();
+                let name = record.expect_name();
                 self.sink.push(
                     Diagnostic::new(Code::MissingField, format!("dataset `{name}` needs `format`"))
                         .at(&record.span, "reads files on this machine")

@@ -1,6 +1,6 @@
 //! Decodes the stages that make a backbone (random-init, convert), and the probability paths that training refers to.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::train::{ProbabilityPath, Scheduler};
@@ -65,11 +65,13 @@ impl Decoder<'_> {
         Some(ConvertConfig {
             mask_token: match &mask.leaf("value")?.value {
                 CanonicalValue::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
-                _ => MaskToken::Reserved,
+                CanonicalValue::Text(word) if word == "reserved" => MaskToken::Reserved,
+                other => unreachable!("`mask-token` takes a word or a number, not {other:?}"),
             },
             mask_row: match mask.text("row")? {
                 "mean" => MaskRow::Mean { noise: mask.number("noise")? },
-                _ => MaskRow::Keep,
+                "keep" => MaskRow::Keep,
+                word => unknown_word(word),
             },
             time_conditioning: decode_time_conditioning(record.child("time-conditioning")?)?,
             shift: record.child("shift")?.boolean("value")?,
@@ -78,7 +80,8 @@ impl Decoder<'_> {
             tokenizer: match &record.child("tokenizer")?.leaf("value")?.value {
                 CanonicalValue::Name(_) => TokenizerChoice::Named,
                 CanonicalValue::Text(word) if word == "none" => TokenizerChoice::None,
-                _ => TokenizerChoice::Beside,
+                CanonicalValue::Text(word) if word == "beside" => TokenizerChoice::Beside,
+                other => unreachable!("`tokenizer` takes a word or a name, not {other:?}"),
             },
         })
     }
@@ -95,28 +98,38 @@ impl Decoder<'_> {
 
 /// The largest divisor of `heads` that is at most `wanted`.
 fn find_largest_divisor(heads: usize, wanted: usize) -> usize {
-    (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).unwrap_or(1)
+    (1..=wanted.min(heads)).rev().find(|count| heads.is_multiple_of(*count)).expect("1 divides every number")
 }
 
 fn decode_time_conditioning(record: &Record) -> Option<TimeConditioning> {
     match record.text("value")? {
         "adaln" => Some(TimeConditioning::AdaLn { rank: record.size("rank")? }),
-        _ => Some(TimeConditioning::None),
+        "none" => Some(TimeConditioning::None),
+        word => unknown_word(word),
     }
 }
 
 /// Share of the mask token in the source distribution, which is one word or several weighted parts.
 fn compute_mask_share(record: &Record) -> Option<f64> {
     if let Some(word) = record.text("source") {
-        return Some(if word == "mask" { 1.0 } else { 0.0 });
+        return Some(decode_mask_share(word));
     }
     let (mut masked, mut all) = (0.0, 0.0);
     for part in record.children("source") {
         let weight = part.number("weight")?;
         all += weight;
-        masked += if part.text("value")? == "mask" { weight } else { 0.0 };
+        masked += weight * decode_mask_share(part.text("value")?);
     }
     Some(masked / all)
+}
+
+/// Share of the mask token in a source of one word.
+fn decode_mask_share(word: &str) -> f64 {
+    match word {
+        "mask" => 1.0,
+        "uniform" => 0.0,
+        word => unknown_word(word),
+    }
 }
 
 fn decode_scheduler(record: &Record) -> Option<Scheduler> {
@@ -124,6 +137,7 @@ fn decode_scheduler(record: &Record) -> Option<Scheduler> {
         "linear" => Some(Scheduler::Polynomial { exponent: 1.0 }),
         "polynomial" => Some(Scheduler::Polynomial { exponent: record.number("exponent")? }),
         "cosine" => Some(Scheduler::Cosine),
-        _ => Some(Scheduler::SineSquared),
+        "sine-squared" => Some(Scheduler::SineSquared),
+        word => unknown_word(word),
     }
 }

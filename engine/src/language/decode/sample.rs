@@ -12,7 +12,7 @@ use crate::text::diagnostic::{Code, Diagnostic};
 impl Decoder<'_> {
     pub(super) fn evaluate(&mut self, record: &Record) -> Option<EvaluateConfig> {
         let checkpoints = record.child("checkpoint")?.all("name");
-        let checkpoints = checkpoints.filter_map(|leaf| leaf.text().map(str::to_owned)).collect();
+        let checkpoints = checkpoints.map(|leaf| leaf.expect_text().to_owned()).collect();
         let held_out =
             record.children("held-out").map(|child| decode_held_out(record, child)).collect::<Option<_>>()?;
         let mut exact_match = Vec::new();
@@ -49,7 +49,7 @@ impl Decoder<'_> {
             prompts.push(self.prompt(record, child)?);
         }
         if prompts.is_empty() {
-            let name = record.name().unwrap_or_default();
+            let name = record.expect_name();
             self.sink.push(
                 Diagnostic::new(Code::MissingNode, format!("`generate \"{name}\"` has no prompts"))
                     .at(&record.span, "incomplete")
@@ -118,7 +118,7 @@ fn decode_required_score(record: &Record) -> Option<RequiredScore> {
 }
 
 fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
-    let name = leaf.text().unwrap_or_default();
+    let name = leaf.expect_text();
     let message = format!("exact match needs questions and answers, but dataset `{name}` has none");
     let mut diagnostic =
         Diagnostic::new(Code::NoChatData, message).at(&leaf.span, "documents, not conversations");

@@ -1,6 +1,6 @@
 //! Decodes samplers.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::config::{EulerKernel, FilterOrder, RemaskSettings, Sampler, SamplerKind};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -14,7 +14,8 @@ impl Decoder<'_> {
                 "confidence" => SamplerKind::Confidence { steps: record.size("steps")? },
                 "euler" => SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? },
                 "threshold" => SamplerKind::Threshold { threshold: record.number("threshold")? },
-                _ => SamplerKind::Autoregressive,
+                "autoregressive" => SamplerKind::Autoregressive,
+                word => unknown_word(word),
             },
             temperature: record.number("temperature")?,
             top_k: record.size("top-k"),
@@ -22,7 +23,8 @@ impl Decoder<'_> {
             block: record.size("block"),
             order: match record.text("filter-order")? {
                 "top-k-first" => FilterOrder::TopKFirst,
-                _ => FilterOrder::TopPFirst,
+                "top-p-first" => FilterOrder::TopPFirst,
+                word => unknown_word(word),
             },
         })
     }
@@ -54,7 +56,7 @@ fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
 
 fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
     let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
-    let present = kernel.text().unwrap_or_default();
+    let present = kernel.expect_text();
     let message = format!("corrector `{name}` applies only when `kernel` is `{needed}`");
     Diagnostic::new(Code::FieldDoesNotApply, message)
         .at(&corrector.span, "has no effect")

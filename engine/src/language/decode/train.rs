@@ -1,6 +1,6 @@
 //! Decodes training stages.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::mixture;
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
@@ -29,7 +29,11 @@ impl Decoder<'_> {
             checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
             validate: decode_validation(record.child("validate")?)?,
             log_every: record.child("log")?.count("every")?,
-            recompute: record.child("recompute")?.text("value")? == "block",
+            recompute: match record.child("recompute")?.text("value")? {
+                "block" => true,
+                "none" => false,
+                word => unknown_word(word),
+            },
         })
     }
 
@@ -48,24 +52,28 @@ impl Decoder<'_> {
     }
 
     fn objective(&mut self, record: &Record) -> Option<Objective> {
-        if record.text("value")? == "autoregressive" {
-            return Some(Objective::Autoregressive);
+        match record.text("value")? {
+            "autoregressive" => return Some(Objective::Autoregressive),
+            "flow" => {}
+            word => unknown_word(word),
         }
         Some(Objective::Flow {
             path: self.path(record.leaf("path")?)?,
             loss: match record.text("loss")? {
                 "gkl" => Loss::GeneralizedKl,
                 "elbo" => Loss::Elbo,
-                _ => Loss::CrossEntropy,
+                "cross-entropy" => Loss::CrossEntropy,
+                word => unknown_word(word),
             },
-            over: if record.text("over")? == "corrupted" {
-                LossPositions::Corrupted
-            } else {
-                LossPositions::Supervised
+            over: match record.text("over")? {
+                "corrupted" => LossPositions::Corrupted,
+                "supervised" => LossPositions::Supervised,
+                word => unknown_word(word),
             },
             normalise: match record.text("normalise")? {
                 "tokens" => LossDivisor::Tokens,
-                _ => LossDivisor::Corrupted,
+                "corrupted" => LossDivisor::Corrupted,
+                word => unknown_word(word),
             },
             max_weight: record.number("max-weight"),
         })
@@ -91,7 +99,8 @@ fn decode_time(record: &Record, attention: &AttentionSchedule) -> Option<TimeSet
             "uniform" => TimeSampling::Uniform,
             "low-discrepancy" => TimeSampling::LowDiscrepancy,
             "antithetic" => TimeSampling::Antithetic,
-            _ => TimeSampling::Stratified,
+            "stratified" => TimeSampling::Stratified,
+            word => unknown_word(word),
         },
         from: record.number("from")?,
         to: record.number("to")?.min(1.0 - record.number("epsilon")?),
@@ -111,7 +120,7 @@ fn decode_optimizer(record: &Record) -> Option<OptimizerSettings> {
         epsilon: record.number("epsilon")?,
         weight_decay: record.number("weight-decay")?,
         clip: record.number("clip").filter(|clip| *clip > 0.0),
-        no_decay: exempt.filter_map(|leaf| leaf.text().map(str::to_owned)).collect(),
+        no_decay: exempt.map(|leaf| leaf.expect_text().to_owned()).collect(),
     })
 }
 
@@ -121,7 +130,8 @@ fn decode_learning_rate(record: &Record) -> Option<LearningRate> {
         "cosine" => LearningRateShape::Cosine,
         "linear" => LearningRateShape::Linear,
         "constant" => LearningRateShape::Constant,
-        _ => LearningRateShape::WarmupStableDecay { decay: record.count("decay")? },
+        "warmup-stable-decay" => LearningRateShape::WarmupStableDecay { decay: record.count("decay")? },
+        word => unknown_word(word),
     };
     let final_value = match shape {
         LearningRateShape::Constant => peak,

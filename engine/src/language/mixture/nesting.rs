@@ -65,10 +65,11 @@ impl<'a> NestingSearch<'a> {
 impl NestingError<'_> {
     /// The diagnostic. A cycle is found once from each of its mixtures, but reported only for the first one in the text.
     pub(super) fn to_diagnostic(&self, world: &Declarations, root: &Record) -> Option<Diagnostic> {
-        let name = root.name().unwrap_or_default();
         let path = match self {
             Self::Cycle(path) => path,
             Self::TooLarge(leaf) => {
+                // A mixture whose name is missing or invalid is told of all the same.
+                let name = root.name().unwrap_or_default();
                 let message = format!(
                     "mixture `{name}` is nested more than {MAX_MIXTURE_DEPTH} levels deep, or has more than {MAX_MIXTURE_PARTS} parts"
                 );
@@ -83,15 +84,12 @@ impl NestingError<'_> {
         if !first.is_some_and(|first| std::ptr::eq(first, root)) {
             return None;
         }
-        let names: Vec<_> = path.iter().filter_map(|(mixture, _)| mixture.name()).chain([name]).collect();
+        let names: Vec<_> =
+            path.iter().map(|(mixture, _)| mixture.expect_name()).chain([root.expect_name()]).collect();
         let message = format!("mixtures contain each other: `{}`", names.join("` -> `"));
         let mut fault = Diagnostic::new(Code::MixtureCycle, message);
         for (at, (mixture, leaf)) in path.iter().enumerate() {
-            let text = format!(
-                "`{}` contains `{}`",
-                mixture.name().unwrap_or_default(),
-                leaf.text().unwrap_or_default()
-            );
+            let text = format!("`{}` contains `{}`", mixture.expect_name(), leaf.expect_text());
             fault = if at == 0 { fault.at(&leaf.span, text) } else { fault.also(&leaf.span, text) };
         }
         Some(fault.help("remove one of these references"))

@@ -80,7 +80,7 @@ fn suggest_value(field: &FieldSpec, value: &KdlValue) -> Option<String> {
             }
         }
         KdlValue::Bool(truth) if field.find_synonym(&truth.to_string()).is_some() => {
-            let word = field.find_synonym(&truth.to_string()).unwrap_or_default();
+            let word = field.find_synonym(&truth.to_string()).expect("it was just found");
             let name = if field.name == "value" { String::new() } else { format!("{}=", field.name) };
             Some(format!("write `{name}{word:?}`"))
         }

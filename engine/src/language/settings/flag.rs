@@ -42,15 +42,15 @@ pub(super) fn parse_flag(text: &str) -> Result<SettingFlag, FlagError> {
     let mut path = Vec::new();
     let mut start = 0;
     loop {
-        let rest = text.get(start..).unwrap_or_default();
+        let rest = &text[start..];
         let (word, length) = match rest.strip_prefix('"') {
             Some(quoted) => match quoted.find('"') {
-                Some(end) => (quoted.get(..end).unwrap_or_default(), end + 2),
+                Some(end) => (&quoted[..end], end + 2),
                 None => return fault(start..text.len(), "a quote is missing in this path"),
             },
             None => {
                 let end = rest.find(['.', '=']).unwrap_or(rest.len());
-                (rest.get(..end).unwrap_or_default(), end)
+                (&rest[..end], end)
             }
         };
         let range = start..start + length;

@@ -25,9 +25,8 @@ impl Setting<'_> {
         let Some(child) = spec.child(&word.text) else { return Err(self.unknown(node, spec, word, after)) };
         self.ensure_node(node, child, word, recipe);
         let (at, used) = self.select_node(node, child, word, after)?;
-        let inside = node.ensure_children().nodes_mut().get_mut(at);
-        let after = after.get(used..).unwrap_or_default();
-        inside.map_or(Ok(()), |inside| self.put_within(inside, child, after, None))
+        let inside = &mut node.ensure_children().nodes_mut()[at];
+        self.put_within(inside, child, &after[used..], None)
     }
 
     /// Makes sure that the node has this child: its own, a copy of the recipe's, or a new one. The recipe's child has to be
@@ -84,7 +83,7 @@ impl Setting<'_> {
         }
         let message = format!("there is no `{}` `{}` here", child.name, selector.text);
         let fault = self.fault(Code::UnknownName, selector, message, "not found");
-        let at = self.flag.path.iter().position(|other| other == selector).unwrap_or_default();
+        let at = self.position(selector);
         Err(match suggest::find_closest_name(&selector.text, keys.iter().copied()) {
             Some(near) => fault.help(format!("did you mean `{}`?", self.path_with(at, near))),
             None if nodes.is_empty() => {

@@ -10,7 +10,7 @@ use crate::text::suggest;
 impl Setting<'_> {
     /// The first words of the path do not name a declaration.
     pub(super) fn undeclared(&self, nodes: &[KdlNode]) -> Diagnostic {
-        let [kind, rest @ ..] = self.flag.path.as_slice() else { return self.fault_without_path() };
+        let (kind, rest) = self.flag.path.split_first().expect("a path has a word");
         let Some(spec) = load_schema().node(&kind.text) else { return self.unknown_kind(kind, nodes) };
         if spec.properties.is_empty() && spec.children.is_empty() {
             let message = format!("`--set` cannot change `{}`", spec.name);
@@ -85,7 +85,7 @@ impl Setting<'_> {
         }
         let message = format!("`{}` has no field `{}`", spec.name, word.text);
         let fault = self.fault(Code::UnknownField, word, message, "unknown field");
-        let at = self.flag.path.iter().position(|other| other == word).unwrap_or_default();
+        let at = self.position(word);
         if let Some(instead) = foreign_names::find_replacement(&word.text) {
             return fault.help(instead);
         }
@@ -104,9 +104,7 @@ impl Setting<'_> {
         after: &[PathWord],
     ) -> Diagnostic {
         let message = format!("`{}` of `{}` has no fields of its own", field.name, spec.name);
-        let (Some(first), Some(last)) = (after.first(), after.last()) else {
-            return self.fault_without_path();
-        };
+        let (first, last) = after.first().zip(after.last()).expect("the path goes on after the field");
         let place = self.span(first, last);
         let fault = Diagnostic::new(Code::UnknownField, message).at(&place, "nothing to set here");
         let named = node.get(field.name.as_str()).and_then(|value| value.as_string());
@@ -119,20 +117,20 @@ impl Setting<'_> {
     /// The path ends at a node that has no value of its own.
     pub(super) fn node_without_value(&self, spec: &'static NodeSpec) -> Diagnostic {
         let message = format!("`{}` has no value of its own", spec.name);
-        let fault = match (self.flag.path.first(), self.flag.path.last()) {
-            (Some(first), Some(last)) => Diagnostic::new(Code::UnknownField, message)
-                .at(&self.span(first, last), "add the name of a field"),
-            _ => self.fault_without_path(),
-        };
-        fault.help(list_possible_fields(spec))
+        let (first, last) = self.flag.path.first().zip(self.flag.path.last()).expect("a path is not empty");
+        Diagnostic::new(Code::UnknownField, message)
+            .at(&self.span(first, last), "add the name of a field")
+            .help(list_possible_fields(spec))
     }
 
-    fn fault_without_path(&self) -> Diagnostic {
-        Diagnostic::new(Code::UnknownField, format!("`{}` has no path", self.file.text))
+    /// Which word of the path this is.
+    pub(super) fn position(&self, word: &PathWord) -> usize {
+        self.flag.path.iter().position(|other| other == word).expect("the word is one of the path")
     }
 
+    /// The path as it is written, without its `=`.
     fn path_text(&self) -> &str {
-        self.file.text.get(..self.flag.value.start.saturating_sub(1)).unwrap_or_default().trim()
+        self.file.text[..self.flag.value.start - 1].trim()
     }
 
     /// The whole path with the word at one index replaced.

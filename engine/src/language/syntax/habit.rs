@@ -34,10 +34,9 @@ pub(super) fn find_habits(file: &Arc<ConfigFile>) -> Vec<Diagnostic> {
 fn find_value_owner(file: &Arc<ConfigFile>, offset: usize) -> &str {
     let before = take_line_start(&file.text, offset).trim_end();
     let property = before.strip_suffix('=').map(str::trim_end);
-    let words = |text: &str| text.rsplit([' ', '\t', '{', ';']).next().map(str::len);
     let node = || before.rsplit(['{', ';']).next().map(str::trim).filter(|node| !node.contains(' '));
     match property {
-        Some(text) => words(text).and_then(|length| text.get(text.len() - length..)).unwrap_or_default(),
+        Some(text) => text.rsplit([' ', '\t', '{', ';']).next().expect("a split text has a last part"),
         None => node().unwrap_or_default(),
     }
 }
@@ -147,8 +146,8 @@ fn detect_hash_sign(file: &Arc<ConfigFile>, offset: usize, word: &str, rest: &st
 
 fn detect_quotation_marks(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch {
     let (open, close) = find_foreign_quotes(rest)?;
-    let inside = rest.get(open..close.0).unwrap_or_default();
-    let mark = rest.get(..open).unwrap_or_default();
+    let inside = &rest[open..close.0];
+    let mark = &rest[..open];
     let message = format!("{mark} is not a quotation mark in KDL");
     build_habit(file, offset, close.1, &message, "not a string", format!("write `\"{inside}\"`"))
 }
@@ -160,8 +159,7 @@ fn detect_list(file: &Arc<ConfigFile>, offset: usize, rest: &str) -> HabitMatch 
         let help = "write the values one after another, separated by spaces".to_owned();
         return build_habit(file, offset, 1, "KDL has no lists in brackets", "here", help);
     };
-    let values =
-        inside.get(..end).unwrap_or_default().split(',').map(str::trim).filter(|value| !value.is_empty());
+    let values = inside[..end].split(',').map(str::trim).filter(|value| !value.is_empty());
     let values = values.collect::<Vec<_>>().join(" ");
     let foreign =
         foreign_names::compute_replacement(find_value_owner(file, offset), &values, &KnownCounts::default());

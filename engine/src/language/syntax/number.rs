@@ -52,7 +52,7 @@ pub(super) fn suggest_number(word: &str, field: &str) -> String {
         return "write the number in full, such as `1e-4` or `16`".to_owned();
     }
     let (sign, plain) = match word.strip_prefix(['-', '+']) {
-        Some(plain) => (word.get(..1).unwrap_or_default(), plain),
+        Some(plain) => (&word[..1], plain),
         None => ("", word),
     };
     let number = word.parse::<f64>().is_ok();

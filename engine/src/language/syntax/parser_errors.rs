@@ -41,7 +41,7 @@ pub(super) fn report_parser_errors(
 
 /// Whether a multi-line string starts at `place` and is never closed.
 fn is_endless_text(place: &Span) -> bool {
-    let (before, rest) = place.file.text.split_at_checked(place.offset).unwrap_or_default();
+    let (before, rest) = place.file.text.split_at(place.offset);
     if before.matches("\"\"\"").count() % 2 == 1 {
         return false;
     }
@@ -61,7 +61,7 @@ fn has_message(found: &KdlDiagnostic, words: &str) -> bool {
 }
 
 fn count_lines_before(text: &str, offset: usize) -> usize {
-    text.get(..offset).unwrap_or_default().matches('\n').count()
+    text[..offset].matches('\n').count()
 }
 
 /// The diagnostic for an error, and whether the error leaves a string or comment open, so that later errors are guesses.
@@ -70,7 +70,7 @@ fn translate_parser_error(file: &Arc<ConfigFile>, start: usize, found: &KdlDiagn
     let new = |message: &str, label: &str, help: &str| {
         Diagnostic::new(Code::Syntax, message).at(&place, label).help(help)
     };
-    let rest = file.text.get(place.offset..).unwrap_or_default();
+    let rest = &file.text[place.offset..];
     if has_message(found, "newline in single-line") {
         let help = "close it with `\"`; text of several lines goes between `\"\"\"` and `\"\"\"`";
         return (new("this text is not closed on its line", "starts here", help), true);
@@ -196,7 +196,7 @@ fn property_without_value(file: &Arc<ConfigFile>, found: &KdlDiagnostic) -> Opti
             || after.starts_with("/-")
     };
     let (offset, word) = find_bare_words(&file.text).find(|(offset, word)| {
-        let after = file.text.get(offset + word.len()..).unwrap_or_default();
+        let after = &file.text[offset + word.len()..];
         after.trim_start_matches([' ', '\t']).strip_prefix('=').is_some_and(empty)
     })?;
     Some(

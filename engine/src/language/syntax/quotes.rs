@@ -20,7 +20,7 @@ pub(crate) fn find_foreign_quotes(rest: &str) -> Option<(usize, (usize, usize))>
     let first = rest.chars().next()?;
     let (_, closing) = FOREIGN_QUOTES.iter().find(|(open, _)| *open == first)?;
     let open = first.len_utf8();
-    let inside = rest.get(open..).unwrap_or_default();
+    let inside = &rest[open..];
     let found = inside.char_indices().find(|(_, letter)| closing.contains(*letter));
     let end = inside.find([' ', '{', '}', ';', '=']).unwrap_or(inside.len());
     let (end, length) = found.map_or((end, 0), |(at, letter)| (at, letter.len_utf8()));

@@ -47,7 +47,7 @@ impl Validator<'_> {
         span: &Span,
         record: &Record,
     ) {
-        let Some(when) = &field.when else { return };
+        let when = field.when.as_ref().expect("a field without a condition always applies");
         let words: Vec<_> = when.values.iter().map(|word| format!("`{word}`")).collect();
         let condition = if when.field == "value" { spec.name.clone() } else { when.field.clone() };
         let message = format!(
@@ -57,7 +57,7 @@ impl Validator<'_> {
         );
         let mut diagnostic = Diagnostic::new(Code::FieldDoesNotApply, message).at(span, "has no effect");
         if let Some(leaf) = record.leaves.iter().find(|leaf| leaf.spec.name == when.field) {
-            diagnostic = diagnostic.also(&leaf.span, format!("it is `{}`", leaf.text().unwrap_or_default()));
+            diagnostic = diagnostic.also(&leaf.span, format!("it is `{}`", leaf.expect_text()));
         }
         self.sink.push(diagnostic.help(format!("remove `{}`", field.name)));
     }
@@ -82,7 +82,7 @@ impl Validator<'_> {
     /// the recipe's node of the same name with all its fields.
     pub(super) fn merge_recipe(&mut self, record: &mut Record, recipes: &[Record]) {
         let Some(name) = record.leaves.iter().find(|leaf| leaf.spec.name == "use") else { return };
-        let name = name.text().unwrap_or_default().to_owned();
+        let name = name.expect_text().to_owned();
         let Some(recipe) = recipes.iter().find(|recipe| recipe.name() == Some(&name)) else {
             record.broken = true;
             record.excused.extend(record.spec.children.iter().map(|child| child.name.clone()));
@@ -130,7 +130,8 @@ impl Validator<'_> {
     }
 
     fn report_inapplicable_node(&mut self, record: &Record, spec: &NodeSpec) {
-        let (Some(when), Some(child)) = (&spec.when, record.child(&spec.name)) else { return };
+        let when = spec.when.as_ref().expect("a node without a condition always applies");
+        let child = record.child(&spec.name).expect("what does not apply is there");
         let condition = if when.field == "value" { &record.spec.name } else { &when.field };
         let message =
             format!("`{}` applies only when `{condition}` is `{}`", spec.name, when.values.join("` or `"));
@@ -183,7 +184,7 @@ fn find_default_leaf(field: &'static FieldSpec, record: &Record) -> Option<Leaf>
         return Some(leaf(other.value.clone()));
     }
     let (_, default) = field.defaults.iter().find(|(when, _)| is_condition_met(when.as_ref(), record))?;
-    value::accept_value(field, default).ok().map(leaf)
+    Some(leaf(value::accept_value(field, default).expect("a default of the field table fits its field")))
 }
 
 fn is_condition_met(when: Option<&Condition>, record: &Record) -> bool {

@@ -197,7 +197,7 @@ impl Validator<'_> {
         span: Span,
         field: &'static FieldSpec,
     ) -> Option<Leaf> {
-        let CanonicalValue::Name(name) = &value else { return None };
+        let CanonicalValue::Name(name) = &value else { unreachable!("a field of names takes {value:?}") };
         if is_valid_name(name) {
             return Some(build_written_leaf(field, value, span));
         }

@@ -91,7 +91,7 @@ impl Validator<'_> {
         let message = format!("`{}` needs {}, or `{}`", spec.name, names.join(" and "), other.name);
         let paste = |field: &FieldSpec| format!("{}={}", field.name, self.example_to_paste(raw, spec, field));
         let own: Vec<_> = missing.iter().map(|field| paste(field)).collect();
-        let what = other.doc.split([',', '.']).next().unwrap_or_default();
+        let what = other.doc.split([',', '.']).next().expect("a split text has a first part");
         let what = what.replacen("Field with ", "", 1);
         Some((message, format!("add `{}`, or `{}` for {what}", own.join(" "), paste(other))))
     }
@@ -161,7 +161,7 @@ impl Validator<'_> {
         let taken = |name: &str| self.declared.iter().any(|declared| declared.name == name);
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         let mut names = std::iter::once(name.to_owned()).chain(numbered);
-        quote_text(&names.find(|name| !taken(name)).unwrap_or_default())
+        quote_text(&names.find(|name| !taken(name)).expect("there is no end of numbers"))
     }
 }
 

@@ -58,8 +58,8 @@ impl Validator<'_> {
     fn report_quotation_marks(&mut self, span: &Span) -> bool {
         let Some((open, (end, _))) = find_foreign_quotes(span.text()) else { return false };
         let text = span.text();
-        let inside = text.get(open..end).unwrap_or_default();
-        let mark = text.get(..open).unwrap_or_default();
+        let inside = &text[open..end];
+        let mark = &text[..open];
         self.sink.push(
             Diagnostic::new(Code::Syntax, format!("{mark} is not a quotation mark in KDL"))
                 .at(span, "not a string")
@@ -133,7 +133,7 @@ impl Validator<'_> {
 
 /// Number of arguments before an entry.
 fn count_arguments_before(raw: &KdlNode, at: usize) -> usize {
-    let before = raw.entries().get(..at).unwrap_or_default();
+    let before = &raw.entries()[..at];
     before.iter().filter(|entry: &&KdlEntry| entry.name().is_none()).count()
 }
 

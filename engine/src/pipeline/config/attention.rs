@@ -42,7 +42,7 @@ impl AttentionSchedule {
     pub fn block_at(&self, k: u64) -> Option<usize> {
         let Self::Block { phases } = self else { return None };
         let now = phases.iter().find(|phase| phase.until.is_none_or(|until| k < until));
-        now.or(phases.last()).map(|phase| phase.size)
+        Some(now.expect("the last size of blocks has no end").size)
     }
 
     /// Share of the later positions that a position sees in update `k`, counted from 0. Annealed attention uses

@@ -41,7 +41,7 @@ impl TrainConfig {
     /// Token share of each part in phase `at`; the shares sum to 1.
     #[must_use]
     pub fn shares(&self, at: usize) -> Vec<f64> {
-        let weight = |part: &MixturePart| part.weights.get(at).copied().unwrap_or(0.0);
+        let weight = |part: &MixturePart| part.weights[at];
         let all: f64 = self.parts.iter().map(weight).sum();
         self.parts.iter().map(|part| weight(part) / all).collect()
     }

@@ -178,4 +178,9 @@ impl Vfs for FaultyVfs {
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
         Disk.stat(path)
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.step()?;
+        Disk.free_bytes(path)
+    }
 }

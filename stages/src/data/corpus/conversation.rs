@@ -102,10 +102,10 @@ impl Conversation {
     pub fn chats(&self) -> impl Iterator<Item = Chat> {
         let turns = self.messages.iter().zip(&self.learned).enumerate();
         let answers = turns.filter(|(_, (_, learned))| **learned);
-        answers.filter_map(|(at, (answer, _))| {
-            let (asked, before) = self.messages.get(..at)?.split_last()?;
+        answers.map(|(at, (answer, _))| {
+            let (asked, before) = self.messages[..at].split_last().expect("an answer follows a question");
             let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
-            Some(Chat { before, prompt, answer, group: self.group.clone() })
+            Chat { before, prompt, answer, group: self.group.clone() }
         })
     }
 
@@ -113,7 +113,7 @@ impl Conversation {
     /// because many conversations share the same one.
     pub(super) fn opening(&self) -> &str {
         let user = self.messages.iter().find(|message| message.role == Speaker::User);
-        user.map_or("", |message| &message.content)
+        &user.expect("an answer follows a user's turn").content
     }
 }
 

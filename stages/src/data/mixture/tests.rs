@@ -57,6 +57,10 @@ fn impossible_mixtures_are_refused() {
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(with(part(weight, 10, 1.0)), Err(MixtureError::Weight(1, _))), "{weight}");
     }
+    for weight in [f64::MAX, f64::MIN_POSITIVE / 4.0] {
+        let parts = [part(weight, 10, 1.0 / 8.0), part(weight, 10, 1024.0)];
+        assert!(mixture(&parts, 1).is_err(), "{weight}");
+    }
     assert_eq!(mixture(&[part(1.0, 0, 128.0)], 1).unwrap_err(), MixtureError::NoRows(0));
     assert_eq!(mixture(&[part(1.0, 3, 0.0)], 1).unwrap_err(), MixtureError::NoRows(0));
     assert_eq!(with(part(1e-9, 3, 128.0)).unwrap_err(), MixtureError::TooRare(1));

@@ -50,7 +50,9 @@ fn write_json(value: &Value, indent: Option<usize>, depth: usize, out: &mut Stri
         ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => out.push_str(&value.to_string()),
-        ValueKind::String => out.push_str(&quote_json(value.as_str().unwrap_or_default())),
+        ValueKind::String => {
+            out.push_str(&quote_json(value.as_str().expect("a value of this kind is a text")))
+        }
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
             let one = |item: &Value, out: &mut String| write_json(item, indent, depth + 1, out);

@@ -3,9 +3,9 @@
 //! No phase stops at the first problem: each works on whatever survived the phase before it, so that one check reports
 //! every problem of every file.
 
-pub mod levels;
+pub(crate) mod levels;
 pub mod lint;
-pub mod options;
+pub(crate) mod options;
 
 pub use options::CheckOptions;
 
@@ -51,7 +51,7 @@ impl CheckResult {
 }
 
 /// Takes the lock file that was read and returns the one to use. This is the only step of a check that may ask a hub.
-pub type LockResolver<'a> = &'a mut dyn FnMut(&Declarations, Lockfile, &mut Sink) -> Lockfile;
+pub(crate) type LockResolver<'a> = &'a mut dyn FnMut(&Declarations, Lockfile, &mut Sink) -> Lockfile;
 
 /// Checks a file offline: the lock file is used as it is.
 #[must_use]
@@ -61,7 +61,7 @@ pub fn check_path(path: &Path, options: &CheckOptions) -> CheckResult {
 
 /// Checks a file, using the lock file that `resolve` returns.
 #[must_use]
-pub fn check_path_with_resolver(
+pub(crate) fn check_path_with_resolver(
     path: &Path,
     options: &CheckOptions,
     resolve: LockResolver<'_>,
@@ -76,7 +76,7 @@ pub fn check_path_with_resolver(
 
 /// Checks a file and asks `hub` about its repositories. Existing pins are kept unless `update` is set.
 #[must_use]
-pub fn check_online(
+pub(crate) fn check_online(
     path: &Path,
     options: &CheckOptions,
     hub: &dyn Hub,

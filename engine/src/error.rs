@@ -107,12 +107,12 @@ pub enum Error {
 
 impl Error {
     /// A usage error with a message and a help line.
-    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), help: Some(help.into()) }
     }
 
     /// For `map_err`: turns an I/O error into one that names the operation and the file.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
@@ -135,7 +135,7 @@ impl Error {
 
     /// A stable identifier for programs, printed with `--json`.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Usage { .. } => "usage",
             Self::Config => "configuration",
@@ -153,7 +153,7 @@ impl Error {
 
     /// How to fix it, if that is known.
     #[must_use]
-    pub fn help(&self) -> Option<String> {
+    pub(crate) fn help(&self) -> Option<String> {
         match self {
             Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
             Self::Stage { failure, .. } => failure.help.clone(),
@@ -213,7 +213,7 @@ pub enum FailureKind {
 impl FailureKind {
     /// A stable identifier for programs, printed with `--json`.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Stage => "stage-failed",
             Self::Corrupt => "corrupt",
@@ -227,7 +227,7 @@ impl FailureKind {
 
     /// The exit code, one of [`EXIT_CODES`].
     #[must_use]
-    pub fn exit_code(self) -> u8 {
+    pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Stage => 1,
             Self::Corrupt => 4,

@@ -3,4 +3,4 @@
 
 pub mod lockfile;
 pub mod online;
-pub mod pins;
+pub(crate) mod pins;

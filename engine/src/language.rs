@@ -1,19 +1,19 @@
 //! The configuration language: turns the nodes of KDL files into stages with typed settings.
 
-pub mod config_files;
-pub mod decode;
-pub mod draft;
+pub(crate) mod config_files;
+pub(crate) mod decode;
+pub(crate) mod draft;
 pub mod explain;
-pub mod fields;
-pub mod include;
-pub mod mixture;
-pub mod names;
-pub mod order;
-pub mod parse;
-pub mod record;
-pub mod reference;
+pub(crate) mod fields;
+pub(crate) mod include;
+pub(crate) mod mixture;
+pub(crate) mod names;
+pub(crate) mod order;
+pub(crate) mod parse;
+pub(crate) mod record;
+pub(crate) mod reference;
 pub mod schema;
-pub mod settings;
-pub mod syntax;
-pub mod validate;
-pub mod values;
+pub(crate) mod settings;
+pub(crate) mod syntax;
+pub(crate) mod validate;
+pub(crate) mod values;

@@ -1,17 +1,17 @@
 //! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
 //! topological order.
 
-pub mod checkpoint_headers;
+pub(crate) mod checkpoint_headers;
 pub mod config;
 pub mod contract;
-pub mod cost;
-pub mod field_path;
+pub(crate) mod cost;
+pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod origins;
 pub mod repository;
 pub mod role;
-pub mod shape;
-pub mod source_facts;
+pub(crate) mod shape;
+pub(crate) mod source_facts;
 pub mod stage;
 
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ pub struct Budget {
 impl Pipeline {
     /// Where each semantic setting is written, as `file:line:column`, by stage and field.
     #[must_use]
-    pub fn setting_places(&self) -> IndexMap<String, IndexMap<String, String>> {
+    pub(crate) fn setting_places(&self) -> IndexMap<String, IndexMap<String, String>> {
         let of = |stage: &Stage| {
             let fields = stage.fields.iter().filter(|field| field.semantic);
             let places = fields.map(|field| (field.path.clone(), field.span.to_string()));
@@ -71,7 +71,7 @@ impl Pipeline {
 
     /// The stage with this id, which must come from this pipeline.
     #[must_use]
-    pub fn stage(&self, id: StageId) -> &Stage {
+    pub(crate) fn stage(&self, id: StageId) -> &Stage {
         &self.stages[id]
     }
 
@@ -79,7 +79,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Usage`], with the closest name or, if none is close, a list of all stages.
-    pub fn find_stage(&self, name: &str) -> Result<&Stage> {
+    pub(crate) fn find_stage(&self, name: &str) -> Result<&Stage> {
         self.stage_named(name).ok_or_else(|| {
             let names = || self.stages.iter().map(|stage| stage.name.as_str());
             let help = suggest::suggest_names(name, names())

@@ -14,8 +14,8 @@ mod work;
 use serde_json::json;
 
 pub use outcome::{RunEvents, RunOutcome, StageEnd, StageOutcome};
-pub use refuse::refuse_unsupported;
-pub use required_scores::{MissingScore, find_unmet_score};
+pub(crate) use refuse::refuse_unsupported;
+pub(crate) use required_scores::find_unmet_score;
 pub use runner::{RunOptions, Runner};
 
 use crate::error::{Error, Result};

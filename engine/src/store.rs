@@ -15,28 +15,28 @@
 //! Everything under a final name got there by one rename ([`publish`]). Nothing is written in place except the two `.jsonl`
 //! files, whose torn last lines are ignored. Therefore a process may die at any instant.
 
-pub mod digest;
+pub(crate) mod digest;
 pub mod garbage;
-pub mod hashing_file;
-pub mod journal;
-pub mod layout;
-pub mod listing;
-pub mod lock;
-pub mod manifest;
-pub mod probe;
-pub mod publish;
-pub mod slot;
+pub(crate) mod hashing_file;
+pub(crate) mod journal;
+pub(crate) mod layout;
+pub(crate) mod listing;
+pub(crate) mod lock;
+pub(crate) mod manifest;
+pub(crate) mod probe;
+pub(crate) mod publish;
+pub(crate) mod slot;
 pub mod summary;
 #[cfg(test)]
 mod tests;
-pub mod verify;
-pub mod vfs;
+pub(crate) mod verify;
+pub(crate) mod vfs;
 
 pub use hashing_file::HashingFile;
 pub use layout::Store;
 pub use listing::{StoreListing, StoredFolder};
-pub use lock::StoreLock;
-pub use manifest::Manifest;
+pub(crate) use lock::StoreLock;
+pub(crate) use manifest::Manifest;
 pub use publish::ArtifactWriter;
-pub use slot::{CheckpointDir, Slot, StageKey};
+pub(crate) use slot::{Slot, StageKey};
 pub use summary::Summary;

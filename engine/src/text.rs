@@ -1,13 +1,13 @@
 //! The text layer below everything else: places in files, diagnostics about them, and how both are rendered.
 
-pub mod bare_words;
+pub(crate) mod bare_words;
 pub mod diagnostic;
-pub mod display;
-pub mod environment;
-pub mod file_head;
-pub mod glob;
-pub mod place;
-pub mod read;
+pub(crate) mod display;
+pub(crate) mod environment;
+pub(crate) mod file_head;
+pub(crate) mod glob;
+pub(crate) mod place;
+pub(crate) mod read;
 pub mod render;
-pub mod scan;
-pub mod suggest;
+pub(crate) mod scan;
+pub(crate) mod suggest;

@@ -52,10 +52,10 @@ pub use config::{ConfigError, Qwen3Config};
 pub use context::{AttentionContext, PADDING};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;
-pub use layout::{EMBEDDING, HEAD, build_layout};
-pub use mask::WORD;
-pub use parameter::Parameter;
-pub use prepared::PreparedContext;
+pub(crate) use layout::{EMBEDDING, HEAD, build_layout};
+pub(crate) use mask::WORD;
+pub(crate) use parameter::Parameter;
+pub(crate) use prepared::PreparedContext;
 
 /// Why a backbone cannot be built or used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -143,7 +143,7 @@ impl Backbone {
     ///
     /// # Errors
     /// Any error of `values`, an inconsistent config, or a wrong number of values.
-    pub fn build<E: From<BackboneError>>(
+    pub(crate) fn build<E: From<BackboneError>>(
         config: &Qwen3Config,
         time: TimeConditioning,
         device: &Device,
@@ -162,7 +162,7 @@ impl Backbone {
     ///
     /// # Errors
     /// If a parameter is missing, has the wrong shape, or is not in the layout.
-    pub fn assemble(
+    pub(crate) fn assemble(
         config: Qwen3Config,
         conditioning: TimeConditioning,
         mut given: IndexMap<String, Parameter>,
@@ -203,13 +203,13 @@ impl Backbone {
 
     /// Whether and how the model is conditioned on time.
     #[must_use]
-    pub fn time_conditioning(&self) -> TimeConditioning {
+    pub(crate) fn time_conditioning(&self) -> TimeConditioning {
         self.conditioning
     }
 
     /// The device that holds the tensors, without the autodiff wrapper.
     #[must_use]
-    pub fn device(&self) -> Device {
+    pub(crate) fn device(&self) -> Device {
         self.embedding.clone().inner().device()
     }
 
@@ -220,7 +220,7 @@ impl Backbone {
 
     /// The parameter called `name`, if the layout has it.
     #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.get(name)
     }
 
@@ -228,7 +228,7 @@ impl Backbone {
     ///
     /// # Errors
     /// If a replacement has a different shape.
-    pub fn map(self, mut f: impl FnMut(&str, Parameter) -> Parameter) -> Result<Self, BackboneError> {
+    pub(crate) fn map(self, mut f: impl FnMut(&str, Parameter) -> Parameter) -> Result<Self, BackboneError> {
         let Self { config, conditioning, parameters, embedding, blocks, norm, head, clock } = self;
         // Drop the views first, so that each old tensor is freed as soon as `f` has used it. Otherwise old and new weights
         // would be in memory together.
@@ -244,16 +244,8 @@ impl Backbone {
     ///
     /// # Errors
     /// Never in practice, because shapes do not change.
-    pub fn trainable(self) -> Result<Self, BackboneError> {
+    pub(crate) fn trainable(self) -> Result<Self, BackboneError> {
         self.map(|_, parameter| parameter.trainable())
-    }
-
-    /// The same backbone without autodiff, for inference and saving.
-    ///
-    /// # Errors
-    /// Never in practice, because shapes do not change.
-    pub fn frozen(self) -> Result<Self, BackboneError> {
-        self.map(|_, parameter| parameter.frozen())
     }
 }
 

@@ -10,7 +10,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 
 use crate::backbone::BackboneError;
-pub use request::{Completion, CompletionRequest, TimedCompletions};
+pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
 
 use request::BatchResult;
 use row_logits::{complete_autoregressively, compute_row_logits};
@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 ///
 /// # Errors
 /// If the sampler does not fit the checkpoint, or the device fails.
-pub fn complete_requests(
+pub(crate) fn complete_requests(
     model: &Model,
     requests: &[CompletionRequest],
     sampler: &Sampler,

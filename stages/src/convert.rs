@@ -4,7 +4,7 @@
 //! explicitly and recorded: the row of the mask token, the tensors of time conditioning (which start as the identity), and
 //! the contract. [`certify_conversion`] proves this from the files alone.
 
-mod certificate;
+pub(crate) mod certificate;
 mod certify;
 mod compare;
 mod conversion;
@@ -22,15 +22,11 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-pub use certificate::{
-    Certificate, ForeignParity, LedgerLine, Parity, ReferenceLogit, ReferenceLogits, SCHEMA, TOLERANCE,
-    TensorAction,
-};
-pub use certify::certify_conversion;
-pub use conversion::Conversion;
-pub use convert_weights::convert_weights;
-pub use error::ConvertError;
-pub use given_logits::{FORM, GivenLogits};
+pub(crate) use certificate::{Certificate, SCHEMA, TensorAction};
+pub(crate) use certify::certify_conversion;
+pub(crate) use conversion::Conversion;
+pub(crate) use convert_weights::convert_weights;
+pub(crate) use given_logits::{FORM, GivenLogits};
 
 use crate::data::tokenizer::Tokenizer;
 use crate::failure::{input_failure, stage_failure};
@@ -56,7 +52,7 @@ fn refuse_text_token_as_mask(tokenizer: &Tokenizer, id: u32) -> Result<(), Failu
 ///
 /// # Errors
 /// If the source is refused, the mask token has no row, or logits differ by more than the tolerance.
-pub fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;

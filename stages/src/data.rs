@@ -9,14 +9,14 @@
 //! A held-out document never enters a tokenizer or a training row. [`corpus::is_held_out`] is the only place that decides.
 
 mod bpe;
-pub mod build;
+pub(crate) mod build;
 pub mod chat;
-pub mod corpus;
-pub mod dropped;
-pub mod mixture;
+pub(crate) mod corpus;
+pub(crate) mod dropped;
+pub(crate) mod mixture;
 pub mod packing;
-pub mod rows;
-pub mod special_token_mentions;
+pub(crate) mod rows;
+pub(crate) mod special_token_mentions;
 pub mod template;
 pub mod tokenizer;
-pub mod tokenizer_error;
+pub(crate) mod tokenizer_error;

@@ -3,7 +3,7 @@
 //! There is no fallback: an unavailable device is an error, because a run that silently moved to another device would be
 //! slow or give different results, and nobody would know why.
 
-pub use burn_tensor::Device;
+pub(crate) use burn_tensor::Device;
 
 /// Why a device cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

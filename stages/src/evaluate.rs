@@ -3,7 +3,7 @@
 mod exact;
 mod likelihood;
 
-pub use exact::ExactScores;
+pub(crate) use exact::ExactScores;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::EvaluateConfig;
@@ -25,7 +25,7 @@ use fmflow_engine::pipeline::role::InputRole;
 
 /// Scores of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct CheckpointScores {
+pub(crate) struct CheckpointScores {
     /// Held-out loss by dataset, in nats per token: an upper bound of the negative log-likelihood for a flow checkpoint, the
     /// negative log-likelihood itself for an autoregressive one.
     pub held_out: IndexMap<String, f64>,
@@ -38,7 +38,7 @@ pub struct CheckpointScores {
 /// # Errors
 /// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
 /// checks that.
-pub fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
     if !config.benchmarks.is_empty() {
         return Err(stage_failure("code benchmarks are not supported yet"));
     }

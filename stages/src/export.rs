@@ -32,7 +32,7 @@ use fmflow_engine::pipeline::role::InputRole;
 
 /// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that
 /// other programs find no unexpected tensors.
-pub const CONDITIONING: &str = "flow.safetensors";
+pub(crate) const CONDITIONING: &str = "flow.safetensors";
 
 /// An export in progress: the checkpoint and the requested form.
 struct Export<'a> {
@@ -47,7 +47,7 @@ struct Export<'a> {
 ///
 /// # Errors
 /// If the checkpoint is refused, a value is beyond the type's range, or a write fails.
-pub fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
     let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;

@@ -17,7 +17,7 @@ use crate::weights;
 ///
 /// # Errors
 /// If the folder is not a complete Qwen3 checkpoint, or the source is a hub, which is not supported yet.
-pub fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     let FetchConfig::Folder(source) = config else {
         return Err(stage_failure("fetching from a hub is not supported yet"));
     };

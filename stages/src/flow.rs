@@ -9,4 +9,4 @@ pub mod loss;
 pub mod path;
 pub mod sampler;
 pub mod scheduler;
-pub mod time;
+pub(crate) mod time;

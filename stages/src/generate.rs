@@ -16,7 +16,7 @@ use fmflow_engine::pipeline::role::InputRole;
 
 /// One sample, a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GeneratedSample {
+pub(crate) struct GeneratedSample {
     /// The prompt as given.
     pub prompt: String,
     /// The generated text up to the end of turn; for an infill, with prefix and suffix around it.
@@ -39,7 +39,7 @@ pub struct GeneratedSample {
 ///
 /// # Errors
 /// If a prompt does not fit the checkpoint, or the device fails.
-pub fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
     let device = crate::device::open_device(job.device).map_err(stage_failure)?;
     let model = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
     let mut samples = Vec::new();

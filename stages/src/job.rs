@@ -18,7 +18,7 @@ use crate::failure::input_failure;
 ///
 /// # Errors
 /// If the engine passed no such input, which is a bug.
-pub fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
+pub(crate) fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a Path, Failure> {
     job.inputs.get(role).map(std::path::PathBuf::as_path).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` has no input `{role}`", job.stage.name),
@@ -30,7 +30,7 @@ pub fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Result<&'a P
 ///
 /// # Errors
 /// If the engine passed no such source, which is a bug.
-pub fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
+pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
     let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` has no source `{name}`", job.stage.name),
@@ -43,13 +43,13 @@ pub fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::Pat
 ///
 /// # Errors
 /// As [`find_source_files`].
-pub fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
+pub(crate) fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
     Ok(read_documents(find_source_files(job, &dataset.name)?, dataset.format.clone()))
 }
 
 /// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
 #[must_use]
-pub fn explain_build_error(error: BuildError, help: &str) -> Failure {
+pub(crate) fn explain_build_error(error: BuildError, help: &str) -> Failure {
     match error {
         BuildError::Corpus(_) => input_failure(error, "fix the file, or remove it from the dataset"),
         _ => input_failure(error, help),
@@ -58,7 +58,7 @@ pub fn explain_build_error(error: BuildError, help: &str) -> Failure {
 
 /// Threads that independent work may use: one per core on the CPU, and a single one if an accelerator does the work.
 #[must_use]
-pub fn count_threads(job: &Job<'_>) -> usize {
+pub(crate) fn count_threads(job: &Job<'_>) -> usize {
     if job.device == "cpu" { job.cores } else { 1 }
 }
 
@@ -66,7 +66,7 @@ pub fn count_threads(job: &Job<'_>) -> usize {
 ///
 /// # Errors
 /// If a signal requested a stop.
-pub fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
+pub(crate) fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
     if !job.interrupt.load(Ordering::SeqCst) {
         return Ok(());
     }
@@ -76,14 +76,14 @@ pub fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
 }
 
 /// Writes the files of rows into an artifact.
-pub struct ArtifactSink<'a> {
+pub(crate) struct ArtifactSink<'a> {
     writer: &'a mut ArtifactWriter,
     open: Option<HashingFile>,
 }
 
 impl<'a> ArtifactSink<'a> {
     /// A sink that writes into `writer`.
-    pub fn new(writer: &'a mut ArtifactWriter) -> Self {
+    pub(crate) fn new(writer: &'a mut ArtifactWriter) -> Self {
         Self { writer, open: None }
     }
 
@@ -91,7 +91,7 @@ impl<'a> ArtifactSink<'a> {
     ///
     /// # Errors
     /// Any error of the store.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.close().map_err(Failure::from)
     }
 

@@ -4,28 +4,28 @@
 //! the backbone, `backbone` and `weights` do not know data; `train`, `completion`, `evaluate` and `generate` combine them.
 
 pub mod backbone;
-pub mod completion;
-pub mod convert;
+pub(crate) mod completion;
+pub(crate) mod convert;
 pub mod data;
 pub mod device;
-pub mod evaluate;
+pub(crate) mod evaluate;
 mod executor;
-pub mod export;
-pub mod failure;
-pub mod fetch;
+pub(crate) mod export;
+pub(crate) mod failure;
+pub(crate) mod fetch;
 pub mod flow;
-pub mod generate;
+pub(crate) mod generate;
 #[cfg(feature = "hub")]
 mod hub;
-pub mod job;
-pub mod model;
-pub mod random_init;
+pub(crate) mod job;
+pub(crate) mod model;
+pub(crate) mod random_init;
 pub mod rng;
-pub mod rows;
-pub mod threads;
-pub mod tokenizer;
+pub(crate) mod rows;
+pub(crate) mod threads;
+pub(crate) mod tokenizer;
 pub mod train;
-pub mod verify;
+pub(crate) mod verify;
 pub mod weights;
 
 pub use executor::build_executor;

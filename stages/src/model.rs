@@ -18,15 +18,15 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 /// The files of a tokenizer. The first is required, the others are optional.
-pub const TOKENIZER_FILES: [&str; 4] =
+pub(crate) const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
 
 /// File name of the certificate of a converted model and of all models trained from it.
-pub const CERTIFICATE: &str = "certificate.json";
+pub(crate) const CERTIFICATE: &str = "certificate.json";
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// The weights, without autodiff.
     pub backbone: Backbone,
     /// What the model is: kind, shift, mask token, attention, and so on.
@@ -41,7 +41,7 @@ pub struct Model {
 
 /// A tokenizer with the bytes of its files, so that artifacts carry them unchanged.
 #[derive(Clone, Debug)]
-pub struct ModelTokenizer {
+pub(crate) struct ModelTokenizer {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
     /// (name, bytes) of its files.
@@ -50,7 +50,7 @@ pub struct ModelTokenizer {
 
 /// The part of a contract that flow training and sampling need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowContract {
+pub(crate) struct FlowContract {
     /// The mask token.
     pub mask: u32,
     /// Number of ids that have a text; ids from here on are reserved.
@@ -64,7 +64,7 @@ impl ModelTokenizer {
     ///
     /// # Errors
     /// If the tokenizer is malformed or has more ids than the model has rows.
-    pub fn open(folder: &Folder, rows: usize) -> Result<Option<Self>, Failure> {
+    pub(crate) fn open(folder: &Folder, rows: usize) -> Result<Option<Self>, Failure> {
         if !folder.join(TOKENIZER_FILES[0]).exists() {
             return Ok(None);
         }
@@ -87,7 +87,7 @@ impl Model {
     ///
     /// # Errors
     /// If weights are missing, extra or mis-shaped, or the contract or tokenizer does not fit them.
-    pub fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
+    pub(crate) fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
@@ -109,7 +109,7 @@ impl Model {
     ///
     /// # Errors
     /// Any error of the store or the device.
-    pub fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
+    pub(crate) fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
         let mut file = writer.file("model.safetensors")?;
         weights::save_backbone(&mut file, &self.backbone)?;
         file.finish()?;
@@ -130,7 +130,7 @@ impl Model {
     ///
     /// # Errors
     /// If the model has none.
-    pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.text.as_ref().map(|text| &text.tokenizer).ok_or_else(|| {
             input_failure(
                 "the checkpoint has no tokenizer, so it cannot process text",
@@ -141,14 +141,14 @@ impl Model {
 
     /// Number of ids that have a text. Ids from here on are never emitted.
     #[must_use]
-    pub fn used(&self) -> u32 {
+    pub(crate) fn used(&self) -> u32 {
         let rows = self.backbone.config().vocab_size as u32;
         self.text.as_ref().map_or(rows, |text| text.tokenizer.used())
     }
 
     /// Tokens that end an answer.
     #[must_use]
-    pub fn ends(&self) -> Vec<u32> {
+    pub(crate) fn ends(&self) -> Vec<u32> {
         let Some(text) = &self.text else { return Vec::new() };
         [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten().collect()
     }
@@ -157,7 +157,7 @@ impl Model {
     ///
     /// # Errors
     /// If the model is not a flow model.
-    pub fn flow_contract(&self) -> Result<FlowContract, Failure> {
+    pub(crate) fn flow_contract(&self) -> Result<FlowContract, Failure> {
         match (self.contract.kind, self.contract.mask_token) {
             (ModelKind::Flow, Some(mask)) => {
                 Ok(FlowContract { mask, used: self.used(), shift: self.contract.shift })
@@ -174,7 +174,7 @@ impl Model {
     ///
     /// # Errors
     /// If the model is not a flow model.
-    pub fn path(&self) -> Result<ProbabilityPath, Failure> {
+    pub(crate) fn path(&self) -> Result<ProbabilityPath, Failure> {
         self.flow_contract()?;
         let untrained =
             || ProbabilityPath { mask_share: 1.0, scheduler: Scheduler::Polynomial { exponent: 1.0 } };
@@ -183,13 +183,13 @@ impl Model {
 
     /// The attention pattern at inference.
     #[must_use]
-    pub fn attention(&self) -> Attention {
+    pub(crate) fn attention(&self) -> Attention {
         self.contract.attention
     }
 
     /// Tokens in a block, if the model was trained in blocks.
     #[must_use]
-    pub fn block(&self) -> Option<usize> {
+    pub(crate) fn block(&self) -> Option<usize> {
         match self.attention() {
             Attention::BlockCausal { block } => Some(block),
             Attention::Causal | Attention::Bidirectional => None,
@@ -210,7 +210,7 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
 }
 
 /// A failure about the weights in `folder`.
-pub fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
+pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input_failure(
         format!("{}: {error}", folder.display()),
         "use a complete Qwen3 checkpoint in safetensors files",

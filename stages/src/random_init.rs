@@ -19,7 +19,7 @@ use crate::model::{Model, ModelTokenizer, describe_parameters};
 ///
 /// # Errors
 /// If the shape is inconsistent.
-pub fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
     let beside = find_input_folder(job, &InputRole::Tokenizer)?;
     let rows = Tokenizer::open(beside).map_err(stage_failure)?.rows() as usize;
     let text = ModelTokenizer::open(beside, rows)?;

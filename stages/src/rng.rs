@@ -54,18 +54,18 @@ pub fn derive_stream(seed: u64, purpose: RandomPurpose, at: [u64; 3]) -> RandomS
 
 impl RandomStream {
     /// The next 64 random bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A uniform number in [0, 1) with 53 random bits.
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         // 2^-53 times the upper 53 bits: every value is representable, and 1.0 never occurs.
         (self.bits() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
     }
 
     /// A uniform integer in `0..n`, without bias (Lemire, 2019). `n` must not be 0.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         debug_assert!(n > 0, "an empty range has no element");
         let threshold = n.wrapping_neg() % n;
         loop {
@@ -77,7 +77,7 @@ impl RandomStream {
     }
 
     /// A standard normal number (Box and Muller, 1958).
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         // 1 - u is in (0, 1], so the logarithm is finite.
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()

@@ -20,7 +20,7 @@ use crate::job::{ArtifactSink, explain_build_error, find_input_folder, open_docu
 ///
 /// # Errors
 /// If data cannot be read, or the settings do not fit the data.
-pub fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
     let tokenizer = Tokenizer::open(find_input_folder(job, &InputRole::Tokenizer)?)
         .map_err(|e| input_failure(e, "name a tokenizer, or a checkpoint that has one"))?;
     let options = RowsOptions {

@@ -16,7 +16,7 @@ use crate::job::{explain_build_error, open_documents};
 ///
 /// # Errors
 /// If data cannot be read, the vocabulary is too small, or the file is not a tokenizer.
-pub fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<Summary, Failure> {
     let mut writer = job.slot.artifact()?;
     let tokenizer = match config {
         TokenizerConfig::ByteLevelBpe { vocabulary, datasets, .. } => {

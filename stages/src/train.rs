@@ -5,17 +5,17 @@
 //! ([`adamw`]). The loop only owns the order, so resuming means starting it at k with the content of a checkpoint.
 
 pub mod adamw;
-pub mod attention;
+pub(crate) mod attention;
 mod backward;
-pub mod checkpoint;
-pub mod flat_tensors;
+pub(crate) mod checkpoint;
+pub(crate) mod flat_tensors;
 pub mod gradient;
 pub mod gradient_sums;
-pub mod held_out;
-pub mod metrics;
-pub mod pieces;
-pub mod setup;
-pub mod state;
+pub(crate) mod held_out;
+pub(crate) mod metrics;
+pub(crate) mod pieces;
+pub(crate) mod setup;
+pub(crate) mod state;
 pub mod update;
 
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ use state::TrainingState;
 /// # Errors
 /// If inputs contradict the settings, a loss or gradient is not finite, a signal requests a stop (after saving a
 /// checkpoint), or the store or the device fails.
-pub fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
     let mut shown = ProgressLine::new();

@@ -18,7 +18,7 @@ use crate::weights;
 /// # Errors
 /// [`FailureKind::Corrupt`] if logits are not finite or differ from the certificate's by more than its tolerance. Another
 /// kind if the weights, contract or tokenizer are refused.
-pub fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
+pub(crate) fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
     if !folder.join("config.json").exists() {
         return Ok("it has no weights, so there is no forward pass to run".into());
     }
@@ -94,8 +94,9 @@ fn corruption_failure(folder: &Path, what: &str) -> Failure {
 mod tests {
     use super::*;
     use crate::backbone::Backbone;
+    use crate::convert::certificate::{ReferenceLogit, TOLERANCE};
     use crate::convert::tests::{config, options_with, store};
-    use crate::convert::{TOLERANCE, certify_conversion, convert_weights};
+    use crate::convert::{certify_conversion, convert_weights};
 
     /// A converted artifact with its certificate.
     fn converted(time: TimeConditioning) -> (tempfile::TempDir, Backbone, Certificate) {
@@ -143,7 +144,7 @@ mod tests {
         let failure = run(folder.path()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Corrupt);
         assert!(failure.message.contains("differ from the source's by at most 2.00e-4"), "{failure}");
-        other.reference.logits[63] = crate::convert::ReferenceLogit { position: 64, token: 0, value: 0.0 };
+        other.reference.logits[63] = ReferenceLogit { position: 64, token: 0, value: 0.0 };
         save(folder.path(), &other);
         assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
         std::fs::write(folder.path().join(CERTIFICATE), "{").unwrap();

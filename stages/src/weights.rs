@@ -28,8 +28,8 @@ use fmflow_engine::pipeline::contract::{Contract, ContractError};
 use header::TensorEntry;
 use weights_file::{WeightsFile, read_tensor_values};
 
-pub use header::Dtype;
-pub use shards::{INDEX, SINGLE};
+pub(crate) use header::Dtype;
+pub(crate) use shards::{INDEX, SINGLE};
 pub use write::{TensorLayout, distribute_tensors, save_backbone, write_f32_tensors, write_tensors_as};
 
 /// Why weights are refused.
@@ -137,7 +137,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Whether and how the model is conditioned on time.
     #[must_use]
-    pub fn time_conditioning(&self) -> TimeConditioning {
+    pub(crate) fn time_conditioning(&self) -> TimeConditioning {
         self.contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning)
     }
 
@@ -191,7 +191,9 @@ pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
 ///
 /// # Errors
 /// If the file is malformed or a value is not finite.
-pub fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
+pub(crate) fn read_safetensors_file(
+    path: &Path,
+) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
     let WeightsFile { mut reader, entries, file } = WeightsFile::open(path)?;
     let mut tensors = IndexMap::with_capacity(entries.len());
     for entry in entries {

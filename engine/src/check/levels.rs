@@ -8,7 +8,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::text::place::Span;
 
 /// The word that means every warning, in `--allow`, `--deny` and the `lint` node.
-pub const ALL_WARNINGS: &str = "warnings";
+pub(crate) const ALL_WARNINGS: &str = "warnings";
 
 /// What happens to a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ struct LevelRule {
 
 /// All rules, strongest first.
 #[derive(Clone, Debug, Default)]
-pub struct WarningLevels(Vec<LevelRule>);
+pub(crate) struct WarningLevels(Vec<LevelRule>);
 
 impl WarningLevels {
     /// Collects the rules of the command line and of the `lint` node, and reports codes that the file both allows and
     /// denies.
     #[must_use]
-    pub fn collect(lint: Option<&Record>, options: &CheckOptions, sink: &mut Sink) -> Self {
+    pub(crate) fn collect(lint: Option<&Record>, options: &CheckOptions, sink: &mut Sink) -> Self {
         let given = |level, words: &[String]| {
             words
                 .iter()
@@ -55,7 +55,7 @@ impl WarningLevels {
 
     /// Removes allowed warnings, raises denied ones to errors, and returns how many were removed.
     #[must_use]
-    pub fn apply(&self, found: Vec<Diagnostic>) -> (Vec<Diagnostic>, usize) {
+    pub(crate) fn apply(&self, found: Vec<Diagnostic>) -> (Vec<Diagnostic>, usize) {
         let before = found.len();
         let kept: Vec<_> = found.into_iter().filter_map(|diagnostic| self.apply_to(diagnostic)).collect();
         let allowed = before - kept.len();

@@ -34,7 +34,7 @@ use crate::text::file_head;
 use crate::text::place::Span;
 
 /// Runs all lints on the stages that could be decoded. Features that `run` would refuse are added to `refusals`.
-pub fn lint_pipeline(
+pub(crate) fn lint_pipeline(
     world: &Declarations,
     stages: &Stages,
     options: &CheckOptions,
@@ -76,7 +76,7 @@ pub fn lint_pipeline(
 }
 
 /// Runs the lints that need the sizes of models and files. `root` is the `pipeline` node.
-pub fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
+pub(crate) fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     estimates::lint_estimates(root, pipeline, sink);
 }
 
@@ -93,7 +93,7 @@ fn read_stored_contract(stage: &Stage) -> Option<StoredContract> {
 ///
 /// `stored` holds the contracts of its checkpoints by the id of the stage that made them. `rows` holds the tokenizer
 /// digest of each rows input, by role.
-pub fn find_contradictions(
+pub(crate) fn find_contradictions(
     stages: &Stages,
     stage: &Stage,
     stored: &StoredContracts,
@@ -118,7 +118,7 @@ pub fn find_contradictions(
 }
 
 /// Warns about everything that `run` will refuse: one warning for each reason, with all its places.
-pub fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
+pub(crate) fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut Sink) {
     refusals.sort_by_key(|(span, _)| span.key());
     refusals.dedup_by_key(|(span, reason)| (span.key(), reason.clone()));
     let mut reasons: IndexMap<String, Vec<Span>> = IndexMap::new();

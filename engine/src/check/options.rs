@@ -18,7 +18,7 @@ pub struct CheckOptions {
 impl CheckOptions {
     /// Default options, with the names of this process's environment variables.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         Self { secrets: environment::list_variable_names(), ..Self::default() }
     }
 }

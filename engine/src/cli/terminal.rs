@@ -149,7 +149,7 @@ impl ProgressReporter for StageLines {
 
 /// The table at the end of a run; `shown` shortens a path for display.
 #[must_use]
-pub fn render_end_table(ran: &RunOutcome, shown: impl Fn(&std::path::Path) -> String) -> String {
+pub(crate) fn render_end_table(ran: &RunOutcome, shown: impl Fn(&std::path::Path) -> String) -> String {
     let rows = ran.outcomes.iter().map(|outcome| {
         let time =
             if outcome.ended == StageEnd::Cached { "-".into() } else { format_duration(outcome.seconds) };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-pub use read::read_lockfile;
+pub(crate) use read::read_lockfile;
 
 use crate::error::{Error, Result};
 use crate::pipeline::repository::RepositoryRequest;
@@ -17,11 +17,11 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// Format version, written in the first node of a lock file.
-pub const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
+pub(crate) const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
 
 /// The contents of a lock file, and how messages refer to it.
 #[derive(Clone, Debug, Default)]
-pub struct Lockfile {
+pub(crate) struct Lockfile {
     /// Path of the file as messages show it.
     pub name: String,
     /// The command that brings the file up to date.
@@ -38,7 +38,7 @@ pub struct Lockfile {
 
 /// A repository at one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pin {
+pub(crate) struct Pin {
     /// 40 hexadecimal digits.
     pub commit: String,
     /// Number of files in the repository.
@@ -62,7 +62,7 @@ pub struct PinnedFile {
 
 /// Path of the lock file of a configuration: beside it, with the extension `lock`.
 #[must_use]
-pub fn to_lockfile_path(config: &Path) -> PathBuf {
+pub(crate) fn to_lockfile_path(config: &Path) -> PathBuf {
     match config.extension() {
         // A configuration may itself be called `*.lock`; it must not be overwritten.
         Some(extension) if extension == "lock" => config.with_extension("lock.lock"),
@@ -72,7 +72,7 @@ pub fn to_lockfile_path(config: &Path) -> PathBuf {
 
 impl Lockfile {
     /// Warns about pins that none of the requests in `asked` needs.
-    pub fn report_stale_pins(&self, asked: &[&RepositoryRequest], sink: &mut Sink) {
+    pub(crate) fn report_stale_pins(&self, asked: &[&RepositoryRequest], sink: &mut Sink) {
         let mut stale = self.places.iter().filter(|(pin, _)| !asked.contains(pin));
         let Some((pin, place)) = stale.next() else { return };
         let message = format!("`{}` pins {pin}, which the pipeline does not ask for", self.name);
@@ -85,7 +85,7 @@ impl Lockfile {
 
     /// Renders the file as KDL.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut text = format!(
             "// The commits that branches and tags pointed to, and the files there. `fmflow check FILE --online` writes this\n\
              // file; commit it together with the pipeline.\nlock {}\n",
@@ -101,7 +101,7 @@ impl Lockfile {
     ///
     /// # Errors
     /// If the temporary file cannot be written or cannot replace `path`.
-    pub fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
         let name = path.file_name().expect("a lock file has the name of its configuration").to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let written = self.write_through(vfs, path, &temporary);

@@ -12,10 +12,10 @@ use indexmap::IndexMap;
 
 use crate::hub::lockfile::{Lockfile, PinnedFile};
 use crate::pipeline::repository::RepositoryRequest;
-pub use session::Session;
+pub(crate) use session::Session;
 
 /// The environment variable whose value is sent to the hub, if the pipeline declares it as a secret.
-pub const TOKEN_VARIABLE: &str = "HF_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
 /// A server of repositories. The stages crate implements it; the engine itself never opens a connection.
 pub trait Hub {
@@ -91,7 +91,7 @@ pub enum HubError {
 
 /// Result of asking a hub, besides diagnostics.
 #[derive(Debug, Default)]
-pub struct LockResolution {
+pub(crate) struct LockResolution {
     /// Every pin in the order of the text, changed or not; removed pins last.
     pub changes: Vec<PinChange>,
     /// The new lock file.
@@ -102,7 +102,7 @@ pub struct LockResolution {
 
 /// The old and the new commit of one pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PinChange {
+pub(crate) struct PinChange {
     /// The repository and revision that the pipeline asks for.
     pub asked: RepositoryRequest,
     /// The commit before; `None` for a new pin.

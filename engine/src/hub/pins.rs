@@ -10,7 +10,7 @@ use crate::text::place::{Origin, Span};
 
 /// A node that names a repository.
 #[derive(Clone, Debug)]
-pub struct RepositoryUse {
+pub(crate) struct RepositoryUse {
     /// The repository and revision that the node asks for.
     pub asked: RepositoryRequest,
     /// Index of the node in [`Declarations::records`].
@@ -24,13 +24,13 @@ pub struct RepositoryUse {
 impl RepositoryUse {
     /// Where the node names the revision; if it names none, where it names the repository.
     #[must_use]
-    pub fn place(&self) -> &Span {
+    pub(crate) fn place(&self) -> &Span {
         self.revision.as_ref().unwrap_or(&self.from)
     }
 }
 
 /// Collects every node that names a repository on the hub, in the order of the text, and reports malformed addresses.
-pub fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<RepositoryUse> {
+pub(crate) fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<RepositoryUse> {
     let mut uses = Vec::new();
     for (at, record) in world.records.iter().enumerate() {
         let kind = RepositoryKind::ALL.into_iter().find(|kind| kind.node() == record.spec.name);
@@ -111,7 +111,11 @@ fn refuse_local_revision(record: &Record, from: &Leaf, sink: &mut Sink) {
 /// Sets the revision of every node to the commit that the lock file pins, and warns about unpinned nodes and stale pins.
 ///
 /// Returns the pinned repositories, without duplicates, in the order of the text.
-pub fn pin_repositories(world: &mut Declarations, lock: &Lockfile, sink: &mut Sink) -> Vec<PinnedRepository> {
+pub(crate) fn pin_repositories(
+    world: &mut Declarations,
+    lock: &Lockfile,
+    sink: &mut Sink,
+) -> Vec<PinnedRepository> {
     let uses = collect_repository_uses(world, sink);
     let mut pinned: Vec<PinnedRepository> = Vec::new();
     let mut unpinned = Vec::new();

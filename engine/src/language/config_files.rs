@@ -12,7 +12,7 @@ use crate::text::place::{ConfigFile, Span};
 
 /// The files of a configuration with the global offsets of their first bytes. The root file starts at 0.
 #[derive(Debug)]
-pub struct ConfigFiles {
+pub(crate) struct ConfigFiles {
     root: Arc<ConfigFile>,
     others: Vec<(usize, Arc<ConfigFile>)>,
 }
@@ -20,24 +20,24 @@ pub struct ConfigFiles {
 impl ConfigFiles {
     /// Starts with the root file alone.
     #[must_use]
-    pub fn new(root: Arc<ConfigFile>) -> Self {
+    pub(crate) fn new(root: Arc<ConfigFile>) -> Self {
         Self { root, others: Vec::new() }
     }
 
     /// The file that was named on the command line.
     #[must_use]
-    pub fn root(&self) -> &Arc<ConfigFile> {
+    pub(crate) fn root(&self) -> &Arc<ConfigFile> {
         &self.root
     }
 
     /// Number of files, which is also the number that the next file gets.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.others.len() + 1
     }
 
     /// Adds a file and returns the global offset of its first byte.
-    pub fn add(&mut self, file: Arc<ConfigFile>) -> usize {
+    pub(crate) fn add(&mut self, file: Arc<ConfigFile>) -> usize {
         let last = self.others.last().map_or((0, &self.root), |(start, file)| (*start, file));
         // One byte between files, so that the end of a file is not also the start of the next one.
         let start = last.0 + last.1.text.len() + 1;
@@ -47,7 +47,7 @@ impl ConfigFiles {
 
     /// The place, as a file and an offset in it, of a span with a global offset.
     #[must_use]
-    pub fn span(&self, span: SourceSpan) -> Span {
+    pub(crate) fn span(&self, span: SourceSpan) -> Span {
         let begun = self.others.partition_point(|(start, _)| *start <= span.offset());
         let found = begun.checked_sub(1).and_then(|at| self.others.get(at));
         let (start, file) = found.map_or((0, &self.root), |(start, file)| (*start, file));
@@ -56,7 +56,7 @@ impl ConfigFiles {
 
     /// The place of an entry's value. `kdl` has a span only for the whole entry; the value is its last part.
     #[must_use]
-    pub fn value(&self, entry: &KdlEntry) -> Span {
+    pub(crate) fn value(&self, entry: &KdlEntry) -> Span {
         let span = self.span(entry.span());
         let length = entry.format().map_or(span.length, |format| format.value_repr.len()).min(span.length);
         let offset = span.offset + span.length - length;
@@ -65,7 +65,7 @@ impl ConfigFiles {
 }
 
 /// Adds the global offset of a file's first byte to every span of its document.
-pub fn shift_document(document: &mut KdlDocument, by: usize) {
+pub(crate) fn shift_document(document: &mut KdlDocument, by: usize) {
     document.nodes_mut().iter_mut().for_each(|node| shift_node(node, by));
 }
 
@@ -82,7 +82,7 @@ fn shift_node(node: &mut KdlNode, by: usize) {
 }
 
 /// Adds an offset to every span of one entry.
-pub fn shift_entry(entry: &mut KdlEntry, by: usize) {
+pub(crate) fn shift_entry(entry: &mut KdlEntry, by: usize) {
     entry.set_span(shift_span(entry.span(), by));
     entry.name_mut().into_iter().for_each(|name| shift_name(name, by));
     entry.ty_mut().into_iter().for_each(|ty| shift_name(ty, by));

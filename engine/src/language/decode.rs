@@ -23,7 +23,7 @@ use crate::text::glob::PatternError;
 use crate::text::place::Span;
 
 /// A decoded stage.
-pub struct DecodedStage {
+pub(crate) struct DecodedStage {
     /// The typed settings.
     pub config: StageConfig,
     /// The files on this machine that the stage reads.
@@ -33,7 +33,7 @@ pub struct DecodedStage {
 }
 
 /// Decodes one stage.
-pub struct Decoder<'a> {
+pub(crate) struct Decoder<'a> {
     /// All declarations of the configuration, to resolve references.
     pub world: &'a Declarations,
     /// Receives the diagnostics.
@@ -44,12 +44,12 @@ pub struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
-    pub fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
+    pub(crate) fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
         Self { world, sink, sources: Vec::new(), unsupported: Vec::new() }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
-    pub fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
+    pub(crate) fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
         Some(DecodedStage { config, sources: self.sources, unsupported: self.unsupported })
     }
@@ -175,7 +175,7 @@ fn decode_export(record: &Record) -> Option<ExportConfig> {
 
 /// Name, seed and budget of a `pipeline` node. `None` if the name or the seed is missing.
 #[must_use]
-pub fn decode_pipeline(record: &Record) -> Option<(String, u64, Budget)> {
+pub(crate) fn decode_pipeline(record: &Record) -> Option<(String, u64, Budget)> {
     let budget = record.child("budget");
     let machine = record.child("machine");
     let days = budget.and_then(|budget| budget.number("days")).map(|days| days * 86_400.0);

@@ -10,7 +10,7 @@ use crate::text::place::Span;
 
 /// A stage whose settings have not been decoded yet.
 #[derive(Clone, Debug)]
-pub struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     /// Unique name of the stage; `ROWS/DATASET` for a rows stage, `CONVERT/source` for an implicit fetch.
     pub name: String,
     /// The node that declares it: the `rows` node of a rows stage, the `convert` node of an implicit fetch.
@@ -25,7 +25,7 @@ pub struct Draft<'a> {
 
 /// An artifact that a drafted stage reads.
 #[derive(Clone, Debug)]
-pub struct DraftInput {
+pub(crate) struct DraftInput {
     /// What the stage uses it for.
     pub role: InputRole,
     /// The name of the stage that makes it.
@@ -36,7 +36,7 @@ pub struct DraftInput {
 
 /// All stages of a configuration, in the order of the text. A rows stage exists only for a pair of a `rows` node and a
 /// dataset that some stage uses.
-pub fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft<'a>> {
+pub(crate) fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft<'a>> {
     let used = find_used_rows(world);
     let mut drafts = Vec::new();
     for record in world.records.iter().filter(|record| world.declares(record)) {
@@ -220,7 +220,7 @@ fn find_measured_rows(
 /// If an evaluation measures both likelihood and exact match on one dataset, exact match gets the role `Answers`, because
 /// the two may read different rows.
 #[must_use]
-pub fn find_measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
+pub(crate) fn find_measured_role(evaluation: &Record, measured: &Record) -> Option<InputRole> {
     let dataset = measured.text("dataset")?;
     let both = evaluation.children("held-out").any(|other| other.text("dataset") == Some(dataset));
     let (dataset, rows) = (dataset.to_owned(), measured.text("rows").map(str::to_owned));

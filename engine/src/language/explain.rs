@@ -13,7 +13,7 @@ const CODE_PAGES: &str = include_str!("../../../schemas/codes.md");
 
 /// A row of `explain --list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CodeInfo {
+pub(crate) struct CodeInfo {
     /// The stable name of the code.
     pub code: &'static str,
     /// Its severity, unless the configuration changes it.
@@ -24,7 +24,7 @@ pub struct CodeInfo {
 
 /// All codes, in the order of [`Code::ALL`].
 #[must_use]
-pub fn collect_code_infos() -> Vec<CodeInfo> {
+pub(crate) fn collect_code_infos() -> Vec<CodeInfo> {
     let info = |code: &Code| CodeInfo { code: code.name(), severity: code.severity(), title: code.title() };
     Code::ALL.iter().map(info).collect()
 }
@@ -39,7 +39,7 @@ pub fn explain_topic(subject: &str) -> Option<String> {
 
 /// The code, node or field whose name is closest to `subject`, for the message about an unknown subject.
 #[must_use]
-pub fn suggest_subject(subject: &str) -> Option<String> {
+pub(crate) fn suggest_subject(subject: &str) -> Option<String> {
     let mut names: Vec<String> = Code::ALL.iter().map(|code| code.name().to_owned()).collect();
     visit_nodes_with_path(&mut |path, node| {
         names.extend(path.last().map(|name| (*name).to_owned()));
@@ -262,7 +262,7 @@ fn format_default(default: &KdlValue) -> String {
 
 /// The reference of the language as Markdown, as `fmflow schema` prints it.
 #[must_use]
-pub fn render_schema_markdown() -> String {
+pub(crate) fn render_schema_markdown() -> String {
     let mut text = String::from("# The language\n\nGenerated from `schemas/*.kdl`.\n");
     visit_nodes_with_path(&mut |path, node| match path {
         ["recipe", _, ..] => {}

@@ -14,7 +14,7 @@ use crate::text::place::{Origin, Span};
 const MAX_INLINE_DEPTH: usize = 32;
 
 /// The settings of one stage, and those that `run` refuses.
-pub struct StageFields<'a> {
+pub(crate) struct StageFields<'a> {
     world: &'a Declarations,
     /// All fields, in the order of the field table.
     pub list: Vec<FieldValue>,
@@ -24,7 +24,7 @@ pub struct StageFields<'a> {
 
 /// Collects the settings of a stage. `seed` is the pipeline's seed, which belongs to every stage that draws random numbers.
 #[must_use]
-pub fn collect_stage_fields<'a>(
+pub(crate) fn collect_stage_fields<'a>(
     world: &'a Declarations,
     draft: &Draft<'_>,
     seed: Option<&Leaf>,
@@ -51,7 +51,7 @@ pub fn collect_stage_fields<'a>(
 
 /// Places and reasons of what `run` refuses in a node that is not a stage.
 #[must_use]
-pub fn find_unsupported_fields(world: &Declarations, record: &Record) -> Vec<(Span, String)> {
+pub(crate) fn find_unsupported_fields(world: &Declarations, record: &Record) -> Vec<(Span, String)> {
     let mut fields = StageFields { world, list: Vec::new(), unsupported: Vec::new() };
     fields.add_record(record, "", true, 0);
     fields.unsupported

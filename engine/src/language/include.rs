@@ -19,7 +19,7 @@ const MAX_INCLUDE_DEPTH: usize = 16;
 const MAX_CONFIG_FILES: usize = 64;
 
 /// A configuration with everything it includes.
-pub struct LoadedConfiguration {
+pub(crate) struct LoadedConfiguration {
     /// All files.
     pub sources: ConfigFiles,
     /// Top-level nodes with global offsets. The nodes of an included file follow the `include` that names it.
@@ -30,7 +30,7 @@ pub struct LoadedConfiguration {
 
 /// Parses the file at `path` and everything that it includes, and reports every error. `None` if the root file itself
 /// cannot be parsed.
-pub fn load_with_includes(
+pub(crate) fn load_with_includes(
     file: &Arc<ConfigFile>,
     path: &Path,
     sink: &mut Sink,

@@ -17,7 +17,7 @@ use nesting::{MAX_MIXTURE_PARTS, NestingSearch};
 
 /// A mixture whose nested mixtures have been resolved into datasets.
 #[derive(Clone, Debug)]
-pub struct FlatMixture<'a> {
+pub(crate) struct FlatMixture<'a> {
     /// First update of every phase, ascending; the first is 0.
     pub phases: Vec<u64>,
     /// Every dataset once, in the order of the text, with its weight in each phase. Weights are not normalized.
@@ -27,7 +27,7 @@ pub struct FlatMixture<'a> {
 impl FlatMixture<'_> {
     /// Phases and weights as JSON, for the fingerprint: `[[first update, weight of the first dataset, ..], ..]`.
     #[must_use]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let weights = |at: usize| self.datasets.iter().map(move |(_, weights)| weights[at]);
         let phase = |(at, start): (usize, &u64)| {
             let row =
@@ -40,7 +40,7 @@ impl FlatMixture<'_> {
 
 /// Whether a mixture has nested mixtures or scheduled weights, instead of only datasets with one weight each.
 #[must_use]
-pub fn is_composed_mixture(mixture: &Record) -> bool {
+pub(crate) fn is_composed_mixture(mixture: &Record) -> bool {
     mixture.children.iter().any(|part| part.spec.name == "mixture" || part.child("weight").is_some())
 }
 
@@ -49,7 +49,7 @@ pub fn is_composed_mixture(mixture: &Record) -> bool {
 /// Also works for broken mixtures, which drafts of stages still refer to: a cycle is entered once, and the number of steps
 /// is limited.
 #[must_use]
-pub fn collect_mixture_datasets<'a>(world: &'a Declarations, mixture: &'a Record) -> Vec<&'a Record> {
+pub(crate) fn collect_mixture_datasets<'a>(world: &'a Declarations, mixture: &'a Record) -> Vec<&'a Record> {
     let mut found: Vec<&Record> = Vec::new();
     let mut open = vec![MixtureWalk { mixture, next: 0 }];
     let mut steps = 0;
@@ -83,7 +83,7 @@ struct MixtureWalk<'a> {
 /// Phases and weights of a mixture; `None` if it or a part of it is broken. Only for mixtures that [`check_mixtures`] has
 /// checked, because it recurses without a limit.
 #[must_use]
-pub fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Option<FlatMixture<'a>> {
+pub(crate) fn flatten_mixture<'a>(world: &'a Declarations, mixture: &'a Record) -> Option<FlatMixture<'a>> {
     if mixture.broken {
         return None;
     }
@@ -147,7 +147,7 @@ fn find_part_weight(part: &Record, update: u64) -> Option<f64> {
 }
 
 /// Reports mixtures that contain themselves, that have no weight, or whose phases are out of order, and marks them broken.
-pub fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
+pub(crate) fn check_mixtures(world: &mut Declarations, sink: &mut Sink) {
     let mut broken = Vec::new();
     for (at, record) in world.records.iter().enumerate().filter(|(_, record)| record.spec.name == "mixture") {
         let before = sink.errors();

@@ -11,7 +11,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::suggest;
 
 /// All declarations by namespace and name.
-pub struct Declarations {
+pub(crate) struct Declarations {
     /// Validated top-level nodes, in the order of the text.
     pub records: Vec<Record>,
     /// From namespace and name to the index of the first declaration.
@@ -26,7 +26,12 @@ impl Declarations {
     /// `unresolved` has the names of nodes that could not be understood. A reference to one of them is a consequence of
     /// that error and is not reported again. If not `complete`, a file could not be read, and any undeclared name may be
     /// declared there.
-    pub fn new(records: Vec<Record>, unresolved: Vec<String>, complete: bool, sink: &mut Sink) -> Self {
+    pub(crate) fn new(
+        records: Vec<Record>,
+        unresolved: Vec<String>,
+        complete: bool,
+        sink: &mut Sink,
+    ) -> Self {
         let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             let Some(leaf) = record.name_leaf() else { continue };
@@ -43,7 +48,7 @@ impl Declarations {
 
     /// Reports every reference to an undeclared name or to the wrong kind of node, and marks the records that contain them
     /// as broken.
-    pub fn check_references(&mut self, sink: &mut Sink) {
+    pub(crate) fn check_references(&mut self, sink: &mut Sink) {
         let broken = self.find_broken_references(sink);
         for at in broken {
             self.records[at].broken = true;
@@ -70,14 +75,14 @@ impl Declarations {
 
     /// The node that a reference names, if the field takes this kind of node and the node is not broken.
     #[must_use]
-    pub fn target(&self, leaf: &Leaf) -> Option<&Record> {
+    pub(crate) fn target(&self, leaf: &Leaf) -> Option<&Record> {
         let found = self.any_target(leaf)?;
         (!found.broken).then_some(found)
     }
 
     /// The node that a reference names, even if the node is broken.
     #[must_use]
-    pub fn any_target(&self, leaf: &Leaf) -> Option<&Record> {
+    pub(crate) fn any_target(&self, leaf: &Leaf) -> Option<&Record> {
         let name = leaf.reference()?;
         leaf.spec
             .to
@@ -88,20 +93,20 @@ impl Declarations {
 
     /// The node called `name` in the namespace of `kind`. Its own kind may be another one of that namespace.
     #[must_use]
-    pub fn named(&self, kind: &str, name: &str) -> Option<&Record> {
+    pub(crate) fn named(&self, kind: &str, name: &str) -> Option<&Record> {
         let namespace = load_schema().node(kind)?.namespace.clone();
         Some(&self.records[*self.names.get(&(namespace, name.to_owned()))?])
     }
 
     /// Whether references to this node's name resolve to it, and not to an earlier node with the same name.
     #[must_use]
-    pub fn declares(&self, record: &Record) -> bool {
+    pub(crate) fn declares(&self, record: &Record) -> bool {
         let found = record.name().and_then(|name| self.named(&record.spec.name, name));
         found.is_some_and(|found| std::ptr::eq(found, record))
     }
 
     /// All nodes of a kind, in the order of the text.
-    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Record> {
+    pub(crate) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Record> {
         self.records.iter().filter(move |record| record.spec.name == kind)
     }
 

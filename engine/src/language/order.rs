@@ -12,7 +12,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// Indices of the drafts in topological order; independent stages keep the order of the text. Stages on a cycle, and all
 /// stages that depend on one, are left out.
-pub fn order_stages(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
+pub(crate) fn order_stages(drafts: &[Draft<'_>], sink: &mut Sink) -> Vec<usize> {
     let graph = build_stage_graph(drafts);
     for cycle in tarjan_scc(&graph) {
         if cycle.len() > 1 || cycle.first().is_some_and(|node| graph.contains_edge(*node, *node)) {

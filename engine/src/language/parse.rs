@@ -14,7 +14,7 @@ use crate::text::scan::{self, ScanError};
 const PARSER_STACK_BYTES: usize = 32 << 20;
 
 /// Parses a file. `None` after diagnostics.
-pub fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<KdlDocument> {
+pub(crate) fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > read::MAX_CONFIG_BYTES {
         sink.push(read::file_too_large(&file.name));
         return None;

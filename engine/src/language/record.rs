@@ -5,7 +5,7 @@ use crate::text::place::{Origin, Span};
 
 /// A validated node.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(crate) struct Record {
     /// The node's row of the field table.
     pub spec: &'static NodeSpec,
     /// Place of the node's name; an implied node has the place of its parent.
@@ -25,7 +25,7 @@ pub struct Record {
 
 /// A field of a record with its value.
 #[derive(Clone, Debug)]
-pub struct Leaf {
+pub(crate) struct Leaf {
     /// The field's row of the field table.
     pub spec: &'static FieldSpec,
     /// The canonical value.
@@ -39,7 +39,7 @@ pub struct Leaf {
 impl Leaf {
     /// The value, if it is any kind of text: a word, name, path, address or range.
     #[must_use]
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             CanonicalValue::Text(text)
             | CanonicalValue::Name(text)
@@ -55,14 +55,14 @@ impl Leaf {
     /// # Panics
     /// If the field also takes numbers or booleans, and holds one.
     #[must_use]
-    pub fn expect_text(&self) -> &str {
+    pub(crate) fn expect_text(&self) -> &str {
         self.text()
             .unwrap_or_else(|| panic!("`{}` takes only text, but has {:?}", self.spec.name, self.value))
     }
 
     /// The name that the value refers to, if the field is a reference.
     #[must_use]
-    pub fn reference(&self) -> Option<&str> {
+    pub(crate) fn reference(&self) -> Option<&str> {
         match &self.value {
             CanonicalValue::Name(name) if !self.spec.to.is_empty() => Some(name),
             _ => None,
@@ -73,12 +73,12 @@ impl Leaf {
 impl Record {
     /// The first value of the field called `name`.
     #[must_use]
-    pub fn leaf(&self, name: &str) -> Option<&Leaf> {
+    pub(crate) fn leaf(&self, name: &str) -> Option<&Leaf> {
         self.all(name).next()
     }
 
     /// All values of the field called `name`.
-    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Leaf> {
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Leaf> {
         let name = name.to_owned();
         let found = self.leaves.iter().filter(move |leaf| leaf.spec.name == name);
         #[cfg(test)]
@@ -88,13 +88,13 @@ impl Record {
 
     /// The argument that declares the name of this node.
     #[must_use]
-    pub fn name_leaf(&self) -> Option<&Leaf> {
+    pub(crate) fn name_leaf(&self) -> Option<&Leaf> {
         self.leaf("name")
     }
 
     /// The name that this node declares or, inside another node, refers to.
     #[must_use]
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.text("name")
     }
 
@@ -103,19 +103,19 @@ impl Record {
     /// # Panics
     /// If the name is missing or invalid. Such a record is broken and cannot be found by name.
     #[must_use]
-    pub fn expect_name(&self) -> &str {
+    pub(crate) fn expect_name(&self) -> &str {
         self.name().unwrap_or_else(|| panic!("a `{}` that is used has a name", self.spec.name))
     }
 
     /// The text of a field; see [`Leaf::text`].
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.leaf(name)?.text()
     }
 
     /// The integer value of a field.
     #[must_use]
-    pub fn integer(&self, name: &str) -> Option<i64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
         match self.leaf(name)?.value {
             CanonicalValue::Integer(number) => Some(number),
             _ => None,
@@ -124,19 +124,19 @@ impl Record {
 
     /// The integer value of a field as `usize`; `None` if it is negative.
     #[must_use]
-    pub fn size(&self, name: &str) -> Option<usize> {
+    pub(crate) fn size(&self, name: &str) -> Option<usize> {
         self.integer(name).and_then(|number| usize::try_from(number).ok())
     }
 
     /// The integer value of a field as `u64`; `None` if it is negative.
     #[must_use]
-    pub fn count(&self, name: &str) -> Option<u64> {
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
         self.integer(name).and_then(|number| u64::try_from(number).ok())
     }
 
     /// The number of a field, or its time in seconds.
     #[must_use]
-    pub fn number(&self, name: &str) -> Option<f64> {
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
         match self.leaf(name)?.value {
             CanonicalValue::Number(number) | CanonicalValue::Seconds(number) => Some(number),
             _ => None,
@@ -145,7 +145,7 @@ impl Record {
 
     /// The boolean value of a field.
     #[must_use]
-    pub fn boolean(&self, name: &str) -> Option<bool> {
+    pub(crate) fn boolean(&self, name: &str) -> Option<bool> {
         match self.leaf(name)?.value {
             CanonicalValue::Bool(value) => Some(value),
             _ => None,
@@ -154,25 +154,25 @@ impl Record {
 
     /// The first child node called `name`.
     #[must_use]
-    pub fn child(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children(name).next()
     }
 
     /// All child nodes called `name`.
-    pub fn children<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Self> {
+    pub(crate) fn children<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Self> {
         let name = name.to_owned();
         self.children.iter().filter(move |child| child.spec.name == name)
     }
 
     /// Calls `visit` with this record and all records inside it.
-    pub fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
+    pub(crate) fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
         visit(self);
         self.children.iter().for_each(|child| child.visit(visit));
     }
 
     /// A copy whose written values have the recipe called `name` as their origin. Values of `--set` keep their origin.
     #[must_use]
-    pub fn from_recipe(&self, name: &str) -> Self {
+    pub(crate) fn copy_for_recipe(&self, name: &str) -> Self {
         let mut copy = self.clone();
         copy.relabel(name);
         copy

@@ -4,5 +4,5 @@
 mod json;
 mod kdl_schema;
 
-pub use json::{render_explanation_json, render_schema_json};
-pub use kdl_schema::render_schema_kdl;
+pub(crate) use json::{render_explanation_json, render_schema_json};
+pub(crate) use kdl_schema::render_schema_kdl;

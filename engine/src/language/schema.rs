@@ -1,10 +1,10 @@
 //! The field table, loaded from `schemas/*.kdl`: the only source of the types, ranges, defaults and documentation of fields.
 //! Validation, `explain`, `schema`, suggestions and fingerprints all read this table, so that they cannot disagree.
 
-pub mod foreign_names;
+pub(crate) mod foreign_names;
 mod table_parser;
-pub mod units;
-pub mod value;
+pub(crate) mod units;
+pub(crate) mod value;
 mod value_error;
 
 use std::sync::OnceLock;
@@ -156,20 +156,20 @@ impl Schema {
 
     /// Whether any field called `name`, or the `value` of any node called `name`, takes values of this type.
     #[must_use]
-    pub fn takes(&self, name: &str, kind: FieldType) -> bool {
+    pub(crate) fn takes(&self, name: &str, kind: FieldType) -> bool {
         self.nodes.iter().any(|node| node.takes(name, kind))
     }
 }
 
 impl NodeSpec {
     /// All fields: arguments, then properties.
-    pub fn fields(&self) -> impl Iterator<Item = &FieldSpec> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &FieldSpec> {
         self.arguments.iter().chain(&self.properties)
     }
 
     /// The example, if it shows `field`.
     #[must_use]
-    pub fn example_of(&self, field: &FieldSpec) -> Option<&str> {
+    pub(crate) fn example_of(&self, field: &FieldSpec) -> Option<&str> {
         let property = self.properties.iter().any(|property| property.name == field.name);
         let shown = |example: &&str| !property || example.contains(&format!(" {}=", field.name));
         self.example.as_deref().filter(shown)
@@ -183,7 +183,7 @@ impl NodeSpec {
 
     /// The child node called `name`.
     #[must_use]
-    pub fn child(&self, name: &str) -> Option<&NodeSpec> {
+    pub(crate) fn child(&self, name: &str) -> Option<&NodeSpec> {
         self.children.iter().find(|child| child.name == name)
     }
 }
@@ -191,7 +191,7 @@ impl NodeSpec {
 impl FieldSpec {
     /// The word of this field that `word` is a synonym of.
     #[must_use]
-    pub fn find_synonym(&self, word: &str) -> Option<&str> {
+    pub(crate) fn find_synonym(&self, word: &str) -> Option<&str> {
         let word = suggest::normalise_name(word);
         let found = self.synonyms.iter().find(|(other, _)| suggest::normalise_name(other) == word);
         found.map(|(_, own)| own.as_str())
@@ -199,7 +199,7 @@ impl FieldSpec {
 
     /// The documentation as a lower-case fragment, for the help of a diagnostic.
     #[must_use]
-    pub fn help(&self) -> String {
+    pub(crate) fn help(&self) -> String {
         let doc = self.doc.trim_end_matches('.');
         let mut letters = doc.chars();
         let first = letters.next().map(|first| first.to_ascii_lowercase()).into_iter();

@@ -23,7 +23,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, FileRole, Span};
 
 /// Applies settings in their order, so that a later one wins. Reports those whose path does not resolve.
-pub fn apply_settings(texts: &[String], loaded: &mut LoadedConfiguration, sink: &mut Sink) {
+pub(crate) fn apply_settings(texts: &[String], loaded: &mut LoadedConfiguration, sink: &mut Sink) {
     for (at, text) in texts.iter().enumerate() {
         if let Err(fault) = apply_setting(at + 1, text, loaded) {
             sink.push(fault);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use kdl::KdlError;
 
 use self::foreign_languages::detect_foreign_language;
-pub use self::foreign_languages::detect_yaml;
+pub(crate) use self::foreign_languages::detect_yaml;
 pub(crate) use self::quotes::find_foreign_quotes;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
@@ -24,7 +24,7 @@ const MAX_SYNTAX_ERRORS: usize = 8;
 
 /// Reports why a text cannot be parsed: known mistakes at their exact places, or else the parser's errors in the piece of
 /// the text that starts at byte `start`.
-pub fn report_syntax_errors(file: &Arc<ConfigFile>, start: usize, error: &KdlError, sink: &mut Sink) {
+pub(crate) fn report_syntax_errors(file: &Arc<ConfigFile>, start: usize, error: &KdlError, sink: &mut Sink) {
     if let Some(diagnostic) = control_character(file).or_else(|| detect_foreign_language(file)) {
         sink.push(diagnostic);
         return;

@@ -20,7 +20,7 @@ use crate::text::suggest;
 
 /// Validates the nodes of a configuration. Returns one record for each known top-level node, with recipes merged and
 /// defaults filled in, and the names of the nodes that could not be understood.
-pub fn validate_nodes(
+pub(crate) fn validate_nodes(
     sources: &ConfigFiles,
     nodes: &[KdlNode],
     sink: &mut Sink,

@@ -11,7 +11,7 @@ const NODE_PREFIX: &str = "v ";
 /// The values that a text consists of, each with its offset in the text. `None` if the text is not a list of KDL values;
 /// callers then take it as a string.
 #[must_use]
-pub fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
+pub(crate) fn parse_values(text: &str) -> Option<Vec<KdlEntry>> {
     let whole = format!("{NODE_PREFIX}{text}");
     let cuts = scan::find_cuts(&whole).ok()?;
     let mut document = parse_on_thread(&whole, &cuts).ok()?;

@@ -14,7 +14,7 @@ const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// The ids that a tokenizer uses, each with its text.
 #[derive(Clone, Debug, Default)]
-pub struct TokenTable(HashMap<u64, String>);
+pub(crate) struct TokenTable(HashMap<u64, String>);
 
 #[derive(Deserialize)]
 struct TokenizerFile {
@@ -37,7 +37,7 @@ struct AddedToken {
 impl TokenTable {
     /// Reads a `tokenizer.json`; `None` if it cannot be read or has another structure, such as no `vocab`.
     #[must_use]
-    pub fn read(path: &Path) -> Option<Self> {
+    pub(crate) fn read(path: &Path) -> Option<Self> {
         let file: TokenizerFile = serde_json::from_slice(&read_header_file(path)?).ok()?;
         let ordinary = file.model.vocab.into_iter().map(|(content, id)| (id, content));
         Some(Self(
@@ -47,20 +47,20 @@ impl TokenTable {
 
     /// One more than the largest id; 0 if there are no tokens.
     #[must_use]
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.0.keys().max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The text of a token id, if any token uses it.
     #[must_use]
-    pub fn text(&self, id: u64) -> Option<&str> {
+    pub(crate) fn text(&self, id: u64) -> Option<&str> {
         self.0.get(&id).map(String::as_str)
     }
 }
 
 /// Reads the model shape from a Hugging Face `config.json`; `None` if a required size is missing.
 #[must_use]
-pub fn read_model_shape(path: &Path) -> Option<ModelShape> {
+pub(crate) fn read_model_shape(path: &Path) -> Option<ModelShape> {
     let config: Value = serde_json::from_slice(&read_header_file(path)?).ok()?;
     let number = |name: &str| config.get(name).and_then(Value::as_u64);
     let (hidden, heads) = (number("hidden_size")?, number("num_attention_heads")?);

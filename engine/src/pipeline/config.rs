@@ -3,8 +3,8 @@
 //! No default or range of a field is written here: `schemas/*.kdl` is the only place for those. Input artifacts are named
 //! by *role* (see [`crate::pipeline::role::InputRole`]).
 
-pub mod attention;
-pub mod learning_rate;
+pub(crate) mod attention;
+pub(crate) mod learning_rate;
 pub mod sample;
 pub mod train;
 

@@ -16,10 +16,10 @@ pub const PROVENANCE: &str = "provenance.json";
 const PROVENANCE_SCHEMA: &str = "fmflow.provenance/1";
 
 /// The direction of time, written out because papers differ.
-pub const TIME_DIRECTION: &str = "t=0 source, t=1 data";
+pub(crate) const TIME_DIRECTION: &str = "t=0 source, t=1 data";
 
 /// Largest `provenance.json` or `origins.json` that is read, in bytes. A checkpoint folder may come from a stranger.
-pub const MAX_CONTRACT_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_CONTRACT_BYTES: u64 = 1 << 20;
 
 /// What the logits of a model mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,7 +187,7 @@ pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Att
 
 /// Describes the source of a path in the words of a configuration.
 #[must_use]
-pub fn describe_source(path: &ProbabilityPath) -> String {
+pub(crate) fn describe_source(path: &ProbabilityPath) -> String {
     match path.mask_share {
         share if share >= 1.0 => "mask".to_owned(),
         share if share <= 0.0 => "uniform".to_owned(),
@@ -197,7 +197,7 @@ pub fn describe_source(path: &ProbabilityPath) -> String {
 
 /// Describes a scheduler in the words of a configuration.
 #[must_use]
-pub fn describe_scheduler(scheduler: Scheduler) -> String {
+pub(crate) fn describe_scheduler(scheduler: Scheduler) -> String {
     match scheduler {
         Scheduler::Polynomial { exponent: 1.0 } => "linear".to_owned(),
         Scheduler::Polynomial { exponent } => format!("polynomial, exponent {exponent}"),

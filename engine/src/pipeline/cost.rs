@@ -40,11 +40,11 @@ pub struct TrainingCost {
 }
 
 /// Percentages of the updates at which the learning rate is shown.
-pub const LEARNING_RATE_PERCENTAGES: [u64; 6] = [0, 1, 25, 50, 75, 100];
+pub(crate) const LEARNING_RATE_PERCENTAGES: [u64; 6] = [0, 1, 25, 50, 75, 100];
 
 /// Estimates the cost of every stage, in the pipeline's order.
 #[must_use]
-pub fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
+pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
     let facts = &PipelineFacts::collect(pipeline);
     let mut costs: Vec<StageCost> = Vec::new();
     for stage in &pipeline.stages {
@@ -146,19 +146,19 @@ fn find_row_length(rows: &Stage) -> Option<u64> {
 }
 
 /// Peak dense bf16 operations per second of one device, from NVIDIA's data sheets.
-pub const DEVICE_FLOPS: [(&str, f64); 4] =
+pub(crate) const DEVICE_FLOPS: [(&str, f64); 4] =
     [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
 
 /// Splits a machine such as `4xH100-80GB` into the number of devices and their name. Without a number it is one device.
 #[must_use]
-pub fn parse_machine(machine: &str) -> (u64, &str) {
+pub(crate) fn parse_machine(machine: &str) -> (u64, &str) {
     let (count, name) = machine.split_once('x').unwrap_or(("1", machine));
     count.parse().map_or((1, machine), |count| (count, name))
 }
 
 /// Peak dense bf16 operations per second of a machine; `None` if its devices are not in [`DEVICE_FLOPS`].
 #[must_use]
-pub fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
+pub(crate) fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
     let (count, name) = parse_machine(machine?);
     DEVICE_FLOPS.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count as f64 * peak)
 }

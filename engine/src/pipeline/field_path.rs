@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Path of a setting of one kind of stage, such as `learning-rate.peak` of `train`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldPath {
+pub(crate) struct FieldPath {
     kind: &'static str,
     /// `#` is a placeholder for the index of a node that may occur several times.
     path: &'static str,
@@ -17,7 +17,7 @@ pub struct FieldPath {
 impl FieldPath {
     /// The path with `#` replaced by an index, counted from 0.
     #[must_use]
-    pub const fn nth(self, number: usize) -> Self {
+    pub(crate) const fn nth(self, number: usize) -> Self {
         Self { kind: self.kind, path: self.path, number: Some(number) }
     }
 

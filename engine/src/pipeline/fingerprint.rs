@@ -16,7 +16,7 @@ use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
-pub const LEDGER_VERSION: u32 = 2;
+pub(crate) const LEDGER_VERSION: u32 = 2;
 
 /// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
 ///
@@ -48,7 +48,7 @@ pub struct Fingerprint(pub String);
 impl Fingerprint {
     /// The first 12 digits, for folder names.
     #[must_use]
-    pub fn short(&self) -> &str {
+    pub(crate) fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
 }
@@ -94,7 +94,7 @@ pub struct Ingredient {
 impl Ingredient {
     /// Name to show to people.
     #[must_use]
-    pub fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.name)
     }
 }
@@ -106,7 +106,7 @@ pub struct Ledger(pub Vec<Ingredient>);
 
 /// One difference between two ledgers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerChange {
+pub(crate) struct LedgerChange {
     /// Kind of the ingredient that differs.
     pub what: IngredientKind,
     /// Its label.
@@ -121,7 +121,7 @@ impl Ledger {
     /// The ledger of `stage`. `sources` has the content digest of each of its sources, `upstream` the fingerprint of each of
     /// its inputs, both in the stage's order.
     #[must_use]
-    pub fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
+    pub(crate) fn for_stage(stage: &Stage, sources: &[String], upstream: &[Fingerprint]) -> Self {
         // A digest that is left out would give one fingerprint to two results.
         assert_eq!(sources.len(), stage.sources.len(), "every source has a digest");
         assert_eq!(upstream.len(), stage.inputs.len(), "every input has a fingerprint");
@@ -157,7 +157,7 @@ impl Ledger {
 
     /// The digest of the ledger. Each part is hashed after its length, so that different ledgers never hash the same bytes.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
         for Ingredient { what, name, value, label: _ } in &self.0 {
             hasher.update(&[*what as u8]);
@@ -171,7 +171,7 @@ impl Ledger {
 
     /// The differences from `old`: changed and new ingredients in the order of this ledger, then removed ones.
     #[must_use]
-    pub fn changes_since(&self, old: &Self) -> Vec<LedgerChange> {
+    pub(crate) fn changes_since(&self, old: &Self) -> Vec<LedgerChange> {
         let (before, now) = (old.by_name(), self.by_name());
         let mut changes = Vec::new();
         for ((what, name), (label, new)) in &now {
@@ -226,7 +226,7 @@ fn build_ledger_change(
 
 /// Formats a value so that equal values give equal text: `1e-3` and `0.001`, `1` and `1.0`; keys of objects are sorted.
 #[must_use]
-pub fn format_canonical_value(value: &Value) -> String {
+pub(crate) fn format_canonical_value(value: &Value) -> String {
     match value {
         Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
             (Some(whole), _, _) => whole.to_string(),

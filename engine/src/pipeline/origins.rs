@@ -210,7 +210,7 @@ fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
 
 /// The contract and the origins that are stored in a checkpoint's folder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StoredContract {
+pub(crate) struct StoredContract {
     /// From `provenance.json`.
     pub contract: Contract,
     /// From `origins.json`; empty if that is missing or invalid.
@@ -222,7 +222,7 @@ impl StoredContract {
     ///
     /// `None` if the folder has no contract or an invalid one. An invalid one is not reported here: the stage that opens the
     /// folder does so.
-    pub fn read(read: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    pub(crate) fn read(read: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let contract = Contract::parse(&read(PROVENANCE)?).ok()?;
         let origins = read(ORIGINS).and_then(|text| Origins::parse(&text).ok());
         Some(Self { contract, origins: origins.unwrap_or_default() })
@@ -230,7 +230,7 @@ impl StoredContract {
 
     /// Describes a fact and its origin: ``has `source = mask`, set by stage `sft` in tiny.kdl line 31``.
     #[must_use]
-    pub fn describe_fact(&self, fact: ContractFact) -> String {
+    pub(crate) fn describe_fact(&self, fact: ContractFact) -> String {
         let origin = self.origins.facts.get(&fact).map(|origin| format!(", {origin}"));
         format!("has `{fact} = {}`{}", describe_fact_value(&self.contract, fact), origin.unwrap_or_default())
     }

@@ -11,11 +11,11 @@ pub enum RepositoryKind {
 
 impl RepositoryKind {
     /// Both, in the order of a lock file.
-    pub const ALL: [Self; 2] = [Self::Model, Self::Dataset];
+    pub(crate) const ALL: [Self; 2] = [Self::Model, Self::Dataset];
 
     /// The word in lock files and messages.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::Dataset => "dataset",
@@ -24,7 +24,7 @@ impl RepositoryKind {
 
     /// The KDL node that names such a repository.
     #[must_use]
-    pub fn node(self) -> &'static str {
+    pub(crate) fn node(self) -> &'static str {
         match self {
             Self::Model => "fetch",
             Self::Dataset => "dataset",
@@ -46,7 +46,7 @@ pub struct RepositoryRequest {
 impl RepositoryRequest {
     /// Whether the revision is already a commit, so that no pin is needed.
     #[must_use]
-    pub fn is_commit(&self) -> bool {
+    pub(crate) fn is_commit(&self) -> bool {
         self.revision.as_deref().is_some_and(is_commit)
     }
 }

@@ -31,7 +31,7 @@ pub enum InputRole {
 impl InputRole {
     /// The role of a dataset's rows in a training stage.
     #[must_use]
-    pub fn rows_of(dataset: &str) -> Self {
+    pub(crate) fn rows_of(dataset: &str) -> Self {
         Self::Rows { dataset: dataset.to_owned(), rows: None }
     }
 }

@@ -25,7 +25,7 @@ impl ModelShape {
     /// The shape of a published Qwen3, by its name on the hub with or without `-Base`. The sizes are copied from the
     /// published `config.json` files, so that nothing is asked over the network.
     #[must_use]
-    pub fn published(from: &str) -> Option<Self> {
+    pub(crate) fn published(from: &str) -> Option<Self> {
         let name = from.rsplit('/').next()?.trim_end_matches("-Base");
         let (hidden, layers, heads, feed_forward, tied) = match name {
             "Qwen3-0.6B" => (1024, 28, 16, 3072, true),
@@ -40,7 +40,7 @@ impl ModelShape {
 
     /// Number of parameters in each group.
     #[must_use]
-    pub fn groups(&self) -> [(&'static str, u64); 5] {
+    pub(crate) fn groups(&self) -> [(&'static str, u64); 5] {
         let table = saturating_product(&[self.vocabulary, self.hidden]);
         let queries = saturating_product(&[2, self.hidden, self.heads, self.head_dim]);
         let keys = saturating_product(&[2, self.hidden, self.kv_heads, self.head_dim]);
@@ -56,7 +56,7 @@ impl ModelShape {
 
     /// Total number of parameters; tied weights count once.
     #[must_use]
-    pub fn parameters(&self) -> u64 {
+    pub(crate) fn parameters(&self) -> u64 {
         saturating_sum(self.groups().into_iter().map(|(_, count)| count))
     }
 
@@ -66,7 +66,7 @@ impl ModelShape {
     /// N counts the parameters that are multiplied: an untied input embedding is only looked up. Every position is assumed to
     /// attend to every other, even with a causal mask. Recomputed blocks are not counted.
     #[must_use]
-    pub fn flops_per_token(&self, length: u64) -> f64 {
+    pub(crate) fn flops_per_token(&self, length: u64) -> f64 {
         self.dense_flops() + self.attention_flops(length)
     }
 
@@ -74,7 +74,7 @@ impl ModelShape {
     /// the head once. Each half attends to half of the clean tokens on average, so that attention costs as much as one full
     /// pass.
     #[must_use]
-    pub fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
+    pub(crate) fn flops_per_token_of_blocks(&self, length: u64) -> f64 {
         let head = 6.0 * saturating_product(&[self.vocabulary, self.hidden]) as f64;
         2.0 * self.dense_flops() - head + self.attention_flops(length)
     }

@@ -10,11 +10,11 @@ use crate::text::file_head;
 
 /// Facts about the sources of every stage, by stage id.
 #[derive(Clone, Debug, Default)]
-pub struct PipelineFacts(Vec<SourceFacts>);
+pub(crate) struct PipelineFacts(Vec<SourceFacts>);
 
 /// Facts about the sources of one stage.
 #[derive(Clone, Debug, Default)]
-pub struct SourceFacts {
+pub(crate) struct SourceFacts {
     /// Total size in bytes. For rows of a hub dataset, an estimate.
     pub bytes: u64,
     /// For a `fetch`: the shape in its `config.json`, or that of a published model.
@@ -26,20 +26,20 @@ pub struct SourceFacts {
 impl PipelineFacts {
     /// Collects the facts of every stage, reading file sizes and JSON headers.
     #[must_use]
-    pub fn collect(pipeline: &Pipeline) -> Self {
+    pub(crate) fn collect(pipeline: &Pipeline) -> Self {
         Self(pipeline.stages.iter().map(collect_source_facts).collect())
     }
 
     /// The facts about a stage's sources.
     #[must_use]
-    pub fn get(&self, id: StageId) -> &SourceFacts {
+    pub(crate) fn get(&self, id: StageId) -> &SourceFacts {
         &self.0[id.index()]
     }
 }
 
 /// Total size in bytes of the files that a stage reads; a file whose size cannot be read counts 0.
 #[must_use]
-pub fn count_source_bytes(stage: &Stage) -> u64 {
+pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
     let files = stage.sources.iter().flat_map(|source| &source.files);
     files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add)
 }

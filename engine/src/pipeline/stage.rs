@@ -15,7 +15,7 @@ pub struct StageId(pub u32);
 impl StageId {
     /// Index into a list that has one entry per stage.
     #[must_use]
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -77,44 +77,44 @@ pub struct FieldValue {
 impl Stage {
     /// The stage that makes the input in this role.
     #[must_use]
-    pub fn input(&self, role: &InputRole) -> Option<StageId> {
+    pub(crate) fn input(&self, role: &InputRole) -> Option<StageId> {
         self.inputs.iter().find(|input| input.role == *role).map(|input| input.stage)
     }
 
     /// The stage that makes the checkpoint that this stage starts from.
     #[must_use]
-    pub fn parent(&self) -> Option<StageId> {
+    pub(crate) fn parent(&self) -> Option<StageId> {
         self.input(&InputRole::From)
     }
 
     /// The stages that make the rows it reads, without those in an `answers/` role.
-    pub fn rows(&self) -> impl Iterator<Item = StageId> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = StageId> {
         let rows = self.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));
         rows.map(|input| input.stage)
     }
 
     /// The place of its `from`; if it has none, the place of the stage.
     #[must_use]
-    pub fn from_place(&self) -> &Span {
+    pub(crate) fn parent_place(&self) -> &Span {
         self.field_at("from").map_or(&self.span, |field| &field.span)
     }
 
     /// The setting at `path`; `None` if the stage has none.
     #[must_use]
-    pub fn field(&self, path: FieldPath) -> Option<&FieldValue> {
+    pub(crate) fn field(&self, path: FieldPath) -> Option<&FieldValue> {
         let path = path.text_for(self.config.kind());
         self.field_at(&path)
     }
 
     /// The setting whose path is `path`, in the form that manifests and ledger changes use.
     #[must_use]
-    pub fn field_at(&self, path: &str) -> Option<&FieldValue> {
+    pub(crate) fn field_at(&self, path: &str) -> Option<&FieldValue> {
         self.fields.iter().find(|field| field.path == path)
     }
 
     /// The place of the setting at `path`; if the stage has none, the place of the stage.
     #[must_use]
-    pub fn place(&self, path: FieldPath) -> &Span {
+    pub(crate) fn place(&self, path: FieldPath) -> &Span {
         self.field(path).map_or(&self.span, |field| &field.span)
     }
 }
@@ -138,7 +138,7 @@ impl Stages {
 
     /// For every stage, the stage that its weights start from: the first of its chain of parents, or itself.
     #[must_use]
-    pub fn roots(&self) -> Vec<StageId> {
+    pub(crate) fn roots(&self) -> Vec<StageId> {
         let mut roots: Vec<StageId> = Vec::with_capacity(self.0.len());
         for stage in &self.0 {
             roots.push(stage.parent().map_or(stage.id, |parent| roots[parent.index()]));
@@ -148,7 +148,7 @@ impl Stages {
 
     /// The stage that makes the checkpoint that `stage` starts from.
     #[must_use]
-    pub fn parent(&self, stage: &Stage) -> Option<&Stage> {
+    pub(crate) fn parent(&self, stage: &Stage) -> Option<&Stage> {
         stage.parent().map(|id| &self[id])
     }
 }

@@ -59,7 +59,7 @@ pub enum PlanState {
 impl PlanState {
     /// The word that users and programs see.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Cached => "cached",
             Self::Resume { .. } => "resume",
@@ -94,37 +94,38 @@ impl Plan {
     }
 
     /// The selected stages, in the pipeline's order.
-    pub fn wanted(&self) -> impl Iterator<Item = &PlannedStage> {
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &PlannedStage> {
         self.stages.iter().filter(|planned| self.wanted.contains(&planned.id))
     }
 
     /// How many of the selected stages would run.
     #[must_use]
-    pub fn count_stages_to_run(&self) -> usize {
+    pub(crate) fn count_stages_to_run(&self) -> usize {
         self.wanted().filter(|planned| planned.state != PlanState::Cached).count()
     }
 
     /// The entry of a stage.
     #[must_use]
-    pub fn planned(&self, id: StageId) -> &PlannedStage {
+    pub(crate) fn planned(&self, id: StageId) -> &PlannedStage {
         &self.stages[id.index()]
     }
 
     /// The entry of the stage called `name`.
+    #[cfg(test)]
     #[must_use]
-    pub fn stage_named(&self, name: &str) -> Option<&PlannedStage> {
+    pub(crate) fn stage_named(&self, name: &str) -> Option<&PlannedStage> {
         self.stages.iter().find(|planned| planned.key.name == name)
     }
 
     /// The ledgers of all stages, by stage name.
     #[must_use]
-    pub fn ledgers(&self) -> IndexMap<String, Ledger> {
+    pub(crate) fn ledgers(&self) -> IndexMap<String, Ledger> {
         self.stages.iter().map(|planned| (planned.key.name.clone(), planned.key.ledger.clone())).collect()
     }
 
     /// Peak of additional disk space, in bytes, when the stages run one at a time.
     #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
+    pub(crate) fn disk_bytes(&self) -> u64 {
         let running: Vec<_> = self.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
         estimate_disk_bytes(&running, 1)
     }
@@ -133,7 +134,7 @@ impl Plan {
 /// Peak of additional disk space, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
 /// checkpoints that are already on disk. A stage's checkpoints are removed when it finishes, so only running stages hold them.
 #[must_use]
-pub fn estimate_disk_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
+pub(crate) fn estimate_disk_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
     let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
     let left = |planned: &&PlannedStage| planned.cost.work_bytes.saturating_sub(planned.held_bytes);
     let mut work: Vec<_> = stages.iter().map(left).collect();

@@ -7,7 +7,7 @@ use crate::text::place::Origin;
 
 /// One sentence per change, in the ledger's order.
 #[must_use]
-pub fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[LedgerChange]) -> Vec<String> {
+pub(crate) fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[LedgerChange]) -> Vec<String> {
     changes.iter().map(|change| describe_change(pipeline, stage, change)).collect()
 }
 

@@ -21,7 +21,7 @@ pub struct Selection {
 impl Selection {
     /// Whether all stages are selected; `from` selects nothing, it only makes stages run again.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.until.is_none() && self.only.is_none()
     }
 
@@ -29,7 +29,7 @@ impl Selection {
     ///
     /// # Errors
     /// A name that is not a stage of the pipeline.
-    pub fn check_names(&self, pipeline: &Pipeline) -> Result<()> {
+    pub(crate) fn check_names(&self, pipeline: &Pipeline) -> Result<()> {
         let mut names = self.until.iter().chain(&self.from).chain(&self.only);
         names.try_for_each(|name| pipeline.find_stage(name).map(drop))
     }
@@ -40,7 +40,7 @@ impl Plan {
     ///
     /// # Errors
     /// A stage that does not exist, an `only` with unfinished inputs, or a `from` that no selected stage depends on.
-    pub fn select(&mut self, pipeline: &Pipeline, selection: &Selection) -> Result<()> {
+    pub(crate) fn select(&mut self, pipeline: &Pipeline, selection: &Selection) -> Result<()> {
         if let Some(until) = &selection.until {
             self.wanted = find_ancestors(pipeline, pipeline.find_stage(until)?.id);
         }

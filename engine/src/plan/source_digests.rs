@@ -28,7 +28,7 @@ impl SourceDigests {
 
     /// Content digests of a stage's sources, in the order of `Stage::sources`.
     #[must_use]
-    pub fn get(&self, id: StageId) -> &[String] {
+    pub(crate) fn get(&self, id: StageId) -> &[String] {
         &self.0[id.index()]
     }
 }
@@ -37,7 +37,7 @@ impl SourceDigests {
 ///
 /// # Errors
 /// [`Error::Input`] that names the source.
-pub fn refuse_changed_sources(stage: &Stage, planned: &[String], store: &Store) -> Result<()> {
+pub(crate) fn refuse_changed_sources(stage: &Stage, planned: &[String], store: &Store) -> Result<()> {
     let mut digests = Digests::new(&Disk, Some(store));
     for (source, planned) in stage.sources.iter().zip(planned) {
         if digests.digest_source(source)? != *planned {

@@ -144,7 +144,7 @@ fn find_wanted_stages<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<
 
 /// One line per feature that does not exist yet, with the stages that need it.
 #[must_use]
-pub fn list_unsupported_features<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
+pub(crate) fn list_unsupported_features<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
     let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();
     for stage in all {
         for reason in &stage.unsupported {

@@ -14,7 +14,7 @@ use crate::store::{Store, StoreListing};
 
 /// Ledgers of earlier results, by fingerprint.
 #[derive(Clone, Debug, Default)]
-pub struct History(IndexMap<Fingerprint, PastResult>);
+pub(crate) struct History(IndexMap<Fingerprint, PastResult>);
 
 /// What one earlier result was made of.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ struct PastResult {
 
 /// Why a stage's result is not the one it had before.
 #[derive(Clone, Debug)]
-pub struct ChangeExplanation {
+pub(crate) struct ChangeExplanation {
     /// Name of the stage.
     pub stage: String,
     /// What changed; empty if nothing did.
@@ -37,7 +37,7 @@ pub struct ChangeExplanation {
 
 /// One change and its places.
 #[derive(Clone, Debug)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// What changed.
     pub change: LedgerChange,
     /// The change as a sentence.
@@ -55,7 +55,7 @@ impl History {
     ///
     /// # Errors
     /// A journal or run record that cannot be read.
-    pub fn read(store: &Store, listing: &StoreListing) -> Result<Self> {
+    pub(crate) fn read(store: &Store, listing: &StoreListing) -> Result<Self> {
         let mut history = Self::default();
         for run in store.past_runs()? {
             if let Some(record) = store.run_record(run.number)? {
@@ -85,7 +85,7 @@ impl History {
 impl Plan {
     /// Compares a stage with the ledger of an earlier result and, for each upstream input that changed, does the same upstream.
     #[must_use]
-    pub fn explain_changes_since(
+    pub(crate) fn explain_changes_since(
         &self,
         pipeline: &Pipeline,
         planned: &PlannedStage,
@@ -128,7 +128,7 @@ impl Plan {
     }
 
     /// The stages that depend on this one, directly or not, in the pipeline's order.
-    pub fn dependents(
+    pub(crate) fn dependents(
         &self,
         pipeline: &Pipeline,
         planned: &PlannedStage,

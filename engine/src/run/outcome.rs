@@ -35,7 +35,7 @@ pub enum StageEnd {
 impl StageEnd {
     /// The word in the table, in the JSON answer and in the journal.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Cached => "cached",
             Self::Done => "done",

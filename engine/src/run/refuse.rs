@@ -13,7 +13,7 @@ use crate::text::display::format_bytes;
 ///
 /// # Errors
 /// One error that lists all those features with their stages.
-pub fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
+pub(crate) fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
     let reasons = list_unsupported_features(stages);
     if reasons.is_empty() {
         return Ok(());

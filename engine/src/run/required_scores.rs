@@ -9,7 +9,7 @@ use crate::store::summary::{Summary, format_exact_match_metric};
 /// The summary of an evaluation lacks a score that the evaluation measures.
 #[derive(Debug, thiserror::Error)]
 #[error("it has no metric `{metric}`")]
-pub struct MissingScore {
+pub(crate) struct MissingScore {
     /// Name of the metric.
     pub metric: String,
 }
@@ -34,7 +34,7 @@ pub(super) fn check_required_scores(
 ///
 /// # Errors
 /// The first required score that is missing.
-pub fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Option<String>, MissingScore> {
+pub(crate) fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Option<String>, MissingScore> {
     let StageConfig::Evaluate(config) = &stage.config else { return Ok(None) };
     for wanted in &config.require {
         for item in &config.exact_match {

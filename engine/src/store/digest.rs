@@ -18,7 +18,7 @@ use crate::store::vfs::{EntryKind, FileStat, Vfs};
 const SETTLED_SECONDS: i64 = 2;
 
 /// Computes and caches digests of source files.
-pub struct Digests<'a> {
+pub(crate) struct Digests<'a> {
     vfs: &'a dyn Vfs,
     store: Option<&'a Store>,
     known: IndexMap<String, String>,
@@ -28,7 +28,7 @@ pub struct Digests<'a> {
 impl<'a> Digests<'a> {
     /// Starts with the cache of `store`, if there is one. A cache that cannot be read counts as empty.
     #[must_use]
-    pub fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
+    pub(crate) fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
         let bytes = store.and_then(|store| vfs.read(&store.root().join("digests")).ok()).unwrap_or_default();
         let known = String::from_utf8_lossy(&bytes).lines().filter_map(parse_memory_line).collect();
         Self { vfs, store, known, new: false }
@@ -38,7 +38,7 @@ impl<'a> Digests<'a> {
     ///
     /// # Errors
     /// [`Error::Input`] for a file that cannot be read or changes while it is read.
-    pub fn digest_source(&mut self, source: &SourceFiles) -> Result<String> {
+    pub(crate) fn digest_source(&mut self, source: &SourceFiles) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         for file in &source.files {
             hasher.update(self.digest_file(file)?.as_bytes());
@@ -50,7 +50,7 @@ impl<'a> Digests<'a> {
     ///
     /// # Errors
     /// As [`Self::digest_source`].
-    pub fn digest_file(&mut self, path: &Path) -> Result<String> {
+    pub(crate) fn digest_file(&mut self, path: &Path) -> Result<String> {
         let path = &std::fs::canonicalize(path).map_err(|error| unreadable_file(path, &error))?;
         let before = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if before.kind != EntryKind::File {
@@ -73,7 +73,7 @@ impl<'a> Digests<'a> {
     }
 
     /// Saves the cache, if there is a store. Failures are ignored: they only cost time on the next run.
-    pub fn save(&self) {
+    pub(crate) fn save(&self) {
         if let (true, Some(store)) = (self.new, self.store) {
             let lines: String =
                 self.known.iter().map(|(key, digest)| format_memory_line(key, digest)).collect();

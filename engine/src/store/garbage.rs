@@ -19,7 +19,7 @@ pub const KEPT_RUN_RECORDS: usize = 100;
 
 /// Something that refers to results, such as a pipeline or what its last run was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GcRoot {
+pub(crate) struct GcRoot {
     /// Name to show to people.
     pub name: String,
     /// Digits in the names of the folders that it needs.
@@ -28,14 +28,14 @@ pub struct GcRoot {
 
 impl GcRoot {
     /// A root that needs these results.
-    pub fn new<'a>(name: impl Into<String>, results: impl Iterator<Item = &'a Fingerprint>) -> Self {
+    pub(crate) fn new<'a>(name: impl Into<String>, results: impl Iterator<Item = &'a Fingerprint>) -> Self {
         Self { name: name.into(), digits: results.map(|result| result.short().to_owned()).collect() }
     }
 }
 
 /// Kind of a removable item in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ItemKind {
+pub(crate) enum ItemKind {
     /// A finished artifact.
     Artifact,
     /// The work folder of an unfinished stage, with its checkpoints.
@@ -49,7 +49,7 @@ pub enum ItemKind {
 impl ItemKind {
     /// The word for this kind in the output of `gc`.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Artifact => "artifact",
             Self::Work => "unfinished",
@@ -61,7 +61,7 @@ impl ItemKind {
 
 /// A folder of the store or a record of a run, and who needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreItem {
+pub(crate) struct StoreItem {
     /// Absolute path.
     pub path: PathBuf,
     /// Kind of the item.
@@ -80,7 +80,7 @@ pub struct StoreItem {
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec<StoreItem>> {
+pub(crate) fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec<StoreItem>> {
     let listing = StoreListing::read(store)?;
     let pins = read_artifact_pins(store)?;
     let finished: BTreeSet<_> =
@@ -104,7 +104,7 @@ pub fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec<StoreI
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
+pub(crate) fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
     let mut items = Vec::new();
     for folder in ["tmp", "trash"] {
         let folder = store.root().join(folder);
@@ -128,7 +128,11 @@ pub fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn collect_old_records(store: &Store, items: &[StoreItem], needed: &[u64]) -> Result<Vec<StoreItem>> {
+pub(crate) fn collect_old_records(
+    store: &Store,
+    items: &[StoreItem],
+    needed: &[u64],
+) -> Result<Vec<StoreItem>> {
     let staying = items.iter().filter(|item| !item.users.is_empty());
     let staying: BTreeSet<_> = staying.map(|item| extract_digits(to_entry_name(&item.path))).collect();
     let runs = store.past_runs()?;
@@ -180,7 +184,7 @@ fn find_folder_users(roots: &[GcRoot], path: &Path) -> Vec<String> {
 
 /// Last part of a path in the store. All names in a store are UTF-8.
 #[must_use]
-pub fn to_entry_name(path: &Path) -> &str {
+pub(crate) fn to_entry_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("what a store lists has a name in UTF-8")
 }
 
@@ -188,7 +192,7 @@ pub fn to_entry_name(path: &Path) -> &str {
 ///
 /// # Errors
 /// If `pins` cannot be read or is not UTF-8: nothing may be removed while it is unknown what must stay.
-pub fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
+pub(crate) fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
     let path = store.root().join("pins");
     match store.vfs().read(&path) {
         Err(error) if is_absent(&error) => Ok(vec![]),
@@ -208,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// If `pins` cannot be written.
-    pub fn set_pins(&self, _lock: &StoreLock, pins: &[String]) -> Result<()> {
+    pub(crate) fn set_pins(&self, _lock: &StoreLock, pins: &[String]) -> Result<()> {
         let text: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
         self.replace_file(&self.root().join("pins"), text.as_bytes())
     }
@@ -217,7 +221,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be moved or removed.
-    pub fn discard(&self, _lock: &StoreLock, path: &Path) -> Result<()> {
+    pub(crate) fn discard(&self, _lock: &StoreLock, path: &Path) -> Result<()> {
         let place = self.root().join("trash").join(make_unique_name("discarded"));
         self.vfs().rename(path, &place).map_err(Error::io("move", path))?;
         let parent = path.parent().expect("a folder of the store is inside the store");

@@ -41,7 +41,7 @@ pub struct RunRecord {
 
 /// An earlier run, as recorded in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PastRun {
+pub(crate) struct PastRun {
     /// Number of the run; the store's first is 1.
     pub number: u64,
     /// When it started (UTC).
@@ -62,7 +62,7 @@ pub struct PastRun {
 
 impl RunRecord {
     /// Version of this format.
-    pub const SCHEMA: &'static str = "fmflow.run-record/1";
+    pub(crate) const SCHEMA: &'static str = "fmflow.run-record/1";
 }
 
 impl Store {
@@ -91,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     /// If the journal cannot be read.
-    pub fn past_runs(&self) -> Result<Vec<PastRun>> {
+    pub(crate) fn past_runs(&self) -> Result<Vec<PastRun>> {
         Ok(parse_past_runs(&self.read_journal()?))
     }
 
@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::last_run`].
-    pub fn run_record(&self, number: u64) -> Result<Option<RunRecord>> {
+    pub(crate) fn run_record(&self, number: u64) -> Result<Option<RunRecord>> {
         self.read_record(&format!("{number}.json"))
     }
 

@@ -66,13 +66,13 @@ impl Store {
 
     /// Path of a stage's artifact, whether it exists or not. A renamed stage keeps its existing folder.
     #[must_use]
-    pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
+    pub(crate) fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder("artifacts", name, fingerprint)
     }
 
     /// Path of a stage's unfinished work, whether it exists or not. A renamed stage keeps its existing folder.
     #[must_use]
-    pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
+    pub(crate) fn work(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder("work", name, fingerprint)
     }
 
@@ -91,13 +91,13 @@ impl Store {
 
     /// Absolute path of the store's folder.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The file system that the store is on.
     #[must_use]
-    pub fn vfs(&self) -> &dyn Vfs {
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
         &*self.vfs
     }
 

@@ -57,19 +57,19 @@ impl StoreListing {
 
     /// The finished artifact of a stage, even if the stage had another name when it was made.
     #[must_use]
-    pub fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
+    pub(crate) fn artifact(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
         find_stored_folder(&self.artifacts, name, fingerprint)
     }
 
     /// The unfinished work of a stage, even if the stage had another name when it began.
     #[must_use]
-    pub fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
+    pub(crate) fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
         find_stored_folder(&self.unfinished, name, fingerprint)
     }
 
     /// The manifest of the newest undamaged folder of a stage of this name, finished or not.
     #[must_use]
-    pub fn newest(&self, name: &str) -> Option<&Manifest> {
+    pub(crate) fn newest(&self, name: &str) -> Option<&Manifest> {
         let all = self.artifacts.iter().chain(&self.unfinished);
         let manifests = all.filter_map(|found| found.manifest.as_ref().ok());
         manifests.filter(|manifest| manifest.stage.name == name).max_by(|a, b| a.created.cmp(&b.created))

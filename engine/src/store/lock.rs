@@ -89,7 +89,7 @@ impl Drop for StoreLock {
 
 /// The process that the lock file of a store names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockHolder {
+pub(crate) struct LockHolder {
     /// Process id, host and start, as written in the file.
     pub words: String,
     /// Whether the process may still be running. A process of another machine cannot be checked and counts as running.
@@ -100,7 +100,7 @@ pub struct LockHolder {
 ///
 /// This never takes the lock, so that it cannot make a run fail that starts at the same moment.
 #[must_use]
-pub fn find_lock_holder(root: &Path) -> Option<LockHolder> {
+pub(crate) fn find_lock_holder(root: &Path) -> Option<LockHolder> {
     let mut file = File::open(root.join("lock")).ok()?;
     let words = read_lock_holder(&mut file);
     let lives = can_be_alive(&words);

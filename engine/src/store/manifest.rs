@@ -11,11 +11,11 @@ use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
 /// Name of the manifest inside a published folder.
-pub const MANIFEST_FILE: &str = "manifest.json";
+pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 /// Version of the manifest's format.
-pub const MANIFEST_SCHEMA: &str = "fmflow.manifest/1";
+pub(crate) const MANIFEST_SCHEMA: &str = "fmflow.manifest/1";
 /// Bytes of a chunk; each chunk has its own hash, so that damage can be located in a large file.
-pub const CHUNK_BYTES: usize = 16 << 20;
+pub(crate) const CHUNK_BYTES: usize = 16 << 20;
 /// Largest manifest that is read: no valid one comes near, and a stranger's must not exhaust memory.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
@@ -76,7 +76,7 @@ pub struct Manifest {
 impl Manifest {
     /// The text to write; computes `root`.
     #[must_use]
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let unsigned = Self { root: String::new(), ..self.clone() };
         let text = serde_json::to_string_pretty(&unsigned).expect("a manifest is plain data");
         let body = text.strip_suffix("\"\"\n}").expect("the root comes last, and is empty so far");
@@ -87,7 +87,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
+    pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
         let manifest: Self =
             serde_json::from_str(text).map_err(|error| describe_decode_error(text, &error))?;
@@ -107,7 +107,7 @@ impl Manifest {
 
     /// Total size of all files, in bytes.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 }

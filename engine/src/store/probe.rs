@@ -9,7 +9,7 @@ use crate::store::vfs::Vfs;
 
 /// The result of trying one operation.
 #[derive(Debug)]
-pub struct ProbeResult {
+pub(crate) struct ProbeResult {
     /// What was tried, such as `rename a folder`.
     pub what: &'static str,
     /// Whether a store cannot work without it.
@@ -23,7 +23,7 @@ type ProbeAction<'a> = &'a dyn Fn() -> io::Result<()>;
 /// Tries the operations in a temporary folder inside `parent`, which is removed again. Stops at the first essential operation
 /// that fails.
 #[must_use]
-pub fn probe_file_system(vfs: &dyn Vfs, parent: &Path) -> Vec<ProbeResult> {
+pub(crate) fn probe_file_system(vfs: &dyn Vfs, parent: &Path) -> Vec<ProbeResult> {
     let own = parent.join(make_unique_name(".fmflow-trial"));
     let (before, after, file) = (own.join("a"), own.join("b"), own.join("a/file"));
     let steps: [(&str, bool, ProbeAction<'_>); 6] = [

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::layout::{Store, TOOL_VERSION, format_folder_name, make_unique_name};
+use crate::store::layout::{Store, TOOL_VERSION, make_unique_name};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
 use crate::store::publish::{ArtifactWriter, PublishHooks};
@@ -17,7 +17,7 @@ use crate::store::vfs::{FileStat, Vfs, VfsFile};
 use crate::store::{listing, verify};
 
 /// File name of the metrics, in the work folder of an unfinished stage and in its artifact.
-pub const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,6 @@ pub struct StageKey {
     pub ledger: Ledger,
     /// Fingerprints of its inputs, by role.
     pub inputs: IndexMap<String, Fingerprint>,
-}
-
-impl StageKey {
-    /// Name of this stage's folders: `<stage>-<12 digits>`.
-    #[must_use]
-    pub fn folder(&self) -> String {
-        format_folder_name(&self.name, &self.fingerprint)
-    }
 }
 
 /// A checkpoint that was verified byte by byte.
@@ -66,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the stage's work folder is damaged, [`Error::Io`] if it cannot be created.
-    pub fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
+    pub(crate) fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
         Slot::open(self.clone(), key)
     }
 }
@@ -96,7 +88,7 @@ impl Slot {
     ///
     /// # Errors
     /// [`Error::Input`] for a file that cannot be read.
-    pub fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
+    pub(crate) fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
         for file in files {
             let found = std::fs::canonicalize(file).and_then(|path| Ok((self.vfs().stat(&path)?, path)));
             let (stat, path) = found.map_err(|error| super::digest::unreadable_file(file, &error))?;
@@ -200,14 +192,8 @@ impl Slot {
 
     /// Path of the metrics while the stage is unfinished.
     #[must_use]
-    pub fn metrics_path(&self) -> PathBuf {
+    pub(crate) fn metrics_path(&self) -> PathBuf {
         self.work().join(METRICS)
-    }
-
-    /// Identity of the stage.
-    #[must_use]
-    pub fn key(&self) -> &StageKey {
-        &self.key
     }
 
     /// Keeps the complete lines of updates before `step`; a torn last line is removed.

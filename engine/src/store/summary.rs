@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::store::vfs::Vfs;
 
 /// File name in an artifact.
-pub const SUMMARY_FILE: &str = "summary.json";
+pub(crate) const SUMMARY_FILE: &str = "summary.json";
 
 /// A stage's summary of its result; stored as `summary.json` beside the artifact's files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub fn format_held_out_metric(checkpoint: &str, dataset: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Corrupt`] if it cannot be read: every artifact has one.
-pub fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
+pub(crate) fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
     let corrupt = |what: String| corrupt_summary(artifact, what);
     let bytes = vfs
         .read(&artifact.join(SUMMARY_FILE))
@@ -55,6 +55,6 @@ pub fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
 
 /// What an artifact says of itself is not what its stage wrote.
 #[must_use]
-pub fn corrupt_summary(artifact: &Path, what: String) -> Error {
+pub(crate) fn corrupt_summary(artifact: &Path, what: String) -> Error {
     Error::Corrupt { folder: artifact.to_owned(), file: SUMMARY_FILE.into(), what }
 }

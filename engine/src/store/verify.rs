@@ -21,7 +21,7 @@ pub struct IntegrityError {
 
 /// How thoroughly a folder is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyDepth {
+pub(crate) enum VerifyDepth {
     /// The manifest, and the names and sizes of the files.
     Sizes,
     /// The hash of every file too.
@@ -32,7 +32,7 @@ pub enum VerifyDepth {
 ///
 /// # Errors
 /// [`Error::Corrupt`] with the first problem, or [`Error::Io`] if the folder cannot be read.
-pub fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
+pub(crate) fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
     let (manifest, problems) = inspect_folder(vfs, folder, VerifyDepth::Bytes)?;
     match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
@@ -56,7 +56,7 @@ fn describe_integrity_error(problem: IntegrityError) -> (String, String) {
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be read. A missing file is a problem and not an error.
-pub fn inspect_folder(
+pub(crate) fn inspect_folder(
     vfs: &dyn Vfs,
     folder: &Path,
     depth: VerifyDepth,

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// A file open for writing.
-pub trait VfsFile: Write + Send {
+pub(crate) trait VfsFile: Write + Send {
     /// Brings everything written so far to stable storage.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ pub trait VfsFile: Write + Send {
 
 /// Type of a directory entry; links are not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
+pub(crate) enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -33,7 +33,7 @@ pub enum EntryKind {
 
 /// Metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStat {
+pub(crate) struct FileStat {
     /// Type of the file.
     pub kind: EntryKind,
     /// Size in bytes.
@@ -47,8 +47,7 @@ pub struct FileStat {
 }
 
 /// The file operations of the store.
-#[expect(clippy::missing_errors_doc, reason = "each returns the error of the operating system")]
-pub trait Vfs: Send + Sync + std::fmt::Debug {
+pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
     /// Creates a file that must not exist.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for appending; creates it if it does not exist.
@@ -104,7 +103,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Disk;
+pub(crate) struct Disk;
 
 impl VfsFile for File {
     fn sync(&mut self) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use crate::text::scan::{count_hashes, measure_block_comment, measure_line, measure_string};
 
 /// Bare words with their byte offsets: everything outside strings and comments, separated by whitespace and `=;{}()`.
-pub fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn find_bare_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {

@@ -55,34 +55,34 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic without labels and help, with the severity of its code.
     #[must_use]
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, severity: code.severity(), message: message.into(), labels: Vec::new(), help: None }
     }
 
     /// Adds a primary label: the place to change.
     #[must_use]
-    pub fn at(mut self, span: &Span, text: impl Into<String>) -> Self {
+    pub(crate) fn at(mut self, span: &Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span: span.clone(), text: text.into(), primary: true });
         self
     }
 
     /// Adds a secondary label, such as the other half of a contradiction.
     #[must_use]
-    pub fn also(mut self, span: &Span, text: impl Into<String>) -> Self {
+    pub(crate) fn also(mut self, span: &Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span: span.clone(), text: text.into(), primary: false });
         self
     }
 
     /// Sets the help.
     #[must_use]
-    pub fn help(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
     /// Sets the help if there is some, and otherwise keeps what was set before.
     #[must_use]
-    pub fn maybe_help(mut self, text: Option<String>) -> Self {
+    pub(crate) fn maybe_help(mut self, text: Option<String>) -> Self {
         self.help = text.or(self.help);
         self
     }
@@ -149,32 +149,32 @@ const MAX_DIAGNOSTICS: usize = 200;
 
 /// Collects diagnostics, so that one `check` reports every problem instead of stopping at the first.
 #[derive(Debug, Default)]
-pub struct Sink {
+pub(crate) struct Sink {
     list: Vec<Diagnostic>,
     errors: usize,
 }
 
 impl Sink {
     /// Adds a diagnostic.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         self.list.push(diagnostic);
     }
 
     /// Adds several diagnostics.
-    pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+    pub(crate) fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
         diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
     /// Number of errors so far. Callers compare it before and after a step to learn whether that step failed.
     #[must_use]
-    pub fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.errors
     }
 
     /// All diagnostics, sorted by place and without duplicates. Beyond the limit, errors are kept before warnings.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Diagnostic> {
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.list = self.list.into_iter().map(Diagnostic::with_include_sites).collect();
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by_key(|diagnostic| diagnostic.key());

@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 /// A table without rules: columns are two spaces apart, and no line has trailing spaces.
 #[must_use]
-pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.to_vec());
@@ -18,7 +18,7 @@ pub fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
 #[must_use]
-pub fn format_count(value: f64) -> String {
+pub(crate) fn format_count(value: f64) -> String {
     const UNITS: [&str; 8] = ["", "K", "M", "G", "T", "P", "E", "Z"];
     // The limits are halfway values: from them on, rounding would print one digit too many.
     let (mut value, mut unit) = (value, 0);
@@ -38,7 +38,7 @@ pub fn format_count(value: f64) -> String {
 
 /// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
-pub fn format_bytes(value: u64) -> String {
+pub(crate) fn format_bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut scaled, mut unit) = (value as f64, 0);
     while scaled >= 1023.5 && unit + 1 < UNITS.len() {
@@ -51,7 +51,7 @@ pub fn format_bytes(value: u64) -> String {
 
 /// A duration in seconds as its two largest units: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
 #[must_use]
-pub fn format_duration(seconds: f64) -> String {
+pub(crate) fn format_duration(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1}s");
     }

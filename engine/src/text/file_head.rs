@@ -11,7 +11,7 @@ const MAX_NAME_BYTES: usize = 80;
 
 /// The contents of a regular file of at most `largest` bytes. Links are followed, because checkpoint caches consist of them.
 #[must_use]
-pub fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
+pub(crate) fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
     if read_file_size(path)? > largest {
         return None;
     }
@@ -22,13 +22,13 @@ pub fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
 
 /// Size of a regular file in bytes; `None` for everything else.
 #[must_use]
-pub fn read_file_size(path: &Path) -> Option<u64> {
+pub(crate) fn read_file_size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|about| about.len())
 }
 
 /// What the beginning of a data file shows.
 #[derive(Clone, Debug, PartialEq)]
-pub enum FileBeginning {
+pub(crate) enum FileBeginning {
     /// The file is empty.
     Empty,
     /// The file is compressed; the name of the program that unpacks it.
@@ -45,7 +45,7 @@ pub enum FileBeginning {
 
 /// Classifies a data file by its first bytes and its first line. `None` if that shows nothing, or if the line is too long.
 #[must_use]
-pub fn read_beginning(path: &Path) -> Option<FileBeginning> {
+pub(crate) fn read_beginning(path: &Path) -> Option<FileBeginning> {
     if read_file_size(path)? == 0 {
         return Some(FileBeginning::Empty);
     }
@@ -64,6 +64,6 @@ pub fn read_beginning(path: &Path) -> Option<FileBeginning> {
 
 /// The field names of a line that are short enough to show in a message.
 #[must_use]
-pub fn list_short_names(line: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+pub(crate) fn list_short_names(line: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
     line.keys().filter(|name| name.len() <= MAX_NAME_BYTES).cloned().collect()
 }

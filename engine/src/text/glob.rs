@@ -19,7 +19,7 @@ const UNLISTABLE: &str = "it cannot be listed";
 
 /// Why a pattern yields no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternError {
+pub(crate) enum PatternError {
     /// Nothing matches. If that is because a folder or file does not exist, its path.
     NoMatch(Option<PathBuf>),
     /// The pattern is malformed, and why.
@@ -43,7 +43,7 @@ struct PatternWalk {
 ///
 /// # Errors
 /// If nothing matches, or if anything that matches cannot be read.
-pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, PatternError> {
+pub(crate) fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, PatternError> {
     let (start, parts) = split_pattern(base, pattern)?;
     if parts.iter().all(|part| !is_pattern_part(part)) {
         let path = parts.iter().fold(start, |path, part| path.join(part));
@@ -72,7 +72,7 @@ pub fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Patter
 ///
 /// # Errors
 /// If the folder has no files, or if one of them is not a readable regular file.
-pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
+pub(crate) fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
         true => PatternError::Unreadable(path.to_owned(), PERMISSION_DENIED),

@@ -56,7 +56,7 @@ impl std::fmt::Display for Span {
 impl Span {
     /// The text at the place; empty if the place is out of bounds.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.file.text.get(self.offset..self.offset + self.length).unwrap_or_default()
     }
 
@@ -72,13 +72,13 @@ impl Span {
 
     /// Sort key of a place: the number of the file, then the byte.
     #[must_use]
-    pub fn key(&self) -> (usize, usize) {
+    pub(crate) fn key(&self) -> (usize, usize) {
         (self.file.number, self.offset)
     }
 
     /// The origin of a value that is written here.
     #[must_use]
-    pub fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         match self.file.role {
             FileRole::Setting => Origin::Set,
             FileRole::Root | FileRole::Included(_) | FileRole::Lock => Origin::Written,

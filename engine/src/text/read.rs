@@ -15,7 +15,7 @@ pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_FOLDER_ENTRIES: usize = 1000;
 
 /// Reads the root file of a configuration. `None` after a diagnostic.
-pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
+pub(crate) fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     match read_config_text(path) {
         Ok(text) => Some(build_root_file(&display_path(path), text, find_parent_folder(path))),
         Err(diagnostic) => {
@@ -26,7 +26,7 @@ pub fn read_configuration(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile
 }
 
 /// Reads the lock file. `None` if there is none, or after a diagnostic.
-pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
+pub(crate) fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
     let absent =
         std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     if absent {
@@ -47,7 +47,7 @@ pub fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigFile>> {
 
 /// The root file of a configuration, from text that has already been read.
 #[must_use]
-pub fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<ConfigFile> {
+pub(crate) fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<ConfigFile> {
     Arc::new(ConfigFile { name: name.to_owned(), text, folder, number: 0, role: FileRole::Root })
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn find_parent_folder(path: &Path) -> PathBuf {
 
 /// The absolute path of a configuration without resolving links; as written if that fails.
 #[must_use]
-pub fn to_absolute_path(path: &Path) -> PathBuf {
+pub(crate) fn to_absolute_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -141,7 +141,7 @@ fn describe_io_error(error: &std::io::Error) -> String {
 
 /// The path as messages show it: relative to the current directory where possible.
 #[must_use]
-pub fn display_path(path: &Path) -> String {
+pub(crate) fn display_path(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }

@@ -4,12 +4,15 @@ use strsim::damerau_levenshtein;
 
 /// A word in the form that the language uses for names: lower case, `-` for `_`, no trailing `:`.
 #[must_use]
-pub fn normalise_name(word: &str) -> String {
+pub(crate) fn normalise_name(word: &str) -> String {
     word.trim_end_matches(':').to_lowercase().replace('_', "-")
 }
 
 /// The candidate closest to `word`: at most one edit (Damerau-Levenshtein) for every three letters of `word`.
-pub fn find_closest_name<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn find_closest_name<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = normalise_name(word);
     let length = word.chars().count();
     let allowed = length.max(3) / 3;
@@ -23,7 +26,10 @@ pub fn find_closest_name<'a>(word: &str, candidates: impl Iterator<Item = &'a st
 }
 
 /// `did you mean ...?` for a close name, or else the list of candidates; `None` without candidates.
-pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+pub(crate) fn suggest_names<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str> + Clone,
+) -> Option<String> {
     if let Some(name) = find_closest_name(word, candidates.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }
@@ -32,7 +38,7 @@ pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> +
 }
 
 /// The names in backticks, separated by commas: at most twenty, then how many more there are.
-pub fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut names = names;
     let shown: Vec<_> = names.by_ref().take(20).map(|name| format!("`{name}`")).collect();
     match names.count() {
@@ -43,7 +49,7 @@ pub fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// `a` or `an`, by the first letter of the word.
 #[must_use]
-pub fn choose_article(word: &str) -> &'static str {
+pub(crate) fn choose_article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 

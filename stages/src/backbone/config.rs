@@ -104,7 +104,7 @@ impl Qwen3Config {
 
     /// Query heads that share one key and value head, g = H / K.
     #[must_use]
-    pub fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
     }
 
@@ -112,7 +112,7 @@ impl Qwen3Config {
     ///
     /// # Errors
     /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let divides = self.num_attention_heads.checked_rem(self.num_key_value_heads) == Some(0);
         let limits = [
             ("num_key_value_heads", self.num_key_value_heads, divides, "a divisor of `num_attention_heads`"),
@@ -145,7 +145,7 @@ impl Qwen3Config {
 
     /// The content of [`Qwen3Config::to_json`]. Some keys appear twice, under the names of transformers 4 and 5.
     #[must_use]
-    pub fn entries(&self) -> Map<String, Value> {
+    pub(crate) fn entries(&self) -> Map<String, Value> {
         let entries = [
             ("architectures", json!(["Qwen3ForCausalLM"])),
             ("attention_bias", json!(false)),

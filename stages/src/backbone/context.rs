@@ -79,19 +79,19 @@ impl AttentionContext {
 
     /// Declares that every row has two halves, noisy and clean.
     #[must_use]
-    pub fn with_halves(self) -> Self {
+    pub(crate) fn with_halves(self) -> Self {
         Self { halves: true, ..self }
     }
 
     /// Opens later keys to causal attention, as bits [B, L, ceil(L / 32)].
     #[must_use]
-    pub fn with_opened(self, opened: Vec<u32>) -> Self {
+    pub(crate) fn with_opened(self, opened: Vec<u32>) -> Self {
         Self { opened: Some(opened), ..self }
     }
 
     /// Sets the time of each row, `[B]`.
     #[must_use]
-    pub fn with_time(self, time: Vec<f32>) -> Self {
+    pub(crate) fn with_time(self, time: Vec<f32>) -> Self {
         Self { time: Some(time), ..self }
     }
 

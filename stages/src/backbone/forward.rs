@@ -33,7 +33,7 @@ impl Backbone {
     ///
     /// # Errors
     /// If the parts of the context disagree, or its time does not match the backbone's conditioning.
-    pub fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
+    pub(crate) fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
         context.check(self.clock.is_some())?;
         let device = self.device();
         let mut prepared = PreparedContext::new(context, &self.config, &device);
@@ -47,14 +47,14 @@ impl Backbone {
     /// # Shapes
     /// `tokens`: [B, L]; returns [B L, D].
     #[must_use]
-    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+    pub(crate) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
         let [b, l] = tokens.dims();
         embedding(self.embedding.clone(), tokens).reshape([b * l, self.config.hidden_size])
     }
 
     /// Number of blocks.
     #[must_use]
-    pub fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.blocks.len()
     }
 
@@ -63,7 +63,7 @@ impl Backbone {
     /// # Shapes
     /// `x`: [B L, D]; returns [B L, D].
     #[must_use]
-    pub fn block(&self, index: usize, x: Tensor<2>, at: &PreparedContext) -> Tensor<2> {
+    pub(crate) fn block(&self, index: usize, x: Tensor<2>, at: &PreparedContext) -> Tensor<2> {
         self.blocks[index].forward(x, &self.config, at)
     }
 
@@ -72,7 +72,7 @@ impl Backbone {
     /// # Shapes
     /// `x`: [B L, D]; returns [B L, D].
     #[must_use]
-    pub fn finish(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn finish(&self, x: Tensor<2>) -> Tensor<2> {
         rms_norm(x, &self.norm, self.config.rms_norm_eps)
     }
 

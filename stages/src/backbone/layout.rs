@@ -10,16 +10,16 @@ use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, RandomPurpose};
 
 /// Name of the embedding, which is also the output head if they are tied.
-pub const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// Name of the output head, present only if it is not tied to the embedding.
-pub const HEAD: &str = "lm_head.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// Names and shapes of all tensors, in the order in which they are stored and iterated.
 ///
 /// The order is part of the results: new weights are drawn by tensor number, and files are written in this order.
 #[must_use]
-pub fn build_layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn build_layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
     let (d, f, h) = (config.hidden_size, config.intermediate_size, config.head_dim);
     let (q, kv) = (config.num_attention_heads * h, config.num_key_value_heads * h);
     let mut names = vec![(EMBEDDING.to_owned(), vec![config.vocab_size, d])];

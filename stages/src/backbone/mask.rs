@@ -38,7 +38,7 @@ const QUERY_BLOCK: usize = 256;
 const FORBIDDEN: f32 = -1e9;
 
 /// Bits in a word of [`AttentionContext::opened`].
-pub const WORD: usize = 32;
+pub(crate) const WORD: usize = 32;
 
 /// Makes the additive mask of a part.
 #[derive(Clone, Debug)]

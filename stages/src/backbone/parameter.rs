@@ -20,7 +20,7 @@ impl Parameter {
     ///
     /// # Errors
     /// If the rank is not 1 or 2, or the number of values is not the product of the shape.
-    pub fn new(shape: &[usize], values: Vec<f32>, device: &Device) -> Result<Self, BackboneError> {
+    pub(crate) fn new(shape: &[usize], values: Vec<f32>, device: &Device) -> Result<Self, BackboneError> {
         let count = values.len();
         match *shape {
             [n] if n == count => Ok(Self::Vector(Tensor::from_data(TensorData::new(values, [n]), device))),
@@ -33,7 +33,7 @@ impl Parameter {
 
     /// `[n]` or [out, in].
     #[must_use]
-    pub fn shape(&self) -> Vec<usize> {
+    pub(crate) fn shape(&self) -> Vec<usize> {
         match self {
             Self::Vector(x) => x.dims().into(),
             Self::Matrix(x) => x.dims().into(),
@@ -42,7 +42,7 @@ impl Parameter {
 
     /// Number of values.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.shape().iter().product()
     }
 
@@ -51,31 +51,20 @@ impl Parameter {
     /// # Shapes
     /// Returns `[count]`.
     #[must_use]
-    pub fn flat(&self) -> Tensor<1> {
+    pub(crate) fn flat(&self) -> Tensor<1> {
         match self {
             Self::Vector(x) => x.clone().inner(),
             Self::Matrix(x) => flatten_matrix(x.clone().inner()),
         }
     }
 
-    /// The gradient of this parameter; `None` if the loss did not depend on it.
+    /// The gradient of this parameter, removed from `gradients` so that its memory is freed early; `None` if the loss did not
+    /// depend on it.
     ///
     /// # Shapes
     /// Returns `[count]`.
     #[must_use]
-    pub fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
-        match self {
-            Self::Vector(x) => x.grad(gradients),
-            Self::Matrix(x) => x.grad(gradients).map(flatten_matrix),
-        }
-    }
-
-    /// As [`Parameter::gradient`], but removes it from `gradients`, which frees its memory earlier.
-    ///
-    /// # Shapes
-    /// Returns `[count]`.
-    #[must_use]
-    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
+    pub(crate) fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
         match self {
             Self::Vector(x) => x.grad_remove(gradients),
             Self::Matrix(x) => x.grad_remove(gradients).map(flatten_matrix),
@@ -87,7 +76,7 @@ impl Parameter {
     /// # Shapes
     /// `values`: `[count]`.
     #[must_use]
-    pub fn with(&self, values: Tensor<1>) -> Self {
+    pub(crate) fn with(&self, values: Tensor<1>) -> Self {
         let values = values.inner();
         match self {
             Self::Vector(x) => Self::Vector(set_requires_grad(values, x.is_require_grad())),
@@ -97,19 +86,10 @@ impl Parameter {
 
     /// The same values as a new autodiff leaf.
     #[must_use]
-    pub fn trainable(self) -> Self {
+    pub(crate) fn trainable(self) -> Self {
         match self {
             Self::Vector(x) => Self::Vector(set_requires_grad(x.inner(), true)),
             Self::Matrix(x) => Self::Matrix(set_requires_grad(x.inner(), true)),
-        }
-    }
-
-    /// The same values without autodiff.
-    #[must_use]
-    pub fn frozen(self) -> Self {
-        match self {
-            Self::Vector(x) => Self::Vector(x.inner()),
-            Self::Matrix(x) => Self::Matrix(x.inner()),
         }
     }
 

@@ -8,7 +8,7 @@ use super::mask::AttentionMask;
 
 /// An [`AttentionContext`] on the device, made by [`Backbone::prepare`](super::Backbone::prepare).
 #[derive(Clone, Debug)]
-pub struct PreparedContext {
+pub(crate) struct PreparedContext {
     pub(super) batch: usize,
     pub(super) length: usize,
     pub(super) rotary: Rotary,

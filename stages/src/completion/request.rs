@@ -4,7 +4,7 @@ use crate::backbone::BackboneError;
 
 /// A request to fill in tokens between a prefix and a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompletionRequest {
+pub(crate) struct CompletionRequest {
     /// Tokens before the completion.
     pub prefix: Vec<u32>,
     /// Number of new tokens requested.
@@ -15,14 +15,14 @@ pub struct CompletionRequest {
 
 /// The answer to a [`CompletionRequest`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks.
     pub tokens: Vec<u32>,
 }
 
 /// Completions and what they cost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimedCompletions {
+pub(crate) struct TimedCompletions {
     /// In the order of the requests.
     pub completions: Vec<Completion>,
     /// Forward passes of the batch that needed most (NFE).
@@ -34,14 +34,14 @@ pub struct TimedCompletions {
 impl Completion {
     /// The tokens before the first one in `ends`, which holds the ids that end a turn or a document.
     #[must_use]
-    pub fn until_end(&self, ends: &[u32]) -> &[u32] {
+    pub(crate) fn until_end(&self, ends: &[u32]) -> &[u32] {
         let end = self.tokens.iter().position(|token| ends.contains(token));
         &self.tokens[..end.unwrap_or(self.tokens.len())]
     }
 
     /// Number of new tokens up to and including the end of turn. This is what counts for tokens per second.
     #[must_use]
-    pub fn generated(&self, ends: &[u32]) -> usize {
+    pub(crate) fn generated(&self, ends: &[u32]) -> usize {
         (self.until_end(ends).len() + 1).min(self.tokens.len())
     }
 }

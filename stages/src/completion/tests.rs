@@ -4,7 +4,7 @@ use super::*;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
 use crate::device;
-use crate::flow::sampler::Order;
+use fmflow_engine::pipeline::config::FilterOrder;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
@@ -28,7 +28,7 @@ fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
         temperature: 1.0,
         top_k: None,
         top_p: None,
-        order: Order::TopKFirst,
+        order: FilterOrder::TopKFirst,
         block,
     }
 }

@@ -7,15 +7,16 @@ use indexmap::IndexMap;
 use crate::weights::Dtype;
 
 /// The schema of the file. Version 2 added reference logits, so that the artifact can be verified without its source.
-pub const SCHEMA: &str = "fmflow.certificate/2";
+pub(crate) const SCHEMA: &str = "fmflow.certificate/2";
 
 /// The largest accepted difference of logits, relative to the largest |logit| (float32 on CPU).
-pub const TOLERANCE: f64 = 1e-4;
+#[cfg(test)]
+pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// What the conversion did with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TensorAction {
+pub(crate) enum TensorAction {
     /// All values are the source's.
     Copied,
     /// Not stored, because it is the embedding.
@@ -28,7 +29,7 @@ pub enum TensorAction {
 
 /// One tensor of the ledger.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct LedgerLine {
+pub(crate) struct LedgerLine {
     /// The tensor's name in the artifact.
     pub name: String,
     /// The source tensor that it comes from; `None` if it is new.
@@ -47,7 +48,7 @@ pub struct LedgerLine {
 
 /// The comparison of logits.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Parity {
+pub(crate) struct Parity {
     /// Where the reference logits come from.
     pub reference: String,
     /// Rows and tokens compared, under a causal mask, without the mask token.
@@ -66,7 +67,7 @@ pub struct Parity {
 
 /// The comparison with logits that another program computed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ForeignParity {
+pub(crate) struct ForeignParity {
     /// BLAKE3 of the file.
     pub blake3: String,
     /// Rows and tokens compared.
@@ -81,7 +82,7 @@ pub struct ForeignParity {
 
 /// Some logits of the source, and the batch of tokens that they were computed for.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ReferenceLogits {
+pub(crate) struct ReferenceLogits {
     /// Rows and tokens of the batch.
     pub batch: (usize, usize),
     /// The ids of the batch, row-major.
@@ -92,7 +93,7 @@ pub struct ReferenceLogits {
 
 /// One logit of the source under a causal mask.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ReferenceLogit {
+pub(crate) struct ReferenceLogit {
     /// Position in the batch, row-major.
     pub position: usize,
     /// The vocabulary entry whose logit this is.
@@ -103,7 +104,7 @@ pub struct ReferenceLogit {
 
 /// The record of one conversion, stored as JSON beside the weights.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Always [`SCHEMA`].
     pub schema: String,
     /// BLAKE3 of the source's config.json and weight files, by name.
@@ -130,13 +131,13 @@ pub struct Certificate {
 impl Certificate {
     /// Whether all comparisons hold.
     #[must_use]
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.parity.holds && self.elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.holds)
     }
 
     /// Number of ledger lines with this action.
     #[must_use]
-    pub fn count(&self, action: TensorAction) -> usize {
+    pub(crate) fn count(&self, action: TensorAction) -> usize {
         self.ledger.iter().filter(|line| line.action == action).count()
     }
 }

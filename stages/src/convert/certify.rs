@@ -22,7 +22,7 @@ use crate::weights::{self, Checkpoint, Dtype};
 ///
 /// # Errors
 /// If a folder is refused, a tensor is not accounted for, or logits differ by more than `tolerance`.
-pub fn certify_conversion(
+pub(crate) fn certify_conversion(
     source: &Path,
     artifact: &Path,
     given: Option<&GivenLogits>,

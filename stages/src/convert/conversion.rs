@@ -4,7 +4,7 @@ use fmflow_engine::pipeline::config::ConvertConfig;
 
 /// The inputs of a conversion besides the weights.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Conversion {
+pub(crate) struct Conversion {
     /// The settings of the `convert` stage.
     pub config: ConvertConfig,
     /// Number of ids that the tokenizer uses: rows 0..used of the embedding are known tokens.

@@ -16,7 +16,7 @@ use crate::weights::Checkpoint;
 ///
 /// # Errors
 /// If the mask token has no row, an option is out of range, or the source is already a flow model.
-pub fn convert_weights(
+pub(crate) fn convert_weights(
     source: Checkpoint,
     conversion: &Conversion,
     device: &Device,

@@ -6,7 +6,7 @@ use crate::weights::WeightsError;
 
 /// Why a conversion is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
+pub(crate) enum ConvertError {
     /// The vocabulary has no row for the mask token.
     #[error(
         "the tokenizer uses {used} ids and the embedding has {rows} rows, so no row is reserved; name a mask id below {rows}"

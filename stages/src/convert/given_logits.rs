@@ -14,12 +14,12 @@ use crate::convert::reference::compute_causal_logits;
 use crate::weights::WeightsError;
 
 /// The expected content of the file, and how to make it.
-pub const FORM: &str = "the file holds `input_ids` [B, L] (I64 or I32) and `logits` [B, L, V] (F32), \
+pub(crate) const FORM: &str = "the file holds `input_ids` [B, L] (I64 or I32) and `logits` [B, L, V] (F32), \
                         which another program computed from the source under a causal mask";
 
 /// Token ids, and the logits that another program computed for every position under a causal mask.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GivenLogits {
+pub(crate) struct GivenLogits {
     file: String,
     blake3: String,
     batch: (usize, usize),
@@ -33,7 +33,7 @@ impl GivenLogits {
     /// # Errors
     /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite. The error names
     /// it.
-    pub fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
+    pub(crate) fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let bytes = std::fs::read(path)
             .map_err(|e| WeightsError::Io { file: file.clone(), reason: e.to_string() })?;
@@ -53,7 +53,7 @@ impl GivenLogits {
     ///
     /// # Errors
     /// If the mask token is among the ids.
-    pub fn refuse_mask_token(&self, mask: u32) -> Result<(), WeightsError> {
+    pub(crate) fn refuse_mask_token(&self, mask: u32) -> Result<(), WeightsError> {
         match self.tokens.contains(&mask) {
             false => Ok(()),
             true => {

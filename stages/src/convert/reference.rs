@@ -36,7 +36,7 @@ pub(super) fn select_reference_logits(
 impl Certificate {
     /// Whether `checkpoint` holds the certified weights. A training stage passes the certificate on but changes the weights.
     #[must_use]
-    pub fn matches_weights(&self, checkpoint: &Checkpoint) -> bool {
+    pub(crate) fn matches_weights(&self, checkpoint: &Checkpoint) -> bool {
         let weights = |name: &String| name.ends_with(".safetensors");
         let own = checkpoint.files.iter().filter(|(name, _)| weights(name));
         own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
@@ -47,7 +47,7 @@ impl Certificate {
     ///
     /// # Errors
     /// If the certificate's positions or tokens do not fit its batch or this model, or the device fails.
-    pub fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
+    pub(crate) fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
         let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
         let model = checkpoint.into_backbone(device)?;
         let fits = kept.batch == BATCH

@@ -7,6 +7,8 @@ use fmflow_engine::pipeline::contract::Contract;
 
 use super::*;
 use crate::backbone::{Backbone, EMBEDDING, HEAD, Qwen3Config};
+use crate::convert::certificate::TOLERANCE;
+use crate::convert::error::ConvertError;
 use crate::{device, weights};
 
 pub(crate) fn config(tied: bool) -> Qwen3Config {

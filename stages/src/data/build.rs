@@ -15,7 +15,7 @@ use std::io::Write;
 
 /// Options for making rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RowsOptions {
+pub(crate) struct RowsOptions {
     /// Tokens in a row, 1 to [`MAX_LENGTH`].
     pub length: usize,
     /// How rows are filled. With [`Packing::Concat`], whole conversations are learned, like text.
@@ -32,7 +32,7 @@ pub struct RowsOptions {
 
 /// Why rows or a tokenizer cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// The dataset cannot be read.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
@@ -63,7 +63,7 @@ fn options_error(problem: impl Into<String>, fix: &'static str) -> BuildError {
 
 /// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation
 /// come with the names of their speakers, so that those names become tokens.
-pub fn select_training_texts<E>(
+pub(crate) fn select_training_texts<E>(
     documents: impl Iterator<Item = Result<Document, E>>,
     fraction: f64,
 ) -> impl Iterator<Item = Result<String, E>> {
@@ -85,7 +85,10 @@ fn format_turn(turn: &Message) -> String {
 ///
 /// # Errors
 /// If data cannot be read or the vocabulary is too small.
-pub fn train_tokenizer<D>(datasets: Vec<(D, f64)>, vocabulary: u32) -> Result<TokenizerFiles, BuildError>
+pub(crate) fn train_tokenizer<D>(
+    datasets: Vec<(D, f64)>,
+    vocabulary: u32,
+) -> Result<TokenizerFiles, BuildError>
 where
     D: Iterator<Item = Result<Document, CorpusError>>,
 {
@@ -98,7 +101,7 @@ where
 ///
 /// # Errors
 /// If data cannot be read or encoded, the options do not fit the data, a write fails, or there is not a single training row.
-pub fn build_rows(
+pub(crate) fn build_rows(
     documents: impl Iterator<Item = Result<Document, CorpusError>>,
     tokenizer: &Tokenizer,
     options: &RowsOptions,

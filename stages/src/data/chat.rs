@@ -20,7 +20,7 @@ use super::tokenizer::{END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError};
 
 /// The prompt in ChatML: everything before the answer.
 #[must_use]
-pub fn render_chatml_prompt(given: &[Message]) -> String {
+pub(crate) fn render_chatml_prompt(given: &[Message]) -> String {
     let turn = |message: &Message| {
         format!("{START_OF_TURN}{}\n{}{END_OF_TURN}\n", to_speaker_name(message.role), message.content)
     };
@@ -31,7 +31,7 @@ pub fn render_chatml_prompt(given: &[Message]) -> String {
 ///
 /// # Errors
 /// If the tokenizer lacks the tokens of a turn, the template refuses, or the text cannot be encoded.
-pub fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
+pub(crate) fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
     let Some(template) = tokenizer.template() else {
         tokenizer.special(START_OF_TURN)?;
         tokenizer.end_of_turn()?;
@@ -47,7 +47,7 @@ pub fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32
 ///
 /// # Errors
 /// As [`encode_prompt`]; also if the template renders the prompt differently once the answer follows it.
-pub fn encode_answer(
+pub(crate) fn encode_answer(
     tokenizer: &Tokenizer,
     given: &[Message],
     answer: &str,
@@ -68,13 +68,13 @@ pub fn encode_answer(
 ///
 /// # Errors
 /// As [`encode_answer`].
-pub fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
+pub(crate) fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
     Ok(tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false))
 }
 
 /// The name that templates use for a speaker.
 #[must_use]
-pub fn to_speaker_name(role: Speaker) -> &'static str {
+pub(crate) fn to_speaker_name(role: Speaker) -> &'static str {
     match role {
         Speaker::System => "system",
         Speaker::User => "user",
@@ -177,7 +177,7 @@ impl ConversationLayout {
 ///
 /// # Errors
 /// As [`encode_answer`].
-pub fn encode_example(
+pub(crate) fn encode_example(
     tokenizer: &Tokenizer,
     chat: &Chat,
     canvas: Option<usize>,

@@ -9,21 +9,21 @@ mod lines;
 mod non_text;
 mod turns;
 
-pub use conversation::{Chat, Conversation, Message, Speaker};
+pub(crate) use conversation::{Chat, Conversation, Message, Speaker};
 use fmflow_engine::pipeline::config::DatasetFormat;
-pub use lines::CorpusError;
+pub(crate) use lines::CorpusError;
 use lines::LineReader;
 use std::path::{Path, PathBuf};
 
 /// A document of `text` ends at the first blank line after this many bytes.
-pub const GROUP_BYTES: usize = 1024;
+pub(crate) const GROUP_BYTES: usize = 1024;
 
 /// The longest line that is read, in bytes. A longer one means a damaged file, and reading it whole could exhaust the memory.
-pub const LINE_BYTES: u64 = 64 << 20;
+pub(crate) const LINE_BYTES: u64 = 64 << 20;
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Document {
+pub(crate) enum Document {
     /// Text, all of which is learned.
     Text(String),
     /// A conversation whose answers are learned.
@@ -31,24 +31,10 @@ pub enum Document {
 }
 
 impl Document {
-    /// Identity of the content: BLAKE3 in hexadecimal. File and line do not matter.
-    #[must_use]
-    pub fn id(&self) -> String {
-        let mut hash = blake3::Hasher::new();
-        let parts = match self {
-            Self::Text(text) => vec![text.as_str(), ""],
-            Self::Chat(chat) => chat.messages().iter().map(|message| message.content.as_str()).collect(),
-        };
-        for part in parts {
-            hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
-        }
-        hash.finalize().to_hex().to_string()
-    }
-
     /// Whether the document is held out. For a conversation the first question decides, so that all its answers stay
     /// together and a held-out question is never learned in another conversation that opens with it.
     #[must_use]
-    pub fn is_held_out(&self, fraction: f64) -> bool {
+    pub(crate) fn is_held_out(&self, fraction: f64) -> bool {
         match self {
             Self::Text(text) => is_held_out(text, fraction),
             Self::Chat(chat) => is_held_out(chat.opening(), fraction),
@@ -62,7 +48,7 @@ impl Document {
 /// and other documents do not matter, copies stay on the same side, the tokenizer and the rows agree, and a larger fraction
 /// holds out a superset.
 #[must_use]
-pub fn is_held_out(text: &str, fraction: f64) -> bool {
+pub(crate) fn is_held_out(text: &str, fraction: f64) -> bool {
     let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());
     let mut head = [0; 8];
     head.copy_from_slice(&digest[..8]);
@@ -72,13 +58,13 @@ pub fn is_held_out(text: &str, fraction: f64) -> bool {
 
 /// The documents of `files`, in the order of the list and of each file. The iterator ends after the first error.
 #[must_use]
-pub fn read_documents(files: Vec<PathBuf>, format: DatasetFormat) -> Documents {
+pub(crate) fn read_documents(files: Vec<PathBuf>, format: DatasetFormat) -> Documents {
     Documents { files: files.into_iter(), format, open: None }
 }
 
 /// Iterator of [`read_documents`]. One file is open and one document is in memory at a time.
 #[derive(Debug)]
-pub struct Documents {
+pub(crate) struct Documents {
     files: std::vec::IntoIter<PathBuf>,
     format: DatasetFormat,
     open: Option<LineReader>,
@@ -99,7 +85,7 @@ impl Iterator for Documents {
 impl Documents {
     /// Where the last document ends: file and line number. `None` before the first document and at the end of a file.
     #[must_use]
-    pub fn place(&self) -> Option<(&Path, u64)> {
+    pub(crate) fn place(&self) -> Option<(&Path, u64)> {
         self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))
     }
 

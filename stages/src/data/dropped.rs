@@ -6,7 +6,7 @@ use super::rows::{Split, SplitSummary};
 
 /// The properties of rows that decide what was left out and how to fix it.
 #[derive(Clone, Copy, Debug)]
-pub struct RowsShape {
+pub(crate) struct RowsShape {
     /// Tokens in a row.
     pub length: usize,
     /// Tokens of an answer including its padding.
@@ -20,13 +20,13 @@ pub struct RowsShape {
 impl RowsShape {
     /// What is counted: "answers" if conversations are split into them, else "documents".
     #[must_use]
-    pub fn unit(self) -> &'static str {
+    pub(crate) fn unit(self) -> &'static str {
         if self.chats && self.packing == Packing::FirstFit { "answers" } else { "documents" }
     }
 
     /// Describes what a split left out, with fixes; `None` if nothing was left out.
     #[must_use]
-    pub fn describe_dropped(self, split: Split, counts: &SplitSummary) -> Option<String> {
+    pub(crate) fn describe_dropped(self, split: Split, counts: &SplitSummary) -> Option<String> {
         let (left, all) = (counts.count_dropped(), counts.documents);
         if left == 0 {
             return None;
@@ -44,7 +44,7 @@ impl RowsShape {
 
     /// (problem, fix) if more than half of the training part is left out: what remains is a different dataset.
     #[must_use]
-    pub fn refuse_majority_dropped(self, train: &SplitSummary) -> Option<(String, &'static str)> {
+    pub(crate) fn refuse_majority_dropped(self, train: &SplitSummary) -> Option<(String, &'static str)> {
         let much = train.count_dropped() * 2 > train.documents;
         let problem = self.describe_dropped(Split::Train, train).filter(|_| much)?;
         Some((problem, "that is more than half: make room for them, or remove them from the dataset"))

@@ -11,7 +11,7 @@
 use crate::rng::{RandomPurpose, derive_stream};
 
 /// Rows that are shuffled together. At the end of a block every dataset is within one row of its share.
-pub const BLOCK: u64 = 256;
+pub(crate) const BLOCK: u64 = 256;
 
 /// Blocks after which dealing repeats. Shares are multiples of 1 / (`PERIOD` * [`BLOCK`]), about one in a million.
 const PERIOD: u64 = 4096;
@@ -23,7 +23,7 @@ const ROUNDS: usize = 8;
 
 /// A dataset in a mixture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MixtureRows {
+pub(crate) struct MixtureRows {
     /// Share of the tokens in each phase, in any unit; 0 leaves the dataset out of that phase.
     pub weights: Vec<f64>,
     /// Rows of the dataset.
@@ -34,7 +34,7 @@ pub struct MixtureRows {
 
 /// Why a mixture cannot be made.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub enum MixtureError {
+pub(crate) enum MixtureError {
     /// The mixture has no dataset.
     #[error("the mixture has no dataset; name at least one")]
     Empty,
@@ -53,7 +53,7 @@ pub enum MixtureError {
 
 /// An endless sequence of rows of several datasets, in their shares and in random order.
 #[derive(Clone, Debug)]
-pub struct Mixture {
+pub(crate) struct Mixture {
     seed: u64,
     rows: Vec<u64>,
     /// Sorted by `start`; the first phase starts at 0.
@@ -82,7 +82,7 @@ impl Mixture {
     /// # Errors
     /// If there are no parts, a weight is negative or not finite, all weights of a part or phase are 0, a part has no rows,
     /// or a share is too small to be dealt.
-    pub fn new(parts: &[MixtureRows], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
+    pub(crate) fn new(parts: &[MixtureRows], starts: &[u64], seed: u64) -> Result<Self, MixtureError> {
         check_mixture(parts, starts.len())?;
         let mut phases = Vec::with_capacity(starts.len());
         let mut base = vec![0; parts.len()];
@@ -105,7 +105,7 @@ impl Mixture {
 
     /// (dataset, row) of row `i` of the mixture.
     #[must_use]
-    pub fn row(&self, i: u64) -> (usize, u64) {
+    pub(crate) fn row(&self, i: u64) -> (usize, u64) {
         let number = self.phases.partition_point(|phase| phase.start <= i) - 1;
         let phase = &self.phases[number];
         let (block, place) = ((i - phase.start) / BLOCK, (i - phase.start) % BLOCK);

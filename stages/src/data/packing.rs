@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-pub use fmflow_engine::pipeline::config::Packing;
+pub(crate) use fmflow_engine::pipeline::config::Packing;
 
 /// `first-fit` keeps at most this many rows open and closes the oldest beyond that. More would fill rows slightly better,
 /// but the bound keeps memory and search time constant.
@@ -17,7 +17,7 @@ pub const PADDING: u16 = u16::MAX;
 
 /// The longest row, in tokens. Every token could be its own segment, and segments are numbered with 16 bits below
 /// [`PADDING`].
-pub const MAX_LENGTH: usize = PADDING as usize;
+pub(crate) const MAX_LENGTH: usize = PADDING as usize;
 
 /// The role of a position. The discriminants are stored in `rows.bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum PositionRole {
 
 /// Tokens that belong together. Both vectors have one entry per token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Example {
+pub(crate) struct Example {
     /// Token ids.
     pub tokens: Vec<u32>,
     /// The role of each position.
@@ -54,13 +54,13 @@ pub struct Row {
 impl Row {
     /// Position of each token within its segment, from 0. Padding counts as a segment.
     #[must_use]
-    pub fn positions(&self) -> Vec<u32> {
+    pub(crate) fn positions(&self) -> Vec<u32> {
         self.segments.chunk_by(|a, b| a == b).flat_map(|segment| 0..segment.len() as u32).collect()
     }
 
     /// Number of positions with the given role.
     #[must_use]
-    pub fn count(&self, role: PositionRole) -> usize {
+    pub(crate) fn count(&self, role: PositionRole) -> usize {
         self.roles.iter().filter(|&&r| r == role).count()
     }
 
@@ -82,7 +82,7 @@ impl Row {
 
 /// Fills rows and returns each one as soon as it is finished.
 #[derive(Debug)]
-pub struct Packer {
+pub(crate) struct Packer {
     packing: Packing,
     length: usize,
     pad: u32,
@@ -93,19 +93,19 @@ pub struct Packer {
 impl Packer {
     /// A packer for rows of `length` tokens (1 to [`MAX_LENGTH`]), padded with `pad`.
     #[must_use]
-    pub fn new(packing: Packing, length: usize, pad: u32) -> Self {
+    pub(crate) fn new(packing: Packing, length: usize, pad: u32) -> Self {
         debug_assert!((1..=MAX_LENGTH).contains(&length), "segments are numbered with 16 bits");
         Self { packing, length, pad, open: VecDeque::new(), too_long: 0 }
     }
 
     /// Examples left out because they are longer than a row.
     #[must_use]
-    pub fn too_long(&self) -> u64 {
+    pub(crate) fn too_long(&self) -> u64 {
         self.too_long
     }
 
     /// Adds an example; returns the rows that it completes. An example without tokens changes nothing.
-    pub fn push(&mut self, example: &Example) -> Vec<Row> {
+    pub(crate) fn push(&mut self, example: &Example) -> Vec<Row> {
         match self.packing {
             Packing::Concat => self.concat(example),
             Packing::FirstFit => self.first_fit(example).into_iter().collect(),
@@ -114,7 +114,7 @@ impl Packer {
 
     /// The rows that are still open, padded.
     #[must_use]
-    pub fn finish(self) -> Vec<Row> {
+    pub(crate) fn finish(self) -> Vec<Row> {
         self.open.into_iter().map(|row| row.padded(self.length, self.pad)).collect()
     }
 

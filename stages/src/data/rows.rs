@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Version of the format; a reader refuses any other.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Name of the file with the records.
-pub const RECORDS: &str = "rows.bin";
+pub(crate) const RECORDS: &str = "rows.bin";
 /// Name of the description.
-pub const SUMMARY: &str = "rows.json";
+pub(crate) const SUMMARY: &str = "rows.json";
 /// Name of the file with the held-out conversations; absent in datasets of text.
-pub const HELD_OUT: &str = "held-out.jsonl";
+pub(crate) const HELD_OUT: &str = "held-out.jsonl";
 
 const STARTS: u8 = 0b100;
 
 /// Receives the files of an artifact. Only one file is open at a time.
-pub trait FileSink {
+pub(crate) trait FileSink {
     /// Starts the file `name`. The caller flushes the writer before dropping it.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ pub trait FileSink {
 
 /// One part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub(crate) enum Split {
     /// Documents to learn.
     Train,
     /// Documents used only for evaluation.
@@ -45,7 +45,7 @@ pub enum Split {
 /// Counts of one split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SplitSummary {
+pub(crate) struct SplitSummary {
     /// Rows.
     pub rows: u64,
     /// Documents, including those left out. With [`Packing::FirstFit`], the answers of conversations are counted instead.
@@ -63,13 +63,13 @@ pub struct SplitSummary {
 impl SplitSummary {
     /// Documents left out for any reason.
     #[must_use]
-    pub fn count_dropped(&self) -> u64 {
+    pub(crate) fn count_dropped(&self) -> u64 {
         self.too_long + self.beyond_canvas
     }
 
     /// Mean number of non-padding positions per row; 0 if there are no rows.
     #[must_use]
-    pub fn tokens_per_row(&self) -> f64 {
+    pub(crate) fn tokens_per_row(&self) -> f64 {
         if self.rows == 0 { 0.0 } else { self.tokens as f64 / self.rows as f64 }
     }
 }
@@ -77,7 +77,7 @@ impl SplitSummary {
 /// Content of `rows.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RowsSummary {
+pub(crate) struct RowsSummary {
     /// Format version; always [`FORMAT`].
     pub format: u32,
     /// Tokens in a row.
@@ -113,7 +113,7 @@ pub struct RowsSummary {
 impl RowsSummary {
     /// Counts of a split.
     #[must_use]
-    pub fn split(&self, split: Split) -> &SplitSummary {
+    pub(crate) fn split(&self, split: Split) -> &SplitSummary {
         match split {
             Split::Train => &self.train,
             Split::HeldOut => &self.held_out,
@@ -122,7 +122,7 @@ impl RowsSummary {
 
     /// Share of non-padding positions in a split, 0 to 1.
     #[must_use]
-    pub fn efficiency(&self, split: Split) -> f64 {
+    pub(crate) fn efficiency(&self, split: Split) -> f64 {
         self.split(split).tokens_per_row() / self.length as f64
     }
 
@@ -133,14 +133,14 @@ impl RowsSummary {
 
 /// The smallest whole number of bytes that holds every id below `vocabulary`.
 #[must_use]
-pub fn compute_bytes_per_id(vocabulary: u32) -> usize {
+pub(crate) fn compute_bytes_per_id(vocabulary: u32) -> usize {
     let bits = u32::BITS - vocabulary.saturating_sub(1).leading_zeros();
     bits.div_ceil(8).max(1) as usize
 }
 
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum RowsError {
+pub(crate) enum RowsError {
     /// The operating system reported an error.
     #[error("`{}` cannot be read: {cause}", file.display())]
     Io {
@@ -171,7 +171,7 @@ pub enum RowsError {
 
 /// Encodes a row as its record.
 #[must_use]
-pub fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
+pub(crate) fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = Vec::with_capacity(row.tokens.len() * (bytes_per_id + 1));
     for id in &row.tokens {
         bytes.extend(&id.to_le_bytes()[..bytes_per_id]);
@@ -206,7 +206,7 @@ fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Re
 
 /// The rows of a dataset, open for reading in any order and from any thread.
 #[derive(Debug)]
-pub struct Rows {
+pub(crate) struct Rows {
     summary: RowsSummary,
     file: PathBuf,
     records: Mutex<File>,
@@ -217,7 +217,7 @@ impl Rows {
     ///
     /// # Errors
     /// If files are absent, have another format version, or their sizes disagree.
-    pub fn open(folder: &Path) -> Result<Self, RowsError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, RowsError> {
         let described = folder.join(SUMMARY);
         let io = |file: &Path| {
             let file = file.to_owned();
@@ -246,33 +246,21 @@ impl Rows {
 
     /// The content of `rows.json`.
     #[must_use]
-    pub fn summary(&self) -> &RowsSummary {
+    pub(crate) fn summary(&self) -> &RowsSummary {
         &self.summary
-    }
-
-    /// Tokens in a row.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.summary.length
     }
 
     /// Rows in a split.
     #[must_use]
-    pub fn len(&self, split: Split) -> u64 {
+    pub(crate) fn len(&self, split: Split) -> u64 {
         self.summary.split(split).rows
-    }
-
-    /// Whether a split has no rows.
-    #[must_use]
-    pub fn is_empty(&self, split: Split) -> bool {
-        self.len(split) == 0
     }
 
     /// Row `index` of a split.
     ///
     /// # Errors
     /// If there is no such row, the read fails, or an id or role is invalid.
-    pub fn row(&self, split: Split, index: u64) -> Result<Row, RowsError> {
+    pub(crate) fn row(&self, split: Split, index: u64) -> Result<Row, RowsError> {
         let rows = self.len(split);
         if index >= rows {
             return Err(RowsError::NoRow { index, split, rows });

@@ -9,7 +9,7 @@ use super::tokenizer::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer};
 
 /// Counts the turns that name a special token, and describes the first.
 #[derive(Debug)]
-pub struct SpecialTokenMentions {
+pub(crate) struct SpecialTokenMentions {
     tokens: Vec<&'static str>,
     turns: u64,
     first: Option<String>,
@@ -18,14 +18,14 @@ pub struct SpecialTokenMentions {
 impl SpecialTokenMentions {
     /// An empty count. It looks for the tokens of the conversation layout that the tokenizer has.
     #[must_use]
-    pub fn new(tokenizer: &Tokenizer) -> Self {
+    pub(crate) fn new(tokenizer: &Tokenizer) -> Self {
         let tokens = [START_OF_TURN, END_OF_TURN, END_OF_DOCUMENT];
         let tokens = tokens.into_iter().filter(|token| tokenizer.id(token).is_some()).collect();
         Self { tokens, turns: 0, first: None }
     }
 
     /// Counts the turns of one conversation; `place` is its file and line.
-    pub fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, u64)>) {
+    pub(crate) fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, u64)>) {
         for turn in talk.messages() {
             let Some(token) = self.tokens.iter().find(|token| turn.content.contains(**token)) else {
                 continue;
@@ -37,7 +37,7 @@ impl SpecialTokenMentions {
 
     /// Describes what was found, with a fix; `None` if nothing was found.
     #[must_use]
-    pub fn describe(&self) -> Option<String> {
+    pub(crate) fn describe(&self) -> Option<String> {
         let first = self.first.as_ref()?;
         let turns = match self.turns {
             1 => "1 turn names a special token:".to_owned(),

@@ -18,7 +18,7 @@ use std::path::Path;
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 
 /// The file to which transformers writes a template since 4.51; it takes precedence over `tokenizer_config.json`.
-pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// Instructions that one rendering may execute: enough for long conversations, but an endless loop is stopped.
@@ -51,7 +51,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// If a file cannot be read or parsed.
-    pub fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
+    pub(crate) fn open(folder: &Path) -> Result<Option<Self>, TokenizerError> {
         let (beside, config) = (folder.join(TEMPLATE_FILE), folder.join(CONFIG_FILE));
         let config: Json = match config.exists() {
             true => serde_json::from_slice(&read_tokenizer_file(&config)?)
@@ -93,7 +93,7 @@ impl ChatTemplate {
 
     /// BLAKE3 of the template's text, in hexadecimal.
     #[must_use]
-    pub fn digest(&self) -> &str {
+    pub(crate) fn digest(&self) -> &str {
         &self.digest
     }
 

@@ -5,7 +5,7 @@
 
 mod train;
 
-pub use train::{MIN_VOCABULARY, TokenizerFiles, train_byte_level_bpe};
+pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -15,15 +15,15 @@ use tokenizers::tokenizer::{
 };
 
 use super::template::ChatTemplate;
-pub use super::tokenizer_error::TokenizerError;
+pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 
 /// Ends a document; also the padding token, as in Qwen3.
-pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
+pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
 /// Starts a turn of a conversation.
-pub const START_OF_TURN: &str = "<|im_start|>";
+pub(crate) const START_OF_TURN: &str = "<|im_start|>";
 /// Ends a turn of a conversation.
-pub const END_OF_TURN: &str = "<|im_end|>";
+pub(crate) const END_OF_TURN: &str = "<|im_end|>";
 
 /// Content of `vocabulary.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the library cannot split the text.
-    pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+    pub(crate) fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
         let encoding = self.inner.encode(text, false).map_err(|cause| encode_error(text, cause))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
@@ -126,7 +126,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the library cannot split the text.
-    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let refuse = |cause| encode_error(text, cause);
         let mut parts = self.split(text).map_err(refuse)?;
         let model = self.inner.get_model();
@@ -162,7 +162,7 @@ impl Tokenizer {
     /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a
     /// token whose name contains "mask".
     #[must_use]
-    pub fn text_token(&self, id: u32) -> Option<String> {
+    pub(crate) fn text_token(&self, id: u32) -> Option<String> {
         self.token(id).filter(|token| !token.to_lowercase().contains("mask"))
     }
 
@@ -176,7 +176,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the tokenizer does not have it.
-    pub fn special(&self, token: &'static str) -> Result<u32, TokenizerError> {
+    pub(crate) fn special(&self, token: &'static str) -> Result<u32, TokenizerError> {
         self.id(token).ok_or(TokenizerError::NoSpecial(token))
     }
 
@@ -184,7 +184,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the tokenizer has none.
-    pub fn end_of_document(&self) -> Result<u32, TokenizerError> {
+    pub(crate) fn end_of_document(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_DOCUMENT)
     }
 
@@ -192,7 +192,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the tokenizer has none.
-    pub fn end_of_turn(&self) -> Result<u32, TokenizerError> {
+    pub(crate) fn end_of_turn(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_TURN)
     }
 
@@ -200,7 +200,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the tokenizer has none.
-    pub fn pad(&self) -> Result<u32, TokenizerError> {
+    pub(crate) fn pad(&self) -> Result<u32, TokenizerError> {
         self.special(END_OF_DOCUMENT)
     }
 
@@ -212,7 +212,7 @@ impl Tokenizer {
 
     /// Number of embedding rows of the model; `used..rows` are reserved.
     #[must_use]
-    pub fn rows(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u32 {
         self.rows
     }
 
@@ -236,7 +236,7 @@ impl Tokenizer {
 
     /// BLAKE3 of `tokenizer.json`, in hexadecimal.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         blake3::hash(&self.json).to_hex().to_string()
     }
 

@@ -17,7 +17,7 @@ use crate::model::Model;
 
 /// Exact matches of one checkpoint on one dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ExactScores {
+pub(crate) struct ExactScores {
     /// Held-out prompts, including those that could not be asked.
     pub total: usize,
     /// Answers equal to the reference.
@@ -37,7 +37,7 @@ pub struct ExactScores {
 impl ExactScores {
     /// Share of exact matches, in [0, 1].
     #[must_use]
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         self.passed as f64 / self.total.max(1) as f64
     }
 }

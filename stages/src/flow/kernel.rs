@@ -91,7 +91,7 @@ impl KernelStep {
 
     /// The share of jumps that go to x_1; the others go to p_0 without x_t. Arguments as for [`KernelStep::jump`].
     #[must_use]
-    pub fn data_share(&self, same: bool, p0: f64) -> f64 {
+    pub(crate) fn data_share(&self, same: bool, p0: f64) -> f64 {
         match self.law {
             JumpLaw::Plain(_) => 1.0,
             JumpLaw::Rates { .. } if same => 0.0,
@@ -104,7 +104,7 @@ impl KernelStep {
 
     /// Whether a jump from a token with p_0(x_t) = `p0` depends on the draw x_1. A jump to the mask does not.
     #[must_use]
-    pub fn asks(&self, p0: f64) -> bool {
+    pub(crate) fn asks(&self, p0: f64) -> bool {
         !matches!(self.law, JumpLaw::Remask { .. }) || p0 >= 1.0
     }
 

@@ -30,13 +30,13 @@ pub struct LossCoefficients {
 
 /// λ(t), capped at `max_weight`. Near t = 1 it grows without bound, and a single position could dominate an update.
 #[must_use]
-pub fn compute_capped_weight(scheduler: Scheduler, t: f64, max_weight: Option<f64>) -> f64 {
+pub(crate) fn compute_capped_weight(scheduler: Scheduler, t: f64, max_weight: Option<f64>) -> f64 {
     scheduler::compute_weight(scheduler, t).min(max_weight.unwrap_or(f64::INFINITY))
 }
 
 /// The coefficients of a position with weight λ; `unchanged` is δ.
 #[must_use]
-pub fn compute_coefficients(loss: Loss, weight: f64, unchanged: bool) -> LossCoefficients {
+pub(crate) fn compute_coefficients(loss: Loss, weight: f64, unchanged: bool) -> LossCoefficients {
     let delta = f64::from(u8::from(unchanged));
     match loss {
         Loss::CrossEntropy => LossCoefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
@@ -51,7 +51,7 @@ pub fn compute_coefficients(loss: Loss, weight: f64, unchanged: bool) -> LossCoe
 
 /// Whether a supervised position contributes to the loss.
 #[must_use]
-pub fn is_in_loss(over: LossPositions, corrupted: bool) -> bool {
+pub(crate) fn is_in_loss(over: LossPositions, corrupted: bool) -> bool {
     match over {
         LossPositions::Corrupted => corrupted,
         LossPositions::Supervised => true,

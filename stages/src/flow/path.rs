@@ -34,7 +34,7 @@ impl SourceTokens {
 
     /// p_0(token), the probability that [`SourceTokens::draw`] gives this token.
     #[must_use]
-    pub fn probability(&self, mask_share: f64, token: u32) -> f64 {
+    pub(crate) fn probability(&self, mask_share: f64, token: u32) -> f64 {
         match token {
             token if token == self.mask => mask_share,
             token if token < self.used => {

@@ -12,7 +12,7 @@ mod filter;
 use std::ops::Range;
 
 pub use euler::take_euler_step;
-pub use filter::{LogitFilter, Order, Pick};
+pub use filter::{LogitFilter, Pick};
 
 use fmflow_engine::pipeline::config::train::Scheduler;
 use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
@@ -52,7 +52,7 @@ pub struct SamplerRules {
 impl SamplerRules {
     /// Whether the source is the mask token alone, so that every noisy position holds it.
     #[must_use]
-    pub fn mask_source(&self) -> bool {
+    pub(crate) fn mask_source(&self) -> bool {
         self.mask_share >= 1.0
     }
 
@@ -106,7 +106,7 @@ pub fn sample_canvases<P: Posterior>(
 ///
 /// # Panics
 /// As [`sample_canvases`].
-pub fn sample_canvases_in_blocks<P: Posterior>(
+pub(crate) fn sample_canvases_in_blocks<P: Posterior>(
     canvases: &mut [Canvas],
     blocks: &[Vec<Range<usize>>],
     ends: &[u32],

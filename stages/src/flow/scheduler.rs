@@ -5,7 +5,7 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-pub use fmflow_engine::pipeline::config::train::Scheduler;
+pub(crate) use fmflow_engine::pipeline::config::train::Scheduler;
 
 /// Parses the name of a scheduler: `polynomial` with its exponent, `cosine` or `sine-squared`.
 ///

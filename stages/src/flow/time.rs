@@ -16,7 +16,7 @@ use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 ///
 /// With all but the first, every update sees all noise levels, so the weighted loss varies less from update to update.
 #[must_use]
-pub fn draw_update_times(seed: u64, step: u64, n: usize, time: &TimeSettings) -> Vec<f64> {
+pub(crate) fn draw_update_times(seed: u64, step: u64, n: usize, time: &TimeSettings) -> Vec<f64> {
     let mut random = derive_stream(seed, RandomPurpose::Time, [step, 0, 0]);
     let shares = draw_shares(time.sampling, n, &mut random);
     // Rounding may reach the end of the band, where the weight λ can be infinite.
@@ -53,7 +53,7 @@ fn mirror_draw(u: f64) -> f64 {
 ///
 /// The offset differs between documents, so that over many documents all times are covered.
 #[must_use]
-pub fn draw_validation_times(seed: u64, document: u64, count: usize) -> Vec<f64> {
+pub(crate) fn draw_validation_times(seed: u64, document: u64, count: usize) -> Vec<f64> {
     let offset = derive_stream(seed, RandomPurpose::Validate, [document, u64::MAX, 0]).uniform();
     (0..count).map(|band| (band as f64 + offset) / count as f64).collect()
 }

@@ -69,7 +69,7 @@ pub enum StepError {
 
 /// The group of the parameter with this Hugging Face name.
 #[must_use]
-pub fn find_parameter_group(name: &str) -> &'static str {
+pub(crate) fn find_parameter_group(name: &str) -> &'static str {
     const GROUPS: [(&str, &str); 6] = [
         ("embed_tokens", "embedding"),
         ("lm_head", "head"),
@@ -83,7 +83,7 @@ pub fn find_parameter_group(name: &str) -> &'static str {
 
 /// Whether `word` of a `no-decay` list matches a parameter: it is part of the parameter's name, or the name of its group.
 #[must_use]
-pub fn is_exempt_from_decay(word: &str, name: &str) -> bool {
+pub(crate) fn is_exempt_from_decay(word: &str, name: &str) -> bool {
     name.contains(word) || find_parameter_group(name) == word
 }
 

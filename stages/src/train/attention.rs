@@ -13,7 +13,7 @@ const COIN: u32 = 16;
 
 /// The attention of update `k`, and its annealing if there is any, with draws named by (`seed`, `step`).
 #[must_use]
-pub fn choose_attention(
+pub(crate) fn choose_attention(
     config: &AttentionSchedule,
     k: u64,
     seed: u64,
@@ -46,7 +46,7 @@ pub struct Anneal {
 impl Anneal {
     /// The open later pairs of `rows` of the update, as bits [rows, length, ceil(length / 32)].
     #[must_use]
-    pub fn opened(&self, rows: Range<u64>, length: usize) -> Vec<u32> {
+    pub(crate) fn opened(&self, rows: Range<u64>, length: usize) -> Vec<u32> {
         let words = length.div_ceil(WORD);
         let limit = (self.share * f64::from(1u32 << COIN)).round() as u64;
         let mut opened = Vec::with_capacity(rows.clone().count() * length * words);

@@ -22,7 +22,10 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const COUNTERS: &str = "state.json";
 
 /// The state to continue from: the newest valid checkpoint, or a fresh state. Drops metrics of updates that will run again.
-pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
+pub(crate) fn open_training_state(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+) -> Result<TrainingState, Failure> {
     let model = setup.parent.backbone.clone();
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
@@ -46,7 +49,7 @@ pub fn open_training_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<T
 }
 
 /// Publishes the state after `state.step` updates, then prunes all but the newest `keep` checkpoints.
-pub fn save_checkpoint(
+pub(crate) fn save_checkpoint(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
     state: &TrainingState,

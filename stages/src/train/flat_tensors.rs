@@ -11,7 +11,7 @@ use safetensors::{SafeTensors, serialize};
 
 /// Why a file of flat tensors cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum FlatError {
+pub(crate) enum FlatError {
     /// The operating system reported an error.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -27,7 +27,10 @@ pub enum FlatError {
 ///
 /// # Errors
 /// Any error of the writer or the format.
-pub fn write_flat_tensors(out: &mut impl Write, tensors: &[(String, Vec<f32>)]) -> Result<(), FlatError> {
+pub(crate) fn write_flat_tensors(
+    out: &mut impl Write,
+    tensors: &[(String, Vec<f32>)],
+) -> Result<(), FlatError> {
     let view = |(name, values): &(String, Vec<f32>)| {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         (name.clone(), bytes, values.len())
@@ -43,7 +46,7 @@ pub fn write_flat_tensors(out: &mut impl Write, tensors: &[(String, Vec<f32>)]) 
 ///
 /// # Errors
 /// If the file cannot be read or a tensor is not flat f32.
-pub fn read_flat_tensors(file: &Path) -> Result<IndexMap<String, Vec<f32>>, FlatError> {
+pub(crate) fn read_flat_tensors(file: &Path) -> Result<IndexMap<String, Vec<f32>>, FlatError> {
     let bytes = std::fs::read(file)?;
     let parsed = SafeTensors::deserialize(&bytes)?;
     let mut found: Vec<(String, Vec<f32>)> = Vec::new();

@@ -120,7 +120,7 @@ fn compute_hidden_states(
 
 /// The attention context of a micro-batch.
 #[must_use]
-pub fn build_context(
+pub(crate) fn build_context(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
@@ -232,7 +232,7 @@ fn add_to_loss_sum(sum: &mut LossSum, terms: &[LossTerm], cross_entropy: &[f32],
 ///
 /// # Errors
 /// As [`compute_update_gradient`].
-pub fn compute_loss_sum(
+pub(crate) fn compute_loss_sum(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
@@ -256,7 +256,7 @@ pub fn compute_loss_sum(
 }
 
 /// Copies token ids or places to the device as a tensor `[n]`.
-pub fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
+pub(crate) fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.map(|v| v as i32).collect();
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)

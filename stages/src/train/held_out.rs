@@ -22,7 +22,7 @@ const SEED: u64 = 0;
 ///
 /// # Errors
 /// If the rows contradict the backbone, or the device fails.
-pub fn measure_held_out_loss(
+pub(crate) fn measure_held_out_loss(
     model: &Backbone,
     rows: &[Row],
     task: &TrainingTask,

@@ -4,11 +4,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 /// Number of equal bands of t for which the loss is recorded separately.
-pub const TIME_BANDS: usize = 4;
+pub(crate) const TIME_BANDS: usize = 4;
 
 /// The metrics of one optimizer update: one line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepMetrics {
+pub(crate) struct StepMetrics {
     /// Optimizer update, counted from 0.
     pub step: u64,
     /// Learning rate of this update.
@@ -52,7 +52,7 @@ pub struct LossSum {
 
 impl LossSum {
     /// Adds one position.
-    pub fn add(&mut self, t: f64, weighted: f64, cross_entropy: f64) {
+    pub(crate) fn add(&mut self, t: f64, weighted: f64, cross_entropy: f64) {
         let band = ((t * TIME_BANDS as f64) as usize).min(TIME_BANDS - 1);
         self.weighted += weighted;
         self.by_time[band] += cross_entropy;
@@ -60,7 +60,7 @@ impl LossSum {
     }
 
     /// Adds another sum.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.weighted += other.weighted;
         for band in 0..TIME_BANDS {
             self.by_time[band] += other.by_time[band];
@@ -70,13 +70,13 @@ impl LossSum {
 
     /// Mean cross-entropy over all positions; 0 if there are none.
     #[must_use]
-    pub fn unweighted(&self) -> f64 {
+    pub(crate) fn unweighted(&self) -> f64 {
         compute_mean(self.by_time.iter().sum(), self.count_by_time.iter().sum())
     }
 
     /// Mean cross-entropy per band; 0 for an empty band.
     #[must_use]
-    pub fn means(&self) -> [f64; TIME_BANDS] {
+    pub(crate) fn means(&self) -> [f64; TIME_BANDS] {
         std::array::from_fn(|band| compute_mean(self.by_time[band], self.count_by_time[band]))
     }
 }

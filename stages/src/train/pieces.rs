@@ -9,7 +9,7 @@ use crate::data::packing::{PADDING, Row};
 
 /// Tokens that share a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowPiece {
+pub(crate) struct RowPiece {
     /// Range of tokens in the row.
     pub tokens: Range<usize>,
     /// Whether an earlier piece belongs to the same document.
@@ -18,7 +18,7 @@ pub struct RowPiece {
 
 /// The documents of a row, or their blocks of `block` tokens; the last block of a document may be shorter.
 #[must_use]
-pub fn split_row_into_pieces(row: &Row, block: Option<usize>) -> Vec<RowPiece> {
+pub(crate) fn split_row_into_pieces(row: &Row, block: Option<usize>) -> Vec<RowPiece> {
     let cut = |document: Range<usize>| {
         let size = block.unwrap_or(document.len()).max(1);
         let starts = document.clone().step_by(size);

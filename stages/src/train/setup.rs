@@ -23,7 +23,7 @@ use crate::model::{Model, ModelTokenizer};
 use fmflow_engine::pipeline::origins::Origins;
 
 /// Everything that stays constant over the updates of a stage.
-pub struct TrainingSetup<'a> {
+pub(crate) struct TrainingSetup<'a> {
     /// The settings of the stage.
     pub config: &'a TrainConfig,
     /// Seed of every random number.
@@ -47,7 +47,7 @@ pub struct TrainingSetup<'a> {
 
 impl<'a> TrainingSetup<'a> {
     /// Opens the inputs and checks that they fit each other and the settings.
-    pub fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
+    pub(crate) fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
         let device = crate::device::open_device(job.device)
             .map_err(|e| input_failure(e, "choose a device that this build has"))?;
         let parent = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
@@ -75,14 +75,14 @@ impl<'a> TrainingSetup<'a> {
     }
 
     /// How the micro-batches of update `k` pass through the backbone.
-    pub fn forward_options(&self, k: u64) -> ForwardOptions {
+    pub(crate) fn forward_options(&self, k: u64) -> ForwardOptions {
         let step = self.coordinate(k);
         let (attention, anneal) = attention::choose_attention(&self.config.attention, k, self.seed, step);
         ForwardOptions { attention, anneal, recompute: self.config.recompute }
     }
 
     /// The task of update `k`, with its block size.
-    pub fn task(&self, k: u64) -> TrainingTask {
+    pub(crate) fn task(&self, k: u64) -> TrainingTask {
         let mut task = self.task.clone();
         if let TrainingTask::Flow(flow) = &mut task {
             flow.block = self.config.attention.block_at(k);
@@ -91,17 +91,17 @@ impl<'a> TrainingSetup<'a> {
     }
 
     /// The attention pattern that the model has learned after `done` updates.
-    pub fn learnt_attention(&self, done: u64) -> Attention {
+    pub(crate) fn learnt_attention(&self, done: u64) -> Attention {
         find_trained_attention(&self.config.attention, done)
     }
 
     /// The number with which update `k` of this stage draws its rows and its noise.
-    pub fn coordinate(&self, k: u64) -> u64 {
+    pub(crate) fn coordinate(&self, k: u64) -> u64 {
         self.first + k
     }
 
     /// The rows of update `k`, and the number of tokens from each dataset.
-    pub fn rows_of(&self, k: u64) -> Result<(Vec<Row>, IndexMap<String, u64>), Failure> {
+    pub(crate) fn rows_of(&self, k: u64) -> Result<(Vec<Row>, IndexMap<String, u64>), Failure> {
         let count = self.config.batch.rows as u64;
         let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
         let mut found = Vec::with_capacity(count as usize);
@@ -119,7 +119,7 @@ impl<'a> TrainingSetup<'a> {
 
     /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a
     /// minimum of corrupted positions, both of which bias the ELBO.
-    pub fn evaluation_task(&self, done: u64) -> TrainingTask {
+    pub(crate) fn evaluation_task(&self, done: u64) -> TrainingTask {
         let mut task = self.task(done.saturating_sub(1));
         if let TrainingTask::Flow(flow) = &mut task {
             flow.max_weight = None;
@@ -129,7 +129,7 @@ impl<'a> TrainingSetup<'a> {
     }
 
     /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract.
-    pub fn artifact(&self, state: &TrainingState) -> Model {
+    pub(crate) fn artifact(&self, state: &TrainingState) -> Model {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, certificate, .. } = &self.parent;
         Model {
@@ -142,7 +142,7 @@ impl<'a> TrainingSetup<'a> {
     }
 
     /// Lines for the summary of the stage: realized and declared share of every dataset.
-    pub fn lines(&self, state: &TrainingState) -> Vec<String> {
+    pub(crate) fn lines(&self, state: &TrainingState) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
         let share = |(part, declared): (&fmflow_engine::pipeline::config::train::MixturePart, f64)| {
             let seen = state.counters.tokens_by_dataset.get(&part.dataset).copied().unwrap_or(0);

@@ -8,7 +8,7 @@ use super::gradient_sums::FlatGradients;
 use crate::backbone::Backbone;
 
 /// The state of training after `step` updates.
-pub struct TrainingState {
+pub(crate) struct TrainingState {
     /// Updates done in this stage.
     pub step: u64,
     /// Value of `step` at the last checkpoint.
@@ -24,7 +24,7 @@ pub struct TrainingState {
 /// Counts over the whole stage. Saved as `state.json`, so that metrics continue after resuming.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TrainingCounters {
+pub(crate) struct TrainingCounters {
     /// Updates done.
     pub step: u64,
     /// Updates whose gradient was clipped.
@@ -37,7 +37,11 @@ pub struct TrainingCounters {
 
 impl TrainingState {
     /// Applies one update to the weights and the moments.
-    pub fn apply(&mut self, gradients: FlatGradients, learning_rate: f64) -> Result<StepFacts, StepError> {
+    pub(crate) fn apply(
+        &mut self,
+        gradients: FlatGradients,
+        learning_rate: f64,
+    ) -> Result<StepFacts, StepError> {
         let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, self.step)?;
         self.model = model;
         self.step += 1;
@@ -45,7 +49,7 @@ impl TrainingState {
     }
 
     /// Counts an applied update.
-    pub fn count(&mut self, facts: &StepFacts, tokens: u64, by_dataset: &IndexMap<String, u64>) {
+    pub(crate) fn count(&mut self, facts: &StepFacts, tokens: u64, by_dataset: &IndexMap<String, u64>) {
         self.counters.step = self.step;
         self.counters.clipped += u64::from(facts.clipped);
         self.counters.tokens += tokens;

@@ -56,13 +56,13 @@ pub struct FlowObjective {
 impl TrainingTask {
     /// The pieces of a row that each have their own time.
     #[must_use]
-    pub fn pieces(&self, row: &Row) -> Vec<RowPiece> {
+    pub(crate) fn pieces(&self, row: &Row) -> Vec<RowPiece> {
         split_row_into_pieces(row, self.block())
     }
 
     /// Tokens in a block of block diffusion, if the task uses it.
     #[must_use]
-    pub fn block(&self) -> Option<usize> {
+    pub(crate) fn block(&self) -> Option<usize> {
         match self {
             Self::Autoregressive => None,
             Self::Flow(flow) => flow.block,
@@ -146,7 +146,7 @@ pub fn build_update(seed: u64, step: u64, rows: &[Row], per_device: usize, task:
 
 /// Names the random streams of a row.
 #[derive(Clone, Copy, Debug)]
-pub struct NoiseStreams {
+pub(crate) struct NoiseStreams {
     /// The seed.
     pub seed: u64,
     /// Purposes of the coins and of the token draws.
@@ -173,7 +173,7 @@ fn draw_piece_times(seed: u64, step: u64, pieces: &[Vec<RowPiece>], task: &Train
 
 impl MicroBatch {
     /// Adds a row, corrupted according to `task`, and returns its part of the divisor.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         row: &Row,
         pieces: &[RowPiece],

@@ -31,7 +31,7 @@ pub enum Dtype {
 impl Dtype {
     /// Bytes per element.
     #[must_use]
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::BF16 | Self::F16 => 2,
@@ -58,7 +58,7 @@ impl Dtype {
 
     /// The value of `x` after storing it in this type and reading it back.
     #[must_use]
-    pub fn round(self, x: f32) -> f32 {
+    pub(crate) fn round(self, x: f32) -> f32 {
         match self {
             Self::F32 => x,
             Self::BF16 => half::bf16::from_f32(x).to_f32(),

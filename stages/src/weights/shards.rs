@@ -8,9 +8,9 @@ use super::weights_file::WeightsFile;
 use super::{WeightsError, read_text_file};
 
 /// File name of unsharded weights.
-pub const SINGLE: &str = "model.safetensors";
+pub(crate) const SINGLE: &str = "model.safetensors";
 /// File name of the index of sharded weights.
-pub const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(serde::Deserialize)]
 struct ShardIndex {

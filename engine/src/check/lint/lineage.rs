@@ -106,7 +106,7 @@ fn derive_contract<'a>(
     parent: Option<&KnownContract<'a>>,
 ) -> Option<KnownContract<'a>> {
     match (stored, &stage.config) {
-        (Some(stored), _) => Some(KnownContract::from_stored(stored, stage.from_place())),
+        (Some(stored), _) => Some(KnownContract::from_stored(stored, stage.parent_place())),
         (None, StageConfig::RandomInit(_) | StageConfig::Fetch(_)) => {
             Some(KnownContract::autoregressive(stage))
         }

@@ -14,7 +14,7 @@ use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
 
 /// Reads the lock file beside a configuration. Without one, the result is empty; problems are reported to `sink`.
-pub fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
+pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     let path = to_lockfile_path(config);
     let name = read::display_path(&path);
     let update_command = format!("fmflow check {} --online", read::display_path(config));

@@ -15,7 +15,7 @@ impl Pin {
     /// Pins a repository with these files. The pin of a model lists the files of the checkpoint; that of a dataset has only
     /// their number and total size.
     #[must_use]
-    pub fn from_files(kind: RepositoryKind, commit: &str, files: &[PinnedFile]) -> Self {
+    pub(crate) fn from_files(kind: RepositoryKind, commit: &str, files: &[PinnedFile]) -> Self {
         let parts =
             files.iter().filter(|file| kind == RepositoryKind::Model && is_checkpoint_file(&file.path));
         let mut parts: Vec<_> = parts.cloned().collect();

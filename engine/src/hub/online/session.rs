@@ -13,7 +13,7 @@ use crate::text::environment;
 use crate::text::place::Span;
 
 /// A session with a hub about the repositories of one configuration.
-pub struct Session<'a> {
+pub(crate) struct Session<'a> {
     pub(super) hub: &'a dyn Hub,
     pub(super) world: &'a Declarations,
     pub(super) sink: &'a mut Sink,
@@ -39,7 +39,7 @@ struct FoundRepository {
 
 impl<'a> Session<'a> {
     /// Starts a session about the repositories of `world`. Existing pins are kept unless `update` is set.
-    pub fn new(hub: &'a dyn Hub, update: bool, world: &'a Declarations, sink: &'a mut Sink) -> Self {
+    pub(crate) fn new(hub: &'a dyn Hub, update: bool, world: &'a Declarations, sink: &'a mut Sink) -> Self {
         let declared = world.of_kind("secret").filter_map(|secret| secret.name_leaf());
         let declared = declared
             .into_iter()
@@ -51,7 +51,7 @@ impl<'a> Session<'a> {
     }
 
     /// Asks about every repository, reports problems, and makes the new lock file.
-    pub fn resolve(mut self, old: &Lockfile) -> LockResolution {
+    pub(crate) fn resolve(mut self, old: &Lockfile) -> LockResolution {
         // `pin_repositories` collects the same list later and reports malformed addresses then.
         let uses = pins::collect_repository_uses(self.world, &mut Sink::default());
         let mut groups: IndexMap<&RepositoryRequest, Vec<&RepositoryUse>> = IndexMap::new();

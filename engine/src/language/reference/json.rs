@@ -10,7 +10,7 @@ use crate::language::schema::{Condition, FieldSpec, NodeSpec, NumberRange, load_
 ///
 /// Every key is always present; what does not apply is `null`, `false` or empty.
 #[must_use]
-pub fn render_schema_json() -> Value {
+pub(crate) fn render_schema_json() -> Value {
     json!({ "schema": "fmflow.schema/1", "nodes": load_schema().nodes.iter().map(render_node_json).collect::<Vec<_>>() })
 }
 
@@ -18,7 +18,7 @@ pub fn render_schema_json() -> Value {
 ///
 /// Nodes and fields have the same keys as in [`render_schema_json`].
 #[must_use]
-pub fn render_explanation_json(subject: &str) -> Option<Value> {
+pub(crate) fn render_explanation_json(subject: &str) -> Option<Value> {
     let found = explain::find_topics(subject);
     let pages: Vec<_> = found.iter().map(render_topic_json).collect();
     let answer = json!({ "schema": "fmflow.explain/1", "subject": subject.trim(), "pages": pages });

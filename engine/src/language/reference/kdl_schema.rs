@@ -9,7 +9,7 @@ use crate::language::schema::{FieldSpec, FieldType, NodeSpec, NumberRange, load_
 
 /// The language as a document of the KDL Schema Language.
 #[must_use]
-pub fn render_schema_kdl() -> String {
+pub(crate) fn render_schema_kdl() -> String {
     let mut document = KdlNode::new("document");
     let inside = document.ensure_children().nodes_mut();
     inside.push(build_schema_info());

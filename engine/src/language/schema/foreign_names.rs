@@ -16,7 +16,7 @@ pub(super) struct ForeignName {
 
 /// Numbers from the surrounding nodes that a suggestion is computed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KnownCounts {
+pub(crate) struct KnownCounts {
     /// Updates of the training stage, from `steps`.
     pub steps: Option<i64>,
     /// Rows per update, from `batch rows=`.
@@ -34,7 +34,7 @@ fn load_foreign_names() -> &'static [ForeignName] {
 
 /// The advice for a name that other tools have and this language does not. `None` for other names.
 #[must_use]
-pub fn find_replacement(name: &str) -> Option<&'static str> {
+pub(crate) fn find_replacement(name: &str) -> Option<&'static str> {
     let name = suggest::normalise_name(name);
     let found = load_foreign_names()
         .iter()
@@ -45,7 +45,7 @@ pub fn find_replacement(name: &str) -> Option<&'static str> {
 /// The advice for a name from another tool, with numbers computed from its value and from the surrounding nodes if
 /// possible: `betas="0.9,0.95"` becomes `beta1=0.9 beta2=0.95`.
 #[must_use]
-pub fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Option<String> {
+pub(crate) fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Option<String> {
     let normal = suggest::normalise_name(name);
     let found = load_foreign_names()
         .iter()
@@ -74,7 +74,7 @@ fn suggest_per_device(count: i64, rows: i64) -> Option<String> {
 /// Converts a share of all updates into a number of updates: `warmup=40` for `0.1` or `10%` of 400 steps. Unknown steps
 /// count as 2000.
 #[must_use]
-pub fn suggest_share_updates(field: &str, value: &str, known: &KnownCounts) -> Option<String> {
+pub(crate) fn suggest_share_updates(field: &str, value: &str, known: &KnownCounts) -> Option<String> {
     let [number] = find_numbers(value)[..] else { return None };
     let number: f64 = number.parse().ok()?;
     let ratio = if value.contains('%') { number / 100.0 } else { number };
@@ -93,7 +93,7 @@ fn find_numbers(text: &str) -> Vec<&str> {
 
 /// A hub repository, as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HubRepository<'a> {
+pub(crate) struct HubRepository<'a> {
     owner: &'a str,
     name: &'a str,
 }
@@ -104,7 +104,7 @@ const LOCAL_FOLDERS: &[&str] =
 
 /// Parses `OWNER/NAME`, with or without `hf:` or the URL of the hub in front.
 #[must_use]
-pub fn parse_repository(text: &str) -> Option<HubRepository<'_>> {
+pub(crate) fn parse_repository(text: &str) -> Option<HubRepository<'_>> {
     let fronts = ["hf:", "https://huggingface.co/", "huggingface.co/"];
     let bare = fronts.iter().find_map(|front| text.strip_prefix(front)).unwrap_or(text);
     let (owner, name) = bare.split_once('/')?;
@@ -118,13 +118,13 @@ pub fn parse_repository(text: &str) -> Option<HubRepository<'_>> {
 impl HubRepository<'_> {
     /// The address in the form that the language uses: `hf:OWNER/NAME`.
     #[must_use]
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("hf:{}/{}", self.owner, self.name)
     }
 
     /// Help for a field that takes the name of a stage, not an address: how to declare a fetch and refer to it.
     #[must_use]
-    pub fn declaration_help(&self, field: &str) -> String {
+    pub(crate) fn declaration_help(&self, field: &str) -> String {
         let name = self.name.to_lowercase();
         format!("declare `fetch \"{name}\" from=\"{}\"` and write `{field}=\"{name}\"`", self.address())
     }
@@ -132,7 +132,7 @@ impl HubRepository<'_> {
 
 /// Help for `true` or `false` in a field or node called `name`. `None` if it takes booleans, so that only the `#` is missing.
 #[must_use]
-pub fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
+pub(crate) fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
     if load_schema().takes(&suggest::normalise_name(name), FieldType::Boolean) {
         return None;
     }
@@ -155,7 +155,7 @@ pub fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
 ///
 /// Nodes that appear once in their parent are the best answer, then fields; then names from other tools, fields first.
 #[must_use]
-pub fn describe_location(name: &str) -> Option<String> {
+pub(crate) fn describe_location(name: &str) -> Option<String> {
     let normal = suggest::normalise_name(name);
     let mut found: Vec<(u8, String)> = Vec::new();
     for top in load_schema().nodes.iter().filter(|top| top.name != "recipe") {

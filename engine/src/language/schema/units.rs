@@ -31,7 +31,7 @@ const MULTIPLES: &[(&str, f64, f64)] = &[
 
 /// Help for a number with a suffix: `8k` can mean `8_000` or `8_192`. `None` for other text.
 #[must_use]
-pub fn suggest_full_number(text: &str) -> Option<String> {
+pub(crate) fn suggest_full_number(text: &str) -> Option<String> {
     let text = text.to_lowercase();
     let (number, (_, thousands, powers)) =
         MULTIPLES.iter().find_map(|multiple| Some((text.strip_suffix(multiple.0)?, multiple)))?;
@@ -58,7 +58,7 @@ const TIME_WORDS: &[(&[&str], &str)] = &[
 
 /// The time in the form that the language accepts, for `30m`, `2 hours` or `1h30m`. `None` for other text.
 #[must_use]
-pub fn normalise_time(text: &str) -> Option<String> {
+pub(crate) fn normalise_time(text: &str) -> Option<String> {
     let mut rest = text.trim();
     let mut parts = Vec::new();
     while !rest.is_empty() {
@@ -92,7 +92,7 @@ fn split_quantity(text: &str) -> Option<(&str, &str, &str)> {
 
 /// The size in the form that the language accepts, for `100M`, `5gb` or `2 gib`. `None` for other text.
 #[must_use]
-pub fn normalise_size(text: &str) -> Option<String> {
+pub(crate) fn normalise_size(text: &str) -> Option<String> {
     let (number, unit, "") = split_quantity(text.trim())? else { return None };
     let unit = unit.to_lowercase();
     let fits = |own: &&str| {
@@ -131,7 +131,7 @@ pub(super) fn parse_separated_number(text: &str) -> Option<f64> {
 
 /// A whole number with `_` between thousands; other numbers unchanged.
 #[must_use]
-pub fn format_grouped_number(number: f64) -> String {
+pub(crate) fn format_grouped_number(number: f64) -> String {
     let digits = format!("{number}");
     if digits.len() <= 3 || digits.contains(['.', 'e', '-', 'i', 'N']) {
         return digits;

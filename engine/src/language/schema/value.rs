@@ -67,7 +67,7 @@ pub enum CanonicalValue {
 
 /// Why a value is refused.
 #[derive(Debug)]
-pub struct ValueError {
+pub(crate) struct ValueError {
     /// The kind of problem.
     pub code: Code,
     /// What is wrong, as the rest of a sentence that begins with the field's name.
@@ -83,7 +83,7 @@ impl FieldType {
     ///
     /// # Errors
     /// If there is no such type.
-    pub fn from_word(word: &str) -> Result<Self, String> {
+    pub(crate) fn from_word(word: &str) -> Result<Self, String> {
         let all = [
             Self::Name,
             Self::Ref,
@@ -106,7 +106,7 @@ impl FieldType {
 
     /// The name of the type in the tables.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::Ref => "ref",
@@ -128,7 +128,7 @@ impl FieldType {
 
     /// A description for people, with an article.
     #[must_use]
-    pub fn phrase(self, field: &FieldSpec) -> String {
+    pub(crate) fn phrase(self, field: &FieldSpec) -> String {
         match self {
             Self::Name => "a name".to_owned(),
             Self::Ref => format!("the name of {}", format_target_kinds(field)),
@@ -153,7 +153,7 @@ impl FieldType {
 
 /// The kinds of nodes that a reference may name: ``a `tokenizer` or `fetch` ``.
 #[must_use]
-pub fn format_target_kinds(field: &FieldSpec) -> String {
+pub(crate) fn format_target_kinds(field: &FieldSpec) -> String {
     let names: Vec<_> = field.to.iter().map(|kind| format!("`{kind}`")).collect();
     format!("a {}", names.join(" or "))
 }
@@ -162,7 +162,7 @@ pub fn format_target_kinds(field: &FieldSpec) -> String {
 ///
 /// # Errors
 /// If no type of the field accepts the value, or if it is out of range.
-pub fn accept_value(field: &FieldSpec, value: &KdlValue) -> Result<CanonicalValue, ValueError> {
+pub(crate) fn accept_value(field: &FieldSpec, value: &KdlValue) -> Result<CanonicalValue, ValueError> {
     let accepted = field.types.iter().find_map(|kind| convert_value(*kind, field, value));
     match accepted {
         Some(value) => check_range(field, value),
@@ -271,7 +271,7 @@ fn format_field_range(field: &FieldSpec, range: &NumberRange) -> String {
 
 /// The range in words: `at least 1 and below 2`.
 #[must_use]
-pub fn format_range(range: &NumberRange) -> String {
+pub(crate) fn format_range(range: &NumberRange) -> String {
     let ends =
         [(range.min, "at least"), (range.above, "above"), (range.max, "at most"), (range.below, "below")];
     let ends: Vec<_> = ends.iter().filter_map(|(end, word)| end.map(|end| format!("{word} {end}"))).collect();
@@ -281,7 +281,7 @@ pub fn format_range(range: &NumberRange) -> String {
 impl CanonicalValue {
     /// The JSON value that goes into fingerprints.
     #[must_use]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         match self {
             Self::Integer(number) => (*number).into(),
             Self::Number(number) | Self::Seconds(number) => (*number).into(),

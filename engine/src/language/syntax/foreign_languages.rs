@@ -15,7 +15,7 @@ pub(super) fn detect_foreign_language(file: &Arc<ConfigFile>) -> Option<Diagnost
 
 /// The diagnostic for a configuration in YAML.
 #[must_use]
-pub fn detect_yaml(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
+pub(crate) fn detect_yaml(file: &Arc<ConfigFile>) -> Option<Diagnostic> {
     let (offset, first) = find_first_line(&file.text)?;
     let key = first.strip_suffix(':').is_some_and(is_plain_word);
     (first == "---" || key || has_only_yaml_settings(&file.text))

@@ -93,12 +93,12 @@ impl Validator<'_> {
         for child in &mut record.children {
             // `--set` copies nodes of the recipe into the stage; they keep the recipe as their origin.
             if recipe.children.iter().any(|given| given.span.key() == child.span.key()) {
-                *child = child.from_recipe(&name);
+                *child = child.copy_for_recipe(&name);
             }
         }
         let written: Vec<_> = record.children.iter().map(|child| child.spec.name.clone()).collect();
         let copied = recipe.children.iter().filter(|child| !written.contains(&child.spec.name));
-        let copied: Vec<_> = copied.map(|child| child.from_recipe(&name)).collect();
+        let copied: Vec<_> = copied.map(|child| child.copy_for_recipe(&name)).collect();
         record.children.extend(copied);
     }
 

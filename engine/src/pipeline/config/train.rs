@@ -40,7 +40,7 @@ pub struct TrainConfig {
 impl TrainConfig {
     /// Token share of each part in phase `at`; the shares sum to 1.
     #[must_use]
-    pub fn shares(&self, at: usize) -> Vec<f64> {
+    pub(crate) fn shares(&self, at: usize) -> Vec<f64> {
         let weight = |part: &MixturePart| part.weights[at];
         let all: f64 = self.parts.iter().map(weight).sum();
         self.parts.iter().map(|part| weight(part) / all).collect()
@@ -129,7 +129,7 @@ pub enum Loss {
 impl Loss {
     /// The name in a configuration and in `provenance.json`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::GeneralizedKl => "gkl",
             Self::Elbo => "elbo",

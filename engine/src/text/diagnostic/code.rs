@@ -15,7 +15,7 @@ macro_rules! codes {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Names of the warnings, which are the codes that `lint { ... }` can allow or deny.
-            pub fn warnings() -> impl Iterator<Item = &'static str> + Clone {
+            pub(crate) fn warnings() -> impl Iterator<Item = &'static str> + Clone {
                 let warnings = Self::ALL.iter().filter(|code| code.severity() == Severity::Warning);
                 warnings.map(|code| code.name())
             }
@@ -28,13 +28,13 @@ macro_rules! codes {
 
             /// The severity, unless the configuration changes it.
             #[must_use]
-            pub fn severity(self) -> Severity {
+            pub(crate) fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
 
             /// What the code means, in a few words.
             #[must_use]
-            pub fn title(self) -> &'static str {
+            pub(crate) fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
             }
         }

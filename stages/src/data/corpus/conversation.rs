@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Speaker {
+pub(crate) enum Speaker {
     /// Sets the rules.
     System,
     /// Asks.
@@ -16,7 +16,7 @@ pub enum Speaker {
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// Who speaks.
     pub role: Speaker,
     /// The text of the turn.
@@ -25,7 +25,7 @@ pub struct Message {
 
 /// A list of turns that ends with an answer to learn. Every answer follows a user turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     messages: Vec<Message>,
     /// For every turn, whether it is an answer to learn.
     learned: Vec<bool>,
@@ -34,7 +34,7 @@ pub struct Conversation {
 
 /// An answer and all turns before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chat {
+pub(crate) struct Chat {
     /// The turns before the question; empty in most data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Message>,
@@ -49,7 +49,7 @@ pub struct Chat {
 impl Message {
     /// A user turn.
     #[must_use]
-    pub fn user(content: &str) -> Self {
+    pub(crate) fn user(content: &str) -> Self {
         Self { role: Speaker::User, content: content.to_owned() }
     }
 }
@@ -57,7 +57,7 @@ impl Message {
 impl Conversation {
     /// A question and its answer.
     #[must_use]
-    pub fn pair(prompt: String, answer: String, group: String) -> Self {
+    pub(crate) fn pair(prompt: String, answer: String, group: String) -> Self {
         let answer = Message { role: Speaker::Assistant, content: answer };
         let messages = vec![Message { role: Speaker::User, content: prompt }, answer];
         Self { messages, learned: vec![false, true], group }
@@ -84,13 +84,13 @@ impl Conversation {
 
     /// All turns, in order.
     #[must_use]
-    pub fn messages(&self) -> &[Message] {
+    pub(crate) fn messages(&self) -> &[Message] {
         &self.messages
     }
 
     /// Whether every answer is learned.
     #[must_use]
-    pub fn is_learnt_whole(&self) -> bool {
+    pub(crate) fn is_learnt_whole(&self) -> bool {
         let given = |(turn, learned): (&Message, &bool)| !learned && turn.role == Speaker::Assistant;
         !self.messages.iter().zip(&self.learned).any(given)
     }
@@ -99,7 +99,7 @@ impl Conversation {
     ///
     /// Each answer becomes an example without the later turns, because bidirectional attention would show it the next
     /// question.
-    pub fn chats(&self) -> impl Iterator<Item = Chat> {
+    pub(crate) fn chats(&self) -> impl Iterator<Item = Chat> {
         let turns = self.messages.iter().zip(&self.learned).enumerate();
         let answers = turns.filter(|(_, (_, learned))| **learned);
         answers.map(|(at, (answer, _))| {
@@ -120,7 +120,7 @@ impl Conversation {
 impl Chat {
     /// The turns that the model is given: all before the answer.
     #[must_use]
-    pub fn given(&self) -> Vec<Message> {
+    pub(crate) fn given(&self) -> Vec<Message> {
         let mut turns = self.before.clone();
         turns.push(Message::user(&self.prompt));
         turns

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a dataset cannot be read. Every message names the file, the line if there is one, and a fix.
 #[derive(Debug, thiserror::Error)]
-pub enum CorpusError {
+pub(crate) enum CorpusError {
     /// The operating system reported an error.
     #[error("`{}` cannot be read: {cause}", file.display())]
     Io {

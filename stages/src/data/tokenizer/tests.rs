@@ -104,8 +104,8 @@ fn a_vocabulary_is_filled_up_to_its_reserved_row() {
     let text = include_str!("tests.rs");
     let tokenizer = Tokenizer::from_bytes("x", train_on(&[text], 400).unwrap().tokenizer).unwrap();
     assert_eq!(tokenizer.used(), 399);
-    assert!(matches!(train_on(&[text], MIN_VOCABULARY - 1), Err(TokenizerError::TooSmall { .. })));
-    let bare = Tokenizer::from_bytes("x", train_on(&[], MIN_VOCABULARY).unwrap().tokenizer).unwrap();
+    assert!(matches!(train_on(&[text], train::MIN_VOCABULARY - 1), Err(TokenizerError::TooSmall { .. })));
+    let bare = Tokenizer::from_bytes("x", train_on(&[], train::MIN_VOCABULARY).unwrap().tokenizer).unwrap();
     assert_eq!(bare.encode("a").unwrap().len(), 1);
 }
 

@@ -41,14 +41,14 @@ pub(super) const QWEN3: [(&str, bool); 26] = [
 ];
 
 /// The smallest vocabulary that can be trained: bytes, special tokens, one reserved row.
-pub const MIN_VOCABULARY: u32 = 256 + QWEN3.len() as u32 + 1;
+pub(crate) const MIN_VOCABULARY: u32 = 256 + QWEN3.len() as u32 + 1;
 
 /// Plain ChatML, the layout of `data::chat`, as a template for other tools.
 const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 /// The files of a trained tokenizer, to be written under these names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizerFiles {
+pub(crate) struct TokenizerFiles {
     /// `tokenizer.json`: vocabulary, merges and rules.
     pub tokenizer: Vec<u8>,
     /// `tokenizer_config.json`: special tokens and chat template, for other tools.
@@ -60,7 +60,7 @@ pub struct TokenizerFiles {
 impl TokenizerFiles {
     /// (name, bytes) of every file, in the order in which they are written.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, &[u8]); 3] {
+    pub(crate) fn all(&self) -> [(&'static str, &[u8]); 3] {
         [
             ("tokenizer.json", &self.tokenizer),
             ("tokenizer_config.json", &self.config),
@@ -77,7 +77,7 @@ impl TokenizerFiles {
 ///
 /// # Errors
 /// If the vocabulary is below [`MIN_VOCABULARY`], a text cannot be split, or `texts` yields an error.
-pub fn train_byte_level_bpe<E: From<TokenizerError>>(
+pub(crate) fn train_byte_level_bpe<E: From<TokenizerError>>(
     texts: impl Iterator<Item = Result<String, E>>,
     vocabulary: u32,
 ) -> Result<TokenizerFiles, E> {

@@ -2,7 +2,7 @@
 //!
 //! Tokens that tie with the k-th are kept, as in transformers: choosing among equal tokens would be arbitrary.
 
-pub use fmflow_engine::pipeline::config::FilterOrder as Order;
+use fmflow_engine::pipeline::config::FilterOrder;
 use fmflow_engine::pipeline::config::Sampler;
 
 use super::SamplerRules;
@@ -23,7 +23,7 @@ pub struct LogitFilter {
     temperature: f64,
     top_k: Option<usize>,
     top_p: Option<f64>,
-    order: Order,
+    order: FilterOrder,
     mask: Option<u32>,
     used: u32,
 }
@@ -60,7 +60,7 @@ impl LogitFilter {
     }
 
     /// Draws a token. Overwrites forbidden entries of `logits`.
-    pub fn pick(&self, logits: &mut [f32], random: &mut RandomStream) -> Pick {
+    pub(crate) fn pick(&self, logits: &mut [f32], random: &mut RandomStream) -> Pick {
         self.forbid(logits);
         let best = find_largest_logit(logits);
         let log_sum = log_sum_exp(logits);
@@ -105,11 +105,11 @@ impl LogitFilter {
         }
         kept.sort_by(|a, b| b.1.total_cmp(&a.1));
         match self.order {
-            Order::TopKFirst => {
+            FilterOrder::TopKFirst => {
                 self.cut_top_k(&mut kept);
                 self.cut_top_p(&mut kept);
             }
-            Order::TopPFirst => {
+            FilterOrder::TopPFirst => {
                 self.cut_top_p(&mut kept);
                 self.cut_top_k(&mut kept);
             }
@@ -164,7 +164,7 @@ mod tests {
 
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> LogitFilter {
         let kind = SamplerKind::Autoregressive;
-        let order = Order::TopKFirst;
+        let order = FilterOrder::TopKFirst;
         let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order, block: None };
         LogitFilter { mask: Some(3), ..LogitFilter::autoregressive(&sampler, 5) }
     }
@@ -198,7 +198,7 @@ mod tests {
             let filter = LogitFilter { order, ..filter(1.0, Some(2), Some(0.5)) };
             filter.probabilities(&logits).iter().filter(|p| **p > 0.0).count()
         };
-        assert_eq!((count(Order::TopKFirst), count(Order::TopPFirst)), (1, 2));
+        assert_eq!((count(FilterOrder::TopKFirst), count(FilterOrder::TopPFirst)), (1, 2));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use fmflow_engine::pipeline::config::RemaskSettings;
+use fmflow_engine::pipeline::config::{FilterOrder, RemaskSettings};
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
         temperature,
         top_k: None,
         top_p: None,
-        order: Order::TopKFirst,
+        order: FilterOrder::TopKFirst,
         block: None,
     }
 }

@@ -10,7 +10,7 @@ use super::layers::{linear, rms_norm};
 use super::mask::{MaskPart, select_ranges};
 use super::prepared::PreparedContext;
 
-/// Weights of one attention layer, each [out, in] or [h].
+/// Weights of one attention layer, each [out, in] or `[h]`.
 #[derive(Clone, Debug)]
 pub(super) struct SelfAttention {
     pub(super) q_proj: Tensor<2>,

@@ -1,6 +1,6 @@
 //! Optional time conditioning: a modulation that starts as the identity.
 //!
-//! t -> sinusoids -> two layers -> embedding [W]; each block projects it to the scale, shift and gate of its two halves:
+//! t -> sinusoids -> two layers -> embedding `[W]`; each block projects it to the scale, shift and gate of its two halves:
 //! x + (1 + g) f((1 + s) norm(x) + b). The projections start at 0, so s = b = g = 0 and a converted model computes exactly
 //! what its source computed. The width W bounds the rank of the modulation.
 
@@ -42,7 +42,7 @@ impl TimeEmbedding {
     /// The embedding of the time of each row.
     ///
     /// # Shapes
-    /// `time`: [B]; returns [B, W].
+    /// `time`: `[B]`; returns [B, W].
     pub(super) fn forward(&self, time: &[f32], device: &Device) -> Tensor<2> {
         let x = linear(compute_time_features(time, device), &self.in_weight)
             + self.in_bias.clone().unsqueeze::<2>();

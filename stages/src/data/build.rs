@@ -2,14 +2,18 @@
 //!
 //! Documents stream through. Only the open rows and the held-out part stay in memory: held-out rows come last in the file.
 
+mod error;
 mod rows_part;
+
+pub(crate) use error::BuildError;
 
 use super::chat;
 use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
 use super::dropped::RowsShape;
 use super::packing::{Example, MAX_LENGTH, Packing, PositionRole};
 use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
-use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
+use super::tokenizer::{Tokenizer, TokenizerFiles, train_byte_level_bpe};
+use error::options_error;
 use rows_part::RowsPart;
 use std::io::Write;
 
@@ -28,37 +32,6 @@ pub(crate) struct RowsOptions {
     pub held_out: f64,
     /// Stops reading after this many training tokens.
     pub limit: Option<u64>,
-}
-
-/// Why rows or a tokenizer cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BuildError {
-    /// The dataset cannot be read.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
-    /// The tokenizer cannot be trained or used.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A file cannot be written.
-    #[error("`{file}` cannot be written: {cause}")]
-    Write {
-        /// The name of the file.
-        file: &'static str,
-        /// The error of the storage.
-        cause: std::io::Error,
-    },
-    /// The options contradict each other or the data.
-    #[error("{problem}; {fix}")]
-    Options {
-        /// What is wrong.
-        problem: String,
-        /// How to fix it.
-        fix: &'static str,
-    },
-}
-
-fn options_error(problem: impl Into<String>, fix: &'static str) -> BuildError {
-    BuildError::Options { problem: problem.into(), fix }
 }
 
 /// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation

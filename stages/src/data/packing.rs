@@ -94,7 +94,7 @@ impl Packer {
     /// A packer for rows of `length` tokens (1 to [`MAX_LENGTH`]), padded with `pad`.
     #[must_use]
     pub(crate) fn new(packing: Packing, length: usize, pad: u32) -> Self {
-        debug_assert!((1..=MAX_LENGTH).contains(&length), "segments are numbered with 16 bits");
+        assert!((1..=MAX_LENGTH).contains(&length), "segments are numbered with 16 bits");
         Self { packing, length, pad, open: VecDeque::new(), too_long: 0 }
     }
 

@@ -93,7 +93,8 @@ pub fn compute_weight(scheduler: Scheduler, t: f64) -> f64 {
 /// (kappa(s) - kappa(t)) / (1 - kappa(t)).
 ///
 /// ```
-/// use fmflow_stages::flow::scheduler::{Scheduler, compute_jump_probability};
+/// use fmflow_engine::pipeline::config::train::Scheduler;
+/// use fmflow_stages::flow::scheduler::compute_jump_probability;
 ///
 /// // Half of what is noise at t = 0.5 is data at t = 0.75: 1 - kappa falls from 0.5 to 0.25.
 /// let linear = Scheduler::Polynomial { exponent: 1.0 };

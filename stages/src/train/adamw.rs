@@ -201,7 +201,7 @@ impl GradientNorms {
 /// depends on the threads, which would break bit-exact resuming. Sums along a dimension have a fixed order.
 ///
 /// # Shapes
-/// `x`: [n]; returns [n / width] for the largest power of two up to 1,024 that divides n.
+/// `x`: `[n]`; returns `[n / width]` for the largest power of two up to 1,024 that divides n.
 fn sum_squares(x: &Tensor<1>) -> Tensor<1> {
     let n = x.dims()[0];
     let width = (1 << n.trailing_zeros().min(SUM_WIDTH.trailing_zeros())).min(n.max(1));

@@ -48,7 +48,7 @@ impl ForwardPass {
     /// Hidden states at `places`, without a graph.
     ///
     /// # Shapes
-    /// `places`: [n]; returns [n, D].
+    /// `places`: `[n]`; returns [n, D].
     pub(super) fn at(&self, model: &Backbone, places: Tensor<1, Int>) -> Tensor<2> {
         match self {
             Self::Whole(hidden) => hidden.clone().inner().select(0, places),
@@ -63,7 +63,7 @@ impl ForwardPass {
     /// `sums`.
     ///
     /// # Shapes
-    /// `places`: [n]; `upstream`: [n, D], without a graph.
+    /// `places`: `[n]`; `upstream`: [n, D], without a graph.
     pub(super) fn backward(
         self,
         model: &Backbone,

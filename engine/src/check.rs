@@ -355,8 +355,8 @@ mod tests {
             }
         }
         let asked = field_path::ALL.iter().map(|path| path.pattern());
-        let misspelt: Vec<_> =
+        let misspelled: Vec<_> =
             asked.filter(|(kind, path)| !known.contains(&(*kind, (*path).to_owned()))).collect();
-        assert_eq!(misspelt, []);
+        assert_eq!(misspelled, []);
     }
 }

@@ -162,7 +162,7 @@ fn validate_held_out(
             &state.model,
             rows,
             &task,
-            setup.learnt_attention(state.step),
+            setup.learned_attention(state.step),
             setup.config.validate.times,
             setup.threads,
         )

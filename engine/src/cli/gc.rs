@@ -59,7 +59,7 @@ struct Survey {
     running: Option<String>,
 }
 
-/// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be told from its unfinished work.
+/// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be distinguished from its unfinished work.
 fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let mut found = survey_results(arguments, store)?;
     found.running =

@@ -66,7 +66,7 @@ impl Output {
     pub(super) fn style(self) -> DrawingStyle {
         let width =
             read_terminal_columns(io::stderr()).map_or(DrawingStyle::PLAIN.width, clamp_drawing_width);
-        DrawingStyle { colour: self.uses_color(), width, ..DrawingStyle::PLAIN }
+        DrawingStyle { color: self.uses_color(), width, ..DrawingStyle::PLAIN }
     }
 
     fn uses_color(self) -> bool {

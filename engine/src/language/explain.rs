@@ -113,7 +113,7 @@ pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
 /// The nodes and fields that `subject` names by their path or the end of it; if there are none, those that other tools
 /// call by this name.
 fn find_table_topics(subject: &str) -> Vec<Topic> {
-    let wanted: Vec<_> = subject.split('.').map(suggest::normalise_name).collect();
+    let wanted: Vec<_> = subject.split('.').map(suggest::normalize_name).collect();
     let ends = |path: &[&str]| {
         path.len() >= wanted.len()
             && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
@@ -124,7 +124,7 @@ fn find_table_topics(subject: &str) -> Vec<Topic> {
         let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
         leads
             && before.len() <= around.len()
-            && aliases.iter().any(|alias| suggest::normalise_name(alias) == *last)
+            && aliases.iter().any(|alias| suggest::normalize_name(alias) == *last)
     };
     let (mut exact, mut aliased) = (Vec::new(), Vec::new());
     visit_nodes_with_path(&mut |path, node| {

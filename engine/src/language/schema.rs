@@ -192,8 +192,8 @@ impl FieldSpec {
     /// The word of this field that `word` is a synonym of.
     #[must_use]
     pub(crate) fn find_synonym(&self, word: &str) -> Option<&str> {
-        let word = suggest::normalise_name(word);
-        let found = self.synonyms.iter().find(|(other, _)| suggest::normalise_name(other) == word);
+        let word = suggest::normalize_name(word);
+        let found = self.synonyms.iter().find(|(other, _)| suggest::normalize_name(other) == word);
         found.map(|(_, own)| own.as_str())
     }
 

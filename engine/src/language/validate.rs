@@ -176,7 +176,7 @@ impl Validator<'_> {
 
     /// Whether `name` is a property of the node called `place`, which gets a message of its own.
     fn is_property(&self, name: &str, place: &str) -> bool {
-        let name = suggest::normalise_name(name);
+        let name = suggest::normalize_name(name);
         let place = place.trim_matches('`');
         let mut found = false;
         for top in &load_schema().nodes {
@@ -191,7 +191,7 @@ impl Validator<'_> {
     fn report_property_as_node(&mut self, raw: &KdlNode, parent: &'static NodeSpec) {
         let name = raw.name().value();
         let span = self.span(raw.name().span());
-        let normal = suggest::normalise_name(name);
+        let normal = suggest::normalize_name(name);
         if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
             let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
             let value = raw.entries().first().map(|entry| self.sources.value(entry));
@@ -256,8 +256,8 @@ fn visit_node_specs(spec: &'static NodeSpec, visit: &mut impl FnMut(&'static Nod
 
 /// The node that other tools call `name`, or the one with the closest name.
 fn find_similar_node(name: &str, specs: &'static [NodeSpec]) -> Option<&'static NodeSpec> {
-    let normal = suggest::normalise_name(name);
-    let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normalise_name(alias) == normal);
+    let normal = suggest::normalize_name(name);
+    let alias = |spec: &&NodeSpec| spec.aliases.iter().any(|alias| suggest::normalize_name(alias) == normal);
     let by_alias = || specs.iter().find(alias);
     let exact = specs.iter().find(|spec| spec.name == normal);
     exact.or_else(by_alias).or_else(|| {
@@ -280,7 +280,7 @@ fn suggest_keyed_node(
 
 fn format_node_suggestion(name: &str, spec: &NodeSpec) -> String {
     let alias =
-        spec.aliases.iter().any(|alias| suggest::normalise_name(alias) == suggest::normalise_name(name));
+        spec.aliases.iter().any(|alias| suggest::normalize_name(alias) == suggest::normalize_name(name));
     let example = spec.example.as_ref().filter(|_| alias);
     let example = example.map_or(String::new(), |example| format!(", as in `{example}`"));
     format!("did you mean `{}`{example}?", spec.name)

@@ -376,12 +376,12 @@ fn a_required_score_that_was_not_measured_is_no_score_of_0() {
 
 #[test]
 fn free_space_that_cannot_be_measured_is_an_error() {
-    let told = |at| {
+    let outcome = |at| {
         let vfs = FaultyVfs::new(at, FaultMode::Fail(io::ErrorKind::PermissionDenied));
         let world = World { vfs: Arc::new(vfs), ..World::new() };
         world.run(TEXT, &Pretend::default(), false).err().map(|error| (error.exit_code(), error.to_string()))
     };
     let expected = (1, "cannot measure the free space of ");
-    let found = (0..60).filter_map(told).find(|(_, text)| text.starts_with(expected.1));
+    let found = (0..60).filter_map(outcome).find(|(_, text)| text.starts_with(expected.1));
     assert_eq!(found.map(|(code, _)| code), Some(expected.0));
 }

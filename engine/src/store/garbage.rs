@@ -124,7 +124,7 @@ pub(crate) fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
 
 /// Records of runs that can be removed together with the unused `items`: those of old runs that worked on nothing that stays.
 ///
-/// Records in `needed` are kept: they are what tells which items stay. A record that is corrupt can be removed.
+/// Records in `needed` are kept: they decide which items stay. A record that is corrupt can be removed.
 ///
 /// # Errors
 /// If the store cannot be read.

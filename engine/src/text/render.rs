@@ -19,7 +19,7 @@ use crate::text::place::{ConfigFile, Span};
 #[derive(Clone, Copy, Debug)]
 pub struct DrawingStyle {
     /// Whether to use ANSI colors.
-    pub colour: bool,
+    pub color: bool,
     /// Whether to draw lines with Unicode box characters; otherwise with ASCII.
     pub unicode: bool,
     /// Width in columns, at which messages wrap.
@@ -28,10 +28,10 @@ pub struct DrawingStyle {
 
 impl DrawingStyle {
     /// No color, 100 columns: the style for snapshots and for output that is not a terminal.
-    pub const PLAIN: Self = Self { colour: false, unicode: true, width: 100 };
+    pub const PLAIN: Self = Self { color: false, unicode: true, width: 100 };
 
     fn theme(self) -> GraphicalTheme {
-        match (self.colour, self.unicode) {
+        match (self.color, self.unicode) {
             (true, true) => GraphicalTheme::unicode(),
             (true, false) => {
                 GraphicalTheme { styles: miette::ThemeStyles::ansi(), ..GraphicalTheme::ascii() }
@@ -240,7 +240,7 @@ mod tests {
             .help("a fix");
         for style in [
             DrawingStyle::PLAIN,
-            DrawingStyle { colour: true, ..DrawingStyle::PLAIN },
+            DrawingStyle { color: true, ..DrawingStyle::PLAIN },
             DrawingStyle { unicode: false, ..DrawingStyle::PLAIN },
         ] {
             let drawn = render_drawings(std::slice::from_ref(&diagnostic), style);

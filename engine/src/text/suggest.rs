@@ -4,7 +4,7 @@ use strsim::damerau_levenshtein;
 
 /// A word in the form that the language uses for names: lower case, `-` for `_`, no trailing `:`.
 #[must_use]
-pub(crate) fn normalise_name(word: &str) -> String {
+pub(crate) fn normalize_name(word: &str) -> String {
     word.trim_end_matches(':').to_lowercase().replace('_', "-")
 }
 
@@ -13,13 +13,13 @@ pub(crate) fn find_closest_name<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let word = normalise_name(word);
+    let word = normalize_name(word);
     let length = word.chars().count();
     let allowed = length.max(3) / 3;
     // The distance is at least the difference of the lengths, which costs far less to compute.
     let near =
         candidates.filter(|name| name.trim_end_matches(':').chars().count().abs_diff(length) <= allowed);
-    near.map(|name| (damerau_levenshtein(&word, &normalise_name(name)), name))
+    near.map(|name| (damerau_levenshtein(&word, &normalize_name(name)), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

@@ -208,7 +208,7 @@ impl<'a> RowsBuilder<'a> {
 
     /// With rows laid end to end, a conversation is a document like any other: all of it is learned, nothing is given.
     fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
-        if !talk.is_learnt_whole() {
+        if !talk.is_learned_whole() {
             return Err(options_error(
                 "an answer is marked not to be learned, but packing=\"concat\" learns everything",
                 "choose packing=\"first-fit\", or remove its `weight`",

@@ -91,7 +91,7 @@ impl<'a> TrainingSetup<'a> {
     }
 
     /// The attention pattern that the model has learned after `done` updates.
-    pub(crate) fn learnt_attention(&self, done: u64) -> Attention {
+    pub(crate) fn learned_attention(&self, done: u64) -> Attention {
         find_trained_attention(&self.config.attention, done)
     }
 

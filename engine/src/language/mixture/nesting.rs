@@ -68,7 +68,7 @@ impl NestingError<'_> {
         let path = match self {
             Self::Cycle(path) => path,
             Self::TooLarge(leaf) => {
-                // A mixture whose name is missing or invalid is told of all the same.
+                // A mixture whose name is missing or invalid is reported all the same.
                 let name = root.name().unwrap_or_default();
                 let message = format!(
                     "mixture `{name}` is nested more than {MAX_MIXTURE_DEPTH} levels deep, or has more than {MAX_MIXTURE_PARTS} parts"

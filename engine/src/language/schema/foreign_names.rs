@@ -35,10 +35,10 @@ fn load_foreign_names() -> &'static [ForeignName] {
 /// The advice for a name that other tools have and this language does not. `None` for other names.
 #[must_use]
 pub(crate) fn find_replacement(name: &str) -> Option<&'static str> {
-    let name = suggest::normalise_name(name);
+    let name = suggest::normalize_name(name);
     let found = load_foreign_names()
         .iter()
-        .find(|foreign| foreign.names.iter().any(|own| suggest::normalise_name(own) == name));
+        .find(|foreign| foreign.names.iter().any(|own| suggest::normalize_name(own) == name));
     found.map(|foreign| foreign.advice.as_str())
 }
 
@@ -46,10 +46,10 @@ pub(crate) fn find_replacement(name: &str) -> Option<&'static str> {
 /// possible: `betas="0.9,0.95"` becomes `beta1=0.9 beta2=0.95`.
 #[must_use]
 pub(crate) fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Option<String> {
-    let normal = suggest::normalise_name(name);
+    let normal = suggest::normalize_name(name);
     let found = load_foreign_names()
         .iter()
-        .find(|foreign| foreign.names.iter().any(|own| suggest::normalise_name(own) == normal))?;
+        .find(|foreign| foreign.names.iter().any(|own| suggest::normalize_name(own) == normal))?;
     let computed = found.computes.as_deref().and_then(|what| match (what, find_numbers(value).as_slice()) {
         ("betas", [one, two]) => {
             Some(format!("each has its own field: `optimizer \"adamw\" beta1={one} beta2={two}`"))
@@ -133,7 +133,7 @@ impl HubRepository<'_> {
 /// Help for `true` or `false` in a field or node called `name`. `None` if it takes booleans, so that only the `#` is missing.
 #[must_use]
 pub(crate) fn suggest_boolean_replacement(name: &str, value: bool) -> Option<String> {
-    if load_schema().takes(&suggest::normalise_name(name), FieldType::Boolean) {
+    if load_schema().takes(&suggest::normalize_name(name), FieldType::Boolean) {
         return None;
     }
     let mut meant = None;
@@ -156,7 +156,7 @@ pub(crate) fn suggest_boolean_replacement(name: &str, value: bool) -> Option<Str
 /// Nodes that appear once in their parent are the best answer, then fields; then names from other tools, fields first.
 #[must_use]
 pub(crate) fn describe_location(name: &str) -> Option<String> {
-    let normal = suggest::normalise_name(name);
+    let normal = suggest::normalize_name(name);
     let mut found: Vec<(u8, String)> = Vec::new();
     for top in load_schema().nodes.iter().filter(|top| top.name != "recipe") {
         visit_nodes_with_parent(top, None, &mut |spec, parent| {
@@ -172,7 +172,7 @@ fn match_node_name(
     spec: &'static NodeSpec,
     parent: Option<&'static NodeSpec>,
 ) -> Option<(u8, String)> {
-    let among = |aliases: &[String]| aliases.iter().any(|alias| suggest::normalise_name(alias) == name);
+    let among = |aliases: &[String]| aliases.iter().any(|alias| suggest::normalize_name(alias) == name);
     let node = || {
         let place = match parent {
             Some(parent) => format!("`{}` inside `{}`", spec.name, parent.name),
@@ -227,7 +227,7 @@ mod tests {
         for foreign in load_foreign_names() {
             assert!(!foreign.advice.is_empty() && !foreign.advice.ends_with('.'), "{foreign:?}");
             for name in &foreign.names {
-                assert!(!own.contains(&suggest::normalise_name(name)), "`{name}` is a name of the language");
+                assert!(!own.contains(&suggest::normalize_name(name)), "`{name}` is a name of the language");
                 assert!(seen.insert(name), "`{name}` appears twice");
             }
         }

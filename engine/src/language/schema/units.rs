@@ -58,7 +58,7 @@ const TIME_WORDS: &[(&[&str], &str)] = &[
 
 /// The time in the form that the language accepts, for `30m`, `2 hours` or `1h30m`. `None` for other text.
 #[must_use]
-pub(crate) fn normalise_time(text: &str) -> Option<String> {
+pub(crate) fn normalize_time(text: &str) -> Option<String> {
     let mut rest = text.trim();
     let mut parts = Vec::new();
     while !rest.is_empty() {
@@ -92,7 +92,7 @@ fn split_quantity(text: &str) -> Option<(&str, &str, &str)> {
 
 /// The size in the form that the language accepts, for `100M`, `5gb` or `2 gib`. `None` for other text.
 #[must_use]
-pub(crate) fn normalise_size(text: &str) -> Option<String> {
+pub(crate) fn normalize_size(text: &str) -> Option<String> {
     let (number, unit, "") = split_quantity(text.trim())? else { return None };
     let unit = unit.to_lowercase();
     let fits = |own: &&str| {
@@ -173,14 +173,14 @@ mod tests {
     #[test]
     fn times_and_sizes_are_normalized() {
         let times = ["30m", "1h", "2d", "90s", "30 minutes", "1.5 hrs", "1h30m", "1d12h", "500ms"]
-            .map(normalise_time);
+            .map(normalize_time);
         let written = ["30min", "1h", "2d", "90s", "30min", "1.5h", "90min", "36h", "500ms"];
         assert_eq!(times, written.map(|time| Some(time.to_owned())));
-        assert_eq!(["30", "m", "30x", "", "h1", "1.2.3h"].map(normalise_time), [const { None }; 6]);
-        let sizes = ["100M", "5gb", "2 gib", "1Ti", "10k", "7 bytes"].map(normalise_size);
+        assert_eq!(["30", "m", "30x", "", "h1", "1.2.3h"].map(normalize_time), [const { None }; 6]);
+        let sizes = ["100M", "5gb", "2 gib", "1Ti", "10k", "7 bytes"].map(normalize_size);
         let written = ["100MB", "5GB", "2GiB", "1TiB", "10KB", "7B"];
         assert_eq!(sizes, written.map(|size| Some(size.to_owned())));
-        assert_eq!(["100", "5x", "1g2"].map(normalise_size), [const { None }; 3]);
+        assert_eq!(["100", "5x", "1g2"].map(normalize_size), [const { None }; 3]);
         assert_eq!([300_000_000, 2_000_000_123, 300].map(format_size), ["300MB", "2000000123B", "300MiB"]);
     }
 

@@ -3,7 +3,7 @@
 use kdl::KdlValue;
 
 use super::units::{
-    format_grouped_number, format_size, normalise_size, normalise_time, parse_scaled_number,
+    format_grouped_number, format_size, normalize_size, normalize_time, parse_scaled_number,
     parse_separated_number, suggest_full_number,
 };
 use super::value::{FieldType, ValueError};
@@ -109,11 +109,11 @@ fn suggest_value(field: &FieldSpec, value: &KdlValue) -> Option<String> {
 fn suggest_quantity(field: &FieldSpec, text: &str) -> Option<String> {
     let wants = |kind: FieldType| field.types.contains(&kind);
     let quoted = |text: String| format!("write `\"{text}\"`");
-    if let Some(time) = normalise_time(text).filter(|_| wants(FieldType::Duration) || field.name == "every") {
+    if let Some(time) = normalize_time(text).filter(|_| wants(FieldType::Duration) || field.name == "every") {
         // A field that only counts updates cannot take a time in any form, so its documentation is the help.
         return Some(if wants(FieldType::Duration) { quoted(time) } else { field.help() });
     }
-    if let Some(size) = normalise_size(text).filter(|_| wants(FieldType::Bytes)) {
+    if let Some(size) = normalize_size(text).filter(|_| wants(FieldType::Bytes)) {
         return Some(quoted(size));
     }
     if !(wants(FieldType::Integer) || wants(FieldType::Number) || wants(FieldType::Share)) {
@@ -136,7 +136,7 @@ const COUNT_NOUNS: &[&str] =
     &["steps", "step", "updates", "update", "iterations", "iters", "it", "rows", "tokens"];
 
 fn suggest_boolean(text: &str) -> Option<String> {
-    match suggest::normalise_name(text).as_str() {
+    match suggest::normalize_name(text).as_str() {
         "true" | "yes" | "on" => Some("write `#true`".to_owned()),
         "false" | "no" | "off" => Some("write `#false`".to_owned()),
         _ => None,

@@ -170,9 +170,9 @@ fn find_meant_field(spec: &'static NodeSpec, word: &str) -> Option<String> {
 
 /// The field with this name, here or in another tool, in the node or one level below.
 fn find_field_or_alias(spec: &'static NodeSpec, word: &str) -> Option<String> {
-    let normal = suggest::normalise_name(word);
+    let normal = suggest::normalize_name(word);
     let same = |name: &str, aliases: &[String]| {
-        name == normal || aliases.iter().any(|alias| suggest::normalise_name(alias) == normal)
+        name == normal || aliases.iter().any(|alias| suggest::normalize_name(alias) == normal)
     };
     let own = spec
         .properties

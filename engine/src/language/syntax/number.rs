@@ -1,7 +1,7 @@
 //! Recognizes numbers in the notation of other languages, and suggests how to write them in KDL.
 
 use crate::language::schema::units::{
-    format_grouped_number, normalise_size, normalise_time, suggest_full_number,
+    format_grouped_number, normalize_size, normalize_time, suggest_full_number,
 };
 use crate::language::schema::{FieldType, load_schema};
 
@@ -33,8 +33,8 @@ pub(super) fn is_huge_number(word: &str) -> bool {
 
 /// Help for a word that starts like a number but is not one, in a field called `field`.
 pub(super) fn suggest_number(word: &str, field: &str) -> String {
-    let time = normalise_time(word).filter(|_| load_schema().takes(field, FieldType::Duration));
-    let size = normalise_size(word).filter(|_| load_schema().takes(field, FieldType::Bytes));
+    let time = normalize_time(word).filter(|_| load_schema().takes(field, FieldType::Duration));
+    let size = normalize_size(word).filter(|_| load_schema().takes(field, FieldType::Bytes));
     if let Some(measure) = time.or(size) {
         return format!("a value with a unit needs quotes: `\"{measure}\"`");
     }

@@ -254,14 +254,14 @@ fn find_parent_field(name: &str, entry: &KdlEntry, spec: &'static NodeSpec) -> O
 }
 
 fn has_name_or_alias(own: &str, aliases: &[String], name: &str) -> bool {
-    let normal = suggest::normalise_name(name);
-    own == normal || aliases.iter().any(|alias| suggest::normalise_name(alias) == normal)
+    let normal = suggest::normalize_name(name);
+    own == normal || aliases.iter().any(|alias| suggest::normalize_name(alias) == normal)
 }
 
 fn find_similar_field(name: &str, spec: &'static NodeSpec) -> Option<&'static FieldSpec> {
-    let normal = suggest::normalise_name(name);
+    let normal = suggest::normalize_name(name);
     let alias =
-        |field: &&FieldSpec| field.aliases.iter().any(|alias| suggest::normalise_name(alias) == normal);
+        |field: &&FieldSpec| field.aliases.iter().any(|alias| suggest::normalize_name(alias) == normal);
     let by_name = spec.properties.iter().find(|field| field.name == normal);
     by_name.or_else(|| spec.properties.iter().find(alias)).or_else(|| {
         if spec.child(&normal).is_some() {

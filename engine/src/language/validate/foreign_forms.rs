@@ -31,7 +31,7 @@ impl Validator<'_> {
         let text = format!("{own} {} {}", quote_value(value), self.values(raw));
         let help = format!("KDL has no colons: write `{}`", text.trim_end());
         let found = Diagnostic::new(Code::TrailingColon, format!("`{name}` contains a colon"));
-        Some((found.help(help), suggest::normalise_name(own)))
+        Some((found.help(help), suggest::normalize_name(own)))
     }
 
     /// The diagnostic for a list item of another language, and the name of the node that is meant.
@@ -57,7 +57,7 @@ impl Validator<'_> {
 /// The node to write for a list item: the node that the item names, or else one whose key is the item (`- text` in a
 /// mixture is `dataset "text"`).
 fn format_list_item(first: &str, rest: &[&str], specs: &[NodeSpec]) -> String {
-    let name = suggest::normalise_name(first);
+    let name = suggest::normalize_name(first);
     let known = specs.iter().find(|spec| spec.name == name);
     let keyed = || specs.iter().find(|spec| spec.key.is_some());
     let (spec, rest) = match known {

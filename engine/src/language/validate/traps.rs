@@ -78,7 +78,7 @@ impl Validator<'_> {
         span: &Span,
     ) -> Option<(usize, Option<String>)> {
         let (name, joined) = text.split_once(':')?;
-        let name = suggest::normalise_name(name);
+        let name = suggest::normalize_name(name);
         let field = spec.properties.iter().find(|field| field.name == name)?;
         if !joined.is_empty() {
             let help = format!("KDL has no colons: write `{}={}`", field.name, quote_value(joined));

@@ -90,7 +90,7 @@ impl Conversation {
 
     /// Whether every answer is learned.
     #[must_use]
-    pub(crate) fn is_learnt_whole(&self) -> bool {
+    pub(crate) fn is_learned_whole(&self) -> bool {
         let given = |(turn, learned): (&Message, &bool)| !learned && turn.role == Speaker::Assistant;
         !self.messages.iter().zip(&self.learned).any(given)
     }

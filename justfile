@@ -16,9 +16,9 @@ test-fast:
     cargo test --package fmflow-engine --locked
     cargo test --package fmflow --no-default-features --locked
 
-# all tests on the CPU
+# all tests on the CPU; shares the build of `just quickstart`
 test:
-    cargo test --workspace --locked
+    cargo test --release --workspace --locked
 
 # accept or reject changed snapshots
 review:

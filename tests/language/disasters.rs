@@ -51,7 +51,7 @@ fn read(path: &Path) -> Disaster {
         (code.to_owned(), line.parse().expect("a line"))
     });
     let missed = tagged("not caught:").unwrap_or_default();
-    let fix = tagged("cure:").and_then(|fix| {
+    let fix = tagged("fix:").and_then(|fix| {
         let (old, new) = fix.split_once(" => ")?;
         Some((old.to_owned(), new.to_owned()))
     });

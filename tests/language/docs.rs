@@ -146,7 +146,8 @@ fn the_pipeline_of_the_examples_is_valid() {
 fn ci_runs_the_two_commands_of_the_readme() {
     let commands = commands("cargo ");
     let ci = fs::read_to_string(root().join(".ci/run")).expect("a readable script");
-    for wanted in ["cargo run --release -- run pipelines/quickstart.kdl", "cargo test --release --workspace"] {
+    for wanted in ["cargo run --release -- run pipelines/quickstart.kdl", "cargo test --release --workspace"]
+    {
         assert!(commands.iter().any(|c| c == wanted), "{wanted} in {commands:?}");
         let (words, mut rest) = (wanted.split(' '), ci.as_str());
         for word in words {

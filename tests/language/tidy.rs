@@ -104,6 +104,39 @@ fn no_function_is_too_long() {
     assert!(found.is_empty(), "over {LONGEST_FUNCTION} lines: {found:#?}");
 }
 
+/// Names of the types that a file declares outside its tests.
+#[derive(Default)]
+struct TypeNames(Vec<String>);
+
+impl<'a> Visit<'a> for TypeNames {
+    fn visit_item(&mut self, item: &'a syn::Item) {
+        match item {
+            syn::Item::Mod(module) if is_test(&module.attrs) => return,
+            syn::Item::Struct(found) => self.0.push(found.ident.to_string()),
+            syn::Item::Enum(found) => self.0.push(found.ident.to_string()),
+            syn::Item::Trait(found) => self.0.push(found.ident.to_string()),
+            _ => {}
+        }
+        syn::visit::visit_item(self, item);
+    }
+}
+
+#[test]
+fn no_type_name_is_used_twice_in_a_package() {
+    let mut places: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for source in sources().into_iter().filter(|source| !is_test_file(source)) {
+        let mut types = TypeNames::default();
+        types.visit_file(&source.tree);
+        let package = source.name.split('/').next().unwrap().to_owned();
+        for name in types.0 {
+            places.entry((package.clone(), name)).or_default().push(source.name.clone());
+        }
+    }
+    assert!(places.len() > 200, "the visitor sees types");
+    let twice: Vec<_> = places.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(twice.is_empty(), "a search for one of these finds another: {twice:#?}");
+}
+
 #[test]
 fn every_file_starts_with_a_module_doc() {
     let undocumented: Vec<String> =

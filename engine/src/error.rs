@@ -161,10 +161,9 @@ impl Error {
             Self::Corrupt { folder, .. } if is_store_folder(folder) => {
                 Some(format!("remove {} and run again: the run recreates it", folder.display()))
             }
-            Self::Corrupt { .. } => Some(
-                "do not use this folder; `fmflow show FILE STAGE --path` prints the folder of an artifact"
-                    .into(),
-            ),
+            Self::Corrupt { .. } => {
+                Some("do not use this folder; restore it from a copy, or make it again".into())
+            }
             Self::Locked { .. } => {
                 Some("wait for that run to end, or use another store with `--store`".into())
             }

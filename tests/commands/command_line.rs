@@ -365,7 +365,7 @@ fn explain_prints_its_pages_as_json() {
     insta::assert_snapshot!("explain-field-json", answer);
     let answer = project.fmflow(&["explain", "nonsense", "--json"]).exits(2).stdout;
     assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["schema"], "fmflow.error/1");
-    project.fmflow(&["explain", "--json"]).exits(2).says("explain what?");
+    project.fmflow(&["explain", "--json"]).exits(2).says("name what to explain");
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn a_converted_model_exports_the_same_bytes_as_its_source() {
         );
         let readme = fs::read_to_string(release.join("README.md")).unwrap();
         assert!(
-            readme.contains("mask token 7") && readme.contains("not been trained since it was converted"),
+            readme.contains("mask token 7")
+                && readme.contains("Nobody has trained it since it was converted"),
             "{readme}"
         );
         deep(&project, "flow").ok().says("64 logits under a causal mask").says("tolerance 1e-4");

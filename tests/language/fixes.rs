@@ -201,8 +201,8 @@ const FORMS: &[Slip] = &[
         BATCH,
     ),
     (SFT, "gradient_accumulation_steps 4\n", "`batch rows=16 per-device=4`", "batch rows=16 per-device=4\n"),
-    (SFT, "num_train_epochs 3\n", "there are no epochs", "steps 3000\n"),
-    (SFT, "steps epochs=3\n", "there are no epochs", "steps 3000\n"),
+    (SFT, "num_train_epochs 3\n", "not epochs", "steps 3000\n"),
+    (SFT, "steps epochs=3\n", "not epochs", "steps 3000\n"),
     (
         "convert \"flow\" from=\"ar\"",
         "convert \"flow\" from=\"Qwen/Qwen3-0.6B\"",

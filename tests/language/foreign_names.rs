@@ -60,7 +60,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("save_total_limit", "2", "checkpoint"),
     ("keep_latest_k", "2", "`keep` of `checkpoint`"),
     ("save_strategy", "\"steps\"", "checkpoint every=500"),
-    ("resume_from_checkpoint", "#true", "goes on with what was interrupted"),
+    ("resume_from_checkpoint", "#true", "continues interrupted stages"),
     ("load_best_model_at_end", "#true", "require \"sft\" at-least=0.8"),
     ("logging_steps", "10", "log"),
     ("log_freq", "10", "`every` of `log`"),

@@ -25,7 +25,7 @@ use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{FetchConfig, StageConfig};
-use crate::pipeline::contract::MAX_CONTRACT_BYTES;
+use crate::pipeline::contract::{ContractError, MAX_CONTRACT_BYTES};
 use crate::pipeline::origins::StoredContract;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
@@ -42,7 +42,7 @@ pub(crate) fn lint_pipeline(
     sink: &mut Sink,
 ) {
     let stored: StoredContracts =
-        stages.iter().filter_map(|stage| Some((stage.id, read_stored_contract(stage)?))).collect();
+        stages.iter().filter_map(|stage| Some((stage.id, read_stored_contract(stage, sink)?))).collect();
     let lineages = &Lineages::new(stages, &stored);
     for stage in stages {
         match &stage.config {
@@ -80,12 +80,27 @@ pub(crate) fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     estimates::lint_estimates(root, pipeline, sink);
 }
 
-/// Reads the contract in the folder of a `fetch`, if there is one.
-fn read_stored_contract(stage: &Stage) -> Option<StoredContract> {
+/// Reads the contract in the folder of a `fetch`, if there is one; `Some(None)` if there is one and it is invalid.
+fn read_stored_contract(stage: &Stage, sink: &mut Sink) -> Option<Option<StoredContract>> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
-    StoredContract::read(|name| {
-        String::from_utf8(file_head::read_small_file(&folder.join(name), MAX_CONTRACT_BYTES)?).ok()
-    })
+    let stored = StoredContract::read(|name| {
+        let bytes = file_head::read_small_file(&folder.join(name), MAX_CONTRACT_BYTES)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    match stored {
+        Ok(stored) => stored.map(Some),
+        Err(error) => {
+            sink.push(invalid_contract(stage, &error));
+            Some(None)
+        }
+    }
+}
+
+fn invalid_contract(stage: &Stage, error: &ContractError) -> Diagnostic {
+    let message = format!("the contract of checkpoint `{}` is invalid: {error}", stage.name);
+    Diagnostic::new(Code::InvalidContract, message)
+        .at(stage.parent_place(), "in this folder")
+        .help("restore the folder from the artifact or export that it was copied from, or use a version of fmflow that knows this contract")
 }
 
 /// Finds the errors in which `stage` contradicts the artifacts it is given: the lints of `check`, run again just before

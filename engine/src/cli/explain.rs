@@ -31,7 +31,7 @@ pub(super) fn run_explain(arguments: &ExplainArguments, context: &CommandContext
             let nodes = suggest::format_name_list(load_schema().nodes.iter().map(|node| node.name.as_str()));
             let help =
                 format!("a node: {nodes}; a field such as `train.batch`; or a code: `fmflow explain --list`");
-            Err(Error::usage("explain what?", help))
+            Err(Error::usage("name what to explain", help))
         }
     }
 }

@@ -49,7 +49,9 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
     for other in problems {
         context.output.message(&format!("also `{}`: {}\n", other.file, format_integrity_error(&other)));
     }
-    Err(Error::Corrupt { folder: folder.clone(), what: format_integrity_error(&first), file: first.file })
+    // Absolute, because only then the help can say whether a run recreates the folder.
+    let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
+    Err(Error::Corrupt { folder, what: format_integrity_error(&first), file: first.file })
 }
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{StageConfig, TimeConditioning};
 use crate::pipeline::contract::{
-    Attention, Contract, ModelKind, PROVENANCE, describe_scheduler, describe_source,
+    Attention, Contract, ContractError, ModelKind, PROVENANCE, describe_scheduler, describe_source,
 };
 use crate::pipeline::field_path::{FieldPath, convert, random_init, train};
 use crate::pipeline::stage::Stage;
@@ -220,12 +220,16 @@ pub(crate) struct StoredContract {
 impl StoredContract {
     /// Reads a folder's contract through `read`, which returns the text of a file by its name.
     ///
-    /// `None` if the folder has no contract or an invalid one. An invalid one is not reported here: the stage that opens the
-    /// folder does so.
-    pub(crate) fn read(read: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let contract = Contract::parse(&read(PROVENANCE)?).ok()?;
+    /// `None` if the folder has no contract.
+    ///
+    /// # Errors
+    /// If the contract is invalid. A caller must not take such a folder for one without a contract: that would pass a
+    /// trained flow model for an autoregressive one.
+    pub(crate) fn read(read: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ContractError> {
+        let Some(text) = read(PROVENANCE) else { return Ok(None) };
+        let contract = Contract::parse(&text)?;
         let origins = read(ORIGINS).and_then(|text| Origins::parse(&text).ok());
-        Some(Self { contract, origins: origins.unwrap_or_default() })
+        Ok(Some(Self { contract, origins: origins.unwrap_or_default() }))
     }
 
     /// Describes a fact and its origin: ``has `source = mask`, set by stage `sft` in tiny.kdl line 31``.

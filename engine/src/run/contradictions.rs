@@ -26,7 +26,9 @@ pub(super) fn refuse_contradictions(
     let text = |path: &Path| read_small_text(runner, path);
     let stored = stage.inputs.iter().filter_map(|input| {
         let folder = &inputs[&input.role];
-        Some((input.stage, StoredContract::read(|name| text(&folder.join(name)))?))
+        // The stage that opens an invalid contract reports it; until then nothing is known of the checkpoint.
+        let stored = StoredContract::read(|name| text(&folder.join(name)));
+        Some((input.stage, stored.map_or(Some(None), |stored| stored.map(Some))?))
     });
     let rows = stage.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));
     let tokenizers = rows.filter_map(|input| {

@@ -66,9 +66,12 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let given: Vec<_> = last.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
     let help = match (same, given.is_empty()) {
         (true, _) => "undo the change to resume, or use `run` to accept it".into(),
-        (false, true) => "that run had no `--set`: leave it out to resume, or use `run` to accept it".into(),
+        (false, true) => "that run used no `--set`; leave it out to resume, or use `run` to accept it".into(),
         (false, false) => {
-            format!("that run had{}: repeat it to resume, or use `run` to accept the change", given.concat())
+            format!(
+                "that run used{}; pass the same settings to resume, or use `run` to accept the change",
+                given.concat()
+            )
         }
     };
     Err(Error::usage(message, help))

@@ -1,4 +1,6 @@
 //! The `README.md` of an exported folder: what the weights are for, and what they do in a program that only knows Qwen3.
+//!
+//! The text is part of the artifact: whoever changes a word has to raise the code revision of `export`, which makes every export again.
 
 use fmflow_engine::pipeline::config::train::Scheduler;
 
@@ -35,8 +37,8 @@ fn describe_attention(contract: &Contract) -> String {
 /// The whole text of the file.
 pub(super) fn render_readme(contract: &Contract, dtype: Dtype, conditioned: bool) -> String {
     let mut text = format!(
-        "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {}, under the names that\n\
-         Hugging Face transformers uses; `fmflow.json` holds the whole contract.\n",
+        "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {}, under the names of Hugging Face\n\
+         transformers; `fmflow.json` holds the whole contract.\n",
         describe_model(contract),
         to_torch_name(dtype)
     );
@@ -51,7 +53,7 @@ pub(super) fn render_readme(contract: &Contract, dtype: Dtype, conditioned: bool
     text
 }
 
-const AUTOREGRESSIVE: &str = "\n## Use\n\nPosition i predicts token i + 1 under a causal mask: `AutoModelForCausalLM.from_pretrained(folder)` and\n`generate` work as usual.\n";
+const AUTOREGRESSIVE: &str = "\n## Use\n\nPosition i predicts token i + 1 under a causal mask: `AutoModelForCausalLM.from_pretrained(folder)` and\n`generate` do what they always do.\n";
 
 fn render_facts_table(contract: &Contract) -> String {
     let mut lines = vec![
@@ -74,7 +76,7 @@ fn render_facts_table(contract: &Contract) -> String {
         ("updates since conversion", contract.trained_updates.to_string()),
     ];
     if let Some(canvas) = contract.canvas {
-        lines.push(("canvas", format!("answers were trained with padding to {canvas} tokens")));
+        lines.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
     }
     let lines: Vec<String> =
         lines.into_iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
@@ -82,7 +84,7 @@ fn render_facts_table(contract: &Contract) -> String {
 }
 
 fn describe_path(contract: &Contract) -> String {
-    let Some(path) = &contract.path else { return "none yet (converted, not trained)".into() };
+    let Some(path) = &contract.path else { return "none yet: converted, not trained".into() };
     let source = match path.mask_share {
         share if share >= 1.0 => "the mask token".to_owned(),
         share if share <= 0.0 => "uniform over the vocabulary".to_owned(),
@@ -100,22 +102,21 @@ fn describe_sampling(contract: &Contract) -> String {
     let mask = contract.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
     let masked = contract.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
     let (start, sampler) = match masked {
-        true => (format!("fill the positions to be written with {mask}"), "`confidence` or `euler`"),
-        false => ("fill the positions to be written from the source above".into(), "`euler`"),
+        true => (format!("fill the places to be written with {mask}"), "`confidence` or `euler`"),
+        false => ("fill the places to be written from the source above".into(), "`euler`"),
     };
     let order = match contract.attention {
         Attention::BlockCausal { block } => format!(
-            " Write one block of {block} tokens\nafter another, counted from the start of the text: a block sees itself and the blocks before it."
+            " Write one block of {block} tokens\nafter the other, counted from the start of the text: a block sees itself and those before it."
         ),
         Attention::Causal | Attention::Bidirectional => String::new(),
     };
     let place = if contract.shift { "of the position before it" } else { "of that same position" };
     format!(
-        "\n## Sampling\n\nThis model needs a flow matching sampler; in fmflow, one of kind {sampler}. To sample,\n\
-         {start}. Then repeat a few dozen times or fewer: run the\n\
-         model over the whole row under its attention mask; for every unwritten position take the logits {place}\n\
-         (never the mask token); and write some of the positions: the most confident ones, or each with probability\n\
-         (kappa(t + h) - kappa(t)) / (1 - kappa(t)). Given tokens stay unchanged.{order}\n"
+        "\n## Sampling\n\nIt needs a sampler of flow matching, in fmflow one of kind {sampler}: {start}, then, a few\n\
+         dozen times or fewer, run the model over the whole row under its attention mask, take for every unwritten place the\n\
+         logits {place} (never the mask token), and write some of them: the most confident ones, or each with\n\
+         probability (kappa(t + h) - kappa(t)) / (1 - kappa(t)). What was given stays as it is.{order}\n"
     )
 }
 
@@ -126,26 +127,26 @@ fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
     );
     text.push_str(match (contract.trained_updates, contract.shift) {
         (0, _) => {
-            "It has not been trained since it was converted: under that mask it computes the logits of its source, except for the\n\
-             mask token, and predicts the next token as the source does.\n"
+            "Nobody has trained it since it was converted: under that mask it computes the logits of its source, the mask\n\
+             token aside, and predicts the next token as the source does.\n"
         }
         (_, true) => {
-            "It was later trained under another mask. Its positions still predict the next token, so left-to-right\n\
-             generation runs, but that is not what it was trained for: measure before you rely on it.\n"
+            "It was trained under another mask since. Its positions still predict the next token, so left-to-right\n\
+             generation runs, but that is not what was trained: measure before you rely on it.\n"
         }
         (_, false) => {
             "It was trained to predict the token *at* a position, not the next one: `generate`, perplexity and everything else\n\
-             that works from left to right give nonsense. Call the model with an explicit attention mask that matches the\n\
-             table above, for example a 4-dimensional mask of zeros for bidirectional attention.\n"
+             that goes from left to right give nonsense. Call the model with an explicit attention mask that lets every\n\
+             position see what the table says, such as a 4-dimensional mask of zeros for bidirectional attention.\n"
         }
     });
     if conditioned && let TimeConditioning::AdaLn { rank } = contract.time_conditioning {
         text.push_str(&format!(
-            "\nThe model receives the time t through a modulation of every block (rank {rank}). Its tensors are in\n\
+            "\nThe model is told the time t by modulation of every block (rank {rank}). Those tensors are in\n\
              `{CONDITIONING}`, which other programs do not read: {}\n",
             match contract.trained_updates {
-                0 => "it is untrained and therefore the identity, so nothing is lost.",
-                _ => "without it they compute a different function than the one that was trained.",
+                0 => "untrained, it is the identity, and nothing is lost.",
+                _ => "without it they compute another function than the one that was trained.",
             }
         ));
     }
@@ -183,19 +184,14 @@ mod tests {
         assert_says(
             &Contract::autoregressive(),
             false,
-            &["work as usual", "bfloat16"],
+            &["what they always do", "bfloat16"],
             &["mask token", "Sampling"],
         );
-        assert_says(
-            &flow(0, false, 1.0),
-            true,
-            &["not been trained since it was converted", "nothing is lost"],
-            &["nonsense"],
-        );
+        assert_says(&flow(0, false, 1.0), true, &["Nobody has trained it", "nothing is lost"], &["nonsense"]);
         assert_says(
             &flow(5, true, 1.0),
             true,
-            &["still predict the next token", "position before it", "different function"],
+            &["still predict the next token", "position before it", "another function"],
             &[],
         );
         assert_says(&flow(5, false, 1.0), false, &["give nonsense", "that same position"], &[CONDITIONING]);
@@ -205,7 +201,7 @@ mod tests {
     fn it_names_mask_sampler_source_and_attention() {
         let words = [
             "mask token 9",
-            "fill the positions to be written with token 9",
+            "fill the places to be written with token 9",
             "`confidence` or `euler`",
             "cos(pi t / 2)",
         ];

@@ -87,7 +87,7 @@ fn schedule_beyond_steps(
     let message = format!("{what} does not end within {} steps of `{}`", config.steps, stage.name);
     let middle = span.0 + (config.steps.saturating_sub(span.0) / 2).max(1);
     let help = match middle < config.steps {
-        true => format!("write `until={middle}`, or more steps"),
+        true => format!("write `until={middle}`, or train for more steps"),
         false => format!("write `steps {}`", span.1.saturating_add(1)),
     };
     Diagnostic::new(Code::WarmupOverSteps, message)

@@ -15,7 +15,7 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::place::Span;
 
 /// Contracts read from checkpoint folders, by the id of the stage that makes or fetches the folder.
-pub(super) type StoredContracts = IndexMap<StageId, StoredContract>;
+pub(super) type StoredContracts = IndexMap<StageId, Option<StoredContract>>;
 
 /// What is known of the checkpoint of every stage.
 ///
@@ -102,11 +102,11 @@ impl<'a> Lineages<'a> {
 
 fn derive_contract<'a>(
     stage: &'a Stage,
-    stored: Option<&'a StoredContract>,
+    stored: Option<&'a Option<StoredContract>>,
     parent: Option<&KnownContract<'a>>,
 ) -> Option<KnownContract<'a>> {
     match (stored, &stage.config) {
-        (Some(stored), _) => Some(KnownContract::from_stored(stored, stage.parent_place())),
+        (Some(stored), _) => Some(KnownContract::from_stored(stored.as_ref()?, stage.parent_place())),
         (None, StageConfig::RandomInit(_) | StageConfig::Fetch(_)) => {
             Some(KnownContract::autoregressive(stage))
         }

@@ -45,7 +45,7 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(stage.place(path), "longer than the training")
             .also(stage.place(train::STEPS), "total updates")
-            .help(format!("write `warmup={}`, or more steps", (config.steps / 10).max(1))),
+            .help(format!("write `warmup={}`, or train for more steps", (config.steps / 10).max(1))),
     );
 }
 
@@ -62,7 +62,7 @@ fn check_mixture_phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(&field.span, "after the last update")
             .also(stage.place(train::STEPS), "total updates")
-            .help(format!("write `until={}`, or more steps", (config.steps / 2).max(1))),
+            .help(format!("write `until={}`, or train for more steps", (config.steps / 2).max(1))),
     );
 }
 

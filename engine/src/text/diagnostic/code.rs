@@ -91,6 +91,7 @@ codes! {
     MaskTokenTaken "mask-token-taken" Error "the mask token's row belongs to another token"
     MaskOutsideVocabulary "mask-outside-vocabulary" Error "the embedding has no row for the mask token"
     NotConverted "not-converted" Error "a flow objective or sampler on an autoregressive checkpoint"
+    InvalidContract "invalid-contract" Error "a checkpoint whose contract cannot be read"
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
     AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
     BlockMismatch "block-mismatch" Error "the sampler's block size is incompatible with the checkpoint's"

@@ -210,7 +210,11 @@ impl LineReader {
     /// The line as text, if it is clean UTF-8.
     fn decode_line(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
         if bytes.len() as u64 > LINE_BYTES {
-            let fix = if bytes.starts_with(b"[") { ARRAY } else { "split it, if this is a text file at all" };
+            let fix = if bytes.starts_with(b"[") {
+                ARRAY
+            } else {
+                "split it; if the file is not text, convert it first"
+            };
             return Err(self.line_error("the line is longer than 64 MiB", fix));
         }
         if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
@@ -219,9 +223,10 @@ impl LineReader {
             );
         }
         if bytes.contains(&0) {
-            return Err(
-                self.line_error("the line holds a NUL byte", "remove it, if this is a text file at all")
-            );
+            return Err(self.line_error(
+                "the line holds a NUL byte",
+                "remove the byte; if the file is not text, convert it first",
+            ));
         }
         if bytes.last() == Some(&b'\r') {
             return Err(self.line_error("the line ends in CR LF", "convert the file to LF line endings"));

@@ -104,7 +104,7 @@ fn parse_speaker(word: &str) -> Result<Speaker, TurnError> {
         "user" | "human" => Ok(Speaker::User),
         "assistant" | "gpt" => Ok(Speaker::Assistant),
         _ => Err((
-            format!("has the unknown speaker `{word}`"),
+            format!("has the unknown role `{word}`"),
             "write `system`, `user` or `assistant`, or remove the line",
         )),
     }

@@ -3,6 +3,7 @@
 //! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod limits;
 mod train;
 
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
@@ -11,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
 use tokenizers::tokenizer::{
-    Model as _, NormalizedString, Normalizer as _, OffsetType, PreTokenizedString, PreTokenizer as _,
+    Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer as _,
 };
 
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
+use fmflow_engine::error::catch_library_panic;
+use limits::TextExpansion;
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -24,6 +28,10 @@ pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
 pub(crate) const START_OF_TURN: &str = "<|im_start|>";
 /// Ends a turn of a conversation.
 pub(crate) const END_OF_TURN: &str = "<|im_end|>";
+
+/// The longest piece of a text that is encoded, in bytes. Time and memory of an encoding are those of its pieces, and a piece cannot
+/// be interrupted.
+const MAX_PIECE_BYTES: usize = 1 << 20;
 
 /// Content of `vocabulary.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +46,7 @@ struct Vocabulary {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     json: Vec<u8>,
+    expansion: TextExpansion,
     used: u32,
     rows: u32,
     template: Option<ChatTemplate>,
@@ -75,8 +84,9 @@ impl Tokenizer {
     /// If the bytes are malformed, or the model has dropout, which would make its encoding random.
     pub fn from_bytes(file: &str, json: Vec<u8>) -> Result<Self, TokenizerError> {
         let malformed = |cause: String| TokenizerError::Malformed { file: file.to_owned(), cause };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&json).map_err(|cause| malformed(cause.to_string()))?;
+        let expansion = TextExpansion::read(&json).map_err(malformed)?;
+        let read = catch_library_panic(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(malformed)?;
+        let mut inner = read.map_err(|cause| malformed(cause.to_string()))?;
         if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
             && model.dropout.is_some()
         {
@@ -85,8 +95,8 @@ impl Tokenizer {
         // Padding and truncation belong to the rows, not to the tokenizer: a saved setting must not cut texts.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
-        let used = inner.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
-        Ok(Self { inner, json, used, rows: used, template: None })
+        let used = limits::count_ids(inner.get_vocab(true).iter()).map_err(malformed)?;
+        Ok(Self { inner, json, expansion, used, rows: used, template: None })
     }
 
     /// The same tokenizer for a model with `rows` embedding rows.
@@ -108,7 +118,8 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|cause| encode_error(text, cause))?;
+        self.refuse_unbroken(text)?;
+        let encoding = self.call_library(text, || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -117,7 +128,8 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
-        let encoding = self.inner.encode(text, false).map_err(|cause| encode_error(text, cause))?;
+        self.refuse_unbroken(text)?;
+        let encoding = self.call_library(text, || self.inner.encode(text, false))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
@@ -127,11 +139,12 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let refuse = |cause| encode_error(text, cause);
-        let mut parts = self.split(text).map_err(refuse)?;
+        let mut parts = self.split(text)?;
         let model = self.inner.get_model();
-        parts.tokenize(|part| model.tokenize(part.get())).map_err(refuse)?;
-        let encoding = parts.into_encoding(None, 0, OffsetType::None).map_err(refuse)?;
+        let encoding = self.call_library(text, || {
+            parts.tokenize(|part| model.tokenize(part.get()))?;
+            parts.into_encoding(None, 0, OffsetType::None)
+        })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -145,8 +158,10 @@ impl Tokenizer {
             match run {
                 [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
                 run => {
-                    let decoded = self.inner.decode(run, !show_special);
-                    text.push_str(decoded.as_deref().unwrap_or("\u{FFFD}"));
+                    let decoded = catch_library_panic(|| self.inner.decode(run, !show_special));
+                    text.push_str(
+                        &decoded.ok().and_then(Result::ok).unwrap_or_else(|| "\u{FFFD}".to_owned()),
+                    );
                 }
             }
         }
@@ -241,27 +256,52 @@ impl Tokenizer {
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.
-    fn split(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
-        let mut normalized = NormalizedString::from(text);
-        if let Some(normalizer) = self.inner.get_normalizer() {
-            normalizer.normalize(&mut normalized)?;
+    fn split(&self, text: &str) -> Result<PreTokenizedString, TokenizerError> {
+        let parts = self.call_library(text, || {
+            let mut normalized = NormalizedString::from(text);
+            if let Some(normalizer) = self.inner.get_normalizer() {
+                normalizer.normalize(&mut normalized)?;
+            }
+            let mut parts = PreTokenizedString::from(normalized);
+            if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut parts)?;
+            }
+            Ok(parts)
+        })?;
+        let pieces = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        match pieces.into_iter().map(|(_, (start, end), _)| end.saturating_sub(start)).max() {
+            Some(bytes) if bytes > MAX_PIECE_BYTES => Err(TokenizerError::Unbroken { bytes }),
+            _ => Ok(parts),
         }
-        let mut parts = PreTokenizedString::from(normalized);
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut parts)?;
+    }
+
+    /// Refuses a text with a piece that would take too long. A text that is no longer than a piece may be is not looked at.
+    fn refuse_unbroken(&self, text: &str) -> Result<(), TokenizerError> {
+        if text.len() <= MAX_PIECE_BYTES {
+            return Ok(());
         }
-        Ok(parts)
+        self.split(text).map(drop)
+    }
+
+    /// Calls the library on `text`, unless its normalizer could make the text too long.
+    fn call_library<T>(
+        &self,
+        text: &str,
+        call: impl FnOnce() -> tokenizers::Result<T>,
+    ) -> Result<T, TokenizerError> {
+        let failed = |cause| TokenizerError::Encode { bytes: text.len(), cause };
+        if let Some(cause) = self.expansion.refuse_text(text.len()) {
+            return Err(failed(cause));
+        }
+        let called = catch_library_panic(call).map_err(failed)?;
+        called.map_err(|cause| failed(cause.to_string()))
     }
 
     fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
-        let parts = self.split(text).map_err(|cause| encode_error(text, cause))?;
-        let kind = tokenizers::OffsetReferential::Normalized;
-        Ok(parts.get_splits(kind, OffsetType::None).into_iter().map(|(word, ..)| word.to_owned()).collect())
+        let parts = self.split(text)?;
+        let pieces = parts.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        Ok(pieces.into_iter().map(|(word, ..)| word.to_owned()).collect())
     }
-}
-
-fn encode_error(text: &str, cause: tokenizers::Error) -> TokenizerError {
-    TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::error::catch_library_panic;
-use limits::TextExpansion;
+use limits::{MAX_PIECE_BYTES, TextExpansion};
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -28,10 +28,6 @@ pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
 pub(crate) const START_OF_TURN: &str = "<|im_start|>";
 /// Ends a turn of a conversation.
 pub(crate) const END_OF_TURN: &str = "<|im_end|>";
-
-/// The longest piece of a text that is encoded, in bytes. Time and memory of an encoding are those of its pieces, and a piece cannot
-/// be interrupted.
-const MAX_PIECE_BYTES: usize = 1 << 20;
 
 /// Content of `vocabulary.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,11 +264,8 @@ impl Tokenizer {
             }
             Ok(parts)
         })?;
-        let pieces = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        match pieces.into_iter().map(|(_, (start, end), _)| end.saturating_sub(start)).max() {
-            Some(bytes) if bytes > MAX_PIECE_BYTES => Err(TokenizerError::Unbroken { bytes }),
-            _ => Ok(parts),
-        }
+        limits::refuse_long_pieces(&parts)?;
+        Ok(parts)
     }
 
     /// Refuses a text with a piece that would take too long. A text that is no longer than a piece may be is not looked at.

@@ -4,6 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::tokenizer::{OffsetReferential, OffsetType, PreTokenizedString};
+
+use crate::data::tokenizer_error::TokenizerError;
 
 /// Ids are below this; the largest published vocabulary has some 260,000.
 const MAX_ID: u32 = 1 << 24;
@@ -22,6 +25,10 @@ const MAX_DECODER_EXPANSION: u64 = 64;
 
 /// How many times longer NFKC makes a text at most: U+FDFA, three bytes, becomes 18 letters of 33 bytes.
 const COMPATIBILITY_EXPANSION: u64 = 11;
+
+/// The longest piece of a text that is encoded, in bytes. Time and memory of an encoding are those of its pieces, and a piece cannot
+/// be interrupted.
+pub(super) const MAX_PIECE_BYTES: usize = 1 << 20;
 
 /// How many times longer a tokenizer can make a text.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +95,18 @@ pub(super) fn count_ids<'a>(vocabulary: impl Iterator<Item = (&'a String, &'a u3
         used = used.max(id + 1);
     }
     Ok(used)
+}
+
+/// Refuses a text whose longest piece would take too long.
+///
+/// # Errors
+/// If a piece has more than [`MAX_PIECE_BYTES`].
+pub(super) fn refuse_long_pieces(parts: &PreTokenizedString) -> Result<(), TokenizerError> {
+    let pieces = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    match pieces.into_iter().map(|(_, (start, end), _)| end.saturating_sub(start)).max() {
+        Some(bytes) if bytes > MAX_PIECE_BYTES => Err(TokenizerError::Unbroken { bytes }),
+        _ => Ok(()),
+    }
 }
 
 /// How many times longer a step of a normalizer or decoder can make a text.

@@ -7,6 +7,10 @@ use fmflow_engine::cli::run_command_line;
 
 fn main() -> ExitCode {
     #[cfg(any(feature = "cpu", feature = "cuda"))]
+    if let Some(exit) = fmflow_stages::isolate_templates() {
+        return exit;
+    }
+    #[cfg(any(feature = "cpu", feature = "cuda"))]
     let executor = Some(&fmflow_stages::build_executor() as &dyn fmflow_engine::run::execute::Execute);
     #[cfg(not(any(feature = "cpu", feature = "cuda")))]
     let executor = None;

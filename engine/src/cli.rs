@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
 use crate::store::Store;
@@ -134,7 +134,11 @@ impl CommandContext<'_> {
 /// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace.
 #[must_use]
 pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| output::write_stderr_line(&format!("bug: {panic}"))));
+    std::panic::set_hook(Box::new(|panic| {
+        if !is_panic_caught() {
+            output::write_stderr_line(&format!("bug: {panic}"));
+        }
+    }));
     let json = failure::wants_json(std::env::args_os());
     let answer =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, execute, hub)));

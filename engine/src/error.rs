@@ -1,5 +1,6 @@
 //! Errors that do not point into the text of a configuration, with their help and exit codes.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -260,6 +261,31 @@ impl From<io::Error> for Failure {
     }
 }
 
+thread_local! {
+    static CATCHES_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls code of a library that may panic on a stranger's file; returns what the panic says. A panic that is caught here is no
+/// bug of this program, so it is not printed as one.
+///
+/// # Errors
+/// If the code panics.
+pub fn catch_library_panic<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let before = CATCHES_PANICS.replace(true);
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    CATCHES_PANICS.set(before);
+    called.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").to_owned()
+    })
+}
+
+/// Whether a panic on this thread would be caught by [`catch_library_panic`].
+#[must_use]
+pub(crate) fn is_panic_caught() -> bool {
+    CATCHES_PANICS.get()
+}
+
 /// Whether a folder belongs to a store, so that a run can recreate it. Help must never suggest removing any other folder.
 fn is_store_folder(folder: &Path) -> bool {
     let within = folder.parent().and_then(Path::file_name);
@@ -283,6 +309,15 @@ mod tests {
         };
         assert!(help("/p/.fmflow/artifacts/ar-0123").starts_with("remove /p/.fmflow/artifacts/ar-0123 "));
         assert!(["/home/me", ".", "/"].iter().all(|folder| !help(folder).contains("remove")));
+    }
+
+    #[test]
+    fn a_panic_of_a_library_is_caught_with_its_text() {
+        std::panic::set_hook(Box::new(|_| assert!(is_panic_caught())));
+        assert_eq!(catch_library_panic(|| 3), Ok(3));
+        assert_eq!(catch_library_panic(|| -> u8 { panic!("row {}", 7) }), Err("row 7".into()));
+        assert!(!is_panic_caught());
+        let _ = std::panic::take_hook();
     }
 
     #[test]

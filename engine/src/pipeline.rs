@@ -10,7 +10,7 @@ pub mod fingerprint;
 pub mod origins;
 pub mod repository;
 pub mod role;
-pub(crate) mod shape;
+pub mod shape;
 pub(crate) mod source_facts;
 pub mod stage;
 

@@ -9,7 +9,9 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::failure::stage_failure;
-use crate::model::{CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, weights_failure};
+use crate::model::{
+    CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_false_claims, weights_failure,
+};
 use crate::weights;
 
 /// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
@@ -22,7 +24,10 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
         return Err(stage_failure("fetching from a hub is not supported yet"));
     };
     let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
-    ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
+    let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
+    if let Some(contract) = &checkpoint.contract {
+        refuse_false_claims(source, contract, text.as_ref())?;
+    }
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
     let beside = ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());

@@ -12,6 +12,7 @@ use fmflow_engine::store::{ArtifactWriter, HashingFile};
 use crate::data::build::BuildError;
 use crate::data::corpus::{Documents, read_documents};
 use crate::data::rows::FileSink;
+use crate::data::tokenizer::TokenizerError;
 use crate::failure::input_failure;
 
 /// The folder of the input artifact in `role`.
@@ -49,8 +50,9 @@ pub(crate) fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<D
 
 /// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
 #[must_use]
-pub(crate) fn explain_build_error(error: BuildError, help: &str) -> Failure {
+pub(crate) fn explain_build_error(job: &Job<'_>, error: BuildError, help: &str) -> Failure {
     match error {
+        BuildError::Tokenizer(TokenizerError::Interrupted) => stopped_failure(job),
         BuildError::Corpus(_) => input_failure(error, "fix the file, or remove it from the dataset"),
         _ => input_failure(error, help),
     }
@@ -70,9 +72,13 @@ pub(crate) fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
     if !job.interrupt.load(Ordering::SeqCst) {
         return Ok(());
     }
+    Err(stopped_failure(job))
+}
+
+fn stopped_failure(job: &Job<'_>) -> Failure {
     let message =
         format!("stage `{}` was stopped; the next run starts it again from the beginning", job.stage.name);
-    Err(Failure { kind: FailureKind::Interrupted, message, help: None })
+    Failure { kind: FailureKind::Interrupted, message, help: None }
 }
 
 /// Writes the files of rows into an artifact.

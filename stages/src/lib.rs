@@ -28,6 +28,7 @@ pub mod train;
 pub(crate) mod verify;
 pub mod weights;
 
+pub use data::template::isolate_templates;
 pub use executor::build_executor;
 #[cfg(feature = "hub")]
 pub use hub::open_hub;

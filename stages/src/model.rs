@@ -91,16 +91,12 @@ impl Model {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
-        let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &contract.tokenizer);
-        if stated.is_some() && *stated != carried {
-            let what =
-                format!("{}: the tokenizer differs from the one that the contract names", folder.display());
-            return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
-        }
+        refuse_false_claims(folder, &contract, text.as_ref())?;
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
         let certificate = folder.join(CERTIFICATE);
         let certificate =
             certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage_failure)?;
+        let carried = text.as_ref().map(|text| text.tokenizer.digest());
         let contract = Contract { tokenizer: carried, ..contract };
         Ok(Self { backbone, contract, text, certificate, origins: read_origins(folder)? })
     }
@@ -195,6 +191,28 @@ impl Model {
             Attention::Causal | Attention::Bidirectional => None,
         }
     }
+}
+
+/// Refuses a contract that names another tokenizer, or as its mask a token that occurs in text.
+///
+/// # Errors
+/// A failure of the input that names the folder.
+pub(crate) fn refuse_false_claims(
+    folder: &Folder,
+    contract: &Contract,
+    text: Option<&ModelTokenizer>,
+) -> Result<(), Failure> {
+    let carried = text.map(|text| text.tokenizer.digest());
+    if contract.tokenizer.is_some() && contract.tokenizer != carried {
+        let what =
+            format!("{}: the tokenizer differs from the one that the contract names", folder.display());
+        return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
+    }
+    let taken = |id: u32| text.and_then(|text| text.tokenizer.text_token(id)).map(|token| (id, token));
+    let Some((id, token)) = contract.mask_token.and_then(taken) else { return Ok(()) };
+    let what =
+        format!("{}: {PROVENANCE}: `mask_token` is {id}, which is the token `{token}`", folder.display());
+    Err(input_failure(what, "restore the checkpoint's own provenance.json and tokenizer.json"))
 }
 
 /// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.

@@ -35,8 +35,9 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let mut sink = ArtifactSink::new(&mut writer);
     let mut named = SpecialTokenMentions::new(&tokenizer);
     let documents = watch_for_mentions(open_documents(job, &config.dataset)?, &mut named);
-    let found = build_rows(documents, &tokenizer, &options, &mut sink).map_err(|e| {
+    let found = build_rows(documents, &tokenizer, &options, &mut sink, job.interrupt).map_err(|e| {
         explain_build_error(
+            job,
             e,
             &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
         )

@@ -165,6 +165,7 @@ pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
         file if file.exists() => Some(Contract::parse(&read_text_file(&file)?)?),
         _ => None,
     };
+    contract.as_ref().map_or(Ok(()), |contract| contract.refuse_mask_beyond(config.vocab_size))?;
     let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
     let names = shards::find_weight_files(dir)?;
     let expected: IndexMap<String, Vec<usize>> = build_layout(&config, time).into_iter().collect();

@@ -17,3 +17,4 @@ mod plan;
 mod revisions;
 mod run;
 mod scripting;
+mod strangers;

@@ -210,7 +210,8 @@ fn only_some_rooms_of_the_engine_use_the_file_system() {
 
 #[test]
 fn only_the_command_line_prints() {
-    let rooms = ["engine/src/cli"];
+    // The server answers to the program that started it, not to a person.
+    let rooms = ["engine/src/cli", "stages/src/data/template/server.rs"];
     let found = outside(&rooms, &["println!", "eprintln!", "print!(", "stdout()", "stderr()"]);
     assert!(found.is_empty(), "{found:#?}");
 }

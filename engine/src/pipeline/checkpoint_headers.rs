@@ -58,13 +58,14 @@ impl TokenTable {
     }
 }
 
-/// Reads the model shape from a Hugging Face `config.json`; `None` if a required size is missing.
+/// Reads the model shape from a Hugging Face `config.json`; `None` if a required size is missing or none that a model can have.
+/// Then nothing can be estimated from it, and the stage that opens the folder says what is wrong.
 #[must_use]
 pub(crate) fn read_model_shape(path: &Path) -> Option<ModelShape> {
     let config: Value = serde_json::from_slice(&read_header_file(path)?).ok()?;
     let number = |name: &str| config.get(name).and_then(Value::as_u64);
     let (hidden, heads) = (number("hidden_size")?, number("num_attention_heads")?);
-    Some(ModelShape {
+    let shape = ModelShape {
         vocabulary: number("vocab_size")?,
         hidden,
         layers: number("num_hidden_layers")?,
@@ -73,9 +74,43 @@ pub(crate) fn read_model_shape(path: &Path) -> Option<ModelShape> {
         head_dim: number("head_dim").or(hidden.checked_div(heads))?,
         feed_forward: number("intermediate_size")?,
         tied: config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
-    })
+    };
+    shape.find_unfit_size().is_none().then_some(shape)
 }
 
 fn read_header_file(path: &Path) -> Option<Vec<u8>> {
     file_head::read_small_file(path, MAX_HEADER_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sizes_that_no_model_can_have_give_no_shape() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        let good = json!({"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 64});
+        let read = |config: &Value| {
+            std::fs::write(&file, config.to_string()).unwrap();
+            read_model_shape(&file)
+        };
+        assert_eq!(read(&good).map(|shape| (shape.vocabulary, shape.head_dim)), Some((320, 16)));
+        for (key, value) in [
+            ("hidden_size", 1_u64 << 63),
+            ("num_hidden_layers", 1_000_000_000),
+            ("vocab_size", 1 << 40),
+            ("num_attention_heads", 0),
+            ("num_key_value_heads", 3),
+            ("head_dim", 15),
+            ("head_dim", 1 << 62),
+            ("intermediate_size", (1 << 63) - 1),
+        ] {
+            let mut config = good.clone();
+            config[key] = value.into();
+            assert_eq!(read(&config), None, "{key}={value}");
+        }
+    }
 }

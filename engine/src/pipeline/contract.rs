@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::attention::AttentionSchedule;
-use crate::pipeline::config::train::{Objective, ProbabilityPath, Scheduler, TrainConfig};
+use crate::pipeline::config::train::{
+    AUTOREGRESSIVE_LOSS, LOSS_NAMES, Objective, ProbabilityPath, Scheduler, TrainConfig,
+};
 use crate::pipeline::config::{ConvertConfig, TimeConditioning};
 
 /// File name in a checkpoint's folder.
@@ -20,6 +22,16 @@ pub(crate) const TIME_DIRECTION: &str = "t=0 source, t=1 data";
 
 /// Largest `provenance.json` or `origins.json` that is read, in bytes. A checkpoint folder may come from a stranger.
 pub(crate) const MAX_CONTRACT_BYTES: u64 = 1 << 20;
+
+/// Largest block and canvas, in tokens: those of the field table.
+const MAX_POSITIONS: usize = 1 << 20;
+
+/// Largest rank of the time conditioning and largest exponent of a scheduler: those of the field table.
+const MAX_RANK: usize = 1 << 16;
+const MAX_EXPONENT: f64 = 64.0;
+
+/// More updates than any training has, few enough to be added to.
+const MAX_UPDATES: u64 = 1 << 53;
 
 /// What the logits of a model mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +97,7 @@ pub enum ContractError {
     /// Not the JSON of [`Contract`].
     #[error("{PROVENANCE}: {0}")]
     Json(String),
-    /// Written by another version, or with the opposite direction of time.
+    /// Written by another version, with the opposite direction of time, or out of range.
     #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
     Value {
         /// Key in the JSON object.
@@ -141,7 +153,7 @@ impl Contract {
         contract.trained_updates += updates;
         contract.canvas = canvas.or(contract.canvas);
         match &config.objective {
-            Objective::Autoregressive => contract.loss = Some("autoregressive".into()),
+            Objective::Autoregressive => contract.loss = Some(AUTOREGRESSIVE_LOSS.into()),
             Objective::Flow { path, loss, .. } => {
                 contract.path = Some(path.clone());
                 contract.loss = Some(loss.name().into());
@@ -153,7 +165,7 @@ impl Contract {
     /// Reads the text of a `provenance.json`.
     ///
     /// # Errors
-    /// If a key is missing or unknown, or if the schema version or the direction of time differs.
+    /// If a key is missing or unknown, the schema version or the direction of time differs, or a value is out of range.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
         for (key, found, expected) in [
@@ -164,7 +176,58 @@ impl Contract {
                 return Err(ContractError::Value { key, found: found.clone(), expected });
             }
         }
-        Ok(this)
+        this.refuse_unfit_values().map(|()| this)
+    }
+
+    /// Refuses values that no stage writes. A stranger's file must not make a later stage allocate, index or loop without bound.
+    fn refuse_unfit_values(&self) -> Result<(), ContractError> {
+        let positions = |n: Option<usize>| n.is_none_or(|n| (1..=MAX_POSITIONS).contains(&n));
+        let attention = match self.attention {
+            Attention::BlockCausal { block } => positions(Some(block)),
+            Attention::Causal | Attention::Bidirectional => true,
+        };
+        let rank = match self.time_conditioning {
+            TimeConditioning::AdaLn { rank } => (1..=MAX_RANK).contains(&rank),
+            TimeConditioning::None => true,
+        };
+        let digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let flow_has_mask = self.kind == ModelKind::Autoregressive || self.mask_token.is_some();
+        let known = |name: &str| LOSS_NAMES.contains(&name);
+        for (key, holds, expected) in [
+            ("mask_token", flow_has_mask, "the id of a row, because `kind` is `flow`"),
+            (
+                "path",
+                self.path.as_ref().is_none_or(is_possible_path),
+                "a share of 0 to 1 and an exponent above 0, up to 64",
+            ),
+            ("loss", self.loss.as_deref().is_none_or(known), "the name of a loss"),
+            ("attention", attention, "blocks of 1 to 1048576 tokens"),
+            ("block", positions(self.block), "1 to 1048576"),
+            ("time_conditioning", rank, "a rank of 1 to 65536"),
+            ("canvas", positions(self.canvas), "1 to 1048576"),
+            ("tokenizer", self.tokenizer.as_deref().is_none_or(digest), "64 hexadecimal digits"),
+            ("trained_updates", self.trained_updates <= MAX_UPDATES, "at most 2^53"),
+        ] {
+            if !holds {
+                return Err(self.unfit_value(key, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a mask token outside of an embedding with `rows` rows.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn refuse_mask_beyond(&self, rows: usize) -> Result<(), ContractError> {
+        match self.mask_token {
+            Some(id) if id as usize >= rows => Err(self.unfit_value("mask_token", "a row of the embedding")),
+            _ => Ok(()),
+        }
+    }
+
+    fn unfit_value(&self, key: &'static str, expected: &'static str) -> ContractError {
+        ContractError::Value { key, found: serde_json::json!(self)[key].to_string(), expected }
     }
 
     /// The contents of `provenance.json`.
@@ -172,6 +235,14 @@ impl Contract {
     pub fn to_json(&self) -> String {
         format!("{:#}\n", serde_json::json!(self))
     }
+}
+
+fn is_possible_path(path: &ProbabilityPath) -> bool {
+    let scheduler = match path.scheduler {
+        Scheduler::Polynomial { exponent } => exponent > 0.0 && exponent <= MAX_EXPONENT,
+        Scheduler::Cosine | Scheduler::SineSquared => true,
+    };
+    scheduler && (0.0..=1.0).contains(&path.mask_share)
 }
 
 /// The attention that a model has learned after `updates` updates (at least one): that of the last of them. Annealed
@@ -209,6 +280,7 @@ pub(crate) fn describe_scheduler(scheduler: Scheduler) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_contract_reads_back_and_another_time_direction_is_refused() {
@@ -220,6 +292,36 @@ mod tests {
         let error = Contract::parse(&contract.to_json()).unwrap_err();
         assert!(matches!(error, ContractError::Value { key: "time_direction", .. }));
         assert!(Contract::parse("{}").is_err());
+    }
+
+    #[test]
+    fn values_that_no_stage_writes_are_refused() {
+        let mut flow = Contract::autoregressive();
+        (flow.kind, flow.mask_token) = (ModelKind::Flow, Some(7));
+        assert_eq!(Contract::parse(&flow.to_json()).unwrap().refuse_mask_beyond(8), Ok(()));
+        let beyond = flow.refuse_mask_beyond(7).unwrap_err().to_string();
+        assert_eq!(beyond, "provenance.json: `mask_token` is `7`, expected `a row of the embedding`");
+        for (key, value) in [
+            ("mask_token", json!(null)),
+            ("mask_token", json!(-1)),
+            ("path", json!({"mask_share": 1.5, "scheduler": "cosine"})),
+            ("path", json!({"mask_share": 1, "scheduler": {"polynomial": {"exponent": 1e300}}})),
+            ("loss", json!("\u{1b}[2J")),
+            ("attention", json!({"block-causal": {"block": 0}})),
+            ("block", json!(0)),
+            ("block", json!(1_u64 << 40)),
+            ("time_conditioning", json!({"ada-ln": {"rank": 1_u64 << 40}})),
+            ("canvas", json!(1_u64 << 40)),
+            ("tokenizer", json!("0")),
+            ("trained_updates", json!(u64::MAX)),
+        ] {
+            let mut text = json!(flow);
+            assert!(Contract::parse(&text.to_string()).is_ok());
+            text[key] = value;
+            let error = Contract::parse(&text.to_string()).unwrap_err().to_string();
+            let named = error.starts_with(&format!("provenance.json: `{key}` is")) || text[key] == -1;
+            assert!(named, "{key}: {error}");
+        }
     }
 
     #[test]

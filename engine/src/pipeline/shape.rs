@@ -21,6 +21,17 @@ pub struct ModelShape {
     pub tied: bool,
 }
 
+/// A size that no Qwen3 can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnfitSize {
+    /// Its key in `config.json`.
+    pub key: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The accepted values.
+    pub expected: &'static str,
+}
+
 impl ModelShape {
     /// The shape of a published Qwen3, by its name on the hub with or without `-Base`. The sizes are copied from the
     /// published `config.json` files, so that nothing is asked over the network.
@@ -36,6 +47,30 @@ impl ModelShape {
         };
         let (vocabulary, kv_heads, head_dim) = (151_936, 8, 128);
         Some(Self { vocabulary, hidden, layers, heads, kv_heads, head_dim, feed_forward, tied })
+    }
+
+    /// The first size that no Qwen3 can have, with its key in `config.json` and what is expected: sizes that contradict each
+    /// other, or that would let a stranger's file allocate without bound.
+    #[must_use]
+    pub fn find_unfit_size(&self) -> Option<UnfitSize> {
+        let unfit = |key, value: u64, most: u64, expected| {
+            (!(1..=most).contains(&value)).then_some(UnfitSize { key, value, expected })
+        };
+        let divides = self.heads.checked_rem(self.kv_heads) == Some(0);
+        unfit("hidden_size", self.hidden, 1 << 17, "1 to 2^17")
+            .or_else(|| unfit("head_dim", self.head_dim, 4096, "1 to 4096"))
+            .or_else(|| unfit("num_attention_heads", self.heads, 1024, "1 to 1024"))
+            .or_else(|| unfit("num_hidden_layers", self.layers, 1024, "1 to 1024"))
+            .or_else(|| unfit("intermediate_size", self.feed_forward, 1 << 20, "1 to 2^20"))
+            .or_else(|| unfit("vocab_size", self.vocabulary, 1 << 24, "1 to 2^24"))
+            .or_else(|| {
+                let (value, expected) = (self.kv_heads, "a divisor of `num_attention_heads`");
+                (!divides).then_some(UnfitSize { key: "num_key_value_heads", value, expected })
+            })
+            .or_else(|| {
+                let (value, expected) = (self.head_dim, "an even number");
+                (!value.is_multiple_of(2)).then_some(UnfitSize { key: "head_dim", value, expected })
+            })
     }
 
     /// Number of parameters in each group.

@@ -48,7 +48,9 @@ fn collect_source_facts(stage: &Stage) -> SourceFacts {
     let mut fact = SourceFacts { bytes: count_source_bytes(stage), ..SourceFacts::default() };
     match &stage.config {
         StageConfig::Fetch(FetchConfig::Folder(folder)) => {
-            fact.shape = checkpoint_headers::read_model_shape(&folder.join("config.json"));
+            let shape = checkpoint_headers::read_model_shape(&folder.join("config.json"));
+            // A parameter takes at least a byte: a shape with more of them than the folder has bytes is not its shape.
+            fact.shape = shape.filter(|shape| shape.parameters() <= fact.bytes);
         }
         StageConfig::Fetch(FetchConfig::Hub { from, .. }) => fact.shape = ModelShape::published(from),
         StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {

@@ -3,6 +3,7 @@
 //! An option that changes the computation and is not implemented here is an error that names the key. Ignoring it would run
 //! a different model than the one that was trained.
 
+use fmflow_engine::pipeline::shape::{ModelShape, UnfitSize};
 use serde_json::{Map, Value, json};
 
 /// Why a `config.json` is refused. Every variant about a key names it.
@@ -113,27 +114,25 @@ impl Qwen3Config {
     /// # Errors
     /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let divides = self.num_attention_heads.checked_rem(self.num_key_value_heads) == Some(0);
-        let limits = [
-            ("num_key_value_heads", self.num_key_value_heads, divides, "a divisor of `num_attention_heads`"),
-            ("head_dim", self.head_dim, self.head_dim.is_multiple_of(2), "an even number"),
-            ("head_dim", self.head_dim, (1..=4096).contains(&self.head_dim), "1 to 4096"),
-            (
-                "num_attention_heads",
-                self.num_attention_heads,
-                self.num_attention_heads <= 1024,
-                "at most 1024",
-            ),
-            ("num_hidden_layers", self.num_hidden_layers, self.num_hidden_layers <= 1024, "at most 1024"),
-            ("hidden_size", self.hidden_size, (1..=1 << 17).contains(&self.hidden_size), "1 to 2^17"),
-            ("intermediate_size", self.intermediate_size, self.intermediate_size <= 1 << 20, "at most 2^20"),
-            ("vocab_size", self.vocab_size, (1..=1 << 24).contains(&self.vocab_size), "1 to 2^24"),
-        ];
-        match limits.into_iter().find(|(_, _, holds, _)| !holds) {
+        match self.shape().find_unfit_size() {
             None => Ok(()),
-            Some((key, value, _, expected)) => {
+            Some(UnfitSize { key, value, expected }) => {
                 Err(ConfigError::Invalid { key, value: value.to_string(), expected })
             }
+        }
+    }
+
+    /// The sizes.
+    fn shape(&self) -> ModelShape {
+        ModelShape {
+            vocabulary: self.vocab_size as u64,
+            hidden: self.hidden_size as u64,
+            layers: self.num_hidden_layers as u64,
+            heads: self.num_attention_heads as u64,
+            kv_heads: self.num_key_value_heads as u64,
+            head_dim: self.head_dim as u64,
+            feed_forward: self.intermediate_size as u64,
+            tied: self.tie_word_embeddings,
         }
     }
 

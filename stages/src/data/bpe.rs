@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Two neighboring tokens.
 pub(super) type TokenPair = (u32, u32);
@@ -31,11 +32,20 @@ pub(super) fn list_byte_letters() -> Vec<String> {
         .collect()
 }
 
-/// Learns merges from words in byte-level letters and their counts until there are `size` tokens or no pair repeats.
-pub(super) fn learn_merges(words: &BTreeMap<String, u64>, size: usize) -> Merges {
+/// Learns merges from words in byte-level letters and their counts until there are `size` tokens or no pair repeats. `None` once
+/// `interrupt` is set.
+pub(super) fn learn_merges(
+    words: &BTreeMap<String, u64>,
+    size: usize,
+    interrupt: &AtomicBool,
+) -> Option<Merges> {
     let mut learner = MergeLearner::new(words);
-    while learner.tokens.len() < size && learner.merge_next() {}
-    Merges { tokens: learner.tokens, merges: learner.merges }
+    while learner.tokens.len() < size && learner.merge_next() {
+        if interrupt.load(Ordering::SeqCst) {
+            return None;
+        }
+    }
+    Some(Merges { tokens: learner.tokens, merges: learner.merges })
 }
 
 /// The hash maps are only looked up, never iterated, so their random order cannot reach the result.
@@ -142,26 +152,35 @@ mod tests {
         counts
     }
 
+    fn learn(words: &BTreeMap<String, u64>, size: usize) -> Merges {
+        learn_merges(words, size, &AtomicBool::new(false)).unwrap()
+    }
+
+    #[test]
+    fn learning_stops_when_it_is_interrupted() {
+        assert_eq!(learn_merges(&words("abc abc"), 1000, &AtomicBool::new(true)), None);
+    }
+
     #[test]
     fn the_textbook_example() {
         let text =
             "low low low low low lower lower newest newest newest newest newest newest widest widest widest";
-        let learned = learn_merges(&words(text), 256 + 3);
+        let learned = learn(&words(text), 256 + 3);
         assert_eq!(learned.tokens[256..], ["es", "est", "lo"]); // es 9 before st 9: smaller ids; then est 9; then lo 7
     }
 
     #[test]
     fn learning_stops_when_nothing_repeats() {
-        let learned = learn_merges(&words("abc abc"), 1000);
+        let learned = learn(&words("abc abc"), 1000);
         assert_eq!(learned.tokens[256..], ["ab", "abc"]);
-        assert_eq!(learn_merges(&BTreeMap::new(), 1000).tokens.len(), 256);
+        assert_eq!(learn(&BTreeMap::new(), 1000).tokens.len(), 256);
     }
 
     #[test]
     fn repeated_letters_do_not_overlap() {
         assert_eq!(replace_pair(&[1, 1, 1], (1, 1), 9), [9, 1]);
         assert_eq!(replace_pair(&[1, 2, 1, 2], (1, 2), 9), [9, 9]);
-        assert_eq!(learn_merges(&words("aaaa aaaa"), 258).tokens[256..], ["aa", "aaaa"]);
+        assert_eq!(learn(&words("aaaa aaaa"), 258).tokens[256..], ["aa", "aaaa"]);
     }
 
     #[test]
@@ -175,7 +194,7 @@ mod tests {
     #[test]
     fn the_trainer_of_the_tokenizers_crate_agrees() {
         let text = include_str!("bpe.rs").split_whitespace().collect::<Vec<_>>().join(" ");
-        let learned = learn_merges(&words(&text), 400);
+        let learned = learn(&words(&text), 400);
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
             .min_frequency(2)

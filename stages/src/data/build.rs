@@ -12,10 +12,11 @@ use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
 use super::dropped::RowsShape;
 use super::packing::{Example, MAX_LENGTH, Packing, PositionRole};
 use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
-use super::tokenizer::{Tokenizer, TokenizerFiles, train_byte_level_bpe};
+use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
 use error::options_error;
 use rows_part::RowsPart;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options for making rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,34 +58,40 @@ fn format_turn(turn: &Message) -> String {
 /// (documents, held-out share).
 ///
 /// # Errors
-/// If data cannot be read or the vocabulary is too small.
+/// If data cannot be read, the vocabulary is too small, or `interrupt` is set.
 pub(crate) fn train_tokenizer<D>(
     datasets: Vec<(D, f64)>,
     vocabulary: u32,
+    interrupt: &AtomicBool,
 ) -> Result<TokenizerFiles, BuildError>
 where
     D: Iterator<Item = Result<Document, CorpusError>>,
 {
     let texts =
         datasets.into_iter().flat_map(|(documents, held_out)| select_training_texts(documents, held_out));
-    train_byte_level_bpe(texts.map(|text| text.map_err(BuildError::from)), vocabulary)
+    train_byte_level_bpe(texts.map(|text| text.map_err(BuildError::from)), vocabulary, interrupt)
 }
 
 /// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them.
 ///
 /// # Errors
-/// If data cannot be read or encoded, the options do not fit the data, a write fails, or there is not a single training row.
+/// If data cannot be read or encoded, the options do not fit the data, a write fails, `interrupt` is set, or there is not a
+/// single training row.
 pub(crate) fn build_rows(
     documents: impl Iterator<Item = Result<Document, CorpusError>>,
     tokenizer: &Tokenizer,
     options: &RowsOptions,
     sink: &mut dyn FileSink,
+    interrupt: &AtomicBool,
 ) -> Result<RowsSummary, BuildError> {
     check_rows_options(options)?;
     let mut builder = RowsBuilder::new(tokenizer, options)?;
     let write = |file| move |cause| BuildError::Write { file, cause };
     let mut records = sink.file(RECORDS).map_err(write(RECORDS))?;
     for document in documents {
+        if interrupt.load(Ordering::SeqCst) {
+            return Err(TokenizerError::Interrupted.into());
+        }
         let full = builder.add(&document?)?;
         records.write_all(&full).map_err(write(RECORDS))?;
         if options.limit.is_some_and(|limit| builder.train.counts.tokens >= limit) {

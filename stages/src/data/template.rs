@@ -1,28 +1,30 @@
 //! Chat templates: Jinja from `chat_template.jinja` or `tokenizer_config.json`, rendered as transformers renders it.
 //!
-//! Blocks are trimmed, strings have Python's methods, `tojson` writes what Python's `json.dumps` writes, `raise_exception`
-//! refuses, and `{% generation %}` only groups. `strftime_now` is deliberately missing: rows are cached by their inputs, so a
-//! conversation must not depend on the day. Templates that test whether it is defined fall back to a fixed date; others fail
-//! when they call it.
-//!
-//! A template comes with a checkpoint and is not trusted: it can read only its inputs, and its number of instructions is
-//! limited.
+//! A template comes with a checkpoint and is not trusted. It can read only its inputs, but Jinja lets a few lines take all memory,
+//! all time or all of the stack, and no setting of the library prevents that. The program therefore renders in a process of its own
+//! with limits ([`isolate_templates`]), which a template can only end.
 
+mod child;
+mod jinja;
 mod python;
+mod server;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
+use child::TemplateChild;
+use jinja::JinjaTemplate;
+pub use server::isolate_templates;
 
 /// The file to which transformers writes a template since 4.51; it takes precedence over `tokenizer_config.json`.
 pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// Instructions that one rendering may execute: enough for long conversations, but an endless loop is stopped.
-const FUEL: u64 = 50_000_000;
+/// The longest template, in bytes; the longest published ones have some 30,000.
+const MAX_SOURCE_BYTES: usize = 1 << 20;
 
 /// Special tokens that a template may refer to.
 const TOKENS: [&str; 7] =
@@ -31,14 +33,37 @@ const TOKENS: [&str; 7] =
 /// A parsed chat template.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    renderer: Renderer,
     file: &'static str,
-    tokens: Vec<(&'static str, String)>,
     digest: String,
 }
 
+/// What renders a template.
+#[derive(Clone, Debug)]
+enum Renderer {
+    /// A process with limits.
+    Child(Arc<TemplateChild>),
+    /// This process: for programs that do not call [`isolate_templates`], such as tests.
+    Here(Arc<JinjaTemplate>),
+}
+
+/// A template as its files give it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TemplateSource {
+    text: String,
+    /// (name, text) of special tokens.
+    tokens: Vec<(String, String)>,
+}
+
+/// A conversation to be rendered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TemplateRequest {
+    messages: Vec<Json>,
+    options: TemplateOptions,
+}
+
 /// The inputs of a rendering besides the messages.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TemplateOptions {
     /// Whether the text ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
@@ -68,27 +93,17 @@ impl ChatTemplate {
         Self::parse(CONFIG_FILE, source, tokens).map(Some)
     }
 
-    fn parse(
-        file: &'static str,
-        source: &str,
-        tokens: Vec<(&'static str, String)>,
-    ) -> Result<Self, TokenizerError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|e| template_error(file, &e))?);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
-        environment.set_formatter(python::format_like_python);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", python::to_python_json);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment
-            .add_template_owned("chat", replace_generation_tags(source))
-            .map_err(|e| template_error(file, &format_args!("cannot be parsed: {e}")))?;
-        let digest = blake3::hash(source.as_bytes()).to_hex().to_string();
-        Ok(Self { environment, file, tokens, digest })
+    fn parse(file: &'static str, text: &str, tokens: Vec<(String, String)>) -> Result<Self, TokenizerError> {
+        if text.len() > MAX_SOURCE_BYTES {
+            return Err(template_error(file, "is longer than 1 MiB"));
+        }
+        let source = TemplateSource { text: text.to_owned(), tokens };
+        let renderer = match server::is_isolated() {
+            true => TemplateChild::start(&source).map(|child| Renderer::Child(Arc::new(child))),
+            false => JinjaTemplate::parse(source).map(|template| Renderer::Here(Arc::new(template))),
+        };
+        let renderer = renderer.map_err(|cause| template_error(file, &cause))?;
+        Ok(Self { renderer, file, digest: blake3::hash(text.as_bytes()).to_hex().to_string() })
     }
 
     /// BLAKE3 of the template's text, in hexadecimal.
@@ -100,23 +115,14 @@ impl ChatTemplate {
     /// Renders a conversation as text. Every message is an object with at least `role` and `content`.
     ///
     /// # Errors
-    /// If the template refuses the conversation, fails, or takes too long.
+    /// If the template refuses the conversation, fails, or takes too much time, memory or stack.
     pub fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, TokenizerError> {
-        let own = [
-            ("messages", messages.iter().map(python::to_template_value).collect::<Value>()),
-            ("add_generation_prompt", options.add_generation_prompt.into()),
-            ("tools", ().into()),
-            ("documents", ().into()),
-        ];
-        let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token.as_str())));
-        let given =
-            options.variables.iter().map(|(name, value)| (name.as_str(), python::to_template_value(value)));
-        let all = Value::from_pairs(own.into_iter().chain(tokens).chain(given));
-        let template = self.environment.get_template("chat").map_err(|e| template_error(self.file, &e))?;
-        template.render(context! { ..all }).map_err(|error| match error.kind() {
-            ErrorKind::OutOfFuel => template_error(self.file, "takes too long"),
-            _ => template_error(self.file, &format_args!("refuses the conversation: {error}")),
-        })
+        let request = TemplateRequest { messages: messages.to_vec(), options: options.clone() };
+        let rendered = match &self.renderer {
+            Renderer::Child(child) => child.render(&request),
+            Renderer::Here(template) => template.render(&request),
+        };
+        rendered.map_err(|cause| template_error(self.file, &cause))
     }
 
     /// An error about this template.
@@ -145,31 +151,13 @@ fn find_default_template(entry: &Json) -> Result<Option<&str>, TokenizerError> {
 }
 
 /// The special tokens of a config, each a string or an object with `content`.
-fn read_special_tokens(config: &Json) -> Vec<(&'static str, String)> {
+fn read_special_tokens(config: &Json) -> Vec<(String, String)> {
     let content = |name: &&'static str| {
         let entry = &config[*name];
         let text = entry.as_str().or_else(|| entry["content"].as_str());
-        text.map(|text| (*name, text.to_owned()))
+        text.map(|text| ((*name).to_owned(), text.to_owned()))
     };
     TOKENS.iter().filter_map(content).collect()
-}
-
-/// `{% generation %}` marks for transformers what the assistant said. minijinja does not know the tag, so it becomes a
-/// block that is always rendered.
-fn replace_generation_tags(source: &str) -> String {
-    let (mut out, mut rest) = (String::with_capacity(source.len()), source);
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (before, tag) = (&rest[..start], &rest[start..start + length]);
-        out.push_str(before);
-        match tag[2..].trim_matches(|c: char| c.is_whitespace() || "-+".contains(c)) {
-            "generation" => out.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[start + length..];
-    }
-    out + rest
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod limits;
 mod train;
 
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
@@ -11,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
 use tokenizers::tokenizer::{
-    Model as _, NormalizedString, Normalizer as _, OffsetType, PreTokenizedString, PreTokenizer as _,
+    Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer as _,
 };
 
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
+use fmflow_engine::error::catch_library_panic;
+use limits::{MAX_PIECE_BYTES, TextExpansion};
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -38,6 +42,7 @@ struct Vocabulary {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     json: Vec<u8>,
+    expansion: TextExpansion,
     used: u32,
     rows: u32,
     template: Option<ChatTemplate>,
@@ -75,8 +80,9 @@ impl Tokenizer {
     /// If the bytes are malformed, or the model has dropout, which would make its encoding random.
     pub fn from_bytes(file: &str, json: Vec<u8>) -> Result<Self, TokenizerError> {
         let malformed = |cause: String| TokenizerError::Malformed { file: file.to_owned(), cause };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&json).map_err(|cause| malformed(cause.to_string()))?;
+        let expansion = TextExpansion::read(&json).map_err(malformed)?;
+        let read = catch_library_panic(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(malformed)?;
+        let mut inner = read.map_err(|cause| malformed(cause.to_string()))?;
         if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
             && model.dropout.is_some()
         {
@@ -85,8 +91,8 @@ impl Tokenizer {
         // Padding and truncation belong to the rows, not to the tokenizer: a saved setting must not cut texts.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
-        let used = inner.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
-        Ok(Self { inner, json, used, rows: used, template: None })
+        let used = limits::count_ids(inner.get_vocab(true).iter()).map_err(malformed)?;
+        Ok(Self { inner, json, expansion, used, rows: used, template: None })
     }
 
     /// The same tokenizer for a model with `rows` embedding rows.
@@ -108,7 +114,8 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|cause| encode_error(text, cause))?;
+        self.refuse_unbroken(text)?;
+        let encoding = self.call_library(text, || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -117,7 +124,8 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
-        let encoding = self.inner.encode(text, false).map_err(|cause| encode_error(text, cause))?;
+        self.refuse_unbroken(text)?;
+        let encoding = self.call_library(text, || self.inner.encode(text, false))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
@@ -127,11 +135,12 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let refuse = |cause| encode_error(text, cause);
-        let mut parts = self.split(text).map_err(refuse)?;
+        let mut parts = self.split(text)?;
         let model = self.inner.get_model();
-        parts.tokenize(|part| model.tokenize(part.get())).map_err(refuse)?;
-        let encoding = parts.into_encoding(None, 0, OffsetType::None).map_err(refuse)?;
+        let encoding = self.call_library(text, || {
+            parts.tokenize(|part| model.tokenize(part.get()))?;
+            parts.into_encoding(None, 0, OffsetType::None)
+        })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -145,8 +154,10 @@ impl Tokenizer {
             match run {
                 [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
                 run => {
-                    let decoded = self.inner.decode(run, !show_special);
-                    text.push_str(decoded.as_deref().unwrap_or("\u{FFFD}"));
+                    let decoded = catch_library_panic(|| self.inner.decode(run, !show_special));
+                    text.push_str(
+                        &decoded.ok().and_then(Result::ok).unwrap_or_else(|| "\u{FFFD}".to_owned()),
+                    );
                 }
             }
         }
@@ -241,27 +252,49 @@ impl Tokenizer {
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.
-    fn split(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
-        let mut normalized = NormalizedString::from(text);
-        if let Some(normalizer) = self.inner.get_normalizer() {
-            normalizer.normalize(&mut normalized)?;
-        }
-        let mut parts = PreTokenizedString::from(normalized);
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut parts)?;
-        }
+    fn split(&self, text: &str) -> Result<PreTokenizedString, TokenizerError> {
+        let parts = self.call_library(text, || {
+            let mut normalized = NormalizedString::from(text);
+            if let Some(normalizer) = self.inner.get_normalizer() {
+                normalizer.normalize(&mut normalized)?;
+            }
+            let mut parts = PreTokenizedString::from(normalized);
+            if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut parts)?;
+            }
+            Ok(parts)
+        })?;
+        limits::refuse_long_pieces(&parts)?;
         Ok(parts)
     }
 
-    fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
-        let parts = self.split(text).map_err(|cause| encode_error(text, cause))?;
-        let kind = tokenizers::OffsetReferential::Normalized;
-        Ok(parts.get_splits(kind, OffsetType::None).into_iter().map(|(word, ..)| word.to_owned()).collect())
+    /// Refuses a text with a piece that would take too long. A text that is no longer than a piece may be is not looked at.
+    fn refuse_unbroken(&self, text: &str) -> Result<(), TokenizerError> {
+        if text.len() <= MAX_PIECE_BYTES {
+            return Ok(());
+        }
+        self.split(text).map(drop)
     }
-}
 
-fn encode_error(text: &str, cause: tokenizers::Error) -> TokenizerError {
-    TokenizerError::Encode { bytes: text.len(), cause: cause.to_string() }
+    /// Calls the library on `text`, unless its normalizer could make the text too long.
+    fn call_library<T>(
+        &self,
+        text: &str,
+        call: impl FnOnce() -> tokenizers::Result<T>,
+    ) -> Result<T, TokenizerError> {
+        let failed = |cause| TokenizerError::Encode { bytes: text.len(), cause };
+        if let Some(cause) = self.expansion.refuse_text(text.len()) {
+            return Err(failed(cause));
+        }
+        let called = catch_library_panic(call).map_err(failed)?;
+        called.map_err(|cause| failed(cause.to_string()))
+    }
+
+    fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
+        let parts = self.split(text)?;
+        let pieces = parts.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        Ok(pieces.into_iter().map(|(word, ..)| word.to_owned()).collect())
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,17 @@ pub enum TokenizerError {
         /// What is wrong, as the predicate of a sentence about the template.
         cause: String,
     },
+    /// A signal requested a stop.
+    #[error("stopped by a signal")]
+    Interrupted,
+    /// A piece of a text is too long.
+    #[error(
+        "a text has {bytes} bytes without a place where the tokenizer breaks it, and at most 1 MiB can be encoded; break it into lines"
+    )]
+    Unbroken {
+        /// Length of the piece.
+        bytes: usize,
+    },
     /// The library cannot encode a text.
     #[error(
         "a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of whitespace in it"

@@ -102,7 +102,8 @@ mod tests {
         store(folder.path(), &model, None);
         let words =
             ["a b", "b c"].map(|text| Ok::<_, crate::data::tokenizer::TokenizerError>(text.to_owned()));
-        let files = train_byte_level_bpe(words.into_iter(), 320).unwrap();
+        let files =
+            train_byte_level_bpe(words.into_iter(), 320, &std::sync::atomic::AtomicBool::new(false)).unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), files.tokenizer).unwrap();
         std::fs::write(folder.path().join("vocabulary.json"), files.vocabulary).unwrap();
         let checkpoint = weights::read_checkpoint(folder.path()).unwrap();

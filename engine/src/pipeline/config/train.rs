@@ -126,10 +126,17 @@ pub enum Loss {
     CrossEntropy,
 }
 
+/// The name of the loss of autoregressive training in `provenance.json`.
+pub(crate) const AUTOREGRESSIVE_LOSS: &str = "autoregressive";
+
+/// Every name of a loss in `provenance.json`.
+pub(crate) const LOSS_NAMES: [&str; 4] =
+    [AUTOREGRESSIVE_LOSS, Loss::GeneralizedKl.name(), Loss::Elbo.name(), Loss::CrossEntropy.name()];
+
 impl Loss {
     /// The name in a configuration and in `provenance.json`.
     #[must_use]
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::GeneralizedKl => "gkl",
             Self::Elbo => "elbo",

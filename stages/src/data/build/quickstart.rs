@@ -1,6 +1,7 @@
 //! The data of the quickstart, as its pipeline reads it: facts that its recipe relies on.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
+use std::sync::atomic::AtomicBool;
 
 use super::super::corpus::read_documents;
 use super::super::rows::tests::Memory;
@@ -33,8 +34,12 @@ fn chat_format() -> DatasetFormat {
 static DATA: LazyLock<(Read, Read, Tokenizer)> = LazyLock::new(|| {
     let (text, tasks) = (read("corpus", DatasetFormat::Text), read("tasks", chat_format()));
     let part = |read: &Read, share| (read.clone().into_iter().map(Ok), share);
-    let files =
-        train_tokenizer(vec![part(&text, HELD_OUT_TEXT), part(&tasks, HELD_OUT_TASKS)], 1024).unwrap();
+    let files = train_tokenizer(
+        vec![part(&text, HELD_OUT_TEXT), part(&tasks, HELD_OUT_TASKS)],
+        1024,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let folder = tempfile::tempdir().unwrap();
     files.all().iter().for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).unwrap());
     (text, tasks, Tokenizer::open(folder.path()).unwrap())
@@ -51,7 +56,9 @@ fn chats(held_out: bool) -> Vec<Chat> {
 
 fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) {
     let mut files = Memory::default();
-    let summary = build_rows(read.clone().into_iter().map(Ok), &DATA.2, options, &mut files).unwrap();
+    let summary =
+        build_rows(read.clone().into_iter().map(Ok), &DATA.2, options, &mut files, &AtomicBool::new(false))
+            .unwrap();
     (summary, files.save())
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole path from documents to rows.
 
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
+use std::sync::atomic::AtomicBool;
 
 use super::super::corpus::{is_held_out, read_documents};
 use super::super::rows::tests::Memory;
@@ -27,7 +28,8 @@ fn chats() -> Vec<Document> {
 
 fn build(documents: Vec<Document>, options: &RowsOptions) -> Result<(RowsSummary, Memory), BuildError> {
     let mut files = Memory::default();
-    let summary = build_rows(documents.into_iter().map(Ok), &small(), options, &mut files)?;
+    let summary =
+        build_rows(documents.into_iter().map(Ok), &small(), options, &mut files, &AtomicBool::new(false))?;
     Ok((summary, files))
 }
 
@@ -219,7 +221,8 @@ fn a_limit_stops_reading() {
     let options = RowsOptions { limit: Some(100), held_out: 0.0, ..wanted(Packing::Concat) };
     let error = || Err(CorpusError::Empty { file: "read too far".into() });
     let documents = texts().into_iter().map(Ok).chain(std::iter::once_with(error));
-    let summary = build_rows(documents, &small(), &options, &mut Memory::default()).unwrap();
+    let summary =
+        build_rows(documents, &small(), &options, &mut Memory::default(), &AtomicBool::new(false)).unwrap();
     assert!((100..150).contains(&summary.train.tokens), "{}", summary.train.tokens);
 }
 
@@ -244,13 +247,22 @@ fn a_tokenizer_never_sees_what_is_held_out() {
         let Document::Chat(talk) = document else { continue };
         talk.chats().for_each(|chat| assert_eq!(seen(&chat), !is_held_out(&chat.prompt, 0.2)));
     }
-    let all = train_tokenizer(vec![(chats().into_iter().map(Ok), 0.2)], 300).unwrap();
+    let all =
+        train_tokenizer(vec![(chats().into_iter().map(Ok), 0.2)], 300, &AtomicBool::new(false)).unwrap();
     let kept = chats().into_iter().filter(|d| !d.is_held_out(0.2)).map(Ok);
-    assert_eq!(all, train_tokenizer(vec![(kept, 0.0)], 300).unwrap());
+    assert_eq!(all, train_tokenizer(vec![(kept, 0.0)], 300, &AtomicBool::new(false)).unwrap());
 }
 
 #[test]
 fn building_twice_gives_the_same_bytes() {
     let once = || build(chats(), &wanted(Packing::FirstFit)).unwrap().1.0;
     assert_eq!(once(), once());
+}
+
+#[test]
+fn a_signal_stops_rows_and_tokenizers_between_documents() {
+    let stop = AtomicBool::new(true);
+    let documents = || [Ok(Document::Text("a b".into()))].into_iter();
+    let error = train_tokenizer(vec![(documents(), 0.0)], 300, &stop).unwrap_err();
+    assert!(matches!(error, BuildError::Tokenizer(TokenizerError::Interrupted)), "{error}");
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 pub(in crate::data) const THINKING: &str = include_str!("thinking.jinja");
 
 fn template(source: &str) -> ChatTemplate {
-    ChatTemplate::parse("test", source, vec![("eos_token", "<|im_end|>".into())]).unwrap()
+    ChatTemplate::parse("test", source, vec![("eos_token".into(), "<|im_end|>".into())]).unwrap()
 }
 
 fn render(source: &str, variables: Json) -> Result<String, String> {

@@ -5,12 +5,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 const TEXT: &str =
     "sort: d a c b e f g h i j\nreverse: a b c\nuser\nassistant\nThe user asks, the assistant answers.";
 
 pub(in crate::data) fn train_on(texts: &[&str], vocabulary: u32) -> Result<TokenizerFiles, TokenizerError> {
-    train_byte_level_bpe(texts.iter().map(|text| Ok::<_, TokenizerError>((*text).to_owned())), vocabulary)
+    let texts = texts.iter().map(|text| Ok::<_, TokenizerError>((*text).to_owned()));
+    train_byte_level_bpe(texts, vocabulary, &AtomicBool::new(false))
 }
 
 pub(in crate::data) fn small_files() -> TokenizerFiles {

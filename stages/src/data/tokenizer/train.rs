@@ -6,6 +6,7 @@ use super::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerErr
 use crate::data::bpe;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Qwen's pattern: contractions, words with one leading symbol, single digits, symbols, line ends, whitespace.
 const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -76,10 +77,11 @@ impl TokenizerFiles {
 /// merges are learned and more rows stay reserved.
 ///
 /// # Errors
-/// If the vocabulary is below [`MIN_VOCABULARY`], a text cannot be split, or `texts` yields an error.
+/// If the vocabulary is below [`MIN_VOCABULARY`], a text cannot be split, `texts` yields an error, or `interrupt` is set.
 pub(crate) fn train_byte_level_bpe<E: From<TokenizerError>>(
     texts: impl Iterator<Item = Result<String, E>>,
     vocabulary: u32,
+    interrupt: &AtomicBool,
 ) -> Result<TokenizerFiles, E> {
     if vocabulary < MIN_VOCABULARY {
         return Err(TokenizerError::TooSmall { asked: vocabulary, least: MIN_VOCABULARY }.into());
@@ -88,11 +90,15 @@ pub(crate) fn train_byte_level_bpe<E: From<TokenizerError>>(
     let splitter = Tokenizer::from_bytes("base", build_tokenizer_json(&bytes).to_string().into_bytes())?;
     let mut words = BTreeMap::new();
     for text in texts {
+        if interrupt.load(Ordering::SeqCst) {
+            return Err(TokenizerError::Interrupted.into());
+        }
         for word in splitter.words(&text?)? {
             *words.entry(word).or_default() += 1;
         }
     }
-    let learned = bpe::learn_merges(&words, vocabulary as usize - QWEN3.len() - 1);
+    let learned = bpe::learn_merges(&words, vocabulary as usize - QWEN3.len() - 1, interrupt)
+        .ok_or(TokenizerError::Interrupted)?;
     let used = (learned.tokens.len() + QWEN3.len()) as u32;
     Ok(TokenizerFiles {
         tokenizer: format_json_bytes(&build_tokenizer_json(&learned)),

@@ -1,0 +1,187 @@
+//! Files of a stranger's checkpoint through the binary: none of them kills the program, hangs it, or takes all memory.
+
+#![cfg(all(feature = "cpu", unix))]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::common::{Project, Ran};
+use serde_json::{Value, json};
+
+const PIPELINE: &str = r#"pipeline "s" seed=1
+fetch "m" from="m"
+dataset "tasks" from="tiny/*.jsonl" format="jsonl" held-out="20%" {
+    chat user="question" assistant="answer" group="task"
+}
+rows "rows" tokenizer="m" length=128 packing="first-fit"
+mixture "all" { dataset "tasks" }
+"#;
+
+/// What uses the rows, so that they are made.
+const TRAINING: &str = r#"train "ar" from="m" {
+    data rows="rows" mixture="all"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=2
+    optimizer "adamw"
+    learning-rate peak=1e-3 shape="constant"
+    steps 1
+}
+"#;
+
+/// A project with a small checkpoint in `m`, which `s.kdl` fetches and with which it lays out conversations.
+fn stranger() -> Project {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "tiny"]).ok();
+    let from = project.artifact("tiny");
+    fs::create_dir(project.path().join("m")).unwrap();
+    for entry in fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().file_name()) {
+        if entry != "manifest.json" {
+            fs::write(project.path().join("m").join(&entry), fs::read(from.join(&entry)).unwrap()).unwrap();
+        }
+    }
+    project.write("s.kdl", &format!("{PIPELINE}{TRAINING}"));
+    project
+}
+
+fn run(project: &Project) -> Ran {
+    project.fmflow(&["run", "s.kdl"])
+}
+
+/// Changes a JSON file of the checkpoint, for as long as `then` runs.
+fn with_json(project: &Project, name: &str, change: impl Fn(&mut Value), then: impl FnOnce(Ran)) {
+    let file = project.path().join("m").join(name);
+    let before = fs::read(&file).unwrap();
+    let mut value = serde_json::from_slice(&before).unwrap();
+    change(&mut value);
+    fs::write(&file, value.to_string()).unwrap();
+    then(run(project));
+    fs::write(&file, before).unwrap();
+}
+
+fn assert_refused(ran: &Ran, what: &str, case: &str) {
+    let said = &ran.stderr;
+    assert!(ran.code == 8 && said.contains(what) && !said.contains("bug"), "{case}: {} {said}", ran.code);
+}
+
+#[test]
+fn chat_templates_are_stopped_at_their_limits() {
+    let project = stranger();
+    run(&project).ok();
+    let many = |text: &str, times: usize| text.repeat(times);
+    let (memory, slow, deep) = ("more than 1 GiB of memory", "takes too long", "nests too deeply");
+    let grow = |first: &str, next: &str, shown: &str| {
+        format!(
+            "{{% set n = namespace(v={first}) %}}{{% for i in range(100000) %}}{{% set n.v = {next} %}}{{% endfor %}}{{{{ {shown} }}}}"
+        )
+    };
+    let before = Instant::now();
+    let cases = [
+        (grow("'x' * 100000000", "n.v ~ n.v", "n.v"), memory),
+        ("{% set s = 'x' * 1000000 %}{{ range(100000) | join(s) }}".into(), memory),
+        ("{{ '%10000000000d' | format(1) }}".into(), memory),
+        ("{{ '{:>10000000000}'.format(1) }}".into(), memory),
+        ("{{ 'a\nb' | indent(10000000000) }}".into(), memory),
+        ("{{ [1] | tojson(indent=10000000000) }}".into(), memory),
+        ("{% set s = 'a' * 1000000 %}{{ s.replace('a', s) }}".into(), memory),
+        ("{{ 'x' * 90000000 }}".into(), "writes more than 64 MiB"),
+        (many("{% if 1 %}", 50_000), "cannot be parsed"),
+        (format!("{{{{ {}1 }}}}", many("(", 50_000)), "cannot be parsed"),
+        (many("x", (1 << 20) + 1), "longer than 1 MiB"),
+        ("{% set n = namespace() %}{% set n.v = n %}{{ n }}".into(), deep),
+        (grow("[1]", "n.v + n.v", "n.v | length"), slow),
+        ("{% set s = 'a' * 100000000 %}{% for i in range(99999) %}{{ 'b' in s }}{% endfor %}".into(), slow),
+        ("{{ raise_exception('no ' * 100000) }}".into(), "refuses the conversation"),
+    ];
+    let count = u32::try_from(cases.len()).unwrap();
+    for (template, what) in cases {
+        project.write("m/chat_template.jinja", &template);
+        let ran = run(&project);
+        assert_refused(&ran, what, &template[..template.len().min(80)]);
+        assert!(ran.stderr.contains("chat_template.jinja") && ran.stderr.len() < 3000, "{}", ran.stderr);
+    }
+    assert!(before.elapsed() < Duration::from_secs(6) * count, "{:?}", before.elapsed());
+    // Deep values and long expressions that fit are no reason to refuse.
+    let harmless = format!("{}{{{{ {}1 }}}}", grow("[]", "[n.v]", "''"), many("-", 50_000));
+    let plain = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    project.write("m/chat_template.jinja", &(format!("{{% set x %}}{harmless}{{% endset %}}") + plain));
+    run(&project).ok();
+}
+
+#[test]
+fn a_checkpoint_cannot_claim_what_no_stage_writes() {
+    let project = stranger();
+    for (key, value) in [
+        ("mask_token", json!(1_000_000_000)),
+        ("mask_token", json!(5)),
+        ("block", json!(0)),
+        ("canvas", json!(1_u64 << 40)),
+        ("trained_updates", json!(u64::MAX)),
+        ("time_conditioning", json!({"ada-ln": {"rank": 1_u64 << 40}})),
+    ] {
+        let change = |contract: &mut Value| contract[key] = value.clone();
+        with_json(&project, "provenance.json", change, |ran| {
+            assert_refused(&ran, "provenance.json", &format!("{key} {value}"));
+            assert!(ran.stderr.contains(key), "{}", ran.stderr);
+        });
+    }
+    let lie = |contract: &mut Value| contract["tokenizer"] = json!("0".repeat(64));
+    with_json(&project, "provenance.json", lie, |ran| {
+        assert_refused(&ran, "the tokenizer differs", "digest")
+    });
+    for (key, value) in [
+        ("hidden_size", json!(1_u64 << 63)),
+        ("hidden_size", json!(1 << 17)),
+        ("vocab_size", json!(1_u64 << 40)),
+        ("num_hidden_layers", json!(1_000_000_000)),
+        ("num_hidden_layers", json!(1024)),
+        ("head_dim", json!(1_u64 << 62)),
+    ] {
+        let change = |config: &mut Value| config[key] = value.clone();
+        with_json(&project, "config.json", change, |ran| {
+            assert_refused(&ran, "", &format!("{key} {value}"));
+            assert!(!ran.stderr.contains("PiB"), "{}", ran.stderr);
+        });
+    }
+    run(&project).ok();
+}
+
+#[test]
+fn tokenizers_cannot_panic_or_grow_a_text_without_bound() {
+    let project = stranger();
+    // The contract names the digest of the tokenizer.
+    fs::remove_file(project.path().join("m/provenance.json")).unwrap();
+    let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(10)});
+    let chain = json!({"type": "Sequence", "normalizers": vec![replace.clone(); 9]});
+    // A trie of one unit that points far outside itself, then a text.
+    let garbage = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAP////9hAA=="});
+    for (normalizer, what) in [(chain, "times longer"), (garbage, "index out of bounds")] {
+        let change = |tokenizer: &mut Value| tokenizer["normalizer"] = normalizer.clone();
+        with_json(&project, "tokenizer.json", change, |ran| {
+            assert_refused(&ran, what, &normalizer.to_string())
+        });
+    }
+    let decoder = json!({"type": "Sequence", "decoders": vec![replace; 9]});
+    let change = |tokenizer: &mut Value| tokenizer["decoder"] = decoder.clone();
+    with_json(&project, "tokenizer.json", change, |ran| assert_refused(&ran, "its decoder", "decoder"));
+    let change = |tokenizer: &mut Value| tokenizer["model"]["vocab"]["far"] = json!(u32::MAX);
+    with_json(&project, "tokenizer.json", change, |ran| assert_refused(&ran, "has the id 4294967295", "id"));
+}
+
+#[test]
+fn a_text_without_a_break_is_refused_before_it_takes_all_memory() {
+    let project = stranger();
+    let path: &Path = project.path();
+    fs::write(path.join("tiny/text.txt"), "ab".repeat(2 << 20)).unwrap();
+    let text =
+        PIPELINE.lines().filter(|line| !line.starts_with(['}', ' ', 'd'])).collect::<Vec<_>>().join("\n");
+    let text = text.replace("first-fit", "concat").replace("\"tasks\"", "\"text\"");
+    let dataset = "dataset \"text\" from=\"tiny/*.txt\" format=\"text\"";
+    project.write("s.kdl", &format!("{text}\n{dataset}\n{TRAINING}"));
+    let before = Instant::now();
+    assert_refused(&run(&project), "a text has 4194304 bytes without a place", "ab");
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+}

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::{AdamW, StepError, StepFacts};
+use super::divergence::StageStart;
 use super::gradient_sums::FlatGradients;
 use crate::backbone::Backbone;
 
@@ -33,6 +34,12 @@ pub(crate) struct TrainingCounters {
     pub tokens: u64,
     /// The same per dataset.
     pub tokens_by_dataset: IndexMap<String, u64>,
+    /// What the stage was before its first update; `None` in a checkpoint that an older version saved.
+    #[serde(default)]
+    pub start: Option<StageStart>,
+    /// Measurements in a row whose held-out loss was worse than chance and than at the start.
+    #[serde(default)]
+    pub worse: u64,
 }
 
 impl TrainingState {

@@ -30,11 +30,11 @@ use indexmap::IndexMap;
 
 use crate::failure::{self, stage_failure};
 use adamw::StepFacts;
-use divergence::{StageStart, divergence_failure};
+use divergence::divergence_failure;
 use held_out::HeldOutLoss;
 use metrics::{LossSum, StepMetrics};
 use setup::TrainingSetup;
-use state::TrainingState;
+use state::{StageStart, TrainingState};
 
 /// Runs a `train` stage.
 ///

@@ -78,9 +78,9 @@ fn with_broken_config(field: &str, value: &str) -> Project {
     let config = project.path().join("broken/config.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     let number: f64 = value.parse().unwrap();
-    match json.get_mut(field) {
-        Some(old) => *old = number.into(),
-        None => json["rope_parameters"][field] = number.into(),
+    json[field] = number.into();
+    if let Some(rope) = json.get_mut("rope_parameters").filter(|_| field == "rope_theta") {
+        rope[field] = number.into();
     }
     fs::write(config, json.to_string()).unwrap();
     project

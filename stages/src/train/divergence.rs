@@ -8,35 +8,11 @@
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
 
-use super::adamw::{StepFacts, measure_weight_norm};
+use super::adamw::StepFacts;
 use super::held_out::HeldOutLoss;
 use super::setup::TrainingSetup;
 use super::state::TrainingState;
-use crate::failure::stage_failure;
-
-/// What the stage was before its first update. Later measurements are compared with it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StageStart {
-    /// Euclidean norm of all weights.
-    pub weight_norm: f64,
-    /// Held-out cross-entropy by dataset, in nats per position.
-    pub cross_entropy: IndexMap<String, f64>,
-}
-
-impl StageStart {
-    pub(super) fn new(
-        state: &TrainingState,
-        held_out: &IndexMap<String, HeldOutLoss>,
-    ) -> Result<Self, Failure> {
-        let cross_entropy =
-            held_out.iter().map(|(dataset, found)| (dataset.clone(), found.cross_entropy)).collect();
-        let weight_norm = measure_weight_norm(&state.model).map_err(stage_failure)?;
-        Ok(Self { weight_norm, cross_entropy })
-    }
-}
 
 /// A failure of kind [`FailureKind::Diverged`]; `what` says what happened.
 pub(super) fn divergence_failure(what: String) -> Failure {

@@ -95,6 +95,9 @@ pub enum BackboneError {
     /// The config is inconsistent or unsupported.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A logit is infinite or NaN. Every comparison with it would pass or fail by accident.
+    #[error("the forward pass yields logits that are not finite")]
+    NotFinite,
     /// Reading values back from the device failed.
     #[error("the device failed: {0}")]
     Device(String),

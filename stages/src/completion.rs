@@ -15,7 +15,7 @@ pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
 use request::BatchResult;
 use row_logits::{complete_autoregressively, compute_row_logits};
 
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::flow::kernel::EulerKernel;
 use crate::flow::sampler::{Canvas, Posterior, SamplerRules, sample_canvases, sample_canvases_in_blocks};
 use crate::model::Model;
@@ -49,12 +49,20 @@ pub(crate) fn complete_requests(
             _ => complete_with_flow(model, batch, sampler, &rules),
         };
         for result in map_in_parallel(wave, work) {
-            let (found, own) = result.map_err(stage_failure)?;
+            let (found, own) = result.map_err(forward_failure)?;
             completions.extend(found);
             passes = passes.max(own);
         }
     }
     Ok(TimedCompletions { completions, passes, seconds: start.elapsed().as_secs_f64() })
+}
+
+/// A failure of a forward pass: of the checkpoint if its logits are not finite, otherwise of the stage.
+fn forward_failure(error: BackboneError) -> Failure {
+    match error {
+        BackboneError::NotFinite => input_failure(error, BEYOND_F32),
+        _ => stage_failure(error),
+    }
 }
 
 /// The facts of the checkpoint's contract that the sampler needs.

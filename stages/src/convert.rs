@@ -22,14 +22,16 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
+use certificate::ELSEWHERE;
 pub(crate) use certificate::{Certificate, SCHEMA, TensorAction};
 pub(crate) use certify::certify_conversion;
 pub(crate) use conversion::Conversion;
 pub(crate) use convert_weights::convert_weights;
+use error::ConvertError;
 pub(crate) use given_logits::{FORM, GivenLogits};
 
 use crate::data::tokenizer::Tokenizer;
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::{CERTIFICATE, Model, ModelTokenizer, describe_parameters, weights_failure};
 use crate::weights;
@@ -86,12 +88,20 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
         .write(&mut writer)?;
     let certificate = certify_conversion(source, writer.folder(), given.as_ref(), &device, config.tolerance);
-    let certificate = certificate.map_err(stage_failure)?;
+    let certificate = certificate.map_err(certificate_failure)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage_failure)?;
     writer.write(CERTIFICATE, &json)?;
     let summary = summarize_conversion(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// A source whose logits mean nothing is an unfit input; anything else is a failed conversion.
+fn certificate_failure(error: ConvertError) -> Failure {
+    match error {
+        ConvertError::Meaningless(_) => input_failure(error, BEYOND_F32),
+        _ => stage_failure(error),
+    }
 }
 
 /// Collects what the conversion needs besides the settings, and refuses an unusable mask token.
@@ -119,10 +129,12 @@ fn build_conversion(
 }
 
 fn summarize_conversion(certificate: &Certificate, parameters: usize) -> Summary {
-    let parity = certificate.parity.difference / certificate.parity.largest;
+    let parity = certificate.parity.ratio;
     let count = |action| certificate.count(action);
+    let elsewhere = certificate.elsewhere.as_ref().map(|elsewhere| elsewhere.ratio);
+    let elsewhere = elsewhere.map_or(String::new(), |ratio| format!(", {ratio:.1e} with {ELSEWHERE}"));
     let headline = format!(
-        "parity {parity:.1e}; {} copied, {} tied, {} new, {} changed",
+        "parity {parity:.1e} with our own reading{elsewhere}; {} copied, {} tied, {} new, {} changed",
         count(TensorAction::Copied),
         count(TensorAction::Tied),
         count(TensorAction::New),
@@ -135,7 +147,7 @@ fn summarize_conversion(certificate: &Certificate, parameters: usize) -> Summary
     );
     summary.metrics.insert("parity".into(), parity);
     if let Some(elsewhere) = &certificate.elsewhere {
-        summary.metrics.insert("parity-elsewhere".into(), elsewhere.difference / elsewhere.largest);
+        summary.metrics.insert("parity-elsewhere".into(), elsewhere.ratio);
     }
     summary
 }

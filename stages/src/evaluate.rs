@@ -15,10 +15,10 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::data::rows::{Rows, Split};
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::job::{count_threads, find_input_folder};
 use crate::model::Model;
-use crate::train::held_out;
+use crate::train::held_out::{self, HeldOutLoss};
 use crate::train::update::TrainingTask;
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::pipeline::role::InputRole;
@@ -76,7 +76,7 @@ fn score_checkpoint(
 ) -> Result<CheckpointScores, Failure> {
     let mut scores = CheckpointScores::default();
     for item in &config.held_out {
-        scores.held_out.insert(item.dataset.clone(), measure_likelihood(job, item, model)?);
+        scores.held_out.insert(item.dataset.clone(), measure_likelihood(job, item, name, model)?);
     }
     for item in &config.exact_match {
         let found = exact::score_exact_match(job, item, name, model, answers)?;
@@ -87,7 +87,7 @@ fn score_checkpoint(
 
 /// Held-out loss per token: the uncapped bound at stratified times for a flow checkpoint, the negative log-likelihood for an
 /// autoregressive one.
-fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f64, Failure> {
+fn measure_likelihood(job: &Job<'_>, item: &HeldOut, name: &str, model: &Model) -> Result<f64, Failure> {
     let rows = Rows::open(find_input_folder(job, &item.role)?).map_err(stage_failure)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
     let held: Vec<_> =
@@ -100,7 +100,7 @@ fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f6
         ModelKind::Autoregressive => TrainingTask::Autoregressive,
         ModelKind::Flow => likelihood::build_likelihood_task(model)?,
     };
-    held_out::measure_held_out_loss(
+    let found = held_out::measure_held_out_loss(
         &model.backbone,
         &held,
         &task,
@@ -108,7 +108,22 @@ fn measure_likelihood(job: &Job<'_>, item: &HeldOut, model: &Model) -> Result<f6
         item.times,
         count_threads(job),
     )
-    .map_err(stage_failure)
+    .map_err(stage_failure)?;
+    require_meaning(&found, name, &item.dataset)
+}
+
+/// The loss, if it says something: a number that is not finite would pass every comparison, and a loss of no positions
+/// would be 0, the best that there is.
+fn require_meaning(found: &HeldOutLoss, name: &str, dataset: &str) -> Result<f64, Failure> {
+    if found.positions == 0 {
+        let what = format!("no position of the held-out rows of `{dataset}` counts, so they have no loss");
+        return Err(input_failure(what, "raise `first=`, or the dataset's `held-out=`"));
+    }
+    if !found.is_finite() {
+        let what = format!("the held-out loss of checkpoint `{name}` on `{dataset}` is {}", found.loss);
+        return Err(input_failure(what, BEYOND_F32));
+    }
+    Ok(found.loss)
 }
 
 /// The summary of all scores: lines for people, metrics for programs.

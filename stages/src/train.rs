@@ -8,6 +8,7 @@ pub mod adamw;
 pub(crate) mod attention;
 mod backward;
 pub(crate) mod checkpoint;
+mod divergence;
 pub(crate) mod flat_tensors;
 pub mod gradient;
 pub mod gradient_sums;
@@ -29,42 +30,63 @@ use indexmap::IndexMap;
 
 use crate::failure::{self, stage_failure};
 use adamw::StepFacts;
+use divergence::divergence_failure;
+use held_out::HeldOutLoss;
 use metrics::{LossSum, StepMetrics};
 use setup::TrainingSetup;
-use state::TrainingState;
+use state::{StageStart, TrainingState};
 
 /// Runs a `train` stage.
 ///
 /// # Errors
-/// If inputs contradict the settings, a loss or gradient is not finite, a signal requests a stop (after saving a
-/// checkpoint), or the store or the device fails.
+/// If inputs contradict the settings, a loss or gradient is not finite, the guard finds that training diverged, a signal
+/// requests a stop (after saving a checkpoint), or the store or the device fails.
 pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
-    let mut shown = ProgressLine::new();
+    record_start(job, &setup, &mut state)?;
+    let (mut shown, mut warned) = (ProgressLine::new(), false);
     let mut held_out = IndexMap::new();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
             return Err(stop_training(job, &setup, &state)?);
         }
-        let metrics = run_update(&setup, &mut state)?;
+        let (metrics, norm) = run_update(&setup, &mut state)?;
         record_metrics(job, &metrics)?;
         shown.show(job, config, &metrics);
+        divergence::judge_weights(job, &setup, &state, norm, &mut warned)?;
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            held_out = validate_held_out(job, &setup, &state)?;
+            held_out = validate_held_out(job, &setup, &mut state)?;
         }
         if state.step.is_multiple_of(config.checkpoint.every) && state.step < config.steps {
             checkpoint::save_checkpoint(job, &setup, &state, config.checkpoint.keep)?;
         }
     }
     if held_out.is_empty() {
-        held_out = validate_held_out(job, &setup, &state)?;
+        held_out = validate_held_out(job, &setup, &mut state)?;
     }
+    let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
+    divergence::judge_weights(job, &setup, &state, norm, &mut warned)?;
     publish_model(job, &setup, &state, &held_out)
 }
 
-/// Runs one optimizer update and advances the state.
-fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<StepMetrics, Failure> {
+/// Measures what the stage is before its first update, unless the checkpoint that it continues from says it.
+fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(), Failure> {
+    if state.counters.start.is_some() {
+        return Ok(());
+    }
+    let found = measure_held_out(setup, state)?;
+    for (dataset, _) in found.iter().filter(|(_, found)| found.positions == 0) {
+        job.report.note(&format!(
+            "no position of the held-out rows of `{dataset}` counts, so its held-out loss says nothing"
+        ));
+    }
+    state.counters.start = Some(StageStart::new(state, &found)?);
+    Ok(())
+}
+
+/// Runs one optimizer update and advances the state. Returns its metrics, and the norm of the weights before it.
+fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(StepMetrics, f64), Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
     let (rows, by_dataset) = setup.rows_of(k)?;
     let task = setup.task(k);
@@ -75,22 +97,15 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<St
             .map_err(stage_failure)?;
     let loss = sum.weighted / update.divisor;
     if !loss.is_finite() {
-        return Err(divergence_failure(k, &format!("the loss is {loss}")));
+        return Err(refused_update_failure(k, &format!("the loss is {loss}")));
     }
     let learning_rate = config.learning_rate.at(k, config.steps);
     let facts = state.apply(gradients, learning_rate).map_err(|error| step_failure(k, error))?;
+    divergence::refuse_endless_update(k, &facts)?;
     state.count(&facts, update.tokens, &by_dataset);
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(build_step_metrics(
-        k,
-        learning_rate,
-        loss,
-        &sum,
-        facts,
-        state,
-        update.tokens as f64 / seconds,
-        data_wait,
-    ))
+    let (seconds, norm) = (start.elapsed().as_secs_f64(), facts.weight_norm);
+    let speed = update.tokens as f64 / seconds;
+    Ok((build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait), norm))
 }
 
 #[expect(
@@ -125,17 +140,13 @@ fn build_step_metrics(
     }
 }
 
-fn divergence_failure(step: u64, what: &str) -> Failure {
-    Failure {
-        kind: FailureKind::Diverged,
-        message: format!("training diverged at update {step}: {what}; the update was not applied"),
-        help: Some("lower `learning-rate peak=`, raise `warmup=`, or lower `max-weight=`".into()),
-    }
+fn refused_update_failure(step: u64, what: &str) -> Failure {
+    divergence_failure(format!("training diverged at update {step}: {what}; the update was not applied"))
 }
 
 fn step_failure(step: u64, error: adamw::StepError) -> Failure {
     match error {
-        adamw::StepError::NonFinite { .. } => divergence_failure(step, &error.to_string()),
+        adamw::StepError::NonFinite { .. } => refused_update_failure(step, &error.to_string()),
         adamw::StepError::NoMatch { .. } => {
             failure::input_failure(error, "write a part of a parameter's name, or the name of a group")
         }
@@ -149,12 +160,26 @@ fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
     job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
-/// Measures and records the loss on held-out rows of every dataset.
+/// Measures, records and judges the loss on held-out rows of every dataset.
 fn validate_held_out(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
-    state: &TrainingState,
+    state: &mut TrainingState,
 ) -> Result<IndexMap<String, f64>, Failure> {
+    let measured = measure_held_out(setup, state)?;
+    let found: IndexMap<String, f64> =
+        measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect();
+    let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
+    job.slot.append_metrics(&line.to_string())?;
+    divergence::judge_held_out(job, setup, state, &measured)?;
+    Ok(found)
+}
+
+/// The loss on held-out rows of every dataset.
+fn measure_held_out(
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+) -> Result<IndexMap<String, HeldOutLoss>, Failure> {
     let mut found = IndexMap::new();
     for (dataset, rows) in &setup.held_out {
         let task = setup.evaluation_task(state.step);
@@ -169,8 +194,6 @@ fn validate_held_out(
         .map_err(stage_failure)?;
         found.insert(dataset.clone(), loss);
     }
-    let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
-    job.slot.append_metrics(&line.to_string())?;
     Ok(found)
 }
 
@@ -206,6 +229,7 @@ fn publish_model(
         true => "no held-out rows".to_owned(),
         false => format!("held-out loss {}", listed.join(", ")),
     };
+    let headline = if state.counters.worse > 0 { format!("DIVERGED: {headline}") } else { headline };
     let lines = setup.lines(state);
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;

@@ -16,7 +16,7 @@ use crate::weights;
 /// logits that it keeps are computed again and compared. Returns a description of what was checked.
 ///
 /// # Errors
-/// [`FailureKind::Corrupt`] if logits are not finite or differ from the certificate's by more than its tolerance. Another
+/// [`FailureKind::Corrupt`] if logits are not finite, are all 0, or differ from the certificate's by more than its tolerance. Another
 /// kind if the weights, contract or tokenizer are refused.
 pub(crate) fn verify_weights(folder: &Path, device: &Device) -> Result<String, Failure> {
     if !folder.join("config.json").exists() {
@@ -48,10 +48,12 @@ fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
     let [_, l, d] = hidden.dims();
     let logits = model.backbone.logits(hidden.reshape([l, d]));
     let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage_failure(e.to_string()))?;
-    match logits.iter().all(|x| x.is_finite()) {
-        true => Ok(()),
-        false => Err(corruption_failure(folder, "the forward pass yields logits that are not finite")),
-    }
+    let fault = match () {
+        () if !logits.iter().all(|x| x.is_finite()) => "logits that are not finite",
+        () if logits.iter().all(|x| *x == 0.0) => "only logits that are 0",
+        () => return Ok(()),
+    };
+    Err(corruption_failure(folder, &format!("the forward pass yields {fault}")))
 }
 
 /// Compares the logits of these weights with those kept in the certificate.
@@ -69,17 +71,31 @@ fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Res
     if !certificate.matches_weights(&checkpoint) {
         return Ok("trained since it was converted, so its certificate's logits are not compared".into());
     }
+    refuse_empty_claims(&certificate).map_err(|what| corruption_failure(folder, what))?;
     let found = certificate.recompute(checkpoint, device);
-    let difference = found.map_err(|e| corruption_failure(folder, &e.to_string()))?;
-    let (kept, parity) = (certificate.reference.logits.len(), &certificate.parity);
+    let ratio = found.map_err(|e| corruption_failure(folder, &e.to_string()))?;
+    let (kept, tolerance) = (certificate.reference.logits.len(), certificate.parity.tolerance);
     let finding = format!(
-        "{kept} logits under a causal mask differ from the source's by at most {:.2e} of the largest (tolerance {:.0e})",
-        difference / parity.largest,
-        parity.tolerance
+        "{kept} logits under a causal mask differ from the source's by at most {ratio:.2e} of the largest (tolerance {tolerance:.0e})",
     );
-    match difference <= parity.tolerance * parity.largest {
+    match ratio <= tolerance {
         true => Ok(finding),
         false => Err(corruption_failure(folder, &finding)),
+    }
+}
+
+/// Refuses a certificate that says it is broken, or that any model would satisfy.
+fn refuse_empty_claims(certificate: &Certificate) -> Result<(), &'static str> {
+    let parity = &certificate.parity;
+    match () {
+        () if !certificate.holds() => Err("its certificate says that the conversion does not hold"),
+        () if !(parity.tolerance > 0.0 && parity.tolerance < 1.0) => {
+            Err("its certificate accepts any logits: the tolerance is not between 0 and 1")
+        }
+        () if !parity.distance().holds(parity.tolerance) => {
+            Err("its certificate contradicts itself: its numbers do not hold")
+        }
+        () => Ok(()),
     }
 }
 
@@ -143,12 +159,46 @@ mod tests {
         save(folder.path(), &other);
         let failure = run(folder.path()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Corrupt);
-        assert!(failure.message.contains("differ from the source's by at most 2.00e-4"), "{failure}");
+        assert!(failure.message.contains("differ from the source's by at most"), "{failure}");
+        assert!(failure.message.contains("tolerance 1e-4"), "{failure}");
         other.reference.logits[63] = ReferenceLogit { position: 64, token: 0, value: 0.0 };
         save(folder.path(), &other);
         assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
         std::fs::write(folder.path().join(CERTIFICATE), "{").unwrap();
         assert_eq!(run(folder.path()).unwrap_err().kind, FailureKind::Corrupt);
+    }
+
+    #[test]
+    fn a_certificate_that_any_model_satisfies_is_corrupt() {
+        type Lie = fn(&mut Certificate);
+        let lies: [(Lie, &str); 6] = [
+            (|c| c.parity.tolerance = 1e300, "accepts any logits"),
+            (|c| c.parity.tolerance = 1.0, "accepts any logits"),
+            (|c| c.parity.largest = 0.0, "contradicts itself"),
+            (|c| c.parity.ratio = 0.5, "contradicts itself"),
+            (|c| c.parity.holds = false, "does not hold"),
+            (|c| c.reference.logits.truncate(1), "do not fit the model"),
+        ];
+        for (lie, said) in lies {
+            let (folder, _, mut certificate) = converted(TimeConditioning::None);
+            lie(&mut certificate);
+            save(folder.path(), &certificate);
+            let failure = run(folder.path()).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Corrupt, "{said}");
+            assert!(failure.message.contains(said), "{said}: {failure}");
+        }
+    }
+
+    #[test]
+    fn weights_that_compute_nothing_are_corrupt() {
+        for (factor, said) in [(0.0, "only logits that are 0"), (1e12, "not finite")] {
+            let (folder, flow, _) = converted(TimeConditioning::None);
+            let broken = flow.map(|_, p| p.with(p.flat() * factor)).unwrap();
+            store(folder.path(), &broken, None);
+            let failure = run(folder.path()).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Corrupt);
+            assert!(failure.message.contains(said), "{failure}");
+        }
     }
 
     #[test]

@@ -183,6 +183,8 @@ impl Run {
 /// The largest absolute difference of losses, and the largest relative difference of norms.
 fn largest_differences(found: &[(f64, f64)], expected: &[(f64, f64)]) -> (f64, f64) {
     let pairs = || found.iter().zip(expected);
+    // `f64::max` ignores NaN, so a curve of NaN would have the smallest difference of all.
+    assert!(found.iter().chain(expected).all(|(loss, norm)| loss.is_finite() && norm.is_finite()));
     let losses = pairs().map(|(f, e)| (f.0 - e.0).abs());
     let norms = pairs().map(|(f, e)| (f.1 / e.1 - 1.0).abs());
     (losses.fold(0.0, f64::max), norms.fold(0.0, f64::max))

@@ -12,6 +12,7 @@ mod gc;
 mod history;
 mod learning_curve;
 mod mixtures;
+mod nonsense;
 mod online;
 mod plan;
 mod revisions;

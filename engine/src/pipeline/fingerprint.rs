@@ -34,8 +34,8 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         | StageConfig::Tokenizer(_)
         | StageConfig::RandomInit(_)
         | StageConfig::Export(_) => 1,
-        StageConfig::Rows(_) | StageConfig::Convert(_) | StageConfig::Generate(_) => 2,
-        StageConfig::Train(_) => 3,
+        StageConfig::Rows(_) | StageConfig::Generate(_) => 2,
+        StageConfig::Train(_) | StageConfig::Convert(_) => 3,
         StageConfig::Evaluate(_) => 4,
     }
 }

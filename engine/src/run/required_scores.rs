@@ -41,7 +41,7 @@ pub(crate) fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Optio
             let (checkpoint, dataset) = (&wanted.checkpoint, &item.dataset);
             let metric = format_exact_match_metric(checkpoint, dataset);
             let Some(&share) = summary.metrics.get(&metric) else { return Err(MissingScore { metric }) };
-            if share < wanted.at_least {
+            if !reaches_limit(share, wanted.at_least) {
                 let (reached, required) = (100.0 * share, 100.0 * wanted.at_least);
                 return Ok(Some(format!(
                     "checkpoint `{checkpoint}` reaches {reached:.1} % exact match on `{dataset}`, but {required:.1} % is required"
@@ -50,4 +50,24 @@ pub(crate) fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// Whether a share of matches reaches a limit. NaN and what is no share reach none: NaN is also below none, so asking whether
+/// the score is too low would pass it.
+fn reaches_limit(share: f64, at_least: f64) -> bool {
+    (0.0..=1.0).contains(&share) && share >= at_least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reaches_limit;
+
+    #[test]
+    fn nonsense_reaches_no_limit() {
+        assert!(reaches_limit(0.5, 0.5) && reaches_limit(1.0, 0.0) && !reaches_limit(0.49, 0.5));
+        for share in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -0.5] {
+            assert!(!reaches_limit(share, 0.0), "{share}");
+        }
+        assert!(!reaches_limit(1.0, f64::NAN));
+    }
 }

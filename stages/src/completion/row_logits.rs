@@ -34,7 +34,8 @@ pub(super) fn compute_row_logits(
     let [b, l, d] = hidden.dims();
     let wanted = to_int_tensor(places.iter().map(|&(row, i)| (row * l + i) as u32), &device);
     let logits = model.backbone.logits(hidden.reshape([b * l, d]).select(0, wanted));
-    logits.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
+    let logits = logits.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))?;
+    if logits.iter().all(|logit| logit.is_finite()) { Ok(logits) } else { Err(BackboneError::NotFinite) }
 }
 
 /// Completes token by token under a causal mask, without a key-value cache.

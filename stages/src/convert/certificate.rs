@@ -4,14 +4,22 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
+use crate::convert::compare::LogitDistance;
 use crate::weights::Dtype;
 
-/// The schema of the file. Version 2 added reference logits, so that the artifact can be verified without its source.
-pub(crate) const SCHEMA: &str = "fmflow.certificate/2";
+/// The schema of the file. Version 2 added reference logits, so that the artifact can be verified without its source;
+/// version 3 compares position by position and says with whose logits.
+pub(crate) const SCHEMA: &str = "fmflow.certificate/3";
 
 /// The largest accepted difference of logits, relative to the largest |logit| (float32 on CPU).
 #[cfg(test)]
 pub(crate) const TOLERANCE: f64 = 1e-4;
+
+/// Where the logits of [`Parity`] come from. fmflow computes both sides, so this proves the conversion, not the reading.
+pub(super) const OWN_READING: &str = "our own reading of the source";
+
+/// Where the logits of [`ForeignParity`] come from.
+pub(super) const ELSEWHERE: &str = "logits made elsewhere";
 
 /// What the conversion did with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -57,17 +65,21 @@ pub(crate) struct Parity {
     pub difference: f64,
     /// The largest |logit| of the source.
     pub largest: f64,
-    /// The accepted ratio of the two.
+    /// The largest |difference| of a position relative to the largest |logit| there, at the worst position.
+    pub ratio: f64,
+    /// The accepted ratio.
     pub tolerance: f64,
     /// The vocabulary entry left out of the comparison: the mask token, if its output row changed.
     pub excluded: Option<u32>,
-    /// Whether the difference is within the tolerance.
+    /// Whether everything compared is finite, not all of it is 0, and every position is within the tolerance.
     pub holds: bool,
 }
 
 /// The comparison with logits that another program computed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ForeignParity {
+    /// Where the reference logits come from.
+    pub reference: String,
     /// BLAKE3 of the file.
     pub blake3: String,
     /// Rows and tokens compared.
@@ -76,7 +88,9 @@ pub(crate) struct ForeignParity {
     pub difference: f64,
     /// The largest |logit| of the file.
     pub largest: f64,
-    /// Whether their ratio is within the certificate's tolerance.
+    /// As in [`Parity`].
+    pub ratio: f64,
+    /// As in [`Parity`], with the tolerance there.
     pub holds: bool,
 }
 
@@ -128,6 +142,22 @@ pub(crate) struct Certificate {
     pub reference: ReferenceLogits,
 }
 
+impl Parity {
+    /// The distance of the logits.
+    #[must_use]
+    pub(crate) fn distance(&self) -> LogitDistance {
+        LogitDistance { difference: self.difference, largest: self.largest, ratio: self.ratio }
+    }
+}
+
+impl ForeignParity {
+    /// The distance of the logits.
+    #[must_use]
+    pub(crate) fn distance(&self) -> LogitDistance {
+        LogitDistance { difference: self.difference, largest: self.largest, ratio: self.ratio }
+    }
+}
+
 impl Certificate {
     /// Whether all comparisons hold.
     #[must_use]
@@ -158,28 +188,36 @@ impl fmt::Display for Certificate {
         }
         let parity = &self.parity;
         let (rows, tokens) = parity.batch;
-        writeln!(f, "compared    {rows} x {tokens} tokens, causal, with {}", parity.reference)?;
+        writeln!(f, "compared    {rows} x {tokens} tokens under a causal mask")?;
         if let Some(id) = parity.excluded {
             writeln!(f, "left out    the logit of the mask token {id}, whose row is new")?;
         }
-        let verdict = |holds| if holds { "holds" } else { "BROKEN" };
         write!(
             f,
-            "parity      {}: {:.2e} of the largest logit {:.4} (tolerance {:.0e})",
+            "parity      {} {}: {} (tolerance {:.0e}, largest of all {:.4})",
             verdict(parity.holds),
-            parity.difference / parity.largest,
-            parity.largest,
-            parity.tolerance
+            parity.reference,
+            parity.distance(),
+            parity.tolerance,
+            parity.largest
         )?;
-        let Some(ForeignParity { blake3, batch, difference, largest, holds }) = &self.elsewhere else {
-            return Ok(());
-        };
-        let (verdict, ratio, file) =
-            (verdict(*holds), difference / largest, blake3.get(..12).unwrap_or(blake3));
-        let (rows, tokens) = batch;
-        write!(
-            f,
-            "\nelsewhere   {verdict}: {ratio:.2e} of the largest logit {largest:.4}, {rows} x {tokens} tokens of {file}"
-        )
+        match &self.elsewhere {
+            Some(elsewhere) => write!(f, "\n{elsewhere}"),
+            None => write!(f, "\nelsewhere   not compared: no {ELSEWHERE} were given (`certify reference=`)"),
+        }
     }
+}
+
+impl fmt::Display for ForeignParity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, tokens) = self.batch;
+        let file = self.blake3.get(..12).unwrap_or(&self.blake3);
+        let (verdict, reference, distance) = (verdict(self.holds), &self.reference, self.distance());
+        write!(f, "elsewhere   {verdict} {reference}: {distance}, {rows} x {tokens} tokens of {file}")
+    }
+}
+
+/// The verb between the artifact and what it is compared with.
+fn verdict(holds: bool) -> &'static str {
+    if holds { "equals" } else { "DIFFERS from" }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::backbone::{EMBEDDING, HEAD};
-use crate::convert::certificate::{Certificate, LedgerLine, Parity, SCHEMA, TensorAction};
-use crate::convert::compare::compare_logits;
+use crate::convert::certificate::{Certificate, LedgerLine, OWN_READING, Parity, SCHEMA, TensorAction};
+use crate::convert::compare::{LogitDistance, find_meaningless_logits};
 use crate::convert::error::ConvertError;
 use crate::convert::given_logits::GivenLogits;
 use crate::convert::reference::{
@@ -21,7 +21,8 @@ use crate::weights::{self, Checkpoint, Dtype};
 /// fixed batch under a causal mask, then the logits in `given`, which another program computed.
 ///
 /// # Errors
-/// If a folder is refused, a tensor is not accounted for, or logits differ by more than `tolerance`.
+/// If a folder is refused, a tensor is not accounted for, the source's logits are not finite or all 0 at a position, or
+/// logits differ by more than `tolerance`.
 pub(crate) fn certify_conversion(
     source: &Path,
     artifact: &Path,
@@ -37,6 +38,9 @@ pub(crate) fn certify_conversion(
     let tokens = draw_reference_tokens(vocab.min(after.config.vocab_size), mask);
     // Keep only digests of the first model, so that one model at a time is on the device.
     let reference = compute_causal_logits(&before.into_backbone(device)?, &tokens, BATCH)?;
+    if let Some(what) = find_meaningless_logits(&reference, vocab) {
+        return Err(ConvertError::Meaningless(what));
+    }
     let to = FolderDigest::for_checkpoint(&after);
     let (artifact, tied) = (after.files.clone(), after.config.tie_word_embeddings);
     let model = after.into_backbone(device)?;
@@ -72,15 +76,17 @@ fn compare_with_source(
     excluded: Option<u32>,
     tolerance: f64,
 ) -> Parity {
-    let (difference, largest) = compare_logits(reference, found, vocab, excluded);
+    let distance = LogitDistance::measure(reference, found, vocab, excluded);
+    let LogitDistance { difference, largest, ratio } = distance;
     Parity {
-        reference: "the source folder read through the Hugging Face path".into(),
+        reference: OWN_READING.into(),
         batch: BATCH,
         difference,
         largest,
+        ratio,
         tolerance,
         excluded,
-        holds: difference <= tolerance * largest,
+        holds: distance.holds(tolerance),
     }
 }
 

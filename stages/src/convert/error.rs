@@ -31,6 +31,9 @@ pub(crate) enum ConvertError {
     /// A tensor of the artifact differs from the source's, and the conversion does not explain it.
     #[error("tensor `{0}` of the artifact differs from the source's")]
     Differs(String),
+    /// The source's logits cannot be compared with.
+    #[error("nothing can be proven about this conversion: the logits that the source computes {0}")]
+    Meaningless(String),
     /// The artifact's logits differ from the source's, or from those given by another program.
     #[error("the artifact's logits differ from the reference's by more than the tolerance\n{0}")]
     Parity(Box<Certificate>),

@@ -7,8 +7,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::backbone::Backbone;
-use crate::convert::certificate::ForeignParity;
-use crate::convert::compare::compare_logits;
+use crate::convert::certificate::{ELSEWHERE, ForeignParity};
+use crate::convert::compare::{LogitDistance, find_meaningless_logits};
 use crate::convert::error::ConvertError;
 use crate::convert::reference::compute_causal_logits;
 use crate::weights::WeightsError;
@@ -31,8 +31,8 @@ impl GivenLogits {
     /// Reads a safetensors file for a model of `vocabulary` tokens; [`FORM`] describes it.
     ///
     /// # Errors
-    /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite. The error names
-    /// it.
+    /// If the file cannot be read, or a tensor is missing, unknown, mis-shaped, out of range or not finite, or the logits of a
+    /// position are all 0. The error names it.
     pub(crate) fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let bytes = std::fs::read(path)
@@ -46,6 +46,9 @@ impl GivenLogits {
         }
         let (batch, tokens) = faults.ids(&faults.get(&tensors, "input_ids")?, vocabulary)?;
         let logits = faults.logits(&faults.get(&tensors, "logits")?, [batch.0, batch.1, vocabulary])?;
+        if let Some(what) = find_meaningless_logits(&logits, vocabulary) {
+            return Err(faults.tensor_error("logits", format!("the logits {what}, which proves nothing")));
+        }
         Ok(Self { blake3: blake3::hash(&bytes).to_hex().to_string(), file, batch, tokens, logits })
     }
 
@@ -73,14 +76,21 @@ impl GivenLogits {
         tolerance: f64,
     ) -> Result<ForeignParity, ConvertError> {
         let (length, vocabulary) = (self.batch.1, model.config().vocab_size);
-        let (mut difference, mut largest) = (0.0f64, 0.0f64);
+        let mut distance = LogitDistance::NONE;
         for (tokens, expected) in self.tokens.chunks(length).zip(self.logits.chunks(length * vocabulary)) {
             let found = compute_causal_logits(model, tokens, (1, length))?;
-            let (furthest, most) = compare_logits(expected, &found, vocabulary, excluded);
-            (difference, largest) = (difference.max(furthest), largest.max(most));
+            distance = distance.and(LogitDistance::measure(expected, &found, vocabulary, excluded));
         }
-        let holds = difference <= tolerance * largest;
-        Ok(ForeignParity { blake3: self.blake3.clone(), batch: self.batch, difference, largest, holds })
+        let LogitDistance { difference, largest, ratio } = distance;
+        Ok(ForeignParity {
+            reference: ELSEWHERE.into(),
+            blake3: self.blake3.clone(),
+            batch: self.batch,
+            difference,
+            largest,
+            ratio,
+            holds: distance.holds(tolerance),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use fmflow_engine::pipeline::contract::Attention;
 
 use crate::backbone::{AttentionContext, Backbone, BackboneError};
 use crate::convert::certificate::{Certificate, ReferenceLogit, ReferenceLogits};
-use crate::convert::compare::abs_or_infinity;
+use crate::convert::compare::{LogitDistance, abs_or_infinity, divide_or_infinity, find_meaningless_logits};
 use crate::convert::error::ConvertError;
 use crate::device::Device;
 use crate::rng::{self, RandomPurpose};
@@ -43,26 +43,33 @@ impl Certificate {
     }
 
     /// Computes the logits of `checkpoint` again and returns the largest |difference| from the logits that the certificate
-    /// keeps.
+    /// keeps, relative to the largest |logit| of its position.
     ///
     /// # Errors
-    /// If the certificate's positions or tokens do not fit its batch or this model, or the device fails.
+    /// If the certificate's positions or tokens do not fit its batch or this model, the computed logits are not finite or all
+    /// 0 at a position, or the device fails.
     pub(crate) fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
         let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
         let model = checkpoint.into_backbone(device)?;
         let fits = kept.batch == BATCH
             && kept.tokens.len() == BATCH.0 * BATCH.1
             && kept.tokens.iter().all(|id| (*id as usize) < vocab)
-            && kept.logits.iter().all(|l| l.position < kept.tokens.len() && (l.token as usize) < vocab)
-            && !kept.logits.is_empty();
+            && kept.logits.len() == PLACES
+            && kept.logits.iter().enumerate().all(|(i, l)| l.position == i && (l.token as usize) < vocab);
         if !fits {
             return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
         }
         let found = compute_causal_logits(&model, &kept.tokens, BATCH)?;
-        let difference = |l: &ReferenceLogit| {
-            abs_or_infinity(f64::from(found[l.position * vocab + l.token as usize]) - f64::from(l.value))
+        if let Some(what) = find_meaningless_logits(&found, vocab) {
+            return Err(ConvertError::Meaningless(what));
+        }
+        let ratio = |l: &ReferenceLogit| {
+            let row = &found[l.position * vocab..][..vocab];
+            let largest = LogitDistance::measure(row, row, vocab, self.parity.excluded).largest;
+            let difference = abs_or_infinity(f64::from(row[l.token as usize]) - f64::from(l.value));
+            divide_or_infinity(difference, largest)
         };
-        Ok(kept.logits.iter().map(difference).fold(0.0, f64::max))
+        Ok(kept.logits.iter().map(ratio).fold(0.0, f64::max))
     }
 }
 

@@ -8,7 +8,6 @@ use fmflow_engine::pipeline::contract::Contract;
 use super::*;
 use crate::backbone::{Backbone, EMBEDDING, HEAD, Qwen3Config};
 use crate::convert::certificate::TOLERANCE;
-use crate::convert::error::ConvertError;
 use crate::{device, weights};
 
 pub(crate) fn config(tied: bool) -> Qwen3Config {
@@ -74,7 +73,11 @@ fn a_tied_conversion_changes_one_row_and_nothing_else() {
     assert_eq!((certificate.parity.excluded, certificate.parity.difference), (Some(45), 0.0));
     assert!(certificate.mask_row_norm.unwrap() < certificate.mean_row_norm);
     let text = certificate.to_string();
-    assert!(text.contains("parity      holds") && text.contains("left out    the logit"), "{text}");
+    assert!(
+        text.contains("parity      equals our own reading of the source: 0.00e0")
+            && text.contains("left out    the logit"),
+        "{text}"
+    );
     let json = serde_json::to_string(&certificate).unwrap();
     assert_eq!(serde_json::from_str::<Certificate>(&json).unwrap(), certificate);
 }
@@ -147,5 +150,20 @@ fn options_out_of_range_are_refused() {
         timed(17),
     ] {
         assert!(converted(true, &options, |_| false).is_err(), "{options:?}");
+    }
+}
+
+#[test]
+fn a_source_whose_logits_mean_nothing_proves_nothing() {
+    let device = device::open_device("cpu").unwrap();
+    for (factor, said) in [(0.0, "all 0 at position 0"), (1e12, "not finite at position 0")] {
+        let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
+        store(source.path(), &model.map(|_, p| p.with(p.flat() * factor)).unwrap(), None);
+        let read = weights::read_checkpoint(source.path()).unwrap();
+        let (flow, contract) = convert_weights(read, &options(), &device).unwrap();
+        store(artifact.path(), &flow, Some(&contract));
+        let error = certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
     }
 }

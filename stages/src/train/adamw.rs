@@ -45,6 +45,8 @@ pub struct StepFacts {
     pub clipped: bool,
     /// Norm of the change of all weights, divided by the norm of the weights before it.
     pub update_ratio: f64,
+    /// Euclidean norm of all weights before the change.
+    pub weight_norm: f64,
 }
 
 /// Why a step was refused.
@@ -140,10 +142,20 @@ impl AdamW {
             grad_norm: norms.total,
             grad_norm_by_group: norms.by_group,
             clipped: scale < 1.0,
-            update_ratio: if weight > 0.0 { (change / weight).sqrt() } else { 0.0 },
+            update_ratio: if weight == 0.0 { 0.0 } else { (change / weight).sqrt() },
+            weight_norm: weight.sqrt(),
         };
         Ok((model, facts))
     }
+}
+
+/// Euclidean norm of all weights.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn measure_weight_norm(model: &Backbone) -> Result<f64, BackboneError> {
+    let squares = model.parameters().map(|(_, parameter)| sum_squares(&parameter.flat())).collect();
+    Ok(sum_on_host(squares)?.iter().sum::<f64>().sqrt())
 }
 
 /// The scalars of one step, the same for all parameters.

@@ -104,6 +104,11 @@ fn take_tensor(
         .shift_remove(name)
         .filter(|values| values.len() == n)
         .ok_or_else(|| stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values")))?;
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        let what =
+            format!("tensor `{name}` of the optimizer state has a value that is not finite at index {at}");
+        return Err(stage_failure(what));
+    }
     Ok(Tensor::from_data(TensorData::new(values, [n]), device))
 }
 

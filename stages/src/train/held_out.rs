@@ -18,6 +18,25 @@ const TOKENS: usize = 2048;
 /// Seed of held-out corruption. It is the same for every pipeline, so that their numbers can be compared.
 const SEED: u64 = 0;
 
+/// The held-out loss of one dataset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct HeldOutLoss {
+    /// The loss as the task weighs and divides it.
+    pub loss: f64,
+    /// Mean cross-entropy of the positions that count, without weights, in nats; ln V for a model that knows nothing.
+    pub cross_entropy: f64,
+    /// Number of positions that count. Without any there is no loss, and the 0 beside it means nothing.
+    pub positions: u64,
+}
+
+impl HeldOutLoss {
+    /// Whether both numbers are finite.
+    #[must_use]
+    pub(crate) fn is_finite(&self) -> bool {
+        self.loss.is_finite() && self.cross_entropy.is_finite()
+    }
+}
+
 /// Loss per counted position over `rows`, each at `times` fixed times (once for the autoregressive task).
 ///
 /// # Errors
@@ -29,7 +48,7 @@ pub(crate) fn measure_held_out_loss(
     attention: Attention,
     times: usize,
     threads: usize,
-) -> Result<f64, BackboneError> {
+) -> Result<HeldOutLoss, BackboneError> {
     let (batches, divisor) = build_held_out_batches(rows, task, times);
     let mut total = LossSum::default();
     for wave in batches.chunks(threads.max(1)) {
@@ -37,7 +56,11 @@ pub(crate) fn measure_held_out_loss(
             total.merge(&sum?);
         }
     }
-    Ok(total.weighted / divisor.max(1) as f64)
+    Ok(HeldOutLoss {
+        loss: total.weighted / divisor.max(1) as f64,
+        cross_entropy: total.unweighted(),
+        positions: total.count_by_time.iter().sum(),
+    })
 }
 
 /// All corrupted copies of all rows in micro-batches, and the divisor of their loss.

@@ -1,11 +1,14 @@
 //! The state that changes from update to update: weights, moments, counters.
 
+use fmflow_engine::error::Failure;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::adamw::{AdamW, StepError, StepFacts};
+use super::adamw::{AdamW, StepError, StepFacts, measure_weight_norm};
 use super::gradient_sums::FlatGradients;
+use super::held_out::HeldOutLoss;
 use crate::backbone::Backbone;
+use crate::failure::stage_failure;
 
 /// The state of training after `step` updates.
 pub(crate) struct TrainingState {
@@ -33,6 +36,38 @@ pub(crate) struct TrainingCounters {
     pub tokens: u64,
     /// The same per dataset.
     pub tokens_by_dataset: IndexMap<String, u64>,
+    /// What the stage was before its first update; `None` in a checkpoint that an older version saved.
+    #[serde(default)]
+    pub start: Option<StageStart>,
+    /// Measurements in a row whose held-out loss was worse than chance and than at the start.
+    #[serde(default)]
+    pub worse: u64,
+}
+
+/// What the stage was before its first update. Later measurements are compared with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StageStart {
+    /// Euclidean norm of all weights.
+    pub weight_norm: f64,
+    /// Held-out cross-entropy by dataset, in nats per position.
+    pub cross_entropy: IndexMap<String, f64>,
+}
+
+impl StageStart {
+    /// Measures the weights of `state`; `held_out` has been measured for them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) fn new(
+        state: &TrainingState,
+        held_out: &IndexMap<String, HeldOutLoss>,
+    ) -> Result<Self, Failure> {
+        let cross_entropy =
+            held_out.iter().map(|(dataset, found)| (dataset.clone(), found.cross_entropy)).collect();
+        let weight_norm = measure_weight_norm(&state.model).map_err(stage_failure)?;
+        Ok(Self { weight_norm, cross_entropy })
+    }
 }
 
 impl TrainingState {

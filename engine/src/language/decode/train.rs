@@ -5,8 +5,8 @@ use crate::language::mixture;
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::train::{
-    BatchSettings, CheckpointSettings, Loss, LossDivisor, LossPositions, MixturePart, Objective,
-    OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
+    BatchSettings, CheckpointSettings, GuardSettings, Loss, LossDivisor, LossPositions, MixturePart,
+    Objective, OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
 };
 use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
 use crate::pipeline::role::InputRole;
@@ -27,6 +27,7 @@ impl Decoder<'_> {
             optimizer: decode_optimizer(record.child("optimizer")?)?,
             learning_rate: decode_learning_rate(record.child("learning-rate")?)?,
             checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
+            guard: decode_guard(record.child("guard")?.child("diverged")?)?,
             validate: decode_validation(record.child("validate")?)?,
             log_every: record.child("log")?.count("every")?,
             recompute: match record.child("recompute")?.text("value")? {
@@ -138,6 +139,19 @@ fn decode_learning_rate(record: &Record) -> Option<LearningRate> {
         _ => record.number("final")?,
     };
     Some(LearningRate { peak, final_value, warmup: record.count("warmup")?, shape })
+}
+
+fn decode_guard(record: &Record) -> Option<GuardSettings> {
+    Some(GuardSettings {
+        stop: match record.text("action")? {
+            "stop" => true,
+            "warn" => false,
+            word => unknown_word(word),
+        },
+        margin: record.number("margin")?,
+        limit: record.count("limit")?,
+        growth: record.number("growth")?,
+    })
 }
 
 fn decode_validation(record: &Record) -> Option<ValidateSettings> {

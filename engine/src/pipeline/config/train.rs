@@ -29,6 +29,8 @@ pub struct TrainConfig {
     pub learning_rate: LearningRate,
     /// When resumable checkpoints are written. Not part of the fingerprint.
     pub checkpoint: CheckpointSettings,
+    /// When training counts as diverged. Not part of the fingerprint.
+    pub guard: GuardSettings,
     /// When the held-out loss is measured during training. Not part of the fingerprint.
     pub validate: ValidateSettings,
     /// Updates between progress lines. Not part of the fingerprint.
@@ -235,4 +237,17 @@ pub struct ValidateSettings {
     pub rows: usize,
     /// Times t per row: stratified, and the same at every measurement.
     pub times: usize,
+}
+
+/// When training counts as diverged although every number is finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GuardSettings {
+    /// Whether the stage fails; otherwise it only reports.
+    pub stop: bool,
+    /// How far above chance and above the start of the stage a held-out cross-entropy is worse, as a share of the larger one.
+    pub margin: f64,
+    /// How many worse measurements in a row end the stage.
+    pub limit: u64,
+    /// How many times the norm of the weights at the start of the stage their norm may reach.
+    pub growth: f64,
 }

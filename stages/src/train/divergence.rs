@@ -1,0 +1,149 @@
+//! Sees divergence that stays finite: held-out loss worse than chance and than at the start, and weights that grow without
+//! bound.
+//!
+//! Chance is ln V, the cross-entropy of a model that knows nothing. A fresh conversion starts above it, because its mask row
+//! is new, so that alone is no divergence. The weighted loss of a flow objective has no such fixed point; therefore the plain
+//! cross-entropy of the positions that count is compared.
+
+use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::run::execute::Job;
+use indexmap::IndexMap;
+
+use super::adamw::StepFacts;
+use super::held_out::HeldOutLoss;
+use super::setup::TrainingSetup;
+use super::state::TrainingState;
+
+/// A failure of kind [`FailureKind::Diverged`]; `what` says what happened.
+pub(super) fn divergence_failure(what: String) -> Failure {
+    Failure {
+        kind: FailureKind::Diverged,
+        message: what,
+        help: Some("lower `learning-rate peak=`, raise `warmup=`, or lower `max-weight=`".into()),
+    }
+}
+
+/// Judges a measurement of the held-out loss after `state.step` updates. Reports one that is worse, and counts it.
+///
+/// # Errors
+/// If a loss is not finite, or this is one worse measurement too many. At the end of the stage one is too many.
+pub(super) fn judge_held_out(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &mut TrainingState,
+    held_out: &IndexMap<String, HeldOutLoss>,
+) -> Result<(), Failure> {
+    let (guard, done) = (setup.config.guard, state.step);
+    if let Some((dataset, found)) = held_out.iter().find(|(_, found)| !found.is_finite()) {
+        let loss = found.loss;
+        return Err(divergence_failure(format!(
+            "training diverged by update {done}: the held-out loss on `{dataset}` is {loss}"
+        )));
+    }
+    let last = done >= setup.config.steps;
+    if done < setup.config.learning_rate.warmup && !last {
+        return Ok(());
+    }
+    let Some(what) = describe_worse_loss(setup, state, held_out) else {
+        state.counters.worse = 0;
+        return Ok(());
+    };
+    state.counters.worse += 1;
+    job.report.note(&format!("warning: after update {done} {what}"));
+    match guard.stop && (last || state.counters.worse >= guard.limit) {
+        true => Err(guard_failure(format!("training diverged by update {done}: {what}"))),
+        false => Ok(()),
+    }
+}
+
+/// The first dataset whose held-out cross-entropy is worse than chance and than at the start of the stage, as a sentence.
+fn describe_worse_loss(
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+    held_out: &IndexMap<String, HeldOutLoss>,
+) -> Option<String> {
+    let start = state.counters.start.as_ref()?;
+    let chance = (setup.parent.backbone.config().vocab_size as f64).ln();
+    held_out.iter().find_map(|(dataset, found)| {
+        let (now, before) = (found.cross_entropy, *start.cross_entropy.get(dataset)?);
+        is_worse(now, before, chance, setup.config.guard.margin).then(|| {
+            format!(
+                "held-out cross-entropy on `{dataset}` is {now:.3}: worse than chance ({chance:.3}) and than at the start of the stage ({before:.3})"
+            )
+        })
+    })
+}
+
+/// Whether a cross-entropy is above both others by more than `margin`.
+fn is_worse(now: f64, before: f64, chance: f64, margin: f64) -> bool {
+    now > before.max(chance) * (1.0 + margin)
+}
+
+/// Judges the norm of the weights. `warned` is whether growth has been reported; half of the limit is reported once.
+///
+/// # Errors
+/// If an update is not finite, or the norm is beyond the limit.
+pub(super) fn judge_weights(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &TrainingState,
+    norm: f64,
+    warned: &mut bool,
+) -> Result<(), Failure> {
+    let (guard, done) = (setup.config.guard, state.step);
+    let Some(start) = state.counters.start.as_ref().map(|start| start.weight_norm) else { return Ok(()) };
+    if norm.is_finite() && norm <= 0.5 * guard.growth * start {
+        return Ok(());
+    }
+    let what = format!(
+        "the norm of the weights is {norm:.3e}, {:.0} times that at the start of the stage ({start:.3e})",
+        norm / start
+    );
+    if guard.stop && !(norm.is_finite() && norm <= guard.growth * start) {
+        return Err(guard_failure(format!("training diverged by update {done}: {what}")));
+    }
+    if !*warned {
+        job.report.note(&format!("warning: at update {done} {what}"));
+        *warned = true;
+    }
+    Ok(())
+}
+
+/// Refuses an update after which a weight may not be finite.
+///
+/// # Errors
+/// If the change of the weights is not finite.
+pub(super) fn refuse_endless_update(k: u64, facts: &StepFacts) -> Result<(), Failure> {
+    match facts.update_ratio.is_finite() {
+        true => Ok(()),
+        false => Err(divergence_failure(format!(
+            "training diverged at update {k}: the change of the weights is {} times the weights",
+            facts.update_ratio
+        ))),
+    }
+}
+
+/// A failure that a setting of the guard decided.
+fn guard_failure(what: String) -> Failure {
+    let mut failure = divergence_failure(what);
+    if let Some(help) = &mut failure.help {
+        help.push_str("; to be warned only, write `guard { diverged action=\"warn\" }`");
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worse_means_above_chance_and_above_the_start() {
+        let chance = 320f64.ln();
+        assert!(is_worse(202.9, 5.8, chance, 0.02) && is_worse(5876.0, 11.2, chance, 0.02));
+        // A fresh conversion starts above chance and comes down.
+        assert!(!is_worse(11.2, 11.2, chance, 0.02) && !is_worse(7.0, 11.2, chance, 0.02));
+        // Better than chance, although worse than the parent.
+        assert!(!is_worse(5.0, 1.0, chance, 0.02));
+        assert!(!is_worse(5.81, 5.8, chance, 0.02) && is_worse(5.81, 5.8, chance, 0.0));
+    }
+}

@@ -32,8 +32,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
-use crate::store::Store;
+use crate::store::{Store, StoreTrust};
 use output::Output;
+
+/// The store of commands that name none.
+const DEFAULT_STORE: &str = ".fmflow";
 
 /// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
 #[derive(Debug, Parser)]
@@ -47,9 +50,9 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct GlobalArguments {
-    /// Folder of the store
-    #[arg(long, global = true, value_name = "DIR", default_value = ".fmflow", help_heading = help::GLOBAL_OPTIONS)]
-    store: PathBuf,
+    /// Folder of the store [default: .fmflow]
+    #[arg(long, global = true, value_name = "DIR", help_heading = help::GLOBAL_OPTIONS)]
+    store: Option<PathBuf>,
     /// When to use colors
     #[arg(long, global = true, value_enum, default_value = "auto", help_heading = help::GLOBAL_OPTIONS)]
     color: Color,
@@ -105,6 +108,8 @@ enum CliCommand {
 /// What every command gets.
 struct CommandContext<'a> {
     store: PathBuf,
+    /// Whether the user named the store.
+    trust: StoreTrust,
     output: Output,
     /// Whether the answer is one JSON object, even if it is a failure.
     json: bool,
@@ -115,14 +120,19 @@ struct CommandContext<'a> {
 impl CommandContext<'_> {
     /// Opens the store for reading, if it exists.
     fn open_store(&self) -> Result<Option<Store>> {
-        Store::open(&self.store)
+        Store::open_as(&self.store, self.trust)
     }
 
-    /// A command line for the user to paste, with `--store` unless the store is the default one.
+    /// Opens the store, and creates it if it does not exist.
+    fn create_store(&self) -> Result<Store> {
+        Store::create_as(&self.store, self.trust)
+    }
+
+    /// A command line for the user to paste, with `--store` if the user named one.
     fn format_command(&self, command: &str, rest: &str) -> String {
-        let store = match self.store.to_str() {
-            Some(".fmflow") => String::new(),
-            _ => format!(" --store {}", pipeline_arguments::quote_path(&self.store)),
+        let store = match self.trust {
+            StoreTrust::Found => String::new(),
+            StoreTrust::Named => format!(" --store {}", pipeline_arguments::quote_path(&self.store)),
         };
         format!("fmflow {command} {rest}{store}")
     }
@@ -168,7 +178,9 @@ fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dy
         }
     };
     let output = Output::new(cli.global.color);
-    let context = CommandContext { store: cli.global.store, output, json, execute, hub };
+    let trust = if cli.global.store.is_some() { StoreTrust::Named } else { StoreTrust::Found };
+    let store = cli.global.store.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE));
+    let context = CommandContext { store, trust, output, json, execute, hub };
     match dispatch_command(cli.command, &context) {
         Ok(()) => 0,
         Err(error) => {
@@ -230,7 +242,7 @@ mod tests {
     #[test]
     fn the_store_option_works_before_and_after_the_command() {
         for line in [["fmflow", "--store", "x", "status", "f"], ["fmflow", "status", "f", "--store", "x"]] {
-            assert_eq!(Cli::try_parse_from(line).unwrap().global.store, Path::new("x"));
+            assert_eq!(Cli::try_parse_from(line).unwrap().global.store.as_deref(), Some(Path::new("x")));
         }
     }
 }

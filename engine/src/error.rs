@@ -1,8 +1,12 @@
 //! Errors that do not point into the text of a configuration, with their help and exit codes.
 
+mod foreign_entry;
+
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub(crate) use foreign_entry::ForeignEntry;
 
 use crate::text::diagnostic::Diagnostic;
 
@@ -128,6 +132,7 @@ impl Error {
             Self::Space(_) => 6,
             Self::Input { .. } | Self::Contradiction { .. } => 8,
             Self::Io { source, .. } if is_disk_full(source) => 6,
+            Self::Io { source, .. } if ForeignEntry::find(source).is_some() => 2,
             Self::Io { .. } => 1,
             Self::Unfit { exit, .. } => *exit,
             Self::Stage { failure, .. } => failure.kind.exit_code(),
@@ -146,6 +151,7 @@ impl Error {
             Self::Space(_) => "out-of-space",
             Self::Input { .. } | Self::Contradiction { .. } => "input",
             Self::Io { source, .. } if is_disk_full(source) => "out-of-space",
+            Self::Io { source, .. } if ForeignEntry::find(source).is_some() => "usage",
             Self::Io { .. } => "io",
             Self::Unfit { .. } => "unfit",
             Self::Stage { failure, .. } => failure.kind.code(),
@@ -174,6 +180,11 @@ impl Error {
             Self::Io { source, .. } if is_disk_full(source) => {
                 Some("free some space, then run the same command again: it continues where it stopped".into())
             }
+            Self::Io { source, .. } if ForeignEntry::find(source).is_some() => Some(
+                "a store holds only its own folders and regular files, and nothing that leads elsewhere: remove this if \
+                 you put it there, or name another folder with `--store`"
+                    .into(),
+            ),
             Self::Config | Self::WorkToDo(_) | Self::Unfit { .. } | Self::Io { .. } => None,
         }
     }

@@ -16,6 +16,7 @@
 //! files, whose torn last lines are ignored. Therefore a process may die at any instant.
 
 pub(crate) mod digest;
+mod foreign;
 pub mod garbage;
 pub(crate) mod hashing_file;
 pub(crate) mod journal;
@@ -26,6 +27,7 @@ pub(crate) mod manifest;
 pub(crate) mod probe;
 pub(crate) mod publish;
 pub(crate) mod slot;
+mod source_file;
 pub mod summary;
 #[cfg(test)]
 mod tests;
@@ -40,3 +42,4 @@ pub(crate) use manifest::Manifest;
 pub use publish::ArtifactWriter;
 pub(crate) use slot::{Slot, StageKey};
 pub use summary::Summary;
+pub use vfs::StoreTrust;

@@ -10,6 +10,7 @@ mod examples;
 mod export;
 mod gc;
 mod history;
+mod hostile_store;
 mod learning_curve;
 mod mixtures;
 mod nonsense;

@@ -209,6 +209,25 @@ fn an_unreadable_source_is_reported_where_it_is_declared() {
 }
 
 #[test]
+fn a_link_that_leads_out_of_a_checkpoint_folder_is_reported_with_its_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(folder.join("model")).unwrap();
+    std::fs::write(folder.join("secret"), "x").unwrap();
+    std::os::unix::fs::symlink("../secret", folder.join("model/chat_template.jinja")).unwrap();
+    let text = "pipeline \"x\" seed=1\nfetch \"f\" from=\"model\"\n";
+    let checked = check_text("c.kdl", text, &folder, &CheckOptions::default());
+    let said = render_concise_lines(&checked.diagnostics);
+    let secret = folder.join("secret");
+    let expected = format!(
+        "c.kdl:2:16: error[no-files]: the checkpoint folder `model`: `model/chat_template.jinja` is a link that leads out of the \
+         folder, to `{}`",
+        secret.display()
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
 fn nonsense_checkpoint_headers_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let huge = u64::MAX;

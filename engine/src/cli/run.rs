@@ -14,7 +14,6 @@ use super::{CommandContext, plan};
 use crate::cli::terminal::{Terminal, render_end_table};
 use crate::error::{Error, Result};
 use crate::run::{RunOptions, RunOutcome, Runner, refuse_unsupported, run_missing_stages};
-use crate::store::Store;
 use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
@@ -128,7 +127,7 @@ fn execute_pipeline(
         refuse_unsupported(pipeline.stages.iter())?;
     }
     let interrupt = install_interrupt_flag()?;
-    let store = Store::create(&context.store).map_err(unwritable_store)?;
+    let store = context.create_store().map_err(unwritable_store)?;
     let lock = store.lock().map_err(unwritable_store)?;
     if let Some(note) = &lock.note {
         context.output.message(&format!("note: {note}\n"));

@@ -141,6 +141,14 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
                 .at(span, "this matches it")
                 .help(format!("make `{path}` readable, move it away, or name other files"))
         }
+        PatternError::Escape(path, target) => {
+            let path = path.strip_prefix(base).unwrap_or(&path).display();
+            let message =
+                format!("{what}: `{path}` is a link that leads out of the folder, to `{}`", target.display());
+            Diagnostic::new(Code::NoFiles, message)
+                .at(span, "has a link that leads out of it")
+                .help(format!("if it belongs to the checkpoint, put the file itself in the place of `{path}`; if not, remove it"))
+        }
         PatternError::NoMatch(absent) => {
             let absent = absent.map(|path| path.strip_prefix(base).map(Path::to_owned).unwrap_or(path));
             let label = match &absent {

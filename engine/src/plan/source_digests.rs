@@ -5,7 +5,6 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::stage::{Stage, StageId};
 use crate::store::Store;
 use crate::store::digest::Digests;
-use crate::store::vfs::Disk;
 
 /// Content digests of every stage's sources, indexed by [`StageId`].
 #[derive(Clone, Debug, Default)]
@@ -17,7 +16,7 @@ impl SourceDigests {
     /// # Errors
     /// [`Error::Input`] for a source that cannot be read.
     pub fn read(pipeline: &Pipeline, store: Option<&Store>) -> Result<Self> {
-        let mut digests = Digests::new(&Disk, store);
+        let mut digests = Digests::new(store);
         let of_stage = |stage: &Stage| {
             stage.sources.iter().map(|source| digests.digest_source(source)).collect::<Result<_>>()
         };
@@ -38,7 +37,7 @@ impl SourceDigests {
 /// # Errors
 /// [`Error::Input`] that names the source.
 pub(crate) fn refuse_changed_sources(stage: &Stage, planned: &[String], store: &Store) -> Result<()> {
-    let mut digests = Digests::new(&Disk, Some(store));
+    let mut digests = Digests::new(Some(store));
     for (source, planned) in stage.sources.iter().zip(planned) {
         if digests.digest_source(source)? != *planned {
             let message = format!("source `{}` changed since the plan was made", source.name);

@@ -12,14 +12,13 @@ use indexmap::IndexMap;
 use crate::error::{Error, Result};
 use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
-use crate::store::vfs::{EntryKind, FileStat, Vfs};
+use crate::store::source_file::{SourceStat, open_source};
 
 /// A digest is cached only if the file has not changed for more than this many seconds.
 const SETTLED_SECONDS: i64 = 2;
 
 /// Computes and caches digests of source files.
 pub(crate) struct Digests<'a> {
-    vfs: &'a dyn Vfs,
     store: Option<&'a Store>,
     known: IndexMap<String, String>,
     new: bool,
@@ -28,10 +27,11 @@ pub(crate) struct Digests<'a> {
 impl<'a> Digests<'a> {
     /// Starts with the cache of `store`, if there is one. A cache that cannot be read counts as empty.
     #[must_use]
-    pub(crate) fn new(vfs: &'a dyn Vfs, store: Option<&'a Store>) -> Self {
-        let bytes = store.and_then(|store| vfs.read(&store.root().join("digests")).ok()).unwrap_or_default();
+    pub(crate) fn new(store: Option<&'a Store>) -> Self {
+        let read = |store: &Store| store.vfs().read(&store.root().join("digests")).ok();
+        let bytes = store.and_then(read).unwrap_or_default();
         let known = String::from_utf8_lossy(&bytes).lines().filter_map(parse_memory_line).collect();
-        Self { vfs, store, known, new: false }
+        Self { store, known, new: false }
     }
 
     /// One digest for a source: that of the contents of its files, in the order of their paths.
@@ -52,17 +52,13 @@ impl<'a> Digests<'a> {
     /// As [`Self::digest_source`].
     pub(crate) fn digest_file(&mut self, path: &Path) -> Result<String> {
         let path = &std::fs::canonicalize(path).map_err(|error| unreadable_file(path, &error))?;
-        let before = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
-        if before.kind != EntryKind::File {
-            return Err(source_error(format!("{} is not a regular file", path.display())));
-        }
+        let before = read_source_stat(path)?;
         let key = format_stat_key(&before);
         if let Some(digest) = self.known.get(&key) {
             return Ok(digest.clone());
         }
-        let digest = hash_file(self.vfs, path).map_err(|error| unreadable_file(path, &error))?;
-        let after = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
-        if after != before {
+        let digest = hash_file(path).map_err(|error| unreadable_file(path, &error))?;
+        if read_source_stat(path)? != before {
             return Err(source_error(format!("{} changed while it was being read", path.display())));
         }
         if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
@@ -82,8 +78,17 @@ impl<'a> Digests<'a> {
     }
 }
 
-fn hash_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
-    let mut reader = vfs.open(path)?;
+/// Identity and times of a source file.
+///
+/// # Errors
+/// [`Error::Input`] if it cannot be read or is not a regular file.
+pub(super) fn read_source_stat(path: &Path) -> Result<SourceStat> {
+    let stat = SourceStat::read(path).map_err(|error| unreadable_file(path, &error))?;
+    stat.ok_or_else(|| source_error(format!("{} is not a regular file", path.display())))
+}
+
+fn hash_file(path: &Path) -> std::io::Result<String> {
+    let mut reader = open_source(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = Vec::new();
     loop {
@@ -95,7 +100,7 @@ fn hash_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<String> {
     }
 }
 
-fn format_stat_key(stat: &FileStat) -> String {
+fn format_stat_key(stat: &SourceStat) -> String {
     let ((device, inode), (s, ns), (cs, cns)) = (stat.id, stat.modified, stat.changed);
     format!("{device}:{inode}:{}:{s}.{ns}:{cs}.{cns}", stat.size)
 }
@@ -136,7 +141,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::vfs::Disk;
 
     #[test]
     fn only_the_digest_of_an_old_file_is_cached() {
@@ -145,7 +149,7 @@ mod tests {
         let file = folder.path().join("a.txt");
         fs::write(&file, "one").unwrap();
         let digest = |expect_new: bool| {
-            let mut digests = Digests::new(&Disk, Some(&store));
+            let mut digests = Digests::new(Some(&store));
             let digest = digests.digest_file(&file).unwrap();
             assert_eq!(digests.new, expect_new);
             digests.save();
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn a_folder_is_not_a_source_file() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Digests::new(&Disk, None).digest_file(folder.path()).unwrap_err();
+        let error = Digests::new(None).digest_file(folder.path()).unwrap_err();
         assert_eq!(error.exit_code(), 8);
     }
 }

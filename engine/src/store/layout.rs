@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ForeignEntry, Result};
 use crate::pipeline::fingerprint::Fingerprint;
-use crate::store::vfs::{Disk, Vfs, is_absent};
+use crate::store::foreign::refuse_foreign_entries;
+use crate::store::vfs::{Disk, StoreTrust, Vfs, is_absent};
+use crate::text::read::display_path;
 
 /// Contents of the `format` file of a store of this version.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
@@ -22,46 +24,106 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens the store at `root`, which the user named, for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::open_as`].
+    pub fn open(root: &Path) -> Result<Option<Self>> {
+        Self::open_as(root, StoreTrust::Named)
+    }
+
+    /// Opens the store at `root`, which the user named, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// As [`Self::open_as`], and if the store cannot be created.
+    pub fn create(root: &Path) -> Result<Self> {
+        Self::create_as(root, StoreTrust::Named)
+    }
+
     /// Opens the store at `root` for reading; `None` if there is none.
     ///
     /// # Errors
-    /// If `root` is not a store, or a store of another version.
-    pub fn open(root: &Path) -> Result<Option<Self>> {
-        Self::open_in(Arc::new(Disk), root)
+    /// If `root` is not a store, or a store of another version, or `trust` rules it out, or it contains what fmflow never makes.
+    pub(crate) fn open_as(root: &Path, trust: StoreTrust) -> Result<Option<Self>> {
+        Self::open_on(&Disk, root, trust)
     }
 
     /// Opens the store at `root`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// As [`Self::open`], and if the store cannot be created.
-    pub fn create(root: &Path) -> Result<Self> {
-        Self::create_in(Arc::new(Disk), root)
+    /// As [`Self::open_as`], and if the store cannot be created.
+    pub(crate) fn create_as(root: &Path, trust: StoreTrust) -> Result<Self> {
+        Self::create_on(&Disk, root, trust)
     }
 
-    pub(crate) fn open_in(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Option<Self>> {
-        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
-        let format = root.join("format");
-        match vfs.read(&format) {
-            Ok(bytes) if bytes == STORE_FORMAT.as_bytes() => Ok(Some(Self { vfs, root })),
-            Ok(bytes) => Err(other_store_version(&root, &bytes)),
-            Err(error) if is_absent(&error) => check_unformatted_folder(&*vfs, &root),
-            Err(error) => Err(Error::io("read", &format)(error)),
-        }
-    }
-
+    #[cfg(test)]
     pub(crate) fn create_in(vfs: Arc<dyn Vfs>, root: &Path) -> Result<Self> {
-        if let Some(store) = Self::open_in(vfs.clone(), root)? {
-            return Ok(store);
+        Self::create_on(&*vfs, root, StoreTrust::Named)
+    }
+
+    fn open_on(vfs: &dyn Vfs, root: &Path, trust: StoreTrust) -> Result<Option<Self>> {
+        let store = Self::find(vfs, root, trust)?;
+        let Some(store) = store else { return Ok(None) };
+        Ok(store.is_formatted()?.then_some(store))
+    }
+
+    fn create_on(vfs: &dyn Vfs, root: &Path, trust: StoreTrust) -> Result<Self> {
+        let store = match Self::find(vfs, root, trust)? {
+            Some(store) if store.is_formatted()? => return Ok(store),
+            Some(unfinished) => unfinished,
+            None => Self::create_folder(vfs, root, trust)?,
+        };
+        store.ensure_folder("tmp")?;
+        store.replace_file(&store.root.join("format"), STORE_FORMAT.as_bytes())?;
+        Ok(store)
+    }
+
+    /// The folder at `root`, whatever is in it; `None` if nothing has this path.
+    fn find(vfs: &dyn Vfs, root: &Path, trust: StoreTrust) -> Result<Option<Self>> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        match vfs.beneath(&root, trust) {
+            Ok(vfs) => Ok(Some(Self { vfs, root })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable_root(&root, error)),
         }
+    }
+
+    fn create_folder(vfs: &dyn Vfs, root: &Path, trust: StoreTrust) -> Result<Self> {
         let root = std::path::absolute(root).map_err(Error::io("find", root))?;
         if let Some(parent) = root.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        vfs.ensure_dir(&root).map_err(Error::io("create", &root))?;
-        let store = Self { vfs, root };
-        store.ensure_folder("tmp")?;
-        store.replace_file(&store.root.join("format"), STORE_FORMAT.as_bytes())?;
-        Ok(store)
+        match vfs.create_dir(&root) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(Error::io("create", &root))?,
+        }
+        let vfs = vfs.beneath(&root, trust).map_err(|error| unusable_root(&root, error))?;
+        Ok(Self { vfs, root })
+    }
+
+    /// Whether this is a complete store, after making sure that nothing in it is foreign; `false` if its creation was
+    /// interrupted.
+    fn is_formatted(&self) -> Result<bool> {
+        let format = self.root.join("format");
+        let complete = match self.vfs.read(&format) {
+            Ok(bytes) if bytes == STORE_FORMAT.as_bytes() => true,
+            Ok(bytes) => return Err(other_store_version(&self.root, &bytes)),
+            Err(error) if is_absent(&error) => self.refuse_other_folder().map(|()| false)?,
+            Err(error) => return Err(Error::io("read", &format)(error)),
+        };
+        refuse_foreign_entries(self.vfs(), &self.root)?;
+        Ok(complete)
+    }
+
+    /// Refuses a folder without a `format` file that is not a store whose creation was interrupted.
+    fn refuse_other_folder(&self) -> Result<()> {
+        let entries = self.vfs.list(&self.root).map_err(Error::io("list", &self.root))?;
+        if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") {
+            return Ok(());
+        }
+        let message = format!("{} is not a store: it contains other files", self.root.display());
+        Err(Error::usage(message, "name an empty or new folder with `--store`"))
     }
 
     /// Path of a stage's artifact, whether it exists or not. A renamed stage keeps its existing folder.
@@ -140,22 +202,20 @@ pub(crate) fn extract_digits(folder: &str) -> &str {
     folder.rsplit_once('-').map_or(folder, |(_, digits)| digits)
 }
 
-/// Handles a folder without a `format` file: it is absent, a store whose creation was interrupted, or not a store.
-fn check_unformatted_folder(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>> {
-    match vfs.list(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Ok(entries) if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") => Ok(None),
-        Ok(_) => {
-            let message = format!("{} is not a store: it contains other files", root.display());
-            Err(Error::usage(message, "name an empty or new folder with `--store`"))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            let message =
-                format!("{} cannot be a store: it is a file, or its path leads through one", root.display());
-            Err(Error::usage(message, "name an empty or new folder with `--store`"))
-        }
-        Err(error) => Err(Error::io("list", root)(error)),
+/// Says why a folder cannot be a store.
+fn unusable_root(root: &Path, error: io::Error) -> Error {
+    if let Some(found) = ForeignEntry::find(&error) {
+        let message = format!("the store {} is {}", root.display(), found.what);
+        let help = format!("if you trust it, name it: `--store {}`", display_path(root));
+        return Error::usage(message, help);
     }
+    let why = match error.kind() {
+        _ if root.is_symlink() => "it is a link that leads to no folder",
+        io::ErrorKind::NotADirectory => "it is a file, or its path leads through one",
+        _ => return Error::io("open", root)(error),
+    };
+    let message = format!("{} cannot be a store: {why}", root.display());
+    Error::usage(message, "name an empty or new folder with `--store`")
 }
 
 fn other_store_version(root: &Path, format: &[u8]) -> Error {

@@ -1,11 +1,12 @@
 //! Allows one run at a time in a store: an exclusive lock on a file that also names its holder.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::store::layout::{self, Store, extract_digits};
+use crate::store::vfs::Vfs;
 
 /// The right to change a store. It is released when dropped, or when the process dies.
 #[derive(Debug)]
@@ -20,10 +21,9 @@ impl StoreLock {
     ///
     /// # Errors
     /// [`Error::Locked`] if another process holds it, [`Error::Io`] if the file cannot be opened.
-    pub(super) fn take(root: &Path) -> Result<Self> {
+    pub(super) fn take(vfs: &dyn Vfs, root: &Path) -> Result<Self> {
         let path = root.join("lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(Error::io("open", &path))?;
+        let mut file = vfs.open_lock_file(&path).map_err(Error::io("open", &path))?;
         let mut note = None;
         match file.try_lock() {
             Ok(()) => {}
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] if another process holds the lock, [`Error::Io`] if the store cannot be changed.
     pub fn lock(&self) -> Result<StoreLock> {
-        let lock = StoreLock::take(self.root())?;
+        let lock = StoreLock::take(self.vfs(), self.root())?;
         for folder in ["tmp", "trash", "artifacts", "work", "runs"] {
             self.ensure_folder(folder)?;
         }
@@ -96,13 +96,12 @@ pub(crate) struct LockHolder {
     pub lives: bool,
 }
 
-/// The process that holds the lock of the store at `root`, or died while it held it; `None` if there is none.
+/// The process that holds the lock of a store, or died while it held it; `None` if there is none.
 ///
 /// This never takes the lock, so that it cannot make a run fail that starts at the same moment.
 #[must_use]
-pub(crate) fn find_lock_holder(root: &Path) -> Option<LockHolder> {
-    let mut file = File::open(root.join("lock")).ok()?;
-    let words = read_lock_holder(&mut file);
+pub(crate) fn find_lock_holder(store: &Store) -> Option<LockHolder> {
+    let words = read_holder_words(store.vfs().open(&store.root().join("lock")).ok()?);
     let lives = can_be_alive(&words);
     (!words.is_empty()).then_some(LockHolder { words, lives })
 }
@@ -113,8 +112,12 @@ fn locked_store(root: &Path, holder: &str) -> Error {
 }
 
 fn read_lock_holder(file: &mut File) -> String {
-    let mut text = String::new();
     let _ = file.seek(SeekFrom::Start(0));
+    read_holder_words(file)
+}
+
+fn read_holder_words(file: impl Read) -> String {
+    let mut text = String::new();
     let _ = file.take(512).read_to_string(&mut text);
     text.trim().to_string()
 }
@@ -152,27 +155,29 @@ fn can_be_alive(holder: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::vfs::Disk;
 
     #[test]
     fn the_second_learns_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let first = StoreLock::take(folder.path()).unwrap();
-        let error = StoreLock::take(folder.path()).unwrap_err();
-        assert!(find_lock_holder(folder.path()).is_some_and(|holder| holder.lives));
+        let store = Store::create(folder.path()).unwrap();
+        let first = StoreLock::take(&Disk, folder.path()).unwrap();
+        let error = StoreLock::take(&Disk, folder.path()).unwrap_err();
+        assert!(find_lock_holder(&store).is_some_and(|holder| holder.lives));
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
         drop(first);
-        assert_eq!(find_lock_holder(folder.path()), None);
-        StoreLock::take(folder.path()).unwrap();
+        assert_eq!(find_lock_holder(&store), None);
+        StoreLock::take(&Disk, folder.path()).unwrap();
     }
 
     #[test]
     fn a_copy_of_the_open_file_does_not_keep_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let first = StoreLock::take(folder.path()).unwrap();
+        let first = StoreLock::take(&Disk, folder.path()).unwrap();
         let _child = first.file.try_clone().unwrap();
         drop(first);
-        StoreLock::take(folder.path()).unwrap();
+        StoreLock::take(&Disk, folder.path()).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finds out whether a file system supports the operations that the store needs, by trying them.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub(crate) fn probe_file_system(vfs: &dyn Vfs, parent: &Path) -> Vec<ProbeResult
         ("write-protect a file", true, &|| vfs.protect(&file)),
         ("rename a folder", true, &|| vfs.rename(&before, &after)),
         ("sync a folder", true, &|| vfs.sync_dir(&own)),
-        ("lock a file", false, &|| check_file_lock(&own.join("lock"))),
+        ("lock a file", false, &|| check_file_lock(vfs, &own.join("lock"))),
     ];
     let mut tried: Vec<ProbeResult> = Vec::new();
     for (what, essential, step) in steps {
@@ -52,10 +52,10 @@ fn write_probe_file(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
 }
 
 /// Checks that a file cannot be locked twice: a file system may accept a lock and not enforce it.
-fn check_file_lock(path: &Path) -> io::Result<()> {
-    let first = File::create_new(path)?;
+fn check_file_lock(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
+    let first = vfs.open_lock_file(path)?;
     first.try_lock().map_err(io::Error::from)?;
-    match File::open(path)?.try_lock() {
+    match vfs.open_lock_file(path)?.try_lock() {
         Err(TryLockError::WouldBlock) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
         Ok(()) => Err(io::Error::other("the same file can be locked twice")),

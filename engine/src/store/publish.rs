@@ -17,9 +17,10 @@ use crate::error::{Error, Result};
 use crate::store::hashing_file::{FolderFiles, HashingFile, lock_files};
 use crate::store::layout::{format_current_time, make_unique_name};
 use crate::store::manifest::{self, Manifest};
+use crate::store::source_file::SourceStat;
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
-use crate::store::vfs::{FileStat, Vfs};
+use crate::store::vfs::Vfs;
 
 /// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(super) struct PublishHooks {
     /// A file that is copied into the folder under this name, if it exists and the stage wrote no file of that name.
     pub(super) copy: Option<(&'static str, PathBuf)>,
     /// Source files as they were when the stage started; they must be unchanged when it ends.
-    pub(super) watch: Vec<(PathBuf, FileStat)>,
+    pub(super) watch: Vec<(PathBuf, SourceStat)>,
     /// A folder that is removed once the artifact is in place, and the trash that it is moved to first.
     pub(super) retire: Option<(PathBuf, PathBuf)>,
 }
@@ -151,7 +152,7 @@ impl ArtifactWriter {
     /// not be published under that fingerprint.
     fn check_watched(&self) -> Result<()> {
         for (path, before) in &self.hooks.watch {
-            if self.vfs.stat(path).ok().as_ref() != Some(before) {
+            if SourceStat::read(path).ok().flatten().as_ref() != Some(before) {
                 let message = format!("{} changed while the stage was running", path.display());
                 return Err(Error::Input { message, help: Some("run the same command again".into()) });
             }

@@ -13,8 +13,9 @@ use crate::store::layout::{Store, TOOL_VERSION, make_unique_name};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
 use crate::store::publish::{ArtifactWriter, PublishHooks};
-use crate::store::vfs::{FileStat, Vfs, VfsFile};
-use crate::store::{listing, verify};
+use crate::store::source_file::SourceStat;
+use crate::store::vfs::{Vfs, VfsFile};
+use crate::store::{digest, listing, verify};
 
 /// File name of the metrics, in the work folder of an unfinished stage and in its artifact.
 pub(crate) const METRICS: &str = "metrics.jsonl";
@@ -50,7 +51,7 @@ pub struct Slot {
     store: Store,
     key: StageKey,
     metrics: Mutex<Option<Box<dyn VfsFile>>>,
-    watch: Vec<(PathBuf, FileStat)>,
+    watch: Vec<(PathBuf, SourceStat)>,
 }
 
 impl Store {
@@ -90,9 +91,9 @@ impl Slot {
     /// [`Error::Input`] for a file that cannot be read.
     pub(crate) fn watch<'a>(mut self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Self> {
         for file in files {
-            let found = std::fs::canonicalize(file).and_then(|path| Ok((self.vfs().stat(&path)?, path)));
-            let (stat, path) = found.map_err(|error| super::digest::unreadable_file(file, &error))?;
-            self.watch.push((path, stat));
+            let unreadable = |error| digest::unreadable_file(file, &error);
+            let path = std::fs::canonicalize(file).map_err(unreadable)?;
+            self.watch.push((path.clone(), digest::read_source_stat(&path)?));
         }
         Ok(self)
     }

@@ -2,6 +2,7 @@
 
 mod collected;
 mod faults;
+mod hostile;
 
 use std::fs;
 use std::io::Write;

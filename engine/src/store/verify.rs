@@ -67,7 +67,7 @@ pub(crate) fn inspect_folder(
         None => return Ok((None, vec![build_integrity_error(manifest::MANIFEST_FILE, "it is missing")])),
     };
     let mut problems = find_unlisted_entries(vfs, folder, &manifest)?;
-    for file in &manifest.files {
+    for file in manifest.files.iter().filter(|file| !leaves_folder(&file.name)) {
         let path = folder.join(&file.name);
         let found = check_file_size(vfs, &path, file)?;
         let found = match (found, depth) {
@@ -90,11 +90,16 @@ fn find_unlisted_entries(vfs: &dyn Vfs, folder: &Path, manifest: &Manifest) -> R
         }
     }
     for file in &manifest.files {
-        if file.name.contains('/') || file.name == ".." {
+        if leaves_folder(&file.name) {
             problems.push(build_integrity_error(&file.name, "its name leaves the folder"));
         }
     }
     Ok(problems)
+}
+
+/// Whether a name in a manifest is not that of a file in the folder. Nothing may be opened under it.
+fn leaves_folder(name: &str) -> bool {
+    name.contains('/') || matches!(name, "" | "." | "..")
 }
 
 fn check_file_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Option<IntegrityError>> {

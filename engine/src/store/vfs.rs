@@ -1,14 +1,25 @@
 //! The file system as the store sees it. It has few operations, so that a test can fail or "crash" at each of them.
+//!
+//! No operation follows a link under the last name of a path, opens anything but a regular file, or waits for a pipe. Of a
+//! store, no folder on the way is a link either: see [`Vfs::beneath`].
 
+mod beneath;
+mod disk;
 #[cfg(test)]
 pub(crate) mod fault;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+
+pub use beneath::StoreTrust;
+pub(crate) use disk::Disk;
+
+/// Largest file that is read as a whole, in bytes: none of the store's own comes near, and a stranger's must not exhaust memory.
+const MAX_WHOLE_FILE_BYTES: u64 = 1 << 30;
 
 /// A file open for writing.
 pub(crate) trait VfsFile: Write + Send {
@@ -20,6 +31,12 @@ pub(crate) trait VfsFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+impl VfsFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
 /// Type of a directory entry; links are not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
@@ -27,31 +44,32 @@ pub(crate) enum EntryKind {
     File,
     /// A directory.
     Directory,
-    /// A link, a device, a socket or a pipe.
-    Other,
+    /// Something that a store never contains, in words such as `a link`.
+    Foreign(&'static str),
 }
 
-/// Metadata of a file.
+/// What a name in a folder stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileStat {
-    /// Type of the file.
+pub(crate) struct EntryStat {
+    /// Its type.
     pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
-    /// Device and inode.
-    pub id: (u64, u64),
-    /// mtime in seconds and nanoseconds: the last change of the contents. Programs can set it back.
-    pub modified: (i64, i64),
-    /// ctime in seconds and nanoseconds: the last change of the contents or the inode. No program can set it back.
-    pub changed: (i64, i64),
 }
 
 /// The file operations of the store.
 pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
+    /// The same file system, confined to what lies below a folder: no other path works, and no folder on the way may be a link.
+    ///
+    /// # Errors
+    /// That of the operating system, or a [`ForeignEntry`](crate::error::ForeignEntry) if `trust` rules the folder out.
+    fn beneath(&self, root: &Path, trust: StoreTrust) -> io::Result<Arc<dyn Vfs>>;
     /// Creates a file that must not exist.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for appending; creates it if it does not exist.
     fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Opens a file that is locked, read and replaced in place; creates it if it does not exist.
+    fn open_lock_file(&self, path: &Path) -> io::Result<File>;
     /// Creates one directory that must not exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes a file read-only.
@@ -68,22 +86,32 @@ pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
-    /// Metadata of a file; a link is not followed.
-    fn stat(&self, path: &Path) -> io::Result<FileStat>;
+    /// Type and size of a file; a link is not followed.
+    fn stat(&self, path: &Path) -> io::Result<EntryStat>;
     /// Bytes that a user may still write to the file system of a path.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// The whole content of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(path)?.read_to_end(&mut bytes)?;
+        self.open(path)?.take(MAX_WHOLE_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_WHOLE_FILE_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "it is larger than fmflow would write it",
+            ));
+        }
         Ok(bytes)
     }
 
     /// Creates a directory unless it exists.
     fn ensure_dir(&self, path: &Path) -> io::Result<()> {
         match self.create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.stat(path)?.kind {
+                EntryKind::Directory => Ok(()),
+                EntryKind::File => Err(error),
+                EntryKind::Foreign(what) => Err(disk::foreign_entry(path, what)),
+            },
             other => other,
         }
     }
@@ -98,95 +126,6 @@ pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
             if kind == EntryKind::Directory { self.remove_all(&inner)? } else { self.remove_file(&inner)? }
         }
         self.remove_dir(path)
-    }
-}
-
-/// The real file system.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Disk;
-
-impl VfsFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
-    }
-}
-
-impl Vfs for Disk {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        Ok(Box::new(OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?))
-    }
-
-    fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).create(true).open(path)?))
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
-    }
-
-    fn protect(&self, path: &Path) -> io::Result<()> {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o444))
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        match File::open(path)?.sync_all() {
-            // Some network file systems cannot sync a directory, and there is no other way to make the entry durable.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            other => other,
-        }
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            entries
-                .push((entry.file_name().to_string_lossy().into_owned(), to_entry_kind(entry.file_type()?)));
-        }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(File::open(path)?))
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        let meta = fs::symlink_metadata(path)?;
-        Ok(FileStat {
-            kind: to_entry_kind(meta.file_type()),
-            size: meta.len(),
-            id: (meta.dev(), meta.ino()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        })
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-}
-
-fn to_entry_kind(file_type: fs::FileType) -> EntryKind {
-    if file_type.is_file() {
-        EntryKind::File
-    } else if file_type.is_dir() {
-        EntryKind::Directory
-    } else {
-        EntryKind::Other
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum PatternError {
     Folder,
     /// This path matches but cannot be read, and why. Skipping it would silently drop data.
     Unreadable(PathBuf, &'static str),
+    /// This file of a folder is a link to the second path, which lies outside the folder.
+    Escape(PathBuf, PathBuf),
 }
 
 struct PatternWalk {
@@ -68,10 +70,11 @@ pub(crate) fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>,
     Ok(walk.found)
 }
 
-/// The visible files of a checkpoint folder, sorted.
+/// The visible files of a checkpoint folder, sorted. A file may be a link inside the folder, or one into the `blobs` of the hub
+/// cache that the folder is a snapshot in.
 ///
 /// # Errors
-/// If the folder has no files, or if one of them is not a readable regular file.
+/// If the folder has no files, or if one of them is not a readable regular file or a link that leads elsewhere.
 pub(crate) fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
@@ -87,7 +90,24 @@ pub(crate) fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     if let Some((path, why)) = files.iter().find_map(|path| Some((path, explain_unreadable(path)?))) {
         return Err(PatternError::Unreadable(path.clone(), why));
     }
+    if let Some((path, target)) = files.iter().find_map(|file| Some((file, find_escape(path, file)?))) {
+        return Err(PatternError::Escape(path.clone(), target));
+    }
     if files.is_empty() { Err(PatternError::NoMatch(None)) } else { Ok(files) }
+}
+
+/// Where a file of a folder leads, if that is neither in the folder nor among the blobs of its hub cache. What a stranger's folder
+/// links to would be copied into an artifact, and published with it.
+fn find_escape(folder: &Path, file: &Path) -> Option<PathBuf> {
+    if !file.is_symlink() {
+        return None;
+    }
+    let (folder, target) = (folder.canonicalize().ok()?, file.canonicalize().ok()?);
+    let snapshots =
+        folder.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"));
+    let blobs = snapshots.and_then(Path::parent).map(|repository| repository.join("blobs"));
+    let inside = target.starts_with(&folder) || blobs.is_some_and(|blobs| target.starts_with(blobs));
+    (!inside).then_some(target)
 }
 
 fn split_pattern(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternError> {
@@ -254,6 +274,37 @@ mod tests {
 
     fn names(found: &[PathBuf], base: &Path) -> Vec<String> {
         found.iter().map(|path| path.strip_prefix(base).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_link_in_a_checkpoint_folder_may_lead_to_the_blobs_of_its_cache_and_nowhere_else() {
+        use std::os::unix::fs::symlink;
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        let repository = base.join("models--a--b");
+        let snapshot = repository.join("snapshots/0123");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::create_dir(repository.join("blobs")).unwrap();
+        std::fs::write(repository.join("blobs/ab12"), "{}").unwrap();
+        std::fs::write(snapshot.join("plain.json"), "{}").unwrap();
+        symlink("../../blobs/ab12", snapshot.join("config.json")).unwrap();
+        symlink("plain.json", snapshot.join("same.json")).unwrap();
+        assert_eq!(list_folder(&snapshot).unwrap().len(), 3);
+        std::fs::write(base.join("secret"), "x").unwrap();
+        for target in ["../../../secret", "../../blobs/out"] {
+            let link = snapshot.join("chat_template.jinja");
+            symlink("../../secret", repository.join("blobs/out")).ok();
+            symlink(target, &link).unwrap();
+            let escape = PatternError::Escape(link.clone(), base.join("secret"));
+            assert_eq!(list_folder(&snapshot), Err(escape), "{target}");
+            std::fs::remove_file(link).unwrap();
+        }
+        let plain = base.join("checkpoint");
+        std::fs::create_dir(&plain).unwrap();
+        symlink("../models--a--b/blobs/ab12", plain.join("config.json")).unwrap();
+        assert!(matches!(list_folder(&plain), Err(PatternError::Escape(..))), "blobs of another folder");
+        symlink(&snapshot, base.join("named")).unwrap();
+        assert_eq!(list_folder(&base.join("named")).unwrap().len(), 3, "the folder itself may be a link");
     }
 
     #[test]

@@ -39,10 +39,11 @@ pub(super) fn inspect_store_location(
     }
     // In the store's `tmp/`, because the next run removes what a killed probe leaves there.
     let tmp = root.join("tmp");
-    report_trials(
-        findings,
-        probe_file_system(&Disk, if store.is_some() && tmp.is_dir() { &tmp } else { &place }),
-    );
+    let trials = match &store {
+        Some(store) if tmp.is_dir() => probe_file_system(store.vfs(), &tmp),
+        _ => probe_file_system(&Disk, &place),
+    };
+    report_trials(findings, trials);
     if let Some(store) = store {
         inspect_store_contents(findings, &store);
     }
@@ -88,7 +89,7 @@ fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
 
 /// Reports who holds the store's lock and what the store contains.
 fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
-    let held = lock::find_lock_holder(store.root());
+    let held = lock::find_lock_holder(store);
     let live = held.as_ref().is_some_and(|holder| holder.lives);
     match held {
         Some(holder) if holder.lives => {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Disk, EntryKind, FileStat, Vfs, VfsFile};
+use super::{Disk, EntryKind, EntryStat, StoreTrust, Vfs, VfsFile};
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,16 @@ struct FaultState {
 
 /// A file system with one fault.
 #[derive(Clone, Debug)]
-pub(crate) struct FaultyVfs(Arc<Mutex<FaultState>>);
+pub(crate) struct FaultyVfs {
+    state: Arc<Mutex<FaultState>>,
+    inner: Arc<dyn Vfs>,
+}
 
 impl FaultyVfs {
     /// A file system whose operation number `at`, counted from 0, fails.
     pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
-        Self(Arc::new(Mutex::new(FaultState { count: 0, at, mode, unsynced: BTreeSet::new() })))
+        let state = FaultState { count: 0, at, mode, unsynced: BTreeSet::new() };
+        Self { state: Arc::new(Mutex::new(state)), inner: Arc::new(Disk) }
     }
 
     /// A file system without a fault.
@@ -66,7 +70,7 @@ impl FaultyVfs {
     }
 
     fn state(&self) -> MutexGuard<'_, FaultState> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 
     /// Counts one operation, and returns an error if it must fail.
@@ -121,35 +125,43 @@ impl VfsFile for FaultyFile {
 }
 
 impl Vfs for FaultyVfs {
+    fn beneath(&self, root: &Path, trust: StoreTrust) -> io::Result<Arc<dyn Vfs>> {
+        Ok(Arc::new(Self { state: self.state.clone(), inner: self.inner.beneath(root, trust)? }))
+    }
+
+    fn open_lock_file(&self, path: &Path) -> io::Result<fs::File> {
+        self.inner.open_lock_file(path)
+    }
+
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
-        Ok(self.wrap(Disk.create_new(path)?, path))
+        Ok(self.wrap(self.inner.create_new(path)?, path))
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
-        let file = Disk.append(path)?;
+        let file = self.inner.append(path)?;
         Ok(Box::new(FaultyFile { inner: file, path: path.to_path_buf(), vfs: self.clone() }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.create_dir(path)
+        self.inner.create_dir(path)
     }
 
     fn protect(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.protect(path)
+        self.inner.protect(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.stat(path).map(drop)
+        self.inner.stat(path).map(drop)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.rename(from, to)?;
+        self.inner.rename(from, to)?;
         let mut state = self.state();
         let moved = |path: &PathBuf| path.strip_prefix(from).map_or(path.clone(), |rest| to.join(rest));
         let unsynced = state.unsynced.iter().map(moved).collect();
@@ -159,28 +171,28 @@ impl Vfs for FaultyVfs {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.remove_file(path)
+        self.inner.remove_file(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Disk.remove_dir(path)
+        self.inner.remove_dir(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
-        Disk.list(path)
+        self.inner.list(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        Disk.open(path)
+        self.inner.open(path)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        Disk.stat(path)
+    fn stat(&self, path: &Path) -> io::Result<EntryStat> {
+        self.inner.stat(path)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.step()?;
-        Disk.free_bytes(path)
+        self.inner.free_bytes(path)
     }
 }

@@ -1,12 +1,14 @@
 //! Errors that do not point into the text of a configuration, with their help and exit codes.
 
 mod foreign_entry;
+mod library_panic;
 
-use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use foreign_entry::ForeignEntry;
+pub use library_panic::catch_library_panic;
+pub(crate) use library_panic::is_panic_caught;
 
 use crate::text::diagnostic::Diagnostic;
 
@@ -270,31 +272,6 @@ impl From<io::Error> for Failure {
         let kind = if is_disk_full(&error) { FailureKind::Space } else { FailureKind::Stage };
         Self { kind, message: error.to_string(), help: None }
     }
-}
-
-thread_local! {
-    static CATCHES_PANICS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls code of a library that may panic on a stranger's file; returns what the panic says. A panic that is caught here is no
-/// bug of this program, so it is not printed as one.
-///
-/// # Errors
-/// If the code panics.
-pub fn catch_library_panic<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    let before = CATCHES_PANICS.replace(true);
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
-    CATCHES_PANICS.set(before);
-    called.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").to_owned()
-    })
-}
-
-/// Whether a panic on this thread would be caught by [`catch_library_panic`].
-#[must_use]
-pub(crate) fn is_panic_caught() -> bool {
-    CATCHES_PANICS.get()
 }
 
 /// Whether a folder belongs to a store, so that a run can recreate it. Help must never suggest removing any other folder.

@@ -23,7 +23,7 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use certificate::ELSEWHERE;
-pub(crate) use certificate::{Certificate, SCHEMA, TensorAction};
+pub(crate) use certificate::{Certificate, OLD_SCHEMAS, SCHEMA, TensorAction};
 pub(crate) use certify::certify_conversion;
 pub(crate) use conversion::Conversion;
 pub(crate) use convert_weights::convert_weights;

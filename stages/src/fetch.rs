@@ -8,7 +8,7 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::failure::stage_failure;
+use crate::failure::{input_failure, stage_failure};
 use crate::model::{
     CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_false_claims, weights_failure,
 };
@@ -25,6 +25,11 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     };
     let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
+    if let Some(template) = text.as_ref().and_then(|text| text.tokenizer.template()) {
+        template
+            .prepare()
+            .map_err(|e| input_failure(e, "use the chat template that the model was made for"))?;
+    }
     if let Some(contract) = &checkpoint.contract {
         refuse_false_claims(source, contract, text.as_ref())?;
     }

@@ -73,14 +73,15 @@ fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Genera
     let made = autoregressive.completions[0].tokens.len();
     let text = match &prompt.kind {
         PromptKind::Infill { prefix, suffix } => {
-            format!("{prefix}{}{suffix}", tokenizer.decode(&completion.tokens, false))
+            tokenizer.decode(&completion.tokens, false).map(|text| format!("{prefix}{text}{suffix}"))
         }
         _ => tokenizer.decode(completion.until_end(&ends), false),
-    };
+    }
+    .map_err(stage_failure)?;
     Ok(GeneratedSample {
         prompt: display_prompt(&prompt.kind),
         text,
-        raw: tokenizer.decode(&completion.tokens, true),
+        raw: tokenizer.decode(&completion.tokens, true).map_err(stage_failure)?,
         sampler: prompt.sampler.name.clone(),
         tokens,
         passes: found.passes,

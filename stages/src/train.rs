@@ -28,6 +28,7 @@ use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
+use crate::backbone::Backbone;
 use crate::failure::{self, stage_failure};
 use adamw::StepFacts;
 use divergence::divergence_failure;
@@ -45,8 +46,8 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, 
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
     record_start(job, &setup, &mut state)?;
-    let (mut shown, mut warned) = (ProgressLine::new(), false);
-    let mut held_out = IndexMap::new();
+    let mut shown = ProgressLine::new();
+    let mut held_out = None;
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
             return Err(stop_training(job, &setup, &state)?);
@@ -54,34 +55,43 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, 
         let (metrics, norm) = run_update(&setup, &mut state)?;
         record_metrics(job, &metrics)?;
         shown.show(job, config, &metrics);
-        divergence::judge_weights(job, &setup, &state, norm, &mut warned)?;
+        divergence::judge_weights(job, &setup, &mut state, norm)?;
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            held_out = validate_held_out(job, &setup, &mut state)?;
+            held_out = Some(validate_held_out(job, &setup, &mut state)?);
         }
         if state.step.is_multiple_of(config.checkpoint.every) && state.step < config.steps {
             checkpoint::save_checkpoint(job, &setup, &state, config.checkpoint.keep)?;
         }
     }
-    if held_out.is_empty() {
-        held_out = validate_held_out(job, &setup, &mut state)?;
-    }
+    // A stage that continues from its last update has none yet.
+    let held_out = match held_out {
+        Some(found) => found,
+        None => validate_held_out(job, &setup, &mut state)?,
+    };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
-    divergence::judge_weights(job, &setup, &state, norm, &mut warned)?;
+    divergence::judge_weights(job, &setup, &mut state, norm)?;
     publish_model(job, &setup, &state, &held_out)
 }
 
-/// Measures what the stage is before its first update, unless the checkpoint that it continues from says it.
+/// Measures the weights that the stage starts from, unless the checkpoint that it continues from says what they were.
 fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(), Failure> {
     if state.counters.start.is_some() {
         return Ok(());
     }
-    let found = measure_held_out(setup, state)?;
-    for (dataset, _) in found.iter().filter(|(_, found)| found.positions == 0) {
-        job.report.note(&format!(
-            "no position of the held-out rows of `{dataset}` counts, so its held-out loss says nothing"
-        ));
+    // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
+    let model = &setup.parent.backbone;
+    let found = measure_held_out(setup, model, 0)?;
+    for (dataset, found) in &found {
+        if found.positions == 0 {
+            job.report.note(&format!(
+                "no position of the held-out rows of `{dataset}` counts, so its held-out loss says nothing"
+            ));
+        } else if !found.is_finite() {
+            let what = format!("the held-out loss on `{dataset}` is {} before the first update", found.loss);
+            return Err(failure::input_failure(what, failure::BEYOND_F32));
+        }
     }
-    state.counters.start = Some(StageStart::new(state, &found)?);
+    state.counters.start = Some(StageStart::new(model, &found)?);
     Ok(())
 }
 
@@ -101,7 +111,7 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(S
     }
     let learning_rate = config.learning_rate.at(k, config.steps);
     let facts = state.apply(gradients, learning_rate).map_err(|error| step_failure(k, error))?;
-    divergence::refuse_endless_update(k, &facts)?;
+    divergence::refuse_non_finite_update(k, &facts)?;
     state.count(&facts, update.tokens, &by_dataset);
     let (seconds, norm) = (start.elapsed().as_secs_f64(), facts.weight_norm);
     let speed = update.tokens as f64 / seconds;
@@ -166,7 +176,7 @@ fn validate_held_out(
     setup: &TrainingSetup<'_>,
     state: &mut TrainingState,
 ) -> Result<IndexMap<String, f64>, Failure> {
-    let measured = measure_held_out(setup, state)?;
+    let measured = measure_held_out(setup, &state.model, state.step)?;
     let found: IndexMap<String, f64> =
         measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect();
     let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
@@ -175,19 +185,20 @@ fn validate_held_out(
     Ok(found)
 }
 
-/// The loss on held-out rows of every dataset.
+/// The loss on held-out rows of every dataset, with the attention that `model` has learned after `step` updates.
 fn measure_held_out(
     setup: &TrainingSetup<'_>,
-    state: &TrainingState,
+    model: &Backbone,
+    step: u64,
 ) -> Result<IndexMap<String, HeldOutLoss>, Failure> {
     let mut found = IndexMap::new();
     for (dataset, rows) in &setup.held_out {
-        let task = setup.evaluation_task(state.step);
+        let task = setup.evaluation_task(step);
         let loss = held_out::measure_held_out_loss(
-            &state.model,
+            model,
             rows,
             &task,
-            setup.learned_attention(state.step),
+            setup.learned_attention(step),
             setup.config.validate.times,
             setup.threads,
         )
@@ -229,7 +240,7 @@ fn publish_model(
         true => "no held-out rows".to_owned(),
         false => format!("held-out loss {}", listed.join(", ")),
     };
-    let headline = if state.counters.worse > 0 { format!("DIVERGED: {headline}") } else { headline };
+    let headline = if state.counters.has_diverged() { format!("DIVERGED: {headline}") } else { headline };
     let lines = setup.lines(state);
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;

@@ -177,8 +177,10 @@ fn an_artifact_that_computes_other_numbers_than_certified_is_corrupt() {
     // Every byte is what was fetched, but the model computes other numbers than the certificate says.
     let folder = project.artifact("lie");
     project.fmflow(&["verify", folder.to_str().unwrap()]).ok();
-    deep(&project, "lie")
-        .exits(4)
-        .says("differ from the source's by at most 1.0")
-        .says("run the stage again");
+    let ran = deep(&project, "lie").exits(4).says("run the stage again");
+    // Relative to the largest logit of its position, which is at most that of all.
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    let ratio = said.split("differ from the source's by at most ").nth(1).unwrap();
+    let ratio: f64 = ratio.split(' ').next().unwrap().parse().unwrap();
+    assert!((0.01..1.0).contains(&ratio), "{said}");
 }

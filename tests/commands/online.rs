@@ -1,5 +1,6 @@
 //! `check --online` with a local hub: what is pinned, what is reported, and where the token is sent.
 
+#![cfg(all(feature = "cpu", feature = "hub"))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod server;

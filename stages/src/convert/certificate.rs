@@ -11,6 +11,9 @@ use crate::weights::Dtype;
 /// version 3 compares position by position and says with whose logits.
 pub(crate) const SCHEMA: &str = "fmflow.certificate/3";
 
+/// Schemas that earlier versions wrote.
+pub(crate) const OLD_SCHEMAS: [&str; 2] = ["fmflow.certificate/1", "fmflow.certificate/2"];
+
 /// The largest accepted difference of logits, relative to the largest |logit| (float32 on CPU).
 #[cfg(test)]
 pub(crate) const TOLERANCE: f64 = 1e-4;

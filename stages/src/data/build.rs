@@ -222,8 +222,8 @@ impl<'a> RowsBuilder<'a> {
             ));
         }
         let (last, given) = talk.messages().split_last().expect("a conversation ends with an answer");
-        let mut tokens = chat::encode_prompt(self.tokenizer, given)?;
-        tokens.extend(chat::encode_answer(self.tokenizer, given, &last.content)?);
+        let (mut tokens, answer) = chat::encode_turn(self.tokenizer, given, &last.content)?;
+        tokens.extend(answer);
         self.document(tokens).map(Some)
     }
 

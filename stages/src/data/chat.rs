@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::corpus::{Chat, Message, Speaker};
 use super::packing::{Example, PositionRole};
-use super::template::{ChatTemplate, TemplateOptions};
+use super::template::{ChatTemplate, TemplateOptions, TemplateRequest};
 use super::tokenizer::{END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError};
 
 /// The prompt in ChatML: everything before the answer.
@@ -37,10 +37,8 @@ pub(crate) fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<
         tokenizer.end_of_turn()?;
         return tokenizer.encode(&render_chatml_prompt(given));
     };
-    tokenizer.encode(
-        &template
-            .render(&to_template_messages(given), &with_generation_prompt(&TemplateOptions::default()))?,
-    )
+    let options = with_generation_prompt(&TemplateOptions::default());
+    tokenizer.encode(&template.render(&to_template_messages(given), &options)?)
 }
 
 /// Ids of an answer to `given`, including the end of its turn.
@@ -52,15 +50,28 @@ pub(crate) fn encode_answer(
     given: &[Message],
     answer: &str,
 ) -> Result<Vec<u32>, TokenizerError> {
+    Ok(encode_turn(tokenizer, given, answer)?.1)
+}
+
+/// Ids of the prompt, and ids of the answer to it, as [`encode_prompt`] and [`encode_answer`].
+///
+/// # Errors
+/// As [`encode_answer`].
+pub(crate) fn encode_turn(
+    tokenizer: &Tokenizer,
+    given: &[Message],
+    answer: &str,
+) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
     tokenizer.end_of_turn()?;
     let Some(template) = tokenizer.template() else {
-        return tokenizer.encode(&format!("{answer}{END_OF_TURN}"));
+        let answer = tokenizer.encode(&format!("{answer}{END_OF_TURN}"))?;
+        return Ok((encode_prompt(tokenizer, given)?, answer));
     };
     let mut messages = to_template_messages(given);
     messages.push(json!({"role": "assistant", "content": answer}));
-    let text = template.render(&messages, &TemplateOptions::default())?;
-    let spoken = find_spoken_range(given.len(), template, &messages, &text, &TemplateOptions::default())?;
-    tokenizer.encode(&text[spoken])
+    let layout = lay_out_turns(template, &messages, &TemplateOptions::default(), &[given.len()])?;
+    let spoken = &layout.spoken[0];
+    Ok((tokenizer.encode(&layout.text[..spoken.start])?, tokenizer.encode(&layout.text[spoken.clone()])?))
 }
 
 /// The text that a model's output must equal after decoding without special tokens. This is not `chat.answer` itself, because
@@ -69,7 +80,7 @@ pub(crate) fn encode_answer(
 /// # Errors
 /// As [`encode_answer`].
 pub(crate) fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
-    Ok(tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false))
+    tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false)
 }
 
 /// The name that templates use for a speaker.
@@ -114,22 +125,38 @@ pub fn lay_out_conversation(
     messages: &[Value],
     options: &TemplateOptions,
 ) -> Result<ConversationLayout, TokenizerError> {
-    let text = template.render(messages, options)?;
     let answers = messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant");
-    let spoken = answers.map(|(at, _)| find_spoken_range(at, template, messages, &text, options));
+    let turns: Vec<usize> = answers.map(|(at, _)| at).collect();
+    lay_out_turns(template, messages, options, &turns)
+}
+
+/// As [`lay_out_conversation`], for the assistant's turns at these places of `messages`.
+fn lay_out_turns(
+    template: &ChatTemplate,
+    messages: &[Value],
+    options: &TemplateOptions,
+    turns: &[usize],
+) -> Result<ConversationLayout, TokenizerError> {
+    let prompting = with_generation_prompt(options);
+    let prompts = turns.iter().map(|&at| TemplateRequest { messages: &messages[..at], options: &prompting });
+    let requests: Vec<_> = [TemplateRequest { messages, options }].into_iter().chain(prompts).collect();
+    let mut texts = template.render_all(&requests)?;
+    let text = texts.remove(0);
+    let spoken = turns.iter().zip(&texts);
+    let spoken = spoken.map(|(&at, prompt)| find_spoken_range(at, template, messages, &text, prompt));
     Ok(ConversationLayout { spoken: spoken.collect::<Result<_, _>>()?, text })
 }
 
-/// The bytes that the assistant says in turn `at` of `text`, the rendering of `messages`.
+/// The bytes that the assistant says in turn `at` of `text`, the rendering of `messages`. `prompt` is that of the messages
+/// before it.
 fn find_spoken_range(
     at: usize,
     template: &ChatTemplate,
     messages: &[Value],
     text: &str,
-    options: &TemplateOptions,
+    prompt: &str,
 ) -> Result<Range<usize>, TokenizerError> {
-    let prompt = template.render(&messages[..at], &with_generation_prompt(options))?;
-    let rest = text.strip_prefix(prompt.as_str()).ok_or_else(|| {
+    let rest = text.strip_prefix(prompt).ok_or_else(|| {
         template.to_error("renders the assistant's prompt differently once the answer follows")
     })?;
     let length = measure_turn(template, rest, &messages[at], at + 1 == messages.len())?;
@@ -183,9 +210,8 @@ pub(crate) fn encode_example(
     canvas: Option<usize>,
 ) -> Result<Option<Example>, TokenizerError> {
     let given = chat.given();
-    let mut tokens = encode_prompt(tokenizer, &given)?;
+    let (mut tokens, mut answer) = encode_turn(tokenizer, &given, &chat.answer)?;
     let mut roles = vec![PositionRole::Prompt; tokens.len()];
-    let mut answer = encode_answer(tokenizer, &given, &chat.answer)?;
     if let Some(canvas) = canvas {
         if answer.len() > canvas {
             return Ok(None);
@@ -218,7 +244,10 @@ mod tests {
         let tokenizer = small();
         let example = encode_example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
-        assert_eq!(tokenizer.decode(&example.tokens, true), format!("{text}{}", "<|endoftext|>".repeat(3)));
+        assert_eq!(
+            tokenizer.decode(&example.tokens, true).unwrap(),
+            format!("{text}{}", "<|endoftext|>".repeat(3))
+        );
         let (given, learned) = example.tokens.split_at(example.tokens.len() - 6);
         assert_eq!(given, encode_prompt(&tokenizer, &[Message::user("sort: d a")]).unwrap());
         assert_eq!(learned[..3], encode_answer(&tokenizer, &[Message::user("sort: d a")], "a d").unwrap());
@@ -276,7 +305,7 @@ mod tests {
         let chat = pair("q", "a b");
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
         let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
-        let text = |ids: &[u32]| tokenizer.decode(ids, true);
+        let text = |ids: &[u32]| tokenizer.decode(ids, true).unwrap();
         assert_eq!(text(&example.tokens[..learned]), render_chatml_prompt(&[Message::user("q")]));
         assert_eq!(text(&example.tokens[learned..]), "<think>\n\n</think>\n\na b<|im_end|>");
         assert_eq!(decode_expected_answer(&tokenizer, &chat).unwrap(), "<think>\n\n</think>\n\na b");
@@ -292,7 +321,7 @@ mod tests {
         chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
         let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
         let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
-        let given = tokenizer.decode(&example.tokens[..learned], true);
+        let given = tokenizer.decode(&example.tokens[..learned], true).unwrap();
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
         assert!(!given.contains("hm"), "{given}");
     }

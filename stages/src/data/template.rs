@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::tokenizer::CHAT_TEMPLATE;
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 use child::TemplateChild;
 use jinja::JinjaTemplate;
@@ -43,7 +44,7 @@ pub struct ChatTemplate {
 enum Renderer {
     /// A process with limits.
     Child(Arc<TemplateChild>),
-    /// This process: for programs that do not call [`isolate_templates`], such as tests.
+    /// This process: for this program's own template, and for programs that do not call [`isolate_templates`], such as tests.
     Here(Arc<JinjaTemplate>),
 }
 
@@ -55,9 +56,16 @@ struct TemplateSource {
     tokens: Vec<(String, String)>,
 }
 
-/// A conversation to be rendered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct TemplateRequest {
+/// A conversation to be rendered, as it is sent.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct TemplateRequest<'a> {
+    pub messages: &'a [Json],
+    pub options: &'a TemplateOptions,
+}
+
+/// A conversation to be rendered, as it is received.
+#[derive(Debug, Deserialize)]
+struct ReceivedRequest {
     messages: Vec<Json>,
     options: TemplateOptions,
 }
@@ -98,11 +106,14 @@ impl ChatTemplate {
             return Err(template_error(file, "is longer than 1 MiB"));
         }
         let source = TemplateSource { text: text.to_owned(), tokens };
-        let renderer = match server::is_isolated() {
-            true => TemplateChild::start(&source).map(|child| Renderer::Child(Arc::new(child))),
-            false => JinjaTemplate::parse(source).map(|template| Renderer::Here(Arc::new(template))),
+        // The template that this program writes is as trusted as the program.
+        let renderer = match server::is_isolated() && text != CHAT_TEMPLATE {
+            true => Renderer::Child(Arc::new(TemplateChild::new(source))),
+            false => {
+                let template = JinjaTemplate::parse(source).map_err(|cause| template_error(file, &cause))?;
+                Renderer::Here(Arc::new(template))
+            }
         };
-        let renderer = renderer.map_err(|cause| template_error(file, &cause))?;
         Ok(Self { renderer, file, digest: blake3::hash(text.as_bytes()).to_hex().to_string() })
     }
 
@@ -112,15 +123,38 @@ impl ChatTemplate {
         &self.digest
     }
 
+    /// Parses the template now and not at the first rendering. Most stages open a tokenizer and never render, so its process is
+    /// started only when it is needed.
+    ///
+    /// # Errors
+    /// If the template cannot be parsed within the limits.
+    pub(crate) fn prepare(&self) -> Result<(), TokenizerError> {
+        let prepared = match &self.renderer {
+            Renderer::Child(child) => child.prepare(),
+            Renderer::Here(_) => Ok(()),
+        };
+        prepared.map_err(|cause| template_error(self.file, &cause))
+    }
+
     /// Renders a conversation as text. Every message is an object with at least `role` and `content`.
     ///
     /// # Errors
     /// If the template refuses the conversation, fails, or takes too much time, memory or stack.
     pub fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, TokenizerError> {
-        let request = TemplateRequest { messages: messages.to_vec(), options: options.clone() };
+        Ok(self.render_all(&[TemplateRequest { messages, options }])?.swap_remove(0))
+    }
+
+    /// Renders several conversations at once. What belongs together is rendered together: a way to another process and back
+    /// takes longer than most renderings.
+    ///
+    /// # Errors
+    /// As [`Self::render`], for the first that fails.
+    pub(crate) fn render_all(&self, requests: &[TemplateRequest<'_>]) -> Result<Vec<String>, TokenizerError> {
         let rendered = match &self.renderer {
-            Renderer::Child(child) => child.render(&request),
-            Renderer::Here(template) => template.render(&request),
+            Renderer::Child(child) => child.render_all(requests),
+            Renderer::Here(template) => {
+                requests.iter().map(|request| template.render(request.messages, request.options)).collect()
+            }
         };
         rendered.map_err(|cause| template_error(self.file, &cause))
     }

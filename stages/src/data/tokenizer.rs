@@ -6,7 +6,7 @@
 mod limits;
 mod train;
 
-pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
+pub(crate) use train::{CHAT_TEMPLATE, TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -145,23 +145,24 @@ impl Tokenizer {
     }
 
     /// The text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; otherwise
-    /// neither appears. Bytes that are not UTF-8 become U+FFFD, and so does a run that the library cannot decode.
-    #[must_use]
-    pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
+    /// neither appears. Bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// If the library cannot decode a run of ids. A stand-in for it would equal the stand-in of another answer.
+    pub fn decode(&self, ids: &[u32], show_special: bool) -> Result<String, TokenizerError> {
         let known = |id: &u32| *id < self.used;
         let mut text = String::new();
         for run in ids.chunk_by(|a, b| known(a) && known(b)) {
             match run {
                 [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
                 run => {
+                    let failed = |cause| TokenizerError::Decode { ids: run.len(), cause };
                     let decoded = catch_library_panic(|| self.inner.decode(run, !show_special));
-                    text.push_str(
-                        &decoded.ok().and_then(Result::ok).unwrap_or_else(|| "\u{FFFD}".to_owned()),
-                    );
+                    text.push_str(&decoded.map_err(failed)?.map_err(|cause| failed(cause.to_string()))?);
                 }
             }
         }
-        text
+        Ok(text)
     }
 
     /// Name of the token `id` in byte-level letters; `None` for a reserved row.
@@ -284,7 +285,7 @@ impl Tokenizer {
     ) -> Result<T, TokenizerError> {
         let failed = |cause| TokenizerError::Encode { bytes: text.len(), cause };
         if let Some(cause) = self.expansion.refuse_text(text.len()) {
-            return Err(failed(cause));
+            return Err(TokenizerError::TooLong { bytes: text.len(), cause });
         }
         let called = catch_library_panic(call).map_err(failed)?;
         called.map_err(|cause| failed(cause.to_string()))

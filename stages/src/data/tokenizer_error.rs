@@ -71,6 +71,22 @@ pub enum TokenizerError {
         /// Length of the piece.
         bytes: usize,
     },
+    /// A text could become too long before it is encoded.
+    #[error("a text of {bytes} bytes is too long: {cause}; split it into several documents")]
+    TooLong {
+        /// Length of the text.
+        bytes: usize,
+        /// What makes it longer.
+        cause: String,
+    },
+    /// The library cannot decode ids.
+    #[error("{ids} tokens cannot be decoded: {cause}; check the decoder of `tokenizer.json`")]
+    Decode {
+        /// Number of ids.
+        ids: usize,
+        /// The error of the library.
+        cause: String,
+    },
     /// The library cannot encode a text.
     #[error(
         "a text of {bytes} bytes cannot be encoded: {cause}; look for very long runs of whitespace in it"

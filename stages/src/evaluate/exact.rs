@@ -150,7 +150,7 @@ impl<'a> ExactAnswer<'a> {
         model: &Model,
     ) -> Result<Self, Failure> {
         let tokenizer = model.tokenizer()?;
-        let given = tokenizer.decode(completion.until_end(&model.ends()), false);
+        let given = tokenizer.decode(completion.until_end(&model.ends()), false).map_err(stage_failure)?;
         let passed = given == chat.answer
             || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;
         let (group, before, prompt, expected) = (&*chat.group, &*chat.before, &*chat.prompt, &*chat.answer);

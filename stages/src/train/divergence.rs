@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use super::adamw::StepFacts;
 use super::held_out::HeldOutLoss;
 use super::setup::TrainingSetup;
-use super::state::TrainingState;
+use super::state::{TrainingState, WeightGrowth};
 
 /// A failure of kind [`FailureKind::Diverged`]; `what` says what happened.
 pub(super) fn divergence_failure(what: String) -> Failure {
@@ -62,7 +62,7 @@ fn describe_worse_loss(
     state: &TrainingState,
     held_out: &IndexMap<String, HeldOutLoss>,
 ) -> Option<String> {
-    let start = state.counters.start.as_ref()?;
+    let start = state.counters.start.as_ref().expect("the start is measured before the first update");
     let chance = (setup.parent.backbone.config().vocab_size as f64).ln();
     held_out.iter().find_map(|(dataset, found)| {
         let (now, before) = (found.cross_entropy, *start.cross_entropy.get(dataset)?);
@@ -79,32 +79,39 @@ fn is_worse(now: f64, before: f64, chance: f64, margin: f64) -> bool {
     now > before.max(chance) * (1.0 + margin)
 }
 
-/// Judges the norm of the weights. `warned` is whether growth has been reported; half of the limit is reported once.
+/// Judges the norm of the weights: growth to half of the limit and growth beyond it are reported once each.
 ///
 /// # Errors
-/// If an update is not finite, or the norm is beyond the limit.
+/// If the norm is not finite, or it is beyond the limit and the guard stops the stage.
 pub(super) fn judge_weights(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
-    state: &TrainingState,
+    state: &mut TrainingState,
     norm: f64,
-    warned: &mut bool,
 ) -> Result<(), Failure> {
     let (guard, done) = (setup.config.guard, state.step);
-    let Some(start) = state.counters.start.as_ref().map(|start| start.weight_norm) else { return Ok(()) };
-    if norm.is_finite() && norm <= 0.5 * guard.growth * start {
-        return Ok(());
+    let start =
+        state.counters.start.as_ref().expect("the start is measured before the first update").weight_norm;
+    let what = || {
+        format!(
+            "the norm of the weights is {norm:.3e}, {:.0} times that at the start of the stage ({start:.3e})",
+            norm / start
+        )
+    };
+    if !norm.is_finite() {
+        return Err(divergence_failure(format!("training diverged by update {done}: {}", what())));
     }
-    let what = format!(
-        "the norm of the weights is {norm:.3e}, {:.0} times that at the start of the stage ({start:.3e})",
-        norm / start
-    );
-    if guard.stop && !(norm.is_finite() && norm <= guard.growth * start) {
-        return Err(guard_failure(format!("training diverged by update {done}: {what}")));
+    let growth = match norm / start {
+        ratio if ratio > guard.growth => WeightGrowth::Beyond,
+        ratio if ratio > 0.5 * guard.growth => WeightGrowth::Large,
+        _ => WeightGrowth::Expected,
+    };
+    if growth == WeightGrowth::Beyond && guard.stop {
+        return Err(guard_failure(format!("training diverged by update {done}: {}", what())));
     }
-    if !*warned {
-        job.report.note(&format!("warning: at update {done} {what}"));
-        *warned = true;
+    if growth > state.counters.growth {
+        job.report.note(&format!("warning: at update {done} {}", what()));
+        state.counters.growth = growth;
     }
     Ok(())
 }
@@ -113,7 +120,7 @@ pub(super) fn judge_weights(
 ///
 /// # Errors
 /// If the change of the weights is not finite.
-pub(super) fn refuse_endless_update(k: u64, facts: &StepFacts) -> Result<(), Failure> {
+pub(super) fn refuse_non_finite_update(k: u64, facts: &StepFacts) -> Result<(), Failure> {
     match facts.update_ratio.is_finite() {
         true => Ok(()),
         false => Err(divergence_failure(format!(

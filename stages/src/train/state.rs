@@ -36,12 +36,36 @@ pub(crate) struct TrainingCounters {
     pub tokens: u64,
     /// The same per dataset.
     pub tokens_by_dataset: IndexMap<String, u64>,
-    /// What the stage was before its first update; `None` in a checkpoint that an older version saved.
+    /// What the stage was before its first update; `None` until it is measured.
     #[serde(default)]
     pub start: Option<StageStart>,
     /// Measurements in a row whose held-out loss was worse than chance and than at the start.
     #[serde(default)]
     pub worse: u64,
+    /// How far the weights have grown, as far as it was reported.
+    #[serde(default)]
+    pub growth: WeightGrowth,
+}
+
+/// How far the norm of the weights has grown since the start of the stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WeightGrowth {
+    /// At most half of the guard's limit.
+    #[default]
+    Expected,
+    /// More than half of it.
+    Large,
+    /// Beyond it.
+    Beyond,
+}
+
+impl TrainingCounters {
+    /// Whether the guard would have stopped the stage, had it been allowed to.
+    #[must_use]
+    pub(super) fn has_diverged(&self) -> bool {
+        self.worse > 0 || self.growth == WeightGrowth::Beyond
+    }
 }
 
 /// What the stage was before its first update. Later measurements are compared with it.
@@ -55,17 +79,14 @@ pub(crate) struct StageStart {
 }
 
 impl StageStart {
-    /// Measures the weights of `state`; `held_out` has been measured for them.
+    /// Measures the weights of `model`; `held_out` has been measured for them.
     ///
     /// # Errors
     /// If the device fails.
-    pub(super) fn new(
-        state: &TrainingState,
-        held_out: &IndexMap<String, HeldOutLoss>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(model: &Backbone, held_out: &IndexMap<String, HeldOutLoss>) -> Result<Self, Failure> {
         let cross_entropy =
             held_out.iter().map(|(dataset, found)| (dataset.clone(), found.cross_entropy)).collect();
-        let weight_norm = measure_weight_norm(&state.model).map_err(stage_failure)?;
+        let weight_norm = measure_weight_norm(model).map_err(stage_failure)?;
         Ok(Self { weight_norm, cross_entropy })
     }
 }

@@ -48,8 +48,7 @@ pub struct FlowObjective {
     /// Whether the backbone is conditioned on time. It takes one time per row, which all pieces of the row then share.
     pub time_per_row: bool,
     /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the
-    /// backbone as
-    /// [x_t, x_1].
+    /// backbone as [x_t, x_1].
     pub block: Option<usize>,
 }
 

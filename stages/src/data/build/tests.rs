@@ -36,7 +36,7 @@ fn build(documents: Vec<Document>, options: &RowsOptions) -> Result<(RowsSummary
 fn texts_of(rows: &Rows, split: Split) -> Vec<String> {
     let tokenizer = small();
     let row = |i| rows.row(split, i).unwrap();
-    (0..rows.len(split)).map(|i| tokenizer.decode(&row(i).tokens, true)).collect()
+    (0..rows.len(split)).map(|i| tokenizer.decode(&row(i).tokens, true).unwrap()).collect()
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn every_answer_of_a_conversation_is_learned_from_the_turns_before_it() {
         let row = rows.row(Split::Train, at).unwrap();
         let learned =
             row.tokens.iter().zip(&row.roles).filter(|(_, role)| **role == PositionRole::Supervised);
-        found.push(small().decode(&learned.map(|(id, _)| *id).collect::<Vec<_>>(), true));
+        found.push(small().decode(&learned.map(|(id, _)| *id).collect::<Vec<_>>(), true).unwrap());
     }
     assert_eq!(found.concat(), "a b<|im_end|>c d<|im_end|>");
 }
@@ -181,7 +181,7 @@ fn a_conversation_end_to_end_is_laid_out_once() {
     assert_eq!(summary.train.documents, 1);
     let dir = files.save();
     let row = Rows::open(dir.path()).unwrap().row(Split::Train, 0).unwrap();
-    let text = small().decode(&row.tokens, true);
+    let text = small().decode(&row.tokens, true).unwrap();
     assert!(
         text.starts_with("<|im_start|>system\nsort<|im_end|>\n<|im_start|>user\nb a<|im_end|>\n"),
         "{text}"
@@ -208,7 +208,7 @@ fn an_answer_that_is_only_given_is_not_learned() {
     let (summary, files) = build(read(), &options).unwrap();
     let row = Rows::open(files.save().path()).unwrap().row(Split::Train, 0).unwrap();
     let of = |wanted| row.tokens.iter().zip(&row.roles).filter(move |(_, role)| **role == wanted);
-    let text = |role| small().decode(&of(role).map(|(id, _)| *id).collect::<Vec<_>>(), true);
+    let text = |role| small().decode(&of(role).map(|(id, _)| *id).collect::<Vec<_>>(), true).unwrap();
     assert_eq!((summary.train.documents, text(PositionRole::Supervised).as_str()), (1, "c d<|im_end|>"));
     assert!(text(PositionRole::Prompt).contains("assistant\na b<|im_end|>"), "it is given");
     let error =

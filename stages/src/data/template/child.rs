@@ -6,17 +6,29 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::server::{ARGUMENT, TIMED_OUT};
+use super::server::{ARGUMENT, NO_LIMITS, TIMED_OUT};
 use super::{TemplateRequest, TemplateSource};
 
 /// How much of the child's last words is read, in bytes.
 const MAX_LAST_WORDS: u64 = 4096;
 
-/// A process that renders one template. It ends when this is dropped, or when this process ends.
-#[derive(Debug)]
-pub(super) struct TemplateChild(Mutex<ChildPipes>);
+/// Where a dynamic linker looks: the only variable of the environment that the process gets.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
-/// The process, and lines of JSON to and from it: the template first, then conversations, one answer each.
+/// Renders one template in a process that starts when it is first needed, and ends when this is dropped or this process ends.
+#[derive(Debug)]
+pub(super) struct TemplateChild(Mutex<ChildState>);
+
+#[derive(Debug)]
+enum ChildState {
+    /// Not started yet.
+    Waiting(TemplateSource),
+    Running(ChildPipes),
+    /// Why it cannot render any more, as the predicate of a sentence about the template.
+    Ended(String),
+}
+
+/// The process, and lines of JSON to and from it: the template first, then lists of conversations, one answer each.
 #[derive(Debug)]
 struct ChildPipes {
     process: Child,
@@ -25,51 +37,98 @@ struct ChildPipes {
     last_words: ChildStderr,
 }
 
+/// Why a request has no text.
+enum ChildFailure {
+    /// The template refuses it; others may be rendered.
+    Refused(String),
+    /// The process has ended, for this reason.
+    Ended(String),
+}
+
 impl TemplateChild {
-    /// Starts a process and gives it the template.
+    pub(super) fn new(source: TemplateSource) -> Self {
+        Self(Mutex::new(ChildState::Waiting(source)))
+    }
+
+    /// Starts the process and gives it the template, unless that was done.
     ///
     /// # Errors
     /// If no process can be started, or the template cannot be parsed within the limits.
-    pub(super) fn start(source: &TemplateSource) -> Result<Self, String> {
-        let mut pipes =
-            ChildPipes::start().map_err(|e| format!("needs a process that cannot be started: {e}"))?;
-        pipes.ask(source)?;
-        Ok(Self(Mutex::new(pipes)))
+    pub(super) fn prepare(&self) -> Result<(), String> {
+        self.with_process(|_| Ok(()))
     }
 
-    /// Renders a conversation.
+    /// Renders conversations.
     ///
     /// # Errors
-    /// If the template refuses it, or has exceeded a limit, now or before.
-    pub(super) fn render(&self, request: &TemplateRequest) -> Result<String, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(request)
+    /// As [`Self::prepare`], and if the template refuses one, or has exceeded a limit, now or before.
+    pub(super) fn render_all(&self, requests: &[TemplateRequest<'_>]) -> Result<Vec<String>, String> {
+        self.with_process(|pipes| pipes.ask(requests))
+    }
+
+    fn with_process<T>(
+        &self,
+        call: impl FnOnce(&mut ChildPipes) -> Result<T, ChildFailure>,
+    ) -> Result<T, String> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let ChildState::Waiting(source) = &*state {
+            *state = match ChildPipes::start(source) {
+                Ok(pipes) => ChildState::Running(pipes),
+                Err(cause) => ChildState::Ended(cause),
+            };
+        }
+        let found = match &mut *state {
+            ChildState::Ended(cause) => return Err(cause.clone()),
+            ChildState::Waiting(_) => unreachable!("a process that waits was started above"),
+            ChildState::Running(pipes) => call(pipes),
+        };
+        found.map_err(|failure| match failure {
+            ChildFailure::Refused(cause) => cause,
+            ChildFailure::Ended(cause) => {
+                *state = ChildState::Ended(cause.clone());
+                cause
+            }
+        })
     }
 }
 
 impl ChildPipes {
+    /// Starts a process and gives it the template. The error is the predicate of a sentence about the template.
+    fn start(source: &TemplateSource) -> Result<Self, String> {
+        let mut pipes = Self::spawn().map_err(|e| format!("needs a process that cannot be started: {e}"))?;
+        match pipes.ask(source) {
+            Ok(_) => Ok(pipes),
+            Err(ChildFailure::Refused(cause) | ChildFailure::Ended(cause)) => Err(cause),
+        }
+    }
+
     /// Starts this program again. In a process group of its own it gets no signal from the terminal: a stage that is
-    /// interrupted ends in its own way.
-    fn start() -> std::io::Result<Self> {
+    /// interrupted ends in its own way. A template needs no secret of the environment, and a backtrace could fill the pipe.
+    fn spawn() -> std::io::Result<Self> {
         let mut command = Command::new(find_own_program()?);
         command.arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_clear().envs(std::env::var_os(LIBRARIES).map(|path| (LIBRARIES, path)));
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut process = command.spawn()?;
         let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (Some(requests), Some(answers), Some(last_words)) = pipes else {
-            return Err(std::io::Error::other("it has no pipes"));
+            unreachable!("all three were asked for");
         };
         Ok(Self { process, requests, answers: BufReader::new(answers), last_words })
     }
 
-    fn ask(&mut self, request: &impl Serialize) -> Result<String, String> {
-        let mut line = serde_json::to_vec(request).map_err(|e| e.to_string())?;
+    fn ask(&mut self, request: &(impl Serialize + ?Sized)) -> Result<Vec<String>, ChildFailure> {
+        let mut line = serde_json::to_vec(request).expect("a request has only strings as keys");
         line.push(b'\n');
         let mut answer = String::new();
         let sent = self.requests.write_all(&line).and_then(|()| self.answers.read_line(&mut answer));
-        match (sent, serde_json::from_str(&answer)) {
-            (Ok(_), Ok(answer)) => answer,
-            _ => Err(self.explain_end()),
+        match (sent, serde_json::from_str::<Result<Vec<String>, String>>(&answer)) {
+            (Ok(_), Ok(answer)) => answer.map_err(ChildFailure::Refused),
+            (Ok(length), Err(_)) if length > 0 && answer.ends_with('\n') => Err(ChildFailure::Ended(
+                "is rendered by another version of this program: its file was replaced".into(),
+            )),
+            _ => Err(ChildFailure::Ended(self.explain_end())),
         }
     }
 
@@ -90,9 +149,12 @@ fn name_exceeded_limit(status: ExitStatus, words: &str) -> String {
     let says = |what: &str| words.contains(what);
     match status.code() {
         Some(TIMED_OUT) => "takes too long".into(),
+        Some(NO_LIMITS) => {
+            format!("cannot be rendered, because its process cannot be limited: {}", words.trim())
+        }
         _ if says("has overflowed its stack") => "nests too deeply".into(),
         _ if says("memory allocation of") || says("capacity overflow") => {
-            "takes more than 1 GiB of memory".into()
+            "takes more memory than it may (1 GiB)".into()
         }
         _ => format!("ended the process that renders it ({status})"),
     }

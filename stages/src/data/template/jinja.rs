@@ -8,7 +8,9 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-use super::{TemplateRequest, TemplateSource, python};
+use serde_json::Value as Json;
+
+use super::{TemplateOptions, TemplateSource, python};
 
 /// Instructions that one rendering may execute: enough for long conversations, but an endless loop is stopped.
 const FUEL: u64 = 50_000_000;
@@ -53,15 +55,15 @@ impl JinjaTemplate {
     ///
     /// # Errors
     /// If the template refuses the conversation, fails, or takes too long.
-    pub(super) fn render(&self, request: &TemplateRequest) -> Result<String, String> {
+    pub(super) fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, String> {
         let own = [
-            ("messages", request.messages.iter().map(python::to_template_value).collect::<Value>()),
-            ("add_generation_prompt", request.options.add_generation_prompt.into()),
+            ("messages", messages.iter().map(python::to_template_value).collect::<Value>()),
+            ("add_generation_prompt", options.add_generation_prompt.into()),
             ("tools", ().into()),
             ("documents", ().into()),
         ];
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
-        let given = &request.options.variables;
+        let given = &options.variables;
         let given = given.iter().map(|(name, value)| (name.as_str(), python::to_template_value(value)));
         let all = Value::from_pairs(own.into_iter().chain(tokens).chain(given));
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;

@@ -1,16 +1,16 @@
-//! The process that renders a template: reads it and then conversations, one line of JSON each, and answers in lines.
+//! The process that renders a template: reads it and then lists of conversations, a line of JSON each, and answers in lines.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::ReceivedRequest;
 use super::jinja::JinjaTemplate;
-use super::{TemplateRequest, TemplateSource};
 
 /// The only argument of a process that renders a template.
 pub(super) const ARGUMENT: &str = "--render-template";
@@ -18,14 +18,26 @@ pub(super) const ARGUMENT: &str = "--render-template";
 /// The exit code after a rendering that took too long.
 pub(super) const TIMED_OUT: i32 = 3;
 
+/// The exit code when the process cannot be limited; the reason is on stderr.
+pub(super) const NO_LIMITS: i32 = 4;
+
 /// Memory of the process, in bytes.
 const MAX_MEMORY_BYTES: u64 = 1 << 30;
 
 /// Stack of the thread that renders, in bytes: recursion that the library permits fits in.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Processor time for one template or conversation: not the time of day, so that a busy machine changes no result.
-const MAX_TIME: Duration = Duration::from_secs(1);
+/// Processor time for the template or one list of conversations, in microseconds: not the time of day, so that a busy machine
+/// changes no result.
+const MAX_MICROS: u64 = 1_000_000;
+
+/// How often the time is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The processor time of this process when the work on a line began, in microseconds, or [`IDLE`].
+static BUSY_SINCE: AtomicU64 = AtomicU64::new(IDLE);
+
+const IDLE: u64 = u64::MAX;
 
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
@@ -45,25 +57,23 @@ pub(super) fn is_isolated() -> bool {
     ISOLATED.load(Ordering::Relaxed)
 }
 
+/// The thread that this starts reads, renders and answers, so that a request wakes up one thread only; this one watches its
+/// time.
 fn serve() -> ExitCode {
-    if limit_resources().is_err() {
-        return ExitCode::FAILURE;
+    if let Err(error) = limit_resources() {
+        return report_no_limits(&error);
     }
-    let ((requests, work), (answer, answers)) = (channel(), channel());
     let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK_BYTES);
-    if thread.spawn(move || answer_requests(&work, &answer)).is_err() {
-        return ExitCode::FAILURE;
+    match thread.spawn(answer_requests) {
+        Ok(thread) => watch_time(&thread),
+        Err(error) => report_no_limits(&error),
     }
-    let mut out = std::io::stdout().lock();
-    for line in std::io::stdin().lock().lines() {
-        let Ok(line) = line else { return ExitCode::FAILURE };
-        let answer = requests.send(line).ok().and_then(|()| wait_for_answer(&answers));
-        let Some(answer) = answer else { return ExitCode::FAILURE };
-        if writeln!(out, "{answer}").and_then(|()| out.flush()).is_err() {
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+}
+
+fn report_no_limits(error: &dyn std::fmt::Display) -> ExitCode {
+    // If stderr is gone, the exit code still says what happened.
+    let _ = writeln!(std::io::stderr(), "{error}");
+    std::process::exit(NO_LIMITS)
 }
 
 /// Caps memory, and writes no core file: it could hold a conversation.
@@ -76,43 +86,49 @@ fn limit_resources() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Parses the first request as a template and renders the others with it.
-fn answer_requests(requests: &Receiver<String>, answers: &Sender<String>) {
+/// Parses the first line as a template and renders the conversations of the others with it, until there is no more.
+fn answer_requests() -> std::io::Result<()> {
     let mut template = None;
-    for line in requests {
-        let answer = match &template {
-            None => parse_line::<TemplateSource>(&line).and_then(JinjaTemplate::parse).map(|parsed| {
-                template = Some(parsed);
-                String::new()
-            }),
-            Some(parsed) => parse_line::<TemplateRequest>(&line).and_then(|request| parsed.render(&request)),
-        };
-        if answers.send(serde_json::json!(answer).to_string()).is_err() {
-            return;
-        }
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        BUSY_SINCE.store(read_processor_micros(), Ordering::Relaxed);
+        let answer = answer_line(&mut template, &line);
+        BUSY_SINCE.store(IDLE, Ordering::Relaxed);
+        out.write_all((serde_json::json!(answer).to_string() + "\n").as_bytes())?;
+        out.flush()?;
     }
+    Ok(())
+}
+
+fn answer_line(template: &mut Option<JinjaTemplate>, line: &str) -> Result<Vec<String>, String> {
+    let Some(template) = template else {
+        *template = Some(JinjaTemplate::parse(parse_line(line)?)?);
+        return Ok(Vec::new());
+    };
+    let requests: Vec<ReceivedRequest> = parse_line(line)?;
+    requests.iter().map(|request| template.render(&request.messages, &request.options)).collect()
 }
 
 fn parse_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {
     serde_json::from_str(line).map_err(|e| format!("cannot be given its input: {e}"))
 }
 
-/// The next answer; `None` if the thread ended. Ends the process when the answer takes too long: a thread cannot be stopped.
-fn wait_for_answer(answers: &Receiver<String>) -> Option<String> {
-    let start = read_processor_time();
-    loop {
-        match answers.recv_timeout(Duration::from_millis(20)) {
-            Ok(answer) => return Some(answer),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if read_processor_time().saturating_sub(start) > MAX_TIME => {
-                std::process::exit(TIMED_OUT)
-            }
-            Err(RecvTimeoutError::Timeout) => {}
+/// Waits for the end of the thread that renders. Ends the process when a line takes too long: a thread cannot be stopped.
+fn watch_time<T>(thread: &JoinHandle<T>) -> ExitCode {
+    while !thread.is_finished() {
+        std::thread::sleep(WATCH_INTERVAL);
+        let since = BUSY_SINCE.load(Ordering::Relaxed);
+        if since != IDLE && read_processor_micros().saturating_sub(since) > MAX_MICROS {
+            std::process::exit(TIMED_OUT);
         }
     }
+    ExitCode::SUCCESS
 }
 
-/// Processor time of this process.
-fn read_processor_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a process has used no negative time")
+/// Processor time of this process, in microseconds.
+fn read_processor_micros() -> u64 {
+    let time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
+    let micros = time.expect("a process has used no negative time").as_micros();
+    u64::try_from(micros).expect("no process runs for 500,000 years")
 }

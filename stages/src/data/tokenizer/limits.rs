@@ -17,7 +17,7 @@ const MAX_TOKEN_BYTES: usize = 1 << 14;
 /// Bytes that a text may have after normalization, as far as the file tells.
 const MAX_NORMALIZED_BYTES: u64 = 64 << 20;
 
-/// A normalizer that makes texts at most so many times longer is harmless: a space may become a letter of four bytes.
+/// Steps that make a text at most so many times longer are harmless at every length: a space may become a letter of four bytes.
 const HARMLESS_EXPANSION: u64 = 4;
 
 /// A decoder that makes texts more times longer is refused.
@@ -30,14 +30,18 @@ const COMPATIBILITY_EXPANSION: u64 = 11;
 /// be interrupted.
 pub(super) const MAX_PIECE_BYTES: usize = 1 << 20;
 
-/// How many times longer a tokenizer can make a text.
+/// A bound of how long steps can make a text: `factor` bytes for each byte, and `constant` bytes more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TextExpansion(u64);
+pub(super) struct TextExpansion {
+    factor: u64,
+    constant: u64,
+}
 
 /// The parts of a `tokenizer.json` that make texts longer.
 #[derive(Deserialize)]
 struct TokenizerSteps {
     normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
     decoder: Option<Value>,
     #[serde(default)]
     added_tokens: Vec<AddedText>,
@@ -49,17 +53,35 @@ struct AddedText {
 }
 
 impl TextExpansion {
+    const NONE: Self = Self { factor: 1, constant: 0 };
+
+    fn times(factor: u64) -> Self {
+        Self { factor, constant: 0 }
+    }
+
+    /// This step, and then the next one.
+    fn then(self, next: Self) -> Self {
+        let constant = self.constant.saturating_mul(next.factor).saturating_add(next.constant);
+        Self { factor: self.factor.saturating_mul(next.factor), constant }
+    }
+
+    /// Bytes that a text of so many bytes can have afterwards.
+    fn longest(self, bytes: usize) -> u64 {
+        self.factor.saturating_mul(bytes as u64).saturating_add(self.constant)
+    }
+
     /// Reads the bytes of a `tokenizer.json`, before the library does: it normalizes the added tokens when it reads them.
     ///
     /// # Errors
     /// If the file makes its own tokens or decoded texts too long. The text says what is wrong with the file.
     pub(super) fn read(json: &[u8]) -> Result<Self, String> {
         let steps: TokenizerSteps = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-        let decoder = steps.decoder.as_ref().map_or(1, measure_expansion);
+        let measure = |step: &Option<Value>| step.as_ref().map_or(Self::NONE, measure_expansion);
+        let decoder = measure(&steps.decoder).factor;
         if decoder > MAX_DECODER_EXPANSION {
             return Err(format!("its decoder can make texts {decoder} times longer, more than 64 times"));
         }
-        let expansion = Self(steps.normalizer.as_ref().map_or(1, measure_expansion));
+        let expansion = measure(&steps.normalizer).then(measure(&steps.pre_tokenizer));
         let added = steps.added_tokens.iter().map(|token| token.content.len()).sum();
         match expansion.refuse_text(added) {
             Some(cause) => Err(format!("it cannot read its own tokens: {cause}")),
@@ -67,13 +89,14 @@ impl TextExpansion {
         }
     }
 
-    /// Why a text of so many bytes is too long for the normalizer; `None` if it is not.
+    /// Why a text of so many bytes is too long for the steps before the vocabulary; `None` if it is not.
     pub(super) fn refuse_text(self, bytes: usize) -> Option<String> {
-        let longest = self.0.saturating_mul(bytes as u64);
-        (self.0 > HARMLESS_EXPANSION && longest > MAX_NORMALIZED_BYTES).then(|| {
+        let harmless = HARMLESS_EXPANSION.saturating_mul(bytes as u64);
+        let longest = self.longest(bytes);
+        (longest > harmless.max(MAX_NORMALIZED_BYTES)).then(|| {
             format!(
-                "the tokenizer's normalizer can make a text {} times longer, here more than 64 MiB",
-                self.0
+                "the tokenizer's normalizer can make it {} times longer, here more than 64 MiB",
+                longest / (bytes as u64).max(1)
             )
         })
     }
@@ -109,25 +132,33 @@ pub(super) fn refuse_long_pieces(parts: &PreTokenizedString) -> Result<(), Token
     }
 }
 
-/// How many times longer a step of a normalizer or decoder can make a text.
-fn measure_expansion(step: &Value) -> u64 {
+/// How much longer a step of a normalizer, pre-tokenizer or decoder can make a text.
+fn measure_expansion(step: &Value) -> TextExpansion {
     let length = |key: &str| step[key].as_str().map_or(0, str::len) as u64;
     match step["type"].as_str() {
-        Some("Sequence") => ["normalizers", "decoders"]
+        Some("Sequence") => ["normalizers", "pretokenizers", "decoders"]
             .iter()
             .filter_map(|key| step[*key].as_array())
             .flatten()
             .map(measure_expansion)
-            .fold(1, u64::saturating_mul),
+            .fold(TextExpansion::NONE, TextExpansion::then),
         Some("Replace") => match step["pattern"]["String"].as_str().map(str::len) {
-            Some(pattern) if pattern > 0 => length("content").div_ceil(pattern as u64).max(1),
-            // The pattern may match between two letters.
-            _ => 1 + length("content"),
+            Some(pattern) if pattern > 0 => {
+                TextExpansion::times(length("content").div_ceil(pattern as u64).max(1))
+            }
+            // The pattern may match between two letters, and at both ends.
+            _ => TextExpansion { factor: 1 + length("content"), constant: length("content") },
         },
-        Some("Prepend") => 1 + length("prepend"),
-        Some("Precompiled") => measure_charsmap(step["precompiled_charsmap"].as_str().unwrap_or_default()),
-        Some("NFKC" | "NFKD") => COMPATIBILITY_EXPANSION,
-        _ => 1,
+        Some("Prepend") => TextExpansion { factor: 1, constant: length("prepend") },
+        Some("Precompiled") => {
+            // The library refuses a file without a charsmap.
+            let charsmap = step["precompiled_charsmap"].as_str().unwrap_or_default();
+            TextExpansion::times(measure_charsmap(charsmap))
+        }
+        Some("NFKC" | "NFKD") => TextExpansion::times(COMPATIBILITY_EXPANSION),
+        // Every byte becomes a letter of up to two bytes.
+        Some("ByteLevel") => TextExpansion::times(2),
+        _ => TextExpansion::NONE,
     }
 }
 
@@ -138,4 +169,40 @@ fn measure_charsmap(text: &str) -> u64 {
     let trie = bytes.first_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize);
     let texts = bytes.get(trie.saturating_add(4)..).unwrap_or_default();
     texts.split(|&byte| byte == 0).map(<[u8]>::len).max().unwrap_or(0).max(1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(normalizer: &Value, pre_tokenizer: &Value) -> TextExpansion {
+        let file = json!({"normalizer": normalizer, "pre_tokenizer": pre_tokenizer});
+        TextExpansion::read(file.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn published_tokenizers_take_texts_of_any_length() {
+        let llama = json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ]});
+        let qwen = json!({"type": "Sequence", "pretokenizers": [{"type": "Split"}, {"type": "ByteLevel"}]});
+        let huge = 200 << 20;
+        assert_eq!(read(&llama, &Value::Null).refuse_text(huge), None);
+        assert_eq!(read(&json!({"type": "NFC"}), &qwen).refuse_text(huge), None);
+    }
+
+    #[test]
+    fn steps_multiply_and_what_is_added_once_is_counted_once() {
+        let step = json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "abc"},
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"},
+        ]});
+        let found = read(&step, &json!({"type": "ByteLevel"}));
+        assert_eq!((found.factor, found.constant), (20, 60));
+        assert!(found.refuse_text(4 << 20).is_some_and(|cause| cause.contains("20 times longer")));
+        assert_eq!(found.refuse_text(3 << 20), None);
+    }
 }

@@ -45,7 +45,7 @@ pub(super) const QWEN3: [(&str, bool); 26] = [
 pub(crate) const MIN_VOCABULARY: u32 = 256 + QWEN3.len() as u32 + 1;
 
 /// Plain ChatML, the layout of `data::chat`, as a template for other tools.
-const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
+pub(crate) const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 /// The files of a trained tokenizer, to be written under these names.
 #[derive(Clone, Debug, PartialEq, Eq)]

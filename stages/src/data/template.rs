@@ -14,7 +14,6 @@ use serde_json::Value as Json;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::tokenizer::CHAT_TEMPLATE;
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 use child::TemplateChild;
 use jinja::JinjaTemplate;
@@ -23,6 +22,9 @@ pub use server::isolate_templates;
 /// The file to which transformers writes a template since 4.51; it takes precedence over `tokenizer_config.json`.
 pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// Plain ChatML, the layout of `data::chat`, as a template: what `tokenizer` stages write.
+pub(crate) const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 /// The longest template, in bytes; the longest published ones have some 30,000.
 const MAX_SOURCE_BYTES: usize = 1 << 20;

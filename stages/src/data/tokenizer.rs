@@ -6,7 +6,7 @@
 mod limits;
 mod train;
 
-pub(crate) use train::{CHAT_TEMPLATE, TokenizerFiles, train_byte_level_bpe};
+pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

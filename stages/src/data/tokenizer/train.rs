@@ -4,6 +4,7 @@
 
 use super::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError, Vocabulary};
 use crate::data::bpe;
+use crate::data::template::CHAT_TEMPLATE;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,9 +44,6 @@ pub(super) const QWEN3: [(&str, bool); 26] = [
 
 /// The smallest vocabulary that can be trained: bytes, special tokens, one reserved row.
 pub(crate) const MIN_VOCABULARY: u32 = 256 + QWEN3.len() as u32 + 1;
-
-/// Plain ChatML, the layout of `data::chat`, as a template for other tools.
-pub(crate) const CHAT_TEMPLATE: &str = "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
 /// The files of a trained tokenizer, to be written under these names.
 #[derive(Clone, Debug, PartialEq, Eq)]

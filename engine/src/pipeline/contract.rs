@@ -94,7 +94,7 @@ pub struct Contract {
 /// Why a `provenance.json` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
-    /// Not the JSON of [`Contract`].
+    /// Unreadable, or not the JSON of [`Contract`].
     #[error("{PROVENANCE}: {0}")]
     Json(String),
     /// Written by another version, with the opposite direction of time, or out of range.

@@ -62,7 +62,7 @@ struct Survey {
 /// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be distinguished from its unfinished work.
 fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let mut found = survey_results(arguments, store)?;
-    found.running = lock::find_lock_holder(store).filter(|holder| holder.lives).map(|holder| holder.words);
+    found.running = lock::find_lock_holder(store)?.filter(|holder| holder.lives).map(|holder| holder.words);
     if found.running.is_none() {
         found.items.extend(garbage::collect_leftovers(store)?);
     }

@@ -157,7 +157,8 @@ fn path_mismatch(stage: &Stage, path: &ProbabilityPath, known: &KnownContract<'_
 }
 
 fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
-    let parent = stage.field(train::FROM).and_then(|field| field.value.as_str()).unwrap_or_default();
+    let parent = stage.field(train::FROM).and_then(|field| field.value.as_str());
+    let parent = parent.expect("a training stage names its checkpoint");
     let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
     let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(stage.place(train::FROM), "an autoregressive checkpoint")

@@ -110,8 +110,11 @@ fn check_file(
 ) -> CheckResult {
     let (pipeline, levels) = build_pipeline(file, path, options, resolve, &mut sink);
     let (diagnostics, allowed) = levels.apply(sink.finish());
-    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    CheckResult { pipeline: pipeline.filter(|_| !failed), diagnostics, allowed }
+    let mut checked = CheckResult { pipeline, diagnostics, allowed };
+    if checked.failed() {
+        checked.pipeline = None;
+    }
+    checked
 }
 
 fn build_pipeline(

@@ -99,6 +99,16 @@ fn a_pinned_artifact_is_kept_until_it_is_unpinned() {
 }
 
 #[test]
+fn a_pin_that_is_no_name_of_an_artifact_is_refused() {
+    let project = small();
+    project.pretend("p.kdl", &Pretend::default()).unwrap();
+    for word in ["..", "/", ""] {
+        project.fmflow(&["gc", "--pin", word]).exits(2).says(&format!("the store has no artifact `{word}`"));
+        project.fmflow(&["gc", "--unpin", word]).exits(2).says(&format!("`{word}` is not pinned"));
+    }
+}
+
+#[test]
 fn gc_keeps_the_last_run_of_a_deleted_pipeline_and_stops_at_one_with_errors() {
     let project = small();
     project.write("q.kdl", &TEXT.replace("layers=3", "layers=4"));

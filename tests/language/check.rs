@@ -112,6 +112,77 @@ fn a_stored_checkpoint_contract_is_checked() {
 }
 
 #[test]
+fn two_stages_whose_names_are_composed_cannot_be_called_the_same() {
+    let text = r#"pipeline "case" seed=1
+dataset "source" from="data/*.txt" format="text" held-out="10%"
+tokenizer "bpe" kind="byte-level-bpe" vocabulary=512 { dataset "source" }
+rows "x" tokenizer="bpe" length=64 packing="concat"
+mixture "prose" { dataset "source" }
+random-init "tiny" tokenizer="bpe" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
+train "ar" from="tiny" {
+    data rows="x" mixture="prose"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=4
+    steps 10
+    learning-rate peak=1e-3 final=1e-4 warmup=2 shape="cosine"
+}
+convert "x" from="./ckpt"
+"#;
+    let conversion_first = text
+        .replace("convert \"x\" from=\"./ckpt\"\n", "")
+        .replace("rows \"x\"", "convert \"x\" from=\"./ckpt\"\nrows \"x\"");
+    for text in [text, &conversion_first] {
+        let checked =
+            check_text("case.kdl", text, &root().join("tests/cases/check"), &CheckOptions::default());
+        let found: Vec<_> =
+            checked.diagnostics.iter().filter(|found| found.code == Code::DuplicateName).collect();
+        let [found] = found[..] else { panic!("{}", render_concise_lines(&checked.diagnostics)) };
+        assert_eq!(found.message, "two stages are called `x/source`");
+        assert_eq!(found.help.as_deref(), Some("rename the `rows` node, the dataset or the `convert`"));
+        let shown = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
+        assert!(shown.contains("again here") && shown.contains("first here"), "{shown}");
+    }
+}
+
+#[test]
+fn a_contract_that_cannot_be_read_does_not_count_as_none() {
+    let text = include_str!("../cases/check/invalid-contract.kdl");
+    let too_long: fn(&Path) = |path| std::fs::write(path, " ".repeat((1 << 20) + 1)).unwrap();
+    let no_file: fn(&Path) = |path| std::fs::create_dir(path).unwrap();
+    let no_text: fn(&Path) = |path| std::fs::write(path, b"\xff").unwrap();
+    for make in [too_long, no_file, no_text] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("newer")).unwrap();
+        std::fs::write(folder.path().join("newer/config.json"), "{}").unwrap();
+        make(&folder.path().join("newer/provenance.json"));
+        let checked = check_text("case.kdl", text, folder.path(), &CheckOptions::default());
+        let shown = render_concise_lines(&checked.diagnostics);
+        assert!(shown.contains("invalid-contract"), "{shown}");
+    }
+}
+
+#[test]
+fn a_decay_that_is_longer_than_the_training_is_not_blamed_on_the_warmup() {
+    let text = include_str!("../cases/check/warmup-over-steps.kdl");
+    for (warmup, decay, steps, help) in [
+        (2, 20, 10, "decay=1"),
+        (1, 100, 100, "decay=10"),
+        (8, 8, 10, "warmup=1"),
+        (20, 20, 10, "warmup=1 decay=1"),
+    ] {
+        let rate = format!("warmup={warmup} shape=\"warmup-stable-decay\" decay={decay}");
+        let text =
+            text.replace("warmup=20 shape=\"cosine\"", &rate).replace("steps 10", &format!("steps {steps}"));
+        let checked =
+            check_text("case.kdl", &text, &root().join("tests/cases/check"), &CheckOptions::default());
+        let found = checked.diagnostics.iter().find(|found| found.code == Code::WarmupOverSteps);
+        let found = found.unwrap_or_else(|| panic!("{}", render_concise_lines(&checked.diagnostics)));
+        assert_eq!(found.help, Some(format!("write `{help}`, or train for more steps")));
+    }
+}
+
+#[test]
 fn every_case_shows_only_its_own_code() {
     for code in Code::ALL.iter().filter(|code| !WITHOUT_CASE.contains(code)) {
         let checked = checked(*code);

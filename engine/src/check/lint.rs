@@ -84,8 +84,15 @@ pub(crate) fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
 fn read_stored_contract(stage: &Stage, sink: &mut Sink) -> Option<Option<StoredContract>> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
     let stored = StoredContract::read(|name| {
-        let bytes = file_head::read_small_file(&folder.join(name), MAX_CONTRACT_BYTES)?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let path = folder.join(name);
+        let text = || {
+            let bytes = file_head::read_small_file(&path, MAX_CONTRACT_BYTES);
+            let bytes = bytes.ok_or_else(|| {
+                format!("it cannot be read, or is larger than {} MiB", MAX_CONTRACT_BYTES >> 20)
+            })?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        file_head::is_present(&path).then(text)
     });
     match stored {
         Ok(stored) => stored.map(Some),
@@ -100,7 +107,7 @@ fn invalid_contract(stage: &Stage, error: &ContractError) -> Diagnostic {
     let message = format!("the contract of checkpoint `{}` is invalid: {error}", stage.name);
     Diagnostic::new(Code::InvalidContract, message)
         .at(stage.parent_place(), "in this folder")
-        .help("restore the folder from the artifact or export that it was copied from, or use a version of fmflow that knows this contract")
+        .help("restore the folder from the artifact that it was copied from, or use a version of fmflow that knows this contract")
 }
 
 /// Finds the errors in which `stage` contradicts the artifacts it is given: the lints of `check`, run again just before

@@ -62,7 +62,7 @@ struct Survey {
 /// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be distinguished from its unfinished work.
 fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let mut found = survey_results(arguments, store)?;
-    found.running = lock::find_lock_holder(store).filter(|holder| holder.lives).map(|holder| holder.words);
+    found.running = lock::find_lock_holder(store)?.filter(|holder| holder.lives).map(|holder| holder.words);
     if found.running.is_none() {
         found.items.extend(garbage::collect_leftovers(store)?);
     }
@@ -142,7 +142,7 @@ fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
     let mut pins = garbage::read_artifact_pins(store)?;
     let names =
         || items.iter().filter(|item| item.kind == ItemKind::Artifact).map(|item| to_entry_name(&item.path));
-    for wanted in arguments.pin.iter().map(|wanted| to_entry_name(Path::new(wanted))) {
+    for wanted in arguments.pin.iter().map(|wanted| read_artifact_name(wanted)) {
         if !names().any(|known| known == wanted) {
             let message = format!("the store has no artifact `{wanted}`");
             return Err(Error::Usage { message, help: suggest::suggest_names(wanted, names()) });
@@ -151,7 +151,7 @@ fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
             pins.push(wanted.to_owned());
         }
     }
-    for unwanted in arguments.unpin.iter().map(|unwanted| to_entry_name(Path::new(unwanted))) {
+    for unwanted in arguments.unpin.iter().map(|unwanted| read_artifact_name(unwanted)) {
         let Some(at) = pins.iter().position(|pin| pin == unwanted) else {
             let message = format!("`{unwanted}` is not pinned");
             return Err(Error::Usage {
@@ -162,6 +162,11 @@ fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
         pins.remove(at);
     }
     store.set_pins(&lock, &pins)
+}
+
+/// The name in an argument that may be the path of an artifact.
+fn read_artifact_name(text: &str) -> &str {
+    Path::new(text).file_name().and_then(|name| name.to_str()).unwrap_or(text)
 }
 
 fn report_survey(found: &Survey, arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {

@@ -183,8 +183,8 @@ pub(super) fn build_command() -> Command {
         .after_help(format!("Exit codes:\n{}", codes.trim_end()))
         .mut_subcommands(|command| {
             let found = EXAMPLES.iter().find(|(name, _)| *name == command.get_name());
-            let examples = found.map_or(String::new(), |(_, examples)| format_examples(examples));
-            command.help_template(TEMPLATE).before_help(examples)
+            let (_, examples) = found.expect("every command has examples");
+            command.help_template(TEMPLATE).before_help(format_examples(examples))
         })
 }
 

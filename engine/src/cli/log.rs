@@ -42,7 +42,8 @@ pub(super) fn run_log(arguments: &LogArguments, context: &CommandContext<'_>) ->
 fn list_runs(file: Option<&Path>, json: bool, context: &CommandContext<'_>) -> Result<()> {
     let store = context.open_store()?;
     let all = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let alive = store.as_ref().and_then(lock::find_lock_holder).is_some_and(|holder| holder.lives);
+    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
+    let alive = holder.is_some_and(|holder| holder.lives);
     let last = all.last().map(|run| run.number).filter(|_| alive);
     let file = file.map(read::to_absolute_path);
     let own = |run: &&PastRun| file.as_ref().is_none_or(|file| *file == run.file);

@@ -71,10 +71,19 @@ impl SelectionArguments {
 
 /// Plans a pipeline against a store. Without a store, everything is missing.
 pub(super) fn make_plan(pipeline: &Pipeline, store: Option<&Store>) -> Result<(SourceDigests, Plan)> {
+    let (digests, plan, _) = make_plan_with_listing(pipeline, store)?;
+    Ok((digests, plan))
+}
+
+/// As [`make_plan`], with the listing of the store that the plan was made from.
+pub(super) fn make_plan_with_listing(
+    pipeline: &Pipeline,
+    store: Option<&Store>,
+) -> Result<(SourceDigests, Plan, StoreListing)> {
     let digests = SourceDigests::read(pipeline, store)?;
     let listing = store.map(StoreListing::read).transpose()?.unwrap_or_default();
     let plan = Plan::for_pipeline(pipeline, &digests, &listing);
-    Ok((digests, plan))
+    Ok((digests, plan, listing))
 }
 
 pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {

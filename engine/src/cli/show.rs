@@ -64,11 +64,10 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
     if arguments.path {
         return context.output.result(&format!("{}\n", artifact.display()));
     }
-    let path = artifact.join(manifest::MANIFEST_FILE);
-    let bytes = store.vfs().read(&path).map_err(Error::io("read", &path))?;
     let corrupt =
         |what| Error::Corrupt { folder: artifact.clone(), file: manifest::MANIFEST_FILE.into(), what };
-    let manifest = Manifest::decode(&bytes).map_err(corrupt)?;
+    let manifest = manifest::read_manifest(store.vfs(), &artifact)?;
+    let manifest = manifest.unwrap_or_else(|| Err("it is missing".into())).map_err(corrupt)?;
     let summary = summary::read_summary(store.vfs(), &artifact)?;
     if arguments.json {
         let answer = json!({

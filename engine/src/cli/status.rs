@@ -83,8 +83,8 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     let store = context.open_store()?;
     // Read the lock before the store: a run that ends in between is still listed as running and shown complete, never as ended
     // with results missing.
-    let running = store.as_ref().and_then(lock::find_lock_holder);
-    let running = running.filter(|holder| holder.lives);
+    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
+    let running = holder.filter(|holder| holder.lives);
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
     let last = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default().pop();
     let last = last.filter(|run| run.file == pipeline.file).unwrap_or_default();

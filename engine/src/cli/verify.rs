@@ -47,11 +47,11 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };
     for other in problems {
-        context.output.message(&format!("also `{}`: {}\n", other.file, format_integrity_error(&other)));
+        context.output.message(&format!("also `{}`: {other}\n", other.file));
     }
     // Absolute, because only then the help can say whether a run recreates the folder.
     let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
-    Err(Error::Corrupt { folder, what: format_integrity_error(&first), file: first.file })
+    Err(Error::Corrupt { folder, what: first.to_string(), file: first.file })
 }
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
@@ -60,10 +60,6 @@ fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>)
     })?;
     let name = arguments.folder.display().to_string();
     execute.verify_deep(&arguments.folder).map_err(|failure| Error::Stage { stage: name, failure })
-}
-
-fn format_integrity_error(problem: &IntegrityError) -> String {
-    problem.chunk.map_or_else(|| problem.what.clone(), |chunk| format!("{} (chunk {chunk})", problem.what))
 }
 
 fn render_verify_json(

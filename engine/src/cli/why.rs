@@ -56,9 +56,9 @@ pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) ->
     let pipeline = arguments.source.load(context)?;
     let asked = arguments.stage.as_deref().map(|name| pipeline.find_stage(name)).transpose()?;
     let store = context.open_store()?;
-    let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
+    let (_, plan, listing) = plan::make_plan_with_listing(&pipeline, store.as_ref())?;
     let past = match &store {
-        Some(store) => Some(PastRuns::read(store)?),
+        Some(store) => Some(PastRuns::read(store, listing)?),
         None if arguments.vs.is_some() => return Err(no_past_runs(context)),
         None => None,
     };
@@ -115,8 +115,7 @@ fn no_past_runs(context: &CommandContext<'_>) -> Error {
 }
 
 impl<'a> PastRuns<'a> {
-    fn read(store: &'a Store) -> Result<Self> {
-        let listing = StoreListing::read(store)?;
+    fn read(store: &'a Store, listing: StoreListing) -> Result<Self> {
         Ok(Self { store, history: History::read(store, &listing)?, listing })
     }
 
@@ -244,8 +243,7 @@ fn render_setting_line(text: &mut String, field: &FieldValue, was: Option<&str>,
     let whole = format!("{line}{after}");
     if whole.chars().count() <= LONGEST && field.origin != Origin::Default {
         let indent = whole.chars().take_while(|letter| letter.is_whitespace()).count();
-        let under = span.file.text.get(span.offset..span.offset + span.length).unwrap_or_default();
-        let width = under.lines().next().unwrap_or_default().chars().count().max(1);
+        let width = span.text().lines().next().unwrap_or_default().chars().count().max(1);
         let _ = writeln!(text, "{margin}  {}", whole.trim());
         let _ = writeln!(
             text,

@@ -1,5 +1,8 @@
 //! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::language::mixture;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
@@ -35,7 +38,7 @@ pub(crate) struct DraftInput {
 }
 
 /// All stages of a configuration, in the order of the text. A rows stage exists only for a pair of a `rows` node and a
-/// dataset that some stage uses.
+/// dataset that some stage uses. No two stages have one name.
 pub(crate) fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Vec<Draft<'a>> {
     let used = find_used_rows(world);
     let mut drafts = Vec::new();
@@ -48,7 +51,32 @@ pub(crate) fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Ve
             _ => {}
         }
     }
+    drop_repeated_names(&mut drafts, sink);
     drafts
+}
+
+/// Reports and drops every draft whose name an earlier one has. Names that the text declares are unique, but a composed one
+/// can be that of another stage.
+fn drop_repeated_names(drafts: &mut Vec<Draft<'_>>, sink: &mut Sink) {
+    let mut firsts: BTreeMap<String, &Record> = BTreeMap::new();
+    drafts.retain(|draft| match firsts.entry(draft.name.clone()) {
+        Entry::Vacant(free) => {
+            free.insert(draft.record);
+            true
+        }
+        Entry::Occupied(taken) => {
+            sink.push(repeated_stage_name(draft, taken.get()));
+            false
+        }
+    });
+}
+
+fn repeated_stage_name(draft: &Draft<'_>, first: &Record) -> Diagnostic {
+    let place = |record: &Record| record.name_leaf().map_or(&record.span, |leaf| &leaf.span).clone();
+    Diagnostic::new(Code::DuplicateName, format!("two stages are called `{}`", draft.name))
+        .at(&place(draft.record), "again here")
+        .also(&place(first), "first here")
+        .help("rename the `rows` node, the dataset or the `convert`")
 }
 
 /// A used pair of a `rows` node and a dataset, and where it is used first.
@@ -83,13 +111,8 @@ fn find_used_rows(world: &Declarations) -> Vec<UsedRows<'_>> {
             }
         }
     }
-    let mut names = Vec::new();
-    used.retain(|pair| {
-        let name = pair.name();
-        let new = !names.contains(&name);
-        names.push(name);
-        new
-    });
+    let mut names = BTreeSet::new();
+    used.retain(|pair| names.insert(pair.name()));
     used
 }
 

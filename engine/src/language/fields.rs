@@ -77,9 +77,8 @@ impl StageFields<'_> {
     }
 
     fn add_record(&mut self, record: &Record, path: &str, semantic: bool, depth: usize) {
-        if depth > MAX_INLINE_DEPTH {
-            return;
-        }
+        // To leave the rest out would make different settings the same result.
+        assert!(depth <= MAX_INLINE_DEPTH, "`{path}` inlines too deeply");
         let semantic = semantic && record.spec.semantic;
         if let (Some(reason), true) = (&record.spec.unsupported, record.origin != Origin::Default) {
             self.unsupported.push((record.span.clone(), reason.clone()));

@@ -185,7 +185,7 @@ fn mark_broken(world: &mut Declarations, broken: &[usize]) {
 
 /// Reports weight phases that do not end in ascending order, and a last phase with an end.
 fn check_weight_phases(part: &Record, sink: &mut Sink) {
-    let (name, all) = (part.name().unwrap_or_default(), part.children("weight").collect::<Vec<_>>());
+    let (name, all) = (part.name().unwrap_or(&part.spec.name), part.children("weight").collect::<Vec<_>>());
     for (at, phase) in all.iter().enumerate() {
         let until = |phase: &Record| phase.count("until").expect("an update is a whole number from 1 on");
         let end = |phase: &Record| phase.leaf("until").map(|leaf| (leaf.span.clone(), until(phase)));

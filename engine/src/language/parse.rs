@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kdl::KdlDocument;
 
+use crate::error::catch_library_panic;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
@@ -33,11 +34,28 @@ pub(crate) fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<
     };
     match parse_on_thread(&file.text, &cuts) {
         Ok(document) => Some(document),
-        Err((start, error)) => {
+        Err(ParserFailure::Syntax(start, error)) => {
             crate::language::syntax::report_syntax_errors(file, start, &error, sink);
             None
         }
+        Err(ParserFailure::Start(why)) => {
+            let message = format!("the parser could not start: {why}");
+            let help = "let this process start threads and use more memory, then try again";
+            sink.push(unparsed_file(file, message).help(help));
+            None
+        }
+        Err(ParserFailure::Panic(why)) => {
+            let help = "this is a bug in fmflow: please report it with this file";
+            sink.push(unparsed_file(file, format!("the parser panicked: {why}")).help(help));
+            None
+        }
     }
+}
+
+/// The diagnostic for a file that could not be parsed for a reason that is not in its text.
+fn unparsed_file(file: &Arc<ConfigFile>, message: String) -> Diagnostic {
+    let span = Span { file: file.clone(), offset: 0, length: 0 };
+    Diagnostic::new(Code::Internal, message).at(&span, "this file was not read")
 }
 
 fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
@@ -66,19 +84,33 @@ fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
     }
 }
 
+/// Why a text was not parsed.
+#[derive(Debug)]
+pub(crate) enum ParserFailure {
+    /// The text is not KDL: the errors in the piece that starts at this byte.
+    Syntax(usize, kdl::KdlError),
+    /// The thread of the parser could not start.
+    Start(std::io::Error),
+    /// `kdl` panicked; what it said.
+    Panic(String),
+}
+
 /// Parses a text on a thread with a large stack: the scan bounds the depth, but even that depth overflows a small stack.
-pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument, (usize, kdl::KdlError)> {
-    let work = || {
+pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument, ParserFailure> {
+    run_on_thread(PARSER_STACK_BYTES, || {
         check_pieces(text, cuts)?;
         KdlDocument::parse_v2(text).map_err(|error| (0, error))
-    };
+    })?
+    .map_err(|(start, error)| ParserFailure::Syntax(start, error))
+}
+
+/// The result of `work` on a thread with a stack of this size.
+fn run_on_thread<T: Send>(stack_bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ParserFailure> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, work);
-        match thread.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(result)) => result,
-            // The thread did not start or `kdl` panicked: an error without details, which callers report as a syntax error.
-            _ => Err((0, kdl::KdlError { input: Arc::new(String::new()), diagnostics: Vec::new() })),
-        }
+        let work = || catch_library_panic(work);
+        let thread = std::thread::Builder::new().stack_size(stack_bytes).spawn_scoped(scope, work);
+        let ended = thread.map_err(ParserFailure::Start)?.join();
+        ended.expect("a panic is caught on the thread").map_err(ParserFailure::Panic)
     })
 }
 
@@ -97,4 +129,18 @@ fn check_pieces(text: &str, cuts: &[usize]) -> Result<(), (usize, kdl::KdlError)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_that_does_not_run_is_no_syntax_error() {
+        let started = run_on_thread(1 << 60, || 1);
+        assert!(matches!(started, Err(ParserFailure::Start(_))), "{started:?}");
+        let panicked = run_on_thread(PARSER_STACK_BYTES, || panic!("why"));
+        let Err::<(), _>(ParserFailure::Panic(why)) = panicked else { panic!("{panicked:?}") };
+        assert_eq!(why, "why");
+    }
 }

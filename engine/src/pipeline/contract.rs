@@ -94,7 +94,7 @@ pub struct Contract {
 /// Why a `provenance.json` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
-    /// Not the JSON of [`Contract`].
+    /// Unreadable, or not the JSON of [`Contract`].
     #[error("{PROVENANCE}: {0}")]
     Json(String),
     /// Written by another version, with the opposite direction of time, or out of range.
@@ -280,6 +280,7 @@ pub(crate) fn describe_scheduler(scheduler: Scheduler) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::language::schema::load_schema;
     use serde_json::json;
 
     #[test]
@@ -322,6 +323,21 @@ mod tests {
             let named = error.starts_with(&format!("provenance.json: `{key}` is")) || text[key] == -1;
             assert!(named, "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_field_table() {
+        let range = |node: &str, child: Option<&str>, field: &str| {
+            let node = load_schema().node(node).unwrap();
+            let node = child.map_or(node, |child| node.child(child).unwrap());
+            let range = node.fields().find(|own| own.name == field).unwrap().range;
+            (range.min, range.above, range.max, range.below)
+        };
+        let up_to = |limit: usize| (Some(1.0), None, Some(limit as f64), None);
+        assert_eq!(range("train", Some("attention"), "size"), up_to(MAX_POSITIONS));
+        assert_eq!(range("rows", None, "canvas"), up_to(MAX_POSITIONS));
+        assert_eq!(range("convert", Some("time-conditioning"), "rank"), up_to(MAX_RANK));
+        assert_eq!(range("scheduler", None, "exponent"), (None, Some(0.0), Some(MAX_EXPONENT), None));
     }
 
     #[test]

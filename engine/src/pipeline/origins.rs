@@ -213,22 +213,25 @@ fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
 pub(crate) struct StoredContract {
     /// From `provenance.json`.
     pub contract: Contract,
-    /// From `origins.json`; empty if that is missing or invalid.
+    /// From `origins.json`; empty if that is missing, unreadable or invalid.
     pub origins: Origins,
 }
 
 impl StoredContract {
-    /// Reads a folder's contract through `read`, which returns the text of a file by its name.
+    /// Reads a folder's contract through `read`, which returns the text of a file by its name, or why it cannot
+    /// be read; `None` if there is no such file.
     ///
     /// `None` if the folder has no contract.
     ///
     /// # Errors
-    /// If the contract is invalid. A caller must not take such a folder for one without a contract: that would pass a
+    /// If the contract cannot be read or is invalid. A caller must not take such a folder for one without a contract: that would pass a
     /// trained flow model for an autoregressive one.
-    pub(crate) fn read(read: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ContractError> {
+    pub(crate) fn read(
+        read: impl Fn(&str) -> Option<Result<String, String>>,
+    ) -> Result<Option<Self>, ContractError> {
         let Some(text) = read(PROVENANCE) else { return Ok(None) };
-        let contract = Contract::parse(&text)?;
-        let origins = read(ORIGINS).and_then(|text| Origins::parse(&text).ok());
+        let contract = Contract::parse(&text.map_err(ContractError::Json)?)?;
+        let origins = read(ORIGINS).and_then(|text| Origins::parse(&text.ok()?).ok());
         Ok(Some(Self { contract, origins: origins.unwrap_or_default() }))
     }
 

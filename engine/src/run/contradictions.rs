@@ -27,7 +27,7 @@ pub(super) fn refuse_contradictions(
     let stored = stage.inputs.iter().filter_map(|input| {
         let folder = &inputs[&input.role];
         // The stage that opens an invalid contract reports it; until then nothing is known of the checkpoint.
-        let stored = StoredContract::read(|name| text(&folder.join(name)));
+        let stored = StoredContract::read(|name| text(&folder.join(name)).map(Ok));
         Some((input.stage, stored.map_or(Some(None), |stored| stored.map(Some))?))
     });
     let rows = stage.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));

@@ -4,6 +4,7 @@
 //! starts, but the running ones may finish: they may have run for days, and they do not depend on the one that failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, Scope, available_parallelism, scope};
@@ -88,9 +89,10 @@ impl<'a> Schedule<'a> {
 
     /// Whether its result exists: from an earlier run, or made in this run by a stage with the same fingerprint.
     fn has_result(&self, planned: &PlannedStage) -> bool {
-        let artifact = self.runner.artifact(planned);
-        planned.state == PlanState::Cached
-            || self.ran.outcomes.iter().any(|outcome| outcome.artifact.as_ref() == Some(&artifact))
+        let made = |artifact: &PathBuf| {
+            self.ran.outcomes.iter().any(|outcome| outcome.artifact.as_ref() == Some(artifact))
+        };
+        planned.state == PlanState::Cached || made(&self.runner.artifact(planned))
     }
 
     fn report_cached(&mut self, planned: &PlannedStage) {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
+
 use crate::error::{Error, ForeignEntry, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::foreign::refuse_foreign_entries;
@@ -78,12 +80,12 @@ impl Store {
         Ok(store)
     }
 
-    /// The folder at `root`, whatever is in it; `None` if nothing has this path.
+    /// The folder at `root`, whatever is in it; `None` if nothing has this path, not even a link.
     fn find(vfs: &dyn Vfs, root: &Path, trust: StoreTrust) -> Result<Option<Self>> {
         let root = std::path::absolute(root).map_err(Error::io("find", root))?;
         match vfs.beneath(&root, trust) {
             Ok(vfs) => Ok(Some(Self { vfs, root })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !root.is_symlink() => Ok(None),
             Err(error) => Err(unusable_root(&root, error)),
         }
     }
@@ -209,9 +211,9 @@ fn unusable_root(root: &Path, error: io::Error) -> Error {
         let help = format!("if you trust it, name it: `--store {}`", display_path(root));
         return Error::usage(message, help);
     }
-    let why = match error.kind() {
-        _ if root.is_symlink() => "it is a link that leads to no folder",
-        io::ErrorKind::NotADirectory => "it is a file, or its path leads through one",
+    let why = match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::LOOP) if root.is_symlink() => "it is a link that leads to no folder",
+        Some(Errno::NOTDIR) => "it is a file, or its path leads through one",
         _ => return Error::io("open", root)(error),
     };
     let message = format!("{} cannot be a store: {why}", root.display());

@@ -1,12 +1,12 @@
 //! Allows one run at a time in a store: an exclusive lock on a file that also names its holder.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::store::layout::{self, Store, extract_digits};
-use crate::store::vfs::Vfs;
+use crate::store::vfs::{Vfs, is_absent};
 
 /// The right to change a store. It is released when dropped, or when the process dies.
 #[derive(Debug)]
@@ -20,25 +20,35 @@ impl StoreLock {
     /// Takes the lock of the store at `root`.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process holds it, [`Error::Io`] if the file cannot be opened.
+    /// [`Error::Locked`] if another process holds it, [`Error::Io`] if the file cannot be opened, or, on a file system without
+    /// locks, be read and written.
     pub(super) fn take(vfs: &dyn Vfs, root: &Path) -> Result<Self> {
         let path = root.join("lock");
         let mut file = vfs.open_lock_file(&path).map_err(Error::io("open", &path))?;
         let mut note = None;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(locked_store(root, &read_lock_holder(&mut file))),
+            Err(TryLockError::WouldBlock) => {
+                return Err(locked_store(root, &read_lock_holder(&mut file).unwrap_or_default()));
+            }
             // The file system has no locks: the only evidence of another run is the holder that the file names.
             Err(TryLockError::Error(error)) => {
-                let holder = read_lock_holder(&mut file);
+                let holder = read_lock_holder(&mut file).map_err(Error::io("read", &path))?;
                 if can_be_alive(&holder) {
                     return Err(locked_store(root, &holder));
                 }
                 note = Some(format!("this file system has no locks ({error}): start only one run at a time"));
             }
         }
-        let _ = write_lock_holder(&mut file);
-        Ok(Self { file, note })
+        Self::claim(file, &path, note)
+    }
+
+    /// Names this process as the holder. Where locks work, the name is only for messages, so a failure to write it is ignored.
+    fn claim(mut file: File, path: &Path, note: Option<String>) -> Result<Self> {
+        match write_lock_holder(&mut file) {
+            Err(error) if note.is_some() => Err(Error::io("write", path)(error)),
+            _ => Ok(Self { file, note }),
+        }
     }
 }
 
@@ -99,11 +109,18 @@ pub(crate) struct LockHolder {
 /// The process that holds the lock of a store, or died while it held it; `None` if there is none.
 ///
 /// This never takes the lock, so that it cannot make a run fail that starts at the same moment.
-#[must_use]
-pub(crate) fn find_lock_holder(store: &Store) -> Option<LockHolder> {
-    let words = read_holder_words(store.vfs().open(&store.root().join("lock")).ok()?);
+///
+/// # Errors
+/// If the lock file cannot be read: nobody knows then whether a run is in progress.
+pub(crate) fn find_lock_holder(store: &Store) -> Result<Option<LockHolder>> {
+    let path = store.root().join("lock");
+    let file = match store.vfs().open(&path) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        other => other.map_err(Error::io("open", &path))?,
+    };
+    let words = read_holder_words(file).map_err(Error::io("read", &path))?;
     let lives = can_be_alive(&words);
-    (!words.is_empty()).then_some(LockHolder { words, lives })
+    Ok((!words.is_empty()).then_some(LockHolder { words, lives }))
 }
 
 fn locked_store(root: &Path, holder: &str) -> Error {
@@ -111,18 +128,18 @@ fn locked_store(root: &Path, holder: &str) -> Error {
     Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
 }
 
-fn read_lock_holder(file: &mut File) -> String {
-    let _ = file.seek(SeekFrom::Start(0));
+fn read_lock_holder(file: &mut File) -> io::Result<String> {
+    file.seek(SeekFrom::Start(0))?;
     read_holder_words(file)
 }
 
-fn read_holder_words(file: impl Read) -> String {
-    let mut text = String::new();
-    let _ = file.take(512).read_to_string(&mut text);
-    text.trim().to_string()
+fn read_holder_words(file: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(512).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-fn write_lock_holder(file: &mut File) -> std::io::Result<()> {
+fn write_lock_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     writeln!(
@@ -163,11 +180,11 @@ mod tests {
         let store = Store::create(folder.path()).unwrap();
         let first = StoreLock::take(&Disk, folder.path()).unwrap();
         let error = StoreLock::take(&Disk, folder.path()).unwrap_err();
-        assert!(find_lock_holder(&store).is_some_and(|holder| holder.lives));
+        assert!(find_lock_holder(&store).unwrap().is_some_and(|holder| holder.lives));
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
         drop(first);
-        assert_eq!(find_lock_holder(&store), None);
+        assert_eq!(find_lock_holder(&store).unwrap(), None);
         StoreLock::take(&Disk, folder.path()).unwrap();
     }
 
@@ -178,6 +195,26 @@ mod tests {
         let _child = first.file.try_clone().unwrap();
         drop(first);
         StoreLock::take(&Disk, folder.path()).unwrap();
+    }
+
+    #[test]
+    fn without_locks_a_holder_that_cannot_be_named_gets_no_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::fs::write(&path, "").unwrap();
+        let unwritable = || File::open(&path).unwrap();
+        let error = StoreLock::claim(unwritable(), &path, Some("no locks".into())).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write "), "{error}");
+        StoreLock::claim(unwritable(), &path, None).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_cannot_be_read_does_not_count_as_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path()).unwrap();
+        assert_eq!(find_lock_holder(&store).unwrap(), None, "absent");
+        std::fs::create_dir(folder.path().join("lock")).unwrap();
+        assert!(matches!(find_lock_holder(&store), Err(Error::Io { .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Verifies a published folder. It is valid if its manifest parses, it has exactly the files that the manifest lists, and
 //! every hash matches.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -17,6 +18,13 @@ pub struct IntegrityError {
     pub chunk: Option<usize>,
     /// What is wrong, as a sentence about the file.
     pub what: String,
+}
+
+impl fmt::Display for IntegrityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.chunk.map_or(Ok(()), |chunk| write!(f, " (chunk {chunk})"))
+    }
 }
 
 /// How thoroughly a folder is checked.
@@ -38,17 +46,9 @@ pub(crate) fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => {
             let problem = problem.expect("a folder without a manifest has a problem");
-            let (file, what) = describe_integrity_error(problem);
-            Err(Error::Corrupt { folder: folder.to_path_buf(), file, what })
+            let what = problem.to_string();
+            Err(Error::Corrupt { folder: folder.to_path_buf(), file: problem.file, what })
         }
-    }
-}
-
-/// The file name of a problem, and a sentence about it.
-fn describe_integrity_error(problem: IntegrityError) -> (String, String) {
-    match problem.chunk {
-        Some(chunk) => (problem.file, format!("{} (chunk {chunk})", problem.what)),
-        None => (problem.file, problem.what),
     }
 }
 

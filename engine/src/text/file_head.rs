@@ -20,6 +20,12 @@ pub(crate) fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whether anything has this path, readable or not. A link counts even if it leads to nothing.
+#[must_use]
+pub(crate) fn is_present(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
 /// Size of a regular file in bytes; `None` for everything else.
 #[must_use]
 pub(crate) fn read_file_size(path: &Path) -> Option<u64> {

@@ -76,10 +76,9 @@ pub(crate) fn expand_pattern(base: &Path, pattern: &str) -> Result<Vec<PathBuf>,
 /// # Errors
 /// If the folder has no files, or if one of them is not a readable regular file or a link that leads elsewhere.
 pub(crate) fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
-    let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    let entries = std::fs::read_dir(path).map_err(|error| match refused(&error) {
-        true => PatternError::Unreadable(path.to_owned(), PERMISSION_DENIED),
-        false => PatternError::NoMatch(find_first_absent(path)),
+    let entries = std::fs::read_dir(path).map_err(|error| match is_absent(&error) {
+        true => PatternError::NoMatch(find_first_absent(path)),
+        false => unlistable_folder(path, &error),
     })?;
     let mut files: Vec<_> = entries
         .map(|entry| entry.map(|entry| entry.path()))
@@ -90,24 +89,36 @@ pub(crate) fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PatternError> {
     if let Some((path, why)) = files.iter().find_map(|path| Some((path, explain_unreadable(path)?))) {
         return Err(PatternError::Unreadable(path.clone(), why));
     }
-    if let Some((path, target)) = files.iter().find_map(|file| Some((file, find_escape(path, file)?))) {
-        return Err(PatternError::Escape(path.clone(), target));
+    for file in &files {
+        if let Some(target) = find_escape(path, file)? {
+            return Err(PatternError::Escape(file.clone(), target));
+        }
     }
     if files.is_empty() { Err(PatternError::NoMatch(None)) } else { Ok(files) }
 }
 
 /// Where a file of a folder leads, if that is neither in the folder nor among the blobs of its hub cache. What a stranger's folder
 /// links to would be copied into an artifact, and published with it.
-fn find_escape(folder: &Path, file: &Path) -> Option<PathBuf> {
+///
+/// # Errors
+/// If that cannot be found out.
+fn find_escape(folder: &Path, file: &Path) -> Result<Option<PathBuf>, PatternError> {
     if !file.is_symlink() {
-        return None;
+        return Ok(None);
     }
-    let (folder, target) = (folder.canonicalize().ok()?, file.canonicalize().ok()?);
+    let unknown = |_| PatternError::Unreadable(file.to_owned(), "where its link leads cannot be found out");
+    let (folder, target) = (folder.canonicalize().map_err(unknown)?, file.canonicalize().map_err(unknown)?);
     let snapshots =
         folder.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"));
     let blobs = snapshots.and_then(Path::parent).map(|repository| repository.join("blobs"));
     let inside = target.starts_with(&folder) || blobs.is_some_and(|blobs| target.starts_with(blobs));
-    (!inside).then_some(target)
+    Ok((!inside).then_some(target))
+}
+
+/// The error for a folder that exists and cannot be listed.
+fn unlistable_folder(folder: &Path, error: &io::Error) -> PatternError {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    PatternError::Unreadable(folder.to_owned(), if denied { PERMISSION_DENIED } else { UNLISTABLE })
 }
 
 fn split_pattern(base: &Path, pattern: &str) -> Result<(PathBuf, Vec<String>), PatternError> {
@@ -237,11 +248,8 @@ impl PatternWalk {
     fn list_visible_entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, PatternError> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(PatternError::Unreadable(folder.to_owned(), PERMISSION_DENIED));
-            }
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            Err(_) => return Err(PatternError::Unreadable(folder.to_owned(), UNLISTABLE)),
+            Err(error) => return Err(unlistable_folder(folder, &error)),
         };
         let mut paths = Vec::new();
         for entry in entries {
@@ -305,6 +313,26 @@ mod tests {
         assert!(matches!(list_folder(&plain), Err(PatternError::Escape(..))), "blobs of another folder");
         symlink(&snapshot, base.join("named")).unwrap();
         assert_eq!(list_folder(&base.join("named")).unwrap().len(), 3, "the folder itself may be a link");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_whose_end_is_unknown_does_not_count_as_inside() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("config.json");
+        std::os::unix::fs::symlink("config.json", &link).unwrap();
+        let unknown = PatternError::Unreadable(link.clone(), "where its link leads cannot be found out");
+        assert_eq!(find_escape(folder.path(), &link), Err(unknown));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_an_absent_folder_has_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ring, absent) = (folder.path().join("ring"), folder.path().join("absent"));
+        std::os::unix::fs::symlink("ring", &ring).unwrap();
+        assert_eq!(list_folder(&ring), Err(PatternError::Unreadable(ring, UNLISTABLE)));
+        assert_eq!(list_folder(&absent), Err(PatternError::NoMatch(Some(absent))));
     }
 
     #[test]

@@ -168,11 +168,8 @@ fn check_sampler_checkpoint(
         ModelKind::Autoregressive if !autoregressive => {
             sink.push(flow_sampler_on_autoregressive(checkpoint, known, sampler, span));
         }
-        ModelKind::Flow if autoregressive && known.contract.shift => {
-            sink.push(autoregressive_sampler_on_flow(checkpoint, known, sampler, span));
-        }
         ModelKind::Flow if autoregressive => {
-            sink.push(sampler_without_shift(checkpoint, known, sampler, span))
+            sink.push(autoregressive_sampler_on_flow(checkpoint, known, sampler, span));
         }
         ModelKind::Flow if sampler.reveals_masks() => {
             sink.extend(sampler_without_masks(checkpoint, known, sampler, span));
@@ -201,36 +198,32 @@ fn flow_sampler_on_autoregressive(
     )
 }
 
+/// With a shift, the sampler works but is probably not what was meant. Without, it contradicts the model.
 fn autoregressive_sampler_on_flow(
     checkpoint: &Stage,
     known: &KnownContract<'_>,
     sampler: &Sampler,
     span: &Span,
 ) -> Diagnostic {
-    let message = format!(
-        "sampler `{}` reads the flow checkpoint `{}` from left to right",
-        sampler.name, checkpoint.name
-    );
-    let diagnostic = Diagnostic::new(Code::AutoregressiveOnFlow, message)
-        .at(span, "an autoregressive sampler")
-        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`");
-    known.show_fact(ContractFact::Kind, diagnostic, "converted to flow here")
-}
-
-fn sampler_without_shift(
-    checkpoint: &Stage,
-    known: &KnownContract<'_>,
-    sampler: &Sampler,
-    span: &Span,
-) -> Diagnostic {
-    let message = format!(
-        "sampler `{}` reads the next token, but `{}` predicts each token in place",
-        sampler.name, checkpoint.name
-    );
-    let diagnostic = Diagnostic::new(Code::ShiftMismatch, message)
-        .at(span, "an autoregressive sampler")
-        .help("use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`, or convert with `shift #true`");
-    known.show_fact(ContractFact::Shift, diagnostic, "without a shift")
+    let (sampler, checkpoint) = (&sampler.name, &checkpoint.name);
+    let help = "use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`";
+    let at = |code, message| Diagnostic::new(code, message).at(span, "an autoregressive sampler");
+    match known.contract.shift {
+        true => {
+            let message =
+                format!("sampler `{sampler}` reads the flow checkpoint `{checkpoint}` from left to right");
+            let diagnostic = at(Code::AutoregressiveOnFlow, message).help(help);
+            known.show_fact(ContractFact::Kind, diagnostic, "converted to flow here")
+        }
+        false => {
+            let message = format!(
+                "sampler `{sampler}` reads the next token, but `{checkpoint}` predicts each token in place"
+            );
+            let help = format!("{help}, or convert with `shift #true`");
+            let diagnostic = at(Code::ShiftMismatch, message).help(help);
+            known.show_fact(ContractFact::Shift, diagnostic, "without a shift")
+        }
+    }
 }
 
 /// Reports a sampler that finds noise by its mask tokens, where some of the noise is ordinary tokens.

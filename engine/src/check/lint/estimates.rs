@@ -160,15 +160,12 @@ fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
 
 /// Warns if all training together takes longer than the budget.
 fn check_time_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], sink: &mut Sink) {
-    let Some(leaf) = find_pipeline_setting(root, "budget", "days")
-        .or_else(|| find_pipeline_setting(root, "budget", "time"))
-    else {
-        return;
-    };
+    let leaf = find_pipeline_setting(root, "budget", "days")
+        .or_else(|| find_pipeline_setting(root, "budget", "time"));
+    let (Some(leaf), Some(ready)) = (leaf, pipeline.budget.seconds) else { return };
     let seconds =
         |cost: &StageCost| cost.training.as_ref().and_then(|training| training.seconds).unwrap_or(0.0);
-    let (all, ready) =
-        (costs.iter().map(seconds).sum::<f64>(), pipeline.budget.seconds.unwrap_or(f64::INFINITY));
+    let all = costs.iter().map(seconds).sum::<f64>();
     if all <= ready {
         return;
     }

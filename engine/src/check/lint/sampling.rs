@@ -139,7 +139,7 @@ fn check_equal_samples(stage: &Stage, benchmark: usize, sink: &mut Sink) {
     let (samples, temperature) =
         (setting(evaluate::NTH_BENCHMARK_SAMPLES), setting(evaluate::NTH_BENCHMARK_TEMPERATURE));
     let (Some(samples), Some(temperature)) = (samples, temperature) else { return };
-    let count = samples.value.as_u64().unwrap_or(1);
+    let count = samples.value.as_u64().expect("a number of samples is a whole number from 1 on");
     let random = setting(evaluate::NTH_BENCHMARK_KIND).is_some_and(|kind| kind.value == "euler");
     if count < 2 || random || temperature.value.as_f64() != Some(0.0) {
         return;

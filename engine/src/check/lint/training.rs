@@ -40,12 +40,19 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
     } else {
         (format!("{} updates of warmup and {decay} of decay", rate.warmup), train::LEARNING_RATE_DECAY)
     };
+    let share = (config.steps / 10).max(1);
+    let fits_beside = |other: u64| share.saturating_add(other) <= config.steps;
+    let change = match (fits_beside(decay), fits_beside(rate.warmup)) {
+        (true, _) => format!("warmup={share}"),
+        (false, true) => format!("decay={share}"),
+        (false, false) => format!("warmup={share} decay={share}"),
+    };
     let message = format!("{what} do not fit into {} steps of `{}`", config.steps, stage.name);
     sink.push(
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(stage.place(path), "longer than the training")
             .also(stage.place(train::STEPS), "total updates")
-            .help(format!("write `warmup={}`, or train for more steps", (config.steps / 10).max(1))),
+            .help(format!("write `{change}`, or train for more steps")),
     );
 }
 
@@ -150,7 +157,8 @@ fn path_mismatch(stage: &Stage, path: &ProbabilityPath, known: &KnownContract<'_
 }
 
 fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
-    let parent = stage.field(train::FROM).and_then(|field| field.value.as_str()).unwrap_or_default();
+    let parent = stage.field(train::FROM).and_then(|field| field.value.as_str());
+    let parent = parent.expect("a training stage names its checkpoint");
     let message = format!("`{}` learns a flow, but its checkpoint was never converted", stage.name);
     let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(stage.place(train::FROM), "an autoregressive checkpoint")

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::{DoctorFindings, FindingState};
 use crate::cli::CommandContext;
-use crate::error::Error;
-use crate::store::garbage::{self, ItemKind};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::store::garbage::{self, ItemKind, StoreItem};
+use crate::store::lock::{self, LockHolder};
 use crate::store::probe::{ProbeResult, probe_file_system};
 use crate::store::vfs::{Disk, Vfs};
-use crate::store::{Store, lock};
 use crate::text::display::format_bytes;
 use crate::text::read::display_path;
 
@@ -89,17 +90,7 @@ fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
 
 /// Reports who holds the store's lock and what the store contains.
 fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
-    let held = lock::find_lock_holder(store);
-    let live = held.as_ref().is_some_and(|holder| holder.lives);
-    match held {
-        Some(holder) if holder.lives => {
-            findings.add_obstacle("lock", format!("in use by {}", holder.words), 5)
-        }
-        Some(holder) => {
-            findings.add_note("lock", format!("{} was killed; the next run takes over", holder.words))
-        }
-        None => findings.add_fine("lock", "free"),
-    }
+    let at_rest = report_lock(findings, lock::find_lock_holder(store));
     match garbage::collect_store_items(store, &[]) {
         Err(error) => findings.add_obstacle("contents", error.to_string(), error.exit_code()),
         Ok(items) => {
@@ -109,11 +100,60 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
             findings.add_fine("contents", format!("{finished} artifacts, {open} unfinished stages, {size}"));
         }
     }
-    if let (Ok(items), false) = (garbage::collect_leftovers(store), live) {
-        let size = format_bytes(items.iter().map(|item| item.bytes).sum());
-        if !items.is_empty() {
+    // Those of a run in progress cannot be distinguished from its unfinished work.
+    if at_rest {
+        report_leftovers(findings, garbage::collect_leftovers(store));
+    }
+}
+
+/// Reports who holds the store's lock. Whether it is known that no run is in progress.
+fn report_lock(findings: &mut DoctorFindings, held: Result<Option<LockHolder>>) -> bool {
+    match held {
+        Err(error) => {
+            findings.add_obstacle("lock", error.to_string(), error.exit_code());
+            return false;
+        }
+        Ok(Some(holder)) if holder.lives => {
+            findings.add_obstacle("lock", format!("in use by {}", holder.words), 5);
+            return false;
+        }
+        Ok(Some(holder)) => {
+            findings.add_note("lock", format!("{} was killed; the next run takes over", holder.words));
+        }
+        Ok(None) => findings.add_fine("lock", "free"),
+    }
+    true
+}
+
+fn report_leftovers(findings: &mut DoctorFindings, found: Result<Vec<StoreItem>>) {
+    match found {
+        Err(error) => findings.add_obstacle("leftovers", error.to_string(), error.exit_code()),
+        Ok(items) if items.is_empty() => {}
+        Ok(items) => {
+            let size = format_bytes(items.iter().map(|item| item.bytes).sum());
             let what = format!("{} of killed runs, {size}; the next run removes them", items.len());
             findings.add_note("leftovers", what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn refused() -> Error {
+        Error::io("list", Path::new("/s/tmp"))(io::ErrorKind::PermissionDenied.into())
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_obstacle() {
+        let mut findings = DoctorFindings::default();
+        report_leftovers(&mut findings, Err(refused()));
+        assert!(!report_lock(&mut findings, Err(refused())), "a run may be in progress");
+        let states: Vec<_> = findings.list.iter().map(|found| (found.name.as_str(), found.state)).collect();
+        assert_eq!(states, [("leftovers", FindingState::Stops(1)), ("lock", FindingState::Stops(1))]);
+        assert!(findings.list[0].value.starts_with("cannot list /s/tmp"), "{findings:?}");
     }
 }

@@ -1,6 +1,5 @@
 //! Checks that a dataset has the subset and the columns that a pipeline names.
 
-use super::files::find_written_revision;
 use super::session::Session;
 use super::{HubError, SubsetColumns, clean_hub_text};
 use crate::hub::pins::RepositoryUse;
@@ -13,7 +12,7 @@ impl Session<'_> {
     /// Reports columns of a dataset's node that the hub does not have, or notes why they cannot be checked.
     pub(super) fn check_dataset_columns(&mut self, one: &RepositoryUse, record: &Record) {
         let name = one.asked.name.clone();
-        if find_written_revision(record).is_some_and(|revision| revision != "main") {
+        if record.text("revision").is_some_and(|revision| revision != "main") {
             return self.add_unknown_columns(one, "the hub lists only those of `main`");
         }
         let (hub, token) = (self.hub, self.token.as_ref());

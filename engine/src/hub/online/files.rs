@@ -7,7 +7,6 @@ use super::session::Session;
 use crate::hub::lockfile::{Pin, PinnedFile};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::CanonicalValue;
 use crate::pipeline::repository::RepositoryKind;
 use crate::text::diagnostic::{Code, Diagnostic};
 
@@ -122,12 +121,4 @@ fn suggest_nearest_files(pattern: &str, files: &[PinnedFile]) -> Option<String> 
     let near = files.iter().filter(|file| shared(&file.path) == most).take(3);
     let names: Vec<_> = near.map(|file| format!("`{}`", clean_hub_text(&file.path))).collect();
     Some(format!("the closest files are {}", names.join(", ")))
-}
-
-/// The revision that a node sets; `None` if it sets none.
-pub(super) fn find_written_revision(record: &Record) -> Option<&str> {
-    match &record.leaf("revision")?.value {
-        CanonicalValue::Text(text) => Some(text),
-        _ => None,
-    }
 }

@@ -197,7 +197,10 @@ fn suggest_document_field(record: &Record, name: &str, names: &[String]) -> Stri
     let pair = || record.spec.child("chat").and_then(|chat| chat.example.clone());
     let (turns, what) = match suggest_turns_list(names) {
         Some(list) => (list, "the field with the turns of a conversation"),
-        None => (pair().unwrap_or_default(), "the two fields with a question and its answer"),
+        None => (
+            pair().expect("the table has an example of `chat`"),
+            "the two fields with a question and its answer",
+        ),
     };
     let list = suggest::format_name_list(known());
     format!(

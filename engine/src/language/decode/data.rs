@@ -164,7 +164,9 @@ impl Decoder<'_> {
                 );
                 None
             }
-            _ => Some(DatasetFormat::Jsonl { text }),
+            // `run` refuses `parquet`.
+            None | Some("jsonl" | "parquet") => Some(DatasetFormat::Jsonl { text }),
+            Some(word) => unknown_word(word),
         }
     }
 }

@@ -64,7 +64,9 @@ impl Decoder<'_> {
         };
         Some(ConvertConfig {
             mask_token: match &mask.leaf("value")?.value {
-                CanonicalValue::Integer(id) => MaskToken::Id(u32::try_from(*id).ok()?),
+                CanonicalValue::Integer(id) => {
+                    MaskToken::Id(u32::try_from(*id).expect("the field table limits ids to 32 bits"))
+                }
                 CanonicalValue::Text(word) if word == "reserved" => MaskToken::Reserved,
                 other => unreachable!("`mask-token` takes a word or a number, not {other:?}"),
             },

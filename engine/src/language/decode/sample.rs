@@ -65,7 +65,8 @@ impl Decoder<'_> {
         let (kind, new_tokens) = match record.spec.name.as_str() {
             "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")),
             "prompt" => (PromptKind::Text(text()?), Some(record.size("new-tokens")?)),
-            _ => (decode_infill(record)?, Some(self.infill_length(record)?)),
+            "infill" => (decode_infill(record)?, Some(self.infill_length(record)?)),
+            other => unreachable!("`generate` takes requests, not `{other}`"),
         };
         Some(Prompt { kind, sampler, new_tokens })
     }
@@ -90,7 +91,8 @@ impl Decoder<'_> {
         match &leaf.value {
             CanonicalValue::Range(range) => {
                 self.mark_unsupported(&leaf.span.clone(), "infills whose length the model chooses");
-                range.split_once("..")?.1.parse().ok()
+                let (_, longest) = range.split_once("..").expect("a range has two ends");
+                Some(longest.parse().expect("the ends of a range are whole numbers"))
             }
             _ => record.size("length"),
         }

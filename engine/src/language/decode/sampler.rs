@@ -33,16 +33,20 @@ impl Decoder<'_> {
     fn kernel(&mut self, record: &Record) -> Option<EulerKernel> {
         let kernel = record.leaf("kernel")?;
         let Some(corrector) = record.child("corrector") else {
-            let rate = kernel.text()? == "rate";
-            return Some(if rate { EulerKernel::Rate { div_free: 0.0 } } else { EulerKernel::Exact });
+            return match kernel.text()? {
+                "exact" => Some(EulerKernel::Exact),
+                "rate" => Some(EulerKernel::Rate { div_free: 0.0 }),
+                word => unknown_word(word),
+            };
         };
         match (kernel.text()?, corrector.text("value")?) {
             ("exact", "remask") => Some(EulerKernel::Remask(decode_remask(corrector)?)),
             ("rate", "div-free") => Some(EulerKernel::Rate { div_free: corrector.number("weight")? }),
-            (_, name) => {
+            ("exact", name @ "div-free") | ("rate", name @ "remask") => {
                 self.sink.push(mismatched_corrector(kernel, corrector.leaf("value")?, name));
                 None
             }
+            ("exact" | "rate", word) | (word, _) => unknown_word(word),
         }
     }
 }

@@ -69,9 +69,9 @@ impl NestingError<'_> {
             Self::Cycle(path) => path,
             Self::TooLarge(leaf) => {
                 // A mixture whose name is missing or invalid is reported all the same.
-                let name = root.name().unwrap_or_default();
+                let name = root.name().map_or("a mixture".to_owned(), |name| format!("mixture `{name}`"));
                 let message = format!(
-                    "mixture `{name}` is nested more than {MAX_MIXTURE_DEPTH} levels deep, or has more than {MAX_MIXTURE_PARTS} parts"
+                    "{name} is nested more than {MAX_MIXTURE_DEPTH} levels deep, or has more than {MAX_MIXTURE_PARTS} parts"
                 );
                 let fault = Diagnostic::new(Code::NestedTooDeep, message).at(&leaf.span, "nested too deeply");
                 return Some(fault.help("name the datasets directly instead of nested mixtures"));

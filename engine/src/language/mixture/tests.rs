@@ -181,3 +181,18 @@ fn other_shares_are_another_fingerprint() {
     let plain = stage("mixture \"all\" { dataset \"a\" weight=2; dataset \"b\" }");
     assert!(plain.fields.iter().all(|field| !field.path.ends_with(".shares")));
 }
+
+#[test]
+fn a_training_stage_outside_of_a_cycle_of_mixtures_does_not_follow_it() {
+    let text =
+        "mixture \"all\" { mixture \"b\" }\nmixture \"b\" { mixture \"c\" }\nmixture \"c\" { mixture \"b\" }";
+    let found = render_concise_lines(&checked(text).diagnostics);
+    assert!(found.contains("mixture-cycle"), "{found}");
+}
+
+#[test]
+fn a_part_without_a_name_is_called_by_its_kind() {
+    let text = "mixture \"all\" { dataset { weight 1; weight 2 } }";
+    let found = render_concise_lines(&checked(text).diagnostics);
+    assert!(found.contains("a weight of `dataset` that another one follows needs `until`"), "{found}");
+}

@@ -100,7 +100,9 @@ fn render_range_json(range: &NumberRange) -> Value {
 fn render_kdl_value_json(value: &KdlValue) -> Value {
     match value {
         KdlValue::String(text) => text.as_str().into(),
-        KdlValue::Integer(number) => i64::try_from(*number).map_or(Value::Null, Value::from),
+        KdlValue::Integer(number) => {
+            i64::try_from(*number).expect("a number of the table has 64 bits").into()
+        }
         KdlValue::Float(number) => (*number).into(),
         KdlValue::Bool(value) => (*value).into(),
         KdlValue::Null => Value::Null,

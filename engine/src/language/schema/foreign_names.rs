@@ -32,24 +32,24 @@ fn load_foreign_names() -> &'static [ForeignName] {
     })
 }
 
+fn find_foreign_name(name: &str) -> Option<&'static ForeignName> {
+    let name = suggest::normalize_name(name);
+    let called =
+        |foreign: &&ForeignName| foreign.names.iter().any(|own| suggest::normalize_name(own) == name);
+    load_foreign_names().iter().find(called)
+}
+
 /// The advice for a name that other tools have and this language does not. `None` for other names.
 #[must_use]
 pub(crate) fn find_replacement(name: &str) -> Option<&'static str> {
-    let name = suggest::normalize_name(name);
-    let found = load_foreign_names()
-        .iter()
-        .find(|foreign| foreign.names.iter().any(|own| suggest::normalize_name(own) == name));
-    found.map(|foreign| foreign.advice.as_str())
+    find_foreign_name(name).map(|foreign| foreign.advice.as_str())
 }
 
 /// The advice for a name from another tool, with numbers computed from its value and from the surrounding nodes if
 /// possible: `betas="0.9,0.95"` becomes `beta1=0.9 beta2=0.95`.
 #[must_use]
 pub(crate) fn compute_replacement(name: &str, value: &str, known: &KnownCounts) -> Option<String> {
-    let normal = suggest::normalize_name(name);
-    let found = load_foreign_names()
-        .iter()
-        .find(|foreign| foreign.names.iter().any(|own| suggest::normalize_name(own) == normal))?;
+    let found = find_foreign_name(name)?;
     let computed = found.computes.as_deref().and_then(|what| match (what, find_numbers(value).as_slice()) {
         ("betas", [one, two]) => {
             Some(format!("each has its own field: `optimizer \"adamw\" beta1={one} beta2={two}`"))

@@ -166,6 +166,29 @@ fn a_store_that_is_a_link_has_to_be_named() {
 }
 
 #[test]
+fn a_link_that_cannot_be_opened_as_a_store_is_refused_with_the_true_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    let long = "a".repeat(300);
+    let cases = [
+        ("ring", "leads to no folder", 2),
+        ("none", "leads to no folder", 2),
+        ("file", "is a file", 2),
+        (&long, "too long", 1),
+    ];
+    for (at, (target, why, exit)) in cases.into_iter().enumerate() {
+        let link = folder.path().join(if target == "ring" { "ring".to_owned() } else { format!("link{at}") });
+        symlink(target, &link).unwrap();
+        for error in [Store::open(&link).map(drop).unwrap_err(), Store::create(&link).map(drop).unwrap_err()]
+        {
+            let text = error.to_string();
+            assert!(error.exit_code() == exit && text.contains(why), "{text}");
+            assert_eq!(text.contains("leads to no folder"), why == "leads to no folder", "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_store_of_another_user_has_to_be_named() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("s");

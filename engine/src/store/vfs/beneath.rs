@@ -38,7 +38,6 @@ impl Beneath {
         let opened = rustix::fs::open(root, flags, Mode::empty());
         let folder = opened.map_err(|error| match std::fs::symlink_metadata(root) {
             Ok(about) if about.is_symlink() && trust == StoreTrust::Found => foreign_entry(root, "a link"),
-            Ok(about) if about.is_symlink() => io::Error::other("it is a link that leads to no folder"),
             _ => error.into(),
         })?;
         let (owner, user) = (rustix::fs::fstat(&folder)?.st_uid, rustix::process::geteuid());

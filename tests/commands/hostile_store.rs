@@ -1,5 +1,6 @@
 //! A store that comes with somebody else's project, under every command that opens one.
 
+#![cfg(all(feature = "cpu", unix))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;

@@ -15,6 +15,7 @@ use crate::weights;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 /// The files of a tokenizer. The first is required, the others are optional.
@@ -71,7 +72,7 @@ impl ModelTokenizer {
         let rows = u32::try_from(rows).map_err(stage_failure)?;
         let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
             input_failure(
-                format!("{}: {e}", folder.display()),
+                format!("{}: {e}", show_path(folder)),
                 "use the tokenizer that the model was made for",
             )
         })?;
@@ -94,7 +95,7 @@ impl Model {
         let (carried, stated) = (text.as_ref().map(|t| t.tokenizer.digest()), &contract.tokenizer);
         if stated.is_some() && *stated != carried {
             let what =
-                format!("{}: the tokenizer differs from the one that the contract names", folder.display());
+                format!("{}: the tokenizer differs from the one that the contract names", show_path(folder));
             return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
         }
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
@@ -205,14 +206,14 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     }
     let text = std::fs::read_to_string(file).map_err(stage_failure)?;
     let refused =
-        |why| input_failure(format!("{}: {why}", folder.display()), "restore the file, or remove it");
+        |why| input_failure(format!("{}: {why}", show_path(folder)), "restore the file, or remove it");
     Origins::parse(&text).map_err(refused)
 }
 
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input_failure(
-        format!("{}: {error}", folder.display()),
+        format!("{}: {error}", show_path(folder)),
         "use a complete Qwen3 checkpoint in safetensors files",
     )
 }

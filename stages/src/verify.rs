@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::text::escape::show_path;
 
 use crate::backbone::{AttentionContext, TimeConditioning};
 use crate::convert::{Certificate, SCHEMA};
@@ -84,7 +85,7 @@ fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Res
 }
 
 fn corruption_failure(folder: &Path, what: &str) -> Failure {
-    let message = format!("{}: {what}", folder.display());
+    let message = format!("{}: {what}", show_path(folder));
     let help =
         "the weights no longer compute what was certified: run the stage again, or restore the artifact";
     Failure { kind: FailureKind::Corrupt, message, help: Some(help.into()) }

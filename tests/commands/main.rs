@@ -14,6 +14,8 @@ mod learning_curve;
 mod mixtures;
 mod online;
 mod plan;
+mod printed;
 mod revisions;
 mod run;
+mod runnable;
 mod scripting;

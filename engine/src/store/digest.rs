@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
 use crate::store::vfs::{EntryKind, FileStat, Vfs};
+use crate::text::escape::show_path;
 
 /// A digest is cached only if the file has not changed for more than this many seconds.
 const SETTLED_SECONDS: i64 = 2;
@@ -54,7 +55,7 @@ impl<'a> Digests<'a> {
         let path = &std::fs::canonicalize(path).map_err(|error| unreadable_file(path, &error))?;
         let before = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if before.kind != EntryKind::File {
-            return Err(source_error(format!("{} is not a regular file", path.display())));
+            return Err(source_error(format!("{} is not a regular file", show_path(path))));
         }
         let key = format_stat_key(&before);
         if let Some(digest) = self.known.get(&key) {
@@ -63,7 +64,7 @@ impl<'a> Digests<'a> {
         let digest = hash_file(self.vfs, path).map_err(|error| unreadable_file(path, &error))?;
         let after = self.vfs.stat(path).map_err(|error| unreadable_file(path, &error))?;
         if after != before {
-            return Err(source_error(format!("{} changed while it was being read", path.display())));
+            return Err(source_error(format!("{} changed while it was being read", show_path(path))));
         }
         if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
             self.known.insert(key, digest.clone());
@@ -122,7 +123,7 @@ fn read_unix_seconds() -> i64 {
 }
 
 pub(super) fn unreadable_file(path: &Path, error: &std::io::Error) -> Error {
-    let message = format!("cannot read {}: {error}", path.display());
+    let message = format!("cannot read {}: {error}", show_path(path));
     Error::Input { message, help: Some("make it readable, or remove it from what the pipeline reads".into()) }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::vfs::{Disk, Vfs, is_absent};
+use crate::text::escape::show_path;
 
 /// Contents of the `format` file of a store of this version.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
@@ -146,12 +147,12 @@ fn check_unformatted_folder(vfs: &dyn Vfs, root: &Path) -> Result<Option<Store>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(entries) if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") => Ok(None),
         Ok(_) => {
-            let message = format!("{} is not a store: it contains other files", root.display());
+            let message = format!("{} is not a store: it contains other files", show_path(root));
             Err(Error::usage(message, "name an empty or new folder with `--store`"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             let message =
-                format!("{} cannot be a store: it is a file, or its path leads through one", root.display());
+                format!("{} cannot be a store: it is a file, or its path leads through one", show_path(root));
             Err(Error::usage(message, "name an empty or new folder with `--store`"))
         }
         Err(error) => Err(Error::io("list", root)(error)),
@@ -163,7 +164,7 @@ fn other_store_version(root: &Path, format: &[u8]) -> Error {
     let found: String = text.trim().chars().take(40).collect();
     let message = format!(
         "the store {} is of another version: its format is `{found}`, but this program reads `{}`",
-        root.display(),
+        show_path(root),
         STORE_FORMAT.trim()
     );
     Error::usage(message, "use the version that made it, or name another folder with `--store`")

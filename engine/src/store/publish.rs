@@ -20,6 +20,7 @@ use crate::store::manifest::{self, Manifest};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::{FileStat, Vfs};
+use crate::text::escape::show_path;
 
 /// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl ArtifactWriter {
     fn check_watched(&self) -> Result<()> {
         for (path, before) in &self.hooks.watch {
             if self.vfs.stat(path).ok().as_ref() != Some(before) {
-                let message = format!("{} changed while the stage was running", path.display());
+                let message = format!("{} changed while the stage was running", show_path(path));
                 return Err(Error::Input { message, help: Some("run the same command again".into()) });
             }
         }

@@ -17,6 +17,7 @@ use tokenizers::tokenizer::{
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
+use fmflow_engine::text::escape::show_path;
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -57,7 +58,7 @@ impl Tokenizer {
         if !file.exists() {
             return Ok(tokenizer);
         }
-        let malformed = |cause: String| TokenizerError::Malformed { file: file.display().to_string(), cause };
+        let malformed = |cause: String| TokenizerError::Malformed { file: show_path(&file), cause };
         let found: Vocabulary =
             serde_json::from_slice(&read_tokenizer_file(&file)?).map_err(|e| malformed(e.to_string()))?;
         if found.used != tokenizer.used {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::check::levels::WarningLevels;
+use crate::check::lint::SharedRefusals;
 use crate::hub::lockfile::{self, Lockfile};
 use crate::hub::online::{Hub, LockResolution, Session};
 use crate::hub::pins;
@@ -164,9 +165,11 @@ fn assemble_pipeline(
         sink.push(pipeline_without_stages(root));
     }
     let settings = options.settings.clone();
-    let secrets = world.of_kind("secret").filter_map(|record| record.name().map(str::to_owned)).collect();
-    let file = path.to_owned();
-    let pipeline = Pipeline { name, seed, budget, file, settings, pins: Vec::new(), secrets, stages };
+    let secrets = world.of_kind("secret").filter_map(|record| record.name().map(str::to_owned));
+    let secrets: Vec<_> = secrets.collect();
+    let absent_secrets = secrets.iter().filter(|name| !options.secrets.contains(name)).cloned().collect();
+    let (file, pins) = (path.to_owned(), Vec::new());
+    let pipeline = Pipeline { name, seed, budget, file, settings, pins, secrets, absent_secrets, stages };
     lint::lint_costs(root, &pipeline, sink);
     Some(pipeline)
 }
@@ -198,6 +201,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
     let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
     let mut stages = Stages::default();
     let mut ids: IndexMap<String, StageId> = IndexMap::new();
+    let shared = SharedRefusals::find(world);
     for draft in order.into_iter().map(|at| &drafts[at]) {
         let before = sink.errors();
         let Some(decoded) = decode_stage(world, draft, sink) else {
@@ -208,6 +212,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
         ids.insert(draft.name.clone(), id);
         let mut fields = fields::collect_stage_fields(world, draft, seed);
         fields.unsupported.extend(decoded.unsupported);
+        fields.unsupported.extend(shared.of_stage(&decoded.config));
         let inputs = draft.inputs.iter().filter_map(|input| {
             Some(StageInput { role: input.role.clone(), stage: *ids.get(input.stage.as_str())? })
         });

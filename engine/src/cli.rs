@@ -12,6 +12,7 @@ mod help;
 mod init;
 mod log;
 mod online;
+mod other_commands;
 mod output;
 mod pipeline_arguments;
 mod plan;
@@ -97,7 +98,7 @@ enum CliCommand {
     Gc(gc::GcArguments),
     /// Show what this build, machine and store offer, and what would stop a run
     Doctor(doctor::DoctorArguments),
-    /// Explain a diagnostic code, or a node or field of the language
+    /// Explain a diagnostic code, a node or field of the language, or a word of papers
     Explain(explain::ExplainArguments),
     /// Print the language: every node and field, with types, ranges and defaults
     Schema(schema::SchemaArguments),

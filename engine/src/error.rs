@@ -11,13 +11,14 @@ pub use library_panic::catch_library_panic;
 pub(crate) use library_panic::is_panic_caught;
 
 use crate::text::diagnostic::Diagnostic;
+use crate::text::escape::show_path;
 
 /// Every exit code with its meaning. The help prints this table, and a test compares it with `docs/commands.md`.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "the command did its job"),
     (1, "a stage failed, or has no result yet"),
     (2, "configuration or usage"),
-    (3, "`plan --check` found work"),
+    (3, "`plan --check` found work, or `check --runnable` something that `run` refuses"),
     (4, "an artifact or checkpoint is corrupt"),
     (5, "the store is locked by a live run"),
     (6, "out of space; resumable"),
@@ -47,6 +48,9 @@ pub enum Error {
     /// `plan --check` found work.
     #[error("{0} stages would run")]
     WorkToDo(usize),
+    /// `check --runnable` found something that `run` refuses. It has already been shown.
+    #[error("`run` refuses {0} things")]
+    NotRunnable(usize),
     /// A stage ended without a result.
     #[error("stage `{stage}`: {failure}")]
     Stage {
@@ -64,7 +68,7 @@ pub enum Error {
         findings: Vec<Diagnostic>,
     },
     /// A published folder does not match its manifest.
-    #[error("`{file}` in {} is corrupt: {what}", folder.display())]
+    #[error("`{file}` in {} is corrupt: {what}", show_path(folder))]
     Corrupt {
         /// The artifact or checkpoint.
         folder: PathBuf,
@@ -74,7 +78,7 @@ pub enum Error {
         what: String,
     },
     /// Another run has locked the store.
-    #[error("the store {} is in use by {holder}", store.display())]
+    #[error("the store {} is in use by {holder}", show_path(store))]
     Locked {
         /// Folder of the store.
         store: PathBuf,
@@ -101,7 +105,7 @@ pub enum Error {
         exit: u8,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", show_path(path))]
     Io {
         /// The attempted operation as a verb, such as `write`.
         action: &'static str,
@@ -128,7 +132,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } | Self::Config => 2,
-            Self::WorkToDo(_) => 3,
+            Self::WorkToDo(_) | Self::NotRunnable(_) => 3,
             Self::Corrupt { .. } => 4,
             Self::Locked { .. } => 5,
             Self::Space(_) => 6,
@@ -148,6 +152,7 @@ impl Error {
             Self::Usage { .. } => "usage",
             Self::Config => "configuration",
             Self::WorkToDo(_) => "work-to-do",
+            Self::NotRunnable(_) => "not-runnable",
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
             Self::Space(_) => "out-of-space",
@@ -168,7 +173,7 @@ impl Error {
             Self::Stage { failure, .. } => failure.help.clone(),
             Self::Contradiction { findings, .. } => findings.first().and_then(|finding| finding.help.clone()),
             Self::Corrupt { folder, .. } if is_store_folder(folder) => {
-                Some(format!("remove {} and run again: the run recreates it", folder.display()))
+                Some(format!("remove {} and run again: the run recreates it", show_path(folder)))
             }
             Self::Corrupt { .. } => {
                 Some("do not use this folder; restore it from a copy, or make it again".into())
@@ -187,7 +192,11 @@ impl Error {
                  you put it there, or name another folder with `--store`"
                     .into(),
             ),
-            Self::Config | Self::WorkToDo(_) | Self::Unfit { .. } | Self::Io { .. } => None,
+            Self::Config
+            | Self::WorkToDo(_)
+            | Self::NotRunnable(_)
+            | Self::Unfit { .. }
+            | Self::Io { .. } => None,
         }
     }
 }

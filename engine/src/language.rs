@@ -5,6 +5,7 @@ pub(crate) mod decode;
 pub(crate) mod draft;
 pub mod explain;
 pub(crate) mod fields;
+pub(crate) mod glossary;
 pub(crate) mod include;
 pub(crate) mod mixture;
 pub(crate) mod names;

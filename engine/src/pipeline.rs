@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub pins: Vec<PinnedRepository>,
     /// Names of the environment variables that are declared as secrets.
     pub secrets: Vec<String>,
+    /// Those of them that were not set when the file was checked.
+    pub absent_secrets: Vec<String>,
     /// Stages in topological order: inputs come before their users.
     pub stages: Stages,
 }

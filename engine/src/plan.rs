@@ -3,6 +3,7 @@
 pub mod json;
 pub(crate) mod planned;
 pub(crate) mod reasons;
+pub(crate) mod refusals;
 pub(crate) mod select;
 pub(crate) mod source_digests;
 pub mod text;

@@ -4,6 +4,7 @@ pub(crate) mod bare_words;
 pub mod diagnostic;
 pub(crate) mod display;
 pub(crate) mod environment;
+pub mod escape;
 pub(crate) mod file_head;
 pub(crate) mod glob;
 pub(crate) mod place;

@@ -20,6 +20,7 @@ use fmflow_engine::pipeline::origins::Origins;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use certificate::ELSEWHERE;
@@ -68,7 +69,7 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
         TokenizerChoice::None => None,
     };
     if text.is_none() && config.tokenizer != TokenizerChoice::None {
-        let what = format!("{} has no tokenizer.json", source.display());
+        let what = format!("{} has no tokenizer.json", show_path(source));
         return Err(input_failure(
             what,
             "name a `tokenizer`, or write `tokenizer \"none\"` to work without text",

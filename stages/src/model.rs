@@ -15,6 +15,7 @@ use crate::weights;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 /// The files of a tokenizer. The first is required, the others are optional.
@@ -71,7 +72,7 @@ impl ModelTokenizer {
         let rows = u32::try_from(rows).map_err(stage_failure)?;
         let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
             input_failure(
-                format!("{}: {e}", folder.display()),
+                format!("{}: {e}", show_path(folder)),
                 "use the tokenizer that the model was made for",
             )
         })?;
@@ -205,13 +206,13 @@ pub(crate) fn refuse_false_claims(
     let carried = text.map(|text| text.tokenizer.digest());
     if contract.tokenizer.is_some() && contract.tokenizer != carried {
         let what =
-            format!("{}: the tokenizer differs from the one that the contract names", folder.display());
+            format!("{}: the tokenizer differs from the one that the contract names", show_path(folder));
         return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
     }
     let taken = |id: u32| text.and_then(|text| text.tokenizer.text_token(id)).map(|token| (id, token));
     let Some((id, token)) = contract.mask_token.and_then(taken) else { return Ok(()) };
     let what =
-        format!("{}: {PROVENANCE}: `mask_token` is {id}, which is the token `{token}`", folder.display());
+        format!("{}: {PROVENANCE}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
     Err(input_failure(what, "restore the checkpoint's own provenance.json and tokenizer.json"))
 }
 
@@ -223,14 +224,14 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     }
     let text = std::fs::read_to_string(file).map_err(stage_failure)?;
     let refused =
-        |why| input_failure(format!("{}: {why}", folder.display()), "restore the file, or remove it");
+        |why| input_failure(format!("{}: {why}", show_path(folder)), "restore the file, or remove it");
     Origins::parse(&text).map_err(refused)
 }
 
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
     input_failure(
-        format!("{}: {error}", folder.display()),
+        format!("{}: {error}", show_path(folder)),
         "use a complete Qwen3 checkpoint in safetensors files",
     )
 }

@@ -4,6 +4,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, TokenizerConfig};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use crate::data::build::train_tokenizer;
@@ -28,7 +29,7 @@ pub(crate) fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<S
             made.with_rows(*vocabulary as u32).map_err(stage_failure)?
         }
         TokenizerConfig::File(file) => {
-            let name = file.display().to_string();
+            let name = show_path(file);
             let json = std::fs::read(file).map_err(|e| {
                 input_failure(format!("cannot read {name}: {e}"), "name an existing tokenizer.json")
             })?;

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::text::escape::show_path;
 
 use crate::backbone::{AttentionContext, TimeConditioning};
 use crate::convert::{Certificate, OLD_SCHEMAS, SCHEMA};
@@ -106,7 +107,7 @@ fn refuse_empty_claims(certificate: &Certificate) -> Result<(), &'static str> {
 }
 
 fn corruption_failure(folder: &Path, what: &str) -> Failure {
-    let message = format!("{}: {what}", folder.display());
+    let message = format!("{}: {what}", show_path(folder));
     let help =
         "the weights no longer compute what was certified: run the stage again, or restore the artifact";
     Failure { kind: FailureKind::Corrupt, message, help: Some(help.into()) }

@@ -10,4 +10,5 @@ mod fixes;
 mod foreign_names;
 mod hostile;
 mod mutations;
+mod promises;
 mod tidy;

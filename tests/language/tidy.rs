@@ -217,6 +217,15 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
+fn what_is_printed_is_escaped() {
+    let doors = ["engine/src/cli/output.rs", "engine/src/cli/terminal.rs"];
+    let found = outside(&doors, &["stdout().lock", "stderr().lock", "write_stdout(", "write_stderr("]);
+    assert!(found.is_empty(), "only these doors print, because they escape: {found:#?}");
+    let found = outside(&["engine/src/text/read.rs"], &[".display()"]);
+    assert!(found.is_empty(), "`show_path` shows a path in one line: {found:#?}");
+}
+
+#[test]
 fn flow_and_backbone_do_not_use_each_other() {
     for (room, other) in [("stages/src/flow", "backbone"), ("stages/src/backbone", "flow")] {
         for source in sources().iter().filter(|s| s.name.starts_with(room)) {

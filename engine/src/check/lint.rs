@@ -17,6 +17,7 @@ mod vocabulary;
 
 use indexmap::IndexMap;
 
+pub(crate) use declarations::SharedRefusals;
 pub use optimizer::{PARAMETER_GROUPS, TIME_PARAMETER_GROUPS};
 
 use crate::check::lint::lineage::{Lineages, StoredContracts};

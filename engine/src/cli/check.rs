@@ -9,6 +9,8 @@ use super::pipeline_arguments::PipelineArguments;
 use crate::check::levels;
 use crate::check::{CheckOptions, CheckResult};
 use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::diagnostic::{Code, Severity};
 use crate::text::{render, suggest};
 
@@ -24,6 +26,9 @@ pub(super) struct CheckArguments {
     /// Do not report this warning; may be repeated
     #[arg(long, value_name = "CODE", value_parser = parse_warning_code)]
     allow: Vec<String>,
+    /// Exit with 3 if `run` would refuse something
+    #[arg(long)]
+    runnable: bool,
     /// Treat this warning, or all `warnings`, as an error; may be repeated
     #[arg(long, value_name = "CODE", value_parser = parse_warning_or_all)]
     deny: Vec<String>,
@@ -67,11 +72,11 @@ pub(super) fn run_check(arguments: &CheckArguments, context: &CommandContext<'_>
     let options = CheckOptions { allow, deny, ..CheckOptions::from_environment() };
     let NetworkArguments { online, update, .. } = arguments.network;
     if !online {
-        return report_findings(&arguments.source.check_with(options), None, arguments.format, context);
+        return report_findings(&arguments.source.check_with(options), None, arguments, context);
     }
     let (checked, resolution) = arguments.source.check_online(options, online::require_hub(context)?, update);
     let locked = online::write_lock_file(&arguments.source.file, &checked, resolution)?;
-    report_findings(&checked, Some(&locked), arguments.format, context)
+    report_findings(&checked, Some(&locked), arguments, context)
 }
 
 /// Prints the findings, and what happened to the lock file. JSON and annotations are the result and go to stdout; drawings are
@@ -79,16 +84,20 @@ pub(super) fn run_check(arguments: &CheckArguments, context: &CommandContext<'_>
 fn report_findings(
     checked: &CheckResult,
     locked: Option<&LockFileOutcome>,
-    format: OutputFormat,
+    arguments: &CheckArguments,
     context: &CommandContext<'_>,
 ) -> Result<()> {
-    let output = context.output;
+    let (output, format) = (context.output, arguments.format);
     let findings = &checked.diagnostics;
+    let refused = checked
+        .pipeline
+        .as_ref()
+        .map_or(Vec::new(), |pipeline| list_refusals(pipeline, pipeline.stages.iter()));
     match format {
-        OutputFormat::Human => output.message(&render::render_drawings(findings, output.style())),
+        OutputFormat::Human => output.drawings(findings),
         OutputFormat::Concise => output.result(&render::render_concise_lines(findings))?,
         OutputFormat::Github => output.result(&render::render_github_annotations(findings))?,
-        OutputFormat::Json => output.json(&render_check_json(checked, locked))?,
+        OutputFormat::Json => output.json(&render_check_json(checked, &refused, locked))?,
     }
     let Some(pipeline) = &checked.pipeline else {
         if matches!(format, OutputFormat::Human) {
@@ -97,23 +106,41 @@ fn report_findings(
         return Err(Error::Config);
     };
     if matches!(format, OutputFormat::Human) {
-        let (name, stages) = (&pipeline.name, pipeline.stages.len());
         let locked = locked.map(LockFileOutcome::text).unwrap_or_default();
-        let fine = format!(
-            "pipeline `{name}` is valid: {}, {}\n{locked}",
-            format_plural(stages, "stage"),
-            format_tally(checked)
-        );
-        output.result(&fine)?;
+        output.result(&format!("{}{locked}", format_verdict(pipeline, &refused, checked)))?;
     }
-    Ok(())
+    match refused.len() {
+        count if count > 0 && arguments.runnable => {
+            if !matches!(format, OutputFormat::Json) {
+                output.message(&format!("`run` refuses this file:\n{}", render_refusals(&refused)));
+            }
+            Err(Error::NotRunnable(count))
+        }
+        _ => Ok(()),
+    }
 }
 
-fn render_check_json(checked: &CheckResult, locked: Option<&LockFileOutcome>) -> serde_json::Value {
+/// The last line of a check without errors.
+fn format_verdict(pipeline: &Pipeline, refused: &[String], checked: &CheckResult) -> String {
+    let name = &pipeline.name;
+    let but = match refused.len() {
+        0 => String::new(),
+        count => format!(", but `run` refuses {}", format_plural(count, "thing")),
+    };
+    let stages = format_plural(pipeline.stages.len(), "stage");
+    format!("pipeline `{name}` is valid{but}: {stages}, {}\n", format_tally(checked))
+}
+
+fn render_check_json(
+    checked: &CheckResult,
+    refused: &[String],
+    locked: Option<&LockFileOutcome>,
+) -> serde_json::Value {
     let mut answer = json!({
         "schema": "fmflow.check/1",
         "ok": checked.pipeline.is_some(),
         "allowed": checked.allowed,
+        "refused": refused,
         "diagnostics": render::render_diagnostics_json(&checked.diagnostics),
     });
     if let (Some(locked), Some(answer)) = (locked, answer.as_object_mut()) {

@@ -6,6 +6,7 @@ mod store_location;
 use std::path::PathBuf;
 
 use clap::Args;
+use indexmap::IndexSet;
 use serde_json::{Value, json};
 
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
@@ -15,6 +16,7 @@ use crate::pipeline::Pipeline;
 use crate::run::execute::Execute;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::display::{format_bytes, render_table};
+use crate::text::escape::show_path;
 use crate::text::render;
 
 #[derive(Debug, Args)]
@@ -142,7 +144,7 @@ fn inspect_pipeline(
     free: Option<u64>,
     context: &CommandContext<'_>,
 ) -> Vec<Diagnostic> {
-    let file = source.file.display().to_string();
+    let file = show_path(&source.file);
     let (errors, pipeline) = source.read(context);
     let Some(pipeline) = pipeline else {
         let plural = if errors.len() == 1 { "" } else { "s" };
@@ -173,8 +175,7 @@ fn inspect_pipeline_needs(
             None => findings.add_obstacle(format!("secret {name}"), "not set: `export` it before `run`", 2),
         }
     }
-    let mut reasons: Vec<_> = pipeline.stages.iter().flat_map(|stage| &stage.unsupported).collect();
-    reasons.dedup();
+    let reasons: IndexSet<_> = pipeline.stages.iter().flat_map(|stage| &stage.unsupported).collect();
     reasons.into_iter().for_each(|reason| findings.add_obstacle("feature", reason, 2));
     match context.open_store().and_then(|store| plan::make_plan(pipeline, store.as_ref())) {
         Err(error) => findings.add_obstacle("sources", error.to_string(), error.exit_code()),

@@ -69,5 +69,5 @@ fn unknown_subject(subject: &str) -> Error {
         (None, Some(outer)) => format!("`fmflow explain {outer}` shows what it contains"),
         (None, None) => "`fmflow explain --list` lists all codes".to_owned(),
     };
-    Error::usage(format!("there is no node, field or code called `{subject}`"), help)
+    Error::usage(format!("there is no node, field, word or code called `{subject}`"), help)
 }

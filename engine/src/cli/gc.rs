@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::store::garbage::{self, ItemKind, StoreItem, to_entry_name};
 use crate::store::{Store, lock};
 use crate::text::display::{format_bytes, render_table};
+use crate::text::escape::{escape_line, show_path};
 use crate::text::read::display_path;
 use crate::text::suggest;
 
@@ -37,7 +38,7 @@ pub(super) struct GcArguments {
 
 pub(super) fn run_gc(arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {
     let Some(store) = context.open_store()? else {
-        let message = format!("there is no store at {}", context.store.display());
+        let message = format!("there is no store at {}", show_path(&context.store));
         return Err(Error::usage(message, "name one with `--store`, or start with `fmflow run FILE`"));
     };
     if !arguments.pin.is_empty() || !arguments.unpin.is_empty() {
@@ -95,8 +96,9 @@ impl Survey {
         let command = format_counting_command(arguments, store, context)?;
         for name in &self.gone {
             let note = format!(
-                "note: {name} is gone, but the results of its last run are kept; to drop them, name the pipelines \
-                 that count: `{command}`\n"
+                "note: {} is gone, but the results of its last run are kept; to drop them, name the pipelines \
+                 that count: `{command}`\n",
+                escape_line(name)
             );
             context.output.message(&note);
         }

@@ -4,7 +4,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
+use super::other_commands::find_own_command;
 use crate::error::EXIT_CODES;
+use crate::text::escape::escape_line;
 
 /// Examples come before usage, because they are what people look for.
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -35,6 +37,7 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
                 "fmflow check pipeline.kdl --online",
                 "ask the hub about repositories, pin them in pipeline.lock",
             ),
+            ("fmflow check pipeline.kdl --runnable", "exit with 3 if `run` would refuse something"),
             ("fmflow check pipeline.kdl --format concise", "one line each, for an editor"),
             ("fmflow check pipeline.kdl --format github", "annotations in a GitHub workflow"),
         ],
@@ -139,6 +142,7 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
             ("fmflow explain train", "a node and its fields"),
             ("fmflow explain learning-rate.peak", "a field"),
             ("fmflow explain max_steps", "a name that another tool uses"),
+            ("fmflow explain elbo", "a word of papers, or an idea"),
             ("fmflow explain --list", "all diagnostic codes"),
         ],
     ),
@@ -190,21 +194,48 @@ pub(super) fn build_command() -> Command {
 
 /// Parses the arguments of the process.
 pub(super) fn parse_command_line() -> Result<Cli, clap::Error> {
-    let matches = build_command().try_get_matches().map_err(replace_tip)?;
-    Cli::from_arg_matches(&matches)
+    let error = match build_command().try_get_matches() {
+        Ok(matches) => return Cli::from_arg_matches(&matches),
+        Err(error) => error,
+    };
+    Err(escape_words(replace_tip(error)))
 }
 
-/// Drops clap's tip to write `-- --word`, which is never right here: no argument starts with a dash. `--dry-run` and `-n` get a
-/// tip of their own.
+/// Drops clap's tip to write `-- --word`, which is never right here: no argument starts with a dash. `--dry-run`, `-n` and
+/// commands of other tools get a tip of their own.
 fn replace_tip(mut error: clap::Error) -> clap::Error {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return error;
+    let typed = |kind| error.get(kind).map(ToString::to_string);
+    let tip = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let dry =
+                typed(ContextKind::InvalidArg).is_some_and(|typed| typed == "--dry-run" || typed == "-n");
+            error.remove(ContextKind::Suggested);
+            dry.then_some("`fmflow plan FILE` shows what a run would do")
+        }
+        ErrorKind::InvalidSubcommand => {
+            typed(ContextKind::InvalidSubcommand).and_then(|typed| find_own_command(&typed))
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
-    error.remove(ContextKind::Suggested);
-    let typed = error.get(ContextKind::InvalidArg).map(ToString::to_string);
-    if typed.is_some_and(|typed| typed == "--dry-run" || typed == "-n") {
-        let tip = "`fmflow plan FILE` shows what a run would do".into();
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    error
+}
+
+/// Escapes the words that were typed. clap prints them as they are, between colors of its own.
+fn escape_words(mut error: clap::Error) -> clap::Error {
+    let typed = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(word) => Some((kind, ContextValue::String(escape_line(word).into_owned()))),
+        ContextValue::Strings(words) => {
+            let words = words.iter().map(|word| escape_line(word).into_owned());
+            Some((kind, ContextValue::Strings(words.collect())))
+        }
+        _ => None,
+    });
+    for (kind, value) in typed.collect::<Vec<_>>() {
+        error.insert(kind, value);
     }
     error
 }

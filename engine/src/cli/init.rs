@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{CommandContext, pipeline_arguments};
 use crate::error::{Error, Result};
+use crate::text::escape::escape_line;
 
 /// The commented pipeline.
 const PIPELINE: &str = include_str!("../../../examples/starter/pipeline.kdl");
@@ -44,7 +45,7 @@ pub(super) fn run_init(arguments: &InitArguments, context: &CommandContext<'_>) 
     if arguments.json {
         return context.output.json(&json!({ "schema": "fmflow.init/1", "files": paths, "next": next }));
     }
-    let wrote: String = paths.iter().map(|path| format!("wrote {path}\n")).collect();
+    let wrote: String = paths.iter().map(|path| format!("wrote {}\n", escape_line(path))).collect();
     context.output.result(&format!("{wrote}next: {}\nthen: {}\n", next[0], next[1]))
 }
 
@@ -85,7 +86,7 @@ fn file_system_error(action: &'static str, path: &Path, error: io::Error) -> Err
 
 /// A path without `./` at its start.
 fn format_tidy_path(path: &Path) -> String {
-    path.strip_prefix(".").unwrap_or(path).display().to_string()
+    path.strip_prefix(".").unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// Questions about three letters with their answers, one JSON object per line.

@@ -12,6 +12,7 @@ use crate::hub::lockfile;
 use crate::hub::online::{Hub, LockResolution, PinChange};
 use crate::store::vfs::Disk;
 use crate::text::display::render_table;
+use crate::text::escape::escape_line;
 use crate::text::read::display_path;
 
 /// Whether `check` uses the network.
@@ -65,7 +66,7 @@ impl LockFileOutcome {
         let behind = self.changes.iter().any(|change| change.head.is_some());
         let help = if behind { "`--update` pins the newest commits of the revisions\n" } else { "" };
         let state = if self.written { "written" } else { "unchanged" };
-        format!("\n{drawn}\n{help}lock file {}: {state}\n", self.name)
+        format!("\n{drawn}\n{help}lock file {}: {state}\n", escape_line(&self.name))
     }
 
     pub(super) fn json(&self) -> Value {

@@ -1,13 +1,17 @@
-//! How commands write to stdout and stderr.
+//! How commands write to stdout and stderr. Everything passes through [`crate::text::escape`] here, or before it is colored.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
+use crate::text::diagnostic::Diagnostic;
+use crate::text::escape::{escape_json, escape_message, escape_text, show_path};
 use crate::text::render::{self, DrawingStyle};
 
 /// Whether this process has printed its one JSON answer.
@@ -26,36 +30,53 @@ impl Output {
 
     /// Prints a result on stdout. A closed pipe, as in `fmflow schema | head`, is not a failure.
     pub(super) fn result(self, text: &str) -> Result<()> {
-        confirm_stdout_write(io::stdout().lock().write_all(text.as_bytes()))
+        write_stdout(escape_text(text).as_bytes())
+    }
+
+    /// Prints a path on stdout: its own bytes for a program that reads them, and as messages show it on a terminal.
+    pub(super) fn path(self, path: &Path) -> Result<()> {
+        match io::stdout().is_terminal() {
+            true => self.result(&format!("{}\n", show_path(path))),
+            false => write_stdout(&[path.as_os_str().as_bytes(), b"\n"].concat()),
+        }
+    }
+
+    /// Moves the cursor of the terminal `rows` up and erases what is below, so that the next text replaces the last one.
+    pub(super) fn erase_rows(self, rows: usize) -> Result<()> {
+        write_stdout(format!("\x1b[{rows}A\x1b[J").as_bytes())
     }
 
     /// Prints the answer on stdout as one JSON object.
     pub(super) fn json(self, value: &Value) -> Result<()> {
         ANSWERED.store(true, Ordering::Relaxed);
-        self.result(&(serde_json::to_string_pretty(value).expect("a JSON value has a text") + "\n"))
+        let text = serde_json::to_string_pretty(value).expect("a JSON value has a text") + "\n";
+        write_stdout(escape_json(&text).as_bytes())
     }
 
     /// Prints a message on stderr.
     pub(super) fn message(self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        write_stderr(&escape_text(text));
+    }
+
+    /// Draws findings on stderr. The drawing escapes the words of others itself, because it has colors of its own.
+    pub(super) fn drawings(self, findings: &[Diagnostic]) {
+        write_stderr(&render::render_drawings(findings, self.style()));
     }
 
     /// Prints an error with its help, unless the command has shown it already.
     pub(super) fn error(self, error: &Error) {
-        if matches!(error, Error::Config | Error::WorkToDo(_)) {
+        if matches!(error, Error::Config | Error::WorkToDo(_) | Error::NotRunnable(_)) {
             return;
         }
         if let Error::Contradiction { stage, findings } = error {
-            let drawn = render::render_drawings(findings, self.style());
+            self.drawings(findings);
             let again = "change one of the two; the stage was not started";
-            return self.message(&format!(
-                "{drawn}{} stage `{stage}` contradicts its inputs\nhelp: {again}\n",
-                self.label()
-            ));
+            write_stderr(self.label());
+            return self.message(&format!(" stage `{stage}` contradicts its inputs\nhelp: {again}\n"));
         }
-        let label = self.label();
-        let help = error.help().map(|help| format!("help: {help}\n")).unwrap_or_default();
-        self.message(&format!("{label} {error}\n{help}"));
+        let help = error.help().map(|help| format!("help: {}\n", escape_message(&help))).unwrap_or_default();
+        write_stderr(self.label());
+        self.message(&format!(" {}\n{help}", escape_message(&error.to_string())));
     }
 
     fn label(self) -> &'static str {
@@ -113,7 +134,16 @@ pub(super) fn has_answered() -> bool {
 
 /// Writes a line to stderr where there is no [`Output`].
 pub(super) fn write_stderr_line(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    write_stderr(&format!("{}\n", escape_text(text)));
+}
+
+/// Writes to stderr. A command must not fail because its stderr was closed, so errors are ignored.
+fn write_stderr(safe: &str) {
+    let _ = io::stderr().lock().write_all(safe.as_bytes());
+}
+
+fn write_stdout(safe: &[u8]) -> Result<()> {
+    confirm_stdout_write(io::stdout().lock().write_all(safe))
 }
 
 #[cfg(test)]

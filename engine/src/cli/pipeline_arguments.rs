@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hub::online::{Hub, LockResolution};
 use crate::pipeline::Pipeline;
 use crate::text::diagnostic::{Diagnostic, Severity};
+use crate::text::escape::is_acting;
 use crate::text::render;
 
 /// Names a pipeline on the command line. Every command that takes a pipeline flattens these arguments.
@@ -87,7 +88,7 @@ impl PipelineArguments {
         let checked = self.check();
         let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
         let (errors, warnings): (Vec<_>, Vec<_>) = checked.diagnostics.into_iter().partition(is_error);
-        context.output.message(&render::render_drawings(&errors, context.output.style()));
+        context.output.drawings(&errors);
         (errors, warnings, checked.pipeline)
     }
 
@@ -123,8 +124,8 @@ impl PipelineArguments {
 
 /// A path as one types it in a shell: quoted if needed, and with `./` if it would look like an option.
 pub(super) fn quote_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    quote_word(&if text.starts_with('-') { format!("./{text}") } else { text })
+    let text = path.to_string_lossy();
+    quote_word(&if text.starts_with('-') { format!("./{text}").into() } else { text })
 }
 
 /// A word in single quotes, unless a shell takes it as it is.
@@ -132,8 +133,20 @@ fn quote_word(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
+        false if word.chars().any(is_acting) => quote_acting_word(word),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
+}
+
+/// A word for the shells that know `$'...'`, with escapes for characters that would act on the terminal.
+fn quote_acting_word(word: &str) -> String {
+    let quote = |letter: char| match letter {
+        '\'' | '\\' => format!("\\{letter}"),
+        _ if is_acting(letter) && letter.is_ascii() => format!("\\x{:02x}", u32::from(letter)),
+        _ if is_acting(letter) => format!("\\u{:04x}", u32::from(letter)),
+        _ => letter.to_string(),
+    };
+    format!("$'{}'", word.chars().map(quote).collect::<String>())
 }
 
 #[cfg(test)]
@@ -147,5 +160,6 @@ mod tests {
         assert_eq!(quote_word(""), "''");
         assert_eq!(quote_path(Path::new("my models/p.kdl")), "'my models/p.kdl'");
         assert_eq!(quote_path(Path::new("-p.kdl")), "./-p.kdl");
+        assert_eq!(quote_path(Path::new("a\n'\u{202e}.kdl")), r"$'a\x0a\'\u202e.kdl'");
     }
 }

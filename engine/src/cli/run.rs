@@ -14,6 +14,7 @@ use super::{CommandContext, plan};
 use crate::cli::terminal::{Terminal, render_end_table};
 use crate::error::{Error, Result};
 use crate::run::{RunOptions, RunOutcome, Runner, refuse_unsupported, run_missing_stages};
+use crate::text::escape::show_path;
 use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
@@ -99,7 +100,7 @@ pub(super) fn run_resume(arguments: &ResumeArguments, context: &CommandContext<'
 fn resume_last_run(how: &ExecutionArguments, context: &CommandContext<'_>) -> Result<()> {
     let last = context.open_store()?.map(|store| store.last_run()).transpose()?.flatten();
     let last = last.ok_or_else(|| {
-        let message = format!("nothing was ever run in the store {}", context.store.display());
+        let message = format!("nothing was ever run in the store {}", show_path(&context.store));
         Error::usage(message, "start with `fmflow run FILE`")
     })?;
     let source = PipelineArguments {
@@ -124,7 +125,7 @@ fn execute_pipeline(
     let (pipeline, warnings) = source.load_with_warnings(context)?;
     let selection = how.which.to_selection(&pipeline)?;
     if selection.is_whole() {
-        refuse_unsupported(pipeline.stages.iter())?;
+        refuse_unsupported(&pipeline, pipeline.stages.iter())?;
     }
     let interrupt = install_interrupt_flag()?;
     let store = context.create_store().map_err(unwritable_store)?;

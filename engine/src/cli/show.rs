@@ -12,6 +12,7 @@ use crate::plan::{PlanState, PlannedStage};
 use crate::store::summary::Summary;
 use crate::store::{Manifest, Store, manifest, summary};
 use crate::text::display::format_bytes;
+use crate::text::escape::{escape_line, show_path};
 use crate::text::read::display_path;
 
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
     };
     let artifact = store.artifact(name, &planned.key.fingerprint);
     if arguments.path {
-        return context.output.result(&format!("{}\n", artifact.display()));
+        return context.output.path(&artifact);
     }
     let corrupt =
         |what| Error::Corrupt { folder: artifact.clone(), file: manifest::MANIFEST_FILE.into(), what };
@@ -75,7 +76,7 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
         });
         return context.output.json(&answer);
     }
-    let text = format!("{name} ({}), {}\n", manifest.stage.kind, artifact.display());
+    let text = format!("{name} ({}), {}\n", manifest.stage.kind, show_path(artifact));
     context.output.result(&(text + &render_summary(&summary) + &render_manifest(&manifest)))
 }
 
@@ -99,7 +100,7 @@ fn show_finished_stages(arguments: &ShowArguments, context: &CommandContext<'_>)
     }
     let Some(first) = plan.stages.first().filter(|_| found.is_empty()) else {
         let text = |(name, path, summary): &(String, PathBuf, Summary)| {
-            format!("{name}, {}\n{}", display_path(path), render_summary(summary))
+            format!("{name}, {}\n{}", escape_line(&display_path(path)), render_summary(summary))
         };
         return context.output.result(&found.iter().map(text).collect::<Vec<_>>().join("\n"));
     };
@@ -114,8 +115,8 @@ fn read_stage_summary(store: &Store, planned: &PlannedStage) -> Result<(String, 
 }
 
 fn render_summary(summary: &Summary) -> String {
-    let lines = summary.lines.iter().map(|line| format!("  {line}\n"));
-    format!("{}\n{}", summary.headline, lines.collect::<String>())
+    let lines = summary.lines.iter().map(|line| format!("  {}\n", escape_line(line)));
+    format!("{}\n{}", escape_line(&summary.headline), lines.collect::<String>())
 }
 
 /// A manifest as text, for people.
@@ -125,10 +126,10 @@ fn render_manifest(manifest: &Manifest) -> String {
         manifest.fingerprint, manifest.created, manifest.tool, manifest.threads
     );
     for (name, value) in &manifest.facts {
-        text += &format!("{name} {value}\n");
+        text += &format!("{} {}\n", escape_line(name), escape_line(&value.to_string()));
     }
     for file in &manifest.files {
-        text += &format!("  {}  {}  {}\n", file.name, format_bytes(file.size), file.blake3);
+        text += &format!("  {}  {}  {}\n", escape_line(&file.name), format_bytes(file.size), file.blake3);
     }
     text
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{count_terminal_rows, read_terminal_columns};
+use super::output::{Output, count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
 use super::{CommandContext, log, plan};
 use crate::error::{Error, Result};
@@ -59,7 +59,8 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
         let status = read_status(&pipeline, context)?;
         let text = status.text(arguments, context);
         if text != last {
-            context.output.result(&format!("{}{text}", format_separator(&last)))?;
+            separate_from_last(&last, context.output)?;
+            context.output.result(&text)?;
             last = text;
         }
         if status.running.is_none() {
@@ -69,13 +70,13 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
     }
 }
 
-/// What to print before the next status: on a terminal it replaces the last one, otherwise a blank line separates them.
-fn format_separator(last: &str) -> String {
+/// Before the next status: on a terminal it replaces the last one, otherwise a blank line separates them.
+fn separate_from_last(last: &str, output: Output) -> Result<()> {
     let stdout = std::io::stdout();
     match read_terminal_columns(&stdout).filter(|_| stdout.is_terminal()) {
-        _ if last.is_empty() => String::new(),
-        Some(columns) => format!("\x1b[{}A\x1b[J", count_terminal_rows(last, columns)),
-        None => "\n".into(),
+        _ if last.is_empty() => Ok(()),
+        Some(columns) => output.erase_rows(count_terminal_rows(last, columns)),
+        None => output.result("\n"),
     }
 }
 

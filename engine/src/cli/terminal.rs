@@ -11,6 +11,7 @@ use crate::plan::PlanState;
 use crate::run::execute::{Progress, ProgressReporter};
 use crate::run::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 use crate::text::display::{format_duration, render_table};
+use crate::text::escape::{escape_line, escape_message};
 
 /// Minimum time between two progress lines of a stage.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -76,7 +77,9 @@ impl RunEvents for Terminal {
 
     fn fail(&self, error: &Error, running: &[&str]) {
         let running = running.join("`, `");
-        self.write_above_bars(&format!("error: {error}"));
+        for line in escape_message(&format!("error: {error}")).lines() {
+            self.write_above_bars(line);
+        }
         self.write_above_bars(&format!(
             "note: no new stage starts; still running: `{running}`; a signal stops them with a checkpoint"
         ));
@@ -85,7 +88,7 @@ impl RunEvents for Terminal {
 
 /// Writes a line to stderr. A run must not fail because its stderr was closed, so errors are ignored.
 fn write_progress_line(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", escape_line(line));
 }
 
 /// Reports a stage as a bar, which disappears when the stage ends.
@@ -100,8 +103,8 @@ impl StageBar {
         let bar = bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
         bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
-        bar.set_prefix(name.to_string());
-        bar.set_message(start.to_string());
+        bar.set_prefix(escape_line(name).into_owned());
+        bar.set_message(escape_line(start).into_owned());
         Self { bars: bars.clone(), bar, name: name.to_string() }
     }
 }
@@ -110,7 +113,7 @@ impl ProgressReporter for StageBar {
     fn progress(&self, progress: &Progress<'_>) {
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
-        self.bar.set_message(progress.text.to_string());
+        self.bar.set_message(escape_line(progress.text).into_owned());
     }
 
     fn note(&self, text: &str) {

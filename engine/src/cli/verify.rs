@@ -11,6 +11,7 @@ use crate::store::Manifest;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
 use crate::text::display::format_bytes;
+use crate::text::escape::show_path;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
@@ -27,7 +28,7 @@ pub(super) struct VerifyArguments {
 pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<()> {
     let folder = &arguments.folder;
     if !folder.is_dir() {
-        let message = format!("{} is not a folder", folder.display());
+        let message = format!("{} is not a folder", show_path(folder));
         return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints the folder of a stage"));
     }
     let (manifest, problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
@@ -42,7 +43,7 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
         let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
         context
             .output
-            .result(&format!("{}: {files} files, {size}, every byte verified\n{deep}", folder.display()))?;
+            .result(&format!("{}: {files} files, {size}, every byte verified\n{deep}", show_path(folder)))?;
     }
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };
@@ -58,7 +59,7 @@ fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>)
     let execute = context.execute.ok_or_else(|| {
         usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
     })?;
-    let name = arguments.folder.display().to_string();
+    let name = show_path(&arguments.folder);
     execute.verify_deep(&arguments.folder).map_err(|failure| Error::Stage { stage: name, failure })
 }
 

@@ -14,6 +14,7 @@ use crate::pipeline::stage::FieldValue;
 use crate::plan::why::{ChangeExplanation, Difference, History};
 use crate::plan::{Plan, PlanState, PlannedStage};
 use crate::store::{Store, StoreListing};
+use crate::text::escape::{escape_line, mask_source, show_path};
 use crate::text::place::Origin;
 
 #[derive(Debug, Args)]
@@ -110,7 +111,7 @@ fn explain_stage<'a>(
 }
 
 fn no_past_runs(context: &CommandContext<'_>) -> Error {
-    let message = format!("nothing was ever run in the store {}", context.store.display());
+    let message = format!("nothing was ever run in the store {}", show_path(&context.store));
     Error::usage(message, "leave out `--vs`")
 }
 
@@ -165,7 +166,9 @@ impl WhyAnswer<'_> {
         match &self.why {
             Some(why) if why.differences.is_empty() => text += "  nothing changed\n",
             Some(why) => render_differences(&mut text, why, 1),
-            None => self.planned.reasons.iter().for_each(|reason| text += &format!("  {reason}\n")),
+            None => {
+                self.planned.reasons.iter().for_each(|reason| text += &format!("  {}\n", escape_line(reason)))
+            }
         }
         if !self.dependents.is_empty() {
             let _ = writeln!(text, "also runs: {}", self.dependents.join(", "));
@@ -200,7 +203,7 @@ fn render_ledger(ledger: &Ledger) -> String {
         let what = serde_json::to_value(part.what).expect("a kind of ingredient is a word");
         let what = what.as_str().expect("a kind of ingredient is a word");
         let line = format!("{what} {} {}", part.label(), part.value);
-        format!("  {}\n", line.replace("  ", " "))
+        format!("  {}\n", escape_line(&line.replace("  ", " ")))
     };
     ledger.0.iter().map(line).collect()
 }
@@ -209,7 +212,7 @@ fn render_ledger(ledger: &Ledger) -> String {
 fn render_differences(text: &mut String, why: &ChangeExplanation, depth: usize) {
     let margin = "  ".repeat(depth);
     for difference in &why.differences {
-        let _ = writeln!(text, "{margin}{}", difference.sentence);
+        let _ = writeln!(text, "{margin}{}", escape_line(&difference.sentence));
         if let Some(field) = &difference.field {
             render_setting_line(text, field, difference.was.as_deref(), depth + 2);
         }
@@ -239,12 +242,12 @@ fn render_setting_line(text: &mut String, field: &FieldValue, was: Option<&str>,
         .filter(|place| *place != span.to_string())
         .map(|place| format!(", was at {place}"))
         .unwrap_or_default();
-    let _ = writeln!(text, "{margin}{span}{note}{was}");
+    let _ = writeln!(text, "{margin}{}", escape_line(&format!("{span}{note}{was}")));
     let whole = format!("{line}{after}");
     if whole.chars().count() <= LONGEST && field.origin != Origin::Default {
         let indent = whole.chars().take_while(|letter| letter.is_whitespace()).count();
         let width = span.text().lines().next().unwrap_or_default().chars().count().max(1);
-        let _ = writeln!(text, "{margin}  {}", whole.trim());
+        let _ = writeln!(text, "{margin}  {}", mask_source(whole.trim()));
         let _ = writeln!(
             text,
             "{margin}  {}{}",

@@ -18,6 +18,7 @@ use crate::pipeline::Budget;
 use crate::pipeline::config::{ExportConfig, ExportDtype, StageConfig};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::escape::show_path;
 use crate::text::glob;
 use crate::text::glob::PatternError;
 use crate::text::place::Span;
@@ -105,7 +106,7 @@ impl<'a> Decoder<'a> {
 
 fn several_files(what: &str, pattern: &str, span: &Span, files: &[PathBuf]) -> Diagnostic {
     let base = &span.file.folder;
-    let first = files[0].strip_prefix(base).unwrap_or(&files[0]).display();
+    let first = show_path(files[0].strip_prefix(base).unwrap_or(&files[0]));
     let message = format!("{what} must be one file, but `{pattern}` matches {}", files.len());
     Diagnostic::new(Code::NoFiles, message)
         .at(span, "several files")
@@ -136,15 +137,17 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
             .at(span, "a folder, not a file")
             .help(format!("name the files in it, such as `{}/*`", pattern.trim_end_matches('/'))),
         PatternError::Unreadable(path, why) => {
-            let path = path.strip_prefix(base).unwrap_or(&path).display();
+            let path = show_path(path.strip_prefix(base).unwrap_or(&path));
             Diagnostic::new(Code::NoFiles, format!("{what}: cannot read `{path}`: {why}"))
                 .at(span, "this matches it")
                 .help(format!("make `{path}` readable, move it away, or name other files"))
         }
         PatternError::Escape(path, target) => {
-            let path = path.strip_prefix(base).unwrap_or(&path).display();
-            let message =
-                format!("{what}: `{path}` is a link that leads out of the folder, to `{}`", target.display());
+            let path = show_path(path.strip_prefix(base).unwrap_or(&path));
+            let message = format!(
+                "{what}: `{path}` is a link that leads out of the folder, to `{}`",
+                show_path(target)
+            );
             Diagnostic::new(Code::NoFiles, message)
                 .at(span, "has a link that leads out of it")
                 .help(format!("if it belongs to the checkpoint, put the file itself in the place of `{path}`; if not, remove it"))
@@ -152,7 +155,7 @@ fn pattern_without_files(what: &str, pattern: &str, span: &Span, missing: Patter
         PatternError::NoMatch(absent) => {
             let absent = absent.map(|path| path.strip_prefix(base).map(Path::to_owned).unwrap_or(path));
             let label = match &absent {
-                Some(path) => format!("`{}` does not exist", path.display()),
+                Some(path) => format!("`{}` does not exist", show_path(path)),
                 None => "nothing matches".to_owned(),
             };
             let relative = match pattern {

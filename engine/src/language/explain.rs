@@ -1,9 +1,13 @@
 //! Renders codes, nodes and fields for people: the pages of `explain` and the Markdown reference of `schema`.
 
+mod find;
+
 use std::fmt::Write as _;
 
 use kdl::KdlValue;
 
+use self::find::{find_table_topics, find_value_topics, visit_nodes_with_path};
+use crate::language::glossary::{self, WordPage};
 use crate::language::schema::{FieldSpec, NodeSpec, foreign_names, load_schema, value};
 use crate::text::diagnostic::{Code, Severity};
 use crate::text::suggest;
@@ -33,9 +37,20 @@ pub(crate) fn collect_code_infos() -> Vec<CodeInfo> {
 /// this name.
 #[must_use]
 pub fn explain_topic(subject: &str) -> Option<String> {
-    let sections: Vec<_> = find_topics(subject).iter().map(Topic::page).collect();
-    (!sections.is_empty()).then(|| sections.join("\n"))
+    let topics = find_topics(subject);
+    let whole = topics.iter().map(Topic::page).collect::<Vec<_>>().join("\n");
+    match topics.as_slice() {
+        [] => None,
+        [Topic::Word(_), others @ ..] if !others.is_empty() && whole.lines().count() > SCREEN_LINES => {
+            let paths: Vec<_> = others.iter().map(|topic| format!("`{}`", topic.path())).collect();
+            Some(format!("{}\nThe language has it as {}.\n", topics[0].page(), paths.join(", ")))
+        }
+        _ => Some(whole),
+    }
 }
+
+/// Lines of a page that fit on a screen.
+const SCREEN_LINES: usize = 40;
 
 /// The code, node or field whose name is closest to `subject`, for the message about an unknown subject.
 #[must_use]
@@ -45,6 +60,7 @@ pub(crate) fn suggest_subject(subject: &str) -> Option<String> {
         names.extend(path.last().map(|name| (*name).to_owned()));
         names.extend(node.fields().map(|field| field.name.clone()));
     });
+    names.extend(glossary::word_pages().flat_map(|page| page.names()).map(str::to_owned));
     suggest::find_closest_name(subject, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
@@ -85,6 +101,8 @@ pub(crate) enum Topic {
     Field(String, &'static FieldSpec, &'static NodeSpec),
     /// A name from other tools, and what to use instead.
     Foreign(String, &'static str),
+    /// A word that is neither, or an idea.
+    Word(WordPage),
 }
 
 impl Topic {
@@ -95,6 +113,19 @@ impl Topic {
             Self::Node(path, node) => render_node_page(path, node),
             Self::Field(path, field, node) => render_field_page(path, field, node),
             Self::Foreign(name, instead) => format!("{name}\n    a name from other tools: {instead}\n"),
+            Self::Word(page) => {
+                let names: Vec<_> = page.names().collect();
+                format!("{}\n\n{}", names.join(", "), render_plain_page(page.text))
+            }
+        }
+    }
+
+    /// What the page is about, as one types it.
+    fn path(&self) -> &str {
+        match self {
+            Self::Code(code) => code.name(),
+            Self::Node(path, _) | Self::Field(path, ..) | Self::Foreign(path, _) => path,
+            Self::Word(page) => page.name(),
         }
     }
 }
@@ -107,60 +138,12 @@ pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
     }
     let instead =
         foreign_names::find_replacement(subject).map(|instead| Topic::Foreign(subject.to_owned(), instead));
-    instead.into_iter().chain(find_table_topics(subject)).collect()
-}
-
-/// The nodes and fields that `subject` names by their path or the end of it; if there are none, those that other tools
-/// call by this name.
-fn find_table_topics(subject: &str) -> Vec<Topic> {
-    let wanted: Vec<_> = subject.split('.').map(suggest::normalize_name).collect();
-    let ends = |path: &[&str]| {
-        path.len() >= wanted.len()
-            && path.iter().rev().zip(wanted.iter().rev()).all(|(a, b)| *a == b.as_str())
-    };
-    // Only the last word can be a name from another tool. The words before it must be the nodes around the match.
-    let known = |aliases: &[String], around: &[&str]| {
-        let (last, before) = wanted.split_last().expect("a split text has a last part");
-        let leads = before.iter().rev().zip(around.iter().rev()).all(|(word, node)| word == node);
-        leads
-            && before.len() <= around.len()
-            && aliases.iter().any(|alias| suggest::normalize_name(alias) == *last)
-    };
-    let (mut exact, mut aliased) = (Vec::new(), Vec::new());
-    visit_nodes_with_path(&mut |path, node| {
-        let whole = path.join(".");
-        match path {
-            ["recipe", _, ..] => return,
-            _ if ends(path) => exact.push(Topic::Node(whole.clone(), node)),
-            [around @ .., _] if known(&node.aliases, around) => {
-                aliased.push(Topic::Node(whole.clone(), node))
-            }
-            _ => {}
-        }
-        for field in node.fields().filter(|field| field.name != "value") {
-            let inner: Vec<_> = path.iter().copied().chain([field.name.as_str()]).collect();
-            if ends(&inner) {
-                exact.push(Topic::Field(inner.join("."), field, node));
-            } else if known(&field.aliases, path) {
-                aliased.push(Topic::Field(inner.join("."), field, node));
-            }
-        }
-    });
-    if exact.is_empty() { aliased } else { exact }
-}
-
-fn visit_nodes_with_path(visit: &mut dyn FnMut(&[&'static str], &'static NodeSpec)) {
-    fn visit_node(
-        path: &mut Vec<&'static str>,
-        node: &'static NodeSpec,
-        visit: &mut dyn FnMut(&[&'static str], &'static NodeSpec),
-    ) {
-        path.push(&node.name);
-        visit(path, node);
-        node.children.iter().for_each(|child| visit_node(path, child, visit));
-        path.pop();
+    let page = glossary::find_word_page(subject).map(Topic::Word);
+    let mut topics: Vec<_> = page.into_iter().chain(instead).chain(find_table_topics(subject)).collect();
+    if topics.is_empty() {
+        topics = find_value_topics(subject);
     }
-    load_schema().nodes.iter().for_each(|node| visit_node(&mut Vec::new(), node, visit));
+    topics
 }
 
 fn render_field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
@@ -322,6 +305,43 @@ mod tests {
         assert!(explain_topic("shape.context").unwrap().contains("default 512"));
         assert_eq!(explain_topic("nonsense"), None);
         assert_eq!(suggest_subject("atention").as_deref(), Some("attention"));
+    }
+
+    #[test]
+    fn words_of_the_language_of_papers_and_of_ideas_are_explained() {
+        let mut unknown = Vec::new();
+        visit_nodes_with_path(&mut |_, node| {
+            let words = node.fields().flat_map(|field| &field.words);
+            unknown.extend(words.filter(|word| explain_topic(word).is_none()));
+        });
+        assert!(unknown.is_empty(), "{unknown:?}");
+        for word in [
+            "elbo",
+            "bidirectional",
+            "first-fit",
+            "antithetic",
+            "humaneval",
+            "mask_token_id",
+            "gen_length",
+            "remasking",
+            "block_length",
+            "sigma",
+            "kappa",
+            "t",
+            "fingerprint",
+            "canvas",
+            "contract",
+            "held-out",
+            "update",
+            "SFT",
+            "mdlm",
+        ] {
+            let page = explain_topic(word).unwrap_or_else(|| panic!("nothing is called `{word}`"));
+            assert!(page.lines().count() <= SCREEN_LINES + 3, "{word}: {} lines", page.lines().count());
+        }
+        assert!(explain_topic("elbo").unwrap().contains("kappa'(t) / (1 - kappa(t))"));
+        assert!(explain_topic("canvas").unwrap().contains("rows.canvas"));
+        assert!(explain_topic("zstd").unwrap().contains("compression"));
     }
 
     #[test]

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use indexmap::IndexMap;
-
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
 use crate::plan::planned::{Plan, PlanState};
+use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::display::{format_bytes, format_count, format_duration, render_table};
 
 /// The whole plan as text; `run` is the command that it suggests at the end.
@@ -20,7 +19,7 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     text += &render_training_table(plan);
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
-    text += &render_refusals(pipeline, plan);
+    text += &render_plan_refusals(pipeline, plan);
     text += &render_plan_end(pipeline, plan, run);
     text
 }
@@ -133,25 +132,16 @@ fn render_model_lines(plan: &Plan) -> String {
 }
 
 /// Why `run` would refuse the selected stages, if it would.
-fn render_refusals(pipeline: &Pipeline, plan: &Plan) -> String {
-    let reasons = list_unsupported_features(find_wanted_stages(pipeline, plan));
-    if reasons.is_empty() { reasons } else { format!("\n`run` refuses this file:\n{reasons}") }
+fn render_plan_refusals(pipeline: &Pipeline, plan: &Plan) -> String {
+    let reasons = list_refusals(pipeline, find_wanted_stages(pipeline, plan));
+    match reasons.is_empty() {
+        true => String::new(),
+        false => format!("\n`run` refuses this file:\n{}", render_refusals(&reasons)),
+    }
 }
 
 fn find_wanted_stages<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<Item = &'a Stage> {
     plan.wanted().map(|planned| pipeline.stage(planned.id))
-}
-
-/// One line per feature that does not exist yet, with the stages that need it.
-#[must_use]
-pub(crate) fn list_unsupported_features<'a>(all: impl Iterator<Item = &'a Stage>) -> String {
-    let mut stages: IndexMap<&str, Vec<&str>> = IndexMap::new();
-    for stage in all {
-        for reason in &stage.unsupported {
-            stages.entry(reason).or_default().push(&stage.name);
-        }
-    }
-    stages.iter().map(|(reason, names)| format!("  {reason} ({})\n", names.join(", "))).collect()
 }
 
 fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
@@ -162,7 +152,7 @@ fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
     let (work, all, disk) =
         (plan.count_stages_to_run(), plan.wanted().count(), format_bytes(plan.disk_bytes()));
-    let refused = find_wanted_stages(pipeline, plan).any(|stage| !stage.unsupported.is_empty());
+    let refused = !list_refusals(pipeline, find_wanted_stages(pipeline, plan)).is_empty();
     let next = if refused { String::new() } else { format!("next: {run}\n") };
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
     format!("\n{work} of {all} stages to run: {flops}{disk} on disk\n{next}")

@@ -1,25 +1,34 @@
 //! What a run refuses before any work: corrupt artifacts, features that do not exist, a changed configuration, a full disk.
 
 use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Stage;
 use crate::plan::planned::estimate_disk_bytes;
 use crate::plan::reasons::explain_changes;
-use crate::plan::text::list_unsupported_features;
+use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::text::display::format_bytes;
+use crate::text::escape::show_path;
 
-/// Refuses stages that use features that do not exist yet.
+/// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
 ///
 /// # Errors
-/// One error that lists all those features with their stages.
-pub(crate) fn refuse_unsupported<'a>(stages: impl Iterator<Item = &'a Stage>) -> Result<()> {
-    let reasons = list_unsupported_features(stages);
+/// One error that lists all reasons, features with their stages.
+pub(crate) fn refuse_unsupported<'a>(
+    pipeline: &Pipeline,
+    stages: impl Iterator<Item = &'a Stage>,
+) -> Result<()> {
+    let reasons = list_refusals(pipeline, stages);
     if reasons.is_empty() {
         return Ok(());
     }
-    let message = format!("this pipeline cannot run:\n{}", reasons.trim_end());
-    Err(Error::usage(message, "remove these from the file, or run the stages before them with `--until`"))
+    let message = format!("this pipeline cannot run:\n{}", render_refusals(&reasons).trim_end());
+    let help = match reasons.len() == pipeline.absent_secrets.len() {
+        true => "set them, or remove `secret` from the file",
+        false => "remove these from the file, or run the stages before them with `--until`",
+    };
+    Err(Error::usage(message, help))
 }
 
 /// Everything that can be checked before any work.
@@ -30,7 +39,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
     }
-    refuse_unsupported(work.iter().map(|planned| runner.stage(planned)))?;
+    refuse_unsupported(runner.pipeline, work.iter().map(|planned| runner.stage(planned)))?;
     if runner.execute.is_none() {
         let help = "rebuild with `--features cpu`";
         return Err(Error::usage("this program was built without an execution backend", help));
@@ -86,5 +95,5 @@ fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
         return Ok(());
     }
     let (need, free) = (format_bytes(need), format_bytes(free));
-    Err(Error::Space(format!("the run needs about {need} in {}, but only {free} is free", root.display())))
+    Err(Error::Space(format!("the run needs about {need} in {}, but only {free} is free", show_path(root))))
 }

@@ -24,8 +24,8 @@ pub(super) fn check_required_scores(
 ) -> Result<Option<Failure>, MissingScore> {
     let unmet = find_unmet_score(stage, summary)?;
     Ok(unmet.map(|message| {
-        let help =
-            format!("train it longer, or lower `at-least=`; all scores:\n{}", summary.lines.join("\n"));
+        let lines: Vec<_> = summary.lines.iter().map(|line| format!("\n  {line}")).collect();
+        let help = format!("train it longer, or lower `at-least=`; all scores:{}", lines.concat());
         Failure { kind: FailureKind::Stage, message, help: Some(help) }
     }))
 }

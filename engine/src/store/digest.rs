@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
 use crate::store::source_file::{SourceStat, open_source};
+use crate::text::escape::show_path;
 
 /// A digest is cached only if the file has not changed for more than this many seconds.
 const SETTLED_SECONDS: i64 = 2;
@@ -59,7 +60,7 @@ impl<'a> Digests<'a> {
         }
         let digest = hash_file(path).map_err(|error| unreadable_file(path, &error))?;
         if read_source_stat(path)? != before {
-            return Err(source_error(format!("{} changed while it was being read", path.display())));
+            return Err(source_error(format!("{} changed while it was being read", show_path(path))));
         }
         if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
             self.known.insert(key, digest.clone());
@@ -84,7 +85,7 @@ impl<'a> Digests<'a> {
 /// [`Error::Input`] if it cannot be read or is not a regular file.
 pub(super) fn read_source_stat(path: &Path) -> Result<SourceStat> {
     let stat = SourceStat::read(path).map_err(|error| unreadable_file(path, &error))?;
-    stat.ok_or_else(|| source_error(format!("{} is not a regular file", path.display())))
+    stat.ok_or_else(|| source_error(format!("{} is not a regular file", show_path(path))))
 }
 
 fn hash_file(path: &Path) -> std::io::Result<String> {
@@ -127,7 +128,7 @@ fn read_unix_seconds() -> i64 {
 }
 
 pub(super) fn unreadable_file(path: &Path, error: &std::io::Error) -> Error {
-    let message = format!("cannot read {}: {error}", path.display());
+    let message = format!("cannot read {}: {error}", show_path(path));
     Error::Input { message, help: Some("make it readable, or remove it from what the pipeline reads".into()) }
 }
 

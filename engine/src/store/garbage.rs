@@ -13,6 +13,7 @@ use crate::store::layout::{Store, extract_digits, make_unique_name};
 use crate::store::listing::{StoreListing, StoredFolder};
 use crate::store::lock::StoreLock;
 use crate::store::vfs::{count_folder_bytes, is_absent};
+use crate::text::escape::show_path;
 
 /// Number of the newest runs whose records are kept even if all their results are gone.
 pub const KEPT_RUN_RECORDS: usize = 100;
@@ -200,7 +201,7 @@ pub(crate) fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
             Err(_) => {
-                let message = format!("{} is not UTF-8 text, so what it pins is unknown", path.display());
+                let message = format!("{} is not UTF-8 text, so what it pins is unknown", show_path(path));
                 Err(Error::usage(message, "rewrite it: the names of the artifacts to keep, one per line"))
             }
         },

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Ledger;
 use crate::store::layout::{self, Store};
+use crate::text::escape::show_path;
 
 /// The inputs of a run, written before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +189,7 @@ fn parse_past_runs(journal: &str) -> Vec<PastRun> {
 }
 
 fn unrecordable_path(file: &Path) -> Error {
-    let message = format!("the path {} is not UTF-8, so that no run of it can be recorded", file.display());
+    let message = format!("the path {} is not UTF-8, so that no run of it can be recorded", show_path(file));
     Error::usage(message, "rename the file, or the folder that it is in")
 }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, ForeignEntry, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::foreign::refuse_foreign_entries;
 use crate::store::vfs::{Disk, StoreTrust, Vfs, is_absent};
+use crate::text::escape::show_path;
 use crate::text::read::display_path;
 
 /// Contents of the `format` file of a store of this version.
@@ -124,7 +125,7 @@ impl Store {
         if entries.iter().all(|(name, _)| name == "tmp" || name == "lock") {
             return Ok(());
         }
-        let message = format!("{} is not a store: it contains other files", self.root.display());
+        let message = format!("{} is not a store: it contains other files", show_path(&self.root));
         Err(Error::usage(message, "name an empty or new folder with `--store`"))
     }
 
@@ -207,7 +208,7 @@ pub(crate) fn extract_digits(folder: &str) -> &str {
 /// Says why a folder cannot be a store.
 fn unusable_root(root: &Path, error: io::Error) -> Error {
     if let Some(found) = ForeignEntry::find(&error) {
-        let message = format!("the store {} is {}", root.display(), found.what);
+        let message = format!("the store {} is {}", show_path(root), found.what);
         let help = format!("if you trust it, name it: `--store {}`", display_path(root));
         return Error::usage(message, help);
     }
@@ -216,7 +217,7 @@ fn unusable_root(root: &Path, error: io::Error) -> Error {
         Some(Errno::NOTDIR) => "it is a file, or its path leads through one",
         _ => return Error::io("open", root)(error),
     };
-    let message = format!("{} cannot be a store: {why}", root.display());
+    let message = format!("{} cannot be a store: {why}", show_path(root));
     Error::usage(message, "name an empty or new folder with `--store`")
 }
 
@@ -225,7 +226,7 @@ fn other_store_version(root: &Path, format: &[u8]) -> Error {
     let found: String = text.trim().chars().take(40).collect();
     let message = format!(
         "the store {} is of another version: its format is `{found}`, but this program reads `{}`",
-        root.display(),
+        show_path(root),
         STORE_FORMAT.trim()
     );
     Error::usage(message, "use the version that made it, or name another folder with `--store`")

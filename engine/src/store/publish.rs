@@ -21,6 +21,7 @@ use crate::store::source_file::SourceStat;
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
+use crate::text::escape::show_path;
 
 /// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
 #[derive(Debug)]
@@ -153,7 +154,7 @@ impl ArtifactWriter {
     fn check_watched(&self) -> Result<()> {
         for (path, before) in &self.hooks.watch {
             if SourceStat::read(path).ok().flatten().as_ref() != Some(before) {
-                let message = format!("{} changed while the stage was running", path.display());
+                let message = format!("{} changed while the stage was running", show_path(path));
                 return Err(Error::Input { message, help: Some("run the same command again".into()) });
             }
         }

@@ -2,13 +2,15 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// A table without rules: columns are two spaces apart, and no line has trailing spaces.
+use crate::text::escape::escape_line;
+
+/// A table without rules: columns are two spaces apart, and no line has trailing spaces. A cell is one line.
 #[must_use]
 pub(crate) fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.to_vec());
-    table.add_rows(rows);
+    table.set_header(head.iter().map(|cell| escape_line(cell)));
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| escape_line(cell))));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

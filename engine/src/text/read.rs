@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::escape::escape_line;
 use crate::text::place::{ConfigFile, FileRole};
 use crate::text::suggest;
 
@@ -109,9 +110,9 @@ fn file_not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
 fn suggest_existing_file(path: &Path) -> String {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Some(near) = find_similar_file(path, folder) {
-        return format!("did you mean `{}`?", display_path(&near));
+        return format!("did you mean `{}`?", escape_line(&display_path(&near)));
     }
-    format!("see what is there: `ls {}`", display_path(folder))
+    format!("see what is there: `ls {}`", escape_line(&display_path(folder)))
 }
 
 /// The configuration in `folder` whose name is closest to that of the missing file.

@@ -13,6 +13,7 @@ use miette::{
 use self::drawn_file::DrawnFile;
 pub use self::github::render_github_annotations;
 use crate::text::diagnostic::{Diagnostic, Label, Severity};
+use crate::text::escape::{escape_line, escape_text};
 use crate::text::place::{ConfigFile, Span};
 
 /// How drawings look on a terminal.
@@ -129,20 +130,23 @@ fn build_miette_report(
     head: bool,
 ) -> Report {
     let drawn = labels.iter().map(|label| {
-        let span = (DrawnFile::offset(&label.span.file, label.span.offset), label.span.length);
+        let (file, start) = (&label.span.file, label.span.offset);
+        let from = DrawnFile::offset(file, start);
+        let span = (from, DrawnFile::offset(file, start + label.span.length) - from);
+        let text = escape_line(&label.text).into_owned();
         match label.primary {
-            true => LabeledSpan::new_primary_with_span(Some(label.text.clone()), span),
-            false => LabeledSpan::new_with_span(Some(label.text.clone()), span),
+            true => LabeledSpan::new_primary_with_span(Some(text), span),
+            false => LabeledSpan::new_with_span(Some(text), span),
         }
     });
     let level = match diagnostic.severity {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
     };
-    let message = if head { diagnostic.message.as_str() } else { "." };
+    let message = if head { escape_line(&diagnostic.message) } else { ".".into() };
     let mut one = MietteDiagnostic::new(message).with_severity(level).with_labels(drawn);
     one.code = head.then(|| diagnostic.code.name().to_owned());
-    one.help = help.cloned();
+    one.help = help.map(|help| escape_text(help).into_owned());
     let report = Report::new(one);
     match labels.first().map(|label| &label.span.file) {
         Some(file) => report.with_source_code(DrawnFile::from_file(file)),
@@ -155,16 +159,11 @@ fn build_miette_report(
 pub fn render_concise_lines(diagnostics: &[Diagnostic]) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
-        if let Some(span) = diagnostic.place() {
-            let (line, column) = span.position();
-            let _ = write!(text, "{}:{line}:{column}: ", span.file.name);
-        }
-        let word = diagnostic.severity.word();
-        let _ = write!(text, "{word}[{}]: {}", diagnostic.code.name(), diagnostic.message);
-        match &diagnostic.help {
-            Some(help) => _ = writeln!(text, " ({})", help.replace('\n', " ")),
-            None => text.push('\n'),
-        }
+        let place = diagnostic.place().map(|span| format!("{span}: ")).unwrap_or_default();
+        let help = diagnostic.help.as_ref().map(|help| format!(" ({})", help.replace('\n', " ")));
+        let (word, code) = (diagnostic.severity.word(), diagnostic.code.name());
+        let line = format!("{place}{word}[{code}]: {}{}", diagnostic.message, help.unwrap_or_default());
+        let _ = writeln!(text, "{}", escape_line(&line));
     }
     text
 }

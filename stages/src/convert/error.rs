@@ -35,7 +35,7 @@ pub(crate) enum ConvertError {
     #[error("nothing can be proven about this conversion: the logits that the source computes {0}")]
     Meaningless(String),
     /// The artifact's logits differ from the source's, or from those given by another program.
-    #[error("the artifact's logits differ from the reference's by more than the tolerance\n{0}")]
+    #[error("the artifact's logits differ from the reference's by more than the tolerance{}", indent_lines(.0))]
     Parity(Box<Certificate>),
     /// The weights are refused.
     #[error(transparent)]
@@ -43,4 +43,9 @@ pub(crate) enum ConvertError {
     /// The backbone is refused.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+}
+
+/// The lines of a certificate below a message. An indented line cannot be mistaken for a message of its own.
+fn indent_lines(certificate: &Certificate) -> String {
+    certificate.to_string().lines().map(|line| format!("\n  {line}")).collect()
 }

@@ -6,6 +6,7 @@
 //! has the held-out conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is the tokenizer that made the ids.
 
 use super::packing::{PADDING, Packing, PositionRole, Row};
+use fmflow_engine::text::escape::show_path;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write};
@@ -142,7 +143,7 @@ pub(crate) fn compute_bytes_per_id(vocabulary: u32) -> usize {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowsError {
     /// The operating system reported an error.
-    #[error("`{}` cannot be read: {cause}", file.display())]
+    #[error("`{}` cannot be read: {cause}", show_path(file))]
     Io {
         /// The file.
         file: PathBuf,
@@ -150,7 +151,7 @@ pub(crate) enum RowsError {
         cause: std::io::Error,
     },
     /// The files contradict each other or the format.
-    #[error("`{}` is damaged: {problem}; make the rows again", file.display())]
+    #[error("`{}` is damaged: {problem}; make the rows again", show_path(file))]
     Damaged {
         /// The file.
         file: PathBuf,

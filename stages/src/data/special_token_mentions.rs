@@ -6,6 +6,7 @@ use std::path::Path;
 use super::chat::to_speaker_name;
 use super::corpus::{Conversation, Message};
 use super::tokenizer::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer};
+use fmflow_engine::text::escape::show_path;
 
 /// Counts the turns that name a special token, and describes the first.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl SpecialTokenMentions {
 }
 
 fn describe_mention(turn: &Message, token: &str, place: Option<(&Path, u64)>) -> String {
-    let place = place.map(|(file, line)| format!(" in {}:{line}", file.display())).unwrap_or_default();
+    let place = place.map(|(file, line)| format!(" in {}:{line}", show_path(file))).unwrap_or_default();
     format!("the {}'s{place} (`{token}`)", to_speaker_name(turn.role))
 }
 

@@ -20,6 +20,7 @@ use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::error::catch_library_panic;
+use fmflow_engine::text::escape::show_path;
 use limits::{MAX_PIECE_BYTES, TextExpansion};
 
 /// Ends a document; also the padding token, as in Qwen3.
@@ -62,7 +63,7 @@ impl Tokenizer {
         if !file.exists() {
             return Ok(tokenizer);
         }
-        let malformed = |cause: String| TokenizerError::Malformed { file: file.display().to_string(), cause };
+        let malformed = |cause: String| TokenizerError::Malformed { file: show_path(&file), cause };
         let found: Vocabulary =
             serde_json::from_slice(&read_tokenizer_file(&file)?).map_err(|e| malformed(e.to_string()))?;
         if found.used != tokenizer.used {

@@ -1,5 +1,6 @@
 //! The errors of tokenizers, and the bounded reading of their files.
 
+use fmflow_engine::text::escape::show_path;
 use std::io::Read;
 use std::path::Path;
 
@@ -101,12 +102,12 @@ pub enum TokenizerError {
 
 /// Reads a file of a tokenizer, up to [`MAX_BYTES`].
 pub(super) fn read_tokenizer_file(file: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let io = |cause| TokenizerError::Io { file: file.display().to_string(), cause };
+    let io = |cause| TokenizerError::Io { file: show_path(file), cause };
     let (mut bytes, mut reader) = (Vec::new(), std::fs::File::open(file).map_err(io)?.take(MAX_BYTES + 1));
     reader.read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
         let cause = "it is larger than 256 MiB".to_owned();
-        return Err(TokenizerError::Malformed { file: file.display().to_string(), cause });
+        return Err(TokenizerError::Malformed { file: show_path(file), cause });
     }
     Ok(bytes)
 }

@@ -3,6 +3,7 @@
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::run::execute::Job;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -205,7 +206,7 @@ fn read_held_out_chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
     let file = folder.join(crate::data::rows::HELD_OUT);
     let text = std::fs::read_to_string(&file).map_err(|e| {
         input_failure(
-            format!("cannot read {}: {e}", file.display()),
+            format!("cannot read {}: {e}", show_path(file)),
             "exact match needs rows of a dataset with `chat`",
         )
     })?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fmflow_engine::text::escape::show_path;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// TLS settings with the certificates in `file`, or with the built-in ones.
@@ -17,7 +18,7 @@ pub(super) fn build_tls_config(file: Option<&Path>) -> Result<TlsConfig, String>
 }
 
 fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let named = format!("`SSL_CERT_FILE` ({})", file.display());
+    let named = format!("`SSL_CERT_FILE` ({})", show_path(file));
     let text = std::fs::read(file).map_err(|error| format!("{named} cannot be read: {error}"))?;
     let certificates = parse_pem(&text).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),

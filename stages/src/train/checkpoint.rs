@@ -7,6 +7,7 @@ use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use super::adamw::AdamW;
@@ -39,7 +40,7 @@ pub(crate) fn open_training_state(
     if state.step != found.step {
         return Err(stage_failure(format!(
             "the checkpoint in {} was not saved after update {}",
-            found.path.display(),
+            show_path(&found.path),
             found.step
         )));
     }

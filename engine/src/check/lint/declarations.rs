@@ -5,6 +5,7 @@ use crate::check::options::CheckOptions;
 use crate::language::fields;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
+use crate::pipeline::config::StageConfig;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
@@ -23,10 +24,38 @@ pub(super) fn lint_declarations(
         match record.spec.name.as_str() {
             "sampler" => sampling::check_sampler_filters(record, sink),
             "secret" => check_secret(record, options, sink),
-            "pipeline" => refuse_several_devices(record, refusals),
-            "profile" => refusals.extend(fields::find_unsupported_fields(world, record)),
             _ => {}
         }
+    }
+    let shared = SharedRefusals::find(world);
+    refusals.extend(shared.all.into_iter().chain(shared.training));
+}
+
+/// What `run` refuses in declarations that are not stages: a profile concerns every stage, a machine those that train, or every
+/// stage if none does.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRefusals {
+    all: Vec<(Span, String)>,
+    training: Vec<(Span, String)>,
+}
+
+impl SharedRefusals {
+    pub(crate) fn find(world: &Declarations) -> Self {
+        let profiles = world.of_kind("profile");
+        let mut all: Vec<_> =
+            profiles.flat_map(|record| fields::find_unsupported_fields(world, record)).collect();
+        let mut training: Vec<_> = world.of_kind("pipeline").filter_map(refuse_several_devices).collect();
+        if world.of_kind("train").next().is_none() {
+            all.append(&mut training);
+        }
+        Self { all, training }
+    }
+
+    /// Places and reasons that concern a stage.
+    pub(crate) fn of_stage(&self, config: &StageConfig) -> impl Iterator<Item = (Span, String)> {
+        let trains = matches!(config, StageConfig::Train(_));
+        let training = self.training.iter().filter(move |_| trains);
+        self.all.iter().chain(training).cloned()
     }
 }
 
@@ -76,11 +105,9 @@ fn check_secret(record: &Record, options: &CheckOptions, sink: &mut Sink) {
 }
 
 /// A machine with several devices is fine for estimates, but `run` cannot train on it yet.
-fn refuse_several_devices(record: &Record, refusals: &mut Vec<(Span, String)>) {
-    let Some(leaf) = record.child("machine").and_then(|machine| machine.leaf("gpu")) else { return };
+fn refuse_several_devices(record: &Record) -> Option<(Span, String)> {
+    let leaf = record.child("machine")?.leaf("gpu")?;
     let count =
         leaf.text().and_then(|text| text.split_once('x')).and_then(|(count, _)| count.parse::<u32>().ok());
-    if count.is_some_and(|count| count > 1) {
-        refusals.push((leaf.span.clone(), "training on several devices".to_owned()));
-    }
+    (count? > 1).then(|| (leaf.span.clone(), "training on several devices".to_owned()))
 }

@@ -38,6 +38,7 @@ fn render_topic_json(found: &Topic) -> Value {
         Topic::Field(path, spec, _) => {
             json!({ "kind": "field", "path": path, "text": text, "field": render_field_json(spec) })
         }
+        Topic::Word(page) => json!({ "kind": "word", "path": page.name(), "text": text }),
         Topic::Foreign(name, instead) => {
             json!({ "kind": "elsewhere", "path": name, "text": text, "instead": instead })
         }

@@ -1,9 +1,10 @@
-//! A file as miette draws it: without a byte order mark, and with columns counted in characters.
+//! A file as miette draws it: without a byte order mark and characters that act on a terminal, and with columns counted in characters.
 //!
 //! miette counts columns in bytes, so a two-byte letter would shift the column of everything after it on its line.
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
+use crate::text::escape::{escape_line, mask_source};
 use crate::text::place::{BYTE_ORDER_MARK, ConfigFile};
 
 #[derive(Debug)]
@@ -15,13 +16,13 @@ pub(super) struct DrawnFile {
 impl DrawnFile {
     pub(super) fn from_file(file: &ConfigFile) -> Self {
         let text = file.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&file.text);
-        Self { name: file.name.clone(), text: text.to_owned() }
+        Self { name: escape_line(&file.name).into_owned(), text: mask_source(text) }
     }
 
     /// The offset in the drawn text of the byte at `offset` of the file.
     pub(super) fn offset(file: &ConfigFile, offset: usize) -> usize {
-        let mark = if file.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
-        offset.saturating_sub(mark)
+        let before = file.text.get(..offset).unwrap_or(&file.text);
+        mask_source(before.strip_prefix(BYTE_ORDER_MARK).unwrap_or(before)).len()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::non_text::describe_non_text;
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
+use fmflow_engine::text::escape::show_path;
 
 use super::{Conversation, Document, GROUP_BYTES, LINE_BYTES, turns};
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CorpusError {
     /// The operating system reported an error.
-    #[error("`{}` cannot be read: {cause}", file.display())]
+    #[error("`{}` cannot be read: {cause}", show_path(file))]
     Io {
         /// The file.
         file: PathBuf,
@@ -21,7 +22,7 @@ pub(crate) enum CorpusError {
         cause: std::io::Error,
     },
     /// The path is a folder, pipe, device or socket.
-    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", file.display())]
+    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", show_path(file))]
     NotAFile {
         /// The file.
         file: PathBuf,
@@ -29,7 +30,11 @@ pub(crate) enum CorpusError {
         what: &'static str,
     },
     /// The path is a link that leads out of its folder. Such a link could read any file of the machine into a training set.
-    #[error("`{}` is a link out of its folder, to `{}`; copy the file or name its real path", file.display(), target.display())]
+    #[error(
+        "`{}` is a link out of its folder, to `{}`; copy the file or name its real path",
+        show_path(file),
+        show_path(target)
+    )]
     Escape {
         /// The link.
         file: PathBuf,
@@ -37,13 +42,13 @@ pub(crate) enum CorpusError {
         target: PathBuf,
     },
     /// The file has not a single document.
-    #[error("`{}` contains no document; fill it or remove it from the dataset", file.display())]
+    #[error("`{}` contains no document; fill it or remove it from the dataset", show_path(file))]
     Empty {
         /// The file.
         file: PathBuf,
     },
     /// A line is not clean text, or not a record of the expected format.
-    #[error("{}:{line}: {problem}; {fix}", file.display())]
+    #[error("{}:{line}: {problem}; {fix}", show_path(file))]
     Line {
         /// The file.
         file: PathBuf,

@@ -48,6 +48,8 @@ fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
         "parameters": planned.cost.shape.map(|shape| shape.parameters()),
         "artifact-bytes": planned.cost.artifact_bytes,
         "work-bytes": planned.cost.work_bytes,
+        "weights-bytes": planned.cost.size.map(|size| size.weights()),
+        "optimizer-bytes": planned.cost.training.as_ref().and(planned.cost.size).map(|size| size.moments()),
         "training": planned.cost.training.as_ref().map(render_training_json),
         "mixture": render_mixture_json(&own.config),
     })

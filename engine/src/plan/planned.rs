@@ -131,11 +131,21 @@ impl Plan {
     }
 }
 
-/// Peak of additional disk space, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
+/// Peak of additional disk space at most, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
 /// checkpoints that are already on disk. A stage's checkpoints are removed when it finishes, so only running stages hold them.
 #[must_use]
 pub(crate) fn estimate_disk_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
-    let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
+    sum_disk_bytes(stages, jobs, |cost| cost.artifact_bytes)
+}
+
+/// As [`estimate_disk_bytes`], with the likely size of rows in place of the largest possible.
+#[must_use]
+pub(crate) fn estimate_likely_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
+    sum_disk_bytes(stages, jobs, |cost| cost.likely_bytes)
+}
+
+fn sum_disk_bytes(stages: &[&PlannedStage], jobs: usize, artifact: impl Fn(&StageCost) -> u64) -> u64 {
+    let artifacts = stages.iter().map(|planned| artifact(&planned.cost));
     let left = |planned: &&PlannedStage| planned.cost.work_bytes.saturating_sub(planned.held_bytes);
     let mut work: Vec<_> = stages.iter().map(left).collect();
     work.sort_unstable_by(|a, b| b.cmp(a));

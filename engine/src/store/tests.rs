@@ -195,9 +195,9 @@ fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
     file.write_all(b"{\"step\": 1").unwrap();
     slot.truncate_metrics_from(3).unwrap();
     slot.append_metrics("{\"step\": 3}").unwrap();
-    let text = fs::read_to_string(slot.metrics_path()).unwrap();
+    let found = metrics::read_metrics(&Disk, slot.metrics_path().parent().unwrap()).unwrap().unwrap();
     assert_eq!(
-        text,
+        found.text(),
         "{\"step\": 0}\n{\"step\": 1}\n{\"step\": 2}\n{\"event\": \"no step\"}\n{\"step\": 3}\n"
     );
 }
@@ -235,6 +235,13 @@ fn a_store_of_another_version_and_a_foreign_folder_are_refused() {
     let error = Store::open(&root).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("fmflow.store/9"), "{error}");
+    for damaged in ["fmflow.store/1", "gmflow.store/1\n", "fmflow.store/q\n", ""] {
+        fs::write(root.join("format"), damaged).unwrap();
+        let error = Store::open(&root).unwrap_err();
+        assert_eq!(error.exit_code(), 4, "{damaged:?}: {error}");
+    }
+    fs::write(root.join("format"), "fmflow.store/1\n").unwrap();
+    assert!(Store::open(&root).unwrap().is_some(), "of an earlier version");
     let foreign = folder.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), "x").unwrap();

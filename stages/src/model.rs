@@ -2,7 +2,7 @@
 
 use std::path::Path as Folder;
 
-use fmflow_engine::error::Failure;
+use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 

@@ -18,6 +18,7 @@ pub fn render_plan_json(pipeline: &Pipeline, plan: &Plan) -> Value {
         "seed": pipeline.seed,
         "work": plan.count_stages_to_run(),
         "disk-bytes": plan.disk_bytes(),
+        "likely-disk-bytes": plan.likely_bytes(),
         "pins": pipeline.pins.iter().map(render_pinned_json).collect::<Vec<_>>(),
         "stages": plan.wanted().map(|planned| render_stage_json(pipeline, planned)).collect::<Vec<_>>(),
     })

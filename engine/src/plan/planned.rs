@@ -123,11 +123,20 @@ impl Plan {
         self.stages.iter().map(|planned| (planned.key.name.clone(), planned.key.ledger.clone())).collect()
     }
 
-    /// Peak of additional disk space, in bytes, when the stages run one at a time.
+    /// Peak of additional disk space at most, in bytes, when the stages run one at a time.
     #[must_use]
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let running: Vec<_> = self.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
-        estimate_disk_bytes(&running, 1)
+        estimate_disk_bytes(&self.running(), 1)
+    }
+
+    /// As [`Self::disk_bytes`], with the likely size of rows in place of the largest possible.
+    #[must_use]
+    pub(crate) fn likely_bytes(&self) -> u64 {
+        estimate_likely_bytes(&self.running(), 1)
+    }
+
+    fn running(&self) -> Vec<&PlannedStage> {
+        self.wanted().filter(|planned| planned.state != PlanState::Cached).collect()
     }
 }
 

@@ -11,7 +11,6 @@ use crate::common::pretend::Pretend;
 const TEXT: &str = r#"pipeline "small" seed=1
 dataset "text" from="text/*.txt" format="text" held-out="2%"
 tokenizer "bpe" kind="byte-level-bpe" vocabulary=1024 special="qwen3" { dataset "text" }
-rows "text" tokenizer="bpe" length=128 packing="concat"
 "#;
 
 fn finished() -> Project {
@@ -33,7 +32,7 @@ fn a_damaged_journal_is_named_and_stops_no_run() {
         let ran = project.fmflow(command).exits(4).says("`journal.jsonl`").says("is not what was written");
         ran.says("help: remove that line of ").says("only this part of the history is lost");
     }
-    project.edit("p.kdl", "length=128", "length=64");
+    project.edit("p.kdl", "vocabulary=1024", "vocabulary=512");
     assert!(project.pretend("p.kdl", &Pretend::default()).unwrap().error.is_none());
     assert!(project.path().join(".fmflow/runs/2.json").exists(), "the record of run 1 stays");
 }
@@ -45,7 +44,7 @@ fn a_damaged_record_is_named_and_stops_no_run() {
     project.fmflow(&["resume"]).exits(4).says("`last.json`").says("`fmflow run FILE` continues without it");
     damage(&project, "runs/1.json", "\"cpu\"", "\"cpv\"");
     project.fmflow(&["why", "p.kdl", "bpe", "--vs", "1"]).exits(4).says("`1.json`");
-    project.edit("p.kdl", "length=128", "length=64");
+    project.edit("p.kdl", "vocabulary=1024", "vocabulary=512");
     assert!(project.pretend("p.kdl", &Pretend::default()).unwrap().error.is_none());
 }
 

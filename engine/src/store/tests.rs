@@ -203,6 +203,19 @@ fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
 }
 
 #[test]
+fn a_metric_that_is_not_finite_is_a_defect_and_publishes_nothing() {
+    for value in [f64::NAN, f64::INFINITY] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
+        let slot = store.open_slot(&store.lock().unwrap(), key("a")).unwrap();
+        let summary = Summary { metrics: [("loss".to_owned(), value)].into(), ..summary() };
+        let error = slot.artifact().unwrap().publish(&summary, &IndexMap::new()).unwrap_err();
+        assert!(error.exit_code() == 70 && error.to_string().contains("`loss`"), "{error}");
+        assert_eq!(fs::read_dir(store.root().join("artifacts")).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_strange_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();

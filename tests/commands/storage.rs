@@ -171,7 +171,12 @@ fn a_read_only_store_where_all_is_cached_has_nothing_to_do() {
     let elsewhere = run_as_reader(&project, &program, &["run", "tiny.kdl", "--store", "new"]);
     set_modes(project.path(), 0o755, 0o644);
     cached.ok().says("nothing to do");
-    missing.exits(2).says("s/lock: Permission denied").says("help: make the store writable");
+    missing
+        .exits(2)
+        .says("1 of ")
+        .says(" stages have to run, but cannot open ")
+        .says("s/lock: Permission denied")
+        .says("help: make the store writable");
     elsewhere.exits(2).says("help: make the store writable");
 }
 

@@ -15,6 +15,9 @@ use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
 
+/// Help for a store that cannot be written.
+const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
+
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     #[command(flatten)]
@@ -137,7 +140,11 @@ fn execute_pipeline(
         context.output.message(&source.render_warnings(&warnings, context));
     }
     let lock = match lock {
-        Err(error) if plan.count_stages_to_run() > 0 => return Err(unwritable_store(error)),
+        Err(error) if plan.count_stages_to_run() > 0 => {
+            let (work, all) = (plan.count_stages_to_run(), plan.wanted().count());
+            let message = format!("{work} of {all} stages have to run, but {error}");
+            return Err(Error::usage(message, WRITABLE));
+        }
         other => other.ok(),
     };
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
@@ -170,9 +177,7 @@ fn take_lock(store: &Store) -> Result<Result<StoreLock>> {
 /// Turns a permission error into a usage error: a read-only store is a wrong `--store` or wrong permissions, not a failed stage.
 pub(super) fn unwritable_store(error: Error) -> Error {
     match is_unwritable(&error) {
-        true => {
-            Error::usage(error.to_string(), "make the store writable, or name another folder with `--store`")
-        }
+        true => Error::usage(error.to_string(), WRITABLE),
         false => error,
     }
 }

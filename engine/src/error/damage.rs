@@ -6,7 +6,7 @@ use crate::text::escape::show_path;
 
 /// How to go on without the undamaged text of a file. Help must never suggest removing a folder that is not of a store.
 pub(super) fn explain_damage(folder: &Path, file: &str) -> String {
-    let path = show_path(&folder.join(file));
+    let path = show_path(folder.join(file));
     if is_in_store(folder, |within| matches!(within, "artifacts" | "checkpoints")) {
         return format!("remove {} and run again: the run recreates it", show_path(folder));
     }

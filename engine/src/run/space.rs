@@ -24,7 +24,7 @@ pub(super) fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> R
 /// Adds to an error of full storage what these stages still need and what is free; other errors stay as they are.
 pub(super) fn explain_shortage(runner: &Runner<'_>, stages: &[&PlannedStage], error: Error) -> Error {
     let Some(shortage) = error.shortage() else { return error };
-    let room = match describe_room(runner, stages) {
+    let room = match describe_room(runner, stages, shortage) {
         Ok(room) => room,
         Err(unknown) => unknown.to_string(),
     };
@@ -37,7 +37,7 @@ pub(super) fn explain_shortage(runner: &Runner<'_>, stages: &[&PlannedStage], er
     }
 }
 
-fn describe_room(runner: &Runner<'_>, stages: &[&PlannedStage]) -> Result<String> {
+fn describe_room(runner: &Runner<'_>, stages: &[&PlannedStage], shortage: Shortage) -> Result<String> {
     let free = measure_free_bytes(runner)?;
     let mut need = 0_u64;
     for planned in stages {
@@ -45,8 +45,11 @@ fn describe_room(runner: &Runner<'_>, stages: &[&PlannedStage]) -> Result<String
         let whole = planned.cost.likely_bytes.saturating_add(planned.cost.work_bytes);
         need = need.saturating_add(whole.saturating_sub(count_folder_bytes(runner.store.vfs(), &work)?));
     }
-    let enough =
-        if need <= free { " now: there is room again, or the disk is out of inodes (`df -i`)" } else { "" };
+    let enough = if need <= free && shortage == Shortage::Disk {
+        " now: there is room again, or the disk is out of inodes (`df -i`)"
+    } else {
+        ""
+    };
     let (need, free) = (format_bytes(need), format_bytes(free));
     let who = match stages {
         [one] => format!("`{}` needs", one.key.name),

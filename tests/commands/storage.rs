@@ -173,8 +173,7 @@ fn a_read_only_store_where_all_is_cached_has_nothing_to_do() {
     cached.ok().says("nothing to do");
     missing
         .exits(2)
-        .says("1 of ")
-        .says(" stages have to run, but cannot open ")
+        .says("2 of 4 stages have to run, but cannot open ")
         .says("s/lock: Permission denied")
         .says("help: make the store writable");
     elsewhere.exits(2).says("help: make the store writable");

@@ -20,6 +20,10 @@ test-fast:
 test:
     cargo test --release --workspace --locked
 
+# kills, flipped bits and full disks, hundreds of each; full disks need the right to mount (`unshare -rm just hostile`)
+hostile *COUNTS:
+    cargo test --release --locked --test hostile -- {{COUNTS}}
+
 # accept or reject changed snapshots
 review:
     cargo insta review

@@ -20,6 +20,7 @@ mod resolved;
 mod run;
 mod schema;
 mod show;
+mod signals;
 mod status;
 pub mod terminal;
 mod verify;
@@ -34,7 +35,12 @@ use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
 use crate::store::{Store, StoreTrust};
+use crate::text::display::format_bytes;
+use crate::text::limits;
 use output::Output;
+
+/// Memory that every command needs, in bytes: most of it is the stack of the parser.
+const LEAST_MEMORY_BYTES: u64 = 96 << 20;
 
 /// The store of commands that name none.
 const DEFAULT_STORE: &str = ".fmflow";
@@ -182,13 +188,29 @@ fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dy
     let trust = if cli.global.store.is_some() { StoreTrust::Named } else { StoreTrust::Found };
     let store = cli.global.store.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE));
     let context = CommandContext { store, trust, output, json, execute, hub };
-    match dispatch_command(cli.command, &context) {
+    let done = prepare_process().and_then(|()| dispatch_command(cli.command, &context));
+    match done.map_err(failure::add_free_space) {
         Ok(()) => 0,
         Err(error) => {
             context.output.error(&error);
             failure::FailureAnswer::from_error(&error).print(json);
             error.exit_code()
         }
+    }
+}
+
+/// Makes sure that the limits of this process end no command without a word.
+fn prepare_process() -> Result<()> {
+    signals::survive_large_files()?;
+    match limits::read_memory_limit() {
+        Some(limit) if limit < LEAST_MEMORY_BYTES => {
+            let (limit, least) = (format_bytes(limit), format_bytes(LEAST_MEMORY_BYTES));
+            let message = format!(
+                "this process may use {limit} of memory (`ulimit -v`), and fmflow needs at least {least}"
+            );
+            Err(Error::usage(message, "raise the limit: `ulimit -v unlimited`"))
+        }
+        _ => Ok(()),
     }
 }
 

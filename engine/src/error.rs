@@ -1,14 +1,19 @@
 //! Errors that do not point into the text of a configuration, with their help and exit codes.
 
+mod damage;
+mod failure;
 mod foreign_entry;
 mod library_panic;
+mod shortage;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use failure::{Failure, FailureKind};
 pub(crate) use foreign_entry::ForeignEntry;
 pub use library_panic::catch_library_panic;
 pub(crate) use library_panic::is_panic_caught;
+pub use shortage::Shortage;
 
 use crate::text::diagnostic::Diagnostic;
 use crate::text::escape::show_path;
@@ -85,9 +90,14 @@ pub enum Error {
         /// Process id, host and start time of the run that holds the lock.
         holder: String,
     },
-    /// The disk does not have enough space for what would be written.
-    #[error("{0}")]
-    Space(String),
+    /// Storage has no room for what is written, or would be.
+    #[error("{message}")]
+    Space {
+        /// What has no room, how much is needed and how much is free.
+        message: String,
+        /// What the room is short of, which decides the help.
+        shortage: Shortage,
+    },
     /// A file that the pipeline reads is invalid, or changed since the plan.
     #[error("{message}")]
     Input {
@@ -104,6 +114,9 @@ pub enum Error {
         /// The exit code that the run would end with.
         exit: u8,
     },
+    /// Something that cannot happen in a program without bugs.
+    #[error("{0}")]
+    Defect(String),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", show_path(path))]
     Io {
@@ -122,9 +135,25 @@ impl Error {
         Self::Usage { message: message.into(), help: Some(help.into()) }
     }
 
-    /// For `map_err`: turns an I/O error into one that names the operation and the file.
+    /// For `map_err`: turns an I/O error into one that names the operation and the file. One that names them already stays as
+    /// it is.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_path_buf(), source }
+        move |source| {
+            source.downcast().unwrap_or_else(|source| Self::Io { action, path: path.to_path_buf(), source })
+        }
+    }
+
+    /// What storage is short of, if this error is about that.
+    #[must_use]
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Space { shortage, .. } => Some(*shortage),
+            Self::Io { source, .. } => Shortage::find(source),
+            Self::Stage { failure: Failure { kind: FailureKind::Space(shortage), .. }, .. } => {
+                Some(*shortage)
+            }
+            _ => None,
+        }
     }
 
     /// The exit code, one of [`EXIT_CODES`].
@@ -135,11 +164,12 @@ impl Error {
             Self::WorkToDo(_) | Self::NotRunnable(_) => 3,
             Self::Corrupt { .. } => 4,
             Self::Locked { .. } => 5,
-            Self::Space(_) => 6,
+            Self::Space { .. } => 6,
             Self::Input { .. } | Self::Contradiction { .. } => 8,
-            Self::Io { source, .. } if is_disk_full(source) => 6,
+            Self::Io { source, .. } if Shortage::find(source).is_some() => 6,
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => 2,
             Self::Io { .. } => 1,
+            Self::Defect(_) => 70,
             Self::Unfit { exit, .. } => *exit,
             Self::Stage { failure, .. } => failure.kind.exit_code(),
         }
@@ -155,11 +185,12 @@ impl Error {
             Self::NotRunnable(_) => "not-runnable",
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
-            Self::Space(_) => "out-of-space",
+            Self::Space { .. } => "out-of-space",
             Self::Input { .. } | Self::Contradiction { .. } => "input",
-            Self::Io { source, .. } if is_disk_full(source) => "out-of-space",
+            Self::Io { source, .. } if Shortage::find(source).is_some() => "out-of-space",
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => "usage",
             Self::Io { .. } => "io",
+            Self::Defect(_) => "bug",
             Self::Unfit { .. } => "unfit",
             Self::Stage { failure, .. } => failure.kind.code(),
         }
@@ -172,21 +203,11 @@ impl Error {
             Self::Usage { help, .. } | Self::Input { help, .. } => help.clone(),
             Self::Stage { failure, .. } => failure.help.clone(),
             Self::Contradiction { findings, .. } => findings.first().and_then(|finding| finding.help.clone()),
-            Self::Corrupt { folder, .. } if is_store_folder(folder) => {
-                Some(format!("remove {} and run again: the run recreates it", show_path(folder)))
-            }
-            Self::Corrupt { .. } => {
-                Some("do not use this folder; restore it from a copy, or make it again".into())
-            }
+            Self::Corrupt { folder, file, .. } => Some(damage::explain_damage(folder, file)),
             Self::Locked { .. } => {
                 Some("wait for that run to end, or use another store with `--store`".into())
             }
-            Self::Space(_) => {
-                Some("free some space, then run the same command again: it continues where it stopped".into())
-            }
-            Self::Io { source, .. } if is_disk_full(source) => {
-                Some("free some space, then run the same command again: it continues where it stopped".into())
-            }
+            Self::Space { .. } => self.shortage().map(Shortage::help),
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => Some(
                 "a store holds only its own folders and regular files, and nothing that leads elsewhere: remove this if \
                  you put it there, or name another folder with `--store`"
@@ -195,118 +216,16 @@ impl Error {
             Self::Config
             | Self::WorkToDo(_)
             | Self::NotRunnable(_)
-            | Self::Unfit { .. }
-            | Self::Io { .. } => None,
+            | Self::Unfit { .. } => None,
+            Self::Defect(_) => Some("this is a bug in fmflow; please report it with the command and the file".into()),
+            Self::Io { source, .. } => Shortage::find(source).map(Shortage::help),
         }
     }
-}
-
-/// Why a stage did not finish.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The kind, which decides the exit code.
-    pub kind: FailureKind,
-    /// What happened; it names the file, line, tensor or field.
-    pub message: String,
-    /// How to fix it.
-    pub help: Option<String>,
-}
-
-/// Kinds of failure, each with its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The stage failed (1).
-    Stage,
-    /// An artifact or checkpoint is corrupt (4).
-    Corrupt,
-    /// The disk is full; resumable (6).
-    Space,
-    /// Training diverged (7).
-    Diverged,
-    /// Input is invalid or changed since the plan (8).
-    Input,
-    /// Stopped by a signal after a checkpoint; resumable (75).
-    Interrupted,
-    /// A bug in fmflow (70).
-    Defect,
-}
-
-impl FailureKind {
-    /// A stable identifier for programs, printed with `--json`.
-    #[must_use]
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::Stage => "stage-failed",
-            Self::Corrupt => "corrupt",
-            Self::Space => "out-of-space",
-            Self::Diverged => "diverged",
-            Self::Input => "input",
-            Self::Interrupted => "stopped",
-            Self::Defect => "bug",
-        }
-    }
-
-    /// The exit code, one of [`EXIT_CODES`].
-    #[must_use]
-    pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Stage => 1,
-            Self::Corrupt => 4,
-            Self::Space => 6,
-            Self::Diverged => 7,
-            Self::Input => 8,
-            Self::Interrupted => 75,
-            Self::Defect => 70,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let kind = match error.exit_code() {
-            4 => FailureKind::Corrupt,
-            6 => FailureKind::Space,
-            8 => FailureKind::Input,
-            _ => FailureKind::Stage,
-        };
-        Self { kind, message: error.to_string(), help: error.help() }
-    }
-}
-
-// Writes through `HashingFile` return plain I/O errors. A full disk must not become an ordinary failure there, because
-// only `FailureKind::Space` is reported as resumable.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        let kind = if is_disk_full(&error) { FailureKind::Space } else { FailureKind::Stage };
-        Self { kind, message: error.to_string(), help: None }
-    }
-}
-
-/// Whether a folder belongs to a store, so that a run can recreate it. Help must never suggest removing any other folder.
-fn is_store_folder(folder: &Path) -> bool {
-    let within = folder.parent().and_then(Path::file_name);
-    folder.is_absolute() && within.is_some_and(|name| name == "artifacts" || name == "checkpoints")
-}
-
-/// A full quota counts as a full disk.
-fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn help_never_suggests_removing_a_folder_outside_a_store() {
-        let help = |folder: &str| {
-            let (file, what) = ("manifest.json".into(), "it is missing".into());
-            Error::Corrupt { folder: folder.into(), file, what }.help().unwrap()
-        };
-        assert!(help("/p/.fmflow/artifacts/ar-0123").starts_with("remove /p/.fmflow/artifacts/ar-0123 "));
-        assert!(["/home/me", ".", "/"].iter().all(|folder| !help(folder).contains("remove")));
-    }
 
     #[test]
     fn a_panic_of_a_library_is_caught_with_its_text() {
@@ -315,14 +234,5 @@ mod tests {
         assert_eq!(catch_library_panic(|| -> u8 { panic!("row {}", 7) }), Err("row 7".into()));
         assert!(!is_panic_caught());
         let _ = std::panic::take_hook();
-    }
-
-    #[test]
-    fn a_full_disk_is_resumable_everywhere() {
-        let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let error = Error::io("write", Path::new("x"))(full());
-        assert_eq!(error.exit_code(), 6);
-        assert_eq!(Failure::from(error).kind, FailureKind::Space);
-        assert_eq!(Failure::from(full()).kind, FailureKind::Space);
     }
 }

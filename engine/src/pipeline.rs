@@ -5,6 +5,7 @@ pub(crate) mod checkpoint_headers;
 pub mod config;
 pub mod contract;
 pub(crate) mod cost;
+pub(crate) mod disk;
 pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod origins;

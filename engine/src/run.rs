@@ -2,11 +2,13 @@
 
 mod contradictions;
 pub mod execute;
+mod memory;
 mod outcome;
 mod refuse;
 mod required_scores;
 mod runner;
 mod schedule;
+mod space;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -31,12 +33,14 @@ pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let work: Vec<_> = runner.plan.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
     if !work.is_empty() {
         refuse::check_preconditions(runner, &work)?;
-        runner.store.begin_run(&build_run_record(runner))?;
+        let begun = runner.store.begin_run(&build_run_record(runner));
+        begun.map_err(|error| space::explain_shortage(runner, &work, error))?;
     }
     let ran = schedule::Schedule::new(runner).run();
     if !work.is_empty() {
         let code = ran.error.as_ref().map_or(0, Error::exit_code);
-        runner.store.record_event(&json!({ "event": "end", "code": code }))?;
+        let ended = runner.store.record_event(&json!({ "event": "end", "code": code }));
+        ended.map_err(|error| space::explain_shortage(runner, &[], error))?;
     }
     Ok(ran)
 }

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Everything under a final name got there by one rename ([`publish`]). Nothing is written in place except the two `.jsonl`
-//! files, whose torn last lines are ignored. Therefore a process may die at any instant.
+//! files, whose torn last lines are ignored. Therefore a process may die at any instant. What has no hash in a manifest carries a
+//! checksum of its own ([`seal`]): damage is an error or is told and passed over, never another text.
 
 pub(crate) mod digest;
 mod foreign;
@@ -24,8 +25,10 @@ pub(crate) mod layout;
 pub(crate) mod listing;
 pub(crate) mod lock;
 pub(crate) mod manifest;
+pub(crate) mod metrics;
 pub(crate) mod probe;
 pub(crate) mod publish;
+mod seal;
 pub(crate) mod slot;
 mod source_file;
 pub mod summary;

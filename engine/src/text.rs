@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub mod escape;
 pub(crate) mod file_head;
 pub(crate) mod glob;
+pub(crate) mod limits;
 pub(crate) mod place;
 pub(crate) mod read;
 pub mod render;

@@ -23,7 +23,7 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{input_failure_in, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::{ModelTokenizer, weights_failure};
 use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
@@ -144,8 +144,9 @@ impl Export<'_> {
     /// Reads the finished folder as another program would and compares it bit by bit. Returns the number of rounded values.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
         let found = weights::read_checkpoint(folder).map_err(|e| {
-            input_failure(
-                format!("the exported folder cannot be read back as a Qwen3: {e}"),
+            input_failure_in(
+                "the exported folder cannot be read back as a Qwen3",
+                e,
                 "export with `dtype=\"f32\"`",
             )
         })?;

@@ -11,14 +11,18 @@ mod client;
 use fmflow_engine::hub::lockfile::PinnedFile;
 use fmflow_engine::hub::online::{Hub, HubError, Secret, SubsetColumns};
 use fmflow_engine::pipeline::repository::{RepositoryKind, RepositoryRequest};
+use indexmap::IndexSet;
 
 use client::{ClientTimeouts, HttpAnswer, HttpClient, encode_url_part};
 
 /// The default hub.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// The most pages that are read of a list of files, a thousand files each.
+/// The most pages that are read of a list of files; the hub puts a thousand files on each.
 const MOST_PAGES: usize = 1_000;
+
+/// The most files of a list: as many as are on that many pages.
+const MOST_FILES: usize = 1_000_000;
 
 /// A hub at a network address.
 struct RemoteHub {
@@ -96,15 +100,19 @@ impl Hub for RemoteHub {
         commit: &str,
         token: Option<&Secret>,
     ) -> Result<Vec<PinnedFile>, HubError> {
-        let mut files = Vec::new();
+        let (mut files, mut read) = (Vec::new(), IndexSet::new());
         let mut next = Some(format!("{}/tree/{}?recursive=true", self.api(asked), encode_url_part(commit)));
-        for _ in 0..MOST_PAGES {
-            let Some(url) = next else { return Ok(files) };
+        while let Some(url) = next {
             let answer = self.get(&url, token)?;
             files.extend(answer::read_file_page(&answer)?);
             next = answer.next(&url)?;
+            read.insert(url);
+            let again = next.as_ref().is_some_and(|next| read.contains(next));
+            if let Some(why) = refuse_list(read.len(), files.len(), again) {
+                return Err(HubError::Unreachable(format!("the file list of `{}` {why}", asked.name)));
+            }
         }
-        Err(HubError::Unreachable(format!("the file list of `{}` is too long", asked.name)))
+        Ok(files)
     }
 
     fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError> {
@@ -115,6 +123,16 @@ impl Hub for RemoteHub {
             200 => answer::read_columns(&answer),
             _ => Err(HubError::Refused(answer.reason())),
         }
+    }
+}
+
+/// Why a list that is not at its end is not read on; `again` says whether its next page was read before.
+fn refuse_list(pages: usize, files: usize, again: bool) -> Option<String> {
+    match () {
+        () if again => Some("leads back to a page that was read".to_owned()),
+        () if files > MOST_FILES => Some(format!("has more than {MOST_FILES} files")),
+        () if pages > MOST_PAGES => Some(format!("has more than {MOST_PAGES} pages")),
+        () => None,
     }
 }
 

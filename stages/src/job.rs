@@ -98,18 +98,18 @@ impl<'a> ArtifactSink<'a> {
     /// # Errors
     /// Any error of the store.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
-        self.close().map_err(Failure::from)
+        Ok(self.close()?)
     }
 
     fn close(&mut self) -> std::io::Result<()> {
-        self.open.take().map_or(Ok(()), |file| file.finish().map_err(std::io::Error::other))
+        self.open.take().map_or(Ok(()), |file| Ok(file.finish()?))
     }
 }
 
 impl FileSink for ArtifactSink<'_> {
     fn file(&mut self, name: &str) -> std::io::Result<Box<dyn std::io::Write + '_>> {
         self.close()?;
-        let file = self.writer.file(name).map_err(std::io::Error::other)?;
+        let file = self.writer.file(name)?;
         Ok(Box::new(self.open.insert(file)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path as Folder;
 
-use fmflow_engine::error::Failure;
+use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
@@ -10,7 +10,7 @@ use crate::backbone::{Attention, Backbone};
 use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{input_failure, input_failure_in, stage_failure};
 use crate::weights;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
@@ -71,10 +71,7 @@ impl ModelTokenizer {
         }
         let rows = u32::try_from(rows).map_err(stage_failure)?;
         let tokenizer = Tokenizer::open(folder).and_then(|t| t.with_rows(rows)).map_err(|e| {
-            input_failure(
-                format!("{}: {e}", show_path(folder)),
-                "use the tokenizer that the model was made for",
-            )
+            input_failure_in(show_path(folder), e, "use the tokenizer that the model was made for")
         })?;
         let present = TOKENIZER_FILES.iter().filter(|name| folder.join(name).exists());
         let read =
@@ -230,10 +227,9 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
 
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
-    input_failure(
-        format!("{}: {error}", show_path(folder)),
-        "use a complete Qwen3 checkpoint in safetensors files",
-    )
+    let help = Some("use a complete Qwen3 checkpoint in safetensors files".to_owned());
+    let failure = Failure::classify(error, FailureKind::Input, help);
+    Failure { message: format!("{}: {}", show_path(folder), failure.message), ..failure }
 }
 
 /// The summary of a stage that produces a model; the number of parameters becomes a metric.

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use crate::data::build::train_tokenizer;
 use crate::data::corpus::Documents;
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::{input_failure, input_failure_in, stage_failure};
 use crate::job::{explain_build_error, open_documents};
 
 /// Trains or imports a tokenizer.
@@ -31,7 +31,7 @@ pub(crate) fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<S
         TokenizerConfig::File(file) => {
             let name = show_path(file);
             let json = std::fs::read(file).map_err(|e| {
-                input_failure(format!("cannot read {name}: {e}"), "name an existing tokenizer.json")
+                input_failure_in(format!("cannot read {name}"), e, "name an existing tokenizer.json")
             })?;
             let made = Tokenizer::from_bytes(&name, json)
                 .map_err(|e| input_failure(e, "name a tokenizer.json written by the library `tokenizers`"))?;

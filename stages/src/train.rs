@@ -179,8 +179,11 @@ fn validate_held_out(
     let measured = measure_held_out(setup, &state.model, state.step)?;
     let found: IndexMap<String, f64> =
         measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect();
-    let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
-    job.slot.append_metrics(&line.to_string())?;
+    // A loss that is not finite is no metric: it ends the stage right below.
+    if measured.values().all(|found| found.loss.is_finite()) {
+        let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
+        job.slot.append_metrics(&line.to_string())?;
+    }
     divergence::judge_held_out(job, setup, state, &measured)?;
     Ok(found)
 }

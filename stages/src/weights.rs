@@ -41,7 +41,8 @@ pub enum WeightsError {
         /// The file.
         file: String,
         /// The error of the operating system.
-        reason: String,
+        #[source]
+        reason: std::io::Error,
     },
     /// The folder has no readable weights, or they are ambiguous.
     #[error("{0}")]
@@ -259,11 +260,11 @@ fn read_text_file(path: &Path) -> Result<String, WeightsError> {
     let mut bytes = Vec::new();
     let limit = 1 << 20;
     let opened = File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
-    opened.map_err(|e| io_error(&file, &e))?;
+    opened.map_err(|reason| WeightsError::Io { file: file.clone(), reason })?;
     if bytes.len() as u64 > limit {
-        return Err(WeightsError::Io { file, reason: "the file is longer than 1 MiB".into() });
+        return Err(refused_file(file, "the file is longer than 1 MiB"));
     }
-    String::from_utf8(bytes).map_err(|_| WeightsError::Io { file, reason: "the file is not UTF-8".into() })
+    String::from_utf8(bytes).map_err(|_| refused_file(file, "the file is not UTF-8"))
 }
 
 fn hash_bytes(bytes: &[u8]) -> String {
@@ -274,8 +275,9 @@ fn to_file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn io_error(file: &str, error: &std::io::Error) -> WeightsError {
-    WeightsError::Io { file: file.into(), reason: error.to_string() }
+/// The error for a file that is not read, though it could be.
+fn refused_file(file: String, why: &str) -> WeightsError {
+    WeightsError::Io { file, reason: std::io::Error::new(std::io::ErrorKind::InvalidData, why) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::common::Project;
 use crate::common::pretend::Pretend;
 use fmflow_engine::error::EXIT_CODES;
-use fmflow_engine::error::FailureKind;
+use fmflow_engine::error::{FailureKind, Shortage};
 use serde_json::Value;
 
 const TEXT: &str = r#"pipeline "small" seed=1
@@ -291,7 +291,7 @@ fn provoked(code: u8, project: &Project) -> bool {
             let _lock = store.lock().unwrap();
             says(&["gc", "--yes"]) && says(&["run", "p.kdl"])
         }
-        6 => fails(FailureKind::Space),
+        6 => fails(FailureKind::Space(Shortage::Disk)),
         7 => fails(FailureKind::Diverged),
         8 => fails(FailureKind::Input),
         70 => fails(FailureKind::Defect),

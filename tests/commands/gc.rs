@@ -167,7 +167,7 @@ fn an_unreadable_file_does_not_count_as_deleted() {
     project.write("sub", "a file where a folder was");
     project.fmflow(&["gc", "--yes"]).exits(1).says("q.kdl");
     fs::write(project.path().join(".fmflow/pins"), [0xFF]).unwrap();
-    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(2).says("is not UTF-8 text");
+    project.fmflow(&["gc", "p.kdl", "--yes"]).exits(4).says("what it pins is unknown").says("write ");
     assert_eq!(names(&project, "artifacts").len(), 5);
 }
 

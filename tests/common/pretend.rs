@@ -81,7 +81,7 @@ impl Project {
             plan,
             digests,
             store,
-            lock,
+            lock: Some(lock),
             execute,
             events,
             interrupt,

@@ -182,7 +182,7 @@ fn inspect_pipeline_needs(
         Ok((_, plan)) => {
             findings
                 .add_fine("to do", format!("{} of {} stages", plan.count_stages_to_run(), plan.stages.len()));
-            let need = plan.disk_bytes();
+            let need = plan.likely_bytes();
             let short = free.is_some_and(|free| need > free);
             let state = if short { FindingState::Stops(6) } else { FindingState::Fine };
             findings.add("space needed", format!("about {}", format_bytes(need)), state);

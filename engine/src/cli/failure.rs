@@ -9,7 +9,9 @@ use serde_json::json;
 use super::Color;
 use super::output::{self, Output};
 use crate::error::Error;
+use crate::store::vfs::{Disk, Vfs};
 use crate::text::diagnostic::Diagnostic;
+use crate::text::display::format_bytes;
 use crate::text::render;
 
 /// A failure as programs see it.
@@ -54,6 +56,19 @@ impl FailureAnswer {
             answer["diagnostics"] = render::render_diagnostics_json(findings);
         }
         let _ = Output::new(Color::Never).json(&answer);
+    }
+}
+
+/// Adds to an error about full storage how much is free there, unless it says so already.
+pub(super) fn add_free_space(error: Error) -> Error {
+    let (Error::Io { path, .. }, Some(shortage)) = (&error, error.shortage()) else { return error };
+    // A redirected stdout has no path.
+    let place = path.ancestors().skip(1).find(|folder| folder.is_dir());
+    match place.map(|place| Disk.free_bytes(place)) {
+        Some(Ok(free)) => {
+            Error::Space { message: format!("{error}; {} is free", format_bytes(free)), shortage }
+        }
+        _ => error,
     }
 }
 

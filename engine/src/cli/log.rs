@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, show};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::PlanState;
 use crate::store::journal::PastRun;
-use crate::store::vfs::{Vfs, is_absent};
-use crate::store::{Store, lock, slot};
+use crate::store::metrics::{Metrics, read_metrics};
+use crate::store::{Store, lock};
 use crate::text::display::render_table;
 use crate::text::read;
 use crate::text::read::display_path;
@@ -106,27 +106,24 @@ fn print_metrics(
         None => read(&store.work(name, fingerprint))?,
         found => found,
     };
-    let text = match (found, &planned.state) {
-        (Some(bytes), _) => String::from_utf8_lossy(&bytes).into_owned(),
+    let found = match (found, &planned.state) {
+        (Some(found), _) => found,
         (None, PlanState::Cached) => {
             context.output.message(&format!("note: stage `{name}` has no metrics\n"));
-            String::new()
+            Metrics::default()
         }
         (None, _) => return Err(show::unfinished_stage(&planned, source, context)),
     };
+    if let Some(damage) = found.describe_damage() {
+        context.output.message(&format!("note: {damage}\n"));
+    }
     if !json {
-        return context.output.result(&text);
+        return context.output.result(&found.text());
     }
-    // A live run may be writing the last line right now, so one that does not parse is skipped.
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<Value> = found
+        .lines
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("a line of metrics was parsed before"))
+        .collect();
     context.output.json(&json!({ "schema": "fmflow.log/1", "stage": name, "metrics": lines }))
-}
-
-/// The metrics in a folder of a stage, whole or growing; `None` where it has none.
-pub(super) fn read_metrics(vfs: &dyn Vfs, folder: &Path) -> Result<Option<Vec<u8>>> {
-    let path = folder.join(slot::METRICS);
-    match vfs.read(&path) {
-        Err(error) if is_absent(&error) => Ok(None),
-        read => read.map(Some).map_err(Error::io("read", &path)),
-    }
 }

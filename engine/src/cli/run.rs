@@ -1,21 +1,22 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
-use super::{CommandContext, plan};
+use super::{CommandContext, plan, signals};
 use crate::cli::terminal::{Terminal, render_end_table};
 use crate::error::{Error, Result};
 use crate::run::{RunOptions, RunOutcome, Runner, refuse_unsupported, run_missing_stages};
+use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
+
+/// Help for a store that cannot be written.
+const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -127,10 +128,10 @@ fn execute_pipeline(
     if selection.is_whole() {
         refuse_unsupported(&pipeline, pipeline.stages.iter())?;
     }
-    let interrupt = install_interrupt_flag()?;
+    let interrupt = signals::install_interrupt_flag()?;
     let store = context.create_store().map_err(unwritable_store)?;
-    let lock = store.lock().map_err(unwritable_store)?;
-    if let Some(note) = &lock.note {
+    let lock = take_lock(&store)?;
+    if let Some(note) = lock.as_ref().ok().and_then(|lock| lock.note.as_ref()) {
         context.output.message(&format!("note: {note}\n"));
     }
     let (digests, mut plan) = plan::make_plan(&pipeline, Some(&store))?;
@@ -138,6 +139,14 @@ fn execute_pipeline(
     if plan.count_stages_to_run() > 0 {
         context.output.message(&source.render_warnings(&warnings, context));
     }
+    let lock = match lock {
+        Err(error) if plan.count_stages_to_run() > 0 => {
+            let (work, all) = (plan.count_stages_to_run(), plan.wanted().count());
+            let message = format!("{work} of {all} stages have to run, but {error}");
+            return Err(Error::usage(message, WRITABLE));
+        }
+        other => other.ok(),
+    };
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
@@ -145,7 +154,7 @@ fn execute_pipeline(
         plan: &plan,
         digests: &digests,
         store: &store,
-        lock: &lock,
+        lock: lock.as_ref(),
         execute: context.execute,
         events: &events,
         interrupt: &interrupt,
@@ -157,36 +166,25 @@ fn execute_pipeline(
     ran.error.map_or(Ok(()), Err)
 }
 
+/// The lock of the store. The inner error says why the store cannot be written; what is cached can be shown all the same.
+fn take_lock(store: &Store) -> Result<Result<StoreLock>> {
+    match store.lock() {
+        Err(error) if is_unwritable(&error) => Ok(Err(error)),
+        other => other.map(Ok),
+    }
+}
+
 /// Turns a permission error into a usage error: a read-only store is a wrong `--store` or wrong permissions, not a failed stage.
 pub(super) fn unwritable_store(error: Error) -> Error {
+    match is_unwritable(&error) {
+        true => Error::usage(error.to_string(), WRITABLE),
+        false => error,
+    }
+}
+
+fn is_unwritable(error: &Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match &error {
-        Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
-            Error::usage(error.to_string(), "make the store writable, or name another folder with `--store`")
-        }
-        _ => error,
-    }
-}
-
-/// A flag that the first signal sets, so that stages write a checkpoint and stop. A second signal ends the process at once.
-fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup) {
-        let register = signal_hook::flag::register_conditional_shutdown(signal, 75, flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
-        register.map_err(Error::io("listen for signals of", Path::new("this process")))?;
-    }
-    Ok(flag)
-}
-
-/// Whether the process was started with this signal ignored, as `nohup` does with SIGHUP: then it has to stay ignored. Known on
-/// Linux only.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (signal - 1)) != 0
+    matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
 /// Prints the outcome of the run and the command to type next.
@@ -235,6 +233,7 @@ fn render_run_json(ran: &RunOutcome) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::path::Path;
 
     use super::*;
 

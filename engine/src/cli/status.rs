@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::output::{Output, count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
-use super::{CommandContext, log, plan};
+use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
 use crate::store::lock::LockHolder;
-use crate::store::{Store, lock, summary};
+use crate::store::{Store, lock, metrics, summary};
 use crate::text::display::render_table;
 use crate::text::read::display_path;
 
@@ -180,9 +180,8 @@ impl StatusRow {
     fn with_progress(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Result<Self> {
         // There are none before the first update.
         let work = store.work(&planned.key.name, &planned.key.fingerprint);
-        let text = log::read_metrics(store.vfs(), &work)?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let found = metrics::read_metrics(store.vfs(), &work)?.unwrap_or_default();
+        let mut lines = found.lines.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let line = lines.find(|line| line.get("loss").is_some());
         let step = line.as_ref().and_then(|line| line.get("step")?.as_u64()).map(|step| step + 1);
         let loss = line.as_ref().and_then(|line| line.get("loss")?.as_f64());

@@ -38,24 +38,11 @@ pub(crate) fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<
             crate::language::syntax::report_syntax_errors(file, start, &error, sink);
             None
         }
-        Err(ParserFailure::Start(why)) => {
-            let message = format!("the parser could not start: {why}");
-            let help = "let this process start threads and use more memory, then try again";
-            sink.push(unparsed_file(file, message).help(help));
-            None
-        }
-        Err(ParserFailure::Panic(why)) => {
-            let help = "this is a bug in fmflow: please report it with this file";
-            sink.push(unparsed_file(file, format!("the parser panicked: {why}")).help(help));
+        Err(ParserFailure::Unread(cause)) => {
+            sink.push(cause.explain(file));
             None
         }
     }
-}
-
-/// The diagnostic for a file that could not be parsed for a reason that is not in its text.
-fn unparsed_file(file: &Arc<ConfigFile>, message: String) -> Diagnostic {
-    let span = Span { file: file.clone(), offset: 0, length: 0 };
-    Diagnostic::new(Code::Internal, message).at(&span, "this file was not read")
 }
 
 fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
@@ -89,10 +76,35 @@ fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
 pub(crate) enum ParserFailure {
     /// The text is not KDL: the errors in the piece that starts at this byte.
     Syntax(usize, kdl::KdlError),
+    /// Nobody knows whether it is KDL.
+    Unread(UnreadCause),
+}
+
+/// Why a text was not parsed although nothing may be wrong with it.
+#[derive(Debug)]
+pub(crate) enum UnreadCause {
     /// The thread of the parser could not start.
     Start(std::io::Error),
     /// `kdl` panicked; what it said.
     Panic(String),
+}
+
+impl UnreadCause {
+    /// The diagnostic for the file that was not parsed.
+    pub(crate) fn explain(&self, file: &Arc<ConfigFile>) -> Diagnostic {
+        let (message, help) = match self {
+            Self::Start(why) => {
+                let message = format!("the parser could not start: {why}");
+                (message, "let this process start threads and use more memory, then try again")
+            }
+            Self::Panic(why) => (
+                format!("the parser panicked: {why}"),
+                "this is a bug in fmflow: please report it with this file",
+            ),
+        };
+        let span = Span { file: file.clone(), offset: 0, length: 0 };
+        Diagnostic::new(Code::Internal, message).at(&span, "this was not read").help(help)
+    }
 }
 
 /// Parses a text on a thread with a large stack: the scan bounds the depth, but even that depth overflows a small stack.
@@ -100,17 +112,18 @@ pub(crate) fn parse_on_thread(text: &str, cuts: &[usize]) -> Result<KdlDocument,
     run_on_thread(PARSER_STACK_BYTES, || {
         check_pieces(text, cuts)?;
         KdlDocument::parse_v2(text).map_err(|error| (0, error))
-    })?
+    })
+    .map_err(ParserFailure::Unread)?
     .map_err(|(start, error)| ParserFailure::Syntax(start, error))
 }
 
 /// The result of `work` on a thread with a stack of this size.
-fn run_on_thread<T: Send>(stack_bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ParserFailure> {
+fn run_on_thread<T: Send>(stack_bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, UnreadCause> {
     std::thread::scope(|scope| {
         let work = || catch_library_panic(work);
         let thread = std::thread::Builder::new().stack_size(stack_bytes).spawn_scoped(scope, work);
-        let ended = thread.map_err(ParserFailure::Start)?.join();
-        ended.expect("a panic is caught on the thread").map_err(ParserFailure::Panic)
+        let ended = thread.map_err(UnreadCause::Start)?.join();
+        ended.expect("a panic is caught on the thread").map_err(UnreadCause::Panic)
     })
 }
 
@@ -138,9 +151,9 @@ mod tests {
     #[test]
     fn a_parser_that_does_not_run_is_no_syntax_error() {
         let started = run_on_thread(1 << 60, || 1);
-        assert!(matches!(started, Err(ParserFailure::Start(_))), "{started:?}");
+        assert!(matches!(started, Err(UnreadCause::Start(_))), "{started:?}");
         let panicked = run_on_thread(PARSER_STACK_BYTES, || panic!("why"));
-        let Err::<(), _>(ParserFailure::Panic(why)) = panicked else { panic!("{panicked:?}") };
+        let Err::<(), _>(UnreadCause::Panic(why)) = panicked else { panic!("{panicked:?}") };
         assert_eq!(why, "why");
     }
 }

@@ -102,7 +102,8 @@ impl Setting<'_> {
     fn values(&self, field: &FieldSpec) -> Result<Vec<KdlEntry>, Diagnostic> {
         let range = self.flag.value.clone();
         let text = &self.file.text[range.clone()];
-        let entries = values::parse_values(text).filter(|found| field.many || found.len() == 1);
+        let entries = values::parse_values(text).map_err(|cause| cause.explain(self.file))?;
+        let entries = entries.filter(|found| field.many || found.len() == 1);
         if entries.is_none() && text.trim_start().starts_with(['"', '#']) && text.contains('"') {
             let place = Span { file: self.file.clone(), offset: range.start, length: range.len() };
             let fault =

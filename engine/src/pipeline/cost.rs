@@ -1,10 +1,13 @@
 //! Estimates what stages cost: updates, tokens, parameters, arithmetic, disk.
 
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{AttentionSchedule, ExportDtype, RandomInitConfig, StageConfig, TrainConfig};
+use crate::pipeline::config::{
+    AttentionSchedule, RandomInitConfig, RowsConfig, StageConfig, TokenizerConfig, TrainConfig,
+};
+use crate::pipeline::disk::{self, ModelSize};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
-use crate::pipeline::source_facts::PipelineFacts;
+use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_source_bytes};
 use crate::pipeline::stage::Stage;
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
@@ -14,9 +17,13 @@ pub struct StageCost {
     pub shape: Option<ModelShape>,
     /// For a training stage.
     pub training: Option<TrainingCost>,
-    /// Approximate size of the artifact in bytes.
+    /// What a file system sees of the model that the stage makes or trains; `None` if unknown.
+    pub(crate) size: Option<ModelSize>,
+    /// Size of the artifact in bytes, at most.
     pub artifact_bytes: u64,
-    /// Approximate size in bytes of the checkpoints that exist at a time while the stage runs.
+    /// Size of the artifact in bytes where the bound is far off, as it is for rows: what is likely.
+    pub likely_bytes: u64,
+    /// Size in bytes of the checkpoints and metrics that exist at a time while the stage runs, at most.
     pub work_bytes: u64,
 }
 
@@ -49,7 +56,13 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
     let mut costs: Vec<StageCost> = Vec::new();
     for stage in &pipeline.stages {
         let shape = find_model_shape(stage, facts, &costs);
-        costs.push(estimate_stage_cost(pipeline, stage, facts, shape));
+        let mut cost =
+            StageCost { shape, size: find_model_size(stage, shape, &costs), ..StageCost::default() };
+        estimate_bytes(&mut cost, stage, facts, &costs);
+        if let StageConfig::Train(config) = &stage.config {
+            cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
+        }
+        costs.push(cost);
     }
     costs
 }
@@ -78,32 +91,69 @@ fn build_random_shape(config: &RandomInitConfig, vocabulary: u64) -> ModelShape 
     }
 }
 
-/// Weights take 4 bytes per parameter, and a checkpoint adds two moments of 4 bytes each. While a new checkpoint is written,
-/// there is one more than `keep`.
-fn estimate_stage_cost(
-    pipeline: &Pipeline,
-    stage: &Stage,
-    facts: &PipelineFacts,
-    shape: Option<ModelShape>,
-) -> StageCost {
-    let weights = shape.map_or(0, |shape| saturating_product(&[4, shape.parameters()]));
-    let mut cost = StageCost { shape, ..StageCost::default() };
-    match &stage.config {
+/// Size of a stage's model: conditioning, once added, stays.
+fn find_model_size(stage: &Stage, shape: Option<ModelShape>, before: &[StageCost]) -> Option<ModelSize> {
+    let shape = shape?;
+    let inherited = match &stage.config {
+        StageConfig::Fetch(_) | StageConfig::RandomInit(_) => None,
+        _ => stage.parent().and_then(|parent| before[parent.index()].size),
+    };
+    let size = inherited.unwrap_or_else(|| ModelSize::of(&shape));
+    Some(match &stage.config {
+        StageConfig::Convert(config) => size.with_conditioning(&shape, config.time_conditioning),
+        _ => size,
+    })
+}
+
+/// Rows of the embedding that a stage's tokenizer needs, if known.
+fn find_vocabulary(stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) -> Option<u64> {
+    let tokenizer = stage.input(&InputRole::Tokenizer)?;
+    let shape = before.get(tokenizer.index()).and_then(|cost| cost.shape);
+    facts.get(tokenizer).vocabulary.or(shape.map(|shape| shape.vocabulary))
+}
+
+/// Fills in the bytes of a stage. While a new checkpoint is written, there is one more than `keep`; the metrics are copied into the
+/// artifact while the unfinished work still has them.
+fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) {
+    let (size, source) = (cost.size.unwrap_or_default(), facts.get(stage.id));
+    cost.artifact_bytes = match &stage.config {
         StageConfig::Train(config) => {
-            cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
-            cost.artifact_bytes = weights;
-            cost.work_bytes = saturating_product(&[3, weights, config.checkpoint.keep as u64 + 1]);
+            let metrics = disk::bound_metrics(config.steps, config.parts.len());
+            let kept = (config.checkpoint.keep as u64).saturating_add(1);
+            cost.work_bytes = saturating_product(&[size.checkpoint(), kept]).saturating_add(metrics);
+            size.folder().saturating_add(metrics)
         }
-        StageConfig::RandomInit(_) | StageConfig::Convert(_) => cost.artifact_bytes = weights,
-        StageConfig::Export(config) => {
-            cost.artifact_bytes = if config.dtype == ExportDtype::Bf16 { weights / 2 } else { weights };
+        StageConfig::RandomInit(_) | StageConfig::Convert(_) => size.folder(),
+        StageConfig::Export(config) => size.export(config.dtype),
+        StageConfig::Fetch(_) => source.bytes.max(size.folder()),
+        StageConfig::Rows(config) => {
+            bound_rows_bytes(stage, config, source, find_vocabulary(stage, facts, before))
         }
-        StageConfig::Fetch(_) => cost.artifact_bytes = facts.get(stage.id).bytes.max(weights / 2),
+        StageConfig::Tokenizer(TokenizerConfig::File(_)) => {
+            source.bytes.saturating_add(disk::bound_report(&stage.config))
+        }
+        StageConfig::Tokenizer(_) => disk::bound_tokenizer(source.vocabulary.unwrap_or(0)),
+        StageConfig::Evaluate(_) | StageConfig::Generate(_) => disk::bound_report(&stage.config),
+    };
+    cost.likely_bytes = match &stage.config {
         // A token is about four bytes of text and is stored in two to four.
-        StageConfig::Rows(_) => cost.artifact_bytes = facts.get(stage.id).bytes,
-        StageConfig::Tokenizer(_) | StageConfig::Evaluate(_) | StageConfig::Generate(_) => {}
-    }
-    cost
+        StageConfig::Rows(_) => {
+            source.bytes.saturating_add(disk::bound_report(&stage.config)).min(cost.artifact_bytes)
+        }
+        _ => cost.artifact_bytes,
+    };
+}
+
+/// Bytes of rows at most. A hub dataset that declares how much to read has no files yet; its estimate is the declared window.
+fn bound_rows_bytes(
+    stage: &Stage,
+    config: &RowsConfig,
+    source: &SourceFacts,
+    vocabulary: Option<u64>,
+) -> u64 {
+    let files = stage.sources.iter().map(|source| source.files.len() as u64).sum();
+    let read = count_source_bytes(stage);
+    disk::bound_rows(config, read, files, vocabulary).max(source.bytes)
 }
 
 fn estimate_training_cost(

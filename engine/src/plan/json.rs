@@ -18,6 +18,7 @@ pub fn render_plan_json(pipeline: &Pipeline, plan: &Plan) -> Value {
         "seed": pipeline.seed,
         "work": plan.count_stages_to_run(),
         "disk-bytes": plan.disk_bytes(),
+        "likely-disk-bytes": plan.likely_bytes(),
         "pins": pipeline.pins.iter().map(render_pinned_json).collect::<Vec<_>>(),
         "stages": plan.wanted().map(|planned| render_stage_json(pipeline, planned)).collect::<Vec<_>>(),
     })
@@ -48,6 +49,8 @@ fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
         "parameters": planned.cost.shape.map(|shape| shape.parameters()),
         "artifact-bytes": planned.cost.artifact_bytes,
         "work-bytes": planned.cost.work_bytes,
+        "weights-bytes": planned.cost.size.map(|size| size.weights()),
+        "optimizer-bytes": planned.cost.training.as_ref().and(planned.cost.size).map(|size| size.moments()),
         "training": planned.cost.training.as_ref().map(render_training_json),
         "mixture": render_mixture_json(&own.config),
     })

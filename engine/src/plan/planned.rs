@@ -123,19 +123,38 @@ impl Plan {
         self.stages.iter().map(|planned| (planned.key.name.clone(), planned.key.ledger.clone())).collect()
     }
 
-    /// Peak of additional disk space, in bytes, when the stages run one at a time.
+    /// Peak of additional disk space at most, in bytes, when the stages run one at a time.
     #[must_use]
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let running: Vec<_> = self.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
-        estimate_disk_bytes(&running, 1)
+        estimate_disk_bytes(&self.running(), 1)
+    }
+
+    /// As [`Self::disk_bytes`], with the likely size of rows in place of the largest possible.
+    #[must_use]
+    pub(crate) fn likely_bytes(&self) -> u64 {
+        estimate_likely_bytes(&self.running(), 1)
+    }
+
+    fn running(&self) -> Vec<&PlannedStage> {
+        self.wanted().filter(|planned| planned.state != PlanState::Cached).collect()
     }
 }
 
-/// Peak of additional disk space, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
+/// Peak of additional disk space at most, in bytes: all artifacts, plus the checkpoints of the `jobs` largest stages, less the
 /// checkpoints that are already on disk. A stage's checkpoints are removed when it finishes, so only running stages hold them.
 #[must_use]
 pub(crate) fn estimate_disk_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
-    let artifacts = stages.iter().map(|planned| planned.cost.artifact_bytes);
+    sum_disk_bytes(stages, jobs, |cost| cost.artifact_bytes)
+}
+
+/// As [`estimate_disk_bytes`], with the likely size of rows in place of the largest possible.
+#[must_use]
+pub(crate) fn estimate_likely_bytes(stages: &[&PlannedStage], jobs: usize) -> u64 {
+    sum_disk_bytes(stages, jobs, |cost| cost.likely_bytes)
+}
+
+fn sum_disk_bytes(stages: &[&PlannedStage], jobs: usize, artifact: impl Fn(&StageCost) -> u64) -> u64 {
+    let artifacts = stages.iter().map(|planned| artifact(&planned.cost));
     let left = |planned: &&PlannedStage| planned.cost.work_bytes.saturating_sub(planned.held_bytes);
     let mut work: Vec<_> = stages.iter().map(left).collect();
     work.sort_unstable_by(|a, b| b.cmp(a));

@@ -151,9 +151,13 @@ fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let running = plan.wanted().filter(|planned| planned.state != PlanState::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
     let (work, all, disk) =
-        (plan.count_stages_to_run(), plan.wanted().count(), format_bytes(plan.disk_bytes()));
+        (plan.count_stages_to_run(), plan.wanted().count(), format_bytes(plan.likely_bytes()));
+    let most = match format_bytes(plan.disk_bytes()) {
+        most if most == disk => String::new(),
+        most => format!(", at most {most}"),
+    };
     let refused = !list_refusals(pipeline, find_wanted_stages(pipeline, plan)).is_empty();
     let next = if refused { String::new() } else { format!("next: {run}\n") };
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
-    format!("\n{work} of {all} stages to run: {flops}{disk} on disk\n{next}")
+    format!("\n{work} of {all} stages to run: {flops}{disk} on disk{most}\n{next}")
 }

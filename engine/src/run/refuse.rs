@@ -3,13 +3,11 @@
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Stage;
-use crate::plan::planned::estimate_disk_bytes;
 use crate::plan::reasons::explain_changes;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::runner::Runner;
-use crate::text::display::format_bytes;
-use crate::text::escape::show_path;
+use crate::run::{memory, space};
 
 /// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
 ///
@@ -50,7 +48,8 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     if runner.options.resume {
         refuse_changes(runner, work)?;
     }
-    refuse_full_disk(runner, work)
+    memory::refuse_low_memory(runner, work)?;
+    space::refuse_full_disk(runner, work)
 }
 
 /// `resume` continues the last run of this file and nothing else, so a changed configuration is an error.
@@ -84,16 +83,4 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
         }
     };
     Err(Error::usage(message, help))
-}
-
-fn refuse_full_disk(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
-    let need = estimate_disk_bytes(work, runner.options.jobs.get());
-    let root = runner.store.root();
-    let measured = runner.store.vfs().free_bytes(root);
-    let free = measured.map_err(Error::io("measure the free space of", root))?;
-    if need <= free {
-        return Ok(());
-    }
-    let (need, free) = (format_bytes(need), format_bytes(free));
-    Err(Error::Space(format!("the run needs about {need} in {}, but only {free} is free", show_path(root))))
 }

@@ -35,8 +35,8 @@ pub struct Runner<'a> {
     pub digests: &'a SourceDigests,
     /// Where results go.
     pub store: &'a Store,
-    /// The right to write to the store.
-    pub lock: &'a StoreLock,
+    /// The right to write to the store; `None` if every stage is cached, so that a store can be read-only.
+    pub lock: Option<&'a StoreLock>,
     /// Does the work; `None` in a binary built without a backend.
     pub execute: Option<&'a dyn Execute>,
     /// Receives progress and results.
@@ -51,6 +51,11 @@ impl Runner<'_> {
     /// The stage of an entry of the plan.
     pub(super) fn stage(&self, planned: &PlannedStage) -> &Stage {
         self.pipeline.stage(planned.id)
+    }
+
+    /// The right to write to the store, for a stage that is not cached.
+    pub(super) fn expect_lock(&self) -> &StoreLock {
+        self.lock.expect("whoever runs a stage has locked the store")
     }
 
     /// Where the artifact of a stage is, or will be.

@@ -17,6 +17,7 @@ use crate::pipeline::stage::StageId;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
 use crate::run::runner::{Runner, defect_failure, stage_error};
+use crate::run::space::explain_shortage;
 use crate::run::work::{VerifiedArtifacts, read_finished_summary, work_on_stage};
 use crate::store::summary::Summary;
 
@@ -66,7 +67,7 @@ impl<'a> Schedule<'a> {
             if self.has_result(planned) {
                 self.report_cached(planned);
             } else if let Err(error) = self.begin(planned, scope, send) {
-                self.keep_error(error);
+                self.keep_error(explain_shortage(self.runner, &[planned], error));
             }
         }
     }
@@ -143,6 +144,8 @@ impl<'a> Schedule<'a> {
         let at = self.running.iter().position(|(planned, _)| planned.id == id);
         let at = at.expect("a stage that ended is in the list of running stages");
         let (planned, start) = self.running.remove(at);
+        let explain = |error| explain_shortage(self.runner, &[planned], error);
+        let result = result.map_err(explain);
         let outcome = StageOutcome::from_result(
             &result,
             StageEnd::Done,
@@ -153,7 +156,7 @@ impl<'a> Schedule<'a> {
         let StageOutcome { stage, ended, seconds, headline, .. } = &outcome;
         let event =
             json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });
-        let journal = self.runner.store.record_event(&event);
+        let journal = self.runner.store.record_event(&event).map_err(explain);
         self.report_outcome(outcome);
         [result.map(drop), journal]
             .into_iter()

@@ -328,11 +328,15 @@ fn a_run_killed_at_any_operation_is_completed_by_the_next_run() {
 fn a_full_disk_exits_with_6_and_the_next_run_continues() {
     let mut world = World::new();
     world.vfs = Arc::new(FaultyVfs::new(200, FaultMode::Fail(io::ErrorKind::StorageFull)));
-    let code = match world.run(TEXT, &Pretend::default(), false) {
-        Ok(ran) => ran.error.map_or(0, |error| error.exit_code()),
-        Err(error) => error.exit_code(),
+    let error = match world.run(TEXT, &Pretend::default(), false) {
+        Ok(ran) => ran.error.unwrap(),
+        Err(error) => error,
     };
-    assert_eq!(code, 6);
+    assert_eq!(error.exit_code(), 6);
+    let (root, said) = (world.root().display().to_string(), error.to_string());
+    for words in [root.as_str(), "cannot ", " needs about ", " more in ", " is free"] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
     world.vfs = Arc::new(Disk);
     assert!(world.run(TEXT, &Pretend::default(), true).unwrap().error.is_none());
 }

@@ -53,9 +53,10 @@ pub(super) fn work_on_stage(
         discard_results(runner, planned)?;
     }
     let sources = stage.sources.iter().flat_map(|source| &source.files);
-    let slot = runner.store.open_slot(runner.lock, planned.key.clone())?.watch(sources)?;
+    let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone())?.watch(sources)?;
     source_digests::refuse_changed_sources(stage, runner.digests.get(stage.id), runner.store)?;
     let report = runner.events.begin(&stage.name, &planned.state);
+    slot.notes().iter().for_each(|note| report.note(note));
     let job = Job {
         stage,
         seed: runner.pipeline.seed,
@@ -112,7 +113,7 @@ fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
     for folder in [runner.store.artifact(name, fingerprint), runner.store.work(name, fingerprint)] {
         if runner.store.vfs().stat(&folder).is_ok() {
-            runner.store.discard(runner.lock, &folder)?;
+            runner.store.discard(runner.expect_lock(), &folder)?;
         }
     }
     Ok(())

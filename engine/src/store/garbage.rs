@@ -12,11 +12,14 @@ use crate::store::journal::RunRecord;
 use crate::store::layout::{Store, extract_digits, make_unique_name};
 use crate::store::listing::{StoreListing, StoredFolder};
 use crate::store::lock::StoreLock;
+use crate::store::seal;
 use crate::store::vfs::{count_folder_bytes, is_absent};
-use crate::text::escape::show_path;
 
 /// Number of the newest runs whose records are kept even if all their results are gone.
 pub const KEPT_RUN_RECORDS: usize = 100;
+
+/// The file with the names of the pinned artifacts.
+const PINS: &str = "pins";
 
 /// Something that refers to results, such as a pipeline or what its last run was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,17 +195,17 @@ pub(crate) fn to_entry_name(path: &Path) -> &str {
 /// Folder names of the pinned artifacts, which `gc` never removes.
 ///
 /// # Errors
-/// If `pins` cannot be read or is not UTF-8: nothing may be removed while it is unknown what must stay.
+/// If `pins` cannot be read or is damaged: nothing may be removed while it is unknown what must stay.
 pub(crate) fn read_artifact_pins(store: &Store) -> Result<Vec<String>> {
-    let path = store.root().join("pins");
+    let path = store.root().join(PINS);
     match store.vfs().read(&path) {
         Err(error) if is_absent(&error) => Ok(vec![]),
         Err(error) => Err(Error::io("read", &path)(error)),
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
-            Err(_) => {
-                let message = format!("{} is not UTF-8 text, so what it pins is unknown", show_path(path));
-                Err(Error::usage(message, "rewrite it: the names of the artifacts to keep, one per line"))
+        Ok(bytes) => match seal::open_words(&bytes) {
+            Some(words) => Ok(words.lines().map(str::to_owned).collect()),
+            None => {
+                let what = "it is not what was written, so that what it pins is unknown".to_owned();
+                Err(Error::Corrupt { folder: store.root().to_path_buf(), file: PINS.into(), what })
             }
         },
     }
@@ -215,7 +218,7 @@ impl Store {
     /// If `pins` cannot be written.
     pub(crate) fn set_pins(&self, _lock: &StoreLock, pins: &[String]) -> Result<()> {
         let text: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
-        self.replace_file(&self.root().join("pins"), text.as_bytes())
+        self.replace_file(&self.root().join(PINS), seal::seal_words(&text).as_bytes())
     }
 
     /// Removes a folder of the store, through `trash/`.

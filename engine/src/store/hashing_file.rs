@@ -74,7 +74,7 @@ impl HashingFile {
 impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = bytes.len().min(CHUNK_BYTES - self.in_chunk);
-        let written = self.inner.write(&bytes[..room])?;
+        let written = self.inner.write(&bytes[..room]).map_err(Error::io("write", &self.path))?;
         self.whole.update(&bytes[..written]);
         self.chunk.update(&bytes[..written]);
         self.in_chunk += written;
@@ -86,7 +86,7 @@ impl Write for HashingFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        Ok(self.inner.flush().map_err(Error::io("write", &self.path))?)
     }
 }
 

@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Ledger;
 use crate::store::layout::{self, Store};
+use crate::store::seal::{self, SealedLine};
 use crate::text::escape::show_path;
+
+/// File name of the journal.
+const JOURNAL: &str = "journal.jsonl";
 
 /// The inputs of a run, written before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,16 +77,18 @@ impl Store {
     /// [`Error::Usage`] if the path of the configuration is not UTF-8: JSON cannot hold it. [`Error::Io`] if the record
     /// cannot be written.
     pub fn begin_run(&self, record: &RunRecord) -> Result<u64> {
-        let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable_path(&record.file))? + "\n";
+        let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable_path(&record.file))?;
+        let text = seal::seal_object(&text);
         self.ensure_folder("runs")?;
         let journal = self.read_journal()?;
-        let number = parse_past_runs(&journal).len() as u64 + 1;
+        let number = self.find_last_number(&journal)? + 1;
         self.replace_file(&self.record_path(number), text.as_bytes())?;
         self.replace_file(&self.root().join("runs/last.json"), text.as_bytes())?;
         // A killed process may have left part of a line; without a line break the new event would be lost with it.
         let torn = !journal.is_empty() && !journal.ends_with('\n');
         let event = json!({
-            "event": "start", "file": record.file, "settings": record.settings, "device": record.device,
+            "event": "start", "run": number, "file": record.file, "settings": record.settings,
+            "device": record.device,
         });
         self.append_event(if torn { "\n" } else { "" }, &event)?;
         Ok(number)
@@ -91,9 +97,26 @@ impl Store {
     /// All runs, oldest first.
     ///
     /// # Errors
-    /// If the journal cannot be read.
+    /// [`Error::Corrupt`] if a line of the journal is not what was written, [`Error::Io`] if the journal cannot be read.
     pub(crate) fn past_runs(&self) -> Result<Vec<PastRun>> {
-        Ok(parse_past_runs(&self.read_journal()?))
+        let (runs, damaged) = parse_past_runs(&self.read_journal()?);
+        let Some(line) = damaged else { return Ok(runs) };
+        let what = format!("line {line} is not what was written");
+        Err(Error::Corrupt { folder: self.root().join("runs"), file: JOURNAL.into(), what })
+    }
+
+    /// The number of the last run; 0 if there was none. A damaged journal stops no run, but may have lost a start. So the
+    /// records count too: none may be overwritten.
+    fn find_last_number(&self, journal: &str) -> Result<u64> {
+        let (runs, damaged) = parse_past_runs(journal);
+        let last = runs.last().map_or(0, |run| run.number);
+        if damaged.is_none() {
+            return Ok(last);
+        }
+        let folder = self.root().join("runs");
+        let names = self.vfs().list(&folder).map_err(Error::io("list", &folder))?;
+        let numbers = names.iter().filter_map(|(name, _)| name.strip_suffix(".json")?.parse().ok());
+        Ok(numbers.fold(last, u64::max))
     }
 
     /// The record of a run; `None` if there is none, for example because `gc` removed it.
@@ -119,17 +142,18 @@ impl Store {
     }
 
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
-        let path = self.root().join("runs/journal.jsonl");
+        let path = self.root().join("runs").join(JOURNAL);
         let mut line = json!({ "time": layout::format_current_time(), "process": std::process::id() });
         let event = event.as_object().expect("an event is an object");
         line.as_object_mut().expect("so is its line").extend(event.clone());
+        let line = seal::seal_line(&line.to_string());
         let mut file = self.vfs().append(&path).map_err(Error::io("open", &path))?;
         file.write_all(format!("{before}{line}\n").as_bytes()).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))
     }
 
     fn read_journal(&self) -> Result<String> {
-        let path = self.root().join("runs/journal.jsonl");
+        let path = self.root().join("runs").join(JOURNAL);
         match self.vfs().read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
             other => Ok(String::from_utf8_lossy(&other.map_err(Error::io("read", &path))?).into_owned()),
@@ -139,7 +163,7 @@ impl Store {
     /// The record of the last run, if there was one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the record does not parse, [`Error::Io`] if it cannot be read.
+    /// [`Error::Corrupt`] if the record is not what was written, [`Error::Io`] if it cannot be read.
     pub fn last_run(&self) -> Result<Option<RunRecord>> {
         self.read_record("last.json")
     }
@@ -151,18 +175,38 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &path))?,
         };
-        let what =
-            |error: serde_json::Error| Error::Corrupt { folder, file: name.into(), what: error.to_string() };
-        serde_json::from_slice(&bytes).map(Some).map_err(what)
+        let corrupt = |what: String| Error::Corrupt { folder, file: name.into(), what };
+        match String::from_utf8(bytes) {
+            Ok(text) if seal::is_object_whole(&text) => {
+                serde_json::from_str(&text).map(Some).map_err(|error| corrupt(error.to_string()))
+            }
+            _ => Err(corrupt("it is not what was written".into())),
+        }
     }
 }
 
-/// Collects the runs from the events of a journal. Lines that do not parse, such as a torn one, are skipped.
-fn parse_past_runs(journal: &str) -> Vec<PastRun> {
+/// Collects the runs from the events of a journal, and the number of its first damaged line. Torn lines are skipped.
+fn parse_past_runs(journal: &str) -> (Vec<PastRun>, Option<usize>) {
+    let (mut events, mut damaged) = (Vec::new(), None);
+    for (at, line) in journal.split('\n').enumerate() {
+        match seal::open_line(line) {
+            SealedLine::Whole(_) => {
+                events.push(serde_json::from_str(line).expect("a whole line is an object"))
+            }
+            SealedLine::Damaged => _ = damaged.get_or_insert(at + 1),
+            SealedLine::Torn => {}
+        }
+    }
+    (collect_runs(events), damaged)
+}
+
+fn collect_runs(events: Vec<Value>) -> Vec<PastRun> {
     let mut runs: Vec<PastRun> = Vec::new();
-    for event in journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for event in events {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let number = runs.len() as u64 + 1;
+        let next = runs.last().map_or(0, |run| run.number) + 1;
+        // Earlier versions did not write it.
+        let number = event.get("run").and_then(Value::as_u64).unwrap_or(next);
         match (text("event").as_str(), runs.last_mut()) {
             ("start", _) => runs.push(PastRun {
                 number,
@@ -235,6 +279,71 @@ mod tests {
         assert_eq!((second.code, second.stages["ar"].as_str()), (Some(0), "done"));
         assert_eq!(store.run_record(2).unwrap(), Some(record()));
         assert_eq!(store.run_record(3).unwrap(), None);
+    }
+
+    /// Calls a test after each flip of a bit in a file, which it then restores.
+    fn for_each_flip(path: &Path, check: impl Fn(usize)) {
+        let text = std::fs::read(path).unwrap();
+        for bit in 0..text.len() * 8 {
+            let mut bytes = text.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(path, bytes).unwrap();
+            check(bit);
+        }
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_flip_in_a_record_is_damage_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        store.begin_run(&record()).unwrap();
+        for_each_flip(&store.record_path(1), |bit| match store.run_record(1) {
+            Ok(found) => assert_eq!(found, Some(record()), "bit {bit}"),
+            Err(error) => {
+                assert_eq!(error.exit_code(), 4, "bit {bit}: {error}");
+                assert!(error.help().unwrap().contains("only this part of the history is lost"));
+            }
+        });
+        let unsealed = serde_json::to_string_pretty(&record()).unwrap();
+        std::fs::write(store.record_path(1), unsealed).unwrap();
+        assert_eq!(store.run_record(1).unwrap(), Some(record()), "of an earlier version");
+    }
+
+    #[test]
+    fn a_flip_in_the_journal_is_named_and_the_next_run_overwrites_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        for number in 1..=2 {
+            assert_eq!(store.begin_run(&record()).unwrap(), number);
+            store.record_event(&json!({ "event": "end", "code": 0 })).unwrap();
+        }
+        let (path, before) = (store.root().join("runs").join(JOURNAL), store.past_runs().unwrap());
+        for_each_flip(&path, |bit| match store.past_runs() {
+            Ok(found) => assert_eq!(found, before, "bit {bit}"),
+            Err(error) => assert_eq!(error.exit_code(), 4, "bit {bit}: {error}"),
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let at = text.rfind("start").unwrap();
+        std::fs::write(&path, format!("{}x{}", &text[..at], &text[at + 1..])).unwrap();
+        let error = store.past_runs().unwrap_err();
+        assert!(error.to_string().contains("line 3 is not what was written"), "{error}");
+        assert!(error.help().unwrap().contains("remove that line"), "{error}");
+        assert_eq!(store.begin_run(&record()).unwrap(), 3, "2.json stays");
+    }
+
+    #[test]
+    fn a_journal_of_an_earlier_version_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        store.ensure_folder("runs").unwrap();
+        let start =
+            r#"{"time":"2026","process":1,"event":"start","file":"/p.kdl","settings":[],"device":"cpu"}"#;
+        let old = format!("{start}\n{{\"time\":\"2026\",\"event\":\"end\",\"code\":0}}\n{start}\n");
+        std::fs::write(store.root().join("runs").join(JOURNAL), old).unwrap();
+        let ends: Vec<_> = store.past_runs().unwrap().iter().map(|run| (run.number, run.code)).collect();
+        assert_eq!(ends, [(1, Some(0)), (2, None)]);
+        assert_eq!(store.begin_run(&record()).unwrap(), 3);
     }
 
     #[test]

@@ -10,11 +10,14 @@ use rustix::io::Errno;
 use crate::error::{Error, ForeignEntry, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::foreign::refuse_foreign_entries;
+use crate::store::seal;
 use crate::store::vfs::{Disk, StoreTrust, Vfs, is_absent};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
 
-/// Contents of the `format` file of a store of this version.
+/// The file that says which version a store is of.
+const FORMAT: &str = "format";
+/// The line of the `format` file of a store of this version; a line with its checksum follows.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
 /// Program and version, for manifests.
 pub(crate) const TOOL_VERSION: &str = concat!("fmflow ", env!("CARGO_PKG_VERSION"));
@@ -77,7 +80,7 @@ impl Store {
             None => Self::create_folder(vfs, root, trust)?,
         };
         store.ensure_folder("tmp")?;
-        store.replace_file(&store.root.join("format"), STORE_FORMAT.as_bytes())?;
+        store.replace_file(&store.root.join(FORMAT), seal::seal_words(STORE_FORMAT).as_bytes())?;
         Ok(store)
     }
 
@@ -108,15 +111,23 @@ impl Store {
     /// Whether this is a complete store, after making sure that nothing in it is foreign; `false` if its creation was
     /// interrupted.
     fn is_formatted(&self) -> Result<bool> {
-        let format = self.root.join("format");
+        let format = self.root.join(FORMAT);
         let complete = match self.vfs.read(&format) {
-            Ok(bytes) if bytes == STORE_FORMAT.as_bytes() => true,
-            Ok(bytes) => return Err(other_store_version(&self.root, &bytes)),
+            Ok(bytes) => match seal::open_words(&bytes).filter(|words| names_version(words)) {
+                Some(STORE_FORMAT) => true,
+                Some(other) => return Err(other_store_version(&self.root, other)),
+                None => return Err(self.damaged_format()),
+            },
             Err(error) if is_absent(&error) => self.refuse_other_folder().map(|()| false)?,
             Err(error) => return Err(Error::io("read", &format)(error)),
         };
         refuse_foreign_entries(self.vfs(), &self.root)?;
         Ok(complete)
+    }
+
+    fn damaged_format(&self) -> Error {
+        let what = "it is not what was written".to_owned();
+        Error::Corrupt { folder: self.root.clone(), file: FORMAT.into(), what }
     }
 
     /// Refuses a folder without a `format` file that is not a store whose creation was interrupted.
@@ -221,9 +232,14 @@ fn unusable_root(root: &Path, error: io::Error) -> Error {
     Error::usage(message, "name an empty or new folder with `--store`")
 }
 
-fn other_store_version(root: &Path, format: &[u8]) -> Error {
-    let text = String::from_utf8_lossy(format);
-    let found: String = text.trim().chars().take(40).collect();
+/// Whether the words of a `format` file name some version.
+fn names_version(words: &str) -> bool {
+    let number = words.strip_prefix("fmflow.store/").and_then(|rest| rest.strip_suffix('\n'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn other_store_version(root: &Path, found: &str) -> Error {
+    let found = found.trim();
     let message = format!(
         "the store {} is of another version: its format is `{found}`, but this program reads `{}`",
         show_path(root),

@@ -17,10 +17,11 @@ use crate::error::{Error, Result};
 use crate::store::hashing_file::{FolderFiles, HashingFile, lock_files};
 use crate::store::layout::{format_current_time, make_unique_name};
 use crate::store::manifest::{self, Manifest};
+use crate::store::metrics::{METRICS, Metrics};
 use crate::store::source_file::SourceStat;
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
-use crate::store::vfs::Vfs;
+use crate::store::vfs::{Vfs, is_absent};
 use crate::text::escape::show_path;
 
 /// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
@@ -43,8 +44,8 @@ pub struct ArtifactWriter {
 /// What a slot adds to publishing a stage's artifact.
 #[derive(Debug, Default)]
 pub(super) struct PublishHooks {
-    /// A file that is copied into the folder under this name, if it exists and the stage wrote no file of that name.
-    pub(super) copy: Option<(&'static str, PathBuf)>,
+    /// The stage's metrics, which are copied into the folder if they exist and the stage wrote no file of that name.
+    pub(super) metrics: Option<PathBuf>,
     /// Source files as they were when the stage started; they must be unchanged when it ends.
     pub(super) watch: Vec<(PathBuf, SourceStat)>,
     /// A folder that is removed once the artifact is in place, and the trash that it is moved to first.
@@ -115,13 +116,15 @@ impl ArtifactWriter {
     /// Publishes the folder and returns its final path. `facts` are recorded in the manifest.
     ///
     /// # Errors
-    /// If a watched source has changed, a file operation fails, or a corrupt folder has the final name.
+    /// If a watched source has changed, a file operation fails, a corrupt folder has the final name, or a metric is not finite.
     ///
     /// # Panics
     /// If the stage has not finished a file.
     pub fn publish(mut self, summary: &Summary, facts: &IndexMap<String, Value>) -> Result<PathBuf> {
-        self.add_copy()?;
-        let words = serde_json::to_string_pretty(summary).expect("a summary is texts and numbers") + "\n";
+        summary.refuse_nonfinite()?;
+        let mut summary = summary.clone();
+        summary.lines.extend(self.add_metrics()?);
+        let words = serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers") + "\n";
         self.open(summary::SUMMARY_FILE)?.write_whole(words.as_bytes())?;
         self.complete(facts)
     }
@@ -137,23 +140,30 @@ impl ArtifactWriter {
         Ok(self.target.clone())
     }
 
-    fn add_copy(&mut self) -> Result<()> {
-        let Some((name, from)) = self.hooks.copy.take() else { return Ok(()) };
-        if lock_files(&self.files).contains_key(name) {
-            return Ok(());
+    /// Copies the metrics without their checksums: the manifest has the hash of the whole file. Returns a sentence about lines
+    /// that are damaged and therefore left out.
+    fn add_metrics(&mut self) -> Result<Option<String>> {
+        let Some(from) = self.hooks.metrics.take() else { return Ok(None) };
+        if lock_files(&self.files).contains_key(METRICS) {
+            return Ok(None);
         }
-        match self.vfs.read(&from) {
-            Ok(bytes) => self.write(name, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("read", &from)(error)),
-        }
+        let found = match self.vfs.read(&from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => Metrics::parse(&read.map_err(Error::io("read", &from))?),
+        };
+        self.write(METRICS, found.text().as_bytes())?;
+        Ok(found.describe_damage())
     }
 
     /// The fingerprint contains digests of the sources from before the stage ran. If a source changed since, the result may
     /// not be published under that fingerprint.
     fn check_watched(&self) -> Result<()> {
         for (path, before) in &self.hooks.watch {
-            if SourceStat::read(path).ok().flatten().as_ref() != Some(before) {
+            let now = match SourceStat::read(path) {
+                Err(error) if !is_absent(&error) => return Err(Error::io("inspect", path)(error)),
+                found => found.ok().flatten(),
+            };
+            if now.as_ref() != Some(before) {
                 let message = format!("{} changed while the stage was running", show_path(path));
                 return Err(Error::Input { message, help: Some("run the same command again".into()) });
             }

@@ -1,24 +1,20 @@
 //! What a stage may write: its artifact, its checkpoints, its metrics.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
-use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::layout::{Store, TOOL_VERSION, make_unique_name};
+use crate::store::layout::{Store, TOOL_VERSION, format_current_time, make_unique_name};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
+use crate::store::metrics::{self, METRICS, Metrics};
 use crate::store::publish::{ArtifactWriter, PublishHooks};
 use crate::store::source_file::SourceStat;
-use crate::store::vfs::{Vfs, VfsFile};
-use crate::store::{digest, listing, verify};
-
-/// File name of the metrics, in the work folder of an unfinished stage and in its artifact.
-pub(crate) const METRICS: &str = "metrics.jsonl";
+use crate::store::vfs::{Vfs, VfsFile, is_absent};
+use crate::store::{digest, listing, seal, verify};
 
 /// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +48,25 @@ pub struct Slot {
     key: StageKey,
     metrics: Mutex<Option<Box<dyn VfsFile>>>,
     watch: Vec<(PathBuf, SourceStat)>,
+    /// What was damaged in the work folder and is mended, for the user.
+    notes: Vec<String>,
 }
 
 impl Store {
     /// Opens the slot of a stage.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the stage's work folder is damaged, [`Error::Io`] if it cannot be created.
+    /// [`Error::Corrupt`] if the work folder belongs to another stage, [`Error::Io`] if it cannot be created.
     pub(crate) fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
         Slot::open(self.clone(), key)
     }
 }
 
 impl Slot {
-    /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage.
+    /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage. What is
+    /// damaged beside the checkpoints, which carry their own hashes, is mended and noted.
     pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
-        let slot = Self { store, key, metrics: Mutex::new(None), watch: vec![] };
+        let mut slot = Self { store, key, metrics: Mutex::new(None), watch: vec![], notes: vec![] };
         let work = slot.work();
         match manifest::read_manifest(slot.vfs(), &work)? {
             None => {
@@ -77,12 +76,31 @@ impl Slot {
             }
             Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {}
             Some(Ok(_)) => return Err(corrupt_manifest(work, "it belongs to another stage".into())),
-            Some(Err(what)) => return Err(corrupt_manifest(work, what)),
+            Some(Err(what)) => slot.replace_manifest(&what)?,
         }
         let checkpoints = slot.checkpoints();
         slot.vfs().ensure_dir(&checkpoints).map_err(Error::io("create", &checkpoints))?;
         slot.vfs().sync_dir(&work).map_err(Error::io("sync", &work))?;
+        let damage = slot.rewrite_metrics(u64::MAX)?;
+        slot.notes.extend(damage);
         Ok(slot)
+    }
+
+    /// Writes the manifest of the work folder anew. It says nothing that the stage does not know.
+    fn replace_manifest(&mut self, what: &str) -> Result<()> {
+        let path = self.work().join(manifest::MANIFEST_FILE);
+        let mut header = self.header(None);
+        header.created = format_current_time();
+        self.store.replace_file(&path, header.encode().as_bytes())?;
+        self.notes
+            .push(format!("the manifest of the unfinished work was damaged ({what}), and is made anew"));
+        Ok(())
+    }
+
+    /// Sentences about what was damaged in the work folder. They must be shown to the user.
+    #[must_use]
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Watches these files: if any of them changes from now on, the artifact is not published.
@@ -105,7 +123,7 @@ impl Slot {
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
         let hooks = PublishHooks {
-            copy: Some((METRICS, self.metrics_path())),
+            metrics: Some(self.metrics_path()),
             watch: self.watch.clone(),
             retire: Some((self.work(), self.trash())),
         };
@@ -113,11 +131,13 @@ impl Slot {
             .with_hooks(hooks))
     }
 
-    /// A writer for a checkpoint after `step` updates.
+    /// A writer for a checkpoint after `step` updates. The metrics so far are on stable storage when this returns: a stage
+    /// that continues from the checkpoint does not compute them again.
     ///
     /// # Errors
-    /// If the folder under construction cannot be created.
+    /// If the metrics cannot be synced, or the folder under construction cannot be created.
     pub fn checkpoint(&self, step: u64) -> Result<ArtifactWriter> {
+        self.sync_metrics()?;
         let target = self.checkpoints().join(format!("{step:08}"));
         let header = self.header(Some(step));
         Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, header)?.replacing(self.trash()))
@@ -165,11 +185,12 @@ impl Slot {
         Ok(())
     }
 
-    /// Appends one line, a JSON object with `"step"`, to the metrics. The line is not synced.
+    /// Appends one line, a JSON object with `"step"`, to the metrics. The next checkpoint syncs it.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, or the object has a `null`: a number that is not finite.
     pub fn append_metrics(&self, line: &str) -> Result<()> {
+        let line = metrics::seal_metrics(line)?;
         let path = self.metrics_path();
         let mut open = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match &mut *open {
@@ -179,7 +200,17 @@ impl Slot {
                 closed.insert(self.vfs().append(&path).map_err(Error::io("open", &path))?)
             }
         };
-        file.write_all(format!("{}\n", line.trim_end()).as_bytes()).map_err(Error::io("write", &path))
+        file.write_all(line.as_bytes()).map_err(Error::io("write", &path))
+    }
+
+    /// Brings the metrics to stable storage, as far as they were written.
+    fn sync_metrics(&self) -> Result<()> {
+        if let Some(file) = &mut *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) {
+            let (path, work) = (self.metrics_path(), self.work());
+            file.sync().map_err(Error::io("sync", &path))?;
+            self.vfs().sync_dir(&work).map_err(Error::io("sync", &work))?;
+        }
+        Ok(())
     }
 
     /// Removes the lines of updates from `step` on, which a resumed stage computes again.
@@ -188,7 +219,7 @@ impl Slot {
     /// If the file cannot be read or replaced.
     pub fn truncate_metrics_from(&self, step: u64) -> Result<()> {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.rewrite_metrics(step)
+        self.rewrite_metrics(step).map(drop)
     }
 
     /// Path of the metrics while the stage is unfinished.
@@ -197,16 +228,20 @@ impl Slot {
         self.work().join(METRICS)
     }
 
-    /// Keeps the complete lines of updates before `step`; a torn last line is removed.
-    fn rewrite_metrics(&self, step: u64) -> Result<()> {
+    /// Keeps the whole lines of updates before `step`. Returns a sentence about damaged lines; a torn last line is no damage.
+    fn rewrite_metrics(&self, step: u64) -> Result<Option<String>> {
         let path = self.metrics_path();
-        let text = match self.vfs().read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+        let bytes = match self.vfs().read(&path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            read => read.map_err(Error::io("read", &path))?,
         };
-        let kept: String = text.split_inclusive('\n').filter(|line| is_line_before(line, step)).collect();
-        if kept == text { Ok(()) } else { self.store.replace_file(&path, kept.as_bytes()) }
+        let found = Metrics::parse(&bytes);
+        let kept = found.lines.iter().filter(|line| metrics::is_line_before(line, step));
+        let kept: String = kept.map(|line| seal::seal_line(line) + "\n").collect();
+        if kept.as_bytes() != bytes {
+            self.store.replace_file(&path, kept.as_bytes())?;
+        }
+        Ok(found.describe_damage())
     }
 
     /// Checkpoints by step, oldest first.
@@ -258,10 +293,4 @@ impl Slot {
 
 fn corrupt_manifest(folder: PathBuf, what: String) -> Error {
     Error::Corrupt { folder, file: manifest::MANIFEST_FILE.into(), what }
-}
-
-/// Whether a line of metrics is complete and belongs to an update before `step`, or to none.
-fn is_line_before(line: &str, step: u64) -> bool {
-    let value: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
-    value.is_some_and(|value| value.get("step").and_then(Value::as_u64).is_none_or(|found| found < step))
 }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::store::vfs::Vfs;
+use crate::store::vfs::{Vfs, is_absent};
 
 /// File name in an artifact.
 pub(crate) const SUMMARY_FILE: &str = "summary.json";
@@ -20,6 +20,21 @@ pub struct Summary {
     pub lines: Vec<String>,
     /// Metrics by name, for `require` and other programs.
     pub metrics: IndexMap<String, f64>,
+}
+
+impl Summary {
+    /// Refuses a metric that is not finite. JSON has no word for it: it would be written as `null`, and read back as no number.
+    ///
+    /// # Errors
+    /// [`Error::Defect`] with the first one: a stage reports such a number as a failure of its own.
+    pub(super) fn refuse_nonfinite(&self) -> Result<()> {
+        match self.metrics.iter().find(|(_, value)| !value.is_finite()) {
+            Some((name, value)) => {
+                Err(Error::Defect(format!("the metric `{name}` of a finished stage is {value}")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Name of the metric of an evaluation for the share of exact matches of a checkpoint on a dataset. Every reader and writer of
@@ -44,13 +59,15 @@ pub fn format_held_out_metric(checkpoint: &str, dataset: &str) -> String {
 /// Reads the summary of an artifact.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if it cannot be read: every artifact has one.
+/// [`Error::Corrupt`] if it is missing or does not parse: every artifact has one. [`Error::Io`] if it cannot be read.
 pub(crate) fn read_summary(vfs: &dyn Vfs, artifact: &Path) -> Result<Summary> {
     let corrupt = |what: String| corrupt_summary(artifact, what);
-    let bytes = vfs
-        .read(&artifact.join(SUMMARY_FILE))
-        .map_err(|error| corrupt(format!("it cannot be read: {error}")))?;
-    serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("it cannot be read: {error}")))
+    let path = artifact.join(SUMMARY_FILE);
+    let bytes = match vfs.read(&path) {
+        Err(error) if is_absent(&error) => return Err(corrupt("it is missing".into())),
+        other => other.map_err(Error::io("read", &path))?,
+    };
+    serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("it does not parse: {error}")))
 }
 
 /// What an artifact says of itself is not what its stage wrote.

@@ -195,11 +195,24 @@ fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
     file.write_all(b"{\"step\": 1").unwrap();
     slot.truncate_metrics_from(3).unwrap();
     slot.append_metrics("{\"step\": 3}").unwrap();
-    let text = fs::read_to_string(slot.metrics_path()).unwrap();
+    let found = metrics::read_metrics(&Disk, slot.metrics_path().parent().unwrap()).unwrap().unwrap();
     assert_eq!(
-        text,
+        found.text(),
         "{\"step\": 0}\n{\"step\": 1}\n{\"step\": 2}\n{\"event\": \"no step\"}\n{\"step\": 3}\n"
     );
+}
+
+#[test]
+fn a_metric_that_is_not_finite_is_a_defect_and_publishes_nothing() {
+    for value in [f64::NAN, f64::INFINITY] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
+        let slot = store.open_slot(&store.lock().unwrap(), key("a")).unwrap();
+        let summary = Summary { metrics: [("loss".to_owned(), value)].into(), ..summary() };
+        let error = slot.artifact().unwrap().publish(&summary, &IndexMap::new()).unwrap_err();
+        assert!(error.exit_code() == 70 && error.to_string().contains("`loss`"), "{error}");
+        assert_eq!(fs::read_dir(store.root().join("artifacts")).unwrap().count(), 0);
+    }
 }
 
 #[test]
@@ -235,6 +248,13 @@ fn a_store_of_another_version_and_a_foreign_folder_are_refused() {
     let error = Store::open(&root).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("fmflow.store/9"), "{error}");
+    for damaged in ["fmflow.store/1", "gmflow.store/1\n", "fmflow.store/q\n", ""] {
+        fs::write(root.join("format"), damaged).unwrap();
+        let error = Store::open(&root).unwrap_err();
+        assert_eq!(error.exit_code(), 4, "{damaged:?}: {error}");
+    }
+    fs::write(root.join("format"), "fmflow.store/1\n").unwrap();
+    assert!(Store::open(&root).unwrap().is_some(), "of an earlier version");
     let foreign = folder.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), "x").unwrap();

@@ -97,7 +97,7 @@ pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
         self.open(path)?.take(MAX_WHOLE_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_WHOLE_FILE_BYTES {
             return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
+                io::ErrorKind::InvalidData,
                 "it is larger than fmflow would write it",
             ));
         }

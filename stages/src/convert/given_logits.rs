@@ -35,8 +35,7 @@ impl GivenLogits {
     /// position are all 0. The error names it.
     pub(crate) fn read(path: &Path, vocabulary: usize) -> Result<Self, WeightsError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let bytes = std::fs::read(path)
-            .map_err(|e| WeightsError::Io { file: file.clone(), reason: e.to_string() })?;
+        let bytes = std::fs::read(path).map_err(|e| WeightsError::Io { file: file.clone(), reason: e })?;
         let faults = FileErrors(&file);
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| faults.file_error(e.to_string()))?;
         if let Some(extra) = tensors.names().into_iter().find(|name| !["input_ids", "logits"].contains(name))

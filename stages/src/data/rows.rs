@@ -148,6 +148,7 @@ pub(crate) enum RowsError {
         /// The file.
         file: PathBuf,
         /// The error of the operating system.
+        #[source]
         cause: std::io::Error,
     },
     /// The files contradict each other or the format.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
-use child::TemplateChild;
+use child::{RenderingFault, TemplateChild};
 use jinja::JinjaTemplate;
 pub use server::isolate_templates;
 
@@ -135,7 +135,7 @@ impl ChatTemplate {
             Renderer::Child(child) => child.prepare(),
             Renderer::Here(_) => Ok(()),
         };
-        prepared.map_err(|cause| template_error(self.file, &cause))
+        prepared.map_err(|fault| self.explain_fault(fault))
     }
 
     /// Renders a conversation as text. Every message is an object with at least `role` and `content`.
@@ -155,10 +155,26 @@ impl ChatTemplate {
         let rendered = match &self.renderer {
             Renderer::Child(child) => child.render_all(requests),
             Renderer::Here(template) => {
-                requests.iter().map(|request| template.render(request.messages, request.options)).collect()
+                let render =
+                    |request: &TemplateRequest<'_>| template.render(request.messages, request.options);
+                requests.iter().map(render).collect::<Result<_, _>>().map_err(RenderingFault::Template)
             }
         };
-        rendered.map_err(|cause| template_error(self.file, &cause))
+        rendered.map_err(|fault| self.explain_fault(fault))
+    }
+
+    fn explain_fault(&self, fault: RenderingFault) -> TokenizerError {
+        match fault {
+            RenderingFault::Template(cause) => template_error(self.file, &cause),
+            RenderingFault::NoProcess(source) => {
+                let action = "start a process for the chat template in";
+                TokenizerError::NoProcess(fmflow_engine::error::Error::Io {
+                    action,
+                    path: self.file.into(),
+                    source,
+                })
+            }
+        }
     }
 
     /// An error about this template.

@@ -16,6 +16,7 @@ pub enum TokenizerError {
         /// The file.
         file: String,
         /// The error of the operating system.
+        #[source]
         cause: std::io::Error,
     },
     /// A file is malformed or contradicts another.
@@ -61,6 +62,9 @@ pub enum TokenizerError {
         /// What is wrong, as the predicate of a sentence about the template.
         cause: String,
     },
+    /// The machine cannot start the process that renders the chat template.
+    #[error("{0}")]
+    NoProcess(#[source] fmflow_engine::error::Error),
     /// A signal requested a stop.
     #[error("stopped by a signal")]
     Interrupted,

@@ -177,6 +177,26 @@ fn lists_go_on_at_the_same_host_only() {
 }
 
 #[test]
+fn a_list_without_an_end_is_not_read_to_it() {
+    let asked = RepositoryRequest { kind: RepositoryKind::Model, name: "o/m".to_owned(), revision: None };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let page = answer("200 OK", &format!("link: <{address}/same>; rel=\"next\"\r\n"), "[]");
+    let asked_for = Arc::new(Mutex::new(Vec::new()));
+    let requests = asked_for.clone();
+    std::thread::spawn(move || {
+        listener.incoming().for_each(|stream| serve(stream.unwrap(), &page, &requests));
+    });
+    let hub = RemoteHub::new(impatient(), Some(address), None);
+    let error = hub.files(&asked, "c", None).unwrap_err();
+    let why = "the file list of `o/m` leads back to a page that was read".to_owned();
+    assert_eq!((error, asked_for.lock().unwrap().len()), (HubError::Unreachable(why), 2));
+    assert_eq!(refuse_list(MOST_PAGES, MOST_FILES, false), None);
+    assert_eq!(refuse_list(MOST_PAGES + 1, 0, false).as_deref(), Some("has more than 1000 pages"));
+    assert_eq!(refuse_list(2, MOST_FILES + 1, false).as_deref(), Some("has more than 1000000 files"));
+}
+
+#[test]
 fn addresses_are_written_so_that_nothing_escapes_its_part() {
     assert_eq!(encode_url_part("refs/pr/1?x#y é\r\n"), "refs%2Fpr%2F1%3Fx%23y%20%C3%A9%0D%0A");
     let hub = RemoteHub::new(impatient(), Some("https://huggingface.co/".to_owned()), None);

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::header::{self, TensorEntry};
-use super::{WeightsError, io_error, to_file_name};
+use super::{WeightsError, refused_file, to_file_name};
 
 /// An open weight file whose header has been read and checked.
 pub(super) struct WeightsFile {
@@ -18,9 +18,9 @@ impl WeightsFile {
     pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = to_file_name(path);
         let opened = File::open(path).and_then(|f| f.metadata().map(|m| (f, m)));
-        let (handle, metadata) = opened.map_err(|e| io_error(&file, &e))?;
+        let (handle, metadata) = opened.map_err(|reason| WeightsError::Io { file: file.clone(), reason })?;
         if !metadata.is_file() {
-            return Err(WeightsError::Io { file, reason: "not a regular file".into() });
+            return Err(refused_file(file, "not a regular file"));
         }
         let mut reader = HashingReader { inner: BufReader::new(handle), hasher: blake3::Hasher::new() };
         let entries = header::read_header(&mut reader, metadata.len(), &file)?;
@@ -62,7 +62,9 @@ pub(super) fn read_tensor_values(
     let mut buffer = vec![0; (1 << 20).min(count * width)];
     while values.len() < count {
         let part = buffer.len().min((count - values.len()) * width);
-        reader.read_exact(&mut buffer[..part]).map_err(|e| io_error(file, &e))?;
+        reader
+            .read_exact(&mut buffer[..part])
+            .map_err(|reason| WeightsError::Io { file: file.into(), reason })?;
         entry.dtype.decode(&buffer[..part], &mut values);
     }
     match values.iter().position(|x| !x.is_finite()) {

@@ -194,7 +194,7 @@ fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
     else {
         return;
     };
-    let artifacts = saturating_sum(costs.iter().map(|cost| cost.artifact_bytes));
+    let artifacts = saturating_sum(costs.iter().map(|cost| cost.likely_bytes));
     let all = artifacts.saturating_add(costs.iter().map(|cost| cost.work_bytes).max().unwrap_or(0));
     if all <= ready {
         return;
@@ -205,7 +205,7 @@ fn check_disk_budget(root: &Record, pipeline: &Pipeline, costs: &[StageCost], si
         display::format_bytes(ready)
     );
     let mut diagnostic = Diagnostic::new(Code::DiskOverBudget, message).at(&leaf.span, "the budget");
-    let size = |cost: &StageCost| cost.artifact_bytes.saturating_add(cost.work_bytes) as f64;
+    let size = |cost: &StageCost| cost.likely_bytes.saturating_add(cost.work_bytes) as f64;
     if let Some((stage, cost)) = find_most_expensive(pipeline, costs, size) {
         let (span, what): (&Span, &str) = match stage.config {
             StageConfig::Train(_) => (stage.place(train::CHECKPOINT_KEEP), "and its checkpoints"),

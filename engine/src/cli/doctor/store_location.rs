@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DoctorFindings, FindingState};
 use crate::cli::CommandContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shortage};
 use crate::store::Store;
 use crate::store::garbage::{self, ItemKind, StoreItem};
 use crate::store::lock::{self, LockHolder};
@@ -77,8 +77,7 @@ fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
     }
     for ProbeResult { what, essential, result } in all {
         let Err(error) = result else { continue };
-        let full =
-            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let full = Shortage::find(&error).is_some();
         let state = match essential {
             true => FindingState::Stops(if full { 6 } else { 2 }),
             false => FindingState::Note,

@@ -3,6 +3,7 @@
 use std::thread::available_parallelism;
 
 use super::*;
+use crate::error::Shortage;
 use crate::plan::planned::estimate_disk_bytes;
 
 /// `TEXT` with the settings of `ar` in `twin`, so that both have the same result.
@@ -108,7 +109,9 @@ fn a_signal_stops_all_running_stages_and_all_can_resume() {
 fn a_failure_takes_precedence_over_a_stop() {
     let stop = || failed_as(FailureKind::Interrupted);
     let mut ran = RunOutcome::default();
-    [stop(), failed_as(FailureKind::Space), stop()].into_iter().for_each(|error| ran.add_failure(error));
+    [stop(), failed_as(FailureKind::Space(Shortage::Disk)), stop()]
+        .into_iter()
+        .for_each(|error| ran.add_failure(error));
     assert_eq!((ran.error.unwrap().exit_code(), ran.others.len()), (6, 2));
 }
 

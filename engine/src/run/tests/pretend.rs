@@ -217,7 +217,7 @@ impl World {
             plan,
             digests,
             store,
-            lock,
+            lock: Some(lock),
             execute,
             events,
             interrupt,

@@ -1,6 +1,6 @@
 //! A file system for tests that fails, or "crashes", at the n-th operation that changes something.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ struct FaultState {
     /// Number of the operation that fails.
     at: u64,
     mode: FaultMode,
-    /// Files with contents that were not synced; a power cut empties them.
-    unsynced: BTreeSet<PathBuf>,
+    /// Files with contents that were not synced, and how many of their bytes a power cut leaves.
+    unsynced: BTreeMap<PathBuf, u64>,
 }
 
 /// A file system with one fault.
@@ -38,7 +38,7 @@ pub(crate) struct FaultyVfs {
 impl FaultyVfs {
     /// A file system whose operation number `at`, counted from 0, fails.
     pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
-        let state = FaultState { count: 0, at, mode, unsynced: BTreeSet::new() };
+        let state = FaultState { count: 0, at, mode, unsynced: BTreeMap::new() };
         Self { state: Arc::new(Mutex::new(state)), inner: Arc::new(Disk) }
     }
 
@@ -53,12 +53,13 @@ impl FaultyVfs {
         state.count > state.at
     }
 
-    /// Empties every file that was not synced, as ext4 and XFS do after a power cut.
+    /// Takes from every file what was not synced, as ext4 and XFS do after a power cut.
     pub(crate) fn cut_power(&self) {
-        for path in std::mem::take(&mut self.state().unsynced) {
-            if path.is_file() {
-                let _ = fs::remove_file(&path);
-                let _ = fs::write(&path, b"");
+        for (path, synced) in std::mem::take(&mut self.state().unsynced) {
+            if let Ok(mut bytes) = fs::read(&path) {
+                bytes.truncate(synced.try_into().unwrap());
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, bytes).unwrap();
             }
         }
     }
@@ -85,21 +86,24 @@ impl FaultyVfs {
         }
     }
 
-    fn wrap(&self, inner: Box<dyn VfsFile>, path: &Path) -> Box<dyn VfsFile> {
-        self.state().unsynced.insert(path.to_path_buf());
-        Box::new(FaultyFile { inner, path: path.to_path_buf(), vfs: self.clone() })
+    /// An open file of which `size` bytes were there before. What was not synced then is not synced now either.
+    fn wrap(&self, inner: Box<dyn VfsFile>, path: &Path, size: u64) -> Box<dyn VfsFile> {
+        Box::new(FaultyFile { inner, path: path.to_path_buf(), size, vfs: self.clone() })
     }
 }
 
 struct FaultyFile {
     inner: Box<dyn VfsFile>,
     path: PathBuf,
+    /// Its size in bytes.
+    size: u64,
     vfs: FaultyVfs,
 }
 
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let torn = self.vfs.strikes_now();
+        self.vfs.state().unsynced.entry(self.path.clone()).or_insert(self.size);
         if let Err(error) = self.vfs.step() {
             if torn {
                 self.inner.write_all(&bytes[..bytes.len() / 2])?;
@@ -107,6 +111,7 @@ impl Write for FaultyFile {
             return Err(error);
         }
         self.inner.write_all(bytes)?;
+        self.size += bytes.len() as u64;
         Ok(bytes.len())
     }
 
@@ -135,13 +140,15 @@ impl Vfs for FaultyVfs {
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
-        Ok(self.wrap(self.inner.create_new(path)?, path))
+        let file = self.inner.create_new(path)?;
+        self.state().unsynced.insert(path.to_path_buf(), 0);
+        Ok(self.wrap(file, path, 0))
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
         let file = self.inner.append(path)?;
-        Ok(Box::new(FaultyFile { inner: file, path: path.to_path_buf(), vfs: self.clone() }))
+        Ok(self.wrap(file, path, self.inner.stat(path)?.size))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -163,7 +170,13 @@ impl Vfs for FaultyVfs {
         self.step()?;
         self.inner.rename(from, to)?;
         let mut state = self.state();
-        let moved = |path: &PathBuf| path.strip_prefix(from).map_or(path.clone(), |rest| to.join(rest));
+        state.unsynced.remove(to);
+        let moved = |(path, synced): (&PathBuf, &u64)| {
+            // An empty rest would add a slash to the name of a file.
+            let rest =
+                path.strip_prefix(from).ok().map(|rest| to.components().chain(rest.components()).collect());
+            (rest.unwrap_or_else(|| path.clone()), *synced)
+        };
         let unsynced = state.unsynced.iter().map(moved).collect();
         state.unsynced = unsynced;
         Ok(())

@@ -18,6 +18,7 @@ pub(crate) enum BuildError {
         /// The name of the file.
         file: &'static str,
         /// The error of the storage.
+        #[source]
         cause: std::io::Error,
     },
     /// The options contradict each other or the data.

@@ -19,6 +19,7 @@ pub(crate) enum CorpusError {
         /// The file.
         file: PathBuf,
         /// The error of the operating system.
+        #[source]
         cause: std::io::Error,
     },
     /// The path is a folder, pipe, device or socket.

@@ -37,6 +37,15 @@ struct ChildPipes {
     last_words: ChildStderr,
 }
 
+/// Why a template gives no text.
+#[derive(Debug)]
+pub(super) enum RenderingFault {
+    /// The template is at fault: the predicate of a sentence about it.
+    Template(String),
+    /// The machine is: no process could be started. The next request tries again.
+    NoProcess(std::io::Error),
+}
+
 /// Why a request has no text.
 enum ChildFailure {
     /// The template refuses it; others may be rendered.
@@ -54,7 +63,7 @@ impl TemplateChild {
     ///
     /// # Errors
     /// If no process can be started, or the template cannot be parsed within the limits.
-    pub(super) fn prepare(&self) -> Result<(), String> {
+    pub(super) fn prepare(&self) -> Result<(), RenderingFault> {
         self.with_process(|_| Ok(()))
     }
 
@@ -62,42 +71,41 @@ impl TemplateChild {
     ///
     /// # Errors
     /// As [`Self::prepare`], and if the template refuses one, or has exceeded a limit, now or before.
-    pub(super) fn render_all(&self, requests: &[TemplateRequest<'_>]) -> Result<Vec<String>, String> {
+    pub(super) fn render_all(&self, requests: &[TemplateRequest<'_>]) -> Result<Vec<String>, RenderingFault> {
         self.with_process(|pipes| pipes.ask(requests))
     }
 
     fn with_process<T>(
         &self,
         call: impl FnOnce(&mut ChildPipes) -> Result<T, ChildFailure>,
-    ) -> Result<T, String> {
+    ) -> Result<T, RenderingFault> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let ChildState::Waiting(source) = &*state {
-            *state = match ChildPipes::start(source) {
+            *state = match ChildPipes::spawn().map_err(RenderingFault::NoProcess)?.take_template(source) {
                 Ok(pipes) => ChildState::Running(pipes),
                 Err(cause) => ChildState::Ended(cause),
             };
         }
         let found = match &mut *state {
-            ChildState::Ended(cause) => return Err(cause.clone()),
+            ChildState::Ended(cause) => return Err(RenderingFault::Template(cause.clone())),
             ChildState::Waiting(_) => unreachable!("a process that waits was started above"),
             ChildState::Running(pipes) => call(pipes),
         };
         found.map_err(|failure| match failure {
-            ChildFailure::Refused(cause) => cause,
+            ChildFailure::Refused(cause) => RenderingFault::Template(cause),
             ChildFailure::Ended(cause) => {
                 *state = ChildState::Ended(cause.clone());
-                cause
+                RenderingFault::Template(cause)
             }
         })
     }
 }
 
 impl ChildPipes {
-    /// Starts a process and gives it the template. The error is the predicate of a sentence about the template.
-    fn start(source: &TemplateSource) -> Result<Self, String> {
-        let mut pipes = Self::spawn().map_err(|e| format!("needs a process that cannot be started: {e}"))?;
-        match pipes.ask(source) {
-            Ok(_) => Ok(pipes),
+    /// Gives the process its template. The error is the predicate of a sentence about the template.
+    fn take_template(mut self, source: &TemplateSource) -> Result<Self, String> {
+        match self.ask(source) {
+            Ok(_) => Ok(self),
             Err(ChildFailure::Refused(cause) | ChildFailure::Ended(cause)) => Err(cause),
         }
     }

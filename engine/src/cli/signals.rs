@@ -1,0 +1,41 @@
+//! Signals: which of them stop a run with a checkpoint, and which must not end the process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+use signal_hook::flag::{register, register_conditional_shutdown};
+
+use crate::error::{Error, Result};
+
+/// Lets a write beyond the limit on the size of a file fail with an error, which names the file, instead of ending the process.
+pub(super) fn survive_large_files() -> Result<()> {
+    register(SIGXFSZ, Arc::default()).map(drop).map_err(refused_signal())
+}
+
+/// A flag that the first signal sets, so that stages write a checkpoint and stop. A second signal ends the process at once.
+pub(super) fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let optional = [SIGHUP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
+    for signal in [SIGINT, SIGTERM, SIGUSR1, SIGUSR2].into_iter().chain(optional) {
+        register_conditional_shutdown(signal, 75, flag.clone()).map_err(refused_signal())?;
+        register(signal, flag.clone()).map_err(refused_signal())?;
+    }
+    // The system repeats this one every second until the limit at which it kills, so that a second one is no second wish.
+    register(SIGXCPU, flag.clone()).map_err(refused_signal())?;
+    Ok(flag)
+}
+
+fn refused_signal() -> impl FnOnce(std::io::Error) -> Error {
+    Error::io("listen for signals of", Path::new("this process"))
+}
+
+/// Whether the process was started with this signal ignored, as `nohup` does with SIGHUP and a shell with SIGQUIT of what it
+/// runs in the background: then it has to stay ignored. Known on Linux only.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}

@@ -1,0 +1,135 @@
+//! Bytes on disk of what stages make: of weights and optimizer states as they will be, of everything else at most.
+
+use crate::pipeline::config::{
+    DatasetFormat, ExportDtype, Packing, RowsConfig, StageConfig, TimeConditioning,
+};
+use crate::pipeline::shape::{ModelShape, saturating_product};
+
+/// Bytes of the smaller files of a result together, and of what file systems lose at the end of files: config, contract,
+/// origins, certificate, summary, manifest, and the stage's part of the run's record.
+const SMALL_FILES_BYTES: u64 = 96 << 10;
+
+/// Bytes per row of the vocabulary in a `tokenizer.json`, and of the files beside it.
+const TOKENIZER_ROW_BYTES: u64 = 128;
+
+/// Most bytes of one update in the metrics: of the update itself, and of each dataset.
+const UPDATE_BYTES: (u64, u64) = (1024, 128);
+
+/// Bytes of one tensor in the header of a safetensors file.
+const HEADER_BYTES: u64 = 110;
+
+/// Features of a time that conditioning projects, as `stages/src/backbone/time.rs` has them.
+const TIME_FEATURES: u64 = 128;
+
+/// A model as a file system sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelSize {
+    parameters: u64,
+    tensors: u64,
+    vocabulary: u64,
+}
+
+impl ModelSize {
+    /// The size of a model of this shape without time conditioning.
+    pub(super) fn of(shape: &ModelShape) -> Self {
+        let tensors = 2 + u64::from(!shape.tied) + shape.layers.saturating_mul(11);
+        Self { parameters: shape.parameters(), tensors, vocabulary: shape.vocabulary }
+    }
+
+    /// The size after `convert` has added conditioning to a model of this shape.
+    pub(super) fn with_conditioning(self, shape: &ModelShape, time: TimeConditioning) -> Self {
+        let TimeConditioning::AdaLn { rank } = time else { return self };
+        let rank = rank as u64;
+        let shared =
+            saturating_product(&[rank, TIME_FEATURES + 2]).saturating_add(saturating_product(&[rank, rank]));
+        let blocks = saturating_product(&[shape.layers, 6, shape.hidden, rank]);
+        let parameters = self.parameters.saturating_add(shared).saturating_add(blocks);
+        Self { parameters, tensors: self.tensors + 4 + shape.layers, ..self }
+    }
+
+    /// Bytes of the weights in files of f32.
+    pub(crate) fn weights(self) -> u64 {
+        self.tensor_file(4)
+    }
+
+    /// Bytes of the moments of the optimizer: two per parameter.
+    pub(crate) fn moments(self) -> u64 {
+        self.weights().saturating_mul(2)
+    }
+
+    fn tensor_file(self, bytes: u64) -> u64 {
+        let header = self.tensors.saturating_mul(HEADER_BYTES);
+        saturating_product(&[bytes, self.parameters]).saturating_add(header)
+    }
+
+    /// Bytes of an exported model at most.
+    pub(super) fn export(self, dtype: ExportDtype) -> u64 {
+        let bytes = if dtype == ExportDtype::Bf16 { 2 } else { 4 };
+        self.tensor_file(bytes).saturating_add(self.companions())
+    }
+
+    /// Bytes of a model's folder at most.
+    pub(super) fn folder(self) -> u64 {
+        self.weights().saturating_add(self.companions())
+    }
+
+    /// Bytes of a checkpoint in training at most.
+    pub(super) fn checkpoint(self) -> u64 {
+        self.folder().saturating_add(self.moments())
+    }
+
+    fn companions(self) -> u64 {
+        bound_tokenizer(self.vocabulary)
+    }
+}
+
+/// Bytes at most of a folder whose largest file is the tokenizer.
+pub(super) fn bound_tokenizer(vocabulary: u64) -> u64 {
+    saturating_product(&[TOKENIZER_ROW_BYTES, vocabulary]).saturating_add(SMALL_FILES_BYTES)
+}
+
+/// Bytes at most of the metrics of a training stage.
+pub(super) fn bound_metrics(updates: u64, datasets: usize) -> u64 {
+    let (update, dataset) = UPDATE_BYTES;
+    saturating_product(&[updates, dataset.saturating_mul(datasets as u64).saturating_add(update)])
+}
+
+/// Bytes at most of the files of a stage that makes neither rows nor weights, such as answers.
+pub(super) fn bound_report(config: &StageConfig) -> u64 {
+    match config {
+        StageConfig::Evaluate(_) | StageConfig::Generate(_) => 4 * SMALL_FILES_BYTES,
+        _ => SMALL_FILES_BYTES,
+    }
+}
+
+/// Bytes at most of the rows of `bytes` of source in `files` files: as if every byte were a token and, where answers have a
+/// canvas, as if no answer were longer than a few bytes. A question with several answers counts as if it had one.
+pub(super) fn bound_rows(config: &RowsConfig, bytes: u64, files: u64, vocabulary: Option<u64>) -> u64 {
+    let length = config.length as u64;
+    let tokens = match (&config.dataset.format, config.packing) {
+        (DatasetFormat::Chat { .. }, Packing::FirstFit) => bound_example_tokens(config, bytes),
+        // What separates two documents is longer than the token that ends one.
+        (_, Packing::Concat) => bytes.saturating_add(files),
+        (_, Packing::FirstFit) => bytes.saturating_add(files).saturating_mul(2),
+    };
+    // The last row of each part has padding.
+    let rows = tokens.div_ceil(length.max(1)).saturating_add(4);
+    let id =
+        vocabulary.map_or(4, |vocabulary| u64::from(vocabulary.max(2).saturating_sub(1).ilog2() / 8 + 1));
+    let record = saturating_product(&[length, id]).saturating_add(length.div_ceil(2));
+    let held_out = if config.dataset.held_out > 0.0 { bytes } else { 0 };
+    let tokenizer = vocabulary.map_or(SMALL_FILES_BYTES, bound_tokenizer);
+    saturating_product(&[rows, record]).saturating_add(held_out).saturating_add(tokenizer)
+}
+
+/// Tokens at most of the rows of conversations. Two neighboring rows are together longer than one, so that rows have no more than
+/// twice the tokens of their examples.
+fn bound_example_tokens(config: &RowsConfig, bytes: u64) -> u64 {
+    /// The shortest line with a question and an answer, in bytes.
+    const SHORTEST: u64 = 18;
+    /// Tokens at most that a chat template adds to a question and its answer.
+    const TEMPLATE: u64 = 32;
+    let more = config.canvas.map_or(0, |canvas| canvas as u64).saturating_add(TEMPLATE);
+    let examples = bytes.div_ceil(SHORTEST);
+    bytes.saturating_add(saturating_product(&[examples, more])).saturating_mul(2)
+}

@@ -1,6 +1,7 @@
 //! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
 //! topological order.
 
+pub mod checkpoint_config;
 pub(crate) mod checkpoint_headers;
 pub mod config;
 pub mod contract;

@@ -37,7 +37,7 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
         max_position_embeddings: config.context,
         initializer_range: config.initializer_range,
         bos_token_id: None,
-        eos_token_id: text.as_ref().and_then(|t| t.tokenizer.end_of_turn().ok()),
+        eos_token_ids: text.iter().filter_map(|t| t.tokenizer.end_of_turn().ok()).collect(),
         pad_token_id: text.as_ref().and_then(|t| t.tokenizer.pad().ok()),
     };
     let device = crate::device::open_device(job.device)

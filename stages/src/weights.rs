@@ -160,11 +160,11 @@ impl Checkpoint {
 /// If anything is missing, unexpected or malformed; see [`WeightsError`].
 pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
     let config_text = read_text_file(&dir.join("config.json"))?;
-    let config = Qwen3Config::parse(&config_text)?;
     let contract = match dir.join("provenance.json") {
         file if file.exists() => Some(Contract::parse(&read_text_file(&file)?)?),
         _ => None,
     };
+    let config = Qwen3Config::parse_with_contract(&config_text, contract.as_ref())?;
     contract.as_ref().map_or(Ok(()), |contract| contract.refuse_mask_beyond(config.vocab_size))?;
     let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
     let names = shards::find_weight_files(dir)?;

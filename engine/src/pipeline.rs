@@ -3,6 +3,7 @@
 
 pub mod checkpoint_config;
 pub(crate) mod checkpoint_headers;
+pub mod checkpoint_texts;
 pub mod config;
 pub mod contract;
 pub(crate) mod cost;

@@ -11,6 +11,8 @@ mod unique;
 
 pub use error::ConfigError;
 pub use settings::UnreadSetting;
+pub(super) use settings::show_value;
+pub(super) use unique::parse_unique_object;
 
 use serde_json::{Map, Value, json};
 
@@ -374,7 +376,9 @@ mod tests {
         let error = Qwen3Config::parse(&twice).unwrap_err().to_string();
         assert!(error.contains("`rms_norm_eps` is written twice"), "{error}");
         let nested = base().to_json().replace("\"rope_type\"", "\"rope_theta\": 1e4, \"rope_type\"");
-        assert!(Qwen3Config::parse(&nested).unwrap_err().to_string().contains("`rope_theta` is written twice"));
+        assert!(
+            Qwen3Config::parse(&nested).unwrap_err().to_string().contains("`rope_theta` is written twice")
+        );
     }
 
     #[test]
@@ -394,11 +398,8 @@ mod tests {
             mask_token: Some(9),
             ..Contract::autoregressive()
         };
-        let blocks = Contract {
-            attention: Attention::BlockCausal { block: 4 },
-            block: Some(4),
-            ..flow.clone()
-        };
+        let blocks =
+            Contract { attention: Attention::BlockCausal { block: 4 }, block: Some(4), ..flow.clone() };
         let parse = |key: &str, value: Value, contract: &Contract| {
             let mut map = base().entries();
             map.insert(key.into(), value);

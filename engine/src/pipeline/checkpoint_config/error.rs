@@ -30,4 +30,3 @@ pub enum ConfigError {
         supported: &'static str,
     },
 }
-

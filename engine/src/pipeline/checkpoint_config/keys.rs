@@ -104,16 +104,30 @@ impl<'a> ConfigKeys<'a> {
         let causal = contract.is_none_or(|contract| contract.attention == Attention::Causal);
         match (self.get("is_causal"), contract) {
             (Some(value), None) if value != true => {
-                return Err(unsupported_key("is_causal", value, "only true: without a contract, a checkpoint is causal"));
+                return Err(unsupported_key(
+                    "is_causal",
+                    value,
+                    "only true: without a contract, a checkpoint is causal",
+                ));
             }
             (Some(value), Some(_)) if value.as_bool() != Some(causal) => {
                 return Err(invalid_key("is_causal", value, "the attention of provenance.json"));
             }
             _ => {}
         }
-        let Some(contract) = contract.filter(|contract| contract.kind == ModelKind::Flow) else { return Ok(()) };
-        self.refuse_other_number("mask_token_id", contract.mask_token.map(u64::from), "the mask token of provenance.json")?;
-        self.refuse_other_number("block_size", contract.block.map(|n| n as u64), "the block of provenance.json")
+        let Some(contract) = contract.filter(|contract| contract.kind == ModelKind::Flow) else {
+            return Ok(());
+        };
+        self.refuse_other_number(
+            "mask_token_id",
+            contract.mask_token.map(u64::from),
+            "the mask token of provenance.json",
+        )?;
+        self.refuse_other_number(
+            "block_size",
+            contract.block.map(|n| n as u64),
+            "the block of provenance.json",
+        )
     }
 
     fn refuse_other_number(

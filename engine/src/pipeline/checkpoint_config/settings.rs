@@ -236,23 +236,23 @@ fn explain_unread_setting(key: &str, value: &Value, contract: Option<&Contract>)
     let listed = |list: &[&str]| list.contains(&key);
     let refused = OTHER_COMPUTATION.iter().any(|(own, _)| *own == key);
     match key {
-        "mask_token_id" if !flow => {
-            Some("is not read: nothing here says that this is a flow model; name its row in `convert` with `mask-token`")
-        }
+        "mask_token_id" if !flow => Some(
+            "is not read: nothing here says that this is a flow model; name its row in `convert` with `mask-token`",
+        ),
         "block_size" if !flow => Some("is not read: blocks are a setting of `attention`"),
         "attention_dropout" if value.as_f64() == Some(0.0) => None,
         "attention_dropout" => Some("is not read: fmflow trains without dropout"),
         "auto_map" => Some("is not read: code of a checkpoint is never run, and a plain Qwen3 is computed"),
-        _ if listed(GENERATION) => {
-            Some("is not read and will not be exported: write settings of generation into generation_config.json")
-        }
+        _ if listed(GENERATION) => Some(
+            "is not read and will not be exported: write settings of generation into generation_config.json",
+        ),
         _ if listed(READ) || listed(HARMLESS) || refused => None,
         _ => Some("is not read: fmflow does not know this setting, and computes a plain Qwen3 without it"),
     }
 }
 
 /// A value as JSON, cut to a length that can be shown.
-pub(super) fn show_value(value: &Value) -> String {
+pub(crate) fn show_value(value: &Value) -> String {
     cut(&value.to_string())
 }
 

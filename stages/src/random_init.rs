@@ -50,8 +50,8 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
     let summary =
         describe_parameters(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
-        .write(&mut writer)?;
+    let origins = Origins::for_stage(job.stage);
+    Model { backbone, contract, text, generation: None, certificate: None, origins }.write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }

@@ -154,6 +154,16 @@ impl Checkpoint {
     }
 }
 
+/// Reads and checks the backbone in the folder `dir`, whose contract stands in another file: config.json and all weights
+/// without the time conditioning.
+///
+/// # Errors
+/// As [`read_checkpoint`].
+pub(crate) fn read_backbone_of(dir: &Path, contract: &Contract) -> Result<Checkpoint, WeightsError> {
+    let plain = Contract { time_conditioning: TimeConditioning::None, ..contract.clone() };
+    read_checkpoint_with(dir, &read_text_file(&dir.join("config.json"))?, Some(plain))
+}
+
 /// Reads and checks the folder `dir`: config.json, provenance.json if present, and all weights.
 ///
 /// # Errors
@@ -164,7 +174,15 @@ pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
         file if file.exists() => Some(Contract::parse(&read_text_file(&file)?)?),
         _ => None,
     };
-    let config = Qwen3Config::parse_with_contract(&config_text, contract.as_ref())?;
+    read_checkpoint_with(dir, &config_text, contract)
+}
+
+fn read_checkpoint_with(
+    dir: &Path,
+    config_text: &str,
+    contract: Option<Contract>,
+) -> Result<Checkpoint, WeightsError> {
+    let config = Qwen3Config::parse_with_contract(config_text, contract.as_ref())?;
     contract.as_ref().map_or(Ok(()), |contract| contract.refuse_mask_beyond(config.vocab_size))?;
     let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
     let names = shards::find_weight_files(dir)?;

@@ -11,7 +11,7 @@ mod unique;
 
 pub use error::ConfigError;
 pub use settings::UnreadSetting;
-pub(super) use settings::show_value;
+pub(super) use settings::{cut, show_value};
 pub(super) use unique::parse_unique_object;
 
 use serde_json::{Map, Value, json};

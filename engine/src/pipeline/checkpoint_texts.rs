@@ -12,7 +12,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::pipeline::checkpoint_config::{parse_unique_object, show_value};
+use crate::pipeline::checkpoint_config::{cut, parse_unique_object, show_value};
+use crate::text::escape::escape_line;
 use tokens::TokenizerTokens;
 
 /// Files that are read if they exist.
@@ -130,7 +131,7 @@ fn malformed(name: &str, why: &str) -> Disagreement {
 
 /// A place in a file, for messages.
 fn show_place(file: &str, key: &str) -> String {
-    format!("`{key}` in `{file}`")
+    format!("`{}` in `{file}`", escape_line(&cut(key)))
 }
 
 /// A word of a file, for messages.

@@ -4,8 +4,10 @@
 //! first of them for the mask token.
 
 mod limits;
+mod mask_entry;
 mod train;
 
+pub(crate) use mask_entry::{MASK_NAMES, add_mask_entry};
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
@@ -247,10 +249,10 @@ impl Tokenizer {
         &self.json
     }
 
-    /// BLAKE3 of `tokenizer.json`, in hexadecimal.
+    /// BLAKE3 of `tokenizer.json` without the mask token that `export` adds, in hexadecimal.
     #[must_use]
     pub(crate) fn digest(&self) -> String {
-        blake3::hash(&self.json).to_hex().to_string()
+        blake3::hash(&mask_entry::strip_mask_entry(&self.json, self.used)).to_hex().to_string()
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.

@@ -257,7 +257,7 @@ pub(crate) fn show_value(value: &Value) -> String {
 }
 
 /// The first characters of a text that is too long to be shown.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST_SHOWN) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}...", &text[..end]),

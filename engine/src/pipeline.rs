@@ -1,10 +1,12 @@
 //! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
 //! topological order.
 
+pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;
 pub mod config;
 pub mod contract;
 pub(crate) mod cost;
+pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod origins;

@@ -2,7 +2,7 @@
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::FetchConfig;
-use fmflow_engine::pipeline::contract::PROVENANCE;
+use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
@@ -34,7 +34,8 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
         refuse_false_claims(source, contract, text.as_ref())?;
     }
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside = ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
+    let beside =
+        ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact()?;

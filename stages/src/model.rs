@@ -12,6 +12,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, stage_failure};
 use crate::weights;
+pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
@@ -21,9 +22,6 @@ use indexmap::IndexMap;
 /// The files of a tokenizer. The first is required, the others are optional.
 pub(crate) const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
-
-/// File name of the certificate of a converted model and of all models trained from it.
-pub(crate) const CERTIFICATE: &str = "certificate.json";
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -230,10 +228,7 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
 
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
-    input_failure(
-        format!("{}: {error}", show_path(folder)),
-        "use a complete Qwen3 checkpoint in safetensors files",
-    )
+    input_failure(format!("{}: {error}", show_path(folder)), error.cure())
 }
 
 /// The summary of a stage that produces a model; the number of parameters becomes a metric.

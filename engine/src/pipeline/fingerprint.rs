@@ -26,15 +26,13 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   training, and top-k keeps ties.
 /// - 3: `train` does not count a corrupted first token in the divisor if the shift leaves it without a term; `evaluate` bounds
 ///   the likelihood of a uniform or mixed source by the generalized KL.
+/// - 2 of `fetch`: it brings the `fmflow.json` of an exported folder along, which is the contract of the model.
 /// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Fetch(_)
-        | StageConfig::Tokenizer(_)
-        | StageConfig::RandomInit(_)
-        | StageConfig::Export(_) => 1,
-        StageConfig::Rows(_) | StageConfig::Generate(_) => 2,
+        StageConfig::Tokenizer(_) | StageConfig::RandomInit(_) | StageConfig::Export(_) => 1,
+        StageConfig::Fetch(_) | StageConfig::Rows(_) | StageConfig::Generate(_) => 2,
         StageConfig::Train(_) | StageConfig::Convert(_) => 3,
         StageConfig::Evaluate(_) => 4,
     }

@@ -3,8 +3,9 @@
 //! An option that changes the computation and is not implemented here is an error that names the key. Ignoring it would run
 //! a different model than the one that was trained.
 
-use fmflow_engine::pipeline::shape::{ModelShape, UnfitSize};
 use serde_json::{Map, Value, json};
+
+use crate::pipeline::shape::{ModelShape, UnfitSize};
 
 /// Why a `config.json` is refused. Every variant about a key names it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -35,6 +36,29 @@ pub enum ConfigError {
         /// The supported values.
         supported: &'static str,
     },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    #[must_use]
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "copy config.json again from where the checkpoint comes from",
+            Self::Missing(_) => {
+                "use the config.json that was saved with these weights, as transformers writes it"
+            }
+            Self::Invalid { .. } => "use the config.json that was saved with these weights",
+            Self::Unsupported { key: "model_type" | "architectures", .. } => {
+                "only a Qwen3 with its language model head can be read: start from one, such as Qwen/Qwen3-0.6B-Base"
+            }
+            Self::Unsupported { key: "quantization_config", .. } => {
+                "use the checkpoint from before it was quantized"
+            }
+            Self::Unsupported { .. } => {
+                "use a checkpoint that was trained without this: with the key removed, it would be another model"
+            }
+        }
+    }
 }
 
 /// Shape and constants of a Qwen3.
@@ -105,7 +129,7 @@ impl Qwen3Config {
 
     /// Query heads that share one key and value head, g = H / K.
     #[must_use]
-    pub(crate) fn group(&self) -> usize {
+    pub fn group(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
     }
 
@@ -113,7 +137,7 @@ impl Qwen3Config {
     ///
     /// # Errors
     /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         match self.shape().find_unfit_size() {
             None => Ok(()),
             Some(UnfitSize { key, value, expected }) => {
@@ -144,7 +168,7 @@ impl Qwen3Config {
 
     /// The content of [`Qwen3Config::to_json`]. Some keys appear twice, under the names of transformers 4 and 5.
     #[must_use]
-    pub(crate) fn entries(&self) -> Map<String, Value> {
+    pub fn entries(&self) -> Map<String, Value> {
         let entries = [
             ("architectures", json!(["Qwen3ForCausalLM"])),
             ("attention_bias", json!(false)),

@@ -45,6 +45,9 @@ pub enum Error {
     /// The configuration has errors. They have already been shown, so this message does not repeat them.
     #[error("the configuration has errors")]
     Config,
+    /// A checkpoint folder that the configuration names cannot be used; the findings have been shown.
+    #[error("a checkpoint folder cannot be used")]
+    UnfitCheckpoint,
     /// `plan --check` found work.
     #[error("{0} stages would run")]
     WorkToDo(usize),
@@ -136,7 +139,7 @@ impl Error {
             Self::Corrupt { .. } => 4,
             Self::Locked { .. } => 5,
             Self::Space(_) => 6,
-            Self::Input { .. } | Self::Contradiction { .. } => 8,
+            Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => 8,
             Self::Io { source, .. } if is_disk_full(source) => 6,
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => 2,
             Self::Io { .. } => 1,
@@ -156,7 +159,7 @@ impl Error {
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
             Self::Space(_) => "out-of-space",
-            Self::Input { .. } | Self::Contradiction { .. } => "input",
+            Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => "input",
             Self::Io { source, .. } if is_disk_full(source) => "out-of-space",
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => "usage",
             Self::Io { .. } => "io",
@@ -193,6 +196,7 @@ impl Error {
                     .into(),
             ),
             Self::Config
+            | Self::UnfitCheckpoint
             | Self::WorkToDo(_)
             | Self::NotRunnable(_)
             | Self::Unfit { .. }

@@ -2,11 +2,13 @@
 //! topological order.
 
 pub mod checkpoint_config;
+pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;
 pub mod checkpoint_texts;
 pub mod config;
 pub mod contract;
 pub(crate) mod cost;
+pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod origins;

@@ -49,9 +49,9 @@ use time::TimeEmbedding;
 
 pub use context::{AttentionContext, PADDING};
 pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};
+pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{EMBEDDING, HEAD, build_layout};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;
-pub(crate) use layout::{EMBEDDING, HEAD, build_layout};
 pub(crate) use mask::WORD;
 pub(crate) use parameter::Parameter;
 pub(crate) use prepared::PreparedContext;

@@ -27,13 +27,11 @@ use serde_json::json;
 use crate::failure::{input_failure, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::{GENERATION, ModelTokenizer, read_if_present, weights_failure};
-use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
-use fmflow_engine::pipeline::contract::Contract;
+use crate::weights::{self, Checkpoint, Dtype, Encoding, INDEX, SINGLE, TensorLayout};
+use fmflow_engine::pipeline::contract::{Contract, SIDECAR};
 use fmflow_engine::pipeline::role::InputRole;
 
-/// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that
-/// other programs find no unexpected tensors.
-pub(crate) const CONDITIONING: &str = "flow.safetensors";
+pub(crate) use fmflow_engine::pipeline::export_sidecar::CONDITIONING;
 
 /// An export in progress: the checkpoint and the requested form.
 struct Export<'a> {
@@ -82,7 +80,7 @@ impl Export<'_> {
         for (name, bytes) in sidecar::collect_tokenizer_files(self)? {
             put(&name, &bytes)?;
         }
-        put("fmflow.json", sidecar::render_provenance(self, !conditioning.is_empty()).as_bytes())?;
+        put(SIDECAR, sidecar::render_provenance(self).as_bytes())?;
         put("README.md", readme::render_readme(self, !conditioning.is_empty()).as_bytes())?;
         Ok(files)
     }
@@ -136,9 +134,10 @@ impl Export<'_> {
         out.finish().map_err(Failure::from)
     }
 
-    /// Reads the finished folder as another program would and compares it bit by bit. Returns the number of rounded values.
+    /// Reads the finished folder back and compares it bit by bit. Its index names the tensors of an ordinary Qwen3 only, which is
+    /// checked when it is opened. Returns the number of rounded values.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
-        let found = weights::read_backbone_of(folder, self.contract).map_err(|e| {
+        let found = weights::read_checkpoint(folder).map_err(|e| {
             input_failure(
                 format!("the exported folder cannot be read back as a Qwen3: {e}"),
                 "export with `dtype=\"f32\"`",
@@ -146,7 +145,7 @@ impl Export<'_> {
         })?;
         let mut rounded = 0;
         for (name, tensor) in &found.tensors {
-            let (own, dtype) = (&self.checkpoint.tensors[name].values, self.dtype);
+            let (own, dtype) = (&self.checkpoint.tensors[name].values, tensor.dtype);
             if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
                 return Err(stage_failure(format!(
                     "tensor `{name}` has other values when read back from disk"

@@ -2,7 +2,7 @@
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::FetchConfig;
-use fmflow_engine::pipeline::contract::{Contract, PROVENANCE};
+use fmflow_engine::pipeline::contract::{Contract, PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
@@ -13,7 +13,7 @@ use crate::backbone::Qwen3Config;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_left_behind, describe_parameters,
-    refuse_disagreements, refuse_false_claims, weights_failure,
+    refuse_false_claims, weights_failure,
 };
 use crate::weights;
 
@@ -39,11 +39,10 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     if let Some(contract) = &checkpoint.contract {
         refuse_false_claims(source, contract, text.as_ref())?;
     }
-    refuse_disagreements(source)?;
     let told = describe_unread(source, checkpoint.contract.as_ref())?;
     told.iter().for_each(|line| job.report.note(line));
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
+    let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact()?;

@@ -13,18 +13,14 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, stage_failure};
 use crate::weights;
+pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-pub(crate) use small_files::{
-    GENERATION, TOKENIZER_FILES, describe_left_behind, read_if_present, refuse_disagreements,
-};
-
-/// File name of the certificate of a converted model and of all models trained from it.
-pub(crate) const CERTIFICATE: &str = "certificate.json";
+pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, describe_left_behind, read_if_present};
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -234,10 +230,7 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
 
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
-    input_failure(
-        format!("{}: {error}", show_path(folder)),
-        "use a complete Qwen3 checkpoint in safetensors files",
-    )
+    input_failure(format!("{}: {error}", show_path(folder)), error.cure())
 }
 
 /// The summary of a stage that produces a model; the number of parameters becomes a metric.

@@ -109,7 +109,6 @@ impl CheckpointTexts {
     pub fn find_disagreements(&self) -> Vec<Disagreement> {
         let mut found = self.compare_special_ids();
         if let Some(tokens) = &self.tokenizer {
-            found.extend(self.compare_rows(tokens));
             found.extend(self.compare_added_tokens(tokens));
             found.extend(self.compare_named_tokens(tokens));
             found.extend(self.compare_slow_files(tokens));

@@ -14,6 +14,12 @@ use crate::pipeline::config::{ConvertConfig, TimeConditioning};
 /// File name in a checkpoint's folder.
 pub const PROVENANCE: &str = "provenance.json";
 
+/// File name in an exported folder, which has its contract in this file and no [`PROVENANCE`].
+pub const SIDECAR: &str = "fmflow.json";
+
+/// File name of the certificate of a converted model and of all models trained from it.
+pub const CERTIFICATE: &str = "certificate.json";
+
 /// The schema of [`PROVENANCE`].
 const PROVENANCE_SCHEMA: &str = "fmflow.provenance/1";
 
@@ -97,6 +103,12 @@ pub enum ContractError {
     /// Unreadable, or not the JSON of [`Contract`].
     #[error("{PROVENANCE}: {0}")]
     Json(String),
+    /// The copy of the contract in an exported folder is refused.
+    #[error("{SIDECAR}: {0}")]
+    Sidecar(String),
+    /// The folder has two contracts.
+    #[error("{PROVENANCE} and {SIDECAR} say different things of the model")]
+    Disagreement,
     /// Written by another version, with the opposite direction of time, or out of range.
     #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
     Value {
@@ -107,6 +119,20 @@ pub enum ContractError {
         /// Value that this program writes.
         expected: &'static str,
     },
+}
+
+impl ContractError {
+    /// The same reason, about the contract in a [`SIDECAR`].
+    #[must_use]
+    pub(super) fn in_sidecar(self) -> Self {
+        match self {
+            Self::Json(reason) => Self::Sidecar(reason),
+            Self::Value { key, found, expected } => {
+                Self::Sidecar(format!("`{key}` is `{found}`, expected `{expected}`"))
+            }
+            Self::Sidecar(_) | Self::Disagreement => self,
+        }
+    }
 }
 
 impl Contract {
@@ -168,15 +194,23 @@ impl Contract {
     /// If a key is missing or unknown, the schema version or the direction of time differs, or a value is out of range.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
+        this.check()
+    }
+
+    /// The contract itself, if this program could have written it.
+    ///
+    /// # Errors
+    /// If the schema version or the direction of time differs, or a value is out of range.
+    pub(super) fn check(self) -> Result<Self, ContractError> {
         for (key, found, expected) in [
-            ("schema", &this.schema, PROVENANCE_SCHEMA),
-            ("time_direction", &this.time_direction, TIME_DIRECTION),
+            ("schema", &self.schema, PROVENANCE_SCHEMA),
+            ("time_direction", &self.time_direction, TIME_DIRECTION),
         ] {
             if found != expected {
                 return Err(ContractError::Value { key, found: found.clone(), expected });
             }
         }
-        this.refuse_unfit_values().map(|()| this)
+        self.refuse_unfit_values().map(|()| self)
     }
 
     /// Refuses values that no stage writes. A stranger's file must not make a later stage allocate, index or loop without bound.

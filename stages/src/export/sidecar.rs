@@ -1,13 +1,14 @@
 //! The small files of an exported folder besides the weights and the `README.md`.
 
+use fmflow_engine::pipeline::export_sidecar::ExportSidecar;
 use serde_json::{Map, Value, json};
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::checkpoint_config::ids_to_json;
 use fmflow_engine::pipeline::contract::{Attention, Contract, ModelKind};
 
+use super::Export;
 use super::mask_token::name_mask_token;
-use super::{CONDITIONING, Export};
 use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
 use crate::failure::input_failure;
 use crate::model::GENERATION;
@@ -165,13 +166,8 @@ pub(super) fn collect_tokenizer_files(export: &Export<'_>) -> Result<Vec<(String
 }
 
 /// `fmflow.json`: the contract, and the file of the time conditioning if there is one.
-pub(super) fn render_provenance(export: &Export<'_>, conditioned: bool) -> String {
-    format_json(&json!({
-        "schema": "fmflow.export/1",
-        "provenance": export.contract,
-        "dtype": to_torch_name(export.dtype),
-        "conditioning": conditioned.then_some(CONDITIONING),
-    }))
+pub(super) fn render_provenance(export: &Export<'_>) -> String {
+    ExportSidecar::new(export.contract.clone(), to_torch_name(export.dtype)).to_json()
 }
 
 fn format_json(value: &Value) -> String {

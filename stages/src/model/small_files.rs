@@ -4,11 +4,10 @@
 use std::path::Path as Folder;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::checkpoint_texts::{CheckpointTexts, Disagreement, MORE_TEMPLATES};
-use fmflow_engine::text::escape::show_path;
+use fmflow_engine::pipeline::checkpoint_texts::MORE_TEMPLATES;
 
 use crate::data::template::TEMPLATE_FILE;
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::stage_failure;
 
 /// The files of a tokenizer. The first is required, the others are optional.
 pub(crate) const TOKENIZER_FILES: [&str; 9] = [
@@ -26,9 +25,6 @@ pub(crate) const TOKENIZER_FILES: [&str; 9] = [
 /// The settings of generation. fmflow uses none of them, but other programs do.
 pub(crate) const GENERATION: &str = "generation_config.json";
 
-/// Most disagreements that are shown at once.
-const MOST_SHOWN: usize = 20;
-
 /// The bytes of a file in `folder`; `None` if there is none.
 ///
 /// # Errors
@@ -36,36 +32,6 @@ const MOST_SHOWN: usize = 20;
 pub(crate) fn read_if_present(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     let file = folder.join(name);
     file.exists().then(|| std::fs::read(file)).transpose().map_err(stage_failure)
-}
-
-/// Refuses a folder whose files say different things of the same tokens or templates.
-///
-/// # Errors
-/// A failure of the input that shows the first disagreements, each with both places, and how to repair the first.
-pub(crate) fn refuse_disagreements(folder: &Folder) -> Result<(), Failure> {
-    let read = |name: &str| {
-        let file = folder.join(name);
-        file.exists().then(|| std::fs::read(file).map_err(|error| error.to_string()))
-    };
-    let found = match CheckpointTexts::read(read) {
-        Ok(texts) => texts.find_disagreements(),
-        Err(malformed) => vec![malformed],
-    };
-    match found.first() {
-        None => Ok(()),
-        Some(first) => Err(input_failure(describe_disagreements(folder, &found), first.cure)),
-    }
-}
-
-fn describe_disagreements(folder: &Folder, found: &[Disagreement]) -> String {
-    let folder = show_path(folder);
-    let [one] = found else {
-        let lines: String = found.iter().take(MOST_SHOWN).map(|one| format!("\n  {one}")).collect();
-        let more = found.len().saturating_sub(MOST_SHOWN);
-        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        return format!("{folder}: its files disagree in {} places{lines}{more}", found.len());
-    };
-    format!("{folder}: {one}")
 }
 
 /// What is left behind when a checkpoint folder is taken over.

@@ -1,5 +1,6 @@
 //! Lints of the mask token: it must be a row of the embedding, and not one that an ordinary token uses.
 
+use crate::check::lint::checkpoint_folders::CheckpointFolders;
 use crate::check::lint::lineage::Lineages;
 
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
@@ -26,11 +27,15 @@ struct UsedIds {
 /// Reports a mask token that is outside of the embedding or already used by a token.
 pub(super) fn lint_mask_token(
     lineages: &Lineages<'_>,
+    folders: &CheckpointFolders,
     stage: &Stage,
     config: &ConvertConfig,
     sink: &mut Sink,
 ) {
     let Some(root) = lineages.parent(stage).map(|from| lineages.root(from)) else { return };
+    if folders.is_unfit(root) {
+        return;
+    }
     let rows = count_embedding_rows(lineages, root);
     let used = match config.tokenizer {
         TokenizerChoice::None => None,

@@ -23,12 +23,13 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 const SAME_ID: &str = "write the id that the model was trained with into every file that names it, or remove the entry that is wrong";
 
 impl CheckpointTexts {
-    /// Ids of special tokens, each pair of files once, and ids without a row.
+    /// Ids of special tokens, each pair of files once, and ids without a row. Those of config.json are refused when it is read.
     pub(super) fn compare_special_ids(&self) -> Vec<Disagreement> {
         let rows = self.config.get("vocab_size").and_then(Value::as_u64);
         let mut found = Vec::new();
         for role in ROLES {
             let claims = self.collect_id_claims(role);
+            let read = show_place(CONFIG, &format!("{role}_id"));
             for (at, one) in claims.iter().enumerate() {
                 let others = claims[at + 1..].iter().filter(|other| !one.agrees(other));
                 found.extend(others.map(|other| {
@@ -36,7 +37,8 @@ impl CheckpointTexts {
                         format!("{} is {}, but {} is {}", one.place, one.said, other.place, other.said);
                     Disagreement { what, cure: SAME_ID }
                 }));
-                let beyond = one.ids.iter().find(|id| rows.is_some_and(|rows| **id >= rows));
+                let beyond =
+                    one.ids.iter().find(|id| one.place != read && rows.is_some_and(|rows| **id >= rows));
                 found.extend(beyond.zip(rows).map(|(_, rows)| {
                     let what = format!(
                         "{} is {}, but {} is {rows}",

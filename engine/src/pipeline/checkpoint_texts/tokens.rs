@@ -6,16 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    ADDED_TOKENS, CONFIG, CheckpointTexts, Disagreement, SAVE_AGAIN, SLOW_MERGES, SLOW_VOCABULARY, TOKENIZER,
+    ADDED_TOKENS, CheckpointTexts, Disagreement, SAVE_AGAIN, SLOW_MERGES, SLOW_VOCABULARY, TOKENIZER,
     TOKENIZER_CONFIG, show_place, show_word,
 };
 use crate::pipeline::checkpoint_config::show_value;
 
 /// How to repair tokenizer files of the slow kind.
 const REMOVE_SLOW: &str = "remove `vocab.json` and `merges.txt`: `tokenizer.json` has the whole tokenizer; or restore the files that belong together";
-
-/// How to repair a tokenizer that is too large.
-const OTHER_TOKENIZER: &str = "use the tokenizer that belongs to the model, or enlarge the model's embedding with `resize_token_embeddings` of transformers";
 
 /// The flags of an added token that change how a text is encoded or decoded.
 const FLAGS: [&str; 5] = ["single_word", "lstrip", "rstrip", "normalized", "special"];
@@ -105,11 +102,6 @@ impl TokenizerTokens {
         self.ids.get(token).copied()
     }
 
-    /// The token with the largest id.
-    fn last(&self) -> Option<(u64, &str)> {
-        self.ids.iter().map(|(token, id)| (*id, token.as_str())).max()
-    }
-
     /// The token of an id. It is looked for among all, which is slow: for messages.
     fn token(&self, id: u64) -> Option<&str> {
         self.ids.iter().find(|(_, own)| **own == id).map(|(token, _)| token.as_str())
@@ -131,18 +123,6 @@ impl TokenizerTokens {
 }
 
 impl CheckpointTexts {
-    /// A tokenizer with more ids than the model has rows.
-    pub(super) fn compare_rows(&self, tokens: &TokenizerTokens) -> Option<Disagreement> {
-        let rows = self.config.get("vocab_size")?.as_u64()?;
-        let (id, token) = tokens.last().filter(|(id, _)| *id >= rows)?;
-        let what = format!(
-            "{} is {rows}, but `{TOKENIZER}` has the token {} with the id {id}, which has no row",
-            show_place(CONFIG, "vocab_size"),
-            show_word(token)
-        );
-        Some(Disagreement { what, cure: OTHER_TOKENIZER })
-    }
-
     /// Tokens that other files add to those of `tokenizer.json`.
     pub(super) fn compare_added_tokens(&self, tokens: &TokenizerTokens) -> Vec<Disagreement> {
         let decoder = self.tokenizer_config.get("added_tokens_decoder").and_then(Value::as_object);

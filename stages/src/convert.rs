@@ -14,13 +14,14 @@ mod given_logits;
 mod mask_row;
 mod reference;
 
+use std::path::Path;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{ConvertConfig, MaskRow, MaskToken, TokenizerChoice};
 use fmflow_engine::pipeline::origins::Origins;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
-use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use certificate::ELSEWHERE;
@@ -34,7 +35,9 @@ pub(crate) use given_logits::{FORM, GivenLogits};
 use crate::data::tokenizer::Tokenizer;
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::job::find_input_folder;
-use crate::model::{CERTIFICATE, Model, ModelTokenizer, describe_parameters, weights_failure};
+use crate::model::{
+    CERTIFICATE, Model, ModelTokenizer, describe_parameters, missing_tokenizer_failure, weights_failure,
+};
 use crate::weights;
 
 /// Refuses a mask id whose token occurs in text. `check` refuses it too, but only if it can see the tokenizer.
@@ -61,20 +64,11 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
     let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = match config.tokenizer {
-        TokenizerChoice::Beside => ModelTokenizer::open(source, checkpoint.config.vocab_size)?,
-        TokenizerChoice::Named => ModelTokenizer::open(
-            find_input_folder(job, &InputRole::Tokenizer)?,
-            checkpoint.config.vocab_size,
-        )?,
+        TokenizerChoice::Beside => Some(source),
+        TokenizerChoice::Named => Some(find_input_folder(job, &InputRole::Tokenizer)?),
         TokenizerChoice::None => None,
     };
-    if text.is_none() && config.tokenizer != TokenizerChoice::None {
-        let what = format!("{} has no tokenizer.json", show_path(source));
-        return Err(input_failure(
-            what,
-            "name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
-        ));
-    }
+    let text = text.map(|folder| open_needed_tokenizer(folder, checkpoint.config.vocab_size)).transpose()?;
     let vocabulary = checkpoint.config.vocab_size;
     let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
     let given = given.map_err(|e| input_failure(e, FORM))?;
@@ -95,6 +89,16 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     let summary = summarize_conversion(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// The tokenizer in `folder`, which the conversion is to carry.
+fn open_needed_tokenizer(folder: &Path, rows: usize) -> Result<ModelTokenizer, Failure> {
+    ModelTokenizer::open(folder, rows)?.ok_or_else(|| {
+        missing_tokenizer_failure(
+            folder,
+            ", name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
+        )
+    })
 }
 
 /// A source whose logits mean nothing is an unfit input; anything else is a failed conversion.

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
-    CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_false_claims, weights_failure,
+    CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask, weights_failure,
 };
 use crate::weights;
 
@@ -31,7 +31,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
             .map_err(|e| input_failure(e, "use the chat template that the model was made for"))?;
     }
     if let Some(contract) = &checkpoint.contract {
-        refuse_false_claims(source, contract, text.as_ref())?;
+        refuse_text_mask(source, contract, text.as_ref())?;
     }
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
     let beside =

@@ -11,6 +11,7 @@ pub(crate) mod cost;
 pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
+pub mod mask_entry;
 pub mod origins;
 pub mod repository;
 pub mod role;

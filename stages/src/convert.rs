@@ -22,7 +22,6 @@ use fmflow_engine::pipeline::origins::Origins;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
-use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use certificate::ELSEWHERE;
@@ -38,7 +37,8 @@ use crate::data::tokenizer::Tokenizer;
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::{
-    CERTIFICATE, GENERATION, Model, ModelTokenizer, describe_parameters, read_if_present, weights_failure,
+    CERTIFICATE, GENERATION, Model, ModelTokenizer, describe_parameters, missing_tokenizer_failure,
+    read_if_present, weights_failure,
 };
 use crate::weights;
 
@@ -66,20 +66,11 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
     let mut checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = match config.tokenizer {
-        TokenizerChoice::Beside => ModelTokenizer::open(source, checkpoint.config.vocab_size)?,
-        TokenizerChoice::Named => ModelTokenizer::open(
-            find_input_folder(job, &InputRole::Tokenizer)?,
-            checkpoint.config.vocab_size,
-        )?,
+        TokenizerChoice::Beside => Some(source),
+        TokenizerChoice::Named => Some(find_input_folder(job, &InputRole::Tokenizer)?),
         TokenizerChoice::None => None,
     };
-    if text.is_none() && config.tokenizer != TokenizerChoice::None {
-        let what = format!("{} has no tokenizer.json", show_path(source));
-        return Err(input_failure(
-            what,
-            "name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
-        ));
-    }
+    let text = text.map(|folder| open_needed_tokenizer(folder, checkpoint.config.vocab_size)).transpose()?;
     if let (TokenizerChoice::Named, Some(text)) = (config.tokenizer, &text) {
         take_special_ids(&mut checkpoint.config, &text.tokenizer);
     }
@@ -126,6 +117,16 @@ fn take_special_ids(config: &mut Qwen3Config, tokenizer: &Tokenizer) {
     config.bos_token_id = None;
     config.eos_token_ids = tokenizer.end_of_turn().into_iter().collect();
     config.pad_token_id = tokenizer.pad().ok();
+}
+
+/// The tokenizer in `folder`, which the conversion is to carry.
+fn open_needed_tokenizer(folder: &Path, rows: usize) -> Result<ModelTokenizer, Failure> {
+    ModelTokenizer::open(folder, rows)?.ok_or_else(|| {
+        missing_tokenizer_failure(
+            folder,
+            ", name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
+        )
+    })
 }
 
 /// A source whose logits mean nothing is an unfit input; anything else is a failed conversion.

@@ -13,7 +13,7 @@ use crate::backbone::Qwen3Config;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_left_behind, describe_parameters,
-    refuse_false_claims, weights_failure,
+    refuse_text_mask, weights_failure,
 };
 use crate::weights;
 
@@ -37,7 +37,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
             .map_err(|e| input_failure(e, "use the chat template that the model was made for"))?;
     }
     if let Some(contract) = &checkpoint.contract {
-        refuse_false_claims(source, contract, text.as_ref())?;
+        refuse_text_mask(source, contract, text.as_ref())?;
     }
     let told = describe_unread(source, checkpoint.contract.as_ref())?;
     told.iter().for_each(|line| job.report.note(line));

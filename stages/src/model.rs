@@ -13,6 +13,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, stage_failure};
 use crate::weights;
+use fmflow_engine::pipeline::checkpoint_folder::CheckpointFolder;
 pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
@@ -91,7 +92,7 @@ impl Model {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
-        refuse_false_claims(folder, &contract, text.as_ref())?;
+        refuse_text_mask(folder, &contract, text.as_ref())?;
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
         let certificate = read_if_present(folder, CERTIFICATE)?;
         let generation = read_if_present(folder, GENERATION)?;
@@ -194,26 +195,20 @@ impl Model {
     }
 }
 
-/// Refuses a contract that names another tokenizer, or as its mask a token that occurs in text.
+/// Refuses a contract whose mask is a token that occurs in text. The rules of the folder do too, but only the library knows the tokens
+/// of every tokenizer.
 ///
 /// # Errors
 /// A failure of the input that names the folder.
-pub(crate) fn refuse_false_claims(
+pub(crate) fn refuse_text_mask(
     folder: &Folder,
     contract: &Contract,
     text: Option<&ModelTokenizer>,
 ) -> Result<(), Failure> {
-    let carried = text.map(|text| text.tokenizer.digest());
-    if contract.tokenizer.is_some() && contract.tokenizer != carried {
-        let what =
-            format!("{}: the tokenizer differs from the one that the contract names", show_path(folder));
-        return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
-    }
     let taken = |id: u32| text.and_then(|text| text.tokenizer.text_token(id)).map(|token| (id, token));
     let Some((id, token)) = contract.mask_token.and_then(taken) else { return Ok(()) };
-    let what =
-        format!("{}: {PROVENANCE}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
-    Err(input_failure(what, "restore the checkpoint's own provenance.json and tokenizer.json"))
+    let what = format!("{}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
+    Err(input_failure(what, "restore the checkpoint's own contract and tokenizer.json"))
 }
 
 /// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.
@@ -226,6 +221,28 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     let refused =
         |why| input_failure(format!("{}: {why}", show_path(folder)), "restore the file, or remove it");
     Origins::parse(&text).map_err(refused)
+}
+
+/// The tokenizer in `folder`, without those of its files that only a model needs.
+///
+/// # Errors
+/// If there is none, or it is malformed.
+pub(crate) fn open_tokenizer(folder: &Folder) -> Result<Tokenizer, Failure> {
+    if !folder.join(TOKENIZER_FILES[0]).exists() {
+        return Err(missing_tokenizer_failure(folder, ", or name another tokenizer"));
+    }
+    let refused =
+        |error| input_failure(error, "use the tokenizer that the model was made for, or name another");
+    Tokenizer::open(folder).map_err(refused)
+}
+
+/// A failure about a folder without a tokenizer, in the words of `check`; `or` follows the cure.
+pub(crate) fn missing_tokenizer_failure(folder: &Folder, or: &str) -> Failure {
+    let shown = show_path(folder);
+    match CheckpointFolder::open(folder, shown.as_str()).find_missing_tokenizer() {
+        Some(fault) => input_failure(format!("{shown}: {fault}"), format!("{}{or}", fault.cure)),
+        None => stage_failure(format!("{shown}: its tokenizer.json came or went meanwhile")),
+    }
 }
 
 /// A failure about the weights in `folder`.

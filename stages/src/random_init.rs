@@ -10,10 +10,9 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::backbone::{Backbone, Qwen3Config};
-use crate::data::tokenizer::Tokenizer;
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::input_failure;
 use crate::job::find_input_folder;
-use crate::model::{Model, ModelTokenizer, describe_parameters};
+use crate::model::{Model, ModelTokenizer, describe_parameters, open_tokenizer};
 
 /// Creates a model with random weights for the tokenizer's vocabulary.
 ///
@@ -21,7 +20,7 @@ use crate::model::{Model, ModelTokenizer, describe_parameters};
 /// If the shape is inconsistent.
 pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
     let beside = find_input_folder(job, &InputRole::Tokenizer)?;
-    let rows = Tokenizer::open(beside).map_err(stage_failure)?.rows() as usize;
+    let rows = open_tokenizer(beside)?.rows() as usize;
     let text = ModelTokenizer::open(beside, rows)?;
     let shape = Qwen3Config {
         vocab_size: rows,

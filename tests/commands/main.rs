@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoint_folders;
 mod command_line;
 mod contract;
 mod convert;

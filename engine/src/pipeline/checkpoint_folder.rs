@@ -34,9 +34,10 @@ pub use tensor_rules::TIED_HEAD_CURE;
 pub use weight_files::{INDEX, SINGLE, WeightFileHeader};
 
 use crate::pipeline::checkpoint_config::Qwen3Config;
-use crate::pipeline::checkpoint_headers::TokenTable;
+use crate::pipeline::checkpoint_headers::{self, TokenTable};
 use crate::pipeline::config::TimeConditioning;
 use crate::pipeline::contract::{Contract, ContractError, MAX_CONTRACT_BYTES};
+use crate::pipeline::mask_entry;
 use crate::pipeline::origins::StoredContract;
 use crate::text::file_head;
 
@@ -162,6 +163,14 @@ impl CheckpointFolder {
     #[must_use]
     pub fn weight_files(&self) -> &[WeightFileHeader] {
         self.weights.as_deref().unwrap_or_default()
+    }
+
+    /// BLAKE3 of tokenizer.json, in hexadecimal; `None` if there is none that can be read.
+    #[must_use]
+    pub(crate) fn hash_tokenizer(&self) -> Option<String> {
+        let path = self.folder.join(tokenizer_rules::TOKENIZER);
+        let bytes = file_head::read_small_file(&path, checkpoint_headers::MAX_HEADER_BYTES)?;
+        Some(mask_entry::hash_tokenizer(&bytes))
     }
 
     /// The ids of tokenizer.json; `None` if there is none, or one that only the library can read.

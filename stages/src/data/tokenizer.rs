@@ -4,10 +4,8 @@
 //! first of them for the mask token.
 
 mod limits;
-mod mask_entry;
 mod train;
 
-pub(crate) use mask_entry::{MASK_NAMES, add_mask_entry};
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +20,7 @@ use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::error::catch_library_panic;
+use fmflow_engine::pipeline::mask_entry::hash_tokenizer;
 use fmflow_engine::text::escape::show_path;
 use limits::{MAX_PIECE_BYTES, TextExpansion};
 
@@ -252,7 +251,7 @@ impl Tokenizer {
     /// BLAKE3 of `tokenizer.json` without the mask token that `export` adds, in hexadecimal.
     #[must_use]
     pub(crate) fn digest(&self) -> String {
-        blake3::hash(&mask_entry::strip_mask_entry(&self.json, self.used)).to_hex().to_string()
+        hash_tokenizer(&self.json)
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.

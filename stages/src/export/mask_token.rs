@@ -2,9 +2,10 @@
 //! of its own would give it the row of the mask.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::mask_entry::{MASK_NAMES, add_mask_entry};
 use serde_json::{Map, Value, json};
 
-use crate::data::tokenizer::{MASK_NAMES, Tokenizer, add_mask_entry};
+use crate::data::tokenizer::Tokenizer;
 use crate::failure::input_failure;
 
 /// Files of a tokenizer, by name.

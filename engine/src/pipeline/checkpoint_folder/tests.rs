@@ -316,8 +316,21 @@ fn a_contract_is_found_in_either_file_and_its_loss_is_told() {
     assert_fault(path, "say different things", "restore");
     remove(path, "provenance.json");
     flow.mask_token = Some(8);
-    write(path, "fmflow.json", ExportSidecar::new(flow, "float32").to_json());
+    write(path, "fmflow.json", ExportSidecar::new(flow.clone(), "float32").to_json());
     assert_fault(path, "`mask_token` is `8`", "restore");
+    for (mask, tokenizer, said) in [
+        (5, None, None),
+        (7, None, Some("fmflow.json: `mask_token` is 7, which is the token `<end>`")),
+        (5, Some("0".repeat(64)), Some("the tokenizer differs")),
+    ] {
+        flow.mask_token = Some(mask);
+        flow.tokenizer = tokenizer.or_else(|| CheckpointFolder::open(path, "./m").hash_tokenizer());
+        write(path, "fmflow.json", ExportSidecar::new(flow.clone(), "float32").to_json());
+        match said {
+            Some(said) => assert_fault(path, said, "restore"),
+            None => assert_eq!(faults(path), []),
+        }
+    }
     remove(path, "fmflow.json");
     write(path, "certificate.json", "{}");
     assert_fault(path, "but not the `provenance.json`", "copy `provenance.json`");

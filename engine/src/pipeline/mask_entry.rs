@@ -4,15 +4,16 @@
 //! token's name is encoded as before, and rows made before the export fit the exported model.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
 /// Names of the mask token. The second is for tokenizers that use the first for something else.
-pub(crate) const MASK_NAMES: [&str; 2] = ["<|mask|>", "<|fmflow_mask|>"];
+pub const MASK_NAMES: [&str; 2] = ["<|mask|>", "<|fmflow_mask|>"];
 
 /// `json`, a `tokenizer.json`, with the token `name` as the last of its added tokens; `None` if there is no such list.
 #[must_use]
-pub(crate) fn add_mask_entry(json: &[u8], id: u32, name: &str) -> Option<Vec<u8>> {
+pub fn add_mask_entry(json: &[u8], id: u32, name: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(json).ok()?;
     let before: Value = serde_json::from_slice(json).ok()?;
     text.match_indices("\"added_tokens\"").find_map(|(at, key)| {
@@ -26,24 +27,47 @@ pub(crate) fn add_mask_entry(json: &[u8], id: u32, name: &str) -> Option<Vec<u8>
     })
 }
 
-/// A `tokenizer.json` without the entry that [`add_mask_entry`] made; `used` is one more than its largest id.
+/// BLAKE3 of a `tokenizer.json` without the entry that [`add_mask_entry`] makes, in hexadecimal.
 #[must_use]
-pub(super) fn strip_mask_entry(json: &[u8], used: u32) -> Cow<'_, [u8]> {
-    let Ok(text) = std::str::from_utf8(json) else { return json.into() };
-    for entry in MASK_NAMES.map(|name| render_entry(used.saturating_sub(1), name)) {
-        if let Some(at) = text.find(&entry) {
-            return [&text[..at], &text[at + entry.len()..]].concat().into_bytes().into();
-        }
+pub fn hash_tokenizer(json: &[u8]) -> String {
+    blake3::hash(&strip_mask_entry(json)).to_hex().to_string()
+}
+
+/// A `tokenizer.json` without the entry that [`add_mask_entry`] makes.
+fn strip_mask_entry(json: &[u8]) -> Cow<'_, [u8]> {
+    let found = std::str::from_utf8(json).ok().and_then(|text| {
+        let place = |name: &str| find_entry(text, name);
+        Some((text, MASK_NAMES.into_iter().find_map(place)?))
+    });
+    match found {
+        Some((text, entry)) => [&text[..entry.start], &text[entry.end..]].concat().into_bytes().into(),
+        None => json.into(),
     }
-    json.into()
+}
+
+/// Where the entry of the token `name` is, with the comma before it.
+fn find_entry(text: &str, name: &str) -> Option<Range<usize>> {
+    let end = text.find(&render_end(name))?;
+    let start = text[..end].rfind(START)?;
+    let id = &text[start + START.len()..end];
+    let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| start..end + render_end(name).len())
+}
+
+/// The entry before its id, after a comma.
+const START: &str = ",\n    {\"id\": ";
+
+/// The entry after its id.
+fn render_end(name: &str) -> String {
+    format!(
+        ", \"content\": \"{name}\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \
+         \"normalized\": false, \"special\": true}}"
+    )
 }
 
 /// The entry, after a comma.
 fn render_entry(id: u32, name: &str) -> String {
-    format!(
-        ",\n    {{\"id\": {id}, \"content\": \"{name}\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \
-         \"normalized\": false, \"special\": true}}"
-    )
+    format!("{START}{id}{}", render_end(name))
 }
 
 /// Where the items of the list after the key end; `None` if there is no list.
@@ -94,12 +118,13 @@ mod tests {
             let last = value["added_tokens"].as_array().unwrap().last().unwrap();
             assert_eq!((&last["id"], &last["content"]), (&json!(7), &json!("<|mask|>")), "{list}");
             if list.contains("id") {
-                assert_eq!(strip_mask_entry(&added, 8), json.as_bytes(), "{list}");
-                assert_eq!(strip_mask_entry(&added, 9), added, "another id is another token");
+                assert_eq!(strip_mask_entry(&added), json.as_bytes(), "{list}");
+                assert_eq!(hash_tokenizer(&added), hash_tokenizer(json.as_bytes()), "{list}");
             }
         }
         for json in ["{}", "[", r#"{"added_tokens": {}}"#, r#"{"a": {"added_tokens": []}}"#] {
             assert_eq!(add_mask_entry(json.as_bytes(), 7, MASK_NAMES[0]), None, "{json}");
+            assert_eq!(strip_mask_entry(json.as_bytes()), json.as_bytes());
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;
 pub mod config;
 pub mod contract;
+mod contract_error;
 pub(crate) mod cost;
 pub mod export_sidecar;
 pub(crate) mod field_path;

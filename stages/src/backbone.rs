@@ -48,7 +48,7 @@ use layout::{ParameterView, draw_initial_values};
 use time::TimeEmbedding;
 
 pub use context::{AttentionContext, PADDING};
-pub use fmflow_engine::pipeline::checkpoint_folder::{ConfigError, Qwen3Config};
+pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};
 pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{EMBEDDING, HEAD, build_layout};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;

@@ -10,6 +10,7 @@
 //! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
 //! this type keeps every bit. The folder is read back and compared before it is published.
 
+mod mask_token;
 mod readme;
 mod sidecar;
 
@@ -25,7 +26,7 @@ use serde_json::json;
 
 use crate::failure::{input_failure, stage_failure};
 use crate::job::find_input_folder;
-use crate::model::{ModelTokenizer, weights_failure};
+use crate::model::{GENERATION, ModelTokenizer, read_if_present, weights_failure};
 use crate::weights::{self, Checkpoint, Dtype, Encoding, INDEX, SINGLE, TensorLayout};
 use fmflow_engine::pipeline::contract::{Contract, SIDECAR};
 use fmflow_engine::pipeline::role::InputRole;
@@ -74,19 +75,13 @@ impl Export<'_> {
         }
         let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(Failure::from);
         put("config.json", sidecar::render_config(self).as_bytes())?;
-        let generation = source.join("generation_config.json");
-        match generation.exists() {
-            true => put("generation_config.json", &std::fs::read(generation)?)?,
-            false => put("generation_config.json", sidecar::render_generation_config(self).as_bytes())?,
-        }
-        for (name, bytes) in sidecar::collect_tokenizer_files(self) {
+        let generation = read_if_present(source, GENERATION)?;
+        put(GENERATION, &sidecar::render_generation_config(self, generation.as_deref())?)?;
+        for (name, bytes) in sidecar::collect_tokenizer_files(self)? {
             put(&name, &bytes)?;
         }
         put(SIDECAR, sidecar::render_provenance(self).as_bytes())?;
-        put(
-            "README.md",
-            readme::render_readme(self.contract, self.dtype, !conditioning.is_empty()).as_bytes(),
-        )?;
+        put("README.md", readme::render_readme(self, !conditioning.is_empty()).as_bytes())?;
         Ok(files)
     }
 

@@ -2,17 +2,23 @@
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::FetchConfig;
-use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
+use fmflow_engine::pipeline::contract::{Contract, PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
+use std::path::Path;
 
+use crate::backbone::Qwen3Config;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
-    CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask, weights_failure,
+    CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_left_behind, describe_parameters,
+    refuse_text_mask, weights_failure,
 };
 use crate::weights;
+
+/// Most unread settings that are told one by one.
+const MOST_TOLD: usize = 20;
 
 /// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
 /// here and not by a later stage.
@@ -33,9 +39,10 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     if let Some(contract) = &checkpoint.contract {
         refuse_text_mask(source, contract, text.as_ref())?;
     }
+    let told = describe_unread(source, checkpoint.contract.as_ref())?;
+    told.iter().for_each(|line| job.report.note(line));
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside =
-        ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
+    let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact()?;
@@ -49,8 +56,20 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        vec![format!("{} files", names.len())],
+        [vec![format!("{} files", names.len())], told].concat(),
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// Settings and files of the source that no stage reads, at most [`MOST_TOLD`] of them.
+fn describe_unread(source: &Path, contract: Option<&Contract>) -> Result<Vec<String>, Failure> {
+    let config = std::fs::read_to_string(source.join("config.json")).map_err(stage_failure)?;
+    let settings = Qwen3Config::list_unread_settings(&config, contract).map_err(stage_failure)?;
+    let mut lines: Vec<String> = settings.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    if settings.len() > MOST_TOLD {
+        lines.push(format!("config.json: {} more settings are not read", settings.len() - MOST_TOLD));
+    }
+    lines.extend(describe_left_behind(source)?);
+    Ok(lines)
 }

@@ -1,5 +1,7 @@
 //! A checkpoint folder: weights, config, tokenizer and contract always stay together.
 
+mod small_files;
+
 use std::path::Path as Folder;
 
 use fmflow_engine::error::Failure;
@@ -7,7 +9,6 @@ use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::{Attention, Backbone};
-use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, stage_failure};
@@ -20,9 +21,7 @@ use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-/// The files of a tokenizer. The first is required, the others are optional.
-pub(crate) const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
+pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, describe_left_behind, read_if_present};
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -33,6 +32,8 @@ pub(crate) struct Model {
     pub contract: Contract,
     /// The tokenizer and the bytes of its files; `None` for a model without text.
     pub text: Option<ModelTokenizer>,
+    /// The bytes of the source's settings of generation, passed on unchanged.
+    pub generation: Option<Vec<u8>>,
     /// The bytes of the conversion's certificate, passed on unchanged.
     pub certificate: Option<Vec<u8>>,
     /// Which stages set the facts of the contract.
@@ -93,12 +94,11 @@ impl Model {
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
         refuse_text_mask(folder, &contract, text.as_ref())?;
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
-        let certificate = folder.join(CERTIFICATE);
-        let certificate =
-            certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage_failure)?;
+        let certificate = read_if_present(folder, CERTIFICATE)?;
+        let generation = read_if_present(folder, GENERATION)?;
         let carried = text.as_ref().map(|text| text.tokenizer.digest());
         let contract = Contract { tokenizer: carried, ..contract };
-        Ok(Self { backbone, contract, text, certificate, origins: read_origins(folder)? })
+        Ok(Self { backbone, contract, text, generation, certificate, origins: read_origins(folder)? })
     }
 
     /// Writes all files of a checkpoint folder.
@@ -116,10 +116,12 @@ impl Model {
         for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
             writer.write(name, bytes)?;
         }
-        match &self.certificate {
-            Some(bytes) => writer.write(CERTIFICATE, bytes).map_err(Failure::from),
-            None => Ok(()),
+        for (name, bytes) in [(GENERATION, &self.generation), (CERTIFICATE, &self.certificate)] {
+            if let Some(bytes) = bytes {
+                writer.write(name, bytes)?;
+            }
         }
+        Ok(())
     }
 
     /// The tokenizer, for work with text.

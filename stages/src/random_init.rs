@@ -36,7 +36,7 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
         max_position_embeddings: config.context,
         initializer_range: config.initializer_range,
         bos_token_id: None,
-        eos_token_id: text.as_ref().and_then(|t| t.tokenizer.end_of_turn().ok()),
+        eos_token_ids: text.iter().filter_map(|t| t.tokenizer.end_of_turn().ok()).collect(),
         pad_token_id: text.as_ref().and_then(|t| t.tokenizer.pad().ok()),
     };
     let device = crate::device::open_device(job.device)
@@ -49,8 +49,8 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
     let summary =
         describe_parameters(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
-        .write(&mut writer)?;
+    let origins = Origins::for_stage(job.stage);
+    Model { backbone, contract, text, generation: None, certificate: None, origins }.write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }

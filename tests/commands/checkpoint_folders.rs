@@ -159,6 +159,7 @@ fn check_sees_what_run_would_refuse() {
     fs::write(folder.join("vocab.json"), "{}").unwrap();
     fs::remove_file(folder.join("provenance.json")).unwrap();
     refused("AutoTokenizer.from_pretrained('./m')");
+    fs::remove_file(folder.join("vocab.json")).unwrap();
     fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
     project.edit("m/config.json", "\"vocab_size\": 320", "\"vocab_size\": 319");
     refused("write `\"vocab_size\": 320` in config.json");

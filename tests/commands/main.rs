@@ -4,6 +4,7 @@
 mod common;
 
 mod checkpoint_folders;
+mod checkpoint_texts;
 mod command_line;
 mod contract;
 mod convert;

@@ -2,10 +2,11 @@
 //! read, and everything in it that makes it unfit.
 //!
 //! ```text
-//! config.json         -> sizes and constants        qwen3_config
+//! config.json         -> sizes and constants        checkpoint_config
 //! provenance.json, or the fmflow.json of an export  the contract
 //! *.safetensors       -> names, types, shapes       header, weight_files
 //! tokenizer.json      -> ids                        checkpoint_headers
+//! *.json, *.jinja     -> what they say of one thing checkpoint_texts
 //! ```
 //! Every rule is one function from the opened folder to its faults, in [`RULES`]. A check and a run call the same
 //! [`CheckpointFolder::find_faults`], so they cannot disagree. A rule is silent about what an earlier one reports: without a readable
@@ -17,9 +18,9 @@ mod fault;
 mod header;
 mod layout;
 mod other_kinds;
-mod qwen3_config;
 mod rename;
 mod tensor_rules;
+mod text_rules;
 mod tokenizer_rules;
 mod weight_files;
 
@@ -29,13 +30,14 @@ use std::path::{Path, PathBuf};
 pub use fault::{FaultKind, FolderFault};
 pub use header::{Dtype, HeaderError, TensorEntry, read_header};
 pub use layout::{EMBEDDING, HEAD, TIME_FEATURES, build_layout};
-pub use qwen3_config::{ConfigError, Qwen3Config};
 pub use tensor_rules::TIED_HEAD_CURE;
 pub use weight_files::{INDEX, SINGLE, WeightFileHeader};
 
+use crate::pipeline::checkpoint_config::Qwen3Config;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
 use crate::pipeline::config::TimeConditioning;
 use crate::pipeline::contract::{Contract, ContractError, MAX_CONTRACT_BYTES};
+use crate::pipeline::mask_entry;
 use crate::pipeline::origins::StoredContract;
 use crate::text::file_head;
 
@@ -43,12 +45,14 @@ use crate::text::file_head;
 type Rule = fn(&CheckpointFolder) -> Vec<FolderFault>;
 
 /// All rules, in the order in which a run reports the first fault.
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 7] = [
     config_rules::check_config,
     contract_rules::check_contract,
     weight_files::check_weight_files,
     tensor_rules::check_tensors,
     tokenizer_rules::check_tokenizer,
+    text_rules::check_texts,
+    config_rules::check_settings,
 ];
 
 /// Largest small file that is read, in bytes: config.json and the index.
@@ -74,10 +78,12 @@ impl CheckpointFolder {
     pub fn open(folder: &Path, shown: impl Into<String>) -> Self {
         let (files, folders) = file_head::list_entries(folder);
         let config_text = read_config_text(folder);
-        let config = config_text.as_ref().map_err(FolderFault::clone).and_then(|text| {
-            Qwen3Config::parse(text).map_err(|error| FolderFault::new(error.to_string(), error.cure()))
-        });
         let contract = StoredContract::read(|name| read_text(folder, name, MAX_CONTRACT_BYTES));
+        let stored = contract.as_ref().ok().and_then(Option::as_ref).map(|stored| &stored.contract);
+        let config = config_text.as_ref().map_err(FolderFault::clone).and_then(|text| {
+            let config = Qwen3Config::parse_with_contract(text, stored);
+            config.map_err(|error| FolderFault::new(error.to_string(), error.cure()))
+        });
         let conditioned = matches!(&contract, Ok(Some(stored)) if stored.contract.time_conditioning != TimeConditioning::None);
         let weights = weight_files::open_weight_files(folder, &files, conditioned);
         let (folder, tokens) = (folder.to_owned(), OnceCell::new());
@@ -164,7 +170,7 @@ impl CheckpointFolder {
     pub(crate) fn hash_tokenizer(&self) -> Option<String> {
         let path = self.folder.join(tokenizer_rules::TOKENIZER);
         let bytes = file_head::read_small_file(&path, checkpoint_headers::MAX_HEADER_BYTES)?;
-        Some(blake3::hash(&bytes).to_hex().to_string())
+        Some(mask_entry::hash_tokenizer(&bytes))
     }
 
     /// The ids of tokenizer.json; `None` if there is none, or one that only the library can read.

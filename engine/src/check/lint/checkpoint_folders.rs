@@ -87,6 +87,7 @@ fn describe_fault(stage: &Stage, opened: &OpenedFolder, fault: &FolderFault) -> 
             Code::InvalidContract,
             format!("the contract of checkpoint `{}` is invalid: {fault}", stage.name),
         ),
+        FaultKind::Unread => (Code::UnreadSetting, format!("in the checkpoint folder `{shown}`: {fault}")),
         FaultKind::Doubtful => (Code::TiedHead, format!("in the checkpoint folder `{shown}`: {fault}")),
     };
     Diagnostic::new(code, message).at(stage.parent_place(), "in this folder").help(fault.cure.as_str())

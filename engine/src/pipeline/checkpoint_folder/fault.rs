@@ -13,6 +13,8 @@ pub enum FaultKind {
     Contract,
     /// The folder can perhaps be used: only its weights tell, and a check reads none.
     Doubtful,
+    /// The folder can be used, but says something that nothing reads.
+    Unread,
 }
 
 /// Something in a checkpoint folder that keeps it from being used.
@@ -36,7 +38,7 @@ impl FolderFault {
     /// Whether the folder is refused, whatever its weights are.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        self.kind != FaultKind::Doubtful
+        !matches!(self.kind, FaultKind::Doubtful | FaultKind::Unread)
     }
 
     /// A file that was damaged on its way here.

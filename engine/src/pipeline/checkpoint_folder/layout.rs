@@ -1,6 +1,6 @@
 //! The tensors of a backbone: their names and shapes, which config.json and the contract determine.
 
-use super::qwen3_config::Qwen3Config;
+use crate::pipeline::checkpoint_config::Qwen3Config;
 use crate::pipeline::config::TimeConditioning;
 
 /// Name of the embedding, which is also the output head if they are tied.

@@ -6,9 +6,9 @@ use super::CheckpointFolder;
 use super::fault::{FaultKind, FolderFault};
 use super::header::HeaderError;
 use super::layout::{EMBEDDING, HEAD, build_layout};
-use super::qwen3_config::Qwen3Config;
 use super::rename::{TensorRename, find_rename};
 use super::weight_files::{INDEX, WeightFileHeader};
+use crate::pipeline::checkpoint_config::Qwen3Config;
 use crate::pipeline::config::TimeConditioning;
 
 /// What the tensors of a folder are compared with.

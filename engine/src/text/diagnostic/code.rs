@@ -110,6 +110,7 @@ codes! {
     UnknownSubset "unknown-subset" Error "a subset that the dataset does not have"
     UnknownColumn "unknown-column" Error "a column that the dataset does not have"
     HubUnreachable "hub-unreachable" Error "the hub did not give a usable answer"
+    UnreadSetting "unread-setting" Warning "a setting of a checkpoint that nothing reads"
     TiedHead "tied-head" Warning "a head in the files of a model whose head is its embedding"
     AutoregressiveOnFlow "autoregressive-on-flow" Warning "autoregressive training or sampling of a flow checkpoint"
     CausalFlow "causal-flow" Warning "a flow that sees only earlier positions"

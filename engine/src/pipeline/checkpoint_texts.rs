@@ -1,0 +1,142 @@
+//! The small files of a checkpoint that speak of the same things: tokens and their ids, special tokens, chat templates.
+//!
+//! Programs differ in which file they believe. If two files disagree, the text that a model sees depends on the program, and a row
+//! that one file gives to a token may be the mask of another. Such a folder is refused with both places.
+
+mod claims;
+mod special_tokens;
+mod templates;
+mod tokens;
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::pipeline::checkpoint_config::{cut, parse_unique_object, show_value};
+use crate::text::escape::escape_line;
+use tokens::TokenizerTokens;
+
+/// Files that are read if they exist.
+pub(crate) const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const ADDED_TOKENS: &str = "added_tokens.json";
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+const TEMPLATE: &str = "chat_template.jinja";
+const TEMPLATE_JSON: &str = "chat_template.json";
+const SLOW_VOCABULARY: &str = "vocab.json";
+const SLOW_MERGES: &str = "merges.txt";
+
+/// The folder of templates besides the default one, as `NAME.jinja`.
+pub const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// Two files that say different things of the same, or one file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// What they say, with both places.
+    pub what: String,
+    /// How to make them agree.
+    pub cure: &'static str,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// How to write all files of a tokenizer anew, from what transformers makes of the folder.
+const SAVE_AGAIN: &str = "let transformers write the files anew, with FOLDER as the folder: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`; or remove the entry that is wrong";
+
+/// How to repair a file that is not JSON.
+const RESTORE: &str = "restore the file from the model's repository, or remove it";
+
+/// The small files of a checkpoint, parsed. What is absent is empty.
+#[derive(Debug, Default)]
+pub struct CheckpointTexts {
+    config: Map<String, Value>,
+    generation: Map<String, Value>,
+    tokenizer: Option<TokenizerTokens>,
+    tokenizer_config: Map<String, Value>,
+    added_tokens: Map<String, Value>,
+    special_tokens: Map<String, Value>,
+    template: Option<String>,
+    template_json: Map<String, Value>,
+    /// Name, path and text of further templates that `tokenizer_config.json` names too.
+    more_templates: Vec<(String, String, String)>,
+    slow_vocabulary: Option<Map<String, Value>>,
+    slow_merges: Option<String>,
+}
+
+impl CheckpointTexts {
+    /// Reads the files through `read`, which returns the bytes of a file by its name, or why it cannot be read; `None` if there
+    /// is no such file.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is malformed.
+    pub fn read(read: impl Fn(&str) -> Option<Result<Vec<u8>, String>>) -> Result<Self, Disagreement> {
+        let text = |name: &str| read(name).map(|bytes| read_text(name, bytes)).transpose();
+        let object = |name: &str| match text(name)? {
+            None => Ok(None),
+            Some(text) => parse_unique_object(&text).map(Some).map_err(|why| malformed(name, &why)),
+        };
+        let tokenizer = read(TOKENIZER).map(|bytes| bytes.and_then(|bytes| TokenizerTokens::parse(&bytes)));
+        let mut texts = Self {
+            config: object(CONFIG)?.unwrap_or_default(),
+            generation: object(GENERATION)?.unwrap_or_default(),
+            tokenizer: tokenizer.transpose().map_err(|why| malformed(TOKENIZER, &why))?,
+            tokenizer_config: object(TOKENIZER_CONFIG)?.unwrap_or_default(),
+            added_tokens: object(ADDED_TOKENS)?.unwrap_or_default(),
+            special_tokens: object(SPECIAL_TOKENS)?.unwrap_or_default(),
+            template: text(TEMPLATE)?,
+            template_json: object(TEMPLATE_JSON)?.unwrap_or_default(),
+            more_templates: Vec::new(),
+            slow_vocabulary: object(SLOW_VOCABULARY)?,
+            slow_merges: text(SLOW_MERGES)?,
+        };
+        for name in texts.list_template_names() {
+            let path = format!("{MORE_TEMPLATES}/{name}.jinja");
+            if let Some(text) = text(&path)? {
+                texts.more_templates.push((name, path, text));
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Every disagreement, in the order of the files above.
+    #[must_use]
+    pub fn find_disagreements(&self) -> Vec<Disagreement> {
+        let mut found = self.compare_special_ids();
+        if let Some(tokens) = &self.tokenizer {
+            found.extend(self.compare_added_tokens(tokens));
+            found.extend(self.compare_named_tokens(tokens));
+            found.extend(self.compare_slow_files(tokens));
+        }
+        found.extend(self.compare_templates());
+        found
+    }
+}
+
+/// The text of a file from its bytes.
+fn read_text(name: &str, bytes: Result<Vec<u8>, String>) -> Result<String, Disagreement> {
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()));
+    text.map_err(|why| malformed(name, &why))
+}
+
+fn malformed(name: &str, why: &str) -> Disagreement {
+    Disagreement { what: format!("`{name}` cannot be read: {why}"), cure: RESTORE }
+}
+
+/// A place in a file, for messages.
+fn show_place(file: &str, key: &str) -> String {
+    format!("`{}` in `{file}`", escape_line(&cut(key)))
+}
+
+/// A word of a file, for messages.
+fn show_word(word: &str) -> String {
+    show_value(&Value::from(word))
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub(crate) mod checkpoint_headers;
 pub mod checkpoint_texts;
 pub mod config;
 pub mod contract;
+mod contract_error;
 pub(crate) mod cost;
 pub mod export_sidecar;
 pub(crate) mod field_path;

@@ -51,7 +51,7 @@ train "more" from="again" {
 sampler "parallel" kind="confidence" steps=2 temperature=0
 evaluate "likelihood" { checkpoint "again"; held-out dataset="text" rows="text" times=4 }
 generate "samples" from="again" sampler="parallel" { chat "first: a b c" }
-export "back" from="again" format="huggingface" dtype="DTYPE" shard-size="64KiB"
+export "back" from="again" format="huggingface" dtype="DTYPE" shard-size="16KiB"
 "#;
 
 #[test]
@@ -60,7 +60,7 @@ fn an_export_is_a_checkpoint_again_and_exports_the_same_bytes() {
         let project = Project::tiny();
         project.edit("tiny.kdl", "time-conditioning \"none\"", &format!("time-conditioning {conditioning}"));
         let release =
-            "export \"release\" from=\"sft\" format=\"huggingface\" dtype=\"DTYPE\" shard-size=\"64KiB\"\n";
+            "export \"release\" from=\"sft\" format=\"huggingface\" dtype=\"DTYPE\" shard-size=\"16KiB\"\n";
         let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
         project.write("tiny.kdl", &(text + &release.replace("DTYPE", dtype)));
         project.fmflow(&["run", "tiny.kdl"]).ok();
@@ -162,7 +162,7 @@ fn check_sees_what_run_would_refuse() {
     fs::remove_file(folder.join("vocab.json")).unwrap();
     fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
     project.edit("m/config.json", "\"vocab_size\": 320", "\"vocab_size\": 319");
-    refused("has the id 319");
+    refused("write `\"vocab_size\": 320` in config.json");
     project.edit("m/config.json", "\"vocab_size\": 319", "\"vocab_size\": 320");
     project.fmflow(&["check", "c.kdl"]).ok();
     // Without `./` it is the name of a stage.

@@ -184,10 +184,7 @@ fn read_config_text(folder: &Path) -> Result<String, FolderFault> {
     const FILE: &str = "config.json";
     match read_text(folder, FILE, MAX_TEXT_BYTES) {
         Some(read) => read.map_err(|why| FolderFault::damaged(FILE, why)),
-        None => {
-            let cure = "name the folder of a Hugging Face checkpoint: config.json, model.safetensors, tokenizer.json";
-            Err(FolderFault::new(format!("the folder has no {FILE}"), cure))
-        }
+        None => Err(FolderFault::new(format!("the folder has no {FILE}"), fault::NAME_A_CHECKPOINT)),
     }
 }
 

@@ -10,12 +10,7 @@ use crate::pipeline::config::train::{
     AUTOREGRESSIVE_LOSS, LOSS_NAMES, Objective, ProbabilityPath, Scheduler, TrainConfig,
 };
 use crate::pipeline::config::{ConvertConfig, TimeConditioning};
-
-/// File name in a checkpoint's folder.
-pub const PROVENANCE: &str = "provenance.json";
-
-/// File name in an exported folder, which has its contract in this file and no [`PROVENANCE`].
-pub const SIDECAR: &str = "fmflow.json";
+pub use crate::pipeline::contract_error::{ContractError, PROVENANCE, SIDECAR};
 
 /// File name of the certificate of a converted model and of all models trained from it.
 pub const CERTIFICATE: &str = "certificate.json";
@@ -95,44 +90,6 @@ pub struct Contract {
     pub tokenizer: Option<String>,
     /// Number of optimizer updates since the conversion.
     pub trained_updates: u64,
-}
-
-/// Why a `provenance.json` is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContractError {
-    /// Unreadable, or not the JSON of [`Contract`].
-    #[error("{PROVENANCE}: {0}")]
-    Json(String),
-    /// The copy of the contract in an exported folder is refused.
-    #[error("{SIDECAR}: {0}")]
-    Sidecar(String),
-    /// The folder has two contracts.
-    #[error("{PROVENANCE} and {SIDECAR} say different things of the model")]
-    Disagreement,
-    /// Written by another version, with the opposite direction of time, or out of range.
-    #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
-    Value {
-        /// Key in the JSON object.
-        key: &'static str,
-        /// Value in the file.
-        found: String,
-        /// Value that this program writes.
-        expected: &'static str,
-    },
-}
-
-impl ContractError {
-    /// The same reason, about the contract in a [`SIDECAR`].
-    #[must_use]
-    pub(super) fn in_sidecar(self) -> Self {
-        match self {
-            Self::Json(reason) => Self::Sidecar(reason),
-            Self::Value { key, found, expected } => {
-                Self::Sidecar(format!("`{key}` is `{found}`, expected `{expected}`"))
-            }
-            Self::Sidecar(_) | Self::Disagreement => self,
-        }
-    }
 }
 
 impl Contract {

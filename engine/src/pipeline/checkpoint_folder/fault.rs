@@ -1,5 +1,9 @@
 //! What is wrong with a checkpoint folder, and what to do about it.
 
+/// The cure for a folder that is something else.
+pub(super) const NAME_A_CHECKPOINT: &str =
+    "name the folder of a Hugging Face checkpoint: config.json, model.safetensors, tokenizer.json";
+
 /// What a fault means for whoever names the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {

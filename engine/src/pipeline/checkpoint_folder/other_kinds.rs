@@ -1,7 +1,7 @@
 //! Folders that are something else than a checkpoint: an adapter, a folder of checkpoints.
 
 use super::CheckpointFolder;
-use super::fault::FolderFault;
+use super::fault::{FolderFault, NAME_A_CHECKPOINT};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 
@@ -14,10 +14,19 @@ pub(super) fn find_other_kind(folder: &CheckpointFolder) -> Option<FolderFault> 
     if folder.has("config.json") {
         return None;
     }
-    let inner = folder.folders().iter().rev().find(|name| is_checkpoint(folder, name))?;
+    let Some(inner) = folder.folders().iter().rev().find(|name| is_checkpoint(folder, name)) else {
+        return explain_no_checkpoint(folder);
+    };
     let message = format!("the folder has no config.json, but its folder `{inner}` has one");
     let shown = folder.shown().trim_end_matches('/');
     Some(FolderFault::new(message, format!("if that is the checkpoint, write `\"{shown}/{inner}\"`")))
+}
+
+/// A folder with none of the files of a checkpoint.
+fn explain_no_checkpoint(folder: &CheckpointFolder) -> Option<FolderFault> {
+    let has_weights = folder.files().iter().any(|name| name.ends_with(".safetensors"));
+    let message = "it is no checkpoint: it has neither config.json nor weights";
+    (!has_weights).then(|| FolderFault::new(message, NAME_A_CHECKPOINT))
 }
 
 fn find_adapter(folder: &CheckpointFolder) -> Option<&str> {

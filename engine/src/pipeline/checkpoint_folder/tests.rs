@@ -279,6 +279,12 @@ fn other_architectures_and_broken_configs_are_told() {
     }
     remove(folder.path(), "config.json");
     assert_fault(folder.path(), "has no config.json", "name the folder of a Hugging Face checkpoint");
+    remove(folder.path(), SINGLE);
+    assert_fault(
+        folder.path(),
+        "neither config.json nor weights",
+        "name the folder of a Hugging Face checkpoint",
+    );
     std::fs::create_dir(folder.path().join("checkpoint-500")).unwrap();
     with_config(&folder.path().join("checkpoint-500"), "vocab_size", json!(8));
     assert_fault(folder.path(), "its folder `checkpoint-500` has one", "write `\"./m/checkpoint-500\"`");

@@ -37,7 +37,7 @@ pub struct Disagreement {
     /// What they say, with both places.
     pub what: String,
     /// How to make them agree.
-    pub cure: &'static str,
+    pub cure: String,
 }
 
 impl fmt::Display for Disagreement {
@@ -46,8 +46,12 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// How to write all files of a tokenizer anew, from what transformers makes of the folder.
-const SAVE_AGAIN: &str = "let transformers write the files anew, with FOLDER as the folder: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`; or remove the entry that is wrong";
+/// How to repair an entry about a token: all files of the tokenizer are written anew from what transformers makes of them.
+fn save_again(place: &str) -> String {
+    format!(
+        "let transformers write the files anew, with FOLDER as the folder: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`; or remove {place}, if it is wrong"
+    )
+}
 
 /// How to repair a file that is not JSON.
 const RESTORE: &str = "restore the file from the model's repository, or remove it";
@@ -125,7 +129,7 @@ fn read_text(name: &str, bytes: Result<Vec<u8>, String>) -> Result<String, Disag
 }
 
 fn malformed(name: &str, why: &str) -> Disagreement {
-    Disagreement { what: format!("`{name}` cannot be read: {why}"), cure: RESTORE }
+    Disagreement { what: format!("`{name}` cannot be read: {why}"), cure: RESTORE.to_owned() }
 }
 
 /// A place in a file, for messages.

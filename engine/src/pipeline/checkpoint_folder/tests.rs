@@ -264,6 +264,12 @@ fn an_index_must_name_what_is_there() {
 fn other_architectures_and_broken_configs_are_told() {
     let folder = folder();
     for (key, value, message, cure) in [
+        (
+            "architectures",
+            json!(["Qwen3Model"]),
+            "`architectures`",
+            "`\"architectures\": [\"Qwen3ForCausalLM\"]`",
+        ),
         ("model_type", json!("llama"), "`model_type` = \"llama\"", "Qwen/Qwen3-0.6B-Base"),
         (
             "hidden_size",

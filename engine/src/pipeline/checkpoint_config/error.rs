@@ -41,6 +41,9 @@ impl ConfigError {
                 "use the config.json that was saved with these weights, as transformers writes it"
             }
             Self::Invalid { .. } => "use the config.json that was saved with these weights",
+            Self::Unsupported { key: "architectures", value, .. } if value.contains("Qwen3Model") => {
+                "this Qwen3 was saved without its head: if its head is the embedding, write `\"architectures\": [\"Qwen3ForCausalLM\"]` in config.json"
+            }
             Self::Unsupported { key: "model_type" | "architectures" | "text_config", .. } => {
                 "only a Qwen3 with its language model head can be read: start from one, such as Qwen/Qwen3-0.6B-Base"
             }

@@ -2,6 +2,7 @@
 
 use super::CheckpointFolder;
 use super::fault::{FolderFault, NAME_A_CHECKPOINT};
+use super::tokenizer_rules::TOKENIZER;
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 
@@ -24,9 +25,17 @@ pub(super) fn find_other_kind(folder: &CheckpointFolder) -> Option<FolderFault> 
 
 /// A folder with none of the files of a checkpoint.
 fn explain_no_checkpoint(folder: &CheckpointFolder) -> Option<FolderFault> {
-    let has_weights = folder.files().iter().any(|name| name.ends_with(".safetensors"));
-    let message = "it is no checkpoint: it has neither config.json nor weights";
-    (!has_weights).then(|| FolderFault::new(message, NAME_A_CHECKPOINT))
+    if folder.files().iter().any(|name| name.ends_with(".safetensors")) {
+        return None;
+    }
+    let shown = folder.shown().trim_end_matches('/');
+    let cure = match folder.has(TOKENIZER) {
+        true => format!(
+            "{NAME_A_CHECKPOINT}; for the tokenizer alone, declare `tokenizer \"mine\" from=\"{shown}/{TOKENIZER}\"`"
+        ),
+        false => NAME_A_CHECKPOINT.to_owned(),
+    };
+    Some(FolderFault::new("it is no checkpoint: it has neither config.json nor weights", cure))
 }
 
 fn find_adapter(folder: &CheckpointFolder) -> Option<&str> {

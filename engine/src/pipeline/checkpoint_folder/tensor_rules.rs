@@ -1,5 +1,7 @@
 //! Rules of the tensors: those in the headers are those that config.json and the contract require.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
 
 use super::CheckpointFolder;
@@ -48,10 +50,6 @@ impl Expected<'_> {
 
     fn entries(&self) -> impl Iterator<Item = (&str, &super::header::TensorEntry)> {
         self.files.iter().flat_map(|file| file.entries.iter().map(|entry| (file.name.as_str(), entry)))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.entries().any(|(_, entry)| entry.name == name)
     }
 
     fn find_extra(&self) -> Option<FolderFault> {
@@ -107,7 +105,9 @@ impl Expected<'_> {
     }
 
     fn find_missing(&self) -> Option<FolderFault> {
-        let missing: Vec<&String> = self.shapes.keys().filter(|name| !self.has(name)).collect();
+        let found: HashSet<&str> = self.entries().map(|(_, entry)| entry.name.as_str()).collect();
+        let missing: Vec<&String> =
+            self.shapes.keys().filter(|name| !found.contains(name.as_str())).collect();
         let first = missing.first()?;
         if missing.len() == 1 && *first == HEAD {
             let message =

@@ -252,6 +252,11 @@ fn an_index_must_name_what_is_there() {
         "the file is missing, but",
         "copy `model-00002-of-00002.safetensors` into the folder",
     );
+    let many: serde_json::Map<_, _> =
+        (0..1001).map(|i| (i.to_string(), json!(format!("{i}.safetensors")))).collect();
+    (0..1001).for_each(|i| write(folder.path(), &format!("{i}.safetensors"), ""));
+    write(folder.path(), INDEX, json!({"weight_map": many}).to_string());
+    assert_fault(folder.path(), "it names 1001 files, more than 1000", "again");
     write(folder.path(), INDEX, "{");
     assert_fault(
         folder.path(),
@@ -264,6 +269,12 @@ fn an_index_must_name_what_is_there() {
 fn other_architectures_and_broken_configs_are_told() {
     let folder = folder();
     for (key, value, message, cure) in [
+        (
+            "architectures",
+            json!(["Qwen3Model"]),
+            "`architectures`",
+            "`\"architectures\": [\"Qwen3ForCausalLM\"]`",
+        ),
         ("model_type", json!("llama"), "`model_type` = \"llama\"", "Qwen/Qwen3-0.6B-Base"),
         (
             "hidden_size",
@@ -283,8 +294,10 @@ fn other_architectures_and_broken_configs_are_told() {
     assert_fault(
         folder.path(),
         "neither config.json nor weights",
-        "name the folder of a Hugging Face checkpoint",
+        "`tokenizer \"mine\" from=\"./m/tokenizer.json\"`",
     );
+    remove(folder.path(), "tokenizer.json");
+    assert_fault(folder.path(), "neither config.json nor weights", "name the folder of a Hugging Face");
     std::fs::create_dir(folder.path().join("checkpoint-500")).unwrap();
     with_config(&folder.path().join("checkpoint-500"), "vocab_size", json!(8));
     assert_fault(folder.path(), "its folder `checkpoint-500` has one", "write `\"./m/checkpoint-500\"`");

@@ -86,10 +86,13 @@ fn a_setting_is_refused_or_told_and_never_passed_over() {
     let told = "config.json: `rotary_mix` = {\"of\":\"somebody\"} is not read";
     assert!(checked.contains(told) && checked.contains("`attention_dropout` = 0.25"), "{checked}");
     project.fmflow(&["check", "c.kdl", "--allow", "unread-setting", "--deny", "unused"]).ok();
+    project.write("m/additional_chat_templates/rag.jinja", "{{ 1 }}");
+    let left = "the templates in `additional_chat_templates` are left behind";
+    assert!(unwrap_lines(&project.fmflow(&["check", "c.kdl"]).ok().stderr).contains(left));
     // A run tells it too, and the artifact keeps it.
     let ran = project.fmflow(&["run", "c.kdl"]).ok();
     assert!(ran.stderr.contains(&format!("note: {told}")), "{}", ran.stderr);
-    project.fmflow(&["show", "c.kdl", "m"]).ok().says(told);
+    project.fmflow(&["show", "c.kdl", "m"]).ok().says(told).says(left);
 }
 
 #[test]

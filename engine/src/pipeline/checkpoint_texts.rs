@@ -31,12 +31,21 @@ const SLOW_MERGES: &str = "merges.txt";
 /// The folder of templates besides the default one, as `NAME.jinja`.
 pub const MORE_TEMPLATES: &str = "additional_chat_templates";
 
+/// Stands for the folder in a cure.
+pub(super) const FOLDER: &str = "FOLDER";
+
+/// What happens to the templates in [`MORE_TEMPLATES`].
+#[must_use]
+pub fn describe_left_templates() -> String {
+    format!("the templates in `{MORE_TEMPLATES}` are left behind: only the default chat template is used")
+}
+
 /// Two files that say different things of the same, or one file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {
     /// What they say, with both places.
     pub what: String,
-    /// How to make them agree.
+    /// How to make them agree. Its word FOLDER stands for the folder.
     pub cure: String,
 }
 
@@ -49,7 +58,7 @@ impl fmt::Display for Disagreement {
 /// How to repair an entry about a token: all files of the tokenizer are written anew from what transformers makes of them.
 fn save_again(place: &str) -> String {
     format!(
-        "let transformers write the files anew, with FOLDER as the folder: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`; or remove {place}, if it is wrong"
+        "let transformers write the files anew: `AutoTokenizer.from_pretrained('{FOLDER}').save_pretrained('{FOLDER}')`; or remove {place}, if it is wrong"
     )
 }
 

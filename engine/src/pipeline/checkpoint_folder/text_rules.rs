@@ -1,8 +1,10 @@
 //! Rules of the small files: those that speak of the same thing agree.
 
 use super::CheckpointFolder;
-use super::fault::FolderFault;
-use crate::pipeline::checkpoint_texts::CheckpointTexts;
+use super::fault::{FaultKind, FolderFault};
+use crate::pipeline::checkpoint_texts::{
+    CheckpointTexts, Disagreement, FOLDER, MORE_TEMPLATES, describe_left_templates,
+};
 use crate::text::file_head;
 
 /// Largest file that is read, in bytes. A tokenizer.json of 250,000 tokens has about 20 MB.
@@ -26,5 +28,18 @@ pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
         Ok(texts) => texts.find_disagreements(),
         Err(malformed) => vec![malformed],
     };
-    found.into_iter().map(|one| FolderFault::new(one.what, one.cure)).collect()
+    let cure = |one: &Disagreement| one.cure.replace(FOLDER, folder.shown());
+    found.iter().map(|one| FolderFault::new(one.what.as_str(), cure(one))).collect()
+}
+
+/// The rule: every chat template is used.
+pub(super) fn check_templates(folder: &CheckpointFolder) -> Vec<FolderFault> {
+    if !folder.folders().iter().any(|name| name == MORE_TEMPLATES) {
+        return Vec::new();
+    }
+    let message = describe_left_templates();
+    let cure = format!(
+        "if another template is meant, write it to chat_template.jinja; if not, remove the folder `{MORE_TEMPLATES}`"
+    );
+    vec![FolderFault { kind: FaultKind::Unread, ..FolderFault::new(message, cure) }]
 }

@@ -239,3 +239,16 @@ fn a_token_that_only_the_config_knows_is_found() {
         ["`mask_token` in `tokenizer_config.json` names \"<|mask|>\", but `tokenizer.json` does not have it"]
     );
 }
+
+#[test]
+fn a_cure_names_the_entry_and_stands_ready_for_the_folder() {
+    let mut files = folder();
+    files[ADDED_TOKENS]["<|lane|>"] = json!(6);
+    let read = |name: &str| Some(Ok(files.get(name)?.to_string().into_bytes()));
+    let found = CheckpointTexts::read(read).unwrap().find_disagreements();
+    let cure = &found.iter().find(|one| one.what.contains("<|lane|>")).unwrap().cure;
+    assert!(
+        cure.contains("from_pretrained('FOLDER')") && cure.contains("`<|lane|>` in `added_tokens.json`"),
+        "{cure}"
+    );
+}

@@ -94,11 +94,12 @@ impl CheckpointTexts {
             None => Ok(None),
             Some(text) => parse_unique_object(&text).map(Some).map_err(|why| malformed(name, &why)),
         };
-        let tokenizer = read(TOKENIZER).map(|bytes| bytes.and_then(|bytes| TokenizerTokens::parse(&bytes)));
+        // One that cannot be parsed here is left to the library, which reads every kind of model or says what is wrong.
+        let tokenizer = read(TOKENIZER).and_then(|bytes| TokenizerTokens::parse(&bytes.ok()?).ok());
         let mut texts = Self {
             config: object(CONFIG)?.unwrap_or_default(),
             generation: object(GENERATION)?.unwrap_or_default(),
-            tokenizer: tokenizer.transpose().map_err(|why| malformed(TOKENIZER, &why))?,
+            tokenizer,
             tokenizer_config: object(TOKENIZER_CONFIG)?.unwrap_or_default(),
             added_tokens: object(ADDED_TOKENS)?.unwrap_or_default(),
             special_tokens: object(SPECIAL_TOKENS)?.unwrap_or_default(),

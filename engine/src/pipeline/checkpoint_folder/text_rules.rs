@@ -10,12 +10,9 @@ use crate::text::file_head;
 /// Largest file that is read, in bytes. A tokenizer.json of 250,000 tokens has about 20 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The rule: no two files contradict each other. A tokenizer.json that cannot be read is left to the library, and a config.json to
-/// its own rule.
+/// The rule: no two files contradict each other. A config.json that is refused is left to its own rule.
 pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
-    if folder.config().is_none()
-        || (folder.has(super::tokenizer_rules::TOKENIZER) && folder.tokens().is_none())
-    {
+    if folder.config().is_none() {
         return Vec::new();
     }
     let read = |name: &str| {

@@ -72,7 +72,7 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     };
     let text = text.map(|folder| open_needed_tokenizer(folder, checkpoint.config.vocab_size)).transpose()?;
     if let (TokenizerChoice::Named, Some(text)) = (config.tokenizer, &text) {
-        take_special_ids(&mut checkpoint.config, &text.tokenizer);
+        take_special_ids(&mut checkpoint.config, text);
     }
     let vocabulary = checkpoint.config.vocab_size;
     let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
@@ -113,10 +113,10 @@ fn take_generation_settings(
 }
 
 /// With another tokenizer, the special ids are those of its tokens.
-fn take_special_ids(config: &mut Qwen3Config, tokenizer: &Tokenizer) {
+fn take_special_ids(config: &mut Qwen3Config, text: &ModelTokenizer) {
     config.bos_token_id = None;
-    config.eos_token_ids = tokenizer.end_of_turn().into_iter().collect();
-    config.pad_token_id = tokenizer.pad().ok();
+    config.eos_token_ids = text.end_id().into_iter().collect();
+    config.pad_token_id = text.pad_id();
 }
 
 /// The tokenizer in `folder`, which the conversion is to carry.

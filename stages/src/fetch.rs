@@ -70,6 +70,6 @@ fn describe_unread(source: &Path, contract: Option<&Contract>) -> Result<Vec<Str
     if settings.len() > MOST_TOLD {
         lines.push(format!("config.json: {} more settings are not read", settings.len() - MOST_TOLD));
     }
-    lines.extend(describe_left_behind(source)?);
+    lines.extend(describe_left_behind(source));
     Ok(lines)
 }

@@ -83,6 +83,29 @@ impl ModelTokenizer {
     }
 }
 
+impl ModelTokenizer {
+    /// The id of a special token that `tokenizer_config.json` names, such as `eos_token`.
+    #[must_use]
+    pub(crate) fn declared_id(&self, role: &str) -> Option<u32> {
+        let (_, bytes) = self.files.iter().find(|(name, _)| name == "tokenizer_config.json")?;
+        let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let token = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
+        self.tokenizer.id(token)
+    }
+
+    /// The id that ends an answer: the declared one, or the end of a turn.
+    #[must_use]
+    pub(crate) fn end_id(&self) -> Option<u32> {
+        self.declared_id("eos_token").or_else(|| self.tokenizer.end_of_turn().ok())
+    }
+
+    /// The id of padding: the declared one, or the end of a document.
+    #[must_use]
+    pub(crate) fn pad_id(&self) -> Option<u32> {
+        self.declared_id("pad_token").or_else(|| self.tokenizer.pad().ok())
+    }
+}
+
 impl Model {
     /// Reads a checkpoint folder completely.
     ///

@@ -36,8 +36,8 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
         max_position_embeddings: config.context,
         initializer_range: config.initializer_range,
         bos_token_id: None,
-        eos_token_ids: text.iter().filter_map(|t| t.tokenizer.end_of_turn().ok()).collect(),
-        pad_token_id: text.as_ref().and_then(|t| t.tokenizer.pad().ok()),
+        eos_token_ids: text.iter().filter_map(ModelTokenizer::end_id).collect(),
+        pad_token_id: text.as_ref().and_then(ModelTokenizer::pad_id),
     };
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;

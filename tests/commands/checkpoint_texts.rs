@@ -51,6 +51,11 @@ fn with(project: &Project, name: &str, key: &str, value: &Value, then: impl FnOn
     }
 }
 
+/// A drawn report with its messages in one line.
+fn unwrap_lines(report: &str) -> String {
+    report.replace("\n  │ ", " ").replace("\n        ", " ")
+}
+
 #[test]
 fn a_setting_is_refused_or_told_and_never_passed_over() {
     let project = foreign();
@@ -66,7 +71,7 @@ fn a_setting_is_refused_or_told_and_never_passed_over() {
     ] {
         with(&project, "config.json", key, &value, || {
             for (command, code) in [("check", 2), ("run", 8)] {
-                let said = project.fmflow(&[command, "c.kdl"]).exits(code).stderr;
+                let said = unwrap_lines(&project.fmflow(&[command, "c.kdl"]).exits(code).stderr);
                 assert!(said.contains(&format!("`{key}`")) && said.contains("unfit-checkpoint"), "{said}");
             }
         });
@@ -76,15 +81,18 @@ fn a_setting_is_refused_or_told_and_never_passed_over() {
         config["rotary_mix"] = json!({"of": "somebody"});
         config["off"] = json!(false);
     });
-    let checked = project.fmflow(&["check", "c.kdl"]).ok().stderr;
-    assert_eq!(checked.matches("[unread-setting]").count(), 2, "{checked}");
+    let checked = unwrap_lines(&project.fmflow(&["check", "c.kdl"]).ok().stderr);
+    assert_eq!(checked.matches("unread-setting\n").count(), 2, "{checked}");
     let told = "config.json: `rotary_mix` = {\"of\":\"somebody\"} is not read";
     assert!(checked.contains(told) && checked.contains("`attention_dropout` = 0.25"), "{checked}");
     project.fmflow(&["check", "c.kdl", "--allow", "unread-setting", "--deny", "unused"]).ok();
+    project.write("m/additional_chat_templates/rag.jinja", "{{ 1 }}");
+    let left = "the templates in `additional_chat_templates` are left behind";
+    assert!(unwrap_lines(&project.fmflow(&["check", "c.kdl"]).ok().stderr).contains(left));
     // A run tells it too, and the artifact keeps it.
     let ran = project.fmflow(&["run", "c.kdl"]).ok();
     assert!(ran.stderr.contains(&format!("note: {told}")), "{}", ran.stderr);
-    project.fmflow(&["show", "c.kdl", "m"]).ok().says(told);
+    project.fmflow(&["show", "c.kdl", "m"]).ok().says(told).says(left);
 }
 
 #[test]
@@ -115,7 +123,7 @@ fn files_that_disagree_are_refused_with_both_places() {
     ] {
         with(&project, name, key, &value, || {
             for (command, code) in [("check", 2), ("run", 8)] {
-                let said = project.fmflow(&[command, "c.kdl"]).exits(code).stderr;
+                let said = unwrap_lines(&project.fmflow(&[command, "c.kdl"]).exits(code).stderr);
                 assert!(said.contains(&format!("`{name}`")) && said.contains(other), "{name}: {said}");
                 assert!(said.contains("help:"), "{said}");
             }

@@ -45,7 +45,7 @@ use crate::text::file_head;
 type Rule = fn(&CheckpointFolder) -> Vec<FolderFault>;
 
 /// All rules, in the order in which a run reports the first fault.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     config_rules::check_config,
     contract_rules::check_contract,
     weight_files::check_weight_files,
@@ -53,6 +53,7 @@ const RULES: [Rule; 7] = [
     tokenizer_rules::check_tokenizer,
     text_rules::check_texts,
     config_rules::check_settings,
+    text_rules::check_templates,
 ];
 
 /// Largest small file that is read, in bytes: config.json and the index.

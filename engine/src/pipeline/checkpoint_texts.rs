@@ -31,13 +31,22 @@ const SLOW_MERGES: &str = "merges.txt";
 /// The folder of templates besides the default one, as `NAME.jinja`.
 pub const MORE_TEMPLATES: &str = "additional_chat_templates";
 
+/// Stands for the folder in a cure.
+pub(super) const FOLDER: &str = "FOLDER";
+
+/// What happens to the templates in [`MORE_TEMPLATES`].
+#[must_use]
+pub fn describe_left_templates() -> String {
+    format!("the templates in `{MORE_TEMPLATES}` are left behind: only the default chat template is used")
+}
+
 /// Two files that say different things of the same, or one file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {
     /// What they say, with both places.
     pub what: String,
-    /// How to make them agree.
-    pub cure: &'static str,
+    /// How to make them agree. Its word FOLDER stands for the folder.
+    pub cure: String,
 }
 
 impl fmt::Display for Disagreement {
@@ -46,8 +55,12 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// How to write all files of a tokenizer anew, from what transformers makes of the folder.
-const SAVE_AGAIN: &str = "let transformers write the files anew, with FOLDER as the folder: `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`; or remove the entry that is wrong";
+/// How to repair an entry about a token: all files of the tokenizer are written anew from what transformers makes of them.
+fn save_again(place: &str) -> String {
+    format!(
+        "let transformers write the files anew: `AutoTokenizer.from_pretrained('{FOLDER}').save_pretrained('{FOLDER}')`; or remove {place}, if it is wrong"
+    )
+}
 
 /// How to repair a file that is not JSON.
 const RESTORE: &str = "restore the file from the model's repository, or remove it";
@@ -81,11 +94,12 @@ impl CheckpointTexts {
             None => Ok(None),
             Some(text) => parse_unique_object(&text).map(Some).map_err(|why| malformed(name, &why)),
         };
-        let tokenizer = read(TOKENIZER).map(|bytes| bytes.and_then(|bytes| TokenizerTokens::parse(&bytes)));
+        // One that cannot be parsed here is left to the library, which reads every kind of model or says what is wrong.
+        let tokenizer = read(TOKENIZER).and_then(|bytes| TokenizerTokens::parse(&bytes.ok()?).ok());
         let mut texts = Self {
             config: object(CONFIG)?.unwrap_or_default(),
             generation: object(GENERATION)?.unwrap_or_default(),
-            tokenizer: tokenizer.transpose().map_err(|why| malformed(TOKENIZER, &why))?,
+            tokenizer,
             tokenizer_config: object(TOKENIZER_CONFIG)?.unwrap_or_default(),
             added_tokens: object(ADDED_TOKENS)?.unwrap_or_default(),
             special_tokens: object(SPECIAL_TOKENS)?.unwrap_or_default(),
@@ -125,7 +139,7 @@ fn read_text(name: &str, bytes: Result<Vec<u8>, String>) -> Result<String, Disag
 }
 
 fn malformed(name: &str, why: &str) -> Disagreement {
-    Disagreement { what: format!("`{name}` cannot be read: {why}"), cure: RESTORE }
+    Disagreement { what: format!("`{name}` cannot be read: {why}"), cure: RESTORE.to_owned() }
 }
 
 /// A place in a file, for messages.

@@ -20,7 +20,6 @@ use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::error::catch_library_panic;
-use fmflow_engine::pipeline::mask_entry::hash_tokenizer;
 use fmflow_engine::text::escape::show_path;
 use limits::{MAX_PIECE_BYTES, TextExpansion};
 
@@ -251,7 +250,7 @@ impl Tokenizer {
     /// BLAKE3 of `tokenizer.json` without the mask token that `export` adds, in hexadecimal.
     #[must_use]
     pub(crate) fn digest(&self) -> String {
-        hash_tokenizer(&self.json)
+        fmflow_engine::pipeline::mask_entry::hash_tokenizer(&self.json)
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.

@@ -11,8 +11,8 @@ use crate::failure::input_failure;
 /// Files of a tokenizer, by name.
 type TokenizerFileList = Vec<(String, Vec<u8>)>;
 
-/// Names the token of the row `mask` in `files`. A row behind the first unused one has no name that other programs would give it, and
-/// stays without.
+/// Names the token of the row `mask` in `files`, in place of a mask token that the source had. A row behind the first unused one has
+/// no name that other programs would give it, and stays without.
 ///
 /// # Errors
 /// If a file is not a JSON object.
@@ -22,17 +22,19 @@ pub(super) fn name_mask_token(
     mask: u32,
 ) -> Result<(), Failure> {
     let known = tokenizer.token(mask);
-    let Some(name) = known.or_else(|| add_to_tokenizer(files, tokenizer, mask)) else { return Ok(()) };
+    let name = known.or_else(|| add_to_tokenizer(files, tokenizer, mask));
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        change_json(files, file, |named| {
+            if name.is_some() || named.contains_key("mask_token") {
+                named.insert("mask_token".into(), json!(name));
+            }
+        })?;
+    }
+    let Some(name) = name else { return Ok(()) };
     change_json(files, "tokenizer_config.json", |config| {
-        if config.get("mask_token").is_none_or(Value::is_null) {
-            config.insert("mask_token".into(), json!(name));
-        }
         if let Some(Value::Object(decoder)) = config.get_mut("added_tokens_decoder") {
             decoder.entry(mask.to_string()).or_insert_with(|| describe_token(&name));
         }
-    })?;
-    change_json(files, "special_tokens_map.json", |map| {
-        map.entry("mask_token").or_insert_with(|| json!(name));
     })?;
     change_json(files, "added_tokens.json", |map| {
         map.entry(name.as_str()).or_insert_with(|| json!(mask));

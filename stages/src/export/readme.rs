@@ -103,7 +103,8 @@ fn list_computation_facts(export: &Export<'_>) -> Vec<(&'static str, String)> {
 fn describe_ends(export: &Export<'_>) -> String {
     let ids = sidecar::find_end_ids(export);
     let name = |id: &u32| match export.text.and_then(|text| text.tokenizer.token(*id)) {
-        Some(token) => format!("{id} (`{}`)", escape_line(&token)),
+        // A bar would end the cell of the table.
+        Some(token) => format!("{id} (`{}`)", escape_line(&token).replace('|', "\\|")),
         None => id.to_string(),
     };
     match ids.is_empty() {

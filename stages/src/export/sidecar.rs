@@ -11,7 +11,7 @@ use super::Export;
 use super::mask_token::name_mask_token;
 use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
 use crate::failure::input_failure;
-use crate::model::GENERATION;
+use crate::model::{GENERATION, ModelTokenizer};
 use crate::weights::Dtype;
 
 /// The name of a type in `config.json`.
@@ -55,7 +55,7 @@ fn list_flow_settings(contract: &Contract) -> Map<String, Value> {
 /// Special ids from the config, or from the tokenizer if the config has none.
 fn find_special_ids(export: &Export<'_>) -> Map<String, Value> {
     let config = &export.checkpoint.config;
-    let pad = || find_declared_id(export, "pad_token").or_else(|| find_token_id(export, END_OF_DOCUMENT));
+    let pad = || export.text.and_then(ModelTokenizer::pad_id);
     [
         ("bos_token_id", json!(config.bos_token_id)),
         ("eos_token_id", ids_to_json(&find_end_ids(export))),
@@ -69,7 +69,7 @@ fn find_special_ids(export: &Export<'_>) -> Map<String, Value> {
 /// The ids that end an answer.
 pub(super) fn find_end_ids(export: &Export<'_>) -> Vec<u32> {
     let own = &export.checkpoint.config.eos_token_ids;
-    let declared = || find_declared_id(export, "eos_token").into_iter().collect();
+    let declared = || export.text.and_then(|text| text.declared_id("eos_token")).into_iter().collect();
     add_learned_end(export, if own.is_empty() { declared() } else { own.clone() })
 }
 
@@ -83,14 +83,6 @@ fn add_learned_end(export: &Export<'_>, mut ids: Vec<u32>) -> Vec<u32> {
 
 fn find_token_id(export: &Export<'_>, token: &str) -> Option<u32> {
     export.text?.tokenizer.id(token)
-}
-
-/// The id of a special token that `tokenizer_config.json` names.
-fn find_declared_id(export: &Export<'_>, role: &str) -> Option<u32> {
-    let (_, bytes) = export.text?.files.iter().find(|(name, _)| name == "tokenizer_config.json")?;
-    let config: Value = serde_json::from_slice(bytes).ok()?;
-    let token = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
-    find_token_id(export, token)
 }
 
 /// `generation_config.json`: the source's own, with what training added. `own` are its bytes, which stay if nothing was added.
@@ -180,7 +172,6 @@ pub(super) mod tests {
     use crate::backbone::{Backbone, TimeConditioning};
     use crate::convert::tests::{config as shape, store};
     use crate::data::tokenizer::train_byte_level_bpe;
-    use crate::model::ModelTokenizer;
     use crate::weights;
 
     /// Looks at an export of a small model without a tokenizer.

@@ -4,7 +4,7 @@
 use std::path::Path as Folder;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::checkpoint_texts::MORE_TEMPLATES;
+use fmflow_engine::pipeline::checkpoint_texts::{MORE_TEMPLATES, describe_left_templates};
 
 use crate::data::template::TEMPLATE_FILE;
 use crate::failure::stage_failure;
@@ -35,17 +35,7 @@ pub(crate) fn read_if_present(folder: &Folder, name: &str) -> Result<Option<Vec<
 }
 
 /// What is left behind when a checkpoint folder is taken over.
-///
-/// # Errors
-/// If a folder cannot be listed.
-pub(crate) fn describe_left_behind(folder: &Folder) -> Result<Option<String>, Failure> {
-    let templates = folder.join(MORE_TEMPLATES);
-    if !templates.is_dir() {
-        return Ok(None);
-    }
-    let count = std::fs::read_dir(templates).map_err(stage_failure)?.count();
-    let what = format!(
-        "the {count} files of `{MORE_TEMPLATES}` are left behind: only the default chat template is used"
-    );
-    Ok((count > 0).then_some(what))
+#[must_use]
+pub(crate) fn describe_left_behind(folder: &Folder) -> Option<String> {
+    folder.join(MORE_TEMPLATES).exists().then(describe_left_templates)
 }

@@ -111,7 +111,11 @@ impl<'a> ConfigKeys<'a> {
                 ));
             }
             (Some(value), Some(_)) if value.as_bool() != Some(causal) => {
-                return Err(invalid_key("is_causal", value, "the attention of provenance.json"));
+                return Err(invalid_key(
+                    "is_causal",
+                    value,
+                    "the attention of the contract (provenance.json or fmflow.json)",
+                ));
             }
             _ => {}
         }
@@ -121,12 +125,12 @@ impl<'a> ConfigKeys<'a> {
         self.refuse_other_number(
             "mask_token_id",
             contract.mask_token.map(u64::from),
-            "the mask token of provenance.json",
+            "the mask token of the contract (provenance.json or fmflow.json)",
         )?;
         self.refuse_other_number(
             "block_size",
             contract.block.map(|n| n as u64),
-            "the block of provenance.json",
+            "the block of the contract (provenance.json or fmflow.json)",
         )
     }
 

@@ -200,6 +200,17 @@ pub struct UnreadSetting {
     pub meaning: &'static str,
 }
 
+impl UnreadSetting {
+    /// What to do about it.
+    #[must_use]
+    pub fn cure(&self) -> String {
+        let key = &self.key;
+        format!(
+            "if the model needs `{key}`, use another checkpoint: fmflow computes a plain Qwen3; if not, remove `{key}` from config.json, or write `lint {{ allow \"unread-setting\" }}`"
+        )
+    }
+}
+
 impl fmt::Display for UnreadSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, value, meaning } = self;

@@ -2,7 +2,7 @@
 
 use super::CheckpointFolder;
 use super::fault::{FaultKind, FolderFault};
-use crate::pipeline::checkpoint_config::Qwen3Config;
+use crate::pipeline::checkpoint_config::{Qwen3Config, UnreadSetting};
 
 /// The rule: config.json describes a model that can be computed.
 pub(super) fn check_config(folder: &CheckpointFolder) -> Vec<FolderFault> {
@@ -11,11 +11,12 @@ pub(super) fn check_config(folder: &CheckpointFolder) -> Vec<FolderFault> {
 
 /// The rule: every setting of config.json is read or known to be harmless. Of a config.json that is refused nothing more is said.
 pub(super) fn check_settings(folder: &CheckpointFolder) -> Vec<FolderFault> {
-    const CURE: &str = "if the model needs it, use another checkpoint: fmflow computes a plain Qwen3; if not, remove it from config.json, or write `lint { allow \"unread-setting\" }`";
     let (Some(text), Some(_)) = (folder.config_text(), folder.config()) else { return Vec::new() };
     let unread = Qwen3Config::list_unread_settings(text, folder.contract());
     let unread = unread.expect("a config.json without faults is an object");
-    let told =
-        |setting: &_| FolderFault { kind: FaultKind::Unread, ..FolderFault::new(format!("{setting}"), CURE) };
+    let told = |setting: &UnreadSetting| FolderFault {
+        kind: FaultKind::Unread,
+        ..FolderFault::new(setting.to_string(), setting.cure())
+    };
     unread.iter().map(told).collect()
 }

@@ -1,19 +1,18 @@
 //! Rules of the small files: those that speak of the same thing agree.
 
 use super::CheckpointFolder;
-use super::fault::FolderFault;
-use crate::pipeline::checkpoint_texts::CheckpointTexts;
+use super::fault::{FaultKind, FolderFault};
+use crate::pipeline::checkpoint_texts::{
+    CheckpointTexts, Disagreement, FOLDER, MORE_TEMPLATES, describe_left_templates,
+};
 use crate::text::file_head;
 
 /// Largest file that is read, in bytes. A tokenizer.json of 250,000 tokens has about 20 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The rule: no two files contradict each other. A tokenizer.json that cannot be read is left to the library, and a config.json to
-/// its own rule.
+/// The rule: no two files contradict each other. A config.json that is refused is left to its own rule.
 pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
-    if folder.config().is_none()
-        || (folder.has(super::tokenizer_rules::TOKENIZER) && folder.tokens().is_none())
-    {
+    if folder.config().is_none() {
         return Vec::new();
     }
     let read = |name: &str| {
@@ -26,5 +25,18 @@ pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
         Ok(texts) => texts.find_disagreements(),
         Err(malformed) => vec![malformed],
     };
-    found.into_iter().map(|one| FolderFault::new(one.what, one.cure)).collect()
+    let cure = |one: &Disagreement| one.cure.replace(FOLDER, folder.shown());
+    found.iter().map(|one| FolderFault::new(one.what.as_str(), cure(one))).collect()
+}
+
+/// The rule: every chat template is used.
+pub(super) fn check_templates(folder: &CheckpointFolder) -> Vec<FolderFault> {
+    if !folder.folders().iter().any(|name| name == MORE_TEMPLATES) {
+        return Vec::new();
+    }
+    let message = describe_left_templates();
+    let cure = format!(
+        "if another template is meant, write it to chat_template.jinja; if not, remove the folder `{MORE_TEMPLATES}`"
+    );
+    vec![FolderFault { kind: FaultKind::Unread, ..FolderFault::new(message, cure) }]
 }

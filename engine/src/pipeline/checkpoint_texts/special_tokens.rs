@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::claims::{IdClaim, read_token};
 use super::tokens::TokenizerTokens;
 use super::{
-    CONFIG, CheckpointTexts, Disagreement, GENERATION, SAVE_AGAIN, SPECIAL_TOKENS, TOKENIZER,
-    TOKENIZER_CONFIG, show_place, show_word,
+    CONFIG, CheckpointTexts, Disagreement, GENERATION, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
+    save_again, show_place, show_word,
 };
 
 /// Special tokens that config.json and generation_config.json have ids of.
@@ -18,9 +18,6 @@ const NAMES: [&str; 7] =
 
 /// Further special tokens, in lists or by name.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
-
-/// How to make ids agree.
-const SAME_ID: &str = "write the id that the model was trained with into every file that names it, or remove the entry that is wrong";
 
 impl CheckpointTexts {
     /// Ids of special tokens, each pair of files once, and ids without a row. Those of config.json are refused when it is read.
@@ -35,7 +32,7 @@ impl CheckpointTexts {
                 found.extend(others.map(|other| {
                     let what =
                         format!("{} is {}, but {} is {}", one.place, one.said, other.place, other.said);
-                    Disagreement { what, cure: SAME_ID }
+                    Disagreement { what, cure: same_id(role) }
                 }));
                 let beyond =
                     one.ids.iter().find(|id| one.place != read && rows.is_some_and(|rows| **id >= rows));
@@ -46,7 +43,7 @@ impl CheckpointTexts {
                         one.said,
                         show_place(CONFIG, "vocab_size")
                     );
-                    Disagreement { what, cure: SAME_ID }
+                    Disagreement { what, cure: same_id(role) }
                 }));
             }
         }
@@ -75,7 +72,7 @@ impl CheckpointTexts {
                     let place = show_place(file, key);
                     let what =
                         format!("{place} names {}, but `{TOKENIZER}` does not have it", show_word(token));
-                    found.push(Disagreement { what, cure: SAVE_AGAIN });
+                    found.push(Disagreement { what, cure: save_again(&place) });
                 }
             }
         }
@@ -95,4 +92,11 @@ fn list_named_tokens(map: &Map<String, Value>) -> Vec<(&'static str, &str)> {
         values.into_iter().filter_map(move |value| Some((key, read_token(value)?)))
     });
     named.chain(listed).collect()
+}
+
+/// How to make the ids of a special token agree.
+fn same_id(role: &str) -> String {
+    format!(
+        "write the `{role}` that the model was trained with into every file that names it, or remove the entry that is wrong"
+    )
 }

@@ -48,7 +48,7 @@ impl CheckpointTexts {
                 |(other, _, other_text): &&(&str, String, &str)| other == name && !is_same(text, other_text);
             found.extend(all[at + 1..].iter().filter(same).map(|(_, second, _)| {
                 let what = format!("the chat template of {first} differs from that of {second}");
-                Disagreement { what, cure: ONE_TEMPLATE }
+                Disagreement { what, cure: ONE_TEMPLATE.to_owned() }
             }));
         }
         found

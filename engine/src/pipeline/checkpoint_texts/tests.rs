@@ -55,10 +55,24 @@ fn files_that_agree_are_fine_and_so_are_missing_ones() {
     }
 }
 
+/// Checks that each change of one file, at a pointer, is told with both places.
+fn assert_told<const N: usize>(cases: [(&str, &str, Value, [&str; 2]); N]) {
+    for (file, pointer, value, said) in cases {
+        let mut files = folder();
+        let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
+        match files[file].pointer_mut(parent) {
+            Some(Value::Object(map)) if !key.is_empty() => drop(map.insert(key.to_owned(), value)),
+            Some(Value::Array(_)) => *files[file].pointer_mut(pointer).unwrap() = value,
+            _ => files[file] = value,
+        }
+        let found = compare(&files);
+        assert!(found.iter().any(|one| said.iter().all(|part| one.contains(part))), "{said:?} in {found:#?}");
+    }
+}
+
 #[test]
-fn every_difference_is_told_with_both_places() {
-    let token = json!({"content": "<|lane|>", "special": true});
-    for (file, pointer, value, said) in [
+fn ids_of_special_tokens_that_differ_are_told() {
+    assert_told([
         (
             CONFIG,
             "/eos_token_id",
@@ -89,6 +103,13 @@ fn every_difference_is_told_with_both_places() {
                 "`eos_token` in `tokenizer_config.json` is \"<|turn|>\" (id 4)",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn tokens_that_differ_are_told() {
+    let token = json!({"content": "<|lane|>", "special": true});
+    assert_told([
         (
             TOKENIZER_CONFIG,
             "/eos_token",
@@ -149,6 +170,12 @@ fn every_difference_is_told_with_both_places() {
             json!(5),
             ["`<|turn|>` in `added_tokens.json`", "`tokenizer.json` gives it the id 4"],
         ),
+    ]);
+}
+
+#[test]
+fn templates_and_old_files_that_differ_are_told() {
+    assert_told([
         (
             SPECIAL_TOKENS,
             "/pad_token",
@@ -197,17 +224,7 @@ fn every_difference_is_told_with_both_places() {
             json!("{\"a\": 1, \"a\": 2}"),
             ["`generation_config.json` cannot be read", "`a` is written twice"],
         ),
-    ] {
-        let mut files = folder();
-        let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
-        match files[file].pointer_mut(parent) {
-            Some(Value::Object(map)) if !key.is_empty() => drop(map.insert(key.to_owned(), value)),
-            Some(Value::Array(_)) => *files[file].pointer_mut(pointer).unwrap() = value,
-            _ => files[file] = value,
-        }
-        let found = compare(&files);
-        assert!(found.iter().any(|one| said.iter().all(|part| one.contains(part))), "{said:?} in {found:#?}");
-    }
+    ]);
 }
 
 #[test]
@@ -220,5 +237,18 @@ fn a_token_that_only_the_config_knows_is_found() {
     assert_eq!(
         compare(&files),
         ["`mask_token` in `tokenizer_config.json` names \"<|mask|>\", but `tokenizer.json` does not have it"]
+    );
+}
+
+#[test]
+fn a_cure_names_the_entry_and_stands_ready_for_the_folder() {
+    let mut files = folder();
+    files[ADDED_TOKENS]["<|lane|>"] = json!(6);
+    let read = |name: &str| Some(Ok(files.get(name)?.to_string().into_bytes()));
+    let found = CheckpointTexts::read(read).unwrap().find_disagreements();
+    let cure = &found.iter().find(|one| one.what.contains("<|lane|>")).unwrap().cure;
+    assert!(
+        cure.contains("from_pretrained('FOLDER')") && cure.contains("`<|lane|>` in `added_tokens.json`"),
+        "{cure}"
     );
 }

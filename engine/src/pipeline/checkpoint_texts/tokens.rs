@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    ADDED_TOKENS, CheckpointTexts, Disagreement, SAVE_AGAIN, SLOW_MERGES, SLOW_VOCABULARY, TOKENIZER,
-    TOKENIZER_CONFIG, show_place, show_word,
+    ADDED_TOKENS, CheckpointTexts, Disagreement, SLOW_MERGES, SLOW_VOCABULARY, TOKENIZER, TOKENIZER_CONFIG,
+    save_again, show_place, show_word,
 };
 use crate::pipeline::checkpoint_config::show_value;
 
@@ -30,14 +30,14 @@ pub(super) struct TokenizerTokens {
 }
 
 #[derive(Deserialize)]
-struct TokenizerFile {
-    model: TokenizerModel,
+struct TokenizerDocument {
+    model: VocabularyModel,
     #[serde(default)]
     added_tokens: Vec<Value>,
 }
 
 #[derive(Deserialize)]
-struct TokenizerModel {
+struct VocabularyModel {
     #[serde(default)]
     vocab: ModelVocabulary,
     #[serde(default)]
@@ -77,7 +77,7 @@ impl Merge {
 
 impl TokenizerTokens {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let file: TokenizerFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let file: TokenizerDocument = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let mut ids: HashMap<String, u64> = match file.model.vocab {
             ModelVocabulary::Ids(ids) => ids,
             ModelVocabulary::Scores(list) => (0..).zip(list).map(|(id, (token, _))| (token, id)).collect(),
@@ -139,7 +139,7 @@ impl CheckpointTexts {
 
     /// `vocab.json` and `merges.txt`, from which other programs make the same tokenizer.
     pub(super) fn compare_slow_files(&self, tokens: &TokenizerTokens) -> Option<Disagreement> {
-        let told = |what: String| Some(Disagreement { what, cure: REMOVE_SLOW });
+        let told = |what: String| Some(Disagreement { what, cure: REMOVE_SLOW.to_owned() });
         if let Some(vocabulary) = &self.slow_vocabulary {
             for (token, id) in vocabulary {
                 if let Some(other) = tokens.contradict(token, id.as_u64().unwrap_or(u64::MAX)) {
@@ -180,7 +180,7 @@ fn compare_added_token(
     id: Option<u64>,
     token: &Value,
 ) -> Option<Disagreement> {
-    let told = |what: String| Some(Disagreement { what, cure: SAVE_AGAIN });
+    let told = |what: String| Some(Disagreement { what, cure: save_again(place) });
     let (Some(id), Some(content)) = (id, token.as_str().or_else(|| token["content"].as_str())) else {
         return told(format!("{place} is {}, which is not a token with an id", show_value(token)));
     };

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 
 use crate::check::lint::lineage::{Lineages, StoredContracts};
 use crate::pipeline::checkpoint_folder::{CheckpointFolder, FaultKind, FolderFault};
+use crate::pipeline::checkpoint_headers::TokenTable;
 use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerChoice};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, StageId, Stages};
@@ -43,6 +44,11 @@ impl CheckpointFolders {
     /// Whether a stage fetches a folder that cannot be used, so that what else is said of it would follow from that.
     pub(super) fn is_unfit(&self, stage: &Stage) -> bool {
         self.0.get(&stage.id).is_some_and(|opened| opened.faults.iter().any(FolderFault::is_certain))
+    }
+
+    /// The ids of the tokenizer in the folder that a stage fetches, if they can be read.
+    pub(super) fn tokens(&self, stage: &Stage) -> Option<&TokenTable> {
+        self.0.get(&stage.id)?.folder.tokens()
     }
 
     /// Reports folders without a tokenizer, each at the first stage that works with its text.

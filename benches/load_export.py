@@ -15,14 +15,19 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 CONVERSATION = [{"role": "user", "content": "first: a b c"}, {"role": "assistant", "content": "a"}]
 
 
 def weights(folder):
     """The model, and what went wrong while loading it."""
-    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    config = AutoConfig.from_pretrained(folder)
+    # The certificate's logits are those under a causal mask, whatever the model was made for.
+    config.is_causal = True
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, dtype=torch.float32, output_loading_info=True
+    )
     faults = [f"{what}: {sorted(map(str, info[what]))}" for what in info if info[what]]
     stored = json.loads((folder / "fmflow.json").read_text())["dtype"]
     if str(model.config.dtype) != f"torch.{stored}" and model.config.dtype != torch.float32:

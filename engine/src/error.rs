@@ -50,6 +50,9 @@ pub enum Error {
     /// The configuration has errors. They have already been shown, so this message does not repeat them.
     #[error("the configuration has errors")]
     Config,
+    /// A checkpoint folder that the configuration names cannot be used; the findings have been shown.
+    #[error("a checkpoint folder cannot be used")]
+    UnfitCheckpoint,
     /// `plan --check` found work.
     #[error("{0} stages would run")]
     WorkToDo(usize),
@@ -165,7 +168,7 @@ impl Error {
             Self::Corrupt { .. } => 4,
             Self::Locked { .. } => 5,
             Self::Space { .. } => 6,
-            Self::Input { .. } | Self::Contradiction { .. } => 8,
+            Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => 8,
             Self::Io { source, .. } if Shortage::find(source).is_some() => 6,
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => 2,
             Self::Io { .. } => 1,
@@ -186,7 +189,7 @@ impl Error {
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
             Self::Space { .. } => "out-of-space",
-            Self::Input { .. } | Self::Contradiction { .. } => "input",
+            Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => "input",
             Self::Io { source, .. } if Shortage::find(source).is_some() => "out-of-space",
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => "usage",
             Self::Io { .. } => "io",
@@ -214,6 +217,7 @@ impl Error {
                     .into(),
             ),
             Self::Config
+            | Self::UnfitCheckpoint
             | Self::WorkToDo(_)
             | Self::NotRunnable(_)
             | Self::Unfit { .. } => None,

@@ -1,13 +1,19 @@
 //! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
 //! topological order.
 
+pub mod checkpoint_config;
+pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;
+pub mod checkpoint_texts;
 pub mod config;
 pub mod contract;
+mod contract_error;
 pub(crate) mod cost;
 pub(crate) mod disk;
+pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
+pub mod mask_entry;
 pub mod origins;
 pub mod repository;
 pub mod role;

@@ -30,7 +30,6 @@
 
 mod attention;
 mod block;
-mod config;
 mod context;
 mod forward;
 mod layers;
@@ -48,11 +47,11 @@ use block::TransformerBlock;
 use layout::{ParameterView, draw_initial_values};
 use time::TimeEmbedding;
 
-pub use config::{ConfigError, Qwen3Config};
 pub use context::{AttentionContext, PADDING};
+pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};
+pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{EMBEDDING, HEAD, build_layout};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;
-pub(crate) use layout::{EMBEDDING, HEAD, build_layout};
 pub(crate) use mask::WORD;
 pub(crate) use parameter::Parameter;
 pub(crate) use prepared::PreparedContext;

@@ -14,13 +14,14 @@ mod given_logits;
 mod mask_row;
 mod reference;
 
+use std::path::Path;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{ConvertConfig, MaskRow, MaskToken, TokenizerChoice};
 use fmflow_engine::pipeline::origins::Origins;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
-use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use certificate::ELSEWHERE;
@@ -31,10 +32,14 @@ pub(crate) use convert_weights::convert_weights;
 use error::ConvertError;
 pub(crate) use given_logits::{FORM, GivenLogits};
 
+use crate::backbone::Qwen3Config;
 use crate::data::tokenizer::Tokenizer;
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::job::find_input_folder;
-use crate::model::{CERTIFICATE, Model, ModelTokenizer, describe_parameters, weights_failure};
+use crate::model::{
+    CERTIFICATE, GENERATION, Model, ModelTokenizer, describe_parameters, missing_tokenizer_failure,
+    read_if_present, weights_failure,
+};
 use crate::weights;
 
 /// Refuses a mask id whose token occurs in text. `check` refuses it too, but only if it can see the tokenizer.
@@ -59,26 +64,21 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     let source = find_input_folder(job, &InputRole::From)?;
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
-    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    let mut checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
     let text = match config.tokenizer {
-        TokenizerChoice::Beside => ModelTokenizer::open(source, checkpoint.config.vocab_size)?,
-        TokenizerChoice::Named => ModelTokenizer::open(
-            find_input_folder(job, &InputRole::Tokenizer)?,
-            checkpoint.config.vocab_size,
-        )?,
+        TokenizerChoice::Beside => Some(source),
+        TokenizerChoice::Named => Some(find_input_folder(job, &InputRole::Tokenizer)?),
         TokenizerChoice::None => None,
     };
-    if text.is_none() && config.tokenizer != TokenizerChoice::None {
-        let what = format!("{} has no tokenizer.json", show_path(source));
-        return Err(input_failure(
-            what,
-            "name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
-        ));
+    let text = text.map(|folder| open_needed_tokenizer(folder, checkpoint.config.vocab_size)).transpose()?;
+    if let (TokenizerChoice::Named, Some(text)) = (config.tokenizer, &text) {
+        take_special_ids(&mut checkpoint.config, text);
     }
     let vocabulary = checkpoint.config.vocab_size;
     let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
     let given = given.map_err(|e| input_failure(e, FORM))?;
     let conversion = build_conversion(job, config, &checkpoint, text.as_ref())?;
+    let generation = take_generation_settings(job, config, source)?;
     let (backbone, contract) = convert_weights(checkpoint, &conversion, &device)
         .map_err(|e| input_failure(e, "check `mask-token`, `time-conditioning` and the source checkpoint"))?;
     if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, contract.mask_token, config.mask_row) {
@@ -86,8 +86,8 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     }
     let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
-        .write(&mut writer)?;
+    let origins = Origins::for_stage(job.stage);
+    Model { backbone, contract, text, generation, certificate: None, origins }.write(&mut writer)?;
     let certificate = certify_conversion(source, writer.folder(), given.as_ref(), &device, config.tolerance);
     let certificate = certificate.map_err(certificate_failure)?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage_failure)?;
@@ -95,6 +95,38 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     let summary = summarize_conversion(&certificate, parameters);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// The source's settings of generation. They name ids, so they are left behind if the tokenizer is another.
+fn take_generation_settings(
+    job: &Job<'_>,
+    config: &ConvertConfig,
+    source: &Path,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let found = read_if_present(source, GENERATION)?;
+    if found.is_none() || config.tokenizer != TokenizerChoice::Named {
+        return Ok(found);
+    }
+    job.report
+        .note(&format!("{GENERATION} of the source is left behind: its ids are those of another tokenizer"));
+    Ok(None)
+}
+
+/// With another tokenizer, the special ids are those of its tokens.
+fn take_special_ids(config: &mut Qwen3Config, text: &ModelTokenizer) {
+    config.bos_token_id = None;
+    config.eos_token_ids = text.end_id().into_iter().collect();
+    config.pad_token_id = text.pad_id();
+}
+
+/// The tokenizer in `folder`, which the conversion is to carry.
+fn open_needed_tokenizer(folder: &Path, rows: usize) -> Result<ModelTokenizer, Failure> {
+    ModelTokenizer::open(folder, rows)?.ok_or_else(|| {
+        missing_tokenizer_failure(
+            folder,
+            ", name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
+        )
+    })
 }
 
 /// A source whose logits mean nothing is an unfit input; anything else is a failed conversion.

@@ -10,6 +10,7 @@
 //! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
 //! this type keeps every bit. The folder is read back and compared before it is published.
 
+mod mask_token;
 mod readme;
 mod sidecar;
 
@@ -25,14 +26,12 @@ use serde_json::json;
 
 use crate::failure::{input_failure_in, stage_failure};
 use crate::job::find_input_folder;
-use crate::model::{ModelTokenizer, weights_failure};
-use crate::weights::{self, Checkpoint, Dtype, INDEX, SINGLE, TensorLayout};
-use fmflow_engine::pipeline::contract::Contract;
+use crate::model::{GENERATION, ModelTokenizer, read_if_present, weights_failure};
+use crate::weights::{self, Checkpoint, Dtype, Encoding, INDEX, SINGLE, TensorLayout};
+use fmflow_engine::pipeline::contract::{Contract, SIDECAR};
 use fmflow_engine::pipeline::role::InputRole;
 
-/// File of the time conditioning tensors, which no other program knows. They are kept out of the model's file, so that
-/// other programs find no unexpected tensors.
-pub(crate) const CONDITIONING: &str = "flow.safetensors";
+pub(crate) use fmflow_engine::pipeline::export_sidecar::CONDITIONING;
 
 /// An export in progress: the checkpoint and the requested form.
 struct Export<'a> {
@@ -76,19 +75,13 @@ impl Export<'_> {
         }
         let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(Failure::from);
         put("config.json", sidecar::render_config(self).as_bytes())?;
-        let generation = source.join("generation_config.json");
-        match generation.exists() {
-            true => put("generation_config.json", &std::fs::read(generation)?)?,
-            false => put("generation_config.json", sidecar::render_generation_config(self).as_bytes())?,
-        }
-        for (name, bytes) in sidecar::collect_tokenizer_files(self) {
+        let generation = read_if_present(source, GENERATION)?;
+        put(GENERATION, &sidecar::render_generation_config(self, generation.as_deref())?)?;
+        for (name, bytes) in sidecar::collect_tokenizer_files(self)? {
             put(&name, &bytes)?;
         }
-        put("fmflow.json", sidecar::render_provenance(self, !conditioning.is_empty()).as_bytes())?;
-        put(
-            "README.md",
-            readme::render_readme(self.contract, self.dtype, !conditioning.is_empty()).as_bytes(),
-        )?;
+        put(SIDECAR, sidecar::render_provenance(self).as_bytes())?;
+        put("README.md", readme::render_readme(self, !conditioning.is_empty()).as_bytes())?;
         Ok(files)
     }
 
@@ -141,7 +134,8 @@ impl Export<'_> {
         out.finish().map_err(Failure::from)
     }
 
-    /// Reads the finished folder as another program would and compares it bit by bit. Returns the number of rounded values.
+    /// Reads the finished folder back and compares it bit by bit. Its index names the tensors of an ordinary Qwen3 only, which is
+    /// checked when it is opened. Returns the number of rounded values.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
         let found = weights::read_checkpoint(folder).map_err(|e| {
             input_failure_in(
@@ -152,7 +146,7 @@ impl Export<'_> {
         })?;
         let mut rounded = 0;
         for (name, tensor) in &found.tensors {
-            let (own, dtype) = (&self.checkpoint.tensors[name].values, self.dtype);
+            let (own, dtype) = (&self.checkpoint.tensors[name].values, tensor.dtype);
             if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
                 return Err(stage_failure(format!(
                     "tensor `{name}` has other values when read back from disk"

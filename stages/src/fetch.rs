@@ -1,18 +1,25 @@
 //! The `fetch` stage: copies a checkpoint into the store.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::checkpoint_folder::{CheckpointFolder, FaultKind};
 use fmflow_engine::pipeline::config::FetchConfig;
-use fmflow_engine::pipeline::contract::PROVENANCE;
+use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
+use std::path::Path;
 
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
-    CERTIFICATE, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_false_claims, weights_failure,
+    CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
+    weights_failure,
 };
 use crate::weights;
+
+/// Most unread settings that are told one by one.
+const MOST_TOLD: usize = 20;
 
 /// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
 /// here and not by a later stage.
@@ -31,10 +38,12 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
             .map_err(|e| input_failure(e, "use the chat template that the model was made for"))?;
     }
     if let Some(contract) = &checkpoint.contract {
-        refuse_false_claims(source, contract, text.as_ref())?;
+        refuse_text_mask(source, contract, text.as_ref())?;
     }
+    let told = describe_unread(source);
+    told.iter().for_each(|line| job.report.note(line));
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside = ["generation_config.json", "model.safetensors.index.json", PROVENANCE, ORIGINS, CERTIFICATE];
+    let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
     let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
     names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact()?;
@@ -48,8 +57,19 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        vec![format!("{} files", names.len())],
+        [vec![format!("{} files", names.len())], told].concat(),
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// Settings and files of the source that no stage reads, at most [`MOST_TOLD`] of them.
+fn describe_unread(source: &Path) -> Vec<String> {
+    let faults = CheckpointFolder::open(source, show_path(source)).find_faults();
+    let unread: Vec<_> = faults.iter().filter(|fault| fault.kind == FaultKind::Unread).collect();
+    let mut lines: Vec<String> = unread.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    if unread.len() > MOST_TOLD {
+        lines.push(format!("{} more settings are not read", unread.len() - MOST_TOLD));
+    }
+    lines
 }

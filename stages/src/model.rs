@@ -1,5 +1,7 @@
 //! A checkpoint folder: weights, config, tokenizer and contract always stay together.
 
+mod small_files;
+
 use std::path::Path as Folder;
 
 use fmflow_engine::error::{Failure, FailureKind};
@@ -7,23 +9,19 @@ use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::{Attention, Backbone};
-use crate::data::template::TEMPLATE_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, input_failure_in, stage_failure};
 use crate::weights;
+use fmflow_engine::pipeline::checkpoint_folder::CheckpointFolder;
+pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-/// The files of a tokenizer. The first is required, the others are optional.
-pub(crate) const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE, "vocabulary.json"];
-
-/// File name of the certificate of a converted model and of all models trained from it.
-pub(crate) const CERTIFICATE: &str = "certificate.json";
+pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, read_if_present};
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -34,6 +32,8 @@ pub(crate) struct Model {
     pub contract: Contract,
     /// The tokenizer and the bytes of its files; `None` for a model without text.
     pub text: Option<ModelTokenizer>,
+    /// The bytes of the source's settings of generation, passed on unchanged.
+    pub generation: Option<Vec<u8>>,
     /// The bytes of the conversion's certificate, passed on unchanged.
     pub certificate: Option<Vec<u8>>,
     /// Which stages set the facts of the contract.
@@ -80,6 +80,29 @@ impl ModelTokenizer {
     }
 }
 
+impl ModelTokenizer {
+    /// The id of a special token that `tokenizer_config.json` names, such as `eos_token`.
+    #[must_use]
+    pub(crate) fn declared_id(&self, role: &str) -> Option<u32> {
+        let (_, bytes) = self.files.iter().find(|(name, _)| name == "tokenizer_config.json")?;
+        let config: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let token = config[role].as_str().or_else(|| config[role]["content"].as_str())?;
+        self.tokenizer.id(token)
+    }
+
+    /// The id that ends an answer: the declared one, or the end of a turn.
+    #[must_use]
+    pub(crate) fn end_id(&self) -> Option<u32> {
+        self.declared_id("eos_token").or_else(|| self.tokenizer.end_of_turn().ok())
+    }
+
+    /// The id of padding: the declared one, or the end of a document.
+    #[must_use]
+    pub(crate) fn pad_id(&self) -> Option<u32> {
+        self.declared_id("pad_token").or_else(|| self.tokenizer.pad().ok())
+    }
+}
+
 impl Model {
     /// Reads a checkpoint folder completely.
     ///
@@ -89,14 +112,13 @@ impl Model {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
         let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
         let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
-        refuse_false_claims(folder, &contract, text.as_ref())?;
+        refuse_text_mask(folder, &contract, text.as_ref())?;
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
-        let certificate = folder.join(CERTIFICATE);
-        let certificate =
-            certificate.exists().then(|| std::fs::read(certificate)).transpose().map_err(stage_failure)?;
+        let certificate = read_if_present(folder, CERTIFICATE)?;
+        let generation = read_if_present(folder, GENERATION)?;
         let carried = text.as_ref().map(|text| text.tokenizer.digest());
         let contract = Contract { tokenizer: carried, ..contract };
-        Ok(Self { backbone, contract, text, certificate, origins: read_origins(folder)? })
+        Ok(Self { backbone, contract, text, generation, certificate, origins: read_origins(folder)? })
     }
 
     /// Writes all files of a checkpoint folder.
@@ -114,10 +136,12 @@ impl Model {
         for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
             writer.write(name, bytes)?;
         }
-        match &self.certificate {
-            Some(bytes) => writer.write(CERTIFICATE, bytes).map_err(Failure::from),
-            None => Ok(()),
+        for (name, bytes) in [(GENERATION, &self.generation), (CERTIFICATE, &self.certificate)] {
+            if let Some(bytes) = bytes {
+                writer.write(name, bytes)?;
+            }
         }
+        Ok(())
     }
 
     /// The tokenizer, for work with text.
@@ -140,11 +164,12 @@ impl Model {
         self.text.as_ref().map_or(rows, |text| text.tokenizer.used())
     }
 
-    /// Tokens that end an answer.
+    /// Tokens that end an answer: those that config.json names, and the ends of a turn and of a document.
     #[must_use]
     pub(crate) fn ends(&self) -> Vec<u32> {
         let Some(text) = &self.text else { return Vec::new() };
-        [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten().collect()
+        let known = [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten();
+        self.backbone.config().eos_token_ids.iter().copied().chain(known).collect()
     }
 
     /// The part of the contract that flow training and sampling need.
@@ -191,26 +216,20 @@ impl Model {
     }
 }
 
-/// Refuses a contract that names another tokenizer, or as its mask a token that occurs in text.
+/// Refuses a contract whose mask is a token that occurs in text. The rules of the folder do too, but only the library knows the tokens
+/// of every tokenizer.
 ///
 /// # Errors
 /// A failure of the input that names the folder.
-pub(crate) fn refuse_false_claims(
+pub(crate) fn refuse_text_mask(
     folder: &Folder,
     contract: &Contract,
     text: Option<&ModelTokenizer>,
 ) -> Result<(), Failure> {
-    let carried = text.map(|text| text.tokenizer.digest());
-    if contract.tokenizer.is_some() && contract.tokenizer != carried {
-        let what =
-            format!("{}: the tokenizer differs from the one that the contract names", show_path(folder));
-        return Err(input_failure(what, "restore the artifact's own tokenizer.json"));
-    }
     let taken = |id: u32| text.and_then(|text| text.tokenizer.text_token(id)).map(|token| (id, token));
     let Some((id, token)) = contract.mask_token.and_then(taken) else { return Ok(()) };
-    let what =
-        format!("{}: {PROVENANCE}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
-    Err(input_failure(what, "restore the checkpoint's own provenance.json and tokenizer.json"))
+    let what = format!("{}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
+    Err(input_failure(what, "restore the checkpoint's own contract and tokenizer.json"))
 }
 
 /// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.
@@ -225,10 +244,31 @@ fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     Origins::parse(&text).map_err(refused)
 }
 
+/// The tokenizer in `folder`, without those of its files that only a model needs.
+///
+/// # Errors
+/// If there is none, or it is malformed.
+pub(crate) fn open_tokenizer(folder: &Folder) -> Result<Tokenizer, Failure> {
+    if !folder.join(TOKENIZER_FILES[0]).exists() {
+        return Err(missing_tokenizer_failure(folder, ", or name another tokenizer"));
+    }
+    let refused =
+        |error| input_failure(error, "use the tokenizer that the model was made for, or name another");
+    Tokenizer::open(folder).map_err(refused)
+}
+
+/// A failure about a folder without a tokenizer, in the words of `check`; `or` follows the cure.
+pub(crate) fn missing_tokenizer_failure(folder: &Folder, or: &str) -> Failure {
+    let shown = show_path(folder);
+    match CheckpointFolder::open(folder, shown.as_str()).find_missing_tokenizer() {
+        Some(fault) => input_failure(format!("{shown}: {fault}"), format!("{}{or}", fault.cure)),
+        None => stage_failure(format!("{shown}: its tokenizer.json came or went meanwhile")),
+    }
+}
+
 /// A failure about the weights in `folder`.
 pub(crate) fn weights_failure(folder: &Folder, error: &weights::WeightsError) -> Failure {
-    let help = Some("use a complete Qwen3 checkpoint in safetensors files".to_owned());
-    let failure = Failure::classify(error, FailureKind::Input, help);
+    let failure = Failure::classify(error, FailureKind::Input, Some(error.cure().to_owned()));
     Failure { message: format!("{}: {}", show_path(folder), failure.message), ..failure }
 }
 

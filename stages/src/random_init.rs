@@ -10,10 +10,9 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::backbone::{Backbone, Qwen3Config};
-use crate::data::tokenizer::Tokenizer;
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::input_failure;
 use crate::job::find_input_folder;
-use crate::model::{Model, ModelTokenizer, describe_parameters};
+use crate::model::{Model, ModelTokenizer, describe_parameters, open_tokenizer};
 
 /// Creates a model with random weights for the tokenizer's vocabulary.
 ///
@@ -21,7 +20,7 @@ use crate::model::{Model, ModelTokenizer, describe_parameters};
 /// If the shape is inconsistent.
 pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Result<Summary, Failure> {
     let beside = find_input_folder(job, &InputRole::Tokenizer)?;
-    let rows = Tokenizer::open(beside).map_err(stage_failure)?.rows() as usize;
+    let rows = open_tokenizer(beside)?.rows() as usize;
     let text = ModelTokenizer::open(beside, rows)?;
     let shape = Qwen3Config {
         vocab_size: rows,
@@ -37,8 +36,8 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
         max_position_embeddings: config.context,
         initializer_range: config.initializer_range,
         bos_token_id: None,
-        eos_token_id: text.as_ref().and_then(|t| t.tokenizer.end_of_turn().ok()),
-        pad_token_id: text.as_ref().and_then(|t| t.tokenizer.pad().ok()),
+        eos_token_ids: text.iter().filter_map(ModelTokenizer::end_id).collect(),
+        pad_token_id: text.as_ref().and_then(ModelTokenizer::pad_id),
     };
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
@@ -50,8 +49,8 @@ pub(crate) fn run_random_init(job: &Job<'_>, config: &RandomInitConfig) -> Resul
     let summary =
         describe_parameters(format!("{:.2} M parameters", parameters as f64 / 1e6), parameters, Vec::new());
     let mut writer = job.slot.artifact()?;
-    Model { backbone, contract, text, certificate: None, origins: Origins::for_stage(job.stage) }
-        .write(&mut writer)?;
+    let origins = Origins::for_stage(job.stage);
+    Model { backbone, contract, text, generation: None, certificate: None, origins }.write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }

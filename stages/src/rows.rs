@@ -12,17 +12,15 @@ use crate::data::corpus::{CorpusError, Document, Documents};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{RowsSummary, Split};
 use crate::data::special_token_mentions::SpecialTokenMentions;
-use crate::data::tokenizer::Tokenizer;
-use crate::failure::input_failure;
 use crate::job::{ArtifactSink, explain_build_error, find_input_folder, open_documents};
+use crate::model::open_tokenizer;
 
 /// Tokenizes and packs a dataset.
 ///
 /// # Errors
 /// If data cannot be read, or the settings do not fit the data.
 pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
-    let tokenizer = Tokenizer::open(find_input_folder(job, &InputRole::Tokenizer)?)
-        .map_err(|e| input_failure(e, "name a tokenizer, or a checkpoint that has one"))?;
+    let tokenizer = open_tokenizer(find_input_folder(job, &InputRole::Tokenizer)?)?;
     let options = RowsOptions {
         length: config.length,
         packing: config.packing,

@@ -5,31 +5,32 @@
 //! without a word when names do not match.
 //!
 //! ```text
-//! folder --shards--> weight files --header--> tensor entries --read--> f32 on the host --> Backbone
+//! folder --the engine's rules--> weight files and their tensors --read--> f32 on the host --> Backbone
 //! ```
-//! Pickle files are never opened: reading one can run code.
+//! What the headers of a folder show is decided by the engine ([`CheckpointFolder`]), so that `check` and a run refuse the same
+//! folders. Here their values are read. Pickle files are never opened: reading one can run code.
 
-mod header;
-mod shards;
+mod encoding;
 mod weights_file;
 mod write;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use burn_tensor::Device;
 use indexmap::IndexMap;
 
 use crate::backbone::{
-    Backbone, BackboneError, ConfigError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout,
+    Backbone, BackboneError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout,
 };
-use fmflow_engine::pipeline::contract::{Contract, ContractError};
-use header::TensorEntry;
+use fmflow_engine::pipeline::checkpoint_folder::{
+    CheckpointFolder, FolderFault, HeaderError, TIED_HEAD_CURE,
+};
+use fmflow_engine::pipeline::contract::Contract;
+use fmflow_engine::text::escape::show_path;
 use weights_file::{WeightsFile, read_tensor_values};
 
-pub(crate) use header::Dtype;
-pub(crate) use shards::{INDEX, SINGLE};
+pub(crate) use encoding::Encoding;
+pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{Dtype, INDEX, SINGLE};
 pub use write::{TensorLayout, distribute_tensors, save_backbone, write_f32_tensors, write_tensors_as};
 
 /// Why weights are refused.
@@ -44,9 +45,9 @@ pub enum WeightsError {
         #[source]
         reason: std::io::Error,
     },
-    /// The folder has no readable weights, or they are ambiguous.
-    #[error("{0}")]
-    Folder(String),
+    /// The folder's headers show that it cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderFault),
     /// A header, an entry or the length of a file is malformed.
     #[error("`{file}`{}: {reason}", .tensor.as_ref().map(|t| format!(", tensor `{t}`")).unwrap_or_default())]
     Malformed {
@@ -62,14 +63,6 @@ pub enum WeightsError {
     Missing {
         /// The files that were searched.
         place: String,
-        /// The tensor.
-        tensor: String,
-    },
-    /// A file has a tensor that the config does not describe.
-    #[error("`{file}`: tensor `{tensor}` is not part of the model that config.json describes")]
-    Extra {
-        /// The file.
-        file: String,
         /// The tensor.
         tensor: String,
     },
@@ -96,17 +89,32 @@ pub enum WeightsError {
         index: usize,
     },
     /// config.json and the tensors disagree about the output head.
-    #[error("tensor `lm_head.weight` {0}")]
-    Tie(&'static str),
-    /// config.json is refused.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// provenance.json is refused.
-    #[error(transparent)]
-    Contract(#[from] ContractError),
+    #[error(
+        "tensor `lm_head.weight` differs from the embedding, but config.json says `tie_word_embeddings`: true"
+    )]
+    Tie,
     /// The backbone refuses the tensors.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+}
+
+impl WeightsError {
+    /// What to do about it.
+    #[must_use]
+    pub(crate) fn cure(&self) -> &str {
+        match self {
+            Self::Folder(fault) => &fault.cure,
+            Self::Tie => TIED_HEAD_CURE,
+            _ => "use a complete Qwen3 checkpoint in safetensors files",
+        }
+    }
+}
+
+impl From<HeaderError> for WeightsError {
+    fn from(error: HeaderError) -> Self {
+        let HeaderError { file, tensor, reason, .. } = error;
+        Self::Malformed { file, tensor, reason }
+    }
 }
 
 /// A tensor on the host.
@@ -125,7 +133,7 @@ pub struct HostTensor {
 pub struct Checkpoint {
     /// Shape and constants, from config.json.
     pub config: Qwen3Config,
-    /// The contract from provenance.json, if there is one.
+    /// The contract of the folder, if it has one.
     pub contract: Option<Contract>,
     /// All tensors of the layout, in its order.
     pub tensors: IndexMap<String, HostTensor>,
@@ -155,37 +163,34 @@ impl Checkpoint {
     }
 }
 
-/// Reads and checks the folder `dir`: config.json, provenance.json if present, and all weights.
+/// Reads and checks the folder `dir`: config.json, its contract if it has one, and all weights.
 ///
 /// # Errors
 /// If anything is missing, unexpected or malformed; see [`WeightsError`].
 pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
-    let config_text = read_text_file(&dir.join("config.json"))?;
-    let config = Qwen3Config::parse(&config_text)?;
-    let contract = match dir.join("provenance.json") {
-        file if file.exists() => Some(Contract::parse(&read_text_file(&file)?)?),
-        _ => None,
-    };
-    contract.as_ref().map_or(Ok(()), |contract| contract.refuse_mask_beyond(config.vocab_size))?;
-    let time = contract.as_ref().map_or(TimeConditioning::None, |p| p.time_conditioning);
-    let names = shards::find_weight_files(dir)?;
-    let expected: IndexMap<String, Vec<usize>> = build_layout(&config, time).into_iter().collect();
-    // Check all headers first, so that a folder that does not fit is refused before gigabytes are read.
-    let entries = names.iter().map(|name| Ok((name.as_str(), WeightsFile::open(&dir.join(name))?.entries)));
-    check_tensors(&entries.collect::<Result<Vec<_>, WeightsError>>()?, &expected, &config)?;
-    let mut files = IndexMap::from([("config.json".to_owned(), hash_bytes(config_text.as_bytes()))]);
+    // All headers first, so that a folder that does not fit is refused before gigabytes are read.
+    let folder = CheckpointFolder::open(dir, show_path(dir));
+    if let Some(fault) = folder.find_faults().into_iter().find(FolderFault::is_certain) {
+        return Err(fault.into());
+    }
+    let sound = "a folder without faults has a config.json";
+    let (config, text) = (folder.config().expect(sound).clone(), folder.config_text().expect(sound));
+    let contract = folder.contract().cloned();
+    let time = contract.as_ref().map_or(TimeConditioning::None, |contract| contract.time_conditioning);
+    let mut files = IndexMap::from([("config.json".to_owned(), hash_bytes(text.as_bytes()))]);
     let mut found = IndexMap::new();
-    for name in names {
-        let (tensors, hash) = read_safetensors_file(&dir.join(&name))?;
+    for file in folder.weight_files() {
+        let (tensors, hash) = read_safetensors_file(&dir.join(&file.name))?;
         found.extend(tensors);
-        files.insert(name, hash);
+        files.insert(file.name.clone(), hash);
     }
     let redundant_head = take_redundant_head(&config, &mut found)?;
     let mut take = |name: String| match found.swap_remove(&name) {
         Some(tensor) => Ok((name, tensor)),
         None => Err(WeightsError::Missing { place: "the checkpoint".into(), tensor: name }),
     };
-    let tensors = expected.into_keys().map(&mut take).collect::<Result<_, _>>()?;
+    let layout = build_layout(&config, time).into_iter();
+    let tensors = layout.map(|(name, _)| take(name)).collect::<Result<_, _>>()?;
     Ok(Checkpoint { config, contract, tensors, files, redundant_head })
 }
 
@@ -205,40 +210,6 @@ pub(crate) fn read_safetensors_file(
     Ok((tensors, reader.digest()))
 }
 
-/// Compares the tensors in the headers with those that the config requires.
-fn check_tensors(
-    files: &[(&str, Vec<TensorEntry>)],
-    expected: &IndexMap<String, Vec<usize>>,
-    config: &Qwen3Config,
-) -> Result<(), WeightsError> {
-    let mut seen = IndexMap::new();
-    for (file, entry) in files.iter().flat_map(|(file, entries)| entries.iter().map(move |e| (*file, e))) {
-        let (file, tensor) = (file.to_owned(), entry.name.clone());
-        let tied_head = config.tie_word_embeddings && entry.name == HEAD;
-        let Some(shape) = expected.get(if tied_head { EMBEDDING } else { &entry.name }) else {
-            return Err(WeightsError::Extra { file, tensor });
-        };
-        if *shape != entry.shape {
-            let (found, expected) = (entry.shape.clone(), shape.clone());
-            return Err(WeightsError::Shape { file, tensor, found, expected });
-        }
-        if let Some(first) = seen.insert(entry.name.as_str(), file.clone()) {
-            let reason = format!("is also in `{first}`");
-            return Err(WeightsError::Malformed { file, tensor: Some(tensor), reason });
-        }
-    }
-    match expected.keys().find(|name| !seen.contains_key(name.as_str())) {
-        None => Ok(()),
-        Some(name) if name == HEAD => {
-            Err(WeightsError::Tie("is missing, but config.json says `tie_word_embeddings`: false"))
-        }
-        Some(name) => {
-            let names: Vec<String> = files.iter().map(|(file, _)| format!("`{file}`")).collect();
-            Err(WeightsError::Missing { place: names.join(", "), tensor: name.clone() })
-        }
-    }
-}
-
 /// Removes an `lm_head.weight` that repeats a tied embedding; refuses one that differs.
 fn take_redundant_head(
     config: &Qwen3Config,
@@ -251,20 +222,7 @@ fn take_redundant_head(
     if found.get(EMBEDDING).is_some_and(|embedding| embedding.values == head.values) {
         return Ok(true);
     }
-    Err(WeightsError::Tie("differs from the embedding, but config.json says `tie_word_embeddings`: true"))
-}
-
-/// Reads a text file of at most 1 MiB.
-fn read_text_file(path: &Path) -> Result<String, WeightsError> {
-    let file = to_file_name(path);
-    let mut bytes = Vec::new();
-    let limit = 1 << 20;
-    let opened = File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
-    opened.map_err(|reason| WeightsError::Io { file: file.clone(), reason })?;
-    if bytes.len() as u64 > limit {
-        return Err(refused_file(file, "the file is longer than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| refused_file(file, "the file is not UTF-8"))
+    Err(WeightsError::Tie)
 }
 
 fn hash_bytes(bytes: &[u8]) -> String {

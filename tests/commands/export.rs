@@ -135,9 +135,17 @@ fn a_trained_model_is_exported_with_its_flow_matching_settings() {
     let facts = json(&release.join("fmflow.json"));
     assert_eq!(facts["conditioning"], "flow.safetensors");
     assert_eq!(facts["provenance"], json(&sft.join("provenance.json")));
-    for file in ["tokenizer.json", "tokenizer_config.json"] {
-        assert_eq!(fs::read(release.join(file)).unwrap(), fs::read(sft.join(file)).unwrap(), "{file}");
-    }
+    // Except for the mask token, which has a name now, the tokenizer is the checkpoint's own.
+    let mask = &facts["provenance"]["mask_token"];
+    let (mut own, mut config) =
+        (json(&release.join("tokenizer.json")), json(&release.join("tokenizer_config.json")));
+    let named = own["added_tokens"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!((&named["id"], &named["content"]), (mask, &Value::from("<|mask|>")));
+    assert_eq!(own, json(&sft.join("tokenizer.json")));
+    assert_eq!(config.as_object_mut().unwrap().shift_remove("mask_token"), Some("<|mask|>".into()));
+    let decoder = config["added_tokens_decoder"].as_object_mut().unwrap();
+    assert_eq!(decoder.shift_remove(&mask.to_string()).unwrap()["content"], "<|mask|>");
+    assert_eq!(config, json(&sft.join("tokenizer_config.json")));
     let generation = json(&release.join("generation_config.json"));
     assert_eq!(generation["eos_token_id"], json(&release.join("config.json"))["eos_token_id"]);
     assert!(generation["eos_token_id"].is_u64());

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoint_folders;
+mod checkpoint_texts;
 mod command_line;
 mod contract;
 mod convert;

@@ -7,6 +7,7 @@
 use std::fs;
 
 use crate::common::Project;
+use safetensors::{SafeTensors, tensor::TensorView};
 
 /// The tiny project whose stage `ar` has other settings.
 fn with_training(settings: &str) -> Project {
@@ -64,51 +65,52 @@ fn a_fresh_conversion_above_chance_is_no_divergence() {
     assert!(!ran.stderr.contains("warning: a") && !ran.stderr.contains("DIVERGED"), "{}", ran.stderr);
 }
 
-/// The tiny project with a copy of its random checkpoint in `broken/`, in whose config.json a number is changed.
-fn with_broken_config(field: &str, value: &str) -> Project {
+/// The tiny project with a copy of its random checkpoint in `broken/`, in which every weight of the last norm is `value`: 0 makes every
+/// logit 0, 3e38 makes them overflow. Constants of config.json that would do the same are refused when it is read.
+fn with_broken_norm(value: f32) -> Project {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "tiny"]).ok();
     fs::create_dir(project.path().join("broken")).unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-        let file = project.artifact("tiny").join(name);
-        if file.exists() {
-            fs::copy(file, project.path().join("broken").join(name)).unwrap();
-        }
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(project.artifact("tiny").join(name), project.path().join("broken").join(name)).unwrap();
     }
-    let config = project.path().join("broken/config.json");
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-    let number: f64 = value.parse().unwrap();
-    json[field] = number.into();
-    if let Some(rope) = json.get_mut("rope_parameters").filter(|_| field == "rope_theta") {
-        rope[field] = number.into();
-    }
-    fs::write(config, json.to_string()).unwrap();
+    let bytes = fs::read(project.artifact("tiny").join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let changed = |(name, view): (&str, TensorView<'_>)| {
+        let norm = value.to_le_bytes().repeat(view.data().len() / 4);
+        let data = if name == "model.norm.weight" { norm } else { view.data().to_vec() };
+        (name.to_owned(), view.dtype(), view.shape().to_vec(), data)
+    };
+    let all: Vec<_> = tensors.iter().map(changed).collect();
+    let views = all.iter().map(|(name, dtype, shape, data)| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    fs::write(project.path().join("broken/model.safetensors"), safetensors::serialize(views, None).unwrap())
+        .unwrap();
     project
 }
 
 #[test]
 fn logits_that_are_no_numbers_or_all_zero_prove_nothing() {
-    for (field, value, said) in
-        [("rms_norm_eps", "1e300", "are all 0 at position 0"), ("rope_theta", "1e-300", "are not finite")]
-    {
-        let project = with_broken_config(field, value);
+    for (value, said) in [(0.0, "are all 0 at position 0"), (3e38, "are not finite")] {
+        let project = with_broken_norm(value);
         let text = "pipeline \"c\" seed=1\nconvert \"flow\" from=\"./broken\" { mask-token 300; tokenizer \"none\"; }\n";
         project.write("c.kdl", text);
         let ran = project.fmflow(&["run", "c.kdl"]).exits(8);
-        ran.says("nothing can be proven about this conversion").says(said).says(field);
+        ran.says("nothing can be proven about this conversion").says(said).says("its weights");
     }
 }
 
 #[test]
 fn a_checkpoint_whose_logits_are_no_numbers_has_no_score_and_no_text() {
-    let project = with_broken_config("rope_theta", "1e-300");
+    let project = with_broken_norm(3e38);
     let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
     let more = "\nfetch \"nan\" from=\"./broken\"\nsampler \"ar\" kind=\"autoregressive\" temperature=0\n\
                 evaluate \"nan-score\" { checkpoint \"nan\"; held-out dataset=\"text\" times=4; }\n\
                 generate \"nan-text\" from=\"nan\" sampler=\"ar\" { prompt \"The\" new-tokens=4; }\n";
     project.write("tiny.kdl", &format!("{text}{more}"));
     let score = project.fmflow(&["run", "tiny.kdl", "--until", "nan-score"]).exits(8);
-    score.says("the held-out loss of checkpoint `nan` on `text` is NaN").says("rope_theta");
+    score.says("the held-out loss of checkpoint `nan` on `text` is NaN").says("its weights");
     let text = project.fmflow(&["run", "tiny.kdl", "--until", "nan-text"]).exits(8);
     text.says("logits that are not finite");
 }

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::common::Project;
 
-/// One stage that takes no time.
-const BARE: &str = "fetch \"tiny\" from=\"text\"\n";
+/// One stage.
+const BARE: &str = "dataset \"text\" from=\"text/*.txt\" format=\"text\"
+tokenizer \"tiny\" kind=\"byte-level-bpe\" vocabulary=320 { dataset \"text\" }
+";
 
 /// Checks that `check`, `check --runnable` and `run` agree that `p.kdl` cannot run for these reasons.
 #[track_caller]

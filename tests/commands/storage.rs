@@ -1,7 +1,7 @@
 //! What a run needs of the machine: space, as estimated; limits of the process; a store that can be written; signals.
 
 #![cfg(feature = "cpu")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -72,6 +72,11 @@ fn assert_refused(ran: &Ran, what: &str, case: &str) {
 fn chat_templates_are_stopped_at_their_limits() {
     let project = stranger();
     run(&project).ok();
+    // Two templates that differ are refused before either is rendered.
+    let config = project.path().join("m/tokenizer_config.json");
+    let mut plain: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    plain.as_object_mut().unwrap().shift_remove("chat_template").unwrap();
+    fs::write(config, plain.to_string()).unwrap();
     let many = |text: &str, times: usize| text.repeat(times);
     let (memory, slow, deep) = ("more memory than it may (1 GiB)", "takes too long", "nests too deeply");
     let grow = |first: &str, next: &str, shown: &str| {

@@ -44,7 +44,9 @@ fn blocks(file: &Path) -> Vec<(usize, String, String)> {
 fn whole(text: &str) -> String {
     match text.contains("pipeline \"") {
         true => text.to_owned(),
-        false => format!("{text}\npipeline \"block\" seed=1\nfetch \"block\" from=\"docs\"\n"),
+        false => {
+            format!("{text}\npipeline \"block\" seed=1\nfetch \"block\" from=\"tests/cases/check/stored\"\n")
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attention;
 mod capacity;
+mod checkpoint_folders;
 mod checkpoint_use;
 mod declarations;
 mod estimates;
@@ -20,18 +21,16 @@ use indexmap::IndexMap;
 pub(crate) use declarations::SharedRefusals;
 pub use optimizer::{PARAMETER_GROUPS, TIME_PARAMETER_GROUPS};
 
+use crate::check::lint::checkpoint_folders::CheckpointFolders;
 use crate::check::lint::lineage::{Lineages, StoredContracts};
 use crate::check::options::CheckOptions;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{FetchConfig, StageConfig};
-use crate::pipeline::contract::{ContractError, MAX_CONTRACT_BYTES};
-use crate::pipeline::origins::StoredContract;
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
-use crate::text::file_head;
 use crate::text::place::Span;
 
 /// Runs all lints on the stages that could be decoded. Features that `run` would refuse are added to `refusals`.
@@ -42,9 +41,11 @@ pub(crate) fn lint_pipeline(
     refusals: &mut Vec<(Span, String)>,
     sink: &mut Sink,
 ) {
-    let stored: StoredContracts =
-        stages.iter().filter_map(|stage| Some((stage.id, read_stored_contract(stage, sink)?))).collect();
+    let folders = CheckpointFolders::open(stages);
+    folders.report_faults(stages, sink);
+    let stored = folders.contracts();
     let lineages = &Lineages::new(stages, &stored);
+    folders.check_tokenizers(lineages, sink);
     for stage in stages {
         match &stage.config {
             StageConfig::Train(config) => {
@@ -55,7 +56,7 @@ pub(crate) fn lint_pipeline(
             }
             StageConfig::Convert(config) => {
                 checkpoint_use::lint_conversion(lineages, stage, config, sink);
-                vocabulary::lint_mask_token(lineages, stage, config, sink);
+                vocabulary::lint_mask_token(lineages, &folders, stage, config, sink);
             }
             StageConfig::Rows(config) => {
                 capacity::check_canvas_length(stage, config, sink);
@@ -79,36 +80,6 @@ pub(crate) fn lint_pipeline(
 /// Runs the lints that need the sizes of models and files. `root` is the `pipeline` node.
 pub(crate) fn lint_costs(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     estimates::lint_estimates(root, pipeline, sink);
-}
-
-/// Reads the contract in the folder of a `fetch`, if there is one; `Some(None)` if there is one and it is invalid.
-fn read_stored_contract(stage: &Stage, sink: &mut Sink) -> Option<Option<StoredContract>> {
-    let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
-    let stored = StoredContract::read(|name| {
-        let path = folder.join(name);
-        let text = || {
-            let bytes = file_head::read_small_file(&path, MAX_CONTRACT_BYTES);
-            let bytes = bytes.ok_or_else(|| {
-                format!("it cannot be read, or is larger than {} MiB", MAX_CONTRACT_BYTES >> 20)
-            })?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        file_head::is_present(&path).then(text)
-    });
-    match stored {
-        Ok(stored) => stored.map(Some),
-        Err(error) => {
-            sink.push(invalid_contract(stage, &error));
-            Some(None)
-        }
-    }
-}
-
-fn invalid_contract(stage: &Stage, error: &ContractError) -> Diagnostic {
-    let message = format!("the contract of checkpoint `{}` is invalid: {error}", stage.name);
-    Diagnostic::new(Code::InvalidContract, message)
-        .at(stage.parent_place(), "in this folder")
-        .help("restore the folder from the artifact that it was copied from, or use a version of fmflow that knows this contract")
 }
 
 /// Finds the errors in which `stage` contradicts the artifacts it is given: the lints of `check`, run again just before

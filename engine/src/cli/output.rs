@@ -65,7 +65,10 @@ impl Output {
 
     /// Prints an error with its help, unless the command has shown it already.
     pub(super) fn error(self, error: &Error) {
-        if matches!(error, Error::Config | Error::WorkToDo(_) | Error::NotRunnable(_)) {
+        if matches!(
+            error,
+            Error::Config | Error::UnfitCheckpoint | Error::WorkToDo(_) | Error::NotRunnable(_)
+        ) {
             return;
         }
         if let Error::Contradiction { stage, findings } = error {

@@ -10,7 +10,7 @@ use crate::check::{self, CheckOptions, CheckResult};
 use crate::error::{Error, Result};
 use crate::hub::online::{Hub, LockResolution};
 use crate::pipeline::Pipeline;
-use crate::text::diagnostic::{Diagnostic, Severity};
+use crate::text::diagnostic::{Code, Diagnostic, Severity};
 use crate::text::escape::is_acting;
 use crate::text::render;
 
@@ -71,8 +71,9 @@ impl PipelineArguments {
         match pipeline {
             Some(pipeline) => Ok((pipeline, warnings)),
             None => {
-                FailureAnswer::from_error(&Error::Config).print_with_findings(&errors, context.json);
-                Err(Error::Config)
+                let error = classify_errors(&errors);
+                FailureAnswer::from_error(&error).print_with_findings(&errors, context.json);
+                Err(error)
             }
         }
     }
@@ -119,6 +120,14 @@ impl PipelineArguments {
             words += &format!(" --set {}", quote_word(setting));
         }
         context.format_command(command, &words)
+    }
+}
+
+/// A configuration whose only errors are about the checkpoints that it names is right itself: those are inputs that do not fit.
+fn classify_errors(errors: &[Diagnostic]) -> Error {
+    match errors.iter().all(|finding| finding.code == Code::UnfitCheckpoint) {
+        true => Error::UnfitCheckpoint,
+        false => Error::Config,
     }
 }
 

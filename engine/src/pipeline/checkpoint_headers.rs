@@ -10,7 +10,7 @@ use crate::pipeline::shape::ModelShape;
 use crate::text::file_head;
 
 /// Largest file that is read, in bytes; a `tokenizer.json` of 250,000 tokens has about 20 MB.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+pub(super) const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// The ids that a tokenizer uses, each with its text.
 #[derive(Clone, Debug, Default)]

@@ -10,9 +10,10 @@ use crate::pipeline::config::train::{
     AUTOREGRESSIVE_LOSS, LOSS_NAMES, Objective, ProbabilityPath, Scheduler, TrainConfig,
 };
 use crate::pipeline::config::{ConvertConfig, TimeConditioning};
+pub use crate::pipeline::contract_error::{ContractError, PROVENANCE, SIDECAR};
 
-/// File name in a checkpoint's folder.
-pub const PROVENANCE: &str = "provenance.json";
+/// File name of the certificate of a converted model and of all models trained from it.
+pub const CERTIFICATE: &str = "certificate.json";
 
 /// The schema of [`PROVENANCE`].
 const PROVENANCE_SCHEMA: &str = "fmflow.provenance/1";
@@ -91,24 +92,6 @@ pub struct Contract {
     pub trained_updates: u64,
 }
 
-/// Why a `provenance.json` is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContractError {
-    /// Unreadable, or not the JSON of [`Contract`].
-    #[error("{PROVENANCE}: {0}")]
-    Json(String),
-    /// Written by another version, with the opposite direction of time, or out of range.
-    #[error("{PROVENANCE}: `{key}` is `{found}`, expected `{expected}`")]
-    Value {
-        /// Key in the JSON object.
-        key: &'static str,
-        /// Value in the file.
-        found: String,
-        /// Value that this program writes.
-        expected: &'static str,
-    },
-}
-
 impl Contract {
     /// The contract of an autoregressive model that was never converted.
     #[must_use]
@@ -168,15 +151,23 @@ impl Contract {
     /// If a key is missing or unknown, the schema version or the direction of time differs, or a value is out of range.
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let this: Self = serde_json::from_str(text).map_err(|e| ContractError::Json(e.to_string()))?;
+        this.check()
+    }
+
+    /// The contract itself, if this program could have written it.
+    ///
+    /// # Errors
+    /// If the schema version or the direction of time differs, or a value is out of range.
+    pub(super) fn check(self) -> Result<Self, ContractError> {
         for (key, found, expected) in [
-            ("schema", &this.schema, PROVENANCE_SCHEMA),
-            ("time_direction", &this.time_direction, TIME_DIRECTION),
+            ("schema", &self.schema, PROVENANCE_SCHEMA),
+            ("time_direction", &self.time_direction, TIME_DIRECTION),
         ] {
             if found != expected {
                 return Err(ContractError::Value { key, found: found.clone(), expected });
             }
         }
-        this.refuse_unfit_values().map(|()| this)
+        self.refuse_unfit_values().map(|()| self)
     }
 
     /// Refuses values that no stage writes. A stranger's file must not make a later stage allocate, index or loop without bound.

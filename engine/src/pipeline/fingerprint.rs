@@ -26,17 +26,23 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   training, and top-k keeps ties.
 /// - 3: `train` does not count a corrupted first token in the divisor if the shift leaves it without a term; `evaluate` bounds
 ///   the likelihood of a uniform or mixed source by the generalized KL.
+/// - 2 of `fetch`: it brings the `fmflow.json` of an exported folder along, which is the contract of the model.
 /// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
+/// - 3 of `generate` and 5 of `evaluate`: an answer also ends with the end tokens that config.json names.
+/// - Later, each kind by itself: `fetch` 2, `random-init` 2, `convert` 4 and `train` 4 carry the settings of generation, all end
+///   tokens and all files of the tokenizer; `export` 2 states what a flow model needs in config.json, in the settings of generation
+///   and in the tokenizer.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
+        StageConfig::Tokenizer(_) => 1,
         StageConfig::Fetch(_)
-        | StageConfig::Tokenizer(_)
         | StageConfig::RandomInit(_)
-        | StageConfig::Export(_) => 1,
-        StageConfig::Rows(_) | StageConfig::Generate(_) => 2,
-        StageConfig::Train(_) | StageConfig::Convert(_) => 3,
-        StageConfig::Evaluate(_) => 4,
+        | StageConfig::Rows(_)
+        | StageConfig::Export(_) => 2,
+        StageConfig::Generate(_) => 3,
+        StageConfig::Train(_) | StageConfig::Convert(_) => 4,
+        StageConfig::Evaluate(_) => 5,
     }
 }
 

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{StageConfig, TimeConditioning};
 use crate::pipeline::contract::{
-    Attention, Contract, ContractError, ModelKind, PROVENANCE, describe_scheduler, describe_source,
+    Attention, Contract, ContractError, ModelKind, PROVENANCE, SIDECAR, describe_scheduler, describe_source,
 };
+use crate::pipeline::export_sidecar::ExportSidecar;
 use crate::pipeline::field_path::{FieldPath, convert, random_init, train};
 use crate::pipeline::stage::Stage;
 use crate::text::place::{Origin, Span};
@@ -211,7 +212,7 @@ fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
 /// The contract and the origins that are stored in a checkpoint's folder.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredContract {
-    /// From `provenance.json`.
+    /// From `provenance.json`, or from the `fmflow.json` of an export.
     pub contract: Contract,
     /// From `origins.json`; empty if that is missing, unreadable or invalid.
     pub origins: Origins,
@@ -219,7 +220,7 @@ pub(crate) struct StoredContract {
 
 impl StoredContract {
     /// Reads a folder's contract through `read`, which returns the text of a file by its name, or why it cannot
-    /// be read; `None` if there is no such file.
+    /// be read; `None` if there is no such file. An exported folder has its contract in its sidecar.
     ///
     /// `None` if the folder has no contract.
     ///
@@ -229,8 +230,14 @@ impl StoredContract {
     pub(crate) fn read(
         read: impl Fn(&str) -> Option<Result<String, String>>,
     ) -> Result<Option<Self>, ContractError> {
-        let Some(text) = read(PROVENANCE) else { return Ok(None) };
-        let contract = Contract::parse(&text.map_err(ContractError::Json)?)?;
+        let own = read(PROVENANCE).map(|text| Contract::parse(&text.map_err(ContractError::Json)?));
+        let exported = read(SIDECAR).map(|text| ExportSidecar::parse(&text.map_err(ContractError::Sidecar)?));
+        let exported = exported.transpose()?.map(|sidecar| sidecar.provenance);
+        let contract = match (own.transpose()?, exported) {
+            (None, None) => return Ok(None),
+            (Some(own), Some(exported)) if own != exported => return Err(ContractError::Disagreement),
+            (Some(contract), _) | (None, Some(contract)) => contract,
+        };
         let origins = read(ORIGINS).and_then(|text| Origins::parse(&text.ok()?).ok());
         Ok(Some(Self { contract, origins: origins.unwrap_or_default() }))
     }

@@ -20,10 +20,42 @@ pub(crate) fn read_small_file(path: &Path, largest: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A regular file, open for reading, and its size in bytes.
+///
+/// # Errors
+/// If it cannot be opened, or is something else: a pipe would block.
+pub(crate) fn open_regular_file(path: &Path) -> std::io::Result<(std::fs::File, u64)> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// The names of the entries of a folder, sorted, files and folders apart. Both are empty if it cannot be listed.
+#[must_use]
+pub(crate) fn list_entries(folder: &Path) -> (Vec<String>, Vec<String>) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<(bool, String)> = entries
+        .map(|entry| (entry.path().is_dir(), entry.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    let (folders, files): (Vec<_>, Vec<_>) = names.into_iter().partition(|(is_folder, _)| *is_folder);
+    let strip = |names: Vec<(bool, String)>| names.into_iter().map(|(_, name)| name).collect();
+    (strip(files), strip(folders))
+}
+
 /// Whether anything has this path, readable or not. A link counts even if it leads to nothing.
 #[must_use]
 pub(crate) fn is_present(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether this path is a folder, or a link to one.
+#[must_use]
+pub(crate) fn is_folder(path: &Path) -> bool {
+    path.is_dir()
 }
 
 /// Size of a regular file in bytes; `None` for everything else.

@@ -1,51 +1,13 @@
-//! The tensors of a backbone: names, shapes, initial values and roles.
+//! The tensors of a backbone: initial values and roles. Their names and shapes are the engine's, which checks folders.
 
 use burn_tensor::Tensor;
 use indexmap::IndexMap;
 
 use super::attention::SelfAttention;
 use super::block::TransformerBlock;
-use super::time::{TimeEmbedding, build_time_layout};
+use super::time::TimeEmbedding;
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, RandomPurpose};
-
-/// Name of the embedding, which is also the output head if they are tied.
-pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
-
-/// Name of the output head, present only if it is not tied to the embedding.
-pub(crate) const HEAD: &str = "lm_head.weight";
-
-/// Names and shapes of all tensors, in the order in which they are stored and iterated.
-///
-/// The order is part of the results: new weights are drawn by tensor number, and files are written in this order.
-#[must_use]
-pub(crate) fn build_layout(config: &Qwen3Config, time: TimeConditioning) -> Vec<(String, Vec<usize>)> {
-    let (d, f, h) = (config.hidden_size, config.intermediate_size, config.head_dim);
-    let (q, kv) = (config.num_attention_heads * h, config.num_key_value_heads * h);
-    let mut names = vec![(EMBEDDING.to_owned(), vec![config.vocab_size, d])];
-    for i in 0..config.num_hidden_layers {
-        let fields: [(&str, Vec<usize>); 11] = [
-            ("input_layernorm", vec![d]),
-            ("self_attn.q_proj", vec![q, d]),
-            ("self_attn.k_proj", vec![kv, d]),
-            ("self_attn.v_proj", vec![kv, d]),
-            ("self_attn.o_proj", vec![d, q]),
-            ("self_attn.q_norm", vec![h]),
-            ("self_attn.k_norm", vec![h]),
-            ("post_attention_layernorm", vec![d]),
-            ("mlp.gate_proj", vec![f, d]),
-            ("mlp.up_proj", vec![f, d]),
-            ("mlp.down_proj", vec![d, f]),
-        ];
-        names.extend(fields.map(|(field, shape)| (format!("model.layers.{i}.{field}.weight"), shape)));
-    }
-    names.push(("model.norm.weight".into(), vec![d]));
-    if !config.tie_word_embeddings {
-        names.push((HEAD.into(), vec![config.vocab_size, d]));
-    }
-    names.extend(build_time_layout(time, config));
-    names
-}
 
 /// Initial values of tensor number `index` of the layout.
 pub(super) fn draw_initial_values(

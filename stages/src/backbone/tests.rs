@@ -19,7 +19,7 @@ pub(crate) fn tiny(tied: bool) -> Qwen3Config {
         // Large enough for attention and feed-forward to make a visible difference in the tests below.
         initializer_range: 0.3,
         bos_token_id: None,
-        eos_token_id: None,
+        eos_token_ids: Vec::new(),
         pad_token_id: None,
     }
 }

@@ -6,28 +6,10 @@
 
 use burn_tensor::{Device, Tensor, TensorData, activation::silu};
 
-use fmflow_engine::pipeline::config::TimeConditioning;
+use fmflow_engine::pipeline::checkpoint_folder::TIME_FEATURES;
 
-use super::Qwen3Config;
 use super::layers::linear;
 use super::prepared::PreparedContext;
-
-/// Number of sinusoid features of t: half cosines, half sines.
-const FEATURES: usize = 128;
-
-/// Names and shapes of the tensors that time conditioning adds: shared ones first, then one per block.
-pub(super) fn build_time_layout(time: TimeConditioning, config: &Qwen3Config) -> Vec<(String, Vec<usize>)> {
-    let TimeConditioning::AdaLn { rank } = time else { return Vec::new() };
-    let shared = [
-        ("time.in.weight".to_owned(), vec![rank, FEATURES]),
-        ("time.in.bias".to_owned(), vec![rank]),
-        ("time.out.weight".to_owned(), vec![rank, rank]),
-        ("time.out.bias".to_owned(), vec![rank]),
-    ];
-    let blocks = (0..config.num_hidden_layers)
-        .map(|i| (format!("time.layers.{i}.weight"), vec![6 * config.hidden_size, rank]));
-    shared.into_iter().chain(blocks).collect()
-}
 
 /// The shared layers from t to its embedding.
 #[derive(Clone, Debug)]
@@ -52,14 +34,14 @@ impl TimeEmbedding {
 
 /// cos and sin of 1000 t at frequencies 10000^(-i / n), the sinusoids of diffusion transformers (Peebles and Xie, 2022).
 fn compute_time_features(time: &[f32], device: &Device) -> Tensor<2> {
-    let half = FEATURES / 2;
+    let half = TIME_FEATURES / 2;
     let angle = |t: f32, i: usize| 1000.0 * f64::from(t) * 1e4_f64.powf(-(i as f64) / half as f64);
     let row = |&t: &f32| {
         let cos = (0..half).map(move |i| angle(t, i).cos() as f32);
         cos.chain((0..half).map(move |i| angle(t, i).sin() as f32))
     };
     let values: Vec<f32> = time.iter().flat_map(row).collect();
-    Tensor::from_data(TensorData::new(values, [time.len(), FEATURES]), device)
+    Tensor::from_data(TensorData::new(values, [time.len(), TIME_FEATURES]), device)
 }
 
 /// Scale, shift and gate of one half of a block, each [B, 1, D]; absent without time conditioning.

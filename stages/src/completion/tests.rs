@@ -13,7 +13,7 @@ fn model(attention: Attention, shift: bool) -> Model {
         Backbone::new(&config, TimeConditioning::None, 1, &device::open_device("cpu").unwrap()).unwrap();
     let contract = Contract::autoregressive();
     let contract = Contract { kind: ModelKind::Flow, mask_token: Some(39), attention, shift, ..contract };
-    Model { backbone, contract, origins: Default::default(), text: None, certificate: None }
+    Model { backbone, contract, origins: Default::default(), text: None, generation: None, certificate: None }
 }
 
 fn request(prefix: usize, length: usize) -> CompletionRequest {

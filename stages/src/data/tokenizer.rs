@@ -246,10 +246,10 @@ impl Tokenizer {
         &self.json
     }
 
-    /// BLAKE3 of `tokenizer.json`, in hexadecimal.
+    /// BLAKE3 of `tokenizer.json` without the mask token that `export` adds, in hexadecimal.
     #[must_use]
     pub(crate) fn digest(&self) -> String {
-        blake3::hash(&self.json).to_hex().to_string()
+        fmflow_engine::pipeline::mask_entry::hash_tokenizer(&self.json)
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.

@@ -4,11 +4,11 @@
 
 use fmflow_engine::pipeline::config::train::Scheduler;
 
-use super::CONDITIONING;
-use super::sidecar::to_torch_name;
+use super::sidecar::{self, to_torch_name};
+use super::{CONDITIONING, Export};
 use crate::backbone::{Attention, TimeConditioning};
-use crate::weights::Dtype;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
+use fmflow_engine::text::escape::escape_line;
 
 /// Describes the model in one line.
 pub(super) fn describe_model(contract: &Contract) -> String {
@@ -35,17 +35,22 @@ fn describe_attention(contract: &Contract) -> String {
 }
 
 /// The whole text of the file.
-pub(super) fn render_readme(contract: &Contract, dtype: Dtype, conditioned: bool) -> String {
+pub(super) fn render_readme(export: &Export<'_>, conditioned: bool) -> String {
+    let (contract, dtype) = (export.contract, to_torch_name(export.dtype));
     let mut text = format!(
-        "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {}, under the names of Hugging Face\n\
+        "# Exported by fmflow\n\nThis is {}. The weights are those of a Qwen3 in {dtype}, under the names of Hugging Face\n\
          transformers; `fmflow.json` holds the whole contract.\n",
         describe_model(contract),
-        to_torch_name(dtype)
     );
+    let mut facts = list_computation_facts(export);
     match contract.kind {
-        ModelKind::Autoregressive => text.push_str(AUTOREGRESSIVE),
+        ModelKind::Autoregressive => {
+            text.push_str(&render_facts_table(&facts));
+            text.push_str(AUTOREGRESSIVE);
+        }
         ModelKind::Flow => {
-            text.push_str(&render_facts_table(contract));
+            facts.splice(0..0, list_flow_facts(contract));
+            text.push_str(&render_facts_table(&facts));
             text.push_str(&describe_sampling(contract));
             text.push_str(&describe_causal_use(contract, conditioned));
         }
@@ -55,14 +60,15 @@ pub(super) fn render_readme(contract: &Contract, dtype: Dtype, conditioned: bool
 
 const AUTOREGRESSIVE: &str = "\n## Use\n\nPosition i predicts token i + 1 under a causal mask: `AutoModelForCausalLM.from_pretrained(folder)` and\n`generate` do what they always do.\n";
 
-fn render_facts_table(contract: &Contract) -> String {
-    let mut lines = vec![
+/// Names and values of what a flow model needs besides the weights.
+fn list_flow_facts(contract: &Contract) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
         ("attention", describe_attention(contract)),
         (
             "mask token",
             contract
                 .mask_token
-                .map_or("none".into(), |id| format!("id {id}; it has no text and is never emitted")),
+                .map_or("none".into(), |id| format!("id {id}; it stands for no text and is never emitted")),
         ),
         (
             "shift",
@@ -76,10 +82,39 @@ fn render_facts_table(contract: &Contract) -> String {
         ("updates since conversion", contract.trained_updates.to_string()),
     ];
     if let Some(canvas) = contract.canvas {
-        lines.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
+        facts.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
     }
-    let lines: Vec<String> =
-        lines.into_iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+    facts
+}
+
+/// Names and values of the constants with which fmflow computed, all of them also in config.json.
+fn list_computation_facts(export: &Export<'_>) -> Vec<(&'static str, String)> {
+    let config = &export.checkpoint.config;
+    vec![
+        ("rotary base", format!("{}, unscaled, over the whole head", config.rope_theta)),
+        ("epsilon of the RMS norms", format!("{}", config.rms_norm_eps)),
+        ("context", format!("{} tokens", config.max_position_embeddings)),
+        ("output head", if config.tie_word_embeddings { "the embedding" } else { "its own matrix" }.into()),
+        ("an answer ends with", describe_ends(export)),
+        ("computed in", "float32, without dropout".into()),
+    ]
+}
+
+fn describe_ends(export: &Export<'_>) -> String {
+    let ids = sidecar::find_end_ids(export);
+    let name = |id: &u32| match export.text.and_then(|text| text.tokenizer.token(*id)) {
+        // A bar would end the cell of the table.
+        Some(token) => format!("{id} (`{}`)", escape_line(&token).replace('|', "\\|")),
+        None => id.to_string(),
+    };
+    match ids.is_empty() {
+        true => "no token known".into(),
+        false => ids.iter().map(name).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+fn render_facts_table(facts: &[(&str, String)]) -> String {
+    let lines: Vec<String> = facts.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!("\n| | |\n|---|---|\n{}", lines.concat())
 }
 
@@ -122,12 +157,17 @@ fn describe_sampling(contract: &Contract) -> String {
 
 fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
     let mut text = String::from("\n## Causal use\n\n");
-    text.push_str(
-        "Programs that know Qwen3 load this folder without missing or unexpected tensors, and run it under a *causal* mask.\n",
-    );
+    text.push_str("Programs that know Qwen3 load this folder without missing or unexpected tensors.");
+    text.push_str(match contract.attention {
+        Attention::Bidirectional => {
+            " Because config.json says\n`is_causal: false`, transformers from version 5.2 on lets every position see every other, as the model was made for.\n\
+             Older versions and other programs run it under a *causal* mask; `config.is_causal = True` asks for it.\n\n"
+        }
+        Attention::Causal | Attention::BlockCausal { .. } => " They run it under a *causal*\nmask.\n\n",
+    });
     text.push_str(match (contract.trained_updates, contract.shift) {
         (0, _) => {
-            "Nobody has trained it since it was converted: under that mask it computes the logits of its source, the mask\n\
+            "Nobody has trained it since it was converted: under a causal mask it computes the logits of its source, the mask\n\
              token aside, and predicts the next token as the source does.\n"
         }
         (_, true) => {
@@ -136,8 +176,8 @@ fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
         }
         (_, false) => {
             "It was trained to predict the token *at* a position, not the next one: `generate`, perplexity and everything else\n\
-             that goes from left to right give nonsense. Call the model with an explicit attention mask that lets every\n\
-             position see what the table says, such as a 4-dimensional mask of zeros for bidirectional attention.\n"
+             that goes from left to right give nonsense. Where `is_causal` is not obeyed, call the model with an explicit attention\n\
+             mask that lets every position see what the table says: a 4-dimensional mask of zeros for bidirectional attention.\n"
         }
     });
     if conditioned && let TimeConditioning::AdaLn { rank } = contract.time_conditioning {
@@ -155,6 +195,7 @@ fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sidecar::tests::with_export;
     use super::*;
     use fmflow_engine::pipeline::config::train::ProbabilityPath;
 
@@ -174,7 +215,7 @@ mod tests {
 
     #[track_caller]
     fn assert_says(contract: &Contract, conditioned: bool, words: &[&str], never: &[&str]) {
-        let text = render_readme(contract, Dtype::BF16, conditioned);
+        let text = with_export(contract, |export| render_readme(export, conditioned));
         words.iter().for_each(|word| assert!(text.contains(word), "{word:?} in\n{text}"));
         never.iter().for_each(|word| assert!(!text.contains(word), "{word:?} in\n{text}"));
     }
@@ -184,8 +225,13 @@ mod tests {
         assert_says(
             &Contract::autoregressive(),
             false,
-            &["what they always do", "bfloat16"],
-            &["mask token", "Sampling"],
+            &[
+                "what they always do",
+                "bfloat16",
+                "| rotary base | 10000,",
+                "| epsilon of the RMS norms | 0.000001 |",
+            ],
+            &["mask token", "Sampling", "is_causal"],
         );
         assert_says(&flow(0, false, 1.0), true, &["Nobody has trained it", "nothing is lost"], &["nonsense"]);
         assert_says(

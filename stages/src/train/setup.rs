@@ -131,11 +131,12 @@ impl<'a> TrainingSetup<'a> {
     /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Model {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
-        let Model { text, certificate, .. } = &self.parent;
+        let Model { text, generation, certificate, .. } = &self.parent;
         Model {
             backbone: state.model.clone(),
             contract: self.parent.contract.after_training(self.config, state.step, canvas),
             text: text.clone(),
+            generation: generation.clone(),
             certificate: certificate.clone(),
             origins: self.origins.clone().after(&self.parent.origins),
         }

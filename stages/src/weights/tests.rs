@@ -17,7 +17,7 @@ const CONFIG: Qwen3Config = Qwen3Config {
     max_position_embeddings: 16,
     initializer_range: 0.02,
     bos_token_id: None,
-    eos_token_id: None,
+    eos_token_ids: Vec::new(),
     pad_token_id: None,
 };
 

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::header::{self, TensorEntry};
-use super::{WeightsError, refused_file, to_file_name};
+use fmflow_engine::pipeline::checkpoint_folder::{TensorEntry, read_header};
+
+use super::{Encoding, WeightsError, refused_file, to_file_name};
 
 /// An open weight file whose header has been read and checked.
 pub(super) struct WeightsFile {
@@ -23,7 +24,7 @@ impl WeightsFile {
             return Err(refused_file(file, "not a regular file"));
         }
         let mut reader = HashingReader { inner: BufReader::new(handle), hasher: blake3::Hasher::new() };
-        let entries = header::read_header(&mut reader, metadata.len(), &file)?;
+        let entries = read_header(&mut reader, metadata.len(), &file)?;
         Ok(Self { reader, entries, file })
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{Error, Write};
 
-use super::Dtype;
+use super::{Dtype, Encoding};
 use crate::backbone::Backbone;
 
 /// Names and shapes of tensors, in the order in which they are stored.

@@ -41,11 +41,23 @@ pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sin
     let Some(known) = lineages.contract(parent) else { return };
     if known.contract.kind == ModelKind::Flow {
         let message = format!("`{}` converts a checkpoint that is already converted", stage.name);
-        let help = format!("remove `convert \"{}\"` and start from `{}` itself", stage.name, parent.name);
+        let help = suggest_parent(stage, parent);
         let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
             .at(stage.place(convert::FROM), "a flow checkpoint")
             .help(help);
         sink.push(known.show_fact(ContractFact::Kind, diagnostic, "converted here"));
+    }
+}
+
+/// What to write in place of a conversion of `parent`.
+fn suggest_parent(stage: &Stage, parent: &Stage) -> String {
+    let name = &stage.name;
+    match parent.field_at("from").and_then(|field| field.value.as_str()) {
+        // A fetch that the conversion implies has no name that another stage could use.
+        Some(from) if parent.span.key() == stage.span.key() => {
+            format!("write `fetch \"{name}\" from=\"{from}\"` in place of `convert \"{name}\"`")
+        }
+        _ => format!("remove `convert \"{name}\"` and start from `{}` itself", parent.name),
     }
 }
 

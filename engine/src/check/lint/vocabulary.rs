@@ -1,5 +1,8 @@
 //! Lints of the mask token: it must be a row of the embedding, and not one that an ordinary token uses.
 
+use std::borrow::Cow;
+
+use crate::check::lint::checkpoint_folders::CheckpointFolders;
 use crate::check::lint::lineage::Lineages;
 
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
@@ -16,28 +19,31 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 const QWEN3_USED_IDS: u64 = 151_669;
 
 /// What is known of a tokenizer's ids without loading it.
-struct UsedIds {
+struct UsedIds<'a> {
     /// No token uses this id or a larger one.
     end: u64,
     /// The tokens, if they can be read.
-    tokens: Option<TokenTable>,
+    tokens: Option<Cow<'a, TokenTable>>,
 }
 
 /// Reports a mask token that is outside of the embedding or already used by a token.
 pub(super) fn lint_mask_token(
     lineages: &Lineages<'_>,
+    folders: &CheckpointFolders,
     stage: &Stage,
     config: &ConvertConfig,
     sink: &mut Sink,
 ) {
     let Some(root) = lineages.parent(stage).map(|from| lineages.root(from)) else { return };
+    if folders.is_unfit(root) {
+        return;
+    }
     let rows = count_embedding_rows(lineages, root);
+    let find = |stage| find_used_ids(folders, stage);
     let used = match config.tokenizer {
         TokenizerChoice::None => None,
-        TokenizerChoice::Named => lineages.input(stage, &InputRole::Tokenizer).and_then(find_used_ids),
-        TokenizerChoice::Beside => {
-            lineages.input(root, &InputRole::Tokenizer).map_or_else(|| find_used_ids(root), find_used_ids)
-        }
+        TokenizerChoice::Named => lineages.input(stage, &InputRole::Tokenizer).and_then(find),
+        TokenizerChoice::Beside => find(lineages.input(root, &InputRole::Tokenizer).unwrap_or(root)),
     };
     match (config.mask_token, rows, used) {
         (MaskToken::Id(id), Some(rows), _) if u64::from(id) >= rows => {
@@ -71,17 +77,16 @@ fn count_embedding_rows(lineages: &Lineages<'_>, root: &Stage) -> Option<u64> {
 }
 
 /// The ids of the tokenizer that `stage` brings. A tokenizer that is yet to be trained may use all rows but the last.
-fn find_used_ids(stage: &Stage) -> Option<UsedIds> {
-    let read = |path: &std::path::Path| {
-        let tokens = TokenTable::read(path)?;
-        Some(UsedIds { end: tokens.end(), tokens: Some(tokens) })
-    };
+fn find_used_ids<'a>(folders: &'a CheckpointFolders, stage: &Stage) -> Option<UsedIds<'a>> {
+    let all = |tokens: Cow<'a, TokenTable>| UsedIds { end: tokens.end(), tokens: Some(tokens) };
     match &stage.config {
-        StageConfig::Fetch(FetchConfig::Folder(folder)) => read(&folder.join("tokenizer.json")),
+        StageConfig::Fetch(FetchConfig::Folder(_)) => folders.tokens(stage).map(Cow::Borrowed).map(all),
         StageConfig::Fetch(FetchConfig::Hub { from, .. }) => {
             ModelShape::published(from).map(|_| UsedIds { end: QWEN3_USED_IDS, tokens: None })
         }
-        StageConfig::Tokenizer(TokenizerConfig::File(file)) => read(file),
+        StageConfig::Tokenizer(TokenizerConfig::File(file)) => {
+            TokenTable::read(file).map(Cow::Owned).map(all)
+        }
         StageConfig::Tokenizer(TokenizerConfig::ByteLevelBpe { vocabulary, .. }) => {
             Some(UsedIds { end: (*vocabulary as u64).saturating_sub(1), tokens: None })
         }
@@ -112,7 +117,7 @@ fn check_mask_token_taken(
     root: &Stage,
     id: u32,
     rows: Option<u64>,
-    used: &UsedIds,
+    used: &UsedIds<'_>,
     sink: &mut Sink,
 ) {
     let text = used.tokens.as_ref().and_then(|tokens| tokens.text(u64::from(id)));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::language::names::{Declarations, is_allowed_target};
 use crate::language::record::{Leaf, Record};
-use crate::language::schema::load_schema;
+use crate::language::schema::{FieldType, load_schema};
 use crate::text::diagnostic::{Code, Diagnostic};
-use crate::text::suggest;
+use crate::text::{file_head, suggest};
 
 /// Most pairs of an undeclared and a declared name that are compared. A generated file can have ten thousand of each, and
 /// comparing all pairs would take minutes; a million comparisons take about a second.
@@ -41,6 +41,9 @@ impl<'a> UnknownNames<'a> {
     pub(super) fn report(&mut self, record: &Record, leaf: &'a Leaf, name: &str) -> Diagnostic {
         let diagnostic = Diagnostic::new(Code::UnknownName, describe_unknown(leaf, name));
         let diagnostic = diagnostic.at(&leaf.span, "not declared");
+        if let Some(help) = suggest_folder(leaf, name) {
+            return diagnostic.help(help);
+        }
         match self.find_closest(leaf, name) {
             Some((near, place)) => {
                 let diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
@@ -82,6 +85,21 @@ impl<'a> UnknownNames<'a> {
         }
         format!("declared: {}", suggest::format_name_list(names.iter().filter_map(|leaf| leaf.text())))
     }
+}
+
+/// Help for a folder that lies beside the file and is written like a name.
+fn suggest_folder(leaf: &Leaf, name: &str) -> Option<String> {
+    if !file_head::is_folder(&leaf.span.file.folder.join(name)) {
+        return None;
+    }
+    Some(match leaf.spec.types.contains(&FieldType::Path) {
+        true => format!(
+            "for the folder `{name}` beside this file, write `\"./{name}\"`: without `./` it is the name of a stage"
+        ),
+        false => {
+            format!("for the folder `{name}` beside this file, declare `fetch \"{name}\" from=\"./{name}\"`")
+        }
+    })
 }
 
 fn describe_unknown(leaf: &Leaf, name: &str) -> String {

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::WeightsError;
+use super::fault::FolderFault;
 
 /// The longest accepted header, in bytes.
 const HEADER: u64 = 16 << 20;
@@ -31,7 +31,7 @@ pub enum Dtype {
 impl Dtype {
     /// Bytes per element.
     #[must_use]
-    pub(crate) fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::BF16 | Self::F16 => 2,
@@ -46,108 +46,114 @@ impl Dtype {
             _ => None,
         }
     }
-
-    /// Encodes `values` as little-endian elements, each rounded to the nearest value of the type, ties to even.
-    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-        }
-    }
-
-    /// The value of `x` after storing it in this type and reading it back.
-    #[must_use]
-    pub(crate) fn round(self, x: f32) -> f32 {
-        match self {
-            Self::F32 => x,
-            Self::BF16 => half::bf16::from_f32(x).to_f32(),
-            Self::F16 => half::f16::from_f32(x).to_f32(),
-        }
-    }
-
-    /// Decodes the little-endian elements of `bytes` and appends them to `out`. Every type is exact in f32.
-    pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
-        let two = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
-        match self {
-            Self::F32 => {
-                out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            }
-            Self::BF16 => out.extend(bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(two(b)) << 16))),
-            Self::F16 => out.extend(bytes.chunks_exact(2).map(|b| half::f16::from_bits(two(b)).to_f32())),
-        }
-    }
 }
 
 /// One tensor in the header of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct TensorEntry {
-    pub(super) name: String,
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
+pub struct TensorEntry {
+    /// The name.
+    pub name: String,
+    /// The element type.
+    pub dtype: Dtype,
+    /// The shape.
+    pub shape: Vec<usize>,
     start: u64,
     end: u64,
 }
 
 impl TensorEntry {
     /// Number of elements. The header check has ruled out overflow.
-    pub(super) fn count(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.shape.iter().product()
+    }
+}
+
+/// Why a header is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`{}: {reason}", .tensor.as_ref().map(|t| format!(", tensor `{t}`")).unwrap_or_default())]
+pub struct HeaderError {
+    /// The file.
+    pub file: String,
+    /// The affected tensor, if it is about one.
+    pub tensor: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+impl From<HeaderError> for FolderFault {
+    fn from(error: HeaderError) -> Self {
+        Self::new(error.to_string(), error.cure)
     }
 }
 
 /// Reads the header. Entries are returned in the order of their data, which must follow without gaps up to the end of the
 /// file.
-pub(super) fn read_header(
-    reader: &mut impl Read,
-    length: u64,
-    file: &str,
-) -> Result<Vec<TensorEntry>, WeightsError> {
-    let fault = |tensor: Option<&str>, reason: String| WeightsError::Malformed {
+///
+/// # Errors
+/// If the header or the length of the file is malformed, or a type cannot be read.
+pub fn read_header(reader: &mut impl Read, length: u64, file: &str) -> Result<Vec<TensorEntry>, HeaderError> {
+    let fault = |tensor: Option<&str>, reason: String, cure: &str| HeaderError {
         file: file.into(),
         tensor: tensor.map(Into::into),
         reason,
+        cure: cure.into(),
     };
+    let again = "copy or download the file again";
+    let written = "write the file again with the library `safetensors`";
     let mut size = [0; 8];
     reader
         .read_exact(&mut size)
-        .map_err(|_| fault(None, "the file is shorter than a safetensors header".into()))?;
+        .map_err(|_| fault(None, "the file is shorter than a safetensors header".into(), again))?;
+    if size == *b"version " {
+        let reason = "the file is a pointer of Git LFS, not the weights".to_owned();
+        return Err(fault(None, reason, "run `git lfs pull` in the repository that it comes from"));
+    }
     let size = u64::from_le_bytes(size);
     if size > HEADER || size > length.saturating_sub(8) {
         let reason =
             format!("the header claims {size} bytes in a file of {length} (is this a safetensors file?)");
-        return Err(fault(None, reason));
+        return Err(fault(None, reason, again));
     }
     let mut text = vec![0; size as usize];
-    reader.read_exact(&mut text).map_err(|e| fault(None, e.to_string()))?;
+    reader.read_exact(&mut text).map_err(|e| fault(None, e.to_string(), again))?;
     if text.first() != Some(&b'{') {
-        return Err(fault(None, "the header does not start with `{`".into()));
+        return Err(fault(None, "the header does not start with `{`".into(), written));
     }
-    let raw: RawHeader = serde_json::from_slice(&text).map_err(|e| fault(None, format!("header: {e}")))?;
-    let entries = raw.0.into_iter().map(|(name, entry)| {
+    let raw: RawHeader =
+        serde_json::from_slice(&text).map_err(|e| fault(None, format!("header: {e}"), written))?;
+    let mut entries = Vec::with_capacity(raw.0.len());
+    for (name, entry) in raw.0 {
         let checked = entry.check(&name);
-        checked.map_err(|reason| fault(Some(shorten_name(&name)), reason))
-    });
-    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.push(checked.map_err(|(reason, cure)| fault(Some(shorten_name(&name)), reason, cure))?);
+    }
     entries.sort_by_key(|entry| (entry.start, entry.end));
-    let (mut end, available) = (0, length - 8 - size);
-    for entry in &entries {
+    let available = length - 8 - size;
+    match check_extents(&entries, available) {
+        None => Ok(entries),
+        Some((tensor, reason)) => Err(fault(tensor, reason, again)),
+    }
+}
+
+/// The tensor and the reason, if the data of the tensors do not follow each other up to the end of the file.
+fn check_extents(entries: &[TensorEntry], available: u64) -> Option<(Option<&str>, String)> {
+    let mut end = 0;
+    for entry in entries {
         if entry.start != end {
             let reason = format!("its data starts at {}, but the previous tensor ends at {end}", entry.start);
-            return Err(fault(Some(&entry.name), reason));
+            return Some((Some(&entry.name), reason));
         }
         end = entry.end;
         if end > available {
             let reason = format!(
                 "the file is cut short: it has {available} bytes of data, but the tensor ends at {end}"
             );
-            return Err(fault(Some(&entry.name), reason));
+            return Some((Some(&entry.name), reason));
         }
     }
-    if end != available {
-        return Err(fault(None, format!("{} bytes after the last tensor", available - end)));
-    }
-    Ok(entries)
+    (end != available).then(|| (None, format!("{} bytes after the last tensor", available - end)))
 }
 
 /// Shortens a name for a message. The names of a stranger's file may be long.
@@ -163,30 +169,39 @@ struct RawEntry {
 }
 
 impl RawEntry {
-    fn check(self, name: &str) -> Result<TensorEntry, String> {
+    /// # Errors
+    /// The reason and the cure.
+    fn check(self, name: &str) -> Result<TensorEntry, (String, &'static str)> {
+        const AGAIN: &str = "write the file again with the library `safetensors`";
         if name.is_empty() || name.len() > NAME {
-            return Err(format!("a name must have 1 to {NAME} bytes, this one has {}", name.len()));
+            return Err((format!("a name must have 1 to {NAME} bytes, this one has {}", name.len()), AGAIN));
         }
         let dtype = Dtype::parse(&self.dtype).ok_or_else(|| {
-            format!("type `{}` is not supported (F32, BF16, F16)", shorten_name(&self.dtype))
+            let reason = format!("type `{}` is not supported (F32, BF16, F16)", shorten_name(&self.dtype));
+            (reason, cure_of_type(&self.dtype))
         })?;
         if self.shape.len() > RANK {
-            return Err(format!(
-                "{} dimensions are too many, at most {RANK} are supported",
-                self.shape.len()
-            ));
+            let count = self.shape.len();
+            return Err((format!("{count} dimensions are too many, at most {RANK} are supported"), AGAIN));
         }
         let bytes = self.shape.iter().try_fold(dtype.bytes() as u64, |bytes, n| bytes.checked_mul(*n));
         let (start, end) = self.data_offsets;
         if bytes.is_none() || end.checked_sub(start) != bytes {
-            return Err(format!(
-                "shape {:?} of {} does not fill bytes {start}..{end}",
-                self.shape, self.dtype
-            ));
+            let reason =
+                format!("shape {:?} of {} does not fill bytes {start}..{end}", self.shape, self.dtype);
+            return Err((reason, AGAIN));
         }
         // Cannot truncate: dimensions are bounded by the number of bytes, which was checked.
         let shape = self.shape.iter().map(|n| *n as usize).collect();
         Ok(TensorEntry { name: name.into(), dtype, shape, start, end })
+    }
+}
+
+/// What to do about weights of a type that cannot be read.
+fn cure_of_type(dtype: &str) -> &'static str {
+    match dtype {
+        "F64" => "save the weights in a smaller type: `model.float().save_pretrained(..)`",
+        _ => "use the checkpoint from before it was quantized, in bfloat16 or float32",
     }
 }
 

@@ -1,41 +1,24 @@
 //! `config.json` of a Hugging Face Qwen3, as transformers 4 and 5 write it.
 //!
-//! An option that changes the computation and is not implemented here is an error that names the key. Ignoring it would run
-//! a different model than the one that was trained.
+//! No setting passes unread. One that changes the computation and is not implemented is an error that names the key, because
+//! ignoring it would run another model than the one that was trained. Every other key is known to be harmless, or is told
+//! ([`Qwen3Config::list_unread_settings`]).
 
-use fmflow_engine::pipeline::shape::{ModelShape, UnfitSize};
+mod error;
+mod keys;
+mod settings;
+mod unique;
+
+pub use error::ConfigError;
+pub use settings::UnreadSetting;
+pub(super) use settings::{cut, show_value};
+pub(super) use unique::parse_unique_object;
+
 use serde_json::{Map, Value, json};
 
-/// Why a `config.json` is refused. Every variant about a key names it.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ConfigError {
-    /// The text is not a JSON object.
-    #[error("config.json is not a JSON object: {0}")]
-    Json(String),
-    /// A required key is absent.
-    #[error("config.json has no `{0}`")]
-    Missing(&'static str),
-    /// The value has the wrong type or range.
-    #[error("config.json: `{key}` is {value}, expected {expected}")]
-    Invalid {
-        /// The key.
-        key: &'static str,
-        /// Its value as JSON.
-        value: String,
-        /// The accepted values.
-        expected: &'static str,
-    },
-    /// The value is legal but asks for a computation that is not implemented.
-    #[error("config.json: `{key}` = {value} is not supported ({supported})")]
-    Unsupported {
-        /// The key.
-        key: &'static str,
-        /// Its value as JSON.
-        value: String,
-        /// The supported values.
-        supported: &'static str,
-    },
-}
+use crate::pipeline::contract::Contract;
+use crate::pipeline::shape::{ModelShape, UnfitSize};
+use keys::ConfigKeys;
 
 /// Shape and constants of a Qwen3.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,22 +49,30 @@ pub struct Qwen3Config {
     pub initializer_range: f64,
     /// Begin-of-sequence id, passed through.
     pub bos_token_id: Option<u32>,
-    /// End-of-sequence id, passed through.
-    pub eos_token_id: Option<u32>,
+    /// End-of-sequence ids, passed through. transformers accepts several.
+    pub eos_token_ids: Vec<u32>,
     /// Padding id, passed through.
     pub pad_token_id: Option<u32>,
 }
 
 impl Qwen3Config {
-    /// Reads the text of a `config.json`.
+    /// Reads the text of a `config.json` of a causal model: one without a contract.
     ///
     /// # Errors
     /// If a required key is absent or out of range, or a key requests something that this backbone does not compute.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let map: Map<String, Value> =
-            serde_json::from_str(text).map_err(|e| ConfigError::Json(e.to_string()))?;
+        Self::parse_with_contract(text, None)
+    }
+
+    /// Reads the text of a `config.json` beside `contract`. What both say must agree, such as the attention.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], or if the contract says otherwise.
+    pub fn parse_with_contract(text: &str, contract: Option<&Contract>) -> Result<Self, ConfigError> {
+        let map = unique::parse_unique_object(text).map_err(ConfigError::Json)?;
         let keys = ConfigKeys(&map);
         keys.refuse_unsupported()?;
+        keys.refuse_other_contract(contract)?;
         let config = Self {
             vocab_size: keys.size("vocab_size")?,
             hidden_size: keys.size("hidden_size")?,
@@ -90,22 +81,49 @@ impl Qwen3Config {
             num_attention_heads: keys.size("num_attention_heads")?,
             num_key_value_heads: keys.size("num_key_value_heads")?,
             head_dim: keys.size("head_dim")?,
-            rms_norm_eps: keys.positive("rms_norm_eps")?,
+            rms_norm_eps: keys.norm_epsilon()?,
             rope_theta: keys.rope_theta()?,
             tie_word_embeddings: keys.flag("tie_word_embeddings")?,
             max_position_embeddings: keys.size("max_position_embeddings")?,
             initializer_range: keys.optional("initializer_range", 0.02)?,
             bos_token_id: keys.id("bos_token_id")?,
-            eos_token_id: keys.id("eos_token_id")?,
+            eos_token_ids: keys.ids("eos_token_id")?,
             pad_token_id: keys.id("pad_token_id")?,
         };
         config.check()?;
+        config.refuse_ids_beyond()?;
         Ok(config)
+    }
+
+    /// The settings of a `config.json` that nothing reads, in their order; see [`UnreadSetting`].
+    ///
+    /// # Errors
+    /// If the text is not a JSON object.
+    pub fn list_unread_settings(
+        text: &str,
+        contract: Option<&Contract>,
+    ) -> Result<Vec<UnreadSetting>, ConfigError> {
+        let map = unique::parse_unique_object(text).map_err(ConfigError::Json)?;
+        Ok(settings::list_unread_settings(&map, contract))
+    }
+
+    /// Refuses special tokens without a row. No program could look them up.
+    fn refuse_ids_beyond(&self) -> Result<(), ConfigError> {
+        let rows = self.vocab_size;
+        let ends = self.eos_token_ids.iter().map(|id| ("eos_token_id", *id));
+        let others = [("bos_token_id", self.bos_token_id), ("pad_token_id", self.pad_token_id)];
+        let all = others.into_iter().filter_map(|(key, id)| Some((key, id?))).chain(ends);
+        match all.into_iter().find(|(_, id)| *id as usize >= rows) {
+            None => Ok(()),
+            Some((key, id)) => {
+                Err(ConfigError::Invalid { key, value: id.to_string(), expected: "an id below `vocab_size`" })
+            }
+        }
     }
 
     /// Query heads that share one key and value head, g = H / K.
     #[must_use]
-    pub(crate) fn group(&self) -> usize {
+    pub fn group(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
     }
 
@@ -113,7 +131,7 @@ impl Qwen3Config {
     ///
     /// # Errors
     /// If the key heads do not divide the query heads, the head width is odd, or a size exceeds its cap.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         match self.shape().find_unfit_size() {
             None => Ok(()),
             Some(UnfitSize { key, value, expected }) => {
@@ -144,14 +162,14 @@ impl Qwen3Config {
 
     /// The content of [`Qwen3Config::to_json`]. Some keys appear twice, under the names of transformers 4 and 5.
     #[must_use]
-    pub(crate) fn entries(&self) -> Map<String, Value> {
+    pub fn entries(&self) -> Map<String, Value> {
         let entries = [
             ("architectures", json!(["Qwen3ForCausalLM"])),
             ("attention_bias", json!(false)),
             ("attention_dropout", json!(0.0)),
             ("bos_token_id", json!(self.bos_token_id)),
             ("dtype", json!("float32")),
-            ("eos_token_id", json!(self.eos_token_id)),
+            ("eos_token_id", ids_to_json(&self.eos_token_ids)),
             ("head_dim", json!(self.head_dim)),
             ("hidden_act", json!("silu")),
             ("hidden_size", json!(self.hidden_size)),
@@ -179,122 +197,14 @@ impl Qwen3Config {
     }
 }
 
-/// Typed look-ups in the JSON object. A null counts as absent, as in transformers.
-struct ConfigKeys<'a>(&'a Map<String, Value>);
-
-impl<'a> ConfigKeys<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+/// End tokens as transformers writes them: nothing, one id, or a list.
+#[must_use]
+pub fn ids_to_json(ids: &[u32]) -> Value {
+    match ids {
+        [] => Value::Null,
+        [id] => json!(id),
+        ids => json!(ids),
     }
-
-    fn size(&self, key: &'static str) -> Result<usize, ConfigError> {
-        let value = self.get(key).ok_or(ConfigError::Missing(key))?;
-        // The upper limit keeps every product of three sizes within 64 bits; `check` is stricter.
-        match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
-            Some(n) if n > 0 && n < 1 << 30 => Ok(n as usize),
-            _ => Err(invalid_key(key, value, "a positive whole number below 2^30")),
-        }
-    }
-
-    fn positive(&self, key: &'static str) -> Result<f64, ConfigError> {
-        parse_positive(key, self.get(key).ok_or(ConfigError::Missing(key))?)
-    }
-
-    fn optional(&self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
-        self.get(key).map_or(Ok(default), |value| parse_positive(key, value))
-    }
-
-    fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(false) };
-        value.as_bool().ok_or_else(|| invalid_key(key, value, "true or false"))
-    }
-
-    /// The first id if a list is given (transformers accepts several end tokens for generation).
-    fn id(&self, key: &'static str) -> Result<Option<u32>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-        let id = first.as_u64().and_then(|n| u32::try_from(n).ok());
-        id.map(Some).ok_or_else(|| invalid_key(key, value, "a token id"))
-    }
-
-    /// `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (transformers 4). If both are present, they must agree.
-    fn rope_theta(&self) -> Result<f64, ConfigError> {
-        let nested = self.get("rope_parameters").and_then(|rope| rope.get("rope_theta"));
-        match (nested, self.get("rope_theta")) {
-            (Some(new), Some(old)) if new.as_f64() != old.as_f64() => {
-                Err(invalid_key("rope_theta", old, "the value of `rope_parameters.rope_theta`"))
-            }
-            (Some(value), _) | (None, Some(value)) => parse_positive("rope_theta", value),
-            (None, None) => Err(ConfigError::Missing("rope_theta")),
-        }
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
-        let model_type = self.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
-        self.only("model_type", Some(model_type), "qwen3", "only `qwen3`")?;
-        self.only("hidden_act", self.get("hidden_act"), "silu", "only `silu`")?;
-        for key in ["attention_bias", "use_sliding_window"] {
-            if self.flag(key)? {
-                return Err(unsupported_key(key, &Value::Bool(true), "only false"));
-            }
-        }
-        if let Some(value) = self.get("quantization_config") {
-            return Err(unsupported_key("quantization_config", value, "only unquantized weights"));
-        }
-        for kind in self.get("layer_types").and_then(Value::as_array).into_iter().flatten() {
-            self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
-        }
-        for kind in self.get("architectures").and_then(Value::as_array).into_iter().flatten() {
-            self.only("architectures", Some(kind), "Qwen3ForCausalLM", "only `Qwen3ForCausalLM`")?;
-        }
-        self.refuse_rope("rope_scaling")?;
-        self.refuse_rope("rope_parameters")
-    }
-
-    /// Accepts `{rope_type: default}` under either name, with nothing but the base.
-    fn refuse_rope(&self, key: &'static str) -> Result<(), ConfigError> {
-        const SUPPORTED: &str = "only rotary positions of type `default`";
-        let Some(value) = self.get(key) else { return Ok(()) };
-        let rope = value.as_object().ok_or_else(|| invalid_key(key, value, "an object"))?;
-        for (name, entry) in rope {
-            let plain = match name.as_str() {
-                "rope_type" | "type" => entry == "default",
-                "rope_theta" => true,
-                "partial_rotary_factor" => entry.as_f64() == Some(1.0),
-                _ => entry.is_null(),
-            };
-            if !plain {
-                return Err(unsupported_key(key, value, SUPPORTED));
-            }
-        }
-        Ok(())
-    }
-
-    fn only(
-        &self,
-        key: &'static str,
-        value: Option<&Value>,
-        want: &str,
-        supported: &'static str,
-    ) -> Result<(), ConfigError> {
-        match value {
-            Some(value) if value != want => Err(unsupported_key(key, value, supported)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn parse_positive(key: &'static str, value: &Value) -> Result<f64, ConfigError> {
-    let number = value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
-    number.ok_or_else(|| invalid_key(key, value, "a positive number"))
-}
-
-fn invalid_key(key: &'static str, value: &Value, expected: &'static str) -> ConfigError {
-    ConfigError::Invalid { key, value: value.to_string(), expected }
-}
-
-fn unsupported_key(key: &'static str, value: &Value, supported: &'static str) -> ConfigError {
-    ConfigError::Unsupported { key, value: value.to_string(), supported }
 }
 
 #[cfg(test)]
@@ -316,7 +226,7 @@ mod tests {
             max_position_embeddings: 64,
             initializer_range: 0.02,
             bos_token_id: None,
-            eos_token_id: Some(3),
+            eos_token_ids: vec![3],
             pad_token_id: None,
         }
     }
@@ -375,6 +285,14 @@ mod tests {
             ("rope_parameters", json!({"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0})),
             ("quantization_config", json!({"bits": 4})),
             ("architectures", json!(["Qwen3ForSequenceClassification"])),
+            ("is_causal", json!(false)),
+            ("use_bidirectional_attention", json!(true)),
+            ("final_logit_softcapping", json!(30.0)),
+            ("partial_rotary_factor", json!(0.5)),
+            ("logit_scale", json!(2)),
+            ("mlp_bias", json!(true)),
+            ("use_qk_norm", json!(false)),
+            ("per_layer_config", json!({"0": {"head_dim": 2}})),
         ] {
             let error = with(key, value).unwrap_err();
             assert!(matches!(&error, ConfigError::Unsupported { key: k, .. } if *k == key), "{error}");
@@ -391,9 +309,124 @@ mod tests {
             ("vocab_size", json!(1u64 << 40)),
             ("rms_norm_eps", json!(0)),
             ("tie_word_embeddings", json!("yes")),
+            ("rms_norm_eps", json!(1)),
+            ("rope_theta", json!(1e-300)),
+            ("rope_theta", json!(1e13)),
+            ("eos_token_id", json!(32)),
+            ("eos_token_id", json!([3, 32])),
+            ("eos_token_id", json!("<|im_end|>")),
+            ("bos_token_id", json!(32)),
+            ("pad_token_id", json!(-1)),
+            ("pad_token_id", json!([1])),
         ] {
             let error = with(key, value).unwrap_err();
             assert!(matches!(&error, ConfigError::Invalid { key: k, .. } if *k == key), "{error}");
         }
+    }
+    #[test]
+    fn a_setting_that_changes_nothing_is_accepted() {
+        for (key, value) in [
+            ("partial_rotary_factor", json!(1.0)),
+            ("logit_scale", json!(1)),
+            ("mlp_bias", json!(false)),
+            ("use_qk_norm", json!(true)),
+            ("num_experts", json!(0)),
+            ("pruned_heads", json!({})),
+            ("is_causal", json!(true)),
+            ("attention_dropout", json!(0.1)),
+            ("of_somebody", json!("x")),
+        ] {
+            assert_eq!(with(key, value), Ok(base()), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_other_setting_is_told() {
+        let mut map = base().entries();
+        let told = |map: &Map<String, Value>| {
+            let found = Qwen3Config::list_unread_settings(&Value::Object(map.clone()).to_string(), None);
+            found.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&map), Vec::<String>::new());
+        for (key, value) in [
+            ("off", json!(false)),
+            ("nothing", Value::Null),
+            ("transformers_version", json!("5.24.0")),
+            ("attention_dropout", json!(0.1)),
+            ("auto_map", json!({"AutoModelForCausalLM": "modeling_mine.Mine"})),
+            ("temperature", json!(0.6)),
+            ("mask_token_id", json!(7)),
+            ("of_somebody", json!(["x".repeat(1000)])),
+        ] {
+            map.insert(key.into(), value);
+        }
+        let found = told(&map);
+        let keys = ["attention_dropout", "auto_map", "temperature", "mask_token_id", "of_somebody"];
+        assert_eq!(found.len(), keys.len(), "{found:#?}");
+        for (line, key) in found.iter().zip(keys) {
+            assert!(line.starts_with(&format!("config.json: `{key}` = ")) && line.len() < 300, "{line}");
+        }
+        assert!(found[0].contains("0.1") && found[0].contains("without dropout"), "{}", found[0]);
+        assert!(found[2].contains("generation_config.json"), "{}", found[2]);
+    }
+
+    #[test]
+    fn a_key_that_is_written_twice_is_refused() {
+        let twice = base().to_json().replacen('{', "{\"rms_norm_eps\": 1e-5,", 1);
+        let error = Qwen3Config::parse(&twice).unwrap_err().to_string();
+        assert!(error.contains("`rms_norm_eps` is written twice"), "{error}");
+        let nested = base().to_json().replace("\"rope_type\"", "\"rope_theta\": 1e4, \"rope_type\"");
+        assert!(
+            Qwen3Config::parse(&nested).unwrap_err().to_string().contains("`rope_theta` is written twice")
+        );
+    }
+
+    #[test]
+    fn several_end_tokens_are_kept() {
+        let many = Qwen3Config { eos_token_ids: vec![3, 5], ..base() };
+        assert_eq!(with("eos_token_id", json!([3, 5])), Ok(many.clone()));
+        assert_eq!(Qwen3Config::parse(&many.to_json()), Ok(many));
+        assert_eq!(with("eos_token_id", json!([3])), Ok(base()));
+    }
+
+    #[test]
+    fn what_the_contract_says_too_must_agree() {
+        use crate::pipeline::contract::{Attention, ModelKind};
+        let flow = Contract {
+            kind: ModelKind::Flow,
+            attention: Attention::Bidirectional,
+            mask_token: Some(9),
+            ..Contract::autoregressive()
+        };
+        let blocks =
+            Contract { attention: Attention::BlockCausal { block: 4 }, block: Some(4), ..flow.clone() };
+        let parse = |key: &str, value: Value, contract: &Contract| {
+            let mut map = base().entries();
+            map.insert(key.into(), value);
+            Qwen3Config::parse_with_contract(&Value::Object(map).to_string(), Some(contract))
+        };
+        for (key, good, bad, contract) in [
+            ("is_causal", json!(false), json!(true), &flow),
+            ("is_causal", json!(true), json!(false), &Contract::autoregressive()),
+            ("mask_token_id", json!(9), json!(8), &flow),
+            ("block_size", json!(4), json!(8), &blocks),
+        ] {
+            assert_eq!(parse(key, good, contract), Ok(base()), "{key}");
+            let error = parse(key, bad, contract).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("provenance.json"), "{error}");
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_field_table() {
+        let node = crate::language::schema::load_schema().node("random-init").unwrap();
+        let shape = node.child("shape").unwrap_or(node);
+        let range = |field: &str| {
+            let range = shape.fields().find(|own| own.name == field).unwrap().range;
+            (range.min, range.above, range.max, range.below)
+        };
+        let (most, least) = (Some(keys::MAX_ROPE_THETA), Some(keys::MIN_ROPE_THETA));
+        assert_eq!(range("rope-theta"), (least, None, most, None));
+        assert_eq!(range("norm-epsilon"), (None, Some(0.0), None, Some(1.0)));
     }
 }

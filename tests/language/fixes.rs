@@ -379,6 +379,9 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         (b"{\"m\": []}", list, "`m` has no turns"),
         (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
         (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
+        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list, "no turn of `m` is the assistant's"),
+        (b"PAR1\x15\x04", "format=\"jsonl\"", "`d.jsonl` is a Parquet file"),
+        (b"PK\x03\x04\n\0", "format=\"text\"", "`d.jsonl` is a ZIP file"),
         (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
         (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
         (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),
@@ -389,7 +392,11 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
     }
     let fine: &[(&[u8], &str)] = &[
         (b"[text]", "format=\"text\""),
-        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list),
+        (
+            b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}, {\"role\": \"user\", \"content\": \"q\"}, \
+              {\"role\": \"assistant\", \"content\": \"a\"}]}",
+            list,
+        ),
         (b"{\"q\": \"1\", \"a\": \"x\", \"g\": \"y\"}", pair),
     ];
     for (bytes, rest) in fine {

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 
 fn read(list: Value) -> Result<Conversation, String> {
-    parse_conversation(&list, "messages", "kind".into()).map_err(|(problem, fix)| format!("{problem}; {fix}"))
+    let found = parse_conversation(&list, "messages", "kind".into());
+    found.map(|(talk, _)| talk).map_err(|(problem, fix)| format!("{problem}; {fix}"))
 }
 
 fn said(role: &str, content: &str) -> Value {

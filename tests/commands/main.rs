@@ -6,6 +6,7 @@ mod common;
 mod command_line;
 mod contract;
 mod convert;
+mod data;
 mod examples;
 mod export;
 mod gc;

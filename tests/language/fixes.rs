@@ -380,6 +380,11 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
         (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
         (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list, "no turn of `m` is the assistant's"),
+        (
+            b"{\"q\": [{\"role\": \"user\"}], \"a\": \"x\", \"g\": \"y\"}",
+            pair,
+            "to read turns from a list, write `chat messages=\"q\"`",
+        ),
         (b"PAR1\x15\x04", "format=\"jsonl\"", "`d.jsonl` is a Parquet file"),
         (b"PK\x03\x04\n\0", "format=\"text\"", "`d.jsonl` is a ZIP file"),
         (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),

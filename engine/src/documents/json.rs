@@ -49,7 +49,11 @@ fn parse_value(line: &str, repeated: &RefCell<Vec<String>>) -> serde_json::Resul
 /// How to fix a line, by what the parser says of it.
 fn suggest_json_fix(line: &str, cause: &str) -> Cow<'static, str> {
     let said = |words: &str| cause.starts_with(words);
-    let fix = if said("trailing characters") {
+    let fix = if said("trailing characters") && line.trim_end().ends_with("},") {
+        "remove the comma after the object"
+    } else if line.starts_with('\u{feff}') {
+        "remove the byte order mark at the beginning of the line, which stays when files are joined"
+    } else if said("trailing characters") {
         "write one object per line: what follows the first one needs a line of its own"
     } else if said("EOF while parsing") {
         "complete the object: the line ends before it does"
@@ -174,6 +178,8 @@ mod tests {
     fn a_line_that_is_not_json_gets_the_fix_for_what_is_wrong_with_it() {
         for (line, fix) in [
             (r#"{"a": 1} {"a": 2}"#, "a line of its own"),
+            (r#"{"a": 1},"#, "remove the comma after the object"),
+            ("\u{feff}{\"a\": 1}", "remove the byte order mark"),
             (r#"{"a": "x"#, "complete the object"),
             (r#"{"a": 1,}"#, "remove the comma"),
             (r#"{"a": [1,]}"#, "remove the comma"),

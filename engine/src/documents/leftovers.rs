@@ -33,6 +33,9 @@ const PROMPT_FIELDS: [&str; 18] = [
 /// Fields that hold system rules.
 const RULES_FIELDS: [&str; 2] = ["system", "system_prompt"];
 
+/// Fields that are not text, or speak of more than text.
+const UNTRAINED_FIELDS: [&str; 5] = ["tools", "functions", "images", "audios", "videos"];
+
 /// A string with this many words, or letters of a script without blanks, is text. Shorter ones are names, dates, categories.
 const TEXT_WORDS: usize = 3;
 const TEXT_LETTERS: usize = 10;
@@ -86,6 +89,9 @@ fn count_turns(turns: usize) -> String {
 pub(super) fn suggest_setting(name: &str, format: &DatasetFormat) -> String {
     let rules = RULES_FIELDS.contains(&name);
     let read = match format {
+        _ if UNTRAINED_FIELDS.contains(&name) => {
+            "remove the lines that have it, because fmflow trains on text alone".to_owned()
+        }
         DatasetFormat::Chat { system: None, turns: TurnFields::Pair { .. }, .. } if rules => {
             format!("write `system={name:?}` in `chat`")
         }

@@ -124,6 +124,9 @@ fn parse_speaker(word: &str) -> Result<Speaker, TurnError> {
         "system" => Ok(Speaker::System),
         "user" | "human" => Ok(Speaker::User),
         "assistant" | "gpt" => Ok(Speaker::Assistant),
+        "developer" => {
+            Err(("has the unknown role `developer`".into(), "write `system`, which means the same"))
+        }
         _ => Err((
             format!("has the unknown role `{word}`"),
             "write `system`, `user` or `assistant`, or remove the line",

@@ -126,7 +126,10 @@ impl Decoder<'_> {
                 continue;
             };
             let list = matches!(format, DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } if messages == name);
-            let fault = if list { check_turns_field(name, value) } else { check_text_field(name, value) };
+            let fault = match list {
+                true => check_turns_field(name, value),
+                false => check_text_field(name, value).map(|fault| suggest_joined_lists(fault, line, format)),
+            };
             let Some((problem, help)) = fault else { continue };
             let message = format!("the first line of `{shown}`: {problem}");
             self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "named here").help(help));
@@ -156,6 +159,25 @@ fn label_absent_field(written: Option<&Leaf>) -> &'static str {
     match written {
         Some(_) => "not in the first line",
         None => "the document is read from the field `text` unless you name another",
+    }
+}
+
+/// Another help for a question and an answer that are both lists of turns, as in TRL: neither list is the conversation.
+fn suggest_joined_lists(
+    (problem, help): (String, String),
+    line: &Map<String, Value>,
+    format: &DatasetFormat,
+) -> (String, String) {
+    let turns =
+        |name: &String| line.get(name).and_then(Value::as_array)?.first().filter(|turn| turn.is_object());
+    match format {
+        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. }
+            if turns(user).is_some() && turns(assistant).is_some() =>
+        {
+            let join = format!("jq -c '.messages = .[{user:?}] + .[{assistant:?}]'");
+            (problem, format!("join the two lists with `{join}`, and write `chat messages=\"messages\"`"))
+        }
+        _ => (problem, help),
     }
 }
 

@@ -39,7 +39,8 @@ struct DataHeads {
 #[derive(Default)]
 struct HeadFaults {
     problem: String,
-    places: Vec<String>,
+    /// File and line of the first ones.
+    places: Vec<(String, u64)>,
     count: u64,
 }
 
@@ -73,7 +74,7 @@ impl DataHeads {
                 // What was reported of the first line is not reported again for every line like it.
                 Err(fault) if number == 1 && first == FirstLine::Reported => reported = Some(fault),
                 Err(fault) if reported.as_ref() == Some(&fault) => {}
-                Err(fault) => self.add_fault(fault, place()),
+                Err(fault) => self.add_fault(fault, file, number),
             }
         }
     }
@@ -98,7 +99,7 @@ impl DataHeads {
         Ok(())
     }
 
-    fn add_fault(&mut self, fault: LineFault, place: String) {
+    fn add_fault(&mut self, fault: LineFault, file: &str, number: u64) {
         if self.faults.len() >= MAX_KINDS && !self.faults.contains_key(fault.fix.as_ref()) {
             return;
         }
@@ -108,20 +109,27 @@ impl DataHeads {
             faults.problem = fault.problem;
         }
         if faults.places.len() < MAX_PLACES {
-            faults.places.push(place);
+            faults.places.push((file.to_owned(), number));
         }
     }
 }
 
 impl HeadFaults {
+    /// The first fault with its place, and the places of the others.
     fn describe(&self) -> String {
-        let (first, others) = self.places.split_first().expect("a fault has a place");
-        let more = match others {
-            [] => String::new(),
-            _ => format!(", and {} more: {}", self.count - 1, others.join(", ")),
+        let ((file, line), others) = self.places.split_first().expect("a fault has a place");
+        let first = format!("{file}:{line}: {}", self.problem);
+        if others.is_empty() {
+            return first;
+        }
+        let name = |(other, line): &(String, u64)| match other == file {
+            true => line.to_string(),
+            false => format!("{other}:{line}"),
         };
+        let names: Vec<String> = others.iter().map(name).collect();
         let rest = if self.count > self.places.len() as u64 { ", ..." } else { "" };
-        format!("{first}: {}{more}{rest}", self.problem)
+        let lines = if self.count == 2 { "line" } else { "lines" };
+        format!("{first}; {} more in {lines} {}{rest}", self.count - 1, names.join(", "))
     }
 }
 

@@ -408,3 +408,52 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         assert!(!says(bytes, rest).contains("error["), "{}", says(bytes, rest));
     }
 }
+
+#[test]
+fn lines_after_the_first_are_read_as_the_stages_read_them() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let write = |name: &str, lines: &[&str]| {
+        let text = lines.join("\n").replace('\'', "\"");
+        std::fs::write(folder.path().join(name), text).unwrap_or_else(|error| panic!("{error}"));
+    };
+    let says = |chat: &str| {
+        let text = format!(
+            "pipeline \"p\" seed=1\ndataset \"d\" from=\"*.jsonl\" format=\"jsonl\" {{ chat {chat} }}\n"
+        );
+        let text = text + "tokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n";
+        render_concise_lines(&check_text("c.kdl", &text, folder.path(), &CheckOptions::default()).diagnostics)
+    };
+    let (good, chat) = ("{'q': 'x', 'a': 'y'}", "user=\"q\" assistant=\"a\"");
+    write("a.jsonl", &[good, "{'q': 7, 'a': 'y'}", "{'q': 'x'}", good, "{'q': 8, 'a': 'y'}"]);
+    write("b.jsonl", &["{'q': 9, 'a': 'y'}", "", good]);
+    let said = says(chat);
+    let numbers =
+        "a.jsonl:2: field `q` is not a string but a number; 2 more in lines 5, b.jsonl:1 (put it in quotes)";
+    assert!(said.contains(numbers) && said.contains("a.jsonl:3: field `a` is missing"), "{said}");
+    assert_eq!(said.matches("error[faulty-lines]").count(), 2, "{said}");
+
+    // What is wrong with every line is reported of the first alone.
+    write("a.jsonl", &["{'q': 7, 'a': 'y'}", "{'q': 7, 'a': 'y'}", "{'q': 'x', 'a': 7}"]);
+    write("b.jsonl", &[good]);
+    let said = says(chat);
+    assert!(said.contains("the first line of `a.jsonl`: `q` is a number"), "{said}");
+    assert!(
+        said.contains("a.jsonl:3: field `a` is not a string") && said.matches("error[").count() == 2,
+        "{said}"
+    );
+
+    // Lines may lack an input, but not all of them.
+    write("a.jsonl", &[good, "{'q': 'x', 'a': 'y', 'input': 'z'}"]);
+    assert!(!says(&format!("{chat} input=\"input\"")).contains("error["));
+    let said = says(&format!("{chat} input=\"inputs\""));
+    assert!(said.contains("none of the first 3 lines has the field `inputs`"), "{said}");
+
+    // Only so many lines are read.
+    let mut lines = vec![good; 1500];
+    lines[1200] = "{";
+    write("a.jsonl", &lines);
+    assert!(!says(chat).contains("error["));
+    lines[900] = "{";
+    write("a.jsonl", &lines);
+    assert!(says(chat).contains("a.jsonl:901: the line is not JSON"));
+}

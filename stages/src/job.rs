@@ -10,7 +10,7 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
-use crate::data::corpus::{CorpusError, Documents, read_documents};
+use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
 use crate::data::rows::FileSink;
 use crate::data::tokenizer::TokenizerError;
 use crate::failure::input_failure;
@@ -45,16 +45,15 @@ pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::pa
 /// # Errors
 /// As [`find_source_files`].
 pub(crate) fn open_documents<'a>(job: &Job<'a>, dataset: &DatasetConfig) -> Result<Documents<'a>, Failure> {
-    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset, job.interrupt))
+    let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
+    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset, patience))
 }
 
 /// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
 #[must_use]
 pub(crate) fn explain_build_error(job: &Job<'_>, error: BuildError, help: &str) -> Failure {
     match error {
-        BuildError::Tokenizer(TokenizerError::Interrupted) | BuildError::Corpus(CorpusError::Interrupted) => {
-            stopped_failure(job)
-        }
+        BuildError::Tokenizer(TokenizerError::Interrupted) => stopped_failure(job),
         BuildError::Corpus(CorpusError::Several { .. }) => {
             input_failure(error, "fix or remove these lines; one run shows the first 20 faults of all files")
         }

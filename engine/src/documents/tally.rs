@@ -81,13 +81,13 @@ impl Tally {
         for name in &found.unread {
             let known = self.unread.contains_key(name) || self.unread.len() < MAX_FIELDS;
             let name = if known { name } else { OTHERS };
-            self.unread.entry(name.to_owned()).or_default().add(1, || place());
+            self.unread.entry(name.to_owned()).or_default().add(1, &place);
         }
         for name in &found.absent {
             *self.absent.entry(name.clone()).or_default() += 1;
         }
-        self.later_turns.add(found.later_turns, || place());
-        self.repeated_roles.add(found.repeated_roles.len(), || place());
+        self.later_turns.add(found.later_turns, &place);
+        self.repeated_roles.add(found.repeated_roles.len(), &place);
         self.repeated_keys.add(found.repeated_keys.len(), || {
             format!("`{}` in {}", shorten(&found.repeated_keys[0]), place())
         });

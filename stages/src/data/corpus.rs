@@ -13,34 +13,47 @@ use error::FaultList;
 pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
 use fmflow_engine::documents::{DocumentParser, Tally};
 use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::run::execute::ProgressReporter;
 use lines::LineReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A document of `text` ends at the first blank line after this many bytes.
 pub(crate) const GROUP_BYTES: usize = 1024;
 
 /// The documents of `files`, in the order of the list and of each file. The iterator ends after an error, which names the faults of
-/// all files. Once `interrupt` is set, looking for further faults stops.
+/// all files.
 #[must_use]
 pub(crate) fn read_documents<'a>(
     files: Vec<PathBuf>,
     dataset: &DatasetConfig,
-    interrupt: &'a AtomicBool,
+    patience: Patience<'a>,
 ) -> Documents<'a> {
     let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
-    Documents { files: files.into_iter(), parser, open: None, tally, ended: false, interrupt }
+    Documents { files: files.into_iter(), parser, open: None, tally, ended: false, patience }
+}
+
+/// After this time a first fault is told while others are still looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who waits while faults are looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// Once set, the search stops.
+    pub interrupt: &'a AtomicBool,
+    /// Told of the first fault if the search takes long.
+    pub tell: Option<&'a dyn ProgressReporter>,
 }
 
 /// Iterator of [`read_documents`]. One file is open and one document is in memory at a time.
-#[derive(Debug)]
 pub(crate) struct Documents<'a> {
     files: std::vec::IntoIter<PathBuf>,
     parser: DocumentParser,
     open: Option<LineReader>,
     tally: Tally,
     ended: bool,
-    interrupt: &'a AtomicBool,
+    patience: Patience<'a>,
 }
 
 impl Iterator for Documents<'_> {
@@ -76,14 +89,18 @@ impl Documents<'_> {
     /// Looks through what is left, and adds its faults to the first one.
     fn find_all_faults(&mut self, first: CorpusError) -> CorpusError {
         let mut faults = FaultList::new(first);
-        while !self.interrupt.load(Ordering::SeqCst) {
+        let (start, mut tell) = (Instant::now(), self.patience.tell);
+        while !self.patience.interrupt.load(Ordering::SeqCst) {
             match self.advance() {
                 Ok(Some(_)) => {}
-                Ok(None) => return faults.into_error(),
+                Ok(None) => return faults.into_error(true),
                 Err(fault) => faults.push(fault),
             }
+            if let Some(report) = tell.take_if(|_| start.elapsed() > PATIENCE) {
+                report.note(&format!("{}; the rest of the data is looked through", faults.first()));
+            }
         }
-        CorpusError::Interrupted
+        faults.into_error(false)
     }
 
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
@@ -120,7 +137,8 @@ pub(crate) fn read_all(
     files: Vec<PathBuf>,
     format: fmflow_engine::pipeline::config::DatasetFormat,
 ) -> Result<Vec<Document>, CorpusError> {
-    read_documents(files, &DatasetConfig::of_format("d", format), &AtomicBool::new(false)).collect()
+    let patience = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    read_documents(files, &DatasetConfig::of_format("d", format), patience).collect()
 }
 
 #[cfg(test)]

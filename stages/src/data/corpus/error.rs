@@ -70,9 +70,6 @@ pub(crate) enum CorpusError {
         /// The number of faults, then one line for each that is shown.
         text: String,
     },
-    /// A signal requested a stop while faults were looked for.
-    #[error("stopped by a signal")]
-    Interrupted,
 }
 
 impl CorpusError {
@@ -107,12 +104,20 @@ impl FaultList {
         }
     }
 
-    /// The only fault, or one error that shows the first ones and counts all.
-    pub(super) fn into_error(mut self) -> CorpusError {
-        if self.count == 1 {
+    /// The first fault.
+    pub(super) fn first(&self) -> &CorpusError {
+        &self.shown[0]
+    }
+
+    /// The only fault, or one error that shows the first ones and counts all. `whole` says that everything was looked through.
+    pub(super) fn into_error(mut self, whole: bool) -> CorpusError {
+        if self.count == 1 && whole {
             return self.shown.remove(0);
         }
-        let mut text = format!("the data have {} faults", self.count);
+        let mut text = match whole {
+            true => format!("the data have {} faults", self.count),
+            false => format!("the data have these faults, and looking for more was stopped ({})", self.count),
+        };
         for fault in &self.shown {
             text += &format!("\n  {}", escape_line(&fault.to_string()));
         }

@@ -201,7 +201,7 @@ fn read_files(files: &[&[&str]], dataset: &DatasetConfig) -> Result<Vec<Document
         file
     };
     let files = files.iter().enumerate().map(write).collect();
-    read_documents(files, dataset, &AtomicBool::new(false)).collect()
+    read_documents(files, dataset, Patience { interrupt: &AtomicBool::new(false), tell: None }).collect()
 }
 
 #[test]
@@ -245,8 +245,9 @@ fn the_first_twenty_faults_are_shown_and_all_are_counted() {
 fn looking_for_faults_stops_when_it_is_asked_to() {
     let (_dir, file) = write("x", b"{}\n{}\n");
     let (dataset, stop) = (DatasetConfig::of_format("d", chat()), AtomicBool::new(true));
-    let error = read_documents(vec![file], &dataset, &stop).next().unwrap().unwrap_err();
-    assert!(matches!(error, CorpusError::Interrupted), "{error}");
+    let mut documents = read_documents(vec![file], &dataset, Patience { interrupt: &stop, tell: None });
+    let error = documents.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("was stopped (1)\n") && error.contains("x:1: field `q` is missing"), "{error}");
 }
 
 #[test]
@@ -264,8 +265,8 @@ fn what_is_left_over_is_counted_with_its_place() {
     let (_dir, file) =
         write("x", b"{\"q\":\"x\",\"a\":\"y\"}\n\n{\"q\":\"x\",\"a\":\"y\",\"context\":\"z\"}\n");
     let mut dataset = DatasetConfig::of_format("d", DatasetFormat::chat(TurnFields::pair("q", "a")));
-    let never = AtomicBool::new(false);
-    let mut documents = read_documents(vec![file.clone()], &dataset, &never);
+    let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    let mut documents = read_documents(vec![file.clone()], &dataset, never);
     assert_eq!(documents.by_ref().filter_map(Result::ok).count(), 2);
     let told = documents.tally().describe(&dataset.format, "");
     assert!(
@@ -273,15 +274,16 @@ fn what_is_left_over_is_counted_with_its_place() {
             && told[0].text.ends_with("x:3")
     );
     dataset.strict = true;
-    let error = read_documents(vec![file], &dataset, &never).find_map(Result::err).unwrap().to_string();
+    let error = read_documents(vec![file], &dataset, never).find_map(Result::err).unwrap().to_string();
     assert!(error.contains("x:3: field `context` has content that no setting reads; write"), "{error}");
 }
 
 #[test]
 fn an_error_ends_the_documents() {
     let (_dir, file) = write("x", b"[]\n{\"q\":\"x\",\"a\":\"y\"}\n");
-    let (dataset, never) = (DatasetConfig::of_format("d", chat()), AtomicBool::new(false));
-    let mut all = read_documents(vec![file.clone(), file], &dataset, &never);
+    let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    let dataset = DatasetConfig::of_format("d", chat());
+    let mut all = read_documents(vec![file.clone(), file], &dataset, never);
     assert!(all.next().unwrap().is_err());
     assert!(all.next().is_none());
 }

@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 
 use super::line::LineFault;
 use super::non_text::is_blank_value;
+use super::turns::{find_content_key, is_turn_key};
 use super::{Document, Speaker};
 use crate::pipeline::config::{DatasetFormat, TurnFields};
 
 /// Names under which data sets keep a part of the prompt. Any content in them counts, however short.
-const PROMPT_FIELDS: [&str; 18] = [
+const PROMPT_FIELDS: [&str; 16] = [
     "input",
     "context",
     "query",
@@ -123,7 +124,30 @@ pub(super) fn find_unread_fields(
             && has_content(name, value)
             && !repeats_what_is_read(value, format, fields, document)
     };
-    fields.iter().filter(|(name, value)| lost(name, value)).map(|(name, _)| name.clone()).collect()
+    let beside = fields.iter().filter(|(name, value)| lost(name, value)).map(|(name, _)| name.clone());
+    let inside = match format {
+        DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } => {
+            find_unread_turn_keys(messages, &fields[messages])
+        }
+        _ => Vec::new(),
+    };
+    beside.chain(inside.into_iter().filter(|name| !ignored.contains(name))).collect()
+}
+
+/// Keys of turns with content that is not read, each once, as `messages.context`.
+fn find_unread_turn_keys(messages: &str, list: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for turn in list.as_array().into_iter().flatten().filter_map(Value::as_object) {
+        let content = find_content_key(turn).and_then(|key| turn[key].as_str());
+        for (key, value) in turn.iter().filter(|(key, _)| !is_turn_key(turn, key)) {
+            let repeated = value.as_str().is_some_and(|text| content.is_some_and(|all| all.contains(text)));
+            let name = format!("{messages}.{key}");
+            if has_content(key, value) && !repeated && !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    }
+    found
 }
 
 /// The fields that the settings of a dataset read.

@@ -79,6 +79,18 @@ pub(super) fn add_system_rules(
     Ok(talk.with_rules(rules))
 }
 
+/// The key of a turn's text.
+pub(super) fn find_content_key(turn: &Map<String, Value>) -> Option<&'static str> {
+    let layout = LAYOUTS.iter().find(|(role, _)| turn.contains_key(*role));
+    layout.map(|(_, content)| *content)
+}
+
+/// Whether a key of a turn has a meaning: who speaks, the text, or whether it is learned.
+pub(super) fn is_turn_key(turn: &Map<String, Value>, key: &str) -> bool {
+    let layout = LAYOUTS.iter().find(|(role, _)| turn.contains_key(*role));
+    layout.is_some_and(|(role, content)| [role, content].contains(&&key)) || keys::says_what_is_learned(key)
+}
+
 /// Requires every answer to follow a user turn. Otherwise it is unclear which prompt it should be learned from.
 fn check_turn_order(pair: &[Message]) -> Result<(), TurnError> {
     match pair {

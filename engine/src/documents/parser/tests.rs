@@ -119,6 +119,15 @@ fn content_beside_turns_and_texts_is_noticed_too() {
     assert_eq!(unread("'context': 'the sea'"), ["context"]);
     assert!(unread("'system': 'Be kind.'").is_empty(), "it is the first turn");
     assert!(unread("'prompt': 'x'").is_empty(), "it repeats a turn");
+    let inside = |rest: &str| {
+        let line = talk.replacen("'content': 'x'", &format!("'content': 'x', {rest}"), 1);
+        leftovers(list(), &format!("{{{line}}}")).unread
+    };
+    assert_eq!(inside("'context': 'the sea'"), ["messages.context"]);
+    assert_eq!(inside("'value': 'in the other layout'"), ["messages.value"]);
+    for harmless in ["'name': 'Ann'", "'weight': 0", "'id': 7", "'context': ''", "'input': 'x'"] {
+        assert!(inside(harmless).is_empty(), "{harmless}");
+    }
     let text = DatasetFormat::Jsonl { text: "text".into() };
     let line = "{'text': 'y', 'instruction': 'x', 'title': 'three words here'}";
     assert_eq!(leftovers(text, line).unread, ["instruction", "title"]);

@@ -41,6 +41,11 @@ const OF_A_LINE: [(&str, &str, &str); 5] = [
 /// Fields with system rules outside the turns, as in LLaMA-Factory.
 const RULES: [&str; 2] = ["system", "system_prompt"];
 
+/// Whether a key says that a turn is learned.
+pub(super) fn says_what_is_learned(key: &str) -> bool {
+    LEARNED.contains(&key)
+}
+
 /// Refuses a turn with a key whose meaning would be lost.
 pub(super) fn check_turn_keys(turn: &Map<String, Value>) -> Result<(), TurnError> {
     match OF_A_TURN.iter().find(|(key, ..)| has_value(turn, key)) {

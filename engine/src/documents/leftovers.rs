@@ -19,7 +19,6 @@ const PROMPT_FIELDS: [&str; 16] = [
     "prompt",
     "passage",
     "background",
-    "document",
     "system",
     "system_prompt",
     "history",
@@ -28,7 +27,6 @@ const PROMPT_FIELDS: [&str; 16] = [
     "images",
     "audios",
     "videos",
-    "user",
 ];
 
 /// Fields that hold system rules.

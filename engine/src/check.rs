@@ -35,7 +35,8 @@ use crate::text::read;
 /// Result of a check.
 #[derive(Debug)]
 pub struct CheckResult {
-    /// The pipeline; `None` if any diagnostic is an error.
+    /// The pipeline; `None` if any diagnostic is an error of the configuration. Faulty lines of data leave it, so that its results
+    /// can be shown.
     pub pipeline: Option<Pipeline>,
     /// Errors and warnings, sorted by place; allowed warnings are left out.
     pub diagnostics: Vec<Diagnostic>,
@@ -111,11 +112,9 @@ fn check_file(
 ) -> CheckResult {
     let (pipeline, levels) = build_pipeline(file, path, options, resolve, &mut sink);
     let (diagnostics, allowed) = levels.apply(sink.finish());
-    let mut checked = CheckResult { pipeline, diagnostics, allowed };
-    if checked.failed() {
-        checked.pipeline = None;
-    }
-    checked
+    let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+    let broken = diagnostics.iter().any(|found| is_error(found) && found.code.leaves_no_pipeline());
+    CheckResult { pipeline: pipeline.filter(|_| !broken), diagnostics, allowed }
 }
 
 fn build_pipeline(

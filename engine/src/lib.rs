@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod documents;
 pub mod error;
 pub mod hub;
 pub mod language;

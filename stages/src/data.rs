@@ -6,7 +6,7 @@
 //! [`dropped`] reports what does not fit, [`build`] does all of this for a dataset, [`rows`] is the format on disk, and
 //! [`mixture`] says which row comes i-th.
 //!
-//! A held-out document never enters a tokenizer or a training row. [`corpus::is_held_out`] is the only place that decides.
+//! A held-out document never enters a tokenizer or a training row. [`fmflow_engine::documents::is_held_out`] is the only place that decides.
 
 mod bpe;
 pub(crate) mod build;

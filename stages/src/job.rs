@@ -10,7 +10,7 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
-use crate::data::corpus::{Documents, read_documents};
+use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
 use crate::data::rows::FileSink;
 use crate::data::tokenizer::TokenizerError;
 use crate::failure::input_failure;
@@ -44,8 +44,9 @@ pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::pa
 ///
 /// # Errors
 /// As [`find_source_files`].
-pub(crate) fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Documents, Failure> {
-    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset.format.clone()))
+pub(crate) fn open_documents<'a>(job: &Job<'a>, dataset: &DatasetConfig) -> Result<Documents<'a>, Failure> {
+    let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
+    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset, patience))
 }
 
 /// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
@@ -53,6 +54,9 @@ pub(crate) fn open_documents(job: &Job<'_>, dataset: &DatasetConfig) -> Result<D
 pub(crate) fn explain_build_error(job: &Job<'_>, error: BuildError, help: &str) -> Failure {
     match error {
         BuildError::Tokenizer(TokenizerError::Interrupted) => stopped_failure(job),
+        BuildError::Corpus(CorpusError::Several { .. }) => {
+            input_failure(error, "fix or remove these lines; one run shows the first 20 faults of all files")
+        }
         BuildError::Corpus(_) => input_failure(error, "fix the file, or remove it from the dataset"),
         _ => input_failure(error, help),
     }

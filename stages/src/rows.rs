@@ -32,31 +32,35 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let mut writer = job.slot.artifact()?;
     let mut sink = ArtifactSink::new(&mut writer);
     let mut named = SpecialTokenMentions::new(&tokenizer);
-    let documents = watch_for_mentions(open_documents(job, &config.dataset)?, &mut named);
-    let found = build_rows(documents, &tokenizer, &options, &mut sink, job.interrupt).map_err(|e| {
+    let mut documents = open_documents(job, &config.dataset)?;
+    let read = watch_for_mentions(&mut documents, &mut named);
+    let found = build_rows(read, &tokenizer, &options, &mut sink, job.interrupt).map_err(|e| {
         explain_build_error(
             job,
-            e,
+            e.at_document(documents.place()),
             &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
         )
     })?;
     sink.finish()?;
     let shape =
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
-    named.describe().iter().for_each(|note| job.report.note(note));
+    let left = documents.tally().describe(&config.dataset.format, "");
+    let left: Vec<String> = left.iter().map(|remark| format!("{}: {}", remark.text, remark.fix)).collect();
+    left.iter().chain(&named.describe()).for_each(|note| job.report.note(note));
     for split in [Split::Train, Split::HeldOut] {
         shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));
     }
-    let summary = summarize_rows(&found, shape);
+    let mut summary = summarize_rows(&found, shape);
+    summary.lines.extend(left);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }
 
 /// Passes the documents through and counts their mentions of special tokens.
-fn watch_for_mentions(
-    mut documents: Documents,
-    named: &mut SpecialTokenMentions,
-) -> impl Iterator<Item = Result<Document, CorpusError>> {
+fn watch_for_mentions<'a>(
+    documents: &'a mut Documents<'_>,
+    named: &'a mut SpecialTokenMentions,
+) -> impl Iterator<Item = Result<Document, CorpusError>> + 'a {
     std::iter::from_fn(move || {
         let next = documents.next();
         if let Some(Ok(Document::Chat(talk))) = &next {

@@ -54,7 +54,7 @@ fn train_on_datasets(
     datasets: &[DatasetConfig],
 ) -> Result<TokenizerFiles, Failure> {
     let open = |dataset: &DatasetConfig| Ok((open_documents(job, dataset)?, dataset.held_out));
-    let datasets: Vec<(Documents, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
+    let datasets: Vec<(Documents<'_>, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
     let vocabulary = u32::try_from(vocabulary).map_err(stage_failure)?;
     train_tokenizer(datasets, vocabulary, job.interrupt)
         .map_err(|e| explain_build_error(job, e, "check the dataset and `vocabulary=`"))

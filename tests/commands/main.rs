@@ -9,6 +9,7 @@ mod command_line;
 mod contract;
 mod convert;
 mod damage;
+mod data;
 mod examples;
 mod export;
 mod gc;

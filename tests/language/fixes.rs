@@ -379,6 +379,14 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         (b"{\"m\": []}", list, "`m` has no turns"),
         (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
         (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
+        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list, "no turn of `m` is the assistant's"),
+        (
+            b"{\"q\": [{\"role\": \"user\"}], \"a\": \"x\", \"g\": \"y\"}",
+            pair,
+            "to read turns from a list, write `chat messages=\"q\"`",
+        ),
+        (b"PAR1\x15\x04", "format=\"jsonl\"", "`d.jsonl` is a Parquet file"),
+        (b"PK\x03\x04\n\0", "format=\"text\"", "`d.jsonl` is a ZIP file"),
         (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
         (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
         (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),
@@ -389,10 +397,63 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
     }
     let fine: &[(&[u8], &str)] = &[
         (b"[text]", "format=\"text\""),
-        (b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}]}", list),
+        (
+            b"{\"m\": [{\"role\": \"system\", \"content\": \"x\"}, {\"role\": \"user\", \"content\": \"q\"}, \
+              {\"role\": \"assistant\", \"content\": \"a\"}]}",
+            list,
+        ),
         (b"{\"q\": \"1\", \"a\": \"x\", \"g\": \"y\"}", pair),
     ];
     for (bytes, rest) in fine {
         assert!(!says(bytes, rest).contains("error["), "{}", says(bytes, rest));
     }
+}
+
+#[test]
+fn lines_after_the_first_are_read_as_the_stages_read_them() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let write = |name: &str, lines: &[&str]| {
+        let text = lines.join("\n").replace('\'', "\"");
+        std::fs::write(folder.path().join(name), text).unwrap_or_else(|error| panic!("{error}"));
+    };
+    let says = |chat: &str| {
+        let text = format!(
+            "pipeline \"p\" seed=1\ndataset \"d\" from=\"*.jsonl\" format=\"jsonl\" {{ chat {chat} }}\n"
+        );
+        let text = text + "tokenizer \"t\" kind=\"byte-level-bpe\" vocabulary=512 { dataset \"d\" }\n";
+        render_concise_lines(&check_text("c.kdl", &text, folder.path(), &CheckOptions::default()).diagnostics)
+    };
+    let (good, chat) = ("{'q': 'x', 'a': 'y'}", "user=\"q\" assistant=\"a\"");
+    write("a.jsonl", &[good, "{'q': 7, 'a': 'y'}", "{'q': 'x'}", good, "{'q': 8, 'a': 'y'}"]);
+    write("b.jsonl", &["{'q': 9, 'a': 'y'}", "", good]);
+    let said = says(chat);
+    let numbers =
+        "a.jsonl:2: field `q` is not a string but a number; 2 more in lines 5, b.jsonl:1 (put it in quotes)";
+    assert!(said.contains(numbers) && said.contains("a.jsonl:3: field `a` is missing"), "{said}");
+    assert_eq!(said.matches("error[faulty-lines]").count(), 2, "{said}");
+
+    // What is wrong with every line is reported of the first alone.
+    write("a.jsonl", &["{'q': 7, 'a': 'y'}", "{'q': 7, 'a': 'y'}", "{'q': 'x', 'a': 7}"]);
+    write("b.jsonl", &[good]);
+    let said = says(chat);
+    assert!(said.contains("the first line of `a.jsonl`: `q` is a number"), "{said}");
+    assert!(
+        said.contains("a.jsonl:3: field `a` is not a string") && said.matches("error[").count() == 2,
+        "{said}"
+    );
+
+    // Lines may lack an input, but not all of them.
+    write("a.jsonl", &[good, "{'q': 'x', 'a': 'y', 'input': 'z'}"]);
+    assert!(!says(&format!("{chat} input=\"input\"")).contains("error["));
+    let said = says(&format!("{chat} input=\"inputs\""));
+    assert!(said.contains("none of the first 3 lines has the field `inputs`"), "{said}");
+
+    // Only so many lines are read.
+    let mut lines = vec![good; 1500];
+    lines[1200] = "{";
+    write("a.jsonl", &lines);
+    assert!(!says(chat).contains("error["));
+    lines[900] = "{";
+    write("a.jsonl", &lines);
+    assert!(says(chat).contains("a.jsonl:901: the line is not JSON"));
 }

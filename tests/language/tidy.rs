@@ -253,7 +253,7 @@ fn only_the_hub_reaches_the_network() {
 /// Floors of a package, from the ground up: a room may use rooms on its own floor and below, never above. ARCHITECTURE.md draws
 /// them.
 const ENGINE_FLOORS: &[&str] =
-    &["text", "error", "pipeline", "store", "language", "hub", "check", "plan", "run", "cli"];
+    &["text", "error", "pipeline", "documents", "store", "language", "hub", "check", "plan", "run", "cli"];
 const STAGES_FLOORS: &[&str] = &[
     "rng",
     "threads",

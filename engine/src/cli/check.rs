@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::CommandContext;
 use super::online::{self, LockFileOutcome, NetworkArguments};
-use super::pipeline_arguments::PipelineArguments;
+use super::pipeline_arguments::{PipelineArguments, build_data_error};
 use crate::check::levels;
 use crate::check::{CheckOptions, CheckResult};
 use crate::error::{Error, Result};
@@ -99,11 +99,11 @@ fn report_findings(
         OutputFormat::Github => output.result(&render::render_github_annotations(findings))?,
         OutputFormat::Json => output.json(&render_check_json(checked, &refused, locked))?,
     }
-    let Some(pipeline) = &checked.pipeline else {
+    let Some(pipeline) = checked.pipeline.as_ref().filter(|_| !checked.failed()) else {
         if matches!(format, OutputFormat::Human) {
             output.message(&format!("{}\n", format_tally(checked)));
         }
-        return Err(Error::Config);
+        return Err(if checked.pipeline.is_some() { build_data_error() } else { Error::Config });
     };
     if matches!(format, OutputFormat::Human) {
         let locked = locked.map(LockFileOutcome::text).unwrap_or_default();
@@ -138,7 +138,7 @@ fn render_check_json(
 ) -> serde_json::Value {
     let mut answer = json!({
         "schema": "fmflow.check/1",
-        "ok": checked.pipeline.is_some(),
+        "ok": !checked.failed(),
         "allowed": checked.allowed,
         "refused": refused,
         "diagnostics": render::render_diagnostics_json(&checked.diagnostics),

@@ -57,9 +57,13 @@ impl PipelineArguments {
         )
     }
 
-    /// Loads the pipeline. Errors are drawn on stderr.
+    /// Loads the pipeline, for commands that only show it: its data may have faulty lines. Errors are drawn on stderr.
     pub(super) fn load(&self, context: &CommandContext<'_>) -> Result<Pipeline> {
-        self.load_with_warnings(context).map(|(pipeline, _)| pipeline)
+        let (errors, _, pipeline) = self.read_all(context);
+        pipeline.ok_or_else(|| {
+            FailureAnswer::from_error(&Error::Config).print_with_findings(&errors, context.json);
+            Error::Config
+        })
     }
 
     /// Loads the pipeline and its warnings, for commands that run or plan it. Errors are drawn on stderr.
@@ -68,14 +72,13 @@ impl PipelineArguments {
         context: &CommandContext<'_>,
     ) -> Result<(Pipeline, Vec<Diagnostic>)> {
         let (errors, warnings, pipeline) = self.read_all(context);
-        match pipeline {
-            Some(pipeline) => Ok((pipeline, warnings)),
-            None => {
-                let error = classify_errors(&errors);
-                FailureAnswer::from_error(&error).print_with_findings(&errors, context.json);
-                Err(error)
-            }
-        }
+        let error = match pipeline {
+            Some(pipeline) if errors.is_empty() => return Ok((pipeline, warnings)),
+            Some(_) => build_data_error(),
+            None => classify_errors(&errors),
+        };
+        FailureAnswer::from_error(&error).print_with_findings(&errors, context.json);
+        Err(error)
     }
 
     /// For a command that continues without a pipeline: the errors, and the pipeline if there are none.
@@ -129,6 +132,12 @@ fn classify_errors(errors: &[Diagnostic]) -> Error {
         true => Error::UnfitCheckpoint,
         false => Error::Config,
     }
+}
+
+/// The error of a valid file whose data have faulty lines, which have been drawn.
+pub(super) fn build_data_error() -> Error {
+    let help = "fix or remove these lines; `run` looks through all lines and reports the others";
+    Error::Input { message: "the data have faulty lines".to_owned(), help: Some(help.to_owned()) }
 }
 
 /// A path as one types it in a shell: quoted if needed, and with `./` if it would look like an option.

@@ -4,6 +4,7 @@
 mod attention;
 mod columns;
 mod data;
+mod heads;
 mod model;
 mod sample;
 mod sampler;

@@ -4,6 +4,7 @@
 //! by *role* (see [`crate::pipeline::role::InputRole`]).
 
 pub(crate) mod attention;
+mod dataset;
 pub(crate) mod learning_rate;
 pub mod sample;
 pub mod train;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionSchedule, BlockPhase};
+pub use dataset::{DatasetConfig, DatasetFormat, TurnFields};
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings, Sampler,
@@ -89,53 +91,6 @@ pub enum TokenizerConfig {
     },
     /// Absolute path of an existing `tokenizer.json`.
     File(PathBuf),
-}
-
-/// A dataset: how its files are read, and how much of it is held out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DatasetConfig {
-    /// Name of the dataset; its files are the stage's source of the same name.
-    pub name: String,
-    /// How a file is split into documents.
-    pub format: DatasetFormat,
-    /// Share of documents that no tokenizer and no training row may see, in [0, 1).
-    pub held_out: f64,
-}
-
-/// How a file is split into documents.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DatasetFormat {
-    /// Plain text.
-    Text,
-    /// One JSON object per line, with the document in one of its fields.
-    Jsonl {
-        /// Name of that field.
-        text: String,
-    },
-    /// One JSON object per line, each a conversation.
-    Chat {
-        /// The fields that hold the turns.
-        turns: TurnFields,
-        /// Field that names the kind of task, for scores per task.
-        group: Option<String>,
-    },
-}
-
-/// The fields that hold the turns of a conversation.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TurnFields {
-    /// A question and its answer, each in a field of its own.
-    Pair {
-        /// Field with the user's turn.
-        user: String,
-        /// Field with the assistant's turn.
-        assistant: String,
-    },
-    /// Any number of turns, in a list.
-    List {
-        /// Field with the list.
-        messages: String,
-    },
 }
 
 /// Tokenizes and packs one dataset. Role `tokenizer`; the source is named after the dataset.

@@ -71,6 +71,8 @@ pub(crate) enum FileBeginning {
     Empty,
     /// The file is compressed; the name of the program that unpacks it.
     Compressed(&'static str),
+    /// The file is binary; what it is.
+    Packed(&'static str),
     /// The file is UTF-16.
     Utf16,
     /// The file starts with a UTF-8 byte order mark.
@@ -93,11 +95,44 @@ pub(crate) fn read_beginning(path: &Path) -> Option<FileBeginning> {
     match line.as_slice() {
         [0x1f, 0x8b, ..] => Some(FileBeginning::Compressed("gunzip")),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(FileBeginning::Compressed("unzstd")),
+        [b'P', b'A', b'R', b'1', ..] => Some(FileBeginning::Packed("Parquet")),
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(FileBeginning::Packed("ZIP")),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(FileBeginning::Utf16),
         [0xef, 0xbb, 0xbf, ..] => Some(FileBeginning::ByteOrderMark),
         [b'[', ..] => Some(FileBeginning::JsonArray),
         _ => serde_json::from_slice(&line).ok().map(FileBeginning::JsonLine),
     }
+}
+
+/// The first lines of a file, without their line ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileHead {
+    /// The lines; one that is cut off by the limit is not among them.
+    pub lines: Vec<Vec<u8>>,
+    /// Whether these are all lines of the file.
+    pub whole: bool,
+}
+
+/// The first lines of a regular file, at most `lines` of them in at most `bytes` bytes. `None` if it cannot be read.
+#[must_use]
+pub(crate) fn read_head(path: &Path, lines: usize, bytes: u64) -> Option<FileHead> {
+    let size = read_file_size(path)?;
+    let mut reader = BufReader::new(std::fs::File::open(path).ok()?.take(bytes));
+    let mut head = FileHead { lines: Vec::new(), whole: false };
+    let mut read = 0;
+    while head.lines.len() < lines {
+        let mut line = Vec::new();
+        let count = reader.read_until(b'\n', &mut line).ok()?;
+        read += count as u64;
+        let ended = line.last() == Some(&b'\n');
+        if count == 0 || (!ended && read < size) {
+            break;
+        }
+        line.truncate(count - usize::from(ended));
+        head.lines.push(line);
+    }
+    head.whole = read >= size;
+    Some(head)
 }
 
 /// The field names of a line that are short enough to show in a message.

@@ -3,6 +3,7 @@
 //! Documents stream through. Only the open rows and the held-out part stay in memory: held-out rows come last in the file.
 
 mod error;
+mod openings;
 mod rows_part;
 
 pub(crate) use error::BuildError;
@@ -14,6 +15,7 @@ use super::packing::{Example, MAX_LENGTH, Packing, PositionRole};
 use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
 use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
 use error::options_error;
+use openings::Openings;
 use rows_part::RowsPart;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,19 +156,21 @@ struct RowsBuilder<'a> {
     held_out: RowsPart,
     held_out_records: Vec<u8>,
     chats: Option<Vec<u8>>,
+    openings: Openings,
 }
 
 impl<'a> RowsBuilder<'a> {
     fn new(tokenizer: &'a Tokenizer, options: &'a RowsOptions) -> Result<Self, BuildError> {
         let (pad, width) = (tokenizer.pad()?, compute_bytes_per_id(tokenizer.rows()));
         let (train, held_out) = (RowsPart::new(options, pad), RowsPart::new(options, pad));
-        let held_out_records = Vec::new();
-        Ok(Self { tokenizer, options, pad, width, train, held_out, held_out_records, chats: None })
+        let (held_out_records, openings) = (Vec::new(), Openings::default());
+        Ok(Self { tokenizer, options, pad, width, train, held_out, held_out_records, chats: None, openings })
     }
 
     /// Adds a document; returns the bytes of the training rows that it completes.
     fn add(&mut self, document: &Document) -> Result<Vec<u8>, BuildError> {
         let held_out = document.is_held_out(self.options.held_out);
+        self.openings.add(document);
         let mut full = Vec::new();
         for example in self.examples(document)? {
             if held_out {
@@ -244,16 +248,12 @@ impl<'a> RowsBuilder<'a> {
             return Err(options_error(problem, fix));
         }
         if train.rows == 0 {
-            return Err(options_error(
-                "no document is left for training",
-                "lower the held-out share or make the rows longer",
-            ));
+            let fix = "lower the held-out share or make the rows longer";
+            return Err(self.openings.explain("no document is left for training", fix));
         }
         if self.options.held_out > 0.0 && held_out.rows == 0 {
-            return Err(options_error(
-                "no document is held out",
-                "raise the held-out share or add documents",
-            ));
+            let fix = "raise the held-out share or add documents";
+            return Err(self.openings.explain("no document is held out", fix));
         }
         rest.extend(self.held_out_records);
         rest.extend(last);

@@ -2,91 +2,105 @@
 //!
 //! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
 //! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
-//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns.
+//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns. After the
+//! first fault the rest is only looked through, so that one error names all faults.
 
-mod conversation;
+mod error;
 mod lines;
-mod non_text;
-mod turns;
 
-pub(crate) use conversation::{Chat, Conversation, Message, Speaker};
-use fmflow_engine::pipeline::config::DatasetFormat;
-pub(crate) use lines::CorpusError;
+pub(crate) use error::CorpusError;
+use error::FaultList;
+pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
+use fmflow_engine::documents::{DocumentParser, Tally};
+use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::run::execute::ProgressReporter;
 use lines::LineReader;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A document of `text` ends at the first blank line after this many bytes.
 pub(crate) const GROUP_BYTES: usize = 1024;
 
-/// The longest line that is read, in bytes. A longer one means a damaged file, and reading it whole could exhaust the memory.
-pub(crate) const LINE_BYTES: u64 = 64 << 20;
-
-/// One document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Document {
-    /// Text, all of which is learned.
-    Text(String),
-    /// A conversation whose answers are learned.
-    Chat(Conversation),
-}
-
-impl Document {
-    /// Whether the document is held out. For a conversation the first question decides, so that all its answers stay
-    /// together and a held-out question is never learned in another conversation that opens with it.
-    #[must_use]
-    pub(crate) fn is_held_out(&self, fraction: f64) -> bool {
-        match self {
-            Self::Text(text) => is_held_out(text, fraction),
-            Self::Chat(chat) => is_held_out(chat.opening(), fraction),
-        }
-    }
-}
-
-/// Whether a text belongs to the held-out `fraction` (0 to 1) of its dataset.
-///
-/// The split hashes the text instead of drawing random numbers, so it is a function of the text alone: order, file names
-/// and other documents do not matter, copies stay on the same side, the tokenizer and the rows agree, and a larger fraction
-/// holds out a superset.
+/// The documents of `files`, in the order of the list and of each file. The iterator ends after an error, which names the faults of
+/// all files.
 #[must_use]
-pub(crate) fn is_held_out(text: &str, fraction: f64) -> bool {
-    let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    // The upper 53 bits as a number in [0, 1), as in `rng`.
-    ((u64::from_le_bytes(head) >> 11) as f64) * (1.0 / 9_007_199_254_740_992.0) < fraction
+pub(crate) fn read_documents<'a>(
+    files: Vec<PathBuf>,
+    dataset: &DatasetConfig,
+    patience: Patience<'a>,
+) -> Documents<'a> {
+    let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
+    Documents { files: files.into_iter(), parser, open: None, tally, ended: false, patience }
 }
 
-/// The documents of `files`, in the order of the list and of each file. The iterator ends after the first error.
-#[must_use]
-pub(crate) fn read_documents(files: Vec<PathBuf>, format: DatasetFormat) -> Documents {
-    Documents { files: files.into_iter(), format, open: None }
+/// After this time a first fault is told while others are still looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who waits while faults are looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// Once set, the search stops.
+    pub interrupt: &'a AtomicBool,
+    /// Told of the first fault if the search takes long.
+    pub tell: Option<&'a dyn ProgressReporter>,
 }
 
 /// Iterator of [`read_documents`]. One file is open and one document is in memory at a time.
-#[derive(Debug)]
-pub(crate) struct Documents {
+pub(crate) struct Documents<'a> {
     files: std::vec::IntoIter<PathBuf>,
-    format: DatasetFormat,
+    parser: DocumentParser,
     open: Option<LineReader>,
+    tally: Tally,
+    ended: bool,
+    patience: Patience<'a>,
 }
 
-impl Iterator for Documents {
+impl Iterator for Documents<'_> {
     type Item = Result<Document, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.advance().transpose();
-        if matches!(next, Some(Err(_))) {
-            (self.files, self.open) = (Vec::new().into_iter(), None);
+        if self.ended {
+            return None;
         }
-        next
+        let next = self.advance();
+        self.ended = !matches!(next, Ok(Some(_)));
+        match next {
+            Ok(Some(document)) => Some(Ok(document)),
+            Ok(None) => self.tally.find_absent_field().map(|name| Err(CorpusError::no_such_field(name))),
+            Err(first) => Some(Err(self.find_all_faults(first))),
+        }
     }
 }
 
-impl Documents {
+impl Documents<'_> {
     /// Where the last document ends: file and line number. `None` before the first document and at the end of a file.
     #[must_use]
     pub(crate) fn place(&self) -> Option<(&Path, u64)> {
         self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))
+    }
+
+    /// What the documents so far left unused.
+    #[must_use]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Looks through what is left, and adds its faults to the first one.
+    fn find_all_faults(&mut self, first: CorpusError) -> CorpusError {
+        let mut faults = FaultList::new(first);
+        let (start, mut tell) = (Instant::now(), self.patience.tell);
+        while !self.patience.interrupt.load(Ordering::SeqCst) {
+            match self.advance() {
+                Ok(Some(_)) => {}
+                Ok(None) => return faults.into_error(true),
+                Err(fault) => faults.push(fault),
+            }
+            if let Some(report) = tell.take_if(|_| start.elapsed() > PATIENCE) {
+                report.note(&format!("{}; the rest of the data is looked through", faults.first()));
+            }
+        }
+        faults.into_error(false)
     }
 
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
@@ -98,16 +112,33 @@ impl Documents {
                     None => return Ok(None),
                 },
             };
-            if let Some(document) = lines.document(&self.format)? {
-                lines.found = true;
-                return Ok(Some(document));
+            match lines.document(&self.parser, &mut self.tally) {
+                Ok(Some(document)) => return Ok(Some(document)),
+                Err(fault) => {
+                    if fault.ends_its_file() {
+                        self.open = None;
+                    }
+                    return Err(fault);
+                }
+                Ok(None) => {}
             }
-            if !lines.found {
-                return Err(CorpusError::Empty { file: lines.file.clone() });
-            }
+            let empty = (!lines.found).then(|| CorpusError::Empty { file: lines.file.clone() });
             self.open = None;
+            if let Some(empty) = empty {
+                return Err(empty);
+            }
         }
     }
+}
+
+/// All documents of `files`.
+#[cfg(test)]
+pub(crate) fn read_all(
+    files: Vec<PathBuf>,
+    format: fmflow_engine::pipeline::config::DatasetFormat,
+) -> Result<Vec<Document>, CorpusError> {
+    let patience = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    read_documents(files, &DatasetConfig::of_format("d", format), patience).collect()
 }
 
 #[cfg(test)]

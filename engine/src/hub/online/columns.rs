@@ -109,7 +109,10 @@ fn find_subset_columns<'a>(
 /// The fields that name columns: those of the conversation if there is one, otherwise `text`.
 fn list_column_leaves(record: &Record) -> Vec<&Leaf> {
     match record.child("chat") {
-        Some(chat) => ["user", "assistant", "group"].iter().filter_map(|name| chat.leaf(name)).collect(),
+        Some(chat) => ["user", "input", "assistant", "system", "group"]
+            .iter()
+            .filter_map(|name| chat.leaf(name))
+            .collect(),
         None => record.leaf("text").into_iter().collect(),
     }
 }

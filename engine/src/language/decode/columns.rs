@@ -1,13 +1,14 @@
 //! Compares the fields that a dataset names with those that its first file has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
-use crate::pipeline::config::{DatasetFormat, TurnFields};
+use crate::pipeline::config::{DatasetConfig, DatasetFormat, TurnFields};
 use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::escape::escape_line;
 use crate::text::file_head;
 use crate::text::file_head::FileBeginning;
 use crate::text::place::Origin;
@@ -16,32 +17,74 @@ use crate::text::suggest;
 /// The usual names of fields that hold a list of turns.
 const TURN_LIST_FIELDS: [&str; 2] = ["messages", "conversations"];
 
+/// How many files of a dataset are looked at.
+pub(super) const MAX_FILES: usize = 4;
+
+/// What was reported of the beginning of a file, so that the same is not reported of every line after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FirstLine {
+    /// Nothing.
+    Open,
+    /// A fault of its first line.
+    Reported,
+    /// That it is not such a file, or does not have the fields: its lines need no look.
+    Unfit,
+}
+
 impl Decoder<'_> {
-    /// Reports a first file that does not match the format, judged by its first bytes and the fields of its first line.
-    ///
-    /// Only one line is read here. The `rows` stage reads all others, and refuses them with their line numbers.
-    pub(super) fn check_columns(&mut self, record: &Record, files: &[PathBuf], format: &DatasetFormat) {
-        let Some((first, beginning)) =
-            files.first().and_then(|path| Some((path, file_head::read_beginning(path)?)))
-        else {
+    /// Reports files that do not match the format, judged by their first bytes, by the fields of the first line, and by the lines
+    /// after it as far as [`super::heads`] looks.
+    pub(super) fn check_data(&mut self, record: &Record, files: &[PathBuf], dataset: &DatasetConfig) {
+        // `run` refuses Parquet, and does not know its fields.
+        if record.text("format") == Some("parquet") {
             return;
+        }
+        let fits = |this: &mut Self, path: &PathBuf| {
+            this.check_beginning(record, path, path == &files[0], &dataset.format)
         };
-        let shown = first.file_name().expect("a file has a name").to_string_lossy();
-        match (beginning, format) {
-            (FileBeginning::JsonLine(_) | FileBeginning::JsonArray, DatasetFormat::Text) => {}
-            (FileBeginning::JsonLine(line), _) => self.check_first_line(record, &shown, &line, format),
-            (beginning, _) => self.report_unfit_file(record, &shown, &beginning),
+        let files: Vec<(&PathBuf, FirstLine)> =
+            files.iter().take(MAX_FILES).map(|path| (path, fits(self, path))).collect();
+        self.check_data_heads(record, &files, dataset);
+    }
+
+    /// Reports the beginning of a file. Only of the `first` file the fields are compared with the settings.
+    fn check_beginning(
+        &mut self,
+        record: &Record,
+        path: &Path,
+        first: bool,
+        format: &DatasetFormat,
+    ) -> FirstLine {
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let shown = escape_line(&name);
+        match (file_head::read_beginning(path), format) {
+            (None, _)
+            | (Some(FileBeginning::JsonLine(_) | FileBeginning::JsonArray), DatasetFormat::Text) => {
+                FirstLine::Open
+            }
+            (Some(FileBeginning::JsonLine(line)), _) if first => {
+                self.check_first_line(record, &shown, &line, format)
+            }
+            (Some(FileBeginning::JsonLine(_)), _) => FirstLine::Open,
+            (Some(beginning), _) => {
+                self.report_unfit_file(record, &shown, first, &beginning);
+                FirstLine::Unfit
+            }
         }
     }
 
     /// Reports a file that does not consist of JSON lines or of UTF-8 text.
-    fn report_unfit_file(&mut self, record: &Record, shown: &str, beginning: &FileBeginning) {
+    fn report_unfit_file(&mut self, record: &Record, shown: &str, first: bool, beginning: &FileBeginning) {
         let (message, help) = match beginning {
             FileBeginning::Empty => {
                 (format!("`{shown}` is empty"), "remove it, or add data to it".to_owned())
             }
             FileBeginning::Compressed(program) => {
                 (format!("`{shown}` is compressed"), format!("unpack it: `{program} {shown}`"))
+            }
+            FileBeginning::Packed(kind) => {
+                let help = format!("write its documents as JSON lines or text: fmflow reads no {kind}");
+                (format!("`{shown}` is a {kind} file"), help)
             }
             FileBeginning::Utf16 => {
                 let help = format!("convert it: `iconv -f utf-16 -t utf-8 {shown}`");
@@ -57,9 +100,8 @@ impl Decoder<'_> {
             }
         };
         let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
-        self.sink.push(
-            Diagnostic::new(Code::UnfitData, message).at(place, "the first file of this dataset").help(help),
-        );
+        let label = if first { "the first file of this dataset" } else { "a file of this dataset" };
+        self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, label).help(help));
     }
 
     /// Reports required fields that the first line does not have, or whose values have the wrong type.
@@ -69,7 +111,8 @@ impl Decoder<'_> {
         shown: &str,
         line: &Map<String, Value>,
         format: &DatasetFormat,
-    ) {
+    ) -> FirstLine {
+        let mut found = FirstLine::Open;
         let names = file_head::list_short_names(line);
         for (name, leaf) in list_required_fields(record, format) {
             let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
@@ -79,14 +122,20 @@ impl Decoder<'_> {
                     absent_field(record, shown, name, written, format, &names)
                         .at(place, label_absent_field(written)),
                 );
+                found = FirstLine::Unfit;
                 continue;
             };
             let list = matches!(format, DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } if messages == name);
-            let found = if list { check_turns_field(name, value) } else { check_text_field(name, value) };
-            let Some((problem, help)) = found else { continue };
+            let fault = match list {
+                true => check_turns_field(name, value),
+                false => check_text_field(name, value).map(|fault| suggest_joined_lists(fault, line, format)),
+            };
+            let Some((problem, help)) = fault else { continue };
             let message = format!("the first line of `{shown}`: {problem}");
             self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "named here").help(help));
+            found = found.max(FirstLine::Reported);
         }
+        found
     }
 }
 
@@ -110,6 +159,25 @@ fn label_absent_field(written: Option<&Leaf>) -> &'static str {
     match written {
         Some(_) => "not in the first line",
         None => "the document is read from the field `text` unless you name another",
+    }
+}
+
+/// Another help for a question and an answer that are both lists of turns, as in TRL: neither list is the conversation.
+fn suggest_joined_lists(
+    (problem, help): (String, String),
+    line: &Map<String, Value>,
+    format: &DatasetFormat,
+) -> (String, String) {
+    let turns =
+        |name: &String| line.get(name).and_then(Value::as_array)?.first().filter(|turn| turn.is_object());
+    match format {
+        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. }
+            if turns(user).is_some() && turns(assistant).is_some() =>
+        {
+            let join = format!("jq -c '.messages = .[{user:?}] + .[{assistant:?}]'");
+            (problem, format!("join the two lists with `{join}`, and write `chat messages=\"messages\"`"))
+        }
+        _ => (problem, help),
     }
 }
 
@@ -162,7 +230,7 @@ fn list_required_fields<'a>(
     let mut wanted: Vec<(&'a str, Option<&'a Leaf>)> = match format {
         DatasetFormat::Text => vec![],
         DatasetFormat::Jsonl { text } => vec![(text, record.leaf("text"))],
-        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant }, .. } => {
+        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } => {
             vec![(user, chat("user")), (assistant, chat("assistant"))]
         }
         DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } => {
@@ -176,7 +244,7 @@ fn list_required_fields<'a>(
 }
 
 /// Help if the dataset names a field that the lines do not have.
-fn suggest_other_field(name: &str, format: &DatasetFormat, names: &[String]) -> String {
+pub(super) fn suggest_other_field(name: &str, format: &DatasetFormat, names: &[String]) -> String {
     let known = || names.iter().map(String::as_str);
     let list = suggest_turns_list(names);
     let list = list.filter(|_| !matches!(format, DatasetFormat::Chat { turns: TurnFields::List { .. }, .. }));

@@ -127,9 +127,17 @@ impl Decoder<'_> {
         };
         let format = self.format(record, matches!(from.value, CanonicalValue::Path(_)));
         let (files, format) = (files?, format?);
-        self.check_columns(record, &files, &format);
-        self.sources.push(SourceFiles { name: name.clone(), files });
-        Some(DatasetConfig { name, format, held_out: record.number("held-out")? })
+        let unread = record.child("unread").into_iter().flat_map(|child| child.all("field"));
+        let dataset = DatasetConfig {
+            name: name.clone(),
+            format,
+            held_out: record.number("held-out")?,
+            strict: record.boolean("strict").unwrap_or(false),
+            unread: unread.map(|leaf| leaf.expect_text().to_owned()).collect(),
+        };
+        self.check_data(record, &files, &dataset);
+        self.sources.push(SourceFiles { name, files });
+        Some(dataset)
     }
 
     fn format(&mut self, record: &Record, local: bool) -> Option<DatasetFormat> {
@@ -149,9 +157,13 @@ impl Decoder<'_> {
             let text = |name: &str| chat.text(name).map(str::to_owned);
             let turns = match text("messages") {
                 Some(messages) => TurnFields::List { messages },
-                None => TurnFields::Pair { user: text("user")?, assistant: text("assistant")? },
+                None => TurnFields::Pair {
+                    user: text("user")?,
+                    input: text("input"),
+                    assistant: text("assistant")?,
+                },
             };
-            return Some(DatasetFormat::Chat { turns, group: text("group") });
+            return Some(DatasetFormat::Chat { turns, system: text("system"), group: text("group") });
         }
         match format.and_then(crate::language::record::Leaf::text) {
             Some("text") => Some(DatasetFormat::Text),

@@ -32,6 +32,12 @@ macro_rules! codes {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
 
+            /// Whether the configuration gives no pipeline. Faulty lines of data stop only runs.
+            #[must_use]
+            pub(crate) fn leaves_no_pipeline(self) -> bool {
+                self != Self::FaultyLines
+            }
+
             /// What the code means, in a few words.
             #[must_use]
             pub(crate) fn title(self) -> &'static str {
@@ -76,6 +82,7 @@ codes! {
     ForbiddenFolder "forbidden-folder" Error "a dataset in a hidden folder or in `target/`"
     NoColumn "no-column" Error "a field that the data files do not have"
     UnfitData "unfit-data" Error "a data file that does not match its format"
+    FaultyLines "faulty-lines" Error "lines of data that cannot be read"
     NoRows "no-rows" Error "no rows are made from the dataset"
     AmbiguousRows "ambiguous-rows" Error "several kinds of rows are made from the dataset"
     WarmupOverSteps "warmup-over-steps" Error "a schedule that is longer than the training"
@@ -119,6 +126,9 @@ codes! {
     UnusualLearningRate "unusual-learning-rate" Warning "a peak learning rate far from those of published runs"
     RepeatedData "repeated-data" Warning "a dataset that is read too often"
     NoEndOfDocument "no-end-of-document" Warning "documents without an end-of-document token"
+    UnreadField "unread-field" Warning "a field with content that no setting reads"
+    OddTurns "odd-turns" Warning "turns that are not used, or that have the role of the turn before"
+    RepeatedKey "repeated-key" Warning "a key that appears twice in a line of data"
     CutConversations "cut-conversations" Warning "conversations that are cut at the end of a row"
     NoCheckpoint "no-checkpoint" Warning "training that ends before its first checkpoint"
     EqualSamples "equal-samples" Warning "several samples that are all identical"

@@ -1,5 +1,9 @@
 //! Why rows or a tokenizer cannot be made.
 
+use std::path::Path;
+
+use fmflow_engine::text::escape::show_path;
+
 use crate::data::corpus::CorpusError;
 use crate::data::tokenizer::TokenizerError;
 
@@ -12,6 +16,14 @@ pub(crate) enum BuildError {
     /// The tokenizer cannot be trained or used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A document cannot be encoded, or does not fit the options.
+    #[error("{place}: {cause}")]
+    Document {
+        /// The file and line where it ends.
+        place: String,
+        /// What is wrong with it.
+        cause: Box<BuildError>,
+    },
     /// A file cannot be written.
     #[error("`{file}` cannot be written: {cause}")]
     Write {
@@ -29,6 +41,29 @@ pub(crate) enum BuildError {
         /// How to fix it.
         fix: &'static str,
     },
+}
+
+impl BuildError {
+    /// The error with the file and line of the document that was read last, if that is its cause.
+    #[must_use]
+    pub(crate) fn at_document(self, place: Option<(&Path, u64)>) -> Self {
+        let by_document = matches!(
+            self,
+            Self::Options { .. }
+                | Self::Tokenizer(
+                    TokenizerError::Template { .. }
+                        | TokenizerError::Unbroken { .. }
+                        | TokenizerError::TooLong { .. }
+                        | TokenizerError::Encode { .. }
+                )
+        );
+        match place.filter(|_| by_document) {
+            Some((file, line)) => {
+                Self::Document { place: format!("{}:{line}", show_path(file)), cause: Box::new(self) }
+            }
+            None => self,
+        }
+    }
 }
 
 pub(super) fn options_error(problem: impl Into<String>, fix: &'static str) -> BuildError {

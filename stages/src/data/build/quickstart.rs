@@ -3,7 +3,7 @@
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 use std::sync::atomic::AtomicBool;
 
-use super::super::corpus::read_documents;
+use super::super::corpus::read_all;
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::*;
@@ -20,12 +20,13 @@ fn read(folder: &str, format: DatasetFormat) -> Read {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart")).join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    read_documents(files, format).collect::<Result<_, _>>().unwrap()
+    read_all(files, format).unwrap()
 }
 
 fn chat_format() -> DatasetFormat {
     DatasetFormat::Chat {
-        turns: TurnFields::Pair { user: "question".into(), assistant: "answer".into() },
+        turns: TurnFields::pair("question", "answer"),
+        system: None,
         group: Some("task".into()),
     }
 }

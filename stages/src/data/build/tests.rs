@@ -1,9 +1,10 @@
 //! Tests of the whole path from documents to rows.
 
+use fmflow_engine::documents::is_held_out;
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 use std::sync::atomic::AtomicBool;
 
-use super::super::corpus::{is_held_out, read_documents};
+use super::super::corpus::read_all;
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
 use super::super::tokenizer::tests::small;
@@ -135,14 +136,11 @@ fn a_pair_and_a_list_of_one_answer_give_the_same_bytes() {
     let built = |name: &str, text: String, format: DatasetFormat| {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
-        let documents = read_documents(vec![file], format).collect::<Result<_, _>>().unwrap();
+        let documents = read_all(vec![file], format).unwrap();
         build(documents, &wanted(Packing::FirstFit)).unwrap().1.0
     };
-    let pair = DatasetFormat::Chat {
-        turns: TurnFields::Pair { user: "q".into(), assistant: "a".into() },
-        group: None,
-    };
-    let list = DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
+    let pair = DatasetFormat::chat(TurnFields::pair("q", "a"));
+    let list = DatasetFormat::chat(TurnFields::list("messages"));
     assert_eq!(built("pairs", pairs, pair), built("lists", lists, list));
 }
 
@@ -153,8 +151,7 @@ fn two_answers() -> Vec<Document> {
     let turn = |(from, value): (&str, &str)| serde_json::json!({ "from": from, "value": value });
     let turns = [("system", "sort"), ("human", "b a"), ("gpt", "a b"), ("human", "d c"), ("gpt", "c d")];
     std::fs::write(&file, serde_json::json!({ "messages": turns.map(turn) }).to_string()).unwrap();
-    let format = DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
-    read_documents(vec![file], format).collect::<Result<_, _>>().unwrap()
+    read_all(vec![file], DatasetFormat::chat(TurnFields::list("messages"))).unwrap()
 }
 
 #[test]
@@ -200,9 +197,7 @@ fn an_answer_that_is_only_given_is_not_learned() {
     let read = || {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), line.replace('\n', "")).unwrap();
-        let format =
-            DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
-        read_documents(vec![file.path().to_owned()], format).collect::<Result<Vec<_>, _>>().unwrap()
+        read_all(vec![file.path().to_owned()], DatasetFormat::chat(TurnFields::list("messages"))).unwrap()
     };
     let options = RowsOptions { length: 128, held_out: 0.0, canvas: None, ..wanted(Packing::FirstFit) };
     let (summary, files) = build(read(), &options).unwrap();

@@ -1,69 +1,15 @@
-//! Reads the lines of one file, checks them, and extracts documents.
+//! Reads the lines of one file, and makes documents of them.
 
-use super::non_text::describe_non_text;
-use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
+use fmflow_engine::documents::{
+    Document, DocumentParser, LINE_BYTES, LineFault, ParsedDocument, Tally, decode_line, long_line,
+};
+use fmflow_engine::pipeline::config::DatasetFormat;
 use fmflow_engine::text::escape::show_path;
 
-use super::{Conversation, Document, GROUP_BYTES, LINE_BYTES, turns};
-use serde_json::{Map, Value};
+use super::{CorpusError, GROUP_BYTES};
 use std::fs::{File, canonicalize, symlink_metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-
-/// Why a dataset cannot be read. Every message names the file, the line if there is one, and a fix.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CorpusError {
-    /// The operating system reported an error.
-    #[error("`{}` cannot be read: {cause}", show_path(file))]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The error of the operating system.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The path is a folder, pipe, device or socket.
-    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", show_path(file))]
-    NotAFile {
-        /// The file.
-        file: PathBuf,
-        /// What it is instead.
-        what: &'static str,
-    },
-    /// The path is a link that leads out of its folder. Such a link could read any file of the machine into a training set.
-    #[error(
-        "`{}` is a link out of its folder, to `{}`; copy the file or name its real path",
-        show_path(file),
-        show_path(target)
-    )]
-    Escape {
-        /// The link.
-        file: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// The file has not a single document.
-    #[error("`{}` contains no document; fill it or remove it from the dataset", show_path(file))]
-    Empty {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A line is not clean text, or not a record of the expected format.
-    #[error("{}:{line}: {problem}; {fix}", show_path(file))]
-    Line {
-        /// The file.
-        file: PathBuf,
-        /// Line number, from 1.
-        line: u64,
-        /// What is wrong with the line.
-        problem: String,
-        /// How to fix it.
-        fix: &'static str,
-    },
-}
-
-/// The fix for a file that is one JSON array.
-const ARRAY: &str = "write one object per line, as `jq -c '.[]'` does";
 
 /// The lines of one file.
 #[derive(Debug)]
@@ -80,54 +26,18 @@ impl LineReader {
         Ok(Self { file, reader, number: 0, found: false })
     }
 
-    /// The next document; `None` at the end of the file.
-    pub(super) fn document(&mut self, format: &DatasetFormat) -> Result<Option<Document>, CorpusError> {
-        match format {
-            DatasetFormat::Text => Ok(self.paragraphs()?.map(Document::Text)),
-            DatasetFormat::Jsonl { text } => match self.record()? {
-                Some(record) => Ok(Some(Document::Text(self.field(&record, text)?))),
-                None => Ok(None),
-            },
-            DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant }, group } => {
-                match self.record()? {
-                    Some(record) => {
-                        let (prompt, answer) =
-                            (self.nonblank_field(&record, user)?, self.nonblank_field(&record, assistant)?);
-                        let group = self.group(&record, group.as_deref())?;
-                        Ok(Some(Document::Chat(Conversation::pair(prompt, answer, group))))
-                    }
-                    None => Ok(None),
-                }
-            }
-            DatasetFormat::Chat { turns: TurnFields::List { messages }, group } => match self.record()? {
-                Some(record) => {
-                    Ok(Some(Document::Chat(self.read_conversation(&record, messages, group.as_deref())?)))
-                }
-                None => Ok(None),
-            },
-        }
-    }
-
-    /// The conversation in the field `messages` of a line, with system rules from other fields of the line.
-    fn read_conversation(
-        &self,
-        record: &Map<String, Value>,
-        messages: &str,
-        group: Option<&str>,
-    ) -> Result<Conversation, CorpusError> {
-        let list = record.get(messages).ok_or_else(|| self.missing_field(record, messages))?;
-        let kind = self.group(record, group)?;
-        let taken = [messages, group.unwrap_or(messages)];
-        let talk = turns::parse_conversation(list, messages, kind);
-        let talk = talk.and_then(|talk| {
-            turns::add_system_rules(talk, messages, turns::find_line_rules(record, &taken)?)
-        });
-        talk.map_err(|(problem, fix)| self.line_error(problem, fix))
-    }
-
-    /// The kind of a conversation; "" if the dataset does not name a field for it.
-    fn group(&self, record: &Map<String, Value>, name: Option<&str>) -> Result<String, CorpusError> {
-        name.map_or(Ok(String::new()), |name| self.field(record, name))
+    /// The next document; `None` at the end of the file. What it does not use is added to `tally`.
+    pub(super) fn document(
+        &mut self,
+        parser: &DocumentParser,
+        tally: &mut Tally,
+    ) -> Result<Option<Document>, CorpusError> {
+        let found = match parser.format() {
+            DatasetFormat::Text => self.paragraphs()?.map(Document::Text),
+            DatasetFormat::Jsonl { .. } | DatasetFormat::Chat { .. } => self.record(parser, tally)?,
+        };
+        self.found |= found.is_some();
+        Ok(found)
     }
 
     /// Paragraphs up to the first blank line after [`GROUP_BYTES`] bytes, trimmed of blank lines at both ends.
@@ -146,56 +56,25 @@ impl LineReader {
         Ok((!text.is_empty()).then_some(text))
     }
 
-    /// The next non-blank line as a JSON object.
-    fn record(&mut self) -> Result<Option<Map<String, Value>>, CorpusError> {
+    /// The document of the next line that is not blank.
+    fn record(
+        &mut self,
+        parser: &DocumentParser,
+        tally: &mut Tally,
+    ) -> Result<Option<Document>, CorpusError> {
         while let Some(line) = self.line()? {
             if line.trim().is_empty() {
                 continue;
             }
-            return match serde_json::from_str(&line) {
-                Ok(Value::Object(record)) => Ok(Some(record)),
-                _ if !self.found && line.trim_start().starts_with('[') => {
-                    Err(self.line_error("the file is one JSON array", ARRAY))
-                }
-                Ok(_) => Err(self
-                    .line_error("the line is JSON, but not an object", "write {\"field\": \"text\", ...}")),
-                Err(cause) => Err(self.line_error(
-                    format!("the line is not JSON ({cause})"),
-                    "write one complete object per line",
-                )),
-            };
+            let first = !std::mem::replace(&mut self.found, true);
+            // All lines of a file that is one array would be faults.
+            let array = first && line.trim_start().starts_with('[');
+            let ParsedDocument { document, leftovers } =
+                parser.parse(&line, first).map_err(|fault| self.line_error(fault, array))?;
+            tally.add(&leftovers, || format!("{}:{}", show_path(&self.file), self.number));
+            return Ok(Some(document));
         }
         Ok(None)
-    }
-
-    fn field(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
-        match record.get(name) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-            Some(Value::String(_)) => {
-                Err(self.line_error(format!("field `{name}` is empty"), "fill it or remove the line"))
-            }
-            Some(other) => {
-                let (what, fix) = describe_non_text(other);
-                let problem = format!("field `{name}` is not a string but {what}");
-                Err(self.line_error(problem, fix.unwrap_or("fill it or remove the line")))
-            }
-            None => Err(self.missing_field(record, name)),
-        }
-    }
-
-    /// A field that must not be blank: a question or an answer.
-    fn nonblank_field(&self, record: &Map<String, Value>, name: &str) -> Result<String, CorpusError> {
-        let text = self.field(record, name)?;
-        match text.trim().is_empty() {
-            true => Err(self.line_error(format!("field `{name}` is blank"), "fill it or remove the line")),
-            false => Ok(text),
-        }
-    }
-
-    fn missing_field(&self, record: &Map<String, Value>, name: &str) -> CorpusError {
-        let names: Vec<String> = record.keys().map(|key| format!("`{key}`")).collect();
-        let problem = format!("field `{name}` is missing, the line has {}", names.join(", "));
-        self.line_error(problem, "add the field, or name another one in the dataset")
     }
 
     /// The next line without its line ending.
@@ -210,41 +89,23 @@ impl LineReader {
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
-        self.decode_line(bytes).map(Some)
-    }
-
-    /// The line as text, if it is clean UTF-8.
-    fn decode_line(&self, bytes: Vec<u8>) -> Result<String, CorpusError> {
         if bytes.len() as u64 > LINE_BYTES {
-            let fix = if bytes.starts_with(b"[") {
-                ARRAY
-            } else {
-                "split it; if the file is not text, convert it first"
-            };
-            return Err(self.line_error("the line is longer than 64 MiB", fix));
+            self.found = true;
+            self.reader
+                .skip_until(b'\n')
+                .map_err(|cause| CorpusError::Io { file: self.file.clone(), cause })?;
+            return Err(self.line_error(long_line(&bytes), false));
         }
-        if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
-            return Err(
-                self.line_error("the file starts with a byte order mark", "remove its first three bytes")
-            );
-        }
-        if bytes.contains(&0) {
-            return Err(self.line_error(
-                "the line holds a NUL byte",
-                "remove the byte; if the file is not text, convert it first",
-            ));
-        }
-        if bytes.last() == Some(&b'\r') {
-            return Err(self.line_error("the line ends in CR LF", "convert the file to LF line endings"));
-        }
-        String::from_utf8(bytes).map_err(|cause| {
-            let place = cause.utf8_error().valid_up_to();
-            self.line_error(format!("the line is not UTF-8 at byte {place}"), "convert the file to UTF-8")
+        decode_line(bytes, self.number).map(Some).map_err(|fault| {
+            self.found = true; // a file of damaged lines is not empty
+            self.line_error(fault, false)
         })
     }
 
-    fn line_error(&self, problem: impl Into<String>, fix: &'static str) -> CorpusError {
-        CorpusError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), fix }
+    /// `last` says that the rest of the file cannot be read.
+    fn line_error(&self, fault: LineFault, last: bool) -> CorpusError {
+        let LineFault { problem, fix } = fault;
+        CorpusError::Line { file: self.file.clone(), line: self.number, problem, fix, last }
     }
 }
 

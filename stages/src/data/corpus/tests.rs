@@ -1,6 +1,7 @@
 //! Tests of reading documents from files.
 
-use fmflow_engine::pipeline::config::TurnFields;
+use fmflow_engine::documents::{LINE_BYTES, is_held_out};
+use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
 use super::*;
 use proptest::prelude::*;
@@ -15,15 +16,12 @@ fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn chat() -> DatasetFormat {
-    DatasetFormat::Chat {
-        turns: TurnFields::Pair { user: "q".into(), assistant: "a".into() },
-        group: Some("kind".into()),
-    }
+    DatasetFormat::Chat { turns: TurnFields::pair("q", "a"), system: None, group: Some("kind".into()) }
 }
 
 fn read(bytes: &[u8], format: DatasetFormat) -> Result<Vec<Document>, CorpusError> {
     let (_dir, file) = write("x", bytes);
-    read_documents(vec![file], format).collect()
+    read_all(vec![file], format)
 }
 
 #[test]
@@ -50,8 +48,7 @@ fn fields_are_taken_by_name() {
 
 #[test]
 fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
-    let format =
-        || DatasetFormat::Chat { turns: TurnFields::List { messages: "messages".into() }, group: None };
+    let format = || DatasetFormat::chat(TurnFields::list("messages"));
     let turn = |role: &str, content: &str| format!("{{\"role\":\"{role}\",\"content\":\"{content}\"}}");
     let line = |turns: &[String]| format!("{{\"messages\":[{}]}}\n", turns.join(","));
     let (user, assistant) = (turn("user", "x"), turn("assistant", "y"));
@@ -65,10 +62,8 @@ fn lists_of_turns_are_taken_whole_or_refused_with_their_line() {
 }
 
 fn turns(line: &str) -> Result<Vec<Document>, CorpusError> {
-    let format = DatasetFormat::Chat {
-        turns: TurnFields::List { messages: "messages".into() },
-        group: Some("kind".into()),
-    };
+    let format =
+        DatasetFormat::Chat { turns: TurnFields::list("messages"), system: None, group: Some("kind".into()) };
     read(format!("{}\n", line.replace('\'', "\"")).as_bytes(), format)
 }
 
@@ -115,7 +110,8 @@ fn keys_of_a_line_that_would_be_lost_are_refused() {
         assert_eq!(turns(&format!("{{'kind':'k',{nothing},{talk}}}")).unwrap(), plain, "{nothing}");
     }
     let named = DatasetFormat::Chat {
-        turns: TurnFields::List { messages: "messages".into() },
+        turns: TurnFields::list("messages"),
+        system: None,
         group: Some("system".into()),
     };
     let line = format!("{{'system':'rules of a kind',{talk}}}\n").replace('\'', "\"");
@@ -183,7 +179,7 @@ fn damaged_lines_are_refused_with_their_place() {
 fn a_line_has_an_end() {
     let (_dir, file) = write("x", b"");
     File::options().write(true).open(&file).unwrap().set_len(LINE_BYTES + 2).unwrap();
-    let error = read_documents(vec![file], DatasetFormat::Text).next().unwrap().unwrap_err().to_string();
+    let error = read_all(vec![file], DatasetFormat::Text).unwrap_err().to_string();
     assert!(error.contains("64 MiB"), "{error}");
 }
 
@@ -193,16 +189,101 @@ fn files_without_documents_are_refused() {
         assert!(matches!(read(bytes, DatasetFormat::Text), Err(CorpusError::Empty { .. })));
         assert!(matches!(read(bytes, chat()), Err(CorpusError::Empty { .. })));
     }
-    assert!(matches!(
-        read_documents(vec!["absent".into()], chat()).next(),
-        Some(Err(CorpusError::Io { .. }))
-    ));
+    assert!(matches!(read_all(vec!["absent".into()], chat()), Err(CorpusError::Io { .. })));
+}
+
+/// Reads files of these lines; `'` stands for `"`.
+fn read_files(files: &[&[&str]], dataset: &DatasetConfig) -> Result<Vec<Document>, CorpusError> {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |(at, lines): (usize, &&[&str])| {
+        let file = folder.path().join(format!("{at}.jsonl"));
+        std::fs::write(&file, lines.join("\n").replace('\'', "\"")).unwrap();
+        file
+    };
+    let files = files.iter().enumerate().map(write).collect();
+    read_documents(files, dataset, Patience { interrupt: &AtomicBool::new(false), tell: None }).collect()
+}
+
+#[test]
+fn one_error_tells_the_faults_of_all_files() {
+    let good = "{'q':'x','a':'y'}";
+    let dataset = DatasetConfig::of_format("d", DatasetFormat::chat(TurnFields::pair("q", "a")));
+    let files: [&[&str]; 4] = [
+        &[good, "{'q':'x'}", good, "{'q':'x',", "", "{'q':7,'a':'y'}"],
+        &["[", "1", "]"],
+        &[],
+        &["{'q':'x','a':' '}", good],
+    ];
+    let error = read_files(&files, &dataset).unwrap_err().to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines[0], "the data have 6 faults");
+    let expected = [
+        "0.jsonl:2: field `a` is missing",
+        "0.jsonl:4: the line is not JSON",
+        "0.jsonl:6: field `q` is not a string but a number",
+        "1.jsonl:1: the file is one JSON array",
+        "2.jsonl` contains no document",
+        "3.jsonl:1: field `a` is blank",
+    ];
+    assert_eq!(lines.len(), 7, "{error}");
+    for (line, part) in lines[1..].iter().zip(expected) {
+        assert!(line.starts_with("  ") && line.contains(part) && line.contains("; "), "{error}");
+    }
+}
+
+#[test]
+fn the_first_twenty_faults_are_shown_and_all_are_counted() {
+    let dataset = DatasetConfig::of_format("d", chat());
+    let error = read_files(&[&["{'q':'x','a':'y'}"; 50]], &dataset).unwrap_err().to_string();
+    assert!(error.starts_with("the data have 50 faults\n") && error.ends_with("\n  and 30 more"), "{error}");
+    assert_eq!(error.lines().count(), 22);
+    let forged = read_files(&[&["{'q':'x','a\\nfine':'y'}"; 2]], &dataset).unwrap_err().to_string();
+    assert_eq!(forged.lines().count(), 3, "a word of the data begins no line: {forged}");
+}
+
+#[test]
+fn looking_for_faults_stops_when_it_is_asked_to() {
+    let (_dir, file) = write("x", b"{}\n{}\n");
+    let (dataset, stop) = (DatasetConfig::of_format("d", chat()), AtomicBool::new(true));
+    let mut documents = read_documents(vec![file], &dataset, Patience { interrupt: &stop, tell: None });
+    let error = documents.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("was stopped (1)\n") && error.contains("x:1: field `q` is missing"), "{error}");
+}
+
+#[test]
+fn a_named_field_that_no_line_has_is_refused_at_the_end() {
+    let turns = TurnFields::Pair { user: "q".into(), input: Some("inptu".into()), assistant: "a".into() };
+    let dataset = DatasetConfig::of_format("d", DatasetFormat::chat(turns));
+    let line = "{'q':'x','a':'y','input':'z'}";
+    let error = read_files(&[&[line, line]], &dataset).unwrap_err().to_string();
+    assert!(error.starts_with("no line has the field `inptu`; name another"), "{error}");
+    assert!(read_files(&[&[line, "{'q':'x','a':'y','inptu':null}"]], &dataset).is_ok());
+}
+
+#[test]
+fn what_is_left_over_is_counted_with_its_place() {
+    let (_dir, file) =
+        write("x", b"{\"q\":\"x\",\"a\":\"y\"}\n\n{\"q\":\"x\",\"a\":\"y\",\"context\":\"z\"}\n");
+    let mut dataset = DatasetConfig::of_format("d", DatasetFormat::chat(TurnFields::pair("q", "a")));
+    let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    let mut documents = read_documents(vec![file.clone()], &dataset, never);
+    assert_eq!(documents.by_ref().filter_map(Result::ok).count(), 2);
+    let told = documents.tally().describe(&dataset.format, "");
+    assert!(
+        told[0].text.contains("`context`: 1 of 2 documents (50.0 %), first in ")
+            && told[0].text.ends_with("x:3")
+    );
+    dataset.strict = true;
+    let error = read_documents(vec![file], &dataset, never).find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("x:3: field `context` has content that no setting reads; write"), "{error}");
 }
 
 #[test]
 fn an_error_ends_the_documents() {
     let (_dir, file) = write("x", b"[]\n{\"q\":\"x\",\"a\":\"y\"}\n");
-    let mut all = read_documents(vec![file.clone(), file], chat());
+    let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
+    let dataset = DatasetConfig::of_format("d", chat());
+    let mut all = read_documents(vec![file.clone(), file], &dataset, never);
     assert!(all.next().unwrap().is_err());
     assert!(all.next().is_none());
 }
@@ -216,7 +297,7 @@ fn only_regular_files_are_opened() {
         std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
         dir.path().join(name)
     };
-    let first = |file: PathBuf| read_documents(vec![file], DatasetFormat::Text).next().unwrap();
+    let first = |file: PathBuf| read_all(vec![file], DatasetFormat::Text);
     assert!(first(link(&inside, "inner")).is_ok());
     assert!(matches!(first(link(&outside, "outer")), Err(CorpusError::Escape { .. })));
     assert!(matches!(first(dir.path().to_owned()), Err(CorpusError::NotAFile { what: "a folder", .. })));

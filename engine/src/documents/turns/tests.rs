@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 
 fn read(list: Value) -> Result<Conversation, String> {
-    parse_conversation(&list, "messages", "kind".into()).map_err(|(problem, fix)| format!("{problem}; {fix}"))
+    let found = parse_conversation(&list, "messages", "kind".into());
+    found.map(|(talk, _)| talk).map_err(|(problem, fix)| format!("{problem}; {fix}"))
 }
 
 fn said(role: &str, content: &str) -> Value {
@@ -50,6 +51,10 @@ fn lists_that_are_not_conversations_are_refused_with_their_turn() {
         (json!([said("system", "s"), assistant]), "turn 2 of `messages` is the assistant's, but does not"),
         (json!([user, "a"]), "turn 2 of `messages` is not an object"),
         (json!([{ "who": "user" }]), "turn 1 of `messages` does not say who speaks"),
+        (
+            json!([said("developer", "x")]),
+            "turn 1 of `messages` has the unknown role `developer`; write `system`",
+        ),
         (json!([said("tool", "x")]), "turn 1 of `messages` has the unknown role `tool`"),
         (json!([said("user", "")]), "turn 1 of `messages` has an empty `content`"),
         (json!([{ "role": "user" }]), "turn 1 of `messages` has no `content`"),

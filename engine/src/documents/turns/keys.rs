@@ -4,8 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::TurnError;
-use crate::data::corpus::Speaker;
-use crate::data::corpus::non_text::{describe_non_text, is_blank_value};
+use crate::documents::Speaker;
+use crate::documents::non_text::{describe_non_text, is_blank_value};
 
 /// Keys that say whether a turn is learned: OpenAI's, then axolotl's.
 const LEARNED: [&str; 4] = ["weight", "train", "training", "train_turn"];
@@ -41,6 +41,11 @@ const OF_A_LINE: [(&str, &str, &str); 5] = [
 /// Fields with system rules outside the turns, as in LLaMA-Factory.
 const RULES: [&str; 2] = ["system", "system_prompt"];
 
+/// Whether a key says that a turn is learned.
+pub(super) fn says_what_is_learned(key: &str) -> bool {
+    LEARNED.contains(&key)
+}
+
 /// Refuses a turn with a key whose meaning would be lost.
 pub(super) fn check_turn_keys(turn: &Map<String, Value>) -> Result<(), TurnError> {
     match OF_A_TURN.iter().find(|(key, ..)| has_value(turn, key)) {
@@ -73,35 +78,35 @@ pub(super) fn is_learned(turn: &Map<String, Value>, role: Speaker) -> Result<boo
     Ok(learned)
 }
 
-/// The system rules of a line outside its turns, with their key. The fields in `taken` already have a meaning, because the
-/// dataset names them.
-pub(in crate::data::corpus) fn find_line_rules(
+/// The system rules of a line outside its turns, with their key: in the field `named` or in a usual one. The fields in `taken`
+/// already have another meaning, because the dataset names them.
+pub(in crate::documents) fn find_line_rules<'a>(
     line: &Map<String, Value>,
+    named: Option<&'a str>,
     taken: &[&str],
-) -> Result<Option<(&'static str, String)>, TurnError> {
+) -> Result<Option<(&'a str, String)>, TurnError> {
     let free = |key: &str| !taken.contains(&key) && has_value(line, key);
     if let Some((key, what, fix)) = OF_A_LINE.iter().find(|(key, ..)| free(key)) {
         return Err((format!("field `{key}` {what}"), fix));
     }
-    let found: Vec<&'static str> = RULES.into_iter().filter(|key| free(key)).collect();
+    let usual = RULES.into_iter().filter(|key| Some(*key) != named && free(key));
+    let found: Vec<&'a str> = named.into_iter().filter(|key| has_value(line, key)).chain(usual).collect();
     match found[..] {
         [] => Ok(None),
-        [key] => read_rules_field(line, key),
-        _ => Err(("the line has both the fields `system` and `system_prompt`".into(), "remove one of them")),
+        [key] => Ok(Some((key, read_rules_field(line, key)?))),
+        [one, other, ..] => {
+            Err((format!("the line has both the fields `{one}` and `{other}`"), "remove one of them"))
+        }
     }
 }
 
-fn read_rules_field(
-    line: &Map<String, Value>,
-    key: &'static str,
-) -> Result<Option<(&'static str, String)>, TurnError> {
-    match line.get(key) {
-        Some(Value::String(text)) => Ok(Some((key, text.clone()))),
-        Some(other) => {
+fn read_rules_field(line: &Map<String, Value>, key: &str) -> Result<String, TurnError> {
+    match line.get(key).expect("a key with a value was found") {
+        Value::String(text) => Ok(text.clone()),
+        other => {
             let (what, fix) = describe_non_text(other);
             Err((format!("field `{key}` is not a string but {what}"), fix.unwrap_or("remove it")))
         }
-        None => Ok(None),
     }
 }
 

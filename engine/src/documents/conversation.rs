@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Speaker {
+pub enum Speaker {
     /// Sets the rules.
     System,
     /// Asks.
@@ -16,7 +16,7 @@ pub(crate) enum Speaker {
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Message {
+pub struct Message {
     /// Who speaks.
     pub role: Speaker,
     /// The text of the turn.
@@ -25,7 +25,7 @@ pub(crate) struct Message {
 
 /// A list of turns that ends with an answer to learn. Every answer follows a user turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conversation {
+pub struct Conversation {
     messages: Vec<Message>,
     /// For every turn, whether it is an answer to learn.
     learned: Vec<bool>,
@@ -34,7 +34,7 @@ pub(crate) struct Conversation {
 
 /// An answer and all turns before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Chat {
+pub struct Chat {
     /// The turns before the question; empty in most data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Message>,
@@ -49,7 +49,7 @@ pub(crate) struct Chat {
 impl Message {
     /// A user turn.
     #[must_use]
-    pub(crate) fn user(content: &str) -> Self {
+    pub fn user(content: &str) -> Self {
         Self { role: Speaker::User, content: content.to_owned() }
     }
 }
@@ -57,18 +57,15 @@ impl Message {
 impl Conversation {
     /// A question and its answer.
     #[must_use]
-    pub(crate) fn pair(prompt: String, answer: String, group: String) -> Self {
+    pub fn pair(prompt: String, answer: String, group: String) -> Self {
         let answer = Message { role: Speaker::Assistant, content: answer };
         let messages = vec![Message { role: Speaker::User, content: prompt }, answer];
         Self { messages, learned: vec![false, true], group }
     }
 
     /// Keeps the turns up to the last answer to learn, because nothing after it is used. `None` if there is no such answer.
-    pub(super) fn from_turns(
-        mut messages: Vec<Message>,
-        mut learned: Vec<bool>,
-        group: String,
-    ) -> Option<Self> {
+    #[must_use]
+    pub fn from_turns(mut messages: Vec<Message>, mut learned: Vec<bool>, group: String) -> Option<Self> {
         let last = learned.iter().rposition(|learned| *learned)?;
         messages.truncate(last + 1);
         learned.truncate(last + 1);
@@ -84,13 +81,13 @@ impl Conversation {
 
     /// All turns, in order.
     #[must_use]
-    pub(crate) fn messages(&self) -> &[Message] {
+    pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
     /// Whether every answer is learned.
     #[must_use]
-    pub(crate) fn is_learned_whole(&self) -> bool {
+    pub fn is_learned_whole(&self) -> bool {
         let given = |(turn, learned): (&Message, &bool)| !learned && turn.role == Speaker::Assistant;
         !self.messages.iter().zip(&self.learned).any(given)
     }
@@ -99,7 +96,7 @@ impl Conversation {
     ///
     /// Each answer becomes an example without the later turns, because bidirectional attention would show it the next
     /// question.
-    pub(crate) fn chats(&self) -> impl Iterator<Item = Chat> {
+    pub fn chats(&self) -> impl Iterator<Item = Chat> {
         let turns = self.messages.iter().zip(&self.learned).enumerate();
         let answers = turns.filter(|(_, (_, learned))| **learned);
         answers.map(|(at, (answer, _))| {
@@ -111,7 +108,8 @@ impl Conversation {
 
     /// The text that decides whether the conversation is held out: the first user turn. System turns are unsuitable,
     /// because many conversations share the same one.
-    pub(super) fn opening(&self) -> &str {
+    #[must_use]
+    pub fn opening(&self) -> &str {
         let user = self.messages.iter().find(|message| message.role == Speaker::User);
         &user.expect("an answer follows a user's turn").content
     }
@@ -120,7 +118,7 @@ impl Conversation {
 impl Chat {
     /// The turns that the model is given: all before the answer.
     #[must_use]
-    pub(crate) fn given(&self) -> Vec<Message> {
+    pub fn given(&self) -> Vec<Message> {
         let mut turns = self.before.clone();
         turns.push(Message::user(&self.prompt));
         turns

@@ -17,8 +17,21 @@ const LAYOUTS: [(&str, &str); 2] = [("role", "content"), ("from", "value")];
 /// A turn, and whether it is an answer to learn.
 type LearnedTurn = (Message, bool);
 
+/// What is peculiar about a list of turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TurnCounts {
+    /// Turns after the last answer.
+    pub later: usize,
+    /// Numbers, from 1, of the turns that have the role of the turn before them.
+    pub repeated_roles: Vec<usize>,
+}
+
 /// Parses `list`, the field `name` of a line, as a conversation.
-pub(super) fn parse_conversation(list: &Value, name: &str, group: String) -> Result<Conversation, TurnError> {
+pub(super) fn parse_conversation(
+    list: &Value,
+    name: &str,
+    group: String,
+) -> Result<(Conversation, TurnCounts), TurnError> {
     let Value::Array(turns) = list else {
         let fix = "write [{\"role\": \"user\", \"content\": \"...\"}, ...]";
         return Err((format!("field `{name}` is not a list of turns"), fix));
@@ -39,9 +52,17 @@ pub(super) fn parse_conversation(list: &Value, name: &str, group: String) -> Res
     if !messages.iter().any(|turn| turn.role == Speaker::Assistant) {
         return Err((format!("no turn of `{name}` is the assistant's"), "add an answer, or remove the line"));
     }
-    Conversation::from_turns(messages, learned, group).ok_or_else(|| {
+    let counts = count_turns(&messages);
+    let talk = Conversation::from_turns(messages, learned, group).ok_or_else(|| {
         (format!("no answer of `{name}` is learned"), "give one the `weight` 1, or remove the line")
-    })
+    })?;
+    Ok((talk, counts))
+}
+
+fn count_turns(messages: &[Message]) -> TurnCounts {
+    let later = messages.iter().rev().take_while(|turn| turn.role != Speaker::Assistant).count();
+    let pairs = messages.windows(2).zip(2..).filter(|(pair, _)| pair[0].role == pair[1].role);
+    TurnCounts { later, repeated_roles: pairs.map(|(_, number)| number).collect() }
 }
 
 /// Adds the system rules that a line has outside its turns, given as (field, text).
@@ -56,6 +77,18 @@ pub(super) fn add_system_rules(
         return Err((what, "remove one of them"));
     }
     Ok(talk.with_rules(rules))
+}
+
+/// The key of a turn's text.
+pub(super) fn find_content_key(turn: &Map<String, Value>) -> Option<&'static str> {
+    let layout = LAYOUTS.iter().find(|(role, _)| turn.contains_key(*role));
+    layout.map(|(_, content)| *content)
+}
+
+/// Whether a key of a turn has a meaning: who speaks, the text, or whether it is learned.
+pub(super) fn is_turn_key(turn: &Map<String, Value>, key: &str) -> bool {
+    let layout = LAYOUTS.iter().find(|(role, _)| turn.contains_key(*role));
+    layout.is_some_and(|(role, content)| [role, content].contains(&&key)) || keys::says_what_is_learned(key)
 }
 
 /// Requires every answer to follow a user turn. Otherwise it is unclear which prompt it should be learned from.
@@ -103,6 +136,9 @@ fn parse_speaker(word: &str) -> Result<Speaker, TurnError> {
         "system" => Ok(Speaker::System),
         "user" | "human" => Ok(Speaker::User),
         "assistant" | "gpt" => Ok(Speaker::Assistant),
+        "developer" => {
+            Err(("has the unknown role `developer`".into(), "write `system`, which means the same"))
+        }
         _ => Err((
             format!("has the unknown role `{word}`"),
             "write `system`, `user` or `assistant`, or remove the line",

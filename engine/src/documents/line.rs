@@ -1,0 +1,53 @@
+//! Lines of data files: bytes become text, or a fault with a fix.
+
+use std::borrow::Cow;
+
+/// The longest line that is read, in bytes. A longer one means a damaged file, and reading it whole could exhaust the memory.
+pub const LINE_BYTES: u64 = 64 << 20;
+
+/// The fix for a file that is one JSON array.
+pub(super) const ARRAY: &str = "write one object per line, as `jq -c '.[]'` does";
+
+/// What is wrong with a line, and how to fix it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineFault {
+    /// What is wrong.
+    pub problem: String,
+    /// How to fix it.
+    pub fix: Cow<'static, str>,
+}
+
+impl LineFault {
+    pub(super) fn new(problem: impl Into<String>, fix: impl Into<Cow<'static, str>>) -> Self {
+        Self { problem: problem.into(), fix: fix.into() }
+    }
+}
+
+/// The fault of a line with more than [`LINE_BYTES`] bytes, which begins with `bytes`.
+#[must_use]
+pub fn long_line(bytes: &[u8]) -> LineFault {
+    let fix =
+        if bytes.starts_with(b"[") { ARRAY } else { "split it; if the file is not text, convert it first" };
+    LineFault::new("the line is longer than 64 MiB", fix)
+}
+
+/// The line with this number (from 1) as text, if it is clean UTF-8. `bytes` come without their line end.
+///
+/// # Errors
+/// A byte order mark, a NUL byte, CR LF, or bytes that are not UTF-8: a silent repair would change what a model learns.
+pub fn decode_line(bytes: Vec<u8>, number: u64) -> Result<String, LineFault> {
+    if number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(LineFault::new("the file starts with a byte order mark", "remove its first three bytes"));
+    }
+    if bytes.contains(&0) {
+        let fix = "remove the byte; if the file is not text, convert it first";
+        return Err(LineFault::new("the line holds a NUL byte", fix));
+    }
+    if bytes.last() == Some(&b'\r') {
+        return Err(LineFault::new("the line ends in CR LF", "convert the file to LF line endings"));
+    }
+    String::from_utf8(bytes).map_err(|cause| {
+        let place = cause.utf8_error().valid_up_to();
+        LineFault::new(format!("the line is not UTF-8 at byte {place}"), "convert the file to UTF-8")
+    })
+}

@@ -1,0 +1,186 @@
+//! From the object of a line to a document, by the fields that a dataset names.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::json::{JsonRecord, parse_record};
+use super::leftovers::{Leftovers, find_unread_fields};
+use super::line::LineFault;
+use super::non_text::describe_non_text;
+use super::turns::{self, TurnCounts};
+use super::{Conversation, Document};
+use crate::pipeline::config::{DatasetConfig, DatasetFormat, TurnFields};
+
+const FILL: &str = "fill it or remove the line";
+
+/// Parses the lines of a dataset of `jsonl`.
+#[derive(Clone, Debug)]
+pub struct DocumentParser {
+    format: DatasetFormat,
+    ignored: Vec<String>,
+    strict: bool,
+}
+
+/// The document of a line, and what it does not use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedDocument {
+    /// The document.
+    pub document: Document,
+    /// What of the line is not part of it.
+    pub leftovers: Leftovers,
+}
+
+impl DocumentParser {
+    /// A parser for the lines of `dataset`.
+    #[must_use]
+    pub fn new(dataset: &DatasetConfig) -> Self {
+        let DatasetConfig { format, unread, strict, .. } = dataset.clone();
+        Self { format, ignored: unread, strict }
+    }
+
+    /// How files are split into documents.
+    #[must_use]
+    pub fn format(&self) -> &DatasetFormat {
+        &self.format
+    }
+
+    /// Parses a line that is not blank. `first` says that no document was found in its file before.
+    ///
+    /// # Errors
+    /// If the line is not a JSON object with the fields of the dataset, or, for a strict dataset, if it has leftovers.
+    pub fn parse(&self, line: &str, first: bool) -> Result<ParsedDocument, LineFault> {
+        let JsonRecord { fields, repeated } = parse_record(line, first)?;
+        let (document, turns) = self.read_document(&fields)?;
+        let leftovers = Leftovers {
+            unread: find_unread_fields(&self.format, &self.ignored, &fields, &document),
+            absent: self.list_absent_fields(&fields),
+            later_turns: turns.later,
+            repeated_roles: turns.repeated_roles,
+            repeated_keys: repeated,
+        };
+        match leftovers.to_fault(&self.format).filter(|_| self.strict) {
+            Some(fault) => Err(fault),
+            None => Ok(ParsedDocument { document, leftovers }),
+        }
+    }
+
+    fn read_document(&self, fields: &Map<String, Value>) -> Result<(Document, TurnCounts), LineFault> {
+        let (talk, counts) = match &self.format {
+            DatasetFormat::Text => unreachable!("text has no lines of JSON"),
+            DatasetFormat::Jsonl { text } => {
+                return Ok((Document::Text(read_field(fields, text)?.to_owned()), TurnCounts::default()));
+            }
+            DatasetFormat::Chat { turns: TurnFields::Pair { user, input, assistant }, system, group } => {
+                let prompt = read_prompt(fields, user, input.as_deref())?;
+                let answer = read_nonblank_field(fields, assistant)?.to_owned();
+                let talk = Conversation::pair(prompt, answer, read_group(fields, group.as_deref())?);
+                let rules = system.as_deref().map(|name| read_optional_field(fields, name)).transpose()?;
+                let talk = match rules.flatten() {
+                    Some(rules) => talk.with_rules(rules.to_owned()),
+                    None => talk,
+                };
+                (talk, TurnCounts::default())
+            }
+            DatasetFormat::Chat { turns: TurnFields::List { messages }, system, group } => {
+                read_turns(fields, messages, system.as_deref(), group.as_deref())?
+            }
+        };
+        Ok((Document::Chat(talk), counts))
+    }
+
+    /// The fields that a line may lack although the dataset names them.
+    #[must_use]
+    pub fn list_optional_fields(&self) -> Vec<&str> {
+        match &self.format {
+            DatasetFormat::Chat { turns, system, .. } => {
+                let input = match turns {
+                    TurnFields::Pair { input, .. } => input.as_deref(),
+                    TurnFields::List { .. } => None,
+                };
+                [input, system.as_deref()].into_iter().flatten().collect()
+            }
+            DatasetFormat::Text | DatasetFormat::Jsonl { .. } => vec![],
+        }
+    }
+
+    fn list_absent_fields(&self, fields: &Map<String, Value>) -> Vec<String> {
+        let absent = self.list_optional_fields().into_iter().filter(|name| !fields.contains_key(*name));
+        absent.map(str::to_owned).collect()
+    }
+}
+
+/// The user's turn: the question, and on the line after it the input, if there is one.
+fn read_prompt(fields: &Map<String, Value>, user: &str, input: Option<&str>) -> Result<String, LineFault> {
+    let question = read_nonblank_field(fields, user)?;
+    let input = input.map(|name| read_optional_field(fields, name)).transpose()?.flatten();
+    Ok(input.map_or_else(|| question.to_owned(), |input| format!("{question}\n{input}")))
+}
+
+/// The conversation in the field `messages` of a line, with system rules from other fields of the line.
+fn read_turns(
+    fields: &Map<String, Value>,
+    messages: &str,
+    system: Option<&str>,
+    group: Option<&str>,
+) -> Result<(Conversation, TurnCounts), LineFault> {
+    let list = fields.get(messages).ok_or_else(|| missing_field(fields, messages))?;
+    let kind = read_group(fields, group)?;
+    let taken = [messages, group.unwrap_or(messages)];
+    let found = turns::parse_conversation(list, messages, kind).and_then(|(talk, counts)| {
+        let rules = turns::find_line_rules(fields, system, &taken)?;
+        Ok((turns::add_system_rules(talk, messages, rules)?, counts))
+    });
+    found.map_err(|(problem, fix)| LineFault::new(problem, fix))
+}
+
+/// The kind of a conversation; "" if the dataset does not name a field for it.
+fn read_group(fields: &Map<String, Value>, name: Option<&str>) -> Result<String, LineFault> {
+    name.map_or(Ok(String::new()), |name| read_field(fields, name).map(str::to_owned))
+}
+
+fn read_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, LineFault> {
+    match fields.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(Value::String(_)) => Err(LineFault::new(format!("field `{name}` is empty"), FILL)),
+        Some(other) => Err(field_without_text(name, other)),
+        None => Err(missing_field(fields, name)),
+    }
+}
+
+/// A field that must not be blank: a question or an answer.
+fn read_nonblank_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, LineFault> {
+    let text = read_field(fields, name)?;
+    match text.trim().is_empty() {
+        true => Err(LineFault::new(format!("field `{name}` is blank"), FILL)),
+        false => Ok(text),
+    }
+}
+
+/// A field that a line may lack, or have as null or blank text: an input or system rules.
+fn read_optional_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, LineFault> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
+        Some(other) => Err(field_without_text(name, other)),
+    }
+}
+
+fn field_without_text(name: &str, value: &Value) -> LineFault {
+    let (what, fix) = describe_non_text(value);
+    let turns = matches!(value, Value::Array(turns) if turns.first().is_some_and(Value::is_object));
+    let fix = match turns {
+        true => "join the turns of the line into one list, and name it with `messages=`",
+        false => fix.unwrap_or(FILL),
+    };
+    LineFault::new(format!("field `{name}` is not a string but {what}"), Cow::Borrowed(fix))
+}
+
+fn missing_field(fields: &Map<String, Value>, name: &str) -> LineFault {
+    let names: Vec<String> = fields.keys().map(|key| format!("`{key}`")).collect();
+    let problem = format!("field `{name}` is missing, the line has {}", names.join(", "));
+    LineFault::new(problem, "add the field, or name another one in the dataset")
+}
+
+#[cfg(test)]
+mod tests;

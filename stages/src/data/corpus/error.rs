@@ -1,0 +1,131 @@
+//! Why a dataset cannot be read: one fault, or all of them.
+
+use fmflow_engine::text::escape::{escape_line, show_path};
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// Most faults that are shown; the others are counted.
+const SHOWN_FAULTS: usize = 20;
+
+/// Why a dataset cannot be read. Every message names the file, the line if there is one, and a fix.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CorpusError {
+    /// The operating system reported an error.
+    #[error("`{}` cannot be read: {cause}", show_path(file))]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The path is a folder, pipe, device or socket.
+    #[error("`{}` is {what}, not a regular file; name the dataset's files instead", show_path(file))]
+    NotAFile {
+        /// The file.
+        file: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The path is a link that leads out of its folder. Such a link could read any file of the machine into a training set.
+    #[error(
+        "`{}` is a link out of its folder, to `{}`; copy the file or name its real path",
+        show_path(file),
+        show_path(target)
+    )]
+    Escape {
+        /// The link.
+        file: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// The file has not a single document.
+    #[error("`{}` contains no document; fill it or remove it from the dataset", show_path(file))]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A line is not clean text, or not a record of the expected format.
+    #[error("{}:{line}: {problem}; {fix}", show_path(file))]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong with the line.
+        problem: String,
+        /// How to fix it.
+        fix: Cow<'static, str>,
+        /// Whether the rest of the file cannot be read after it.
+        last: bool,
+    },
+    /// The dataset names a field that no line has.
+    #[error("no line has the field `{name}`; name another one in the dataset, or remove it there")]
+    NoSuchField {
+        /// The name of the field.
+        name: String,
+    },
+    /// Several faults, the first of them one by one.
+    #[error("{text}")]
+    Several {
+        /// The number of faults, then one line for each that is shown.
+        text: String,
+    },
+}
+
+impl CorpusError {
+    pub(super) fn no_such_field(name: &str) -> Self {
+        Self::NoSuchField { name: name.to_owned() }
+    }
+
+    /// Whether nothing more of its file can be read.
+    pub(super) fn ends_its_file(&self) -> bool {
+        match self {
+            Self::Line { last, .. } => *last,
+            _ => true,
+        }
+    }
+}
+
+/// Faults in the order of files and lines.
+pub(super) struct FaultList {
+    shown: Vec<CorpusError>,
+    count: u64,
+}
+
+impl FaultList {
+    pub(super) fn new(first: CorpusError) -> Self {
+        Self { shown: vec![first], count: 1 }
+    }
+
+    pub(super) fn push(&mut self, fault: CorpusError) {
+        self.count += 1;
+        if self.shown.len() < SHOWN_FAULTS {
+            self.shown.push(fault);
+        }
+    }
+
+    /// The first fault.
+    pub(super) fn first(&self) -> &CorpusError {
+        &self.shown[0]
+    }
+
+    /// The only fault, or one error that shows the first ones and counts all. `whole` says that everything was looked through.
+    pub(super) fn into_error(mut self, whole: bool) -> CorpusError {
+        if self.count == 1 && whole {
+            return self.shown.remove(0);
+        }
+        let mut text = match whole {
+            true => format!("the data have {} faults", self.count),
+            false => format!("the data have these faults, and looking for more was stopped ({})", self.count),
+        };
+        for fault in &self.shown {
+            text += &format!("\n  {}", escape_line(&fault.to_string()));
+        }
+        match self.count - self.shown.len() as u64 {
+            0 => {}
+            more => text += &format!("\n  and {more} more"),
+        }
+        CorpusError::Several { text }
+    }
+}

@@ -126,10 +126,13 @@ fn names_of_wrapped_models_are_told_with_the_command_that_renames_them() {
 /// Names and shapes of tensors.
 type Layout = Vec<(String, Vec<usize>)>;
 
+/// A change of a layout, with what the fault and its cure then say.
+type Change<'a> = (&'a dyn Fn(&mut Layout), &'a str, &'a str);
+
 #[test]
 fn tensors_that_are_not_those_of_the_config_are_told_with_their_own_cures() {
     let folder = folder();
-    let shapes: [(&dyn Fn(&mut Layout), &str, &str); 5] = [
+    let shapes: [Change; 5] = [
         (&|all| drop(all.pop()), "tensor `model.norm.weight` is missing", "config.json that was saved"),
         (&|all| all.truncate(3), "(and 9 more like it)", "all of their files"),
         (&|all| all[1].1 = vec![3], "has shape [3], expected [2]", "config.json that was saved"),

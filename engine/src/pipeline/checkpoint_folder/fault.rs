@@ -54,3 +54,8 @@ impl FolderFault {
         )
     }
 }
+
+/// Whether a path can be pasted into a command or a text as it is. A stranger's name must not become a part of either.
+pub(super) fn is_plain(path: &str) -> bool {
+    path.chars().all(|letter| letter.is_alphanumeric() || "._-/".contains(letter))
+}

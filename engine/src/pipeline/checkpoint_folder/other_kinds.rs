@@ -1,7 +1,7 @@
 //! Folders that are something else than a checkpoint: an adapter, a folder of checkpoints.
 
 use super::CheckpointFolder;
-use super::fault::{FolderFault, NAME_A_CHECKPOINT};
+use super::fault::{FolderFault, NAME_A_CHECKPOINT, is_plain};
 use super::tokenizer_rules::TOKENIZER;
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -15,7 +15,8 @@ pub(super) fn find_other_kind(folder: &CheckpointFolder) -> Option<FolderFault> 
     if folder.has("config.json") {
         return None;
     }
-    let Some(inner) = folder.folders().iter().rev().find(|name| is_checkpoint(folder, name)) else {
+    let inner = |name: &&String| is_plain(name) && is_checkpoint(folder, name);
+    let Some(inner) = folder.folders().iter().rev().find(inner) else {
         return explain_no_checkpoint(folder);
     };
     let message = format!("the folder has no config.json, but its folder `{inner}` has one");

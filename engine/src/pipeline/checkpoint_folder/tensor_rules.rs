@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::CheckpointFolder;
-use super::fault::{FaultKind, FolderFault};
+use super::fault::{FaultKind, FolderFault, is_plain};
 use super::header::HeaderError;
 use super::layout::{EMBEDDING, HEAD, build_layout};
 use super::rename::{TensorRename, find_rename};
@@ -15,6 +15,7 @@ use crate::pipeline::config::TimeConditioning;
 
 /// What the tensors of a folder are compared with.
 struct Expected<'a> {
+    folder: &'a str,
     shapes: IndexMap<String, Vec<usize>>,
     config: &'a Qwen3Config,
     files: &'a [WeightFileHeader],
@@ -27,7 +28,7 @@ pub(super) fn check_tensors(folder: &CheckpointFolder) -> Vec<FolderFault> {
     };
     let time = contract.as_ref().map_or(TimeConditioning::None, |stored| stored.contract.time_conditioning);
     let shapes = build_layout(config, time).into_iter().collect();
-    let expected = Expected { shapes, config, files };
+    let expected = Expected { folder: folder.shown(), shapes, config, files };
     if let Some(rename) = find_rename(files, &|name| name == HEAD || expected.shapes.contains_key(name)) {
         return vec![explain_rename(folder, &rename)];
     }
@@ -59,7 +60,11 @@ impl Expected<'_> {
         let cure = match buffers {
             true => format!(
                 "these are frequencies that the model computes itself; remove them: {}",
-                rewrite_command(file, "{k: v for k, v in t.items() if not k.endswith('inv_freq')}")
+                rewrite_command(
+                    self.folder,
+                    file,
+                    "{k: v for k, v in t.items() if not k.endswith('inv_freq')}"
+                )
             ),
             false => "use the config.json that was saved with these weights, and a model of the kind Qwen3"
                 .to_owned(),
@@ -157,15 +162,17 @@ fn explain_rename(folder: &CheckpointFolder, rename: &TensorRename) -> FolderFau
     let each = if folder.has(INDEX) { "in every file, and in the index" } else { "in the file" };
     let cure = format!(
         "rename the tensors {each}: {}",
-        rewrite_command(file, &format!("{{{python}: v for k, v in t.items()}}"))
+        rewrite_command(folder.shown(), file, &format!("{{{python}: v for k, v in t.items()}}"))
     );
     let error = HeaderError { file: file.clone(), tensor: Some(example.clone()), reason, cure };
     error.into()
 }
 
 /// A command that rewrites a weight file; `tensors` makes the new tensors of the old ones, `t`.
-fn rewrite_command(file: &str, tensors: &str) -> String {
+fn rewrite_command(folder: &str, file: &str, tensors: &str) -> String {
+    let path = format!("{}/{file}", folder.trim_end_matches('/'));
+    let path = if is_plain(&path) { path.as_str() } else { "FILE" };
     format!(
-        "`python -c \"from safetensors.torch import load_file, save_file; t = load_file('{file}'); save_file({tensors}, '{file}', {{'format': 'pt'}})\"`"
+        "`python -c \"from safetensors.torch import load_file, save_file; t = load_file('{path}'); save_file({tensors}, '{path}', {{'format': 'pt'}})\"`"
     )
 }

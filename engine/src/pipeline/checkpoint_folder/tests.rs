@@ -116,7 +116,11 @@ fn names_of_wrapped_models_are_told_with_the_command_that_renames_them() {
     with_layout(folder.path(), |all| {
         all.iter_mut().for_each(|(name, _)| *name = name.replacen("layers.0.", "layers.0._orig_mod.", 1));
     });
-    assert_fault(folder.path(), "torch.compile", "k.replace('_orig_mod.', '')");
+    assert_fault(
+        folder.path(),
+        "torch.compile",
+        "load_file('./m/model.safetensors'); save_file({k.replace('_orig_mod.', '')",
+    );
     with_layout(folder.path(), |all| {
         all.iter_mut().for_each(|(name, _)| *name = name.trim_start_matches("model.").to_owned());
     });
@@ -128,6 +132,23 @@ type Layout = Vec<(String, Vec<usize>)>;
 
 /// A change of a layout, with what the fault and its cure then say.
 type Change<'a> = (&'a dyn Fn(&mut Layout), &'a str, &'a str);
+
+#[test]
+fn a_strangers_names_do_not_become_part_of_a_command() {
+    let folder = folder();
+    remove(folder.path(), SINGLE);
+    let renamed: Vec<_> =
+        layout(&config()).into_iter().map(|(name, shape)| (format!("module.{name}"), shape)).collect();
+    let file = "'); print('.safetensors";
+    write(folder.path(), file, weights(&renamed, "BF16", 2));
+    let map: serde_json::Map<_, _> = renamed.iter().map(|(name, _)| (name.clone(), json!(file))).collect();
+    write(folder.path(), INDEX, json!({"weight_map": map}).to_string());
+    assert_fault(folder.path(), "is not a name of the model", "t = load_file('FILE')");
+    remove(folder.path(), "config.json");
+    std::fs::create_dir(folder.path().join("a\"b")).unwrap();
+    with_config(&folder.path().join("a\"b"), "vocab_size", json!(8));
+    assert!(faults(folder.path()).iter().all(|fault| !fault.cure.contains("a\"b")));
+}
 
 #[test]
 fn tensors_that_are_not_those_of_the_config_are_told_with_their_own_cures() {

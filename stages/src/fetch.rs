@@ -6,6 +6,7 @@ use fmflow_engine::pipeline::contract::PROVENANCE;
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 
 use crate::failure::{input_failure, stage_failure};
@@ -48,7 +49,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        vec![format!("{} files", names.len())],
+        vec![count_noun(names.len(), "file")],
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)

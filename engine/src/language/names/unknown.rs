@@ -77,10 +77,19 @@ impl<'a> UnknownNames<'a> {
         let names = &self.candidates(leaf).names;
         if names.is_empty() {
             let declare = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.clone());
+            let declare = declare.map(|example| rename_example(&example, leaf.text()));
             let declare = declare.unwrap_or_else(|| record.spec.name.clone());
             return format!("declare one at the top level, as in `{declare}`");
         }
         format!("declared: {}", suggest::format_name_list(names.iter().filter_map(|leaf| leaf.text())))
+    }
+}
+
+/// An example that declares `name` in place of its own name.
+fn rename_example(example: &str, name: Option<&str>) -> String {
+    match (name, example.splitn(3, '"').collect::<Vec<_>>().as_slice()) {
+        (Some(name), [kind, _, rest]) => format!("{kind}\"{name}\"{rest}"),
+        _ => example.to_owned(),
     }
 }
 

@@ -190,7 +190,7 @@ fn require_pipeline(loaded: &LoadedConfiguration, sink: &mut Sink) {
 fn pipeline_without_stages(root: &Record) -> Diagnostic {
     Diagnostic::new(Code::NoStages, "the pipeline has no stages")
         .at(&root.span, "nothing to run")
-        .help("declare one, such as `train`; `fmflow explain train` shows how")
+        .help("declare one; `fmflow explain train` shows how")
 }
 
 /// Decodes every stage that can be decoded, in topological order.

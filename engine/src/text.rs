@@ -2,7 +2,7 @@
 
 pub(crate) mod bare_words;
 pub mod diagnostic;
-pub(crate) mod display;
+pub mod display;
 pub(crate) mod environment;
 pub mod escape;
 pub(crate) mod file_head;

@@ -21,6 +21,7 @@ use fmflow_engine::pipeline::config::{ExportConfig, ExportDtype};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 use serde_json::json;
 
@@ -164,7 +165,7 @@ impl Export<'_> {
             0 => "every value exact".to_owned(),
             _ => format!("{:.1} % of the values rounded", 100.0 * rounded as f64 / values as f64),
         };
-        let count = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        let count = count_noun(files, "file");
         Summary {
             headline: format!("{name}, {count}, {exact}"),
             lines: vec![readme::describe_model(self.contract)],

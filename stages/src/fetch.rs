@@ -7,6 +7,7 @@ use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 use std::path::Path;
@@ -57,7 +58,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        [vec![format!("{} files", names.len())], told].concat(),
+        [vec![count_noun(names.len(), "file")], told].concat(),
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)

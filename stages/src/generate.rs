@@ -4,6 +4,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{GenerateConfig, Prompt, PromptKind, Sampler, SamplerKind};
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::data::chat;
 use crate::data::corpus::Message;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::Model;
+use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::pipeline::role::InputRole;
 
 /// One sample, a line of `samples.jsonl`.
@@ -67,7 +69,8 @@ fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Genera
         PromptKind::Infill { .. } => completion.tokens.len(),
         _ => completion.generated(&ends),
     };
-    let baseline = CompletionRequest { length: tokens, suffix: Vec::new(), ..request };
+    let start = find_baseline_start(&request, &ends);
+    let baseline = CompletionRequest { prefix: start, length: tokens, suffix: Vec::new() };
     let causal = Sampler { kind: SamplerKind::Autoregressive, temperature: 0.0, ..prompt.sampler.clone() };
     let autoregressive = time_completion(job, model, &baseline, &causal)?;
     let made = autoregressive.completions[0].tokens.len();
@@ -102,6 +105,20 @@ fn time_completion(
     complete_requests(model, requests, sampler, job.seed, 1)
 }
 
+/// What the autoregressive baseline continues. It needs a token to start from, and a gap may have none before it.
+fn find_baseline_start(request: &CompletionRequest, ends: &[u32]) -> Vec<u32> {
+    match request.prefix.as_slice() {
+        [] => vec![ends.last().copied().unwrap_or(0)],
+        prefix => prefix.to_vec(),
+    }
+}
+
+/// Whether a request may begin with its gap: only a flow model without a shift predicts the first token of a text.
+fn may_begin_empty(model: &Model, prompt: &Prompt) -> bool {
+    let flow = model.contract.kind == ModelKind::Flow && prompt.sampler.kind != SamplerKind::Autoregressive;
+    matches!(prompt.kind, PromptKind::Infill { .. }) && flow && !model.contract.shift
+}
+
 fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Failure> {
     let tokenizer = model.tokenizer()?;
     let (prefix, suffix) = match &prompt.kind {
@@ -123,12 +140,19 @@ fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Fa
     })?;
     let (all, context) =
         (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
-    if prefix.is_empty() || all > context {
-        let what = format!("prompt `{}` takes {all} tokens with its answer", shorten_prompt(&prompt.kind));
+    if prefix.is_empty() && !may_begin_empty(model, prompt) {
+        let what = format!("nothing stands before the answer to `{}`", shorten_prompt(&prompt.kind));
         return Err(input_failure(
             what,
-            format!("give a prompt of at least one token, and at most {context} tokens with its answer"),
+            "write a prompt of at least one token; only a flow model without a shift fills in the beginning of a text",
         ));
+    }
+    if all > context {
+        let what = format!(
+            "prompt `{}` takes {all} tokens with its answer, but the context has {context}",
+            shorten_prompt(&prompt.kind)
+        );
+        return Err(input_failure(what, "write a shorter prompt, or ask for fewer new tokens"));
     }
     Ok(CompletionRequest { prefix, length, suffix })
 }
@@ -154,12 +178,12 @@ fn shorten_prompt(kind: &PromptKind) -> String {
 fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let line = |s: &GeneratedSample| {
         format!(
-            "{:?} -> {:?} [{}: {} tokens, {} passes, {:.0} tok/s; AR without cache: {:.0} tok/s]",
+            "{:?} -> {:?} [{}: {}, {}, {:.0} tok/s; AR without cache: {:.0} tok/s]",
             s.prompt,
             s.text,
             s.sampler,
-            s.tokens,
-            s.passes,
+            count_noun(s.tokens, "token"),
+            count_noun(s.passes, "pass"),
             s.tokens_per_second,
             s.autoregressive_tokens_per_second
         )
@@ -170,7 +194,10 @@ fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let baseline = mean(|s| s.autoregressive_tokens_per_second);
     let metrics = [("tokens_per_second", speed), ("autoregressive_tokens_per_second", baseline)];
     Summary {
-        headline: format!("{} samples, {speed:.0} tok/s (AR without cache: {baseline:.0})", samples.len()),
+        headline: format!(
+            "{}, {speed:.0} tok/s (AR without cache: {baseline:.0})",
+            count_noun(samples.len(), "sample")
+        ),
         lines: samples.iter().map(line).collect(),
         metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     }

@@ -5,6 +5,7 @@ use fmflow_engine::pipeline::config::RowsConfig;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 
 use crate::data::build::{RowsOptions, build_rows};
@@ -75,10 +76,10 @@ fn summarize_rows(found: &RowsSummary, shape: RowsShape) -> Summary {
     let line = |name: &str, split: Split| {
         let s = found.split(split);
         format!(
-            "{name}: {} documents, {} rows, {} tokens, {} supervised, {:.1} % of positions used, {} too long, {} over the canvas",
-            s.documents,
-            s.rows,
-            s.tokens,
+            "{name}: {}, {}, {}, {} supervised, {:.1} % of positions used, {} too long, {} over the canvas",
+            count_noun(s.documents, "document"),
+            count_noun(s.rows, "row"),
+            count_noun(s.tokens, "token"),
             s.supervised,
             100.0 * found.efficiency(split),
             s.too_long,
@@ -87,10 +88,15 @@ fn summarize_rows(found: &RowsSummary, shape: RowsShape) -> Summary {
     };
     let left_out = match train.count_dropped() + held.count_dropped() {
         0 => String::new(),
-        many => format!(", {many} {} left out", shape.unit()),
+        many => format!(", {} left out", count_noun(many, shape.unit().trim_end_matches('s'))),
     };
     Summary {
-        headline: format!("{} rows of {}, {} held out{left_out}", train.rows, found.length, held.rows),
+        headline: format!(
+            "{} of {}, {} held out{left_out}",
+            count_noun(train.rows, "row"),
+            found.length,
+            held.rows
+        ),
         lines: vec![line("train", Split::Train), line("held out", Split::HeldOut)],
         metrics: [("rows", train.rows), ("tokens", train.tokens), ("held_out_rows", held.rows)]
             .map(|(name, value)| (name.to_owned(), value as f64))

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 
 use crate::backbone::{AttentionContext, TimeConditioning};
@@ -25,7 +26,7 @@ pub(crate) fn verify_weights(folder: &Path, device: &Device) -> Result<String, F
     }
     let model = Model::open(folder, device)?;
     check_finite_logits(folder, &model)?;
-    let read = format!("{} tensors read, logits finite", model.backbone.parameters().len());
+    let read = format!("{} read, logits finite", count_noun(model.backbone.parameters().len(), "tensor"));
     match model.certificate.as_deref() {
         None => Ok(read),
         Some(bytes) => Ok(format!("{read}; {}", compare_with_certificate(folder, bytes, device)?)),

@@ -23,7 +23,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// Blocks of a document fenced as ```` ```<info> ````: (line of the fence, info, text).
-fn blocks(file: &Path) -> Vec<(usize, String, String)> {
+pub(crate) fn blocks(file: &Path) -> Vec<(usize, String, String)> {
     let text = fs::read_to_string(file).expect("a readable document");
     let (mut found, mut open): (Vec<_>, Option<(usize, String, String)>) = (Vec::new(), None);
     for (number, line) in text.lines().enumerate() {
@@ -65,7 +65,7 @@ fn every_kdl_block_is_valid_unless_marked_must_fail() {
 }
 
 /// The pages on codes; their examples follow rules of their own.
-const PAGES: &str = "schemas/codes.md";
+pub(crate) const PAGES: &str = "schemas/codes.md";
 /// The pages on words; their examples are parts of the pipeline of the pages on codes.
 const WORDS: &str = "schemas/words.md";
 
@@ -101,7 +101,7 @@ fn nodes(text: &str) -> Vec<(String, String)> {
 }
 
 /// An example, completed with the nodes of `tests/cases/data/pages.kdl` that it does not declare itself.
-fn example(info: &str, text: &str) -> String {
+pub(crate) fn example(info: &str, text: &str) -> String {
     if info.ends_with("whole") {
         return text.to_owned();
     }

@@ -11,7 +11,7 @@ fn checked(text: &str) -> CheckResult {
 }
 
 /// A piece of `tests/cases/data/pages.kdl`, the mistake that replaces it, what the help must contain, and the fixed piece.
-type Slip = (&'static str, &'static str, &'static str, &'static str);
+pub(crate) type Slip = (&'static str, &'static str, &'static str, &'static str);
 
 const WARMUP: &str = "warmup=40 shape=\"cosine\"\n}\nrecipe \"unmasking\"";
 const STEPS: &str = "steps 400\n    learning-rate peak=1e-3 final=1e-4 warmup=40 shape=\"cosine\"\n}\ntrain";
@@ -20,7 +20,7 @@ const BATCH: &str = "batch rows=16 per-device=4\n    steps 400\n    learning-rat
 const PIPELINE: &str = "pipeline \"example\" seed=1\n";
 
 /// Mistakes in values and their units.
-const VALUES: &[Slip] = &[
+pub(crate) const VALUES: &[Slip] = &[
     (SFT, "checkpoint every=\"30m\"\n", "write `\"30min\"`", "checkpoint every=\"30min\"\n"),
     (SFT, "checkpoint every=30m\n", "`\"30min\"`", "checkpoint every=\"30min\"\n"),
     (SFT, "checkpoint every=\"2 hours\"\n", "write `\"2h\"`", "checkpoint every=\"2h\"\n"),
@@ -91,7 +91,7 @@ const VALUES: &[Slip] = &[
 ];
 
 /// Words of other tools in place of words of this language.
-const WORDS: &[Slip] = &[
+pub(crate) const WORDS: &[Slip] = &[
     (
         WARMUP,
         "shape=\"wsd\"\n}\nrecipe \"unmasking\"",
@@ -127,7 +127,7 @@ const WORDS: &[Slip] = &[
 ];
 
 /// Syntax of other languages and tools.
-const FORMS: &[Slip] = &[
+pub(crate) const FORMS: &[Slip] = &[
     (
         "mixture \"answer\" { dataset \"tasks\" }",
         "mixture \"answer\" {\n    - dataset: tasks\n}",

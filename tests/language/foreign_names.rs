@@ -6,7 +6,7 @@ use fmflow_engine::check::{CheckOptions, check_text};
 
 /// Name, a typical value, and what the help must contain: keys of axolotl, LLaMA-Factory, torchtitan, transformers, TRL,
 /// nanotron, levanter, litgpt, nanochat and dllm.
-const NAMES: &[(&str, &str, &str)] = &[
+pub(crate) const NAMES: &[(&str, &str, &str)] = &[
     ("output_dir", "\"out\"", "fmflow run FILE --store DIR"),
     ("out_dir", "\"out\"", "fmflow run FILE --store DIR"),
     ("dump_folder", "\"out\"", "fmflow run FILE --store DIR"),

@@ -2,6 +2,7 @@
 //! None of them runs a stage.
 
 mod check;
+mod cures;
 mod disasters;
 mod docs;
 mod field_table;
@@ -9,6 +10,7 @@ mod files_and_settings;
 mod fixes;
 mod foreign_names;
 mod hostile;
+mod lengths;
 mod mutations;
 mod promises;
 mod tidy;

@@ -4,16 +4,19 @@ mod attention;
 mod capacity;
 mod checkpoint_folders;
 mod checkpoint_use;
+mod context;
 mod declarations;
 mod estimates;
 mod flow_objective;
 mod lineage;
 mod optimizer;
 mod peak_rate;
+mod requests;
 mod rows;
 mod sampler_paths;
 mod sampling;
 mod training;
+mod unsupported;
 mod vocabulary;
 
 use indexmap::IndexMap;
@@ -65,11 +68,13 @@ pub(crate) fn lint_pipeline(
             StageConfig::Evaluate(config) => {
                 checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
+                capacity::check_measured_lengths(lineages, stage, config, sink);
             }
             StageConfig::Generate(config) => {
                 checkpoint_use::lint_generation_checkpoint(lineages, stage, config, sink);
                 sampling::lint_generation_sampling(lineages, stage, config, sink);
                 capacity::check_prompt_lengths(lineages, stage, config, sink);
+                requests::lint_requests(lineages, stage, config, sink);
             }
             _ => {}
         }
@@ -120,6 +125,7 @@ pub(crate) fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut S
         reasons.entry(reason).or_default().push(span);
     }
     for (reason, places) in reasons {
+        let instead = unsupported::suggest_instead(&reason, &places[0]);
         let mut diagnostic = Diagnostic::new(Code::NotSupportedYet, format!("not supported yet: {reason}"));
         for (at, place) in places.iter().enumerate() {
             diagnostic = match at {
@@ -127,8 +133,6 @@ pub(crate) fn report_unsupported(mut refusals: Vec<(Span, String)>, sink: &mut S
                 _ => diagnostic.also(place, "nor this"),
             };
         }
-        sink.push(
-            diagnostic.help("`run` refuses stages that need it; to run the rest, comment it out with `/-`"),
-        );
+        sink.push(diagnostic.help(format!("`run` refuses stages that need it: {instead}")));
     }
 }

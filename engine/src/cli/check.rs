@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::diagnostic::{Code, Severity};
+use crate::text::display::count_noun;
 use crate::text::{render, suggest};
 
 #[derive(Debug, Args)]
@@ -125,9 +126,9 @@ fn format_verdict(pipeline: &Pipeline, refused: &[String], checked: &CheckResult
     let name = &pipeline.name;
     let but = match refused.len() {
         0 => String::new(),
-        count => format!(", but `run` refuses {}", format_plural(count, "thing")),
+        count => format!(", but `run` refuses {}", count_noun(count, "thing")),
     };
-    let stages = format_plural(pipeline.stages.len(), "stage");
+    let stages = count_noun(pipeline.stages.len(), "stage");
     format!("pipeline `{name}` is valid{but}: {stages}, {}\n", format_tally(checked))
 }
 
@@ -149,17 +150,13 @@ fn render_check_json(
     answer
 }
 
-fn format_plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
-}
-
 fn format_tally(checked: &CheckResult) -> String {
     let findings = &checked.diagnostics;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let tally =
-        format!("{}, {}", format_plural(errors, "error"), format_plural(findings.len() - errors, "warning"));
+        format!("{}, {}", count_noun(errors, "error"), count_noun(findings.len() - errors, "warning"));
     match checked.allowed {
         0 => tally,
-        allowed => format!("{tally}, {} allowed", format_plural(allowed, "warning")),
+        allowed => format!("{tally}, {} allowed", count_noun(allowed, "warning")),
     }
 }

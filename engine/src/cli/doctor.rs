@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::run::execute::Execute;
 use crate::text::diagnostic::Diagnostic;
-use crate::text::display::{format_bytes, render_table};
+use crate::text::display::{count_noun, format_bytes, render_table};
 use crate::text::escape::show_path;
 use crate::text::render;
 
@@ -147,10 +147,9 @@ fn inspect_pipeline(
     let file = show_path(&source.file);
     let (errors, pipeline) = source.read(context);
     let Some(pipeline) = pipeline else {
-        let plural = if errors.len() == 1 { "" } else { "s" };
         let what = format!(
-            "{} error{plural}: see `{}`",
-            errors.len(),
+            "{}: see `{}`",
+            count_noun(errors.len(), "error"),
             source.format_next_command("check", "", context)
         );
         findings.add_obstacle(file, what, 2);
@@ -168,7 +167,7 @@ fn inspect_pipeline_needs(
     free: Option<u64>,
     context: &CommandContext<'_>,
 ) {
-    findings.add_fine(file, format!("{} stages", pipeline.stages.len()));
+    findings.add_fine(file, count_noun(pipeline.stages.len(), "stage"));
     for name in &pipeline.secrets {
         match std::env::var_os(name) {
             Some(_) => findings.add_fine(format!("secret {name}"), "set"),
@@ -180,8 +179,10 @@ fn inspect_pipeline_needs(
     match context.open_store().and_then(|store| plan::make_plan(pipeline, store.as_ref())) {
         Err(error) => findings.add_obstacle("sources", error.to_string(), error.exit_code()),
         Ok((_, plan)) => {
-            findings
-                .add_fine("to do", format!("{} of {} stages", plan.count_stages_to_run(), plan.stages.len()));
+            findings.add_fine(
+                "to do",
+                format!("{} of {}", plan.count_stages_to_run(), count_noun(plan.stages.len(), "stage")),
+            );
             let need = plan.likely_bytes();
             let short = free.is_some_and(|free| need > free);
             let state = if short { FindingState::Stops(6) } else { FindingState::Fine };

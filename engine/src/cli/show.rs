@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::plan::{PlanState, PlannedStage};
 use crate::store::summary::Summary;
 use crate::store::{Manifest, Store, manifest, summary};
-use crate::text::display::format_bytes;
+use crate::text::display::{count_noun, format_bytes};
 use crate::text::escape::{escape_line, show_path};
 use crate::text::read::display_path;
 
@@ -122,8 +122,11 @@ fn render_summary(summary: &Summary) -> String {
 /// A manifest as text, for people.
 fn render_manifest(manifest: &Manifest) -> String {
     let mut text = format!(
-        "\nfingerprint {}\npublished {} by {} with {} threads\n",
-        manifest.fingerprint, manifest.created, manifest.tool, manifest.threads
+        "\nfingerprint {}\npublished {} by {} with {}\n",
+        manifest.fingerprint,
+        manifest.created,
+        manifest.tool,
+        count_noun(manifest.threads, "thread")
     );
     for (name, value) in &manifest.facts {
         text += &format!("{} {}\n", escape_line(name), escape_line(&value.to_string()));

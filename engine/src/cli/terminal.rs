@@ -51,6 +51,7 @@ impl RunEvents for Terminal {
     fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_> {
         let name = self.pad_name(stage);
         let start = match state {
+            // The stage itself says nothing of where it begins.
             PlanState::Resume { step } => format!("continues after update {step}"),
             _ => "starts".into(),
         };

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::store::Manifest;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
-use crate::text::display::format_bytes;
+use crate::text::display::{count_noun, format_bytes};
 use crate::text::escape::show_path;
 
 #[derive(Debug, Args)]
@@ -39,11 +39,11 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
     if arguments.json {
         context.output.json(&render_verify_json(manifest.as_ref(), &problems, deep.as_deref()))?;
     } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
-        let (files, size) = (manifest.files.len(), format_bytes(manifest.bytes()));
+        let (files, size) = (count_noun(manifest.files.len(), "file"), format_bytes(manifest.bytes()));
         let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
         context
             .output
-            .result(&format!("{}: {files} files, {size}, every byte verified\n{deep}", show_path(folder)))?;
+            .result(&format!("{}: {files}, {size}, every byte verified\n{deep}", show_path(folder)))?;
     }
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };

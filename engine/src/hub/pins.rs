@@ -181,7 +181,7 @@ fn unpinned_repositories(unpinned: &[&RepositoryUse], update_command: &str) -> O
         diagnostic = diagnostic.also(other.place(), "nor this");
     }
     let help = format!(
-        "run `{update_command}` to pin it in a lock file, or write `revision=\"<40 hexadecimal digits>\"`"
+        "run `{update_command}` to pin it in a lock file, or write the 40 digits of a commit in `revision=`"
     );
     Some(diagnostic.help(help))
 }

@@ -49,6 +49,8 @@ pub struct NodeSpec {
     pub semantic: bool,
     /// Why `run` refuses it, if it does.
     pub unsupported: Option<String>,
+    /// What to do until `run` supports it.
+    pub instead: Option<String>,
     /// The condition under which it applies; always, if there is none.
     pub when: Option<Condition>,
     /// Positional values, in order.
@@ -84,6 +86,8 @@ pub struct FieldSpec {
     pub unsupported: bool,
     /// The missing feature, for the two fields above.
     pub reason: String,
+    /// What to do until `run` supports it.
+    pub instead: Option<String>,
     /// Accepted range, in the canonical unit.
     pub range: NumberRange,
     /// Defaults; the first whose condition is met is used.
@@ -159,6 +163,12 @@ impl Schema {
     pub(crate) fn takes(&self, name: &str, kind: FieldType) -> bool {
         self.nodes.iter().any(|node| node.takes(name, kind))
     }
+}
+
+/// Calls `visit` for a node and all nodes inside it.
+pub(crate) fn visit_node_specs(spec: &'static NodeSpec, visit: &mut impl FnMut(&'static NodeSpec)) {
+    visit(spec);
+    spec.children.iter().for_each(|child| visit_node_specs(child, visit));
 }
 
 impl NodeSpec {

@@ -13,7 +13,7 @@ use self::missing_fields::DeclaredNode;
 use crate::language::config_files::ConfigFiles;
 use crate::language::record::Record;
 use crate::language::schema::foreign_names::KnownCounts;
-use crate::language::schema::{NodeSpec, foreign_names, load_schema};
+use crate::language::schema::{NodeSpec, foreign_names, load_schema, visit_node_specs};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 use crate::text::suggest;
@@ -247,11 +247,6 @@ impl Validator<'_> {
                 .help("the type of every field is fixed"),
         );
     }
-}
-
-fn visit_node_specs(spec: &'static NodeSpec, visit: &mut impl FnMut(&'static NodeSpec)) {
-    visit(spec);
-    spec.children.iter().for_each(|child| visit_node_specs(child, visit));
 }
 
 /// The node that other tools call `name`, or the one with the closest name.

@@ -14,13 +14,21 @@ pub(super) const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// The ids that a tokenizer uses, each with its text.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TokenTable(HashMap<u64, String>);
+pub(crate) struct TokenTable {
+    tokens: HashMap<u64, String>,
+    /// Whether every letter of a token is a byte of the text, and no text is made shorter before it is cut into tokens.
+    keeps_bytes: bool,
+}
 
 #[derive(Deserialize)]
 struct TokenizerFile {
     model: TokenizerModel,
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    decoder: Value,
 }
 
 #[derive(Deserialize)]
@@ -40,21 +48,32 @@ impl TokenTable {
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let file: TokenizerFile = serde_json::from_slice(&read_header_file(path)?).ok()?;
         let ordinary = file.model.vocab.into_iter().map(|(content, id)| (id, content));
-        Some(Self(
-            ordinary.chain(file.added_tokens.into_iter().map(|token| (token.id, token.content))).collect(),
-        ))
+        let added = file.added_tokens.into_iter().map(|token| (token.id, token.content));
+        let kind = |part: &Value| part.get("type").and_then(Value::as_str).map(str::to_owned);
+        let keeps_bytes = kind(&file.decoder).as_deref() == Some("ByteLevel")
+            && matches!(kind(&file.normalizer).as_deref(), None | Some("NFC"));
+        Some(Self { tokens: ordinary.chain(added).collect(), keeps_bytes })
+    }
+
+    /// A number of tokens that `text` takes at least, if the tokenizer allows a bound.
+    #[must_use]
+    pub(crate) fn bound_tokens(&self, text: &str) -> Option<usize> {
+        // NFC leaves ASCII as it is and may shorten other text.
+        (self.keeps_bytes && text.is_ascii()).then_some(())?;
+        let longest = self.tokens.values().map(|token| token.chars().count()).max()?;
+        Some(text.len().div_ceil(longest.max(1)))
     }
 
     /// One more than the largest id; 0 if there are no tokens.
     #[must_use]
     pub(crate) fn end(&self) -> u64 {
-        self.0.keys().max().map_or(0, |last| last.saturating_add(1))
+        self.tokens.keys().max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The text of a token id, if any token uses it.
     #[must_use]
     pub(crate) fn text(&self, id: u64) -> Option<&str> {
-        self.0.get(&id).map(String::as_str)
+        self.tokens.get(&id).map(String::as_str)
     }
 }
 
@@ -76,6 +95,13 @@ pub(crate) fn read_model_shape(path: &Path) -> Option<ModelShape> {
         tied: config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
     };
     shape.find_unfit_size().is_none().then_some(shape)
+}
+
+/// The context in a Hugging Face `config.json`, in tokens; `None` if it cannot be read.
+#[must_use]
+pub(crate) fn read_context(path: &Path) -> Option<usize> {
+    let config: Value = serde_json::from_slice(&read_header_file(path)?).ok()?;
+    usize::try_from(config.get("max_position_embeddings")?.as_u64()?).ok()
 }
 
 fn read_header_file(path: &Path) -> Option<Vec<u8>> {

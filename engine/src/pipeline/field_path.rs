@@ -113,11 +113,13 @@ paths! {
         WEIGHT_DECAY "optimizer.weight-decay"
     }
     evaluate "evaluate" {
+        NTH_BENCHMARK_LENGTH "benchmark.#.new-tokens"
         NTH_BENCHMARK_SAMPLES "benchmark.#.samples"
         NTH_BENCHMARK_KIND "benchmark.#.sampler.kind"
         NTH_BENCHMARK_TEMPERATURE "benchmark.#.sampler.temperature"
         NTH_CHECKPOINT "checkpoint.#"
         NTH_EXACT_MATCH_BLOCK "exact-match.#.sampler.block"
+        NTH_EXACT_MATCH_KIND "exact-match.#.sampler.kind"
         NTH_EXACT_MATCH_DATASET "exact-match.#.dataset"
         NTH_EXACT_MATCH_SAMPLER "exact-match.#.sampler"
         NTH_EXACT_MATCH_STEPS "exact-match.#.sampler.steps"
@@ -126,22 +128,29 @@ paths! {
         NTH_REQUIRE_AT_LEAST "require.#.at-least"
     }
     generate "generate" {
+        FROM "from"
         SAMPLER "sampler"
         SAMPLER_BLOCK "sampler.block"
+        SAMPLER_KIND "sampler.kind"
         SAMPLER_STEPS "sampler.steps"
         NTH_CHAT "chat.#"
         NTH_CHAT_LENGTH "chat.#.new-tokens"
         NTH_CHAT_SAMPLER "chat.#.sampler"
         NTH_CHAT_SAMPLER_BLOCK "chat.#.sampler.block"
+        NTH_CHAT_SAMPLER_KIND "chat.#.sampler.kind"
         NTH_CHAT_SAMPLER_STEPS "chat.#.sampler.steps"
         NTH_INFILL_LENGTH "infill.#.length"
+        NTH_INFILL_PREFIX "infill.#.prefix"
         NTH_INFILL_SAMPLER "infill.#.sampler"
         NTH_INFILL_SAMPLER_BLOCK "infill.#.sampler.block"
+        NTH_INFILL_SAMPLER_KIND "infill.#.sampler.kind"
         NTH_INFILL_SAMPLER_STEPS "infill.#.sampler.steps"
         NTH_INFILL_SUFFIX "infill.#.suffix"
+        NTH_PROMPT "prompt.#"
         NTH_PROMPT_LENGTH "prompt.#.new-tokens"
         NTH_PROMPT_SAMPLER "prompt.#.sampler"
         NTH_PROMPT_SAMPLER_BLOCK "prompt.#.sampler.block"
+        NTH_PROMPT_SAMPLER_KIND "prompt.#.sampler.kind"
         NTH_PROMPT_SAMPLER_STEPS "prompt.#.sampler.steps"
     }
 }

@@ -49,6 +49,12 @@ impl ModelShape {
         Some(Self { vocabulary, hidden, layers, heads, kv_heads, head_dim, feed_forward, tied })
     }
 
+    /// The context of a published Qwen3 in tokens, from the same files: 32,768 before and 40,960 after instruction tuning.
+    #[must_use]
+    pub(crate) fn published_context(from: &str) -> Option<usize> {
+        Self::published(from).map(|_| if from.ends_with("-Base") { 32_768 } else { 40_960 })
+    }
+
     /// The first size that no Qwen3 can have, with its key in `config.json` and what is expected: sizes that contradict each
     /// other, or that would let a stranger's file allocate without bound.
     #[must_use]

@@ -8,7 +8,7 @@ use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
 use crate::plan::planned::{Plan, PlanState};
 use crate::plan::refusals::{list_refusals, render_refusals};
-use crate::text::display::{format_bytes, format_count, format_duration, render_table};
+use crate::text::display::{count_noun, format_bytes, format_count, format_duration, render_table};
 
 /// The whole plan as text; `run` is the command that it suggests at the end.
 #[must_use]
@@ -150,8 +150,11 @@ fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     }
     let running = plan.wanted().filter(|planned| planned.state != PlanState::Cached);
     let flops: f64 = running.filter_map(|planned| planned.cost.training.as_ref()?.flops).sum();
-    let (work, all, disk) =
-        (plan.count_stages_to_run(), plan.wanted().count(), format_bytes(plan.likely_bytes()));
+    let (work, all, disk) = (
+        plan.count_stages_to_run(),
+        count_noun(plan.wanted().count(), "stage"),
+        format_bytes(plan.likely_bytes()),
+    );
     let most = match format_bytes(plan.disk_bytes()) {
         most if most == disk => String::new(),
         most => format!(", at most {most}"),
@@ -159,5 +162,5 @@ fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     let refused = !list_refusals(pipeline, find_wanted_stages(pipeline, plan)).is_empty();
     let next = if refused { String::new() } else { format!("next: {run}\n") };
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
-    format!("\n{work} of {all} stages to run: {flops}{disk} on disk{most}\n{next}")
+    format!("\n{work} of {all} to run: {flops}{disk} on disk{most}\n{next}")
 }

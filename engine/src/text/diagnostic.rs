@@ -4,6 +4,8 @@ mod code;
 
 pub use code::Code;
 
+use std::panic::Location;
+
 use crate::text::place::{FileRole, Span};
 
 /// Whether the pipeline is still usable. Errors sort before warnings.
@@ -50,13 +52,22 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// What to change, with text that can be pasted.
     pub help: Option<String>,
+    /// The line of this program that wrote the help, so that a test can count the helps that it has followed.
+    pub help_from: Option<&'static Location<'static>>,
 }
 
 impl Diagnostic {
     /// A diagnostic without labels and help, with the severity of its code.
     #[must_use]
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, severity: code.severity(), message: message.into(), labels: Vec::new(), help: None }
+        Self {
+            code,
+            severity: code.severity(),
+            message: message.into(),
+            labels: Vec::new(),
+            help: None,
+            help_from: None,
+        }
     }
 
     /// Adds a primary label: the place to change.
@@ -75,15 +86,27 @@ impl Diagnostic {
 
     /// Sets the help.
     #[must_use]
+    #[track_caller]
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
+        self.help_from = Some(Location::caller());
         self
     }
 
     /// Sets the help if there is some, and otherwise keeps what was set before.
     #[must_use]
-    pub(crate) fn maybe_help(mut self, text: Option<String>) -> Self {
-        self.help = text.or(self.help);
+    #[track_caller]
+    pub(crate) fn maybe_help(self, text: Option<String>) -> Self {
+        match text {
+            Some(text) => self.help(text),
+            None => self,
+        }
+    }
+
+    /// Adds a line to the help.
+    #[must_use]
+    pub(crate) fn help_line(mut self, line: &str) -> Self {
+        self.help = Some(self.help.map_or_else(|| line.to_owned(), |help| format!("{help}\n{line}")));
         self
     }
 

@@ -38,6 +38,18 @@ pub(crate) fn format_count(value: f64) -> String {
     format!("{value:.digits$}{}", UNITS[unit])
 }
 
+/// A number with what it counts: `1 file`, `2 files`, `1 pass`, `2 passes`. `noun` is the singular.
+#[must_use]
+pub fn count_noun(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let ending = match count {
+        1 => "",
+        _ if noun.ends_with(['s', 'x']) || noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{count} {noun}{ending}")
+}
+
 /// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
 pub(crate) fn format_bytes(value: u64) -> String {
@@ -68,6 +80,13 @@ pub(crate) fn format_duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_thing_is_no_plural() {
+        let words = [(0_u64, "row"), (1, "row"), (2, "row"), (1, "pass"), (2, "pass"), (2, "batch")];
+        let said = words.map(|(count, noun)| count_noun(count, noun));
+        assert_eq!(said, ["0 rows", "1 row", "2 rows", "1 pass", "2 passes", "2 batches"]);
+    }
 
     #[test]
     fn numbers_keep_three_digits() {

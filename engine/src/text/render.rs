@@ -50,7 +50,10 @@ pub fn render_drawings(diagnostics: &[Diagnostic], style: DrawingStyle) -> Strin
         .with_width(style.width)
         .with_links(false)
         .with_context_lines(1)
-        .with_break_words(false);
+        .with_break_words(false)
+        // Lines break at spaces only: what is broken inside a number, a word or a flag cannot be pasted.
+        .with_word_separator(textwrap::WordSeparator::AsciiSpace)
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     let mut text = String::new();
     for diagnostic in diagnostics {
         if diagnostic.labels.iter().any(|label| !is_drawable(&label.span)) {
@@ -226,6 +229,20 @@ mod tests {
                 "{}",
                 render_concise_lines(&diagnostic)
             );
+        }
+    }
+
+    #[test]
+    fn lines_break_at_spaces_only() {
+        let words = "write `peak=1e-3 final=1e-4`, `from=\"Qwen/Qwen3-0.6B\"` or `--local-dir=a/b-c/d-e`";
+        let span = Span { offset: 0, length: 1, file: build_root_file("a.kdl", "a".into(), "/".into()) };
+        let found = Diagnostic::new(Code::OutOfRange, "x").at(&span, "here").help(words);
+        for width in 20..90 {
+            let drawn =
+                render_drawings(std::slice::from_ref(&found), DrawingStyle { width, ..DrawingStyle::PLAIN });
+            for word in words.split(' ') {
+                assert!(drawn.contains(word), "{word} at {width}\n{drawn}");
+            }
         }
     }
 

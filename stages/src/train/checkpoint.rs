@@ -45,7 +45,6 @@ pub(crate) fn open_training_state(
         )));
     }
     job.slot.truncate_metrics_from(state.step)?;
-    job.report.note(&format!("continues after update {} of {}", state.step, setup.config.steps));
     Ok(state)
 }
 

@@ -15,6 +15,7 @@ use crate::pipeline::field_path::{FieldPath, generate, rows, train};
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::display::count_noun;
 use crate::text::place::{Origin, Span};
 
 /// Runs all attention lints of one training stage.
@@ -84,7 +85,8 @@ fn schedule_beyond_steps(
     what: &str,
     span: (u64, u64),
 ) -> Diagnostic {
-    let message = format!("{what} does not end within {} steps of `{}`", config.steps, stage.name);
+    let message =
+        format!("{what} does not end within {} of `{}`", count_noun(config.steps, "step"), stage.name);
     let middle = span.0 + (config.steps.saturating_sub(span.0) / 2).max(1);
     let help = match middle < config.steps {
         true => format!("write `until={middle}`, or train for more steps"),
@@ -103,7 +105,8 @@ fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase
         if config.length.is_multiple_of(phase.size) {
             continue;
         }
-        let message = format!("blocks of {} tokens do not divide rows of {}", phase.size, config.length);
+        let message =
+            format!("blocks of {} do not divide rows of {}", count_noun(phase.size, "token"), config.length);
         let single = stage.field(train::ATTENTION_SIZE).map(|field| &field.span);
         let written = if single.is_some() { "size=" } else { "size " };
         let best = (1..=phase.size.min(config.length)).rev().find(|size| config.length.is_multiple_of(*size));
@@ -143,12 +146,12 @@ pub(super) fn check_sampler_blocks(
     let message =
         format!("the blocks of sampler `{}` do not divide those of `{}`", sampler.name, checkpoint.name);
     let diagnostic = Diagnostic::new(Code::BlockMismatch, message)
-        .at(span, format!("blocks of {block} tokens"))
+        .at(span, format!("blocks of {}", count_noun(block, "token")))
         .help(format!("write `block={size}` or a divisor of it, or leave `block=` out"));
     sink.push(known.show_fact(
         ContractFact::Block,
         diagnostic,
-        format!("trained last on blocks of {size} tokens"),
+        format!("trained last on blocks of {}", count_noun(size, "token")),
     ));
 }
 
@@ -173,7 +176,8 @@ pub(super) fn check_infill_suffixes(
             None => {
                 let name = &checkpoint.name;
                 let message = format!("`{}` fills gaps, but `{name}` does not see what follows", stage.name);
-                let label = format!("visible at most in the gap's last block of {} tokens", block);
+                let label =
+                    format!("visible at most in the gap's last block of {}", count_noun(block, "token"));
                 let diagnostic = Diagnostic::new(Code::SuffixUnseen, message)
                     .at(suffix, label)
                     .help("fill gaps with a checkpoint trained with `attention \"bidirectional\"`");

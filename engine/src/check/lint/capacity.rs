@@ -1,44 +1,220 @@
-//! Lints of lengths: a canvas must fit into its rows, a request into the model's context.
+//! Lints of lengths: a canvas must fit into its rows; rows, and a request with its answer, into the model's context.
 
-use crate::check::lint::lineage::Lineages;
+use crate::check::lint::context::KnownContext;
+use crate::check::lint::lineage::{Lineages, TrainedCanvas};
+use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
 
-use crate::pipeline::config::{GenerateConfig, RowsConfig, StageConfig};
-use crate::pipeline::field_path::{random_init, rows};
+use crate::pipeline::checkpoint_headers::TokenTable;
+use crate::pipeline::config::{
+    EvaluateConfig, FetchConfig, GenerateConfig, Prompt, PromptKind, RowsConfig, StageConfig, TokenizerConfig,
+};
+use crate::pipeline::field_path::{evaluate, rows};
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::display::count_noun;
+use crate::text::place::Span;
 
 /// Reports a canvas that leaves no room for a prompt.
 pub(super) fn check_canvas_length(stage: &Stage, config: &RowsConfig, sink: &mut Sink) {
     let Some(canvas) = config.canvas.filter(|canvas| *canvas >= config.length) else { return };
     let message =
         format!("a canvas of {canvas} tokens and a prompt do not fit into rows of {}", config.length);
+    let help = match config.length / 2 {
+        0 => "use longer rows".to_owned(),
+        half => format!("write `canvas={half}`, or use longer rows"),
+    };
     sink.push(
         Diagnostic::new(Code::OutOfRange, message)
             .at(stage.place(rows::CANVAS), "no room for a prompt")
             .also(stage.place(rows::LENGTH), "tokens in a row")
-            .help(format!("write a `canvas` below {}, or use longer rows", config.length)),
+            .help(help),
     );
 }
 
-/// Reports requests for more tokens than the model's context holds. Only a `random-init` root states its context here.
+/// Reports rows that are longer than the context of the model that `user` gives them to.
+pub(super) fn check_row_length(
+    rows: &Stage,
+    context: KnownContext<'_>,
+    (user, place): (&Stage, &Span),
+    sink: &mut Sink,
+) {
+    let StageConfig::Rows(config) = &rows.config else { return };
+    let (length, most) = (config.length, context.tokens);
+    if length <= most {
+        return;
+    }
+    let name = &context.root.name;
+    let message = format!("rows of {length} tokens do not fit into the context of `{name}`: {most}");
+    let found =
+        Diagnostic::new(Code::RowOverContext, message).at(rows.place(rows::LENGTH), format!("over {most}"));
+    let shorter = format!("write `length={most}`");
+    let help = match context.suggest_longer(length) {
+        Some(longer) => format!("{longer}, or `length={most}` in the rows"),
+        None => shorter,
+    };
+    sink.push(context.show(found).also(place, format!("used by `{}`", user.name)).help(help));
+}
+
+/// Reports measurements whose rows or answers do not fit into the context of a measured checkpoint.
+pub(super) fn check_measured_lengths(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+    sink: &mut Sink,
+) {
+    let checkpoint = |name: &String| lineages.input(stage, &InputRole::Checkpoint(name.clone()));
+    let checkpoints = config.checkpoints.iter().filter_map(checkpoint);
+    for context in checkpoints.filter_map(|checkpoint| KnownContext::find(lineages, checkpoint)) {
+        for (at, one) in config.held_out.iter().enumerate() {
+            if let Some(rows) = lineages.input(stage, &one.role) {
+                let place = stage.place(evaluate::NTH_HELD_OUT_DATASET.nth(at));
+                check_row_length(rows, context, (stage, place), sink);
+            }
+        }
+        for (at, one) in config.exact_match.iter().enumerate() {
+            let Some(rows) = lineages.input(stage, &one.role) else { continue };
+            let StageConfig::Rows(RowsConfig { canvas: Some(canvas), .. }) = rows.config else { continue };
+            if canvas >= context.tokens {
+                let place = stage.place(evaluate::NTH_EXACT_MATCH_DATASET.nth(at));
+                sink.push(canvas_over_context(stage, (rows, canvas), context, place));
+            }
+        }
+        for at in 0..config.benchmarks.len() {
+            let Some(length) = stage.field(evaluate::NTH_BENCHMARK_LENGTH.nth(at)) else { continue };
+            let tokens = length.value.as_u64().and_then(|tokens| usize::try_from(tokens).ok());
+            let tokens = tokens.expect("a number of new tokens is a whole number in range");
+            if tokens >= context.tokens {
+                sink.push(answer_over_context(stage, tokens, context, (&length.span, "new-tokens", 0)));
+            }
+        }
+    }
+}
+
+fn canvas_over_context(
+    stage: &Stage,
+    (rows, canvas): (&Stage, usize),
+    context: KnownContext<'_>,
+    place: &Span,
+) -> Diagnostic {
+    let message = format!(
+        "`{}` asks for answers of {canvas} tokens, but the context of `{}` is {}",
+        stage.name, context.root.name, context.tokens
+    );
+    let found = Diagnostic::new(Code::RowOverContext, message)
+        .at(rows.place(rows::CANVAS), "no room for a question")
+        .also(place, "measured here");
+    let shorter = format!("write `canvas={}`", (context.tokens / 2).max(1));
+    context.show(found).help(shorter)
+}
+
+/// Reports requests that do not fit into the model's context together with their answers. Their number of tokens is not known
+/// here; a bound is.
 pub(super) fn check_prompt_lengths(
     lineages: &Lineages<'_>,
     stage: &Stage,
     config: &GenerateConfig,
     sink: &mut Sink,
 ) {
-    let Some(root) = lineages.parent(stage).map(|from| lineages.root(from)) else { return };
-    let StageConfig::RandomInit(model) = &root.config else { return };
-    let longest = config.prompts.iter().filter_map(|prompt| prompt.new_tokens).max();
-    let Some(longest) = longest.filter(|tokens| *tokens >= model.context) else { return };
+    let Some(from) = lineages.parent(stage) else { return };
+    let Some(context) = KnownContext::find(lineages, from) else { return };
+    let mut tokenizer = None;
+    for (prompt, number) in config.prompts.iter().zip(number_prompts(config)) {
+        let answer = match (prompt.new_tokens, lineages.canvas(from)) {
+            (Some(tokens), _) | (None, TrainedCanvas::Known(_, tokens)) => tokens,
+            (None, _) => continue,
+        };
+        let bytes = count_prompt_bytes(prompt);
+        if answer.saturating_add(bytes) <= context.tokens {
+            continue;
+        }
+        if answer.saturating_add(usize::from(bytes > 0)) > context.tokens {
+            let place = (stage.place(number.length_path()), number.length_word(), bytes);
+            sink.push(answer_over_context(stage, answer, context, place));
+            continue;
+        }
+        let table = tokenizer.get_or_insert_with(|| read_tokens(lineages, from, context.root));
+        let least = table.as_ref().and_then(|table| bound_prompt_tokens(prompt, table));
+        if let Some(least) = least.filter(|least| least + answer > context.tokens) {
+            sink.push(prompt_over_context(stage, (number, least, answer), context));
+        }
+    }
+}
+
+/// Bytes of the text of a request: with a byte-level tokenizer no text takes more tokens.
+fn count_prompt_bytes(prompt: &Prompt) -> usize {
+    match &prompt.kind {
+        PromptKind::Chat(text) | PromptKind::Text(text) => text.len(),
+        PromptKind::Infill { prefix, suffix } => prefix.len() + suffix.len(),
+    }
+}
+
+fn bound_prompt_tokens(prompt: &Prompt, table: &TokenTable) -> Option<usize> {
+    match &prompt.kind {
+        PromptKind::Chat(text) | PromptKind::Text(text) => table.bound_tokens(text),
+        PromptKind::Infill { prefix, suffix } => {
+            Some(table.bound_tokens(prefix)? + table.bound_tokens(suffix)?)
+        }
+    }
+}
+
+/// The tokens of a checkpoint's tokenizer, if it lies beside the weights or is named at their start, and no stage after that
+/// brings another.
+fn read_tokens(lineages: &Lineages<'_>, from: &Stage, root: &Stage) -> Option<TokenTable> {
+    let mut stage = from;
+    while stage.id != root.id {
+        if let Some(StageConfig::Tokenizer(TokenizerConfig::File(file))) =
+            lineages.input(stage, &InputRole::Tokenizer).map(|tokenizer| &tokenizer.config)
+        {
+            return TokenTable::read(file);
+        }
+        stage = lineages.parent(stage)?;
+    }
+    match (&root.config, lineages.input(root, &InputRole::Tokenizer).map(|tokenizer| &tokenizer.config)) {
+        (_, Some(StageConfig::Tokenizer(TokenizerConfig::File(file)))) => TokenTable::read(file),
+        (StageConfig::Fetch(FetchConfig::Folder(folder)), None) => {
+            TokenTable::read(&folder.join("tokenizer.json"))
+        }
+        _ => None,
+    }
+}
+
+/// An answer that fills the context alone. `word` is the field of its length, `bytes` the length of the request's text.
+fn answer_over_context(
+    stage: &Stage,
+    answer: usize,
+    context: KnownContext<'_>,
+    (place, word, bytes): (&Span, &str, usize),
+) -> Diagnostic {
+    let most = context.tokens;
     let message = format!(
-        "`{}` asks for {longest} new tokens, but the context of `{}` is {}",
-        stage.name, root.name, model.context
+        "`{}` asks for {}, but the context of `{}` is {most}, with the prompt",
+        stage.name,
+        count_noun(answer, "new token"),
+        context.root.name
     );
-    sink.push(
-        Diagnostic::new(Code::RowOverContext, message)
-            .at(&stage.span, "asks for too many tokens")
-            .also(root.place(random_init::CONTEXT), "the model's context")
-            .help(format!("ask for fewer than {} tokens, prompt included", model.context)),
+    let found = Diagnostic::new(Code::RowOverContext, message).at(place, "no room for them");
+    let half = (most / 2).max(1);
+    let help = match bytes <= most - half {
+        true => format!("write `{word}={half}`"),
+        false => format!("write `{word}={half}` and a shorter prompt"),
+    };
+    context.show(found).help(help)
+}
+
+fn prompt_over_context(
+    stage: &Stage,
+    (number, least, answer): (PromptNumber, usize, usize),
+    context: KnownContext<'_>,
+) -> Diagnostic {
+    let message = format!(
+        "a request of `{}` takes at least {} and its answer {answer}, but the context of `{}` is {}",
+        stage.name,
+        count_noun(least, "token"),
+        context.root.name,
+        context.tokens
     );
+    let found =
+        Diagnostic::new(Code::RowOverContext, message).at(stage.place(number.text_path()), "too long");
+    context.show(found).help("write a shorter prompt, or ask for fewer new tokens")
 }

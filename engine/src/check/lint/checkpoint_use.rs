@@ -3,6 +3,7 @@
 use crate::check::lint::attention;
 use crate::check::lint::lineage::KnownContract;
 use crate::check::lint::lineage::Lineages;
+use crate::check::lint::requests;
 use crate::check::lint::sampler_paths::SamplerPaths;
 use crate::pipeline::config::{
     ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
@@ -98,6 +99,8 @@ pub(super) fn check_measured_checkpoints(
         for name in &config.checkpoints {
             if let Some(checkpoint) = lineages.input(stage, &InputRole::Checkpoint(name.clone())) {
                 check_sampler_checkpoint(lineages, checkpoint, &exact.sampler, (stage, paths), sink);
+                let place = stage.place(evaluate::NTH_EXACT_MATCH_DATASET.nth(at));
+                requests::check_tokenizer_present(lineages, (stage, place), checkpoint, sink);
             }
         }
     }
@@ -140,7 +143,7 @@ fn unmeasured_score(stage: &Stage, span: &Span) -> Diagnostic {
     let message = format!("`{}` requires an exact-match score but does not measure one", stage.name);
     Diagnostic::new(Code::RequireNotMeasured, message)
         .at(span, "on which dataset?")
-        .help("add `exact-match dataset=\"...\" sampler=\"...\"`")
+        .help("add an `exact-match`; `fmflow explain exact-match` shows one")
 }
 
 /// Reports samplers and gaps that do not fit the checkpoint.
@@ -176,18 +179,18 @@ fn check_sampler_checkpoint(
     attention::check_sampler_blocks(lineages, checkpoint, sampler, block, sink);
     let Some(known) = lineages.contract(checkpoint) else { return };
     let autoregressive = sampler.kind == SamplerKind::Autoregressive;
-    match known.contract.kind {
+    let found = match known.contract.kind {
         ModelKind::Autoregressive if !autoregressive => {
-            sink.push(flow_sampler_on_autoregressive(checkpoint, known, sampler, span));
+            Some(flow_sampler_on_autoregressive(checkpoint, known, sampler, span))
         }
         ModelKind::Flow if autoregressive => {
-            sink.push(autoregressive_sampler_on_flow(checkpoint, known, sampler, span));
+            Some(autoregressive_sampler_on_flow(checkpoint, known, sampler, span))
         }
-        ModelKind::Flow if sampler.reveals_masks() => {
-            sink.extend(sampler_without_masks(checkpoint, known, sampler, span));
-        }
-        _ => {}
-    }
+        ModelKind::Flow if sampler.reveals_masks() => sampler_without_masks(checkpoint, known, sampler, span),
+        _ => None,
+    };
+    let kind = stage.place(paths.kind);
+    sink.extend(found.map(|found| found.also(kind, "the kind of the sampler")));
 }
 
 fn flow_sampler_on_autoregressive(
@@ -202,7 +205,7 @@ fn flow_sampler_on_autoregressive(
     );
     let diagnostic = Diagnostic::new(Code::NotConverted, message)
         .at(span, "a flow sampler")
-        .help("use a sampler of `kind=\"autoregressive\"`, or a checkpoint made from a `convert` stage");
+        .help("use a checkpoint that is made by a conversion, or declare `sampler \"next-token\" kind=\"autoregressive\"` and write `sampler=\"next-token\"`");
     known.show_fact(
         ContractFact::Kind,
         diagnostic,
@@ -218,7 +221,7 @@ fn autoregressive_sampler_on_flow(
     span: &Span,
 ) -> Diagnostic {
     let (sampler, checkpoint) = (&sampler.name, &checkpoint.name);
-    let help = "use a sampler of `kind=\"confidence\"` or `kind=\"euler\"`";
+    let help = "declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`";
     let at = |code, message| Diagnostic::new(code, message).at(span, "an autoregressive sampler");
     match known.contract.shift {
         true => {
@@ -251,9 +254,9 @@ fn sampler_without_masks(
         format!("sampler `{name}` looks for mask tokens, but not all noise of `{checkpoint}` is masks");
     let help = match sampler.kind {
         SamplerKind::Euler { .. } => {
-            "write `kernel=\"rate\"` with `corrector \"div-free\" weight=1.0`, or no corrector"
+            "write `kernel=\"rate\"` and `corrector \"div-free\" weight=1.0`, or remove `corrector`"
         }
-        _ => "use a sampler of `kind=\"euler\"`",
+        _ => "declare `sampler \"simulated\" kind=\"euler\" steps=32` and write `sampler=\"simulated\"`",
     };
     let diagnostic =
         Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees only masks as noise").help(help);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::pipeline::config::train::Objective;
-use crate::pipeline::config::{ConvertConfig, StageConfig, TimeConditioning, TrainConfig};
+use crate::pipeline::config::{ConvertConfig, FetchConfig, StageConfig, TimeConditioning, TrainConfig};
 use crate::pipeline::contract::{Contract, ModelKind};
-use crate::pipeline::field_path::{convert, train};
+use crate::pipeline::field_path::{convert, rows, train};
 use crate::pipeline::origins::{ContractFact, StoredContract};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, StageId, Stages};
@@ -39,8 +39,8 @@ struct Lineage<'a> {
 /// The canvas that a checkpoint was trained to fill.
 #[derive(Clone, Copy)]
 pub(super) enum TrainedCanvas<'a> {
-    /// Set by these rows, with this many tokens.
-    Known(&'a Stage, usize),
+    /// Set here, with this many tokens.
+    Known(&'a Span, usize),
     /// None: it was never trained with one.
     None,
     /// Part of its history is broken or outside of this file.
@@ -61,6 +61,7 @@ impl<'a> Lineages<'a> {
                 canvas: find_trained_canvas(
                     stages,
                     stage,
+                    stored.get(&stage.id),
                     parent.map_or(TrainedCanvas::Unknown, |parent| parent.canvas),
                 ),
             };
@@ -119,19 +120,27 @@ fn derive_contract<'a>(
 fn find_trained_canvas<'a>(
     stages: &'a Stages,
     stage: &'a Stage,
+    stored: Option<&'a Option<StoredContract>>,
     before: TrainedCanvas<'a>,
 ) -> TrainedCanvas<'a> {
     let canvas = |id: StageId| match &stages[id].config {
-        StageConfig::Rows(config) => Some((&stages[id], config.canvas?)),
+        StageConfig::Rows(config) => Some((stages[id].place(rows::CANVAS), config.canvas?)),
         _ => None,
     };
+    if let Some(stored) = stored {
+        let Some(stored) = stored else { return TrainedCanvas::Unknown };
+        let known = |canvas| TrainedCanvas::Known(stage.parent_place(), canvas);
+        return stored.contract.canvas.map_or(TrainedCanvas::None, known);
+    }
     match (&stage.config, stage.rows().filter_map(canvas).max_by_key(|(_, canvas)| *canvas)) {
         // Some rows could not be decoded and may have had a canvas.
         (StageConfig::Train(config), _) if stage.rows().count() < config.parts.len() => {
             TrainedCanvas::Unknown
         }
-        (_, Some((rows, canvas))) => TrainedCanvas::Known(rows, canvas),
-        (StageConfig::RandomInit(_), None) => TrainedCanvas::None,
+        (_, Some((place, canvas))) => TrainedCanvas::Known(place, canvas),
+        (StageConfig::RandomInit(_) | StageConfig::Fetch(FetchConfig::Folder(_)), None) => {
+            TrainedCanvas::None
+        }
         _ => before,
     }
 }
@@ -229,7 +238,6 @@ impl<'a> KnownContract<'a> {
         let diagnostic = diagnostic.also(span, stored.describe_fact(fact));
         let Some(origin) = stored.origins.facts.get(&fact) else { return diagnostic };
         let line = format!("{} line {}: {}", origin.file, origin.line, origin.text);
-        let help = diagnostic.help.as_ref().map_or_else(|| line.clone(), |help| format!("{help}\n{line}"));
-        diagnostic.help(help)
+        diagnostic.help_line(&line)
     }
 }

@@ -55,7 +55,7 @@ const TRAINED: UsualPeak = UsualPeak {
     advice: 1e-4,
 };
 
-/// Conversations: Tülu 3 5e-6, CoDA 2e-5.
+/// Conversations: Tülu 3 5e-6, CoDA 2e-5. Only for weights that were trained: a model from random weights has nothing to forget.
 const CONVERSATIONS: UsualPeak = UsualPeak {
     what: "conversations with a trained model",
     low: 2e-7,
@@ -88,7 +88,16 @@ pub(super) fn lint_peak_rate(
     let diagnostic = Diagnostic::new(Code::UnusualLearningRate, message)
         .at(stage.place(train::LEARNING_RATE_PEAK), format!("{effect} {}", usual.taken))
         .also(&root.span, "the weights start here");
-    sink.push(diagnostic.help(format!("write `peak={}`", format_learning_rate(usual.advice))));
+    sink.push(diagnostic.help(suggest_peak(config.learning_rate.final_value, usual.advice)));
+}
+
+/// What to write for a peak; a rate that ends above it needs another end.
+fn suggest_peak(last: f64, peak: f64) -> String {
+    let text = format_learning_rate(peak);
+    match last > peak {
+        true => format!("write `peak={text} final={}`", format_learning_rate(peak / 10.0)),
+        false => format!("write `peak={text}`"),
+    }
 }
 
 fn find_usual_peak(
@@ -101,10 +110,18 @@ fn find_usual_peak(
     let flow = matches!(config.objective, Objective::Flow { .. });
     match () {
         () if parameters < SMALL_MODEL_PARAMETERS => &SMALL_MODEL,
-        () if has_only_conversations(pipeline, stage) => &CONVERSATIONS,
+        () if has_only_conversations(pipeline, stage) && was_trained(pipeline, root, stage) => &CONVERSATIONS,
         () if scratch && !flow => &SCRATCH,
         () => &TRAINED,
     }
+}
+
+/// Whether the weights that `stage` starts from were trained, before or in this pipeline.
+fn was_trained(pipeline: &Pipeline, root: &Stage, stage: &Stage) -> bool {
+    let parent = |stage: &&Stage| pipeline.stages.parent(stage);
+    let mut before = std::iter::successors(pipeline.stages.parent(stage), parent);
+    !matches!(root.config, StageConfig::RandomInit(_))
+        || before.any(|stage| matches!(stage.config, StageConfig::Train(_)))
 }
 
 fn has_only_conversations(pipeline: &Pipeline, stage: &Stage) -> bool {

@@ -4,10 +4,11 @@ use crate::pipeline::config::{GenerateConfig, PromptKind};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate};
 use crate::pipeline::stage::Stage;
 
-/// Paths of one use of a sampler: its name, and its settings `block` and `steps`.
+/// Paths of one use of a sampler: its name, and its settings `kind`, `block` and `steps`.
 #[derive(Clone, Copy)]
 pub(super) struct SamplerPaths {
     pub(super) sampler: FieldPath,
+    pub(super) kind: FieldPath,
     pub(super) block: FieldPath,
     pub(super) steps: FieldPath,
 }
@@ -31,6 +32,7 @@ impl SamplerPaths {
     pub(super) fn for_exact_match(number: usize) -> Self {
         Self {
             sampler: evaluate::NTH_EXACT_MATCH_SAMPLER.nth(number),
+            kind: evaluate::NTH_EXACT_MATCH_KIND.nth(number),
             block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
             steps: evaluate::NTH_EXACT_MATCH_STEPS.nth(number),
         }
@@ -43,6 +45,7 @@ impl SamplerPaths {
         };
         let shared = Self {
             sampler: generate::SAMPLER,
+            kind: generate::SAMPLER_KIND,
             block: generate::SAMPLER_BLOCK,
             steps: generate::SAMPLER_STEPS,
         };
@@ -76,25 +79,46 @@ impl PromptNumber {
         path.nth(self.number)
     }
 
+    /// The name of that setting.
+    pub(super) fn length_word(self) -> &'static str {
+        match self.node {
+            PromptNode::Chat | PromptNode::Prompt => "new-tokens",
+            PromptNode::Infill => "length",
+        }
+    }
+
+    /// The path of its text; of an infill, of the text before the gap.
+    pub(super) fn text_path(self) -> FieldPath {
+        let path = match self.node {
+            PromptNode::Chat => generate::NTH_CHAT,
+            PromptNode::Prompt => generate::NTH_PROMPT,
+            PromptNode::Infill => generate::NTH_INFILL_PREFIX,
+        };
+        path.nth(self.number)
+    }
+
     fn sampler_paths(self) -> SamplerPaths {
-        let (sampler, block, steps) = match self.node {
+        let (sampler, kind, block, steps) = match self.node {
             PromptNode::Chat => (
                 generate::NTH_CHAT_SAMPLER,
+                generate::NTH_CHAT_SAMPLER_KIND,
                 generate::NTH_CHAT_SAMPLER_BLOCK,
                 generate::NTH_CHAT_SAMPLER_STEPS,
             ),
             PromptNode::Prompt => (
                 generate::NTH_PROMPT_SAMPLER,
+                generate::NTH_PROMPT_SAMPLER_KIND,
                 generate::NTH_PROMPT_SAMPLER_BLOCK,
                 generate::NTH_PROMPT_SAMPLER_STEPS,
             ),
             PromptNode::Infill => (
                 generate::NTH_INFILL_SAMPLER,
+                generate::NTH_INFILL_SAMPLER_KIND,
                 generate::NTH_INFILL_SAMPLER_BLOCK,
                 generate::NTH_INFILL_SAMPLER_STEPS,
             ),
         };
         let nth = |path: FieldPath| path.nth(self.number);
-        SamplerPaths { sampler: nth(sampler), block: nth(block), steps: nth(steps) }
+        SamplerPaths { sampler: nth(sampler), kind: nth(kind), block: nth(block), steps: nth(steps) }
     }
 }

@@ -9,8 +9,10 @@ use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows};
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::display::count_noun;
 use crate::text::place::Span;
 
 /// Warns about `top-k` and `top-p` at temperature 0: the argmax ignores them.
@@ -47,14 +49,10 @@ pub(super) fn lint_evaluation_sampling(
         match settings.canvas {
             None => sink.push(rows_without_canvas(stage, rows, evaluate::NTH_EXACT_MATCH_DATASET.nth(at))),
             Some(canvas) => {
-                check_sampler_steps(
-                    stage,
-                    &exact.sampler,
-                    SamplerPaths::for_exact_match(at),
-                    canvas,
-                    rows.place(rows::CANVAS),
-                    sink,
-                );
+                let paths = SamplerPaths::for_exact_match(at);
+                let length = (canvas, rows.place(rows::CANVAS));
+                let trained = find_largest_trained_block(lineages, stage, config);
+                check_sampler_steps(stage, (&exact.sampler, paths), length, trained, sink);
             }
         }
     }
@@ -83,15 +81,16 @@ pub(super) fn lint_generation_sampling(
 ) {
     let Some(checkpoint) = lineages.parent(stage) else { return };
     let canvas = lineages.canvas(checkpoint);
+    let trained = find_trained_block(lineages, checkpoint);
     let numbered = config.prompts.iter().zip(number_prompts(config));
     for ((prompt, number), sampler) in numbered.zip(SamplerPaths::for_prompts(stage, config)) {
         match (prompt.new_tokens, canvas) {
             (Some(tokens), _) => {
-                let length = stage.place(number.length_path());
-                check_sampler_steps(stage, &prompt.sampler, sampler, tokens, length, sink);
+                let length = (tokens, stage.place(number.length_path()));
+                check_sampler_steps(stage, (&prompt.sampler, sampler), length, trained, sink);
             }
-            (None, TrainedCanvas::Known(rows, tokens)) => {
-                check_sampler_steps(stage, &prompt.sampler, sampler, tokens, rows.place(rows::CANVAS), sink);
+            (None, TrainedCanvas::Known(place, tokens)) => {
+                check_sampler_steps(stage, (&prompt.sampler, sampler), (tokens, place), trained, sink);
             }
             (None, TrainedCanvas::None) => sink.push(answer_without_length(stage, checkpoint, number)),
             (None, TrainedCanvas::Unknown) => {}
@@ -103,28 +102,53 @@ fn answer_without_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) 
     let message = format!("`{}` does not say how long the answer to a `chat` may be", stage.name);
     Diagnostic::new(Code::NoCanvas, message)
         .at(stage.place(generate::NTH_CHAT.nth(chat.number)), "an answer of what length?")
-        .also(&checkpoint.span, "never trained with a canvas")
+        .also(&checkpoint.span, "not trained with a canvas")
         .help("add `new-tokens=64`")
 }
 
-/// Warns about a confidence sampler that reveals everything before its last step.
+/// The block that a checkpoint was trained with: what a sampler without `block=` writes in.
+fn find_trained_block(lineages: &Lineages<'_>, checkpoint: &Stage) -> Option<usize> {
+    lineages.contract(checkpoint)?.contract.block
+}
+
+/// The largest block that the measured checkpoints were trained with; `None` if one of them has no blocks or is not known.
+fn find_largest_trained_block(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+) -> Option<usize> {
+    let block = |name: &String| {
+        let checkpoint = lineages.input(stage, &InputRole::Checkpoint(name.clone()))?;
+        find_trained_block(lineages, checkpoint)
+    };
+    let blocks: Option<Vec<usize>> = config.checkpoints.iter().map(block).collect();
+    blocks?.into_iter().max()
+}
+
+/// Warns about a confidence sampler that reveals everything before its last step. `length` is that of the answer, `trained` the
+/// checkpoint's own block.
 fn check_sampler_steps(
     stage: &Stage,
-    sampler: &Sampler,
-    paths: SamplerPaths,
-    tokens: usize,
-    length: &Span,
+    (sampler, paths): (&Sampler, SamplerPaths),
+    (tokens, length): (usize, &Span),
+    trained: Option<usize>,
     sink: &mut Sink,
 ) {
     let SamplerKind::Confidence { steps } = sampler.kind else { return };
-    let (tokens, length) = match sampler.block.filter(|block| *block < tokens) {
-        Some(block) => (block, stage.place(paths.block)),
-        None => (tokens, length),
+    let (tokens, length) = match (sampler.block.filter(|block| *block < tokens), trained) {
+        (Some(block), _) => (block, stage.place(paths.block)),
+        (None, Some(block)) if sampler.block.is_none() && block < tokens => (block, stage.parent_place()),
+        _ => (tokens, length),
     };
     if steps <= tokens {
         return;
     }
-    let message = format!("sampler `{}` takes {steps} steps for {tokens} tokens", sampler.name);
+    let message = format!(
+        "sampler `{}` takes {} for {}",
+        sampler.name,
+        count_noun(steps, "step"),
+        count_noun(tokens, "token")
+    );
     sink.push(
         Diagnostic::new(Code::MoreStepsThanTokens, message)
             .at(stage.place(paths.steps), "every step reveals at least one token")

@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 
 use crate::check::lint::attention;
+use crate::check::lint::capacity;
+use crate::check::lint::context::KnownContext;
 use crate::check::lint::lineage::KnownContract;
 use crate::check::lint::lineage::Lineages;
 use crate::pipeline::config::train::{Loss, Objective, ProbabilityPath};
@@ -13,6 +15,7 @@ use crate::pipeline::origins::ContractFact;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::display::count_noun;
 
 /// Runs the lints of one training stage.
 pub(super) fn lint_training(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
@@ -36,9 +39,12 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
         return;
     }
     let (what, path) = if decay == 0 {
-        (format!("{} updates of warmup", rate.warmup), train::LEARNING_RATE_WARMUP)
+        (format!("{} of warmup", count_noun(rate.warmup, "update")), train::LEARNING_RATE_WARMUP)
     } else {
-        (format!("{} updates of warmup and {decay} of decay", rate.warmup), train::LEARNING_RATE_DECAY)
+        (
+            format!("{} of warmup and {decay} of decay", count_noun(rate.warmup, "update")),
+            train::LEARNING_RATE_DECAY,
+        )
     };
     let share = (config.steps / 10).max(1);
     let fits_beside = |other: u64| share.saturating_add(other) <= config.steps;
@@ -47,7 +53,7 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
         (false, true) => format!("decay={share}"),
         (false, false) => format!("warmup={share} decay={share}"),
     };
-    let message = format!("{what} do not fit into {} steps of `{}`", config.steps, stage.name);
+    let message = format!("{what} do not fit into {} of `{}`", count_noun(config.steps, "step"), stage.name);
     sink.push(
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(stage.place(path), "longer than the training")
@@ -58,19 +64,37 @@ fn check_learning_rate_schedule(stage: &Stage, config: &TrainConfig, sink: &mut 
 
 /// Reports mixture weights that change only after the training has ended.
 fn check_mixture_phases(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    let late = stage.fields.iter().find(|field| {
+    let ends = stage.fields.iter().filter_map(|field| {
         let ends = field.path.starts_with("data.mixture.") && field.path.ends_with(".until");
-        ends && field.value.as_u64().is_some_and(|until| until >= config.steps)
+        Some((field, field.value.as_u64().filter(|_| ends)?))
     });
-    let Some(field) = late else { return };
-    let message =
-        format!("the weights of the mixture change after the {} steps of `{}`", config.steps, stage.name);
+    let ends: Vec<_> = ends.collect();
+    let Some((field, until)) = ends.iter().find(|(_, until)| *until >= config.steps) else { return };
+    // The phase begins where the one before it ends: a phase of the same node has the same path but for its number.
+    let node = find_phase_owner(&field.path);
+    let before = ends.iter().filter(|(other, end)| find_phase_owner(&other.path) == node && end < until);
+    let start = before.map(|(_, end)| *end).max().unwrap_or(0);
+    let middle = start.saturating_add((config.steps.saturating_sub(start) / 2).max(1));
+    let help = match middle < config.steps {
+        true => format!("write `until={middle}`, or train for more steps"),
+        false => format!("write `steps {}`", until.saturating_add(1)),
+    };
+    let message = format!(
+        "the weights of the mixture change after the {} of `{}`",
+        count_noun(config.steps, "step"),
+        stage.name
+    );
     sink.push(
         Diagnostic::new(Code::WarmupOverSteps, message)
             .at(&field.span, "after the last update")
             .also(stage.place(train::STEPS), "total updates")
-            .help(format!("write `until={}`, or train for more steps", (config.steps / 2).max(1))),
+            .help(help),
     );
+}
+
+/// The path of a phase without its number and field: what all phases of one part of a mixture share.
+fn find_phase_owner(path: &str) -> &str {
+    path.rsplitn(3, '.').last().expect("splitting gives at least one piece")
 }
 
 fn check_micro_batches(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
@@ -79,7 +103,8 @@ fn check_micro_batches(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         return;
     }
     let best = (1..=batch.per_device.min(batch.rows)).rev().find(|size| batch.rows.is_multiple_of(*size));
-    let message = format!("{} rows cannot be cut into micro-batches of {}", batch.rows, batch.per_device);
+    let message =
+        format!("{} cannot be cut into micro-batches of {}", count_noun(batch.rows, "row"), batch.per_device);
     sink.push(
         Diagnostic::new(Code::BatchNotDivisible, message)
             .at(stage.place(train::BATCH_PER_DEVICE), format!("does not divide {}", batch.rows))
@@ -98,18 +123,22 @@ fn check_time_range(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
         Diagnostic::new(Code::OutOfRange, format!("the range of times is empty: {from} is not below {to}"))
             .at(stage.place(train::TIME_FROM), "the smallest t")
             .also(stage.place(train::TIME_TO), format!("the largest is {to}"))
-            .help("write a `from=` that is below `to=` and below 1 - `epsilon=`"),
+            .help("write `from=0.0`, or a larger `to=`"),
     );
 }
 
 fn check_loss_source(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Objective::Flow { path, loss, .. } = &config.objective else { return };
     if *loss == Loss::Elbo && path.mask_share < 1.0 {
+        let capped = stage.field(train::OBJECTIVE_MAX_WEIGHT).is_some();
         sink.push(
             Diagnostic::new(Code::LossMismatch, "the `elbo` weight is defined only for a mask source")
                 .at(stage.place(train::OBJECTIVE_LOSS), "needs a mask source")
                 .also(stage.place(train::OBJECTIVE_PATH), "has uniform noise")
-                .help("write `loss=\"gkl\"` or `loss=\"cross-entropy\"`"),
+                .help(match capped {
+                    true => "write `loss=\"gkl\"`",
+                    false => "write `loss=\"gkl\"` or `loss=\"cross-entropy\"`",
+                }),
         );
     }
 }
@@ -170,7 +199,16 @@ fn flow_on_autoregressive(stage: &Stage, known: &KnownContract<'_>) -> Diagnosti
 /// each token in place.
 fn autoregressive_on_flow(stage: &Stage, known: &KnownContract<'_>) -> Diagnostic {
     let message = format!("`{}` trains a flow checkpoint to predict the next token", stage.name);
-    let help = "start from the checkpoint before the conversion, or write `objective \"flow\" ...`";
+    let help = match known.path_name {
+        Some(path) => format!(
+            "start from the checkpoint before the conversion, or write `objective \"flow\" path=\"{path}\" loss=\"gkl\"`"
+        ),
+        None => {
+            "start from the checkpoint before the conversion, or learn a flow: `fmflow explain objective` \
+                 shows how"
+                .to_owned()
+        }
+    };
     let at =
         |code| Diagnostic::new(code, message).at(stage.place(train::OBJECTIVE), "autoregressive").help(help);
     match known.contract.shift {
@@ -217,27 +255,18 @@ pub(super) fn check_tokenizer_digests(
     }
 }
 
-/// Compares the context and the tokenizer of the rows with those of the `random-init` that the weights start from.
+/// Compares the context and the tokenizer of the rows with those of the model that the weights start from.
 fn check_training_rows(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
     let root = lineages.root(stage);
+    let context = KnownContext::find(lineages, root);
     for rows in lineages.rows(stage) {
-        if let (StageConfig::Rows(config), StageConfig::RandomInit(model)) = (&rows.config, &root.config) {
-            if config.length > model.context {
-                sink.push(rows_over_context(stage, rows, root, config.length, model.context));
-            }
+        if let Some(context) = context {
+            capacity::check_row_length(rows, context, (stage, stage.place(train::DATA_ROWS)), sink);
+        }
+        if let StageConfig::RandomInit(_) = &root.config {
             check_rows_tokenizer(lineages, stage, rows, root, sink);
         }
     }
-}
-
-fn rows_over_context(stage: &Stage, rows: &Stage, root: &Stage, length: usize, context: usize) -> Diagnostic {
-    let message =
-        format!("rows of {length} tokens do not fit into the context of `{}`: {context}", root.name);
-    Diagnostic::new(Code::RowOverContext, message)
-        .at(rows.place(rows::LENGTH), format!("over {context}"))
-        .also(root.place(random_init::CONTEXT), "the model's context")
-        .also(stage.place(train::DATA_ROWS), format!("used by `{}`", stage.name))
-        .help(format!("write `context={length}` in the shape, or use shorter rows"))
 }
 
 fn check_rows_tokenizer(lineages: &Lineages<'_>, stage: &Stage, rows: &Stage, root: &Stage, sink: &mut Sink) {

@@ -11,7 +11,7 @@ use crate::store::garbage::{self, ItemKind, StoreItem};
 use crate::store::lock::{self, LockHolder};
 use crate::store::probe::{ProbeResult, probe_file_system};
 use crate::store::vfs::{Disk, Vfs};
-use crate::text::display::format_bytes;
+use crate::text::display::{count_noun, format_bytes};
 use crate::text::read::display_path;
 
 /// Reports on the store; returns the free bytes of its file system.
@@ -96,7 +96,14 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
             let of = |kind: ItemKind| items.iter().filter(move |item| item.kind == kind).count();
             let size = format_bytes(items.iter().map(|item| item.bytes).sum());
             let (finished, open) = (of(ItemKind::Artifact), of(ItemKind::Work));
-            findings.add_fine("contents", format!("{finished} artifacts, {open} unfinished stages, {size}"));
+            findings.add_fine(
+                "contents",
+                format!(
+                    "{}, {}, {size}",
+                    count_noun(finished, "artifact"),
+                    count_noun(open, "unfinished stage")
+                ),
+            );
         }
     }
     // Those of a run in progress cannot be distinguished from its unfinished work.

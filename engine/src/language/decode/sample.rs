@@ -68,6 +68,12 @@ impl Decoder<'_> {
             "infill" => (decode_infill(record)?, Some(self.infill_length(record)?)),
             other => unreachable!("`generate` takes requests, not `{other}`"),
         };
+        if let PromptKind::Text(text) = &kind
+            && text.is_empty()
+        {
+            self.sink.push(empty_prompt(record));
+            return None;
+        }
         Some(Prompt { kind, sampler, new_tokens })
     }
 
@@ -99,6 +105,13 @@ impl Decoder<'_> {
     }
 }
 
+fn empty_prompt(record: &Record) -> Diagnostic {
+    let place = record.leaf("value").map_or(&record.span, |leaf| &leaf.span);
+    Diagnostic::new(Code::OutOfRange, "a prompt needs at least one letter")
+        .at(place, "no text")
+        .help("write some text, such as `\"Once upon a time\"`")
+}
+
 fn decode_infill(record: &Record) -> Option<PromptKind> {
     Some(PromptKind::Infill {
         prefix: record.text("prefix")?.to_owned(),
@@ -127,5 +140,8 @@ fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
     if let Some(place) = dataset.name_leaf() {
         diagnostic = diagnostic.also(&place.span, "declared here");
     }
-    diagnostic.help("give the dataset a `chat user=\"question\" assistant=\"answer\"`")
+    diagnostic.help(match dataset.text("format") {
+        Some("jsonl") => "give the dataset a `chat user=\"question\" assistant=\"answer\"`",
+        _ => "name a dataset that has `chat`, or measure the likelihood of this one with `held-out`",
+    })
 }

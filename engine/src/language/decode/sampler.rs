@@ -59,11 +59,14 @@ fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
 }
 
 fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {
-    let (needed, other) = if name == "remask" { ("exact", "div-free") } else { ("rate", "remask") };
+    let (needed, other) = match name {
+        "remask" => ("exact", "corrector \"div-free\" weight=1.0"),
+        _ => ("rate", "corrector \"remask\" cap=0.02"),
+    };
     let present = kernel.expect_text();
     let message = format!("corrector `{name}` applies only when `kernel` is `{needed}`");
     Diagnostic::new(Code::FieldDoesNotApply, message)
         .at(&corrector.span, "has no effect")
         .also(&kernel.span, format!("the kernel is `{present}`"))
-        .help(format!("write `kernel=\"{needed}\"`, or the corrector `\"{other}\"`"))
+        .help(format!("write `kernel=\"{needed}\"`, or `{other}`"))
 }

@@ -80,6 +80,7 @@ impl<'a> UnknownNames<'a> {
         let names = &self.candidates(leaf).names;
         if names.is_empty() {
             let declare = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.clone());
+            let declare = declare.map(|example| rename_example(&example, leaf.text()));
             let declare = declare.unwrap_or_else(|| record.spec.name.clone());
             return format!("declare one at the top level, as in `{declare}`");
         }
@@ -100,6 +101,14 @@ fn suggest_folder(leaf: &Leaf, name: &str) -> Option<String> {
             format!("for the folder `{name}` beside this file, declare `fetch \"{name}\" from=\"./{name}\"`")
         }
     })
+}
+
+/// An example that declares `name` in place of its own name.
+fn rename_example(example: &str, name: Option<&str>) -> String {
+    match (name, example.splitn(3, '"').collect::<Vec<_>>().as_slice()) {
+        (Some(name), [kind, _, rest]) => format!("{kind}\"{name}\"{rest}"),
+        _ => example.to_owned(),
+    }
 }
 
 fn describe_unknown(leaf: &Leaf, name: &str) -> String {

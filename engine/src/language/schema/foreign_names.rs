@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use super::{FieldType, NodeSpec, load_schema, table_parser};
+use kdl::KdlValue;
+
+use super::{FieldSpec, FieldType, NodeSpec, load_schema, table_parser};
 use crate::text::suggest;
 
 /// Names from other tools without a counterpart here, and what to do instead.
@@ -190,9 +192,23 @@ fn match_node_name(
             "value" => format!("`{}`", spec.name),
             name => format!("`{name}` of `{}`", spec.name),
         };
-        (rank, place + &format_example(spec.example_of(field)))
+        let outer = parent.map(|parent| format!(" in `{}`", parent.name)).unwrap_or_default();
+        (rank, place + &outer + &format_example(show_field(spec, field).as_deref()))
     });
     field.or_else(|| among(&spec.aliases).then(|| (3, node())))
+}
+
+/// An example of the node that shows the field.
+fn show_field(spec: &NodeSpec, field: &FieldSpec) -> Option<String> {
+    if let Some(example) = spec.example_of(field) {
+        return Some(example.to_owned());
+    }
+    let default = field.defaults.first().map(|(_, value)| match value {
+        KdlValue::String(text) => format!("\"{text}\""),
+        other => other.to_string(),
+    });
+    let (head, value) = (spec.example.as_deref()?.split(" {").next()?, field.sample.clone().or(default)?);
+    Some(format!("{head} {}={value}", field.name))
 }
 
 fn format_example(example: Option<&str>) -> String {

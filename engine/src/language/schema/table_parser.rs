@@ -63,6 +63,7 @@ fn parse_node_spec(raw: &KdlNode) -> TableResult<NodeSpec> {
         key: read_text_property(raw, "key").map(str::to_owned),
         semantic: read_flag_property(raw, "semantic") != Some(false),
         unsupported,
+        instead: read_text_property(raw, "instead").map(str::to_owned),
         when: parse_condition(raw)?,
         arguments: inner("argument").map(parse_field_spec).collect::<TableResult<_>>()?,
         properties: inner("property").map(parse_field_spec).collect::<TableResult<_>>()?,
@@ -90,6 +91,7 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
         not_yet: read_words_property(raw, "not-yet", Some(' ')),
         unsupported: read_flag_property(raw, "supported") == Some(false),
         reason: read_text_property(raw, "reason").unwrap_or_default().to_owned(),
+        instead: read_text_property(raw, "instead").map(str::to_owned),
         range: NumberRange {
             min: read_number_property(raw, "min"),
             max: read_number_property(raw, "max"),

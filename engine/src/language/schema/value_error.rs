@@ -7,7 +7,7 @@ use super::units::{
     parse_separated_number, suggest_full_number,
 };
 use super::value::{FieldType, ValueError};
-use super::{FieldSpec, foreign_names};
+use super::{FieldSpec, foreign_names, load_schema, visit_node_specs};
 use crate::text::diagnostic::Code;
 use crate::text::suggest;
 
@@ -37,8 +37,30 @@ pub(super) fn refuse_value(field: &FieldSpec, value: &KdlValue) -> ValueError {
 
 /// The word that is probably meant, or else a list of all words.
 fn suggest_known_word(field: &FieldSpec, text: &str) -> Option<String> {
-    let meant = field.find_synonym(text).map(|word| format!("did you mean `{word}`?"));
+    let meant = field.find_synonym(text).map(|word| suggest_word(field, word));
     meant.or_else(|| suggest::suggest_names(text, field.words.iter().map(String::as_str)))
+}
+
+/// A word, and what it needs beside it that no other word of the field does.
+fn suggest_word(field: &FieldSpec, word: &str) -> String {
+    let mut needs = Vec::new();
+    for top in &load_schema().nodes {
+        visit_node_specs(top, &mut |spec| {
+            let own = spec.fields().any(|other| std::ptr::eq(other, field));
+            let only = |other: &&FieldSpec| {
+                let when = other.when.as_ref().filter(|when| when.field == field.name);
+                own && other.required && when.is_some_and(|when| when.values == [word])
+            };
+            let found = spec.fields().filter(only);
+            needs.extend(
+                found.filter_map(|other| Some(format!("`{}={}`", other.name, other.sample.as_ref()?))),
+            );
+        });
+    }
+    match needs.is_empty() {
+        true => format!("did you mean `{word}`?"),
+        false => format!("did you mean `{word}`? It needs {}", needs.join(" and ")),
+    }
 }
 
 /// Not a known code, or the code of an error instead of a warning.

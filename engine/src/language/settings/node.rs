@@ -84,6 +84,11 @@ impl Setting<'_> {
         let message = format!("there is no `{}` `{}` here", child.name, selector.text);
         let fault = self.fault(Code::UnknownName, selector, message, "not found");
         let at = self.position(selector);
+        if let (true, Some(first)) = (child.fields().any(|field| field.name == selector.text), keys.first()) {
+            // The path goes on with a field, without saying which of the nodes.
+            let path = self.path_with(at, &format!("{first}.{}", selector.text));
+            return Err(fault.help(format!("did you mean `{path}`?")));
+        }
         Err(match suggest::find_closest_name(&selector.text, keys.iter().copied()) {
             Some(near) => fault.help(format!("did you mean `{}`?", self.path_with(at, near))),
             None if nodes.is_empty() => {

@@ -37,7 +37,7 @@ fn has_only_yaml_settings(text: &str) -> bool {
 
 fn foreign_language(file: &Arc<ConfigFile>, offset: usize, first: &str, language: &str) -> Diagnostic {
     let place = build_span(file, offset, first.len());
-    let help = "a pipeline is KDL: nodes with values and braces, as in `train \"sft\" from=\"flow\" { steps 400 }`; \
+    let help = "a pipeline is KDL: nodes with values and braces, like `train \"sft\" from=\"flow\" { steps 400 }`; \
                 `fmflow init` writes one to start from";
     Diagnostic::new(Code::Syntax, format!("this is {language}, not KDL"))
         .at(&place, "the file starts here")

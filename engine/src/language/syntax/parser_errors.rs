@@ -149,9 +149,8 @@ fn unknown_escape(file: &Arc<ConfigFile>, place: &Span, found: &KdlDiagnostic) -
         if !"nrt\\\"bfsu".contains(next) && !next.is_whitespace() {
             let message = format!("`\\{next}` is not an escape");
             let inside = quoted.trim_matches('"');
-            let help = format!(
-                "write `/` in a path, `\\\\{next}` for the backslash itself, or a raw string: `#\"{inside}\"#`"
-            );
+            let path = inside.replace('\\', "/");
+            let help = format!("write `\"{path}\"` if it is a path, or else a raw string, `#\"{inside}\"#`");
             let place = build_span(file, place.offset + at, 1 + next.len_utf8());
             return Some(Diagnostic::new(Code::Syntax, message).at(&place, "unknown escape").help(help));
         }

@@ -112,7 +112,10 @@ impl Validator<'_> {
         if let Some(child) =
             spec.children.iter().find(|child| has_name_or_alias(&child.name, &child.aliases, name))
         {
-            let example = child.example.clone().unwrap_or_else(|| format!("{} ...", child.name));
+            let alone =
+                child.arguments.iter().any(|field| field.name == "value") && child.properties.is_empty();
+            let example = child.example.clone().filter(|_| !alone);
+            let example = example.unwrap_or_else(|| format!("{} {value}", child.name));
             return Some(format!("write it as a node between the braces: `{example}`"));
         }
         if spec.arguments.iter().any(|field| has_field_name(field, name)) {

@@ -15,8 +15,10 @@ impl Validator<'_> {
         let name = raw.name().value();
         let bare = name.strip_suffix(':')?;
         let (pasted, values) = (near.map_or(bare, |spec| spec.name.as_str()), self.values(raw));
-        let values = if values.contains(':') { "..." } else { &values };
-        let help = format!("KDL has no colons: write `{}`", format!("{pasted} {values}").trim_end());
+        let help = match values.contains(':') {
+            true => format!("KDL has no colons: leave them out here, after `{pasted}` too"),
+            false => format!("KDL has no colons: write `{}`", format!("{pasted} {values}").trim_end()),
+        };
         Some(Diagnostic::new(Code::TrailingColon, format!("`{name}` ends with a colon")).help(help))
     }
 

@@ -73,6 +73,7 @@ const SLIPS: &[(&str, &str)] = &[
         "convert \"flow\" from=\"ar\"",
         "convert \"flow\" from=\"ar\" { shift #true }\ngenerate \"begin\" from=\"pretrain\" sampler=\"exact\" { infill prefix=\"\" suffix=\"x\" length=4 }",
     ),
+    ("chat \"sort: d a c\"", "chat \"sort: d a c\" \"sort: b a\""),
     ("prompt \"once\"", "prompt \"\""),
     ("prompt \"once\" sampler=\"exact\"", "prompt \"once\""),
     (
@@ -519,7 +520,7 @@ fn every_cure_of_a_setting_cures() {
                     ),
                 };
                 tried += 1;
-                if !is_cured(found, &before, &check(&[new.clone()])) {
+                if !is_cured(found, &before, &check(std::slice::from_ref(&new))) {
                     faults.push(format!("{line}\n  {:?}\n  {new}", found.help));
                 }
             }

@@ -379,6 +379,11 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         (b"{\"m\": []}", list, "`m` has no turns"),
         (b"{\"m\": [\"x\"]}", list, "turn 1 of `m` does not say who speaks"),
         (b"{\"m\": [{\"from\": \"gpt\", \"value\": \"x\"}]}", list, "begin with a user's turn"),
+        (
+            b"{\"q\": [{\"role\": \"user\"}], \"a\": [{\"role\": \"assistant\"}], \"g\": \"y\"}",
+            pair,
+            "jq -c '{messages: (.q + .a)}' d.jsonl",
+        ),
         (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
         (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
         (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),

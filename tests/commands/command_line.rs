@@ -179,7 +179,7 @@ fn plan_takes_the_same_selection_as_run() {
     project
         .fmflow(&["plan", "p.kdl", "--until", "bpe"])
         .ok()
-        .says("1 of 1 stages")
+        .says("1 of 1 stage ")
         .says("run p.kdl --until bpe");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     project.fmflow(&["plan", "p.kdl", "--check"]).ok();

@@ -73,6 +73,7 @@ const SLIPS: &[(&str, &str)] = &[
         "convert \"flow\" from=\"ar\"",
         "convert \"flow\" from=\"ar\" { shift #true }\ngenerate \"begin\" from=\"pretrain\" sampler=\"exact\" { infill prefix=\"\" suffix=\"x\" length=4 }",
     ),
+    ("chat \"sort: d a c\"", "chat \"sort: d a c\" \"sort: b a\""),
     ("prompt \"once\"", "prompt \"\""),
     ("prompt \"once\" sampler=\"exact\"", "prompt \"once\""),
     (
@@ -178,7 +179,7 @@ fn is_placeholder(found: &Diagnostic) -> bool {
 }
 
 /// Commands that help texts name. Those of fmflow are parsed by a test of their own.
-const COMMANDS: &[&str] = &["fmflow ", "export ", "iconv ", "gunzip ", "ls ", "hf ", "unzstd", "zstd"];
+const COMMANDS: &[&str] = &["fmflow ", "export ", "iconv ", "gunzip ", "ls ", "hf ", "python ", "unzstd", "zstd"];
 
 /// Cures that are right and that this test cannot follow: the end of the case's name, the snippet, and why.
 const NOT_FOLLOWED: &[(&str, &str, &str)] = &[
@@ -187,6 +188,7 @@ const NOT_FOLLOWED: &[(&str, &str, &str)] = &[
         "recipe \"common\"",
         "the example recipe lacks most of what the stage needs, as the next check says",
     ),
+    ("tied-head.kdl", "\"tie_word_embeddings", "the setting stands in config.json of the checkpoint"),
     (
         "slashdash.kdl",
         "data rows=",

@@ -387,6 +387,11 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
         ),
         (b"PAR1\x15\x04", "format=\"jsonl\"", "`d.jsonl` is a Parquet file"),
         (b"PK\x03\x04\n\0", "format=\"text\"", "`d.jsonl` is a ZIP file"),
+        (
+            b"{\"q\": [{\"role\": \"user\"}], \"a\": [{\"role\": \"assistant\"}], \"g\": \"y\"}",
+            pair,
+            "jq -c '{messages: (.q + .a)}' d.jsonl",
+        ),
         (b"{\"q\": 1, \"a\": \"x\", \"g\": \"y\"}", pair, "`q` is a number, not text"),
         (b"{\"q\": \"1\", \"a\": \"x\"}", pair, "error[no-column]: the lines of `d.jsonl` have no field `g`"),
         (b"{\"text\": [1]}", "format=\"jsonl\"", "`text` is a list, not text"),

@@ -158,6 +158,29 @@ fn measurements_are_held_against_the_context_of_every_checkpoint() {
 }
 
 #[test]
+fn a_folder_that_is_converted_already_is_fetched_under_the_same_name() {
+    let text = "pipeline \"p\" seed=1\nconvert \"flow\" from=\"./stored\"\nsampler \"c\" kind=\"confidence\" steps=4\ngenerate \"g\" from=\"flow\" sampler=\"c\" { prompt \"a\" }\n";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/check");
+    let check = |text: &str| {
+        render_concise_lines(&check_text("c.kdl", text, &folder, &CheckOptions::default()).diagnostics)
+    };
+    let found = check(text);
+    let cure = "fetch \"flow\" from=\"./stored\"";
+    assert!(found.contains(&format!("write `{cure}` in place of the conversion")), "{found}");
+    let cured = check(&text.replace("convert \"flow\" from=\"./stored\"", cure));
+    assert!(!cured.contains("already-converted") && !cured.contains("unknown-name"), "{cured}");
+}
+
+#[test]
+fn a_field_that_no_request_has_is_not_taken_for_an_include() {
+    let text =
+        include_str!("../cases/data/pages.kdl").replace("prompt \"once\"", "prompt \"once\" file=\"x.txt\"");
+    let checked = check_text("c.kdl", &text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default());
+    let found = render_concise_lines(&checked.diagnostics);
+    assert!(found.contains("its fields: `sampler`, `new-tokens`") && !found.contains("include"), "{found}");
+}
+
+#[test]
 fn text_for_a_checkpoint_without_a_tokenizer_is_told() {
     let text = FOLDER.replace("from=\"model\"\n", "from=\"model\" { mask-token 310; tokenizer \"none\" }\n");
     let found = said(&format!("{text}generate \"g\" from=\"flow\" sampler=\"c\" {{ prompt \"a\" }}\n"));

@@ -77,7 +77,7 @@ impl Leftovers {
 pub(super) const LATER_TURNS_FIX: &str =
     "an answer has the role `assistant`: correct the role, or remove the turns";
 pub(super) const REPEATED_ROLES_FIX: &str = "correct the role, or join the turns into one";
-pub(super) const REPEATED_KEYS_FIX: &str = "keep one of them: only the last one is read";
+pub(super) const REPEATED_KEYS_FIX: &str = "write each key once: only the last one is read";
 
 fn count_turns(turns: usize) -> String {
     if turns == 1 { "1 turn is".to_owned() } else { format!("{turns} turns are") }

@@ -144,7 +144,11 @@ impl Declarations {
             self.records.iter().filter(|found| is_allowed_target(leaf, found)).filter_map(Record::name);
         let fitting = suggest::format_name_list(fitting);
         diagnostic.help(if fitting.is_empty() {
-            format!("declare a `{wanted}`")
+            let example = leaf.spec.to.first().and_then(|kind| load_schema().node(kind)?.example.as_deref());
+            match example {
+                Some(example) => format!("declare one at the top level, as in `{example}`"),
+                None => format!("declare a `{wanted}`"),
+            }
         } else {
             format!("name one of {fitting}")
         })

@@ -42,7 +42,18 @@ pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sin
     let Some(known) = lineages.contract(parent) else { return };
     if known.contract.kind == ModelKind::Flow {
         let message = format!("`{}` converts a checkpoint that is already converted", stage.name);
+<<<<<<< HEAD
         let help = suggest_parent(stage, parent);
+=======
+        let help = match &parent.config {
+            // The folder that a conversion names itself is a stage without a name of its own in the file.
+            StageConfig::Fetch(_) if parent.name == format!("{}/source", stage.name) => {
+                let folder = stage.place(convert::FROM).text();
+                format!("write `fetch \"{}\" from={folder}` in place of the conversion", stage.name)
+            }
+            _ => format!("remove `convert \"{}\"` and start from `{}` itself", stage.name, parent.name),
+        };
+>>>>>>> ke
         let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
             .at(stage.place(convert::FROM), "a flow checkpoint")
             .help(help);

@@ -187,7 +187,7 @@ fn a_strict_dataset_has_no_leftovers() {
     let fault = strict(pair(None, None), "{'q': 'x', 'a': 'y', 'q': 'z'}");
     assert_eq!(
         fault.as_deref(),
-        Some("the key `q` appears twice; keep one of them: only the last one is read")
+        Some("the key `q` appears twice; write each key once: only the last one is read")
     );
 }
 

@@ -11,7 +11,7 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
 use crate::text::file_head;
 use crate::text::file_head::FileBeginning;
-use crate::text::place::Origin;
+use crate::text::place::{Origin, Span};
 use crate::text::suggest;
 
 /// The usual names of fields that hold a list of turns.
@@ -114,6 +114,10 @@ impl Decoder<'_> {
     ) -> FirstLine {
         let mut found = FirstLine::Open;
         let names = file_head::list_short_names(line);
+        if let Some((found, place)) = turns_in_two_lists(record, shown, line, format) {
+            self.sink.push(found.at(place, "a list of turns"));
+            return;
+        }
         for (name, leaf) in list_required_fields(record, format) {
             let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
             let place = written.or(record.leaf("format")).map_or(&record.span, |leaf| &leaf.span);
@@ -137,6 +141,29 @@ impl Decoder<'_> {
         }
         found
     }
+}
+
+/// A question and its answer that are two lists of turns, as TRL writes them: neither list alone is a conversation.
+fn turns_in_two_lists<'a>(
+    record: &'a Record,
+    shown: &str,
+    line: &Map<String, Value>,
+    format: &DatasetFormat,
+) -> Option<(Diagnostic, &'a Span)> {
+    let DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant }, .. } = format else { return None };
+    let is_turns = |name: &str| {
+        let turns = line.get(name).and_then(Value::as_array);
+        turns.and_then(|turns| turns.first()).is_some_and(Value::is_object)
+    };
+    (is_turns(user) && is_turns(assistant)).then_some(())?;
+    let message =
+        format!("the first line of `{shown}`: `{user}` and `{assistant}` are two lists of turns, not text");
+    let help = format!(
+        "join them with `jq -c '{{messages: (.{user} + .{assistant})}}' {shown} > joined.jsonl`, then name that file in `from=`, with \
+         `chat messages=\"messages\"`"
+    );
+    let place = record.child("chat").map_or(&record.span, |chat| &chat.span);
+    Some((Diagnostic::new(Code::UnfitData, message).help(help), place))
 }
 
 /// `written` is the setting that names the field; without it the name is the default.

@@ -160,7 +160,7 @@ pub(crate) fn suggest_boolean_replacement(name: &str, value: bool) -> Option<Str
 pub(crate) fn describe_location(name: &str) -> Option<String> {
     let normal = suggest::normalize_name(name);
     let mut found: Vec<(u8, String)> = Vec::new();
-    for top in load_schema().nodes.iter().filter(|top| top.name != "recipe") {
+    for top in load_schema().nodes.iter().filter(|top| !["recipe", "include"].contains(&top.name.as_str())) {
         visit_nodes_with_parent(top, None, &mut |spec, parent| {
             found.extend(match_node_name(&normal, spec, parent))
         });

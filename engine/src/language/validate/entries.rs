@@ -153,7 +153,11 @@ impl Validator<'_> {
         let span = self.sources.value(entry);
         let text = span.text();
         let fits = |field: &&FieldSpec| value::accept_value(field, entry.value()).is_ok();
+        let again = spec.arguments.last().filter(|last| {
+            !spec.single && required.is_none() && last.types == [FieldType::Text] && fits(last)
+        });
         let help = match (required.or(spec.properties.first()), &spec.example) {
+            _ if again.is_some() => format!("write another one, `{} {text}`", spec.name),
             (Some(field), None) => format!("name it, as in `{} {}={text}`", spec.name, field.name),
             (Some(field), _) if fits(&field) => {
                 format!("name it, as in `{} {}={text}`", spec.name, field.name)

@@ -179,7 +179,8 @@ fn is_placeholder(found: &Diagnostic) -> bool {
 }
 
 /// Commands that help texts name. Those of fmflow are parsed by a test of their own.
-const COMMANDS: &[&str] = &["fmflow ", "export ", "iconv ", "gunzip ", "ls ", "hf ", "python ", "unzstd", "zstd"];
+const COMMANDS: &[&str] =
+    &["fmflow ", "export ", "iconv ", "gunzip ", "ls ", "hf ", "python ", "unzstd", "zstd"];
 
 /// Cures that are right and that this test cannot follow: the end of the case's name, the snippet, and why.
 const NOT_FOLLOWED: &[(&str, &str, &str)] = &[
@@ -247,6 +248,20 @@ const PROSE: &[(&str, &[&str])] = &[
             "fill gaps with a checkpoint ",
             "write each ",
             "add it to the file",
+        ],
+    ),
+    (
+        "the fault is in a line of data, not in this text",
+        &[
+            "add the field, or name another one ",
+            "an answer has the role ",
+            "complete the object",
+            "correct the role",
+            "fill it or remove the line",
+            "put it in quotes",
+            "write one complete object per line",
+            "write one object per line: what follows ",
+            "write {\"field\"",
         ],
     ),
     (

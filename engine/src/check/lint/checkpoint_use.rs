@@ -42,18 +42,7 @@ pub(super) fn check_converted_before(lineages: &Lineages<'_>, stage: &Stage, sin
     let Some(known) = lineages.contract(parent) else { return };
     if known.contract.kind == ModelKind::Flow {
         let message = format!("`{}` converts a checkpoint that is already converted", stage.name);
-<<<<<<< HEAD
         let help = suggest_parent(stage, parent);
-=======
-        let help = match &parent.config {
-            // The folder that a conversion names itself is a stage without a name of its own in the file.
-            StageConfig::Fetch(_) if parent.name == format!("{}/source", stage.name) => {
-                let folder = stage.place(convert::FROM).text();
-                format!("write `fetch \"{}\" from={folder}` in place of the conversion", stage.name)
-            }
-            _ => format!("remove `convert \"{}\"` and start from `{}` itself", stage.name, parent.name),
-        };
->>>>>>> ke
         let diagnostic = Diagnostic::new(Code::AlreadyConverted, message)
             .at(stage.place(convert::FROM), "a flow checkpoint")
             .help(help);
@@ -67,7 +56,7 @@ fn suggest_parent(stage: &Stage, parent: &Stage) -> String {
     match parent.field_at("from").and_then(|field| field.value.as_str()) {
         // A fetch that the conversion implies has no name that another stage could use.
         Some(from) if parent.span.key() == stage.span.key() => {
-            format!("write `fetch \"{name}\" from=\"{from}\"` in place of `convert \"{name}\"`")
+            format!("write `fetch \"{name}\" from=\"{from}\"` in place of the conversion")
         }
         _ => format!("remove `convert \"{name}\"` and start from `{}` itself", parent.name),
     }

@@ -116,7 +116,7 @@ impl Decoder<'_> {
         let names = file_head::list_short_names(line);
         if let Some((found, place)) = turns_in_two_lists(record, shown, line, format) {
             self.sink.push(found.at(place, "a list of turns"));
-            return;
+            return FirstLine::Reported;
         }
         for (name, leaf) in list_required_fields(record, format) {
             let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
@@ -132,7 +132,7 @@ impl Decoder<'_> {
             let list = matches!(format, DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } if messages == name);
             let fault = match list {
                 true => check_turns_field(name, value),
-                false => check_text_field(name, value).map(|fault| suggest_joined_lists(fault, line, format)),
+                false => check_text_field(name, value),
             };
             let Some((problem, help)) = fault else { continue };
             let message = format!("the first line of `{shown}`: {problem}");
@@ -150,7 +150,9 @@ fn turns_in_two_lists<'a>(
     line: &Map<String, Value>,
     format: &DatasetFormat,
 ) -> Option<(Diagnostic, &'a Span)> {
-    let DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant }, .. } = format else { return None };
+    let DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } = format else {
+        return None;
+    };
     let is_turns = |name: &str| {
         let turns = line.get(name).and_then(Value::as_array);
         turns.and_then(|turns| turns.first()).is_some_and(Value::is_object)
@@ -186,25 +188,6 @@ fn label_absent_field(written: Option<&Leaf>) -> &'static str {
     match written {
         Some(_) => "not in the first line",
         None => "the document is read from the field `text` unless you name another",
-    }
-}
-
-/// Another help for a question and an answer that are both lists of turns, as in TRL: neither list is the conversation.
-fn suggest_joined_lists(
-    (problem, help): (String, String),
-    line: &Map<String, Value>,
-    format: &DatasetFormat,
-) -> (String, String) {
-    let turns =
-        |name: &String| line.get(name).and_then(Value::as_array)?.first().filter(|turn| turn.is_object());
-    match format {
-        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. }
-            if turns(user).is_some() && turns(assistant).is_some() =>
-        {
-            let join = format!("jq -c '.messages = .[{user:?}] + .[{assistant:?}]'");
-            (problem, format!("join the two lists with `{join}`, and write `chat messages=\"messages\"`"))
-        }
-        _ => (problem, help),
     }
 }
 

@@ -1,19 +1,20 @@
 //! The `fetch` stage: copies a checkpoint into the store.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::checkpoint_folder::{CheckpointFolder, FaultKind};
 use fmflow_engine::pipeline::config::FetchConfig;
-use fmflow_engine::pipeline::contract::{Contract, PROVENANCE, SIDECAR};
+use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 use std::path::Path;
 
-use crate::backbone::Qwen3Config;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{
-    CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_left_behind, describe_parameters,
-    refuse_text_mask, weights_failure,
+    CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
+    weights_failure,
 };
 use crate::weights;
 
@@ -39,7 +40,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     if let Some(contract) = &checkpoint.contract {
         refuse_text_mask(source, contract, text.as_ref())?;
     }
-    let told = describe_unread(source, checkpoint.contract.as_ref())?;
+    let told = describe_unread(source);
     told.iter().for_each(|line| job.report.note(line));
     let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
     let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
@@ -63,13 +64,12 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
 }
 
 /// Settings and files of the source that no stage reads, at most [`MOST_TOLD`] of them.
-fn describe_unread(source: &Path, contract: Option<&Contract>) -> Result<Vec<String>, Failure> {
-    let config = std::fs::read_to_string(source.join("config.json")).map_err(stage_failure)?;
-    let settings = Qwen3Config::list_unread_settings(&config, contract).map_err(stage_failure)?;
-    let mut lines: Vec<String> = settings.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-    if settings.len() > MOST_TOLD {
-        lines.push(format!("config.json: {} more settings are not read", settings.len() - MOST_TOLD));
+fn describe_unread(source: &Path) -> Vec<String> {
+    let faults = CheckpointFolder::open(source, show_path(source)).find_faults();
+    let unread: Vec<_> = faults.iter().filter(|fault| fault.kind == FaultKind::Unread).collect();
+    let mut lines: Vec<String> = unread.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    if unread.len() > MOST_TOLD {
+        lines.push(format!("{} more settings are not read", unread.len() - MOST_TOLD));
     }
-    lines.extend(describe_left_behind(source));
-    Ok(lines)
+    lines
 }

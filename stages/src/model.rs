@@ -21,7 +21,7 @@ use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, describe_left_behind, read_if_present};
+pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, read_if_present};
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -167,11 +167,12 @@ impl Model {
         self.text.as_ref().map_or(rows, |text| text.tokenizer.used())
     }
 
-    /// Tokens that end an answer.
+    /// Tokens that end an answer: those that config.json names, and the ends of a turn and of a document.
     #[must_use]
     pub(crate) fn ends(&self) -> Vec<u32> {
         let Some(text) = &self.text else { return Vec::new() };
-        [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten().collect()
+        let known = [text.tokenizer.end_of_turn(), text.tokenizer.end_of_document()].into_iter().flatten();
+        self.backbone.config().eos_token_ids.iter().copied().chain(known).collect()
     }
 
     /// The part of the contract that flow training and sampling need.

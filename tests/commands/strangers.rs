@@ -61,9 +61,11 @@ fn with_json(project: &Project, name: &str, change: impl Fn(&mut Value), then: i
     fs::write(&file, before).unwrap();
 }
 
+/// `what` may name several reasons, with `|` between them.
 fn assert_refused(ran: &Ran, what: &str, case: &str) {
     let said = &ran.stderr;
-    assert!(ran.code == 8 && said.contains(what) && !said.contains("bug"), "{case}: {} {said}", ran.code);
+    let named = what.split('|').any(|reason| said.contains(reason));
+    assert!(ran.code == 8 && named && !said.contains("bug"), "{case}: {} {said}", ran.code);
 }
 
 #[test]
@@ -82,15 +84,17 @@ fn chat_templates_are_stopped_at_their_limits() {
             "{{% set n = namespace(v={first}) %}}{{% for i in range(100000) %}}{{% set n.v = {next} %}}{{% endfor %}}{{{{ {shown} }}}}"
         )
     };
+    // What fills memory bit by bit may reach the limit of its time first, on a machine whose memory is slow.
+    let filling = "more memory than it may (1 GiB)|takes too long";
     let before = Instant::now();
     let cases = [
-        (grow("'x' * 100000000", "n.v ~ n.v", "n.v"), memory),
-        ("{% set s = 'x' * 1000000 %}{{ range(100000) | join(s) }}".into(), memory),
+        (grow("'x' * 100000000", "n.v ~ n.v", "n.v"), filling),
+        ("{% set s = 'x' * 1000000 %}{{ range(100000) | join(s) }}".into(), filling),
         ("{{ '%10000000000d' | format(1) }}".into(), memory),
         ("{{ '{:>10000000000}'.format(1) }}".into(), memory),
         ("{{ 'a\nb' | indent(10000000000) }}".into(), memory),
         ("{{ [1] | tojson(indent=10000000000) }}".into(), memory),
-        ("{% set s = 'a' * 1000000 %}{{ s.replace('a', s) }}".into(), memory),
+        ("{% set s = 'a' * 1000000 %}{{ s.replace('a', s) }}".into(), filling),
         ("{{ 'x' * 90000000 }}".into(), "writes more than 64 MiB"),
         (many("{% if 1 %}", 50_000), "cannot be parsed"),
         (format!("{{{{ {}1 }}}}", many("(", 50_000)), "cannot be parsed"),

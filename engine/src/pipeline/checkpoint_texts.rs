@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::pipeline::checkpoint_config::{cut, parse_unique_object, show_value};
+use crate::pipeline::checkpoint_config::{UnreadSetting, cut, parse_unique_object, show_value};
 use crate::text::escape::escape_line;
 use tokens::TokenizerTokens;
 
@@ -29,14 +29,23 @@ const SLOW_VOCABULARY: &str = "vocab.json";
 const SLOW_MERGES: &str = "merges.txt";
 
 /// The folder of templates besides the default one, as `NAME.jinja`.
-pub const MORE_TEMPLATES: &str = "additional_chat_templates";
+pub(crate) const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// Settings of `tokenizer_config.json` that nothing reads, and what that means.
+const UNREAD_TEXT_SETTINGS: [(&str, &str); 5] = [
+    ("add_bos_token", "is not read: fmflow begins a text with no token but those of the chat template"),
+    ("add_eos_token", "is not read: `end-of-document` of `rows` says whether a document ends with a token"),
+    ("add_prefix_space", "is not read: only tokenizer.json says what is done to a text before it is split"),
+    ("do_lower_case", "is not read: only tokenizer.json says what is done to a text before it is split"),
+    ("split_special_tokens", "is not read: the name of a special token in a prompt is that token"),
+];
 
 /// Stands for the folder in a cure.
 pub(super) const FOLDER: &str = "FOLDER";
 
 /// What happens to the templates in [`MORE_TEMPLATES`].
 #[must_use]
-pub fn describe_left_templates() -> String {
+pub(crate) fn describe_left_templates() -> String {
     format!("the templates in `{MORE_TEMPLATES}` are left behind: only the default chat template is used")
 }
 
@@ -116,6 +125,21 @@ impl CheckpointTexts {
             }
         }
         Ok(texts)
+    }
+
+    /// Settings of `tokenizer_config.json` that change what transformers makes of a text, and that nothing reads here.
+    #[must_use]
+    pub fn list_unread_settings(&self) -> Vec<UnreadSetting> {
+        let set = UNREAD_TEXT_SETTINGS.iter().filter_map(|(key, meaning)| {
+            let value = self.tokenizer_config.get(*key).filter(|value| **value == true)?;
+            Some(UnreadSetting {
+                file: TOKENIZER_CONFIG,
+                key: (*key).into(),
+                value: show_value(value),
+                meaning,
+            })
+        });
+        set.collect()
     }
 
     /// Every disagreement, in the order of the files above.

@@ -28,6 +28,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   the likelihood of a uniform or mixed source by the generalized KL.
 /// - 2 of `fetch`: it brings the `fmflow.json` of an exported folder along, which is the contract of the model.
 /// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
+/// - 3 of `generate` and 5 of `evaluate`: an answer also ends with the end tokens that config.json names.
 /// - Later, each kind by itself: `fetch` 2, `random-init` 2, `convert` 4 and `train` 4 carry the settings of generation, all end
 ///   tokens and all files of the tokenizer; `export` 2 states what a flow model needs in config.json, in the settings of generation
 ///   and in the tokenizer.
@@ -38,9 +39,10 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Fetch(_)
         | StageConfig::RandomInit(_)
         | StageConfig::Rows(_)
-        | StageConfig::Generate(_)
         | StageConfig::Export(_) => 2,
-        StageConfig::Train(_) | StageConfig::Convert(_) | StageConfig::Evaluate(_) => 4,
+        StageConfig::Generate(_) => 3,
+        StageConfig::Train(_) | StageConfig::Convert(_) => 4,
+        StageConfig::Evaluate(_) => 5,
     }
 }
 

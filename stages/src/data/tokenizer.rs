@@ -19,8 +19,7 @@ use tokenizers::tokenizer::{
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
-use fmflow_engine::error::catch_library_panic;
-use fmflow_engine::text::escape::show_path;
+use fmflow_engine::{error::catch_library_panic, text::escape::show_path};
 use limits::{MAX_PIECE_BYTES, TextExpansion};
 
 /// Ends a document; also the padding token, as in Qwen3.

@@ -4,7 +4,6 @@
 use std::path::Path as Folder;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::checkpoint_texts::{MORE_TEMPLATES, describe_left_templates};
 
 use crate::data::template::TEMPLATE_FILE;
 use crate::failure::stage_failure;
@@ -32,10 +31,4 @@ pub(crate) const GENERATION: &str = "generation_config.json";
 pub(crate) fn read_if_present(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     let file = folder.join(name);
     file.exists().then(|| std::fs::read(file)).transpose().map_err(stage_failure)
-}
-
-/// What is left behind when a checkpoint folder is taken over.
-#[must_use]
-pub(crate) fn describe_left_behind(folder: &Folder) -> Option<String> {
-    folder.join(MORE_TEMPLATES).exists().then(describe_left_templates)
 }

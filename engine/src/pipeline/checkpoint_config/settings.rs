@@ -189,9 +189,11 @@ impl Neutral {
     }
 }
 
-/// A setting of a `config.json` that nothing reads.
+/// A setting of a checkpoint that nothing reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadSetting {
+    /// Its file.
+    pub file: &'static str,
     /// Its key, cut to a length that can be shown.
     pub key: String,
     /// Its value as JSON, cut as well.
@@ -204,17 +206,17 @@ impl UnreadSetting {
     /// What to do about it.
     #[must_use]
     pub fn cure(&self) -> String {
-        let key = &self.key;
+        let Self { file, key, .. } = self;
         format!(
-            "if the model needs `{key}`, use another checkpoint: fmflow computes a plain Qwen3; if not, remove `{key}` from config.json, or write `lint {{ allow \"unread-setting\" }}`"
+            "if the model needs `{key}`, use another checkpoint: fmflow computes a plain Qwen3; if not, remove `{key}` from {file}, or write `lint {{ allow \"unread-setting\" }}`"
         )
     }
 }
 
 impl fmt::Display for UnreadSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, value, meaning } = self;
-        write!(f, "config.json: `{key}` = {value} {meaning}")
+        let Self { file, key, value, meaning } = self;
+        write!(f, "{file}: `{key}` = {value} {meaning}")
     }
 }
 
@@ -236,7 +238,7 @@ pub(super) fn list_unread_settings(
     let set = map.iter().filter(|(_, value)| !value.is_null() && **value != false);
     let unread = set.filter_map(|(key, value)| {
         let meaning = explain_unread_setting(key, value, contract)?;
-        Some(UnreadSetting { key: cut(key), value: show_value(value), meaning })
+        Some(UnreadSetting { file: "config.json", key: cut(key), value: show_value(value), meaning })
     });
     unread.collect()
 }

@@ -1,8 +1,8 @@
 //! Rules of config.json.
 
 use super::CheckpointFolder;
-use super::fault::{FaultKind, FolderFault};
-use crate::pipeline::checkpoint_config::{Qwen3Config, UnreadSetting};
+use super::fault::FolderFault;
+use crate::pipeline::checkpoint_config::Qwen3Config;
 
 /// The rule: config.json describes a model that can be computed.
 pub(super) fn check_config(folder: &CheckpointFolder) -> Vec<FolderFault> {
@@ -14,9 +14,5 @@ pub(super) fn check_settings(folder: &CheckpointFolder) -> Vec<FolderFault> {
     let (Some(text), Some(_)) = (folder.config_text(), folder.config()) else { return Vec::new() };
     let unread = Qwen3Config::list_unread_settings(text, folder.contract());
     let unread = unread.expect("a config.json without faults is an object");
-    let told = |setting: &UnreadSetting| FolderFault {
-        kind: FaultKind::Unread,
-        ..FolderFault::new(setting.to_string(), setting.cure())
-    };
-    unread.iter().map(told).collect()
+    unread.iter().map(|one| FolderFault::unread(one.to_string(), one.cure())).collect()
 }

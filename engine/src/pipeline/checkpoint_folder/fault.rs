@@ -35,6 +35,11 @@ impl FolderFault {
         Self { kind: FaultKind::Unfit, message: message.into(), cure: cure.into() }
     }
 
+    /// Something that nothing reads.
+    pub(crate) fn unread(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Unread, ..Self::new(message, cure) }
+    }
+
     /// Whether the folder is refused, whatever its weights are.
     #[must_use]
     pub fn is_certain(&self) -> bool {

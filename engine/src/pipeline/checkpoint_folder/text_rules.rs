@@ -1,7 +1,7 @@
 //! Rules of the small files: those that speak of the same thing agree.
 
 use super::CheckpointFolder;
-use super::fault::{FaultKind, FolderFault};
+use super::fault::FolderFault;
 use crate::pipeline::checkpoint_texts::{
     CheckpointTexts, Disagreement, FOLDER, MORE_TEMPLATES, describe_left_templates,
 };
@@ -10,7 +10,7 @@ use crate::text::file_head;
 /// Largest file that is read, in bytes. A tokenizer.json of 250,000 tokens has about 20 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The rule: no two files contradict each other. A config.json that is refused is left to its own rule.
+/// The rule: no two files contradict each other, and every setting about texts is read. A config.json that is refused is left to its own rule.
 pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
     if folder.config().is_none() {
         return Vec::new();
@@ -21,12 +21,15 @@ pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
         file_head::is_present(&path)
             .then(|| bytes().ok_or_else(|| "it is no file of at most 256 MiB".to_owned()))
     };
-    let found = match CheckpointTexts::read(read) {
-        Ok(texts) => texts.find_disagreements(),
-        Err(malformed) => vec![malformed],
-    };
-    let cure = |one: &Disagreement| one.cure.replace(FOLDER, folder.shown());
-    found.iter().map(|one| FolderFault::new(one.what.as_str(), cure(one))).collect()
+    let fault = |one: &Disagreement| FolderFault::new(&*one.what, one.cure.replace(FOLDER, folder.shown()));
+    match CheckpointTexts::read(read) {
+        Err(malformed) => vec![fault(&malformed)],
+        Ok(texts) => {
+            let unread = texts.list_unread_settings();
+            let unread = unread.iter().map(|one| FolderFault::unread(one.to_string(), one.cure()));
+            texts.find_disagreements().iter().map(fault).chain(unread).collect()
+        }
+    }
 }
 
 /// The rule: every chat template is used.
@@ -38,5 +41,5 @@ pub(super) fn check_templates(folder: &CheckpointFolder) -> Vec<FolderFault> {
     let cure = format!(
         "if another template is meant, write it to chat_template.jinja; if not, remove the folder `{MORE_TEMPLATES}`"
     );
-    vec![FolderFault { kind: FaultKind::Unread, ..FolderFault::new(message, cure) }]
+    vec![FolderFault::unread(message, cure)]
 }

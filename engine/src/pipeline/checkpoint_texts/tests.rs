@@ -252,3 +252,15 @@ fn a_cure_names_the_entry_and_stands_ready_for_the_folder() {
         "{cure}"
     );
 }
+
+#[test]
+fn settings_about_texts_that_nothing_reads_are_told() {
+    let mut files = folder();
+    files[TOKENIZER_CONFIG]["add_bos_token"] = json!(true);
+    files[TOKENIZER_CONFIG]["add_prefix_space"] = json!(false);
+    let read = |name: &str| Some(Ok(files.get(name)?.to_string().into_bytes()));
+    let texts = CheckpointTexts::read(read).unwrap();
+    let found: Vec<String> = texts.list_unread_settings().iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("tokenizer_config.json: `add_bos_token` = true is not read"), "{found:?}");
+}

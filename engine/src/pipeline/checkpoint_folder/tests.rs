@@ -127,12 +127,6 @@ fn names_of_wrapped_models_are_told_with_the_command_that_renames_them() {
     assert_fault(folder.path(), "without its head", "'model.' + k");
 }
 
-/// Names and shapes of tensors.
-type Layout = Vec<(String, Vec<usize>)>;
-
-/// A change of a layout, with what the fault and its cure then say.
-type Change<'a> = (&'a dyn Fn(&mut Layout), &'a str, &'a str);
-
 #[test]
 fn a_strangers_names_do_not_become_part_of_a_command() {
     let folder = folder();
@@ -150,16 +144,19 @@ fn a_strangers_names_do_not_become_part_of_a_command() {
     assert!(faults(folder.path()).iter().all(|fault| !fault.cure.contains("a\"b")));
 }
 
+/// Makes other tensors of those of the model.
+type Change = fn(&mut Vec<(String, Vec<usize>)>);
+
 #[test]
 fn tensors_that_are_not_those_of_the_config_are_told_with_their_own_cures() {
     let folder = folder();
-    let shapes: [Change; 5] = [
-        (&|all| drop(all.pop()), "tensor `model.norm.weight` is missing", "config.json that was saved"),
-        (&|all| all.truncate(3), "(and 9 more like it)", "all of their files"),
-        (&|all| all[1].1 = vec![3], "has shape [3], expected [2]", "config.json that was saved"),
-        (&|all| all[0].1 = vec![9, 2], "has shape [9, 2], expected [8, 2]", "`\"vocab_size\": 9`"),
+    let shapes: [(Change, &str, &str); 5] = [
+        (|all| drop(all.pop()), "tensor `model.norm.weight` is missing", "config.json that was saved"),
+        (|all| all.truncate(3), "(and 9 more like it)", "all of their files"),
+        (|all| all[1].1 = vec![3], "has shape [3], expected [2]", "config.json that was saved"),
+        (|all| all[0].1 = vec![9, 2], "has shape [9, 2], expected [8, 2]", "`\"vocab_size\": 9`"),
         (
-            &|all| all.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), vec![1])),
+            |all| all.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), vec![1])),
             "is not part of the model",
             "not k.endswith('inv_freq')",
         ),

@@ -71,7 +71,9 @@ impl LineReader {
             let array = first && line.trim_start().starts_with('[');
             let ParsedDocument { document, leftovers } =
                 parser.parse(&line, first).map_err(|fault| self.line_error(fault, array))?;
-            tally.add(&leftovers, || format!("{}:{}", show_path(&self.file), self.number));
+            // The name alone: the place becomes part of an artifact, which must not depend on the folder.
+            let name = self.file.file_name().unwrap_or(self.file.as_os_str());
+            tally.add(&leftovers, || format!("{}:{}", show_path(name), self.number));
             return Ok(Some(document));
         }
         Ok(None)

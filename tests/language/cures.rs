@@ -416,7 +416,7 @@ const UNPROVOKED: &[(&str, usize, &str)] = &[
     ("engine/src/hub/online/files.rs", 3, "needs a hub"),
     ("engine/src/hub/online/report.rs", 7, "needs a hub"),
     ("engine/src/language/decode.rs", 4, "unreadable files and links: the cure is outside the file"),
-    ("engine/src/language/decode/columns.rs", 1, "another data file is needed"),
+    ("engine/src/language/decode/columns.rs", 2, "another data file is needed; `fixes.rs` has some"),
     ("engine/src/language/draft.rs", 1, "provoked in `check.rs`: a new name is the reader's choice"),
     ("engine/src/language/include.rs", 2, "limits of includes, in several files"),
     ("engine/src/language/mixture/nesting.rs", 1, "a limit"),

@@ -103,12 +103,6 @@ impl Qwen3Config {
         Ok(config)
     }
 
-    /// Query heads that share one key and value head, g = H / K.
-    #[must_use]
-    pub(crate) fn group(&self) -> usize {
-        self.num_attention_heads / self.num_key_value_heads
-    }
-
     /// Refuses shapes that contradict each other, or that would let a stranger's `config.json` allocate without bound.
     ///
     /// # Errors

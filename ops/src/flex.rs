@@ -3,6 +3,7 @@
 use burn_backend::tensor::{FloatTensor, IntTensor};
 use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
+use pulp::Arch;
 
 use crate::extension::{AttentionInputs, FusedOps, Kernels, TurnInputs};
 use crate::kernels::attention::{self, Inputs, Output, Shape};
@@ -73,14 +74,14 @@ fn view<'a>(values: &'a Values, shape: &TensorShape) -> View<'a> {
 /// a b as a tensor.
 fn product(a: View, b: View) -> FlexTensor {
     let mut out = vec![0.0; a.rows * b.columns];
-    multiply(a, b, &mut out);
+    multiply(Arch::new(), a, b, &mut out);
     wrap(out, TensorShape::from([a.rows, b.columns]))
 }
 
 impl Kernels for Flex {
     fn attention_forward(inputs: &AttentionInputs<Self>) -> (FlexTensor, FlexTensor) {
         let slices = AttentionSlices::new(inputs);
-        let Output { mixed, statistics } = attention::attend(&slices.inputs());
+        let Output { mixed, statistics } = attention::attend(Arch::new(), &slices.inputs());
         let count = TensorShape::from([statistics.len()]);
         (wrap(mixed, inputs.queries.shape()), wrap(statistics, count))
     }
@@ -93,7 +94,7 @@ impl Kernels for Flex {
         let slices = AttentionSlices::new(inputs);
         let [mixed, statistics, upstream] = [mixed, statistics, upstream].map(Values::new);
         let saved = attention::Saved { mixed: mixed.slice(), statistics: statistics.slice() };
-        let found = attention::compute_gradients(&slices.inputs(), &saved, upstream.slice());
+        let found = attention::compute_gradients(Arch::new(), &slices.inputs(), &saved, upstream.slice());
         [
             wrap(found.queries, inputs.queries.shape()),
             wrap(found.keys, inputs.keys.shape()),
@@ -125,7 +126,7 @@ impl Kernels for Flex {
         let TurnInputs { x, weight, cos, sin } = inputs;
         let shape = x.shape();
         let [x, weight, cos, sin] = [x, weight, cos, sin].map(Values::new);
-        let angles = rotary::Angles { cos: cos.slice(), sin: sin.slice() };
+        let angles = rotary::AngleSlices { cos: cos.slice(), sin: sin.slice() };
         let (y, scales) = rotary::turn(x.slice(), shape[2], weight.slice(), eps as f32, angles);
         let count = TensorShape::from([scales.len()]);
         (wrap(y, shape), wrap(scales, count))
@@ -140,7 +141,7 @@ impl Kernels for Flex {
         let shapes = [x.shape(), weight.shape()];
         let [x, weight, cos, sin] = [x, weight, cos, sin].map(Values::new);
         let [scales, upstream] = [scales, upstream].map(Values::new);
-        let angles = rotary::Angles { cos: cos.slice(), sin: sin.slice() };
+        let angles = rotary::AngleSlices { cos: cos.slice(), sin: sin.slice() };
         let [whole, width] = shapes;
         let (dx, dw) = rotary::compute_gradients(
             x.slice(),

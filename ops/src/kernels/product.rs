@@ -3,11 +3,10 @@
 //! Element (i, j) of a b is a sum of chains: the chain of fused multiply-adds over the first [`CHAIN`] products, plus that
 //! over the next ones, and so on. Nothing else enters, so the element does not depend on how the work is divided.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::panels::{View, multiply_panels, pack};
-use super::vector::dispatch;
 
 /// Products in one chain. A panel of this depth stays in the nearest cache.
 const CHAIN: usize = 256;
@@ -25,17 +24,17 @@ const TASK_PANELS: usize = 8;
 ///
 /// # Shapes
 /// `a`: [m, k], `b`: [k, n], `out`: [m, n], row-major.
-pub(crate) fn multiply(a: View, b: View, out: &mut [f32]) {
-    let right = pack_right(b);
+pub(crate) fn multiply(arch: Arch, a: View, b: View, out: &mut [f32]) {
+    let right = pack_right(arch, b);
     out.par_chunks_mut(TASK_ROWS * b.columns).enumerate().for_each_init(Vec::new, |buffer, (number, out)| {
         let (first, columns) = (number * TASK_ROWS, b.columns);
-        dispatch(Rows { a, first, right: &right, columns, out, buffer });
+        arch.dispatch(Rows { a, first, right: &right, columns, out, buffer });
     });
 }
 
 /// Packs the right factor: chains one after another, each as panels.
-fn pack_right(b: View) -> Vec<f32> {
-    let width = NV * dispatch(CountLanes);
+fn pack_right(arch: Arch, b: View) -> Vec<f32> {
+    let width = NV * arch.dispatch(CountLanes);
     let panels = b.columns.div_ceil(width);
     let mut packed = vec![0.0; b.rows * panels * width];
     packed.par_chunks_mut(CHAIN * panels * width).enumerate().for_each(|(number, chain)| {
@@ -122,7 +121,7 @@ fn store<S: Simd>(simd: S, row: &mut [f32], sums: [S::f32s; NV], add: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::vector::tests::same_with_all_instructions;
+    use crate::kernels::vector::tests::find_instruction_sets;
 
     fn noise(count: usize, step: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * step) % 1009) as f32 / 504.5 - 1.0).collect()
@@ -157,12 +156,12 @@ mod tests {
                 (rows, View::new(&b, n, k, k).transposed()),
             ] {
                 let expected = multiply_plainly(a, b);
-                same_with_all_instructions(|| {
+                for arch in find_instruction_sets() {
                     let mut out = vec![f32::NAN; m * n];
-                    multiply(a, b, &mut out);
+                    multiply(arch, a, b, &mut out);
                     let found: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
-                    assert!(found == expected, "{m} x {n} x {k}");
-                });
+                    assert!(found == expected, "{m} x {n} x {k}, {arch:?}");
+                }
             }
         }
     }

@@ -15,12 +15,12 @@ const TOKENS: usize = 64;
 
 /// cos and sin of every token's angles, [B or 1, L, h / 2] each. One row may serve the whole batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Angles<'a> {
+pub(crate) struct AngleSlices<'a> {
     pub(crate) cos: &'a [f32],
     pub(crate) sin: &'a [f32],
 }
 
-impl Angles<'_> {
+impl AngleSlices<'_> {
     /// cos and sin of token `t` of the batch.
     #[inline(always)]
     fn of(&self, t: usize, half: usize) -> (&[f32], &[f32]) {
@@ -38,7 +38,7 @@ pub(crate) fn turn(
     heads: usize,
     weight: &[f32],
     eps: f32,
-    angles: Angles,
+    angles: AngleSlices,
 ) -> (Vec<f32>, Vec<f32>) {
     let h = weight.len();
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / h]);
@@ -70,7 +70,7 @@ pub(crate) fn compute_gradients(
     heads: usize,
     weight: &[f32],
     scales: &[f32],
-    angles: Angles,
+    angles: AngleSlices,
     upstream: &[f32],
 ) -> (Vec<f32>, Vec<f32>) {
     let h = weight.len();
@@ -123,7 +123,7 @@ mod tests {
             (0..tokens).flat_map(|t| (0..h / 2).map(move |i| f(angle(t, i)) as f32)).collect::<Vec<f32>>()
         };
         let (cos, sin) = (table(f64::cos), table(f64::sin));
-        let angles = Angles { cos: &cos, sin: &sin };
+        let angles = AngleSlices { cos: &cos, sin: &sin };
         let loss = |x: &[f64], w: &[f64]| -> f64 {
             let mut total = 0.0;
             for (n, (x, u)) in x.chunks(h).zip(upstream.chunks(h)).enumerate() {

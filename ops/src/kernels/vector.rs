@@ -1,6 +1,6 @@
 //! Elementwise functions and sums. Loops over fixed-size chunks become vector instructions inside [`vectorized`].
 
-use pulp::{Arch, NullaryFnOnce, WithSimd};
+use pulp::{Arch, NullaryFnOnce};
 
 /// Lanes of a sum. A multiple of the width of every register, so that the order of additions is the same for all.
 pub(crate) const LANES: usize = 16;
@@ -16,16 +16,7 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
             (self.0)()
         }
     }
-    dispatch(Work(work))
-}
-
-/// Runs `work` with the widest vector instructions of this processor.
-#[inline(always)]
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    #[cfg(test)]
-    return tests::forced_arch().unwrap_or_default().dispatch(work);
-    #[cfg(not(test))]
-    Arch::new().dispatch(work)
+    Arch::new().dispatch(Work(work))
 }
 
 /// e^x within 2 units in the last place; 0 below -87.3, infinite above 88.3, NaN for NaN.
@@ -94,33 +85,15 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::atomic::{AtomicU8, Ordering};
-
     use super::*;
 
-    /// Instructions that all kernels use: 0 the widest, 1 none, 2 those of AVX2 processors.
-    static FORCED: AtomicU8 = AtomicU8::new(0);
-
-    pub(super) fn forced_arch() -> Option<Arch> {
-        match FORCED.load(Ordering::Relaxed) {
-            1 => Some(Arch::Scalar),
-            #[cfg(target_arch = "x86_64")]
-            2 => pulp::x86::V3::try_new().map(Arch::V3),
-            _ => None,
-        }
-    }
-
-    /// What `work` returns with each set of instructions, which must be equal.
-    pub(crate) fn same_with_all_instructions<R: PartialEq + std::fmt::Debug>(work: impl Fn() -> R) {
-        let with = |forced| {
-            FORCED.store(forced, Ordering::Relaxed);
-            let result = work();
-            FORCED.store(0, Ordering::Relaxed);
-            result
-        };
-        let widest = with(0);
-        assert_eq!(with(1), widest, "without vector instructions");
-        assert_eq!(with(2), widest, "with AVX2");
+    /// No vector instructions, those of AVX2 processors, and the widest.
+    pub(crate) fn find_instruction_sets() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let middle = pulp::x86::V3::try_new().map(Arch::V3);
+        #[cfg(not(target_arch = "x86_64"))]
+        let middle = None;
+        [Arch::Scalar].into_iter().chain(middle).chain([Arch::new()]).collect()
     }
 
     #[test]
@@ -143,7 +116,7 @@ pub(crate) mod tests {
     #[test]
     fn vector_instructions_change_no_bit() {
         let x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin() * 40.0).collect();
-        same_with_all_instructions(|| vectorized(|| x.iter().map(|x| exp(*x).to_bits()).collect::<Vec<_>>()));
-        same_with_all_instructions(|| vectorized(|| dot(&x, &x)).to_bits());
+        let compute = || (x.iter().map(|x| exp(*x).to_bits()).collect::<Vec<_>>(), dot(&x, &x).to_bits());
+        assert_eq!(compute(), vectorized(compute));
     }
 }

@@ -1,21 +1,21 @@
 //! The forward pass. Lanes are queries: sums over keys run down the rows of a tile, so no lane meets another.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::tiles::{Sight, find_sight, hide};
 use super::{Inputs, KEYS, NOTHING, Output, QUERIES, Shape};
 use crate::kernels::panels::{View, multiply_panels, pack};
-use crate::kernels::vector::{dispatch, exp};
+use crate::kernels::vector::exp;
 
 /// Registers of lanes.
 const NV: usize = 2;
 
 /// Mixes the values of the keys that each query sees.
-pub(crate) fn attend(inputs: &Inputs) -> Output {
+pub(crate) fn attend(arch: Arch, inputs: &Inputs) -> Output {
     let shape = inputs.shape;
-    let keys = dispatch(PackKeys { inputs, values: false });
-    let values = dispatch(PackKeys { inputs, values: true });
+    let keys = arch.dispatch(PackKeys { inputs, values: false });
+    let values = arch.dispatch(PackKeys { inputs, values: true });
     let mut mixed = vec![0.0; shape.batch * shape.query_row()];
     let mut statistics = vec![0.0; shape.batch * shape.length * shape.heads * 2];
     let rows = mixed.par_chunks_mut(shape.query_row());
@@ -24,7 +24,7 @@ pub(crate) fn attend(inputs: &Inputs) -> Output {
             let tiles = mixed.par_chunks_mut(QUERIES * shape.heads * shape.width);
             let tiles = tiles.zip(statistics.par_chunks_mut(QUERIES * shape.heads * 2)).enumerate();
             tiles.for_each(|(tile, (mixed, statistics))| {
-                dispatch(Tile {
+                arch.dispatch(Tile {
                     inputs,
                     keys: &keys,
                     values: &values,

@@ -17,12 +17,12 @@ pub(in crate::backbone) fn build_intervals(context: &AttentionContext) -> Option
     let uses_positions =
         matches!(context.attention, Attention::BlockCausal { .. }) && context.positions.is_some();
     let rows = if uses_positions || context.segments.is_some() { context.batch } else { 1 };
-    let rows = (0..rows).map(|row| Row::new(context, row).build());
+    let rows = (0..rows).map(|row| TokenRow::new(context, row).build());
     rows.collect::<Option<Vec<_>>>().map(|rows| rows.concat())
 }
 
 /// One row of a batch.
-struct Row<'a> {
+struct TokenRow<'a> {
     attention: Attention,
     halves: bool,
     length: usize,
@@ -30,7 +30,7 @@ struct Row<'a> {
     segments: Option<&'a [u16]>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> TokenRow<'a> {
     fn new(context: &'a AttentionContext, row: usize) -> Self {
         let range = row * context.length..(row + 1) * context.length;
         Self {

@@ -249,6 +249,14 @@ impl Backbone {
     pub(crate) fn trainable(self) -> Result<Self, BackboneError> {
         self.map(|_, parameter| parameter.trainable())
     }
+
+    /// The same backbone without autodiff.
+    ///
+    /// # Errors
+    /// Never in practice, because shapes do not change.
+    pub(crate) fn frozen(self) -> Result<Self, BackboneError> {
+        self.map(|_, parameter| parameter.frozen())
+    }
 }
 
 #[cfg(test)]

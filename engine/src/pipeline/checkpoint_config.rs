@@ -121,12 +121,6 @@ impl Qwen3Config {
         }
     }
 
-    /// Query heads that share one key and value head, g = H / K.
-    #[must_use]
-    pub fn group(&self) -> usize {
-        self.num_attention_heads / self.num_key_value_heads
-    }
-
     /// Refuses shapes that contradict each other, or that would let a stranger's `config.json` allocate without bound.
     ///
     /// # Errors

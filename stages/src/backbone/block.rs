@@ -1,6 +1,7 @@
 //! One transformer block: attention and a gated feed-forward layer, each behind a norm and added to the residual stream.
 
-use burn_tensor::{Tensor, activation::silu};
+use burn_tensor::Tensor;
+use fmflow_ops as ops;
 
 use super::Qwen3Config;
 use super::attention::SelfAttention;
@@ -36,7 +37,7 @@ impl TransformerBlock {
     }
 
     fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = silu(linear(x.clone(), &self.gate_proj));
-        linear(gate * linear(x, &self.up_proj), &self.down_proj)
+        let gate = linear(x.clone(), &self.gate_proj);
+        linear(ops::gate(gate, linear(x, &self.up_proj)), &self.down_proj)
     }
 }

@@ -2,7 +2,7 @@
 
 use burn_tensor::{Int, Tensor, TensorData, module::embedding};
 
-use super::layers::rms_norm;
+use super::layers::{linear, rms_norm};
 use super::{AttentionContext, Backbone, BackboneError, PreparedContext};
 
 impl Backbone {
@@ -127,7 +127,7 @@ impl Backbone {
     /// `hidden`: [N, D]; returns [N, V].
     #[must_use]
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head.clone().transpose())
+        linear(hidden, &self.head)
     }
 }
 

@@ -13,20 +13,21 @@
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
 //! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al.,
-//! "Block Diffusion", 2025, section 3). A rule is stored as one or two numbers per token, and a mask is computed for one
-//! block of query rows at a time, so an [L, L] mask never exists for long rows. If rows have halves, keys that no query row
-//! of the block can see are skipped.
+//! "Block Diffusion", 2025, section 3). All but the last are intervals of keys ([`build_intervals`]). For the rest a rule is
+//! stored as one or two numbers per token, and a mask is computed for one block of query rows at a time, so an [L, L] mask
+//! never exists for long rows.
 
-mod parts;
+mod intervals;
+
+use std::ops::Range;
 
 use burn_tensor::{Bool, Device, Int, Tensor, TensorData};
 
-pub(super) use parts::{MaskPart, select_ranges};
+pub(super) use intervals::build_intervals;
 
 use fmflow_engine::pipeline::contract::Attention;
 
 use super::context::{AttentionContext, PADDING};
-use parts::split_into_parts;
 
 /// Rows up to this many tokens use one mask and one score matrix; longer rows are computed in blocks of query rows.
 const WHOLE: usize = 512;
@@ -40,12 +41,12 @@ const FORBIDDEN: f32 = -1e9;
 /// Bits in a word of [`AttentionContext::opened`].
 pub(crate) const WORD: usize = 32;
 
-/// Makes the additive mask of a part.
+/// Makes the additive mask of a block of query rows.
 #[derive(Clone, Debug)]
 pub(super) struct AttentionMask {
-    rule: Option<MaskRule>,
-    parts: Vec<MaskPart>,
-    /// The mask of all rows if there is only one part, computed once for all layers.
+    rule: MaskRule,
+    blocks: Vec<Range<usize>>,
+    /// The mask of all rows if there is only one block, computed once for all layers.
     whole: Option<Tensor<5>>,
 }
 
@@ -57,26 +58,23 @@ impl AttentionMask {
 
     /// A mask for blocks of `rows` query rows.
     fn cut(context: &AttentionContext, rows: usize, device: &Device) -> Self {
-        let rule = MaskRule::new(context, device);
-        let parts = split_into_parts(context, rows);
-        let whole = rule.as_ref().filter(|_| parts.len() == 1).map(|rule| rule.bias(&parts[0]));
-        Self { rule, parts, whole }
+        let (rule, length) = (MaskRule::new(context, device), context.length);
+        let blocks: Vec<_> = (0..length).step_by(rows).map(|start| start..length.min(start + rows)).collect();
+        let whole = (blocks.len() == 1).then(|| rule.bias(&blocks[0]));
+        Self { rule, blocks, whole }
     }
 
     /// Blocks of query rows, in order.
-    pub(super) fn parts(&self) -> &[MaskPart] {
-        &self.parts
+    pub(super) fn blocks(&self) -> &[Range<usize>] {
+        &self.blocks
     }
 
-    /// The additive mask of a part; `None` if everything is visible.
+    /// The additive mask of a block of query rows.
     ///
     /// # Shapes
-    /// Returns [B or 1, 1, 1, rows, keys].
-    pub(super) fn bias(&self, part: &MaskPart) -> Option<Tensor<5>> {
-        match &self.whole {
-            Some(whole) => Some(whole.clone()),
-            None => self.rule.as_ref().map(|rule| rule.bias(part)),
-        }
+    /// Returns [B or 1, 1, 1, rows, L].
+    pub(super) fn bias(&self, rows: &Range<usize>) -> Tensor<5> {
+        self.whole.clone().unwrap_or_else(|| self.rule.bias(rows))
     }
 }
 
@@ -96,14 +94,12 @@ impl MaskSides {
         Self { query: tensor(query), key: tensor(key) }
     }
 
-    /// Queries and keys of a part, [B or 1, rows, keys] each.
-    fn grid(&self, part: &MaskPart) -> [Tensor<3, Int>; 2] {
-        let batch = self.query.dims()[0];
-        let (start, rows) = (part.rows.start, part.rows.len());
-        let key = select_ranges(self.key.clone(), 1, &part.keys);
-        let keys = key.dims()[1];
-        let query = self.query.clone().narrow(1, start, rows).reshape([batch, rows, 1]);
-        [query.expand([batch, rows, keys]), key.reshape([batch, 1, keys]).expand([batch, rows, keys])]
+    /// Queries and keys of a block of query rows, [B or 1, rows, L] each.
+    fn grid(&self, rows: &Range<usize>) -> [Tensor<3, Int>; 2] {
+        let [batch, keys] = self.query.dims();
+        let shape = [batch, rows.len(), keys];
+        let query = self.query.clone().narrow(1, rows.start, rows.len()).reshape([batch, rows.len(), 1]);
+        [query.expand(shape), self.key.clone().reshape([batch, 1, keys]).expand(shape)]
     }
 }
 
@@ -121,7 +117,7 @@ struct MaskRule {
 }
 
 impl MaskRule {
-    fn new(context: &AttentionContext, device: &Device) -> Option<Self> {
+    fn new(context: &AttentionContext, device: &Device) -> Self {
         let length = context.length;
         let order = build_order_sides(context).map(|(query, key)| MaskSides::new(query, key, length, device));
         let own =
@@ -138,33 +134,33 @@ impl MaskRule {
             };
             MaskSides::new(side(-1), side(-2), length, device)
         });
-        (order.is_some() || segments.is_some()).then_some(Self { order, own, opened, segments })
+        Self { order, own, opened, segments }
     }
 
-    fn bias(&self, part: &MaskPart) -> Tensor<5> {
+    fn bias(&self, rows: &Range<usize>) -> Tensor<5> {
         let segments = self.segments.as_ref().map(|sides| {
-            let [query, key] = sides.grid(part);
+            let [query, key] = sides.grid(rows);
             key.not_equal(query)
         });
-        let forbidden = match (self.beyond(part), segments) {
+        let forbidden = match (self.beyond(rows), segments) {
             (Some(order), Some(segments)) => combine_masks(segments, order, Tensor::bool_or),
             (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => unreachable!("a rule has at least one part"),
+            (None, None) => unreachable!("what is visible everywhere is an interval"),
         };
         let [batch, rows, keys] = forbidden.dims();
         (forbidden.float() * FORBIDDEN).reshape([batch, 1, 1, rows, keys])
     }
 
     /// Pairs that the order of tokens within a document forbids.
-    fn beyond(&self, part: &MaskPart) -> Option<Tensor<3, Bool>> {
-        let [query, key] = self.order.as_ref()?.grid(part);
+    fn beyond(&self, rows: &Range<usize>) -> Option<Tensor<3, Bool>> {
+        let [query, key] = self.order.as_ref()?.grid(rows);
         let mut forbidden = key.greater(query);
         if let Some(own) = &self.own {
-            let [query, key] = own.grid(part);
+            let [query, key] = own.grid(rows);
             forbidden = forbidden.bool_and(key.not_equal(query));
         }
         if let Some(words) = &self.opened {
-            forbidden = combine_masks(find_closed_pairs(words, part), forbidden, Tensor::bool_and);
+            forbidden = combine_masks(find_closed_pairs(words, rows), forbidden, Tensor::bool_and);
         }
         Some(forbidden)
     }
@@ -184,9 +180,9 @@ fn combine_masks(
 ///
 /// # Shapes
 /// `words`: [B, L, words]; returns [B, rows, L].
-fn find_closed_pairs(words: &Tensor<3, Int>, part: &MaskPart) -> Tensor<3, Bool> {
+fn find_closed_pairs(words: &Tensor<3, Int>, rows: &Range<usize>) -> Tensor<3, Bool> {
     let [batch, length, count] = words.dims();
-    let (start, rows) = (part.rows.start, part.rows.len());
+    let (start, rows) = (rows.start, rows.len());
     let places: Vec<i32> = (0..WORD as i32).collect();
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [WORD]), &words.device());
     let shape = [batch, rows, count, WORD];

@@ -93,6 +93,15 @@ impl Parameter {
         }
     }
 
+    /// The same values without autodiff.
+    #[must_use]
+    pub(crate) fn frozen(self) -> Self {
+        match self {
+            Self::Vector(x) => Self::Vector(x.inner()),
+            Self::Matrix(x) => Self::Matrix(x.inner()),
+        }
+    }
+
     /// Copies the values to the host, row-major.
     ///
     /// # Errors

@@ -35,12 +35,12 @@ impl ForwardPass {
             }
             return Ok(Self::Whole(model.finish(x)));
         }
-        // Kernels round differently with and without autodiff. So each block runs with autodiff although its graph is
-        // dropped; otherwise the result would not match `Whole` bit for bit.
-        let (mut streams, shared) = (vec![model.embed(tokens.clone()).inner()], model.prepare(&context)?);
-        for i in 0..model.blocks() {
-            let input = streams[i].clone().autodiff().require_grad();
-            streams.push(model.block(i, input, &prepare_block_context(model, &context, &shared)?).inner());
+        // Without autodiff nothing but the streams is kept: autodiff frees the graph of a dropped block only in a backward
+        // pass. Every operation of a block rounds the same with and without it.
+        let frozen = model.clone().frozen()?;
+        let (mut streams, shared) = (vec![frozen.embed(tokens.clone())], frozen.prepare(&context)?);
+        for i in 0..frozen.blocks() {
+            streams.push(frozen.block(i, streams[i].clone(), &shared));
         }
         Ok(Self::Recomputed { streams, tokens, context })
     }

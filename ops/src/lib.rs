@@ -1,0 +1,112 @@
+//! Fused operations of a transformer, forward and backward, as an extension of Burn.
+//!
+//! ```text
+//! attention, rms_norm, turn, gate, linear     the operations, on tensors of any device        this file
+//!   extension    routes to a backend; records a node of the autodiff graph
+//!     flex       unpacks tensors of the CPU into slices
+//!       kernels  computes on slices
+//! ```
+//! On devices without kernels an operation is its [`reference`]: the same formula in plain Burn operations.
+
+#[cfg(feature = "cpu")]
+mod extension;
+#[cfg(feature = "cpu")]
+mod flex;
+#[cfg(feature = "cpu")]
+mod kernels;
+pub mod reference;
+
+use burn_tensor::{Int, Tensor};
+
+#[cfg(feature = "cpu")]
+use extension::{Dispatch, FusedOps, has_kernels};
+
+/// cos and sin of the rotary angles of every token, [B or 1, L, h / 2] each. One row may serve the whole batch.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    /// Cosines.
+    pub cos: Tensor<3>,
+    /// Sines.
+    pub sin: Tensor<3>,
+}
+
+/// softmax(q k^T / sqrt(h)) v over the keys that each query sees. A query that sees none yields 0.
+///
+/// Query i sees the keys j with a <= j < b or c <= j < d, where (a, b, c, d) are its two intervals. Heads of queries share the
+/// heads of keys in groups of H / K neighbors. No [L, L] tensor is made, neither here nor in the backward pass.
+///
+/// # Shapes
+/// `queries`: [B, L, H, h]; `keys`, `values`: [B, L, K, h]; `visible`: [B or 1, L, 4]; returns [B, L, H, h].
+#[must_use]
+pub fn attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    visible: Tensor<3, Int>,
+) -> Tensor<4> {
+    #[cfg(feature = "cpu")]
+    if has_kernels(&queries) {
+        let [queries, keys, values] = [queries, keys, values].map(Tensor::into_dispatch);
+        return Tensor::from_dispatch(Dispatch::attention(queries, keys, values, visible.into_dispatch()));
+    }
+    reference::attention(queries, keys, values, visible)
+}
+
+/// x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
+///
+/// # Shapes
+/// `x`: [N, n], `weight`: `[n]`; returns [N, n].
+#[must_use]
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    #[cfg(feature = "cpu")]
+    if has_kernels(&x) {
+        return Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps));
+    }
+    reference::rms_norm(x, weight, eps)
+}
+
+/// [`rms_norm`] of every head, then rotary position embedding.
+///
+/// # Shapes
+/// `x`: [B, L, H, h], `weight`: `[h]`; returns [B, L, H, h].
+#[must_use]
+pub fn turn(x: Tensor<4>, weight: Tensor<1>, eps: f64, angles: &Angles) -> Tensor<4> {
+    #[cfg(feature = "cpu")]
+    if has_kernels(&x) {
+        let (cos, sin) = (angles.cos.clone().into_dispatch(), angles.sin.clone().into_dispatch());
+        return Tensor::from_dispatch(Dispatch::turn(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            cos,
+            sin,
+            eps,
+        ));
+    }
+    reference::turn(x, weight, eps, angles)
+}
+
+/// silu(gate) up.
+///
+/// # Shapes
+/// [N, n] each.
+#[must_use]
+pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "cpu")]
+    if has_kernels(&gate) {
+        return Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch()));
+    }
+    reference::gate(gate, up)
+}
+
+/// x W^T, with W as Hugging Face stores it.
+///
+/// # Shapes
+/// `x`: [N, in], `weight`: [out, in]; returns [N, out].
+#[must_use]
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "cpu")]
+    if has_kernels(&x) {
+        return Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch()));
+    }
+    reference::linear(x, weight)
+}

@@ -1,0 +1,73 @@
+//! The same operations as formulas of plain Burn operations, which differentiates them itself: what devices without kernels
+//! run, and what tests compare with.
+
+use burn_tensor::activation::{sigmoid, softmax};
+use burn_tensor::{Int, Tensor};
+
+use crate::Angles;
+
+/// Added to the scores of hidden keys; e^-1e9 is 0.
+const HIDDEN: f32 = -1e9;
+
+/// As [`crate::attention`], with all scores in memory.
+#[must_use]
+pub fn attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    visible: Tensor<3, Int>,
+) -> Tensor<4> {
+    let ([b, l, heads, h], shared) = (queries.dims(), keys.dims()[2]);
+    let group = heads / shared;
+    let queries = queries.swap_dims(1, 2).reshape([b, shared, group * l, h]) * (h as f64).powf(-0.5);
+    let scores = queries.matmul(keys.permute([0, 2, 3, 1])).reshape([b, shared, group, l, l]);
+    let seen = see(visible);
+    let rows = seen.dims()[0];
+    let bias = (seen.clone() - 1.0) * -HIDDEN;
+    let any = seen.sum_dim(2).clamp_max(1.0);
+    let weights = softmax(scores + bias.reshape([rows, 1, 1, l, l]), 4).reshape([b, shared, group * l, l]);
+    let mixed = weights.matmul(values.swap_dims(1, 2)).reshape([b, heads, l, h]).swap_dims(1, 2);
+    mixed * any.reshape([rows, l, 1, 1])
+}
+
+/// 1 where a key is seen, [B, L, L].
+fn see(visible: Tensor<3, Int>) -> Tensor<3> {
+    let [rows, l, _] = visible.dims();
+    let keys =
+        Tensor::<1, Int>::arange(0..l as i64, &visible.device()).reshape([1, 1, l]).expand([rows, l, l]);
+    let side = |i: usize| visible.clone().narrow(2, i, 1).expand([rows, l, l]);
+    let within =
+        |from: usize| keys.clone().greater_equal(side(from)).bool_and(keys.clone().lower(side(from + 1)));
+    within(0).bool_or(within(2)).float()
+}
+
+/// As [`crate::rms_norm`].
+#[must_use]
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    let scale = (x.clone() * x.clone()).mean_dim(1).add_scalar(eps).sqrt().recip();
+    x * scale * weight.unsqueeze::<2>()
+}
+
+/// As [`crate::turn`].
+#[must_use]
+pub fn turn(x: Tensor<4>, weight: Tensor<1>, eps: f64, angles: &Angles) -> Tensor<4> {
+    let [b, l, heads, h] = x.dims();
+    let x = rms_norm(x.reshape([b * l * heads, h]), weight, eps).reshape([b, l, heads, h]);
+    let (first, second) = (x.clone().narrow(3, 0, h / 2), x.narrow(3, h / 2, h / 2));
+    let table = |x: &Tensor<3>| x.clone().unsqueeze_dim::<4>(2);
+    let (cos, sin) = (table(&angles.cos), table(&angles.sin));
+    let turned = first.clone() * cos.clone() - second.clone() * sin.clone();
+    Tensor::cat(vec![turned, second * cos + first * sin], 3)
+}
+
+/// As [`crate::gate`].
+#[must_use]
+pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    gate.clone() * sigmoid(gate) * up
+}
+
+/// As [`crate::linear`].
+#[must_use]
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.transpose())
+}

@@ -1,0 +1,180 @@
+//! Every operation against its reference: values and gradients, over random shapes and masks.
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use burn_tensor::{Device, Int, Tensor, TensorData};
+use fmflow_ops::{Angles, reference};
+use proptest::prelude::*;
+
+/// f32 sums of some hundred terms of size 1, in another order.
+const TOLERANCE: f64 = 2e-4;
+
+fn noise<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let count = shape.iter().product::<usize>();
+    let value = |i: usize| {
+        let x = (i as u64 + 1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        ((x ^ (x >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    Tensor::from_data(TensorData::new((0..count).map(value).collect::<Vec<f32>>(), shape), device)
+}
+
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    x.inner().into_data().iter::<f64>().collect()
+}
+
+/// Values of `f`, and gradients of its inner product with noise, with respect to every input.
+fn differentiate<const D: usize, const E: usize, const N: usize>(
+    inputs: [Tensor<D>; N],
+    weight: Option<Tensor<1>>,
+    f: impl Fn([Tensor<D>; N], Option<Tensor<1>>) -> Tensor<E>,
+) -> Vec<Vec<f64>> {
+    let inputs = inputs.map(|x| x.autodiff().require_grad());
+    let weight = weight.map(|x| x.autodiff().require_grad());
+    let y = f(inputs.clone(), weight.clone());
+    let upstream = noise(y.dims(), 99, &Device::flex()).autodiff();
+    let grads = (y.clone() * upstream).sum().backward();
+    let mut found = vec![values(y)];
+    for x in inputs {
+        found.push(values(x.grad(&grads).unwrap().autodiff()));
+    }
+    found.extend(weight.map(|w| values(w.grad(&grads).unwrap().autodiff())));
+    found
+}
+
+fn assert_close(found: &[Vec<f64>], expected: &[Vec<f64>]) {
+    assert_eq!(found.len(), expected.len());
+    for (number, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.len(), expected.len());
+        let size = expected.iter().fold(1.0, |size: f64, x| size.max(x.abs()));
+        let worst = found.iter().zip(expected).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        assert!(worst <= TOLERANCE * size, "tensor {number}: {worst:e} of {size}");
+    }
+}
+
+/// Two random intervals for every query; some see nothing.
+fn intervals(rows: usize, l: usize, seed: u64) -> Tensor<3, Int> {
+    let bounds: Vec<i32> = (0..rows * l)
+        .flat_map(|i| {
+            let draw =
+                |salt: u64| (((i as u64 + 7) * (seed * 31 + salt) * 2_654_435_761) >> 13) as usize % (l + 1);
+            let mut points = [draw(1), draw(2), draw(3), draw(4)];
+            points.sort_unstable();
+            if i % 11 == 3 { [0; 4] } else { points.map(|x| x as i32) }
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(bounds, [rows, l, 4]), &Device::flex())
+}
+
+fn angles(rows: usize, l: usize, half: usize) -> Angles {
+    let table = |f: fn(f32) -> f32| {
+        let values: Vec<f32> =
+            (0..rows * l * half).map(|i| f((i / half) as f32 / 1.7_f32.powi((i % half) as i32))).collect();
+        Tensor::from_data(TensorData::new(values, [rows, l, half]), &Device::flex())
+    };
+    Angles { cos: table(f32::cos), sin: table(f32::sin) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn attention(b in 1_usize..3, l in 1_usize..150, shared in 1_usize..3, group in 1_usize..4, half in 1_usize..24, seed in 1_u64..1000, one in any::<bool>()) {
+        let (h, device) = (2 * half, Device::flex());
+        let visible = intervals(if one { 1 } else { b }, l, seed);
+        let inputs = || [noise([b, l, shared * group, h], seed, &device)];
+        let sides = [noise([b, l, shared, h], seed + 1, &device), noise([b, l, shared, h], seed + 2, &device)];
+        let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>, Tensor<3, Int>) -> Tensor<4>| {
+            let [k, v] = sides.clone();
+            let [q] = inputs();
+            let [q, k, v] = [q, k, v].map(|x| x.autodiff().require_grad());
+            let y = f(q.clone(), k.clone(), v.clone(), visible.clone());
+            let upstream = noise(y.dims(), 99, &device).autodiff();
+            let grads = (y.clone() * upstream).sum().backward();
+            let mut found = vec![values(y)];
+            for x in [q, k, v] {
+                found.push(values(x.grad(&grads).unwrap().autodiff()));
+            }
+            found
+        };
+        assert_close(&run(fmflow_ops::attention), &run(reference::attention));
+    }
+
+    #[test]
+    fn norms(rows in 1_usize..150, n in 1_usize..70, seed in 1_u64..1000) {
+        let device = Device::flex();
+        let run = |f: fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>| {
+            let weight = noise([n], seed + 1, &device) + 1.5;
+            differentiate([noise([rows, n], seed, &device)], Some(weight), |[x], w| f(x, w.unwrap(), 1e-3))
+        };
+        assert_close(&run(fmflow_ops::rms_norm), &run(reference::rms_norm));
+    }
+
+    #[test]
+    fn heads_are_turned(b in 1_usize..3, l in 1_usize..80, heads in 1_usize..5, half in 1_usize..20, seed in 1_u64..1000, one in any::<bool>()) {
+        let (device, angles) = (Device::flex(), angles(if one { 1 } else { b }, l, half));
+        let run = |f: fn(Tensor<4>, Tensor<1>, f64, &Angles) -> Tensor<4>| {
+            let weight = noise([2 * half], seed + 1, &device) + 1.5;
+            differentiate([noise([b, l, heads, 2 * half], seed, &device)], Some(weight), |[x], w| f(x, w.unwrap(), 1e-3, &angles))
+        };
+        assert_close(&run(fmflow_ops::turn), &run(reference::turn));
+    }
+
+    #[test]
+    fn gates(rows in 1_usize..40, n in 1_usize..700, seed in 1_u64..1000) {
+        let device = Device::flex();
+        let run = |f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+            let inputs = [noise([rows, n], seed, &device) * 6.0, noise([rows, n], seed + 1, &device)];
+            differentiate(inputs, None, |[a, b], _| f(a, b))
+        };
+        assert_close(&run(fmflow_ops::gate), &run(reference::gate));
+    }
+
+    #[test]
+    fn products(rows in 1_usize..130, from in 1_usize..600, to in 1_usize..90, seed in 1_u64..1000) {
+        let device = Device::flex();
+        let run = |f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+            let (x, w) = (noise([rows, from], seed, &device), noise([to, from], seed + 1, &device));
+            let [x, w] = [x, w].map(|x| x.autodiff().require_grad());
+            let y = f(x.clone(), w.clone());
+            let upstream = noise(y.dims(), 99, &device).autodiff();
+            let grads = (y.clone() * upstream).sum().backward();
+            [y].into_iter().map(values).chain([x, w].map(|x| values(x.grad(&grads).unwrap().autodiff()))).collect::<Vec<_>>()
+        };
+        assert_close(&run(fmflow_ops::linear), &run(reference::linear));
+    }
+}
+
+/// A batch row alone gives the same bits as within a batch: forward, and the gradients that belong to rows.
+#[test]
+fn a_row_depends_on_no_other_row() {
+    let (device, l, heads, h) = (Device::flex(), 70, 4, 16);
+    let whole = noise([3, l, heads, h], 5, &device);
+    let bits = |x: Tensor<4>| x.inner().into_data().iter::<f32>().map(f32::to_bits).collect::<Vec<_>>();
+    let weight = noise([h], 1, &device) + 1.5;
+    let matrix = noise([heads * h, heads * h], 2, &device);
+    let angles = angles(1, l, h / 2);
+    let visible = intervals(1, l, 3);
+    let run = |x: Tensor<4>| {
+        let b = x.dims()[0];
+        let x = x.autodiff().require_grad();
+        let y = fmflow_ops::turn(x.clone(), weight.clone().autodiff(), 1e-6, &angles);
+        let y = fmflow_ops::attention(y.clone(), y.clone(), y, visible.clone()).reshape([b * l, heads * h]);
+        let y = fmflow_ops::linear(y, matrix.clone().autodiff());
+        let y = fmflow_ops::gate(
+            y.clone(),
+            fmflow_ops::rms_norm(y, Tensor::<1>::ones([heads * h], &device).autodiff(), 1e-6),
+        );
+        let y = y.reshape([b, l, heads, h]);
+        let grads = (y.clone() * y.clone()).sum().backward();
+        [bits(y), bits(x.grad(&grads).unwrap().autodiff())]
+    };
+    let all = run(whole.clone());
+    for row in 0..3 {
+        let alone = run(whole.clone().narrow(0, row, 1));
+        for (all, alone) in all.iter().zip(alone) {
+            assert_eq!(all[row * alone.len()..][..alone.len()], alone);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub use failure::{Failure, FailureKind};
 pub(crate) use foreign_entry::ForeignEntry;
 pub use library_panic::catch_library_panic;
-pub(crate) use library_panic::is_panic_caught;
+pub(crate) use library_panic::{find_running_library_call, is_panic_caught};
 pub use shortage::Shortage;
 
 use crate::text::diagnostic::Diagnostic;

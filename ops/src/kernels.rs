@@ -12,4 +12,5 @@ pub(crate) mod panels;
 pub(crate) mod product;
 pub(crate) mod rms_norm;
 pub(crate) mod rotary;
+pub(crate) mod tasks;
 pub(crate) mod vector;

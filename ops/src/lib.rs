@@ -17,6 +17,8 @@ mod kernels;
 pub mod reference;
 
 use burn_tensor::{Int, Tensor};
+#[cfg(feature = "cpu")]
+pub use kernels::tasks::serially;
 
 #[cfg(feature = "cpu")]
 use extension::{Dispatch, FusedOps, has_kernels};

@@ -76,6 +76,7 @@ fn raw_control_characters_of_a_file_are_not_drawn() {
     }
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn names_of_files_are_escaped() {
     let text = "dataset \"d\" from=\"text/*.jsonl\" format=\"jsonl\" held-out=\"5%\" { chat user=\"q\" assistant=\"a\" }\n\
@@ -155,6 +156,7 @@ fn words_of_a_checkpoint_are_escaped() {
     }
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn a_folder_with_a_hostile_name_is_printed_whole_for_programs() {
     let project = Project::tiny();

@@ -34,6 +34,7 @@ fn a_file_that_runs_is_called_valid_without_a_but() {
     project.fmflow(&["check", "bad.kdl", "--runnable"]).exits(2);
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn several_devices_are_refused_where_something_trains() {
     let project = Project::tiny();

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::{Project, Ran};
@@ -192,17 +191,43 @@ fn tokenizers_cannot_panic_or_grow_a_text_without_bound() {
     with_json(&project, "tokenizer.json", change, |ran| assert_refused(&ran, "has the id 4294967295", "id"));
 }
 
+/// Lays out the text of the project instead of its conversations.
+fn lay_out_text(project: &Project, text: &str) {
+    project.write("tiny/text.txt", text);
+    let pipeline =
+        PIPELINE.lines().filter(|line| !line.starts_with(['}', ' ', 'd'])).collect::<Vec<_>>().join("\n");
+    let pipeline = pipeline.replace("first-fit", "concat").replace("\"tasks\"", "\"text\"");
+    let dataset = "dataset \"text\" from=\"tiny/*.txt\" format=\"text\"";
+    project.write("s.kdl", &format!("{pipeline}\n{dataset}\n{TRAINING}"));
+}
+
 #[test]
 fn a_text_without_a_break_is_refused_before_it_takes_all_memory() {
     let project = stranger();
-    let path: &Path = project.path();
-    fs::write(path.join("tiny/text.txt"), "ab".repeat(2 << 20)).unwrap();
-    let text =
-        PIPELINE.lines().filter(|line| !line.starts_with(['}', ' ', 'd'])).collect::<Vec<_>>().join("\n");
-    let text = text.replace("first-fit", "concat").replace("\"tasks\"", "\"text\"");
-    let dataset = "dataset \"text\" from=\"tiny/*.txt\" format=\"text\"";
-    project.write("s.kdl", &format!("{text}\n{dataset}\n{TRAINING}"));
+    lay_out_text(&project, &"ab".repeat(2 << 20));
     let before = Instant::now();
     assert_refused(&run(&project), "a text has 4194304 bytes without a place", "ab");
     assert!(before.elapsed() < Duration::from_secs(600), "{:?}", before.elapsed());
+}
+
+#[test]
+fn a_run_can_be_interrupted_within_one_long_text() {
+    let project = stranger();
+    // One document that a tokenizer works on for far longer than the run waits after the signal.
+    lay_out_text(&project, &(0..5_000_000).map(|i| format!("w{i} ")).collect::<String>());
+    let child = project.spawn(&["run", "s.kdl"]);
+    let has_started = || {
+        let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten();
+        work.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("rows"))
+    };
+    let waited = (0..6000).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        has_started()
+    });
+    assert!(waited, "the stage did not start");
+    std::thread::sleep(Duration::from_secs(1));
+    let stopped =
+        std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    Ran::from(child.wait_with_output().unwrap()).exits(75).says("while a library works on one long text");
 }

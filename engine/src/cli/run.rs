@@ -129,6 +129,7 @@ fn execute_pipeline(
         refuse_unsupported(&pipeline, pipeline.stages.iter())?;
     }
     let interrupt = signals::install_interrupt_flag()?;
+    signals::watch_library_calls(interrupt.clone(), context.output);
     let store = context.create_store().map_err(unwritable_store)?;
     let lock = take_lock(&store)?;
     if let Some(note) = lock.as_ref().ok().and_then(|lock| lock.note.as_ref()) {

@@ -2,12 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
-use crate::error::{Error, Result};
+use super::output::Output;
+use crate::error::{Error, Result, find_running_library_call};
+
+/// How long an interrupted run waits for a call of a library to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often an interrupted run looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Lets a write beyond the limit on the size of a file fail with an error, which names the file, instead of ending the process.
 pub(super) fn survive_large_files() -> Result<()> {
@@ -25,6 +33,26 @@ pub(super) fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
     // The system repeats this one every second until the limit at which it kills, so that a second one is no second wish.
     register(SIGXCPU, flag.clone()).map_err(refused_signal())?;
     Ok(flag)
+}
+
+/// Ends the process when it is interrupted and a library works on one text for longer than [`PATIENCE`], which nothing can
+/// stop. Nothing is lost by that: a result is complete or absent at every instant.
+pub(super) fn watch_library_calls(interrupt: Arc<AtomicBool>, output: Output) {
+    std::thread::spawn(move || {
+        let mut since = (None, Instant::now());
+        loop {
+            std::thread::sleep(LOOK);
+            let call = find_running_library_call().filter(|_| interrupt.load(Ordering::SeqCst));
+            if call.is_none() || call != since.0 {
+                since = (call, Instant::now());
+            } else if since.1.elapsed() > PATIENCE {
+                output.message(
+                    "interrupted while a library works on one long text; the same command continues\n",
+                );
+                std::process::exit(75);
+            }
+        }
+    });
 }
 
 fn refused_signal() -> impl FnOnce(std::io::Error) -> Error {

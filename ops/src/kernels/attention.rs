@@ -58,6 +58,11 @@ impl Shape {
         self.heads / self.shared
     }
 
+    /// About the number of vector operations of a forward pass over whole rows.
+    fn cost(&self) -> usize {
+        self.batch * self.length * self.heads * self.length.saturating_mul(self.width) / 8
+    }
+
     /// Factor of the scores.
     fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()

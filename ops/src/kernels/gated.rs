@@ -2,8 +2,7 @@
 //!
 //! da = dy b s (1 + a (1 - s)) and db = dy a s.
 
-use rayon::prelude::*;
-
+use super::tasks;
 use super::vector::{sigmoid, vectorized};
 
 /// Values of one task.
@@ -12,24 +11,23 @@ const TASK: usize = 1 << 14;
 /// silu(gate) up.
 pub(crate) fn gate(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; gate.len()];
-    out.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(up.par_chunks(TASK)).for_each(
-        |((out, gate), up)| {
-            vectorized(|| {
-                for ((out, a), b) in out.iter_mut().zip(gate).zip(up) {
-                    *out = a * sigmoid(*a) * b;
-                }
-            });
-        },
-    );
+    let tasks = out.chunks_mut(TASK).zip(gate.chunks(TASK)).zip(up.chunks(TASK));
+    tasks::run(2 * gate.len(), tasks, |((out, gate), up)| {
+        vectorized(|| {
+            for ((out, a), b) in out.iter_mut().zip(gate).zip(up) {
+                *out = a * sigmoid(*a) * b;
+            }
+        });
+    });
     out
 }
 
 /// Gradients of both inputs.
 pub(crate) fn compute_gradients(gate: &[f32], up: &[f32], upstream: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let (mut da, mut db) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-    let outputs = da.par_chunks_mut(TASK).zip(db.par_chunks_mut(TASK));
-    let inputs = gate.par_chunks(TASK).zip(up.par_chunks(TASK)).zip(upstream.par_chunks(TASK));
-    outputs.zip(inputs).for_each(|((da, db), ((gate, up), upstream))| {
+    let outputs = da.chunks_mut(TASK).zip(db.chunks_mut(TASK));
+    let inputs = gate.chunks(TASK).zip(up.chunks(TASK)).zip(upstream.chunks(TASK));
+    tasks::run(4 * gate.len(), outputs.zip(inputs), |((da, db), ((gate, up), upstream))| {
         vectorized(|| {
             for ((da, db), ((a, b), dy)) in da.iter_mut().zip(db).zip(gate.iter().zip(up).zip(upstream)) {
                 let s = sigmoid(*a);

@@ -3,10 +3,9 @@
 //! Element (i, j) of a b is a sum of chains: the chain of fused multiply-adds over the first [`CHAIN`] products, plus that
 //! over the next ones, and so on. Nothing else enters, so the element does not depend on how the work is divided.
 
-use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
-
 use super::panels::{View, multiply_panels, pack};
+use super::tasks;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Products in one chain. A panel of this depth stays in the nearest cache.
 const CHAIN: usize = 256;
@@ -26,9 +25,10 @@ const TASK_PANELS: usize = 8;
 /// `a`: [m, k], `b`: [k, n], `out`: [m, n], row-major.
 pub(crate) fn multiply(arch: Arch, a: View, b: View, out: &mut [f32]) {
     let right = pack_right(arch, b);
-    out.par_chunks_mut(TASK_ROWS * b.columns).enumerate().for_each_init(Vec::new, |buffer, (number, out)| {
+    let cost = (a.rows * b.columns).saturating_mul(a.columns) / 16;
+    tasks::run(cost, out.chunks_mut(TASK_ROWS * b.columns).enumerate(), |(number, out)| {
         let (first, columns) = (number * TASK_ROWS, b.columns);
-        arch.dispatch(Rows { a, first, right: &right, columns, out, buffer });
+        arch.dispatch(Rows { a, first, right: &right, columns, out });
     });
 }
 
@@ -37,11 +37,13 @@ fn pack_right(arch: Arch, b: View) -> Vec<f32> {
     let width = NV * arch.dispatch(CountLanes);
     let panels = b.columns.div_ceil(width);
     let mut packed = vec![0.0; b.rows * panels * width];
-    packed.par_chunks_mut(CHAIN * panels * width).enumerate().for_each(|(number, chain)| {
+    let tasks = packed.chunks_mut(CHAIN * panels * width).enumerate().flat_map(|(number, chain)| {
         let depth = chain.len() / (panels * width);
-        chain.par_chunks_mut(depth * width * TASK_PANELS).enumerate().for_each(|(task, out)| {
-            pack(b.transposed(), task * TASK_PANELS * width, number * CHAIN, depth, width, out);
-        });
+        let parts = chain.chunks_mut(depth * width * TASK_PANELS).enumerate();
+        parts.map(move |(task, out)| (number, depth, task, out))
+    });
+    tasks::run(b.rows * b.columns, tasks, |(number, depth, task, out)| {
+        pack(b.transposed(), task * TASK_PANELS * width, number * CHAIN, depth, width, out);
     });
     packed
 }
@@ -64,7 +66,6 @@ struct Rows<'a> {
     right: &'a [f32],
     columns: usize,
     out: &'a mut [f32],
-    buffer: &'a mut Vec<f32>,
 }
 
 impl WithSimd for Rows<'_> {
@@ -85,10 +86,10 @@ impl Rows<'_> {
         let panels = self.columns.div_ceil(width);
         let rows = self.out.len() / self.columns;
         let height = rows.next_multiple_of(MR);
-        self.buffer.resize(height * CHAIN, 0.0);
+        let mut buffer = vec![0.0; height * CHAIN.min(self.a.columns)];
         for from in (0..self.a.columns).step_by(CHAIN) {
             let depth = CHAIN.min(self.a.columns - from);
-            let left = &mut self.buffer[..height * depth];
+            let left = &mut buffer[..height * depth];
             pack(self.a, self.first, from, depth, MR, left);
             let right = &self.right[from * panels * width..][..depth * panels * width];
             for (j, right) in right.chunks_exact(depth * width).enumerate() {

@@ -2,8 +2,7 @@
 //!
 //! With g = dy w the gradients are dx = r g - x r^3 (g . x) / n and dw = sum over rows of dy x r.
 
-use rayon::prelude::*;
-
+use super::tasks;
 use super::vector::{dot, sum, vectorized};
 
 /// Rows of one task. The gradient of the weight is a sum over tasks of sums over rows, so this number is part of the result.
@@ -16,8 +15,8 @@ const ROWS: usize = 64;
 pub(crate) fn normalize(x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let n = weight.len();
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / n]);
-    let tasks = y.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).zip(scales.par_chunks_mut(ROWS));
-    tasks.for_each(|((y, x), scales)| {
+    let tasks = y.chunks_mut(ROWS * n).zip(x.chunks(ROWS * n)).zip(scales.chunks_mut(ROWS));
+    tasks::run(x.len(), tasks, |((y, x), scales)| {
         vectorized(|| {
             for ((y, x), scale) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(scales) {
                 *scale = scale_of(x, eps);
@@ -54,11 +53,9 @@ pub(crate) fn compute_gradients(
 ) -> (Vec<f32>, Vec<f32>) {
     let n = weight.len();
     let mut gradient = vec![0.0; x.len()];
-    let tasks =
-        gradient.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).zip(upstream.par_chunks(ROWS * n));
-    let parts: Vec<Vec<f32>> = tasks
-        .zip(scales.par_chunks(ROWS))
-        .map(|(((gradient, x), upstream), scales)| {
+    let tasks = gradient.chunks_mut(ROWS * n).zip(x.chunks(ROWS * n)).zip(upstream.chunks(ROWS * n));
+    let parts =
+        tasks::map(2 * x.len(), tasks.zip(scales.chunks(ROWS)), |(((gradient, x), upstream), scales)| {
             let mut part = vec![0.0; n];
             vectorized(|| {
                 let rows = gradient.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(upstream.chunks_exact(n));
@@ -67,8 +64,7 @@ pub(crate) fn compute_gradients(
                 }
             });
             part
-        })
-        .collect();
+        });
     (gradient, add_parts(&parts, n))
 }
 

@@ -5,9 +5,8 @@
 //! ```
 //! for i < h / 2. The gradient rotates backwards and goes on as that of [`super::rms_norm`].
 
-use rayon::prelude::*;
-
 use super::rms_norm::{add_parts, gradient_of_row, normalize_row, scale_of};
+use super::tasks;
 use super::vector::vectorized;
 
 /// Tokens of one task; the gradient of the weight is a sum over tasks of sums over heads.
@@ -43,8 +42,8 @@ pub(crate) fn turn(
     let h = weight.len();
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / h]);
     let chunk = TOKENS * heads;
-    let tasks = y.par_chunks_mut(chunk * h).zip(x.par_chunks(chunk * h)).zip(scales.par_chunks_mut(chunk));
-    tasks.enumerate().for_each(|(task, ((y, x), scales))| {
+    let tasks = y.chunks_mut(chunk * h).zip(x.chunks(chunk * h)).zip(scales.chunks_mut(chunk));
+    tasks::run(2 * x.len(), tasks.enumerate(), |(task, ((y, x), scales))| {
         vectorized(|| {
             let rows = y.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(scales).enumerate();
             for (number, ((y, x), scale)) in rows {
@@ -76,23 +75,19 @@ pub(crate) fn compute_gradients(
     let h = weight.len();
     let chunk = TOKENS * heads;
     let mut gradient = vec![0.0; x.len()];
-    let inputs = x.par_chunks(chunk * h).zip(upstream.par_chunks(chunk * h)).zip(scales.par_chunks(chunk));
-    let parts: Vec<Vec<f32>> = gradient
-        .par_chunks_mut(chunk * h)
-        .zip(inputs)
-        .enumerate()
-        .map(|(task, (gradient, ((x, upstream), scales)))| {
-            let (mut part, mut back) = (vec![0.0; h], vec![0.0; h]);
-            vectorized(|| {
-                let rows = gradient.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(upstream.chunks_exact(h));
-                for (number, (((gradient, x), upstream), scale)) in rows.zip(scales).enumerate() {
-                    turn_back(upstream, angles.of(task * TOKENS + number / heads, h / 2), &mut back);
-                    gradient_of_row(x, weight, *scale, &back, gradient, &mut part);
-                }
-            });
-            part
-        })
-        .collect();
+    let inputs = x.chunks(chunk * h).zip(upstream.chunks(chunk * h)).zip(scales.chunks(chunk));
+    let tasks = gradient.chunks_mut(chunk * h).zip(inputs).enumerate();
+    let parts = tasks::map(4 * x.len(), tasks, |(task, (gradient, ((x, upstream), scales)))| {
+        let (mut part, mut back) = (vec![0.0; h], vec![0.0; h]);
+        vectorized(|| {
+            let rows = gradient.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(upstream.chunks_exact(h));
+            for (number, (((gradient, x), upstream), scale)) in rows.zip(scales).enumerate() {
+                turn_back(upstream, angles.of(task * TOKENS + number / heads, h / 2), &mut back);
+                gradient_of_row(x, weight, *scale, &back, gradient, &mut part);
+            }
+        });
+        part
+    });
     (gradient, add_parts(&parts, h))
 }
 

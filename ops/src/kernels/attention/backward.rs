@@ -8,7 +8,6 @@ mod queries;
 mod scores;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use key_side::KeySide;
 use queries::Queries;
@@ -16,6 +15,7 @@ use scores::Scores;
 
 use super::tiles::{Sight, find_sight};
 use super::{Inputs, KEYS, Saved, Shape};
+use crate::kernels::tasks;
 
 /// Registers of lanes.
 const NV: usize = 2;
@@ -41,16 +41,12 @@ pub(crate) struct Gradients {
 pub(crate) fn compute_gradients(arch: Arch, inputs: &Inputs, output: &Saved, upstream: &[f32]) -> Gradients {
     let shape = inputs.shape;
     let spans = shape.length.div_ceil(SPAN);
-    let tasks: Vec<(usize, usize)> =
-        (0..shape.batch * shape.shared).flat_map(|i| (0..spans).map(move |s| (i, s))).collect();
-    let parts: Vec<Part> = tasks
-        .par_iter()
-        .map(|&(number, span)| {
-            let (b, head) = (number / shape.shared, number % shape.shared);
-            let keys = span * SPAN..shape.length.min((span + 1) * SPAN);
-            arch.dispatch(Task { inputs, output, upstream, b, head, keys })
-        })
-        .collect();
+    let pairs = (0..shape.batch * shape.shared).flat_map(|i| (0..spans).map(move |span| (i, span)));
+    let parts = tasks::map(2 * shape.cost(), pairs, |(number, span)| {
+        let (b, head) = (number / shape.shared, number % shape.shared);
+        let keys = span * SPAN..shape.length.min((span + 1) * SPAN);
+        arch.dispatch(Task { inputs, output, upstream, b, head, keys })
+    });
     gather(&shape, &parts, spans)
 }
 
@@ -68,19 +64,21 @@ struct Part {
 fn gather(shape: &Shape, parts: &[Part], spans: usize) -> Gradients {
     let (group, width, scale) = (shape.group(), shape.width, shape.scale());
     let mut queries = vec![0.0; shape.batch * shape.query_row()];
-    queries.par_chunks_mut(shape.query_row()).enumerate().for_each(|(b, row)| {
-        row.par_chunks_mut(group * width).enumerate().for_each(|(place, out)| {
+    tasks::run(queries.len(), queries.chunks_mut(shape.query_row()).enumerate(), |(b, row)| {
+        for (place, out) in row.chunks_exact_mut(group * width).enumerate() {
             let (token, head) = (place / shape.shared, place % shape.shared);
             let parts = &parts[(b * shape.shared + head) * spans..][..spans];
-            let lanes = token * group * width..(token + 1) * group * width;
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = parts.iter().fold(0.0, |sum, part| sum + part.queries[lanes.start + i]) * scale;
+            for part in parts {
+                for (out, value) in out.iter_mut().zip(&part.queries[token * group * width..]) {
+                    *out += value;
+                }
             }
-        });
+            out.iter_mut().for_each(|out| *out *= scale);
+        }
     });
     let put = |of: fn(&Part) -> &[f32]| {
         let mut out = vec![0.0; shape.batch * shape.key_row()];
-        out.par_chunks_mut(shape.key_row()).enumerate().for_each(|(b, row)| {
+        tasks::run(out.len(), out.chunks_mut(shape.key_row()).enumerate(), |(b, row)| {
             for (place, out) in row.chunks_exact_mut(width).enumerate() {
                 let (token, head) = (place / shape.shared, place % shape.shared);
                 let part = &parts[(b * shape.shared + head) * spans + token / SPAN];

@@ -1,11 +1,11 @@
 //! The forward pass. Lanes are queries: sums over keys run down the rows of a tile, so no lane meets another.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::tiles::{Sight, find_sight, hide};
 use super::{Inputs, KEYS, NOTHING, Output, QUERIES, Shape};
 use crate::kernels::panels::{View, multiply_panels, pack};
+use crate::kernels::tasks;
 use crate::kernels::vector::exp;
 
 /// Registers of lanes.
@@ -18,24 +18,16 @@ pub(crate) fn attend(arch: Arch, inputs: &Inputs) -> Output {
     let values = arch.dispatch(PackKeys { inputs, values: true });
     let mut mixed = vec![0.0; shape.batch * shape.query_row()];
     let mut statistics = vec![0.0; shape.batch * shape.length * shape.heads * 2];
-    let rows = mixed.par_chunks_mut(shape.query_row());
-    rows.zip(statistics.par_chunks_mut(shape.length * shape.heads * 2)).enumerate().for_each(
-        |(b, (mixed, statistics))| {
-            let tiles = mixed.par_chunks_mut(QUERIES * shape.heads * shape.width);
-            let tiles = tiles.zip(statistics.par_chunks_mut(QUERIES * shape.heads * 2)).enumerate();
-            tiles.for_each(|(tile, (mixed, statistics))| {
-                arch.dispatch(Tile {
-                    inputs,
-                    keys: &keys,
-                    values: &values,
-                    b,
-                    first: tile * QUERIES,
-                    mixed,
-                    statistics,
-                });
-            });
-        },
-    );
+    let rows = mixed.chunks_mut(shape.query_row());
+    let rows = rows.zip(statistics.chunks_mut(shape.length * shape.heads * 2)).enumerate();
+    let tiles = rows.flat_map(|(b, (mixed, statistics))| {
+        let tiles = mixed.chunks_mut(QUERIES * shape.heads * shape.width);
+        let tiles = tiles.zip(statistics.chunks_mut(QUERIES * shape.heads * 2)).enumerate();
+        tiles.map(move |(tile, (mixed, statistics))| (b, tile * QUERIES, mixed, statistics))
+    });
+    tasks::run(shape.cost(), tiles, |(b, first, mixed, statistics)| {
+        arch.dispatch(Tile { inputs, keys: &keys, values: &values, b, first, mixed, statistics });
+    });
     Output { mixed, statistics }
 }
 
@@ -59,7 +51,7 @@ impl WithSimd for PackKeys<'_> {
         let tiles = shape.length.div_ceil(KEYS);
         let block = KEYS * if self.values { shape.width.next_multiple_of(height) } else { shape.width };
         let mut data = vec![0.0; shape.batch * shape.shared * tiles * block];
-        data.par_chunks_mut(tiles * block).enumerate().for_each(|(number, data)| {
+        tasks::run(data.len(), data.chunks_mut(tiles * block).enumerate(), |(number, data)| {
             let (b, head) = (number / shape.shared, number % shape.shared);
             let all = if self.values { self.inputs.values } else { self.inputs.keys };
             let row = &all[b * shape.key_row() + head * shape.width..];

@@ -171,18 +171,11 @@ impl Tile<'_> {
                         hide(&mut lanes.scores, &lanes.visible, tile * KEYS);
                     }
                     lanes.weigh();
-                    lanes.mix::<S, MR>(simd, values.tile(&shape, b, head, tile), width, seen);
+                    lanes.mix::<S, MR>(simd, values.tile(&shape, b, head, tile), seen);
                 }
                 for lane in 0..count {
-                    let inverse = if lanes.sum[lane] > 0.0 || lanes.sum[lane].is_nan() {
-                        1.0 / lanes.sum[lane]
-                    } else {
-                        0.0
-                    };
-                    statistics[place(lane) * 2..][..2].copy_from_slice(&[lanes.maximum[lane], inverse]);
-                    for (i, out) in mixed[place(lane) * width..][..width].iter_mut().enumerate() {
-                        *out = lanes.mixed[i * wide + lane] * inverse;
-                    }
+                    let out = &mut mixed[place(lane) * width..][..width];
+                    statistics[place(lane) * 2..][..2].copy_from_slice(&lanes.finish(lane, out));
                 }
             }
         }
@@ -217,6 +210,17 @@ impl Lanes {
                 self.queries[i * lanes + lane] = value * scale;
             }
         }
+    }
+
+    /// Writes o / l of a lane and returns m and 1 / l, which is 0 if the lane saw nothing.
+    #[inline(always)]
+    fn finish(&self, lane: usize, out: &mut [f32]) -> [f32; 2] {
+        let (sum, lanes) = (self.sum[lane], self.sum.len());
+        let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = self.mixed[i * lanes + lane] * inverse;
+        }
+        [self.maximum[lane], inverse]
     }
 
     /// Scores of a tile of keys.
@@ -260,7 +264,7 @@ impl Lanes {
 
     /// Adds the weighted values of a tile; `keys` of its keys are in the row.
     #[inline(always)]
-    fn mix<S: Simd, const MR: usize>(&mut self, simd: S, values: &[f32], width: usize, keys: usize) {
+    fn mix<S: Simd, const MR: usize>(&mut self, simd: S, values: &[f32], keys: usize) {
         let weights = S::as_simd_f32s(&self.scores).0;
         let decay = S::as_simd_f32s(&self.decay).0;
         let mixed = S::as_mut_simd_f32s(&mut self.mixed).0;
@@ -272,6 +276,5 @@ impl Lanes {
                 }
             }
         }
-        debug_assert_eq!(mixed.len(), width * NV);
     }
 }

@@ -29,6 +29,12 @@ pub(super) fn find_sight(queries: &[[i32; 4]], first: usize) -> Sight {
     }
 }
 
+/// Whether a query with these intervals sees a key.
+#[inline(always)]
+pub(super) fn sees([a, b, c, d]: [i32; 4], key: i32) -> bool {
+    ((a <= key) & (key < b)) | ((c <= key) & (key < d))
+}
+
 /// Hides the keys that a lane does not see: `scores` is [keys, lanes], with the keys from `first` on.
 #[inline(always)]
 pub(super) fn hide(scores: &mut [f32], lanes: &[Vec<i32>; 4], first: usize) {
@@ -36,7 +42,7 @@ pub(super) fn hide(scores: &mut [f32], lanes: &[Vec<i32>; 4], first: usize) {
     for (number, line) in scores.chunks_exact_mut(a.len()).enumerate() {
         let key = (first + number) as i32;
         for (lane, score) in line.iter_mut().enumerate() {
-            let seen = ((a[lane] <= key) & (key < b[lane])) | ((c[lane] <= key) & (key < d[lane]));
+            let seen = sees([a[lane], b[lane], c[lane], d[lane]], key);
             *score = if seen { *score } else { f32::NEG_INFINITY };
         }
     }

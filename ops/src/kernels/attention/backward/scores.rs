@@ -6,6 +6,7 @@ use super::key_side::KeySide;
 use super::queries::Queries;
 use super::{NV, ROWS};
 use crate::kernels::attention::KEYS;
+use crate::kernels::attention::tiles::sees;
 use crate::kernels::panels::multiply_panels;
 use crate::kernels::vector::exp;
 
@@ -87,10 +88,8 @@ impl Scores {
 
 /// Hides the keys from `first` on that a query does not see.
 #[inline(always)]
-fn hide_row(scores: &mut [f32], [a, b, c, d]: [i32; 4], first: usize) {
+fn hide_row(scores: &mut [f32], visible: [i32; 4], first: usize) {
     for (lane, score) in scores.iter_mut().enumerate() {
-        let key = (first + lane) as i32;
-        let seen = ((a <= key) & (key < b)) | ((c <= key) & (key < d));
-        *score = if seen { *score } else { f32::NEG_INFINITY };
+        *score = if sees(visible, (first + lane) as i32) { *score } else { f32::NEG_INFINITY };
     }
 }

@@ -39,8 +39,7 @@ pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let ran = schedule::Schedule::new(runner).run();
     if !work.is_empty() {
         let code = ran.error.as_ref().map_or(0, Error::exit_code);
-        let ended = runner.store.record_event(&json!({ "event": "end", "code": code }));
-        ended.map_err(|error| space::explain_shortage(runner, &[], error))?;
+        runner.store.record_event(&json!({ "event": "end", "code": code }))?;
     }
     Ok(ran)
 }

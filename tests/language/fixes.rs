@@ -453,6 +453,16 @@ fn lines_after_the_first_are_read_as_the_stages_read_them() {
     let said = says(&format!("{chat} input=\"inputs\""));
     assert!(said.contains("none of the first 3 lines has the field `inputs`"), "{said}");
 
+    // Only so many files are read: a field may come in the next.
+    write("a.jsonl", &[good]);
+    let context = format!("{chat} input=\"context\"");
+    assert!(says(&context).contains("no-column"));
+    for name in ["c.jsonl", "d.jsonl"] {
+        write(name, &[good]);
+    }
+    write("e.jsonl", &["{'q': 'x', 'a': 'y', 'context': 'z'}"]);
+    assert!(!says(&context).contains("error["), "{}", says(&context));
+
     // Only so many lines are read.
     let mut lines = vec![good; 1500];
     lines[1200] = "{";

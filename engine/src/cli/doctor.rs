@@ -9,7 +9,7 @@ use clap::Args;
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
-use super::pipeline_arguments::{PipelineArguments, SettingArguments};
+use super::pipeline_arguments::{PipelineArguments, SettingArguments, classify_errors};
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
@@ -146,20 +146,26 @@ fn inspect_pipeline(
 ) -> Vec<Diagnostic> {
     let file = show_path(&source.file);
     let (errors, pipeline) = source.read(context);
+    let refused = classify_errors(&errors, pipeline.is_some());
+    if let Some(error) = &refused
+        && pipeline.is_some()
+    {
+        findings.add_obstacle(file.clone(), error.to_string(), error.exit_code());
+    }
     let Some(pipeline) = pipeline else {
         let what = format!(
             "{}: see `{}`",
             count_noun(errors.len(), "error"),
             source.format_next_command("check", "", context)
         );
-        findings.add_obstacle(file, what, 2);
+        findings.add_obstacle(file, what, refused.as_ref().map_or(2, Error::exit_code));
         return errors;
     };
     inspect_pipeline_needs(findings, file, &pipeline, free, context);
     errors
 }
 
-/// Reports whether a pipeline without errors can run here: secrets, features, sources, disk space.
+/// Reports whether a valid pipeline can run here: secrets, features, sources, disk space.
 fn inspect_pipeline_needs(
     findings: &mut DoctorFindings,
     file: String,
@@ -169,9 +175,9 @@ fn inspect_pipeline_needs(
 ) {
     findings.add_fine(file, count_noun(pipeline.stages.len(), "stage"));
     for name in &pipeline.secrets {
-        match std::env::var_os(name) {
-            Some(_) => findings.add_fine(format!("secret {name}"), "set"),
-            None => findings.add_obstacle(format!("secret {name}"), "not set: `export` it before `run`", 2),
+        match pipeline.absent_secrets.contains(name) {
+            false => findings.add_fine(format!("secret {name}"), "set"),
+            true => findings.add_obstacle(format!("secret {name}"), "not set: `export` it before `run`", 2),
         }
     }
     let reasons: IndexSet<_> = pipeline.stages.iter().flat_map(|stage| &stage.unsupported).collect();

@@ -72,22 +72,20 @@ impl PipelineArguments {
         context: &CommandContext<'_>,
     ) -> Result<(Pipeline, Vec<Diagnostic>)> {
         let (errors, warnings, pipeline) = self.read_all(context);
-        let error = match pipeline {
-            Some(pipeline) if errors.is_empty() => return Ok((pipeline, warnings)),
-            Some(_) => build_data_error(),
-            None => classify_errors(&errors),
+        let Some(error) = classify_errors(&errors, pipeline.is_some()) else {
+            return Ok((pipeline.expect("a file without errors is a pipeline"), warnings));
         };
         FailureAnswer::from_error(&error).print_with_findings(&errors, context.json);
         Err(error)
     }
 
-    /// For a command that continues without a pipeline: the errors, and the pipeline if there are none.
+    /// For a command that continues without a pipeline: the errors, and the pipeline if the file is valid.
     pub(super) fn read(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Option<Pipeline>) {
         let (errors, _, pipeline) = self.read_all(context);
         (errors, pipeline)
     }
 
-    /// Draws the errors; returns errors, warnings, and the pipeline if there are no errors.
+    /// Draws the errors; returns errors, warnings, and the pipeline if the file is valid: its data may have errors.
     fn read_all(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Vec<Diagnostic>, Option<Pipeline>) {
         let checked = self.check();
         let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
@@ -126,11 +124,16 @@ impl PipelineArguments {
     }
 }
 
-/// A configuration whose only errors are about the checkpoints that it names is right itself: those are inputs that do not fit.
-fn classify_errors(errors: &[Diagnostic]) -> Error {
-    match errors.iter().all(|finding| finding.code == Code::UnfitCheckpoint) {
-        true => Error::UnfitCheckpoint,
-        false => Error::Config,
+/// The error that the errors of a check stand for; `valid` says that there is a pipeline all the same. A configuration whose only
+/// errors are about its data, or about the checkpoints that it names, is right itself: those are inputs that do not fit.
+pub(super) fn classify_errors(errors: &[Diagnostic], valid: bool) -> Option<Error> {
+    match errors {
+        [] if valid => None,
+        _ if valid => Some(build_data_error()),
+        [_, ..] if errors.iter().all(|finding| finding.code == Code::UnfitCheckpoint) => {
+            Some(Error::UnfitCheckpoint)
+        }
+        _ => Some(Error::Config),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
 }
 
 /// Ends the process when it is interrupted and a library works on one text for longer than [`PATIENCE`], which nothing can
-/// stop. Nothing is lost by that: a result is complete or absent at every instant.
+/// stop. No result is damaged by that, but other running stages lose the updates since their last checkpoint.
 pub(super) fn watch_library_calls(interrupt: Arc<AtomicBool>, output: Output) {
     std::thread::spawn(move || {
         let mut since = (None, Instant::now());

@@ -279,6 +279,8 @@ mod tests {
             ("rope_parameters", json!({"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0})),
             ("quantization_config", json!({"bits": 4})),
             ("architectures", json!(["Qwen3ForSequenceClassification"])),
+            ("architectures", json!("Qwen3ForSequenceClassification")),
+            ("layer_types", json!("sliding_attention")),
             ("is_causal", json!(false)),
             ("use_bidirectional_attention", json!(true)),
             ("final_logit_softcapping", json!(30.0)),

@@ -1,5 +1,6 @@
 //! Bytes on disk of what stages make: of weights and optimizer states as they will be, of everything else at most.
 
+use crate::pipeline::checkpoint_folder::TIME_FEATURES;
 use crate::pipeline::config::{
     DatasetFormat, ExportDtype, Packing, RowsConfig, StageConfig, TimeConditioning,
 };
@@ -17,9 +18,6 @@ const UPDATE_BYTES: (u64, u64) = (1024, 128);
 
 /// Bytes of one tensor in the header of a safetensors file.
 const HEADER_BYTES: u64 = 110;
-
-/// Features of a time that conditioning projects, as `stages/src/backbone/time.rs` has them.
-const TIME_FEATURES: u64 = 128;
 
 /// A model as a file system sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +38,8 @@ impl ModelSize {
     pub(super) fn with_conditioning(self, shape: &ModelShape, time: TimeConditioning) -> Self {
         let TimeConditioning::AdaLn { rank } = time else { return self };
         let rank = rank as u64;
-        let shared =
-            saturating_product(&[rank, TIME_FEATURES + 2]).saturating_add(saturating_product(&[rank, rank]));
+        let shared = saturating_product(&[rank, TIME_FEATURES as u64 + 2])
+            .saturating_add(saturating_product(&[rank, rank]));
         let blocks = saturating_product(&[shape.layers, 6, shape.hidden, rank]);
         let parameters = self.parameters.saturating_add(shared).saturating_add(blocks);
         Self { parameters, tensors: self.tensors + 4 + shape.layers, ..self }

@@ -1,8 +1,8 @@
 //! Which tokens may attend to which, and the position of each token.
 //!
 //! A context is plain data on the host, made per batch and never part of an artifact. [`super::PreparedContext`] is its
-//! form on the device: rotary tables, and either one mask (short rows) or the inputs to compute the mask of a block of
-//! query rows ([`super::mask`]).
+//! form on the device: rotary angles, and which keys each query sees: intervals, or a mask where intervals cannot say it
+//! ([`super::mask`]).
 
 use fmflow_engine::pipeline::contract::Attention;
 

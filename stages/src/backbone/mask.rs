@@ -13,7 +13,8 @@
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
 //! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al.,
-//! "Block Diffusion", 2025, section 3). All but the last are intervals of keys ([`build_intervals`]). For the rest a rule is
+//! "Block Diffusion", 2025, section 3). All but the last are intervals of keys ([`build_intervals`]), unless a
+//! document lies in several places or its positions go back. For the rest a rule is
 //! stored as one or two numbers per token, and a mask is computed for one block of query rows at a time, so an [L, L] mask
 //! never exists for long rows.
 

@@ -96,7 +96,7 @@ fn segments_are_separate_documents_and_padding_is_invisible() {
 
 #[test]
 fn a_long_row_in_query_blocks_equals_its_short_form() {
-    // 600 tokens in documents of 200: computed in blocks of query rows; 200 alone: one score matrix.
+    // 600 tokens in documents of 200: several tiles of queries and keys; 200 alone: fewer, cut elsewhere.
     let (model, ids) = (model(TimeConditioning::None), ids(1, 600));
     for attention in [Attention::Causal, Attention::Bidirectional] {
         let segments = (0..600).map(|i| (i / 200) as u16).collect();

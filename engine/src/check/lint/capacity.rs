@@ -1,5 +1,6 @@
 //! Lints of lengths: a canvas must fit into its rows; rows, and a request with its answer, into the model's context.
 
+use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
 use crate::check::lint::lineage::{Lineages, TrainedCanvas};
 use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
@@ -133,7 +134,7 @@ pub(super) fn check_prompt_lengths(
             sink.push(answer_over_context(stage, answer, context, place));
             continue;
         }
-        let table = tokenizer.get_or_insert_with(|| read_tokens(lineages, from, context.root));
+        let table = tokenizer.get_or_insert_with(|| read_tokens(lineages, from));
         let least = table.as_ref().and_then(|table| bound_prompt_tokens(prompt, table));
         if let Some(least) = least.filter(|least| least + answer > context.tokens) {
             sink.push(prompt_over_context(stage, (number, least, answer), context));
@@ -158,23 +159,11 @@ fn bound_prompt_tokens(prompt: &Prompt, table: &TokenTable) -> Option<usize> {
     }
 }
 
-/// The tokens of a checkpoint's tokenizer, if it lies beside the weights or is named at their start, and no stage after that
-/// brings another.
-fn read_tokens(lineages: &Lineages<'_>, from: &Stage, root: &Stage) -> Option<TokenTable> {
-    let mut stage = from;
-    while stage.id != root.id {
-        if let Some(StageConfig::Tokenizer(TokenizerConfig::File(file))) =
-            lineages.input(stage, &InputRole::Tokenizer).map(|tokenizer| &tokenizer.config)
-        {
-            return TokenTable::read(file);
-        }
-        stage = lineages.parent(stage)?;
-    }
-    match (&root.config, lineages.input(root, &InputRole::Tokenizer).map(|tokenizer| &tokenizer.config)) {
-        (_, Some(StageConfig::Tokenizer(TokenizerConfig::File(file)))) => TokenTable::read(file),
-        (StageConfig::Fetch(FetchConfig::Folder(folder)), None) => {
-            TokenTable::read(&folder.join("tokenizer.json"))
-        }
+/// The tokens of a checkpoint's tokenizer, if its file is at hand.
+fn read_tokens(lineages: &Lineages<'_>, from: &Stage) -> Option<TokenTable> {
+    match &find_tokenizer_source(lineages, from)?.config {
+        StageConfig::Tokenizer(TokenizerConfig::File(file)) => TokenTable::read(file),
+        StageConfig::Fetch(FetchConfig::Folder(folder)) => TokenTable::read(&folder.join("tokenizer.json")),
         _ => None,
     }
 }
@@ -188,7 +177,7 @@ fn answer_over_context(
 ) -> Diagnostic {
     let most = context.tokens;
     let message = format!(
-        "`{}` asks for {}, but the context of `{}` is {most}, with the prompt",
+        "`{}` asks for {}, but the context of `{}` is {most}, prompt included",
         stage.name,
         count_noun(answer, "new token"),
         context.root.name

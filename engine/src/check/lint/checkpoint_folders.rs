@@ -113,7 +113,7 @@ fn find_tokenizer_sources<'a>(lineages: &Lineages<'a>, stage: &Stage) -> Vec<&'a
 }
 
 /// The stage that the tokenizer of a checkpoint comes from; `None` if it has none on purpose.
-fn find_tokenizer_source<'a>(lineages: &Lineages<'a>, stage: &'a Stage) -> Option<&'a Stage> {
+pub(super) fn find_tokenizer_source<'a>(lineages: &Lineages<'a>, stage: &'a Stage) -> Option<&'a Stage> {
     let mut stage = stage;
     loop {
         let role = match &stage.config {

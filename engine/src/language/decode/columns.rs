@@ -18,7 +18,7 @@ use crate::text::suggest;
 const TURN_LIST_FIELDS: [&str; 2] = ["messages", "conversations"];
 
 /// How many files of a dataset are looked at.
-pub(super) const MAX_FILES: usize = 4;
+const MAX_FILES: usize = 4;
 
 /// What was reported of the beginning of a file, so that the same is not reported of every line after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +42,9 @@ impl Decoder<'_> {
         let fits = |this: &mut Self, path: &PathBuf| {
             this.check_beginning(record, path, path == &files[0], &dataset.format)
         };
-        let files: Vec<(&PathBuf, FirstLine)> =
+        let first: Vec<(&PathBuf, FirstLine)> =
             files.iter().take(MAX_FILES).map(|path| (path, fits(self, path))).collect();
-        self.check_data_heads(record, &files, dataset);
+        self.check_data_heads(record, &first, files.len() <= MAX_FILES, dataset);
     }
 
     /// Reports the beginning of a file. Only of the `first` file the fields are compared with the settings.

@@ -26,7 +26,7 @@ const MAX_PLACES: usize = 20;
 /// What the first lines of a dataset's files show.
 #[derive(Default)]
 struct DataHeads {
-    lines: u64,
+    /// Whether nothing of the data is left out.
     whole: bool,
     tally: Tally,
     /// Faults by their fix.
@@ -48,10 +48,11 @@ impl DataHeads {
     fn read(
         files: &[(&PathBuf, FirstLine)],
         dataset: &DatasetConfig,
+        all: bool,
         shown: impl Fn(&PathBuf) -> String,
     ) -> Self {
         let parser = DocumentParser::new(dataset);
-        let mut heads = Self { whole: true, ..Self::default() };
+        let mut heads = Self { whole: all, ..Self::default() };
         for (path, first) in files {
             match file_head::read_head(path, MAX_LINES, MAX_BYTES).filter(|_| *first != FirstLine::Unfit) {
                 Some(head) => {
@@ -67,7 +68,6 @@ impl DataHeads {
     fn add_lines(&mut self, lines: Vec<Vec<u8>>, parser: &DocumentParser, first: FirstLine, file: &str) {
         let (mut found, mut reported) = (false, None);
         for (number, bytes) in (1..).zip(lines) {
-            self.lines += 1;
             let place = || format!("{file}:{number}");
             match self.add_line(bytes, number, parser, &mut found, &place) {
                 Ok(()) => {}
@@ -93,7 +93,9 @@ impl DataHeads {
         }
         let first = !std::mem::replace(found, true);
         self.tally.add(&parser.parse(&line, first)?.leftovers, place);
-        if let (true, Ok(fields)) = (self.names.is_empty(), serde_json::from_str(&line)) {
+        if self.names.is_empty()
+            && let Ok(fields) = serde_json::from_str(&line)
+        {
             self.names = file_head::list_short_names(&fields);
         }
         Ok(())
@@ -134,17 +136,19 @@ impl HeadFaults {
 }
 
 impl Decoder<'_> {
-    /// Reports the faults of the first lines of `files`, and what their documents leave unused.
+    /// Reports the faults of the first lines of `files`, and what their documents leave unused; `all` says that the dataset has
+    /// no other files.
     pub(super) fn check_data_heads(
         &mut self,
         record: &Record,
         files: &[(&PathBuf, FirstLine)],
+        all: bool,
         dataset: &DatasetConfig,
     ) {
         let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
         let base = &place.file.folder;
         let shown = |path: &PathBuf| show_path(path.strip_prefix(base).unwrap_or(path));
-        let heads = DataHeads::read(files, dataset, shown);
+        let heads = DataHeads::read(files, dataset, all, shown);
         for (fix, faults) in &heads.faults {
             let message = faults.describe();
             self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "its data").help(fix));

@@ -19,9 +19,18 @@ impl<'a> ConfigKeys<'a> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
+    /// The items of a list; a value that is no list stands for itself, and an absent one for nothing.
+    fn items(&self, key: &str) -> &'a [Value] {
+        match self.get(key) {
+            Some(Value::Array(list)) => list,
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        }
+    }
+
     pub(super) fn size(&self, key: &'static str) -> Result<usize, ConfigError> {
         let value = self.get(key).ok_or(ConfigError::Missing(key))?;
-        // The upper limit keeps every product of three sizes within 64 bits; `check` is stricter.
+        // The upper limit keeps every product of two sizes within 64 bits; `check` is stricter.
         match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
             Some(n) if n > 0 && n < 1 << 30 => Ok(n as usize),
             _ => Err(invalid_key(key, value, "a positive whole number below 2^30")),
@@ -86,10 +95,10 @@ impl<'a> ConfigKeys<'a> {
         if let Some(value) = self.get("quantization_config") {
             return Err(unsupported_key("quantization_config", value, "only unquantized weights"));
         }
-        for kind in self.get("layer_types").and_then(Value::as_array).into_iter().flatten() {
+        for kind in self.items("layer_types") {
             self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
         }
-        for kind in self.get("architectures").and_then(Value::as_array).into_iter().flatten() {
+        for kind in self.items("architectures") {
             self.only("architectures", Some(kind), "Qwen3ForCausalLM", "only `Qwen3ForCausalLM`")?;
         }
         if let Some((key, value, supported)) = settings::find_other_computation(self.0) {

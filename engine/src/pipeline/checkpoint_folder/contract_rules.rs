@@ -3,6 +3,7 @@
 use super::CheckpointFolder;
 use super::fault::{FaultKind, FolderFault};
 use super::tokenizer_rules::TOKENIZER;
+use crate::pipeline::checkpoint_config::cut;
 use crate::pipeline::contract::{CERTIFICATE, Contract, ContractError, PROVENANCE, SIDECAR};
 use crate::pipeline::export_sidecar::CONDITIONING;
 
@@ -26,14 +27,19 @@ fn check_claims(folder: &CheckpointFolder, contract: &Contract) -> Option<Folder
     }
     let (named, carried) = (contract.tokenizer.as_ref()?, folder.hash_tokenizer());
     if Some(named) != carried.as_ref() {
-        let message = format!("{file}: the tokenizer differs from the one that the contract names");
+        let message = match carried {
+            Some(_) => format!("{file}: the tokenizer differs from the one that the contract names"),
+            None => format!(
+                "{file}: the contract names a tokenizer, but {TOKENIZER} is missing or cannot be read"
+            ),
+        };
         return Some(FolderFault::new(message, "restore the artifact's own tokenizer.json"));
     }
     let id = contract.mask_token?;
     // As for a conversion: a token that is called a mask is the mask of its model.
     let taken =
         folder.tokens()?.text(u64::from(id)).filter(|token| !token.to_lowercase().contains("mask"))?;
-    let message = format!("{file}: `mask_token` is {id}, which is the token `{taken}`");
+    let message = format!("{file}: `mask_token` is {id}, which is the token `{}`", cut(taken));
     Some(FolderFault::new(message, restore))
 }
 

@@ -2,6 +2,7 @@
 
 use super::CheckpointFolder;
 use super::fault::FolderFault;
+use crate::pipeline::checkpoint_config::cut;
 use crate::text::file_head;
 
 /// File name of a tokenizer.
@@ -25,7 +26,7 @@ pub(super) fn check_tokenizer(folder: &CheckpointFolder) -> Vec<FolderFault> {
         return Vec::new();
     }
     let last = end.saturating_sub(1);
-    let name = tokens.text(last).map_or(String::new(), |text| format!("token `{text}` "));
+    let name = tokens.text(last).map_or(String::new(), |text| format!("token `{}` ", cut(text)));
     let message = format!("{TOKENIZER}: {name}has the id {last}, but the embedding has {rows} rows");
     vec![FolderFault::new(message, "use the tokenizer that the model was made for")]
 }

@@ -9,6 +9,7 @@ use super::CheckpointFolder;
 use super::fault::FolderFault;
 use super::header::{HeaderError, TensorEntry, read_header};
 use super::{MAX_TEXT_BYTES, read_text};
+use crate::pipeline::checkpoint_config::cut;
 use crate::pipeline::export_sidecar::CONDITIONING;
 use crate::text::file_head;
 
@@ -114,12 +115,13 @@ fn explain_missing_weights(names: &[String]) -> FolderFault {
 
 /// A fault in the words of a header: `file`, tensor `name`: reason.
 fn index_fault(file: &str, tensor: Option<&str>, reason: String, cure: String) -> FolderFault {
-    HeaderError { file: file.into(), tensor: tensor.map(Into::into), reason, cure }.into()
+    HeaderError { file: file.into(), tensor: tensor.map(cut), reason, cure }.into()
 }
 
 fn open_indexed_files(folder: &Path) -> Result<Vec<WeightFileHeader>, FolderFault> {
     let damaged = |why: String| FolderFault::damaged(INDEX, why);
-    let text = read_text(folder, INDEX, MAX_TEXT_BYTES).expect("whoever listed the folder saw the index");
+    // It was listed, but may be gone since, or lie in a folder that cannot be entered.
+    let text = read_text(folder, INDEX, MAX_TEXT_BYTES).unwrap_or_else(|| Err("it cannot be opened".into()));
     let index: ShardIndex =
         serde_json::from_str(&text.map_err(damaged)?).map_err(|error| damaged(error.to_string()))?;
     check_file_names(folder, &index)?;
@@ -144,7 +146,7 @@ fn check_file_names(folder: &Path, index: &ShardIndex) -> Result<(), FolderFault
     for (tensor, file) in &index.weight_map {
         let plain = file.ends_with(".safetensors") && !file.contains(['/', '\\', '\0']) && file.len() <= 255;
         if !plain {
-            let reason = format!("`{file}` is not a file of this folder");
+            let reason = format!("`{}` is not a file of this folder", cut(file));
             let cure = format!("use the `{INDEX}` that was saved with these weights");
             return Err(index_fault(INDEX, Some(tensor), reason, cure));
         }

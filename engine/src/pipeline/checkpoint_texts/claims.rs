@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::tokens::TokenizerTokens;
 use super::{show_place, show_word};
+use crate::pipeline::checkpoint_config::show_value;
 
 /// One file's word on the ids of a special token.
 pub(super) struct IdClaim {
@@ -22,7 +23,7 @@ impl IdClaim {
             Value::Array(list) => list.iter().map(Value::as_u64).collect::<Option<_>>()?,
             one => vec![one.as_u64()?],
         };
-        let said = value?.to_string();
+        let said = show_value(value?);
         (!ids.is_empty()).then(|| Self { place: show_place(file, key), said, ids })
     }
 

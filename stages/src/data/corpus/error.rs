@@ -1,5 +1,6 @@
 //! Why a dataset cannot be read: one fault, or all of them.
 
+use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -117,7 +118,7 @@ impl FaultList {
         }
         let mut text = match whole {
             true => format!("the data have {} faults", self.count),
-            false => format!("the data have these faults, and looking for more was stopped ({})", self.count),
+            false => format!("{} found before the search was stopped", count_noun(self.count, "fault")),
         };
         for fault in &self.shown {
             text += &format!("\n  {}", escape_line(&fault.to_string()));

@@ -247,7 +247,11 @@ fn looking_for_faults_stops_when_it_is_asked_to() {
     let (dataset, stop) = (DatasetConfig::of_format("d", chat()), AtomicBool::new(true));
     let mut documents = read_documents(vec![file], &dataset, Patience { interrupt: &stop, tell: None });
     let error = documents.next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("was stopped (1)\n") && error.contains("x:1: field `q` is missing"), "{error}");
+    assert!(
+        error.contains("1 fault found before the search was stopped\n")
+            && error.contains("x:1: field `q` is missing"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn serve() -> ExitCode {
     }
     let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK_BYTES);
     match thread.spawn(answer_requests) {
-        Ok(thread) => watch_time(&thread),
+        Ok(thread) => watch_time(thread),
         Err(error) => report_no_limits(&error),
     }
 }
@@ -115,7 +115,7 @@ fn parse_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {
 }
 
 /// Waits for the end of the thread that renders. Ends the process when a line takes too long: a thread cannot be stopped.
-fn watch_time<T>(thread: &JoinHandle<T>) -> ExitCode {
+fn watch_time(thread: JoinHandle<std::io::Result<()>>) -> ExitCode {
     while !thread.is_finished() {
         std::thread::sleep(WATCH_INTERVAL);
         let since = BUSY_SINCE.load(Ordering::Relaxed);
@@ -123,7 +123,10 @@ fn watch_time<T>(thread: &JoinHandle<T>) -> ExitCode {
             std::process::exit(TIMED_OUT);
         }
     }
-    ExitCode::SUCCESS
+    match thread.join() {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Processor time of this process, in microseconds.

@@ -95,7 +95,7 @@ impl TextExpansion {
         let longest = self.longest(bytes);
         (longest > harmless.max(MAX_NORMALIZED_BYTES)).then(|| {
             format!(
-                "the tokenizer's normalizer can make it {} times longer, here more than 64 MiB",
+                "the tokenizer can make a text {} times longer, here more than 64 MiB",
                 longest / (bytes as u64).max(1)
             )
         })

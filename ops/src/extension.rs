@@ -1,5 +1,7 @@
 //! The operations as an extension of Burn: routing by backend, and nodes of the autodiff graph.
 
+mod training;
+
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
@@ -10,6 +12,8 @@ use burn_backend_extension::backend_extension;
 pub(crate) use burn_dispatch::Dispatch;
 use burn_dispatch::DispatchTensorKind;
 use burn_tensor::Tensor;
+
+pub(crate) use training::TrainingOps;
 
 /// The paths that [`backend_extension`] expects of the crate `burn`.
 mod burn {

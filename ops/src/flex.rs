@@ -1,5 +1,7 @@
 //! The operations on tensors of the CPU: unpacks them into slices, calls the kernels, and wraps what they return.
 
+mod training;
+
 use burn_backend::tensor::{FloatTensor, IntTensor};
 use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};

@@ -6,8 +6,10 @@
 //! multiples of a constant. So a result depends neither on the number of threads, nor on the instruction set, nor on other
 //! rows of the batch.
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod gated;
+pub(crate) mod loss;
 pub(crate) mod panels;
 pub(crate) mod product;
 pub(crate) mod rms_norm;

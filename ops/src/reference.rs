@@ -1,10 +1,13 @@
 //! The same operations as formulas of plain Burn operations, which differentiates them itself: what devices without kernels
 //! run, and what tests compare with.
 
+mod training;
+
 use burn_tensor::activation::{sigmoid, softmax};
 use burn_tensor::{Int, Tensor};
 
 use crate::Angles;
+pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
 /// Added to the scores of hidden keys; e^-1e9 is 0.
 const HIDDEN: f32 = -1e9;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use burn_tensor::{Device, Int, Tensor, TensorData};
-use fmflow_ops::{Angles, reference};
+use fmflow_ops::{AdamWRates, Angles, LossTerms, reference};
 use proptest::prelude::*;
 
 /// f32 sums of some hundred terms of size 1, in another order.
@@ -143,6 +143,65 @@ proptest! {
             [y].into_iter().map(values).chain([x, w].map(|x| values(x.grad(&grads).unwrap().autodiff()))).collect::<Vec<_>>()
         };
         assert_close(&run(fmflow_ops::linear), &run(reference::linear));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn losses(n in 1_usize..600, v in 1_usize..90, d in 1_usize..50, seed in 1_u64..1000) {
+        let device = Device::flex();
+        let tokens = |step: u64| {
+            let ids: Vec<i32> = (0..n).map(|i| ((i as u64 * step + seed) % v as u64) as i32).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(ids, [n]), &device)
+        };
+        let factors = [3, 4].map(|salt| noise([n], seed + salt, &device));
+        let [cross_entropy, probability] = factors;
+        let terms = LossTerms { targets: tokens(7), present: tokens(11), cross_entropy, probability };
+        let (hidden, head) = (noise([n, d], seed, &device), noise([v, d], seed + 1, &device));
+        let list = |found: fmflow_ops::LossGradients| {
+            let losses = [found.losses.cross_entropy, found.losses.probability].map(values);
+            losses.into_iter().chain([found.hidden, found.head].map(values)).collect::<Vec<_>>()
+        };
+        let found = fmflow_ops::differentiate_losses(hidden.clone(), head.clone(), terms.clone());
+        let expected = list(reference::differentiate_losses(hidden.clone(), head.clone(), terms.clone()));
+        assert_close(&list(found), &expected);
+        let measured = fmflow_ops::measure_losses(hidden, head, terms.targets, terms.present);
+        assert_close(&[measured.cross_entropy, measured.probability].map(values), &expected[..2]);
+    }
+
+    /// Values and moments are those of the reference to the last bit. Sums of squares are added in another order.
+    #[test]
+    fn updates(n in 1_usize..40_000, seed in 1_u64..1000, clipped in any::<bool>()) {
+        let device = Device::flex();
+        let [w, g, m] = [0, 1, 2].map(|salt| noise([n], seed + salt, &device));
+        let v = noise([n], seed + 3, &device).powi_scalar(2);
+        let rates = AdamWRates {
+            scale: if clipped { 0.37 } else { 1.0 },
+            first: [0.9, 0.1],
+            second: [0.95, 0.05],
+            root: 1.7,
+            epsilon: 1e-8,
+            rate: 3e-3,
+            keep: 0.999,
+        };
+        let run = |f: fn(Tensor<1>, Tensor<1>, [Tensor<1>; 2], AdamWRates) -> fmflow_ops::UpdatedValues| {
+            let found = f(w.clone(), g.clone(), [m.clone(), v.clone()], rates);
+            let [first, second] = found.moments;
+            let squares = values(found.squares);
+            let sum = |i: usize| squares.iter().skip(i).step_by(2).sum::<f64>();
+            ([found.values, first, second].map(values), [sum(0), sum(1)])
+        };
+        let (before, found) = ([&w, &m, &v].map(|x| values(x.clone())), run(fmflow_ops::update_values));
+        let expected = run(reference::update_values);
+        assert_eq!(found.0, expected.0);
+        let close = |x: f64, y: f64| (x - y).abs() <= 1e-5 * y;
+        assert!(found.1.iter().zip(expected.1).all(|(x, y)| close(*x, y)), "{:?} {:?}", found.1, expected.1);
+        let [total, same] = [fmflow_ops::sum_squares, reference::sum_squares]
+            .map(|f| values(f(g.clone())).iter().sum::<f64>());
+        assert!(close(total, same), "{total} {same}");
+        assert_eq!([&w, &m, &v].map(|x| values(x.clone())), before, "tensors that others hold are not changed");
     }
 }
 

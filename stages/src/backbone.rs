@@ -16,7 +16,7 @@
 //! for (name, parameter) in model.parameters() {           // always the same order
 //!     let gradient = parameter.take_gradient(&mut gradients);   // flat [count], no autodiff
 //! }
-//! let model = model.map(|name, parameter| parameter.with(new_flat_values)); // stays trainable
+//! let model = model.map(|name, parameter| parameter.map(|flat| change(flat))); // stays trainable
 //! ```
 //! keys its state by name and never handles ranks. `hidden` is `embed`, then `block` for each layer, then `finish`. These
 //! parts are public for a backward pass that recomputes block by block.
@@ -218,6 +218,19 @@ impl Backbone {
     /// All parameters with their names, in the order of [`build_layout`].
     pub fn parameters(&self) -> impl ExactSizeIterator<Item = (&str, &Parameter)> {
         self.parameters.iter().map(|(name, parameter)| (name.as_str(), parameter))
+    }
+
+    /// The head [V, D], without autodiff.
+    #[must_use]
+    pub(crate) fn head(&self) -> Tensor<2> {
+        self.head.clone().inner()
+    }
+
+    /// The place of the head among the parameters; of the embedding, if it is the head too.
+    #[must_use]
+    pub(crate) fn find_head(&self) -> usize {
+        let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
+        self.parameters.get_index_of(name).expect("the layout has a head")
     }
 
     /// The parameter called `name`, if the layout has it.

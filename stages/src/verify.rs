@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn weights_that_were_trained_are_not_compared() {
         let (folder, flow, _) = converted(TimeConditioning::None);
-        let trained = flow.map(|_, p| p.with(p.flat() + 0.01)).unwrap();
+        let trained = flow.map(|_, p| p.map(|x| x + 0.01)).unwrap();
         store(folder.path(), &trained, None);
         assert!(run(folder.path()).unwrap().contains("trained since"));
         // Unchanged weights that compute something else are compared, and refused.

@@ -13,13 +13,17 @@ pub(crate) fn gate(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; gate.len()];
     let tasks = out.chunks_mut(TASK).zip(gate.chunks(TASK)).zip(up.chunks(TASK));
     tasks::run(2 * gate.len(), tasks, |((out, gate), up)| {
-        vectorized(|| {
-            for ((out, a), b) in out.iter_mut().zip(gate).zip(up) {
-                *out = a * sigmoid(*a) * b;
-            }
-        });
+        gate_values(out, gate, up);
     });
     out
+}
+
+vectorized! {
+    fn gate_values<'a>(out: &'a mut [f32], gate: &'a [f32], up: &'a [f32]) {
+        for ((out, a), b) in out.iter_mut().zip(gate).zip(up) {
+            *out = a * sigmoid(*a) * b;
+        }
+    }
 }
 
 /// Gradients of both inputs.
@@ -28,15 +32,20 @@ pub(crate) fn compute_gradients(gate: &[f32], up: &[f32], upstream: &[f32]) -> (
     let outputs = da.chunks_mut(TASK).zip(db.chunks_mut(TASK));
     let inputs = gate.chunks(TASK).zip(up.chunks(TASK)).zip(upstream.chunks(TASK));
     tasks::run(4 * gate.len(), outputs.zip(inputs), |((da, db), ((gate, up), upstream))| {
-        vectorized(|| {
-            for ((da, db), ((a, b), dy)) in da.iter_mut().zip(db).zip(gate.iter().zip(up).zip(upstream)) {
-                let s = sigmoid(*a);
-                *da = dy * b * s * (1.0 - s).mul_add(*a, 1.0);
-                *db = dy * a * s;
-            }
-        });
+        compute_value_gradients([da, db], [gate, up, upstream]);
     });
     (da, db)
+}
+
+vectorized! {
+    fn compute_value_gradients<'a>(gradients: [&'a mut [f32]; 2], inputs: [&'a [f32]; 3]) {
+        let ([da, db], [gate, up, upstream]) = (gradients, inputs);
+        for ((da, db), ((a, b), dy)) in da.iter_mut().zip(db).zip(gate.iter().zip(up).zip(upstream)) {
+            let s = sigmoid(*a);
+            *da = dy * b * s * (1.0 - s).mul_add(*a, 1.0);
+            *db = dy * a * s;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,16 @@ use super::tasks;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Products in one chain. A panel of this depth stays in the nearest cache.
-const CHAIN: usize = 256;
+pub(crate) const CHAIN: usize = 256;
 
 /// Registers side by side in a panel of the right factor.
 const NV: usize = 2;
 
-/// Rows of the result that one task computes.
+/// Most rows of the result that one task computes.
 const TASK_ROWS: usize = 96;
+
+/// Tasks wanted of one product. More would read the right factor more often than they gain.
+const TASKS: usize = 2;
 
 /// Panels of the right factor that one task packs.
 const TASK_PANELS: usize = 8;
@@ -24,12 +27,25 @@ const TASK_PANELS: usize = 8;
 /// # Shapes
 /// `a`: [m, k], `b`: [k, n], `out`: [m, n], row-major.
 pub(crate) fn multiply(arch: Arch, a: View, b: View, out: &mut [f32]) {
+    multiply_onto(arch, a, b, out, false);
+}
+
+/// Adds a b to `out`, or writes it. Shapes as for [`multiply`].
+///
+/// Adding products over the next [`CHAIN`] summands, again and again, yields every bit of the product over all of them.
+pub(crate) fn multiply_onto(arch: Arch, a: View, b: View, out: &mut [f32], add: bool) {
     let right = pack_right(arch, b);
-    let cost = (a.rows * b.columns).saturating_mul(a.columns) / 16;
-    tasks::run(cost, out.chunks_mut(TASK_ROWS * b.columns).enumerate(), |(number, out)| {
-        let (first, columns) = (number * TASK_ROWS, b.columns);
-        arch.dispatch(Rows { a, first, right: &right, columns, out });
+    let (columns, rows) = (b.columns, count_task_rows(a.rows));
+    let cost = (a.rows * columns).saturating_mul(a.columns) / 16;
+    tasks::run(cost, out.chunks_mut(rows * columns).enumerate(), |(number, out)| {
+        arch.dispatch(Rows { a, first: number * rows, right: &right, columns, out, add });
     });
+}
+
+/// Rows of a task: a multiple of every panel's height, few enough for [`TASKS`] tasks.
+fn count_task_rows(rows: usize) -> usize {
+    const HEIGHT: usize = 12;
+    rows.div_ceil(TASKS).next_multiple_of(HEIGHT).min(TASK_ROWS)
 }
 
 /// Packs the right factor: chains one after another, each as panels.
@@ -66,6 +82,7 @@ struct Rows<'a> {
     right: &'a [f32],
     columns: usize,
     out: &'a mut [f32],
+    add: bool,
 }
 
 impl WithSimd for Rows<'_> {
@@ -98,7 +115,7 @@ impl Rows<'_> {
                     let sums = multiply_panels::<S, MR, NV>(simd, left, right);
                     let rows = self.out.chunks_exact_mut(self.columns).skip(i * MR);
                     for (row, sums) in rows.zip(sums) {
-                        store(simd, &mut row[j * width..], sums, from > 0);
+                        store(simd, &mut row[j * width..], sums, self.add || from > 0);
                     }
                 }
             }
@@ -144,6 +161,22 @@ mod tests {
             .flat_map(|i| (0..b.columns).map(move |j| (i, j)))
             .map(|(i, j)| element(i, j).to_bits())
             .collect()
+    }
+
+    #[test]
+    fn sums_of_products_are_the_product() {
+        let (m, n, k) = (30, 17, 2 * CHAIN + 5);
+        let (a, b) = (noise(m * k, 37), noise(k * n, 91));
+        let (a, b) = (View::new(&a, m, k, k), View::new(&b, k, n, n));
+        let (mut whole, mut sum) = (vec![0.0; m * n], vec![f32::NAN; m * n]);
+        multiply(Arch::new(), a, b, &mut whole);
+        for from in (0..k).step_by(CHAIN) {
+            let part = from..k.min(from + CHAIN);
+            let left = View { values: &a.values[from..], columns: part.len(), ..a };
+            let right = View { values: &b.values[from * n..], rows: part.len(), ..b };
+            multiply_onto(Arch::new(), left, right, &mut sum, from > 0);
+        }
+        assert_eq!(whole, sum);
     }
 
     #[test]

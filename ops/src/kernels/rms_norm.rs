@@ -17,14 +17,19 @@ pub(crate) fn normalize(x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec<f
     let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; x.len() / n]);
     let tasks = y.chunks_mut(ROWS * n).zip(x.chunks(ROWS * n)).zip(scales.chunks_mut(ROWS));
     tasks::run(x.len(), tasks, |((y, x), scales)| {
-        vectorized(|| {
-            for ((y, x), scale) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(scales) {
-                *scale = scale_of(x, eps);
-                normalize_row(x, weight, *scale, y);
-            }
-        });
+        normalize_rows(y, x, scales, weight, eps);
     });
     (y, scales)
+}
+
+vectorized! {
+    fn normalize_rows<'a>(y: &'a mut [f32], x: &'a [f32], scales: &'a mut [f32], weight: &'a [f32], eps: f32) {
+        let n = weight.len();
+        for ((y, x), scale) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(scales) {
+            *scale = scale_of(x, eps);
+            normalize_row(x, weight, *scale, y);
+        }
+    }
 }
 
 /// r of a row.
@@ -56,16 +61,23 @@ pub(crate) fn compute_gradients(
     let tasks = gradient.chunks_mut(ROWS * n).zip(x.chunks(ROWS * n)).zip(upstream.chunks(ROWS * n));
     let parts =
         tasks::map(2 * x.len(), tasks.zip(scales.chunks(ROWS)), |(((gradient, x), upstream), scales)| {
-            let mut part = vec![0.0; n];
-            vectorized(|| {
-                let rows = gradient.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(upstream.chunks_exact(n));
-                for (((gradient, x), upstream), scale) in rows.zip(scales) {
-                    gradient_of_row(x, weight, *scale, upstream, gradient, &mut part);
-                }
-            });
-            part
+            compute_row_gradients(gradient, [x, upstream, scales, weight])
         });
     (gradient, add_parts(&parts, n))
+}
+
+vectorized! {
+    /// Gradients of rows, and their part of the gradient of the weight.
+    fn compute_row_gradients<'a>(gradient: &'a mut [f32], inputs: [&'a [f32]; 4]) -> Vec<f32> {
+        let [x, upstream, scales, weight] = inputs;
+        let n = weight.len();
+        let mut part = vec![0.0; n];
+        let rows = gradient.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(upstream.chunks_exact(n));
+        for (((gradient, x), upstream), scale) in rows.zip(scales) {
+            gradient_of_row(x, weight, *scale, upstream, gradient, &mut part);
+        }
+        part
+    }
 }
 
 /// Writes dx of a row and adds to dw.
@@ -80,7 +92,7 @@ pub(super) fn gradient_of_row(
 ) {
     let n = weight.len();
     let (x, upstream) = (&x[..n], &upstream[..n]);
-    let common = sum(n, |i, lane| (upstream[i] * weight[i]).mul_add(x[i], lane));
+    let common = sum([upstream, weight, x], |[dy, w, x], lane| (dy * w).mul_add(x, lane));
     let common = common * scale * scale / n as f32;
     let rows = gradient.iter_mut().zip(weight_gradient).zip(x.iter().zip(upstream).zip(weight));
     for ((gradient, total), ((x, upstream), w)) in rows {

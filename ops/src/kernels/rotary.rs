@@ -44,20 +44,45 @@ pub(crate) fn turn(
     let chunk = TOKENS * heads;
     let tasks = y.chunks_mut(chunk * h).zip(x.chunks(chunk * h)).zip(scales.chunks_mut(chunk));
     tasks::run(2 * x.len(), tasks.enumerate(), |(task, ((y, x), scales))| {
-        vectorized(|| {
-            let rows = y.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(scales).enumerate();
-            for (number, ((y, x), scale)) in rows {
-                let (cos, sin) = angles.of(task * TOKENS + number / heads, h / 2);
-                *scale = scale_of(x, eps);
-                normalize_row(x, weight, *scale, y);
-                let (first, second) = y.split_at_mut(h / 2);
-                for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(cos.iter().zip(sin)) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                }
-            }
-        });
+        let heads = Heads { first: task * TOKENS, heads, weight, angles };
+        turn_heads(heads, y, x, scales, eps);
     });
     (y, scales)
+}
+
+/// The heads of some tokens.
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    /// Number of the first token.
+    first: usize,
+    /// Heads of a token.
+    heads: usize,
+    weight: &'a [f32],
+    angles: AngleSlices<'a>,
+}
+
+impl Heads<'_> {
+    /// cos and sin of head `number`.
+    #[inline(always)]
+    fn angles(&self, number: usize) -> (&[f32], &[f32]) {
+        self.angles.of(self.first + number / self.heads, self.weight.len() / 2)
+    }
+}
+
+vectorized! {
+    fn turn_heads<'a>(heads: Heads<'a>, y: &'a mut [f32], x: &'a [f32], scales: &'a mut [f32], eps: f32) {
+        let h = heads.weight.len();
+        let rows = y.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(scales).enumerate();
+        for (number, ((y, x), scale)) in rows {
+            let (cos, sin) = heads.angles(number);
+            *scale = scale_of(x, eps);
+            normalize_row(x, heads.weight, *scale, y);
+            let (first, second) = y.split_at_mut(h / 2);
+            for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(cos.iter().zip(sin)) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+    }
 }
 
 /// Gradients of the heads and of the weight.
@@ -78,17 +103,25 @@ pub(crate) fn compute_gradients(
     let inputs = x.chunks(chunk * h).zip(upstream.chunks(chunk * h)).zip(scales.chunks(chunk));
     let tasks = gradient.chunks_mut(chunk * h).zip(inputs).enumerate();
     let parts = tasks::map(4 * x.len(), tasks, |(task, (gradient, ((x, upstream), scales)))| {
-        let (mut part, mut back) = (vec![0.0; h], vec![0.0; h]);
-        vectorized(|| {
-            let rows = gradient.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(upstream.chunks_exact(h));
-            for (number, (((gradient, x), upstream), scale)) in rows.zip(scales).enumerate() {
-                turn_back(upstream, angles.of(task * TOKENS + number / heads, h / 2), &mut back);
-                gradient_of_row(x, weight, *scale, &back, gradient, &mut part);
-            }
-        });
-        part
+        let heads = Heads { first: task * TOKENS, heads, weight, angles };
+        compute_head_gradients(heads, gradient, [x, upstream, scales])
     });
     (gradient, add_parts(&parts, h))
+}
+
+vectorized! {
+    /// Gradients of heads, and their part of the gradient of the weight.
+    fn compute_head_gradients<'a>(heads: Heads<'a>, gradient: &'a mut [f32], inputs: [&'a [f32]; 3]) -> Vec<f32> {
+        let [x, upstream, scales] = inputs;
+        let h = heads.weight.len();
+        let (mut part, mut back) = (vec![0.0; h], vec![0.0; h]);
+        let rows = gradient.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(upstream.chunks_exact(h));
+        for (number, (((gradient, x), upstream), scale)) in rows.zip(scales).enumerate() {
+            turn_back(upstream, heads.angles(number), &mut back);
+            gradient_of_row(x, heads.weight, *scale, &back, gradient, &mut part);
+        }
+        part
+    }
 }
 
 /// Rotates backwards.

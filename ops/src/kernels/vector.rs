@@ -1,23 +1,41 @@
-//! Elementwise functions and sums. Loops over fixed-size chunks become vector instructions inside [`vectorized`].
-
-use pulp::{Arch, NullaryFnOnce};
+//! Elementwise functions and sums. Loops over fixed-size chunks become vector instructions inside `vectorized!`.
 
 /// Lanes of a sum. A multiple of the width of every register, so that the order of additions is the same for all.
 pub(crate) const LANES: usize = 16;
 
-/// Runs `work` with the widest vector instructions of this processor. What `work` calls must be inlined to profit.
-#[inline(always)]
-pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    struct Work<F>(F);
-    impl<R, F: FnOnce() -> R> NullaryFnOnce for Work<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
+/// Defines a function that runs with the widest vector instructions of this processor.
+///
+/// What it calls must be always inlined. Code that is not inlined stays without vectors, and then each fused multiply-add is a
+/// call of a library. A closure, or a function that is passed as a value, is inlined only if it is short.
+macro_rules! vectorized {
+    ($(#[$meta:meta])* fn $name:ident<$life:lifetime>($($field:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+        $(#[$meta])*
+        fn $name<$life>($($field: $type),*) $(-> $output)? {
+            struct Work<$life> { $($field: $type),* }
+            impl<$life> pulp::NullaryFnOnce for Work<$life> {
+                type Output = $crate::kernels::vector::output!($($output)?);
+                #[inline(always)]
+                fn call(self) -> Self::Output {
+                    let Self { $($field),* } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Work { $($field),* })
         }
-    }
-    Arch::new().dispatch(Work(work))
+    };
 }
+
+/// The type that a function returns.
+macro_rules! output {
+    () => {
+        ()
+    };
+    ($output:ty) => {
+        $output
+    };
+}
+
+pub(crate) use {output, vectorized};
 
 /// e^x within 2 units in the last place; 0 below -87.3, infinite above 88.3, NaN for NaN.
 ///
@@ -46,18 +64,20 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The sum of `term(i)` over `0..count`, in [`LANES`] lanes.
+/// Folds `add` over the values of N slices of the same length, in [`LANES`] lanes.
 #[inline(always)]
-pub(crate) fn sum(count: usize, add: impl Fn(usize, f32) -> f32) -> f32 {
+pub(crate) fn sum<const N: usize>(inputs: [&[f32]; N], add: impl Fn([f32; N], f32) -> f32) -> f32 {
+    let count = inputs[0].len();
+    let parts = inputs.map(|x| x[..count].as_chunks::<LANES>());
     let mut lanes = [0.0_f32; LANES];
-    let whole = count / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
+    for chunk in 0..count / LANES {
+        let values = parts.map(|(whole, _)| whole[chunk]);
         for (i, lane) in lanes.iter_mut().enumerate() {
-            *lane = add(start + i, *lane);
+            *lane = add(values.map(|x| x[i]), *lane);
         }
     }
-    for i in whole..count {
-        lanes[i - whole] = add(i, lanes[i - whole]);
+    for (i, lane) in lanes[..count % LANES].iter_mut().enumerate() {
+        *lane = add(parts.map(|(_, rest)| rest[i]), *lane);
     }
     add_lanes(lanes)
 }
@@ -78,14 +98,13 @@ fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
 /// The sum of x_i y_i, in [`LANES`] lanes of fused multiply-adds.
 #[inline(always)]
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let count = x.len().min(y.len());
-    let (x, y) = (&x[..count], &y[..count]);
-    sum(count, |i, lane| x[i].mul_add(y[i], lane))
+    sum([x, y], |[x, y], lane| x.mul_add(y, lane))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use pulp::Arch;
 
     /// No vector instructions, those of AVX2 processors, and the widest.
     pub(crate) fn find_instruction_sets() -> Vec<Arch> {
@@ -113,10 +132,20 @@ pub(crate) mod tests {
         assert!(exp(f32::NAN).is_nan());
     }
 
+    vectorized! {
+        fn compute_in_vectors<'a>(x: &'a [f32]) -> (Vec<u32>, u32) {
+            compute(x)
+        }
+    }
+
+    #[inline(always)]
+    fn compute(x: &[f32]) -> (Vec<u32>, u32) {
+        (x.iter().map(|x| exp(*x).to_bits()).collect(), dot(x, x).to_bits())
+    }
+
     #[test]
     fn vector_instructions_change_no_bit() {
         let x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin() * 40.0).collect();
-        let compute = || (x.iter().map(|x| exp(*x).to_bits()).collect::<Vec<_>>(), dot(&x, &x).to_bits());
-        assert_eq!(compute(), vectorized(compute));
+        assert_eq!(compute(&x), compute_in_vectors(&x));
     }
 }

@@ -71,16 +71,22 @@ impl Parameter {
         }
     }
 
-    /// A parameter with new values, the same shape, and gradients tracked as before.
+    /// The parameter with the values that `f` makes of its values. If nothing else holds them, `f` owns their memory.
     ///
     /// # Shapes
-    /// `values`: `[count]`.
+    /// `[count]`, in and out.
     #[must_use]
-    pub(crate) fn with(&self, values: Tensor<1>) -> Self {
-        let values = values.inner();
+    pub(crate) fn map(self, f: impl FnOnce(Tensor<1>) -> Tensor<1>) -> Self {
         match self {
-            Self::Vector(x) => Self::Vector(set_requires_grad(values, x.is_require_grad())),
-            Self::Matrix(x) => Self::Matrix(set_requires_grad(values.reshape(x.dims()), x.is_require_grad())),
+            Self::Vector(x) => {
+                let tracked = x.is_require_grad();
+                Self::Vector(set_requires_grad(f(x.inner()), tracked))
+            }
+            Self::Matrix(x) => {
+                let (tracked, dims) = (x.is_require_grad(), x.dims());
+                let new = f(flatten_matrix(x.inner()));
+                Self::Matrix(set_requires_grad(new.reshape(dims), tracked))
+            }
         }
     }
 

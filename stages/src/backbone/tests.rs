@@ -119,7 +119,7 @@ fn time_conditioning_starts_as_the_identity_and_learns() {
     let at = context.clone().with_time(vec![0.1, 0.9]);
     assert_eq!(hidden(&plain, &ids, &context), hidden(&timed, &ids, &at));
     let moved = timed.map(|name, p| match name.starts_with("time.layers") {
-        true => p.with(p.flat() + 0.5),
+        true => p.map(|x| x + 0.5),
         false => p,
     });
     assert!(distance(&hidden(&plain, &ids, &context), &hidden(&moved.unwrap(), &ids, &at)) > 0.01);
@@ -142,7 +142,7 @@ fn every_parameter_has_a_gradient_under_its_name() {
             assert_eq!(gradient.dims(), [parameter.count()], "{name}");
         }
         let before = model.parameter("model.norm.weight").unwrap().values().unwrap();
-        let next = model.map(|_, p| p.with(p.flat() * 2.0)).unwrap();
+        let next = model.map(|_, p| p.map(|x| x * 2.0)).unwrap();
         let after = next.parameter("model.norm.weight").unwrap();
         assert_eq!(after.values().unwrap(), before.iter().map(|x| 2.0 * x).collect::<Vec<_>>());
         assert!(matches!(after, Parameter::Vector(x) if x.is_require_grad()));

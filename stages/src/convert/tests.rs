@@ -59,7 +59,7 @@ fn converted(
     store(source.path(), &model, None);
     let (flow, contract) =
         convert_weights(weights::read_checkpoint(source.path()).unwrap(), options, &device)?;
-    let flow = flow.map(|name, p| if spoil(name) { p.with(p.flat() + 0.1) } else { p }).unwrap();
+    let flow = flow.map(|name, p| if spoil(name) { p.map(|x| x + 0.1) } else { p }).unwrap();
     store(artifact.path(), &flow, Some(&contract));
     certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE)
 }
@@ -156,7 +156,7 @@ fn options_out_of_range_are_refused() {
 /// The same model with the weights of its last norm, all 1, times `factor`: 0 makes every logit 0, 3e38 makes them overflow.
 pub(crate) fn scale_last_norm(model: Backbone, factor: f32) -> Backbone {
     let last = |name: &str| name == "model.norm.weight";
-    model.map(|name, p| if last(name) { p.with(p.flat() * factor) } else { p }).unwrap()
+    model.map(|name, p| if last(name) { p.map(|x| x * factor) } else { p }).unwrap()
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use burn_tensor::Tensor;
 use fmflow_engine::pipeline::config::train::OptimizerSettings;
+use fmflow_ops::{AdamWRates, sum_squares, update_values};
 use indexmap::IndexMap;
 
 use super::gradient_sums::FlatGradients;
@@ -13,10 +14,6 @@ use crate::backbone::{Backbone, BackboneError, Parameter};
 /// PyTorch's `clip_grad_norm_` divides by the norm plus this.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// Width of the rows whose squares are summed on the device. The sums of the rows are added on the host, in f64; see
-/// [`sum_squares`].
-const SUM_WIDTH: usize = 1024;
-
 /// Moments of one parameter, flat.
 #[derive(Clone, Debug)]
 pub struct Moments {
@@ -24,6 +21,14 @@ pub struct Moments {
     pub first: Tensor<1>,
     /// Running mean of squared gradients.
     pub second: Tensor<1>,
+}
+
+impl Moments {
+    /// Moments without values, on the device of `like`.
+    fn empty(like: &Tensor<1>) -> Self {
+        let empty = Tensor::empty([0], &like.device());
+        Self { first: empty.clone(), second: empty }
+    }
 }
 
 /// The optimizer: settings and moments.
@@ -130,14 +135,19 @@ impl AdamW {
             let gradient = gradients.next().expect("every parameter has a gradient, in the same order");
             let moments = moments.get_mut(name).expect("every parameter has moments since the start");
             let decay = !no_decay.iter().any(|word| is_exempt_from_decay(word, name));
-            let old = parameter.flat();
-            let new = rates.apply(old.clone(), gradient, moments, decay);
-            squares.push(sum_squares(&(new.clone() - old.clone())));
-            squares.push(sum_squares(&old));
-            parameter.with(new)
+            parameter.map(|old| {
+                let taken = std::mem::replace(moments, Moments::empty(&old));
+                let found = update_values(old, gradient, [taken.first, taken.second], rates.of(decay));
+                let [first, second] = found.moments;
+                *moments = Moments { first, second };
+                squares.push(found.squares);
+                found.values
+            })
         })?;
-        let sums = sum_on_host(squares)?;
-        let (change, weight) = sums.chunks_exact(2).fold((0.0, 0.0), |(c, w), s| (c + s[0], w + s[1]));
+        let sums = add_on_host(squares, |squares| {
+            squares.chunks_exact(2).fold([0.0, 0.0], |[c, w], s| [c + f64::from(s[0]), w + f64::from(s[1])])
+        })?;
+        let [change, weight] = sums.into_iter().fold([0.0, 0.0], |[c, w], [own, old]| [c + own, w + old]);
         let facts = StepFacts {
             grad_norm: norms.total,
             grad_norm_by_group: norms.by_group,
@@ -154,7 +164,7 @@ impl AdamW {
 /// # Errors
 /// If the device fails.
 pub(crate) fn measure_weight_norm(model: &Backbone) -> Result<f64, BackboneError> {
-    let squares = model.parameters().map(|(_, parameter)| sum_squares(&parameter.flat())).collect();
+    let squares = model.parameters().map(|(_, parameter)| sum_squares(parameter.flat())).collect();
     Ok(sum_on_host(squares)?.iter().sum::<f64>().sqrt())
 }
 
@@ -173,16 +183,17 @@ impl<'a> StepRates<'a> {
     }
 
     /// w ← w (1 - lr · wd) - lr · m̂ / (√v̂ + ε), where m̂ and v̂ are corrected for their start at 0.
-    fn apply(&self, w: Tensor<1>, gradient: Tensor<1>, moments: &mut Moments, decay: bool) -> Tensor<1> {
+    fn of(&self, decay: bool) -> AdamWRates {
         let OptimizerSettings { beta1, beta2, epsilon, weight_decay, .. } = *self.settings;
-        let g = if self.scale < 1.0 { gradient * self.scale as f32 } else { gradient };
-        let first = moments.first.clone() * beta1 as f32 + g.clone() * (1.0 - beta1) as f32;
-        let second = moments.second.clone() * beta2 as f32 + (g.clone() * g) * (1.0 - beta2) as f32;
-        *moments = Moments { first: first.clone(), second: second.clone() };
-        let root = second.sqrt() * (1.0 / self.correction[1].sqrt()) as f32 + epsilon as f32;
-        let step = first / root * (self.learning_rate / self.correction[0]) as f32;
-        let kept = if decay { w * (1.0 - self.learning_rate * weight_decay) as f32 } else { w };
-        kept - step
+        AdamWRates {
+            scale: self.scale as f32,
+            first: [beta1 as f32, (1.0 - beta1) as f32],
+            second: [beta2 as f32, (1.0 - beta2) as f32],
+            root: (1.0 / self.correction[1].sqrt()) as f32,
+            epsilon: epsilon as f32,
+            rate: (self.learning_rate / self.correction[0]) as f32,
+            keep: if decay { (1.0 - self.learning_rate * weight_decay) as f32 } else { 1.0 },
+        }
     }
 }
 
@@ -194,7 +205,7 @@ struct GradientNorms {
 
 impl GradientNorms {
     fn from_gradients(model: &Backbone, gradients: &FlatGradients) -> Result<Self, StepError> {
-        let sums = sum_on_host(gradients.iter().map(sum_squares).collect())?;
+        let sums = sum_on_host(gradients.iter().cloned().map(sum_squares).collect())?;
         let mut by_group = IndexMap::<String, f64>::new();
         for ((name, _), sum) in model.parameters().zip(&sums) {
             *by_group.entry(find_parameter_group(name).to_owned()).or_default() += sum;
@@ -207,24 +218,14 @@ impl GradientNorms {
     }
 }
 
-/// Sums the squares of a flat tensor row by row, on its device.
-///
-/// A sum over a whole tensor is not reproducible: from 4,194,304 values on, Burn's CPU backend adds in a tree whose shape
-/// depends on the threads, which would break bit-exact resuming. Sums along a dimension have a fixed order.
-///
-/// # Shapes
-/// `x`: `[n]`; returns `[n / width]` for the largest power of two up to 1,024 that divides n.
-fn sum_squares(x: &Tensor<1>) -> Tensor<1> {
-    let n = x.dims()[0];
-    let width = (1 << n.trailing_zeros().min(SUM_WIDTH.trailing_zeros())).min(n.max(1));
-    let rows = n / width;
-    let x = x.clone().reshape([rows, width]);
-    (x.clone() * x).sum_dim(1).reshape([rows])
+/// Adds the values of each tensor on the host, in f64 and in order.
+fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
+    add_on_host(parts, |values| values.iter().map(|&x| f64::from(x)).sum())
 }
 
-/// Adds the values of each tensor on the host, in f64 and in order. All tensors are transferred at once, because each
-/// transfer waits for the device.
-fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
+/// What `add` makes of the values of each tensor. All tensors are transferred at once, because each transfer waits for the
+/// device.
+fn add_on_host<T>(parts: Vec<Tensor<1>>, add: impl Fn(&[f32]) -> T) -> Result<Vec<T>, BackboneError> {
     let lengths: Vec<usize> = parts.iter().map(|p| p.dims()[0]).collect();
     let all =
         Tensor::cat(parts, 0).try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))?;
@@ -232,7 +233,7 @@ fn sum_on_host(parts: Vec<Tensor<1>>) -> Result<Vec<f64>, BackboneError> {
     let take = |n| {
         let (own, other) = rest.split_at(n);
         rest = other;
-        own.iter().map(|&x| f64::from(x)).sum()
+        add(own)
     };
     Ok(lengths.into_iter().map(take).collect())
 }

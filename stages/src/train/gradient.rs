@@ -1,22 +1,22 @@
 //! Computes the gradient of an update: micro-batches pass through backbone and loss, and their gradients are summed in a
 //! fixed order.
 //!
-//! The logits of a micro-batch would be the largest tensor of all. So they are computed only for positions that count, a
-//! chunk at a time: each chunk is propagated back to the hidden states, and the collected gradient of the hidden states
-//! then goes through the backbone once.
+//! The head is not part of the graph: its loss brings the gradients of the hidden states and of the head in closed form, and
+//! the gradient of the hidden states then goes through the backbone once. Losses stay on the device until the end of the
+//! update, because each transfer waits for it.
 
-use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use burn_tensor::{Device, Int, Tensor, TensorData};
+use fmflow_ops::{
+    LossGradients, LossTerms, PositionLosses, differentiate_logits, differentiate_losses, measure_losses,
+};
 
 use super::attention::Anneal;
 use super::backward::ForwardPass;
-use super::gradient_sums::{FlatGradients, GradientSums, collect_gradients};
+use super::gradient_sums::{FlatGradients, GradientSums};
 use super::metrics::LossSum;
 use super::update::{LossTerm, MicroBatch, Update};
 use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, TimeConditioning};
 use crate::threads::map_in_parallel;
-
-/// The most logits that exist at once, in values: 256 MiB of f32.
-const LOGIT_VALUES: usize = 1 << 26;
 
 /// How micro-batches pass through the backbone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,24 +42,27 @@ pub fn compute_update_gradient(
     how: ForwardOptions,
     threads: usize,
 ) -> Result<(FlatGradients, LossSum), BackboneError> {
-    let (mut total, mut sum) = (None, LossSum::default());
+    let (mut total, mut losses) = (None, Vec::new());
     // One wave at a time, so that at most one gradient per thread is in memory besides the total.
     for wave in update.micro_batches.chunks(threads.max(1)) {
         for result in
             map_in_parallel(wave, |batch| compute_micro_batch_gradient(model, batch, how, update.divisor))
         {
-            let (gradients, part) = result?;
-            sum.merge(&part);
+            let (gradients, found) = result?;
+            losses.extend(found);
             total = Some(match total {
                 None => gradients,
                 Some(total) => add_gradients(total, gradients),
             });
         }
     }
+    let terms = update.micro_batches.iter().map(|batch| batch.terms.as_slice());
+    let sum = sum_losses(terms.filter(|terms| !terms.is_empty()), losses)?;
     Ok((total.expect("an update has at least one row"), sum))
 }
 
-type MicroBatchResult = Result<(FlatGradients, LossSum), BackboneError>;
+/// Gradients, and the losses of the positions that count, if any do.
+type MicroBatchResult = Result<(FlatGradients, Option<PositionLosses>), BackboneError>;
 
 fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
     total.into_iter().zip(part).map(|(a, b)| a + b).collect()
@@ -86,20 +89,19 @@ fn compute_micro_batch_gradient(
     )?;
     let places = to_int_tensor(batch.terms.iter().map(|t| t.place), &device);
     let mut gradients: GradientSums = vec![None; model.parameters().len()];
-    let (mut upstream, mut sum) = (Vec::new(), LossSum::default());
+    let mut losses = None;
     if !batch.terms.is_empty() {
-        let selected = pass.at(model, places.clone());
-        let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
-        for (number, terms) in batch.terms.chunks(chunk).enumerate() {
-            let part = selected.clone().narrow(0, number * chunk, terms.len());
-            upstream.push(compute_chunk_gradient(model, part, terms, divisor, &mut gradients, &mut sum)?);
-        }
-        pass.backward(model, places, Tensor::cat(upstream, 0), &mut gradients)?;
+        let terms = build_loss_terms(&batch.terms, divisor, &device);
+        let found = differentiate_losses(pass.at(model, places.clone()), model.head(), terms);
+        let LossGradients { hidden, head, losses: own } = found;
+        gradients[model.find_head()] = Some(head.flatten(0, 1));
+        losses = Some(own);
+        pass.backward(model, places, hidden, &mut gradients)?;
     }
     let whole = |(gradient, (_, p)): (Option<Tensor<1>>, (_, &crate::backbone::Parameter))| {
         gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &device))
     };
-    Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), sum))
+    Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), losses))
 }
 
 /// Hidden states of a micro-batch.
@@ -142,52 +144,18 @@ pub(crate) fn build_context(
     }
 }
 
-/// Computes the loss of some positions and propagates it back. Adds the gradient of the head to `gradients` and returns the
-/// gradient of the hidden states.
-///
-/// # Shapes
-/// `hidden`: [n, D], without autodiff; returns [n, D].
-fn compute_chunk_gradient(
-    model: &Backbone,
-    hidden: Tensor<2>,
-    terms: &[LossTerm],
-    divisor: f64,
-    gradients: &mut GradientSums,
-    sum: &mut LossSum,
-) -> Result<Tensor<2>, BackboneError> {
-    let hidden = hidden.autodiff().require_grad();
-    let (loss, cross_entropy, present) = compute_position_losses(model.logits(hidden.clone()), terms);
-    let mut found = (loss.sum_dim(0) / divisor as f32).reshape([1]).backward();
-    let upstream = hidden.grad_remove(&mut found);
-    collect_gradients(model, found, gradients);
-    add_to_loss_sum(sum, terms, &to_host_values(cross_entropy)?, &present.map(to_host_values).transpose()?);
-    upstream.ok_or_else(|| BackboneError::Device("the loss does not depend on the hidden states".into()))
-}
-
-/// Losses of positions, before the division: (weighted loss, cross-entropy, p(x_t) if the loss needs it).
-///
-/// # Shapes
-/// `logits`: [n, V], one row per term; returns [n, 1] each.
-fn compute_position_losses(
-    logits: Tensor<2>,
-    terms: &[LossTerm],
-) -> (Tensor<2>, Tensor<2>, Option<Tensor<2>>) {
-    let (n, device) = (terms.len(), logits.device());
-    let column = |f: fn(&LossTerm) -> f64| {
-        let values: Vec<f32> = terms.iter().map(|t| f(t) as f32).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [n, 1]), &device)
+/// Tokens and factors of terms on the device. The factors are divided by `divisor`.
+fn build_loss_terms(terms: &[LossTerm], divisor: f64, device: &Device) -> LossTerms {
+    let factor = |f: fn(&LossTerm) -> f64| {
+        let values: Vec<f32> = terms.iter().map(|t| (f(t) / divisor) as f32).collect();
+        Tensor::from_data(TensorData::new(values, [terms.len()]), device)
     };
-    let at = |f: fn(&LossTerm) -> u32| to_int_tensor(terms.iter().map(f), &device).reshape([n, 1]);
-    let log_p = log_softmax(logits, 1);
-    let cross_entropy = -log_p.clone().gather(1, at(|t| t.target));
-    let loss = cross_entropy.clone() * column(|t| t.coefficients.cross_entropy);
-    if terms.iter().all(|t| t.coefficients.present == 0.0) {
-        return (loss, cross_entropy, None);
+    LossTerms {
+        targets: to_int_tensor(terms.iter().map(|t| t.target), device),
+        present: to_int_tensor(terms.iter().map(|t| t.present), device),
+        cross_entropy: factor(|t| t.coefficients.cross_entropy),
+        probability: factor(|t| t.coefficients.present),
     }
-    let present = log_p.gather(1, at(|t| t.present)).exp();
-    let loss =
-        loss + present.clone() * column(|t| t.coefficients.present) + column(|t| t.coefficients.constant);
-    (loss, cross_entropy, Some(present))
 }
 
 /// Loss and gradient for given logits. This is what a micro-batch computes after the head, exposed for comparison with other
@@ -207,25 +175,52 @@ pub fn compute_logits_gradient(
     divisor: f64,
     device: &Device,
 ) -> Result<(Vec<f32>, Vec<f32>), BackboneError> {
-    let shape = [logits.len() / vocabulary, vocabulary];
+    let mut whole = vec![0.0; logits.len()];
     if terms.is_empty() {
-        return Ok((Vec::new(), vec![0.0; logits.len()]));
+        return Ok((Vec::new(), whole));
     }
-    let device = device.clone().autodiff();
-    let logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &device).require_grad();
-    let rows = logits.clone().select(0, to_int_tensor(terms.iter().map(|t| t.place), &device));
-    let (loss, ..) = compute_position_losses(rows, terms);
-    let gradients = (loss.clone().sum_dim(0) / divisor as f32).reshape([1]).backward();
-    let gradient = logits.grad(&gradients).ok_or_else(|| BackboneError::Device("no gradient".into()))?;
-    Ok((to_host_values(loss)?, to_host_values(gradient)?))
+    let shape = [logits.len() / vocabulary, vocabulary];
+    let logits = Tensor::<2>::from_data(TensorData::new(logits, shape), device);
+    let rows = logits.select(0, to_int_tensor(terms.iter().map(|t| t.place), device));
+    let (losses, gradient) = differentiate_logits(rows, build_loss_terms(terms, divisor, device));
+    for (term, gradient) in terms.iter().zip(read_values(gradient)?.chunks_exact(vocabulary)) {
+        let row = &mut whole[term.place as usize * vocabulary..][..vocabulary];
+        row.iter_mut().zip(gradient).for_each(|(sum, part)| *sum += part);
+    }
+    let read = [read_values(losses.cross_entropy)?, read_values(losses.probability)?];
+    let weighted = terms.iter().zip(&read[0]).zip(&read[1]);
+    Ok((weighted.map(|((term, ce), p)| weigh(term, f64::from(*ce), f64::from(*p)) as f32).collect(), whole))
 }
 
-fn add_to_loss_sum(sum: &mut LossSum, terms: &[LossTerm], cross_entropy: &[f32], present: &Option<Vec<f32>>) {
-    for (i, term) in terms.iter().enumerate() {
-        let (c, ce) = (term.coefficients, f64::from(cross_entropy[i]));
-        let p = present.as_ref().map_or(0.0, |p| f64::from(p[i]));
-        sum.add(term.t, c.cross_entropy * ce + c.present * p + c.constant, ce);
+/// The weighted loss of a position, before the division.
+fn weigh(term: &LossTerm, cross_entropy: f64, present: f64) -> f64 {
+    let c = term.coefficients;
+    // Where the factor is 0, p(x_t) is no part of the loss, whatever it is.
+    let probability = if c.present == 0.0 { 0.0 } else { c.present * present };
+    c.cross_entropy * cross_entropy + probability + c.constant
+}
+
+/// Reads the losses of several lists of terms at once and sums them, list by list.
+fn sum_losses<'a>(
+    terms: impl Iterator<Item = &'a [LossTerm]>,
+    losses: Vec<PositionLosses>,
+) -> Result<LossSum, BackboneError> {
+    let mut total = LossSum::default();
+    if losses.is_empty() {
+        return Ok(total);
     }
+    let (cross_entropy, present) = losses.into_iter().map(|l| (l.cross_entropy, l.probability)).unzip();
+    let [cross_entropy, present] = [Tensor::cat(cross_entropy, 0), Tensor::cat(present, 0)].map(read_values);
+    let (cross_entropy, present) = (cross_entropy?, present?);
+    let mut values = cross_entropy.into_iter().zip(present);
+    for terms in terms {
+        let mut sum = LossSum::default();
+        for (term, (ce, p)) in terms.iter().zip(values.by_ref()) {
+            sum.add(term.t, weigh(term, f64::from(ce), f64::from(p)), f64::from(ce));
+        }
+        total.merge(&sum);
+    }
+    Ok(total)
 }
 
 /// The sums of a micro-batch's loss without gradients, for held-out rows.
@@ -240,19 +235,12 @@ pub(crate) fn compute_loss_sum(
     let device = model.device();
     let hidden = compute_hidden_states(model, batch, attention, &device)?;
     let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
-    let chunk = (LOGIT_VALUES / model.config().vocab_size).max(1);
-    let mut sum = LossSum::default();
-    for (number, terms) in batch.terms.chunks(chunk).enumerate() {
-        let part = selected.clone().narrow(0, number * chunk, terms.len());
-        let (_, cross_entropy, present) = compute_position_losses(model.logits(part), terms);
-        add_to_loss_sum(
-            &mut sum,
-            terms,
-            &to_host_values(cross_entropy)?,
-            &present.map(to_host_values).transpose()?,
-        );
+    if batch.terms.is_empty() {
+        return Ok(LossSum::default());
     }
-    Ok(sum)
+    let tokens = |f: fn(&LossTerm) -> u32| to_int_tensor(batch.terms.iter().map(f), &device);
+    let losses = measure_losses(selected, model.head(), tokens(|t| t.target), tokens(|t| t.present));
+    sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])
 }
 
 /// Copies token ids or places to the device as a tensor `[n]`.
@@ -262,6 +250,6 @@ pub(crate) fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) 
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-fn to_host_values(x: Tensor<2>) -> Result<Vec<f32>, BackboneError> {
-    x.inner().try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
+fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
+    x.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use super::{ROWS, Task};
 use crate::kernels::panels::{View, pack};
-use crate::kernels::vector::dot;
+use crate::kernels::vector::{dot, vectorized};
 
 /// The query side of a task, in the order of lanes.
 pub(super) struct Queries {
@@ -49,11 +49,11 @@ impl Queries {
             }
             out
         };
+        let products = dot_rows(&upstream, &mixed, width);
         let saved = &task.output.statistics[task.b * shape.length * shape.heads * 2..];
         let statistics = (0..lanes).map(|lane| {
             let place = lane / group * shape.heads + task.head * group + lane % group;
-            let row = lane * width..(lane + 1) * width;
-            [saved[place * 2], saved[place * 2 + 1], dot(&upstream[row.clone()], &mixed[row])]
+            [saved[place * 2], saved[place * 2 + 1], products[lane]]
         });
         Self {
             statistics: statistics.collect(),
@@ -62,5 +62,16 @@ impl Queries {
             columns: pack_columns(&scaled),
             upstream_columns: pack_columns(&upstream),
         }
+    }
+}
+
+vectorized! {
+    /// The inner product of each row with the row of the other.
+    fn dot_rows<'a>(x: &'a [f32], y: &'a [f32], width: usize) -> Vec<f32> {
+        let mut products = vec![0.0; x.len() / width];
+        for ((product, x), y) in products.iter_mut().zip(x.chunks_exact(width)).zip(y.chunks_exact(width)) {
+            *product = dot(x, y);
+        }
+        products
     }
 }

@@ -16,12 +16,15 @@ mod flex;
 mod kernels;
 pub mod reference;
 
+#[cfg(feature = "cpu")]
+use std::sync::Arc;
+
 use burn_tensor::{Int, Tensor};
 #[cfg(feature = "cpu")]
 pub use kernels::tasks::serially;
 
 #[cfg(feature = "cpu")]
-use extension::{Dispatch, FusedOps, has_kernels};
+use extension::{Dispatch, FrozenOps, FusedOps, find_plain, has_kernels};
 
 /// cos and sin of the rotary angles of every token, [B or 1, L, h / 2] each. One row may serve the whole batch.
 #[derive(Clone, Debug)]
@@ -35,10 +38,14 @@ pub struct Angles {
 /// softmax(q k^T / sqrt(h)) v over the keys that each query sees. A query that sees none yields 0.
 ///
 /// Query i sees the keys j with a <= j < b or c <= j < d, where (a, b, c, d) are its two intervals. Heads of queries share the
-/// heads of keys in groups of H / K neighbors. No [L, L] tensor is made, neither here nor in the backward pass.
+/// heads of keys in groups of H / K neighbors. No [L, S] tensor is made, neither here nor in the backward pass.
+///
+/// Keys of earlier tokens that were computed before may stand in front of those of the queries' own tokens. On the CPU the
+/// output of a query has the same bits whatever other queries and rows there are, and whatever follows the last key seen.
 ///
 /// # Shapes
-/// `queries`: [B, L, H, h]; `keys`, `values`: [B, L, K, h]; `visible`: [B or 1, L, 4]; returns [B, L, H, h].
+/// `queries`: [B, L, H, h]; `keys`, `values`: [B, S, K, h], where gradients need S = L; `visible`: [B or 1, L, 4]; returns
+/// [B, L, H, h].
 #[must_use]
 pub fn attention(
     queries: Tensor<4>,
@@ -111,4 +118,39 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
         return Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch()));
     }
     reference::linear(x, weight)
+}
+
+/// The weight of a linear layer that does not change, with a copy in the order in which products read it. Without the copy
+/// each product makes it anew, which takes longer than a product with few rows itself.
+#[derive(Clone, Debug)]
+pub struct FrozenWeight {
+    weight: Tensor<2>,
+    /// W^T, if the device has kernels.
+    #[cfg(feature = "cpu")]
+    packed: Option<Arc<kernels::product::PackedMatrix>>,
+}
+
+impl FrozenWeight {
+    /// Copies `weight` [out, in] if its device has kernels and it has no gradients.
+    #[must_use]
+    pub fn new(weight: Tensor<2>) -> Self {
+        Self {
+            #[cfg(feature = "cpu")]
+            packed: find_plain(&weight).map(|weight| Arc::new(flex::pack_weight(&weight))),
+            weight,
+        }
+    }
+}
+
+/// [`linear`] with every bit of it, but without gradients.
+///
+/// # Shapes
+/// `x`: [N, in], `weight`: [out, in]; returns [N, out].
+#[must_use]
+pub fn linear_frozen(x: Tensor<2>, weight: &FrozenWeight) -> Tensor<2> {
+    #[cfg(feature = "cpu")]
+    if let (Some(packed), Some(_)) = (&weight.packed, find_plain(&x)) {
+        return Tensor::from_dispatch(Dispatch::linear_packed(x.into_dispatch(), Arc::clone(packed)));
+    }
+    linear(x, weight.weight.clone())
 }

@@ -310,7 +310,6 @@ mod tests {
         "/export.format",
         "/include.value",
         "/random-init/shape.value",
-        "/sampler.cache",
         "/train.use",
         "/train/optimizer.value",
         "/train/precision.accumulate",

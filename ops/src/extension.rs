@@ -10,9 +10,11 @@ use burn_backend::tensor::{FloatTensor, IntTensor};
 use burn_backend::{Backend, DType};
 use burn_backend_extension::backend_extension;
 pub(crate) use burn_dispatch::Dispatch;
-use burn_dispatch::DispatchTensorKind;
+use burn_dispatch::{BackendTensor, DispatchTensorKind};
+use burn_flex::Flex;
 use burn_tensor::Tensor;
 
+use crate::kernels::product::PackedMatrix;
 pub(crate) use training::TrainingOps;
 
 /// The paths that [`backend_extension`] expects of the crate `burn`.
@@ -33,6 +35,21 @@ pub(crate) fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
         #[allow(unreachable_patterns, reason = "there are others if other backends are compiled in")]
         _ => false,
     }
+}
+
+/// The tensor of the CPU in `x`, if it is one of f32 without gradients.
+pub(crate) fn find_plain<const D: usize>(x: &Tensor<D>) -> Option<FloatTensor<Flex>> {
+    match x.clone().into_dispatch().kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(x)) if x.dtype() == DType::F32 => Some(x),
+        #[allow(unreachable_patterns, reason = "there are others if other backends are compiled in")]
+        _ => None,
+    }
+}
+
+/// Operations without gradients.
+#[backend_extension(Flex)]
+pub(crate) trait FrozenOps: Backend {
+    fn linear_packed(x: FloatTensor<Self>, weight: std::sync::Arc<PackedMatrix>) -> FloatTensor<Self>;
 }
 
 /// The operations, differentiable. Shapes are those of the functions of this crate.

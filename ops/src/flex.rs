@@ -1,16 +1,17 @@
 //! The operations on tensors of the CPU: unpacks them into slices, calls the kernels, and wraps what they return.
 
 mod training;
+use std::sync::Arc;
 
 use burn_backend::tensor::{FloatTensor, IntTensor};
 use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 
-use crate::extension::{AttentionInputs, FusedOps, Kernels, TurnInputs};
+use crate::extension::{AttentionInputs, FrozenOps, FusedOps, Kernels, TurnInputs};
 use crate::kernels::attention::{self, Inputs, Output, Shape};
 use crate::kernels::panels::View;
-use crate::kernels::product::multiply;
+use crate::kernels::product::{PackedMatrix, multiply, multiply_packed};
 use crate::kernels::{gated, rms_norm, rotary};
 
 /// A tensor whose values lie in order.
@@ -47,9 +48,10 @@ struct AttentionSlices {
 
 impl AttentionSlices {
     fn new(inputs: &AttentionInputs<Flex>) -> Self {
-        let (shape, shared) = (inputs.queries.shape(), inputs.keys.shape()[2]);
+        let (shape, keys) = (inputs.queries.shape(), inputs.keys.shape());
+        let (batch, length, heads, width) = (shape[0], shape[1], shape[2], shape[3]);
         Self {
-            shape: Shape { batch: shape[0], length: shape[1], heads: shape[2], shared, width: shape[3] },
+            shape: Shape { batch, length, keys: keys[1], heads, shared: keys[2], width },
             queries: Values::new(&inputs.queries),
             keys: Values::new(&inputs.keys),
             values: Values::new(&inputs.values),
@@ -182,6 +184,21 @@ impl Kernels for Flex {
     fn linear_weight_gradient(x: &FlexTensor, upstream: &FlexTensor) -> FlexTensor {
         let (a, b) = (Values::new(upstream), Values::new(x));
         product(view(&a, &upstream.shape()).transposed(), view(&b, &x.shape()))
+    }
+}
+
+/// W^T of a weight W, packed.
+pub(crate) fn pack_weight(weight: &FlexTensor) -> PackedMatrix {
+    let values = Values::new(weight);
+    PackedMatrix::new(Arch::new(), view(&values, &weight.shape()).transposed())
+}
+
+impl FrozenOps for Flex {
+    fn linear_packed(x: FloatTensor<Self>, weight: Arc<PackedMatrix>) -> FloatTensor<Self> {
+        let (values, shape) = (Values::new(&x), x.shape());
+        let mut out = vec![0.0; shape[0] * weight.columns()];
+        multiply_packed(Arch::new(), view(&values, &shape), &weight, &mut out);
+        wrap(out, TensorShape::from([shape[0], weight.columns()]))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! attention, rms_norm, turn, gate, linear     operations of a forward pass, differentiable    this file
-//! measure_losses, differentiate_losses        the head and its loss, with gradients           this file
-//! update_values, sum_squares                  the optimizer                                   this file
+//! measure_losses, differentiate_losses        the head and its loss, with gradients           training
+//! update_values, sum_squares                  the optimizer                                   training
 //!   extension    routes to a backend; records nodes of the autodiff graph
 //!     flex       unpacks tensors of the CPU into slices
 //!       kernels  computes on slices
@@ -19,6 +19,10 @@ mod flex;
 mod kernels;
 mod loss;
 pub mod reference;
+mod training;
+
+#[cfg(feature = "cpu")]
+use std::sync::Arc;
 
 use burn_tensor::{Int, Tensor};
 #[cfg(feature = "cpu")]
@@ -26,9 +30,10 @@ pub use kernels::tasks::serially;
 
 pub use adamw::{AdamWRates, UpdatedValues};
 pub use loss::{LossGradients, LossTerms, PositionLosses};
+pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
 #[cfg(feature = "cpu")]
-use extension::{Dispatch, FusedOps, TrainingOps, has_kernels};
+use extension::{Dispatch, FrozenOps, FusedOps, find_plain, has_kernels};
 
 /// cos and sin of the rotary angles of every token, [B or 1, L, h / 2] each. One row may serve the whole batch.
 #[derive(Clone, Debug)]
@@ -42,10 +47,14 @@ pub struct Angles {
 /// softmax(q k^T / sqrt(h)) v over the keys that each query sees. A query that sees none yields 0.
 ///
 /// Query i sees the keys j with a <= j < b or c <= j < d, where (a, b, c, d) are its two intervals. Heads of queries share the
-/// heads of keys in groups of H / K neighbors. No [L, L] tensor is made, neither here nor in the backward pass.
+/// heads of keys in groups of H / K neighbors. No [L, S] tensor is made, neither here nor in the backward pass.
+///
+/// Keys of earlier tokens that were computed before may stand in front of those of the queries' own tokens. On the CPU the
+/// output of a query has the same bits whatever other queries and rows there are, and whatever follows the last key seen.
 ///
 /// # Shapes
-/// `queries`: [B, L, H, h]; `keys`, `values`: [B, L, K, h]; `visible`: [B or 1, L, 4]; returns [B, L, H, h].
+/// `queries`: [B, L, H, h]; `keys`, `values`: [B, S, K, h], where gradients need S = L; `visible`: [B or 1, L, 4]; returns
+/// [B, L, H, h].
 #[must_use]
 pub fn attention(
     queries: Tensor<4>,
@@ -120,99 +129,37 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     reference::linear(x, weight)
 }
 
-/// Cross-entropy and probability of the present token at every position, given its hidden state.
-///
-/// # Shapes
-/// `hidden`: [n, D], `head`: [V, D], both without autodiff; `targets`, `present`: `[n]`, below V.
-#[must_use]
-pub fn measure_losses(
-    hidden: Tensor<2>,
-    head: Tensor<2>,
-    targets: Tensor<1, Int>,
-    present: Tensor<1, Int>,
-) -> PositionLosses {
+/// The weight of a linear layer that does not change, with a copy in the order in which products read it. Without the copy
+/// each product makes it anew, which takes longer than a product with few rows itself.
+#[derive(Clone, Debug)]
+pub struct FrozenWeight {
+    weight: Tensor<2>,
+    /// W^T, if the device has kernels.
     #[cfg(feature = "cpu")]
-    if has_kernels(&hidden) {
-        let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
-        let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
-        return PositionLosses::from_dispatch(Dispatch::measure_losses(hidden, head, targets, present));
-    }
-    reference::measure_losses(hidden, head, targets, present)
+    packed: Option<Arc<kernels::product::PackedMatrix>>,
 }
 
-/// As [`measure_losses`], with the gradients of the sum of the loss. No more than the logits of some hundred positions are in
-/// memory.
-///
-/// # Shapes
-/// `hidden`: [n, D], `head`: [V, D], both without autodiff.
-#[must_use]
-pub fn differentiate_losses(hidden: Tensor<2>, head: Tensor<2>, terms: LossTerms) -> LossGradients {
-    #[cfg(feature = "cpu")]
-    if has_kernels(&hidden) {
-        let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
-        let (ce, p, hidden, head) = terms.differentiate(hidden, head);
-        return LossGradients {
-            losses: PositionLosses::from_dispatch((ce, p)),
-            hidden: Tensor::from_dispatch(hidden),
-            head: Tensor::from_dispatch(head),
-        };
+impl FrozenWeight {
+    /// Copies `weight` [out, in] if its device has kernels and it has no gradients.
+    #[must_use]
+    pub fn new(weight: Tensor<2>) -> Self {
+        Self {
+            #[cfg(feature = "cpu")]
+            packed: find_plain(&weight).map(|weight| Arc::new(flex::pack_weight(&weight))),
+            weight,
+        }
     }
-    reference::differentiate_losses(hidden, head, terms)
 }
 
-/// What [`differentiate_losses`] computes between its products: losses for given logits, and their gradient.
+/// [`linear`] with every bit of it, but without gradients.
 ///
 /// # Shapes
-/// `logits`: [n, V], without autodiff; so is the gradient.
+/// `x`: [N, in], `weight`: [out, in]; returns [N, out].
 #[must_use]
-pub fn differentiate_logits(logits: Tensor<2>, terms: LossTerms) -> (PositionLosses, Tensor<2>) {
+pub fn linear_frozen(x: Tensor<2>, weight: &FrozenWeight) -> Tensor<2> {
     #[cfg(feature = "cpu")]
-    if has_kernels(&logits) {
-        let LossTerms { targets, present, cross_entropy, probability } = terms;
-        let (ce, p, gradient) = Dispatch::differentiate_logits(
-            logits.into_dispatch(),
-            targets.into_dispatch(),
-            present.into_dispatch(),
-            cross_entropy.into_dispatch(),
-            probability.into_dispatch(),
-        );
-        return (PositionLosses::from_dispatch((ce, p)), Tensor::from_dispatch(gradient));
+    if let (Some(packed), Some(_)) = (&weight.packed, find_plain(&x)) {
+        return Tensor::from_dispatch(Dispatch::linear_packed(x.into_dispatch(), Arc::clone(packed)));
     }
-    reference::differentiate_logits(logits, terms)
-}
-
-/// One update of AdamW. Tensors that nobody else holds are changed in place.
-///
-/// # Shapes
-/// `[n]` each, without autodiff; `moments` are those of the gradient and of its square.
-#[must_use]
-pub fn update_values(
-    values: Tensor<1>,
-    gradient: Tensor<1>,
-    moments: [Tensor<1>; 2],
-    rates: AdamWRates,
-) -> UpdatedValues {
-    #[cfg(feature = "cpu")]
-    if has_kernels(&values) {
-        let [first, second] = moments.map(Tensor::into_dispatch);
-        let found =
-            Dispatch::update_values(values.into_dispatch(), gradient.into_dispatch(), first, second, rates);
-        let (values, first, second, squares) = found;
-        let [values, first, second, squares] = [values, first, second, squares].map(Tensor::from_dispatch);
-        return UpdatedValues { values, moments: [first, second], squares };
-    }
-    reference::update_values(values, gradient, moments, rates)
-}
-
-/// Partial sums of the squares of a tensor, in a fixed order. They are to be added in f64.
-///
-/// # Shapes
-/// `x`: `[n]`, without autodiff; returns a vector.
-#[must_use]
-pub fn sum_squares(x: Tensor<1>) -> Tensor<1> {
-    #[cfg(feature = "cpu")]
-    if has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::sum_squares(x.into_dispatch()));
-    }
-    reference::sum_squares(x)
+    linear(x, weight.weight.clone())
 }

@@ -20,25 +20,26 @@ pub fn attention(
     values: Tensor<4>,
     visible: Tensor<3, Int>,
 ) -> Tensor<4> {
-    let ([b, l, heads, h], shared) = (queries.dims(), keys.dims()[2]);
+    let ([b, l, heads, h], [_, all, shared, _]) = (queries.dims(), keys.dims());
     let group = heads / shared;
     let queries = queries.swap_dims(1, 2).reshape([b, shared, group * l, h]) * (h as f64).powf(-0.5);
-    let scores = queries.matmul(keys.permute([0, 2, 3, 1])).reshape([b, shared, group, l, l]);
-    let seen = see(visible);
+    let scores = queries.matmul(keys.permute([0, 2, 3, 1])).reshape([b, shared, group, l, all]);
+    let seen = see(visible, all);
     let rows = seen.dims()[0];
     let bias = (seen.clone() - 1.0) * -HIDDEN;
     let any = seen.sum_dim(2).clamp_max(1.0);
-    let weights = softmax(scores + bias.reshape([rows, 1, 1, l, l]), 4).reshape([b, shared, group * l, l]);
+    let weights = softmax(scores + bias.reshape([rows, 1, 1, l, all]), 4);
+    let weights = weights.reshape([b, shared, group * l, all]);
     let mixed = weights.matmul(values.swap_dims(1, 2)).reshape([b, heads, l, h]).swap_dims(1, 2);
     mixed * any.reshape([rows, l, 1, 1])
 }
 
-/// 1 where a key is seen, [B, L, L].
-fn see(visible: Tensor<3, Int>) -> Tensor<3> {
+/// 1 where one of `all` keys is seen, [B, L, all].
+fn see(visible: Tensor<3, Int>, all: usize) -> Tensor<3> {
     let [rows, l, _] = visible.dims();
-    let keys =
-        Tensor::<1, Int>::arange(0..l as i64, &visible.device()).reshape([1, 1, l]).expand([rows, l, l]);
-    let side = |i: usize| visible.clone().narrow(2, i, 1).expand([rows, l, l]);
+    let keys = Tensor::<1, Int>::arange(0..all as i64, &visible.device());
+    let keys = keys.reshape([1, 1, all]).expand([rows, l, all]);
+    let side = |i: usize| visible.clone().narrow(2, i, 1).expand([rows, l, all]);
     let within =
         |from: usize| keys.clone().greater_equal(side(from)).bool_and(keys.clone().lower(side(from + 1)));
     within(0).bool_or(within(2)).float()

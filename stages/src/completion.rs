@@ -1,5 +1,6 @@
 //! Generates completions from a checkpoint by connecting the backbone with the samplers.
 
+mod posterior;
 mod request;
 mod row_logits;
 
@@ -7,26 +8,33 @@ use std::ops::Range;
 use std::time::Instant;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::train::Scheduler;
+use fmflow_engine::pipeline::config::{Sampler, SamplerCache, SamplerKind};
 
-use crate::backbone::BackboneError;
+use crate::backbone::{Attention, BackboneError, KeyValueCache, TimeConditioning};
+pub use posterior::BackbonePosterior;
 pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
 
 use request::BatchResult;
-use row_logits::{complete_autoregressively, compute_row_logits};
 
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::flow::kernel::EulerKernel;
-use crate::flow::sampler::{Canvas, Posterior, SamplerRules, sample_canvases, sample_canvases_in_blocks};
+use crate::flow::sampler::{Canvas, SamplerRules, sample_canvases_in_blocks};
 use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 use crate::threads::map_in_parallel;
 
-/// Canvases per forward pass.
+/// Most canvases in a forward pass.
 const BATCH: usize = 64;
 
+/// Most bytes that the caches of all batches at work take together, unless a single row needs more.
+const CACHE_BYTES: usize = 1 << 30;
+
+/// What an autoregressive canvas holds where nothing is written yet. No token: nobody looks there.
+const UNWRITTEN: u32 = u32::MAX;
+
 /// Answers all requests. Batches run in parallel on `threads` threads. A completion depends only on its request, its number
-/// and the seed, not on the number of threads.
+/// and the seed: neither on other requests, nor on a cache, nor on the number of threads.
 ///
 /// # Errors
 /// If the sampler does not fit the checkpoint, or the device fails.
@@ -41,108 +49,148 @@ pub(crate) fn complete_requests(
     let rules = build_sampler_rules(model, sampler, seed)?;
     let numbered: Vec<(u64, &CompletionRequest)> =
         requests.iter().enumerate().map(|(i, r)| (i as u64, r)).collect();
-    let batches: Vec<&[(u64, &CompletionRequest)]> = numbered.chunks(BATCH).collect();
-    let (mut completions, mut passes) = (Vec::with_capacity(requests.len()), 0);
+    let batches: Vec<&[(u64, &CompletionRequest)]> =
+        numbered.chunks(count_batch(model, requests, sampler, threads)).collect();
+    let mut completions = Vec::with_capacity(requests.len());
     for wave in batches.chunks(threads.max(1)) {
-        let work = |batch: &&[(u64, &CompletionRequest)]| match sampler.kind {
-            SamplerKind::Autoregressive => complete_autoregressively(model, batch, sampler, &rules),
-            _ => complete_with_flow(model, batch, sampler, &rules),
-        };
-        for result in map_in_parallel(wave, work) {
-            let (found, own) = result.map_err(forward_failure)?;
-            completions.extend(found);
-            passes = passes.max(own);
+        for result in map_in_parallel(wave, |batch| complete_batch(model, batch, sampler, &rules)) {
+            completions.extend(result.map_err(forward_failure)?);
         }
     }
-    Ok(TimedCompletions { completions, passes, seconds: start.elapsed().as_secs_f64() })
+    Ok(TimedCompletions { completions, seconds: start.elapsed().as_secs_f64() })
+}
+
+/// Canvases in a forward pass: fewer if their caches would take too much memory.
+fn count_batch(model: &Model, requests: &[CompletionRequest], sampler: &Sampler, threads: usize) -> usize {
+    if sampler.cache == SamplerCache::None {
+        return BATCH;
+    }
+    let length = |request: &CompletionRequest| request.prefix.len() + request.length + request.suffix.len();
+    let longest = requests.iter().map(length).max().unwrap_or(1).max(1);
+    let row = longest.saturating_mul(KeyValueCache::count_bytes(model.backbone.config()));
+    (CACHE_BYTES / threads.max(1) / row.max(1)).clamp(1, BATCH)
 }
 
 /// A failure of a forward pass: of the checkpoint if its logits are not finite, otherwise of the stage.
 fn forward_failure(error: BackboneError) -> Failure {
     match error {
-        BackboneError::NotFinite => input_failure(error, BEYOND_F32),
+        BackboneError::NotFiniteIn(number) => {
+            let what =
+                format!("the forward pass yields logits that are not finite for request {}", number + 1);
+            input_failure(what, BEYOND_F32)
+        }
         _ => stage_failure(error),
     }
 }
 
 /// The facts of the checkpoint's contract that the sampler needs.
 fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<SamplerRules, Failure> {
-    let scheduler = fmflow_engine::pipeline::config::train::Scheduler::Polynomial { exponent: 1.0 };
     if sampler.kind == SamplerKind::Autoregressive {
-        let used = model.used();
-        return Ok(SamplerRules {
-            mask: used,
-            used,
-            scheduler,
-            mask_share: 1.0,
-            kernel: EulerKernel::Exact,
-            seed,
-        });
+        let (used, scheduler) = (model.used(), Scheduler::Polynomial { exponent: 1.0 });
+        let (mask_share, kernel) = (1.0, EulerKernel::Exact);
+        return Ok(SamplerRules { mask: used, used, scheduler, mask_share, kernel, seed });
     }
     let (contract, path) = (model.flow_contract()?, model.path()?);
     let kernel = match sampler.kind {
         SamplerKind::Euler { kernel, .. } => kernel,
         _ => EulerKernel::Exact,
     };
-    if path.mask_share < 1.0 && sampler.reveals_masks() {
-        let what = format!(
-            "sampler `{}` reveals masks, but the checkpoint's source is not masks alone",
-            sampler.name
-        );
+    refuse_sampler(model, sampler, path.mask_share)?;
+    let (scheduler, mask_share) = (path.scheduler, path.mask_share);
+    Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
+}
+
+/// Refuses a flow sampler that does not fit the checkpoint.
+fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(), Failure> {
+    let name = &sampler.name;
+    if mask_share < 1.0 && sampler.reveals_masks() {
+        let what = format!("sampler `{name}` reveals masks, but the checkpoint's source is not masks alone");
         return Err(input_failure(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
     }
     if let (Some(block), Some(own)) = (sampler.block, model.block())
         && !own.is_multiple_of(block)
     {
         let what = format!(
-            "sampler `{}` writes blocks of {block} tokens, but the checkpoint was trained in blocks of {own}",
-            sampler.name
+            "sampler `{name}` writes blocks of {block} tokens, but the checkpoint was trained in blocks of {own}"
         );
-        return Err(input_failure(
-            what,
-            format!("write `block={own}` or a divisor of it, or leave `block=` out"),
-        ));
+        let fix = format!("write `block={own}` or a divisor of it, or leave `block=` out");
+        return Err(input_failure(what, fix));
     }
-    let (scheduler, mask_share) = (path.scheduler, path.mask_share);
-    Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
+    let cached = sampler.cache == SamplerCache::Exact;
+    if cached && model.attention() == Attention::Bidirectional {
+        let what = format!(
+            "sampler `{name}` has an exact cache, but with the checkpoint's attention in both directions every token may change the keys and values of all others"
+        );
+        return Err(input_failure(what, "write `cache=\"none\"`, or train with `attention \"block\"`"));
+    }
+    if cached && model.backbone.time_conditioning() != TimeConditioning::None {
+        let what = format!(
+            "sampler `{name}` has an exact cache, but the checkpoint is conditioned on the time, so that keys and values change in every pass"
+        );
+        return Err(input_failure(what, "write `cache=\"none\"`"));
+    }
+    Ok(())
 }
 
-/// Completes one batch with a flow sampler.
-fn complete_with_flow(
+/// Completes one batch.
+fn complete_batch(
     model: &Model,
     batch: &[(u64, &CompletionRequest)],
     sampler: &Sampler,
     rules: &SamplerRules,
 ) -> BatchResult {
-    let mut canvases: Vec<Canvas> =
-        batch.iter().map(|(number, request)| build_canvas(*number, request, rules)).collect();
-    let (posterior, ends) = (&mut FromBackbone { model }, model.ends());
-    let Some(size) = sampler.block.or(model.block()) else {
-        let passes = sample_canvases(&mut canvases, sampler, rules, posterior)?;
-        let whole = |(canvas, (_, request)): (Canvas, &(u64, &CompletionRequest))| {
-            extract_completion(&canvas, request, request.length)
-        };
-        return Ok((canvases.into_iter().zip(batch).map(whole).collect(), passes));
+    let causal = sampler.kind == SamplerKind::Autoregressive;
+    let canvas = |(number, request): &(u64, &CompletionRequest)| match causal {
+        true => build_growing_canvas(*number, request),
+        false => build_canvas(*number, request, rules),
     };
-    let blocks: Vec<_> =
+    let mut canvases: Vec<Canvas> = batch.iter().map(canvas).collect();
+    let size = sampler.block.or(model.block()).filter(|_| !causal);
+    let blocks: Vec<Vec<Range<usize>>> =
         batch.iter().map(|(_, request)| split_answer_into_blocks(request, size, model)).collect();
-    let passes = sample_canvases_in_blocks(&mut canvases, &blocks, &ends, sampler, rules, posterior)?;
-    let written = |(row, canvas): (usize, &Canvas)| {
-        let (request, blocks) = (batch[row].1, &blocks[row]);
-        let ended = |block: &&Range<usize>| canvas.tokens[(*block).clone()].iter().any(|t| ends.contains(t));
-        let last = blocks.iter().find(ended).filter(|_| request.suffix.is_empty());
-        extract_completion(
-            canvas,
-            request,
-            last.map_or(request.length, |block| block.end - request.prefix.len()),
-        )
+    let posterior = match causal {
+        true => BackbonePosterior::new(&model.backbone, Attention::Causal, true),
+        false => BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift),
     };
-    Ok((canvases.iter().enumerate().map(written).collect(), passes))
+    let mut posterior =
+        if sampler.cache == SamplerCache::Exact { posterior.with_cache()? } else { posterior };
+    let ends = if causal || size.is_some() { model.ends() } else { Vec::new() };
+    let passes = sample_canvases_in_blocks(&mut canvases, &blocks, &ends, sampler, rules, &mut posterior)?;
+    let complete = |(row, passes): (usize, usize)| {
+        let (canvas, request) = (&canvases[row], batch[row].1);
+        let length = match causal {
+            true => count_written(canvas, request),
+            false => count_in_blocks(canvas, request, &blocks[row], &ends),
+        };
+        Completion { tokens: canvas.tokens[request.prefix.len()..][..length].to_vec(), passes }
+    };
+    Ok(passes.into_iter().enumerate().map(complete).collect())
 }
 
-/// The first `length` tokens of an answer.
-fn extract_completion(canvas: &Canvas, request: &CompletionRequest, length: usize) -> Completion {
-    Completion { tokens: canvas.tokens[request.prefix.len()..][..length].to_vec() }
+/// Tokens of an answer written from left to right.
+fn count_written(canvas: &Canvas, request: &CompletionRequest) -> usize {
+    let answer = &canvas.tokens[request.prefix.len()..];
+    answer.iter().position(|token| *token == UNWRITTEN).unwrap_or(answer.len())
+}
+
+/// Tokens of an answer up to the end of the block that holds its end, if it has one and nothing follows it.
+fn count_in_blocks(
+    canvas: &Canvas,
+    request: &CompletionRequest,
+    blocks: &[Range<usize>],
+    ends: &[u32],
+) -> usize {
+    let ended = |block: &&Range<usize>| canvas.tokens[(*block).clone()].iter().any(|t| ends.contains(t));
+    let last = blocks.iter().find(ended).filter(|_| request.suffix.is_empty());
+    last.map_or(request.length, |block| block.end - request.prefix.len())
+}
+
+/// The prefix, and room for the answer. What follows is not seen from left to right.
+fn build_growing_canvas(number: u64, request: &CompletionRequest) -> Canvas {
+    let (prefix, all) = (request.prefix.len(), request.prefix.len() + request.length);
+    let mut tokens = request.prefix.clone();
+    tokens.resize(all, UNWRITTEN);
+    Canvas { tokens, editable: (0..all).map(|i| i >= prefix).collect(), number }
 }
 
 /// Prefix, noise, suffix; only the noise is editable.
@@ -155,56 +203,23 @@ fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) 
     Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
 }
 
-/// Splits the answer into the blocks of `size` tokens in which it is written.
+/// Splits the answer into the blocks of `size` tokens in which it is written; without a size it is one block.
 ///
 /// A checkpoint trained in blocks counts them from the start of the document, so the first block may also contain the end
 /// of the prompt. For any other checkpoint the first block begins with the answer.
-fn split_answer_into_blocks(request: &CompletionRequest, size: usize, model: &Model) -> Vec<Range<usize>> {
+fn split_answer_into_blocks(
+    request: &CompletionRequest,
+    size: Option<usize>,
+    model: &Model,
+) -> Vec<Range<usize>> {
     let answer = request.prefix.len()..request.prefix.len() + request.length;
+    let Some(size) = size else { return vec![answer] };
     let origin = if model.block().is_some() { 0 } else { answer.start };
     let number = |i: usize| (i - origin) / size;
     let block = |n: usize| answer.start.max(origin + n * size)..answer.end.min(origin + (n + 1) * size);
     match answer.is_empty() {
         true => Vec::new(),
         false => (number(answer.start)..=number(answer.end - 1)).map(block).collect(),
-    }
-}
-
-/// The part of a canvas that the posterior at `places` depends on. With block-causal attention no position sees a later
-/// block, so tokens after the last requested block need not be computed.
-fn find_visible_tokens<'a>(
-    canvas: &'a Canvas,
-    row: usize,
-    places: &[(usize, usize)],
-    block: Option<usize>,
-) -> &'a [u32] {
-    let Some(block) = block else { return &canvas.tokens };
-    let last = places.iter().filter(|place| place.0 == row).map(|place| place.1).max().unwrap_or(0);
-    &canvas.tokens[..canvas.tokens.len().min((last / block + 1) * block)]
-}
-
-/// The posterior that a checkpoint's backbone gives.
-struct FromBackbone<'a> {
-    model: &'a Model,
-}
-
-impl Posterior for FromBackbone<'_> {
-    type Error = BackboneError;
-
-    fn logits(
-        &mut self,
-        canvases: &[Canvas],
-        places: &[(usize, usize)],
-        t: f64,
-    ) -> Result<Vec<f32>, BackboneError> {
-        let shift = usize::from(self.model.contract.shift);
-        let block = self.model.block();
-        let rows = canvases.iter().enumerate().map(|(row, c)| find_visible_tokens(c, row, places, block));
-        let rows: Vec<&[u32]> = rows.collect();
-        // With a shift, as in an autoregressive model, the logits for position i are computed at position i - 1.
-        let places: Vec<(usize, usize)> =
-            places.iter().map(|&(row, i)| (row, i.saturating_sub(shift))).collect();
-        compute_row_logits(self.model, &rows, &places, self.model.attention(), t)
     }
 }
 

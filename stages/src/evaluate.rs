@@ -55,6 +55,7 @@ pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Sum
         job.report.progress(&progress);
         let device = crate::device::open_device(job.device).map_err(stage_failure)?;
         let model = Model::open(find_input_folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
+        let model = if config.exact_match.is_empty() { model } else { model.for_text() };
         report.insert(name.clone(), score_checkpoint(job, config, name, &model, &mut answers)?);
     }
     let summary = summarize_scores(&report);

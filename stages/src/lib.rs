@@ -4,7 +4,7 @@
 //! the backbone, `backbone` and `weights` do not know data; `train`, `completion`, `evaluate` and `generate` combine them.
 
 pub mod backbone;
-pub(crate) mod completion;
+pub mod completion;
 pub(crate) mod convert;
 pub mod data;
 pub mod device;

@@ -121,6 +121,12 @@ impl Model {
         Ok(Self { backbone, contract, text, generation, certificate, origins: read_origins(folder)? })
     }
 
+    /// The same model, ready to write text: see [`Backbone::packed`].
+    #[must_use]
+    pub(crate) fn for_text(self) -> Self {
+        Self { backbone: self.backbone.packed(), ..self }
+    }
+
     /// Writes all files of a checkpoint folder.
     ///
     /// # Errors

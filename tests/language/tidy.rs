@@ -254,7 +254,7 @@ fn only_the_hub_reaches_the_network() {
 /// them.
 const ENGINE_FLOORS: &[&str] =
     &["text", "error", "pipeline", "documents", "store", "language", "hub", "check", "plan", "run", "cli"];
-const OPS_FLOORS: &[&str] = &["loss", "adamw", "kernels", "reference", "extension", "flex"];
+const OPS_FLOORS: &[&str] = &["loss", "adamw", "kernels", "reference", "extension", "flex", "training"];
 const STAGES_FLOORS: &[&str] = &[
     "rng",
     "threads",

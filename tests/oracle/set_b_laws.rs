@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerCache, SamplerKind};
 use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
-use fmflow_stages::flow::sampler::{Canvas, Posterior, SamplerRules, sample_canvases};
+use fmflow_stages::flow::sampler::{Ask, Canvas, Posterior, SamplerRules, sample_canvases};
 use fmflow_stages::rng::{RandomPurpose, derive_stream};
 use serde_json::Value;
 
@@ -39,6 +39,8 @@ pub(crate) fn sampler(steps: usize) -> Sampler {
         top_p: None,
         order: FilterOrder::TopKFirst,
         block: None,
+        repetition_penalty: 1.0,
+        cache: SamplerCache::None,
     }
 }
 
@@ -178,14 +180,14 @@ struct OfWorld<'a>(&'a World);
 impl Posterior for OfWorld<'_> {
     type Error = Infallible;
 
-    fn logits(&mut self, c: &[Canvas], places: &[(usize, usize)], t: f64) -> Result<Vec<f32>, Infallible> {
+    fn logits(&mut self, asks: &[Ask<'_>]) -> Result<Vec<f32>, Infallible> {
         let mut known = BTreeMap::new();
-        let mut logits = Vec::with_capacity(places.len() * self.0.tokens());
-        for &(canvas, i) in places {
-            let state: Vec<usize> = c[canvas].tokens.iter().map(|x| *x as usize).collect();
-            let number = self.0.number(state.iter().copied());
-            let posterior = known.entry(number).or_insert_with(|| self.0.posterior(&state, t));
-            logits.extend(posterior[i].iter().map(log));
+        let mut logits = Vec::new();
+        for ask in asks {
+            let state: Vec<usize> = ask.canvas.tokens.iter().map(|x| *x as usize).collect();
+            let key = (self.0.number(state.iter().copied()), ask.t.to_bits());
+            let posterior = known.entry(key).or_insert_with(|| self.0.posterior(&state, ask.t));
+            ask.places.iter().for_each(|i| logits.extend(posterior[*i].iter().map(log)));
         }
         Ok(logits)
     }

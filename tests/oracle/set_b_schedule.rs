@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use fmflow_stages::flow::kernel::{EulerKernel, KernelStep};
-use fmflow_stages::flow::sampler::{Canvas, Posterior, sample_canvases};
+use fmflow_stages::flow::sampler::{Ask, Canvas, Posterior, sample_canvases};
 use fmflow_stages::flow::scheduler::compute_jump_probability;
 use serde_json::Value;
 
@@ -85,10 +85,13 @@ struct Watch(BTreeMap<u64, usize>);
 impl Posterior for Watch {
     type Error = Infallible;
 
-    fn logits(&mut self, c: &[Canvas], places: &[(usize, usize)], t: f64) -> Result<Vec<f32>, Infallible> {
-        let masks = c.iter().flat_map(|c| &c.tokens).filter(|token| **token == 2).count();
-        self.0.insert(t.to_bits(), masks);
-        Ok(places.iter().flat_map(|_| [0.0, 0.0, f32::NEG_INFINITY]).collect())
+    fn logits(&mut self, asks: &[Ask<'_>]) -> Result<Vec<f32>, Infallible> {
+        for ask in asks {
+            let masks = ask.canvas.tokens.iter().filter(|token| **token == 2).count();
+            self.0.insert(ask.t.to_bits(), masks);
+        }
+        let places = asks.iter().flat_map(|ask| ask.places);
+        Ok(places.flat_map(|_| [0.0, 0.0, f32::NEG_INFINITY]).collect())
     }
 }
 

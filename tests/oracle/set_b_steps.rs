@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
-use fmflow_stages::flow::sampler::{Canvas, LogitFilter, Posterior, take_euler_step};
+use fmflow_stages::flow::sampler::{Ask, Canvas, LogitFilter, Posterior, take_euler_step};
 use serde_json::Value;
 
 use crate::harness::{Set, Tensors, close, drawn_from};
@@ -124,12 +124,9 @@ struct OfToken<'a> {
 impl Posterior for OfToken<'_> {
     type Error = Infallible;
 
-    fn logits(&mut self, c: &[Canvas], places: &[(usize, usize)], _: f64) -> Result<Vec<f32>, Infallible> {
-        let row = |&(canvas, i): &(usize, usize)| {
-            let x = c[canvas].tokens[i] as usize;
-            self.table[x * self.v..(x + 1) * self.v].iter().map(log).collect::<Vec<_>>()
-        };
-        Ok(places.iter().flat_map(row).collect())
+    fn logits(&mut self, asks: &[Ask<'_>]) -> Result<Vec<f32>, Infallible> {
+        let tokens = asks.iter().flat_map(|ask| ask.places.iter().map(|i| ask.canvas.tokens[*i] as usize));
+        Ok(tokens.flat_map(|x| self.table[x * self.v..(x + 1) * self.v].iter().map(log)).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerCache, SamplerKind};
 use fmflow_stages::flow::sampler::LogitFilter;
 
 use crate::harness::{Set, Tensors, close};
@@ -40,6 +40,8 @@ fn parse(name: &str, vocabulary: u32) -> Option<LogitFilter> {
         top_p: Some(top_p.parse().ok()?).filter(|p| *p < 1.0),
         order: *order,
         block: None,
+        repetition_penalty: 1.0,
+        cache: SamplerCache::None,
     };
     Some(LogitFilter::autoregressive(&sampler, vocabulary))
 }

@@ -13,6 +13,7 @@ mod optimizer;
 mod peak_rate;
 mod requests;
 mod rows;
+mod sampler_cache;
 mod sampler_paths;
 mod sampling;
 mod training;

@@ -17,8 +17,8 @@ pub use attention::{AttentionSchedule, BlockPhase};
 pub use dataset::{DatasetConfig, DatasetFormat, TurnFields};
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
-    EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings, Sampler,
-    SamplerKind,
+    Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,
+    Sampler, SamplerCache, SamplerKind,
 };
 pub use train::TrainConfig;
 

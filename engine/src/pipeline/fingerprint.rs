@@ -32,6 +32,8 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - Later, each kind by itself: `fetch` 2, `random-init` 2, `convert` 4 and `train` 4 carry the settings of generation, all end
 ///   tokens and all files of the tokenizer; `export` 2 states what a flow model needs in config.json, in the settings of generation
 ///   and in the tokenizer.
+/// - 4 of `generate`: samples have `tokens_per_pass`, passes that would write nothing are left out, and the autoregressive baseline
+///   has a key-value cache.
 /// - The same revisions of `train`, `convert`, `evaluate` and `generate` compute with fused operations, whose sums have another
 ///   order. 3 of `rows` counts what the fields of a document leave out.
 /// - 5 of `train` and 6 of `evaluate`: the head and its loss are one operation, whose sums have another order.
@@ -40,8 +42,8 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
         StageConfig::Tokenizer(_) => 1,
         StageConfig::Fetch(_) | StageConfig::RandomInit(_) | StageConfig::Export(_) => 2,
-        StageConfig::Rows(_) | StageConfig::Generate(_) => 3,
-        StageConfig::Convert(_) => 4,
+        StageConfig::Rows(_) => 3,
+        StageConfig::Convert(_) | StageConfig::Generate(_) => 4,
         StageConfig::Train(_) => 5,
         StageConfig::Evaluate(_) => 6,
     }

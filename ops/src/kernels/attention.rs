@@ -15,6 +15,9 @@
 //! ```
 //! Tiles that no query of a tile sees are skipped. A query that sees nothing (padding) has output and gradient 0.
 //!
+//! There may be more keys than queries: those of tokens before, which a cache kept. As tiles are cut by the number of the key
+//! alone, a query has the same output, bit by bit, with the queries of those tokens and without them.
+//!
 //! Query heads that share a key head stand side by side: *lane* r of a tile is token r / g, head r mod g of the group.
 
 mod backward;
@@ -37,13 +40,15 @@ const QUERIES: usize = 64;
 /// m of a query that has seen nothing. Finite, so that differences to it are.
 const NOTHING: f32 = -1e30;
 
-/// Sizes of queries [B, L, H, h], keys and values [B, L, K, h].
+/// Sizes of queries [B, L, H, h], keys and values [B, S, K, h].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// B.
     pub(crate) batch: usize,
-    /// L.
+    /// L, queries in a row.
     pub(crate) length: usize,
+    /// S, keys in a row; more than L if some were computed before.
+    pub(crate) keys: usize,
     /// H, a multiple of K.
     pub(crate) heads: usize,
     /// K, heads of keys and values.
@@ -60,7 +65,7 @@ impl Shape {
 
     /// About the number of vector operations of a forward pass over whole rows.
     fn cost(&self) -> usize {
-        self.batch * self.length * self.heads * self.length.saturating_mul(self.width) / 8
+        self.batch * self.length * self.heads * self.keys.saturating_mul(self.width) / 8
     }
 
     /// Factor of the scores.
@@ -75,7 +80,7 @@ impl Shape {
 
     /// Values of one batch row of keys.
     fn key_row(&self) -> usize {
-        self.length * self.shared * self.width
+        self.keys * self.shared * self.width
     }
 }
 
@@ -86,15 +91,21 @@ pub(crate) struct Inputs<'a> {
     pub(crate) shape: Shape,
     /// [B, L, H, h].
     pub(crate) queries: &'a [f32],
-    /// [B, L, K, h].
+    /// [B, S, K, h].
     pub(crate) keys: &'a [f32],
-    /// [B, L, K, h].
+    /// [B, S, K, h].
     pub(crate) values: &'a [f32],
     /// Two intervals per query, [B or 1, L, 4].
     pub(crate) visible: &'a [i32],
 }
 
 impl<'a> Inputs<'a> {
+    /// The number of keys of batch row `b` up to the last one that is seen. What follows is not read.
+    fn count_seen(&self, b: usize) -> usize {
+        let ends = self.visible_row(b).iter().flat_map(|[_, first, _, second]| [*first, *second]);
+        self.shape.keys.min(ends.max().map_or(0, |end| end.max(0) as usize))
+    }
+
     /// The intervals of the queries of batch row `b`, [L, 4].
     fn visible_row(&self, b: usize) -> &'a [[i32; 4]] {
         let (all, _) = self.visible.as_chunks::<4>();

@@ -3,6 +3,10 @@
 //! Element (i, j) of a b is a sum of chains: the chain of fused multiply-adds over the first [`CHAIN`] products, plus that
 //! over the next ones, and so on. Nothing else enters, so the element does not depend on how the work is divided.
 
+mod packed;
+
+pub(crate) use packed::{PackedMatrix, multiply_packed};
+
 use super::panels::{View, multiply_panels, pack};
 use super::tasks;
 use pulp::{Arch, Simd, WithSimd};

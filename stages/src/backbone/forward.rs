@@ -127,7 +127,10 @@ impl Backbone {
     /// `hidden`: [N, D]; returns [N, V].
     #[must_use]
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        linear(hidden, &self.head)
+        match &self.frozen_head {
+            Some(head) => fmflow_ops::linear_frozen(hidden, head),
+            None => linear(hidden, &self.head),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The two layers from which every part of a block is built.
 
 use burn_tensor::Tensor;
-use fmflow_ops as ops;
+use fmflow_ops::{self as ops, FrozenWeight};
 
 /// x W^T, with W as Hugging Face stores it.
 ///
@@ -9,6 +9,35 @@ use fmflow_ops as ops;
 /// `x`: [N, in], `weight`: [out, in]; returns [N, out].
 pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     ops::linear(x, weight.clone())
+}
+
+/// The weight of a linear layer, [out, in].
+#[derive(Clone, Debug)]
+pub(super) enum Projection {
+    /// It may be trained.
+    Plain(Tensor<2>),
+    /// It does not change, and products with few rows are worth a copy.
+    Frozen(FrozenWeight),
+}
+
+impl Projection {
+    /// x W^T.
+    ///
+    /// # Shapes
+    /// `x`: [N, in]; returns [N, out].
+    pub(super) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Plain(weight) => linear(x, weight),
+            Self::Frozen(weight) => ops::linear_frozen(x, weight),
+        }
+    }
+
+    /// Copies a weight for products with few rows.
+    pub(super) fn freeze(&mut self) {
+        if let Self::Plain(weight) = self {
+            *self = Self::Frozen(FrozenWeight::new(weight.clone()));
+        }
+    }
 }
 
 /// x / sqrt(mean(x^2) + eps) * weight, over the last dimension.

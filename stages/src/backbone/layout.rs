@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 
 use super::attention::SelfAttention;
 use super::block::TransformerBlock;
+use super::layers::Projection;
 use super::time::TimeEmbedding;
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, RandomPurpose};
@@ -53,11 +54,12 @@ impl ParameterView<'_> {
     ) -> Result<TransformerBlock, BackboneError> {
         let matrix = |field: &str| self.matrix(&format!("model.layers.{index}.{field}.weight"));
         let vector = |field: &str| self.vector(&format!("model.layers.{index}.{field}.weight"));
+        let projection = |field: &str| matrix(field).map(Projection::Plain);
         let attention = SelfAttention {
-            q_proj: matrix("self_attn.q_proj")?,
-            k_proj: matrix("self_attn.k_proj")?,
-            v_proj: matrix("self_attn.v_proj")?,
-            o_proj: matrix("self_attn.o_proj")?,
+            q_proj: projection("self_attn.q_proj")?,
+            k_proj: projection("self_attn.k_proj")?,
+            v_proj: projection("self_attn.v_proj")?,
+            o_proj: projection("self_attn.o_proj")?,
             q_norm: vector("self_attn.q_norm")?,
             k_norm: vector("self_attn.k_norm")?,
         };
@@ -67,9 +69,9 @@ impl ParameterView<'_> {
             input_norm: vector("input_layernorm")?,
             attention,
             post_norm: vector("post_attention_layernorm")?,
-            gate_proj: matrix("mlp.gate_proj")?,
-            up_proj: matrix("mlp.up_proj")?,
-            down_proj: matrix("mlp.down_proj")?,
+            gate_proj: projection("mlp.gate_proj")?,
+            up_proj: projection("mlp.up_proj")?,
+            down_proj: projection("mlp.down_proj")?,
             time,
         })
     }

@@ -1,5 +1,7 @@
 //! A context on the device: rotary angles, and which keys each query sees.
 
+use std::ops::RangeInclusive;
+
 use burn_tensor::{Device, Int, Tensor, TensorData};
 use fmflow_ops::Angles;
 
@@ -38,6 +40,25 @@ impl Visibility {
 }
 
 impl PreparedContext {
+    /// Rotary angles for `context`, of whose queries each sees the keys given by two intervals, row-major [B, L, 4]. The keys
+    /// may be those of another row, which a cache holds.
+    pub(super) fn with_intervals(
+        context: &AttentionContext,
+        bounds: Vec<i32>,
+        config: &Qwen3Config,
+        device: &Device,
+    ) -> Self {
+        let shape = [context.batch, context.length, 4];
+        let visible = Tensor::from_data(TensorData::new(bounds, shape), device);
+        Self {
+            batch: context.batch,
+            length: context.length,
+            angles: prepare_angles(context, config, device),
+            visibility: Visibility::Intervals(Box::new(visible)),
+            time: None,
+        }
+    }
+
     /// Rotary angles and visibility for `context`. The backbone fills in the time.
     pub(super) fn new(context: &AttentionContext, config: &Qwen3Config, device: &Device) -> Self {
         Self {
@@ -56,9 +77,10 @@ fn prepare_angles(context: &AttentionContext, config: &Qwen3Config, device: &Dev
     let plain: Vec<u32> = (0..length as u32).collect();
     let positions = context.positions.as_ref().unwrap_or(&plain);
     let rows = positions.len() / length;
-    let table = RotaryTable::new(positions.iter().copied().max().unwrap_or(0), config);
+    let first = positions.iter().copied().min().unwrap_or(0);
+    let table = RotaryTable::new(first..=positions.iter().copied().max().unwrap_or(0), config);
     let gather = |values: &[f32]| {
-        let rows_of = positions.iter().flat_map(|position| &values[*position as usize * half..][..half]);
+        let rows_of = positions.iter().flat_map(|p| &values[(*p - first) as usize * half..][..half]);
         Tensor::from_data(
             TensorData::new(rows_of.copied().collect::<Vec<f32>>(), [rows, length, half]),
             device,
@@ -75,11 +97,11 @@ struct RotaryTable {
 }
 
 impl RotaryTable {
-    fn new(last: u32, config: &Qwen3Config) -> Self {
+    fn new(positions: RangeInclusive<u32>, config: &Qwen3Config) -> Self {
         let width = config.head_dim;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf((2 * i) as f64 / width as f64)) as f32;
         let frequencies: Vec<f32> = (0..width / 2).map(frequency).collect();
-        let angles = (0..=last).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
         let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         Self { cos, sin }
     }

@@ -18,6 +18,8 @@ pub(crate) struct CompletionRequest {
 pub(crate) struct Completion {
     /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks.
     pub tokens: Vec<u32>,
+    /// Forward passes that it took (NFE).
+    pub passes: usize,
 }
 
 /// Completions and what they cost.
@@ -25,8 +27,6 @@ pub(crate) struct Completion {
 pub(crate) struct TimedCompletions {
     /// In the order of the requests.
     pub completions: Vec<Completion>,
-    /// Forward passes of the batch that needed most (NFE).
-    pub passes: usize,
     /// Wall-clock seconds for all requests.
     pub seconds: f64,
 }
@@ -46,4 +46,4 @@ impl Completion {
     }
 }
 
-pub(super) type BatchResult = Result<(Vec<Completion>, usize), BackboneError>;
+pub(super) type BatchResult = Result<Vec<Completion>, BackboneError>;

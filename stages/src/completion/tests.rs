@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::backbone::tests::tiny;
-use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
+use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
-use fmflow_engine::pipeline::config::FilterOrder;
+use crate::flow::sampler::{Ask, Posterior};
+use fmflow_engine::pipeline::config::{Certainty, FilterOrder};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
@@ -21,7 +22,7 @@ fn request(prefix: usize, length: usize) -> CompletionRequest {
     CompletionRequest { prefix, length, suffix: Vec::new() }
 }
 
-fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
+pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
     Sampler {
         name: "test".into(),
         kind,
@@ -30,13 +31,20 @@ fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
         top_p: None,
         order: FilterOrder::TopKFirst,
         block,
+        repetition_penalty: 1.0,
+        cache: SamplerCache::None,
     }
+}
+
+pub(super) fn confidence(steps: usize) -> SamplerKind {
+    SamplerKind::Reveal { steps, by: Certainty::Confidence }
 }
 
 #[test]
 fn blocks_are_those_of_the_document_or_of_the_answer() {
     let own = model(Attention::BlockCausal { block: 4 }, false);
-    let found = |prefix, length, size, model| split_answer_into_blocks(&request(prefix, length), size, model);
+    let found =
+        |prefix, length, size, model| split_answer_into_blocks(&request(prefix, length), Some(size), model);
     assert_eq!(found(6, 7, 4, &own), [6..8, 8..12, 12..13]);
     assert_eq!(found(8, 5, 4, &own), [8..12, 12..13]);
     assert_eq!(found(5, 6, 2, &own), [5..6, 6..8, 8..10, 10..11]);
@@ -49,10 +57,7 @@ fn blocks_are_those_of_the_document_or_of_the_answer() {
 fn later_blocks_do_not_change_finished_ones() {
     for shift in [false, true] {
         let model = model(Attention::BlockCausal { block: 4 }, shift);
-        for kind in [
-            SamplerKind::Confidence { steps: 2 },
-            SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
-        ] {
+        for kind in [confidence(2), SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact }] {
             for block in [None, Some(2)] {
                 let tokens = |length| {
                     let sampler = sampler(kind, block);
@@ -75,12 +80,164 @@ fn later_blocks_do_not_change_finished_ones() {
 fn blocks_that_the_checkpoint_was_not_trained_on_are_refused() {
     let model = model(Attention::BlockCausal { block: 4 }, false);
     let ask = |block| {
-        let sampler = sampler(SamplerKind::Confidence { steps: 2 }, Some(block));
+        let sampler = sampler(confidence(2), Some(block));
         complete_requests(&model, &[request(6, 8)], &sampler, 1, 1)
     };
     assert!(ask(4).is_ok() && ask(1).is_ok());
     for block in [3, 8] {
         let failure = ask(block).unwrap_err();
         assert!(failure.message.contains("blocks of 4"), "{}", failure.message);
+    }
+}
+
+/// Requests of unequal lengths, some with text behind their gap.
+fn requests() -> Vec<CompletionRequest> {
+    let shapes = [(6, 15, 0), (1, 9, 0), (13, 4, 0), (5, 11, 7), (8, 12, 0), (3, 1, 2), (4, 30, 0)];
+    let build = |(number, (prefix, length, suffix)): (usize, (usize, usize, usize))| CompletionRequest {
+        prefix: (0..prefix as u32).map(|i| (i * 5 + 3 * number as u32) % 39).collect(),
+        length,
+        suffix: (0..suffix as u32).map(|i| (i * 7 + number as u32) % 39).collect(),
+    };
+    shapes.into_iter().enumerate().map(build).collect()
+}
+
+#[test]
+fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
+    let kinds = [
+        confidence(3),
+        SamplerKind::Reveal { steps: 2, by: Certainty::Margin },
+        SamplerKind::Threshold { threshold: 0.4 },
+        SamplerKind::EntropyBound { bound: 1.0 },
+        SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
+        SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
+        SamplerKind::Autoregressive,
+    ];
+    for (attention, shift) in [
+        (Attention::BlockCausal { block: 4 }, false),
+        (Attention::BlockCausal { block: 4 }, true),
+        (Attention::BlockCausal { block: 1 }, false),
+        (Attention::Causal, true),
+    ] {
+        let model = model(attention, shift);
+        for (kind, block) in kinds.iter().flat_map(|kind| [(*kind, None), (*kind, Some(1))]) {
+            let answer = |cache, seed, asked: &[CompletionRequest]| {
+                let sampler = Sampler { cache, ..sampler(kind, block) };
+                complete_requests(&model, asked, &sampler, seed, 1).unwrap().completions
+            };
+            for seed in [1, 2] {
+                let (all, cached) = (
+                    answer(SamplerCache::None, seed, &requests()),
+                    answer(SamplerCache::Exact, seed, &requests()),
+                );
+                assert_eq!(all, cached, "{attention:?} {shift} {kind:?} {block:?}");
+                // The first request alone, and among others: its number is 0 in both.
+                let alone = answer(SamplerCache::Exact, seed, &requests()[..1]);
+                assert_eq!(alone[0], all[0], "{attention:?} {shift} {kind:?} {block:?}");
+            }
+        }
+    }
+}
+
+/// Logits of a posterior at all places of each block in turn, each of them asked twice: with noise behind it, and finished.
+fn walk(model: &Model, tokens: &[Vec<u32>], size: usize, cached: bool) -> Vec<Vec<u32>> {
+    let posterior = BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift);
+    let mut posterior = if cached { posterior.with_cache().unwrap() } else { posterior };
+    let longest = tokens.iter().map(Vec::len).max().unwrap();
+    let mut found = Vec::new();
+    for start in (0..longest).step_by(size) {
+        for noisy in [true, false] {
+            let canvas = |(number, tokens): (usize, &Vec<u32>)| {
+                let noise = |i: usize, token: u32| if noisy && i >= start + size / 2 { 39 } else { token };
+                let tokens: Vec<u32> = tokens.iter().enumerate().map(|(i, t)| noise(i, *t)).collect();
+                Canvas { editable: vec![true; tokens.len()], tokens, number: number as u64 }
+            };
+            let canvases: Vec<Canvas> = tokens.iter().enumerate().map(canvas).collect();
+            let open = canvases.iter().filter(|canvas| canvas.tokens.len() > start);
+            let places: Vec<Vec<usize>> =
+                open.clone().map(|c| (start..c.tokens.len().min(start + size)).collect()).collect();
+            let asks =
+                open.zip(&places).map(|(canvas, places)| Ask { canvas, places, t: 0.5, settled: start });
+            let logits = posterior.logits(&asks.collect::<Vec<_>>()).unwrap();
+            found.push(logits.iter().map(|logit| logit.to_bits()).collect());
+        }
+    }
+    found
+}
+
+#[test]
+fn logits_with_a_cache_are_those_without_bit_by_bit() {
+    // Rows longer than two tiles of keys, so that prefixes end within tiles and at their ends.
+    for (attention, size) in [
+        (Attention::BlockCausal { block: 4 }, 4),
+        (Attention::BlockCausal { block: 32 }, 32),
+        (Attention::BlockCausal { block: 32 }, 8),
+        (Attention::Causal, 5),
+    ] {
+        for shift in [false, true] {
+            let model = model(attention, shift);
+            let row = |number: u32, length: u32| (0..length).map(|i| (i * i + number * 11) % 39).collect();
+            let tokens: Vec<Vec<u32>> = vec![row(0, 150), row(1, 37), row(2, 128), row(3, 1)];
+            let (whole, cached) = (walk(&model, &tokens, size, false), walk(&model, &tokens, size, true));
+            assert!(whole == cached, "{attention:?}, {size} places at once, shift {shift}");
+            let alone = walk(&model, &tokens[..1], size, true);
+            let width = 40 * size;
+            for (all, alone) in cached.iter().zip(alone) {
+                assert!(all[..width.min(alone.len())] == alone[..width.min(alone.len())]);
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_weights_change_no_bit() {
+    let model = model(Attention::BlockCausal { block: 4 }, true);
+    let row = |number: u32, length: u32| (0..length).map(|i| (i * i + number * 11) % 39).collect();
+    let tokens: Vec<Vec<u32>> = vec![row(0, 61), row(1, 37), row(2, 2)];
+    let packed = model.clone().for_text();
+    for cached in [false, true] {
+        assert!(walk(&model, &tokens, 4, cached) == walk(&packed, &tokens, 4, cached));
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_exact_is_refused() {
+    let ask = |attention, time| {
+        let model = Model {
+            backbone: Backbone::new(&tiny(true), time, 1, &device::open_device("cpu").unwrap()).unwrap(),
+            ..model(attention, false)
+        };
+        let sampler = Sampler { cache: SamplerCache::Exact, ..sampler(confidence(2), None) };
+        complete_requests(&model, &[request(6, 8)], &sampler, 1, 1).map(|_| ()).map_err(|e| e.message)
+    };
+    let block = Attention::BlockCausal { block: 4 };
+    assert_eq!(ask(block, TimeConditioning::None), Ok(()));
+    assert!(ask(Attention::Bidirectional, TimeConditioning::None).unwrap_err().contains("both directions"));
+    assert!(ask(block, TimeConditioning::AdaLn { rank: 2 }).unwrap_err().contains("conditioned on the time"));
+}
+
+#[test]
+fn logits_that_are_not_finite_are_an_error_that_names_the_request() {
+    let config = Qwen3Config { max_position_embeddings: 64, ..tiny(false) };
+    let cpu = device::open_device("cpu").unwrap();
+    let backbone = Backbone::new(&config, TimeConditioning::None, 1, &cpu).unwrap();
+    // Only texts with token 38 see it: the head is not tied.
+    let backbone = backbone.map(|name, parameter| {
+        let mut values: Vec<f32> = parameter.flat().try_into_vec_as().unwrap();
+        if name == "model.embed_tokens.weight" {
+            values[38 * 16..39 * 16].fill(f32::NAN);
+        }
+        Parameter::new(&parameter.shape(), values, &cpu).unwrap()
+    });
+    let model = Model { backbone: backbone.unwrap(), ..model(Attention::BlockCausal { block: 4 }, false) };
+    let mut asked = vec![request(6, 8), request(5, 8), request(6, 8)];
+    asked[1].prefix[2] = 38;
+    for (kind, cache) in [
+        (confidence(2), SamplerCache::None),
+        (confidence(2), SamplerCache::Exact),
+        (SamplerKind::Autoregressive, SamplerCache::Exact),
+    ] {
+        let sampler = Sampler { cache, ..sampler(kind, None) };
+        let failure = complete_requests(&model, &asked, &sampler, 1, 1).unwrap_err();
+        assert!(failure.message.contains("not finite for request 2"), "{}", failure.message);
     }
 }

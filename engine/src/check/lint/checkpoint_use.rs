@@ -4,6 +4,7 @@ use crate::check::lint::attention;
 use crate::check::lint::lineage::KnownContract;
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::requests;
+use crate::check::lint::sampler_cache::check_sampler_cache;
 use crate::check::lint::sampler_paths::SamplerPaths;
 use crate::pipeline::config::{
     ConvertConfig, EvaluateConfig, GenerateConfig, MaskToken, Sampler, SamplerKind, StageConfig,
@@ -178,6 +179,8 @@ fn check_sampler_checkpoint(
     let block = stage.field(paths.block).map_or(span, |field| &field.span);
     attention::check_sampler_blocks(lineages, checkpoint, sampler, block, sink);
     let Some(known) = lineages.contract(checkpoint) else { return };
+    let cache = stage.field(paths.cache).map_or(span, |field| &field.span);
+    check_sampler_cache(checkpoint, known, sampler, cache, sink);
     let autoregressive = sampler.kind == SamplerKind::Autoregressive;
     let found = match known.contract.kind {
         ModelKind::Autoregressive if !autoregressive => {

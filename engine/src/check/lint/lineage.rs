@@ -175,6 +175,7 @@ impl<'a> KnownContract<'a> {
             ContractFact::Source,
             ContractFact::Scheduler,
             ContractFact::Block,
+            ContractFact::Attention,
         ];
         let places = facts.into_iter().chain([ContractFact::Tokenizer]).map(place).collect();
         Self { contract: stored.contract.clone(), path_name: None, places }
@@ -182,7 +183,12 @@ impl<'a> KnownContract<'a> {
 
     /// The contract of weights that were never converted.
     fn autoregressive(root: &'a Stage) -> Self {
-        let facts = [ContractFact::Kind, ContractFact::Shift, ContractFact::TimeConditioning];
+        let facts = [
+            ContractFact::Kind,
+            ContractFact::Shift,
+            ContractFact::TimeConditioning,
+            ContractFact::Attention,
+        ];
         let places = facts.map(|fact| (fact, FactPlace::Here(&root.span))).into();
         Self { contract: Contract::autoregressive(), path_name: None, places }
     }
@@ -192,6 +198,7 @@ impl<'a> KnownContract<'a> {
             (ContractFact::Kind, &stage.span),
             (ContractFact::Shift, stage.place(convert::SHIFT)),
             (ContractFact::TimeConditioning, stage.place(convert::TIME_CONDITIONING)),
+            (ContractFact::Attention, &stage.span),
         ];
         let contract = Contract::after_conversion(config, None);
         let places = places.map(|(fact, span)| (fact, FactPlace::Here(span))).into();
@@ -205,7 +212,8 @@ impl<'a> KnownContract<'a> {
     fn after_training(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
         let mut known = self.clone();
         known.contract = self.contract.after_training(config, config.steps, None);
-        known.places.insert(ContractFact::Block, FactPlace::Here(stage.place(train::ATTENTION)));
+        let attention = FactPlace::Here(stage.place(train::ATTENTION));
+        known.places.extend([(ContractFact::Block, attention), (ContractFact::Attention, attention)]);
         if let Objective::Flow { .. } = &config.objective {
             let path = FactPlace::Here(stage.place(train::OBJECTIVE_PATH));
             known.places.extend([(ContractFact::Source, path), (ContractFact::Scheduler, path)]);

@@ -4,12 +4,13 @@ use crate::pipeline::config::{GenerateConfig, PromptKind};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate};
 use crate::pipeline::stage::Stage;
 
-/// Paths of one use of a sampler: its name, and its settings `kind`, `block` and `steps`.
+/// Paths of one use of a sampler: its name, and its settings `kind`, `block`, `cache` and `steps`.
 #[derive(Clone, Copy)]
 pub(super) struct SamplerPaths {
     pub(super) sampler: FieldPath,
     pub(super) kind: FieldPath,
     pub(super) block: FieldPath,
+    pub(super) cache: FieldPath,
     pub(super) steps: FieldPath,
 }
 
@@ -34,6 +35,7 @@ impl SamplerPaths {
             sampler: evaluate::NTH_EXACT_MATCH_SAMPLER.nth(number),
             kind: evaluate::NTH_EXACT_MATCH_KIND.nth(number),
             block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
+            cache: evaluate::NTH_EXACT_MATCH_CACHE.nth(number),
             steps: evaluate::NTH_EXACT_MATCH_STEPS.nth(number),
         }
     }
@@ -47,6 +49,7 @@ impl SamplerPaths {
             sampler: generate::SAMPLER,
             kind: generate::SAMPLER_KIND,
             block: generate::SAMPLER_BLOCK,
+            cache: generate::SAMPLER_CACHE,
             steps: generate::SAMPLER_STEPS,
         };
         number_prompts(config).into_iter().map(|number| own(number).unwrap_or(shared)).collect()
@@ -98,27 +101,36 @@ impl PromptNumber {
     }
 
     fn sampler_paths(self) -> SamplerPaths {
-        let (sampler, kind, block, steps) = match self.node {
+        let (sampler, kind, block, cache, steps) = match self.node {
             PromptNode::Chat => (
                 generate::NTH_CHAT_SAMPLER,
                 generate::NTH_CHAT_SAMPLER_KIND,
                 generate::NTH_CHAT_SAMPLER_BLOCK,
+                generate::NTH_CHAT_SAMPLER_CACHE,
                 generate::NTH_CHAT_SAMPLER_STEPS,
             ),
             PromptNode::Prompt => (
                 generate::NTH_PROMPT_SAMPLER,
                 generate::NTH_PROMPT_SAMPLER_KIND,
                 generate::NTH_PROMPT_SAMPLER_BLOCK,
+                generate::NTH_PROMPT_SAMPLER_CACHE,
                 generate::NTH_PROMPT_SAMPLER_STEPS,
             ),
             PromptNode::Infill => (
                 generate::NTH_INFILL_SAMPLER,
                 generate::NTH_INFILL_SAMPLER_KIND,
                 generate::NTH_INFILL_SAMPLER_BLOCK,
+                generate::NTH_INFILL_SAMPLER_CACHE,
                 generate::NTH_INFILL_SAMPLER_STEPS,
             ),
         };
         let nth = |path: FieldPath| path.nth(self.number);
-        SamplerPaths { sampler: nth(sampler), kind: nth(kind), block: nth(block), steps: nth(steps) }
+        SamplerPaths {
+            sampler: nth(sampler),
+            kind: nth(kind),
+            block: nth(block),
+            cache: nth(cache),
+            steps: nth(steps),
+        }
     }
 }

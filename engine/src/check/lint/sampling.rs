@@ -125,7 +125,7 @@ fn find_largest_trained_block(
     blocks?.into_iter().max()
 }
 
-/// Warns about a confidence sampler that reveals everything before its last step. `length` is that of the answer, `trained` the
+/// Warns about a sampler that reveals everything before its last step. `length` is that of the answer, `trained` the
 /// checkpoint's own block.
 fn check_sampler_steps(
     stage: &Stage,
@@ -134,7 +134,7 @@ fn check_sampler_steps(
     trained: Option<usize>,
     sink: &mut Sink,
 ) {
-    let SamplerKind::Confidence { steps } = sampler.kind else { return };
+    let SamplerKind::Reveal { steps, .. } = sampler.kind else { return };
     let (tokens, length) = match (sampler.block.filter(|block| *block < tokens), trained) {
         (Some(block), _) => (block, stage.place(paths.block)),
         (None, Some(block)) if sampler.block.is_none() && block < tokens => (block, stage.parent_place()),

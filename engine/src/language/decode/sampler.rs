@@ -2,7 +2,9 @@
 
 use super::{Decoder, unknown_word};
 use crate::language::record::{Leaf, Record};
-use crate::pipeline::config::{EulerKernel, FilterOrder, RemaskSettings, Sampler, SamplerKind};
+use crate::pipeline::config::{
+    Certainty, EulerKernel, FilterOrder, RemaskSettings, Sampler, SamplerCache, SamplerKind,
+};
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
@@ -10,13 +12,7 @@ impl Decoder<'_> {
         let record = self.world.target(leaf)?;
         Some(Sampler {
             name: record.name()?.to_owned(),
-            kind: match record.text("kind")? {
-                "confidence" => SamplerKind::Confidence { steps: record.size("steps")? },
-                "euler" => SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? },
-                "threshold" => SamplerKind::Threshold { threshold: record.number("threshold")? },
-                "autoregressive" => SamplerKind::Autoregressive,
-                word => unknown_word(word),
-            },
+            kind: self.sampler_kind(record)?,
             temperature: record.number("temperature")?,
             top_k: record.size("top-k"),
             top_p: record.number("top-p"),
@@ -26,7 +22,33 @@ impl Decoder<'_> {
                 "top-p-first" => FilterOrder::TopPFirst,
                 word => unknown_word(word),
             },
+            repetition_penalty: record.number("repetition-penalty").unwrap_or(1.0),
+            cache: match record.text("cache")? {
+                "exact" => SamplerCache::Exact,
+                "none" => SamplerCache::None,
+                word => unknown_word(word),
+            },
         })
+    }
+
+    fn sampler_kind(&mut self, record: &Record) -> Option<SamplerKind> {
+        let reveal = |by| Some(SamplerKind::Reveal { steps: record.size("steps")?, by });
+        match record.text("kind")? {
+            "confidence" => reveal(Certainty::Confidence),
+            "entropy" => reveal(Certainty::Entropy),
+            "margin" => reveal(Certainty::Margin),
+            "threshold" => Some(SamplerKind::Threshold { threshold: record.number("threshold")? }),
+            "entropy-bound" => Some(SamplerKind::EntropyBound { bound: record.number("bound")? }),
+            "edit" => Some(SamplerKind::Edit {
+                threshold: record.number("threshold")?,
+                revise: record.number("revise")?,
+            }),
+            "euler" => {
+                Some(SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? })
+            }
+            "autoregressive" => Some(SamplerKind::Autoregressive),
+            word => unknown_word(word),
+        }
     }
 
     /// Decodes the kernel and its corrector. Each corrector works with only one kernel.

@@ -20,6 +20,19 @@ pub struct Sampler {
     /// Tokens in a block; a block is finished before the next one starts. `None`: the block size that the checkpoint was
     /// trained with, if any.
     pub block: Option<usize>,
+    /// Logits of tokens that the text already has are divided by this if positive, else multiplied; 1: they stay.
+    pub repetition_penalty: f64,
+    /// What is kept from one forward pass to the next.
+    pub cache: SamplerCache,
+}
+
+/// What a sampler keeps from one forward pass to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplerCache {
+    /// Nothing: every pass computes the whole text.
+    None,
+    /// Keys and values of tokens that cannot change any more. The text is the same.
+    Exact,
 }
 
 impl Sampler {
@@ -27,7 +40,10 @@ impl Sampler {
     #[must_use]
     pub fn reveals_masks(&self) -> bool {
         match self.kind {
-            SamplerKind::Confidence { .. } | SamplerKind::Threshold { .. } => true,
+            SamplerKind::Reveal { .. }
+            | SamplerKind::Threshold { .. }
+            | SamplerKind::EntropyBound { .. }
+            | SamplerKind::Edit { .. } => true,
             SamplerKind::Euler { kernel, .. } => matches!(kernel, EulerKernel::Remask(_)),
             SamplerKind::Autoregressive => false,
         }
@@ -46,10 +62,12 @@ pub enum FilterOrder {
 /// Sampling methods.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SamplerKind {
-    /// Reveals the most confident positions first.
-    Confidence {
+    /// Reveals the most certain positions first, about as many in every pass.
+    Reveal {
         /// Forward passes per block.
         steps: usize,
+        /// What counts as certain.
+        by: Certainty,
     },
     /// Discrete Euler simulation of the jump process.
     Euler {
@@ -58,13 +76,36 @@ pub enum SamplerKind {
         /// How a position moves within a step.
         kernel: EulerKernel,
     },
-    /// Reveals every position whose confidence is above a threshold; not supported yet.
+    /// Reveals every position whose confidence reaches a threshold, and at least the most confident one.
     Threshold {
         /// Confidence in (0, 1).
         threshold: f64,
     },
+    /// Reveals as many positions as possible, the lowest entropy first, whose entropies without the largest add up to a bound.
+    EntropyBound {
+        /// Nats, from 0 on.
+        bound: f64,
+    },
+    /// As `Threshold`, but written tokens that become improbable are masked again.
+    Edit {
+        /// Confidence in (0, 1) at which a position is revealed.
+        threshold: f64,
+        /// Probability in (0, 1) below which a written token is masked again, once at each position.
+        revise: f64,
+    },
     /// One token after another, left to right, under a causal mask.
     Autoregressive,
+}
+
+/// How certain a position is, at temperature 1 and before top-k and top-p.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// The probability of the drawn token.
+    Confidence,
+    /// The entropy of the tokens, negated.
+    Entropy,
+    /// The largest probability minus the second largest.
+    Margin,
 }
 
 /// How a position moves within a step of the Euler simulation.

@@ -103,6 +103,7 @@ codes! {
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
     AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
     BlockMismatch "block-mismatch" Error "the sampler's block size is incompatible with the checkpoint's"
+    CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
     PathMismatch "path-mismatch" Error "a stage uses a different probability path than its checkpoint"

@@ -40,6 +40,7 @@ pub(crate) struct Gradients {
 /// `upstream`: [B, L, H, h].
 pub(crate) fn compute_gradients(arch: Arch, inputs: &Inputs, output: &Saved, upstream: &[f32]) -> Gradients {
     let shape = inputs.shape;
+    assert_eq!(shape.length, shape.keys, "only attention within a row is differentiated, and a cache is not");
     let spans = shape.length.div_ceil(SPAN);
     let pairs = (0..shape.batch * shape.shared).flat_map(|i| (0..spans).map(move |span| (i, span)));
     let parts = tasks::map(2 * shape.cost(), pairs, |(number, span)| {

@@ -48,16 +48,18 @@ impl WithSimd for PackKeys<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Packed {
         let (shape, height) = (self.inputs.shape, height::<S>());
-        let tiles = shape.length.div_ceil(KEYS);
+        let seen: Vec<usize> = (0..shape.batch).map(|b| self.inputs.count_seen(b)).collect();
+        let tiles = seen.iter().max().map_or(0, |keys| keys.div_ceil(KEYS)).max(1);
         let block = KEYS * if self.values { shape.width.next_multiple_of(height) } else { shape.width };
         let mut data = vec![0.0; shape.batch * shape.shared * tiles * block];
         tasks::run(data.len(), data.chunks_mut(tiles * block).enumerate(), |(number, data)| {
             let (b, head) = (number / shape.shared, number % shape.shared);
             let all = if self.values { self.inputs.values } else { self.inputs.keys };
             let row = &all[b * shape.key_row() + head * shape.width..];
-            let view = View::new(row, shape.length, shape.width, shape.shared * shape.width);
-            for (tile, block) in data.chunks_exact_mut(block).enumerate() {
-                let keys = KEYS.min(shape.length - tile * KEYS);
+            let view = View::new(row, shape.keys, shape.width, shape.shared * shape.width);
+            let used = seen[b].div_ceil(KEYS);
+            for (tile, block) in data.chunks_exact_mut(block).take(used).enumerate() {
+                let keys = KEYS.min(shape.keys - tile * KEYS);
                 match self.values {
                     false => pack(view, tile * KEYS, 0, shape.width, height, block),
                     true => {
@@ -165,7 +167,7 @@ impl Tile<'_> {
                     shape.scale(),
                 );
                 for (tile, sight) in sights.iter().enumerate().filter(|(_, sight)| **sight != Sight::None) {
-                    let seen = KEYS.min(shape.length - tile * KEYS);
+                    let seen = KEYS.min(shape.keys - tile * KEYS);
                     lanes.score::<S, MR>(simd, keys.tile(&shape, b, head, tile));
                     if *sight == Sight::Some {
                         hide(&mut lanes.scores, &lanes.visible, tile * KEYS);

@@ -6,7 +6,7 @@ use pulp::Arch;
 
 /// The same in f64, score by score.
 fn attend_plainly(inputs: &Inputs, upstream: &[f32]) -> (Vec<f64>, [Vec<f64>; 3]) {
-    let Shape { batch, length, heads, shared, width } = inputs.shape;
+    let Shape { batch, length, heads, shared, width, .. } = inputs.shape;
     let scale = 1.0 / (width as f64).sqrt();
     let mut mixed = vec![0.0; upstream.len()];
     let mut gradients = [inputs.queries, inputs.keys, inputs.values].map(|values| vec![0.0; values.len()]);
@@ -144,7 +144,7 @@ fn values_and_gradients_agree_with_the_definition() {
     for ((batch, length, heads, shared, width), kind) in
         sizes.into_iter().flat_map(|s| (0..6).map(move |k| (s, k)))
     {
-        let case = Case::new(Shape { batch, length, heads, shared, width }, kind);
+        let case = Case::new(Shape { batch, length, keys: length, heads, shared, width }, kind);
         let (mixed, [queries, keys, values]) = attend_plainly(&case.inputs(), &case.upstream);
         for (name, found, exact) in ["mixed", "queries", "keys", "values"]
             .into_iter()
@@ -162,7 +162,8 @@ fn values_and_gradients_agree_with_the_definition() {
 #[test]
 fn a_row_depends_on_no_other_row() {
     for kind in 0..6 {
-        let case = Case::new(Shape { batch: 3, length: 150, heads: 4, shared: 2, width: 16 }, kind);
+        let case =
+            Case::new(Shape { batch: 3, length: 150, keys: 150, heads: 4, shared: 2, width: 16 }, kind);
         for (all, alone) in case.run().iter().zip(case.last_row().run()) {
             assert!(bits(&all[all.len() - alone.len()..]) == bits(&alone), "intervals {kind}");
         }
@@ -171,7 +172,7 @@ fn a_row_depends_on_no_other_row() {
 
 #[test]
 fn threads_change_no_bit() {
-    let case = Case::new(Shape { batch: 2, length: 150, heads: 4, shared: 2, width: 16 }, 0);
+    let case = Case::new(Shape { batch: 2, length: 150, keys: 150, heads: 4, shared: 2, width: 16 }, 0);
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| case.run().map(|values| bits(&values)))
@@ -182,7 +183,8 @@ fn threads_change_no_bit() {
 #[test]
 fn instructions_change_no_bit() {
     for kind in 0..6 {
-        let case = Case::new(Shape { batch: 1, length: 150, heads: 4, shared: 2, width: 20 }, kind);
+        let case =
+            Case::new(Shape { batch: 1, length: 150, keys: 150, heads: 4, shared: 2, width: 20 }, kind);
         let runs =
             find_instruction_sets().into_iter().map(|arch| case.run_with(arch).map(|values| bits(&values)));
         let runs: Vec<_> = runs.collect();
@@ -192,9 +194,44 @@ fn instructions_change_no_bit() {
 
 #[test]
 fn a_value_that_is_not_finite_is_not_hidden() {
-    let mut case = Case::new(Shape { batch: 1, length: 80, heads: 1, shared: 1, width: 8 }, 0);
+    let mut case = Case::new(Shape { batch: 1, length: 80, keys: 80, heads: 1, shared: 1, width: 8 }, 0);
     case.keys[3 * 8] = f32::NAN;
     let [mixed, ..] = case.run();
     assert!(mixed[..3 * 8].iter().all(|x| x.is_finite()));
     assert!(mixed[3 * 8..].iter().all(|x| x.is_nan()));
+}
+
+#[test]
+fn a_query_needs_no_other_query_and_no_key_behind_the_last_one_it_sees() {
+    for kind in [0, 2, 4, 5] {
+        let case =
+            Case::new(Shape { batch: 2, length: 150, keys: 150, heads: 4, shared: 2, width: 16 }, kind);
+        let all = attend(Arch::new(), &case.inputs()).mixed;
+        let row = case.shape.query_row();
+        for queries in [0..5, 3..4, 60..70, 64..128, 149..150, 90..150] {
+            let visible: Vec<i32> = case.visible[4 * queries.start..4 * queries.end].to_vec();
+            let last = visible.iter().copied().max().unwrap() as usize;
+            let token = row / case.shape.length;
+            let part = |b: usize| b * row + queries.start * token..b * row + queries.end * token;
+            let asked: Vec<f32> = (0..2).flat_map(|b| case.queries[part(b)].to_vec()).collect();
+            // A buffer with room for more keys, which holds what nobody may read.
+            let room = last + 37;
+            let widen = |keys: &[f32]| -> Vec<f32> {
+                let of_row = |row: &[f32]| {
+                    let mut row = row[..last * 32].to_vec();
+                    row.resize(room * 32, 1e9);
+                    row
+                };
+                keys.chunks(case.shape.key_row()).flat_map(of_row).collect()
+            };
+            let (keys, values) = (widen(&case.keys), widen(&case.values));
+            let shape = Shape { length: queries.len(), keys: room, ..case.shape };
+            let inputs = Inputs { shape, queries: &asked, keys: &keys, values: &values, visible: &visible };
+            for arch in find_instruction_sets() {
+                let found = attend(arch, &inputs).mixed;
+                let expected: Vec<f32> = (0..2).flat_map(|b| all[part(b)].to_vec()).collect();
+                assert!(bits(&found) == bits(&expected), "intervals {kind}, queries {queries:?}");
+            }
+        }
+    }
 }

@@ -2,8 +2,7 @@
 //!
 //! Tokens that tie with the k-th are kept, as in transformers: choosing among equal tokens would be arbitrary.
 
-use fmflow_engine::pipeline::config::FilterOrder;
-use fmflow_engine::pipeline::config::Sampler;
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
 
 use super::SamplerRules;
 use crate::rng::RandomStream;
@@ -29,10 +28,11 @@ pub struct LogitFilter {
 }
 
 impl LogitFilter {
-    /// The filter of a flow sampler, which never emits the mask.
+    /// The filter of a sampler. One that fills masks never emits the mask.
     #[must_use]
     pub fn new(sampler: &Sampler, rules: &SamplerRules) -> Self {
-        Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
+        let mask = (sampler.kind != SamplerKind::Autoregressive).then_some(rules.mask);
+        Self { mask, ..Self::autoregressive(sampler, rules.used) }
     }
 
     /// The filter of an autoregressive sampler.
@@ -66,6 +66,20 @@ impl LogitFilter {
         let log_sum = log_sum_exp(logits);
         let token = if self.temperature == 0.0 { best } else { self.draw(logits, best, random) };
         Pick { token: token.0, confidence: (f64::from(token.1) - log_sum).exp() }
+    }
+
+    /// As [`LogitFilter::pick`], without the confidence.
+    pub(super) fn pick_token(&self, logits: &mut [f32], random: &mut RandomStream) -> u32 {
+        self.forbid(logits);
+        let best = find_largest_logit(logits);
+        if self.temperature == 0.0 { best.0 } else { self.draw(logits, best, random).0 }
+    }
+
+    /// The probability of a token at temperature 1 among those that may be emitted, as [`Pick::confidence`].
+    pub(super) fn find_probability(&self, logits: &[f32], token: u32) -> f64 {
+        let mut logits = logits.to_vec();
+        self.forbid(&mut logits);
+        logits.get(token as usize).map_or(0.0, |logit| (f64::from(*logit) - log_sum_exp(&logits)).exp())
     }
 
     /// Removes the probability of the mask and of ids that the tokenizer does not use.
@@ -149,7 +163,8 @@ fn find_largest_logit(logits: &[f32]) -> (u32, f32) {
     best
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+/// ln of the sum of e^logit.
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let (_, largest) = find_largest_logit(logits);
     let sum: f64 = logits.iter().map(|&l| f64::from(l - largest).exp()).sum();
     f64::from(largest) + sum.ln()
@@ -157,15 +172,17 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use fmflow_engine::pipeline::config::SamplerKind;
-
     use super::*;
     use crate::rng::{RandomPurpose, derive_stream};
 
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> LogitFilter {
         let kind = SamplerKind::Autoregressive;
         let order = FilterOrder::TopKFirst;
-        let sampler = Sampler { name: "s".into(), kind, temperature, top_k, top_p, order, block: None };
+        let cache = fmflow_engine::pipeline::config::SamplerCache::None;
+        let (block, repetition_penalty) = (None, 1.0);
+        let name = "s".to_owned();
+        let sampler =
+            Sampler { name, kind, temperature, top_k, top_p, order, block, repetition_penalty, cache };
         LogitFilter { mask: Some(3), ..LogitFilter::autoregressive(&sampler, 5) }
     }
 

@@ -1,0 +1,158 @@
+//! Keys and values of tokens that cannot change any more, so that later passes need not compute them again.
+//!
+//! On the CPU a pass over new tokens gives the same bits as one over all of them: every operation but attention works on single
+//! tokens, and attention cuts its sums by the number of the key alone (`fmflow_ops::attention`).
+
+use std::ops::Range;
+
+use burn_tensor::{Int, Tensor, TensorData};
+
+use super::attention::LayerMemory;
+use super::prepared::PreparedContext;
+use super::{Attention, AttentionContext, Backbone, BackboneError, Qwen3Config};
+
+/// Keys and values of the first tokens of some rows. A row has as many as were kept; rows may differ.
+#[derive(Debug)]
+pub(crate) struct KeyValueCache {
+    /// Of every layer, with room for `room` tokens in each row.
+    layers: Vec<LayerMemory>,
+    room: usize,
+    /// Tokens kept in each row.
+    lengths: Vec<usize>,
+}
+
+/// New tokens of some rows, behind those in a cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewTokens<'a> {
+    /// The tokens of each row; rows may differ in length and be empty, but not all of them.
+    pub(crate) rows: &'a [&'a [u32]],
+    /// Causal or block-causal.
+    pub(crate) attention: Attention,
+    /// Time of each row, for a backbone that is conditioned on it.
+    pub(crate) time: Option<&'a [f32]>,
+}
+
+impl KeyValueCache {
+    /// An empty cache for `rows` rows of up to `room` tokens.
+    pub(crate) fn new(backbone: &Backbone, rows: usize, room: usize) -> Self {
+        let config = backbone.config();
+        let shape = [rows, room, config.num_key_value_heads, config.head_dim];
+        let empty = || Tensor::zeros(shape, &backbone.device());
+        let layers = (0..config.num_hidden_layers).map(|_| [empty(), empty()]).collect();
+        Self { layers, room, lengths: vec![0; rows] }
+    }
+
+    /// Bytes that a token takes.
+    pub(crate) fn count_bytes(config: &Qwen3Config) -> usize {
+        let values = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
+        values * size_of::<f32>()
+    }
+
+    /// Tokens kept in each row.
+    pub(crate) fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Tokens that fit each row.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Sets how many tokens of a row are kept. What was written behind them is overwritten by the next pass.
+    pub(crate) fn keep(&mut self, row: usize, length: usize) {
+        self.lengths[row] = length;
+    }
+
+    /// Keeps the rows at `indexes`, in that order.
+    pub(crate) fn select(&mut self, indexes: &[usize]) {
+        let numbers: Vec<i32> = indexes.iter().map(|i| *i as i32).collect();
+        for layer in &mut self.layers {
+            for memory in layer {
+                let numbers = TensorData::new(numbers.clone(), [indexes.len()]);
+                let numbers = Tensor::<1, Int>::from_data(numbers, &memory.device());
+                *memory = memory.clone().select(0, numbers);
+            }
+        }
+        self.lengths = indexes.iter().map(|i| self.lengths[*i]).collect();
+    }
+
+    /// Where the new tokens of each row are written.
+    fn find_places(&self, rows: &[&[u32]]) -> Result<Vec<Range<usize>>, BackboneError> {
+        let places: Vec<Range<usize>> =
+            self.lengths.iter().zip(rows).map(|(kept, row)| *kept..kept + row.len()).collect();
+        let longest = places.iter().map(|place| place.end).max().unwrap_or(0);
+        match longest <= self.room && rows.len() == self.lengths.len() {
+            true => Ok(places),
+            false => Err(BackboneError::Context(format!(
+                "{} rows of up to {longest} tokens do not fit a cache of {} rows of {}",
+                rows.len(),
+                self.lengths.len(),
+                self.room
+            ))),
+        }
+    }
+}
+
+impl NewTokens<'_> {
+    /// Tokens of the longest row.
+    fn length(&self) -> usize {
+        self.rows.iter().map(|row| row.len()).max().unwrap_or(0)
+    }
+
+    /// The keys that the tokens at `places` see, as two intervals each, [B, L, 4]; padding sees nothing.
+    fn build_intervals(&self, places: &[Range<usize>]) -> Result<Vec<i32>, BackboneError> {
+        let length = self.length();
+        let mut bounds = vec![0; 4 * length * places.len()];
+        for (row, place) in places.iter().enumerate() {
+            for (i, position) in place.clone().enumerate() {
+                let end = match self.attention {
+                    Attention::Causal => position + 1,
+                    Attention::BlockCausal { block } => place.end.min((position / block + 1) * block),
+                    Attention::Bidirectional => {
+                        let what = "with attention in both directions, no token is ever finished";
+                        return Err(BackboneError::Context(what.into()));
+                    }
+                };
+                bounds[4 * (row * length + i) + 1] = end as i32;
+            }
+        }
+        Ok(bounds)
+    }
+}
+
+impl Backbone {
+    /// Hidden states after the final norm of new tokens behind those in `cache`. Their keys and values are written into
+    /// the cache, but are kept only as far as [`KeyValueCache::keep`] says.
+    ///
+    /// A token sees what the attention lets it see of its own row: the tokens kept and the new ones.
+    ///
+    /// # Shapes
+    /// Returns [B, L, D], with L new tokens in the longest row; those of shorter ones are followed by padding.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the cache, the attention allows no cache, or the time does not match the backbone.
+    pub(crate) fn extend(
+        &self,
+        cache: &mut KeyValueCache,
+        new: NewTokens<'_>,
+    ) -> Result<Tensor<3>, BackboneError> {
+        let (batch, length) = (new.rows.len(), new.length());
+        let places = cache.find_places(new.rows)?;
+        let bounds = new.build_intervals(&places)?;
+        let positions = places.iter().flat_map(|place| place.start..place.start + length);
+        let context = AttentionContext::new(new.attention, batch, length);
+        let mut context = context.with_positions(positions.map(|position| position as u32).collect());
+        context.time = new.time.map(<[f32]>::to_vec);
+        context.check(self.clock.is_some())?;
+        let mut at = PreparedContext::with_intervals(&context, bounds, &self.config, &self.device());
+        at.time = self.clock.as_ref().zip(new.time).map(|(clock, t)| clock.forward(t, &self.device()));
+        let padded = new.rows.iter().flat_map(|row| (0..length).map(|i| row.get(i).copied().unwrap_or(0)));
+        let mut x = self.embed(self.tokens(&padded.collect::<Vec<u32>>(), batch)?);
+        for (block, layer) in self.blocks.iter().zip(std::mem::take(&mut cache.layers)) {
+            let (after, layer) = block.extend(x, &self.config, &at, layer, &places);
+            x = after;
+            cache.layers.push(layer);
+        }
+        Ok(self.finish(x).reshape([batch, length, self.config.hidden_size]))
+    }
+}

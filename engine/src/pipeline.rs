@@ -14,6 +14,7 @@ pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod mask_entry;
+pub(crate) mod memory;
 pub mod origins;
 pub mod repository;
 pub mod role;

@@ -14,6 +14,7 @@ mod given_logits;
 mod mask_row;
 mod reference;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use fmflow_engine::error::Failure;
@@ -28,19 +29,19 @@ use certificate::ELSEWHERE;
 pub(crate) use certificate::{Certificate, OLD_SCHEMAS, SCHEMA, TensorAction};
 pub(crate) use certify::certify_conversion;
 pub(crate) use conversion::Conversion;
-pub(crate) use convert_weights::convert_weights;
-use error::ConvertError;
+pub(crate) use convert_weights::ConvertedWeights;
+pub(crate) use error::ConvertError;
 pub(crate) use given_logits::{FORM, GivenLogits};
 
 use crate::backbone::Qwen3Config;
 use crate::data::tokenizer::Tokenizer;
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
-use crate::job::find_input_folder;
+use crate::job::{find_input_folder, with_finisher};
 use crate::model::{
-    CERTIFICATE, GENERATION, Model, ModelTokenizer, describe_parameters, missing_tokenizer_failure,
+    CERTIFICATE, Companions, GENERATION, ModelTokenizer, describe_parameters, missing_tokenizer_failure,
     read_if_present, weights_failure,
 };
-use crate::weights;
+use crate::weights::{CheckpointReader, SINGLE, write_f32_tensors};
 
 /// Refuses a mask id whose token occurs in text. `check` refuses it too, but only if it can see the tokenizer.
 fn refuse_text_token_as_mask(tokenizer: &Tokenizer, id: u32) -> Result<(), Failure> {
@@ -64,32 +65,48 @@ pub(crate) fn run_convert(job: &Job<'_>, config: &ConvertConfig) -> Result<Summa
     let source = find_input_folder(job, &InputRole::From)?;
     let device = crate::device::open_device(job.device)
         .map_err(|e| input_failure(e, "choose a device that this build has"))?;
-    let mut checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
     let text = match config.tokenizer {
         TokenizerChoice::Beside => Some(source),
         TokenizerChoice::Named => Some(find_input_folder(job, &InputRole::Tokenizer)?),
         TokenizerChoice::None => None,
     };
     let text = text.map(|folder| open_needed_tokenizer(folder, checkpoint.config.vocab_size)).transpose()?;
-    if let (TokenizerChoice::Named, Some(text)) = (config.tokenizer, &text) {
-        take_special_ids(&mut checkpoint.config, text);
-    }
-    let vocabulary = checkpoint.config.vocab_size;
+    let constants = match (config.tokenizer, &text) {
+        (TokenizerChoice::Named, Some(text)) => Cow::Owned(take_special_ids(&checkpoint.config, text)),
+        _ => Cow::Borrowed(&checkpoint.config),
+    };
+    let vocabulary = constants.vocab_size;
     let given = config.reference.as_deref().map(|file| GivenLogits::read(file, vocabulary)).transpose();
     let given = given.map_err(|e| input_failure(e, FORM))?;
-    let conversion = build_conversion(job, config, &checkpoint, text.as_ref())?;
+    let conversion = build_conversion(job, config, vocabulary, text.as_ref())?;
     let generation = take_generation_settings(job, config, source)?;
-    let (backbone, contract) = convert_weights(checkpoint, &conversion, &device)
-        .map_err(|e| input_failure(e, "check `mask-token`, `time-conditioning` and the source checkpoint"))?;
-    if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, contract.mask_token, config.mask_row) {
+    let converted =
+        ConvertedWeights::new(&checkpoint, constants, &conversion, &device).map_err(conversion_failure)?;
+    let mask = converted.contract.mask_token;
+    if let (Some(given), Some(mask), MaskRow::Mean { .. }) = (&given, mask, config.mask_row) {
         given.refuse_mask_token(mask).map_err(|e| input_failure(e, FORM))?;
     }
-    let parameters = backbone.parameters().map(|(_, p)| p.count()).sum();
+    let layout = converted.layout();
+    let parameters = layout.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let mut writer = job.slot.artifact()?;
-    let origins = Origins::for_stage(job.stage);
-    Model { backbone, contract, text, generation, certificate: None, origins }.write(&mut writer)?;
-    let certificate = certify_conversion(source, writer.folder(), given.as_ref(), &device, config.tolerance);
-    let certificate = certificate.map_err(certificate_failure)?;
+    let certificate = with_finisher(|finisher| {
+        let mut file = writer.file(SINGLE)?;
+        write_f32_tensors(&mut file, &layout, |name| {
+            converted.values(name).map_err(|error| match &error {
+                ConvertError::Weights(refused) => weights_failure(source, refused),
+                _ => conversion_failure(error),
+            })
+        })?;
+        finisher.finish(file)?;
+        let (contract, origins) = (&converted.contract, &Origins::for_stage(job.stage));
+        let text = text.as_ref().map_or(&[][..], |text| &text.files);
+        let generation = generation.as_deref();
+        Companions { contract, text, generation, certificate: None, origins }
+            .write(&mut writer, &converted.config)?;
+        certify_conversion(source, writer.folder(), given.as_ref(), &device, config.tolerance)
+            .map_err(certificate_failure)
+    })?;
     let json = serde_json::to_vec_pretty(&certificate).map_err(stage_failure)?;
     writer.write(CERTIFICATE, &json)?;
     let summary = summarize_conversion(&certificate, parameters);
@@ -113,10 +130,13 @@ fn take_generation_settings(
 }
 
 /// With another tokenizer, the special ids are those of its tokens.
-fn take_special_ids(config: &mut Qwen3Config, text: &ModelTokenizer) {
-    config.bos_token_id = None;
-    config.eos_token_ids = text.end_id().into_iter().collect();
-    config.pad_token_id = text.pad_id();
+fn take_special_ids(config: &Qwen3Config, text: &ModelTokenizer) -> Qwen3Config {
+    Qwen3Config {
+        bos_token_id: None,
+        eos_token_ids: text.end_id().into_iter().collect(),
+        pad_token_id: text.pad_id(),
+        ..config.clone()
+    }
 }
 
 /// The tokenizer in `folder`, which the conversion is to carry.
@@ -127,6 +147,11 @@ fn open_needed_tokenizer(folder: &Path, rows: usize) -> Result<ModelTokenizer, F
             ", name a `tokenizer`, or write `tokenizer \"none\"` to work without text",
         )
     })
+}
+
+/// A conversion that cannot be made of this source with these settings.
+fn conversion_failure(error: ConvertError) -> Failure {
+    input_failure(error, "check `mask-token`, `time-conditioning` and the source checkpoint")
 }
 
 /// A source whose logits mean nothing is an unfit input; anything else is a failed conversion.
@@ -141,10 +166,9 @@ fn certificate_failure(error: ConvertError) -> Failure {
 fn build_conversion(
     job: &Job<'_>,
     config: &ConvertConfig,
-    source: &weights::Checkpoint,
+    rows: usize,
     text: Option<&ModelTokenizer>,
 ) -> Result<Conversion, Failure> {
-    let rows = source.config.vocab_size;
     match (config.mask_token, text) {
         (MaskToken::Reserved, None) => {
             let what = "`mask-token \"reserved\"` needs a tokenizer, because only the tokenizer says which rows are unused";

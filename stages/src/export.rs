@@ -26,9 +26,11 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::failure::{input_failure_in, stage_failure};
-use crate::job::find_input_folder;
+use crate::job::{FileFinisher, find_input_folder, with_finisher};
 use crate::model::{GENERATION, ModelTokenizer, read_if_present, weights_failure};
-use crate::weights::{self, Checkpoint, Dtype, Encoding, INDEX, SINGLE, TensorLayout};
+use crate::weights::{
+    self, CheckpointReader, Dtype, Encoding, INDEX, SINGLE, TensorLayout, TensorWriter, WeightsError,
+};
 use fmflow_engine::pipeline::contract::{Contract, SIDECAR};
 use fmflow_engine::pipeline::role::InputRole;
 
@@ -36,7 +38,9 @@ pub(crate) use fmflow_engine::pipeline::export_sidecar::CONDITIONING;
 
 /// An export in progress: the checkpoint and the requested form.
 struct Export<'a> {
-    checkpoint: &'a Checkpoint,
+    /// Where the weights come from, for messages.
+    source: &'a Path,
+    checkpoint: &'a CheckpointReader,
     contract: &'a Contract,
     text: Option<&'a ModelTokenizer>,
     dtype: Dtype,
@@ -49,7 +53,7 @@ struct Export<'a> {
 /// If the checkpoint is refused, a value is beyond the type's range, or a write fails.
 pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
-    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
     let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let dtype = match config.dtype {
@@ -57,10 +61,13 @@ pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary
         ExportDtype::Bf16 => Dtype::BF16,
     };
     let (checkpoint, contract) = (&checkpoint, &contract);
-    let export = Export { checkpoint, contract, text: text.as_ref(), dtype, shard_bytes: config.shard_bytes };
+    let (text, shard_bytes) = (text.as_ref(), config.shard_bytes);
+    let export = Export { source, checkpoint, contract, text, dtype, shard_bytes };
     let mut writer = job.slot.artifact()?;
-    let files = export.write(source, &mut writer)?;
-    let rounded = export.compare(writer.folder())?;
+    let (files, rounded) = with_finisher(|finisher| {
+        let files = export.write(&mut writer, finisher)?;
+        Ok((files, export.compare(writer.folder())?))
+    })?;
     let summary = export.describe(files, rounded);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
@@ -68,15 +75,15 @@ pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary
 
 impl Export<'_> {
     /// Writes all files; returns the number of files of the backbone's weights.
-    fn write(&self, source: &Path, writer: &mut ArtifactWriter) -> Result<usize, Failure> {
+    fn write(&self, writer: &mut ArtifactWriter, finisher: &FileFinisher) -> Result<usize, Failure> {
         let (backbone, conditioning) = self.split_layout();
-        let files = self.write_weights(writer, backbone, !conditioning.is_empty())?;
+        let files = self.write_weights((writer, finisher), backbone, !conditioning.is_empty())?;
         if !conditioning.is_empty() {
-            self.write_tensor_file(writer, CONDITIONING, &conditioning, Dtype::F32)?;
+            self.write_tensor_file((writer, finisher), CONDITIONING, &conditioning, Dtype::F32)?;
         }
         let mut put = |name: &str, bytes: &[u8]| writer.write(name, bytes).map_err(Failure::from);
         put("config.json", sidecar::render_config(self).as_bytes())?;
-        let generation = read_if_present(source, GENERATION)?;
+        let generation = read_if_present(self.source, GENERATION)?;
         put(GENERATION, &sidecar::render_generation_config(self, generation.as_deref())?)?;
         for (name, bytes) in sidecar::collect_tokenizer_files(self)? {
             put(&name, &bytes)?;
@@ -88,27 +95,26 @@ impl Export<'_> {
 
     /// The tensors of an ordinary Qwen3, and the others.
     fn split_layout(&self) -> (TensorLayout, TensorLayout) {
-        let all = self.checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
-        all.partition(|(name, _)| !name.starts_with("time."))
+        self.checkpoint.layout().into_iter().partition(|(name, _)| !name.starts_with("time."))
     }
 
     /// Writes the backbone to one file, or to several with an index. If there is a file of conditioning, the index is always
     /// written: programs that otherwise load every `*.safetensors` of a folder then ignore that file.
     fn write_weights(
         &self,
-        writer: &mut ArtifactWriter,
+        (writer, finisher): (&mut ArtifactWriter, &FileFinisher),
         layout: TensorLayout,
         conditioned: bool,
     ) -> Result<usize, Failure> {
         let shards = weights::distribute_tensors(layout, self.dtype, self.shard_bytes);
         if let ([only], false) = (&*shards, conditioned) {
-            self.write_tensor_file(writer, SINGLE, only, self.dtype)?;
+            self.write_tensor_file((writer, finisher), SINGLE, only, self.dtype)?;
             return Ok(1);
         }
         let (mut map, mut bytes) = (IndexMap::new(), 0);
         for (i, shard) in shards.iter().enumerate() {
             let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-            self.write_tensor_file(writer, &file, shard, self.dtype)?;
+            self.write_tensor_file((writer, finisher), &file, shard, self.dtype)?;
             bytes += shard
                 .iter()
                 .map(|(_, shape)| self.dtype.bytes() * shape.iter().product::<usize>())
@@ -123,43 +129,62 @@ impl Export<'_> {
 
     fn write_tensor_file(
         &self,
-        writer: &mut ArtifactWriter,
+        (writer, finisher): (&mut ArtifactWriter, &FileFinisher),
         file: &str,
         layout: &TensorLayout,
         dtype: Dtype,
     ) -> Result<(), Failure> {
         let mut out = writer.file(file)?;
-        weights::write_tensors_as(&mut out, layout, dtype, |name| {
-            Ok(self.checkpoint.tensors[name].values.clone())
-        })?;
-        out.finish().map_err(Failure::from)
+        let mut tensors = TensorWriter::start(&mut out, layout, dtype)?;
+        for (name, _) in layout {
+            let mut parts = self.checkpoint.parts(name).map_err(|e| self.refuse_source(&e))?;
+            while let values @ [_, ..] = parts.next_part().map_err(|e| self.refuse_source(&e))? {
+                tensors.write(values)?;
+            }
+        }
+        finisher.finish(out)
+    }
+
+    fn refuse_source(&self, error: &WeightsError) -> Failure {
+        weights_failure(self.source, error)
     }
 
     /// Reads the finished folder back and compares it bit by bit. Its index names the tensors of an ordinary Qwen3 only, which is
     /// checked when it is opened. Returns the number of rounded values.
     fn compare(&self, folder: &Path) -> Result<usize, Failure> {
-        let found = weights::read_checkpoint(folder).map_err(|e| {
+        let unreadable = |error: WeightsError| {
             input_failure_in(
                 "the exported folder cannot be read back as a Qwen3",
-                e,
+                error,
                 "export with `dtype=\"f32\"`",
             )
-        })?;
+        };
+        let found = CheckpointReader::open(folder).map_err(unreadable)?;
         let mut rounded = 0;
-        for (name, tensor) in &found.tensors {
-            let (own, dtype) = (&self.checkpoint.tensors[name].values, tensor.dtype);
-            if !own.iter().zip(&tensor.values).all(|(a, b)| dtype.round(*a).to_bits() == b.to_bits()) {
-                return Err(stage_failure(format!(
-                    "tensor `{name}` has other values when read back from disk"
-                )));
+        for (name, _) in found.layout() {
+            let dtype = found.dtype(&name).map_err(unreadable)?;
+            let mut own = self.checkpoint.parts(&name).map_err(|e| self.refuse_source(&e))?;
+            let mut back = found.parts(&name).map_err(unreadable)?;
+            loop {
+                let own = own.next_part().map_err(|e| self.refuse_source(&e))?;
+                let back = back.next_part().map_err(unreadable)?;
+                let same = |(a, b): (&f32, &f32)| dtype.round(*a).to_bits() == b.to_bits();
+                if own.len() != back.len() || !own.iter().zip(back).all(same) {
+                    return Err(stage_failure(format!(
+                        "tensor `{name}` has other values when read back from disk"
+                    )));
+                }
+                if own.is_empty() {
+                    break;
+                }
+                rounded += own.iter().filter(|x| dtype.round(**x) != **x).count();
             }
-            rounded += own.iter().filter(|x| dtype.round(**x) != **x).count();
         }
         Ok(rounded)
     }
 
     fn describe(&self, files: usize, rounded: usize) -> Summary {
-        let values: usize = self.checkpoint.tensors.values().map(|tensor| tensor.values.len()).sum();
+        let values = self.checkpoint.parameters();
         let name = sidecar::to_torch_name(self.dtype);
         let exact = match rounded {
             0 => "every value exact".to_owned(),

@@ -6,7 +6,7 @@ use fmflow_engine::pipeline::config::FetchConfig;
 use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
-use fmflow_engine::store::Summary;
+use fmflow_engine::store::{ArtifactWriter, Summary};
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
@@ -17,13 +17,13 @@ use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
     weights_failure,
 };
-use crate::weights;
+use crate::weights::{CheckpointReader, INDEX, WeightsError};
 
 /// Most unread settings that are told one by one.
 const MOST_TOLD: usize = 20;
 
-/// Copies a checkpoint folder into the store byte for byte, after reading all of it, so that a broken checkpoint is found
-/// here and not by a later stage.
+/// Copies a checkpoint folder into the store byte for byte and checks every weight on the way, so that a broken checkpoint is found
+/// here and not by a later stage, and what is stored is what was checked.
 ///
 /// # Errors
 /// If the folder is not a complete Qwen3 checkpoint, or the source is a hub, which is not supported yet.
@@ -31,7 +31,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let FetchConfig::Folder(source) = config else {
         return Err(stage_failure("fetching from a hub is not supported yet"));
     };
-    let checkpoint = weights::read_checkpoint(source).map_err(|e| weights_failure(source, &e))?;
+    let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
     if let Some(template) = text.as_ref().and_then(|text| text.tokenizer.template()) {
         template
@@ -42,26 +42,59 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
         refuse_text_mask(source, contract, text.as_ref())?;
     }
     let told = describe_unread(source);
-    told.iter().for_each(|line| job.report.note(line));
-    let mut names: Vec<String> = checkpoint.files.keys().cloned().collect();
-    let beside = [GENERATION, "model.safetensors.index.json", PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
-    let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
-    names.extend(present.map(|name| (*name).to_owned()));
     let mut writer = job.slot.artifact()?;
-    for name in &names {
-        let mut from = std::fs::File::open(source.join(name))?;
+    copy_file(source, "config.json", &mut writer)?;
+    for (i, name) in checkpoint.file_names().enumerate() {
         let mut to = writer.file(name)?;
-        std::io::copy(&mut from, &mut to)?;
+        checkpoint.copy_checked(i, &mut to).map_err(|error| match error {
+            CopyError::Read(refused) => weights_failure(source, &refused),
+            CopyError::Write(error) => Failure::from(error),
+        })?;
         to.finish()?;
     }
-    let parameters: usize = checkpoint.tensors.values().map(|t| t.values.len()).sum();
+    let beside = [GENERATION, INDEX, PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
+    let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
+    let mut files = 1 + checkpoint.file_names().count();
+    for name in present {
+        copy_file(source, name, &mut writer)?;
+        files += 1;
+    }
+    told.iter().for_each(|line| job.report.note(line));
+    let parameters = checkpoint.parameters();
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        [vec![count_noun(names.len(), "file")], told].concat(),
+        [vec![count_noun(files, "file")], told].concat(),
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// Why a weight file was not copied.
+enum CopyError {
+    /// It is refused.
+    Read(WeightsError),
+    /// The copy cannot be written.
+    Write(std::io::Error),
+}
+
+impl From<WeightsError> for CopyError {
+    fn from(error: WeightsError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<std::io::Error> for CopyError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+fn copy_file(source: &Path, name: &str, writer: &mut ArtifactWriter) -> Result<(), Failure> {
+    let mut from = std::fs::File::open(source.join(name))?;
+    let mut to = writer.file(name)?;
+    std::io::copy(&mut from, &mut to)?;
+    Ok(to.finish()?)
 }
 
 /// Settings and files of the source that no stage reads, at most [`MOST_TOLD`] of them.

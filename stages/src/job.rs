@@ -1,7 +1,10 @@
 //! Helpers for a [`Job`]: its inputs, sources, threads, interruption, and an artifact as a sink of rows.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::DatasetConfig;
@@ -13,7 +16,7 @@ use crate::data::build::BuildError;
 use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
 use crate::data::rows::FileSink;
 use crate::data::tokenizer::TokenizerError;
-use crate::failure::input_failure;
+use crate::failure::{input_failure, stage_failure};
 
 /// The folder of the input artifact in `role`.
 ///
@@ -116,4 +119,35 @@ impl FileSink for ArtifactSink<'_> {
         let file = self.writer.file(name)?;
         Ok(Box::new(self.open.insert(file)))
     }
+}
+
+/// Finishes the files that are sent to it, in order.
+pub(crate) struct FileFinisher(SyncSender<HashingFile>);
+
+impl FileFinisher {
+    /// Hands over a file whose bytes are written. It can be read back from now on; an error of finishing it is that of
+    /// [`with_finisher`].
+    ///
+    /// # Errors
+    /// If an earlier file could not be finished.
+    pub(crate) fn finish(&self, file: HashingFile) -> Result<(), Failure> {
+        self.0.send(file).map_err(|_| stage_failure("an earlier file could not be finished"))
+    }
+}
+
+/// Does `work` while a thread brings finished files to stable storage: the disk writes what is read back and compared meanwhile.
+///
+/// # Errors
+/// The first error of a file, or that of `work`.
+pub(crate) fn with_finisher<T>(work: impl FnOnce(&FileFinisher) -> Result<T, Failure>) -> Result<T, Failure> {
+    // One file waits at most, so that few are open at a time.
+    let (sender, files) = sync_channel::<HashingFile>(1);
+    thread::scope(|scope| {
+        let finisher = scope.spawn(move || files.into_iter().try_for_each(HashingFile::finish));
+        let finish = FileFinisher(sender);
+        let done = work(&finish);
+        drop(finish);
+        finisher.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        done
+    })
 }

@@ -1,5 +1,6 @@
 //! A checkpoint folder: weights, config, tokenizer and contract always stay together.
 
+mod companions;
 mod small_files;
 
 use std::path::Path as Folder;
@@ -12,15 +13,16 @@ use crate::backbone::{Attention, Backbone};
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, input_failure_in, stage_failure};
-use crate::weights;
+use crate::weights::{self, SINGLE};
 use fmflow_engine::pipeline::checkpoint_folder::CheckpointFolder;
 pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
-use fmflow_engine::pipeline::contract::{Contract, ModelKind, PROVENANCE};
+use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
+pub(crate) use companions::Companions;
 pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, read_if_present};
 
 /// A model with everything that later stages need.
@@ -110,14 +112,11 @@ impl Model {
     /// If weights are missing, extra or mis-shaped, or the contract or tokenizer does not fit them.
     pub(crate) fn open(folder: &Folder, device: &Device) -> Result<Self, Failure> {
         let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
-        let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
-        let text = ModelTokenizer::open(folder, checkpoint.config.vocab_size)?;
-        refuse_text_mask(folder, &contract, text.as_ref())?;
+        let (contract, text) =
+            open_contract(folder, checkpoint.contract.as_ref(), checkpoint.config.vocab_size)?;
         let backbone = checkpoint.into_backbone(device).map_err(|e| weights_failure(folder, &e))?;
         let certificate = read_if_present(folder, CERTIFICATE)?;
         let generation = read_if_present(folder, GENERATION)?;
-        let carried = text.as_ref().map(|text| text.tokenizer.digest());
-        let contract = Contract { tokenizer: carried, ..contract };
         Ok(Self { backbone, contract, text, generation, certificate, origins: read_origins(folder)? })
     }
 
@@ -132,22 +131,13 @@ impl Model {
     /// # Errors
     /// Any error of the store or the device.
     pub(crate) fn write(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
-        let mut file = writer.file("model.safetensors")?;
+        let mut file = writer.file(SINGLE)?;
         weights::save_backbone(&mut file, &self.backbone)?;
         file.finish()?;
-        let config = self.backbone.config().to_json();
-        writer.write("config.json", config.as_bytes())?;
-        writer.write(PROVENANCE, self.contract.to_json().as_bytes())?;
-        writer.write(ORIGINS, self.origins.to_json().as_bytes())?;
-        for (name, bytes) in self.text.iter().flat_map(|text| &text.files) {
-            writer.write(name, bytes)?;
-        }
-        for (name, bytes) in [(GENERATION, &self.generation), (CERTIFICATE, &self.certificate)] {
-            if let Some(bytes) = bytes {
-                writer.write(name, bytes)?;
-            }
-        }
-        Ok(())
+        let Self { contract, text, generation, certificate, origins, .. } = self;
+        let (generation, certificate) = (generation.as_deref(), certificate.as_deref());
+        let text = text.as_ref().map_or(&[][..], |text| &text.files);
+        Companions { contract, text, generation, certificate, origins }.write(writer, self.backbone.config())
     }
 
     /// The tokenizer, for work with text.
@@ -222,6 +212,22 @@ impl Model {
     }
 }
 
+/// The contract and the tokenizer of `folder`, whose weights have the contract `own` and `rows` embedding rows.
+///
+/// # Errors
+/// If the tokenizer is malformed, or does not fit the weights or the contract.
+pub(crate) fn open_contract(
+    folder: &Folder,
+    own: Option<&Contract>,
+    rows: usize,
+) -> Result<(Contract, Option<ModelTokenizer>), Failure> {
+    let contract = own.cloned().unwrap_or_else(Contract::autoregressive);
+    let text = ModelTokenizer::open(folder, rows)?;
+    refuse_text_mask(folder, &contract, text.as_ref())?;
+    let carried = text.as_ref().map(|text| text.tokenizer.digest());
+    Ok((Contract { tokenizer: carried, ..contract }, text))
+}
+
 /// Refuses a contract whose mask is a token that occurs in text. The rules of the folder do too, but only the library knows the tokens
 /// of every tokenizer.
 ///
@@ -239,7 +245,7 @@ pub(crate) fn refuse_text_mask(
 }
 
 /// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.
-fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
+pub(crate) fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
     let file = folder.join(ORIGINS);
     if !file.exists() {
         return Ok(Origins::default());

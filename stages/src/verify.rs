@@ -7,12 +7,15 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 
-use crate::backbone::{AttentionContext, TimeConditioning};
-use crate::convert::{Certificate, OLD_SCHEMAS, SCHEMA};
+use crate::backbone::{AttentionContext, LayeredBackbone, TimeConditioning, TokenBatch};
+use crate::convert::{Certificate, ConvertError, OLD_SCHEMAS, SCHEMA};
 use crate::device::Device;
 use crate::failure::stage_failure;
-use crate::model::{CERTIFICATE, Model, weights_failure};
-use crate::weights;
+use crate::model::{
+    CERTIFICATE, ModelTokenizer, open_contract, read_if_present, read_origins, weights_failure,
+};
+use crate::weights::CheckpointReader;
+use fmflow_engine::pipeline::contract::Contract;
 
 /// Runs the weights in `folder` and requires finite logits. If the folder's certificate is about exactly these weights, the
 /// logits that it keeps are computed again and compared. Returns a description of what was checked.
@@ -24,32 +27,110 @@ pub(crate) fn verify_weights(folder: &Path, device: &Device) -> Result<String, F
     if !folder.join("config.json").exists() {
         return Ok("it has no weights, so there is no forward pass to run".into());
     }
-    let model = Model::open(folder, device)?;
-    check_finite_logits(folder, &model)?;
-    let read = format!("{} read, logits finite", count_noun(model.backbone.parameters().len(), "tensor"));
-    match model.certificate.as_deref() {
-        None => Ok(read),
-        Some(bytes) => Ok(format!("{read}; {}", compare_with_certificate(folder, bytes, device)?)),
+    let model = CheckpointReader::open(folder).map_err(|e| weights_failure(folder, &e))?;
+    let (contract, text) = open_contract(folder, model.contract.as_ref(), model.config.vocab_size)?;
+    let certificate = read_if_present(folder, CERTIFICATE)?;
+    read_origins(folder)?;
+    // Its findings come after those about the logits, but its batch runs with theirs: the weights are read once.
+    let claim = certificate.map(|bytes| Claim::read(folder, &bytes, &model));
+    let mut batches = vec![make_own_batch(&model, &contract, text.as_ref())];
+    if let Some(Ok(Claim::Comparable { batch, .. })) = &claim {
+        batches.push(batch.clone());
+    }
+    let mut logits = run_batches(folder, &model, &batches, device)?.into_iter();
+    check_finite_logits(folder, &logits.next().expect("one set of logits for each batch"))?;
+    let read = format!("{} read, logits finite", count_noun(model.layout().len(), "tensor"));
+    Ok(match claim.transpose()? {
+        None => read,
+        Some(Claim::NotCompared(why)) => format!("{read}; {why}"),
+        Some(Claim::Comparable { certificate, .. }) => {
+            let found = logits.next().expect("one set of logits for each batch");
+            format!(
+                "{read}; {}",
+                compare_with_certificate(folder, &certificate, &found, model.config.vocab_size)?
+            )
+        }
+    })
+}
+
+/// What a certificate says of the weights beside it.
+enum Claim {
+    /// Nothing that could be compared; why.
+    NotCompared(String),
+    /// Logits of a batch.
+    Comparable { certificate: Box<Certificate>, batch: TokenBatch },
+}
+
+impl Claim {
+    /// Reads the certificate `bytes` of the folder whose weights are `model`.
+    fn read(folder: &Path, bytes: &[u8], model: &CheckpointReader) -> Result<Self, Failure> {
+        let malformed = |e: serde_json::Error| corruption_failure(folder, &format!("`{CERTIFICATE}`: {e}"));
+        let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
+        match raw["schema"].as_str() {
+            Some(SCHEMA) => {}
+            Some(old) if OLD_SCHEMAS.contains(&old) => {
+                return Ok(Self::NotCompared(format!(
+                    "its certificate has an older version ({old}), so its logits are not compared"
+                )));
+            }
+            _ => {
+                let what = format!("`{CERTIFICATE}` has the unknown version {}", raw["schema"]);
+                return Err(corruption_failure(folder, &what));
+            }
+        }
+        let certificate: Certificate = serde_json::from_value(raw).map_err(malformed)?;
+        let files = model.hash_files().map_err(|e| weights_failure(folder, &e))?;
+        if !certificate.matches_weights(&files) {
+            let why = "trained since it was converted, so its certificate's logits are not compared";
+            return Ok(Self::NotCompared(why.into()));
+        }
+        refuse_empty_claims(&certificate).map_err(|what| corruption_failure(folder, what))?;
+        let batch = certificate.reference_batch(model.config.vocab_size, model.time_conditioning());
+        let batch = batch.map_err(|e| corruption_failure(folder, &e.to_string()))?;
+        Ok(Self::Comparable { certificate: Box::new(certificate), batch })
     }
 }
 
-/// Runs one forward pass under the model's own attention.
-fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
-    let length = 16.min(model.backbone.config().max_position_embeddings);
-    let tokens: Vec<u32> = (0..length as u32).map(|i| i % model.used().max(1)).collect();
-    let context = AttentionContext::new(model.attention(), 1, length);
-    let context = match model.backbone.time_conditioning() {
+/// A few tokens under the model's own attention.
+fn make_own_batch(
+    model: &CheckpointReader,
+    contract: &Contract,
+    text: Option<&ModelTokenizer>,
+) -> TokenBatch {
+    let rows = model.config.vocab_size as u32;
+    let used = text.map_or(rows, |text| text.tokenizer.used()).max(1);
+    let length = 16.min(model.config.max_position_embeddings);
+    let context = AttentionContext::new(contract.attention, 1, length);
+    let context = match model.time_conditioning() {
         TimeConditioning::None => context,
         TimeConditioning::AdaLn { .. } => context.with_time(vec![0.5]),
     };
-    let hidden = model
-        .backbone
-        .tokens(&tokens, 1)
-        .and_then(|tokens| model.backbone.hidden(tokens, &context))
-        .map_err(stage_failure)?;
-    let [_, l, d] = hidden.dims();
-    let logits = model.backbone.logits(hidden.reshape([l, d]));
-    let logits: Vec<f32> = logits.try_into_vec_as().map_err(|e| stage_failure(e.to_string()))?;
+    TokenBatch { tokens: (0..length as u32).map(|i| i % used).collect(), context }
+}
+
+/// The logits of each batch, block by block through the model.
+fn run_batches(
+    folder: &Path,
+    model: &CheckpointReader,
+    batches: &[TokenBatch],
+    device: &Device,
+) -> Result<Vec<Vec<f32>>, Failure> {
+    let (config, conditioning) = (&model.config, model.time_conditioning());
+    let values = |name: &str| Ok(model.read(name)?.values);
+    let mut found = Vec::new();
+    let run = LayeredBackbone { config, conditioning, device, values }.run(batches, |_, logits| {
+        found.push(logits);
+        Ok(())
+    });
+    match run {
+        Ok(()) => Ok(found),
+        Err(ConvertError::Weights(error)) => Err(weights_failure(folder, &error)),
+        Err(error) => Err(stage_failure(error)),
+    }
+}
+
+/// Refuses logits that are not finite, or all 0.
+fn check_finite_logits(folder: &Path, logits: &[f32]) -> Result<(), Failure> {
     let fault = match () {
         () if !logits.iter().all(|x| x.is_finite()) => "logits that are not finite",
         () if logits.iter().all(|x| *x == 0.0) => "only logits that are 0",
@@ -58,30 +139,15 @@ fn check_finite_logits(folder: &Path, model: &Model) -> Result<(), Failure> {
     Err(corruption_failure(folder, &format!("the forward pass yields {fault}")))
 }
 
-/// Compares the logits of these weights with those kept in the certificate.
-fn compare_with_certificate(folder: &Path, bytes: &[u8], device: &Device) -> Result<String, Failure> {
-    let malformed = |e: serde_json::Error| corruption_failure(folder, &format!("`{CERTIFICATE}`: {e}"));
-    let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
-    match raw["schema"].as_str() {
-        Some(SCHEMA) => {}
-        Some(old) if OLD_SCHEMAS.contains(&old) => {
-            return Ok(format!(
-                "its certificate has an older version ({old}), so its logits are not compared"
-            ));
-        }
-        _ => {
-            let what = format!("`{CERTIFICATE}` has the unknown version {}", raw["schema"]);
-            return Err(corruption_failure(folder, &what));
-        }
-    }
-    let certificate: Certificate = serde_json::from_value(raw).map_err(malformed)?;
-    let checkpoint = weights::read_checkpoint(folder).map_err(|e| weights_failure(folder, &e))?;
-    if !certificate.matches_weights(&checkpoint) {
-        return Ok("trained since it was converted, so its certificate's logits are not compared".into());
-    }
-    refuse_empty_claims(&certificate).map_err(|what| corruption_failure(folder, what))?;
-    let found = certificate.recompute(checkpoint, device);
-    let ratio = found.map_err(|e| corruption_failure(folder, &e.to_string()))?;
+/// Compares the logits `found` with those kept in the certificate.
+fn compare_with_certificate(
+    folder: &Path,
+    certificate: &Certificate,
+    found: &[f32],
+    vocab: usize,
+) -> Result<String, Failure> {
+    let ratio =
+        certificate.compare_kept(found, vocab).map_err(|e| corruption_failure(folder, &e.to_string()))?;
     let (kept, tolerance) = (certificate.reference.logits.len(), certificate.parity.tolerance);
     let finding = format!(
         "{kept} logits under a causal mask differ from the source's by at most {ratio:.2e} of the largest (tolerance {tolerance:.0e})",
@@ -119,8 +185,8 @@ mod tests {
     use super::*;
     use crate::backbone::Backbone;
     use crate::convert::certificate::{ReferenceLogit, TOLERANCE};
-    use crate::convert::tests::{config, options_with, scale_last_norm, store};
-    use crate::convert::{certify_conversion, convert_weights};
+    use crate::convert::certify_conversion;
+    use crate::convert::tests::{config, convert, options_with, scale_last_norm, store};
 
     /// A converted artifact with its certificate.
     fn converted(time: TimeConditioning) -> (tempfile::TempDir, Backbone, Certificate) {
@@ -129,8 +195,7 @@ mod tests {
         let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
         store(source.path(), &model, None);
         let options = options_with(|config| config.time_conditioning = time);
-        let (flow, contract) =
-            convert_weights(weights::read_checkpoint(source.path()).unwrap(), &options, &device).unwrap();
+        let (flow, contract) = convert(source.path(), &options, &device).unwrap();
         store(artifact.path(), &flow, Some(&contract));
         let certificate =
             certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap();

@@ -5,12 +5,15 @@
 //! without a word when names do not match.
 //!
 //! ```text
-//! folder --the engine's rules--> weight files and their tensors --read--> f32 on the host --> Backbone
+//! folder --the engine's rules--> CheckpointReader --tensor by tensor--> f32 on the host --> Backbone
 //! ```
-//! What the headers of a folder show is decided by the engine ([`CheckpointFolder`]), so that `check` and a run refuse the same
-//! folders. Here their values are read. Pickle files are never opened: reading one can run code.
+//! What the headers of a folder show is decided by the engine (its `CheckpointFolder`), so that `check` and a run refuse the same
+//! folders. Here their values are read: by the stages that change or copy a checkpoint one tensor or part at a time
+//! ([`CheckpointReader`]), by those that run it all at once ([`read_checkpoint`]). Pickle files are never opened: reading one can
+//! run code.
 
 mod encoding;
+mod reader;
 mod weights_file;
 mod write;
 
@@ -19,18 +22,14 @@ use std::path::Path;
 use burn_tensor::Device;
 use indexmap::IndexMap;
 
-use crate::backbone::{
-    Backbone, BackboneError, EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout,
-};
-use fmflow_engine::pipeline::checkpoint_folder::{
-    CheckpointFolder, FolderFault, HeaderError, TIED_HEAD_CURE,
-};
+use crate::backbone::{Backbone, BackboneError, Qwen3Config, TimeConditioning};
+use fmflow_engine::pipeline::checkpoint_folder::{FolderFault, HeaderError, TIED_HEAD_CURE};
 use fmflow_engine::pipeline::contract::Contract;
-use fmflow_engine::text::escape::show_path;
-use weights_file::{WeightsFile, read_tensor_values};
 
 pub(crate) use encoding::Encoding;
 pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{Dtype, INDEX, SINGLE};
+pub use reader::CheckpointReader;
+pub(crate) use write::TensorWriter;
 pub use write::{TensorLayout, distribute_tensors, save_backbone, write_f32_tensors, write_tensors_as};
 
 /// Why weights are refused.
@@ -137,8 +136,6 @@ pub struct Checkpoint {
     pub contract: Option<Contract>,
     /// All tensors of the layout, in its order.
     pub tensors: IndexMap<String, HostTensor>,
-    /// BLAKE3 of config.json and of every weight file, by name.
-    pub files: IndexMap<String, String>,
     /// Whether the files had a redundant `lm_head.weight` equal to the embedding, which was dropped.
     pub redundant_head: bool,
 }
@@ -168,61 +165,12 @@ impl Checkpoint {
 /// # Errors
 /// If anything is missing, unexpected or malformed; see [`WeightsError`].
 pub fn read_checkpoint(dir: &Path) -> Result<Checkpoint, WeightsError> {
-    // All headers first, so that a folder that does not fit is refused before gigabytes are read.
-    let folder = CheckpointFolder::open(dir, show_path(dir));
-    if let Some(fault) = folder.find_faults().into_iter().find(FolderFault::is_certain) {
-        return Err(fault.into());
-    }
-    let sound = "a folder without faults has a config.json";
-    let (config, text) = (folder.config().expect(sound).clone(), folder.config_text().expect(sound));
-    let contract = folder.contract().cloned();
-    let time = contract.as_ref().map_or(TimeConditioning::None, |contract| contract.time_conditioning);
-    let mut files = IndexMap::from([("config.json".to_owned(), hash_bytes(text.as_bytes()))]);
-    let mut found = IndexMap::new();
-    for file in folder.weight_files() {
-        let (tensors, hash) = read_safetensors_file(&dir.join(&file.name))?;
-        found.extend(tensors);
-        files.insert(file.name.clone(), hash);
-    }
-    let redundant_head = take_redundant_head(&config, &mut found)?;
-    let mut take = |name: String| match found.swap_remove(&name) {
-        Some(tensor) => Ok((name, tensor)),
-        None => Err(WeightsError::Missing { place: "the checkpoint".into(), tensor: name }),
-    };
-    let layout = build_layout(&config, time).into_iter();
-    let tensors = layout.map(|(name, _)| take(name)).collect::<Result<_, _>>()?;
-    Ok(Checkpoint { config, contract, tensors, files, redundant_head })
-}
-
-/// All tensors of one safetensors file in the order of their data, and the BLAKE3 digest of the file.
-///
-/// # Errors
-/// If the file is malformed or a value is not finite.
-pub(crate) fn read_safetensors_file(
-    path: &Path,
-) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
-    let WeightsFile { mut reader, entries, file } = WeightsFile::open(path)?;
-    let mut tensors = IndexMap::with_capacity(entries.len());
-    for entry in entries {
-        let values = read_tensor_values(&mut reader, &entry, &file)?;
-        tensors.insert(entry.name, HostTensor { shape: entry.shape, dtype: entry.dtype, values });
-    }
-    Ok((tensors, reader.digest()))
-}
-
-/// Removes an `lm_head.weight` that repeats a tied embedding; refuses one that differs.
-fn take_redundant_head(
-    config: &Qwen3Config,
-    found: &mut IndexMap<String, HostTensor>,
-) -> Result<bool, WeightsError> {
-    if !config.tie_word_embeddings {
-        return Ok(false);
-    }
-    let Some(head) = found.swap_remove(HEAD) else { return Ok(false) };
-    if found.get(EMBEDDING).is_some_and(|embedding| embedding.values == head.values) {
-        return Ok(true);
-    }
-    Err(WeightsError::Tie)
+    let reader = CheckpointReader::open(dir)?;
+    let names = reader.layout().into_iter().map(|(name, _)| name);
+    let tensors = names.map(|name| Ok((name.clone(), reader.read(&name)?)));
+    let tensors = tensors.collect::<Result<_, WeightsError>>()?;
+    let CheckpointReader { config, contract, redundant_head, .. } = reader;
+    Ok(Checkpoint { config, contract, tensors, redundant_head })
 }
 
 fn hash_bytes(bytes: &[u8]) -> String {

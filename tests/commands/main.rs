@@ -16,6 +16,7 @@ mod gc;
 mod history;
 mod hostile_store;
 mod learning_curve;
+mod memory;
 mod mixtures;
 mod nonsense;
 mod online;

@@ -67,3 +67,31 @@ fn the_json_plan_has_the_shares_of_every_phase() {
     assert_eq!(*mixture("sft"), serde_json::json!([{ "from-update": 0, "shares": { "tasks": 1.0 } }]));
     assert!(mixture("bpe").is_null());
 }
+
+/// The tiny pipeline, with rows of an update and of a micro-batch, for a card of 1 GB.
+fn on_small_card(rows: usize, per_device: usize) -> Project {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "pipeline \"tiny\" seed=3",
+        "pipeline \"tiny\" seed=3 { machine gpu=\"1xA100-1GB\" }",
+    );
+    let batch = format!("batch rows={rows} per-device={per_device}");
+    project.edit("tiny.kdl", "batch rows=4 per-device=2", &batch);
+    project
+}
+
+#[test]
+fn training_that_does_not_fit_the_card_is_an_error_of_the_plan_that_says_what_fits() {
+    on_small_card(4096, 1024).fmflow(&["plan", "tiny.kdl"]).ok().says("stage  memory");
+    let project = on_small_card(4096, 4096);
+    let ran = project.fmflow(&["plan", "tiny.kdl"]).exits(2);
+    // 262,144 tokens keep 2.5 x 464 values each, 1.2 GB, and at most 2^26 logits exist, three times: 0.8 GB.
+    ran.says("stage `ar` needs about 1.9 GiB")
+        .says("`machine gpu=\"1xA100-1GB\"` has 954 MiB")
+        .says("help: write `per-device=1024` in its `batch`");
+    // On the CPU the card is only what estimates assume.
+    if cfg!(feature = "cpu") {
+        project.fmflow(&["run", "tiny.kdl", "--until", "tiny"]).ok();
+    }
+}

@@ -145,6 +145,18 @@ fn too_little_memory_is_named_as_such() {
     assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
 }
 
+#[test]
+fn rows_that_do_not_fit_into_the_memory_of_the_process_are_refused_with_what_to_lower() {
+    let project = Project::tiny();
+    project.edit("tiny.kdl", "batch rows=4 per-device=2", "batch rows=8192 per-device=8192");
+    let ran = run_limited(&project, "-v 1200000", &["run", "tiny.kdl"]).exits(2);
+    ran.says("`ulimit -v`), and stage `")
+        .says("needs at least")
+        .says("raise the limit")
+        .says("or write `per-device=");
+    assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
+}
+
 /// Runs as a user who may read the project and write nothing.
 fn run_as_reader(project: &Project, program: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(program);

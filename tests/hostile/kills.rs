@@ -1,6 +1,7 @@
 //! A run that is killed or stopped at random instants, and then finished.
 
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, Tally, has_bug, read_tree, remove_store};
@@ -9,8 +10,9 @@ use crate::common::Ran;
 /// The store of a trial.
 const STORE: &str = "killed";
 
-/// Signals that stop a run with a checkpoint.
-const SIGNALS: [&str; 7] = ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "XCPU"];
+/// Signals that stop a run with a checkpoint, with their numbers under Linux.
+const SIGNALS: [(&str, i32); 7] =
+    [("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3), ("USR1", 10), ("USR2", 12), ("XCPU", 24)];
 
 /// Kills runs one, two or five times in a row, with one to four stages at a time.
 pub(crate) fn kill_at_random(bench: &mut Bench, count: u32) -> Tally {
@@ -40,14 +42,29 @@ pub(crate) fn stop_by_signals(bench: &mut Bench, count: u32) -> Tally {
     let mut tally = Tally::default();
     for _ in 0..count {
         remove_store(&bench.project.path().join(STORE));
-        let (signal, jobs) = (*bench.pick(&SIGNALS), *bench.pick(&["1", "2"]));
+        let ((signal, number), jobs) = (*bench.pick(&SIGNALS), *bench.pick(&["1", "2"]));
         let mut child = start(bench, "run", jobs);
-        signal_after(bench, &mut child, signal, usual);
-        let code = child.wait().unwrap().code();
-        let end = code.map_or("killed early".to_owned(), |code| format!("exit {code}"));
-        finish(bench, &mut tally, "resume", &format!("{signal}, {end}"));
+        let sent = signal_after(bench, &mut child, signal, usual);
+        let status = child.wait().unwrap();
+        let end = status.code().map_or("killed early".to_owned(), |code| format!("exit {code}"));
+        let end = format!("{signal}, {end}");
+        match is_fit_end(status, number, sent) {
+            true => finish(bench, &mut tally, "resume", &end),
+            false => tally.add(&end, false, || format!("sent: {sent}, status {status}")),
+        }
     }
     tally
+}
+
+/// Whether a run may end like this: done, if no signal came or it came too late; stopped with a checkpoint; or by the signal itself,
+/// before anybody listened.
+fn is_fit_end(status: ExitStatus, signal: i32, sent: bool) -> bool {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => true,
+        (Some(75), _) => sent,
+        (_, Some(number)) => sent && number == signal,
+        _ => false,
+    }
 }
 
 fn measure_run(bench: &Bench) -> Duration {

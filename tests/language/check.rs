@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
-use fmflow_engine::text::diagnostic::{Code, Severity};
+use fmflow_engine::text::diagnostic::{Code, Diagnostic, Severity};
 use fmflow_engine::text::render::{
     DrawingStyle, render_concise_lines, render_diagnostics_json, render_drawings, render_github_annotations,
 };
@@ -341,4 +341,33 @@ fn wrong_attention_schedules_are_explained() {
         lines += &format!("{attention}\n{}\n", render_concise_lines(&checked.diagnostics));
     }
     insta::assert_snapshot!("schedules-of-attention", lines);
+}
+
+#[test]
+fn two_measurements_with_one_name_are_refused() {
+    let text = include_str!("../cases/data/tiny.kdl");
+    let folder = root().join("tests/cases/data");
+    let found = |text: &str| {
+        let checked = check_text("tiny.kdl", text, &folder, &CheckOptions::default());
+        let twice = |diagnostic: &&Diagnostic| diagnostic.code == Code::DuplicateNode;
+        checked
+            .diagnostics
+            .iter()
+            .filter(twice)
+            .map(|diagnostic| diagnostic.message.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(found(text).is_empty());
+    let both = format!(
+        "{text}\nevaluate \"both\" {{\n    checkpoint \"sft\"\n    exact-match dataset=\"tasks\" sampler=\"parallel\"\n    \
+         exact-match dataset=\"tasks\" sampler=\"parallel\" first=2\n    held-out dataset=\"text\" times=4\n    \
+         held-out dataset=\"text\" times=8\n}}\n"
+    );
+    assert_eq!(
+        found(&both),
+        [
+            "one `evaluate` has two `exact-match` of dataset `tasks`",
+            "one `evaluate` has two `held-out` of dataset `text`"
+        ]
+    );
 }

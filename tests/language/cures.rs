@@ -52,6 +52,10 @@ fn folder(name: &str) -> Vec<Case> {
 
 /// A piece of `tests/cases/data/pages.kdl`, and a mistake that replaces it: one for every help that no other case provokes.
 const SLIPS: &[(&str, &str)] = &[
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2",
+    ),
     ("train \"ar\" from", "fetch \"q\" from=\"hf:a/b/c\"\ntrain \"ar\" from"),
     ("train \"ar\" from", "fetch \"q\" from=\"examples\" revision=\"main\"\ntrain \"ar\" from"),
     ("sampler \"exact\"", "lint { allow \"unused\"; deny \"unused\" }\nsampler \"exact\""),
@@ -227,6 +231,7 @@ const PROSE: &[(&str, &[&str])] = &[
             "use the same source and scheduler",
             "name a dataset that has ",
             "give `rows` the checkpoint's own ",
+            "move it to another `evaluate`",
         ],
     ),
     (

@@ -6,7 +6,7 @@ use super::CommandContext;
 use super::pipeline_arguments::PipelineArguments;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::plan::{Plan, Selection, SourceDigests, json, text};
+use crate::plan::{Plan, Selection, SourceDigests, fit, json, text};
 use crate::store::{Store, StoreListing};
 
 #[derive(Debug, Args)]
@@ -98,6 +98,7 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
         context.output.result(&text::render_plan_text(&pipeline, &plan, &run))?;
     }
     context.output.message(&arguments.source.render_warnings(&warnings, context));
+    fit::refuse_small_card(&pipeline, plan.running().into_iter())?;
     match plan.count_stages_to_run() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),
         _ => Ok(()),

@@ -45,9 +45,10 @@ use crate::text::file_head;
 type Rule = fn(&CheckpointFolder) -> Vec<FolderFault>;
 
 /// All rules, in the order in which a run reports the first fault.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     config_rules::check_config,
     contract_rules::check_contract,
+    contract_rules::check_origins,
     weight_files::check_weight_files,
     tensor_rules::check_tensors,
     tokenizer_rules::check_tokenizer,

@@ -5,6 +5,7 @@ use crate::pipeline::config::{
     AttentionSchedule, RandomInitConfig, RowsConfig, StageConfig, TokenizerConfig, TrainConfig,
 };
 use crate::pipeline::disk::{self, ModelSize};
+use crate::pipeline::memory::{self, MemoryCost};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
 use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_source_bytes};
@@ -19,6 +20,8 @@ pub struct StageCost {
     pub training: Option<TrainingCost>,
     /// What a file system sees of the model that the stage makes or trains; `None` if unknown.
     pub(crate) size: Option<ModelSize>,
+    /// Peak memory; `None` if unknown, or if the stage holds no model.
+    pub memory: Option<MemoryCost>,
     /// Size of the artifact in bytes, at most.
     pub artifact_bytes: u64,
     /// Size of the artifact in bytes where the bound is far off, as it is for rows: what is likely.
@@ -62,9 +65,29 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
         if let StageConfig::Train(config) = &stage.config {
             cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
         }
+        cost.memory = estimate_memory(pipeline, stage, &cost);
         costs.push(cost);
     }
     costs
+}
+
+/// Peak memory of a stage that makes, changes or copies a model.
+fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Option<MemoryCost> {
+    let (shape, size) = (cost.shape?, cost.size?);
+    match &stage.config {
+        StageConfig::Train(config) => {
+            let length = cost.training.as_ref()?.length;
+            let lanes = memory::count_lanes(config, pipeline.budget.gpu.is_some());
+            Some(MemoryCost::of_training(&shape, size, config, length, lanes))
+        }
+        StageConfig::RandomInit(_) => Some(MemoryCost::of_new_model(size)),
+        StageConfig::Convert(_) => Some(MemoryCost::of_conversion(&shape)),
+        StageConfig::Fetch(_) | StageConfig::Export(_) => Some(MemoryCost::of_stream()),
+        StageConfig::Rows(_)
+        | StageConfig::Tokenizer(_)
+        | StageConfig::Evaluate(_)
+        | StageConfig::Generate(_) => None,
+    }
 }
 
 /// Shape of a stage's model: the one it brings or makes, or that of the stage it starts from.

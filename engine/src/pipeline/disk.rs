@@ -45,6 +45,11 @@ impl ModelSize {
         Self { parameters, tensors: self.tensors + 4 + shape.layers, ..self }
     }
 
+    /// Number of values.
+    pub(super) fn values(self) -> u64 {
+        self.parameters
+    }
+
     /// Bytes of the weights in files of f32.
     pub(crate) fn weights(self) -> u64 {
         self.tensor_file(4)

@@ -214,7 +214,7 @@ fn build_fact_origin(stage: &Stage, span: &Span) -> FactOrigin {
 pub(crate) struct StoredContract {
     /// From `provenance.json`, or from the `fmflow.json` of an export.
     pub contract: Contract,
-    /// From `origins.json`; empty if that is missing, unreadable or invalid.
+    /// From `origins.json`; empty if that is missing, or unfit, which is a fault of the folder.
     pub origins: Origins,
 }
 

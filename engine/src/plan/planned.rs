@@ -135,7 +135,8 @@ impl Plan {
         estimate_likely_bytes(&self.running(), 1)
     }
 
-    fn running(&self) -> Vec<&PlannedStage> {
+    /// The selected stages that are not finished.
+    pub(crate) fn running(&self) -> Vec<&PlannedStage> {
         self.wanted().filter(|planned| planned.state != PlanState::Cached).collect()
     }
 }

@@ -17,6 +17,7 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     text += &render_stage_table(plan);
     text += &render_pin_table(pipeline);
     text += &render_training_table(plan);
+    text += &render_memory_table(plan);
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
     text += &render_plan_refusals(pipeline, plan);
@@ -79,6 +80,23 @@ fn render_training_table(plan: &Plan) -> String {
             rows
         )
     )
+}
+
+/// Peak memory of every stage that holds a model, and what takes it.
+fn render_memory_table(plan: &Plan) -> String {
+    let rows = plan.wanted().filter_map(|planned| Some((planned, planned.cost.memory?)));
+    let rows: Vec<_> = rows
+        .map(|(planned, memory)| {
+            let parts = [memory.weights, memory.moments, memory.gradients, memory.activations, memory.logits];
+            let parts = parts.map(|bytes| if bytes == 0 { String::new() } else { format_bytes(bytes) });
+            [planned.key.name.clone(), format_bytes(memory.total())].into_iter().chain(parts).collect()
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["stage", "memory", "weights", "moments", "gradients", "activations", "logits"];
+    format!("\n{}", render_table(&head, rows))
 }
 
 /// Token shares, phase by phase, of mixtures that are more than a plain list of datasets.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Stage;
+use crate::plan::fit::refuse_small_card;
 use crate::plan::reasons::explain_changes;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
@@ -47,6 +48,10 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     }
     if runner.options.resume {
         refuse_changes(runner, work)?;
+    }
+    // On the CPU, `machine` is only what estimates assume.
+    if runner.options.device != "cpu" {
+        refuse_small_card(runner.pipeline, work.iter().copied())?;
     }
     memory::refuse_low_memory(runner, work)?;
     space::refuse_full_disk(runner, work)

@@ -75,8 +75,8 @@ impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = bytes.len().min(CHUNK_BYTES - self.in_chunk);
         let written = self.inner.write(&bytes[..room]).map_err(Error::io("write", &self.path))?;
-        self.whole.update(&bytes[..written]);
-        self.chunk.update(&bytes[..written]);
+        hash_bytes(&mut self.whole, &bytes[..written]);
+        hash_bytes(&mut self.chunk, &bytes[..written]);
         self.in_chunk += written;
         self.size += written as u64;
         if self.in_chunk == CHUNK_BYTES {
@@ -88,6 +88,16 @@ impl Write for HashingFile {
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.inner.flush().map_err(Error::io("write", &self.path))?)
     }
+}
+
+/// Hashes a part of a file, on several threads if it is large.
+fn hash_bytes(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    /// Fewer bytes than this are hashed sooner than they are shared out.
+    const MANY: usize = 128 << 10;
+    match bytes.len() < MANY {
+        true => hasher.update(bytes),
+        false => hasher.update_rayon(bytes),
+    };
 }
 
 pub(super) fn lock_files(files: &FolderFiles) -> MutexGuard<'_, IndexMap<String, Option<FileEntry>>> {

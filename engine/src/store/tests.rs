@@ -125,6 +125,16 @@ fn the_wrong_chunk_is_numbered() {
     rewrite(&artifact.join("big.bin"), |bytes| bytes[manifest::CHUNK_BYTES + 1] = 8);
     let (_, problems) = verify::inspect_folder(&Disk, &artifact, verify::VerifyDepth::Bytes).unwrap();
     assert_eq!((problems[0].file.as_str(), problems[0].chunk), ("big.bin", Some(1)));
+    // The hash of the whole is what counts: sound chunks do not excuse another file.
+    rewrite(&artifact.join("big.bin"), |bytes| bytes[manifest::CHUNK_BYTES + 1] = 7);
+    verify::verify_folder(&Disk, &artifact).unwrap();
+    rewrite(&artifact.join(manifest::MANIFEST_FILE), |bytes| {
+        let mut manifest = manifest::Manifest::decode(bytes).unwrap();
+        manifest.files[0].blake3 = "0".repeat(64);
+        *bytes = manifest.encode().into_bytes();
+    });
+    let (_, problems) = verify::inspect_folder(&Disk, &artifact, verify::VerifyDepth::Bytes).unwrap();
+    assert!(problems[0].what.contains("its hash is not") && problems[0].chunk.is_none(), "{problems:?}");
 }
 
 #[test]

@@ -117,27 +117,54 @@ fn check_file_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Optio
     }
 }
 
-/// Compares the hash of each chunk, and of the whole file, with the manifest.
+/// Compares the hash of a file with the manifest. Only a file that is damaged is read again, to find the first wrong chunk: the hash
+/// of the whole covers every byte.
 fn check_file_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<IntegrityError>> {
-    let mut reader = vfs.open(path)?;
     let mut whole = blake3::Hasher::new();
-    let mut buffer = Vec::new();
+    read_by_chunk(vfs, path, |_, bytes| {
+        whole.update_rayon(bytes);
+        Ok(true)
+    })?;
+    if whole.finalize().to_hex().as_str() == file.blake3 {
+        return Ok(None);
+    }
+    let chunk = find_wrong_chunk(vfs, path, file)?;
+    let what = match chunk {
+        Some(_) => "its contents are not what was written",
+        None => "its hash is not the one in the manifest",
+    };
+    Ok(Some(IntegrityError { chunk, ..build_integrity_error(&file.name, what) }))
+}
+
+/// The first chunk whose hash is not the one in the manifest.
+fn find_wrong_chunk(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<usize>> {
+    let mut wrong = None;
+    read_by_chunk(vfs, path, |number, bytes| {
+        let found = blake3::Hasher::new().update_rayon(bytes).finalize().to_hex();
+        if file.chunks.get(number).map(String::as_str) != Some(found.as_str()) {
+            wrong = Some(number);
+        }
+        Ok(wrong.is_none())
+    })?;
+    Ok(wrong)
+}
+
+/// Calls `take` with the number and the bytes of each chunk, in order, until it returns false.
+fn read_by_chunk(
+    vfs: &dyn Vfs,
+    path: &Path,
+    mut take: impl FnMut(usize, &[u8]) -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut reader = vfs.open(path)?;
+    let mut buffer = Vec::with_capacity(CHUNK_BYTES);
     for number in 0.. {
         buffer.clear();
         reader.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut buffer)?;
-        let expected = file.chunks.get(number);
-        if buffer.is_empty() && expected.is_none() {
+        if buffer.is_empty() || !take(number, &buffer)? {
             break;
         }
-        let found = blake3::Hasher::new().update_rayon(&buffer).finalize().to_hex();
-        if expected.map(String::as_str) != Some(found.as_str()) {
-            let what = "its contents are not what was written".to_string();
-            return Ok(Some(IntegrityError { file: file.name.clone(), chunk: Some(number), what }));
-        }
-        whole.update_rayon(&buffer);
     }
-    let same = whole.finalize().to_hex().as_str() == file.blake3;
-    Ok((!same).then(|| build_integrity_error(&file.name, "its hash is not the one in the manifest")))
+    Ok(())
 }
 
 fn build_integrity_error(file: &str, what: impl Into<String>) -> IntegrityError {

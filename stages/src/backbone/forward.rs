@@ -1,9 +1,10 @@
 //! The forward pass, whole and in parts.
 
-use burn_tensor::{Int, Tensor, TensorData, module::embedding};
+use burn_tensor::{Device, Int, Tensor, TensorData, module::embedding};
 
 use super::layers::{linear, rms_norm};
-use super::{AttentionContext, Backbone, BackboneError, PreparedContext};
+use super::time::TimeEmbedding;
+use super::{AttentionContext, Backbone, BackboneError, PreparedContext, Qwen3Config};
 
 impl Backbone {
     /// Copies token ids to the device after checking that each has a row in the embedding.
@@ -14,19 +15,7 @@ impl Backbone {
     /// # Errors
     /// If an id is outside the vocabulary or the ids do not divide into `batch` rows.
     pub fn tokens(&self, ids: &[u32], batch: usize) -> Result<Tensor<2, Int>, BackboneError> {
-        let vocab = self.config.vocab_size;
-        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab) {
-            return Err(BackboneError::Token { id, vocab });
-        }
-        if batch == 0 || ids.is_empty() || !ids.len().is_multiple_of(batch) {
-            return Err(BackboneError::Context(format!(
-                "{} tokens do not divide into {batch} rows",
-                ids.len()
-            )));
-        }
-        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let shape = [batch, ids.len() / batch];
-        Ok(Tensor::from_data(TensorData::new(ids, shape), &self.device()))
+        copy_tokens(ids, batch, self.config.vocab_size, &self.device())
     }
 
     /// Copies `context` to the device, for any number of forward passes.
@@ -34,12 +23,7 @@ impl Backbone {
     /// # Errors
     /// If the parts of the context disagree, or its time does not match the backbone's conditioning.
     pub(crate) fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
-        context.check(self.clock.is_some())?;
-        let device = self.device();
-        let mut prepared = PreparedContext::new(context, &self.config, &device);
-        prepared.time =
-            self.clock.as_ref().zip(context.time.as_ref()).map(|(clock, t)| clock.forward(t, &device));
-        Ok(prepared)
+        prepare_context(context, &self.config, self.clock.as_ref(), &self.device())
     }
 
     /// The residual stream before the first block.
@@ -134,7 +118,41 @@ impl Backbone {
     }
 }
 
-fn check_same_rows(tokens: &Tensor<2, Int>, context: &AttentionContext) -> Result<(), BackboneError> {
+/// Copies token ids to `device`, as [`Backbone::tokens`] does for a vocabulary of `vocab`.
+pub(super) fn copy_tokens(
+    ids: &[u32],
+    batch: usize,
+    vocab: usize,
+    device: &Device,
+) -> Result<Tensor<2, Int>, BackboneError> {
+    if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab) {
+        return Err(BackboneError::Token { id, vocab });
+    }
+    if batch == 0 || ids.is_empty() || !ids.len().is_multiple_of(batch) {
+        return Err(BackboneError::Context(format!("{} tokens do not divide into {batch} rows", ids.len())));
+    }
+    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let shape = [batch, ids.len() / batch];
+    Ok(Tensor::from_data(TensorData::new(ids, shape), device))
+}
+
+/// Copies `context` to `device` for a backbone with these constants; `clock` embeds its time.
+pub(super) fn prepare_context(
+    context: &AttentionContext,
+    config: &Qwen3Config,
+    clock: Option<&TimeEmbedding>,
+    device: &Device,
+) -> Result<PreparedContext, BackboneError> {
+    context.check(clock.is_some())?;
+    let mut prepared = PreparedContext::new(context, config, device);
+    prepared.time = clock.zip(context.time.as_ref()).map(|(clock, t)| clock.forward(t, device));
+    Ok(prepared)
+}
+
+pub(super) fn check_same_rows(
+    tokens: &Tensor<2, Int>,
+    context: &AttentionContext,
+) -> Result<(), BackboneError> {
     let dims = tokens.dims();
     if dims == [context.batch, context.length] {
         return Ok(());

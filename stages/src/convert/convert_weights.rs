@@ -1,53 +1,84 @@
 //! The conversion itself: sets the row of the mask token and adds the tensors of time conditioning, which start as the
 //! identity.
 
+use std::borrow::Cow;
+
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
-use indexmap::IndexMap;
 
-use crate::backbone::{Backbone, BackboneError, Qwen3Config, build_layout};
+use crate::backbone::{Backbone, BackboneError, EMBEDDING, Qwen3Config, build_layout};
 use crate::convert::conversion::Conversion;
 use crate::convert::error::ConvertError;
-use crate::convert::mask_row;
+use crate::convert::mask_row::{self, MaskRowChange};
 use crate::device::Device;
-use crate::weights::Checkpoint;
+use crate::weights::{CheckpointReader, TensorLayout};
 
-/// Converts the autoregressive weights `source`. Returns the backbone and the contract to store beside it.
-///
-/// # Errors
-/// If the mask token has no row, an option is out of range, or the source is already a flow model.
-pub(crate) fn convert_weights(
-    source: Checkpoint,
-    conversion: &Conversion,
-    device: &Device,
-) -> Result<(Backbone, Contract), ConvertError> {
-    let time = conversion.config.time_conditioning;
-    if source.contract.as_ref().is_some_and(|contract| contract.kind == ModelKind::Flow) {
-        return Err(ConvertError::Option(
-            "the source is already a flow matching model; convert an autoregressive checkpoint",
-        ));
+/// A conversion that was checked. Its tensors are made one at a time, from those of the source.
+pub(crate) struct ConvertedWeights<'a> {
+    source: &'a CheckpointReader,
+    /// Shape and constants of the result.
+    pub config: Cow<'a, Qwen3Config>,
+    /// The contract to store beside the weights.
+    pub contract: Contract,
+    change: Option<MaskRowChange>,
+    fresh: NewTensors,
+    time: TimeConditioning,
+}
+
+impl<'a> ConvertedWeights<'a> {
+    /// Prepares the conversion of the autoregressive checkpoint `source`, whose constants are `config` from now on.
+    ///
+    /// # Errors
+    /// If the mask token has no row, an option is out of range, or the source is already a flow model.
+    pub(crate) fn new(
+        source: &'a CheckpointReader,
+        config: Cow<'a, Qwen3Config>,
+        conversion: &Conversion,
+        device: &Device,
+    ) -> Result<Self, ConvertError> {
+        let time = conversion.config.time_conditioning;
+        if source.contract.as_ref().is_some_and(|contract| contract.kind == ModelKind::Flow) {
+            return Err(ConvertError::Option(
+                "the source is already a flow matching model; convert an autoregressive checkpoint",
+            ));
+        }
+        if matches!(time, TimeConditioning::AdaLn { rank } if rank == 0 || rank > config.hidden_size) {
+            return Err(ConvertError::Option(
+                "the rank of time conditioning must be between 1 and the model's hidden size",
+            ));
+        }
+        config.check().map_err(BackboneError::from)?;
+        let mask = mask_row::find_mask_token_row(&config, conversion)?;
+        let change = mask_row::prepare_change(&config, mask, conversion)?;
+        // New tensors are taken from a fresh backbone. Copied tensors never pass through it, so their bits cannot change.
+        let fresh = NewTensors::new(&config, conversion, device)?;
+        let contract = Contract {
+            tokenizer: conversion.tokenizer.clone(),
+            ..Contract::after_conversion(&conversion.config, Some(mask))
+        };
+        Ok(Self { source, config, contract, change, fresh, time })
     }
-    if matches!(time, TimeConditioning::AdaLn { rank } if rank == 0 || rank > source.config.hidden_size) {
-        return Err(ConvertError::Option(
-            "the rank of time conditioning must be between 1 and the model's hidden size",
-        ));
+
+    /// Names and shapes of the result's tensors, in the order of the file.
+    #[must_use]
+    pub(crate) fn layout(&self) -> TensorLayout {
+        build_layout(&self.config, self.time)
     }
-    let mask = mask_row::find_mask_token_row(&source.config, conversion)?;
-    let mut tensors: IndexMap<String, Vec<f32>> =
-        source.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect();
-    mask_row::change_mask_row(&mut tensors, &source.config, mask, conversion)?;
-    // New tensors are taken from a fresh backbone. Copied tensors never pass through it, so their bits cannot change.
-    let fresh = NewTensors::new(&source.config, conversion, device)?;
-    let backbone =
-        Backbone::build(&source.config, time, device, |name, _| match tensors.swap_remove(name) {
-            Some(values) => Ok(values),
-            None => fresh.values(name),
-        })?;
-    let contract = Contract {
-        tokenizer: conversion.tokenizer.clone(),
-        ..Contract::after_conversion(&conversion.config, Some(mask))
-    };
-    Ok((backbone, contract))
+
+    /// The values of one tensor of the layout.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        if !self.source.has(name) {
+            return self.fresh.values(name);
+        }
+        let mut values = self.source.read(name)?.values;
+        if let (Some(change), EMBEDDING) = (&self.change, name) {
+            change.apply(&mut values);
+        }
+        Ok(values)
+    }
 }
 
 /// Initial values of the time conditioning tensors, taken from the smallest backbone that has them.

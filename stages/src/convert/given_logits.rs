@@ -6,11 +6,8 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::backbone::Backbone;
 use crate::convert::certificate::{ELSEWHERE, ForeignParity};
 use crate::convert::compare::{LogitDistance, find_meaningless_logits};
-use crate::convert::error::ConvertError;
-use crate::convert::reference::compute_causal_logits;
 use crate::weights::WeightsError;
 
 /// The expected content of the file, and how to make it.
@@ -67,21 +64,22 @@ impl GivenLogits {
         }
     }
 
-    /// Compares with the logits of `model`, one row of tokens at a time, leaving out the vocabulary entry `excluded`.
-    pub(super) fn compare(
-        &self,
-        model: &Backbone,
-        excluded: Option<u32>,
-        tolerance: f64,
-    ) -> Result<ForeignParity, ConvertError> {
-        let (length, vocabulary) = (self.batch.1, model.config().vocab_size);
-        let mut distance = LogitDistance::NONE;
-        for (tokens, expected) in self.tokens.chunks(length).zip(self.logits.chunks(length * vocabulary)) {
-            let found = compute_causal_logits(model, tokens, (1, length))?;
-            distance = distance.and(LogitDistance::measure(expected, &found, vocabulary, excluded));
-        }
+    /// The rows of tokens.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &[u32]> {
+        self.tokens.chunks(self.batch.1)
+    }
+
+    /// How far the logits `found` are from those of row `row`, leaving out the vocabulary entry `excluded`.
+    pub(super) fn measure_row(&self, row: usize, found: &[f32], excluded: Option<u32>) -> LogitDistance {
+        let values = self.logits.len() / self.batch.0;
+        let (expected, vocabulary) = (&self.logits[row * values..][..values], values / self.batch.1);
+        LogitDistance::measure(expected, found, vocabulary, excluded)
+    }
+
+    /// The comparison, from the distance over all rows.
+    pub(super) fn conclude(&self, distance: LogitDistance, tolerance: f64) -> ForeignParity {
         let LogitDistance { difference, largest, ratio } = distance;
-        Ok(ForeignParity {
+        ForeignParity {
             reference: ELSEWHERE.into(),
             blake3: self.blake3.clone(),
             batch: self.batch,
@@ -89,7 +87,7 @@ impl GivenLogits {
             largest,
             ratio,
             holds: distance.holds(tolerance),
-        })
+        }
     }
 }
 

@@ -4,13 +4,13 @@
 use fmflow_engine::pipeline::config::TimeConditioning;
 use fmflow_engine::pipeline::contract::Attention;
 
-use crate::backbone::{AttentionContext, Backbone, BackboneError};
+use indexmap::IndexMap;
+
+use crate::backbone::{AttentionContext, TokenBatch};
 use crate::convert::certificate::{Certificate, ReferenceLogit, ReferenceLogits};
 use crate::convert::compare::{LogitDistance, abs_or_infinity, divide_or_infinity, find_meaningless_logits};
 use crate::convert::error::ConvertError;
-use crate::device::Device;
 use crate::rng::{self, RandomPurpose};
-use crate::weights::Checkpoint;
 
 /// Rows and tokens per row of the compared batch.
 pub(super) const BATCH: (usize, usize) = (2, 32);
@@ -34,23 +34,25 @@ pub(super) fn select_reference_logits(
 }
 
 impl Certificate {
-    /// Whether `checkpoint` holds the certified weights. A training stage passes the certificate on but changes the weights.
+    /// Whether a folder whose files have these digests holds the certified weights. A training stage passes the certificate on but
+    /// changes the weights.
     #[must_use]
-    pub(crate) fn matches_weights(&self, checkpoint: &Checkpoint) -> bool {
+    pub(crate) fn matches_weights(&self, files: &IndexMap<String, String>) -> bool {
         let weights = |name: &String| name.ends_with(".safetensors");
-        let own = checkpoint.files.iter().filter(|(name, _)| weights(name));
+        let own = files.iter().filter(|(name, _)| weights(name));
         own.eq(self.artifact.iter().filter(|(name, _)| weights(name)))
     }
 
-    /// Computes the logits of `checkpoint` again and returns the largest |difference| from the logits that the certificate
-    /// keeps, relative to the largest |logit| of its position.
+    /// The batch whose logits the certificate keeps, for a model of `vocab` tokens.
     ///
     /// # Errors
-    /// If the certificate's positions or tokens do not fit its batch or this model, the computed logits are not finite or all
-    /// 0 at a position, or the device fails.
-    pub(crate) fn recompute(&self, checkpoint: Checkpoint, device: &Device) -> Result<f64, ConvertError> {
-        let (vocab, kept) = (checkpoint.config.vocab_size, &self.reference);
-        let model = checkpoint.into_backbone(device)?;
+    /// If the certificate's positions or tokens do not fit its batch or this model.
+    pub(crate) fn reference_batch(
+        &self,
+        vocab: usize,
+        conditioning: TimeConditioning,
+    ) -> Result<TokenBatch, ConvertError> {
+        let kept = &self.reference;
         let fits = kept.batch == BATCH
             && kept.tokens.len() == BATCH.0 * BATCH.1
             && kept.tokens.iter().all(|id| (*id as usize) < vocab)
@@ -59,8 +61,16 @@ impl Certificate {
         if !fits {
             return Err(ConvertError::Option("the certificate's reference logits do not fit the model"));
         }
-        let found = compute_causal_logits(&model, &kept.tokens, BATCH)?;
-        if let Some(what) = find_meaningless_logits(&found, vocab) {
+        Ok(make_causal_batch(kept.tokens.clone(), BATCH, conditioning))
+    }
+
+    /// The largest |difference| of the logits `found` for [`Certificate::reference_batch`] from those that the certificate keeps,
+    /// relative to the largest |logit| of its position.
+    ///
+    /// # Errors
+    /// If `found` are not finite or all 0 at a position.
+    pub(crate) fn compare_kept(&self, found: &[f32], vocab: usize) -> Result<f64, ConvertError> {
+        if let Some(what) = find_meaningless_logits(found, vocab) {
             return Err(ConvertError::Meaningless(what));
         }
         let ratio = |l: &ReferenceLogit| {
@@ -69,7 +79,7 @@ impl Certificate {
             let difference = abs_or_infinity(f64::from(row[l.token as usize]) - f64::from(l.value));
             divide_or_infinity(difference, largest)
         };
-        Ok(kept.logits.iter().map(ratio).fold(0.0, f64::max))
+        Ok(self.reference.logits.iter().map(ratio).fold(0.0, f64::max))
     }
 }
 
@@ -88,17 +98,15 @@ pub(super) fn draw_reference_tokens(vocab: usize, mask: Option<u32>) -> Vec<u32>
     (0..BATCH.0 * BATCH.1).map(|_| draw_token_id(&mut stream, vocab, mask)).collect()
 }
 
-/// Logits of all positions of a batch under a causal mask, row-major [B L, V].
-pub(super) fn compute_causal_logits(
-    model: &Backbone,
-    tokens: &[u32],
+/// A batch under a causal mask, of so many rows and tokens per row.
+pub(super) fn make_causal_batch(
+    tokens: Vec<u32>,
     (rows, length): (usize, usize),
-) -> Result<Vec<f32>, ConvertError> {
+    conditioning: TimeConditioning,
+) -> TokenBatch {
     let mut context = AttentionContext::new(Attention::Causal, rows, length);
-    if model.time_conditioning() != TimeConditioning::None {
+    if conditioning != TimeConditioning::None {
         context = context.with_time(vec![0.5; rows]);
     }
-    let hidden = model.hidden(model.tokens(tokens, rows)?, &context)?;
-    let logits = model.logits(hidden.reshape([rows * length, model.config().hidden_size]));
-    Ok(logits.try_into_vec_as().map_err(|e| BackboneError::Device(e.to_string()))?)
+    TokenBatch { tokens, context }
 }

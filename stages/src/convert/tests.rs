@@ -40,6 +40,19 @@ pub(crate) fn options() -> Conversion {
     Conversion { config, used: 45, tokenizer: None, seed: 3 }
 }
 
+/// The result of a conversion, as one model in memory.
+pub(crate) fn convert(
+    source: &Path,
+    options: &Conversion,
+    device: &device::Device,
+) -> Result<(Backbone, Contract), ConvertError> {
+    let source = CheckpointReader::open(source).unwrap();
+    let converted = ConvertedWeights::new(&source, Cow::Borrowed(&source.config), options, device)?;
+    let time = options.config.time_conditioning;
+    let backbone = Backbone::build(&source.config, time, device, |name, _| converted.values(name))?;
+    Ok((backbone, converted.contract.clone()))
+}
+
 /// The usual conversion with changed settings.
 pub(crate) fn options_with(change: impl FnOnce(&mut ConvertConfig)) -> Conversion {
     let mut options = options();
@@ -57,8 +70,7 @@ fn converted(
     let device = device::open_device("cpu").unwrap();
     let model = Backbone::new(&config(tied), TimeConditioning::None, 1, &device).unwrap();
     store(source.path(), &model, None);
-    let (flow, contract) =
-        convert_weights(weights::read_checkpoint(source.path()).unwrap(), options, &device)?;
+    let (flow, contract) = convert(source.path(), options, &device)?;
     let flow = flow.map(|name, p| if spoil(name) { p.map(|x| x + 0.1) } else { p }).unwrap();
     store(artifact.path(), &flow, Some(&contract));
     certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE)
@@ -125,8 +137,7 @@ fn the_mean_row_is_the_mean_of_the_known_rows() {
     store(folder.path(), &model, None);
     let rows = |model: &Backbone| model.parameter(EMBEDDING).unwrap().values().unwrap();
     let row = |options: &Conversion| {
-        let (flow, contract) =
-            convert_weights(weights::read_checkpoint(folder.path()).unwrap(), options, &device).unwrap();
+        let (flow, contract) = convert(folder.path(), options, &device).unwrap();
         rows(&flow)[contract.mask_token.unwrap() as usize * 16..][..16].to_vec()
     };
     let before = rows(&model);
@@ -166,8 +177,7 @@ fn a_source_whose_logits_mean_nothing_proves_nothing() {
         let (source, artifact) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let model = Backbone::new(&config(true), TimeConditioning::None, 1, &device).unwrap();
         store(source.path(), &scale_last_norm(model, factor), None);
-        let read = weights::read_checkpoint(source.path()).unwrap();
-        let (flow, contract) = convert_weights(read, &options(), &device).unwrap();
+        let (flow, contract) = convert(source.path(), &options(), &device).unwrap();
         store(artifact.path(), &flow, Some(&contract));
         let error = certify_conversion(source.path(), artifact.path(), None, &device, TOLERANCE).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");

@@ -172,15 +172,16 @@ pub(super) mod tests {
     use crate::backbone::{Backbone, TimeConditioning};
     use crate::convert::tests::{config as shape, store};
     use crate::data::tokenizer::train_byte_level_bpe;
-    use crate::weights;
+    use crate::weights::CheckpointReader;
 
     /// Looks at an export of a small model without a tokenizer.
     pub(crate) fn with_export<T>(contract: &Contract, look: impl FnOnce(&Export<'_>) -> T) -> T {
         let folder = tempfile::tempdir().unwrap();
         let device = crate::device::open_device("cpu").unwrap();
         store(folder.path(), &Backbone::new(&shape(true), TimeConditioning::None, 1, &device).unwrap(), None);
-        let checkpoint = weights::read_checkpoint(folder.path()).unwrap();
-        look(&Export { checkpoint: &checkpoint, contract, text: None, dtype: Dtype::BF16, shard_bytes: 1 })
+        let checkpoint = &CheckpointReader::open(folder.path()).unwrap();
+        let source = folder.path();
+        look(&Export { source, checkpoint, contract, text: None, dtype: Dtype::BF16, shard_bytes: 1 })
     }
 
     #[test]
@@ -224,10 +225,11 @@ pub(super) mod tests {
             train_byte_level_bpe(words.into_iter(), 320, &std::sync::atomic::AtomicBool::new(false)).unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), files.tokenizer).unwrap();
         std::fs::write(folder.path().join("vocabulary.json"), files.vocabulary).unwrap();
-        let checkpoint = weights::read_checkpoint(folder.path()).unwrap();
+        let checkpoint = &CheckpointReader::open(folder.path()).unwrap();
         let text = ModelTokenizer::open(folder.path(), 320).unwrap();
-        let (checkpoint, contract) = (&checkpoint, &Contract::autoregressive());
-        let export = Export { checkpoint, contract, text: text.as_ref(), dtype: Dtype::BF16, shard_bytes: 1 };
+        let (source, contract) = (folder.path(), &Contract::autoregressive());
+        let (text, dtype) = (text.as_ref(), Dtype::BF16);
+        let export = Export { source, checkpoint, contract, text, dtype, shard_bytes: 1 };
         let own = collect_tokenizer_files(&export).unwrap();
         let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tokenizer.json", "tokenizer_config.json"]);
@@ -236,7 +238,7 @@ pub(super) mod tests {
             (&plain["eos_token"], &plain["pad_token"]),
             (&json!(END_OF_TURN), &json!(END_OF_DOCUMENT))
         );
-        let id = |token| json!(text.as_ref().and_then(|text| text.tokenizer.id(token)));
+        let id = |token| json!(text.and_then(|text| text.tokenizer.id(token)));
         let config: Value = serde_json::from_str(&render_config(&export)).unwrap();
         let generation: Value =
             serde_json::from_slice(&render_generation_config(&export, None).unwrap()).unwrap();

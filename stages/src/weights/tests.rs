@@ -1,7 +1,28 @@
 //! Tests of malformed files and folders.
 
+use indexmap::IndexMap;
+
+use super::weights_file::WeightsFile;
 use super::*;
+use crate::backbone::{EMBEDDING, HEAD};
 use crate::device;
+
+/// All tensors of one file in the order of their data, and the digest of the file.
+fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, String), WeightsError> {
+    let file = WeightsFile::open(path)?;
+    let mut tensors = IndexMap::new();
+    for entry in &file.entries {
+        let (mut values, mut parts) = (Vec::new(), file.parts(entry));
+        while let part @ [_, ..] = parts.next_part()? {
+            values.extend_from_slice(part);
+        }
+        tensors.insert(
+            entry.name.clone(),
+            HostTensor { shape: entry.shape.clone(), dtype: entry.dtype, values },
+        );
+    }
+    Ok((tensors, file.hash()?))
+}
 
 const CONFIG: Qwen3Config = Qwen3Config {
     vocab_size: 6,
@@ -54,8 +75,13 @@ fn a_good_file_is_read_and_digested() {
     let (tensors, hash) = read_safetensors_file(&path).unwrap();
     assert_eq!(hash, hash_bytes(&std::fs::read(&path).unwrap()));
     assert_eq!(tensors[EMBEDDING].shape, [6, 4]);
-    let checkpoint = read_checkpoint(folder.path()).unwrap();
-    assert_eq!(checkpoint.files["model.safetensors"], hash);
+    let reader = CheckpointReader::open(folder.path()).unwrap();
+    assert_eq!(reader.hash_files().unwrap()["model.safetensors"], hash);
+    assert_eq!(reader.read(EMBEDDING).unwrap(), tensors[EMBEDDING]);
+    // What is copied is the file.
+    let mut copied = Vec::new();
+    reader.copy_checked::<Box<dyn std::error::Error>>(0, &mut copied).unwrap();
+    assert_eq!(copied, std::fs::read(&path).unwrap());
     assert_eq!(file(&format!("{{{}}}  ", entry("a", "F32", "[2,0]", 0, 0)), 0), Ok(1));
     assert_eq!(
         file(&format!("{{{},{}}}", entry("b", "F16", "[]", 4, 6), entry("a", "F32", "[1]", 0, 4)), 6),
@@ -129,7 +155,8 @@ fn the_head_must_agree_with_the_config() {
     tensors.insert(HEAD.into(), embedding);
     let layout: Vec<_> = tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
     let mut bytes = Vec::new();
-    write_f32_tensors(&mut bytes, &layout, |name| Ok(tensors[name].values.clone())).unwrap();
+    write_f32_tensors(&mut bytes, &layout, |name| Ok::<_, std::io::Error>(tensors[name].values.clone()))
+        .unwrap();
     std::fs::write(other.path().join("model.safetensors"), bytes).unwrap();
     assert_eq!(read(other.path(), &CONFIG), Ok(true));
 }
@@ -190,7 +217,7 @@ fn what_a_type_can_hold_comes_back_exactly_and_the_rest_is_rounded_to_even() {
     let stored = |dtype| {
         let mut bytes = Vec::new();
         let layout = [("x".to_owned(), vec![values.len()])];
-        write_tensors_as(&mut bytes, &layout, dtype, |_| Ok(values.to_vec())).unwrap();
+        write_tensors_as(&mut bytes, &layout, dtype, |_| Ok::<_, std::io::Error>(values.to_vec())).unwrap();
         std::fs::write(&path, bytes).unwrap();
         read_safetensors_file(&path).map(|(tensors, _)| tensors["x"].values.clone())
     };

@@ -12,6 +12,46 @@ use crate::backbone::Backbone;
 /// Names and shapes of tensors, in the order in which they are stored.
 pub type TensorLayout = Vec<(String, Vec<usize>)>;
 
+/// Most values that are encoded at a time.
+const PART: usize = 1 << 18;
+
+/// A safetensors file in the making: the header is written, and the values follow, in order.
+pub(crate) struct TensorWriter<'a, W> {
+    out: &'a mut W,
+    dtype: Dtype,
+    written: u64,
+}
+
+impl<'a, W: Write> TensorWriter<'a, W> {
+    /// Writes the header, with one metadata entry (`format: pt`) and data aligned to 8 bytes.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub(crate) fn start(
+        out: &'a mut W,
+        layout: &[(String, Vec<usize>)],
+        dtype: Dtype,
+    ) -> Result<Self, Error> {
+        let header = render_header(layout, dtype);
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(header.as_bytes())?;
+        Ok(Self { out, dtype, written: 8 + header.len() as u64 })
+    }
+
+    /// Writes the next values, each rounded to the nearest of the type, ties to even.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub(crate) fn write(&mut self, values: &[f32]) -> Result<(), Error> {
+        for part in values.chunks(PART) {
+            let bytes = self.dtype.encode(part);
+            self.out.write_all(&bytes)?;
+            self.written += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
 /// Writes tensors as f32 in the given order, with one metadata entry (`format: pt`) and data aligned to 8 bytes. Returns
 /// the number of bytes written.
 ///
@@ -19,11 +59,11 @@ pub type TensorLayout = Vec<(String, Vec<usize>)>;
 ///
 /// # Errors
 /// If `out` or `values` fails, or the number of values does not match the shape of a tensor.
-pub fn write_f32_tensors(
+pub fn write_f32_tensors<E: From<Error>>(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
-    values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
-) -> Result<u64, Error> {
+    values: impl FnMut(&str) -> Result<Vec<f32>, E>,
+) -> Result<u64, E> {
     write_tensors_as(out, layout, Dtype::F32, values)
 }
 
@@ -31,31 +71,24 @@ pub fn write_f32_tensors(
 ///
 /// # Errors
 /// As [`write_f32_tensors`].
-pub fn write_tensors_as(
+pub fn write_tensors_as<E: From<Error>>(
     out: &mut impl Write,
     layout: &[(String, Vec<usize>)],
     dtype: Dtype,
-    mut values: impl FnMut(&str) -> Result<Vec<f32>, Error>,
-) -> Result<u64, Error> {
-    let header = render_header(layout, dtype);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    let mut written = 8 + header.len() as u64;
+    mut values: impl FnMut(&str) -> Result<Vec<f32>, E>,
+) -> Result<u64, E> {
+    let mut writer = TensorWriter::start(out, layout, dtype)?;
     for (name, shape) in layout {
         let values = values(name)?;
         if values.len() != shape.iter().product::<usize>() {
-            return Err(Error::other(format!(
-                "tensor `{name}` has {} values for shape {shape:?}",
-                values.len()
-            )));
+            let count = values.len();
+            return Err(
+                Error::other(format!("tensor `{name}` has {count} values for shape {shape:?}")).into()
+            );
         }
-        for part in values.chunks(1 << 16) {
-            let bytes = dtype.encode(part);
-            out.write_all(&bytes)?;
-            written += bytes.len() as u64;
-        }
+        writer.write(&values)?;
     }
-    Ok(written)
+    Ok(writer.written)
 }
 
 /// Writes all parameters of `backbone` under their Hugging Face names. Returns the number of bytes written.

@@ -11,6 +11,9 @@ use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
     pub(super) fn evaluate(&mut self, record: &Record) -> Option<EvaluateConfig> {
+        for measure in ["held-out", "exact-match"] {
+            self.refuse_measured_twice(record, measure);
+        }
         let checkpoints = record.child("checkpoint")?.all("name");
         let checkpoints = checkpoints.map(|leaf| leaf.expect_text().to_owned()).collect();
         let held_out =
@@ -26,6 +29,25 @@ impl Decoder<'_> {
             benchmarks.push(child.text("value")?.to_owned());
         }
         Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
+    }
+
+    /// Refuses two measurements of one kind of one dataset: scores are named after the dataset, and the second would replace the first.
+    fn refuse_measured_twice(&mut self, evaluation: &Record, measure: &str) {
+        let datasets: Vec<&Leaf> =
+            evaluation.children(measure).filter_map(|child| child.leaf("dataset")).collect();
+        for (at, leaf) in datasets.iter().enumerate() {
+            let Some(first) = datasets[..at].iter().find(|first| first.text() == leaf.text()) else {
+                continue;
+            };
+            let dataset = leaf.expect_text();
+            let message = format!("one `evaluate` has two `{measure}` of dataset `{dataset}`");
+            self.sink.push(
+                Diagnostic::new(Code::DuplicateNode, message)
+                    .at(&leaf.span, "its scores would have the names of the first")
+                    .also(&first.span, "the first")
+                    .help("move it to another `evaluate`"),
+            );
+        }
     }
 
     fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {

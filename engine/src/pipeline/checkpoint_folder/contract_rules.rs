@@ -2,10 +2,14 @@
 
 use super::CheckpointFolder;
 use super::fault::{FaultKind, FolderFault};
+use super::read_text;
 use super::tokenizer_rules::TOKENIZER;
 use crate::pipeline::checkpoint_config::cut;
-use crate::pipeline::contract::{CERTIFICATE, Contract, ContractError, PROVENANCE, SIDECAR};
+use crate::pipeline::contract::{
+    CERTIFICATE, Contract, ContractError, MAX_CONTRACT_BYTES, PROVENANCE, SIDECAR,
+};
 use crate::pipeline::export_sidecar::CONDITIONING;
+use crate::pipeline::origins::{ORIGINS, Origins};
 
 /// The rule: the contract can be read, and a folder that shows that it had one has one.
 pub(super) fn check_contract(folder: &CheckpointFolder) -> Vec<FolderFault> {
@@ -14,6 +18,17 @@ pub(super) fn check_contract(folder: &CheckpointFolder) -> Vec<FolderFault> {
         Ok(None) => find_lost_contract(folder).into_iter().collect(),
         Ok(Some(stored)) => check_claims(folder, &stored.contract).into_iter().collect(),
     }
+}
+
+/// The rule: what a folder says of the origins of its facts can be read.
+pub(super) fn check_origins(folder: &CheckpointFolder) -> Vec<FolderFault> {
+    let text = read_text(folder.path(), ORIGINS, MAX_CONTRACT_BYTES);
+    let fault = text.and_then(|text| match text {
+        Ok(text) => Origins::parse(&text).err(),
+        Err(why) => Some(format!("{ORIGINS}: {why}")),
+    });
+    let cure = format!("restore {ORIGINS} from the folder that it comes from, or remove it");
+    fault.map(|why| FolderFault::new(why, cure)).into_iter().collect()
 }
 
 /// What the contract claims of the other files of the folder.

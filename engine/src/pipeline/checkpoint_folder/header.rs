@@ -67,6 +67,12 @@ impl TensorEntry {
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Where its data start and end, in bytes after the header. The last tensor ends with the file.
+    #[must_use]
+    pub fn extent(&self) -> (u64, u64) {
+        (self.start, self.end)
+    }
 }
 
 /// Why a header is refused.

@@ -380,3 +380,17 @@ fn a_contract_is_found_in_either_file_and_its_loss_is_told() {
     write(path, "flow.safetensors", "");
     assert_fault(path, "but not the `fmflow.json`", "copy `fmflow.json`");
 }
+
+#[test]
+fn origins_that_cannot_be_read_are_found_by_a_check() {
+    let folder = folder();
+    write(folder.path(), "origins.json", r#"{"schema": "fmflow.origins/1", "facts": {}}"#);
+    assert!(faults(folder.path()).is_empty());
+    for (text, said) in [("{", "EOF"), (r#"{"schema": "fmflow.origins/9", "facts": {}}"#, "fmflow.origins/9")]
+    {
+        write(folder.path(), "origins.json", text);
+        assert_fault(folder.path(), said, "restore origins.json");
+    }
+    write(folder.path(), "origins.json", [0xff]);
+    assert_fault(folder.path(), "not UTF-8", "or remove it");
+}

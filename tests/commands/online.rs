@@ -3,7 +3,7 @@
 #![cfg(all(feature = "cpu", feature = "hub"))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::Path;

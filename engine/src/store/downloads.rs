@@ -10,6 +10,7 @@
 //! A complete file gets its name by a rename after it was synced. It is hashed again before each use, so that its name alone is
 //! believed by nobody.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +83,36 @@ impl Downloads {
                 })
             }
         }
+    }
+
+    /// Removes what is not among the places `kept`, and returns the names: a stage reads the folder as a whole.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or something cannot be removed.
+    pub fn remove_others(&self, kept: &[PathBuf]) -> Result<Vec<String>> {
+        let (mut removed, files) = (Vec::new(), kept.iter().map(PathBuf::as_path).collect());
+        let folders = kept.iter().flat_map(|place| place.ancestors().skip(1)).collect();
+        self.remove_others_in(&self.complete, &files, &folders, &mut removed)?;
+        Ok(removed)
+    }
+
+    fn remove_others_in(
+        &self,
+        folder: &Path,
+        files: &BTreeSet<&Path>,
+        folders: &BTreeSet<&Path>,
+        removed: &mut Vec<String>,
+    ) -> Result<()> {
+        for (name, _) in self.vfs.list(folder).map_err(Error::io("list", folder))? {
+            let path = folder.join(&name);
+            if folders.contains(&*path) {
+                self.remove_others_in(&path, files, folders, removed)?;
+            } else if !files.contains(&*path) {
+                self.remove(&path)?;
+                removed.push(name);
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of the complete file at `place`; `None` if there is none.
@@ -249,6 +280,20 @@ mod tests {
         again.write(b"x").unwrap();
         again.restart().unwrap();
         assert_eq!((again.length(), again.tag()), (0, None));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let downloads = downloads(folder.path());
+        for name in ["a", "data/b", "data/c", "data/more/d", "other/e"] {
+            let place = downloads.place(name).unwrap();
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::write(place, name).unwrap();
+        }
+        let kept = ["a", "data/b"].map(|name| downloads.place(name).unwrap());
+        assert_eq!(downloads.remove_others(&kept).unwrap(), ["c", "more", "other"]);
+        assert!(kept.iter().all(|place| place.exists()) && !folder.path().join("files/other").exists());
     }
 
     #[test]

@@ -44,7 +44,12 @@ pub(crate) fn download_files(
         start: Instant::now(),
         received: Cell::new((0, 0)),
     };
-    remote.files.iter().map(|file| downloader.bring(file)).collect()
+    let places: Vec<PathBuf> =
+        remote.files.iter().map(|file| downloader.bring(file)).collect::<Result<_, _>>()?;
+    for name in downloads.remove_others(&places)? {
+        job.report.note(&format!("`{}` lay among the downloads and was removed", escape_line(&name)));
+    }
+    Ok(places)
 }
 
 struct Downloader<'a> {

@@ -38,6 +38,9 @@ impl Session<'_> {
     ) {
         let columns = match find_subset_columns(subset, record, known) {
             Some(columns) if !columns.is_empty() => columns,
+            _ if known.len() > 1 && subset.is_none() && record.leaf("files").is_none() => {
+                return self.sink.push(subset_not_chosen(one, known));
+            }
             _ if known.len() > 1 && subset.is_none() => {
                 return self.add_unknown_columns(one, "the files may be of several subsets");
             }
@@ -81,6 +84,15 @@ fn describe_hub_error(error: &HubError) -> String {
         HubError::BadToken => "the hub does not accept the token".to_owned(),
         HubError::BadCard(why) | HubError::Refused(why) | HubError::Unreachable(why) => clean_hub_text(why),
     }
+}
+
+/// Without a card, names of folders would put the files of all subsets together.
+fn subset_not_chosen(one: &RepositoryUse, known: &SubsetColumns) -> Diagnostic {
+    let message = format!("`{}` has {} subsets, but none is chosen", one.asked.name, known.len());
+    let names = clean_hub_text(&suggest::format_name_list(known.keys().map(String::as_str)));
+    Diagnostic::new(Code::UnknownSubset, message)
+        .at(&one.from, "which subset?")
+        .help(format!("add `subset=\"...\"`, one of {names}"))
 }
 
 /// The columns of the subset in use. `None` if unknown: the hub does not list it, or `files` selects parts of several.

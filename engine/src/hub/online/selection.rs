@@ -216,6 +216,7 @@ fn choose_subset<'a>(
     if let Some(asked) = asked {
         let message = format!("`{name}` has no subset `{asked}`");
         let help = suggest::suggest_names(asked, names);
+        let help = help.or_else(|| Some("leave `subset=` out, or choose files with `files=`".to_owned()));
         return get(asked).ok_or(SelectionFault { code, field: "subset", message, help });
     }
     let only = (layout.subsets.len() == 1).then(|| layout.subsets.first()).flatten();

@@ -27,7 +27,7 @@ use crate::language::record::Record;
 use crate::language::validate;
 use crate::language::{fields, mixture, order, settings};
 use crate::pipeline::Pipeline;
-use crate::pipeline::stage::{Stage, StageId, StageInput, Stages};
+use crate::pipeline::stage::{NOT_YET, Stage, StageId, StageInput, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
@@ -224,7 +224,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
             sources: decoded.sources,
             fields: fields.list,
             span: draft.record.name_leaf().map_or(&draft.record.span, |leaf| &leaf.span).clone(),
-            unsupported: format_unsupported_reasons(&fields.unsupported),
+            unsupported: [format_unsupported_reasons(&fields.unsupported), decoded.refusals].concat(),
         });
     }
     stages
@@ -254,7 +254,7 @@ fn report_undecoded_stage(draft: &Draft<'_>, before: usize, sink: &mut Sink) {
 fn format_unsupported_reasons(unsupported: &[(Span, String)]) -> Vec<String> {
     let mut reasons = Vec::new();
     for (_, reason) in unsupported {
-        let sentence = format!("not supported yet: {reason}");
+        let sentence = format!("{NOT_YET}: {reason}");
         if !reasons.contains(&sentence) {
             reasons.push(sentence);
         }

@@ -6,7 +6,7 @@
 //!   lock                            locked by a run; names the process
 //!   digests                         cache of source file digests; may be deleted
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
-//!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl
+//!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/
 //!   runs/                           journal.jsonl, and a record of the inputs of every run
 //!   pins                            artifacts that `gc` never removes, one per line
 //!   tmp/ trash/                     folders being built or removed; emptied by the next run
@@ -17,6 +17,7 @@
 //! checksum of its own ([`seal`]): damage is an error or is told and passed over, never another text.
 
 pub(crate) mod digest;
+mod downloads;
 mod foreign;
 pub mod garbage;
 pub(crate) mod hashing_file;
@@ -37,6 +38,7 @@ mod tests;
 pub(crate) mod verify;
 pub(crate) mod vfs;
 
+pub use downloads::{Downloads, PartialFile};
 pub use hashing_file::HashingFile;
 pub use layout::Store;
 pub use listing::{StoreListing, StoredFolder};

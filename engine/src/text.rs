@@ -3,7 +3,7 @@
 pub(crate) mod bare_words;
 pub mod diagnostic;
 pub mod display;
-pub(crate) mod environment;
+pub mod environment;
 pub mod escape;
 pub(crate) mod file_head;
 pub(crate) mod glob;

@@ -25,6 +25,10 @@ impl Execute for LocalExecutor {
         crate::device::open_device(name).map(drop).map_err(|error| error.to_string())
     }
 
+    fn can_download(&self) -> bool {
+        cfg!(feature = "hub")
+    }
+
     fn run(&self, job: &Job<'_>) -> Result<Summary, Failure> {
         match &job.stage.config {
             StageConfig::Fetch(config) => fetch::run_fetch(job, config),

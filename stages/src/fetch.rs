@@ -8,11 +8,12 @@ use fmflow_engine::pipeline::origins::ORIGINS;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, Summary};
 use fmflow_engine::text::display::count_noun;
-use fmflow_engine::text::escape::show_path;
+use fmflow_engine::text::escape::{escape_line, show_path};
 use indexmap::IndexMap;
 use std::path::Path;
 
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::input_failure;
+use crate::job::find_source_files;
 use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
     weights_failure,
@@ -26,11 +27,40 @@ const MOST_TOLD: usize = 20;
 /// here and not by a later stage, and what is stored is what was checked.
 ///
 /// # Errors
-/// If the folder is not a complete Qwen3 checkpoint, or the source is a hub, which is not supported yet.
+/// If the folder is not a complete Qwen3 checkpoint, or a file of a repository cannot be downloaded.
 pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
-    let FetchConfig::Folder(source) = config else {
-        return Err(stage_failure("fetching from a hub is not supported yet"));
-    };
+    match config {
+        FetchConfig::Folder(source) => copy_checkpoint(job, source, Vec::new()),
+        FetchConfig::Hub { .. } => {
+            find_source_files(job, SOURCE)?;
+            let left = describe_left(job);
+            left.iter().for_each(|line| job.report.note(line));
+            copy_checkpoint(job, job.slot.downloads(SOURCE)?.folder(), left)
+        }
+    }
+}
+
+/// The name of the source of a fetch.
+const SOURCE: &str = "folder";
+
+/// What a repository has besides the checkpoint, and is not downloaded.
+fn describe_left(job: &Job<'_>) -> Vec<String> {
+    let remote = job.stage.sources.iter().find_map(|source| source.remote.as_ref());
+    let left = remote.filter(|remote| remote.left.1 > 0).map(|remote| {
+        let (names, count) = &remote.left;
+        let names: Vec<String> = names.iter().map(|name| format!("`{}`", escape_line(name))).collect();
+        let more = if *count > names.len() as u64 { ", ..." } else { "" };
+        let count = count_noun(usize::try_from(*count).unwrap_or(usize::MAX), "file");
+        format!(
+            "not downloaded: {count} of `hf:{}` besides the checkpoint: {}{more}",
+            remote.name,
+            names.join(", ")
+        )
+    });
+    left.into_iter().collect()
+}
+
+fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Summary, Failure> {
     let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
     if let Some(template) = text.as_ref().and_then(|text| text.tokenizer.template()) {
@@ -64,7 +94,7 @@ pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, 
     let summary = describe_parameters(
         format!("{parameters} parameters"),
         parameters,
-        [vec![count_noun(files, "file")], told].concat(),
+        [vec![count_noun(files, "file")], left, told].concat(),
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)

@@ -1,19 +1,29 @@
-//! The Hugging Face Hub over HTTP: revisions, access, files and columns.
+//! The Hugging Face Hub over HTTP: revisions, access, files, cards, columns, and downloads.
 //!
-//! This is the only module that opens a network connection, and only for `check --online`. `HF_ENDPOINT` names another hub,
-//! as for Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if it is not the hub's own
-//! `datasets-server.` host. Proxies come from the environment, and so do certificates if `SSL_CERT_FILE` is set.
+//! This is the only module that opens a network connection, and only for `check --online` and for stages that read a repository.
+//! `HF_ENDPOINT` names another hub, as for Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if
+//! it is not the hub's own `datasets-server.` host; with `HF_HUB_OFFLINE` nothing is sent. Proxies come from the environment, and
+//! so do certificates if `SSL_CERT_FILE` is set.
 
+mod address;
 mod answer;
+mod cache;
+mod card;
 mod certificates;
 mod client;
+mod download;
+mod hash;
+mod transfer;
 
-use fmflow_engine::hub::lockfile::PinnedFile;
-use fmflow_engine::hub::online::{Hub, HubError, Secret, SubsetColumns};
-use fmflow_engine::pipeline::repository::{RepositoryKind, RepositoryRequest};
+pub(crate) use download::download_files;
+
+use fmflow_engine::hub::online::{CardSubset, Hub, HubError, Secret, SubsetColumns};
+use fmflow_engine::pipeline::repository::{PinnedFile, RepositoryKind, RepositoryRequest};
+use fmflow_engine::text::environment::read_variable;
 use indexmap::IndexSet;
 
-use client::{ClientTimeouts, HttpAnswer, HttpClient, encode_url_part};
+use address::encode_url_part;
+use client::{ClientTimeouts, HttpAnswer, HttpClient};
 
 /// The default hub.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -34,12 +44,19 @@ struct RemoteHub {
 /// The hub that the environment names. This sends no request yet.
 #[must_use]
 pub fn open_hub() -> impl Hub {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let client = HttpClient::new(ClientTimeouts::default(), set("SSL_CERT_FILE").map(Into::into));
-    RemoteHub::new(client, set("HF_ENDPOINT"), set("HF_DATASETS_SERVER"))
+    RemoteHub::from_environment()
 }
 
 impl RemoteHub {
+    fn from_environment() -> Self {
+        let certificates = read_variable("SSL_CERT_FILE").map(Into::into);
+        let mut client = HttpClient::new(ClientTimeouts::default(), certificates);
+        // The words that `huggingface_hub` takes for true.
+        let yes = |word: &String| ["1", "on", "yes", "true"].contains(&word.to_lowercase().as_str());
+        client.offline = read_variable("HF_HUB_OFFLINE").is_some_and(|word| yes(&word));
+        Self::new(client, read_variable("HF_ENDPOINT"), read_variable("HF_DATASETS_SERVER"))
+    }
+
     fn new(client: HttpClient, endpoint: Option<String>, datasets: Option<String>) -> Self {
         let bare = |address: String| address.trim().trim_end_matches('/').to_owned();
         let endpoint = bare(endpoint.unwrap_or_else(|| ENDPOINT.to_owned()));
@@ -55,6 +72,13 @@ impl RemoteHub {
             RepositoryKind::Dataset => "datasets",
         };
         format!("{}/api/{folder}/{}", self.endpoint, asked.name)
+    }
+
+    /// The URL of a file of a repository at a commit.
+    fn file_url(&self, kind: RepositoryKind, name: &str, commit: &str, path: &str) -> String {
+        let folder = if kind == RepositoryKind::Dataset { "datasets/" } else { "" };
+        let path: Vec<String> = path.split('/').map(encode_url_part).collect();
+        format!("{}/{folder}{name}/resolve/{}/{}", self.endpoint, encode_url_part(commit), path.join("/"))
     }
 
     fn get(&self, url: &str, token: Option<&Secret>) -> Result<HttpAnswer, HubError> {
@@ -113,6 +137,16 @@ impl Hub for RemoteHub {
             }
         }
         Ok(files)
+    }
+
+    fn card(
+        &self,
+        asked: &RepositoryRequest,
+        commit: &str,
+        token: Option<&Secret>,
+    ) -> Result<Vec<CardSubset>, HubError> {
+        let answer = self.get(&self.file_url(asked.kind, &asked.name, commit, "README.md"), token)?;
+        card::read_card(answer.text()?).map_err(HubError::BadCard)
     }
 
     fn columns(&self, dataset: &str, token: Option<&Secret>) -> Result<SubsetColumns, HubError> {

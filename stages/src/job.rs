@@ -1,13 +1,14 @@
 //! Helpers for a [`Job`]: its inputs, sources, threads, interruption, and an artifact as a sink of rows.
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::pipeline::repository::RepositoryFiles;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
@@ -30,17 +31,32 @@ pub(crate) fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Resul
     })
 }
 
-/// The files of the source called `name`.
+/// The files of the source called `name`. Those of a repository are downloaded first.
 ///
 /// # Errors
-/// If the engine passed no such source, which is a bug.
-pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<std::path::PathBuf>, Failure> {
+/// If a file cannot be downloaded, or the engine passed no such source, which is a bug.
+pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<PathBuf>, Failure> {
     let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` has no source `{name}`", job.stage.name),
         help: None,
     })?;
-    Ok(source.files.clone())
+    match &source.remote {
+        Some(remote) => download(job, name, remote),
+        None => Ok(source.files.clone()),
+    }
+}
+
+#[cfg(feature = "hub")]
+fn download(job: &Job<'_>, name: &str, remote: &RepositoryFiles) -> Result<Vec<PathBuf>, Failure> {
+    crate::hub::download_files(job, name, remote)
+}
+
+/// The engine refuses such a stage before any work.
+#[cfg(not(feature = "hub"))]
+fn download(_: &Job<'_>, _: &str, remote: &RepositoryFiles) -> Result<Vec<PathBuf>, Failure> {
+    let message = format!("this program was built without access to a hub, which `hf:{}` needs", remote.name);
+    Err(Failure { kind: FailureKind::Stage, message, help: Some("rebuild with `--features hub`".into()) })
 }
 
 /// The documents of a dataset, read from the source with the same name.

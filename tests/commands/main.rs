@@ -10,6 +10,7 @@ mod contract;
 mod convert;
 mod damage;
 mod data;
+mod download;
 mod examples;
 mod export;
 mod gc;

@@ -3,7 +3,7 @@
 #![cfg(all(feature = "cpu", feature = "hub"))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::Path;
@@ -161,6 +161,8 @@ fn the_pinned_commit_is_planned_and_counts_for_the_fingerprint() {
     assert!(resolved.contains("far.kdl:3:37, lock file"), "{resolved}");
     // A commit has the same fingerprint as a branch that is pinned to it.
     place.edit("revision=\"main\"", &format!("revision=\"{COMMIT}\""));
+    place.hub.repository("models/o/m", COMMIT, COMMIT, CHECKPOINT);
+    place.expect(0, &["check", "far.kdl", "--online"]);
     assert_eq!(fingerprint().0, pinned.0);
 }
 
@@ -290,15 +292,19 @@ fn the_full_pipeline_is_pinned_in_one_go() {
         ("open-web-math/open-web-math", &["a.parquet"], &[("default", &["text", "url"])]),
         (
             "ccdv/arxiv-summarization",
-            &["a.parquet"],
+            &["document/train-0.parquet", "document/test-0.parquet", "section/train-0.parquet"],
             &[("document", &["article"]), ("section", &["article"])],
         ),
-        ("wikimedia/wikipedia", &["a.parquet"], &[("20231101.en", &["text"]), ("20231101.de", &["text"])]),
+        (
+            "wikimedia/wikipedia",
+            &["20231101.en/train-0.parquet", "20231101.de/train-0.parquet"],
+            &[("20231101.en", &["text"]), ("20231101.de", &["text"])],
+        ),
         ("zwhe99/mathpile-text", &["a.parquet"], &[("default", &["text"])]),
         ("bigcode/the-stack-dedup", &stack, &[("default", &["content", "lang"])]),
         (
             "OpenCoder-LLM/opc-sft-stage1",
-            &["a.parquet"],
+            &["realuser_instruct/train-0.parquet", "filtered_infinity_instruct/train-0.parquet"],
             &[("realuser_instruct", &["instruction", "output"])],
         ),
         ("unused/other", &[], &[]),

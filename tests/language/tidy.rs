@@ -260,6 +260,7 @@ const STAGES_FLOORS: &[&str] = &[
     "threads",
     "device",
     "failure",
+    "hub",
     "flow",
     "backbone",
     "data",
@@ -277,7 +278,6 @@ const STAGES_FLOORS: &[&str] = &[
     "generate",
     "export",
     "verify",
-    "hub",
     "executor",
 ];
 

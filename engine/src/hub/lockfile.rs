@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 pub(crate) use read::read_lockfile;
 
 use crate::error::{Error, Result};
-use crate::pipeline::repository::RepositoryRequest;
+use crate::pipeline::repository::{PinnedFile, RepositoryRequest};
 use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::escape::show_path;
 use crate::text::place::Span;
+use crate::text::read::MAX_CONFIG_BYTES;
 
 /// Format version, written in the first node of a lock file.
 pub(crate) const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
@@ -37,7 +39,7 @@ pub(crate) struct Lockfile {
 }
 
 /// A repository at one commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pin {
     /// 40 hexadecimal digits.
     pub commit: String,
@@ -47,18 +49,41 @@ pub(crate) struct Pin {
     pub size: u64,
     /// For a model, the files of the checkpoint, sorted by name; empty for a dataset.
     pub files: Vec<PinnedFile>,
+    /// For a model, the first names of the files that are left out.
+    pub left: Vec<String>,
+    /// For a dataset, the files of each part of it that the pipeline reads.
+    pub selections: BTreeMap<SelectionRequest, FileSelection>,
 }
 
-/// A file of a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PinnedFile {
-    /// Path within the repository.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// SHA-256 of its contents in hexadecimal, if the hub gives it.
-    pub sha256: Option<String>,
+/// Which part of a dataset a pipeline asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SelectionRequest {
+    /// `subset=`.
+    pub subset: Option<String>,
+    /// `split=`.
+    pub split: Option<String>,
+    /// `files=`.
+    pub files: Option<String>,
 }
+
+/// The files of a part of a dataset, and how they were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSelection {
+    /// How they were found, one of [`SELECTED_BY`].
+    pub by: String,
+    /// The subset that was found, if the dataset has subsets.
+    pub subset: Option<String>,
+    /// The split that was found, if the files say what split they are of.
+    pub split: Option<String>,
+    /// The commit of the branch that the files are on, if it is not the pin's own.
+    pub commit: Option<String>,
+    /// The files, in the order in which they are read.
+    pub files: Vec<PinnedFile>,
+}
+
+/// How the files of a part of a dataset are found: `card`, from the front matter of its README; `folders`, from names of folders
+/// and files; `files`, from the pattern of the pipeline; `parquet-branch`, on the branch of files that the hub converted.
+pub(crate) const SELECTED_BY: [&str; 4] = ["card", "folders", "files", "parquet-branch"];
 
 /// Path of the lock file of a configuration: beside it, with the extension `lock`.
 #[must_use]
@@ -100,8 +125,12 @@ impl Lockfile {
     /// Writes the file completely or not at all: to a temporary file beside it, which then replaces it.
     ///
     /// # Errors
-    /// If the temporary file cannot be written or cannot replace `path`.
+    /// If it is too long to be read again, the temporary file cannot be written, or it cannot replace `path`.
     pub(crate) fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
+        if self.render().len() as u64 > MAX_CONFIG_BYTES {
+            let message = format!("{} would be larger than 1 MiB, which no command reads", show_path(path));
+            return Err(Error::usage(message, "choose fewer files of datasets with `files=`"));
+        }
         let name = path.file_name().expect("a lock file has the name of its configuration").to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let written = self.write_through(vfs, path, &temporary);
@@ -136,20 +165,51 @@ impl Pin {
             self.count,
             self.size
         );
-        if self.files.is_empty() {
+        if self.files.is_empty() && self.left.is_empty() {
             text.push('\n');
+            // Not below the pin: a node is parsed in one piece, and a dataset may have thousands of files.
+            self.selections.iter().for_each(|(asked, found)| found.render_into(asked, text));
             return;
         }
         text.push_str(" {\n");
-        for file in &self.files {
-            let _ = write!(text, "    file {} size={}", quote_kdl_string(&file.path), file.size);
-            if let Some(digest) = &file.sha256 {
-                let _ = write!(text, " sha256={}", quote_kdl_string(digest));
-            }
-            text.push('\n');
+        self.files.iter().for_each(|file| render_file(file, "    ", text));
+        if !self.left.is_empty() {
+            let names: Vec<String> = self.left.iter().map(|name| quote_kdl_string(name)).collect();
+            let _ = writeln!(text, "    left {}", names.join(" "));
         }
         text.push_str("}\n");
     }
+}
+
+impl FileSelection {
+    fn render_into(&self, asked: &SelectionRequest, text: &mut String) {
+        text.push_str("    selection");
+        let found = |name: &'static str, value: &Option<String>| Some((name, value.clone()?));
+        let words = [
+            found("subset", &asked.subset),
+            found("split", &asked.split),
+            found("files", &asked.files),
+            Some(("by", self.by.clone())),
+            found("found-subset", &self.subset),
+            found("found-split", &self.split),
+            found("commit", &self.commit),
+        ];
+        for (name, value) in words.into_iter().flatten() {
+            let _ = write!(text, " {name}={}", quote_kdl_string(&value));
+        }
+        text.push('\n');
+        self.files.iter().for_each(|file| render_file(file, "        ", text));
+    }
+}
+
+fn render_file(file: &PinnedFile, indent: &str, text: &mut String) {
+    let _ = write!(text, "{indent}file {} size={}", quote_kdl_string(&file.path), file.size);
+    for (name, hash) in [("sha256", &file.sha256), ("blob", &file.blob)] {
+        if let Some(hash) = hash {
+            let _ = write!(text, " {name}={}", quote_kdl_string(hash));
+        }
+    }
+    text.push('\n');
 }
 
 /// Quotes text as a KDL string. Names come from a hub, so that anything which could end the string, or which the parser

@@ -6,16 +6,18 @@
 mod columns;
 mod files;
 mod report;
+mod selection;
 mod session;
 
 use indexmap::IndexMap;
 
-use crate::hub::lockfile::{Lockfile, PinnedFile};
-use crate::pipeline::repository::RepositoryRequest;
+use crate::hub::lockfile::Lockfile;
+use crate::pipeline::repository::{PinnedFile, RepositoryRequest};
+use crate::text::environment;
 pub(crate) use session::Session;
 
 /// The environment variable whose value is sent to the hub, if the pipeline declares it as a secret.
-pub(crate) const TOKEN_VARIABLE: &str = "HF_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = environment::TOKEN_VARIABLE;
 
 /// A server of repositories. The stages crate implements it; the engine itself never opens a connection.
 pub trait Hub {
@@ -39,6 +41,17 @@ pub trait Hub {
         token: Option<&Secret>,
     ) -> Result<Vec<PinnedFile>, HubError>;
 
+    /// The subsets that the card of a dataset (`README.md`) declares; empty if it declares none.
+    ///
+    /// # Errors
+    /// As [`Self::commit`], and if the card cannot be understood.
+    fn card(
+        &self,
+        asked: &RepositoryRequest,
+        commit: &str,
+        token: Option<&Secret>,
+    ) -> Result<Vec<CardSubset>, HubError>;
+
     /// Columns of each subset of a dataset, on its default branch.
     ///
     /// # Errors
@@ -48,6 +61,19 @@ pub trait Hub {
 
 /// Names of the columns of each subset, in the order of the hub.
 pub type SubsetColumns = IndexMap<String, Vec<String>>;
+
+/// A subset that the card of a dataset declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CardSubset {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the one without `subset=`.
+    pub default: bool,
+    /// The folder that its patterns are relative to, with a `/` at its end; empty for the top.
+    pub folder: String,
+    /// Patterns of its files by split, in the order of the card; empty if names show the splits.
+    pub files: Vec<(String, Vec<String>)>,
+}
 
 /// The value of a secret. `Debug` does not show it, so that no log or panic can.
 pub struct Secret(String);
@@ -72,6 +98,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// The token for the hub, if `HF_TOKEN` is among the declared `secrets` and is known: the variable, or the file that
+/// `hf auth login` writes. An undeclared one is never sent.
+#[must_use]
+pub(crate) fn find_token(secrets: &[String]) -> Option<Secret> {
+    let declared = secrets.iter().any(|name| name == TOKEN_VARIABLE);
+    declared.then(environment::read_hub_token).flatten().map(Secret::new)
+}
+
 /// Why a hub gave no answer. There is one variant for each different piece of advice to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubError {
@@ -83,6 +117,8 @@ pub enum HubError {
     Gated,
     /// The hub does not know the token.
     BadToken,
+    /// The card of a dataset cannot be understood, for the given reason.
+    BadCard(String),
     /// The hub refused, for the given reason.
     Refused(String),
     /// The hub cannot be reached, or its answer is unusable, for the given reason.

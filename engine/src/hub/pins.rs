@@ -1,11 +1,12 @@
 //! Finds the nodes that name a repository, and gives them the commits that the lock file pins.
 
-use crate::hub::lockfile::Lockfile;
+use crate::hub::lockfile::{Lockfile, Pin, SelectionRequest};
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
-use crate::pipeline::repository::{PinnedRepository, RepositoryKind, RepositoryRequest};
+use crate::pipeline::repository::{PinnedRepository, RepositoryFiles, RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
+use crate::text::escape::escape_line;
 use crate::text::place::{Origin, Span};
 
 /// A node that names a repository.
@@ -19,6 +20,8 @@ pub(crate) struct RepositoryUse {
     pub from: Span,
     /// Where the node names the revision, if it does.
     pub revision: Option<Span>,
+    /// Which part of the repository it reads; everything for a model.
+    pub part: SelectionRequest,
 }
 
 impl RepositoryUse {
@@ -36,7 +39,7 @@ pub(crate) fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> 
         let kind = RepositoryKind::ALL.into_iter().find(|kind| kind.node() == record.spec.name);
         let Some((kind, from)) = kind.zip(record.leaf("from")) else { continue };
         let CanonicalValue::Hub(address) = &from.value else {
-            refuse_local_revision(record, from, sink);
+            refuse_fields_of_repositories(record, from, sink);
             continue;
         };
         let Some(name) = address.strip_prefix("hf:") else { continue };
@@ -51,9 +54,16 @@ pub(crate) fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> 
             record: at,
             from: from.span.clone(),
             revision: revision.map(|leaf| leaf.span.clone()),
+            part: read_part(record),
         });
     }
     uses
+}
+
+/// The part of a dataset that a node names.
+fn read_part(record: &Record) -> SelectionRequest {
+    let text = |name: &str| record.leaf(name).and_then(Leaf::text).map(str::to_owned);
+    SelectionRequest { subset: text("subset"), split: text("split"), files: text("files") }
 }
 
 /// Whether a hub accepts this name for a repository: one or two parts of letters, digits, `-`, `_` and `.`.
@@ -93,22 +103,28 @@ fn guess_repository_name(text: &str) -> String {
     }
 }
 
-/// Reports a `revision` of local files, which would otherwise be ignored silently.
-fn refuse_local_revision(record: &Record, from: &Leaf, sink: &mut Sink) {
-    let Some(revision) = record.leaf("revision").filter(|_| matches!(from.value, CanonicalValue::Path(_)))
-    else {
+/// Reports fields of local files that only a repository has, which would otherwise be ignored silently.
+fn refuse_fields_of_repositories(record: &Record, from: &Leaf, sink: &mut Sink) {
+    if !matches!(from.value, CanonicalValue::Path(_)) {
         return;
-    };
-    let message = "`revision` belongs to a repository, but `from` names files on this machine";
-    sink.push(
-        Diagnostic::new(Code::FieldDoesNotApply, message)
-            .at(&revision.span, "no effect")
-            .also(&from.span, "a path")
-            .help("remove `revision`, or write `from=\"hf:OWNER/NAME\"`"),
-    );
+    }
+    for leaf in ["revision", "subset", "split", "files"].iter().filter_map(|name| record.leaf(name)) {
+        let name = &leaf.spec.name;
+        let message = format!("`{name}` belongs to a repository, but `from` names files on this machine");
+        let help = match name.as_str() {
+            "files" | "split" => "name the files in `from=`, such as `from=\"folder/*.jsonl\"`".to_owned(),
+            _ => format!("remove `{name}`, or write `from=\"hf:OWNER/NAME\"`"),
+        };
+        sink.push(
+            Diagnostic::new(Code::FieldDoesNotApply, message)
+                .at(&leaf.span, "no effect")
+                .also(&from.span, "a path")
+                .help(help),
+        );
+    }
 }
 
-/// Sets the revision of every node to the commit that the lock file pins, and warns about unpinned nodes and stale pins.
+/// Gives every node the commit and the files that the lock file pins, and warns about unpinned nodes and stale pins.
 ///
 /// Returns the pinned repositories, without duplicates, in the order of the text.
 pub(crate) fn pin_repositories(
@@ -118,29 +134,72 @@ pub(crate) fn pin_repositories(
 ) -> Vec<PinnedRepository> {
     let uses = collect_repository_uses(world, sink);
     let mut pinned: Vec<PinnedRepository> = Vec::new();
-    let mut unpinned = Vec::new();
+    let (mut unpinned, mut unlisted) = (Vec::new(), Vec::new());
     for one in &uses {
-        let pin = lock.pins.get(&one.asked).filter(|_| !one.asked.is_commit());
-        match pin {
-            Some(pin) => {
-                set_revision(&mut world.records[one.record], &pin.commit, one);
-                let new = PinnedRepository { asked: one.asked.clone(), commit: pin.commit.clone() };
-                if !pinned.contains(&new) {
-                    pinned.push(new);
+        let found = lock.pins.get(&one.asked).map(|pin| (pin, pin.files_of(one)));
+        let record = &mut world.records[one.record];
+        record.pinned = Some(match &found {
+            Some((_, Some(files))) => Ok(files.clone()),
+            _ => Err(explain_unpinned(one, found.is_some(), lock)),
+        });
+        match found {
+            Some((pin, files)) => {
+                if !one.asked.is_commit() {
+                    let commit = files.as_ref().map_or(&pin.commit, |files| &files.commit);
+                    set_revision(record, commit, one);
+                    let new = PinnedRepository { asked: one.asked.clone(), commit: pin.commit.clone() };
+                    if !pinned.contains(&new) {
+                        pinned.push(new);
+                    }
+                }
+                if files.is_none() && !lock.unresolved.contains(&one.asked) {
+                    unlisted.push(one);
                 }
             }
-            _ if one.asked.is_commit() || lock.unresolved.contains(&one.asked) => {}
-            _ => unpinned.push(one),
+            // A commit never changes; that its files are not listed is said by what `run` refuses.
+            None if one.asked.is_commit() || lock.unresolved.contains(&one.asked) => {}
+            None => unpinned.push(one),
         }
     }
     if lock.broken {
         return pinned;
     }
-    unpinned_repositories(&unpinned, &lock.update_command)
-        .into_iter()
-        .for_each(|diagnostic| sink.push(diagnostic));
+    let unpinned = unpinned_repositories(&unpinned, &lock.update_command);
+    let unlisted = unlisted_repositories(&unlisted, lock);
+    unpinned.into_iter().chain(unlisted).for_each(|diagnostic| sink.push(diagnostic));
     lock.report_stale_pins(&uses.iter().map(|one| &one.asked).collect::<Vec<_>>(), sink);
     pinned
+}
+
+impl Pin {
+    /// The pinned files of a node; `None` if the lock file does not list them.
+    fn files_of(&self, one: &RepositoryUse) -> Option<RepositoryFiles> {
+        let RepositoryRequest { kind, name, .. } = one.asked.clone();
+        let (commit, files, left) = match kind {
+            RepositoryKind::Model => {
+                let left = self.count.saturating_sub(self.files.len() as u64);
+                (&self.commit, &self.files, (self.left.clone(), left))
+            }
+            RepositoryKind::Dataset => {
+                let found = self.selections.get(&one.part)?;
+                (found.commit.as_ref().unwrap_or(&self.commit), &found.files, (Vec::new(), 0))
+            }
+        };
+        // An old lock file has no hashes of small files, which cannot be verified without.
+        let hashed = files.iter().all(|file| file.sha256.is_some() || file.blob.is_some());
+        let (commit, files) = (commit.clone(), files.clone());
+        (hashed && !files.is_empty()).then_some(RepositoryFiles { kind, name, commit, files, left })
+    }
+}
+
+/// Why `run` refuses a node without pinned files.
+fn explain_unpinned(one: &RepositoryUse, pinned: bool, lock: &Lockfile) -> String {
+    let name = &one.asked.name;
+    let (command, file) = (&lock.update_command, escape_line(&lock.name));
+    match pinned || one.asked.is_commit() {
+        true => format!("`{file}` does not list the files of `hf:{name}`: run `{command}`"),
+        false => format!("`hf:{name}` is not pinned: run `{command}`"),
+    }
 }
 
 /// Sets the revision of a node to the commit.
@@ -184,6 +243,17 @@ fn unpinned_repositories(unpinned: &[&RepositoryUse], update_command: &str) -> O
         "run `{update_command}` to pin it in a lock file, or write the 40 digits of a commit in `revision=`"
     );
     Some(diagnostic.help(help))
+}
+
+/// Warns about pinned nodes whose files the lock file does not list: one warning for all of them.
+fn unlisted_repositories(unlisted: &[&RepositoryUse], lock: &Lockfile) -> Option<Diagnostic> {
+    let (first, others) = unlisted.split_first()?;
+    let message = format!("`{}` does not list the files of `hf:{}`", lock.name, first.asked.name);
+    let mut diagnostic = Diagnostic::new(Code::UnpinnedRevision, message).at(first.place(), "files unknown");
+    for other in others {
+        diagnostic = diagnostic.also(other.place(), "nor of this");
+    }
+    Some(diagnostic.help(format!("run `{}` to list them with their hashes", lock.update_command)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod sample;
 mod sampler;
 mod train;
 
+pub(crate) use data::UNREADABLE_FILES;
 use std::path::{Path, PathBuf};
 
 use crate::language::draft::Draft;
@@ -32,6 +33,8 @@ pub(crate) struct DecodedStage {
     pub sources: Vec<SourceFiles>,
     /// Places and reasons of features that `run` refuses, in addition to those that the field table marks.
     pub unsupported: Vec<(Span, String)>,
+    /// Other reasons why `run` refuses the stage, each as a sentence.
+    pub refusals: Vec<String>,
 }
 
 /// Decodes one stage.
@@ -42,18 +45,20 @@ pub(crate) struct Decoder<'a> {
     pub sink: &'a mut Sink,
     sources: Vec<SourceFiles>,
     unsupported: Vec<(Span, String)>,
+    refusals: Vec<String>,
 }
 
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
     pub(crate) fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
-        Self { world, sink, sources: Vec::new(), unsupported: Vec::new() }
+        Self { world, sink, sources: Vec::new(), unsupported: Vec::new(), refusals: Vec::new() }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
     pub(crate) fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
-        Some(DecodedStage { config, sources: self.sources, unsupported: self.unsupported })
+        let Self { sources, unsupported, refusals, .. } = self;
+        Some(DecodedStage { config, sources, unsupported, refusals })
     }
 
     fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {
@@ -89,7 +94,7 @@ impl<'a> Decoder<'a> {
             return None;
         };
         let file = file.clone();
-        self.sources.push(SourceFiles { name: name.to_owned(), files });
+        self.sources.push(SourceFiles::local(name, files));
         Some(file)
     }
 

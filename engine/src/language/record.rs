@@ -1,6 +1,7 @@
 //! Records: nodes after validation, with canonical values and defaults filled in. Every value keeps its place and origin.
 
 use crate::language::schema::{CanonicalValue, FieldSpec, NodeSpec};
+use crate::pipeline::repository::RepositoryFiles;
 use crate::text::place::{Origin, Span};
 
 /// A validated node.
@@ -21,6 +22,8 @@ pub(crate) struct Record {
     /// Names of required fields and nodes that must not be reported as missing, because an error that has been reported
     /// already (usually a misspelled name) probably means them.
     pub excused: Vec<String>,
+    /// For a node that names a repository: the files that the lock file pins, or why there are none.
+    pub pinned: Option<Result<RepositoryFiles, String>>,
 }
 
 /// A field of a record with its value.

@@ -85,6 +85,7 @@ impl Validator<'_> {
             children: Vec::new(),
             broken: false,
             excused: Vec::new(),
+            pinned: None,
         };
         if let Some(annotation) = raw.ty() {
             self.report_annotation(annotation);

@@ -8,7 +8,7 @@ use crate::pipeline::disk::{self, ModelSize};
 use crate::pipeline::memory::{self, MemoryCost};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
-use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_source_bytes};
+use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, count_source_bytes};
 use crate::pipeline::stage::Stage;
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
@@ -158,6 +158,8 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
         StageConfig::Tokenizer(_) => disk::bound_tokenizer(source.vocabulary.unwrap_or(0)),
         StageConfig::Evaluate(_) | StageConfig::Generate(_) => disk::bound_report(&stage.config),
     };
+    // What is downloaded stays until the stage is finished, so that a killed one need not download it again.
+    cost.work_bytes = cost.work_bytes.saturating_add(count_download_bytes(stage));
     cost.likely_bytes = match &stage.config {
         // A token is about four bytes of text and is stored in two to four.
         StageConfig::Rows(_) => {

@@ -4,6 +4,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
 use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerConfig};
 use crate::pipeline::field_path::rows;
+use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
 use crate::pipeline::stage::{Stage, StageId};
 use crate::text::file_head;
@@ -41,7 +42,15 @@ impl PipelineFacts {
 #[must_use]
 pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
     let files = stage.sources.iter().flat_map(|source| &source.files);
-    files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add)
+    let local = files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add);
+    local.saturating_add(count_download_bytes(stage))
+}
+
+/// Total size in bytes of the files that a stage downloads.
+#[must_use]
+pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
+    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    remote.map(RepositoryFiles::bytes).fold(0, u64::saturating_add)
 }
 
 fn collect_source_facts(stage: &Stage) -> SourceFacts {

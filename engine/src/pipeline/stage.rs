@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::field_path::FieldPath;
+use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::role::InputRole;
 use crate::text::place::{Origin, Span};
 
@@ -19,6 +20,9 @@ impl StageId {
         self.0 as usize
     }
 }
+
+/// How a sentence begins about a feature that is not supported yet.
+pub(crate) const NOT_YET: &str = "not supported yet";
 
 /// One node of the stage graph.
 #[derive(Clone, Debug)]
@@ -37,7 +41,7 @@ pub struct Stage {
     pub fields: Vec<FieldValue>,
     /// Where the stage is declared.
     pub span: Span,
-    /// Features it asks for that are not supported yet, each as a sentence. `run` refuses such a stage.
+    /// Why `run` refuses the stage, each as a sentence: features that are not supported yet, and repositories that are not pinned.
     pub unsupported: Vec<String>,
 }
 
@@ -50,13 +54,23 @@ pub struct StageInput {
     pub stage: StageId,
 }
 
-/// Files outside the store that a stage reads.
+/// Files outside the store that a stage reads, on this machine or on a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFiles {
     /// Name of the dataset, or `folder` for a checkpoint folder.
     pub name: String,
     /// Absolute paths, sorted. The fingerprint depends on their contents, not on their names.
     pub files: Vec<PathBuf>,
+    /// The files of a repository that are read in place of `files`. The fingerprint depends on their hashes in the same way.
+    pub remote: Option<RepositoryFiles>,
+}
+
+impl SourceFiles {
+    /// Files on this machine.
+    #[must_use]
+    pub(crate) fn local(name: &str, files: Vec<PathBuf>) -> Self {
+        Self { name: name.to_owned(), files, remote: None }
+    }
 }
 
 /// One setting of a stage.

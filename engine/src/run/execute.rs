@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use indexmap::IndexMap;
 
 use crate::error::Failure;
+use crate::hub::online::Secret;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::store::{Slot, Summary};
@@ -18,6 +19,9 @@ pub trait Execute: Sync {
     /// # Errors
     /// A sentence for the user that says why not.
     fn check_device(&self, name: &str) -> Result<(), String>;
+
+    /// Whether this build can download files of repositories; asked before any work.
+    fn can_download(&self) -> bool;
 
     /// Does the work of one stage and publishes its artifact through the job's slot.
     ///
@@ -51,6 +55,8 @@ pub struct Job<'a> {
     pub device: &'a str,
     /// Cores that the stage may use, at least one. Results do not depend on it.
     pub cores: usize,
+    /// The account on the hub, if the pipeline declares its secret. Stages that download send it to the hub, and to nobody else.
+    pub token: Option<&'a Secret>,
 }
 
 /// Where a stage reports its progress. Results do not depend on it.

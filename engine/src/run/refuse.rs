@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::pipeline::stage::Stage;
+use crate::pipeline::stage::{NOT_YET, Stage};
 use crate::plan::fit::refuse_small_card;
 use crate::plan::reasons::explain_changes;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
+use crate::run::execute::Execute;
 use crate::run::runner::Runner;
 use crate::run::{memory, space};
 
@@ -23,11 +24,14 @@ pub(crate) fn refuse_unsupported<'a>(
         return Ok(());
     }
     let message = format!("this pipeline cannot run:\n{}", render_refusals(&reasons).trim_end());
-    let help = match reasons.len() == pipeline.absent_secrets.len() {
-        true => "set them, or remove `secret` from the file",
-        false => "remove these from the file, or run the stages before them with `--until`",
+    let secrets = pipeline.absent_secrets.len();
+    let features = reasons.iter().filter(|reason| reason.starts_with(NOT_YET)).count();
+    let help = match (features, reasons.len() == secrets) {
+        (_, true) => Some("set them, or remove `secret` from the file"),
+        (0, _) => None,
+        _ => Some("remove these from the file, or run the stages before them with `--until`"),
     };
-    Err(Error::usage(message, help))
+    Err(Error::Usage { message, help: help.map(str::to_owned) })
 }
 
 /// Everything that can be checked before any work.
@@ -46,6 +50,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     if let Some(Err(why)) = runner.execute.map(|execute| execute.check_device(&runner.options.device)) {
         return Err(Error::usage(why, "choose a device that this build and this machine have"));
     }
+    refuse_downloads(runner, work)?;
     if runner.options.resume {
         refuse_changes(runner, work)?;
     }
@@ -55,6 +60,20 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     }
     memory::refuse_low_memory(runner, work)?;
     space::refuse_full_disk(runner, work)
+}
+
+/// Refuses stages that download, if this program cannot.
+fn refuse_downloads(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
+    if runner.execute.is_none_or(Execute::can_download) {
+        return Ok(());
+    }
+    let reads = |planned: &&&PlannedStage| runner.stage(planned).sources.iter().any(|s| s.remote.is_some());
+    let Some(first) = work.iter().find(reads) else { return Ok(()) };
+    let message = format!(
+        "stage `{}` reads a repository, but this program was built without access to a hub",
+        first.key.name
+    );
+    Err(Error::usage(message, "rebuild with `--features hub`, or name files on this machine in `from=`"))
 }
 
 /// `resume` continues the last run of this file and nothing else, so a changed configuration is an error.

@@ -389,3 +389,39 @@ fn free_space_that_cannot_be_measured_is_an_error() {
     let found = (0..60).filter_map(outcome).find(|(_, text)| text.starts_with(expected.1));
     assert_eq!(found.map(|(code, _)| code), Some(expected.0));
 }
+
+/// [`TEXT`] with a checkpoint of a hub, and the lock file that lists its files.
+fn write_far(world: &World, hash: &str) -> String {
+    let commit = "0a".repeat(20);
+    let lock = format!(
+        "lock \"fmflow.lock/1\"\nmodel \"o/m\" commit=\"{commit}\" files=1 size=7 {{\n    file \"model.safetensors\" size=7 sha256=\"{}\"\n}}\n",
+        hash.repeat(32)
+    );
+    fs::write(world.folder.path().join("test.lock"), lock).unwrap();
+    format!("{TEXT}\nfetch \"base\" from=\"hf:o/m\"\n")
+}
+
+#[test]
+fn a_program_without_a_hub_refuses_a_repository_before_any_work() {
+    let world = World::new();
+    let text = write_far(&world, "ab");
+    let execute = Pretend { without_hub: true, ..Pretend::default() };
+    let error = world.run(&text, &execute, false).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().starts_with("stage `base` reads a repository, but this program"), "{error}");
+    assert!(execute.ran.lock().unwrap().is_empty());
+    assert_eq!(world.ran(&text).len(), 7, "with a hub it runs");
+}
+
+#[test]
+fn a_result_depends_on_the_hashes_in_the_lock_file() {
+    let world = World::new();
+    let text = write_far(&world, "ab");
+    world.ran(&text);
+    assert!(world.ran(&text).is_empty());
+    write_far(&world, "cd");
+    assert_eq!(world.plan(&text).stage_named("base").unwrap().reasons, ["source `folder` changed"]);
+    fs::remove_file(world.folder.path().join("test.lock")).unwrap();
+    let error = world.run(&text, &Pretend::default(), false).unwrap_err();
+    assert!(error.to_string().contains("`hf:o/m` is not pinned: run `"), "{error}");
+}

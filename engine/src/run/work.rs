@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, FailureKind, Result};
+use crate::hub::online::find_token;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
@@ -57,6 +58,7 @@ pub(super) fn work_on_stage(
     source_digests::refuse_changed_sources(stage, runner.digests.get(stage.id), runner.store)?;
     let report = runner.events.begin(&stage.name, &planned.state);
     slot.notes().iter().for_each(|note| report.note(note));
+    let token = find_token(&runner.pipeline.secrets);
     let job = Job {
         stage,
         seed: runner.pipeline.seed,
@@ -66,6 +68,7 @@ pub(super) fn work_on_stage(
         interrupt: runner.interrupt,
         device: runner.options.device.as_str(),
         cores,
+        token: token.as_ref(),
     };
     let summary = execute_job(runner, &job).map_err(|failure| stage_error(stage, failure))?;
     refuse_unpublished(runner, planned)?;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
+use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::stage::SourceFiles;
 use crate::store::layout::Store;
 use crate::store::source_file::{SourceStat, open_source};
@@ -43,6 +44,9 @@ impl<'a> Digests<'a> {
         let mut hasher = blake3::Hasher::new();
         for file in &source.files {
             hasher.update(self.digest_file(file)?.as_bytes());
+        }
+        for words in source.remote.iter().flat_map(RepositoryFiles::identity) {
+            hasher.update(words.as_bytes());
         }
         Ok(hasher.finalize().to_hex().to_string())
     }

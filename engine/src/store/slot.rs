@@ -270,6 +270,10 @@ impl Slot {
         self.store.work(&self.key.name, &self.key.fingerprint)
     }
 
+    pub(super) fn downloads_folder(&self) -> PathBuf {
+        self.work().join("downloads")
+    }
+
     fn checkpoints(&self) -> PathBuf {
         self.work().join("checkpoints")
     }
@@ -286,7 +290,7 @@ impl Slot {
         self.store.vfs()
     }
 
-    fn shared_vfs(&self) -> Arc<dyn Vfs> {
+    pub(super) fn shared_vfs(&self) -> Arc<dyn Vfs> {
         self.store.vfs.clone()
     }
 }

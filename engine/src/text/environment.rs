@@ -1,15 +1,53 @@
-//! Reads environment variables: the names of those that are set, and the value of a secret.
+//! Reads environment variables: the names of those that are set, the value of a secret, and where Hugging Face's tools keep files.
 
-/// Names of the environment variables that are set and not empty.
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+/// The variable with the token of the hub.
+pub(crate) const TOKEN_VARIABLE: &str = "HF_TOKEN";
+
+/// The largest file that holds a token.
+const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// Names of the environment variables that are set and not empty. The token of the hub counts as set if Hugging Face's tools have
+/// stored one.
 #[must_use]
 pub(crate) fn list_variable_names() -> Vec<String> {
     let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
-    set.filter_map(|(name, _)| name.into_string().ok()).collect()
+    let mut names: Vec<String> = set.filter_map(|(name, _)| name.into_string().ok()).collect();
+    if !names.iter().any(|name| name == TOKEN_VARIABLE) && read_hub_token().is_some() {
+        names.push(TOKEN_VARIABLE.to_owned());
+    }
+    names
+}
+
+/// The token of the hub: `HF_TOKEN`, or the file that `hf auth login` writes, which is `HF_TOKEN_PATH` or `HF_HOME/token`.
+#[must_use]
+pub(crate) fn read_hub_token() -> Option<String> {
+    read_variable(TOKEN_VARIABLE).or_else(|| {
+        let path = read_variable("HF_TOKEN_PATH").map(PathBuf::from);
+        let file = File::open(path.or_else(|| Some(find_hub_home()?.join("token")))?).ok()?;
+        let mut text = String::new();
+        file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        file.take(MAX_TOKEN_BYTES).read_to_string(&mut text).ok()?;
+        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    })
+}
+
+/// The folder of Hugging Face's tools: `HF_HOME`, or `huggingface` in the user's folder of caches.
+#[must_use]
+pub fn find_hub_home() -> Option<PathBuf> {
+    let caches = || {
+        let own = read_variable("XDG_CACHE_HOME").map(PathBuf::from);
+        own.or_else(|| Some(PathBuf::from(read_variable("HOME")?).join(".cache")))
+    };
+    read_variable("HF_HOME").map(PathBuf::from).or_else(|| Some(caches()?.join("huggingface")))
 }
 
 /// The value of an environment variable, trimmed. `None` if it is not set, empty or not UTF-8.
 #[must_use]
-pub(crate) fn read_secret(name: &str) -> Option<String> {
+pub fn read_variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?.trim().to_owned();
     (!value.is_empty()).then_some(value)
 }

@@ -1,8 +1,7 @@
 //! Interprets the hub's answers. An answer that lacks a required field is treated as no answer.
 
-use fmflow_engine::hub::lockfile::PinnedFile;
 use fmflow_engine::hub::online::{HubError, SubsetColumns};
-use fmflow_engine::pipeline::repository::is_commit;
+use fmflow_engine::pipeline::repository::{PinnedFile, is_commit, is_hash};
 use serde_json::Value;
 
 use super::client::HttpAnswer;
@@ -48,9 +47,11 @@ fn read_pinned_file(entry: &Value) -> Option<PinnedFile> {
     let lfs = entry.get("lfs");
     let size = lfs.and_then(|lfs| lfs.get("size")).or_else(|| entry.get("size"))?.as_u64()?;
     let digest = lfs.and_then(|lfs| lfs.get("oid")).and_then(Value::as_str);
-    let is_digest = |text: &&str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let sha256 = digest.filter(|text| is_hash(text, 64)).map(str::to_lowercase);
+    // Of a file in LFS, this is the hash of the pointer that git has in its place.
+    let blob = entry.get("oid").and_then(Value::as_str).filter(|text| lfs.is_none() && is_hash(text, 40));
     let path = entry.get("path")?.as_str()?.to_owned();
-    Some(PinnedFile { path, size, sha256: digest.filter(is_digest).map(str::to_lowercase) })
+    Some(PinnedFile { path, size, sha256, blob: blob.map(str::to_lowercase) })
 }
 
 /// Columns by subset; empty for a subset that the server has not processed.

@@ -6,15 +6,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use fmflow_engine::hub::online::{HubError, Secret};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use ureq::http::Uri;
-use ureq::http::uri::Authority;
 
+use super::address::{RequestError, parse_origin, permanent_error, resolve_redirect};
 use super::certificates::build_tls_config;
 
 /// The most times that one request is sent.
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// The most redirects that one request follows.
 const REDIRECTS: usize = 5;
@@ -31,6 +29,8 @@ pub(super) struct ClientTimeouts {
     pub(super) connect: Duration,
     /// Time for the whole answer.
     pub(super) answer: Duration,
+    /// Time for as much of a file as comes in one piece: a longer one goes on where it stopped.
+    pub(super) body: Duration,
     /// Pause before the second attempt; it doubles for each further one.
     pub(super) pause: Duration,
 }
@@ -38,17 +38,27 @@ pub(super) struct ClientTimeouts {
 impl Default for ClientTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(10), answer: seconds(30), pause: Duration::from_millis(500) }
+        let pause = Duration::from_millis(500);
+        Self { connect: seconds(10), answer: seconds(30), body: seconds(60), pause }
     }
 }
 
 /// An HTTP client with retries.
 pub(super) struct HttpClient {
-    timeouts: ClientTimeouts,
+    pub(super) timeouts: ClientTimeouts,
+    /// Whether no request may be sent.
+    pub(super) offline: bool,
     /// File of certificates to trust instead of the built-in ones.
     certificates: Option<PathBuf>,
-    /// Created for the first request, because most commands send none.
-    agent: OnceLock<Result<ureq::Agent, String>>,
+    /// For answers, and for files. Each is created for its first request, because most commands send none.
+    agents: [OnceLock<Result<ureq::Agent, String>>; 2],
+}
+
+/// What is asked for: an answer that comes as a whole, or a file, which may take as long as it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Answer,
+    File,
 }
 
 /// The answer of a server.
@@ -62,33 +72,32 @@ pub(super) struct HttpAnswer {
     message: String,
     /// `Link`, which names the next page of a list.
     link: String,
-    /// `Location`, the target of a redirect.
-    location: String,
     /// `Retry-After` of a busy server, in seconds.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
     body: Vec<u8>,
-}
-
-/// Why there is no answer, and whether a retry may help.
-struct RequestError {
-    why: String,
-    again: bool,
 }
 
 impl HttpClient {
     pub(super) fn new(timeouts: ClientTimeouts, certificates: Option<PathBuf>) -> Self {
-        Self { timeouts, certificates, agent: OnceLock::new() }
+        Self { timeouts, offline: false, certificates, agents: Default::default() }
     }
 
-    fn agent(&self) -> Result<&ureq::Agent, RequestError> {
-        let agent = self.agent.get_or_init(|| {
+    fn agent(&self, wanted: Wanted) -> Result<&ureq::Agent, RequestError> {
+        if self.offline {
+            return Err(permanent_error("`HF_HUB_OFFLINE` is set"));
+        }
+        let ClientTimeouts { connect, answer, body, .. } = self.timeouts;
+        let whole = (wanted == Wanted::Answer).then_some(answer);
+        let agent = self.agents[wanted as usize].get_or_init(|| {
             let config = ureq::Agent::config_builder()
                 .http_status_as_error(false)
                 // `follow` handles redirects, because a token must not go to another host.
                 .max_redirects(0)
                 .max_redirects_will_error(false)
-                .timeout_connect(Some(self.timeouts.connect))
-                .timeout_global(Some(self.timeouts.answer))
+                .timeout_connect(Some(connect))
+                .timeout_global(whole)
+                .timeout_recv_response(Some(answer))
+                .timeout_recv_body(Some(body))
                 .tls_config(build_tls_config(self.certificates.as_deref())?)
                 .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
             Ok(config.build().into())
@@ -119,37 +128,58 @@ impl HttpClient {
         Err(HubError::Unreachable(why))
     }
 
-    /// Sends the request once and follows redirects. The token goes only to the host of the original URL.
+    /// Sends the request once and reads the answer.
     fn follow(&self, url: &str, token: Option<&str>) -> Result<HttpAnswer, RequestError> {
+        HttpAnswer::read(self.open(Wanted::Answer, url, token, &[])?)
+    }
+
+    /// Sends the request once and follows redirects. The token goes only to the host of the original URL.
+    pub(super) fn open(
+        &self,
+        wanted: Wanted,
+        url: &str,
+        token: Option<&str>,
+        headers: &[(&str, String)],
+    ) -> Result<Response, RequestError> {
         let first = parse_origin(url)?;
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS {
             let same_origin = parse_origin(&url)? == first;
-            let answer = self.once(&url, token.filter(|_| same_origin))?;
-            match answer.status {
-                301 | 302 | 303 | 307 | 308 => url = resolve_redirect(&url, &answer.location)?,
-                _ => return Ok(answer),
+            let mut request = self.agent(wanted)?.get(&url);
+            if let Some(token) = token.filter(|_| same_origin) {
+                request = request.header("authorization", token);
+            }
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+            let response = request.call().map_err(|error| to_request_error(&error))?;
+            match response.status().as_u16() {
+                301 | 302 | 303 | 307 | 308 => {
+                    url = resolve_redirect(&url, &read_header(&response, "location"))?
+                }
+                _ => return Ok(response),
             }
         }
         Err(permanent_error("too many redirects"))
     }
+}
 
-    fn once(&self, url: &str, token: Option<&str>) -> Result<HttpAnswer, RequestError> {
-        let mut request = self.agent()?.get(url);
-        if let Some(token) = token {
-            request = request.header("authorization", token);
-        }
-        let mut response = request.call().map_err(|error| to_request_error(&error))?;
-        let header = |name: &str| {
-            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-            value.unwrap_or_default().to_owned()
-        };
-        let mut answer = HttpAnswer {
+/// An answer whose body has not been read.
+pub(super) type Response = ureq::http::Response<ureq::Body>;
+
+/// The text of a header; empty if it is absent or no text.
+pub(super) fn read_header(response: &Response, name: &str) -> String {
+    let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
+
+impl HttpAnswer {
+    /// Reads the whole answer.
+    pub(super) fn read(mut response: Response) -> Result<Self, RequestError> {
+        let header = |name: &str| read_header(&response, name);
+        let mut answer = Self {
             status: response.status().as_u16(),
             code: header("x-error-code"),
             message: header("x-error-message"),
             link: header("link"),
-            location: header("location"),
             retry_after: header("retry-after").parse().ok(),
             body: Vec::new(),
         };
@@ -157,11 +187,14 @@ impl HttpClient {
         answer.body = body.map_err(|error| to_request_error(&error))?;
         Ok(answer)
     }
-}
 
-impl HttpAnswer {
+    /// The body as text.
+    pub(super) fn text(&self) -> Result<&str, HubError> {
+        std::str::from_utf8(&self.body).map_err(|_| HubError::Unreachable("the answer is not UTF-8".into()))
+    }
+
     /// Whether a retry may succeed. An error with the hub's own code is permanent.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.status == 429 || (self.status >= 500 && self.status != 501 && self.code.is_empty())
     }
 
@@ -196,46 +229,9 @@ impl HttpAnswer {
 
 /// The value of the `Authorization` header. A token with line breaks or other control characters could forge headers and is
 /// refused.
-fn build_authorization_header(token: &Secret) -> Result<String, HubError> {
+pub(super) fn build_authorization_header(token: &Secret) -> Result<String, HubError> {
     let visible = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
     if visible { Ok(format!("Bearer {}", token.reveal())) } else { Err(HubError::BadToken) }
-}
-
-/// Scheme, host and port: a token is valid for one such origin.
-fn parse_origin(url: &str) -> Result<(String, String, u16), RequestError> {
-    let uri: Uri = url.parse().map_err(|_| permanent_error("not an http or https address"))?;
-    let scheme = uri.scheme_str().unwrap_or_default().to_owned();
-    let port = match (scheme.as_str(), uri.port_u16()) {
-        (_, Some(port)) => port,
-        ("https", None) => 443,
-        ("http", None) => 80,
-        _ => return Err(permanent_error("not an http or https address")),
-    };
-    let host = uri.authority().map(Authority::host).unwrap_or_default().to_lowercase();
-    Ok((scheme, host, port))
-}
-
-/// The target of a redirect. One from `https` to `http` is refused.
-fn resolve_redirect(url: &str, location: &str) -> Result<String, RequestError> {
-    let (scheme, ..) = parse_origin(url)?;
-    let target = if location.starts_with('/') && !location.starts_with("//") {
-        let uri: Uri = url.parse().map_err(|_| permanent_error("not an http or https address"))?;
-        let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
-        format!("{scheme}://{authority}{location}")
-    } else {
-        location.to_owned()
-    };
-    match parse_origin(&target) {
-        Ok((next, ..)) if scheme == "https" && next != "https" => {
-            Err(permanent_error("a redirect from `https` to `http`"))
-        }
-        Ok(_) => Ok(target),
-        Err(_) => Err(permanent_error("a redirect to something that is not an http or https address")),
-    }
-}
-
-fn permanent_error(why: &str) -> RequestError {
-    RequestError { why: why.to_owned(), again: false }
 }
 
 /// Why a connection failed, and whether a retry may help.
@@ -250,12 +246,4 @@ fn to_request_error(error: &ureq::Error) -> RequestError {
         Timeout(_) | ConnectionFailed | Protocol(_) => RequestError { why: error.to_string(), again: true },
         _ => permanent_error(&error.to_string()),
     }
-}
-
-/// Characters that are escaped in one part of a URL: all but the unreserved ones (RFC 3986, section 2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// Encodes text as one part of a URL.
-pub(super) fn encode_url_part(text: &str) -> String {
-    utf8_percent_encode(text, ESCAPED).to_string()
 }

@@ -55,7 +55,10 @@ fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
 
 fn impatient() -> HttpClient {
     let short = Duration::from_millis(300);
-    HttpClient::new(ClientTimeouts { connect: short, answer: short, pause: Duration::from_millis(1) }, None)
+    HttpClient::new(
+        ClientTimeouts { connect: short, answer: short, body: short, pause: Duration::from_millis(1) },
+        None,
+    )
 }
 
 fn why(result: Result<HttpAnswer, HubError>) -> String {

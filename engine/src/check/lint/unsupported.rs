@@ -1,5 +1,6 @@
 //! What to do instead of what `run` does not support yet.
 
+use crate::language::decode::UNREADABLE_FILES;
 use crate::language::schema::{self, load_schema};
 use crate::text::place::Span;
 
@@ -7,8 +8,7 @@ use crate::text::place::Span;
 pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
     let written = place.text().trim_matches('"');
     match reason {
-        "repositories on a hub" => suggest_download(written, ""),
-        "datasets on a hub" => suggest_download(written, " --repo-type dataset"),
+        UNREADABLE_FILES => "choose its files with `files=`, or say `format=`".to_owned(),
         "training on several devices" => {
             let one = written.split_once('x').map_or(written, |(_, one)| one);
             format!("write `gpu=\"1x{one}\"`")
@@ -20,19 +20,6 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
         }
         _ => find_in_table(reason).unwrap_or("remove it").to_owned(),
     }
-}
-
-/// How to get the files of a repository without `run`.
-fn suggest_download(address: &str, kind: &str) -> String {
-    let Some(name) = address.strip_prefix("hf:") else {
-        return "download its files and name them in `from=`".to_owned();
-    };
-    let folder = name.rsplit('/').next().expect("splitting gives at least one piece");
-    let rest = match kind {
-        "" => format!("write `from=\"{folder}\"` and leave `revision=` out"),
-        _ => format!("name its files below `{folder}` in `from=`, and leave out what only a repository has"),
-    };
-    format!("download it with `hf download {name}{kind} --local-dir {folder}`, then {rest}")
 }
 
 /// What the field table says to do, wherever it gives this reason.

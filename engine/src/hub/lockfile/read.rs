@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use kdl::{KdlEntry, KdlNode};
 
-use super::{LOCKFILE_SCHEMA, Lockfile, Pin, PinnedFile, to_lockfile_path};
+use super::{FileSelection, LOCKFILE_SCHEMA, Lockfile, Pin, SELECTED_BY, SelectionRequest, to_lockfile_path};
 use crate::language::parse;
-use crate::pipeline::repository::{RepositoryKind, RepositoryRequest, is_commit};
+use crate::pipeline::repository::{PinnedFile, RepositoryKind, RepositoryRequest, is_commit, is_hash};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::{ConfigFile, Span};
 use crate::text::read;
@@ -52,12 +52,21 @@ fn parse_lockfile(file: &Arc<ConfigFile>, sink: &mut Sink) -> Lockfile {
     if !reader.check_header(nodes.next()) {
         return lock;
     }
+    let mut last: Option<(RepositoryRequest, Option<SelectionRequest>)> = None;
     for node in nodes {
-        let Some((asked, pin)) = reader.pin(node) else { continue };
-        if lock.pins.insert(asked.clone(), pin).is_some() {
-            reader.refuse(node.name().span(), format!("{asked} is pinned twice"), "again here");
+        match node.name().value() {
+            "selection" => reader.add_selection(node, &mut last, &mut lock),
+            "file" => reader.add_selected_file(node, last.as_ref(), &mut lock),
+            _ => {
+                last = None;
+                let Some((asked, pin)) = reader.pin(node) else { continue };
+                if lock.pins.insert(asked.clone(), pin).is_some() {
+                    reader.refuse(node.name().span(), format!("{asked} is pinned twice"), "again here");
+                }
+                lock.places.insert(asked.clone(), reader.place(node.name().span()));
+                last = Some((asked, None));
+            }
         }
-        lock.places.insert(asked, reader.place(node.name().span()));
     }
     lock
 }
@@ -111,26 +120,124 @@ impl LockfileReader<'_> {
         self.check_properties(node, &["revision", "commit", "files", "size"]);
         let name = self.string(node, 0, "a name")?;
         let revision = read_entry_text(node.entry("revision")).map(str::to_owned);
-        let commit = self.string(node, "commit", "`commit`")?;
-        if !is_commit(&commit) {
-            let span = node.entry("commit").map_or(node.name().span(), KdlEntry::span);
-            self.refuse(span, "a commit must have 40 hexadecimal digits", "not a commit");
+        self.string(node, "commit", "`commit`")?;
+        let commit = self.commit(node)??;
+        let (count, size) = (self.number(node, "files")?, self.number(node, "size")?);
+        let mut pin = Pin { commit, count, size, ..Pin::default() };
+        for child in node.children().map(kdl::KdlDocument::nodes).unwrap_or_default() {
+            self.part(child, &mut pin)?;
+        }
+        Some((RepositoryRequest { kind, name, revision }, pin))
+    }
+
+    /// The commit of a node, if it has one; the outer `None` if it is not a commit.
+    #[expect(clippy::option_option, reason = "absent and wrong are two things")]
+    fn commit(&mut self, node: &KdlNode) -> Option<Option<String>> {
+        let Some(entry) = node.entry("commit") else { return Some(None) };
+        if let Some(commit) = entry.value().as_string().filter(|commit| is_commit(commit)) {
+            return Some(Some(commit.to_owned()));
+        }
+        self.refuse(entry.span(), "a commit must have 40 hexadecimal digits", "not a commit");
+        None
+    }
+
+    /// Adds a node below a pin to it.
+    fn part(&mut self, node: &KdlNode, pin: &mut Pin) -> Option<()> {
+        match node.name().value() {
+            "file" => pin.files.push(self.file(node)?),
+            "left" => {
+                pin.left = node
+                    .entries()
+                    .iter()
+                    .filter_map(|entry| read_entry_text(Some(entry)).map(str::to_owned))
+                    .collect()
+            }
+            _ => {
+                self.refuse(node.name().span(), "a pin may contain only files", "expected `file`");
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Adds a selection to the dataset above it.
+    fn add_selection(
+        &mut self,
+        node: &KdlNode,
+        last: &mut Option<(RepositoryRequest, Option<SelectionRequest>)>,
+        lock: &mut Lockfile,
+    ) {
+        let Some((asked, found)) = self.selection(node) else {
+            *last = None;
+            return;
+        };
+        let pin = last.as_ref().filter(|(pin, _)| pin.kind == RepositoryKind::Dataset);
+        let Some((pin, _)) = pin else {
+            // What follows a node that was refused is a consequence.
+            if self.sink.errors() > 0 {
+                return;
+            }
+            return self.refuse(node.name().span(), "a selection must follow its dataset", "of no dataset");
+        };
+        let selections = &mut lock.pins.get_mut(pin).expect("the last pin was inserted").selections;
+        if selections.insert(asked.clone(), found).is_some() {
+            self.refuse(node.name().span(), "a part of a dataset is selected twice", "again here");
+        }
+        *last = Some((pin.clone(), Some(asked)));
+    }
+
+    /// Adds a file to the selection above it.
+    fn add_selected_file(
+        &mut self,
+        node: &KdlNode,
+        last: Option<&(RepositoryRequest, Option<SelectionRequest>)>,
+        lock: &mut Lockfile,
+    ) {
+        let Some(file) = self.file(node) else { return };
+        let Some((pin, Some(asked))) = last else {
+            if self.sink.errors() > 0 {
+                return;
+            }
+            return self.refuse(node.name().span(), "a file must follow its selection", "of no selection");
+        };
+        let pin = lock.pins.get_mut(pin).expect("the last pin was inserted");
+        pin.selections.get_mut(asked).expect("the last selection was inserted").files.push(file);
+    }
+
+    fn selection(&mut self, node: &KdlNode) -> Option<(SelectionRequest, FileSelection)> {
+        self.check_properties(
+            node,
+            &["subset", "split", "files", "by", "found-subset", "found-split", "commit"],
+        );
+        let text = |name: &str| read_entry_text(node.entry(name)).map(str::to_owned);
+        let asked = SelectionRequest { subset: text("subset"), split: text("split"), files: text("files") };
+        let by = self.string(node, "by", "`by`")?;
+        if !SELECTED_BY.contains(&by.as_str()) {
+            let message = format!("`by` must be one of {}", SELECTED_BY.join(", "));
+            self.refuse(node.name().span(), message, "in this line");
             return None;
         }
-        let (count, size) = (self.number(node, "files")?, self.number(node, "size")?);
-        let children = node.children().map(kdl::KdlDocument::nodes).unwrap_or_default();
-        let files = children.iter().map(|child| self.file(child)).collect::<Option<_>>()?;
-        Some((RepositoryRequest { kind, name, revision }, Pin { commit, count, size, files }))
+        let commit = self.commit(node)?;
+        let (subset, split) = (text("found-subset"), text("found-split"));
+        Some((asked, FileSelection { by, subset, split, commit, files: Vec::new() }))
     }
 
     fn file(&mut self, node: &KdlNode) -> Option<PinnedFile> {
-        if node.name().value() != "file" {
-            self.refuse(node.name().span(), "a pin may contain only files", "expected `file`");
-            return None;
+        self.check_properties(node, &["size", "sha256", "blob"]);
+        let (path, size) = (self.string(node, 0, "a name")?, self.number(node, "size")?);
+        let (sha256, blob) = (self.hash(node, "sha256", 64)?, self.hash(node, "blob", 40)?);
+        Some(PinnedFile { path, size, sha256, blob })
+    }
+
+    /// The hash of a file, if it has one; the outer `None` if it is not a hash.
+    #[expect(clippy::option_option, reason = "absent and wrong are two things")]
+    fn hash(&mut self, node: &KdlNode, key: &str, digits: usize) -> Option<Option<String>> {
+        let Some(entry) = node.entry(key) else { return Some(None) };
+        if let Some(hash) = entry.value().as_string().filter(|hash| is_hash(hash, digits)) {
+            return Some(Some(hash.to_owned()));
         }
-        self.check_properties(node, &["size", "sha256"]);
-        let sha256 = read_entry_text(node.entry("sha256")).map(str::to_owned);
-        Some(PinnedFile { path: self.string(node, 0, "a name")?, size: self.number(node, "size")?, sha256 })
+        self.refuse(entry.span(), format!("`{key}` must have {digits} hexadecimal digits"), "not a hash");
+        None
     }
 
     /// Reports properties that the format does not have.

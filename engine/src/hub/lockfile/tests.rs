@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pipeline::repository::RepositoryKind;
+use crate::pipeline::repository::{PinnedFile, RepositoryKind};
 use crate::store::vfs::Disk;
 use crate::store::vfs::fault::{FaultMode, FaultyVfs};
 use crate::text::render::render_concise_lines;
@@ -14,10 +14,32 @@ fn asked(kind: RepositoryKind, name: &str, revision: Option<&str>) -> Repository
 
 fn example() -> Lockfile {
     let mut lock = Lockfile::default();
-    let file = |path: &str, sha256: Option<String>| PinnedFile { path: path.to_owned(), size: 7, sha256 };
+    let file = |path: &str, sha256: Option<String>| {
+        let blob = sha256.is_none().then(|| "cd".repeat(20));
+        PinnedFile { path: path.to_owned(), size: 7, sha256, blob }
+    };
     let files = vec![file("config.json", None), file("model.safetensors", Some("ab".repeat(32)))];
-    let model = Pin { commit: "0a".repeat(20), count: 3, size: 21, files };
-    let documents = Pin { commit: "1b".repeat(20), count: 40_000, size: 1 << 42, files: Vec::new() };
+    let left = vec!["pytorch_model.bin".to_owned()];
+    let model =
+        Pin { commit: "0a".repeat(20), count: 3, size: 21, files: files.clone(), left, ..Pin::default() };
+    let mut documents = Pin { commit: "1b".repeat(20), count: 40_000, size: 1 << 42, ..Pin::default() };
+    let text = |text: &str| Some(text.to_owned());
+    let whole = FileSelection {
+        by: "card".to_owned(),
+        subset: text("en"),
+        split: text("train"),
+        commit: None,
+        files,
+    };
+    let converted = FileSelection {
+        by: "parquet-branch".to_owned(),
+        commit: Some("2c".repeat(20)),
+        files: vec![file("en/train/0000.parquet", Some("ef".repeat(32)))],
+        ..whole.clone()
+    };
+    documents.selections.insert(SelectionRequest::default(), whole);
+    let request = SelectionRequest { subset: text("en"), split: text("train"), files: text("**/0*") };
+    documents.selections.insert(request, converted);
     lock.pins.insert(asked(RepositoryKind::Dataset, "b/c", None), documents);
     lock.pins.insert(asked(RepositoryKind::Model, "a", Some("main")), model);
     lock
@@ -65,6 +87,18 @@ fn a_damaged_lock_file_is_refused_with_its_line() {
         ("negative", whole.replace("size=7", "size=-7")),
         ("field", whole.replace("revision=", "branch=")),
         ("node", whole.replace("dataset", "bucket")),
+        ("hash", whole.replace("cdcd", "cdc")),
+        ("how", whole.replace("by=\"card\"", "by=\"luck\"")),
+        ("selected twice", whole.replace(" subset=\"en\" split=\"train\" files=\"**/0*\"", "")),
+        ("of a model", whole.replace("dataset \"b/c\"", "model \"b/c\"")),
+        (
+            "of nothing",
+            whole.replacen(
+                "selection ",
+                "model \"x\" commit=\"0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a\" files=1 size=1 //",
+                1,
+            ),
+        ),
         ("cut", whole[..whole.len() - 20].to_owned()),
     ];
     let mut reported = String::new();
@@ -74,6 +108,35 @@ fn a_damaged_lock_file_is_refused_with_its_line() {
         reported += &format!("{name}:\n{faults}");
     }
     insta::assert_snapshot!(reported);
+}
+
+#[test]
+fn a_lock_file_that_nobody_could_read_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.lock");
+    let mut lock = example();
+    let documents = lock.pins.get_mut(&asked(RepositoryKind::Dataset, "b/c", None)).unwrap();
+    let files = &mut documents.selections.get_mut(&SelectionRequest::default()).unwrap().files;
+    let long: Vec<_> = std::iter::repeat_n(files[0].clone(), 4_000).collect();
+    *files = long.clone();
+    lock.write(&Disk, &path).unwrap();
+    let (read, faults) = reading(&std::fs::read_to_string(&path).unwrap());
+    assert_eq!((faults.as_str(), &read.pins), ("", &lock.pins), "as many as one selection has at most");
+    *lock
+        .pins
+        .get_mut(&asked(RepositoryKind::Dataset, "b/c", None))
+        .unwrap()
+        .selections
+        .get_mut(&SelectionRequest::default())
+        .unwrap() = FileSelection {
+        files: [long.clone(), long.clone(), long.clone(), long].concat(),
+        by: "files".to_owned(),
+        subset: None,
+        split: None,
+        commit: None,
+    };
+    assert_eq!(lock.write(&Disk, &path).unwrap_err().exit_code(), 2);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the old one stays");
 }
 
 #[test]

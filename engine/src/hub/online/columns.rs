@@ -10,7 +10,13 @@ use crate::text::suggest;
 
 impl Session<'_> {
     /// Reports columns of a dataset's node that the hub does not have, or notes why they cannot be checked.
-    pub(super) fn check_dataset_columns(&mut self, one: &RepositoryUse, record: &Record) {
+    /// `subset` is the one whose files were found.
+    pub(super) fn check_dataset_columns(
+        &mut self,
+        one: &RepositoryUse,
+        record: &Record,
+        subset: Option<&str>,
+    ) {
         let name = one.asked.name.clone();
         if record.text("revision").is_some_and(|revision| revision != "main") {
             return self.add_unknown_columns(one, "the hub lists only those of `main`");
@@ -18,19 +24,27 @@ impl Session<'_> {
         let (hub, token) = (self.hub, self.token.as_ref());
         let known = self.columns.entry(name.clone()).or_insert_with(|| hub.columns(&name, token)).clone();
         match known {
-            Ok(known) => self.compare_columns(one, record, &known),
+            Ok(known) => self.compare_columns(one, record, subset, &known),
             Err(error) => self.add_unknown_columns(one, &describe_hub_error(&error)),
         }
     }
 
-    fn compare_columns(&mut self, one: &RepositoryUse, record: &Record, known: &SubsetColumns) {
-        let columns = match find_subset_columns(one, record, known) {
-            Ok(Some(columns)) if !columns.is_empty() => columns,
-            Ok(_) if known.len() > 1 && record.leaf("subset").is_none() => {
-                return self.add_unknown_columns(one, "`files` may select from several subsets");
+    fn compare_columns(
+        &mut self,
+        one: &RepositoryUse,
+        record: &Record,
+        subset: Option<&str>,
+        known: &SubsetColumns,
+    ) {
+        let columns = match find_subset_columns(subset, record, known) {
+            Some(columns) if !columns.is_empty() => columns,
+            _ if known.len() > 1 && subset.is_none() && record.leaf("files").is_none() => {
+                return self.sink.push(subset_not_chosen(one, known));
             }
-            Ok(_) => return self.add_unknown_columns(one, "the hub has not indexed them"),
-            Err(diagnostic) => return self.sink.push(*diagnostic),
+            _ if known.len() > 1 && subset.is_none() => {
+                return self.add_unknown_columns(one, "the files may be of several subsets");
+            }
+            _ => return self.add_unknown_columns(one, "the hub has not indexed them"),
         };
         for leaf in list_column_leaves(record) {
             let column = leaf.expect_text();
@@ -68,42 +82,30 @@ fn describe_hub_error(error: &HubError) -> String {
         }
         HubError::Gated => "the hub shows them only to accounts with access".to_owned(),
         HubError::BadToken => "the hub does not accept the token".to_owned(),
-        HubError::Refused(why) | HubError::Unreachable(why) => clean_hub_text(why),
+        HubError::BadCard(why) | HubError::Refused(why) | HubError::Unreachable(why) => clean_hub_text(why),
     }
 }
 
-/// The columns of the subset in use. `None` if unknown: the hub lists no subsets, or `files` selects parts of them.
+/// Without a card, names of folders would put the files of all subsets together.
+fn subset_not_chosen(one: &RepositoryUse, known: &SubsetColumns) -> Diagnostic {
+    let message = format!("`{}` has {} subsets, but none is chosen", one.asked.name, known.len());
+    let names = clean_hub_text(&suggest::format_name_list(known.keys().map(String::as_str)));
+    Diagnostic::new(Code::UnknownSubset, message)
+        .at(&one.from, "which subset?")
+        .help(format!("add `subset=\"...\"`, one of {names}"))
+}
+
+/// The columns of the subset in use. `None` if unknown: the hub does not list it, or `files` selects parts of several.
 fn find_subset_columns<'a>(
-    one: &RepositoryUse,
+    subset: Option<&str>,
     record: &Record,
     known: &'a SubsetColumns,
-) -> Result<Option<&'a Vec<String>>, Box<Diagnostic>> {
-    let names = known.keys().map(String::as_str);
-    let Some(leaf) = record.leaf("subset") else {
-        let only = (known.len() == 1).then(|| known.values().next()).flatten();
-        let found = only.or_else(|| known.get("default"));
-        if found.is_some() || known.is_empty() || record.leaf("files").is_some() {
-            return Ok(found);
-        }
-        let message = format!("`{}` has {} subsets, but none is chosen", one.asked.name, known.len());
-        let names = clean_hub_text(&suggest::format_name_list(names));
-        return Err(Box::new(
-            Diagnostic::new(Code::UnknownSubset, message)
-                .at(&one.from, "which subset?")
-                .help(format!("add `subset=\"...\"`, one of {names}")),
-        ));
-    };
-    let text = leaf.expect_text();
-    match known.get(text) {
-        Some(columns) => Ok(Some(columns)),
-        None if known.is_empty() => Ok(None),
-        None => Err(Box::new(
-            Diagnostic::new(Code::UnknownSubset, format!("`{}` has no subset `{text}`", one.asked.name))
-                .at(&leaf.span, "not a subset")
-                .also(&one.from, "of this repository")
-                .maybe_help(suggest::suggest_names(text, names).map(|help| clean_hub_text(&help))),
-        )),
+) -> Option<&'a Vec<String>> {
+    if let Some(name) = subset.or(record.text("subset")) {
+        return known.get(name);
     }
+    let only = (known.len() == 1).then(|| known.values().next()).flatten();
+    only.or_else(|| known.get("default"))
 }
 
 /// The fields that name columns: those of the conversation if there is one, otherwise `text`.

@@ -4,30 +4,37 @@ use glob::{MatchOptions, Pattern};
 
 use super::clean_hub_text;
 use super::session::Session;
-use crate::hub::lockfile::{Pin, PinnedFile};
+use crate::hub::lockfile::Pin;
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
-use crate::pipeline::repository::RepositoryKind;
+use crate::pipeline::repository::{PinnedFile, RepositoryKind};
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Pin {
-    /// Pins a repository with these files. The pin of a model lists the files of the checkpoint; that of a dataset has only
-    /// their number and total size.
+    /// Pins a repository with these files. The pin of a model lists the files of the checkpoint, and the first of those that are
+    /// left out; that of a dataset gets its selections later.
     #[must_use]
     pub(crate) fn from_files(kind: RepositoryKind, commit: &str, files: &[PinnedFile]) -> Self {
-        let parts =
-            files.iter().filter(|file| kind == RepositoryKind::Model && is_checkpoint_file(&file.path));
-        let mut parts: Vec<_> = parts.cloned().collect();
+        let model = kind == RepositoryKind::Model;
+        let (mut parts, mut left): (Vec<_>, Vec<_>) =
+            files.iter().filter(|_| model).cloned().partition(|file| is_checkpoint_file(&file.path));
         parts.sort_by(|a, b| a.path.cmp(&b.path));
+        left.sort_by(|a, b| a.path.cmp(&b.path));
+        let left = left.into_iter().take(MOST_LEFT).map(|file| file.path).collect();
         let size = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
-        Self { commit: commit.to_owned(), count: files.len() as u64, size, files: parts }
+        let (commit, count) = (commit.to_owned(), files.len() as u64);
+        Self { commit, count, size, files: parts, left, ..Self::default() }
     }
 }
 
-/// Whether a file belongs to a checkpoint: weights, settings, tokenizer or chat template, in the top folder.
+/// The most names of left-out files in a lock file.
+const MOST_LEFT: usize = 20;
+
+/// Whether a file belongs to a checkpoint: weights, settings, tokenizer or chat template, in the top folder. Never a pickle.
 fn is_checkpoint_file(path: &str) -> bool {
     let kinds = [".safetensors", ".json", ".jinja"];
-    !path.contains('/') && kinds.iter().any(|kind| path.ends_with(kind))
+    let kind = kinds.iter().any(|kind| path.ends_with(kind)) || path == "merges.txt";
+    !path.contains('/') && !path.starts_with('.') && kind
 }
 
 impl Session<'_> {
@@ -74,13 +81,18 @@ impl Session<'_> {
         })
     }
 
-    /// Requires that the pattern `files=` matches something.
-    pub(super) fn check_file_pattern(&mut self, one: &RepositoryUse, record: &Record, files: &[PinnedFile]) {
-        let Some(leaf) = record.leaf("files") else { return };
+    /// Requires that the pattern `files=` matches something. Returns whether it does, or is not given.
+    pub(super) fn check_file_pattern(
+        &mut self,
+        one: &RepositoryUse,
+        record: &Record,
+        files: &[PinnedFile],
+    ) -> bool {
+        let Some(leaf) = record.leaf("files") else { return true };
         let text = leaf.expect_text();
         let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
         let diagnostic = match Pattern::new(text) {
-            Ok(pattern) if files.iter().any(|file| pattern.matches_with(&file.path, options)) => return,
+            Ok(pattern) if files.iter().any(|file| pattern.matches_with(&file.path, options)) => return true,
             Ok(_) => {
                 let (count, name) = (files.len(), &one.asked.name);
                 Diagnostic::new(
@@ -96,6 +108,7 @@ impl Session<'_> {
                 .help("`*` matches any characters of a name, `**` any folders"),
         };
         self.sink.push(diagnostic);
+        false
     }
 }
 

@@ -23,6 +23,7 @@ impl Session<'_> {
             HubError::NoRevision => self.no_revision(first, before, lock),
             HubError::Gated => self.gated(first),
             HubError::BadToken => self.bad_token(first),
+            HubError::BadCard(why) => bad_card(first, why),
             HubError::Refused(why) | HubError::Unreachable(why) => self.refused(first, why),
         };
         let revision = *error == HubError::NoRevision;
@@ -141,4 +142,12 @@ impl Session<'_> {
         let folder = if kind == RepositoryKind::Dataset { "datasets/" } else { "" };
         format!("{}/{folder}{name}", self.hub.address())
     }
+}
+
+fn bad_card(one: &RepositoryUse, why: &str) -> Diagnostic {
+    let message =
+        format!("the card of `{}` (README.md) cannot be used: {}", one.asked.name, clean_hub_text(why));
+    Diagnostic::new(Code::NoFiles, message)
+        .at(&one.from, "which files?")
+        .help("choose files without the card: `files=\"data/*.jsonl\"`")
 }

@@ -2,14 +2,13 @@
 
 use indexmap::IndexMap;
 
-use super::{Hub, HubError, LockResolution, PinChange, Secret, SubsetColumns, TOKEN_VARIABLE};
-use crate::hub::lockfile::{Lockfile, Pin, PinnedFile};
+use super::{Hub, HubError, LockResolution, PinChange, Secret, SubsetColumns, TOKEN_VARIABLE, find_token};
+use crate::hub::lockfile::{Lockfile, Pin};
 use crate::hub::pins;
 use crate::hub::pins::RepositoryUse;
 use crate::language::names::Declarations;
-use crate::pipeline::repository::{RepositoryKind, RepositoryRequest};
+use crate::pipeline::repository::{PinnedFile, RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::Sink;
-use crate::text::environment;
 use crate::text::place::Span;
 
 /// A session with a hub about the repositories of one configuration.
@@ -25,7 +24,7 @@ pub(crate) struct Session<'a> {
     pub(super) columns: IndexMap<String, Result<SubsetColumns, HubError>>,
     /// Places of datasets whose columns cannot be checked, by reason.
     pub(super) unknown: IndexMap<String, Vec<Span>>,
-    update: bool,
+    pub(super) update: bool,
 }
 
 /// A repository as the hub describes it.
@@ -45,7 +44,7 @@ impl<'a> Session<'a> {
             .into_iter()
             .find(|leaf| leaf.text() == Some(TOKEN_VARIABLE))
             .map(|leaf| leaf.span.clone());
-        let token = declared.as_ref().and_then(|_| environment::read_secret(TOKEN_VARIABLE)).map(Secret::new);
+        let token = declared.as_ref().and_then(|_| find_token(&[TOKEN_VARIABLE.to_owned()]));
         let (columns, unknown) = (IndexMap::new(), IndexMap::new());
         Self { hub, world, sink, declared, token, columns, unknown, update }
     }
@@ -75,19 +74,27 @@ impl<'a> Session<'a> {
         old: &Lockfile,
         answers: &mut HubAnswers<'u>,
     ) {
-        let before = old.pins.get(asked);
+        let (before, errors) = (old.pins.get(asked), self.sink.errors());
         let found = match &answers.unanswered {
             // A hub that failed to answer is not asked again: every further request might wait for its timeout too.
             Some((why, _)) => Err(HubError::Unreachable(why.clone())),
             None => self.find_repository(asked, before),
         };
         match found {
-            Ok(found) => {
-                uses.iter().for_each(|one| self.check_contents(one, &found.files));
-                answers.changes.push(build_pin_change(asked, before, &found));
-                answers.new.pins.insert(asked.clone(), found.pin);
-                return;
-            }
+            Ok(mut found) => match self.check_uses(uses, &mut found, before) {
+                Ok(()) => {
+                    if self.sink.errors() > errors {
+                        answers.new.unresolved.insert(asked.clone());
+                    }
+                    answers.changes.push(build_pin_change(asked, before, &found));
+                    answers.new.pins.insert(asked.clone(), found.pin);
+                    return;
+                }
+                Err(HubError::Unreachable(why)) => {
+                    answers.unanswered.get_or_insert((why, Vec::new())).1.extend(uses);
+                }
+                Err(error) => self.report_error(&error, uses, before, old),
+            },
             Err(HubError::Unreachable(why)) => {
                 answers.unanswered.get_or_insert((why, Vec::new())).1.extend(uses);
             }
@@ -108,20 +115,35 @@ impl<'a> Session<'a> {
         let kept = before.filter(|_| !self.update);
         let commit = kept.map_or(&head, |pin| &pin.commit);
         let files = self.hub.files(asked, commit, self.token.as_ref())?;
-        let pin = kept.cloned().unwrap_or_else(|| Pin::from_files(asked.kind, commit, &files));
+        // Made anew even if it is kept: an older program may have written less about the same commit.
+        let pin = Pin::from_files(asked.kind, commit, &files);
         Ok(FoundRepository { pin, head, files })
     }
 
-    /// Checks that the repository has the files and columns that a node names.
-    fn check_contents(&mut self, one: &RepositoryUse, files: &[PinnedFile]) {
-        let record = &self.world.records[one.record];
-        match one.asked.kind {
-            RepositoryKind::Model => self.check_checkpoint_files(one, record, files),
-            RepositoryKind::Dataset => {
-                self.check_file_pattern(one, record, files);
-                self.check_dataset_columns(one, record);
+    /// Checks that the repository has the files and columns that each node names, and adds the files of datasets to the pin.
+    fn check_uses(
+        &mut self,
+        uses: &[&RepositoryUse],
+        found: &mut FoundRepository,
+        before: Option<&Pin>,
+    ) -> Result<(), HubError> {
+        for one in uses {
+            let record = &self.world.records[one.record];
+            if one.asked.kind == RepositoryKind::Model {
+                self.check_checkpoint_files(one, record, &found.files);
+                continue;
             }
+            if !self.check_file_pattern(one, record, &found.files) {
+                continue;
+            }
+            let kept = before.and_then(|pin| pin.selections.get(&one.part));
+            let Some(selection) = self.select_files(one, &found.pin.commit, &found.files, kept)? else {
+                continue;
+            };
+            self.check_dataset_columns(one, record, selection.subset.as_deref());
+            found.pin.selections.insert(one.part.clone(), selection);
         }
+        Ok(())
     }
 }
 

@@ -35,7 +35,20 @@ impl Hub for Pretend {
         _: Option<&Secret>,
     ) -> Result<Vec<PinnedFile>, HubError> {
         self.asked.borrow_mut().push(format!("files {asked} {}", &commit[..4]));
-        if commit.starts_with("dead") { Err(HubError::NoRevision) } else { Ok(self.files.clone()) }
+        let of_model = |path: &str| path.ends_with(".json") || path.ends_with(".safetensors");
+        let data = asked.kind == RepositoryKind::Dataset;
+        let files = self.files.iter().filter(|file| !(data && of_model(&file.path)));
+        if commit.starts_with("dead") { Err(HubError::NoRevision) } else { Ok(files.cloned().collect()) }
+    }
+
+    fn card(
+        &self,
+        asked: &RepositoryRequest,
+        _: &str,
+        _: Option<&Secret>,
+    ) -> Result<Vec<CardSubset>, HubError> {
+        self.asked.borrow_mut().push(format!("card {asked}"));
+        Ok(Vec::new())
     }
 
     fn columns(&self, dataset: &str, _: Option<&Secret>) -> Result<SubsetColumns, HubError> {
@@ -50,7 +63,7 @@ fn columns(subsets: &[(&str, &[&str])]) -> SubsetColumns {
 }
 
 fn file(path: &str) -> PinnedFile {
-    PinnedFile { path: path.to_owned(), size: 10, sha256: None }
+    PinnedFile { path: path.to_owned(), size: 10, sha256: None, blob: Some("0f".repeat(20)) }
 }
 
 fn commit(digit: char) -> String {
@@ -146,8 +159,8 @@ fn what_is_in_order_is_pinned_without_a_word() {
     assert!(resolution.changed);
     insta::assert_snapshot!(place.text());
     let asked = ["commit model o/m main", "files model o/m main aaaa", "commit dataset o/d"];
-    let asked = [&asked[..], &["files dataset o/d bbbb", "columns o/d"]].concat();
-    assert_eq!(hub.asked.borrow()[..5], asked, "each is asked once");
+    let asked = [&asked[..], &["files dataset o/d bbbb", "card dataset o/d", "columns o/d"]].concat();
+    assert_eq!(hub.asked.borrow()[..6], asked, "each is asked once");
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn build_implied_record(spec: &'static NodeSpec, span: &Span) -> Record {
         children: Vec::new(),
         broken: false,
         excused: Vec::new(),
+        pinned: None,
     };
     for field in spec.fields() {
         if is_condition_met(field.when.as_ref(), &record) {

@@ -45,6 +45,8 @@ pub(super) struct Pretend {
     pub(super) fails: Option<&'static str>,
     /// A stage that panics.
     pub(super) panics: Option<&'static str>,
+    /// Whether the program was built without access to a hub.
+    pub(super) without_hub: bool,
     /// Cores that each stage got.
     pub(super) cores: Mutex<Vec<(String, usize)>>,
 }
@@ -52,6 +54,10 @@ pub(super) struct Pretend {
 impl Execute for Pretend {
     fn check_device(&self, name: &str) -> std::result::Result<(), String> {
         if name == "cpu" { Ok(()) } else { Err(format!("there is no `{name}`")) }
+    }
+
+    fn can_download(&self) -> bool {
+        !self.without_hub
     }
 
     fn run(&self, job: &Job<'_>) -> std::result::Result<Summary, Failure> {

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "cpu")]
 
+use std::io::Write as _;
+
 use crate::common::{Project, Ran};
 use serde_json::{Value, json};
 
@@ -114,4 +116,64 @@ fn all_faults_are_told_in_one_run_and_in_one_check() {
     project.fmflow(&["check", "p.kdl"]).ok();
     let ran = project.fmflow(&["run", "p.kdl"]).exits(8);
     ran.says("the data have 30 faults").says("d.jsonl:1101: field `q` is empty").says("and 10 more");
+}
+
+/// The tokens of the rows, and the folder's other files that hold data.
+fn rows_bytes(project: &Project) -> Vec<(String, Vec<u8>)> {
+    let folder = project.fmflow(&["show", "p.kdl", "r/d", "--path"]).ok().stdout;
+    let read = |name: &str| {
+        let path = std::path::Path::new(folder.trim_end()).join(name);
+        (name.to_owned(), std::fs::read(path).unwrap_or_else(|error| panic!("{name}: {error}")))
+    };
+    ["rows.bin", "rows.json", "tokenizer.json"].map(read).into()
+}
+
+fn write_bytes(project: &Project, name: &str, bytes: &[u8]) {
+    std::fs::write(project.path().join(name), bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(bytes).and_then(|()| packer.finish()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn compressed_files_and_cr_lf_give_the_rows_of_plain_ones() {
+    let settings = "{ chat user=\"instruction\" input=\"input\" assistant=\"output\" system=\"system\" }";
+    let project = project(alpaca(), settings);
+    make_rows(&project).ok();
+    let (plain, text) =
+        (rows_bytes(&project), std::fs::read(project.path().join("d.jsonl")).unwrap_or_default());
+    let crlf = String::from_utf8_lossy(&text).replace('\n', "\r\n").into_bytes();
+    let mut named = "d.jsonl".to_owned();
+    for (name, bytes) in [("e.jsonl.gz", gzip(&text)), ("e.jsonl.zst", zstandard(&text)), ("e.jsonl", crlf)] {
+        write_bytes(&project, name, &bytes);
+        project.edit("p.kdl", &format!("from=\"{named}\""), &format!("from=\"{name}\""));
+        named = name.to_owned();
+        project.fmflow(&["check", "p.kdl", "--deny", "warnings"]).ok();
+        make_rows(&project).ok();
+        assert!(rows_bytes(&project) == plain, "{name}");
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_or_misnamed_is_an_error_with_its_place() {
+    let settings = "{ chat user=\"instruction\" assistant=\"output\"; unread \"input\" \"system\" }";
+    let many = (0..20_000).map(|i| json!({ "instruction": format!("Sort {}.", i * 7919), "output": "a b" }));
+    let project = project(many, settings);
+    let text = std::fs::read(project.path().join("d.jsonl")).unwrap_or_default();
+    let packed = gzip(&text);
+    let half = packed.len() / 2;
+    write_bytes(&project, "d.jsonl.gz", &packed[..half]);
+    project.edit("p.kdl", "d.jsonl\"", "d.jsonl.gz\"");
+    project.fmflow(&["check", "p.kdl"]).ok();
+    make_rows(&project).exits(8).says("d.jsonl.gz").says(&format!("cut off at byte {half}"));
+    write_bytes(&project, "d.jsonl.gz", &packed[..60]);
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("cut off at byte 60");
+    write_bytes(&project, "d.jsonl.gz", &zstandard(&text));
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("its name says gzip, but its content is Zstandard");
 }

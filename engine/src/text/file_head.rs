@@ -1,7 +1,9 @@
 //! Bounded reads of files that came from elsewhere: their size, the contents of a small one, the beginning of a data file.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+
+use super::unpack::UnpackedFile;
 
 /// Longest first line that is read, in bytes.
 const MAX_FIRST_LINE_BYTES: u64 = 1 << 20;
@@ -69,8 +71,8 @@ pub(crate) fn read_file_size(path: &Path) -> Option<u64> {
 pub(crate) enum FileBeginning {
     /// The file is empty.
     Empty,
-    /// The file is compressed; the name of the program that unpacks it.
-    Compressed(&'static str),
+    /// The file cannot be read or unpacked, and why.
+    Unreadable(String),
     /// The file is binary; what it is.
     Packed(&'static str),
     /// The file is UTF-16.
@@ -89,12 +91,12 @@ pub(crate) fn read_beginning(path: &Path) -> Option<FileBeginning> {
     if read_file_size(path)? == 0 {
         return Some(FileBeginning::Empty);
     }
-    let file = std::fs::File::open(path).ok()?;
-    let mut line = Vec::new();
-    BufReader::new(file.take(MAX_FIRST_LINE_BYTES)).read_until(b'\n', &mut line).ok()?;
+    let line = match read_first_line(path) {
+        Ok(line) => line,
+        Err(cause) => return Some(FileBeginning::Unreadable(cause.to_string())),
+    };
     match line.as_slice() {
-        [0x1f, 0x8b, ..] => Some(FileBeginning::Compressed("gunzip")),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(FileBeginning::Compressed("unzstd")),
+        [] => Some(FileBeginning::Empty),
         [b'P', b'A', b'R', b'1', ..] => Some(FileBeginning::Packed("Parquet")),
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(FileBeginning::Packed("ZIP")),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(FileBeginning::Utf16),
@@ -102,6 +104,19 @@ pub(crate) fn read_beginning(path: &Path) -> Option<FileBeginning> {
         [b'[', ..] => Some(FileBeginning::JsonArray),
         _ => serde_json::from_slice(&line).ok().map(FileBeginning::JsonLine),
     }
+}
+
+fn read_first_line(path: &Path) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    BufReader::new(open_unpacked(path)?.take(MAX_FIRST_LINE_BYTES)).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// The bytes of a regular file, unpacked.
+fn open_unpacked(path: &Path) -> io::Result<UnpackedFile> {
+    let (file, _) = open_regular_file(path)?;
+    let name = path.file_name().expect("a file has a name").to_string_lossy();
+    UnpackedFile::new(file, &name)
 }
 
 /// The first lines of a file, without their line ends.
@@ -113,26 +128,28 @@ pub(crate) struct FileHead {
     pub whole: bool,
 }
 
-/// The first lines of a regular file, at most `lines` of them in at most `bytes` bytes. `None` if it cannot be read.
-#[must_use]
-pub(crate) fn read_head(path: &Path, lines: usize, bytes: u64) -> Option<FileHead> {
-    let size = read_file_size(path)?;
-    let mut reader = BufReader::new(std::fs::File::open(path).ok()?.take(bytes));
+/// The first lines of a regular file, unpacked, at most `lines` of them in at most `bytes` bytes.
+///
+/// # Errors
+/// If it cannot be read or unpacked that far.
+pub(crate) fn read_head(path: &Path, lines: usize, bytes: u64) -> io::Result<FileHead> {
+    let mut reader = BufReader::new(open_unpacked(path)?.take(bytes));
     let mut head = FileHead { lines: Vec::new(), whole: false };
-    let mut read = 0;
     while head.lines.len() < lines {
         let mut line = Vec::new();
-        let count = reader.read_until(b'\n', &mut line).ok()?;
-        read += count as u64;
+        let count = reader.read_until(b'\n', &mut line)?;
         let ended = line.last() == Some(&b'\n');
-        if count == 0 || (!ended && read < size) {
+        if !ended && reader.get_ref().limit() == 0 {
+            return Ok(head); // the limit cuts this line off
+        }
+        if count == 0 {
             break;
         }
         line.truncate(count - usize::from(ended));
         head.lines.push(line);
     }
-    head.whole = read >= size;
-    Some(head)
+    head.whole = reader.fill_buf()?.is_empty() && reader.get_ref().limit() > 0;
+    Ok(head)
 }
 
 /// The field names of a line that are short enough to show in a message.

@@ -2,8 +2,8 @@
 //!
 //! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
 //! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
-//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns. After the
-//! first fault the rest is only looked through, so that one error names all faults.
+//! or `\r\n` as line ends, and may be compressed (gzip, Zstandard). Anything else is refused with its file and line, because a silent
+//! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
 mod error;
 mod lines;

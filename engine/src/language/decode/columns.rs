@@ -17,6 +17,8 @@ use crate::text::suggest;
 /// The usual names of fields that hold a list of turns.
 const TURN_LIST_FIELDS: [&str; 2] = ["messages", "conversations"];
 
+pub(super) const REPAIR: &str = "repair the file, or remove it from the dataset";
+
 /// How many files of a dataset are looked at.
 const MAX_FILES: usize = 4;
 
@@ -79,8 +81,8 @@ impl Decoder<'_> {
             FileBeginning::Empty => {
                 (format!("`{shown}` is empty"), "remove it, or add data to it".to_owned())
             }
-            FileBeginning::Compressed(program) => {
-                (format!("`{shown}` is compressed"), format!("unpack it: `{program} {shown}`"))
+            FileBeginning::Unreadable(cause) => {
+                (format!("`{shown}`: {}", escape_line(cause)), REPAIR.to_owned())
             }
             FileBeginning::Packed(kind) => {
                 let help = format!("write its documents as JSON lines or text: fmflow reads no {kind}");

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use super::Decoder;
-use super::columns::{FirstLine, suggest_other_field};
+use super::columns::{FirstLine, REPAIR, suggest_other_field};
 use crate::documents::{DocumentParser, LineFault, Remark, RemarkKind, Tally, decode_line};
 use crate::language::record::Record;
 use crate::pipeline::config::{DatasetConfig, DatasetFormat};
 use crate::text::diagnostic::{Code, Diagnostic};
-use crate::text::escape::show_path;
+use crate::text::escape::{escape_line, show_path};
 use crate::text::file_head;
 use crate::text::place::Span;
 use crate::text::suggest;
@@ -31,6 +31,8 @@ struct DataHeads {
     tally: Tally,
     /// Faults by their fix.
     faults: IndexMap<String, HeadFaults>,
+    /// Files that cannot be read or unpacked that far, and why.
+    unreadable: Vec<(String, String)>,
     /// The fields of the first document.
     names: Vec<String>,
 }
@@ -54,12 +56,16 @@ impl DataHeads {
         let parser = DocumentParser::new(dataset);
         let mut heads = Self { whole: all, ..Self::default() };
         for (path, first) in files {
-            match file_head::read_head(path, MAX_LINES, MAX_BYTES).filter(|_| *first != FirstLine::Unfit) {
-                Some(head) => {
+            if *first == FirstLine::Unfit {
+                heads.whole = false;
+                continue;
+            }
+            match file_head::read_head(path, MAX_LINES, MAX_BYTES) {
+                Ok(head) => {
                     heads.whole &= head.whole;
                     heads.add_lines(head.lines, &parser, *first, &shown(path));
                 }
-                None => heads.whole = false,
+                Err(cause) => heads.unreadable.push((shown(path), cause.to_string())),
             }
         }
         heads
@@ -152,6 +158,10 @@ impl Decoder<'_> {
         for (fix, faults) in &heads.faults {
             let message = faults.describe();
             self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "its data").help(fix));
+        }
+        for (file, cause) in &heads.unreadable {
+            let message = format!("`{file}`: {}", escape_line(cause));
+            self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "its data").help(REPAIR));
         }
         let scope = if heads.whole { "" } else { "the first " };
         let remarks = heads.tally.describe(&dataset.format, scope).into_iter();

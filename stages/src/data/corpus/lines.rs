@@ -7,6 +7,7 @@ use fmflow_engine::pipeline::config::DatasetFormat;
 use fmflow_engine::text::escape::show_path;
 
 use super::{CorpusError, GROUP_BYTES};
+use fmflow_engine::text::unpack::UnpackedFile;
 use std::fs::{File, canonicalize, symlink_metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,15 +16,19 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct LineReader {
     pub(super) file: PathBuf,
-    reader: BufReader<File>,
+    reader: BufReader<UnpackedFile>,
+    /// Where the next line begins, in unpacked bytes.
+    position: u64,
     pub(super) number: u64,
     pub(super) found: bool,
 }
 
 impl LineReader {
     pub(super) fn open(file: PathBuf) -> Result<Self, CorpusError> {
-        let reader = BufReader::new(open_regular_file(&file)?);
-        Ok(Self { file, reader, number: 0, found: false })
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        let opened = UnpackedFile::new(open_regular_file(&file)?, &name);
+        let unpacked = opened.map_err(|cause| CorpusError::Io { file: file.clone(), cause })?;
+        Ok(Self { file, reader: BufReader::new(unpacked), position: 0, number: 0, found: false })
     }
 
     /// The next document; `None` at the end of the file. What it does not use is added to `tally`.
@@ -83,25 +88,31 @@ impl LineReader {
     fn line(&mut self) -> Result<Option<String>, CorpusError> {
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(LINE_BYTES + 1).read_until(b'\n', &mut bytes);
-        let count = read.map_err(|cause| CorpusError::Io { file: self.file.clone(), cause })?;
+        let count = read.map_err(|cause| self.io_error(cause))?;
         if count == 0 {
             return Ok(None);
         }
+        let begins = self.position;
+        self.position += count as u64;
         self.number += 1;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
         if bytes.len() as u64 > LINE_BYTES {
             self.found = true;
-            self.reader
-                .skip_until(b'\n')
-                .map_err(|cause| CorpusError::Io { file: self.file.clone(), cause })?;
-            return Err(self.line_error(long_line(&bytes), false));
+            let skipped = self.reader.skip_until(b'\n').map_err(|cause| self.io_error(cause))?;
+            self.position += skipped as u64;
+            return Err(self.line_error(long_line(&bytes, begins), false));
         }
         decode_line(bytes, self.number).map(Some).map_err(|fault| {
             self.found = true; // a file of damaged lines is not empty
             self.line_error(fault, false)
         })
+    }
+
+    /// An error of the storage, or of a compressed file that is damaged, with the last line that could be read.
+    fn io_error(&self, cause: std::io::Error) -> CorpusError {
+        CorpusError::Io { file: self.file.clone(), cause }
     }
 
     /// `last` says that the rest of the file cannot be read.

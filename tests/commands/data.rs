@@ -3,6 +3,11 @@
 #![cfg(feature = "cpu")]
 
 use std::io::Write as _;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_ipc::writer::StreamWriter;
+use parquet::arrow::ArrowWriter;
 
 use crate::common::{Project, Ran};
 use serde_json::{Value, json};
@@ -176,4 +181,132 @@ fn a_compressed_file_that_is_cut_or_misnamed_is_an_error_with_its_place() {
     project.fmflow(&["check", "p.kdl"]).exits(2).says("cut off at byte 60");
     write_bytes(&project, "d.jsonl.gz", &zstandard(&text));
     project.fmflow(&["check", "p.kdl"]).exits(2).says("its name says gzip, but its content is Zstandard");
+}
+
+/// A table of texts: one column for each name.
+fn table(columns: &[(&str, Vec<String>)]) -> RecordBatch {
+    let columns = columns.iter().map(|(name, texts)| {
+        let texts: ArrayRef = Arc::new(StringArray::from(texts.clone()));
+        (*name, texts)
+    });
+    RecordBatch::try_from_iter(columns).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn parquet(groups: &[RecordBatch]) -> Vec<u8> {
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), groups[0].schema(), None).unwrap_or_else(|e| panic!("{e}"));
+    for group in groups {
+        writer.write(group).and_then(|()| writer.flush()).unwrap_or_else(|error| panic!("{error}"));
+    }
+    writer.into_inner().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let writer = StreamWriter::try_new(Vec::new(), &batches[0].schema());
+    let mut writer = writer.unwrap_or_else(|error| panic!("{error}"));
+    batches.iter().for_each(|batch| writer.write(batch).unwrap_or_else(|error| panic!("{error}")));
+    writer.into_inner().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The lines of [`alpaca`] as a table of two row groups.
+fn alpaca_table() -> [RecordBatch; 2] {
+    let column =
+        |name: &str| alpaca().map(|line| line[name].as_str().unwrap_or_default().to_owned()).collect();
+    let whole = table(&["instruction", "input", "output", "system"].map(|name| (name, column(name))));
+    [whole.slice(0, 15), whole.slice(15, 25)]
+}
+
+#[test]
+fn arrays_and_tables_give_the_rows_of_lines() {
+    let settings = "{ chat user=\"instruction\" input=\"input\" assistant=\"output\" system=\"system\" }";
+    let project = project(alpaca(), settings);
+    make_rows(&project).ok();
+    let lines = rows_bytes(&project);
+    let array = serde_json::to_vec_pretty(&alpaca().collect::<Vec<_>>()).unwrap_or_default();
+    let nested: Vec<Value> = alpaca().map(|line| json!({ "data": line })).collect();
+    let nested = gzip(Value::from(nested).to_string().as_bytes());
+    let mut written = ("d.jsonl".to_owned(), "jsonl");
+    for (name, format, bytes) in [
+        ("d.json", "json", array),
+        ("d.parquet", "parquet", parquet(&alpaca_table())),
+        ("d.arrow", "arrow", arrow_stream(&alpaca_table())),
+        ("n.json.gz", "json", nested),
+    ] {
+        write_bytes(&project, name, &bytes);
+        let said = |(name, format): (&str, &str)| format!("from=\"{name}\" format=\"{format}\"");
+        project.edit("p.kdl", &said((&written.0, written.1)), &said((name, format)));
+        written = (name.to_owned(), format);
+        if name.starts_with('n') {
+            for field in ["instruction", "input", "output", "system"] {
+                project.edit("p.kdl", &format!("=\"{field}\""), &format!("=\"data.{field}\""));
+            }
+        }
+        project.fmflow(&["check", "p.kdl", "--deny", "warnings"]).ok();
+        make_rows(&project).ok();
+        assert!(rows_bytes(&project) == lines, "{name}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_table_is_told_by_check_and_by_rows() {
+    let project =
+        project(alpaca(), "{ chat user=\"instruction\" assistant=\"output\"; unread \"input\" \"system\" }");
+    let [first, second] = alpaca_table();
+    write_bytes(&project, "d.parquet", &parquet(&[first.clone(), second.clone()]));
+    project.edit("p.kdl", "d.jsonl\" format=\"jsonl\"", "d*.parquet\" format=\"parquet\"");
+    project.fmflow(&["check", "p.kdl"]).ok();
+    project.edit("p.kdl", "assistant=\"output\"", "assistant=\"outptu\"");
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("no-column").says("did you mean `output`?");
+    project.edit("p.kdl", "assistant=\"outptu\"", "assistant=\"output\"");
+    for name in ["e", "f", "g", "h"] {
+        write_bytes(&project, &format!("d{name}.parquet"), &parquet(&[first.clone()]));
+    }
+    // `check` looks at four files, the stage at all.
+    write_bytes(&project, "dz.parquet", &parquet(&[table(&[("instruction", vec!["x".into()])])]));
+    project.fmflow(&["check", "p.kdl"]).ok();
+    make_rows(&project)
+        .exits(8)
+        .says("dz.parquet")
+        .says("it has no column `output`; its columns are `instruction`");
+    let blank =
+        table(&[("instruction", vec!["x".into(), " ".into()]), ("output", vec!["y".into(), "z".into()])]);
+    write_bytes(&project, "dz.parquet", &parquet(&[blank]));
+    make_rows(&project).exits(8).says("dz.parquet (row group 0, row 1): field `instruction` is blank");
+    let mut damaged = parquet(&[first, second]);
+    let middle = damaged.len() / 4;
+    damaged[middle..middle + 100].fill(0xee);
+    write_bytes(&project, "dz.parquet", &damaged);
+    make_rows(&project).exits(8).says("dz.parquet (row group ").says("damaged");
+}
+
+#[test]
+fn documents_of_text_are_what_the_dataset_says() {
+    let project = Project::empty();
+    let text: String = (0..60).map(|i| format!("line {i} of the first\nand line {i} more\n\n\n")).collect();
+    for file in 0..20 {
+        project.write(&format!("t{file}.txt"), &text.replace("first", &format!("file {file}")));
+    }
+    project
+        .write("p.kdl", &format!("{HEAD}dataset \"d\" from=\"t*.txt\" format=\"text\" held-out=\"20%\"\n"));
+    let documents = |project: &Project| {
+        make_rows(project).ok();
+        let bytes = rows_bytes(project);
+        let summary: Value = serde_json::from_slice(&bytes[1].1).unwrap_or_default();
+        let count = |part: &str| summary[part]["documents"].as_u64().unwrap_or_default();
+        count("train") + count("held_out")
+    };
+    project.edit("p.kdl", "packing=\"first-fit\"", "packing=\"concat\"");
+    let mut before = "format=\"text\"".to_owned();
+    for (setting, count) in [
+        ("", None),
+        (" documents=\"file\"", Some(20)),
+        (" documents=\"lines\"", Some(2400)),
+        (" documents=\"blank-line\"", Some(1200)),
+    ] {
+        let after = format!("format=\"text\"{setting}");
+        project.edit("p.kdl", &before, &after);
+        before = after;
+        let found = documents(&project);
+        assert!(count.is_none_or(|count| count == found), "{setting}: {found}");
+    }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 pub const LINE_BYTES: u64 = 64 << 20;
 
 /// The fix for a file that is one JSON array.
-pub(super) const ARRAY: &str = "write one object per line, as `jq -c '.[]'` does";
+pub(super) const ARRAY: &str = "write `format=\"json\"`, or one object per line, as `jq -c '.[]'` does";
 
 /// What is wrong with a line, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +21,19 @@ impl LineFault {
     pub(super) fn new(problem: impl Into<String>, fix: impl Into<Cow<'static, str>>) -> Self {
         Self { problem: problem.into(), fix: fix.into() }
     }
+
+    /// The same fault of a record that is called `word`: "element" or "row". Most faults speak of lines.
+    pub(super) fn of_a(self, word: &str) -> Self {
+        if word == "line" {
+            return self;
+        }
+        let call = |text: &str| text.replace("the line", &format!("the {word}"));
+        Self { problem: call(&self.problem), fix: call(&self.fix).into() }
+    }
 }
 
 /// The fault of a line with more than [`LINE_BYTES`] bytes, which begins with `bytes` at byte `at` of its file.
-#[must_use]
-pub fn long_line(bytes: &[u8], at: u64) -> LineFault {
+pub(super) fn long_line(bytes: &[u8], at: u64) -> LineFault {
     let fix =
         if bytes.starts_with(b"[") { ARRAY } else { "split it; if the file is not text, convert it first" };
     LineFault::new(format!("the line, which begins at byte {at}, is longer than 64 MiB"), fix)
@@ -37,7 +45,7 @@ pub fn long_line(bytes: &[u8], at: u64) -> LineFault {
 /// # Errors
 /// A byte order mark, a NUL byte, or bytes that are not UTF-8: a silent repair would change what a model learns. Bytes are counted from
 /// 0 within the line.
-pub fn decode_line(mut bytes: Vec<u8>, number: u64) -> Result<String, LineFault> {
+pub(super) fn decode_line(mut bytes: Vec<u8>, number: u64) -> Result<String, LineFault> {
     if number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(LineFault::new("the file starts with a byte order mark", "remove its first three bytes"));
     }

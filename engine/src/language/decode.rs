@@ -8,7 +8,9 @@ mod heads;
 mod model;
 mod sample;
 mod sampler;
+mod tables;
 mod train;
+mod unfit;
 
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use super::unpack::UnpackedFile;
 const MAX_FIRST_LINE_BYTES: u64 = 1 << 20;
 
 /// Longest field name that is shown in a message, in bytes.
-const MAX_NAME_BYTES: usize = 80;
+pub(crate) const MAX_NAME_BYTES: usize = 80;
 
 /// The contents of a regular file of at most `largest` bytes. Links are followed, because checkpoint caches consist of them.
 #[must_use]
@@ -79,6 +79,8 @@ pub(crate) enum FileBeginning {
     Utf16,
     /// The file starts with a UTF-8 byte order mark.
     ByteOrderMark,
+    /// The file has one JSON object per line instead of being one array.
+    JsonLines,
     /// The file is one JSON array instead of one object per line.
     JsonArray,
     /// The JSON object of the first line, with its fields in their order.
@@ -98,6 +100,7 @@ pub(crate) fn read_beginning(path: &Path) -> Option<FileBeginning> {
     match line.as_slice() {
         [] => Some(FileBeginning::Empty),
         [b'P', b'A', b'R', b'1', ..] => Some(FileBeginning::Packed("Parquet")),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Some(FileBeginning::Packed("Arrow")),
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(FileBeginning::Packed("ZIP")),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(FileBeginning::Utf16),
         [0xef, 0xbb, 0xbf, ..] => Some(FileBeginning::ByteOrderMark),
@@ -117,43 +120,4 @@ fn open_unpacked(path: &Path) -> io::Result<UnpackedFile> {
     let (file, _) = open_regular_file(path)?;
     let name = path.file_name().expect("a file has a name").to_string_lossy();
     UnpackedFile::new(file, &name)
-}
-
-/// The first lines of a file, without their line ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileHead {
-    /// The lines; one that is cut off by the limit is not among them.
-    pub lines: Vec<Vec<u8>>,
-    /// Whether these are all lines of the file.
-    pub whole: bool,
-}
-
-/// The first lines of a regular file, unpacked, at most `lines` of them in at most `bytes` bytes.
-///
-/// # Errors
-/// If it cannot be read or unpacked that far.
-pub(crate) fn read_head(path: &Path, lines: usize, bytes: u64) -> io::Result<FileHead> {
-    let mut reader = BufReader::new(open_unpacked(path)?.take(bytes));
-    let mut head = FileHead { lines: Vec::new(), whole: false };
-    while head.lines.len() < lines {
-        let mut line = Vec::new();
-        let count = reader.read_until(b'\n', &mut line)?;
-        let ended = line.last() == Some(&b'\n');
-        if !ended && reader.get_ref().limit() == 0 {
-            return Ok(head); // the limit cuts this line off
-        }
-        if count == 0 {
-            break;
-        }
-        line.truncate(count - usize::from(ended));
-        head.lines.push(line);
-    }
-    head.whole = reader.fill_buf()?.is_empty() && reader.get_ref().limit() > 0;
-    Ok(head)
-}
-
-/// The field names of a line that are short enough to show in a message.
-#[must_use]
-pub(crate) fn list_short_names(line: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
-    line.keys().filter(|name| name.len() <= MAX_NAME_BYTES).cloned().collect()
 }

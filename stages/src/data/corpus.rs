@@ -1,26 +1,22 @@
 //! Reads documents from files, one at a time, in file order.
 //!
-//! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
-//! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
+//! The engine's [`RecordReader`](fmflow_engine::documents::RecordReader) makes documents of one file: lines, arrays, tables, plain text. Files are UTF-8 with `\n`
 //! or `\r\n` as line ends, and may be compressed (gzip, Zstandard). Anything else is refused with its file and line, because a silent
 //! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
 mod error;
-mod lines;
+mod open;
 
 pub(crate) use error::CorpusError;
 use error::FaultList;
 pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
-use fmflow_engine::documents::{DocumentParser, Tally};
-use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::documents::{DocumentParser, ParsedDocument, RecordPlace, Tally};
+use fmflow_engine::pipeline::config::{DatasetConfig, FileLayout};
 use fmflow_engine::run::execute::ProgressReporter;
-use lines::LineReader;
+use open::OpenCorpusFile;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A document of `text` ends at the first blank line after this many bytes.
-pub(crate) const GROUP_BYTES: usize = 1024;
 
 /// The documents of `files`, in the order of the list and of each file. The iterator ends after an error, which names the faults of
 /// all files.
@@ -50,7 +46,7 @@ pub(crate) struct Patience<'a> {
 pub(crate) struct Documents<'a> {
     files: std::vec::IntoIter<PathBuf>,
     parser: DocumentParser,
-    open: Option<LineReader>,
+    open: Option<OpenCorpusFile>,
     tally: Tally,
     ended: bool,
     patience: Patience<'a>,
@@ -74,10 +70,10 @@ impl Iterator for Documents<'_> {
 }
 
 impl Documents<'_> {
-    /// Where the last document ends: file and line number. `None` before the first document and at the end of a file.
+    /// Where the last document ends. `None` before the first document and at the end of a file.
     #[must_use]
-    pub(crate) fn place(&self) -> Option<(&Path, u64)> {
-        self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))
+    pub(crate) fn place(&self) -> Option<(&Path, RecordPlace)> {
+        self.open.as_ref().map(|open| (open.file.as_path(), open.place()))
     }
 
     /// What the documents so far left unused.
@@ -105,15 +101,21 @@ impl Documents<'_> {
 
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
         loop {
-            let lines = match &mut self.open {
-                Some(lines) => lines,
+            let open = match &mut self.open {
+                Some(open) => open,
                 none => match self.files.next() {
-                    Some(file) => none.insert(LineReader::open(file)?),
+                    Some(file) => none.insert(OpenCorpusFile::open(file, &self.parser)?),
                     None => return Ok(None),
                 },
             };
-            match lines.document(&self.parser, &mut self.tally) {
-                Ok(Some(document)) => return Ok(Some(document)),
+            match open.next_document(&self.parser) {
+                Ok(Some(ParsedDocument { document, leftovers })) => {
+                    if matches!(self.parser.layout(), FileLayout::Text(_)) {
+                        return Ok(Some(document));
+                    }
+                    self.tally.add(&leftovers, || open.describe_place());
+                    return Ok(Some(document));
+                }
                 Err(fault) => {
                     if fault.ends_its_file() {
                         self.open = None;
@@ -122,7 +124,7 @@ impl Documents<'_> {
                 }
                 Ok(None) => {}
             }
-            let empty = (!lines.found).then(|| CorpusError::Empty { file: lines.file.clone() });
+            let empty = (!open.has_found()).then(|| CorpusError::Empty { file: open.file.clone() });
             self.open = None;
             if let Some(empty) = empty {
                 return Err(empty);

@@ -4,12 +4,35 @@ use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
-    DatasetConfig, DatasetFormat, FetchConfig, Packing, RowsConfig, TokenizerConfig, TurnFields,
+    DatasetConfig, DatasetFormat, FetchConfig, FileLayout, Packing, RowsConfig, TextDocuments,
+    TokenizerConfig, TurnFields,
 };
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
 use crate::text::glob::PatternError;
+
+/// Help for a dataset without a format: the one that the names of its files speak of, else the two that need no tools.
+fn suggest_format(from: &str) -> String {
+    let from = from.trim_end_matches(".gz").trim_end_matches(".zst");
+    let word = ["jsonl", "json", "parquet", "arrow"]
+        .into_iter()
+        .find(|word| from.ends_with(&format!(".{word}")) && *word != "jsonl");
+    match word {
+        Some(word) => format!("add `format={word:?}`"),
+        None => "add `format=\"text\"` (paragraphs) or `format=\"jsonl\"` (one document per line)".to_owned(),
+    }
+}
+
+fn decode_text_documents(record: &Record) -> TextDocuments {
+    match record.text("documents") {
+        None => TextDocuments::Groups,
+        Some("file") => TextDocuments::File,
+        Some("lines") => TextDocuments::Lines,
+        Some("blank-line") => TextDocuments::BlankLine,
+        Some(word) => unknown_word(word),
+    }
+}
 
 /// Help for a hub repository that is written like a folder, such as `Qwen/Qwen3-0.6B`.
 fn suggest_repository(record: &Record, from: &str) -> Option<String> {
@@ -126,10 +149,12 @@ impl Decoder<'_> {
             }
         };
         let format = self.format(record, matches!(from.value, CanonicalValue::Path(_)));
+        let layout = self.layout(record);
         let (files, format) = (files?, format?);
         let unread = record.child("unread").into_iter().flat_map(|child| child.all("field"));
         let dataset = DatasetConfig {
             name: name.clone(),
+            layout,
             format,
             held_out: record.number("held-out")?,
             strict: record.boolean("strict").unwrap_or(false),
@@ -138,6 +163,18 @@ impl Decoder<'_> {
         self.check_data(record, &files, &dataset);
         self.sources.push(SourceFiles { name, files });
         Some(dataset)
+    }
+
+    /// How records are found in the files. A dataset on a hub need not say it.
+    fn layout(&mut self, record: &Record) -> FileLayout {
+        match record.text("format") {
+            Some("text") => FileLayout::Text(decode_text_documents(record)),
+            None | Some("jsonl") => FileLayout::Jsonl,
+            Some("json") => FileLayout::Json,
+            Some("parquet") => FileLayout::Parquet,
+            Some("arrow") => FileLayout::Arrow,
+            Some(word) => unknown_word(word),
+        }
     }
 
     fn format(&mut self, record: &Record, local: bool) -> Option<DatasetFormat> {
@@ -149,7 +186,7 @@ impl Decoder<'_> {
                 self.sink.push(
                     Diagnostic::new(Code::FieldDoesNotApply, message)
                         .at(&leaf.span, "plain text")
-                        .also(&chat.span, "fields of JSON lines")
+                        .also(&chat.span, "fields of records")
                         .help("write `format=\"jsonl\"`"),
                 );
                 return None;
@@ -169,15 +206,15 @@ impl Decoder<'_> {
             Some("text") => Some(DatasetFormat::Text),
             None if local => {
                 let name = record.expect_name();
+                let from = record.text("from").unwrap_or_default();
                 self.sink.push(
                     Diagnostic::new(Code::MissingField, format!("dataset `{name}` needs `format`"))
                         .at(&record.span, "reads files on this machine")
-                        .help("add `format=\"text\"` (one document per file) or `format=\"jsonl\"` (one per line)"),
+                        .help(suggest_format(from)),
                 );
                 None
             }
-            // `run` refuses `parquet`.
-            None | Some("jsonl" | "parquet") => Some(DatasetFormat::Jsonl { text }),
+            None | Some("jsonl" | "json" | "parquet" | "arrow") => Some(DatasetFormat::Jsonl { text }),
             Some(word) => unknown_word(word),
         }
     }

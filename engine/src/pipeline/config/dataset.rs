@@ -5,7 +5,9 @@
 pub struct DatasetConfig {
     /// Name of the dataset; its files are the stage's source of the same name.
     pub name: String,
-    /// How a file is split into documents.
+    /// How records are found in a file.
+    pub layout: FileLayout,
+    /// How a document is made of a record.
     pub format: DatasetFormat,
     /// Share of documents that no tokenizer and no training row may see, in [0, 1).
     pub held_out: f64,
@@ -17,24 +19,56 @@ pub struct DatasetConfig {
 }
 
 impl DatasetConfig {
-    /// A dataset of this format, without anything held out.
+    /// A dataset of this format, in text or JSON lines, without anything held out.
     #[must_use]
     pub fn of_format(name: &str, format: DatasetFormat) -> Self {
-        Self { name: name.to_owned(), format, held_out: 0.0, strict: false, unread: Vec::new() }
+        let layout = match format {
+            DatasetFormat::Text => FileLayout::Text(TextDocuments::Groups),
+            DatasetFormat::Jsonl { .. } | DatasetFormat::Chat { .. } => FileLayout::Jsonl,
+        };
+        Self { name: name.to_owned(), layout, format, held_out: 0.0, strict: false, unread: Vec::new() }
     }
 }
 
-/// How a file is split into documents.
+/// How records are found in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLayout {
+    /// Plain text.
+    Text(TextDocuments),
+    /// One JSON object per line.
+    Jsonl,
+    /// One JSON array of objects.
+    Json,
+    /// A Parquet table.
+    Parquet,
+    /// An Arrow table: a file or a stream.
+    Arrow,
+}
+
+/// How plain text is split into documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextDocuments {
+    /// Paragraphs up to the first blank line after 1 KiB.
+    Groups,
+    /// The whole file.
+    File,
+    /// Every line that is not blank.
+    Lines,
+    /// Every paragraph: what is between blank lines.
+    BlankLine,
+}
+
+/// How a document is made of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatasetFormat {
     /// Plain text.
     Text,
-    /// One JSON object per line, with the document in one of its fields.
+    /// A record with the document in one of its fields. Fields inside others have paths such as `message.content`.
     Jsonl {
         /// Name of that field.
         text: String,
     },
-    /// One JSON object per line, each a conversation.
+    /// A record that is a conversation.
     Chat {
         /// The fields that hold the turns.
         turns: TurnFields,

@@ -1,6 +1,6 @@
 //! Tests of reading documents from files.
 
-use fmflow_engine::documents::{LINE_BYTES, is_held_out};
+use fmflow_engine::documents::{GROUP_BYTES, LINE_BYTES, is_held_out};
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
 use super::*;

@@ -259,7 +259,7 @@ fn what_is_wrong_with_a_table_is_told_by_check_and_by_rows() {
     project.fmflow(&["check", "p.kdl"]).exits(2).says("no-column").says("did you mean `output`?");
     project.edit("p.kdl", "assistant=\"outptu\"", "assistant=\"output\"");
     for name in ["e", "f", "g", "h"] {
-        write_bytes(&project, &format!("d{name}.parquet"), &parquet(&[first.clone()]));
+        write_bytes(&project, &format!("d{name}.parquet"), &parquet(std::slice::from_ref(&first)));
     }
     // `check` looks at four files, the stage at all.
     write_bytes(&project, "dz.parquet", &parquet(&[table(&[("instruction", vec!["x".into()])])]));
@@ -309,4 +309,72 @@ fn documents_of_text_are_what_the_dataset_says() {
         let found = documents(&project);
         assert!(count.is_none_or(|count| count == found), "{setting}: {found}");
     }
+}
+
+/// Two hundred lines; every tenth is a copy of the one before.
+fn rated() -> impl Iterator<Item = Value> {
+    (0..200).map(|i| {
+        let text = format!("document {} of many, with some more words", if i % 10 == 9 { i - 1 } else { i });
+        let license = if i % 2 == 0 { "mit" } else { "gpl" };
+        json!({ "text": text, "stars": i % 7, "meta": { "license": license } })
+    })
+}
+
+#[test]
+fn a_dataset_is_filtered_and_freed_of_copies_and_says_so() {
+    let project = project(rated(), "");
+    project.edit("p.kdl", "packing=\"first-fit\"", "packing=\"concat\"");
+    let documents = |project: &Project| {
+        let summary: Value = serde_json::from_slice(&rows_bytes(project)[1].1).unwrap_or_default();
+        ["train", "held_out"].iter().filter_map(|part| summary[part]["documents"].as_u64()).sum::<u64>()
+    };
+    make_rows(&project).ok();
+    assert_eq!(documents(&project), 200);
+    project.edit("p.kdl", "held-out=\"20%\" ", "held-out=\"20%\" { duplicates \"drop\"; }");
+    make_rows(&project).ok().says("duplicates: 20 copies of 200 documents (10.0 %) dropped");
+    assert_eq!(documents(&project), 180);
+    let filter = "{ filter { stars at-least=3 at-most=5; meta.license \"mit\" \"bsd\"; }";
+    project.edit("p.kdl", "{ duplicates \"drop\";", filter);
+    let expected = rated().filter(|line| (3..=5).contains(&line["stars"].as_u64().unwrap_or(9)));
+    let expected = expected.filter(|line| line["meta"]["license"] == "mit").count() as u64;
+    make_rows(&project).ok().says(&format!("filter: {} of 200 records", 200 - expected));
+    assert_eq!(documents(&project), expected);
+    project.edit("p.kdl", "\"mit\" \"bsd\"", "\"agpl\"");
+    make_rows(&project).exits(8).says("the filter leaves out all 200 records");
+    project.edit("p.kdl", "stars at-least=3 at-most=5", "stars \"3\"");
+    make_rows(&project).exits(8).says("field `stars` is a number, which the filter's values are not");
+    project.edit("p.kdl", "stars \"3\"", "stars");
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("the filter of `stars` says no value");
+}
+
+#[test]
+fn a_few_records_at_fault_are_skipped_if_the_dataset_says_so() {
+    let lines = (0..2000).map(|i| match i {
+        700 => json!({ "txt": "x" }),
+        _ => json!({ "text": format!("document {i} of many") }),
+    });
+    let project = project(lines, "");
+    make_rows(&project).exits(8).says("d.jsonl:701: field `text` is missing");
+    project.edit("p.kdl", "held-out=\"20%\" ", "held-out=\"20%\" { on-bad-record \"skip\"; }");
+    project.fmflow(&["check", "p.kdl"]).ok();
+    make_rows(&project).ok().says("1 of 2000 records (0.050 %) are at fault and skipped, the first: ");
+    let shown = project.fmflow(&["show", "p.kdl", "r/d"]).ok();
+    assert!(shown.stdout.contains("d.jsonl:701: field `text` is missing"), "{}", shown.stdout);
+    project.edit("p.kdl", "\"skip\"", "\"skip\" max=\"0.01%\"");
+    make_rows(&project).exits(8).says("1 of 2000 records (0.050 %) are at fault, more than `max` allows");
+}
+
+#[test]
+fn a_cap_is_met_exactly_and_told() {
+    let project = project(rated(), "tokens=1000");
+    project.edit("p.kdl", "packing=\"first-fit\"", "packing=\"concat\"");
+    make_rows(&project)
+        .ok()
+        .says("cap: 1000 tokens of 1000 are used; the last document that was read ends in d.jsonl:");
+    let summary: Value = serde_json::from_slice(&rows_bytes(&project)[1].1).unwrap_or_default();
+    assert_eq!(summary["train"]["tokens"], 1000);
+    project.edit("p.kdl", "tokens=1000", "tokens=\"1M\"");
+    make_rows(&project).exits(8).says("fewer than `tokens=1000000`").says("`tokens-at-most=`");
+    project.edit("p.kdl", "tokens=\"1M\"", "tokens-at-most=\"1M\"");
+    make_rows(&project).ok();
 }

@@ -24,6 +24,7 @@ use crate::pipeline::config::FileLayout;
 use crate::text::unpack::DataFile;
 
 /// Why a table cannot be read.
+#[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
 #[derive(Debug)]
 pub(super) enum ColumnFault {
     /// The storage reported an error.
@@ -44,6 +45,7 @@ pub(super) trait RowSource: Debug {
 }
 
 /// What a column holds, as far as a dataset can use it.
+#[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnKind {
     /// Text.

@@ -113,12 +113,14 @@ pub(super) fn suggest_setting(name: &str, format: &DatasetFormat) -> String {
 pub(super) fn find_unread_fields(
     format: &DatasetFormat,
     ignored: &[String],
+    filtered: &[&str],
     fields: &Map<String, Value>,
     document: &Document,
 ) -> Vec<String> {
     let read = list_read_fields(format);
     let lost = |name: &str, value: &Value| {
         !read.contains(&name)
+            && !filtered.contains(&name)
             && !read.iter().any(|path| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
             && !ignored.iter().any(|field| field == name)
             && has_content(name, value)

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::fields::{find_field, list_field_names};
+use super::filter::passes_filters;
 use super::json::{JsonRecord, parse_record};
 use super::leftovers::{Leftovers, PROMPT_FIELDS, find_unread_fields, list_read_fields};
 use super::line::{LINE_BYTES, LineFault};
 use super::non_text::describe_non_text;
 use super::turns::{self, TurnCounts};
 use super::{Conversation, Document};
-use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout, TurnFields};
+use crate::pipeline::config::{ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, TurnFields};
 
 const FILL: &str = "fill it or remove the line";
 
@@ -22,6 +23,7 @@ pub struct DocumentParser {
     format: DatasetFormat,
     ignored: Vec<String>,
     strict: bool,
+    filters: Vec<ColumnFilter>,
 }
 
 /// The document of a record, and what it does not use.
@@ -31,6 +33,15 @@ pub struct ParsedDocument {
     pub document: Document,
     /// What of the record is not part of it.
     pub leftovers: Leftovers,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParsedRecord {
+    /// It is a document.
+    Document(Box<ParsedDocument>),
+    /// The filter of the dataset leaves it out.
+    FilteredOut,
 }
 
 impl ParsedDocument {
@@ -44,8 +55,8 @@ impl DocumentParser {
     /// A parser for the records of `dataset`.
     #[must_use]
     pub fn new(dataset: &DatasetConfig) -> Self {
-        let DatasetConfig { layout, format, unread, strict, .. } = dataset.clone();
-        Self { layout, format, ignored: unread, strict }
+        let DatasetConfig { layout, format, unread, strict, filters, .. } = dataset.clone();
+        Self { layout, format, ignored: unread, strict, filters }
     }
 
     /// How records are found in a file.
@@ -64,20 +75,24 @@ impl DocumentParser {
     ///
     /// # Errors
     /// If the line is not a JSON object with the fields of the dataset, or, for a strict dataset, if it has leftovers.
-    pub fn parse(&self, line: &str, first: bool) -> Result<ParsedDocument, LineFault> {
+    pub fn parse(&self, line: &str, first: bool) -> Result<ParsedRecord, LineFault> {
         self.parse_record(parse_record(line, first)?)
     }
 
     /// Parses the fields of a row of a table.
-    pub(super) fn parse_fields(&self, fields: Map<String, Value>) -> Result<ParsedDocument, LineFault> {
+    pub(super) fn parse_fields(&self, fields: Map<String, Value>) -> Result<ParsedRecord, LineFault> {
         self.parse_record(JsonRecord { fields, repeated: Vec::new() })
     }
 
-    fn parse_record(&self, record: JsonRecord) -> Result<ParsedDocument, LineFault> {
+    fn parse_record(&self, record: JsonRecord) -> Result<ParsedRecord, LineFault> {
         let JsonRecord { fields, repeated } = record;
+        if !passes_filters(&self.filters, &fields)? {
+            return Ok(ParsedRecord::FilteredOut);
+        }
         let (document, turns) = self.read_document(&fields)?;
+        let filtered: Vec<&str> = self.list_filtered_fields().collect();
         let leftovers = Leftovers {
-            unread: find_unread_fields(&self.format, &self.ignored, &fields, &document),
+            unread: find_unread_fields(&self.format, &self.ignored, &filtered, &fields, &document),
             absent: self.list_absent_fields(&fields),
             later_turns: turns.later,
             repeated_roles: turns.repeated_roles,
@@ -85,7 +100,7 @@ impl DocumentParser {
         };
         match leftovers.to_fault(&self.format).filter(|_| self.strict) {
             Some(fault) => Err(fault),
-            None => Ok(ParsedDocument { document, leftovers }),
+            None => Ok(ParsedRecord::Document(Box::new(ParsedDocument { document, leftovers }))),
         }
     }
 
@@ -129,6 +144,7 @@ impl DocumentParser {
     }
 
     /// The fields that every record must have, and whether each holds a list of turns rather than text.
+    #[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
     pub(super) fn list_required_fields(&self) -> Vec<(&str, bool)> {
         match &self.format {
             DatasetFormat::Text => vec![],
@@ -145,12 +161,26 @@ impl DocumentParser {
 
     /// The fields that are read of a table; `None` for all. Of conversations, those that usually hold a part of the prompt are among
     /// them, so that none is left out unnoticed.
+    #[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
     pub(super) fn list_needed_fields(&self) -> Option<Vec<String>> {
         if self.strict {
             return None;
         }
         let usual = PROMPT_FIELDS.into_iter().filter(|_| matches!(self.format, DatasetFormat::Chat { .. }));
-        Some(list_read_fields(&self.format).into_iter().chain(usual).map(str::to_owned).collect())
+        let filtered = self.list_filtered_fields();
+        Some(
+            list_read_fields(&self.format)
+                .into_iter()
+                .chain(usual)
+                .chain(filtered)
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    /// The fields that decide whether a record is a document.
+    pub fn list_filtered_fields(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| filter.column.as_str())
     }
 
     fn list_absent_fields(&self, fields: &Map<String, Value>) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::columns::{ColumnFault, RowSource, open_rows};
 use super::fault::RecordFault;
 use super::line::{LineFault, decode_line};
 use super::lines::{DataBytes, DataLines};
-use super::parser::{DocumentParser, ParsedDocument};
+use super::parser::{DocumentParser, ParsedDocument, ParsedRecord};
 use super::place::RecordPlace;
 use crate::pipeline::config::FileLayout;
 use crate::text::unpack::{DataFile, UnpackedFile};
@@ -64,16 +64,16 @@ impl RecordReader {
         Ok(Self { source, found: false })
     }
 
-    /// The next document; `None` at the end of the file.
+    /// The next record; `None` at the end of the file.
     ///
     /// # Errors
     /// If the next record is at fault. Unless it was the last, the next call reads the record after it.
-    pub fn next_document(&mut self, parser: &DocumentParser) -> Result<Option<ParsedDocument>, RecordFault> {
+    pub fn next_record(&mut self, parser: &DocumentParser) -> Result<Option<ParsedRecord>, RecordFault> {
         let (first, layout) = (!self.has_found(), parser.layout());
         let found = match (&mut self.source, layout) {
-            (RecordSource::Lines(lines), FileLayout::Text(documents)) => {
-                lines.next_text(documents)?.map(|text| Ok(ParsedDocument::of_text(text)))
-            }
+            (RecordSource::Lines(lines), FileLayout::Text(documents)) => lines
+                .next_text(documents)?
+                .map(|text| Ok(ParsedRecord::Document(Box::new(ParsedDocument::of_text(text))))),
             (RecordSource::Lines(lines), _) => read_object(lines, parser, first)?,
             (RecordSource::Array(elements), _) => elements.next_element()?.map(|bytes| {
                 // Any number but that of the first line: it has no byte order mark.
@@ -132,7 +132,7 @@ fn read_object(
     lines: &mut DataLines,
     parser: &DocumentParser,
     first: bool,
-) -> Result<Option<Result<ParsedDocument, LineFault>>, RecordFault> {
+) -> Result<Option<Result<ParsedRecord, LineFault>>, RecordFault> {
     while let Some(line) = lines.next_line()? {
         if !line.trim().is_empty() {
             return Ok(Some(parser.parse(&line, first)));

@@ -28,6 +28,12 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTANDARD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 
+/// Whether files with this name hold more text than they have bytes: compressed ones and tables.
+#[must_use]
+pub(crate) fn is_packed_name(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|end| ["gz", "zst", "parquet", "arrow"].iter().any(|packed| end == *packed))
+}
+
 /// How a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compression {
@@ -174,7 +180,7 @@ impl UnpackedFile {
 
     fn check_size(&self) -> io::Result<()> {
         let at = self.stream.position();
-        let most = at.saturating_mul(MAX_RATIO).max(FREE_BYTES).min(MAX_UNPACKED_BYTES);
+        let most = at.saturating_mul(MAX_RATIO).clamp(FREE_BYTES, MAX_UNPACKED_BYTES);
         if !self.is_packed() || self.unpacked <= most {
             return Ok(());
         }

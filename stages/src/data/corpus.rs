@@ -4,16 +4,20 @@
 //! or `\r\n` as line ends, and may be compressed (gzip, Zstandard). Anything else is refused with its file and line, because a silent
 //! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
+mod duplicates;
 mod error;
 mod open;
+mod skipped;
 
+use duplicates::SeenDocuments;
 pub(crate) use error::CorpusError;
 use error::FaultList;
 pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
-use fmflow_engine::documents::{DocumentParser, ParsedDocument, RecordPlace, Tally};
+use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordPlace, Tally};
 use fmflow_engine::pipeline::config::{DatasetConfig, FileLayout};
 use fmflow_engine::run::execute::ProgressReporter;
 use open::OpenCorpusFile;
+use skipped::SkippedRecords;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +31,10 @@ pub(crate) fn read_documents<'a>(
     patience: Patience<'a>,
 ) -> Documents<'a> {
     let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
-    Documents { files: files.into_iter(), parser, open: None, tally, ended: false, patience }
+    let seen = dataset.drops_duplicates.then(SeenDocuments::default);
+    let skipped = dataset.skipped.map(SkippedRecords::new);
+    let (files, filtered) = (files.into_iter(), Filtered::default());
+    Documents { files, parser, open: None, tally, seen, skipped, filtered, ended: false, patience }
 }
 
 /// After this time a first fault is told while others are still looked for.
@@ -48,8 +55,18 @@ pub(crate) struct Documents<'a> {
     parser: DocumentParser,
     open: Option<OpenCorpusFile>,
     tally: Tally,
+    seen: Option<SeenDocuments>,
+    skipped: Option<SkippedRecords>,
+    filtered: Filtered,
     ended: bool,
     patience: Patience<'a>,
+}
+
+/// Records that the filter of a dataset let pass, and that it left out.
+#[derive(Debug, Default)]
+struct Filtered {
+    passed: u64,
+    left_out: u64,
 }
 
 impl Iterator for Documents<'_> {
@@ -63,7 +80,8 @@ impl Iterator for Documents<'_> {
         self.ended = !matches!(next, Ok(Some(_)));
         match next {
             Ok(Some(document)) => Some(Ok(document)),
-            Ok(None) => self.tally.find_absent_field().map(|name| Err(CorpusError::no_such_field(name))),
+            Ok(None) => self.find_fault_of_all().map(Err),
+            Err(fault) if fault.ends_the_dataset() => Some(Err(fault)),
             Err(first) => Some(Err(self.find_all_faults(first))),
         }
     }
@@ -80,6 +98,37 @@ impl Documents<'_> {
     #[must_use]
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What a dataset did to its records before they became documents, in sentences.
+    #[must_use]
+    pub(crate) fn describe_left_out(&self) -> Vec<String> {
+        let Filtered { passed, left_out } = self.filtered;
+        let percent = 100.0 * left_out as f64 / (passed + left_out).max(1) as f64;
+        let filtered = self.parser.list_filtered_fields().next().is_some().then(|| {
+            format!("filter: {left_out} of {} records ({percent:.1} %) left out", passed + left_out)
+        });
+        let skipped = self.skipped.as_ref().and_then(SkippedRecords::describe);
+        let seen = self.seen.as_ref().map(|seen| format!("duplicates: {}", seen.describe()));
+        filtered.into_iter().chain(skipped).chain(seen).collect()
+    }
+
+    /// Refuses a share of records at fault that is too large among those that were read.
+    ///
+    /// # Errors
+    /// If the dataset allows fewer.
+    pub(crate) fn check_skipped(&self) -> Result<(), CorpusError> {
+        self.skipped.as_ref().map_or(Ok(()), SkippedRecords::check)
+    }
+
+    /// What is wrong with all records together, once they were read.
+    fn find_fault_of_all(&self) -> Option<CorpusError> {
+        let Filtered { passed, left_out } = self.filtered;
+        if passed == 0 && left_out > 0 {
+            return Some(CorpusError::AllFiltered { records: left_out });
+        }
+        let skipped = self.check_skipped().err();
+        skipped.or_else(|| self.tally.find_absent_field().map(CorpusError::no_such_field))
     }
 
     /// Looks through what is left, and adds its faults to the first one.
@@ -108,13 +157,28 @@ impl Documents<'_> {
                     None => return Ok(None),
                 },
             };
-            match open.next_document(&self.parser) {
-                Ok(Some(ParsedDocument { document, leftovers })) => {
-                    if matches!(self.parser.layout(), FileLayout::Text(_)) {
-                        return Ok(Some(document));
+            match open.next_record(&self.parser) {
+                Ok(Some(ParsedRecord::Document(parsed))) => {
+                    self.filtered.passed += 1;
+                    self.skipped.iter_mut().for_each(SkippedRecords::count);
+                    if !matches!(self.parser.layout(), FileLayout::Text(_)) {
+                        self.tally.add(&parsed.leftovers, || open.describe_place());
                     }
-                    self.tally.add(&leftovers, || open.describe_place());
-                    return Ok(Some(document));
+                    let new = self.seen.as_mut().map_or(Ok(true), |seen| seen.is_new(&parsed.document))?;
+                    if new {
+                        return Ok(Some(parsed.document));
+                    }
+                    continue;
+                }
+                Ok(Some(ParsedRecord::FilteredOut)) => {
+                    self.filtered.left_out += 1;
+                    self.skipped.iter_mut().for_each(SkippedRecords::count);
+                    continue;
+                }
+                Err(fault @ CorpusError::Record { last: false, .. }) if self.skipped.is_some() => {
+                    let skipped = self.skipped.as_mut().expect("it is there");
+                    skipped.skip(&fault)?;
+                    continue;
                 }
                 Err(fault) => {
                     if fault.ends_its_file() {

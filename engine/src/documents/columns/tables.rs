@@ -99,6 +99,9 @@ impl NeededColumns {
         for (name, list) in parser.list_required_fields() {
             check_column(name, list, columns).map_err(ColumnFault::Unfit)?;
         }
+        for name in parser.list_filtered_fields() {
+            find_column(name, columns).map_err(ColumnFault::Unfit)?;
+        }
         Ok(Self { paths: parser.list_needed_fields() })
     }
 
@@ -123,12 +126,16 @@ fn is_inside(path: &[String], wanted: &str) -> bool {
 
 /// Checks the column `name`, which must hold text, or a list of turns.
 fn check_column(name: &str, list: bool, columns: &[TableColumn]) -> Result<(), LineFault> {
-    let Some(column) = columns.iter().find(|column| column.path == name) else {
-        let names = suggest::format_name_list(columns.iter().map(|column| column.path.as_str()));
-        let problem = format!("it has no column `{name}`; its columns are {names}");
-        return Err(LineFault::new(problem, "name another column in the dataset, or remove the file"));
-    };
+    let column = find_column(name, columns)?;
     let Some(what) = column.describe_misfit(list) else { return Ok(()) };
     let problem = format!("its column `{name}` holds {what}");
     Err(LineFault::new(problem, "name another column in the dataset, or convert this one"))
+}
+
+fn find_column<'a>(name: &str, columns: &'a [TableColumn]) -> Result<&'a TableColumn, LineFault> {
+    columns.iter().find(|column| column.path == name).ok_or_else(|| {
+        let names = suggest::format_name_list(columns.iter().map(|column| column.path.as_str()));
+        let problem = format!("it has no column `{name}`; its columns are {names}");
+        LineFault::new(problem, "name another column in the dataset, or remove the file")
+    })
 }

@@ -4,11 +4,12 @@ use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
-    DatasetConfig, DatasetFormat, FetchConfig, FileLayout, Packing, RowsConfig, TextDocuments,
-    TokenizerConfig, TurnFields,
+    ColumnFilter, DatasetConfig, DatasetFormat, FetchConfig, FileLayout, FilterValue, Packing, RowsConfig,
+    TextDocuments, TokenCap, TokenizerConfig, TurnFields,
 };
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::escape::escape_line;
 use crate::text::glob;
 use crate::text::glob::PatternError;
 
@@ -21,6 +22,31 @@ fn suggest_format(from: &str) -> String {
     match word {
         Some(word) => format!("add `format={word:?}`"),
         None => "add `format=\"text\"` (paragraphs) or `format=\"jsonl\"` (one document per line)".to_owned(),
+    }
+}
+
+/// Largest share of records at fault that may be skipped; `None` if one is an error.
+fn decode_skipped(record: &Record) -> Option<f64> {
+    let child = record.child("on-bad-record")?;
+    match child.text("value")? {
+        "error" => None,
+        "skip" => child.number("max"),
+        word => unknown_word(word),
+    }
+}
+
+fn decode_token_cap(record: &Record) -> Option<TokenCap> {
+    let exact = record.count("tokens").map(|tokens| TokenCap { tokens, may_end_before: false });
+    let most = || record.count("tokens-at-most").map(|tokens| TokenCap { tokens, may_end_before: true });
+    exact.or_else(most)
+}
+
+fn decode_filter_value(value: &CanonicalValue) -> FilterValue {
+    match value {
+        CanonicalValue::Text(text) => FilterValue::Text(text.clone()),
+        CanonicalValue::Number(number) => FilterValue::Number(*number),
+        CanonicalValue::Bool(value) => FilterValue::Boolean(*value),
+        other => unreachable!("a filter takes text, numbers and booleans, not {other:?}"),
     }
 }
 
@@ -159,10 +185,49 @@ impl Decoder<'_> {
             held_out: record.number("held-out")?,
             strict: record.boolean("strict").unwrap_or(false),
             unread: unread.map(|leaf| leaf.expect_text().to_owned()).collect(),
+            filters: self.decode_filters(record)?,
+            skipped: decode_skipped(record),
+            drops_duplicates: record.child("duplicates").and_then(|child| child.text("value"))
+                == Some("drop"),
+            cap: decode_token_cap(record),
         };
         self.check_data(record, &files, &dataset);
         self.sources.push(SourceFiles { name, files });
         Some(dataset)
+    }
+
+    /// The filters of a dataset. Plain text has no fields, and a filter must say which values it wants.
+    fn decode_filters(&mut self, record: &Record) -> Option<Vec<ColumnFilter>> {
+        let Some(filter) = record.child("filter") else { return Some(Vec::new()) };
+        if let Some(leaf) = record.leaf("format").filter(|leaf| leaf.text() == Some("text")) {
+            let message = "`filter` names fields, but files of `format=\"text\"` have no fields";
+            self.sink.push(
+                Diagnostic::new(Code::FieldDoesNotApply, message)
+                    .at(&filter.span, "fields of records")
+                    .also(&leaf.span, "plain text")
+                    .help("remove the `filter`, or use a format with fields"),
+            );
+            return None;
+        }
+        filter.children("column").map(|column| self.decode_filter(column)).collect()
+    }
+
+    fn decode_filter(&mut self, record: &Record) -> Option<ColumnFilter> {
+        let column = record.text("name")?.to_owned();
+        let accepted: Vec<FilterValue> =
+            record.all("value").map(|leaf| decode_filter_value(&leaf.value)).collect();
+        let (at_least, at_most) = (record.number("at-least"), record.number("at-most"));
+        if accepted.is_empty() == (at_least.is_none() && at_most.is_none()) {
+            let (what, code) = match accepted.is_empty() {
+                true => ("says no value", Code::MissingField),
+                false => ("has both values and a range", Code::ConflictingFields),
+            };
+            let help = "write the values, as in `license \"mit\" \"apache-2.0\"`, or a range, as in `stars at-least=5`";
+            let message = format!("the filter of `{}` {what}", escape_line(&column));
+            self.sink.push(Diagnostic::new(code, message).at(&record.span, "here").help(help));
+            return None;
+        }
+        Some(ColumnFilter { column, accepted, at_least, at_most })
     }
 
     /// How records are found in the files. A dataset on a hub need not say it.

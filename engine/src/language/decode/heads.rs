@@ -1,6 +1,6 @@
 //! Looks through the first records of a dataset's files, with the parser that the `rows` stage reads all lines with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
@@ -8,7 +8,8 @@ use super::Decoder;
 use super::columns::{FirstLine, list_short_names, suggest_other_field};
 use super::unfit::REPAIR;
 use crate::documents::{
-    DocumentParser, LineFault, RecordFault, RecordPlace, RecordReader, Remark, RemarkKind, Tally,
+    DocumentParser, LineFault, ParsedRecord, RecordFault, RecordPlace, RecordReader, Remark, RemarkKind,
+    Tally,
 };
 use crate::language::record::Record;
 use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout};
@@ -77,7 +78,7 @@ impl DataHeads {
 
     fn read_file(
         &mut self,
-        path: &PathBuf,
+        path: &Path,
         parser: &DocumentParser,
         first: FirstLine,
         file: &str,
@@ -88,8 +89,9 @@ impl DataHeads {
         let records = RecordReader::open(opened, &name, parser, MAX_BYTES);
         let read = records.and_then(|records| self.add_records(records, parser, first, file));
         self.whole &= matches!(read, Ok(true));
+        let read = read.map(|_| ());
         match read {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(RecordFault::Unreadable(cause)) => Err(unreadable(cause)),
             Err(RecordFault::Unfit(fault) | RecordFault::Record { fault, .. }) => Err(fault),
         }
@@ -105,10 +107,13 @@ impl DataHeads {
     ) -> Result<bool, RecordFault> {
         let mut reported = None;
         for number in 0..MAX_RECORDS {
-            match records.next_document(parser) {
+            match records.next_record(parser) {
                 Ok(None) => return Ok(!records.is_cut()),
                 Ok(Some(_)) if matches!(parser.layout(), FileLayout::Text(_)) => {}
-                Ok(Some(parsed)) => self.tally.add(&parsed.leftovers, || records.place().in_file(file)),
+                Ok(Some(ParsedRecord::FilteredOut)) => {}
+                Ok(Some(ParsedRecord::Document(parsed))) => {
+                    self.tally.add(&parsed.leftovers, || records.place().in_file(file))
+                }
                 // An array that the limit cuts off is not at fault.
                 Err(RecordFault::Record { last: true, .. }) if records.is_cut() => return Ok(false),
                 Err(RecordFault::Record { place, fault, last }) => {
@@ -180,7 +185,9 @@ impl Decoder<'_> {
         let base = &place.file.folder;
         let shown = |path: &PathBuf| show_path(path.strip_prefix(base).unwrap_or(path));
         let heads = DataHeads::read(files, dataset, all, shown);
-        for (fix, faults) in &heads.faults {
+        // The stage counts those that it skips, and compares their share with the largest.
+        let faults = heads.faults.iter().filter(|_| dataset.skipped.is_none());
+        for (fix, faults) in faults {
             let message = faults.describe();
             self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "its data").help(fix));
         }

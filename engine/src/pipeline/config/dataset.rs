@@ -16,6 +16,55 @@ pub struct DatasetConfig {
     pub strict: bool,
     /// Fields that are left out on purpose, and are no leftovers.
     pub unread: Vec<String>,
+    /// What the fields of a record must hold for it to be a document.
+    pub filters: Vec<ColumnFilter>,
+    /// Largest share of records at fault that are skipped; `None` if one is an error.
+    pub skipped: Option<f64>,
+    /// Whether a document that is equal to an earlier one is dropped.
+    pub drops_duplicates: bool,
+    /// Where reading stops.
+    pub cap: Option<TokenCap>,
+}
+
+/// The values of a field that a record must have to be a document: one of the accepted ones, or a number in the range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnFilter {
+    /// Name of the field.
+    pub column: String,
+    /// Values, one of which it must have; empty if the range decides.
+    pub accepted: Vec<FilterValue>,
+    /// Smallest number.
+    pub at_least: Option<f64>,
+    /// Largest number.
+    pub at_most: Option<f64>,
+}
+
+impl ColumnFilter {
+    /// Whether it compares values rather than a range.
+    #[must_use]
+    pub(crate) fn is_of_values(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+}
+
+/// A value that a filter accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterValue {
+    /// This text.
+    Text(String),
+    /// This number.
+    Number(f64),
+    /// True or false.
+    Boolean(bool),
+}
+
+/// The training tokens after which reading stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCap {
+    /// How many.
+    pub tokens: u64,
+    /// Whether the documents may have fewer.
+    pub may_end_before: bool,
 }
 
 impl DatasetConfig {
@@ -26,7 +75,18 @@ impl DatasetConfig {
             DatasetFormat::Text => FileLayout::Text(TextDocuments::Groups),
             DatasetFormat::Jsonl { .. } | DatasetFormat::Chat { .. } => FileLayout::Jsonl,
         };
-        Self { name: name.to_owned(), layout, format, held_out: 0.0, strict: false, unread: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            layout,
+            format,
+            held_out: 0.0,
+            strict: false,
+            unread: Vec::new(),
+            filters: Vec::new(),
+            skipped: None,
+            drops_duplicates: false,
+            cap: None,
+        }
     }
 }
 

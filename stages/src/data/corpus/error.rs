@@ -77,6 +77,30 @@ pub(crate) enum CorpusError {
         /// The name of the field.
         name: String,
     },
+    /// The filter of the dataset leaves out every record.
+    #[error("the filter leaves out all {records} records; correct its values, or remove it")]
+    AllFiltered {
+        /// How many there are.
+        records: u64,
+    },
+    /// More records are at fault than the dataset allows.
+    #[error("{text} are at fault, more than `max` allows ({most}); the first: {first}")]
+    TooManySkipped {
+        /// How many, and their share.
+        text: String,
+        /// The largest share.
+        most: String,
+        /// The first fault.
+        first: String,
+    },
+    /// The dataset has more different documents than can be compared.
+    #[error(
+        "the dataset has more than {most} different documents, too many for `duplicates \"drop\"`; divide it into several datasets"
+    )]
+    TooManyDocuments {
+        /// How many can be compared.
+        most: usize,
+    },
     /// Several faults, the first of them one by one.
     #[error("{text}")]
     Several {
@@ -96,6 +120,11 @@ impl CorpusError {
             Self::Record { last, .. } => *last,
             _ => true,
         }
+    }
+
+    /// Whether the dataset as a whole is at fault, so that reading on shows nothing more.
+    pub(super) fn ends_the_dataset(&self) -> bool {
+        matches!(self, Self::TooManySkipped { .. } | Self::TooManyDocuments { .. })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opens one data file, and says where in it a fault is.
 
-use fmflow_engine::documents::{DocumentParser, ParsedDocument, RecordFault, RecordPlace, RecordReader};
+use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordFault, RecordPlace, RecordReader};
 use fmflow_engine::text::escape::show_path;
 
 use super::CorpusError;
@@ -23,12 +23,12 @@ impl OpenCorpusFile {
         }
     }
 
-    /// The next document; `None` at the end of the file.
-    pub(super) fn next_document(
+    /// The next record; `None` at the end of the file.
+    pub(super) fn next_record(
         &mut self,
         parser: &DocumentParser,
-    ) -> Result<Option<ParsedDocument>, CorpusError> {
-        self.records.next_document(parser).map_err(|fault| place_fault(&self.file, fault))
+    ) -> Result<Option<ParsedRecord>, CorpusError> {
+        self.records.next_record(parser).map_err(|fault| place_fault(&self.file, fault))
     }
 
     /// Where the last document ends.

@@ -1,5 +1,6 @@
 //! Tests of Arrow files and streams.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
@@ -64,7 +65,7 @@ fn files_and_streams_give_the_same_rows() {
         }
     }
     let none = batches[0].slice(0, 0);
-    for bytes in [stream(&[none.clone()], None), file(&[none], None)] {
+    for bytes in [stream(from_ref(&none), None), file(from_ref(&none), None)] {
         assert_eq!(read(&bytes), (vec![], None), "no rows are no fault of the file");
     }
 }
@@ -79,7 +80,7 @@ fn every_way_to_hold_text_is_read() {
     ];
     for column in columns {
         let rows = batch(vec![("text", column)]);
-        for bytes in [stream(&[rows.clone()], None), file(&[rows], None)] {
+        for bytes in [stream(from_ref(&rows), None), file(from_ref(&rows), None)] {
             let (rows, fault) = read(&bytes);
             let expected = json!([{"text": "a"}, {"text": "b"}, {"text": "a"}]);
             assert_eq!((Value::from(rows), fault), (expected, None));

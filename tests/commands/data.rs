@@ -345,6 +345,8 @@ fn a_dataset_is_filtered_and_freed_of_copies_and_says_so() {
     make_rows(&project).exits(8).says("field `stars` is a number, which the filter's values are not");
     project.edit("p.kdl", "stars \"3\"", "stars");
     project.fmflow(&["check", "p.kdl"]).exits(2).says("the filter of `stars` says no value");
+    project.edit("p.kdl", "format=\"jsonl\"", "format=\"text\"");
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("`filter` names fields");
 }
 
 #[test]

@@ -1,23 +1,39 @@
-//! From a line of a data file to a document. `check` reads the beginning of the files with it and the stages read all of them,
-//! so that both see the same faults.
+//! From a data file to documents. `check` reads the beginning of the files with it and the stages read all of them, so that both see
+//! the same faults.
 //!
-//! In the order in which a line flows through them: [`line`] makes text of bytes, [`json`] a record of text, [`parser`] a
+//! In the order in which a record flows through them: [`records`] opens a file and reads it by its layout ([`lines`], [`array`],
+//! [`columns`]), each record with its [`place`] or its [`fault`]; [`line`] makes text of bytes, [`json`] a record of text, [`parser`] a
 //! document of a record, with the help of [`turns`] and [`conversation`]. [`leftovers`] notices what a document does not use, and
 //! [`tally`] counts it.
 
+mod array;
+mod columns;
 mod conversation;
 mod document;
+mod fault;
+mod fields;
+mod filter;
 mod json;
 mod leftovers;
 mod line;
+mod lines;
 mod non_text;
 mod parser;
+mod place;
+mod records;
 mod tally;
 mod turns;
 
+pub(crate) use columns::{TableColumn, list_columns};
 pub use conversation::{Chat, Conversation, Message, Speaker};
 pub use document::{Document, is_held_out};
+pub use fault::RecordFault;
+pub(crate) use fields::find_field;
 pub use leftovers::Leftovers;
-pub use line::{LINE_BYTES, LineFault, decode_line, long_line};
-pub use parser::{DocumentParser, ParsedDocument};
+pub use line::{LINE_BYTES, LineFault};
+pub use lines::GROUP_BYTES;
+pub use parser::{DocumentParser, ParsedDocument, ParsedRecord};
+pub use place::RecordPlace;
+pub use records::RecordReader;
+pub(crate) use records::read_first_object;
 pub use tally::{Remark, RemarkKind, Tally};

@@ -13,3 +13,4 @@ pub(crate) mod read;
 pub mod render;
 pub(crate) mod scan;
 pub(crate) mod suggest;
+pub mod unpack;

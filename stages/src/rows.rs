@@ -1,11 +1,12 @@
 //! The `rows` stage: tokenizes and packs one dataset.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::RowsConfig;
+use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::display::count_noun;
+use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use crate::data::build::{RowsOptions, build_rows};
@@ -28,14 +29,17 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         end_of_document: config.end_of_document,
         canvas: config.canvas,
         held_out: config.dataset.held_out,
-        limit: None,
+        cap: config.dataset.cap,
     };
     let mut writer = job.slot.artifact()?;
     let mut sink = ArtifactSink::new(&mut writer);
     let mut named = SpecialTokenMentions::new(&tokenizer);
     let mut documents = open_documents(job, &config.dataset)?;
     let read = watch_for_mentions(&mut documents, &mut named);
-    let found = build_rows(read, &tokenizer, &options, &mut sink, job.interrupt).map_err(|e| {
+    let built = build_rows(read, &tokenizer, &options, &mut sink, job.interrupt);
+    // A cap may end the reading before the iterator compares the share.
+    let built = built.and_then(|found| Ok(documents.check_skipped().map(|()| found)?));
+    let found = built.map_err(|e| {
         explain_build_error(
             job,
             e.at_document(documents.place()),
@@ -47,6 +51,11 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
     let left = documents.tally().describe(&config.dataset.format, "");
     let left: Vec<String> = left.iter().map(|remark| format!("{}: {}", remark.text, remark.fix)).collect();
+    let left: Vec<String> = describe_cap(&config.dataset, &found, &documents)
+        .into_iter()
+        .chain(documents.describe_left_out())
+        .chain(left)
+        .collect();
     left.iter().chain(&named.describe()).for_each(|note| job.report.note(note));
     for split in [Split::Train, Split::HeldOut] {
         shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));
@@ -55,6 +64,17 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     summary.lines.extend(left);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// What was used of a cap, and where the reading stopped. The name of the file alone becomes part of the artifact.
+fn describe_cap(dataset: &DatasetConfig, found: &RowsSummary, documents: &Documents<'_>) -> Option<String> {
+    let cap = dataset.cap?;
+    let used = count_noun(found.split(Split::Train).tokens, "token");
+    let place = documents.place().map(|(file, place)| {
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        format!("; the last document that was read ends in {}", place.in_file(&show_path(name)))
+    });
+    Some(format!("cap: {used} of {} are used{}", cap.tokens, place.unwrap_or_default()))
 }
 
 /// Passes the documents through and counts their mentions of special tokens.

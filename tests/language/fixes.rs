@@ -366,11 +366,16 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
     );
     let cases: &[(&[u8], &str, &str)] = &[
         (b"", "format=\"text\"", "2:18: error[unfit-data]: `d.jsonl` is empty"),
-        (b"\x1f\x8b\x08", "format=\"text\"", "gunzip d.jsonl"),
+        (b"\x1f\x8b\x08", "format=\"text\"", "`d.jsonl`: it is cut off at byte 3, within its gzip data"),
         (b"\xff\xfea\0", "format=\"jsonl\"", "iconv -f utf-16"),
         (b"\xfe\xff\0a", "format=\"jsonl\"", "is UTF-16"),
         (b"\xef\xbb\xbf{}", "format=\"jsonl\"", "byte order mark"),
-        (b"[\n{}]", "format=\"jsonl\"", "jq -c '.[]' d.jsonl"),
+        (
+            b"[\n{}]",
+            "format=\"jsonl\"",
+            "write `format=\"json\"`, or one object per line: `jq -c '.[]' d.jsonl`",
+        ),
+        (b"{\"text\": \"x\"}\n", "format=\"json\"", "a file of JSON lines, not one JSON array"),
         (
             b"{\"m\": \"x\"}",
             list,
@@ -385,7 +390,8 @@ fn a_file_that_is_not_data_is_recognized_by_its_first_bytes() {
             pair,
             "to read turns from a list, write `chat messages=\"q\"`",
         ),
-        (b"PAR1\x15\x04", "format=\"jsonl\"", "`d.jsonl` is a Parquet file"),
+        (b"PAR1\x15\x04", "format=\"jsonl\"", "write `format=\"parquet\"`"),
+        (b"ARROW1\0\0", "format=\"jsonl\"", "write `format=\"arrow\"`"),
         (b"PK\x03\x04\n\0", "format=\"text\"", "`d.jsonl` is a ZIP file"),
         (
             b"{\"q\": [{\"role\": \"user\"}], \"a\": [{\"role\": \"assistant\"}], \"g\": \"y\"}",

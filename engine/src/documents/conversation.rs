@@ -85,6 +85,12 @@ impl Conversation {
         &self.messages
     }
 
+    /// For every turn, whether it is an answer to learn.
+    #[must_use]
+    pub fn learned(&self) -> &[bool] {
+        &self.learned
+    }
+
     /// Whether every answer is learned.
     #[must_use]
     pub fn is_learned_whole(&self) -> bool {

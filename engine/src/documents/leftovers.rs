@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::fields::find_field;
 use super::line::LineFault;
 use super::non_text::is_blank_value;
 use super::turns::{find_content_key, is_turn_key};
@@ -10,7 +11,7 @@ use super::{Document, Speaker};
 use crate::pipeline::config::{DatasetFormat, TurnFields};
 
 /// Names under which data sets keep a part of the prompt. Any content in them counts, however short.
-const PROMPT_FIELDS: [&str; 16] = [
+pub(super) const PROMPT_FIELDS: [&str; 16] = [
     "input",
     "context",
     "query",
@@ -112,12 +113,15 @@ pub(super) fn suggest_setting(name: &str, format: &DatasetFormat) -> String {
 pub(super) fn find_unread_fields(
     format: &DatasetFormat,
     ignored: &[String],
+    filtered: &[&str],
     fields: &Map<String, Value>,
     document: &Document,
 ) -> Vec<String> {
     let read = list_read_fields(format);
     let lost = |name: &str, value: &Value| {
         !read.contains(&name)
+            && !filtered.contains(&name)
+            && !read.iter().any(|path| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
             && !ignored.iter().any(|field| field == name)
             && has_content(name, value)
             && !repeats_what_is_read(value, format, fields, document)
@@ -125,7 +129,7 @@ pub(super) fn find_unread_fields(
     let beside = fields.iter().filter(|(name, value)| lost(name, value)).map(|(name, _)| name.clone());
     let inside = match format {
         DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } => {
-            find_unread_turn_keys(messages, &fields[messages])
+            find_unread_turn_keys(messages, find_field(fields, messages).expect("turns were read"))
         }
         _ => Vec::new(),
     };
@@ -149,7 +153,7 @@ fn find_unread_turn_keys(messages: &str, list: &Value) -> Vec<String> {
 }
 
 /// The fields that the settings of a dataset read.
-fn list_read_fields(format: &DatasetFormat) -> Vec<&str> {
+pub(super) fn list_read_fields(format: &DatasetFormat) -> Vec<&str> {
     match format {
         DatasetFormat::Text => vec![],
         DatasetFormat::Jsonl { text } => vec![text],
@@ -215,9 +219,11 @@ fn repeats_what_is_read(
         Document::Chat(talk) => talk,
     };
     let has_all = match format {
-        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } => [user, assistant]
-            .iter()
-            .all(|name| fields.get(*name).and_then(Value::as_str).is_some_and(|part| text.contains(part))),
+        DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } => {
+            [user, assistant].iter().all(|name| {
+                find_field(fields, name).and_then(Value::as_str).is_some_and(|part| text.contains(part))
+            })
+        }
         _ => talk.messages().iter().all(|turn| text.contains(&turn.content)),
     };
     let mut given = talk.messages().iter().filter(|turn| turn.role != Speaker::Assistant);

@@ -4,39 +4,65 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::fields::{find_field, list_field_names};
+use super::filter::passes_filters;
 use super::json::{JsonRecord, parse_record};
-use super::leftovers::{Leftovers, find_unread_fields};
-use super::line::LineFault;
+use super::leftovers::{Leftovers, PROMPT_FIELDS, find_unread_fields, list_read_fields};
+use super::line::{LINE_BYTES, LineFault};
 use super::non_text::describe_non_text;
 use super::turns::{self, TurnCounts};
 use super::{Conversation, Document};
-use crate::pipeline::config::{DatasetConfig, DatasetFormat, TurnFields};
+use crate::pipeline::config::{ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, TurnFields};
 
 const FILL: &str = "fill it or remove the line";
 
-/// Parses the lines of a dataset of `jsonl`.
+/// Parses the records of a dataset.
 #[derive(Clone, Debug)]
 pub struct DocumentParser {
+    layout: FileLayout,
     format: DatasetFormat,
     ignored: Vec<String>,
     strict: bool,
+    filters: Vec<ColumnFilter>,
 }
 
-/// The document of a line, and what it does not use.
+/// The document of a record, and what it does not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedDocument {
     /// The document.
     pub document: Document,
-    /// What of the line is not part of it.
+    /// What of the record is not part of it.
     pub leftovers: Leftovers,
 }
 
+/// What becomes of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParsedRecord {
+    /// It is a document.
+    Document(Box<ParsedDocument>),
+    /// The filter of the dataset leaves it out.
+    FilteredOut,
+}
+
+impl ParsedDocument {
+    /// A document of plain text, all of which is used.
+    pub(super) fn of_text(text: String) -> Self {
+        Self { document: Document::Text(text), leftovers: Leftovers::default() }
+    }
+}
+
 impl DocumentParser {
-    /// A parser for the lines of `dataset`.
+    /// A parser for the records of `dataset`.
     #[must_use]
     pub fn new(dataset: &DatasetConfig) -> Self {
-        let DatasetConfig { format, unread, strict, .. } = dataset.clone();
-        Self { format, ignored: unread, strict }
+        let DatasetConfig { layout, format, unread, strict, filters, .. } = dataset.clone();
+        Self { layout, format, ignored: unread, strict, filters }
+    }
+
+    /// How records are found in a file.
+    #[must_use]
+    pub fn layout(&self) -> FileLayout {
+        self.layout
     }
 
     /// How files are split into documents.
@@ -49,11 +75,24 @@ impl DocumentParser {
     ///
     /// # Errors
     /// If the line is not a JSON object with the fields of the dataset, or, for a strict dataset, if it has leftovers.
-    pub fn parse(&self, line: &str, first: bool) -> Result<ParsedDocument, LineFault> {
-        let JsonRecord { fields, repeated } = parse_record(line, first)?;
+    pub fn parse(&self, line: &str, first: bool) -> Result<ParsedRecord, LineFault> {
+        self.parse_record(parse_record(line, first)?)
+    }
+
+    /// Parses the fields of a row of a table.
+    pub(super) fn parse_fields(&self, fields: Map<String, Value>) -> Result<ParsedRecord, LineFault> {
+        self.parse_record(JsonRecord { fields, repeated: Vec::new() })
+    }
+
+    fn parse_record(&self, record: JsonRecord) -> Result<ParsedRecord, LineFault> {
+        let JsonRecord { fields, repeated } = record;
+        if !passes_filters(&self.filters, &fields)? {
+            return Ok(ParsedRecord::FilteredOut);
+        }
         let (document, turns) = self.read_document(&fields)?;
+        let filtered: Vec<&str> = self.list_filtered_fields().collect();
         let leftovers = Leftovers {
-            unread: find_unread_fields(&self.format, &self.ignored, &fields, &document),
+            unread: find_unread_fields(&self.format, &self.ignored, &filtered, &fields, &document),
             absent: self.list_absent_fields(&fields),
             later_turns: turns.later,
             repeated_roles: turns.repeated_roles,
@@ -61,7 +100,7 @@ impl DocumentParser {
         };
         match leftovers.to_fault(&self.format).filter(|_| self.strict) {
             Some(fault) => Err(fault),
-            None => Ok(ParsedDocument { document, leftovers }),
+            None => Ok(ParsedRecord::Document(Box::new(ParsedDocument { document, leftovers }))),
         }
     }
 
@@ -104,8 +143,49 @@ impl DocumentParser {
         }
     }
 
+    /// The fields that every record must have, and whether each holds a list of turns rather than text.
+    #[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
+    pub(super) fn list_required_fields(&self) -> Vec<(&str, bool)> {
+        match &self.format {
+            DatasetFormat::Text => vec![],
+            DatasetFormat::Jsonl { text } => vec![(text, false)],
+            DatasetFormat::Chat { turns, group, .. } => {
+                let turns: Vec<(&str, bool)> = match turns {
+                    TurnFields::Pair { user, assistant, .. } => vec![(user, false), (assistant, false)],
+                    TurnFields::List { messages } => vec![(messages, true)],
+                };
+                turns.into_iter().chain(group.as_deref().map(|group| (group, false))).collect()
+            }
+        }
+    }
+
+    /// The fields that are read of a table; `None` for all. Of conversations, those that usually hold a part of the prompt are among
+    /// them, so that none is left out unnoticed.
+    #[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
+    pub(super) fn list_needed_fields(&self) -> Option<Vec<String>> {
+        if self.strict {
+            return None;
+        }
+        let usual = PROMPT_FIELDS.into_iter().filter(|_| matches!(self.format, DatasetFormat::Chat { .. }));
+        let filtered = self.list_filtered_fields();
+        Some(
+            list_read_fields(&self.format)
+                .into_iter()
+                .chain(usual)
+                .chain(filtered)
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    /// The fields that decide whether a record is a document.
+    pub fn list_filtered_fields(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| filter.column.as_str())
+    }
+
     fn list_absent_fields(&self, fields: &Map<String, Value>) -> Vec<String> {
-        let absent = self.list_optional_fields().into_iter().filter(|name| !fields.contains_key(*name));
+        let absent =
+            self.list_optional_fields().into_iter().filter(|name| find_field(fields, name).is_none());
         absent.map(str::to_owned).collect()
     }
 }
@@ -124,7 +204,7 @@ fn read_turns(
     system: Option<&str>,
     group: Option<&str>,
 ) -> Result<(Conversation, TurnCounts), LineFault> {
-    let list = fields.get(messages).ok_or_else(|| missing_field(fields, messages))?;
+    let list = find_field(fields, messages).ok_or_else(|| missing_field(fields, messages))?;
     let kind = read_group(fields, group)?;
     let taken = [messages, group.unwrap_or(messages)];
     let found = turns::parse_conversation(list, messages, kind).and_then(|(talk, counts)| {
@@ -140,7 +220,11 @@ fn read_group(fields: &Map<String, Value>, name: Option<&str>) -> Result<String,
 }
 
 fn read_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, LineFault> {
-    match fields.get(name) {
+    match find_field(fields, name) {
+        Some(Value::String(text)) if text.len() as u64 > LINE_BYTES => Err(LineFault::new(
+            format!("field `{name}` is longer than 64 MiB"),
+            "split it, or remove the line",
+        )),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(Value::String(_)) => Err(LineFault::new(format!("field `{name}` is empty"), FILL)),
         Some(other) => Err(field_without_text(name, other)),
@@ -159,7 +243,7 @@ fn read_nonblank_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result
 
 /// A field that a line may lack, or have as null or blank text: an input or system rules.
 fn read_optional_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, LineFault> {
-    match fields.get(name) {
+    match find_field(fields, name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
         Some(other) => Err(field_without_text(name, other)),
@@ -177,7 +261,8 @@ fn field_without_text(name: &str, value: &Value) -> LineFault {
 }
 
 fn missing_field(fields: &Map<String, Value>, name: &str) -> LineFault {
-    let names: Vec<String> = fields.keys().map(|key| format!("`{key}`")).collect();
+    let names = list_field_names(fields, name).into_iter().map(|key| format!("`{key}`"));
+    let names: Vec<String> = names.collect();
     let problem = format!("field `{name}` is missing, the line has {}", names.join(", "));
     LineFault::new(problem, "add the field, or name another one in the dataset")
 }

@@ -4,13 +4,16 @@
 mod attention;
 mod columns;
 mod data;
+mod dataset;
 mod heads;
 mod model;
 mod sample;
 mod sampler;
+mod tables;
 mod train;
+mod unfit;
 
-pub(crate) use data::UNREADABLE_FILES;
+pub(crate) use dataset::UNREADABLE_FILES;
 use std::path::{Path, PathBuf};
 
 use crate::language::draft::Draft;

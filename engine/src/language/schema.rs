@@ -45,6 +45,8 @@ pub struct NodeSpec {
     pub implied: bool,
     /// The argument that must be unique among the nodes of this name in one parent.
     pub key: Option<String>,
+    /// Whether a node with any other name stands for this one, with that name as its first argument.
+    pub free: bool,
     /// Whether its fields are part of the fingerprint.
     pub semantic: bool,
     /// Why `run` refuses it, if it does.

@@ -126,6 +126,9 @@ impl Validator<'_> {
         if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
             return Some(spec);
         }
+        if let Some(free) = specs.iter().find(|spec| spec.free) {
+            return Some(free);
+        }
         let near = find_similar_node(name, specs);
         excused.extend(near.map(|spec| spec.name.clone()));
         let span = self.span(raw.name().span());

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionSchedule, BlockPhase};
-pub use dataset::{DatasetConfig, DatasetFormat, TurnFields};
+pub use dataset::{
+    ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments, TokenCap, TurnFields,
+};
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,

@@ -8,7 +8,7 @@ use crate::pipeline::disk::{self, ModelSize};
 use crate::pipeline::memory::{self, MemoryCost};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
-use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, count_source_bytes};
+use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
 use crate::pipeline::stage::Stage;
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
@@ -177,7 +177,7 @@ fn bound_rows_bytes(
     vocabulary: Option<u64>,
 ) -> u64 {
     let files = stage.sources.iter().map(|source| source.files.len() as u64).sum();
-    let read = count_source_bytes(stage);
+    let read = estimate_text_bytes(stage);
     disk::bound_rows(config, read, files, vocabulary).max(source.bytes)
 }
 

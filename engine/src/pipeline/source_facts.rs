@@ -8,6 +8,7 @@ use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
 use crate::pipeline::stage::{Stage, StageId};
 use crate::text::file_head;
+use crate::text::unpack::is_packed_name;
 
 /// Facts about the sources of every stage, by stage id.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,19 @@ pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
 pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
     let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
     remote.map(RepositoryFiles::bytes).fold(0, u64::saturating_add)
+}
+
+/// Bytes of text in the files that a stage reads, as far as their sizes tell: a packed file is taken to hold this many times its size.
+#[must_use]
+pub(crate) fn estimate_text_bytes(stage: &Stage) -> u64 {
+    /// Text is packed to a quarter or a third; a Parquet file of repetitive text, to less.
+    const UNPACKED: u64 = 8;
+    let files = stage.sources.iter().flat_map(|source| &source.files);
+    let bytes = files.filter_map(|path| {
+        let times = if is_packed_name(path) { UNPACKED } else { 1 };
+        Some(file_head::read_file_size(path)?.saturating_mul(times))
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 fn collect_source_facts(stage: &Stage) -> SourceFacts {

@@ -128,9 +128,8 @@ mod tests {
             let config = &config(tied);
             let whole = Backbone::new(config, time, 1, &device).unwrap();
             // Time projections that start at 0 would hide whether they are used.
-            let whole = whole
-                .map(|name, p| if name.starts_with("time.") { p.map(|x| x + 0.1) } else { p })
-                .unwrap();
+            let whole =
+                whole.map(|name, p| if name.starts_with("time.") { p.map(|x| x + 0.1) } else { p }).unwrap();
             let batch = |attention, rows: usize, tokens: &[u32]| {
                 let context = AttentionContext::new(attention, rows, tokens.len() / rows);
                 let timed = time != TimeConditioning::None;

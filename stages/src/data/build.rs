@@ -2,8 +2,10 @@
 //!
 //! Documents stream through. Only the open rows and the held-out part stay in memory: held-out rows come last in the file.
 
+mod budget;
 mod error;
 mod openings;
+mod options;
 mod rows_part;
 
 pub(crate) use error::BuildError;
@@ -11,31 +13,17 @@ pub(crate) use error::BuildError;
 use super::chat;
 use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
 use super::dropped::RowsShape;
-use super::packing::{Example, MAX_LENGTH, Packing, PositionRole};
+use super::packing::{Example, Packing, PositionRole};
 use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
 use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
+use budget::TokenBudget;
 use error::options_error;
 use openings::Openings;
+pub(crate) use options::RowsOptions;
+use options::check_rows_options;
 use rows_part::RowsPart;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Options for making rows.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RowsOptions {
-    /// Tokens in a row, 1 to [`MAX_LENGTH`].
-    pub length: usize,
-    /// How rows are filled. With [`Packing::Concat`], whole conversations are learned, like text.
-    pub packing: Packing,
-    /// Whether a document of text ends with an end-of-document token.
-    pub end_of_document: bool,
-    /// Tokens of an answer including its padding; `None` leaves answers at their own length.
-    pub canvas: Option<usize>,
-    /// Share of documents that is held out, in [0, 1).
-    pub held_out: f64,
-    /// Stops reading after this many training tokens.
-    pub limit: Option<u64>,
-}
 
 /// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation
 /// come with the names of their speakers, so that those names become tokens.
@@ -96,10 +84,11 @@ pub(crate) fn build_rows(
         }
         let full = builder.add(&document?)?;
         records.write_all(&full).map_err(write(RECORDS))?;
-        if options.limit.is_some_and(|limit| builder.train.counts.tokens >= limit) {
+        if builder.budget.is_spent() {
             break;
         }
     }
+    builder.budget.check()?;
     let FinishedRows { summary, rest, chats } = builder.finish()?;
     records.write_all(&rest).and_then(|()| records.flush()).map_err(write(RECORDS))?;
     drop(records);
@@ -114,24 +103,6 @@ pub(crate) fn build_rows(
     file("tokenizer.json", tokenizer.json()).map_err(write("tokenizer.json"))?;
     file(SUMMARY, &serialize_summary(&summary)?).map_err(write(SUMMARY))?;
     Ok(summary)
-}
-
-fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
-    if !(1..=MAX_LENGTH).contains(&wanted.length) {
-        let problem = format!("rows of {} tokens cannot be made", wanted.length);
-        return Err(options_error(problem, "choose a length from 1 to 65535"));
-    }
-    if !(0.0..1.0).contains(&wanted.held_out) {
-        let problem = format!("a held-out share of {} is out of range", wanted.held_out);
-        return Err(options_error(problem, "choose a number from 0 to below 1"));
-    }
-    if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
-        return Err(options_error(
-            "the canvas leaves no room for the prompt or the answer",
-            "choose a canvas from 1 to below the length of a row",
-        ));
-    }
-    Ok(())
 }
 
 fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
@@ -157,6 +128,7 @@ struct RowsBuilder<'a> {
     held_out_records: Vec<u8>,
     chats: Option<Vec<u8>>,
     openings: Openings,
+    budget: TokenBudget,
 }
 
 impl<'a> RowsBuilder<'a> {
@@ -164,7 +136,19 @@ impl<'a> RowsBuilder<'a> {
         let (pad, width) = (tokenizer.pad()?, compute_bytes_per_id(tokenizer.rows()));
         let (train, held_out) = (RowsPart::new(options, pad), RowsPart::new(options, pad));
         let (held_out_records, openings) = (Vec::new(), Openings::default());
-        Ok(Self { tokenizer, options, pad, width, train, held_out, held_out_records, chats: None, openings })
+        let budget = TokenBudget::new(options);
+        Ok(Self {
+            tokenizer,
+            options,
+            pad,
+            width,
+            train,
+            held_out,
+            held_out_records,
+            chats: None,
+            openings,
+            budget,
+        })
     }
 
     /// Adds a document; returns the bytes of the training rows that it completes.
@@ -172,7 +156,11 @@ impl<'a> RowsBuilder<'a> {
         let held_out = document.is_held_out(self.options.held_out);
         self.openings.add(document);
         let mut full = Vec::new();
-        for example in self.examples(document)? {
+        let mut examples = self.examples(document)?;
+        if !held_out {
+            self.budget.take(&mut examples);
+        }
+        for example in examples {
             if held_out {
                 let rows = self.held_out.push(example.as_ref());
                 self.held_out_records.extend(self.held_out.encode_rows(&rows, self.width));

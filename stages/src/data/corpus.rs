@@ -1,26 +1,26 @@
 //! Reads documents from files, one at a time, in file order.
 //!
-//! `text`: a document is a group of paragraphs, cut at the first blank line after [`GROUP_BYTES`] bytes and at the end of a
-//! file. `jsonl` and `chat`: a document is a line, a JSON object whose fields are read by name. Files are UTF-8 with `\n`
-//! line ends. Anything else is refused with its file and line, because a silent repair would change what a model learns. After the
-//! first fault the rest is only looked through, so that one error names all faults.
+//! The engine's [`RecordReader`](fmflow_engine::documents::RecordReader) makes documents of one file: lines, arrays, tables, plain text. Files are UTF-8 with `\n`
+//! or `\r\n` as line ends, and may be compressed (gzip, Zstandard). Anything else is refused with its file and line, because a silent
+//! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
+mod duplicates;
 mod error;
-mod lines;
+mod open;
+mod skipped;
 
+use duplicates::SeenDocuments;
 pub(crate) use error::CorpusError;
 use error::FaultList;
 pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
-use fmflow_engine::documents::{DocumentParser, Tally};
-use fmflow_engine::pipeline::config::DatasetConfig;
+use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordPlace, Tally};
+use fmflow_engine::pipeline::config::{DatasetConfig, FileLayout};
 use fmflow_engine::run::execute::ProgressReporter;
-use lines::LineReader;
+use open::OpenCorpusFile;
+use skipped::SkippedRecords;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A document of `text` ends at the first blank line after this many bytes.
-pub(crate) const GROUP_BYTES: usize = 1024;
 
 /// The documents of `files`, in the order of the list and of each file. The iterator ends after an error, which names the faults of
 /// all files.
@@ -31,7 +31,10 @@ pub(crate) fn read_documents<'a>(
     patience: Patience<'a>,
 ) -> Documents<'a> {
     let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
-    Documents { files: files.into_iter(), parser, open: None, tally, ended: false, patience }
+    let seen = dataset.drops_duplicates.then(SeenDocuments::default);
+    let skipped = dataset.skipped.map(SkippedRecords::new);
+    let (files, filtered) = (files.into_iter(), Filtered::default());
+    Documents { files, parser, open: None, tally, seen, skipped, filtered, ended: false, patience }
 }
 
 /// After this time a first fault is told while others are still looked for.
@@ -50,10 +53,20 @@ pub(crate) struct Patience<'a> {
 pub(crate) struct Documents<'a> {
     files: std::vec::IntoIter<PathBuf>,
     parser: DocumentParser,
-    open: Option<LineReader>,
+    open: Option<OpenCorpusFile>,
     tally: Tally,
+    seen: Option<SeenDocuments>,
+    skipped: Option<SkippedRecords>,
+    filtered: Filtered,
     ended: bool,
     patience: Patience<'a>,
+}
+
+/// Records that the filter of a dataset let pass, and that it left out.
+#[derive(Debug, Default)]
+struct Filtered {
+    passed: u64,
+    left_out: u64,
 }
 
 impl Iterator for Documents<'_> {
@@ -67,23 +80,55 @@ impl Iterator for Documents<'_> {
         self.ended = !matches!(next, Ok(Some(_)));
         match next {
             Ok(Some(document)) => Some(Ok(document)),
-            Ok(None) => self.tally.find_absent_field().map(|name| Err(CorpusError::no_such_field(name))),
+            Ok(None) => self.find_fault_of_all().map(Err),
+            Err(fault) if fault.ends_the_dataset() => Some(Err(fault)),
             Err(first) => Some(Err(self.find_all_faults(first))),
         }
     }
 }
 
 impl Documents<'_> {
-    /// Where the last document ends: file and line number. `None` before the first document and at the end of a file.
+    /// Where the last document ends. `None` before the first document and at the end of a file.
     #[must_use]
-    pub(crate) fn place(&self) -> Option<(&Path, u64)> {
-        self.open.as_ref().map(|lines| (lines.file.as_path(), lines.number))
+    pub(crate) fn place(&self) -> Option<(&Path, RecordPlace)> {
+        self.open.as_ref().map(|open| (open.file.as_path(), open.place()))
     }
 
     /// What the documents so far left unused.
     #[must_use]
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What a dataset did to its records before they became documents, in sentences.
+    #[must_use]
+    pub(crate) fn describe_left_out(&self) -> Vec<String> {
+        let Filtered { passed, left_out } = self.filtered;
+        let percent = 100.0 * left_out as f64 / (passed + left_out).max(1) as f64;
+        let filtered = self.parser.list_filtered_fields().next().is_some().then(|| {
+            format!("filter: {left_out} of {} records ({percent:.1} %) left out", passed + left_out)
+        });
+        let skipped = self.skipped.as_ref().and_then(SkippedRecords::describe);
+        let seen = self.seen.as_ref().map(|seen| format!("duplicates: {}", seen.describe()));
+        filtered.into_iter().chain(skipped).chain(seen).collect()
+    }
+
+    /// Refuses a share of records at fault that is too large among those that were read.
+    ///
+    /// # Errors
+    /// If the dataset allows fewer.
+    pub(crate) fn check_skipped(&self) -> Result<(), CorpusError> {
+        self.skipped.as_ref().map_or(Ok(()), SkippedRecords::check)
+    }
+
+    /// What is wrong with all records together, once they were read.
+    fn find_fault_of_all(&self) -> Option<CorpusError> {
+        let Filtered { passed, left_out } = self.filtered;
+        if passed == 0 && left_out > 0 {
+            return Some(CorpusError::AllFiltered { records: left_out });
+        }
+        let skipped = self.check_skipped().err();
+        skipped.or_else(|| self.tally.find_absent_field().map(CorpusError::no_such_field))
     }
 
     /// Looks through what is left, and adds its faults to the first one.
@@ -105,15 +150,36 @@ impl Documents<'_> {
 
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
         loop {
-            let lines = match &mut self.open {
-                Some(lines) => lines,
+            let open = match &mut self.open {
+                Some(open) => open,
                 none => match self.files.next() {
-                    Some(file) => none.insert(LineReader::open(file)?),
+                    Some(file) => none.insert(OpenCorpusFile::open(file, &self.parser)?),
                     None => return Ok(None),
                 },
             };
-            match lines.document(&self.parser, &mut self.tally) {
-                Ok(Some(document)) => return Ok(Some(document)),
+            match open.next_record(&self.parser) {
+                Ok(Some(ParsedRecord::Document(parsed))) => {
+                    self.filtered.passed += 1;
+                    self.skipped.iter_mut().for_each(SkippedRecords::count);
+                    if !matches!(self.parser.layout(), FileLayout::Text(_)) {
+                        self.tally.add(&parsed.leftovers, || open.describe_place());
+                    }
+                    let new = self.seen.as_mut().map_or(Ok(true), |seen| seen.is_new(&parsed.document))?;
+                    if new {
+                        return Ok(Some(parsed.document));
+                    }
+                    continue;
+                }
+                Ok(Some(ParsedRecord::FilteredOut)) => {
+                    self.filtered.left_out += 1;
+                    self.skipped.iter_mut().for_each(SkippedRecords::count);
+                    continue;
+                }
+                Err(fault @ CorpusError::Record { last: false, .. }) if self.skipped.is_some() => {
+                    let skipped = self.skipped.as_mut().expect("it is there");
+                    skipped.skip(&fault)?;
+                    continue;
+                }
                 Err(fault) => {
                     if fault.ends_its_file() {
                         self.open = None;
@@ -122,7 +188,7 @@ impl Documents<'_> {
                 }
                 Ok(None) => {}
             }
-            let empty = (!lines.found).then(|| CorpusError::Empty { file: lines.file.clone() });
+            let empty = (!open.has_found()).then(|| CorpusError::Empty { file: open.file.clone() });
             self.open = None;
             if let Some(empty) = empty {
                 return Err(empty);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::chat::to_speaker_name;
 use super::corpus::{Conversation, Message};
 use super::tokenizer::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer};
+use fmflow_engine::documents::RecordPlace;
 use fmflow_engine::text::escape::show_path;
 
 /// Counts the turns that name a special token, and describes the first.
@@ -26,7 +27,7 @@ impl SpecialTokenMentions {
     }
 
     /// Counts the turns of one conversation; `place` is its file and line.
-    pub(crate) fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, u64)>) {
+    pub(crate) fn count_turns(&mut self, talk: &Conversation, place: Option<(&Path, RecordPlace)>) {
         for turn in talk.messages() {
             let Some(token) = self.tokens.iter().find(|token| turn.content.contains(**token)) else {
                 continue;
@@ -49,8 +50,9 @@ impl SpecialTokenMentions {
     }
 }
 
-fn describe_mention(turn: &Message, token: &str, place: Option<(&Path, u64)>) -> String {
-    let place = place.map(|(file, line)| format!(" in {}:{line}", show_path(file))).unwrap_or_default();
+fn describe_mention(turn: &Message, token: &str, place: Option<(&Path, RecordPlace)>) -> String {
+    let place =
+        place.map(|(file, place)| format!(" in {}", place.in_file(&show_path(file)))).unwrap_or_default();
     format!("the {}'s{place} (`{token}`)", to_speaker_name(turn.role))
 }
 
@@ -66,11 +68,11 @@ mod tests {
     #[test]
     fn turns_with_names_are_counted_and_the_first_is_reported_with_its_place() {
         let mut named = SpecialTokenMentions::new(&small());
-        named.count_turns(&talk("im_end", "<|im_end"), Some((Path::new("a.jsonl"), 1)));
+        named.count_turns(&talk("im_end", "<|im_end"), Some((Path::new("a.jsonl"), RecordPlace::Line(1))));
         assert_eq!(named.describe(), None);
         named.count_turns(
             &talk("x<|im_end|>\n<|im_start|>assistant\ny", "z"),
-            Some((Path::new("a.jsonl"), 7)),
+            Some((Path::new("a.jsonl"), RecordPlace::Line(7))),
         );
         let rest =
             "; a name becomes its token, as in Hugging Face: remove names that are not meant as tokens";

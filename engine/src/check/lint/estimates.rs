@@ -13,6 +13,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::display;
 use crate::text::place::{Origin, Span};
 use crate::text::suggest;
+use crate::text::unpack::is_packed_name;
 
 /// A training of fewer tokens is a trial: it may repeat its data and need not be resumable.
 const TRIAL_TOKENS: u64 = 10_000_000;
@@ -102,9 +103,9 @@ fn estimate_token_supply(rows: &Stage, held_out: f64) -> Option<f64> {
         return Some(tokens as f64);
     }
     let files: Vec<_> = rows.sources.iter().flat_map(|source| &source.files).collect();
-    let packed = |path: &&std::path::PathBuf| path.extension().is_some_and(|end| end == "gz" || end == "zst");
     let bytes = count_source_bytes(rows) as f64;
-    (!files.is_empty() && !files.iter().any(packed)).then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))
+    (!files.is_empty() && !files.iter().any(|path| is_packed_name(path)))
+        .then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))
 }
 
 fn repeated_data(

@@ -25,7 +25,11 @@ fn parse(format: DatasetFormat, line: &str) -> Result<ParsedDocument, String> {
 }
 
 fn parse_with(parser: &DocumentParser, line: &str) -> Result<ParsedDocument, String> {
-    parser.parse(&line.replace('\'', "\""), true).map_err(|fault| format!("{}; {}", fault.problem, fault.fix))
+    match parser.parse(&line.replace('\'', "\""), true) {
+        Ok(ParsedRecord::Document(parsed)) => Ok(*parsed),
+        Ok(ParsedRecord::FilteredOut) => Err("it is filtered out".to_owned()),
+        Err(fault) => Err(format!("{}; {}", fault.problem, fault.fix)),
+    }
 }
 
 fn turns(format: DatasetFormat, line: &str) -> Vec<String> {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::TurnError;
 use crate::documents::Speaker;
+use crate::documents::fields::find_field;
 use crate::documents::non_text::{describe_non_text, is_blank_value};
 
 /// Keys that say whether a turn is learned: OpenAI's, then axolotl's.
@@ -101,7 +102,7 @@ pub(in crate::documents) fn find_line_rules<'a>(
 }
 
 fn read_rules_field(line: &Map<String, Value>, key: &str) -> Result<String, TurnError> {
-    match line.get(key).expect("a key with a value was found") {
+    match find_field(line, key).expect("a key with a value was found") {
         Value::String(text) => Ok(text.clone()),
         other => {
             let (what, fix) = describe_non_text(other);
@@ -111,5 +112,5 @@ fn read_rules_field(line: &Map<String, Value>, key: &str) -> Result<String, Turn
 }
 
 fn has_value(map: &Map<String, Value>, key: &str) -> bool {
-    map.get(key).is_some_and(|value| !is_blank_value(value))
+    find_field(map, key).is_some_and(|value| !is_blank_value(value))
 }

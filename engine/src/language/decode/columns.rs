@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::Decoder;
+use super::heads::MAX_BYTES;
+use crate::documents::{find_field, read_first_object};
 use crate::language::record::{Leaf, Record};
-use crate::pipeline::config::{DatasetConfig, DatasetFormat, TurnFields};
+use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout, TurnFields};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
 use crate::text::file_head;
@@ -35,12 +37,9 @@ impl Decoder<'_> {
     /// Reports files that do not match the format, judged by their first bytes, by the fields of the first line, and by the lines
     /// after it as far as [`super::heads`] looks.
     pub(super) fn check_data(&mut self, record: &Record, files: &[PathBuf], dataset: &DatasetConfig) {
-        // `run` refuses Parquet, and does not know its fields.
-        if record.text("format") == Some("parquet") {
-            return;
-        }
-        let fits = |this: &mut Self, path: &PathBuf| {
-            this.check_beginning(record, path, path == &files[0], &dataset.format)
+        let fits = |this: &mut Self, path: &PathBuf| match dataset.layout {
+            FileLayout::Parquet | FileLayout::Arrow => this.check_table(record, path, dataset),
+            _ => this.check_beginning(record, path, path == &files[0], dataset),
         };
         let first: Vec<(&PathBuf, FirstLine)> =
             files.iter().take(MAX_FILES).map(|path| (path, fits(self, path))).collect();
@@ -53,14 +52,24 @@ impl Decoder<'_> {
         record: &Record,
         path: &Path,
         first: bool,
-        format: &DatasetFormat,
+        dataset: &DatasetConfig,
     ) -> FirstLine {
         let name = path.file_name().expect("a file has a name").to_string_lossy();
-        let shown = escape_line(&name);
-        match (file_head::read_beginning(path), format) {
+        let (shown, format) = (escape_line(&name), &dataset.format);
+        match (file_head::read_beginning(path), dataset.layout) {
             (None, _)
-            | (Some(FileBeginning::JsonLine(_) | FileBeginning::JsonArray), DatasetFormat::Text) => {
+            | (Some(FileBeginning::JsonLine(_) | FileBeginning::JsonArray), FileLayout::Text(_)) => {
                 FirstLine::Open
+            }
+            (Some(FileBeginning::JsonArray), FileLayout::Json) => {
+                let object = file_head::open_regular_file(path).ok().filter(|_| first);
+                let object = object.and_then(|(file, _)| read_first_object(file, &name, MAX_BYTES));
+                object
+                    .map_or(FirstLine::Open, |object| self.check_first_line(record, &shown, &object, format))
+            }
+            (Some(FileBeginning::JsonLine(_)), FileLayout::Json) => {
+                self.report_unfit_file(record, &shown, first, &FileBeginning::JsonLines);
+                FirstLine::Unfit
             }
             (Some(FileBeginning::JsonLine(line)), _) if first => {
                 self.check_first_line(record, &shown, &line, format)
@@ -73,37 +82,6 @@ impl Decoder<'_> {
         }
     }
 
-    /// Reports a file that does not consist of JSON lines or of UTF-8 text.
-    fn report_unfit_file(&mut self, record: &Record, shown: &str, first: bool, beginning: &FileBeginning) {
-        let (message, help) = match beginning {
-            FileBeginning::Empty => {
-                (format!("`{shown}` is empty"), "remove it, or add data to it".to_owned())
-            }
-            FileBeginning::Compressed(program) => {
-                (format!("`{shown}` is compressed"), format!("unpack it: `{program} {shown}`"))
-            }
-            FileBeginning::Packed(kind) => {
-                let help = format!("write its documents as JSON lines or text: fmflow reads no {kind}");
-                (format!("`{shown}` is a {kind} file"), help)
-            }
-            FileBeginning::Utf16 => {
-                let help = format!("convert it: `iconv -f utf-16 -t utf-8 {shown}`");
-                (format!("`{shown}` is UTF-16, not UTF-8"), help)
-            }
-            FileBeginning::ByteOrderMark => {
-                let help = format!("remove its first three bytes: `sed -i '1s/^\\xEF\\xBB\\xBF//' {shown}`");
-                (format!("`{shown}` starts with a byte order mark"), help)
-            }
-            FileBeginning::JsonArray | FileBeginning::JsonLine(_) => {
-                let help = format!("write one object per line: `jq -c '.[]' {shown}`");
-                (format!("`{shown}` is one JSON array, not JSON lines"), help)
-            }
-        };
-        let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
-        let label = if first { "the first file of this dataset" } else { "a file of this dataset" };
-        self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, label).help(help));
-    }
-
     /// Reports required fields that the first line does not have, or whose values have the wrong type.
     fn check_first_line(
         &mut self,
@@ -113,7 +91,7 @@ impl Decoder<'_> {
         format: &DatasetFormat,
     ) -> FirstLine {
         let mut found = FirstLine::Open;
-        let names = file_head::list_short_names(line);
+        let names = list_short_names(line);
         if let Some((found, place)) = turns_in_two_lists(record, shown, line, format) {
             self.sink.push(found.at(place, "a list of turns"));
             return FirstLine::Reported;
@@ -121,7 +99,7 @@ impl Decoder<'_> {
         for (name, leaf) in list_required_fields(record, format) {
             let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
             let place = written.or(record.leaf("format")).map_or(&record.span, |leaf| &leaf.span);
-            let Some(value) = line.get(name) else {
+            let Some(value) = find_field(line, name) else {
                 self.sink.push(
                     absent_field(record, shown, name, written, format, &names)
                         .at(place, label_absent_field(written)),
@@ -154,7 +132,7 @@ fn turns_in_two_lists<'a>(
         return None;
     };
     let is_turns = |name: &str| {
-        let turns = line.get(name).and_then(Value::as_array);
+        let turns = find_field(line, name).and_then(Value::as_array);
         turns.and_then(|turns| turns.first()).is_some_and(Value::is_object)
     };
     (is_turns(user) && is_turns(assistant)).then_some(())?;
@@ -168,8 +146,18 @@ fn turns_in_two_lists<'a>(
     Some((Diagnostic::new(Code::UnfitData, message).help(help), place))
 }
 
+/// The names of the fields, and of the fields of objects in them, that are short enough to show.
+pub(super) fn list_short_names(line: &Map<String, Value>) -> Vec<String> {
+    let inner = |name: &String| {
+        let inner = line[name].as_object().into_iter().flat_map(Map::keys);
+        inner.map(|key| format!("{name}.{key}")).collect::<Vec<_>>()
+    };
+    let names = line.keys().flat_map(|name| std::iter::once(name.clone()).chain(inner(name)));
+    names.filter(|name| name.len() <= file_head::MAX_NAME_BYTES).collect()
+}
+
 /// `written` is the setting that names the field; without it the name is the default.
-fn absent_field(
+pub(super) fn absent_field(
     record: &Record,
     shown: &str,
     name: &str,
@@ -184,7 +172,7 @@ fn absent_field(
     Diagnostic::new(Code::NoColumn, format!("the lines of `{shown}` have no field `{name}`")).help(help)
 }
 
-fn label_absent_field(written: Option<&Leaf>) -> &'static str {
+pub(super) fn label_absent_field(written: Option<&Leaf>) -> &'static str {
     match written {
         Some(_) => "not in the first line",
         None => "the document is read from the field `text` unless you name another",
@@ -232,7 +220,7 @@ fn check_turns_field(name: &str, value: &Value) -> Option<(String, String)> {
 }
 
 /// The fields that every line must have, each with the setting that names it.
-fn list_required_fields<'a>(
+pub(super) fn list_required_fields<'a>(
     record: &'a Record,
     format: &'a DatasetFormat,
 ) -> Vec<(&'a str, Option<&'a Leaf>)> {

@@ -1,23 +1,28 @@
-//! Looks through the first lines of a dataset's files, with the parser that the `rows` stage reads all lines with.
+//! Looks through the first records of a dataset's files, with the parser that the `rows` stage reads all lines with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use super::Decoder;
-use super::columns::{FirstLine, suggest_other_field};
-use crate::documents::{DocumentParser, LineFault, Remark, RemarkKind, Tally, decode_line};
+use super::columns::{FirstLine, list_short_names, suggest_other_field};
+use super::unfit::REPAIR;
+use crate::documents::{
+    DocumentParser, LineFault, ParsedRecord, RecordFault, RecordPlace, RecordReader, Remark, RemarkKind,
+    Tally,
+};
 use crate::language::record::Record;
-use crate::pipeline::config::{DatasetConfig, DatasetFormat};
+use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout};
 use crate::text::diagnostic::{Code, Diagnostic};
-use crate::text::escape::show_path;
+use crate::text::escape::{escape_line, show_path};
 use crate::text::file_head;
+use crate::text::file_head::FileBeginning;
 use crate::text::place::Span;
 use crate::text::suggest;
 
 /// How much of a file is looked at.
-const MAX_LINES: usize = 1000;
-const MAX_BYTES: u64 = 512 << 10;
+const MAX_RECORDS: usize = 1000;
+pub(super) const MAX_BYTES: u64 = 512 << 10;
 
 /// Most kinds of faults that are reported, and most places of one kind.
 const MAX_KINDS: usize = 20;
@@ -31,6 +36,8 @@ struct DataHeads {
     tally: Tally,
     /// Faults by their fix.
     faults: IndexMap<String, HeadFaults>,
+    /// Files that cannot be read that far, why, and how to fix it.
+    unreadable: Vec<(String, LineFault)>,
     /// The fields of the first document.
     names: Vec<String>,
 }
@@ -39,8 +46,8 @@ struct DataHeads {
 #[derive(Default)]
 struct HeadFaults {
     problem: String,
-    /// File and line of the first ones.
-    places: Vec<(String, u64)>,
+    /// File and place of the first ones.
+    places: Vec<(String, RecordPlace)>,
     count: u64,
 }
 
@@ -54,54 +61,79 @@ impl DataHeads {
         let parser = DocumentParser::new(dataset);
         let mut heads = Self { whole: all, ..Self::default() };
         for (path, first) in files {
-            match file_head::read_head(path, MAX_LINES, MAX_BYTES).filter(|_| *first != FirstLine::Unfit) {
-                Some(head) => {
-                    heads.whole &= head.whole;
-                    heads.add_lines(head.lines, &parser, *first, &shown(path));
-                }
-                None => heads.whole = false,
+            if *first == FirstLine::Unfit {
+                heads.whole = false;
+                continue;
+            }
+            heads.names = match file_head::read_beginning(path) {
+                Some(FileBeginning::JsonLine(line)) if heads.names.is_empty() => list_short_names(&line),
+                _ => heads.names,
+            };
+            if let Err(fault) = heads.read_file(path, &parser, *first, &shown(path)) {
+                heads.unreadable.push((shown(path), fault));
             }
         }
         heads
     }
 
-    fn add_lines(&mut self, lines: Vec<Vec<u8>>, parser: &DocumentParser, first: FirstLine, file: &str) {
-        let (mut found, mut reported) = (false, None);
-        for (number, bytes) in (1..).zip(lines) {
-            let place = || format!("{file}:{number}");
-            match self.add_line(bytes, number, parser, &mut found, &place) {
-                Ok(()) => {}
-                // What was reported of the first line is not reported again for every line like it.
-                Err(fault) if number == 1 && first == FirstLine::Reported => reported = Some(fault),
-                Err(fault) if reported.as_ref() == Some(&fault) => {}
-                Err(fault) => self.add_fault(fault, file, number),
+    fn read_file(
+        &mut self,
+        path: &Path,
+        parser: &DocumentParser,
+        first: FirstLine,
+        file: &str,
+    ) -> Result<(), LineFault> {
+        let unreadable = |cause: std::io::Error| LineFault { problem: cause.to_string(), fix: REPAIR.into() };
+        let (opened, _) = file_head::open_regular_file(path).map_err(unreadable)?;
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let records = RecordReader::open(opened, &name, parser, MAX_BYTES);
+        let read = records.and_then(|records| self.add_records(records, parser, first, file));
+        self.whole &= matches!(read, Ok(true));
+        let read = read.map(|_| ());
+        match read {
+            Ok(()) => Ok(()),
+            Err(RecordFault::Unreadable(cause)) => Err(unreadable(cause)),
+            Err(RecordFault::Unfit(fault) | RecordFault::Record { fault, .. }) => Err(fault),
+        }
+    }
+
+    /// Adds the first records of a file; returns whether these are all of them.
+    fn add_records(
+        &mut self,
+        mut records: RecordReader,
+        parser: &DocumentParser,
+        first: FirstLine,
+        file: &str,
+    ) -> Result<bool, RecordFault> {
+        let mut reported = None;
+        for number in 0..MAX_RECORDS {
+            match records.next_record(parser) {
+                Ok(None) => return Ok(!records.is_cut()),
+                Ok(Some(_)) if matches!(parser.layout(), FileLayout::Text(_)) => {}
+                Ok(Some(ParsedRecord::FilteredOut)) => {}
+                Ok(Some(ParsedRecord::Document(parsed))) => {
+                    self.tally.add(&parsed.leftovers, || records.place().in_file(file))
+                }
+                // An array that the limit cuts off is not at fault.
+                Err(RecordFault::Record { last: true, .. }) if records.is_cut() => return Ok(false),
+                Err(RecordFault::Record { place, fault, last }) => {
+                    match &reported {
+                        // What was reported of the first record is not reported again for every one like it.
+                        None if number == 0 && first == FirstLine::Reported => reported = Some(fault),
+                        Some(known) if *known == fault => {}
+                        _ => self.add_fault(fault, file, place),
+                    }
+                    if last {
+                        return Ok(false);
+                    }
+                }
+                Err(other) => return Err(other),
             }
         }
+        Ok(false)
     }
 
-    fn add_line(
-        &mut self,
-        bytes: Vec<u8>,
-        number: u64,
-        parser: &DocumentParser,
-        found: &mut bool,
-        place: &dyn Fn() -> String,
-    ) -> Result<(), LineFault> {
-        let line = decode_line(bytes, number)?;
-        if *parser.format() == DatasetFormat::Text || line.trim().is_empty() {
-            return Ok(());
-        }
-        let first = !std::mem::replace(found, true);
-        self.tally.add(&parser.parse(&line, first)?.leftovers, place);
-        if self.names.is_empty()
-            && let Ok(fields) = serde_json::from_str(&line)
-        {
-            self.names = file_head::list_short_names(&fields);
-        }
-        Ok(())
-    }
-
-    fn add_fault(&mut self, fault: LineFault, file: &str, number: u64) {
+    fn add_fault(&mut self, fault: LineFault, file: &str, place: RecordPlace) {
         if self.faults.len() >= MAX_KINDS && !self.faults.contains_key(fault.fix.as_ref()) {
             return;
         }
@@ -111,7 +143,7 @@ impl DataHeads {
             faults.problem = fault.problem;
         }
         if faults.places.len() < MAX_PLACES {
-            faults.places.push((file.to_owned(), number));
+            faults.places.push((file.to_owned(), place));
         }
     }
 }
@@ -119,19 +151,23 @@ impl DataHeads {
 impl HeadFaults {
     /// The first fault with its place, and the places of the others.
     fn describe(&self) -> String {
-        let ((file, line), others) = self.places.split_first().expect("a fault has a place");
-        let first = format!("{file}:{line}: {}", self.problem);
+        let ((file, place), others) = self.places.split_first().expect("a fault has a place");
+        let first = format!("{}: {}", place.in_file(file), self.problem);
         if others.is_empty() {
             return first;
         }
-        let name = |(other, line): &(String, u64)| match other == file {
-            true => line.to_string(),
-            false => format!("{other}:{line}"),
+        let name = |(other, place): &(String, RecordPlace)| match other == file {
+            true => place.briefly(),
+            false => place.in_file(other),
         };
         let names: Vec<String> = others.iter().map(name).collect();
         let rest = if self.count > self.places.len() as u64 { ", ..." } else { "" };
-        let lines = if self.count == 2 { "line" } else { "lines" };
-        format!("{first}; {} more in {lines} {}{rest}", self.count - 1, names.join(", "))
+        let lines = match place {
+            RecordPlace::Line(_) if self.count == 2 => "line ",
+            RecordPlace::Line(_) => "lines ",
+            _ => "",
+        };
+        format!("{first}; {} more in {lines}{}{rest}", self.count - 1, names.join(", "))
     }
 }
 
@@ -149,9 +185,15 @@ impl Decoder<'_> {
         let base = &place.file.folder;
         let shown = |path: &PathBuf| show_path(path.strip_prefix(base).unwrap_or(path));
         let heads = DataHeads::read(files, dataset, all, shown);
-        for (fix, faults) in &heads.faults {
+        // The stage counts those that it skips, and compares their share with the largest.
+        let faults = heads.faults.iter().filter(|_| dataset.skipped.is_none());
+        for (fix, faults) in faults {
             let message = faults.describe();
             self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "its data").help(fix));
+        }
+        for (file, LineFault { problem, fix }) in &heads.unreadable {
+            let message = format!("`{file}`: {}", escape_line(problem));
+            self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "its data").help(fix.clone()));
         }
         let scope = if heads.whole { "" } else { "the first " };
         let remarks = heads.tally.describe(&dataset.format, scope).into_iter();

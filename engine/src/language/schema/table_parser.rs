@@ -61,6 +61,7 @@ fn parse_node_spec(raw: &KdlNode) -> TableResult<NodeSpec> {
         required: read_flag_property(raw, "required") == Some(true),
         implied: read_flag_property(raw, "implied") == Some(true),
         key: read_text_property(raw, "key").map(str::to_owned),
+        free: read_flag_property(raw, "free") == Some(true),
         semantic: read_flag_property(raw, "semantic") != Some(false),
         unsupported,
         instead: read_text_property(raw, "instead").map(str::to_owned),

@@ -14,7 +14,7 @@ use crate::text::suggest;
 impl Validator<'_> {
     pub(super) fn entries(&mut self, raw: &KdlNode, record: &mut Record) {
         let spec = record.spec;
-        let mut position = 0;
+        let mut position = self.add_free_name(raw, record);
         let mut written: Vec<(String, Span)> = Vec::new();
         let mut failed: Vec<String> = Vec::new();
         let mut trapped = 0;
@@ -56,6 +56,19 @@ impl Validator<'_> {
             }
         }
         self.finish_fields(raw, record, &failed);
+    }
+
+    /// The name of a node that stands for another is the first argument of that one. Returns how many arguments that makes.
+    fn add_free_name(&mut self, raw: &KdlNode, record: &mut Record) -> usize {
+        let name = raw.name();
+        let Some(field) =
+            record.spec.arguments.first().filter(|_| record.spec.free && record.spec.name != name.value())
+        else {
+            return 0;
+        };
+        let value = CanonicalValue::Text(name.value().to_owned());
+        record.leaves.push(build_written_leaf(field, value, self.span(name.span())));
+        1
     }
 
     fn report_repeated(&mut self, name: &kdl::KdlIdentifier, written: &mut Vec<(String, Span)>) {

@@ -5,7 +5,9 @@
 pub struct DatasetConfig {
     /// Name of the dataset; its files are the stage's source of the same name.
     pub name: String,
-    /// How a file is split into documents.
+    /// How records are found in a file.
+    pub layout: FileLayout,
+    /// How a document is made of a record.
     pub format: DatasetFormat,
     /// Share of documents that no tokenizer and no training row may see, in [0, 1).
     pub held_out: f64,
@@ -14,27 +16,119 @@ pub struct DatasetConfig {
     pub strict: bool,
     /// Fields that are left out on purpose, and are no leftovers.
     pub unread: Vec<String>,
+    /// What the fields of a record must hold for it to be a document.
+    pub filters: Vec<ColumnFilter>,
+    /// Largest share of records at fault that are skipped; `None` if one is an error.
+    pub skipped: Option<f64>,
+    /// Whether a document that is equal to an earlier one is dropped.
+    pub drops_duplicates: bool,
+    /// Where reading stops.
+    pub cap: Option<TokenCap>,
 }
 
-impl DatasetConfig {
-    /// A dataset of this format, without anything held out.
+/// The values of a field that a record must have to be a document: one of the accepted ones, or a number in the range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnFilter {
+    /// Name of the field.
+    pub column: String,
+    /// Values, one of which it must have; empty if the range decides.
+    pub accepted: Vec<FilterValue>,
+    /// Smallest number.
+    pub at_least: Option<f64>,
+    /// Largest number.
+    pub at_most: Option<f64>,
+}
+
+impl ColumnFilter {
+    /// Whether it compares values rather than a range.
     #[must_use]
-    pub fn of_format(name: &str, format: DatasetFormat) -> Self {
-        Self { name: name.to_owned(), format, held_out: 0.0, strict: false, unread: Vec::new() }
+    pub(crate) fn is_of_values(&self) -> bool {
+        !self.accepted.is_empty()
     }
 }
 
-/// How a file is split into documents.
+/// A value that a filter accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterValue {
+    /// This text.
+    Text(String),
+    /// This number.
+    Number(f64),
+    /// True or false.
+    Boolean(bool),
+}
+
+/// The training tokens after which reading stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCap {
+    /// How many.
+    pub tokens: u64,
+    /// Whether the documents may have fewer.
+    pub may_end_before: bool,
+}
+
+impl DatasetConfig {
+    /// A dataset of this format, in text or JSON lines, without anything held out.
+    #[must_use]
+    pub fn of_format(name: &str, format: DatasetFormat) -> Self {
+        let layout = match format {
+            DatasetFormat::Text => FileLayout::Text(TextDocuments::Groups),
+            DatasetFormat::Jsonl { .. } | DatasetFormat::Chat { .. } => FileLayout::Jsonl,
+        };
+        Self {
+            name: name.to_owned(),
+            layout,
+            format,
+            held_out: 0.0,
+            strict: false,
+            unread: Vec::new(),
+            filters: Vec::new(),
+            skipped: None,
+            drops_duplicates: false,
+            cap: None,
+        }
+    }
+}
+
+/// How records are found in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLayout {
+    /// Plain text.
+    Text(TextDocuments),
+    /// One JSON object per line.
+    Jsonl,
+    /// One JSON array of objects.
+    Json,
+    /// A Parquet table.
+    Parquet,
+    /// An Arrow table: a file or a stream.
+    Arrow,
+}
+
+/// How plain text is split into documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextDocuments {
+    /// Paragraphs up to the first blank line after 1 KiB.
+    Groups,
+    /// The whole file.
+    File,
+    /// Every line that is not blank.
+    Lines,
+    /// Every paragraph: what is between blank lines.
+    BlankLine,
+}
+
+/// How a document is made of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatasetFormat {
     /// Plain text.
     Text,
-    /// One JSON object per line, with the document in one of its fields.
+    /// A record with the document in one of its fields. Fields inside others have paths such as `message.content`.
     Jsonl {
         /// Name of that field.
         text: String,
     },
-    /// One JSON object per line, each a conversation.
+    /// A record that is a conversation.
     Chat {
         /// The fields that hold the turns.
         turns: TurnFields,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fmflow_engine::documents::RecordPlace;
 use fmflow_engine::text::escape::show_path;
 
 use crate::data::corpus::CorpusError;
@@ -46,7 +47,7 @@ pub(crate) enum BuildError {
 impl BuildError {
     /// The error with the file and line of the document that was read last, if that is its cause.
     #[must_use]
-    pub(crate) fn at_document(self, place: Option<(&Path, u64)>) -> Self {
+    pub(crate) fn at_document(self, place: Option<(&Path, RecordPlace)>) -> Self {
         let by_document = matches!(
             self,
             Self::Options { .. }
@@ -58,9 +59,7 @@ impl BuildError {
                 )
         );
         match place.filter(|_| by_document) {
-            Some((file, line)) => {
-                Self::Document { place: format!("{}:{line}", show_path(file)), cause: Box::new(self) }
-            }
+            Some((file, at)) => Self::Document { place: at.in_file(&show_path(file)), cause: Box::new(self) },
             None => self,
         }
     }

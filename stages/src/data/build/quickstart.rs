@@ -65,12 +65,12 @@ fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) 
 
 fn text_options() -> RowsOptions {
     let (packing, held_out) = (Packing::Concat, HELD_OUT_TEXT);
-    RowsOptions { length: 128, packing, end_of_document: true, canvas: None, held_out, limit: None }
+    RowsOptions { length: 128, packing, end_of_document: true, canvas: None, held_out, cap: None }
 }
 
 fn task_options() -> RowsOptions {
     let (packing, held_out) = (Packing::FirstFit, HELD_OUT_TASKS);
-    RowsOptions { length: 128, packing, end_of_document: false, canvas: Some(6), held_out, limit: None }
+    RowsOptions { length: 128, packing, end_of_document: false, canvas: Some(6), held_out, cap: None }
 }
 
 #[test]

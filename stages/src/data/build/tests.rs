@@ -1,7 +1,7 @@
 //! Tests of the whole path from documents to rows.
 
 use fmflow_engine::documents::is_held_out;
-use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
+use fmflow_engine::pipeline::config::{DatasetFormat, TokenCap, TurnFields};
 use std::sync::atomic::AtomicBool;
 
 use super::super::corpus::read_all;
@@ -12,7 +12,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 fn wanted(packing: Packing) -> RowsOptions {
-    RowsOptions { length: 32, packing, end_of_document: true, canvas: Some(6), held_out: 0.2, limit: None }
+    RowsOptions { length: 32, packing, end_of_document: true, canvas: Some(6), held_out: 0.2, cap: None }
 }
 
 fn texts() -> Vec<Document> {
@@ -212,13 +212,35 @@ fn an_answer_that_is_only_given_is_not_learned() {
 }
 
 #[test]
-fn a_limit_stops_reading() {
-    let options = RowsOptions { limit: Some(100), held_out: 0.0, ..wanted(Packing::Concat) };
+fn a_cap_stops_exactly_by_the_order_of_documents() {
+    let cap = |tokens, may_end_before| Some(TokenCap { tokens, may_end_before });
     let error = || Err(CorpusError::Empty { file: "read too far".into() });
-    let documents = texts().into_iter().map(Ok).chain(std::iter::once_with(error));
-    let summary =
-        build_rows(documents, &small(), &options, &mut Memory::default(), &AtomicBool::new(false)).unwrap();
-    assert!((100..150).contains(&summary.train.tokens), "{}", summary.train.tokens);
+    let build = |options: &RowsOptions| {
+        let documents = texts().into_iter().map(Ok).chain(std::iter::once_with(error));
+        build_rows(documents, &small(), options, &mut Memory::default(), &AtomicBool::new(false))
+    };
+    for tokens in 1..=100 {
+        let options = RowsOptions { cap: cap(tokens, false), held_out: 0.0, ..wanted(Packing::Concat) };
+        assert_eq!(build(&options).unwrap().train.tokens, tokens);
+    }
+    let whole = RowsOptions { cap: cap(100, false), held_out: 0.0, length: 64, ..wanted(Packing::FirstFit) };
+    let found = build(&whole).unwrap().train;
+    assert!((50..=100).contains(&found.tokens), "documents stay whole: {}", found.tokens);
+    let every = |cap| {
+        let options = RowsOptions { cap, held_out: 0.0, ..wanted(Packing::Concat) };
+        build_rows(
+            texts().into_iter().map(Ok),
+            &small(),
+            &options,
+            &mut Memory::default(),
+            &AtomicBool::new(false),
+        )
+    };
+    let all = every(None).unwrap().train.tokens;
+    assert_eq!(every(cap(all, false)).unwrap().train.tokens, all);
+    assert_eq!(every(cap(all + 1, true)).unwrap().train.tokens, all);
+    let said = every(cap(all + 1, false)).err().unwrap().to_string();
+    assert!(said.contains(&format!("the documents have {all} tokens, fewer than")), "{said}");
 }
 
 #[test]

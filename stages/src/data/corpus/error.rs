@@ -1,5 +1,6 @@
 //! Why a dataset cannot be read: one fault, or all of them.
 
+use fmflow_engine::documents::RecordPlace;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use std::borrow::Cow;
@@ -46,14 +47,24 @@ pub(crate) enum CorpusError {
         /// The file.
         file: PathBuf,
     },
-    /// A line is not clean text, or not a record of the expected format.
-    #[error("{}:{line}: {problem}; {fix}", show_path(file))]
-    Line {
+    /// The file is not what the dataset says, such as a table without the column that it names.
+    #[error("`{}`: {problem}; {fix}", show_path(file))]
+    Unfit {
         /// The file.
         file: PathBuf,
-        /// Line number, from 1.
-        line: u64,
-        /// What is wrong with the line.
+        /// What is wrong with it.
+        problem: String,
+        /// How to fix it.
+        fix: Cow<'static, str>,
+    },
+    /// A record is not clean text, or not of the expected format.
+    #[error("{}: {problem}; {fix}", place.in_file(&show_path(file)))]
+    Record {
+        /// The file.
+        file: PathBuf,
+        /// Where in the file the record is.
+        place: RecordPlace,
+        /// What is wrong with it.
         problem: String,
         /// How to fix it.
         fix: Cow<'static, str>,
@@ -65,6 +76,30 @@ pub(crate) enum CorpusError {
     NoSuchField {
         /// The name of the field.
         name: String,
+    },
+    /// The filter of the dataset leaves out every record.
+    #[error("the filter leaves out all {records} records; correct its values, or remove it")]
+    AllFiltered {
+        /// How many there are.
+        records: u64,
+    },
+    /// More records are at fault than the dataset allows.
+    #[error("{text} are at fault, more than `max` allows ({most}); the first: {first}")]
+    TooManySkipped {
+        /// How many, and their share.
+        text: String,
+        /// The largest share.
+        most: String,
+        /// The first fault.
+        first: String,
+    },
+    /// The dataset has more different documents than can be compared.
+    #[error(
+        "the dataset has more than {most} different documents, too many for `duplicates \"drop\"`; divide it into several datasets"
+    )]
+    TooManyDocuments {
+        /// How many can be compared.
+        most: usize,
     },
     /// Several faults, the first of them one by one.
     #[error("{text}")]
@@ -82,9 +117,14 @@ impl CorpusError {
     /// Whether nothing more of its file can be read.
     pub(super) fn ends_its_file(&self) -> bool {
         match self {
-            Self::Line { last, .. } => *last,
+            Self::Record { last, .. } => *last,
             _ => true,
         }
+    }
+
+    /// Whether the dataset as a whole is at fault, so that reading on shows nothing more.
+    pub(super) fn ends_the_dataset(&self) -> bool {
+        matches!(self, Self::TooManySkipped { .. } | Self::TooManyDocuments { .. })
     }
 }
 

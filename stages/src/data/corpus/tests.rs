@@ -1,6 +1,6 @@
 //! Tests of reading documents from files.
 
-use fmflow_engine::documents::{LINE_BYTES, is_held_out};
+use fmflow_engine::documents::{GROUP_BYTES, LINE_BYTES, is_held_out};
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 
 use super::*;
@@ -164,8 +164,7 @@ fn damaged_lines_are_refused_with_their_place() {
         (b"{\"q\":\"x\",\"a\":\"y\"}", "field `kind` is missing"),
         (b"{\"q\":\"x\",", "not JSON"),
         (b"[1]", "not an object"),
-        (b"{\"q\":\"x\",\"a\":\"y\"}\r\n", "CR LF"),
-        (b"{\"q\":\"\0\",\"a\":\"y\"}", "NUL"),
+        (b"{\"q\":\"\0\",\"a\":\"y\"}", "NUL byte at byte 6"),
         (b"{\"q\":\"\xff\",\"a\":\"y\"}", "not UTF-8 at byte 6"),
     ] {
         let error = read(&[good.as_bytes(), line].concat(), chat()).unwrap_err().to_string();
@@ -176,11 +175,23 @@ fn damaged_lines_are_refused_with_their_place() {
 }
 
 #[test]
+fn lines_end_in_lf_or_cr_lf_and_nowhere_else() {
+    let text = "one\u{2028}two\rthree\n\nfour\n";
+    let found = read(text.as_bytes(), DatasetFormat::Text).unwrap();
+    assert_eq!(found, [Document::Text(text.trim_end().to_owned())]);
+    assert_eq!(read(text.replace('\n', "\r\n").as_bytes(), DatasetFormat::Text).unwrap(), found);
+    let line = "{\"t\":\"a\u{2028}b\u{85}c\"}";
+    let format = || DatasetFormat::Jsonl { text: "t".into() };
+    let found = read(format!("{line}\r\n\r\n{line}\r\n").as_bytes(), format()).unwrap();
+    assert_eq!(found, vec![Document::Text("a\u{2028}b\u{85}c".into()); 2]);
+}
+
+#[test]
 fn a_line_has_an_end() {
     let (_dir, file) = write("x", b"");
     File::options().write(true).open(&file).unwrap().set_len(LINE_BYTES + 2).unwrap();
     let error = read_all(vec![file], DatasetFormat::Text).unwrap_err().to_string();
-    assert!(error.contains("64 MiB"), "{error}");
+    assert!(error.contains("x:1: ") && error.contains("begins at byte 0, is longer than 64 MiB"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! Reads the records of one data file, whatever its format, and makes documents of them. `check` reads the beginning of a file with
+//! it, and the stages read all of it.
+
+use std::io::{BufReader, Read as _};
+
+use serde_json::{Map, Value};
+
+use super::array::ArrayElements;
+use super::columns::{ColumnFault, RowSource, open_rows};
+use super::fault::RecordFault;
+use super::line::{LineFault, decode_line};
+use super::lines::{DataBytes, DataLines};
+use super::parser::{DocumentParser, ParsedDocument, ParsedRecord};
+use super::place::RecordPlace;
+use crate::pipeline::config::FileLayout;
+use crate::text::unpack::{DataFile, UnpackedFile};
+
+impl From<ColumnFault> for RecordFault {
+    fn from(fault: ColumnFault) -> Self {
+        match fault {
+            ColumnFault::Storage(cause) => Self::Unreadable(cause),
+            ColumnFault::Unfit(fault) => Self::Unfit(fault),
+            ColumnFault::Damaged(place, fault) => Self::Record { place, fault, last: true },
+        }
+    }
+}
+
+/// The records of one file.
+#[derive(Debug)]
+pub struct RecordReader {
+    source: RecordSource,
+    found: bool,
+}
+
+#[derive(Debug)]
+enum RecordSource {
+    Lines(DataLines),
+    Array(ArrayElements<DataBytes>),
+    Rows(Box<dyn RowSource>),
+}
+
+impl RecordReader {
+    /// Begins to read `file`, which is called `name`, in the layout of the parser's dataset. Of lines and arrays at most `bytes` bytes
+    /// are read.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is compressed in another way than its name says, or is a table that cannot be read or lacks the
+    /// columns that the dataset names.
+    pub fn open(
+        file: DataFile,
+        name: &str,
+        parser: &DocumentParser,
+        bytes: u64,
+    ) -> Result<Self, RecordFault> {
+        let unpacked = |file| -> Result<DataBytes, RecordFault> {
+            let opened = UnpackedFile::new(file, name).map_err(RecordFault::Unreadable)?;
+            Ok(BufReader::new(opened.take(bytes)))
+        };
+        let source = match parser.layout() {
+            FileLayout::Text(_) | FileLayout::Jsonl => RecordSource::Lines(DataLines::new(unpacked(file)?)),
+            FileLayout::Json => RecordSource::Array(ArrayElements::new(unpacked(file)?)),
+            FileLayout::Parquet | FileLayout::Arrow => RecordSource::Rows(open_rows(file, parser)?),
+        };
+        Ok(Self { source, found: false })
+    }
+
+    /// The next record; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// If the next record is at fault. Unless it was the last, the next call reads the record after it.
+    pub fn next_record(&mut self, parser: &DocumentParser) -> Result<Option<ParsedRecord>, RecordFault> {
+        let (first, layout) = (!self.has_found(), parser.layout());
+        let found = match (&mut self.source, layout) {
+            (RecordSource::Lines(lines), FileLayout::Text(documents)) => lines
+                .next_text(documents)?
+                .map(|text| Ok(ParsedRecord::Document(Box::new(ParsedDocument::of_text(text))))),
+            (RecordSource::Lines(lines), _) => read_object(lines, parser, first)?,
+            (RecordSource::Array(elements), _) => elements.next_element()?.map(|bytes| {
+                // Any number but that of the first line: it has no byte order mark.
+                decode_line(bytes, 0).and_then(|text| parser.parse(&text, false))
+            }),
+            (RecordSource::Rows(rows), _) => rows.next_row()?.map(|fields| parser.parse_fields(fields)),
+        };
+        self.found |= found.is_some();
+        let place = self.place();
+        // All lines of a file that is one array would be faults.
+        let last = |fault: &LineFault| first && fault.problem == super::json::ONE_ARRAY;
+        found.transpose().map_err(|fault| RecordFault::Record {
+            place,
+            last: last(&fault),
+            fault: fault.of_a(place.word()),
+        })
+    }
+
+    /// Where the last record is.
+    #[must_use]
+    pub fn place(&self) -> RecordPlace {
+        match &self.source {
+            RecordSource::Lines(lines) => lines.place(),
+            RecordSource::Array(elements) => elements.place(),
+            RecordSource::Rows(rows) => rows.place(),
+        }
+    }
+
+    /// Whether the file has any record, be it at fault.
+    #[must_use]
+    pub fn has_found(&self) -> bool {
+        self.found || matches!(&self.source, RecordSource::Lines(lines) if lines.faulty)
+    }
+
+    /// Whether a look at the beginning ended at its limit.
+    #[must_use]
+    pub(crate) fn is_cut(&self) -> bool {
+        match &self.source {
+            RecordSource::Lines(lines) => lines.reader().get_ref().limit() == 0,
+            RecordSource::Array(elements) => elements.reader().get_ref().limit() == 0,
+            RecordSource::Rows(_) => false,
+        }
+    }
+}
+
+/// The object that a file of one JSON array begins with, if it does and is found in the first `bytes` bytes.
+#[must_use]
+pub(crate) fn read_first_object(file: DataFile, name: &str, bytes: u64) -> Option<Map<String, Value>> {
+    let unpacked = UnpackedFile::new(file, name).ok()?;
+    let element = ArrayElements::new(BufReader::new(unpacked.take(bytes))).next_element().ok()??;
+    serde_json::from_slice(&element).ok()
+}
+
+/// The document of the next line that is not blank.
+fn read_object(
+    lines: &mut DataLines,
+    parser: &DocumentParser,
+    first: bool,
+) -> Result<Option<Result<ParsedRecord, LineFault>>, RecordFault> {
+    while let Some(line) = lines.next_line()? {
+        if !line.trim().is_empty() {
+            return Ok(Some(parser.parse(&line, first)));
+        }
+    }
+    Ok(None)
+}

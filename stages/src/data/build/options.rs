@@ -1,0 +1,42 @@
+//! Options for making rows.
+
+use fmflow_engine::pipeline::config::TokenCap;
+
+use super::error::{BuildError, options_error};
+use crate::data::packing::{MAX_LENGTH, Packing};
+
+/// Options for making rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RowsOptions {
+    /// Tokens in a row, 1 to [`MAX_LENGTH`].
+    pub length: usize,
+    /// How rows are filled. With [`Packing::Concat`], whole conversations are learned, like text.
+    pub packing: Packing,
+    /// Whether a document of text ends with an end-of-document token.
+    pub end_of_document: bool,
+    /// Tokens of an answer including its padding; `None` leaves answers at their own length.
+    pub canvas: Option<usize>,
+    /// Share of documents that is held out, in [0, 1).
+    pub held_out: f64,
+    /// Where reading stops.
+    pub cap: Option<TokenCap>,
+}
+
+/// Refuses options that no data fit.
+pub(super) fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
+    if !(1..=MAX_LENGTH).contains(&wanted.length) {
+        let problem = format!("rows of {} tokens cannot be made", wanted.length);
+        return Err(options_error(problem, "choose a length from 1 to 65535"));
+    }
+    if !(0.0..1.0).contains(&wanted.held_out) {
+        let problem = format!("a held-out share of {} is out of range", wanted.held_out);
+        return Err(options_error(problem, "choose a number from 0 to below 1"));
+    }
+    if wanted.canvas.is_some_and(|canvas| canvas == 0 || canvas >= wanted.length) {
+        return Err(options_error(
+            "the canvas leaves no room for the prompt or the answer",
+            "choose a canvas from 1 to below the length of a row",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Opens one data file, and says where in it a fault is.
+
+use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordFault, RecordPlace, RecordReader};
+use fmflow_engine::text::escape::show_path;
+
+use super::CorpusError;
+use std::fs::{File, canonicalize, symlink_metadata};
+use std::path::{Path, PathBuf};
+
+/// One data file.
+#[derive(Debug)]
+pub(super) struct OpenCorpusFile {
+    pub(super) file: PathBuf,
+    records: RecordReader,
+}
+
+impl OpenCorpusFile {
+    pub(super) fn open(file: PathBuf, parser: &DocumentParser) -> Result<Self, CorpusError> {
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+        match RecordReader::open(open_regular_file(&file)?, &name, parser, u64::MAX) {
+            Ok(records) => Ok(Self { file, records }),
+            Err(fault) => Err(place_fault(&file, fault)),
+        }
+    }
+
+    /// The next record; `None` at the end of the file.
+    pub(super) fn next_record(
+        &mut self,
+        parser: &DocumentParser,
+    ) -> Result<Option<ParsedRecord>, CorpusError> {
+        self.records.next_record(parser).map_err(|fault| place_fault(&self.file, fault))
+    }
+
+    /// Where the last document ends.
+    pub(super) fn place(&self) -> RecordPlace {
+        self.records.place()
+    }
+
+    /// The place of the last document, with the name of the file alone: it becomes part of an artifact, which must not depend on the
+    /// folder.
+    pub(super) fn describe_place(&self) -> String {
+        let name = self.file.file_name().unwrap_or(self.file.as_os_str());
+        self.place().in_file(&show_path(name))
+    }
+
+    /// Whether the file has any record.
+    pub(super) fn has_found(&self) -> bool {
+        self.records.has_found()
+    }
+}
+
+fn place_fault(file: &Path, fault: RecordFault) -> CorpusError {
+    let file = file.to_owned();
+    match fault {
+        RecordFault::Unreadable(cause) => CorpusError::Io { file, cause },
+        RecordFault::Unfit(fault) => CorpusError::Unfit { file, problem: fault.problem, fix: fault.fix },
+        RecordFault::Record { place, fault, last } => {
+            CorpusError::Record { file, place, problem: fault.problem, fix: fault.fix, last }
+        }
+    }
+}
+
+/// Opens a regular file. A link is followed only if it stays inside its own folder.
+///
+/// The kind is checked before opening, because opening a pipe blocks until somebody writes to it.
+fn open_regular_file(file: &Path) -> Result<File, CorpusError> {
+    let io = |cause| CorpusError::Io { file: file.to_owned(), cause };
+    if symlink_metadata(file).map_err(io)?.is_symlink() {
+        let target = canonicalize(file).map_err(io)?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !target.starts_with(canonicalize(parent).map_err(io)?) {
+            return Err(CorpusError::Escape { file: file.to_owned(), target });
+        }
+    }
+    let kind = std::fs::metadata(file).map_err(io)?;
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
+        return Err(CorpusError::NotAFile { file: file.to_owned(), what });
+    }
+    File::open(file).map_err(io)
+}

@@ -77,8 +77,8 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
     for (i, name) in checkpoint.file_names().enumerate() {
         let mut to = writer.file(name)?;
         checkpoint.copy_checked(i, &mut to).map_err(|error| match error {
-            CopyError::Read(refused) => weights_failure(source, &refused),
-            CopyError::Write(error) => Failure::from(error),
+            FileCopyError::Read(refused) => weights_failure(source, &refused),
+            FileCopyError::Write(error) => Failure::from(error),
         })?;
         to.finish()?;
     }
@@ -101,20 +101,20 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
 }
 
 /// Why a weight file was not copied.
-enum CopyError {
+enum FileCopyError {
     /// It is refused.
     Read(WeightsError),
     /// The copy cannot be written.
     Write(std::io::Error),
 }
 
-impl From<WeightsError> for CopyError {
+impl From<WeightsError> for FileCopyError {
     fn from(error: WeightsError) -> Self {
         Self::Read(error)
     }
 }
 
-impl From<std::io::Error> for CopyError {
+impl From<std::io::Error> for FileCopyError {
     fn from(error: std::io::Error) -> Self {
         Self::Write(error)
     }

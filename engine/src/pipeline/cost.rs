@@ -5,7 +5,7 @@ use crate::pipeline::config::{
     AttentionSchedule, RandomInitConfig, RowsConfig, StageConfig, TokenizerConfig, TrainConfig,
 };
 use crate::pipeline::disk::{self, ModelSize};
-use crate::pipeline::memory::{self, MemoryCost};
+use crate::pipeline::memory::MemoryCost;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
 use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
@@ -77,8 +77,8 @@ fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Opti
     match &stage.config {
         StageConfig::Train(config) => {
             let length = cost.training.as_ref()?.length;
-            let lanes = memory::count_lanes(config, pipeline.budget.gpu.is_some());
-            Some(MemoryCost::of_training(&shape, size, config, length, lanes))
+            let on_card = pipeline.budget.gpu.is_some();
+            Some(MemoryCost::of_training(&shape, size, config, length, on_card))
         }
         StageConfig::RandomInit(_) => Some(MemoryCost::of_new_model(size)),
         StageConfig::Convert(_) => Some(MemoryCost::of_conversion(&shape)),

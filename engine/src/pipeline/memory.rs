@@ -9,7 +9,10 @@ use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 /// Bytes of an f32.
 const FLOAT: u64 = 4;
 
-/// The most logits that exist at once, in values; those of more positions are computed one part after the other.
+/// The most positions whose logits exist at once on the CPU.
+const CHUNK: u64 = 256;
+
+/// The most logits that exist at once on a card, in values.
 const MOST_LOGITS: u64 = 1 << 26;
 
 /// Bytes that a process takes beside a model: the program, its threads, and buffers of files.
@@ -26,7 +29,7 @@ pub struct MemoryCost {
     pub gradients: u64,
     /// What a forward pass keeps for the backward pass, and what the backward pass of a block adds.
     pub activations: u64,
-    /// Logits, their logarithms and their gradient.
+    /// Logits, and their gradient.
     pub logits: u64,
 }
 
@@ -70,15 +73,16 @@ impl MemoryCost {
         Self { weights, logits, ..Self::default() }
     }
 
-    /// Training a model of this shape and size on rows of `length` tokens, with as many micro-batches at a time as `lanes`.
+    /// Training a model of this shape and size on rows of `length` tokens.
     #[must_use]
     pub(crate) fn of_training(
         shape: &ModelShape,
         size: ModelSize,
         config: &TrainConfig,
         length: u64,
-        lanes: u64,
+        on_card: bool,
     ) -> Self {
+        let lanes = count_lanes(config, on_card);
         let batch = MicroBatchShape::of(config, length);
         let values = size.values();
         let times = |bytes: u64| bytes.saturating_mul(lanes);
@@ -89,7 +93,7 @@ impl MemoryCost {
             // Micro-batches side by side are not at the peak of their backward pass together (measured).
             activations: times(estimate_activations(shape, config.recompute, batch.tokens))
                 .saturating_add(estimate_block_backward(shape, batch.tokens)),
-            logits: times(estimate_logits(shape, config.recompute, batch.predicted)),
+            logits: times(estimate_logits(shape, batch.predicted, on_card)),
         }
     }
 }
@@ -116,8 +120,7 @@ impl MicroBatchShape {
 }
 
 /// Micro-batches that this machine computes at a time.
-#[must_use]
-pub(crate) fn count_lanes(config: &TrainConfig, on_card: bool) -> u64 {
+fn count_lanes(config: &TrainConfig, on_card: bool) -> u64 {
     let micro_batches = (config.batch.rows / config.batch.per_device.max(1)).max(1) as u64;
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
     if on_card { 1 } else { micro_batches.min(cores) }
@@ -156,11 +159,16 @@ fn estimate_block_backward(shape: &ModelShape, tokens: u64) -> u64 {
     saturating_product(&[FLOAT, tokens, count_block_values(shape) / 2])
 }
 
-/// Bytes of the logits of `positions`, as if all of them counted: the logits, their logarithms, and their gradient. Where blocks are
-/// recomputed, a part of that memory serves the blocks afterwards (measured: a third).
-fn estimate_logits(shape: &ModelShape, recompute: bool, positions: u64) -> u64 {
-    let copies = if recompute { 2 } else { 3 };
-    saturating_product(&[positions, shape.vocabulary]).min(MOST_LOGITS).saturating_mul(copies * FLOAT)
+/// Bytes of the logits of `positions`, as if all of them counted. On the CPU, those of a chunk become their gradient in place, which a
+/// product then copies. On a card there are the logits, their logarithms, and two steps of their gradient.
+fn estimate_logits(shape: &ModelShape, positions: u64, on_card: bool) -> u64 {
+    match on_card {
+        false => saturating_product(&[2, FLOAT, positions.min(CHUNK), shape.vocabulary]),
+        true => {
+            let values = saturating_product(&[positions, shape.vocabulary]).min(MOST_LOGITS);
+            values.saturating_mul(4 * FLOAT)
+        }
+    }
 }
 
 /// Memory of accelerators in bytes, from NVIDIA's data sheets; the smaller one where there are two.
@@ -218,7 +226,9 @@ mod tests {
 
     #[test]
     fn logits_never_exceed_their_chunk() {
-        assert_eq!(estimate_logits(&SHAPE, false, 100), 3 * 4 * 100 * 1024);
-        assert_eq!(estimate_logits(&SHAPE, false, 1 << 40), 3 * 4 * MOST_LOGITS);
+        assert_eq!(estimate_logits(&SHAPE, 100, false), 2 * 4 * 100 * 1024);
+        assert_eq!(estimate_logits(&SHAPE, 1 << 40, false), 2 * 4 * 256 * 1024);
+        assert_eq!(estimate_logits(&SHAPE, 100, true), 4 * 4 * 100 * 1024);
+        assert_eq!(estimate_logits(&SHAPE, 1 << 40, true), 4 * 4 * MOST_LOGITS);
     }
 }

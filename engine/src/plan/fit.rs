@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{StageConfig, TrainConfig};
 use crate::pipeline::cost::{StageCost, parse_machine};
-use crate::pipeline::memory::{MemoryCost, count_lanes, find_card_memory};
+use crate::pipeline::memory::{MemoryCost, find_card_memory};
 use crate::plan::planned::PlannedStage;
 use crate::text::display::format_bytes;
 
@@ -49,8 +49,7 @@ pub(crate) fn suggest_change(
     let fits = |per_device: usize, recompute: bool, length: u64| {
         let mut changed = config.clone();
         (changed.batch.per_device, changed.recompute) = (per_device, recompute);
-        let lanes = count_lanes(&changed, on_card);
-        MemoryCost::of_training(&shape, size, &changed, length, lanes).on_card() <= room
+        MemoryCost::of_training(&shape, size, &changed, length, on_card).on_card() <= room
     };
     let own = config.batch.per_device;
     let fewer = |recompute: bool| {

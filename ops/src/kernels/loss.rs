@@ -14,7 +14,7 @@ use pulp::Arch;
 use super::panels::View;
 use super::product::{CHAIN, multiply, multiply_onto};
 use super::tasks;
-use scores::Scores;
+use scores::Logits;
 
 /// What the loss is made of at some positions, `[n]` each.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +69,10 @@ fn split_into_chunks<'a>(
 
 impl Chunk<'_> {
     /// Logits of the chunk in `buffer`.
-    fn compute_scores<'b>(&self, arch: Arch, head: View, buffer: &'b mut Vec<f32>) -> Scores<'b> {
+    fn compute_scores<'b>(&self, arch: Arch, head: View, buffer: &'b mut Vec<f32>) -> Logits<'b> {
         buffer.resize(head.rows * self.hidden.rows, 0.0);
         multiply(arch, head, self.hidden.transposed(), buffer);
-        Scores::new(buffer, self.hidden.rows)
+        Logits::new(buffer, self.hidden.rows)
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn differentiate_logits(logits: &[f32], terms: Terms) -> (MeasuredLos
     let n = terms.targets.len();
     let (mut turned, mut gradient) = (vec![0.0; logits.len()], vec![0.0; logits.len()]);
     transpose(logits, logits.len() / n.max(1), &mut turned);
-    let losses = Scores::new(&mut turned, n).differentiate(terms);
+    let losses = Logits::new(&mut turned, n).differentiate(terms);
     transpose(&turned, n, &mut gradient);
     (losses, gradient)
 }

@@ -183,8 +183,12 @@ impl HttpAnswer {
             retry_after: header("retry-after").parse().ok(),
             body: Vec::new(),
         };
-        let body = response.body_mut().with_config().limit(LARGEST).read_to_vec();
-        answer.body = body.map_err(|error| to_request_error(&error))?;
+        match response.body_mut().with_config().limit(LARGEST).read_to_vec() {
+            Ok(body) => answer.body = body,
+            // The body of a refusal only explains it; its head says what to do.
+            Err(_) if answer.status >= 400 => {}
+            Err(error) => return Err(to_request_error(&error)),
+        }
         Ok(answer)
     }
 

@@ -8,7 +8,7 @@ use crate::kernels::vector::{exp, vectorized};
 const TOKENS: usize = 512;
 
 /// Logits [V, n], row-major.
-pub(super) struct Scores<'a> {
+pub(super) struct Logits<'a> {
     values: &'a mut [f32],
     positions: usize,
 }
@@ -19,7 +19,7 @@ struct Sums {
     total: Vec<f32>,
 }
 
-impl<'a> Scores<'a> {
+impl<'a> Logits<'a> {
     pub(super) fn new(values: &'a mut [f32], positions: usize) -> Self {
         Self { values, positions }
     }

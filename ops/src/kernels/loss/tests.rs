@@ -1,3 +1,5 @@
+//! The loss and its gradients against their definition.
+
 use super::*;
 use crate::kernels::vector::tests::find_instruction_sets;
 

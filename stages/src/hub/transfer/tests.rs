@@ -87,7 +87,9 @@ fn serve(content: Vec<u8>, replies: Vec<Reply>) -> (String, Arc<Mutex<Vec<String
     std::thread::spawn(move || {
         for (at, stream) in listener.incoming().enumerate() {
             let reply = replies[at.min(replies.len() - 1)].clone();
-            answer(&stream.unwrap(), &content, &reply, &log);
+            let (content, log) = (content.clone(), log.clone());
+            // A silent answer must not keep the next one waiting.
+            std::thread::spawn(move || answer(&stream.unwrap(), &content, &reply, &log));
         }
     });
     (address, asked)

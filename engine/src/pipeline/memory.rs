@@ -16,7 +16,7 @@ const CHUNK: u64 = 256;
 const MOST_LOGITS: u64 = 1 << 26;
 
 /// Bytes that a process takes beside a model: the program, its threads, and buffers of files.
-const PROGRAM: u64 = 12 << 20;
+const PROGRAM: u64 = 20 << 20;
 
 /// Peak memory of a stage in bytes, by what takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,16 +147,19 @@ fn count_block_values(shape: &ModelShape) -> u64 {
 fn estimate_activations(shape: &ModelShape, recompute: bool, tokens: u64) -> u64 {
     let block = count_block_values(shape);
     let kept = match recompute {
-        false => saturating_product(&[shape.layers, block]),
+        // All blocks, and hidden states: before and after the last norm, those that count, their gradient, and two steps of it.
+        false => saturating_sum(
+            [saturating_product(&[shape.layers, block]), shape.hidden.saturating_mul(6)].into_iter(),
+        ),
         // The input of every block, and one block.
         true => saturating_product(&[shape.layers.saturating_add(1), shape.hidden]).saturating_add(block),
     };
     saturating_product(&[FLOAT, tokens, kept])
 }
 
-/// Bytes that the backward pass of one block adds: half of what the block keeps.
+/// Bytes that the backward pass of one block adds: gradients of what the block keeps.
 fn estimate_block_backward(shape: &ModelShape, tokens: u64) -> u64 {
-    saturating_product(&[FLOAT, tokens, count_block_values(shape) / 2])
+    saturating_product(&[FLOAT, tokens, count_block_values(shape)])
 }
 
 /// Bytes of the logits of `positions`, as if all of them counted. On the CPU, those of a chunk become their gradient in place, which a
@@ -216,7 +219,7 @@ mod tests {
     fn activations_are_those_of_the_saved_tensors() {
         // 4 x 128 + 3 x 128 + 3 x 64 + 3 x 384 values for each block.
         assert_eq!(count_block_values(&SHAPE), 2240);
-        assert_eq!(estimate_activations(&SHAPE, false, 10), 4 * 10 * 4 * 2240);
+        assert_eq!(estimate_activations(&SHAPE, false, 10), 4 * 10 * (4 * 2240 + 6 * 128));
         assert_eq!(estimate_activations(&SHAPE, true, 10), 4 * 10 * (5 * 128 + 2240));
         let deep = ModelShape { layers: 16, ..SHAPE };
         // Another recomputed block costs its input only.

@@ -37,12 +37,12 @@ impl MemoryCost {
     /// Everything together with the program itself, as on the CPU.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.on_card().saturating_add(PROGRAM)
+        self.without_program().saturating_add(PROGRAM)
     }
 
-    /// What is in the memory of an accelerator.
+    /// Everything but the program: what is in the memory of an accelerator.
     #[must_use]
-    pub(crate) fn on_card(&self) -> u64 {
+    pub(crate) fn without_program(&self) -> u64 {
         saturating_sum(
             [self.weights, self.moments, self.gradients, self.activations, self.logits].into_iter(),
         )

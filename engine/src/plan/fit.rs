@@ -19,7 +19,7 @@ pub(crate) fn refuse_small_card<'a>(
     let Some(machine) = pipeline.budget.gpu.as_deref() else { return Ok(()) };
     let (_, device) = parse_machine(machine);
     let Some(card) = find_card_memory(device) else { return Ok(()) };
-    let needs = |planned: &&PlannedStage| planned.cost.memory.map_or(0, |memory| memory.on_card());
+    let needs = |planned: &&PlannedStage| planned.cost.memory.map_or(0, |memory| memory.without_program());
     let Some(planned) = stages.find(|planned| needs(planned) > card) else { return Ok(()) };
     let (name, need) = (&planned.key.name, format_bytes(needs(&planned)));
     let message = format!(
@@ -49,7 +49,7 @@ pub(crate) fn suggest_change(
     let fits = |per_device: usize, recompute: bool, length: u64| {
         let mut changed = config.clone();
         (changed.batch.per_device, changed.recompute) = (per_device, recompute);
-        MemoryCost::of_training(&shape, size, &changed, length, on_card).on_card() <= room
+        MemoryCost::of_training(&shape, size, &changed, length, on_card).without_program() <= room
     };
     let own = config.batch.per_device;
     let fewer = |recompute: bool| {
@@ -67,8 +67,9 @@ pub(crate) fn suggest_change(
     }
     let shorter = (1..=length / 128).rev().map(|parts| parts * 128).find(|length| fits(1, true, *length));
     shorter.map(|length| {
-        format!(
-            "write `recompute \"block\"` in it, `per-device=1` in its `batch`, and `length={length}` in its `rows`"
-        )
+        let recompute = if config.recompute { "" } else { "`recompute \"block\"` in it, " };
+        let fewer = if own == 1 { "" } else { "`per-device=1` in its `batch`, " };
+        let and = if recompute.is_empty() && fewer.is_empty() { "" } else { "and " };
+        format!("write {recompute}{fewer}{and}`length={length}` in its `rows`")
     })
 }

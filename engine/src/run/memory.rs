@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::config::StageConfig;
+use crate::pipeline::cost::StageCost;
+use crate::pipeline::memory::MemoryCost;
 use crate::plan::PlannedStage;
 use crate::plan::fit::suggest_change;
 use crate::run::runner::Runner;
@@ -19,8 +21,8 @@ pub(super) fn refuse_low_memory(runner: &Runner<'_>, work: &[&PlannedStage]) -> 
     let Some(limit) = read_memory_limit() else { return Ok(()) };
     // On another device, neither weights nor activations are in the memory of this process.
     let on_host = runner.options.device == "cpu";
-    let largest = work.iter().filter(|_| on_host).max_by_key(|planned| count_certain_bytes(planned));
-    let certain = largest.map_or(0, |planned| count_certain_bytes(planned));
+    let largest = work.iter().filter(|_| on_host).max_by_key(|planned| count_certain_bytes(runner, planned));
+    let certain = largest.map_or(0, |planned| count_certain_bytes(runner, planned));
     let need = certain.saturating_add(BASE_BYTES);
     match largest {
         _ if need <= limit => Ok(()),
@@ -29,9 +31,16 @@ pub(super) fn refuse_low_memory(runner: &Runner<'_>, work: &[&PlannedStage]) -> 
     }
 }
 
-/// The memory that a stage is certain to need, in bytes.
-fn count_certain_bytes(planned: &PlannedStage) -> u64 {
-    planned.cost.memory.map_or(0, |memory| memory.on_card() / 5 * CERTAIN_FIFTHS)
+/// The memory that a stage is certain to need in this process, in bytes. The plan may assume the card of a `machine` instead.
+fn count_certain_bytes(runner: &Runner<'_>, planned: &PlannedStage) -> u64 {
+    let StageCost { shape, size, training, memory, .. } = &planned.cost;
+    let here = match (&runner.stage(planned).config, shape, size, training) {
+        (StageConfig::Train(config), Some(shape), Some(size), Some(training)) => {
+            Some(MemoryCost::of_training(shape, *size, config, training.length, false))
+        }
+        _ => *memory,
+    };
+    here.map_or(0, |memory| memory.without_program() / 5 * CERTAIN_FIFTHS)
 }
 
 fn refuse_limit(limit: u64, need: u64, stage: Option<(&Runner<'_>, &PlannedStage)>) -> Error {

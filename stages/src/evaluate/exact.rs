@@ -127,6 +127,12 @@ impl HeldOutQuestion {
 fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQuestion, Failure> {
     let tokenizer = model.tokenizer()?;
     let prefix = chat::encode_prompt(tokenizer, &chat.given()).map_err(stage_failure)?;
+    if prefix.is_empty() {
+        return Err(input_failure(
+            "the chat template renders nothing before an answer",
+            "use a template that renders the question",
+        ));
+    }
     if prefix.len() + length > model.backbone.config().max_position_embeddings {
         return Ok(HeldOutQuestion::TooLong);
     }

@@ -6,7 +6,7 @@ use fmflow_engine::pipeline::mask_entry::{MASK_NAMES, add_mask_entry};
 use serde_json::{Map, Value, json};
 
 use crate::data::tokenizer::Tokenizer;
-use crate::failure::input_failure;
+use crate::failure::{input_failure, stage_failure};
 
 /// Files of a tokenizer, by name.
 type TokenizerFileList = Vec<(String, Vec<u8>)>;
@@ -22,7 +22,10 @@ pub(super) fn name_mask_token(
     mask: u32,
 ) -> Result<(), Failure> {
     let known = tokenizer.token(mask);
-    let name = known.or_else(|| add_to_tokenizer(files, tokenizer, mask));
+    let name = match known {
+        Some(name) => Some(name),
+        None => add_to_tokenizer(files, tokenizer, mask)?,
+    };
     for file in ["tokenizer_config.json", "special_tokens_map.json"] {
         change_json(files, file, |named| {
             if name.is_some() || named.contains_key("mask_token") {
@@ -41,17 +44,25 @@ pub(super) fn name_mask_token(
     })
 }
 
-/// Adds the token to `tokenizer.json`; `None` if the library would give it another id.
-fn add_to_tokenizer(files: &mut TokenizerFileList, tokenizer: &Tokenizer, mask: u32) -> Option<String> {
-    let name = MASK_NAMES.into_iter().find(|name| tokenizer.id(name).is_none())?;
-    let (_, json) = files.iter_mut().find(|(file, _)| file == "tokenizer.json")?;
-    let added = add_mask_entry(json, mask, name)?;
-    let read = Tokenizer::from_bytes("tokenizer.json", added.clone()).ok()?;
+/// Adds the token to `tokenizer.json`; `None` if there is no such file, or the library would give the token another id.
+///
+/// # Errors
+/// If the library cannot read the file any more.
+fn add_to_tokenizer(
+    files: &mut TokenizerFileList,
+    tokenizer: &Tokenizer,
+    mask: u32,
+) -> Result<Option<String>, Failure> {
+    let name = MASK_NAMES.into_iter().find(|name| tokenizer.id(name).is_none());
+    let json = files.iter_mut().find(|(file, _)| file == "tokenizer.json");
+    let (Some(name), Some((_, json))) = (name, json) else { return Ok(None) };
+    let Some(added) = add_mask_entry(json, mask, name) else { return Ok(None) };
+    let read = Tokenizer::from_bytes("tokenizer.json", added.clone()).map_err(stage_failure)?;
     let fits = read.id(name) == Some(mask) && read.used() == mask + 1;
-    fits.then(|| {
+    Ok(fits.then(|| {
         *json = added;
         name.to_owned()
-    })
+    }))
 }
 
 fn describe_token(name: &str) -> Value {

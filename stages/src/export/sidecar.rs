@@ -99,7 +99,7 @@ pub(super) fn render_generation_config(export: &Export<'_>, own: Option<&[u8]>) 
     let malformed = |e: serde_json::Error| input_failure(format!("{GENERATION}: {e}"), "restore the file");
     let before: Map<String, Value> = serde_json::from_slice(bytes).map_err(malformed)?;
     let mut config = before.clone();
-    let ends = list_ids(before.get("eos_token_id"));
+    let ends = list_ids("eos_token_id", &before)?;
     // A file without an end leaves it to config.json.
     if !ends.is_empty() {
         config.insert("eos_token_id".into(), ids_to_json(&add_learned_end(export, ends)));
@@ -120,13 +120,17 @@ fn find_mask(export: &Export<'_>) -> Option<u32> {
     export.contract.mask_token.filter(|_| export.contract.kind == ModelKind::Flow)
 }
 
-/// The ids of a value that is one id or a list.
-fn list_ids(value: Option<&Value>) -> Vec<u32> {
+/// The ids of a setting of generation: one id, a list, or none.
+fn list_ids(key: &str, config: &Map<String, Value>) -> Result<Vec<u32>, Failure> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
-        one => one.and_then(id).into_iter().collect(),
-    }
+    let ids = match config.get(key) {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(list)) => list.iter().map(id).collect(),
+        Some(one) => id(one).map(|id| vec![id]),
+    };
+    ids.ok_or_else(|| {
+        input_failure(format!("{GENERATION}: `{key}` is neither an id nor a list of ids"), "restore the file")
+    })
 }
 
 /// The tokenizer's files, with a plain `tokenizer_config.json` if there is none.

@@ -232,12 +232,12 @@ pub(crate) fn compute_loss_sum(
     batch: &MicroBatch,
     attention: Attention,
 ) -> Result<LossSum, BackboneError> {
-    let device = model.device();
-    let hidden = compute_hidden_states(model, batch, attention, &device)?;
-    let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
     if batch.terms.is_empty() {
         return Ok(LossSum::default());
     }
+    let device = model.device();
+    let hidden = compute_hidden_states(model, batch, attention, &device)?;
+    let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
     let tokens = |f: fn(&LossTerm) -> u32| to_int_tensor(batch.terms.iter().map(f), &device);
     let losses = measure_losses(selected, model.head(), tokens(|t| t.target), tokens(|t| t.present));
     sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])

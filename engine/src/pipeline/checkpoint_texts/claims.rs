@@ -17,7 +17,8 @@ pub(super) struct IdClaim {
 }
 
 impl IdClaim {
-    /// Ids written as numbers; `None` if the key is absent or null, or is no id, which the config's own check refuses.
+    /// Ids written as numbers; `None` if the key is absent or null, or is no id: the check of config.json refuses that there, and an
+    /// export in the settings of generation.
     pub(super) fn from_ids(file: &str, key: &str, value: Option<&Value>) -> Option<Self> {
         let ids: Vec<u64> = match value? {
             Value::Array(list) => list.iter().map(Value::as_u64).collect::<Option<_>>()?,

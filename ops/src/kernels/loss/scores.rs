@@ -88,29 +88,39 @@ impl<'a> Logits<'a> {
 }
 
 vectorized! {
-    /// Maximum and sum over rows of `n` positions.
     fn sum_rows<'a>(rows: &'a [f32], n: usize) -> Sums {
-        let mut largest = vec![f32::NEG_INFINITY; n];
-        for row in rows.chunks_exact(n) {
-            raise(&mut largest, row);
-        }
-        let mut total = vec![0.0; n];
-        for row in rows.chunks_exact(n) {
-            for (total, (z, largest)) in total.iter_mut().zip(row.iter().zip(&largest)) {
-                *total += exp(z - largest);
-            }
-        }
-        Sums { largest, total }
+        sum_rows_plainly(rows, n)
     }
 }
 
 vectorized! {
-    /// Rows of logits become e^(z - largest) factor.
     fn scale_rows<'a>(rows: &'a mut [f32], largest: &'a [f32], factors: &'a [f32]) {
-        for row in rows.chunks_exact_mut(largest.len()) {
-            for (z, (largest, factor)) in row.iter_mut().zip(largest.iter().zip(factors)) {
-                *z = exp(*z - largest) * factor;
-            }
+        scale_rows_plainly(rows, largest, factors);
+    }
+}
+
+/// Maximum and sum over rows of `n` positions.
+#[inline(always)]
+fn sum_rows_plainly(rows: &[f32], n: usize) -> Sums {
+    let mut largest = vec![f32::NEG_INFINITY; n];
+    for row in rows.chunks_exact(n) {
+        raise(&mut largest, row);
+    }
+    let mut total = vec![0.0; n];
+    for row in rows.chunks_exact(n) {
+        for (total, (z, largest)) in total.iter_mut().zip(row.iter().zip(&largest)) {
+            *total += exp(z - largest);
+        }
+    }
+    Sums { largest, total }
+}
+
+/// Rows of logits become e^(z - largest) factor.
+#[inline(always)]
+fn scale_rows_plainly(rows: &mut [f32], largest: &[f32], factors: &[f32]) {
+    for row in rows.chunks_exact_mut(largest.len()) {
+        for (z, (largest, factor)) in row.iter_mut().zip(largest.iter().zip(factors)) {
+            *z = exp(*z - largest) * factor;
         }
     }
 }
@@ -119,5 +129,24 @@ vectorized! {
 fn raise(largest: &mut [f32], values: &[f32]) {
     for (largest, value) in largest.iter_mut().zip(values) {
         *largest = if *value > *largest { *value } else { *largest };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vector_instructions_change_no_bit() {
+        let n = 37;
+        let rows: Vec<f32> = (0..50 * n).map(|i| (i as f32 * 0.7).sin() * 20.0).collect();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let (found, plain) = (sum_rows(&rows, n), sum_rows_plainly(&rows, n));
+        assert_eq!(bits(&found.largest), bits(&plain.largest));
+        assert_eq!(bits(&found.total), bits(&plain.total));
+        let (mut scaled, mut expected) = (rows.clone(), rows);
+        scale_rows(&mut scaled, &found.largest, &found.total);
+        scale_rows_plainly(&mut expected, &plain.largest, &plain.total);
+        assert_eq!(bits(&scaled), bits(&expected));
     }
 }

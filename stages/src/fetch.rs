@@ -50,7 +50,7 @@ fn describe_left(job: &Job<'_>) -> Vec<String> {
         let (names, count) = &remote.left;
         let names: Vec<String> = names.iter().map(|name| format!("`{}`", escape_line(name))).collect();
         let more = if *count > names.len() as u64 { ", ..." } else { "" };
-        let count = count_noun(usize::try_from(*count).unwrap_or(usize::MAX), "file");
+        let count = count_noun(*count, "file");
         format!(
             "not downloaded: {count} of `hf:{}` besides the checkpoint: {}{more}",
             remote.name,

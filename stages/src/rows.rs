@@ -37,8 +37,11 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let mut documents = open_documents(job, &config.dataset)?;
     let read = watch_for_mentions(&mut documents, &mut named);
     let built = build_rows(read, &tokenizer, &options, &mut sink, job.interrupt);
-    // A cap may end the reading before the iterator compares the share.
-    let built = built.and_then(|found| Ok(documents.check_skipped().map(|()| found)?));
+    // A cap may end the reading before the iterator looks at all records together.
+    let built = built.and_then(|found| match documents.find_fault_of_all() {
+        None => Ok(found),
+        Some(fault) => Err(fault.into()),
+    });
     let found = built.map_err(|e| {
         explain_build_error(
             job,

@@ -361,7 +361,7 @@ fn a_few_records_at_fault_are_skipped_if_the_dataset_says_so() {
     project.fmflow(&["check", "p.kdl"]).ok();
     make_rows(&project).ok().says("1 of 2000 records (0.050 %) are at fault and skipped, the first: ");
     let shown = project.fmflow(&["show", "p.kdl", "r/d"]).ok();
-    assert!(shown.stdout.contains("d.jsonl:701: field `text` is missing"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("the first: d.jsonl:701: field `text` is missing"), "{}", shown.stdout);
     project.edit("p.kdl", "\"skip\"", "\"skip\" max=\"0.01%\"");
     make_rows(&project).exits(8).says("1 of 2000 records (0.050 %) are at fault, more than `max` allows");
 }

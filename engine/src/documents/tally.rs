@@ -78,10 +78,16 @@ impl Tally {
     /// Adds the leftovers of a document; `place` is its file and line.
     pub fn add(&mut self, found: &Leftovers, place: impl Fn() -> String) {
         self.documents += 1;
+        let mut others = 0;
         for name in &found.unread {
-            let known = self.unread.contains_key(name) || self.unread.len() < MAX_FIELDS;
-            let name = if known { name } else { OTHERS };
-            self.unread.entry(name.to_owned()).or_default().add(1, &place);
+            if self.unread.contains_key(name) || self.unread.len() < MAX_FIELDS {
+                self.unread.entry(name.to_owned()).or_default().add(1, &place);
+            } else {
+                others += 1;
+            }
+        }
+        if others > 0 {
+            self.unread.entry(OTHERS.to_owned()).or_default().add(others, &place);
         }
         for name in &found.absent {
             *self.absent.entry(name.clone()).or_default() += 1;

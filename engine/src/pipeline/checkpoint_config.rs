@@ -276,6 +276,7 @@ mod tests {
             ("model_type", json!("qwen2")),
             ("layer_types", json!(["full_attention", "sliding_attention"])),
             ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+            ("rope_scaling", json!({"rope_type": "default", "rope_theta": 1234.5})),
             ("rope_parameters", json!({"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0})),
             ("quantization_config", json!({"bits": 4})),
             ("architectures", json!(["Qwen3ForSequenceClassification"])),

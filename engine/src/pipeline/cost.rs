@@ -9,7 +9,7 @@ use crate::pipeline::memory::MemoryCost;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product};
 use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
-use crate::pipeline::stage::Stage;
+use crate::pipeline::stage::{SourceFiles, Stage};
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,14 +169,15 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
     };
 }
 
-/// Bytes of rows at most. A hub dataset that declares how much to read has no files yet; its estimate is the declared window.
+/// Bytes of rows at most. A hub dataset that is not pinned yet has no files; its estimate is what it declares to read.
 fn bound_rows_bytes(
     stage: &Stage,
     config: &RowsConfig,
     source: &SourceFacts,
     vocabulary: Option<u64>,
 ) -> u64 {
-    let files = stage.sources.iter().map(|source| source.files.len() as u64).sum();
+    let remote = |source: &SourceFiles| source.remote.as_ref().map_or(0, |remote| remote.files.len());
+    let files = stage.sources.iter().map(|source| (source.files.len() + remote(source)) as u64).sum();
     let read = estimate_text_bytes(stage);
     disk::bound_rows(config, read, files, vocabulary).max(source.bytes)
 }

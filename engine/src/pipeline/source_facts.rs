@@ -1,5 +1,7 @@
 //! Facts about a pipeline's source files that need not read them whole: sizes, and the shapes of checkpoints.
 
+use std::path::Path;
+
 use crate::pipeline::Pipeline;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
 use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerConfig};
@@ -60,11 +62,12 @@ pub(crate) fn estimate_text_bytes(stage: &Stage) -> u64 {
     /// Text is packed to a quarter or a third; a Parquet file of repetitive text, to less.
     const UNPACKED: u64 = 8;
     let files = stage.sources.iter().flat_map(|source| &source.files);
-    let bytes = files.filter_map(|path| {
-        let times = if is_packed_name(path) { UNPACKED } else { 1 };
-        Some(file_head::read_file_size(path)?.saturating_mul(times))
-    });
-    bytes.fold(0, u64::saturating_add)
+    let local = files.filter_map(|path| Some((path.as_path(), file_head::read_file_size(path)?)));
+    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let remote = remote.flat_map(|remote| &remote.files).map(|file| (Path::new(&file.path), file.size));
+    let unpacked =
+        |(path, size): (&Path, u64)| size.saturating_mul(if is_packed_name(path) { UNPACKED } else { 1 });
+    local.chain(remote).map(unpacked).fold(0, u64::saturating_add)
 }
 
 fn collect_source_facts(stage: &Stage) -> SourceFacts {

@@ -113,21 +113,13 @@ impl Documents<'_> {
         filtered.into_iter().chain(skipped).chain(seen).collect()
     }
 
-    /// Refuses a share of records at fault that is too large among those that were read.
-    ///
-    /// # Errors
-    /// If the dataset allows fewer.
-    pub(crate) fn check_skipped(&self) -> Result<(), CorpusError> {
-        self.skipped.as_ref().map_or(Ok(()), SkippedRecords::check)
-    }
-
-    /// What is wrong with all records together, once they were read.
-    fn find_fault_of_all(&self) -> Option<CorpusError> {
+    /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
+    pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
         let Filtered { passed, left_out } = self.filtered;
         if passed == 0 && left_out > 0 {
             return Some(CorpusError::AllFiltered { records: left_out });
         }
-        let skipped = self.check_skipped().err();
+        let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
         skipped.or_else(|| self.tally.find_absent_field().map(CorpusError::no_such_field))
     }
 
@@ -139,7 +131,13 @@ impl Documents<'_> {
             match self.advance() {
                 Ok(Some(_)) => {}
                 Ok(None) => return faults.into_error(true),
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    let ends = fault.ends_the_dataset();
+                    faults.push(fault);
+                    if ends {
+                        break;
+                    }
+                }
             }
             if let Some(report) = tell.take_if(|_| start.elapsed() > PATIENCE) {
                 report.note(&format!("{}; the rest of the data is looked through", faults.first()));

@@ -10,7 +10,7 @@ use super::{CardSubset, HubError, clean_hub_text};
 use crate::hub::lockfile::{FileSelection, SelectionRequest};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::Record;
-use crate::pipeline::repository::{PinnedFile, RepositoryRequest, data_kind_of, find_data_kind};
+use crate::pipeline::repository::{PinnedFile, RepositoryRequest, data_kind_of};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
@@ -87,7 +87,7 @@ impl Session<'_> {
             false => Vec::new(),
         };
         if !card.is_empty() {
-            return Ok(lay_out_card(&card, files));
+            return lay_out_card(&card, files);
         }
         let folders = lay_out_folders(one.part.subset.as_deref(), files);
         match folders.subsets.is_empty() {
@@ -117,8 +117,8 @@ impl Session<'_> {
     }
 }
 
-/// The layout that the card declares. Patterns that match nothing leave their split empty.
-fn lay_out_card(card: &[CardSubset], files: &[PinnedFile]) -> Layout {
+/// The layout that the card declares. Patterns that match nothing leave their split empty; what is no pattern is refused.
+fn lay_out_card(card: &[CardSubset], files: &[PinnedFile]) -> Result<Layout, HubError> {
     let visible: Vec<&PinnedFile> = files.iter().filter(|file| is_visible(&file.path)).collect();
     let mut subsets = IndexMap::new();
     for one in card {
@@ -126,8 +126,13 @@ fn lay_out_card(card: &[CardSubset], files: &[PinnedFile]) -> Layout {
         for (split, patterns) in &one.files {
             let of_split = found.entry(split.clone()).or_default();
             for pattern in patterns {
-                let matching = match_pattern(&visible, &one.folder, pattern);
-                let new: Vec<_> = matching.filter(|file| !of_split.contains(file)).collect();
+                let matching = match_pattern(&visible, &one.folder, pattern).map_err(|error| {
+                    HubError::BadCard(format!(
+                        "subset `{}`: `{pattern}` is no pattern: {}",
+                        one.name, error.msg
+                    ))
+                })?;
+                let new: Vec<_> = matching.into_iter().filter(|file| !of_split.contains(file)).collect();
                 of_split.extend(new);
             }
         }
@@ -137,7 +142,7 @@ fn lay_out_card(card: &[CardSubset], files: &[PinnedFile]) -> Layout {
         subsets.insert(one.name.clone(), found);
     }
     let default = card.iter().find(|one| one.default).map(|one| one.name.clone());
-    Layout { by: "card", commit: None, subsets, default }
+    Ok(Layout { by: "card", commit: None, subsets, default })
 }
 
 /// The layout that names show: a subset is a folder, at the top or in `data/`.
@@ -173,7 +178,14 @@ fn choose_files(
     let (split, files) = choose_split(name, asked, splits)?;
     let files: Vec<PinnedFile> = match &asked.files {
         None => files.clone(),
-        Some(pattern) => match_pattern(&files.iter().collect::<Vec<_>>(), "", pattern).collect(),
+        Some(pattern) => {
+            match_pattern(&files.iter().collect::<Vec<_>>(), "", pattern).map_err(|error| SelectionFault {
+                code: Code::NoFiles,
+                field: "files",
+                message: format!("`{pattern}` is no pattern: {}", error.msg),
+                help: None,
+            })?
+        }
     };
     let nothing = || format!("no file of `{name}` is chosen");
     if files.is_empty() {
@@ -197,7 +209,7 @@ fn refuse_kinds(name: &str, files: &[PinnedFile]) -> Result<(), SelectionFault> 
     let known = files.iter().filter_map(|file| data_kind_of(&file.path));
     let mut counts: IndexMap<&str, usize> = IndexMap::new();
     known.for_each(|kind| *counts.entry(kind).or_default() += 1);
-    if counts.len() < 2 || find_data_kind(files.iter().map(|file| file.path.as_str())).is_some() {
+    if counts.len() < 2 {
         return Ok(());
     }
     let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} of {kind}")).collect();

@@ -1,12 +1,12 @@
 //! Datasets.
 
 use super::{Decoder, unknown_word};
-use crate::language::record::Record;
+use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::{
     ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments, TokenCap, TurnFields,
 };
-use crate::pipeline::repository::{RepositoryFiles, find_data_kind};
+use crate::pipeline::repository::{RepositoryFiles, data_kind_of, find_data_kind};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
@@ -15,11 +15,7 @@ use crate::text::escape::escape_line;
 pub(crate) const UNREADABLE_FILES: &str = "files of a repository in another format";
 /// Help for a dataset without a format: the one that the names of its files speak of, else the two that need no tools.
 fn suggest_format(from: &str) -> String {
-    let from = from.trim_end_matches(".gz").trim_end_matches(".zst");
-    let word = ["jsonl", "json", "parquet", "arrow"]
-        .into_iter()
-        .find(|word| from.ends_with(&format!(".{word}")) && *word != "jsonl");
-    match word {
+    match data_kind_of(from).filter(|word| !["text", "jsonl"].contains(word)) {
         Some(word) => format!("add `format={word:?}`"),
         None => "add `format=\"text\"` (paragraphs) or `format=\"jsonl\"` (one document per line)".to_owned(),
     }
@@ -60,6 +56,12 @@ fn decode_text_documents(record: &Record) -> TextDocuments {
     }
 }
 
+/// What makes the files plain text: the format that is written, or where they come from.
+fn find_plain_text<'r>(record: &'r Record, word: Option<&str>) -> Option<&'r Leaf> {
+    let said = || record.leaf("format").or_else(|| record.leaf("from"));
+    word.filter(|word| *word == "text").and_then(|_| said())
+}
+
 /// How records are found in the files. A dataset on a hub that is not pinned yet need not say it.
 fn decode_layout(record: &Record, word: Option<&str>) -> FileLayout {
     match word {
@@ -96,7 +98,7 @@ impl Decoder<'_> {
             held_out: record.number("held-out")?,
             strict: record.boolean("strict").unwrap_or(false),
             unread: unread.map(|leaf| leaf.expect_text().to_owned()).collect(),
-            filters: self.decode_filters(record)?,
+            filters: self.decode_filters(record, word)?,
             skipped: decode_skipped(record),
             drops_duplicates: record.child("duplicates").and_then(|child| child.text("value"))
                 == Some("drop"),
@@ -134,9 +136,9 @@ impl Decoder<'_> {
     }
 
     /// The filters of a dataset. Plain text has no fields, and a filter must say which values it wants.
-    fn decode_filters(&mut self, record: &Record) -> Option<Vec<ColumnFilter>> {
+    fn decode_filters(&mut self, record: &Record, word: Option<&str>) -> Option<Vec<ColumnFilter>> {
         let Some(filter) = record.child("filter") else { return Some(Vec::new()) };
-        if let Some(leaf) = record.leaf("format").filter(|leaf| leaf.text() == Some("text")) {
+        if let Some(leaf) = find_plain_text(record, word) {
             let message = "`filter` names fields, but files of `format=\"text\"` have no fields";
             self.sink.push(
                 Diagnostic::new(Code::FieldDoesNotApply, message)
@@ -170,9 +172,8 @@ impl Decoder<'_> {
     /// How documents are told apart, given the word of `format=`, said or inferred.
     fn format(&mut self, record: &Record, local: bool, word: Option<&str>) -> Option<DatasetFormat> {
         let text = record.text("text")?.to_owned();
-        let format = record.leaf("format");
         if let Some(chat) = record.child("chat") {
-            if let Some(leaf) = format.filter(|leaf| leaf.text() == Some("text")) {
+            if let Some(leaf) = find_plain_text(record, word) {
                 let message = "`chat` names fields, but files of `format=\"text\"` have no fields";
                 self.sink.push(
                     Diagnostic::new(Code::FieldDoesNotApply, message)

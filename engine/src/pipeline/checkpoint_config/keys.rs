@@ -163,7 +163,9 @@ impl<'a> ConfigKeys<'a> {
         for (name, entry) in rope {
             let plain = match name.as_str() {
                 "rope_type" | "type" => entry == "default",
-                "rope_theta" => true,
+                // `rope_theta` reads it in `rope_parameters`; elsewhere it must say the same.
+                "rope_theta" if key == "rope_parameters" => true,
+                "rope_theta" => entry.as_f64().is_some_and(|base| self.rope_theta() == Ok(base)),
                 "partial_rotary_factor" => entry.as_f64() == Some(1.0),
                 _ => entry.is_null(),
             };

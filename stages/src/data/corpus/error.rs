@@ -4,7 +4,7 @@ use fmflow_engine::documents::RecordPlace;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most faults that are shown; the others are counted.
 const SHOWN_FAULTS: usize = 20;
@@ -112,6 +112,17 @@ pub(crate) enum CorpusError {
 impl CorpusError {
     pub(super) fn no_such_field(name: &str) -> Self {
         Self::NoSuchField { name: name.to_owned() }
+    }
+
+    /// The text with the names of files alone, which does not depend on the folder that holds them.
+    pub(super) fn without_folders(&self) -> String {
+        match self {
+            Self::Record { file, place, problem, fix, .. } => {
+                let name = file.file_name().map_or(file.as_path(), Path::new);
+                format!("{}: {problem}; {fix}", place.in_file(&show_path(name)))
+            }
+            _ => self.to_string(),
+        }
     }
 
     /// Whether nothing more of its file can be read.

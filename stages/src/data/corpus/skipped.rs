@@ -14,12 +14,15 @@ pub(super) struct SkippedRecords {
     most: f64,
     records: u64,
     skipped: u64,
+    /// The first fault, as an error says it.
     first: String,
+    /// The same for the artifact, without folders.
+    first_described: String,
 }
 
 impl SkippedRecords {
     pub(super) fn new(most: f64) -> Self {
-        Self { most, records: 0, skipped: 0, first: String::new() }
+        Self { most, records: 0, skipped: 0, first: String::new(), first_described: String::new() }
     }
 
     /// Counts a record that could be read.
@@ -33,6 +36,7 @@ impl SkippedRecords {
         self.skipped += 1;
         if self.skipped == 1 {
             self.first = escape_line(&fault.to_string()).into_owned();
+            self.first_described = escape_line(&fault.without_folders()).into_owned();
         }
         if self.records < ENOUGH_RECORDS { Ok(()) } else { self.check() }
     }
@@ -53,7 +57,8 @@ impl SkippedRecords {
 
     /// What was left out; `None` if nothing was.
     pub(super) fn describe(&self) -> Option<String> {
-        (self.skipped > 0)
-            .then(|| format!("{} are at fault and skipped, the first: {}", self.share(), self.first))
+        (self.skipped > 0).then(|| {
+            format!("{} are at fault and skipped, the first: {}", self.share(), self.first_described)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Which files hold documents, and their splits by the names of folders and files, with the words and in the order of the
 //! `datasets` library.
 
-use glob::{MatchOptions, Pattern};
+use glob::{MatchOptions, Pattern, PatternError};
 use indexmap::IndexMap;
 
 use crate::pipeline::repository::{PinnedFile, data_kind_of};
@@ -61,26 +61,26 @@ fn find_keyword(name: &str) -> Option<String> {
 }
 
 /// The files below `base` that a pattern matches, by path. A pattern that names a folder means what is in it.
-pub(super) fn match_pattern<'a>(
-    files: &'a [&'a PinnedFile],
+///
+/// # Errors
+/// If it is no pattern.
+pub(super) fn match_pattern(
+    files: &[&PinnedFile],
     base: &str,
     pattern: &str,
-) -> impl Iterator<Item = PinnedFile> + 'a {
+) -> Result<Vec<PinnedFile>, PatternError> {
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
     let text = pattern.trim_start_matches("./").trim_start_matches('/');
     let whole = format!("{}{text}", Pattern::escape(base));
     let folder = format!("{base}{}/", text.trim_end_matches('/'));
-    let parsed = Pattern::new(&whole).ok();
+    let parsed = Pattern::new(&whole)?;
     let mut found: Vec<PinnedFile> = files
         .iter()
-        .filter(|file| {
-            let matches = parsed.as_ref().is_some_and(|parsed| parsed.matches_with(&file.path, options));
-            matches || file.path.starts_with(&folder)
-        })
+        .filter(|file| parsed.matches_with(&file.path, options) || file.path.starts_with(&folder))
         .map(|file| (*file).clone())
         .collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    found.into_iter()
+    Ok(found)
 }
 
 /// Files of the hub's tools, which hold no documents.

@@ -66,13 +66,18 @@ fn a_subset_is_what_the_card_declares() {
         card("en", true, &[("train", &["en/*"])]),
         card("de", false, &[("train", &["de/a.jsonl"]), ("test", &["de/test.jsonl"])]),
     ];
-    let layout = lay_out_card(&two, &all);
+    let layout = lay_out_card(&two, &all).unwrap();
     assert_eq!(choose(&layout, &asked(None, None, None)).unwrap(), ["en/a-1.jsonl", "en/a-2.jsonl"]);
     assert_eq!(choose(&layout, &asked(Some("de"), Some("test"), None)).unwrap(), ["de/test.jsonl"]);
     assert_eq!(choose(&layout, &asked(Some("en"), None, Some("**/*-2.jsonl"))).unwrap(), ["en/a-2.jsonl"]);
     insta::assert_snapshot!(choose(&layout, &asked(Some("fr"), None, None)).unwrap_err(), @"`o/d` has no subset `fr` (allowed here: `en`, `de`)");
     let none = [card("en", false, &[("train", &["en/*"])]), card("de", false, &[])];
-    insta::assert_snapshot!(choose(&lay_out_card(&none, &all), &asked(None, None, None)).unwrap_err(), @"`o/d` has 2 subsets, but none is chosen (add `subset=\"...\"`, one of `en`, `de`)");
+    insta::assert_snapshot!(choose(&lay_out_card(&none, &all).unwrap(), &asked(None, None, None)).unwrap_err(), @"`o/d` has 2 subsets, but none is chosen (add `subset=\"...\"`, one of `en`, `de`)");
+    let broken = [card("en", true, &[("train", &["en/a-1.jsonl", "en/**.jsonl"])])];
+    let Err(HubError::BadCard(why)) = lay_out_card(&broken, &all) else {
+        panic!("a file would be left out unseen")
+    };
+    assert!(why.starts_with("subset `en`: `en/**.jsonl` is no pattern: "), "{why}");
 }
 
 #[test]

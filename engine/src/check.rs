@@ -313,7 +313,6 @@ mod tests {
         "/train.use",
         "/train/optimizer.value",
         "/train/precision.accumulate",
-        "/train/precision.compute",
         "/train/precision.master",
     ];
 

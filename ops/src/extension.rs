@@ -14,6 +14,7 @@ use burn_dispatch::{BackendTensor, DispatchTensorKind};
 use burn_flex::Flex;
 use burn_tensor::Tensor;
 
+use crate::Precision;
 use crate::kernels::product::PackedMatrix;
 pub(crate) use training::TrainingOps;
 
@@ -60,6 +61,7 @@ pub(crate) trait FusedOps: Backend {
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         visible: IntTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
     fn turn(
@@ -70,7 +72,7 @@ pub(crate) trait FusedOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self>;
 }
 
 /// The operations as a backend computes them: each forward pass returns the values and what its backward pass saves.
@@ -101,11 +103,23 @@ pub(crate) trait Kernels: Backend {
     fn gate_forward(gate: &FloatTensor<Self>, up: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn gate_backward(inputs: [&FloatTensor<Self>; 2], upstream: &FloatTensor<Self>)
     -> [FloatTensor<Self>; 2];
-    fn linear_forward(x: &FloatTensor<Self>, weight: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_forward(
+        x: &FloatTensor<Self>,
+        weight: &FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
     /// dy W.
-    fn linear_input_gradient(weight: &FloatTensor<Self>, upstream: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_input_gradient(
+        weight: &FloatTensor<Self>,
+        upstream: &FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
     /// dy^T x.
-    fn linear_weight_gradient(x: &FloatTensor<Self>, upstream: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_weight_gradient(
+        x: &FloatTensor<Self>,
+        upstream: &FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
 }
 
 /// Inputs of attention.
@@ -115,16 +129,18 @@ pub(crate) struct AttentionInputs<B: Backend> {
     pub(crate) keys: FloatTensor<B>,
     pub(crate) values: FloatTensor<B>,
     pub(crate) visible: IntTensor<B>,
+    pub(crate) precision: Precision,
 }
 
 impl<B: Backend> Clone for AttentionInputs<B> {
     fn clone(&self) -> Self {
-        let Self { queries, keys, values, visible } = self;
+        let Self { queries, keys, values, visible, precision } = self;
         Self {
             queries: queries.clone(),
             keys: keys.clone(),
             values: values.clone(),
             visible: visible.clone(),
+            precision: *precision,
         }
     }
 }
@@ -215,15 +231,15 @@ impl<B: Kernels> Backward<B, 2> for GateNode {
 struct LinearNode;
 
 impl<B: Kernels> Backward<B, 2> for LinearNode {
-    type State = [FloatTensor<B>; 2];
+    type State = ([FloatTensor<B>; 2], Precision);
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let upstream = grads.consume::<B>(&ops.node);
-        let ([x, weight], [input, parameter]) = (ops.state, ops.parents);
+        let (([x, weight], precision), [input, parameter]) = (ops.state, ops.parents);
         if let Some(node) = input {
-            grads.register::<B>(node.id, B::linear_input_gradient(&weight, &upstream));
+            grads.register::<B>(node.id, B::linear_input_gradient(&weight, &upstream, precision));
         }
         if let Some(node) = parameter {
-            grads.register::<B>(node.id, B::linear_weight_gradient(&x, &upstream));
+            grads.register::<B>(node.id, B::linear_weight_gradient(&x, &upstream, precision));
         }
     }
 }
@@ -234,10 +250,11 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         visible: IntTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let nodes = [queries.node(), keys.node(), values.node()];
         let [queries, keys, values] = [queries, keys, values].map(|x| x.into_primitive());
-        let inputs = AttentionInputs::<B> { queries, keys, values, visible };
+        let inputs = AttentionInputs::<B> { queries, keys, values, visible, precision };
         let (mixed, statistics) = B::attention_forward(&inputs);
         match AttentionNode.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(ops) => ops.finish((inputs, [mixed.clone(), statistics]), mixed),
@@ -282,12 +299,12 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
         let [x, weight] = [x, weight].map(|x| x.into_primitive());
-        let y = B::linear_forward(&x, &weight);
+        let y = B::linear_forward(&x, &weight, precision);
         match LinearNode.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(ops) => ops.finish([x, weight], y),
+            OpsKind::Tracked(ops) => ops.finish(([x, weight], precision), y),
             OpsKind::UnTracked(ops) => ops.finish(y),
         }
     }

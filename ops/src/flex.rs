@@ -8,10 +8,12 @@ use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 
+use crate::Precision;
 use crate::extension::{AttentionInputs, FrozenOps, FusedOps, Kernels, TurnInputs};
 use crate::kernels::attention::{self, Inputs, Output, Shape};
 use crate::kernels::panels::View;
 use crate::kernels::product::{PackedMatrix, multiply, multiply_packed};
+use crate::kernels::rounding::copy_as_bf16;
 use crate::kernels::{gated, rms_norm, rotary};
 
 /// A tensor whose values lie in order.
@@ -20,6 +22,15 @@ struct Values(FlexTensor);
 impl Values {
     fn new(x: &FlexTensor) -> Self {
         Self(x.to_contiguous())
+    }
+
+    /// As [`Values::new`], rounded. A product that rounds while it packs needs no such copy.
+    fn rounded(x: &FlexTensor, precision: Precision) -> Self {
+        let values = Self::new(x);
+        match precision {
+            Precision::F32 => values,
+            Precision::Bf16 => Self(wrap(copy_as_bf16(values.slice()), x.shape())),
+        }
     }
 
     fn slice(&self) -> &[f32] {
@@ -52,9 +63,9 @@ impl AttentionSlices {
         let (batch, length, heads, width) = (shape[0], shape[1], shape[2], shape[3]);
         Self {
             shape: Shape { batch, length, keys: keys[1], heads, shared: keys[2], width },
-            queries: Values::new(&inputs.queries),
-            keys: Values::new(&inputs.keys),
-            values: Values::new(&inputs.values),
+            queries: Values::rounded(&inputs.queries, inputs.precision),
+            keys: Values::rounded(&inputs.keys, inputs.precision),
+            values: Values::rounded(&inputs.values, inputs.precision),
             visible: read_intervals(&inputs.visible),
         }
     }
@@ -75,8 +86,9 @@ fn view<'a>(values: &'a Values, shape: &TensorShape) -> View<'a> {
     View::new(values.slice(), shape[0], shape[1], shape[1])
 }
 
-/// a b as a tensor.
-fn product(a: View, b: View) -> FlexTensor {
+/// a b as a tensor, of factors that are rounded.
+fn product(factors: [View; 2], precision: Precision) -> FlexTensor {
+    let [a, b] = factors.map(|x| x.rounded(precision));
     let mut out = vec![0.0; a.rows * b.columns];
     multiply(Arch::new(), a, b, &mut out);
     wrap(out, TensorShape::from([a.rows, b.columns]))
@@ -96,7 +108,8 @@ impl Kernels for Flex {
         upstream: &FlexTensor,
     ) -> [FlexTensor; 3] {
         let slices = AttentionSlices::new(inputs);
-        let [mixed, statistics, upstream] = [mixed, statistics, upstream].map(Values::new);
+        let [mixed, statistics] = [mixed, statistics].map(Values::new);
+        let upstream = Values::rounded(upstream, inputs.precision);
         let saved = attention::Saved { mixed: mixed.slice(), statistics: statistics.slice() };
         let found = attention::compute_gradients(Arch::new(), &slices.inputs(), &saved, upstream.slice());
         [
@@ -171,33 +184,33 @@ impl Kernels for Flex {
         [wrap(da, shape.clone()), wrap(db, shape)]
     }
 
-    fn linear_forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+    fn linear_forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
         let (a, b) = (Values::new(x), Values::new(weight));
-        product(view(&a, &x.shape()), view(&b, &weight.shape()).transposed())
+        product([view(&a, &x.shape()), view(&b, &weight.shape()).transposed()], precision)
     }
 
-    fn linear_input_gradient(weight: &FlexTensor, upstream: &FlexTensor) -> FlexTensor {
+    fn linear_input_gradient(weight: &FlexTensor, upstream: &FlexTensor, precision: Precision) -> FlexTensor {
         let (a, b) = (Values::new(upstream), Values::new(weight));
-        product(view(&a, &upstream.shape()), view(&b, &weight.shape()))
+        product([view(&a, &upstream.shape()), view(&b, &weight.shape())], precision)
     }
 
-    fn linear_weight_gradient(x: &FlexTensor, upstream: &FlexTensor) -> FlexTensor {
+    fn linear_weight_gradient(x: &FlexTensor, upstream: &FlexTensor, precision: Precision) -> FlexTensor {
         let (a, b) = (Values::new(upstream), Values::new(x));
-        product(view(&a, &upstream.shape()).transposed(), view(&b, &x.shape()))
+        product([view(&a, &upstream.shape()).transposed(), view(&b, &x.shape())], precision)
     }
 }
 
 /// W^T of a weight W, packed.
-pub(crate) fn pack_weight(weight: &FlexTensor) -> PackedMatrix {
+pub(crate) fn pack_weight(weight: &FlexTensor, precision: Precision) -> PackedMatrix {
     let values = Values::new(weight);
-    PackedMatrix::new(Arch::new(), view(&values, &weight.shape()).transposed())
+    PackedMatrix::new(Arch::new(), view(&values, &weight.shape()).transposed().rounded(precision))
 }
 
 impl FrozenOps for Flex {
     fn linear_packed(x: FloatTensor<Self>, weight: Arc<PackedMatrix>) -> FloatTensor<Self> {
         let (values, shape) = (Values::new(&x), x.shape());
         let mut out = vec![0.0; shape[0] * weight.columns()];
-        multiply_packed(Arch::new(), view(&values, &shape), &weight, &mut out);
+        multiply_packed(Arch::new(), view(&values, &shape).rounded(weight.precision()), &weight, &mut out);
         wrap(out, TensorShape::from([shape[0], weight.columns()]))
     }
 }
@@ -208,8 +221,9 @@ impl FusedOps for Flex {
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         visible: IntTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
-        Self::attention_forward(&AttentionInputs { queries, keys, values, visible }).0
+        Self::attention_forward(&AttentionInputs { queries, keys, values, visible, precision }).0
     }
 
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
@@ -230,7 +244,7 @@ impl FusedOps for Flex {
         Self::gate_forward(&gate, &up)
     }
 
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::linear_forward(&x, &weight)
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
+        Self::linear_forward(&x, &weight, precision)
     }
 }

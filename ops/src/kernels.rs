@@ -14,5 +14,6 @@ pub(crate) mod panels;
 pub(crate) mod product;
 pub(crate) mod rms_norm;
 pub(crate) mod rotary;
+pub(crate) mod rounding;
 pub(crate) mod tasks;
 pub(crate) mod vector;

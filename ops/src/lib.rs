@@ -18,6 +18,7 @@ mod flex;
 #[cfg(feature = "cpu")]
 mod kernels;
 mod loss;
+mod precision;
 pub mod reference;
 mod training;
 
@@ -30,6 +31,7 @@ pub use kernels::tasks::serially;
 
 pub use adamw::{AdamWRates, UpdatedValues};
 pub use loss::{LossGradients, LossTerms, PositionLosses};
+pub use precision::Precision;
 pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
 #[cfg(feature = "cpu")]
@@ -51,6 +53,7 @@ pub struct Angles {
 ///
 /// Keys of earlier tokens that were computed before may stand in front of those of the queries' own tokens. On the CPU the
 /// output of a query has the same bits whatever other queries and rows there are, and whatever follows the last key seen.
+/// There, `precision` rounds queries, keys, values and the gradient of the output; probabilities stay f32.
 ///
 /// # Shapes
 /// `queries`: [B, L, H, h]; `keys`, `values`: [B, S, K, h], where gradients need S = L; `visible`: [B or 1, L, 4]; returns
@@ -61,13 +64,15 @@ pub fn attention(
     keys: Tensor<4>,
     values: Tensor<4>,
     visible: Tensor<3, Int>,
+    precision: Precision,
 ) -> Tensor<4> {
     #[cfg(feature = "cpu")]
     if has_kernels(&queries) {
         let [queries, keys, values] = [queries, keys, values].map(Tensor::into_dispatch);
-        return Tensor::from_dispatch(Dispatch::attention(queries, keys, values, visible.into_dispatch()));
+        let visible = visible.into_dispatch();
+        return Tensor::from_dispatch(Dispatch::attention(queries, keys, values, visible, precision));
     }
-    reference::attention(queries, keys, values, visible)
+    reference::attention(queries, keys, values, visible, precision)
 }
 
 /// x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
@@ -121,12 +126,12 @@ pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 /// # Shapes
 /// `x`: [N, in], `weight`: [out, in]; returns [N, out].
 #[must_use]
-pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
     #[cfg(feature = "cpu")]
     if has_kernels(&x) {
-        return Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch()));
+        return Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), precision));
     }
-    reference::linear(x, weight)
+    reference::linear(x, weight, precision)
 }
 
 /// The weight of a linear layer that does not change, with a copy in the order in which products read it. Without the copy
@@ -134,6 +139,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 #[derive(Clone, Debug)]
 pub struct FrozenWeight {
     weight: Tensor<2>,
+    precision: Precision,
     /// W^T, if the device has kernels.
     #[cfg(feature = "cpu")]
     packed: Option<Arc<kernels::product::PackedMatrix>>,
@@ -142,11 +148,12 @@ pub struct FrozenWeight {
 impl FrozenWeight {
     /// Copies `weight` [out, in] if its device has kernels and it has no gradients.
     #[must_use]
-    pub fn new(weight: Tensor<2>) -> Self {
+    pub fn new(weight: Tensor<2>, precision: Precision) -> Self {
         Self {
             #[cfg(feature = "cpu")]
-            packed: find_plain(&weight).map(|weight| Arc::new(flex::pack_weight(&weight))),
+            packed: find_plain(&weight).map(|weight| Arc::new(flex::pack_weight(&weight, precision))),
             weight,
+            precision,
         }
     }
 }
@@ -161,5 +168,5 @@ pub fn linear_frozen(x: Tensor<2>, weight: &FrozenWeight) -> Tensor<2> {
     if let (Some(packed), Some(_)) = (&weight.packed, find_plain(&x)) {
         return Tensor::from_dispatch(Dispatch::linear_packed(x.into_dispatch(), Arc::clone(packed)));
     }
-    linear(x, weight.weight.clone())
+    linear(x, weight.weight.clone(), weight.precision)
 }

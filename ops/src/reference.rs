@@ -4,9 +4,9 @@
 mod training;
 
 use burn_tensor::activation::{sigmoid, softmax};
-use burn_tensor::{Int, Tensor};
+use burn_tensor::{DType, Int, Tensor};
 
-use crate::Angles;
+use crate::{Angles, Precision};
 pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
 /// Added to the scores of hidden keys; e^-1e9 is 0.
@@ -19,18 +19,21 @@ pub fn attention(
     keys: Tensor<4>,
     values: Tensor<4>,
     visible: Tensor<3, Int>,
+    precision: Precision,
 ) -> Tensor<4> {
     let ([b, l, heads, h], [_, all, shared, _]) = (queries.dims(), keys.dims());
     let group = heads / shared;
     let queries = queries.swap_dims(1, 2).reshape([b, shared, group * l, h]) * (h as f64).powf(-0.5);
-    let scores = queries.matmul(keys.permute([0, 2, 3, 1])).reshape([b, shared, group, l, all]);
+    let scores = multiply(queries, keys.permute([0, 2, 3, 1]), precision);
+    let scores = scores.reshape([b, shared, group, l, all]);
     let seen = see(visible, all);
     let rows = seen.dims()[0];
     let bias = (seen.clone() - 1.0) * -HIDDEN;
     let any = seen.sum_dim(2).clamp_max(1.0);
     let weights = softmax(scores + bias.reshape([rows, 1, 1, l, all]), 4);
     let weights = weights.reshape([b, shared, group * l, all]);
-    let mixed = weights.matmul(values.swap_dims(1, 2)).reshape([b, heads, l, h]).swap_dims(1, 2);
+    let mixed = multiply(weights, values.swap_dims(1, 2), precision);
+    let mixed = mixed.reshape([b, heads, l, h]).swap_dims(1, 2);
     mixed * any.reshape([rows, l, 1, 1])
 }
 
@@ -72,6 +75,14 @@ pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 
 /// As [`crate::linear`].
 #[must_use]
-pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.transpose())
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    multiply(x, weight.transpose(), precision)
+}
+
+/// a b of rounded factors. Devices with bf16 products round the result, too.
+fn multiply<const D: usize>(a: Tensor<D>, b: Tensor<D>, precision: Precision) -> Tensor<D> {
+    match precision {
+        Precision::F32 => a.matmul(b),
+        Precision::Bf16 => a.cast(DType::BF16).matmul(b.cast(DType::BF16)).cast(DType::F32),
+    }
 }

@@ -6,7 +6,7 @@ use crate::adamw::{AdamWRates, UpdatedValues};
 #[cfg(feature = "cpu")]
 use crate::extension::{Dispatch, TrainingOps, has_kernels};
 use crate::loss::{LossGradients, LossTerms, PositionLosses};
-use crate::reference;
+use crate::{Precision, reference};
 
 /// Cross-entropy and probability of the present token at every position, given its hidden state.
 ///
@@ -18,34 +18,41 @@ pub fn measure_losses(
     head: Tensor<2>,
     targets: Tensor<1, Int>,
     present: Tensor<1, Int>,
+    precision: Precision,
 ) -> PositionLosses {
     #[cfg(feature = "cpu")]
     if has_kernels(&hidden) {
         let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
         let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
-        return PositionLosses::from_dispatch(Dispatch::measure_losses(hidden, head, targets, present));
+        let found = Dispatch::measure_losses(hidden, head, targets, present, precision);
+        return PositionLosses::from_dispatch(found);
     }
-    reference::measure_losses(hidden, head, targets, present)
+    reference::measure_losses(hidden, head, targets, present, precision)
 }
 
-/// As [`measure_losses`], with the gradients of the sum of the loss. No more than the logits of some hundred positions are in
+/// As [`measure_losses`], with the gradients of the sum of the loss. `precision` rounds the gradient of the logits, too. No more than the logits of some hundred positions are in
 /// memory.
 ///
 /// # Shapes
 /// `hidden`: [n, D], `head`: [V, D], both without autodiff.
 #[must_use]
-pub fn differentiate_losses(hidden: Tensor<2>, head: Tensor<2>, terms: LossTerms) -> LossGradients {
+pub fn differentiate_losses(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    terms: LossTerms,
+    precision: Precision,
+) -> LossGradients {
     #[cfg(feature = "cpu")]
     if has_kernels(&hidden) {
         let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
-        let (ce, p, hidden, head) = terms.differentiate(hidden, head);
+        let (ce, p, hidden, head) = terms.differentiate(hidden, head, precision);
         return LossGradients {
             losses: PositionLosses::from_dispatch((ce, p)),
             hidden: Tensor::from_dispatch(hidden),
             head: Tensor::from_dispatch(head),
         };
     }
-    reference::differentiate_losses(hidden, head, terms)
+    reference::differentiate_losses(hidden, head, terms, precision)
 }
 
 /// What [`differentiate_losses`] computes between its products: losses for given logits, and their gradient.

@@ -2,27 +2,15 @@
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod inputs;
+
 use burn_tensor::{Device, Int, Tensor, TensorData};
-use fmflow_ops::{AdamWRates, Angles, LossTerms, reference};
+use fmflow_ops::{AdamWRates, Angles, LossTerms, Precision, reference};
+use inputs::{intervals, noise, values};
 use proptest::prelude::*;
 
 /// f32 sums of some hundred terms of size 1, in another order.
 const TOLERANCE: f64 = 2e-4;
-
-fn noise<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-    let count = shape.iter().product::<usize>();
-    let value = |i: usize| {
-        let x = (i as u64 + 1)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9));
-        ((x ^ (x >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    Tensor::from_data(TensorData::new((0..count).map(value).collect::<Vec<f32>>(), shape), device)
-}
-
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    x.inner().into_data().iter::<f64>().collect()
-}
 
 /// Values of `f`, and gradients of its inner product with noise, with respect to every input.
 fn differentiate<const D: usize, const E: usize, const N: usize>(
@@ -53,20 +41,6 @@ fn assert_close(found: &[Vec<f64>], expected: &[Vec<f64>]) {
     }
 }
 
-/// Two random intervals for every query; some see nothing.
-fn intervals(rows: usize, l: usize, seed: u64) -> Tensor<3, Int> {
-    let bounds: Vec<i32> = (0..rows * l)
-        .flat_map(|i| {
-            let draw =
-                |salt: u64| (((i as u64 + 7) * (seed * 31 + salt) * 2_654_435_761) >> 13) as usize % (l + 1);
-            let mut points = [draw(1), draw(2), draw(3), draw(4)];
-            points.sort_unstable();
-            if i % 11 == 3 { [0; 4] } else { points.map(|x| x as i32) }
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(bounds, [rows, l, 4]), &Device::flex())
-}
-
 fn angles(rows: usize, l: usize, half: usize) -> Angles {
     let table = |f: fn(f32) -> f32| {
         let values: Vec<f32> =
@@ -85,11 +59,11 @@ proptest! {
         let visible = intervals(if one { 1 } else { b }, l, seed);
         let inputs = || [noise([b, l, shared * group, h], seed, &device)];
         let sides = [noise([b, l, shared, h], seed + 1, &device), noise([b, l, shared, h], seed + 2, &device)];
-        let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>, Tensor<3, Int>) -> Tensor<4>| {
+        let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>, Tensor<3, Int>, Precision) -> Tensor<4>| {
             let [k, v] = sides.clone();
             let [q] = inputs();
             let [q, k, v] = [q, k, v].map(|x| x.autodiff().require_grad());
-            let y = f(q.clone(), k.clone(), v.clone(), visible.clone());
+            let y = f(q.clone(), k.clone(), v.clone(), visible.clone(), Precision::F32);
             let upstream = noise(y.dims(), 99, &device).autodiff();
             let grads = (y.clone() * upstream).sum().backward();
             let mut found = vec![values(y)];
@@ -134,10 +108,10 @@ proptest! {
     #[test]
     fn products(rows in 1_usize..130, from in 1_usize..600, to in 1_usize..90, seed in 1_u64..1000) {
         let device = Device::flex();
-        let run = |f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+        let run = |f: fn(Tensor<2>, Tensor<2>, Precision) -> Tensor<2>| {
             let (x, w) = (noise([rows, from], seed, &device), noise([to, from], seed + 1, &device));
             let [x, w] = [x, w].map(|x| x.autodiff().require_grad());
-            let y = f(x.clone(), w.clone());
+            let y = f(x.clone(), w.clone(), Precision::F32);
             let upstream = noise(y.dims(), 99, &device).autodiff();
             let grads = (y.clone() * upstream).sum().backward();
             [y].into_iter().map(values).chain([x, w].map(|x| values(x.grad(&grads).unwrap().autodiff()))).collect::<Vec<_>>()
@@ -164,10 +138,10 @@ proptest! {
             let losses = [found.losses.cross_entropy, found.losses.probability].map(values);
             losses.into_iter().chain([found.hidden, found.head].map(values)).collect::<Vec<_>>()
         };
-        let found = fmflow_ops::differentiate_losses(hidden.clone(), head.clone(), terms.clone());
-        let expected = list(reference::differentiate_losses(hidden.clone(), head.clone(), terms.clone()));
+        let found = fmflow_ops::differentiate_losses(hidden.clone(), head.clone(), terms.clone(), Precision::F32);
+        let expected = list(reference::differentiate_losses(hidden.clone(), head.clone(), terms.clone(), Precision::F32));
         assert_close(&list(found), &expected);
-        let measured = fmflow_ops::measure_losses(hidden, head, terms.targets, terms.present);
+        let measured = fmflow_ops::measure_losses(hidden, head, terms.targets, terms.present, Precision::F32);
         assert_close(&[measured.cross_entropy, measured.probability].map(values), &expected[..2]);
     }
 
@@ -219,8 +193,9 @@ fn a_row_depends_on_no_other_row() {
         let b = x.dims()[0];
         let x = x.autodiff().require_grad();
         let y = fmflow_ops::turn(x.clone(), weight.clone().autodiff(), 1e-6, &angles);
-        let y = fmflow_ops::attention(y.clone(), y.clone(), y, visible.clone()).reshape([b * l, heads * h]);
-        let y = fmflow_ops::linear(y, matrix.clone().autodiff());
+        let y = fmflow_ops::attention(y.clone(), y.clone(), y, visible.clone(), Precision::Bf16);
+        let y = y.reshape([b * l, heads * h]);
+        let y = fmflow_ops::linear(y, matrix.clone().autodiff(), Precision::Bf16);
         let y = fmflow_ops::gate(
             y.clone(),
             fmflow_ops::rms_norm(y, Tensor::<1>::ones([heads * h], &device).autodiff(), 1e-6),

@@ -58,6 +58,7 @@ pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};
 pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{EMBEDDING, HEAD, build_layout};
 pub use fmflow_engine::pipeline::config::TimeConditioning;
 pub use fmflow_engine::pipeline::contract::Attention;
+pub use fmflow_ops::Precision;
 pub(crate) use layered::{LayeredBackbone, TokenBatch};
 pub(crate) use mask::WORD;
 pub(crate) use parameter::Parameter;
@@ -117,6 +118,8 @@ pub enum BackboneError {
 pub struct Backbone {
     config: Qwen3Config,
     conditioning: TimeConditioning,
+    /// The format of the factors of products. Weights are f32, and the time embedding is computed in f32.
+    precision: Precision,
     /// The authoritative tensors; the fields below are views of them by role.
     parameters: IndexMap<String, Parameter>,
     embedding: Tensor<2>,
@@ -206,6 +209,7 @@ impl Backbone {
             embedding,
             config,
             conditioning,
+            precision: Precision::F32,
             parameters,
         })
     }
@@ -220,6 +224,18 @@ impl Backbone {
     #[must_use]
     pub(crate) fn time_conditioning(&self) -> TimeConditioning {
         self.conditioning
+    }
+
+    /// The format of the factors of products.
+    #[must_use]
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same backbone with products of such factors. Call it before [`Backbone::packed`].
+    #[must_use]
+    pub fn computing_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The device that holds the tensors, without the autodiff wrapper.
@@ -257,8 +273,10 @@ impl Backbone {
     /// # Errors
     /// If a replacement has a different shape.
     pub(crate) fn map(self, mut f: impl FnMut(&str, Parameter) -> Parameter) -> Result<Self, BackboneError> {
-        let Self { config, conditioning, parameters, embedding, blocks, norm, head, frozen_head, clock } =
-            self;
+        let precision = self.precision;
+        let Self {
+            config, conditioning, parameters, embedding, blocks, norm, head, frozen_head, clock, ..
+        } = self;
         // Drop the views first, so that each old tensor is freed as soon as `f` has used it. Otherwise old and new weights
         // would be in memory together.
         drop((embedding, blocks, norm, head, frozen_head, clock));
@@ -266,7 +284,7 @@ impl Backbone {
             let parameter = f(&name, parameter);
             (name, parameter)
         });
-        Self::assemble(config, conditioning, mapped.collect())
+        Ok(Self::assemble(config, conditioning, mapped.collect())?.computing_in(precision))
     }
 
     /// The same backbone with every parameter as an autodiff leaf.
@@ -281,8 +299,8 @@ impl Backbone {
     /// with few rows, as of text that is written token by token, then take a fraction of the time; no bit changes.
     #[must_use]
     pub(crate) fn packed(mut self) -> Self {
-        self.blocks.iter_mut().for_each(TransformerBlock::freeze);
-        self.frozen_head = Some(FrozenWeight::new(self.head.clone()));
+        self.blocks.iter_mut().for_each(|block| block.freeze(self.precision));
+        self.frozen_head = Some(FrozenWeight::new(self.head.clone(), self.precision));
         self
     }
 

@@ -7,6 +7,7 @@ use burn_dispatch::DispatchTensor;
 use burn_tensor::Tensor;
 
 use super::{Dispatch, burn};
+use crate::Precision;
 use crate::adamw::AdamWRates;
 use crate::loss::LossTerms;
 
@@ -19,6 +20,7 @@ pub(crate) trait TrainingOps: Backend {
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
         present: IntTensor<Self>,
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// Cross-entropy, p(x), and the gradients of hidden states and head.
     fn differentiate_losses(
@@ -28,6 +30,7 @@ pub(crate) trait TrainingOps: Backend {
         present: IntTensor<Self>,
         cross_entropy: FloatTensor<Self>,
         probability: FloatTensor<Self>,
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// Cross-entropy, p(x), and the gradient of the logits.
     fn differentiate_logits(
@@ -54,10 +57,11 @@ impl LossTerms {
         self,
         hidden: DispatchTensor,
         head: DispatchTensor,
+        precision: Precision,
     ) -> (DispatchTensor, DispatchTensor, DispatchTensor, DispatchTensor) {
         let Self { targets, present, cross_entropy, probability } = self;
         let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
         let [cross_entropy, probability] = [cross_entropy, probability].map(Tensor::into_dispatch);
-        Dispatch::differentiate_losses(hidden, head, targets, present, cross_entropy, probability)
+        Dispatch::differentiate_losses(hidden, head, targets, present, cross_entropy, probability, precision)
     }
 }

@@ -6,6 +6,7 @@ use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 
 use super::{TensorShape, Values, view, wrap};
+use crate::Precision;
 use crate::adamw::AdamWRates;
 use crate::extension::TrainingOps;
 use crate::kernels::{adamw, loss};
@@ -64,10 +65,12 @@ impl TrainingOps for Flex {
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
         present: IntTensor<Self>,
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (a, b) = (Values::new(&hidden), Values::new(&head));
         let [targets, present] = [&targets, &present].map(read_tokens);
-        let (hidden, head) = (view(&a, &hidden.shape()), view(&b, &head.shape()));
+        let [hidden, head] =
+            [view(&a, &hidden.shape()), view(&b, &head.shape())].map(|x| x.rounded(precision));
         let found = loss::measure(Arch::new(), hidden, head, &targets, &present);
         (wrap_vector(found.cross_entropy), wrap_vector(found.probability))
     }
@@ -79,10 +82,11 @@ impl TrainingOps for Flex {
         present: IntTensor<Self>,
         cross_entropy: FloatTensor<Self>,
         probability: FloatTensor<Self>,
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (shapes, a, b) = ([hidden.shape(), head.shape()], Values::new(&hidden), Values::new(&head));
         let slices = TermSlices::new([&targets, &present], [&cross_entropy, &probability]);
-        let (rows, weights) = (view(&a, &shapes[0]), view(&b, &shapes[1]));
+        let [rows, weights] = [view(&a, &shapes[0]), view(&b, &shapes[1])].map(|x| x.rounded(precision));
         let found = loss::differentiate(Arch::new(), rows, weights, slices.terms());
         let [hidden, head] = shapes;
         (

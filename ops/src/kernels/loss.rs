@@ -113,6 +113,7 @@ pub(crate) fn differentiate(arch: Arch, hidden: View, head: View, terms: Terms) 
         let mut scores = chunk.compute_scores(arch, head, &mut buffer);
         found.losses.extend(scores.differentiate(part));
         let gradient = View::new(&buffer, head.rows, part.targets.len(), part.targets.len());
+        let gradient = gradient.rounded(head.precision);
         turned.resize(out.len(), 0.0);
         multiply(arch, head.transposed(), gradient, &mut turned);
         transpose(&turned, part.targets.len(), out);

@@ -5,6 +5,9 @@
 
 use pulp::Simd;
 
+use super::rounding::round_values;
+use crate::Precision;
+
 /// A matrix in memory: element (i, j) is `values[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
@@ -13,12 +16,19 @@ pub(crate) struct View<'a> {
     pub(crate) columns: usize,
     pub(crate) row_stride: usize,
     pub(crate) column_stride: usize,
+    /// The format to which values are rounded when they are packed.
+    pub(crate) precision: Precision,
 }
 
 impl<'a> View<'a> {
     /// Rows of `columns` values, each `row_stride` after the one before.
     pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self { values, rows, columns, row_stride, column_stride: 1 }
+        Self { values, rows, columns, row_stride, column_stride: 1, precision: Precision::F32 }
+    }
+
+    /// The same matrix, rounded when it is packed.
+    pub(crate) fn rounded(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -28,12 +38,13 @@ impl<'a> View<'a> {
             columns: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
+            precision: self.precision,
         }
     }
 }
 
-/// Packs rows from `first` on and columns `from..from + depth` into panels of `height` rows, until `out` is full. Rows
-/// beyond the matrix are 0.
+/// Packs rows from `first` on and columns `from..from + depth` into panels of `height` rows, until `out` is full, rounded to the
+/// precision of the view. Rows beyond the matrix are 0.
 #[inline(always)]
 pub(crate) fn pack(view: View, first: usize, from: usize, depth: usize, height: usize, out: &mut [f32]) {
     for (number, panel) in out.chunks_exact_mut(height * depth).enumerate() {
@@ -65,6 +76,7 @@ pub(crate) fn pack(view: View, first: usize, from: usize, depth: usize, height: 
                 }
             }
         }
+        round_values(view.precision, panel);
     }
 }
 

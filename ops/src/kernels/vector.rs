@@ -8,9 +8,9 @@ pub(crate) const LANES: usize = 16;
 /// What it calls must be always inlined. Code that is not inlined stays without vectors, and then each fused multiply-add is a
 /// call of a library. A closure, or a function that is passed as a value, is inlined only if it is short.
 macro_rules! vectorized {
-    ($(#[$meta:meta])* fn $name:ident<$life:lifetime>($($field:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident<$life:lifetime>($($field:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$meta])*
-        fn $name<$life>($($field: $type),*) $(-> $output)? {
+        $visibility fn $name<$life>($($field: $type),*) $(-> $output)? {
             struct Work<$life> { $($field: $type),* }
             impl<$life> pulp::NullaryFnOnce for Work<$life> {
                 type Output = $crate::kernels::vector::output!($($output)?);

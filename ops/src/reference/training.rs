@@ -3,6 +3,8 @@
 use burn_tensor::activation::log_softmax;
 use burn_tensor::{IndexingUpdateOp, Int, Tensor};
 
+use super::{linear, multiply};
+use crate::Precision;
 use crate::adamw::{AdamWRates, UpdatedValues};
 use crate::loss::{LossGradients, LossTerms, PositionLosses};
 
@@ -44,9 +46,10 @@ pub fn measure_losses(
     head: Tensor<2>,
     targets: Tensor<1, Int>,
     present: Tensor<1, Int>,
+    precision: Precision,
 ) -> PositionLosses {
     let parts = split_positions(hidden.dims()[0], head.dims()[0]).map(|(first, count)| {
-        let logits = hidden.clone().narrow(0, first, count).matmul(head.clone().transpose());
+        let logits = linear(hidden.clone().narrow(0, first, count), head.clone(), precision);
         let narrow = |x: &Tensor<1, Int>| x.clone().narrow(0, first, count);
         look_up(&log_softmax(logits, 1), narrow(&targets), narrow(&present))
     });
@@ -60,15 +63,20 @@ fn join(parts: Vec<PositionLosses>) -> PositionLosses {
 
 /// As [`crate::differentiate_losses`].
 #[must_use]
-pub fn differentiate_losses(hidden: Tensor<2>, head: Tensor<2>, terms: LossTerms) -> LossGradients {
+pub fn differentiate_losses(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    terms: LossTerms,
+    precision: Precision,
+) -> LossGradients {
     let (mut losses, mut rows, mut sum) = (Vec::new(), Vec::new(), None);
     for (first, count) in split_positions(hidden.dims()[0], head.dims()[0]) {
         let part = hidden.clone().narrow(0, first, count);
-        let logits = part.clone().matmul(head.clone().transpose());
+        let logits = linear(part.clone(), head.clone(), precision);
         let (found, gradient) = differentiate_logits(logits, terms.narrow(first, count));
         losses.push(found);
-        rows.push(gradient.clone().matmul(head.clone()));
-        let own = gradient.transpose().matmul(part);
+        rows.push(multiply(gradient.clone(), head.clone(), precision));
+        let own = multiply(gradient.transpose(), part, precision);
         sum = Some(match sum {
             None => own,
             Some(sum) => sum + own,

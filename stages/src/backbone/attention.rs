@@ -5,7 +5,7 @@ mod masked;
 use std::ops::Range;
 
 use burn_tensor::Tensor;
-use fmflow_ops as ops;
+use fmflow_ops::{self as ops, Precision};
 
 use super::Qwen3Config;
 use super::layers::Projection;
@@ -33,10 +33,13 @@ impl SelfAttention {
     pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &PreparedContext) -> Tensor<2> {
         let [q, k, v] = self.project(x, config, at);
         let mixed = match &at.visibility {
-            Visibility::Intervals(visible) => ops::attention(q, k, v, (**visible).clone()),
-            Visibility::Mask(mask) => masked::attention(q, k, v, mask),
+            Visibility::Intervals(visible) => ops::attention(q, k, v, (**visible).clone(), at.precision),
+            Visibility::Mask(mask) => {
+                let [q, k, v] = [q, k, v].map(|x| at.precision.round(x));
+                masked::attention(q, k, v, mask)
+            }
         };
-        self.leave(mixed)
+        self.leave(mixed, at.precision)
     }
 
     /// As [`SelfAttention::forward`], over the keys and values in `layer` as well: those of `x` are written there first, for row
@@ -58,14 +61,14 @@ impl SelfAttention {
         };
         let [keys, values] = layer;
         let (keys, values) = (write_rows(keys, k, places), write_rows(values, v, places));
-        let mixed = ops::attention(q, keys.clone(), values.clone(), (**visible).clone());
-        (self.leave(mixed), [keys, values])
+        let mixed = ops::attention(q, keys.clone(), values.clone(), (**visible).clone(), at.precision);
+        (self.leave(mixed, at.precision), [keys, values])
     }
 
     /// Back to the residual stream.
-    fn leave(&self, mixed: Tensor<4>) -> Tensor<2> {
+    fn leave(&self, mixed: Tensor<4>, precision: Precision) -> Tensor<2> {
         let [b, l, heads, h] = mixed.dims();
-        self.o_proj.apply(mixed.reshape([b * l, heads * h]))
+        self.o_proj.apply(mixed.reshape([b * l, heads * h]), precision)
     }
 
     /// Queries [B, L, H, h], keys and values [B, L, K, h].
@@ -74,9 +77,9 @@ impl SelfAttention {
         let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
         let turn =
             |x: Tensor<4>, norm: &Tensor<1>| ops::turn(x, norm.clone(), config.rms_norm_eps, &at.angles);
-        let q = turn(self.q_proj.apply(x.clone()).reshape([b, l, heads, h]), &self.q_norm);
-        let k = turn(self.k_proj.apply(x.clone()).reshape([b, l, shared, h]), &self.k_norm);
-        let v = self.v_proj.apply(x).reshape([b, l, shared, h]);
+        let q = turn(self.q_proj.apply(x.clone(), at.precision).reshape([b, l, heads, h]), &self.q_norm);
+        let k = turn(self.k_proj.apply(x.clone(), at.precision).reshape([b, l, shared, h]), &self.k_norm);
+        let v = self.v_proj.apply(x, at.precision).reshape([b, l, shared, h]);
         [q, k, v]
     }
 }

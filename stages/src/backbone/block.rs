@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn_tensor::Tensor;
-use fmflow_ops as ops;
+use fmflow_ops::{self as ops, Precision};
 
 use super::Qwen3Config;
 use super::attention::{LayerMemory, SelfAttention};
@@ -63,19 +63,19 @@ impl TransformerBlock {
         let h = first.enter(rms_norm(x.clone(), &self.input_norm, eps), at);
         let x = x + first.leave(attend(h), at);
         let h = second.enter(rms_norm(x.clone(), &self.post_norm, eps), at);
-        x + second.leave(self.feed_forward(h), at)
+        x + second.leave(self.feed_forward(h, at.precision), at)
     }
 
-    fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.gate_proj.apply(x.clone());
-        self.down_proj.apply(ops::gate(gate, self.up_proj.apply(x)))
+    fn feed_forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
+        let gate = self.gate_proj.apply(x.clone(), precision);
+        self.down_proj.apply(ops::gate(gate, self.up_proj.apply(x, precision)), precision)
     }
 
     /// Copies the weights of all products for rows that are few.
-    pub(super) fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self, precision: Precision) {
         let SelfAttention { q_proj, k_proj, v_proj, o_proj, .. } = &mut self.attention;
         let all =
             [q_proj, k_proj, v_proj, o_proj, &mut self.gate_proj, &mut self.up_proj, &mut self.down_proj];
-        all.into_iter().for_each(Projection::freeze);
+        all.into_iter().for_each(|projection| projection.freeze(precision));
     }
 }

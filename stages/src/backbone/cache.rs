@@ -145,6 +145,7 @@ impl Backbone {
         context.time = new.time.map(<[f32]>::to_vec);
         context.check(self.clock.is_some())?;
         let mut at = PreparedContext::with_intervals(&context, bounds, &self.config, &self.device());
+        at.precision = self.precision;
         at.time = self.clock.as_ref().zip(new.time).map(|(clock, t)| clock.forward(t, &self.device()));
         let padded = new.rows.iter().flat_map(|row| (0..length).map(|i| row.get(i).copied().unwrap_or(0)));
         let mut x = self.embed(self.tokens(&padded.collect::<Vec<u32>>(), batch)?);

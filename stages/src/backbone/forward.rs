@@ -2,7 +2,7 @@
 
 use burn_tensor::{Device, Int, Tensor, TensorData, module::embedding};
 
-use super::layers::{linear, rms_norm};
+use super::layers::rms_norm;
 use super::time::TimeEmbedding;
 use super::{AttentionContext, Backbone, BackboneError, PreparedContext, Qwen3Config};
 
@@ -23,7 +23,8 @@ impl Backbone {
     /// # Errors
     /// If the parts of the context disagree, or its time does not match the backbone's conditioning.
     pub(crate) fn prepare(&self, context: &AttentionContext) -> Result<PreparedContext, BackboneError> {
-        prepare_context(context, &self.config, self.clock.as_ref(), &self.device())
+        let prepared = prepare_context(context, &self.config, self.clock.as_ref(), &self.device())?;
+        Ok(PreparedContext { precision: self.precision, ..prepared })
     }
 
     /// The residual stream before the first block.
@@ -113,7 +114,7 @@ impl Backbone {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.frozen_head {
             Some(head) => fmflow_ops::linear_frozen(hidden, head),
-            None => linear(hidden, &self.head),
+            None => fmflow_ops::linear(hidden, self.head.clone(), self.precision),
         }
     }
 }
@@ -136,7 +137,7 @@ pub(super) fn copy_tokens(
     Ok(Tensor::from_data(TensorData::new(ids, shape), device))
 }
 
-/// Copies `context` to `device` for a backbone with these constants; `clock` embeds its time.
+/// Copies `context` to `device` for a backbone with these constants that computes in f32; `clock` embeds its time.
 pub(super) fn prepare_context(
     context: &AttentionContext,
     config: &Qwen3Config,

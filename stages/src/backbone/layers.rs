@@ -1,14 +1,14 @@
 //! The two layers from which every part of a block is built.
 
 use burn_tensor::Tensor;
-use fmflow_ops::{self as ops, FrozenWeight};
+use fmflow_ops::{self as ops, FrozenWeight, Precision};
 
-/// x W^T, with W as Hugging Face stores it.
+/// x W^T in f32, with W as Hugging Face stores it.
 ///
 /// # Shapes
 /// `x`: [N, in], `weight`: [out, in]; returns [N, out].
 pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    ops::linear(x, weight.clone())
+    ops::linear(x, weight.clone(), Precision::F32)
 }
 
 /// The weight of a linear layer, [out, in].
@@ -21,21 +21,21 @@ pub(super) enum Projection {
 }
 
 impl Projection {
-    /// x W^T.
+    /// x W^T. A frozen weight has a precision of its own, that of the backbone that froze it.
     ///
     /// # Shapes
     /// `x`: [N, in]; returns [N, out].
-    pub(super) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(super) fn apply(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
         match self {
-            Self::Plain(weight) => linear(x, weight),
+            Self::Plain(weight) => ops::linear(x, weight.clone(), precision),
             Self::Frozen(weight) => ops::linear_frozen(x, weight),
         }
     }
 
     /// Copies a weight for products with few rows.
-    pub(super) fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self, precision: Precision) {
         if let Self::Plain(weight) = self {
-            *self = Self::Frozen(FrozenWeight::new(weight.clone()));
+            *self = Self::Frozen(FrozenWeight::new(weight.clone(), precision));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use burn_tensor::{Device, Int, Tensor, TensorData};
-use fmflow_ops::Angles;
+use fmflow_ops::{Angles, Precision};
 
 use super::Qwen3Config;
 use super::context::AttentionContext;
@@ -18,6 +18,8 @@ pub(crate) struct PreparedContext {
     pub(super) visibility: Visibility,
     /// The time embedding, [B, W].
     pub(super) time: Option<Tensor<2>>,
+    /// The format of the factors of products.
+    pub(super) precision: Precision,
 }
 
 /// Which keys each query sees.
@@ -41,7 +43,7 @@ impl Visibility {
 
 impl PreparedContext {
     /// Rotary angles for `context`, of whose queries each sees the keys given by two intervals, row-major [B, L, 4]. The keys
-    /// may be those of another row, which a cache holds.
+    /// may be those of another row, which a cache holds. The backbone fills in its time and its precision.
     pub(super) fn with_intervals(
         context: &AttentionContext,
         bounds: Vec<i32>,
@@ -56,10 +58,11 @@ impl PreparedContext {
             angles: prepare_angles(context, config, device),
             visibility: Visibility::Intervals(Box::new(visible)),
             time: None,
+            precision: Precision::F32,
         }
     }
 
-    /// Rotary angles and visibility for `context`. The backbone fills in the time.
+    /// Rotary angles and visibility for `context`. The backbone fills in its time and its precision.
     pub(super) fn new(context: &AttentionContext, config: &Qwen3Config, device: &Device) -> Self {
         Self {
             batch: context.batch,
@@ -67,6 +70,7 @@ impl PreparedContext {
             angles: prepare_angles(context, config, device),
             visibility: Visibility::new(context, device),
             time: None,
+            precision: Precision::F32,
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn open_training_state(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
 ) -> Result<TrainingState, Failure> {
-    let model = setup.parent.backbone.clone();
+    let model = setup.parent.backbone.clone().computing_in(setup.precision());
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
     let fresh = TrainingState { step: 0, saved: 0, model, optimizer, counters: TrainingCounters::default() };
@@ -76,7 +76,7 @@ pub(crate) fn save_checkpoint(
 /// Restores a checkpoint into the fresh state of the same stage. Moments are matched by parameter name.
 fn restore_checkpoint(folder: &std::path::Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
     let device = fresh.model.device();
-    let model = Model::open(folder, &device)?.backbone;
+    let model = Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision());
     let counters: TrainingCounters =
         serde_json::from_slice(&std::fs::read(folder.join(COUNTERS)).map_err(stage_failure)?)
             .map_err(stage_failure)?;

@@ -92,7 +92,8 @@ fn compute_micro_batch_gradient(
     let mut losses = None;
     if !batch.terms.is_empty() {
         let terms = build_loss_terms(&batch.terms, divisor, &device);
-        let found = differentiate_losses(pass.at(model, places.clone()), model.head(), terms);
+        let found =
+            differentiate_losses(pass.at(model, places.clone()), model.head(), terms, model.precision());
         let LossGradients { hidden, head, losses: own } = found;
         gradients[model.find_head()] = Some(head.flatten(0, 1));
         losses = Some(own);
@@ -239,7 +240,8 @@ pub(crate) fn compute_loss_sum(
     let hidden = compute_hidden_states(model, batch, attention, &device)?;
     let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
     let tokens = |f: fn(&LossTerm) -> u32| to_int_tensor(batch.terms.iter().map(f), &device);
-    let losses = measure_losses(selected, model.head(), tokens(|t| t.target), tokens(|t| t.present));
+    let [targets, present] = [tokens(|t| t.target), tokens(|t| t.present)];
+    let losses = measure_losses(selected, model.head(), targets, present, model.precision());
     sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])
 }
 

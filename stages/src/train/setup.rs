@@ -2,7 +2,7 @@
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
-use fmflow_engine::pipeline::config::train::Objective;
+use fmflow_engine::pipeline::config::train::{ComputeFormat, Objective};
 use fmflow_engine::pipeline::contract::find_trained_attention;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
@@ -12,7 +12,7 @@ use super::attention;
 use super::gradient::ForwardOptions;
 use super::state::TrainingState;
 use super::update::{FlowObjective, TrainingTask};
-use crate::backbone::{Attention, TimeConditioning};
+use crate::backbone::{Attention, Precision, TimeConditioning};
 use crate::data::mixture::{Mixture, MixtureRows};
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
@@ -79,6 +79,14 @@ impl<'a> TrainingSetup<'a> {
         let step = self.coordinate(k);
         let (attention, anneal) = attention::choose_attention(&self.config.attention, k, self.seed, step);
         ForwardOptions { attention, anneal, recompute: self.config.recompute }
+    }
+
+    /// The format of the factors of products.
+    pub(crate) fn precision(&self) -> Precision {
+        match self.config.compute {
+            ComputeFormat::F32 => Precision::F32,
+            ComputeFormat::Bf16 => Precision::Bf16,
+        }
     }
 
     /// The task of update `k`, with its block size.

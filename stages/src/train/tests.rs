@@ -13,7 +13,7 @@ use super::gradient::{ForwardOptions, compute_update_gradient};
 use super::gradient_sums::FlatGradients;
 use super::update::{FlowObjective, TrainingTask, build_update};
 use crate::backbone::tests::tiny;
-use crate::backbone::{Attention, Backbone, Qwen3Config, TimeConditioning};
+use crate::backbone::{Attention, Backbone, Precision, Qwen3Config, TimeConditioning};
 use crate::data::packing::{PositionRole, Row};
 use crate::device;
 use crate::flow::path::{Corruptor, SourceTokens};
@@ -136,22 +136,30 @@ fn accumulation_changes_neither_loss_nor_gradient() {
 
 #[test]
 fn threads_change_no_bit() {
-    let (model, rows) = (backbone(), rows(6));
-    for (task, how) in tasks() {
-        let update = build_update(7, 3, &rows, 2, &task);
-        let run = |threads| {
-            let (gradients, sum) = compute_update_gradient(&model, &update, how, threads).unwrap();
-            (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
-        };
-        assert_eq!(run(1), run(3));
+    let rows = rows(6);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let model = backbone().computing_in(precision);
+        for (task, how) in tasks() {
+            let update = build_update(7, 3, &rows, 2, &task);
+            let run = |threads| {
+                let (gradients, sum) = compute_update_gradient(&model, &update, how, threads).unwrap();
+                (flat(&gradients).iter().map(|g| g.to_bits()).collect::<Vec<_>>(), sum)
+            };
+            assert_eq!(run(1), run(3));
+        }
     }
 }
 
 #[test]
 fn recomputing_blocks_changes_no_gradient() {
     let rows = rows(4);
-    for time in [TimeConditioning::None, TimeConditioning::AdaLn { rank: 4 }] {
-        let model = conditioned(time);
+    let cases = [
+        (TimeConditioning::None, Precision::F32),
+        (TimeConditioning::None, Precision::Bf16),
+        (TimeConditioning::AdaLn { rank: 4 }, Precision::F32),
+    ];
+    for (time, precision) in cases {
+        let model = conditioned(time).computing_in(precision);
         for (task, how) in tasks() {
             let update = build_update(7, 3, &rows, 2, &task);
             let run = |recompute| {
@@ -163,7 +171,7 @@ fn recomputing_blocks_changes_no_gradient() {
             assert_eq!(sum, other);
             assert!(whole.iter().any(|g| *g != 0.0));
             let bits = |g: &[f32]| g.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&whole), bits(&again), "{time:?}");
+            assert_eq!(bits(&whole), bits(&again), "{time:?}, {precision:?}");
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::language::mixture;
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::train::{
-    BatchSettings, CheckpointSettings, GuardSettings, Loss, LossDivisor, LossPositions, MixturePart,
-    Objective, OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
+    BatchSettings, CheckpointSettings, ComputeFormat, GuardSettings, Loss, LossDivisor, LossPositions,
+    MixturePart, Objective, OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
 };
 use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
 use crate::pipeline::role::InputRole;
@@ -33,6 +33,11 @@ impl Decoder<'_> {
             recompute: match record.child("recompute")?.text("value")? {
                 "block" => true,
                 "none" => false,
+                word => unknown_word(word),
+            },
+            compute: match record.child("precision")?.text("compute")? {
+                "f32" => ComputeFormat::F32,
+                "bf16" => ComputeFormat::Bf16,
                 word => unknown_word(word),
             },
         })

@@ -37,6 +37,17 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Whether transformer blocks are recomputed in the backward pass, to save memory.
     pub recompute: bool,
+    /// The format to which products round their factors. Everything else is f32.
+    pub compute: ComputeFormat,
+}
+
+/// A format of the factors of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComputeFormat {
+    /// They are not rounded.
+    F32,
+    /// They are rounded to bf16.
+    Bf16,
 }
 
 impl TrainConfig {

@@ -5,6 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{CHAIN, CountLanes, NV, Rows, TASK_PANELS, TASK_ROWS, pack_right, store};
+use crate::Precision;
 use crate::kernels::panels::{View, multiply_panels, pack};
 use crate::kernels::tasks;
 
@@ -17,17 +18,23 @@ pub(crate) struct PackedMatrix {
     data: Vec<f32>,
     depth: usize,
     columns: usize,
+    precision: Precision,
 }
 
 impl PackedMatrix {
     /// Packs `b` [k, n].
     pub(crate) fn new(arch: Arch, b: View) -> Self {
-        Self { data: pack_right(arch, b), depth: b.rows, columns: b.columns }
+        Self { data: pack_right(arch, b), depth: b.rows, columns: b.columns, precision: b.precision }
     }
 
     /// n.
     pub(crate) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// The format to which its values were rounded.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operations as an extension of Burn: routing by backend, and nodes of the autodiff graph.
 
+mod inputs;
 mod training;
 
 use burn_autodiff::Autodiff;
@@ -16,6 +17,7 @@ use burn_tensor::Tensor;
 
 use crate::Precision;
 use crate::kernels::product::PackedMatrix;
+pub(crate) use inputs::{AttentionInputs, TurnInputs};
 pub(crate) use training::TrainingOps;
 
 /// The paths that [`backend_extension`] expects of the crate `burn`.
@@ -120,45 +122,6 @@ pub(crate) trait Kernels: Backend {
         upstream: &FloatTensor<Self>,
         precision: Precision,
     ) -> FloatTensor<Self>;
-}
-
-/// Inputs of attention.
-#[derive(Debug)]
-pub(crate) struct AttentionInputs<B: Backend> {
-    pub(crate) queries: FloatTensor<B>,
-    pub(crate) keys: FloatTensor<B>,
-    pub(crate) values: FloatTensor<B>,
-    pub(crate) visible: IntTensor<B>,
-    pub(crate) precision: Precision,
-}
-
-impl<B: Backend> Clone for AttentionInputs<B> {
-    fn clone(&self) -> Self {
-        let Self { queries, keys, values, visible, precision } = self;
-        Self {
-            queries: queries.clone(),
-            keys: keys.clone(),
-            values: values.clone(),
-            visible: visible.clone(),
-            precision: *precision,
-        }
-    }
-}
-
-/// Inputs of `turn`.
-#[derive(Debug)]
-pub(crate) struct TurnInputs<B: Backend> {
-    pub(crate) x: FloatTensor<B>,
-    pub(crate) weight: FloatTensor<B>,
-    pub(crate) cos: FloatTensor<B>,
-    pub(crate) sin: FloatTensor<B>,
-}
-
-impl<B: Backend> Clone for TurnInputs<B> {
-    fn clone(&self) -> Self {
-        let Self { x, weight, cos, sin } = self;
-        Self { x: x.clone(), weight: weight.clone(), cos: cos.clone(), sin: sin.clone() }
-    }
 }
 
 /// Registers the gradients of the parents that are tracked.

@@ -88,7 +88,9 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
     if sampler.kind == SamplerKind::Autoregressive {
         let (used, scheduler) = (model.used(), Scheduler::Polynomial { exponent: 1.0 });
         let (mask_share, kernel) = (1.0, EulerKernel::Exact);
-        return Ok(SamplerRules { mask: used, used, scheduler, mask_share, kernel, seed });
+        // Without a mask, an id that is not used stands for it.
+        let mask = model.contract.mask_token.unwrap_or(used);
+        return Ok(SamplerRules { mask, used, scheduler, mask_share, kernel, seed });
     }
     let (contract, path) = (model.flow_contract()?, model.path()?);
     let kernel = match sampler.kind {
@@ -103,6 +105,12 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
 /// Refuses a flow sampler that does not fit the checkpoint.
 fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(), Failure> {
     let name = &sampler.name;
+    if sampler.reads_next_tokens() && model.contract.stride.is_none() {
+        let what = format!(
+            "sampler `{name}` accepts drafts by the law of the next token, but the checkpoint was not trained with strides"
+        );
+        return Err(input_failure(what, "train it with `attention \"causal\" { stride 3 }`"));
+    }
     if mask_share < 1.0 && sampler.reveals_masks() {
         let what = format!("sampler `{name}` reveals masks, but the checkpoint's source is not masks alone");
         return Err(input_failure(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
@@ -139,7 +147,7 @@ fn complete_batch(
     sampler: &Sampler,
     rules: &SamplerRules,
 ) -> BatchResult {
-    let causal = sampler.kind == SamplerKind::Autoregressive;
+    let causal = sampler.reads_next_tokens();
     let canvas = |(number, request): &(u64, &CompletionRequest)| match causal {
         true => build_growing_canvas(*number, request),
         false => build_canvas(*number, request, rules),

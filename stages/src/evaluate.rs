@@ -87,7 +87,7 @@ fn score_checkpoint(
 }
 
 /// Held-out loss per token: the uncapped bound at stratified times for a flow checkpoint, the negative log-likelihood for an
-/// autoregressive one.
+/// autoregressive one and for one that was trained with strides.
 fn measure_likelihood(job: &Job<'_>, item: &HeldOut, name: &str, model: &Model) -> Result<f64, Failure> {
     let rows = Rows::open(find_input_folder(job, &item.role)?).map_err(stage_failure)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
@@ -99,6 +99,8 @@ fn measure_likelihood(job: &Job<'_>, item: &HeldOut, name: &str, model: &Model) 
     }
     let task = match model.contract.kind {
         ModelKind::Autoregressive => TrainingTask::Autoregressive,
+        // Without masks it is an autoregressive model, so its likelihood needs no bound.
+        ModelKind::Flow if model.contract.stride.is_some() => TrainingTask::Autoregressive,
         ModelKind::Flow => likelihood::build_likelihood_task(model)?,
     };
     let found = held_out::measure_held_out_loss(

@@ -17,6 +17,7 @@ pub(crate) mod metrics;
 pub(crate) mod pieces;
 pub(crate) mod setup;
 pub(crate) mod state;
+pub mod task;
 pub mod update;
 
 use std::sync::atomic::Ordering;

@@ -250,7 +250,7 @@ fn a_line_without_its_group_field_is_reported() {
 }
 
 /// Runs until the stage has a checkpoint, then stops the run with SIGTERM.
-fn interrupt_in(project: &Project, stage: &str) {
+pub(crate) fn interrupt_in(project: &Project, stage: &str) {
     let child = project.spawn(&["run", "tiny.kdl"]);
     wait_for_checkpoint(project, stage);
     signal(child.id(), "TERM");

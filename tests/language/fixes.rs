@@ -122,8 +122,8 @@ pub(crate) const WORDS: &[Slip] = &[
         "`certify tolerance=1e-4`",
         "convert \"flow\" from=\"ar\" { certify tolerance=1e-4 }",
     ),
-    (SFT, "bf16 true\n", "`precision compute=\"f32\"`", "precision compute=\"f32\"\n"),
-    (SFT, "bf16 #true\n", "`precision compute=\"f32\"`", "precision compute=\"f32\"\n"),
+    (SFT, "bf16 true\n", "`precision compute=\"bf16\"`", "precision compute=\"bf16\"\n"),
+    (SFT, "bf16 #true\n", "`precision compute=\"bf16\"`", "precision compute=\"bf16\"\n"),
 ];
 
 /// Syntax of other languages and tools.

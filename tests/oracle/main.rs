@@ -21,6 +21,7 @@ mod set_c;
 mod set_d;
 mod set_e;
 mod set_g;
+mod set_h;
 mod set_k;
 mod textbook;
 
@@ -66,6 +67,7 @@ fn collect(set: &mut Set) {
         "D_train" => set_d::collect(set),
         "E_tokenizer" => set_e::collect(set),
         "G_filters" => set_g::collect(set),
+        "H_idlm" => set_h::collect(set),
         "K_decode" => set_k::collect(set),
         _ => set.unknown("set"),
     }

@@ -108,6 +108,7 @@ impl Reference {
                 rows,
                 length: l,
                 halves: false,
+                stride: None,
                 tokens: x_t[range.clone()].iter().map(|x| *x as u32).collect(),
                 positions: range.clone().map(|i| (i % l) as u32).collect(),
                 segments: vec![0; rows * l],

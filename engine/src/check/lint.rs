@@ -16,6 +16,7 @@ mod rows;
 mod sampler_cache;
 mod sampler_paths;
 mod sampling;
+mod strides;
 mod training;
 mod unsupported;
 mod vocabulary;
@@ -56,6 +57,7 @@ pub(crate) fn lint_pipeline(
                 training::lint_training(lineages, stage, config, sink);
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
+                strides::lint_strides(lineages, stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {

@@ -82,6 +82,10 @@ pub struct Contract {
     pub attention: Attention,
     /// Tokens per block of block-wise generation; `None` if it was not trained with blocks.
     pub block: Option<usize>,
+    /// Masks in a row behind a text whose next tokens it was trained to predict; `None` if it was not trained on causal
+    /// [x_t, x_0]. With it, the model without masks is an autoregressive one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// How the model is given the time t, if it is.
     pub time_conditioning: TimeConditioning,
     /// Length in tokens of a padded answer, if it was trained on such answers.
@@ -106,6 +110,7 @@ impl Contract {
             loss: None,
             attention: Attention::Causal,
             block: None,
+            stride: None,
             time_conditioning: TimeConditioning::None,
             canvas: None,
             tokenizer: None,
@@ -132,7 +137,9 @@ impl Contract {
     pub fn after_training(&self, config: &TrainConfig, updates: u64, canvas: Option<usize>) -> Self {
         let mut contract = self.clone();
         contract.attention = find_trained_attention(&config.attention, updates);
-        contract.block = config.attention.block_at(updates.saturating_sub(1));
+        let last = updates.saturating_sub(1);
+        (contract.block, contract.stride) =
+            (config.attention.block_at(last), config.attention.stride_at(last));
         contract.trained_updates += updates;
         contract.canvas = canvas.or(contract.canvas);
         match &config.objective {
@@ -194,6 +201,7 @@ impl Contract {
             ("loss", self.loss.as_deref().is_none_or(known), "the name of a loss"),
             ("attention", attention, "blocks of 1 to 1048576 tokens"),
             ("block", positions(self.block), "1 to 1048576"),
+            ("stride", positions(self.stride), "1 to 1048576"),
             ("time_conditioning", rank, "a rank of 1 to 65536"),
             ("canvas", positions(self.canvas), "1 to 1048576"),
             ("tokenizer", self.tokenizer.as_deref().is_none_or(digest), "64 hexadecimal digits"),
@@ -242,8 +250,10 @@ fn is_possible_path(path: &ProbabilityPath) -> bool {
 pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Attention {
     match schedule.block_at(updates.saturating_sub(1)) {
         Some(block) => Attention::BlockCausal { block },
-        None if *schedule == AttentionSchedule::Causal => Attention::Causal,
-        None => Attention::Bidirectional,
+        None => match schedule {
+            AttentionSchedule::Causal | AttentionSchedule::Strided { .. } => Attention::Causal,
+            _ => Attention::Bidirectional,
+        },
     }
 }
 

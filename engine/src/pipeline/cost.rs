@@ -191,7 +191,7 @@ fn estimate_training_cost(
     let length = stage.rows().next().and_then(|id| find_row_length(&pipeline.stages[id])).unwrap_or(0);
     let tokens = config.steps.saturating_mul(config.batch.rows as u64).saturating_mul(length);
     let per_token = |shape: ModelShape| match config.attention {
-        AttentionSchedule::Block { .. } => shape.flops_per_token_of_blocks(length),
+        _ if config.attention.has_halves() => shape.flops_per_token_of_blocks(length),
         _ => shape.flops_per_token(length),
     };
     let flops = shape.map(|shape| per_token(shape) * tokens as f64);

@@ -2,7 +2,8 @@
 
 use std::num::NonZero;
 
-use crate::pipeline::config::{AttentionSchedule, TrainConfig};
+use crate::pipeline::config::TrainConfig;
+use crate::pipeline::config::train::Objective;
 use crate::pipeline::disk::ModelSize;
 use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 
@@ -110,12 +111,11 @@ struct MicroBatchShape {
 impl MicroBatchShape {
     fn of(config: &TrainConfig, length: u64) -> Self {
         let predicted = saturating_product(&[config.batch.per_device as u64, length]);
-        // Block diffusion passes every row twice, noisy and clean, and predicts the noisy half.
-        let halves = match config.attention {
-            AttentionSchedule::Block { .. } => 2,
-            _ => 1,
-        };
-        Self { tokens: predicted.saturating_mul(halves), predicted }
+        // Block diffusion passes every row twice, noisy and clean, and predicts the noisy half; a clean loss predicts the other, too.
+        let halves = if config.attention.has_halves() { 2 } else { 1 };
+        let clean = matches!(config.objective, Objective::Flow { clean_weight: Some(_), .. });
+        let heads = if clean { 2 } else { 1 };
+        Self { tokens: predicted.saturating_mul(halves), predicted: predicted.saturating_mul(heads) }
     }
 }
 

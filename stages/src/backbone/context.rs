@@ -7,6 +7,7 @@
 use fmflow_engine::pipeline::contract::Attention;
 
 use super::BackboneError;
+use super::mask::build_intervals;
 
 /// Segment id of padding. No query attends to a padding token.
 pub const PADDING: u16 = u16::MAX;
@@ -27,8 +28,11 @@ pub struct AttentionContext {
     pub segments: Option<Vec<u16>>,
     /// Whether a row is [x_t, x_0] as in block diffusion. The first half sees its own block and the earlier blocks of the
     /// second half; the second half sees itself block-causally. Both halves hold the same documents; attention must be
-    /// [`Attention::BlockCausal`].
+    /// [`Attention::BlockCausal`], or causal with a [`AttentionContext::stride`].
     pub halves: bool,
+    /// Makes the halves causal: a token of the first half sees the earlier tokens of its own run of so many, counted from the start
+    /// of its document, and the tokens before the run in the second half.
+    pub stride: Option<usize>,
     /// Pairs that causal attention may see in addition to the earlier keys: bit j % 32 of word j / 32 of
     /// [B, L, ceil(L / 32)] is key j.
     pub opened: Option<Vec<u32>>,
@@ -47,6 +51,7 @@ impl AttentionContext {
             positions: None,
             segments: None,
             halves: false,
+            stride: None,
             opened: None,
             time: None,
         }
@@ -83,6 +88,18 @@ impl AttentionContext {
         Self { halves: true, ..self }
     }
 
+    /// Declares that every row has two causal halves, noisy in runs of `stride` tokens and clean.
+    #[must_use]
+    pub fn with_stride(self, stride: usize) -> Self {
+        Self { halves: true, stride: Some(stride), ..self }
+    }
+
+    /// The keys that each query sees, as two intervals (from, to, from, to), [B or 1, L, 4]; `None` if intervals cannot say it.
+    #[must_use]
+    pub fn find_visible_keys(&self) -> Option<Vec<i32>> {
+        build_intervals(self)
+    }
+
     /// Opens later keys to causal attention, as bits [B, L, ceil(L / 32)].
     #[must_use]
     pub(crate) fn with_opened(self, opened: Vec<u32>) -> Self {
@@ -115,7 +132,9 @@ impl AttentionContext {
             return fault("a block must have at least one token");
         }
         if self.halves && !self.are_halves() {
-            return fault("both halves need the same positions and segments, and block-causal attention");
+            return fault(
+                "both halves need the same positions and segments, and attention in blocks or strides",
+            );
         }
         if self.opened.is_some() && self.attention != Attention::Causal {
             return fault("only causal attention can be opened");
@@ -143,6 +162,12 @@ impl AttentionContext {
         }
         let positions = self.positions.as_ref().is_some_and(|p| p.chunks(self.length).all(has_equal_halves));
         let segments = self.segments.as_ref().is_none_or(|s| s.chunks(self.length).all(has_equal_halves));
-        matches!(self.attention, Attention::BlockCausal { .. }) && positions && segments
+        let attention = match self.stride {
+            Some(stride) => {
+                stride > 0 && self.attention == Attention::Causal && build_intervals(self).is_some()
+            }
+            None => matches!(self.attention, Attention::BlockCausal { .. }),
+        };
+        attention && positions && segments
     }
 }

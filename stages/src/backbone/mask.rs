@@ -10,9 +10,12 @@
 //! | block-causal, halves | M_BD: b(j) = b(i), both in the first half |
 //! | | M_OBC: b(j) < b(i), i in the first half, j in the second |
 //! | | M_BC: b(j) <= b(i), both in the second half |
+//! | causal, halves | b(j) = b(i) and j <= i, both in the first half |
+//! | | b(j) < b(i), i in the first half, j in the second |
+//! | | j <= i, both in the second half |
 //! | causal, opened | j <= i, or the bit of (i, j) is set |
 //!
-//! with b(i) = position of i in its document / block size. The halves are x_t and x_0 of block diffusion (Arriola et al.,
+//! with b(i) = position of i in its document / block size or stride. The halves are x_t and x_0 of block diffusion (Arriola et al.,
 //! "Block Diffusion", 2025, section 3). All but the last are intervals of keys ([`build_intervals`]), unless a
 //! document lies in several places or its positions go back. For the rest a rule is
 //! stored as one or two numbers per token, and a mask is computed for one block of query rows at a time, so an [L, L] mask

@@ -13,6 +13,7 @@
 //! | `edit` | `edit` | as `threshold`; improbable tokens are masked again |
 //! | `euler` | `euler` | what jumps in a step from t to s |
 //! | `autoregressive` | `autoregressive` | the next token |
+//! | `speculative` | `speculative` | drafts that are accepted, and the next token |
 
 mod autoregressive;
 mod certainty;
@@ -22,6 +23,7 @@ mod euler;
 mod filter;
 mod method;
 mod reveal;
+mod speculative;
 mod threshold;
 mod writing;
 

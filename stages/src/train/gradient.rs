@@ -132,9 +132,11 @@ pub(crate) fn build_context(
     let mut context = AttentionContext::new(attention, batch.rows, batch.length)
         .with_positions(batch.positions.clone())
         .with_segments(batch.segments.clone());
-    if batch.halves {
-        context = context.with_halves();
-    }
+    context = match batch.stride {
+        Some(stride) => context.with_stride(stride),
+        None if batch.halves => context.with_halves(),
+        None => context,
+    };
     if let Some(anneal) = anneal {
         let rows = batch.first..batch.first + batch.rows as u64;
         context = context.with_opened(anneal.opened(rows, batch.length));

@@ -37,7 +37,7 @@ impl HeldOutLoss {
     }
 }
 
-/// Loss per counted position over `rows`, each at `times` fixed times (once for the autoregressive task).
+/// Loss per counted position over `rows`, each at `times` fixed times (once for a task without times).
 ///
 /// # Errors
 /// If the rows contradict the backbone, or the device fails.
@@ -65,7 +65,7 @@ pub(crate) fn measure_held_out_loss(
 
 /// All corrupted copies of all rows in micro-batches, and the divisor of their loss.
 fn build_held_out_batches(rows: &[Row], task: &TrainingTask, times: usize) -> (Vec<MicroBatch>, u64) {
-    let times = if matches!(task, TrainingTask::Autoregressive) { 1 } else { times };
+    let times = if task.has_times() { times } else { 1 };
     let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
     for (number, row) in rows.iter().enumerate() {
         let pieces = task.pieces(row);

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use super::attention;
 use super::gradient::ForwardOptions;
 use super::state::TrainingState;
-use super::update::{FlowObjective, TrainingTask};
+use super::update::{FlowObjective, StridedObjective, TrainingTask};
 use crate::backbone::{Attention, Precision, TimeConditioning};
 use crate::data::mixture::{Mixture, MixtureRows};
 use crate::data::packing::Row;
@@ -91,9 +91,13 @@ impl<'a> TrainingSetup<'a> {
 
     /// The task of update `k`, with its block size.
     pub(crate) fn task(&self, k: u64) -> TrainingTask {
-        let mut task = self.task.clone();
-        if let TrainingTask::Flow(flow) = &mut task {
-            flow.block = self.config.attention.block_at(k);
+        let (mut task, attention) = (self.task.clone(), &self.config.attention);
+        match &mut task {
+            TrainingTask::Autoregressive => {}
+            TrainingTask::Flow(flow) => flow.block = attention.block_at(k),
+            TrainingTask::Strided(strided) => {
+                strided.stride = attention.stride_at(k).expect("a strided task has a stride in every update");
+            }
         }
         task
     }
@@ -243,10 +247,18 @@ fn read_held_out_rows(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Fai
 
 /// Builds the task from the settings and the parent's contract.
 fn build_training_task(config: &TrainConfig, parent: &Model) -> Result<TrainingTask, Failure> {
-    let Objective::Flow { path, loss, over, normalise, max_weight } = &config.objective else {
+    let Objective::Flow { path, loss, over, normalise, max_weight, clean_weight } = &config.objective else {
         return Ok(TrainingTask::Autoregressive);
     };
     let contract = parent.flow_contract()?;
+    if let Some(stride) = config.attention.stride_at(0) {
+        return Ok(TrainingTask::Strided(StridedObjective {
+            mask: contract.mask,
+            stride,
+            clean_weight: *clean_weight,
+            normalise: *normalise,
+        }));
+    }
     let tokens = SourceTokens { mask: contract.mask, used: contract.used };
     let at_least = config.time.at_least_masked as usize;
     Ok(TrainingTask::Flow(FlowObjective {

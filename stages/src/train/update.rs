@@ -10,64 +10,15 @@
 //! the corruption and the divisor of the loss belong to the whole update, so gradient accumulation does not change the
 //! loss.
 
-use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSettings};
+use fmflow_engine::pipeline::config::train::LossDivisor;
 
 use crate::data::packing::{PositionRole, Row};
 use crate::flow::loss::{self, LossCoefficients};
-use crate::flow::path::{Corruption, Corruptor};
+use crate::flow::path::Corruption;
 use crate::flow::time::draw_update_times;
 use crate::rng::{RandomPurpose, derive_stream};
-use crate::train::pieces::{RowPiece, split_row_into_pieces};
-
-/// What is learned, with everything that corruption needs.
-#[derive(Clone, Debug)]
-pub enum TrainingTask {
-    /// Position i predicts token i + 1.
-    Autoregressive,
-    /// The posterior p(x_1 | x_t, t).
-    Flow(FlowObjective),
-}
-
-/// The flow objective.
-#[derive(Clone, Debug)]
-pub struct FlowObjective {
-    /// Draws x_t.
-    pub corruptor: Corruptor,
-    /// The kind of loss.
-    pub loss: Loss,
-    /// Which positions contribute.
-    pub over: LossPositions,
-    /// Which positions the summed loss is divided by.
-    pub normalise: LossDivisor,
-    /// Cap of the weight λ(t).
-    pub max_weight: Option<f64>,
-    /// Distribution of the times.
-    pub time: TimeSettings,
-    /// Whether position i - 1 predicts position i.
-    pub shift: bool,
-    /// Whether the backbone is conditioned on time. It takes one time per row, which all pieces of the row then share.
-    pub time_per_row: bool,
-    /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the
-    /// backbone as [x_t, x_1].
-    pub block: Option<usize>,
-}
-
-impl TrainingTask {
-    /// The pieces of a row that each have their own time.
-    #[must_use]
-    pub(crate) fn pieces(&self, row: &Row) -> Vec<RowPiece> {
-        split_row_into_pieces(row, self.block())
-    }
-
-    /// Tokens in a block of block diffusion, if the task uses it.
-    #[must_use]
-    pub(crate) fn block(&self) -> Option<usize> {
-        match self {
-            Self::Autoregressive => None,
-            Self::Flow(flow) => flow.block,
-        }
-    }
-}
+use crate::train::pieces::RowPiece;
+pub use crate::train::task::{FlowObjective, StridedObjective, TrainingTask};
 
 /// One position that counts in the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,8 +44,10 @@ pub struct MicroBatch {
     pub rows: usize,
     /// Tokens in a row, L; with halves, of both together.
     pub length: usize,
-    /// Whether a row is [x_t, x_1], as block diffusion requires.
+    /// Whether a row is [x_t, x_1], as block diffusion and strides require.
     pub halves: bool,
+    /// Masks in a row, if the halves are causal.
+    pub stride: Option<usize>,
     /// x_t, row-major [B, L]; with halves, x_t followed by the unchanged x_1.
     pub tokens: Vec<u32>,
     /// Position of each token in its document, [B, L].
@@ -182,7 +135,8 @@ impl MicroBatch {
     ) -> u64 {
         let base = self.tokens.len();
         self.rows += 1;
-        self.halves = task.block().is_some();
+        self.stride = task.stride();
+        self.halves = task.block().is_some() || self.stride.is_some();
         let copies = if self.halves { 2 } else { 1 };
         self.length = copies * row.tokens.len();
         for _ in 0..copies {
@@ -194,15 +148,16 @@ impl MicroBatch {
         let mut divisor = 0;
         for (number, (piece, &t)) in pieces.iter().zip(t).enumerate() {
             divisor += match task {
-                TrainingTask::Autoregressive => self.next_tokens(row, piece, base),
+                TrainingTask::Autoregressive => self.next_tokens(row, piece, (base, 1.0), 1.0),
+                TrainingTask::Strided(strided) => self.masks_and_next_tokens(row, piece, base, strided),
                 TrainingTask::Flow(flow) => self.posterior(row, piece, base, t, flow, at, number as u64),
             };
         }
         divisor
     }
 
-    /// Adds the terms of the autoregressive objective.
-    fn next_tokens(&mut self, row: &Row, document: &RowPiece, base: usize) -> u64 {
+    /// Adds the terms of the autoregressive objective for hidden states from `base` on, each with this weight, and counts them.
+    fn next_tokens(&mut self, row: &Row, document: &RowPiece, (base, weight): (usize, f64), t: f64) -> u64 {
         let before = self.terms.len();
         for next in document.tokens.start + 1..document.tokens.end {
             if row.roles[next] == PositionRole::Supervised {
@@ -210,12 +165,34 @@ impl MicroBatch {
                     place: (base + next - 1) as u32,
                     target: row.tokens[next],
                     present: row.tokens[next],
-                    coefficients: LossCoefficients { cross_entropy: 1.0, present: 0.0, constant: 0.0 },
-                    t: 1.0,
+                    coefficients: LossCoefficients { cross_entropy: weight, present: 0.0, constant: 0.0 },
+                    t,
                 });
             }
         }
         (self.terms.len() - before) as u64
+    }
+
+    /// Masks a document in the first half and adds the terms of both: the noisy ones count as t = 0, the clean ones as t = 1.
+    fn masks_and_next_tokens(
+        &mut self,
+        row: &Row,
+        document: &RowPiece,
+        base: usize,
+        strided: &StridedObjective,
+    ) -> u64 {
+        let supervised = |i: &usize| row.roles[*i] == PositionRole::Supervised;
+        for place in document.tokens.clone().filter(supervised) {
+            self.tokens[base + place] = strided.mask;
+        }
+        let pairs = self.next_tokens(row, document, (base, 1.0), 0.0);
+        if let Some(weight) = strided.clean_weight {
+            self.next_tokens(row, document, (base + row.tokens.len(), weight), 1.0);
+        }
+        match strided.normalise {
+            LossDivisor::Corrupted => pairs,
+            LossDivisor::Tokens => document.tokens.clone().filter(supervised).count() as u64,
+        }
     }
 
     /// Corrupts a piece and adds the terms of the flow objective.

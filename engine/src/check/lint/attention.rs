@@ -28,21 +28,32 @@ pub(super) fn lint_attention(lineages: &Lineages<'_>, stage: &Stage, config: &Tr
             sink.push(schedule_beyond_steps(stage, config, train::ATTENTION_ANNEAL_UNTIL, what, (0, *until)));
         }
         AttentionSchedule::Block { phases } => {
-            let ends = || phases.iter().filter_map(|phase| phase.until);
-            let begins = iter::once(0).chain(ends());
-            let late = begins.zip(ends()).enumerate().find(|(_, (_, until))| *until >= config.steps);
-            if let Some((at, span)) = late {
+            if let Some((at, span)) = find_late_phase(phases, config.steps) {
                 let path = train::ATTENTION_NTH_SIZE_UNTIL.nth(at);
                 sink.push(schedule_beyond_steps(stage, config, path, "the schedule of block sizes", span));
             }
             check_block_rows(lineages, stage, phases, sink);
         }
+        AttentionSchedule::Strided { phases } => {
+            if let Some((at, span)) = find_late_phase(phases, config.steps) {
+                let path = train::ATTENTION_NTH_STRIDE_UNTIL.nth(at);
+                sink.push(schedule_beyond_steps(stage, config, path, "the schedule of strides", span));
+            }
+        }
         _ => {}
     }
 }
 
+/// The number of the first phase that does not end within `steps`, with its first update and its end.
+fn find_late_phase(phases: &[BlockPhase], steps: u64) -> Option<(usize, (u64, u64))> {
+    let ends = || phases.iter().filter_map(|phase| phase.until);
+    let begins = iter::once(0).chain(ends());
+    begins.zip(ends()).enumerate().find(|(_, (_, until))| *until >= steps)
+}
+
 fn check_attention_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    if config.objective == Objective::Autoregressive && config.attention != AttentionSchedule::Causal {
+    let causal = matches!(config.attention, AttentionSchedule::Causal | AttentionSchedule::Strided { .. });
+    if config.objective == Objective::Autoregressive && !causal {
         sink.push(
             Diagnostic::new(
                 Code::AttentionMismatch,
@@ -58,7 +69,7 @@ fn check_attention_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sin
 /// Warns about a minimum of masked positions for pieces that this attention does not have: segments with block attention,
 /// blocks with any other.
 fn check_corrupted_positions(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    if config.objective == Objective::Autoregressive {
+    if config.objective == Objective::Autoregressive || config.attention.stride_at(0).is_some() {
         return;
     }
     let (path, idle, instead, label) = match config.attention {

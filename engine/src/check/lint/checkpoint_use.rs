@@ -186,8 +186,13 @@ fn check_sampler_checkpoint(
         ModelKind::Autoregressive if !autoregressive => {
             Some(flow_sampler_on_autoregressive(checkpoint, known, sampler, span))
         }
+        // Without masks it is an autoregressive model.
+        ModelKind::Flow if autoregressive && known.contract.stride.is_some() => None,
         ModelKind::Flow if autoregressive => {
             Some(autoregressive_sampler_on_flow(checkpoint, known, sampler, span))
+        }
+        ModelKind::Flow if sampler.reads_next_tokens() && known.contract.stride.is_none() => {
+            Some(drafts_without_stride(checkpoint, known, sampler, span))
         }
         ModelKind::Flow if sampler.reveals_masks() => sampler_without_masks(checkpoint, known, sampler, span),
         _ => None,
@@ -242,6 +247,23 @@ fn autoregressive_sampler_on_flow(
             known.show_fact(ContractFact::Shift, diagnostic, "without a shift")
         }
     }
+}
+
+/// Reports a sampler that accepts drafts by the law of the next token, where the model without masks was not trained for it.
+fn drafts_without_stride(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Diagnostic {
+    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
+    let message = format!(
+        "sampler `{name}` accepts drafts by the law of the next token, which `{checkpoint}` was not trained for"
+    );
+    let diagnostic = Diagnostic::new(Code::SamplerMismatch, message).at(span, "a speculative sampler").help(
+        "train the checkpoint with `attention \"causal\" { stride 3 }`, or use another kind of sampler",
+    );
+    known.show_fact(ContractFact::Attention, diagnostic, "trained without strides")
 }
 
 /// Reports a sampler that finds noise by its mask tokens, where some of the noise is ordinary tokens.

@@ -4,7 +4,7 @@
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
 
-use crate::pipeline::config::{GenerateConfig, PromptKind, SamplerKind, StageConfig, TokenizerChoice};
+use crate::pipeline::config::{GenerateConfig, PromptKind, StageConfig, TokenizerChoice};
 use crate::pipeline::contract::ModelKind;
 use crate::pipeline::field_path::{convert, generate};
 use crate::pipeline::origins::ContractFact;
@@ -21,7 +21,7 @@ pub(super) fn lint_requests(
 ) {
     for (prompt, number) in config.prompts.iter().zip(number_prompts(config)) {
         let PromptKind::Infill { prefix, suffix } = &prompt.kind else { continue };
-        let left_to_right = prompt.sampler.kind == SamplerKind::Autoregressive;
+        let left_to_right = prompt.sampler.reads_next_tokens();
         if prefix.is_empty() {
             sink.extend(gap_without_beginning(lineages, stage, number, left_to_right));
         }

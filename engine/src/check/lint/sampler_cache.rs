@@ -1,7 +1,7 @@
 //! Lints of a sampler's key-value cache against the checkpoint that it reads.
 
 use crate::check::lint::lineage::KnownContract;
-use crate::pipeline::config::{Sampler, SamplerCache, SamplerKind, TimeConditioning};
+use crate::pipeline::config::{Sampler, SamplerCache, TimeConditioning};
 use crate::pipeline::contract::Attention;
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::Stage;
@@ -9,7 +9,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::place::Span;
 
 /// Reports an exact cache on a checkpoint that cannot have one: keys and values of written text change with the attention in
-/// both directions, or with the time. An autoregressive sampler always reads under a causal mask, at one time.
+/// both directions, or with the time. A sampler of next tokens always reads under a causal mask, at one time.
 pub(super) fn check_sampler_cache(
     checkpoint: &Stage,
     known: &KnownContract<'_>,
@@ -18,7 +18,7 @@ pub(super) fn check_sampler_cache(
     sink: &mut Sink,
 ) {
     let contract = &known.contract;
-    if sampler.cache == SamplerCache::None || sampler.kind == SamplerKind::Autoregressive {
+    if sampler.cache == SamplerCache::None || sampler.reads_next_tokens() {
         return;
     }
     let (what, help, fact, label) = match (contract.attention, contract.time_conditioning) {

@@ -47,6 +47,7 @@ impl Decoder<'_> {
                 Some(SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? })
             }
             "autoregressive" => Some(SamplerKind::Autoregressive),
+            "speculative" => Some(SamplerKind::Speculative { stride: record.size("stride")? }),
             word => unknown_word(word),
         }
     }

@@ -82,6 +82,7 @@ impl Decoder<'_> {
                 word => unknown_word(word),
             },
             max_weight: record.number("max-weight"),
+            clean_weight: record.child("clean-loss").and_then(|child| child.number("weight")),
         })
     }
 

@@ -5,6 +5,12 @@
 pub enum AttentionSchedule {
     /// A position sees itself and earlier ones.
     Causal,
+    /// Causal [x_t, x_0], in which every noisy token is masked: a noisy position sees the clean tokens before its stride and the noisy
+    /// ones up to itself, and a clean one the clean ones up to itself (I-DLM, "Introspective Diffusion Language Models", 2026).
+    Strided {
+        /// Numbers of masks in a row, in the order in which they are used; never empty, and only the last has no end.
+        phases: Vec<BlockPhase>,
+    },
     /// Every position sees every other.
     Bidirectional,
     /// Causal at first; later positions become visible at random, more of them with every update.
@@ -19,10 +25,10 @@ pub enum AttentionSchedule {
     },
 }
 
-/// One phase of a block size schedule.
+/// One phase of a schedule of block sizes or strides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockPhase {
-    /// Tokens in a block.
+    /// Tokens in a block, or masks in a row.
     pub size: usize,
     /// First update of the next phase; `None` for the last phase.
     pub until: Option<u64>,
@@ -41,8 +47,20 @@ impl AttentionSchedule {
     #[must_use]
     pub fn block_at(&self, k: u64) -> Option<usize> {
         let Self::Block { phases } = self else { return None };
-        let now = phases.iter().find(|phase| phase.until.is_none_or(|until| k < until));
-        Some(now.expect("the last size of blocks has no end").size)
+        Some(find_size(phases, k))
+    }
+
+    /// Masks in a row in update `k`, counted from 0; `None` if rows are not causal [x_t, x_0].
+    #[must_use]
+    pub fn stride_at(&self, k: u64) -> Option<usize> {
+        let Self::Strided { phases } = self else { return None };
+        Some(find_size(phases, k))
+    }
+
+    /// Whether a row passes through the model as [x_t, x_0], twice as long.
+    #[must_use]
+    pub fn has_halves(&self) -> bool {
+        matches!(self, Self::Block { .. } | Self::Strided { .. })
     }
 
     /// Share of the later positions that a position sees in update `k`, counted from 0. Annealed attention uses
@@ -50,7 +68,7 @@ impl AttentionSchedule {
     #[must_use]
     pub fn later_share_at(&self, k: u64) -> f64 {
         match self {
-            Self::Causal | Self::Block { .. } => 0.0,
+            Self::Causal | Self::Block { .. } | Self::Strided { .. } => 0.0,
             Self::Bidirectional => 1.0,
             Self::Annealed { until } => ((k as f64 + 1.0) / *until as f64).min(1.0),
         }
@@ -63,15 +81,24 @@ impl std::fmt::Display for AttentionSchedule {
             Self::Causal => f.write_str("causal"),
             Self::Bidirectional => f.write_str("bidirectional"),
             Self::Annealed { until } => write!(f, "bidirectional from {until}"),
-            Self::Block { phases } => {
-                f.write_str("block")?;
-                phases.iter().try_for_each(|phase| match phase.until {
-                    Some(until) => write!(f, " {} to {until},", phase.size),
-                    None => write!(f, " {}", phase.size),
-                })
-            }
+            Self::Block { phases } => write_phases(f, "block", phases),
+            Self::Strided { phases } => write_phases(f, "causal, stride", phases),
         }
     }
+}
+
+/// The size of the phase of update `k`.
+fn find_size(phases: &[BlockPhase], k: u64) -> usize {
+    let now = phases.iter().find(|phase| phase.until.is_none_or(|until| k < until));
+    now.expect("the last phase has no end").size
+}
+
+fn write_phases(f: &mut std::fmt::Formatter<'_>, what: &str, phases: &[BlockPhase]) -> std::fmt::Result {
+    f.write_str(what)?;
+    phases.iter().try_for_each(|phase| match phase.until {
+        Some(until) => write!(f, " {} to {until},", phase.size),
+        None => write!(f, " {}", phase.size),
+    })
 }
 
 #[cfg(test)]
@@ -89,7 +116,13 @@ mod tests {
     #[test]
     fn attention_reads_as_people_say_it() {
         let phases = vec![BlockPhase { size: 4, until: Some(20_000) }, BlockPhase { size: 32, until: None }];
-        assert_eq!(AttentionSchedule::Block { phases }.to_string(), "block 4 to 20000, 32");
+        assert_eq!(AttentionSchedule::Block { phases: phases.clone() }.to_string(), "block 4 to 20000, 32");
+        let strided = AttentionSchedule::Strided { phases };
+        assert_eq!(strided.to_string(), "causal, stride 4 to 20000, 32");
+        assert_eq!(
+            [strided.stride_at(19_999), strided.stride_at(20_000), strided.block_at(0)],
+            [Some(4), Some(32), None]
+        );
         assert_eq!(AttentionSchedule::Annealed { until: 7 }.to_string(), "bidirectional from 7");
     }
 }

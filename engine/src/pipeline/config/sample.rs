@@ -45,8 +45,15 @@ impl Sampler {
             | SamplerKind::EntropyBound { .. }
             | SamplerKind::Edit { .. } => true,
             SamplerKind::Euler { kernel, .. } => matches!(kernel, EulerKernel::Remask(_)),
+            SamplerKind::Speculative { .. } => true,
             SamplerKind::Autoregressive => false,
         }
+    }
+
+    /// Whether text is written from left to right under a causal mask, by the law of the next token.
+    #[must_use]
+    pub fn reads_next_tokens(&self) -> bool {
+        matches!(self.kind, SamplerKind::Autoregressive | SamplerKind::Speculative { .. })
     }
 }
 
@@ -95,6 +102,11 @@ pub enum SamplerKind {
     },
     /// One token after another, left to right, under a causal mask.
     Autoregressive,
+    /// The same law, several tokens in a pass: drafts from masks, accepted by the law of the next token.
+    Speculative {
+        /// Masks behind the text in a pass.
+        stride: usize,
+    },
 }
 
 /// How certain a position is, at temperature 1 and before top-k and top-p.

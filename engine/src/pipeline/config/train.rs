@@ -100,6 +100,8 @@ pub enum Objective {
         normalise: LossDivisor,
         /// Cap on the weight of a position in training; `None`: no cap.
         max_weight: Option<f64>,
+        /// Weight of the autoregressive loss on the clean half of causal [x_t, x_0]; `None`: it has no loss.
+        clean_weight: Option<f64>,
     },
 }
 

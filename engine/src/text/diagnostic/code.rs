@@ -102,6 +102,7 @@ codes! {
     UnfitCheckpoint "unfit-checkpoint" Error "a checkpoint folder that cannot be used"
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
     AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
+    StrideMismatch "stride-mismatch" Error "strides or a clean loss that nothing else fits"
     BlockMismatch "block-mismatch" Error "the sampler's block size is incompatible with the checkpoint's"
     CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"

@@ -14,8 +14,8 @@ pub(in crate::backbone) fn build_intervals(context: &AttentionContext) -> Option
     if context.opened.is_some() {
         return None;
     }
-    let uses_positions =
-        matches!(context.attention, Attention::BlockCausal { .. }) && context.positions.is_some();
+    let cut = context.stride.is_some() || matches!(context.attention, Attention::BlockCausal { .. });
+    let uses_positions = cut && context.positions.is_some();
     let rows = if uses_positions || context.segments.is_some() { context.batch } else { 1 };
     let rows = (0..rows).map(|row| TokenRow::new(context, row).build());
     rows.collect::<Option<Vec<_>>>().map(|rows| rows.concat())
@@ -24,6 +24,8 @@ pub(in crate::backbone) fn build_intervals(context: &AttentionContext) -> Option
 /// One row of a batch.
 struct TokenRow<'a> {
     attention: Attention,
+    /// Tokens in a block or a run, if documents are cut.
+    size: Option<usize>,
     halves: bool,
     length: usize,
     positions: Option<&'a [u32]>,
@@ -35,6 +37,10 @@ impl<'a> TokenRow<'a> {
         let range = row * context.length..(row + 1) * context.length;
         Self {
             attention: context.attention,
+            size: match context.attention {
+                Attention::BlockCausal { block } => Some(block),
+                _ => context.stride,
+            },
             halves: context.halves,
             length: context.length,
             positions: context.positions.as_ref().map(|positions| &positions[range.clone()]),
@@ -61,6 +67,9 @@ impl<'a> TokenRow<'a> {
     fn see(&self, i: usize, block: &Range<usize>, document: &Range<usize>, half: usize) -> [i32; 4] {
         let bounds = match self.attention {
             Attention::Bidirectional => [document.start, document.end, 0, 0],
+            Attention::Causal if self.halves && i < half => {
+                [block.start, i + 1, half + document.start, half + block.start]
+            }
             Attention::Causal => [document.start, i + 1, 0, 0],
             Attention::BlockCausal { .. } if self.halves && i < half => {
                 [block.start, block.end, half + document.start, half + block.start]
@@ -85,10 +94,10 @@ impl<'a> TokenRow<'a> {
         Some(documents)
     }
 
-    /// Blocks of a document under block-causal attention, else the document; `None` if the positions go back.
+    /// Blocks or runs of a document, if it is cut, else the document; `None` if the positions go back.
     fn find_blocks(&self, document: &Range<usize>) -> Option<Vec<Range<usize>>> {
-        let Attention::BlockCausal { block } = self.attention else { return Some(vec![document.clone()]) };
-        let number = |i: usize| self.positions.map_or(i, |positions| positions[i] as usize) / block;
+        let Some(size) = self.size else { return Some(vec![document.clone()]) };
+        let number = |i: usize| self.positions.map_or(i, |positions| positions[i] as usize) / size;
         let places: Vec<usize> = document.clone().collect();
         if !places.is_sorted_by_key(|i| number(*i)) {
             return None;

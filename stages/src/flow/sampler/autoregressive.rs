@@ -48,7 +48,7 @@ impl Method for NextToken<'_> {
 
 /// Makes tokens that the text has less likely, each once: a positive logit is divided by the penalty, another multiplied
 /// (Keskar et al., "CTRL", 2019, as in transformers).
-fn penalize_repetition(logits: &mut [f32], text: &[u32], penalty: f64) {
+pub(super) fn penalize_repetition(logits: &mut [f32], text: &[u32], penalty: f64) {
     if penalty == 1.0 {
         return;
     }

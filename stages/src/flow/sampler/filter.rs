@@ -2,7 +2,7 @@
 //!
 //! Tokens that tie with the k-th are kept, as in transformers: choosing among equal tokens would be arbitrary.
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler};
 
 use super::SamplerRules;
 use crate::rng::RandomStream;
@@ -28,11 +28,10 @@ pub struct LogitFilter {
 }
 
 impl LogitFilter {
-    /// The filter of a sampler. One that fills masks never emits the mask.
+    /// The filter of a sampler, which never emits the mask.
     #[must_use]
     pub fn new(sampler: &Sampler, rules: &SamplerRules) -> Self {
-        let mask = (sampler.kind != SamplerKind::Autoregressive).then_some(rules.mask);
-        Self { mask, ..Self::autoregressive(sampler, rules.used) }
+        Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
     }
 
     /// The filter of an autoregressive sampler.
@@ -173,6 +172,8 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fmflow_engine::pipeline::config::SamplerKind;
+
     use crate::rng::{RandomPurpose, derive_stream};
 
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> LogitFilter {

@@ -7,6 +7,7 @@ use super::edit::EditThreshold;
 use super::entropy_bound::BoundEntropy;
 use super::euler::Simulation;
 use super::reveal::RevealShares;
+use super::speculative::DraftAndAccept;
 use super::threshold::RevealAbove;
 use super::{Canvas, LogitFilter, Pick, SamplerRules};
 use crate::flow::scheduler::invert_kappa;
@@ -61,6 +62,7 @@ pub(super) fn start_block<'a>(
         }
         SamplerKind::Euler { steps, .. } => Box::new(Simulation::new(setting, steps, block)),
         SamplerKind::Autoregressive => Box::new(NextToken::new(setting)),
+        SamplerKind::Speculative { stride } => Box::new(DraftAndAccept::new(setting, stride)),
     }
 }
 

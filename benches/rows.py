@@ -93,6 +93,13 @@ def run(program, work, stage, environment):
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
+def make_corpus(folder, size, work):
+    texts, total = collect(folder, int(size))
+    write(Path(work) / "text.jsonl", texts)
+    write(Path(work) / "sample.jsonl", texts[:: max(1, len(texts) // 400)])
+    print(len(texts), total)
+
+
 def main():
     programs = [str(Path(p).resolve()) for p in sys.argv[1].split(",")]
     size = int(sys.argv[3]) << 20 if len(sys.argv) > 3 else 32 << 20
@@ -100,11 +107,11 @@ def main():
     environment = {**os.environ, "RAYON_NUM_THREADS": threads}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        texts, total = collect(sys.argv[2], size)
-        write(work / "text.jsonl", texts)
-        write(work / "sample.jsonl", texts[:: max(1, len(texts) // 400)])
+        # In a process of its own: the peak memory of a child is at least that of its parent when it started.
+        made = [sys.executable, __file__, "corpus", sys.argv[2], str(size), folder]
+        count, total = map(int, subprocess.run(made, check=True, capture_output=True, text=True).stdout.split())
         (work / "p.kdl").write_text(PIPELINE)
-        print(f"{len(texts):,} documents, {total / 1e6:.1f} MB of text, {threads} threads")
+        print(f"{count:,} documents, {total / 1e6:.1f} MB of text, {threads} threads")
         names, tokens, rows = {}, None, {}
         processor = {program: [] for program in programs + ["tokenizers"]}
         for program in programs:
@@ -144,4 +151,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    make_corpus(*sys.argv[2:]) if sys.argv[1] == "corpus" else main()

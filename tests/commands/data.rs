@@ -128,6 +128,7 @@ fn a_length_that_check_allows_is_made_by_run() {
     let line = |i: usize| json!({ "q": format!("question {i}"), "a": "y" });
     let project = project((0..40).map(line), "{ chat user=\"q\" assistant=\"a\" }");
     project.edit("p.kdl", "length=64", "length=1048576");
+    project.edit("p.kdl", "feed-forward=16", "feed-forward=16 context=1048576");
     project.fmflow(&["check", "p.kdl"]).ok();
     make_rows(&project).ok().says("1 row of 1048576");
     project.edit("p.kdl", "length=1048576", "length=1048577");
@@ -141,7 +142,7 @@ fn rows_bytes(project: &Project) -> Vec<(String, Vec<u8>)> {
         let path = std::path::Path::new(folder.trim_end()).join(name);
         (name.to_owned(), std::fs::read(path).unwrap_or_else(|error| panic!("{name}: {error}")))
     };
-    ["rows.bin", "held-out.bin", "rows.json", "tokenizer.json"].map(read).into()
+    ["rows.bin", "rows.json", "tokenizer.json", "held-out.bin"].map(read).into()
 }
 
 fn write_bytes(project: &Project, name: &str, bytes: &[u8]) {

@@ -310,8 +310,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
         #[test]
         fn ids_are_those_of_the_general_engine(text in texts()) {
-            is_alike(&small(), &text)?;
+            // A copy for each case would take most of the time.
+            static SMALL: LazyLock<Tokenizer> = LazyLock::new(small);
             static KNOWN: LazyLock<Option<Tokenizer>> = LazyLock::new(|| oracle("encode_cases.json").map(|found| found.0));
+            is_alike(&SMALL, &text)?;
             if let Some(known) = &*KNOWN {
                 is_alike(known, &text)?;
             }

@@ -16,6 +16,7 @@
 //! files, whose torn last lines are ignored. Therefore a process may die at any instant. What has no hash in a manifest carries a
 //! checksum of its own ([`seal`]): damage is an error or is told and passed over, never another text.
 
+mod chunked_file;
 pub(crate) mod digest;
 mod downloads;
 mod foreign;
@@ -38,6 +39,7 @@ mod tests;
 pub(crate) mod verify;
 pub(crate) mod vfs;
 
+pub use chunked_file::{CHUNKED_FILES, ChunkedFile};
 pub use downloads::{Downloads, PartialFile};
 pub use hashing_file::HashingFile;
 pub use layout::Store;

@@ -15,7 +15,7 @@ use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
 use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
-use crate::data::rows::FileSink;
+use crate::data::rows::{FileSink, RowsFile};
 use crate::data::tokenizer::TokenizerError;
 use crate::failure::{input_failure, stage_failure};
 
@@ -105,35 +105,17 @@ fn stopped_failure(job: &Job<'_>) -> Failure {
 }
 
 /// Writes the files of rows into an artifact.
-pub(crate) struct ArtifactSink<'a> {
-    writer: &'a mut ArtifactWriter,
-    open: Option<HashingFile>,
-}
-
-impl<'a> ArtifactSink<'a> {
-    /// A sink that writes into `writer`.
-    pub(crate) fn new(writer: &'a mut ArtifactWriter) -> Self {
-        Self { writer, open: None }
-    }
-
-    /// Closes the last file.
-    ///
-    /// # Errors
-    /// Any error of the store.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
-        Ok(self.close()?)
-    }
-
-    fn close(&mut self) -> std::io::Result<()> {
-        self.open.take().map_or(Ok(()), |file| Ok(file.finish()?))
-    }
-}
+pub(crate) struct ArtifactSink<'a>(pub(crate) &'a mut ArtifactWriter);
 
 impl FileSink for ArtifactSink<'_> {
-    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn std::io::Write + '_>> {
-        self.close()?;
-        let file = self.writer.file(name)?;
-        Ok(Box::new(self.open.insert(file)))
+    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn RowsFile>> {
+        Ok(Box::new(self.0.file(name)?))
+    }
+}
+
+impl RowsFile for HashingFile {
+    fn finish(self: Box<Self>) -> std::io::Result<()> {
+        Ok(HashingFile::finish(*self)?)
     }
 }
 

@@ -9,7 +9,7 @@ use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-use crate::data::build::{RowsOptions, build_rows};
+use crate::data::build::{PlacedDocument, RowsOptions, build_rows};
 use crate::data::corpus::{CorpusError, Document, Documents};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{RowsSummary, Split};
@@ -32,11 +32,11 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         cap: config.dataset.cap,
     };
     let mut writer = job.slot.artifact()?;
-    let mut sink = ArtifactSink::new(&mut writer);
+    let mut sink = ArtifactSink(&mut writer);
     let mut named = SpecialTokenMentions::new(&tokenizer);
     let mut documents = open_documents(job, &config.dataset)?;
     let read = watch_for_mentions(&mut documents, &mut named);
-    let built = build_rows(read, &tokenizer, &options, &mut sink, job.interrupt);
+    let built = build_rows(read, &tokenizer, &options, &mut sink, job.cores, job.interrupt);
     // A cap may end the reading before the iterator looks at all records together.
     let built = built.and_then(|found| match documents.find_fault_of_all() {
         None => Ok(found),
@@ -45,11 +45,10 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let found = built.map_err(|e| {
         explain_build_error(
             job,
-            e.at_document(documents.place()),
+            e,
             &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
         )
     })?;
-    sink.finish()?;
     let shape =
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
     let left = documents.tally().describe(&config.dataset.format, "");
@@ -80,17 +79,21 @@ fn describe_cap(dataset: &DatasetConfig, found: &RowsSummary, documents: &Docume
     Some(format!("cap: {used} of {} are used{}", cap.tokens, place.unwrap_or_default()))
 }
 
-/// Passes the documents through and counts their mentions of special tokens.
+/// Passes the documents through with their places, and counts their mentions of special tokens.
 fn watch_for_mentions<'a>(
     documents: &'a mut Documents<'_>,
     named: &'a mut SpecialTokenMentions,
-) -> impl Iterator<Item = Result<Document, CorpusError>> + 'a {
+) -> impl Iterator<Item = Result<PlacedDocument, CorpusError>> + 'a {
     std::iter::from_fn(move || {
-        let next = documents.next();
-        if let Some(Ok(Document::Chat(talk))) = &next {
+        let document = match documents.next()? {
+            Ok(document) => document,
+            Err(fault) => return Some(Err(fault)),
+        };
+        if let Document::Chat(talk) = &document {
             named.count_turns(talk, documents.place());
         }
-        next
+        let place = documents.place().map(|(file, place)| (file.to_owned(), place));
+        Some(Ok(PlacedDocument { document, place }))
     })
 }
 

@@ -123,6 +123,18 @@ fn all_faults_are_told_in_one_run_and_in_one_check() {
     ran.says("the data have 30 faults").says("d.jsonl:1101: field `q` is empty").says("and 10 more");
 }
 
+#[test]
+fn a_length_that_check_allows_is_made_by_run() {
+    let line = |i: usize| json!({ "q": format!("question {i}"), "a": "y" });
+    let project = project((0..40).map(line), "{ chat user=\"q\" assistant=\"a\" }");
+    project.edit("p.kdl", "length=64", "length=1048576");
+    project.edit("p.kdl", "feed-forward=16", "feed-forward=16 context=1048576");
+    project.fmflow(&["check", "p.kdl"]).ok();
+    make_rows(&project).ok().says("1 row of 1048576");
+    project.edit("p.kdl", "length=1048576", "length=1048577");
+    project.fmflow(&["check", "p.kdl"]).exits(2).says("1048576");
+}
+
 /// The tokens of the rows, and the folder's other files that hold data.
 fn rows_bytes(project: &Project) -> Vec<(String, Vec<u8>)> {
     let folder = project.fmflow(&["show", "p.kdl", "r/d", "--path"]).ok().stdout;
@@ -130,7 +142,7 @@ fn rows_bytes(project: &Project) -> Vec<(String, Vec<u8>)> {
         let path = std::path::Path::new(folder.trim_end()).join(name);
         (name.to_owned(), std::fs::read(path).unwrap_or_else(|error| panic!("{name}: {error}")))
     };
-    ["rows.bin", "rows.json", "tokenizer.json"].map(read).into()
+    ["rows.bin", "rows.json", "tokenizer.json", "held-out.bin"].map(read).into()
 }
 
 fn write_bytes(project: &Project, name: &str, bytes: &[u8]) {

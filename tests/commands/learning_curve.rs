@@ -110,7 +110,7 @@ impl Reference {
             for i in 0..count.as_u64().unwrap() as usize {
                 let place = (offset + i) % 6;
                 row.tokens.push(((17 * phrase + 31 * place + phrase * place) % 120) as u32);
-                row.segments.push(d as u16);
+                row.segments.push(d as u32);
                 row.roles.push(if i < self.count("prompt") {
                     PositionRole::Prompt
                 } else {

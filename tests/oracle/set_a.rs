@@ -116,7 +116,7 @@ pub(crate) fn case(expected: &Tensors, mask: &str) -> (Vec<u32>, AttentionContex
     };
     let mut context = AttentionContext::new(attention, ids.shape[0], ids.shape[1]);
     if words.contains(&"packed") {
-        let segments = expected.get("segment_ids").ids().iter().map(|s| *s as u16).collect();
+        let segments = expected.get("segment_ids").ids().to_vec();
         context = context.with_segments(segments);
         if words.contains(&"reset") || words.contains(&"causal") {
             context = context.with_positions(expected.get("position_ids_packed").ids());

@@ -42,8 +42,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
         StageConfig::Tokenizer(_) => 1,
         StageConfig::Fetch(_) | StageConfig::RandomInit(_) | StageConfig::Export(_) => 2,
-        StageConfig::Rows(_) => 3,
-        StageConfig::Convert(_) | StageConfig::Generate(_) => 4,
+        StageConfig::Rows(_) | StageConfig::Convert(_) | StageConfig::Generate(_) => 4,
         StageConfig::Train(_) => 5,
         StageConfig::Evaluate(_) => 6,
     }

@@ -20,7 +20,7 @@ use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
 
-/// Artifacts that this run has verified byte by byte.
+/// Artifacts that this run has verified.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedArtifacts(Mutex<IndexSet<Fingerprint>>);
 
@@ -30,7 +30,7 @@ impl VerifiedArtifacts {
     fn verify_once(&self, vfs: &dyn Vfs, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(fingerprint) {
-            verify::verify_folder(vfs, folder)?;
+            verify::verify_for_reading(vfs, folder)?;
             known.insert(fingerprint.clone());
         }
         Ok(())

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{IngredientKind, Ledger};
+use crate::store::manifest::CHUNK_BYTES;
 use crate::store::summary::Summary;
 use crate::store::vfs::fault::FaultyVfs;
 use crate::store::vfs::{Disk, Vfs};
@@ -135,6 +136,39 @@ fn the_wrong_chunk_is_numbered() {
     });
     let (_, problems) = verify::inspect_folder(&Disk, &artifact, verify::VerifyDepth::Bytes).unwrap();
     assert!(problems[0].what.contains("its hash is not") && problems[0].chunk.is_none(), "{problems:?}");
+}
+
+#[test]
+fn a_file_that_is_read_by_chunk_is_compared_where_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let mut writer = store.open_slot(&lock, key("rows")).unwrap().artifact().unwrap();
+    let bytes: Vec<u8> = (0..CHUNK_BYTES as u32 / 2 * 5).map(|i| (i / 7) as u8).collect();
+    writer.write("rows.bin", &bytes).unwrap();
+    let artifact = writer.publish(&summary(), &IndexMap::new()).unwrap();
+    let read = |at: usize, size: usize| {
+        let file = ChunkedFile::open(&artifact, "rows.bin").unwrap();
+        let mut found = vec![0; size];
+        file.read_at(&mut found, at as u64).map(|()| assert_eq!(found, bytes[at..at + size]))
+    };
+    for (at, size) in [(0, 10), (CHUNK_BYTES - 3, 9), (bytes.len() - 4, 4), (7, 0), (0, bytes.len())] {
+        read(at, size).unwrap();
+    }
+    assert!(matches!(ChunkedFile::open(&artifact, "other"), Err(Error::Corrupt { .. })));
+    // Damage in the second of three chunks.
+    rewrite(&artifact.join("rows.bin"), |bytes| bytes[CHUNK_BYTES + 5] ^= 1);
+    verify::verify_for_reading(&Disk, &artifact).unwrap();
+    assert!(verify::verify_folder(&Disk, &artifact).unwrap_err().to_string().contains("chunk 1"));
+    read(0, CHUNK_BYTES).unwrap();
+    read(2 * CHUNK_BYTES, 8).unwrap();
+    for (at, size) in [(CHUNK_BYTES, 1), (CHUNK_BYTES - 1, 2), (2 * CHUNK_BYTES - 1, 2)] {
+        let error = read(at, size).unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("(chunk 1)"), "{error}");
+    }
+    rewrite(&artifact.join("rows.bin"), |bytes| bytes.truncate(10));
+    assert!(matches!(ChunkedFile::open(&artifact, "rows.bin"), Err(Error::Corrupt { .. })));
+    assert_eq!(verify::verify_for_reading(&Disk, &artifact).unwrap_err().exit_code(), 4);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::store::chunked_file::is_left_to_reader;
 use crate::store::manifest::{self, CHUNK_BYTES, FileEntry, Manifest, read_manifest};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
@@ -32,6 +33,9 @@ impl fmt::Display for IntegrityError {
 pub(crate) enum VerifyDepth {
     /// The manifest, and the names and sizes of the files.
     Sizes,
+    /// The hash of every file too, except those that a stage compares as it reads them
+    /// ([`ChunkedFile`](crate::store::ChunkedFile)).
+    ForReading,
     /// The hash of every file too.
     Bytes,
 }
@@ -41,7 +45,19 @@ pub(crate) enum VerifyDepth {
 /// # Errors
 /// [`Error::Corrupt`] with the first problem, or [`Error::Io`] if the folder cannot be read.
 pub(crate) fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
-    let (manifest, problems) = inspect_folder(vfs, folder, VerifyDepth::Bytes)?;
+    require_sound(vfs, folder, VerifyDepth::Bytes)
+}
+
+/// Verifies a folder before a stage reads it: every byte, except of records that the stage compares chunk by chunk.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub(crate) fn verify_for_reading(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
+    require_sound(vfs, folder, VerifyDepth::ForReading)
+}
+
+fn require_sound(vfs: &dyn Vfs, folder: &Path, depth: VerifyDepth) -> Result<Manifest> {
+    let (manifest, problems) = inspect_folder(vfs, folder, depth)?;
     match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => {
@@ -70,11 +86,14 @@ pub(crate) fn inspect_folder(
     for file in manifest.files.iter().filter(|file| !leaves_folder(&file.name)) {
         let path = folder.join(&file.name);
         let found = check_file_size(vfs, &path, file)?;
-        let found = match (found, depth) {
-            (None, VerifyDepth::Bytes) => {
-                check_file_bytes(vfs, &path, file).map_err(Error::io("read", &path))?
-            }
-            (found, _) => found,
+        let reads = match depth {
+            VerifyDepth::Sizes => false,
+            VerifyDepth::ForReading => !is_left_to_reader(file),
+            VerifyDepth::Bytes => true,
+        };
+        let found = match found {
+            None if reads => check_file_bytes(vfs, &path, file).map_err(Error::io("read", &path))?,
+            found => found,
         };
         problems.extend(found);
     }

@@ -10,7 +10,7 @@ use super::BackboneError;
 use super::mask::build_intervals;
 
 /// Segment id of padding. No query attends to a padding token.
-pub const PADDING: u16 = u16::MAX;
+pub const PADDING: u32 = u32::MAX;
 
 /// Attention, positions and times of one batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct AttentionContext {
     pub positions: Option<Vec<u32>>,
     /// Document of each token, row-major [B, L]; [`PADDING`] marks tokens that nothing attends to; `None` means one
     /// document per row.
-    pub segments: Option<Vec<u16>>,
+    pub segments: Option<Vec<u32>>,
     /// Whether a row is [x_t, x_0] as in block diffusion. The first half sees its own block and the earlier blocks of the
     /// second half; the second half sees itself block-causally. Both halves hold the same documents; attention must be
     /// [`Attention::BlockCausal`], or causal with a [`AttentionContext::stride`].
@@ -66,7 +66,7 @@ impl AttentionContext {
     /// Sets document segments, row-major [B, L]. Call this before [`AttentionContext::with_valid`], which marks padding in
     /// them.
     #[must_use]
-    pub fn with_segments(self, segments: Vec<u16>) -> Self {
+    pub fn with_segments(self, segments: Vec<u32>) -> Self {
         Self { segments: Some(segments), ..self }
     }
 

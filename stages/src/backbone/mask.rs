@@ -134,7 +134,7 @@ impl MaskRule {
         let segments = context.segments.as_ref().filter(|s| s.iter().any(|x| *x != s[0])).map(|segments| {
             // Padding gets a different id on each side, so it matches nothing, not even other padding.
             let side = |padding: i32| {
-                segments.iter().map(|&s| if s == PADDING { padding } else { i32::from(s) }).collect()
+                segments.iter().map(|&s| if s == PADDING { padding } else { s.cast_signed() }).collect()
             };
             MaskSides::new(side(-1), side(-2), length, device)
         });

@@ -80,7 +80,7 @@ fn a_causal_position_ignores_what_follows() {
 #[test]
 fn segments_are_separate_documents_and_padding_is_invisible() {
     let (model, ids) = (model(TimeConditioning::None), ids(1, 12));
-    let segments: Vec<u16> = [[0; 5].as_slice(), &[1; 4], &[PADDING; 3]].concat();
+    let segments: Vec<u32> = [[0; 5].as_slice(), &[1; 4], &[PADDING; 3]].concat();
     let positions = vec![0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0];
     let packed = AttentionContext::new(Attention::Bidirectional, 1, 12)
         .with_segments(segments)
@@ -99,7 +99,7 @@ fn a_long_row_in_query_blocks_equals_its_short_form() {
     // 600 tokens in documents of 200: several tiles of queries and keys; 200 alone: fewer, cut elsewhere.
     let (model, ids) = (model(TimeConditioning::None), ids(1, 600));
     for attention in [Attention::Causal, Attention::Bidirectional] {
-        let segments = (0..600).map(|i| (i / 200) as u16).collect();
+        let segments = (0..600).map(|i| (i / 200) as u32).collect();
         let positions = (0..600).map(|i| i % 200).collect();
         let packed =
             AttentionContext::new(attention, 1, 600).with_segments(segments).with_positions(positions);

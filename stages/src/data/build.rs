@@ -1,121 +1,109 @@
 //! Turns a dataset into rows in one pass: read, encode, pack, write.
 //!
-//! Documents stream through. Only the open rows and the held-out part stay in memory: held-out rows come last in the file.
+//! Documents stream through: one thread reads them in batches, several encode them, and the first packs and writes them in their order. Only
+//! these batches and the open rows are in memory, and the bytes depend on the documents alone.
 
+mod batches;
 mod budget;
 mod error;
+mod files;
 mod openings;
 mod options;
 mod rows_part;
+mod threads;
+mod tokenizer_texts;
+
+pub(crate) use batches::PlacedDocument;
 
 pub(crate) use error::BuildError;
 
 use super::chat;
-use super::corpus::{Chat, Conversation, CorpusError, Document, Message};
+use super::corpus::{Chat, Conversation, CorpusError, Document};
 use super::dropped::RowsShape;
 use super::packing::{Example, Packing, PositionRole};
-use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, compute_bytes_per_id};
-use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
+use super::rows::{FORMAT, FileSink, HELD_OUT, RowsSummary, SUMMARY, compute_bytes_per_id};
+use super::tokenizer::{Tokenizer, TokenizerError};
+use batches::{Batches, DocumentBatch};
 use budget::TokenBudget;
 use error::options_error;
+use files::{RowsFiles, write_error};
 use openings::Openings;
 pub(crate) use options::RowsOptions;
 use options::check_rows_options;
 use rows_part::RowsPart;
-use std::io::Write;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use threads::{WorkThreads, with_threads};
+pub(crate) use tokenizer_texts::train_tokenizer;
 
-/// The texts that a tokenizer is trained on: all documents outside the held-out `fraction`. The messages of a conversation
-/// come with the names of their speakers, so that those names become tokens.
-pub(crate) fn select_training_texts<E>(
-    documents: impl Iterator<Item = Result<Document, E>>,
-    fraction: f64,
-) -> impl Iterator<Item = Result<String, E>> {
-    documents.filter(move |found| !found.as_ref().is_ok_and(|d| d.is_held_out(fraction))).flat_map(|found| {
-        match found {
-            Ok(Document::Text(text)) => vec![Ok(text)],
-            Ok(Document::Chat(talk)) => talk.messages().iter().map(|turn| Ok(format_turn(turn))).collect(),
-            Err(error) => vec![Err(error)],
-        }
-    })
-}
-
-fn format_turn(turn: &Message) -> String {
-    format!("{}\n{}", chat::to_speaker_name(turn.role), turn.content)
-}
-
-/// Trains a tokenizer for a model with `vocabulary` embedding rows on the training part of `datasets`, given as
-/// (documents, held-out share).
-///
-/// # Errors
-/// If data cannot be read, the vocabulary is too small, or `interrupt` is set.
-pub(crate) fn train_tokenizer<D>(
-    datasets: Vec<(D, f64)>,
-    vocabulary: u32,
-    interrupt: &AtomicBool,
-) -> Result<TokenizerFiles, BuildError>
-where
-    D: Iterator<Item = Result<Document, CorpusError>>,
-{
-    let texts =
-        datasets.into_iter().flat_map(|(documents, held_out)| select_training_texts(documents, held_out));
-    train_byte_level_bpe(texts.map(|text| text.map_err(BuildError::from)), vocabulary, interrupt)
-}
-
-/// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them.
+/// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them. Documents are encoded on
+/// `threads` threads; their number changes no byte.
 ///
 /// # Errors
 /// If data cannot be read or encoded, the options do not fit the data, a write fails, `interrupt` is set, or there is not a
 /// single training row.
 pub(crate) fn build_rows(
-    documents: impl Iterator<Item = Result<Document, CorpusError>>,
+    documents: impl Iterator<Item = Result<PlacedDocument, CorpusError>>,
     tokenizer: &Tokenizer,
     options: &RowsOptions,
     sink: &mut dyn FileSink,
+    threads: usize,
     interrupt: &AtomicBool,
 ) -> Result<RowsSummary, BuildError> {
     check_rows_options(options)?;
-    let mut builder = RowsBuilder::new(tokenizer, options)?;
-    let write = |file| move |cause| BuildError::Write { file, cause };
-    let mut records = sink.file(RECORDS).map_err(write(RECORDS))?;
-    for document in documents {
-        if interrupt.load(Ordering::SeqCst) {
-            return Err(TokenizerError::Interrupted.into());
-        }
-        let full = builder.add(&document?)?;
-        records.write_all(&full).map_err(write(RECORDS))?;
-        if builder.budget.is_spent() {
-            break;
-        }
-    }
+    let encoder = DocumentEncoder { tokenizer, options };
+    let mut builder = RowsBuilder::new(tokenizer, options, sink)?;
+    let mut batches = Batches::new(documents, tokenizer);
+    with_threads(
+        threads,
+        |batch| encoder.encode_batch(batch, interrupt),
+        |mut threads| {
+            let mut unpacked = VecDeque::new();
+            while !builder.budget.is_spent() {
+                give_batches(&mut threads, &mut batches, &builder.budget, &mut unpacked);
+                let Some(mut encoded) = threads.take() else { break };
+                unpacked.pop_front();
+                builder.add_batch(&mut encoded)?;
+                encoded.fault.map_or(Ok(()), Err)?;
+            }
+            Ok::<_, BuildError>(())
+        },
+    )?;
     builder.budget.check()?;
-    let FinishedRows { summary, rest, chats } = builder.finish()?;
-    records.write_all(&rest).and_then(|()| records.flush()).map_err(write(RECORDS))?;
-    drop(records);
-    let mut file = |name, bytes: &[u8]| {
-        let mut out = sink.file(name)?;
-        out.write_all(bytes)?;
-        out.flush()
-    };
-    if let Some(chats) = chats {
-        file(HELD_OUT, &chats).map_err(write(HELD_OUT))?;
+    builder.finish()
+}
+
+/// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
+fn give_batches<D: Iterator<Item = Result<PlacedDocument, CorpusError>>>(
+    threads: &mut WorkThreads<DocumentBatch, EncodedBatch>,
+    batches: &mut Batches<'_, D>,
+    budget: &TokenBudget,
+    unpacked: &mut VecDeque<Option<u64>>,
+) {
+    while threads.has_room() {
+        let most = unpacked.iter().try_fold(0_u64, |sum, most| most.map(|most| sum.saturating_add(most)));
+        let Some(batch) = batches.next(budget.left(), most) else { break };
+        unpacked.push_back(batch.most_tokens);
+        threads.give(batch);
     }
-    file("tokenizer.json", tokenizer.json()).map_err(write("tokenizer.json"))?;
-    file(SUMMARY, &serialize_summary(&summary)?).map_err(write(SUMMARY))?;
-    Ok(summary)
 }
 
 fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
-    let text = serde_json::to_vec_pretty(value);
-    text.map_err(|cause| BuildError::Write { file: SUMMARY, cause: cause.into() })
+    serde_json::to_vec_pretty(value).map_err(|cause| write_error(SUMMARY)(cause.into()))
 }
 
-struct FinishedRows {
-    summary: RowsSummary,
-    /// Records of the training rows that were still open, then of all held-out rows.
-    rest: Vec<u8>,
-    /// Lines of the held-out conversations; `None` for a dataset of text.
-    chats: Option<Vec<u8>>,
+/// Documents with their ids, in order.
+struct EncodedBatch {
+    documents: Vec<EncodedDocument>,
+    /// What ended the reading or the encoding, after these documents.
+    fault: Option<BuildError>,
+}
+
+struct EncodedDocument {
+    document: Document,
+    held_out: bool,
+    /// `None` stands for an answer that does not fit its canvas.
+    examples: Vec<Option<Example>>,
 }
 
 struct RowsBuilder<'a> {
@@ -125,79 +113,139 @@ struct RowsBuilder<'a> {
     width: usize,
     train: RowsPart,
     held_out: RowsPart,
-    held_out_records: Vec<u8>,
-    chats: Option<Vec<u8>>,
+    files: RowsFiles<'a>,
     openings: Openings,
     budget: TokenBudget,
 }
 
 impl<'a> RowsBuilder<'a> {
-    fn new(tokenizer: &'a Tokenizer, options: &'a RowsOptions) -> Result<Self, BuildError> {
+    fn new(
+        tokenizer: &'a Tokenizer,
+        options: &'a RowsOptions,
+        sink: &'a mut dyn FileSink,
+    ) -> Result<Self, BuildError> {
         let (pad, width) = (tokenizer.pad()?, compute_bytes_per_id(tokenizer.rows()));
         let (train, held_out) = (RowsPart::new(options, pad), RowsPart::new(options, pad));
-        let (held_out_records, openings) = (Vec::new(), Openings::default());
-        let budget = TokenBudget::new(options);
-        Ok(Self {
-            tokenizer,
-            options,
-            pad,
-            width,
-            train,
-            held_out,
-            held_out_records,
-            chats: None,
-            openings,
-            budget,
-        })
+        let (openings, budget) = (Openings::default(), TokenBudget::new(options));
+        let files = RowsFiles::create(sink)?;
+        Ok(Self { tokenizer, options, pad, width, train, held_out, files, openings, budget })
     }
 
-    /// Adds a document; returns the bytes of the training rows that it completes.
-    fn add(&mut self, document: &Document) -> Result<Vec<u8>, BuildError> {
-        let held_out = document.is_held_out(self.options.held_out);
+    fn add_batch(&mut self, batch: &mut EncodedBatch) -> Result<(), BuildError> {
+        batch.documents.iter_mut().try_for_each(|encoded| self.add(encoded))
+    }
+
+    /// Packs a document, and writes the rows that it completes.
+    fn add(&mut self, encoded: &mut EncodedDocument) -> Result<(), BuildError> {
+        let EncodedDocument { document, held_out, examples } = encoded;
         self.openings.add(document);
-        let mut full = Vec::new();
-        let mut examples = self.examples(document)?;
-        if !held_out {
-            self.budget.take(&mut examples);
+        if !*held_out {
+            self.budget.take(examples);
         }
+        let (part, file) = match held_out {
+            true => (&mut self.held_out, &mut self.files.held_out),
+            false => (&mut self.train, &mut self.files.train),
+        };
         for example in examples {
-            if held_out {
-                let rows = self.held_out.push(example.as_ref());
-                self.held_out_records.extend(self.held_out.encode_rows(&rows, self.width));
-            } else {
-                let rows = self.train.push(example.as_ref());
-                full.extend(self.train.encode_rows(&rows, self.width));
-            }
+            let rows = part.push(example.as_ref());
+            file.write(&part.encode_rows(&rows, self.width))?;
         }
-        if let (Document::Chat(talk), true) = (document, held_out) {
-            self.record_held_out_chats(talk)?;
+        match document {
+            Document::Chat(talk) => self.record_chats(talk, *held_out),
+            Document::Text(_) => Ok(()),
         }
-        Ok(full)
     }
 
     /// Records the answers of a held-out conversation, each with the turns before it.
-    fn record_held_out_chats(&mut self, talk: &Conversation) -> Result<(), BuildError> {
-        let lines = self.chats.get_or_insert_default();
-        for chat in talk.chats() {
-            let line = serde_json::to_vec(&chat);
-            lines.extend(line.map_err(|cause| BuildError::Write { file: HELD_OUT, cause: cause.into() })?);
-            lines.push(b'\n');
+    fn record_chats(&mut self, talk: &Conversation, held_out: bool) -> Result<(), BuildError> {
+        let file = self.files.chats()?;
+        for chat in talk.chats().filter(|_| held_out) {
+            let mut line = serde_json::to_vec(&chat).map_err(|cause| write_error(HELD_OUT)(cause.into()))?;
+            line.push(b'\n');
+            file.write(&line)?;
         }
         Ok(())
     }
 
-    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its
-    /// canvas.
-    fn examples(&mut self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
-        match document {
-            Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
-            Document::Chat(talk) => {
-                self.chats.get_or_insert_default();
-                match self.options.packing {
-                    Packing::Concat => Ok(vec![self.whole(talk)?]),
-                    Packing::FirstFit => talk.chats().map(|chat| self.example(&chat)).collect(),
+    fn finish(mut self) -> Result<RowsSummary, BuildError> {
+        let (train, last_train) = self.train.finish(self.width);
+        let (held_out, last_held_out) = self.held_out.finish(self.width);
+        let chats = self.files.has_chats();
+        let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
+        let shape = RowsShape { length, canvas, packing, chats };
+        if let Some((problem, fix)) = shape.refuse_majority_dropped(&train) {
+            return Err(options_error(problem, fix));
+        }
+        if train.rows == 0 {
+            let fix = "lower the held-out share or make the rows longer";
+            return Err(self.openings.explain("no document is left for training", fix));
+        }
+        if self.options.held_out > 0.0 && held_out.rows == 0 {
+            let fix = "raise the held-out share or add documents";
+            return Err(self.openings.explain("no document is held out", fix));
+        }
+        let summary = RowsSummary {
+            format: FORMAT,
+            length,
+            vocabulary: self.tokenizer.rows(),
+            bytes_per_id: self.width,
+            packing,
+            canvas,
+            end_of_document,
+            tokenizer: self.tokenizer.digest(),
+            chats,
+            chat_template: self.tokenizer.template().map(|template| template.digest().to_owned()),
+            pad: self.pad,
+            end_of_document_id: self.tokenizer.end_of_document().ok(),
+            end_of_turn_id: self.tokenizer.end_of_turn().ok(),
+            train,
+            held_out,
+        };
+        self.files.train.write(&last_train)?;
+        self.files.held_out.write(&last_held_out)?;
+        let described = serialize_summary(&summary)?;
+        self.files.finish(&[("tokenizer.json", self.tokenizer.json()), (SUMMARY, &described)])?;
+        Ok(summary)
+    }
+}
+
+/// Turns documents into ids. It has no state, so that several threads can share it.
+struct DocumentEncoder<'a> {
+    tokenizer: &'a Tokenizer,
+    options: &'a RowsOptions,
+}
+
+impl DocumentEncoder<'_> {
+    /// Encodes a batch up to its first fault.
+    fn encode_batch(&self, batch: DocumentBatch, interrupt: &AtomicBool) -> EncodedBatch {
+        let mut documents = Vec::with_capacity(batch.documents.len());
+        for PlacedDocument { document, place } in batch.documents {
+            let stopped = interrupt.load(Ordering::SeqCst);
+            let examples =
+                if stopped { Err(TokenizerError::Interrupted.into()) } else { self.examples(&document) };
+            match examples {
+                Ok(examples) => {
+                    let held_out = document.is_held_out(self.options.held_out);
+                    documents.push(EncodedDocument { document, held_out, examples });
+                }
+                Err(fault) => {
+                    let place = place.as_ref().map(|(file, place)| (file.as_path(), *place));
+                    return EncodedBatch { documents, fault: Some(fault.at_document(place)) };
                 }
             }
+        }
+        EncodedBatch { documents, fault: batch.fault.map(BuildError::from) }
+    }
+
+    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its
+    /// canvas.
+    fn examples(&self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
+        match document {
+            Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
+            Document::Chat(talk) => match self.options.packing {
+                Packing::Concat => Ok(vec![self.whole(talk)?]),
+                Packing::FirstFit => talk.chats().map(|chat| self.example(&chat)).collect(),
+            },
         }
     }
 
@@ -225,44 +273,6 @@ impl<'a> RowsBuilder<'a> {
             tokens.push(self.tokenizer.end_of_document()?);
         }
         Ok(Example { roles: vec![PositionRole::Supervised; tokens.len()], tokens })
-    }
-
-    fn finish(self) -> Result<FinishedRows, BuildError> {
-        let (train, mut rest) = self.train.finish(self.width);
-        let (held_out, last) = self.held_out.finish(self.width);
-        let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
-        let shape = RowsShape { length, canvas, packing, chats: self.chats.is_some() };
-        if let Some((problem, fix)) = shape.refuse_majority_dropped(&train) {
-            return Err(options_error(problem, fix));
-        }
-        if train.rows == 0 {
-            let fix = "lower the held-out share or make the rows longer";
-            return Err(self.openings.explain("no document is left for training", fix));
-        }
-        if self.options.held_out > 0.0 && held_out.rows == 0 {
-            let fix = "raise the held-out share or add documents";
-            return Err(self.openings.explain("no document is held out", fix));
-        }
-        rest.extend(self.held_out_records);
-        rest.extend(last);
-        let summary = RowsSummary {
-            format: FORMAT,
-            length,
-            vocabulary: self.tokenizer.rows(),
-            bytes_per_id: self.width,
-            packing,
-            canvas,
-            end_of_document,
-            tokenizer: self.tokenizer.digest(),
-            chats: self.chats.is_some(),
-            chat_template: self.tokenizer.template().map(|template| template.digest().to_owned()),
-            pad: self.pad,
-            end_of_document_id: self.tokenizer.end_of_document().ok(),
-            end_of_turn_id: self.tokenizer.end_of_turn().ok(),
-            train,
-            held_out,
-        };
-        Ok(FinishedRows { summary, rest, chats: self.chats })
     }
 }
 

@@ -12,12 +12,14 @@ pub(crate) use fmflow_engine::pipeline::config::Packing;
 /// but the bound keeps memory and search time constant.
 const OPEN_ROWS: usize = 64;
 
-/// The segment number of padding.
-pub const PADDING: u16 = u16::MAX;
+/// Open rows have at most this many tokens together, so that long ones are fewer.
+const OPEN_TOKENS: usize = 1 << 22;
 
-/// The longest row, in tokens. Every token could be its own segment, and segments are numbered with 16 bits below
-/// [`PADDING`].
-pub(crate) const MAX_LENGTH: usize = PADDING as usize;
+/// The segment number of padding.
+pub const PADDING: u32 = u32::MAX;
+
+/// The longest row, in tokens: that of the field table.
+pub(crate) const MAX_LENGTH: usize = 1 << 20;
 
 /// The role of a position. The discriminants are stored in `rows.bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct Row {
     /// Token ids.
     pub tokens: Vec<u32>,
     /// Segment numbers, from 0 in each row; [`PADDING`] for padding. Segments do not attend to each other.
-    pub segments: Vec<u16>,
+    pub segments: Vec<u32>,
     /// The role of each position.
     pub roles: Vec<PositionRole>,
 }
@@ -87,6 +89,7 @@ pub(crate) struct Packer {
     length: usize,
     pad: u32,
     open: VecDeque<Row>,
+    most_open: usize,
     too_long: u64,
 }
 
@@ -94,8 +97,9 @@ impl Packer {
     /// A packer for rows of `length` tokens (1 to [`MAX_LENGTH`]), padded with `pad`.
     #[must_use]
     pub(crate) fn new(packing: Packing, length: usize, pad: u32) -> Self {
-        assert!((1..=MAX_LENGTH).contains(&length), "segments are numbered with 16 bits");
-        Self { packing, length, pad, open: VecDeque::new(), too_long: 0 }
+        assert!((1..=MAX_LENGTH).contains(&length), "the options were checked");
+        let most_open = (OPEN_TOKENS / length).clamp(1, OPEN_ROWS);
+        Self { packing, length, pad, open: VecDeque::new(), most_open, too_long: 0 }
     }
 
     /// Examples left out because they are longer than a row.
@@ -152,7 +156,7 @@ impl Packer {
         self.open[at].add(&example.tokens, &example.roles);
         let close = if self.open[at].tokens.len() == self.length {
             self.open.remove(at)
-        } else if self.open.len() > OPEN_ROWS {
+        } else if self.open.len() > self.most_open {
             self.open.pop_front()
         } else {
             None
@@ -182,7 +186,7 @@ mod tests {
     fn concat_cuts_and_numbers_segments_per_row() {
         let examples = [example(&[1, 2, 3]), example(&[4]), example(&[5, 6, 7, 8, 9, 10])];
         let (rows, _) = pack(Packing::Concat, 4, &examples);
-        let expect = |tokens: [u32; 4], segments: [u16; 4]| (tokens.to_vec(), segments.to_vec());
+        let expect = |tokens: [u32; 4], segments: [u32; 4]| (tokens.to_vec(), segments.to_vec());
         let found: Vec<_> = rows.iter().map(|row| (row.tokens.clone(), row.segments.clone())).collect();
         let last = expect([9, 10, 99, 99], [0, 0, PADDING, PADDING]);
         assert_eq!(found, [expect([1, 2, 3, 4], [0, 0, 0, 1]), expect([5, 6, 7, 8], [0; 4]), last]);
@@ -209,6 +213,9 @@ mod tests {
             packer.push(&example(&[at; 6]));
             assert!(packer.open.len() <= OPEN_ROWS);
         }
+        assert_eq!(packer.open.len(), OPEN_ROWS);
+        let most = |length| Packer::new(Packing::FirstFit, length, 99).most_open;
+        assert_eq!([1, 65_535, 1 << 18, MAX_LENGTH].map(most), [64, 64, 16, 4]);
     }
 
     fn examples() -> impl Strategy<Value = Vec<Example>> {

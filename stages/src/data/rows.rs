@@ -1,23 +1,28 @@
-//! Rows on disk: one file of records of equal size, so that any row takes one read.
+//! Rows on disk: files of records of equal size, so that any row takes one read.
 //!
-//! `rows.bin` holds the training rows, then the held-out ones. A record is `length` ids, little endian, each in the
+//! `rows.bin` holds the training rows, `held-out.bin` the held-out ones. A record is `length` ids, little endian, each in the
 //! smallest whole number of bytes, then `length` half bytes of layout (low half first): bits 0-1 are the
 //! [`PositionRole`], bit 2 says that a segment starts here. `rows.json` describes the file ([`RowsSummary`]); `held-out.jsonl`
 //! has the held-out conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is the tokenizer that made the ids.
 
-use super::packing::{PADDING, Packing, PositionRole, Row};
+mod reader;
+
+pub(crate) use reader::Rows;
+
+use super::packing::{Packing, Row};
+use fmflow_engine::store::CHUNKED_FILES;
 use fmflow_engine::text::escape::show_path;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Version of the format; a reader refuses any other.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
-/// Name of the file with the records.
-pub(crate) const RECORDS: &str = "rows.bin";
+/// Name of the file with the records of training rows.
+pub(crate) const RECORDS: &str = CHUNKED_FILES[0];
+/// Name of the file with the records of held-out rows; it may be empty.
+pub(crate) const HELD_OUT_RECORDS: &str = CHUNKED_FILES[1];
 /// Name of the description.
 pub(crate) const SUMMARY: &str = "rows.json";
 /// Name of the file with the held-out conversations; absent in datasets of text.
@@ -25,13 +30,22 @@ pub(crate) const HELD_OUT: &str = "held-out.jsonl";
 
 const STARTS: u8 = 0b100;
 
-/// Receives the files of an artifact. Only one file is open at a time.
+/// Receives the files of an artifact.
 pub(crate) trait FileSink {
-    /// Starts the file `name`. The caller flushes the writer before dropping it.
+    /// Starts the file `name`. Several may be open at once.
     ///
     /// # Errors
     /// Any error of the storage.
-    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn Write + '_>>;
+    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn RowsFile>>;
+}
+
+/// A file that is part of its artifact once it is finished.
+pub(crate) trait RowsFile: Write {
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// Any error of the storage.
+    fn finish(self: Box<Self>) -> std::io::Result<()>;
 }
 
 /// One part of a dataset.
@@ -151,6 +165,9 @@ pub(crate) enum RowsError {
         #[source]
         cause: std::io::Error,
     },
+    /// A file of the store cannot be read, or is not what was written.
+    #[error("{0}")]
+    Store(#[source] fmflow_engine::error::Error),
     /// The files contradict each other or the format.
     #[error("`{}` is damaged: {problem}; make the rows again", show_path(file))]
     Damaged {
@@ -171,118 +188,19 @@ pub(crate) enum RowsError {
     },
 }
 
-/// Encodes a row as its record.
-#[must_use]
-pub(crate) fn to_record(row: &Row, bytes_per_id: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = Vec::with_capacity(row.tokens.len() * (bytes_per_id + 1));
+/// Adds the record of a row to `bytes`.
+pub(crate) fn write_record(row: &Row, bytes_per_id: usize, bytes: &mut Vec<u8>) {
+    bytes.reserve(row.tokens.len() * (bytes_per_id + 1));
     for id in &row.tokens {
-        bytes.extend(&id.to_le_bytes()[..bytes_per_id]);
+        bytes.extend_from_slice(&id.to_le_bytes()[..bytes_per_id]);
     }
-    let starts = |at: usize| at == 0 || row.segments[at] != row.segments[at - 1];
-    let layout = |at: usize| row.roles[at] as u8 | if starts(at) { STARTS } else { 0 };
-    let half = |at: usize| if at < row.roles.len() { layout(at) } else { 0 };
-    bytes.extend((0..row.roles.len()).step_by(2).map(|at| half(at) | half(at + 1) << 4));
-    bytes
-}
-
-/// Decodes a record into a row of `length` tokens; the error describes what is wrong with it.
-fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Result<Row, String> {
-    let (ids, layout) = bytes.split_at(length * width);
-    let wide = |id: &[u8]| id.iter().rev().fold(0, |value: u32, &byte| value << 8 | u32::from(byte));
-    let mut row = Row { tokens: ids.chunks_exact(width).map(wide).collect(), ..Row::default() };
-    if let Some(id) = row.tokens.iter().find(|&&id| id >= vocabulary) {
-        return Err(format!("id {id} in a vocabulary of {vocabulary}"));
-    }
-    let mut next = 0;
-    for at in 0..length {
-        let half = layout[at / 2] >> (at % 2 * 4) & 0xf;
-        let role = [PositionRole::Prompt, PositionRole::Supervised, PositionRole::Padding]
-            .get(usize::from(half & 0b11));
-        let &role = role.ok_or_else(|| format!("role 3 at position {at}"))?;
-        next += u16::from(half & STARTS != 0 && role != PositionRole::Padding);
-        row.roles.push(role);
-        row.segments.push(if role == PositionRole::Padding { PADDING } else { next.saturating_sub(1) });
-    }
-    Ok(row)
-}
-
-/// The rows of a dataset, open for reading in any order and from any thread.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    summary: RowsSummary,
-    file: PathBuf,
-    records: Mutex<File>,
-}
-
-impl Rows {
-    /// Opens the rows in `folder`.
-    ///
-    /// # Errors
-    /// If files are absent, have another format version, or their sizes disagree.
-    pub(crate) fn open(folder: &Path) -> Result<Self, RowsError> {
-        let described = folder.join(SUMMARY);
-        let io = |file: &Path| {
-            let file = file.to_owned();
-            move |cause| RowsError::Io { file, cause }
-        };
-        let damaged = |file: &Path, problem| RowsError::Damaged { file: file.to_owned(), problem };
-        let text = std::fs::read(&described).map_err(io(&described))?;
-        let summary: RowsSummary =
-            serde_json::from_slice(&text).map_err(|cause| damaged(&described, cause.to_string()))?;
-        if summary.format != FORMAT {
-            return Err(damaged(&described, format!("format {} instead of {FORMAT}", summary.format)));
-        }
-        if summary.length == 0 || summary.bytes_per_id != compute_bytes_per_id(summary.vocabulary) {
-            return Err(damaged(&described, "length or bytes per id are impossible".into()));
-        }
-        let file = folder.join(RECORDS);
-        let records = File::open(&file).map_err(io(&file))?;
-        let found = records.metadata().map_err(io(&file))?.len();
-        let rows = u128::from(summary.train.rows) + u128::from(summary.held_out.rows);
-        let expected = rows * summary.record_bytes() as u128;
-        if u128::from(found) != expected {
-            return Err(damaged(&file, format!("{found} bytes instead of {expected}")));
-        }
-        Ok(Self { summary, file, records: Mutex::new(records) })
-    }
-
-    /// The content of `rows.json`.
-    #[must_use]
-    pub(crate) fn summary(&self) -> &RowsSummary {
-        &self.summary
-    }
-
-    /// Rows in a split.
-    #[must_use]
-    pub(crate) fn len(&self, split: Split) -> u64 {
-        self.summary.split(split).rows
-    }
-
-    /// Row `index` of a split.
-    ///
-    /// # Errors
-    /// If there is no such row, the read fails, or an id or role is invalid.
-    pub(crate) fn row(&self, split: Split, index: u64) -> Result<Row, RowsError> {
-        let rows = self.len(split);
-        if index >= rows {
-            return Err(RowsError::NoRow { index, split, rows });
-        }
-        let at = if split == Split::Train { index } else { self.summary.train.rows + index };
-        let bytes = self.read(at).map_err(|cause| RowsError::Io { file: self.file.clone(), cause })?;
-        let RowsSummary { length, bytes_per_id, vocabulary, .. } = self.summary;
-        from_record(&bytes, length, bytes_per_id, vocabulary).map_err(|problem| RowsError::Damaged {
-            file: self.file.clone(),
-            problem: format!("record {at}: {problem}"),
-        })
-    }
-
-    fn read(&self, at: u64) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.summary.record_bytes()];
-        // A poisoned lock is harmless: a panic leaves only a file position behind, and the seek sets it again.
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.seek(SeekFrom::Start(at * bytes.len() as u64))?;
-        records.read_exact(&mut bytes)?;
-        Ok(bytes)
+    let mut before = None;
+    let mut layout = row.roles.iter().zip(&row.segments).map(|(role, segment)| {
+        let starts = before.replace(segment) != Some(segment);
+        *role as u8 | if starts { STARTS } else { 0 }
+    });
+    while let Some(low) = layout.next() {
+        bytes.push(low | layout.next().unwrap_or(0) << 4);
     }
 }
 

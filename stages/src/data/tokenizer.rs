@@ -3,7 +3,10 @@
 //! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod general;
 mod limits;
+mod pattern;
+mod plain;
 mod train;
 
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
@@ -11,16 +14,13 @@ pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
-use tokenizers::tokenizer::{
-    Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer as _,
-};
 
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::{error::catch_library_panic, text::escape::show_path};
-use limits::{MAX_PIECE_BYTES, TextExpansion};
+use limits::TextExpansion;
+use plain::PlainEncoder;
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -43,6 +43,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     json: Vec<u8>,
     expansion: TextExpansion,
+    /// Encodes plain text sooner, if the tokenizer has Qwen's form.
+    plain: Option<PlainEncoder>,
     used: u32,
     rows: u32,
     template: Option<ChatTemplate>,
@@ -92,7 +94,8 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
         let used = limits::count_ids(inner.get_vocab(true).iter()).map_err(malformed)?;
-        Ok(Self { inner, json, expansion, used, rows: used, template: None })
+        let plain = PlainEncoder::recognize(&inner);
+        Ok(Self { inner, json, expansion, plain, used, rows: used, template: None })
     }
 
     /// The same tokenizer for a model with `rows` embedding rows.
@@ -135,13 +138,15 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut parts = self.split(text)?;
-        let model = self.inner.get_model();
-        let encoding = self.call_library(text, || {
-            parts.tokenize(|part| model.tokenize(part.get()))?;
-            parts.into_encoding(None, 0, OffsetType::None)
-        })?;
-        Ok(encoding.get_ids().to_vec())
+        let failed = |cause| TokenizerError::Encode { bytes: text.len(), cause };
+        let found = self.plain.map_or(Ok(None), |plain| plain.encode(&self.inner, text)).map_err(failed)?;
+        found.map_or_else(|| self.encode_in_general(text), Ok)
+    }
+
+    /// Ids that [`Self::encode_plain`] can make of a text at most; `None` if the tokenizer does not tell.
+    #[must_use]
+    pub(crate) fn most_tokens(&self, text: &str) -> Option<usize> {
+        self.plain.map(|plain| plain.most_tokens(text))
     }
 
     /// The text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; otherwise
@@ -250,51 +255,6 @@ impl Tokenizer {
     #[must_use]
     pub(crate) fn digest(&self) -> String {
         fmflow_engine::pipeline::mask_entry::hash_tokenizer(&self.json)
-    }
-
-    /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.
-    fn split(&self, text: &str) -> Result<PreTokenizedString, TokenizerError> {
-        let parts = self.call_library(text, || {
-            let mut normalized = NormalizedString::from(text);
-            if let Some(normalizer) = self.inner.get_normalizer() {
-                normalizer.normalize(&mut normalized)?;
-            }
-            let mut parts = PreTokenizedString::from(normalized);
-            if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-                pre_tokenizer.pre_tokenize(&mut parts)?;
-            }
-            Ok(parts)
-        })?;
-        limits::refuse_long_pieces(&parts)?;
-        Ok(parts)
-    }
-
-    /// Refuses a text with a piece that would take too long. A text that is no longer than a piece may be is not looked at.
-    fn refuse_unbroken(&self, text: &str) -> Result<(), TokenizerError> {
-        if text.len() <= MAX_PIECE_BYTES {
-            return Ok(());
-        }
-        self.split(text).map(drop)
-    }
-
-    /// Calls the library on `text`, unless its normalizer could make the text too long.
-    fn call_library<T>(
-        &self,
-        text: &str,
-        call: impl FnOnce() -> tokenizers::Result<T>,
-    ) -> Result<T, TokenizerError> {
-        let failed = |cause| TokenizerError::Encode { bytes: text.len(), cause };
-        if let Some(cause) = self.expansion.refuse_text(text.len()) {
-            return Err(TokenizerError::TooLong { bytes: text.len(), cause });
-        }
-        let called = catch_library_panic(call).map_err(failed)?;
-        called.map_err(|cause| failed(cause.to_string()))
-    }
-
-    fn words(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
-        let parts = self.split(text)?;
-        let pieces = parts.get_splits(OffsetReferential::Normalized, OffsetType::None);
-        Ok(pieces.into_iter().map(|(word, ..)| word.to_owned()).collect())
     }
 }
 

@@ -38,7 +38,7 @@ fn rows(count: usize) -> Vec<Row> {
                 } else if i < 10 {
                     1
                 } else {
-                    u16::MAX
+                    u32::MAX
                 }
             })
             .collect(),

@@ -53,7 +53,7 @@ pub struct MicroBatch {
     /// Position of each token in its document, [B, L].
     pub positions: Vec<u32>,
     /// Document of each token, [B, L].
-    pub segments: Vec<u16>,
+    pub segments: Vec<u32>,
     /// Time of each row, `[B]`; used only by a time-conditioned backbone.
     pub times: Vec<f32>,
     /// The positions that count.

@@ -29,7 +29,7 @@ struct TokenRow<'a> {
     halves: bool,
     length: usize,
     positions: Option<&'a [u32]>,
-    segments: Option<&'a [u16]>,
+    segments: Option<&'a [u32]>,
 }
 
 impl<'a> TokenRow<'a> {

@@ -40,7 +40,7 @@ impl Case {
     fn new(attention: Attention, halves: bool, rows: Vec<Layout>) -> Self {
         let copies = if halves { 2 } else { 1 };
         let places: Vec<_> = rows.iter().flat_map(|row| row.places().repeat(copies)).collect();
-        let segment = |document: Option<usize>| document.map_or(PADDING, |number| number as u16);
+        let segment = |document: Option<usize>| document.map_or(PADDING, |number| number as u32);
         let context = AttentionContext::new(attention, rows.len(), places.len() / rows.len())
             .with_positions(places.iter().map(|place| place.1 as u32).collect())
             .with_segments(places.iter().map(|place| segment(place.0)).collect());

@@ -29,6 +29,11 @@ impl TokenBudget {
         self.spent
     }
 
+    /// Tokens that may still come; `None` without a cap.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.cap.map(|cap| if self.spent { 0 } else { cap.tokens - self.used })
+    }
+
     /// Lets in the examples of a document as far as the cap allows. Where documents are cut anyway, the last one is cut at the cap;
     /// where they are whole, one that would go beyond it is left out with all its examples.
     pub(super) fn take(&mut self, examples: &mut Vec<Option<Example>>) {

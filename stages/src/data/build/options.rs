@@ -26,7 +26,7 @@ pub(crate) struct RowsOptions {
 pub(super) fn check_rows_options(wanted: &RowsOptions) -> Result<(), BuildError> {
     if !(1..=MAX_LENGTH).contains(&wanted.length) {
         let problem = format!("rows of {} tokens cannot be made", wanted.length);
-        return Err(options_error(problem, "choose a length from 1 to 65535"));
+        return Err(options_error(problem, "choose a length from 1 to 1048576"));
     }
     if !(0.0..1.0).contains(&wanted.held_out) {
         let problem = format!("a held-out share of {} is out of range", wanted.held_out);

@@ -57,10 +57,9 @@ fn chats(held_out: bool) -> Vec<Chat> {
 
 fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) {
     let mut files = Memory::default();
-    let summary =
-        build_rows(read.clone().into_iter().map(Ok), &DATA.2, options, &mut files, &AtomicBool::new(false))
-            .unwrap();
-    (summary, files.save())
+    let placed = read.clone().into_iter().map(|document| Ok(PlacedDocument { document, place: None }));
+    let summary = build_rows(placed, &DATA.2, options, &mut files, 2, &AtomicBool::new(false)).unwrap();
+    (summary, files.collect().save())
 }
 
 fn text_options() -> RowsOptions {

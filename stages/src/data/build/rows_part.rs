@@ -2,7 +2,7 @@
 
 use super::RowsOptions;
 use crate::data::packing::{Example, Packer, Packing, PositionRole, Row};
-use crate::data::rows::{SplitSummary, to_record};
+use crate::data::rows::{SplitSummary, write_record};
 
 /// One split while its rows are built.
 pub(super) struct RowsPart {
@@ -27,12 +27,14 @@ impl RowsPart {
 
     /// Encodes rows with ids of `width` bytes, and counts them.
     pub(super) fn encode_rows(&mut self, rows: &[Row], width: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
         for row in rows {
+            write_record(row, width, &mut bytes);
             self.counts.rows += 1;
             self.counts.tokens += (row.roles.len() - row.count(PositionRole::Padding)) as u64;
             self.counts.supervised += row.count(PositionRole::Supervised) as u64;
         }
-        rows.iter().flat_map(|row| to_record(row, width)).collect()
+        bytes
     }
 
     /// The counts, and the bytes of the rows that were still open.

@@ -1,13 +1,14 @@
 //! Tests of the whole path from documents to rows.
 
-use fmflow_engine::documents::is_held_out;
+use fmflow_engine::documents::{RecordPlace, is_held_out};
 use fmflow_engine::pipeline::config::{DatasetFormat, TokenCap, TurnFields};
 use std::sync::atomic::AtomicBool;
 
 use super::super::corpus::read_all;
 use super::super::rows::tests::Memory;
-use super::super::rows::{Rows, Split};
+use super::super::rows::{HELD_OUT_RECORDS, RECORDS, Rows, Split};
 use super::super::tokenizer::tests::small;
+use super::tokenizer_texts::select_training_texts;
 use super::*;
 use std::collections::BTreeSet;
 
@@ -29,9 +30,21 @@ fn chats() -> Vec<Document> {
 
 fn build(documents: Vec<Document>, options: &RowsOptions) -> Result<(RowsSummary, Memory), BuildError> {
     let mut files = Memory::default();
-    let summary =
-        build_rows(documents.into_iter().map(Ok), &small(), options, &mut files, &AtomicBool::new(false))?;
-    Ok((summary, files))
+    let summary = build_from(documents.into_iter().map(Ok), options, &mut files, 2)?;
+    Ok((summary, files.collect()))
+}
+
+fn build_from(
+    documents: impl Iterator<Item = Result<Document, CorpusError>>,
+    options: &RowsOptions,
+    files: &mut Memory,
+    threads: usize,
+) -> Result<RowsSummary, BuildError> {
+    let placed = documents.zip(1..).map(|(found, line)| {
+        let place = Some(("d.txt".into(), RecordPlace::Line(line)));
+        found.map(|document| PlacedDocument { document, place })
+    });
+    build_rows(placed, &small(), options, files, threads, &AtomicBool::new(false))
 }
 
 fn texts_of(rows: &Rows, split: Split) -> Vec<String> {
@@ -96,7 +109,7 @@ fn a_canvas_is_supervised_to_its_end() {
     let row = rows.row(Split::Train, 0).unwrap();
     let last = row.roles.iter().rposition(|&role| role == PositionRole::Supervised).unwrap();
     assert_eq!(row.tokens[last], summary.pad);
-    assert_eq!(row.count(PositionRole::Padding), row.segments.iter().filter(|&&s| s == u16::MAX).count());
+    assert_eq!(row.count(PositionRole::Padding), row.segments.iter().filter(|&&s| s == u32::MAX).count());
 }
 
 #[test]
@@ -217,7 +230,7 @@ fn a_cap_stops_exactly_by_the_order_of_documents() {
     let error = || Err(CorpusError::Empty { file: "read too far".into() });
     let build = |options: &RowsOptions| {
         let documents = texts().into_iter().map(Ok).chain(std::iter::once_with(error));
-        build_rows(documents, &small(), options, &mut Memory::default(), &AtomicBool::new(false))
+        build_from(documents, options, &mut Memory::default(), 3)
     };
     for tokens in 1..=100 {
         let options = RowsOptions { cap: cap(tokens, false), held_out: 0.0, ..wanted(Packing::Concat) };
@@ -228,13 +241,7 @@ fn a_cap_stops_exactly_by_the_order_of_documents() {
     assert!((50..=100).contains(&found.tokens), "documents stay whole: {}", found.tokens);
     let every = |cap| {
         let options = RowsOptions { cap, held_out: 0.0, ..wanted(Packing::Concat) };
-        build_rows(
-            texts().into_iter().map(Ok),
-            &small(),
-            &options,
-            &mut Memory::default(),
-            &AtomicBool::new(false),
-        )
+        build_from(texts().into_iter().map(Ok), &options, &mut Memory::default(), 3)
     };
     let all = every(None).unwrap().train.tokens;
     assert_eq!(every(cap(all, false)).unwrap().train.tokens, all);
@@ -247,7 +254,7 @@ fn a_cap_stops_exactly_by_the_order_of_documents() {
 fn wrong_options_are_refused() {
     let refuse = |documents, options: RowsOptions| build(documents, &options).err().unwrap().to_string();
     let good = wanted(Packing::Concat);
-    assert!(refuse(texts(), RowsOptions { length: 0, ..good.clone() }).contains("1 to 65535"));
+    assert!(refuse(texts(), RowsOptions { length: 0, ..good.clone() }).contains("1 to 1048576"));
     assert!(refuse(texts(), RowsOptions { held_out: 1.0, ..good.clone() }).contains("below 1"));
     assert!(refuse(texts(), RowsOptions { canvas: Some(32), ..good.clone() }).contains("canvas"));
     assert!(refuse(vec![], good.clone()).contains("no document is left"));
@@ -277,9 +284,71 @@ fn building_twice_gives_the_same_bytes() {
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let many =
+        || (0..4000).map(|i| Document::Text(format!("the assistant sorts {i} letters\n").repeat(i % 40 + 1)));
+    for packing in [Packing::Concat, Packing::FirstFit] {
+        let options = RowsOptions { length: 512, ..wanted(packing) };
+        let built = |threads| {
+            let mut files = Memory::default();
+            build_from(many().map(Ok), &options, &mut files, threads).unwrap();
+            files.collect().0
+        };
+        let one = built(1);
+        assert!(
+            one[RECORDS].len() > 1 << 20 && one[HELD_OUT_RECORDS].len() > 1 << 17,
+            "{}",
+            one[RECORDS].len()
+        );
+        assert!([2, 3, 7].iter().all(|threads| built(*threads) == one));
+    }
+}
+
+#[test]
+fn the_first_fault_by_the_order_of_documents_is_the_one_that_is_told() {
+    let long = "x".repeat((1 << 20) + 1);
+    let documents = |fault_at: usize| {
+        let text = |i| if i == 700 { long.clone() } else { format!("letters {i}") };
+        (0..2000).map(move |i| match i == fault_at {
+            true => Err(CorpusError::Empty { file: "bad".into() }),
+            false => Ok(Document::Text(text(i))),
+        })
+    };
+    for threads in [1, 4] {
+        let told = |documents: &mut dyn Iterator<Item = Result<Document, CorpusError>>| {
+            let options = wanted(Packing::Concat);
+            build_from(documents, &options, &mut Memory::default(), threads).err().unwrap().to_string()
+        };
+        assert!(told(&mut documents(701)).starts_with("d.txt:701: a text has 1048577 bytes"));
+        assert!(told(&mut documents(699)).contains("`bad`"));
+    }
+}
+
+#[test]
+fn rows_may_have_a_million_tokens() {
+    let options = RowsOptions { length: 1 << 20, canvas: None, held_out: 0.0, ..wanted(Packing::Concat) };
+    // A document of one letter and its end: more segments than 16 bits can number.
+    let documents = (0..600_000).map(|_| Ok(Document::Text("a".into())));
+    let mut files = Memory::default();
+    let summary = build_from(documents, &options, &mut files, 2).unwrap();
+    assert_eq!((summary.train.rows, summary.train.tokens), (2, 1_200_000));
+    let dir = files.collect().save();
+    let rows = Rows::open(dir.path()).unwrap();
+    let row = rows.row(Split::Train, 0).unwrap();
+    assert_eq!(row.segments.last(), Some(&((1 << 19) - 1)));
+    assert!(row.segments.chunk_by(|a, b| a == b).all(|segment| segment.len() == 2));
+    let last = rows.row(Split::Train, 1).unwrap();
+    assert_eq!(last.count(PositionRole::Padding), (2 << 20) - 1_200_000);
+}
+
+#[test]
 fn a_signal_stops_rows_and_tokenizers_between_documents() {
     let stop = AtomicBool::new(true);
     let documents = || [Ok(Document::Text("a b".into()))].into_iter();
     let error = train_tokenizer(vec![(documents(), 0.0)], 300, &stop).unwrap_err();
+    assert!(matches!(error, BuildError::Tokenizer(TokenizerError::Interrupted)), "{error}");
+    let placed = documents().map(|found| found.map(|document| PlacedDocument { document, place: None }));
+    let options = wanted(Packing::Concat);
+    let error = build_rows(placed, &small(), &options, &mut Memory::default(), 2, &stop).unwrap_err();
     assert!(matches!(error, BuildError::Tokenizer(TokenizerError::Interrupted)), "{error}");
 }

@@ -2,15 +2,13 @@
 //!
 //! The layout is Qwen3's: 256 bytes, merges, special tokens, and at least one reserved row after them.
 
+use super::pattern::QWEN_PATTERN;
 use super::{END_OF_DOCUMENT, END_OF_TURN, START_OF_TURN, Tokenizer, TokenizerError, Vocabulary};
 use crate::data::bpe;
 use crate::data::template::CHAT_TEMPLATE;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Qwen's pattern: contractions, words with one leading symbol, single digits, symbols, line ends, whitespace.
-const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Qwen3's added tokens in their order, each with whether decoding hides it.
 pub(super) const QWEN3: [(&str, bool); 26] = [
@@ -123,7 +121,7 @@ fn build_tokenizer_json(learned: &bpe::Merges) -> Value {
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": false}, bytes]},
+            {"type": "Split", "pattern": {"Regex": QWEN_PATTERN}, "behavior": "Isolated", "invert": false}, bytes]},
         "post_processor": null, "decoder": bytes,
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,

@@ -12,7 +12,7 @@ use crate::train::update::MicroBatch;
 fn text(count: usize) -> Vec<Row> {
     let row = |r: usize| Row {
         tokens: (0..12).map(|i| ((r * 5 + i * 7) % 30) as u32).collect(),
-        segments: (0..12).map(|i| u16::from(i >= 7)).collect(),
+        segments: (0..12).map(|i| u32::from(i >= 7)).collect(),
         roles: vec![PositionRole::Supervised; 12],
     };
     (0..count).map(row).collect()

@@ -18,6 +18,7 @@ use super::rows::{FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, com
 use super::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles, train_byte_level_bpe};
 use budget::TokenBudget;
 use error::options_error;
+use fmflow_engine::pipeline::config::SpecialNames;
 use openings::Openings;
 pub(crate) use options::RowsOptions;
 use options::check_rows_options;
@@ -190,7 +191,7 @@ impl<'a> RowsBuilder<'a> {
     /// canvas.
     fn examples(&mut self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
         match document {
-            Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
+            Document::Text(text) => Ok(vec![Some(self.document(self.encode_document(text)?)?)]),
             Document::Chat(talk) => {
                 self.chats.get_or_insert_default();
                 match self.options.packing {
@@ -201,8 +202,15 @@ impl<'a> RowsBuilder<'a> {
         }
     }
 
+    fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self.options.specials.unwrap_or(SpecialNames::Text) {
+            SpecialNames::Text => self.tokenizer.encode_plain(text),
+            SpecialNames::Token => self.tokenizer.encode(text),
+        }
+    }
+
     fn example(&self, chat: &Chat) -> Result<Option<Example>, BuildError> {
-        Ok(chat::encode_example(self.tokenizer, chat, self.options.canvas)?)
+        Ok(chat::encode_example(self.tokenizer, chat, self.options.answer_room())?)
     }
 
     /// With rows laid end to end, a conversation is a document like any other: all of it is learned, nothing is given.
@@ -252,6 +260,8 @@ impl<'a> RowsBuilder<'a> {
             bytes_per_id: self.width,
             packing,
             canvas,
+            answer_block: self.options.answer_block,
+            specials: self.options.specials,
             end_of_document,
             tokenizer: self.tokenizer.digest(),
             chats: self.chats.is_some(),

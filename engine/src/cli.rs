@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Only this room prints.
 
 mod check;
+mod data;
 mod doctor;
 mod explain;
 mod failure;
@@ -94,6 +95,8 @@ enum CliCommand {
     Why(why::WhyArguments),
     /// Show a finished stage, or every setting with its origin
     Show(show::ShowArguments),
+    /// Show rows as text, or count what is in them
+    Data(data::DataArguments),
     /// List the runs of the store, or print the metrics of a stage
     Log(log::LogArguments),
     /// Draw the stages and what they read
@@ -235,6 +238,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Status(arguments) => status::run_status(&arguments, context),
         CliCommand::Why(arguments) => why::run_why(&arguments, context),
         CliCommand::Show(arguments) => show::run_show(&arguments, context),
+        CliCommand::Data(arguments) => data::run_data(&arguments, context),
         CliCommand::Log(arguments) => log::run_log(&arguments, context),
         CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
         CliCommand::Verify(arguments) => verify::run_verify(&arguments, context),

@@ -6,6 +6,7 @@ mod memory;
 mod outcome;
 mod refuse;
 mod required_scores;
+pub mod rows_view;
 mod runner;
 mod schedule;
 mod space;

@@ -1,7 +1,7 @@
 //! From files to rows, and from rows to a mixture.
 //!
 //! In the order in which data flow through them:
-//! [`corpus`] reads documents, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays out conversations
+//! [`corpus`] reads documents, [`contamination`] leaves those with words of a benchmark out, [`tokenizer`] (trained by `bpe`) turns them into ids, [`chat`] lays out conversations
 //! ([`special_token_mentions`] reports data that contain the names of its tokens), [`packing`] fills rows of one length,
 //! [`dropped`] reports what does not fit, [`build`] does all of this for a dataset, [`rows`] is the format on disk, and
 //! [`mixture`] says which row comes i-th.
@@ -11,6 +11,7 @@
 mod bpe;
 pub(crate) mod build;
 pub mod chat;
+pub(crate) mod contamination;
 pub(crate) mod corpus;
 pub(crate) mod dropped;
 pub(crate) mod mixture;

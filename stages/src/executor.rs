@@ -5,10 +5,11 @@ use std::path::Path;
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::StageConfig;
 use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::store::Summary;
 
 use crate::{
-    convert, evaluate, export, failure, fetch, generate, random_init, rows, tokenizer, train, verify,
+    convert, evaluate, export, failure, fetch, generate, inspect, random_init, rows, tokenizer, train, verify,
 };
 
 /// Runs stages in this process.
@@ -46,5 +47,13 @@ impl Execute for LocalExecutor {
     fn verify_deep(&self, folder: &Path) -> Result<String, Failure> {
         let device = crate::device::open_device("cpu").map_err(failure::stage_failure)?;
         verify::verify_weights(folder, &device)
+    }
+
+    fn view_rows(&self, folder: &Path, request: &RowsRequest) -> Result<RowsView, Failure> {
+        inspect::view_rows(folder, request)
+    }
+
+    fn measure_rows(&self, folder: &Path, most: u64) -> Result<RowsStatistics, Failure> {
+        inspect::measure_rows(folder, most)
     }
 }

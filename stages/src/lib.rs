@@ -17,6 +17,7 @@ pub mod flow;
 pub(crate) mod generate;
 #[cfg(feature = "hub")]
 mod hub;
+pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod model;
 pub(crate) mod random_init;

@@ -1,7 +1,7 @@
 //! The `rows` stage: tokenizes and packs one dataset.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
+use fmflow_engine::pipeline::config::{DatasetConfig, EndOfTurn, RowsConfig};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
@@ -10,11 +10,13 @@ use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use crate::data::build::{PlacedDocument, RowsOptions, build_rows};
-use crate::data::corpus::{CorpusError, Document, Documents};
+use crate::data::contamination::{Contamination, LISTED};
+use crate::data::corpus::{CorpusError, Documents};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{RowsSummary, Split};
 use crate::data::special_token_mentions::SpecialTokenMentions;
-use crate::job::{ArtifactSink, explain_build_error, find_input_folder, open_documents};
+use crate::failure::input_failure;
+use crate::job::{ArtifactSink, explain_build_error, find_input_folder, find_source_files, open_documents};
 use crate::model::open_tokenizer;
 
 /// Tokenizes and packs a dataset.
@@ -22,20 +24,24 @@ use crate::model::open_tokenizer;
 /// # Errors
 /// If data cannot be read, or the settings do not fit the data.
 pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Failure> {
-    let tokenizer = open_tokenizer(find_input_folder(job, &InputRole::Tokenizer)?)?;
+    let tokenizer = open_tokenizer(find_input_folder(job, &InputRole::Tokenizer)?)?
+        .with_special_names(config.specials.unwrap_or_default());
     let options = RowsOptions {
         length: config.length,
         packing: config.packing,
         end_of_document: config.end_of_document,
         canvas: config.canvas,
+        answer_block: config.end_of_turn.and_then(EndOfTurn::block),
+        specials: config.specials,
         held_out: config.dataset.held_out,
         cap: config.dataset.cap,
     };
     let mut writer = job.slot.artifact()?;
     let mut sink = ArtifactSink(&mut writer);
-    let mut named = SpecialTokenMentions::new(&tokenizer);
+    let mut named = SpecialTokenMentions::new(&tokenizer, config.specials);
     let mut documents = open_documents(job, &config.dataset)?;
-    let read = watch_for_mentions(&mut documents, &mut named);
+    let mut benchmarks = read_benchmarks(job, &config.dataset)?;
+    let read = watch_documents(&mut documents, &mut named, &mut benchmarks);
     let built = build_rows(read, &tokenizer, &options, &mut sink, job.cores, job.interrupt);
     // A cap may end the reading before the iterator looks at all records together.
     let built = built.and_then(|found| match documents.find_fault_of_all() {
@@ -49,6 +55,9 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
             &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
         )
     })?;
+    if benchmarks.is_checked() {
+        writer.write(LISTED, benchmarks.listed())?;
+    }
     let shape =
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
     let left = documents.tally().describe(&config.dataset.format, "");
@@ -56,9 +65,10 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let left: Vec<String> = describe_cap(&config.dataset, &found, &documents)
         .into_iter()
         .chain(documents.describe_left_out())
+        .chain(benchmarks.describe())
         .chain(left)
         .collect();
-    left.iter().chain(&named.describe()).for_each(|note| job.report.note(note));
+    left.iter().cloned().chain(named.describe()).for_each(|note| job.report.note(&note));
     for split in [Split::Train, Split::HeldOut] {
         shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));
     }
@@ -79,21 +89,35 @@ fn describe_cap(dataset: &DatasetConfig, found: &RowsSummary, documents: &Docume
     Some(format!("cap: {used} of {} are used{}", cap.tokens, place.unwrap_or_default()))
 }
 
-/// Passes the documents through with their places, and counts their mentions of special tokens.
-fn watch_for_mentions<'a>(
+/// The benchmarks that must not be in a dataset.
+fn read_benchmarks(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Contamination, Failure> {
+    let checks = dataset.contamination.iter();
+    let checks = checks.map(|check| Ok((check.clone(), find_source_files(job, &check.source)?)));
+    let checks: Vec<_> = checks.collect::<Result<_, Failure>>()?;
+    Contamination::read(checks.into_iter())
+        .map_err(|error| input_failure(error, "name files with one JSON object per line, or one array"))
+}
+
+/// Passes the documents through with their places, without those that have words of a benchmark, and counts their mentions of
+/// special tokens.
+fn watch_documents<'a>(
     documents: &'a mut Documents<'_>,
     named: &'a mut SpecialTokenMentions,
+    benchmarks: &'a mut Contamination,
 ) -> impl Iterator<Item = Result<PlacedDocument, CorpusError>> + 'a {
     std::iter::from_fn(move || {
-        let document = match documents.next()? {
-            Ok(document) => document,
-            Err(fault) => return Some(Err(fault)),
-        };
-        if let Document::Chat(talk) = &document {
-            named.count_turns(talk, documents.place());
+        loop {
+            let document = match documents.next()? {
+                Ok(document) => document,
+                Err(fault) => return Some(Err(fault)),
+            };
+            if !benchmarks.admits(&document, documents.place()) {
+                continue;
+            }
+            named.count(&document, documents.place());
+            let place = documents.place().map(|(file, place)| (file.to_owned(), place));
+            return Some(Ok(PlacedDocument { document, place }));
         }
-        let place = documents.place().map(|(file, place)| (file.to_owned(), place));
-        Some(Ok(PlacedDocument { document, place }))
     })
 }
 

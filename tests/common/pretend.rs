@@ -9,6 +9,7 @@ use fmflow_engine::cli::terminal::Terminal;
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::plan::{Plan, Selection, SourceDigests};
 use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
 use fmflow_engine::store::Summary;
 use fmflow_engine::store::{Store, StoreListing};
@@ -57,6 +58,14 @@ impl Execute for Pretend {
 
     fn verify_deep(&self, _folder: &Path) -> Result<String, Failure> {
         Ok("equal".into())
+    }
+
+    fn view_rows(&self, _folder: &Path, _request: &RowsRequest) -> Result<RowsView, Failure> {
+        unreachable!("pretended stages make no rows")
+    }
+
+    fn measure_rows(&self, _folder: &Path, _most: u64) -> Result<RowsStatistics, Failure> {
+        unreachable!("pretended stages make no rows")
     }
 }
 

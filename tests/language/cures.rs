@@ -57,6 +57,12 @@ const SLIPS: &[(&str, &str)] = &[
         "exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2",
     ),
     ("train \"ar\" from", "fetch \"q\" from=\"hf:a/b/c\"\ntrain \"ar\" from"),
+    (
+        "train \"sft\" from",
+        "rows \"blocks\" tokenizer=\"bpe\" length=128 packing=\"first-fit\" { end-of-turn supervise=\"to-block-boundary\" block=12 }\n\
+         train \"blocks\" from=\"flow\" use=\"unmasking\" { data rows=\"blocks\" mixture=\"answer\"; attention \"block\" size=8 }\n\
+         train \"sft\" from",
+    ),
     ("train \"ar\" from", "fetch \"q\" from=\"examples\" revision=\"main\"\ntrain \"ar\" from"),
     ("sampler \"exact\"", "lint { allow \"unused\"; deny \"unused\" }\nsampler \"exact\""),
     (

@@ -33,13 +33,25 @@ fn help(command: Option<&str>) -> String {
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// Help pages by command.
+/// Commands below `fmflow data`.
+const DATA_COMMANDS: [&str; 2] = ["show", "stats"];
+
+fn data_help(command: &str) -> String {
+    let ran = Command::new(env!("CARGO_BIN_EXE_fmflow")).args(["data", command, "--help"]).output();
+    String::from_utf8(ran.expect("the program starts").stdout).unwrap()
+}
+
+/// Help pages by command; that of `data` has those of the commands below it.
 fn commands() -> BTreeMap<String, String> {
     let page = help(None);
     let list = page.split("\nCommands:\n").nth(1).expect("a list of commands");
     let names =
         list.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| *name != "help").map(|name| (name.to_owned(), help(Some(name)))).collect()
+    let page = |name: &str| match name {
+        "data" => help(Some(name)) + &DATA_COMMANDS.map(data_help).concat(),
+        _ => help(Some(name)),
+    };
+    names.filter(|name| *name != "help").map(|name| (name.to_owned(), page(name))).collect()
 }
 
 /// The words of every `fmflow ...` in a text, up to the end of the code that it stands in.

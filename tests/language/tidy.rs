@@ -279,6 +279,7 @@ const STAGES_FLOORS: &[&str] = &[
     "generate",
     "export",
     "verify",
+    "inspect",
     "executor",
 ];
 

@@ -86,8 +86,8 @@ fn collect_cases(set: &mut Set, reference: &Reference) {
 }
 
 /// Segment ids, with padding as ours.
-fn segments(values: &[f64]) -> Vec<u16> {
-    values.iter().map(|id| if *id < 0.0 { PADDING } else { *id as u16 }).collect()
+fn segments(values: &[f64]) -> Vec<u32> {
+    values.iter().map(|id| if *id < 0.0 { PADDING } else { *id as u32 }).collect()
 }
 
 /// Both halves of rows of `length` tokens.
@@ -136,7 +136,7 @@ impl Reference {
             });
         let roles: Vec<PositionRole> = roles.collect();
         let parts = tokens.chunks(length).zip(segments.chunks(length)).zip(roles.chunks(length));
-        let row = |((tokens, segments), roles): ((&[u32], &[u16]), &[PositionRole])| Row {
+        let row = |((tokens, segments), roles): ((&[u32], &[u32]), &[PositionRole])| Row {
             tokens: tokens.to_vec(),
             segments: segments.to_vec(),
             roles: roles.to_vec(),

@@ -95,6 +95,15 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "data",
+        &[
+            ("fmflow data show pipeline.kdl chat/tasks", "the first rows, with what is learned"),
+            ("fmflow data show pipeline.kdl chat/tasks --row 7 --at 0.5", "a row with half of its noise"),
+            ("fmflow data stats pipeline.kdl", "tokens, packing and losses of all rows"),
+            ("fmflow data stats pipeline.kdl chat/tasks", "lengths, and what is left out"),
+        ],
+    ),
+    (
         "log",
         &[
             ("fmflow log", "every run of the store: when, what, how it ended"),
@@ -188,7 +197,8 @@ pub(super) fn build_command() -> Command {
         .mut_subcommands(|command| {
             let found = EXAMPLES.iter().find(|(name, _)| *name == command.get_name());
             let (_, examples) = found.expect("every command has examples");
-            command.help_template(TEMPLATE).before_help(format_examples(examples))
+            let command = command.help_template(TEMPLATE).before_help(format_examples(examples));
+            command.mut_subcommands(|inner| inner.help_template(TEMPLATE))
         })
 }
 

@@ -19,19 +19,10 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
          `fmflow graph FILE` names the stages; see `fmflow explain train`",
     ),
     (
-        &[
-            "data",
-            "dataset",
-            "datasets",
-            "tokenize",
-            "preprocess",
-            "prepare",
-            "prepare-data",
-            "download",
-            "fetch",
-        ],
+        &["dataset", "datasets", "tokenize", "preprocess", "prepare", "prepare-data", "download", "fetch"],
         "data is declared in the file and prepared by its `rows` stages: `fmflow check FILE` reads the first \
-         records, `fmflow run FILE --until STAGE` makes the rows; see `fmflow explain dataset`",
+         records, `fmflow run FILE --until STAGE` makes the rows, `fmflow data show FILE STAGE` shows them; see \
+         `fmflow explain dataset`",
     ),
     (
         &["submit", "launch", "sbatch", "queue", "schedule"],

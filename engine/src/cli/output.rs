@@ -33,6 +33,21 @@ impl Output {
         write_stdout(escape_text(text).as_bytes())
     }
 
+    /// Prints a result on stdout whose words are escaped already, because it has colors of its own.
+    pub(super) fn styled(self, text: &str) -> Result<()> {
+        write_stdout(text.as_bytes())
+    }
+
+    /// Whether a result on stdout has colors.
+    pub(super) fn colors_stdout(self) -> bool {
+        self.wants_color(io::stdout().is_terminal())
+    }
+
+    /// Columns of a result on stdout; they fit its terminal.
+    pub(super) fn stdout_columns(self) -> usize {
+        read_terminal_columns(io::stdout()).map_or(DrawingStyle::PLAIN.width, clamp_drawing_width)
+    }
+
     /// Prints a path on stdout: its own bytes for a program that reads them, and as messages show it on a terminal.
     pub(super) fn path(self, path: &Path) -> Result<()> {
         match io::stdout().is_terminal() {
@@ -94,11 +109,15 @@ impl Output {
     }
 
     fn uses_color(self) -> bool {
+        self.wants_color(io::stderr().is_terminal())
+    }
+
+    fn wants_color(self, on_terminal: bool) -> bool {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => wanted && io::stderr().is_terminal(),
+            Color::Auto => wanted && on_terminal,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod columns;
+mod contamination;
 mod data;
 mod dataset;
 mod heads;

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionSchedule, BlockPhase};
 pub use dataset::{
-    ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments, TokenCap, TurnFields,
+    ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
+    TokenCap, TurnFields,
 };
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
@@ -108,6 +109,44 @@ pub struct RowsConfig {
     pub end_of_document: bool,
     /// Length in tokens to which an answer and its end of turn are padded; the padding is supervised too. `None`: no padding.
     pub canvas: Option<usize>,
+    /// Which tokens at the end of an answer are supervised. `None`: with a canvas all of it, otherwise one.
+    pub end_of_turn: Option<EndOfTurn>,
+    /// What becomes of names of special tokens. `None`: tokens in conversations, text in documents.
+    pub specials: Option<SpecialNames>,
+}
+
+/// Which tokens at the end of an answer are supervised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfTurn {
+    /// The token that ends the turn.
+    Once,
+    /// Also padding up to the end of its block.
+    ToBlockBoundary {
+        /// Tokens in a block, counted from the start of the conversation.
+        block: usize,
+    },
+}
+
+impl EndOfTurn {
+    /// Tokens of the blocks to whose end answers are filled; `None` if they are not filled.
+    #[must_use]
+    pub fn block(self) -> Option<usize> {
+        match self {
+            Self::Once => None,
+            Self::ToBlockBoundary { block } => Some(block),
+        }
+    }
+}
+
+/// What becomes of the name of a special token in what people wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpecialNames {
+    /// It is encoded as letters.
+    Text,
+    /// It becomes the token, unless that is a mask token.
+    #[default]
+    Token,
 }
 
 /// How documents are packed into rows.

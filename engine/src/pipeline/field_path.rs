@@ -64,6 +64,7 @@ paths! {
         CHAT_MESSAGES "dataset.chat.messages"
         CHAT_USER "dataset.chat.user"
         END_OF_DOCUMENT "end-of-document"
+        END_OF_TURN_BLOCK "end-of-turn.block"
         LENGTH "length"
         PACKING "packing"
         TOKENIZER "tokenizer"

@@ -9,6 +9,7 @@ use crate::error::Failure;
 use crate::hub::online::Secret;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
+use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use crate::store::{Slot, Summary};
 
 /// Runs stages, possibly several at once (`--jobs`). Implemented by the stages package, so that the engine never depends on
@@ -34,6 +35,18 @@ pub trait Execute: Sync {
     /// # Errors
     /// A [`Failure`] of kind `Corrupt` when the numbers differ.
     fn verify_deep(&self, folder: &Path) -> Result<String, Failure>;
+
+    /// Rows of the artifact in `folder`, as people read them.
+    ///
+    /// # Errors
+    /// If the artifact has no rows or is damaged, or there is no such row.
+    fn view_rows(&self, folder: &Path, request: &RowsRequest) -> Result<RowsView, Failure>;
+
+    /// What is in the rows of the artifact in `folder`. Of more than `most` rows of a part, as many are read, evenly spaced.
+    ///
+    /// # Errors
+    /// If the artifact has no rows or is damaged.
+    fn measure_rows(&self, folder: &Path, most: u64) -> Result<RowsStatistics, Failure>;
 }
 
 /// What a stage gets.

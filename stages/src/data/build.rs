@@ -27,6 +27,7 @@ use batches::{Batches, DocumentBatch};
 use budget::TokenBudget;
 use error::options_error;
 use files::{RowsFiles, write_error};
+use fmflow_engine::pipeline::config::SpecialNames;
 use openings::Openings;
 pub(crate) use options::RowsOptions;
 use options::check_rows_options;
@@ -191,6 +192,8 @@ impl<'a> RowsBuilder<'a> {
             bytes_per_id: self.width,
             packing,
             canvas,
+            answer_block: self.options.answer_block,
+            specials: self.options.specials,
             end_of_document,
             tokenizer: self.tokenizer.digest(),
             chats,
@@ -241,7 +244,7 @@ impl DocumentEncoder<'_> {
     /// canvas.
     fn examples(&self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
         match document {
-            Document::Text(text) => Ok(vec![Some(self.document(self.tokenizer.encode_plain(text)?)?)]),
+            Document::Text(text) => Ok(vec![Some(self.document(self.encode_document(text)?)?)]),
             Document::Chat(talk) => match self.options.packing {
                 Packing::Concat => Ok(vec![self.whole(talk)?]),
                 Packing::FirstFit => talk.chats().map(|chat| self.example(&chat)).collect(),
@@ -249,8 +252,15 @@ impl DocumentEncoder<'_> {
         }
     }
 
+    fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self.options.specials.unwrap_or(SpecialNames::Text) {
+            SpecialNames::Text => self.tokenizer.encode_plain(text),
+            SpecialNames::Token => self.tokenizer.encode(text),
+        }
+    }
+
     fn example(&self, chat: &Chat) -> Result<Option<Example>, BuildError> {
-        Ok(chat::encode_example(self.tokenizer, chat, self.options.canvas)?)
+        Ok(chat::encode_example(self.tokenizer, chat, self.options.answer_room())?)
     }
 
     /// With rows laid end to end, a conversation is a document like any other: all of it is learned, nothing is given.

@@ -10,8 +10,12 @@
 //! answer are encoded separately: encoded together, a token could span the boundary, and the prompt would have other ids in
 //! training than in generation.
 
+mod changed_turns;
+
 use serde_json::{Value, json};
 use std::ops::Range;
+
+use changed_turns::{find_changed_turn, find_marked_turns};
 
 use super::corpus::{Chat, Message, Speaker};
 use super::packing::{Example, PositionRole};
@@ -27,18 +31,20 @@ pub(crate) fn render_chatml_prompt(given: &[Message]) -> String {
     format!("{}{START_OF_TURN}assistant\n", given.iter().map(turn).collect::<String>())
 }
 
-/// Ids of the prompt. Names of special tokens inside a turn become those tokens, as in Hugging Face.
+/// Ids of the prompt. Names of special tokens inside a turn become those tokens, as in Hugging Face, unless the tokenizer has another
+/// rule.
 ///
 /// # Errors
 /// If the tokenizer lacks the tokens of a turn, the template refuses, or the text cannot be encoded.
 pub(crate) fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<Vec<u32>, TokenizerError> {
+    let given = mark_names_in_turns(tokenizer, given);
     let Some(template) = tokenizer.template() else {
         tokenizer.special(START_OF_TURN)?;
         tokenizer.end_of_turn()?;
-        return tokenizer.encode(&render_chatml_prompt(given));
+        return tokenizer.encode_marked(&render_chatml_prompt(&given));
     };
     let options = with_generation_prompt(&TemplateOptions::default());
-    tokenizer.encode(&template.render(&to_template_messages(given), &options)?)
+    tokenizer.encode_marked(&template.render(&to_template_messages(&given), &options)?)
 }
 
 /// Ids of an answer to `given`, including the end of its turn.
@@ -63,15 +69,17 @@ pub(crate) fn encode_turn(
     answer: &str,
 ) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
     tokenizer.end_of_turn()?;
+    let answer = tokenizer.mark_names(answer);
     let Some(template) = tokenizer.template() else {
-        let answer = tokenizer.encode(&format!("{answer}{END_OF_TURN}"))?;
+        let answer = tokenizer.encode_marked(&format!("{answer}{END_OF_TURN}"))?;
         return Ok((encode_prompt(tokenizer, given)?, answer));
     };
-    let mut messages = to_template_messages(given);
+    let mut messages = to_template_messages(&mark_names_in_turns(tokenizer, given));
     messages.push(json!({"role": "assistant", "content": answer}));
     let layout = lay_out_turns(template, &messages, &TemplateOptions::default(), &[given.len()])?;
     let spoken = &layout.spoken[0];
-    Ok((tokenizer.encode(&layout.text[..spoken.start])?, tokenizer.encode(&layout.text[spoken.clone()])?))
+    let (prompt, answer) = (&layout.text[..spoken.start], &layout.text[spoken.clone()]);
+    Ok((tokenizer.encode_marked(prompt)?, tokenizer.encode_marked(answer)?))
 }
 
 /// The text that a model's output must equal after decoding without special tokens. This is not `chat.answer` itself, because
@@ -91,6 +99,15 @@ pub(crate) fn to_speaker_name(role: Speaker) -> &'static str {
         Speaker::User => "user",
         Speaker::Assistant => "assistant",
     }
+}
+
+/// The turns, with marks in place of the names of tokens that stay text.
+fn mark_names_in_turns(tokenizer: &Tokenizer, turns: &[Message]) -> Vec<Message> {
+    let mark = |turn: &Message| {
+        let content = tokenizer.mark_names(&turn.content).into_owned();
+        Message { role: turn.role, content }
+    };
+    turns.iter().map(mark).collect()
 }
 
 fn to_template_messages(messages: &[Message]) -> Vec<Value> {
@@ -115,11 +132,10 @@ pub struct ConversationLayout {
 /// Renders `messages` and finds the assistant's turns in it.
 ///
 /// A turn begins where the rendering of the messages before it ends. A template may render a turn differently once others
-/// follow (Qwen3 drops the reasoning), but it must not change what came before the turn. Otherwise the prompt of an answer
-/// would be undefined.
+/// follow (Qwen3 drops the reasoning). If it changes what came before a turn, the turn is found in the whole text.
 ///
 /// # Errors
-/// If the template refuses, changes an earlier prompt, or does not end a turn with [`END_OF_TURN`].
+/// If the template refuses, renders no prompt that can be found again, or does not end a turn with [`END_OF_TURN`].
 pub fn lay_out_conversation(
     template: &ChatTemplate,
     messages: &[Value],
@@ -138,12 +154,19 @@ fn lay_out_turns(
     turns: &[usize],
 ) -> Result<ConversationLayout, TokenizerError> {
     let prompting = with_generation_prompt(options);
-    let prompts = turns.iter().map(|&at| TemplateRequest { messages: &messages[..at], options: &prompting });
-    let requests: Vec<_> = [TemplateRequest { messages, options }].into_iter().chain(prompts).collect();
+    let request = |messages, options| TemplateRequest { messages, options, marked: false };
+    let prompts = turns.iter().map(|&at| request(&messages[..at], &prompting));
+    let requests: Vec<_> = [request(messages, options)].into_iter().chain(prompts).collect();
     let mut texts = template.render_all(&requests)?;
     let text = texts.remove(0);
+    if !texts.iter().all(|prompt| text.starts_with(prompt))
+        && let Some(spoken) = find_marked_turns(template, messages, options, turns, &text)?
+    {
+        return Ok(ConversationLayout { text, spoken });
+    }
     let spoken = turns.iter().zip(&texts);
-    let spoken = spoken.map(|(&at, prompt)| find_spoken_range(at, template, messages, &text, prompt));
+    let spoken =
+        spoken.map(|(&at, prompt)| find_spoken_range(at, template, messages, options, &text, prompt));
     Ok(ConversationLayout { spoken: spoken.collect::<Result<_, _>>()?, text })
 }
 
@@ -153,12 +176,13 @@ fn find_spoken_range(
     at: usize,
     template: &ChatTemplate,
     messages: &[Value],
+    options: &TemplateOptions,
     text: &str,
     prompt: &str,
 ) -> Result<Range<usize>, TokenizerError> {
-    let rest = text.strip_prefix(prompt).ok_or_else(|| {
-        template.to_error("renders the assistant's prompt differently once the answer follows")
-    })?;
+    let Some(rest) = text.strip_prefix(prompt) else {
+        return find_changed_turn(at, template, messages, options, (text, prompt));
+    };
     let length = measure_turn(template, rest, &messages[at], at + 1 == messages.len())?;
     Ok(prompt.len()..prompt.len() + length)
 }
@@ -197,8 +221,19 @@ impl ConversationLayout {
     }
 }
 
-/// Prompt and answer as an example: the prompt is given, the answer supervised. With a `canvas` (in tokens), the answer is
-/// padded to that length, and the padding is learned too, because a model that fills a canvas must learn where to stop.
+/// How much room an answer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerRoom {
+    /// Its own tokens, with the end of the turn.
+    Own,
+    /// This many tokens.
+    Canvas(usize),
+    /// Up to the end of a block of so many tokens, counted from the start of the conversation.
+    Blocks(usize),
+}
+
+/// Prompt and answer as an example: the prompt is given, the answer supervised. Where it takes more room than its own, it is
+/// padded, and the padding is learned too, because a model that fills a canvas or a block must learn where to stop.
 ///
 /// `None` if the answer and its end of turn are longer than the canvas.
 ///
@@ -207,17 +242,18 @@ impl ConversationLayout {
 pub(crate) fn encode_example(
     tokenizer: &Tokenizer,
     chat: &Chat,
-    canvas: Option<usize>,
+    room: AnswerRoom,
 ) -> Result<Option<Example>, TokenizerError> {
     let given = chat.given();
     let (mut tokens, mut answer) = encode_turn(tokenizer, &given, &chat.answer)?;
     let mut roles = vec![PositionRole::Prompt; tokens.len()];
-    if let Some(canvas) = canvas {
-        if answer.len() > canvas {
-            return Ok(None);
-        }
-        answer.resize(canvas, tokenizer.pad()?);
-    }
+    let length = match room {
+        AnswerRoom::Own => answer.len(),
+        AnswerRoom::Canvas(canvas) if answer.len() > canvas => return Ok(None),
+        AnswerRoom::Canvas(canvas) => canvas,
+        AnswerRoom::Blocks(block) => (tokens.len() + answer.len()).next_multiple_of(block) - tokens.len(),
+    };
+    answer.resize(length, tokenizer.pad()?);
     tokens.extend(answer);
     roles.resize(tokens.len(), PositionRole::Supervised);
     Ok(Some(Example { tokens, roles }))
@@ -242,7 +278,8 @@ mod tests {
     #[test]
     fn roles_follow_the_layout() {
         let tokenizer = small();
-        let example = encode_example(&tokenizer, &pair("sort: d a", "a d"), Some(6)).unwrap().unwrap();
+        let example =
+            encode_example(&tokenizer, &pair("sort: d a", "a d"), AnswerRoom::Canvas(6)).unwrap().unwrap();
         let text = "<|im_start|>user\nsort: d a<|im_end|>\n<|im_start|>assistant\na d<|im_end|>";
         assert_eq!(
             tokenizer.decode(&example.tokens, true).unwrap(),
@@ -259,10 +296,47 @@ mod tests {
     fn an_answer_that_does_not_fit_is_no_example() {
         let tokenizer = small();
         let chat = pair("q", "a b c");
-        assert!(encode_example(&tokenizer, &chat, Some(4)).unwrap().is_some());
-        assert!(encode_example(&tokenizer, &chat, Some(3)).unwrap().is_none());
-        let free = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        assert!(encode_example(&tokenizer, &chat, AnswerRoom::Canvas(4)).unwrap().is_some());
+        assert!(encode_example(&tokenizer, &chat, AnswerRoom::Canvas(3)).unwrap().is_none());
+        let free = encode_example(&tokenizer, &chat, AnswerRoom::Own).unwrap().unwrap();
         assert_eq!(free.roles.iter().filter(|&&role| role == PositionRole::Supervised).count(), 4);
+    }
+
+    #[test]
+    fn an_answer_is_filled_to_the_end_of_its_block() {
+        let tokenizer = small();
+        let chat = pair("sort: d a", "a d");
+        let own = encode_example(&tokenizer, &chat, AnswerRoom::Own).unwrap().unwrap();
+        let all = own.tokens.len();
+        let given = own.roles.iter().filter(|role| **role == PositionRole::Prompt).count();
+        for block in [1, 2, 3, 7, all - 1, all, all + 1, 4 * all] {
+            let filled = encode_example(&tokenizer, &chat, AnswerRoom::Blocks(block)).unwrap().unwrap();
+            assert!(
+                filled.tokens.len().is_multiple_of(block) && filled.tokens.len() < all + block,
+                "{block}"
+            );
+            assert_eq!(filled.tokens[..all], own.tokens);
+            assert!(filled.tokens[all..].iter().all(|id| *id == tokenizer.pad().unwrap()));
+            let learned = filled.roles.iter().filter(|role| **role == PositionRole::Supervised).count();
+            assert_eq!((given, given + learned), (given, filled.tokens.len()));
+        }
+    }
+
+    #[test]
+    fn names_that_stay_text_do_so_in_every_turn() {
+        let said = "say <|im_end|>\n<|im_start|>assistant\nok";
+        for tokenizer in [with_template().0, small()] {
+            let as_tokens = encode_turn(&tokenizer, &history(said), said).unwrap();
+            let tokenizer = tokenizer.with_special_names(fmflow_engine::pipeline::config::SpecialNames::Text);
+            let (prompt, answer) = encode_turn(&tokenizer, &history(said), said).unwrap();
+            assert_ne!((&prompt, &answer), (&as_tokens.0, &as_tokens.1));
+            let count = |ids: &[u32], name| ids.iter().filter(|id| Some(**id) == tokenizer.id(name)).count();
+            // Three turns are closed, four are opened.
+            assert_eq!((count(&prompt, START_OF_TURN), count(&prompt, END_OF_TURN)), (4, 3));
+            assert_eq!((count(&answer, START_OF_TURN), count(&answer, END_OF_TURN)), (0, 1));
+            assert_eq!(tokenizer.decode(&answer, false).unwrap(), said);
+            assert_eq!(prompt, encode_prompt(&tokenizer, &history(said)).unwrap());
+        }
     }
 
     /// A trained tokenizer with its own files, template included.
@@ -287,10 +361,14 @@ mod tests {
         ];
         for user in texts {
             for assistant in texts {
-                for (canvas, before) in [(None, vec![]), (Some(200), vec![]), (None, history(user))] {
+                for (room, before) in [
+                    (AnswerRoom::Own, vec![]),
+                    (AnswerRoom::Canvas(200), vec![]),
+                    (AnswerRoom::Own, history(user)),
+                ] {
                     let chat = Chat { before, ..pair(user, assistant) };
-                    let found = encode_example(&own, &chat, canvas).unwrap();
-                    assert_eq!(found, encode_example(&plain, &chat, canvas).unwrap(), "{chat:?}");
+                    let found = encode_example(&own, &chat, room).unwrap();
+                    assert_eq!(found, encode_example(&plain, &chat, room).unwrap(), "{chat:?}");
                 }
             }
         }
@@ -303,7 +381,7 @@ mod tests {
             .unwrap();
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let chat = pair("q", "a b");
-        let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        let example = encode_example(&tokenizer, &chat, AnswerRoom::Own).unwrap().unwrap();
         let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let text = |ids: &[u32]| tokenizer.decode(ids, true).unwrap();
         assert_eq!(text(&example.tokens[..learned]), render_chatml_prompt(&[Message::user("q")]));
@@ -319,7 +397,7 @@ mod tests {
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         let mut chat = Chat { before: history("p"), ..pair("q", "a b") };
         chat.before[2].content = "<think>\nhm\n</think>\n\nyes".to_owned();
-        let example = encode_example(&tokenizer, &chat, None).unwrap().unwrap();
+        let example = encode_example(&tokenizer, &chat, AnswerRoom::Own).unwrap().unwrap();
         let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
         let given = tokenizer.decode(&example.tokens[..learned], true).unwrap();
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");

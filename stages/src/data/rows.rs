@@ -10,6 +10,7 @@ mod reader;
 pub(crate) use reader::Rows;
 
 use super::packing::{Packing, Row};
+use fmflow_engine::pipeline::config::SpecialNames;
 use fmflow_engine::store::CHUNKED_FILES;
 use fmflow_engine::text::escape::show_path;
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,12 @@ pub(crate) struct RowsSummary {
     pub packing: Packing,
     /// Tokens of an answer including its padding, if answers have a canvas.
     pub canvas: Option<usize>,
+    /// Tokens of the blocks to whose end answers are filled, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_block: Option<usize>,
+    /// What becomes of names of special tokens, if the rows say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specials: Option<SpecialNames>,
     /// Whether documents end with an end-of-document token.
     pub end_of_document: bool,
     /// Digest of `tokenizer.json`.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::tokenizer_error::{TokenizerError, read_tokenizer_file};
 use child::{RenderingFault, TemplateChild};
 use jinja::JinjaTemplate;
+pub(crate) use jinja::{GENERATION_END, GENERATION_START};
 pub use server::isolate_templates;
 
 /// The file to which transformers writes a template since 4.51; it takes precedence over `tokenizer_config.json`.
@@ -63,6 +64,8 @@ struct TemplateSource {
 pub(crate) struct TemplateRequest<'a> {
     pub messages: &'a [Json],
     pub options: &'a TemplateOptions,
+    /// Whether the text has marks around each `{% generation %}` block.
+    pub marked: bool,
 }
 
 /// A conversation to be rendered, as it is received.
@@ -70,6 +73,7 @@ pub(crate) struct TemplateRequest<'a> {
 struct ReceivedRequest {
     messages: Vec<Json>,
     options: TemplateOptions,
+    marked: bool,
 }
 
 /// The inputs of a rendering besides the messages.
@@ -143,7 +147,7 @@ impl ChatTemplate {
     /// # Errors
     /// If the template refuses the conversation, fails, or takes too much time, memory or stack.
     pub fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, TokenizerError> {
-        Ok(self.render_all(&[TemplateRequest { messages, options }])?.swap_remove(0))
+        Ok(self.render_all(&[TemplateRequest { messages, options, marked: false }])?.swap_remove(0))
     }
 
     /// Renders several conversations at once. What belongs together is rendered together: a way to another process and back
@@ -155,8 +159,9 @@ impl ChatTemplate {
         let rendered = match &self.renderer {
             Renderer::Child(child) => child.render_all(requests),
             Renderer::Here(template) => {
-                let render =
-                    |request: &TemplateRequest<'_>| template.render(request.messages, request.options);
+                let render = |request: &TemplateRequest<'_>| {
+                    template.render(request.messages, request.options, request.marked)
+                };
                 requests.iter().map(render).collect::<Result<_, _>>().map_err(RenderingFault::Template)
             }
         };

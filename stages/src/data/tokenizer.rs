@@ -3,12 +3,15 @@
 //! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod decode;
 mod general;
 mod limits;
 mod pattern;
 mod plain;
+mod specials;
 mod train;
 
+pub(crate) use specials::SpecialName;
 pub(crate) use train::{TokenizerFiles, train_byte_level_bpe};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,7 @@ use super::tokenizer_error::read_tokenizer_file;
 use fmflow_engine::{error::catch_library_panic, text::escape::show_path};
 use limits::TextExpansion;
 use plain::PlainEncoder;
+use specials::NamedTokens;
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -48,6 +52,7 @@ pub struct Tokenizer {
     used: u32,
     rows: u32,
     template: Option<ChatTemplate>,
+    names: NamedTokens,
 }
 
 impl Tokenizer {
@@ -94,8 +99,8 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
         let used = limits::count_ids(inner.get_vocab(true).iter()).map_err(malformed)?;
-        let plain = PlainEncoder::recognize(&inner);
-        Ok(Self { inner, json, expansion, plain, used, rows: used, template: None })
+        let (plain, names) = (PlainEncoder::recognize(&inner), NamedTokens::read(&inner));
+        Ok(Self { inner, json, expansion, plain, used, rows: used, template: None, names })
     }
 
     /// The same tokenizer for a model with `rows` embedding rows.
@@ -112,11 +117,15 @@ impl Tokenizer {
     }
 
     /// Ids of `text`, as Hugging Face's `encode(text, add_special_tokens=False)`: names of special tokens in the text
-    /// become those tokens. A normalizer such as Qwen's NFC runs first, so some texts do not come back unchanged.
+    /// become those tokens, but that of a mask token is text. A normalizer such as Qwen's NFC runs first, so some texts do not come
+    /// back unchanged.
     ///
     /// # Errors
     /// If the library cannot split the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        if let Some(ids) = self.encode_mask_name(text)? {
+            return Ok(ids);
+        }
         self.refuse_unbroken(text)?;
         let encoding = self.call_library(text, || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
@@ -147,40 +156,6 @@ impl Tokenizer {
     #[must_use]
     pub(crate) fn most_tokens(&self, text: &str) -> Option<usize> {
         self.plain.map(|plain| plain.most_tokens(text))
-    }
-
-    /// The text of `ids`. With `show_special`, special tokens appear by name and reserved rows as `<|reserved N|>`; otherwise
-    /// neither appears. Bytes that are not UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// If the library cannot decode a run of ids. A stand-in for it would equal the stand-in of another answer.
-    pub fn decode(&self, ids: &[u32], show_special: bool) -> Result<String, TokenizerError> {
-        let known = |id: &u32| *id < self.used;
-        let mut text = String::new();
-        for run in ids.chunk_by(|a, b| known(a) && known(b)) {
-            match run {
-                [id] if !known(id) && show_special => text.push_str(&format!("<|reserved {id}|>")),
-                run => {
-                    let failed = |cause| TokenizerError::Decode { ids: run.len(), cause };
-                    let decoded = catch_library_panic(|| self.inner.decode(run, !show_special));
-                    text.push_str(&decoded.map_err(failed)?.map_err(|cause| failed(cause.to_string()))?);
-                }
-            }
-        }
-        Ok(text)
-    }
-
-    /// Name of the token `id` in byte-level letters; `None` for a reserved row.
-    #[must_use]
-    pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
-    }
-
-    /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a
-    /// token whose name contains "mask".
-    #[must_use]
-    pub(crate) fn text_token(&self, id: u32) -> Option<String> {
-        self.token(id).filter(|token| !token.to_lowercase().contains("mask"))
     }
 
     /// Id of the token with exactly this name, if there is one.
@@ -259,4 +234,4 @@ impl Tokenizer {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! Exact match: asks the held-out questions of a dataset and compares the answers with the data's.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::SpecialNames;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::show_path;
@@ -65,8 +66,9 @@ pub(super) fn score_exact_match(
     model: &Model,
     answers: &mut Vec<String>,
 ) -> Result<ExactScores, Failure> {
-    let (chats, canvas) = read_held_out_questions(job, item)?;
-    let questions = chats.iter().map(|chat| build_question(chat, model, canvas));
+    let HeldOutQuestions { chats, canvas, names } = read_held_out_questions(job, item)?;
+    let tokenizer = &model.tokenizer()?.clone().with_special_names(names);
+    let questions = chats.iter().map(|chat| build_question(chat, model, tokenizer, canvas));
     let questions: Vec<HeldOutQuestion> = questions.collect::<Result<_, _>>()?;
     let asked: Vec<CompletionRequest> =
         questions.iter().filter_map(HeldOutQuestion::asked).cloned().collect();
@@ -82,15 +84,23 @@ pub(super) fn score_exact_match(
             continue;
         }
         let completion = found.next().expect("every question that was asked has a completion");
-        let answer = ExactAnswer::from_completion(chat, &completion, name, model)?;
+        let answer = ExactAnswer::from_completion(chat, &completion, name, (model, tokenizer))?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
         answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
     }
     Ok(scores)
 }
 
-/// The held-out conversations of a dataset, and the number of tokens that an answer may have.
-fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat>, usize), Failure> {
+/// The held-out conversations of a dataset.
+struct HeldOutQuestions {
+    chats: Vec<Chat>,
+    /// Tokens that an answer may have.
+    canvas: usize,
+    /// What becomes of names of special tokens in them.
+    names: SpecialNames,
+}
+
+fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<HeldOutQuestions, Failure> {
     let folder = find_input_folder(job, &item.role)?;
     let (rows, mut chats) = (Rows::open(folder).map_err(stage_failure)?, read_held_out_chats(folder)?);
     chats.truncate(item.limit.unwrap_or(usize::MAX));
@@ -102,7 +112,7 @@ fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<(Vec<Chat
         let what = format!("rows of `{}` have no `canvas=`", item.dataset);
         input_failure(what, "add `canvas=` to the rows: the number of tokens that an answer may have")
     })?;
-    Ok((chats, canvas))
+    Ok(HeldOutQuestions { chats, canvas, names: rows.summary().specials.unwrap_or_default() })
 }
 
 /// Whether a held-out conversation can be asked.
@@ -124,8 +134,12 @@ impl HeldOutQuestion {
     }
 }
 
-fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQuestion, Failure> {
-    let tokenizer = model.tokenizer()?;
+fn build_question(
+    chat: &Chat,
+    model: &Model,
+    tokenizer: &Tokenizer,
+    length: usize,
+) -> Result<HeldOutQuestion, Failure> {
     let prefix = chat::encode_prompt(tokenizer, &chat.given()).map_err(stage_failure)?;
     if prefix.is_empty() {
         return Err(input_failure(
@@ -146,7 +160,8 @@ fn build_question(chat: &Chat, model: &Model, length: usize) -> Result<HeldOutQu
 /// turn nor what a template adds.
 fn count_least_answer_tokens(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
     let with_end = chat::encode_answer(tokenizer, &chat.given(), &chat.answer)?.len();
-    Ok(tokenizer.encode(&chat.answer)?.len().min(with_end.saturating_sub(1)))
+    let answer = tokenizer.encode_marked(&tokenizer.mark_names(&chat.answer))?;
+    Ok(answer.len().min(with_end.saturating_sub(1)))
 }
 
 impl<'a> ExactAnswer<'a> {
@@ -154,9 +169,8 @@ impl<'a> ExactAnswer<'a> {
         chat: &'a Chat,
         completion: &Completion,
         checkpoint: &'a str,
-        model: &Model,
+        (model, tokenizer): (&Model, &Tokenizer),
     ) -> Result<Self, Failure> {
-        let tokenizer = model.tokenizer()?;
         let given = tokenizer.decode(completion.until_end(&model.ends()), false).map_err(stage_failure)?;
         let passed = given == chat.answer
             || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;

@@ -10,7 +10,7 @@ use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{
     AttentionSchedule, BlockPhase, GenerateConfig, Prompt, PromptKind, Sampler, StageConfig, TrainConfig,
 };
-use crate::pipeline::config::{Packing, RowsConfig};
+use crate::pipeline::config::{EndOfTurn, Packing, RowsConfig};
 use crate::pipeline::field_path::{FieldPath, generate, rows, train};
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::{FieldValue, Stage};
@@ -33,6 +33,7 @@ pub(super) fn lint_attention(lineages: &Lineages<'_>, stage: &Stage, config: &Tr
                 sink.push(schedule_beyond_steps(stage, config, path, "the schedule of block sizes", span));
             }
             check_block_rows(lineages, stage, phases, sink);
+            check_answer_blocks(lineages, stage, phases, sink);
         }
         AttentionSchedule::Strided { phases } => {
             if let Some((at, span)) = find_late_phase(phases, config.steps) {
@@ -133,12 +134,50 @@ fn check_block_rows(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase
     }
 }
 
+/// Reports answers that are filled to the end of blocks of another size: the fill would end within a block.
+fn check_answer_blocks(lineages: &Lineages<'_>, stage: &Stage, phases: &[BlockPhase], sink: &mut Sink) {
+    let filled = |rows| Some((rows, as_rows(rows).end_of_turn.and_then(EndOfTurn::block)?));
+    let Some((rows, block)) = lineages.rows(stage).find_map(filled) else { return };
+    let Some(at) = phases.iter().position(|phase| !block.is_multiple_of(phase.size)) else { return };
+    let size = phases[at].size;
+    let message = format!(
+        "blocks of {} do not divide the blocks of {block} to whose end `{}` fills answers",
+        count_noun(size, "token"),
+        rows.name
+    );
+    let single = stage.field(train::ATTENTION_SIZE).map(|field| &field.span);
+    let fits = phases.iter().fold(1, |multiple, phase| find_common_multiple(multiple, phase.size));
+    sink.push(
+        Diagnostic::new(Code::BlockMismatch, message)
+            .at(
+                single.unwrap_or_else(|| stage.place(train::ATTENTION_NTH_SIZE.nth(at))),
+                "answers end within such a block",
+            )
+            .also(rows.place(rows::END_OF_TURN_BLOCK), "filled to the end of these")
+            .help(format!("write `block={fits}` in the rows, which every size divides")),
+    );
+}
+
+/// The smallest number that both divide; neither is 0.
+fn find_common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (a / divisor).saturating_mul(b)
+}
+
+fn as_rows(rows: &Stage) -> &RowsConfig {
+    match &rows.config {
+        StageConfig::Rows(config) => config,
+        _ => unreachable!("the rows of a training are made by a rows stage"),
+    }
+}
+
 /// Returns the stage and its settings if its rows cut documents at the row length.
 fn as_cut_rows(rows: &Stage) -> Option<(&Stage, &RowsConfig)> {
-    match &rows.config {
-        StageConfig::Rows(config) if config.packing == Packing::Concat => Some((rows, config)),
-        _ => None,
-    }
+    let config = as_rows(rows);
+    (config.packing == Packing::Concat).then_some((rows, config))
 }
 
 /// Reports a sampler whose block size does not divide the checkpoint's.

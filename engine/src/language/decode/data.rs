@@ -3,11 +3,14 @@
 use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
-use crate::pipeline::config::{DatasetFormat, FetchConfig, Packing, RowsConfig, TokenizerConfig};
+use crate::pipeline::config::{
+    DatasetFormat, EndOfTurn, FetchConfig, Packing, RowsConfig, SpecialNames, TokenizerConfig,
+};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
 use crate::text::glob::PatternError;
+use crate::text::place::Span;
 
 /// Help for a hub repository that is written like a folder, such as `Qwen/Qwen3-0.6B`.
 fn suggest_repository(record: &Record, from: &str) -> Option<String> {
@@ -71,14 +74,16 @@ impl Decoder<'_> {
         if record.broken || dataset.broken {
             return None;
         }
-        let mut dataset = self.dataset(dataset)?;
+        let dataset_record = dataset;
+        let mut dataset = self.dataset(dataset_record)?;
         if dataset.held_out == 0.0 {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
-        if let (Some(leaf), false) =
-            (record.leaf("canvas"), matches!(dataset.format, DatasetFormat::Chat { .. }))
+        self.find_benchmarks(dataset_record, &dataset)?;
+        if let (Some(named), false) =
+            (find_answer_field(record), matches!(dataset.format, DatasetFormat::Chat { .. }))
         {
-            self.report_rows_without_chat(&dataset.name, record, leaf);
+            self.report_rows_without_chat(&dataset.name, record, named);
             return None;
         }
         Some(RowsConfig {
@@ -91,25 +96,56 @@ impl Decoder<'_> {
             },
             end_of_document: record.boolean("end-of-document")?,
             canvas: record.size("canvas"),
+            end_of_turn: decode_end_of_turn(record),
+            specials: decode_specials(record),
         })
     }
 
+    /// Reports rows with a field about answers, given as (what it is, what it is for, its name, its place).
     fn report_rows_without_chat(
         &mut self,
         dataset: &str,
         rows: &Record,
-        canvas: &crate::language::record::Leaf,
+        (what, label, field, place): (&str, &str, &str, &Span),
     ) {
         let declared = self.world.named("dataset", dataset);
         let name = rows.expect_name();
-        let message = format!("rows `{name}` have a canvas for answers, but dataset `{dataset}` has none");
-        let mut diagnostic =
-            Diagnostic::new(Code::NoChatData, message).at(&canvas.span, "a canvas holds an answer");
+        let message = format!("rows `{name}` have {what}, but dataset `{dataset}` has none");
+        let mut diagnostic = Diagnostic::new(Code::NoChatData, message).at(place, label);
         if let Some(place) = declared.and_then(Record::name_leaf) {
             diagnostic = diagnostic.also(&place.span, "declared here");
         }
-        let help =
-            "give the dataset a `chat user=\"question\" assistant=\"answer\"`, or use rows without `canvas`";
+        let help = format!(
+            "give the dataset a `chat user=\"question\" assistant=\"answer\"`, or use rows without `{field}`"
+        );
         self.sink.push(diagnostic.help(help));
+    }
+}
+
+/// The field of rows that only conversations can follow, if there is one.
+fn find_answer_field(rows: &Record) -> Option<(&'static str, &'static str, &'static str, &Span)> {
+    let canvas = rows.leaf("canvas");
+    let canvas =
+        canvas.map(|leaf| ("a canvas for answers", "a canvas holds an answer", "canvas", &leaf.span));
+    canvas.or_else(|| {
+        let ends = rows.child("end-of-turn")?;
+        Some(("a rule for the end of answers", "where an answer ends", "end-of-turn", &ends.span))
+    })
+}
+
+fn decode_end_of_turn(rows: &Record) -> Option<EndOfTurn> {
+    let child = rows.child("end-of-turn")?;
+    match child.text("supervise")? {
+        "once" => Some(EndOfTurn::Once),
+        "to-block-boundary" => Some(EndOfTurn::ToBlockBoundary { block: child.size("block")? }),
+        word => unknown_word(word),
+    }
+}
+
+fn decode_specials(rows: &Record) -> Option<SpecialNames> {
+    match rows.child("specials")?.text("value")? {
+        "text" => Some(SpecialNames::Text),
+        "token" => Some(SpecialNames::Token),
+        word => unknown_word(word),
     }
 }

@@ -1,5 +1,6 @@
 //! Datasets.
 
+use super::contamination::decode_contamination;
 use super::{Decoder, unknown_word};
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
@@ -102,6 +103,7 @@ impl Decoder<'_> {
             skipped: decode_skipped(record),
             drops_duplicates: record.child("duplicates").and_then(|child| child.text("value"))
                 == Some("drop"),
+            contamination: decode_contamination(record, &name)?,
             cap: decode_token_cap(record),
         };
         self.check_data(record, &files, &dataset);

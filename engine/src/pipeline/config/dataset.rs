@@ -22,8 +22,23 @@ pub struct DatasetConfig {
     pub skipped: Option<f64>,
     /// Whether a document that is equal to an earlier one is dropped.
     pub drops_duplicates: bool,
+    /// Benchmarks that must not be in the documents.
+    pub contamination: Vec<ContaminationCheck>,
     /// Where reading stops.
     pub cap: Option<TokenCap>,
+}
+
+/// A benchmark that must not be in the documents of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContaminationCheck {
+    /// Name of the benchmark for people.
+    pub name: String,
+    /// Name of the stage's source with its files.
+    pub source: String,
+    /// Words in a row that a document may not have in common with it.
+    pub words: usize,
+    /// Whether such documents are left out.
+    pub drops: bool,
 }
 
 /// The values of a field that a record must have to be a document: one of the accepted ones, or a number in the range.
@@ -85,6 +100,7 @@ impl DatasetConfig {
             filters: Vec::new(),
             skipped: None,
             drops_duplicates: false,
+            contamination: Vec::new(),
             cap: None,
         }
     }

@@ -1,8 +1,9 @@
 //! Options for making rows.
 
-use fmflow_engine::pipeline::config::TokenCap;
+use fmflow_engine::pipeline::config::{SpecialNames, TokenCap};
 
 use super::error::{BuildError, options_error};
+use crate::data::chat::AnswerRoom;
 use crate::data::packing::{MAX_LENGTH, Packing};
 
 /// Options for making rows.
@@ -16,10 +17,25 @@ pub(crate) struct RowsOptions {
     pub end_of_document: bool,
     /// Tokens of an answer including its padding; `None` leaves answers at their own length.
     pub canvas: Option<usize>,
+    /// Tokens of the blocks to whose end answers are filled; `None` does not fill them.
+    pub answer_block: Option<usize>,
+    /// What becomes of names of special tokens; `None` makes them tokens in conversations and text in documents.
+    pub specials: Option<SpecialNames>,
     /// Share of documents that is held out, in [0, 1).
     pub held_out: f64,
     /// Where reading stops.
     pub cap: Option<TokenCap>,
+}
+
+impl RowsOptions {
+    /// How much room an answer takes.
+    pub(super) fn answer_room(&self) -> AnswerRoom {
+        match (self.canvas, self.answer_block) {
+            (Some(canvas), _) => AnswerRoom::Canvas(canvas),
+            (None, Some(block)) => AnswerRoom::Blocks(block),
+            (None, None) => AnswerRoom::Own,
+        }
+    }
 }
 
 /// Refuses options that no data fit.

@@ -64,12 +64,30 @@ fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) 
 
 fn text_options() -> RowsOptions {
     let (packing, held_out) = (Packing::Concat, HELD_OUT_TEXT);
-    RowsOptions { length: 128, packing, end_of_document: true, canvas: None, held_out, cap: None }
+    RowsOptions {
+        length: 128,
+        packing,
+        end_of_document: true,
+        canvas: None,
+        answer_block: None,
+        specials: None,
+        held_out,
+        cap: None,
+    }
 }
 
 fn task_options() -> RowsOptions {
     let (packing, held_out) = (Packing::FirstFit, HELD_OUT_TASKS);
-    RowsOptions { length: 128, packing, end_of_document: false, canvas: Some(6), held_out, cap: None }
+    RowsOptions {
+        length: 128,
+        packing,
+        end_of_document: false,
+        answer_block: None,
+        specials: None,
+        canvas: Some(6),
+        held_out,
+        cap: None,
+    }
 }
 
 #[test]
@@ -86,8 +104,12 @@ fn the_template_gives_every_task_the_ids_of_plain_chatml() {
     let plain = Tokenizer::from_bytes("tokenizer.json", DATA.2.json().to_vec()).unwrap();
     assert!(DATA.2.template().is_some() && plain.template().is_none());
     for chat in chats(true) {
-        let found = chat::encode_example(&DATA.2, &chat, Some(6)).unwrap();
-        assert_eq!(found, chat::encode_example(&plain, &chat, Some(6)).unwrap(), "{chat:?}");
+        let found = chat::encode_example(&DATA.2, &chat, chat::AnswerRoom::Canvas(6)).unwrap();
+        assert_eq!(
+            found,
+            chat::encode_example(&plain, &chat, chat::AnswerRoom::Canvas(6)).unwrap(),
+            "{chat:?}"
+        );
     }
 }
 

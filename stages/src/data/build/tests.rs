@@ -13,7 +13,16 @@ use super::*;
 use std::collections::BTreeSet;
 
 fn wanted(packing: Packing) -> RowsOptions {
-    RowsOptions { length: 32, packing, end_of_document: true, canvas: Some(6), held_out: 0.2, cap: None }
+    RowsOptions {
+        length: 32,
+        packing,
+        end_of_document: true,
+        canvas: Some(6),
+        answer_block: None,
+        specials: None,
+        held_out: 0.2,
+        cap: None,
+    }
 }
 
 fn texts() -> Vec<Document> {

@@ -81,6 +81,8 @@ fn summary(length: usize, vocabulary: u32, train: u64, held_out: u64) -> RowsSum
         bytes_per_id: compute_bytes_per_id(vocabulary),
         packing: Packing::FirstFit,
         canvas: None,
+        answer_block: None,
+        specials: None,
         end_of_document: false,
         chats: false,
         chat_template: None,

@@ -1,7 +1,7 @@
 //! Parses and renders a template in this process.
 //!
 //! Blocks are trimmed, strings have Python's methods, `tojson` writes what Python's `json.dumps` writes, `raise_exception`
-//! refuses, and `{% generation %}` only groups. `strftime_now` is deliberately missing: rows are cached by their inputs, so a
+//! refuses, and `{% generation %}` only groups, or marks what it groups. `strftime_now` is deliberately missing: rows are cached by their inputs, so a
 //! conversation must not depend on the day. Templates that test whether it is defined fall back to a fixed date; others fail
 //! when they call it.
 
@@ -20,6 +20,14 @@ const MAX_OUTPUT_BYTES: usize = 64 << 20;
 
 /// The longest reason that is passed on, in characters: a template can refuse with a text of any length.
 const MAX_CAUSE_CHARS: usize = 400;
+
+/// Before and after a `{% generation %}` block, where marks are wanted: code points that Unicode sets apart for such use.
+pub(crate) const GENERATION_START: char = '\u{FDD2}';
+/// After the block.
+pub(crate) const GENERATION_END: char = '\u{FDD3}';
+
+/// Name of the template whose `{% generation %}` blocks are marked; absent if there are none.
+const MARKED: &str = "marked";
 
 /// A parsed template. Errors are predicates of a sentence about the template.
 #[derive(Debug)]
@@ -46,16 +54,30 @@ impl JinjaTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned("chat", replace_generation_tags(&source.text))
-            .map_err(|e| shorten(format!("cannot be parsed: {e}")))?;
+            .add_filter("generation", |text: String| format!("{GENERATION_START}{text}{GENERATION_END}"));
+        let mut add = |name, text| {
+            let added = environment.add_template_owned(name, text);
+            added.map_err(|e| shorten(format!("cannot be parsed: {e}")))
+        };
+        let grouped = replace_generation_tags(&source.text, "if true", "endif");
+        let has_generation = grouped != source.text;
+        add("chat", grouped)?;
+        if has_generation {
+            add(MARKED, replace_generation_tags(&source.text, "filter generation", "endfilter"))?;
+        }
         Ok(Self { environment, tokens: source.tokens })
     }
 
-    /// Renders a conversation.
+    /// Renders a conversation, with marks around `{% generation %}` blocks if they are wanted.
     ///
     /// # Errors
     /// If the template refuses the conversation, fails, or takes too long.
-    pub(super) fn render(&self, messages: &[Json], options: &TemplateOptions) -> Result<String, String> {
+    pub(super) fn render(
+        &self,
+        messages: &[Json],
+        options: &TemplateOptions,
+        marked: bool,
+    ) -> Result<String, String> {
         let own = [
             ("messages", messages.iter().map(python::to_template_value).collect::<Value>()),
             ("add_generation_prompt", options.add_generation_prompt.into()),
@@ -66,7 +88,9 @@ impl JinjaTemplate {
         let given = &options.variables;
         let given = given.iter().map(|(name, value)| (name.as_str(), python::to_template_value(value)));
         let all = Value::from_pairs(own.into_iter().chain(tokens).chain(given));
-        let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
+        let marked = marked.then(|| self.environment.get_template(MARKED).ok()).flatten();
+        let template = marked.map_or_else(|| self.environment.get_template("chat"), Ok);
+        let template = template.map_err(|e| e.to_string())?;
         match template.render(context! { ..all }) {
             Ok(text) if text.len() > MAX_OUTPUT_BYTES => Err("writes more than 64 MiB".into()),
             Ok(text) => Ok(text),
@@ -84,16 +108,16 @@ fn shorten(cause: String) -> String {
 }
 
 /// `{% generation %}` marks for transformers what the assistant said. minijinja does not know the tag, so it becomes a
-/// block that is always rendered.
-fn replace_generation_tags(source: &str) -> String {
+/// block with other tags.
+fn replace_generation_tags(source: &str, start_tag: &str, end_tag: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(source.len()), source);
     while let Some(start) = rest.find("{%") {
         let Some(length) = rest[start..].find("%}") else { break };
         let (before, tag) = (&rest[..start], &rest[start..start + length]);
         out.push_str(before);
         match tag[2..].trim_matches(|c: char| c.is_whitespace() || "-+".contains(c)) {
-            "generation" => out.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            "generation" => out.push_str(&tag.replace("generation", start_tag)),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", end_tag)),
             _ => out.push_str(tag),
         }
         rest = &rest[start + length..];

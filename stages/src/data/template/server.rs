@@ -107,7 +107,10 @@ fn answer_line(template: &mut Option<JinjaTemplate>, line: &str) -> Result<Vec<S
         return Ok(Vec::new());
     };
     let requests: Vec<ReceivedRequest> = parse_line(line)?;
-    requests.iter().map(|request| template.render(&request.messages, &request.options)).collect()
+    requests
+        .iter()
+        .map(|request| template.render(&request.messages, &request.options, request.marked))
+        .collect()
 }
 
 fn parse_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {

@@ -6,7 +6,7 @@ use serde_json::json;
 /// Qwen3's layout: the turns after the last question get a `<think>` block, earlier ones lose theirs.
 pub(in crate::data) const THINKING: &str = include_str!("thinking.jinja");
 
-fn template(source: &str) -> ChatTemplate {
+pub(in crate::data) fn template(source: &str) -> ChatTemplate {
     ChatTemplate::parse("test", source, vec![("eos_token".into(), "<|im_end|>".into())]).unwrap()
 }
 

@@ -20,7 +20,7 @@ pub(in crate::data) fn small_files() -> TokenizerFiles {
 }
 
 /// A tokenizer with 320 rows in which the letters a to j are single tokens, with and without a leading space.
-pub(in crate::data) fn small() -> Tokenizer {
+pub(crate) fn small() -> Tokenizer {
     static SMALL: OnceLock<Tokenizer> = OnceLock::new();
     let make = || Tokenizer::from_bytes("small", small_files().tokenizer).unwrap().with_rows(320).unwrap();
     SMALL.get_or_init(make).clone()

@@ -54,9 +54,10 @@ impl<'a> DraftAndAccept<'a> {
     ) -> (usize, bool) {
         for (i, draft) in self.drafts.iter().enumerate() {
             let law = self.law_after(&canvas.tokens[..next + i], &mut logits[i * width..][..width]);
-            let accepted = judge_draft(draft, &law, random);
-            canvas.tokens[next + i] = accepted.unwrap_or_else(|rest| draw(&rest, random));
-            if accepted.is_err() || self.setting.ends.contains(&canvas.tokens[next + i]) {
+            let judged = judge_draft(draft, &law, random);
+            let refused = judged.is_err();
+            canvas.tokens[next + i] = judged.unwrap_or_else(|rest| draw(&rest, random));
+            if refused || self.setting.ends.contains(&canvas.tokens[next + i]) {
                 return (next + i + 1, false);
             }
         }

@@ -1,0 +1,103 @@
+//! Benchmarks that must not be in a dataset, through the binary.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::common::Project;
+
+const PIPELINE: &str = r#"pipeline "d" seed=1
+dataset "d" from="d.jsonl" format="jsonl" held-out="20%" {
+    contamination "mine" from="bench.jsonl.gz" ngram=6
+}
+tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "d" }
+rows "r" tokenizer="t" length=64 packing="concat"
+mixture "m" { dataset "d" }
+random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
+train "ar" from="i" {
+    data rows="r" mixture="m"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=2
+    learning-rate peak=1e-3 final=1e-4 shape="cosine"
+    steps 1
+}
+"#;
+
+/// Forty documents; every tenth quotes the benchmark.
+fn project() -> Project {
+    let project = Project::empty();
+    let line = |i: usize| match i % 10 {
+        3 => json!({ "text": format!("number {i}: Write a function, that SORTS the list... and stop") }),
+        _ => json!({ "text": format!("number {i}: nothing to see here, write a function that counts") }),
+    };
+    let lines: Vec<String> = (0..40).map(|i| line(i).to_string()).collect();
+    project.write("d.jsonl", &lines.join("\n"));
+    write_benchmark(&project, "write a function that sorts the list");
+    project.write("tiny.kdl", PIPELINE);
+    project
+}
+
+fn write_benchmark(project: &Project, prompt: &str) {
+    let record = json!({ "task_id": "T/0", "prompt": prompt, "test": "assert it" });
+    let file = fs::File::create(project.path().join("bench.jsonl.gz")).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, format!("{record}\n").as_bytes()).unwrap();
+    packed.finish().unwrap();
+}
+
+#[test]
+fn documents_with_a_benchmark_are_left_out_listed_and_told() {
+    let project = project();
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok();
+    let told = "contamination: 4 of 40 documents (10.0 %) have 6 words in a row in common with `mine` and are dropped, \
+                the first in d.jsonl:4; `contamination.jsonl` lists them; 2 of its 3 texts are shorter";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    let folder = project.artifact("r/d");
+    let listed = fs::read_to_string(folder.join("contamination.jsonl")).unwrap();
+    let listed: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let places: Vec<_> = listed.iter().map(|line| line["place"].as_str().unwrap()).collect();
+    assert_eq!(places, ["d.jsonl:4", "d.jsonl:14", "d.jsonl:24", "d.jsonl:34"]);
+    assert_eq!(listed[0]["words"], "write a function that sorts the");
+    let rows: Value = serde_json::from_slice(&fs::read(folder.join("rows.json")).unwrap()).unwrap();
+    let documents = |split: &str| rows[split]["documents"].as_u64().unwrap();
+    assert_eq!(documents("train") + documents("held_out"), 36);
+    let stats = project.fmflow(&["data", "stats", "tiny.kdl", "r/d"]).ok().stdout;
+    assert!(stats.contains("note: contamination: 4 of 40 documents"), "{stats}");
+    let shown = project.fmflow(&["data", "show", "tiny.kdl", "r/d", "-n", "1000", "--full"]).ok().stdout;
+    assert!(shown.contains("number 4") && !shown.contains("SORTS"), "{shown}");
+}
+
+#[test]
+fn another_benchmark_makes_the_rows_again_and_no_benchmark_is_no_file() {
+    let project = project();
+    project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok();
+    let before = project.artifact("r/d");
+    write_benchmark(&project, "another problem of six words here");
+    project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok().says("contamination: 0 of 40 documents");
+    assert_ne!(project.artifact("r/d"), before);
+    project.edit("tiny.kdl", "ngram=6", "ngram=6 action=\"report\"");
+    write_benchmark(&project, "write a function that sorts the list");
+    project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok().says("are learned all the same");
+    project.edit(
+        "tiny.kdl",
+        "    contamination \"mine\" from=\"bench.jsonl.gz\" ngram=6 action=\"report\"\n",
+        "",
+    );
+    project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok();
+    assert!(!project.artifact("r/d").join("contamination.jsonl").exists());
+}
+
+#[test]
+fn a_benchmark_that_cannot_be_read_is_refused_by_name() {
+    let project = project();
+    project.edit("tiny.kdl", "bench.jsonl.gz", "absent.jsonl");
+    project.fmflow(&["check", "tiny.kdl"]).exits(2).says("benchmark `mine`").says("absent.jsonl");
+    project.write("absent.jsonl", "{\"prompt\": \"a b\"}");
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("none of its 1 text has 6 words in a row");
+    project.write("absent.jsonl", "not JSON");
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("benchmark `mine`").says("is no JSON");
+}

@@ -282,17 +282,7 @@ mod tests {
     }
 
     fn expected(prefix: &str, node: &NodeSpec, all: &mut BTreeSet<String>) {
-        let ignored = [
-            "profile",
-            "recipe",
-            "window",
-            "end-of-turn",
-            "contents",
-            "permanent",
-            "non-finite",
-            "spike",
-            "probe",
-        ];
+        let ignored = ["profile", "recipe", "window", "end-of-turn", "contents"];
         if ignored.contains(&node.name.as_str()) {
             return;
         }

@@ -19,6 +19,7 @@ pub(crate) mod generate;
 mod hub;
 pub(crate) mod job;
 pub(crate) mod model;
+mod probe;
 pub(crate) mod random_init;
 pub mod rng;
 pub(crate) mod rows;

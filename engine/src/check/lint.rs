@@ -1,6 +1,7 @@
 //! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
 mod attention;
+mod branch;
 mod capacity;
 mod checkpoint_folders;
 mod checkpoint_use;
@@ -19,6 +20,7 @@ mod sampling;
 mod training;
 mod unsupported;
 mod vocabulary;
+mod watching;
 
 use indexmap::IndexMap;
 
@@ -56,6 +58,8 @@ pub(crate) fn lint_pipeline(
                 training::lint_training(lineages, stage, config, sink);
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
+                branch::lint_branch(lineages, stage, config, sink);
+                watching::lint_watching(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {

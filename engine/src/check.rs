@@ -305,6 +305,8 @@ mod tests {
         "/train/precision.accumulate",
         "/train/precision.compute",
         "/train/precision.master",
+        "/train/probe/benchmark.problems",
+        "/train/probe/benchmark.value",
     ];
 
     /// Pipelines that together set every field.

@@ -1,5 +1,6 @@
 //! A run: refuses early, verifies every input, runs the missing stages, and starts nothing new after a failure.
 
+mod branch;
 mod contradictions;
 pub mod execute;
 mod memory;

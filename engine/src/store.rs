@@ -7,6 +7,7 @@
 //!   digests                         cache of source file digests; may be deleted
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
 //!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/
+//!   permanent/<stage>-<12 digits>/  <update>/: checkpoints that stay when the stage is finished
 //!   runs/                           journal.jsonl, and a record of the inputs of every run
 //!   pins                            artifacts that `gc` never removes, one per line
 //!   tmp/ trash/                     folders being built or removed; emptied by the next run
@@ -43,7 +44,7 @@ pub use chunked_file::{CHUNKED_FILES, ChunkedFile};
 pub use downloads::{Downloads, PartialFile};
 pub use hashing_file::HashingFile;
 pub use layout::Store;
-pub use listing::{StoreListing, StoredFolder};
+pub use listing::{PermanentCheckpoints, StoreListing, StoredFolder};
 pub(crate) use lock::StoreLock;
 pub(crate) use manifest::Manifest;
 pub use publish::ArtifactWriter;

@@ -3,7 +3,7 @@
 mod exact;
 mod likelihood;
 
-pub(crate) use exact::ExactScores;
+pub(crate) use exact::{ExactScores, score_exact_match};
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::EvaluateConfig;

@@ -9,7 +9,8 @@ use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::store::Summary;
 
 use crate::{
-    convert, evaluate, export, failure, fetch, generate, inspect, random_init, rows, tokenizer, train, verify,
+    convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows, tokenizer, train,
+    verify,
 };
 
 /// Runs stages in this process.
@@ -37,7 +38,7 @@ impl Execute for LocalExecutor {
             StageConfig::Rows(config) => rows::run_rows(job, config),
             StageConfig::RandomInit(config) => random_init::run_random_init(job, config),
             StageConfig::Convert(config) => convert::run_convert(job, config),
-            StageConfig::Train(config) => train::run_train(job, config),
+            StageConfig::Train(config) => train::run_train(job, config, probe::answer_probe),
             StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
             StageConfig::Generate(config) => generate::run_generate(job, config),
             StageConfig::Export(config) => export::run_export(job, config),

@@ -10,7 +10,7 @@ use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::completion::{CompletionRequest, TimedCompletions, complete_requests};
+use crate::completion::{Completion, CompletionRequest, TimedCompletions, complete_requests};
 use crate::data::chat;
 use crate::data::corpus::Message;
 use crate::failure::{input_failure, stage_failure};
@@ -80,13 +80,7 @@ fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Genera
     let baseline = CompletionRequest { prefix: start, length: tokens, suffix: Vec::new() };
     let autoregressive = time_completion(job, model, &baseline, &build_twin(&prompt.sampler))?;
     let made = autoregressive.completions[0].tokens.len();
-    let text = match &prompt.kind {
-        PromptKind::Infill { prefix, suffix } => {
-            tokenizer.decode(&completion.tokens, false).map(|text| format!("{prefix}{text}{suffix}"))
-        }
-        _ => tokenizer.decode(completion.until_end(&ends), false),
-    }
-    .map_err(stage_failure)?;
+    let text = decode_answer(model, prompt, completion)?;
     Ok(GeneratedSample {
         prompt: display_prompt(&prompt.kind),
         text,
@@ -98,6 +92,28 @@ fn answer_prompt(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Genera
         tokens_per_second: tokens as f64 / found.seconds,
         autoregressive_tokens_per_second: made as f64 / autoregressive.seconds,
     })
+}
+
+/// Answers a prompt once, without measuring speed: the prompt as shown to people, and the text.
+///
+/// # Errors
+/// If the prompt does not fit the checkpoint, or the device fails.
+pub(crate) fn answer_once(model: &Model, prompt: &Prompt, seed: u64) -> Result<(String, String), Failure> {
+    let request = build_request(model, prompt)?;
+    let found = complete_requests(model, &[request], &prompt.sampler, seed, 1)?;
+    Ok((display_prompt(&prompt.kind), decode_answer(model, prompt, &found.completions[0])?))
+}
+
+/// The text up to the end of turn; for an infill, with prefix and suffix around it.
+fn decode_answer(model: &Model, prompt: &Prompt, completion: &Completion) -> Result<String, Failure> {
+    let tokenizer = model.tokenizer()?;
+    match &prompt.kind {
+        PromptKind::Infill { prefix, suffix } => {
+            tokenizer.decode(&completion.tokens, false).map(|text| format!("{prefix}{text}{suffix}"))
+        }
+        _ => tokenizer.decode(completion.until_end(&model.ends()), false),
+    }
+    .map_err(stage_failure)
 }
 
 /// The sampler of the autoregressive baseline: greedy, and with the cache that every autoregressive server has. An exact cache

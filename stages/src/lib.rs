@@ -20,6 +20,7 @@ mod hub;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod model;
+mod probe;
 pub(crate) mod random_init;
 pub mod rng;
 pub(crate) mod rows;

@@ -12,9 +12,14 @@ mod divergence;
 pub(crate) mod flat_tensors;
 pub mod gradient;
 pub mod gradient_sums;
+mod guard;
 pub(crate) mod held_out;
 pub(crate) mod metrics;
 pub(crate) mod pieces;
+pub(crate) mod probing;
+mod progress;
+mod remedy;
+pub(crate) mod saving;
 pub(crate) mod setup;
 pub(crate) mod state;
 pub mod task;
@@ -25,16 +30,20 @@ use std::time::Instant;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::TrainConfig;
-use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::backbone::Backbone;
 use crate::failure::{self, stage_failure};
 use adamw::StepFacts;
-use divergence::divergence_failure;
+use guard::Trouble;
 use held_out::HeldOutLoss;
 use metrics::{LossSum, StepMetrics};
+use probing::Prober;
+use progress::ProgressLine;
+use remedy::Remedy;
+use saving::{Retention, SaveClock};
 use setup::TrainingSetup;
 use state::{StageStart, TrainingState};
 
@@ -43,31 +52,43 @@ use state::{StageStart, TrainingState};
 /// # Errors
 /// If inputs contradict the settings, a loss or gradient is not finite, the guard finds that training diverged, a signal
 /// requests a stop (after saving a checkpoint), or the store or the device fails.
-pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig) -> Result<Summary, Failure> {
+pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
     record_start(job, &setup, &mut state)?;
+    probing::repeat_lost_probe(job, &setup, &state, prober)?;
     let mut shown = ProgressLine::new();
     let mut held_out = None;
+    let mut clock = SaveClock::start();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
-            return Err(stop_training(job, &setup, &state)?);
+            return Err(stop_training(job, &setup, &mut state)?);
         }
-        let (metrics, norm) = run_update(&setup, &mut state)?;
-        record_metrics(job, &metrics)?;
-        shown.show(job, config, &metrics);
-        divergence::judge_weights(job, &setup, &mut state, norm)?;
+        match run_update(&setup, &mut state)? {
+            UpdateResult::Applied(metrics, norm) => {
+                record_metrics(job, &metrics)?;
+                shown.show(job, config, &metrics);
+                divergence::judge_weights(job, &setup, &mut state, norm)?;
+            }
+            UpdateResult::Refused(trouble) => {
+                if remedy::apply_remedy(job, &setup, &mut state, &trouble)? == Remedy::Rewound {
+                    continue;
+                }
+            }
+        }
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
             held_out = Some(validate_held_out(job, &setup, &mut state)?);
         }
-        if state.step.is_multiple_of(config.checkpoint.every) && state.step < config.steps {
-            checkpoint::save_checkpoint(job, &setup, &state, config.checkpoint.keep)?;
+        if let Some(retention) = clock.find_due(config, state.step) {
+            checkpoint::save_checkpoint(job, &setup, &mut state, retention)?;
+            probing::probe_if_due(job, &setup, &state, prober)?;
+            clock.restart();
         }
     }
-    // A stage that continues from its last update has none yet.
     let held_out = match held_out {
         Some(found) => found,
-        None => validate_held_out(job, &setup, &mut state)?,
+        // The stage continues from a permanent checkpoint after its last update: this was recorded and judged before.
+        None => list_losses(&measure_held_out(&setup, &state.model, state.step)?),
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
     divergence::judge_weights(job, &setup, &mut state, norm)?;
@@ -96,27 +117,47 @@ fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingSt
     Ok(())
 }
 
-/// Runs one optimizer update and advances the state. Returns its metrics, and the norm of the weights before it.
-fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(StepMetrics, f64), Failure> {
+/// What one update came to.
+enum UpdateResult {
+    /// It was applied: its metrics, and the norm of the weights before it.
+    Applied(Box<StepMetrics>, f64),
+    /// It was refused, and the state is as before.
+    Refused(Trouble),
+}
+
+/// Runs one optimizer update and advances the state, unless the guard refuses it.
+fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<UpdateResult, Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
-    let (rows, by_dataset) = setup.rows_of(k)?;
-    let task = setup.task(k);
-    let update = update::build_update(setup.seed, setup.coordinate(k), &rows, config.batch.per_device, &task);
+    let draw = k + state.counters.guard.shift();
+    let (rows, by_dataset) = setup.rows_of(draw)?;
+    let (task, how) = (setup.task(k), setup.forward_options(k, draw));
+    let update =
+        update::build_update(setup.seed, setup.coordinate(draw), &rows, config.batch.per_device, &task);
     let data_wait = start.elapsed().as_secs_f64();
-    let (gradients, sum) =
-        gradient::compute_update_gradient(&state.model, &update, setup.forward_options(k), setup.threads)
-            .map_err(stage_failure)?;
+    let (gradients, sum) = gradient::compute_update_gradient(&state.model, &update, how, setup.threads)
+        .map_err(stage_failure)?;
     let loss = sum.weighted / update.divisor;
     if !loss.is_finite() {
-        return Err(refused_update_failure(k, &format!("the loss is {loss}")));
+        return Ok(UpdateResult::Refused(Trouble::NonFinite(format!("the loss is {loss}"))));
+    }
+    let spike = config.guard.spike.as_ref();
+    if let Some(found) = spike.and_then(|spike| state.counters.guard.find_spike(spike, sum.unweighted())) {
+        return Ok(UpdateResult::Refused(found));
     }
     let learning_rate = config.learning_rate.at(k, config.steps);
-    let facts = state.apply(gradients, learning_rate).map_err(|error| step_failure(k, error))?;
+    let facts = match state.apply(gradients, learning_rate) {
+        Err(error @ adamw::StepError::NonFinite { .. }) => {
+            return Ok(UpdateResult::Refused(Trouble::NonFinite(error.to_string())));
+        }
+        other => other.map_err(step_failure)?,
+    };
     divergence::refuse_non_finite_update(k, &facts)?;
     state.count(&facts, update.tokens, &by_dataset);
+    state.counters.guard.note_applied(&config.guard, k, sum.unweighted());
     let (seconds, norm) = (start.elapsed().as_secs_f64(), facts.weight_norm);
     let speed = update.tokens as f64 / seconds;
-    Ok((build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait), norm))
+    let metrics = build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait);
+    Ok(UpdateResult::Applied(Box::new(metrics), norm))
 }
 
 #[expect(
@@ -151,16 +192,12 @@ fn build_step_metrics(
     }
 }
 
-fn refused_update_failure(step: u64, what: &str) -> Failure {
-    divergence_failure(format!("training diverged at update {step}: {what}; the update was not applied"))
-}
-
-fn step_failure(step: u64, error: adamw::StepError) -> Failure {
+fn step_failure(error: adamw::StepError) -> Failure {
     match error {
-        adamw::StepError::NonFinite { .. } => refused_update_failure(step, &error.to_string()),
         adamw::StepError::NoMatch { .. } => {
             failure::input_failure(error, "write a part of a parameter's name, or the name of a group")
         }
+        adamw::StepError::NonFinite { .. } => stage_failure(error),
         adamw::StepError::Backbone(error) => stage_failure(error),
     }
 }
@@ -178,15 +215,21 @@ fn validate_held_out(
     state: &mut TrainingState,
 ) -> Result<IndexMap<String, f64>, Failure> {
     let measured = measure_held_out(setup, &state.model, state.step)?;
-    let found: IndexMap<String, f64> =
-        measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect();
+    let found = list_losses(&measured);
     // A loss that is not finite is no metric: it ends the stage right below.
     if measured.values().all(|found| found.loss.is_finite()) {
         let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
         job.slot.append_metrics(&line.to_string())?;
     }
+    if let Some(line) = progress::describe_validation(setup.config, state.step, &measured) {
+        job.report.event(&line);
+    }
     divergence::judge_held_out(job, setup, state, &measured)?;
     Ok(found)
+}
+
+fn list_losses(measured: &IndexMap<String, HeldOutLoss>) -> IndexMap<String, f64> {
+    measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect()
 }
 
 /// The loss on held-out rows of every dataset, with the attention that `model` has learned after `step` updates.
@@ -216,10 +259,10 @@ fn measure_held_out(
 fn stop_training(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
-    state: &TrainingState,
+    state: &mut TrainingState,
 ) -> Result<Failure, Failure> {
     if state.step > state.saved {
-        checkpoint::save_checkpoint(job, setup, state, setup.config.checkpoint.keep)?;
+        checkpoint::save_checkpoint(job, setup, state, Retention::Replaced)?;
     }
     Ok(Failure {
         kind: FailureKind::Interrupted,
@@ -245,39 +288,12 @@ fn publish_model(
         false => format!("held-out loss {}", listed.join(", ")),
     };
     let headline = if state.counters.has_diverged() { format!("DIVERGED: {headline}") } else { headline };
-    let lines = setup.lines(state);
+    let lines = setup.lines(state).into_iter().chain(state.counters.guard.describe()).collect();
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;
     setup.artifact(state).write(&mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
-}
-
-/// The numbers of the progress line: sums over the updates since the last line, shown as means.
-struct ProgressLine {
-    loss: f64,
-    speed: f64,
-    updates: u64,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self { loss: 0.0, speed: 0.0, updates: 0 }
-    }
-
-    fn show(&mut self, job: &Job<'_>, config: &TrainConfig, metrics: &StepMetrics) {
-        self.loss += metrics.loss;
-        self.speed += metrics.tokens_per_second;
-        self.updates += 1;
-        let done = metrics.step + 1;
-        if !done.is_multiple_of(config.log_every) && done != config.steps {
-            return;
-        }
-        let n = self.updates as f64;
-        let text = format!("loss {:.3} · {:.1}K tok/s", self.loss / n, self.speed / n / 1000.0);
-        job.report.progress(&Progress { done, total: config.steps, unit: "update", text: &text });
-        *self = Self::new();
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod export;
 mod gc;
 mod history;
 mod hostile_store;
+mod leading;
 mod learning_curve;
 mod memory;
 mod mixtures;

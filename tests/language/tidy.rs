@@ -277,6 +277,7 @@ const STAGES_FLOORS: &[&str] = &[
     "convert",
     "evaluate",
     "generate",
+    "probe",
     "export",
     "verify",
     "inspect",

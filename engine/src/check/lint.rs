@@ -1,6 +1,7 @@
 //! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
 mod attention;
+mod branch;
 mod capacity;
 mod checkpoint_folders;
 mod checkpoint_use;
@@ -20,6 +21,7 @@ mod strides;
 mod training;
 mod unsupported;
 mod vocabulary;
+mod watching;
 
 use indexmap::IndexMap;
 
@@ -58,6 +60,8 @@ pub(crate) fn lint_pipeline(
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
                 strides::lint_strides(lineages, stage, config, sink);
+                branch::lint_branch(lineages, stage, config, sink);
+                watching::lint_watching(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {

@@ -142,8 +142,12 @@ fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
     let lock = store.lock().map_err(run::unwritable_store)?;
     let items = garbage::collect_store_items(store, &[])?;
     let mut pins = garbage::read_artifact_pins(store)?;
-    let names =
-        || items.iter().filter(|item| item.kind == ItemKind::Artifact).map(|item| to_entry_name(&item.path));
+    let names = || {
+        items
+            .iter()
+            .filter(|item| matches!(item.kind, ItemKind::Artifact | ItemKind::Permanent))
+            .map(|item| to_entry_name(&item.path))
+    };
     for wanted in arguments.pin.iter().map(|wanted| read_artifact_name(wanted)) {
         if !names().any(|known| known == wanted) {
             let message = format!("the store has no artifact `{wanted}`");
@@ -222,16 +226,22 @@ fn format_removal_command(arguments: &GcArguments, context: &CommandContext<'_>)
 }
 
 fn format_kept_row(item: &StoreItem) -> Vec<String> {
-    vec![to_entry_name(&item.path).to_owned(), format_bytes(item.bytes), item.users.join(", ")]
+    vec![format_item_name(item), format_bytes(item.bytes), item.users.join(", ")]
 }
 
 fn format_garbage_row(item: &StoreItem) -> Vec<String> {
     let made = item.created.as_deref().and_then(|time| time.get(..16)).unwrap_or_default().replace('T', " ");
-    let name = match item.kind {
-        ItemKind::Record => format!("runs/{}", to_entry_name(&item.path)),
-        _ => to_entry_name(&item.path).to_owned(),
-    };
-    vec![name, format_bytes(item.bytes), item.kind.word().to_owned(), made]
+    vec![format_item_name(item), format_bytes(item.bytes), item.kind.word().to_owned(), made]
+}
+
+/// The name of an item's folder, with what tells it from that of an artifact.
+fn format_item_name(item: &StoreItem) -> String {
+    let name = to_entry_name(&item.path);
+    match item.kind {
+        ItemKind::Record => format!("runs/{name}"),
+        ItemKind::Permanent => format!("permanent/{name}"),
+        ItemKind::Artifact | ItemKind::Work | ItemKind::Leftover => name.to_owned(),
+    }
 }
 
 fn render_item_json(item: &StoreItem) -> serde_json::Value {

@@ -108,6 +108,7 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         &[
             ("fmflow log", "every run of the store: when, what, how it ended"),
             ("fmflow log pipeline.kdl", "the runs of one pipeline"),
+            ("fmflow log pipeline.kdl sft --plot", "the curves of a training, also while it runs"),
             (
                 "fmflow log pipeline.kdl sft | tail -1",
                 "the last metrics of a stage, one JSON object per line",

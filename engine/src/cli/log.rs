@@ -1,10 +1,14 @@
 //! `fmflow log`: lists the runs of the store, or prints the metrics of a stage.
 
+mod curves;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::curves::Curves;
+use super::output::read_terminal_columns;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, show};
 use crate::error::Result;
@@ -24,6 +28,12 @@ pub(super) struct LogArguments {
     stage: Option<String>,
     #[command(flatten)]
     settings: SettingArguments,
+    /// Draw the metrics of the stage as curves
+    #[arg(long, requires = "stage", conflicts_with_all = ["json", "csv"])]
+    plot: bool,
+    /// Print the numbers of the metrics as a table, a line for each update
+    #[arg(long, requires = "stage", conflicts_with = "json")]
+    csv: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -33,7 +43,7 @@ pub(super) fn run_log(arguments: &LogArguments, context: &CommandContext<'_>) ->
     match (&arguments.file, &arguments.stage) {
         (Some(file), Some(stage)) => {
             let source = PipelineArguments { file: file.clone(), settings: arguments.settings.clone() };
-            print_metrics(&source, stage, arguments.json, context)
+            print_metrics(&source, stage, arguments, context)
         }
         (file, _) => list_runs(file.as_deref(), arguments.json, context),
     }
@@ -95,7 +105,7 @@ fn render_past_run_json(run: &PastRun, ended: String) -> Value {
 fn print_metrics(
     source: &PipelineArguments,
     stage: &str,
-    json: bool,
+    arguments: &LogArguments,
     context: &CommandContext<'_>,
 ) -> Result<()> {
     let (store, planned) = show::find_planned_stage(source, stage, context)?;
@@ -117,7 +127,14 @@ fn print_metrics(
     if let Some(damage) = found.describe_damage() {
         context.output.message(&format!("note: {damage}\n"));
     }
-    if !json {
+    if arguments.csv {
+        return context.output.result(&Curves::parse(&found.lines).render_csv());
+    }
+    if arguments.plot {
+        let columns = read_terminal_columns(std::io::stdout()).unwrap_or(80);
+        return context.output.result(&Curves::parse(&found.lines).render_plot(columns));
+    }
+    if !arguments.json {
         return context.output.result(&found.text());
     }
     let lines: Vec<Value> = found

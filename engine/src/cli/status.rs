@@ -18,8 +18,8 @@ use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
 use crate::store::lock::LockHolder;
-use crate::store::{Store, lock, metrics, summary};
-use crate::text::display::render_table;
+use crate::store::{Store, StoreListing, lock, metrics, summary};
+use crate::text::display::{list_kept_updates, render_table};
 use crate::text::read::display_path;
 
 /// Time between two looks at the store.
@@ -87,6 +87,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
     let running = holder.filter(|holder| holder.lives);
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
+    let listing = store.as_ref().map(StoreListing::read).transpose()?.unwrap_or_default();
     let last = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default().pop();
     let last = last.filter(|run| run.file == pipeline.file).unwrap_or_default();
     let begun =
@@ -94,6 +95,13 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     let row = |planned: &PlannedStage| {
         let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
+        let row = match &store {
+            Some(store) => row.with_permanent(
+                listing.permanent(&planned.key.fingerprint),
+                store.permanent(name, &planned.key.fingerprint),
+            ),
+            None => row,
+        };
         match (&store, last.failures.get(name)) {
             (Some(store), _) if open && begun(name) => row.with_progress(pipeline, planned, store),
             (_, Some(why)) if open => Ok(row.with_failure(why)),
@@ -112,6 +120,7 @@ impl PipelineStatus {
         let rows = self.rows.iter().map(StatusRow::cells).collect();
         let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
+        self.rows.iter().filter_map(StatusRow::describe_permanent).for_each(|line| text += &line);
         let _ = match (&self.running, self.work) {
             (Some(holder), _) => writeln!(text, "a run is in progress: {}", holder.words),
             (None, 0) if self.rows.iter().any(|row| row.state == "failed") => {
@@ -140,6 +149,8 @@ struct StatusRow {
     step: Option<u64>,
     result: String,
     artifact: Option<PathBuf>,
+    /// Updates after which there are permanent checkpoints, and the folder of them.
+    permanent: Option<(Vec<u64>, PathBuf)>,
 }
 
 impl StatusRow {
@@ -167,7 +178,19 @@ impl StatusRow {
             (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
-        Self { stage: planned.key.name.clone(), state, step, result, artifact }
+        Self { stage: planned.key.name.clone(), state, step, result, artifact, permanent: None }
+    }
+
+    /// The row with the permanent checkpoints of its stage.
+    fn with_permanent(self, steps: &[u64], folder: PathBuf) -> Self {
+        Self { permanent: (!steps.is_empty()).then(|| (steps.to_vec(), folder)), ..self }
+    }
+
+    /// A line about the permanent checkpoints.
+    fn describe_permanent(&self) -> Option<String> {
+        let (steps, folder) = self.permanent.as_ref()?;
+        let (name, steps, folder) = (&self.stage, list_kept_updates(steps)?, display_path(folder));
+        Some(format!("permanent checkpoints of `{name}` after update {steps}, in {folder}\n"))
     }
 
     /// The row of a stage that failed in the last run, with the first line of the reason.
@@ -204,7 +227,10 @@ impl StatusRow {
     }
 
     fn json(&self) -> Value {
-        let Self { stage, state, step, result, artifact } = self;
-        json!({ "name": stage, "state": state, "step": step, "result": result, "artifact": artifact })
+        let Self { stage, state, step, result, artifact, permanent } = self;
+        let steps = permanent.as_ref().map_or(&[][..], |(steps, _)| steps);
+        json!({
+            "name": stage, "state": state, "step": step, "result": result, "artifact": artifact, "permanent": steps,
+        })
     }
 }

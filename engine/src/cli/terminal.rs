@@ -59,7 +59,7 @@ impl RunEvents for Terminal {
             return Box::new(StageBar::new(bars, &name, &start));
         }
         write_progress_line(&format!("{name}  {start}"));
-        Box::new(StageLines { name, last: Mutex::new(None) })
+        Box::new(StageLines { name, pace: Mutex::default() })
     }
 
     fn end(&self, outcome: &StageOutcome) {
@@ -117,6 +117,10 @@ impl ProgressReporter for StageBar {
         self.bar.set_message(escape_line(progress.text).into_owned());
     }
 
+    fn event(&self, text: &str) {
+        self.bars.suspend(|| write_progress_line(&format!("{}  {text}", self.name)));
+    }
+
     fn note(&self, text: &str) {
         self.bars.suspend(|| write_progress_line(&format!("{}  note: {text}", self.name)));
     }
@@ -132,18 +136,41 @@ impl Drop for StageBar {
 /// Reports a stage as plain lines.
 struct StageLines {
     name: String,
-    last: Mutex<Option<Instant>>,
+    pace: Mutex<Pace>,
+}
+
+/// When a stage reported progress.
+#[derive(Default)]
+struct Pace {
+    /// The first report, and the units that were done before.
+    first: Option<(Instant, u64)>,
+    /// The last line.
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Seconds that the rest of the work takes at the speed since the first report; `None` before there is one.
+    fn estimate_rest(&mut self, now: Instant, done: u64, total: u64) -> Option<f64> {
+        let (begun, before) = *self.first.get_or_insert((now, done));
+        let (made, left) = (done.checked_sub(before).filter(|made| *made > 0)?, total.saturating_sub(done));
+        (left > 0).then(|| now.duration_since(begun).as_secs_f64() / made as f64 * left as f64)
+    }
 }
 
 impl ProgressReporter for StageLines {
     fn progress(&self, progress: &Progress<'_>) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
-        if due {
-            *last = Some(Instant::now());
-            let Progress { done, total, unit, text } = progress;
-            write_progress_line(format!("{}  {unit} {done}/{total}  {text}", self.name).trim_end());
+        let (mut pace, now) = (self.pace.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let Progress { done, total, unit, text } = progress;
+        let rest = pace.estimate_rest(now, *done, *total);
+        if pace.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
+            pace.last = Some(now);
+            let rest = rest.map(|rest| format!(" · {} left", format_duration(rest))).unwrap_or_default();
+            write_progress_line(format!("{}  {unit} {done}/{total}  {text}{rest}", self.name).trim_end());
         }
+    }
+
+    fn event(&self, text: &str) {
+        write_progress_line(&format!("{}  {text}", self.name));
     }
 
     fn note(&self, text: &str) {
@@ -165,4 +192,18 @@ pub(crate) fn render_end_table(ran: &RunOutcome, shown: impl Fn(&std::path::Path
         vec![outcome.stage.clone(), outcome.ended.word().into(), time, result, artifact]
     });
     render_table(&["stage", "state", "time", "result", "artifact"], rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_speed_since_the_first_report() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(pace.estimate_rest(start, 100, 400), None, "the stage continued after update 100");
+        assert_eq!(pace.estimate_rest(at(10), 150, 400), Some(50.0));
+        assert_eq!(pace.estimate_rest(at(60), 400, 400), None);
+    }
 }

@@ -10,6 +10,9 @@ pub(super) fn explain_damage(folder: &Path, file: &str) -> String {
     if is_in_store(folder, |within| matches!(within, "artifacts" | "checkpoints")) {
         return format!("remove {} and run again: the run recreates it", show_path(folder));
     }
+    if folder.parent().is_some_and(|stage| is_in_store(stage, |within| within == "permanent")) {
+        return format!("remove {}: a run continues from an older checkpoint", show_path(folder));
+    }
     if folder.is_absolute() && folder.ends_with("runs") {
         return match file.ends_with(".jsonl") {
             true => format!("remove that line of {path}: only this part of the history is lost"),
@@ -39,6 +42,8 @@ mod tests {
     fn help_never_suggests_removing_a_folder_outside_a_store() {
         let help = |folder: &str| explain_damage(Path::new(folder), "manifest.json");
         assert!(help("/p/.fmflow/artifacts/ar-0123").starts_with("remove /p/.fmflow/artifacts/ar-0123 "));
+        let permanent = help("/p/.fmflow/permanent/ar-0123/00000020");
+        assert!(permanent.starts_with("remove /p/.fmflow/permanent/ar-0123/00000020:"), "{permanent}");
         assert!(["/home/me", ".", "/"].iter().all(|folder| !help(folder).contains("remove")));
         assert_eq!(
             explain_damage(Path::new("/p/.fmflow"), "pins"),

@@ -8,6 +8,7 @@ mod data;
 mod dataset;
 mod heads;
 mod model;
+mod probe;
 mod sample;
 mod sampler;
 mod tables;

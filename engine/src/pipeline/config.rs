@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod dataset;
+mod guard;
 pub(crate) mod learning_rate;
 pub mod sample;
 pub mod train;

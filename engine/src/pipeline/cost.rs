@@ -22,7 +22,7 @@ pub struct StageCost {
     pub(crate) size: Option<ModelSize>,
     /// Peak memory; `None` if unknown, or if the stage holds no model.
     pub memory: Option<MemoryCost>,
-    /// Size of the artifact in bytes, at most.
+    /// Size of the artifact and of the permanent checkpoints in bytes, at most.
     pub artifact_bytes: u64,
     /// Size of the artifact in bytes where the bound is far off, as it is for rows: what is likely.
     pub likely_bytes: u64,
@@ -135,16 +135,18 @@ fn find_vocabulary(stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) -
     facts.get(tokenizer).vocabulary.or(shape.map(|shape| shape.vocabulary))
 }
 
-/// Fills in the bytes of a stage. While a new checkpoint is written, there is one more than `keep`; the metrics are copied into the
+/// Fills in the bytes of a stage. Permanent checkpoints stay as the artifact does. While a new checkpoint is written, there is one more than `keep`; the metrics are copied into the
 /// artifact while the unfinished work still has them.
 fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) {
     let (size, source) = (cost.size.unwrap_or_default(), facts.get(stage.id));
     cost.artifact_bytes = match &stage.config {
         StageConfig::Train(config) => {
             let metrics = disk::bound_metrics(config.steps, config.parts.len());
-            let kept = (config.checkpoint.keep as u64).saturating_add(1);
+            let kept = (config.checkpoint.keep as u64).saturating_add(1 + config.guard.count_rewind_states());
             cost.work_bytes = saturating_product(&[size.checkpoint(), kept]).saturating_add(metrics);
-            size.folder().saturating_add(metrics)
+            let permanent = config.checkpoint.permanent.map_or(0, |every| config.steps / every);
+            let permanent = saturating_product(&[size.checkpoint(), permanent]);
+            size.folder().saturating_add(metrics).saturating_add(permanent)
         }
         StageConfig::RandomInit(_) | StageConfig::Convert(_) => size.folder(),
         StageConfig::Export(config) => size.export(config.dtype),

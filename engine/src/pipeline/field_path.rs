@@ -82,6 +82,7 @@ paths! {
         TOKENIZER "tokenizer"
     }
     train "train" {
+        AT "at"
         ATTENTION "attention"
         ATTENTION_SIZE "attention.size"
         ATTENTION_NTH_SIZE "attention.size.#"
@@ -107,9 +108,13 @@ paths! {
         OBJECTIVE_LOSS "objective.loss"
         OBJECTIVE_MAX_WEIGHT "objective.max-weight"
         OBJECTIVE_PATH "objective.path"
+        PERMANENT_EVERY "checkpoint.permanent.every"
         PATH_SCHEDULER_KIND "objective.path.scheduler.kind"
         PATH_SOURCE "objective.path.source"
         PATH_NTH_SOURCE "objective.path.source.#"
+        PROBE_EVERY "probe.every"
+        SPIKE_SIGMA "guard.spike.sigma"
+        SPIKE_WINDOW "guard.spike.window"
         STEPS "steps"
         TIME_EPSILON "time.epsilon"
         TIME_FROM "time.from"

@@ -3,6 +3,7 @@
 use indexmap::{IndexMap, IndexSet};
 
 use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::{self, StageCost};
 use crate::pipeline::fingerprint::Ledger;
 use crate::pipeline::shape::saturating_sum;
@@ -36,6 +37,8 @@ pub struct PlannedStage {
     pub cost: StageCost,
     /// Bytes of its checkpoints that are already on disk.
     pub held_bytes: u64,
+    /// Whether it starts from a permanent checkpoint that is there already, so that it need not wait for its parent.
+    pub branch_point_exists: bool,
 }
 
 /// What the store has of a stage, and so what a run would do with it.
@@ -84,7 +87,16 @@ impl Plan {
                     let state = determine_state(&key, listing);
                     let reasons = collect_reasons(pipeline, stage, &key, &state, listing);
                     let held = listing.work(&key.name, &key.fingerprint).map_or(0, |found| found.bytes);
-                    PlannedStage { id: stage.id, key, state, reasons, cost, held_bytes: held }
+                    let branch_point_exists = has_branch_point(stage, &stages, listing);
+                    PlannedStage {
+                        id: stage.id,
+                        key,
+                        state,
+                        reasons,
+                        cost,
+                        held_bytes: held,
+                        branch_point_exists,
+                    }
                 }
             };
             stages.push(PlannedStage { id: stage.id, ..planned });
@@ -184,7 +196,16 @@ fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
         reasons,
         cost: StageCost::default(),
         held_bytes: 0,
+        branch_point_exists: twin.branch_point_exists,
     }
+}
+
+/// Whether the permanent checkpoint that a stage starts from is in the store.
+fn has_branch_point(stage: &Stage, before: &[PlannedStage], listing: &StoreListing) -> bool {
+    let StageConfig::Train(config) = &stage.config else { return false };
+    let parent = stage.parent().map(|id| &before[id.index()].key.fingerprint);
+    let kept = parent.map_or(&[][..], |parent| listing.permanent(parent));
+    config.branch.is_some_and(|branch| kept.contains(&branch.at))
 }
 
 fn determine_state(key: &StageKey, listing: &StoreListing) -> PlanState {
@@ -194,7 +215,8 @@ fn determine_state(key: &StageKey, listing: &StoreListing) -> PlanState {
             Err(problem) => PlanState::Corrupt(problem.clone()),
         };
     }
-    match listing.work(&key.name, &key.fingerprint).and_then(|found| found.step) {
+    let newest = listing.work(&key.name, &key.fingerprint).and_then(|found| found.step);
+    match newest.max(listing.permanent(&key.fingerprint).last().copied()) {
         Some(step) => PlanState::Resume { step },
         None => PlanState::Run,
     }

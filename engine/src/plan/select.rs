@@ -4,6 +4,7 @@ use indexmap::IndexSet;
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::StageId;
 use crate::plan::planned::{Plan, PlanState};
 
@@ -56,7 +57,10 @@ impl Plan {
     }
 
     fn refuse_unfinished_inputs(&self, pipeline: &Pipeline, name: &str) -> Result<()> {
-        let inputs = pipeline.find_stage(name)?.inputs.iter();
+        let stage = pipeline.find_stage(name)?;
+        // The checkpoint that a branch starts from is there before its parent is finished.
+        let branches = self.planned(stage.id).branch_point_exists;
+        let inputs = stage.inputs.iter().filter(|input| !(branches && input.role == InputRole::From));
         let inputs = inputs.map(|input| self.planned(input.stage));
         let open: Vec<_> = inputs.filter(|planned| planned.state != PlanState::Cached).collect();
         let mut names: Vec<_> = open.iter().map(|planned| format!("`{}`", planned.key.name)).collect();

@@ -76,6 +76,8 @@ pub struct Job<'a> {
 pub trait ProgressReporter: Sync {
     /// Reports how far long work has come; may be called often.
     fn progress(&self, progress: &Progress<'_>);
+    /// Reports a measurement that was made on the way.
+    fn event(&self, text: &str);
     /// Reports a sentence that the user should see.
     fn note(&self, text: &str);
 }

@@ -7,6 +7,7 @@ use crate::plan::fit::refuse_small_card;
 use crate::plan::reasons::explain_changes;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
+use crate::run::branch::refuse_missing_branch_points;
 use crate::run::execute::Execute;
 use crate::run::runner::Runner;
 use crate::run::{memory, space};
@@ -51,6 +52,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
         return Err(Error::usage(why, "choose a device that this build and this machine have"));
     }
     refuse_downloads(runner, work)?;
+    refuse_missing_branch_points(runner, work)?;
     if runner.options.resume {
         refuse_changes(runner, work)?;
     }

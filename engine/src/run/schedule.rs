@@ -13,7 +13,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::pipeline::stage::StageId;
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::{StageId, StageInput};
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
 use crate::run::runner::{Runner, defect_failure, stage_error};
@@ -83,7 +84,8 @@ impl<'a> Schedule<'a> {
     fn is_ready(&self, at: usize) -> bool {
         let (before, planned) = (&self.waiting[..at], self.waiting[at]);
         let mut open = before.iter().chain(self.running.iter().map(|(planned, _)| planned));
-        let inputs = &self.runner.stage(planned).inputs;
+        let waits = |input: &&StageInput| !(planned.branch_point_exists && input.role == InputRole::From);
+        let inputs: Vec<_> = self.runner.stage(planned).inputs.iter().filter(waits).collect();
         let reads = |id: StageId| inputs.iter().any(|input| input.stage == id);
         !open.any(|open| reads(open.id) || open.key.fingerprint == planned.key.fingerprint)
     }

@@ -12,6 +12,7 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::plan::{PlanState, PlannedStage, source_digests};
+use crate::run::branch::{find_branch_update, verify_branch_point};
 use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::Job;
 use crate::run::required_scores::check_required_scores;
@@ -114,7 +115,10 @@ pub(super) fn read_finished_summary(runner: &Runner<'_>, planned: &PlannedStage)
 /// earlier keeps them.
 fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    for folder in [runner.store.artifact(name, fingerprint), runner.store.work(name, fingerprint)] {
+    let store = runner.store;
+    // From a permanent checkpoint the stage would continue instead of running from the start.
+    let (artifact, work) = (store.artifact(name, fingerprint), store.work(name, fingerprint));
+    for folder in [artifact, work, store.permanent(name, fingerprint)] {
         if runner.store.vfs().stat(&folder).is_ok() {
             runner.store.discard(runner.expect_lock(), &folder)?;
         }
@@ -131,6 +135,10 @@ fn verify_inputs(
     let mut inputs = IndexMap::new();
     for input in &stage.inputs {
         let planned = runner.plan.planned(input.stage);
+        if let (InputRole::From, Some(at)) = (&input.role, find_branch_update(stage)) {
+            inputs.insert(input.role.clone(), verify_branch_point(runner, stage, planned, at)?);
+            continue;
+        }
         let folder = runner.artifact(planned);
         verified.verify_once(runner.store.vfs(), &folder, &planned.key.fingerprint)?;
         inputs.insert(input.role.clone(), folder);

@@ -44,6 +44,8 @@ pub(crate) enum ItemKind {
     Artifact,
     /// The work folder of an unfinished stage, with its checkpoints.
     Work,
+    /// The permanent checkpoints of a stage.
+    Permanent,
     /// What a dead process left in `tmp/` or `trash/`.
     Leftover,
     /// The record of a run's inputs.
@@ -57,6 +59,7 @@ impl ItemKind {
         match self {
             Self::Artifact => "artifact",
             Self::Work => "unfinished",
+            Self::Permanent => "permanent",
             Self::Leftover => "leftover",
             Self::Record => "record",
         }
@@ -80,7 +83,7 @@ pub(crate) struct StoreItem {
     pub users: Vec<String>,
 }
 
-/// All artifacts and unfinished stages in a store, with who needs them.
+/// All artifacts, unfinished stages and permanent checkpoints in a store, with who needs them.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -91,15 +94,20 @@ pub(crate) fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec
         listing.artifacts.iter().map(|found| extract_digits(to_entry_name(&found.path))).collect();
     let mut items = Vec::new();
     for found in &listing.artifacts {
-        let mut users = find_folder_users(roots, &found.path);
-        users
-            .extend(pins.iter().filter(|pin| *pin == to_entry_name(&found.path)).map(|_| "a pin".to_owned()));
+        let users = find_users_and_pins(roots, &pins, &found.path);
         items.push(build_store_item(store, found, ItemKind::Artifact, users)?);
     }
     for found in &listing.unfinished {
         let done = finished.contains(extract_digits(to_entry_name(&found.path)));
         let users = if done { vec![] } else { find_folder_users(roots, &found.path) };
         items.push(build_store_item(store, found, ItemKind::Work, users)?);
+    }
+    for found in listing.permanent {
+        // The folder has the name of the artifact, so that a pin of one keeps both.
+        let users = find_users_and_pins(roots, &pins, &found.path);
+        let bytes = count_folder_bytes(store.vfs(), &found.path)?;
+        let (path, kind) = (found.path, ItemKind::Permanent);
+        items.push(StoreItem { path, kind, stage: found.stage, created: None, bytes, users });
     }
     Ok(items)
 }
@@ -184,6 +192,11 @@ fn build_store_item(
 fn find_folder_users(roots: &[GcRoot], path: &Path) -> Vec<String> {
     let digits = extract_digits(to_entry_name(path));
     roots.iter().filter(|root| root.digits.contains(digits)).map(|root| root.name.clone()).collect()
+}
+
+fn find_users_and_pins(roots: &[GcRoot], pins: &[String], path: &Path) -> Vec<String> {
+    let pinned = pins.iter().filter(|pin| *pin == to_entry_name(path)).map(|_| "a pin".to_owned());
+    find_folder_users(roots, path).into_iter().chain(pinned).collect()
 }
 
 /// Last part of a path in the store. All names in a store are UTF-8.

@@ -17,6 +17,8 @@ use crate::text::read::display_path;
 
 /// The file that says which version a store is of.
 const FORMAT: &str = "format";
+/// The folder of the checkpoints that stay when their stage is finished.
+pub(crate) const PERMANENT: &str = "permanent";
 /// The line of the `format` file of a store of this version; a line with its checksum follows.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
 /// Program and version, for manifests.
@@ -150,6 +152,12 @@ impl Store {
     #[must_use]
     pub(crate) fn work(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder("work", name, fingerprint)
+    }
+
+    /// Path of a stage's permanent checkpoints, whether it exists or not. A renamed stage keeps its existing folder.
+    #[must_use]
+    pub(crate) fn permanent(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        self.folder(PERMANENT, name, fingerprint)
     }
 
     fn folder(&self, inside: &str, name: &str, fingerprint: &Fingerprint) -> PathBuf {

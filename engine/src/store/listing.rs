@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Fingerprint;
-use crate::store::layout::{Store, format_folder_name, is_folder_of};
+use crate::store::layout::{PERMANENT, Store, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};
 use crate::store::vfs::{EntryKind, Vfs, count_folder_bytes, is_absent};
@@ -16,6 +16,19 @@ pub struct StoreListing {
     pub artifacts: Vec<StoredFolder>,
     /// Unfinished stages, sorted by folder name.
     pub unfinished: Vec<StoredFolder>,
+    /// Permanent checkpoints, sorted by folder name.
+    pub permanent: Vec<PermanentCheckpoints>,
+}
+
+/// The permanent checkpoints of a stage.
+#[derive(Clone, Debug)]
+pub struct PermanentCheckpoints {
+    /// Absolute path of their folder.
+    pub path: PathBuf,
+    /// Updates after which they were saved, ascending. They are not verified.
+    pub steps: Vec<u64>,
+    /// Name of the stage in the newest one whose manifest can be read.
+    pub stage: Option<String>,
 }
 
 /// A folder in the store.
@@ -52,6 +65,7 @@ impl StoreListing {
         Ok(Self {
             artifacts: artifacts.collect::<Result<_>>()?,
             unfinished: unfinished.collect::<Result<_>>()?,
+            permanent: list_permanent(store)?,
         })
     }
 
@@ -65,6 +79,13 @@ impl StoreListing {
     #[must_use]
     pub(crate) fn work(&self, name: &str, fingerprint: &Fingerprint) -> Option<&StoredFolder> {
         find_stored_folder(&self.unfinished, name, fingerprint)
+    }
+
+    /// Updates after which a stage has permanent checkpoints, ascending.
+    #[must_use]
+    pub(crate) fn permanent(&self, fingerprint: &Fingerprint) -> &[u64] {
+        let own = |found: &&PermanentCheckpoints| is_folder_of(to_folder_name(&found.path), fingerprint);
+        self.permanent.iter().find(own).map_or(&[], |found| &found.steps)
     }
 
     /// The manifest of the newest undamaged folder of a stage of this name, finished or not.
@@ -82,12 +103,28 @@ fn find_stored_folder<'a>(
     fingerprint: &Fingerprint,
 ) -> Option<&'a StoredFolder> {
     let own = format_folder_name(name, fingerprint);
-    let folder = |found: &'a StoredFolder| {
-        let name = found.path.file_name().and_then(|name| name.to_str());
-        name.expect("what a store lists has a name in UTF-8")
-    };
+    let folder = |found: &'a StoredFolder| to_folder_name(&found.path);
     let same = all.iter().filter(|found| is_folder_of(folder(found), fingerprint));
     same.min_by_key(|found| (folder(found) != own, folder(found)))
+}
+
+fn to_folder_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).expect("what a store lists has a name in UTF-8")
+}
+
+fn list_permanent(store: &Store) -> Result<Vec<PermanentCheckpoints>> {
+    let folders =
+        list_entries(store, PERMANENT)?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
+    let read = |(path, _): (PathBuf, EntryKind)| {
+        let found = list_checkpoints(store.vfs(), &path)?;
+        let mut stage = None;
+        for (_, checkpoint) in &found {
+            let manifest = read_manifest(store.vfs(), checkpoint)?.and_then(std::result::Result::ok);
+            stage = manifest.map(|manifest| manifest.stage.name).or(stage);
+        }
+        Ok(PermanentCheckpoints { path, steps: found.into_iter().map(|(step, _)| step).collect(), stage })
+    };
+    folders.map(read).collect()
 }
 
 fn inspect_artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
@@ -121,7 +158,7 @@ fn list_entries(store: &Store, inside: &str) -> Result<Vec<(PathBuf, EntryKind)>
 }
 
 /// Checkpoints in a folder, by step, oldest first.
-pub(super) fn list_checkpoints(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn list_checkpoints(vfs: &dyn Vfs, folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match vfs.list(folder) {
         Err(error) if is_absent(&error) => return Ok(vec![]),
         other => other.map_err(Error::io("list", folder))?,

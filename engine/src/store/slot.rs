@@ -1,5 +1,7 @@
 //! What a stage may write: its artifact, its checkpoints, its metrics.
 
+mod checkpoints;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,14 +9,14 @@ use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::layout::{Store, TOOL_VERSION, format_current_time, make_unique_name};
+use crate::store::layout::{Store, TOOL_VERSION, format_current_time};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
 use crate::store::metrics::{self, METRICS, Metrics};
 use crate::store::publish::{ArtifactWriter, PublishHooks};
 use crate::store::source_file::SourceStat;
 use crate::store::vfs::{Vfs, VfsFile, is_absent};
-use crate::store::{digest, listing, seal, verify};
+use crate::store::{digest, seal};
 
 /// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +31,6 @@ pub struct StageKey {
     pub ledger: Ledger,
     /// Fingerprints of its inputs, by role.
     pub inputs: IndexMap<String, Fingerprint>,
-}
-
-/// A checkpoint that was verified byte by byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointDir {
-    /// Updates done.
-    pub step: u64,
-    /// Path of its folder.
-    pub path: PathBuf,
-    /// One sentence for each newer checkpoint that is skipped because it is corrupt. They must be shown to the user.
-    pub notes: Vec<String>,
 }
 
 /// Permission to write the artifact of one stage and its checkpoints.
@@ -131,60 +122,6 @@ impl Slot {
             .with_hooks(hooks))
     }
 
-    /// A writer for a checkpoint after `step` updates. The metrics so far are on stable storage when this returns: a stage
-    /// that continues from the checkpoint does not compute them again.
-    ///
-    /// # Errors
-    /// If the metrics cannot be synced, or the folder under construction cannot be created.
-    pub fn checkpoint(&self, step: u64) -> Result<ArtifactWriter> {
-        self.sync_metrics()?;
-        let target = self.checkpoints().join(format!("{step:08}"));
-        let header = self.header(Some(step));
-        Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, header)?.replacing(self.trash()))
-    }
-
-    /// The newest checkpoint that is not corrupt, verified byte by byte. Its notes name newer ones that are corrupt.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if there are checkpoints but all are corrupt: a stage is never silently started over.
-    pub fn latest_checkpoint(&self) -> Result<Option<CheckpointDir>> {
-        let mut notes = Vec::new();
-        let mut first = None;
-        for (step, path) in self.steps()?.into_iter().rev() {
-            match verify::verify_folder(self.vfs(), &path) {
-                Ok(found) if found.fingerprint == self.key.fingerprint && found.step == Some(step) => {
-                    return Ok(Some(CheckpointDir { step, path, notes }));
-                }
-                Ok(_) => {
-                    let error = corrupt_manifest(path, "it is the checkpoint of another stage".into());
-                    notes.push(format!("checkpoint {step} is skipped: {error}"));
-                    first.get_or_insert(error);
-                }
-                Err(error @ Error::Corrupt { .. }) => {
-                    notes.push(format!("checkpoint {step} is skipped: {error}"));
-                    first.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        first.map_or(Ok(None), Err)
-    }
-
-    /// Removes all but the newest `keep` checkpoints; at least one is kept. Call it after a newer one was published.
-    ///
-    /// # Errors
-    /// If a checkpoint cannot be moved or removed.
-    pub fn prune_checkpoints(&self, keep: usize) -> Result<()> {
-        let mut steps = self.steps()?;
-        steps.truncate(steps.len().saturating_sub(keep.max(1)));
-        for (_, path) in steps {
-            let place = self.trash().join(make_unique_name("checkpoint"));
-            self.vfs().rename(&path, &place).map_err(Error::io("move", &path))?;
-            self.vfs().remove_all(&place).map_err(Error::io("remove", &place))?;
-        }
-        Ok(())
-    }
-
     /// Appends one line, a JSON object with `"step"`, to the metrics. The next checkpoint syncs it.
     ///
     /// # Errors
@@ -201,6 +138,14 @@ impl Slot {
             }
         };
         file.write_all(line.as_bytes()).map_err(Error::io("write", &path))
+    }
+
+    /// The lines of the metrics so far, without their checksums.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn metric_lines(&self) -> Result<Vec<String>> {
+        Ok(metrics::read_metrics(self.vfs(), &self.work())?.unwrap_or_default().lines)
     }
 
     /// Brings the metrics to stable storage, as far as they were written.
@@ -244,11 +189,6 @@ impl Slot {
         Ok(found.describe_damage())
     }
 
-    /// Checkpoints by step, oldest first.
-    fn steps(&self) -> Result<Vec<(u64, PathBuf)>> {
-        listing::list_checkpoints(self.vfs(), &self.checkpoints())
-    }
-
     fn header(&self, step: Option<u64>) -> Manifest {
         Manifest {
             schema: manifest::MANIFEST_SCHEMA.into(),
@@ -272,10 +212,6 @@ impl Slot {
 
     pub(super) fn downloads_folder(&self) -> PathBuf {
         self.work().join("downloads")
-    }
-
-    fn checkpoints(&self) -> PathBuf {
-        self.work().join("checkpoints")
     }
 
     fn tmp(&self) -> PathBuf {

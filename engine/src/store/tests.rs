@@ -51,7 +51,7 @@ fn work(slot: &Slot) -> Result<PathBuf> {
         slot.append_metrics(&format!("{{\"step\":{step}}}"))?;
         if step % 2 == 1 {
             fill(slot.checkpoint(step + 1)?, step + 1)?;
-            slot.prune_checkpoints(1)?;
+            slot.prune_checkpoints(1, |_| false)?;
         }
     }
     fill(slot.artifact()?, 9)
@@ -218,7 +218,7 @@ fn a_corrupt_newest_checkpoint_is_skipped_with_a_note_and_replaced() {
     assert!(older.notes[0].contains("checkpoint 200") && older.notes[0].contains("model.safetensors"));
     fill(slot.checkpoint(200).unwrap(), 200).unwrap();
     assert_eq!(slot.latest_checkpoint().unwrap().unwrap().step, 200);
-    slot.prune_checkpoints(0).unwrap();
+    slot.prune_checkpoints(0, |_| false).unwrap();
     let last = slot.latest_checkpoint().unwrap().unwrap();
     assert_eq!(last.step, 200, "one always stays");
     rewrite(&last.path.join("model.safetensors"), |bytes| bytes[3] ^= 4);

@@ -63,6 +63,21 @@ pub(crate) fn format_bytes(value: u64) -> String {
     format!("{scaled:.digits$} {}", UNITS[unit])
 }
 
+/// Updates, ascending, as a list that stays short: `10, 20, 30, ..., 400`. `None` if there are none.
+#[must_use]
+pub(crate) fn list_kept_updates(updates: &[u64]) -> Option<String> {
+    /// More than these are shortened.
+    const MOST: usize = 12;
+    let words: Vec<String> = updates.iter().map(u64::to_string).collect();
+    match words.as_slice() {
+        [] => None,
+        [first @ .., last] if words.len() > MOST => {
+            Some(format!("{}, ..., {last}", first[..MOST - 1].join(", ")))
+        }
+        all => Some(all.join(", ")),
+    }
+}
+
 /// A duration in seconds as its two largest units: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
 #[must_use]
 pub(crate) fn format_duration(seconds: f64) -> String {
@@ -86,6 +101,17 @@ mod tests {
         let words = [(0_u64, "row"), (1, "row"), (2, "row"), (1, "pass"), (2, "pass"), (2, "batch")];
         let said = words.map(|(count, noun)| count_noun(count, noun));
         assert_eq!(said, ["0 rows", "1 row", "2 rows", "1 pass", "2 passes", "2 batches"]);
+    }
+
+    #[test]
+    fn a_long_list_of_updates_keeps_its_ends() {
+        assert_eq!(list_kept_updates(&[]), None);
+        assert_eq!(list_kept_updates(&[7, 14]).unwrap(), "7, 14");
+        let many: Vec<u64> = (1..=40).map(|count| count * 10).collect();
+        assert_eq!(
+            list_kept_updates(&many).unwrap(),
+            "10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, ..., 400"
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ struct ExactAnswer<'a> {
 
 /// Asks a checkpoint all held-out questions of a dataset and compares the answers. Appends a line to `answers` for each one
 /// asked.
-pub(super) fn score_exact_match(
+pub(crate) fn score_exact_match(
     job: &Job<'_>,
     item: &ExactMatch,
     name: &str,
@@ -193,7 +193,7 @@ impl ExactScores {
     }
 
     /// The scores as one line of text.
-    pub(super) fn line(&self, name: &str, dataset: &str) -> String {
+    pub(crate) fn line(&self, name: &str, dataset: &str) -> String {
         let of = |(group, (passed, total)): (&String, &(usize, usize))| {
             format!("{group} {:.1}", to_percent(*passed, *total))
         };

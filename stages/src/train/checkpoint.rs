@@ -3,8 +3,11 @@
 //! A checkpoint is restored completely or refused. Training that continues with fresh moments, or only some of the old
 //! ones, would look normal and give other weights than the uninterrupted run.
 
+use std::path::Path;
+
 use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
@@ -12,9 +15,12 @@ use indexmap::IndexMap;
 
 use super::adamw::AdamW;
 use super::flat_tensors;
+use super::guard::is_rewind_needed;
+use super::saving::Retention;
 use super::setup::TrainingSetup;
 use super::state::{TrainingCounters, TrainingState};
 use crate::failure::{self, stage_failure};
+use crate::job::find_input_folder;
 use crate::model::Model;
 
 /// File with the moments of the optimizer.
@@ -27,10 +33,7 @@ pub(crate) fn open_training_state(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
 ) -> Result<TrainingState, Failure> {
-    let model = setup.parent.backbone.clone().computing_in(setup.precision());
-    let optimizer = AdamW::new(&setup.config.optimizer, &model)
-        .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
-    let fresh = TrainingState { step: 0, saved: 0, model, optimizer, counters: TrainingCounters::default() };
+    let fresh = build_fresh_state(job, setup)?;
     let Some(found) = job.slot.latest_checkpoint()? else {
         job.slot.truncate_metrics_from(0)?;
         return Ok(fresh);
@@ -48,14 +51,32 @@ pub(crate) fn open_training_state(
     Ok(state)
 }
 
-/// Publishes the state after `state.step` updates, then prunes all but the newest `keep` checkpoints.
+/// The state before the first update, with the moments of the parent if they are carried over.
+pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
+    let model = setup.parent.backbone.clone().computing_in(setup.precision());
+    let mut optimizer = AdamW::new(&setup.config.optimizer, &model)
+        .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
+    let mut counters = TrainingCounters::default();
+    if setup.config.branch.is_some_and(|branch| branch.carries_optimizer) {
+        let folder = find_input_folder(job, &InputRole::From)?;
+        restore_moments(folder, &mut optimizer, &model.device())?;
+        let before = read_counters(folder)?;
+        counters.carried = before.count_optimizer_updates();
+    }
+    Ok(TrainingState { step: 0, saved: 0, model, optimizer, counters })
+}
+
+/// Publishes the state after `state.step` updates, then removes checkpoints that newer ones replace.
 pub(crate) fn save_checkpoint(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
-    state: &TrainingState,
-    keep: usize,
+    state: &mut TrainingState,
+    retention: Retention,
 ) -> Result<(), Failure> {
-    let mut writer = job.slot.checkpoint(state.step)?;
+    let mut writer = match retention {
+        Retention::Replaced => job.slot.checkpoint(state.step)?,
+        Retention::Permanent => job.slot.permanent_checkpoint(state.step)?,
+    };
     setup.artifact(state).write(&mut writer)?;
     let mut moments = Vec::new();
     for (name, m) in &state.optimizer.moments {
@@ -70,28 +91,40 @@ pub(crate) fn save_checkpoint(
     let headline = format!("after update {}", state.step);
     let summary = Summary { headline, lines: Vec::new(), metrics: IndexMap::new() };
     writer.publish(&summary, &IndexMap::new())?;
-    job.slot.prune_checkpoints(keep).map_err(Failure::from)
+    state.saved = state.step;
+    let (guard, done) = (&setup.config.guard, state.step);
+    let needed = |step| is_rewind_needed(guard, &state.counters.guard, done, step);
+    job.slot.prune_checkpoints(setup.config.checkpoint.keep, needed).map_err(Failure::from)
 }
 
-/// Restores a checkpoint into the fresh state of the same stage. Moments are matched by parameter name.
-fn restore_checkpoint(folder: &std::path::Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
+/// Restores a checkpoint into the fresh state of the same stage.
+pub(super) fn restore_checkpoint(folder: &Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
     let device = fresh.model.device();
     let model = Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision());
-    let counters: TrainingCounters =
-        serde_json::from_slice(&std::fs::read(folder.join(COUNTERS)).map_err(stage_failure)?)
-            .map_err(stage_failure)?;
-    let mut saved = flat_tensors::read_flat_tensors(&folder.join(OPTIMIZER)).map_err(stage_failure)?;
+    let counters = read_counters(folder)?;
     let mut optimizer = fresh.optimizer;
+    restore_moments(folder, &mut optimizer, &device)?;
+    let step = counters.step;
+    Ok(TrainingState { step, saved: step, model, optimizer, counters })
+}
+
+fn read_counters(folder: &Path) -> Result<TrainingCounters, Failure> {
+    let bytes = std::fs::read(folder.join(COUNTERS)).map_err(stage_failure)?;
+    serde_json::from_slice(&bytes).map_err(stage_failure)
+}
+
+/// Restores all moments, matched by parameter name.
+fn restore_moments(folder: &Path, optimizer: &mut AdamW, device: &Device) -> Result<(), Failure> {
+    let mut saved = flat_tensors::read_flat_tensors(&folder.join(OPTIMIZER)).map_err(stage_failure)?;
     for (name, moments) in &mut optimizer.moments {
         let n = moments.first.dims()[0];
-        moments.first = take_tensor(&mut saved, &format!("first.{name}"), n, &device)?;
-        moments.second = take_tensor(&mut saved, &format!("second.{name}"), n, &device)?;
+        moments.first = take_tensor(&mut saved, &format!("first.{name}"), n, device)?;
+        moments.second = take_tensor(&mut saved, &format!("second.{name}"), n, device)?;
     }
     if let Some((name, _)) = saved.first() {
         return Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`")));
     }
-    let step = counters.step;
-    Ok(TrainingState { step, saved: step, model, optimizer, counters })
+    Ok(())
 }
 
 fn take_tensor(

@@ -33,7 +33,7 @@ pub(super) fn judge_held_out(
     state: &mut TrainingState,
     held_out: &IndexMap<String, HeldOutLoss>,
 ) -> Result<(), Failure> {
-    let (guard, done) = (setup.config.guard, state.step);
+    let (guard, done) = (setup.config.guard.diverged, state.step);
     if let Some((dataset, found)) = held_out.iter().find(|(_, found)| !found.is_finite()) {
         let loss = found.loss;
         return Err(divergence_failure(format!(
@@ -66,7 +66,7 @@ fn describe_worse_loss(
     let chance = (setup.parent.backbone.config().vocab_size as f64).ln();
     held_out.iter().find_map(|(dataset, found)| {
         let (now, before) = (found.cross_entropy, *start.cross_entropy.get(dataset)?);
-        is_worse(now, before, chance, setup.config.guard.margin).then(|| {
+        is_worse(now, before, chance, setup.config.guard.diverged.margin).then(|| {
             format!(
                 "held-out cross-entropy on `{dataset}` is {now:.3}: worse than chance ({chance:.3}) and than at the start of the stage ({before:.3})"
             )
@@ -89,7 +89,7 @@ pub(super) fn judge_weights(
     state: &mut TrainingState,
     norm: f64,
 ) -> Result<(), Failure> {
-    let (guard, done) = (setup.config.guard, state.step);
+    let (guard, done) = (setup.config.guard.diverged, state.step);
     let start =
         state.counters.start.as_ref().expect("the start is measured before the first update").weight_norm;
     let what = || {

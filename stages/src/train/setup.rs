@@ -74,9 +74,9 @@ impl<'a> TrainingSetup<'a> {
         })
     }
 
-    /// How the micro-batches of update `k` pass through the backbone.
-    pub(crate) fn forward_options(&self, k: u64) -> ForwardOptions {
-        let step = self.coordinate(k);
+    /// How the micro-batches of update `k`, which draws as number `draw`, pass through the backbone.
+    pub(crate) fn forward_options(&self, k: u64, draw: u64) -> ForwardOptions {
+        let step = self.coordinate(draw);
         let (attention, anneal) = attention::choose_attention(&self.config.attention, k, self.seed, step);
         ForwardOptions { attention, anneal, recompute: self.config.recompute }
     }

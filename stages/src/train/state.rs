@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::{AdamW, StepError, StepFacts, measure_weight_norm};
 use super::gradient_sums::FlatGradients;
+use super::guard::GuardRecord;
 use super::held_out::HeldOutLoss;
 use crate::backbone::Backbone;
 use crate::failure::stage_failure;
@@ -45,6 +46,12 @@ pub(crate) struct TrainingCounters {
     /// How far the weights have grown, as far as it was reported.
     #[serde(default)]
     pub growth: WeightGrowth,
+    /// Updates of the optimizer before this stage, if its moments were carried over.
+    #[serde(default)]
+    pub carried: u64,
+    /// What the guard has seen and done.
+    #[serde(default)]
+    pub guard: GuardRecord,
 }
 
 /// How far the norm of the weights has grown since the start of the stage.
@@ -61,6 +68,12 @@ pub(crate) enum WeightGrowth {
 }
 
 impl TrainingCounters {
+    /// Updates that made the moments of the optimizer: all that were not left out, and those before this stage.
+    #[must_use]
+    pub(super) fn count_optimizer_updates(&self) -> u64 {
+        self.carried + self.step - self.guard.skipped
+    }
+
     /// Whether the guard would have stopped the stage, had it been allowed to.
     #[must_use]
     pub(super) fn has_diverged(&self) -> bool {
@@ -92,13 +105,14 @@ impl StageStart {
 }
 
 impl TrainingState {
-    /// Applies one update to the weights and the moments.
+    /// Applies one update to the weights and the moments. Updates that were left out do not count for the moments.
     pub(crate) fn apply(
         &mut self,
         gradients: FlatGradients,
         learning_rate: f64,
     ) -> Result<StepFacts, StepError> {
-        let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, self.step)?;
+        let before = self.counters.count_optimizer_updates();
+        let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, before)?;
         self.model = model;
         self.step += 1;
         Ok(facts)

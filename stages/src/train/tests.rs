@@ -275,3 +275,38 @@ fn a_small_model_learns_its_rows_by_every_objective() {
         assert!(last < 0.5 * first, "{task:?}: {first} -> {last}");
     }
 }
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_no_bit() {
+    let model = backbone();
+    let optimizer = AdamW::new(&optimizer(0.1, &["norm"]), &model).unwrap();
+    let counters = super::state::TrainingCounters::default();
+    let mut state = super::state::TrainingState { step: 0, saved: 0, model, optimizer, counters };
+    let bits = |state: &super::state::TrainingState| {
+        let weights = state.model.parameters().flat_map(|(_, p)| p.values().unwrap());
+        let moments = state.optimizer.moments.values().flat_map(|m| [m.first.clone(), m.second.clone()]);
+        let moments = moments.flat_map(|m| m.try_into_vec_as::<f32>().unwrap());
+        weights.chain(moments).map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let gradient = |bad: f32| {
+        let one = |(at, (_, p)): (usize, (&str, &crate::backbone::Parameter))| {
+            p.flat() * 0.0 + if at == 2 { bad } else { 0.01 }
+        };
+        state_gradient(&backbone(), one)
+    };
+    state.apply(gradient(0.02), 1e-3).unwrap();
+    let before = bits(&state);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert!(state.apply(gradient(bad), 1e-3).is_err());
+        assert_eq!((bits(&state), state.step), (before.clone(), 1));
+    }
+    state.apply(gradient(0.02), 1e-3).unwrap();
+    assert_ne!(bits(&state), before);
+}
+
+fn state_gradient(
+    model: &Backbone,
+    one: impl Fn((usize, (&str, &crate::backbone::Parameter))) -> burn_tensor::Tensor<1>,
+) -> FlatGradients {
+    model.parameters().enumerate().map(one).collect()
+}

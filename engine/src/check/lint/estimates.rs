@@ -3,6 +3,7 @@
 use crate::check::lint::peak_rate;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Pipeline;
+use crate::pipeline::config::train::CheckpointInterval;
 use crate::pipeline::config::{DatasetFormat, StageConfig, TrainConfig};
 use crate::pipeline::cost::{self, StageCost, TrainingCost};
 use crate::pipeline::field_path::{rows, train};
@@ -131,8 +132,9 @@ fn repeated_data(
 /// Warns about an explicit `every` that leaves the training without a checkpoint.
 fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &TrainingCost, sink: &mut Sink) {
     let Some(every) = stage.field(train::CHECKPOINT_EVERY) else { return };
-    let written = every.origin != Origin::Default && every.value.is_u64();
-    if !written || config.checkpoint.every < training.updates {
+    let CheckpointInterval::Updates(updates) = config.checkpoint.every else { return };
+    let first = config.checkpoint.permanent.map_or(updates, |permanent| updates.min(permanent));
+    if every.origin == Origin::Default || first < training.updates {
         return;
     }
     let message =

@@ -81,7 +81,7 @@ impl Decoder<'_> {
         Some(GenerateConfig { prompts })
     }
 
-    fn prompt(&mut self, parent: &Record, record: &Record) -> Option<Prompt> {
+    pub(super) fn prompt(&mut self, parent: &Record, record: &Record) -> Option<Prompt> {
         let sampler = self.prompt_sampler(parent, record)?;
         let text = || record.text("value").map(str::to_owned);
         let (kind, new_tokens) = match record.spec.name.as_str() {
@@ -154,7 +154,7 @@ fn decode_required_score(record: &Record) -> Option<RequiredScore> {
     Some(RequiredScore { checkpoint: record.text("name")?.to_owned(), at_least: record.number("at-least")? })
 }
 
-fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
+pub(super) fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic {
     let name = leaf.expect_text();
     let message = format!("exact match needs questions and answers, but dataset `{name}` has none");
     let mut diagnostic =

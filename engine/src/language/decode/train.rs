@@ -5,18 +5,25 @@ use crate::language::mixture;
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::train::{
-    BatchSettings, CheckpointSettings, ComputeFormat, GuardSettings, Loss, LossDivisor, LossPositions,
-    MixturePart, Objective, OptimizerSettings, TimeSampling, TimeSettings, ValidateSettings,
+    BatchSettings, Branch, CheckpointInterval, CheckpointSettings, ComputeFormat, DivergenceSettings,
+    GuardAction, GuardSettings, Loss, LossDivisor, LossPositions, MixturePart, NonFiniteGuard, Objective,
+    OptimizerSettings, SpikeGuard, TimeSampling, TimeSettings, ValidateSettings,
 };
 use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
 use crate::pipeline::role::InputRole;
+use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
     pub(super) fn train(&mut self, record: &Record) -> Option<TrainConfig> {
         let steps = record.child("steps")?.count("value")?;
         let attention = self.attention(record.child("attention")?)?;
         let (phases, parts) = self.parts(record.child("data")?, steps)?;
+        let probe = match record.child("probe") {
+            Some(probe) => Some(self.probe(probe, &parts)?),
+            None => None,
+        };
         Some(TrainConfig {
+            branch: self.branch(record)?,
             phases,
             parts,
             objective: self.objective(record.child("objective")?)?,
@@ -26,9 +33,10 @@ impl Decoder<'_> {
             steps,
             optimizer: decode_optimizer(record.child("optimizer")?)?,
             learning_rate: decode_learning_rate(record.child("learning-rate")?)?,
-            checkpoint: self.checkpoint(record.child("checkpoint")?, steps)?,
-            guard: decode_guard(record.child("guard")?.child("diverged")?)?,
+            checkpoint: decode_checkpoint(record.child("checkpoint")?)?,
+            guard: decode_guard(record.child("guard")?)?,
             validate: decode_validation(record.child("validate")?)?,
+            probe,
             log_every: record.child("log")?.count("every")?,
             recompute: match record.child("recompute")?.text("value")? {
                 "block" => true,
@@ -41,6 +49,21 @@ impl Decoder<'_> {
                 word => unknown_word(word),
             },
         })
+    }
+
+    /// The permanent checkpoint to start from, or `None` in it.
+    fn branch(&mut self, record: &Record) -> Option<Option<Branch>> {
+        let (at, carry) = (record.count("at"), record.leaf("carry"));
+        if let (None, Some(carry)) = (at, carry) {
+            let message = "only a permanent checkpoint has a state of the optimizer to carry over";
+            self.sink.push(
+                Diagnostic::new(Code::MissingField, message).at(&carry.span, "without `at=`").help(
+                    "name the update of a permanent checkpoint, as in `at=10_000`, or leave `carry=` out",
+                ),
+            );
+            return None;
+        }
+        Some(at.map(|at| Branch { at, carries_optimizer: carry.is_some() }))
     }
 
     /// The first update of every phase that begins within `steps`, and every dataset with its weight in each phase.
@@ -85,18 +108,18 @@ impl Decoder<'_> {
             clean_weight: record.child("clean-loss").and_then(|child| child.number("weight")),
         })
     }
+}
 
-    fn checkpoint(&mut self, record: &Record, steps: u64) -> Option<CheckpointSettings> {
-        let every = record.leaf("every")?;
-        let every = match every.value {
-            CanonicalValue::Seconds(_) => {
-                self.mark_unsupported(&every.span.clone(), "checkpoints by the clock");
-                steps
-            }
-            _ => record.count("every")?,
-        };
-        Some(CheckpointSettings { every, keep: record.size("keep")? })
-    }
+fn decode_checkpoint(record: &Record) -> Option<CheckpointSettings> {
+    let every = match record.leaf("every")?.value {
+        CanonicalValue::Seconds(seconds) => CheckpointInterval::Seconds(seconds),
+        _ => CheckpointInterval::Updates(record.count("every")?),
+    };
+    let permanent = match record.child("permanent") {
+        Some(permanent) => Some(permanent.count("every")?),
+        None => None,
+    };
+    Some(CheckpointSettings { every, keep: record.size("keep")?, permanent })
 }
 
 fn decode_time(record: &Record, attention: &AttentionSchedule) -> Option<TimeSettings> {
@@ -148,7 +171,51 @@ fn decode_learning_rate(record: &Record) -> Option<LearningRate> {
 }
 
 fn decode_guard(record: &Record) -> Option<GuardSettings> {
-    Some(GuardSettings {
+    let non_finite = match record.child("non-finite") {
+        Some(rule) => Some(decode_non_finite(rule)?),
+        None => None,
+    };
+    let spike = match record.child("spike") {
+        Some(rule) => Some(decode_spike(rule)?),
+        None => None,
+    };
+    Some(GuardSettings { diverged: decode_divergence(record.child("diverged")?)?, non_finite, spike })
+}
+
+fn decode_non_finite(record: &Record) -> Option<NonFiniteGuard> {
+    let action = decode_guard_action(record)?;
+    Some(NonFiniteGuard { action, limit: decode_guard_limit(record, action)? })
+}
+
+fn decode_spike(record: &Record) -> Option<SpikeGuard> {
+    let action = decode_guard_action(record)?;
+    Some(SpikeGuard {
+        action,
+        sigma: record.number("sigma")?,
+        window: record.size("window")?,
+        limit: decode_guard_limit(record, action)?,
+    })
+}
+
+fn decode_guard_action(record: &Record) -> Option<GuardAction> {
+    Some(match record.text("action")? {
+        "skip" => GuardAction::Skip,
+        "rewind" => GuardAction::Rewind { back: record.count("back")? },
+        "stop" => GuardAction::Stop,
+        word => unknown_word(word),
+    })
+}
+
+/// How often the action is taken; a guard that stops takes it once.
+fn decode_guard_limit(record: &Record, action: GuardAction) -> Option<u64> {
+    match action {
+        GuardAction::Stop => Some(0),
+        GuardAction::Skip | GuardAction::Rewind { .. } => record.count("limit"),
+    }
+}
+
+fn decode_divergence(record: &Record) -> Option<DivergenceSettings> {
+    Some(DivergenceSettings {
         stop: match record.text("action")? {
             "stop" => true,
             "warn" => false,

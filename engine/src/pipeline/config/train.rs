@@ -3,12 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::attention::AttentionSchedule;
+pub use crate::pipeline::config::guard::{
+    DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
+};
 use crate::pipeline::config::learning_rate::LearningRate;
+use crate::pipeline::config::sample::{ExactMatch, Prompt};
 use crate::pipeline::role::InputRole;
 
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
+    /// The permanent checkpoint to start from; `None`: the end of the parent.
+    pub branch: Option<Branch>,
     /// First update of each phase of the mixture; the first phase starts at 0.
     pub phases: Vec<u64>,
     /// The datasets of the mixture and their weights.
@@ -29,10 +35,12 @@ pub struct TrainConfig {
     pub learning_rate: LearningRate,
     /// When resumable checkpoints are written. Not part of the fingerprint.
     pub checkpoint: CheckpointSettings,
-    /// When training counts as diverged. Not part of the fingerprint.
+    /// What happens when training goes wrong.
     pub guard: GuardSettings,
     /// When the held-out loss is measured during training. Not part of the fingerprint.
     pub validate: ValidateSettings,
+    /// What the model is asked during training. Not part of the fingerprint.
+    pub probe: Option<ProbeSettings>,
     /// Updates between progress lines. Not part of the fingerprint.
     pub log_every: u64,
     /// Whether transformer blocks are recomputed in the backward pass, to save memory.
@@ -233,12 +241,23 @@ pub struct OptimizerSettings {
 }
 
 /// When resumable checkpoints are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckpointSettings {
-    /// Updates between checkpoints.
-    pub every: u64,
-    /// Number of checkpoints to keep.
+    /// What lies between two checkpoints.
+    pub every: CheckpointInterval,
+    /// Number of checkpoints to keep besides the permanent ones.
     pub keep: usize,
+    /// Updates between permanent checkpoints; `None`: there are none.
+    pub permanent: Option<u64>,
+}
+
+/// What lies between two checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CheckpointInterval {
+    /// A number of updates.
+    Updates(u64),
+    /// Wall-clock time, in seconds.
+    Seconds(f64),
 }
 
 /// When and on what the held-out loss is measured during training.
@@ -252,15 +271,22 @@ pub struct ValidateSettings {
     pub times: usize,
 }
 
-/// When training counts as diverged although every number is finite.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GuardSettings {
-    /// Whether the stage fails; otherwise it only reports.
-    pub stop: bool,
-    /// How far above chance and above the start of the stage a held-out cross-entropy is worse, as a share of the larger one.
-    pub margin: f64,
-    /// How many worse measurements in a row end the stage.
-    pub limit: u64,
-    /// How many times the norm of the weights at the start of the stage their norm may reach.
-    pub growth: f64,
+/// A start from a permanent checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// Updates of the parent after which it was saved.
+    pub at: u64,
+    /// Whether the moments of the optimizer are carried over.
+    pub carries_optimizer: bool,
+}
+
+/// What the model is asked during training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeSettings {
+    /// Updates between probes.
+    pub every: u64,
+    /// Text to write.
+    pub prompts: Vec<Prompt>,
+    /// Questions to answer.
+    pub exact_match: Vec<ExactMatch>,
 }

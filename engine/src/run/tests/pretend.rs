@@ -79,7 +79,7 @@ impl Execute for Pretend {
                 let mut checkpoint = job.slot.checkpoint(step + 1)?;
                 checkpoint.write("state.bin", &step.to_le_bytes())?;
                 checkpoint.publish(&summary(), &IndexMap::new())?;
-                job.slot.prune_checkpoints(1)?;
+                job.slot.prune_checkpoints(1, |_| false)?;
             }
         }
         if let Some(file) = &self.changes {
@@ -157,6 +157,7 @@ impl RunEvents for FailureLog<'_> {
 
 impl ProgressReporter for Silent {
     fn progress(&self, _progress: &Progress<'_>) {}
+    fn event(&self, _text: &str) {}
     fn note(&self, _text: &str) {}
 }
 

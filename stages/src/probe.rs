@@ -1,0 +1,54 @@
+//! Answers the questions of a probe, with the code of `generate` and `evaluate`.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::Prompt;
+use fmflow_engine::pipeline::config::train::ProbeSettings;
+use fmflow_engine::run::execute::Job;
+use serde_json::{Map, Value, json};
+
+use crate::job::check_interrupt;
+use crate::model::Model;
+use crate::train::probing::ProbeAnswers;
+use crate::{evaluate, generate};
+
+/// The name of the checkpoint in what is reported.
+const NAME: &str = "probe";
+
+/// Answers all questions. Every draw is a function of the pipeline's seed and the question, as in `generate` and `evaluate`:
+/// training draws nothing from the same streams.
+///
+/// # Errors
+/// If a question does not fit the checkpoint, the device fails, or a signal requests a stop.
+pub(crate) fn answer_probe(
+    job: &Job<'_>,
+    probe: &ProbeSettings,
+    model: &Model,
+) -> Result<ProbeAnswers, Failure> {
+    let (mut lines, mut record) = (Vec::new(), Map::new());
+    let mut samples = Vec::new();
+    for prompt in &probe.prompts {
+        check_interrupt(job)?;
+        samples.push(answer_prompt(job, model, prompt, &mut lines)?);
+    }
+    if !samples.is_empty() {
+        record.insert("samples".into(), samples.into());
+    }
+    for item in &probe.exact_match {
+        check_interrupt(job)?;
+        let scores = evaluate::score_exact_match(job, item, NAME, model, &mut Vec::new())?;
+        lines.push(scores.line(NAME, &item.dataset));
+        record.insert(format!("exact_match/{}", item.dataset), scores.share().into());
+    }
+    Ok(ProbeAnswers { lines, record: Value::Object(record) })
+}
+
+fn answer_prompt(
+    job: &Job<'_>,
+    model: &Model,
+    prompt: &Prompt,
+    lines: &mut Vec<String>,
+) -> Result<Value, Failure> {
+    let (shown, text) = generate::answer_once(model, prompt, job.seed)?;
+    lines.push(format!("{shown:?} -> {text:?}"));
+    Ok(json!({ "prompt": shown, "text": text, "sampler": prompt.sampler.name }))
+}

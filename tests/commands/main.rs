@@ -14,6 +14,7 @@ mod download;
 mod examples;
 mod export;
 mod gc;
+mod grade;
 mod history;
 mod hostile_store;
 mod learning_curve;

@@ -33,7 +33,7 @@ pub(crate) use fields::find_field;
 pub use leftovers::Leftovers;
 pub use line::{LINE_BYTES, LineFault};
 pub use lines::GROUP_BYTES;
-pub use objects::ObjectReader;
+pub use objects::{ObjectReader, PlacedObject};
 pub use parser::{DocumentParser, ParsedDocument, ParsedRecord};
 pub use place::RecordPlace;
 pub use records::RecordReader;

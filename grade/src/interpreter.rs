@@ -56,7 +56,7 @@ fn build_interpreter(found: Description, isolation: Isolation) -> Result<Interpr
     let Some(program) = found.program else {
         return Err(format!("it is Python {}, and 3.8 or newer is needed", found.version));
     };
-    let loader = |path: &&PathBuf| path.file_name().is_some_and(|name| is_loader(name));
+    let loader = |path: &&PathBuf| path.file_name().is_some_and(is_loader);
     let execute: Vec<PathBuf> = found.files.iter().filter(loader).cloned().chain([program.clone()]).collect();
     let cache = Some(PathBuf::from("/etc/ld.so.cache")).filter(|path| path.is_file());
     let mut read: Vec<PathBuf> = found.files.into_iter().chain(cache).collect();

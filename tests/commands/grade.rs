@@ -1,7 +1,5 @@
 //! `fmflow grade` on small files of its own. With `FMFLOW_DATA`, `just grade` grades the benchmarks themselves.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use serde_json::Value;
 
 use crate::common::Project;

@@ -10,6 +10,9 @@ use super::lines::DataLines;
 use super::place::RecordPlace;
 use crate::text::unpack::{DataFile, UnpackedFile};
 
+/// An object, and where it is.
+pub type PlacedObject = (RecordPlace, Map<String, Value>);
+
 /// The objects of a file, which may be compressed.
 #[derive(Debug)]
 pub struct ObjectReader {
@@ -31,7 +34,7 @@ impl ObjectReader {
     ///
     /// # Errors
     /// If the next line is at fault.
-    pub fn next_object(&mut self) -> Result<Option<(RecordPlace, Map<String, Value>)>, RecordFault> {
+    pub fn next_object(&mut self) -> Result<Option<PlacedObject>, RecordFault> {
         while let Some(line) = self.lines.next_line()? {
             if line.trim().is_empty() {
                 continue;

@@ -92,7 +92,7 @@ const ALLOWED_HERE: &[c_long] = &[];
 const FCNTL: &[i32] = &[libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
 
 /// Commands of `ioctl`: whether a descriptor is a terminal, and whether an exec closes it.
-const IOCTL: &[u64] = &[libc::TCGETS as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64];
+const IOCTL: &[u64] = &[libc::TCGETS, libc::FIOCLEX, libc::FIONCLEX];
 
 /// Restricts this process. `clone3` cannot be filtered by its arguments, so it "does not exist", and libraries use `clone` instead.
 pub(super) fn restrict_calls() -> Result<(), seccompiler::Error> {

@@ -14,6 +14,9 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             format!("write `gpu=\"1x{one}\"`")
         }
         "checkpoints by the clock" => "write `every=500`, which counts updates".to_owned(),
+        "code benchmarks without a file" => {
+            "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
+        }
         "infills whose length the model chooses" => {
             let longest = written.rsplit('.').next().expect("splitting gives at least one piece");
             format!("write `length={longest}`")

@@ -24,6 +24,10 @@ test:
 hostile *COUNTS:
     cargo test --release --locked --test hostile -- {{COUNTS}}
 
+# the canonical solutions of HumanEval and MBPP in a folder, with one worker and with four
+grade FOLDER:
+    FMFLOW_DATA={{FOLDER}} cargo test --release --workspace --locked --test commands -- --ignored canonical_solutions_pass
+
 # accept or reject changed snapshots
 review:
     cargo insta review

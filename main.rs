@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use fmflow_engine::cli::run_command_line;
 
 fn main() -> ExitCode {
+    if let Some(exit) = fmflow_grade::enter_sandbox() {
+        return exit;
+    }
     #[cfg(any(feature = "cpu", feature = "cuda"))]
     if let Some(exit) = fmflow_stages::isolate_templates() {
         return exit;

@@ -292,11 +292,9 @@ mod tests {
         node.children.iter().for_each(|child| expected(&path, child, all));
     }
 
-    /// Fields that no decoder reads: includes and recipes are merged before records are decoded, benchmarks do not run
-    /// yet, and the other fields have only one possible value so far.
+    /// Fields that no decoder reads: includes and recipes are merged before records are decoded, and the other fields have
+    /// only one possible value so far.
     const READ_BY_NO_DECODER: &[&str] = &[
-        "/evaluate/benchmark.new-tokens",
-        "/evaluate/benchmark.samples",
         "/export.format",
         "/include.value",
         "/random-init/shape.value",

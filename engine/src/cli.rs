@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod gc;
+mod grade;
 mod graph;
 mod help;
 mod init;
@@ -103,6 +104,8 @@ enum CliCommand {
     Graph(graph::GraphArguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::VerifyArguments),
+    /// Grade programs that solve the problems of a code benchmark
+    Grade(grade::GradeArguments),
     /// Find results that no pipeline uses, and remove them with `--yes`
     Gc(gc::GcArguments),
     /// Show what this build, machine and store offer, and what would stop a run
@@ -242,6 +245,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Log(arguments) => log::run_log(&arguments, context),
         CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
         CliCommand::Verify(arguments) => verify::run_verify(&arguments, context),
+        CliCommand::Grade(arguments) => grade::run_grade(&arguments, context),
         CliCommand::Gc(arguments) => gc::run_gc(&arguments, context),
         CliCommand::Doctor(arguments) => doctor::run_doctor(&arguments, context),
         CliCommand::Explain(arguments) => explain::run_explain(&arguments, context),

@@ -4,6 +4,7 @@
 //! compares their fingerprints with the store. The runner passes every stage that has to run to a
 //! [`run::execute::Execute`], which the stages crate implements.
 
+pub mod benchmark;
 pub mod check;
 pub mod cli;
 pub mod documents;

@@ -45,13 +45,27 @@ pub(crate) fn complete_requests(
     seed: u64,
     threads: usize,
 ) -> Result<TimedCompletions, Failure> {
-    let start = Instant::now();
-    let rules = build_sampler_rules(model, sampler, seed)?;
     let numbered: Vec<(u64, &CompletionRequest)> =
         requests.iter().enumerate().map(|(i, r)| (i as u64, r)).collect();
+    complete_numbered(model, &numbered, sampler, seed, threads)
+}
+
+/// As [`complete_requests`], for requests that have numbers of their own: a part of many gives what it gives among all.
+///
+/// # Errors
+/// As [`complete_requests`].
+pub(crate) fn complete_numbered(
+    model: &Model,
+    numbered: &[(u64, &CompletionRequest)],
+    sampler: &Sampler,
+    seed: u64,
+    threads: usize,
+) -> Result<TimedCompletions, Failure> {
+    let start = Instant::now();
+    let rules = build_sampler_rules(model, sampler, seed)?;
     let batches: Vec<&[(u64, &CompletionRequest)]> =
-        numbered.chunks(count_batch(model, requests, sampler, threads)).collect();
-    let mut completions = Vec::with_capacity(requests.len());
+        numbered.chunks(count_batch(model, numbered, sampler, threads)).collect();
+    let mut completions = Vec::with_capacity(numbered.len());
     for wave in batches.chunks(threads.max(1)) {
         for result in map_in_parallel(wave, |batch| complete_batch(model, batch, sampler, &rules)) {
             completions.extend(result.map_err(forward_failure)?);
@@ -61,12 +75,17 @@ pub(crate) fn complete_requests(
 }
 
 /// Canvases in a forward pass: fewer if their caches would take too much memory.
-fn count_batch(model: &Model, requests: &[CompletionRequest], sampler: &Sampler, threads: usize) -> usize {
+fn count_batch(
+    model: &Model,
+    numbered: &[(u64, &CompletionRequest)],
+    sampler: &Sampler,
+    threads: usize,
+) -> usize {
     if sampler.cache == SamplerCache::None {
         return BATCH;
     }
     let length = |request: &CompletionRequest| request.prefix.len() + request.length + request.suffix.len();
-    let longest = requests.iter().map(length).max().unwrap_or(1).max(1);
+    let longest = numbered.iter().map(|(_, request)| length(request)).max().unwrap_or(1).max(1);
     let row = longest.saturating_mul(KeyValueCache::count_bytes(model.backbone.config()));
     (CACHE_BYTES / threads.max(1) / row.max(1)).clamp(1, BATCH)
 }

@@ -1,7 +1,10 @@
 //! The `evaluate` stage: held-out likelihood and exact match of every checkpoint that it names.
 
+mod answers;
+mod code;
 mod exact;
 mod likelihood;
+mod prompts;
 
 pub(crate) use exact::{ExactScores, score_exact_match};
 
@@ -10,7 +13,9 @@ use fmflow_engine::pipeline::config::EvaluateConfig;
 use fmflow_engine::pipeline::config::sample::HeldOut;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::store::Summary;
-use fmflow_engine::store::summary::{format_exact_match_metric, format_held_out_metric, format_task_metric};
+use fmflow_engine::store::summary::{
+    format_benchmark_metric, format_exact_match_metric, format_held_out_metric, format_task_metric,
+};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -31,6 +36,9 @@ pub(crate) struct CheckpointScores {
     pub held_out: IndexMap<String, f64>,
     /// Exact matches by dataset.
     pub exact_match: IndexMap<String, ExactScores>,
+    /// Code benchmarks by name.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub benchmarks: IndexMap<String, code::BenchmarkReport>,
 }
 
 /// Runs an `evaluate` stage.
@@ -39,9 +47,8 @@ pub(crate) struct CheckpointScores {
 /// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
 /// checks that.
 pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
-    if !config.benchmarks.is_empty() {
-        return Err(stage_failure("code benchmarks are not supported yet"));
-    }
+    let benchmarks = code::open_benchmarks(job, config)?;
+    let mut written = answers::WrittenAnswers::open(job, !benchmarks.is_empty())?;
     let mut report = IndexMap::new();
     let mut answers = Vec::new();
     for (done, name) in config.checkpoints.iter().enumerate() {
@@ -55,14 +62,23 @@ pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Sum
         job.report.progress(&progress);
         let device = crate::device::open_device(job.device).map_err(stage_failure)?;
         let model = Model::open(find_input_folder(job, &InputRole::Checkpoint(name.clone()))?, &device)?;
-        let model = if config.exact_match.is_empty() { model } else { model.for_text() };
-        report.insert(name.clone(), score_checkpoint(job, config, name, &model, &mut answers)?);
+        let texts = !config.exact_match.is_empty() || !benchmarks.is_empty();
+        let model = if texts { model.for_text() } else { model };
+        let mut scores = score_checkpoint(job, config, name, &model, &mut answers)?;
+        for benchmark in &benchmarks {
+            let found = code::measure_benchmark(job, benchmark, name, &model, &mut written)?;
+            scores.benchmarks.insert(benchmark.name().to_owned(), found);
+        }
+        report.insert(name.clone(), scores);
     }
     let summary = summarize_scores(&report);
     let mut writer = job.slot.artifact()?;
     writer.write("report.json", &serde_json::to_vec_pretty(&report).map_err(stage_failure)?)?;
     if !config.exact_match.is_empty() {
         writer.write("answers.jsonl", answers.join("\n").as_bytes())?;
+    }
+    if !benchmarks.is_empty() {
+        writer.write("samples.jsonl", written.text().as_bytes())?;
     }
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
@@ -148,6 +164,13 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
                 );
             }
             heads.push(format!("{name} {:.1} %", exact::to_percent(found.passed, found.total)));
+        }
+        for (benchmark, found) in &scores.benchmarks {
+            let own = found.scores.lines();
+            lines.extend(own.iter().map(|line| format!("{name}: {benchmark} {line}")));
+            let share = found.scores.pass_at_one();
+            metrics.insert(format_benchmark_metric(name, benchmark), share);
+            heads.push(format!("{name} {benchmark} {:.1} %", 100.0 * share));
         }
     }
     Summary { headline: heads.join(" · "), lines, metrics }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod benchmarks;
 mod checkpoint_folders;
 mod checkpoint_texts;
 mod command_line;
@@ -15,6 +16,7 @@ mod download;
 mod examples;
 mod export;
 mod gc;
+mod grade;
 mod history;
 mod hostile_store;
 mod leading;

@@ -131,6 +131,19 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "grade",
+        &[
+            (
+                "fmflow grade humaneval --problems HumanEval.jsonl.gz --samples samples.jsonl",
+                "how many samples pass, and why the others do not",
+            ),
+            (
+                "fmflow grade mbpp --problems mbpp.jsonl --samples samples.jsonl --json",
+                "the same for a program, with every verdict",
+            ),
+        ],
+    ),
+    (
         "gc",
         &[
             ("fmflow gc", "what can be removed, and what uses the rest"),

@@ -9,7 +9,7 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
          `fmflow run FILE --until samples` and `fmflow show FILE samples`; see `fmflow explain generate`",
     ),
     (
-        &["eval", "evaluate", "evaluation", "benchmark", "bench", "score", "grade"],
+        &["eval", "evaluate", "evaluation", "benchmark", "bench", "score"],
         "scores come from an `evaluate` stage of the file: `fmflow run FILE --until STAGE`, then \
          `fmflow show FILE STAGE`; see `fmflow explain evaluate`",
     ),

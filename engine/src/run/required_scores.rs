@@ -4,7 +4,7 @@
 use crate::error::{Failure, FailureKind};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::Stage;
-use crate::store::summary::{Summary, format_exact_match_metric};
+use crate::store::summary::{Summary, format_benchmark_metric, format_exact_match_metric};
 
 /// The summary of an evaluation lacks a score that the evaluation measures.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +37,21 @@ pub(super) fn check_required_scores(
 pub(crate) fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Option<String>, MissingScore> {
     let StageConfig::Evaluate(config) = &stage.config else { return Ok(None) };
     for wanted in &config.require {
-        for item in &config.exact_match {
-            let (checkpoint, dataset) = (&wanted.checkpoint, &item.dataset);
-            let metric = format_exact_match_metric(checkpoint, dataset);
+        let checkpoint = &wanted.checkpoint;
+        let exact = config
+            .exact_match
+            .iter()
+            .map(|item| (format_exact_match_metric(checkpoint, &item.dataset), "exact match", &item.dataset));
+        let benchmarks = config
+            .benchmarks
+            .iter()
+            .map(|item| (format_benchmark_metric(checkpoint, &item.name), "pass@1", &item.name));
+        for (metric, measure, name) in exact.chain(benchmarks) {
             let Some(&share) = summary.metrics.get(&metric) else { return Err(MissingScore { metric }) };
             if !reaches_limit(share, wanted.at_least) {
                 let (reached, required) = (100.0 * share, 100.0 * wanted.at_least);
                 return Ok(Some(format!(
-                    "checkpoint `{checkpoint}` reaches {reached:.1} % exact match on `{dataset}`, but {required:.1} % is required"
+                    "checkpoint `{checkpoint}` reaches {reached:.1} % {measure} on `{name}`, but {required:.1} % is required"
                 )));
             }
         }

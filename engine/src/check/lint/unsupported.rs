@@ -13,6 +13,9 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             let one = written.split_once('x').map_or(written, |(_, one)| one);
             format!("write `gpu=\"1x{one}\"`")
         }
+        "code benchmarks without a file" => {
+            "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
+        }
         "infills whose length the model chooses" => {
             let longest = written.rsplit('.').next().expect("splitting gives at least one piece");
             format!("write `length={longest}`")

@@ -5,14 +5,16 @@ use crate::language::draft::find_measured_role;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
-    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore, Sampler,
+    CodeBenchmark, EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore,
+    Sampler,
 };
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
     pub(super) fn evaluate(&mut self, record: &Record) -> Option<EvaluateConfig> {
-        for measure in ["held-out", "exact-match"] {
-            self.refuse_measured_twice(record, measure);
+        for (measure, field) in [("held-out", "dataset"), ("exact-match", "dataset"), ("benchmark", "value")]
+        {
+            self.refuse_measured_twice(record, measure, field);
         }
         let checkpoints = record.child("checkpoint")?.all("name");
         let checkpoints = checkpoints.map(|leaf| leaf.expect_text().to_owned()).collect();
@@ -25,22 +27,37 @@ impl Decoder<'_> {
         let require = record.children("require").map(decode_required_score).collect::<Option<_>>()?;
         let mut benchmarks = Vec::new();
         for child in record.children("benchmark") {
-            self.sampler(child.leaf("sampler")?)?;
-            benchmarks.push(child.text("value")?.to_owned());
+            benchmarks.push(self.benchmark(child)?);
         }
         Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
     }
 
+    fn benchmark(&mut self, record: &Record) -> Option<CodeBenchmark> {
+        let benchmark = CodeBenchmark {
+            name: record.text("value")?.to_owned(),
+            sampler: self.sampler(record.leaf("sampler")?)?,
+            samples: record.size("samples")?,
+            new_tokens: record.size("new-tokens")?,
+            problems: record.size("problems"),
+        };
+        match record.leaf("from") {
+            Some(leaf) => drop(self.one_file("the file of a benchmark", &benchmark.source(), leaf)?),
+            None => self.mark_unsupported(&record.span.clone(), "code benchmarks without a file"),
+        }
+        Some(benchmark)
+    }
+
     /// Refuses two measurements of one kind of one dataset: scores are named after the dataset, and the second would replace the first.
-    fn refuse_measured_twice(&mut self, evaluation: &Record, measure: &str) {
+    fn refuse_measured_twice(&mut self, evaluation: &Record, measure: &str, field: &str) {
         let datasets: Vec<&Leaf> =
-            evaluation.children(measure).filter_map(|child| child.leaf("dataset")).collect();
+            evaluation.children(measure).filter_map(|child| child.leaf(field)).collect();
         for (at, leaf) in datasets.iter().enumerate() {
             let Some(first) = datasets[..at].iter().find(|first| first.text() == leaf.text()) else {
                 continue;
             };
             let dataset = leaf.expect_text();
-            let message = format!("one `evaluate` has two `{measure}` of dataset `{dataset}`");
+            let of = if field == "dataset" { "of dataset" } else { "called" };
+            let message = format!("one `evaluate` has two `{measure}` {of} `{dataset}`");
             self.sink.push(
                 Diagnostic::new(Code::DuplicateNode, message)
                     .at(&leaf.span, "its scores would have the names of the first")

@@ -154,8 +154,31 @@ pub struct EvaluateConfig {
     pub exact_match: Vec<ExactMatch>,
     /// The stage fails if any of these scores is not reached.
     pub require: Vec<RequiredScore>,
-    /// Names of code benchmarks; not supported yet.
-    pub benchmarks: Vec<String>,
+    /// Code benchmarks to measure.
+    pub benchmarks: Vec<CodeBenchmark>,
+}
+
+/// A code benchmark. Its problems are the source that [`CodeBenchmark::source`] names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeBenchmark {
+    /// Its name, one of the words of the field table.
+    pub name: String,
+    /// How programs are sampled.
+    pub sampler: Sampler,
+    /// Programs for each problem.
+    pub samples: usize,
+    /// Largest number of new tokens.
+    pub new_tokens: usize,
+    /// Number of problems; the first ones are used. `None`: all.
+    pub problems: Option<usize>,
+}
+
+impl CodeBenchmark {
+    /// The name of the source with its problems.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("benchmark/{}", self.name)
+    }
 }
 
 /// Held-out likelihood of a dataset: the ELBO per token (generalized KL for a uniform or mixed source), unclamped.

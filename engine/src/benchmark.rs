@@ -1,0 +1,8 @@
+//! Code benchmarks: files of problems and of samples, and the scores of graded samples. `fmflow grade` and the stages use the same
+//! functions, so that a sample has one verdict.
+
+mod files;
+mod scores;
+
+pub use files::{BenchmarkFileError, Sample, SampleSource, read_problems, read_samples};
+pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};

@@ -1,0 +1,187 @@
+//! Files of problems and of samples, read whole or refused with a place.
+
+use std::collections::HashMap;
+
+use fmflow_grade::problem::{Layout, Problem, TaskId};
+use serde_json::{Map, Value};
+
+use crate::documents::{ObjectReader, RecordFault, RecordPlace};
+use crate::text::escape::escape_line;
+use crate::text::unpack::DataFile;
+
+/// Most samples and problems of one file: more than any benchmark has, few enough for the memory.
+const MAX_RECORDS: usize = 200_000;
+
+/// Most bytes of the fields of a file that are kept.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Why a file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct BenchmarkFileError {
+    /// File and line.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// How to fix it.
+    pub fix: String,
+}
+
+/// A program that somebody or a model wrote for a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The problem.
+    pub id: TaskId,
+    /// `task_id` as its file writes it.
+    pub name: String,
+    /// What was written.
+    pub source: SampleSource,
+}
+
+/// What a sample holds: the two fields of EvalPlus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SampleSource {
+    /// `solution`: a whole program.
+    Solution(String),
+    /// `completion`: what follows the prompt.
+    Completion(String),
+}
+
+impl Sample {
+    /// The program.
+    #[must_use]
+    pub fn program(&self, problem: &Problem) -> String {
+        match &self.source {
+            SampleSource::Solution(text) => text.clone(),
+            SampleSource::Completion(text) => problem.complete(text),
+        }
+    }
+
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let (SampleSource::Solution(text) | SampleSource::Completion(text)) = &self.source;
+        text.trim().is_empty()
+    }
+}
+
+/// Reads the problems of a benchmark from `file`, which is shown as `shown`.
+///
+/// # Errors
+/// If a line or a field is at fault, a task appears twice, or there is no problem.
+pub fn read_problems(
+    file: DataFile,
+    shown: &str,
+    layout: Layout,
+) -> Result<Vec<Problem>, BenchmarkFileError> {
+    let mut seen: HashMap<TaskId, String> = HashMap::new();
+    let problems = read_records(file, shown, |place, record| {
+        let problem = Problem::from_record(layout, record).map_err(|error| {
+            let fix = "use the benchmark's own file, and the name that fits its layout";
+            fault(place, error.to_string(), fix)
+        })?;
+        match seen.insert(problem.id.clone(), place.to_owned()) {
+            None => Ok(problem),
+            Some(first) => {
+                let what = format!("task {} appears twice: first in {first}", escape_line(&problem.name));
+                Err(fault(place, what, "remove one of the two"))
+            }
+        }
+    })?;
+    match problems.is_empty() {
+        true => Err(fault(shown, "the file holds no problem", "use the benchmark's own file")),
+        false => Ok(problems),
+    }
+}
+
+/// Reads samples for the problems from `file`, which is shown as `shown`.
+///
+/// # Errors
+/// If a line or a field is at fault, a sample is for none of the problems, or there is no sample.
+pub fn read_samples(
+    file: DataFile,
+    shown: &str,
+    problems: &[Problem],
+) -> Result<Vec<Sample>, BenchmarkFileError> {
+    let known: std::collections::HashSet<&TaskId> = problems.iter().map(|problem| &problem.id).collect();
+    let samples = read_records(file, shown, |place, record| {
+        let sample = read_sample(record).map_err(|what| {
+            fault(
+                place,
+                what,
+                "write {\"task_id\": \"HumanEval/0\", \"completion\": \"...\"} or \"solution\"",
+            )
+        })?;
+        if known.contains(&sample.id) {
+            return Ok(sample);
+        }
+        let what = format!("task {} is not among the problems", escape_line(&sample.name));
+        Err(fault(place, what, "name the file of problems that the samples were made for"))
+    })?;
+    match samples.is_empty() {
+        true => Err(fault(shown, "the file holds no sample", "write one object per line")),
+        false => Ok(samples),
+    }
+}
+
+fn read_sample(record: &Map<String, Value>) -> Result<Sample, String> {
+    let name = match record.get("task_id") {
+        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        Some(_) => return Err("`task_id` is neither a text nor a whole number".into()),
+        None => return Err("`task_id` is missing".into()),
+    };
+    let text = |field: &str| match record.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("`{field}` is not a text")),
+    };
+    let source = match (text("solution")?, text("completion")?) {
+        (Some(text), None) => SampleSource::Solution(text),
+        (None, Some(text)) => SampleSource::Completion(text),
+        (Some(_), Some(_)) => return Err("it has both a `solution` and a `completion`".into()),
+        (None, None) => return Err("it has neither a `solution` nor a `completion`".into()),
+    };
+    Ok(Sample { id: TaskId::from_name(&name), name, source })
+}
+
+fn read_records<T>(
+    file: DataFile,
+    shown: &str,
+    mut read: impl FnMut(&str, &Map<String, Value>) -> Result<T, BenchmarkFileError>,
+) -> Result<Vec<T>, BenchmarkFileError> {
+    let faulty = |cause: RecordFault| explain_fault(shown, cause);
+    let mut reader = ObjectReader::open(file, shown).map_err(faulty)?;
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some((place, record)) = reader.next_object().map_err(faulty)? {
+        let place = place.in_file(shown);
+        bytes += count_bytes(&record);
+        if all.len() >= MAX_RECORDS || bytes > MAX_BYTES {
+            let what = format!("the file holds more than {MAX_RECORDS} records or 1 GiB of text");
+            return Err(fault(&place, what, "grade it in parts"));
+        }
+        all.push(read(&place, &record)?);
+    }
+    Ok(all)
+}
+
+/// Bytes of the texts of a record, its nested values roughly.
+fn count_bytes(record: &Map<String, Value>) -> usize {
+    record.values().map(|value| value.as_str().map_or_else(|| value.to_string().len(), str::len)).sum()
+}
+
+fn explain_fault(shown: &str, cause: RecordFault) -> BenchmarkFileError {
+    match cause {
+        RecordFault::Unreadable(error) => {
+            fault(shown, error.to_string(), "check the file, or fetch it again")
+        }
+        RecordFault::Unfit(found) => fault(shown, found.problem, found.fix),
+        RecordFault::Record { place, fault: found, .. } => {
+            fault(&RecordPlace::in_file(place, shown), found.problem, found.fix)
+        }
+    }
+}
+
+fn fault(place: &str, what: impl Into<String>, fix: impl Into<String>) -> BenchmarkFileError {
+    BenchmarkFileError { place: place.to_owned(), what: what.into(), fix: fix.into() }
+}

@@ -1,0 +1,211 @@
+//! The conversation of judge and candidate.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::message::{Message, MessageError};
+use super::peer::{Patience, Peer, Silence};
+use super::{Attempt, Outcome, SessionError, Verdict};
+use crate::interpreter::FLAGS;
+use crate::literal::{encode_text, read_words};
+use crate::sandbox::{Limits, NO_INTERPRETER, NO_SANDBOX, SandboxPlan};
+
+const CANDIDATE: &str = concat!(include_str!("../python/codec.py"), include_str!("../python/candidate.py"));
+const JUDGE: &str = concat!(include_str!("../python/codec.py"), include_str!("../python/judge.py"));
+
+/// How many times its processor time a session may last. Generous: it ends only what does not get the machine.
+const WALL_FACTOR: u32 = 20;
+
+/// What the tests may use more than the program: they also run the reference solution.
+const JUDGE_FACTOR: u64 = 3;
+
+struct Session {
+    judge: Peer,
+    candidate: Peer,
+    patience: Patience,
+    seconds: u64,
+}
+
+/// What a candidate may say about a call.
+const ANSWERS: [&str; 4] = ["answer", "raised", "missing", "unsayable"];
+
+/// How the conversation ended early.
+enum Stop {
+    Verdict(Verdict),
+    Error(SessionError),
+}
+
+impl From<SessionError> for Stop {
+    fn from(error: SessionError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Grades one program, once.
+pub(crate) fn run_attempt(attempt: &Attempt<'_>) -> Result<Verdict, SessionError> {
+    match converse(attempt) {
+        Ok(verdict) | Err(Stop::Verdict(verdict)) => Ok(verdict),
+        Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+fn converse(attempt: &Attempt<'_>) -> Result<Verdict, Stop> {
+    let mut session = Session::start(attempt)?;
+    let body = encode_text(attempt.program);
+    let loaded = session.ask_candidate(&Message::new("load", 0, body.as_bytes()))?;
+    match loaded.kind.as_str() {
+        "loaded" => {}
+        "syntax" => return Ok(Verdict::new(Outcome::SyntaxError, describe(&loaded))),
+        "raised" => return Ok(Verdict::new(Outcome::Raised, describe(&loaded))),
+        _ => return Ok(forged()),
+    }
+    session.tell_judge(&Message::new("problem", 0, attempt.problem.as_bytes()))?;
+    loop {
+        let asked = session.hear_judge()?;
+        if asked.kind == "verdict" {
+            return read_verdict(&asked).map_err(Stop::Error);
+        }
+        let answer = session.ask_candidate(&asked)?;
+        if !ANSWERS.contains(&answer.kind.as_str()) {
+            return Ok(forged());
+        }
+        session.tell_judge(&answer)?;
+    }
+}
+
+impl Session {
+    fn start(attempt: &Attempt<'_>) -> Result<Self, SessionError> {
+        let start = |script: &str, factor: u64| Peer::start(&build_plan(attempt, script, factor));
+        let (judge, candidate) = (start(JUDGE, JUDGE_FACTOR)?, start(CANDIDATE, 1)?);
+        let seconds = attempt.limits.cpu_seconds;
+        let wall = Duration::from_secs(seconds.max(1)) * WALL_FACTOR;
+        let patience = Patience { active: Duration::from_secs(seconds + 1), end: Instant::now() + wall };
+        let mut session = Self { judge, candidate, patience, seconds };
+        let patience = session.judge_patience();
+        expect_hello(&mut session.judge, patience)?;
+        expect_hello(&mut session.candidate, patience)?;
+        Ok(session)
+    }
+
+    fn judge_patience(&self) -> Patience {
+        let factor = u32::try_from(JUDGE_FACTOR).expect("it is small");
+        Patience { active: self.patience.active * factor, ..self.patience }
+    }
+
+    /// Passes a question to the candidate. Only an answer to this question counts.
+    fn ask_candidate(&mut self, question: &Message) -> Result<Message, Stop> {
+        let sent = self.candidate.send(question, self.patience);
+        let answer = sent.and_then(|()| self.candidate.receive(self.patience));
+        match answer {
+            Ok(answer) if answer.number == question.number => Ok(answer),
+            Ok(_) => Err(Stop::Verdict(forged())),
+            Err(silence) => Err(self.blame_candidate(silence)),
+        }
+    }
+
+    fn blame_candidate(&self, silence: Silence) -> Stop {
+        let verdict = |outcome, detail: &str| Stop::Verdict(Verdict::new(outcome, detail));
+        match silence {
+            Silence::Ended(status) if used_up_time(status) => {
+                verdict(Outcome::TimedOut, "no processor time left")
+            }
+            Silence::Ended(status) if was_killed(status) => SessionError::CandidateKilled.into(),
+            Silence::Ended(status) => verdict(Outcome::Exited, &format!("the program ended: {status}")),
+            Silence::Garbled(MessageError::TooLong) => verdict(Outcome::BadAnswer, "an answer is too long"),
+            Silence::Garbled(error) => verdict(Outcome::BadAnswer, &format!("an answer is none: {error}")),
+            Silence::TooSlow => verdict(Outcome::TimedOut, "no answer in time"),
+            Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
+            Silence::Pipe(error) => SessionError::Pipe(error).into(),
+        }
+    }
+
+    fn tell_judge(&mut self, message: &Message) -> Result<(), Stop> {
+        let sent = self.judge.send(message, self.judge_patience());
+        sent.map_err(|silence| self.blame_judge(silence))
+    }
+
+    fn hear_judge(&mut self) -> Result<Message, Stop> {
+        let heard = self.judge.receive(self.judge_patience());
+        heard.map_err(|silence| self.blame_judge(silence))
+    }
+
+    /// The tests take long only if an answer makes them.
+    fn blame_judge(&self, silence: Silence) -> Stop {
+        let slow = || {
+            Stop::Verdict(Verdict::new(Outcome::TimedOut, "the tests do not come to an end with its answers"))
+        };
+        match silence {
+            Silence::Ended(status) if used_up_time(status) => slow(),
+            Silence::TooSlow => slow(),
+            Silence::Ended(status) => SessionError::JudgeEnded(status.to_string()).into(),
+            Silence::Garbled(error) => {
+                SessionError::Unfit(format!("a question is too large: {error}")).into()
+            }
+            Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
+            Silence::Pipe(error) => SessionError::Pipe(error).into(),
+        }
+    }
+}
+
+fn build_plan(attempt: &Attempt<'_>, script: &str, factor: u64) -> SandboxPlan {
+    let (interpreter, limits) = (attempt.interpreter, attempt.limits);
+    let arguments = FLAGS.iter().copied().chain([script]).map(str::to_owned).collect();
+    SandboxPlan {
+        isolation: interpreter.isolation,
+        limits: Limits { cpu_seconds: limits.cpu_seconds * factor, ..limits },
+        execute: interpreter.execute.clone(),
+        read: interpreter.read.clone(),
+        program: interpreter.program.clone(),
+        arguments,
+    }
+}
+
+/// The first message of an interpreter that works.
+fn expect_hello(peer: &mut Peer, patience: Patience) -> Result<(), SessionError> {
+    match peer.receive(patience) {
+        Ok(message) if message.kind == "hello" => Ok(()),
+        Ok(message) if message.kind == NO_SANDBOX => Err(SessionError::NoSandbox(message.text())),
+        Ok(message) if message.kind == NO_INTERPRETER => Err(SessionError::NoStart(message.text())),
+        Ok(message) => Err(SessionError::NoStart(format!("it says `{}`", message.kind))),
+        Err(Silence::Ended(status)) => Err(SessionError::NoStart(format!("it ends with {status}"))),
+        Err(Silence::Pipe(error)) => Err(SessionError::Pipe(error)),
+        Err(silence) => Err(SessionError::NoStart(format!("it does not answer: {silence:?}"))),
+    }
+}
+
+fn read_verdict(message: &Message) -> Result<Verdict, SessionError> {
+    let words = read_words(&message.body).unwrap_or_default();
+    let [kind, text, line] = words.as_slice() else {
+        return Err(SessionError::JudgeEnded("its verdict is garbled".into()));
+    };
+    let detail = if line == "0" { text.clone() } else { format!("{text} (line {line} of the tests)") };
+    match kind.as_str() {
+        "passed" => Ok(Verdict::new(Outcome::Passed, "")),
+        "assertion" | "test-error" => Ok(Verdict::new(Outcome::WrongAnswer, detail)),
+        "raised" => Ok(Verdict::new(Outcome::Raised, detail)),
+        _ => Err(SessionError::Unfit(text.clone())),
+    }
+}
+
+/// The exception in a report of the candidate, which may hold anything.
+fn describe(message: &Message) -> String {
+    let words = read_words(&message.body).unwrap_or_default();
+    match words.as_slice() {
+        [name, .., text] if !text.is_empty() => format!("{name}: {text}"),
+        [name, ..] => name.clone(),
+        [] => "an exception".into(),
+    }
+}
+
+fn forged() -> Verdict {
+    Verdict::new(Outcome::BadAnswer, "it answers what nobody asked")
+}
+
+fn used_up_time(status: ExitStatus) -> bool {
+    status.signal() == Some(libc::SIGXCPU)
+}
+
+fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(libc::SIGKILL)
+}

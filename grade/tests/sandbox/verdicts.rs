@@ -1,0 +1,184 @@
+//! Honest programs: what crosses between the interpreters, and what a verdict says.
+
+use fmflow_grade::grading::{GradeError, Grader, Program};
+use fmflow_grade::problem::{Layout, Problem};
+use fmflow_grade::sandbox::{Isolation, LIMITS};
+use fmflow_grade::search::{InterpreterError, find_among};
+use fmflow_grade::session::{Outcome, SessionError};
+use libtest_mimic::Trial;
+
+use super::{grade, interpreter, problem, trial};
+
+pub(super) fn trials() -> Vec<Trial> {
+    let all: [(&str, fn()); 11] = [
+        ("values_cross_unchanged", values_cross_unchanged),
+        ("subclasses_cross_as_their_base", subclasses_cross_as_their_base),
+        ("other_values_have_only_their_truth", other_values_have_only_their_truth),
+        ("exceptions_reach_the_tests", exceptions_reach_the_tests),
+        ("outcomes_say_what_happened", outcomes_say_what_happened),
+        ("check_gets_the_candidate_and_not_the_reference", check_gets_the_candidate_and_not_the_reference),
+        ("tests_see_what_the_reference_imports", tests_see_what_the_reference_imports),
+        ("evalplus_compares_with_the_reference", evalplus_compares_with_the_reference),
+        ("verdicts_do_not_depend_on_workers", verdicts_do_not_depend_on_workers),
+        ("a_problem_at_fault_is_an_error", a_problem_at_fault_is_an_error),
+        ("interpreters_that_cannot_be_used_are_named", interpreters_that_cannot_be_used_are_named),
+    ];
+    all.into_iter().map(|(name, test)| trial(name.into(), test)).collect()
+}
+
+fn outcome(tests: &[&str], source: &str) -> Outcome {
+    grade(&problem(tests), source).outcome
+}
+
+fn values_cross_unchanged() {
+    let values = "[None, True, False, 0, -1, 2**200, 0.1, -0.0, float('inf'), 1e-320, 3+4j, '', 'ä\\ud800', b'\\0', [], (1, (2,)), {1, 2}, \
+                  frozenset([1]), {'a': {(1, 2): []}}]";
+    let test = format!(
+        "given, expected = f({values}), {values}\nassert given == expected\nassert repr(given) == repr(expected)"
+    );
+    assert_eq!(outcome(&[&test], "def f(x): return x"), Outcome::Passed);
+    assert_eq!(outcome(&["assert f(1, y=2) == (1, 2)"], "def f(x, y): return x, y"), Outcome::Passed);
+    // What the program does to its arguments is its own matter.
+    let own = "x = [1]\nassert f(x) == [1, 2]\nassert x == [1]";
+    assert_eq!(outcome(&[own], "def f(x):\n    x.append(2)\n    return x"), Outcome::Passed);
+}
+
+fn subclasses_cross_as_their_base() {
+    let source = "from collections import Counter, OrderedDict, namedtuple\nfrom enum import IntEnum\nPair = namedtuple('Pair', 'a b')\n\
+                  class Level(IntEnum):\n    LOW = 1\ndef f(): return [Counter('aa'), OrderedDict(a=1), Pair(1, 2), Level.LOW]";
+    let test = "given = f()\nassert given == [{'a': 2}, {'a': 1}, (1, 2), 1]\nassert [type(x) for x in given] == [dict, dict, tuple, int]";
+    assert_eq!(outcome(&[test], source), Outcome::Passed);
+}
+
+fn other_values_have_only_their_truth() {
+    let source =
+        "import re\ndef f(yes): return re.match('a', 'a' if yes else 'b') or (object() if yes else range(0))";
+    assert_eq!(
+        outcome(&["assert f(True)", "assert not f(False)", "assert f(True) != f(True)"], source),
+        Outcome::Passed
+    );
+    assert_eq!(outcome(&["assert len(f(True))"], source), Outcome::WrongAnswer);
+}
+
+fn exceptions_reach_the_tests() {
+    let test = "try:\n    f()\nexcept KeyError as error:\n    assert error.args == (\"'x'\",)\nelse:\n    assert False";
+    assert_eq!(outcome(&[test], "def f(): return {}['x']"), Outcome::Passed);
+    let own = "class Odd(ValueError): pass\ndef f(): raise Odd('no')";
+    assert_eq!(outcome(&["try:\n    f()\nexcept ValueError:\n    pass"], own), Outcome::Passed);
+}
+
+fn outcomes_say_what_happened() {
+    let tests = problem(&["assert f(1) == 1", "assert f(2) == 2, 'two'"]);
+    let found = |source: &str| {
+        let verdict = grade(&tests, source);
+        (verdict.outcome, verdict.detail)
+    };
+    assert_eq!(
+        found("def f(x): return 1"),
+        (Outcome::WrongAnswer, "AssertionError: two (line 1 of the tests)".into())
+    );
+    assert_eq!(
+        found("def f(x): return 1 / 0"),
+        (Outcome::Raised, "ZeroDivisionError: division by zero (line 1 of the tests)".into())
+    );
+    assert_eq!(
+        found("def f(x) return"),
+        (Outcome::SyntaxError, "SyntaxError: expected ':' (solution.py, line 1)".into())
+    );
+    assert_eq!(
+        found("import nothing"),
+        (Outcome::Raised, "ModuleNotFoundError: No module named 'nothing'".into())
+    );
+    assert_eq!(found("g = 1"), (Outcome::Raised, "missing: f".into()));
+    assert_eq!(found("def f(x): raise SystemExit"), (Outcome::Raised, "SystemExit: ".into()));
+}
+
+fn humaneval(record: &serde_json::Value) -> Problem {
+    Problem::from_record(Layout::HumanEval, record.as_object().unwrap()).unwrap()
+}
+
+fn check_gets_the_candidate_and_not_the_reference() {
+    let problem = humaneval(&serde_json::json!({
+        "task_id": "HumanEval/0", "prompt": "def helper(x):\n    return x\n\ndef twice(x):\n", "entry_point": "twice",
+        "canonical_solution": "    return 2 * x\n",
+        "test": "def check(candidate):\n    for x in range(3):\n        assert candidate(x) == twice(helper(x))\n",
+    }));
+    assert!(grade(&problem, problem.reference.as_ref().unwrap()).passed());
+    assert!(!grade(&problem, &problem.complete("    return x\n")).passed());
+}
+
+fn tests_see_what_the_reference_imports() {
+    let record = serde_json::json!({
+        "task_id": 1, "prompt": "", "code": "import math\ndef area(r):\n    return math.pi * r * r",
+        "test_list": ["assert math.isclose(area(2), 4 * math.pi)"],
+    });
+    let problem = Problem::from_record(Layout::Mbpp, record.as_object().unwrap()).unwrap();
+    assert!(grade(&problem, "from math import pi\ndef area(r): return r * r * pi").passed());
+    assert!(!grade(&problem, "def area(r): return r").passed());
+}
+
+fn evalplus_compares_with_the_reference() {
+    let problem = humaneval(&serde_json::json!({
+        "task_id": "HumanEval/0", "prompt": "def third(x):\n", "entry_point": "third", "canonical_solution": "    return x / 3\n",
+        "base_input": [[1], [2]], "plus_input": [[100]], "atol": 0,
+    }));
+    assert!(grade(&problem, "def third(x): return x * (1 / 3)").passed());
+    let verdict = grade(&problem, "def third(x): return x / 3 if x < 50 else 0.0");
+    assert_eq!((verdict.outcome, verdict.detail.as_str()), (Outcome::WrongAnswer, "AssertionError: input 3"));
+}
+
+fn verdicts_do_not_depend_on_workers() {
+    let problem = problem(&["assert f(3) == 6"]);
+    let sources: Vec<String> = (0..12).map(|i| format!("def f(x): return x * {}", i % 3)).collect();
+    let programs: Vec<Program<'_>> =
+        sources.iter().map(|source| Program { problem: &problem, source }).collect();
+    let found = |workers| {
+        let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers, stop: &|| false };
+        grader.grade(&programs, &|_, _| {}).unwrap()
+    };
+    let one = found(1);
+    assert_eq!(one.iter().filter(|verdict| verdict.passed()).count(), 4);
+    assert_eq!(one, found(4));
+}
+
+fn a_problem_at_fault_is_an_error() {
+    let record = serde_json::json!({"task_id": 7, "prompt": "", "code": "import nothing", "test_list": ["assert f()"]});
+    let problem = Problem::from_record(Layout::Mbpp, record.as_object().unwrap()).unwrap();
+    let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers: 2, stop: &|| false };
+    let program = Program { problem: &problem, source: "def f(): return True" };
+    let error = grader.grade(&[program; 3], &|_, _| {}).unwrap_err();
+    assert!(matches!(&error, GradeError::Session { error: SessionError::Unfit(_), .. }), "{error}");
+    assert!(
+        error.to_string().starts_with("task 7: the problem cannot be graded: the reference solution raises"),
+        "{error}"
+    );
+    let stopped = Grader { stop: &|| true, ..grader };
+    assert!(matches!(stopped.grade(&[program], &|_, _| {}), Err(GradeError::Stopped)));
+}
+
+fn interpreters_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("python3");
+    let shim = |text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let InterpreterError::None(tried) =
+            find_among(std::slice::from_ref(&path), Isolation::Enforced).unwrap_err()
+        else {
+            panic!("not the sandbox");
+        };
+        tried[0].split_once(": ").unwrap().1.to_owned()
+    };
+    assert_eq!(shim("#!/bin/sh\nexit 127\n"), "it ends with exit status: 127");
+    assert_eq!(shim("#!/bin/sh\necho hello\n"), "it does not answer like Python");
+    assert_eq!(
+        shim("#!/bin/sh\necho '{\"version\": \"3.6.1\"}'\n"),
+        "it is Python 3.6.1, and 3.8 or newer is needed"
+    );
+    let found = shim("#!/bin/sh\necho '{\"version\": \"3.9.1\", \"program\": \"/nowhere/python3\"}'\n");
+    assert!(found.starts_with("it does not start in the sandbox"), "{found}");
+    // A shim that leads to a real interpreter is followed.
+    std::fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", interpreter().program.display())).unwrap();
+    assert_eq!(find_among(&[path], Isolation::Enforced).unwrap().program, interpreter().program);
+}

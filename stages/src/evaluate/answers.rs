@@ -1,0 +1,101 @@
+//! Answers to benchmarks, saved while they are written, so that an evaluation that is stopped or killed continues.
+
+use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{input_failure, stage_failure};
+
+/// The file in a checkpoint.
+const FILE: &str = "samples.jsonl";
+
+/// One line of `samples.jsonl`: the fields of EvalPlus, then what is known of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WrittenAnswer {
+    pub task_id: String,
+    pub completion: String,
+    pub checkpoint: String,
+    pub benchmark: String,
+    /// The number of the sample among those of its problem.
+    pub sample: usize,
+    /// Whether it ended because there was no room for more tokens.
+    pub cut: bool,
+    /// New tokens up to the end.
+    pub tokens: usize,
+    /// Forward passes.
+    pub passes: usize,
+    pub outcome: fmflow_grade::session::Outcome,
+    pub detail: String,
+}
+
+/// Answers in the order in which they are asked.
+pub(super) struct WrittenAnswers<'a> {
+    job: &'a Job<'a>,
+    answers: Vec<WrittenAnswer>,
+    /// How many of them this evaluation has used.
+    used: usize,
+}
+
+impl<'a> WrittenAnswers<'a> {
+    /// Continues with those of the newest checkpoint, if the stage has benchmarks.
+    pub(super) fn open(job: &'a Job<'a>, benchmarks: bool) -> Result<Self, Failure> {
+        let mut answers = Vec::new();
+        if let Some(checkpoint) = job.slot.latest_checkpoint()?.filter(|_| benchmarks) {
+            checkpoint.notes.iter().for_each(|note| job.report.note(note));
+            let text = std::fs::read_to_string(checkpoint.path.join(FILE))?;
+            let read = |line: &str| serde_json::from_str(line);
+            answers = text.lines().map(read).collect::<Result<_, _>>().map_err(|error| {
+                input_failure(
+                    format!("the saved answers cannot be read: {error}"),
+                    "remove the unfinished stage with `fmflow gc`",
+                )
+            })?;
+        }
+        Ok(Self { job, answers, used: 0 })
+    }
+
+    /// Up to `count` answers that exist already, in the order in which they were asked.
+    pub(super) fn take(&mut self, count: usize) -> Vec<WrittenAnswer> {
+        let end = self.answers.len().min(self.used + count);
+        let taken = self.answers[self.used..end].to_vec();
+        self.used = end;
+        taken
+    }
+
+    /// Adds new answers and saves all. Stops afterwards if a signal asked for it.
+    pub(super) fn add(&mut self, new: Vec<WrittenAnswer>) -> Result<(), Failure> {
+        self.answers.extend(new);
+        self.used = self.answers.len();
+        let mut writer = self.job.slot.checkpoint(self.answers.len() as u64)?;
+        writer.write(FILE, self.text().as_bytes())?;
+        let summary = Summary { headline: String::new(), lines: Vec::new(), metrics: IndexMap::new() };
+        writer.publish(&summary, &IndexMap::new())?;
+        self.job.slot.prune_checkpoints(1)?;
+        self.check_interrupt()
+    }
+
+    fn check_interrupt(&self) -> Result<(), Failure> {
+        if !self.job.interrupt.load(std::sync::atomic::Ordering::SeqCst) {
+            return Ok(());
+        }
+        let message = format!(
+            "stage `{}` was stopped after {} answers; the next run continues",
+            self.job.stage.name,
+            self.answers.len()
+        );
+        Err(Failure { kind: FailureKind::Interrupted, message, help: None })
+    }
+
+    /// All answers as lines of JSON.
+    pub(super) fn text(&self) -> String {
+        let line = |answer| serde_json::to_string(answer).expect("an answer has a text") + "\n";
+        self.answers.iter().map(line).collect()
+    }
+}
+
+/// A failure of the grader, as one of the stage.
+pub(super) fn grading_failure(error: impl std::fmt::Display) -> Failure {
+    stage_failure(error.to_string())
+}

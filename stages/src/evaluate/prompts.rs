@@ -1,0 +1,106 @@
+//! What a base model reads for a problem, and where its answer ends. Both are named with a version: a change is another benchmark.
+
+use fmflow_grade::problem::{Layout, Problem};
+
+/// How a benchmark asks: its name and version, and the texts at which an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AskingStyle {
+    pub name: &'static str,
+    pub stops: &'static [&'static str],
+    layout: Layout,
+}
+
+/// A function continues until something begins at the left margin.
+const HUMANEVAL: AskingStyle = AskingStyle {
+    name: "humaneval-base/1",
+    stops: &[
+        "\ndef ",
+        "\nclass ",
+        "\nimport ",
+        "\nfrom ",
+        "\nassert ",
+        "\nif __name__",
+        "\nprint(",
+        "\n```",
+        "\n#",
+        "\n@",
+    ],
+    layout: Layout::HumanEval,
+};
+
+/// A program may have several functions; it ends where tests or another problem begin.
+const MBPP: AskingStyle = AskingStyle {
+    name: "mbpp-base/1",
+    stops: &["\n\"\"\"", "\nassert ", "\nif __name__", "\ndef main(", "\nprint(", "\n```"],
+    layout: Layout::Mbpp,
+};
+
+impl AskingStyle {
+    pub(super) fn of(layout: Layout) -> Self {
+        match layout {
+            Layout::HumanEval => HUMANEVAL,
+            Layout::Mbpp => MBPP,
+        }
+    }
+
+    /// The text before an answer. That of HumanEval is the prompt as it is, with the line end that it ends with: without that line end
+    /// models write worse programs.
+    pub(super) fn prompt(&self, problem: &Problem) -> String {
+        match self.layout {
+            Layout::HumanEval => problem.prompt.clone(),
+            Layout::Mbpp => {
+                let test = problem.shown_tests.first().map(|test| format!("\n{test}")).unwrap_or_default();
+                format!("\"\"\"\n{}{test}\n\"\"\"\n", problem.prompt.trim_matches(['\n', '"']))
+            }
+        }
+    }
+
+    /// The answer before the first text at which it ends, and whether there is one.
+    pub(super) fn cut<'a>(&self, answer: &'a str) -> (&'a str, bool) {
+        match self.stops.iter().filter_map(|stop| answer.find(stop)).min() {
+            Some(end) => (&answer[..end], true),
+            None => (answer, false),
+        }
+    }
+
+    /// The hash of everything that decides what is asked and where an answer ends.
+    pub(super) fn hash(&self, problems: &[Problem]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let texts = problems.iter().map(|problem| self.prompt(problem));
+        for text in [self.name].into_iter().chain(self.stops.iter().copied()).map(str::to_owned).chain(texts)
+        {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(layout: Layout, record: &serde_json::Value) -> Problem {
+        Problem::from_record(layout, record.as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn prompts_keep_their_blanks() {
+        let record =
+            serde_json::json!({"task_id": 0, "prompt": "\n\ndef f():\n    ", "entry_point": "f", "test": ""});
+        assert_eq!(HUMANEVAL.prompt(&problem(Layout::HumanEval, &record)), "\n\ndef f():\n    ");
+        let record = serde_json::json!({"task_id": 2, "prompt": "Write f.", "test_list": ["assert f() == 1", "assert f()"]});
+        let mbpp = problem(Layout::Mbpp, &record);
+        assert_eq!(MBPP.prompt(&mbpp), "\"\"\"\nWrite f.\nassert f() == 1\n\"\"\"\n");
+        assert_ne!(MBPP.hash(std::slice::from_ref(&mbpp)), MBPP.hash(&[]));
+    }
+
+    #[test]
+    fn an_answer_ends_at_the_first_stop() {
+        assert_eq!(HUMANEVAL.cut("    return 1\n\nprint(2)\ndef g():"), ("    return 1\n", true));
+        assert_eq!(HUMANEVAL.cut("    return 1\n"), ("    return 1\n", false));
+        assert_eq!(
+            MBPP.cut("def f():\n    pass\n\ndef g():\n    pass\nassert f()"),
+            ("def f():\n    pass\n\ndef g():\n    pass", true)
+        );
+    }
+}

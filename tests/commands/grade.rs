@@ -1,0 +1,201 @@
+//! `fmflow grade` on small files of its own. With `FMFLOW_DATA`, `just grade` grades the benchmarks themselves.
+
+use serde_json::Value;
+
+use crate::common::Project;
+
+const HUMANEVAL: &str = r#"{"task_id": "HumanEval/0", "prompt": "def double(x):\n", "entry_point": "double", "canonical_solution": "    return 2 * x\n", "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(0) == 0\n"}
+{"task_id": "HumanEval/1", "prompt": "def shout(text):\n", "entry_point": "shout", "canonical_solution": "    return text.upper()\n", "test": "def check(candidate):\n    assert candidate('a') == 'A'\n"}
+{"task_id": "HumanEval/2", "prompt": "def nothing():\n", "entry_point": "nothing", "canonical_solution": "    return None\n", "test": "def check(candidate):\n    assert candidate() is None\n"}
+"#;
+
+const MBPP: &str = r#"{"task_id": 2, "prompt": "Write a function.", "code": "import math\ndef area(r):\n    return math.pi * r ** 2", "test_imports": [], "test_list": ["assert math.isclose(area(1), math.pi)"]}
+"#;
+
+fn project(problems: &str, samples: &str) -> Project {
+    let project = Project::empty();
+    project.write("problems.jsonl", problems);
+    project.write("samples.jsonl", samples);
+    project
+}
+
+fn arguments<'a>(name: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [&["grade", name, "--problems", "problems.jsonl", "--samples", "samples.jsonl"], rest].concat()
+}
+
+fn sample(task: &str, field: &str, text: &str) -> String {
+    serde_json::json!({"task_id": task, field: text}).to_string() + "\n"
+}
+
+#[test]
+fn samples_are_graded_and_counted_whatever_the_verdict() {
+    let samples = sample("HumanEval/0", "completion", "    return x + x\n")
+        + &sample("0", "completion", "    return x\n")
+        + &sample("HumanEval/1", "solution", "def shout(text) return")
+        + &sample("HumanEval/1", "completion", "");
+    let project = project(HUMANEVAL, &samples);
+    let mut texts = Vec::new();
+    for workers in ["1", "4"] {
+        let ran = project.fmflow(&arguments("humaneval", &["--workers", workers, "--json"])).ok();
+        let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(
+            (json["schema"].as_str(), &json["passed"], &json["total"]),
+            (Some("fmflow.grade/1"), &1.into(), &4.into())
+        );
+        assert_eq!(json["pass_at"]["1"], 0.25);
+        assert_eq!(json["uncovered"], serde_json::json!(["HumanEval/2"]));
+        assert_eq!(
+            (&json["empty"], &json["syntax_errors"], &json["sandbox"]),
+            (&1.into(), &2.into(), &"enforced".into())
+        );
+        let outcomes: Vec<&str> =
+            json["results"].as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["passed", "wrong-answer", "syntax-error", "syntax-error"]);
+        texts.push(ran.stdout);
+    }
+    assert_eq!(texts[0], texts[1]);
+    let text = project.fmflow(&arguments("humaneval", &[])).ok().stdout;
+    let python = text.lines().last().unwrap();
+    assert!(python.starts_with("Python 3.") && python.ends_with("sandbox: enforced"), "{python}");
+    insta::assert_snapshot!("grade", text.replace(python, "PYTHON"));
+}
+
+#[test]
+fn task_ids_of_mbpp_are_the_same_in_every_form() {
+    for task in ["2", "Mbpp/2"] {
+        let samples = sample(task, "solution", "def area(r): return r * r * 3.141592653589793");
+        let ran = project(MBPP, &samples).fmflow(&arguments("mbpp", &["--json"])).ok();
+        assert!(ran.stdout.contains("\"passed\": 1"), "{}", ran.stdout);
+    }
+    let samples = "{\"task_id\": 2, \"solution\": \"\"}\n";
+    assert!(
+        project(MBPP, samples).fmflow(&arguments("mbpp", &["--json"])).ok().stdout.contains("\"passed\": 0")
+    );
+}
+
+#[test]
+fn what_cannot_be_graded_is_named_with_its_line() {
+    let good = sample("HumanEval/0", "completion", "    return x + x\n");
+    let long = format!("{{\"task_id\": \"HumanEval/0\", \"completion\": \"{}\"}}\n", "x".repeat(65 << 20));
+    let deep = format!("{{\"task_id\": \"HumanEval/0\", \"a\": {}{}}}\n", "[".repeat(500), "]".repeat(500));
+    let cases: &[(&str, &str, &str)] = &[
+        (HUMANEVAL, "", "samples.jsonl: the file holds no sample"),
+        (HUMANEVAL, "{\n", "samples.jsonl:1: the line is not JSON"),
+        (
+            HUMANEVAL,
+            &sample("HumanEval/9", "completion", ""),
+            "samples.jsonl:1: task HumanEval/9 is not among the problems",
+        ),
+        (
+            HUMANEVAL,
+            &sample("HumanEval/0", "text", ""),
+            "samples.jsonl:1: it has neither a `solution` nor a `completion`",
+        ),
+        (HUMANEVAL, "{\"completion\": \"\"}\n", "samples.jsonl:1: `task_id` is missing"),
+        (
+            HUMANEVAL,
+            &format!("{good}{{\"task_id\": 1, \"completion\": 5}}\n"),
+            "samples.jsonl:2: `completion` is not a text",
+        ),
+        (HUMANEVAL, &long, "samples.jsonl:1: the line, which begins at byte 0, is longer than 64 MiB"),
+        (HUMANEVAL, &deep, "samples.jsonl:1: the line is not JSON (recursion limit"),
+        (MBPP, &good, "problems.jsonl:1: `entry_point` is missing"),
+        ("", &good, "problems.jsonl: the file holds no problem"),
+        (
+            &HUMANEVAL.replace("HumanEval/1", "0"),
+            &good,
+            "problems.jsonl:2: task 0 appears twice: first in problems.jsonl:1",
+        ),
+        (
+            &HUMANEVAL.replace("return 2 * x\\n", "return 2 * x\\nimport nothing\\n"),
+            &good,
+            "task HumanEval/0: the problem cannot be graded: the reference solution raises ModuleNotFoundError",
+        ),
+    ];
+    for (problems, samples, expected) in cases {
+        let ran = project(problems, samples).fmflow(&arguments("humaneval", &[]));
+        assert_eq!(ran.code, 8, "{expected}: {}", ran.stderr);
+        assert!(ran.stderr.contains(expected) && ran.stderr.contains("help: "), "{expected}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+    }
+    let project = project(HUMANEVAL, "");
+    std::fs::write(
+        project.path().join("samples.jsonl"),
+        b"{\"task_id\": \"HumanEval/0\", \"completion\": \"\xff\"}\n",
+    )
+    .unwrap();
+    let ran = project.fmflow(&arguments("humaneval", &[]));
+    assert!(
+        ran.code == 8 && ran.stderr.contains("samples.jsonl:1: the line is not UTF-8 at byte"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(project.fmflow(&arguments("human-eval", &[])).code, 2);
+}
+
+#[test]
+fn a_shim_that_is_no_python_is_passed_over_and_none_at_all_is_told() {
+    let samples = sample("HumanEval/0", "completion", "    return x + x\n");
+    let project = project(HUMANEVAL, &samples);
+    let mut command = project.command(&arguments("humaneval", &[]));
+    let ran = crate::common::Ran::from(command.env("PATH", "/nowhere").output().unwrap());
+    // The interpreter of the system does not need PATH.
+    match std::path::Path::new("/usr/bin/python3").exists() {
+        true => assert_eq!(ran.code, 0, "{}", ran.stderr),
+        false => {
+            assert!(ran.code == 2 && ran.stderr.contains("there is no `python3` in PATH"), "{}", ran.stderr)
+        }
+    }
+}
+
+/// All canonical solutions of the benchmarks in `FMFLOW_DATA`, with one worker and with four: `just grade`.
+#[test]
+#[ignore = "needs the files of the benchmarks: `just grade FOLDER`"]
+fn canonical_solutions_pass() {
+    let data = std::path::PathBuf::from(std::env::var_os("FMFLOW_DATA").unwrap());
+    let read = |name: &str| {
+        use std::io::Read;
+        let mut text = String::new();
+        let bytes = std::fs::read(data.join(name)).unwrap();
+        match name.ends_with(".gz") {
+            true => flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut text).unwrap(),
+            false => (&*bytes).read_to_string(&mut text).unwrap(),
+        };
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    for (name, file, field, count) in [
+        ("humaneval", "HumanEval.jsonl.gz", "canonical_solution", 164),
+        ("mbpp", "mbpp-sanitized.jsonl", "code", 427),
+    ] {
+        let samples: String = read(file)
+            .iter()
+            .map(|problem| {
+                let task =
+                    problem["task_id"].as_str().map_or_else(|| problem["task_id"].to_string(), str::to_owned);
+                sample(&task, "completion", problem[field].as_str().unwrap())
+            })
+            .collect();
+        let project = project("", &samples);
+        let path = data.join(file);
+        for workers in ["1", "4"] {
+            let problems = path.to_str().unwrap();
+            let line = [
+                "grade",
+                name,
+                "--problems",
+                problems,
+                "--samples",
+                "samples.jsonl",
+                "--workers",
+                workers,
+                "--json",
+            ];
+            let json: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+            assert_eq!(
+                (json["passed"].as_u64(), json["total"].as_u64()),
+                (Some(count), Some(count)),
+                "{json}"
+            );
+        }
+    }
+}

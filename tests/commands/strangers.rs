@@ -214,7 +214,9 @@ fn a_text_without_a_break_is_refused_before_it_takes_all_memory() {
 fn a_run_can_be_interrupted_within_one_long_text() {
     let project = stranger();
     // One document that a tokenizer works on for far longer than the run waits after the signal.
-    lay_out_text(&project, &(0..5_000_000).map(|i| format!("w{i} ")).collect::<String>());
+    // It begins with a piece so long that the general engine has to look at all of it.
+    let words: String = (0..5_000_000).map(|i| format!("w{i} ")).collect();
+    lay_out_text(&project, &format!("{} {words}", "a".repeat(300 << 10)));
     let child = project.spawn(&["run", "s.kdl"]);
     let has_started = || {
         let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten();

@@ -60,7 +60,7 @@ impl Slot {
         for (step, path) in self.steps()?.into_iter().rev() {
             match verify::verify_folder(self.vfs(), &path) {
                 Ok(found) if found.fingerprint == self.key.fingerprint && found.step == Some(step) => {
-                    notes.extend(self.describe_lost_metrics(step));
+                    notes.extend(self.describe_lost_metrics(step, &path));
                     return Ok(Some(CheckpointDir { step, path, notes }));
                 }
                 Ok(_) => {
@@ -79,9 +79,9 @@ impl Slot {
     }
 
     /// A sentence about metrics that are gone: permanent checkpoints outlive the unfinished work, which has the metrics.
-    fn describe_lost_metrics(&self, step: u64) -> Option<String> {
+    fn describe_lost_metrics(&self, step: u64, checkpoint: &Path) -> Option<String> {
         let lost = self.vfs().stat(&self.metrics_path()).is_err_and(|error| is_absent(&error));
-        lost.then(|| {
+        (lost && checkpoint.starts_with(self.permanent())).then(|| {
             format!("the stage continues after update {step}, but the metrics of the updates before are gone")
         })
     }

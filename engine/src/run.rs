@@ -11,6 +11,7 @@ mod schedule;
 mod space;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod work;
 
 use serde_json::json;

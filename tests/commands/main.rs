@@ -29,3 +29,4 @@ mod runnable;
 mod scripting;
 mod storage;
 mod strangers;
+mod text;

@@ -9,6 +9,7 @@ use fmflow_engine::cli::terminal::Terminal;
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::plan::{Plan, Selection, SourceDigests};
 use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::text::TextModel;
 use fmflow_engine::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
 use fmflow_engine::store::Summary;
 use fmflow_engine::store::{Store, StoreListing};
@@ -57,6 +58,14 @@ impl Execute for Pretend {
 
     fn verify_deep(&self, _folder: &Path) -> Result<String, Failure> {
         Ok("equal".into())
+    }
+
+    fn verify_batches(&self, _folder: &Path, _device: &str) -> Result<String, Failure> {
+        Ok("the same".into())
+    }
+
+    fn open_text_model(&self, _folder: &Path, _device: &str) -> Result<Box<dyn TextModel>, Failure> {
+        unreachable!("no command of these tests asks for text")
     }
 }
 

@@ -270,6 +270,7 @@ const STAGES_FLOORS: &[&str] = &[
     "model",
     "train",
     "completion",
+    "answer",
     "fetch",
     "tokenizer",
     "rows",

@@ -14,10 +14,6 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             format!("write `gpu=\"1x{one}\"`")
         }
         "checkpoints by the clock" => "write `every=500`, which counts updates".to_owned(),
-        "infills whose length the model chooses" => {
-            let longest = written.rsplit('.').next().expect("splitting gives at least one piece");
-            format!("write `length={longest}`")
-        }
         _ => find_in_table(reason).unwrap_or("remove it").to_owned(),
     }
 }

@@ -16,6 +16,7 @@ use crate::pipeline::config::StageConfig;
 use crate::plan::Selection;
 use crate::plan::{Plan, SourceDigests};
 use crate::run::execute::{Execute, Job, Progress, ProgressReporter};
+use crate::run::text::TextModel;
 use crate::store::vfs::Vfs;
 use crate::store::vfs::fault::FaultyVfs;
 use crate::store::{Store, StoreListing, Summary};
@@ -96,6 +97,18 @@ impl Execute for Pretend {
 
     fn verify_deep(&self, _folder: &Path) -> std::result::Result<String, Failure> {
         Ok("equal".into())
+    }
+
+    fn verify_batches(&self, _folder: &Path, _device: &str) -> std::result::Result<String, Failure> {
+        Ok("the same".into())
+    }
+
+    fn open_text_model(
+        &self,
+        _folder: &Path,
+        _device: &str,
+    ) -> std::result::Result<Box<dyn TextModel>, Failure> {
+        unreachable!("no command of these tests asks for text")
     }
 }
 

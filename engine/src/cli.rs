@@ -2,12 +2,16 @@
 //!
 //! Results go to stdout, everything else to stderr. Only this room prints.
 
+mod asking;
+mod bench;
+mod chat;
 mod check;
 mod data;
 mod doctor;
 mod explain;
 mod failure;
 mod gc;
+mod generate;
 mod grade;
 mod graph;
 mod help;
@@ -102,6 +106,12 @@ enum CliCommand {
     Log(log::LogArguments),
     /// Draw the stages and what they read
     Graph(graph::GraphArguments),
+    /// Ask a checkpoint for text, and show how fast it is
+    Generate(generate::GenerateArguments),
+    /// Talk with a checkpoint
+    Chat(chat::ChatArguments),
+    /// Measure samplers: passes, speed and exact match
+    Bench(bench::BenchArguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::VerifyArguments),
     /// Grade programs that solve the problems of a code benchmark
@@ -244,6 +254,9 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Data(arguments) => data::run_data(&arguments, context),
         CliCommand::Log(arguments) => log::run_log(&arguments, context),
         CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
+        CliCommand::Generate(arguments) => generate::run_generate(&arguments, context),
+        CliCommand::Chat(arguments) => chat::run_chat(&arguments, context),
+        CliCommand::Bench(arguments) => bench::run_bench(&arguments, context),
         CliCommand::Verify(arguments) => verify::run_verify(&arguments, context),
         CliCommand::Grade(arguments) => grade::run_grade(&arguments, context),
         CliCommand::Gc(arguments) => gc::run_gc(&arguments, context),

@@ -25,8 +25,9 @@ mod records;
 mod tally;
 mod turns;
 
+pub use crate::pipeline::message::{Message, Speaker};
 pub(crate) use columns::{TableColumn, list_columns};
-pub use conversation::{Chat, Conversation, Message, Speaker};
+pub use conversation::{Chat, Conversation};
 pub use document::{Document, is_held_out};
 pub use fault::RecordFault;
 pub(crate) use fields::find_field;

@@ -15,6 +15,7 @@ pub(crate) mod field_path;
 pub mod fingerprint;
 pub mod mask_entry;
 pub(crate) mod memory;
+pub mod message;
 pub mod origins;
 pub mod repository;
 pub mod role;

@@ -13,6 +13,7 @@ mod schedule;
 mod space;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod work;
 
 use serde_json::json;

@@ -19,13 +19,13 @@ use request::BatchResult;
 
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::flow::kernel::EulerKernel;
-use crate::flow::sampler::{Canvas, SamplerRules, sample_canvases_in_blocks};
+use crate::flow::sampler::{Canvas, Nobody, Onlooker, SamplerRules, WritingJob, sample_canvases_watched};
 use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 use crate::threads::map_in_parallel;
 
 /// Most canvases in a forward pass.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// Most bytes that the caches of all batches at work take together, unless a single row needs more.
 const CACHE_BYTES: usize = 1 << 30;
@@ -45,33 +45,96 @@ pub(crate) fn complete_requests(
     seed: u64,
     threads: usize,
 ) -> Result<TimedCompletions, Failure> {
-    let numbered: Vec<(u64, &CompletionRequest)> =
-        requests.iter().enumerate().map(|(i, r)| (i as u64, r)).collect();
-    complete_numbered(model, &numbered, sampler, seed, threads)
+    let start = Instant::now();
+    let completions = complete_from(model, (0, requests), sampler, (seed, threads))?;
+    Ok(TimedCompletions { completions, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// As [`complete_requests`], for requests that have numbers of their own: a part of many gives what it gives among all.
+/// As [`complete_requests`], with numbers from `first` and without the time.
+///
+/// # Errors
+/// As [`complete_requests`].
+pub(crate) fn complete_from(
+    model: &Model,
+    (first, requests): (u64, &[CompletionRequest]),
+    sampler: &Sampler,
+    (seed, threads): (u64, usize),
+) -> Result<Vec<Completion>, Failure> {
+    let numbered: Vec<(u64, &CompletionRequest)> = (first..).zip(requests).collect();
+    complete_listed(model, &numbered, sampler, (seed, threads))
+}
+
+/// As [`complete_from`], for requests that have numbers of their own: a part of many gives what it gives among all.
+///
+/// # Errors
+/// As [`complete_requests`].
+pub(crate) fn complete_listed(
+    model: &Model,
+    numbered: &[(u64, &CompletionRequest)],
+    sampler: &Sampler,
+    (seed, threads): (u64, usize),
+) -> Result<Vec<Completion>, Failure> {
+    let found = complete_batches(model, numbered, sampler, (seed, threads), || Nobody)?;
+    Ok(found.into_iter().flat_map(|(completions, _)| completions).collect())
+}
+
+/// Answers numbered requests in one batch.
 ///
 /// # Errors
 /// As [`complete_requests`].
 pub(crate) fn complete_numbered(
     model: &Model,
-    numbered: &[(u64, &CompletionRequest)],
+    batch: &[(u64, &CompletionRequest)],
     sampler: &Sampler,
     seed: u64,
-    threads: usize,
-) -> Result<TimedCompletions, Failure> {
-    let start = Instant::now();
+) -> Result<Vec<Completion>, Failure> {
+    let rules = build_sampler_rules(model, sampler, seed)?;
+    complete_batch(model, batch, sampler, &rules, &mut Nobody).map_err(forward_failure)
+}
+
+/// Answers one request, number `number`, while somebody looks on. If the onlooker stops it, tokens that are not settled mean
+/// nothing.
+///
+/// # Errors
+/// As [`complete_requests`].
+pub(crate) fn complete_watched(
+    model: &Model,
+    (number, request): (u64, &CompletionRequest),
+    sampler: &Sampler,
+    seed: u64,
+    onlooker: &mut dyn Onlooker,
+) -> Result<Completion, Failure> {
+    let rules = build_sampler_rules(model, sampler, seed)?;
+    let mut found =
+        complete_batch(model, &[(number, request)], sampler, &rules, onlooker).map_err(forward_failure)?;
+    Ok(found.remove(0))
+}
+
+/// Answers numbered requests, as [`complete_requests`]; returns the completions of each batch, with its onlooker.
+///
+/// # Errors
+/// As [`complete_requests`].
+pub(crate) fn complete_batches<O: Onlooker + Send>(
+    model: &Model,
+    numbered: &[(u64, &CompletionRequest)],
+    sampler: &Sampler,
+    (seed, threads): (u64, usize),
+    onlooker: impl Fn() -> O + Sync,
+) -> Result<Vec<(Vec<Completion>, O)>, Failure> {
     let rules = build_sampler_rules(model, sampler, seed)?;
     let batches: Vec<&[(u64, &CompletionRequest)]> =
         numbered.chunks(count_batch(model, numbered, sampler, threads)).collect();
-    let mut completions = Vec::with_capacity(numbered.len());
+    let complete = |batch: &&[(u64, &CompletionRequest)]| {
+        let mut onlooker = onlooker();
+        complete_batch(model, batch, sampler, &rules, &mut onlooker).map(|found| (found, onlooker))
+    };
+    let mut all = Vec::with_capacity(batches.len());
     for wave in batches.chunks(threads.max(1)) {
-        for result in map_in_parallel(wave, |batch| complete_batch(model, batch, sampler, &rules)) {
-            completions.extend(result.map_err(forward_failure)?);
+        for result in map_in_parallel(wave, complete) {
+            all.push(result.map_err(forward_failure)?);
         }
     }
-    Ok(TimedCompletions { completions, seconds: start.elapsed().as_secs_f64() })
+    Ok(all)
 }
 
 /// Canvases in a forward pass: fewer if their caches would take too much memory.
@@ -165,6 +228,7 @@ fn complete_batch(
     batch: &[(u64, &CompletionRequest)],
     sampler: &Sampler,
     rules: &SamplerRules,
+    onlooker: &mut dyn Onlooker,
 ) -> BatchResult {
     let causal = sampler.reads_next_tokens();
     let canvas = |(number, request): &(u64, &CompletionRequest)| match causal {
@@ -182,7 +246,8 @@ fn complete_batch(
     let mut posterior =
         if sampler.cache == SamplerCache::Exact { posterior.with_cache()? } else { posterior };
     let ends = if causal || size.is_some() { model.ends() } else { Vec::new() };
-    let passes = sample_canvases_in_blocks(&mut canvases, &blocks, &ends, sampler, rules, &mut posterior)?;
+    let job = WritingJob { blocks: &blocks, ends: &ends, sampler, rules };
+    let passes = sample_canvases_watched(&mut canvases, job, &mut posterior, onlooker)?;
     let complete = |(row, passes): (usize, usize)| {
         let (canvas, request) = (&canvases[row], batch[row].1);
         let length = match causal {

@@ -6,11 +6,12 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::StageConfig;
 use fmflow_engine::run::execute::{Execute, Job};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
+use fmflow_engine::run::text::TextModel;
 use fmflow_engine::store::Summary;
 
 use crate::{
-    convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows, tokenizer, train,
-    verify,
+    answer, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
+    tokenizer, train, verify,
 };
 
 /// Runs stages in this process.
@@ -56,5 +57,14 @@ impl Execute for LocalExecutor {
 
     fn measure_rows(&self, folder: &Path, most: u64) -> Result<RowsStatistics, Failure> {
         inspect::measure_rows(folder, most)
+    }
+
+    fn verify_batches(&self, folder: &Path, device: &str) -> Result<String, Failure> {
+        let device = crate::device::open_device(device).map_err(failure::stage_failure)?;
+        verify::verify_batches(folder, &device)
+    }
+
+    fn open_text_model(&self, folder: &Path, device: &str) -> Result<Box<dyn TextModel>, Failure> {
+        answer::open_text_model(folder, device)
     }
 }

@@ -3,6 +3,7 @@
 //! [`build_executor`] is the entry point: the engine passes one job after another to the executor. `data` and `flow` do not know
 //! the backbone, `backbone` and `weights` do not know data; `train`, `completion`, `evaluate` and `generate` combine them.
 
+pub(crate) mod answer;
 pub mod backbone;
 pub mod completion;
 pub(crate) mod convert;

@@ -6,10 +6,11 @@ use fmflow_engine::pipeline::config::train::ProbeSettings;
 use fmflow_engine::run::execute::Job;
 use serde_json::{Map, Value, json};
 
+use crate::answer::{Asker, display_prompt};
 use crate::job::check_interrupt;
 use crate::model::Model;
 use crate::train::probing::ProbeAnswers;
-use crate::{evaluate, generate};
+use crate::{answer, evaluate};
 
 /// The name of the checkpoint in what is reported.
 const NAME: &str = "probe";
@@ -48,7 +49,9 @@ fn answer_prompt(
     prompt: &Prompt,
     lines: &mut Vec<String>,
 ) -> Result<Value, Failure> {
-    let (shown, text) = generate::answer_once(model, prompt, job.seed)?;
+    let asker = Asker { seed: job.seed, samples: 1, threads: 1, listener: None };
+    let mut answers = answer::answer_prompt(model, prompt, asker)?;
+    let (shown, text) = (display_prompt(&prompt.kind), answers.answers.remove(0).text);
     lines.push(format!("{shown:?} -> {text:?}"));
     Ok(json!({ "prompt": shown, "text": text, "sampler": prompt.sampler.name }))
 }

@@ -1,11 +1,15 @@
 //! `fmflow verify --deep`: runs the weights of an artifact, because intact bytes do not prove that they still compute the
 //! same.
 
+mod batches;
+
 use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
+
+pub(crate) use batches::verify_batches;
 
 use crate::backbone::{AttentionContext, LayeredBackbone, TimeConditioning, TokenBatch};
 use crate::convert::{Certificate, ConvertError, OLD_SCHEMAS, SCHEMA};

@@ -35,4 +35,5 @@ mod scripting;
 mod storage;
 mod strangers;
 mod strides;
+mod text;
 mod turns;

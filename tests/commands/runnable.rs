@@ -90,8 +90,8 @@ fn commands_of_other_tools_say_what_to_use() {
     let project = Project::empty();
     for (typed, use_) in [
         ("sample", "`generate "),
-        ("chat", "`generate "),
-        ("generate", "`fmflow explain generate`"),
+        ("infer", "`fmflow chat CHECKPOINT`"),
+        ("predict", "`fmflow explain generate`"),
         ("data", "`fmflow explain dataset`"),
         ("submit", "`fmflow run FILE`"),
         ("logs", "`fmflow log FILE STAGE`"),

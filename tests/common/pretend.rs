@@ -10,6 +10,7 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::plan::{Plan, Selection, SourceDigests};
 use fmflow_engine::run::execute::{Execute, Job};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
+use fmflow_engine::run::text::TextModel;
 use fmflow_engine::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
 use fmflow_engine::store::Summary;
 use fmflow_engine::store::{Store, StoreListing};
@@ -66,6 +67,14 @@ impl Execute for Pretend {
 
     fn measure_rows(&self, _folder: &Path, _most: u64) -> Result<RowsStatistics, Failure> {
         unreachable!("pretended stages make no rows")
+    }
+
+    fn verify_batches(&self, _folder: &Path, _device: &str) -> Result<String, Failure> {
+        Ok("the same".into())
+    }
+
+    fn open_text_model(&self, _folder: &Path, _device: &str) -> Result<Box<dyn TextModel>, Failure> {
+        unreachable!("no command of these tests asks for text")
     }
 }
 

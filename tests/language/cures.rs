@@ -84,6 +84,14 @@ const SLIPS: &[(&str, &str)] = &[
         "convert \"flow\" from=\"ar\" { shift #true }\ngenerate \"begin\" from=\"pretrain\" sampler=\"exact\" { infill prefix=\"\" suffix=\"x\" length=4 }",
     ),
     ("chat \"sort: d a c\"", "chat \"sort: d a c\" \"sort: b a\""),
+    (
+        "chat \"sort: d a c\" sampler=\"parallel\"",
+        "chat \"sort: d a c\" sampler=\"parallel\" { assistant \"a c d\"; user \"and\"; user \"backwards?\" }",
+    ),
+    (
+        "chat \"sort: d a c\" sampler=\"parallel\"",
+        "chat \"sort: d a c\" sampler=\"parallel\" { assistant \"a c d\" }",
+    ),
     ("prompt \"once\"", "prompt \"\""),
     ("prompt \"once\" sampler=\"exact\"", "prompt \"once\""),
     (

@@ -59,6 +59,17 @@ fn requests_to_a_folder_are_held_against_its_context() {
         (text("prompt \"a\" new-tokens=4096"), Some("(write `new-tokens=64`)")),
         (text("infill prefix=\"a\" suffix=\"\" length=128"), Some("(write `length=64`)")),
         (text("infill prefix=\"\" suffix=\"\" length=128"), None),
+        (text("infill prefix=\"\" suffix=\"\" length=\"8..128\""), None),
+        (
+            text("infill prefix=\"a\" suffix=\"\" length=\"8..128\""),
+            Some("asks for 128 new tokens, but the context of `model` is 128"),
+        ),
+        (
+            text(&format!(
+                "chat \"a\" system=\"{long}\" new-tokens=4 {{ assistant \"a\"; user \"{long}\" }}"
+            )),
+            Some("takes at least 270 tokens"),
+        ),
         (
             text(&format!("prompt \"{long}\" new-tokens=4")),
             Some("takes at least 134 tokens and its answer 4"),

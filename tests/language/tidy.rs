@@ -289,6 +289,7 @@ const STAGES_FLOORS: &[&str] = &[
     "model",
     "train",
     "completion",
+    "answer",
     "fetch",
     "tokenizer",
     "rows",

@@ -124,10 +124,52 @@ const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "generate",
+        &[
+            ("fmflow generate pipeline.kdl sft --chat --prompt Hello", "a user's turn, to a finished stage"),
+            ("fmflow generate FOLDER --prompt Once --new-tokens 128", "a prompt, to a checkpoint folder"),
+            (
+                "fmflow generate FOLDER --file prompt.txt --sampler confidence steps=16 block=8",
+                "with another sampler",
+            ),
+            (
+                "fmflow generate FOLDER --prefix Once --suffix End. --length 4..16",
+                "the gap between two texts",
+            ),
+            ("fmflow generate FOLDER --prompt Once -n 4 --seed 7 --json", "four samples, for a program"),
+        ],
+    ),
+    (
+        "chat",
+        &[
+            ("fmflow chat pipeline.kdl sft", "with a finished stage"),
+            (
+                "fmflow chat FOLDER --sampler confidence steps=16",
+                "with a checkpoint folder and another sampler",
+            ),
+            ("fmflow chat FOLDER < questions.txt", "a line is a message; one that ends with \\ goes on"),
+        ],
+    ),
+    (
+        "bench",
+        &[
+            (
+                "fmflow bench generate pipeline.kdl sft --questions tasks.jsonl",
+                "the sampler that `generate` uses",
+            ),
+            (
+                "fmflow bench generate pipeline.kdl sft --questions tasks.jsonl --sampler fast --sampler exact",
+                "two samplers of the file",
+            ),
+            ("fmflow bench generate FOLDER --questions tasks.jsonl --json", "for a program"),
+        ],
+    ),
+    (
         "verify",
         &[
             ("fmflow verify \"$(fmflow show pipeline.kdl sft --path)\"", "check every byte of an artifact"),
             ("fmflow verify FOLDER --deep", "also recompute the logits of its certificate"),
+            ("fmflow verify FOLDER --batches", "also compare answers alone, in batches and with a cache"),
         ],
     ),
     (
@@ -280,7 +322,7 @@ mod tests {
     /// The arguments of an example that go to fmflow, without the shell syntax around them.
     fn words(example: &str) -> Vec<&str> {
         let start = example.find("fmflow").unwrap();
-        let own = example[start..].split(['|', '>', ')']).next().unwrap();
+        let own = example[start..].split(['|', '>', '<', ')']).next().unwrap();
         let own = own.split("\"$(").next().unwrap().trim();
         let mut words: Vec<_> = own.split(' ').collect();
         if example.contains("\"$(") && start == 0 {

@@ -3,13 +3,13 @@
 /// Words that are typed for a command, and what to use. Every command in backticks is parsed by a test.
 const OTHER_COMMANDS: &[(&[&str], &str)] = &[
     (
-        &["sample", "chat", "generate", "infer", "inference", "complete", "predict", "infill", "prompt"],
-        "text is written by a stage of the file, such as \
-         `generate \"samples\" from=\"sft\" sampler=\"parallel\" { prompt \"Once\" new-tokens=32 }`: then \
-         `fmflow run FILE --until samples` and `fmflow show FILE samples`; see `fmflow explain generate`",
+        &["sample", "infer", "inference", "complete", "predict", "infill", "prompt"],
+        "`fmflow generate CHECKPOINT --prompt Once` asks a checkpoint for text, `fmflow chat CHECKPOINT` talks with it, and a \
+         `generate \"samples\" from=\"sft\" sampler=\"parallel\" { prompt \"Once\" new-tokens=32 }` in the file keeps \
+         samples as a result; see `fmflow explain generate`",
     ),
     (
-        &["eval", "evaluate", "evaluation", "benchmark", "bench", "score"],
+        &["eval", "evaluate", "evaluation", "benchmark", "score"],
         "scores come from an `evaluate` stage of the file: `fmflow run FILE --until STAGE`, then \
          `fmflow show FILE STAGE`; see `fmflow explain evaluate`",
     ),

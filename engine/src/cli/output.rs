@@ -48,6 +48,14 @@ impl Output {
         read_terminal_columns(io::stdout()).map_or(DrawingStyle::PLAIN.width, clamp_drawing_width)
     }
 
+    /// Prints words of a model on stdout: its own bytes for a program that reads them, and nothing that acts on a terminal.
+    pub(super) fn text(self, text: &str) -> Result<()> {
+        match io::stdout().is_terminal() {
+            true => self.result(text),
+            false => write_stdout(text.as_bytes()),
+        }
+    }
+
     /// Prints a path on stdout: its own bytes for a program that reads them, and as messages show it on a terminal.
     pub(super) fn path(self, path: &Path) -> Result<()> {
         match io::stdout().is_terminal() {

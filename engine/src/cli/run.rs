@@ -56,7 +56,7 @@ fn parse_jobs(text: &str) -> std::result::Result<NonZeroUsize, String> {
 }
 
 /// Parses a device's name. Whether the machine has it is for the stages to find out.
-fn parse_device(text: &str) -> std::result::Result<String, String> {
+pub(super) fn parse_device(text: &str) -> std::result::Result<String, String> {
     let numbered =
         |text: &str| text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
     match text {

@@ -10,6 +10,7 @@ use super::{CommandContext, plan, resolved};
 use crate::error::{Error, Result};
 use crate::plan::{PlanState, PlannedStage};
 use crate::store::summary::Summary;
+use crate::store::verify::{VerifyDepth, inspect_folder};
 use crate::store::{Manifest, Store, manifest, summary};
 use crate::text::display::{count_noun, format_bytes};
 use crate::text::escape::{escape_line, show_path};
@@ -45,23 +46,49 @@ pub(super) fn find_planned_stage(
     Ok((store, plan.planned(id).clone()))
 }
 
+/// The finished artifact of a stage, and its store.
+fn find_artifact(
+    source: &PipelineArguments,
+    stage: &str,
+    context: &CommandContext<'_>,
+) -> Result<(Store, PathBuf)> {
+    let (store, planned) = find_planned_stage(source, stage, context)?;
+    let name = &planned.key.name;
+    match (store, &planned.state) {
+        (Some(store), PlanState::Cached) => {
+            let artifact = store.artifact(name, &planned.key.fingerprint);
+            Ok((store, artifact))
+        }
+        (Some(store), PlanState::Corrupt(problem)) => {
+            let folder = store.artifact(name, &planned.key.fingerprint);
+            Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() })
+        }
+        _ => Err(unfinished_stage(&planned, source, context)),
+    }
+}
+
+/// The finished artifact of a stage, every byte verified, and the seed of its pipeline.
+pub(super) fn find_verified_artifact(
+    source: &PipelineArguments,
+    stage: &str,
+    context: &CommandContext<'_>,
+) -> Result<(u64, PathBuf)> {
+    let seed = source.load(context)?.seed;
+    let (store, folder) = find_artifact(source, stage, context)?;
+    let (_, problems) = inspect_folder(store.vfs(), &folder, VerifyDepth::Bytes)?;
+    match problems.into_iter().next() {
+        None => Ok((seed, folder)),
+        Some(problem) => Err(Error::Corrupt { folder, what: problem.to_string(), file: problem.file }),
+    }
+}
+
 pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) -> Result<()> {
     let (source, stage) = (&arguments.source, arguments.stage.as_deref());
     if arguments.resolved {
         return resolved::show_resolved_settings(source, stage, arguments.json, context);
     }
     let Some(stage) = stage else { return show_finished_stages(arguments, context) };
-    let (store, planned) = find_planned_stage(source, stage, context)?;
-    let name = &planned.key.name;
-    let store = match (store, &planned.state) {
-        (Some(store), PlanState::Cached) => store,
-        (Some(store), PlanState::Corrupt(problem)) => {
-            let folder = store.artifact(name, &planned.key.fingerprint);
-            return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
-        }
-        _ => return Err(unfinished_stage(&planned, &arguments.source, context)),
-    };
-    let artifact = store.artifact(name, &planned.key.fingerprint);
+    let (store, artifact) = find_artifact(source, stage, context)?;
     if arguments.path {
         return context.output.path(&artifact);
     }
@@ -72,11 +99,11 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
     let summary = summary::read_summary(store.vfs(), &artifact)?;
     if arguments.json {
         let answer = json!({
-            "schema": "fmflow.show/1", "stage": name, "path": artifact, "summary": summary, "manifest": manifest,
+            "schema": "fmflow.show/1", "stage": stage, "path": artifact, "summary": summary, "manifest": manifest,
         });
         return context.output.json(&answer);
     }
-    let text = format!("{name} ({}), {}\n", manifest.stage.kind, show_path(artifact));
+    let text = format!("{stage} ({}), {}\n", manifest.stage.kind, show_path(artifact));
     context.output.result(&(text + &render_summary(&summary) + &render_manifest(&manifest)))
 }
 

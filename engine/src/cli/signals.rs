@@ -35,6 +35,14 @@ pub(super) fn install_interrupt_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// A flag that Ctrl-C sets, so that an answer stops and the program goes on. If it is still set, another Ctrl-C ends the process.
+pub(super) fn install_answer_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    register_conditional_shutdown(SIGINT, 75, flag.clone()).map_err(refused_signal())?;
+    register(SIGINT, flag.clone()).map_err(refused_signal())?;
+    Ok(flag)
+}
+
 /// Ends the process when it is interrupted and a library works on one text for longer than [`PATIENCE`], which nothing can
 /// stop. No result is damaged by that, but other running stages lose the updates since their last checkpoint.
 pub(super) fn watch_library_calls(interrupt: Arc<AtomicBool>, output: Output) {

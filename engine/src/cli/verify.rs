@@ -6,7 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{CommandContext, usage_error};
+use crate::cli::run::parse_device;
 use crate::error::{Error, Result};
+use crate::run::execute::Execute;
 use crate::store::Manifest;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
@@ -20,6 +22,12 @@ pub(super) struct VerifyArguments {
     /// Also repeat the forward pass of its certificate
     #[arg(long)]
     deep: bool,
+    /// Also answer requests alone, in batches and with a cache, and compare the tokens
+    #[arg(long)]
+    batches: bool,
+    /// The device for `--batches`: `cpu` or `cuda:<n>`
+    #[arg(long, default_value = "cpu", value_parser = parse_device, requires = "batches")]
+    device: String,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -36,14 +44,19 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
         true => Some(verify_certificate(arguments, context)?),
         false => None,
     };
+    let batches = match arguments.batches && problems.is_empty() {
+        true => Some(verify_batches(arguments, context)?),
+        false => None,
+    };
     if arguments.json {
-        context.output.json(&render_verify_json(manifest.as_ref(), &problems, deep.as_deref()))?;
+        let more = [("deep", deep.as_deref()), ("batches", batches.as_deref())];
+        context.output.json(&render_verify_json(manifest.as_ref(), &problems, more))?;
     } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
         let (files, size) = (count_noun(manifest.files.len(), "file"), format_bytes(manifest.bytes()));
-        let deep = deep.map(|line| format!("{line}\n")).unwrap_or_default();
+        let more: String = deep.iter().chain(&batches).map(|line| format!("{line}\n")).collect();
         context
             .output
-            .result(&format!("{}: {files}, {size}, every byte verified\n{deep}", show_path(folder)))?;
+            .result(&format!("{}: {files}, {size}, every byte verified\n{more}", show_path(folder)))?;
     }
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Ok(()) };
@@ -56,29 +69,44 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
 }
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
-    let execute = context.execute.ok_or_else(|| {
-        usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
-    })?;
     let name = show_path(&arguments.folder);
-    execute.verify_deep(&arguments.folder).map_err(|failure| Error::Stage { stage: name, failure })
+    let done = find_executor(context)?.verify_deep(&arguments.folder);
+    done.map_err(|failure| Error::Stage { stage: name, failure })
+}
+
+fn verify_batches(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
+    let execute = find_executor(context)?;
+    execute.check_device(&arguments.device).map_err(usage_error)?;
+    let name = show_path(&arguments.folder);
+    let done = execute.verify_batches(&arguments.folder, &arguments.device);
+    done.map_err(|failure| Error::Stage { stage: name, failure })
+}
+
+fn find_executor<'a>(context: &CommandContext<'a>) -> Result<&'a dyn Execute> {
+    context.execute.ok_or_else(|| {
+        usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
+    })
 }
 
 fn render_verify_json(
     manifest: Option<&Manifest>,
     problems: &[IntegrityError],
-    deep: Option<&str>,
+    more: [(&str, Option<&str>); 2],
 ) -> serde_json::Value {
     let problems: Vec<_> = problems
         .iter()
         .map(|problem| json!({ "file": problem.file, "chunk": problem.chunk, "what": problem.what }))
         .collect();
-    json!({
+    let mut answer = json!({
         "schema": "fmflow.verify/1",
         "ok": problems.is_empty(),
         "stage": manifest.map(|manifest| &manifest.stage.name),
         "fingerprint": manifest.map(|manifest| &manifest.fingerprint),
         "files": manifest.map(|manifest| manifest.files.len()),
         "problems": problems,
-        "deep": deep,
-    })
+    });
+    for (name, line) in more {
+        answer[name] = line.into();
+    }
+    answer
 }

@@ -2,26 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who speaks in a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Speaker {
-    /// Sets the rules.
-    System,
-    /// Asks.
-    User,
-    /// Answers; this is the model.
-    Assistant,
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks.
-    pub role: Speaker,
-    /// The text of the turn.
-    pub content: String,
-}
+use crate::pipeline::message::{Message, Speaker};
 
 /// A list of turns that ends with an answer to learn. Every answer follows a user turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +25,6 @@ pub struct Chat {
     pub answer: String,
     /// The kind of question; "" if the data do not name one.
     pub group: String,
-}
-
-impl Message {
-    /// A user turn.
-    #[must_use]
-    pub fn user(content: &str) -> Self {
-        Self { role: Speaker::User, content: content.to_owned() }
-    }
 }
 
 impl Conversation {

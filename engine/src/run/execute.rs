@@ -10,6 +10,7 @@ use crate::hub::online::Secret;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
+use crate::run::text::TextModel;
 use crate::store::{Slot, Summary};
 
 /// Runs stages, possibly several at once (`--jobs`). Implemented by the stages package, so that the engine never depends on
@@ -47,6 +48,18 @@ pub trait Execute: Sync {
     /// # Errors
     /// If the artifact has no rows or is damaged.
     fn measure_rows(&self, folder: &Path, most: u64) -> Result<RowsStatistics, Failure>;
+
+    /// Answers requests with the checkpoint in `folder` alone, in batches and with a cache; returns one line for the user.
+    ///
+    /// # Errors
+    /// A [`Failure`] if an answer depends on the batch, or the folder is no checkpoint.
+    fn verify_batches(&self, folder: &Path, device: &str) -> Result<String, Failure>;
+
+    /// Opens the checkpoint in `folder` for text, on a device.
+    ///
+    /// # Errors
+    /// A [`Failure`] if the folder is no checkpoint with a tokenizer, or the device fails.
+    fn open_text_model(&self, folder: &Path, device: &str) -> Result<Box<dyn TextModel>, Failure>;
 }
 
 /// What a stage gets.

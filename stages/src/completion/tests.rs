@@ -1,6 +1,7 @@
 //! Tests of block-by-block writing: where blocks begin and end, and that later blocks do not change earlier ones.
 
 use super::*;
+use crate::answer::choose_length;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
@@ -184,6 +185,108 @@ fn logits_with_a_cache_are_those_without_bit_by_bit() {
             for (all, alone) in cached.iter().zip(alone) {
                 assert!(all[..width.min(alone.len())] == alone[..width.min(alone.len())]);
             }
+        }
+    }
+}
+
+/// The mean log-likelihood of the most probable tokens of a gap of masks, in one pass over the whole text.
+fn judge_masks(model: &Model, request: &CompletionRequest) -> (Vec<u32>, f64) {
+    let prefix = request.prefix.len();
+    let tokens = [request.prefix.as_slice(), &vec![39; request.length], &request.suffix].concat();
+    let gap = |i: &usize| (prefix..prefix + request.length).contains(i);
+    let places: Vec<usize> = (0..tokens.len()).filter(gap).collect();
+    let canvas = Canvas { editable: (0..tokens.len()).map(|i| gap(&i)).collect(), tokens, number: 0 };
+    let ask = Ask { canvas: &canvas, places: &places, t: 0.0, settled: prefix };
+    let mut posterior = BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift);
+    let logits = posterior.logits(&[ask]).unwrap();
+    let rows = logits.chunks_exact(40).map(|row| {
+        // The mask, 39, is not among the tokens that may be written.
+        let best = (0..39).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        let all: f64 = row[..39].iter().map(|logit| f64::from(*logit).exp()).sum();
+        (best as u32, f64::from(row[best]) - all.ln())
+    });
+    let (tokens, logs): (Vec<u32>, Vec<f64>) = rows.unzip();
+    (tokens, logs.iter().sum::<f64>() / logs.len() as f64)
+}
+
+#[test]
+fn a_length_is_chosen_by_the_likelihood_of_a_token() {
+    let model = model(Attention::Bidirectional, false);
+    let sampler = Sampler { temperature: 0.0, ..sampler(confidence(1), None) };
+    let mut chosen = std::collections::BTreeSet::new();
+    for number in 0..6u32 {
+        let request = CompletionRequest {
+            prefix: (0..3 + number).map(|i| (i * 5 + 3 * number) % 39).collect(),
+            length: 0,
+            suffix: (0..number).map(|i| (i * 7 + number) % 39).collect(),
+        };
+        let judged =
+            (2..=9).map(|length| judge_masks(&model, &CompletionRequest { length, ..request.clone() }));
+        let (tokens, expected) = judged
+            .fold((Vec::new(), f64::NEG_INFINITY), |best, other| if other.1 > best.1 { other } else { best });
+        for (first, threads) in [(0, 1), (7, 1), (0, 2)] {
+            let found = choose_length(&model, (first, &request), 2..=9, &sampler, (1, threads)).unwrap();
+            assert_eq!(found.completion.tokens, tokens, "request {number}");
+            assert_eq!(found.completion.passes, 8, "one pass for each length");
+            assert!((found.log_likelihood - expected).abs() < 1e-6, "{} {expected}", found.log_likelihood);
+        }
+        chosen.insert(tokens.len());
+    }
+    assert!(chosen.len() > 1, "not always the same length: {chosen:?}");
+}
+
+#[test]
+fn looking_on_changes_no_token() {
+    for kind in [
+        confidence(3),
+        SamplerKind::Threshold { threshold: 0.4 },
+        SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
+    ] {
+        let model = model(Attention::BlockCausal { block: 4 }, false);
+        let sampler = sampler(kind, None);
+        let request = request(6, 9);
+        let alone = complete_requests(&model, std::slice::from_ref(&request), &sampler, 3, 1).unwrap();
+        let judged = choose_length(&model, (0, &request), 9..=9, &sampler, (3, 1)).unwrap();
+        assert_eq!(judged.completion, alone.completions[0], "{kind:?}");
+        assert!(judged.log_likelihood < 0.0 && judged.log_likelihood.is_finite());
+    }
+}
+
+/// Stops after a number of passes, and notes what is settled.
+struct Stopper {
+    passes: usize,
+    settled: Vec<usize>,
+}
+
+impl Onlooker for Stopper {
+    fn goes_on(&mut self) -> bool {
+        self.passes = self.passes.saturating_sub(1);
+        self.passes > 0
+    }
+
+    fn settled(&mut self, _: &Canvas, end: usize) {
+        self.settled.push(end);
+    }
+}
+
+#[test]
+fn what_is_settled_when_an_answer_is_stopped_stays() {
+    let model = model(Attention::BlockCausal { block: 4 }, false);
+    for kind in [confidence(3), SamplerKind::Threshold { threshold: 0.9 }, SamplerKind::Autoregressive] {
+        let (sampler, request) = (sampler(kind, None), request(6, 15));
+        let ask = |passes| {
+            let mut stopper = Stopper { passes, settled: Vec::new() };
+            let found = complete_watched(&model, (0, &request), &sampler, 1, &mut stopper).unwrap();
+            (found.tokens, stopper.settled)
+        };
+        let (whole, all) = ask(usize::MAX);
+        assert_eq!(all.last(), Some(&21), "{kind:?}");
+        assert!(all.is_sorted_by(|a, b| a < b) && all.len() > 3, "{kind:?} {all:?}");
+        for passes in 2..8 {
+            let (tokens, settled) = ask(passes);
+            assert_eq!(settled, all[..settled.len()], "{kind:?} {passes}");
+            let count = settled.last().map_or(0, |end| end - 6);
+            assert!(count < 15 && tokens[..count] == whole[..count], "{kind:?} {passes}");
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::answers::{WrittenAnswer, WrittenAnswers, grading_failure};
 use super::prompts::AskingStyle;
-use crate::completion::{Completion, CompletionRequest, complete_numbered};
+use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::failure::{input_failure, stage_failure};
 use crate::job::{count_threads, find_source_files};
 use crate::model::Model;
@@ -133,8 +133,8 @@ fn write_part(
         .zip(&requests)
         .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
         .collect();
-    let found = complete_numbered(model, &asked, &benchmark.config.sampler, job.seed, count_threads(job))?;
-    let mut completions = found.completions.into_iter();
+    let work = (job.seed, count_threads(job));
+    let mut completions = complete_listed(model, &asked, &benchmark.config.sampler, work)?.into_iter();
     let mut texts = Vec::new();
     for request in &requests {
         // A prompt that leaves no room for an answer is not asked: its answer is empty, and cut.

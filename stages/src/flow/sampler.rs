@@ -22,6 +22,7 @@ mod entropy_bound;
 mod euler;
 mod filter;
 mod method;
+mod onlooker;
 mod reveal;
 mod speculative;
 mod threshold;
@@ -31,6 +32,7 @@ use std::ops::Range;
 
 pub use euler::take_euler_step;
 pub use filter::{LogitFilter, Pick};
+pub use onlooker::{Nobody, Onlooker};
 
 use fmflow_engine::pipeline::config::Sampler;
 use fmflow_engine::pipeline::config::train::Scheduler;
@@ -139,11 +141,40 @@ pub fn sample_canvases_in_blocks<P: Posterior>(
     rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<Vec<usize>, P::Error> {
+    let job = WritingJob { blocks, ends, sampler, rules };
+    sample_canvases_watched(canvases, job, posterior, &mut Nobody)
+}
+
+/// How canvases are written: see [`sample_canvases_in_blocks`].
+#[derive(Clone, Copy, Debug)]
+pub struct WritingJob<'a> {
+    /// The blocks of each canvas.
+    pub blocks: &'a [Vec<Range<usize>>],
+    /// Tokens that end an answer.
+    pub ends: &'a [u32],
+    /// The method and its settings.
+    pub sampler: &'a Sampler,
+    /// Facts of the checkpoint.
+    pub rules: &'a SamplerRules,
+}
+
+/// As [`sample_canvases_in_blocks`], with somebody who looks on. What is written does not depend on that, unless the onlooker
+/// stops it: then canvases stay as they are.
+///
+/// # Errors
+/// Any error of the posterior.
+pub fn sample_canvases_watched<P: Posterior>(
+    canvases: &mut [Canvas],
+    job: WritingJob<'_>,
+    posterior: &mut P,
+    onlooker: &mut dyn Onlooker,
+) -> Result<Vec<usize>, P::Error> {
+    let WritingJob { blocks, ends, sampler, rules } = job;
     let setting = Setting { sampler, rules, filter: LogitFilter::new(sampler, rules), ends };
     let canvases = canvases.iter_mut().zip(blocks);
     let mut writings: Vec<Writing<'_>> =
         canvases.map(|(canvas, blocks)| Writing::new(canvas, blocks, &setting)).collect();
-    while writing::pass(&mut writings, posterior)? {}
+    while onlooker.goes_on() && writing::pass(&mut writings, posterior, onlooker)? {}
     Ok(writings.iter().map(Writing::passes).collect())
 }
 

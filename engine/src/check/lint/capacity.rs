@@ -145,14 +145,16 @@ pub(super) fn check_prompt_lengths(
 /// Bytes of the text of a request: with a byte-level tokenizer no text takes more tokens.
 fn count_prompt_bytes(prompt: &Prompt) -> usize {
     match &prompt.kind {
-        PromptKind::Chat(text) | PromptKind::Text(text) => text.len(),
+        PromptKind::Chat(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
+        PromptKind::Text(text) => text.len(),
         PromptKind::Infill { prefix, suffix } => prefix.len() + suffix.len(),
     }
 }
 
 fn bound_prompt_tokens(prompt: &Prompt, table: &TokenTable) -> Option<usize> {
     match &prompt.kind {
-        PromptKind::Chat(text) | PromptKind::Text(text) => table.bound_tokens(text),
+        PromptKind::Chat(turns) => turns.iter().map(|turn| table.bound_tokens(&turn.content)).sum(),
+        PromptKind::Text(text) => table.bound_tokens(text),
         PromptKind::Infill { prefix, suffix } => {
             Some(table.bound_tokens(prefix)? + table.bound_tokens(suffix)?)
         }

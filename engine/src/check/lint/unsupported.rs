@@ -16,10 +16,6 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
         "code benchmarks without a file" => {
             "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
         }
-        "infills whose length the model chooses" => {
-            let longest = written.rsplit('.').next().expect("splitting gives at least one piece");
-            format!("write `length={longest}`")
-        }
         _ => find_in_table(reason).unwrap_or("remove it").to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use crate::pipeline::config::sample::{
     CodeBenchmark, EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore,
     Sampler,
 };
+use crate::pipeline::message::{Message, Speaker};
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
@@ -101,10 +102,13 @@ impl Decoder<'_> {
     pub(super) fn prompt(&mut self, parent: &Record, record: &Record) -> Option<Prompt> {
         let sampler = self.prompt_sampler(parent, record)?;
         let text = || record.text("value").map(str::to_owned);
-        let (kind, new_tokens) = match record.spec.name.as_str() {
-            "chat" => (PromptKind::Chat(text()?), record.size("new-tokens")),
-            "prompt" => (PromptKind::Text(text()?), Some(record.size("new-tokens")?)),
-            "infill" => (decode_infill(record)?, Some(self.infill_length(record)?)),
+        let (kind, shortest, new_tokens) = match record.spec.name.as_str() {
+            "chat" => (PromptKind::Chat(self.turns(record)?), None, record.size("new-tokens")),
+            "prompt" => (PromptKind::Text(text()?), None, Some(record.size("new-tokens")?)),
+            "infill" => {
+                let (shortest, longest) = decode_infill_length(record)?;
+                (decode_infill(record)?, shortest, Some(longest))
+            }
             other => unreachable!("`generate` takes requests, not `{other}`"),
         };
         if let PromptKind::Text(text) = &kind
@@ -113,7 +117,27 @@ impl Decoder<'_> {
             self.sink.push(empty_prompt(record));
             return None;
         }
-        Some(Prompt { kind, sampler, new_tokens })
+        Some(Prompt { kind, sampler, new_tokens, shortest })
+    }
+
+    /// The turns of a `chat`, in order: of the system, if there is one, of the user, and those between the braces.
+    fn turns(&mut self, record: &Record) -> Option<Vec<Message>> {
+        let mut turns = Vec::new();
+        turns.extend(record.text("system").map(|text| Message::new(Speaker::System, text)));
+        turns.push(Message::user(record.text("value")?));
+        for child in &record.children {
+            let role = if child.spec.name == "user" { Speaker::User } else { Speaker::Assistant };
+            if turns.last().is_some_and(|before| before.role == role) {
+                self.sink.push(turn_out_of_order(child));
+                return None;
+            }
+            turns.push(Message::new(role, child.text("value")?));
+        }
+        if let Some(last) = record.children.last().filter(|child| child.spec.name == "assistant") {
+            self.sink.push(answer_at_the_end(last));
+            return None;
+        }
+        Some(turns)
     }
 
     fn prompt_sampler(&mut self, parent: &Record, record: &Record) -> Option<Sampler> {
@@ -129,19 +153,19 @@ impl Decoder<'_> {
         );
         None
     }
+}
 
-    /// Number of tokens of the gap; the upper end of a range, which `run` does not support yet.
-    fn infill_length(&mut self, record: &Record) -> Option<usize> {
-        let leaf = record.leaf("length")?;
-        match &leaf.value {
-            CanonicalValue::Range(range) => {
-                self.mark_unsupported(&leaf.span.clone(), "infills whose length the model chooses");
-                let (_, longest) = range.split_once("..").expect("a range has two ends");
-                Some(longest.parse().expect("the ends of a range are whole numbers"))
-            }
-            _ => record.size("length"),
-        }
-    }
+fn turn_out_of_order(turn: &Record) -> Diagnostic {
+    let who = if turn.spec.name == "user" { "user" } else { "model" };
+    Diagnostic::new(Code::ConflictingFields, format!("two turns of the {who} follow each other"))
+        .at(&turn.span, "the turn before it is of the same speaker")
+        .help("remove it, or write what the other says between the two")
+}
+
+fn answer_at_the_end(turn: &Record) -> Diagnostic {
+    Diagnostic::new(Code::ConflictingFields, "a `chat` ends with a turn of the user, which the model answers")
+        .at(&turn.span, "nothing is asked after it")
+        .help("remove it, or write what the user says after it")
 }
 
 fn empty_prompt(record: &Record) -> Diagnostic {
@@ -156,6 +180,16 @@ fn decode_infill(record: &Record) -> Option<PromptKind> {
         prefix: record.text("prefix")?.to_owned(),
         suffix: record.text("suffix")?.to_owned(),
     })
+}
+
+/// Tokens of the gap: the shortest and the longest, of a range; only the second, of a number.
+fn decode_infill_length(record: &Record) -> Option<(Option<usize>, usize)> {
+    let CanonicalValue::Range(range) = &record.leaf("length")?.value else {
+        return Some((None, record.size("length")?));
+    };
+    let (low, high) = range.split_once("..").expect("a range has two ends");
+    let [low, high] = [low, high].map(|end| end.parse().expect("the ends of a range are whole numbers"));
+    Some((Some(low), high))
 }
 
 fn decode_held_out(evaluation: &Record, record: &Record) -> Option<HeldOut> {

@@ -1,5 +1,6 @@
 //! Settings of the stages that sample: `evaluate` and `generate`.
 
+use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
 
 /// How text is sampled from a checkpoint.
@@ -232,16 +233,18 @@ pub struct Prompt {
     pub sampler: Sampler,
     /// Largest number of new tokens; `None`: the canvas that the checkpoint was trained with.
     pub new_tokens: Option<usize>,
+    /// The shortest gap of an infill whose length the model chooses; `new_tokens` is the longest.
+    pub shortest: Option<usize>,
 }
 
 /// The task of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PromptKind {
-    /// Answer this user's turn, rendered by the chat template.
-    Chat(String),
+    /// Answer the last of these turns, which is the user's. The chat template renders them.
+    Chat(Vec<Message>),
     /// Continue this text.
     Text(String),
-    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens.
+    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses.
     Infill {
         /// Text before the gap.
         prefix: String,

@@ -17,6 +17,7 @@ use crate::plan::Selection;
 use crate::plan::{Plan, SourceDigests};
 use crate::run::execute::{Execute, Job, Progress, ProgressReporter};
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
+use crate::run::text::TextModel;
 use crate::store::vfs::Vfs;
 use crate::store::vfs::fault::FaultyVfs;
 use crate::store::{Store, StoreListing, Summary};
@@ -105,6 +106,18 @@ impl Execute for Pretend {
 
     fn measure_rows(&self, _folder: &Path, _most: u64) -> std::result::Result<RowsStatistics, Failure> {
         unreachable!("pretended stages make no rows")
+    }
+
+    fn verify_batches(&self, _folder: &Path, _device: &str) -> std::result::Result<String, Failure> {
+        Ok("the same".into())
+    }
+
+    fn open_text_model(
+        &self,
+        _folder: &Path,
+        _device: &str,
+    ) -> std::result::Result<Box<dyn TextModel>, Failure> {
+        unreachable!("no command of these tests asks for text")
     }
 }
 

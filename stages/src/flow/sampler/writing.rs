@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::method::{Method, Question, Setting, start_block};
-use super::{Ask, Canvas, Posterior};
+use super::{Ask, Canvas, Onlooker, Posterior};
 
 /// A canvas being written.
 pub(super) struct Writing<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Writing<'a> {
     method: Option<Box<dyn Method + 'a>>,
     next: usize,
     settled: usize,
+    /// Tokens that the onlooker knows to be settled.
+    told: usize,
     passes: usize,
     question: Option<Question>,
 }
@@ -24,7 +26,8 @@ impl<'a> Writing<'a> {
     pub(super) fn new(canvas: &'a mut Canvas, blocks: &'a [Range<usize>], setting: &Setting<'a>) -> Self {
         let editable = canvas.editable.clone();
         let (method, question) = (None, None);
-        Self { setting: *setting, canvas, blocks, editable, method, next: 0, settled: 0, passes: 0, question }
+        let (next, settled, told, passes) = (0, 0, 0, 0);
+        Self { setting: *setting, canvas, blocks, editable, method, next, settled, told, passes, question }
     }
 
     /// Forward passes so far.
@@ -69,11 +72,41 @@ impl<'a> Writing<'a> {
         let settled = self.method.as_ref().and_then(|method| method.settled()).unwrap_or(self.settled);
         Some(Ask { canvas: self.canvas, places, t: *t, settled })
     }
+
+    /// Tells of tokens that will not change any more.
+    fn tell(&mut self, onlooker: &mut dyn Onlooker) {
+        let settled = self.ask().map_or(self.canvas.tokens.len(), |ask| ask.settled);
+        if settled > self.told {
+            self.told = settled;
+            onlooker.settled(self.canvas, settled);
+        }
+    }
+
+    /// Writes what the logits at the places of the question say.
+    fn write(&mut self, logits: &mut [f32], onlooker: &mut dyn Onlooker) {
+        let (Some(question), Some(method)) = (self.question.take(), &mut self.method) else { return };
+        let given = onlooker.wants_probabilities().then(|| logits.to_vec());
+        method.write(self.canvas, &question, logits);
+        let Some(given) = given else { return };
+        let rows = question.places.iter().zip(given.chunks_exact(given.len() / question.places.len()));
+        let judge = |(place, row): (&usize, &[f32])| {
+            self.setting.filter.find_probability(row, self.canvas.tokens[*place])
+        };
+        let probabilities: Vec<f64> = rows.map(judge).collect();
+        onlooker.judged(self.canvas.number, &question.places, &probabilities);
+    }
 }
 
 /// One forward pass for all canvases that are not finished; returns whether there was one.
-pub(super) fn pass<P: Posterior>(writings: &mut [Writing<'_>], posterior: &mut P) -> Result<bool, P::Error> {
-    writings.iter_mut().for_each(Writing::prepare);
+pub(super) fn pass<P: Posterior>(
+    writings: &mut [Writing<'_>],
+    posterior: &mut P,
+    onlooker: &mut dyn Onlooker,
+) -> Result<bool, P::Error> {
+    for writing in &mut *writings {
+        writing.prepare();
+        writing.tell(onlooker);
+    }
     let asks: Vec<Ask<'_>> = writings.iter().filter_map(Writing::ask).collect();
     let places: usize = asks.iter().map(|ask| ask.places.len()).sum();
     if places == 0 {
@@ -83,9 +116,9 @@ pub(super) fn pass<P: Posterior>(writings: &mut [Writing<'_>], posterior: &mut P
     let width = logits.len() / places;
     let mut rest = logits.as_mut_slice();
     for writing in writings {
-        let (Some(question), Some(method)) = (writing.question.take(), &mut writing.method) else { continue };
-        let (own, others) = std::mem::take(&mut rest).split_at_mut(question.places.len() * width);
-        method.write(writing.canvas, &question, own);
+        let own = writing.question.as_ref().map_or(0, |question| question.places.len());
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(own * width);
+        writing.write(own, onlooker);
         rest = others;
     }
     Ok(true)

@@ -1,0 +1,118 @@
+//! How a command line describes a sampler.
+
+use crate::error::{Error, Result};
+use crate::language::schema::load_schema;
+use crate::run::text::TextModelFacts;
+
+/// A sampler as the command line gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum SamplerWords {
+    /// The name of a sampler of the pipeline file.
+    Named(String),
+    /// Fields of a `sampler` node, in order.
+    Described(Vec<(String, String)>),
+}
+
+/// Names of fields that are shorter or older than those of the table.
+const SHORT_NAMES: &[(&str, &str)] =
+    &[("passes", "steps"), ("temp", "temperature"), ("top_k", "top-k"), ("top_p", "top-p")];
+
+impl SamplerWords {
+    /// Reads words such as `threshold threshold=0.9 block=8`, `kind=euler passes=16`, or the name of a sampler.
+    pub(in crate::cli) fn parse(words: &[String]) -> Result<Self> {
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for (at, word) in words.iter().enumerate() {
+            match word.split_once('=') {
+                Some((name, value)) => Self::set(&mut fields, name, value.trim_matches('"')),
+                None if at == 0 && is_kind(word) => Self::set(&mut fields, "kind", word),
+                None if words.len() == 1 => return Ok(Self::Named((*word).to_owned())),
+                None => {
+                    let help = "write a kind and its settings: `--sampler confidence steps=16`";
+                    return Err(Error::usage(format!("`{word}` is no setting of a sampler"), help));
+                }
+            }
+        }
+        Ok(Self::Described(fields))
+    }
+
+    /// The sampler for a checkpoint if the command line names none: what the help and the docs say.
+    pub(in crate::cli) fn default_for(facts: &TextModelFacts) -> Self {
+        let mut words = match (facts.autoregressive, facts.mask_source) {
+            (true, _) => vec!["kind=autoregressive"],
+            (false, true) => vec!["kind=threshold", "threshold=0.9"],
+            (false, false) => vec!["kind=euler", "steps=64"],
+        };
+        if facts.exact_cache && !facts.autoregressive {
+            words.push("cache=exact");
+        }
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        Self::parse(&words).expect("the words are fields")
+    }
+
+    /// Sets a field in place of an older value.
+    pub(in crate::cli) fn replace(&mut self, name: &str, value: &str) -> Result<()> {
+        match self {
+            Self::Described(fields) => {
+                Self::set(fields, name, value);
+                Ok(())
+            }
+            Self::Named(own) => Err(Error::usage(
+                format!("sampler `{own}` is one of the file, and has its settings there"),
+                "describe a sampler first, such as `confidence steps=16`",
+            )),
+        }
+    }
+
+    fn set(fields: &mut Vec<(String, String)>, name: &str, value: &str) {
+        let full = SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full);
+        fields.retain(|(known, _)| known != full);
+        fields.push((full.to_owned(), value.to_owned()));
+    }
+
+    /// The sampler in words, as one would type it.
+    pub(in crate::cli) fn describe(&self) -> String {
+        match self {
+            Self::Named(name) => name.clone(),
+            Self::Described(fields) => {
+                let word = |(name, value): &(String, String)| match name.as_str() {
+                    "kind" => value.clone(),
+                    _ => format!("{name}={value}"),
+                };
+                fields.iter().map(word).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+}
+
+/// Whether a word is a kind of sampler in the field table.
+fn is_kind(word: &str) -> bool {
+    let sampler = load_schema().nodes.iter().find(|node| node.name == "sampler");
+    let kind = sampler.and_then(|node| node.fields().find(|field| field.name == "kind"));
+    kind.expect("the table has a kind of sampler").words.iter().any(|known| known == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> SamplerWords {
+        SamplerWords::parse(&[words.to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn a_sampler_is_named_or_described() {
+        assert_eq!(parse("fast"), SamplerWords::Named("fast".into()));
+        assert_eq!(parse("threshold threshold=0.9 block=8").describe(), "threshold threshold=0.9 block=8");
+        assert_eq!(parse("kind=confidence passes=4 temp=1").describe(), "confidence steps=4 temperature=1");
+        assert!(SamplerWords::parse(&["confidence".into(), "steps".into()]).is_err());
+    }
+
+    #[test]
+    fn a_later_value_wins() {
+        let mut words = parse("confidence steps=4 block=8");
+        words.replace("passes", "6").unwrap();
+        assert_eq!(words.describe(), "confidence block=8 steps=6");
+        assert!(parse("fast").replace("steps", "1").is_err());
+    }
+}

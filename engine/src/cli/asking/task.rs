@@ -1,0 +1,146 @@
+//! From the command line to a request, by way of the language: a `generate` stage in a text of its own, so that the field table gives
+//! defaults and ranges, and the lints speak.
+
+use std::path::PathBuf;
+
+use crate::check::{CheckOptions, check_text};
+use crate::cli::CommandContext;
+use crate::cli::asking::checkpoint::{CheckpointPlace, OpenCheckpoint};
+use crate::cli::asking::sampler_words::SamplerWords;
+use crate::error::{Error, Result};
+use crate::pipeline::config::{Prompt, PromptKind, StageConfig};
+use crate::text::diagnostic::{Label, Severity};
+use crate::text::{environment, read, render};
+
+/// How the text is called in messages.
+const TEXT_NAME: &str = "command line";
+
+/// The stage in the text.
+const STAGE: &str = "command-line-answer";
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Task {
+    /// The task and its text.
+    pub(in crate::cli) kind: PromptKind,
+    /// Largest number of new tokens, or the length of a gap as it was written, such as `8..64`.
+    pub(in crate::cli) length: Option<String>,
+}
+
+/// The request that `task` and `sampler` describe. Warnings are printed.
+pub(in crate::cli) fn build_prompt(
+    task: &Task,
+    sampler: &SamplerWords,
+    checkpoint: &OpenCheckpoint,
+    context: &CommandContext<'_>,
+) -> Result<Prompt> {
+    let (name, before, folder, settings) = find_declarations(sampler, checkpoint)?;
+    let text = format!("{before}\n{}", write_stage(task, sampler, checkpoint));
+    let options =
+        CheckOptions { secrets: environment::list_variable_names(), settings, ..CheckOptions::default() };
+    let checked = check_text(&name, &text, &folder, &options);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        checked.diagnostics.into_iter().partition(|finding| finding.severity == Severity::Error);
+    // Warnings about other stages of the file are for `check`.
+    let own = |label: &Label| label.span.file.number == 0 && label.span.offset > before.len();
+    let about_stage: Vec<_> = warnings.into_iter().filter(|finding| finding.labels.iter().any(own)).collect();
+    context.output.message(&render::render_concise_lines(&about_stage));
+    let stage = checked.pipeline.as_ref().and_then(|pipeline| pipeline.stage_named(STAGE));
+    let (Some(stage), true) = (stage, errors.is_empty()) else {
+        context.output.drawings(&errors);
+        return Err(Error::Config);
+    };
+    let StageConfig::Generate(config) = &stage.config else { unreachable!("the text declares a `generate`") };
+    let prompt = config.prompts.first().expect("the text has one request").clone();
+    Ok(Prompt { kind: task.kind.clone(), ..prompt })
+}
+
+/// What stands before the stage: the file whose sampler is named, or a checkpoint and the sampler that is described. Returns the name of
+/// the text, the text, the folder of its paths, and settings.
+fn find_declarations(
+    sampler: &SamplerWords,
+    checkpoint: &OpenCheckpoint,
+) -> Result<(String, String, PathBuf, Vec<String>)> {
+    match (sampler, &checkpoint.place) {
+        (SamplerWords::Named(_), CheckpointPlace::Stage { source, .. }) => {
+            let text = read::read_config_text(&source.file)
+                .map_err(|found| Error::Input { message: found.message, help: found.help })?;
+            let name = format!("{} and {TEXT_NAME}", read::display_path(&source.file));
+            Ok((name, text, read::find_parent_folder(&source.file), source.settings.set.clone()))
+        }
+        (SamplerWords::Named(name), CheckpointPlace::Folder) => Err(Error::usage(
+            format!("a folder has no sampler `{name}`"),
+            "describe it: `--sampler confidence steps=16`; or name the pipeline file and its stage",
+        )),
+        (SamplerWords::Described(fields), _) => {
+            let folder = quote(&checkpoint.folder.to_string_lossy());
+            let fields: String =
+                fields.iter().map(|(name, value)| format!(" {name}={}", quote_value(value))).collect();
+            let text = format!(
+                "pipeline \"command-line\" seed=1\nfetch \"checkpoint\" from={folder}\nsampler \"sampler\"{fields}"
+            );
+            Ok((TEXT_NAME.to_owned(), text, read::to_absolute_path(".".as_ref()), Vec::new()))
+        }
+    }
+}
+
+/// The stage. The texts of the request itself are long and have no settings, so that a letter stands for each.
+fn write_stage(task: &Task, sampler: &SamplerWords, checkpoint: &OpenCheckpoint) -> String {
+    let letter = |text: &str| if text.is_empty() { "\"\"" } else { "\"x\"" };
+    let length = |word: &str| {
+        let length = task.length.as_deref().map(quote_value);
+        length.map(|length| format!(" {word}={length}")).unwrap_or_default()
+    };
+    let request = match &task.kind {
+        PromptKind::Chat(_) => format!("chat \"x\"{}", length("new-tokens")),
+        PromptKind::Text(text) => format!("prompt {}{}", letter(text), length("new-tokens")),
+        PromptKind::Infill { prefix, suffix } => {
+            format!("infill prefix={} suffix={}{}", letter(prefix), letter(suffix), length("length"))
+        }
+    };
+    let (from, name) = match (sampler, &checkpoint.place) {
+        (SamplerWords::Named(name), CheckpointPlace::Stage { stage, .. }) => (stage.as_str(), name.as_str()),
+        _ => ("checkpoint", "sampler"),
+    };
+    let (from, name) = (quote(from), quote(name));
+    format!("generate \"{STAGE}\" from={from} sampler={name} {{ {request} }}\n")
+}
+
+/// A value as KDL: numbers and truth values as they are, anything else as a string.
+fn quote_value(value: &str) -> String {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let number = digits.starts_with(|letter: char| letter.is_ascii_digit()) && digits.parse::<f64>().is_ok();
+    if number { value.to_owned() } else { quote(value) }
+}
+
+/// A string of KDL.
+fn quote(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        '"' | '\\' => format!("\\{letter}"),
+        _ if letter.is_control() || crate::text::escape::is_acting(letter) => {
+            format!("\\u{{{:x}}}", u32::from(letter))
+        }
+        _ => letter.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_unless_they_are_numbers() {
+        let cases = [
+            ("0.9", "0.9"),
+            ("-1", "-1"),
+            ("1e-4", "1e-4"),
+            ("8..64", "\"8..64\""),
+            ("inf", "\"inf\""),
+            ("a\"b\\c\n", "\"a\\\"b\\\\c\\u{a}\""),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(quote_value(value), expected);
+        }
+    }
+}

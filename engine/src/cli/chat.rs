@@ -1,0 +1,70 @@
+//! `fmflow chat`: a conversation with a checkpoint, at a terminal or through pipes.
+
+mod input;
+mod session;
+mod slash;
+
+use clap::Args;
+
+use super::asking::{CheckpointArguments, SamplerWords};
+use super::{CommandContext, signals};
+use crate::error::Result;
+use crate::text::display::count_noun;
+use input::ChatInput;
+use session::ChatSession;
+
+/// Largest number of new tokens for a checkpoint that was trained without a canvas, if the context has room for it twice.
+const ANSWER_TOKENS: usize = 256;
+
+#[derive(Debug, Args)]
+pub(super) struct ChatArguments {
+    #[command(flatten)]
+    checkpoint: CheckpointArguments,
+    /// A system turn before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// How text is sampled, as in `generate`; `/sampler` changes it
+    #[arg(long, value_name = "WORDS", num_args = 1..)]
+    sampler: Vec<String>,
+    /// Largest number of new tokens of an answer; `/length` changes it [default: the canvas, or else 256]
+    #[arg(long, value_name = "N")]
+    new_tokens: Option<u32>,
+    /// Seed of the draws; `/seed` changes it [default: that of the pipeline, 1 for a folder]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) -> Result<()> {
+    let checkpoint = arguments.checkpoint.open(context)?;
+    let facts = checkpoint.model.facts();
+    let sampler = match arguments.sampler.as_slice() {
+        [] => SamplerWords::default_for(facts),
+        words => SamplerWords::parse(words)?,
+    };
+    let longest = facts.canvas.unwrap_or_else(|| ANSWER_TOKENS.min(facts.context / 2).max(1));
+    let length = arguments.new_tokens.map_or(longest, |tokens| tokens as usize);
+    let seed = arguments.seed.unwrap_or(checkpoint.seed);
+    let banner = format!(
+        "sampler: {}; seed {seed}; answers of at most {}. /help lists the commands\n",
+        sampler.describe(),
+        count_noun(length, "token")
+    );
+    context.output.message(&banner);
+    let mut session =
+        ChatSession::new(checkpoint, (sampler, length.to_string(), seed), signals::install_answer_flag()?);
+    session.set_system(arguments.system.as_deref());
+    session.check(context)?;
+    let mut input = ChatInput::open(context.output);
+    while let Some(text) = input.read()? {
+        let done = match text.trim() {
+            "" => continue,
+            "/quit" | "/exit" => break,
+            _ => slash::take_text(&mut session, &text, context),
+        };
+        match done {
+            Err(error) if input.is_terminal() => context.output.error(&error),
+            done => done?,
+        }
+    }
+    Ok(())
+}

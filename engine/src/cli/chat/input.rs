@@ -1,0 +1,113 @@
+//! What is typed, at a terminal or through a pipe.
+
+use std::io::{BufRead, IsTerminal, Read};
+use std::path::Path;
+
+use crate::cli::output::Output;
+use crate::error::{Error, Result};
+
+/// Most bytes of a message.
+const MESSAGE_BYTES: usize = 16 << 20;
+
+/// A line that begins and ends a message of several lines.
+const FENCE: &str = "\"\"\"";
+
+/// Where messages come from. A line is a message; one that ends with a backslash goes on in the next line, and lines between two
+/// lines of three quotes are one message.
+pub(super) struct ChatInput {
+    output: Output,
+    terminal: bool,
+}
+
+impl ChatInput {
+    pub(super) fn open(output: Output) -> Self {
+        Self { output, terminal: std::io::stdin().is_terminal() }
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// The next message; `None` at the end (Ctrl-D).
+    pub(super) fn read(&mut self) -> Result<Option<String>> {
+        if self.terminal {
+            self.output.message("> ");
+        }
+        read_message(&mut std::io::stdin().lock())
+    }
+}
+
+fn read_message(source: &mut dyn BufRead) -> Result<Option<String>> {
+    let (mut message, mut fenced, mut begun) = (String::new(), false, false);
+    loop {
+        let Some(line) = read_line(source, MESSAGE_BYTES - message.len())? else {
+            return match (begun, fenced) {
+                (false, _) => Ok(None),
+                (true, false) => Ok(Some(message)),
+                (true, true) => {
+                    Err(refused("a message of several lines does not end", "end it with a line of `\"\"\"`"))
+                }
+            };
+        };
+        match (fenced, line.trim() == FENCE) {
+            (true, true) => return Ok(Some(message.strip_suffix('\n').unwrap_or(&message).to_owned())),
+            (true, false) => message = message + &line + "\n",
+            (false, true) if !begun => fenced = true,
+            (false, _) => match line.strip_suffix('\\') {
+                None => return Ok(Some(message + &line)),
+                Some(part) => message = message + part + "\n",
+            },
+        }
+        begun = true;
+    }
+}
+
+/// A line of at most `room` bytes without its end; `None` at the end of the source.
+fn read_line(source: &mut dyn BufRead, room: usize) -> Result<Option<String>> {
+    let mut line = Vec::new();
+    let read = Read::take(source, room as u64 + 1).read_until(b'\n', &mut line);
+    let count = read.map_err(Error::io("read", Path::new("stdin")))?;
+    if count > room {
+        return Err(refused("a message of more than 16 MiB", "write a shorter one"));
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    let line = String::from_utf8(line)
+        .map_err(|_| refused("a message is not UTF-8", "convert the messages to UTF-8"))?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}
+
+fn refused(what: &str, help: &str) -> Error {
+    Error::Input { message: what.to_owned(), help: Some(help.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(mut bytes: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        while let Some(text) = read_message(&mut bytes).unwrap() {
+            found.push(text);
+        }
+        found
+    }
+
+    #[test]
+    fn a_line_is_a_message_unless_it_goes_on() {
+        assert_eq!(read_all(b"one\r\ntwo\n\nlast"), ["one", "two", "", "last"]);
+        assert_eq!(read_all(b"a\\\nb\\\nc\nd\n"), ["a\nb\nc", "d"]);
+        assert_eq!(read_all(b"a\\"), ["a\n"]);
+        assert!(read_all(b"").is_empty());
+        assert!(read_message(&mut &b"\xff\n"[..]).is_err());
+    }
+
+    #[test]
+    fn lines_between_quotes_are_one_message() {
+        assert_eq!(read_all(b"\"\"\"\na\\\n\n  b\n\"\"\"\nc\n"), ["a\\\n\n  b", "c"]);
+        assert_eq!(read_all(b"\"\"\"\n\"\"\"\n"), [""]);
+        assert!(read_message(&mut &b"\"\"\"\na\n"[..]).is_err(), "it has no end");
+    }
+}

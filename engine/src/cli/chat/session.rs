@@ -1,0 +1,93 @@
+//! A conversation and its settings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cli::CommandContext;
+use crate::cli::asking::{OpenCheckpoint, Printer, SamplerWords, Task, build_prompt};
+use crate::error::Result;
+use crate::pipeline::config::PromptKind;
+use crate::pipeline::message::{Message, Speaker};
+use crate::run::text::TextRequest;
+use crate::text::display::count_noun;
+
+/// A conversation with an open checkpoint.
+pub(super) struct ChatSession {
+    checkpoint: OpenCheckpoint,
+    /// The turns so far; a system turn comes first.
+    pub(super) turns: Vec<Message>,
+    pub(super) sampler: SamplerWords,
+    /// Largest number of new tokens, or the length of a gap.
+    pub(super) length: String,
+    pub(super) seed: u64,
+    /// Set by Ctrl-C.
+    interrupt: Arc<AtomicBool>,
+    /// Whether something was written before, so that nothing has to warm up.
+    warm: bool,
+}
+
+impl ChatSession {
+    pub(super) fn new(
+        checkpoint: OpenCheckpoint,
+        (sampler, length, seed): (SamplerWords, String, u64),
+        interrupt: Arc<AtomicBool>,
+    ) -> Self {
+        Self { checkpoint, turns: Vec::new(), sampler, length, seed, interrupt, warm: false }
+    }
+
+    /// Puts a system turn before the conversation, or removes it.
+    pub(super) fn set_system(&mut self, text: Option<&str>) {
+        self.turns.retain(|turn| turn.role != Speaker::System);
+        if let Some(text) = text {
+            self.turns.insert(0, Message::new(Speaker::System, text));
+        }
+    }
+
+    /// Answers a turn of the user. The turn and what was written stay in the conversation, unless there was an error.
+    pub(super) fn answer(&mut self, text: &str, context: &CommandContext<'_>) -> Result<()> {
+        let mut turns = self.turns.clone();
+        turns.push(Message::user(text));
+        let answer = self.ask(PromptKind::Chat(turns.clone()), self.length.clone(), context)?;
+        turns.push(Message::new(Speaker::Assistant, &answer));
+        self.turns = turns;
+        Ok(())
+    }
+
+    /// Fills a gap. The conversation stays as it is.
+    pub(super) fn infill(&mut self, prefix: &str, suffix: &str, context: &CommandContext<'_>) -> Result<()> {
+        let kind = PromptKind::Infill { prefix: prefix.to_owned(), suffix: suffix.to_owned() };
+        self.ask(kind, self.length.clone(), context).map(drop)
+    }
+
+    /// Whether sampler and length are those of a request.
+    pub(super) fn check(&self, context: &CommandContext<'_>) -> Result<()> {
+        let chat = PromptKind::Chat(vec![Message::user("x")]);
+        let gap = || PromptKind::Infill { prefix: "x".to_owned(), suffix: String::new() };
+        let kind = if self.length.contains("..") { gap() } else { chat };
+        let task = Task { kind, length: Some(self.length.clone()) };
+        build_prompt(&task, &self.sampler, &self.checkpoint, context).map(drop)
+    }
+
+    /// Prints an answer while it is written, and returns its text.
+    fn ask(&mut self, kind: PromptKind, length: String, context: &CommandContext<'_>) -> Result<String> {
+        let task = Task { kind, length: Some(length) };
+        let prompt = build_prompt(&task, &self.sampler, &self.checkpoint, context)?;
+        let request = TextRequest { prompt: &prompt, samples: 1, seed: self.seed, warm_up: !self.warm };
+        self.interrupt.store(false, Ordering::SeqCst);
+        let mut printer = Printer::new(context.output, false, self.interrupt.clone());
+        let found = self.checkpoint.model.answer(&request, &mut printer);
+        self.interrupt.store(false, Ordering::SeqCst);
+        let found = found.map_err(|failure| self.checkpoint.explain(failure))?;
+        let answer = &found.answers[0];
+        printer.finish(&[&answer.text])?;
+        self.warm = true;
+        let stopped = if answer.stopped { "; stopped, /undo removes it" } else { "" };
+        context.output.message(&format!(
+            "[{} in {}, {:.0} tok/s{stopped}]\n",
+            count_noun(answer.tokens, "token"),
+            count_noun(answer.passes, "pass"),
+            found.tokens_per_second()
+        ));
+        Ok(answer.text.clone())
+    }
+}

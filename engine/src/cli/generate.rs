@@ -1,0 +1,140 @@
+//! `fmflow generate`: asks a checkpoint for text.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::asking::{
+    CheckpointArguments, OpenCheckpoint, Printer, SamplerWords, Task, build_prompt, describe_answers,
+    read_text, read_turns, render_answers_json,
+};
+use super::{CommandContext, signals};
+use crate::error::{Error, Failure, FailureKind, Result};
+use crate::pipeline::config::PromptKind;
+use crate::pipeline::message::{Message, Speaker};
+use crate::run::text::TextRequest;
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArguments {
+    #[command(flatten)]
+    checkpoint: CheckpointArguments,
+    #[command(flatten)]
+    asked: AskedText,
+    /// The prompt is a user's turn, for the chat template
+    #[arg(long, conflicts_with_all = ["prefix", "suffix"])]
+    chat: bool,
+    /// A system turn before it
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// How text is sampled: a kind and its settings, or a sampler of the file [default: threshold 0.9 for masks, euler with 64 steps for
+    /// other sources, autoregressive for a model that is]
+    #[arg(long, value_name = "WORDS", num_args = 1..)]
+    sampler: Vec<String>,
+    /// Largest number of new tokens [default: the canvas of a chat, 64 for other prompts]
+    #[arg(long, value_name = "N", conflicts_with_all = ["prefix", "suffix"])]
+    new_tokens: Option<u32>,
+    /// Tokens of a gap; of a range such as 8..64 the most likely length is kept
+    #[arg(long, value_name = "N")]
+    length: Option<String>,
+    /// Number of answers, in one batch
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    n: u32,
+    /// Seed of the draws [default: that of the pipeline, 1 for a folder]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Do not measure the autoregressive baseline
+    #[arg(long)]
+    no_twin: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the text of the request comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct AskedText {
+    /// The prompt
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["file", "turns", "prefix", "suffix"])]
+    prompt: Option<String>,
+    /// A file with the prompt; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["turns", "prefix", "suffix"])]
+    file: Option<PathBuf>,
+    /// A JSON file with the turns of a conversation, such as `[{"role": "user", "content": "..."}]`; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prefix", "suffix", "system", "chat"])]
+    turns: Option<PathBuf>,
+    /// The text before a gap
+    #[arg(long, value_name = "TEXT", requires = "length")]
+    prefix: Option<String>,
+    /// The text behind a gap
+    #[arg(long, value_name = "TEXT", requires = "length")]
+    suffix: Option<String>,
+}
+
+pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandContext<'_>) -> Result<()> {
+    let task = arguments.task()?;
+    let checkpoint = arguments.checkpoint.open(context)?;
+    let sampler = match arguments.sampler.as_slice() {
+        [] => SamplerWords::default_for(checkpoint.model.facts()),
+        words => SamplerWords::parse(words)?,
+    };
+    let prompt = build_prompt(&task, &sampler, &checkpoint, context)?;
+    let seed = arguments.seed.unwrap_or(checkpoint.seed);
+    let request = TextRequest { prompt: &prompt, samples: arguments.n as usize, seed, warm_up: true };
+    let mut printer = Printer::new(context.output, arguments.json, signals::install_interrupt_flag()?);
+    let found = checkpoint.model.answer(&request, &mut printer).map_err(|e| checkpoint.explain(e))?;
+    let texts: Vec<&str> = found.answers.iter().map(|answer| answer.text.as_str()).collect();
+    printer.finish(&texts)?;
+    if found.answers.iter().any(|answer| answer.stopped) {
+        return Err(stopped(&checkpoint));
+    }
+    let twin = match arguments.no_twin {
+        true => None,
+        false => Some(checkpoint.model.measure_twin(&request, &found).map_err(|e| checkpoint.explain(e))?),
+    };
+    let (facts, how) = (checkpoint.model.facts(), (sampler.describe(), seed));
+    let how = (how.0.as_str(), how.1);
+    if arguments.json {
+        return context.output.json(&render_answers_json(&found, facts, how, twin));
+    }
+    context.output.message(&describe_answers(&found, facts, how, twin));
+    Ok(())
+}
+
+impl GenerateArguments {
+    fn task(&self) -> Result<Task> {
+        let AskedText { prompt, file, turns, prefix, suffix } = &self.asked;
+        if prefix.is_some() || suffix.is_some() {
+            let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
+            return Ok(Task { kind: PromptKind::Infill { prefix, suffix }, length: self.length.clone() });
+        }
+        if self.length.is_some() {
+            let help = "write `--new-tokens` for a prompt, or `--prefix` and `--suffix` for a gap";
+            return Err(Error::usage("`--length` is that of a gap", help));
+        }
+        let length = self.new_tokens.map(|tokens| tokens.to_string());
+        if let Some(file) = turns {
+            return Ok(Task { kind: PromptKind::Chat(read_turns(file)?), length });
+        }
+        let text = match (prompt, file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(file)) => read_text(file)?,
+            (None, None) => unreachable!("one of the texts is required"),
+        };
+        let mut turns: Vec<Message> =
+            self.system.iter().map(|text| Message::new(Speaker::System, text)).collect();
+        let kind = match self.chat {
+            false => PromptKind::Text(text),
+            true => {
+                turns.push(Message::user(&text));
+                PromptKind::Chat(turns)
+            }
+        };
+        Ok(Task { kind, length })
+    }
+}
+
+fn stopped(checkpoint: &OpenCheckpoint) -> Error {
+    let message = "stopped before the answer was finished".to_owned();
+    checkpoint.explain(Failure { kind: FailureKind::Interrupted, message, help: None })
+}

@@ -1,0 +1,16 @@
+//! Answers what people ask: from a prompt to a text. Stages and commands use it alike, so that the same request and seed give the
+//! same bytes everywhere.
+
+mod answering;
+mod choose;
+mod listening;
+mod open_text;
+mod request;
+mod score;
+mod twin;
+
+pub(crate) use answering::{Asker, answer_prompt, measure_prompt_twin, warm_up};
+#[cfg(test)]
+pub(crate) use choose::choose_length;
+pub(crate) use open_text::open_text_model;
+pub(crate) use request::display_prompt;

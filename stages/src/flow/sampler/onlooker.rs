@@ -1,0 +1,30 @@
+//! Who looks on while texts are written: to show them, to judge them, to stop them.
+
+use super::Canvas;
+
+/// Is told of every pass. Looking on changes no token.
+pub trait Onlooker {
+    /// Whether there shall be another pass.
+    fn goes_on(&mut self) -> bool {
+        true
+    }
+
+    /// The first `end` tokens of `canvas` will not change any more. Told before each pass if there are more than before, and
+    /// when the canvas is finished.
+    fn settled(&mut self, _canvas: &Canvas, _end: usize) {}
+
+    /// Whether [`Onlooker::judged`] is wanted, which costs time.
+    fn wants_probabilities(&self) -> bool {
+        false
+    }
+
+    /// The probability that a pass gave the tokens which its places hold now: the posterior at temperature 1, before top-k and top-p,
+    /// among the tokens that may be written.
+    fn judged(&mut self, _number: u64, _places: &[usize], _probabilities: &[f64]) {}
+}
+
+/// Nobody looks on.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Onlooker for Nobody {}

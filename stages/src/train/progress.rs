@@ -90,7 +90,14 @@ mod tests {
     fn only_what_bounds_the_likelihood_is_called_a_bound() {
         let flow = |loss, over, normalise| {
             let path = ProbabilityPath { mask_share: 1.0, scheduler: Scheduler::Cosine };
-            describe_loss_unit(&Objective::Flow { path, loss, over, normalise, max_weight: Some(20.0) })
+            describe_loss_unit(&Objective::Flow {
+                path,
+                loss,
+                over,
+                normalise,
+                max_weight: Some(20.0),
+                clean_weight: None,
+            })
         };
         let (seen, corrupted) = (LossPositions::Supervised, LossPositions::Corrupted);
         assert_eq!(describe_loss_unit(&Objective::Autoregressive), "nats per token (exact)");

@@ -296,7 +296,9 @@ fn a_probe_asks_held_out_questions_and_fills_gaps() {
 fn a_probe_of_a_dataset_outside_the_mixture_is_refused() {
     let project = probed("probe every=10 sampler=\"next\" { exact-match dataset=\"tasks\" }");
     let ran = project.fmflow(&["check", "tiny.kdl"]).exits(2);
-    ran.says("the stage makes no rows from dataset `tasks`").says("ask the questions of `text`");
+    ran.says("the stage makes no rows from dataset `tasks`")
+        .says("not in its mixture, which has `text`")
+        .says("write it in an `evaluate`");
 }
 
 /// A branch of `ar`, which trains at a constant rate, after 20 of its 40 updates.

@@ -56,6 +56,23 @@ const SLIPS: &[(&str, &str)] = &[
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2",
     ),
+    ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),
+    ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" at=100"),
+    ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" carry=\"optimizer\""),
+    (
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\"",
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\" {\n    steps 4\n    \
+         learning-rate peak=1e-3 shape=\"constant\"\n    guard { spike action=\"skip\" }\n}",
+    ),
+    (
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\"",
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\" {\n    probe every=100 sampler=\"left-right\"\n}",
+    ),
+    (
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\"",
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\" {\n    \
+         probe every=100 sampler=\"left-right\" { prompt \"x\"; exact-match dataset=\"tasks\" }\n}",
+    ),
     ("train \"ar\" from", "fetch \"q\" from=\"hf:a/b/c\"\ntrain \"ar\" from"),
     (
         "train \"sft\" from",

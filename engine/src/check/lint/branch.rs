@@ -25,7 +25,7 @@ pub(super) fn lint_branch(lineages: &Lineages<'_>, stage: &Stage, config: &Train
             true => format!("write `checkpoint {{ permanent every={at} }}` in `{}`", parent.name),
             false => "leave `at=` out".to_owned(),
         };
-        sink.push(not_kept(message).help(help));
+        sink.push(not_kept(message).also(&parent.span, "no `permanent` here").help(help));
         return;
     };
     if at.is_multiple_of(every) && at <= source.steps {

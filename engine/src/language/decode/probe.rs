@@ -54,6 +54,6 @@ fn dataset_outside_mixture(leaf: &Leaf, parts: &[MixturePart]) -> Diagnostic {
     let name = leaf.expect_text();
     let names = format_name_list(parts.iter().map(|part| part.dataset.as_str()));
     Diagnostic::new(Code::NoRows, format!("the stage makes no rows from dataset `{name}`"))
-        .at(&leaf.span, "not in its mixture")
-        .help(format!("ask the questions of {names}, or those of `{name}` in an `evaluate`"))
+        .at(&leaf.span, format!("not in its mixture, which has {names}"))
+        .help("remove this `exact-match`, and write it in an `evaluate`")
 }

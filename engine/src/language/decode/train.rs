@@ -57,9 +57,9 @@ impl Decoder<'_> {
         if let (None, Some(carry)) = (at, carry) {
             let message = "only a permanent checkpoint has a state of the optimizer to carry over";
             self.sink.push(
-                Diagnostic::new(Code::MissingField, message).at(&carry.span, "without `at=`").help(
-                    "name the update of a permanent checkpoint, as in `at=10_000`, or leave `carry=` out",
-                ),
+                Diagnostic::new(Code::MissingField, message)
+                    .at(&carry.span, "without `at=`")
+                    .help("leave `carry=` out, or name the update of a permanent checkpoint with `at=`"),
             );
             return None;
         }

@@ -307,8 +307,12 @@ mod tests {
     ];
 
     /// Pipelines that together set every field.
-    const TEXTS: [&str; 3] =
-        [OTHERS, include_str!("../../pipelines/quickstart.kdl"), include_str!("../../pipelines/full.kdl")];
+    const TEXTS: [&str; 4] = [
+        OTHERS,
+        include_str!("../../pipelines/quickstart.kdl"),
+        include_str!("../../pipelines/full.kdl"),
+        include_str!("../../pipelines/i-dlm.kdl"),
+    ];
 
     /// The records and stages of a text that must have no errors.
     fn decoded_text(text: &str) -> (Declarations, Stages) {

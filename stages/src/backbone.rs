@@ -63,6 +63,7 @@ pub use fmflow_engine::pipeline::contract::Attention;
 pub use fmflow_ops::Precision;
 pub(crate) use layered::{LayeredBackbone, TokenBatch};
 pub(crate) use mask::WORD;
+pub use mask::find_visible_keys;
 pub(crate) use parameter::Parameter;
 pub(crate) use prepared::PreparedContext;
 

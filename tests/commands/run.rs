@@ -271,7 +271,7 @@ fn sighup_stops_a_run_and_resume_remembers_its_selection() {
     assert!(!names.iter().any(|name| name.starts_with("flow-")), "{names:?}");
 }
 
-fn wait_for_checkpoint(project: &Project, stage: &str) {
+pub(crate) fn wait_for_checkpoint(project: &Project, stage: &str) {
     for _ in 0..6000 {
         let work = fs::read_dir(project.path().join(".fmflow/work")).into_iter().flatten().flatten();
         let own = work.filter(|e| e.file_name().to_string_lossy().starts_with(&format!("{stage}-")));

@@ -92,7 +92,7 @@ fn commands_of_other_tools_say_what_to_use() {
         ("sample", "`generate "),
         ("infer", "`fmflow chat CHECKPOINT`"),
         ("predict", "`fmflow explain generate`"),
-        ("data", "`fmflow explain dataset`"),
+        ("dataset", "`fmflow explain dataset`"),
         ("submit", "`fmflow run FILE`"),
         ("logs", "`fmflow log FILE STAGE`"),
         ("clean", "`fmflow gc`"),

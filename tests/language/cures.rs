@@ -56,6 +56,40 @@ const SLIPS: &[(&str, &str)] = &[
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2",
     ),
+    (
+        "train \"sft\" from",
+        "convert \"next\" from=\"ar\" { shift #true }\n\
+         train \"drafts\" from=\"next\" use=\"unmasking\" { objective \"flow\" path=\"masked\" loss=\"cross-entropy\" { clean-loss weight=0.2 } }\n\
+         train \"sft\" from",
+    ),
+    (
+        "train \"sft\" from",
+        "convert \"next\" from=\"ar\" { shift #true }\n\
+         train \"drafts\" from=\"next\" use=\"unmasking\" { objective \"flow\" path=\"masked\" loss=\"elbo\" max-weight=20; attention \"causal\" { stride 2 } }\n\
+         train \"sft\" from",
+    ),
+    (
+        "train \"sft\" from",
+        "convert \"next\" from=\"ar\" { shift #true }\n\
+         train \"drafts\" from=\"next\" use=\"unmasking\" { objective \"flow\" path=\"masked\" loss=\"cross-entropy\"; attention \"causal\" { stride 2 }; time epsilon=0.1 }\n\
+         train \"sft\" from",
+    ),
+    (
+        "train \"sft\" from",
+        "convert \"next\" from=\"ar\" { shift #true }\n\
+         train \"drafts\" from=\"next\" use=\"unmasking\" { objective \"flow\" path=\"masked\" loss=\"cross-entropy\"; attention \"causal\" { stride 512 } }\n\
+         train \"sft\" from",
+    ),
+    (
+        "train \"sft\" from",
+        "convert \"same\" from=\"ar\" { shift #false }\n\
+         train \"drafts\" from=\"same\" use=\"unmasking\" { objective \"flow\" path=\"masked\" loss=\"cross-entropy\"; attention \"causal\" { stride 2 } }\n\
+         train \"sft\" from",
+    ),
+    (
+        "sampler \"parallel\" kind=\"confidence\" steps=2",
+        "sampler \"parallel\" kind=\"speculative\" stride=3",
+    ),
     ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),
     ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" at=100"),
     ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" carry=\"optimizer\""),

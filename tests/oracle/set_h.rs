@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fmflow_engine::pipeline::config::train::LossDivisor;
-use fmflow_stages::backbone::{Attention, AttentionContext};
+use fmflow_stages::backbone::{Attention, AttentionContext, find_visible_keys};
 use fmflow_stages::data::packing::{PADDING, PositionRole, Row};
 use fmflow_stages::flow::loss::LossCoefficients;
 use fmflow_stages::train::gradient::{ForwardOptions, compute_update_gradient};
@@ -108,7 +108,7 @@ fn mask(file: &Tensors, case: &str, restart: bool) {
         .with_positions(positions)
         .with_segments(twice(&segments, length))
         .with_stride(stride);
-    let bounds = context.find_visible_keys().unwrap();
+    let bounds = find_visible_keys(&context).unwrap();
     let seen = bounds.as_chunks::<4>().0.iter().flat_map(|[a, b, c, d]| {
         (0..2 * length as i32).map(move |key| (*a <= key && key < *b) || (*c <= key && key < *d))
     });
@@ -158,7 +158,11 @@ impl Reference {
         let both =
             noisy.chunks(length).zip(clean.chunks(length)).flat_map(|(noisy, clean)| [noisy, clean].concat());
         assert_eq!(batch.tokens, both.collect::<Vec<_>>());
-        assert_eq!(batch.positions, self.cases.get("position_ids").ids());
+        let expected = self.cases.get("position_ids").ids();
+        let places = batch.positions.iter().zip(&expected).zip(&batch.segments);
+        // Positions of padding mean nothing: the reference writes 0.
+        let wrong = places.filter(|((found, expected), segment)| **segment != PADDING && found != expected);
+        assert_eq!((batch.positions.len(), wrong.count()), (expected.len(), 0));
         let mut found: Vec<(u32, u32)> = batch.terms.iter().map(|term| (term.place, term.target)).collect();
         found.sort_unstable();
         let mut expected = self.pairs("next_supervised", length);

@@ -7,7 +7,6 @@
 use fmflow_engine::pipeline::contract::Attention;
 
 use super::BackboneError;
-use super::mask::build_intervals;
 
 /// Segment id of padding. No query attends to a padding token.
 pub const PADDING: u32 = u32::MAX;
@@ -94,12 +93,6 @@ impl AttentionContext {
         Self { halves: true, stride: Some(stride), ..self }
     }
 
-    /// The keys that each query sees, as two intervals (from, to, from, to), [B or 1, L, 4]; `None` if intervals cannot say it.
-    #[must_use]
-    pub fn find_visible_keys(&self) -> Option<Vec<i32>> {
-        build_intervals(self)
-    }
-
     /// Opens later keys to causal attention, as bits [B, L, ceil(L / 32)].
     #[must_use]
     pub(crate) fn with_opened(self, opened: Vec<u32>) -> Self {
@@ -163,9 +156,7 @@ impl AttentionContext {
         let positions = self.positions.as_ref().is_some_and(|p| p.chunks(self.length).all(has_equal_halves));
         let segments = self.segments.as_ref().is_none_or(|s| s.chunks(self.length).all(has_equal_halves));
         let attention = match self.stride {
-            Some(stride) => {
-                stride > 0 && self.attention == Attention::Causal && build_intervals(self).is_some()
-            }
+            Some(stride) => stride > 0 && self.attention == Attention::Causal,
             None => matches!(self.attention, Attention::BlockCausal { .. }),
         };
         attention && positions && segments

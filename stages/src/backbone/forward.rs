@@ -145,7 +145,7 @@ pub(super) fn prepare_context(
     device: &Device,
 ) -> Result<PreparedContext, BackboneError> {
     context.check(clock.is_some())?;
-    let mut prepared = PreparedContext::new(context, config, device);
+    let mut prepared = PreparedContext::new(context, config, device)?;
     prepared.time = clock.zip(context.time.as_ref()).map(|(clock, t)| clock.forward(t, device));
     Ok(prepared)
 }

@@ -33,6 +33,12 @@ use fmflow_engine::pipeline::contract::Attention;
 
 use super::context::{AttentionContext, PADDING};
 
+/// The keys that each query sees, as two intervals (from, to, from, to), [B or 1, L, 4]; `None` if intervals cannot say it.
+#[must_use]
+pub fn find_visible_keys(context: &AttentionContext) -> Option<Vec<i32>> {
+    build_intervals(context)
+}
+
 /// Rows up to this many tokens use one mask and one score matrix; longer rows are computed in blocks of query rows.
 const WHOLE: usize = 512;
 

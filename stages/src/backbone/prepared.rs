@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use burn_tensor::{Device, Int, Tensor, TensorData};
 use fmflow_ops::{Angles, Precision};
 
-use super::Qwen3Config;
 use super::context::AttentionContext;
 use super::mask::{AttentionMask, build_intervals};
+use super::{BackboneError, Qwen3Config};
 
 /// An [`AttentionContext`] on the device, made by [`Backbone::prepare`](super::Backbone::prepare).
 #[derive(Clone, Debug)]
@@ -32,12 +32,16 @@ pub(super) enum Visibility {
 }
 
 impl Visibility {
-    fn new(context: &AttentionContext, device: &Device) -> Self {
+    fn new(context: &AttentionContext, device: &Device) -> Result<Self, BackboneError> {
         let Some(bounds) = build_intervals(context) else {
-            return Self::Mask(Box::new(AttentionMask::new(context, device)));
+            if context.stride.is_some() {
+                let what = "with a stride, a document lies in one place and its positions do not go back";
+                return Err(BackboneError::Context(what.into()));
+            }
+            return Ok(Self::Mask(Box::new(AttentionMask::new(context, device))));
         };
         let shape = [bounds.len() / (4 * context.length), context.length, 4];
-        Self::Intervals(Box::new(Tensor::from_data(TensorData::new(bounds, shape), device)))
+        Ok(Self::Intervals(Box::new(Tensor::from_data(TensorData::new(bounds, shape), device))))
     }
 }
 
@@ -63,15 +67,22 @@ impl PreparedContext {
     }
 
     /// Rotary angles and visibility for `context`. The backbone fills in its time and its precision.
-    pub(super) fn new(context: &AttentionContext, config: &Qwen3Config, device: &Device) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If nothing can say what is visible.
+    pub(super) fn new(
+        context: &AttentionContext,
+        config: &Qwen3Config,
+        device: &Device,
+    ) -> Result<Self, BackboneError> {
+        Ok(Self {
             batch: context.batch,
             length: context.length,
             angles: prepare_angles(context, config, device),
-            visibility: Visibility::new(context, device),
+            visibility: Visibility::new(context, device)?,
             time: None,
             precision: Precision::F32,
-        }
+        })
     }
 }
 

@@ -261,7 +261,7 @@ fn drafts_without_stride(
         "sampler `{name}` accepts drafts by the law of the next token, which `{checkpoint}` was not trained for"
     );
     let diagnostic = Diagnostic::new(Code::SamplerMismatch, message).at(span, "a speculative sampler").help(
-        "train the checkpoint with `attention \"causal\" { stride 3 }`, or use another kind of sampler",
+        "declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, or train with strides",
     );
     known.show_fact(ContractFact::Attention, diagnostic, "trained without strides")
 }

@@ -72,8 +72,12 @@ fn check_objective(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
                 "use a path with `source \"mask\"`",
             ));
         }
-        Objective::Flow { loss, .. } if *loss != Loss::CrossEntropy => {
-            sink.push(report(train::OBJECTIVE_LOSS, "weighs times", "write `loss=\"cross-entropy\"`"));
+        Objective::Flow { loss, max_weight, .. } if *loss != Loss::CrossEntropy => {
+            let help = match max_weight {
+                Some(_) => "write `loss=\"cross-entropy\"` and remove `max-weight`",
+                None => "write `loss=\"cross-entropy\"`",
+            };
+            sink.push(report(train::OBJECTIVE_LOSS, "weighs times", help));
         }
         Objective::Flow { .. } => {}
     }
@@ -89,11 +93,11 @@ fn check_checkpoint(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
         known.show_fact(fact, diagnostic, label)
     };
     if !known.contract.shift {
-        let help = "convert it with `shift=#true`";
+        let help = "convert with `shift #true`";
         sink.push(report(ContractFact::Shift, "predicts the token at its own place", help));
     }
     if known.knows_time() {
-        let help = "convert it without `time-conditioning`";
+        let help = "convert with `time-conditioning \"none\"`";
         sink.push(report(ContractFact::TimeConditioning, "is given one time a row", help));
     }
 }
@@ -113,6 +117,6 @@ fn check_row_length(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize
         Diagnostic::new(Code::StrideMismatch, message)
             .at(stage.place(train::ATTENTION_NTH_STRIDE.nth(at)), "no token is seen before it")
             .also(rows.place(rows::LENGTH), "tokens in a row")
-            .help("write a stride of 2 to 8"),
+            .help("write `stride 3`"),
     );
 }

@@ -1,0 +1,67 @@
+//! From a request to a canvas with blocks, and back to the length of an answer.
+
+use std::ops::Range;
+
+use super::request::CompletionRequest;
+use crate::flow::sampler::{Canvas, SamplerRules};
+use crate::model::Model;
+use crate::rng::{RandomPurpose, derive_stream};
+
+/// What an autoregressive canvas holds where nothing is written yet. No token: nobody looks there.
+const UNWRITTEN: u32 = u32::MAX;
+
+/// Tokens of an answer written from left to right.
+pub(super) fn count_written(canvas: &Canvas, request: &CompletionRequest) -> usize {
+    let answer = &canvas.tokens[request.prefix.len()..];
+    answer.iter().position(|token| *token == UNWRITTEN).unwrap_or(answer.len())
+}
+
+/// Tokens of an answer up to the end of the block that holds its end, if it has one and nothing follows it.
+pub(super) fn count_in_blocks(
+    canvas: &Canvas,
+    request: &CompletionRequest,
+    blocks: &[Range<usize>],
+    ends: &[u32],
+) -> usize {
+    let ended = |block: &&Range<usize>| canvas.tokens[(*block).clone()].iter().any(|t| ends.contains(t));
+    let last = blocks.iter().find(ended).filter(|_| request.suffix.is_empty());
+    last.map_or(request.length, |block| block.end - request.prefix.len())
+}
+
+/// The prefix, and room for the answer. What follows is not seen from left to right.
+pub(super) fn build_growing_canvas(number: u64, request: &CompletionRequest) -> Canvas {
+    let (prefix, all) = (request.prefix.len(), request.prefix.len() + request.length);
+    let mut tokens = request.prefix.clone();
+    tokens.resize(all, UNWRITTEN);
+    Canvas { tokens, editable: (0..all).map(|i| i >= prefix).collect(), number }
+}
+
+/// Prefix, noise, suffix; only the noise is editable.
+pub(super) fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) -> Canvas {
+    let mut random = derive_stream(rules.seed, RandomPurpose::Source, [number, u64::MAX, 0]);
+    let noise: Vec<u32> =
+        (0..request.length).map(|_| rules.source().draw(rules.mask_share, &mut random)).collect();
+    let tokens = [request.prefix.as_slice(), &noise, &request.suffix].concat();
+    let inside = request.prefix.len()..request.prefix.len() + request.length;
+    Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
+}
+
+/// Splits the answer into the blocks of `size` tokens in which it is written; without a size it is one block.
+///
+/// A checkpoint trained in blocks counts them from the start of the document, so the first block may also contain the end
+/// of the prompt. For any other checkpoint the first block begins with the answer.
+pub(super) fn split_answer_into_blocks(
+    request: &CompletionRequest,
+    size: Option<usize>,
+    model: &Model,
+) -> Vec<Range<usize>> {
+    let answer = request.prefix.len()..request.prefix.len() + request.length;
+    let Some(size) = size else { return vec![answer] };
+    let origin = if model.block().is_some() { 0 } else { answer.start };
+    let number = |i: usize| (i - origin) / size;
+    let block = |n: usize| answer.start.max(origin + n * size)..answer.end.min(origin + (n + 1) * size);
+    match answer.is_empty() {
+        true => Vec::new(),
+        false => (number(answer.start)..=number(answer.end - 1)).map(block).collect(),
+    }
+}

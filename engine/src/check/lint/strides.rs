@@ -93,11 +93,11 @@ fn check_checkpoint(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
         known.show_fact(fact, diagnostic, label)
     };
     if !known.contract.shift {
-        let help = "convert with `shift #true`";
+        let help = "write `shift #true` in the conversion";
         sink.push(report(ContractFact::Shift, "predicts the token at its own place", help));
     }
     if known.knows_time() {
-        let help = "convert with `time-conditioning \"none\"`";
+        let help = "write `time-conditioning \"none\"` in the conversion";
         sink.push(report(ContractFact::TimeConditioning, "is given one time a row", help));
     }
 }

@@ -102,7 +102,10 @@ impl NamedTokens {
 }
 
 fn is_whole_word(text: &str, at: usize, name: &str) -> bool {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    // As the library asks it: `\w`, which has marks and connectors besides letters and digits.
+    let is_word = |letter: char| {
+        regex_syntax::try_is_word_character(letter).expect("the tables of Unicode are compiled in")
+    };
     let (before, after) = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
     ![before, after].into_iter().flatten().any(is_word)
 }
@@ -295,6 +298,27 @@ mod tests {
             added.push(token);
         }
         Tokenizer::from_bytes("peculiar", serde_json::to_vec(&file).unwrap()).unwrap()
+    }
+
+    /// A combining mark and a connector belong to a word.
+    #[test]
+    fn words_end_where_the_library_says() {
+        let tokenizer = peculiar();
+        for text in [
+            "word\u{11366}",
+            "word\u{203f}",
+            "word\u{200d}",
+            "\u{301}word",
+            "word_",
+            "word-",
+            "word\u{b2}",
+            "w word",
+        ] {
+            let mut cut = CutText::default();
+            cut.add(&tokenizer.names, text);
+            let expected = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.encode_cut(&cut).unwrap(), expected, "{text:?}");
+        }
     }
 
     proptest! {

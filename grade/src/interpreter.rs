@@ -95,7 +95,7 @@ fn describe(candidate: &Path) -> Result<Description, String> {
     let start = Instant::now();
     while child.try_wait().map_err(|error| error.to_string())?.is_none() {
         if start.elapsed() > PATIENCE {
-            child.kill().map_err(|error| error.to_string())?;
+            child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
             return Err(format!("it does not answer within {} seconds", PATIENCE.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(2));

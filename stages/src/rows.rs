@@ -95,7 +95,7 @@ fn read_benchmarks(job: &Job<'_>, dataset: &DatasetConfig) -> Result<Contaminati
     let checks = checks.map(|check| Ok((check.clone(), find_source_files(job, &check.source)?)));
     let checks: Vec<_> = checks.collect::<Result<_, Failure>>()?;
     Contamination::read(checks.into_iter())
-        .map_err(|error| input_failure(error, "name files with one JSON object per line, or one array"))
+        .map_err(|error| input_failure(error, "check `contamination` of the dataset"))
 }
 
 /// Passes the documents through with their places, without those that have words of a benchmark, and counts their mentions of

@@ -85,9 +85,13 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> 
             clock.restart();
         }
     }
+    // A probe after the last update that a signal stopped is asked again by the next run.
+    if job.interrupt.load(Ordering::SeqCst) && state.saved == state.step {
+        return Err(stop_training(job, &setup, &mut state)?);
+    }
     let held_out = match held_out {
         Some(found) => found,
-        // The stage continues from a permanent checkpoint after its last update: this was recorded and judged before.
+        // The stage continues from a checkpoint after its last update: this was recorded and judged before.
         None => list_losses(&measure_held_out(&setup, &state.model, state.step)?),
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
@@ -101,7 +105,7 @@ fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingSt
         return Ok(());
     }
     // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
-    let model = &setup.parent.backbone;
+    let model = &setup.parent.backbone.clone().computing_in(setup.precision());
     let found = measure_held_out(setup, model, 0)?;
     for (dataset, found) in &found {
         if found.positions == 0 {

@@ -264,6 +264,27 @@ fn a_probe_shows_what_generate_would_and_changes_no_weight() {
     assert_eq!((weights(&killed), metrics(&killed)), (weights(&watched), metrics(&watched)));
 }
 
+/// A bf16 training is asked in f32, as `generate` asks its checkpoint: else some of these 480 draws differ.
+#[test]
+fn a_probe_of_a_bf16_training_shows_what_generate_would() {
+    let prompts = ["The river", "The model", "A token", "noise", "The flow"];
+    let asked: String = prompts.map(|prompt| format!("prompt {prompt:?} new-tokens=96; ")).concat();
+    let project =
+        probed(&format!("probe every=40 sampler=\"next\" {{ {asked} }}\n    precision compute=\"bf16\""));
+    project.edit("tiny.kdl", "temperature=0\n", "temperature=1\n");
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    project.write(
+        "tiny.kdl",
+        &format!("{text}\ngenerate \"after\" from=\"ar\" sampler=\"next\" {{ {asked} }}\n"),
+    );
+    project.fmflow(&["run", "tiny.kdl", "--until", "after"]).ok();
+    let samples = fs::read_to_string(project.artifact("after").join("samples.jsonl")).unwrap();
+    let texts = samples.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["text"].clone());
+    let (_, probe) = probes(&project).pop().unwrap();
+    let found = probe["samples"].as_array().unwrap().iter().map(|sample| sample["text"].clone());
+    assert_eq!(found.collect::<Vec<_>>(), texts.collect::<Vec<_>>());
+}
+
 #[test]
 fn a_probe_that_fails_is_told_and_the_training_goes_on() {
     let plain = project(CHECKPOINT);

@@ -17,6 +17,7 @@ use crate::pipeline::config::StageConfig;
 use crate::plan::{Plan, PlanState};
 use crate::run::execute::Execute;
 use crate::store::Store;
+use crate::store::verify::verify_for_reading;
 
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
@@ -67,13 +68,23 @@ impl<'a> FinishedStages<'a> {
         }
         let planned = self.plan.planned(stage.id);
         match (&self.store, &planned.state) {
-            (Some(store), PlanState::Cached) => Ok(store.artifact(name, &planned.key.fingerprint)),
+            (Some(store), PlanState::Cached) => {
+                let folder = store.artifact(name, &planned.key.fingerprint);
+                verify_for_reading(store.vfs(), &folder)?;
+                Ok(folder)
+            }
             (Some(store), PlanState::Corrupt(problem)) => {
                 let folder = store.artifact(name, &planned.key.fingerprint);
                 Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() })
             }
             _ => Err(unfinished_stage(planned, self.source, context)),
         }
+    }
+
+    /// Whether the rows called `name` were made, damaged or not.
+    fn are_made(&self, name: &str) -> Result<bool> {
+        let state = &self.plan.planned(self.pipeline.find_stage(name)?.id).state;
+        Ok(matches!(state, PlanState::Cached | PlanState::Corrupt(_)))
     }
 
     /// Names of all stages that make rows.

@@ -51,13 +51,18 @@ fn missing_branch_point(stage: &Stage, parent: &PlannedStage, at: u64, kept: &[(
     Error::Input { message, help: Some(help) }
 }
 
-/// Refuses a start from a permanent checkpoint of a finished stage that has none there: nothing in this run would make it.
+/// Refuses a start from a permanent checkpoint that the stage before has passed without keeping: nothing in this run would make it.
 pub(super) fn refuse_missing_branch_points(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     for planned in work {
         let stage = runner.stage(planned);
         let Some(at) = find_branch_update(stage) else { continue };
         let parent = stage.parent().map(|id| runner.plan.planned(id)).expect("a training has a parent");
-        if parent.state != PlanState::Cached {
+        let passed = match parent.state {
+            PlanState::Cached => true,
+            PlanState::Resume { step } => step >= at,
+            _ => false,
+        };
+        if !passed {
             continue;
         }
         let all = runner.store.permanent(&parent.key.name, &parent.key.fingerprint);

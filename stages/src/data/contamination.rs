@@ -114,12 +114,15 @@ impl Benchmark {
     fn read(check: ContaminationCheck, files: &[PathBuf]) -> Result<Self, ContaminationError> {
         let fail = |problem: String| ContaminationError { name: check.name.clone(), problem };
         let (mut runs, mut texts, mut short) = (RunIndex::new(check.words), 0, 0);
+        // Records are numbered through all files of the benchmark.
+        let mut number = 0_u64;
         for file in files {
-            for (number, record) in read_records(file).map_err(&fail)?.iter().enumerate() {
+            for record in &read_records(file).map_err(&fail)? {
                 for text in list_texts(record) {
                     texts += 1;
-                    short += u64::from(!runs.add(text, number as u64).map_err(&fail)?);
+                    short += u64::from(!runs.add(text, number).map_err(&fail)?);
                 }
+                number += 1;
             }
         }
         runs.finish();

@@ -75,7 +75,10 @@ fn open_benchmark<'a>(
 ) -> Result<OpenBenchmark<'a>, Failure> {
     let layout = Layout::by_name(&config.name).expect("the field table names the same benchmarks");
     let files = find_source_files(job, &config.source())?;
-    let path = files.first().ok_or_else(|| stage_failure("a benchmark has no file"))?;
+    let [path] = files.as_slice() else {
+        let what = format!("benchmark `{}` has {} files", config.name, files.len());
+        return Err(input_failure(what, "name the one file of its problems in `from=`"));
+    };
     let mut problems = read_problems(std::fs::File::open(path)?, &show_path(path), layout)
         .map_err(|error| input_failure(error.clone(), error.fix))?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));

@@ -140,12 +140,13 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract.
+    /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract. It computes in f32,
+    /// as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Model {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, generation, certificate, .. } = &self.parent;
         Model {
-            backbone: state.model.clone(),
+            backbone: state.model.clone().computing_in(Precision::F32),
             contract: self.parent.contract.after_training(self.config, state.step, canvas),
             text: text.clone(),
             generation: generation.clone(),

@@ -21,7 +21,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("/seed N", "seed of the draws"),
     ("/infill BEFORE [...] AFTER", "write the gap between two texts, outside the conversation"),
     ("/system [TEXT]", "set the system turn, or remove it"),
-    ("/save FILE", "write the conversation as JSON, for `generate --turns`"),
+    ("/save FILE", "write the conversation as JSON; with one more question, `generate --turns` reads it"),
     ("/undo", "remove the last turn of the user and its answer"),
     ("/help", "this list"),
     ("/quit", "end the chat (also /exit, Ctrl-D)"),

@@ -48,9 +48,15 @@ pub(super) fn show_statistics(arguments: &StatsArguments, context: &CommandConte
             false => context.output.result(&render_one(&one, context.output.stdout_columns())),
         };
     }
-    let names = stages.list_rows();
-    let finished = names.filter(|name| stages.find_rows(name, context).is_ok());
-    let all = finished.map(|name| measure(&stages, name, context)).collect::<Result<Vec<_>>>()?;
+    let mut all = Vec::new();
+    for name in stages.list_rows() {
+        match measure(&stages, name, context) {
+            Ok(one) => all.push(one),
+            // Rows that are not finished have no line; damaged ones are told.
+            Err(_) if !stages.are_made(name)? => {}
+            Err(error) => return Err(error),
+        }
+    }
     if all.is_empty() {
         let first = stages.list_rows().next();
         let Some(first) = first else {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
-/// Most runs of one benchmark: some 300 MB.
+/// Most runs of one benchmark. Their words are kept too, so memory grows with their length.
 const MAX_RUNS: usize = 1 << 21;
 
 /// The base of the rolling hash: odd, so that multiplying by it loses nothing.

@@ -83,10 +83,10 @@ impl NamedTokens {
         self.all.iter().any(|token| token.is_mask() && text.contains(&token.name))
     }
 
-    /// The first token at or after byte `from` of `text` that is no mask token; of several that begin there, the longest.
-    fn find_next(&self, text: &str, from: usize) -> Option<(usize, &NamedToken)> {
+    /// The first token in `text` that is no mask token; of several that begin there, the longest.
+    fn find_next(&self, text: &str) -> Option<(usize, &NamedToken)> {
         let places = self.all.iter().filter(|token| !token.is_mask()).filter_map(|token| {
-            let mut places = text[from..].match_indices(&token.name).map(|(at, _)| from + at);
+            let mut places = text.match_indices(&token.name).map(|(at, _)| at);
             Some((places.find(|at| !token.whole_word || is_whole_word(text, *at, &token.name))?, token))
         });
         places.min_by_key(|(at, token)| (*at, std::cmp::Reverse(token.name.len())))
@@ -122,7 +122,7 @@ struct CutText<'a> {
 impl<'a> CutText<'a> {
     /// Adds a text, which may name tokens.
     fn add(&mut self, names: &'a NamedTokens, mut text: &str) {
-        while let Some((at, token)) = names.find_next(text, 0) {
+        while let Some((at, token)) = names.find_next(text) {
             self.rest.push_str(&text[..at]);
             let before = std::mem::take(&mut self.rest);
             let before = if token.strips_left { before.trim_end().to_owned() } else { before };

@@ -153,7 +153,7 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<Up
         Err(error @ adamw::StepError::NonFinite { .. }) => {
             return Ok(UpdateResult::Refused(Trouble::NonFinite(error.to_string())));
         }
-        other => other.map_err(step_failure)?,
+        other => other.map_err(divergence::step_failure)?,
     };
     divergence::refuse_non_finite_update(k, &facts)?;
     state.count(&facts, update.tokens, &by_dataset);
@@ -193,16 +193,6 @@ fn build_step_metrics(
         tokens_by_dataset: state.counters.tokens_by_dataset.clone(),
         tokens_per_second,
         data_wait,
-    }
-}
-
-fn step_failure(error: adamw::StepError) -> Failure {
-    match error {
-        adamw::StepError::NoMatch { .. } => {
-            failure::input_failure(error, "write a part of a parameter's name, or the name of a group")
-        }
-        adamw::StepError::NonFinite { .. } => stage_failure(error),
-        adamw::StepError::Backbone(error) => stage_failure(error),
     }
 }
 

@@ -9,10 +9,11 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 
-use super::adamw::StepFacts;
+use super::adamw::{StepError, StepFacts};
 use super::held_out::HeldOutLoss;
 use super::setup::TrainingSetup;
 use super::state::{TrainingState, WeightGrowth};
+use crate::failure::{input_failure, stage_failure};
 
 /// A failure of kind [`FailureKind::Diverged`]; `what` says what happened.
 pub(super) fn divergence_failure(what: String) -> Failure {
@@ -137,6 +138,17 @@ fn guard_failure(what: String) -> Failure {
         help.push_str("; to be warned only, write `guard { diverged action=\"warn\" }`");
     }
     failure
+}
+
+/// The failure of an update that could not be applied.
+pub(super) fn step_failure(error: StepError) -> Failure {
+    match error {
+        StepError::NoMatch { .. } => {
+            input_failure(error, "write a part of a parameter's name, or the name of a group")
+        }
+        StepError::NonFinite { .. } => stage_failure(error),
+        StepError::Backbone(error) => stage_failure(error),
+    }
 }
 
 #[cfg(test)]

@@ -5,21 +5,21 @@ use std::process::ExitCode;
 
 use fmflow_engine::cli::run_command_line;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     if let Some(exit) = fmflow_grade::enter_sandbox() {
         return exit;
     }
-    #[cfg(any(feature = "cpu", feature = "cuda"))]
+    #[cfg(any(feature = "cpu", feature = "cuda", feature = "cube-cpu"))]
     if let Some(exit) = fmflow_stages::isolate_templates() {
         return exit;
     }
-    #[cfg(any(feature = "cpu", feature = "cuda"))]
+    #[cfg(any(feature = "cpu", feature = "cuda", feature = "cube-cpu"))]
     let executor = Some(&fmflow_stages::build_executor() as &dyn fmflow_engine::run::execute::Execute);
-    #[cfg(not(any(feature = "cpu", feature = "cuda")))]
+    #[cfg(not(any(feature = "cpu", feature = "cuda", feature = "cube-cpu")))]
     let executor = None;
-    #[cfg(all(feature = "hub", any(feature = "cpu", feature = "cuda")))]
+    #[cfg(all(feature = "hub", any(feature = "cpu", feature = "cuda", feature = "cube-cpu")))]
     let hub = Some(&fmflow_stages::open_hub() as &dyn fmflow_engine::hub::online::Hub);
-    #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda"))))]
+    #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda", feature = "cube-cpu"))))]
     let hub = None;
     run_command_line(executor, hub)
 }

@@ -7,16 +7,20 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
-use burn_backend::tensor::{FloatTensor, IntTensor};
+use burn_backend::tensor::FloatTensor;
 use burn_backend::{Backend, DType};
 use burn_backend_extension::backend_extension;
+#[cfg(feature = "cpu")]
+use burn_dispatch::BackendTensor;
 pub(crate) use burn_dispatch::Dispatch;
-use burn_dispatch::{BackendTensor, DispatchTensorKind};
+use burn_dispatch::DispatchTensorKind;
+#[cfg(feature = "cpu")]
 use burn_flex::Flex;
 use burn_tensor::Tensor;
 
-use crate::Precision;
+#[cfg(feature = "cpu")]
 use crate::kernels::product::PackedMatrix;
+use crate::{Intervals, Precision};
 pub(crate) use inputs::{AttentionInputs, TurnInputs};
 pub(crate) use training::TrainingOps;
 
@@ -33,14 +37,25 @@ mod burn {
 pub(crate) fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     match x.clone().into_dispatch().kind {
         _ if x.dtype() != DType::F32 => false,
+        #[cfg(feature = "cpu")]
         DispatchTensorKind::Flex(_) => true,
-        DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Flex(_)),
+        #[cfg(feature = "cube")]
+        DispatchTensorKind::Cube(_) => true,
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            #[cfg(feature = "cpu")]
+            DispatchTensorKind::Flex(_) => true,
+            #[cfg(feature = "cube")]
+            DispatchTensorKind::Cube(_) => true,
+            #[allow(unreachable_patterns, reason = "there are others if other backends are compiled in")]
+            _ => false,
+        },
         #[allow(unreachable_patterns, reason = "there are others if other backends are compiled in")]
         _ => false,
     }
 }
 
 /// The tensor of the CPU in `x`, if it is one of f32 without gradients.
+#[cfg(feature = "cpu")]
 pub(crate) fn find_plain<const D: usize>(x: &Tensor<D>) -> Option<FloatTensor<Flex>> {
     match x.clone().into_dispatch().kind {
         DispatchTensorKind::Flex(BackendTensor::Float(x)) if x.dtype() == DType::F32 => Some(x),
@@ -50,19 +65,20 @@ pub(crate) fn find_plain<const D: usize>(x: &Tensor<D>) -> Option<FloatTensor<Fl
 }
 
 /// Operations without gradients.
+#[cfg(feature = "cpu")]
 #[backend_extension(Flex)]
 pub(crate) trait FrozenOps: Backend {
     fn linear_packed(x: FloatTensor<Self>, weight: std::sync::Arc<PackedMatrix>) -> FloatTensor<Self>;
 }
 
 /// The operations, differentiable. Shapes are those of the functions of this crate.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Cube: cfg(feature = "cube"), Flex: cfg(feature = "cpu"), Autodiff)]
 pub(crate) trait FusedOps: Backend {
     fn attention(
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        visible: IntTensor<Self>,
+        visible: Intervals,
         precision: Precision,
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
@@ -212,7 +228,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        visible: IntTensor<Self>,
+        visible: Intervals,
         precision: Precision,
     ) -> FloatTensor<Self> {
         let nodes = [queries.node(), keys.node(), values.node()];

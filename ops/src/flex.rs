@@ -3,18 +3,18 @@
 mod training;
 use std::sync::Arc;
 
-use burn_backend::tensor::{FloatTensor, IntTensor};
+use burn_backend::tensor::FloatTensor;
 use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 
-use crate::Precision;
 use crate::extension::{AttentionInputs, FrozenOps, FusedOps, Kernels, TurnInputs};
 use crate::kernels::attention::{self, Inputs, Output, Shape};
 use crate::kernels::panels::View;
 use crate::kernels::product::{PackedMatrix, multiply, multiply_packed};
 use crate::kernels::rounding::copy_as_bf16;
 use crate::kernels::{gated, rms_norm, rotary};
+use crate::{Intervals, Precision};
 
 /// A tensor whose values lie in order.
 struct Values(FlexTensor);
@@ -43,18 +43,13 @@ fn wrap(values: Vec<f32>, shape: TensorShape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// Intervals as i32, whatever integers the tensor holds.
-fn read_intervals(visible: &FlexTensor) -> Vec<i32> {
-    visible.clone().into_data().iter::<i32>().collect()
-}
-
 /// Inputs of attention as slices.
 struct AttentionSlices {
     shape: Shape,
     queries: Values,
     keys: Values,
     values: Values,
-    visible: Vec<i32>,
+    visible: Intervals,
 }
 
 impl AttentionSlices {
@@ -66,7 +61,7 @@ impl AttentionSlices {
             queries: Values::rounded(&inputs.queries, inputs.precision),
             keys: Values::rounded(&inputs.keys, inputs.precision),
             values: Values::rounded(&inputs.values, inputs.precision),
-            visible: read_intervals(&inputs.visible),
+            visible: inputs.visible.clone(),
         }
     }
 
@@ -76,7 +71,7 @@ impl AttentionSlices {
             queries: self.queries.slice(),
             keys: self.keys.slice(),
             values: self.values.slice(),
-            visible: &self.visible,
+            visible: self.visible.bounds(),
         }
     }
 }
@@ -220,7 +215,7 @@ impl FusedOps for Flex {
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        visible: IntTensor<Self>,
+        visible: Intervals,
         precision: Precision,
     ) -> FloatTensor<Self> {
         Self::attention_forward(&AttentionInputs { queries, keys, values, visible, precision }).0

@@ -7,14 +7,18 @@
 //!   extension    routes to a backend; records nodes of the autodiff graph
 //!     flex       unpacks tensors of the CPU into slices
 //!       kernels  computes on slices
+//!     cube       kernels in CubeCL, for GPUs
 //! ```
 //! On devices without kernels an operation is its [`reference`]: the same formula in plain Burn operations.
 
 mod adamw;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "cube")]
+mod cube;
+#[cfg(feature = "kernels")]
 mod extension;
 #[cfg(feature = "cpu")]
 mod flex;
+mod intervals;
 #[cfg(feature = "cpu")]
 mod kernels;
 mod loss;
@@ -25,17 +29,20 @@ mod training;
 #[cfg(feature = "cpu")]
 use std::sync::Arc;
 
-use burn_tensor::{Int, Tensor};
+use burn_tensor::Tensor;
 #[cfg(feature = "cpu")]
 pub use kernels::tasks::serially;
 
 pub use adamw::{AdamWRates, UpdatedValues};
+pub use intervals::Intervals;
 pub use loss::{LossGradients, LossTerms, PositionLosses};
 pub use precision::Precision;
 pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
+#[cfg(feature = "kernels")]
+use extension::{Dispatch, FusedOps, has_kernels};
 #[cfg(feature = "cpu")]
-use extension::{Dispatch, FrozenOps, FusedOps, find_plain, has_kernels};
+use extension::{FrozenOps, find_plain};
 
 /// cos and sin of the rotary angles of every token, [B or 1, L, h / 2] each. One row may serve the whole batch.
 #[derive(Clone, Debug)]
@@ -48,28 +55,26 @@ pub struct Angles {
 
 /// softmax(q k^T / sqrt(h)) v over the keys that each query sees. A query that sees none yields 0.
 ///
-/// Query i sees the keys j with a <= j < b or c <= j < d, where (a, b, c, d) are its two intervals. Heads of queries share the
-/// heads of keys in groups of H / K neighbors. No [L, S] tensor is made, neither here nor in the backward pass.
+/// Heads of queries share the heads of keys in groups of H / K neighbors. No [L, S] tensor is made, neither here nor in the
+/// backward pass.
 ///
 /// Keys of earlier tokens that were computed before may stand in front of those of the queries' own tokens. On the CPU the
 /// output of a query has the same bits whatever other queries and rows there are, and whatever follows the last key seen.
 /// There, `precision` rounds queries, keys, values and the gradient of the output; probabilities stay f32.
 ///
 /// # Shapes
-/// `queries`: [B, L, H, h]; `keys`, `values`: [B, S, K, h], where gradients need S = L; `visible`: [B or 1, L, 4]; returns
-/// [B, L, H, h].
+/// `queries`: [B, L, H, h]; `keys`, `values`: [B, S, K, h], where gradients need S = L; returns [B, L, H, h].
 #[must_use]
 pub fn attention(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
-    visible: Tensor<3, Int>,
+    visible: Intervals,
     precision: Precision,
 ) -> Tensor<4> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&queries) {
         let [queries, keys, values] = [queries, keys, values].map(Tensor::into_dispatch);
-        let visible = visible.into_dispatch();
         return Tensor::from_dispatch(Dispatch::attention(queries, keys, values, visible, precision));
     }
     reference::attention(queries, keys, values, visible, precision)
@@ -81,7 +86,7 @@ pub fn attention(
 /// `x`: [N, n], `weight`: `[n]`; returns [N, n].
 #[must_use]
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps));
     }
@@ -94,7 +99,7 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
 /// `x`: [B, L, H, h], `weight`: `[h]`; returns [B, L, H, h].
 #[must_use]
 pub fn turn(x: Tensor<4>, weight: Tensor<1>, eps: f64, angles: &Angles) -> Tensor<4> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&x) {
         let (cos, sin) = (angles.cos.clone().into_dispatch(), angles.sin.clone().into_dispatch());
         return Tensor::from_dispatch(Dispatch::turn(
@@ -114,7 +119,7 @@ pub fn turn(x: Tensor<4>, weight: Tensor<1>, eps: f64, angles: &Angles) -> Tenso
 /// [N, n] each.
 #[must_use]
 pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&gate) {
         return Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch()));
     }
@@ -127,7 +132,7 @@ pub fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 /// `x`: [N, in], `weight`: [out, in]; returns [N, out].
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), precision));
     }

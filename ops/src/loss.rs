@@ -5,7 +5,7 @@
 
 use burn_tensor::{Int, Tensor};
 
-#[cfg(feature = "cpu")]
+#[cfg(feature = "kernels")]
 use burn_dispatch::DispatchTensor;
 
 /// Tokens and factors of the loss at n positions, `[n]` each.
@@ -41,7 +41,7 @@ pub struct LossGradients {
     pub head: Tensor<2>,
 }
 
-#[cfg(feature = "cpu")]
+#[cfg(feature = "kernels")]
 impl PositionLosses {
     pub(crate) fn from_dispatch((cross_entropy, probability): (DispatchTensor, DispatchTensor)) -> Self {
         let [cross_entropy, probability] = [cross_entropy, probability].map(Tensor::from_dispatch);

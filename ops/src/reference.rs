@@ -6,7 +6,7 @@ mod training;
 use burn_tensor::activation::{sigmoid, softmax};
 use burn_tensor::{DType, Int, Tensor};
 
-use crate::{Angles, Precision};
+use crate::{Angles, Intervals, Precision};
 pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
 
 /// Added to the scores of hidden keys; e^-1e9 is 0.
@@ -18,15 +18,15 @@ pub fn attention(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
-    visible: Tensor<3, Int>,
+    visible: Intervals,
     precision: Precision,
 ) -> Tensor<4> {
     let ([b, l, heads, h], [_, all, shared, _]) = (queries.dims(), keys.dims());
-    let group = heads / shared;
+    let (group, device) = (heads / shared, queries.device());
     let queries = queries.swap_dims(1, 2).reshape([b, shared, group * l, h]) * (h as f64).powf(-0.5);
     let scores = multiply(queries, keys.permute([0, 2, 3, 1]), precision);
     let scores = scores.reshape([b, shared, group, l, all]);
-    let seen = see(visible, all);
+    let seen = see(visible.to_tensor(&device), all);
     let rows = seen.dims()[0];
     let bias = (seen.clone() - 1.0) * -HIDDEN;
     let any = seen.sum_dim(2).clamp_max(1.0);

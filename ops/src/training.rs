@@ -3,7 +3,7 @@
 use burn_tensor::{Int, Tensor};
 
 use crate::adamw::{AdamWRates, UpdatedValues};
-#[cfg(feature = "cpu")]
+#[cfg(feature = "kernels")]
 use crate::extension::{Dispatch, TrainingOps, has_kernels};
 use crate::loss::{LossGradients, LossTerms, PositionLosses};
 use crate::{Precision, reference};
@@ -20,7 +20,7 @@ pub fn measure_losses(
     present: Tensor<1, Int>,
     precision: Precision,
 ) -> PositionLosses {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&hidden) {
         let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
         let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
@@ -42,7 +42,7 @@ pub fn differentiate_losses(
     terms: LossTerms,
     precision: Precision,
 ) -> LossGradients {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&hidden) {
         let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
         let (ce, p, hidden, head) = terms.differentiate(hidden, head, precision);
@@ -61,7 +61,7 @@ pub fn differentiate_losses(
 /// `logits`: [n, V], without autodiff; so is the gradient.
 #[must_use]
 pub fn differentiate_logits(logits: Tensor<2>, terms: LossTerms) -> (PositionLosses, Tensor<2>) {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&logits) {
         let LossTerms { targets, present, cross_entropy, probability } = terms;
         let (ce, p, gradient) = Dispatch::differentiate_logits(
@@ -87,7 +87,7 @@ pub fn update_values(
     moments: [Tensor<1>; 2],
     rates: AdamWRates,
 ) -> UpdatedValues {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&values) {
         let [first, second] = moments.map(Tensor::into_dispatch);
         let found =
@@ -105,7 +105,7 @@ pub fn update_values(
 /// `x`: `[n]`, without autodiff; returns a vector.
 #[must_use]
 pub fn sum_squares(x: Tensor<1>) -> Tensor<1> {
-    #[cfg(feature = "cpu")]
+    #[cfg(feature = "kernels")]
     if has_kernels(&x) {
         return Tensor::from_dispatch(Dispatch::sum_squares(x.into_dispatch()));
     }

@@ -6,7 +6,7 @@
 mod inputs;
 
 use burn_tensor::{Device, Int, Tensor, TensorData};
-use fmflow_ops::{LossGradients, LossTerms, Precision, reference};
+use fmflow_ops::{Intervals, LossGradients, LossTerms, Precision, reference};
 use inputs::{intervals, noise, values};
 use proptest::prelude::*;
 
@@ -101,7 +101,7 @@ proptest! {
         prop_assert!(apart < 0.008, "{}", apart);
         let sides = [0, 1, 2].map(|salt| noise([1, l, 2, 16], seed + salt, &device));
         let visible = intervals(1, l, seed);
-        let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>, Tensor<3, Int>, Precision) -> Tensor<4>| {
+        let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>, Intervals, Precision) -> Tensor<4>| {
             let [q, k, v] = sides.clone();
             vec![values(f(q, k, v, visible.clone(), Precision::Bf16))]
         };

@@ -3,7 +3,7 @@
 //! There is no fallback: an unavailable device is an error, because a run that silently moved to another device would be
 //! slow or give different results, and nobody would know why.
 
-pub(crate) use burn_tensor::Device;
+pub use burn_tensor::Device;
 
 /// Why a device cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,8 @@ pub enum DeviceError {
     },
 }
 
-/// Opens the device called `name`: `cpu` or `cuda:N` (`cuda` means `cuda:0`).
+/// Opens the device called `name`: `cpu` or `cuda:N` (`cuda` means `cuda:0`). A build with the feature `cube-cpu` also knows the
+/// device of that name, which runs the kernels of GPUs on the processor; only tests want it.
 ///
 /// # Errors
 /// If the name is unknown, the backend is not compiled in, or the driver is absent.
@@ -37,6 +38,8 @@ pub fn open_device(name: &str) -> Result<Device, DeviceError> {
     match name.split_once(':') {
         None if name == "cpu" => open_cpu(name),
         None if name == "cuda" => open_cuda(name, 0),
+        #[cfg(feature = "cube-cpu")]
+        None if name == "cube-cpu" => Ok(Device::cpu()),
         Some(("cuda", index)) => match index.parse() {
             Ok(index) => open_cuda(name, index),
             Err(_) => Err(DeviceError::Unknown(name.into())),
@@ -56,28 +59,36 @@ fn open_cpu(name: &str) -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt { name: name.into(), feature: "cpu" })
 }
 
+/// Asks the driver first: without it the backend panics in its own thread, where the panic cannot be caught.
 #[cfg(feature = "cuda")]
 fn open_cuda(name: &str, index: u32) -> Result<Device, DeviceError> {
-    // Look for the driver first: without it the backend panics in its own thread, where the panic cannot be caught.
-    const DRIVERS: [&str; 6] = [
-        "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
-        "/usr/lib/aarch64-linux-gnu/libcuda.so.1",
-        "/usr/lib64/libcuda.so.1",
-        "/usr/lib/libcuda.so.1",
-        "/usr/local/nvidia/lib64/libcuda.so.1",
-        "/usr/local/cuda/compat/libcuda.so.1",
-    ];
     let unavailable = |reason: String| DeviceError::Unavailable { name: name.into(), reason };
-    let searched = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let named = std::env::split_paths(&searched).any(|dir| dir.join("libcuda.so.1").exists());
-    if !named && !DRIVERS.iter().any(|file| std::path::Path::new(file).exists()) {
-        return Err(unavailable("`libcuda.so.1` was not found (is the NVIDIA driver installed?)".into()));
-    }
-    let node = format!("/dev/nvidia{index}");
-    if std::path::Path::new("/dev/nvidia0").exists() && !std::path::Path::new(&node).exists() {
-        return Err(unavailable(format!("there is no `{node}`")));
+    let count = count_cuda_devices().map_err(unavailable)?;
+    if index >= count {
+        return Err(unavailable(format!("the driver has {count}, from `cuda:0` on")));
     }
     Ok(Device::cuda(index as usize))
+}
+
+/// GPUs that the driver offers.
+///
+/// # Errors
+/// What is missing, in words.
+#[cfg(feature = "cuda")]
+fn count_cuda_devices() -> Result<u32, String> {
+    use cudarc::driver::{result, sys};
+    #[expect(
+        unsafe_code,
+        reason = "loads the driver as the backend will; its constructors have no preconditions"
+    )]
+    let present = unsafe { sys::is_culib_present() };
+    if !present {
+        return Err("the loader does not find `libcuda.so` (is the NVIDIA driver installed?)".into());
+    }
+    let refused = |error: result::DriverError| format!("the NVIDIA driver says {error:?}");
+    result::init().map_err(refused)?;
+    let count = result::device::get_count().map_err(refused)?;
+    Ok(u32::try_from(count).unwrap_or(0))
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -274,7 +274,8 @@ const ENGINE_FLOORS: &[&str] = &[
 ];
 const GRADE_FLOORS: &[&str] =
     &["literal", "sandbox", "problem", "interpreter", "session", "search", "grading", "score"];
-const OPS_FLOORS: &[&str] = &["loss", "adamw", "kernels", "reference", "extension", "flex", "training"];
+const OPS_FLOORS: &[&str] =
+    &["loss", "adamw", "intervals", "kernels", "reference", "extension", "flex", "cube", "training"];
 const STAGES_FLOORS: &[&str] = &[
     "rng",
     "threads",

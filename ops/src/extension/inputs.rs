@@ -1,9 +1,9 @@
 //! Inputs of operations with more than three.
 
 use burn_backend::Backend;
-use burn_backend::tensor::{FloatTensor, IntTensor};
+use burn_backend::tensor::FloatTensor;
 
-use crate::Precision;
+use crate::{Intervals, Precision};
 
 /// Inputs of attention.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct AttentionInputs<B: Backend> {
     pub(crate) queries: FloatTensor<B>,
     pub(crate) keys: FloatTensor<B>,
     pub(crate) values: FloatTensor<B>,
-    pub(crate) visible: IntTensor<B>,
+    pub(crate) visible: Intervals,
     pub(crate) precision: Precision,
 }
 

@@ -12,7 +12,7 @@ use crate::adamw::AdamWRates;
 use crate::loss::LossTerms;
 
 /// The operations. Shapes are those of the functions of this crate.
-#[backend_extension(Flex)]
+#[backend_extension(Cube: cfg(feature = "cube"), Flex: cfg(feature = "cpu"))]
 pub(crate) trait TrainingOps: Backend {
     /// Cross-entropy and p(x).
     fn measure_losses(

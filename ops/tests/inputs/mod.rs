@@ -1,6 +1,7 @@
-//! Inputs of the tests.
+//! Inputs of the tests, and the device that is tested.
 
-use burn_tensor::{Device, Int, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
+use fmflow_ops::Intervals;
 
 /// Values in [-1, 1), a function of their place and the seed.
 pub(crate) fn noise<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -20,7 +21,7 @@ pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 }
 
 /// Two random intervals for every query; some see nothing.
-pub(crate) fn intervals(rows: usize, l: usize, seed: u64) -> Tensor<3, Int> {
+pub(crate) fn intervals(rows: usize, l: usize, seed: u64) -> Intervals {
     let bounds: Vec<i32> = (0..rows * l)
         .flat_map(|i| {
             let draw =
@@ -30,5 +31,5 @@ pub(crate) fn intervals(rows: usize, l: usize, seed: u64) -> Tensor<3, Int> {
             if i % 11 == 3 { [0; 4] } else { points.map(|x| x as i32) }
         })
         .collect();
-    Tensor::from_data(TensorData::new(bounds, [rows, l, 4]), &Device::flex())
+    Intervals::new(bounds, l)
 }

@@ -33,7 +33,7 @@ impl SelfAttention {
     pub(super) fn forward(&self, x: Tensor<2>, config: &Qwen3Config, at: &PreparedContext) -> Tensor<2> {
         let [q, k, v] = self.project(x, config, at);
         let mixed = match &at.visibility {
-            Visibility::Intervals(visible) => ops::attention(q, k, v, (**visible).clone(), at.precision),
+            Visibility::Intervals(visible) => ops::attention(q, k, v, visible.clone(), at.precision),
             Visibility::Mask(mask) => {
                 let [q, k, v] = [q, k, v].map(|x| at.precision.round(x));
                 masked::attention(q, k, v, mask)
@@ -61,7 +61,7 @@ impl SelfAttention {
         };
         let [keys, values] = layer;
         let (keys, values) = (write_rows(keys, k, places), write_rows(values, v, places));
-        let mixed = ops::attention(q, keys.clone(), values.clone(), (**visible).clone(), at.precision);
+        let mixed = ops::attention(q, keys.clone(), values.clone(), visible.clone(), at.precision);
         (self.leave(mixed, at.precision), [keys, values])
     }
 

@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use burn_tensor::{Device, Int, Tensor, TensorData};
-use fmflow_ops::{Angles, Precision};
+use burn_tensor::{Device, Tensor, TensorData};
+use fmflow_ops::{Angles, Intervals, Precision};
 
 use super::context::AttentionContext;
 use super::mask::{AttentionMask, build_intervals};
@@ -25,8 +25,8 @@ pub(crate) struct PreparedContext {
 /// Which keys each query sees.
 #[derive(Clone, Debug)]
 pub(super) enum Visibility {
-    /// At most two intervals per query, [B or 1, L, 4].
-    Intervals(Box<Tensor<3, Int>>),
+    /// At most two intervals per query.
+    Intervals(Intervals),
     /// Any pairs.
     Mask(Box<AttentionMask>),
 }
@@ -40,8 +40,7 @@ impl Visibility {
             }
             return Ok(Self::Mask(Box::new(AttentionMask::new(context, device))));
         };
-        let shape = [bounds.len() / (4 * context.length), context.length, 4];
-        Ok(Self::Intervals(Box::new(Tensor::from_data(TensorData::new(bounds, shape), device))))
+        Ok(Self::Intervals(Intervals::new(bounds, context.length)))
     }
 }
 
@@ -54,13 +53,12 @@ impl PreparedContext {
         config: &Qwen3Config,
         device: &Device,
     ) -> Self {
-        let shape = [context.batch, context.length, 4];
-        let visible = Tensor::from_data(TensorData::new(bounds, shape), device);
+        let visible = Intervals::new(bounds, context.length);
         Self {
             batch: context.batch,
             length: context.length,
             angles: prepare_angles(context, config, device),
-            visibility: Visibility::Intervals(Box::new(visible)),
+            visibility: Visibility::Intervals(visible),
             time: None,
             precision: Precision::F32,
         }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use fmflow_engine::pipeline::config::train::{GuardAction, GuardSettings, SpikeGuard};
+use fmflow_engine::pipeline::config::train::{GuardSettings, SpikeGuard};
 use fmflow_engine::text::display::count_noun;
 use serde::{Deserialize, Serialize};
 
@@ -138,29 +138,20 @@ pub(super) fn find_rewind_target(record: &GuardRecord, k: u64, back: u64) -> u64
 
 /// Whether a state is kept after `done` updates, to go back to it.
 pub(super) fn is_rewind_point(guard: &GuardSettings, done: u64) -> bool {
-    list_rewinds(guard).any(|back| done.is_multiple_of(back))
+    guard.list_rewinds().any(|back| done.is_multiple_of(back))
 }
 
 /// Whether a rewind after `done` updates or later may go back to the state after `step` updates.
 pub(super) fn is_rewind_needed(guard: &GuardSettings, record: &GuardRecord, done: u64, step: u64) -> bool {
-    list_rewinds(guard).any(|back| {
+    guard.list_rewinds().any(|back| {
         let first = find_rewind_target(record, done, back);
         step == first || step > first && step.is_multiple_of(back)
     })
 }
 
-/// Updates between the states of each rule that rewinds.
-fn list_rewinds(guard: &GuardSettings) -> impl Iterator<Item = u64> {
-    let actions = [guard.non_finite.map(|rule| rule.action), guard.spike.map(|rule| rule.action)];
-    actions.into_iter().flatten().filter_map(|action| match action {
-        GuardAction::Rewind { back } => Some(back),
-        GuardAction::Skip | GuardAction::Stop => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use fmflow_engine::pipeline::config::train::{DivergenceSettings, NonFiniteGuard};
+    use fmflow_engine::pipeline::config::train::{DivergenceSettings, GuardAction, NonFiniteGuard};
 
     use super::*;
     use crate::rng::{RandomPurpose, derive_stream};

@@ -38,4 +38,16 @@ quickstart:
 
 # type-check the CUDA code without LLVM
 cuda-check:
-    DOCS_RS=1 CARGO_TARGET_DIR=target-cuda cargo check --features cuda --locked
+    DOCS_RS=1 CARGO_TARGET_DIR=target-cuda cargo check --features cuda-cpp --examples --locked
+
+# the kernels of GPUs on the processor, against their references; builds LLVM's side of CubeCL first
+cube-test:
+    FMFLOW_DEVICE=cube-cpu CARGO_TARGET_DIR=target-cuda cargo test --release --locked --features cube-cpu --package fmflow-ops --test against_reference
+
+# one program for a machine with a GPU, and the oracle's sets: target-gpu/pack
+gpu-pack BACKEND="cuda-cpp":
+    benches/gpu/pack.sh {{BACKEND}}
+
+# on that machine, with the pack: parity, speed of products, operations and updates, PyTorch beside them
+gpu-check DEVICE="cuda:0":
+    benches/gpu/check.sh {{DEVICE}}

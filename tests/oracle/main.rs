@@ -3,6 +3,8 @@
 //! Every folder in `$FMFLOW_ORACLE` (default: `../shared/oracle/dev`, relative to the repository) is a set; its `manifest.json`
 //! names its kind. Shapes, vocabularies, exponents and parameters come from the files. A set, file or tensor of an unknown kind
 //! is a failing test, so that no data is skipped silently.
+//!
+//! `FMFLOW_DEVICE` (default: `cpu`) names the device that computes. `benches/gpu` runs the same tests on a GPU.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +35,12 @@ use harness::Set;
 use libtest_mimic::{Arguments, Trial, run};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_sets(std::env::args())
+}
+
+/// Runs the tests that the arguments of a test program name.
+pub(crate) fn run_sets(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let arguments = Arguments::from_iter(arguments);
     let trials = match folder() {
         Ok(Some(folder)) => trials(&folder),
         Ok(None) => Vec::new(),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fmflow_stages::backbone::{Attention, AttentionContext, Backbone, Qwen3Config};
-use fmflow_stages::{device, weights};
+use fmflow_stages::weights;
 
-use crate::harness::{Set, Tensors, close, largest, wide};
+use super::harness::{Set, Tensors, close, largest, open_tested_device, wide};
 
 /// Tolerance relative to the largest logit or hidden value: float32 on the CPU against float32 in PyTorch.
 const TOLERANCE: f64 = 1e-4;
@@ -58,7 +58,7 @@ fn describe_folder(set: &Set, folder: &str) -> String {
 }
 
 pub(crate) fn load(folder: &Path) -> Backbone {
-    weights::read_checkpoint(folder).unwrap().into_backbone(&device::open_device("cpu").unwrap()).unwrap()
+    weights::read_checkpoint(folder).unwrap().into_backbone(&open_tested_device()).unwrap()
 }
 
 /// Cases of a checkpoint with expected results: one per tensor, and those of its folder.

@@ -11,8 +11,8 @@ use fmflow_stages::flow::scheduler::{
 };
 use fmflow_stages::rng::{RandomPurpose, derive_stream};
 
-use crate::harness::{Set, Tensors, close, close_but_rounding, number};
-use crate::{set_b_laws, set_b_losses, set_b_schedule, set_b_steps};
+use super::harness::{Set, Tensors, close, close_but_rounding, number};
+use super::{set_b_laws, set_b_losses, set_b_schedule, set_b_steps};
 
 /// Relative tolerance of losses and velocities.
 pub(crate) const TOLERANCE: f64 = 1e-4;

@@ -13,9 +13,9 @@ use fmflow_stages::flow::sampler::{Ask, Canvas, Posterior, SamplerRules, sample_
 use fmflow_stages::rng::{RandomPurpose, derive_stream};
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, drawn_from, number};
-use crate::set_b::polynomial;
-use crate::textbook::{self, World, after, total_variation};
+use super::harness::{Set, Tensors, close, drawn_from, number};
+use super::set_b::polynomial;
+use super::textbook::{self, World, after, total_variation};
 
 /// Absolute tolerance between two laws: float64, sums of up to a million terms.
 pub(crate) const LAW: f64 = 1e-9;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use fmflow_engine::pipeline::config::train::{
     Loss, LossDivisor, LossPositions, ProbabilityPath, TimeSampling, TimeSettings,
 };
-use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
 use fmflow_stages::flow::scheduler::compute_weight;
 use fmflow_stages::train::gradient::compute_logits_gradient;
 use fmflow_stages::train::update::{FlowObjective, HiddenPlaces, LossTerm};
 
-use crate::harness::{Set, Tensors, close_but_rounding, largest, wide};
-use crate::set_b::{TOLERANCE, exponent, polynomial};
+use super::harness::{Set, Tensors, close_but_rounding, largest, open_tested_device, wide};
+use super::set_b::{TOLERANCE, exponent, polynomial};
 
 /// The loss in one tensor of `loss.safetensors`, from the tensor's name.
 struct Case {
@@ -111,9 +110,9 @@ impl Case {
             LossPositions::Supervised => b * l,
             LossPositions::Corrupted => terms.len(),
         } as f64;
-        let cpu = device::open_device("cpu").unwrap();
+        let device = open_tested_device();
         let (losses, gradient) =
-            compute_logits_gradient(self.logits(file), v, &terms, divisor, &cpu).unwrap();
+            compute_logits_gradient(self.logits(file), v, &terms, divisor, &device).unwrap();
         let (losses, gradient) = (wide(&losses), wide(&gradient));
         let whole = finite.len() == b;
         match self.what.as_str() {
@@ -139,7 +138,7 @@ impl Case {
         }
         if !whole {
             let (all, _) =
-                compute_logits_gradient(self.logits(file), v, &self.terms(file, |_| false), divisor, &cpu)
+                compute_logits_gradient(self.logits(file), v, &self.terms(file, |_| false), divisor, &device)
                     .unwrap();
             assert!(
                 !all.iter().sum::<f32>().is_finite(),

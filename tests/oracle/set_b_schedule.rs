@@ -8,10 +8,10 @@ use fmflow_stages::flow::sampler::{Ask, Canvas, Posterior, sample_canvases};
 use fmflow_stages::flow::scheduler::compute_jump_probability;
 use serde_json::Value;
 
-use crate::harness::{Set, close, number, numbers};
-use crate::set_b::{exponent, polynomial};
-use crate::set_b_laws::{LAW, case_name, kernels, parse, rules, sampler};
-use crate::textbook::total_variation;
+use super::harness::{Set, close, number, numbers};
+use super::set_b::{exponent, polynomial};
+use super::set_b_laws::{LAW, case_name, kernels, parse, rules, sampler};
+use super::textbook::total_variation;
 
 pub(crate) fn schedules(set: &mut Set) {
     let json = set.json("unmask_schedule.json");

@@ -7,10 +7,10 @@ use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
 use fmflow_stages::flow::sampler::{Ask, Canvas, LogitFilter, Posterior, take_euler_step};
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, drawn_from};
-use crate::set_b::polynomial;
-use crate::set_b_laws::{LAW, is_mask, log, rules, sampler};
-use crate::textbook::{self, after};
+use super::harness::{Set, Tensors, close, drawn_from};
+use super::set_b::polynomial;
+use super::set_b_laws::{LAW, is_mask, log, rules, sampler};
+use super::textbook::{self, after};
 
 /// A step of `euler_step.safetensors`.
 #[derive(Clone, Debug)]

@@ -9,13 +9,12 @@ use fmflow_engine::pipeline::config::train::{
     Loss, LossDivisor, LossPositions, ProbabilityPath, Scheduler, TimeSampling, TimeSettings,
 };
 use fmflow_stages::data::packing::{PositionRole, Row};
-use fmflow_stages::device;
 use fmflow_stages::flow::path::{Corruption, Corruptor, SourceTokens};
 use fmflow_stages::train::gradient::compute_logits_gradient;
 use fmflow_stages::train::update::{FlowObjective, HiddenPlaces, LossTerm, TrainingTask, build_update};
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, close_each, close_to_largest, wide};
+use super::harness::{Set, Tensors, close, close_each, close_to_largest, open_tested_device, wide};
 
 /// Relative tolerance of losses and gradients.
 const TOLERANCE: f64 = 1e-4;
@@ -158,9 +157,9 @@ impl Case {
             Divisor::TakingPart => terms.len(),
         }
         .max(1) as f64;
-        let cpu = device::open_device("cpu").unwrap();
+        let device = open_tested_device();
         let (losses, gradient) =
-            compute_logits_gradient(file.get("logits").f32(), v, &terms, divisor, &cpu).unwrap();
+            compute_logits_gradient(file.get("logits").f32(), v, &terms, divisor, &device).unwrap();
         let loss = losses.iter().map(|x| f64::from(*x)).sum::<f64>() / divisor;
         close_each(&self.name, &[loss], &[file.scalar(&format!("{}.loss", self.name))], TOLERANCE);
         let expected = file.values(&format!("{}.grad", self.name));

@@ -13,8 +13,8 @@ use fmflow_stages::train::gradient_sums::FlatGradients;
 use fmflow_stages::train::update::{LossTerm, MicroBatch, Update};
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, close_each, close_to_largest, number, numbers, wide};
-use crate::set_a::load;
+use super::harness::{Set, Tensors, close, close_each, close_to_largest, number, numbers, wide};
+use super::set_a::load;
 
 /// Relative tolerance of the loss of an update.
 const LOSS: f64 = 1e-5;

@@ -10,8 +10,8 @@ use fmflow_stages::data::template::TemplateOptions;
 use fmflow_stages::data::tokenizer::Tokenizer;
 use serde_json::Value;
 
-use crate::harness::Set;
-use crate::set_a;
+use super::harness::Set;
+use super::set_a;
 
 /// The layout of Qwen3's conversations.
 const QWEN3: &str = include_str!("../../stages/src/data/template/thinking.jinja");

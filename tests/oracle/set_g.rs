@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerCache, SamplerKind};
 use fmflow_stages::flow::sampler::LogitFilter;
 
-use crate::harness::{Set, Tensors, close};
+use super::harness::{Set, Tensors, close};
 
 /// Absolute tolerance of probabilities against a float32 softmax.
 const TOLERANCE: f64 = 1e-6;

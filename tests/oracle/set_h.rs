@@ -12,8 +12,8 @@ use fmflow_stages::train::gradient::{ForwardOptions, compute_update_gradient};
 use fmflow_stages::train::update::{LossTerm, StridedObjective, TrainingTask, Update, build_update};
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, close_to_largest, largest, number, wide};
-use crate::set_a::load;
+use super::harness::{Set, Tensors, close, close_to_largest, largest, number, wide};
+use super::set_a::load;
 
 /// Logits, relative to the largest: float32 on the CPU against float32 in PyTorch.
 const LOGITS: f64 = 1e-4;

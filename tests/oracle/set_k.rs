@@ -14,8 +14,8 @@ use fmflow_stages::flow::sampler::{
 };
 use serde_json::Value;
 
-use crate::harness::{Set, Tensors, close, largest};
-use crate::set_a::load;
+use super::harness::{Set, Tensors, close, largest};
+use super::set_a::load;
 
 /// Logits, relative to the largest: float32 on the CPU against float32 in PyTorch.
 const LOGITS: f64 = 1e-4;

@@ -1,0 +1,52 @@
+"""The figures of `check.sh` as a table, ours beside PyTorch's, and which way they call for.
+
+    python3 benches/gpu/table.py FIGURES.jsonl
+"""
+
+import json
+import sys
+
+figures = [json.loads(line) for line in open(sys.argv[1])]
+ours = [figure for figure in figures if "peer" not in figure]
+peers = [figure for figure in figures if "peer" in figure]
+
+
+def find_peer(**wanted):
+    return next((p for p in peers if all(p.get(key) == value for key, value in wanted.items())), None)
+
+
+def row(name, own, peer, unit):
+    ratio = f"{own / peer:6.2f}" if peer else "     -"
+    print(f"{name:<58} {own:>10.2f} {peer if peer else float('nan'):>10.2f} {ratio}  {unit}")
+
+
+print(f"{'':<58} {'fmflow':>10} {'PyTorch':>10} {'ratio':>6}")
+for figure in ours:
+    if "parity" in figure:
+        name = f"parity {figure['parity']} {figure['length']}: loss {figure['loss']:.6f} / {figure['loss_cpu']:.6f}"
+        print(f"{name:<58} gradient error {figure['gradient_error']:.2e}")
+for figure in ours:
+    if "product" in figure:
+        keys = {key: figure[key] for key in ("product", "kind", "dtype")}
+        peer = find_peer(**keys)
+        name = f"product {keys['product']}, {keys['kind']}, {keys['dtype']}"
+        row(name, figure["tflops"], peer and peer["tflops"], "TFLOP/s")
+for figure in ours:
+    if "operation" in figure:
+        peer = find_peer(operation=figure["operation"], kind=figure["kind"])
+        row(f"{figure['operation']}, {figure['kind']}", figure["ms"], peer and peer["ms"], "ms")
+updates = {}
+for figure in ours:
+    if "update" in figure:
+        updates[figure["shape"], figure["length"]] = figure
+for (shape, length), figure in updates.items():
+    peer = find_peer(update=True, shape=shape, length=length)
+    name = f"update {shape}, row of {length}, the last of {figure['update'] + 1}"
+    row(name, figure["tokens_per_second"], peer and peer["tokens_per_second"], "tokens/s")
+
+bf16 = [f["tflops"] for f in ours if f.get("dtype") == "BF16" and f.get("product") != "head"]
+if bf16:
+    slowest = min(bf16)
+    # The rule: wgmma gives 600 and more on an H100, mma.sync some 350.
+    way = "stay with the library's products" if slowest >= 600 else "Burn 0.23, or the other compiler" if slowest >= 350 else "cuBLASLt first"
+    print(f"slowest bf16 product {slowest:.0f} TFLOP/s: {way}")

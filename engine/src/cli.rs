@@ -140,6 +140,17 @@ struct CommandContext<'a> {
     hub: Option<&'a dyn Hub>,
 }
 
+impl<'a> CommandContext<'a> {
+    /// What computes.
+    ///
+    /// # Errors
+    /// If the program was built without it.
+    fn executor(&self) -> Result<&'a dyn Execute> {
+        let missing = "this program was built without an execution backend; rebuild with `--features cpu`";
+        self.execute.ok_or_else(|| usage_error(missing))
+    }
+}
+
 impl CommandContext<'_> {
     /// Opens the store for reading, if it exists.
     fn open_store(&self) -> Result<Option<Store>> {

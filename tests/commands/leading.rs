@@ -322,6 +322,22 @@ fn a_probe_asks_held_out_questions_and_fills_gaps() {
 }
 
 #[test]
+fn what_saves_as_a_checkpoint_does_counts_as_one() {
+    let rewind = "guard { non-finite action=\"rewind\" back=3 limit=3 }";
+    for (setting, told) in
+        [("", true), ("{ permanent every=10 }", false), (&format!("\n    {rewind}"), false)]
+    {
+        let project = project(&format!("checkpoint every=100 {setting}"));
+        let ran = project.fmflow(&["check", "tiny.kdl"]).ok();
+        let found = ran.stdout.contains("`ar` ends before its first checkpoint");
+        assert_eq!(found, told, "{setting}: {}{}", ran.stdout, ran.stderr);
+    }
+    let probe = "checkpoint every=100\n    probe every=10 sampler=\"next\" { prompt \"The\" new-tokens=4 }";
+    let ran = probed(probe).fmflow(&["check", "tiny.kdl"]).ok();
+    assert!(!ran.stdout.contains("ends before its first checkpoint"), "{}", ran.stdout);
+}
+
+#[test]
 fn a_probe_of_a_dataset_outside_the_mixture_is_refused() {
     let project = probed("probe every=10 sampler=\"next\" { exact-match dataset=\"tasks\" }");
     let ran = project.fmflow(&["check", "tiny.kdl"]).exits(2);
@@ -381,16 +397,31 @@ fn a_branch_from_what_was_not_kept_lists_what_was() {
 #[test]
 fn a_branch_need_not_wait_for_its_parent() {
     let project = branched(10, "carry=\"optimizer\"");
-    project.edit("tiny.kdl", "attention \"causal\"\n    steps 40", "attention \"causal\"\n    steps 4000");
+    kill_its_parent(&project, "");
+    project.fmflow(&["run", "tiny.kdl", "--only", "branch"]).ok();
+    assert!(!model(&project, "branch").is_empty());
+    project.fmflow(&["status", "tiny.kdl"]).ok().says("unfinished");
+}
+
+/// The parent's checkpoint may still be taken back, and another one may follow under the same fingerprint.
+#[test]
+fn a_branch_waits_for_a_parent_that_may_go_back() {
+    let project = branched(10, "carry=\"optimizer\"");
+    kill_its_parent(&project, "    guard { non-finite action=\"rewind\" back=3 limit=3 }\n");
+    let ran = project.fmflow(&["run", "tiny.kdl", "--only", "branch"]).exits(2);
+    ran.says("stage `branch` cannot run alone: `ar` is not finished");
+}
+
+/// Makes the parent of `branch` long, with one more setting, and kills it once it has a permanent checkpoint.
+fn kill_its_parent(project: &Project, setting: &str) {
+    let long = format!("attention \"causal\"\n{setting}    steps 4000");
+    project.edit("tiny.kdl", "attention \"causal\"\n    steps 40", &long);
     let mut child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
-    while permanent(&project).is_empty() {
+    while permanent(project).is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    project.fmflow(&["run", "tiny.kdl", "--only", "branch"]).ok();
-    assert!(!model(&project, "branch").is_empty());
-    project.fmflow(&["status", "tiny.kdl"]).ok().says("unfinished");
 }
 
 #[test]

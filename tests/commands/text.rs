@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::LazyLock;
 
@@ -101,6 +102,26 @@ fn the_command_gives_the_bytes_of_the_stage() {
     assert_eq!(found["autoregressive_tokens_per_second"], Value::Null);
     let ordered = ["tiny.kdl", "ar", "--prompt", "The river", "--new-tokens", "9", "--sampler", "next"];
     assert_eq!(answers(&ordered)["answers"][0]["raw"], samples("ordered")[0]["raw"]);
+}
+
+/// Nobody hears them before the last is written, so nothing could stop between them.
+#[test]
+fn the_first_signal_ends_several_answers() {
+    let asked = ["generate", "tiny.kdl", "sft", "--prompt", "The river", "--new-tokens", "100", "-n", "4096"];
+    let mut child = RAN.spawn(&[&asked[..], &["--sampler", "euler", "passes=200", "--no-twin"]].concat());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none(), "4,096 answers take longer than the test waits");
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let ended = (0..100).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        child.try_wait().unwrap()
+    });
+    let ended = ended.unwrap_or_else(|| {
+        child.kill().unwrap();
+        panic!("the signal was not heard within 10 s")
+    });
+    assert_eq!(ended.signal(), Some(2));
 }
 
 #[test]

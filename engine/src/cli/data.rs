@@ -10,12 +10,11 @@ use clap::{Args, Subcommand};
 
 use super::pipeline_arguments::PipelineArguments;
 use super::show::unfinished_stage;
-use super::{CommandContext, plan, usage_error};
+use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{Plan, PlanState};
-use crate::run::execute::Execute;
 use crate::store::Store;
 use crate::store::verify::verify_for_reading;
 
@@ -92,10 +91,4 @@ impl<'a> FinishedStages<'a> {
         let rows = self.pipeline.stages.iter().filter(|stage| matches!(stage.config, StageConfig::Rows(_)));
         rows.map(|stage| stage.name.as_str())
     }
-}
-
-fn find_executor<'a>(context: &CommandContext<'a>) -> Result<&'a dyn Execute> {
-    context.execute.ok_or_else(|| {
-        usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
-    })
 }

@@ -1,6 +1,7 @@
 //! `fmflow generate`: asks a checkpoint for text.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -81,7 +82,10 @@ pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandConte
     let prompt = build_prompt(&task, &sampler, &checkpoint, context)?;
     let seed = arguments.seed.unwrap_or(checkpoint.seed);
     let request = TextRequest { prompt: &prompt, samples: arguments.n as usize, seed, warm_up: true };
-    let mut printer = Printer::new(context.output, arguments.json, signals::install_interrupt_flag()?);
+    // Several answers, or one of several lengths, are heard only when all are there: a signal ends the process then.
+    let heard = request.samples == 1 && prompt.shortest.is_none();
+    let interrupt = if heard { signals::install_interrupt_flag()? } else { Arc::default() };
+    let mut printer = Printer::new(context.output, arguments.json, interrupt);
     let found = checkpoint.model.answer(&request, &mut printer).map_err(|e| checkpoint.explain(e))?;
     let texts: Vec<&str> = found.answers.iter().map(|answer| answer.text.as_str()).collect();
     printer.finish(&texts)?;

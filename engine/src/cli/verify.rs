@@ -8,7 +8,6 @@ use serde_json::json;
 use super::{CommandContext, usage_error};
 use crate::cli::run::parse_device;
 use crate::error::{Error, Result};
-use crate::run::execute::Execute;
 use crate::store::Manifest;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
@@ -70,22 +69,16 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
     let name = show_path(&arguments.folder);
-    let done = find_executor(context)?.verify_deep(&arguments.folder);
+    let done = context.executor()?.verify_deep(&arguments.folder);
     done.map_err(|failure| Error::Stage { stage: name, failure })
 }
 
 fn verify_batches(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
-    let execute = find_executor(context)?;
+    let execute = context.executor()?;
     execute.check_device(&arguments.device).map_err(usage_error)?;
     let name = show_path(&arguments.folder);
     let done = execute.verify_batches(&arguments.folder, &arguments.device);
     done.map_err(|failure| Error::Stage { stage: name, failure })
-}
-
-fn find_executor<'a>(context: &CommandContext<'a>) -> Result<&'a dyn Execute> {
-    context.execute.ok_or_else(|| {
-        usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
-    })
 }
 
 fn render_verify_json(

@@ -87,7 +87,7 @@ impl Plan {
                     let state = determine_state(&key, listing);
                     let reasons = collect_reasons(pipeline, stage, &key, &state, listing);
                     let held = listing.work(&key.name, &key.fingerprint).map_or(0, |found| found.bytes);
-                    let branch_point_exists = has_branch_point(stage, &stages, listing);
+                    let branch_point_exists = has_branch_point(pipeline, stage, &stages, listing);
                     PlannedStage {
                         id: stage.id,
                         key,
@@ -200,12 +200,23 @@ fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
     }
 }
 
-/// Whether the permanent checkpoint that a stage starts from is in the store.
-fn has_branch_point(stage: &Stage, before: &[PlannedStage], listing: &StoreListing) -> bool {
-    let StageConfig::Train(config) = &stage.config else { return false };
-    let parent = stage.parent().map(|id| &before[id.index()].key.fingerprint);
-    let kept = parent.map_or(&[][..], |parent| listing.permanent(parent));
-    config.branch.is_some_and(|branch| kept.contains(&branch.at))
+/// Whether the permanent checkpoint that a stage starts from is in the store for good. One of a parent that may still go back
+/// behind it is not: the branch would start from a state that is taken back, under the fingerprint of the one that follows.
+fn has_branch_point(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    before: &[PlannedStage],
+    listing: &StoreListing,
+) -> bool {
+    let (StageConfig::Train(config), Some(parent)) = (&stage.config, stage.parent()) else { return false };
+    let planned = &before[parent.index()];
+    let rewinds = match &pipeline.stage(parent).config {
+        StageConfig::Train(config) => config.guard.count_rewind_states() > 0,
+        _ => false,
+    };
+    let settled = !rewinds || planned.state == PlanState::Cached;
+    let kept = listing.permanent(&planned.key.fingerprint);
+    settled && config.branch.is_some_and(|branch| kept.contains(&branch.at))
 }
 
 fn determine_state(key: &StageKey, listing: &StoreListing) -> PlanState {

@@ -133,7 +133,9 @@ fn repeated_data(
 fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &TrainingCost, sink: &mut Sink) {
     let Some(every) = stage.field(train::CHECKPOINT_EVERY) else { return };
     let CheckpointInterval::Updates(updates) = config.checkpoint.every else { return };
-    let first = config.checkpoint.permanent.map_or(updates, |permanent| updates.min(permanent));
+    // What saves a checkpoint, too.
+    let others = [config.checkpoint.permanent, config.probe.as_ref().map(|probe| probe.every)];
+    let first = others.into_iter().flatten().chain(config.guard.list_rewinds()).fold(updates, u64::min);
     if every.origin == Origin::Default || first < training.updates {
         return;
     }

@@ -51,9 +51,7 @@ pub(in crate::cli) enum CheckpointPlace {
 impl CheckpointArguments {
     /// Opens the checkpoint. A finished stage is found by its fingerprint, and its bytes are verified.
     pub(in crate::cli) fn open(&self, context: &CommandContext<'_>) -> Result<OpenCheckpoint> {
-        let execute = context.execute.ok_or_else(|| {
-            usage_error("this program was built without an execution backend; rebuild with `--features cpu`")
-        })?;
+        let execute = context.executor()?;
         execute.check_device(&self.device).map_err(usage_error)?;
         let (place, folder, seed) = self.find(context)?;
         let name = match &place {

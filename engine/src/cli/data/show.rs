@@ -6,8 +6,8 @@ use serde_json::json;
 use super::super::CommandContext;
 use super::super::output::Output;
 use super::super::pipeline_arguments::PipelineArguments;
+use super::FinishedStages;
 use super::wrap::{Style, WrappedText};
-use super::{FinishedStages, find_executor};
 use crate::error::{Error, Result};
 use crate::run::rows_view::{PieceRole, RowPiece, RowsRequest, RowsView, ViewedRow};
 use crate::text::display::count_noun;
@@ -60,7 +60,7 @@ pub(super) fn show_rows(arguments: &ShowRowsArguments, context: &CommandContext<
         at: *at,
         seed: stages.pipeline.seed,
     };
-    let found = find_executor(context)?.view_rows(&folder, &request);
+    let found = context.executor()?.view_rows(&folder, &request);
     let found = found.map_err(|failure| Error::Stage { stage: stage.clone(), failure })?;
     if *json {
         let answer = json!({

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::CommandContext;
 use super::super::pipeline_arguments::PipelineArguments;
-use super::{FinishedStages, find_executor};
+use super::FinishedStages;
 use crate::error::{Error, Result};
 use crate::run::rows_view::{LengthCount, PartStatistics, RowsStatistics};
 use crate::store::summary;
@@ -76,7 +76,7 @@ fn measure(
     context: &CommandContext<'_>,
 ) -> Result<StageStatistics> {
     let folder = stages.find_rows(stage, context)?;
-    let found = find_executor(context)?.measure_rows(&folder, MOST_ROWS);
+    let found = context.executor()?.measure_rows(&folder, MOST_ROWS);
     let found = found.map_err(|failure| Error::Stage { stage: stage.to_owned(), failure })?;
     Ok(StageStatistics { stage: stage.to_owned(), found, notes: read_notes(stages, &folder)? })
 }

@@ -12,13 +12,19 @@ pub struct GuardSettings {
 }
 
 impl GuardSettings {
+    /// Updates between the states that are kept to go back to, for each rule that goes back.
+    pub fn list_rewinds(&self) -> impl Iterator<Item = u64> {
+        let actions = [self.non_finite.map(|rule| rule.action), self.spike.map(|rule| rule.action)];
+        actions.into_iter().flatten().filter_map(|action| match action {
+            GuardAction::Rewind { back } => Some(back),
+            GuardAction::Skip | GuardAction::Stop => None,
+        })
+    }
+
     /// Most states that are kept to go back to.
     #[must_use]
     pub(crate) fn count_rewind_states(&self) -> u64 {
-        let actions = [self.non_finite.map(|rule| rule.action), self.spike.map(|rule| rule.action)];
-        let rewinds =
-            actions.into_iter().flatten().filter(|action| matches!(action, GuardAction::Rewind { .. }));
-        2 * rewinds.count() as u64
+        2 * self.list_rewinds().count() as u64
     }
 }
 

@@ -22,6 +22,7 @@ mod other_commands;
 mod output;
 mod pipeline_arguments;
 mod plan;
+mod report;
 mod resolved;
 mod run;
 mod schema;
@@ -104,6 +105,8 @@ enum CliCommand {
     Data(data::DataArguments),
     /// List the runs of the store, or print the metrics of a stage
     Log(log::LogArguments),
+    /// Write a page about a pipeline or a run: curves, scores, samples, what to worry about
+    Report(report::ReportArguments),
     /// Draw the stages and what they read
     Graph(graph::GraphArguments),
     /// Ask a checkpoint for text, and show how fast it is
@@ -264,6 +267,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Show(arguments) => show::run_show(&arguments, context),
         CliCommand::Data(arguments) => data::run_data(&arguments, context),
         CliCommand::Log(arguments) => log::run_log(&arguments, context),
+        CliCommand::Report(arguments) => report::run_report(&arguments, context),
         CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
         CliCommand::Generate(arguments) => generate::run_generate(&arguments, context),
         CliCommand::Chat(arguments) => chat::run_chat(&arguments, context),

@@ -1,5 +1,6 @@
 //! What a run would do, and why: a pure function of the pipeline, the digests of its sources, and the store's listing.
 
+mod extension;
 pub(crate) mod fit;
 pub mod json;
 pub(crate) mod planned;
@@ -10,6 +11,7 @@ pub(crate) mod source_digests;
 pub mod text;
 pub(crate) mod why;
 
+pub use extension::Extension;
 pub use planned::{Plan, PlanState, PlannedStage};
 pub use select::Selection;
 pub use source_digests::SourceDigests;

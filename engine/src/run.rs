@@ -3,6 +3,7 @@
 mod branch;
 mod contradictions;
 pub mod execute;
+mod extension;
 mod memory;
 mod outcome;
 mod refuse;
@@ -18,6 +19,7 @@ mod work;
 
 use serde_json::json;
 
+pub(crate) use extension::{LostWork, list_lost_work};
 pub use outcome::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 pub(crate) use refuse::refuse_unsupported;
 pub(crate) use required_scores::find_unmet_score;

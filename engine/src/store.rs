@@ -20,6 +20,7 @@
 mod chunked_file;
 pub(crate) mod digest;
 mod downloads;
+pub(crate) mod events;
 mod foreign;
 pub mod garbage;
 pub(crate) mod hashing_file;

@@ -189,9 +189,14 @@ fn summarize_conversion(certificate: &Certificate, parameters: usize) -> Summary
     let parity = certificate.parity.ratio;
     let count = |action| certificate.count(action);
     let elsewhere = certificate.elsewhere.as_ref().map(|elsewhere| elsewhere.ratio);
-    let elsewhere = elsewhere.map_or(String::new(), |ratio| format!(", {ratio:.1e} with {ELSEWHERE}"));
+    let describe = |ratio: f64, whose: &str| match ratio {
+        0.0 => format!("same logits as {whose}"),
+        _ => format!("parity {ratio:.1e} with {whose}"),
+    };
+    let elsewhere = elsewhere.map_or(String::new(), |ratio| format!(", {}", describe(ratio, ELSEWHERE)));
     let headline = format!(
-        "parity {parity:.1e} with our own reading{elsewhere}; {} copied, {} tied, {} new, {} changed",
+        "{}{elsewhere}; {} copied, {} tied, {} new, {} changed",
+        describe(parity, "our own reading"),
         count(TensorAction::Copied),
         count(TensorAction::Tied),
         count(TensorAction::New),

@@ -320,7 +320,7 @@ fn every_json_answer_has_the_documented_keys() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let artifact = artifact(&project, "bpe");
-    let lines: [(&str, &[&str]); 14] = [
+    let lines: [(&str, &[&str]); 15] = [
         ("init", &["new"]),
         ("check", &["p.kdl", "--format", "json"]),
         ("plan", &["p.kdl"]),
@@ -328,6 +328,7 @@ fn every_json_answer_has_the_documented_keys() {
         ("why", &["p.kdl", "tiny"]),
         ("show", &["p.kdl", "tiny"]),
         ("log", &[]),
+        ("report", &["p.kdl"]),
         ("graph", &["p.kdl"]),
         ("verify", &[&artifact]),
         ("gc", &[]),

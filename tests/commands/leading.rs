@@ -22,7 +22,7 @@ fn project(checkpoint: &str) -> Project {
     project
 }
 
-fn weights(project: &Project) -> String {
+pub(crate) fn weights(project: &Project) -> String {
     let bytes = fs::read(project.artifact("ar").join("model.safetensors")).unwrap();
     blake3::hash(&bytes).to_hex().to_string()
 }
@@ -32,7 +32,7 @@ fn run(project: &Project) {
 }
 
 /// The permanent checkpoints of `ar`, sorted.
-fn permanent(project: &Project) -> Vec<PathBuf> {
+pub(crate) fn permanent(project: &Project) -> Vec<PathBuf> {
     let folders = fs::read_dir(project.path().join(".fmflow/permanent")).into_iter().flatten().flatten();
     let own = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with("ar-"));
     let mut all: Vec<_> = own
@@ -44,7 +44,7 @@ fn permanent(project: &Project) -> Vec<PathBuf> {
 }
 
 /// Lines of the metrics of `ar`, without what the clock says.
-fn metrics(project: &Project) -> Vec<Value> {
+pub(crate) fn metrics(project: &Project) -> Vec<Value> {
     let text = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).unwrap();
@@ -57,7 +57,7 @@ fn metrics(project: &Project) -> Vec<Value> {
 }
 
 /// Kills the run of `ar` again and again, each time a little later, until it ends by itself.
-fn run_with_kills(project: &Project, first: Duration) -> u32 {
+pub(crate) fn run_with_kills(project: &Project, first: Duration) -> u32 {
     let mut kills = 0;
     loop {
         let mut child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);

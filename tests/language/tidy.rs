@@ -270,6 +270,7 @@ const ENGINE_FLOORS: &[&str] = &[
     "check",
     "plan",
     "run",
+    "report",
     "cli",
 ];
 const GRADE_FLOORS: &[&str] =

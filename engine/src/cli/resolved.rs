@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::CommandContext;
 use super::pipeline_arguments::PipelineArguments;
 use crate::error::Result;
-use crate::pipeline::stage::{FieldValue, Stage};
+use crate::pipeline::stage::Stage;
 use crate::text::display::render_table;
 use crate::text::place::Origin;
 
@@ -33,7 +33,7 @@ fn render_settings_table(stage: &Stage) -> String {
     let rows = stage.fields.iter().map(|field| {
         let value = field.value.to_string();
         let note = if field.semantic { "" } else { ", not in the fingerprint" };
-        vec![format!("  {}", field.path), value, format!("{}{note}", describe_origin(field))]
+        vec![format!("  {}", field.path), value, format!("{}{note}", field.describe_origin())]
     });
     format!(
         "{} ({})\n{}",
@@ -41,16 +41,6 @@ fn render_settings_table(stage: &Stage) -> String {
         stage.config.kind(),
         render_table(&["  field", "value", "from"], rows.collect())
     )
-}
-
-/// Where a value comes from.
-fn describe_origin(field: &FieldValue) -> String {
-    match &field.origin {
-        Origin::Written | Origin::Set => field.span.to_string(),
-        Origin::Recipe(name) => format!("{}, recipe `{name}`", field.span),
-        Origin::Lock => format!("{}, lock file", field.span),
-        Origin::Default => "default".into(),
-    }
 }
 
 fn render_settings_json(stage: &Stage) -> Value {

@@ -1,7 +1,8 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -10,10 +11,17 @@ use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::{Terminal, render_end_table};
 use crate::error::{Error, Result};
-use crate::run::{RunOptions, RunOutcome, Runner, refuse_unsupported, run_missing_stages};
+use crate::plan::Plan;
+use crate::run::{
+    LostWork, RunOptions, RunOutcome, Runner, list_lost_work, refuse_unsupported, run_missing_stages,
+};
 use crate::store::{Store, StoreLock};
+use crate::text::display::{count_noun, format_duration};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
+
+/// Seconds of work that a run may leave unused without being asked: an hour.
+const LARGE_LOSS: f64 = 3600.0;
 
 /// Help for a store that cannot be written.
 const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
@@ -46,6 +54,9 @@ struct ExecutionArguments {
     jobs: NonZeroUsize,
     #[command(flatten)]
     which: plan::SelectionArguments,
+    /// Start over even if more than an hour of work is not used
+    #[arg(long)]
+    yes: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -148,6 +159,7 @@ fn execute_pipeline(
         }
         other => other.ok(),
     };
+    confirm_lost_work(&plan, &store, how, context)?;
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
@@ -165,6 +177,39 @@ fn execute_pipeline(
     report_run(&ran, source, how, plan.count_stages_to_run(), context)?;
     ran.others.iter().for_each(|error| context.output.error(error));
     ran.error.map_or(Ok(()), Err)
+}
+
+/// Tells of work that the run would not use; more than [`LARGE_LOSS`] of it has to be confirmed.
+fn confirm_lost_work(
+    plan: &Plan,
+    store: &Store,
+    how: &ExecutionArguments,
+    context: &CommandContext<'_>,
+) -> Result<()> {
+    let lost = list_lost_work(store, plan.running().into_iter())?;
+    let line = |lost: &LostWork| {
+        let (updates, time) = (count_noun(lost.updates, "update"), format_duration(lost.seconds));
+        format!("`{}`: {updates} of work are not used, which took {time}", lost.stage)
+    };
+    let lines: Vec<String> = lost.iter().map(line).collect();
+    lines.iter().for_each(|line| context.output.message(&format!("note: {line}\n")));
+    let seconds: f64 = lost.iter().map(|lost| lost.seconds).sum();
+    if seconds <= LARGE_LOSS || how.yes || ask_on_terminal(context)? {
+        return Ok(());
+    }
+    let message = format!("this run does not use {} of work", format_duration(seconds));
+    Err(Error::usage(message, "to start over all the same, add `--yes`; `fmflow plan FILE` says why"))
+}
+
+/// Asks whether to start over, if someone can answer.
+fn ask_on_terminal(context: &CommandContext<'_>) -> Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    context.output.message("start over? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(Error::io("read", Path::new("stdin")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The lock of the store. The inner error says why the store cannot be written; what is cached can be shown all the same.
@@ -233,9 +278,6 @@ fn render_run_json(ran: &RunOutcome) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::path::Path;
-
     use super::*;
 
     #[test]

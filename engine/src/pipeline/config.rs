@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 mod dataset;
 mod guard;
+mod kept;
 pub(crate) mod learning_rate;
 pub mod sample;
 pub mod train;

@@ -144,8 +144,7 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             let metrics = disk::bound_metrics(config.steps, config.parts.len());
             let kept = (config.checkpoint.keep as u64).saturating_add(1 + config.guard.count_rewind_states());
             cost.work_bytes = saturating_product(&[size.checkpoint(), kept]).saturating_add(metrics);
-            let permanent = config.checkpoint.permanent.map_or(0, |every| config.steps / every);
-            let permanent = saturating_product(&[size.checkpoint(), permanent]);
+            let permanent = saturating_product(&[size.checkpoint(), config.count_kept_checkpoints()]);
             size.folder().saturating_add(metrics).saturating_add(permanent)
         }
         StageConfig::RandomInit(_) | StageConfig::Convert(_) => size.folder(),

@@ -88,6 +88,19 @@ pub struct FieldValue {
     pub semantic: bool,
 }
 
+impl FieldValue {
+    /// Where the value comes from, in words.
+    #[must_use]
+    pub(crate) fn describe_origin(&self) -> String {
+        match &self.origin {
+            Origin::Written | Origin::Set => self.span.to_string(),
+            Origin::Recipe(name) => format!("{}, recipe `{name}`", self.span),
+            Origin::Lock => format!("{}, lock file", self.span),
+            Origin::Default => "default".into(),
+        }
+    }
+}
+
 impl Stage {
     /// The stage that makes the input in this role.
     #[must_use]

@@ -8,6 +8,7 @@ use crate::pipeline::cost::{self, StageCost};
 use crate::pipeline::fingerprint::Ledger;
 use crate::pipeline::shape::saturating_sum;
 use crate::pipeline::stage::{Stage, StageId};
+use crate::plan::extension::{self, Extension};
 use crate::plan::reasons::explain_changes;
 use crate::plan::source_digests::SourceDigests;
 use crate::store::verify::IntegrityError;
@@ -39,6 +40,8 @@ pub struct PlannedStage {
     pub held_bytes: u64,
     /// Whether it starts from a permanent checkpoint that is there already, so that it need not wait for its parent.
     pub branch_point_exists: bool,
+    /// What the store has of the same training with other `steps`, if it has nothing of this one.
+    pub extension: Option<Extension>,
 }
 
 /// What the store has of a stage, and so what a run would do with it.
@@ -85,7 +88,12 @@ impl Plan {
                 Some(twin) => plan_twin(twin, key),
                 None => {
                     let state = determine_state(&key, listing);
-                    let reasons = collect_reasons(pipeline, stage, &key, &state, listing);
+                    let mut reasons = collect_reasons(pipeline, stage, &key, &state, listing);
+                    let extension = match state {
+                        PlanState::Run => extension::find_extension(stage, &key, listing),
+                        _ => None,
+                    };
+                    let state = extend_stage(stage, extension.as_ref(), state, &mut reasons);
                     let held = listing.work(&key.name, &key.fingerprint).map_or(0, |found| found.bytes);
                     let branch_point_exists = has_branch_point(pipeline, stage, &stages, listing);
                     PlannedStage {
@@ -96,6 +104,7 @@ impl Plan {
                         cost,
                         held_bytes: held,
                         branch_point_exists,
+                        extension,
                     }
                 }
             };
@@ -197,6 +206,22 @@ fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
         cost: StageCost::default(),
         held_bytes: 0,
         branch_point_exists: twin.branch_point_exists,
+        extension: None,
+    }
+}
+
+/// The state of a stage that may go on where the same training with other `steps` left off; tells of it in the reasons.
+fn extend_stage(
+    stage: &Stage,
+    extension: Option<&Extension>,
+    state: PlanState,
+    reasons: &mut Vec<String>,
+) -> PlanState {
+    let (Some(extension), StageConfig::Train(config)) = (extension, &stage.config) else { return state };
+    reasons.push(extension.describe(config));
+    match extension.from {
+        Some((_, step)) => PlanState::Resume { step },
+        None => state,
     }
 }
 

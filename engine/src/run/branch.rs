@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::Stage;
 use crate::plan::{PlanState, PlannedStage};
+use crate::run::extension::takes_over;
 use crate::run::runner::Runner;
 use crate::store::listing::list_checkpoints;
 use crate::store::verify;
@@ -67,7 +68,7 @@ pub(super) fn refuse_missing_branch_points(runner: &Runner<'_>, work: &[&Planned
         }
         let all = runner.store.permanent(&parent.key.name, &parent.key.fingerprint);
         let kept = list_checkpoints(runner.store.vfs(), &all)?;
-        if !kept.iter().any(|(step, _)| *step == at) {
+        if !kept.iter().any(|(step, _)| *step == at) && !takes_over(runner, parent, at)? {
             return Err(missing_branch_point(stage, parent, at, &kept));
         }
     }

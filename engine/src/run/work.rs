@@ -15,6 +15,7 @@ use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::branch::{find_branch_update, verify_branch_point};
 use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::Job;
+use crate::run::extension::adopt_checkpoint;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
@@ -57,6 +58,7 @@ pub(super) fn work_on_stage(
     let sources = stage.sources.iter().flat_map(|source| &source.files);
     let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone())?.watch(sources)?;
     source_digests::refuse_changed_sources(stage, runner.digests.get(stage.id), runner.store)?;
+    adopt_checkpoint(runner, planned, &slot)?;
     let report = runner.events.begin(&stage.name, &planned.state);
     slot.notes().iter().for_each(|note| report.note(note));
     let token = find_token(&runner.pipeline.secrets);

@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,10 @@ pub(crate) struct PastRun {
     pub stages: IndexMap<String, String>,
     /// Messages of failed stages, by name.
     pub failures: IndexMap<String, String>,
+    /// Fingerprints of the results that stages began to make, by name.
+    pub begun: IndexMap<String, String>,
+    /// How long stages worked until their last event, by name. A stage of a run that was killed has none.
+    pub took: IndexMap<String, Duration>,
     /// Exit code; `None` for a run that is in progress or was killed.
     pub code: Option<u8>,
 }
@@ -219,8 +224,15 @@ fn collect_runs(events: Vec<Value>) -> Vec<PastRun> {
             ("end", Some(run)) => {
                 run.code = event.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
             }
-            ("begin", Some(run)) => drop(run.stages.insert(text("stage"), "begun".into())),
+            ("begin", Some(run)) => {
+                run.begun.insert(text("stage"), text("fingerprint"));
+                run.stages.insert(text("stage"), "begun".into());
+            }
             (word, Some(run)) => {
+                let seconds = event.get("seconds").and_then(Value::as_f64);
+                if let Some(took) = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+                    run.took.insert(text("stage"), took);
+                }
                 if word == "failed" {
                     run.failures.insert(text("stage"), text("headline"));
                 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::store::layout::{PERMANENT, Store, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};
@@ -29,6 +29,8 @@ pub struct PermanentCheckpoints {
     pub steps: Vec<u64>,
     /// Name of the stage in the newest one whose manifest can be read.
     pub stage: Option<String>,
+    /// Fingerprint and ledger of the stage, from the same manifest.
+    pub key: Option<(Fingerprint, Ledger)>,
 }
 
 /// A folder in the store.
@@ -117,12 +119,19 @@ fn list_permanent(store: &Store) -> Result<Vec<PermanentCheckpoints>> {
         list_entries(store, PERMANENT)?.into_iter().filter(|(_, kind)| *kind == EntryKind::Directory);
     let read = |(path, _): (PathBuf, EntryKind)| {
         let found = list_checkpoints(store.vfs(), &path)?;
-        let mut stage = None;
+        let (mut stage, mut key) = (None, None);
         for (_, checkpoint) in &found {
-            let manifest = read_manifest(store.vfs(), checkpoint)?.and_then(std::result::Result::ok);
-            stage = manifest.map(|manifest| manifest.stage.name).or(stage);
+            if let Some(Ok(manifest)) = read_manifest(store.vfs(), checkpoint)? {
+                stage = Some(manifest.stage.name);
+                key = Some((manifest.fingerprint, manifest.ledger));
+            }
         }
-        Ok(PermanentCheckpoints { path, steps: found.into_iter().map(|(step, _)| step).collect(), stage })
+        Ok(PermanentCheckpoints {
+            path,
+            steps: found.into_iter().map(|(step, _)| step).collect(),
+            stage,
+            key,
+        })
     };
     folders.map(read).collect()
 }

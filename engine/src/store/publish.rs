@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::store::events::{EVENTS, EventEncoder};
 use crate::store::hashing_file::{FolderFiles, HashingFile, lock_files};
 use crate::store::layout::{format_current_time, make_unique_name};
 use crate::store::manifest::{self, Manifest};
@@ -44,8 +45,9 @@ pub struct ArtifactWriter {
 /// What a slot adds to publishing a stage's artifact.
 #[derive(Debug, Default)]
 pub(super) struct PublishHooks {
-    /// The stage's metrics, which are copied into the folder if they exist and the stage wrote no file of that name.
-    pub(super) metrics: Option<PathBuf>,
+    /// The stage's metrics, which are copied into the folder if they exist and the stage wrote no file of that name, and when the
+    /// stage began, in seconds since 1970, for their events.
+    pub(super) metrics: Option<(PathBuf, f64)>,
     /// Source files as they were when the stage started; they must be unchanged when it ends.
     pub(super) watch: Vec<(PathBuf, SourceStat)>,
     /// A folder that is removed once the artifact is in place, and the trash that it is moved to first.
@@ -140,10 +142,10 @@ impl ArtifactWriter {
         Ok(self.target.clone())
     }
 
-    /// Copies the metrics without their checksums: the manifest has the hash of the whole file. Returns a sentence about lines
-    /// that are damaged and therefore left out.
+    /// Copies the metrics without their checksums, because the manifest has the hash of the whole file, and makes their events.
+    /// Returns a sentence about lines that are damaged and therefore left out.
     fn add_metrics(&mut self) -> Result<Option<String>> {
-        let Some(from) = self.hooks.metrics.take() else { return Ok(None) };
+        let Some((from, began)) = self.hooks.metrics.take() else { return Ok(None) };
         if lock_files(&self.files).contains_key(METRICS) {
             return Ok(None);
         }
@@ -152,6 +154,7 @@ impl ArtifactWriter {
             read => Metrics::parse(&read.map_err(Error::io("read", &from))?),
         };
         self.write(METRICS, found.text().as_bytes())?;
+        self.write(EVENTS, &EventEncoder::new(began).encode_all(&found.lines))?;
         Ok(found.describe_damage())
     }
 

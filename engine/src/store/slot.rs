@@ -1,22 +1,24 @@
 //! What a stage may write: its artifact, its checkpoints, its metrics.
 
 mod checkpoints;
+mod metrics_log;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
+use crate::store::digest;
 use crate::store::layout::{Store, TOOL_VERSION, format_current_time};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{self, Manifest, StageName};
-use crate::store::metrics::{self, METRICS, Metrics};
+use crate::store::metrics::METRICS;
 use crate::store::publish::{ArtifactWriter, PublishHooks};
 use crate::store::source_file::SourceStat;
-use crate::store::vfs::{Vfs, VfsFile, is_absent};
-use crate::store::{digest, seal};
+use crate::store::vfs::Vfs;
+use metrics_log::OpenMetrics;
 
 /// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +39,9 @@ pub struct StageKey {
 pub struct Slot {
     store: Store,
     key: StageKey,
-    metrics: Mutex<Option<Box<dyn VfsFile>>>,
+    metrics: Mutex<Option<OpenMetrics>>,
+    /// When the stage began, in seconds since 1970.
+    began: f64,
     watch: Vec<(PathBuf, SourceStat)>,
     /// What was damaged in the work folder and is mended, for the user.
     notes: Vec<String>,
@@ -57,7 +61,8 @@ impl Slot {
     /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage. What is
     /// damaged beside the checkpoints, which carry their own hashes, is mended and noted.
     pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
-        let mut slot = Self { store, key, metrics: Mutex::new(None), watch: vec![], notes: vec![] };
+        let mut slot =
+            Self { store, key, metrics: Mutex::new(None), began: 0.0, watch: vec![], notes: vec![] };
         let work = slot.work();
         match manifest::read_manifest(slot.vfs(), &work)? {
             None => {
@@ -69,6 +74,7 @@ impl Slot {
             Some(Ok(_)) => return Err(corrupt_manifest(work, "it belongs to another stage".into())),
             Some(Err(what)) => slot.replace_manifest(&what)?,
         }
+        slot.began = slot.read_began()?;
         let checkpoints = slot.checkpoints();
         slot.vfs().ensure_dir(&checkpoints).map_err(Error::io("create", &checkpoints))?;
         slot.vfs().sync_dir(&work).map_err(Error::io("sync", &work))?;
@@ -114,7 +120,7 @@ impl Slot {
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
         let hooks = PublishHooks {
-            metrics: Some(self.metrics_path()),
+            metrics: Some((self.metrics_path(), self.began)),
             watch: self.watch.clone(),
             retire: Some((self.work(), self.trash())),
         };
@@ -122,71 +128,10 @@ impl Slot {
             .with_hooks(hooks))
     }
 
-    /// Appends one line, a JSON object with `"step"`, to the metrics. The next checkpoint syncs it.
-    ///
-    /// # Errors
-    /// If the file cannot be written, or the object has a `null`: a number that is not finite.
-    pub fn append_metrics(&self, line: &str) -> Result<()> {
-        let line = metrics::seal_metrics(line)?;
-        let path = self.metrics_path();
-        let mut open = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match &mut *open {
-            Some(file) => file,
-            closed => {
-                self.rewrite_metrics(u64::MAX)?;
-                closed.insert(self.vfs().append(&path).map_err(Error::io("open", &path))?)
-            }
-        };
-        file.write_all(line.as_bytes()).map_err(Error::io("write", &path))
-    }
-
-    /// The lines of the metrics so far, without their checksums.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn metric_lines(&self) -> Result<Vec<String>> {
-        Ok(metrics::read_metrics(self.vfs(), &self.work())?.unwrap_or_default().lines)
-    }
-
-    /// Brings the metrics to stable storage, as far as they were written.
-    fn sync_metrics(&self) -> Result<()> {
-        if let Some(file) = &mut *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) {
-            let (path, work) = (self.metrics_path(), self.work());
-            file.sync().map_err(Error::io("sync", &path))?;
-            self.vfs().sync_dir(&work).map_err(Error::io("sync", &work))?;
-        }
-        Ok(())
-    }
-
-    /// Removes the lines of updates from `step` on, which a resumed stage computes again.
-    ///
-    /// # Errors
-    /// If the file cannot be read or replaced.
-    pub fn truncate_metrics_from(&self, step: u64) -> Result<()> {
-        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.rewrite_metrics(step).map(drop)
-    }
-
     /// Path of the metrics while the stage is unfinished.
     #[must_use]
     pub(crate) fn metrics_path(&self) -> PathBuf {
         self.work().join(METRICS)
-    }
-
-    /// Keeps the whole lines of updates before `step`. Returns a sentence about damaged lines; a torn last line is no damage.
-    fn rewrite_metrics(&self, step: u64) -> Result<Option<String>> {
-        let path = self.metrics_path();
-        let bytes = match self.vfs().read(&path) {
-            Err(error) if is_absent(&error) => return Ok(None),
-            read => read.map_err(Error::io("read", &path))?,
-        };
-        let found = Metrics::parse(&bytes);
-        let kept = found.lines.iter().filter(|line| metrics::is_line_before(line, step));
-        let kept: String = kept.map(|line| seal::seal_line(line) + "\n").collect();
-        if kept.as_bytes() != bytes {
-            self.store.replace_file(&path, kept.as_bytes())?;
-        }
-        Ok(found.describe_damage())
     }
 
     fn header(&self, step: Option<u64>) -> Manifest {

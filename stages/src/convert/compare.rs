@@ -72,6 +72,7 @@ impl fmt::Display for LogitDistance {
         match self {
             Self { largest: 0.0, .. } => write!(f, "all logits are 0, which proves nothing"),
             _ if !self.is_meaningful() => write!(f, "some logits are not finite"),
+            Self { ratio: 0.0, .. } => write!(f, "no difference"),
             Self { ratio, .. } => write!(f, "{ratio:.2e} of the largest logit of its position"),
         }
     }

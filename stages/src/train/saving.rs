@@ -41,7 +41,7 @@ impl SaveClock {
 }
 
 fn find_due_checkpoint(config: &TrainConfig, done: u64, waited: Duration) -> Option<Retention> {
-    if config.checkpoint.permanent.is_some_and(|every| done.is_multiple_of(every)) {
+    if config.keeps_for_good(done) {
         return Some(Retention::Permanent);
     }
     let due = match config.checkpoint.every {
@@ -68,8 +68,12 @@ mod tests {
              random-init \"t\" tokenizer=\"b\" {{ shape \"qwen3\" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }}\n\
              mixture \"m\" {{ dataset \"d\" }}\nsampler \"s\" kind=\"autoregressive\"\ntrain \"ar\" from=\"t\" {{ data rows=\"r\" mixture=\"m\"\n\
              objective \"autoregressive\"\nattention \"causal\"\nbatch rows=4\nsteps 30\n\
-             learning-rate peak=1e-3 shape=\"constant\"\n{nodes}\n}}\n"
+             learning-rate peak=1e-3 final=0 shape=\"cosine\"\n{nodes}\n}}\n"
         );
+        let text = match nodes.starts_with("learning-rate") {
+            true => text.replace("learning-rate peak=1e-3 final=0 shape=\"cosine\"\n", ""),
+            false => text,
+        };
         let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let checked = check_text("p.kdl", &text, &base, &CheckOptions::default());
         let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
@@ -89,6 +93,10 @@ mod tests {
         let (kept, forever) = (Retention::Replaced, Retention::Permanent);
         let counted = config("checkpoint every=10 { permanent every=15 }");
         assert_eq!(due(&counted, 1e6), [(10, kept), (15, forever), (20, kept), (30, forever)]);
+        let extendable = config(
+            "learning-rate peak=1e-3 final=0 warmup=2 decay=5 shape=\"warmup-stable-decay\"\ncheckpoint every=10",
+        );
+        assert_eq!(due(&extendable, 1.0), [(10, kept), (20, kept), (25, forever)], "where its decay begins");
         let timed = config("checkpoint every=\"30min\"");
         assert_eq!(due(&timed, 1799.0), []);
         assert_eq!(due(&timed, 1800.0).len(), 29, "after the last update there is the artifact");

@@ -6,11 +6,25 @@ use std::io::IsTerminal;
 use super::DoctorFindings;
 use crate::text::display::format_bytes;
 
-pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
+/// System, threads and memory, as far as they are known, by name.
+pub(in crate::cli) fn describe_machine() -> Vec<(&'static str, String)> {
+    let threads = std::thread::available_parallelism().ok();
+    let memory = read_memory().map(|(total, _)| ("memory", format_bytes(total)));
+    [("system", describe_system())]
+        .into_iter()
+        .chain(threads.map(|threads| ("threads", threads.to_string())))
+        .chain(memory)
+        .collect()
+}
+
+fn describe_system() -> String {
     let system = rustix::system::uname();
     let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-    let words = [system.sysname(), system.release(), system.machine()].map(text);
-    findings.add_fine("system", words.join(" "));
+    [system.sysname(), system.release(), system.machine()].map(text).join(" ")
+}
+
+pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
+    findings.add_fine("system", describe_system());
     match std::thread::available_parallelism() {
         Ok(threads) => findings.add_fine("threads", threads.to_string()),
         Err(error) => findings.add_note("threads", format!("unknown ({error}): fmflow uses one")),

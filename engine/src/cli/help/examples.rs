@@ -102,6 +102,14 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "report",
+        &[
+            ("fmflow report pipeline.kdl", "in report.html, also while it runs"),
+            ("fmflow report 3 -o run-3.html", "of run 3; `fmflow log` lists the runs"),
+            ("fmflow report", "of the last run of the store"),
+        ],
+    ),
+    (
         "graph",
         &[
             ("fmflow graph pipeline.kdl", "one line per stage"),

@@ -62,6 +62,18 @@ impl LearningRate {
             }
         }
     }
+
+    /// How many of the first updates have a rate that does not depend on `steps`. A training of more updates has the same rates
+    /// there, so that it can go on from a state of this one.
+    #[must_use]
+    pub fn count_free_updates(&self, steps: u64) -> u64 {
+        let free = match self.shape {
+            LearningRateShape::Constant => steps,
+            LearningRateShape::WarmupStableDecay { decay } => steps.saturating_sub(decay).max(self.warmup),
+            LearningRateShape::Cosine | LearningRateShape::Linear => self.warmup,
+        };
+        free.min(steps)
+    }
 }
 
 /// Progress of `k` from `start` to `end`, in [0, 1].
@@ -95,6 +107,29 @@ mod tests {
         assert_eq!(wsd.at(89, 110), 1e-3);
         assert!((wsd.at(100, 110) - 5.5e-4).abs() < 1e-12);
         assert!((wsd.at(110, 110) - 1e-4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn free_updates_have_the_rates_of_every_longer_training() {
+        let shapes = [
+            LearningRateShape::Constant,
+            LearningRateShape::Linear,
+            LearningRateShape::Cosine,
+            LearningRateShape::WarmupStableDecay { decay: 20 },
+            LearningRateShape::WarmupStableDecay { decay: 200 },
+        ];
+        let free = shapes.map(|shape| {
+            let rate = LearningRate { shape, ..COSINE };
+            let free = rate.count_free_updates(110);
+            for longer in [111, 130, 500] {
+                let shared = free.min(rate.count_free_updates(longer));
+                assert!((0..shared).all(|k| rate.at(k, 110) == rate.at(k, longer)), "{shape:?} {longer}");
+                assert_eq!(shared, free, "{shape:?}: a longer training is free for longer");
+            }
+            free
+        });
+        assert_eq!(free, [110, 10, 10, 90, 10]);
+        assert_eq!(COSINE.count_free_updates(7), 7, "a training that ends while it warms up");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Slot, corrupt_manifest};
 use crate::error::{Error, Result};
 use crate::store::layout::{PERMANENT, make_unique_name};
 use crate::store::publish::ArtifactWriter;
+use crate::store::summary::{SUMMARY_FILE, read_summary};
 use crate::store::vfs::is_absent;
 use crate::store::{listing, verify};
 
@@ -48,6 +49,38 @@ impl Slot {
         let header = self.header(Some(step));
         let target = folder.join(format!("{step:08}"));
         Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, header)?.replacing(self.trash()))
+    }
+
+    /// Makes the checkpoint in `folder`, saved after `step` updates of a training that was the same until then, a checkpoint of this
+    /// stage, with the metrics of those updates. `permanent` are more of them, which are kept for good.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if one of them is damaged, [`Error::Io`] if one cannot be copied.
+    pub(crate) fn adopt_checkpoint(
+        &self,
+        (folder, step): (&Path, u64),
+        permanent: &[(PathBuf, u64)],
+        metrics: &[String],
+    ) -> Result<()> {
+        // In this order, because the stage continues from the latest checkpoint that there is.
+        self.replace_metrics(metrics, step)?;
+        for (kept, after) in permanent {
+            self.copy_checkpoint(kept, self.permanent_checkpoint(*after)?)?;
+        }
+        self.copy_checkpoint(folder, self.checkpoint(step)?)
+    }
+
+    fn copy_checkpoint(&self, folder: &Path, mut writer: ArtifactWriter) -> Result<()> {
+        let manifest = verify::verify_folder(self.vfs(), folder)?;
+        for entry in manifest.files.iter().filter(|entry| entry.name != SUMMARY_FILE) {
+            let path = folder.join(&entry.name);
+            let mut from = self.vfs().open(&path).map_err(Error::io("open", &path))?;
+            let mut to = writer.file(&entry.name)?;
+            std::io::copy(&mut from, &mut to).map_err(Error::io("copy", &path))?;
+            to.finish()?;
+        }
+        writer.publish(&read_summary(self.vfs(), folder)?, &manifest.facts)?;
+        Ok(())
     }
 
     /// The newest checkpoint that is not corrupt, verified byte by byte. Its notes name newer ones that are corrupt.

@@ -1,0 +1,259 @@
+//! `fmflow report`: writes a page about a pipeline or a run.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::doctor::machine;
+use super::pipeline_arguments::{PipelineArguments, SettingArguments};
+use super::{CommandContext, plan};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::report::collect::{ReportSubject, collect_report};
+use crate::report::page::{GENERATOR, render_report};
+use crate::store::journal::{PastRun, RunRecord};
+use crate::store::layout::{TOOL_VERSION, format_current_time};
+use crate::store::{Store, lock};
+use crate::text::display::count_noun;
+use crate::text::escape::show_path;
+use crate::text::read::{display_path, to_absolute_path};
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    /// The pipeline, or the number of a run [default: the last run of the store]
+    #[arg(value_name = "FILE|RUN")]
+    subject: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingArguments,
+    /// Where the page is written; `-` is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Result<()> {
+    let to_stdout = arguments.output == Path::new("-");
+    if to_stdout && arguments.json {
+        return Err(Error::usage("stdout cannot take both the page and the answer", "name a file with `-o`"));
+    }
+    if !to_stdout {
+        refuse_foreign_file(&arguments.output)?;
+    }
+    let store = context.open_store()?;
+    let (source, record) = find_subject(arguments, store.as_ref(), context)?;
+    let pipeline = source.load(context)?;
+    let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
+    let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
+    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
+    let alive = holder.is_some_and(|holder| holder.lives);
+    let run = select_run(&runs, &pipeline, record.as_ref().map(|(number, _)| *number));
+    let subject = ReportSubject {
+        running: alive && run.is_some() && run.map(|run| run.number) == runs.last().map(|run| run.number),
+        machine: describe_environment(run, store.as_ref()),
+        run: run.cloned(),
+        seconds: sum_seconds(&runs),
+        pipeline: &pipeline,
+        plan: &plan,
+        record,
+        now: format_current_time(),
+    };
+    let data = collect_report(&subject, store.as_ref())?;
+    let page = render_report(&data);
+    if to_stdout {
+        return context.output.styled(&page.html);
+    }
+    write_page(&arguments.output, page.html.as_bytes())?;
+    data.notes.iter().for_each(|note| context.output.message(&format!("note: {note}\n")));
+    if arguments.json {
+        return context.output.json(&json!({
+            "schema": "fmflow.report/1", "path": to_absolute_path(&arguments.output),
+            "stages": data.stages.len(), "checks": page.checks, "worries": page.worries, "notes": data.notes,
+        }));
+    }
+    let (path, stages) = (show_path(&arguments.output), count_noun(data.stages.len(), "stage"));
+    let worries = match page.worries {
+        0 => "nothing to worry about".to_owned(),
+        count => format!("{} to look at", count_noun(count, "check")),
+    };
+    context.output.result(&format!("{path}: {stages}, {worries}\n"))
+}
+
+/// The pipeline that is reported, and the record of a run if one was named.
+fn find_subject(
+    arguments: &ReportArguments,
+    store: Option<&Store>,
+    context: &CommandContext<'_>,
+) -> Result<(PipelineArguments, Option<(u64, RunRecord)>)> {
+    let settings = arguments.settings.clone();
+    match &arguments.subject {
+        Some(subject) => match parse_run_number(subject) {
+            None => Ok((PipelineArguments { file: subject.clone(), settings }, None)),
+            Some(number) => open_run(number, settings, store, context),
+        },
+        None => {
+            let runs = store.map(Store::past_runs).transpose()?.unwrap_or_default();
+            let last = runs.last().map(|run| run.number);
+            let number = last.ok_or_else(|| nothing_to_report(context))?;
+            open_run(number, settings, store, context)
+        }
+    }
+}
+
+/// The number of a run, unless there is a file of this name.
+fn parse_run_number(subject: &Path) -> Option<u64> {
+    let number = subject.to_str()?.parse().ok()?;
+    (!subject.exists()).then_some(number)
+}
+
+fn open_run(
+    number: u64,
+    settings: SettingArguments,
+    store: Option<&Store>,
+    context: &CommandContext<'_>,
+) -> Result<(PipelineArguments, Option<(u64, RunRecord)>)> {
+    if !settings.set.is_empty() {
+        let help = "a run has its own settings; name the file instead: `fmflow report FILE --set ...`";
+        return Err(Error::usage("`--set` does not go with a run", help));
+    }
+    let record = store.map(|store| store.run_record(number)).transpose()?.flatten();
+    let record = record.ok_or_else(|| {
+        let message =
+            format!("there is no record of run {number} in the store {}", show_path(&context.store));
+        Error::usage(message, "`fmflow log` lists the runs")
+    })?;
+    if record.schema != RunRecord::SCHEMA {
+        let message =
+            format!("the record of run {number} is of another version of fmflow: `{}`", record.schema);
+        return Err(Error::usage(
+            message,
+            format!(
+                "name the file instead: `fmflow report FILE`; this version reads `{}`",
+                RunRecord::SCHEMA
+            ),
+        ));
+    }
+    let settings = SettingArguments { set: record.settings.clone() };
+    let file = PathBuf::from(display_path(&record.file));
+    Ok((PipelineArguments { file, settings }, Some((number, record))))
+}
+
+fn nothing_to_report(context: &CommandContext<'_>) -> Error {
+    let message = format!("nothing was ever run in the store {}", show_path(&context.store));
+    Error::usage(message, "name a pipeline: `fmflow report FILE`")
+}
+
+/// The run of this number, or the last one of the pipeline.
+fn select_run<'a>(runs: &'a [PastRun], pipeline: &Pipeline, number: Option<u64>) -> Option<&'a PastRun> {
+    match number {
+        Some(number) => runs.iter().find(|run| run.number == number),
+        None => runs.iter().rev().find(|run| run.file == pipeline.file),
+    }
+}
+
+/// Seconds that each result took, over all runs that worked on it.
+fn sum_seconds(runs: &[PastRun]) -> IndexMap<String, f64> {
+    let mut seconds: IndexMap<String, f64> = IndexMap::new();
+    for run in runs {
+        for (stage, took) in &run.took {
+            if let Some(fingerprint) = run.begun.get(stage) {
+                *seconds.entry(fingerprint.clone()).or_default() += took.as_secs_f64();
+            }
+        }
+    }
+    seconds
+}
+
+fn describe_environment(run: Option<&PastRun>, store: Option<&Store>) -> Vec<(String, String)> {
+    let mut found = vec![("program".to_owned(), TOOL_VERSION.to_owned())];
+    if let Some(run) = run {
+        found.push(("device of the run".into(), run.device.clone()));
+    }
+    found.extend(store.map(|store| ("store".to_owned(), show_path(store.root()))));
+    let own = machine::describe_machine();
+    found.extend(own.into_iter().map(|(name, value)| (format!("{name}, where the report was made"), value)));
+    found
+}
+
+/// Refuses to replace a file that is no report: `-o` is easily the wrong word.
+fn refuse_foreign_file(path: &Path) -> Result<()> {
+    if is_report(path)? {
+        return Ok(());
+    }
+    let message = format!("{} exists and is no report of fmflow; nothing is overwritten", show_path(path));
+    Err(Error::usage(message, "name another file with `-o`, or remove it"))
+}
+
+/// Whether the file is a report, or does not exist.
+fn is_report(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        other => other.map_err(|error| file_error("open", path, error))?,
+    };
+    let mut head = Vec::new();
+    file.take(4096).read_to_end(&mut head).map_err(|error| file_error("read", path, error))?;
+    Ok(String::from_utf8_lossy(&head).contains(GENERATOR))
+}
+
+/// Writes the page under a name of its own, and then renames it: it is complete or absent.
+fn write_page(path: &Path, page: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| {
+        Error::usage(format!("{} is no name of a file", show_path(path)), "name a file with `-o`")
+    })?;
+    let mut unfinished = std::ffi::OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(format!(".{}", std::process::id()));
+    let unfinished = folder.join(unfinished);
+    let written = File::create_new(&unfinished)
+        .and_then(|mut file| file.write_all(page).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&unfinished, path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|error| {
+        // The file may not have been created, and nothing more can be done about one that cannot be removed.
+        let _ = fs::remove_file(&unfinished);
+        file_error("write", path, error)
+    })
+}
+
+/// The error for a refused file operation. Another folder helps against everything but a full disk.
+fn file_error(action: &'static str, path: &Path, error: io::Error) -> Error {
+    let error = Error::io(action, path)(error);
+    match error.exit_code() {
+        1 => Error::usage(error.to_string(), "name a file that you may write with `-o`"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_replaces_a_page_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        refuse_foreign_file(&path).unwrap();
+        let page = format!("<html>{GENERATOR} 1\"/>");
+        write_page(&path, page.as_bytes()).unwrap();
+        refuse_foreign_file(&path).unwrap();
+        write_page(&path, page.as_bytes()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
+        fs::write(&path, "my thesis").unwrap();
+        assert_eq!(refuse_foreign_file(&path).unwrap_err().exit_code(), 2);
+        let nowhere = folder.path().join("no/report.html");
+        assert_eq!(write_page(&nowhere, b"").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_number_names_a_run() {
+        assert_eq!(parse_run_number(Path::new("3")), Some(3));
+        assert_eq!(parse_run_number(Path::new("p.kdl")), None);
+        assert_eq!(parse_run_number(Path::new("-3")), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Trainings that go on where one with other `steps` left off: the checkpoint that they take over, and work that would be lost.
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::pipeline::config::StageConfig;
+use crate::pipeline::stage::Stage;
+use crate::plan::{Extension, PlanState, PlannedStage};
+use crate::run::runner::Runner;
+use crate::store::listing::list_checkpoints;
+use crate::store::metrics::{Metrics, read_metrics};
+use crate::store::{Slot, Store};
+
+/// Work of a training that a run would not use.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LostWork {
+    /// The stage.
+    pub stage: String,
+    /// Updates.
+    pub updates: u64,
+    /// Seconds that they took, as far as their metrics are left.
+    pub seconds: f64,
+}
+
+/// Makes the checkpoint that a stage goes on from its own, if the plan found one of a training with other `steps`.
+pub(super) fn adopt_checkpoint(runner: &Runner<'_>, planned: &PlannedStage, slot: &Slot) -> Result<()> {
+    let Some(extension) =
+        planned.extension.as_ref().filter(|_| matches!(planned.state, PlanState::Resume { .. }))
+    else {
+        return Ok(());
+    };
+    let (folder, step) = extension.from.as_ref().expect("a stage that resumes has a checkpoint");
+    let metrics = read_old_metrics(runner.store, extension)?;
+    let permanent = list_branch_points(runner, planned, extension)?;
+    slot.adopt_checkpoint((folder, *step), &permanent, &metrics.lines)
+}
+
+fn read_old_metrics(store: &Store, extension: &Extension) -> Result<Metrics> {
+    let found = extension.metrics.as_ref().map(|folder| read_metrics(store.vfs(), folder)).transpose()?;
+    Ok(found.flatten().unwrap_or_default())
+}
+
+/// The permanent checkpoints of the other training from which stages of the pipeline start.
+fn list_branch_points(
+    runner: &Runner<'_>,
+    planned: &PlannedStage,
+    extension: &Extension,
+) -> Result<Vec<(PathBuf, u64)>> {
+    let wanted: Vec<u64> =
+        runner.pipeline.stages.iter().filter_map(|stage| find_branch(stage, planned)).collect();
+    let last = extension.from.as_ref().map_or(0, |(_, step)| *step);
+    let kept = list_checkpoints(
+        runner.store.vfs(),
+        &runner.store.permanent(&planned.key.name, &extension.fingerprint),
+    )?;
+    let needed = kept.into_iter().filter(|(step, _)| *step <= last && wanted.contains(step));
+    Ok(needed.map(|(step, folder)| (folder, step)).collect())
+}
+
+/// The update of `parent` from whose checkpoint a stage starts.
+fn find_branch(stage: &Stage, parent: &PlannedStage) -> Option<u64> {
+    match &stage.config {
+        StageConfig::Train(config) if stage.parent() == Some(parent.id) => {
+            config.branch.map(|branch| branch.at)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a training takes over a permanent checkpoint for a stage that starts from it.
+pub(super) fn takes_over(runner: &Runner<'_>, parent: &PlannedStage, at: u64) -> Result<bool> {
+    let Some(extension) = &parent.extension else { return Ok(false) };
+    Ok(list_branch_points(runner, parent, extension)?.iter().any(|(_, step)| *step == at))
+}
+
+/// The work that a run of these stages would not use.
+///
+/// # Errors
+/// If metrics cannot be read.
+pub(crate) fn list_lost_work<'a>(
+    store: &Store,
+    stages: impl Iterator<Item = &'a PlannedStage>,
+) -> Result<Vec<LostWork>> {
+    let mut found = Vec::new();
+    for planned in stages {
+        let Some(extension) = &planned.extension else { continue };
+        let first = extension.from.as_ref().map_or(0, |(_, step)| *step);
+        let updates = extension.count_unused_updates();
+        if updates > 0 {
+            let seconds = sum_seconds(&read_old_metrics(store, extension)?.lines, first);
+            found.push(LostWork { stage: planned.key.name.clone(), updates, seconds });
+        }
+    }
+    Ok(found)
+}
+
+/// Seconds of the updates from `first` on.
+fn sum_seconds(lines: &[String], first: u64) -> f64 {
+    let (mut before, mut seconds) = (0.0, 0.0);
+    for line in lines {
+        let line: serde_json::Value =
+            serde_json::from_str(line).expect("a line of metrics was parsed before");
+        let number = |name: &str| line.get(name).and_then(serde_json::Value::as_f64);
+        let (Some(tokens), Some(speed)) = (number("tokens"), number("tokens_per_second")) else { continue };
+        if number("step").is_some_and(|step| step >= first as f64) {
+            seconds += (tokens - before) / speed;
+        }
+        before = tokens;
+    }
+    seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_seconds_are_those_of_the_lost_updates() {
+        let line =
+            |step: u64| format!(r#"{{"step":{step},"tokens":{},"tokens_per_second":50}}"#, (step + 1) * 100);
+        let mut lines: Vec<String> = (0..10).map(line).collect();
+        lines.push(r#"{"step":9,"held_out_loss":{"text":1}}"#.into());
+        assert_eq!(
+            (sum_seconds(&lines, 0), sum_seconds(&lines, 7), sum_seconds(&lines, 10)),
+            (20.0, 6.0, 0.0)
+        );
+    }
+}

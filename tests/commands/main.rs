@@ -27,6 +27,7 @@ mod nonsense;
 mod online;
 mod plan;
 mod printed;
+mod retention;
 mod revisions;
 mod rows_view;
 mod run;

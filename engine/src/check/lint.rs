@@ -18,6 +18,7 @@ mod sampler_cache;
 mod sampler_paths;
 mod sampling;
 mod strides;
+mod teacher;
 mod training;
 mod unsupported;
 mod vocabulary;
@@ -60,6 +61,7 @@ pub(crate) fn lint_pipeline(
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
                 strides::lint_strides(lineages, stage, config, sink);
+                teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
@@ -110,6 +112,7 @@ pub(crate) fn find_contradictions(
         StageConfig::Train(config) => {
             training::check_objective_lineage(lineages, stage, config, &mut sink);
             training::check_tokenizer_digests(lineages, stage, rows, &mut sink);
+            teacher::lint_teacher(lineages, stage, config, &mut sink);
         }
         StageConfig::Convert(_) => checkpoint_use::check_converted_before(lineages, stage, &mut sink),
         StageConfig::Evaluate(config) => {

@@ -116,6 +116,8 @@ paths! {
         SPIKE_SIGMA "guard.spike.sigma"
         SPIKE_WINDOW "guard.spike.window"
         STEPS "steps"
+        TEACHER "teacher"
+        TEACHER_FROM "teacher.from"
         TIME_EPSILON "time.epsilon"
         TIME_FROM "time.from"
         TIME_SAMPLING "time.sampling"

@@ -22,7 +22,7 @@ const PROGRAM: u64 = 20 << 20;
 /// Peak memory of a stage in bytes, by what takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryCost {
-    /// The weights: of the checkpoint that a training stage starts from, and of the model that it trains.
+    /// The weights: of the checkpoint that a training stage starts from, of the model that it trains, and of its teacher.
     pub weights: u64,
     /// The moments of the optimizer.
     pub moments: u64,
@@ -88,7 +88,7 @@ impl MemoryCost {
         let values = size.values();
         let times = |bytes: u64| bytes.saturating_mul(lanes);
         Self {
-            weights: values.saturating_mul(2 * FLOAT),
+            weights: values.saturating_mul((2 + u64::from(config.teacher)) * FLOAT),
             moments: values.saturating_mul(2 * FLOAT),
             gradients: times(values.saturating_mul(FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).

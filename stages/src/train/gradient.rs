@@ -109,7 +109,7 @@ fn compute_micro_batch_gradient(
 ///
 /// # Shapes
 /// Returns [B · L, D].
-fn compute_hidden_states(
+pub(super) fn compute_hidden_states(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
@@ -254,6 +254,7 @@ pub(crate) fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) 
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
+/// Copies values to the host.
+pub(super) fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
     x.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }

@@ -8,11 +8,11 @@ use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
 
-use super::attention;
 use super::gradient::ForwardOptions;
 use super::state::TrainingState;
 use super::update::{FlowObjective, StridedObjective, TrainingTask};
-use crate::backbone::{Attention, Precision, TimeConditioning};
+use super::{attention, retention};
+use crate::backbone::{Attention, Backbone, Precision, TimeConditioning};
 use crate::data::mixture::{Mixture, MixtureRows};
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
@@ -39,6 +39,8 @@ pub(crate) struct TrainingSetup<'a> {
     pub held_out: IndexMap<String, Vec<Row>>,
     /// The checkpoint that training starts from.
     pub parent: Model,
+    /// The autoregressive model from which the trained one is measured.
+    pub teacher: Option<Backbone>,
     rows: Vec<(String, Rows)>,
     mixture: Mixture,
     /// The origins of the facts that this stage sets.
@@ -59,6 +61,7 @@ impl<'a> TrainingSetup<'a> {
         let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = build_training_task(config, &parent)?;
+        let teacher = retention::open_teacher(job, config, &parent)?;
         let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
         Ok(Self {
             config,
@@ -67,6 +70,7 @@ impl<'a> TrainingSetup<'a> {
             task,
             threads: count_threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
+            teacher: teacher.map(|teacher| teacher.computing_in(find_precision(config))),
             parent,
             rows,
             mixture,
@@ -83,10 +87,7 @@ impl<'a> TrainingSetup<'a> {
 
     /// The format of the factors of products.
     pub(crate) fn precision(&self) -> Precision {
-        match self.config.compute {
-            ComputeFormat::F32 => Precision::F32,
-            ComputeFormat::Bf16 => Precision::Bf16,
-        }
+        find_precision(self.config)
     }
 
     /// The task of update `k`, with its block size.
@@ -168,6 +169,13 @@ impl<'a> TrainingSetup<'a> {
             )
         };
         self.config.parts.iter().zip(self.config.mean_shares()).map(share).collect()
+    }
+}
+
+fn find_precision(config: &TrainConfig) -> Precision {
+    match config.compute {
+        ComputeFormat::F32 => Precision::F32,
+        ComputeFormat::Bf16 => Precision::Bf16,
     }
 }
 

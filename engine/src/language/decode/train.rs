@@ -27,6 +27,7 @@ impl Decoder<'_> {
             phases,
             parts,
             objective: self.objective(record.child("objective")?)?,
+            teacher: record.child("teacher").is_some(),
             time: decode_time(record.child("time")?, &attention)?,
             attention,
             batch: decode_batch(record.child("batch")?)?,

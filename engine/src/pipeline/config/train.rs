@@ -21,6 +21,8 @@ pub struct TrainConfig {
     pub parts: Vec<MixturePart>,
     /// What the model learns.
     pub objective: Objective,
+    /// Whether the model is measured from an autoregressive one at every validation. Role `teacher`.
+    pub teacher: bool,
     /// How times t are drawn; no effect on `autoregressive`.
     pub time: TimeSettings,
     /// Which positions see which.

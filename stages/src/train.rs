@@ -5,6 +5,7 @@
 //! ([`adamw`]). The loop only owns the order, so resuming means starting it at k with the content of a checkpoint.
 
 pub mod adamw;
+pub(crate) mod adapter_files;
 pub(crate) mod attention;
 mod backward;
 pub(crate) mod checkpoint;
@@ -218,7 +219,7 @@ fn publish_model(
     let lines = setup.lines(state).into_iter().chain(said).collect();
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;
-    setup.artifact(state).write(&mut writer)?;
+    setup.write_artifact(state, &mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }

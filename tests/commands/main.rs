@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adapters;
 mod benchmarks;
 mod checkpoint_folders;
 mod checkpoint_texts;

@@ -1,5 +1,6 @@
 //! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
+mod adapter;
 mod attention;
 mod branch;
 mod capacity;
@@ -61,6 +62,7 @@ pub(crate) fn lint_pipeline(
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
                 strides::lint_strides(lineages, stage, config, sink);
+                adapter::lint_adapter(lineages, stage, config, sink);
                 teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
@@ -79,6 +81,7 @@ pub(crate) fn lint_pipeline(
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
                 capacity::check_measured_lengths(lineages, stage, config, sink);
             }
+            StageConfig::Export(config) => adapter::lint_export(lineages, stage, config, sink),
             StageConfig::Generate(config) => {
                 checkpoint_use::lint_generation_checkpoint(lineages, stage, config, sink);
                 sampling::lint_generation_sampling(lineages, stage, config, sink);

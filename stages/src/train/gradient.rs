@@ -88,21 +88,23 @@ fn compute_micro_batch_gradient(
         how.recompute,
     )?;
     let places = to_int_tensor(batch.terms.iter().map(|t| t.place), &device);
-    let mut gradients: GradientSums = vec![None; model.parameters().len()];
+    let mut gradients: GradientSums = vec![None; model.trained().count()];
     let mut losses = None;
     if !batch.terms.is_empty() {
         let terms = build_loss_terms(&batch.terms, divisor, &device);
         let found =
             differentiate_losses(pass.at(model, places.clone()), model.head(), terms, model.precision());
         let LossGradients { hidden, head, losses: own } = found;
-        gradients[model.find_head()] = Some(head.flatten(0, 1));
+        if let Some(at) = model.find_trained_head() {
+            gradients[at] = Some(head.flatten(0, 1));
+        }
         losses = Some(own);
         pass.backward(model, places, hidden, &mut gradients)?;
     }
     let whole = |(gradient, (_, p)): (Option<Tensor<1>>, (_, &crate::backbone::Parameter))| {
         gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &device))
     };
-    Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), losses))
+    Ok((gradients.into_iter().zip(model.trained()).map(whole).collect(), losses))
 }
 
 /// Hidden states of a micro-batch.

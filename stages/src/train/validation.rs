@@ -70,7 +70,7 @@ pub(super) fn record_start(
         return Ok(());
     }
     // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
-    let model = &setup.parent.backbone.clone().computing_in(setup.precision());
+    let model = &setup.initial_model()?;
     let found = measure_held_out(setup, model, 0)?;
     for (dataset, found) in &found {
         if found.positions == 0 {

@@ -1,12 +1,15 @@
 """Loads exported folders with transformers, and reports whether anything is missing, unexpected or different.
 
-    pip install torch transformers
+    pip install torch transformers peft
     python benches/load_export.py FOLDER [CERTIFICATE] ...
+    python benches/load_export.py BASE MERGED ADAPTER
 
 FOLDER is an exported artifact (`fmflow show FILE STAGE --path`). CERTIFICATE is the `certificate.json` of the conversion that it
 comes from: if the model was not trained since, transformers recomputes the logits in the certificate and compares them. An
 export in bf16 rounds every weight by up to 2^-9 of its value, so its logits may differ by 1 % of the largest.
 If the folder has a tokenizer, the script loads it, encodes and decodes a text, and renders a conversation.
+ADAPTER is an export with `format="peft"`, after the exports (in f32) of the checkpoint that it was trained on and of the trained one:
+PEFT puts it on the base, and the logits must be those of the merged model.
 """
 
 import json
@@ -49,6 +52,25 @@ def logits(model, certificate):
     return far / parity["largest"], parity["tolerance"]
 
 
+def adapter(base, merged, folder):
+    """What was wrong with the adapter, and how far its logits are from the merged model's, relative to the largest."""
+    import peft
+
+    plain, merged = (weights(path)[0] for path in (base, merged))
+    tokens = torch.arange(3 * 16).reshape(3, 16) * 7 % plain.config.vocab_size
+    with torch.no_grad():
+        without, expected = plain(tokens).logits, merged(tokens).logits
+        changed = peft.PeftModel.from_pretrained(plain, folder).eval()
+        found = changed(tokens).logits
+    largest = float(expected.abs().max())
+    far, moved = float((found - expected).abs().max()) / largest, float((without - expected).abs().max()) / largest
+    values = sum(p.numel() for name, p in changed.named_parameters() if "lora_" in name)
+    faults = [] if far <= 1e-4 else [f"logits differ from the merged model's by {far:.1e} of the largest"]
+    # Otherwise nothing was compared.
+    faults += [] if moved > 10 * 1e-4 else [f"the adapter moves the logits by {moved:.1e} only"]
+    return faults, f"peft {peft.__version__}: {values} values, logits within {far:.1e} of the merged model's (it moves them by {moved:.1e})"
+
+
 def text(folder):
     """What is wrong with the tokenizer, and the rendered conversation."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -69,14 +91,17 @@ def text(folder):
 
 
 def main():
-    folders = []
+    folders, bad = [], 0
     for argument in map(Path, sys.argv[1:]):
-        if argument.suffix == ".json":
+        if (argument / "adapter_config.json").exists():
+            faults, said = adapter(folders[-2][0], folders[-1][0], argument)
+            bad += bool(faults)
+            print(f"{argument.name}: {said}", *(f"  FAULT {fault}" for fault in faults), sep="\n")
+        elif argument.suffix == ".json":
             folders[-1][1] = json.loads(argument.read_text())
         else:
             folders.append([argument, None])
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
-    bad = 0
     for folder, certificate in folders:
         model, faults = weights(folder)
         said = [f"{sum(p.numel() for p in model.parameters())} parameters"]

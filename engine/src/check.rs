@@ -295,7 +295,6 @@ mod tests {
     /// Fields that no decoder reads: includes and recipes are merged before records are decoded, and the other fields have
     /// only one possible value so far.
     const READ_BY_NO_DECODER: &[&str] = &[
-        "/export.format",
         "/include.value",
         "/random-init/shape.value",
         "/train.use",
@@ -307,11 +306,13 @@ mod tests {
     ];
 
     /// Pipelines that together set every field.
-    const TEXTS: [&str; 4] = [
+    const TEXTS: [&str; 6] = [
         OTHERS,
+        include_str!("../../tests/cases/data/adapters.kdl"),
         include_str!("../../pipelines/quickstart.kdl"),
         include_str!("../../pipelines/full.kdl"),
         include_str!("../../pipelines/i-dlm.kdl"),
+        include_str!("../../pipelines/laptop.kdl"),
     ];
 
     /// The records and stages of a text that must have no errors.

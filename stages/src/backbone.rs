@@ -30,6 +30,7 @@
 //!
 //! Deliberately absent: dropout, files, and any knowledge of noise or losses.
 
+mod adapter;
 mod attention;
 mod block;
 mod cache;
@@ -45,6 +46,7 @@ mod prepared;
 mod time;
 
 use burn_tensor::{Device, Tensor};
+use fmflow_engine::pipeline::config::AdapterSettings;
 use fmflow_ops::FrozenWeight;
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -83,6 +85,8 @@ pub struct Backbone {
     /// The head, copied for products with few rows.
     frozen_head: Option<FrozenWeight>,
     clock: Option<TimeEmbedding>,
+    /// Low-rank changes of its projections, if it has some: then they alone are trained.
+    adapter: Option<AdapterSettings>,
 }
 
 impl Backbone {
@@ -126,32 +130,35 @@ impl Backbone {
             let parameter = Parameter::new(&shape, values(&name, &shape)?, device)?;
             parameters.insert(name, parameter);
         }
-        Ok(Self::assemble(config.clone(), time, parameters)?)
+        Ok(Self::assemble(config.clone(), time, None, parameters)?)
     }
 
-    /// Assembles a backbone from `given`, which must hold exactly the parameters of the layout.
+    /// Assembles a backbone from `given`, which must hold exactly the parameters of the layout, and after them those of the adapter.
     ///
     /// # Errors
     /// If a parameter is missing, has the wrong shape, or is not in the layout.
     pub(crate) fn assemble(
         config: Qwen3Config,
         conditioning: TimeConditioning,
+        adapter: Option<AdapterSettings>,
         mut given: IndexMap<String, Parameter>,
     ) -> Result<Self, BackboneError> {
         config.check()?;
         let mut parameters = IndexMap::new();
         for (name, expected) in build_layout(&config, conditioning) {
-            let parameter = given.swap_remove(&name).ok_or_else(|| BackboneError::Missing(name.clone()))?;
+            let parameter = given.shift_remove(&name).ok_or_else(|| BackboneError::Missing(name.clone()))?;
             let found = parameter.shape();
             if found != expected {
                 return Err(BackboneError::Mismatch { name, found, expected });
             }
             parameters.insert(name, parameter);
         }
-        if let Some((name, extra)) = given.pop() {
-            return Err(BackboneError::Mismatch { name, found: extra.shape(), expected: Vec::new() });
+        if let (None, Some((name, extra))) = (&adapter, given.first()) {
+            let (name, found) = (name.clone(), extra.shape());
+            return Err(BackboneError::Mismatch { name, found, expected: Vec::new() });
         }
-        let view = ParameterView(&parameters);
+        parameters.extend(given);
+        let view = ParameterView { all: &parameters, scale: adapter.as_ref().map(AdapterSettings::scale) };
         let embedding = view.matrix(EMBEDDING)?;
         let blocks = (0..config.num_hidden_layers).map(|i| view.block(i, conditioning));
         Ok(Self {
@@ -160,6 +167,7 @@ impl Backbone {
             head: if config.tie_word_embeddings { embedding.clone() } else { view.matrix(HEAD)? },
             frozen_head: None,
             clock: view.clock(conditioning)?,
+            adapter,
             embedding,
             config,
             conditioning,
@@ -209,11 +217,12 @@ impl Backbone {
         self.head.clone().inner()
     }
 
-    /// The place of the head among the parameters; of the embedding, if it is the head too.
+    /// The place of the head among the parameters that are trained; of the embedding, if it is the head too. `None` if it is not
+    /// trained.
     #[must_use]
-    pub(crate) fn find_head(&self) -> usize {
+    pub(crate) fn find_trained_head(&self) -> Option<usize> {
         let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
-        self.parameters.get_index_of(name).expect("the layout has a head")
+        self.trained().position(|(trained, _)| trained == name)
     }
 
     /// The parameter called `name`, if the layout has it.
@@ -229,7 +238,17 @@ impl Backbone {
     pub(crate) fn map(self, mut f: impl FnMut(&str, Parameter) -> Parameter) -> Result<Self, BackboneError> {
         let precision = self.precision;
         let Self {
-            config, conditioning, parameters, embedding, blocks, norm, head, frozen_head, clock, ..
+            config,
+            conditioning,
+            parameters,
+            embedding,
+            blocks,
+            norm,
+            head,
+            frozen_head,
+            clock,
+            adapter,
+            ..
         } = self;
         // Drop the views first, so that each old tensor is freed as soon as `f` has used it. Otherwise old and new weights
         // would be in memory together.
@@ -238,15 +257,7 @@ impl Backbone {
             let parameter = f(&name, parameter);
             (name, parameter)
         });
-        Ok(Self::assemble(config, conditioning, mapped.collect())?.computing_in(precision))
-    }
-
-    /// The same backbone with every parameter as an autodiff leaf.
-    ///
-    /// # Errors
-    /// Never in practice, because shapes do not change.
-    pub(crate) fn trainable(self) -> Result<Self, BackboneError> {
-        self.map(|_, parameter| parameter.trainable())
+        Ok(Self::assemble(config, conditioning, adapter, mapped.collect())?.computing_in(precision))
     }
 
     /// The same backbone, with a second copy of every matrix that is multiplied, in the order in which products read it. Products

@@ -11,13 +11,14 @@
 //! this type keeps every bit. The folder is read back and compared before it is published.
 
 mod mask_token;
+mod peft;
 mod readme;
 mod sidecar;
 
 use std::path::Path;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{ExportConfig, ExportDtype};
+use fmflow_engine::pipeline::config::{ExportConfig, ExportDtype, ExportFormat};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
 use fmflow_engine::store::Summary;
@@ -53,13 +54,16 @@ struct Export<'a> {
 /// If the checkpoint is refused, a value is beyond the type's range, or a write fails.
 pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary, Failure> {
     let source = find_input_folder(job, &InputRole::From)?;
-    let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
-    let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
-    let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let dtype = match config.dtype {
         ExportDtype::F32 => Dtype::F32,
         ExportDtype::Bf16 => Dtype::BF16,
     };
+    if config.format == ExportFormat::Peft {
+        return peft::export_adapter(source, job.slot.artifact()?, dtype);
+    }
+    let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
+    let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
+    let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let (checkpoint, contract) = (&checkpoint, &contract);
     let (text, shard_bytes) = (text.as_ref(), config.shard_bytes);
     let export = Export { source, checkpoint, contract, text, dtype, shard_bytes };

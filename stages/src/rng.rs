@@ -34,6 +34,8 @@ pub enum RandomPurpose {
     MaskRow = 9,
     /// Later positions that annealed attention opens; coordinates: [step, row of the update, query].
     Anneal = 10,
+    /// Initial values of adapters; coordinates: [number of the projection, 0, 0].
+    Adapter = 11,
 }
 
 /// A stream of random numbers (ChaCha8).

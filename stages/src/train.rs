@@ -5,6 +5,7 @@
 //! ([`adamw`]). The loop only owns the order, so resuming means starting it at k with the content of a checkpoint.
 
 pub mod adamw;
+pub(crate) mod adapter_files;
 pub(crate) mod attention;
 mod backward;
 pub(crate) mod checkpoint;
@@ -19,11 +20,13 @@ pub(crate) mod pieces;
 pub(crate) mod probing;
 mod progress;
 mod remedy;
+mod retention;
 pub(crate) mod saving;
 pub(crate) mod setup;
 pub(crate) mod state;
 pub mod task;
 pub mod update;
+mod validation;
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -34,18 +37,17 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::backbone::Backbone;
-use crate::failure::{self, stage_failure};
+use crate::failure::stage_failure;
 use adamw::StepFacts;
 use guard::Trouble;
-use held_out::HeldOutLoss;
 use metrics::{LossSum, StepMetrics};
 use probing::Prober;
 use progress::ProgressLine;
 use remedy::Remedy;
 use saving::{Retention, SaveClock};
 use setup::TrainingSetup;
-use state::{StageStart, TrainingState};
+use state::TrainingState;
+use validation::Validation;
 
 /// Runs a `train` stage.
 ///
@@ -55,10 +57,10 @@ use state::{StageStart, TrainingState};
 pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
     let mut state = checkpoint::open_training_state(job, &setup)?;
-    record_start(job, &setup, &mut state)?;
+    validation::record_start(job, &setup, &mut state)?;
     probing::repeat_lost_probe(job, &setup, &state, prober)?;
     let mut shown = ProgressLine::new();
-    let mut held_out = None;
+    let mut validated = None;
     let mut clock = SaveClock::start();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
@@ -77,7 +79,7 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> 
             }
         }
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            held_out = Some(validate_held_out(job, &setup, &mut state)?);
+            validated = Some(validation::validate(job, &setup, &mut state)?);
         }
         if let Some(retention) = clock.find_due(config, state.step) {
             checkpoint::save_checkpoint(job, &setup, &mut state, retention)?;
@@ -89,36 +91,14 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> 
     if job.interrupt.load(Ordering::SeqCst) && state.saved == state.step {
         return Err(stop_training(job, &setup, &mut state)?);
     }
-    let held_out = match held_out {
+    let validated = match validated {
         Some(found) => found,
         // The stage continues from a checkpoint after its last update: this was recorded and judged before.
-        None => list_losses(&measure_held_out(&setup, &state.model, state.step)?),
+        None => Validation::measure(&setup, &state.model, state.step)?,
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
     divergence::judge_weights(job, &setup, &mut state, norm)?;
-    publish_model(job, &setup, &state, &held_out)
-}
-
-/// Measures the weights that the stage starts from, unless the checkpoint that it continues from says what they were.
-fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(), Failure> {
-    if state.counters.start.is_some() {
-        return Ok(());
-    }
-    // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
-    let model = &setup.parent.backbone.clone().computing_in(setup.precision());
-    let found = measure_held_out(setup, model, 0)?;
-    for (dataset, found) in &found {
-        if found.positions == 0 {
-            job.report.note(&format!(
-                "no position of the held-out rows of `{dataset}` counts, so its held-out loss says nothing"
-            ));
-        } else if !found.is_finite() {
-            let what = format!("the held-out loss on `{dataset}` is {} before the first update", found.loss);
-            return Err(failure::input_failure(what, failure::BEYOND_F32));
-        }
-    }
-    state.counters.start = Some(StageStart::new(model, &found)?);
-    Ok(())
+    publish_model(job, &setup, &state, &validated)
 }
 
 /// What one update came to.
@@ -202,53 +182,6 @@ fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
     job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
-/// Measures, records and judges the loss on held-out rows of every dataset.
-fn validate_held_out(
-    job: &Job<'_>,
-    setup: &TrainingSetup<'_>,
-    state: &mut TrainingState,
-) -> Result<IndexMap<String, f64>, Failure> {
-    let measured = measure_held_out(setup, &state.model, state.step)?;
-    let found = list_losses(&measured);
-    // A loss that is not finite is no metric: it ends the stage right below.
-    if measured.values().all(|found| found.loss.is_finite()) {
-        let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
-        job.slot.append_metrics(&line.to_string())?;
-    }
-    if let Some(line) = progress::describe_validation(setup.config, state.step, &measured) {
-        job.report.event(&line);
-    }
-    divergence::judge_held_out(job, setup, state, &measured)?;
-    Ok(found)
-}
-
-fn list_losses(measured: &IndexMap<String, HeldOutLoss>) -> IndexMap<String, f64> {
-    measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect()
-}
-
-/// The loss on held-out rows of every dataset, with the attention that `model` has learned after `step` updates.
-fn measure_held_out(
-    setup: &TrainingSetup<'_>,
-    model: &Backbone,
-    step: u64,
-) -> Result<IndexMap<String, HeldOutLoss>, Failure> {
-    let mut found = IndexMap::new();
-    for (dataset, rows) in &setup.held_out {
-        let task = setup.evaluation_task(step);
-        let loss = held_out::measure_held_out_loss(
-            model,
-            rows,
-            &task,
-            setup.learned_attention(step),
-            setup.config.validate.times,
-            setup.threads,
-        )
-        .map_err(stage_failure)?;
-        found.insert(dataset.clone(), loss);
-    }
-    Ok(found)
-}
-
 /// Saves a checkpoint if there is anything new, and returns the failure that reports the stop.
 fn stop_training(
     job: &Job<'_>,
@@ -270,11 +203,11 @@ fn publish_model(
     job: &Job<'_>,
     setup: &TrainingSetup<'_>,
     state: &TrainingState,
-    held_out: &IndexMap<String, f64>,
+    validated: &Validation,
 ) -> Result<Summary, Failure> {
+    let held_out = validated.losses();
     let listed: Vec<String> = held_out.iter().map(|(dataset, loss)| format!("{dataset} {loss:.3}")).collect();
-    let mut metrics: IndexMap<String, f64> =
-        held_out.iter().map(|(dataset, loss)| (format!("held_out_loss/{dataset}"), *loss)).collect();
+    let mut metrics = validated.metrics();
     metrics.insert("tokens".into(), state.counters.tokens as f64);
     metrics.insert("clip_rate".into(), state.counters.clipped as f64 / (state.step.max(1)) as f64);
     let headline = match listed.is_empty() {
@@ -282,10 +215,11 @@ fn publish_model(
         false => format!("held-out loss {}", listed.join(", ")),
     };
     let headline = if state.counters.has_diverged() { format!("DIVERGED: {headline}") } else { headline };
-    let lines = setup.lines(state).into_iter().chain(state.counters.guard.describe()).collect();
+    let said = state.counters.guard.describe().into_iter().chain(validated.describe_retention());
+    let lines = setup.lines(state).into_iter().chain(said).collect();
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;
-    setup.artifact(state).write(&mut writer)?;
+    setup.write_artifact(state, &mut writer)?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adapters;
 mod benchmarks;
 mod checkpoint_folders;
 mod checkpoint_texts;
@@ -30,6 +31,7 @@ mod online;
 mod plan;
 mod printed;
 mod report;
+mod retention;
 mod revisions;
 mod rows_view;
 mod run;

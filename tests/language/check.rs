@@ -79,6 +79,13 @@ fn the_pipeline_of_strides_has_only_warnings() {
 }
 
 #[test]
+fn the_pipeline_of_a_laptop_has_only_warnings() {
+    let checked = shipped("laptop.kdl");
+    insta::assert_snapshot!("laptop-warnings", render_concise_lines(&checked.diagnostics));
+    assert!(checked.pipeline.is_some());
+}
+
+#[test]
 fn every_code_has_a_case_with_a_snapshot() {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../cases/check");

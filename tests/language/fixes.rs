@@ -243,8 +243,8 @@ pub(crate) const FORMS: &[Slip] = &[
 
 /// Features that fmflow does not have, and what the help must contain.
 const ABSENT: &[(&str, &str)] = &[
-    ("lora", "there are no adapters"),
-    ("peft", "there are no adapters"),
+    ("lora", "`adapter \"lora\" rank=16 alpha=32`"),
+    ("peft", "`adapter \"lora\" rank=16 alpha=32`"),
     ("fsdp", "one device"),
     ("deepspeed", "one device"),
     ("wandb", "fmflow log"),

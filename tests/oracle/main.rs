@@ -25,6 +25,7 @@ mod set_e;
 mod set_g;
 mod set_h;
 mod set_k;
+mod set_l;
 mod textbook;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,6 +77,7 @@ fn collect(set: &mut Set) {
         "G_filters" => set_g::collect(set),
         "H_idlm" => set_h::collect(set),
         "K_decode" => set_k::collect(set),
+        "L_lora" => set_l::collect(set),
         _ => set.unknown("set"),
     }
 }

@@ -1,5 +1,6 @@
 //! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
+mod adapter;
 mod attention;
 mod branch;
 mod capacity;
@@ -18,6 +19,7 @@ mod sampler_cache;
 mod sampler_paths;
 mod sampling;
 mod strides;
+mod teacher;
 mod training;
 mod unsupported;
 mod vocabulary;
@@ -60,6 +62,8 @@ pub(crate) fn lint_pipeline(
                 optimizer::lint_optimizer(lineages, stage, config, sink);
                 flow_objective::lint_flow_objective(stage, config, sink);
                 strides::lint_strides(lineages, stage, config, sink);
+                adapter::lint_adapter(lineages, stage, config, sink);
+                teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
@@ -77,6 +81,7 @@ pub(crate) fn lint_pipeline(
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
                 capacity::check_measured_lengths(lineages, stage, config, sink);
             }
+            StageConfig::Export(config) => adapter::lint_export(lineages, stage, config, sink),
             StageConfig::Generate(config) => {
                 checkpoint_use::lint_generation_checkpoint(lineages, stage, config, sink);
                 sampling::lint_generation_sampling(lineages, stage, config, sink);
@@ -110,6 +115,7 @@ pub(crate) fn find_contradictions(
         StageConfig::Train(config) => {
             training::check_objective_lineage(lineages, stage, config, &mut sink);
             training::check_tokenizer_digests(lineages, stage, rows, &mut sink);
+            teacher::lint_teacher(lineages, stage, config, &mut sink);
         }
         StageConfig::Convert(_) => checkpoint_use::check_converted_before(lineages, stage, &mut sink),
         StageConfig::Evaluate(config) => {

@@ -22,7 +22,7 @@ use crate::language::draft::Draft;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Budget;
-use crate::pipeline::config::{ExportConfig, ExportDtype, StageConfig};
+use crate::pipeline::config::{ExportConfig, ExportDtype, ExportFormat, StageConfig};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
@@ -192,7 +192,12 @@ fn decode_export(record: &Record) -> Option<ExportConfig> {
         "f32" => ExportDtype::F32,
         word => unknown_word(word),
     };
-    Some(ExportConfig { dtype, shard_bytes: record.count("shard-size")? })
+    let format = match record.text("format")? {
+        "huggingface" => ExportFormat::HuggingFace,
+        "peft" => ExportFormat::Peft,
+        word => unknown_word(word),
+    };
+    Some(ExportConfig { format, dtype, shard_bytes: record.count("shard-size")? })
 }
 
 /// Name, seed and budget of a `pipeline` node. `None` if the name or the seed is missing.

@@ -1,5 +1,7 @@
 //! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
+mod teacher;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,6 +168,9 @@ fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &m
     inputs.extend(find_referenced_input(record, "from", InputRole::From));
     inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
     if record.spec.name == "train" {
+        let adapter = record.child("adapter");
+        inputs.extend(adapter.and_then(|child| find_referenced_input(child, "from", InputRole::Adapter)));
+        inputs.extend(teacher::find_teacher(world, record));
         for pair in find_trained_rows(world, record) {
             let role = InputRole::rows_of(pair.dataset.expect_name());
             inputs.push(DraftInput { role, stage: pair.name(), span: pair.span.clone() });

@@ -3,6 +3,7 @@
 //! No default or range of a field is written here: `schemas/*.kdl` is the only place for those. Input artifacts are named
 //! by *role* (see [`crate::pipeline::role::InputRole`]).
 
+mod adapter;
 pub(crate) mod attention;
 mod dataset;
 mod guard;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use adapter::AdapterSettings;
 pub use attention::{AttentionSchedule, BlockPhase};
 pub use dataset::{
     ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
@@ -256,10 +258,21 @@ pub enum TokenizerChoice {
 /// Writes a checkpoint for other programs, as a Hugging Face folder. Role `from`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportConfig {
+    /// What is written.
+    pub format: ExportFormat,
     /// Number format of the weights.
     pub dtype: ExportDtype,
     /// Most bytes of weights in one file.
     pub shard_bytes: u64,
+}
+
+/// What an export writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// The whole model, as Hugging Face transformers reads it.
+    HuggingFace,
+    /// The adapter alone, as the library PEFT writes it.
+    Peft,
 }
 
 /// Number formats of exported weights.

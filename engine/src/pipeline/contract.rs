@@ -152,6 +152,11 @@ impl Contract {
         contract
     }
 
+    /// Whether it was last trained to predict the next token.
+    pub(crate) fn is_last_loss_autoregressive(&self) -> bool {
+        self.loss.as_deref() == Some(AUTOREGRESSIVE_LOSS)
+    }
+
     /// Reads the text of a `provenance.json`.
     ///
     /// # Errors

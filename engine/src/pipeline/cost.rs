@@ -7,7 +7,7 @@ use crate::pipeline::config::{
 use crate::pipeline::disk::{self, ModelSize};
 use crate::pipeline::memory::MemoryCost;
 use crate::pipeline::role::InputRole;
-use crate::pipeline::shape::{ModelShape, saturating_product};
+use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
 use crate::pipeline::stage::{SourceFiles, Stage};
 
@@ -143,9 +143,19 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
         StageConfig::Train(config) => {
             let metrics = disk::bound_metrics(config.steps, config.parts.len());
             let kept = (config.checkpoint.keep as u64).saturating_add(1 + config.guard.count_rewind_states());
-            cost.work_bytes = saturating_product(&[size.checkpoint(), kept]).saturating_add(metrics);
-            let permanent = saturating_product(&[size.checkpoint(), config.count_kept_checkpoints()]);
-            size.folder().saturating_add(metrics).saturating_add(permanent)
+            let adapter = cost.shape.zip(config.adapter.as_ref());
+            let adapter = adapter.map(|(shape, adapter)| ModelSize::of_adapter(&shape, adapter));
+            // Of an adapter, neither the weights nor moments of them are saved, except for good.
+            let saved = adapter.unwrap_or(size).checkpoint();
+            cost.work_bytes = saturating_product(&[saved, kept]).saturating_add(metrics);
+            let permanent = config.count_kept_checkpoints();
+            let beside = adapter.map_or(0, ModelSize::weights);
+            let whole = match adapter {
+                Some(adapter) => size.folder().saturating_add(adapter.checkpoint()),
+                None => size.checkpoint(),
+            };
+            let permanent = saturating_product(&[whole, permanent]);
+            saturating_sum([size.folder(), beside, metrics, permanent].into_iter())
         }
         StageConfig::RandomInit(_) | StageConfig::Convert(_) => size.folder(),
         StageConfig::Export(config) => size.export(config.dtype),
@@ -195,7 +205,11 @@ fn estimate_training_cost(
         _ if config.attention.has_halves() => shape.flops_per_token_of_blocks(length),
         _ => shape.flops_per_token(length),
     };
-    let flops = shape.map(|shape| per_token(shape) * tokens as f64);
+    let saved = |shape: ModelShape| match config.adapter {
+        Some(_) => shape.frozen_flops(config.attention.has_halves()),
+        None => 0.0,
+    };
+    let flops = shape.map(|shape| (per_token(shape) - saved(shape)) * tokens as f64);
     let machine = compute_peak_flops(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
     let at = |percent: u64| {

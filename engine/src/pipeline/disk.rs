@@ -2,9 +2,9 @@
 
 use crate::pipeline::checkpoint_folder::TIME_FEATURES;
 use crate::pipeline::config::{
-    DatasetFormat, ExportDtype, Packing, RowsConfig, StageConfig, TimeConditioning,
+    AdapterSettings, DatasetFormat, ExportDtype, Packing, RowsConfig, StageConfig, TimeConditioning,
 };
-use crate::pipeline::shape::{ModelShape, saturating_product};
+use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 
 /// Bytes of the smaller files of a result together, and of what file systems lose at the end of files: config, contract,
 /// origins, certificate, summary, manifest, and the stage's part of the run's record.
@@ -32,6 +32,26 @@ impl ModelSize {
     pub(super) fn of(shape: &ModelShape) -> Self {
         let tensors = 2 + u64::from(!shape.tied) + shape.layers.saturating_mul(11);
         Self { parameters: shape.parameters(), tensors, vocabulary: shape.vocabulary }
+    }
+
+    /// The size of what an adapter trains in a model of this shape.
+    pub(super) fn of_adapter(shape: &ModelShape, adapter: &AdapterSettings) -> Self {
+        let queries = shape.heads.saturating_mul(shape.head_dim);
+        let keys = shape.kv_heads.saturating_mul(shape.head_dim);
+        let sides = |target: &String| match target.as_str() {
+            "q_proj" | "o_proj" => shape.hidden.saturating_add(queries),
+            "k_proj" | "v_proj" => shape.hidden.saturating_add(keys),
+            _ => shape.hidden.saturating_add(shape.feed_forward),
+        };
+        let sides = saturating_sum(adapter.targets.iter().map(sides));
+        let values = saturating_product(&[shape.layers, adapter.rank as u64, sides]);
+        let tensors = saturating_product(&[shape.layers, 2, adapter.targets.len() as u64]);
+        // Four scales in a block, and the last one.
+        let norms = shape.groups().iter().find(|(name, _)| *name == "norms").map_or(0, |(_, count)| *count);
+        let (scales, norms) =
+            if adapter.norms { (shape.layers.saturating_mul(4).saturating_add(1), norms) } else { (0, 0) };
+        let (parameters, tensors) = (values.saturating_add(norms), tensors.saturating_add(scales));
+        Self { parameters, tensors, vocabulary: shape.vocabulary }
     }
 
     /// The size after `convert` has added conditioning to a model of this shape.
@@ -135,4 +155,23 @@ fn bound_example_tokens(config: &RowsConfig, bytes: u64) -> u64 {
     let more = config.canvas.map_or(0, |canvas| canvas as u64).saturating_add(TEMPLATE);
     let examples = bytes.div_ceil(SHORTEST);
     bytes.saturating_add(saturating_product(&[examples, more])).saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_factors_of_every_target_of_an_adapter_are_counted() {
+        // Of each block of Qwen3-0.6B: 16 (2 (1024 + 2048) + 2 (1024 + 1024) + 3 (1024 + 3072)) values.
+        let shape = ModelShape::published("Qwen/Qwen3-0.6B").unwrap();
+        let names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        let targets = AdapterSettings::sort_targets(&names);
+        let all = AdapterSettings { rank: 16, alpha: 32.0, targets, norms: false };
+        let size = ModelSize::of_adapter(&shape, &all);
+        assert_eq!((size.tensors, size.parameters), (28 * 14, 10_092_544));
+        // 28 (2 · 1024 + 2 · 128) + 1024 scales of norms.
+        let size = ModelSize::of_adapter(&shape, &AdapterSettings { norms: true, ..all });
+        assert_eq!((size.tensors, size.parameters), (28 * 14 + 28 * 4 + 1, 10_092_544 + 65_536));
+    }
 }

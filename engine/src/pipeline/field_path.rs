@@ -82,7 +82,10 @@ paths! {
         TOKENIZER "tokenizer"
     }
     train "train" {
+        ADAPTER "adapter"
+        ADAPTER_FROM "adapter.from"
         AT "at"
+        CARRY "carry"
         ATTENTION "attention"
         ATTENTION_SIZE "attention.size"
         ATTENTION_NTH_SIZE "attention.size.#"
@@ -116,11 +119,16 @@ paths! {
         SPIKE_SIGMA "guard.spike.sigma"
         SPIKE_WINDOW "guard.spike.window"
         STEPS "steps"
+        TEACHER "teacher"
+        TEACHER_FROM "teacher.from"
         TIME_EPSILON "time.epsilon"
         TIME_FROM "time.from"
         TIME_SAMPLING "time.sampling"
         TIME_TO "time.to"
         WEIGHT_DECAY "optimizer.weight-decay"
+    }
+    export "export" {
+        FORMAT "format"
     }
     evaluate "evaluate" {
         NTH_BENCHMARK_LENGTH "benchmark.#.new-tokens"

@@ -22,7 +22,7 @@ const PROGRAM: u64 = 20 << 20;
 /// Peak memory of a stage in bytes, by what takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryCost {
-    /// The weights: of the checkpoint that a training stage starts from, and of the model that it trains.
+    /// The weights: of the checkpoint that a training stage starts from, of the model that it trains, and of its teacher.
     pub weights: u64,
     /// The moments of the optimizer.
     pub moments: u64,
@@ -86,15 +86,27 @@ impl MemoryCost {
         let lanes = count_lanes(config, on_card);
         let batch = MicroBatchShape::of(config, length);
         let values = size.values();
+        let (trained, head) = count_differentiated(shape, size, config);
         let times = |bytes: u64| bytes.saturating_mul(lanes);
         Self {
-            weights: values.saturating_mul(2 * FLOAT),
-            moments: values.saturating_mul(2 * FLOAT),
-            gradients: times(values.saturating_mul(FLOAT)),
+            weights: values.saturating_mul((2 + u64::from(config.teacher)) * FLOAT),
+            moments: trained.saturating_mul(2 * FLOAT),
+            gradients: times(trained.saturating_add(head).saturating_mul(FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).
             activations: times(estimate_activations(shape, config.recompute, batch.tokens))
                 .saturating_add(estimate_block_backward(shape, batch.tokens)),
             logits: times(estimate_logits(shape, batch.predicted, on_card)),
+        }
+    }
+}
+
+/// Values that are trained, and those of the head's gradient if that is computed though the head is not trained.
+fn count_differentiated(shape: &ModelShape, size: ModelSize, config: &TrainConfig) -> (u64, u64) {
+    match &config.adapter {
+        None => (size.values(), 0),
+        Some(adapter) => {
+            let trained = ModelSize::of_adapter(shape, adapter).values();
+            (trained, saturating_product(&[shape.vocabulary, shape.hidden]))
         }
     }
 }

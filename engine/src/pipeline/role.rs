@@ -24,6 +24,10 @@ pub enum InputRole {
         /// Name of the `rows` node, if the measurement gives one.
         rows: Option<String>,
     },
+    /// `adapter`: the trained checkpoint whose adapter is trained on.
+    Adapter,
+    /// `teacher`: the autoregressive checkpoint from which the one that is trained is measured.
+    Teacher,
     /// `checkpoint/<stage>`: a checkpoint to measure.
     Checkpoint(String),
 }
@@ -41,6 +45,8 @@ impl fmt::Display for InputRole {
         match self {
             Self::From => f.write_str("from"),
             Self::Tokenizer => f.write_str("tokenizer"),
+            Self::Adapter => f.write_str("adapter"),
+            Self::Teacher => f.write_str("teacher"),
             Self::Rows { dataset, rows: None } => write!(f, "rows/{dataset}"),
             Self::Rows { dataset, rows: Some(rows) } => write!(f, "rows/{dataset}/{rows}"),
             Self::Answers { dataset, rows: None } => write!(f, "answers/{dataset}"),

@@ -120,6 +120,14 @@ impl ModelShape {
         2.0 * self.dense_flops() - head + self.attention_flops(length)
     }
 
+    /// What is not computed of [`Self::flops_per_token`], or of block diffusion (`halves`), if the weights of all blocks are frozen:
+    /// the products that make their gradients, a third of theirs.
+    #[must_use]
+    pub(crate) fn frozen_flops(&self, halves: bool) -> f64 {
+        let head = 6.0 * saturating_product(&[self.vocabulary, self.hidden]) as f64;
+        (self.dense_flops() - head) / 3.0 * if halves { 2.0 } else { 1.0 }
+    }
+
     fn dense_flops(&self) -> f64 {
         let looked_up = if self.tied { 0 } else { saturating_product(&[self.vocabulary, self.hidden]) };
         6.0 * self.parameters().saturating_sub(looked_up) as f64

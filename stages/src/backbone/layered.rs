@@ -52,7 +52,7 @@ where
         let (config, device) = (self.config, self.device);
         let contexts = self.prepare(batches)?;
         let rows = self.load(|name| name == EMBEDDING)?;
-        let rows = ParameterView(&rows).matrix(EMBEDDING)?;
+        let rows = ParameterView::plain(&rows).matrix(EMBEDDING)?;
         let mut states = Vec::with_capacity(batches.len());
         for TokenBatch { tokens, context } in batches {
             let tokens = copy_tokens(tokens, context.batch, config.vocab_size, device)?;
@@ -66,8 +66,8 @@ where
         }
         let last = self.load(|name| name == "model.norm.weight" || name == HEAD)?;
         let (norm, head) = (
-            ParameterView(&last).vector("model.norm.weight")?,
-            tied.map_or_else(|| ParameterView(&last).matrix(HEAD), Ok)?,
+            ParameterView::plain(&last).vector("model.norm.weight")?,
+            tied.map_or_else(|| ParameterView::plain(&last).matrix(HEAD), Ok)?,
         );
         for (index, x) in states.into_iter().enumerate() {
             let logits: Tensor<2> = linear(rms_norm(x, &norm, config.rms_norm_eps), &head);
@@ -80,7 +80,7 @@ where
     /// The contexts on the device. The shared tensors of time conditioning are read for it, and freed.
     fn prepare(&mut self, batches: &[TokenBatch]) -> Result<Vec<PreparedContext>, E> {
         let shared = self.load(|name| name.starts_with("time.") && !name.starts_with("time.layers."))?;
-        let clock = ParameterView(&shared).clock(self.conditioning)?;
+        let clock = ParameterView::plain(&shared).clock(self.conditioning)?;
         let prepared = batches
             .iter()
             .map(|batch| prepare_context(&batch.context, self.config, clock.as_ref(), self.device));
@@ -96,7 +96,7 @@ where
     ) -> Result<(), E> {
         let (own, time) = (format!("model.layers.{index}."), format!("time.layers.{index}."));
         let tensors = self.load(|name| name.starts_with(&own) || name.starts_with(&time))?;
-        let block = ParameterView(&tensors).block(index, self.conditioning)?;
+        let block = ParameterView::plain(&tensors).block(index, self.conditioning)?;
         for (state, context) in states.iter_mut().zip(contexts) {
             *state = block.forward(state.clone(), self.config, context);
         }

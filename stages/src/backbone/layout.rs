@@ -3,9 +3,10 @@
 use burn_tensor::Tensor;
 use indexmap::IndexMap;
 
+use super::adapter::name_factors;
 use super::attention::SelfAttention;
 use super::block::TransformerBlock;
-use super::layers::Projection;
+use super::layers::{AdaptedWeight, Projection};
 use super::time::TimeEmbedding;
 use super::{BackboneError, Parameter, Qwen3Config, TimeConditioning};
 use crate::rng::{self, RandomPurpose};
@@ -30,20 +31,42 @@ pub(super) fn draw_initial_values(
 }
 
 /// Parameters by name and rank.
-pub(super) struct ParameterView<'a>(pub(super) &'a IndexMap<String, Parameter>);
+pub(super) struct ParameterView<'a> {
+    /// All of them.
+    pub(super) all: &'a IndexMap<String, Parameter>,
+    /// s, the scale of an adapter's changes, if there is one.
+    pub(super) scale: Option<f64>,
+}
 
-impl ParameterView<'_> {
+impl<'a> ParameterView<'a> {
+    /// Of a model without an adapter.
+    pub(super) fn plain(all: &'a IndexMap<String, Parameter>) -> Self {
+        Self { all, scale: None }
+    }
+
     pub(super) fn matrix(&self, name: &str) -> Result<Tensor<2>, BackboneError> {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Parameter::Matrix(x)) => Ok(x.clone()),
             _ => Err(BackboneError::Missing(name.into())),
         }
     }
 
     pub(super) fn vector(&self, name: &str) -> Result<Tensor<1>, BackboneError> {
-        match self.0.get(name) {
+        match self.all.get(name) {
             Some(Parameter::Vector(x)) => Ok(x.clone()),
             _ => Err(BackboneError::Missing(name.into())),
+        }
+    }
+
+    /// The projection with this weight, changed by the adapter if it is one of its targets.
+    fn projection(&self, name: &str) -> Result<Projection, BackboneError> {
+        let (weight, factors) = (self.matrix(name)?, name_factors(name));
+        match self.scale.filter(|_| self.all.contains_key(&factors[0])) {
+            None => Ok(Projection::Plain(weight)),
+            Some(scale) => {
+                let [down, up] = [self.matrix(&factors[0])?, self.matrix(&factors[1])?];
+                Ok(Projection::Adapted(Box::new(AdaptedWeight { weight, down, up, scale })))
+            }
         }
     }
 
@@ -52,9 +75,8 @@ impl ParameterView<'_> {
         index: usize,
         time: TimeConditioning,
     ) -> Result<TransformerBlock, BackboneError> {
-        let matrix = |field: &str| self.matrix(&format!("model.layers.{index}.{field}.weight"));
         let vector = |field: &str| self.vector(&format!("model.layers.{index}.{field}.weight"));
-        let projection = |field: &str| matrix(field).map(Projection::Plain);
+        let projection = |field: &str| self.projection(&format!("model.layers.{index}.{field}.weight"));
         let attention = SelfAttention {
             q_proj: projection("self_attn.q_proj")?,
             k_proj: projection("self_attn.k_proj")?,

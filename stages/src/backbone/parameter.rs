@@ -33,7 +33,7 @@ impl Parameter {
 
     /// `[n]` or [out, in].
     #[must_use]
-    pub(crate) fn shape(&self) -> Vec<usize> {
+    pub fn shape(&self) -> Vec<usize> {
         match self {
             Self::Vector(x) => x.dims().into(),
             Self::Matrix(x) => x.dims().into(),
@@ -96,6 +96,15 @@ impl Parameter {
         match self {
             Self::Vector(x) => Self::Vector(set_requires_grad(x.inner(), true)),
             Self::Matrix(x) => Self::Matrix(set_requires_grad(x.inner(), true)),
+        }
+    }
+
+    /// The same values in a graph, where they get no gradient.
+    #[must_use]
+    pub(crate) fn untracked(self) -> Self {
+        match self {
+            Self::Vector(x) => Self::Vector(x.inner().autodiff()),
+            Self::Matrix(x) => Self::Matrix(x.inner().autodiff()),
         }
     }
 

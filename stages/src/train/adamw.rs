@@ -110,7 +110,7 @@ impl AdamW {
         let zero = |p: &Parameter| Tensor::zeros([p.count()], &device);
         let start =
             |(name, p): (&str, &Parameter)| (name.to_owned(), Moments { first: zero(p), second: zero(p) });
-        Ok(Self { settings: settings.clone(), moments: model.parameters().map(start).collect() })
+        Ok(Self { settings: settings.clone(), moments: model.trained().map(start).collect() })
     }
 
     /// Applies update number `k` (from 0) and returns the new backbone.
@@ -131,7 +131,7 @@ impl AdamW {
         let mut squares = Vec::new();
         let moments = &mut self.moments;
         let no_decay = &self.settings.no_decay;
-        let model = model.map(|name, parameter| {
+        let model = model.map_trained(|name, parameter| {
             let gradient = gradients.next().expect("every parameter has a gradient, in the same order");
             let moments = moments.get_mut(name).expect("every parameter has moments since the start");
             let decay = !no_decay.iter().any(|word| is_exempt_from_decay(word, name));
@@ -159,12 +159,12 @@ impl AdamW {
     }
 }
 
-/// Euclidean norm of all weights.
+/// Euclidean norm of all weights that are trained.
 ///
 /// # Errors
 /// If the device fails.
 pub(crate) fn measure_weight_norm(model: &Backbone) -> Result<f64, BackboneError> {
-    let squares = model.parameters().map(|(_, parameter)| sum_squares(parameter.flat())).collect();
+    let squares = model.trained().map(|(_, parameter)| sum_squares(parameter.flat())).collect();
     Ok(sum_on_host(squares)?.iter().sum::<f64>().sqrt())
 }
 
@@ -207,7 +207,7 @@ impl GradientNorms {
     fn from_gradients(model: &Backbone, gradients: &FlatGradients) -> Result<Self, StepError> {
         let sums = sum_on_host(gradients.iter().cloned().map(sum_squares).collect())?;
         let mut by_group = IndexMap::<String, f64>::new();
-        for ((name, _), sum) in model.parameters().zip(&sums) {
+        for ((name, _), sum) in model.trained().zip(&sums) {
             *by_group.entry(find_parameter_group(name).to_owned()).or_default() += sum;
         }
         if let Some((group, _)) = by_group.iter().find(|(_, sum)| !sum.is_finite()) {

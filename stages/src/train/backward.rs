@@ -10,7 +10,9 @@
 use burn_tensor::{Int, Tensor};
 
 use super::gradient_sums::{GradientSums, collect_gradients};
-use crate::backbone::{AttentionContext, Backbone, BackboneError, PreparedContext, TimeConditioning};
+use crate::backbone::{
+    AttentionContext, Backbone, BackboneError, EMBEDDING, PreparedContext, TimeConditioning,
+};
 
 /// A finished forward pass, ready for its backward pass.
 pub(super) enum ForwardPass {
@@ -87,8 +89,10 @@ impl ForwardPass {
                     gradient =
                         run_part_backward(model, streams.pop(), gradient, sums, |x| model.block(i, x, &at))?;
                 }
-                let embedded = model.embed(tokens);
-                collect_gradients(model, (embedded * gradient.autodiff()).sum().backward(), sums);
+                if model.trains(EMBEDDING) {
+                    let embedded = model.embed(tokens);
+                    collect_gradients(model, (embedded * gradient.autodiff()).sum().backward(), sums);
+                }
                 Ok(())
             }
         }

@@ -14,11 +14,13 @@ use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use super::adamw::AdamW;
+use super::adapter_files::{self, AdapterFacts};
 use super::flat_tensors;
 use super::guard::is_rewind_needed;
 use super::saving::Retention;
 use super::setup::TrainingSetup;
 use super::state::{TrainingCounters, TrainingState};
+use crate::backbone::Backbone;
 use crate::failure::{self, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::Model;
@@ -53,7 +55,7 @@ pub(crate) fn open_training_state(
 
 /// The state before the first update, with the moments of the parent if they are carried over.
 pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
-    let model = setup.parent.backbone.clone().computing_in(setup.precision());
+    let model = start_model(job, setup)?;
     let mut optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
     let mut counters = TrainingCounters::default();
@@ -64,6 +66,20 @@ pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Res
         counters.carried = before.count_optimizer_updates();
     }
     Ok(TrainingState { step: 0, saved: 0, model, optimizer, counters })
+}
+
+/// The model before the first update: the parent's, with an adapter that is new or another stage's.
+fn start_model(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<Backbone, Failure> {
+    let model = setup.initial_model()?;
+    let (Some(facts), Ok(folder)) = (&setup.adapter, find_input_folder(job, &InputRole::Adapter)) else {
+        return Ok(model);
+    };
+    if AdapterFacts::read(folder)? != *facts {
+        let what = "the adapter was trained on another base, or with other settings";
+        let help = "leave `from=` out of `adapter`, or start from the checkpoint that it was trained on";
+        return Err(failure::input_failure(what, help));
+    }
+    adapter_files::restore_adapter(folder, model)
 }
 
 /// Publishes the state after `state.step` updates, then removes checkpoints that newer ones replace.
@@ -77,7 +93,11 @@ pub(crate) fn save_checkpoint(
         Retention::Replaced => job.slot.checkpoint(state.step)?,
         Retention::Permanent => job.slot.permanent_checkpoint(state.step)?,
     };
-    setup.artifact(state).write(&mut writer)?;
+    match (&setup.adapter, retention) {
+        // The weights are the parent's.
+        (Some(facts), Retention::Replaced) => facts.write(&mut writer, &state.model)?,
+        _ => setup.write_artifact(state, &mut writer)?,
+    }
     let mut moments = Vec::new();
     for (name, m) in &state.optimizer.moments {
         moments.push((format!("first.{name}"), copy_to_host(&m.first)?));
@@ -100,7 +120,10 @@ pub(crate) fn save_checkpoint(
 /// Restores a checkpoint into the fresh state of the same stage.
 pub(super) fn restore_checkpoint(folder: &Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
     let device = fresh.model.device();
-    let model = Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision());
+    let model = match fresh.model.adapter() {
+        Some(_) => adapter_files::restore_adapter(folder, fresh.model)?,
+        None => Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision()),
+    };
     let counters = read_counters(folder)?;
     let mut optimizer = fresh.optimizer;
     restore_moments(folder, &mut optimizer, &device)?;

@@ -57,6 +57,16 @@ pub(super) fn judge_held_out(
     }
 }
 
+/// Refuses a divergence from the teacher that is not finite.
+///
+/// # Errors
+/// If there is one.
+pub(super) fn judge_retention(done: u64, retention: &IndexMap<String, f64>) -> Result<(), Failure> {
+    let Some((dataset, kl)) = retention.iter().find(|(_, kl)| !kl.is_finite()) else { return Ok(()) };
+    let what = format!("by update {done} the divergence from the teacher on `{dataset}` is {kl}");
+    Err(divergence_failure(what))
+}
+
 /// The first dataset whose held-out cross-entropy is worse than chance and than at the start of the stage, as a sentence.
 fn describe_worse_loss(
     setup: &TrainingSetup<'_>,

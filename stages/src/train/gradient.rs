@@ -88,28 +88,30 @@ fn compute_micro_batch_gradient(
         how.recompute,
     )?;
     let places = to_int_tensor(batch.terms.iter().map(|t| t.place), &device);
-    let mut gradients: GradientSums = vec![None; model.parameters().len()];
+    let mut gradients: GradientSums = vec![None; model.trained().count()];
     let mut losses = None;
     if !batch.terms.is_empty() {
         let terms = build_loss_terms(&batch.terms, divisor, &device);
         let found =
             differentiate_losses(pass.at(model, places.clone()), model.head(), terms, model.precision());
         let LossGradients { hidden, head, losses: own } = found;
-        gradients[model.find_head()] = Some(head.flatten(0, 1));
+        if let Some(at) = model.find_trained_head() {
+            gradients[at] = Some(head.flatten(0, 1));
+        }
         losses = Some(own);
         pass.backward(model, places, hidden, &mut gradients)?;
     }
     let whole = |(gradient, (_, p)): (Option<Tensor<1>>, (_, &crate::backbone::Parameter))| {
         gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &device))
     };
-    Ok((gradients.into_iter().zip(model.parameters()).map(whole).collect(), losses))
+    Ok((gradients.into_iter().zip(model.trained()).map(whole).collect(), losses))
 }
 
 /// Hidden states of a micro-batch.
 ///
 /// # Shapes
 /// Returns [B · L, D].
-fn compute_hidden_states(
+pub(super) fn compute_hidden_states(
     model: &Backbone,
     batch: &MicroBatch,
     attention: Attention,
@@ -254,6 +256,7 @@ pub(crate) fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) 
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
+/// Copies values to the host.
+pub(super) fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
     x.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }

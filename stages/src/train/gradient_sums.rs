@@ -4,7 +4,7 @@ use burn_tensor::Tensor;
 
 use crate::backbone::Backbone;
 
-/// Gradients of all parameters, flat, in the order of [`Backbone::parameters`]. Sums are kept in f32: in bf16, the sum of many
+/// Gradients of all parameters that are trained, flat, in the order of [`Backbone::trained`]. Sums are kept in f32: in bf16, the sum of many
 /// micro-batches would lose small contributions.
 pub type FlatGradients = Vec<Tensor<1>>;
 
@@ -17,7 +17,7 @@ pub(super) fn collect_gradients(
     mut found: burn_tensor::Gradients,
     gradients: &mut GradientSums,
 ) {
-    for ((_, parameter), slot) in model.parameters().zip(gradients) {
+    for ((_, parameter), slot) in model.trained().zip(gradients) {
         if let Some(gradient) = parameter.take_gradient(&mut found) {
             *slot = Some(match slot.take() {
                 None => gradient,

@@ -64,7 +64,11 @@ pub(crate) fn measure_held_out_loss(
 }
 
 /// All corrupted copies of all rows in micro-batches, and the divisor of their loss.
-fn build_held_out_batches(rows: &[Row], task: &TrainingTask, times: usize) -> (Vec<MicroBatch>, u64) {
+pub(super) fn build_held_out_batches(
+    rows: &[Row],
+    task: &TrainingTask,
+    times: usize,
+) -> (Vec<MicroBatch>, u64) {
     let times = if task.has_times() { times } else { 1 };
     let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
     for (number, row) in rows.iter().enumerate() {

@@ -66,7 +66,7 @@ pub(super) fn probe_if_due(
     else {
         return Ok(());
     };
-    let (done, model) = (state.step, setup.artifact(state).for_text());
+    let (done, model) = (state.step, setup.artifact(state)?.for_text());
     // What panics is a bug, and reported as one, but a training of days must not end because of it.
     let found = match catch_unwind(AssertUnwindSafe(|| prober(job, probe, &model))) {
         Ok(Ok(answers)) => answers,

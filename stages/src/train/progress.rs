@@ -6,7 +6,6 @@ use fmflow_engine::run::execute::{Job, Progress};
 
 use indexmap::IndexMap;
 
-use super::held_out::HeldOutLoss;
 use super::metrics::StepMetrics;
 
 /// The numbers of the progress line: sums over the updates since the last line, shown as means. The learning rate is that of the last
@@ -52,16 +51,18 @@ fn format_rate(rate: f64) -> String {
     if rate == 0.0 { "0".to_owned() } else { format!("{rate:.1e}") }
 }
 
-/// The line about a measurement after `done` updates; `None` if nothing was measured.
+/// The line about losses that were measured after `done` updates, and what is to be said of the teacher; `None` if nothing was measured.
 pub(super) fn describe_validation(
     config: &TrainConfig,
     done: u64,
-    measured: &IndexMap<String, HeldOutLoss>,
+    measured: &IndexMap<String, f64>,
+    retention: Option<&str>,
 ) -> Option<String> {
-    let of = |(dataset, found): (&String, &HeldOutLoss)| format!("{dataset} {:.3}", found.loss);
-    let losses: Vec<String> = measured.iter().map(of).collect();
+    let losses: Vec<String> = measured.iter().map(|(dataset, loss)| format!("{dataset} {loss:.3}")).collect();
     let unit = describe_loss_unit(&config.objective);
-    (!losses.is_empty()).then(|| format!("held-out loss after update {done}: {} {unit}", losses.join(", ")))
+    let retention = retention.map(|line| format!(" · {line}")).unwrap_or_default();
+    let line = || format!("held-out loss after update {done}: {} {unit}{retention}", losses.join(", "));
+    (!losses.is_empty()).then(line)
 }
 
 /// What a held-out loss is measured in, and whether it bounds the likelihood.

@@ -1,26 +1,31 @@
 //! Opens everything that a training stage needs before its first update: parent, rows, mixture, task.
 
+mod inputs;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
 use fmflow_engine::pipeline::config::train::{ComputeFormat, Objective};
 use fmflow_engine::pipeline::contract::find_trained_attention;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::ArtifactWriter;
 use indexmap::IndexMap;
 
-use super::attention;
+use super::adapter_files::AdapterFacts;
 use super::gradient::ForwardOptions;
 use super::state::TrainingState;
 use super::update::{FlowObjective, StridedObjective, TrainingTask};
-use crate::backbone::{Attention, Precision, TimeConditioning};
-use crate::data::mixture::{Mixture, MixtureRows};
+use super::{attention, retention};
+use crate::backbone::{Attention, Backbone, Precision, TimeConditioning};
+use crate::data::mixture::Mixture;
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::count_threads;
-use crate::model::{Model, ModelTokenizer};
+use crate::model::Model;
 use fmflow_engine::pipeline::origins::Origins;
+use inputs::{build_mixture, check_rows, open_rows, read_held_out_rows};
 
 /// Everything that stays constant over the updates of a stage.
 pub(crate) struct TrainingSetup<'a> {
@@ -39,6 +44,10 @@ pub(crate) struct TrainingSetup<'a> {
     pub held_out: IndexMap<String, Vec<Row>>,
     /// The checkpoint that training starts from.
     pub parent: Model,
+    /// The facts of the adapter that is trained, if one is.
+    pub adapter: Option<AdapterFacts>,
+    /// The autoregressive model from which the trained one is measured.
+    pub teacher: Option<Backbone>,
     rows: Vec<(String, Rows)>,
     mixture: Mixture,
     /// The origins of the facts that this stage sets.
@@ -50,7 +59,10 @@ impl<'a> TrainingSetup<'a> {
     pub(crate) fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
         let device = crate::device::open_device(job.device)
             .map_err(|e| input_failure(e, "choose a device that this build has"))?;
-        let parent = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
+        let folder = crate::job::find_input_folder(job, &InputRole::From)?;
+        let parent = Model::open(folder, &device)?;
+        let facts = |settings| AdapterFacts::of_base(settings, folder);
+        let adapter = config.adapter.as_ref().map(facts).transpose()?;
         let rows = open_rows(job, config)?;
         for (dataset, rows) in &rows {
             check_rows(dataset, rows, &parent)?;
@@ -59,6 +71,7 @@ impl<'a> TrainingSetup<'a> {
         let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows, config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = build_training_task(config, &parent)?;
+        let teacher = retention::open_teacher(job, config, &parent)?;
         let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
         Ok(Self {
             config,
@@ -67,7 +80,9 @@ impl<'a> TrainingSetup<'a> {
             task,
             threads: count_threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
+            teacher: teacher.map(|teacher| teacher.computing_in(find_precision(config))),
             parent,
+            adapter,
             rows,
             mixture,
             origins: Origins::for_stage(job.stage),
@@ -81,12 +96,18 @@ impl<'a> TrainingSetup<'a> {
         ForwardOptions { attention, anneal, recompute: self.config.recompute }
     }
 
+    /// The model that training starts from: the parent's, with a new adapter if one is trained.
+    pub(crate) fn initial_model(&self) -> Result<Backbone, Failure> {
+        let model = self.parent.backbone.clone().computing_in(self.precision());
+        match &self.adapter {
+            Some(facts) => model.adapted(&facts.settings, self.seed).map_err(stage_failure),
+            None => Ok(model),
+        }
+    }
+
     /// The format of the factors of products.
     pub(crate) fn precision(&self) -> Precision {
-        match self.config.compute {
-            ComputeFormat::F32 => Precision::F32,
-            ComputeFormat::Bf16 => Precision::Bf16,
-        }
+        find_precision(self.config)
     }
 
     /// The task of update `k`, with its block size.
@@ -140,19 +161,29 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract. It computes in f32,
+    /// The model to publish: the weights of `state`, with its adapter merged into them, with the parent's tokenizer, certificate and updated contract. It computes in f32,
     /// as in every stage that opens it, so that a probe says what `generate` will.
-    pub(crate) fn artifact(&self, state: &TrainingState) -> Model {
+    pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
         let Model { text, generation, certificate, .. } = &self.parent;
-        Model {
-            backbone: state.model.clone().computing_in(Precision::F32),
+        Ok(Model {
+            backbone: state.model.clone().merged().map_err(stage_failure)?.computing_in(Precision::F32),
             contract: self.parent.contract.after_training(self.config, state.step, canvas),
             text: text.clone(),
             generation: generation.clone(),
             certificate: certificate.clone(),
             origins: self.origins.clone().after(&self.parent.origins),
-        }
+        })
+    }
+
+    /// Writes the model to publish, and the adapter beside it if one is trained.
+    pub(crate) fn write_artifact(
+        &self,
+        state: &TrainingState,
+        writer: &mut ArtifactWriter,
+    ) -> Result<(), Failure> {
+        self.artifact(state)?.write(writer)?;
+        self.adapter.as_ref().map_or(Ok(()), |facts| facts.write(writer, &state.model))
     }
 
     /// Lines for the summary of the stage: realized and declared share of every dataset.
@@ -171,79 +202,11 @@ impl<'a> TrainingSetup<'a> {
     }
 }
 
-fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
-    let open = |part: &fmflow_engine::pipeline::config::train::MixturePart| {
-        Ok((
-            part.dataset.clone(),
-            Rows::open(crate::job::find_input_folder(job, &part.role)?).map_err(stage_failure)?,
-        ))
-    };
-    config.parts.iter().map(open).collect()
-}
-
-/// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be
-/// valid numbers, and training would run on nonsense.
-fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure> {
-    let (summary, config) = (rows.summary(), parent.backbone.config());
-    if summary.vocabulary as usize > config.vocab_size {
-        let what = format!(
-            "rows of `{dataset}` use {} token ids, but the model has {}",
-            summary.vocabulary, config.vocab_size
-        );
-        return Err(input_failure(what, "use the tokenizer that the model was made for"));
+fn find_precision(config: &TrainConfig) -> Precision {
+    match config.compute {
+        ComputeFormat::F32 => Precision::F32,
+        ComputeFormat::Bf16 => Precision::Bf16,
     }
-    if let Some(text) = &parent.text
-        && text.tokenizer.digest() != summary.tokenizer
-    {
-        let what = format!("rows of `{dataset}` were made with a different tokenizer than the checkpoint's");
-        return Err(input_failure(what, "give `rows` the tokenizer of the checkpoint"));
-    }
-    let template =
-        |text: &ModelTokenizer| text.tokenizer.template().map(|template| template.digest().to_owned());
-    if summary.chats && parent.text.as_ref().is_some_and(|text| template(text) != summary.chat_template) {
-        let what = format!(
-            "conversations of `{dataset}` were laid out with a different chat template than the checkpoint's"
-        );
-        return Err(input_failure(
-            what,
-            "give `rows` the tokenizer of the checkpoint, by the name of its stage",
-        ));
-    }
-    if summary.length > config.max_position_embeddings {
-        let what = format!(
-            "rows of `{dataset}` have {} tokens, but the model's context is {}",
-            summary.length, config.max_position_embeddings
-        );
-        return Err(input_failure(what, "lower `length=` of the rows or raise `context=` of the shape"));
-    }
-    Ok(())
-}
-
-/// The mixture. Its phases begin at the first rows of their updates; `first` updates came before this stage.
-fn build_mixture(
-    config: &TrainConfig,
-    rows: &[(String, Rows)],
-    seed: u64,
-    first: u64,
-) -> Result<Mixture, Failure> {
-    let part =
-        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| {
-            MixtureRows {
-                weights: part.weights.clone(),
-                rows: rows.len(Split::Train),
-                tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
-            }
-        };
-    let parts: Vec<MixtureRows> = config.parts.iter().zip(rows).map(part).collect();
-    let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
-    let starts: Vec<u64> = config.phases.iter().map(start).collect();
-    Mixture::new(&parts, &starts, seed)
-        .map_err(|e| input_failure(e, "check the dataset's `held-out=` and the rows' `length=`"))
-}
-
-fn read_held_out_rows(rows: &Rows, config: &TrainConfig) -> Result<Vec<Row>, Failure> {
-    let count = rows.len(Split::HeldOut).min(config.validate.rows as u64);
-    (0..count).map(|i| rows.row(Split::HeldOut, i).map_err(stage_failure)).collect()
 }
 
 /// Builds the task from the settings and the parent's contract.

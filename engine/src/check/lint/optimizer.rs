@@ -95,8 +95,10 @@ fn report_unmatched_exemptions(
 fn check_decayed_norms(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let optimizer = &config.optimizer;
     let norms = || PARAMETER_GROUPS.iter().filter(|(_, group)| *group == "norm");
+    // Of an adapter's model the norms are trained only on request.
+    let frozen = config.adapter.as_ref().is_some_and(|adapter| !adapter.norms);
     let exempt = |parameter| optimizer.no_decay.iter().any(|word| exempts_parameter(word, parameter));
-    if optimizer.weight_decay == 0.0 || norms().all(exempt) {
+    if frozen || optimizer.weight_decay == 0.0 || norms().all(exempt) {
         return;
     }
     let words = optimizer.no_decay.iter().filter(|word| !norms().any(|norm| exempts_parameter(word, norm)));

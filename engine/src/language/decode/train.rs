@@ -9,7 +9,9 @@ use crate::pipeline::config::train::{
     GuardAction, GuardSettings, Loss, LossDivisor, LossPositions, MixturePart, NonFiniteGuard, Objective,
     OptimizerSettings, SpikeGuard, TimeSampling, TimeSettings, ValidateSettings,
 };
-use crate::pipeline::config::{AttentionSchedule, LearningRate, LearningRateShape, TrainConfig};
+use crate::pipeline::config::{
+    AdapterSettings, AttentionSchedule, LearningRate, LearningRateShape, TrainConfig,
+};
 use crate::pipeline::role::InputRole;
 use crate::text::diagnostic::{Code, Diagnostic};
 
@@ -27,6 +29,14 @@ impl Decoder<'_> {
             phases,
             parts,
             objective: self.objective(record.child("objective")?)?,
+            adapter: match record.child("adapter") {
+                Some(adapter) => Some(self.adapter(adapter)?),
+                None => None,
+            },
+            teacher: match record.child("teacher") {
+                Some(teacher) => decode_teacher(teacher)?,
+                None => false,
+            },
             time: decode_time(record.child("time")?, &attention)?,
             attention,
             batch: decode_batch(record.child("batch")?)?,
@@ -48,6 +58,38 @@ impl Decoder<'_> {
                 "bf16" => ComputeFormat::Bf16,
                 word => unknown_word(word),
             },
+        })
+    }
+
+    /// The settings of an adapter. Every word of `target` must name a projection.
+    fn adapter(&mut self, record: &Record) -> Option<AdapterSettings> {
+        match record.text("value")? {
+            "lora" => {}
+            word => unknown_word(word),
+        }
+        let target = record.leaf("target")?;
+        let words: Vec<&str> = target.text()?.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        let named = |word: &&str| AdapterSettings::find_projections(word).next().is_some();
+        if words.is_empty() || !words.iter().all(named) {
+            let wrong = words.iter().find(|word| !named(word)).copied().unwrap_or_default();
+            let wrong = crate::text::escape::escape_line(wrong);
+            self.sink.push(
+                Diagnostic::new(Code::AdapterMismatch, format!("no projection is called `{wrong}`"))
+                    .at(&target.span, "matches nothing")
+                    .help(
+                        "name projections (`q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`) or \
+                         groups of them (`attention`, `feed-forward`), as in `target=\"attention\"`",
+                    ),
+            );
+            return None;
+        }
+        let found: Vec<&str> =
+            words.iter().flat_map(|word| AdapterSettings::find_projections(word)).collect();
+        Some(AdapterSettings {
+            rank: record.size("rank")?,
+            alpha: record.number("alpha")?,
+            targets: AdapterSettings::sort_targets(&found),
+            norms: record.boolean("norms")?,
         })
     }
 
@@ -107,6 +149,14 @@ impl Decoder<'_> {
             max_weight: record.number("max-weight"),
             clean_weight: record.child("clean-loss").and_then(|child| child.number("weight")),
         })
+    }
+}
+
+/// Whether there is a teacher; a node says so.
+fn decode_teacher(record: &Record) -> Option<bool> {
+    match record.text("value")? {
+        "ar" => Some(true),
+        word => unknown_word(word),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::config::adapter::AdapterSettings;
 use crate::pipeline::config::attention::AttentionSchedule;
 pub use crate::pipeline::config::guard::{
     DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
@@ -21,6 +22,11 @@ pub struct TrainConfig {
     pub parts: Vec<MixturePart>,
     /// What the model learns.
     pub objective: Objective,
+    /// The low-rank changes that are trained in place of the weights, if there are some. Role `adapter` if they start from those of
+    /// another stage.
+    pub adapter: Option<AdapterSettings>,
+    /// Whether the model is measured from an autoregressive one at every validation. Role `teacher`.
+    pub teacher: bool,
     /// How times t are drawn; no effect on `autoregressive`.
     pub time: TimeSettings,
     /// Which positions see which.

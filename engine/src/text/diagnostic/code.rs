@@ -103,6 +103,8 @@ codes! {
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
     AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
     StrideMismatch "stride-mismatch" Error "strides or a clean loss that nothing else fits"
+    AdapterMismatch "adapter-mismatch" Error "an adapter that does not fit the model, its base or its use"
+    TeacherMismatch "teacher-mismatch" Error "a teacher that does not predict the next token"
     BlockMismatch "block-mismatch" Error "block sizes of sampler, training or rows that do not fit together"
     CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"

@@ -1,0 +1,147 @@
+//! Low-rank changes of projections (LoRA; Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021):
+//! y = W x + s B (A x), with s = alpha / rank, A [rank, in] and B [out, rank].
+//!
+//! A is drawn and B is 0 at the start, so that a fresh adapter changes no logit. Only A and B are trained, and the norms if the
+//! settings say so. The names and shapes of A and B are those of the library PEFT, without its prefix.
+
+use burn_tensor::Tensor;
+use fmflow_engine::pipeline::config::AdapterSettings;
+use fmflow_ops as ops;
+use indexmap::IndexMap;
+
+use super::{Backbone, BackboneError, Parameter, Precision};
+use crate::rng::{self, RandomPurpose};
+
+/// Ends of the names of A and B, after the name of their projection.
+const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
+
+/// The names of A and B of the projection whose weight is called `name`.
+#[must_use]
+pub(super) fn name_factors(name: &str) -> [String; 2] {
+    let projection = name.strip_suffix(".weight").unwrap_or(name);
+    ENDS.map(|end| format!("{projection}{end}"))
+}
+
+/// Whether `name` is that of an A or B.
+fn is_factor(name: &str) -> bool {
+    ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether an adapter with these settings trains the parameter called `name`.
+fn is_trained(adapter: Option<&AdapterSettings>, name: &str) -> bool {
+    adapter.is_none_or(|adapter| is_factor(name) || adapter.norms && name.contains("norm"))
+}
+
+impl Backbone {
+    /// The settings of the adapter, if it has one.
+    #[must_use]
+    pub(crate) fn adapter(&self) -> Option<&AdapterSettings> {
+        self.adapter.as_ref()
+    }
+
+    /// The same backbone with an adapter whose A are drawn, from uniform(-1, 1) / sqrt(in), and whose B are 0: it computes what it
+    /// computed without. It must have none yet.
+    ///
+    /// # Errors
+    /// If the settings adapt no projection.
+    pub fn adapted(mut self, settings: &AdapterSettings, seed: u64) -> Result<Self, BackboneError> {
+        let (device, precision) = (self.device(), self.precision);
+        let targets: Vec<(String, Vec<usize>)> = self
+            .parameters()
+            .filter(|(name, _)| settings.adapts(name))
+            .map(|(name, parameter)| (name.to_owned(), parameter.shape()))
+            .collect();
+        if targets.is_empty() {
+            return Err(BackboneError::Missing("a projection that the adapter changes".into()));
+        }
+        for (index, (name, shape)) in targets.into_iter().enumerate() {
+            let ([down, up], rank) = (name_factors(&name), settings.rank);
+            let mut stream = rng::derive_stream(seed, RandomPurpose::Adapter, [index as u64, 0, 0]);
+            let bound = 1.0 / (shape[1] as f64).sqrt();
+            let drawn = (0..rank * shape[1]).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32);
+            self.parameters.insert(down, Parameter::new(&[rank, shape[1]], drawn.collect(), &device)?);
+            self.parameters
+                .insert(up, Parameter::new(&[shape[0], rank], vec![0.0; shape[0] * rank], &device)?);
+        }
+        let Self { config, conditioning, parameters, .. } = self;
+        Ok(Self::assemble(config, conditioning, Some(settings.clone()), parameters)?.computing_in(precision))
+    }
+
+    /// The parameters that training changes: all, or those of the adapter. The order is that of [`Backbone::parameters`].
+    pub fn trained(&self) -> impl Iterator<Item = (&str, &Parameter)> {
+        self.parameters().filter(|(name, _)| is_trained(self.adapter.as_ref(), name))
+    }
+
+    /// Whether training changes the parameter called `name`.
+    #[must_use]
+    pub(crate) fn trains(&self, name: &str) -> bool {
+        self.parameters.contains_key(name) && is_trained(self.adapter.as_ref(), name)
+    }
+
+    /// Replaces each parameter that training changes by the result of `f`, in the order of [`Backbone::trained`].
+    ///
+    /// # Errors
+    /// If a replacement has a different shape.
+    pub(crate) fn map_trained(
+        self,
+        mut f: impl FnMut(&str, Parameter) -> Parameter,
+    ) -> Result<Self, BackboneError> {
+        let adapter = self.adapter.clone();
+        self.map(|name, parameter| match is_trained(adapter.as_ref(), name) {
+            true => f(name, parameter),
+            false => parameter,
+        })
+    }
+
+    /// The same backbone with other values of the parameters that are trained, by name and row-major.
+    ///
+    /// # Errors
+    /// If the values of one are missing or too many.
+    pub fn with_trained_values(self, mut values: IndexMap<String, Vec<f32>>) -> Result<Self, BackboneError> {
+        let (device, mut parameters) = (self.device(), IndexMap::new());
+        for (name, old) in self.trained() {
+            let own = values.swap_remove(name).ok_or_else(|| BackboneError::Missing(name.to_owned()))?;
+            parameters.insert(name.to_owned(), Parameter::new(&old.shape(), own, &device)?);
+        }
+        self.map_trained(|name, _| parameters.swap_remove(name).expect("a value for each was found above"))
+    }
+
+    /// The same backbone with every parameter that is trained as an autodiff leaf, and the others without gradients.
+    ///
+    /// # Errors
+    /// Never in practice, because shapes do not change.
+    pub fn trainable(self) -> Result<Self, BackboneError> {
+        let adapter = self.adapter.clone();
+        self.map(|name, parameter| match is_trained(adapter.as_ref(), name) {
+            true => parameter.trainable(),
+            false => parameter.untracked(),
+        })
+    }
+
+    /// An ordinary backbone with the weights W + s B A; the same one if it has no adapter.
+    ///
+    /// # Errors
+    /// Never in practice, because shapes do not change.
+    pub fn merged(self) -> Result<Self, BackboneError> {
+        let Some(settings) = self.adapter.clone() else { return Ok(self) };
+        let (precision, factors) = (self.precision, self.parameters.clone());
+        let Self { config, conditioning, parameters, .. } = self;
+        let merge = |(name, parameter): (String, Parameter)| {
+            let [down, up] = name_factors(&name).map(|name| factors.get(&name));
+            let merged = match (&parameter, down, up) {
+                (Parameter::Matrix(w), Some(Parameter::Matrix(a)), Some(Parameter::Matrix(b))) => {
+                    Parameter::Matrix(add_change(w.clone(), a.clone(), b.clone(), settings.scale()))
+                }
+                _ => parameter,
+            };
+            (name, merged)
+        };
+        let weights = parameters.into_iter().filter(|(name, _)| !is_factor(name)).map(merge).collect();
+        Ok(Self::assemble(config, conditioning, None, weights)?.computing_in(precision))
+    }
+}
+
+/// W + s B A in f32.
+fn add_change(weight: Tensor<2>, down: Tensor<2>, up: Tensor<2>, scale: f64) -> Tensor<2> {
+    weight + ops::linear(up, down.transpose(), Precision::F32) * scale
+}

@@ -8,6 +8,7 @@ pub mod adamw;
 pub(crate) mod attention;
 mod backward;
 pub(crate) mod checkpoint;
+mod data_wait;
 mod divergence;
 pub(crate) mod flat_tensors;
 pub mod gradient;
@@ -19,13 +20,16 @@ pub(crate) mod pieces;
 pub(crate) mod probing;
 mod progress;
 mod remedy;
+mod rows;
 pub(crate) mod saving;
 pub(crate) mod setup;
 pub(crate) mod state;
 pub mod task;
 pub mod update;
+mod validation;
 
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
 
 use fmflow_engine::error::{Failure, FailureKind};
@@ -34,18 +38,19 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
-use crate::backbone::Backbone;
-use crate::failure::{self, stage_failure};
+use crate::failure::stage_failure;
+use crate::window::StopWindows;
 use adamw::StepFacts;
+use data_wait::DataWait;
 use guard::Trouble;
-use held_out::HeldOutLoss;
 use metrics::{LossSum, StepMetrics};
 use probing::Prober;
 use progress::ProgressLine;
 use remedy::Remedy;
 use saving::{Retention, SaveClock};
 use setup::TrainingSetup;
-use state::{StageStart, TrainingState};
+use state::TrainingState;
+use validation::{list_losses, measure_held_out, record_start, validate_held_out};
 
 /// Runs a `train` stage.
 ///
@@ -54,71 +59,75 @@ use state::{StageStart, TrainingState};
 /// requests a stop (after saving a checkpoint), or the store or the device fails.
 pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
-    let mut state = checkpoint::open_training_state(job, &setup)?;
-    record_start(job, &setup, &mut state)?;
-    probing::repeat_lost_probe(job, &setup, &state, prober)?;
+    let windows = setup.windows();
+    let threads = (job.cores / windows.len().max(1)).max(1);
+    let summary = thread::scope(|scope| {
+        for window in &windows {
+            scope.spawn(move || window.make_shards(threads));
+        }
+        // However training ends, the threads have to end before the scope does.
+        let _stop = StopWindows(windows.clone());
+        train_model(job, &setup, prober)
+    })?;
+    windows.iter().for_each(|window| job.report.note(&window.describe()));
+    Ok(summary)
+}
+
+/// Trains from the newest checkpoint to the last update, and publishes the model.
+fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Result<Summary, Failure> {
+    let config = setup.config;
+    let mut state = checkpoint::open_training_state(job, setup)?;
+    record_start(job, setup, &mut state)?;
+    probing::repeat_lost_probe(job, setup, &state, prober)?;
+    let mut waits = DataWait::new(setup);
     let mut shown = ProgressLine::new();
     let mut held_out = None;
     let mut clock = SaveClock::start();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
-            return Err(stop_training(job, &setup, &mut state)?);
+            return Err(stop_training(job, setup, &mut state)?);
         }
-        match run_update(&setup, &mut state)? {
+        let updated = match run_update(setup, &mut state) {
+            // A signal came while the update waited for its rows.
+            Err(failure) if failure.kind == FailureKind::Interrupted => {
+                return Err(stop_training(job, setup, &mut state)?);
+            }
+            other => other?,
+        };
+        waits.tell_first(job);
+        match updated {
             UpdateResult::Applied(metrics, norm) => {
                 record_metrics(job, &metrics)?;
                 shown.show(job, config, &metrics);
-                divergence::judge_weights(job, &setup, &mut state, norm)?;
+                divergence::judge_weights(job, setup, &mut state, norm)?;
             }
             UpdateResult::Refused(trouble) => {
-                if remedy::apply_remedy(job, &setup, &mut state, &trouble)? == Remedy::Rewound {
+                if remedy::apply_remedy(job, setup, &mut state, &trouble)? == Remedy::Rewound {
                     continue;
                 }
             }
         }
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            held_out = Some(validate_held_out(job, &setup, &mut state)?);
+            held_out = Some(validate_held_out(job, setup, &mut state)?);
         }
         if let Some(retention) = clock.find_due(config, state.step) {
-            checkpoint::save_checkpoint(job, &setup, &mut state, retention)?;
-            probing::probe_if_due(job, &setup, &state, prober)?;
+            checkpoint::save_checkpoint(job, setup, &mut state, retention)?;
+            probing::probe_if_due(job, setup, &state, prober)?;
             clock.restart();
         }
     }
     // A probe after the last update that a signal stopped is asked again by the next run.
     if job.interrupt.load(Ordering::SeqCst) && state.saved == state.step {
-        return Err(stop_training(job, &setup, &mut state)?);
+        return Err(stop_training(job, setup, &mut state)?);
     }
     let held_out = match held_out {
         Some(found) => found,
         // The stage continues from a checkpoint after its last update: this was recorded and judged before.
-        None => list_losses(&measure_held_out(&setup, &state.model, state.step)?),
+        None => list_losses(&measure_held_out(setup, &state.model, state.step)?),
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
-    divergence::judge_weights(job, &setup, &mut state, norm)?;
-    publish_model(job, &setup, &state, &held_out)
-}
-
-/// Measures the weights that the stage starts from, unless the checkpoint that it continues from says what they were.
-fn record_start(job: &Job<'_>, setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<(), Failure> {
-    if state.counters.start.is_some() {
-        return Ok(());
-    }
-    // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
-    let model = &setup.parent.backbone.clone().computing_in(setup.precision());
-    let found = measure_held_out(setup, model, 0)?;
-    for (dataset, found) in &found {
-        if found.positions == 0 {
-            job.report.note(&format!(
-                "no position of the held-out rows of `{dataset}` counts, so its held-out loss says nothing"
-            ));
-        } else if !found.is_finite() {
-            let what = format!("the held-out loss on `{dataset}` is {} before the first update", found.loss);
-            return Err(failure::input_failure(what, failure::BEYOND_F32));
-        }
-    }
-    state.counters.start = Some(StageStart::new(model, &found)?);
-    Ok(())
+    divergence::judge_weights(job, setup, &mut state, norm)?;
+    publish_model(job, setup, &state, &held_out)
 }
 
 /// What one update came to.
@@ -200,53 +209,6 @@ fn build_step_metrics(
 fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
     let line = serde_json::to_string(metrics).map_err(stage_failure)?;
     job.slot.append_metrics(&line).map_err(Failure::from)
-}
-
-/// Measures, records and judges the loss on held-out rows of every dataset.
-fn validate_held_out(
-    job: &Job<'_>,
-    setup: &TrainingSetup<'_>,
-    state: &mut TrainingState,
-) -> Result<IndexMap<String, f64>, Failure> {
-    let measured = measure_held_out(setup, &state.model, state.step)?;
-    let found = list_losses(&measured);
-    // A loss that is not finite is no metric: it ends the stage right below.
-    if measured.values().all(|found| found.loss.is_finite()) {
-        let line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found });
-        job.slot.append_metrics(&line.to_string())?;
-    }
-    if let Some(line) = progress::describe_validation(setup.config, state.step, &measured) {
-        job.report.event(&line);
-    }
-    divergence::judge_held_out(job, setup, state, &measured)?;
-    Ok(found)
-}
-
-fn list_losses(measured: &IndexMap<String, HeldOutLoss>) -> IndexMap<String, f64> {
-    measured.iter().map(|(dataset, found)| (dataset.clone(), found.loss)).collect()
-}
-
-/// The loss on held-out rows of every dataset, with the attention that `model` has learned after `step` updates.
-fn measure_held_out(
-    setup: &TrainingSetup<'_>,
-    model: &Backbone,
-    step: u64,
-) -> Result<IndexMap<String, HeldOutLoss>, Failure> {
-    let mut found = IndexMap::new();
-    for (dataset, rows) in &setup.held_out {
-        let task = setup.evaluation_task(step);
-        let loss = held_out::measure_held_out_loss(
-            model,
-            rows,
-            &task,
-            setup.learned_attention(step),
-            setup.config.validate.times,
-            setup.threads,
-        )
-        .map_err(stage_failure)?;
-        found.insert(dataset.clone(), loss);
-    }
-    Ok(found)
 }
 
 /// Saves a checkpoint if there is anything new, and returns the failure that reports the stop.

@@ -37,3 +37,4 @@ mod strangers;
 mod strides;
 mod text;
 mod turns;
+mod window;

@@ -287,6 +287,8 @@ const STAGES_FLOORS: &[&str] = &[
     "weights",
     "job",
     "model",
+    "dataset",
+    "window",
     "train",
     "completion",
     "answer",

@@ -10,16 +10,18 @@ use indexmap::IndexMap;
 
 use super::attention;
 use super::gradient::ForwardOptions;
+use super::rows::TrainingRows;
 use super::state::TrainingState;
 use super::update::{FlowObjective, StridedObjective, TrainingTask};
 use crate::backbone::{Attention, Precision, TimeConditioning};
-use crate::data::mixture::{Mixture, MixtureRows};
+use crate::data::mixture::{BLOCK, Mixture, MixtureRows};
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::count_threads;
 use crate::model::{Model, ModelTokenizer};
+use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
 
 /// Everything that stays constant over the updates of a stage.
@@ -39,7 +41,7 @@ pub(crate) struct TrainingSetup<'a> {
     pub held_out: IndexMap<String, Vec<Row>>,
     /// The checkpoint that training starts from.
     pub parent: Model,
-    rows: Vec<(String, Rows)>,
+    rows: Vec<(String, TrainingRows<'a>)>,
     mixture: Mixture,
     /// The origins of the facts that this stage sets.
     origins: Origins,
@@ -47,16 +49,17 @@ pub(crate) struct TrainingSetup<'a> {
 
 impl<'a> TrainingSetup<'a> {
     /// Opens the inputs and checks that they fit each other and the settings.
-    pub(crate) fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
+    pub(crate) fn open(job: &'a Job<'a>, config: &'a TrainConfig) -> Result<Self, Failure> {
         let device = crate::device::open_device(job.device)
             .map_err(|e| input_failure(e, "choose a device that this build has"))?;
         let parent = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?;
         let rows = open_rows(job, config)?;
         for (dataset, rows) in &rows {
-            check_rows(dataset, rows, &parent)?;
+            check_rows(dataset, rows.artifact(), &parent)?;
         }
         let mixture = build_mixture(config, &rows, job.seed, parent.contract.trained_updates)?;
-        let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows, config)?)));
+        let held_out =
+            rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows.artifact(), config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = build_training_task(config, &parent)?;
         let micro_batches = config.batch.rows.div_ceil(config.batch.per_device);
@@ -118,15 +121,26 @@ impl<'a> TrainingSetup<'a> {
         let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
         let mut found = Vec::with_capacity(count as usize);
         let start = self.coordinate(k) * count;
+        let end = self.coordinate(self.config.steps) * count;
+        for (dataset, (_, rows)) in self.rows.iter().enumerate() {
+            // Rows of a block are shuffled, so that of the last one any may come.
+            let last = self.mixture.first_from(dataset, end) + BLOCK;
+            rows.need(self.mixture.first_from(dataset, start), last);
+        }
         for i in start..start + count {
-            let (dataset, index) = self.mixture.row(i);
+            let (dataset, ordinal) = self.mixture.row(i);
             let (name, rows) = &self.rows[dataset];
-            let row = rows.row(Split::Train, index).map_err(stage_failure)?;
+            let row = rows.row(ordinal)?;
             tokens[name.as_str()] +=
                 row.tokens.len() as u64 - row.count(crate::data::packing::PositionRole::Padding) as u64;
             found.push(row);
         }
         Ok((found, tokens))
+    }
+
+    /// The rows that are made while training reads them.
+    pub(crate) fn windows(&self) -> Vec<&WindowRows<'a>> {
+        self.rows.iter().filter_map(|(_, rows)| rows.window()).collect()
     }
 
     /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a
@@ -143,7 +157,7 @@ impl<'a> TrainingSetup<'a> {
     /// The model to publish: the weights of `state` with the parent's tokenizer, certificate and updated contract. It computes in f32,
     /// as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Model {
-        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
+        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
         let Model { text, generation, certificate, .. } = &self.parent;
         Model {
             backbone: state.model.clone().computing_in(Precision::F32),
@@ -171,14 +185,14 @@ impl<'a> TrainingSetup<'a> {
     }
 }
 
-fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
-    let open = |part: &fmflow_engine::pipeline::config::train::MixturePart| {
-        Ok((
-            part.dataset.clone(),
-            Rows::open(crate::job::find_input_folder(job, &part.role)?).map_err(stage_failure)?,
-        ))
+fn open_rows<'a>(
+    job: &'a Job<'a>,
+    config: &'a TrainConfig,
+) -> Result<Vec<(String, TrainingRows<'a>)>, Failure> {
+    let open = |(number, part): (usize, &'a fmflow_engine::pipeline::config::train::MixturePart)| {
+        Ok((part.dataset.clone(), TrainingRows::open(job, &part.role, number as u64)?))
     };
-    config.parts.iter().map(open).collect()
+    config.parts.iter().enumerate().map(open).collect()
 }
 
 /// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be
@@ -222,18 +236,17 @@ fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(), Failure>
 /// The mixture. Its phases begin at the first rows of their updates; `first` updates came before this stage.
 fn build_mixture(
     config: &TrainConfig,
-    rows: &[(String, Rows)],
+    rows: &[(String, TrainingRows<'_>)],
     seed: u64,
     first: u64,
 ) -> Result<Mixture, Failure> {
-    let part =
-        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| {
-            MixtureRows {
-                weights: part.weights.clone(),
-                rows: rows.len(Split::Train),
-                tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
-            }
-        };
+    let part = |(part, (_, rows)): (
+        &fmflow_engine::pipeline::config::train::MixturePart,
+        &(String, TrainingRows<'_>),
+    )| MixtureRows {
+        weights: part.weights.clone(),
+        tokens_per_row: rows.artifact().summary().shards.tokens_per_row(),
+    };
     let parts: Vec<MixtureRows> = config.parts.iter().zip(rows).map(part).collect();
     let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
     let starts: Vec<u64> = config.phases.iter().map(start).collect();

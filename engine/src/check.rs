@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn expected(prefix: &str, node: &NodeSpec, all: &mut BTreeSet<String>) {
-        let ignored = ["profile", "recipe", "window", "contents"];
+        let ignored = ["profile", "recipe", "contents"];
         if ignored.contains(&node.name.as_str()) {
             return;
         }

@@ -32,6 +32,7 @@ mod status;
 pub mod terminal;
 mod verify;
 mod why;
+mod window_text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

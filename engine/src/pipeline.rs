@@ -22,6 +22,7 @@ pub mod role;
 pub mod shape;
 pub(crate) mod source_facts;
 pub mod stage;
+pub(crate) mod window;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
 //!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/
 //!   permanent/<stage>-<12 digits>/  <update>/: checkpoints that stay when the stage is finished
+//!   windows/<stage>-<12 digits>/    shards of rows that training reads while they are made; dropped and made again
 //!   runs/                           journal.jsonl, and a record of the inputs of every run
 //!   pins                            artifacts that `gc` never removes, one per line
 //!   tmp/ trash/                     folders being built or removed; emptied by the next run
@@ -40,6 +41,7 @@ pub mod summary;
 mod tests;
 pub(crate) mod verify;
 pub(crate) mod vfs;
+pub(crate) mod window;
 
 pub use chunked_file::{CHUNKED_FILES, ChunkedFile};
 pub use downloads::{Downloads, PartialFile};
@@ -52,3 +54,4 @@ pub use publish::ArtifactWriter;
 pub(crate) use slot::{Slot, StageKey};
 pub use summary::Summary;
 pub use vfs::StoreTrust;
+pub use window::{RowsWindow, ShardEntry, ShardWriter};

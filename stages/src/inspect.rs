@@ -26,6 +26,11 @@ pub(crate) fn view_rows(folder: &Path, request: &RowsRequest) -> Result<RowsView
     let (rows, tokenizer) = open_rows(folder)?;
     let split = if request.held_out { Split::HeldOut } else { Split::Train };
     let total = rows.len(split);
+    if !request.held_out && rows.summary().shards.is_window() {
+        let what =
+            "these rows have a window: they are made while training reads them, and are not in the artifact";
+        return Err(input_failure(what, "look at its held-out rows: `--held-out`"));
+    }
     if request.first >= total {
         let what =
             format!("there is no row {}: the rows are numbered from 0, and there are {total}", request.first);
@@ -120,6 +125,7 @@ pub(crate) fn measure_rows(folder: &Path, most: u64) -> Result<RowsStatistics, F
             Packing::FirstFit => "first-fit",
         },
         unit: RowsShape { length, canvas, packing, chats }.unit(),
+        window: summary.shards.is_window(),
         train: describe_part(summary, Split::Train),
         held_out: describe_part(summary, Split::HeldOut),
         rows_read: counts.rows,

@@ -1,5 +1,6 @@
 //! Helpers for a [`Job`]: its inputs, sources, threads, interruption, and an artifact as a sink of rows.
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::DatasetConfig;
 use fmflow_engine::pipeline::repository::RepositoryFiles;
 use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::pipeline::stage::{SourceFiles, Stage};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
@@ -36,14 +38,40 @@ pub(crate) fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Resul
 /// # Errors
 /// If a file cannot be downloaded, or the engine passed no such source, which is a bug.
 pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<PathBuf>, Failure> {
-    let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
-        kind: FailureKind::Defect,
-        message: format!("stage `{}` has no source `{name}`", job.stage.name),
-        help: None,
-    })?;
+    let source = find_source(job.stage, name)?;
     match &source.remote {
         Some(remote) => download(job, name, remote),
         None => Ok(source.files.clone()),
+    }
+}
+
+/// The source of a stage that is called `name`.
+///
+/// # Errors
+/// If the engine passed no such source, which is a bug.
+pub(crate) fn find_source<'a>(stage: &'a Stage, name: &str) -> Result<&'a SourceFiles, Failure> {
+    stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
+        kind: FailureKind::Defect,
+        message: format!("stage `{}` has no source `{name}`", stage.name),
+        help: None,
+    })
+}
+
+/// Some files of a source, by their numbers. Those of a repository are downloaded first, and others of it are removed.
+///
+/// # Errors
+/// If a file cannot be downloaded.
+pub(crate) fn find_some_files(
+    job: &Job<'_>,
+    source: &SourceFiles,
+    numbers: Range<usize>,
+) -> Result<Vec<PathBuf>, Failure> {
+    match &source.remote {
+        Some(remote) => {
+            let files = remote.files[numbers].to_vec();
+            download(job, &source.name, &RepositoryFiles { files, ..remote.clone() })
+        }
+        None => Ok(source.files[numbers].to_vec()),
     }
 }
 
@@ -57,6 +85,22 @@ fn download(job: &Job<'_>, name: &str, remote: &RepositoryFiles) -> Result<Vec<P
 fn download(_: &Job<'_>, _: &str, remote: &RepositoryFiles) -> Result<Vec<PathBuf>, Failure> {
     let message = format!("this program was built without access to a hub, which `hf:{}` needs", remote.name);
     Err(Failure { kind: FailureKind::Stage, message, help: Some("rebuild with `--features hub`".into()) })
+}
+
+/// Removes files that [`find_some_files`] downloaded; files of the user stay.
+///
+/// # Errors
+/// If one cannot be removed.
+pub(crate) fn remove_downloads(
+    job: &Job<'_>,
+    source: &SourceFiles,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    if source.remote.is_none() {
+        return Ok(());
+    }
+    let downloads = job.slot.downloads(&source.name)?;
+    files.iter().try_for_each(|file| Ok(downloads.remove(file)?))
 }
 
 /// The documents of a dataset, read from the source with the same name.

@@ -8,6 +8,7 @@ pub mod backbone;
 pub mod completion;
 pub(crate) mod convert;
 pub mod data;
+pub(crate) mod dataset;
 pub mod device;
 pub(crate) mod evaluate;
 mod executor;
@@ -30,6 +31,7 @@ pub(crate) mod tokenizer;
 pub mod train;
 pub(crate) mod verify;
 pub mod weights;
+pub(crate) mod window;
 
 pub use data::template::isolate_templates;
 pub use executor::build_executor;

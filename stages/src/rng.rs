@@ -15,7 +15,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 pub enum RandomPurpose {
     /// Initial weights; coordinates: [tensor number, 0, 0].
     Init = 1,
-    /// Order of a dataset's rows in an epoch; coordinates: [dataset, epoch, 0].
+    /// Order of the rows of a group of shards; coordinates: [dataset, pass, group].
     Shuffle = 2,
     /// Order of rows within a block of a mixture; coordinates: [block, phase, 0].
     Mixture = 3,
@@ -36,6 +36,8 @@ pub enum RandomPurpose {
     Anneal = 10,
     /// Initial values of adapters; coordinates: [number of the projection, 0, 0].
     Adapter = 11,
+    /// Order of a dataset's shards in a pass; coordinates: [dataset, pass, 0].
+    Shards = 12,
 }
 
 /// A stream of random numbers (ChaCha8).

@@ -9,6 +9,7 @@ pub(crate) mod adapter_files;
 pub(crate) mod attention;
 mod backward;
 pub(crate) mod checkpoint;
+mod data_wait;
 mod divergence;
 pub(crate) mod flat_tensors;
 pub mod gradient;
@@ -21,6 +22,7 @@ pub(crate) mod probing;
 mod progress;
 mod remedy;
 mod retention;
+mod rows;
 pub(crate) mod saving;
 pub(crate) mod setup;
 pub(crate) mod state;
@@ -29,6 +31,7 @@ pub mod update;
 mod validation;
 
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
 
 use fmflow_engine::error::{Failure, FailureKind};
@@ -38,7 +41,9 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
 use crate::failure::stage_failure;
+use crate::window::StopWindows;
 use adamw::StepFacts;
+use data_wait::DataWait;
 use guard::Trouble;
 use metrics::{LossSum, StepMetrics};
 use probing::Prober;
@@ -47,7 +52,7 @@ use remedy::Remedy;
 use saving::{Retention, SaveClock};
 use setup::TrainingSetup;
 use state::TrainingState;
-use validation::Validation;
+use validation::{Validation, record_start, validate};
 
 /// Runs a `train` stage.
 ///
@@ -56,49 +61,75 @@ use validation::Validation;
 /// requests a stop (after saving a checkpoint), or the store or the device fails.
 pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> Result<Summary, Failure> {
     let setup = TrainingSetup::open(job, config)?;
-    let mut state = checkpoint::open_training_state(job, &setup)?;
-    validation::record_start(job, &setup, &mut state)?;
-    probing::repeat_lost_probe(job, &setup, &state, prober)?;
+    let windows = setup.windows();
+    let threads = (job.cores / windows.len().max(1)).max(1);
+    let summary = thread::scope(|scope| {
+        for window in &windows {
+            scope.spawn(move || window.make_shards(threads));
+        }
+        // However training ends, the threads have to end before the scope does.
+        let _stop = StopWindows(windows.clone());
+        train_model(job, &setup, prober)
+    })?;
+    windows.iter().for_each(|window| job.report.note(&window.describe()));
+    Ok(summary)
+}
+
+/// Trains from the newest checkpoint to the last update, and publishes the model.
+fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Result<Summary, Failure> {
+    let config = setup.config;
+    let mut state = checkpoint::open_training_state(job, setup)?;
+    record_start(job, setup, &mut state)?;
+    probing::repeat_lost_probe(job, setup, &state, prober)?;
+    let mut waits = DataWait::new(setup);
     let mut shown = ProgressLine::new();
     let mut validated = None;
     let mut clock = SaveClock::start();
     while state.step < config.steps {
         if job.interrupt.load(Ordering::SeqCst) {
-            return Err(stop_training(job, &setup, &mut state)?);
+            return Err(stop_training(job, setup, &mut state)?);
         }
-        match run_update(&setup, &mut state)? {
+        let updated = match run_update(setup, &mut state) {
+            // A signal came while the update waited for its rows.
+            Err(failure) if failure.kind == FailureKind::Interrupted => {
+                return Err(stop_training(job, setup, &mut state)?);
+            }
+            other => other?,
+        };
+        waits.tell_first(job);
+        match updated {
             UpdateResult::Applied(metrics, norm) => {
                 record_metrics(job, &metrics)?;
                 shown.show(job, config, &metrics);
-                divergence::judge_weights(job, &setup, &mut state, norm)?;
+                divergence::judge_weights(job, setup, &mut state, norm)?;
             }
             UpdateResult::Refused(trouble) => {
-                if remedy::apply_remedy(job, &setup, &mut state, &trouble)? == Remedy::Rewound {
+                if remedy::apply_remedy(job, setup, &mut state, &trouble)? == Remedy::Rewound {
                     continue;
                 }
             }
         }
         if state.step.is_multiple_of(config.validate.every) || state.step == config.steps {
-            validated = Some(validation::validate(job, &setup, &mut state)?);
+            validated = Some(validate(job, setup, &mut state)?);
         }
         if let Some(retention) = clock.find_due(config, state.step) {
-            checkpoint::save_checkpoint(job, &setup, &mut state, retention)?;
-            probing::probe_if_due(job, &setup, &state, prober)?;
+            checkpoint::save_checkpoint(job, setup, &mut state, retention)?;
+            probing::probe_if_due(job, setup, &state, prober)?;
             clock.restart();
         }
     }
     // A probe after the last update that a signal stopped is asked again by the next run.
     if job.interrupt.load(Ordering::SeqCst) && state.saved == state.step {
-        return Err(stop_training(job, &setup, &mut state)?);
+        return Err(stop_training(job, setup, &mut state)?);
     }
     let validated = match validated {
         Some(found) => found,
         // The stage continues from a checkpoint after its last update: this was recorded and judged before.
-        None => Validation::measure(&setup, &state.model, state.step)?,
+        None => Validation::measure(setup, &state.model, state.step)?,
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
-    divergence::judge_weights(job, &setup, &mut state, norm)?;
-    publish_model(job, &setup, &state, &validated)
+    divergence::judge_weights(job, setup, &mut state, norm)?;
+    publish_model(job, setup, &state, &validated)
 }
 
 /// What one update came to.

@@ -186,6 +186,45 @@ fn what_comes_from_a_hub_is_what_lies_in_a_folder() {
     assert!(leaks.is_empty(), "{leaks:?}");
 }
 
+#[test]
+fn a_window_on_a_hub_dataset_downloads_shard_by_shard() {
+    let far =
+        "fetch \"base\" from=\"hf:o/m\"\ndataset \"words\" from=\"hf:o/d\" text=\"body\" held-out=\"20%\"\n";
+    let name = |number: usize| format!("part-{number:02}.jsonl");
+    let parts: Vec<(String, String)> =
+        (0..40).map(|number| (name(number), lines(100 * number, 40))).collect();
+    let data: Vec<Published> = parts.iter().map(|(name, text)| large(name, text.clone())).collect();
+    let place = Place::new(far, &data);
+    for (name, text) in &parts {
+        place.project.write(&format!("copy/{name}"), text);
+    }
+    let packing = "packing=\"concat\"";
+    let sharded = |window: &str| {
+        let text = fs::read_to_string(place.project.path().join("far.kdl")).unwrap();
+        text.replace(packing, &format!("{packing} shard=\"2000B\"{window}")).replace("steps 2", "steps 150")
+    };
+    let near = "fetch \"base\" from=\"./local\"\ndataset \"words\" from=\"copy/*.jsonl\" format=\"jsonl\" text=\"body\" held-out=\"20%\"\n";
+    place.project.write("near.kdl", &sharded("").replace(far, near));
+    let window = sharded(" { window disk=\"64KiB\" }");
+    place.project.write("far.kdl", &window);
+    place.lock();
+    place.fmflow(&["run", "far.kdl", "--until", "short/words"]).ok();
+    let parts_of = |asked: Vec<(String, Option<String>)>| {
+        let paths = asked.into_iter().map(|(path, _)| path);
+        paths.filter(|path| path.contains("part-")).collect::<Vec<_>>()
+    };
+    let first = parts_of(place.hub.asked());
+    assert!((10..=16).contains(&first.len()), "only the first shards: {first:?}");
+    place.hub.forget();
+    place.fmflow(&["run", "far.kdl"]).ok().says("of them again)");
+    let later = parts_of(place.hub.asked());
+    assert!(later.len() > 40, "each at least once, and some again: {}", later.len());
+    place.fmflow(&["run", "near.kdl"]).ok();
+    let weights = |file: &str| place.artifact(file, "on")["model.safetensors"].clone();
+    assert!(weights("far.kdl") == weights("near.kdl"));
+    assert!(place.walk(".fmflow/work").is_empty(), "downloads go with the unfinished work");
+}
+
 /// Digests of files depend on what a checkpoint holds; where they are is what the snapshot shows.
 fn hide_hashes(text: &str) -> String {
     let word = |word: &str| match word.split_once("=\"") {

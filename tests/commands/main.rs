@@ -42,3 +42,4 @@ mod strangers;
 mod strides;
 mod text;
 mod turns;
+mod window;

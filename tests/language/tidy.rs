@@ -289,6 +289,8 @@ const STAGES_FLOORS: &[&str] = &[
     "weights",
     "job",
     "model",
+    "dataset",
+    "window",
     "train",
     "completion",
     "answer",

@@ -240,6 +240,7 @@ fn format_item_name(item: &StoreItem) -> String {
     match item.kind {
         ItemKind::Record => format!("runs/{name}"),
         ItemKind::Permanent => format!("permanent/{name}"),
+        ItemKind::Window => format!("windows/{name}"),
         ItemKind::Artifact | ItemKind::Work | ItemKind::Leftover => name.to_owned(),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::output::{Output, count_terminal_rows, read_terminal_columns};
 use super::pipeline_arguments::PipelineArguments;
+use super::window_text::describe_window;
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
@@ -96,7 +97,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
         let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
         let row = match &store {
-            Some(store) => row.with_permanent(
+            Some(store) => row.with_window(pipeline, planned, store)?.with_permanent(
                 listing.permanent(&planned.key.fingerprint),
                 store.permanent(name, &planned.key.fingerprint),
             ),
@@ -179,6 +180,14 @@ impl StatusRow {
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
         Self { stage: planned.key.name.clone(), state, step, result, artifact, permanent: None }
+    }
+
+    /// The row of rows with a window, with what is in it.
+    fn with_window(self, pipeline: &Pipeline, planned: &PlannedStage, store: &Store) -> Result<Self> {
+        Ok(match describe_window(pipeline, planned, Some(store))? {
+            Some(window) => Self { result: format!("{}; {window}", self.result), ..self },
+            None => self,
+        })
     }
 
     /// The row with the permanent checkpoints of its stage.

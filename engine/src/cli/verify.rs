@@ -1,6 +1,6 @@
 //! `fmflow verify`: re-hashes every byte of an artifact or checkpoint, inside a store or copied elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -9,8 +9,10 @@ use super::{CommandContext, usage_error};
 use crate::cli::run::parse_device;
 use crate::error::{Error, Result};
 use crate::store::Manifest;
+use crate::store::layout::WINDOWS;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
 use crate::store::vfs::Disk;
+use crate::store::window::find_damaged_shards;
 use crate::text::display::{count_noun, format_bytes};
 use crate::text::escape::show_path;
 
@@ -38,7 +40,11 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
         let message = format!("{} is not a folder", show_path(folder));
         return Err(Error::usage(message, "`fmflow show FILE STAGE --path` prints the folder of a stage"));
     }
-    let (manifest, problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
+    let (manifest, mut problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
+    let window = find_window(folder);
+    if let Some(window) = &window {
+        problems.extend(verify_window(window)?);
+    }
     let deep = match arguments.deep && problems.is_empty() {
         true => Some(verify_certificate(arguments, context)?),
         false => None,
@@ -52,7 +58,9 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
         context.output.json(&render_verify_json(manifest.as_ref(), &problems, more))?;
     } else if let (Some(manifest), true) = (&manifest, problems.is_empty()) {
         let (files, size) = (count_noun(manifest.files.len(), "file"), format_bytes(manifest.bytes()));
-        let more: String = deep.iter().chain(&batches).map(|line| format!("{line}\n")).collect();
+        let window = window.map(|_| "the shards of its window: every byte verified".to_owned());
+        let more: String =
+            window.iter().chain(&deep).chain(&batches).map(|line| format!("{line}\n")).collect();
         context
             .output
             .result(&format!("{}: {files}, {size}, every byte verified\n{more}", show_path(folder)))?;
@@ -65,6 +73,24 @@ pub(super) fn run_verify(arguments: &VerifyArguments, context: &CommandContext<'
     // Absolute, because only then the help can say whether a run recreates the folder.
     let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
     Err(Error::Corrupt { folder, what: first.to_string(), file: first.file })
+}
+
+/// The window of rows whose plan is in `folder`, if the folder lies in a store that has one.
+fn find_window(folder: &Path) -> Option<PathBuf> {
+    let folder = std::path::absolute(folder).ok()?;
+    let window = folder.parent()?.parent()?.join(WINDOWS).join(folder.file_name()?);
+    window.is_dir().then_some(window)
+}
+
+/// What is wrong with the shards of a window. A run removes them and makes them again.
+fn verify_window(window: &Path) -> Result<impl Iterator<Item = IntegrityError>> {
+    let found = find_damaged_shards(&Disk, window)?;
+    let place = show_path(window);
+    Ok(found.into_iter().map(move |(file, what)| IntegrityError {
+        file: format!("{place}/{file}"),
+        chunk: None,
+        what: what.to_owned(),
+    }))
 }
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::pipeline_arguments::PipelineArguments;
+use super::window_text::describe_window;
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
@@ -44,6 +45,8 @@ struct WhyAnswer<'a> {
     why: Option<ChangeExplanation>,
     /// Stages that depend on it and would run.
     dependents: Vec<String>,
+    /// What is in the window of finished rows.
+    window: Option<String>,
 }
 
 /// What the stages are compared with.
@@ -107,7 +110,8 @@ fn explain_stage<'a>(
     let runs = |other: &&PlannedStage| other.state != PlanState::Cached;
     let dependents = plan.dependents(pipeline, planned).filter(runs).map(|other| other.key.name.clone());
     let dependents = dependents.collect();
-    Ok(WhyAnswer { planned, why, dependents })
+    let window = describe_window(pipeline, planned, past.map(|past| past.store))?;
+    Ok(WhyAnswer { planned, why, dependents, window })
 }
 
 fn no_past_runs(context: &CommandContext<'_>) -> Error {
@@ -170,6 +174,10 @@ impl WhyAnswer<'_> {
                 self.planned.reasons.iter().for_each(|reason| text += &format!("  {}\n", escape_line(reason)))
             }
         }
+        if let Some(window) = &self.window {
+            let _ =
+                writeln!(text, "  the plan of the window is finished, and training makes its rows: {window}");
+        }
         if !self.dependents.is_empty() {
             let _ = writeln!(text, "also runs: {}", self.dependents.join(", "));
         }
@@ -191,6 +199,7 @@ impl WhyAnswer<'_> {
             "changes": self.why.as_ref().map(render_changes_json),
             "causes": self.why.as_ref().map(render_causes_json),
             "dependents": self.dependents,
+            "window": self.window,
             "fingerprint": self.planned.key.fingerprint,
             "key": key,
         })

@@ -15,6 +15,7 @@ mod tables;
 mod train;
 mod unfit;
 
+pub(crate) use data::UNWINDOWED_COPIES;
 pub(crate) use dataset::UNREADABLE_FILES;
 use std::path::{Path, PathBuf};
 
@@ -73,9 +74,9 @@ impl<'a> Decoder<'a> {
             "convert" if draft.implicit_fetch => StageConfig::Fetch(self.fetch(record)?),
             "fetch" => StageConfig::Fetch(self.fetch(record)?),
             "tokenizer" => StageConfig::Tokenizer(self.tokenizer(record)?),
-            "rows" => {
-                StageConfig::Rows(self.rows(record, draft.dataset.expect("rows are made of a dataset"))?)
-            }
+            "rows" => StageConfig::Rows(Box::new(
+                self.rows(record, draft.dataset.expect("rows are made of a dataset"))?,
+            )),
             "random-init" => StageConfig::RandomInit(self.random_init(record)?),
             "convert" => StageConfig::Convert(self.convert(record)?),
             "train" => StageConfig::Train(Box::new(self.train(record)?)),

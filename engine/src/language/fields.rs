@@ -41,6 +41,7 @@ pub(crate) fn collect_stage_fields<'a>(
         fields.add_record(dataset, "dataset", true, 0);
     }
     fields.add_mixture_shares(draft.record);
+    fields.add_window(draft.record);
     // These two kinds draw no random numbers, so the seed must not change their fingerprints.
     let draws = !matches!(draft.record.spec.name.as_str(), "fetch" | "export");
     if let Some(leaf) = seed.filter(|_| draws) {
@@ -72,6 +73,18 @@ impl StageFields<'_> {
             value: flat.json(),
             span: leaf.span.clone(),
             origin: leaf.origin.clone(),
+            semantic: true,
+        });
+    }
+
+    /// Adds whether rows have a window: then their artifact is a plan and has no training rows. The size of a window changes nothing.
+    fn add_window(&mut self, record: &Record) {
+        let Some(window) = record.child("window").filter(|_| record.spec.name == "rows") else { return };
+        self.list.push(FieldValue {
+            path: "window".to_owned(),
+            value: true.into(),
+            span: window.span.clone(),
+            origin: window.origin.clone(),
             semantic: true,
         });
     }

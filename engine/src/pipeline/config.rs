@@ -12,6 +12,7 @@ pub(crate) mod learning_rate;
 pub mod sample;
 pub mod train;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub enum StageConfig {
     /// Trains a tokenizer or adopts an existing one.
     Tokenizer(TokenizerConfig),
     /// Tokenizes and packs one dataset.
-    Rows(RowsConfig),
+    Rows(Box<RowsConfig>),
     /// Creates a backbone with random weights.
     RandomInit(RandomInitConfig),
     /// Turns an autoregressive checkpoint into a flow checkpoint.
@@ -117,6 +118,10 @@ pub struct RowsConfig {
     pub end_of_turn: Option<EndOfTurn>,
     /// What becomes of names of special tokens. `None`: tokens in conversations, text in documents.
     pub specials: Option<SpecialNames>,
+    /// Bytes of source files from which a shard is made, at least.
+    pub shard_bytes: u64,
+    /// Bytes that the rows of all datasets may take, if they are made while training reads them.
+    pub window: Option<NonZeroU64>,
 }
 
 /// Which tokens at the end of an answer are supervised.

@@ -10,6 +10,7 @@ use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
 use crate::pipeline::stage::{SourceFiles, Stage};
+use crate::pipeline::window::find_window_share;
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +63,9 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
         let mut cost =
             StageCost { shape, size: find_model_size(stage, shape, &costs), ..StageCost::default() };
         estimate_bytes(&mut cost, stage, facts, &costs);
+        if let Some(share) = find_window_share(pipeline, stage) {
+            cost.limit_to_window(share, count_opening_bytes(stage));
+        }
         if let StageConfig::Train(config) = &stage.config {
             cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
         }
@@ -69,6 +73,25 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
         costs.push(cost);
     }
     costs
+}
+
+/// Bytes that the plan of a window downloads at most: the files of the first shards.
+fn count_opening_bytes(stage: &Stage) -> u64 {
+    /// As many shards are the first ones.
+    const SHARDS: u64 = 16;
+    let StageConfig::Rows(config) = &stage.config else { return 0 };
+    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let largest = remote.flat_map(|remote| &remote.files).map(|file| file.size).max().unwrap_or(0);
+    saturating_product(&[SHARDS, largest.saturating_add(config.shard_bytes)])
+}
+
+impl StageCost {
+    /// Rows that are made while training reads them take as much as their window, and what is downloaded for them goes shard by shard.
+    fn limit_to_window(&mut self, share: u64, downloads: u64) {
+        self.artifact_bytes = self.artifact_bytes.min(share);
+        self.likely_bytes = self.likely_bytes.min(share);
+        self.work_bytes = self.work_bytes.min(downloads);
+    }
 }
 
 /// Peak memory of a stage that makes, changes or copies a model.

@@ -70,6 +70,8 @@ pub struct Job<'a> {
     pub seed: u64,
     /// Verified folders of upstream artifacts, by role.
     pub inputs: &'a IndexMap<InputRole, PathBuf>,
+    /// How to make the training rows of a window, by the role of its plan.
+    pub windows: &'a IndexMap<InputRole, WindowSource<'a>>,
     /// Permission to write the artifact and its checkpoints.
     pub slot: &'a Slot,
     /// Where the stage reports progress.
@@ -83,6 +85,17 @@ pub struct Job<'a> {
     pub cores: usize,
     /// The account on the hub, if the pipeline declares its secret. Stages that download send it to the hub, and to nobody else.
     pub token: Option<&'a Secret>,
+}
+
+/// What a training stage needs to make rows while it reads them.
+#[derive(Clone, Debug)]
+pub struct WindowSource<'a> {
+    /// The stage that planned the rows: settings and sources.
+    pub stage: &'a Stage,
+    /// Verified folders of that stage's inputs, by role.
+    pub inputs: IndexMap<InputRole, PathBuf>,
+    /// Bytes that the rows may take.
+    pub disk: u64,
 }
 
 /// Where a stage reports its progress. Results do not depend on it.

@@ -87,6 +87,8 @@ pub struct RowsStatistics {
     pub packing: &'static str,
     /// What is counted: "answers" or "documents".
     pub unit: &'static str,
+    /// Whether the rows for training are made while training reads them: then only those of the first shards are counted.
+    pub window: bool,
     /// The rows for training.
     pub train: PartStatistics,
     /// The held-out rows.

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{StageId, StageInput};
+use crate::pipeline::window::find_windowed_rows;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
 use crate::run::runner::{Runner, defect_failure, stage_error};
@@ -85,9 +86,20 @@ impl<'a> Schedule<'a> {
         let (before, planned) = (&self.waiting[..at], self.waiting[at]);
         let mut open = before.iter().chain(self.running.iter().map(|(planned, _)| planned));
         let waits = |input: &&StageInput| !(planned.branch_point_exists && input.role == InputRole::From);
-        let inputs: Vec<_> = self.runner.stage(planned).inputs.iter().filter(waits).collect();
+        let windows = self.list_windows(planned);
+        let made = windows.iter().flat_map(|rows| &self.runner.pipeline.stage(*rows).inputs);
+        let inputs: Vec<_> = self.runner.stage(planned).inputs.iter().chain(made).filter(waits).collect();
         let reads = |id: StageId| inputs.iter().any(|input| input.stage == id);
-        !open.any(|open| reads(open.id) || open.key.fingerprint == planned.key.fingerprint)
+        let shares = |open: &PlannedStage| self.list_windows(open).iter().any(|rows| windows.contains(rows));
+        // Two stages that read one window would drop each other's shards.
+        let busy = self.running.iter().any(|(running, _)| !windows.is_empty() && shares(running));
+        !busy && !open.any(|open| reads(open.id) || open.key.fingerprint == planned.key.fingerprint)
+    }
+
+    /// The stages that planned the windows which a stage reads.
+    fn list_windows(&self, planned: &PlannedStage) -> Vec<StageId> {
+        let stage = self.runner.stage(planned);
+        find_windowed_rows(self.runner.pipeline, stage).map(|(_, rows)| rows.id).collect()
     }
 
     /// Whether its result exists: from an earlier run, or made in this run by a stage with the same fingerprint.

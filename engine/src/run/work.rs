@@ -11,10 +11,11 @@ use crate::hub::online::find_token;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
+use crate::pipeline::window::{find_window_share, find_windowed_rows};
 use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::branch::{find_branch_update, verify_branch_point};
 use crate::run::contradictions::refuse_contradictions;
-use crate::run::execute::Job;
+use crate::run::execute::{Job, WindowSource};
 use crate::run::extension::adopt_checkpoint;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
@@ -51,13 +52,17 @@ pub(super) fn work_on_stage(
         return Err(stage_error(stage, stopped_before_start()));
     }
     let inputs = verify_inputs(runner, stage, verified)?;
+    let windows = find_windows(runner, stage, verified)?;
     refuse_contradictions(runner, stage, &inputs)?;
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
     }
-    let sources = stage.sources.iter().flat_map(|source| &source.files);
+    let sources = windows.values().map(|window| window.stage).chain([stage]);
+    let sources = sources.flat_map(|stage| &stage.sources).flat_map(|source| &source.files);
     let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone())?.watch(sources)?;
-    source_digests::refuse_changed_sources(stage, runner.digests.get(stage.id), runner.store)?;
+    for read in windows.values().map(|window| window.stage).chain([stage]) {
+        source_digests::refuse_changed_sources(read, runner.digests.get(read.id), runner.store)?;
+    }
     adopt_checkpoint(runner, planned, &slot)?;
     let report = runner.events.begin(&stage.name, &planned.state);
     slot.notes().iter().for_each(|note| report.note(note));
@@ -66,6 +71,7 @@ pub(super) fn work_on_stage(
         stage,
         seed: runner.pipeline.seed,
         inputs: &inputs,
+        windows: &windows,
         slot: &slot,
         report: &*report,
         interrupt: runner.interrupt,
@@ -120,7 +126,7 @@ fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
     let store = runner.store;
     // From a permanent checkpoint the stage would continue instead of running from the start.
     let (artifact, work) = (store.artifact(name, fingerprint), store.work(name, fingerprint));
-    for folder in [artifact, work, store.permanent(name, fingerprint)] {
+    for folder in [artifact, work, store.permanent(name, fingerprint), store.window(name, fingerprint)] {
         if runner.store.vfs().stat(&folder).is_ok() {
             runner.store.discard(runner.expect_lock(), &folder)?;
         }
@@ -146,4 +152,19 @@ fn verify_inputs(
         inputs.insert(input.role.clone(), folder);
     }
     Ok(inputs)
+}
+
+/// What a training stage needs to make the rows of its windows.
+fn find_windows<'a>(
+    runner: &'a Runner<'_>,
+    stage: &Stage,
+    verified: &VerifiedArtifacts,
+) -> Result<IndexMap<InputRole, WindowSource<'a>>> {
+    let mut windows = IndexMap::new();
+    for (role, rows) in find_windowed_rows(runner.pipeline, stage) {
+        let inputs = verify_inputs(runner, rows, verified)?;
+        let disk = find_window_share(runner.pipeline, rows).expect("rows with a window have a part of it");
+        windows.insert(role.clone(), WindowSource { stage: rows, inputs, disk });
+    }
+    Ok(windows)
 }

@@ -46,6 +46,8 @@ pub(crate) enum ItemKind {
     Work,
     /// The permanent checkpoints of a stage.
     Permanent,
+    /// Shards of rows, which can be made again.
+    Window,
     /// What a dead process left in `tmp/` or `trash/`.
     Leftover,
     /// The record of a run's inputs.
@@ -60,6 +62,7 @@ impl ItemKind {
             Self::Artifact => "artifact",
             Self::Work => "unfinished",
             Self::Permanent => "permanent",
+            Self::Window => "window",
             Self::Leftover => "leftover",
             Self::Record => "record",
         }
@@ -108,6 +111,10 @@ pub(crate) fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec
         let bytes = count_folder_bytes(store.vfs(), &found.path)?;
         let (path, kind) = (found.path, ItemKind::Permanent);
         items.push(StoreItem { path, kind, stage: found.stage, created: None, bytes, users });
+    }
+    for path in listing.windows {
+        let (users, bytes) = (find_folder_users(roots, &path), count_folder_bytes(store.vfs(), &path)?);
+        items.push(StoreItem { path, kind: ItemKind::Window, stage: None, created: None, bytes, users });
     }
     Ok(items)
 }

@@ -19,6 +19,8 @@ use crate::text::read::display_path;
 const FORMAT: &str = "format";
 /// The folder of the checkpoints that stay when their stage is finished.
 pub(crate) const PERMANENT: &str = "permanent";
+/// The folder of all windows of rows.
+pub(crate) const WINDOWS: &str = "windows";
 /// The line of the `format` file of a store of this version; a line with its checksum follows.
 const STORE_FORMAT: &str = "fmflow.store/1\n";
 /// Program and version, for manifests.
@@ -158,6 +160,12 @@ impl Store {
     #[must_use]
     pub(crate) fn permanent(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.folder(PERMANENT, name, fingerprint)
+    }
+
+    /// Path of the window of a stage's rows, whether it exists or not. A renamed stage keeps its existing folder.
+    #[must_use]
+    pub(crate) fn window(&self, name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        self.folder(WINDOWS, name, fingerprint)
     }
 
     fn folder(&self, inside: &str, name: &str, fingerprint: &Fingerprint) -> PathBuf {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::layout::{PERMANENT, Store, format_folder_name, is_folder_of};
+use crate::store::layout::{PERMANENT, Store, WINDOWS, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};
 use crate::store::vfs::{EntryKind, Vfs, count_folder_bytes, is_absent};
@@ -18,6 +18,8 @@ pub struct StoreListing {
     pub unfinished: Vec<StoredFolder>,
     /// Permanent checkpoints, sorted by folder name.
     pub permanent: Vec<PermanentCheckpoints>,
+    /// Folders of windows of rows, sorted.
+    pub windows: Vec<PathBuf>,
 }
 
 /// The permanent checkpoints of a stage.
@@ -68,6 +70,7 @@ impl StoreListing {
             artifacts: artifacts.collect::<Result<_>>()?,
             unfinished: unfinished.collect::<Result<_>>()?,
             permanent: list_permanent(store)?,
+            windows: list_entries(store, WINDOWS)?.into_iter().map(|(path, _)| path).collect(),
         })
     }
 

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
+use crate::pipeline::role::InputRole;
 use crate::store::digest;
 use crate::store::layout::{Store, TOOL_VERSION, format_current_time};
 use crate::store::lock::StoreLock;
@@ -157,6 +158,17 @@ impl Slot {
 
     pub(super) fn downloads_folder(&self) -> PathBuf {
         self.work().join("downloads")
+    }
+
+    /// The store of the slot.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The fingerprint of the input in a role.
+    pub(super) fn input(&self, role: &InputRole) -> Result<&Fingerprint> {
+        let found = self.key.inputs.get(&role.to_string());
+        found.ok_or_else(|| Error::Defect(format!("stage `{}` has no input `{role}`", self.key.name)))
     }
 
     fn tmp(&self) -> PathBuf {

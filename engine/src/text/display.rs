@@ -52,7 +52,7 @@ pub fn count_noun(count: impl TryInto<u64>, noun: &str) -> String {
 
 /// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
-pub(crate) fn format_bytes(value: u64) -> String {
+pub fn format_bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut scaled, mut unit) = (value as f64, 0);
     while scaled >= 1023.5 && unit + 1 < UNITS.len() {

@@ -5,11 +5,13 @@
 
 mod batches;
 mod budget;
+mod encode;
 mod error;
 mod files;
 mod openings;
 mod options;
 mod rows_part;
+mod shard_counts;
 mod threads;
 mod tokenizer_texts;
 
@@ -17,23 +19,22 @@ pub(crate) use batches::PlacedDocument;
 
 pub(crate) use error::BuildError;
 
-use super::chat;
-use super::corpus::{Chat, Conversation, CorpusError, Document};
+use super::corpus::{Conversation, CorpusError, Document};
 use super::dropped::RowsShape;
-use super::packing::{Example, Packing, PositionRole};
-use super::rows::{FORMAT, FileSink, HELD_OUT, RowsSummary, SUMMARY, compute_bytes_per_id};
-use super::tokenizer::{Tokenizer, TokenizerError};
+use super::rows::{FORMAT, FileSink, HELD_OUT, RowsSummary, SUMMARY, SplitSummary, compute_bytes_per_id};
+use super::tokenizer::Tokenizer;
 use batches::{Batches, DocumentBatch};
 use budget::TokenBudget;
+use encode::{DocumentEncoder, EncodedBatch, EncodedDocument};
 use error::options_error;
 use files::{RowsFiles, write_error};
-use fmflow_engine::pipeline::config::SpecialNames;
 use openings::Openings;
-pub(crate) use options::RowsOptions;
 use options::check_rows_options;
+pub(crate) use options::{BuiltShards, RowsOptions};
 use rows_part::RowsPart;
+use shard_counts::ShardCounts;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use threads::{WorkThreads, with_threads};
 pub(crate) use tokenizer_texts::train_tokenizer;
 
@@ -47,31 +48,46 @@ pub(crate) fn build_rows(
     documents: impl Iterator<Item = Result<PlacedDocument, CorpusError>>,
     tokenizer: &Tokenizer,
     options: &RowsOptions,
+    shards: &BuiltShards<'_>,
     sink: &mut dyn FileSink,
     threads: usize,
     interrupt: &AtomicBool,
 ) -> Result<RowsSummary, BuildError> {
-    check_rows_options(options)?;
-    let encoder = DocumentEncoder { tokenizer, options };
-    let mut builder = RowsBuilder::new(tokenizer, options, sink)?;
-    let mut batches = Batches::new(documents, tokenizer);
-    with_threads(
-        threads,
-        |batch| encoder.encode_batch(batch, interrupt),
-        |mut threads| {
-            let mut unpacked = VecDeque::new();
-            while !builder.budget.is_spent() {
-                give_batches(&mut threads, &mut batches, &builder.budget, &mut unpacked);
-                let Some(mut encoded) = threads.take() else { break };
-                unpacked.pop_front();
-                builder.add_batch(&mut encoded)?;
-                encoded.fault.map_or(Ok(()), Err)?;
-            }
-            Ok::<_, BuildError>(())
-        },
-    )?;
-    builder.budget.check()?;
-    builder.finish()
+    let mut builder = RowsBuilder::new(tokenizer, options, shards.opening(), 0, sink)?;
+    builder.take_all(documents, threads, interrupt)?;
+    if shards.reaches_the_end() {
+        builder.budget.check()?;
+    }
+    builder.finish(shards)
+}
+
+/// Makes the training rows of one shard, whose documents come after those with `before` tokens; `sink` gets the file of the records.
+///
+/// # Errors
+/// As [`build_rows`], except that a shard may have no rows.
+pub(crate) fn build_shard(
+    documents: impl Iterator<Item = Result<PlacedDocument, CorpusError>>,
+    tokenizer: &Tokenizer,
+    options: &RowsOptions,
+    before: u64,
+    sink: &mut dyn FileSink,
+    threads: usize,
+    interrupt: &AtomicBool,
+) -> Result<BuiltShard, BuildError> {
+    let mut builder = RowsBuilder::new(tokenizer, options, 0, before, sink)?;
+    builder.take_all(documents, threads, interrupt)?;
+    builder.finish_shard()
+}
+
+/// What a shard turned out to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BuiltShard {
+    /// Counts of its training rows.
+    pub train: SplitSummary,
+    /// Documents that would be held out.
+    pub held_out: u64,
+    /// Whether the cap of the dataset ends in it.
+    pub ends_the_dataset: bool,
 }
 
 /// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
@@ -93,20 +109,6 @@ fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildErro
     serde_json::to_vec_pretty(value).map_err(|cause| write_error(SUMMARY)(cause.into()))
 }
 
-/// Documents with their ids, in order.
-struct EncodedBatch {
-    documents: Vec<EncodedDocument>,
-    /// What ended the reading or the encoding, after these documents.
-    fault: Option<BuildError>,
-}
-
-struct EncodedDocument {
-    document: Document,
-    held_out: bool,
-    /// `None` stands for an answer that does not fit its canvas.
-    examples: Vec<Option<Example>>,
-}
-
 struct RowsBuilder<'a> {
     tokenizer: &'a Tokenizer,
     options: &'a RowsOptions,
@@ -117,19 +119,50 @@ struct RowsBuilder<'a> {
     files: RowsFiles<'a>,
     openings: Openings,
     budget: TokenBudget,
+    shards: ShardCounts,
 }
 
 impl<'a> RowsBuilder<'a> {
+    /// A builder that keeps the held-out documents of the first `opening` shards, after `before` tokens of a cap.
     fn new(
         tokenizer: &'a Tokenizer,
         options: &'a RowsOptions,
+        opening: usize,
+        before: u64,
         sink: &'a mut dyn FileSink,
     ) -> Result<Self, BuildError> {
+        check_rows_options(options)?;
         let (pad, width) = (tokenizer.pad()?, compute_bytes_per_id(tokenizer.rows()));
         let (train, held_out) = (RowsPart::new(options, pad), RowsPart::new(options, pad));
-        let (openings, budget) = (Openings::default(), TokenBudget::new(options));
-        let files = RowsFiles::create(sink)?;
-        Ok(Self { tokenizer, options, pad, width, train, held_out, files, openings, budget })
+        let (openings, budget) = (Openings::default(), TokenBudget::after(before, options));
+        let (files, shards) = (RowsFiles::create(sink)?, ShardCounts::new(opening));
+        Ok(Self { tokenizer, options, pad, width, train, held_out, files, openings, budget, shards })
+    }
+
+    /// Reads, encodes and adds documents until they end or the cap is reached.
+    fn take_all(
+        &mut self,
+        documents: impl Iterator<Item = Result<PlacedDocument, CorpusError>>,
+        threads: usize,
+        interrupt: &AtomicBool,
+    ) -> Result<(), BuildError> {
+        let encoder = DocumentEncoder { tokenizer: self.tokenizer, options: self.options };
+        let mut batches = Batches::new(documents, self.tokenizer);
+        with_threads(
+            threads,
+            |batch| encoder.encode_batch(batch, interrupt),
+            |mut threads| {
+                let mut unpacked = VecDeque::new();
+                while !self.budget.is_spent() {
+                    give_batches(&mut threads, &mut batches, &self.budget, &mut unpacked);
+                    let Some(mut encoded) = threads.take() else { break };
+                    unpacked.pop_front();
+                    self.add_batch(&mut encoded)?;
+                    encoded.fault.map_or(Ok(()), Err)?;
+                }
+                Ok::<_, BuildError>(())
+            },
+        )
     }
 
     fn add_batch(&mut self, batch: &mut EncodedBatch) -> Result<(), BuildError> {
@@ -138,8 +171,15 @@ impl<'a> RowsBuilder<'a> {
 
     /// Packs a document, and writes the rows that it completes.
     fn add(&mut self, encoded: &mut EncodedDocument) -> Result<(), BuildError> {
-        let EncodedDocument { document, held_out, examples } = encoded;
+        let EncodedDocument { document, shard, held_out, examples } = encoded;
         self.openings.add(document);
+        while self.shards.current() < *shard {
+            self.end_shard()?;
+        }
+        if *held_out && !self.shards.is_opening() {
+            self.shards.held_out_later += 1;
+            return Ok(());
+        }
         if !*held_out {
             self.budget.take(examples);
         }
@@ -168,9 +208,28 @@ impl<'a> RowsBuilder<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<RowsSummary, BuildError> {
-        let (train, last_train) = self.train.finish(self.width);
-        let (held_out, last_held_out) = self.held_out.finish(self.width);
+    /// Ends the current shard: the next document begins a new row.
+    fn end_shard(&mut self) -> Result<(), BuildError> {
+        let rest = self.train.end_shard(self.width);
+        self.files.train.write(&rest)?;
+        self.shards.end(&self.train.counts);
+        Ok(())
+    }
+
+    /// Ends the only shard that was built.
+    fn finish_shard(mut self) -> Result<BuiltShard, BuildError> {
+        self.end_shard()?;
+        let held_out = self.shards.held_out_later;
+        let (train, ends_the_dataset) = (self.train.counts, self.budget.is_spent());
+        self.files.finish(&[])?;
+        Ok(BuiltShard { train, held_out, ends_the_dataset })
+    }
+
+    fn finish(mut self, built: &BuiltShards<'_>) -> Result<RowsSummary, BuildError> {
+        self.end_shard()?;
+        let last_held_out = self.held_out.end_shard(self.width);
+        let (train, held_out) = (self.train.counts, self.held_out.counts);
+        let shards = built.summarize(&self.shards, self.options.cap.is_some());
         let chats = self.files.has_chats();
         let RowsOptions { length, packing, canvas, end_of_document, .. } = *self.options;
         let shape = RowsShape { length, canvas, packing, chats };
@@ -180,6 +239,14 @@ impl<'a> RowsBuilder<'a> {
         if train.rows == 0 {
             let fix = "lower the held-out share or make the rows longer";
             return Err(self.openings.explain("no document is left for training", fix));
+        }
+        if shards.opening_rows == 0 {
+            let problem = format!(
+                "no document of the first {} of {} shards is left for training",
+                built.opening(),
+                shards.count
+            );
+            return Err(options_error(problem, "raise `shard=` of the rows, or leave out the first files"));
         }
         if self.options.held_out > 0.0 && held_out.rows == 0 {
             let fix = "raise the held-out share or add documents";
@@ -201,88 +268,14 @@ impl<'a> RowsBuilder<'a> {
             pad: self.pad,
             end_of_document_id: self.tokenizer.end_of_document().ok(),
             end_of_turn_id: self.tokenizer.end_of_turn().ok(),
+            shards,
             train,
             held_out,
         };
-        self.files.train.write(&last_train)?;
         self.files.held_out.write(&last_held_out)?;
         let described = serialize_summary(&summary)?;
         self.files.finish(&[("tokenizer.json", self.tokenizer.json()), (SUMMARY, &described)])?;
         Ok(summary)
-    }
-}
-
-/// Turns documents into ids. It has no state, so that several threads can share it.
-struct DocumentEncoder<'a> {
-    tokenizer: &'a Tokenizer,
-    options: &'a RowsOptions,
-}
-
-impl DocumentEncoder<'_> {
-    /// Encodes a batch up to its first fault.
-    fn encode_batch(&self, batch: DocumentBatch, interrupt: &AtomicBool) -> EncodedBatch {
-        let mut documents = Vec::with_capacity(batch.documents.len());
-        for PlacedDocument { document, place } in batch.documents {
-            let stopped = interrupt.load(Ordering::SeqCst);
-            let examples =
-                if stopped { Err(TokenizerError::Interrupted.into()) } else { self.examples(&document) };
-            match examples {
-                Ok(examples) => {
-                    let held_out = document.is_held_out(self.options.held_out);
-                    documents.push(EncodedDocument { document, held_out, examples });
-                }
-                Err(fault) => {
-                    let place = place.as_ref().map(|(file, place)| (file.as_path(), *place));
-                    return EncodedBatch { documents, fault: Some(fault.at_document(place)) };
-                }
-            }
-        }
-        EncodedBatch { documents, fault: batch.fault.map(BuildError::from) }
-    }
-
-    /// The examples of a document; a conversation gives one per answer. `None` stands for an answer that does not fit its
-    /// canvas.
-    fn examples(&self, document: &Document) -> Result<Vec<Option<Example>>, BuildError> {
-        match document {
-            Document::Text(text) => Ok(vec![Some(self.document(self.encode_document(text)?)?)]),
-            Document::Chat(talk) => match self.options.packing {
-                Packing::Concat => Ok(vec![self.whole(talk)?]),
-                Packing::FirstFit => talk.chats().map(|chat| self.example(&chat)).collect(),
-            },
-        }
-    }
-
-    fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        match self.options.specials.unwrap_or(SpecialNames::Text) {
-            SpecialNames::Text => self.tokenizer.encode_plain(text),
-            SpecialNames::Token => self.tokenizer.encode(text),
-        }
-    }
-
-    fn example(&self, chat: &Chat) -> Result<Option<Example>, BuildError> {
-        Ok(chat::encode_example(self.tokenizer, chat, self.options.answer_room())?)
-    }
-
-    /// With rows laid end to end, a conversation is a document like any other: all of it is learned, nothing is given.
-    fn whole(&self, talk: &Conversation) -> Result<Option<Example>, BuildError> {
-        if !talk.is_learned_whole() {
-            return Err(options_error(
-                "an answer is marked not to be learned, but packing=\"concat\" learns everything",
-                "choose packing=\"first-fit\", or remove its `weight`",
-            ));
-        }
-        let (last, given) = talk.messages().split_last().expect("a conversation ends with an answer");
-        let (mut tokens, answer) = chat::encode_turn(self.tokenizer, given, &last.content)?;
-        tokens.extend(answer);
-        self.document(tokens).map(Some)
-    }
-
-    /// An example whose tokens are all learned, including the end of the document if one is added.
-    fn document(&self, mut tokens: Vec<u32>) -> Result<Example, BuildError> {
-        if self.options.end_of_document {
-            tokens.push(self.tokenizer.end_of_document()?);
-        }
-        Ok(Example { roles: vec![PositionRole::Supervised; tokens.len()], tokens })
     }
 }
 

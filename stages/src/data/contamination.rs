@@ -53,6 +53,7 @@ struct Benchmark {
 pub(crate) struct Contamination {
     benchmarks: Vec<Benchmark>,
     documents: u64,
+    dropped: u64,
     /// Lines of [`LISTED`].
     listed: Vec<u8>,
     lines: u64,
@@ -76,6 +77,11 @@ impl Contamination {
         !self.benchmarks.is_empty()
     }
 
+    /// Documents that were left out so far.
+    pub(crate) fn count_dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Whether a document is learned. `place` is its file and the place in it.
     pub(crate) fn admits(&mut self, document: &Document, place: Option<(&Path, RecordPlace)>) -> bool {
         self.documents += 1;
@@ -96,6 +102,7 @@ impl Contamination {
                 self.listed.push(b'\n');
             }
         }
+        self.dropped += u64::from(!admitted);
         admitted
     }
 

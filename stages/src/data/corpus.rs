@@ -34,7 +34,20 @@ pub(crate) fn read_documents<'a>(
     let seen = dataset.drops_duplicates.then(SeenDocuments::default);
     let skipped = dataset.skipped.map(SkippedRecords::new);
     let (files, filtered) = (files.into_iter(), Filtered::default());
-    Documents { files, parser, open: None, tally, seen, skipped, filtered, ended: false, patience }
+    let (opened, partial) = (0, false);
+    Documents {
+        files,
+        parser,
+        open: None,
+        opened,
+        tally,
+        seen,
+        skipped,
+        filtered,
+        ended: false,
+        partial,
+        patience,
+    }
 }
 
 /// After this time a first fault is told while others are still looked for.
@@ -54,11 +67,15 @@ pub(crate) struct Documents<'a> {
     files: std::vec::IntoIter<PathBuf>,
     parser: DocumentParser,
     open: Option<OpenCorpusFile>,
+    /// Files that were opened so far.
+    opened: usize,
     tally: Tally,
     seen: Option<SeenDocuments>,
     skipped: Option<SkippedRecords>,
     filtered: Filtered,
     ended: bool,
+    /// Whether the files are a part of their dataset.
+    partial: bool,
     patience: Patience<'a>,
 }
 
@@ -88,6 +105,18 @@ impl Iterator for Documents<'_> {
 }
 
 impl Documents<'_> {
+    /// Says that the files are a part of their dataset: what all records together have to be is not asked of them.
+    #[must_use]
+    pub(crate) fn of_a_part(self) -> Self {
+        Self { partial: true, ..self }
+    }
+
+    /// The number of the file of the last document, from 0.
+    #[must_use]
+    pub(crate) fn file_number(&self) -> usize {
+        self.opened.saturating_sub(1)
+    }
+
     /// Where the last document ends. `None` before the first document and at the end of a file.
     #[must_use]
     pub(crate) fn place(&self) -> Option<(&Path, RecordPlace)> {
@@ -116,10 +145,13 @@ impl Documents<'_> {
     /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
     pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
         let Filtered { passed, left_out } = self.filtered;
+        let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
+        if self.partial {
+            return skipped;
+        }
         if passed == 0 && left_out > 0 {
             return Some(CorpusError::AllFiltered { records: left_out });
         }
-        let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
         skipped.or_else(|| self.tally.find_absent_field().map(CorpusError::no_such_field))
     }
 
@@ -151,7 +183,10 @@ impl Documents<'_> {
             let open = match &mut self.open {
                 Some(open) => open,
                 none => match self.files.next() {
-                    Some(file) => none.insert(OpenCorpusFile::open(file, &self.parser)?),
+                    Some(file) => {
+                        self.opened += 1;
+                        none.insert(OpenCorpusFile::open(file, &self.parser)?)
+                    }
                     None => return Ok(None),
                 },
             };

@@ -1,8 +1,8 @@
-//! Which row of which dataset comes i-th: a pure function of (seed, i).
+//! Which dataset gives the i-th row, and how many rows it gave before: a pure function of (seed, i).
 //!
 //! Weights are shares of tokens. Rows are dealt by Tijdeman's rule (The chairman assignment problem, 1980), which keeps
 //! every dataset within one row of its share after any number of rows; the order within a block of [`BLOCK`] rows is
-//! then shuffled. Each pass through a dataset is a permutation of its rows (a Feistel network with cycle walking), so
+//! then shuffled. The rows of a dataset are numbered through all passes; [`super::order`] says which row has a number. So
 //! nothing has to be stored and every i costs the same. A resumed run therefore needs no iterator state.
 //!
 //! Weights may change in phases. Dealing starts again at the first row of each phase, the last block of a phase ends with
@@ -18,17 +18,12 @@ const PERIOD: u64 = 4096;
 
 const CYCLE: u64 = PERIOD * BLOCK;
 
-/// Rounds of the Feistel network. Four suffice in theory; narrow halves (small datasets) benefit from more.
-const ROUNDS: usize = 8;
-
 /// A dataset in a mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MixtureRows {
     /// Share of the tokens in each phase, in any unit; 0 leaves the dataset out of that phase.
     pub weights: Vec<f64>,
-    /// Rows of the dataset.
-    pub rows: u64,
-    /// Mean tokens per row, without padding.
+    /// Mean tokens per row, without padding; 0 if there are no rows.
     pub tokens_per_row: f64,
 }
 
@@ -55,7 +50,6 @@ pub(crate) enum MixtureError {
 #[derive(Clone, Debug)]
 pub(crate) struct Mixture {
     seed: u64,
-    rows: Vec<u64>,
     /// Sorted by `start`; the first phase starts at 0.
     phases: Vec<MixturePhase>,
 }
@@ -100,23 +94,34 @@ impl Mixture {
             }
             phases.push(phase);
         }
-        Ok(Self { seed, rows: parts.iter().map(|part| part.rows).collect(), phases })
+        Ok(Self { seed, phases })
     }
 
-    /// (dataset, row) of row `i` of the mixture.
+    /// (dataset, number of the row in all passes through it) of row `i` of the mixture.
     #[must_use]
     pub(crate) fn row(&self, i: u64) -> (usize, u64) {
-        let number = self.phases.partition_point(|phase| phase.start <= i) - 1;
+        let (number, block, place) = self.block_of(i);
         let phase = &self.phases[number];
-        let (block, place) = ((i - phase.start) / BLOCK, (i - phase.start) % BLOCK);
         let (mut dataset, mut rank) = (0, self.order(number, block)[place as usize]);
         while rank >= phase.rows_of(dataset, block) {
             rank -= phase.rows_of(dataset, block);
             dataset += 1;
         }
-        let ordinal = phase.base[dataset] + phase.before(dataset, block) + rank;
-        let (epoch, index) = (ordinal / self.rows[dataset], ordinal % self.rows[dataset]);
-        (dataset, permute_index(index, self.rows[dataset], self.seed, [dataset as u64, epoch, 0]))
+        (dataset, phase.base[dataset] + phase.before(dataset, block) + rank)
+    }
+
+    /// The smallest number that a row of a dataset has among row `i` of the mixture and all after it.
+    #[must_use]
+    pub(crate) fn first_from(&self, dataset: usize, i: u64) -> u64 {
+        let (number, block, _) = self.block_of(i);
+        self.phases[number].base[dataset] + self.phases[number].before(dataset, block)
+    }
+
+    /// The phase of a row of the mixture, its block in the phase, and its place in the block.
+    fn block_of(&self, i: u64) -> (usize, u64, u64) {
+        let number = self.phases.partition_point(|phase| phase.start <= i) - 1;
+        let from = i - self.phases[number].start;
+        (number, from / BLOCK, from % BLOCK)
     }
 
     /// The shuffled order of a block (Fisher and Yates).
@@ -163,7 +168,7 @@ fn check_mixture(parts: &[MixtureRows], phases: usize) -> Result<(), MixtureErro
         if part.weights.len() != phases || part.weights.iter().all(|weight| *weight == 0.0) {
             return Err(MixtureError::Weight(at, 0.0));
         }
-        if part.rows == 0 || !(part.tokens_per_row.is_finite() && part.tokens_per_row > 0.0) {
+        if !(part.tokens_per_row.is_finite() && part.tokens_per_row > 0.0) {
             return Err(MixtureError::NoRows(at));
         }
     }
@@ -227,37 +232,6 @@ fn deal_cycle(shares: &[u64], cut: Option<u64>) -> (Vec<Vec<u64>>, Vec<u64>) {
         }
     }
     (dealt, at_cut)
-}
-
-/// The image of `index` in `0..n` under the permutation that `seed` and `at` name.
-fn permute_index(index: u64, n: u64, seed: u64, at: [u64; 3]) -> u64 {
-    let mut random = derive_stream(seed, RandomPurpose::Shuffle, at);
-    let keys: [u64; ROUNDS] = std::array::from_fn(|_| random.bits());
-    let half = (u64::BITS - (n - 1).leading_zeros()).div_ceil(2).max(1);
-    let mut value = index;
-    loop {
-        value = apply_feistel(value, half, &keys);
-        if value < n {
-            return value; // cycle walking turns a permutation of 0..4^half into one of 0..n
-        }
-    }
-}
-
-/// A permutation of `0..4^half`.
-fn apply_feistel(value: u64, half: u32, keys: &[u64; ROUNDS]) -> u64 {
-    let mask = (1 << half) - 1;
-    let (mut left, mut right) = (value >> half, value & mask);
-    for key in keys {
-        (left, right) = (right, left ^ (mix_bits(right ^ key) & mask));
-    }
-    left << half | right
-}
-
-/// The finalizer of SplitMix64 (Steele et al., 2014).
-fn mix_bits(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Rows on disk: files of records of equal size, so that any row takes one read.
 //!
-//! `rows.bin` holds the training rows, `held-out.bin` the held-out ones. A record is `length` ids, little endian, each in the
+//! `rows.bin` holds the training rows, one shard after another, `held-out.bin` the held-out ones. Rows of a window have no
+//! `rows.bin`: their shards are files of the store's window. A record is `length` ids, little endian, each in the
 //! smallest whole number of bytes, then `length` half bytes of layout (low half first): bits 0-1 are the
 //! [`PositionRole`], bit 2 says that a segment starts here. `rows.json` describes the file ([`RowsSummary`]); `held-out.jsonl`
 //! has the held-out conversations, one [`super::corpus::Chat`] per line; `tokenizer.json` is the tokenizer that made the ids.
 
 mod reader;
 
-pub(crate) use reader::Rows;
+pub(crate) use reader::{Rows, from_record};
 
 use super::packing::{Packing, Row};
 use fmflow_engine::pipeline::config::SpecialNames;
@@ -18,7 +19,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 /// Version of the format; a reader refuses any other.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Name of the file with the records of training rows.
 pub(crate) const RECORDS: &str = CHUNKED_FILES[0];
@@ -47,6 +48,25 @@ pub(crate) trait RowsFile: Write {
     /// # Errors
     /// Any error of the storage.
     fn finish(self: Box<Self>) -> std::io::Result<()>;
+}
+
+/// A file that nobody keeps.
+pub(crate) struct Unwritten;
+
+impl Write for Unwritten {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl RowsFile for Unwritten {
+    fn finish(self: Box<Self>) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One part of a dataset.
@@ -90,6 +110,48 @@ impl SplitSummary {
     }
 }
 
+/// How the training rows of a dataset are divided into shards ([`super::shards`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardsSummary {
+    /// Shards of the dataset.
+    pub count: u64,
+    /// Shards in a group, whose rows are shuffled together.
+    pub per_group: u64,
+    /// Whether a pass visits the shards in the order of their documents, because the dataset has a cap.
+    pub in_order: bool,
+    /// Rows of the first shards, which say what those of the dataset are like.
+    pub opening_rows: u64,
+    /// Their positions that are not padding.
+    pub opening_tokens: u64,
+    /// Documents of later shards that would be held out, and are only left out.
+    pub held_out_later: u64,
+    /// Rows of each shard; `None` for a window, whose rows are made while training reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Vec<u64>>,
+}
+
+impl ShardsSummary {
+    /// Whether the rows are made while training reads them.
+    #[must_use]
+    pub(crate) fn is_window(&self) -> bool {
+        self.rows.is_none()
+    }
+
+    /// Mean number of non-padding positions per row of the first shards; 0 if they have no rows.
+    #[must_use]
+    pub(crate) fn tokens_per_row(&self) -> f64 {
+        if self.opening_rows == 0 { 0.0 } else { self.opening_tokens as f64 / self.opening_rows as f64 }
+    }
+
+    /// Whether the numbers fit each other, and `train` rows.
+    fn is_possible(&self, train: u64) -> bool {
+        let sum = |rows: &Vec<u64>| rows.iter().try_fold(0_u64, |sum, rows| sum.checked_add(*rows));
+        let fits = |rows: &Vec<u64>| rows.len() as u64 == self.count && sum(rows) == Some(train);
+        (1..=self.count).contains(&self.per_group) && self.rows.as_ref().is_none_or(fits)
+    }
+}
+
 /// Content of `rows.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,7 +188,9 @@ pub(crate) struct RowsSummary {
     pub end_of_document_id: Option<u32>,
     /// Id that ends a turn, if the tokenizer has one.
     pub end_of_turn_id: Option<u32>,
-    /// Counts of the training rows.
+    /// How the training rows are divided.
+    pub shards: ShardsSummary,
+    /// Counts of the training rows; of a window, of those of the first shards.
     pub train: SplitSummary,
     /// Counts of the held-out rows.
     pub held_out: SplitSummary,
@@ -148,7 +212,9 @@ impl RowsSummary {
         self.split(split).tokens_per_row() / self.length as f64
     }
 
-    fn record_bytes(&self) -> usize {
+    /// Bytes of a record.
+    #[must_use]
+    pub(crate) fn record_bytes(&self) -> usize {
         self.length * self.bytes_per_id + self.length.div_ceil(2)
     }
 }

@@ -13,17 +13,18 @@ use indexmap::IndexMap;
 
 use super::adapter_files::AdapterFacts;
 use super::gradient::ForwardOptions;
+use super::rows::TrainingRows;
 use super::state::TrainingState;
 use super::update::{FlowObjective, StridedObjective, TrainingTask};
 use super::{attention, retention};
 use crate::backbone::{Attention, Backbone, Precision, TimeConditioning};
-use crate::data::mixture::Mixture;
+use crate::data::mixture::{BLOCK, Mixture};
 use crate::data::packing::Row;
-use crate::data::rows::{Rows, Split};
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::count_threads;
 use crate::model::Model;
+use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
 use inputs::{build_mixture, check_rows, open_rows, read_held_out_rows};
 
@@ -48,7 +49,7 @@ pub(crate) struct TrainingSetup<'a> {
     pub adapter: Option<AdapterFacts>,
     /// The autoregressive model from which the trained one is measured.
     pub teacher: Option<Backbone>,
-    rows: Vec<(String, Rows)>,
+    rows: Vec<(String, TrainingRows<'a>)>,
     mixture: Mixture,
     /// The origins of the facts that this stage sets.
     origins: Origins,
@@ -56,7 +57,7 @@ pub(crate) struct TrainingSetup<'a> {
 
 impl<'a> TrainingSetup<'a> {
     /// Opens the inputs and checks that they fit each other and the settings.
-    pub(crate) fn open(job: &Job<'_>, config: &'a TrainConfig) -> Result<Self, Failure> {
+    pub(crate) fn open(job: &'a Job<'a>, config: &'a TrainConfig) -> Result<Self, Failure> {
         let device = crate::device::open_device(job.device)
             .map_err(|e| input_failure(e, "choose a device that this build has"))?;
         let folder = crate::job::find_input_folder(job, &InputRole::From)?;
@@ -65,10 +66,11 @@ impl<'a> TrainingSetup<'a> {
         let adapter = config.adapter.as_ref().map(facts).transpose()?;
         let rows = open_rows(job, config)?;
         for (dataset, rows) in &rows {
-            check_rows(dataset, rows, &parent)?;
+            check_rows(dataset, rows.artifact(), &parent)?;
         }
         let mixture = build_mixture(config, &rows, job.seed, parent.contract.trained_updates)?;
-        let held_out = rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows, config)?)));
+        let held_out =
+            rows.iter().map(|(name, rows)| Ok((name.clone(), read_held_out_rows(rows.artifact(), config)?)));
         let held_out: IndexMap<String, Vec<Row>> = held_out.collect::<Result<_, Failure>>()?;
         let task = build_training_task(config, &parent)?;
         let teacher = retention::open_teacher(job, config, &parent)?;
@@ -139,15 +141,26 @@ impl<'a> TrainingSetup<'a> {
         let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
         let mut found = Vec::with_capacity(count as usize);
         let start = self.coordinate(k) * count;
+        let end = self.coordinate(self.config.steps) * count;
+        for (dataset, (_, rows)) in self.rows.iter().enumerate() {
+            // Rows of a block are shuffled, so that of the last one any may come.
+            let last = self.mixture.first_from(dataset, end) + BLOCK;
+            rows.need(self.mixture.first_from(dataset, start), last);
+        }
         for i in start..start + count {
-            let (dataset, index) = self.mixture.row(i);
+            let (dataset, ordinal) = self.mixture.row(i);
             let (name, rows) = &self.rows[dataset];
-            let row = rows.row(Split::Train, index).map_err(stage_failure)?;
+            let row = rows.row(ordinal)?;
             tokens[name.as_str()] +=
                 row.tokens.len() as u64 - row.count(crate::data::packing::PositionRole::Padding) as u64;
             found.push(row);
         }
         Ok((found, tokens))
+    }
+
+    /// The rows that are made while training reads them.
+    pub(crate) fn windows(&self) -> Vec<&WindowRows<'a>> {
+        self.rows.iter().filter_map(|(_, rows)| rows.window()).collect()
     }
 
     /// The task for measuring held-out loss after `done` updates: the training loss without its weight cap and without a
@@ -164,7 +177,7 @@ impl<'a> TrainingSetup<'a> {
     /// The model to publish: the weights of `state`, with its adapter merged into them, with the parent's tokenizer, certificate and updated contract. It computes in f32,
     /// as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
-        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.summary().canvas).max();
+        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
         let Model { text, generation, certificate, .. } = &self.parent;
         Ok(Model {
             backbone: state.model.clone().merged().map_err(stage_failure)?.computing_in(Precision::F32),

@@ -75,7 +75,8 @@ pub(super) fn check_measured_lengths(
         }
         for (at, one) in config.exact_match.iter().enumerate() {
             let Some(rows) = lineages.input(stage, &one.role) else { continue };
-            let StageConfig::Rows(RowsConfig { canvas: Some(canvas), .. }) = rows.config else { continue };
+            let StageConfig::Rows(settings) = &rows.config else { continue };
+            let Some(canvas) = settings.canvas else { continue };
             if canvas >= context.tokens {
                 let place = stage.place(evaluate::NTH_EXACT_MATCH_DATASET.nth(at));
                 sink.push(canvas_over_context(stage, (rows, canvas), context, place));

@@ -1,6 +1,6 @@
 //! What to do instead of what `run` does not support yet.
 
-use crate::language::decode::UNREADABLE_FILES;
+use crate::language::decode::{UNREADABLE_FILES, UNWINDOWED_COPIES};
 use crate::language::schema::{self, load_schema};
 use crate::text::place::Span;
 
@@ -13,6 +13,7 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             let one = written.split_once('x').map_or(written, |(_, one)| one);
             format!("write `gpu=\"1x{one}\"`")
         }
+        UNWINDOWED_COPIES => "write `duplicates \"keep\"`, or remove `window`".to_owned(),
         "code benchmarks without a file" => {
             "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
         }

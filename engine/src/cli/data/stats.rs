@@ -85,7 +85,8 @@ fn measure(
 fn read_notes(stages: &FinishedStages<'_>, folder: &Path) -> Result<Vec<String>> {
     let store = stages.store.as_ref().expect("rows that were found are in a store");
     let lines = summary::read_summary(store.vfs(), folder)?.lines;
-    let is_note = |line: &String| !line.starts_with("train: ") && !line.starts_with("held out: ");
+    let counts = ["train: ", "first shards: ", "held out: "];
+    let is_note = |line: &String| !counts.iter().any(|start| line.starts_with(start));
     Ok(lines.into_iter().filter(is_note).collect())
 }
 
@@ -136,6 +137,9 @@ fn render_one(one: &StageStatistics, columns: usize) -> String {
     }
     let all = found.train.rows + found.held_out.rows;
     let from = match found.rows_read == all {
+        _ if found.window => {
+            format!(" (from {} held-out rows: those for training are in a window)", found.rows_read)
+        }
         true => String::new(),
         false => format!(" (from {} of {all} rows, evenly spaced)", found.rows_read),
     };
@@ -169,7 +173,8 @@ fn render_parts(found: &RowsStatistics) -> String {
     ];
     let rows =
         lines.iter().map(|(name, cell)| vec![(*name).to_owned(), cell(&found.train), cell(&found.held_out)]);
-    render_table(&["", "training", "held out"], rows.collect())
+    let training = if found.window { "first shards" } else { "training" };
+    render_table(&["", training, "held out"], rows.collect())
 }
 
 fn render_histogram(lengths: &[LengthCount]) -> String {

@@ -1,5 +1,7 @@
 //! Decodes the stages that read text: fetch, tokenizer and rows, and the datasets that they refer to.
 
+use std::num::NonZeroU64;
+
 use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
@@ -11,6 +13,9 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
 use crate::text::glob::PatternError;
 use crate::text::place::Span;
+
+/// Why a dataset that drops copies has no window: a shard that is made alone does not know the documents before it.
+pub(crate) const UNWINDOWED_COPIES: &str = "a window on a dataset that drops copies";
 
 /// Help for a hub repository that is written like a folder, such as `Qwen/Qwen3-0.6B`.
 fn suggest_repository(record: &Record, from: &str) -> Option<String> {
@@ -86,6 +91,9 @@ impl Decoder<'_> {
             self.report_rows_without_chat(&dataset.name, record, named);
             return None;
         }
+        if let (Some(window), true) = (record.child("window"), dataset.drops_duplicates) {
+            self.mark_unsupported(&window.span.clone(), UNWINDOWED_COPIES);
+        }
         Some(RowsConfig {
             dataset,
             length: record.size("length")?,
@@ -98,6 +106,8 @@ impl Decoder<'_> {
             canvas: record.size("canvas"),
             end_of_turn: decode_end_of_turn(record),
             specials: decode_specials(record),
+            shard_bytes: record.count("shard")?,
+            window: record.child("window").and_then(|window| NonZeroU64::new(window.count("disk")?)),
         })
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct PlacedDocument {
     pub document: Document,
     /// Its file and the place in it, if it comes from one.
     pub place: Option<(PathBuf, RecordPlace)>,
+    /// The number of its shard. Documents come in the order of their shards.
+    pub shard: usize,
 }
 
 /// Documents that are encoded by one thread, in order.

@@ -19,9 +19,11 @@ pub(super) struct TokenBudget {
 }
 
 impl TokenBudget {
-    pub(super) fn new(options: &RowsOptions) -> Self {
+    /// The budget of documents before which `used` tokens were let in.
+    pub(super) fn after(used: u64, options: &RowsOptions) -> Self {
         let RowsOptions { cap, packing, length, .. } = *options;
-        Self { cap, used: 0, spent: false, packing, length }
+        let spent = cap.is_some_and(|cap| cap.tokens <= used);
+        Self { cap, used, spent, packing, length }
     }
 
     /// Whether reading stops.

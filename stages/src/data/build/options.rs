@@ -3,8 +3,11 @@
 use fmflow_engine::pipeline::config::{SpecialNames, TokenCap};
 
 use super::error::{BuildError, options_error};
+use super::shard_counts::ShardCounts;
 use crate::data::chat::AnswerRoom;
 use crate::data::packing::{MAX_LENGTH, Packing};
+use crate::data::rows::ShardsSummary;
+use crate::data::shards::ShardPlan;
 
 /// Options for making rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,43 @@ impl RowsOptions {
             (Some(canvas), _) => AnswerRoom::Canvas(canvas),
             (None, Some(block)) => AnswerRoom::Blocks(block),
             (None, None) => AnswerRoom::Own,
+        }
+    }
+}
+
+/// The shards whose documents are built into rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuiltShards<'a> {
+    /// All shards of the dataset.
+    pub plan: &'a ShardPlan,
+    /// Whether only the first ones are built, as the plan of a window.
+    pub window: bool,
+}
+
+impl BuiltShards<'_> {
+    /// Number of the first shards whose held-out documents are kept.
+    pub(super) fn opening(&self) -> usize {
+        self.plan.opening()
+    }
+
+    /// Whether the last document of the dataset is among those that are built.
+    pub(super) fn reaches_the_end(&self) -> bool {
+        !self.window || self.opening() == self.plan.len()
+    }
+
+    /// What `rows.json` says of the shards.
+    pub(super) fn summarize(&self, counts: &ShardCounts, capped: bool) -> ShardsSummary {
+        let (opening_rows, opening_tokens) = counts.opening_counts;
+        let mut rows = counts.rows.clone();
+        rows.resize(self.plan.len(), 0);
+        ShardsSummary {
+            count: self.plan.len() as u64,
+            per_group: self.plan.per_group() as u64,
+            in_order: capped,
+            opening_rows,
+            opening_tokens,
+            held_out_later: counts.held_out_later,
+            rows: (!self.window).then_some(rows),
         }
     }
 }

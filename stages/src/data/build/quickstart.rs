@@ -3,9 +3,12 @@
 use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 use std::sync::atomic::AtomicBool;
 
-use super::super::corpus::read_all;
+use super::super::chat;
+use super::super::corpus::{Chat, read_all};
+use super::super::packing::Packing;
 use super::super::rows::tests::Memory;
 use super::super::rows::{Rows, Split};
+use super::super::shards::ShardPlan;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -57,8 +60,12 @@ fn chats(held_out: bool) -> Vec<Chat> {
 
 fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) {
     let mut files = Memory::default();
-    let placed = read.clone().into_iter().map(|document| Ok(PlacedDocument { document, place: None }));
-    let summary = build_rows(placed, &DATA.2, options, &mut files, 2, &AtomicBool::new(false)).unwrap();
+    let placed =
+        read.clone().into_iter().map(|document| Ok(PlacedDocument { document, place: None, shard: 0 }));
+    let plan = ShardPlan::new(&[1], 1);
+    let shards = BuiltShards { plan: &plan, window: false };
+    let never = AtomicBool::new(false);
+    let summary = build_rows(placed, &DATA.2, options, &shards, &mut files, 2, &never).unwrap();
     (summary, files.collect().save())
 }
 

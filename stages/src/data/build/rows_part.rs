@@ -7,12 +7,15 @@ use crate::data::rows::{SplitSummary, write_record};
 /// One split while its rows are built.
 pub(super) struct RowsPart {
     packer: Packer,
+    empty: (Packing, usize, u32),
     pub(super) counts: SplitSummary,
 }
 
 impl RowsPart {
     pub(super) fn new(options: &RowsOptions, pad: u32) -> Self {
-        Self { packer: Packer::new(options.packing, options.length, pad), counts: SplitSummary::default() }
+        let empty = (options.packing, options.length, pad);
+        let packer = Packer::new(options.packing, options.length, pad);
+        Self { packer, empty, counts: SplitSummary::default() }
     }
 
     /// Adds an example, or counts one that does not fit its canvas; returns the rows that it completes.
@@ -37,12 +40,11 @@ impl RowsPart {
         bytes
     }
 
-    /// The counts, and the bytes of the rows that were still open.
-    pub(super) fn finish(mut self, width: usize) -> (SplitSummary, Vec<u8>) {
-        self.counts.too_long = self.packer.too_long();
-        let empty = Packer::new(Packing::Concat, 1, 0);
-        let rows = std::mem::replace(&mut self.packer, empty).finish();
-        let bytes = self.encode_rows(&rows, width);
-        (self.counts, bytes)
+    /// Ends a shard: the bytes of the rows that were still open. The next document begins a new row.
+    pub(super) fn end_shard(&mut self, width: usize) -> Vec<u8> {
+        let (packing, length, pad) = self.empty;
+        let packer = std::mem::replace(&mut self.packer, Packer::new(packing, length, pad));
+        self.counts.too_long += packer.too_long();
+        self.encode_rows(&packer.finish(), width)
     }
 }

@@ -4,9 +4,13 @@ use fmflow_engine::documents::{RecordPlace, is_held_out};
 use fmflow_engine::pipeline::config::{DatasetFormat, TokenCap, TurnFields};
 use std::sync::atomic::AtomicBool;
 
+use super::super::corpus::Chat;
 use super::super::corpus::read_all;
+use super::super::packing::{Packing, PositionRole};
 use super::super::rows::tests::Memory;
 use super::super::rows::{HELD_OUT_RECORDS, RECORDS, Rows, Split};
+use super::super::shards::ShardPlan;
+use super::super::tokenizer::TokenizerError;
 use super::super::tokenizer::tests::small;
 use super::tokenizer_texts::select_training_texts;
 use super::*;
@@ -51,9 +55,22 @@ fn build_from(
 ) -> Result<RowsSummary, BuildError> {
     let placed = documents.zip(1..).map(|(found, line)| {
         let place = Some(("d.txt".into(), RecordPlace::Line(line)));
-        found.map(|document| PlacedDocument { document, place })
+        found.map(|document| PlacedDocument { document, place, shard: 0 })
     });
-    build_rows(placed, &small(), options, files, threads, &AtomicBool::new(false))
+    build_all(placed, options, files, threads, &AtomicBool::new(false))
+}
+
+/// Builds documents of one shard.
+fn build_all(
+    placed: impl Iterator<Item = Result<PlacedDocument, CorpusError>>,
+    options: &RowsOptions,
+    files: &mut Memory,
+    threads: usize,
+    interrupt: &AtomicBool,
+) -> Result<RowsSummary, BuildError> {
+    let plan = ShardPlan::new(&[1], 1);
+    let shards = BuiltShards { plan: &plan, window: false };
+    build_rows(placed, &small(), options, &shards, files, threads, interrupt)
 }
 
 fn texts_of(rows: &Rows, split: Split) -> Vec<String> {
@@ -356,8 +373,98 @@ fn a_signal_stops_rows_and_tokenizers_between_documents() {
     let documents = || [Ok(Document::Text("a b".into()))].into_iter();
     let error = train_tokenizer(vec![(documents(), 0.0)], 300, &stop).unwrap_err();
     assert!(matches!(error, BuildError::Tokenizer(TokenizerError::Interrupted)), "{error}");
-    let placed = documents().map(|found| found.map(|document| PlacedDocument { document, place: None }));
+    let placed =
+        documents().map(|found| found.map(|document| PlacedDocument { document, place: None, shard: 0 }));
     let options = wanted(Packing::Concat);
-    let error = build_rows(placed, &small(), &options, &mut Memory::default(), 2, &stop).unwrap_err();
+    let error = build_all(placed, &options, &mut Memory::default(), 2, &stop).unwrap_err();
     assert!(matches!(error, BuildError::Tokenizer(TokenizerError::Interrupted)), "{error}");
+}
+
+/// Documents in 11 shards of different numbers of documents, of which shard 5 has none.
+fn in_shards() -> Vec<PlacedDocument> {
+    let shard_of = |number: usize| match number % 11 {
+        5 => 4,
+        other => other,
+    };
+    let text = |i: usize| Document::Text(format!("the assistant sorts {i} letters").repeat(i % 7 + 1));
+    let placed = |i| PlacedDocument { document: text(i), place: None, shard: shard_of(i / 30) };
+    (0..330).map(placed).collect()
+}
+
+/// The plan of 11 shards, 3 of them in a group.
+fn plan_of_shards() -> ShardPlan {
+    let plan = ShardPlan::new(&[50; 11], 10);
+    assert_eq!((plan.len(), plan.per_group(), plan.opening()), (11, 3, 3));
+    plan
+}
+
+#[test]
+fn every_shard_can_be_made_again_alone() {
+    let plan = plan_of_shards();
+    let shards = BuiltShards { plan: &plan, window: false };
+    let stop = AtomicBool::new(false);
+    // Long enough for every document.
+    let long = |packing| RowsOptions { length: 256, ..wanted(packing) };
+    let capped = |packing| {
+        let cap = Some(TokenCap { tokens: 4000, may_end_before: false });
+        RowsOptions { cap, ..long(packing) }
+    };
+    for options in [Packing::Concat, Packing::FirstFit].into_iter().flat_map(|p| [long(p), capped(p)]) {
+        let mut files = Memory::default();
+        let placed = in_shards().into_iter().map(Ok);
+        let whole = build_rows(placed, &small(), &options, &shards, &mut files, 3, &stop).unwrap();
+        let files = files.collect().0;
+        let (mut before, mut start, mut ended) = (0, 0, false);
+        for (number, rows) in whole.shards.rows.as_ref().unwrap().iter().enumerate() {
+            if ended {
+                assert_eq!(*rows, 0, "nothing is behind the end of a cap");
+                continue;
+            }
+            let own = in_shards().into_iter().filter(|placed| placed.shard == number).map(Ok);
+            let mut alone = Memory::default();
+            let built = build_shard(own, &small(), &options, before, &mut alone, 2, &stop).unwrap();
+            let records = &alone.collect().0[RECORDS];
+            assert_eq!(records[..], files[RECORDS][start..start + records.len()], "shard {number}");
+            assert_eq!(built.train.rows, *rows, "shard {number}");
+            ended = built.ends_the_dataset;
+            before += built.train.tokens;
+            start += records.len();
+        }
+        assert_eq!((start, before), (files[RECORDS].len(), whole.train.tokens));
+        assert_eq!(whole.shards.rows.as_ref().unwrap()[5], 0);
+        assert_eq!((options.cap.is_some(), ended), (whole.shards.in_order, whole.shards.in_order));
+    }
+}
+
+#[test]
+fn only_the_first_shards_are_held_out_with_and_without_a_window() {
+    let (plan, stop, options) = (plan_of_shards(), AtomicBool::new(false), wanted(Packing::Concat));
+    let built = |window: bool| {
+        let mut files = Memory::default();
+        let end = if window { plan.opening() } else { plan.len() };
+        let placed = in_shards().into_iter().filter(|placed| placed.shard < end).map(Ok);
+        let shards = BuiltShards { plan: &plan, window };
+        let summary = build_rows(placed, &small(), &options, &shards, &mut files, 2, &stop).unwrap();
+        (summary, files.collect().0)
+    };
+    let ((whole, files), (window, planned)) = (built(false), built(true));
+    let held = |from: usize, to: usize| {
+        let own = in_shards().into_iter().filter(|placed| (from..to).contains(&placed.shard));
+        own.filter(|placed| placed.document.is_held_out(options.held_out)).count() as u64
+    };
+    assert_eq!((whole.held_out.documents, whole.shards.held_out_later), (held(0, 3), held(3, 11)));
+    assert!(held(0, 3) > 3 && held(3, 11) > 20);
+    assert_eq!(files[HELD_OUT_RECORDS], planned[HELD_OUT_RECORDS]);
+    assert_eq!(whole.held_out, window.held_out);
+    // The order of both, and the shares of a mixture, depend on these alone.
+    let order = |summary: &RowsSummary| {
+        let shards = &summary.shards;
+        (shards.count, shards.per_group, shards.in_order, shards.opening_rows, shards.opening_tokens)
+    };
+    assert_eq!(order(&whole), order(&window));
+    assert_eq!(window.train.rows, window.shards.opening_rows);
+    assert!(window.shards.is_window() && !whole.shards.is_window());
+    let rows = whole.shards.rows.unwrap();
+    assert_eq!(rows[..3].iter().sum::<u64>(), whole.shards.opening_rows);
+    assert_eq!(rows.iter().sum::<u64>(), whole.train.rows);
 }

@@ -13,8 +13,11 @@ use crate::data::packing::{MAX_LENGTH, PADDING, PositionRole, Row};
 #[derive(Debug)]
 pub(crate) struct Rows {
     summary: RowsSummary,
-    train: RecordsFile,
+    /// `None` for a window.
+    train: Option<RecordsFile>,
     held_out: RecordsFile,
+    /// Training rows before each shard.
+    starts: Vec<u64>,
 }
 
 impl Rows {
@@ -37,9 +40,19 @@ impl Rows {
         {
             return Err(damaged("length or bytes per id are impossible".into()));
         }
+        if !summary.shards.is_possible(summary.train.rows) {
+            return Err(damaged("its shards are impossible".into()));
+        }
         let open = |name, split| RecordsFile::open(folder, name, &summary, split);
-        let (train, held_out) = (open(RECORDS, Split::Train)?, open(HELD_OUT_RECORDS, Split::HeldOut)?);
-        Ok(Self { summary, train, held_out })
+        let train = (!summary.shards.is_window()).then(|| open(RECORDS, Split::Train)).transpose()?;
+        let held_out = open(HELD_OUT_RECORDS, Split::HeldOut)?;
+        let mut end = 0;
+        let starts = summary.shards.rows.iter().flatten().map(|rows| {
+            end += rows;
+            end - rows
+        });
+        let starts = starts.collect();
+        Ok(Self { summary, train, held_out, starts })
     }
 
     /// The content of `rows.json`.
@@ -48,10 +61,22 @@ impl Rows {
         &self.summary
     }
 
-    /// Rows in a split.
+    /// Rows in a split that are in the artifact: of a window, no training rows.
     #[must_use]
     pub(crate) fn len(&self, split: Split) -> u64 {
-        self.summary.split(split).rows
+        match split {
+            Split::Train if self.train.is_none() => 0,
+            _ => self.summary.split(split).rows,
+        }
+    }
+
+    /// Row `row` of a shard of the training rows.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub(crate) fn row_of(&self, shard: u64, row: u64) -> Result<Row, RowsError> {
+        let start = usize::try_from(shard).ok().and_then(|shard| self.starts.get(shard));
+        self.row(Split::Train, start.map_or(u64::MAX, |start| start.saturating_add(row)))
     }
 
     /// Row `index` of a split.
@@ -63,7 +88,11 @@ impl Rows {
         if index >= rows {
             return Err(RowsError::NoRow { index, split, rows });
         }
-        let records = if split == Split::Train { &self.train } else { &self.held_out };
+        let no_row = RowsError::NoRow { index, split, rows: 0 };
+        let records = match split {
+            Split::Train => self.train.as_ref().ok_or(no_row)?,
+            Split::HeldOut => &self.held_out,
+        };
         let RowsSummary { length, bytes_per_id, vocabulary, .. } = self.summary;
         let bytes = records.read(index, self.summary.record_bytes())?;
         from_record(&bytes, length, bytes_per_id, vocabulary)
@@ -103,7 +132,7 @@ impl RecordsFile {
 }
 
 /// Decodes a record into a row of `length` tokens; the error describes what is wrong with it.
-pub(super) fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Result<Row, String> {
+pub(crate) fn from_record(bytes: &[u8], length: usize, width: usize, vocabulary: u32) -> Result<Row, String> {
     let (ids, layout) = bytes.split_at(length * width);
     let wide = |id: &[u8]| id.iter().rev().fold(0, |value: u32, &byte| value << 8 | u32::from(byte));
     let mut row = Row { tokens: ids.chunks_exact(width).map(wide).collect(), ..Row::default() };

@@ -1,6 +1,5 @@
 //! Tests of the on-disk format.
 
-use super::reader::from_record;
 use super::*;
 use crate::data::packing::{PADDING, PositionRole};
 use proptest::prelude::*;
@@ -90,6 +89,15 @@ fn summary(length: usize, vocabulary: u32, train: u64, held_out: u64) -> RowsSum
         pad: 0,
         end_of_document_id: None,
         end_of_turn_id: Some(1),
+        shards: ShardsSummary {
+            count: 1,
+            per_group: 1,
+            in_order: false,
+            opening_rows: train,
+            opening_tokens: 0,
+            held_out_later: 0,
+            rows: Some(vec![train]),
+        },
         train: split(train),
         held_out: split(held_out),
     }
@@ -154,7 +162,7 @@ fn damage_is_noticed() {
     let mut layout = good.clone();
     layout[3] |= 0b11;
     assert!(open(summary(3, 10, 1, 0), &layout).contains("role 3"));
-    assert!(open(RowsSummary { format: 1, ..summary(3, 10, 1, 0) }, &good).contains("format 1 instead of 2"));
+    assert!(open(RowsSummary { format: 1, ..summary(3, 10, 1, 0) }, &good).contains("format 1 instead of 3"));
     assert!(open(RowsSummary { bytes_per_id: 7, ..summary(3, 10, 1, 0) }, &good).contains("impossible"));
     assert!(matches!(Rows::open(Path::new("absent")), Err(RowsError::Io { .. })));
     let dir = save(&summary(3, 10, 1, 0), &good, &[]);

@@ -2,6 +2,7 @@
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
+use fmflow_engine::pipeline::config::train::MixturePart;
 use fmflow_engine::run::execute::Job;
 
 use crate::data::mixture::{Mixture, MixtureRows};
@@ -9,15 +10,16 @@ use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{Model, ModelTokenizer};
+use super::super::rows::TrainingRows;
 
-pub(super) fn open_rows(job: &Job<'_>, config: &TrainConfig) -> Result<Vec<(String, Rows)>, Failure> {
-    let open = |part: &fmflow_engine::pipeline::config::train::MixturePart| {
-        Ok((
-            part.dataset.clone(),
-            Rows::open(crate::job::find_input_folder(job, &part.role)?).map_err(stage_failure)?,
-        ))
+pub(super) fn open_rows<'a>(
+    job: &'a Job<'a>,
+    config: &'a TrainConfig,
+) -> Result<Vec<(String, TrainingRows<'a>)>, Failure> {
+    let open = |(number, part): (usize, &'a MixturePart)| {
+        Ok((part.dataset.clone(), TrainingRows::open(job, &part.role, number as u64)?))
     };
-    config.parts.iter().map(open).collect()
+    config.parts.iter().enumerate().map(open).collect()
 }
 
 /// Refuses rows that were made with another tokenizer or chat template, or are longer than the context. The ids would be
@@ -61,18 +63,14 @@ pub(super) fn check_rows(dataset: &str, rows: &Rows, parent: &Model) -> Result<(
 /// The mixture. Its phases begin at the first rows of their updates; `first` updates came before this stage.
 pub(super) fn build_mixture(
     config: &TrainConfig,
-    rows: &[(String, Rows)],
+    rows: &[(String, TrainingRows<'_>)],
     seed: u64,
     first: u64,
 ) -> Result<Mixture, Failure> {
-    let part =
-        |(part, (_, rows)): (&fmflow_engine::pipeline::config::train::MixturePart, &(String, Rows))| {
-            MixtureRows {
-                weights: part.weights.clone(),
-                rows: rows.len(Split::Train),
-                tokens_per_row: rows.summary().split(Split::Train).tokens_per_row(),
-            }
-        };
+    let part = |(part, (_, rows)): (&MixturePart, &(String, TrainingRows<'_>))| MixtureRows {
+        weights: part.weights.clone(),
+        tokens_per_row: rows.artifact().summary().shards.tokens_per_row(),
+    };
     let parts: Vec<MixtureRows> = config.parts.iter().zip(rows).map(part).collect();
     let start = |phase: &u64| if *phase == 0 { 0 } else { (first + phase) * config.batch.rows as u64 };
     let starts: Vec<u64> = config.phases.iter().map(start).collect();

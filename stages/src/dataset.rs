@@ -1,0 +1,88 @@
+//! Opens a dataset for its rows, whole or shard by shard: its files, the benchmarks that must not be in it, and the options of its rows.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{DatasetConfig, EndOfTurn, RowsConfig};
+use fmflow_engine::pipeline::stage::{SourceFiles, Stage};
+use fmflow_engine::text::escape::show_path;
+
+use crate::data::build::{PlacedDocument, RowsOptions};
+use crate::data::contamination::Contamination;
+use crate::data::corpus::{CorpusError, Documents};
+use crate::data::shards::ShardPlan;
+use crate::data::special_token_mentions::SpecialTokenMentions;
+use crate::failure::input_failure;
+use crate::job::find_source;
+
+/// The options of rows with these settings.
+#[must_use]
+pub(crate) fn read_rows_options(config: &RowsConfig) -> RowsOptions {
+    RowsOptions {
+        length: config.length,
+        packing: config.packing,
+        end_of_document: config.end_of_document,
+        canvas: config.canvas,
+        answer_block: config.end_of_turn.and_then(EndOfTurn::block),
+        specials: config.specials,
+        held_out: config.dataset.held_out,
+        cap: config.dataset.cap,
+    }
+}
+
+/// The shards of a dataset's files.
+///
+/// # Errors
+/// If the size of a file cannot be read.
+pub(crate) fn plan_shards(source: &SourceFiles, config: &RowsConfig) -> Result<ShardPlan, Failure> {
+    let sizes: Vec<u64> = match &source.remote {
+        Some(remote) => remote.files.iter().map(|file| file.size).collect(),
+        None => source.files.iter().map(|file| read_size(file)).collect::<Result<_, _>>()?,
+    };
+    Ok(ShardPlan::new(&sizes, config.shard_bytes))
+}
+
+fn read_size(file: &std::path::Path) -> Result<u64, Failure> {
+    let found = std::fs::metadata(file).map(|about| about.len());
+    found.map_err(|error| {
+        let what = format!("{} cannot be inspected: {error}", show_path(file));
+        input_failure(what, "make it readable, or remove it from the dataset")
+    })
+}
+
+/// The benchmarks that must not be in a dataset of `stage`.
+///
+/// # Errors
+/// If a file of them cannot be read.
+pub(crate) fn read_benchmarks(stage: &Stage, dataset: &DatasetConfig) -> Result<Contamination, Failure> {
+    let checks = dataset.contamination.iter();
+    let checks = checks.map(|check| Ok((check.clone(), find_source(stage, &check.source)?.files.clone())));
+    let checks: Vec<_> = checks.collect::<Result<_, Failure>>()?;
+    Contamination::read(checks.into_iter())
+        .map_err(|error| input_failure(error, "check `contamination` of the dataset"))
+}
+
+/// Passes the documents through with their places and the shards of their files, without those that have words of a benchmark, and
+/// counts their mentions of special tokens.
+pub(crate) fn watch_documents<'a>(
+    documents: &'a mut Documents<'_>,
+    mut named: Option<&'a mut SpecialTokenMentions>,
+    benchmarks: &'a mut Contamination,
+    shard_of: impl Fn(usize) -> usize + 'a,
+) -> impl Iterator<Item = Result<PlacedDocument, CorpusError>> + 'a {
+    std::iter::from_fn(move || {
+        loop {
+            let document = match documents.next()? {
+                Ok(document) => document,
+                Err(fault) => return Some(Err(fault)),
+            };
+            if !benchmarks.admits(&document, documents.place()) {
+                continue;
+            }
+            if let Some(named) = &mut named {
+                named.count(&document, documents.place());
+            }
+            let place = documents.place().map(|(file, place)| (file.to_owned(), place));
+            let shard = shard_of(documents.file_number());
+            return Some(Ok(PlacedDocument { document, place, shard }));
+        }
+    })
+}

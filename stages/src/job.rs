@@ -36,7 +36,7 @@ pub(crate) fn find_input_folder<'a>(job: &'a Job<'_>, role: &InputRole) -> Resul
 /// # Errors
 /// If a file cannot be downloaded, or the engine passed no such source, which is a bug.
 pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<PathBuf>, Failure> {
-    let source = job.stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
+    let source = job.stage.all_sources().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` has no source `{name}`", job.stage.name),
         help: None,

@@ -320,12 +320,13 @@ fn every_json_answer_has_the_documented_keys() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let artifact = artifact(&project, "bpe");
-    let lines: [(&str, &[&str]); 14] = [
+    let lines: [(&str, &[&str]); 15] = [
         ("init", &["new"]),
         ("check", &["p.kdl", "--format", "json"]),
         ("plan", &["p.kdl"]),
         ("status", &["p.kdl"]),
         ("why", &["p.kdl", "tiny"]),
+        ("diff", &["tiny", "tiny"]),
         ("show", &["p.kdl", "tiny"]),
         ("log", &[]),
         ("graph", &["p.kdl"]),

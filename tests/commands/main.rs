@@ -12,6 +12,7 @@ mod contract;
 mod convert;
 mod damage;
 mod data;
+mod diff;
 mod download;
 mod examples;
 mod export;

@@ -1,6 +1,7 @@
 //! Lints for what the field table cannot express: contradictions between stages, and declarations without effect.
 
 mod attention;
+mod benchmarks;
 mod branch;
 mod capacity;
 mod checkpoint_folders;
@@ -75,6 +76,7 @@ pub(crate) fn lint_pipeline(
             StageConfig::Evaluate(config) => {
                 checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
+                benchmarks::lint_benchmark_files(stage, config, sink);
                 capacity::check_measured_lengths(lineages, stage, config, sink);
             }
             StageConfig::Generate(config) => {

@@ -13,9 +13,6 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             let one = written.split_once('x').map_or(written, |(_, one)| one);
             format!("write `gpu=\"1x{one}\"`")
         }
-        "code benchmarks without a file" => {
-            "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
-        }
         _ => find_in_table(reason).unwrap_or("remove it").to_owned(),
     }
 }

@@ -12,10 +12,11 @@ const ROWS: usize = 8;
 const DOTS: (usize, usize) = (2, 4);
 
 /// Curves that are drawn, by the beginning of their names, in this order.
-const DRAWN: [&str; 6] = [
+const DRAWN: [&str; 7] = [
     "loss_unweighted",
     "held_out_loss/",
     "probe/exact_match/",
+    "probe/benchmark/",
     "learning_rate",
     "grad_norm",
     "tokens_per_second",

@@ -222,6 +222,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
             config: decoded.config,
             inputs: inputs.collect(),
             sources: decoded.sources,
+            observed: decoded.observed,
             fields: fields.list,
             span: draft.record.name_leaf().map_or(&draft.record.span, |leaf| &leaf.span).clone(),
             unsupported: [format_unsupported_reasons(&fields.unsupported), decoded.refusals].concat(),
@@ -301,8 +302,6 @@ mod tests {
         "/train/optimizer.value",
         "/train/precision.accumulate",
         "/train/precision.master",
-        "/train/probe/benchmark.problems",
-        "/train/probe/benchmark.value",
     ];
 
     /// Pipelines that together set every field.

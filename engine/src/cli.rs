@@ -7,6 +7,7 @@ mod bench;
 mod chat;
 mod check;
 mod data;
+mod diff;
 mod doctor;
 mod explain;
 mod failure;
@@ -100,6 +101,8 @@ enum CliCommand {
     Status(status::StatusArguments),
     /// Show what changed since a stage last ran, and where that is written
     Why(why::WhyArguments),
+    /// Show what differs between two results or runs, and which problems flip
+    Diff(diff::DiffArguments),
     /// Show a finished stage, or every setting with its origin
     Show(show::ShowArguments),
     /// Show rows as text, or count what is in them
@@ -265,6 +268,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Resume(arguments) => run::run_resume(&arguments, context),
         CliCommand::Status(arguments) => status::run_status(&arguments, context),
         CliCommand::Why(arguments) => why::run_why(&arguments, context),
+        CliCommand::Diff(arguments) => diff::run_diff(&arguments, context),
         CliCommand::Show(arguments) => show::run_show(&arguments, context),
         CliCommand::Data(arguments) => data::run_data(&arguments, context),
         CliCommand::Log(arguments) => log::run_log(&arguments, context),

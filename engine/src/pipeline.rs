@@ -1,6 +1,7 @@
 //! The checked pipeline, which plan, run and stages work from: names are resolved, defaults are filled in, and stages are in
 //! topological order.
 
+pub(crate) mod benchmark_repository;
 pub mod checkpoint_config;
 pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;

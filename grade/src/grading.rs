@@ -42,6 +42,7 @@ pub enum GradeError {
         /// `task_id` of the problem.
         task: String,
         /// What happened, twice if the machine is at fault.
+        #[source]
         error: SessionError,
     },
 }

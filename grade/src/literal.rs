@@ -62,6 +62,33 @@ pub fn encode_integer(number: i128) -> String {
     format!("I{sign}{:x};", number.unsigned_abs())
 }
 
+/// The text of a whole number as a value, from its decimal digits, of which there may be any number.
+///
+/// # Panics
+/// If there is anything but digits behind an optional `-`.
+#[must_use]
+pub fn encode_digits(decimal: &str) -> String {
+    let (sign, digits) = decimal.strip_prefix('-').map_or(("", decimal), |digits| ("-", digits));
+    // The number in parts of 32 bits, the lowest first.
+    let mut parts: Vec<u32> = Vec::new();
+    for chunk in digits.as_bytes().chunks(9) {
+        let chunk = std::str::from_utf8(chunk).expect("digits are ASCII");
+        let base = 10_u64.pow(u32::try_from(chunk.len()).expect("at most nine digits"));
+        let mut carry: u64 = chunk.parse().expect("only digits");
+        for part in &mut parts {
+            let sum = u64::from(*part) * base + carry;
+            *part = u32::try_from(sum & 0xffff_ffff).expect("32 bits");
+            carry = sum >> 32;
+        }
+        if carry > 0 {
+            parts.push(u32::try_from(carry).expect("below ten to the ninth"));
+        }
+    }
+    let Some((highest, rest)) = parts.split_last() else { return "I0;".to_owned() };
+    let rest: String = rest.iter().rev().map(|part| format!("{part:08x}")).collect();
+    format!("I{sign}{highest:x}{rest};")
+}
+
 /// The text of a number as a value: all of its bits, in the notation of `float.hex()`.
 #[must_use]
 pub fn encode_float(number: f64) -> String {

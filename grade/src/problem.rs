@@ -1,6 +1,7 @@
 //! Problems of benchmarks: a record of a file becomes what the interpreters and a model need.
 
 mod inputs;
+mod json_text;
 mod record;
 mod wire;
 
@@ -11,6 +12,8 @@ pub(crate) use wire::encode_problem;
 
 use record::Record;
 use serde_json::{Map, Value};
+
+use crate::literal::encode_list;
 
 /// How the records of a benchmark are laid out, and how a program is made from a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,12 @@ impl TaskId {
         let own = if number { last.trim_start_matches('0') } else { name };
         Self(if own.is_empty() { "0".into() } else { own.to_owned() })
     }
+
+    /// The number, if it is one.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
 }
 
 impl fmt::Display for TaskId {
@@ -81,10 +90,21 @@ impl Problem {
     /// # Errors
     /// If a field is missing or of the wrong type.
     pub fn from_record(layout: Layout, record: &Map<String, Value>) -> Result<Self, RecordError> {
-        let record = Record(record);
+        Self::read(layout, &Record { fields: record, line: None })
+    }
+
+    /// Reads a record and the line of JSON that it was parsed from: numbers in inputs of tests keep all their digits.
+    ///
+    /// # Errors
+    /// As [`Self::from_record`].
+    pub fn from_line(layout: Layout, record: &Map<String, Value>, line: &str) -> Result<Self, RecordError> {
+        Self::read(layout, &Record { fields: record, line: Some(line) })
+    }
+
+    fn read(layout: Layout, record: &Record<'_>) -> Result<Self, RecordError> {
         match layout {
-            Layout::HumanEval => read_humaneval(&record),
-            Layout::Mbpp => read_mbpp(&record),
+            Layout::HumanEval => read_humaneval(record),
+            Layout::Mbpp => read_mbpp(record),
         }
     }
 
@@ -141,7 +161,7 @@ fn encode_inputs(
     record: &Record<'_>,
     reference: Option<&str>,
     entry: &str,
-    inputs: &[Value],
+    inputs: &[String],
 ) -> Result<String, RecordError> {
     let Some(reference) = reference else {
         return Err(RecordError::new(
@@ -149,7 +169,7 @@ fn encode_inputs(
             "is missing: the expected outputs are its outputs",
         ));
     };
-    let inputs = inputs::encode_inputs(inputs);
+    let inputs = encode_list(inputs);
     let tolerance = record.optional_number("atol")?.unwrap_or(0.0);
     Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some((&inputs, tolerance))))
 }

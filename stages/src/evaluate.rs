@@ -1,11 +1,14 @@
 //! The `evaluate` stage: held-out likelihood and exact match of every checkpoint that it names.
 
 mod answers;
+mod benchmark;
 mod code;
 mod exact;
 mod likelihood;
 mod prompts;
 
+pub(crate) use benchmark::BenchmarkReport;
+pub(crate) use code::probe_benchmark;
 pub(crate) use exact::{ExactScores, score_exact_match};
 
 use fmflow_engine::error::Failure;
@@ -38,7 +41,7 @@ pub(crate) struct CheckpointScores {
     pub exact_match: IndexMap<String, ExactScores>,
     /// Code benchmarks by name.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
-    pub benchmarks: IndexMap<String, code::BenchmarkReport>,
+    pub benchmarks: IndexMap<String, BenchmarkReport>,
 }
 
 /// Runs an `evaluate` stage.
@@ -47,7 +50,7 @@ pub(crate) struct CheckpointScores {
 /// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
 /// checks that.
 pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
-    let benchmarks = code::open_benchmarks(job, config)?;
+    let benchmarks = benchmark::open_benchmarks(job, &config.benchmarks)?;
     let mut written = answers::WrittenAnswers::open(job, !benchmarks.is_empty())?;
     let mut report = IndexMap::new();
     let mut answers = Vec::new();

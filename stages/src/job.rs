@@ -50,7 +50,7 @@ pub(crate) fn find_source_files(job: &Job<'_>, name: &str) -> Result<Vec<PathBuf
 /// # Errors
 /// If the engine passed no such source, which is a bug.
 pub(crate) fn find_source<'a>(stage: &'a Stage, name: &str) -> Result<&'a SourceFiles, Failure> {
-    stage.sources.iter().find(|source| source.name == name).ok_or_else(|| Failure {
+    stage.all_sources().find(|source| source.name == name).ok_or_else(|| Failure {
         kind: FailureKind::Defect,
         message: format!("stage `{}` has no source `{name}`", stage.name),
         help: None,

@@ -1,12 +1,14 @@
 //! Answers the questions of a probe, with the code of `generate` and `evaluate`.
 
-use fmflow_engine::error::Failure;
+use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::Prompt;
+use fmflow_engine::pipeline::config::sample::CodeBenchmark;
 use fmflow_engine::pipeline::config::train::ProbeSettings;
 use fmflow_engine::run::execute::Job;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Asker, display_prompt};
+use crate::evaluate::BenchmarkReport;
 use crate::job::check_interrupt;
 use crate::model::Model;
 use crate::train::probing::ProbeAnswers;
@@ -40,7 +42,46 @@ pub(crate) fn answer_probe(
         lines.push(scores.line(NAME, &item.dataset));
         record.insert(format!("exact_match/{}", item.dataset), scores.share().into());
     }
+    for item in &probe.benchmarks {
+        check_interrupt(job)?;
+        measure_programs(job, item, model, &mut lines, &mut record)?;
+    }
     Ok(ProbeAnswers { lines, record: Value::Object(record) })
+}
+
+/// Measures a code benchmark. It needs more than the model, such as an interpreter: if it fails, this is told and recorded beside the
+/// other answers.
+fn measure_programs(
+    job: &Job<'_>,
+    item: &CodeBenchmark,
+    model: &Model,
+    lines: &mut Vec<String>,
+    record: &mut Map<String, Value>,
+) -> Result<(), Failure> {
+    let name = &item.name;
+    match evaluate::probe_benchmark(job, item, NAME, model) {
+        Ok(report) => {
+            lines.extend(report.scores.lines().iter().map(|line| format!("{NAME}: {name} {line}")));
+            record.insert(format!("benchmark/{name}"), report.scores.pass_at_one().into());
+            record.insert(format!("graded/{name}"), describe_report(&report));
+        }
+        Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
+        Err(Failure { message, .. }) => {
+            lines.push(format!("warning: benchmark `{name}` failed, and the training goes on: {message}"));
+            record.insert(format!("failed/{name}"), message.into());
+        }
+    }
+    Ok(())
+}
+
+/// What a probe keeps of a report: what its score depends on, and how answers failed.
+fn describe_report(report: &BenchmarkReport) -> Value {
+    let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, .. } = report;
+    json!({
+        "passed": scores.passed, "total": scores.total, "cut": scores.cut, "empty": scores.empty,
+        "timed_out": scores.timed_out, "syntax_errors": scores.syntax_errors, "prompt": prompt,
+        "prompt_hash": prompt_hash, "sampler": sampler, "samples": samples, "new_tokens": new_tokens,
+    })
 }
 
 fn answer_prompt(

@@ -326,6 +326,7 @@ fn every_json_answer_has_the_documented_keys() {
         ("plan", &["p.kdl"]),
         ("status", &["p.kdl"]),
         ("why", &["p.kdl", "tiny"]),
+        ("diff", &["tiny", "tiny"]),
         ("show", &["p.kdl", "tiny"]),
         ("log", &[]),
         ("report", &["p.kdl"]),

@@ -13,6 +13,7 @@ mod contract;
 mod convert;
 mod damage;
 mod data;
+mod diff;
 mod download;
 mod events;
 mod examples;

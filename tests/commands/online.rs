@@ -287,7 +287,7 @@ fn the_full_pipeline_is_pinned_in_one_go() {
     let stack: Vec<String> =
         ["python", "javascript", "java", "cpp"].map(|language| format!("data/{language}/0.parquet")).into();
     let stack: Vec<&str> = stack.iter().map(String::as_str).collect();
-    let datasets: [Dataset<'_>; 8] = [
+    let datasets: [Dataset<'_>; 10] = [
         ("mlfoundations/dclm-baseline-1.0", &["a.jsonl.zst"], &[("default", &["text"])]),
         ("open-web-math/open-web-math", &["a.parquet"], &[("default", &["text", "url"])]),
         (
@@ -307,6 +307,19 @@ fn the_full_pipeline_is_pinned_in_one_go() {
             &["realuser_instruct/train-0.parquet", "filtered_infinity_instruct/train-0.parquet"],
             &[("realuser_instruct", &["instruction", "output"])],
         ),
+        (
+            "openai/openai_humaneval",
+            &["openai_humaneval/test-0.parquet"],
+            &[("openai_humaneval", &["task_id", "prompt", "canonical_solution", "test", "entry_point"])],
+        ),
+        (
+            "google-research-datasets/mbpp",
+            &["full/test-0.parquet", "sanitized/test-0.parquet", "sanitized/train-0.parquet"],
+            &[
+                ("full", &["task_id", "text"]),
+                ("sanitized", &["task_id", "prompt", "code", "test_imports", "test_list"]),
+            ],
+        ),
         ("unused/other", &[], &[]),
     ];
     for (name, files, columns) in datasets {
@@ -318,5 +331,5 @@ fn the_full_pipeline_is_pinned_in_one_go() {
     fs::remove_file(place.path().join("full.lock")).unwrap();
     insta::assert_snapshot!(place.pinned("full.kdl"));
     let lock = fs::read_to_string(place.path().join("full.lock")).unwrap();
-    assert_eq!(lock.matches(OTHER).count() + lock.matches(COMMIT).count(), 8, "{lock}");
+    assert_eq!(lock.matches(OTHER).count() + lock.matches(COMMIT).count(), 10, "{lock}");
 }

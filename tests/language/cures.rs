@@ -54,6 +54,14 @@ fn folder(name: &str) -> Vec<Case> {
 const SLIPS: &[(&str, &str)] = &[
     (
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"humaneval+\" sampler=\"parallel\" new-tokens=16",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"humaneval\" from=\"tests/cases/check/data/tasks.jsonl\" sampler=\"parallel\" new-tokens=16",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2",
     ),
     (
@@ -332,6 +340,7 @@ const PROSE: &[(&str, &[&str])] = &[
             "write one complete object per line",
             "write one object per line: what follows ",
             "write {\"field\"",
+            "use the benchmark's own file",
         ],
     ),
     (
@@ -482,7 +491,7 @@ const UNPROVOKED: &[(&str, usize, &str)] = &[
     ("engine/src/check/lint/vocabulary.rs", 1, "another checkpoint is needed"),
     ("engine/src/hub/lockfile.rs", 1, "the cure is a command"),
     ("engine/src/hub/lockfile/read.rs", 1, "the cure is a command"),
-    ("engine/src/hub/online/columns.rs", 3, "needs a hub"),
+    ("engine/src/hub/online/columns.rs", 4, "needs a hub"),
     ("engine/src/hub/online/files.rs", 3, "needs a hub"),
     ("engine/src/hub/online/report.rs", 8, "needs a hub"),
     ("engine/src/hub/online/selection.rs", 1, "needs a hub"),

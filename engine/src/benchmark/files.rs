@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fmflow_grade::problem::{Layout, Problem, TaskId};
 use serde_json::{Map, Value};
 
-use crate::documents::{ObjectReader, RecordFault, RecordPlace};
+use crate::documents::{ObjectReader, PlacedObject, RecordFault, RecordPlace};
 use crate::text::escape::escape_line;
 use crate::text::unpack::DataFile;
 
@@ -65,21 +65,69 @@ impl Sample {
     }
 }
 
-/// Reads the problems of a benchmark from `file`, which is shown as `shown`.
+/// Reads the problems of a benchmark from its files, each with the text by which it is shown. One file is read in its order; several are
+/// parts of a repository, whose problems are put in the order of their numbers.
 ///
 /// # Errors
-/// If a line or a field is at fault, a task appears twice, or there is no problem.
+/// If a line or a field is at fault, a task appears twice, or a file has no problem.
 pub fn read_problems(
+    files: Vec<(DataFile, String)>,
+    layout: Layout,
+) -> Result<Vec<Problem>, BenchmarkFileError> {
+    let (mut seen, mut all, parts) = (HashMap::new(), Vec::new(), files.len());
+    for (file, shown) in files {
+        all.extend(read_problem_file(file, &shown, layout, &mut seen)?);
+    }
+    if parts > 1 {
+        // A stable sort: what has no number stays in the order of the files, behind the others.
+        all.sort_by_key(|problem| problem.id.number().unwrap_or(u64::MAX));
+    }
+    Ok(all)
+}
+
+/// Reads at most `most` problems from the beginning of a file, each with its place.
+///
+/// # Errors
+/// If one of them is at fault.
+pub(crate) fn read_first_problems(
     file: DataFile,
     shown: &str,
     layout: Layout,
+    most: usize,
+) -> Result<Vec<(String, Problem)>, BenchmarkFileError> {
+    let faulty = |cause: RecordFault| explain_fault(shown, cause);
+    let mut reader = ObjectReader::open(file, shown).map_err(faulty)?;
+    let mut all = Vec::new();
+    while all.len() < most
+        && let Some(object) = reader.next_object().map_err(faulty)?
+    {
+        let place = object.place.in_file(shown);
+        let problem = read_problem(layout, &place, &object)?;
+        all.push((place, problem));
+    }
+    Ok(all)
+}
+
+fn read_problem(layout: Layout, place: &str, object: &PlacedObject) -> Result<Problem, BenchmarkFileError> {
+    let read = match &object.line {
+        Some(line) => Problem::from_line(layout, &object.fields, line),
+        None => Problem::from_record(layout, &object.fields),
+    };
+    read.map_err(|error| {
+        let fix = "use the benchmark's own file, and the name that fits its layout";
+        fault(place, error.to_string(), fix)
+    })
+}
+
+/// `seen` are the problems of the files before, with their places.
+fn read_problem_file(
+    file: DataFile,
+    shown: &str,
+    layout: Layout,
+    seen: &mut HashMap<TaskId, String>,
 ) -> Result<Vec<Problem>, BenchmarkFileError> {
-    let mut seen: HashMap<TaskId, String> = HashMap::new();
-    let problems = read_records(file, shown, |place, record| {
-        let problem = Problem::from_record(layout, record).map_err(|error| {
-            let fix = "use the benchmark's own file, and the name that fits its layout";
-            fault(place, error.to_string(), fix)
-        })?;
+    let problems = read_records(file, shown, |place, object| {
+        let problem = read_problem(layout, place, object)?;
         match seen.insert(problem.id.clone(), place.to_owned()) {
             None => Ok(problem),
             Some(first) => {
@@ -104,8 +152,8 @@ pub fn read_samples(
     problems: &[Problem],
 ) -> Result<Vec<Sample>, BenchmarkFileError> {
     let known: std::collections::HashSet<&TaskId> = problems.iter().map(|problem| &problem.id).collect();
-    let samples = read_records(file, shown, |place, record| {
-        let sample = read_sample(record).map_err(|what| {
+    let samples = read_records(file, shown, |place, object| {
+        let sample = read_sample(&object.fields).map_err(|what| {
             fault(
                 place,
                 what,
@@ -148,19 +196,19 @@ fn read_sample(record: &Map<String, Value>) -> Result<Sample, String> {
 fn read_records<T>(
     file: DataFile,
     shown: &str,
-    mut read: impl FnMut(&str, &Map<String, Value>) -> Result<T, BenchmarkFileError>,
+    mut read: impl FnMut(&str, &PlacedObject) -> Result<T, BenchmarkFileError>,
 ) -> Result<Vec<T>, BenchmarkFileError> {
     let faulty = |cause: RecordFault| explain_fault(shown, cause);
     let mut reader = ObjectReader::open(file, shown).map_err(faulty)?;
     let (mut all, mut bytes) = (Vec::new(), 0);
-    while let Some((place, record)) = reader.next_object().map_err(faulty)? {
-        let place = place.in_file(shown);
-        bytes += count_bytes(&record);
+    while let Some(object) = reader.next_object().map_err(faulty)? {
+        let place = object.place.in_file(shown);
+        bytes += count_bytes(&object.fields);
         if all.len() >= MAX_RECORDS || bytes > MAX_BYTES {
             let what = format!("the file holds more than {MAX_RECORDS} records or 1 GiB of text");
             return Err(fault(&place, what, "grade it in parts"));
         }
-        all.push(read(&place, &record)?);
+        all.push(read(&place, &object)?);
     }
     Ok(all)
 }

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod attention;
+mod benchmarks;
 mod branch;
 mod capacity;
 mod checkpoint_folders;
@@ -79,6 +80,7 @@ pub(crate) fn lint_pipeline(
             StageConfig::Evaluate(config) => {
                 checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
+                benchmarks::lint_benchmark_files(stage, config, sink);
                 capacity::check_measured_lengths(lineages, stage, config, sink);
             }
             StageConfig::Export(config) => adapter::lint_export(lineages, stage, config, sink),

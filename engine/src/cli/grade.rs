@@ -60,7 +60,7 @@ struct Graded {
 pub(super) fn run_grade(arguments: &GradeArguments, context: &CommandContext<'_>) -> Result<()> {
     let layout = Layout::by_name(&arguments.name).expect("clap accepts only known names");
     let (file, shown) = open(&arguments.problems)?;
-    let problems = read_problems(file, &shown, layout).map_err(file_error)?;
+    let problems = read_problems(vec![(file, shown)], layout).map_err(file_error)?;
     let (file, shown) = open(&arguments.samples)?;
     let samples = read_samples(file, &shown, &problems).map_err(file_error)?;
     let interpreter = choose_interpreter(arguments.unsafe_no_sandbox)?;

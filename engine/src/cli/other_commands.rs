@@ -45,7 +45,10 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
         &["ls", "list", "ps", "info", "inspect"],
         "`fmflow status FILE` shows the stages, `fmflow show FILE` their results",
     ),
-    (&["diff", "compare"], "`fmflow why FILE` shows what changed"),
+    (
+        &["compare"],
+        "`fmflow diff A B` compares two results or runs, `fmflow why FILE` shows what changed since a stage ran",
+    ),
     (
         &["new", "create", "template", "quickstart"],
         "`fmflow init first` writes a small project into the folder `first`",

@@ -170,7 +170,7 @@ impl StatusRow {
             PlanState::Cached if matches!(finished, Some(Err(_))) => ("corrupt", None),
             PlanState::Cached if matches!(finished, Some(Ok((_, Some(_))))) => ("failed", None),
             PlanState::Cached => ("finished", None),
-            PlanState::Resume { step } => ("unfinished", Some(step)),
+            PlanState::Resume { step, .. } => ("unfinished", Some(step)),
             PlanState::Run | PlanState::Again => ("missing", None),
             PlanState::Corrupt(_) => ("corrupt", None),
         };

@@ -52,7 +52,7 @@ impl RunEvents for Terminal {
         let name = self.pad_name(stage);
         let start = match state {
             // The stage itself says nothing of where it begins.
-            PlanState::Resume { step } => format!("continues after update {step}"),
+            PlanState::Resume { step, unit } => format!("continues after {unit} {step}"),
             _ => "starts".into(),
         };
         if let Some(bars) = &self.bars {

@@ -13,7 +13,7 @@ mod tables;
 mod values;
 
 use std::fmt::Debug;
-use std::io::Error;
+use std::io::{Error, Read as _, Seek as _};
 
 use serde_json::{Map, Value};
 
@@ -116,6 +116,27 @@ pub(super) fn open_rows(file: DataFile, parser: &DocumentParser) -> Result<Box<d
         _ => refuse_tables(file),
     }
 }
+
+/// Begins to read all columns of a file, if it is a Parquet file; otherwise gives the file back, at its beginning.
+pub(super) fn open_if_table(mut file: DataFile) -> Result<Result<Box<dyn RowSource>, DataFile>, ColumnFault> {
+    // What is no regular file, such as a pipe, cannot be read twice, and a table is read from its end.
+    if !file.metadata().map_err(ColumnFault::Storage)?.is_file() {
+        return Ok(Err(file));
+    }
+    let mut head = Vec::new();
+    let read = file.by_ref().take(TABLE_MAGIC.len() as u64).read_to_end(&mut head);
+    read.and_then(|_| file.rewind()).map_err(ColumnFault::Storage)?;
+    if head != TABLE_MAGIC {
+        return Ok(Err(file));
+    }
+    #[cfg(feature = "columns")]
+    return Ok(Ok(Box::new(parquet_file::ParquetRows::open_all(file)?)));
+    #[cfg(not(feature = "columns"))]
+    refuse_tables(file)
+}
+
+/// What a Parquet file begins with.
+const TABLE_MAGIC: &[u8] = b"PAR1";
 
 const DAMAGED: &str = "fetch or write the file again";
 

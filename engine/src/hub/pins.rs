@@ -1,9 +1,12 @@
 //! Finds the nodes that name a repository, and gives them the commits that the lock file pins.
 
+mod benchmarks;
+
 use crate::hub::lockfile::{Lockfile, Pin, SelectionRequest};
 use crate::language::names::Declarations;
-use crate::language::record::{Leaf, Record};
+use crate::language::record::{Leaf, Record, RecordPath};
 use crate::language::schema::CanonicalValue;
+use crate::pipeline::benchmark_repository::BenchmarkRepository;
 use crate::pipeline::repository::{PinnedRepository, RepositoryFiles, RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::escape_line;
@@ -14,14 +17,16 @@ use crate::text::place::{Origin, Span};
 pub(crate) struct RepositoryUse {
     /// The repository and revision that the node asks for.
     pub asked: RepositoryRequest,
-    /// Index of the node in [`Declarations::records`].
-    pub record: usize,
+    /// The node.
+    pub record: RecordPath,
     /// Where the node names the repository.
     pub from: Span,
     /// Where the node names the revision, if it does.
     pub revision: Option<Span>,
     /// Which part of the repository it reads; everything for a model.
     pub part: SelectionRequest,
+    /// The benchmark whose problems are read, if the node names one and no file.
+    pub benchmark: Option<&'static BenchmarkRepository>,
 }
 
 impl RepositoryUse {
@@ -36,6 +41,12 @@ impl RepositoryUse {
 pub(crate) fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> Vec<RepositoryUse> {
     let mut uses = Vec::new();
     for (at, record) in world.records.iter().enumerate() {
+        benchmarks::collect_benchmark_uses(
+            record,
+            RecordPath { top: at, inner: Vec::new() },
+            &mut uses,
+            sink,
+        );
         let kind = RepositoryKind::ALL.into_iter().find(|kind| kind.node() == record.spec.name);
         let Some((kind, from)) = kind.zip(record.leaf("from")) else { continue };
         let CanonicalValue::Hub(address) = &from.value else {
@@ -51,10 +62,11 @@ pub(crate) fn collect_repository_uses(world: &Declarations, sink: &mut Sink) -> 
         let text = revision.and_then(Leaf::text).map(str::to_owned);
         uses.push(RepositoryUse {
             asked: RepositoryRequest { kind, name: name.to_owned(), revision: text },
-            record: at,
+            record: RecordPath { top: at, inner: Vec::new() },
             from: from.span.clone(),
             revision: revision.map(|leaf| leaf.span.clone()),
             part: read_part(record),
+            benchmark: None,
         });
     }
     uses
@@ -112,6 +124,7 @@ fn refuse_fields_of_repositories(record: &Record, from: &Leaf, sink: &mut Sink) 
         let name = &leaf.spec.name;
         let message = format!("`{name}` belongs to a repository, but `from` names files on this machine");
         let help = match name.as_str() {
+            _ if record.spec.name == "benchmark" => format!("remove `{name}`, or `from`"),
             "files" | "split" => "name the files in `from=`, such as `from=\"folder/*.jsonl\"`".to_owned(),
             _ => format!("remove `{name}`, or write `from=\"hf:OWNER/NAME\"`"),
         };
@@ -137,7 +150,7 @@ pub(crate) fn pin_repositories(
     let (mut unpinned, mut unlisted) = (Vec::new(), Vec::new());
     for one in &uses {
         let found = lock.pins.get(&one.asked).map(|pin| (pin, pin.files_of(one)));
-        let record = &mut world.records[one.record];
+        let record = world.at_mut(&one.record);
         record.pinned = Some(match &found {
             Some((_, Some(files))) => Ok(files.clone()),
             _ => Err(explain_unpinned(one, found.is_some(), lock)),
@@ -225,8 +238,20 @@ fn set_revision(record: &mut Record, commit: &str, one: &RepositoryUse) {
     }
 }
 
+/// The uses without those at the place of an earlier one: a recipe is used by many stages.
+pub(crate) fn drop_repeated_places<'a>(uses: &[&'a RepositoryUse]) -> Vec<&'a RepositoryUse> {
+    let mut kept: Vec<&RepositoryUse> = Vec::new();
+    for one in uses {
+        if !kept.iter().any(|other| other.place().key() == one.place().key()) {
+            kept.push(one);
+        }
+    }
+    kept
+}
+
 /// Warns about nodes without a commit: one warning for all of them.
 fn unpinned_repositories(unpinned: &[&RepositoryUse], update_command: &str) -> Option<Diagnostic> {
+    let unpinned = drop_repeated_places(unpinned);
     let (first, others) = unpinned.split_first()?;
     let mut names: Vec<_> = unpinned.iter().map(|one| &one.asked).collect();
     names.sort();
@@ -247,6 +272,7 @@ fn unpinned_repositories(unpinned: &[&RepositoryUse], update_command: &str) -> O
 
 /// Warns about pinned nodes whose files the lock file does not list: one warning for all of them.
 fn unlisted_repositories(unlisted: &[&RepositoryUse], lock: &Lockfile) -> Option<Diagnostic> {
+    let unlisted = drop_repeated_places(unlisted);
     let (first, others) = unlisted.split_first()?;
     let message = format!("`{}` does not list the files of `hf:{}`", lock.name, first.asked.name);
     let mut diagnostic = Diagnostic::new(Code::UnpinnedRevision, message).at(first.place(), "files unknown");

@@ -2,6 +2,7 @@
 //! checked against the field table, so only what the table cannot express is checked here.
 
 mod attention;
+mod benchmark;
 mod columns;
 mod contamination;
 mod data;
@@ -37,6 +38,8 @@ pub(crate) struct DecodedStage {
     pub config: StageConfig,
     /// The files on this machine that the stage reads.
     pub sources: Vec<SourceFiles>,
+    /// The files that its probe reads.
+    pub observed: Vec<SourceFiles>,
     /// Places and reasons of features that `run` refuses, in addition to those that the field table marks.
     pub unsupported: Vec<(Span, String)>,
     /// Other reasons why `run` refuses the stage, each as a sentence.
@@ -50,6 +53,7 @@ pub(crate) struct Decoder<'a> {
     /// Receives the diagnostics.
     pub sink: &'a mut Sink,
     sources: Vec<SourceFiles>,
+    observed: Vec<SourceFiles>,
     unsupported: Vec<(Span, String)>,
     refusals: Vec<String>,
 }
@@ -57,14 +61,15 @@ pub(crate) struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
     pub(crate) fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
-        Self { world, sink, sources: Vec::new(), unsupported: Vec::new(), refusals: Vec::new() }
+        let (unsupported, refusals) = (Vec::new(), Vec::new());
+        Self { world, sink, sources: Vec::new(), observed: Vec::new(), unsupported, refusals }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
     pub(crate) fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
-        let Self { sources, unsupported, refusals, .. } = self;
-        Some(DecodedStage { config, sources, unsupported, refusals })
+        let Self { sources, observed, unsupported, refusals, .. } = self;
+        Some(DecodedStage { config, sources, observed, unsupported, refusals })
     }
 
     fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {

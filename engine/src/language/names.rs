@@ -5,7 +5,7 @@ mod unknown;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::language::names::unknown::UnknownNames;
-use crate::language::record::{Leaf, Record};
+use crate::language::record::{Leaf, Record, RecordPath};
 use crate::language::schema::load_schema;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::suggest;
@@ -103,6 +103,18 @@ impl Declarations {
     pub(crate) fn declares(&self, record: &Record) -> bool {
         let found = record.name().and_then(|name| self.named(&record.spec.name, name));
         found.is_some_and(|found| std::ptr::eq(found, record))
+    }
+
+    /// The record at a path that was made of these declarations.
+    #[must_use]
+    pub(crate) fn at(&self, path: &RecordPath) -> &Record {
+        path.inner.iter().fold(&self.records[path.top], |record, at| &record.children[*at])
+    }
+
+    /// As [`Self::at`], to change the record.
+    #[must_use]
+    pub(crate) fn at_mut(&mut self, path: &RecordPath) -> &mut Record {
+        path.inner.iter().fold(&mut self.records[path.top], |record, at| &mut record.children[*at])
     }
 
     /// All nodes of a kind, in the order of the text.

@@ -26,6 +26,15 @@ pub(crate) struct Record {
     pub pinned: Option<Result<RepositoryFiles, String>>,
 }
 
+/// Where a record is: which top-level node, and which child in each node on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordPath {
+    /// Index of the top-level node.
+    pub top: usize,
+    /// Indices into [`Record::children`].
+    pub inner: Vec<usize>,
+}
+
 /// A field of a record with its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {

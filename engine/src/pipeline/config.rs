@@ -69,6 +69,15 @@ impl StageConfig {
             Self::Export(_) => "export",
         }
     }
+
+    /// What the number of a checkpoint of an unfinished stage counts.
+    #[must_use]
+    pub(crate) fn checkpoint_unit(&self) -> &'static str {
+        match self {
+            Self::Evaluate(_) => "answer",
+            _ => "update",
+        }
+    }
 }
 
 /// Brings a checkpoint into the store.

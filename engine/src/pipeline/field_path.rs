@@ -131,8 +131,14 @@ paths! {
         FORMAT "format"
     }
     evaluate "evaluate" {
+        NTH_BENCHMARK "benchmark.#"
+        NTH_BENCHMARK_BLOCK "benchmark.#.sampler.block"
+        NTH_BENCHMARK_CACHE "benchmark.#.sampler.cache"
+        NTH_BENCHMARK_FROM "benchmark.#.from"
         NTH_BENCHMARK_LENGTH "benchmark.#.new-tokens"
         NTH_BENCHMARK_SAMPLES "benchmark.#.samples"
+        NTH_BENCHMARK_SAMPLER "benchmark.#.sampler"
+        NTH_BENCHMARK_STEPS "benchmark.#.sampler.steps"
         NTH_BENCHMARK_KIND "benchmark.#.sampler.kind"
         NTH_BENCHMARK_TEMPERATURE "benchmark.#.sampler.temperature"
         NTH_CHECKPOINT "checkpoint.#"

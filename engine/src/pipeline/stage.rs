@@ -37,6 +37,8 @@ pub struct Stage {
     pub inputs: Vec<StageInput>,
     /// Source files it reads, by dataset, in a fixed order.
     pub sources: Vec<SourceFiles>,
+    /// Files that it reads while it works and on which its result does not depend: those of a probe.
+    pub observed: Vec<SourceFiles>,
     /// Every setting as a leaf, with references inlined, in a fixed order. Fingerprints and explanations are made of these.
     pub fields: Vec<FieldValue>,
     /// Where the stage is declared.
@@ -118,6 +120,11 @@ impl Stage {
     pub(crate) fn rows(&self) -> impl Iterator<Item = StageId> {
         let rows = self.inputs.iter().filter(|input| matches!(input.role, InputRole::Rows { .. }));
         rows.map(|input| input.stage)
+    }
+
+    /// All files outside the store that it reads, whether its result depends on them or not.
+    pub fn all_sources(&self) -> impl Iterator<Item = &SourceFiles> {
+        self.sources.iter().chain(&self.observed)
     }
 
     /// The place of its `from`; if it has none, the place of the stage.

@@ -34,7 +34,7 @@ fn render_pinned_json(pin: &PinnedRepository) -> Value {
 fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
     let own = pipeline.stage(planned.id);
     let step = match planned.state {
-        PlanState::Resume { step } => Some(step),
+        PlanState::Resume { step, .. } => Some(step),
         _ => None,
     };
     json!({

@@ -51,8 +51,10 @@ pub enum PlanState {
     Cached,
     /// Unfinished: continues from its last checkpoint.
     Resume {
-        /// Updates done at that checkpoint.
+        /// Updates done at that checkpoint; of an evaluation, answers.
         step: u64,
+        /// What is counted: `update` or `answer`.
+        unit: &'static str,
     },
     /// Runs from scratch.
     Run,
@@ -87,7 +89,7 @@ impl Plan {
             let planned = match stages.iter().find(|other| other.key.fingerprint == key.fingerprint) {
                 Some(twin) => plan_twin(twin, key),
                 None => {
-                    let state = determine_state(&key, listing);
+                    let state = determine_state(stage, &key, listing);
                     let mut reasons = collect_reasons(pipeline, stage, &key, &state, listing);
                     let extension = match state {
                         PlanState::Run => extension::find_extension(stage, &key, listing),
@@ -244,7 +246,7 @@ fn has_branch_point(
     settled && config.branch.is_some_and(|branch| kept.contains(&branch.at))
 }
 
-fn determine_state(key: &StageKey, listing: &StoreListing) -> PlanState {
+fn determine_state(stage: &Stage, key: &StageKey, listing: &StoreListing) -> PlanState {
     if let Some(found) = listing.artifact(&key.name, &key.fingerprint) {
         return match &found.manifest {
             Ok(_) => PlanState::Cached,
@@ -253,7 +255,7 @@ fn determine_state(key: &StageKey, listing: &StoreListing) -> PlanState {
     }
     let newest = listing.work(&key.name, &key.fingerprint).and_then(|found| found.step);
     match newest.max(listing.permanent(&key.fingerprint).last().copied()) {
-        Some(step) => PlanState::Resume { step },
+        Some(step) => PlanState::Resume { step, unit: stage.config.checkpoint_unit() },
         None => PlanState::Run,
     }
 }
@@ -268,7 +270,7 @@ fn collect_reasons(
     match state {
         PlanState::Cached | PlanState::Again => vec![],
         PlanState::Corrupt(problem) => vec![format!("`{}`: {}", problem.file, problem.what)],
-        PlanState::Resume { step } => vec![format!("continues after update {step}")],
+        PlanState::Resume { step, unit } => vec![format!("continues after {unit} {step}")],
         PlanState::Run if listing.work(&key.name, &key.fingerprint).is_some() => {
             vec!["unfinished: no checkpoint yet".into()]
         }

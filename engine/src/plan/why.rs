@@ -77,6 +77,18 @@ impl History {
         }
     }
 
+    /// What an earlier result was made of.
+    #[must_use]
+    pub(crate) fn ledger(&self, fingerprint: &str) -> Option<&Ledger> {
+        Some(&self.get(fingerprint)?.ledger)
+    }
+
+    /// Where a setting of an earlier result was written, as `file:line:column`.
+    #[must_use]
+    pub(crate) fn place(&self, fingerprint: &str, setting: &str) -> Option<&str> {
+        self.get(fingerprint)?.places.get(setting).map(String::as_str)
+    }
+
     fn get(&self, fingerprint: &str) -> Option<&PastResult> {
         self.0.get(&Fingerprint(fingerprint.to_owned()))
     }

@@ -60,7 +60,7 @@ pub(super) fn refuse_missing_branch_points(runner: &Runner<'_>, work: &[&Planned
         let parent = stage.parent().map(|id| runner.plan.planned(id)).expect("a training has a parent");
         let passed = match parent.state {
             PlanState::Cached => true,
-            PlanState::Resume { step } => step >= at,
+            PlanState::Resume { step, .. } => step >= at,
             _ => false,
         };
         if !passed {

@@ -69,7 +69,7 @@ fn refuse_downloads(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     if runner.execute.is_none_or(Execute::can_download) {
         return Ok(());
     }
-    let reads = |planned: &&&PlannedStage| runner.stage(planned).sources.iter().any(|s| s.remote.is_some());
+    let reads = |planned: &&&PlannedStage| runner.stage(planned).all_sources().any(|s| s.remote.is_some());
     let Some(first) = work.iter().find(reads) else { return Ok(()) };
     let message = format!(
         "stage `{}` reads a repository, but this program was built without access to a hub",

@@ -165,7 +165,7 @@ fn an_interrupted_stage_continues_from_its_checkpoint() {
     assert_eq!(ran.error.unwrap().exit_code(), 75);
     assert_eq!(ran.outcomes.last().unwrap().ended, StageEnd::Stopped);
     let plan = world.plan(TEXT);
-    assert_eq!(plan.stage_named("ar").unwrap().state, PlanState::Resume { step: 4 });
+    assert_eq!(plan.stage_named("ar").unwrap().state, PlanState::Resume { step: 4, unit: "update" });
     let names = world.ran(TEXT);
     assert!(names.contains(&"ar@4".to_string()) && !names.contains(&"tiny@0".to_string()), "{names:?}");
 }

@@ -1,15 +1,11 @@
-//! Inputs of EvalPlus: JSON becomes literals.
+//! Inputs of EvalPlus from a table, whose numbers have 64 bits: values become literals.
 
 use serde_json::Value;
 
 use crate::literal::{encode_float, encode_integer, encode_list, encode_text};
 
-/// The text of a list of lists of arguments.
-pub(super) fn encode_inputs(inputs: &[Value]) -> String {
-    encode_list(&inputs.iter().map(encode_value).collect::<Vec<_>>())
-}
-
-fn encode_value(value: &Value) -> String {
+/// The literal of a value.
+pub(super) fn encode_value(value: &Value) -> String {
     match value {
         Value::Null => "N".into(),
         Value::Bool(true) => "T".into(),

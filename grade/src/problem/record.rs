@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::inputs::encode_value;
+use super::json_text::encode_items;
+
 /// A field that is missing or unfit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {what}")]
@@ -18,11 +21,15 @@ impl RecordError {
     }
 }
 
-pub(super) struct Record<'a>(pub &'a Map<String, Value>);
+/// The fields of a record, and the line that they were parsed from, if there is one.
+pub(super) struct Record<'a> {
+    pub fields: &'a Map<String, Value>,
+    pub line: Option<&'a str>,
+}
 
 impl<'a> Record<'a> {
     fn field(&self, field: &'static str) -> Option<&'a Value> {
-        self.0.get(field).filter(|value| !value.is_null())
+        self.fields.get(field).filter(|value| !value.is_null())
     }
 
     pub(super) fn text(&self, field: &'static str) -> Result<&'a str, RecordError> {
@@ -56,13 +63,17 @@ impl<'a> Record<'a> {
         items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(unfit)).collect()
     }
 
-    /// `base_input` and `plus_input`, one after the other, if the record has them.
-    pub(super) fn inputs(&self) -> Result<Option<Vec<Value>>, RecordError> {
+    /// The literals of `base_input` and `plus_input`, one after the other, if the record has them.
+    pub(super) fn inputs(&self) -> Result<Option<Vec<String>>, RecordError> {
         let mut all = Vec::new();
         for field in ["base_input", "plus_input"] {
             let Some(value) = self.field(field) else { continue };
             let lists = value.as_array().filter(|items| items.iter().all(Value::is_array));
-            all.extend_from_slice(lists.ok_or_else(|| RecordError::new(field, "is not a list of lists"))?);
+            let lists = lists.ok_or_else(|| RecordError::new(field, "is not a list of lists"))?;
+            all.extend(match self.line {
+                Some(line) => encode_items(line, field).expect("the line has what was parsed from it"),
+                None => lists.iter().map(encode_value).collect(),
+            });
         }
         Ok(self.field("base_input").map(|_| all))
     }

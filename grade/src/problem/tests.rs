@@ -50,8 +50,44 @@ fn every_unfit_field_is_named() {
 
 #[test]
 fn inputs_are_literals() {
-    let text =
-        inputs::encode_inputs(&[json!([-1, 18446744073709551615_u64, 0.5, "ä", null, true, {"a": []}])]);
-    assert_eq!(text, "L1;L7;I-1;Iffffffffffffffff;D0x1.0000000000000p-1;Sc3a4;NTM1;S61;L0;");
+    let text = inputs::encode_value(&json!([-1, 18446744073709551615_u64, 0.5, "ä", null, true, {"a": []}]));
+    assert_eq!(text, "L7;I-1;Iffffffffffffffff;D0x1.0000000000000p-1;Sc3a4;NTM1;S61;L0;");
     assert_eq!(crate::literal::check_literal(text.as_bytes()), Ok(()));
+}
+
+#[test]
+fn numbers_of_a_line_keep_all_digits() {
+    // 2^64 and 10^40 are beyond 64 bits; the last decimal is one that a parser without correct rounding moves to a neighbor.
+    let line = r#" {"a": [{"b": "\"]"}, 1], "base_input": [[18446744073709551616, -10000000000000000000000000000000000000000],
+        [ 0.1 , -0, 51.24817837550540 , 1e-320,{"x":[], "x" : null}]], "plus_input": []}"#;
+    let items = json_text::encode_items(line, "base_input").unwrap();
+    assert_eq!(
+        items,
+        [
+            "L2;I10000000000000000;I-1d6329f1c35ca4bfabb9f5610000000000;".to_owned(),
+            format!(
+                "L5;{}I0;{}{}M1;S78;N",
+                crate::literal::encode_float(0.1),
+                crate::literal::encode_float(51.248_178_375_505_4),
+                crate::literal::encode_float(1e-320)
+            )
+        ]
+    );
+    assert!(items.iter().all(|item| crate::literal::check_literal(item.as_bytes()).is_ok()));
+    assert_eq!(json_text::encode_items(line, "plus_input"), Some(vec![]));
+    assert_eq!(
+        (json_text::encode_items(line, "c"), json_text::encode_items("{\"c\": 1}", "c")),
+        (None, None)
+    );
+}
+
+#[test]
+fn digits_are_the_number() {
+    for number in [0, 1, 9, 10, 999_999_999, 1_000_000_000, u64::MAX.into(), i128::MAX] {
+        for number in [number, -number] {
+            let expected = crate::literal::encode_integer(number);
+            assert_eq!(crate::literal::encode_digits(&number.to_string()), expected, "{number}");
+        }
+    }
+    assert_eq!(crate::literal::encode_digits("-0"), "I0;");
 }

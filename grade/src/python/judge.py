@@ -10,19 +10,18 @@ class Unfit(BaseException):
 
 
 calls = 0
+answered = False
 raised = None
 
 
 def ask(name, arguments, named):
-    global calls, raised
+    global answered, calls, raised
     calls += 1
-    try:
-        send("call", calls, (name, arguments, named))
-    except TooDeep as error:
-        raise Unfit("an argument of a test is %s" % error)
+    send("call", calls, (name, arguments, named))
     try:
         kind, _, value = receive()
         if kind == "answer":
+            answered = True
             return value
         if kind != "raised":
             raise CandidateFailed("%s: %s" % (kind, value))
@@ -41,14 +40,34 @@ def ask(name, arguments, named):
 
 
 def make_proxy(name):
-    return lambda *arguments, **named: ask(name, refuse_opaque(arguments), refuse_opaque(named))
+    def call(*arguments, **named):
+        refuse_unsayable((name, arguments, named))
+        return ask(name, arguments, named)
+
+    return call
 
 
-def refuse_opaque(value):
-    """Arguments must be literals: the candidate could not work with anything else."""
-    if "O" in [word[0] for word in encode(value, [])]:
+def refuse_unsayable(question):
+    """Arguments must be literals: the candidate could not work with anything else. That they are not is the fault of the test, unless
+    they are made of what the candidate answered: no candidate must be able to say that its problem cannot be graded."""
+    try:
+        words = encode(question, [])
+    except TooDeep as error:
+        if answered:
+            raise CandidateFailed("an argument that depends on its answers is %s" % error)
+        raise Unfit("an argument of a test is %s" % error)
+    if "O" in [word[0] for word in words]:
+        if has_answered_opaque(question):
+            raise CandidateFailed("it answered no literal, and a test passes that on")
         raise Unfit("an argument of a test is neither a literal nor made of literals")
-    return value
+
+
+def has_answered_opaque(value):
+    """Whether a value contains what a candidate answered that is no literal. It is not too deep."""
+    if type(value) is Opaque:
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return isinstance(value, (list, tuple, set, frozenset, dict)) and any(map(has_answered_opaque, items))
 
 
 def list_names(code):
@@ -130,7 +149,11 @@ def compare_outputs(problem, space):
     if not callable(reference):
         raise Unfit("the reference solution defines no function %s" % entry)
     for at, arguments in enumerate(problem["inputs"]):
-        expected = copy(reference(*copy(arguments)))
+        expected = reference(*copy(arguments))
+        try:
+            expected = copy(expected)
+        except TooDeep as error:
+            raise Unfit("the reference solution returns %s" % error)
         given = candidate(*arguments)
         tolerance = problem["tolerance"]
         if tolerance == 0 and are_floats(expected):

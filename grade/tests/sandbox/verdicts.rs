@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use super::{grade, interpreter, problem, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
-    let all: [(&str, fn()); 11] = [
+    let all: [(&str, fn()); 13] = [
         ("values_cross_unchanged", values_cross_unchanged),
         ("subclasses_cross_as_their_base", subclasses_cross_as_their_base),
         ("other_values_have_only_their_truth", other_values_have_only_their_truth),
@@ -21,6 +21,14 @@ pub(super) fn trials() -> Vec<Trial> {
         ("evalplus_compares_with_the_reference", evalplus_compares_with_the_reference),
         ("verdicts_do_not_depend_on_workers", verdicts_do_not_depend_on_workers),
         ("a_problem_at_fault_is_an_error", a_problem_at_fault_is_an_error),
+        (
+            "arguments_that_nobody_can_pass_on_are_the_fault_of_the_test",
+            arguments_that_nobody_can_pass_on_are_the_fault_of_the_test,
+        ),
+        (
+            "answers_that_a_test_passes_on_are_the_fault_of_the_program",
+            answers_that_a_test_passes_on_are_the_fault_of_the_program,
+        ),
         ("interpreters_that_cannot_be_used_are_named", interpreters_that_cannot_be_used_are_named),
     ];
     all.into_iter().map(|(name, test)| trial(name.into(), test)).collect()
@@ -154,6 +162,46 @@ fn a_problem_at_fault_is_an_error() {
     );
     let stopped = Grader { stop: &|| true, ..grader };
     assert!(matches!(stopped.grade(&[program], &|_, _| {}), Err(GradeError::Stopped)));
+}
+
+fn arguments_that_nobody_can_pass_on_are_the_fault_of_the_test() {
+    let refuse = |problem: &Problem, source: &str| {
+        let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers: 1, stop: &|| false };
+        grader.grade(&[Program { problem, source }], &|_, _| {}).unwrap_err().to_string()
+    };
+    let deep = "deep = []\nfor _ in range(40): deep = [deep]\n";
+    let echo = "def f(x): return x";
+    let said = refuse(&problem(&[&format!("{deep}assert f(deep) == deep")]), echo);
+    assert!(
+        said.contains("the problem cannot be graded: an argument of a test is a value deeper than 32"),
+        "{said}"
+    );
+    let said = refuse(&problem(&[&format!("{deep}try:\n    f(x=deep)\nexcept Exception: pass")]), echo);
+    assert!(said.contains("an argument of a test is a value deeper than 32"), "{said}");
+    let said = refuse(&problem(&["assert f(1) == 1", "assert f(lambda: 1)"]), echo);
+    assert!(said.contains("neither a literal nor made of literals"), "{said}");
+    let record = serde_json::json!({
+        "task_id": 1, "prompt": "def f(x):\n", "entry_point": "f", "base_input": [[1]],
+        "canonical_solution": "    for _ in range(40): x = [x]\n    return x\n",
+    });
+    let plus = Problem::from_record(Layout::HumanEval, record.as_object().unwrap()).unwrap();
+    let said = refuse(&plus, echo);
+    assert!(said.contains("the reference solution returns a value deeper than 32"), "{said}");
+}
+
+fn answers_that_a_test_passes_on_are_the_fault_of_the_program() {
+    let given = |source: &str| grade(&problem(&["x = f(1)\nassert g([x]) is True"]), source);
+    let verdict = given("def f(x): return object()\ndef g(x): return True");
+    assert_eq!(
+        (verdict.outcome, verdict.detail.as_str()),
+        (Outcome::Raised, "it answered no literal, and a test passes that on")
+    );
+    let verdict = given("def f(x):\n    for _ in range(32): x = [x]\n    return x\ndef g(x): return True");
+    assert_eq!(
+        (verdict.outcome, verdict.detail.as_str()),
+        (Outcome::Raised, "an argument that depends on its answers is a value deeper than 32")
+    );
+    assert!(given("def f(x): return [x]\ndef g(x): return x == [[1]]").passed());
 }
 
 fn interpreters_that_cannot_be_used_are_named() {

@@ -6,7 +6,7 @@ use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::input_failure_in;
 
 /// The file in a checkpoint.
 const FILE: &str = "samples.jsonl";
@@ -33,6 +33,8 @@ pub(super) struct WrittenAnswer {
 /// Answers in the order in which they are asked.
 pub(super) struct WrittenAnswers<'a> {
     job: &'a Job<'a>,
+    /// Whether they are saved in checkpoints of the stage.
+    saved: bool,
     answers: Vec<WrittenAnswer>,
     /// How many of them this evaluation has used.
     used: usize,
@@ -47,13 +49,19 @@ impl<'a> WrittenAnswers<'a> {
             let text = std::fs::read_to_string(checkpoint.path.join(FILE))?;
             let read = |line: &str| serde_json::from_str(line);
             answers = text.lines().map(read).collect::<Result<_, _>>().map_err(|error| {
-                input_failure(
-                    format!("the saved answers cannot be read: {error}"),
+                input_failure_in(
+                    "the saved answers cannot be read",
+                    error,
                     "remove the unfinished stage with `fmflow gc`",
                 )
             })?;
         }
-        Ok(Self { job, answers, used: 0 })
+        Ok(Self { job, saved: true, answers, used: 0 })
+    }
+
+    /// Answers of a stage whose checkpoints are not theirs.
+    pub(super) fn unsaved(job: &'a Job<'a>) -> Self {
+        Self { job, saved: false, answers: Vec::new(), used: 0 }
     }
 
     /// Up to `count` answers that exist already, in the order in which they were asked.
@@ -68,12 +76,18 @@ impl<'a> WrittenAnswers<'a> {
     pub(super) fn add(&mut self, new: Vec<WrittenAnswer>) -> Result<(), Failure> {
         self.answers.extend(new);
         self.used = self.answers.len();
+        if self.saved {
+            self.save()?;
+        }
+        self.check_interrupt()
+    }
+
+    fn save(&self) -> Result<(), Failure> {
         let mut writer = self.job.slot.checkpoint(self.answers.len() as u64)?;
         writer.write(FILE, self.text().as_bytes())?;
         let summary = Summary { headline: String::new(), lines: Vec::new(), metrics: IndexMap::new() };
         writer.publish(&summary, &IndexMap::new())?;
-        self.job.slot.prune_checkpoints(1, |_| false)?;
-        self.check_interrupt()
+        Ok(self.job.slot.prune_checkpoints(1, |_| false)?)
     }
 
     fn check_interrupt(&self) -> Result<(), Failure> {
@@ -93,9 +107,4 @@ impl<'a> WrittenAnswers<'a> {
         let line = |answer| serde_json::to_string(answer).expect("an answer has a text") + "\n";
         self.answers.iter().map(line).collect()
     }
-}
-
-/// A failure of the grader, as one of the stage.
-pub(super) fn grading_failure(error: impl std::fmt::Display) -> Failure {
-    stage_failure(error.to_string())
 }

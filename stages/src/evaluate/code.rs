@@ -1,104 +1,35 @@
 //! Code benchmarks: a checkpoint writes programs, and the grader runs them.
 
-use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, read_problems, score_samples};
+use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::EvaluateConfig;
 use fmflow_engine::pipeline::config::sample::CodeBenchmark;
 use fmflow_engine::run::execute::{Job, Progress};
-use fmflow_engine::text::escape::show_path;
 use fmflow_grade::grading::{GradeError, Grader, Program};
-use fmflow_grade::interpreter::Interpreter;
-use fmflow_grade::problem::{Layout, Problem};
-use fmflow_grade::sandbox::{Isolation, LIMITS};
-use fmflow_grade::search::find_interpreter;
+use fmflow_grade::sandbox::LIMITS;
 use fmflow_grade::session::{SessionError, Verdict};
-use serde::Serialize;
 
-use super::answers::{WrittenAnswer, WrittenAnswers, grading_failure};
-use super::prompts::AskingStyle;
+use super::answers::{WrittenAnswer, WrittenAnswers};
+use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
 use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::failure::{input_failure, stage_failure};
-use crate::job::{count_threads, find_source_files};
+use crate::job::count_threads;
 use crate::model::Model;
 
 /// Answers that are written, graded and saved together.
 const PART: usize = 64;
 
-/// A benchmark with its problems and what runs the programs.
-pub(super) struct OpenBenchmark<'a> {
-    config: &'a CodeBenchmark,
-    problems: Vec<Problem>,
-    style: AskingStyle,
-    interpreter: Interpreter,
-}
-
-/// The scores of a checkpoint, with everything that they depend on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct BenchmarkReport {
-    #[serde(flatten)]
-    pub scores: BenchmarkScores,
-    /// Name and version of the prompt and of the texts at which an answer ends.
-    prompt: &'static str,
-    /// BLAKE3 of all prompts and of these texts.
-    prompt_hash: String,
-    stops: &'static [&'static str],
-    sampler: String,
-    samples: usize,
-    new_tokens: usize,
-    seed: u64,
-    device: String,
-    dtype: &'static str,
-    python: String,
-    sandbox: &'static str,
-}
-
-/// Reads the problems of all benchmarks and looks for the interpreter, before any work.
-pub(super) fn open_benchmarks<'a>(
+/// Measures a benchmark in the probe of a training: no answer is kept, and none is taken from an earlier one.
+///
+/// # Errors
+/// If the problems cannot be read, there is no interpreter, the model or the grader fails, or a signal requests a stop.
+pub(crate) fn probe_benchmark(
     job: &Job<'_>,
-    config: &'a EvaluateConfig,
-) -> Result<Vec<OpenBenchmark<'a>>, Failure> {
-    if config.benchmarks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let interpreter = find_interpreter(Isolation::Enforced).map_err(|error| {
-        let fix =
-            "install Python 3.8 or newer where every user can run it, on Linux 6.2 or newer with Landlock";
-        input_failure(error, fix)
-    })?;
-    config.benchmarks.iter().map(|benchmark| open_benchmark(job, benchmark, interpreter.clone())).collect()
-}
-
-fn open_benchmark<'a>(
-    job: &Job<'_>,
-    config: &'a CodeBenchmark,
-    interpreter: Interpreter,
-) -> Result<OpenBenchmark<'a>, Failure> {
-    let layout = Layout::by_name(&config.name).expect("the field table names the same benchmarks");
-    let files = find_source_files(job, &config.source())?;
-    let [path] = files.as_slice() else {
-        let what = format!("benchmark `{}` has {} files", config.name, files.len());
-        return Err(input_failure(what, "name the one file of its problems in `from=`"));
-    };
-    let mut problems = read_problems(std::fs::File::open(path)?, &show_path(path), layout)
-        .map_err(|error| input_failure(error.clone(), error.fix))?;
-    problems.truncate(config.problems.unwrap_or(usize::MAX));
-    Ok(OpenBenchmark { config, problems, style: AskingStyle::of(layout), interpreter })
-}
-
-impl OpenBenchmark<'_> {
-    pub(super) fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    /// Answers in all.
-    fn total(&self) -> usize {
-        self.problems.len() * self.config.samples
-    }
-
-    /// The problem of an answer, and which of its samples it is.
-    fn place(&self, number: usize) -> (&Problem, usize) {
-        (&self.problems[number / self.config.samples], number % self.config.samples)
-    }
+    config: &CodeBenchmark,
+    name: &str,
+    model: &Model,
+) -> Result<BenchmarkReport, Failure> {
+    let opened = open_benchmarks(job, std::slice::from_ref(config))?;
+    measure_benchmark(job, &opened[0], name, model, &mut WrittenAnswers::unsaved(job))
 }
 
 /// Lets a checkpoint answer all problems of a benchmark, and grades the answers. Those in `written` are not asked again.
@@ -118,7 +49,7 @@ pub(super) fn measure_benchmark(
         let (done, total) = (answers.len() as u64, benchmark.total() as u64);
         job.report.progress(&Progress { done, total, unit: "answer", text: benchmark.name() });
     }
-    Ok(build_report(job, benchmark, &answers))
+    Ok(benchmark.report(job, score_answers(benchmark, &answers)))
 }
 
 /// Writes and grades a part of the answers. An answer depends on its number and not on its part.
@@ -217,15 +148,10 @@ fn grade_texts(
         sources.iter().enumerate().map(|(at, source)| Program { problem: problem(at), source }).collect();
     let grader =
         Grader { interpreter: &benchmark.interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
-    grader.grade(&programs, &|_, _| {}).map_err(|error| match error {
-        GradeError::Session { error: SessionError::Unfit(_), .. } => {
-            input_failure(error.to_string(), "use the benchmark's own file")
-        }
-        _ => grading_failure(error),
-    })
+    grader.grade(&programs, &|_, _| {}).map_err(grading_failure)
 }
 
-fn build_report(job: &Job<'_>, benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> BenchmarkReport {
+fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> BenchmarkScores {
     let graded = answers.iter().enumerate().map(|(number, answer)| GradedSample {
         id: benchmark.place(number).0.id.clone(),
         name: answer.task_id.clone(),
@@ -233,19 +159,15 @@ fn build_report(job: &Job<'_>, benchmark: &OpenBenchmark<'_>, answers: &[Written
         cut: Some(answer.cut),
         verdict: Verdict { outcome: answer.outcome, detail: answer.detail.clone() },
     });
-    let config = benchmark.config;
-    BenchmarkReport {
-        scores: score_samples(&graded.collect::<Vec<_>>()),
-        prompt: benchmark.style.name,
-        prompt_hash: benchmark.style.hash(&benchmark.problems),
-        stops: benchmark.style.stops,
-        sampler: config.sampler.name.clone(),
-        samples: config.samples,
-        new_tokens: config.new_tokens,
-        seed: job.seed,
-        device: job.device.to_owned(),
-        dtype: "f32",
-        python: benchmark.interpreter.version.clone(),
-        sandbox: benchmark.interpreter.isolation.word(),
+    score_samples(&graded.collect::<Vec<_>>())
+}
+
+/// A failure of the grader, as one of the stage. Its cause, such as a full disk, decides its kind.
+fn grading_failure(error: GradeError) -> Failure {
+    match error {
+        GradeError::Session { error: SessionError::Unfit(_), .. } => {
+            input_failure(error, "use the benchmark's own file")
+        }
+        GradeError::Stopped | GradeError::Session { .. } => stage_failure(error),
     }
 }

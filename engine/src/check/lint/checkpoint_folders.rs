@@ -106,7 +106,9 @@ fn find_tokenizer_sources<'a>(lineages: &Lineages<'a>, stage: &Stage) -> Vec<&'a
         (StageConfig::Convert(config), InputRole::From) => config.tokenizer == TokenizerChoice::Beside,
         (StageConfig::Convert(config), InputRole::Tokenizer) => config.tokenizer == TokenizerChoice::Named,
         (StageConfig::Generate(_), InputRole::From) => true,
-        (StageConfig::Evaluate(config), InputRole::Checkpoint(_)) => !config.exact_match.is_empty(),
+        (StageConfig::Evaluate(config), InputRole::Checkpoint(_)) => {
+            !config.exact_match.is_empty() || !config.benchmarks.is_empty()
+        }
         _ => false,
     });
     inputs.filter_map(|input| find_tokenizer_source(lineages, &lineages.stages[input.stage])).collect()

@@ -95,13 +95,17 @@ pub(super) fn check_measured_checkpoints(
     config: &EvaluateConfig,
     sink: &mut Sink,
 ) {
-    for (at, exact) in config.exact_match.iter().enumerate() {
-        let paths = SamplerPaths::for_exact_match(at);
+    let exact = config.exact_match.iter().enumerate().map(|(at, exact)| {
+        (&exact.sampler, SamplerPaths::for_exact_match(at), evaluate::NTH_EXACT_MATCH_DATASET.nth(at))
+    });
+    let benchmarks = config.benchmarks.iter().enumerate().map(|(at, benchmark)| {
+        (&benchmark.sampler, SamplerPaths::for_benchmark(at), evaluate::NTH_BENCHMARK.nth(at))
+    });
+    for (sampler, paths, what) in exact.chain(benchmarks) {
         for name in &config.checkpoints {
             if let Some(checkpoint) = lineages.input(stage, &InputRole::Checkpoint(name.clone())) {
-                check_sampler_checkpoint(lineages, checkpoint, &exact.sampler, (stage, paths), sink);
-                let place = stage.place(evaluate::NTH_EXACT_MATCH_DATASET.nth(at));
-                requests::check_tokenizer_present(lineages, (stage, place), checkpoint, sink);
+                check_sampler_checkpoint(lineages, checkpoint, sampler, (stage, paths), sink);
+                requests::check_tokenizer_present(lineages, (stage, stage.place(what)), checkpoint, sink);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Field paths of the sampler that an exact match or a request uses.
+//! Field paths of the sampler that an exact match, a benchmark or a request uses.
 
 use crate::pipeline::config::{GenerateConfig, PromptKind};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate};
@@ -37,6 +37,17 @@ impl SamplerPaths {
             block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
             cache: evaluate::NTH_EXACT_MATCH_CACHE.nth(number),
             steps: evaluate::NTH_EXACT_MATCH_STEPS.nth(number),
+        }
+    }
+
+    /// The paths of the benchmark at this index.
+    pub(super) fn for_benchmark(number: usize) -> Self {
+        Self {
+            sampler: evaluate::NTH_BENCHMARK_SAMPLER.nth(number),
+            kind: evaluate::NTH_BENCHMARK_KIND.nth(number),
+            block: evaluate::NTH_BENCHMARK_BLOCK.nth(number),
+            cache: evaluate::NTH_BENCHMARK_CACHE.nth(number),
+            steps: evaluate::NTH_BENCHMARK_STEPS.nth(number),
         }
     }
 

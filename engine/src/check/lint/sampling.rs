@@ -56,8 +56,17 @@ pub(super) fn lint_evaluation_sampling(
             }
         }
     }
-    for at in 0..config.benchmarks.len() {
+    for (at, benchmark) in config.benchmarks.iter().enumerate() {
         check_equal_samples(stage, at, sink);
+        let length = (benchmark.new_tokens, stage.place(evaluate::NTH_BENCHMARK_LENGTH.nth(at)));
+        let trained = find_largest_trained_block(lineages, stage, config);
+        check_sampler_steps(
+            stage,
+            (&benchmark.sampler, SamplerPaths::for_benchmark(at)),
+            length,
+            trained,
+            sink,
+        );
     }
 }
 

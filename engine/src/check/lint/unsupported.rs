@@ -14,9 +14,6 @@ pub(super) fn suggest_instead(reason: &str, place: &Span) -> String {
             format!("write `gpu=\"1x{one}\"`")
         }
         UNWINDOWED_COPIES => "write `duplicates \"keep\"`, or remove `window`".to_owned(),
-        "code benchmarks without a file" => {
-            "download the benchmark, and write `from=\"HumanEval.jsonl.gz\"`".to_owned()
-        }
         _ => find_in_table(reason).unwrap_or("remove it").to_owned(),
     }
 }

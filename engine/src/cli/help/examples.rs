@@ -72,6 +72,15 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "diff",
+        &[
+            ("fmflow diff code@3 code@5", "the evaluation `code` in two runs: settings, scores, flips"),
+            ("fmflow diff code:pretrain code:sft", "two checkpoints in one evaluation"),
+            ("fmflow diff 3 5", "two runs, stage by stage"),
+            ("fmflow diff old/artifact new/artifact", "two artifacts or checkpoints by their folders"),
+        ],
+    ),
+    (
         "show",
         &[
             ("fmflow show pipeline.kdl", "the results of all finished stages"),

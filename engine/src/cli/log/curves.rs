@@ -17,6 +17,7 @@ const DRAWN: [&str; 7] = [
     "held_out_loss/",
     "retention_kl/",
     "probe/exact_match/",
+    "probe/benchmark/",
     "learning_rate",
     "grad_norm",
     "tokens_per_second",

@@ -89,9 +89,22 @@ fn encrypted() -> ColumnFault {
 }
 
 impl ParquetRows {
-    pub(super) fn open(mut file: DataFile, parser: &DocumentParser) -> Result<Self, ColumnFault> {
+    /// The rows with the columns that `parser` needs.
+    pub(super) fn open(file: DataFile, parser: &DocumentParser) -> Result<Self, ColumnFault> {
+        Self::open_with(file, |columns| NeededColumns::find(parser, columns))
+    }
+
+    /// The rows with all columns.
+    pub(super) fn open_all(file: DataFile) -> Result<Self, ColumnFault> {
+        Self::open_with(file, |_| Ok(NeededColumns::all()))
+    }
+
+    fn open_with(
+        mut file: DataFile,
+        choose: impl FnOnce(&[TableColumn]) -> Result<NeededColumns, ColumnFault>,
+    ) -> Result<Self, ColumnFault> {
         let metadata = read_metadata(&mut file)?;
-        let needed = NeededColumns::find(parser, &list_fields(metadata.schema().fields()))?;
+        let needed = choose(&list_fields(metadata.schema().fields()))?;
         let schema = metadata.parquet_schema();
         let leaves = schema.columns().iter().enumerate().filter(|(_, leaf)| needed.has(leaf.path().parts()));
         let needed = ProjectionMask::leaves(schema, leaves.map(|(at, _)| at));

@@ -91,6 +91,11 @@ pub(super) struct NeededColumns {
 }
 
 impl NeededColumns {
+    /// All columns.
+    pub(super) fn all() -> Self {
+        Self { paths: None }
+    }
+
     /// The columns that `parser` needs of a table with these.
     ///
     /// # Errors

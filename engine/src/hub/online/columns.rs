@@ -4,6 +4,7 @@ use super::session::Session;
 use super::{HubError, SubsetColumns, clean_hub_text};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
+use crate::pipeline::benchmark_repository::BenchmarkRepository;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Origin;
 use crate::text::suggest;
@@ -17,16 +18,39 @@ impl Session<'_> {
         record: &Record,
         subset: Option<&str>,
     ) {
-        let name = one.asked.name.clone();
         if record.text("revision").is_some_and(|revision| revision != "main") {
             return self.add_unknown_columns(one, "the hub lists only those of `main`");
         }
-        let (hub, token) = (self.hub, self.token.as_ref());
-        let known = self.columns.entry(name.clone()).or_insert_with(|| hub.columns(&name, token)).clone();
-        match known {
+        match self.ask_columns(&one.asked.name) {
             Ok(known) => self.compare_columns(one, record, subset, &known),
             Err(error) => self.add_unknown_columns(one, &describe_hub_error(&error)),
         }
+    }
+
+    /// Reports columns that the problems of a benchmark need and its repository lacks, or notes why they cannot be checked.
+    pub(super) fn check_benchmark_columns(&mut self, one: &RepositoryUse, benchmark: &BenchmarkRepository) {
+        if one.asked.revision.as_deref().is_some_and(|revision| revision != "main") {
+            return self.add_unknown_columns(one, "the hub lists only those of `main`");
+        }
+        let known = self.ask_columns(&one.asked.name);
+        let columns = match &known {
+            Ok(known) => known.get(benchmark.subset).filter(|columns| !columns.is_empty()),
+            Err(error) => return self.add_unknown_columns(one, &describe_hub_error(error)),
+        };
+        let Some(columns) = columns else {
+            return self.add_unknown_columns(one, "the hub has not indexed them");
+        };
+        let absent = benchmark.columns.iter().filter(|wanted| !columns.iter().any(|known| known == *wanted));
+        let absent: Vec<&str> = absent.copied().collect();
+        if !absent.is_empty() {
+            self.sink.push(benchmark_without_columns(one, &absent));
+        }
+    }
+
+    /// The columns of a dataset; the hub is asked once.
+    fn ask_columns(&mut self, name: &str) -> Result<SubsetColumns, HubError> {
+        let (hub, token) = (self.hub, self.token.as_ref());
+        self.columns.entry(name.to_owned()).or_insert_with(|| hub.columns(name, token)).clone()
     }
 
     fn compare_columns(
@@ -117,6 +141,15 @@ fn list_column_leaves(record: &Record) -> Vec<&Leaf> {
             .collect(),
         None => record.leaf("text").into_iter().collect(),
     }
+}
+
+fn benchmark_without_columns(one: &RepositoryUse, absent: &[&str]) -> Diagnostic {
+    let names = suggest::format_name_list(absent.iter().copied());
+    let message =
+        format!("`{}` does not hold problems as this program reads them: it lacks {names}", one.asked.name);
+    Diagnostic::new(Code::UnknownColumn, message)
+        .at(&one.from, "its problems come from this repository")
+        .help("name another `revision=`, or the file of its problems in `from=`")
 }
 
 fn unknown_column(one: &RepositoryUse, leaf: &Leaf, column: &str, columns: &[String]) -> Diagnostic {

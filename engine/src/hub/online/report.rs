@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{HubError, TOKEN_VARIABLE, clean_hub_text};
 use crate::hub::lockfile::{Lockfile, Pin};
-use crate::hub::pins::RepositoryUse;
+use crate::hub::pins::{self, RepositoryUse};
 use crate::pipeline::repository::{RepositoryKind, RepositoryRequest};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Span;
@@ -17,6 +17,7 @@ impl Session<'_> {
         before: Option<&Pin>,
         lock: &Lockfile,
     ) {
+        let uses = pins::drop_repeated_places(uses);
         let (first, others) = uses.split_first().expect("a repository is looked up because nodes use it");
         let diagnostic = match error {
             HubError::NoRepository => self.no_repository(first),
@@ -119,6 +120,7 @@ impl Session<'_> {
     /// Reports a hub that does not answer: one error, with all repositories that could not be checked.
     pub(super) fn report_silence(&mut self, why: &str, uses: &[&RepositoryUse]) {
         let message = format!("{} gave no usable answer: {}", self.hub.address(), clean_hub_text(why));
+        let uses = pins::drop_repeated_places(uses);
         let mut diagnostic = Diagnostic::new(Code::HubUnreachable, message);
         for (at, one) in uses.iter().enumerate() {
             diagnostic = match at {

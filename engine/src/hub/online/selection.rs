@@ -10,6 +10,7 @@ use super::{CardSubset, HubError, clean_hub_text};
 use crate::hub::lockfile::{FileSelection, SelectionRequest};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::Record;
+use crate::pipeline::benchmark_repository::BenchmarkRepository;
 use crate::pipeline::repository::{PinnedFile, RepositoryRequest, data_kind_of};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
@@ -39,6 +40,7 @@ struct Layout {
 }
 
 /// Why no files are selected: what is wrong, at which field, and the names to choose from.
+#[derive(Clone)]
 struct SelectionFault {
     code: Code,
     field: &'static str,
@@ -58,11 +60,12 @@ impl Session<'_> {
         files: &[PinnedFile],
         before: Option<&FileSelection>,
     ) -> Result<Option<FileSelection>, HubError> {
-        let record = &self.world.records[one.record];
+        let record = self.world.at(&one.record);
         let layout = self.find_layout(one, commit, files, before)?;
         match choose_files(&one.asked.name, &one.part, &layout) {
             Ok(found) => Ok(Some(found)),
             Err(fault) => {
+                let fault = one.benchmark.map_or(fault.clone(), |benchmark| fault.of_benchmark(benchmark));
                 let diagnostic = fault.into_diagnostic(one, record);
                 self.sink.push(diagnostic);
                 Ok(None)
@@ -276,6 +279,13 @@ fn choose_split<'a>(
 }
 
 impl SelectionFault {
+    /// The fault as one of a benchmark, whose files nobody chose: what the repository lacks.
+    fn of_benchmark(self, BenchmarkRepository { name, files, .. }: &BenchmarkRepository) -> Self {
+        let message = format!("`{name}` has no files `{files}` at this commit");
+        let help = Some("name another `revision=`, or the file of its problems in `from=`".to_owned());
+        Self { message, help, ..self }
+    }
+
     fn into_diagnostic(self, one: &RepositoryUse, record: &Record) -> Diagnostic {
         let message = clean_hub_text(&self.message);
         let diagnostic = match record.leaf(self.field).filter(|_| self.field != "from") {

@@ -22,7 +22,7 @@ pub(crate) struct Session<'a> {
     pub(super) token: Option<Secret>,
     /// The hub's answers by dataset.
     pub(super) columns: IndexMap<String, Result<SubsetColumns, HubError>>,
-    /// Places of datasets whose columns cannot be checked, by reason.
+    /// Places of datasets and benchmarks whose columns cannot be checked, by reason.
     pub(super) unknown: IndexMap<String, Vec<Span>>,
     pub(super) update: bool,
 }
@@ -128,7 +128,7 @@ impl<'a> Session<'a> {
         before: Option<&Pin>,
     ) -> Result<(), HubError> {
         for one in uses {
-            let record = &self.world.records[one.record];
+            let record = self.world.at(&one.record);
             if one.asked.kind == RepositoryKind::Model {
                 self.check_checkpoint_files(one, record, &found.files);
                 continue;
@@ -140,7 +140,10 @@ impl<'a> Session<'a> {
             let Some(selection) = self.select_files(one, &found.pin.commit, &found.files, kept)? else {
                 continue;
             };
-            self.check_dataset_columns(one, record, selection.subset.as_deref());
+            match one.benchmark {
+                Some(benchmark) => self.check_benchmark_columns(one, benchmark),
+                None => self.check_dataset_columns(one, record, selection.subset.as_deref()),
+            }
             found.pin.selections.insert(one.part.clone(), selection);
         }
         Ok(())

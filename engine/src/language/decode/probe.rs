@@ -11,12 +11,13 @@ use crate::text::suggest::format_name_list;
 impl Decoder<'_> {
     /// `parts` are the datasets that the stage trains on: only their rows are at hand.
     pub(super) fn probe(&mut self, record: &Record, parts: &[MixturePart]) -> Option<ProbeSettings> {
-        let (mut prompts, mut exact_match) = (Vec::new(), Vec::new());
+        self.refuse_measured_twice(record, "benchmark", "value");
+        let (mut prompts, mut exact_match, mut benchmarks) = (Vec::new(), Vec::new(), Vec::new());
         self.sampler(record.leaf("sampler")?)?;
         for child in &record.children {
             match child.spec.name.as_str() {
                 "exact-match" => exact_match.push(self.probed_match(record, child, parts)?),
-                "benchmark" => {}
+                "benchmark" => benchmarks.push(self.probed_benchmark(record, child)?),
                 _ => prompts.push(self.prompt(record, child)?),
             }
         }
@@ -27,7 +28,7 @@ impl Decoder<'_> {
                     .help("add a request between the braces, as in `prompt \"Once upon a time\"`"),
             );
         }
-        Some(ProbeSettings { every: record.count("every")?, prompts, exact_match })
+        Some(ProbeSettings { every: record.count("every")?, prompts, exact_match, benchmarks })
     }
 
     fn probed_match(&mut self, probe: &Record, record: &Record, parts: &[MixturePart]) -> Option<ExactMatch> {

@@ -5,8 +5,7 @@ use crate::language::draft::find_measured_role;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
-    CodeBenchmark, EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore,
-    Sampler,
+    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore, Sampler,
 };
 use crate::pipeline::message::{Message, Speaker};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -28,28 +27,13 @@ impl Decoder<'_> {
         let require = record.children("require").map(decode_required_score).collect::<Option<_>>()?;
         let mut benchmarks = Vec::new();
         for child in record.children("benchmark") {
-            benchmarks.push(self.benchmark(child)?);
+            benchmarks.push(self.benchmark(child, None)?);
         }
         Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
     }
 
-    fn benchmark(&mut self, record: &Record) -> Option<CodeBenchmark> {
-        let benchmark = CodeBenchmark {
-            name: record.text("value")?.to_owned(),
-            sampler: self.sampler(record.leaf("sampler")?)?,
-            samples: record.size("samples")?,
-            new_tokens: record.size("new-tokens")?,
-            problems: record.size("problems"),
-        };
-        match record.leaf("from") {
-            Some(leaf) => drop(self.one_file("the file of a benchmark", &benchmark.source(), leaf)?),
-            None => self.mark_unsupported(&record.span.clone(), "code benchmarks without a file"),
-        }
-        Some(benchmark)
-    }
-
     /// Refuses two measurements of one kind of one dataset: scores are named after the dataset, and the second would replace the first.
-    fn refuse_measured_twice(&mut self, evaluation: &Record, measure: &str, field: &str) {
+    pub(super) fn refuse_measured_twice(&mut self, evaluation: &Record, measure: &str, field: &str) {
         let datasets: Vec<&Leaf> =
             evaluation.children(measure).filter_map(|child| child.leaf(field)).collect();
         for (at, leaf) in datasets.iter().enumerate() {
@@ -58,12 +42,13 @@ impl Decoder<'_> {
             };
             let dataset = leaf.expect_text();
             let of = if field == "dataset" { "of dataset" } else { "called" };
-            let message = format!("one `evaluate` has two `{measure}` {of} `{dataset}`");
+            let stage = &evaluation.spec.name;
+            let message = format!("one `{stage}` has two `{measure}` {of} `{dataset}`");
             self.sink.push(
                 Diagnostic::new(Code::DuplicateNode, message)
                     .at(&leaf.span, "its scores would have the names of the first")
                     .also(&first.span, "the first")
-                    .help("move it to another `evaluate`"),
+                    .help(if stage == "probe" { "remove it" } else { "move it to another `evaluate`" }),
             );
         }
     }

@@ -8,7 +8,7 @@ pub use crate::pipeline::config::guard::{
     DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
 };
 use crate::pipeline::config::learning_rate::LearningRate;
-use crate::pipeline::config::sample::{ExactMatch, Prompt};
+use crate::pipeline::config::sample::{CodeBenchmark, ExactMatch, Prompt};
 use crate::pipeline::role::InputRole;
 
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
@@ -295,4 +295,6 @@ pub struct ProbeSettings {
     pub prompts: Vec<Prompt>,
     /// Questions to answer.
     pub exact_match: Vec<ExactMatch>,
+    /// Programs to write.
+    pub benchmarks: Vec<CodeBenchmark>,
 }

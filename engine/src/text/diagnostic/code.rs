@@ -139,6 +139,7 @@ codes! {
     NeverFires "never-fires" Warning "a guard or an interval that the training is too short for"
     AlwaysFires "always-fires" Warning "a guard that ordinary noise sets off"
     EqualSamples "equal-samples" Warning "several samples that are all identical"
+    StrippedPrompt "stripped-prompt" Warning "a benchmark whose prompts lost their line end"
     MoreStepsThanTokens "more-steps-than-tokens" Warning "a sampler with more steps than tokens"
     TimeOverBudget "time-over-budget" Warning "training takes longer than the budget"
     DiskOverBudget "disk-over-budget" Warning "artifacts and checkpoints take more than the budget"

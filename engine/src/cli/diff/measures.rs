@@ -1,0 +1,223 @@
+//! What an evaluation measured, read from its artifact.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::side::Side;
+use crate::benchmark::Flips;
+use crate::error::{Error, Result};
+use crate::store::verify::{VerifyDepth, inspect_folder};
+use crate::store::vfs::Disk;
+use crate::text::escape::escape_line;
+
+/// Keys of a report on a benchmark that are results, not what they depend on.
+const RESULTS: [&str; 9] =
+    ["passed", "total", "pass_at", "interval", "empty", "cut", "timed_out", "syntax_errors", "problems"];
+
+/// One measure of one checkpoint.
+#[derive(Clone, Debug, Default)]
+struct Measured {
+    /// Share of what was solved, in [0, 1].
+    share: f64,
+    /// Whether each problem was solved, by its first sample.
+    outcomes: Vec<(String, bool)>,
+    /// What the measure depends on.
+    facts: IndexMap<String, Value>,
+}
+
+/// All measures of an evaluation, by checkpoint and name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measures {
+    solved: IndexMap<String, IndexMap<String, Measured>>,
+    losses: IndexMap<String, IndexMap<String, f64>>,
+}
+
+/// A measure in both evaluations.
+#[derive(Clone, Debug)]
+pub(super) struct MeasurePair {
+    /// Its name.
+    pub name: String,
+    /// The checkpoints.
+    pub checkpoints: [String; 2],
+    /// Shares in [0, 1].
+    pub shares: [f64; 2],
+    /// Which problems only one of the two solves.
+    pub flips: Flips,
+    /// What it depends on and differs.
+    pub facts: Vec<(String, [Value; 2])>,
+}
+
+/// A held-out loss in both evaluations, in nats per token.
+#[derive(Clone, Debug)]
+pub(super) struct LossPair {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// The checkpoints.
+    pub checkpoints: [String; 2],
+    /// The losses.
+    pub losses: [f64; 2],
+}
+
+impl Measures {
+    /// Reads the artifact of an evaluation, every byte verified; nothing if it is not finished.
+    ///
+    /// # Errors
+    /// If the artifact is damaged.
+    pub(super) fn read(side: &Side) -> Result<Self> {
+        let Some(folder) = side.folder.as_deref().filter(|_| side.kind == "evaluate") else {
+            return Ok(Self::default());
+        };
+        let (_, problems) = inspect_folder(&Disk, folder, VerifyDepth::Bytes)?;
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(Error::Corrupt {
+                folder: folder.to_owned(),
+                what: problem.to_string(),
+                file: problem.file,
+            });
+        }
+        let mut found = Self::default();
+        let report = read_lines(folder, "report.json", true)?.pop().unwrap_or_default();
+        found.add_report(&report);
+        found.add_samples(&read_lines(folder, "samples.jsonl", false)?);
+        found.add_answers(&read_lines(folder, "answers.jsonl", false)?);
+        match &side.checkpoint {
+            Some(name) if !found.checkpoints().any(|known| known == name) => {
+                let message = format!("`{}` measures no checkpoint `{}`", side.stage, escape_line(name));
+                let names: Vec<&str> = found.checkpoints().collect();
+                Err(Error::usage(message, format!("it measures {}", names.join(", "))))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    fn checkpoints(&self) -> impl Iterator<Item = &str> {
+        self.solved
+            .keys()
+            .chain(self.losses.keys().filter(|name| !self.solved.contains_key(*name)))
+            .map(String::as_str)
+    }
+
+    fn add_report(&mut self, report: &Value) {
+        for (checkpoint, scores) in report.as_object().into_iter().flatten() {
+            let losses = scores["held_out"].as_object().into_iter().flatten();
+            let losses = losses.filter_map(|(dataset, loss)| Some((dataset.clone(), loss.as_f64()?)));
+            self.losses.insert(checkpoint.clone(), losses.collect());
+            for (name, found) in scores["benchmarks"].as_object().into_iter().flatten() {
+                let measured = self.measure(checkpoint, name);
+                measured.share = found["pass_at"]["1"].as_f64().unwrap_or_default();
+                let facts = found.as_object().into_iter().flatten();
+                let facts = facts.filter(|(key, _)| !RESULTS.contains(&key.as_str()));
+                measured.facts = facts.map(|(key, value)| (key.clone(), value.clone())).collect();
+            }
+        }
+    }
+
+    fn add_samples(&mut self, samples: &[Value]) {
+        for sample in samples.iter().filter(|sample| sample["sample"] == 0) {
+            let text = |key: &str| sample[key].as_str().unwrap_or_default().to_owned();
+            let passed = sample["outcome"] == "passed";
+            self.measure(&text("checkpoint"), &text("benchmark")).outcomes.push((text("task_id"), passed));
+        }
+    }
+
+    /// Answers to questions. Equal questions are numbered.
+    fn add_answers(&mut self, answers: &[Value]) {
+        let mut seen: IndexMap<(String, String), usize> = IndexMap::new();
+        for answer in answers {
+            let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+            let (checkpoint, prompt) = (text("checkpoint"), text("prompt"));
+            let asked = format!("{}{prompt}\n{}", answer["before"], text("expected"));
+            let count = seen.entry((checkpoint.clone(), asked)).or_default();
+            *count += 1;
+            let name = if *count == 1 { prompt } else { format!("{prompt} #{count}") };
+            let measured = self.measure(&checkpoint, "exact match");
+            measured.outcomes.push((name, answer["passed"] == true));
+            let passed = measured.outcomes.iter().filter(|(_, passed)| *passed).count();
+            measured.share = passed as f64 / measured.outcomes.len() as f64;
+        }
+    }
+
+    fn measure(&mut self, checkpoint: &str, name: &str) -> &mut Measured {
+        self.solved.entry(checkpoint.to_owned()).or_default().entry(name.to_owned()).or_default()
+    }
+}
+
+/// The checkpoints to compare: those that were asked about; else those that both have; else the only one of each.
+fn pair_checkpoints(sides: [&Side; 2], measures: [&Measures; 2]) -> Vec<[String; 2]> {
+    let all = measures.map(|one| one.checkpoints().map(str::to_owned).collect::<Vec<_>>());
+    let asked = [0, 1].map(|at| sides[at].checkpoint.clone());
+    match asked {
+        [Some(first), Some(second)] => return vec![[first, second]],
+        [Some(one), None] => return vec![[one.clone(), find_partner(&one, &all[1])]],
+        [None, Some(one)] => return vec![[find_partner(&one, &all[0]), one]],
+        [None, None] => {}
+    }
+    let [first, second] = &all;
+    let common: Vec<[String; 2]> =
+        first.iter().filter(|name| second.contains(name)).map(|name| [name.clone(), name.clone()]).collect();
+    match (common.is_empty(), first.as_slice(), second.as_slice()) {
+        (true, [one], [other]) => vec![[one.clone(), other.clone()]],
+        _ => common,
+    }
+}
+
+/// The checkpoint that one of the other evaluation is compared with: that of the same name, or the only one.
+fn find_partner(name: &str, names: &[String]) -> String {
+    match names {
+        [one] => one.clone(),
+        _ => name.to_owned(),
+    }
+}
+
+/// The measures that both evaluations have.
+pub(super) fn pair_measures(
+    sides: [&Side; 2],
+    measures: [&Measures; 2],
+) -> (Vec<MeasurePair>, Vec<LossPair>) {
+    let (mut pairs, mut losses) = (Vec::new(), Vec::new());
+    for checkpoints in pair_checkpoints(sides, measures) {
+        let of = |at: usize| measures[at].solved.get(&checkpoints[at]);
+        for (name, first) in of(0).into_iter().flatten() {
+            let Some(second) = of(1).and_then(|all| all.get(name)) else { continue };
+            pairs.push(pair_measure(name, checkpoints.clone(), first, second));
+        }
+        let of = |at: usize| measures[at].losses.get(&checkpoints[at]);
+        for (dataset, first) in of(0).into_iter().flatten() {
+            let Some(second) = of(1).and_then(|all| all.get(dataset)) else { continue };
+            let (dataset, checkpoints) = (dataset.clone(), checkpoints.clone());
+            losses.push(LossPair { dataset, checkpoints, losses: [*first, *second] });
+        }
+    }
+    (pairs, losses)
+}
+
+fn pair_measure(name: &str, checkpoints: [String; 2], first: &Measured, second: &Measured) -> MeasurePair {
+    let keys = first.facts.keys().chain(second.facts.keys().filter(|key| !first.facts.contains_key(*key)));
+    let value = |facts: &IndexMap<String, Value>, key: &String| facts.get(key).cloned().unwrap_or_default();
+    let facts = keys.map(|key| (key.clone(), [value(&first.facts, key), value(&second.facts, key)]));
+    MeasurePair {
+        name: name.to_owned(),
+        checkpoints,
+        shares: [first.share, second.share],
+        flips: Flips::between(&first.outcomes, &second.outcomes),
+        facts: facts.filter(|(_, [first, second])| first != second).collect(),
+    }
+}
+
+/// The lines of a file of an artifact, each JSON, or its whole text as one value. A file that is absent has none.
+fn read_lines(folder: &Path, name: &str, whole: bool) -> Result<Vec<Value>> {
+    let path = folder.join(name);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io("read", &path))?,
+    };
+    let parts = if whole { vec![text.as_str()] } else { text.lines().collect() };
+    let corrupt = |error: serde_json::Error| Error::Corrupt {
+        folder: folder.to_owned(),
+        file: name.into(),
+        what: error.to_string(),
+    };
+    parts.into_iter().map(|part| serde_json::from_str(part).map_err(corrupt)).collect()
+}

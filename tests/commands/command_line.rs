@@ -320,7 +320,7 @@ fn every_json_answer_has_the_documented_keys() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let artifact = artifact(&project, "bpe");
-    let lines: [(&str, &[&str]); 15] = [
+    let lines: [(&str, &[&str]); 16] = [
         ("init", &["new"]),
         ("check", &["p.kdl", "--format", "json"]),
         ("plan", &["p.kdl"]),

@@ -222,7 +222,7 @@ fn extend_stage(
     let (Some(extension), StageConfig::Train(config)) = (extension, &stage.config) else { return state };
     reasons.push(extension.describe(config));
     match extension.from {
-        Some((_, step)) => PlanState::Resume { step },
+        Some((_, step)) => PlanState::Resume { step, unit: stage.config.checkpoint_unit() },
         None => state,
     }
 }

@@ -12,7 +12,7 @@ const ROWS: usize = 8;
 const DOTS: (usize, usize) = (2, 4);
 
 /// Curves that are drawn, by the beginning of their names, in this order.
-const DRAWN: [&str; 7] = [
+const DRAWN: [&str; 8] = [
     "loss_unweighted",
     "held_out_loss/",
     "retention_kl/",

@@ -5,12 +5,12 @@ use fmflow_engine::pipeline::config::TrainConfig;
 use fmflow_engine::pipeline::config::train::MixturePart;
 use fmflow_engine::run::execute::Job;
 
+use super::super::rows::TrainingRows;
 use crate::data::mixture::{Mixture, MixtureRows};
 use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{input_failure, stage_failure};
 use crate::model::{Model, ModelTokenizer};
-use super::super::rows::TrainingRows;
 
 pub(super) fn open_rows<'a>(
     job: &'a Job<'a>,

@@ -20,7 +20,7 @@ use burn_cubecl::tensor::CubeTensor;
 use crate::adamw::AdamWRates;
 use crate::extension::{AttentionInputs, FusedOps, Kernels, TrainingOps, TurnInputs};
 use crate::{Intervals, Precision};
-use loss::Terms;
+use loss::TermTensors;
 use product::{multiply, round, transpose};
 
 /// Token ids as kernels read them.
@@ -145,7 +145,7 @@ impl TrainingOps for CubeBackend {
         precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [targets, present] = [targets, present].map(as_i32);
-        let terms = Terms { targets, present, cross_entropy, probability };
+        let terms = TermTensors { targets, present, cross_entropy, probability };
         let [losses, probabilities, hidden, head] = loss::differentiate(&hidden, &head, &terms, precision);
         (losses, probabilities, hidden, head)
     }
@@ -158,7 +158,7 @@ impl TrainingOps for CubeBackend {
         probability: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [targets, present] = [targets, present].map(as_i32);
-        let terms = Terms { targets, present, cross_entropy, probability };
+        let terms = TermTensors { targets, present, cross_entropy, probability };
         let [losses, probabilities, gradient] = loss::differentiate_logits(&logits, &terms, DType::F32);
         (losses, probabilities, gradient)
     }

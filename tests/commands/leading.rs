@@ -323,18 +323,23 @@ fn a_probe_asks_held_out_questions_and_fills_gaps() {
 
 #[test]
 fn what_saves_as_a_checkpoint_does_counts_as_one() {
-    let rewind = "guard { non-finite action=\"rewind\" back=3 limit=3 }";
-    for (setting, told) in
-        [("", true), ("{ permanent every=10 }", false), (&format!("\n    {rewind}"), false)]
-    {
-        let project = project(&format!("checkpoint every=100 {setting}"));
-        let ran = project.fmflow(&["check", "tiny.kdl"]).ok();
+    let text = include_str!("../cases/check/no-checkpoint.kdl");
+    let settings = [
+        ("", true),
+        ("{ permanent every=10 }", false),
+        ("\n    guard { non-finite action=\"rewind\" back=3 limit=3 }", false),
+        ("\n    probe every=10 sampler=\"next\" { prompt \"The\" new-tokens=4 }", false),
+    ];
+    for (setting, told) in settings {
+        let project = Project::tiny();
+        project.write("data/some.txt", "The river rises in the hills.\n");
+        let saved = text.replace("every=100_000 keep=2", &format!("every=100_000 keep=2 {setting}"));
+        project.write("large.kdl", &(saved + "\nsampler \"next\" kind=\"autoregressive\"\n"));
+        let ran = project.fmflow(&["check", "large.kdl"]);
         let found = ran.stdout.contains("`ar` ends before its first checkpoint");
         assert_eq!(found, told, "{setting}: {}{}", ran.stdout, ran.stderr);
+        assert!(!ran.stdout.contains("unknown"), "{setting}: {}", ran.stdout);
     }
-    let probe = "checkpoint every=100\n    probe every=10 sampler=\"next\" { prompt \"The\" new-tokens=4 }";
-    let ran = probed(probe).fmflow(&["check", "tiny.kdl"]).ok();
-    assert!(!ran.stdout.contains("ends before its first checkpoint"), "{}", ran.stdout);
 }
 
 #[test]

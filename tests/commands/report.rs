@@ -34,7 +34,7 @@ fn parse_page(page: &str) -> Vec<(String, String)> {
         }
         let name = tag.split([' ', '/']).next().unwrap().to_owned();
         found.push((name.clone(), tag.to_owned()));
-        assert!(tag.matches('"').count() % 2 == 0, "{tag}");
+        assert!(tag.matches('"').count().is_multiple_of(2), "{tag}");
         if name == "style" {
             let end = rest.find("</style>").unwrap();
             rest = &rest[end..];

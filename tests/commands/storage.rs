@@ -136,7 +136,7 @@ fn a_limit_on_the_size_of_files_is_resumable_and_names_the_file() {
 fn too_little_memory_is_named_as_such() {
     let project = Project::tiny();
     for command in [["check", "tiny.kdl"], ["run", "tiny.kdl"]] {
-        let ran = run_limited(&project, "-v 40000", &command).exits(2).says("ulimit -v");
+        let ran = run_limited(&project, "-v 60000", &command).exits(2).says("ulimit -v");
         assert!(!ran.stderr.contains("KDL"), "{}", ran.stderr);
     }
     run_limited(&project, "-v 300000", &["check", "tiny.kdl"]).ok();

@@ -285,6 +285,7 @@ const PROSE: &[(&str, &[&str])] = &[
         "the answer is one of the names that are listed",
         &["declared: ", "name one of ", "allowed here: ", "its fields: ", "the fields are "],
     ),
+    ("the place to copy from is shown", &["copy rank, alpha, "]),
     (
         "only the reader knows what belongs there",
         &[

@@ -10,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::empty;
 use super::product::{factor_type, multiply, narrow, reshape, round, transpose};
-use super::softmax::{self, Tile};
+use super::softmax::{self, QueryTile};
 use crate::extension::AttentionInputs;
 use crate::{Intervals, Precision};
 
@@ -45,12 +45,12 @@ impl Sizes {
     }
 
     /// Tiles of queries whose scores fit.
-    fn tiles(&self, visible: &Intervals) -> Vec<Tile> {
+    fn tiles(&self, visible: &Intervals) -> Vec<QueryTile> {
         let size = (SCORE_VALUES / (self.batch * self.heads * self.keys).max(1)).clamp(1, self.length);
         let tile = |first: usize| {
             let count = size.min(self.length - first);
             let window = visible.window(first, count);
-            Tile {
+            QueryTile {
                 first,
                 count,
                 from: window.start,
@@ -107,29 +107,29 @@ impl Folded {
     }
 
     /// The tile's rows of [B K, H / K, L, h], as [B K, (H / K) count, h].
-    fn rows(&self, x: &CubeTensor, tile: Tile) -> CubeTensor {
+    fn rows(&self, x: &CubeTensor, tile: QueryTile) -> CubeTensor {
         let Sizes { batch, shared, width, .. } = self.sizes;
         let own = narrow(x, 2, tile.first, tile.count);
         reshape(own, [batch * shared, self.sizes.group() * tile.count, width])
     }
 
     /// [B K, (H / K) count, h] as [B K, H / K, count, h].
-    fn split(&self, x: CubeTensor, tile: Tile) -> CubeTensor {
+    fn split(&self, x: CubeTensor, tile: QueryTile) -> CubeTensor {
         let Sizes { batch, shared, width, .. } = self.sizes;
         reshape(x, [batch * shared, self.sizes.group(), tile.count, width])
     }
 
     /// The keys or values that the tile sees.
-    fn window(x: &CubeTensor, tile: Tile) -> CubeTensor {
+    fn window(x: &CubeTensor, tile: QueryTile) -> CubeTensor {
         narrow(x, 1, tile.from, tile.width)
     }
 
-    fn scores(&self, queries: CubeTensor, tile: Tile) -> CubeTensor {
+    fn scores(&self, queries: CubeTensor, tile: QueryTile) -> CubeTensor {
         multiply(queries, transpose(Self::window(&self.keys, tile)))
     }
 
     /// Zeros for a tile that sees nothing.
-    fn blank(&self, tile: Tile) -> CubeTensor {
+    fn blank(&self, tile: QueryTile) -> CubeTensor {
         let Sizes { batch, shared, width, .. } = self.sizes;
         zeros(&self.queries, [batch * shared, self.sizes.group(), tile.count, width])
     }
@@ -215,7 +215,7 @@ impl KeyGradients {
         folded: &Folded,
         upstream: &CubeTensor,
         statistics: &CubeTensor,
-        tile: Tile,
+        tile: QueryTile,
     ) -> CubeTensor {
         let (queries, upstream) = (folded.rows(&folded.queries, tile), folded.rows(upstream, tile));
         let keys = Folded::window(&folded.keys, tile);
@@ -239,7 +239,7 @@ impl KeyGradients {
 }
 
 /// Adds to the tile's keys in `sum`.
-fn add_at(sum: &mut CubeTensor, part: CubeTensor, tile: Tile) {
+fn add_at(sum: &mut CubeTensor, part: CubeTensor, tile: QueryTile) {
     let [batch, keys, width] = sum.shape().dims::<3>();
     if tile.width == keys {
         *sum = CubeBackend::float_add(sum.clone(), part);

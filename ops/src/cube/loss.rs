@@ -17,7 +17,7 @@ const LOGIT_VALUES: usize = 1 << 28;
 
 /// Tokens and factors of the loss, `[n]` each.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct TermTensors {
     /// i32.
     pub(super) targets: CubeTensor,
     /// i32.
@@ -26,7 +26,7 @@ pub(super) struct Terms {
     pub(super) probability: CubeTensor,
 }
 
-impl Terms {
+impl TermTensors {
     fn narrow(&self, first: usize, count: usize) -> Self {
         let part = |x: &CubeTensor| narrow(x, 0, first, count);
         Self {
@@ -150,7 +150,11 @@ fn measure_logits(logits: &CubeTensor, [targets, present]: [&CubeTensor; 2]) -> 
 ///
 /// # Shapes
 /// `logits`: [n, V].
-pub(super) fn differentiate_logits(logits: &CubeTensor, terms: &Terms, dtype: DType) -> [CubeTensor; 3] {
+pub(super) fn differentiate_logits(
+    logits: &CubeTensor,
+    terms: &TermTensors,
+    dtype: DType,
+) -> [CubeTensor; 3] {
     let ([rows, width], units) = (logits.shape().dims::<2>(), count_units(logits));
     let [losses, probabilities] = [(); 2].map(|()| empty(logits, [rows], DType::F32));
     let gradient = empty(logits, [rows, width], dtype);
@@ -202,7 +206,7 @@ pub(super) fn measure(
 pub(super) fn differentiate(
     hidden: &CubeTensor,
     head: &CubeTensor,
-    terms: &Terms,
+    terms: &TermTensors,
     precision: Precision,
 ) -> [CubeTensor; 4] {
     let (hidden, head) = (round(hidden, precision), round(head, precision));

@@ -13,7 +13,7 @@ const LOWEST: f32 = -3.0e38;
 
 /// Which query a row of scores belongs to, and which keys its columns are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tile {
+pub(super) struct QueryTile {
     /// The first query.
     pub(super) first: usize,
     /// Queries of the tile: rows of scores repeat them for every head.
@@ -157,7 +157,7 @@ fn differentiate_row<O: Float>(
 pub(super) fn exponentiate(
     scores: CubeTensor,
     bounds: &CubeTensor,
-    tile: Tile,
+    tile: QueryTile,
     scale: f64,
     dtype: DType,
 ) -> (CubeTensor, CubeTensor) {
@@ -193,7 +193,7 @@ pub(super) fn exponentiate(
 /// `scores`, `upstream`: [B K, G, S]; `statistics`: [B K G].
 pub(super) fn differentiate(
     [scores, upstream, statistics, bounds]: [&CubeTensor; 4],
-    tile: Tile,
+    tile: QueryTile,
     scale: f64,
     dtype: DType,
 ) -> [CubeTensor; 2] {

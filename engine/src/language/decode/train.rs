@@ -77,8 +77,8 @@ impl Decoder<'_> {
                 Diagnostic::new(Code::AdapterMismatch, format!("no projection is called `{wrong}`"))
                     .at(&target.span, "matches nothing")
                     .help(
-                        "name projections (`q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`) or \
-                         groups of them (`attention`, `feed-forward`), as in `target=\"attention\"`",
+                        "write `target=\"attention\"`, or other words of: attention, feed-forward, q_proj, k_proj, v_proj, o_proj, \
+                         gate_proj, up_proj, down_proj",
                     ),
             );
             return None;

@@ -32,6 +32,7 @@ impl Intervals {
     }
 
     /// The numbers, row-major [B or 1, L, 4].
+    #[cfg(feature = "kernels")]
     pub(crate) fn bounds(&self) -> &[i32] {
         &self.bounds
     }

@@ -16,8 +16,8 @@ def find_peer(**wanted):
 
 
 def row(name, own, peer, unit):
-    ratio = f"{own / peer:6.2f}" if peer else "     -"
-    print(f"{name:<58} {own:>10.2f} {peer if peer else float('nan'):>10.2f} {ratio}  {unit}")
+    beside = f"{peer:>10.2f} {own / peer:>6.2f}" if peer else f"{'-':>10} {'-':>6}"
+    print(f"{name:<58} {own:>10.2f} {beside}  {unit}")
 
 
 print(f"{'':<58} {'fmflow':>10} {'PyTorch':>10} {'ratio':>6}")

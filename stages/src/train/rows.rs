@@ -73,7 +73,8 @@ impl<'a> TrainingRows<'a> {
             RowsPlace::Window(window) => return window.row(ordinal),
             RowsPlace::Artifact(index) => index,
         };
-        let rows = self.artifact.summary().shards.rows.as_deref().unwrap_or_default();
+        let rows = &self.artifact.summary().shards.rows;
+        let rows = rows.as_deref().expect("rows outside a window have a count for every shard");
         let rows_of = |shard: u64| Ok::<_, std::convert::Infallible>(rows[shard as usize]);
         let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(place) = index.find(ordinal, rows_of);

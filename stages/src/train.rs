@@ -52,7 +52,7 @@ use remedy::Remedy;
 use saving::{Retention, SaveClock};
 use setup::TrainingSetup;
 use state::TrainingState;
-use validation::{Validation, record_start, validate};
+use validation::{Validation, record_start, validate, was_validated};
 
 /// Runs a `train` stage.
 ///
@@ -64,11 +64,11 @@ pub(crate) fn run_train(job: &Job<'_>, config: &TrainConfig, prober: Prober) -> 
     let windows = setup.windows();
     let threads = (job.cores / windows.len().max(1)).max(1);
     let summary = thread::scope(|scope| {
+        // However training ends, the threads have to end before the scope does.
+        let _stop = StopWindows(windows.clone());
         for window in &windows {
             scope.spawn(move || window.make_shards(threads));
         }
-        // However training ends, the threads have to end before the scope does.
-        let _stop = StopWindows(windows.clone());
         train_model(job, &setup, prober)
     })?;
     windows.iter().for_each(|window| job.report.note(&window.describe()));
@@ -125,7 +125,9 @@ fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Resu
     let validated = match validated {
         Some(found) => found,
         // The stage continues from a checkpoint after its last update: this was recorded and judged before.
-        None => Validation::measure(setup, &state.model, state.step)?,
+        None if was_validated(job, state.step)? => Validation::measure(setup, &state.model, state.step)?,
+        // It goes on from a state of a longer training, which was not measured there.
+        None => validate(job, setup, &mut state)?,
     };
     let norm = adamw::measure_weight_norm(&state.model).map_err(stage_failure)?;
     divergence::judge_weights(job, setup, &mut state, norm)?;

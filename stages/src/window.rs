@@ -62,10 +62,18 @@ impl<'a> WindowRows<'a> {
         let name = source.stage.name.as_str();
         refuse_small_window(name, source.disk, order, summary)?;
         let store = job.slot.window(role, name)?;
-        let (mut entries, notes) = store.entries()?;
+        let (mut entries, mut notes) = store.entries()?;
         let record = summary.record_bytes() as u64;
         // What a stranger's store says of a shard is believed only as far as its size fits.
-        entries.retain(|_, entry| entry.rows.saturating_mul(record) == entry.bytes);
+        entries.retain(|shard, entry| {
+            let fits = entry.rows.saturating_mul(record) == entry.bytes;
+            if !fits {
+                notes.push(format!(
+                    "what was noted of shard {shard} does not fit its rows, so it is made again"
+                ));
+            }
+            fits
+        });
         notes.iter().for_each(|note| job.report.note(&format!("{name}: {note}")));
         let present = store.find_present(&entries)?;
         let state = WindowState::new(OrderIndex::new(order), source.disk, entries, present);
@@ -130,6 +138,8 @@ impl<'a> WindowRows<'a> {
     pub(crate) fn make_shards(&self, threads: usize) {
         let _ended = Ended(self);
         if let Err(failure) = self.make_until_stopped(threads) {
+            // Training may end well with the rows that are there.
+            self.job.report.note(&format!("no more rows of `{}` are made: {}", self.name, failure.message));
             self.lock().fail(failure);
         }
     }

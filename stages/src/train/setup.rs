@@ -102,7 +102,7 @@ impl<'a> TrainingSetup<'a> {
     pub(crate) fn initial_model(&self) -> Result<Backbone, Failure> {
         let model = self.parent.backbone.clone().computing_in(self.precision());
         match &self.adapter {
-            Some(facts) => model.adapted(&facts.settings, self.seed).map_err(stage_failure),
+            Some(facts) => model.adapted(&facts.settings, self.seed, self.first).map_err(stage_failure),
             None => Ok(model),
         }
     }
@@ -141,7 +141,8 @@ impl<'a> TrainingSetup<'a> {
         let mut tokens: IndexMap<String, u64> = self.rows.iter().map(|(name, _)| (name.clone(), 0)).collect();
         let mut found = Vec::with_capacity(count as usize);
         let start = self.coordinate(k) * count;
-        let end = self.coordinate(self.config.steps) * count;
+        // After a rewind the last updates draw behind those of the plan.
+        let end = self.coordinate(self.config.steps.max(k + 1)) * count;
         for (dataset, (_, rows)) in self.rows.iter().enumerate() {
             // Rows of a block are shuffled, so that of the last one any may come.
             let last = self.mixture.first_from(dataset, end) + BLOCK;

@@ -60,7 +60,8 @@ impl WindowState {
             present: present.into_iter().map(|shard| (shard, None)).collect(),
             guess: 0,
             at: Visit { pass: 0, group: 0 },
-            end: u64::MAX,
+            // Nothing is ahead until training says where it reads.
+            end: 0,
             wanted: None,
             failure: None,
             ended: false,
@@ -143,6 +144,8 @@ impl WindowState {
     pub(super) fn add(&mut self, entry: ShardEntry, store: &RowsWindow) -> Result<(), Failure> {
         let (shard, bytes) = (entry.shard, entry.bytes);
         if bytes > self.disk {
+            // Otherwise the next run would find it and read it.
+            store.drop_shard(shard)?;
             let what = format!(
                 "shard {shard} takes {}, but the window leaves {}",
                 format_bytes(bytes),

@@ -40,7 +40,7 @@ fn read_old_metrics(store: &Store, extension: &Extension) -> Result<Metrics> {
     Ok(found.flatten().unwrap_or_default())
 }
 
-/// The permanent checkpoints of the other training from which stages of the pipeline start.
+/// The checkpoints of the other training from which stages of the pipeline start, and those that this one keeps for good.
 fn list_branch_points(
     runner: &Runner<'_>,
     planned: &PlannedStage,
@@ -53,8 +53,15 @@ fn list_branch_points(
         runner.store.vfs(),
         &runner.store.permanent(&planned.key.name, &extension.fingerprint),
     )?;
-    let needed = kept.into_iter().filter(|(step, _)| *step <= last && wanted.contains(step));
-    Ok(needed.map(|(step, folder)| (folder, step)).collect())
+    let StageConfig::Train(config) = &runner.stage(planned).config else { return Ok(vec![]) };
+    let keeps = |step: u64| wanted.contains(&step) || config.keeps_for_good(step);
+    let needed = kept.into_iter().filter(|(step, _)| *step <= last && keeps(*step));
+    let mut needed: Vec<_> = needed.map(|(step, folder)| (folder, step)).collect();
+    let adopted = extension.from.iter().filter(|(_, step)| config.keeps_for_good(*step));
+    let adopted = adopted.filter(|(_, step)| needed.iter().all(|(_, other)| other != step));
+    let adopted: Vec<_> = adopted.cloned().collect();
+    needed.extend(adopted);
+    Ok(needed)
 }
 
 /// The update of `parent` from whose checkpoint a stage starts.

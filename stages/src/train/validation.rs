@@ -86,6 +86,15 @@ pub(super) fn record_start(
     Ok(())
 }
 
+/// Whether the metrics have what was measured after `done` updates.
+pub(super) fn was_validated(job: &Job<'_>, done: u64) -> Result<bool, Failure> {
+    let is_its = |line: &String| {
+        let line: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        line.is_some_and(|line| line.get("held_out_loss").is_some() && line["step"] == done.saturating_sub(1))
+    };
+    Ok(job.slot.metric_lines()?.iter().any(is_its))
+}
+
 /// Measures, records and judges the weights of `state`.
 pub(super) fn validate(
     job: &Job<'_>,

@@ -62,6 +62,8 @@ impl Slot {
         permanent: &[(PathBuf, u64)],
         metrics: &[String],
     ) -> Result<()> {
+        // Before anything is written: the permanent ones alone would be taken for the newest of this stage.
+        verify::verify_folder(self.vfs(), folder)?;
         // In this order, because the stage continues from the latest checkpoint that there is.
         self.replace_metrics(metrics, step)?;
         for (kept, after) in permanent {

@@ -13,7 +13,7 @@ use self::side::{Lookup, Operand, Side};
 use super::CommandContext;
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::IngredientKind;
-use crate::plan::compare::{IngredientDifference, compare_ledgers, compare_results};
+use crate::plan::compare::{IngredientDifference, Upstream, compare_ledgers, compare_results};
 use crate::plan::why::History;
 use crate::store::StoreListing;
 use crate::store::journal::RunRecord;
@@ -100,7 +100,18 @@ fn compare_sides(history: &History, sides: [Side; 2]) -> Result<ResultDiff> {
                     && (one.name == "checkpoint" || one.name.starts_with("checkpoint."))
         };
         differences.retain(|one| !other(one));
-        differences.extend(compare_results(history, a, b).unwrap_or_default());
+        match compare_results(history, a, b) {
+            Some(found) => differences.extend(found),
+            // No record says how they were made: that they are two is all there is to say.
+            None if a == b => {}
+            None => differences.push(IngredientDifference {
+                what: IngredientKind::Input,
+                name: "checkpoint".into(),
+                values: [Some(a.to_owned()), Some(b.to_owned())],
+                places: [None, None],
+                upstream: Upstream::Unknown,
+            }),
+        }
     }
     let measured = [Measures::read(first)?, Measures::read(second)?];
     let (measures, losses) = pair_measures([first, second], [&measured[0], &measured[1]]);
@@ -135,7 +146,10 @@ fn compare_runs(
             continue;
         }
         if sides[0].kind != sides[1].kind {
-            diff.follow.push(name.clone());
+            // Another kind of stage measures other things.
+            let mut differences = compare_ledgers(history, &sides[0].ledger, &sides[1].ledger);
+            differences.retain(|one| one.what != IngredientKind::Input);
+            diff.stages.push(ResultDiff { sides, differences, measures: vec![], losses: vec![] });
             continue;
         }
         let mut found = compare_sides(history, sides)?;

@@ -117,7 +117,8 @@ impl LineChart {
 
     /// A line without points that the axis cannot show.
     fn without_unshown(&self, line: &ChartLine) -> ChartLine {
-        let shown = |(_, y): &(f64, f64)| y.is_finite() && (!self.logarithmic || *y > 0.0);
+        // Larger ones leave no room for a scale.
+        let shown = |(_, y): &(f64, f64)| y.abs() < 1e300 && (!self.logarithmic || *y > 0.0);
         ChartLine { points: line.points.iter().copied().filter(shown).collect(), ..line.clone() }
     }
 

@@ -33,7 +33,7 @@ impl MetricSeries {
                 continue;
             }
             if let Some(probe) = fields.get("probe") {
-                found.probes.push((step + 1, probe.clone()));
+                found.probes.push((step.saturating_add(1), probe.clone()));
             }
             let others = fields.iter().filter(|(name, _)| *name != "step");
             others.for_each(|(name, value)| found.collect(name, step, value));
@@ -89,7 +89,7 @@ impl MetricSeries {
     /// Updates done according to the metrics.
     #[must_use]
     pub(super) fn updates(&self) -> u64 {
-        self.get("loss").last().map_or(0, |(step, _)| step + 1)
+        self.get("loss").last().map_or(0, |(step, _)| step.saturating_add(1))
     }
 }
 
@@ -100,10 +100,10 @@ pub(super) fn thin_out(points: &[SeriesPoint], most: usize) -> Vec<(f64, f64)> {
     if points.len() <= most {
         return points.iter().map(|(step, value)| (*step as f64, *value)).collect();
     }
-    let span = (last.0 - first.0 + 1) as f64;
+    let span = last.0.saturating_sub(first.0).saturating_add(1) as f64;
     let mut parts: Vec<(f64, f64, u64)> = vec![(0.0, 0.0, 0); most];
     for (step, value) in points {
-        let part = ((step - first.0) as f64 / span * most as f64) as usize;
+        let part = (step.saturating_sub(first.0) as f64 / span * most as f64) as usize;
         let sum = &mut parts[part.min(most - 1)];
         *sum = (sum.0 + *step as f64, sum.1 + value, sum.2 + 1);
     }

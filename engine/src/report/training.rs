@@ -34,7 +34,7 @@ fn line(label: &str, points: &[SeriesPoint], form: LineForm) -> ChartLine {
 
 /// A measurement that follows an update is drawn at the number of updates that were done.
 fn dots(label: &str, points: &[SeriesPoint]) -> ChartLine {
-    let points = points.iter().map(|(step, value)| ((step + 1) as f64, *value)).collect();
+    let points = points.iter().map(|(step, value)| (step.saturating_add(1) as f64, *value)).collect();
     ChartLine { label: label.to_owned(), points, form: LineForm::Dots }
 }
 

@@ -111,6 +111,13 @@ impl Measures {
                 let facts = facts.filter(|(key, _)| !RESULTS.contains(&key.as_str()));
                 measured.facts = facts.map(|(key, value)| (key.clone(), value.clone())).collect();
             }
+            // Questions that were never asked count as failed; the lines of answers do not have them.
+            let exact = scores["exact_match"].as_object().into_iter().flatten();
+            let sum =
+                |key: &str| exact.clone().filter_map(|(_, found)| found[key].as_u64()).sum::<u64>() as f64;
+            if sum("total") > 0.0 {
+                self.measure(checkpoint, "exact match").share = sum("passed") / sum("total");
+            }
         }
     }
 
@@ -128,14 +135,14 @@ impl Measures {
         for answer in answers {
             let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
             let (checkpoint, prompt) = (text("checkpoint"), text("prompt"));
-            let asked = format!("{}{prompt}\n{}", answer["before"], text("expected"));
-            let count = seen.entry((checkpoint.clone(), asked)).or_default();
+            let asked = match &answer["before"] {
+                Value::Null => prompt,
+                turns => format!("{prompt} after {turns}"),
+            };
+            let count = seen.entry((checkpoint.clone(), asked.clone())).or_default();
             *count += 1;
-            let name = if *count == 1 { prompt } else { format!("{prompt} #{count}") };
-            let measured = self.measure(&checkpoint, "exact match");
-            measured.outcomes.push((name, answer["passed"] == true));
-            let passed = measured.outcomes.iter().filter(|(_, passed)| *passed).count();
-            measured.share = passed as f64 / measured.outcomes.len() as f64;
+            let name = if *count == 1 { asked } else { format!("{asked} #{count}") };
+            self.measure(&checkpoint, "exact match").outcomes.push((name, answer["passed"] == true));
         }
     }
 
@@ -220,4 +227,34 @@ fn read_lines(folder: &Path, name: &str, whole: bool) -> Result<Vec<Value>> {
         what: error.to_string(),
     };
     parts.into_iter().map(|part| serde_json::from_str(part).map_err(corrupt)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn equal_prompts_after_other_turns_are_other_questions() {
+        let answer = |before: Value, passed: bool| json!({ "checkpoint": "sft", "prompt": "Why?", "before": before, "expected": "so", "passed": passed });
+        let mut found = Measures::default();
+        found.add_answers(&[
+            answer(json!(["a"]), true),
+            answer(json!(["b"]), false),
+            answer(Value::Null, true),
+            answer(Value::Null, false),
+        ]);
+        let names: Vec<&str> =
+            found.solved["sft"]["exact match"].outcomes.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Why? after [\"a\"]", "Why? after [\"b\"]", "Why?", "Why? #2"]);
+    }
+
+    #[test]
+    fn questions_that_were_never_asked_count_as_failed() {
+        let mut found = Measures::default();
+        let score = |passed: u64, total: u64| json!({ "passed": passed, "total": total });
+        found.add_report(&json!({ "sft": { "exact_match": { "tasks": score(3, 6), "more": score(1, 4) } } }));
+        assert!((found.solved["sft"]["exact match"].share - 0.4).abs() < 1e-12);
+    }
 }

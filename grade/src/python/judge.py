@@ -66,7 +66,7 @@ def has_answered_opaque(value):
     """Whether a value contains what a candidate answered that is no literal. It is not too deep."""
     if type(value) is Opaque:
         return True
-    items = value.values() if isinstance(value, dict) else value
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
     return isinstance(value, (list, tuple, set, frozenset, dict)) and any(map(has_answered_opaque, items))
 
 

@@ -201,6 +201,10 @@ fn answers_that_a_test_passes_on_are_the_fault_of_the_program() {
         (verdict.outcome, verdict.detail.as_str()),
         (Outcome::Raised, "an argument that depends on its answers is a value deeper than 32")
     );
+    // Also where it is a key.
+    let keyed = problem(&["x = f(1)\nassert g({x: 0}) is True"]);
+    let verdict = grade(&keyed, "def f(x): return object()\ndef g(x): return True");
+    assert_eq!(verdict.detail, "it answered no literal, and a test passes that on");
     assert!(given("def f(x): return [x]\ndef g(x): return x == [[1]]").passed());
 }
 

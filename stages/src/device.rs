@@ -88,7 +88,7 @@ fn count_cuda_devices() -> Result<u32, String> {
     let refused = |error: result::DriverError| format!("the NVIDIA driver says {error:?}");
     result::init().map_err(refused)?;
     let count = result::device::get_count().map_err(refused)?;
-    Ok(u32::try_from(count).unwrap_or(0))
+    u32::try_from(count).map_err(|_| format!("the NVIDIA driver counts {count} devices"))
 }
 
 #[cfg(not(feature = "cuda"))]

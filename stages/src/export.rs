@@ -8,7 +8,7 @@
 //! fmflow.json  README.md                          what the model is, for programs and for people
 //! ```
 //! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
-//! this type keeps every bit. The folder is read back and compared before it is published.
+//! this type keeps every bit. The folder is read back and compared before it is published. An adapter alone (`peft`) is not.
 
 mod mask_token;
 mod peft;

@@ -34,7 +34,7 @@ pub enum RandomPurpose {
     MaskRow = 9,
     /// Later positions that annealed attention opens; coordinates: [step, row of the update, query].
     Anneal = 10,
-    /// Initial values of adapters; coordinates: [number of the projection, 0, 0].
+    /// Initial values of adapters; coordinates: [number of the projection, updates before the stage, 0].
     Adapter = 11,
     /// Order of a dataset's shards in a pass; coordinates: [dataset, pass, 0].
     Shards = 12,

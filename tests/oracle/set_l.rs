@@ -144,7 +144,7 @@ impl Adapter {
         let file = &self.values[which];
         let values =
             file.names().into_iter().map(|name| (name[PREFIX.len()..].to_owned(), file.get(&name).f32()));
-        let model = load(&self.base).adapted(&self.settings, 0).unwrap();
+        let model = load(&self.base).adapted(&self.settings, 0, 0).unwrap();
         assert_eq!(model.trained().count(), file.names().len());
         for (name, parameter) in model.trained() {
             assert_eq!(parameter.shape(), file.get(&format!("{PREFIX}{name}")).shape, "{name}");
@@ -162,7 +162,7 @@ impl Adapter {
             logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         let base = load(&self.base);
-        for model in [self.load(1), base.clone().adapted(&self.settings, 7).unwrap()] {
+        for model in [self.load(1), base.clone().adapted(&self.settings, 7, 0).unwrap()] {
             assert_eq!(bits(&model), bits(&base));
             assert_eq!(bits(&model.clone().merged().unwrap()), bits(&base));
             compare_logits(&model, &self.data, "bidir", plain.values("bidir"));

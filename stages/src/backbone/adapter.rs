@@ -40,11 +40,16 @@ impl Backbone {
     }
 
     /// The same backbone with an adapter whose A are drawn, from uniform(-1, 1) / sqrt(in), and whose B are 0: it computes what it
-    /// computed without. It must have none yet.
+    /// computed without. It must have none yet. `first` tells apart the adapters of stages that follow each other.
     ///
     /// # Errors
     /// If the settings adapt no projection.
-    pub fn adapted(mut self, settings: &AdapterSettings, seed: u64) -> Result<Self, BackboneError> {
+    pub fn adapted(
+        mut self,
+        settings: &AdapterSettings,
+        seed: u64,
+        first: u64,
+    ) -> Result<Self, BackboneError> {
         let (device, precision) = (self.device(), self.precision);
         let targets: Vec<(String, Vec<usize>)> = self
             .parameters()
@@ -56,7 +61,7 @@ impl Backbone {
         }
         for (index, (name, shape)) in targets.into_iter().enumerate() {
             let ([down, up], rank) = (name_factors(&name), settings.rank);
-            let mut stream = rng::derive_stream(seed, RandomPurpose::Adapter, [index as u64, 0, 0]);
+            let mut stream = rng::derive_stream(seed, RandomPurpose::Adapter, [index as u64, first, 0]);
             let bound = 1.0 / (shape[1] as f64).sqrt();
             let drawn = (0..rank * shape[1]).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32);
             self.parameters.insert(down, Parameter::new(&[rank, shape[1]], drawn.collect(), &device)?);

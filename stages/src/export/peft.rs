@@ -36,7 +36,7 @@ pub(super) fn export_adapter(
     let settings = &facts.settings;
     let summary = Summary {
         headline: format!("adapter of rank {}, {}", settings.rank, count_noun(tensors.len(), "tensor")),
-        lines: vec![format!("it changes {}", settings.targets.join(", "))],
+        lines: vec![format!("it changes {}", list_changed(settings))],
         metrics: IndexMap::from([("parameters".to_owned(), values as f64)]),
     };
     writer.publish(&summary, &IndexMap::new())?;
@@ -88,11 +88,16 @@ fn render_readme(facts: &AdapterFacts) -> String {
     let digest = |(file, digest): (&String, &String)| format!("| `{file}` | `{digest}` |\n");
     let base: String = facts.base.iter().map(digest).collect();
     format!(
-        "# An adapter, exported by fmflow\n\nLow-rank changes of {} with rank {}, for PEFT:\n\n```python\n\
+        "# An adapter, exported by fmflow\n\nAn adapter of rank {} that changes {}, for PEFT:\n\n```python\n\
          model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)\n```\n\n\
          `base` is the export of the checkpoint that it was trained on, whose files have these BLAKE3 digests in fmflow's store:\n\n\
          | file | digest |\n|---|---|\n{base}",
-        facts.settings.targets.join(", "),
-        facts.settings.rank
+        facts.settings.rank,
+        list_changed(&facts.settings)
     )
+}
+
+fn list_changed(settings: &AdapterSettings) -> String {
+    let norms = if settings.norms { ", and the norms" } else { "" };
+    format!("{}{norms}", settings.targets.join(", "))
 }

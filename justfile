@@ -42,7 +42,7 @@ cuda-check:
 
 # the kernels of GPUs on the processor, against their references; builds LLVM's side of CubeCL first
 cube-test:
-    FMFLOW_DEVICE=cube-cpu CARGO_TARGET_DIR=target-cuda cargo test --release --locked --features cube-cpu --package fmflow-ops --test against_reference
+    FMFLOW_DEVICE=cube-cpu CARGO_TARGET_DIR=target-cuda cargo test --release --locked --features cpu,cube-cpu --package fmflow-ops --test against_reference
 
 # one program for a machine with a GPU, and the oracle's sets: target-gpu/pack
 gpu-pack BACKEND="cuda-cpp":

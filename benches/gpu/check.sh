@@ -46,14 +46,14 @@ gpu=$work/gpu
 # The kernels' compiler looks for the toolkit's headers and library under CUDA_PATH.
 if [ -z "${CUDA_PATH:-}" ]; then
     nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-    export CUDA_PATH=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+    if [ -e "$nvcc" ]; then export CUDA_PATH=$(dirname "$(dirname "$(readlink -f "$nvcc")")"); fi
 fi
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$CUDA_PATH/lib64:/usr/local/nvidia/lib64
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:${CUDA_PATH:-}/lib64:/usr/local/nvidia/lib64
 
-say "facts: $(tr '\n' ' ' <"$pack/facts"), CUDA_PATH=$CUDA_PATH"
+say "facts: $(tr '\n' ' ' <"$pack/facts"), CUDA_PATH=${CUDA_PATH:-, and no nvcc}"
 {
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv,noheader
-    ls "$CUDA_PATH/include/cuda_runtime.h" "$CUDA_PATH"/nvvm/libdevice/*.bc
+    ls "${CUDA_PATH:-}/include/cuda_runtime.h" "${CUDA_PATH:-}"/nvvm/libdevice/*.bc
     ldconfig -p | grep -E 'libcuda\.|nvrtc'
     ldd "$gpu"
 } >>"$log" 2>&1
@@ -76,11 +76,13 @@ if [ -d "$work/oracle" ]; then
     tail -n 4 "$out/oracle" | tee -a "$log"
 fi
 peer=(python3 benches/gpu/peer.py --device "${device%%:*}" --shape "$shape" --length "$length")
-if python3 -c 'import torch' 2>/dev/null; then step 45 "${peer[@]}" ceilings; fi
+torch=0
+if python3 -c 'import torch' 2>>"$log"; then torch=1; else say "no PyTorch here: nothing beside our figures"; fi
+if [ "$torch" = 1 ]; then step 45 "${peer[@]}" ceilings; fi
 if [ "$products" = 1 ]; then step 80 "$gpu" probe products "$device" "$length"; fi
 step 50 "$gpu" probe operations "$device" "$shape" "$length"
 if [ "$products" = 1 ]; then step 30 "$gpu" probe update "$device" 0.6b 2048 4; fi
 step 90 "$gpu" probe update "$device" "$shape" "$length" 4
-if python3 -c 'import torch' 2>/dev/null; then step 75 "${peer[@]}" update; fi
+if [ "$torch" = 1 ]; then step 75 "${peer[@]}" update; fi
 say done
 python3 benches/gpu/table.py "$figures" | tee "$out/table"

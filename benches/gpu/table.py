@@ -47,6 +47,6 @@ for (shape, length), figure in updates.items():
 bf16 = [f["tflops"] for f in ours if f.get("dtype") == "BF16" and f.get("product") != "head"]
 if bf16:
     slowest = min(bf16)
-    # The rule: wgmma gives 600 and more on an H100, mma.sync some 350.
+    # Where the plan for an H100 draws its lines, in TFLOP/s.
     way = "stay with the library's products" if slowest >= 600 else "Burn 0.23, or the other compiler" if slowest >= 350 else "cuBLASLt first"
     print(f"slowest bf16 product {slowest:.0f} TFLOP/s: {way}")

@@ -18,7 +18,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::adamw::AdamWRates;
-use crate::extension::{AttentionInputs, FusedOps, Kernels, TrainingOps, TurnInputs};
+use crate::extension::{AttentionInputs, Kernels, TrainingOps, TurnInputs, forward_through_kernels};
 use crate::{Intervals, Precision};
 use loss::TermTensors;
 use product::{multiply, round, transpose};
@@ -88,39 +88,7 @@ impl Kernels for CubeBackend {
     }
 }
 
-impl FusedOps for CubeBackend {
-    fn attention(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        visible: Intervals,
-        precision: Precision,
-    ) -> FloatTensor<Self> {
-        Self::attention_forward(&AttentionInputs { queries, keys, values, visible, precision }).0
-    }
-
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
-        Self::rms_norm_forward(&x, &weight, eps).0
-    }
-
-    fn turn(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        eps: f64,
-    ) -> FloatTensor<Self> {
-        Self::turn_forward(&TurnInputs { x, weight, cos, sin }, eps).0
-    }
-
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::gate_forward(&gate, &up)
-    }
-
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
-        Self::linear_forward(&x, &weight, precision)
-    }
-}
+forward_through_kernels!(CubeBackend);
 
 impl TrainingOps for CubeBackend {
     fn measure_losses(

@@ -1,5 +1,6 @@
 //! The operations as an extension of Burn: routing by backend, and nodes of the autodiff graph.
 
+mod forward;
 mod inputs;
 mod training;
 
@@ -21,6 +22,7 @@ use burn_tensor::Tensor;
 #[cfg(feature = "cpu")]
 use crate::kernels::product::PackedMatrix;
 use crate::{Intervals, Precision};
+pub(crate) use forward::forward_through_kernels;
 pub(crate) use inputs::{AttentionInputs, TurnInputs};
 pub(crate) use training::TrainingOps;
 

@@ -8,7 +8,7 @@ use burn_backend::{Shape as TensorShape, TensorData, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 
-use crate::extension::{AttentionInputs, FrozenOps, FusedOps, Kernels, TurnInputs};
+use crate::extension::{AttentionInputs, FrozenOps, Kernels, TurnInputs, forward_through_kernels};
 use crate::kernels::attention::{self, Inputs, Output, Shape};
 use crate::kernels::panels::View;
 use crate::kernels::product::{PackedMatrix, multiply, multiply_packed};
@@ -210,36 +210,4 @@ impl FrozenOps for Flex {
     }
 }
 
-impl FusedOps for Flex {
-    fn attention(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        visible: Intervals,
-        precision: Precision,
-    ) -> FloatTensor<Self> {
-        Self::attention_forward(&AttentionInputs { queries, keys, values, visible, precision }).0
-    }
-
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
-        Self::rms_norm_forward(&x, &weight, eps).0
-    }
-
-    fn turn(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        eps: f64,
-    ) -> FloatTensor<Self> {
-        Self::turn_forward(&TurnInputs { x, weight, cos, sin }, eps).0
-    }
-
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::gate_forward(&gate, &up)
-    }
-
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
-        Self::linear_forward(&x, &weight, precision)
-    }
-}
+forward_through_kernels!(Flex);

@@ -8,8 +8,11 @@ use cubecl::prelude::*;
 
 use super::launch::{add_up, count_units, cube_per_row, empty, read};
 
-/// Rows whose parts of the weight's gradient are added by one unit.
+/// Rows whose parts of the weight's gradient are added by one unit, unless there are very many.
 const ROWS_OF_PART: usize = 64;
+
+/// The most parts: a grid of CUDA has at most 65,535 cubes along its second axis.
+const MOST_PARTS: usize = 1 << 15;
 
 #[cube(launch)]
 fn normalize_row(
@@ -143,7 +146,8 @@ pub(super) fn differentiate([x, weight, scales, upstream]: [&CubeTensor; 4]) -> 
 }
 
 fn differentiate_weight([x, scales, upstream]: [&CubeTensor; 3], rows: usize, width: usize) -> CubeTensor {
-    let count = rows.div_ceil(ROWS_OF_PART);
+    let rows_of_part = ROWS_OF_PART.max(rows.div_ceil(MOST_PARTS));
+    let count = rows.div_ceil(rows_of_part);
     let parts = empty(x, [count, width], DType::F32);
     let units = count_units(x);
     add_weight_gradients::launch(
@@ -156,7 +160,7 @@ fn differentiate_weight([x, scales, upstream]: [&CubeTensor; 3], rows: usize, wi
         parts.clone().into_buffer_arg(),
         width,
         rows,
-        ROWS_OF_PART,
+        rows_of_part,
     );
     CubeBackend::float_reshape(CubeBackend::float_sum_dim(parts, 0), Shape::from([width]))
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod benchmark;
 mod code;
+mod estimators;
 mod exact;
 mod likelihood;
 mod prompts;
@@ -20,15 +21,14 @@ use fmflow_engine::store::summary::{
     format_benchmark_metric, format_exact_match_metric, format_held_out_metric, format_task_metric,
 };
 use indexmap::IndexMap;
+use likelihood::Likelihood;
 use serde::Serialize;
 
+use crate::data::packing::Row;
 use crate::data::rows::{Rows, Split};
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
-use crate::job::{count_threads, find_input_folder};
+use crate::job::find_input_folder;
 use crate::model::Model;
-use crate::train::held_out::{self, HeldOutLoss};
-use crate::train::update::TrainingTask;
-use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::pipeline::role::InputRole;
 
 /// Scores of one checkpoint.
@@ -37,6 +37,12 @@ pub(crate) struct CheckpointScores {
     /// Held-out loss by dataset, in nats per token: an upper bound of the negative log-likelihood for a flow checkpoint, the
     /// negative log-likelihood itself for an autoregressive one.
     pub held_out: IndexMap<String, f64>,
+    /// The same with all that were asked for, each named exact or a bound, by dataset; the first is that of `held_out`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub likelihoods: IndexMap<String, Vec<Likelihood>>,
+    /// Likelihoods that were asked for and that the checkpoint does not have, with the reason, by dataset.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub absent: IndexMap<String, IndexMap<String, &'static str>>,
     /// Exact matches by dataset.
     pub exact_match: IndexMap<String, ExactScores>,
     /// Code benchmarks by name.
@@ -96,7 +102,7 @@ fn score_checkpoint(
 ) -> Result<CheckpointScores, Failure> {
     let mut scores = CheckpointScores::default();
     for item in &config.held_out {
-        scores.held_out.insert(item.dataset.clone(), measure_likelihood(job, item, name, model)?);
+        measure_likelihoods(job, item, name, model, &mut scores)?;
     }
     for item in &config.exact_match {
         let found = exact::score_exact_match(job, item, name, model, answers)?;
@@ -105,9 +111,35 @@ fn score_checkpoint(
     Ok(scores)
 }
 
-/// Held-out loss per token: the uncapped bound at stratified times for a flow checkpoint, the negative log-likelihood for an
-/// autoregressive one and for one that was trained with strides.
-fn measure_likelihood(job: &Job<'_>, item: &HeldOut, name: &str, model: &Model) -> Result<f64, Failure> {
+/// The usual likelihood of a dataset, and those that are asked for beside it.
+fn measure_likelihoods(
+    job: &Job<'_>,
+    item: &HeldOut,
+    name: &str,
+    model: &Model,
+    scores: &mut CheckpointScores,
+) -> Result<(), Failure> {
+    let held = read_held_out_rows(job, item)?;
+    let usual = likelihood::find_usual_estimator(model);
+    let (mut found, mut absent) = (Vec::new(), IndexMap::new());
+    for estimator in [usual].iter().chain(item.beside.iter().filter(|beside| **beside != usual)) {
+        match likelihood::find_obstacle(*estimator, model) {
+            Some(why) => drop(absent.insert(estimator.word().to_owned(), why)),
+            None => {
+                let measured = likelihood::measure(job, item, *estimator, model, &held)?;
+                found.push(require_meaning(measured, name, &item.dataset)?);
+            }
+        }
+    }
+    scores.held_out.insert(item.dataset.clone(), found[0].nats_per_token);
+    scores.likelihoods.insert(item.dataset.clone(), found);
+    if !absent.is_empty() {
+        scores.absent.insert(item.dataset.clone(), absent);
+    }
+    Ok(())
+}
+
+fn read_held_out_rows(job: &Job<'_>, item: &HeldOut) -> Result<Vec<Row>, Failure> {
     let rows = Rows::open(find_input_folder(job, &item.role)?).map_err(stage_failure)?;
     let count = rows.len(Split::HeldOut).min(item.rows as u64);
     let held: Vec<_> =
@@ -116,36 +148,22 @@ fn measure_likelihood(job: &Job<'_>, item: &HeldOut, name: &str, model: &Model) 
         let what = format!("dataset `{}` has no held-out rows", item.dataset);
         return Err(input_failure(what, "raise the dataset's `held-out=`"));
     }
-    let task = match model.contract.kind {
-        ModelKind::Autoregressive => TrainingTask::Autoregressive,
-        // Without masks it is an autoregressive model, so its likelihood needs no bound.
-        ModelKind::Flow if model.contract.stride.is_some() => TrainingTask::Autoregressive,
-        ModelKind::Flow => likelihood::build_likelihood_task(model)?,
-    };
-    let found = held_out::measure_held_out_loss(
-        &model.backbone,
-        &held,
-        &task,
-        model.attention(),
-        item.times,
-        count_threads(job),
-    )
-    .map_err(stage_failure)?;
-    require_meaning(&found, name, &item.dataset)
+    Ok(held)
 }
 
-/// The loss, if it says something: a number that is not finite would pass every comparison, and a loss of no positions
+/// The likelihood, if it says something: a number that is not finite would pass every comparison, and a loss of no positions
 /// would be 0, the best that there is.
-fn require_meaning(found: &HeldOutLoss, name: &str, dataset: &str) -> Result<f64, Failure> {
-    if found.positions == 0 {
+fn require_meaning(found: Likelihood, name: &str, dataset: &str) -> Result<Likelihood, Failure> {
+    if found.tokens == 0 {
         let what = format!("no position of the held-out rows of `{dataset}` counts, so they have no loss");
         return Err(input_failure(what, "raise `first=`, or the dataset's `held-out=`"));
     }
-    if !found.is_finite() {
-        let what = format!("the held-out loss of checkpoint `{name}` on `{dataset}` is {}", found.loss);
+    if !found.nats_per_token.is_finite() {
+        let what =
+            format!("the held-out loss of checkpoint `{name}` on `{dataset}` is {}", found.nats_per_token);
         return Err(input_failure(what, BEYOND_F32));
     }
-    Ok(found.loss)
+    Ok(found)
 }
 
 /// The summary of all scores: lines for people, metrics for programs.
@@ -153,7 +171,11 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
     let (mut lines, mut metrics, mut heads) = (Vec::new(), IndexMap::new(), Vec::new());
     for (name, scores) in report {
         for (dataset, loss) in &scores.held_out {
-            lines.push(format!("{name}: held-out loss on {dataset} {loss:.3} nats per token"));
+            lines.extend(scores.likelihoods[dataset].iter().map(|found| found.line(name, dataset)));
+            let absent = scores.absent.get(dataset).into_iter().flatten();
+            lines.extend(
+                absent.map(|(word, why)| format!("{name}: no {word} likelihood on {dataset}: {why}")),
+            );
             metrics.insert(format_held_out_metric(name, dataset), *loss);
             heads.push(format!("{name} {loss:.2}"));
         }

@@ -40,10 +40,13 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
 use indexmap::IndexMap;
 
+use crate::backbone::Backbone;
+use crate::data::packing::Row;
 use crate::failure::stage_failure;
 use crate::window::StopWindows;
 use adamw::StepFacts;
 use data_wait::DataWait;
+use gradient_sums::FlatGradients;
 use guard::Trouble;
 use metrics::{LossSum, StepMetrics};
 use probing::Prober;
@@ -153,7 +156,8 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<Up
     let data_wait = start.elapsed().as_secs_f64();
     let (gradients, sum) = gradient::compute_update_gradient(&state.model, &update, how, setup.threads)
         .map_err(stage_failure)?;
-    let loss = sum.weighted / update.divisor;
+    let (gradients, teacher) = add_teacher_loss(setup, &state.model, &rows, gradients)?;
+    let loss = sum.weighted / update.divisor + teacher.map_or(0.0, |kl| kl.weighted);
     if !loss.is_finite() {
         return Ok(UpdateResult::Refused(Trouble::NonFinite(format!("the loss is {loss}"))));
     }
@@ -174,7 +178,30 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<Up
     let (seconds, norm) = (start.elapsed().as_secs_f64(), facts.weight_norm);
     let speed = update.tokens as f64 / seconds;
     let metrics = build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait);
+    let metrics = StepMetrics { teacher_kl: teacher.map(|kl| kl.plain), ..metrics };
     Ok(UpdateResult::Applied(Box::new(metrics), norm))
+}
+
+/// The divergence of an update from its teacher, in nats per token.
+#[derive(Clone, Copy, Debug)]
+struct TeacherLoss {
+    plain: f64,
+    /// Its share of the loss.
+    weighted: f64,
+}
+
+/// Adds the gradient of the divergence from the teacher; nothing without a teacher that has a weight.
+fn add_teacher_loss(
+    setup: &TrainingSetup<'_>,
+    model: &Backbone,
+    rows: &[Row],
+    gradients: FlatGradients,
+) -> Result<(FlatGradients, Option<TeacherLoss>), Failure> {
+    let Some((teacher, weight)) = setup.loss_teacher() else { return Ok((gradients, None)) };
+    let how = (setup.config.batch.per_device, setup.config.recompute, setup.threads);
+    let (own, plain) =
+        retention::differentiate_divergence(teacher, model, rows, weight, how).map_err(stage_failure)?;
+    Ok((gradient::add_gradients(gradients, own), Some(TeacherLoss { plain, weighted: weight * plain })))
 }
 
 #[expect(
@@ -206,6 +233,7 @@ fn build_step_metrics(
         tokens_by_dataset: state.counters.tokens_by_dataset.clone(),
         tokens_per_second,
         data_wait,
+        teacher_kl: None,
     }
 }
 

@@ -58,9 +58,14 @@ pub(crate) fn metrics(project: &Project) -> Vec<Value> {
 
 /// Kills the run of `ar` again and again, each time a little later, until it ends by itself.
 pub(crate) fn run_with_kills(project: &Project, first: Duration) -> u32 {
+    run_stage_with_kills(project, "ar", first)
+}
+
+/// The same for another stage.
+pub(crate) fn run_stage_with_kills(project: &Project, stage: &str, first: Duration) -> u32 {
     let mut kills = 0;
     loop {
-        let mut child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
+        let mut child = project.spawn(&["run", "tiny.kdl", "--until", stage]);
         let patience = first + Duration::from_millis(60) * kills;
         let start = std::time::Instant::now();
         while start.elapsed() < patience {

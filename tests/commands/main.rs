@@ -25,6 +25,7 @@ mod history;
 mod hostile_store;
 mod leading;
 mod learning_curve;
+mod likelihoods;
 mod memory;
 mod mixtures;
 mod nonsense;

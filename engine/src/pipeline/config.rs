@@ -10,6 +10,7 @@ mod guard;
 mod kept;
 pub(crate) mod learning_rate;
 pub mod sample;
+pub mod teacher;
 pub mod train;
 
 use std::num::NonZeroU64;

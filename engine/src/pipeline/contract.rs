@@ -152,6 +152,12 @@ impl Contract {
         contract
     }
 
+    /// Whether it has a law of the next token where nothing is masked: it was never trained on a flow, or with strides only.
+    #[must_use]
+    pub fn predicts_next_token(&self) -> bool {
+        self.path.is_none() || self.stride.is_some() || self.is_last_loss_autoregressive()
+    }
+
     /// Whether it was last trained to predict the next token.
     pub(crate) fn is_last_loss_autoregressive(&self) -> bool {
         self.loss.as_deref() == Some(AUTOREGRESSIVE_LOSS)

@@ -232,7 +232,8 @@ fn estimate_training_cost(
         Some(_) => shape.frozen_flops(config.attention.has_halves()),
         None => 0.0,
     };
-    let flops = shape.map(|shape| (per_token(shape) - saved(shape)) * tokens as f64);
+    let flops_of = |shape| per_token(shape) - saved(shape) + estimate_teacher_flops(config, &shape, length);
+    let flops = shape.map(|shape| flops_of(shape) * tokens as f64);
     let machine = compute_peak_flops(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
     let at = |percent: u64| {
@@ -250,6 +251,16 @@ fn estimate_training_cost(
         attention,
         learning_rate: LEARNING_RATE_PERCENTAGES.map(at),
     }
+}
+
+/// Operations per token of a teacher that is part of the loss: one causal pass of the trained model forward and backward, and the teacher's
+/// forward one, which is a third of it.
+fn estimate_teacher_flops(config: &TrainConfig, shape: &ModelShape, length: u64) -> f64 {
+    if config.teacher.and_then(|teacher| teacher.weight).is_none() {
+        return 0.0;
+    }
+    let (whole, frozen) = (shape.flops_per_token(length), shape.frozen_flops(false));
+    whole - if config.adapter.is_some() { frozen } else { 0.0 } + whole / 3.0
 }
 
 fn find_row_length(rows: &Stage) -> Option<u64> {

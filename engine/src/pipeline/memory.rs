@@ -88,10 +88,13 @@ impl MemoryCost {
         let values = size.values();
         let (trained, head) = count_differentiated(shape, size, config);
         let times = |bytes: u64| bytes.saturating_mul(lanes);
+        // The gradient of a teacher's loss is computed beside that of the objective.
+        let beside = u64::from(config.teacher.is_some_and(|teacher| teacher.weight.is_some()));
         Self {
-            weights: values.saturating_mul((2 + u64::from(config.teacher)) * FLOAT),
+            weights: values.saturating_mul((2 + u64::from(config.teacher.is_some())) * FLOAT),
             moments: trained.saturating_mul(2 * FLOAT),
-            gradients: times(trained.saturating_add(head).saturating_mul(FLOAT)),
+            gradients: times(trained.saturating_add(head).saturating_mul(FLOAT))
+                .saturating_add(trained.saturating_mul(beside * FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).
             activations: times(estimate_activations(shape, config.recompute, batch.tokens))
                 .saturating_add(estimate_block_backward(shape, batch.tokens)),

@@ -43,6 +43,11 @@ pub(super) fn read_scores(report: &Value) -> Result<Vec<MeasuredScore>, String> 
                 groups: Vec::new(),
             });
         }
+        for (dataset, likelihoods) in part("likelihoods") {
+            for likelihood in likelihoods.as_array().into_iter().flatten() {
+                found.push(read_likelihood(checkpoint, dataset, likelihood)?);
+            }
+        }
         for (dataset, scores) in part("exact_match") {
             found.push(read_exact_match(checkpoint, dataset, scores)?);
         }
@@ -52,6 +57,28 @@ pub(super) fn read_scores(report: &Value) -> Result<Vec<MeasuredScore>, String> 
     }
     found.sort_by(|a, b| a.measure.cmp(&b.measure));
     Ok(found)
+}
+
+/// One of several likelihoods, with the interval of 95 % of its mean.
+fn read_likelihood(checkpoint: &str, dataset: &str, likelihood: &Value) -> Result<MeasuredScore, String> {
+    let text = |name: &str| {
+        let found = likelihood.get(name).and_then(Value::as_str);
+        found.ok_or_else(|| format!("a likelihood on `{dataset}` has no `{name}`"))
+    };
+    let number = |name: &str| likelihood.get(name).and_then(Value::as_f64);
+    let (estimator, kind) = (text("estimator")?, text("kind")?);
+    let value =
+        number("nats_per_token").ok_or_else(|| format!("the {estimator} on `{dataset}` is no number"))?;
+    let half = number("standard_error").map(|error| 1.96 * error);
+    Ok(MeasuredScore {
+        measure: format!("{estimator} ({kind}) on {dataset}, nats per token"),
+        checkpoint: checkpoint.to_owned(),
+        value,
+        interval: half.map(|half| (value - half, value + half)),
+        of: String::new(),
+        empty: None,
+        groups: Vec::new(),
+    })
 }
 
 fn read_count(scores: &Value, name: &str) -> Result<u64, String> {

@@ -16,6 +16,7 @@ pub(super) fn build_charts(series: &MetricSeries, config: Option<&TrainConfig>) 
     let charts = [
         chart_loss(series),
         chart_held_out(series),
+        chart_retention(series),
         chart_bands(series),
         chart_rate(series, config),
         chart_gradient(series),
@@ -57,6 +58,20 @@ fn chart_held_out(series: &MetricSeries) -> LineChart {
     let lines = series.under("held_out_loss/").map(|(dataset, points)| dots(dataset, points)).collect();
     let note = "fixed rows and times, so that measurements compare; by dataset".into();
     LineChart { title: "Held-out loss".into(), note, lines, ..LineChart::default() }
+}
+
+/// What was forgotten of the teacher.
+fn chart_retention(series: &MetricSeries) -> LineChart {
+    let mut lines = vec![line("updates", series.get("teacher_kl"), LineForm::Solid)];
+    lines.extend(series.under("retention_kl/").map(|(dataset, points)| dots(dataset, points)));
+    LineChart {
+        title: "KL from the teacher".into(),
+        note: "nats per token of the next token, without noise: what was forgotten; held-out rows by dataset"
+            .into(),
+        lines,
+        from_zero: true,
+        ..LineChart::default()
+    }
 }
 
 fn chart_bands(series: &MetricSeries) -> LineChart {

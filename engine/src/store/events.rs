@@ -97,7 +97,9 @@ fn collect_scalars(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
         "tokens" => "data/tokens",
         "tokens_by_dataset" => "data/tokens/",
         "tokens_per_second" => "perf/tok_s",
+        "teacher_kl" => "train/teacher_kl",
         "held_out_loss" => "eval/loss/",
+        "retention_kl" => "eval/retention_kl/",
         "probe" => "probe/",
         _ => return,
     };

@@ -32,6 +32,10 @@ pub(crate) struct ExactScores {
     /// Prompts whose reference answer does not fit the canvas even without its end. They are not asked and count as failed.
     #[serde(skip_serializing_if = "is_zero")]
     pub beyond_canvas: usize,
+    /// Tokens of the answers, up to and including the end of turn.
+    pub tokens: usize,
+    /// Forward passes that they took (NFE).
+    pub passes: usize,
     /// (passed, total) by kind of task, if the dataset names kinds.
     pub by_group: IndexMap<String, (usize, usize)>,
 }
@@ -86,6 +90,8 @@ pub(crate) fn score_exact_match(
         let completion = found.next().expect("every question that was asked has a completion");
         let answer = ExactAnswer::from_completion(chat, &completion, name, (model, tokenizer))?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
+        scores.tokens += completion.generated(&model.ends());
+        scores.passes += completion.passes;
         answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
     }
     Ok(scores)
@@ -204,8 +210,12 @@ impl ExactScores {
             [(self.too_long, "too long for the context"), (self.beyond_canvas, "longer than the canvas")];
         let long = long.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!(", {many} {what}"));
         let long: String = long.collect();
+        let speed = match self.passes {
+            0 => String::new(),
+            passes => format!(", {:.2} tokens a pass", self.tokens as f64 / passes as f64),
+        };
         format!(
-            "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{long}",
+            "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{speed}{long}",
             self.total
         )
     }
@@ -245,6 +255,9 @@ mod tests {
         assert_eq!(scores.line("sft", "chat"), "sft: exact match on chat 50.0 % of 2, empty 50.0 %");
         scores.add("sort", true, false);
         let expected = "sft: exact match on chat 66.7 % of 3 (sort 100.0), empty 33.3 %";
+        assert_eq!(scores.line("sft", "chat"), expected);
+        (scores.tokens, scores.passes) = (7, 4);
+        let expected = format!("{expected}, 1.75 tokens a pass");
         assert_eq!(scores.line("sft", "chat"), expected);
         scores.too_long = 2;
         assert_eq!(scores.line("sft", "chat"), format!("{expected}, 2 too long for the context"));

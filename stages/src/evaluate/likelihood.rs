@@ -1,54 +1,200 @@
-//! The bound of the negative log-likelihood that measures a flow checkpoint on held-out data.
+//! Likelihoods of a checkpoint on held-out rows, side by side: what is exact, and what is a bound.
+//!
+//! | estimator | negative log-likelihood of | value |
+//! |---|---|---|
+//! | `autoregressive` | the law of the next token | Σ CE(x_i given x_<i): exact |
+//! | `left-to-right` | a sampler that writes the tokens of a block one by one, from the left | Σ CE(x_i given x_<i, masks up to the end of the block): exact |
+//! | `elbo` | a sampler with infinitely many passes | the ELBO at stratified times, or the generalized KL: an upper bound |
+//! | `discrete-elbo` | a sampler with T passes | Σ_k r(k/T) Σ CE at the masks of x_{k/T}: an upper bound |
+//!
+//! with r(t_k) = (kappa(t_{k+1}) - kappa(t_k)) / (1 - kappa(t_k)), the probability that pass k reveals a mask (Sahoo et al., "Simple and
+//! Effective Masked Diffusion Language Models", 2024, equation 8, in fmflow's direction of time). A model that was trained with strides has
+//! one time without data, t = 0, so that its T is 1.
+//!
+//! All are divided by the number of tokens that are predicted, so that they compare. What is autoregressive, or has a shift, does not predict the first
+//! token of a document.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSampling, TimeSettings};
+use fmflow_engine::pipeline::config::sample::{HeldOut, LikelihoodEstimator};
+use fmflow_engine::pipeline::contract::ModelKind;
+use fmflow_engine::run::execute::Job;
+use serde::Serialize;
 
-use crate::flow::path::{Corruptor, SourceTokens};
+use super::estimators::{
+    build_chain, build_continuous, build_discrete, build_drafting_task, build_flow_objective,
+    count_predicted, count_terms,
+};
+use crate::backbone::{Attention, BackboneError, TimeConditioning};
+use crate::data::packing::Row;
+use crate::failure::stage_failure;
+use crate::job::{check_interrupt, count_threads};
 use crate::model::Model;
-use crate::train::update::{FlowObjective, TrainingTask};
+use crate::threads::map_in_parallel;
+use crate::train::gradient::{compute_loss_sum, sum_unmasked_losses};
+use crate::train::held_out::build_batches_at;
+use crate::train::update::{MicroBatch, TrainingTask};
 
-/// The bound of the negative log-likelihood of a path: the ELBO, valid only for a pure mask source, or the generalized KL,
-/// valid for every source (Shaul et al., "Flow Matching with General Discrete Paths", 2024, equation 25).
-fn choose_bound(mask_share: f64) -> (Loss, LossPositions) {
-    if mask_share >= 1.0 {
-        (Loss::Elbo, LossPositions::Corrupted)
-    } else {
-        (Loss::GeneralizedKl, LossPositions::Supervised)
+/// A likelihood of a checkpoint on the held-out rows of a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Likelihood {
+    /// How it was measured.
+    pub estimator: LikelihoodEstimator,
+    /// `exact` or `upper bound`.
+    pub kind: &'static str,
+    /// Negative log-likelihood, or its bound, in nats per predicted token; the mean over the draws.
+    pub nats_per_token: f64,
+    /// Standard error of that mean; `None` of one draw, and of what draws nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+    /// Independent draws of times and noise.
+    pub draws: usize,
+    /// Tokens that were predicted.
+    pub tokens: u64,
+}
+
+impl Likelihood {
+    /// A line for people.
+    #[must_use]
+    pub(super) fn line(&self, checkpoint: &str, dataset: &str) -> String {
+        let Self { estimator, kind, nats_per_token, draws, tokens, .. } = self;
+        let error = self.standard_error.map_or_else(String::new, |error| format!(" ± {error:.3}"));
+        let draws = if *draws > 1 { format!(", {draws} draws") } else { String::new() };
+        let estimator = estimator.word();
+        format!(
+            "{checkpoint}: held-out loss on {dataset} {nats_per_token:.3}{error} nats per token ({estimator}, {kind}{draws}, {tokens} tokens)"
+        )
     }
 }
 
-/// The task that measures held-out likelihood: the bound per token, in the model's blocks if it has some, with uncapped
-/// weights. A cap would make training more stable, but then the sum is no longer a bound.
-pub(super) fn build_likelihood_task(model: &Model) -> Result<TrainingTask, Failure> {
-    let contract = model.flow_contract()?;
-    let path = model.path()?;
-    let (loss, over) = choose_bound(path.mask_share);
-    Ok(TrainingTask::Flow(FlowObjective {
-        corruptor: Corruptor {
-            path,
-            tokens: SourceTokens { mask: contract.mask, used: contract.used },
-            at_least: 0,
-        },
-        loss,
-        over,
-        normalise: LossDivisor::Tokens,
-        max_weight: None,
-        time: TimeSettings { sampling: TimeSampling::Stratified, from: 0.0, to: 1.0, at_least_masked: 0 },
-        shift: contract.shift,
-        time_per_row: false,
-        block: model.block(),
-    }))
+/// What one draw found.
+#[derive(Clone, Copy, Debug)]
+struct Drawn {
+    nats: f64,
+    tokens: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The estimator of `held-out` itself: exact if the model has a law of the next token.
+#[must_use]
+pub(super) fn find_usual_estimator(model: &Model) -> LikelihoodEstimator {
+    match model.contract.kind {
+        ModelKind::Autoregressive => LikelihoodEstimator::Autoregressive,
+        // Without masks it is an autoregressive model, so its likelihood needs no bound.
+        ModelKind::Flow if model.contract.stride.is_some() => LikelihoodEstimator::Autoregressive,
+        ModelKind::Flow => LikelihoodEstimator::Elbo,
+    }
+}
 
-    #[test]
-    fn a_source_that_is_not_the_mask_alone_is_bounded_by_the_generalized_kl() {
-        assert_eq!(choose_bound(1.0), (Loss::Elbo, LossPositions::Corrupted));
-        for mask_share in [0.0, 0.9] {
-            assert_eq!(choose_bound(mask_share), (Loss::GeneralizedKl, LossPositions::Supervised));
+/// Why the model has no likelihood of this kind; `None` if it has one.
+#[must_use]
+pub(super) fn find_obstacle(estimator: LikelihoodEstimator, model: &Model) -> Option<&'static str> {
+    let contract = &model.contract;
+    let (flow, strided) = (contract.kind == ModelKind::Flow, contract.stride.is_some());
+    // What was converted and never trained is used with the mask alone.
+    let masked = contract.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
+    match estimator {
+        LikelihoodEstimator::Autoregressive => {
+            (!contract.predicts_next_token()).then_some("it was not trained to predict the next token")
+        }
+        _ if !flow => Some("it is no flow model"),
+        LikelihoodEstimator::Elbo => strided.then_some("it was trained at one time only, with strides"),
+        LikelihoodEstimator::DiscreteElbo | LikelihoodEstimator::LeftToRight if !masked => {
+            Some("its noise is not the mask alone")
+        }
+        LikelihoodEstimator::DiscreteElbo => None,
+        LikelihoodEstimator::LeftToRight if strided => {
+            Some("it was trained with strides, and writes by the law of the next token")
+        }
+        LikelihoodEstimator::LeftToRight => (contract.time_conditioning != TimeConditioning::None)
+            .then_some("its backbone wants to know the time, which differs from block to block"),
+    }
+}
+
+/// Measures a likelihood that the model has.
+///
+/// # Errors
+/// If the rows contradict the model, the device fails, or a signal requests a stop.
+pub(super) fn measure(
+    job: &Job<'_>,
+    item: &HeldOut,
+    estimator: LikelihoodEstimator,
+    model: &Model,
+    rows: &[Row],
+) -> Result<Likelihood, Failure> {
+    let draws = if estimator.is_exact() { 1 } else { item.draws };
+    let found: Vec<Drawn> = (0..draws as u64)
+        .map(|draw| measure_once(job, estimator, model, rows, (item.times, draw)))
+        .collect::<Result<_, _>>()?;
+    let values: Vec<f64> = found.iter().map(|drawn| drawn.nats / drawn.tokens.max(1) as f64).collect();
+    let (mean, error) = find_mean(&values);
+    Ok(Likelihood {
+        estimator,
+        kind: if estimator.is_exact() { "exact" } else { "upper bound" },
+        nats_per_token: mean,
+        standard_error: error,
+        draws,
+        tokens: found[0].tokens,
+    })
+}
+
+/// The mean, and its standard error if there is more than one value.
+pub(super) fn find_mean(values: &[f64]) -> (f64, Option<f64>) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (n - 1.0) / n).sqrt()))
+}
+
+fn measure_once(
+    job: &Job<'_>,
+    estimator: LikelihoodEstimator,
+    model: &Model,
+    rows: &[Row],
+    (times, draw): (usize, u64),
+) -> Result<Drawn, Failure> {
+    let (backbone, attention) = (&model.backbone, model.attention());
+    let weighted =
+        |attention| move |batch: &MicroBatch| Ok(compute_loss_sum(backbone, batch, attention)?.weighted);
+    match estimator {
+        LikelihoodEstimator::Autoregressive => {
+            let task = TrainingTask::Autoregressive;
+            let (batches, _) = build_batches_at(rows, &task, draw, |_| vec![1.0]);
+            let nats = sum_batches(job, &batches, weighted(Attention::Causal))?;
+            Ok(Drawn { nats, tokens: count_terms(&batches) })
+        }
+        LikelihoodEstimator::DiscreteElbo if model.contract.stride.is_some() => {
+            let (batches, _) = build_batches_at(rows, &build_drafting_task(model)?, draw, |_| vec![0.0]);
+            let nats = sum_batches(job, &batches, weighted(attention))?;
+            Ok(Drawn { nats, tokens: count_terms(&batches) })
+        }
+        LikelihoodEstimator::LeftToRight => {
+            let batches = build_chain(rows, &build_flow_objective(model)?);
+            let nats = sum_batches(job, &batches, |batch| sum_unmasked_losses(backbone, batch, attention))?;
+            Ok(Drawn { nats, tokens: count_terms(&batches) })
+        }
+        LikelihoodEstimator::Elbo | LikelihoodEstimator::DiscreteElbo => {
+            let flow = build_flow_objective(model)?;
+            let batches = match estimator {
+                LikelihoodEstimator::Elbo => build_continuous(rows, flow.clone(), (times, draw)),
+                _ => build_discrete(rows, flow.clone(), (times, draw)),
+            };
+            let nats = sum_batches(job, &batches, weighted(attention))? / times as f64;
+            Ok(Drawn { nats, tokens: rows.iter().map(|row| count_predicted(row, &flow)).sum() })
         }
     }
+}
+
+/// Sums over batches, several at a time; a signal is seen between them.
+fn sum_batches(
+    job: &Job<'_>,
+    batches: &[MicroBatch],
+    sum: impl Fn(&MicroBatch) -> Result<f64, BackboneError> + Sync,
+) -> Result<f64, Failure> {
+    let mut total = 0.0;
+    for wave in batches.chunks(count_threads(job).max(1)) {
+        check_interrupt(job)?;
+        for found in map_in_parallel(wave, &sum) {
+            total += found.map_err(stage_failure)?;
+        }
+    }
+    Ok(total)
 }

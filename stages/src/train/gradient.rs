@@ -64,7 +64,8 @@ pub fn compute_update_gradient(
 /// Gradients, and the losses of the positions that count, if any do.
 type MicroBatchResult = Result<(FlatGradients, Option<PositionLosses>), BackboneError>;
 
-fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
+/// The sum of two gradients.
+pub(super) fn add_gradients(total: FlatGradients, part: FlatGradients) -> FlatGradients {
     total.into_iter().zip(part).map(|(a, b)| a + b).collect()
 }
 
@@ -240,13 +241,40 @@ pub(crate) fn compute_loss_sum(
     if batch.terms.is_empty() {
         return Ok(LossSum::default());
     }
+    let losses = measure_terms(model, batch, attention)?;
+    sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])
+}
+
+/// The negative log-likelihood of a micro-batch's targets by the law without the present token, summed: no sampler ever draws a mask.
+///
+/// # Errors
+/// As [`compute_update_gradient`].
+pub(crate) fn sum_unmasked_losses(
+    model: &Backbone,
+    batch: &MicroBatch,
+    attention: Attention,
+) -> Result<f64, BackboneError> {
+    if batch.terms.is_empty() {
+        return Ok(0.0);
+    }
+    let losses = measure_terms(model, batch, attention)?;
+    let [cross_entropy, present] = [losses.cross_entropy, losses.probability].map(read_values);
+    let both = cross_entropy?.into_iter().zip(present?);
+    Ok(both.map(|(loss, mask)| f64::from(loss) + (-f64::from(mask)).ln_1p()).sum())
+}
+
+/// Losses of a micro-batch's terms, which are not none.
+fn measure_terms(
+    model: &Backbone,
+    batch: &MicroBatch,
+    attention: Attention,
+) -> Result<PositionLosses, BackboneError> {
     let device = model.device();
     let hidden = compute_hidden_states(model, batch, attention, &device)?;
     let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
     let tokens = |f: fn(&LossTerm) -> u32| to_int_tensor(batch.terms.iter().map(f), &device);
     let [targets, present] = [tokens(|t| t.target), tokens(|t| t.present)];
-    let losses = measure_losses(selected, model.head(), targets, present, model.precision());
-    sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])
+    Ok(measure_losses(selected, model.head(), targets, present, model.precision()))
 }
 
 /// Copies token ids or places to the device as a tensor `[n]`.

@@ -49,7 +49,7 @@ pub(crate) fn measure_held_out_loss(
     times: usize,
     threads: usize,
 ) -> Result<HeldOutLoss, BackboneError> {
-    let (batches, divisor) = build_held_out_batches(rows, task, times);
+    let (batches, divisor) = build_held_out_batches(rows, task, times, SEED);
     let mut total = LossSum::default();
     for wave in batches.chunks(threads.max(1)) {
         for sum in map_in_parallel(wave, |batch| gradient::compute_loss_sum(model, batch, attention)) {
@@ -68,25 +68,57 @@ pub(super) fn build_held_out_batches(
     rows: &[Row],
     task: &TrainingTask,
     times: usize,
+    seed: u64,
 ) -> (Vec<MicroBatch>, u64) {
     let times = if task.has_times() { times } else { 1 };
-    let (mut done, mut open, mut divisor) = (Vec::new(), MicroBatch::default(), 0);
+    build_batches_at(rows, task, seed, |number| draw_validation_times(seed, number, times))
+}
+
+/// The same with a copy of row i for each of `times(i)`.
+pub(crate) fn build_batches_at(
+    rows: &[Row],
+    task: &TrainingTask,
+    seed: u64,
+    times: impl Fn(u64) -> Vec<f64>,
+) -> (Vec<MicroBatch>, u64) {
+    let (mut filling, mut divisor) = (FillingBatch::default(), 0);
     for (number, row) in rows.iter().enumerate() {
         let pieces = task.pieces(row);
-        for (copy, t) in draw_validation_times(SEED, number as u64, times).into_iter().enumerate() {
+        for (copy, t) in times(number as u64).into_iter().enumerate() {
             let place = NoiseStreams {
-                seed: SEED,
+                seed,
                 purpose: [RandomPurpose::Validate, RandomPurpose::Source],
                 at: [number as u64, copy as u64],
             };
-            divisor += open.push(row, &pieces, &vec![t; pieces.len()], task, &place);
-            if (open.rows + 1) * open.length > TOKENS {
-                done.push(std::mem::take(&mut open));
-            }
+            divisor += filling.open.push(row, &pieces, &vec![t; pieces.len()], task, &place);
+            filling.close_full();
         }
     }
-    if open.rows > 0 {
-        done.push(open);
+    (filling.finish(), divisor)
+}
+
+/// Micro-batches that are filled one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct FillingBatch {
+    /// The one that is filled.
+    pub open: MicroBatch,
+    done: Vec<MicroBatch>,
+}
+
+impl FillingBatch {
+    /// Closes the open one if no other row fits.
+    pub(crate) fn close_full(&mut self) {
+        if (self.open.rows + 1) * self.open.length > TOKENS {
+            self.done.push(std::mem::take(&mut self.open));
+        }
     }
-    (done, divisor)
+
+    /// All of them.
+    #[must_use]
+    pub(crate) fn finish(mut self) -> Vec<MicroBatch> {
+        if self.open.rows > 0 {
+            self.done.push(self.open);
+        }
+        self.done
+    }
 }

@@ -1,4 +1,4 @@
-//! The metrics of every update. For every number it is defined what it is averaged over, and none is optional.
+//! The metrics of every update. For every number it is defined what it is averaged over.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,11 @@ pub(crate) struct StepMetrics {
     pub step: u64,
     /// Learning rate of this update.
     pub learning_rate: f64,
-    /// The minimized loss: weighted, summed over all micro-batches of the update, divided once.
+    /// The minimized loss: weighted, summed over all micro-batches of the update, divided once; with the share of a teacher.
     pub loss: f64,
+    /// KL(teacher || model) of the next token in this update, in nats per token; absent if no teacher is part of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_kl: Option<f64>,
     /// Mean cross-entropy over the positions that contributed, without weights, over the whole update.
     pub loss_unweighted: f64,
     /// Mean cross-entropy per band of t; 0 for an empty band.

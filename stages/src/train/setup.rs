@@ -107,6 +107,11 @@ impl<'a> TrainingSetup<'a> {
         }
     }
 
+    /// The teacher and its weight in the loss, if it has one.
+    pub(crate) fn loss_teacher(&self) -> Option<(&Backbone, f64)> {
+        self.teacher.as_ref().zip(self.config.teacher?.weight)
+    }
+
     /// The format of the factors of products.
     pub(crate) fn precision(&self) -> Precision {
         find_precision(self.config)

@@ -1,8 +1,8 @@
 //! Lints of adapters: the base that they were trained on, moments that are carried over, and exports of nothing but an adapter.
 
 use crate::check::lint::lineage::Lineages;
-use crate::pipeline::config::{ExportConfig, ExportFormat, StageConfig, TrainConfig};
-use crate::pipeline::field_path::{export, train};
+use crate::pipeline::config::{ExportConfig, ExportFormat, StageConfig, TimeConditioning, TrainConfig};
+use crate::pipeline::field_path::{convert, export, train};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -10,6 +10,7 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 /// Reports an adapter that starts from one of another base, or from none, and moments that belong to an adapter.
 pub(super) fn lint_adapter(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     check_carried_moments(lineages, stage, config, sink);
+    check_time_conditioning(lineages, stage, config, sink);
     let Some(source) = lineages.input(stage, &InputRole::Adapter) else { return };
     let StageConfig::Train(before) = &source.config else { return };
     let report = |message: String, label: &str| {
@@ -38,6 +39,34 @@ pub(super) fn lint_adapter(lineages: &Lineages<'_>, stage: &Stage, config: &Trai
                 .help("copy rank, alpha, target and norms from there"),
         );
     }
+}
+
+/// Reports an adapter on a conversion with time conditioning: it starts without effect, and an adapter does not train it.
+fn check_time_conditioning(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+    if config.adapter.is_none() {
+        return;
+    }
+    let Some(base) = find_first_trained(lineages, stage) else { return };
+    let StageConfig::Convert(converted) = &base.config else { return };
+    if converted.time_conditioning == TimeConditioning::None {
+        return;
+    }
+    let message = format!("an adapter does not train the time conditioning of `{}`", base.name);
+    sink.push(
+        Diagnostic::new(Code::AdapterMismatch, message)
+            .at(stage.place(train::ADAPTER), "trains projections")
+            .also(base.place(convert::TIME_CONDITIONING), "starts without effect, and would stay so")
+            .help("write `time-conditioning \"none\"` there, or train all weights first"),
+    );
+}
+
+/// The stage whose weights the first of the adapters that follow each other changes.
+fn find_first_trained<'a>(lineages: &Lineages<'a>, stage: &Stage) -> Option<&'a Stage> {
+    let mut base = lineages.parent(stage)?;
+    while matches!(&base.config, StageConfig::Train(before) if before.adapter.is_some()) {
+        base = lineages.parent(base)?;
+    }
+    Some(base)
 }
 
 /// Moments are those of an adapter, but the weights of a branch point are merged: a new adapter starts there.

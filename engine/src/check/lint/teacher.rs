@@ -2,7 +2,6 @@
 
 use crate::check::lint::lineage::Lineages;
 use crate::pipeline::config::TrainConfig;
-use crate::pipeline::contract::Contract;
 use crate::pipeline::field_path::train;
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::role::InputRole;
@@ -11,11 +10,11 @@ use crate::text::diagnostic::{Code, Diagnostic, Sink};
 
 /// Reports a teacher that has no autoregressive law.
 pub(super) fn lint_teacher(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
-    if !config.teacher {
+    if config.teacher.is_none() {
         return;
     }
     let Some(teacher) = lineages.input(stage, &InputRole::Teacher) else { return };
-    let Some(known) = lineages.contract(teacher).filter(|known| !is_autoregressive(&known.contract)) else {
+    let Some(known) = lineages.contract(teacher).filter(|known| !known.contract.predicts_next_token()) else {
         return;
     };
     let named = stage.field(train::TEACHER_FROM).map(|field| &field.span);
@@ -24,9 +23,4 @@ pub(super) fn lint_teacher(lineages: &Lineages<'_>, stage: &Stage, config: &Trai
             .at(named.unwrap_or(stage.place(train::TEACHER)), "it does not predict the next token")
             .help("name an autoregressive checkpoint: `teacher \"ar\" from=\"...\"`, or remove `teacher`");
     sink.push(known.show_fact(ContractFact::Kind, diagnostic, "a flow model since here"));
-}
-
-/// Whether the model predicts the next token where nothing is masked: one that was never trained on a flow, or with strides only.
-fn is_autoregressive(contract: &Contract) -> bool {
-    contract.path.is_none() || contract.stride.is_some() || contract.is_last_loss_autoregressive()
 }

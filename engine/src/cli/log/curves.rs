@@ -12,10 +12,11 @@ const ROWS: usize = 8;
 const DOTS: (usize, usize) = (2, 4);
 
 /// Curves that are drawn, by the beginning of their names, in this order.
-const DRAWN: [&str; 8] = [
+const DRAWN: [&str; 9] = [
     "loss_unweighted",
     "held_out_loss/",
     "retention_kl/",
+    "teacher_kl",
     "probe/exact_match/",
     "probe/benchmark/",
     "learning_rate",

@@ -1,11 +1,12 @@
 //! Decodes the stages that use a checkpoint without changing it: evaluate and generate.
 
-use super::Decoder;
+use super::{Decoder, unknown_word};
 use crate::language::draft::find_measured_role;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
-    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, Prompt, PromptKind, RequiredScore, Sampler,
+    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, LikelihoodEstimator, Prompt, PromptKind,
+    RequiredScore, Sampler,
 };
 use crate::pipeline::message::{Message, Speaker};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -183,7 +184,20 @@ fn decode_held_out(evaluation: &Record, record: &Record) -> Option<HeldOut> {
         role: find_measured_role(evaluation, record)?,
         times: record.size("times")?,
         rows: record.size("first")?,
+        draws: record.size("draws")?,
+        beside: record.child("beside").map_or(Vec::new(), decode_estimators),
     })
+}
+
+fn decode_estimators(record: &Record) -> Vec<LikelihoodEstimator> {
+    let estimator = |leaf: &Leaf| match leaf.expect_text() {
+        "elbo" => LikelihoodEstimator::Elbo,
+        "discrete-elbo" => LikelihoodEstimator::DiscreteElbo,
+        "left-to-right" => LikelihoodEstimator::LeftToRight,
+        "autoregressive" => LikelihoodEstimator::Autoregressive,
+        word => unknown_word(word),
+    };
+    record.all("estimator").map(estimator).collect()
 }
 
 fn decode_required_score(record: &Record) -> Option<RequiredScore> {

@@ -4,6 +4,7 @@ use super::{Decoder, unknown_word};
 use crate::language::mixture;
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
+use crate::pipeline::config::teacher::TeacherSettings;
 use crate::pipeline::config::train::{
     BatchSettings, Branch, CheckpointInterval, CheckpointSettings, ComputeFormat, DivergenceSettings,
     GuardAction, GuardSettings, Loss, LossDivisor, LossPositions, MixturePart, NonFiniteGuard, Objective,
@@ -33,10 +34,7 @@ impl Decoder<'_> {
                 Some(adapter) => Some(self.adapter(adapter)?),
                 None => None,
             },
-            teacher: match record.child("teacher") {
-                Some(teacher) => decode_teacher(teacher)?,
-                None => false,
-            },
+            teacher: record.child("teacher").map(decode_teacher),
             time: decode_time(record.child("time")?, &attention)?,
             attention,
             batch: decode_batch(record.child("batch")?)?,
@@ -152,11 +150,10 @@ impl Decoder<'_> {
     }
 }
 
-/// Whether there is a teacher; a node says so.
-fn decode_teacher(record: &Record) -> Option<bool> {
-    match record.text("value")? {
-        "ar" => Some(true),
-        word => unknown_word(word),
+fn decode_teacher(record: &Record) -> TeacherSettings {
+    match record.text("value") {
+        Some("ar") | None => TeacherSettings { weight: record.number("weight") },
+        Some(word) => unknown_word(word),
     }
 }
 

@@ -9,6 +9,7 @@ pub use crate::pipeline::config::guard::{
 };
 use crate::pipeline::config::learning_rate::LearningRate;
 use crate::pipeline::config::sample::{CodeBenchmark, ExactMatch, Prompt};
+use crate::pipeline::config::teacher::TeacherSettings;
 use crate::pipeline::role::InputRole;
 
 /// Trains a checkpoint. Role `from`, and `rows/<dataset>` for every part of the mixture.
@@ -22,11 +23,10 @@ pub struct TrainConfig {
     pub parts: Vec<MixturePart>,
     /// What the model learns.
     pub objective: Objective,
-    /// The low-rank changes that are trained in place of the weights, if there are some. Role `adapter` if they start from those of
-    /// another stage.
+    /// The low-rank changes that are trained in place of the weights. Role `adapter` if they start from those of another stage.
     pub adapter: Option<AdapterSettings>,
-    /// Whether the model is measured from an autoregressive one at every validation. Role `teacher`.
-    pub teacher: bool,
+    /// The autoregressive model from which the trained one is measured at every validation. Role `teacher`.
+    pub teacher: Option<TeacherSettings>,
     /// How times t are drawn; no effect on `autoregressive`.
     pub time: TimeSettings,
     /// Which positions see which.

@@ -168,7 +168,9 @@ fn assemble_pipeline(
     let secrets: Vec<_> = secrets.collect();
     let absent_secrets = secrets.iter().filter(|name| !options.secrets.contains(name)).cloned().collect();
     let (file, pins) = (path.to_owned(), Vec::new());
-    let pipeline = Pipeline { name, seed, budget, file, settings, pins, secrets, absent_secrets, stages };
+    let watchers = decode::decode_watchers(world);
+    let pipeline =
+        Pipeline { name, seed, budget, file, settings, pins, secrets, absent_secrets, watchers, stages };
     lint::lint_costs(root, &pipeline, sink);
     Some(pipeline)
 }
@@ -210,6 +212,7 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
         let id = stages.next_id();
         ids.insert(draft.name.clone(), id);
         let mut fields = fields::collect_stage_fields(world, draft, seed);
+        fields.list.extend(decoded.named);
         fields.unsupported.extend(decoded.unsupported);
         fields.unsupported.extend(shared.of_stage(&decoded.config));
         let inputs = draft.inputs.iter().filter_map(|input| {
@@ -330,6 +333,7 @@ mod tests {
         let stages = decode_stages(&world, &mut refusals, &mut sink);
         lint::lint_pipeline(&world, &stages, &CheckOptions::default(), &mut refusals, &mut sink);
         decode::decode_pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
+        let _ = decode::decode_watchers(&world);
         let found = crate::text::render::render_concise_lines(&sink.finish());
         assert!(!found.contains("error["), "{found}");
         (world, stages)

@@ -2,10 +2,12 @@
 //!
 //! Results go to stdout, everything else to stderr. Only this room prints.
 
+mod approve;
 mod asking;
 mod bench;
 mod chat;
 mod check;
+mod consent;
 mod data;
 mod diff;
 mod doctor;
@@ -97,6 +99,8 @@ enum CliCommand {
     Run(run::RunArguments),
     /// Continue an interrupted run; refuse a changed configuration
     Resume(run::ResumeArguments),
+    /// Approve the commands that a pipeline executes
+    Approve(approve::ApproveArguments),
     /// Show the state of every stage
     Status(status::StatusArguments),
     /// Show what changed since a stage last ran, and where that is written
@@ -266,6 +270,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Plan(arguments) => plan::run_plan(&arguments, context),
         CliCommand::Run(arguments) => run::run_pipeline(&arguments, context),
         CliCommand::Resume(arguments) => run::run_resume(&arguments, context),
+        CliCommand::Approve(arguments) => approve::run_approve(&arguments, context),
         CliCommand::Status(arguments) => status::run_status(&arguments, context),
         CliCommand::Why(arguments) => why::run_why(&arguments, context),
         CliCommand::Diff(arguments) => diff::run_diff(&arguments, context),

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod language;
 pub mod pipeline;
 pub mod plan;
+mod program;
 mod report;
 pub mod run;
 pub mod store;

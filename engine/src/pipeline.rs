@@ -23,6 +23,7 @@ pub mod role;
 pub mod shape;
 pub(crate) mod source_facts;
 pub mod stage;
+pub mod watchers;
 pub(crate) mod window;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use indexmap::IndexMap;
 use crate::error::{Error, Result};
 use crate::pipeline::repository::PinnedRepository;
 use crate::pipeline::stage::{Stage, StageId, Stages};
+use crate::pipeline::watchers::Watchers;
 use crate::text::suggest;
 
 /// A pipeline without errors.
@@ -53,6 +55,8 @@ pub struct Pipeline {
     pub secrets: Vec<String>,
     /// Those of them that were not set when the file was checked.
     pub absent_secrets: Vec<String>,
+    /// Commands that watch its runs.
+    pub watchers: Watchers,
     /// Stages in topological order: inputs come before their users.
     pub stages: Stages,
 }

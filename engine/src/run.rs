@@ -1,10 +1,14 @@
 //! A run: refuses early, verifies every input, runs the missing stages, and starts nothing new after a failure.
 
 mod branch;
+mod command;
 mod contradictions;
 pub mod execute;
 mod extension;
+mod hooks;
+mod made;
 mod memory;
+mod metrics_pipe;
 mod outcome;
 mod refuse;
 mod required_scores;

@@ -5,6 +5,7 @@ use fmflow_engine::pipeline::checkpoint_folder::{CheckpointFolder, FaultKind};
 use fmflow_engine::pipeline::config::FetchConfig;
 use fmflow_engine::pipeline::contract::{PROVENANCE, SIDECAR};
 use fmflow_engine::pipeline::origins::ORIGINS;
+use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, Summary};
 use fmflow_engine::text::display::count_noun;
@@ -13,7 +14,7 @@ use indexmap::IndexMap;
 use std::path::Path;
 
 use crate::failure::input_failure;
-use crate::job::find_source_files;
+use crate::job::{find_input_folder, find_source_files};
 use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
     weights_failure,
@@ -31,6 +32,7 @@ const MOST_TOLD: usize = 20;
 pub(crate) fn run_fetch(job: &Job<'_>, config: &FetchConfig) -> Result<Summary, Failure> {
     match config {
         FetchConfig::Folder(source) => copy_checkpoint(job, source, Vec::new()),
+        FetchConfig::Made => copy_checkpoint(job, find_input_folder(job, &InputRole::Made)?, Vec::new()),
         FetchConfig::Hub { .. } => {
             find_source_files(job, SOURCE)?;
             let left = describe_left(job);

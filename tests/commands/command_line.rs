@@ -320,10 +320,11 @@ fn every_json_answer_has_the_documented_keys() {
     let project = small();
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     let artifact = artifact(&project, "bpe");
-    let lines: [(&str, &[&str]); 16] = [
+    let lines: [(&str, &[&str]); 17] = [
         ("init", &["new"]),
         ("check", &["p.kdl", "--format", "json"]),
         ("plan", &["p.kdl"]),
+        ("approve", &["p.kdl"]),
         ("status", &["p.kdl"]),
         ("why", &["p.kdl", "tiny"]),
         ("diff", &["tiny", "tiny"]),

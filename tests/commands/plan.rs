@@ -29,7 +29,11 @@ fn every_pipeline_has_a_plan() {
         let (pipeline, plan) = planned(name);
         insta::assert_snapshot!(
             name.replace('.', "-"),
-            text::render_plan_text(&pipeline, &plan, &format!("fmflow run pipelines/{name}"))
+            text::render_plan_text(
+                &pipeline,
+                &plan,
+                &text::PlannedCommands { next: format!("fmflow run pipelines/{name}"), ..Default::default() }
+            )
         );
     }
 }

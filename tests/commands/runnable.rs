@@ -52,18 +52,18 @@ fn several_devices_are_refused_where_something_trains() {
 fn an_executor_is_refused_for_every_kind_of_stage() {
     let profile = "profile \"here\" { executor \"slurm\" partition=\"gpu\" }\n";
     let project = Project::of(&format!("pipeline \"p\" seed=1\n{BARE}{profile}"));
-    assert_refused(&project, 1, "not supported yet: profiles with an executor (tiny)");
-    project.fmflow(&["run", "p.kdl", "--until", "tiny"]).exits(2).says("profiles with an executor");
+    assert_refused(&project, 1, "not supported yet: profiles with the executor `slurm` (tiny)");
+    project.fmflow(&["run", "p.kdl", "--until", "tiny"]).exits(2).says("profiles with the executor `slurm`");
     let tiny = Project::tiny();
     tiny.write("p.kdl", &format!("{}{profile}", include_str!("../cases/data/tiny.kdl")));
-    assert_refused(&tiny, 1, "not supported yet: profiles with an executor (every stage)");
+    assert_refused(&tiny, 1, "not supported yet: profiles with the executor `slurm` (every stage)");
 }
 
 #[test]
 fn an_allowed_warning_is_refused_all_the_same() {
     let profile = "profile \"here\" { executor \"slurm\" }\nlint { allow \"not-supported-yet\" }\n";
     let project = Project::of(&format!("pipeline \"p\" seed=1\n{BARE}{profile}"));
-    assert_refused(&project, 1, "profiles with an executor");
+    assert_refused(&project, 1, "profiles with the executor `slurm`");
 }
 
 #[test]

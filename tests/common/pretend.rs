@@ -91,6 +91,7 @@ impl Project {
             device: "cpu".into(),
             resume: false,
             jobs: NonZeroUsize::MIN,
+            consent: false,
             selection: Selection::default(),
         };
         let events = Terminal::new(std::iter::empty());

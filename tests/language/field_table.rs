@@ -25,6 +25,12 @@ fn settings(pipeline: &Pipeline) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     values.insert("seed".to_owned(), pipeline.seed.to_string());
     flatten("budget", &format!("{:#?}", pipeline.budget), &mut values);
+    for (at, hook) in pipeline.watchers.hooks.iter().enumerate() {
+        let said = format!("{:?} {} {:?}", hook.events, hook.command.text, hook.timeout);
+        values.insert(format!("hook {at}"), said);
+    }
+    let pipe = pipeline.watchers.pipe.as_ref().map(|pipe| pipe.text.clone());
+    values.insert("pipe".to_owned(), pipe.unwrap_or_default());
     for stage in &pipeline.stages {
         flatten(&stage.name, &format!("{:#?}", stage.config), &mut values);
         values.insert(format!("{}#inputs", stage.name), format!("{:?}", stage.inputs));

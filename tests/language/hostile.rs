@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fmflow_engine::check::{CheckOptions, CheckResult, check_path, check_text};
+use fmflow_engine::plan::text::PlannedCommands;
 use fmflow_engine::text::render::{DrawingStyle, render_concise_lines, render_drawings};
 
 fn checked(text: &str) -> CheckResult {
@@ -252,7 +253,7 @@ fn nonsense_checkpoint_headers_never_panic() {
                 &facts,
                 &fmflow_engine::store::StoreListing::default(),
             );
-            let _ = fmflow_engine::plan::text::render_plan_text(pipeline, &plan, "fmflow run c.kdl");
+            let _ = fmflow_engine::plan::text::render_plan_text(pipeline, &plan, &PlannedCommands::default());
         }
     }
 }

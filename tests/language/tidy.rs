@@ -260,6 +260,7 @@ fn only_the_hub_reaches_the_network() {
 /// them.
 const ENGINE_FLOORS: &[&str] = &[
     "text",
+    "program",
     "error",
     "pipeline",
     "documents",

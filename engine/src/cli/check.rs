@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::CommandContext;
+use super::consent::Consent;
 use super::online::{self, LockFileOutcome, NetworkArguments};
 use super::pipeline_arguments::{PipelineArguments, build_data_error};
 use crate::check::levels;
@@ -90,15 +91,18 @@ fn report_findings(
 ) -> Result<()> {
     let (output, format) = (context.output, arguments.format);
     let findings = &checked.diagnostics;
-    let refused = checked
+    let mut refused = checked
         .pipeline
         .as_ref()
         .map_or(Vec::new(), |pipeline| list_refusals(pipeline, pipeline.stages.iter()));
+    let asked = checked.pipeline.as_ref().map(|pipeline| Consent::find(pipeline, pipeline.stages.iter()));
+    let asked = asked.transpose()?.unwrap_or_default();
+    refused.extend(asked.describe_refusal(&arguments.source.format_next_command("approve", "", context)));
     match format {
         OutputFormat::Human => output.drawings(findings),
         OutputFormat::Concise => output.result(&render::render_concise_lines(findings))?,
         OutputFormat::Github => output.result(&render::render_github_annotations(findings))?,
-        OutputFormat::Json => output.json(&render_check_json(checked, &refused, locked))?,
+        OutputFormat::Json => output.json(&render_check_json(checked, &refused, &asked, locked))?,
     }
     let Some(pipeline) = checked.pipeline.as_ref().filter(|_| !checked.failed()) else {
         if matches!(format, OutputFormat::Human) {
@@ -108,7 +112,8 @@ fn report_findings(
     };
     if matches!(format, OutputFormat::Human) {
         let locked = locked.map(LockFileOutcome::text).unwrap_or_default();
-        output.result(&format!("{}{locked}", format_verdict(pipeline, &refused, checked)))?;
+        let verdict = format_verdict(pipeline, &refused, checked);
+        output.result(&format!("{}{verdict}{locked}", asked.render()))?;
     }
     match refused.len() {
         count if count > 0 && arguments.runnable => {
@@ -135,6 +140,7 @@ fn format_verdict(pipeline: &Pipeline, refused: &[String], checked: &CheckResult
 fn render_check_json(
     checked: &CheckResult,
     refused: &[String],
+    asked: &Consent,
     locked: Option<&LockFileOutcome>,
 ) -> serde_json::Value {
     let mut answer = json!({
@@ -142,6 +148,7 @@ fn render_check_json(
         "ok": !checked.failed(),
         "allowed": checked.allowed,
         "refused": refused,
+        "commands": asked.to_json(),
         "diagnostics": render::render_diagnostics_json(&checked.diagnostics),
     });
     if let (Some(locked), Some(answer)) = (locked, answer.as_object_mut()) {

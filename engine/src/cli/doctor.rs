@@ -9,6 +9,7 @@ use clap::Args;
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
+use super::consent::Consent;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments, classify_errors};
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
@@ -162,6 +163,7 @@ fn inspect_pipeline(
         return errors;
     };
     inspect_pipeline_needs(findings, file, &pipeline, free, context);
+    inspect_consent(findings, &pipeline, &source.format_next_command("approve", "", context));
     errors
 }
 
@@ -194,6 +196,18 @@ fn inspect_pipeline_needs(
             let state = if short { FindingState::Stops(6) } else { FindingState::Fine };
             findings.add("space needed", format!("about {}", format_bytes(need)), state);
         }
+    }
+}
+
+/// Reports whether the commands of a pipeline are approved.
+fn inspect_consent(findings: &mut DoctorFindings, pipeline: &Pipeline, approve: &str) {
+    match Consent::find(pipeline, pipeline.stages.iter()) {
+        Err(error) => findings.add_obstacle("commands", error.to_string(), error.exit_code()),
+        Ok(consent) => match consent.describe_refusal(approve) {
+            Some(refusal) => findings.add_obstacle("commands", refusal, 2),
+            None if consent.commands.is_empty() => {}
+            None => findings.add_fine("commands", "approved"),
+        },
     }
 }
 

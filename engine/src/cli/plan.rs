@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::CommandContext;
+use super::consent::Consent;
 use super::pipeline_arguments::PipelineArguments;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
@@ -91,11 +92,18 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     let selection = arguments.which.to_selection(&pipeline)?;
     let (_, mut plan) = make_plan(&pipeline, context.open_store()?.as_ref())?;
     plan.select(&pipeline, &selection)?;
+    let asked =
+        Consent::find(&pipeline, plan.running().into_iter().map(|planned| pipeline.stage(planned.id)))?;
     if arguments.json {
-        context.output.json(&json::render_plan_json(&pipeline, &plan))?;
+        let mut answer = json::render_plan_json(&pipeline, &plan);
+        answer["commands"] = asked.to_json();
+        context.output.json(&answer)?;
     } else {
-        let run = arguments.source.format_next_command("run", &arguments.which.format_flags(), context);
-        context.output.result(&text::render_plan_text(&pipeline, &plan, &run))?;
+        let source = &arguments.source;
+        let refused = asked.describe_refusal(&source.format_next_command("approve", "", context));
+        let next = source.format_next_command("run", &arguments.which.format_flags(), context);
+        let commands = text::PlannedCommands { shown: asked.render(), refused, next };
+        context.output.result(&text::render_plan_text(&pipeline, &plan, &commands))?;
     }
     context.output.message(&arguments.source.render_warnings(&warnings, context));
     fit::refuse_small_card(&pipeline, plan.running().into_iter())?;

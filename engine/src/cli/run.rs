@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::consent::Consent;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::{Terminal, render_end_table};
@@ -57,6 +58,9 @@ struct ExecutionArguments {
     /// Start over even if more than an hour of work is not used
     #[arg(long)]
     yes: bool,
+    /// Execute the commands of the file this time, even if they are not approved
+    #[arg(long)]
+    allow_commands: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -83,7 +87,8 @@ impl ExecutionArguments {
         let jobs = (self.jobs.get() > 1).then(|| format!("--jobs {}", self.jobs));
         let device = (self.device != "cpu").then(|| format!("--device {}", self.device));
         let which = Some(self.which.format_part_flags()).filter(|words| !words.is_empty());
-        which.into_iter().chain(jobs).chain(device).collect::<Vec<_>>().join(" ")
+        let allowed = self.allow_commands.then(|| "--allow-commands".to_owned());
+        which.into_iter().chain(jobs).chain(device).chain(allowed).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -159,8 +164,13 @@ fn execute_pipeline(
         }
         other => other.ok(),
     };
+    if plan.count_stages_to_run() > 0 && !how.allow_commands {
+        let running = plan.running().into_iter().map(|planned| pipeline.stage(planned.id));
+        let approve = source.format_next_command("approve", "", context);
+        Consent::find(&pipeline, running)?.refuse_unapproved(&approve)?;
+    }
     confirm_lost_work(&plan, &store, how, context)?;
-    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
+    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, consent: true, selection };
     let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
     let runner = Runner {
         pipeline: &pipeline,

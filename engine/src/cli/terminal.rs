@@ -76,6 +76,10 @@ impl RunEvents for Terminal {
         lines.iter().for_each(|line| self.write_above_bars(&format!("    {line}")));
     }
 
+    fn note(&self, text: &str) {
+        self.write_above_bars(&format!("note: {text}"));
+    }
+
     fn fail(&self, error: &Error, running: &[&str]) {
         let running = running.join("`, `");
         for line in escape_message(&format!("error: {error}")).lines() {

@@ -4,6 +4,7 @@
 mod attention;
 mod benchmark;
 mod columns;
+mod command;
 mod contamination;
 mod data;
 mod dataset;
@@ -15,17 +16,19 @@ mod sampler;
 mod tables;
 mod train;
 mod unfit;
+mod watchers;
 
 pub(crate) use data::UNWINDOWED_COPIES;
 pub(crate) use dataset::UNREADABLE_FILES;
 use std::path::{Path, PathBuf};
+pub(crate) use watchers::decode_watchers;
 
 use crate::language::draft::Draft;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Budget;
 use crate::pipeline::config::{ExportConfig, ExportDtype, ExportFormat, StageConfig};
-use crate::pipeline::stage::SourceFiles;
+use crate::pipeline::stage::{FieldValue, SourceFiles};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
 use crate::text::glob;
@@ -40,6 +43,8 @@ pub(crate) struct DecodedStage {
     pub sources: Vec<SourceFiles>,
     /// The files that its probe reads.
     pub observed: Vec<SourceFiles>,
+    /// Settings besides those of the field table: names of files that count.
+    pub named: Vec<FieldValue>,
     /// Places and reasons of features that `run` refuses, in addition to those that the field table marks.
     pub unsupported: Vec<(Span, String)>,
     /// Other reasons why `run` refuses the stage, each as a sentence.
@@ -54,6 +59,7 @@ pub(crate) struct Decoder<'a> {
     pub sink: &'a mut Sink,
     sources: Vec<SourceFiles>,
     observed: Vec<SourceFiles>,
+    named: Vec<FieldValue>,
     unsupported: Vec<(Span, String)>,
     refusals: Vec<String>,
 }
@@ -62,14 +68,22 @@ impl<'a> Decoder<'a> {
     /// A decoder for one stage.
     pub(crate) fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
         let (unsupported, refusals) = (Vec::new(), Vec::new());
-        Self { world, sink, sources: Vec::new(), observed: Vec::new(), unsupported, refusals }
+        Self {
+            world,
+            sink,
+            sources: Vec::new(),
+            observed: Vec::new(),
+            named: Vec::new(),
+            unsupported,
+            refusals,
+        }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
     pub(crate) fn stage(mut self, draft: &Draft<'_>) -> Option<DecodedStage> {
         let config = self.config(draft)?;
-        let Self { sources, observed, unsupported, refusals, .. } = self;
-        Some(DecodedStage { config, sources, observed, unsupported, refusals })
+        let Self { sources, observed, named, unsupported, refusals, .. } = self;
+        Some(DecodedStage { config, sources, observed, named, unsupported, refusals })
     }
 
     fn config(&mut self, draft: &Draft<'_>) -> Option<StageConfig> {
@@ -88,6 +102,7 @@ impl<'a> Decoder<'a> {
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),
+            "command" => StageConfig::Command(self.command(record)?),
             other => unreachable!("a stage is one of the kinds above, not `{other}`"),
         })
     }

@@ -1,7 +1,9 @@
 //! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
+mod made;
 mod teacher;
 
+pub(crate) use made::find_made_files;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +48,7 @@ pub(crate) fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Ve
     let mut drafts = Vec::new();
     for record in world.records.iter().filter(|record| world.declares(record)) {
         match record.spec.name.as_str() {
-            "rows" => draft_rows(record, &used, &mut drafts),
+            "rows" => draft_rows(world, record, &used, &mut drafts),
             "convert" => draft_conversion(record, &mut drafts),
             "evaluate" => draft_evaluation(world, record, &used, &mut drafts, sink),
             _ if record.spec.namespace == "stage" => draft_plain_stage(world, record, &mut drafts),
@@ -126,10 +128,16 @@ fn find_trained_rows<'a>(world: &'a Declarations, record: &'a Record) -> Vec<Use
     datasets.map(|dataset| UsedRows { rows, dataset, span: data.span.clone() }).collect()
 }
 
-fn draft_rows<'a>(record: &'a Record, used: &[UsedRows<'a>], drafts: &mut Vec<Draft<'a>>) {
+fn draft_rows<'a>(
+    world: &Declarations,
+    record: &'a Record,
+    used: &[UsedRows<'a>],
+    drafts: &mut Vec<Draft<'a>>,
+) {
     let mine = used.iter().filter(|pair| std::ptr::eq(pair.rows, record));
     for pair in mine {
-        let inputs = find_referenced_input(record, "tokenizer", InputRole::Tokenizer).into_iter().collect();
+        let tokenizer = find_referenced_input(record, "tokenizer", InputRole::Tokenizer);
+        let inputs = tokenizer.into_iter().chain(made::find_made_documents(world, pair.dataset)).collect();
         drafts.push(Draft {
             name: pair.name(),
             record,
@@ -164,7 +172,7 @@ fn draft_conversion<'a>(record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
 
 fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &mut Vec<Draft<'a>>) {
     let name = record.expect_name();
-    let mut inputs = Vec::new();
+    let mut inputs = made::find_made_inputs(world, record);
     inputs.extend(find_referenced_input(record, "from", InputRole::From));
     inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
     if record.spec.name == "train" {

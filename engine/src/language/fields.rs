@@ -42,8 +42,12 @@ pub(crate) fn collect_stage_fields<'a>(
     }
     fields.add_mixture_shares(draft.record);
     fields.add_window(draft.record);
-    // These two kinds draw no random numbers, so the seed must not change their fingerprints.
-    let draws = !matches!(draft.record.spec.name.as_str(), "fetch" | "export");
+    // What draws no random numbers must not have another fingerprint with another seed.
+    let draws = match draft.record.spec.name.as_str() {
+        "fetch" | "export" => false,
+        "command" => draft.record.boolean("seeded") == Some(true),
+        _ => true,
+    };
     if let Some(leaf) = seed.filter(|_| draws) {
         fields.add_leaf(leaf, "seed".to_owned(), true, 0);
     }

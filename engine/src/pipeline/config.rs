@@ -5,7 +5,9 @@
 
 mod adapter;
 pub(crate) mod attention;
+mod command;
 mod dataset;
+mod export;
 mod guard;
 mod kept;
 pub(crate) mod learning_rate;
@@ -20,10 +22,12 @@ use serde::{Deserialize, Serialize};
 
 pub use adapter::AdapterSettings;
 pub use attention::{AttentionSchedule, BlockPhase};
+pub use command::{CommandConfig, CommandInput, PlacedFile};
 pub use dataset::{
     ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
     TokenCap, TurnFields,
 };
+pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,
@@ -52,6 +56,8 @@ pub enum StageConfig {
     Generate(GenerateConfig),
     /// Writes a checkpoint for other programs.
     Export(ExportConfig),
+    /// Runs a program of the user.
+    Command(CommandConfig),
 }
 
 impl StageConfig {
@@ -68,6 +74,7 @@ impl StageConfig {
             Self::Evaluate(_) => "evaluate",
             Self::Generate(_) => "generate",
             Self::Export(_) => "export",
+            Self::Command(_) => "command",
         }
     }
 
@@ -86,6 +93,8 @@ impl StageConfig {
 pub enum FetchConfig {
     /// Absolute path of a Hugging Face checkpoint folder on this machine.
     Folder(PathBuf),
+    /// The artifact of a command, in role `made`.
+    Made,
     /// A repository on a hub; not supported yet.
     Hub {
         /// `hf:<owner>/<name>`.
@@ -268,33 +277,4 @@ pub enum TokenizerChoice {
     Named,
     /// No tokenizer; stages that work with text refuse the checkpoint.
     None,
-}
-
-/// Writes a checkpoint for other programs, as a Hugging Face folder. Role `from`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportConfig {
-    /// What is written.
-    pub format: ExportFormat,
-    /// Number format of the weights.
-    pub dtype: ExportDtype,
-    /// Most bytes of weights in one file.
-    pub shard_bytes: u64,
-}
-
-/// What an export writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    /// The whole model, as Hugging Face transformers reads it.
-    HuggingFace,
-    /// The adapter alone, as the library PEFT writes it.
-    Peft,
-}
-
-/// Number formats of exported weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportDtype {
-    /// 32-bit float.
-    F32,
-    /// bfloat16: the upper half of a 32-bit float.
-    Bf16,
 }

@@ -109,7 +109,8 @@ fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Opti
         StageConfig::Rows(_)
         | StageConfig::Tokenizer(_)
         | StageConfig::Evaluate(_)
-        | StageConfig::Generate(_) => None,
+        | StageConfig::Generate(_)
+        | StageConfig::Command(_) => None,
     }
 }
 
@@ -191,6 +192,8 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
         }
         StageConfig::Tokenizer(_) => disk::bound_tokenizer(source.vocabulary.unwrap_or(0)),
         StageConfig::Evaluate(_) | StageConfig::Generate(_) => disk::bound_report(&stage.config),
+        // Nobody knows what a program makes; many make about as much as they read.
+        StageConfig::Command(_) => source.bytes,
     };
     // What is downloaded stays until the stage is finished, so that a killed one need not download it again.
     cost.work_bytes = cost.work_bytes.saturating_add(count_download_bytes(stage));

@@ -127,6 +127,9 @@ paths! {
         TIME_TO "time.to"
         WEIGHT_DECAY "optimizer.weight-decay"
     }
+    command "command" {
+        RUN "run"
+    }
     export "export" {
         FORMAT "format"
     }

@@ -186,7 +186,8 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
         | StageConfig::Rows(_)
         | StageConfig::Evaluate(_)
         | StageConfig::Generate(_)
-        | StageConfig::Export(_) => &[],
+        | StageConfig::Export(_)
+        | StageConfig::Command(_) => &[],
     }
 }
 

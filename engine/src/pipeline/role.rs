@@ -24,6 +24,12 @@ pub enum InputRole {
         /// Name of the `rows` node, if the measurement gives one.
         rows: Option<String>,
     },
+    /// `documents/<dataset>`: the artifact of a command that made the dataset's files.
+    Documents(String),
+    /// `made`: the artifact of a command that made a checkpoint.
+    Made,
+    /// `input/<name>`: what a command reads.
+    Input(String),
     /// `adapter`: the trained checkpoint whose adapter is trained on.
     Adapter,
     /// `teacher`: the autoregressive checkpoint from which the one that is trained is measured.
@@ -45,6 +51,9 @@ impl fmt::Display for InputRole {
         match self {
             Self::From => f.write_str("from"),
             Self::Tokenizer => f.write_str("tokenizer"),
+            Self::Documents(dataset) => write!(f, "documents/{dataset}"),
+            Self::Made => f.write_str("made"),
+            Self::Input(name) => write!(f, "input/{name}"),
             Self::Adapter => f.write_str("adapter"),
             Self::Teacher => f.write_str("teacher"),
             Self::Rows { dataset, rows: None } => write!(f, "rows/{dataset}"),

@@ -65,13 +65,24 @@ pub struct SourceFiles {
     pub files: Vec<PathBuf>,
     /// The files of a repository that are read in place of `files`. The fingerprint depends on their hashes in the same way.
     pub remote: Option<RepositoryFiles>,
+    /// The files of a command that are read in place of `files`. Their contents are those that the command's fingerprint stands for.
+    pub made: Option<MadeFiles>,
+}
+
+/// Files that a command makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeFiles {
+    /// The role of the command's artifact.
+    pub role: InputRole,
+    /// The pattern of their names; without one, all outputs.
+    pub pattern: Option<String>,
 }
 
 impl SourceFiles {
     /// Files on this machine.
     #[must_use]
     pub(crate) fn local(name: &str, files: Vec<PathBuf>) -> Self {
-        Self { name: name.to_owned(), files, remote: None }
+        Self { name: name.to_owned(), files, remote: None, made: None }
     }
 }
 

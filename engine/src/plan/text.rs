@@ -10,9 +10,20 @@ use crate::plan::planned::{Plan, PlanState};
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::display::{count_noun, format_bytes, format_count, format_duration, render_table};
 
-/// The whole plan as text; `run` is the command that it suggests at the end.
+/// What a plan says of commands: those of others, and the one to type next.
+#[derive(Debug, Default)]
+pub struct PlannedCommands {
+    /// Those that `run` executes, as lines; empty if there are none.
+    pub shown: String,
+    /// Why `run` refuses them, if it does.
+    pub refused: Option<String>,
+    /// The command that the plan suggests at its end.
+    pub next: String,
+}
+
+/// The whole plan as text.
 #[must_use]
-pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
+pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, commands: &PlannedCommands) -> String {
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
     text += &render_stage_table(plan);
     text += &render_pin_table(pipeline);
@@ -20,8 +31,13 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
     text += &render_memory_table(plan);
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
-    text += &render_plan_refusals(pipeline, plan);
-    text += &render_plan_end(pipeline, plan, run);
+    if !commands.shown.is_empty() {
+        text += &format!("\n{}", commands.shown);
+    }
+    let mut refused = list_refusals(pipeline, find_wanted_stages(pipeline, plan));
+    refused.extend(commands.refused.clone());
+    text += &render_plan_refusals(&refused);
+    text += &render_plan_end(plan, refused.is_empty().then_some(commands.next.as_str()));
     text
 }
 
@@ -150,11 +166,10 @@ fn render_model_lines(plan: &Plan) -> String {
 }
 
 /// Why `run` would refuse the selected stages, if it would.
-fn render_plan_refusals(pipeline: &Pipeline, plan: &Plan) -> String {
-    let reasons = list_refusals(pipeline, find_wanted_stages(pipeline, plan));
+fn render_plan_refusals(reasons: &[String]) -> String {
     match reasons.is_empty() {
         true => String::new(),
-        false => format!("\n`run` refuses this file:\n{}", render_refusals(&reasons)),
+        false => format!("\n`run` refuses this file:\n{}", render_refusals(reasons)),
     }
 }
 
@@ -162,7 +177,8 @@ fn find_wanted_stages<'a>(pipeline: &'a Pipeline, plan: &Plan) -> impl Iterator<
     plan.wanted().map(|planned| pipeline.stage(planned.id))
 }
 
-fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
+/// The work that is left, and the command to type next, unless `run` would refuse it.
+fn render_plan_end(plan: &Plan, next: Option<&str>) -> String {
     if plan.count_stages_to_run() == 0 {
         return "\nnothing to do: every stage is cached\n".into();
     }
@@ -177,8 +193,7 @@ fn render_plan_end(pipeline: &Pipeline, plan: &Plan, run: &str) -> String {
         most if most == disk => String::new(),
         most => format!(", at most {most}"),
     };
-    let refused = !list_refusals(pipeline, find_wanted_stages(pipeline, plan)).is_empty();
-    let next = if refused { String::new() } else { format!("next: {run}\n") };
+    let next = next.map(|next| format!("next: {next}\n")).unwrap_or_default();
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
     format!("\n{work} of {all} to run: {flops}{disk} on disk{most}\n{next}")
 }

@@ -15,6 +15,8 @@ pub trait RunEvents: Sync {
     fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_>;
     /// A stage ended.
     fn end(&self, outcome: &StageOutcome);
+    /// A sentence about the run that the user should see.
+    fn note(&self, text: &str);
     /// Something failed while the stages `running` continue; no new stage starts.
     fn fail(&self, error: &Error, running: &[&str]);
 }

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::{NOT_YET, Stage};
+use crate::plan::commands::list_commands;
 use crate::plan::fit::refuse_small_card;
 use crate::plan::reasons::explain_changes;
 use crate::plan::refusals::{list_refusals, render_refusals};
@@ -44,13 +46,16 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
         }
     }
     refuse_unsupported(runner.pipeline, work.iter().map(|planned| runner.stage(planned)))?;
-    if runner.execute.is_none() {
+    let computes =
+        |planned: &&&PlannedStage| !matches!(runner.stage(planned).config, StageConfig::Command(_));
+    if runner.execute.is_none() && work.iter().any(|planned| computes(&planned)) {
         let help = "rebuild with `--features cpu`";
         return Err(Error::usage("this program was built without an execution backend", help));
     }
     if let Some(Err(why)) = runner.execute.map(|execute| execute.check_device(&runner.options.device)) {
         return Err(Error::usage(why, "choose a device that this build and this machine have"));
     }
+    refuse_commands(runner, work)?;
     refuse_downloads(runner, work)?;
     refuse_missing_branch_points(runner, work)?;
     if runner.options.resume {
@@ -62,6 +67,19 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     }
     memory::refuse_low_memory(runner, work)?;
     space::refuse_full_disk(runner, work)
+}
+
+/// Refuses commands without consent. The command line has shown them and refused before; this holds for every other way to a run.
+fn refuse_commands(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
+    let asked = list_commands(runner.pipeline, work.iter().map(|planned| runner.stage(planned)));
+    match asked.first().filter(|_| !runner.options.consent) {
+        None => Ok(()),
+        Some(first) => {
+            let message =
+                format!("the pipeline executes commands without consent:\n{}", first.render("").trim_end());
+            Err(Error::usage(message, "`fmflow approve FILE` approves them"))
+        }
+    }
 }
 
 /// Refuses stages that download, if this program cannot.

@@ -21,6 +21,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Maximum number of stages that run at the same time.
     pub jobs: NonZeroUsize,
+    /// Whether the user has allowed all commands of the pipeline that the run executes.
+    pub consent: bool,
     /// The selected part of the pipeline, for the run record; the plan is narrowed to it already.
     pub selection: Selection,
 }

@@ -17,6 +17,7 @@ use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{StageId, StageInput};
 use crate::pipeline::window::find_windowed_rows;
 use crate::plan::{PlanState, PlannedStage};
+use crate::run::hooks::HookRunner;
 use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::run::space::explain_shortage;
@@ -37,13 +38,15 @@ pub(super) struct Schedule<'a> {
     /// Started, and when.
     running: Vec<(&'a PlannedStage, Instant)>,
     verified: Arc<VerifiedArtifacts>,
+    hooks: HookRunner<'a>,
     ran: RunOutcome,
 }
 
 impl<'a> Schedule<'a> {
     pub(super) fn new(runner: &'a Runner<'a>) -> Self {
         let waiting = runner.plan.wanted().collect();
-        Self { runner, waiting, running: vec![], verified: Arc::default(), ran: RunOutcome::default() }
+        let (verified, hooks) = (Arc::default(), HookRunner::new(runner));
+        Self { runner, waiting, running: vec![], verified, hooks, ran: RunOutcome::default() }
     }
 
     /// Runs every stage, or as many as the first failure allows; outcomes are in the plan's order.
@@ -56,9 +59,10 @@ impl<'a> Schedule<'a> {
                     break;
                 }
                 let (id, result) = receive.recv().expect("`send` lives as long as this loop");
-                self.finish_stage(id, result);
+                self.finish_stage(id, result, scope);
             }
         });
+        self.hooks.finish();
         self.ran.outcomes.sort_by_key(|outcome| outcome.id);
         self.ran
     }
@@ -154,7 +158,7 @@ impl<'a> Schedule<'a> {
         (cores / beside.min(self.runner.options.jobs.get())).max(1)
     }
 
-    fn finish_stage(&mut self, id: StageId, result: Result<Summary>) {
+    fn finish_stage<'s>(&mut self, id: StageId, result: Result<Summary>, scope: &'s Scope<'s, 'a>) {
         let at = self.running.iter().position(|(planned, _)| planned.id == id);
         let at = at.expect("a stage that ended is in the list of running stages");
         let (planned, start) = self.running.remove(at);
@@ -171,6 +175,9 @@ impl<'a> Schedule<'a> {
         let event =
             json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });
         let journal = self.runner.store.record_event(&event).map_err(explain);
+        let code = result.as_ref().err().map(Error::exit_code);
+        self.hooks.start(planned, &outcome, code, scope);
+        self.hooks.tell_ended();
         self.report_outcome(outcome);
         [result.map(drop), journal]
             .into_iter()

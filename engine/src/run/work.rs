@@ -1,5 +1,6 @@
 //! The work of one stage, on a thread of its own: verifies its inputs, opens its slot, runs it, checks its artifact.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +9,19 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, FailureKind, Result};
 use crate::hub::online::find_token;
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::window::{find_window_share, find_windowed_rows};
 use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::branch::{find_branch_update, verify_branch_point};
+use crate::run::command::run_command;
 use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::{Job, WindowSource};
 use crate::run::extension::adopt_checkpoint;
+use crate::run::made::resolve_made_sources;
+use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
@@ -47,12 +52,16 @@ pub(super) fn work_on_stage(
     verified: &VerifiedArtifacts,
     cores: usize,
 ) -> Result<Summary> {
-    let stage = runner.stage(planned);
+    let own = runner.stage(planned);
     if runner.interrupt.load(Ordering::Relaxed) {
-        return Err(stage_error(stage, stopped_before_start()));
+        return Err(stage_error(own, stopped_before_start()));
     }
-    let inputs = verify_inputs(runner, stage, verified)?;
-    let windows = find_windows(runner, stage, verified)?;
+    let inputs = verify_inputs(runner, own, verified)?;
+    let resolved = resolve_sources(runner, own, &inputs)?;
+    let stage = &*resolved;
+    let windowed = find_windowed(runner, stage, verified)?;
+    let windows = windowed.iter().map(|(role, rows)| (role.clone(), rows.source())).collect();
+    let windows: IndexMap<InputRole, WindowSource<'_>> = windows;
     refuse_contradictions(runner, stage, &inputs)?;
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
@@ -61,11 +70,17 @@ pub(super) fn work_on_stage(
     let sources = sources.flat_map(|stage| &stage.sources).flat_map(|source| &source.files);
     let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone())?.watch(sources)?;
     for read in windows.values().map(|window| window.stage).chain([stage]) {
+        // What commands made is in no digest, but in their fingerprints.
+        let read = runner.pipeline.stage(read.id);
         source_digests::refuse_changed_sources(read, runner.digests.get(read.id), runner.store)?;
     }
     adopt_checkpoint(runner, planned, &slot)?;
-    let report = runner.events.begin(&stage.name, &planned.state);
-    slot.notes().iter().for_each(|note| report.note(note));
+    let command = runner.pipeline.watchers.pipe.as_ref();
+    let pipe = command.map(|command| MetricsPipe::new(runner, command, &stage.name));
+    let slot = slot.listened(pipe.as_ref().map(MetricsPipe::listener));
+    let inner = runner.events.begin(&stage.name, &planned.state);
+    let report = PipedReport { inner: &*inner, pipe: pipe.as_ref() };
+    slot.notes().iter().for_each(|note| inner.note(note));
     let token = find_token(&runner.pipeline.secrets);
     let job = Job {
         stage,
@@ -73,13 +88,16 @@ pub(super) fn work_on_stage(
         inputs: &inputs,
         windows: &windows,
         slot: &slot,
-        report: &*report,
+        report: &report,
         interrupt: runner.interrupt,
         device: runner.options.device.as_str(),
         cores,
         token: token.as_ref(),
     };
-    let summary = execute_job(runner, &job).map_err(|failure| stage_error(stage, failure))?;
+    let worked = execute_job(runner, &job);
+    let interrupted = runner.interrupt.load(Ordering::Relaxed);
+    pipe.into_iter().for_each(|pipe| pipe.finish(&*inner, interrupted));
+    let summary = worked.map_err(|failure| stage_error(stage, failure))?;
     refuse_unpublished(runner, planned)?;
     // The engine that asks and the stage that measured are one program: what is missing was forgotten there.
     let unmet = check_required_scores(stage, &summary)
@@ -88,6 +106,9 @@ pub(super) fn work_on_stage(
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
+    if let StageConfig::Command(config) = &job.stage.config {
+        return run_command(job, config);
+    }
     let execute = runner.execute.ok_or_else(|| defect_failure("there is no execution backend"))?;
     execute.run(job)
 }
@@ -154,17 +175,40 @@ fn verify_inputs(
     Ok(inputs)
 }
 
+/// The stage with the files that commands made for it.
+fn resolve_sources<'a>(
+    runner: &Runner<'_>,
+    stage: &'a Stage,
+    inputs: &IndexMap<InputRole, PathBuf>,
+) -> Result<Cow<'a, Stage>> {
+    resolve_made_sources(runner.store.vfs(), stage, inputs).map_err(|failure| stage_error(stage, failure))
+}
+
+/// Rows that are made while a training reads them.
+struct WindowedRows<'a> {
+    stage: Cow<'a, Stage>,
+    inputs: IndexMap<InputRole, PathBuf>,
+    disk: u64,
+}
+
+impl WindowedRows<'_> {
+    fn source(&self) -> WindowSource<'_> {
+        WindowSource { stage: &self.stage, inputs: self.inputs.clone(), disk: self.disk }
+    }
+}
+
 /// What a training stage needs to make the rows of its windows.
-fn find_windows<'a>(
+fn find_windowed<'a>(
     runner: &'a Runner<'_>,
     stage: &Stage,
     verified: &VerifiedArtifacts,
-) -> Result<IndexMap<InputRole, WindowSource<'a>>> {
-    let mut windows = IndexMap::new();
+) -> Result<Vec<(InputRole, WindowedRows<'a>)>> {
+    let mut windowed = Vec::new();
     for (role, rows) in find_windowed_rows(runner.pipeline, stage) {
         let inputs = verify_inputs(runner, rows, verified)?;
+        let stage = resolve_sources(runner, rows, &inputs)?;
         let disk = find_window_share(runner.pipeline, rows).expect("rows with a window have a part of it");
-        windows.insert(role.clone(), WindowSource { stage: rows, inputs, disk });
+        windowed.push((role.clone(), WindowedRows { stage, inputs, disk }));
     }
-    Ok(windows)
+    Ok(windowed)
 }

@@ -45,6 +45,10 @@ impl<'a> Digests<'a> {
         for file in &source.files {
             hasher.update(self.digest_file(file)?.as_bytes());
         }
+        // The contents of what a command makes are in the fingerprint of the command; which of its files are read is not.
+        for pattern in source.made.iter().flat_map(|made| &made.pattern) {
+            hasher.update(pattern.as_bytes());
+        }
         for words in source.remote.iter().flat_map(RepositoryFiles::identity) {
             hasher.update(words.as_bytes());
         }

@@ -6,6 +6,9 @@ use std::path::Path;
 use crate::error::{Error, ForeignEntry, Result};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
+/// The folder in which programs run.
+pub(super) const PROGRAMS: &str = "programs";
+
 /// Levels of folders in a store: the deepest one is a checkpoint that is being removed. Nothing is said against a few more.
 const MAX_STORE_DEPTH: usize = 16;
 
@@ -30,6 +33,8 @@ fn refuse_foreign_below(vfs: &dyn Vfs, folder: &Path, depth: usize) -> Result<()
         let path = folder.join(name);
         match kind {
             EntryKind::File => {}
+            // What programs left there is never searched, only removed without following links.
+            EntryKind::Directory if depth == 0 && path.ends_with(PROGRAMS) => {}
             EntryKind::Directory => refuse_foreign_below(vfs, &path, depth + 1)?,
             EntryKind::Foreign(what) => return Err(refuse_entry(&path, what)),
         }

@@ -72,6 +72,7 @@ impl Store {
         for folder in ["tmp", "trash"] {
             self.empty_folder(&self.root().join(folder), |_| true)?;
         }
+        self.sweep_programs()?;
         let artifacts = self.root().join("artifacts");
         let finished = self.vfs().list(&artifacts).map_err(Error::io("list", &artifacts))?;
         let finished: Vec<&str> = finished.iter().map(|(name, _)| extract_digits(name)).collect();

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod metrics_log;
+mod program_folder;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use crate::store::publish::{ArtifactWriter, PublishHooks};
 use crate::store::source_file::SourceStat;
 use crate::store::vfs::Vfs;
 use metrics_log::OpenMetrics;
+pub(crate) use program_folder::{OUTPUT_LOG, ProgramFolder};
 
 /// Identity of the stage that a slot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,12 @@ pub struct Slot {
     watch: Vec<(PathBuf, SourceStat)>,
     /// What was damaged in the work folder and is mended, for the user.
     notes: Vec<String>,
+    /// Gets every line of metrics once it is written.
+    listener: Option<MetricsListener>,
 }
+
+/// Gets every line of metrics once it is written. It must not wait.
+pub(crate) type MetricsListener = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Store {
     /// Opens the slot of a stage.
@@ -62,8 +69,15 @@ impl Slot {
     /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage. What is
     /// damaged beside the checkpoints, which carry their own hashes, is mended and noted.
     pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
-        let mut slot =
-            Self { store, key, metrics: Mutex::new(None), began: 0.0, watch: vec![], notes: vec![] };
+        let mut slot = Self {
+            store,
+            key,
+            metrics: Mutex::new(None),
+            began: 0.0,
+            watch: vec![],
+            notes: vec![],
+            listener: None,
+        };
         let work = slot.work();
         match manifest::read_manifest(slot.vfs(), &work)? {
             None => {
@@ -112,6 +126,12 @@ impl Slot {
             self.watch.push((path.clone(), digest::read_source_stat(&path)?));
         }
         Ok(self)
+    }
+
+    /// Lets `listener` have every line of metrics once it is written.
+    #[must_use]
+    pub(crate) fn listened(self, listener: Option<MetricsListener>) -> Self {
+        Self { listener, ..self }
     }
 
     /// A writer for the stage's artifact. Publishing it copies the metrics into it and then removes the unfinished work.

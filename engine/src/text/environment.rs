@@ -1,5 +1,6 @@
 //! Reads environment variables: the names of those that are set, the value of a secret, and where Hugging Face's tools keep files.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -43,6 +44,20 @@ pub fn find_hub_home() -> Option<PathBuf> {
         own.or_else(|| Some(PathBuf::from(read_variable("HOME")?).join(".cache")))
     };
     read_variable("HF_HOME").map(PathBuf::from).or_else(|| Some(caches()?.join("huggingface")))
+}
+
+/// The user's folder of states, which outlive a run and belong to no project: `XDG_STATE_HOME`, or `.local/state` at home.
+/// Relative ones are ignored, as the specification wants it: they would lie in a stranger's project.
+#[must_use]
+pub(crate) fn find_state_home() -> Option<PathBuf> {
+    let absolute = |name| read_variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
+}
+
+/// The bytes of an environment variable; `None` if it is not set.
+#[must_use]
+pub(crate) fn read_raw_variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// The value of an environment variable, trimmed. `None` if it is not set, empty or not UTF-8.

@@ -37,10 +37,10 @@ pub(crate) fn suggest_names<'a>(
     (!names.is_empty()).then(|| format!("allowed here: {names}"))
 }
 
-/// The names in backticks, separated by commas: at most twenty, then how many more there are.
+/// The names in backticks, separated by commas: at most twenty-four, then how many more there are.
 pub(crate) fn format_name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut names = names;
-    let shown: Vec<_> = names.by_ref().take(20).map(|name| format!("`{name}`")).collect();
+    let shown: Vec<_> = names.by_ref().take(24).map(|name| format!("`{name}`")).collect();
     match names.count() {
         0 => shown.join(", "),
         more => format!("{}, and {more} more", shown.join(", ")),

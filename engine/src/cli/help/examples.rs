@@ -45,6 +45,7 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
             ("fmflow run pipeline.kdl --from sft", "this stage and what depends on it, even if finished"),
             ("fmflow run pipeline.kdl --jobs 2", "two stages at a time, if neither needs the other"),
             ("fmflow run pipeline.kdl --device cuda:0", "on the first GPU"),
+            ("fmflow run pipeline.kdl --allow-commands", "its programs, too, even if they are not approved"),
         ],
     ),
     (
@@ -52,6 +53,13 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         &[
             ("fmflow resume", "the last run of the store"),
             ("fmflow resume pipeline.kdl", "this pipeline, unless it changed"),
+        ],
+    ),
+    (
+        "approve",
+        &[
+            ("fmflow approve pipeline.kdl", "show its commands, and approve them until they change"),
+            ("fmflow approve pipeline.kdl --revoke", "take that back"),
         ],
     ),
     (

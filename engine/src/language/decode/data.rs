@@ -8,6 +8,7 @@ use crate::language::schema::{CanonicalValue, foreign_names};
 use crate::pipeline::config::{
     DatasetFormat, EndOfTurn, FetchConfig, Packing, RowsConfig, SpecialNames, TokenizerConfig,
 };
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::glob;
@@ -38,6 +39,9 @@ impl Decoder<'_> {
             self.sources.push(SourceFiles { remote, ..SourceFiles::local("folder", Vec::new()) });
             let revision = record.text("revision").map(str::to_owned);
             return Some(FetchConfig::Hub { from: from.to_owned(), revision });
+        }
+        if self.made_files(leaf, InputRole::Made)?.is_some() {
+            return Some(FetchConfig::Made);
         }
         let folder = leaf.span.file.folder.join(from);
         match glob::list_folder(&folder) {

@@ -2,15 +2,18 @@
 
 use super::contamination::decode_contamination;
 use super::{Decoder, unknown_word};
+use crate::language::draft::find_made_files;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::{
     ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments, TokenCap, TurnFields,
 };
 use crate::pipeline::repository::{RepositoryFiles, data_kind_of, find_data_kind};
-use crate::pipeline::stage::SourceFiles;
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::{MadeFiles, SourceFiles};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
+use crate::text::file_head;
 
 /// Why `run` refuses a dataset whose files no word of `format=` stands for.
 pub(crate) const UNREADABLE_FILES: &str = "files of a repository in another format";
@@ -81,7 +84,9 @@ impl Decoder<'_> {
         let name = record.name()?.to_owned();
         let from = record.leaf("from")?;
         let local = matches!(from.value, CanonicalValue::Path(_));
+        let made = self.made_files(from, InputRole::Documents(name.clone()))?;
         let files = match &from.value {
+            CanonicalValue::Path(_) if made.is_some() => Some(Vec::new()),
             CanonicalValue::Path(pattern) => self.files(&format!("dataset `{name}`"), pattern, &from.span),
             _ => Some(Vec::new()),
         };
@@ -107,8 +112,29 @@ impl Decoder<'_> {
             cap: decode_token_cap(record),
         };
         self.check_data(record, &files, &dataset);
-        self.sources.push(SourceFiles { remote, ..SourceFiles::local(&name, files) });
+        self.sources.push(SourceFiles { remote, made, ..SourceFiles::local(&name, files) });
         Some(dataset)
+    }
+
+    /// The files of a command that a path names; the outer `None` if it also names something on this machine.
+    pub(super) fn made_files(&mut self, from: &Leaf, role: InputRole) -> Option<Option<MadeFiles>> {
+        let Some((command, pattern)) = find_made_files(self.world, from) else { return Some(None) };
+        let name = command.expect_name();
+        if file_head::is_present(&from.span.file.folder.join(name)) {
+            self.sink.push(
+                Diagnostic::new(Code::DuplicateName, format!("`{name}` is a command and a file or folder"))
+                    .at(&from.span, "which of them?")
+                    .also(&command.span, "the command")
+                    .help(format!("rename the command, or write `./{name}` for the file or folder")),
+            );
+            return None;
+        }
+        if let Some(Err(error)) = pattern.map(glob::Pattern::new) {
+            let message = format!("`{}` is not a pattern: {error}", escape_line(pattern.unwrap_or_default()));
+            self.sink.push(Diagnostic::new(Code::NoFiles, message).at(&from.span, "not a pattern"));
+            return None;
+        }
+        Some(Some(MadeFiles { role, pattern: pattern.map(str::to_owned) }))
     }
 
     /// The files of a repository that the lock file pins. Without any, `run` refuses the stage.

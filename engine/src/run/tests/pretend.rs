@@ -163,6 +163,7 @@ impl RunEvents for FailureLog<'_> {
         Box::new(Silent)
     }
     fn end(&self, _outcome: &StageOutcome) {}
+    fn note(&self, _text: &str) {}
     fn fail(&self, error: &Error, running: &[&str]) {
         self.0.lock().unwrap().push(format!("{error} beside {running:?}"));
     }
@@ -235,8 +236,13 @@ impl World {
         let digests = SourceDigests::read(&pipeline, Some(&store))?;
         let mut plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         plan.select(&pipeline, selection)?;
-        let options =
-            RunOptions { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
+        let options = RunOptions {
+            device: "cpu".into(),
+            resume,
+            jobs: self.jobs,
+            consent: false,
+            selection: selection.clone(),
+        };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &FailureLog(&self.reported));

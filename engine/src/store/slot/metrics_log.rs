@@ -33,7 +33,9 @@ impl Slot {
         };
         log.file.write_all(sealed.as_bytes()).map_err(Error::io("write", &self.metrics_path()))?;
         let event = log.encoder.encode(line);
-        log.events.write_all(&event).map_err(Error::io("write", &log.events_path))
+        log.events.write_all(&event).map_err(Error::io("write", &log.events_path))?;
+        self.listener.iter().for_each(|listener| listener(line));
+        Ok(())
     }
 
     /// The lines of the metrics so far, without their checksums.

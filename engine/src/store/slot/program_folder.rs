@@ -1,0 +1,166 @@
+//! The folder that a program runs in. It lies in the store, beside what is published, and nothing in it is trusted: a program may
+//! leave links, pipes and names of any bytes, so the folder is never searched, only removed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::Slot;
+use crate::error::{Error, Result};
+use crate::store::foreign::PROGRAMS;
+use crate::store::layout::{Store, make_unique_name};
+use crate::store::publish::ArtifactWriter;
+
+/// The file of a program's output, in its artifact or, if it failed, in its unfinished work.
+pub(crate) const OUTPUT_LOG: &str = "output.log";
+
+/// A folder that a program runs in. It is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ProgramFolder(PathBuf);
+
+impl Slot {
+    /// A new, empty folder for a program.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub(crate) fn program_folder(&self) -> Result<ProgramFolder> {
+        self.store().ensure_folder(PROGRAMS)?;
+        loop {
+            let path = self.store().root().join(PROGRAMS).join(make_unique_name(&self.key.kind));
+            match self.vfs().create_dir(&path) {
+                // Left by another process with the same id, perhaps in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(Error::io("create", &path))?,
+            }
+            return Ok(ProgramFolder(path));
+        }
+    }
+
+    /// Keeps the output of a program that failed, and returns its path.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn keep_output(&self, output: &[u8]) -> Result<PathBuf> {
+        let path = self.work().join(OUTPUT_LOG);
+        self.store().replace_file(&path, output)?;
+        Ok(path)
+    }
+}
+
+impl Store {
+    /// Removes the folders of programs whose run was killed.
+    pub(in crate::store) fn sweep_programs(&self) -> Result<()> {
+        let path = self.root().join(PROGRAMS);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(Error::io("list", &path))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", &path))?;
+            if !is_in_use(&entry.file_name().to_string_lossy()) {
+                let place = entry.path();
+                // It follows no links.
+                let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    true => fs::remove_dir_all(&place),
+                    false => fs::remove_file(&place),
+                };
+                removed.map_err(Error::io("remove", &place))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the process in the name of a program's folder may still run.
+fn is_in_use(name: &str) -> bool {
+    let process =
+        name.rsplit('.').nth(1).and_then(|id| id.parse().ok()).and_then(rustix::process::Pid::from_raw);
+    process.is_some_and(|process| rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH))
+}
+
+impl ProgramFolder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Copies a file to a place below the folder.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub(crate) fn copy(&self, from: &Path, place: &Path) -> Result<()> {
+        let to = self.make_parent(place)?;
+        fs::copy(from, &to).map(drop).map_err(Error::io("copy", from))
+    }
+
+    /// Makes a link at a place below the folder, so that nothing large is copied.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn link(&self, to: &Path, place: &Path) -> Result<()> {
+        let at = self.make_parent(place)?;
+        symlink(to, &at).map_err(Error::io("create", &at))
+    }
+
+    fn make_parent(&self, place: &Path) -> Result<PathBuf> {
+        let path = self.0.join(place);
+        let parent = path.parent().expect("a place is below the folder");
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        Ok(path)
+    }
+
+    /// Paths below the folder of the regular files that match a pattern, sorted, and whether something else matches.
+    ///
+    /// # Errors
+    /// If the folder cannot be searched.
+    pub(crate) fn find(&self, pattern: &str) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
+        let root = glob::Pattern::escape(&self.0.to_string_lossy());
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+            ..Default::default()
+        };
+        let found = glob::glob_with(&format!("{root}/{pattern}"), options);
+        let found = found.map_err(|error| Error::Defect(format!("an output is a pattern: {error}")))?;
+        let (mut files, mut other) = (Vec::new(), None);
+        for path in found {
+            let path = path.map_err(|error| Error::io("search", &self.0)(error.into()))?;
+            let kind = fs::symlink_metadata(&path).map_err(Error::io("inspect", &path))?.file_type();
+            match kind.is_file() {
+                true => files.push(path),
+                false => other = Some(path),
+            }
+        }
+        files.sort();
+        Ok((files, other))
+    }
+
+    /// Copies a file that the program made into its artifact, under its own name.
+    ///
+    /// # Errors
+    /// If the name is not plain, or the file cannot be read or written.
+    pub(crate) fn publish(&self, file: &Path, name: &str, writer: &mut ArtifactWriter) -> Result<u64> {
+        let mut from = fs::File::open(file).map_err(Error::io("read", file))?;
+        let mut to = writer.file(name)?;
+        let bytes = io::copy(&mut from, &mut to).map_err(Error::io("copy", file))?;
+        to.finish()?;
+        Ok(bytes)
+    }
+
+    /// Names of at most `most` files and folders in the folder, sorted.
+    pub(crate) fn list(&self, most: usize) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.truncate(most);
+        names
+    }
+}
+
+impl Drop for ProgramFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next run removes or reports.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,4 +1,4 @@
-//! Code benchmarks: files of problems and of samples, and the scores of graded samples. `fmflow grade` and the stages use the same
+//! Benchmarks: files of problems and of samples, and the scores of graded samples. `fmflow grade` and the stages use the same
 //! functions, so that a sample has one verdict.
 
 mod files;

@@ -14,6 +14,7 @@ use record::Record;
 use serde_json::{Map, Value};
 
 use crate::literal::encode_list;
+use crate::number::Decimal;
 
 /// How the records of a benchmark are laid out, and how a program is made from a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,15 @@ pub enum Layout {
     HumanEval,
     /// MBPP (sanitized) and MBPP+: the prompt describes the program.
     Mbpp,
+    /// GSM8K: a question whose answer ends with a number.
+    Gsm8k,
 }
 
 /// What identifies a problem: 2, "2" and "Mbpp/2" are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(String);
 
-/// A problem that programs can be graded on.
+/// A problem that programs or answers can be graded on.
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// Its identity.
@@ -37,17 +40,25 @@ pub struct Problem {
     pub name: String,
     /// What a model reads.
     pub prompt: String,
-    /// The reference solution, as a whole program.
+    /// The reference solution, as a whole program or answer.
     pub reference: Option<String>,
     /// Tests that a prompt may show.
     pub shown_tests: Vec<String>,
     layout: Layout,
-    /// What the judge reads.
-    pub(crate) wire: String,
+    pub(crate) check: Check,
+}
+
+/// What decides whether an answer is right.
+#[derive(Clone, Debug)]
+pub(crate) enum Check {
+    /// Tests, as the judge reads them.
+    Tests(String),
+    /// The last number of the answer has to be this one.
+    Number(Decimal),
 }
 
 /// Names of the benchmarks whose layout is known.
-pub const NAMES: [&str; 4] = ["humaneval", "humaneval+", "mbpp", "mbpp+"];
+pub const NAMES: [&str; 5] = ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k"];
 
 impl Layout {
     /// The layout of a benchmark by its name.
@@ -56,8 +67,21 @@ impl Layout {
         match name {
             "humaneval" | "humaneval+" => Some(Self::HumanEval),
             "mbpp" | "mbpp+" => Some(Self::Mbpp),
+            "gsm8k" => Some(Self::Gsm8k),
             _ => None,
         }
+    }
+
+    /// Whether answers are programs, so that grading needs an interpreter.
+    #[must_use]
+    pub fn runs_programs(self) -> bool {
+        matches!(self, Self::HumanEval | Self::Mbpp)
+    }
+
+    /// Whether an answer gives a number.
+    #[must_use]
+    pub fn finds_numbers(self) -> bool {
+        self == Self::Gsm8k
     }
 }
 
@@ -85,35 +109,39 @@ impl fmt::Display for TaskId {
 }
 
 impl Problem {
-    /// Reads a record.
+    /// Reads a record, the first of its benchmark.
     ///
     /// # Errors
     /// If a field is missing or of the wrong type.
     pub fn from_record(layout: Layout, record: &Map<String, Value>) -> Result<Self, RecordError> {
-        Self::read(layout, &Record { fields: record, line: None })
+        Self::from_numbered(layout, record, None, 0)
     }
 
-    /// Reads a record and the line of JSON that it was parsed from: numbers in inputs of tests keep all their digits.
+    /// Reads a record and the line of JSON that it was parsed from, if there is one: numbers in inputs of tests keep all their digits.
+    /// `number` counts the records of the benchmark from 0; it is the name of a problem whose layout has none.
     ///
     /// # Errors
     /// As [`Self::from_record`].
-    pub fn from_line(layout: Layout, record: &Map<String, Value>, line: &str) -> Result<Self, RecordError> {
-        Self::read(layout, &Record { fields: record, line: Some(line) })
-    }
-
-    fn read(layout: Layout, record: &Record<'_>) -> Result<Self, RecordError> {
+    pub fn from_numbered(
+        layout: Layout,
+        fields: &Map<String, Value>,
+        line: Option<&str>,
+        number: usize,
+    ) -> Result<Self, RecordError> {
+        let record = &Record { fields, line };
         match layout {
             Layout::HumanEval => read_humaneval(record),
             Layout::Mbpp => read_mbpp(record),
+            Layout::Gsm8k => read_gsm8k(record, number),
         }
     }
 
-    /// The program that a completion makes: HumanEval continues the prompt, MBPP does not.
+    /// What is graded of a completion: HumanEval continues the prompt, the others do not.
     #[must_use]
     pub fn complete(&self, completion: &str) -> String {
         match self.layout {
             Layout::HumanEval => format!("{}{completion}", self.prompt),
-            Layout::Mbpp => completion.to_owned(),
+            Layout::Mbpp | Layout::Gsm8k => completion.to_owned(),
         }
     }
 }
@@ -157,6 +185,25 @@ fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
     build_problem(record, Layout::Mbpp, prompt, reference, tests, wire)
 }
 
+/// `question` and `answer`, whose last line is `#### ` and a number. Its file has no names of problems, so they are numbered.
+fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, RecordError> {
+    let (question, answer) = (record.text("question")?, record.text("answer")?);
+    let last = answer.rsplit_once("####").map(|(_, last)| last.trim());
+    let expected = last.and_then(Decimal::read);
+    let expected =
+        expected.ok_or_else(|| RecordError::new("answer", "does not end with `#### ` and a number"))?;
+    let name = format!("gsm8k/{number}");
+    Ok(Problem {
+        id: TaskId::from_name(&name),
+        name,
+        prompt: question.to_owned(),
+        reference: Some(answer.to_owned()),
+        shown_tests: Vec::new(),
+        layout: Layout::Gsm8k,
+        check: Check::Number(expected),
+    })
+}
+
 fn encode_inputs(
     record: &Record<'_>,
     reference: Option<&str>,
@@ -187,7 +234,15 @@ fn build_problem(
     }
     let name = record.name()?;
     let id = TaskId::from_name(&name);
-    Ok(Problem { id, name, prompt: prompt.to_owned(), reference, shown_tests, layout, wire })
+    Ok(Problem {
+        id,
+        name,
+        prompt: prompt.to_owned(),
+        reference,
+        shown_tests,
+        layout,
+        check: Check::Tests(wire),
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod code;
 mod exact;
 mod likelihood;
 mod prompts;
+mod shots;
 
 pub(crate) use benchmark::BenchmarkReport;
 pub(crate) use code::probe_benchmark;
@@ -39,7 +40,7 @@ pub(crate) struct CheckpointScores {
     pub held_out: IndexMap<String, f64>,
     /// Exact matches by dataset.
     pub exact_match: IndexMap<String, ExactScores>,
-    /// Code benchmarks by name.
+    /// Benchmarks by name.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub benchmarks: IndexMap<String, BenchmarkReport>,
 }

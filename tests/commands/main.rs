@@ -31,6 +31,7 @@ mod nonsense;
 mod online;
 mod plan;
 mod printed;
+mod questions;
 mod report;
 mod retention;
 mod revisions;

@@ -27,7 +27,7 @@ pub struct BenchmarkFileError {
     pub fix: String,
 }
 
-/// A program that somebody or a model wrote for a problem.
+/// A program or an answer that somebody or a model wrote for a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The problem.
@@ -41,14 +41,14 @@ pub struct Sample {
 /// What a sample holds: the two fields of EvalPlus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleSource {
-    /// `solution`: a whole program.
+    /// `solution`: a whole program or answer.
     Solution(String),
     /// `completion`: what follows the prompt.
     Completion(String),
 }
 
 impl Sample {
-    /// The program.
+    /// The program or answer that is graded.
     #[must_use]
     pub fn program(&self, problem: &Problem) -> String {
         match &self.source {
@@ -102,17 +102,19 @@ pub(crate) fn read_first_problems(
         && let Some(object) = reader.next_object().map_err(faulty)?
     {
         let place = object.place.in_file(shown);
-        let problem = read_problem(layout, &place, &object)?;
+        let problem = read_problem(layout, (&place, all.len()), &object)?;
         all.push((place, problem));
     }
     Ok(all)
 }
 
-fn read_problem(layout: Layout, place: &str, object: &PlacedObject) -> Result<Problem, BenchmarkFileError> {
-    let read = match &object.line {
-        Some(line) => Problem::from_line(layout, &object.fields, line),
-        None => Problem::from_record(layout, &object.fields),
-    };
+/// `number` counts the problems of all files from 0.
+fn read_problem(
+    layout: Layout,
+    (place, number): (&str, usize),
+    object: &PlacedObject,
+) -> Result<Problem, BenchmarkFileError> {
+    let read = Problem::from_numbered(layout, &object.fields, object.line.as_deref(), number);
     read.map_err(|error| {
         let fix = "use the benchmark's own file, and the name that fits its layout";
         fault(place, error.to_string(), fix)
@@ -127,7 +129,7 @@ fn read_problem_file(
     seen: &mut HashMap<TaskId, String>,
 ) -> Result<Vec<Problem>, BenchmarkFileError> {
     let problems = read_records(file, shown, |place, object| {
-        let problem = read_problem(layout, place, object)?;
+        let problem = read_problem(layout, (place, seen.len()), object)?;
         match seen.insert(problem.id.clone(), place.to_owned()) {
             None => Ok(problem),
             Some(first) => {

@@ -49,6 +49,19 @@ fn every_unfit_field_is_named() {
 }
 
 #[test]
+fn a_question_of_gsm8k_has_a_number_as_its_answer() {
+    let record = json!({"question": "How many?", "answer": "48/2 = <<48/2=24>>24\n48+24 = 72\n#### 1,072"});
+    let problem = read(Layout::Gsm8k, &record).unwrap();
+    assert_eq!((problem.name.as_str(), problem.id.to_string().as_str()), ("gsm8k/0", "0"));
+    for unfit in ["72", "####", "#### many", "#### 7 apples", "#### 7\nMore."] {
+        let fault = read(Layout::Gsm8k, &json!({"question": "", "answer": unfit})).unwrap_err();
+        assert_eq!(fault.to_string(), "`answer` does not end with `#### ` and a number", "{unfit}");
+    }
+    let second = Problem::from_numbered(Layout::Gsm8k, record.as_object().unwrap(), None, 1).unwrap();
+    assert_eq!(second.name, "gsm8k/1");
+}
+
+#[test]
 fn inputs_are_literals() {
     let text = inputs::encode_value(&json!([-1, 18446744073709551615_u64, 0.5, "ä", null, true, {"a": []}]));
     assert_eq!(text, "L7;I-1;Iffffffffffffffff;D0x1.0000000000000p-1;Sc3a4;NTM1;S61;L0;");

@@ -1,8 +1,8 @@
-//! Code benchmarks: a checkpoint writes programs, and the grader runs them.
+//! Benchmarks: a checkpoint writes programs or answers, and the grader grades them.
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::CodeBenchmark;
+use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
 use fmflow_grade::sandbox::LIMITS;
@@ -24,7 +24,7 @@ const PART: usize = 64;
 /// If the problems cannot be read, there is no interpreter, the model or the grader fails, or a signal requests a stop.
 pub(crate) fn probe_benchmark(
     job: &Job<'_>,
-    config: &CodeBenchmark,
+    config: &BenchmarkSettings,
     name: &str,
     model: &Model,
 ) -> Result<BenchmarkReport, Failure> {
@@ -146,8 +146,8 @@ fn grade_texts(
         texts.iter().enumerate().map(|(at, text)| problem(at).complete(&text.completion)).collect();
     let programs: Vec<Program<'_>> =
         sources.iter().enumerate().map(|(at, source)| Program { problem: problem(at), source }).collect();
-    let grader =
-        Grader { interpreter: &benchmark.interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
+    let interpreter = benchmark.interpreter.as_ref();
+    let grader = Grader { interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
     grader.grade(&programs, &|_, _| {}).map_err(grading_failure)
 }
 
@@ -159,7 +159,7 @@ fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> Be
         cut: Some(answer.cut),
         verdict: Verdict { outcome: answer.outcome, detail: answer.detail.clone() },
     });
-    score_samples(&graded.collect::<Vec<_>>())
+    score_samples(&graded.collect::<Vec<_>>(), benchmark.layout)
 }
 
 /// A failure of the grader, as one of the stage. Its cause, such as a full disk, decides its kind.

@@ -1,12 +1,17 @@
 //! What a base model reads for a problem, and where its answer ends. Both are named with a version: a change is another benchmark.
 
+use fmflow_grade::number::LAST_NUMBER;
 use fmflow_grade::problem::{Layout, Problem};
+
+use super::shots::GSM8K_SHOTS;
 
 /// How a benchmark asks: its name and version, and the texts at which an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AskingStyle {
     pub name: &'static str,
     pub stops: &'static [&'static str],
+    /// Name and version of the rule that finds the answer in the text, if it is not the text.
+    pub extraction: Option<&'static str>,
     layout: Layout,
 }
 
@@ -25,6 +30,7 @@ const HUMANEVAL: AskingStyle = AskingStyle {
         "\n#",
         "\n@",
     ],
+    extraction: None,
     layout: Layout::HumanEval,
 };
 
@@ -32,7 +38,16 @@ const HUMANEVAL: AskingStyle = AskingStyle {
 const MBPP: AskingStyle = AskingStyle {
     name: "mbpp-base/1",
     stops: &["\n\"\"\"", "\nassert ", "\nif __name__", "\ndef main(", "\nprint(", "\n```"],
+    extraction: None,
     layout: Layout::Mbpp,
+};
+
+/// Four worked questions come before the one that is asked; the answer ends where another question begins.
+const GSM8K: AskingStyle = AskingStyle {
+    name: "gsm8k-base-4-shot/1",
+    stops: &["\nQuestion:"],
+    extraction: Some(LAST_NUMBER),
+    layout: Layout::Gsm8k,
 };
 
 impl AskingStyle {
@@ -40,6 +55,7 @@ impl AskingStyle {
         match layout {
             Layout::HumanEval => HUMANEVAL,
             Layout::Mbpp => MBPP,
+            Layout::Gsm8k => GSM8K,
         }
     }
 
@@ -52,6 +68,7 @@ impl AskingStyle {
                 let test = problem.shown_tests.first().map(|test| format!("\n{test}")).unwrap_or_default();
                 format!("\"\"\"\n{}{test}\n\"\"\"\n", problem.prompt.trim_matches(['\n', '"']))
             }
+            Layout::Gsm8k => format!("{GSM8K_SHOTS}Question: {}\nAnswer:", problem.prompt),
         }
     }
 
@@ -92,6 +109,23 @@ mod tests {
         let mbpp = problem(Layout::Mbpp, &record);
         assert_eq!(MBPP.prompt(&mbpp), "\"\"\"\nWrite f.\nassert f() == 1\n\"\"\"\n");
         assert_ne!(MBPP.hash(std::slice::from_ref(&mbpp)), MBPP.hash(&[]));
+    }
+
+    #[test]
+    fn a_question_comes_after_worked_ones() {
+        let record = serde_json::json!({"question": "How many?", "answer": "Two.\n#### 2"});
+        let prompt = GSM8K.prompt(&problem(Layout::Gsm8k, &record));
+        assert!(prompt.ends_with("\n\nQuestion: How many?\nAnswer:"), "{prompt}");
+        let shots: Vec<&str> = prompt.split("\n\n").collect();
+        assert_eq!(shots.len(), 5);
+        for shot in &shots[..4] {
+            let (question, answer) =
+                shot.strip_prefix("Question: ").unwrap().split_once("\nAnswer: ").unwrap();
+            let record = serde_json::json!({"question": question, "answer": answer});
+            let read = problem(Layout::Gsm8k, &record);
+            assert_eq!((read.prompt.as_str(), GSM8K.cut(answer)), (question, (answer, false)));
+        }
+        assert_eq!(GSM8K.cut(" It is 2.\n#### 2\n\nQuestion: And"), (" It is 2.\n#### 2\n", true));
     }
 
     #[test]

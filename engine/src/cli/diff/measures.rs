@@ -13,8 +13,18 @@ use crate::store::vfs::Disk;
 use crate::text::escape::escape_line;
 
 /// Keys of a report on a benchmark that are results, not what they depend on.
-const RESULTS: [&str; 9] =
-    ["passed", "total", "pass_at", "interval", "empty", "cut", "timed_out", "syntax_errors", "problems"];
+const RESULTS: [&str; 10] = [
+    "passed",
+    "total",
+    "pass_at",
+    "interval",
+    "empty",
+    "cut",
+    "timed_out",
+    "syntax_errors",
+    "no_number",
+    "problems",
+];
 
 /// One measure of one checkpoint.
 #[derive(Clone, Debug, Default)]

@@ -1,16 +1,16 @@
-//! Decodes code benchmarks, in an `evaluate` and in the `probe` of a `train`.
+//! Decodes benchmarks, in an `evaluate` and in the `probe` of a `train`.
 
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::benchmark_repository::find_benchmark_repository;
-use crate::pipeline::config::sample::CodeBenchmark;
+use crate::pipeline::config::sample::BenchmarkSettings;
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
     /// Decodes a benchmark; its problems become a source of the stage. `sampler` is that of the probe around it.
-    pub(super) fn benchmark(&mut self, record: &Record, sampler: Option<&Leaf>) -> Option<CodeBenchmark> {
-        let benchmark = CodeBenchmark {
+    pub(super) fn benchmark(&mut self, record: &Record, sampler: Option<&Leaf>) -> Option<BenchmarkSettings> {
+        let benchmark = BenchmarkSettings {
             name: record.text("value")?.to_owned(),
             sampler: self.sampler(record.leaf("sampler").or(sampler)?)?,
             samples: record.size("samples")?,
@@ -33,7 +33,7 @@ impl Decoder<'_> {
     }
 
     /// As [`Self::benchmark`], of a probe: no result depends on its problems.
-    pub(super) fn probed_benchmark(&mut self, probe: &Record, record: &Record) -> Option<CodeBenchmark> {
+    pub(super) fn probed_benchmark(&mut self, probe: &Record, record: &Record) -> Option<BenchmarkSettings> {
         let own = self.sources.len();
         let benchmark = self.benchmark(record, probe.leaf("sampler"));
         self.observed.extend(self.sources.drain(own..));

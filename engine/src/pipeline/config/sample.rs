@@ -155,18 +155,18 @@ pub struct EvaluateConfig {
     pub exact_match: Vec<ExactMatch>,
     /// The stage fails if any of these scores is not reached.
     pub require: Vec<RequiredScore>,
-    /// Code benchmarks to measure.
-    pub benchmarks: Vec<CodeBenchmark>,
+    /// Benchmarks to measure.
+    pub benchmarks: Vec<BenchmarkSettings>,
 }
 
-/// A code benchmark. Its problems are the source that [`CodeBenchmark::source`] names.
+/// A benchmark. Its problems are the source that [`BenchmarkSettings::source`] names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CodeBenchmark {
+pub struct BenchmarkSettings {
     /// Its name, one of the words of the field table.
     pub name: String,
-    /// How programs are sampled.
+    /// How answers are sampled.
     pub sampler: Sampler,
-    /// Programs for each problem.
+    /// Answers to each problem.
     pub samples: usize,
     /// Largest number of new tokens.
     pub new_tokens: usize,
@@ -174,7 +174,7 @@ pub struct CodeBenchmark {
     pub problems: Option<usize>,
 }
 
-impl CodeBenchmark {
+impl BenchmarkSettings {
     /// The name of the source with its problems.
     #[must_use]
     pub fn source(&self) -> String {

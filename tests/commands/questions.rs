@@ -1,0 +1,131 @@
+//! Benchmarks whose answers are no programs: they are graded without an interpreter, by the code of `evaluate`, `probe` and `grade`.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use serde_json::Value;
+
+use crate::common::Project;
+
+const QUESTIONS: &str = include_str!("../cases/data/questions.jsonl");
+
+fn graded(samples: &str, rest: &[&str]) -> crate::common::Ran {
+    let project = Project::empty();
+    project.write("questions.jsonl", QUESTIONS);
+    project.write("samples.jsonl", samples);
+    let line = [&["grade", "gsm8k", "--problems", "questions.jsonl", "--samples", "samples.jsonl"], rest];
+    // No interpreter is looked for.
+    crate::common::Ran::from(project.command(&line.concat()).env("PATH", "/nowhere").output().unwrap())
+}
+
+#[test]
+fn answers_are_graded_by_their_last_number() {
+    let sample =
+        |task: &str, text: &str| serde_json::json!({"task_id": task, "completion": text}).to_string() + "\n";
+    let samples = sample("gsm8k/0", " 3 + 4 = 7 apples.")
+        + &sample("0", " 3 * 4 = 12.")
+        + &sample("gsm8k/1", " They pay $1200.00.\n#### 1200")
+        + &sample("gsm8k/1", " They pay twelve hundred.");
+    let text = graded(&samples, &[]).ok().stdout;
+    insta::assert_snapshot!("grade-numbers", text);
+    let json: Value = serde_json::from_str(&graded(&samples, &["--json"]).ok().stdout).unwrap();
+    assert_eq!((&json["passed"], &json["total"], &json["no_number"]), (&2.into(), &4.into(), &1.into()));
+    assert_eq!((&json["sandbox"], &json["python"]), (&Value::Null, &Value::Null));
+    let outcomes: Vec<&str> =
+        json["results"].as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["passed", "wrong-answer", "passed", "no-number"]);
+    graded(&sample("gsm8k/7", ""), &[])
+        .exits(8)
+        .says("samples.jsonl:1: task gsm8k/7 is not among the problems");
+}
+
+#[cfg(feature = "cpu")]
+mod evaluated {
+    use std::fs;
+
+    use super::*;
+
+    const SAMPLER: &str = "\nsampler \"random\" kind=\"euler\" steps=4 temperature=1\n";
+
+    const NEXT: &str = "sampler \"next\" kind=\"autoregressive\" temperature=1\n";
+
+    const EVALUATION: &str = r#"
+evaluate "sums" {
+    checkpoint "ar"
+    benchmark "gsm8k" from="questions.jsonl" sampler="next" samples=30 new-tokens=8
+}
+"#;
+
+    fn project(rest: &str) -> Project {
+        let project = Project::tiny();
+        project.write("questions.jsonl", QUESTIONS);
+        let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+        // Four worked questions do not fit a context of 128.
+        let text = text.replace("context=128", "context=2048");
+        project.write("tiny.kdl", &format!("{text}{SAMPLER}{NEXT}{rest}"));
+        project
+    }
+
+    fn read_report(project: &Project) -> (Vec<Value>, Value) {
+        let folder = project.artifact("sums");
+        let samples = fs::read_to_string(folder.join("samples.jsonl")).unwrap();
+        let lines = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (lines, serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_checkpoint_answers_questions_and_a_probe_gives_the_same_numbers() {
+        let project = project(EVALUATION);
+        project.edit(
+            "tiny.kdl",
+            "attention \"causal\"\n    steps 40",
+            "attention \"causal\"\n    steps 40\n    probe every=20 sampler=\"next\" { benchmark \"gsm8k\" from=\"questions.jsonl\" samples=30 new-tokens=8 }",
+        );
+        let mut command = project.command(&["run", "tiny.kdl", "--until", "sums"]);
+        crate::common::Ran::from(command.env("PATH", "/nowhere").output().unwrap())
+            .ok()
+            .says("probe after update 20: probe: gsm8k pass@1 ");
+        let (lines, report) = read_report(&project);
+        let found = &report["ar"]["benchmarks"]["gsm8k"];
+        assert_eq!(
+            (&found["total"], &found["prompt"], &found["extraction"], &found["sandbox"], &lines.len().into()),
+            (
+                &90.into(),
+                &"gsm8k-base-4-shot/1".into(),
+                &"last-number/1".into(),
+                &Value::Null,
+                &found["total"]
+            )
+        );
+        let count = |outcome: &str| lines.iter().filter(|line| line["outcome"] == outcome).count();
+        assert_eq!(found["no_number"], count("no-number"));
+        assert_eq!(found["passed"], count("passed"));
+        assert!(lines.iter().any(|line| line["tokens"] != 0), "the questions fit the context");
+        // The artifact's file is what `grade` reads, with the same verdicts.
+        let path = project.artifact("sums").join("samples.jsonl");
+        let path = path.to_str().unwrap();
+        let line = ["grade", "gsm8k", "--problems", "questions.jsonl", "--samples", path, "--json"];
+        let graded: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+        let outcomes = |all: &[Value]| all.iter().map(|one| one["outcome"].clone()).collect::<Vec<_>>();
+        assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines));
+        project.fmflow(&["show", "tiny.kdl", "sums"]).ok().says("gsm8k pass@1").says("without a number");
+        let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
+        let mut probe = metrics
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("probe").cloned());
+        let probe = probe.next_back().unwrap();
+        assert_eq!(probe["benchmark/gsm8k"], found["pass_at"]["1"]);
+        for field in ["passed", "total", "cut", "empty", "no_number", "prompt_hash"] {
+            assert_eq!(probe["graded/gsm8k"][field], found[field], "{field}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_gsm8k_is_told_before_any_work() {
+        let project = project(EVALUATION);
+        project.write("questions.jsonl", "{\"question\": \"How many?\", \"answer\": \"7\"}\n");
+        project
+            .fmflow(&["check", "tiny.kdl"])
+            .exits(8)
+            .says("benchmark `gsm8k`: questions.jsonl:1: `answer` does not end with `#### ` and a number");
+    }
+}

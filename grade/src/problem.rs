@@ -2,6 +2,7 @@
 
 mod inputs;
 mod json_text;
+mod layouts;
 mod record;
 mod wire;
 
@@ -10,10 +11,10 @@ use std::fmt;
 pub use record::RecordError;
 pub(crate) use wire::encode_problem;
 
+use layouts::{read_exact, read_gsm8k, read_humaneval, read_mbpp};
 use record::Record;
 use serde_json::{Map, Value};
 
-use crate::literal::encode_list;
 use crate::number::Decimal;
 
 /// How the records of a benchmark are laid out, and how a program is made from a completion.
@@ -25,6 +26,10 @@ pub enum Layout {
     Mbpp,
     /// GSM8K: a question whose answer ends with a number.
     Gsm8k,
+    /// Programs of somebody's own: as `Mbpp` if the record has `test_list`, else as `HumanEval`.
+    Code,
+    /// Questions of somebody's own, whose answer is known word by word.
+    Exact,
 }
 
 /// What identifies a problem: 2, "2" and "Mbpp/2" are the same.
@@ -55,19 +60,41 @@ pub(crate) enum Check {
     Tests(String),
     /// The last number of the answer has to be this one.
     Number(Decimal),
+    /// The answer has to be one of these texts, blanks around it aside.
+    Texts(Vec<String>),
 }
 
-/// Names of the benchmarks whose layout is known.
-pub const NAMES: [&str; 5] = ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k"];
+/// Names of the benchmarks whose layout is known, and of the kinds of own ones.
+pub const NAMES: [&str; 7] = ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "code", "exact"];
+
+/// The fields of HumanEval, MBPP and EvalPlus that are read, or that the benchmarks' own tools do not need either.
+const CODE_FIELDS: [&str; 14] = [
+    "task_id",
+    "prompt",
+    "entry_point",
+    "canonical_solution",
+    "test",
+    "base_input",
+    "plus_input",
+    "atol",
+    "contract",
+    "code",
+    "test_imports",
+    "test_list",
+    "source_file",
+    "assertion",
+];
 
 impl Layout {
-    /// The layout of a benchmark by its name.
+    /// The layout of a benchmark by its name, or of a kind of own ones.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         match name {
             "humaneval" | "humaneval+" => Some(Self::HumanEval),
             "mbpp" | "mbpp+" => Some(Self::Mbpp),
             "gsm8k" => Some(Self::Gsm8k),
+            "code" => Some(Self::Code),
+            "exact" => Some(Self::Exact),
             _ => None,
         }
     }
@@ -75,7 +102,23 @@ impl Layout {
     /// Whether answers are programs, so that grading needs an interpreter.
     #[must_use]
     pub fn runs_programs(self) -> bool {
-        matches!(self, Self::HumanEval | Self::Mbpp)
+        matches!(self, Self::HumanEval | Self::Mbpp | Self::Code)
+    }
+
+    /// Whether the problems are somebody's own: then every field of theirs has a meaning, or is reported.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Code | Self::Exact)
+    }
+
+    /// Whether a field of an own problem has a meaning.
+    #[must_use]
+    pub fn reads(self, field: &str) -> bool {
+        match self {
+            Self::Exact => ["task_id", "prompt", "answer"].contains(&field),
+            Self::Code => CODE_FIELDS.contains(&field),
+            Self::HumanEval | Self::Mbpp | Self::Gsm8k => true,
+        }
     }
 
     /// Whether an answer gives a number.
@@ -118,7 +161,7 @@ impl Problem {
     }
 
     /// Reads a record and the line of JSON that it was parsed from, if there is one: numbers in inputs of tests keep all their digits.
-    /// `number` counts the records of the benchmark from 0; it is the name of a problem whose layout has none.
+    /// `number` counts the records of the benchmark from 0; it is the name of a problem that has none.
     ///
     /// # Errors
     /// As [`Self::from_record`].
@@ -133,6 +176,24 @@ impl Problem {
             Layout::HumanEval => read_humaneval(record),
             Layout::Mbpp => read_mbpp(record),
             Layout::Gsm8k => read_gsm8k(record, number),
+            Layout::Exact => read_exact(record, number),
+            Layout::Code if fields.contains_key("test_list") => read_mbpp(record),
+            Layout::Code => read_humaneval(record),
+        }
+    }
+
+    /// How its record is laid out; never [`Layout::Code`], which is one of two.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether a right answer has several lines; programs have.
+    #[must_use]
+    pub fn has_long_answer(&self) -> bool {
+        match &self.check {
+            Check::Texts(texts) => texts.iter().any(|text| text.contains('\n')),
+            Check::Tests(_) | Check::Number(_) => true,
         }
     }
 
@@ -141,108 +202,9 @@ impl Problem {
     pub fn complete(&self, completion: &str) -> String {
         match self.layout {
             Layout::HumanEval => format!("{}{completion}", self.prompt),
-            Layout::Mbpp | Layout::Gsm8k => completion.to_owned(),
+            _ => completion.to_owned(),
         }
     }
-}
-
-/// `task_id`, `prompt`, `entry_point`, `canonical_solution`, and `test` or, in EvalPlus, `base_input` and `plus_input`.
-fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError> {
-    let (prompt, entry) = (record.text("prompt")?, record.text("entry_point")?);
-    let solution = record.optional_text("canonical_solution")?;
-    let reference = solution.map(|solution| format!("{prompt}{solution}"));
-    let wire = match record.inputs()? {
-        Some(inputs) => encode_inputs(record, reference.as_deref(), entry, &inputs)?,
-        None => {
-            // Without a solution, the tests still see what the prompt defines.
-            let before = reference.clone().unwrap_or_else(|| prompt.to_owned());
-            let before = if solution.is_some() { vec![before] } else { Vec::new() };
-            encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), solution.is_some(), None)
-        }
-    };
-    build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
-}
-
-/// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
-fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
-    let prompt = record.text("prompt")?;
-    let reference = match record.optional_text("code")? {
-        Some(code) => Some(code),
-        None => record.optional_text("canonical_solution")?,
-    };
-    let reference = reference.map(str::to_owned);
-    if let Some(inputs) = record.inputs()? {
-        let wire = encode_inputs(record, reference.as_deref(), record.text("entry_point")?, &inputs)?;
-        return build_problem(record, Layout::Mbpp, prompt, reference, Vec::new(), wire);
-    }
-    let tests = record.texts("test_list")?;
-    if tests.is_empty() {
-        return Err(RecordError::new("test_list", "has no test"));
-    }
-    let imports = record.optional_texts("test_imports")?;
-    let before: Vec<String> = reference.iter().cloned().chain(imports).collect();
-    let wire = encode_problem(&before, &tests, None, reference.is_some(), None);
-    build_problem(record, Layout::Mbpp, prompt, reference, tests, wire)
-}
-
-/// `question` and `answer`, whose last line is `#### ` and a number. Its file has no names of problems, so they are numbered.
-fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, RecordError> {
-    let (question, answer) = (record.text("question")?, record.text("answer")?);
-    let last = answer.rsplit_once("####").map(|(_, last)| last.trim());
-    let expected = last.and_then(Decimal::read);
-    let expected =
-        expected.ok_or_else(|| RecordError::new("answer", "does not end with `#### ` and a number"))?;
-    let name = format!("gsm8k/{number}");
-    Ok(Problem {
-        id: TaskId::from_name(&name),
-        name,
-        prompt: question.to_owned(),
-        reference: Some(answer.to_owned()),
-        shown_tests: Vec::new(),
-        layout: Layout::Gsm8k,
-        check: Check::Number(expected),
-    })
-}
-
-fn encode_inputs(
-    record: &Record<'_>,
-    reference: Option<&str>,
-    entry: &str,
-    inputs: &[String],
-) -> Result<String, RecordError> {
-    let Some(reference) = reference else {
-        return Err(RecordError::new(
-            "canonical_solution",
-            "is missing: the expected outputs are its outputs",
-        ));
-    };
-    let inputs = encode_list(inputs);
-    let tolerance = record.optional_number("atol")?.unwrap_or(0.0);
-    Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some((&inputs, tolerance))))
-}
-
-fn build_problem(
-    record: &Record<'_>,
-    layout: Layout,
-    prompt: &str,
-    reference: Option<String>,
-    shown_tests: Vec<String>,
-    wire: String,
-) -> Result<Problem, RecordError> {
-    if wire.len() > crate::literal::MAX_PROBLEM_BYTES {
-        return Err(RecordError::new("task_id", "belongs to a problem that is too large"));
-    }
-    let name = record.name()?;
-    let id = TaskId::from_name(&name);
-    Ok(Problem {
-        id,
-        name,
-        prompt: prompt.to_owned(),
-        reference,
-        shown_tests,
-        layout,
-        check: Check::Tests(wire),
-    })
 }
 
 #[cfg(test)]

@@ -38,6 +38,21 @@ fn answers_are_graded_by_their_last_number() {
         .says("samples.jsonl:1: task gsm8k/7 is not among the problems");
 }
 
+#[test]
+fn own_answers_are_graded_by_the_kind_of_their_problems() {
+    let project = Project::empty();
+    project.write("mine.jsonl", include_str!("../cases/data/capitals.jsonl"));
+    project.write(
+        "samples.jsonl",
+        "{\"task_id\": \"usa\", \"completion\": \" Washington, D.C.\"}\n{\"task_id\": \"peru\", \"completion\": \" Cusco\"}\n",
+    );
+    let line = ["grade", "exact", "--problems", "mine.jsonl", "--samples", "samples.jsonl", "--json"];
+    let json: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+    assert_eq!((&json["passed"], &json["total"], &json["uncovered"][0]), (&1.into(), &2.into(), &"france".into()));
+    assert_eq!(json["results"][1]["detail"], "\"Cusco\" instead of \"Lima\"");
+    assert!(json.get("no_number").is_none());
+}
+
 #[cfg(feature = "cpu")]
 mod evaluated {
     use std::fs;
@@ -117,6 +132,119 @@ evaluate "sums" {
         for field in ["passed", "total", "cut", "empty", "no_number", "prompt_hash"] {
             assert_eq!(probe["graded/gsm8k"][field], found[field], "{field}");
         }
+    }
+
+    const OWN: &str = r#"
+benchmark "capitals" from="own/*.jsonl" kind="exact"
+benchmark "functions" from="problems.jsonl" kind="code"
+evaluate "sums" {
+    checkpoint "ar"
+    benchmark "capitals" sampler="next" samples=5 new-tokens=8
+    benchmark "functions" sampler="next" problems=2 new-tokens=8
+}
+"#;
+
+    /// A project with own benchmarks; the questions of the first one are in two files.
+    fn own(rest: &str) -> Project {
+        let project = project(rest);
+        let capitals = include_str!("../cases/data/capitals.jsonl");
+        let (first, others) = capitals.split_at(capitals.find('\n').unwrap() + 1);
+        project.write("own/1.jsonl", first);
+        project.write("own/2.jsonl", others);
+        project.write("problems.jsonl", include_str!("../cases/data/problems.jsonl"));
+        project
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn own_benchmarks_are_measured_by_their_name() {
+        let project = own(OWN);
+        project.fmflow(&["check", "tiny.kdl"]).ok();
+        project.fmflow(&["run", "tiny.kdl", "--until", "sums"]).ok();
+        let (lines, report) = read_report(&project);
+        let found = &report["ar"]["benchmarks"];
+        assert_eq!(
+            (&found["capitals"]["total"], &found["capitals"]["prompt"], &found["capitals"]["sandbox"]),
+            (&15.into(), &"exact-line/1".into(), &Value::Null)
+        );
+        assert_eq!(
+            (&found["functions"]["total"], &found["functions"]["prompt"], &found["functions"]["sandbox"]),
+            (&2.into(), &"humaneval-base/1".into(), &"enforced".into())
+        );
+        let tasks: Vec<&str> = lines.iter().map(|line| line["task_id"].as_str().unwrap()).collect();
+        assert_eq!([tasks[0], tasks[5], tasks[10], tasks[15]], ["france", "usa", "peru", "HumanEval/0"]);
+        for line in &lines[..15] {
+            assert!(!line["completion"].as_str().unwrap().contains('\n'), "an answer is a line: {line}");
+            assert_ne!(line["outcome"], "no-number");
+        }
+        // The problems count for the fingerprint, and so does the name: the report has it.
+        project.fmflow(&["run", "tiny.kdl", "--until", "sums"]).ok().says("nothing to do");
+        project.edit("own/1.jsonl", "Paris", "Lyon");
+        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).exits(3);
+        project.edit("own/1.jsonl", "Lyon", "Paris");
+        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).ok();
+    }
+
+    #[test]
+    fn own_benchmarks_are_checked_before_any_work() {
+        let france = "{\"prompt\": \"The capital of France is\", \"answer\": \"Paris\", \"task_id\": \"france\"}\n";
+        let program = "{\"task_id\": 7, \"prompt\": \"Write f.\", \"test_list\": [\"assert f()\"]}\n";
+        let cases: &[(&str, &str, i32, &str)] = &[
+            ("own/1.jsonl", "", 8, "benchmark `capitals`: own/1.jsonl: the file holds no problem"),
+            ("own/1.jsonl", "{\"prompt\": \"x\"}\n", 8, "own/1.jsonl:1: `answer` is missing"),
+            (
+                "own/3.jsonl",
+                france,
+                8,
+                "own/3.jsonl:1: task france appears twice: first in own/1.jsonl:1",
+            ),
+            (
+                "own/1.jsonl",
+                &france.replace("}", ", \"hint\": \"It has a tower.\"}"),
+                0,
+                "nothing reads `hint` of the problems of benchmark `capitals` (own/1.jsonl:1)",
+            ),
+            (
+                "problems.jsonl",
+                &format!("{}{program}", include_str!("../cases/data/problems.jsonl")),
+                8,
+                "problems.jsonl:4: only one of this problem and the first one, in problems.jsonl:1, has `test_list`",
+            ),
+        ];
+        for (file, text, code, expected) in cases {
+            let project = own(OWN);
+            project.write(file, text);
+            project.fmflow(&["check", "tiny.kdl"]).exits(*code).says(expected);
+        }
+        let refused = |from: &str, to: &str| {
+            let project = own(OWN);
+            project.edit("tiny.kdl", from, to);
+            project.fmflow(&["check", "tiny.kdl"]).exits(2)
+        };
+        let ran = refused("    benchmark \"capitals\"", "    benchmark \"capitols\"");
+        ran.says("no `benchmark` is called `capitols`").says("did you mean `capitals`?");
+        refused("benchmark \"capitals\" sampler", "benchmark \"capitals\" from=\"own/1.jsonl\" sampler")
+            .says("`from` does not apply to a benchmark that is declared at the top level");
+        refused("\nbenchmark \"capitals\" from", "\nbenchmark \"gsm8k\" from=\"own/*.jsonl\" kind=\"exact\"\nbenchmark \"capitals\" from")
+            .says("`gsm8k` is the name of a built-in benchmark");
+        refused("own/*.jsonl", "mine/*.jsonl").says("`from` of a benchmark").says("mine/*.jsonl");
+        refused("kind=\"exact\"", "kind=\"choice\"").says("choice");
+    }
+
+    #[test]
+    fn the_problems_of_a_probe_are_checked_too() {
+        let project = own("benchmark \"capitals\" from=\"own/*.jsonl\" kind=\"exact\"\n");
+        project.edit(
+            "tiny.kdl",
+            "attention \"causal\"\n    steps 40",
+            "attention \"causal\"\n    steps 40\n    probe every=20 sampler=\"next\" { benchmark \"capitals\" new-tokens=8 }",
+        );
+        project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok().says("probe: capitals pass@1 ");
+        project.write("own/1.jsonl", "{\"prompt\": \"x\", \"answer\": 7}\n");
+        project
+            .fmflow(&["check", "tiny.kdl"])
+            .exits(8)
+            .says("benchmark `capitals`: own/1.jsonl:1: `answer` is neither a text nor a list of texts");
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 4 of `rows`, 5 of `generate` and 7 of `evaluate`: the name of a mask token in a turn is text and never the mask.
 /// - 5 of `rows` and 6 of `train`: rows are made in shards, and a pass visits them in groups; of a dataset of several groups only the
 ///   first has held-out rows.
+/// - 9 of `evaluate` with exact match: each line of answers has its dataset.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -50,6 +51,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) | StageConfig::Rows(_) => 5,
         StageConfig::Train(_) => 6,
+        StageConfig::Evaluate(config) if !config.exact_match.is_empty() => 9,
         StageConfig::Evaluate(config) if config.benchmarks.is_empty() => 7,
         StageConfig::Evaluate(_) => 8,
     }

@@ -62,6 +62,27 @@ fn a_question_of_gsm8k_has_a_number_as_its_answer() {
 }
 
 #[test]
+fn a_question_of_ones_own_has_a_text_as_its_answer() {
+    let record = json!({"prompt": "The capital of France is", "answer": ["Paris", "Paris, France"]});
+    let problem = Problem::from_numbered(Layout::Exact, record.as_object().unwrap(), None, 4).unwrap();
+    assert_eq!((problem.name.as_str(), problem.has_long_answer()), ("4", false));
+    let fault = |record: Value| read(Layout::Exact, &record).unwrap_err().to_string();
+    assert_eq!(fault(json!({"prompt": "", "answer": "x"})), "`prompt` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": " "})), "`answer` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": []})), "`answer` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": 7})), "`answer` is neither a text nor a list of texts");
+    assert_eq!(fault(json!({"prompt": "x"})), "`answer` is missing");
+}
+
+#[test]
+fn own_programs_are_laid_out_in_one_of_two_ways() {
+    let human = json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": ""});
+    let text = json!({"task_id": "b", "prompt": "Write f.", "test_list": ["assert f()"]});
+    let layouts = [human, text].map(|record| read(Layout::Code, &record).unwrap().layout());
+    assert_eq!(layouts, [Layout::HumanEval, Layout::Mbpp]);
+}
+
+#[test]
 fn inputs_are_literals() {
     let text = inputs::encode_value(&json!([-1, 18446744073709551615_u64, 0.5, "ä", null, true, {"a": []}]));
     assert_eq!(text, "L7;I-1;Iffffffffffffffff;D0x1.0000000000000p-1;Sc3a4;NTM1;S61;L0;");

@@ -6,7 +6,7 @@ use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::show_path;
 use fmflow_grade::interpreter::Interpreter;
-use fmflow_grade::problem::{Layout, Problem};
+use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::Isolation;
 use fmflow_grade::search::find_interpreter;
 use serde::Serialize;
@@ -19,7 +19,6 @@ use crate::job::find_source_files;
 pub(super) struct OpenBenchmark<'a> {
     pub config: &'a BenchmarkSettings,
     pub problems: Vec<Problem>,
-    pub layout: Layout,
     pub style: AskingStyle,
     /// What runs programs, of a benchmark whose answers are programs.
     pub interpreter: Option<Interpreter>,
@@ -55,16 +54,12 @@ pub(super) fn open_benchmarks<'a>(
     job: &Job<'_>,
     benchmarks: &'a [BenchmarkSettings],
 ) -> Result<Vec<OpenBenchmark<'a>>, Failure> {
-    let layout = |config: &BenchmarkSettings| {
-        Layout::by_name(&config.name).expect("the field table names the same benchmarks")
-    };
-    let interpreter = match benchmarks.iter().any(|config| layout(config).runs_programs()) {
+    let interpreter = match benchmarks.iter().any(|config| config.layout.runs_programs()) {
         true => Some(open_interpreter()?),
         false => None,
     };
-    let open = |config| {
-        let layout = layout(config);
-        open_benchmark(job, (config, layout), interpreter.clone().filter(|_| layout.runs_programs()))
+    let open = |config: &'a BenchmarkSettings| {
+        open_benchmark(job, config, interpreter.clone().filter(|_| config.layout.runs_programs()))
     };
     benchmarks.iter().map(open).collect()
 }
@@ -79,18 +74,19 @@ fn open_interpreter() -> Result<Interpreter, Failure> {
 
 fn open_benchmark<'a>(
     job: &Job<'_>,
-    (config, layout): (&'a BenchmarkSettings, Layout),
+    config: &'a BenchmarkSettings,
     interpreter: Option<Interpreter>,
 ) -> Result<OpenBenchmark<'a>, Failure> {
     let paths = find_source_files(job, &config.source())?;
     let open = |path: std::path::PathBuf| Ok((std::fs::File::open(&path)?, show_path(path)));
     let files = paths.into_iter().map(open).collect::<Result<Vec<_>, std::io::Error>>()?;
-    let mut problems = read_problems(files, layout).map_err(|error| {
+    let mut problems = read_problems(files, config.layout).map_err(|error| {
         let BenchmarkFileError { fix, .. } = error.clone();
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
-    Ok(OpenBenchmark { config, problems, layout, style: AskingStyle::of(layout), interpreter })
+    let style = AskingStyle::of(&problems);
+    Ok(OpenBenchmark { config, problems, style, interpreter })
 }
 
 impl OpenBenchmark<'_> {

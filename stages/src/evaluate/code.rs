@@ -10,6 +10,7 @@ use fmflow_grade::session::{SessionError, Verdict};
 
 use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
+use super::prompts::AskingStyle;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::failure::{input_failure, stage_failure};
 use crate::job::count_threads;
@@ -98,7 +99,7 @@ fn build_request(
     model: &Model,
 ) -> Result<Option<CompletionRequest>, Failure> {
     let (problem, _) = benchmark.place(number);
-    let prompt = benchmark.style.prompt(problem);
+    let prompt = AskingStyle::prompt(problem);
     let prefix = model.tokenizer()?.encode(&prompt).map_err(stage_failure)?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
     let length = benchmark.config.new_tokens.min(room);
@@ -159,7 +160,7 @@ fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> Be
         cut: Some(answer.cut),
         verdict: Verdict { outcome: answer.outcome, detail: answer.detail.clone() },
     });
-    score_samples(&graded.collect::<Vec<_>>(), benchmark.layout)
+    score_samples(&graded.collect::<Vec<_>>(), benchmark.config.layout)
 }
 
 /// A failure of the grader, as one of the stage. Its cause, such as a full disk, decides its kind.

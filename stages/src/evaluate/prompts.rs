@@ -12,7 +12,6 @@ pub(super) struct AskingStyle {
     pub stops: &'static [&'static str],
     /// Name and version of the rule that finds the answer in the text, if it is not the text.
     pub extraction: Option<&'static str>,
-    layout: Layout,
 }
 
 /// A function continues until something begins at the left margin.
@@ -31,7 +30,6 @@ const HUMANEVAL: AskingStyle = AskingStyle {
         "\n@",
     ],
     extraction: None,
-    layout: Layout::HumanEval,
 };
 
 /// A program may have several functions; it ends where tests or another problem begin.
@@ -39,7 +37,6 @@ const MBPP: AskingStyle = AskingStyle {
     name: "mbpp-base/1",
     stops: &["\n\"\"\"", "\nassert ", "\nif __name__", "\ndef main(", "\nprint(", "\n```"],
     extraction: None,
-    layout: Layout::Mbpp,
 };
 
 /// Four worked questions come before the one that is asked; the answer ends where another question begins.
@@ -47,23 +44,33 @@ const GSM8K: AskingStyle = AskingStyle {
     name: "gsm8k-base-4-shot/1",
     stops: &["\nQuestion:"],
     extraction: Some(LAST_NUMBER),
-    layout: Layout::Gsm8k,
 };
 
+/// The prompt is what stands before the answer, which is one line.
+const EXACT_LINE: AskingStyle = AskingStyle { name: "exact-line/1", stops: &["\n"], extraction: None };
+
+/// The same for answers of which one has several lines: they end where the model ends them.
+const EXACT_TEXT: AskingStyle = AskingStyle { name: "exact-text/1", stops: &[], extraction: None };
+
 impl AskingStyle {
-    pub(super) fn of(layout: Layout) -> Self {
-        match layout {
+    /// How all these problems of one layout are asked.
+    pub(super) fn of(problems: &[Problem]) -> Self {
+        let first = problems.first().expect("a benchmark has a problem");
+        match first.layout() {
             Layout::HumanEval => HUMANEVAL,
             Layout::Mbpp => MBPP,
             Layout::Gsm8k => GSM8K,
+            Layout::Exact if problems.iter().any(Problem::has_long_answer) => EXACT_TEXT,
+            Layout::Exact => EXACT_LINE,
+            Layout::Code => unreachable!("a problem of one's own is laid out in one of two ways"),
         }
     }
 
     /// The text before an answer. That of HumanEval is the prompt as it is, with the line end that it ends with: without that line end
     /// models write worse programs.
-    pub(super) fn prompt(&self, problem: &Problem) -> String {
-        match self.layout {
-            Layout::HumanEval => problem.prompt.clone(),
+    pub(super) fn prompt(problem: &Problem) -> String {
+        match problem.layout() {
+            Layout::HumanEval | Layout::Exact | Layout::Code => problem.prompt.clone(),
             Layout::Mbpp => {
                 let test = problem.shown_tests.first().map(|test| format!("\n{test}")).unwrap_or_default();
                 format!("\"\"\"\n{}{test}\n\"\"\"\n", problem.prompt.trim_matches(['\n', '"']))
@@ -83,7 +90,7 @@ impl AskingStyle {
     /// The hash of everything that decides what is asked and where an answer ends.
     pub(super) fn hash(&self, problems: &[Problem]) -> String {
         let mut hasher = blake3::Hasher::new();
-        let texts = problems.iter().map(|problem| self.prompt(problem));
+        let texts = problems.iter().map(Self::prompt);
         for text in [self.name].into_iter().chain(self.stops.iter().copied()).map(str::to_owned).chain(texts)
         {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
@@ -104,17 +111,17 @@ mod tests {
     fn prompts_keep_their_blanks() {
         let record =
             serde_json::json!({"task_id": 0, "prompt": "\n\ndef f():\n    ", "entry_point": "f", "test": ""});
-        assert_eq!(HUMANEVAL.prompt(&problem(Layout::HumanEval, &record)), "\n\ndef f():\n    ");
+        assert_eq!(AskingStyle::prompt(&problem(Layout::HumanEval, &record)), "\n\ndef f():\n    ");
         let record = serde_json::json!({"task_id": 2, "prompt": "Write f.", "test_list": ["assert f() == 1", "assert f()"]});
         let mbpp = problem(Layout::Mbpp, &record);
-        assert_eq!(MBPP.prompt(&mbpp), "\"\"\"\nWrite f.\nassert f() == 1\n\"\"\"\n");
+        assert_eq!(AskingStyle::prompt(&mbpp), "\"\"\"\nWrite f.\nassert f() == 1\n\"\"\"\n");
         assert_ne!(MBPP.hash(std::slice::from_ref(&mbpp)), MBPP.hash(&[]));
     }
 
     #[test]
     fn a_question_comes_after_worked_ones() {
         let record = serde_json::json!({"question": "How many?", "answer": "Two.\n#### 2"});
-        let prompt = GSM8K.prompt(&problem(Layout::Gsm8k, &record));
+        let prompt = AskingStyle::prompt(&problem(Layout::Gsm8k, &record));
         assert!(prompt.ends_with("\n\nQuestion: How many?\nAnswer:"), "{prompt}");
         let shots: Vec<&str> = prompt.split("\n\n").collect();
         assert_eq!(shots.len(), 5);
@@ -126,6 +133,16 @@ mod tests {
             assert_eq!((read.prompt.as_str(), GSM8K.cut(answer)), (question, (answer, false)));
         }
         assert_eq!(GSM8K.cut(" It is 2.\n#### 2\n\nQuestion: And"), (" It is 2.\n#### 2\n", true));
+    }
+
+    #[test]
+    fn an_exact_answer_is_a_line_unless_one_of_them_has_two() {
+        let read = |answer: &str| {
+            problem(Layout::Exact, &serde_json::json!({"prompt": "Q: why?\nA:", "answer": answer}))
+        };
+        assert_eq!(AskingStyle::prompt(&read("so")), "Q: why?\nA:");
+        assert_eq!(AskingStyle::of(&[read("so"), read("thus")]).cut(" so\nQ:"), (" so", true));
+        assert_eq!(AskingStyle::of(&[read("so"), read("a\nb")]).cut(" a\nb"), (" a\nb", false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Settings of the stages that sample: `evaluate` and `generate`.
 
+use fmflow_grade::problem::Layout;
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
 
@@ -162,8 +163,10 @@ pub struct EvaluateConfig {
 /// A benchmark. Its problems are the source that [`BenchmarkSettings::source`] names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkSettings {
-    /// Its name, one of the words of the field table.
+    /// Its name: one of the words of the field table, or that of an own one.
     pub name: String,
+    /// How its problems are laid out.
+    pub layout: Layout,
     /// How answers are sampled.
     pub sampler: Sampler,
     /// Answers to each problem.

@@ -5,7 +5,7 @@ mod files;
 mod flips;
 mod scores;
 
-pub(crate) use files::{find_unread_field, read_first_problems};
 pub use files::{BenchmarkFileError, Sample, SampleSource, read_problems, read_samples};
+pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
 pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};

@@ -197,6 +197,19 @@ impl Problem {
         }
     }
 
+    /// The program that a block of code makes: of HumanEval, what the prompt has before the function that it asks for, then the block,
+    /// because answers leave its imports and helpers out.
+    #[must_use]
+    pub fn complete_block(&self, block: &str) -> String {
+        match self.layout {
+            Layout::HumanEval => {
+                let function = self.prompt.rfind("\ndef ").map_or(0, |at| at + 1);
+                format!("{}{block}\n", &self.prompt[..function])
+            }
+            _ => block.to_owned(),
+        }
+    }
+
     /// What is graded of a completion: HumanEval continues the prompt, the others do not.
     #[must_use]
     pub fn complete(&self, completion: &str) -> String {

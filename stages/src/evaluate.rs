@@ -4,6 +4,7 @@ mod answers;
 mod benchmark;
 mod code;
 mod exact;
+mod fenced;
 mod likelihood;
 mod prompts;
 mod shots;

@@ -48,7 +48,10 @@ fn own_answers_are_graded_by_the_kind_of_their_problems() {
     );
     let line = ["grade", "exact", "--problems", "mine.jsonl", "--samples", "samples.jsonl", "--json"];
     let json: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
-    assert_eq!((&json["passed"], &json["total"], &json["uncovered"][0]), (&1.into(), &2.into(), &"france".into()));
+    assert_eq!(
+        (&json["passed"], &json["total"], &json["uncovered"][0]),
+        (&1.into(), &2.into(), &"france".into())
+    );
     assert_eq!(json["results"][1]["detail"], "\"Cusco\" instead of \"Lima\"");
     assert!(json.get("no_number").is_none());
 }
@@ -187,17 +190,13 @@ evaluate "sums" {
 
     #[test]
     fn own_benchmarks_are_checked_before_any_work() {
-        let france = "{\"prompt\": \"The capital of France is\", \"answer\": \"Paris\", \"task_id\": \"france\"}\n";
+        let france =
+            "{\"prompt\": \"The capital of France is\", \"answer\": \"Paris\", \"task_id\": \"france\"}\n";
         let program = "{\"task_id\": 7, \"prompt\": \"Write f.\", \"test_list\": [\"assert f()\"]}\n";
         let cases: &[(&str, &str, i32, &str)] = &[
             ("own/1.jsonl", "", 8, "benchmark `capitals`: own/1.jsonl: the file holds no problem"),
             ("own/1.jsonl", "{\"prompt\": \"x\"}\n", 8, "own/1.jsonl:1: `answer` is missing"),
-            (
-                "own/3.jsonl",
-                france,
-                8,
-                "own/3.jsonl:1: task france appears twice: first in own/1.jsonl:1",
-            ),
+            ("own/3.jsonl", france, 8, "own/3.jsonl:1: task france appears twice: first in own/1.jsonl:1"),
             (
                 "own/1.jsonl",
                 &france.replace("}", ", \"hint\": \"It has a tower.\"}"),
@@ -225,8 +224,11 @@ evaluate "sums" {
         ran.says("no `benchmark` is called `capitols`").says("did you mean `capitals`?");
         refused("benchmark \"capitals\" sampler", "benchmark \"capitals\" from=\"own/1.jsonl\" sampler")
             .says("`from` does not apply to a benchmark that is declared at the top level");
-        refused("\nbenchmark \"capitals\" from", "\nbenchmark \"gsm8k\" from=\"own/*.jsonl\" kind=\"exact\"\nbenchmark \"capitals\" from")
-            .says("`gsm8k` is the name of a built-in benchmark");
+        refused(
+            "\nbenchmark \"capitals\" from",
+            "\nbenchmark \"gsm8k\" from=\"own/*.jsonl\" kind=\"exact\"\nbenchmark \"capitals\" from",
+        )
+        .says("`gsm8k` is the name of a built-in benchmark");
         refused("own/*.jsonl", "mine/*.jsonl").says("`from` of a benchmark").says("mine/*.jsonl");
         refused("kind=\"exact\"", "kind=\"choice\"").says("choice");
     }
@@ -245,6 +247,39 @@ evaluate "sums" {
             .fmflow(&["check", "tiny.kdl"])
             .exits(8)
             .says("benchmark `capitals`: own/1.jsonl:1: `answer` is neither a text nor a list of texts");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_conversation_is_asked_by_the_template_and_its_block_is_graded() {
+        let project = own(&OWN.replace("new-tokens=8", "mode=\"chat\" new-tokens=24"));
+        project.fmflow(&["run", "tiny.kdl", "--until", "sums"]).ok();
+        let (lines, report) = read_report(&project);
+        let found = &report["ar"]["benchmarks"];
+        assert_eq!(
+            (&found["functions"]["prompt"], &found["functions"]["extraction"], &found["capitals"]["prompt"]),
+            (&"humaneval-chat/1".into(), &"fenced-block/1".into(), &"exact-chat/1".into())
+        );
+        let text = |line: &Value, key: &str| line[key].as_str().map(str::to_owned);
+        for line in &lines[15..] {
+            // Without a fence, the program is the whole answer.
+            let (answer, solution) = (text(line, "answer").unwrap(), text(line, "solution").unwrap());
+            assert!(answer.contains("```") || solution == format!("{answer}\n"), "{line}");
+            assert!(line.get("completion").is_none(), "{line}");
+        }
+        assert!(
+            lines[..15].iter().all(|line| line["completion"].is_string() && line.get("solution").is_none())
+        );
+        // `grade` reads the solutions, with the same verdicts.
+        let own: String = lines[15..].iter().map(|line| format!("{line}\n")).collect();
+        project.write("chat.jsonl", &own);
+        let line = ["grade", "code", "--problems", "problems.jsonl", "--samples", "chat.jsonl", "--json"];
+        let graded: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+        let outcomes = |all: &[Value]| all.iter().map(|one| one["outcome"].clone()).collect::<Vec<_>>();
+        assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines[15..]));
+        // Another way to ask is another evaluation.
+        project.edit("tiny.kdl", "mode=\"chat\" new-tokens", "new-tokens");
+        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).exits(3);
     }
 
     #[test]

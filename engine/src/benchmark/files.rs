@@ -151,9 +151,7 @@ fn read_problem(
     object: &PlacedObject,
 ) -> Result<Problem, BenchmarkFileError> {
     let read = Problem::from_numbered(layout, &object.fields, object.line.as_deref(), number);
-    read.map_err(|error| {
-        fault(place, error.to_string(), advise(layout))
-    })
+    read.map_err(|error| fault(place, error.to_string(), advise(layout)))
 }
 
 /// The prompts of a benchmark have one form, and so have its problems.

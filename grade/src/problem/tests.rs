@@ -27,6 +27,19 @@ fn a_completion_continues_the_prompt_of_humaneval_only() {
 }
 
 #[test]
+fn a_block_of_code_comes_after_the_imports_and_helpers_of_its_prompt() {
+    let prompt = "import math\n\n\ndef help(x):\n    return x\n\ndef f(x):\n    \"\"\"Not def g.\"\"\"\n";
+    let record = json!({"task_id": 0, "prompt": prompt, "entry_point": "f", "test": ""});
+    let program = read(Layout::HumanEval, &record).unwrap().complete_block("def f(x):\n    return 1");
+    let expected = "import math\n\n\ndef help(x):\n    return x\n\ndef f(x):\n    return 1\n";
+    assert_eq!(program, expected);
+    let record = json!({"task_id": 0, "prompt": "def f():\n", "entry_point": "f", "test": ""});
+    assert_eq!(read(Layout::HumanEval, &record).unwrap().complete_block("x"), "x\n");
+    let record = json!({"task_id": 2, "prompt": "Write\ndef f.", "test_list": ["assert f()"]});
+    assert_eq!(read(Layout::Mbpp, &record).unwrap().complete_block("x"), "x");
+}
+
+#[test]
 fn every_unfit_field_is_named() {
     let fault = |layout, record| read(layout, &record).unwrap_err().to_string();
     let good = json!({"task_id": 1, "prompt": "", "entry_point": "f", "test": "", "canonical_solution": ""});

@@ -85,7 +85,7 @@ fn open_benchmark<'a>(
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
-    let style = AskingStyle::of(&problems);
+    let style = AskingStyle::of(&problems, config.mode);
     Ok(OpenBenchmark { config, problems, style, interpreter })
 }
 

@@ -85,7 +85,8 @@ pub(crate) fn score_exact_match(
             continue;
         }
         let completion = found.next().expect("every question that was asked has a completion");
-        let answer = ExactAnswer::from_completion(chat, &completion, (name, &item.dataset), (model, tokenizer))?;
+        let answer =
+            ExactAnswer::from_completion(chat, &completion, (name, &item.dataset), (model, tokenizer))?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
         answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
     }

@@ -45,7 +45,7 @@ pub(super) fn lint_probed_files(stage: &Stage, config: &TrainConfig, sink: &mut 
 pub(super) fn check_benchmark_name(record: &Record, sink: &mut Sink) {
     let Some(leaf) = record.name_leaf() else { return };
     let used = load_schema().node("evaluate").and_then(|node| node.child("benchmark"));
-    let words = used.and_then(|node| node.field("value")).map(|field| field.words.as_slice());
+    let words = used.and_then(|node| node.fields().find(|field| field.name == "value")).map(|field| field.words.as_slice());
     let words = words.expect("the field table has the names of benchmarks");
     let name = leaf.expect_text();
     if words.iter().any(|word| word == name) {
@@ -80,7 +80,8 @@ fn read_some_problems(
     files: &[PathBuf],
     place: &Span,
 ) -> Result<Vec<(String, Problem)>, BenchmarkFileError> {
-    let opened = || files.iter().filter_map(|path| Some((open_regular_file(path).ok()?.0, show(path, place))));
+    let opened =
+        || files.iter().filter_map(|path| Some((open_regular_file(path).ok()?.0, show(path, place))));
     let bytes: u64 = files.iter().filter_map(|path| read_file_size(path)).sum();
     if layout.is_own() && bytes <= MOST_BYTES && !files.is_empty() {
         read_problems(opened().collect(), layout)?;

@@ -266,8 +266,7 @@ mod tests {
     use super::*;
 
     fn answer(dataset: Option<&str>, before: Value, passed: bool) -> Value {
-        let mut answer =
-            json!({ "checkpoint": "sft", "prompt": "Why?", "before": before, "expected": "so", "passed": passed });
+        let mut answer = json!({ "checkpoint": "sft", "prompt": "Why?", "before": before, "expected": "so", "passed": passed });
         if let Some(dataset) = dataset {
             answer["dataset"] = dataset.into();
         }

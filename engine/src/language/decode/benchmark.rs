@@ -5,7 +5,7 @@ use fmflow_grade::problem::Layout;
 use super::Decoder;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::benchmark_repository::find_benchmark_repository;
-use crate::pipeline::config::sample::BenchmarkSettings;
+use crate::pipeline::config::sample::{AskingMode, BenchmarkSettings};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 
@@ -21,6 +21,11 @@ impl Decoder<'_> {
         let benchmark = BenchmarkSettings {
             name: value.expect_text().to_owned(),
             layout: layout.expect("the field table names the same benchmarks and kinds"),
+            mode: match record.text("mode")? {
+                "base" => AskingMode::Base,
+                "chat" => AskingMode::Chat,
+                other => unreachable!("the field table has no mode `{other}`"),
+            },
             sampler: self.sampler(record.leaf("sampler").or(sampler)?)?,
             samples: record.size("samples")?,
             new_tokens: record.size("new-tokens")?,

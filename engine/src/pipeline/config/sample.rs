@@ -1,8 +1,8 @@
 //! Settings of the stages that sample: `evaluate` and `generate`.
 
-use fmflow_grade::problem::Layout;
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
+use fmflow_grade::problem::Layout;
 
 /// How text is sampled from a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +167,8 @@ pub struct BenchmarkSettings {
     pub name: String,
     /// How its problems are laid out.
     pub layout: Layout,
+    /// How they are asked.
+    pub mode: AskingMode,
     /// How answers are sampled.
     pub sampler: Sampler,
     /// Answers to each problem.
@@ -175,6 +177,15 @@ pub struct BenchmarkSettings {
     pub new_tokens: usize,
     /// Number of problems; the first ones are used. `None`: all.
     pub problems: Option<usize>,
+}
+
+/// How a benchmark asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskingMode {
+    /// The model continues a text.
+    Base,
+    /// The model answers a turn of a conversation.
+    Chat,
 }
 
 impl BenchmarkSettings {

@@ -177,7 +177,9 @@ impl Problem {
             Layout::Mbpp => read_mbpp(record),
             Layout::Gsm8k => read_gsm8k(record, number),
             Layout::Exact => read_exact(record, number),
-            Layout::Code if fields.contains_key("test_list") => read_mbpp(record),
+            Layout::Code if fields.get("test_list").is_some_and(|tests| !tests.is_null()) => {
+                read_mbpp(record)
+            }
             Layout::Code => read_humaneval(record),
         }
     }
@@ -192,7 +194,7 @@ impl Problem {
     #[must_use]
     pub fn has_long_answer(&self) -> bool {
         match &self.check {
-            Check::Texts(texts) => texts.iter().any(|text| text.contains('\n')),
+            Check::Texts(texts) => texts.iter().any(|text| text.trim().contains('\n')),
             Check::Tests(_) | Check::Number(_) => true,
         }
     }

@@ -169,10 +169,18 @@ fn a_probe_that_cannot_grade_is_told_beside_the_other_answers() {
     let plain = project("");
     plain.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     let failing = probed(PROBED);
-    failing.write("problems.jsonl", "{\"task_id\": 1}\n");
+    // `check` looks at the first 20 problems; a fault behind them is found when the probe reads the file.
+    let problems = fs::read_to_string(failing.path().join("problems.jsonl")).unwrap();
+    let first = problems.lines().next().unwrap();
+    let more = |number: usize| first.replace("HumanEval/0", &number.to_string()) + "\n";
+    let fault = "{\"task_id\": 1}\n";
+    failing.write("problems.jsonl", fault);
+    failing.fmflow(&["check", "tiny.kdl"]).exits(8).says("problems.jsonl:1: `prompt` is missing");
+    let more: String = (3..20).map(more).collect();
+    failing.write("problems.jsonl", &format!("{problems}{more}{fault}"));
     let ran = failing.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     ran.says("warning: benchmark `humaneval` failed, and the training goes on: ")
-        .says("problems.jsonl:1: `prompt` is missing");
+        .says("problems.jsonl:21: `prompt` is missing");
     assert!(weights(&failing) == weights(&plain), "the training is the same");
     for probe in probes(&failing) {
         assert!(probe["failed/humaneval"].is_string() && probe["samples"].is_array(), "{probe}");

@@ -183,9 +183,9 @@ evaluate "sums" {
         // The problems count for the fingerprint, and so does the name: the report has it.
         project.fmflow(&["run", "tiny.kdl", "--until", "sums"]).ok().says("nothing to do");
         project.edit("own/1.jsonl", "Paris", "Lyon");
-        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).exits(3);
+        project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).exits(3);
         project.edit("own/1.jsonl", "Lyon", "Paris");
-        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).ok();
+        project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).ok();
     }
 
     #[test]
@@ -207,7 +207,7 @@ evaluate "sums" {
                 "problems.jsonl",
                 &format!("{}{program}", include_str!("../cases/data/problems.jsonl")),
                 8,
-                "problems.jsonl:4: only one of this problem and the first one, in problems.jsonl:1, has `test_list`",
+                "benchmark `functions`: problems.jsonl:4: only one of this problem and the first one",
             ),
         ];
         for (file, text, code, expected) in cases {
@@ -279,7 +279,7 @@ evaluate "sums" {
         assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines[15..]));
         // Another way to ask is another evaluation.
         project.edit("tiny.kdl", "mode=\"chat\" new-tokens", "new-tokens");
-        project.fmflow(&["plan", "tiny.kdl", "sums", "--check"]).exits(3);
+        project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).exits(3);
     }
 
     #[test]

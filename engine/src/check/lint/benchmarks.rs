@@ -45,7 +45,9 @@ pub(super) fn lint_probed_files(stage: &Stage, config: &TrainConfig, sink: &mut 
 pub(super) fn check_benchmark_name(record: &Record, sink: &mut Sink) {
     let Some(leaf) = record.name_leaf() else { return };
     let used = load_schema().node("evaluate").and_then(|node| node.child("benchmark"));
-    let words = used.and_then(|node| node.fields().find(|field| field.name == "value")).map(|field| field.words.as_slice());
+    let words = used
+        .and_then(|node| node.fields().find(|field| field.name == "value"))
+        .map(|field| field.words.as_slice());
     let words = words.expect("the field table has the names of benchmarks");
     let name = leaf.expect_text();
     if words.iter().any(|word| word == name) {
@@ -106,7 +108,7 @@ fn find_unread(benchmark: &BenchmarkSettings, files: &[PathBuf], place: &Span) -
     Some(
         Diagnostic::new(Code::UnreadField, message)
             .at(place, "its problems")
-            .help(format!("remove or rename `{field}`: `fmflow explain benchmark` names the fields")),
+            .help("take the field out of the file, or give it the name of one that is read"),
     )
 }
 

@@ -1,11 +1,11 @@
-//! Code benchmarks: files of problems and of samples, and the scores of graded samples. `fmflow grade` and the stages use the same
+//! Benchmarks: files of problems and of samples, and the scores of graded samples. `fmflow grade` and the stages use the same
 //! functions, so that a sample has one verdict.
 
 mod files;
 mod flips;
 mod scores;
 
-pub(crate) use files::read_first_problems;
 pub use files::{BenchmarkFileError, Sample, SampleSource, read_problems, read_samples};
+pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
 pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};

@@ -125,7 +125,7 @@ enum CliCommand {
     Bench(bench::BenchArguments),
     /// Re-hash every byte of an artifact or checkpoint
     Verify(verify::VerifyArguments),
-    /// Grade programs that solve the problems of a code benchmark
+    /// Grade answers to the problems of a benchmark
     Grade(grade::GradeArguments),
     /// Find results that no pipeline uses, and remove them with `--yes`
     Gc(gc::GcArguments),

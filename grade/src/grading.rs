@@ -1,27 +1,28 @@
-//! Grades many programs, several at a time. The verdicts depend on neither the number of workers nor the load of the machine.
+//! Grades many programs or answers, several at a time. The verdicts depend on neither the number of workers nor the load of the machine.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::answer::judge_answer;
 use crate::interpreter::Interpreter;
 use crate::problem::Problem;
 use crate::sandbox::Limits;
 use crate::session::{Attempt, Outcome, SessionError, Verdict, run_attempt};
 
-/// One program, and the problem that it is to solve.
+/// One program or answer, and the problem that it is to solve.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
     /// The problem.
     pub problem: &'a Problem,
-    /// The source, as a whole program.
+    /// The source, as a whole program; the text of an answer that is none.
     pub source: &'a str,
 }
 
 /// What grades.
 #[derive(Clone, Copy)]
 pub struct Grader<'a> {
-    /// What runs the programs.
-    pub interpreter: &'a Interpreter,
+    /// What runs the programs, where answers are programs.
+    pub interpreter: Option<&'a Interpreter>,
     /// What one program may use.
     pub limits: Limits,
     /// Programs at a time.
@@ -84,7 +85,11 @@ impl Grader<'_> {
         if (self.stop)() {
             return Err(GradeError::Stopped);
         }
-        let (interpreter, problem) = (self.interpreter, program.problem.wire.as_str());
+        let problem = match judge_answer(program.problem, program.source) {
+            Ok(verdict) => return Ok(verdict),
+            Err(tests) => tests,
+        };
+        let interpreter = self.interpreter.expect("who has tests to run looks for an interpreter first");
         let attempt = Attempt { interpreter, problem, program: program.source, limits: self.limits };
         run_twice(&attempt).map_err(|error| GradeError::Session { task: program.problem.name.clone(), error })
     }

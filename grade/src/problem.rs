@@ -2,6 +2,7 @@
 
 mod inputs;
 mod json_text;
+mod layouts;
 mod record;
 mod wire;
 
@@ -10,10 +11,11 @@ use std::fmt;
 pub use record::RecordError;
 pub(crate) use wire::encode_problem;
 
+use layouts::{read_exact, read_gsm8k, read_humaneval, read_mbpp};
 use record::Record;
 use serde_json::{Map, Value};
 
-use crate::literal::encode_list;
+use crate::number::Decimal;
 
 /// How the records of a benchmark are laid out, and how a program is made from a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +24,19 @@ pub enum Layout {
     HumanEval,
     /// MBPP (sanitized) and MBPP+: the prompt describes the program.
     Mbpp,
+    /// GSM8K: a question whose answer ends with a number.
+    Gsm8k,
+    /// Programs of somebody's own: as `Mbpp` if the record has `test_list`, else as `HumanEval`.
+    Code,
+    /// Questions of somebody's own, whose answer is known word by word.
+    Exact,
 }
 
 /// What identifies a problem: 2, "2" and "Mbpp/2" are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(String);
 
-/// A problem that programs can be graded on.
+/// A problem that programs or answers can be graded on.
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// Its identity.
@@ -37,27 +45,86 @@ pub struct Problem {
     pub name: String,
     /// What a model reads.
     pub prompt: String,
-    /// The reference solution, as a whole program.
+    /// The reference solution, as a whole program or answer.
     pub reference: Option<String>,
     /// Tests that a prompt may show.
     pub shown_tests: Vec<String>,
     layout: Layout,
-    /// What the judge reads.
-    pub(crate) wire: String,
+    pub(crate) check: Check,
 }
 
-/// Names of the benchmarks whose layout is known.
-pub const NAMES: [&str; 4] = ["humaneval", "humaneval+", "mbpp", "mbpp+"];
+/// What decides whether an answer is right.
+#[derive(Clone, Debug)]
+pub(crate) enum Check {
+    /// Tests, as the judge reads them.
+    Tests(String),
+    /// The last number of the answer has to be this one.
+    Number(Decimal),
+    /// The answer has to be one of these texts, blanks around it aside.
+    Texts(Vec<String>),
+}
+
+/// Names of the benchmarks whose layout is known, and of the kinds of own ones.
+pub const NAMES: [&str; 7] = ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "code", "exact"];
+
+/// The fields of HumanEval, MBPP and EvalPlus that are read, or that the benchmarks' own tools do not need either.
+const CODE_FIELDS: [&str; 14] = [
+    "task_id",
+    "prompt",
+    "entry_point",
+    "canonical_solution",
+    "test",
+    "base_input",
+    "plus_input",
+    "atol",
+    "contract",
+    "code",
+    "test_imports",
+    "test_list",
+    "source_file",
+    "assertion",
+];
 
 impl Layout {
-    /// The layout of a benchmark by its name.
+    /// The layout of a benchmark by its name, or of a kind of own ones.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         match name {
             "humaneval" | "humaneval+" => Some(Self::HumanEval),
             "mbpp" | "mbpp+" => Some(Self::Mbpp),
+            "gsm8k" => Some(Self::Gsm8k),
+            "code" => Some(Self::Code),
+            "exact" => Some(Self::Exact),
             _ => None,
         }
+    }
+
+    /// Whether answers are programs, so that grading needs an interpreter.
+    #[must_use]
+    pub fn runs_programs(self) -> bool {
+        matches!(self, Self::HumanEval | Self::Mbpp | Self::Code)
+    }
+
+    /// Whether the problems are somebody's own: then every field of theirs has a meaning, or is reported.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Code | Self::Exact)
+    }
+
+    /// Whether a field of an own problem has a meaning.
+    #[must_use]
+    pub fn reads(self, field: &str) -> bool {
+        match self {
+            Self::Exact => ["task_id", "prompt", "answer"].contains(&field),
+            Self::Code => CODE_FIELDS.contains(&field),
+            Self::HumanEval | Self::Mbpp | Self::Gsm8k => true,
+        }
+    }
+
+    /// Whether an answer gives a number.
+    #[must_use]
+    pub fn finds_numbers(self) -> bool {
+        self == Self::Gsm8k
     }
 }
 
@@ -85,109 +152,74 @@ impl fmt::Display for TaskId {
 }
 
 impl Problem {
-    /// Reads a record.
+    /// Reads a record, the first of its benchmark.
     ///
     /// # Errors
     /// If a field is missing or of the wrong type.
     pub fn from_record(layout: Layout, record: &Map<String, Value>) -> Result<Self, RecordError> {
-        Self::read(layout, &Record { fields: record, line: None })
+        Self::from_numbered(layout, record, None, 0)
     }
 
-    /// Reads a record and the line of JSON that it was parsed from: numbers in inputs of tests keep all their digits.
+    /// Reads a record and the line of JSON that it was parsed from, if there is one: numbers in inputs of tests keep all their digits.
+    /// `number` counts the records of the benchmark from 0; it is the name of a problem that has none.
     ///
     /// # Errors
     /// As [`Self::from_record`].
-    pub fn from_line(layout: Layout, record: &Map<String, Value>, line: &str) -> Result<Self, RecordError> {
-        Self::read(layout, &Record { fields: record, line: Some(line) })
-    }
-
-    fn read(layout: Layout, record: &Record<'_>) -> Result<Self, RecordError> {
+    pub fn from_numbered(
+        layout: Layout,
+        fields: &Map<String, Value>,
+        line: Option<&str>,
+        number: usize,
+    ) -> Result<Self, RecordError> {
+        let record = &Record { fields, line };
         match layout {
             Layout::HumanEval => read_humaneval(record),
             Layout::Mbpp => read_mbpp(record),
+            Layout::Gsm8k => read_gsm8k(record, number),
+            Layout::Exact => read_exact(record, number),
+            Layout::Code if fields.get("test_list").is_some_and(|tests| !tests.is_null()) => {
+                read_mbpp(record)
+            }
+            Layout::Code => read_humaneval(record),
         }
     }
 
-    /// The program that a completion makes: HumanEval continues the prompt, MBPP does not.
+    /// How its record is laid out; never [`Layout::Code`], which is one of two.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether a right answer has several lines; programs have.
+    #[must_use]
+    pub fn has_long_answer(&self) -> bool {
+        match &self.check {
+            Check::Texts(texts) => texts.iter().any(|text| text.trim().contains('\n')),
+            Check::Tests(_) | Check::Number(_) => true,
+        }
+    }
+
+    /// The program that a block of code makes: of HumanEval, what the prompt has before the function that it asks for, then the block,
+    /// because answers leave its imports and helpers out.
+    #[must_use]
+    pub fn complete_block(&self, block: &str) -> String {
+        match self.layout {
+            Layout::HumanEval => {
+                let function = self.prompt.rfind("\ndef ").map_or(0, |at| at + 1);
+                format!("{}{block}\n", &self.prompt[..function])
+            }
+            _ => block.to_owned(),
+        }
+    }
+
+    /// What is graded of a completion: HumanEval continues the prompt, the others do not.
     #[must_use]
     pub fn complete(&self, completion: &str) -> String {
         match self.layout {
             Layout::HumanEval => format!("{}{completion}", self.prompt),
-            Layout::Mbpp => completion.to_owned(),
+            _ => completion.to_owned(),
         }
     }
-}
-
-/// `task_id`, `prompt`, `entry_point`, `canonical_solution`, and `test` or, in EvalPlus, `base_input` and `plus_input`.
-fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError> {
-    let (prompt, entry) = (record.text("prompt")?, record.text("entry_point")?);
-    let solution = record.optional_text("canonical_solution")?;
-    let reference = solution.map(|solution| format!("{prompt}{solution}"));
-    let wire = match record.inputs()? {
-        Some(inputs) => encode_inputs(record, reference.as_deref(), entry, &inputs)?,
-        None => {
-            // Without a solution, the tests still see what the prompt defines.
-            let before = reference.clone().unwrap_or_else(|| prompt.to_owned());
-            let before = if solution.is_some() { vec![before] } else { Vec::new() };
-            encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), solution.is_some(), None)
-        }
-    };
-    build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
-}
-
-/// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
-fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
-    let prompt = record.text("prompt")?;
-    let reference = match record.optional_text("code")? {
-        Some(code) => Some(code),
-        None => record.optional_text("canonical_solution")?,
-    };
-    let reference = reference.map(str::to_owned);
-    if let Some(inputs) = record.inputs()? {
-        let wire = encode_inputs(record, reference.as_deref(), record.text("entry_point")?, &inputs)?;
-        return build_problem(record, Layout::Mbpp, prompt, reference, Vec::new(), wire);
-    }
-    let tests = record.texts("test_list")?;
-    if tests.is_empty() {
-        return Err(RecordError::new("test_list", "has no test"));
-    }
-    let imports = record.optional_texts("test_imports")?;
-    let before: Vec<String> = reference.iter().cloned().chain(imports).collect();
-    let wire = encode_problem(&before, &tests, None, reference.is_some(), None);
-    build_problem(record, Layout::Mbpp, prompt, reference, tests, wire)
-}
-
-fn encode_inputs(
-    record: &Record<'_>,
-    reference: Option<&str>,
-    entry: &str,
-    inputs: &[String],
-) -> Result<String, RecordError> {
-    let Some(reference) = reference else {
-        return Err(RecordError::new(
-            "canonical_solution",
-            "is missing: the expected outputs are its outputs",
-        ));
-    };
-    let inputs = encode_list(inputs);
-    let tolerance = record.optional_number("atol")?.unwrap_or(0.0);
-    Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some((&inputs, tolerance))))
-}
-
-fn build_problem(
-    record: &Record<'_>,
-    layout: Layout,
-    prompt: &str,
-    reference: Option<String>,
-    shown_tests: Vec<String>,
-    wire: String,
-) -> Result<Problem, RecordError> {
-    if wire.len() > crate::literal::MAX_PROBLEM_BYTES {
-        return Err(RecordError::new("task_id", "belongs to a problem that is too large"));
-    }
-    let name = record.name()?;
-    let id = TaskId::from_name(&name);
-    Ok(Problem { id, name, prompt: prompt.to_owned(), reference, shown_tests, layout, wire })
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub enum Outcome {
     Killed,
     /// An answer is too long, too deep, or none.
     BadAnswer,
+    /// A text that should give a number has none.
+    NoNumber,
 }
 
 /// An outcome, with what happened.

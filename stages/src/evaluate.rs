@@ -5,8 +5,10 @@ mod benchmark;
 mod code;
 mod estimators;
 mod exact;
+mod fenced;
 mod likelihood;
 mod prompts;
+mod shots;
 
 pub(crate) use benchmark::BenchmarkReport;
 pub(crate) use code::probe_benchmark;
@@ -45,7 +47,7 @@ pub(crate) struct CheckpointScores {
     pub absent: IndexMap<String, IndexMap<String, &'static str>>,
     /// Exact matches by dataset.
     pub exact_match: IndexMap<String, ExactScores>,
-    /// Code benchmarks by name.
+    /// Benchmarks by name.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub benchmarks: IndexMap<String, BenchmarkReport>,
 }

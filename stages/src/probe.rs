@@ -2,7 +2,7 @@
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::Prompt;
-use fmflow_engine::pipeline::config::sample::CodeBenchmark;
+use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
 use fmflow_engine::pipeline::config::train::ProbeSettings;
 use fmflow_engine::run::execute::Job;
 use serde_json::{Map, Value, json};
@@ -49,11 +49,11 @@ pub(crate) fn answer_probe(
     Ok(ProbeAnswers { lines, record: Value::Object(record) })
 }
 
-/// Measures a code benchmark. It needs more than the model, such as an interpreter: if it fails, this is told and recorded beside the
+/// Measures a benchmark. It may need more than the model, such as an interpreter: if it fails, this is told and recorded beside the
 /// other answers.
 fn measure_programs(
     job: &Job<'_>,
-    item: &CodeBenchmark,
+    item: &BenchmarkSettings,
     model: &Model,
     lines: &mut Vec<String>,
     record: &mut Map<String, Value>,
@@ -77,11 +77,15 @@ fn measure_programs(
 /// What a probe keeps of a report: what its score depends on, and how answers failed.
 fn describe_report(report: &BenchmarkReport) -> Value {
     let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, .. } = report;
-    json!({
+    let mut described = json!({
         "passed": scores.passed, "total": scores.total, "cut": scores.cut, "empty": scores.empty,
         "timed_out": scores.timed_out, "syntax_errors": scores.syntax_errors, "prompt": prompt,
         "prompt_hash": prompt_hash, "sampler": sampler, "samples": samples, "new_tokens": new_tokens,
-    })
+    });
+    if let Some(count) = scores.no_number {
+        described["no_number"] = count.into();
+    }
+    described
 }
 
 fn answer_prompt(

@@ -169,10 +169,18 @@ fn a_probe_that_cannot_grade_is_told_beside_the_other_answers() {
     let plain = project("");
     plain.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     let failing = probed(PROBED);
-    failing.write("problems.jsonl", "{\"task_id\": 1}\n");
+    // `check` looks at the first 20 problems; a fault behind them is found when the probe reads the file.
+    let problems = fs::read_to_string(failing.path().join("problems.jsonl")).unwrap();
+    let first = problems.lines().next().unwrap();
+    let more = |number: usize| first.replace("HumanEval/0", &number.to_string()) + "\n";
+    let fault = "{\"task_id\": 1}\n";
+    failing.write("problems.jsonl", fault);
+    failing.fmflow(&["check", "tiny.kdl"]).exits(8).says("problems.jsonl:1: `prompt` is missing");
+    let more: String = (3..20).map(more).collect();
+    failing.write("problems.jsonl", &format!("{problems}{more}{fault}"));
     let ran = failing.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
     ran.says("warning: benchmark `humaneval` failed, and the training goes on: ")
-        .says("problems.jsonl:1: `prompt` is missing");
+        .says("problems.jsonl:21: `prompt` is missing");
     assert!(weights(&failing) == weights(&plain), "the training is the same");
     for probe in probes(&failing) {
         assert!(probe["failed/humaneval"].is_string() && probe["samples"].is_array(), "{probe}");
@@ -313,7 +321,17 @@ mod hub {
         Ran::from(command.output().unwrap())
     }
 
-    /// A hub with both benchmarks.
+    /// A split of GSM8K as its repository has it, with these questions.
+    fn gsm8k(lines: &str) -> Vec<u8> {
+        let questions: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let column = |name: &'static str| {
+            let texts = questions.iter().map(|question| question[name].as_str().unwrap());
+            (name, Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)
+        };
+        parquet(["question", "answer"].map(column).to_vec())
+    }
+
+    /// A hub with all benchmarks.
     fn start_hub() -> Server {
         let hub = Server::start();
         let problems = humaneval(include_str!("../cases/data/problems.jsonl"));
@@ -337,6 +355,15 @@ mod hub {
         hub.publish("datasets/google-research-datasets/mbpp", "", COMMIT, &files);
         let columns = ["source_file", "task_id", "prompt", "code", "test_imports", "test_list"];
         hub.columns("google-research-datasets/mbpp", &[("full", &["text"]), ("sanitized", &columns)]);
+        let questions = gsm8k(include_str!("../cases/data/questions.jsonl"));
+        let files = [
+            large("main/test-00000-of-00001.parquet", questions),
+            large("main/train-00000-of-00001.parquet", "something else"),
+            large("socratic/test-00000-of-00001.parquet", "something else"),
+        ];
+        hub.publish("datasets/openai/gsm8k", "", COMMIT, &files);
+        let columns = ["question", "answer"];
+        hub.columns("openai/gsm8k", &[("main", &columns), ("socratic", &columns)]);
         hub
     }
 
@@ -392,6 +419,20 @@ evaluate "code" {
         command(&["check", "tiny.kdl", "--lock"]).ok();
         command(&["run", "tiny.kdl", "--until", "ar"]).ok().says("probe: humaneval pass@1 ");
         assert_eq!(probes(&project)[1]["graded/humaneval"]["total"], 3);
+    }
+
+    #[test]
+    fn the_questions_of_gsm8k_are_those_of_its_test_split() {
+        let (project, hub) = (probed("benchmark \"gsm8k\" new-tokens=8"), start_hub());
+        let command = |arguments: &[&str]| fmflow(&project, &hub, arguments);
+        command(&["check", "tiny.kdl", "--lock"]).ok();
+        hub.forget();
+        command(&["run", "tiny.kdl", "--until", "ar"]).ok().says("probe: gsm8k pass@1 ");
+        let asked: Vec<String> = hub.asked().into_iter().map(|(path, _)| path).collect();
+        let split =
+            |path: &String| path.contains("/resolve/") && path.ends_with("main/test-00000-of-00001.parquet");
+        assert!(!asked.is_empty() && asked.iter().all(split), "{asked:?}");
+        assert_eq!(probes(&project)[1]["graded/gsm8k"]["total"], 3);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod online;
 mod plan;
 mod printed;
 mod programs;
+mod questions;
 mod report;
 mod retention;
 mod revisions;

@@ -53,6 +53,20 @@ fn folder(name: &str) -> Vec<Case> {
 /// A piece of `tests/cases/data/pages.kdl`, and a mistake that replaces it: one for every help that no other case provokes.
 const SLIPS: &[(&str, &str)] = &[
     (
+        "sampler \"parallel\" kind",
+        "benchmark \"gsm8k\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\nsampler \"parallel\" kind",
+    ),
+    (
+        "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
+        "benchmark \"capitals\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\n\
+         evaluate \"answers\" { checkpoint \"sft\"; benchmark \"capitals\" from=\"tests/cases/data/capitals.jsonl\" sampler=\"parallel\" new-tokens=16 }",
+    ),
+    (
+        "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
+        "benchmark \"capitals\" from=\"tests/cases/check/data/problems/unread.jsonl\" kind=\"exact\"\n\
+         evaluate \"answers\" { checkpoint \"sft\"; benchmark \"capitals\" sampler=\"parallel\" new-tokens=16 }",
+    ),
+    (
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "benchmark \"humaneval+\" sampler=\"parallel\" new-tokens=16",
     ),
@@ -335,6 +349,7 @@ const PROSE: &[(&str, &[&str])] = &[
             "add the field, or name another one ",
             "an answer has the role ",
             "complete the object",
+            "take the field out of the file",
             "correct the role",
             "fill it or remove the line",
             "put it in quotes",

@@ -274,8 +274,18 @@ const ENGINE_FLOORS: &[&str] = &[
     "report",
     "cli",
 ];
-const GRADE_FLOORS: &[&str] =
-    &["literal", "sandbox", "problem", "interpreter", "session", "search", "grading", "score"];
+const GRADE_FLOORS: &[&str] = &[
+    "literal",
+    "number",
+    "sandbox",
+    "problem",
+    "interpreter",
+    "session",
+    "answer",
+    "search",
+    "grading",
+    "score",
+];
 const OPS_FLOORS: &[&str] =
     &["loss", "adamw", "intervals", "kernels", "reference", "extension", "flex", "cube", "training"];
 const STAGES_FLOORS: &[&str] = &[

@@ -27,7 +27,7 @@ pub struct BenchmarkFileError {
     pub fix: String,
 }
 
-/// A program that somebody or a model wrote for a problem.
+/// A program or an answer that somebody or a model wrote for a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The problem.
@@ -41,14 +41,14 @@ pub struct Sample {
 /// What a sample holds: the two fields of EvalPlus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleSource {
-    /// `solution`: a whole program.
+    /// `solution`: a whole program or answer.
     Solution(String),
     /// `completion`: what follows the prompt.
     Completion(String),
 }
 
 impl Sample {
-    /// The program.
+    /// The program or answer that is graded.
     #[must_use]
     pub fn program(&self, problem: &Problem) -> String {
         match &self.source {
@@ -66,7 +66,7 @@ impl Sample {
 }
 
 /// Reads the problems of a benchmark from its files, each with the text by which it is shown. One file is read in its order; several are
-/// parts of a repository, whose problems are put in the order of their numbers.
+/// parts of a repository, whose problems are put in the order of their numbers; several of an own benchmark are read one after the other.
 ///
 /// # Errors
 /// If a line or a field is at fault, a task appears twice, or a file has no problem.
@@ -78,11 +78,34 @@ pub fn read_problems(
     for (file, shown) in files {
         all.extend(read_problem_file(file, &shown, layout, &mut seen)?);
     }
-    if parts > 1 {
+    refuse_mixture(&all)?;
+    let mut all: Vec<Problem> = all.into_iter().map(|(_, problem)| problem).collect();
+    if parts > 1 && !layout.is_own() {
         // A stable sort: what has no number stays in the order of the files, behind the others.
         all.sort_by_key(|problem| problem.id.number().unwrap_or(u64::MAX));
     }
     Ok(all)
+}
+
+/// The first field of the first `most` problems of an own benchmark that nothing reads, with its place.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn find_unread_field(
+    file: DataFile,
+    shown: &str,
+    layout: Layout,
+    most: usize,
+) -> Result<Option<(String, String)>, BenchmarkFileError> {
+    let faulty = |cause: RecordFault| explain_fault(shown, cause);
+    let mut reader = ObjectReader::open(file, shown).map_err(faulty)?;
+    for _ in 0..most {
+        let Some(object) = reader.next_object().map_err(faulty)? else { break };
+        if let Some(name) = object.fields.keys().find(|name| !layout.reads(name)) {
+            return Ok(Some((object.place.in_file(shown), name.clone())));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads at most `most` problems from the beginning of a file, each with its place.
@@ -102,21 +125,41 @@ pub(crate) fn read_first_problems(
         && let Some(object) = reader.next_object().map_err(faulty)?
     {
         let place = object.place.in_file(shown);
-        let problem = read_problem(layout, &place, &object)?;
+        let problem = read_problem(layout, (&place, all.len()), &object)?;
         all.push((place, problem));
     }
     Ok(all)
 }
 
-fn read_problem(layout: Layout, place: &str, object: &PlacedObject) -> Result<Problem, BenchmarkFileError> {
-    let read = match &object.line {
-        Some(line) => Problem::from_line(layout, &object.fields, line),
-        None => Problem::from_record(layout, &object.fields),
-    };
-    read.map_err(|error| {
-        let fix = "use the benchmark's own file, and the name that fits its layout";
-        fault(place, error.to_string(), fix)
-    })
+/// What to do about a problem that is not laid out as it should be.
+fn advise(layout: Layout) -> &'static str {
+    match layout {
+        Layout::HumanEval | Layout::Mbpp | Layout::Gsm8k => {
+            "use the benchmark's own file, and the name that fits its layout"
+        }
+        Layout::Code => {
+            "write `task_id`, `prompt`, and either `entry_point` with `test`, as HumanEval has them, or `test_list`, as MBPP does"
+        }
+        Layout::Exact => "write `prompt` and `answer`, and `task_id` where problems have names",
+    }
+}
+
+/// `number` counts the problems of all files from 0.
+fn read_problem(
+    layout: Layout,
+    (place, number): (&str, usize),
+    object: &PlacedObject,
+) -> Result<Problem, BenchmarkFileError> {
+    let read = Problem::from_numbered(layout, &object.fields, object.line.as_deref(), number);
+    read.map_err(|error| fault(place, error.to_string(), advise(layout)))
+}
+
+/// The prompts of a benchmark have one form, and so have its problems.
+fn refuse_mixture(all: &[(String, Problem)]) -> Result<(), BenchmarkFileError> {
+    let other = all.iter().find(|(_, problem)| problem.layout() != all[0].1.layout());
+    let Some((place, _)) = other else { return Ok(()) };
+    let what = format!("only one of this problem and the first one, in {}, has `test_list`", all[0].0);
+    Err(fault(place, what, "make two benchmarks of them"))
 }
 
 /// `seen` are the problems of the files before, with their places.
@@ -125,11 +168,11 @@ fn read_problem_file(
     shown: &str,
     layout: Layout,
     seen: &mut HashMap<TaskId, String>,
-) -> Result<Vec<Problem>, BenchmarkFileError> {
+) -> Result<Vec<(String, Problem)>, BenchmarkFileError> {
     let problems = read_records(file, shown, |place, object| {
-        let problem = read_problem(layout, place, object)?;
+        let problem = read_problem(layout, (place, seen.len()), object)?;
         match seen.insert(problem.id.clone(), place.to_owned()) {
-            None => Ok(problem),
+            None => Ok((place.to_owned(), problem)),
             Some(first) => {
                 let what = format!("task {} appears twice: first in {first}", escape_line(&problem.name));
                 Err(fault(place, what, "remove one of the two"))
@@ -137,7 +180,7 @@ fn read_problem_file(
         }
     })?;
     match problems.is_empty() {
-        true => Err(fault(shown, "the file holds no problem", "use the benchmark's own file")),
+        true => Err(fault(shown, "the file holds no problem", advise(layout))),
         false => Ok(problems),
     }
 }

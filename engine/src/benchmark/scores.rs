@@ -1,6 +1,6 @@
 //! Scores of graded samples.
 
-use fmflow_grade::problem::TaskId;
+use fmflow_grade::problem::{Layout, TaskId};
 use fmflow_grade::score::{bootstrap_interval, estimate_pass_at, mean};
 use fmflow_grade::session::{Outcome, Verdict};
 use indexmap::IndexMap;
@@ -53,13 +53,16 @@ pub struct BenchmarkScores {
     pub timed_out: usize,
     /// Programs that are no Python.
     pub syntax_errors: usize,
+    /// Answers without the number that is asked for, of a benchmark that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_number: Option<usize>,
     /// By problem, in the order of the samples.
     pub problems: IndexMap<String, ProblemScore>,
 }
 
-/// The scores of all samples.
+/// The scores of all samples of a benchmark of that layout.
 #[must_use]
-pub fn score_samples(samples: &[GradedSample]) -> BenchmarkScores {
+pub fn score_samples(samples: &[GradedSample], layout: Layout) -> BenchmarkScores {
     let mut problems: IndexMap<&TaskId, (&str, ProblemScore)> = IndexMap::new();
     for sample in samples {
         let empty = || (sample.name.as_str(), ProblemScore { samples: 0, passed: 0 });
@@ -83,6 +86,7 @@ pub fn score_samples(samples: &[GradedSample]) -> BenchmarkScores {
         cut: samples.iter().any(|s| s.cut.is_some()).then(|| count(&|s| s.cut == Some(true))),
         timed_out: outcome(Outcome::TimedOut),
         syntax_errors: outcome(Outcome::SyntaxError),
+        no_number: layout.finds_numbers().then(|| outcome(Outcome::NoNumber)),
         problems: problems.into_values().map(|(name, score)| (name.to_owned(), score)).collect(),
     }
 }
@@ -108,10 +112,13 @@ impl BenchmarkScores {
                 "{} (95 % interval of pass@1 {low} to {high}); {passed} of {total} samples for {problems} problems pass",
                 shares.join(", ")
             ),
-            format!(
-                "empty {}{cut}, timed out {}, syntax errors {}",
-                self.empty, self.timed_out, self.syntax_errors
-            ),
+            match self.no_number {
+                Some(count) => format!("empty {}{cut}, without a number {count}", self.empty),
+                None => format!(
+                    "empty {}{cut}, timed out {}, syntax errors {}",
+                    self.empty, self.timed_out, self.syntax_errors
+                ),
+            },
         ]
     }
 }
@@ -129,7 +136,7 @@ mod tests {
     fn scores_are_means_over_problems() {
         let mut samples = vec![sample("A/1", Outcome::Passed), sample("1", Outcome::SyntaxError)];
         samples.extend(vec![sample("A/2", Outcome::TimedOut); 10]);
-        let scores = score_samples(&samples);
+        let scores = score_samples(&samples, Layout::HumanEval);
         assert_eq!((scores.passed, scores.total, scores.timed_out, scores.syntax_errors), (1, 12, 10, 1));
         // The first problem passes half of the time, the second never; only one of the two has 10 samples.
         assert_eq!(scores.pass_at, IndexMap::from([("1".to_owned(), 0.25)]));
@@ -138,5 +145,9 @@ mod tests {
             scores.lines()[0],
             "pass@1 25.0 % (95 % interval of pass@1 0.0 to 50.0); 1 of 12 samples for 2 problems pass"
         );
+        assert_eq!(scores.lines()[1], "empty 0, timed out 10, syntax errors 1");
+        let asked = score_samples(&[sample("gsm8k/0", Outcome::NoNumber)], Layout::Gsm8k);
+        assert_eq!((asked.no_number, scores.no_number), (Some(1), None));
+        assert_eq!(asked.lines()[1], "empty 0, without a number 1");
     }
 }

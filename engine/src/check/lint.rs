@@ -67,6 +67,7 @@ pub(crate) fn lint_pipeline(
                 teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
+                benchmarks::lint_probed_files(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {

@@ -1,4 +1,4 @@
-//! `fmflow grade`: grades samples that somebody or a model wrote, without a model.
+//! `fmflow grade`: grades samples, programs or answers, that somebody or a model wrote, without a model.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -63,11 +63,15 @@ pub(super) fn run_grade(arguments: &GradeArguments, context: &CommandContext<'_>
     let problems = read_problems(vec![(file, shown)], layout).map_err(file_error)?;
     let (file, shown) = open(&arguments.samples)?;
     let samples = read_samples(file, &shown, &problems).map_err(file_error)?;
-    let interpreter = choose_interpreter(arguments.unsafe_no_sandbox)?;
-    let graded = grade_samples(arguments, &interpreter, &problems, samples)?;
+    let interpreter = match layout.runs_programs() {
+        true => Some(choose_interpreter(arguments.unsafe_no_sandbox)?),
+        false => None,
+    };
+    let interpreter = interpreter.as_ref();
+    let graded = grade_samples((arguments, layout), interpreter, &problems, samples)?;
     match arguments.json {
-        true => context.output.json(&render_json(arguments, &interpreter, &graded)),
-        false => context.output.result(&render_text(arguments, &interpreter, &graded)),
+        true => context.output.json(&render_json(arguments, interpreter, &graded)),
+        false => context.output.result(&render_text(arguments, interpreter, &graded)),
     }
 }
 
@@ -103,8 +107,8 @@ fn choose_interpreter(unsafe_no_sandbox: bool) -> Result<Interpreter> {
 }
 
 fn grade_samples(
-    arguments: &GradeArguments,
-    interpreter: &Interpreter,
+    (arguments, layout): (&GradeArguments, Layout),
+    interpreter: Option<&Interpreter>,
     problems: &[Problem],
     samples: Vec<Sample>,
 ) -> Result<Graded> {
@@ -129,12 +133,12 @@ fn grade_samples(
     let covered: std::collections::HashSet<&TaskId> = samples.iter().map(|sample| &sample.id).collect();
     let uncovered = problems.iter().filter(|problem| !covered.contains(&problem.id));
     let uncovered = uncovered.map(|problem| problem.name.clone()).collect();
-    Ok(Graded { scores: score_samples(&samples), uncovered, samples })
+    Ok(Graded { scores: score_samples(&samples, layout), uncovered, samples })
 }
 
 fn grade_programs(
     arguments: &GradeArguments,
-    interpreter: &Interpreter,
+    interpreter: Option<&Interpreter>,
     programs: &[Program<'_>],
 ) -> Result<Vec<Verdict>> {
     let interrupt = signals::install_interrupt_flag()?;
@@ -177,7 +181,7 @@ fn grading_error(error: GradeError) -> Error {
     Error::Stage { stage: "grade".into(), failure }
 }
 
-fn render_text(arguments: &GradeArguments, interpreter: &Interpreter, graded: &Graded) -> String {
+fn render_text(arguments: &GradeArguments, interpreter: Option<&Interpreter>, graded: &Graded) -> String {
     let mut lines: Vec<String> =
         graded.scores.lines().into_iter().map(|line| format!("{}: {line}", arguments.name)).collect();
     let failed: Vec<&GradedSample> =
@@ -197,16 +201,18 @@ fn render_text(arguments: &GradeArguments, interpreter: &Interpreter, graded: &G
         let (count, some) = (graded.uncovered.len(), escape_line(&some.join(", ")).into_owned());
         lines.push(format!("no sample for {}: {some}{more}", count_noun(count, "problem")));
     }
-    let program = show_path(&interpreter.program);
-    lines.push(format!(
-        "Python {} ({program}), sandbox: {}",
-        interpreter.version,
-        interpreter.isolation.word()
-    ));
+    lines.extend(interpreter.map(|interpreter| {
+        let program = show_path(&interpreter.program);
+        format!("Python {} ({program}), sandbox: {}", interpreter.version, interpreter.isolation.word())
+    }));
     lines.join("\n") + "\n"
 }
 
-fn render_json(arguments: &GradeArguments, interpreter: &Interpreter, graded: &Graded) -> serde_json::Value {
+fn render_json(
+    arguments: &GradeArguments,
+    interpreter: Option<&Interpreter>,
+    graded: &Graded,
+) -> serde_json::Value {
     let results: Vec<_> = graded
         .samples
         .iter()
@@ -220,7 +226,7 @@ fn render_json(arguments: &GradeArguments, interpreter: &Interpreter, graded: &G
         })
         .collect();
     let scores = &graded.scores;
-    json!({
+    let mut answer = json!({
         "schema": "fmflow.grade/1",
         "benchmark": arguments.name,
         "passed": scores.passed,
@@ -232,8 +238,12 @@ fn render_json(arguments: &GradeArguments, interpreter: &Interpreter, graded: &G
         "syntax_errors": scores.syntax_errors,
         "problems": scores.problems,
         "uncovered": graded.uncovered,
-        "sandbox": interpreter.isolation.word(),
-        "python": interpreter.version,
+        "sandbox": interpreter.map(|interpreter| interpreter.isolation.word()),
+        "python": interpreter.map(|interpreter| &interpreter.version),
         "results": results,
-    })
+    });
+    if let Some(count) = scores.no_number {
+        answer["no_number"] = count.into();
+    }
+    answer
 }

@@ -15,8 +15,8 @@ pub(crate) struct BenchmarkRepository {
     pub columns: &'static [&'static str],
 }
 
-/// The repositories. Of MBPP all splits are read: together they are the 427 problems of its authors' file.
-pub(crate) const BENCHMARK_REPOSITORIES: [BenchmarkRepository; 2] = [
+/// The repositories. Of MBPP all splits are read: together they are the 427 problems of its authors' file. Of GSM8K the test split is read.
+pub(crate) const BENCHMARK_REPOSITORIES: [BenchmarkRepository; 3] = [
     BenchmarkRepository {
         benchmark: "humaneval",
         name: "openai/openai_humaneval",
@@ -30,6 +30,13 @@ pub(crate) const BENCHMARK_REPOSITORIES: [BenchmarkRepository; 2] = [
         subset: "sanitized",
         files: "sanitized/*.parquet",
         columns: &["task_id", "prompt", "code", "test_imports", "test_list"],
+    },
+    BenchmarkRepository {
+        benchmark: "gsm8k",
+        name: "openai/gsm8k",
+        subset: "main",
+        files: "main/test-*.parquet",
+        columns: &["question", "answer"],
     },
 ];
 

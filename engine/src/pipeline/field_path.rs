@@ -107,6 +107,8 @@ paths! {
         MASKED_PER_BLOCK "time.masked-per-block"
         MASKED_PER_SEGMENT "time.masked-per-segment"
         NTH_NO_DECAY "optimizer.no-decay.#"
+        NTH_PROBE_BENCHMARK "probe.benchmark.#"
+        NTH_PROBE_BENCHMARK_FROM "probe.benchmark.#.from"
         OBJECTIVE "objective"
         OBJECTIVE_LOSS "objective.loss"
         OBJECTIVE_MAX_WEIGHT "objective.max-weight"

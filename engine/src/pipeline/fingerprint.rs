@@ -42,8 +42,8 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 4 of `rows`, 5 of `generate` and 7 of `evaluate`: the name of a mask token in a turn is text and never the mask.
 /// - 5 of `rows` and 6 of `train`: rows are made in shards, and a pass visits them in groups; of a dataset of several groups only the
 ///   first has held-out rows.
-/// - 8 of `evaluate` (9 with a code benchmark): a likelihood is divided by the tokens that are predicted; with a shift, the first one of a
-///   document is not. Exact matches count tokens and passes.
+/// - 10 of `evaluate`: a likelihood is divided by the tokens that are predicted; with a shift, the first one of a document is not. Exact
+///   matches count tokens and passes, and each line of answers has its dataset.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -52,8 +52,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) | StageConfig::Rows(_) => 5,
         StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(config) if config.benchmarks.is_empty() => 8,
-        StageConfig::Evaluate(_) => 9,
+        StageConfig::Evaluate(_) => 10,
     }
 }
 

@@ -50,7 +50,7 @@ pub fn format_task_metric(checkpoint: &str, dataset: &str, task: &str) -> String
     format!("{}/{task}", format_exact_match_metric(checkpoint, dataset))
 }
 
-/// Name of the metric of an evaluation for pass@1 of a checkpoint on a code benchmark.
+/// Name of the metric of an evaluation for pass@1 of a checkpoint on a benchmark.
 #[must_use]
 pub fn format_benchmark_metric(checkpoint: &str, benchmark: &str) -> String {
     format!("pass_at_1/{checkpoint}/{benchmark}")

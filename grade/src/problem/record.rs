@@ -49,6 +49,16 @@ impl<'a> Record<'a> {
         self.field(field).map(number).transpose()
     }
 
+    /// A text, as the only one of a list, or a list of texts.
+    pub(super) fn text_or_texts(&self, field: &'static str) -> Result<Vec<String>, RecordError> {
+        match self.field(field) {
+            Some(Value::String(text)) => Ok(vec![text.clone()]),
+            Some(Value::Array(_)) => self.optional_texts(field),
+            Some(_) => Err(RecordError::new(field, "is neither a text nor a list of texts")),
+            None => Err(RecordError::new(field, "is missing")),
+        }
+    }
+
     pub(super) fn texts(&self, field: &'static str) -> Result<Vec<String>, RecordError> {
         match self.field(field) {
             Some(_) => self.optional_texts(field),
@@ -76,6 +86,14 @@ impl<'a> Record<'a> {
             });
         }
         Ok(self.field("base_input").map(|_| all))
+    }
+
+    /// `task_id`, or the number of a record that has none.
+    pub(super) fn name_or(&self, number: usize) -> Result<String, RecordError> {
+        match self.field("task_id") {
+            Some(_) => self.name(),
+            None => Ok(number.to_string()),
+        }
     }
 
     /// `task_id`: a text or a whole number.

@@ -27,6 +27,19 @@ fn a_completion_continues_the_prompt_of_humaneval_only() {
 }
 
 #[test]
+fn a_block_of_code_comes_after_the_imports_and_helpers_of_its_prompt() {
+    let prompt = "import math\n\n\ndef help(x):\n    return x\n\ndef f(x):\n    \"\"\"Not def g.\"\"\"\n";
+    let record = json!({"task_id": 0, "prompt": prompt, "entry_point": "f", "test": ""});
+    let program = read(Layout::HumanEval, &record).unwrap().complete_block("def f(x):\n    return 1");
+    let expected = "import math\n\n\ndef help(x):\n    return x\n\ndef f(x):\n    return 1\n";
+    assert_eq!(program, expected);
+    let record = json!({"task_id": 0, "prompt": "def f():\n", "entry_point": "f", "test": ""});
+    assert_eq!(read(Layout::HumanEval, &record).unwrap().complete_block("x"), "x\n");
+    let record = json!({"task_id": 2, "prompt": "Write\ndef f.", "test_list": ["assert f()"]});
+    assert_eq!(read(Layout::Mbpp, &record).unwrap().complete_block("x"), "x");
+}
+
+#[test]
 fn every_unfit_field_is_named() {
     let fault = |layout, record| read(layout, &record).unwrap_err().to_string();
     let good = json!({"task_id": 1, "prompt": "", "entry_point": "f", "test": "", "canonical_solution": ""});
@@ -46,6 +59,40 @@ fn every_unfit_field_is_named() {
     let plus = json!({"task_id": 1, "prompt": "", "entry_point": "f", "base_input": [[1]]});
     let expected = "`canonical_solution` is missing: the expected outputs are its outputs";
     assert_eq!(fault(Layout::HumanEval, plus), expected);
+}
+
+#[test]
+fn a_question_of_gsm8k_has_a_number_as_its_answer() {
+    let record = json!({"question": "How many?", "answer": "48/2 = <<48/2=24>>24\n48+24 = 72\n#### 1,072"});
+    let problem = read(Layout::Gsm8k, &record).unwrap();
+    assert_eq!((problem.name.as_str(), problem.id.to_string().as_str()), ("gsm8k/0", "0"));
+    for unfit in ["72", "####", "#### many", "#### 7 apples", "#### 7\nMore."] {
+        let fault = read(Layout::Gsm8k, &json!({"question": "", "answer": unfit})).unwrap_err();
+        assert_eq!(fault.to_string(), "`answer` does not end with `#### ` and a number", "{unfit}");
+    }
+    let second = Problem::from_numbered(Layout::Gsm8k, record.as_object().unwrap(), None, 1).unwrap();
+    assert_eq!(second.name, "gsm8k/1");
+}
+
+#[test]
+fn a_question_of_ones_own_has_a_text_as_its_answer() {
+    let record = json!({"prompt": "The capital of France is", "answer": ["Paris", "Paris, France"]});
+    let problem = Problem::from_numbered(Layout::Exact, record.as_object().unwrap(), None, 4).unwrap();
+    assert_eq!((problem.name.as_str(), problem.has_long_answer()), ("4", false));
+    let fault = |record: Value| read(Layout::Exact, &record).unwrap_err().to_string();
+    assert_eq!(fault(json!({"prompt": "", "answer": "x"})), "`prompt` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": " "})), "`answer` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": []})), "`answer` is empty");
+    assert_eq!(fault(json!({"prompt": "x", "answer": 7})), "`answer` is neither a text nor a list of texts");
+    assert_eq!(fault(json!({"prompt": "x"})), "`answer` is missing");
+}
+
+#[test]
+fn own_programs_are_laid_out_in_one_of_two_ways() {
+    let human = json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": ""});
+    let text = json!({"task_id": "b", "prompt": "Write f.", "test_list": ["assert f()"]});
+    let layouts = [human, text].map(|record| read(Layout::Code, &record).unwrap().layout());
+    assert_eq!(layouts, [Layout::HumanEval, Layout::Mbpp]);
 }
 
 #[test]

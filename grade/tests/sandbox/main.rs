@@ -106,7 +106,7 @@ fn grade(problem: &Problem, source: &str) -> Verdict {
 
 fn grade_in(interpreter: &Interpreter, problem: &Problem, source: &str) -> Verdict {
     let limits = Limits { cpu_seconds: 1, memory_bytes: 1 << 30 };
-    let grader = Grader { interpreter, limits, workers: 1, stop: &|| false };
+    let grader = Grader { interpreter: Some(interpreter), limits, workers: 1, stop: &|| false };
     let mut verdicts = grader.grade(&[Program { problem, source }], &|_, _| {}).unwrap();
     verdicts.pop().unwrap()
 }

@@ -141,7 +141,7 @@ fn verdicts_do_not_depend_on_workers() {
     let programs: Vec<Program<'_>> =
         sources.iter().map(|source| Program { problem: &problem, source }).collect();
     let found = |workers| {
-        let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers, stop: &|| false };
+        let grader = Grader { interpreter: Some(interpreter()), limits: LIMITS, workers, stop: &|| false };
         grader.grade(&programs, &|_, _| {}).unwrap()
     };
     let one = found(1);
@@ -152,7 +152,7 @@ fn verdicts_do_not_depend_on_workers() {
 fn a_problem_at_fault_is_an_error() {
     let record = serde_json::json!({"task_id": 7, "prompt": "", "code": "import nothing", "test_list": ["assert f()"]});
     let problem = Problem::from_record(Layout::Mbpp, record.as_object().unwrap()).unwrap();
-    let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers: 2, stop: &|| false };
+    let grader = Grader { interpreter: Some(interpreter()), limits: LIMITS, workers: 2, stop: &|| false };
     let program = Program { problem: &problem, source: "def f(): return True" };
     let error = grader.grade(&[program; 3], &|_, _| {}).unwrap_err();
     assert!(matches!(&error, GradeError::Session { error: SessionError::Unfit(_), .. }), "{error}");
@@ -166,7 +166,7 @@ fn a_problem_at_fault_is_an_error() {
 
 fn arguments_that_nobody_can_pass_on_are_the_fault_of_the_test() {
     let refuse = |problem: &Problem, source: &str| {
-        let grader = Grader { interpreter: interpreter(), limits: LIMITS, workers: 1, stop: &|| false };
+        let grader = Grader { interpreter: Some(interpreter()), limits: LIMITS, workers: 1, stop: &|| false };
         grader.grade(&[Program { problem, source }], &|_, _| {}).unwrap_err().to_string()
     };
     let deep = "deep = []\nfor _ in range(40): deep = [deep]\n";

@@ -15,7 +15,15 @@ const FILE: &str = "samples.jsonl";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WrittenAnswer {
     pub task_id: String,
-    pub completion: String,
+    /// What follows the prompt, of an answer that is graded so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// The program in the answer of a conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solution: Option<String>,
+    /// That answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     pub checkpoint: String,
     pub benchmark: String,
     /// The number of the sample among those of its problem.
@@ -28,6 +36,13 @@ pub(super) struct WrittenAnswer {
     pub passes: usize,
     pub outcome: fmflow_grade::session::Outcome,
     pub detail: String,
+}
+
+impl WrittenAnswer {
+    /// What the model wrote.
+    pub(super) fn text(&self) -> &str {
+        self.answer.as_deref().or(self.completion.as_deref()).unwrap_or_default()
+    }
 }
 
 /// Answers in the order in which they are asked.

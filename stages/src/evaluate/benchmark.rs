@@ -1,12 +1,12 @@
-//! A code benchmark that is ready: its problems, and what runs programs. Its report says everything that the scores depend on.
+//! A benchmark that is ready: its problems, and what runs programs. Its report says everything that the scores depend on.
 
 use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_problems};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::CodeBenchmark;
+use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::show_path;
 use fmflow_grade::interpreter::Interpreter;
-use fmflow_grade::problem::{Layout, Problem};
+use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::Isolation;
 use fmflow_grade::search::find_interpreter;
 use serde::Serialize;
@@ -17,10 +17,11 @@ use crate::job::find_source_files;
 
 /// A benchmark with its problems and what runs the programs.
 pub(super) struct OpenBenchmark<'a> {
-    pub config: &'a CodeBenchmark,
+    pub config: &'a BenchmarkSettings,
     pub problems: Vec<Problem>,
     pub style: AskingStyle,
-    pub interpreter: Interpreter,
+    /// What runs programs, of a benchmark whose answers are programs.
+    pub interpreter: Option<Interpreter>,
 }
 
 /// The scores of a checkpoint, with everything that they depend on.
@@ -33,47 +34,59 @@ pub(crate) struct BenchmarkReport {
     /// BLAKE3 of all prompts and of these texts.
     pub prompt_hash: String,
     stops: &'static [&'static str],
+    /// Name and version of the rule that finds the answer in a text, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extraction: Option<&'static str>,
     pub sampler: String,
     pub samples: usize,
     pub new_tokens: usize,
     seed: u64,
     device: String,
     dtype: &'static str,
-    python: String,
-    sandbox: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<&'static str>,
 }
 
 /// Reads the problems of benchmarks and looks for the interpreter, before any work. Problems of a repository are downloaded.
 pub(super) fn open_benchmarks<'a>(
     job: &Job<'_>,
-    benchmarks: &'a [CodeBenchmark],
+    benchmarks: &'a [BenchmarkSettings],
 ) -> Result<Vec<OpenBenchmark<'a>>, Failure> {
-    if benchmarks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let interpreter = find_interpreter(Isolation::Enforced).map_err(|error| {
+    let interpreter = match benchmarks.iter().any(|config| config.layout.runs_programs()) {
+        true => Some(open_interpreter()?),
+        false => None,
+    };
+    let open = |config: &'a BenchmarkSettings| {
+        open_benchmark(job, config, interpreter.clone().filter(|_| config.layout.runs_programs()))
+    };
+    benchmarks.iter().map(open).collect()
+}
+
+fn open_interpreter() -> Result<Interpreter, Failure> {
+    find_interpreter(Isolation::Enforced).map_err(|error| {
         let fix =
             "install Python 3.8 or newer where every user can run it, on Linux 6.2 or newer with Landlock";
         input_failure(error, fix)
-    })?;
-    benchmarks.iter().map(|benchmark| open_benchmark(job, benchmark, interpreter.clone())).collect()
+    })
 }
 
 fn open_benchmark<'a>(
     job: &Job<'_>,
-    config: &'a CodeBenchmark,
-    interpreter: Interpreter,
+    config: &'a BenchmarkSettings,
+    interpreter: Option<Interpreter>,
 ) -> Result<OpenBenchmark<'a>, Failure> {
-    let layout = Layout::by_name(&config.name).expect("the field table names the same benchmarks");
     let paths = find_source_files(job, &config.source())?;
     let open = |path: std::path::PathBuf| Ok((std::fs::File::open(&path)?, show_path(path)));
     let files = paths.into_iter().map(open).collect::<Result<Vec<_>, std::io::Error>>()?;
-    let mut problems = read_problems(files, layout).map_err(|error| {
+    let mut problems = read_problems(files, config.layout).map_err(|error| {
         let BenchmarkFileError { fix, .. } = error.clone();
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
-    Ok(OpenBenchmark { config, problems, style: AskingStyle::of(layout), interpreter })
+    let style = AskingStyle::of(&problems, config.mode);
+    Ok(OpenBenchmark { config, problems, style, interpreter })
 }
 
 impl OpenBenchmark<'_> {
@@ -98,14 +111,15 @@ impl OpenBenchmark<'_> {
             prompt: self.style.name,
             prompt_hash: self.style.hash(&self.problems),
             stops: self.style.stops,
+            extraction: self.style.extraction,
             sampler: config.sampler.name.clone(),
             samples: config.samples,
             new_tokens: config.new_tokens,
             seed: job.seed,
             device: job.device.to_owned(),
             dtype: "f32",
-            python: self.interpreter.version.clone(),
-            sandbox: self.interpreter.isolation.word(),
+            python: self.interpreter.as_ref().map(|interpreter| interpreter.version.clone()),
+            sandbox: self.interpreter.as_ref().map(|interpreter| interpreter.isolation.word()),
         }
     }
 }

@@ -1,16 +1,20 @@
-//! Code benchmarks: a checkpoint writes programs, and the grader runs them.
+//! Benchmarks: a checkpoint writes programs or answers, and the grader grades them.
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::CodeBenchmark;
+use fmflow_engine::pipeline::config::sample::{AskingMode, BenchmarkSettings};
+use fmflow_engine::pipeline::message::Message;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
+use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::LIMITS;
 use fmflow_grade::session::{SessionError, Verdict};
 
 use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
+use super::fenced::find_block;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
+use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
 use crate::job::count_threads;
 use crate::model::Model;
@@ -24,7 +28,7 @@ const PART: usize = 64;
 /// If the problems cannot be read, there is no interpreter, the model or the grader fails, or a signal requests a stop.
 pub(crate) fn probe_benchmark(
     job: &Job<'_>,
-    config: &CodeBenchmark,
+    config: &BenchmarkSettings,
     name: &str,
     model: &Model,
 ) -> Result<BenchmarkReport, Failure> {
@@ -73,12 +77,15 @@ fn write_part(
     for request in &requests {
         // A prompt that leaves no room for an answer is not asked: its answer is empty, and cut.
         let completion = request.as_ref().map(|_| completions.next().expect("each request has a completion"));
-        texts.push(read_answer(benchmark, model, completion.as_ref())?);
+        let problem = benchmark.place(part.start + texts.len()).0;
+        texts.push(read_answer((benchmark, problem), model, completion.as_ref())?);
     }
     let verdicts = grade_texts(job, benchmark, part.start, &texts)?;
     let answers = part.zip(texts).zip(verdicts).map(|((number, text), verdict)| WrittenAnswer {
         task_id: benchmark.place(number).0.name.clone(),
-        completion: text.completion,
+        completion: text.solution.is_none().then(|| text.text.clone()),
+        answer: text.solution.is_some().then_some(text.text),
+        solution: text.solution,
         checkpoint: checkpoint.to_owned(),
         benchmark: benchmark.name().to_owned(),
         sample: benchmark.place(number).1,
@@ -98,8 +105,12 @@ fn build_request(
     model: &Model,
 ) -> Result<Option<CompletionRequest>, Failure> {
     let (problem, _) = benchmark.place(number);
-    let prompt = benchmark.style.prompt(problem);
-    let prefix = model.tokenizer()?.encode(&prompt).map_err(stage_failure)?;
+    let (prompt, tokenizer) = (benchmark.style.prompt(problem), model.tokenizer()?);
+    let prefix = match benchmark.style.mode {
+        AskingMode::Base => tokenizer.encode(&prompt),
+        AskingMode::Chat => chat::encode_prompt(tokenizer, &[Message::user(&prompt)]),
+    };
+    let prefix = prefix.map_err(stage_failure)?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
     let length = benchmark.config.new_tokens.min(room);
     let request = CompletionRequest { prefix, length, suffix: Vec::new() };
@@ -108,19 +119,24 @@ fn build_request(
 
 /// The text of an answer.
 struct AnswerText {
-    completion: String,
+    /// What follows the prompt, up to its end.
+    text: String,
+    /// The program in it, if it is the answer of a conversation.
+    solution: Option<String>,
     cut: bool,
     tokens: usize,
     passes: usize,
 }
 
 fn read_answer(
-    benchmark: &OpenBenchmark<'_>,
+    (benchmark, problem): (&OpenBenchmark<'_>, &Problem),
     model: &Model,
     completion: Option<&Completion>,
 ) -> Result<AnswerText, Failure> {
+    let find = |text: &str| problem.complete_block(find_block(text));
+    let find = |text: &str| benchmark.style.finds_block().then(|| find(text));
     let Some(completion) = completion else {
-        return Ok(AnswerText { completion: String::new(), cut: true, tokens: 0, passes: 0 });
+        return Ok(AnswerText { text: String::new(), solution: find(""), cut: true, tokens: 0, passes: 0 });
     };
     let ends = model.ends();
     let before_end = completion.until_end(&ends);
@@ -128,7 +144,8 @@ fn read_answer(
     let (kept, stopped) = benchmark.style.cut(&text);
     let ended = before_end.len() < completion.tokens.len();
     Ok(AnswerText {
-        completion: kept.to_owned(),
+        text: kept.to_owned(),
+        solution: find(kept),
         cut: !stopped && !ended,
         tokens: completion.generated(&ends),
         passes: completion.passes,
@@ -142,12 +159,14 @@ fn grade_texts(
     texts: &[AnswerText],
 ) -> Result<Vec<Verdict>, Failure> {
     let problem = |at: usize| benchmark.place(first + at).0;
-    let sources: Vec<String> =
-        texts.iter().enumerate().map(|(at, text)| problem(at).complete(&text.completion)).collect();
+    let source = |(at, text): (usize, &AnswerText)| {
+        text.solution.clone().unwrap_or_else(|| problem(at).complete(&text.text))
+    };
+    let sources: Vec<String> = texts.iter().enumerate().map(source).collect();
     let programs: Vec<Program<'_>> =
         sources.iter().enumerate().map(|(at, source)| Program { problem: problem(at), source }).collect();
-    let grader =
-        Grader { interpreter: &benchmark.interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
+    let interpreter = benchmark.interpreter.as_ref();
+    let grader = Grader { interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
     grader.grade(&programs, &|_, _| {}).map_err(grading_failure)
 }
 
@@ -155,11 +174,11 @@ fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> Be
     let graded = answers.iter().enumerate().map(|(number, answer)| GradedSample {
         id: benchmark.place(number).0.id.clone(),
         name: answer.task_id.clone(),
-        empty: answer.completion.trim().is_empty(),
+        empty: answer.text().trim().is_empty(),
         cut: Some(answer.cut),
         verdict: Verdict { outcome: answer.outcome, detail: answer.detail.clone() },
     });
-    score_samples(&graded.collect::<Vec<_>>())
+    score_samples(&graded.collect::<Vec<_>>(), benchmark.config.layout)
 }
 
 /// A failure of the grader, as one of the stage. Its cause, such as a full disk, decides its kind.

@@ -52,6 +52,7 @@ impl ExactScores {
 #[derive(Serialize)]
 struct ExactAnswer<'a> {
     checkpoint: &'a str,
+    dataset: &'a str,
     group: &'a str,
     #[serde(skip_serializing_if = "<[Message]>::is_empty")]
     before: &'a [Message],
@@ -88,7 +89,8 @@ pub(crate) fn score_exact_match(
             continue;
         }
         let completion = found.next().expect("every question that was asked has a completion");
-        let answer = ExactAnswer::from_completion(chat, &completion, name, (model, tokenizer))?;
+        let answer =
+            ExactAnswer::from_completion(chat, &completion, (name, &item.dataset), (model, tokenizer))?;
         scores.add(&chat.group, answer.passed, answer.given.is_empty());
         scores.tokens += completion.generated(&model.ends());
         scores.passes += completion.passes;
@@ -174,14 +176,14 @@ impl<'a> ExactAnswer<'a> {
     fn from_completion(
         chat: &'a Chat,
         completion: &Completion,
-        checkpoint: &'a str,
+        (checkpoint, dataset): (&'a str, &'a str),
         (model, tokenizer): (&Model, &Tokenizer),
     ) -> Result<Self, Failure> {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false).map_err(stage_failure)?;
         let passed = given == chat.answer
             || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;
         let (group, before, prompt, expected) = (&*chat.group, &*chat.before, &*chat.prompt, &*chat.answer);
-        Ok(Self { checkpoint, group, before, prompt, expected, given, passed })
+        Ok(Self { checkpoint, dataset, group, before, prompt, expected, given, passed })
     }
 }
 

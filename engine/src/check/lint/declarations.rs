@@ -1,6 +1,6 @@
 //! Lints of single declarations: unused ones, secrets that are not set, machines that are not supported yet.
 
-use super::sampling;
+use super::{benchmarks, sampling};
 use crate::check::options::CheckOptions;
 use crate::language::fields;
 use crate::language::names::Declarations;
@@ -23,6 +23,7 @@ pub(super) fn lint_declarations(
     for record in &world.records {
         match record.spec.name.as_str() {
             "sampler" => sampling::check_sampler_filters(record, sink),
+            "benchmark" => benchmarks::check_benchmark_name(record, sink),
             "secret" => check_secret(record, options, sink),
             _ => {}
         }

@@ -13,8 +13,18 @@ use crate::store::vfs::Disk;
 use crate::text::escape::escape_line;
 
 /// Keys of a report on a benchmark that are results, not what they depend on.
-const RESULTS: [&str; 9] =
-    ["passed", "total", "pass_at", "interval", "empty", "cut", "timed_out", "syntax_errors", "problems"];
+const RESULTS: [&str; 10] = [
+    "passed",
+    "total",
+    "pass_at",
+    "interval",
+    "empty",
+    "cut",
+    "timed_out",
+    "syntax_errors",
+    "no_number",
+    "problems",
+];
 
 /// One measure of one checkpoint.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +91,7 @@ impl Measures {
         let report = read_lines(folder, "report.json", true)?.pop().unwrap_or_default();
         found.add_report(&report);
         found.add_samples(&read_lines(folder, "samples.jsonl", false)?);
-        found.add_answers(&read_lines(folder, "answers.jsonl", false)?);
+        found.add_exact_matches(&report, &read_lines(folder, "answers.jsonl", false)?);
         match &side.checkpoint {
             Some(name) if !found.checkpoints().any(|known| known == name) => {
                 let message = format!("`{}` measures no checkpoint `{}`", side.stage, escape_line(name));
@@ -111,14 +121,25 @@ impl Measures {
                 let facts = facts.filter(|(key, _)| !RESULTS.contains(&key.as_str()));
                 measured.facts = facts.map(|(key, value)| (key.clone(), value.clone())).collect();
             }
-            // Questions that were never asked count as failed; the lines of answers do not have them.
-            let exact = scores["exact_match"].as_object().into_iter().flatten();
-            let sum =
-                |key: &str| exact.clone().filter_map(|(_, found)| found[key].as_u64()).sum::<u64>() as f64;
-            if sum("total") > 0.0 {
-                self.measure(checkpoint, "exact match").share = sum("passed") / sum("total");
+        }
+    }
+
+    /// Exact matches, each with its answers. Evaluations that were made before answers had their dataset have one measure for all datasets.
+    fn add_exact_matches(&mut self, report: &Value, answers: &[Value]) {
+        let apart = answers.iter().all(|answer| answer["dataset"].is_string());
+        for (checkpoint, scores) in report.as_object().into_iter().flatten() {
+            let mut counts: IndexMap<String, [u64; 2]> = IndexMap::new();
+            for (dataset, found) in scores["exact_match"].as_object().into_iter().flatten() {
+                let sum = counts.entry(name_exact_match(apart.then_some(dataset))).or_default();
+                // Questions that were never asked count as failed; the lines of answers do not have them.
+                let count = |key: &str| found[key].as_u64().unwrap_or_default();
+                *sum = [sum[0] + count("passed"), sum[1] + count("total")];
+            }
+            for (name, [passed, total]) in counts.iter().filter(|(_, [_, total])| *total > 0) {
+                self.measure(checkpoint, name).share = *passed as f64 / *total as f64;
             }
         }
+        self.add_answers(answers, apart);
     }
 
     fn add_samples(&mut self, samples: &[Value]) {
@@ -129,9 +150,9 @@ impl Measures {
         }
     }
 
-    /// Answers to questions. Equal questions are numbered.
-    fn add_answers(&mut self, answers: &[Value]) {
-        let mut seen: IndexMap<(String, String), usize> = IndexMap::new();
+    /// Answers to questions. Equal questions of one measure are numbered.
+    fn add_answers(&mut self, answers: &[Value], apart: bool) {
+        let mut seen: IndexMap<(String, String, String), usize> = IndexMap::new();
         for answer in answers {
             let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
             let (checkpoint, prompt) = (text("checkpoint"), text("prompt"));
@@ -139,15 +160,24 @@ impl Measures {
                 Value::Null => prompt,
                 turns => format!("{prompt} after {turns}"),
             };
-            let count = seen.entry((checkpoint.clone(), asked.clone())).or_default();
+            let measure = name_exact_match(apart.then_some(&text("dataset")));
+            let count = seen.entry((checkpoint.clone(), measure.clone(), asked.clone())).or_default();
             *count += 1;
             let name = if *count == 1 { asked } else { format!("{asked} #{count}") };
-            self.measure(&checkpoint, "exact match").outcomes.push((name, answer["passed"] == true));
+            self.measure(&checkpoint, &measure).outcomes.push((name, answer["passed"] == true));
         }
     }
 
     fn measure(&mut self, checkpoint: &str, name: &str) -> &mut Measured {
         self.solved.entry(checkpoint.to_owned()).or_default().entry(name.to_owned()).or_default()
+    }
+}
+
+/// The measure of the exact matches of a dataset; of all datasets without one.
+fn name_exact_match(dataset: Option<&String>) -> String {
+    match dataset {
+        Some(dataset) => format!("exact match on {dataset}"),
+        None => "exact match".to_owned(),
     }
 }
 
@@ -235,26 +265,49 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn equal_prompts_after_other_turns_are_other_questions() {
-        let answer = |before: Value, passed: bool| json!({ "checkpoint": "sft", "prompt": "Why?", "before": before, "expected": "so", "passed": passed });
-        let mut found = Measures::default();
-        found.add_answers(&[
-            answer(json!(["a"]), true),
-            answer(json!(["b"]), false),
-            answer(Value::Null, true),
-            answer(Value::Null, false),
-        ]);
-        let names: Vec<&str> =
-            found.solved["sft"]["exact match"].outcomes.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["Why? after [\"a\"]", "Why? after [\"b\"]", "Why?", "Why? #2"]);
+    fn answer(dataset: Option<&str>, before: Value, passed: bool) -> Value {
+        let mut answer = json!({ "checkpoint": "sft", "prompt": "Why?", "before": before, "expected": "so", "passed": passed });
+        if let Some(dataset) = dataset {
+            answer["dataset"] = dataset.into();
+        }
+        answer
+    }
+
+    fn names(found: &Measures, measure: &str) -> Vec<String> {
+        found.solved["sft"][measure].outcomes.iter().map(|(name, _)| name.clone()).collect()
     }
 
     #[test]
-    fn questions_that_were_never_asked_count_as_failed() {
+    fn equal_prompts_after_other_turns_are_other_questions() {
         let mut found = Measures::default();
+        let answers = [json!(["a"]), json!(["b"]), Value::Null, Value::Null];
+        found.add_answers(&answers.map(|before| answer(Some("tasks"), before, true)), true);
+        let expected = ["Why? after [\"a\"]", "Why? after [\"b\"]", "Why?", "Why? #2"];
+        assert_eq!(names(&found, "exact match on tasks"), expected);
+    }
+
+    #[test]
+    fn two_datasets_are_two_measures() {
         let score = |passed: u64, total: u64| json!({ "passed": passed, "total": total });
-        found.add_report(&json!({ "sft": { "exact_match": { "tasks": score(3, 6), "more": score(1, 4) } } }));
+        let report = json!({ "sft": { "exact_match": { "tasks": score(3, 6), "more": score(1, 4) } } });
+        let mut found = Measures::default();
+        let answers = [("tasks", true), ("more", false), ("tasks", false)];
+        let answers = answers.map(|(dataset, passed)| answer(Some(dataset), Value::Null, passed));
+        found.add_exact_matches(&report, &answers);
+        let share = |name: &str| found.solved["sft"][name].share;
+        // Questions that were never asked count as failed.
+        assert_eq!((share("exact match on tasks"), share("exact match on more")), (0.5, 0.25));
+        assert_eq!(names(&found, "exact match on tasks"), ["Why?", "Why? #2"]);
+        assert_eq!(names(&found, "exact match on more"), ["Why?"]);
+    }
+
+    #[test]
+    fn answers_without_a_dataset_are_one_measure() {
+        let score = |passed: u64, total: u64| json!({ "passed": passed, "total": total });
+        let report = json!({ "sft": { "exact_match": { "tasks": score(3, 6), "more": score(1, 4) } } });
+        let mut found = Measures::default();
+        found.add_exact_matches(&report, &[answer(None, Value::Null, true)]);
         assert!((found.solved["sft"]["exact match"].share - 0.4).abs() < 1e-12);
+        assert_eq!((found.solved["sft"].len(), names(&found, "exact match")), (1, vec!["Why?".to_owned()]));
     }
 }

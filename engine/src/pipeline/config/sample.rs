@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
+use fmflow_grade::problem::Layout;
 
 /// How text is sampled from a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,18 +158,22 @@ pub struct EvaluateConfig {
     pub exact_match: Vec<ExactMatch>,
     /// The stage fails if any of these scores is not reached.
     pub require: Vec<RequiredScore>,
-    /// Code benchmarks to measure.
-    pub benchmarks: Vec<CodeBenchmark>,
+    /// Benchmarks to measure.
+    pub benchmarks: Vec<BenchmarkSettings>,
 }
 
-/// A code benchmark. Its problems are the source that [`CodeBenchmark::source`] names.
+/// A benchmark. Its problems are the source that [`BenchmarkSettings::source`] names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CodeBenchmark {
-    /// Its name, one of the words of the field table.
+pub struct BenchmarkSettings {
+    /// Its name: one of the words of the field table, or that of an own one.
     pub name: String,
-    /// How programs are sampled.
+    /// How its problems are laid out.
+    pub layout: Layout,
+    /// How they are asked.
+    pub mode: AskingMode,
+    /// How answers are sampled.
     pub sampler: Sampler,
-    /// Programs for each problem.
+    /// Answers to each problem.
     pub samples: usize,
     /// Largest number of new tokens.
     pub new_tokens: usize,
@@ -176,7 +181,16 @@ pub struct CodeBenchmark {
     pub problems: Option<usize>,
 }
 
-impl CodeBenchmark {
+/// How a benchmark asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskingMode {
+    /// The model continues a text.
+    Base,
+    /// The model answers a turn of a conversation.
+    Chat,
+}
+
+impl BenchmarkSettings {
     /// The name of the source with its problems.
     #[must_use]
     pub fn source(&self) -> String {

@@ -8,7 +8,7 @@ pub use crate::pipeline::config::guard::{
     DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
 };
 use crate::pipeline::config::learning_rate::LearningRate;
-use crate::pipeline::config::sample::{CodeBenchmark, ExactMatch, Prompt};
+use crate::pipeline::config::sample::{BenchmarkSettings, ExactMatch, Prompt};
 use crate::pipeline::config::teacher::TeacherSettings;
 use crate::pipeline::role::InputRole;
 
@@ -296,5 +296,5 @@ pub struct ProbeSettings {
     /// Questions to answer.
     pub exact_match: Vec<ExactMatch>,
     /// Programs to write.
-    pub benchmarks: Vec<CodeBenchmark>,
+    pub benchmarks: Vec<BenchmarkSettings>,
 }

@@ -1,0 +1,127 @@
+//! The layouts of records.
+
+use super::record::{Record, RecordError};
+use super::{Check, Layout, Problem, TaskId, encode_problem};
+use crate::literal::encode_list;
+use crate::number::Decimal;
+
+/// `task_id`, `prompt`, `entry_point`, `canonical_solution`, and `test` or, in EvalPlus, `base_input` and `plus_input`.
+pub(super) fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError> {
+    let (prompt, entry) = (record.text("prompt")?, record.text("entry_point")?);
+    let solution = record.optional_text("canonical_solution")?;
+    let reference = solution.map(|solution| format!("{prompt}{solution}"));
+    let wire = match record.inputs()? {
+        Some(inputs) => encode_inputs(record, reference.as_deref(), entry, &inputs)?,
+        None => {
+            // Without a solution, the tests still see what the prompt defines.
+            let before = reference.clone().unwrap_or_else(|| prompt.to_owned());
+            let before = if solution.is_some() { vec![before] } else { Vec::new() };
+            encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), solution.is_some(), None)
+        }
+    };
+    build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
+}
+
+/// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
+pub(super) fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
+    let prompt = record.text("prompt")?;
+    let reference = match record.optional_text("code")? {
+        Some(code) => Some(code),
+        None => record.optional_text("canonical_solution")?,
+    };
+    let reference = reference.map(str::to_owned);
+    if let Some(inputs) = record.inputs()? {
+        let wire = encode_inputs(record, reference.as_deref(), record.text("entry_point")?, &inputs)?;
+        return build_problem(record, Layout::Mbpp, prompt, reference, Vec::new(), wire);
+    }
+    let tests = record.texts("test_list")?;
+    if tests.is_empty() {
+        return Err(RecordError::new("test_list", "has no test"));
+    }
+    let imports = record.optional_texts("test_imports")?;
+    let before: Vec<String> = reference.iter().cloned().chain(imports).collect();
+    let wire = encode_problem(&before, &tests, None, reference.is_some(), None);
+    build_problem(record, Layout::Mbpp, prompt, reference, tests, wire)
+}
+
+/// `question` and `answer`, whose last line is `#### ` and a number. Its file has no names of problems, so they are numbered.
+pub(super) fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, RecordError> {
+    let (question, answer) = (record.text("question")?, record.text("answer")?);
+    let last = answer.rsplit_once("####").map(|(_, last)| last.trim());
+    let expected = last.and_then(Decimal::read);
+    let expected =
+        expected.ok_or_else(|| RecordError::new("answer", "does not end with `#### ` and a number"))?;
+    let name = format!("gsm8k/{number}");
+    Ok(Problem {
+        id: TaskId::from_name(&name),
+        name,
+        prompt: question.to_owned(),
+        reference: Some(answer.to_owned()),
+        shown_tests: Vec::new(),
+        layout: Layout::Gsm8k,
+        check: Check::Number(expected),
+    })
+}
+
+/// `prompt`, `answer` (a text, or a list of texts that are all right), and `task_id` where problems have names.
+pub(super) fn read_exact(record: &Record<'_>, number: usize) -> Result<Problem, RecordError> {
+    let prompt = record.text("prompt")?;
+    let answers = record.text_or_texts("answer")?;
+    if prompt.is_empty() {
+        return Err(RecordError::new("prompt", "is empty"));
+    }
+    if answers.is_empty() || answers.iter().any(|answer| answer.trim().is_empty()) {
+        return Err(RecordError::new("answer", "is empty"));
+    }
+    let name = record.name_or(number)?;
+    Ok(Problem {
+        id: TaskId::from_name(&name),
+        name,
+        prompt: prompt.to_owned(),
+        reference: answers.first().cloned(),
+        shown_tests: Vec::new(),
+        layout: Layout::Exact,
+        check: Check::Texts(answers),
+    })
+}
+
+fn encode_inputs(
+    record: &Record<'_>,
+    reference: Option<&str>,
+    entry: &str,
+    inputs: &[String],
+) -> Result<String, RecordError> {
+    let Some(reference) = reference else {
+        return Err(RecordError::new(
+            "canonical_solution",
+            "is missing: the expected outputs are its outputs",
+        ));
+    };
+    let inputs = encode_list(inputs);
+    let tolerance = record.optional_number("atol")?.unwrap_or(0.0);
+    Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some((&inputs, tolerance))))
+}
+
+fn build_problem(
+    record: &Record<'_>,
+    layout: Layout,
+    prompt: &str,
+    reference: Option<String>,
+    shown_tests: Vec<String>,
+    wire: String,
+) -> Result<Problem, RecordError> {
+    if wire.len() > crate::literal::MAX_PROBLEM_BYTES {
+        return Err(RecordError::new("task_id", "belongs to a problem that is too large"));
+    }
+    let name = record.name()?;
+    let id = TaskId::from_name(&name);
+    Ok(Problem {
+        id,
+        name,
+        prompt: prompt.to_owned(),
+        reference,
+        shown_tests,
+        layout,
+        check: Check::Tests(wire),
+    })
+}

@@ -15,5 +15,6 @@ pub mod pipeline;
 pub mod plan;
 mod report;
 pub mod run;
+mod smoke;
 pub mod store;
 pub mod text;

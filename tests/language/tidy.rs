@@ -265,6 +265,7 @@ const ENGINE_FLOORS: &[&str] = &[
     "documents",
     "benchmark",
     "store",
+    "smoke",
     "language",
     "hub",
     "check",

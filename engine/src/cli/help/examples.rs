@@ -40,6 +40,10 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         "run",
         &[
             ("fmflow run pipeline.kdl", "all missing stages"),
+            (
+                "fmflow run --smoke pipeline.kdl",
+                "the whole file in about a minute, tiny, with generated data",
+            ),
             ("fmflow run pipeline.kdl --until pretrain", "this stage and what it needs"),
             ("fmflow run pipeline.kdl --only sft", "this stage alone; its inputs have to be finished"),
             ("fmflow run pipeline.kdl --from sft", "this stage and what depends on it, even if finished"),

@@ -166,7 +166,7 @@ fn execute_pipeline(
     };
     confirm_lost_work(&plan, &store, how, context)?;
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
-    let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
+    let events = Terminal::for_run(&pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline: &pipeline,
         plan: &plan,

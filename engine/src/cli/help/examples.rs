@@ -34,6 +34,7 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
             ("fmflow plan pipeline.kdl", "stages, reasons, learning rates, tokens, disk"),
             ("fmflow plan pipeline.kdl --until sft", "what `run` with the same options would do"),
             ("fmflow plan pipeline.kdl --check", "exit with 3 if something would run"),
+            ("fmflow plan pipeline.kdl --measured", "also how long trainings take, as measured before"),
         ],
     ),
     (

@@ -32,7 +32,7 @@ pub(super) fn run_smoke(
     let (digests, mut plan) = plan::make_plan(pipeline, Some(&store))?;
     plan.select(pipeline, &selection)?;
     let options = RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, selection };
-    let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
+    let events = Terminal::for_run(pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline,
         plan: &plan,

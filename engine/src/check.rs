@@ -132,11 +132,13 @@ fn build_pipeline(
     let levels = WarningLevels::collect(world.of_kind("lint").next(), options, sink);
     world.check_references(sink);
     mixture::check_mixtures(&mut world, sink);
-    let lock = lockfile::read_lockfile(path, sink);
-    let lock = resolve(&world, lock, sink);
+    let lock = match options.smoke {
+        true => Lockfile::default(),
+        false => resolve(&world, lockfile::read_lockfile(path, sink), sink),
+    };
     let pins = pins::pin_repositories(&mut world, &lock, sink);
     let mut refusals = Vec::new();
-    let stages = decode_stages(&world, &mut refusals, sink);
+    let stages = decode_stages(&world, options, &mut refusals, sink);
     lint::lint_pipeline(&world, &stages, options, &mut refusals, sink);
     lint::report_unsupported(refusals, sink);
     let finished = assemble_pipeline(&world, stages, path, options, sink);
@@ -196,16 +198,21 @@ fn pipeline_without_stages(root: &Record) -> Diagnostic {
 }
 
 /// Decodes every stage that can be decoded, in topological order.
-fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink: &mut Sink) -> Stages {
+fn decode_stages(
+    world: &Declarations,
+    options: &CheckOptions,
+    refusals: &mut Vec<(Span, String)>,
+    sink: &mut Sink,
+) -> Stages {
     let drafts = draft::collect_drafts(world, sink);
     let order = order::order_stages(&drafts, sink);
     let seed = world.of_kind("pipeline").next().and_then(|root| root.leaf("seed"));
     let mut stages = Stages::default();
     let mut ids: IndexMap<String, StageId> = IndexMap::new();
-    let shared = SharedRefusals::find(world);
+    let shared = if options.smoke { SharedRefusals::default() } else { SharedRefusals::find(world) };
     for draft in order.into_iter().map(|at| &drafts[at]) {
         let before = sink.errors();
-        let Some(decoded) = decode_stage(world, draft, sink) else {
+        let Some(decoded) = decode_stage(world, draft, options, sink) else {
             report_undecoded_stage(draft, before, sink);
             continue;
         };
@@ -228,17 +235,26 @@ fn decode_stages(world: &Declarations, refusals: &mut Vec<(Span, String)>, sink:
             observed: decoded.observed,
             fields: fields.list,
             span: draft.record.name_leaf().map_or(&draft.record.span, |leaf| &leaf.span).clone(),
-            unsupported: [format_unsupported_reasons(&fields.unsupported), decoded.refusals].concat(),
+            // What is not pinned is not downloaded either.
+            unsupported: match options.smoke {
+                true => format_unsupported_reasons(&fields.unsupported),
+                false => [format_unsupported_reasons(&fields.unsupported), decoded.refusals].concat(),
+            },
         });
     }
     stages
 }
 
-fn decode_stage(world: &Declarations, draft: &Draft<'_>, sink: &mut Sink) -> Option<DecodedStage> {
+fn decode_stage(
+    world: &Declarations,
+    draft: &Draft<'_>,
+    options: &CheckOptions,
+    sink: &mut Sink,
+) -> Option<DecodedStage> {
     if draft.record.broken {
         return None;
     }
-    Decoder::new(world, sink).stage(draft)
+    Decoder::new(world, options.smoke, sink).stage(draft)
 }
 
 /// If a stage does not decode although no error was reported, the field table or the decoder has a bug. Without this
@@ -330,7 +346,7 @@ mod tests {
         mixture::check_mixtures(&mut world, &mut sink);
         pins::pin_repositories(&mut world, &Lockfile::default(), &mut sink);
         let mut refusals = Vec::new();
-        let stages = decode_stages(&world, &mut refusals, &mut sink);
+        let stages = decode_stages(&world, &CheckOptions::default(), &mut refusals, &mut sink);
         lint::lint_pipeline(&world, &stages, &CheckOptions::default(), &mut refusals, &mut sink);
         decode::decode_pipeline(world.of_kind("pipeline").next().unwrap()).unwrap();
         let _ = decode::decode_watchers(&world);

@@ -16,5 +16,6 @@ pub mod plan;
 mod program;
 mod report;
 pub mod run;
+mod smoke;
 pub mod store;
 pub mod text;

@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod extension;
 pub(crate) mod fit;
 pub mod json;
+pub(crate) mod measured;
 pub(crate) mod planned;
 pub(crate) mod reasons;
 pub(crate) mod refusals;

@@ -41,6 +41,7 @@ mod rows_view;
 mod run;
 mod runnable;
 mod scripting;
+mod smoke;
 mod storage;
 mod strangers;
 mod strides;

@@ -99,3 +99,43 @@ fn training_that_does_not_fit_the_card_is_an_error_of_the_plan_that_says_what_fi
         project.fmflow(&["run", "tiny.kdl", "--until", "tiny"]).ok();
     }
 }
+
+/// The seconds of every update but the first, from the metrics of a training.
+#[cfg(feature = "cpu")]
+fn list_seconds(metrics: &str) -> Vec<f64> {
+    let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let updates =
+        lines.filter_map(|line| Some((line["tokens"].as_f64()?, line["tokens_per_second"].as_f64()?)));
+    let updates: Vec<(f64, f64)> = updates.collect();
+    updates.windows(2).map(|pair| (pair[1].0 - pair[0].0) / pair[1].1).collect()
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn measured_times_are_those_of_the_same_shape() {
+    let project = Project::tiny();
+    let times = |project: &Project| -> serde_json::Value {
+        let text = project.fmflow(&["plan", "tiny.kdl", "--measured", "--json"]).ok().stdout;
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["times"].clone()
+    };
+    let unknown = times(&project);
+    assert!(unknown["ar"]["seconds"].is_null() && unknown["ar"]["measured"] == false, "{unknown}");
+    project.fmflow(&["plan", "tiny.kdl", "--measured"]).ok().says("all trainings: unknown");
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    assert!(times(&project).get("ar").is_none(), "a finished training has no time left");
+    let mut seconds =
+        list_seconds(&std::fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap());
+    seconds.sort_by(f64::total_cmp);
+    // Another seed is another training of the same speed; another row of an update takes its own time.
+    project.edit("tiny.kdl", "seed=3", "seed=4 { machine gpu=\"1xH100-80GB\" mfu=0.4; budget time=\"1s\" }");
+    project.edit("tiny.kdl", "batch rows=4 per-device=2", "batch rows=8 per-device=2");
+    let found = times(&project);
+    assert_eq!(found["ar"]["from"], "measured: `ar` on cpu");
+    let expected = seconds[seconds.len() / 2] * 2.0 * 40.0;
+    let time = found["ar"]["seconds"].as_f64().unwrap();
+    assert!((time / expected - 1.0).abs() < 1e-9, "{time} {expected}");
+    assert_eq!(found["sft"]["from"], "assumed: `machine gpu=\"1xH100-80GB\" mfu=0.4`");
+    assert!(found["sft"]["measured"] == false && found["sft"]["seconds"].as_f64().unwrap() > 0.0, "{found}");
+    project.edit("tiny.kdl", "length=64 packing=\"concat\"", "length=32 packing=\"concat\"");
+    assert_eq!(times(&project)["ar"]["measured"], false, "rows of another length have another speed");
+}

@@ -266,6 +266,7 @@ const ENGINE_FLOORS: &[&str] = &[
     "documents",
     "benchmark",
     "store",
+    "smoke",
     "language",
     "hub",
     "check",

@@ -13,6 +13,9 @@ pub struct CheckOptions {
     pub allow: Vec<String>,
     /// Codes of warnings to treat as errors; `warnings` means all that no rule allows.
     pub deny: Vec<String>,
+    /// Whether the file is checked for `run --smoke`, which replaces what is not on disk: files may be absent, and neither pins nor
+    /// machines nor profiles count.
+    pub smoke: bool,
 }
 
 impl CheckOptions {

@@ -79,6 +79,19 @@ impl PipelineArguments {
         Err(error)
     }
 
+    /// Loads the pipeline for a smoke run, for which files may be absent. Its warnings are those of `check`, and not shown.
+    pub(super) fn load_for_smoke(&self, context: &CommandContext<'_>) -> Result<Pipeline> {
+        let checked = self.check_with(CheckOptions { smoke: true, ..CheckOptions::from_environment() });
+        let (errors, _, pipeline) = self.draw_errors(checked, context);
+        match classify_errors(&errors, pipeline.is_some()) {
+            None => Ok(pipeline.expect("a file without errors is a pipeline")),
+            Some(error) => {
+                FailureAnswer::from_error(&error).print_with_findings(&errors, context.json);
+                Err(error)
+            }
+        }
+    }
+
     /// For a command that continues without a pipeline: the errors, and the pipeline if the file is valid.
     pub(super) fn read(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Option<Pipeline>) {
         let (errors, _, pipeline) = self.read_all(context);
@@ -87,7 +100,14 @@ impl PipelineArguments {
 
     /// Draws the errors; returns errors, warnings, and the pipeline if the file is valid: its data may have errors.
     fn read_all(&self, context: &CommandContext<'_>) -> (Vec<Diagnostic>, Vec<Diagnostic>, Option<Pipeline>) {
-        let checked = self.check();
+        self.draw_errors(self.check(), context)
+    }
+
+    fn draw_errors(
+        &self,
+        checked: CheckResult,
+        context: &CommandContext<'_>,
+    ) -> (Vec<Diagnostic>, Vec<Diagnostic>, Option<Pipeline>) {
         let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
         let (errors, warnings): (Vec<_>, Vec<_>) = checked.diagnostics.into_iter().partition(is_error);
         context.output.drawings(&errors);

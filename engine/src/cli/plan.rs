@@ -7,6 +7,7 @@ use super::consent::Consent;
 use super::pipeline_arguments::PipelineArguments;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::plan::measured::estimate_times;
 use crate::plan::{Plan, Selection, SourceDigests, fit, json, text};
 use crate::store::{Store, StoreListing};
 
@@ -19,6 +20,9 @@ pub(super) struct PlanArguments {
     json: bool,
     #[command(flatten)]
     which: SelectionArguments,
+    /// Add the time left of every training, from speeds that this store has measured
+    #[arg(long)]
+    measured: bool,
     /// Exit with 3 if something would run
     #[arg(long)]
     check: bool,
@@ -90,20 +94,29 @@ pub(super) fn make_plan_with_listing(
 pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {
     let (pipeline, warnings) = arguments.source.load_with_warnings(context)?;
     let selection = arguments.which.to_selection(&pipeline)?;
-    let (_, mut plan) = make_plan(&pipeline, context.open_store()?.as_ref())?;
+    let store = context.open_store()?;
+    let (_, mut plan, listing) = make_plan_with_listing(&pipeline, store.as_ref())?;
     plan.select(&pipeline, &selection)?;
     let asked =
         Consent::find(&pipeline, plan.running().into_iter().map(|planned| pipeline.stage(planned.id)))?;
+    let times = match arguments.measured {
+        true => Some(estimate_times(&pipeline, &plan, store.as_ref().map(|store| (store, &listing)))?),
+        false => None,
+    };
     if arguments.json {
         let mut answer = json::render_plan_json(&pipeline, &plan);
         answer["commands"] = asked.to_json();
+        if let Some(times) = &times {
+            answer["times"] = json::render_times_json(times);
+        }
         context.output.json(&answer)?;
     } else {
         let source = &arguments.source;
         let refused = asked.describe_refusal(&source.format_next_command("approve", "", context));
         let next = source.format_next_command("run", &arguments.which.format_flags(), context);
         let commands = text::PlannedCommands { shown: asked.render(), refused, next };
-        context.output.result(&text::render_plan_text(&pipeline, &plan, &commands))?;
+        let times = times.map(|times| text::render_times(&pipeline, &times)).unwrap_or_default();
+        context.output.result(&(text::render_plan_text(&pipeline, &plan, &commands) + &times))?;
     }
     context.output.message(&arguments.source.render_warnings(&warnings, context));
     fit::refuse_small_card(&pipeline, plan.running().into_iter())?;

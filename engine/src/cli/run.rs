@@ -1,21 +1,24 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
+mod outcome;
+mod smoke;
+
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use serde_json::json;
 
+use self::outcome::{end_run, list_next_commands, report_run};
 use super::consent::Consent;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan, signals};
-use crate::cli::terminal::{Terminal, render_end_table};
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::run::{
-    LostWork, RunOptions, RunOutcome, Runner, list_lost_work, refuse_unsupported, run_missing_stages,
-};
+use crate::run::{LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::display::{count_noun, format_duration};
 use crate::text::escape::show_path;
@@ -31,6 +34,9 @@ const WRITABLE: &str = "make the store writable, or name another folder with `--
 pub(super) struct RunArguments {
     #[command(flatten)]
     source: PipelineArguments,
+    /// Try the whole file in about a minute: tiny random backbones, generated data, two updates a stage
+    #[arg(long, conflicts_with = "device")]
+    smoke: bool,
     #[command(flatten)]
     how: ExecutionArguments,
 }
@@ -93,7 +99,10 @@ impl ExecutionArguments {
 }
 
 pub(super) fn run_pipeline(arguments: &RunArguments, context: &CommandContext<'_>) -> Result<()> {
-    execute_pipeline(&arguments.source, &arguments.how, false, context)
+    match arguments.smoke {
+        true => smoke::run_smoke(&arguments.source, &arguments.how, context),
+        false => execute_pipeline(&arguments.source, &arguments.how, false, context),
+    }
 }
 
 pub(super) fn run_resume(arguments: &ResumeArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -144,22 +153,18 @@ fn execute_pipeline(
     if selection.is_whole() {
         refuse_unsupported(&pipeline, pipeline.stages.iter())?;
     }
-    let interrupt = signals::install_interrupt_flag()?;
-    signals::watch_library_calls(interrupt.clone(), context.output);
+    let interrupt = install_interrupt(context)?;
     let store = context.create_store().map_err(unwritable_store)?;
-    let lock = take_lock(&store)?;
-    if let Some(note) = lock.as_ref().ok().and_then(|lock| lock.note.as_ref()) {
-        context.output.message(&format!("note: {note}\n"));
-    }
+    let lock = lock_with_note(&store, context)?;
     let (digests, mut plan) = plan::make_plan(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
-    if plan.count_stages_to_run() > 0 {
+    let work = plan.count_stages_to_run();
+    if work > 0 {
         context.output.message(&source.render_warnings(&warnings, context));
     }
     let lock = match lock {
-        Err(error) if plan.count_stages_to_run() > 0 => {
-            let (work, all) = (plan.count_stages_to_run(), plan.wanted().count());
-            let message = format!("{work} of {all} stages have to run, but {error}");
+        Err(error) if work > 0 => {
+            let message = format!("{work} of {} stages have to run, but {error}", plan.wanted().count());
             return Err(Error::usage(message, WRITABLE));
         }
         other => other.ok(),
@@ -171,8 +176,8 @@ fn execute_pipeline(
     }
     confirm_lost_work(&plan, &store, how, context)?;
     let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, consent: true, selection };
-    let events = Terminal::new(pipeline.stages.iter().map(|stage| stage.name.as_str()));
-    let runner = Runner {
+    let events = Terminal::for_run(&pipeline, &plan);
+    let ran = run_missing_stages(&Runner {
         pipeline: &pipeline,
         plan: &plan,
         digests: &digests,
@@ -182,11 +187,25 @@ fn execute_pipeline(
         events: &events,
         interrupt: &interrupt,
         options: &options,
-    };
-    let ran = run_missing_stages(&runner)?;
-    report_run(&ran, source, how, plan.count_stages_to_run(), context)?;
-    ran.others.iter().for_each(|error| context.output.error(error));
-    ran.error.map_or(Ok(()), Err)
+    })?;
+    report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
+    end_run(ran, context)
+}
+
+/// The flag that a signal sets.
+fn install_interrupt(context: &CommandContext<'_>) -> Result<Arc<AtomicBool>> {
+    let interrupt = signals::install_interrupt_flag()?;
+    signals::watch_library_calls(interrupt.clone(), context.output);
+    Ok(interrupt)
+}
+
+/// As [`take_lock`]; says what there is to say of the lock.
+fn lock_with_note(store: &Store, context: &CommandContext<'_>) -> Result<Result<StoreLock>> {
+    let lock = take_lock(store)?;
+    if let Some(note) = lock.as_ref().ok().and_then(|lock| lock.note.as_ref()) {
+        context.output.message(&format!("note: {note}\n"));
+    }
+    Ok(lock)
 }
 
 /// Tells of work that the run would not use; more than [`LARGE_LOSS`] of it has to be confirmed.
@@ -241,49 +260,6 @@ pub(super) fn unwritable_store(error: Error) -> Error {
 fn is_unwritable(error: &Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
-}
-
-/// Prints the outcome of the run and the command to type next.
-fn report_run(
-    ran: &RunOutcome,
-    source: &PipelineArguments,
-    how: &ExecutionArguments,
-    work: usize,
-    context: &CommandContext<'_>,
-) -> Result<()> {
-    if how.json {
-        return context.output.json(&render_run_json(ran));
-    }
-    let table = render_end_table(ran, display_path);
-    let last = ran.outcomes.last().map(|outcome| outcome.stage.as_str()).unwrap_or_default();
-    let again = source.format_next_command("run", &how.format_flags(), context);
-    let resume = source.format_next_command("resume", &how.format_flags(), context);
-    let show = source.format_next_command("show", last, context);
-    let next = match &ran.error {
-        Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to resume: {resume}\n"),
-        Some(_) => format!("once fixed, run: {again}\n"),
-        None if work == 0 => format!("nothing to do\nnext: {show}\n"),
-        None => format!("next: {show}\n"),
-    };
-    context.output.result(&format!("\n{table}\n{next}"))
-}
-
-fn render_run_json(ran: &RunOutcome) -> serde_json::Value {
-    let stages = ran.outcomes.iter().map(|outcome| {
-        json!({
-            "name": outcome.stage,
-            "state": outcome.ended.word(),
-            "seconds": outcome.seconds,
-            "result": outcome.headline,
-            "artifact": outcome.artifact,
-        })
-    });
-    json!({
-        "schema": "fmflow.run/1",
-        "exit-code": ran.error.as_ref().map_or(0, Error::exit_code),
-        "error": ran.error.as_ref().map(ToString::to_string),
-        "stages": stages.collect::<Vec<_>>(),
-    })
 }
 
 #[cfg(test)]

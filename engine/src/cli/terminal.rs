@@ -1,13 +1,17 @@
 //! Progress on stderr, for people: bars on a terminal, plain lines at intervals otherwise. Also the table at the end of a run.
 
+mod run_time;
+
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use run_time::{RunTime, list_loads};
 
 use crate::error::Error;
-use crate::plan::PlanState;
+use crate::pipeline::Pipeline;
+use crate::plan::{Plan, PlanState};
 use crate::run::execute::{Progress, ProgressReporter};
 use crate::run::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 use crate::text::display::{format_duration, render_table};
@@ -23,6 +27,7 @@ pub struct Terminal {
     bars: Option<MultiProgress>,
     /// Width of the longest stage name, in characters.
     width: usize,
+    time: RunTime,
 }
 
 impl Terminal {
@@ -31,7 +36,16 @@ impl Terminal {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
         let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        Self { bars: std::io::stderr().is_terminal().then(bars), width }
+        let time = RunTime::new(None, Vec::new());
+        Self { bars: std::io::stderr().is_terminal().then(bars), width, time }
+    }
+
+    /// Reports the run of a plan, which starts now: progress lines have the time left of all its trainings.
+    #[must_use]
+    pub(crate) fn for_run(pipeline: &Pipeline, plan: &Plan) -> Self {
+        let names = pipeline.stages.iter().map(|stage| stage.name.as_str());
+        let time = RunTime::new(pipeline.budget.seconds, list_loads(pipeline, plan));
+        Self { time, ..Self::new(names) }
     }
 
     /// Writes a line above the bars.
@@ -49,6 +63,7 @@ impl Terminal {
 
 impl RunEvents for Terminal {
     fn begin(&self, stage: &str, state: &PlanState) -> Box<dyn ProgressReporter + '_> {
+        self.time.begin(stage);
         let name = self.pad_name(stage);
         let start = match state {
             // The stage itself says nothing of where it begins.
@@ -56,10 +71,10 @@ impl RunEvents for Terminal {
             _ => "starts".into(),
         };
         if let Some(bars) = &self.bars {
-            return Box::new(StageBar::new(bars, &name, &start));
+            return Box::new(StageBar::new(bars, &name, &start, StageTime::of(stage, &self.time)));
         }
         write_progress_line(&format!("{name}  {start}"));
-        Box::new(StageLines { name, pace: Mutex::default() })
+        Box::new(StageLines { name, last: Mutex::default(), time: StageTime::of(stage, &self.time) })
     }
 
     fn end(&self, outcome: &StageOutcome) {
@@ -96,29 +111,60 @@ fn write_progress_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", escape_line(line));
 }
 
+/// What is left of a stage and of its run.
+struct StageTime<'a> {
+    stage: String,
+    run: &'a RunTime,
+    pace: Mutex<Pace>,
+}
+
+impl<'a> StageTime<'a> {
+    fn of(stage: &str, run: &'a RunTime) -> Self {
+        Self { stage: stage.to_owned(), run, pace: Mutex::default() }
+    }
+
+    /// What to add to the progress: the time left of the stage, if `own`, and of the later trainings; and a note, once.
+    fn describe(&self, progress: &Progress<'_>, own: bool) -> (String, Option<String>) {
+        let now = Instant::now();
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((rest, unit)) = pace.estimate_rest(now, progress.done, progress.total) else {
+            return Default::default();
+        };
+        let trains = progress.unit == "update";
+        let later = self.run.estimate_later(&self.stage, unit).filter(|_| trains);
+        let note = trains.then(|| self.run.exceeds_budget(now, rest + later.unwrap_or(0.0))).flatten();
+        let own = own.then(|| format!(" · {} left", format_duration(rest)));
+        let run = later.map(|later| format!(" · all trainings {} left", format_duration(rest + later)));
+        (own.into_iter().chain(run).collect(), note)
+    }
+}
+
 /// Reports a stage as a bar, which disappears when the stage ends.
-struct StageBar {
+struct StageBar<'a> {
+    time: StageTime<'a>,
     bars: MultiProgress,
     bar: ProgressBar,
     name: String,
 }
 
-impl StageBar {
-    fn new(bars: &MultiProgress, name: &str, start: &str) -> Self {
+impl<'a> StageBar<'a> {
+    fn new(bars: &MultiProgress, name: &str, start: &str, time: StageTime<'a>) -> Self {
         let bar = bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
         bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
         bar.set_prefix(escape_line(name).into_owned());
         bar.set_message(escape_line(start).into_owned());
-        Self { bars: bars.clone(), bar, name: name.to_string() }
+        Self { time, bars: bars.clone(), bar, name: name.to_string() }
     }
 }
 
-impl ProgressReporter for StageBar {
+impl ProgressReporter for StageBar<'_> {
     fn progress(&self, progress: &Progress<'_>) {
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
-        self.bar.set_message(escape_line(progress.text).into_owned());
+        let (rest, note) = self.time.describe(progress, false);
+        self.bar.set_message(escape_line(&format!("{}{rest}", progress.text)).into_owned());
+        note.iter().for_each(|note| self.note(note));
     }
 
     fn event(&self, text: &str) {
@@ -130,7 +176,7 @@ impl ProgressReporter for StageBar {
     }
 }
 
-impl Drop for StageBar {
+impl Drop for StageBar<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.bars.remove(&self.bar);
@@ -138,9 +184,11 @@ impl Drop for StageBar {
 }
 
 /// Reports a stage as plain lines.
-struct StageLines {
+struct StageLines<'a> {
     name: String,
-    pace: Mutex<Pace>,
+    /// When the last line was written.
+    last: Mutex<Option<Instant>>,
+    time: StageTime<'a>,
 }
 
 /// When a stage reported progress.
@@ -148,27 +196,26 @@ struct StageLines {
 struct Pace {
     /// The first report, and the units that were done before.
     first: Option<(Instant, u64)>,
-    /// The last line.
-    last: Option<Instant>,
 }
 
 impl Pace {
-    /// Seconds that the rest of the work takes at the speed since the first report; `None` before there is one.
-    fn estimate_rest(&mut self, now: Instant, done: u64, total: u64) -> Option<f64> {
+    /// Seconds that the rest of the work takes at the speed since the first report, and those of a unit; `None` before there is one.
+    fn estimate_rest(&mut self, now: Instant, done: u64, total: u64) -> Option<(f64, f64)> {
         let (begun, before) = *self.first.get_or_insert((now, done));
         let (made, left) = (done.checked_sub(before).filter(|made| *made > 0)?, total.saturating_sub(done));
-        (left > 0).then(|| now.duration_since(begun).as_secs_f64() / made as f64 * left as f64)
+        let unit = now.duration_since(begun).as_secs_f64() / made as f64;
+        (left > 0).then_some((unit * left as f64, unit))
     }
 }
 
-impl ProgressReporter for StageLines {
+impl ProgressReporter for StageLines<'_> {
     fn progress(&self, progress: &Progress<'_>) {
-        let (mut pace, now) = (self.pace.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         let Progress { done, total, unit, text } = progress;
-        let rest = pace.estimate_rest(now, *done, *total);
-        if pace.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
-            pace.last = Some(now);
-            let rest = rest.map(|rest| format!(" · {} left", format_duration(rest))).unwrap_or_default();
+        let (rest, note) = self.time.describe(progress, true);
+        note.iter().for_each(|note| self.note(note));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= INTERVAL) {
+            *last = Some(Instant::now());
             write_progress_line(format!("{}  {unit} {done}/{total}  {text}{rest}", self.name).trim_end());
         }
     }
@@ -207,7 +254,7 @@ mod tests {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(pace.estimate_rest(start, 100, 400), None, "the stage continued after update 100");
-        assert_eq!(pace.estimate_rest(at(10), 150, 400), Some(50.0));
+        assert_eq!(pace.estimate_rest(at(10), 150, 400), Some((50.0, 0.2)));
         assert_eq!(pace.estimate_rest(at(60), 400, 400), None);
     }
 }

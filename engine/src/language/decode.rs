@@ -57,6 +57,8 @@ pub(crate) struct Decoder<'a> {
     pub world: &'a Declarations,
     /// Receives the diagnostics.
     pub sink: &'a mut Sink,
+    /// Whether files may be absent, because something else takes their place.
+    may_lack_files: bool,
     sources: Vec<SourceFiles>,
     observed: Vec<SourceFiles>,
     named: Vec<FieldValue>,
@@ -66,17 +68,10 @@ pub(crate) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// A decoder for one stage.
-    pub(crate) fn new(world: &'a Declarations, sink: &'a mut Sink) -> Self {
+    pub(crate) fn new(world: &'a Declarations, may_lack_files: bool, sink: &'a mut Sink) -> Self {
         let (unsupported, refusals) = (Vec::new(), Vec::new());
-        Self {
-            world,
-            sink,
-            sources: Vec::new(),
-            observed: Vec::new(),
-            named: Vec::new(),
-            unsupported,
-            refusals,
-        }
+        let (sources, observed, named) = (Vec::new(), Vec::new(), Vec::new());
+        Self { world, sink, may_lack_files, sources, observed, named, unsupported, refusals }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.
@@ -115,6 +110,10 @@ impl<'a> Decoder<'a> {
     fn one_file(&mut self, what: &str, name: &str, leaf: &Leaf) -> Option<PathBuf> {
         let pattern = leaf.text()?;
         let files = self.files(what, pattern, &leaf.span)?;
+        if files.is_empty() {
+            self.sources.push(SourceFiles::local(name, files));
+            return Some(leaf.span.file.folder.join(pattern));
+        }
         let [file] = &*files else {
             self.sink.push(several_files(what, pattern, &leaf.span, &files));
             return None;
@@ -124,10 +123,11 @@ impl<'a> Decoder<'a> {
         Some(file)
     }
 
-    /// The files that a pattern matches, or a diagnostic that begins with `what`.
+    /// The files that a pattern matches, or a diagnostic that begins with `what`. None at all only if files may be absent.
     fn files(&mut self, what: &str, pattern: &str, span: &Span) -> Option<Vec<PathBuf>> {
         match glob::expand_pattern(&span.file.folder, pattern) {
             Ok(files) => Some(files),
+            Err(PatternError::NoMatch(_)) if self.may_lack_files => Some(Vec::new()),
             Err(missing) => {
                 self.sink.push(pattern_without_files(what, pattern, span, missing));
                 None

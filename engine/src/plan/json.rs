@@ -7,6 +7,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::TrainingCost;
 use crate::pipeline::repository::PinnedRepository;
+use crate::plan::measured::TimeEstimate;
 use crate::plan::planned::{Plan, PlanState, PlannedStage};
 
 /// The plan as one object, schema `fmflow.plan/1`.
@@ -73,6 +74,17 @@ fn render_mixture_json(config: &StageConfig) -> Option<Value> {
         json!({ "from-update": start, "shares": shares })
     };
     Some(config.phases.iter().enumerate().map(phase).collect())
+}
+
+/// The time left of trainings, by name.
+#[must_use]
+pub(crate) fn render_times_json(times: &IndexMap<String, TimeEstimate>) -> Value {
+    let of = |(name, time): (&String, &TimeEstimate)| {
+        let TimeEstimate { updates, seconds, measured, source } = time;
+        let value = json!({ "updates": updates, "seconds": seconds, "measured": measured, "from": source });
+        (name.clone(), value)
+    };
+    Value::Object(times.iter().map(of).collect())
 }
 
 fn render_training_json(training: &TrainingCost) -> Value {

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use indexmap::IndexMap;
+
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
+use crate::plan::measured::TimeEstimate;
 use crate::plan::planned::{Plan, PlanState};
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::display::{count_noun, format_bytes, format_count, format_duration, render_table};
@@ -96,6 +99,33 @@ fn render_training_table(plan: &Plan) -> String {
             rows
         )
     )
+}
+
+/// How long every unfinished training takes, where that is from, and how it compares with the budget.
+#[must_use]
+pub(crate) fn render_times(pipeline: &Pipeline, times: &IndexMap<String, TimeEstimate>) -> String {
+    if times.is_empty() {
+        return "\nno training is left to run\n".to_owned();
+    }
+    let rows = times.iter().map(|(name, time)| {
+        let seconds = time.seconds.map_or_else(|| "?".to_owned(), format_duration);
+        vec![name.clone(), time.updates.to_string(), seconds, time.source.clone()]
+    });
+    let table = render_table(&["training", "updates left", "time left", "from"], rows.collect());
+    let known: Vec<f64> = times.values().filter_map(|time| time.seconds).collect();
+    let all: f64 = known.iter().sum();
+    let unknown = times.len() - known.len();
+    let mut end = match known.is_empty() {
+        true => "all trainings: unknown; run one, or write `machine gpu= mfu=`".to_owned(),
+        false => format!("all trainings: {}, without validation and checkpoints", format_duration(all)),
+    };
+    if unknown > 0 && !known.is_empty() {
+        let _ = write!(end, "; {} of unknown speed not counted", count_noun(unknown, "training"));
+    }
+    if let Some(budget) = pipeline.budget.seconds.filter(|budget| all > *budget) {
+        let _ = write!(end, "; more than the budget of {}", format_duration(budget));
+    }
+    format!("\n{table}{end}\n")
 }
 
 /// Peak memory of every stage that holds a model, and what takes it.

@@ -5,6 +5,7 @@ mod results;
 pub(super) use results::{check_scores, check_summary};
 
 use crate::pipeline::config::TrainConfig;
+use crate::store::metrics::UpdateClock;
 
 use super::markup::{format_number, format_percent};
 use super::series::{MetricSeries, SeriesPoint, find_median};
@@ -233,13 +234,9 @@ fn check_mixture(series: &MetricSeries, config: &TrainConfig) -> Option<HealthCh
 
 /// Seconds of each update, from its tokens and its speed.
 fn list_seconds(series: &MetricSeries) -> Vec<f64> {
-    let mut before = 0.0;
-    let tokens = series.get("tokens").iter().map(|(_, tokens)| {
-        let own = tokens - before;
-        before = *tokens;
-        own
-    });
-    tokens.zip(series.get("tokens_per_second")).map(|(tokens, (_, speed))| tokens / speed).collect()
+    let mut clock = UpdateClock::default();
+    let updates = series.get("tokens").iter().zip(series.get("tokens_per_second"));
+    updates.map(|((_, tokens), (_, speed))| clock.count(*tokens, *speed)).collect()
 }
 
 fn check_data_wait(series: &MetricSeries) -> Option<HealthCheck> {

@@ -8,7 +8,7 @@ use crate::pipeline::stage::Stage;
 use crate::plan::{Extension, PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::store::listing::list_checkpoints;
-use crate::store::metrics::{Metrics, read_metrics};
+use crate::store::metrics::{Metrics, list_update_seconds, read_metrics};
 use crate::store::{Slot, Store};
 
 /// Work of a training that a run would not use.
@@ -103,18 +103,8 @@ pub(crate) fn list_lost_work<'a>(
 
 /// Seconds of the updates from `first` on.
 fn sum_seconds(lines: &[String], first: u64) -> f64 {
-    let (mut before, mut seconds) = (0.0, 0.0);
-    for line in lines {
-        let line: serde_json::Value =
-            serde_json::from_str(line).expect("a line of metrics was parsed before");
-        let number = |name: &str| line.get(name).and_then(serde_json::Value::as_f64);
-        let (Some(tokens), Some(speed)) = (number("tokens"), number("tokens_per_second")) else { continue };
-        if number("step").is_some_and(|step| step >= first as f64) {
-            seconds += (tokens - before) / speed;
-        }
-        before = tokens;
-    }
-    seconds
+    let own = list_update_seconds(lines).into_iter().filter(|(step, _)| *step >= first);
+    own.map(|(_, seconds)| seconds).sum()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 use serde_json::Value;
 
+use crate::store::metrics::UpdateClock;
+
 /// File name of the events: while a stage is unfinished, a number follows.
 pub(crate) const EVENTS: &str = "events.out.tfevents";
 
@@ -17,15 +19,15 @@ pub(super) struct EventEncoder {
     start: f64,
     /// Seconds of all updates so far.
     clock: f64,
-    /// Tokens of all updates so far.
-    tokens: f64,
+    /// Turns updates into seconds.
+    updates: UpdateClock,
 }
 
 impl EventEncoder {
     /// For a stage that began at `start`, in seconds since 1970.
     #[must_use]
     pub(super) fn new(start: f64) -> Self {
-        Self { start, clock: 0.0, tokens: 0.0 }
+        Self { start, clock: 0.0, updates: UpdateClock::default() }
     }
 
     /// The beginning of a file: its version, and the word that makes a reader forget what it has read of earlier files of the
@@ -55,8 +57,8 @@ impl EventEncoder {
         let bands = |tag: &str| tag.strip_prefix("train/loss_t").and_then(|band| band.parse().ok());
         values.retain(|(tag, _)| !bands(tag).is_some_and(empty));
         if let Some((tokens, speed)) = number("tokens").zip(number("tokens_per_second")) {
-            let seconds = (tokens - self.tokens) / speed;
-            (self.tokens, self.clock) = (tokens, self.clock + seconds);
+            let seconds = self.updates.count(tokens, speed);
+            self.clock += seconds;
             let wait =
                 number("data_wait").map(|wait| ("perf/data_wait_pct".to_owned(), 100.0 * wait / seconds));
             values.extend(wait.filter(|(_, share)| share.is_finite()));

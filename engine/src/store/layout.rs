@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// Creates one of the store's folders unless it exists.
-    pub(super) fn ensure_folder(&self, folder: &str) -> Result<()> {
+    pub(crate) fn ensure_folder(&self, folder: &str) -> Result<()> {
         let path = self.root.join(folder);
         self.vfs.ensure_dir(&path).map_err(Error::io("create", &path))
     }

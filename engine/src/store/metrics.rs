@@ -65,6 +65,39 @@ pub(crate) fn read_metrics(vfs: &dyn Vfs, folder: &Path) -> Result<Option<Metric
     }
 }
 
+/// Turns the tokens and the speed of updates, one after the other, into seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UpdateClock {
+    /// Tokens of all updates so far.
+    tokens: f64,
+}
+
+impl UpdateClock {
+    /// Seconds of the next update, after which the stage has seen `tokens`, without validation and checkpoints.
+    pub(crate) fn count(&mut self, tokens: f64, tokens_per_second: f64) -> f64 {
+        let own = tokens - self.tokens;
+        self.tokens = tokens;
+        own / tokens_per_second
+    }
+
+    /// As [`Self::count`], from a line of metrics; `None` if it is not that of an update.
+    pub(crate) fn count_line(&mut self, line: &Value) -> Option<f64> {
+        let number = |name: &str| line.get(name).and_then(Value::as_f64);
+        Some(self.count(number("tokens")?, number("tokens_per_second")?))
+    }
+}
+
+/// Seconds of each update of a training, with its number, from lines of metrics.
+pub(crate) fn list_update_seconds(lines: &[String]) -> Vec<(u64, f64)> {
+    let mut clock = UpdateClock::default();
+    let of_line = |line: &String| {
+        let line: Value = serde_json::from_str(line).expect("a line of metrics was parsed before");
+        let seconds = clock.count_line(&line)?;
+        Some((line.get("step")?.as_u64()?, seconds))
+    };
+    lines.iter().filter_map(of_line).collect()
+}
+
 /// Makes a line to append from a JSON object.
 ///
 /// # Errors

@@ -77,6 +77,10 @@ impl CheckpointFolders {
 
 fn open_folder(stage: &Stage) -> Option<OpenedFolder> {
     let StageConfig::Fetch(FetchConfig::Folder(folder)) = &stage.config else { return None };
+    // An absent folder is an error already, unless something takes its place.
+    if stage.all_sources().all(|source| source.files.is_empty()) {
+        return None;
+    }
     let written = stage.field_at("from").and_then(|field| field.value.as_str());
     let folder = CheckpointFolder::open(folder, written.expect("a fetch has the text of its `from`"));
     let faults = folder.find_faults();

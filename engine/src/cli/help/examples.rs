@@ -34,12 +34,17 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
             ("fmflow plan pipeline.kdl", "stages, reasons, learning rates, tokens, disk"),
             ("fmflow plan pipeline.kdl --until sft", "what `run` with the same options would do"),
             ("fmflow plan pipeline.kdl --check", "exit with 3 if something would run"),
+            ("fmflow plan pipeline.kdl --measured", "also how long trainings take, as measured before"),
         ],
     ),
     (
         "run",
         &[
             ("fmflow run pipeline.kdl", "all missing stages"),
+            (
+                "fmflow run --smoke pipeline.kdl",
+                "the whole file in about a minute, tiny, with generated data",
+            ),
             ("fmflow run pipeline.kdl --until pretrain", "this stage and what it needs"),
             ("fmflow run pipeline.kdl --only sft", "this stage alone; its inputs have to be finished"),
             ("fmflow run pipeline.kdl --from sft", "this stage and what depends on it, even if finished"),

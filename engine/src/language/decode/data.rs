@@ -46,6 +46,9 @@ impl Decoder<'_> {
         let folder = leaf.span.file.folder.join(from);
         match glob::list_folder(&folder) {
             Ok(files) => self.sources.push(SourceFiles::local("folder", files)),
+            Err(PatternError::NoMatch(_)) if self.may_lack_files => {
+                self.sources.push(SourceFiles::local("folder", Vec::new()));
+            }
             Err(missing) => {
                 let what = format!("the checkpoint folder `{from}`");
                 let help =

@@ -74,8 +74,7 @@ pub(crate) fn shrink_pipeline(pipeline: &Pipeline, store: &Store) -> Result<Smok
     let budget = Budget::default();
     let (pins, secrets, absent_secrets, watchers) = Default::default();
     let pipeline = Pipeline { budget, pins, secrets, absent_secrets, watchers, stages, ..pipeline.clone() };
-    let ignored =
-        "ignored: machine, profiles, budget, secrets, pins, hooks and the lock file; everything runs on the CPU";
+    let ignored = "ignored: machine, profiles, budget, secrets, pins, hooks and the lock file; everything runs on the CPU";
     let replaced = iter::once(ignored.to_owned()).chain(replaced.describe()).collect();
     Ok(Smoke { pipeline, replaced })
 }

@@ -68,7 +68,7 @@ pub(super) fn add_tokenizer(
 pub(super) fn replace_fetch(stage: &mut Stage, tokenizer: StageId, changes: &mut Changes) {
     let StageConfig::Fetch(config) = &stage.config else { return };
     let tied = match config {
-        FetchConfig::Folder(_) => None,
+        FetchConfig::Folder(_) | FetchConfig::Made => None,
         FetchConfig::Hub { from, .. } => ModelShape::published(from).map(|shape| shape.tied),
     };
     let from = find_written(stage, "from");

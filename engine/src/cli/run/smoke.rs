@@ -34,7 +34,8 @@ pub(super) fn run_smoke(
     plan.select(pipeline, &selection)?;
     if !how.allow_commands {
         let running = plan.running().into_iter().map(|planned| pipeline.stage(planned.id));
-        Consent::find(pipeline, running)?.refuse_unapproved(&source.format_next_command("approve", "", context))?;
+        Consent::find(pipeline, running)?
+            .refuse_unapproved(&source.format_next_command("approve", "", context))?;
     }
     let options =
         RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, consent: true, selection };

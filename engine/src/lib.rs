@@ -15,5 +15,6 @@ pub mod pipeline;
 pub mod plan;
 mod report;
 pub mod run;
+pub mod service;
 pub mod store;
 pub mod text;

@@ -270,6 +270,7 @@ const ENGINE_FLOORS: &[&str] = &[
     "check",
     "plan",
     "run",
+    "service",
     "report",
     "cli",
 ];

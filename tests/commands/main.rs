@@ -38,6 +38,7 @@ mod rows_view;
 mod run;
 mod runnable;
 mod scripting;
+mod serve;
 mod storage;
 mod strangers;
 mod strides;

@@ -1,9 +1,9 @@
-//! The composition root: the only file that knows both the engine and the stages. Features decide which of the two optional
-//! parts, the executor and the hub, are linked; without them the binary still checks and plans.
+//! The composition root: the only file that knows all packages. Features decide which of the optional parts, the
+//! executor, the hub and the server, are linked; without them the binary still checks and plans.
 
 use std::process::ExitCode;
 
-use fmflow_engine::cli::run_command_line;
+use fmflow_engine::cli::{BuildParts, run_command_line};
 
 pub(crate) fn main() -> ExitCode {
     if let Some(exit) = fmflow_grade::enter_sandbox() {
@@ -21,5 +21,9 @@ pub(crate) fn main() -> ExitCode {
     let hub = Some(&fmflow_stages::open_hub() as &dyn fmflow_engine::hub::online::Hub);
     #[cfg(not(all(feature = "hub", any(feature = "cpu", feature = "cuda", feature = "cube-cpu"))))]
     let hub = None;
-    run_command_line(executor, hub)
+    #[cfg(feature = "serve")]
+    let server = Some(&fmflow_serve::build_server() as &dyn fmflow_engine::service::Serve);
+    #[cfg(not(feature = "serve"))]
+    let server = None;
+    run_command_line(BuildParts { execute: executor, hub, server })
 }

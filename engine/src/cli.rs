@@ -23,12 +23,14 @@ mod log;
 mod online;
 mod other_commands;
 mod output;
+mod parts;
 mod pipeline_arguments;
 mod plan;
 mod report;
 mod resolved;
 mod run;
 mod schema;
+mod serve;
 mod show;
 mod signals;
 mod status;
@@ -45,10 +47,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
+use crate::service::Serve;
 use crate::store::{Store, StoreTrust};
 use crate::text::display::format_bytes;
 use crate::text::limits;
 use output::Output;
+pub use parts::BuildParts;
 
 /// Memory that every command needs, in bytes: most of it is the stack of the parser.
 const LEAST_MEMORY_BYTES: u64 = 96 << 20;
@@ -121,6 +125,8 @@ enum CliCommand {
     Generate(generate::GenerateArguments),
     /// Talk with a checkpoint
     Chat(chat::ChatArguments),
+    /// Serve checkpoints over HTTP as OpenAI's API, with a page
+    Serve(serve::ServeArguments),
     /// Measure samplers: passes, speed and exact match
     Bench(bench::BenchArguments),
     /// Re-hash every byte of an artifact or checkpoint
@@ -149,17 +155,7 @@ struct CommandContext<'a> {
     json: bool,
     execute: Option<&'a dyn Execute>,
     hub: Option<&'a dyn Hub>,
-}
-
-impl<'a> CommandContext<'a> {
-    /// What computes.
-    ///
-    /// # Errors
-    /// If the program was built without it.
-    fn executor(&self) -> Result<&'a dyn Execute> {
-        let missing = "this program was built without an execution backend; rebuild with `--features cpu`";
-        self.execute.ok_or_else(|| usage_error(missing))
-    }
+    server: Option<&'a dyn Serve>,
 }
 
 impl CommandContext<'_> {
@@ -183,20 +179,18 @@ impl CommandContext<'_> {
     }
 }
 
-/// Runs the program: parses the arguments, runs the command and returns the exit code. `execute` runs stages and `hub` answers
-/// questions about repositories; each is `None` in a build without it.
+/// Runs the program: parses the arguments, runs the command and returns the exit code.
 ///
 /// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace.
 #[must_use]
-pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> ExitCode {
+pub fn run_command_line(parts: BuildParts<'_>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         if !is_panic_caught() {
             output::write_stderr_line(&format!("bug: {panic}"));
         }
     }));
     let json = failure::wants_json(std::env::args_os());
-    let answer =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, execute, hub)));
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, parts)));
     ExitCode::from(answer.unwrap_or_else(|_| {
         let help = "this is a bug in fmflow; please report it with the command and the file";
         output::write_stderr_line(&format!("help: {help}"));
@@ -211,7 +205,7 @@ pub fn run_command_line(execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) ->
     }))
 }
 
-fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dyn Hub>) -> u8 {
+fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
     let cli = match help::parse_command_line() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => return print_help_page(&error),
@@ -225,7 +219,8 @@ fn parse_and_dispatch(json: bool, execute: Option<&dyn Execute>, hub: Option<&dy
     let output = Output::new(cli.global.color);
     let trust = if cli.global.store.is_some() { StoreTrust::Named } else { StoreTrust::Found };
     let store = cli.global.store.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE));
-    let context = CommandContext { store, trust, output, json, execute, hub };
+    let BuildParts { execute, hub, server } = parts;
+    let context = CommandContext { store, trust, output, json, execute, hub, server };
     let done = prepare_process().and_then(|()| dispatch_command(cli.command, &context));
     match done.map_err(failure::add_free_space) {
         Ok(()) => 0,
@@ -281,6 +276,7 @@ fn dispatch_command(command: CliCommand, context: &CommandContext<'_>) -> Result
         CliCommand::Graph(arguments) => graph::run_graph(&arguments, context),
         CliCommand::Generate(arguments) => generate::run_generate(&arguments, context),
         CliCommand::Chat(arguments) => chat::run_chat(&arguments, context),
+        CliCommand::Serve(arguments) => serve::run_serve(&arguments, context),
         CliCommand::Bench(arguments) => bench::run_bench(&arguments, context),
         CliCommand::Verify(arguments) => verify::run_verify(&arguments, context),
         CliCommand::Grade(arguments) => grade::run_grade(&arguments, context),

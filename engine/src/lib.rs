@@ -16,6 +16,10 @@ pub mod plan;
 mod program;
 mod report;
 pub mod run;
+<<<<<<< HEAD
 mod smoke;
+=======
+pub mod service;
+>>>>>>> yb-serve
 pub mod store;
 pub mod text;

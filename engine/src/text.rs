@@ -12,5 +12,5 @@ pub(crate) mod place;
 pub(crate) mod read;
 pub mod render;
 pub(crate) mod scan;
-pub(crate) mod suggest;
+pub mod suggest;
 pub mod unpack;

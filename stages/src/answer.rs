@@ -5,6 +5,7 @@ mod answering;
 mod choose;
 mod listening;
 mod open_text;
+mod orders;
 mod request;
 mod score;
 mod twin;

@@ -4,8 +4,8 @@ mod canvases;
 mod posterior;
 mod request;
 mod row_logits;
+mod together;
 
-use std::ops::Range;
 use std::time::Instant;
 
 use fmflow_engine::error::Failure;
@@ -15,15 +15,14 @@ use fmflow_engine::pipeline::config::{Sampler, SamplerCache, SamplerKind};
 use crate::backbone::{Attention, BackboneError, KeyValueCache, TimeConditioning};
 pub use posterior::BackbonePosterior;
 pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
+pub(crate) use together::{Left, Together};
 
-use canvases::{
-    build_canvas, build_growing_canvas, count_in_blocks, count_written, split_answer_into_blocks,
-};
+use canvases::{begin_writing, read_completion, share_sampler};
 use request::BatchResult;
 
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::flow::kernel::EulerKernel;
-use crate::flow::sampler::{Canvas, Nobody, Onlooker, SamplerRules, WritingJob, sample_canvases_watched};
+use crate::flow::sampler::{Nobody, Onlooker, SamplerRules, Writing, write_all};
 use crate::model::Model;
 use crate::threads::map_in_parallel;
 
@@ -230,33 +229,26 @@ fn complete_batch(
     rules: &SamplerRules,
     onlooker: &mut dyn Onlooker,
 ) -> BatchResult {
-    let causal = sampler.reads_next_tokens();
-    let canvas = |(number, request): &(u64, &CompletionRequest)| match causal {
-        true => build_growing_canvas(*number, request),
-        false => build_canvas(*number, request, rules),
+    let shared = share_sampler(model, sampler, *rules);
+    let begin = |(number, request): &(u64, &CompletionRequest)| {
+        begin_writing(model, (*number, *number), request, &shared)
     };
-    let mut canvases: Vec<Canvas> = batch.iter().map(canvas).collect();
-    let size = sampler.block.or(model.block()).filter(|_| !causal);
-    let blocks: Vec<Vec<Range<usize>>> =
-        batch.iter().map(|(_, request)| split_answer_into_blocks(request, size, model)).collect();
-    let posterior = match causal {
+    let mut writings: Vec<Writing> = batch.iter().map(begin).collect();
+    let mut posterior = open_posterior(model, sampler)?;
+    write_all(&mut writings, &mut posterior, onlooker)?;
+    let read = |(writing, (_, request)): (&Writing, &(u64, &CompletionRequest))| {
+        read_completion(writing, request, &shared)
+    };
+    Ok(writings.iter().zip(batch).map(read).collect())
+}
+
+/// The posterior that a sampler asks, with its cache.
+fn open_posterior<'a>(model: &'a Model, sampler: &Sampler) -> Result<BackbonePosterior<'a>, BackboneError> {
+    let posterior = match sampler.reads_next_tokens() {
         true => BackbonePosterior::new(&model.backbone, Attention::Causal, true),
         false => BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift),
     };
-    let mut posterior =
-        if sampler.cache == SamplerCache::Exact { posterior.with_cache()? } else { posterior };
-    let ends = if causal || size.is_some() { model.ends() } else { Vec::new() };
-    let job = WritingJob { blocks: &blocks, ends: &ends, sampler, rules };
-    let passes = sample_canvases_watched(&mut canvases, job, &mut posterior, onlooker)?;
-    let complete = |(row, passes): (usize, usize)| {
-        let (canvas, request) = (&canvases[row], batch[row].1);
-        let length = match causal {
-            true => count_written(canvas, request),
-            false => count_in_blocks(canvas, request, &blocks[row], &ends),
-        };
-        Completion { tokens: canvas.tokens[request.prefix.len()..][..length].to_vec(), passes }
-    };
-    Ok(passes.into_iter().enumerate().map(complete).collect())
+    if sampler.cache == SamplerCache::Exact { posterior.with_cache() } else { Ok(posterior) }
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ mod rows_view;
 mod run;
 mod runnable;
 mod scripting;
+<<<<<<< HEAD
 mod smoke;
+=======
+mod serve;
+>>>>>>> yb-serve
 mod storage;
 mod strangers;
 mod strides;

@@ -22,7 +22,8 @@ struct Source {
 /// Every Rust file of the packages.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let roots = ["main.rs", "engine/src", "grade/src", "ops/src", "stages/src"].map(|path| root.join(path));
+    let roots = ["main.rs", "engine/src", "grade/src", "ops/src", "serve/src", "stages/src"]
+        .map(|path| root.join(path));
     let files = roots.iter().flat_map(walkdir::WalkDir::new).map(|entry| entry.unwrap().into_path());
     let mut found: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
     found.sort();
@@ -206,6 +207,8 @@ fn only_some_rooms_of_the_engine_use_the_file_system() {
         "grade/src/sandbox",
         "grade/src/search.rs",
         "grade/src/session/peer.rs",
+        // The keys of clients.
+        "serve/src/keys.rs",
         "stages/",
         "main.rs",
     ];
@@ -251,9 +254,16 @@ fn no_random_generator_keeps_state() {
 
 #[test]
 fn only_the_hub_reaches_the_network() {
-    let found = outside(&["stages/src/hub"], &["std::net", "TcpStream", "UdpSocket", "ureq"]);
+    // The server is reached; it reaches nobody.
+    let rooms = ["stages/src/hub", "serve/src/connections.rs"];
+    let found = outside(&rooms, &["std::net", "tokio::net", "TcpStream", "UdpSocket", "ureq"]);
     assert!(found.is_empty(), "{found:#?}");
-    assert!(!dependencies("fmflow-engine").contains(&"ureq".to_owned()));
+    let reaching = outside(&["stages/src/hub"], &["TcpStream::connect", "ureq"]);
+    assert!(reaching.is_empty(), "{reaching:#?}");
+    let engine = dependencies("fmflow-engine");
+    for word in ["ureq", "tokio", "hyper", "axum", "fmflow-serve"] {
+        assert!(!engine.contains(&word.to_owned()), "the engine depends on {word}");
+    }
 }
 
 /// Floors of a package, from the ground up: a room may use rooms on its own floor and below, never above. ARCHITECTURE.md draws
@@ -272,6 +282,7 @@ const ENGINE_FLOORS: &[&str] = &[
     "check",
     "plan",
     "run",
+    "service",
     "report",
     "cli",
 ];
@@ -289,6 +300,21 @@ const GRADE_FLOORS: &[&str] = &[
 ];
 const OPS_FLOORS: &[&str] =
     &["loss", "adamw", "intervals", "kernels", "reference", "extension", "flex", "cube", "training"];
+const SERVE_FLOORS: &[&str] = &[
+    "limits",
+    "fault",
+    "fields",
+    "keys",
+    "metrics",
+    "state",
+    "answers",
+    "api",
+    "page",
+    "stream",
+    "watch",
+    "routes",
+    "connections",
+];
 const STAGES_FLOORS: &[&str] = &[
     "rng",
     "threads",
@@ -447,9 +473,13 @@ fn rooms_have_no_cycles() {
 
 #[test]
 fn rooms_use_no_floor_above_them() {
-    for (package, floors) in
-        [("engine", ENGINE_FLOORS), ("grade", GRADE_FLOORS), ("ops", OPS_FLOORS), ("stages", STAGES_FLOORS)]
-    {
+    for (package, floors) in [
+        ("engine", ENGINE_FLOORS),
+        ("grade", GRADE_FLOORS),
+        ("ops", OPS_FLOORS),
+        ("serve", SERVE_FLOORS),
+        ("stages", STAGES_FLOORS),
+    ] {
         let floor = |room: &str| {
             let name = room.split("::").next().unwrap();
             floors.iter().position(|floor| *floor == name).unwrap_or_else(|| panic!("{name} has no floor"))

@@ -146,7 +146,8 @@ fn step_logits(file: &Tensors, folder: PathBuf) {
         let mut both = [false, true].map(|cached| posterior(&backbone, Attention::Causal, true, cached));
         for step in 0..steps {
             let places = [prompt.len() + step];
-            let ask = Ask { canvas: &canvas, places: &places, t: 1.0, settled: places[0] };
+            let ask =
+                Ask { canvas: &canvas, row: canvas.number, places: &places, t: 1.0, settled: places[0] };
             let [whole, cached] = both.each_mut().map(|posterior| posterior.logits(&[ask]).unwrap());
             assert_eq!(whole, cached, "prompt {row}, step {step}");
             let expected = &expected.values[(row * steps + step) * width..][..width];
@@ -180,8 +181,9 @@ fn distributions(set: &mut Set) {
         let canvases = growing(&texts, 1);
         let places: Vec<[usize; 1]> = texts.iter().map(|text| [text.len()]).collect();
         let asks = canvases.iter().zip(&places);
-        let asks: Vec<Ask<'_>> =
-            asks.map(|(canvas, places)| Ask { canvas, places, t: 1.0, settled: places[0] }).collect();
+        let asks: Vec<Ask<'_>> = asks
+            .map(|(canvas, places)| Ask { canvas, row: canvas.number, places, t: 1.0, settled: places[0] })
+            .collect();
         let found = posterior(&backbone, Attention::Causal, true, true).logits(&asks).unwrap();
         let (found, expected) =
             (found.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), file.values("logits"));
@@ -250,8 +252,10 @@ fn block_logits(file: &Tensors, folder: PathBuf, name: &str, block: usize) {
     let mut both = [false, true].map(|cached| posterior(&backbone, attention, false, cached));
     for start in (0..length).step_by(block) {
         let places: Vec<usize> = (start..length.min(start + block)).collect();
-        let ask = |canvas| Ask { canvas, places: &places, t: 0.0, settled: start };
-        let asks: Vec<Ask<'_>> = canvases.iter().map(ask).collect();
+        let asks: Vec<Ask<'_>> = canvases
+            .iter()
+            .map(|canvas| Ask { canvas, row: canvas.number, places: &places, t: 0.0, settled: start })
+            .collect();
         let [whole, cached] = both.each_mut().map(|posterior| posterior.logits(&asks).unwrap());
         assert_eq!(whole, cached, "block at {start}");
         for (row, logits) in whole.chunks(places.len() * width).enumerate() {
@@ -373,7 +377,13 @@ impl Decode {
                 if places.is_empty() {
                     break;
                 }
-                let ask = Ask { canvas: &canvas, places: &places, t: 0.0, settled: block.start };
+                let ask = Ask {
+                    canvas: &canvas,
+                    row: canvas.number,
+                    places: &places,
+                    t: 0.0,
+                    settled: block.start,
+                };
                 let logits = posterior.logits(&[ask]).unwrap();
                 let rows = logits.chunks(logits.len() / places.len());
                 let best = rows.map(|row| most_probable(&filter, row)).collect::<Vec<_>>();

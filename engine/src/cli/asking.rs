@@ -7,9 +7,19 @@ mod sampler_words;
 mod task;
 mod texts;
 
-pub(super) use checkpoint::{CheckpointArguments, OpenCheckpoint};
+pub(super) use checkpoint::{CheckpointArguments, CheckpointPlace, OpenCheckpoint};
 pub(super) use printer::Printer;
 pub(super) use render::{describe_answers, render_answers_json};
-pub(super) use sampler_words::SamplerWords;
-pub(super) use task::{Task, build_prompt};
+pub(super) use sampler_words::{SamplerWords, list_sampler_fields};
+pub(super) use task::{PromptFault, Task, build_prompt, find_prompt};
 pub(super) use texts::{read_text, read_turns};
+
+use crate::run::text::TextModelFacts;
+
+/// Largest number of new tokens for a checkpoint that was trained without a canvas, if the context has room for it twice.
+const ANSWER_TOKENS: usize = 256;
+
+/// Largest number of new tokens of an answer in a conversation, if nobody says it.
+pub(super) fn find_answer_length(facts: &TextModelFacts) -> usize {
+    facts.canvas.unwrap_or_else(|| ANSWER_TOKENS.min(facts.context / 2).max(1))
+}

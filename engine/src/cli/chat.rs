@@ -6,15 +6,12 @@ mod slash;
 
 use clap::Args;
 
-use super::asking::{CheckpointArguments, SamplerWords};
+use super::asking::{CheckpointArguments, SamplerWords, find_answer_length};
 use super::{CommandContext, signals};
 use crate::error::Result;
 use crate::text::display::count_noun;
 use input::ChatInput;
 use session::ChatSession;
-
-/// Largest number of new tokens for a checkpoint that was trained without a canvas, if the context has room for it twice.
-const ANSWER_TOKENS: usize = 256;
 
 #[derive(Debug, Args)]
 pub(super) struct ChatArguments {
@@ -41,8 +38,7 @@ pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) 
         [] => SamplerWords::default_for(facts),
         words => SamplerWords::parse(words)?,
     };
-    let longest = facts.canvas.unwrap_or_else(|| ANSWER_TOKENS.min(facts.context / 2).max(1));
-    let length = arguments.new_tokens.map_or(longest, |tokens| tokens as usize);
+    let length = arguments.new_tokens.map_or_else(|| find_answer_length(facts), |tokens| tokens as usize);
     let seed = arguments.seed.unwrap_or(checkpoint.seed);
     let banner = format!(
         "sampler: {}; seed {seed}; answers of at most {}. /help lists the commands\n",

@@ -67,6 +67,13 @@ impl FailureKind {
 }
 
 impl Failure {
+    /// Work that was stopped because the server stops.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        let message = "the server stopped before the request was answered".to_owned();
+        Self { kind: FailureKind::Interrupted, message, help: None }
+    }
+
     /// The failure that an error stands for. A cause that has a kind of its own keeps it, at whatever depth: an error of the
     /// store, or storage that is full. Any other error is of the kind, and has the help, that the caller gives.
     #[must_use]

@@ -1,4 +1,4 @@
-//! The seam through which commands ask a checkpoint for text.
+//! The seam through which commands ask a checkpoint for text: one request at a time, or orders of many clients.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::error::Failure;
 use crate::pipeline::config::Prompt;
 
 /// A checkpoint that is open for text. Implemented by the stages package.
-pub trait TextModel {
+pub trait TextModel: Send + Sync {
     /// What commands have to know of it.
     fn facts(&self) -> &TextModelFacts;
 
@@ -28,6 +28,13 @@ pub trait TextModel {
     /// # Errors
     /// As [`TextModel::answer`].
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure>;
+
+    /// Answers orders, many at a time, until there are no more. Each gets the bytes that [`TextModel::answer`] gives it, whatever is
+    /// answered beside it.
+    ///
+    /// # Errors
+    /// If the device fails. What does not fit the checkpoint is told to who asked for it.
+    fn take_orders(&self, orders: &mut dyn TextOrders) -> Result<(), Failure>;
 
     /// Answers questions in batches, with the sampler, the length and the seed of `request`, whose text is not asked.
     ///
@@ -88,6 +95,54 @@ pub trait TextListener {
 
     /// Whether to go on writing; asked before each pass.
     fn goes_on(&mut self) -> bool;
+
+    /// Whether [`TextListener::see`] is wanted, which costs time.
+    fn wants_steps(&self) -> bool {
+        false
+    }
+
+    /// What a pass wrote. It may still change, in any order.
+    fn see(&mut self, _step: &TextStep) {}
+}
+
+impl<L: TextListener + ?Sized> TextListener for &mut L {
+    fn hear(&mut self, piece: &str) {
+        (**self).hear(piece);
+    }
+
+    fn goes_on(&mut self) -> bool {
+        (**self).goes_on()
+    }
+
+    fn wants_steps(&self) -> bool {
+        (**self).wants_steps()
+    }
+
+    fn see(&mut self, step: &TextStep) {
+        (**self).see(step);
+    }
+}
+
+/// What one pass changed in an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TextStep {
+    /// Number of the pass, from 1 on.
+    pub pass: usize,
+    /// In ascending order of places.
+    pub written: Vec<WrittenToken>,
+}
+
+/// A token that a pass wrote, or took back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WrittenToken {
+    /// Its place in the answer, from 0 on.
+    pub place: usize,
+    /// Its id; `None`: the place is noise again.
+    pub id: Option<u32>,
+    /// Its text alone, special tokens by name; empty for noise.
+    pub text: String,
+    /// Its probability in that pass, at temperature 1 and before top-k and top-p; 0 for noise.
+    pub probability: f64,
 }
 
 /// Answers, and the time that all took together.
@@ -117,6 +172,9 @@ pub struct TextAnswer {
     pub log_likelihood: Option<f64>,
     /// Whether it was stopped before it was finished.
     pub stopped: bool,
+    /// Whether the model ended it; a gap that is filled has ended.
+    #[serde(skip)]
+    pub ended: bool,
 }
 
 impl TextAnswers {
@@ -137,4 +195,52 @@ impl TextAnswers {
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens() as f64 / self.seconds
     }
+}
+
+/// A request that waits for its answers.
+pub struct TextOrder {
+    /// The task, its text and its sampler. A gap has one length.
+    pub prompt: Prompt,
+    /// How many answers, at least one. They differ by their random draws only.
+    pub samples: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Who wants the answers.
+    pub customer: Box<dyn TextCustomer>,
+}
+
+/// Gets the answers of an order while they are written.
+pub trait TextCustomer: Send {
+    /// The order is at work, and its prompt takes so many tokens.
+    fn begin(&mut self, _prompt_tokens: usize) {}
+
+    /// The next piece of answer number `sample`, as it will stay; of a gap, without the text around it. The pieces of an
+    /// answer are its text.
+    fn hear(&mut self, sample: usize, piece: &str);
+
+    /// Whether [`TextCustomer::see`] is wanted, which costs time.
+    fn wants_steps(&self) -> bool {
+        false
+    }
+
+    /// What a pass wrote in answer number `sample`. It may still change.
+    fn see(&mut self, _sample: usize, _step: &TextStep) {}
+
+    /// Whether to go on writing answer number `sample`; asked before each pass. Its place is free at once if not.
+    fn goes_on(&mut self, sample: usize) -> bool;
+
+    /// Answer number `sample` is finished or was stopped. Its text has what was heard.
+    fn take(&mut self, sample: usize, answer: TextAnswer);
+
+    /// The order cannot be answered, or an answer failed. Nothing follows for the others but what they have.
+    fn fail(&mut self, failure: Failure);
+}
+
+/// Where a checkpoint gets its orders from.
+pub trait TextOrders {
+    /// How many answers are written at once from now on.
+    fn note_busy(&mut self, _answers: usize) {}
+
+    /// The next order if it asks for at most `seats` answers. If `idle`, waits for one, and `None` says that none will come any more.
+    fn next_order(&mut self, seats: usize, idle: bool) -> Option<TextOrder>;
 }

@@ -26,10 +26,7 @@ pub(crate) fn find_closest_name<'a>(
 }
 
 /// `did you mean ...?` for a close name, or else the list of candidates; `None` without candidates.
-pub(crate) fn suggest_names<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str> + Clone,
-) -> Option<String> {
+pub fn suggest_names<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(name) = find_closest_name(word, candidates.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }

@@ -114,10 +114,11 @@ fn answer_aloud(
     if !around.0.is_empty() {
         listener.hear(around.0);
     }
-    let mut listening = Listening::new(tokenizer, request.prefix.len(), &ends, listener);
+    let mut listening = Listening::new(tokenizer, request.prefix.len(), ends.clone(), &mut *listener);
     let mut completion = complete_watched(model, (0, request), &prompt.sampler, seed, &mut listening)?;
     let text = tokenizer.decode(completion.until_end(&ends), false).map_err(stage_failure)?;
     let stopped = listening.finish(&text).map_err(stage_failure)?;
+    drop(listening);
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
     } else if !around.1.is_empty() {
@@ -127,7 +128,7 @@ fn answer_aloud(
 }
 
 /// Tokens that end the text of an answer; the text of a gap has no end.
-fn list_ends(model: &Model, prompt: &Prompt) -> Vec<u32> {
+pub(super) fn list_ends(model: &Model, prompt: &Prompt) -> Vec<u32> {
     match prompt.kind {
         PromptKind::Infill { .. } => Vec::new(),
         PromptKind::Chat(_) | PromptKind::Text(_) => model.ends(),
@@ -153,5 +154,6 @@ pub(super) fn read_answer(
         passes: completion.passes,
         log_likelihood: None,
         stopped: false,
+        ended: ends.is_empty() || completion.tokens.iter().any(|token| ends.contains(token)),
     })
 }

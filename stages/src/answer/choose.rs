@@ -7,7 +7,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
 
 use crate::completion::{BATCH, Completion, CompletionRequest, complete_batches};
-use crate::flow::sampler::Onlooker;
+use crate::flow::sampler::{Canvas, Onlooker};
 use crate::model::Model;
 
 /// A gap whose length the model chose.
@@ -28,8 +28,8 @@ impl Onlooker for Judge {
         true
     }
 
-    fn judged(&mut self, number: u64, places: &[usize], probabilities: &[f64]) {
-        let seen = places.iter().zip(probabilities).map(|(place, p)| ((number, *place), *p));
+    fn judged(&mut self, canvas: &Canvas, places: &[usize], probabilities: &[f64]) {
+        let seen = places.iter().zip(probabilities).map(|(place, p)| ((canvas.number, *place), *p));
         self.0.extend(seen);
     }
 }

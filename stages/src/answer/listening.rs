@@ -1,43 +1,42 @@
 //! Lets somebody hear a text while it is written.
 
-use fmflow_engine::run::text::TextListener;
+use fmflow_engine::run::text::{TextListener, TextStep, WrittenToken};
 
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::flow::sampler::{Canvas, Onlooker};
 
 /// Decodes the tokens of one canvas as they settle.
-pub(super) struct Listening<'a> {
+pub(super) struct Listening<'a, L> {
     tokenizer: &'a Tokenizer,
     /// Tokens before the answer.
     start: usize,
     /// Tokens that end it; nothing behind the first is heard.
-    ends: &'a [u32],
-    listener: &'a mut dyn TextListener,
+    ends: Vec<u32>,
+    listener: L,
     /// The text that was heard.
     heard: String,
     /// Tokens of the answer that are settled.
     settled: usize,
     stopped: bool,
     failed: Option<TokenizerError>,
+    /// The tokens of the answer that the listener saw, and the passes so far.
+    seen: Vec<Option<u32>>,
+    passes: usize,
 }
 
-impl<'a> Listening<'a> {
-    pub(super) fn new(
-        tokenizer: &'a Tokenizer,
-        start: usize,
-        ends: &'a [u32],
-        listener: &'a mut dyn TextListener,
-    ) -> Self {
+impl<'a, L: TextListener> Listening<'a, L> {
+    pub(super) fn new(tokenizer: &'a Tokenizer, start: usize, ends: Vec<u32>, listener: L) -> Self {
         let (heard, settled, stopped, failed) = (String::new(), 0, false, None);
-        Self { tokenizer, start, ends, listener, heard, settled, stopped, failed }
+        let (seen, passes) = (Vec::new(), 0);
+        Self { tokenizer, start, ends, listener, heard, settled, stopped, failed, seen, passes }
     }
 
     /// Tells the rest of the finished `text`; returns how many tokens were settled if the listener stopped before the end.
     ///
     /// # Errors
     /// If tokens could not be decoded.
-    pub(super) fn finish(mut self, text: &str) -> Result<Option<usize>, TokenizerError> {
-        if let Some(error) = self.failed {
+    pub(super) fn finish(&mut self, text: &str) -> Result<Option<usize>, TokenizerError> {
+        if let Some(error) = self.failed.take() {
             return Err(error);
         }
         if self.stopped {
@@ -56,7 +55,47 @@ impl<'a> Listening<'a> {
     }
 }
 
-impl Onlooker for Listening<'_> {
+impl<L: TextListener> Listening<'_, L> {
+    /// What was heard so far, and who heard it.
+    pub(super) fn into_parts(self) -> (String, L) {
+        (self.heard, self.listener)
+    }
+
+    /// Who hears it.
+    pub(super) fn listener(&mut self) -> &mut L {
+        &mut self.listener
+    }
+
+    /// What a pass changed at `places` of the canvas.
+    fn find_step(
+        &mut self,
+        canvas: &Canvas,
+        places: &[usize],
+        probabilities: &[f64],
+    ) -> Result<TextStep, TokenizerError> {
+        self.passes += 1;
+        self.seen.resize(canvas.tokens.len() - self.start, None);
+        let mut written = Vec::new();
+        for (place, probability) in places.iter().zip(probabilities) {
+            // What may not be written is noise.
+            let id = Some(canvas.tokens[*place]).filter(|_| *probability > 0.0);
+            let seen = &mut self.seen[*place - self.start];
+            if *seen != id {
+                *seen = id;
+                let text = id.map(|id| self.tokenizer.decode(&[id], true)).transpose()?.unwrap_or_default();
+                written.push(WrittenToken {
+                    place: *place - self.start,
+                    id,
+                    text,
+                    probability: *probability,
+                });
+            }
+        }
+        Ok(TextStep { pass: self.passes, written })
+    }
+}
+
+impl<L: TextListener> Onlooker for Listening<'_, L> {
     fn goes_on(&mut self) -> bool {
         self.stopped = self.stopped || !self.listener.goes_on();
         !self.stopped
@@ -73,6 +112,17 @@ impl Onlooker for Listening<'_> {
         match self.tokenizer.decode(text, false) {
             // The bytes of a letter may be in tokens that are still to come.
             Ok(text) => self.hear(text.trim_end_matches('\u{fffd}')),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
+    fn wants_probabilities(&self) -> bool {
+        self.listener.wants_steps()
+    }
+
+    fn judged(&mut self, canvas: &Canvas, places: &[usize], probabilities: &[f64]) {
+        match self.find_step(canvas, places, probabilities) {
+            Ok(step) => self.listener.see(&step),
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
     }

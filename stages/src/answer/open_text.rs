@@ -5,6 +5,7 @@ use std::path::Path;
 use fmflow_engine::documents::Chat;
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::contract::ModelKind;
+use fmflow_engine::run::text::TextOrders;
 use fmflow_engine::run::text::{
     TextAnswers, TextListener, TextModel, TextModelFacts, TextRequest, TextScores,
 };
@@ -68,6 +69,10 @@ impl TextModel for OpenText {
 
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure> {
         measure_prompt_twin(&self.model, request.prompt, answers, request.seed)
+    }
+
+    fn take_orders(&self, orders: &mut dyn TextOrders) -> Result<(), Failure> {
+        super::orders::take_orders(&self.model, orders)
     }
 
     fn score(&self, request: &TextRequest<'_>, questions: &[Chat]) -> Result<TextScores, Failure> {

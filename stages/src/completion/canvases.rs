@@ -1,23 +1,68 @@
 //! From a request to a canvas with blocks, and back to the length of an answer.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::request::CompletionRequest;
-use crate::flow::sampler::{Canvas, SamplerRules};
+use fmflow_engine::pipeline::config::Sampler;
+
+use super::request::{Completion, CompletionRequest};
+use crate::flow::sampler::{Canvas, SamplerRules, SharedSampler, Writing};
 use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 
 /// What an autoregressive canvas holds where nothing is written yet. No token: nobody looks there.
 const UNWRITTEN: u32 = u32::MAX;
 
+/// What all requests with a sampler and a seed share.
+pub(super) fn share_sampler(model: &Model, sampler: &Sampler, rules: SamplerRules) -> SharedSampler {
+    let in_parts = sampler.reads_next_tokens() || find_block_size(model, sampler).is_some();
+    let ends = if in_parts { model.ends() } else { Vec::new() };
+    SharedSampler { sampler: Arc::new(sampler.clone()), rules, ends: ends.into() }
+}
+
+/// Tokens in a block of an answer; `None`: the whole answer, or a token at a time.
+fn find_block_size(model: &Model, sampler: &Sampler) -> Option<usize> {
+    sampler.block.or(model.block()).filter(|_| !sampler.reads_next_tokens())
+}
+
+/// A request before its first pass: row `row` of a batch, request number `number` of its seed.
+pub(super) fn begin_writing(
+    model: &Model,
+    (row, number): (u64, u64),
+    request: &CompletionRequest,
+    shared: &SharedSampler,
+) -> Writing {
+    let canvas = match shared.sampler.reads_next_tokens() {
+        true => build_growing_canvas(number, request),
+        false => build_canvas(number, request, &shared.rules),
+    };
+    let blocks = split_answer_into_blocks(request, find_block_size(model, &shared.sampler), model);
+    Writing::new(row, canvas, blocks, shared)
+}
+
+/// What a finished request has.
+pub(super) fn read_completion(
+    writing: &Writing,
+    request: &CompletionRequest,
+    shared: &SharedSampler,
+) -> Completion {
+    let canvas = writing.canvas();
+    let length = match shared.sampler.reads_next_tokens() {
+        true => count_written(canvas, request),
+        false => count_in_blocks(canvas, request, writing.blocks(), &shared.ends),
+    };
+    let tokens = canvas.tokens[request.prefix.len()..][..length].to_vec();
+    Completion { tokens, passes: writing.passes() }
+}
+
 /// Tokens of an answer written from left to right.
-pub(super) fn count_written(canvas: &Canvas, request: &CompletionRequest) -> usize {
+fn count_written(canvas: &Canvas, request: &CompletionRequest) -> usize {
     let answer = &canvas.tokens[request.prefix.len()..];
     answer.iter().position(|token| *token == UNWRITTEN).unwrap_or(answer.len())
 }
 
 /// Tokens of an answer up to the end of the block that holds its end, if it has one and nothing follows it.
-pub(super) fn count_in_blocks(
+fn count_in_blocks(
     canvas: &Canvas,
     request: &CompletionRequest,
     blocks: &[Range<usize>],
@@ -29,7 +74,7 @@ pub(super) fn count_in_blocks(
 }
 
 /// The prefix, and room for the answer. What follows is not seen from left to right.
-pub(super) fn build_growing_canvas(number: u64, request: &CompletionRequest) -> Canvas {
+fn build_growing_canvas(number: u64, request: &CompletionRequest) -> Canvas {
     let (prefix, all) = (request.prefix.len(), request.prefix.len() + request.length);
     let mut tokens = request.prefix.clone();
     tokens.resize(all, UNWRITTEN);
@@ -37,7 +82,7 @@ pub(super) fn build_growing_canvas(number: u64, request: &CompletionRequest) -> 
 }
 
 /// Prefix, noise, suffix; only the noise is editable.
-pub(super) fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) -> Canvas {
+fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) -> Canvas {
     let mut random = derive_stream(rules.seed, RandomPurpose::Source, [number, u64::MAX, 0]);
     let noise: Vec<u32> =
         (0..request.length).map(|_| rules.source().draw(rules.mask_share, &mut random)).collect();

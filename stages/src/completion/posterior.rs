@@ -33,8 +33,8 @@ struct Memory {
 /// The tokens of one canvas that are kept.
 #[derive(Clone, Debug)]
 struct MemoryRow {
-    /// Number of the canvas.
-    number: u64,
+    /// Which row of the batch it is.
+    row: u64,
     tokens: Vec<u32>,
     /// The time at which they were computed, if that matters.
     t: Option<f64>,
@@ -49,7 +49,7 @@ impl<'a> BackbonePosterior<'a> {
         Self { backbone, attention, shift, memory: None }
     }
 
-    /// The same with a cache. The canvases of a question are told apart by their numbers.
+    /// The same with a cache. The canvases of a question are told apart by their rows.
     ///
     /// # Errors
     /// If attention goes in both directions: no token is finished then before all are.
@@ -170,17 +170,24 @@ impl<'a> BackbonePosterior<'a> {
 }
 
 impl Memory {
-    /// Makes the rows those of `asks`, in their order. A row is kept if it holds the beginning of its canvas, computed at
+    /// Makes the rows those of `asks`, in their order; some may be new. A row is kept if it holds the beginning of its canvas, computed at
     /// the same time t if the backbone is `conditioned` on that.
     fn align(&mut self, backbone: &Backbone, asks: &[Ask<'_>], conditioned: bool) {
         let room = asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0);
-        let place = |ask: &Ask<'_>| self.rows.iter().position(|row| row.number == ask.canvas.number);
-        let known: Option<Vec<usize>> = asks.iter().map(place).collect();
-        match (known, &mut self.cache) {
-            (Some(known), Some(cache)) if cache.room() >= room => {
-                if known.len() != self.rows.len() || !known.is_sorted() {
-                    cache.select(&known);
-                    self.rows = known.iter().map(|i| self.rows[*i].clone()).collect();
+        let place = |ask: &Ask<'_>| self.rows.iter().position(|row| row.row == ask.row);
+        let known: Vec<Option<usize>> = asks.iter().map(place).collect();
+        let same = known.len() == self.rows.len() && known.iter().copied().eq((0..known.len()).map(Some));
+        match &mut self.cache {
+            Some(cache) if cache.room() >= room && known.iter().any(Option::is_some) => {
+                if !same {
+                    // A row that joins takes the place of another's copy, of which nothing is kept.
+                    cache.select(&known.iter().map(|known| known.unwrap_or(0)).collect::<Vec<_>>());
+                    let row = |(known, ask): (&Option<usize>, &Ask<'_>)| {
+                        known.map_or_else(|| MemoryRow::new(ask), |known| self.rows[known].clone())
+                    };
+                    self.rows = known.iter().zip(asks).map(row).collect();
+                    let new = known.iter().enumerate().filter(|(_, known)| known.is_none());
+                    new.for_each(|(row, _)| cache.keep(row, 0));
                 }
             }
             _ => {
@@ -211,7 +218,7 @@ impl Memory {
 
 impl MemoryRow {
     fn new(ask: &Ask<'_>) -> Self {
-        Self { number: ask.canvas.number, tokens: Vec::new(), t: None, last: None }
+        Self { row: ask.row, tokens: Vec::new(), t: None, last: None }
     }
 }
 
@@ -227,8 +234,8 @@ impl Posterior for BackbonePosterior<'_> {
                 hidden?
             }
         };
-        let numbers = asks.iter().flat_map(|ask| ask.places.iter().map(|_| ask.canvas.number));
-        read_logits(self.backbone, hidden, &numbers.collect::<Vec<_>>())
+        let rows = asks.iter().flat_map(|ask| ask.places.iter().map(|_| ask.row));
+        read_logits(self.backbone, hidden, &rows.collect::<Vec<_>>())
     }
 }
 

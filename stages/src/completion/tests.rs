@@ -1,11 +1,14 @@
 //! Tests of block-by-block writing: where blocks begin and end, and that later blocks do not change earlier ones.
 
+use std::ops::Range;
+
+use super::canvases::split_answer_into_blocks;
 use super::*;
 use crate::answer::choose_length;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
-use crate::flow::sampler::{Ask, Posterior};
+use crate::flow::sampler::{Ask, Canvas, Posterior};
 use fmflow_engine::pipeline::config::{Certainty, FilterOrder};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
@@ -156,8 +159,13 @@ fn walk(model: &Model, tokens: &[Vec<u32>], size: usize, cached: bool) -> Vec<Ve
             let open = canvases.iter().filter(|canvas| canvas.tokens.len() > start);
             let places: Vec<Vec<usize>> =
                 open.clone().map(|c| (start..c.tokens.len().min(start + size)).collect()).collect();
-            let asks =
-                open.zip(&places).map(|(canvas, places)| Ask { canvas, places, t: 0.5, settled: start });
+            let asks = open.zip(&places).map(|(canvas, places)| Ask {
+                canvas,
+                row: canvas.number,
+                places,
+                t: 0.5,
+                settled: start,
+            });
             let logits = posterior.logits(&asks.collect::<Vec<_>>()).unwrap();
             found.push(logits.iter().map(|logit| logit.to_bits()).collect());
         }
@@ -189,6 +197,60 @@ fn logits_with_a_cache_are_those_without_bit_by_bit() {
     }
 }
 
+/// Stops after a number of passes.
+struct Patience(usize);
+
+impl Onlooker for Patience {
+    fn goes_on(&mut self) -> bool {
+        self.0 = self.0.wrapping_sub(1);
+        self.0 > 0
+    }
+}
+
+/// Requests with samplers and seeds of their own join while others are at work, and some leave before they are finished.
+#[test]
+fn requests_that_join_and_leave_change_no_token_of_others() {
+    let kinds = [
+        confidence(3),
+        SamplerKind::Threshold { threshold: 0.4 },
+        SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
+        SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
+        SamplerKind::Autoregressive,
+    ];
+    let caches = [SamplerCache::None, SamplerCache::Exact];
+    let model = model(Attention::BlockCausal { block: 4 }, true);
+    for arrivals in 1..6_usize {
+        let (mut work, mut answered, requests) = (Together::new(&model), 0, requests());
+        let case = |i: usize| {
+            let sampler = Sampler { cache: caches[i / 3 % 2], ..sampler(kinds[i % kinds.len()], None) };
+            (sampler, &requests[i % requests.len()], (i * i) as u64, i % 4 == 3)
+        };
+        let mut came = 0;
+        while answered < 40 {
+            let arrived = (came + 1 + came % arrivals).min(40);
+            for i in came..arrived {
+                let (sampler, request, seed, impatient) = case(i);
+                let patience = Patience(if impatient { 2 + i % 3 } else { usize::MAX });
+                work.join((i as u64, request.clone()), (&sampler, seed), (i, patience)).unwrap();
+            }
+            came = arrived;
+            for Left { onlooker: (i, _), completion } in work.pass().unwrap() {
+                let (sampler, request, seed, impatient) = case(i);
+                let alone = complete_numbered(&model, &[(i as u64, request)], &sampler, seed).unwrap();
+                assert!(impatient || completion.unwrap() == alone[0], "{i} of {arrivals}: {sampler:?}");
+                answered += 1;
+            }
+        }
+        assert_eq!((work.len(), came), (0, 40));
+    }
+}
+
+impl<O: Onlooker> Onlooker for (usize, O) {
+    fn goes_on(&mut self) -> bool {
+        self.1.goes_on()
+    }
+}
+
 /// The mean log-likelihood of the most probable tokens of a gap of masks, in one pass over the whole text.
 fn judge_masks(model: &Model, request: &CompletionRequest) -> (Vec<u32>, f64) {
     let prefix = request.prefix.len();
@@ -196,7 +258,7 @@ fn judge_masks(model: &Model, request: &CompletionRequest) -> (Vec<u32>, f64) {
     let gap = |i: &usize| (prefix..prefix + request.length).contains(i);
     let places: Vec<usize> = (0..tokens.len()).filter(gap).collect();
     let canvas = Canvas { editable: (0..tokens.len()).map(|i| gap(&i)).collect(), tokens, number: 0 };
-    let ask = Ask { canvas: &canvas, places: &places, t: 0.0, settled: prefix };
+    let ask = Ask { canvas: &canvas, row: canvas.number, places: &places, t: 0.0, settled: prefix };
     let mut posterior = BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift);
     let logits = posterior.logits(&[ask]).unwrap();
     let rows = logits.chunks_exact(40).map(|row| {
@@ -342,5 +404,18 @@ fn logits_that_are_not_finite_are_an_error_that_names_the_request() {
         let sampler = Sampler { cache, ..sampler(kind, None) };
         let failure = complete_requests(&model, &asked, &sampler, 1, 1).unwrap_err();
         assert!(failure.message.contains("not finite for request 2"), "{}", failure.message);
+        // Together with others, only that request fails.
+        let mut work = Together::new(&model);
+        for (number, request) in asked.iter().enumerate() {
+            let onlooker = (number, Patience(usize::MAX));
+            work.join((number as u64, request.clone()), (&sampler, 1), onlooker).unwrap();
+        }
+        let mut found = Vec::new();
+        while work.len() > 0 {
+            let left = work.pass().unwrap();
+            found.extend(left.into_iter().map(|left| (left.onlooker.0, left.completion.is_ok())));
+        }
+        found.sort_unstable();
+        assert_eq!(found, [(0, true), (1, false), (2, true)], "{kind:?} {cache:?}");
     }
 }

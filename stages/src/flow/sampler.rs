@@ -29,16 +29,15 @@ mod threshold;
 mod writing;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use euler::take_euler_step;
 pub use filter::{LogitFilter, Pick};
 pub use onlooker::{Nobody, Onlooker};
+pub(crate) use writing::{Writing, compute_logits};
 
 use fmflow_engine::pipeline::config::Sampler;
 use fmflow_engine::pipeline::config::train::Scheduler;
-
-use method::Setting;
-use writing::Writing;
 
 use super::kernel::EulerKernel;
 use super::path::SourceTokens;
@@ -90,6 +89,8 @@ impl SamplerRules {
 pub struct Ask<'a> {
     /// The canvas as it is now.
     pub canvas: &'a Canvas,
+    /// Tells the canvases of a batch apart, from one question to the next.
+    pub row: u64,
     /// Positions, in ascending order; at least one.
     pub places: &'a [usize],
     /// Time t.
@@ -141,41 +142,40 @@ pub fn sample_canvases_in_blocks<P: Posterior>(
     rules: &SamplerRules,
     posterior: &mut P,
 ) -> Result<Vec<usize>, P::Error> {
-    let job = WritingJob { blocks, ends, sampler, rules };
-    sample_canvases_watched(canvases, job, posterior, &mut Nobody)
+    let shared = SharedSampler { sampler: Arc::new(sampler.clone()), rules: *rules, ends: ends.into() };
+    let begin = |(canvas, blocks): (&Canvas, &Vec<Range<usize>>)| {
+        Writing::new(canvas.number, canvas.clone(), blocks.clone(), &shared)
+    };
+    let mut writings: Vec<Writing> = canvases.iter().zip(blocks).map(begin).collect();
+    write_all(&mut writings, posterior, &mut Nobody)?;
+    for (canvas, writing) in canvases.iter_mut().zip(&writings) {
+        canvas.clone_from(writing.canvas());
+    }
+    Ok(writings.iter().map(Writing::passes).collect())
 }
 
-/// How canvases are written: see [`sample_canvases_in_blocks`].
-#[derive(Clone, Copy, Debug)]
-pub struct WritingJob<'a> {
-    /// The blocks of each canvas.
-    pub blocks: &'a [Vec<Range<usize>>],
-    /// Tokens that end an answer.
-    pub ends: &'a [u32],
+/// A sampler as the canvases of a batch share it.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedSampler {
     /// The method and its settings.
-    pub sampler: &'a Sampler,
-    /// Facts of the checkpoint.
-    pub rules: &'a SamplerRules,
+    pub(crate) sampler: Arc<Sampler>,
+    /// Facts of the checkpoint, and the seed.
+    pub(crate) rules: SamplerRules,
+    /// Tokens that end an answer.
+    pub(crate) ends: Arc<[u32]>,
 }
 
-/// As [`sample_canvases_in_blocks`], with somebody who looks on. What is written does not depend on that, unless the onlooker
-/// stops it: then canvases stay as they are.
+/// Writes canvases to their ends, or until the onlooker stops it.
 ///
 /// # Errors
 /// Any error of the posterior.
-pub fn sample_canvases_watched<P: Posterior>(
-    canvases: &mut [Canvas],
-    job: WritingJob<'_>,
+pub(crate) fn write_all<P: Posterior>(
+    writings: &mut [Writing],
     posterior: &mut P,
     onlooker: &mut dyn Onlooker,
-) -> Result<Vec<usize>, P::Error> {
-    let WritingJob { blocks, ends, sampler, rules } = job;
-    let setting = Setting { sampler, rules, filter: LogitFilter::new(sampler, rules), ends };
-    let canvases = canvases.iter_mut().zip(blocks);
-    let mut writings: Vec<Writing<'_>> =
-        canvases.map(|(canvas, blocks)| Writing::new(canvas, blocks, &setting)).collect();
-    while onlooker.goes_on() && writing::pass(&mut writings, posterior, onlooker)? {}
-    Ok(writings.iter().map(Writing::passes).collect())
+) -> Result<(), P::Error> {
+    while onlooker.goes_on() && writing::pass(writings, posterior, onlooker)? {}
+    Ok(())
 }
 
 #[cfg(test)]

@@ -49,6 +49,33 @@ pub(in crate::cli) enum CheckpointPlace {
 }
 
 impl CheckpointArguments {
+    /// The checkpoints in a list of words: folders, and pipeline files each with one of its stages behind it.
+    pub(in crate::cli) fn list(
+        words: &[PathBuf],
+        settings: &SettingArguments,
+        device: &str,
+    ) -> Result<Vec<Self>> {
+        let (mut found, mut rest) = (Vec::new(), words.iter());
+        while let Some(word) = rest.next() {
+            // A missing folder is told when it is opened.
+            let stage = if word.is_file() {
+                let stage = rest.next().ok_or_else(|| missing_stage(word))?;
+                Some(stage.to_str().ok_or_else(|| missing_stage(word))?.to_owned())
+            } else {
+                None
+            };
+            let (checkpoint, settings, device) = (word.clone(), settings.clone(), device.to_owned());
+            found.push(Self { checkpoint, stage, settings, device });
+        }
+        Ok(found)
+    }
+
+    /// A short name: that of the stage or the folder.
+    pub(in crate::cli) fn name(&self) -> String {
+        let folder = || self.checkpoint.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.stage.clone().or_else(folder).unwrap_or_else(|| "checkpoint".to_owned())
+    }
+
     /// Opens the checkpoint. A finished stage is found by its fingerprint, and its bytes are verified.
     pub(in crate::cli) fn open(&self, context: &CommandContext<'_>) -> Result<OpenCheckpoint> {
         let execute = context.executor()?;

@@ -1,7 +1,7 @@
 //! How a command line describes a sampler.
 
 use crate::error::{Error, Result};
-use crate::language::schema::load_schema;
+use crate::language::schema::{NodeSpec, load_schema};
 use crate::run::text::TextModelFacts;
 
 /// A sampler as the command line gives it.
@@ -87,9 +87,20 @@ impl SamplerWords {
 
 /// Whether a word is a kind of sampler in the field table.
 fn is_kind(word: &str) -> bool {
-    let sampler = load_schema().nodes.iter().find(|node| node.name == "sampler");
-    let kind = sampler.and_then(|node| node.fields().find(|field| field.name == "kind"));
+    let kind = find_sampler_node().fields().find(|field| field.name == "kind");
     kind.expect("the table has a kind of sampler").words.iter().any(|known| known == word)
+}
+
+fn find_sampler_node() -> &'static NodeSpec {
+    let sampler = load_schema().nodes.iter().find(|node| node.name == "sampler");
+    sampler.expect("the table has a sampler")
+}
+
+/// Names of the settings of a sampler in the field table, and short ones.
+pub(in crate::cli) fn list_sampler_fields() -> Vec<String> {
+    let short = SHORT_NAMES.iter().map(|(short, _)| (*short).to_owned());
+    let fields = find_sampler_node().fields().filter(|field| field.name != "name");
+    fields.map(|field| field.name.clone()).chain(short).collect()
 }
 
 #[cfg(test)]

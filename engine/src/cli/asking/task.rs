@@ -1,7 +1,7 @@
 //! From the command line to a request, by way of the language: a `generate` stage in a text of its own, so that the field table gives
 //! defaults and ranges, and the lints speak.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::check::{CheckOptions, check_text};
 use crate::cli::CommandContext;
@@ -9,7 +9,7 @@ use crate::cli::asking::checkpoint::{CheckpointPlace, OpenCheckpoint};
 use crate::cli::asking::sampler_words::SamplerWords;
 use crate::error::{Error, Result};
 use crate::pipeline::config::{Prompt, PromptKind, StageConfig};
-use crate::text::diagnostic::{Label, Severity};
+use crate::text::diagnostic::{Diagnostic, Label, Severity};
 use crate::text::{environment, read, render};
 
 /// How the text is called in messages.
@@ -27,6 +27,15 @@ pub(in crate::cli) struct Task {
     pub(in crate::cli) length: Option<String>,
 }
 
+/// Why there is no request.
+#[derive(Debug)]
+pub(in crate::cli) enum PromptFault {
+    /// The command line, or a file.
+    Error(Error),
+    /// What `check` finds.
+    Findings(Vec<Diagnostic>),
+}
+
 /// The request that `task` and `sampler` describe. Warnings are printed.
 pub(in crate::cli) fn build_prompt(
     task: &Task,
@@ -34,34 +43,52 @@ pub(in crate::cli) fn build_prompt(
     checkpoint: &OpenCheckpoint,
     context: &CommandContext<'_>,
 ) -> Result<Prompt> {
-    let (name, before, folder, settings) = find_declarations(sampler, checkpoint)?;
-    let text = format!("{before}\n{}", write_stage(task, sampler, checkpoint));
+    match find_prompt(task, sampler, (&checkpoint.place, &checkpoint.folder)) {
+        Ok((prompt, warnings)) => {
+            context.output.message(&render::render_concise_lines(&warnings));
+            Ok(prompt)
+        }
+        Err(PromptFault::Error(error)) => Err(error),
+        Err(PromptFault::Findings(errors)) => {
+            context.output.drawings(&errors);
+            Err(Error::Config)
+        }
+    }
+}
+
+/// The request that `task` and `sampler` describe, of the checkpoint at a place and in a folder; with warnings about it.
+pub(in crate::cli) fn find_prompt(
+    task: &Task,
+    sampler: &SamplerWords,
+    (place, folder): (&CheckpointPlace, &Path),
+) -> std::result::Result<(Prompt, Vec<Diagnostic>), PromptFault> {
+    let (name, before, paths, settings) =
+        find_declarations(sampler, (place, folder)).map_err(PromptFault::Error)?;
+    let text = format!("{before}\n{}", write_stage(task, sampler, place));
     let options =
         CheckOptions { secrets: environment::list_variable_names(), settings, ..CheckOptions::default() };
-    let checked = check_text(&name, &text, &folder, &options);
+    let checked = check_text(&name, &text, &paths, &options);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         checked.diagnostics.into_iter().partition(|finding| finding.severity == Severity::Error);
     // Warnings about other stages of the file are for `check`.
     let own = |label: &Label| label.span.file.number == 0 && label.span.offset > before.len();
     let about_stage: Vec<_> = warnings.into_iter().filter(|finding| finding.labels.iter().any(own)).collect();
-    context.output.message(&render::render_concise_lines(&about_stage));
     let stage = checked.pipeline.as_ref().and_then(|pipeline| pipeline.stage_named(STAGE));
     let (Some(stage), true) = (stage, errors.is_empty()) else {
-        context.output.drawings(&errors);
-        return Err(Error::Config);
+        return Err(PromptFault::Findings(errors));
     };
     let StageConfig::Generate(config) = &stage.config else { unreachable!("the text declares a `generate`") };
     let prompt = config.prompts.first().expect("the text has one request").clone();
-    Ok(Prompt { kind: task.kind.clone(), ..prompt })
+    Ok((Prompt { kind: task.kind.clone(), ..prompt }, about_stage))
 }
 
 /// What stands before the stage: the file whose sampler is named, or a checkpoint and the sampler that is described. Returns the name of
 /// the text, the text, the folder of its paths, and settings.
 fn find_declarations(
     sampler: &SamplerWords,
-    checkpoint: &OpenCheckpoint,
+    (place, folder): (&CheckpointPlace, &Path),
 ) -> Result<(String, String, PathBuf, Vec<String>)> {
-    match (sampler, &checkpoint.place) {
+    match (sampler, place) {
         (SamplerWords::Named(_), CheckpointPlace::Stage { source, .. }) => {
             let text = read::read_config_text(&source.file)
                 .map_err(|found| Error::Input { message: found.message, help: found.help })?;
@@ -73,7 +100,7 @@ fn find_declarations(
             "describe it: `--sampler confidence steps=16`; or name the pipeline file and its stage",
         )),
         (SamplerWords::Described(fields), _) => {
-            let folder = quote(&checkpoint.folder.to_string_lossy());
+            let folder = quote(&folder.to_string_lossy());
             let fields: String =
                 fields.iter().map(|(name, value)| format!(" {name}={}", quote_value(value))).collect();
             let text = format!(
@@ -85,7 +112,7 @@ fn find_declarations(
 }
 
 /// The stage. The texts of the request itself are long and have no settings, so that a letter stands for each.
-fn write_stage(task: &Task, sampler: &SamplerWords, checkpoint: &OpenCheckpoint) -> String {
+fn write_stage(task: &Task, sampler: &SamplerWords, place: &CheckpointPlace) -> String {
     let letter = |text: &str| if text.is_empty() { "\"\"" } else { "\"x\"" };
     let length = |word: &str| {
         let length = task.length.as_deref().map(quote_value);
@@ -98,7 +125,7 @@ fn write_stage(task: &Task, sampler: &SamplerWords, checkpoint: &OpenCheckpoint)
             format!("infill prefix={} suffix={}{}", letter(prefix), letter(suffix), length("length"))
         }
     };
-    let (from, name) = match (sampler, &checkpoint.place) {
+    let (from, name) = match (sampler, place) {
         (SamplerWords::Named(name), CheckpointPlace::Stage { stage, .. }) => (stage.as_str(), name.as_str()),
         _ => ("checkpoint", "sampler"),
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::pipeline::message::{Message, Speaker};
+use crate::pipeline::message::{Message, find_fault_of_turns};
 use crate::text::escape::show_path;
 
 /// Most bytes of a file or of stdin; no context takes more.
@@ -59,19 +59,8 @@ pub(in crate::cli) fn read_turns(file: &Path) -> Result<Vec<Message>> {
             Err(_) => return Err(refused(error.to_string(), form)),
         },
     };
-    let misplaced = |(at, turn): (usize, &Message)| match turn.role {
-        Speaker::System => at > 0,
-        role => at > 0 && messages[at - 1].role == role,
-    };
-    if let Some(at) = messages.iter().enumerate().position(misplaced) {
-        let help = "a system turn comes first, then user and assistant take turns";
-        return Err(refused(format!("turn {} is out of order", at + 1), help));
-    }
-    match messages.last() {
-        Some(Message { role: Speaker::User, .. }) => Ok(messages),
-        _ => Err(refused(
-            "the user does not speak last".into(),
-            "end with a turn of the user, which the model answers",
-        )),
+    match find_fault_of_turns(&messages) {
+        Some((what, help)) => Err(refused(what, help)),
+        None => Ok(messages),
     }
 }

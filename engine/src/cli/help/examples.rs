@@ -167,6 +167,14 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         ],
     ),
     (
+        "serve",
+        &[
+            ("fmflow serve pipeline.kdl sft", "a finished stage, with a page at http://127.0.0.1:8000"),
+            ("fmflow serve FOLDER pipeline.kdl sft --port 9000", "two checkpoints"),
+            ("fmflow serve FOLDER --host 0.0.0.0 --keys keys.txt", "for others, who need a key"),
+        ],
+    ),
+    (
         "bench",
         &[
             (

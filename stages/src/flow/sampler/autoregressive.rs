@@ -7,21 +7,21 @@ use super::method::{Method, Question, Setting};
 use crate::rng::{RandomPurpose, derive_stream};
 
 /// The method `autoregressive`. It stops behind an end, and leaves what follows as it was.
-pub(super) struct NextToken<'a> {
-    setting: Setting<'a>,
+pub(super) struct NextToken {
+    setting: Setting,
     /// The position of the next token, once the first is known.
     next: Option<usize>,
     /// Tokens written.
     step: usize,
 }
 
-impl<'a> NextToken<'a> {
-    pub(super) fn new(setting: Setting<'a>) -> Self {
+impl NextToken {
+    pub(super) fn new(setting: Setting) -> Self {
         Self { setting, next: None, step: 0 }
     }
 }
 
-impl Method for NextToken<'_> {
+impl Method for NextToken {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         let first = || canvas.editable.iter().position(|editable| *editable);
         let next = self.next.or_else(first)?;

@@ -9,8 +9,8 @@ use super::method::{Method, Question, Setting};
 use super::threshold::choose_confident;
 
 /// The method `edit`.
-pub(super) struct EditThreshold<'a> {
-    setting: Setting<'a>,
+pub(super) struct EditThreshold {
+    setting: Setting,
     threshold: f64,
     revise: f64,
     /// Positions that may still go back to the mask.
@@ -19,13 +19,8 @@ pub(super) struct EditThreshold<'a> {
     pass: usize,
 }
 
-impl<'a> EditThreshold<'a> {
-    pub(super) fn new(
-        setting: Setting<'a>,
-        [threshold, revise]: [f64; 2],
-        length: usize,
-        pass: usize,
-    ) -> Self {
+impl EditThreshold {
+    pub(super) fn new(setting: Setting, [threshold, revise]: [f64; 2], length: usize, pass: usize) -> Self {
         Self { setting, threshold, revise, revisable: vec![true; length], pass }
     }
 
@@ -41,7 +36,7 @@ impl<'a> EditThreshold<'a> {
     }
 }
 
-impl Method for EditThreshold<'_> {
+impl Method for EditThreshold {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         if self.setting.list_masks(canvas).is_empty() {
             return None;

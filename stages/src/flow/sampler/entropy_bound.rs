@@ -7,15 +7,15 @@ use super::certainty::{compute_entropy, sort_by_certainty};
 use super::method::{Method, Question, Setting};
 
 /// The method `entropy-bound`.
-pub(super) struct BoundEntropy<'a> {
-    setting: Setting<'a>,
+pub(super) struct BoundEntropy {
+    setting: Setting,
     bound: f64,
     /// Number of the next pass.
     pass: usize,
 }
 
-impl<'a> BoundEntropy<'a> {
-    pub(super) fn new(setting: Setting<'a>, bound: f64, pass: usize) -> Self {
+impl BoundEntropy {
+    pub(super) fn new(setting: Setting, bound: f64, pass: usize) -> Self {
         Self { setting, bound, pass }
     }
 }
@@ -32,7 +32,7 @@ fn choose_within_bound(entropies: &[f64], bound: f64) -> Vec<usize> {
     sort_by_certainty(&certainties).into_iter().take_while(within).collect()
 }
 
-impl Method for BoundEntropy<'_> {
+impl Method for BoundEntropy {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         let places = self.setting.list_masks(canvas);
         (!places.is_empty()).then(|| Question { places, t: self.setting.find_time(canvas) })

@@ -6,8 +6,8 @@ use crate::flow::kernel::{EulerKernel, KernelStep};
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
 /// The method `euler`: the jump process on the grid 0, 1/steps, .., 1.
-pub(super) struct Simulation<'a> {
-    setting: Setting<'a>,
+pub(super) struct Simulation {
+    setting: Setting,
     steps: usize,
     /// Number of the first step.
     first: usize,
@@ -16,20 +16,20 @@ pub(super) struct Simulation<'a> {
     jumps: Option<Jumps>,
 }
 
-impl<'a> Simulation<'a> {
-    pub(super) fn new(setting: Setting<'a>, steps: usize, block: usize) -> Self {
+impl Simulation {
+    pub(super) fn new(setting: Setting, steps: usize, block: usize) -> Self {
         Self { setting, steps, first: block * steps, step: 0, jumps: None }
     }
 }
 
-impl Method for Simulation<'_> {
+impl Method for Simulation {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         while self.step < self.steps {
             let between = [self.step, self.step + 1].map(|n| n as f64 / self.steps as f64);
-            let jumps = Jumps::toss(canvas, self.first + self.step, between, self.setting.rules);
+            let jumps = Jumps::toss(canvas, self.first + self.step, between, &self.setting.rules);
             self.step += 1;
             if jumps.asking.is_empty() {
-                jumps.leave(canvas, self.setting.rules);
+                jumps.leave(canvas, &self.setting.rules);
                 continue;
             }
             let places = jumps.asking.iter().map(|(i, _)| *i).collect();
@@ -41,7 +41,7 @@ impl Method for Simulation<'_> {
 
     fn write(&mut self, canvas: &mut Canvas, _: &Question, logits: &mut [f32]) {
         let jumps = self.jumps.take().expect("a question was asked for the jumps of a step");
-        jumps.land(canvas, &self.setting.filter, self.setting.rules, logits);
+        jumps.land(canvas, &self.setting.filter, &self.setting.rules, logits);
     }
 }
 
@@ -120,9 +120,10 @@ pub fn take_euler_step<P: Posterior>(
     let all: Vec<Jumps> = canvases.iter().map(|canvas| Jumps::toss(canvas, number, between, rules)).collect();
     let places: Vec<Vec<usize>> =
         all.iter().map(|jumps| jumps.asking.iter().map(|(i, _)| *i).collect()).collect();
-    let ask = |(canvas, places)| Ask { canvas, places, t: between[0], settled: 0 };
     let asks = canvases.iter().zip(places.iter().map(Vec::as_slice)).filter(|(_, places)| !places.is_empty());
-    let asks: Vec<Ask<'_>> = asks.map(ask).collect();
+    let asks: Vec<Ask<'_>> = asks
+        .map(|(canvas, places)| Ask { canvas, row: canvas.number, places, t: between[0], settled: 0 })
+        .collect();
     let mut logits = if asks.is_empty() { Vec::new() } else { posterior.logits(&asks)? };
     let asked: usize = places.iter().map(Vec::len).sum();
     let (width, mut rest) = (logits.len() / asked.max(1), logits.as_mut_slice());

@@ -1,5 +1,7 @@
 //! The seam of the sampling methods.
 
+use std::sync::Arc;
+
 use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 
 use super::autoregressive::NextToken;
@@ -13,13 +15,13 @@ use super::{Canvas, LogitFilter, Pick, SamplerRules};
 use crate::flow::scheduler::invert_kappa;
 use crate::rng::{RandomPurpose, derive_stream};
 
-/// What all methods of one call share.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setting<'a> {
-    pub(super) sampler: &'a Sampler,
-    pub(super) rules: &'a SamplerRules,
+/// What all methods at work on one canvas share.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) sampler: Arc<Sampler>,
+    pub(super) rules: SamplerRules,
     pub(super) filter: LogitFilter,
-    pub(super) ends: &'a [u32],
+    pub(super) ends: Arc<[u32]>,
 }
 
 /// Positions whose posterior the next pass computes, and at which time.
@@ -47,12 +49,7 @@ pub(super) trait Method {
 }
 
 /// The method of `setting`, for block number `block` of `canvas`, which took `passes` so far.
-pub(super) fn start_block<'a>(
-    setting: Setting<'a>,
-    canvas: &Canvas,
-    block: usize,
-    passes: usize,
-) -> Box<dyn Method + 'a> {
+pub(super) fn start_block(setting: Setting, canvas: &Canvas, block: usize, passes: usize) -> Box<dyn Method> {
     match setting.sampler.kind {
         SamplerKind::Reveal { steps, by } => Box::new(RevealShares::new(setting, canvas, steps, by, block)),
         SamplerKind::Threshold { threshold } => Box::new(RevealAbove::new(setting, threshold, passes)),
@@ -66,7 +63,7 @@ pub(super) fn start_block<'a>(
     }
 }
 
-impl Setting<'_> {
+impl Setting {
     /// Editable positions for which `open` holds, in ascending order.
     pub(super) fn list_places(canvas: &Canvas, open: impl Fn(u32) -> bool) -> Vec<usize> {
         (0..canvas.tokens.len()).filter(|&i| canvas.editable[i] && open(canvas.tokens[i])).collect()

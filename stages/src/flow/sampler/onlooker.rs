@@ -18,9 +18,9 @@ pub trait Onlooker {
         false
     }
 
-    /// The probability that a pass gave the tokens which its places hold now: the posterior at temperature 1, before top-k and top-p,
+    /// The probability that a pass gave the tokens which its places hold now (of the mask, 0): the posterior at temperature 1, before top-k and top-p,
     /// among the tokens that may be written.
-    fn judged(&mut self, _number: u64, _places: &[usize], _probabilities: &[f64]) {}
+    fn judged(&mut self, _canvas: &Canvas, _places: &[usize], _probabilities: &[f64]) {}
 }
 
 /// Nobody looks on.

@@ -7,8 +7,8 @@ use super::certainty::{measure_certainty, sort_by_certainty};
 use super::method::{Method, Question, Setting};
 
 /// After step s of S, floor(m (S - s) / S) of a block's m masks are left. A step that would reveal none takes no pass.
-pub(super) struct RevealShares<'a> {
-    setting: Setting<'a>,
+pub(super) struct RevealShares {
+    setting: Setting,
     steps: usize,
     by: Certainty,
     /// m.
@@ -19,14 +19,8 @@ pub(super) struct RevealShares<'a> {
     step: usize,
 }
 
-impl<'a> RevealShares<'a> {
-    pub(super) fn new(
-        setting: Setting<'a>,
-        canvas: &Canvas,
-        steps: usize,
-        by: Certainty,
-        block: usize,
-    ) -> Self {
+impl RevealShares {
+    pub(super) fn new(setting: Setting, canvas: &Canvas, steps: usize, by: Certainty, block: usize) -> Self {
         let masks = setting.list_masks(canvas).len();
         Self { setting, steps, by, masks, first: block * steps, step: 0 }
     }
@@ -38,7 +32,7 @@ impl<'a> RevealShares<'a> {
     }
 }
 
-impl Method for RevealShares<'_> {
+impl Method for RevealShares {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         let places = self.setting.list_masks(canvas);
         while self.step < self.steps && !places.is_empty() {

@@ -19,8 +19,8 @@ struct Draft {
 }
 
 /// The method `speculative`. It stops behind an end, and leaves what follows as it was.
-pub(super) struct DraftAndAccept<'a> {
-    setting: Setting<'a>,
+pub(super) struct DraftAndAccept {
+    setting: Setting,
     /// Masks behind the text and its drafts.
     stride: usize,
     /// The position behind the text, once the first is known.
@@ -31,8 +31,8 @@ pub(super) struct DraftAndAccept<'a> {
     pass: usize,
 }
 
-impl<'a> DraftAndAccept<'a> {
-    pub(super) fn new(setting: Setting<'a>, stride: usize) -> Self {
+impl DraftAndAccept {
+    pub(super) fn new(setting: Setting, stride: usize) -> Self {
         Self { setting, stride, next: None, drafts: Vec::new(), covered: Vec::new(), pass: 0 }
     }
 
@@ -93,7 +93,7 @@ fn draw(weights: &[f64], random: &mut RandomStream) -> u32 {
     last as u32
 }
 
-impl Method for DraftAndAccept<'_> {
+impl Method for DraftAndAccept {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         let first = || canvas.editable.iter().position(|editable| *editable);
         let next = self.next.or_else(first)?;

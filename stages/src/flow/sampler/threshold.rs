@@ -5,15 +5,15 @@ use super::method::{Method, Question, Setting};
 use super::{Canvas, Pick};
 
 /// The method `threshold`.
-pub(super) struct RevealAbove<'a> {
-    setting: Setting<'a>,
+pub(super) struct RevealAbove {
+    setting: Setting,
     threshold: f64,
     /// Number of the next pass.
     pass: usize,
 }
 
-impl<'a> RevealAbove<'a> {
-    pub(super) fn new(setting: Setting<'a>, threshold: f64, pass: usize) -> Self {
+impl RevealAbove {
+    pub(super) fn new(setting: Setting, threshold: f64, pass: usize) -> Self {
         Self { setting, threshold, pass }
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn choose_confident(picks: &[Pick], threshold: f64) -> Vec<usize> {
     order.into_iter().take(sure).collect()
 }
 
-impl Method for RevealAbove<'_> {
+impl Method for RevealAbove {
     fn ask(&mut self, canvas: &mut Canvas) -> Option<Question> {
         let places = self.setting.list_masks(canvas);
         (!places.is_empty()).then(|| Question { places, t: self.setting.find_time(canvas) })

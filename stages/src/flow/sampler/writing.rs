@@ -3,17 +3,19 @@
 use std::ops::Range;
 
 use super::method::{Method, Question, Setting, start_block};
-use super::{Ask, Canvas, Onlooker, Posterior};
+use super::{Ask, Canvas, LogitFilter, Onlooker, Posterior, SharedSampler};
 
 /// A canvas being written.
-pub(super) struct Writing<'a> {
-    setting: Setting<'a>,
-    canvas: &'a mut Canvas,
-    blocks: &'a [Range<usize>],
+pub(crate) struct Writing {
+    /// Tells rows of a batch apart.
+    row: u64,
+    setting: Setting,
+    canvas: Canvas,
+    blocks: Vec<Range<usize>>,
     /// Which positions may be written in any block.
     editable: Vec<bool>,
     /// The method at work, and the number of the next block.
-    method: Option<Box<dyn Method + 'a>>,
+    method: Option<Box<dyn Method>>,
     next: usize,
     settled: usize,
     /// Tokens that the onlooker knows to be settled.
@@ -22,28 +24,44 @@ pub(super) struct Writing<'a> {
     question: Option<Question>,
 }
 
-impl<'a> Writing<'a> {
-    pub(super) fn new(canvas: &'a mut Canvas, blocks: &'a [Range<usize>], setting: &Setting<'a>) -> Self {
-        let editable = canvas.editable.clone();
-        let (method, question) = (None, None);
+impl Writing {
+    /// A canvas before its first block. No two rows of a batch have the same number `row`.
+    pub(crate) fn new(row: u64, canvas: Canvas, blocks: Vec<Range<usize>>, shared: &SharedSampler) -> Self {
+        let SharedSampler { sampler, rules, ends } = shared.clone();
+        let filter = LogitFilter::new(&sampler, &rules);
+        let setting = Setting { sampler, rules, filter, ends };
+        let (editable, method, question) = (canvas.editable.clone(), None, None);
         let (next, settled, told, passes) = (0, 0, 0, 0);
-        Self { setting: *setting, canvas, blocks, editable, method, next, settled, told, passes, question }
+        Self { row, setting, canvas, blocks, editable, method, next, settled, told, passes, question }
+    }
+
+    /// The canvas as it is now.
+    pub(crate) fn canvas(&self) -> &Canvas {
+        &self.canvas
+    }
+
+    /// The blocks of the canvas.
+    pub(crate) fn blocks(&self) -> &[Range<usize>] {
+        &self.blocks
     }
 
     /// Forward passes so far.
-    pub(super) fn passes(&self) -> usize {
+    pub(crate) fn passes(&self) -> usize {
         self.passes
     }
 
-    /// Prepares the question of the next pass, opening blocks as others are finished. Without one the canvas is finished.
-    fn prepare(&mut self) {
-        loop {
-            self.question = self.method.as_mut().and_then(|method| method.ask(self.canvas));
-            if self.question.is_some() || !self.open_block() {
-                self.passes += usize::from(self.question.is_some());
-                return;
+    /// Prepares the question of the next pass, opening blocks as others are finished, and tells of tokens that will not change
+    /// any more. Returns whether there is a question; without one the canvas is finished. A question that was not answered stays.
+    pub(crate) fn prepare(&mut self, onlooker: &mut dyn Onlooker) -> bool {
+        while self.question.is_none() {
+            self.question = self.method.as_mut().and_then(|method| method.ask(&mut self.canvas));
+            self.passes += usize::from(self.question.is_some());
+            if self.question.is_none() && !self.open_block() {
+                break;
             }
         }
+        self.tell(onlooker);
+        self.question.is_some()
     }
 
     /// Opens the next block; returns whether there is one. After the last, positions are editable as at first.
@@ -56,7 +74,7 @@ impl<'a> Writing<'a> {
         let open = |i: usize| self.editable[i] && block.contains(&i);
         self.canvas.editable = (0..self.editable.len()).map(open).collect();
         self.settled = self.canvas.editable.iter().position(|editable| *editable).unwrap_or(block.end);
-        self.method = Some(start_block(self.setting, self.canvas, self.next, self.passes));
+        self.method = Some(start_block(self.setting.clone(), &self.canvas, self.next, self.passes));
         self.next += 1;
         true
     }
@@ -67,10 +85,11 @@ impl<'a> Writing<'a> {
         self.editable.last() == Some(&true) && before.any(|token| self.setting.ends.contains(token))
     }
 
-    fn ask(&self) -> Option<Ask<'_>> {
+    /// The question of the next pass.
+    pub(crate) fn ask(&self) -> Option<Ask<'_>> {
         let Question { places, t } = self.question.as_ref()?;
         let settled = self.method.as_ref().and_then(|method| method.settled()).unwrap_or(self.settled);
-        Some(Ask { canvas: self.canvas, places, t: *t, settled })
+        Some(Ask { canvas: &self.canvas, row: self.row, places, t: *t, settled })
     }
 
     /// Tells of tokens that will not change any more.
@@ -78,48 +97,55 @@ impl<'a> Writing<'a> {
         let settled = self.ask().map_or(self.canvas.tokens.len(), |ask| ask.settled);
         if settled > self.told {
             self.told = settled;
-            onlooker.settled(self.canvas, settled);
+            onlooker.settled(&self.canvas, settled);
         }
     }
 
-    /// Writes what the logits at the places of the question say.
-    fn write(&mut self, logits: &mut [f32], onlooker: &mut dyn Onlooker) {
+    /// Writes what the logits at the places of the question say: the first of `rest`, of which they are taken.
+    pub(crate) fn write(&mut self, rest: &mut &mut [f32], width: usize, onlooker: &mut dyn Onlooker) {
         let (Some(question), Some(method)) = (self.question.take(), &mut self.method) else { return };
+        let (logits, others) = std::mem::take(rest).split_at_mut(question.places.len() * width);
+        *rest = others;
         let given = onlooker.wants_probabilities().then(|| logits.to_vec());
-        method.write(self.canvas, &question, logits);
+        method.write(&mut self.canvas, &question, logits);
         let Some(given) = given else { return };
-        let rows = question.places.iter().zip(given.chunks_exact(given.len() / question.places.len()));
+        let rows = question.places.iter().zip(given.chunks_exact(width));
         let judge = |(place, row): (&usize, &[f32])| {
             self.setting.filter.find_probability(row, self.canvas.tokens[*place])
         };
         let probabilities: Vec<f64> = rows.map(judge).collect();
-        onlooker.judged(self.canvas.number, &question.places, &probabilities);
+        onlooker.judged(&self.canvas, &question.places, &probabilities);
     }
+}
+
+/// The logits that `asks` want, and how many each place has. At least one question.
+pub(crate) fn compute_logits<P: Posterior>(
+    asks: &[Ask<'_>],
+    posterior: &mut P,
+) -> Result<(Vec<f32>, usize), P::Error> {
+    let places: usize = asks.iter().map(|ask| ask.places.len()).sum();
+    let logits = posterior.logits(asks)?;
+    let width = logits.len() / places;
+    Ok((logits, width))
 }
 
 /// One forward pass for all canvases that are not finished; returns whether there was one.
 pub(super) fn pass<P: Posterior>(
-    writings: &mut [Writing<'_>],
+    writings: &mut [Writing],
     posterior: &mut P,
     onlooker: &mut dyn Onlooker,
 ) -> Result<bool, P::Error> {
     for writing in &mut *writings {
-        writing.prepare();
-        writing.tell(onlooker);
+        writing.prepare(onlooker);
     }
     let asks: Vec<Ask<'_>> = writings.iter().filter_map(Writing::ask).collect();
-    let places: usize = asks.iter().map(|ask| ask.places.len()).sum();
-    if places == 0 {
+    if asks.is_empty() {
         return Ok(false);
     }
-    let mut logits = posterior.logits(&asks)?;
-    let width = logits.len() / places;
+    let (mut logits, width) = compute_logits(&asks, posterior)?;
     let mut rest = logits.as_mut_slice();
     for writing in writings {
-        let own = writing.question.as_ref().map_or(0, |question| question.places.len());
-        let (own, others) = std::mem::take(&mut rest).split_at_mut(own * width);
-        writing.write(own, onlooker);
-        rest = others;
+        writing.write(&mut rest, width, onlooker);
     }
     Ok(true)
 }

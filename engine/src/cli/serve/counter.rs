@@ -1,0 +1,183 @@
+//! Takes requests of clients: reads them by the language, as `generate` does, and puts them into the queues of checkpoints.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cli::CommandContext;
+use crate::cli::asking::{
+    CheckpointPlace, OpenCheckpoint, PromptFault, SamplerWords, Task, build_prompt, find_answer_length,
+    find_prompt, list_sampler_fields,
+};
+use crate::error::{Error, Result};
+use crate::pipeline::config::{Prompt, PromptKind};
+use crate::run::text::{TextCustomer, TextOrder};
+use crate::service::{
+    MOST_SAMPLES, OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
+};
+
+/// Most letters of a sampler and its settings.
+const SAMPLER_LETTERS: usize = 1024;
+
+/// Most requests of which is remembered what the language says of them.
+const REMEMBERED: usize = 256;
+
+/// Where clients leave their requests.
+pub(super) struct Counter {
+    models: Vec<ServedModel>,
+    /// Where each checkpoint was found, its folder, and the sampler of requests that describe none.
+    places: Vec<(CheckpointPlace, PathBuf, SamplerWords)>,
+    queues: Vec<Arc<OrderQueue>>,
+    fields: Vec<String>,
+    /// What the language says of a request, by checkpoint, sampler, length and task; its texts do not matter.
+    known: Mutex<HashMap<(usize, String), Prompt>>,
+}
+
+impl Counter {
+    /// A counter for checkpoints with their names. In each queue `room` requests may wait.
+    pub(super) fn new(
+        checkpoints: &[(String, OpenCheckpoint)],
+        sampler: Option<SamplerWords>,
+        room: usize,
+    ) -> Self {
+        let choose = |checkpoint: &OpenCheckpoint| {
+            sampler.clone().unwrap_or_else(|| SamplerWords::default_for(checkpoint.model.facts()))
+        };
+        let model = |(name, checkpoint): &(String, OpenCheckpoint)| ServedModel {
+            id: name.clone(),
+            sampler: choose(checkpoint).describe(),
+            seed: checkpoint.seed,
+            facts: checkpoint.model.facts().clone(),
+        };
+        let place = |(_, checkpoint): &(String, OpenCheckpoint)| {
+            (checkpoint.place.clone(), checkpoint.folder.clone(), choose(checkpoint))
+        };
+        Self {
+            models: checkpoints.iter().map(model).collect(),
+            places: checkpoints.iter().map(place).collect(),
+            queues: checkpoints.iter().map(|_| Arc::new(OrderQueue::new(room))).collect(),
+            fields: list_sampler_fields(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The queues of the checkpoints.
+    pub(super) fn queues(&self) -> &[Arc<OrderQueue>] {
+        &self.queues
+    }
+
+    /// Whether the samplers of requests that describe none fit their checkpoints.
+    pub(super) fn check(
+        &self,
+        checkpoints: &[(String, OpenCheckpoint)],
+        context: &CommandContext<'_>,
+    ) -> Result<()> {
+        for ((_, checkpoint), (_, _, sampler)) in checkpoints.iter().zip(&self.places) {
+            let kind = PromptKind::Text("x".to_owned());
+            let task = Task { kind, length: Some("1".to_owned()) };
+            build_prompt(&task, sampler, checkpoint, context)?;
+        }
+        Ok(())
+    }
+
+    fn read_sampler(&self, request: &ServiceRequest) -> Result<SamplerWords> {
+        let mut sampler = match &request.sampler {
+            None => self.places[request.model].2.clone(),
+            Some(words) => SamplerWords::parse(std::slice::from_ref(words))?,
+        };
+        for (name, value) in &request.settings {
+            sampler.replace(name, value)?;
+        }
+        let letters = sampler.describe().len();
+        if letters > SAMPLER_LETTERS {
+            let message = format!("a sampler of {letters} letters");
+            return Err(Error::usage(message, "describe it in fewer"));
+        }
+        let SamplerWords::Described(fields) = &sampler else { return Ok(sampler) };
+        // Names become words of the language, so that only its own may pass.
+        match fields.iter().find(|(name, _)| !self.fields.contains(name)) {
+            None => Ok(sampler),
+            Some((name, _)) => Err(Error::usage(
+                format!("a sampler has no setting `{name}`"),
+                "`fmflow explain sampler` lists them",
+            )),
+        }
+    }
+
+    /// What the language says of a request.
+    fn read_prompt(&self, request: &ServiceRequest) -> std::result::Result<Prompt, PromptFault> {
+        let sampler = self.read_sampler(request).map_err(PromptFault::Error)?;
+        let chat = matches!(request.kind, PromptKind::Chat(_));
+        let facts = &self.models[request.model].facts;
+        let usual = || chat.then(|| find_answer_length(facts).to_string());
+        let length = request.new_tokens.map(|tokens| tokens.to_string()).or_else(usual);
+        let letters = match &request.kind {
+            PromptKind::Chat(_) => "chat".to_owned(),
+            PromptKind::Text(text) => format!("text {}", text.is_empty()),
+            PromptKind::Infill { prefix, suffix } => {
+                format!("infill {} {}", prefix.is_empty(), suffix.is_empty())
+            }
+        };
+        let named = matches!(sampler, SamplerWords::Named(_));
+        let key = (request.model, format!("{letters} {length:?} {named} {}", sampler.describe()));
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
+        }
+        let (place, folder, _) = &self.places[request.model];
+        let task = Task { kind: request.kind.clone(), length };
+        let (prompt, _) = find_prompt(&task, &sampler, (place, folder))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, Prompt { kind: PromptKind::Text(String::new()), ..prompt.clone() });
+        Ok(prompt)
+    }
+}
+
+impl TextService for Counter {
+    fn models(&self) -> &[ServedModel] {
+        &self.models
+    }
+
+    fn sampler_fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn submit(
+        &self,
+        request: ServiceRequest,
+        customer: Box<dyn TextCustomer>,
+    ) -> std::result::Result<(), Refusal> {
+        let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
+        if !(1..=MOST_SAMPLES).contains(&request.samples) {
+            let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
+            return Err(Refusal::Invalid { message });
+        }
+        let seed = request.seed.unwrap_or(self.models[request.model].seed);
+        let order = TextOrder { prompt, samples: request.samples, seed, customer };
+        self.queues[request.model].offer(order).map_err(|refusal| match refusal {
+            QueueRefusal::Full => Refusal::Full,
+            QueueRefusal::Closed => Refusal::Closed,
+        })
+    }
+
+    fn load(&self, model: usize) -> QueueLoad {
+        self.queues[model].load()
+    }
+}
+
+/// A fault in one line for a client.
+fn say(fault: PromptFault) -> String {
+    let with_help = |message: String, help: Option<String>| match help {
+        Some(help) => format!("{message} ({})", help.replace('\n', " ")),
+        None => message,
+    };
+    match fault {
+        PromptFault::Error(error) => with_help(error.to_string(), error.help()),
+        PromptFault::Findings(findings) => {
+            let say = |finding: crate::text::diagnostic::Diagnostic| with_help(finding.message, finding.help);
+            findings.into_iter().map(say).collect::<Vec<_>>().join("; ")
+        }
+    }
+}

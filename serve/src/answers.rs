@@ -1,0 +1,153 @@
+//! From a checkpoint's thread to a connection: what is heard of answers, cut at stop strings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::run::text::TextCustomer;
+use fmflow_engine::run::text::{TextAnswer, TextStep};
+use fmflow_engine::service::{ServiceRequest, StopFinder};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_blocking;
+
+use crate::fault::Fault;
+use crate::metrics::{Counted, Metrics};
+use crate::state::ServerState;
+
+/// What happens to a request. An answer has no more events than tokens and passes, so that the channel is bounded by the context.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// It is at work; its prompt has so many tokens.
+    Begun(usize),
+    /// The next piece of an answer.
+    Piece(usize, String),
+    /// What a pass wrote in the only answer of a request that is watched.
+    Step(TextStep),
+    /// An answer is finished.
+    Ended(usize, Ending),
+    /// It cannot be answered.
+    Failed(Failure),
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Why: `stop` or `length`.
+    pub(crate) reason: &'static str,
+    /// Tokens written.
+    pub(crate) tokens: usize,
+    /// Forward passes.
+    pub(crate) passes: usize,
+}
+
+/// The events of a request. Who drops it has left: then the work ends before the next pass.
+pub(crate) struct Answers {
+    pub(crate) events: UnboundedReceiver<Event>,
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: usize,
+    _counted: Counted,
+}
+
+struct HttpCustomer {
+    events: UnboundedSender<Event>,
+    stops: Vec<StopFinder>,
+    wants_steps: bool,
+    failed: bool,
+    /// Set when the server cuts all answers.
+    cut: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+/// Puts a request into its queue and waits until it is at work.
+///
+/// # Errors
+/// Why it is not answered.
+pub(crate) async fn ask(
+    state: &Arc<ServerState>,
+    request: ServiceRequest,
+    stops: &[String],
+    wants_steps: bool,
+) -> Result<Answers, Fault> {
+    if state.closing.load(Ordering::SeqCst) {
+        return Err(Fault::stopping());
+    }
+    let (sender, mut events) = unbounded_channel();
+    let customer = HttpCustomer {
+        events: sender,
+        stops: (0..request.samples).map(|_| StopFinder::new(stops.to_vec())).collect(),
+        wants_steps,
+        failed: false,
+        cut: state.cut.clone(),
+        metrics: state.metrics.clone(),
+    };
+    let counted = Counted::new(&state.metrics, |metrics| &metrics.requests);
+    let service = state.service.clone();
+    // The language is asked about a new kind of request, which takes longer than other connections should wait.
+    let submitted = spawn_blocking(move || service.submit(request, Box::new(customer))).await;
+    submitted.map_err(|error| lost(&error.to_string()))??;
+    match events.recv().await {
+        Some(Event::Begun(prompt_tokens)) => Ok(Answers { events, prompt_tokens, _counted: counted }),
+        Some(Event::Failed(failure)) => Err(failure.into()),
+        _ => Err(Fault::stopping()),
+    }
+}
+
+fn lost(what: &str) -> Fault {
+    Fault::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, what)
+}
+
+impl HttpCustomer {
+    /// A connection that is gone is seen by [`TextCustomer::goes_on`].
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
+impl TextCustomer for HttpCustomer {
+    fn begin(&mut self, prompt_tokens: usize) {
+        self.tell(Event::Begun(prompt_tokens));
+    }
+
+    fn hear(&mut self, sample: usize, piece: &str) {
+        let text = self.stops[sample].push(piece);
+        if !text.is_empty() {
+            self.tell(Event::Piece(sample, text));
+        }
+    }
+
+    fn wants_steps(&self) -> bool {
+        self.wants_steps
+    }
+
+    fn see(&mut self, _: usize, step: &TextStep) {
+        self.tell(Event::Step(step.clone()));
+    }
+
+    fn goes_on(&mut self, sample: usize) -> bool {
+        let wanted = !self.failed && !self.events.is_closed() && !self.cut.load(Ordering::SeqCst);
+        wanted && !self.stops[sample].is_found()
+    }
+
+    fn take(&mut self, sample: usize, answer: TextAnswer) {
+        let found = self.stops[sample].is_found();
+        if answer.stopped && !found {
+            return self.fail(Failure::interrupted());
+        }
+        let rest = self.stops[sample].finish();
+        if !rest.is_empty() {
+            self.tell(Event::Piece(sample, rest));
+        }
+        let reason = if found || answer.ended { "stop" } else { "length" };
+        let count = |counter: &AtomicU64, value: usize| counter.fetch_add(value as u64, Ordering::Relaxed);
+        count(&self.metrics.tokens, answer.tokens);
+        count(&self.metrics.passes, answer.passes);
+        self.tell(Event::Ended(sample, Ending { reason, tokens: answer.tokens, passes: answer.passes }));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if !self.failed {
+            self.failed = true;
+            self.tell(Event::Failed(failure));
+        }
+    }
+}

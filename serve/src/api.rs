@@ -1,0 +1,9 @@
+//! OpenAI's API: from a body to a request, and from answers to a body.
+
+mod asked;
+mod bodies;
+
+pub(crate) use asked::{Asked, Form, parse_request};
+pub(crate) use bodies::{
+    Naming, render_answers, render_begin, render_end, render_models, render_piece, render_usage,
+};

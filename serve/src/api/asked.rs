@@ -1,0 +1,220 @@
+//! From the body of a request to what is asked.
+
+use fmflow_engine::pipeline::config::PromptKind;
+use fmflow_engine::pipeline::message::{Message, Speaker, find_fault_of_turns};
+use fmflow_engine::service::{MOST_SAMPLES, ServiceRequest, TextService};
+use serde_json::{Value, json};
+
+use crate::fault::Fault;
+use crate::fields::{Fields, shorten, unfit};
+use crate::limits::{STOPS, TURNS};
+
+/// Which of the two forms of OpenAI's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+    /// Both, for those who watch: `messages` or `prompt`.
+    Watch,
+}
+
+/// What a client asks, and how it wants the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) request: ServiceRequest,
+    /// Strings that end an answer.
+    pub(crate) stops: Vec<String>,
+    /// Whether the answer comes in pieces.
+    pub(crate) stream: bool,
+    /// Whether the last piece has the usage.
+    pub(crate) usage: bool,
+}
+
+/// Fields that are read, for suggestions.
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "prompt",
+    "suffix",
+    "n",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "stream",
+    "stream_options",
+    "sampler",
+    "temperature",
+    "top_p",
+    "top_k",
+    "steps",
+    "threshold",
+    "block",
+];
+
+/// Reads a body. Every field is read, or is a reason to refuse it.
+pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) -> Result<Asked, Fault> {
+    let mut fields = Fields::parse(body)?;
+    let model = find_model(fields.take_text("model")?, service)?;
+    let kind = take_task(&mut fields, form)?;
+    let gap = matches!(kind, PromptKind::Infill { .. });
+    let new_tokens = take_length(&mut fields)?;
+    if gap && new_tokens.is_none() {
+        let what = "a request with `suffix` needs `max_tokens`: how many tokens are between the two texts";
+        return Err(Fault::field("max_tokens", what));
+    }
+    let seed = fields.take_count("seed", 0, u64::MAX)?;
+    let samples = fields.take_count("n", 1, MOST_SAMPLES as u64)?.unwrap_or(1);
+    let stops = take_stops(&mut fields)?;
+    let (stream, usage) = take_stream(&mut fields)?;
+    let sampler = fields.take_text("sampler")?;
+    let settings = fields.take_settings(service.sampler_fields())?;
+    // It does not change an answer.
+    fields.take_text("user")?;
+    for (name, neutral) in list_neutral() {
+        fields.take_neutral(name, &neutral)?;
+    }
+    fields.finish(KNOWN)?;
+    let samples = usize::try_from(samples).expect("a bounded number fits");
+    let request = ServiceRequest { model, kind, new_tokens, sampler, settings, samples, seed };
+    Ok(Asked { request, stops, stream, usage })
+}
+
+/// Fields that clients send although they mean nothing by them.
+fn list_neutral() -> Vec<(&'static str, Value)> {
+    vec![
+        ("frequency_penalty", json!(0)),
+        ("presence_penalty", json!(0)),
+        ("logprobs", json!(false)),
+        ("echo", json!(false)),
+        ("best_of", json!(1)),
+        ("logit_bias", json!({})),
+        ("response_format", json!({ "type": "text" })),
+        ("tools", json!([])),
+        ("tool_choice", json!("none")),
+        ("store", json!(false)),
+    ]
+}
+
+fn find_model(name: Option<String>, service: &dyn TextService) -> Result<usize, Fault> {
+    let models = service.models();
+    let names = || models.iter().map(|model| format!("`{}`", model.id)).collect::<Vec<_>>().join(", ");
+    let Some(name) = name else {
+        let what = || Fault::field("model", format!("`model` is missing: one of {}", names()));
+        return if models.len() == 1 { Ok(0) } else { Err(what()) };
+    };
+    models.iter().position(|model| model.id == name).ok_or_else(|| {
+        let what = format!("there is no model `{}`, only {}", shorten(&name), names());
+        Fault { status: axum::http::StatusCode::NOT_FOUND, ..Fault::field("model", what) }
+    })
+}
+
+fn take_task(fields: &mut Fields, form: Form) -> Result<PromptKind, Fault> {
+    let watched = form == Form::Watch;
+    if form == Form::Chat || watched {
+        match fields.take("messages") {
+            Some(turns) => return read_turns(turns).map(PromptKind::Chat),
+            None if watched => {}
+            None => return Err(Fault::field("messages", "`messages` is missing")),
+        }
+    }
+    let Some(prompt) = fields.take_text("prompt")? else {
+        return Err(Fault::field("prompt", "`prompt` is missing"));
+    };
+    Ok(match fields.take_text("suffix")? {
+        None => PromptKind::Text(prompt),
+        Some(suffix) => PromptKind::Infill { prefix: prompt, suffix },
+    })
+}
+
+fn read_turns(turns: Value) -> Result<Vec<Message>, Fault> {
+    let Value::Array(turns) = turns else { return Err(unfit("messages", "a list of turns", &turns)) };
+    if turns.len() > TURNS {
+        return Err(Fault::field("messages", format!("more than {TURNS} turns")));
+    }
+    let read = |(at, turn): (usize, &Value)| {
+        read_turn(turn).map_err(|what| Fault::field("messages", format!("turn {}: {what}", at + 1)))
+    };
+    let turns: Vec<Message> = turns.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    match find_fault_of_turns(&turns) {
+        None => Ok(turns),
+        Some((what, help)) => Err(Fault::field("messages", format!("{what} ({help})"))),
+    }
+}
+
+fn read_turn(turn: &Value) -> Result<Message, String> {
+    let Value::Object(fields) = turn else { return Err("it is no object".to_owned()) };
+    let role = match fields.get("role").and_then(Value::as_str) {
+        Some("system" | "developer") => Speaker::System,
+        Some("user") => Speaker::User,
+        Some("assistant") => Speaker::Assistant,
+        _ => return Err("`role` is not `system`, `user` or `assistant`".to_owned()),
+    };
+    let text = match fields.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => join_parts(parts)?,
+        _ => return Err("`content` is no text".to_owned()),
+    };
+    match fields
+        .iter()
+        .find(|(name, value)| !["role", "content"].contains(&name.as_str()) && !value.is_null())
+    {
+        None => Ok(Message::new(role, &text)),
+        Some((name, _)) => Err(format!("`{}` is not supported", shorten(name))),
+    }
+}
+
+/// The text of a turn that comes in parts, as OpenAI's client sends it.
+fn join_parts(parts: &[Value]) -> Result<String, String> {
+    let read = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
+        (Some("text"), Some(text)) => Ok(text.to_owned()),
+        _ => Err("a part of `content` is no text".to_owned()),
+    };
+    parts.iter().map(read).collect()
+}
+
+fn take_length(fields: &mut Fields) -> Result<Option<u32>, Fault> {
+    let most = u64::from(u32::MAX);
+    let length = fields.take_count("max_tokens", 1, most)?;
+    let length = fields.take_count("max_completion_tokens", 1, most)?.or(length);
+    Ok(length.map(|length| u32::try_from(length).expect("a bounded number fits")))
+}
+
+fn take_stops(fields: &mut Fields) -> Result<Vec<String>, Fault> {
+    let (most, bytes) = STOPS;
+    let fault = || {
+        let what =
+            format!("`stop` must be a text, or a list of at most {most} texts, each of 1 to {bytes} bytes");
+        Fault::field("stop", what)
+    };
+    let stops = match fields.take("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::String(stop)) => vec![stop],
+        Some(Value::Array(stops)) => {
+            let text = |stop: &Value| stop.as_str().map(str::to_owned).ok_or_else(fault);
+            stops.iter().map(text).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(fault()),
+    };
+    let fits = stops.len() <= most && stops.iter().all(|stop| (1..=bytes).contains(&stop.len()));
+    if fits { Ok(stops) } else { Err(fault()) }
+}
+
+/// Whether the answer comes in pieces, and whether the last has the usage.
+fn take_stream(fields: &mut Fields) -> Result<(bool, bool), Fault> {
+    let stream = fields.take_flag("stream")?;
+    let Some(options) = fields.take("stream_options") else { return Ok((stream, false)) };
+    let fault = || unfit("stream_options", "`{\"include_usage\": true}` beside `\"stream\": true`", &options);
+    let Value::Object(own) = &options else { return Err(fault()) };
+    let known = own.iter().all(|(name, value)| {
+        value.is_null()
+            || (name == "include_usage" && value.is_boolean())
+            || (name == "include_obfuscation" && value == &json!(false))
+    });
+    if !known || !stream {
+        return Err(fault());
+    }
+    Ok((stream, own.get("include_usage") == Some(&json!(true))))
+}

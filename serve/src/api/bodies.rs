@@ -1,0 +1,107 @@
+//! Answers in OpenAI's form, whole and in pieces.
+
+use fmflow_engine::service::TextService;
+use serde_json::{Value, json};
+
+use super::Form;
+use crate::answers::Ending;
+
+/// What all pieces of an answer have.
+#[derive(Clone, Debug)]
+pub(crate) struct Naming {
+    pub(crate) form: Form,
+    /// Name of the answer.
+    pub(crate) id: String,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    /// Name of the model.
+    pub(crate) model: String,
+}
+
+impl Naming {
+    /// An object of these answers with `choices`.
+    fn wrap(&self, piece: bool, choices: Value) -> Value {
+        let object = match (self.form, piece) {
+            (Form::Chat, false) => "chat.completion",
+            (Form::Chat, true) => "chat.completion.chunk",
+            _ => "text_completion",
+        };
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices,
+        })
+    }
+
+    fn choice(&self, sample: usize, delta: Value, text: &str, reason: Option<&str>) -> Value {
+        match self.form {
+            Form::Chat => {
+                json!({ "index": sample, "delta": delta, "logprobs": null, "finish_reason": reason })
+            }
+            _ => json!({ "index": sample, "text": text, "logprobs": null, "finish_reason": reason }),
+        }
+    }
+}
+
+/// The first piece of an answer, which OpenAI sends for conversations only.
+pub(crate) fn render_begin(naming: &Naming, sample: usize) -> Option<Value> {
+    let delta = json!({ "role": "assistant", "content": "" });
+    let piece = || naming.wrap(true, json!([naming.choice(sample, delta, "", None)]));
+    (naming.form == Form::Chat).then(piece)
+}
+
+/// A piece of an answer.
+pub(crate) fn render_piece(naming: &Naming, sample: usize, text: &str) -> Value {
+    naming.wrap(true, json!([naming.choice(sample, json!({ "content": text }), text, None)]))
+}
+
+/// The end of an answer.
+pub(crate) fn render_end(naming: &Naming, sample: usize, ending: Ending) -> Value {
+    naming.wrap(true, json!([naming.choice(sample, json!({}), "", Some(ending.reason))]))
+}
+
+/// What answers cost.
+pub(crate) fn count_usage(prompt_tokens: usize, endings: &[Ending]) -> Value {
+    let tokens: usize = endings.iter().map(|ending| ending.tokens).sum();
+    let passes: usize = endings.iter().map(|ending| ending.passes).sum();
+    json!({
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": tokens,
+        "total_tokens": prompt_tokens + tokens,
+        "passes": passes,
+    })
+}
+
+/// The piece behind the last, with the usage.
+pub(crate) fn render_usage(naming: &Naming, prompt_tokens: usize, endings: &[Ending]) -> Value {
+    let mut piece = naming.wrap(true, json!([]));
+    piece["usage"] = count_usage(prompt_tokens, endings);
+    piece
+}
+
+/// Whole answers.
+pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: &[(String, Ending)]) -> Value {
+    let choice = |(sample, (text, ending)): (usize, &(String, Ending))| match naming.form {
+        Form::Chat => json!({
+            "index": sample,
+            "message": { "role": "assistant", "content": text, "refusal": null },
+            "logprobs": null,
+            "finish_reason": ending.reason,
+        }),
+        _ => json!({ "index": sample, "text": text, "logprobs": null, "finish_reason": ending.reason }),
+    };
+    let endings: Vec<Ending> = answers.iter().map(|(_, ending)| *ending).collect();
+    let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
+    let mut body = naming.wrap(false, json!(choices));
+    body["usage"] = count_usage(prompt_tokens, &endings);
+    body
+}
+
+/// The list of models.
+pub(crate) fn render_models(service: &dyn TextService, started: u64) -> Value {
+    let model = |model: &fmflow_engine::service::ServedModel| {
+        json!({
+            "id": model.id, "object": "model", "created": started, "owned_by": "fmflow",
+            "sampler": model.sampler, "seed": model.seed, "checkpoint": model.facts,
+        })
+    };
+    json!({ "object": "list", "data": service.models().iter().map(model).collect::<Vec<_>>() })
+}

@@ -1,0 +1,157 @@
+//! Requests that are answered together: each has a sampler and a seed of its own, and joins and leaves between two passes.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{Sampler, SamplerCache};
+
+use super::canvases::{begin_writing, read_completion, share_sampler};
+use super::request::{Completion, CompletionRequest};
+use super::{BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, open_posterior};
+use crate::backbone::{BackboneError, KeyValueCache};
+use crate::failure::stage_failure;
+use crate::flow::sampler::{Ask, Onlooker, SharedSampler, Writing, compute_logits};
+use crate::model::Model;
+
+/// Requests at work. A completion is the one that its request gets alone: neither those beside it nor when it joined change a token.
+pub(crate) struct Together<'a, O> {
+    model: &'a Model,
+    lanes: Vec<Lane<'a, O>>,
+    /// Number of the next row.
+    next: u64,
+}
+
+/// Requests that one forward pass serves: under the same attention, all with a cache or all without.
+struct Lane<'a, O> {
+    causal: bool,
+    cache: SamplerCache,
+    posterior: BackbonePosterior<'a>,
+    /// In the order in which they came. The first of them share a pass: as many as a batch and the memory for caches take.
+    rows: Vec<TogetherRow<O>>,
+    /// Bytes that a token takes in a cache.
+    token_bytes: usize,
+}
+
+/// A request at work.
+struct TogetherRow<O> {
+    row: u64,
+    request: CompletionRequest,
+    shared: SharedSampler,
+    writing: Writing,
+    onlooker: O,
+}
+
+/// A request that is not at work any more.
+pub(crate) struct Left<O> {
+    /// Who looked on.
+    pub(crate) onlooker: O,
+    /// What was written. If the onlooker stopped it, tokens that are not settled mean nothing.
+    pub(crate) completion: Result<Completion, Failure>,
+}
+
+impl<'a, O: Onlooker> Together<'a, O> {
+    pub(crate) fn new(model: &'a Model) -> Self {
+        Self { model, lanes: Vec::new(), next: 0 }
+    }
+
+    /// Requests at work.
+    pub(crate) fn len(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.rows.len()).sum()
+    }
+
+    /// Takes in a request, number `number` of `seed`.
+    ///
+    /// # Errors
+    /// If the sampler does not fit the checkpoint.
+    pub(crate) fn join(
+        &mut self,
+        (number, request): (u64, CompletionRequest),
+        (sampler, seed): (&Sampler, u64),
+        onlooker: O,
+    ) -> Result<(), Failure> {
+        let rules = build_sampler_rules(self.model, sampler, seed)?;
+        let shared = share_sampler(self.model, sampler, rules);
+        let row = self.next;
+        let writing = begin_writing(self.model, (row, number), &request, &shared);
+        let lane = self.find_lane(sampler).map_err(forward_failure)?;
+        lane.rows.push(TogetherRow { row, request, shared, writing, onlooker });
+        self.next += 1;
+        Ok(())
+    }
+
+    fn find_lane(&mut self, sampler: &Sampler) -> Result<&mut Lane<'a, O>, BackboneError> {
+        let (causal, cache) = (sampler.reads_next_tokens(), sampler.cache);
+        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
+        let place = known.unwrap_or(self.lanes.len());
+        if known.is_none() {
+            let posterior = open_posterior(self.model, sampler)?;
+            let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
+            self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), token_bytes });
+        }
+        Ok(&mut self.lanes[place])
+    }
+
+    /// One forward pass of every lane; returns the requests that are finished, were stopped or failed.
+    ///
+    /// # Errors
+    /// If the device fails: then nobody gets an answer any more.
+    pub(crate) fn pass(&mut self) -> Result<Vec<Left<O>>, Failure> {
+        let mut left = Vec::new();
+        for lane in &mut self.lanes {
+            lane.pass(&mut left)?;
+        }
+        // An empty lane would hold its cache.
+        self.lanes.retain(|lane| !lane.rows.is_empty());
+        Ok(left)
+    }
+}
+
+impl<O: Onlooker> Lane<'_, O> {
+    /// How many rows share the next pass.
+    fn count_active(&self) -> usize {
+        let most = match self.cache {
+            SamplerCache::None => BATCH,
+            SamplerCache::Exact => {
+                let longest =
+                    self.rows.iter().map(|row| row.writing.canvas().tokens.len()).max().unwrap_or(0);
+                (CACHE_BYTES / longest.saturating_mul(self.token_bytes).max(1)).clamp(1, BATCH)
+            }
+        };
+        most.min(self.rows.len())
+    }
+
+    fn pass(&mut self, left: &mut Vec<Left<O>>) -> Result<(), Failure> {
+        let stays =
+            |row: &mut TogetherRow<O>| row.onlooker.goes_on() && row.writing.prepare(&mut row.onlooker);
+        for row in self.rows.extract_if(.., |row| !stays(row)) {
+            left.push(row.leave());
+        }
+        let active = self.count_active();
+        let asks: Vec<Ask<'_>> = self.rows[..active].iter().filter_map(|row| row.writing.ask()).collect();
+        if asks.is_empty() {
+            return Ok(());
+        }
+        match compute_logits(&asks, &mut self.posterior) {
+            Ok((mut logits, width)) => {
+                let mut rest = logits.as_mut_slice();
+                for row in &mut self.rows[..active] {
+                    row.writing.write(&mut rest, width, &mut row.onlooker);
+                }
+                Ok(())
+            }
+            // The others ask again in the next pass.
+            Err(error @ BackboneError::NotFiniteIn(number)) => {
+                let place = self.rows.iter().position(|row| row.row == number);
+                let row = self.rows.remove(place.expect("the number is that of a row of the question"));
+                left.push(Left { onlooker: row.onlooker, completion: Err(stage_failure(error)) });
+                Ok(())
+            }
+            Err(error) => Err(forward_failure(error)),
+        }
+    }
+}
+
+impl<O> TogetherRow<O> {
+    fn leave(self) -> Left<O> {
+        let completion = read_completion(&self.writing, &self.request, &self.shared);
+        Left { onlooker: self.onlooker, completion: Ok(completion) }
+    }
+}

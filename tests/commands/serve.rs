@@ -1,0 +1,333 @@
+//! `serve` answers over HTTP with the bytes of `generate`, whatever else it answers.
+
+#![cfg(all(feature = "cpu", feature = "serve"))]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Child;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use crate::common::Project;
+use serde_json::{Value, json};
+
+/// A project that has run once for all tests of this module.
+static RAN: LazyLock<Project> = LazyLock::new(|| {
+    let project = Project::tiny();
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    project.write(
+        "tiny.kdl",
+        &(text + "sampler \"drawn\" kind=\"threshold\" threshold=0.3 temperature=1 block=4\n"),
+    );
+    project.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+    project
+});
+
+/// A server that runs.
+struct Server {
+    child: Child,
+    address: String,
+    told: Vec<String>,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = RAN.spawn(&[&["serve"], arguments, &["--port", "0"]].concat());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = Vec::new();
+        loop {
+            let line = lines.next().unwrap_or_else(|| panic!("no address in {told:#?}")).unwrap();
+            told.push(line.clone());
+            if let Some(rest) = line.strip_prefix("listening at http://") {
+                let address = rest.split(' ').next().unwrap().to_owned();
+                // What it says later is read, so that it never waits for a reader.
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                return Self { child, address, told };
+            }
+        }
+    }
+
+    fn send(&self, path: &str, body: &Value) -> (u16, String) {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (method, length) = (if body == "null" { "GET" } else { "POST" }, body.len());
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut found = String::new();
+        stream.read_to_string(&mut found).unwrap();
+        let (head, body) = found.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        let (status, found) = self.send(path, body);
+        assert_eq!(status, 200, "{body}\n{found}");
+        serde_json::from_str(&found).unwrap()
+    }
+
+    /// The messages of a stream.
+    fn stream(&self, path: &str, mut body: Value) -> Vec<Value> {
+        if path != "/watch" {
+            body["stream"] = json!(true);
+        }
+        let (status, found) = self.send(path, &body);
+        assert_eq!(status, 200, "{body}\n{found}");
+        assert!(found.contains("data: [DONE]\n\n"), "{found}");
+        let lines = found.lines().filter_map(|line| line.strip_prefix("data: {"));
+        lines.map(|line| serde_json::from_str(&format!("{{{line}")).unwrap()).collect()
+    }
+
+    fn refuse(&self, path: &str, body: &Value) -> String {
+        let (status, found) = self.send(path, body);
+        assert_eq!(status, 400, "{body}\n{found}");
+        let found: Value = serde_json::from_str(&found).unwrap();
+        found["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = std::process::Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The exit code, within ten seconds.
+    fn end(mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn generate(arguments: &[&str]) -> Vec<String> {
+    let ran = RAN.fmflow(&[&["generate"], arguments, &["--json", "--no-twin"]].concat()).ok();
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let texts = found["answers"].as_array().unwrap().iter();
+    texts.map(|answer| answer["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The texts of a body, and of the stream of the same request.
+fn texts(server: &Server, path: &str, body: &Value) -> Vec<String> {
+    let read = |choice: &Value| {
+        let text = choice["text"].as_str().or(choice["message"]["content"].as_str());
+        text.or(choice["delta"]["content"].as_str()).unwrap_or("").to_owned()
+    };
+    let whole = server.ask(path, body);
+    let whole: Vec<String> = whole["choices"].as_array().unwrap().iter().map(read).collect();
+    let mut pieces = vec![String::new(); whole.len()];
+    for event in server.stream(path, body.clone()) {
+        let choice = &event["choices"][0];
+        pieces[usize::try_from(choice["index"].as_u64().unwrap()).unwrap()] += &read(choice);
+    }
+    assert_eq!(pieces, whole, "{body}");
+    whole
+}
+
+#[test]
+fn many_clients_at_once_get_the_bytes_of_generate() {
+    let text = "/v1/completions";
+    let turns =
+        json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "first: a b c"}]);
+    let drawn = ["--sampler", "threshold", "threshold=0.3", "temp=1", "block=4"];
+    let cases: Vec<(&str, Value, Vec<&str>)> = vec![
+        (
+            text,
+            json!({"model": "sft", "prompt": "The river", "max_tokens": 9, "sampler": "drawn", "seed": 4, "n": 3}),
+            vec![
+                "sft",
+                "--prompt",
+                "The river",
+                "--new-tokens",
+                "9",
+                "--sampler",
+                "drawn",
+                "--seed",
+                "4",
+                "-n",
+                "3",
+            ],
+        ),
+        (
+            text,
+            json!({"model": "sft", "prompt": "The model", "max_tokens": 30, "sampler": "euler", "steps": 6,
+                "temperature": 1, "seed": 18446744073709551615_u64}),
+            vec![
+                "sft",
+                "--prompt",
+                "The model",
+                "--new-tokens",
+                "30",
+                "--seed",
+                "18446744073709551615",
+                "--sampler",
+                "euler steps=6 temperature=1",
+            ],
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"model": "sft", "messages": turns, "max_tokens": 12, "sampler": "threshold", "threshold": 0.3,
+                "temperature": 1, "block": 4}),
+            [
+                &["sft", "--chat", "--prompt", "first: a b c", "--system", "Be brief.", "--new-tokens", "12"]
+                    [..],
+                &drawn,
+            ]
+            .concat(),
+        ),
+        (
+            text,
+            json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "temperature": 1, "top_p": 0.9}),
+            vec![
+                "ar",
+                "--prompt",
+                "The river",
+                "--new-tokens",
+                "20",
+                "--sampler",
+                "autoregressive cache=exact temperature=1 top-p=0.9",
+            ],
+        ),
+        (text, json!({"model": "ar", "prompt": "A"}), vec!["ar", "--prompt", "A"]),
+        (text, json!({"model": "sft", "prompt": "The"}), vec!["sft", "--prompt", "The"]),
+    ];
+    let expected: Vec<Vec<String>> =
+        cases.iter().map(|(_, _, asked)| generate(&[&["tiny.kdl"], &asked[..]].concat())).collect();
+    let server = Server::start(&["tiny.kdl", "sft", "tiny.kdl", "ar"]);
+    std::thread::scope(|scope| {
+        for round in 0..4 {
+            for (at, (path, body, _)) in cases.iter().enumerate() {
+                let (server, expected) = (&server, &expected[at]);
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(7 * round * at as u64));
+                    assert_eq!(&texts(server, path, body), expected, "{body}");
+                });
+            }
+        }
+    });
+    // A gap: `generate` prints the text around it, too.
+    let gap = json!({"model": "sft", "prompt": "The ", "suffix": " end", "max_tokens": 6});
+    let filled = texts(&server, text, &gap).remove(0);
+    let whole = generate(&["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "6"]);
+    assert_eq!(format!("The {filled} end"), whole[0]);
+    // A stop: what stands before it.
+    let long = &expected[3][0];
+    let stop: String = long.chars().skip(long.chars().count() / 2).take(3).collect();
+    let body = json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "temperature": 1, "top_p": 0.9, "stop": stop});
+    assert_eq!(texts(&server, text, &body)[0], long[..long.find(&stop).unwrap()]);
+    let (_, metrics) = server.send("/metrics", &Value::Null);
+    for zero in ["requests", "waiting{model=\"sft\"}", "answers{model=\"sft\"}", "answers{model=\"ar\"}"] {
+        assert!(metrics.contains(&format!("fmflow_{zero} 0\n")), "{zero} in {metrics}");
+    }
+    server.signal("-TERM");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn what_is_watched_is_the_answer() {
+    let server = Server::start(&["tiny.kdl", "sft"]);
+    assert!(
+        server.told[0].starts_with("sft: cpu, f32; sampler: threshold threshold=0.9; seed 3"),
+        "{:?}",
+        server.told
+    );
+    for sampler in
+        ["threshold threshold=0.3", "confidence steps=4", "edit threshold=0.3 revise=0.2", "euler steps=5"]
+    {
+        let body = json!({"prompt": "The river", "max_tokens": 12, "sampler": sampler});
+        let events = server.stream("/watch", body.clone());
+        let text: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
+        assert_eq!(text, texts(&server, "/v1/completions", &body)[0], "{sampler}");
+        let mut canvas = vec![Value::Null; 12];
+        let steps: Vec<&Value> = events.iter().filter(|event| event["type"] == "step").collect();
+        for (pass, step) in steps.iter().enumerate() {
+            assert_eq!(step["pass"], pass + 1);
+            for written in step["written"].as_array().unwrap() {
+                let chance = written["probability"].as_f64().unwrap();
+                assert_eq!(chance > 0.0, written["id"].is_number(), "{written}");
+                canvas[usize::try_from(written["place"].as_u64().unwrap()).unwrap()] =
+                    written["text"].clone();
+            }
+        }
+        let end = events.last().unwrap();
+        assert_eq!(end["passes"], steps.len(), "{sampler}");
+        let written: String = canvas.iter().map(|token| token.as_str().unwrap()).collect();
+        assert!(written.starts_with(&text), "{written:?} {text:?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_checkpoint_is_told() {
+    let server = Server::start(&["tiny.kdl", "sft"]);
+    let text = |more: Value| {
+        let mut body = json!({"prompt": "The river", "max_tokens": 4});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.refuse("/v1/completions", &body)
+    };
+    for (more, expected) in [
+        (json!({"max_tokens": 4096}), "context"),
+        (json!({"prompt": ""}), "at least one letter"),
+        (json!({"prompt": "river ".repeat(200)}), "but the context has 128"),
+        (json!({"sampler": "confidence"}), "steps"),
+        (json!({"sampler": "nobody"}), "nobody"),
+        (json!({"threshold": 7}), "must be"),
+        (json!({"temperature": -1}), "temperature"),
+        (json!({"sampler": "threshold a;fetch=1"}), "a sampler has no setting `a;fetch`"),
+        (json!({"sampler": format!("threshold threshold={}", "1".repeat(2000))}), "letters"),
+        (json!({"sampler": "autoregressive", "suffix": "x"}), "autoregressive"),
+        (json!({"top_k": "a\" b=\"c"}), "top-k"),
+    ] {
+        let found = text(more.clone());
+        assert!(found.contains(expected), "{more}\n{found}");
+    }
+    let turns = json!({"messages": [{"role": "user", "content": "first: a"}], "cache": "exact"});
+    assert!(server.refuse("/v1/chat/completions", &turns).contains("both directions"));
+}
+
+#[test]
+fn answers_that_take_too_long_are_cut_and_told() {
+    let server = Server::start(&["tiny.kdl", "sft", "--grace", "0"]);
+    let body = json!({"prompt": "The river", "max_tokens": 100, "sampler": "euler", "steps": 100_000});
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.send("/v1/completions", &body));
+        std::thread::sleep(Duration::from_millis(500));
+        server.signal("-INT");
+        let (status, found) = asked.join().unwrap();
+        assert_eq!(status, 503, "{found}");
+    });
+    assert_eq!(server.end(), Some(75));
+}
+
+#[test]
+fn what_cannot_be_served_is_told_at_once() {
+    RAN.write("no-keys", "abc");
+    for (arguments, code, expected) in [
+        (&["tiny.kdl"][..], 2, "which of its stages?"),
+        (&["nowhere"], 2, "there is no folder or file nowhere"),
+        (&["tiny.kdl", "sft", "tiny.kdl", "sft"], 2, "two checkpoints are called `sft`"),
+        (&["tiny.kdl", "sft", "--sampler", "confidence"], 2, "steps"),
+        (&["tiny.kdl", "sft", "--keys", "no-keys"], 8, "line 1 does not begin with a SHA-256"),
+        (&["tiny.kdl", "sft", "--keys", "no-file"], 8, "no-file"),
+        (&["tiny.kdl", "sft", "--host", "256.0.0.1"], 8, "cannot find the address"),
+        (&["tiny.kdl", "sft", "--queue", "0"], 2, "--queue"),
+    ] {
+        let ran = RAN.fmflow(&[&["serve"], arguments].concat()).exits(code).says(expected);
+        assert!(!ran.stderr.contains("bug"), "{}", ran.stderr);
+    }
+    let server = Server::start(&["tiny.kdl", "sft"]);
+    let port = server.address.rsplit(':').next().unwrap();
+    RAN.fmflow(&["serve", "tiny.kdl", "sft", "--port", port]).exits(8).says("cannot listen at 127.0.0.1");
+}

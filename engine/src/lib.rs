@@ -16,10 +16,7 @@ pub mod plan;
 mod program;
 mod report;
 pub mod run;
-<<<<<<< HEAD
-mod smoke;
-=======
 pub mod service;
->>>>>>> yb-serve
+mod smoke;
 pub mod store;
 pub mod text;

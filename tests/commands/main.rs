@@ -41,11 +41,8 @@ mod rows_view;
 mod run;
 mod runnable;
 mod scripting;
-<<<<<<< HEAD
-mod smoke;
-=======
 mod serve;
->>>>>>> yb-serve
+mod smoke;
 mod storage;
 mod strangers;
 mod strides;

@@ -11,6 +11,7 @@ mod export;
 mod guard;
 mod kept;
 pub(crate) mod learning_rate;
+mod likelihood;
 pub mod sample;
 pub mod teacher;
 pub mod train;

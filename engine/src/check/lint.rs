@@ -18,7 +18,6 @@ mod requests;
 mod rows;
 mod sampler_cache;
 mod sampler_paths;
-mod samplers;
 mod sampling;
 mod strides;
 mod teacher;
@@ -67,7 +66,7 @@ pub(crate) fn lint_pipeline(
                 adapter::lint_adapter(lineages, stage, config, sink);
                 teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
-                watching::lint_watching(lineages, stage, config, sink);
+                watching::lint_watching(stage, config, sink);
                 benchmarks::lint_probed_files(stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }

@@ -57,9 +57,10 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
         &["docs", "doc", "man", "reference"],
         "`fmflow explain train` explains a word, `fmflow schema` prints the whole language",
     ),
+    (&["server"], "`fmflow serve CHECKPOINT` answers over HTTP"),
     (
-        &["serve", "server", "deploy", "push", "upload", "publish"],
-        "fmflow serves and uploads nothing: an `export` stage writes a folder for other programs, and \
+        &["deploy", "push", "upload", "publish"],
+        "fmflow uploads nothing: an `export` stage writes a folder for other programs, and \
          `fmflow show FILE STAGE --path` prints where it is; see `fmflow explain export`",
     ),
 ];

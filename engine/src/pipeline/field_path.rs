@@ -118,7 +118,6 @@ paths! {
         PATH_SOURCE "objective.path.source"
         PATH_NTH_SOURCE "objective.path.source.#"
         PROBE_EVERY "probe.every"
-        PROBE_SAMPLER "probe.sampler"
         SPIKE_SIGMA "guard.spike.sigma"
         SPIKE_WINDOW "guard.spike.window"
         STEPS "steps"

@@ -1,9 +1,7 @@
 //! Lints of what watches a training: parts of it that never happen, and a guard that takes ordinary noise for trouble.
 
-use crate::check::lint::lineage::Lineages;
-use crate::check::lint::samplers::{SamplerPlaces, check_sampler_at};
 use crate::pipeline::config::TrainConfig;
-use crate::pipeline::config::train::{GuardAction, ProbeSettings, SpikeGuard};
+use crate::pipeline::config::train::{GuardAction, SpikeGuard};
 use crate::pipeline::field_path::{FieldPath, train};
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -13,7 +11,7 @@ use crate::text::display::count_noun;
 const SAFE_SIGMA: f64 = 6.0;
 
 /// Runs the lints of what watches a training.
-pub(super) fn lint_watching(lineages: &Lineages<'_>, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
+pub(super) fn lint_watching(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     if let Some(every) = config.checkpoint.permanent {
         check_interval(
             stage,
@@ -25,28 +23,10 @@ pub(super) fn lint_watching(lineages: &Lineages<'_>, stage: &Stage, config: &Tra
     }
     if let Some(probe) = &config.probe {
         check_interval(stage, config, (probe.every, train::PROBE_EVERY), "no probe is made", sink);
-        check_probe_samplers(lineages, stage, probe, sink);
     }
     let Some(spike) = &config.guard.spike else { return };
     check_spike_window(stage, config, spike, sink);
     check_spike_sigma(stage, config, spike, sink);
-}
-
-/// Reports samplers of a probe that never fit what the stage trains.
-fn check_probe_samplers(lineages: &Lineages<'_>, stage: &Stage, probe: &ProbeSettings, sink: &mut Sink) {
-    let prompts = probe.prompts.iter().map(|prompt| &prompt.sampler);
-    let exact = probe.exact_match.iter().map(|asked| &asked.sampler);
-    let all = prompts.chain(exact).chain(probe.benchmarks.iter().map(|benchmark| &benchmark.sampler));
-    let mut seen = Vec::new();
-    for sampler in all {
-        if seen.contains(&&sampler.name) {
-            continue;
-        }
-        seen.push(&sampler.name);
-        let named = stage.place(train::PROBE_SAMPLER);
-        let places = SamplerPlaces { named, block: named, cache: named };
-        check_sampler_at(lineages, stage, sampler, (places, None), sink);
-    }
 }
 
 /// Warns about something that happens every so many updates, if there are fewer.

@@ -34,19 +34,19 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = RAN.spawn(&[&["serve"], arguments, &["--port", "0"]].concat());
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut told = Vec::new();
-        loop {
-            let line = lines.next().unwrap_or_else(|| panic!("no address in {told:#?}")).unwrap();
-            told.push(line.clone());
+        let child = RAN.spawn(&[&["serve"], arguments, &["--port", "0"]].concat());
+        let mut server = Self { child, address: String::new(), told: Vec::new() };
+        let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
+        while server.address.is_empty() {
+            let line = lines.next().unwrap_or_else(|| panic!("no address in {:#?}", server.told)).unwrap();
             if let Some(rest) = line.strip_prefix("listening at http://") {
-                let address = rest.split(' ').next().unwrap().to_owned();
-                // What it says later is read, so that it never waits for a reader.
-                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-                return Self { child, address, told };
+                rest.split(' ').next().unwrap().clone_into(&mut server.address);
             }
+            server.told.push(line);
         }
+        // What it says later is read, so that it never waits for a reader.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        server
     }
 
     fn send(&self, path: &str, body: &Value) -> (u16, String) {
@@ -137,13 +137,13 @@ fn texts(server: &Server, path: &str, body: &Value) -> Vec<String> {
     whole
 }
 
-#[test]
-fn many_clients_at_once_get_the_bytes_of_generate() {
+/// Requests: path and body, and what `generate` is asked for the same.
+fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
     let text = "/v1/completions";
     let turns =
         json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "first: a b c"}]);
     let drawn = ["--sampler", "threshold", "threshold=0.3", "temp=1", "block=4"];
-    let cases: Vec<(&str, Value, Vec<&str>)> = vec![
+    vec![
         (
             text,
             json!({"model": "sft", "prompt": "The river", "max_tokens": 9, "sampler": "drawn", "seed": 4, "n": 3}),
@@ -203,7 +203,12 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
         ),
         (text, json!({"model": "ar", "prompt": "A"}), vec!["ar", "--prompt", "A"]),
         (text, json!({"model": "sft", "prompt": "The"}), vec!["sft", "--prompt", "The"]),
-    ];
+    ]
+}
+
+#[test]
+fn many_clients_at_once_get_the_bytes_of_generate() {
+    let (text, cases) = ("/v1/completions", list_requests());
     let expected: Vec<Vec<String>> =
         cases.iter().map(|(_, _, asked)| generate(&[&["tiny.kdl"], &asked[..]].concat())).collect();
     let server = Server::start(&["tiny.kdl", "sft", "tiny.kdl", "ar"]);

@@ -42,7 +42,7 @@ fn a_program_gets_what_is_declared_and_nothing_else() {
 command "next" run="cat inputs/before/out.txt inputs/before/x.bin > again.txt" { input "before" from="all"; output "again.txt"; }
 "#,
     );
-    project.write("code/main.sh", "find . -mindepth 1 | sort > out.txt; cat inputs/*/*.txt >> out.txt\necho $MODE-$TAKEN-$FMFLOW_SEED-$SECRET >> out.txt; mkdir many; echo x > many/x.bin; echo y > many/y; echo printed; echo told >&2");
+    project.write("code/main.sh", "seen=$(find . -mindepth 1 | sort); echo \"$seen\" > out.txt; cat inputs/*/*.txt >> out.txt\necho $MODE-$TAKEN-$FMFLOW_SEED-$SECRET >> out.txt; mkdir many; echo x > many/x.bin; echo y > many/y; echo printed; echo told >&2");
     project.write("code/other.sh", "");
     project.write("data/a/1.txt", "one\n");
     project.write("data/b/1.txt", "two\n");
@@ -54,7 +54,7 @@ command "next" run="cat inputs/before/out.txt inputs/before/x.bin > again.txt" {
     let folder = artifact(&project, "all");
     let out = fs::read_to_string(folder.join("out.txt")).unwrap();
     let seen = "./code\n./code/main.sh\n./code/other.sh\n./inputs\n./inputs/one\n./inputs/one/a.txt\n./inputs/raw\n\
-                ./inputs/raw/a\n./inputs/raw/a/1.txt\n./inputs/raw/b\n./inputs/raw/b/1.txt\n./out.txt\nhelloa b-taken-7-\n";
+                ./inputs/raw/a\n./inputs/raw/a/1.txt\n./inputs/raw/b\n./inputs/raw/b/1.txt\nhelloa b-taken-7-\n";
     assert_eq!(out, seen);
     assert_eq!(fs::read_to_string(folder.join("output.log")).unwrap(), "printed\ntold\n");
     assert_eq!(fs::read_to_string(folder.join("y")).unwrap(), "y\n");

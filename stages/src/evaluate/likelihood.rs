@@ -120,7 +120,8 @@ pub(super) fn measure(
     model: &Model,
     rows: &[Row],
 ) -> Result<Likelihood, Failure> {
-    let draws = if estimator.is_exact() { 1 } else { item.draws };
+    // With strides every token is masked, so that nothing is drawn.
+    let draws = if estimator.is_exact() || model.contract.stride.is_some() { 1 } else { item.draws };
     let found: Vec<Drawn> = (0..draws as u64)
         .map(|draw| measure_once(job, estimator, model, rows, (item.times, draw)))
         .collect::<Result<_, _>>()?;

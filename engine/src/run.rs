@@ -27,7 +27,7 @@ pub(crate) use extension::{LostWork, list_lost_work};
 pub use outcome::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 pub(crate) use refuse::refuse_unsupported;
 pub(crate) use required_scores::find_unmet_score;
-pub use runner::{RunOptions, Runner};
+pub use runner::{CommandGate, RunOptions, Runner};
 
 use crate::error::{Error, Result};
 use crate::plan::PlanState;

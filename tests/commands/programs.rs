@@ -246,6 +246,16 @@ fn consent_covers_everything_that_decides_what_is_executed() {
     project.write("p.sh", "echo changed");
     run(&["run", "p.kdl"]).exits(2);
     project.write("p.sh", "echo $MODE");
+    // What an input is executes, too, if the command names it.
+    project.edit("p.kdl", "sh p.sh > o", "sh ./inputs/raw/q.sh > o");
+    project.edit("p.kdl", "output \"o\"", "input \"raw\" files=\"*.sh\"; output \"o\"");
+    run(&["approve", "p.kdl"]).ok();
+    project.write("q.sh", "echo another");
+    run(&["run", "p.kdl"]).exits(2).says("not approved");
+    project.write("q.sh", "echo other");
+    run(&["check", "p.kdl", "--runnable"]).ok();
+    project.edit("p.kdl", "input \"raw\" files=\"*.sh\"; output \"o\"", "output \"o\"");
+    project.edit("p.kdl", "sh ./inputs/raw/q.sh > o", "sh p.sh > o");
     // What a command reads and makes is no part of what it executes.
     project.edit("p.kdl", "output \"o\"", "output \"o*\"; input \"data\" files=\"text/*.txt\"");
     run(&["run", "p.kdl"]).ok();
@@ -253,6 +263,53 @@ fn consent_covers_everything_that_decides_what_is_executed() {
     run(&["approve", "p.kdl", "--revoke"]).ok();
     run(&["run", "p.kdl"]).ok().says("nothing to do");
     run(&["check", "p.kdl"]).ok().says("not approved");
+}
+
+/// Neither the size of a script nor a link hides that it changed.
+#[test]
+fn consent_covers_large_programs_and_those_elsewhere() {
+    let home = tempfile::TempDir::new().unwrap();
+    let elsewhere = tempfile::TempDir::new().unwrap();
+    let outside = elsewhere.path().join("outside.sh");
+    fs::write(&outside, "true").unwrap();
+    let large = |letter: &str| format!("true\n#{}\n", letter.repeat(17 << 20));
+    let cases = [
+        ("sh link.sh".to_owned(), ""),
+        (format!("sh {}", outside.display()), ""),
+        ("sh link.sh".to_owned(), "program \"link.sh\";"),
+        ("sh large.sh".to_owned(), ""),
+        ("sh large.sh".to_owned(), "program \"large.sh\";"),
+    ];
+    for (command, declared) in cases {
+        let project = pipeline(&format!("command \"a\" run=\"{command}\" {{ {declared} output \"o\" }}"));
+        std::os::unix::fs::symlink(&outside, project.path().join("link.sh")).unwrap();
+        project.write("large.sh", &large("a"));
+        let run = |arguments: &[&str]| {
+            Ran::from(project.command(arguments).env("XDG_STATE_HOME", home.path()).output().unwrap())
+        };
+        run(&["approve", "p.kdl"]).ok();
+        run(&["check", "p.kdl", "--runnable"]).ok();
+        fs::write(&outside, "fals").unwrap();
+        project.write("large.sh", &large("b"));
+        run(&["check", "p.kdl", "--runnable"]).exits(3).says("not approved");
+        fs::write(&outside, "true").unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_ignores_its_end_does_not_outlive_a_killed_fmflow() {
+    let project = pipeline(
+        r#"command "a" run="trap 'echo >> \"$PIDS.asked\"' TERM; echo $$ > \"$PIDS\"; while :; do sleep 0.1; done" { environment "PIDS"; output "o"; }"#,
+    );
+    let pids = project.path().join("pids");
+    let mut run = project.command(RUN);
+    let mut run = run.env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&pids);
+    Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    wait_for(&pids.with_extension("asked"));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_ended(&pids);
 }
 
 #[cfg(feature = "cpu")]

@@ -112,6 +112,30 @@ fn what_changed_needs_a_new_approval() {
     assert!(small.path("first").exists() && !small.path("second").exists());
 }
 
+/// A run goes on for days, and what a hook names can change meanwhile.
+#[test]
+fn a_script_that_changes_during_a_run_is_not_executed() {
+    let small =
+        small("    on \"done\" run=\"sh notify.sh >> notified.log\"\n    metrics pipe=\"sh pipe.sh\"");
+    let text = "pipeline \"p\" seed=1 {\n    on \"done\" run=\"sh notify.sh >> notified.log\"\n}\n\
+                command \"a\" run=\"echo a > o && echo 'echo changed' > $SCRIPT\" { environment \"SCRIPT\"; output \"o\"; }\n\
+                command \"b\" run=\"cat inputs/a/o > o; exit 1\" { input \"a\" from=\"a\"; output \"o\"; }\n";
+    small.project.write("p.kdl", text);
+    small.project.write("notify.sh", "echo $FMFLOW_STAGE");
+    small.fmflow(&["approve", "p.kdl"]).ok();
+    let run = || {
+        Ran::from(small.command(&["run", "p.kdl"]).env("SCRIPT", small.path("notify.sh")).output().unwrap())
+    };
+    run().exits(1).says("changed since it was approved, so it is not executed; the run goes on");
+    assert!(!small.path("notified.log").exists());
+    // The file that its output goes to is no script.
+    small.project.edit("p.kdl", "; exit 1", "");
+    small.fmflow(&["approve", "p.kdl"]).ok();
+    run().ok();
+    assert_eq!(small.read("notified.log"), "changed\n");
+    small.fmflow(&["check", "p.kdl", "--runnable"]).ok();
+}
+
 #[test]
 fn a_link_in_a_stranger_s_folder_is_not_followed_out_of_it() {
     let small = small("    on \"done\" run=\"sh link.sh\"");

@@ -91,7 +91,6 @@ impl Project {
             device: "cpu".into(),
             resume: false,
             jobs: NonZeroUsize::MIN,
-            consent: false,
             selection: Selection::default(),
         };
         let events = Terminal::new(std::iter::empty());
@@ -108,6 +107,7 @@ impl Project {
             execute,
             events,
             interrupt,
+            gate: None,
             options,
         })
     }

@@ -1,26 +1,22 @@
 //! Consent: a pipeline executes no program that its user has not approved. An approval is a file in the user's folder of states;
 //! its name is the digest of the command, of where it comes from and of the files that it names.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+mod digest;
 
-use serde_json::json;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use digest::describe;
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Stage;
 use crate::plan::commands::{AskedCommand, list_commands, render_folders};
+use crate::run::CommandGate;
 use crate::text::display::count_noun;
 use crate::text::environment::find_state_home;
-use crate::text::escape::show_path;
-
-/// Version of what a digest is made of.
-const SCHEMA: &str = "fmflow.approval/1";
-
-/// The largest file that may be a script, in bytes. Of a larger one, such as data, only the size counts.
-const LARGEST_SCRIPT: u64 = 16 << 20;
+use crate::text::place::Span;
 
 /// The commands of a pipeline, and which of them are approved.
 #[derive(Default)]
@@ -83,6 +79,29 @@ impl Consent {
     }
 }
 
+impl CommandGate for Consent {
+    fn refuse(&self, place: &Span) -> Option<String> {
+        let place = place.to_string();
+        let Some((asked, _)) = self.commands.iter().find(|(asked, _)| asked.place == place) else {
+            return Some("is not among the commands that were approved".into());
+        };
+        match is_approved(asked) {
+            Ok(true) => None,
+            Ok(false) => Some("changed since it was approved, so it is not executed".into()),
+            Err(error) => Some(format!("is not executed, because its approval cannot be checked: {error}")),
+        }
+    }
+}
+
+/// The gate of `--allow-commands`: the user has allowed what the commands are when they start.
+pub(super) struct AllCommands;
+
+impl CommandGate for AllCommands {
+    fn refuse(&self, _: &Span) -> Option<String> {
+        None
+    }
+}
+
 /// The folder of approvals.
 fn find_approvals() -> Result<PathBuf> {
     let folder = find_state_home().map(|folder| folder.join("fmflow/approved"));
@@ -134,46 +153,4 @@ pub(super) fn revoke(command: &AskedCommand) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("remove", &place)(error)),
     }
-}
-
-/// Name and text of the approval of a command: the digest, and what it is made of.
-fn describe(command: &AskedCommand) -> Result<(String, String)> {
-    let folder = fs::canonicalize(&command.folder).map_err(Error::io("find", &command.folder))?;
-    let files = find_named_files(command, &folder)?;
-    let text = json!({
-        "schema": SCHEMA,
-        "use": command.kind,
-        "command": command.text,
-        "environment": command.environment,
-        "folder": folder.to_string_lossy(),
-        "files": files,
-    });
-    let text = serde_json::to_string_pretty(&text).expect("a JSON value has a text") + "\n";
-    Ok((blake3::hash(text.as_bytes()).to_hex().to_string(), text))
-}
-
-/// Path and digest of every file that the command declares or names: a script that changed is another program.
-fn find_named_files(command: &AskedCommand, folder: &Path) -> Result<Vec<(String, String)>> {
-    let ends = |letter: char| letter.is_whitespace() || "\"'`;|&<>()=,".contains(letter);
-    let words = command.text.split(ends).filter(|word| !word.is_empty());
-    let named = words.map(|word| folder.join(word)).filter(|path| path.starts_with(folder) && path.is_file());
-    let files: BTreeSet<PathBuf> = command.files.iter().cloned().chain(named).collect();
-    files.into_iter().map(|path| Ok((show_path(&path), digest_file(&path, folder)?))).collect()
-}
-
-/// What counts of a file: its contents, or, if it is a link out of the folder, where it leads to.
-fn digest_file(path: &Path, folder: &Path) -> Result<String> {
-    let unreadable = || Error::io("read", path);
-    let real = fs::canonicalize(path).map_err(unreadable())?;
-    if !real.starts_with(folder) {
-        return Ok(format!("link to {}", show_path(&real)));
-    }
-    let file = fs::File::open(&real).map_err(unreadable())?;
-    let size = file.metadata().map_err(unreadable())?.len();
-    if size > LARGEST_SCRIPT {
-        return Ok(format!("{size} bytes"));
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file.take(LARGEST_SCRIPT)).map_err(unreadable())?;
-    Ok(hasher.finalize().to_hex().to_string())
 }

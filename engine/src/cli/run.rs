@@ -12,13 +12,16 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use self::outcome::{end_run, list_next_commands, report_run};
-use super::consent::Consent;
+use super::consent::{AllCommands, Consent};
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
 use crate::plan::Plan;
-use crate::run::{LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages};
+use crate::run::{
+    CommandGate, LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages,
+};
 use crate::store::{Store, StoreLock};
 use crate::text::display::{count_noun, format_duration};
 use crate::text::escape::show_path;
@@ -169,13 +172,9 @@ fn execute_pipeline(
         }
         other => other.ok(),
     };
-    if plan.count_stages_to_run() > 0 && !how.allow_commands {
-        let running = plan.running().into_iter().map(|planned| pipeline.stage(planned.id));
-        let approve = source.format_next_command("approve", "", context);
-        Consent::find(&pipeline, running)?.refuse_unapproved(&approve)?;
-    }
+    let gate = find_gate(&pipeline, &plan, source, how, context)?;
     confirm_lost_work(&plan, &store, how, context)?;
-    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, consent: true, selection };
+    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
     let events = Terminal::for_run(&pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline: &pipeline,
@@ -186,10 +185,35 @@ fn execute_pipeline(
         execute: context.execute,
         events: &events,
         interrupt: &interrupt,
+        gate: Some(&*gate),
         options: &options,
     })?;
     report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
     end_run(ran, context)
+}
+
+/// What lets the commands of a run through: the user's approvals, or `--allow-commands`.
+///
+/// # Errors
+/// If a command that would run is not approved.
+fn find_gate(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    source: &PipelineArguments,
+    how: &ExecutionArguments,
+    context: &CommandContext<'_>,
+) -> Result<Box<dyn CommandGate>> {
+    if how.allow_commands {
+        return Ok(Box::new(AllCommands));
+    }
+    let running = plan.running();
+    if running.is_empty() {
+        return Ok(Box::new(Consent::default()));
+    }
+    let stages = running.into_iter().map(|planned| pipeline.stage(planned.id));
+    let consent = Consent::find(pipeline, stages)?;
+    consent.refuse_unapproved(&source.format_next_command("approve", "", context))?;
+    Ok(Box::new(consent))
 }
 
 /// The flag that a signal sets.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::StageConfig;
+use crate::pipeline::config::{CommandConfig, StageConfig};
 use crate::pipeline::field_path::command;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::watchers::CommandText;
@@ -28,6 +28,8 @@ pub(crate) struct AskedCommand {
     pub environment: Vec<String>,
     /// Files that it declares as its program.
     pub files: Vec<PathBuf>,
+    /// Files that it reads: path in the folder that it runs in, and where the file is.
+    pub inputs: Vec<(PathBuf, PathBuf)>,
 }
 
 impl AskedCommand {
@@ -40,6 +42,7 @@ impl AskedCommand {
             folder: command.folder().to_owned(),
             environment: Vec::new(),
             files: Vec::new(),
+            inputs: Vec::new(),
         }
     }
 
@@ -93,9 +96,20 @@ fn describe_stage(stage: &Stage) -> Option<AskedCommand> {
     let environment = given.collect();
     Some(AskedCommand {
         files,
+        inputs: list_inputs(config),
         environment,
         ..AskedCommand::new(format!("stage `{}`", stage.name), "command", &text)
     })
+}
+
+/// The input files of a program, each with its path in the folder that it runs in.
+fn list_inputs(config: &CommandConfig) -> Vec<(PathBuf, PathBuf)> {
+    let inputs = config.inputs.iter().flat_map(|input| {
+        let folder = Path::new("inputs").join(&input.name);
+        let files = input.files.iter().flatten();
+        files.map(move |file| (folder.join(&file.place), file.path.clone()))
+    });
+    inputs.collect()
 }
 
 /// The folders that commands of a list run in or come from, for people.

@@ -18,10 +18,11 @@ pub(super) enum Feed {
 }
 
 /// The program's parent is this shell and not fmflow, so that a program that kills its parent, or its parent's group, kills
-/// only itself. A termination of the group is left to the program. `read` returns when fmflow has ended.
+/// only itself. A termination of the group is left to the program: the watcher has to outlive one, because the program may.
+/// `read` returns when fmflow has ended.
 const WATCHED: &str = "trap : TERM INT HUP
 exec 3<&0 </dev/null
-(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+(trap '' TERM INT HUP; read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
 /bin/sh -c \"$1\" 3<&-
 exit $?";
 

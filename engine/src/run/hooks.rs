@@ -63,8 +63,12 @@ impl<'a> HookRunner<'a> {
         let hooks = &self.runner.pipeline.watchers.hooks;
         for (index, hook) in hooks.iter().enumerate() {
             let Some(event) = find_event(hook, outcome, code) else { continue };
-            let plan = self.plan_program(hook, event, planned, outcome);
             let when = format!("`on {:?}` of stage `{}`", event.word(), outcome.stage);
+            if let Some(why) = self.runner.refuse_command(&hook.command.span) {
+                self.tell_failure(index, &when, &why, &[]);
+                continue;
+            }
+            let plan = self.plan_program(hook, event, planned, outcome);
             let (runner, send, timeout) = (self.runner, self.send.clone(), hook.timeout);
             let result = move |failure, lines| HookResult { index, when, failure, lines };
             let work = move || {

@@ -48,7 +48,9 @@ impl MetricsPipe {
             ],
             bare: false,
         };
-        let state = PipeState { plan, program: None, lost: 0, closed: false, untold: None };
+        let refused = runner.refuse_command(&command.span);
+        let untold = refused.map(|why| format_loss(&format!("its command {why}")));
+        let state = PipeState { plan, program: None, lost: 0, closed: untold.is_some(), untold };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -114,12 +116,15 @@ impl PipeState {
     /// Counts a record that did not reach the command; the first is told.
     fn lose(&mut self, why: &str, closed: bool) {
         if self.lost == 0 {
-            self.untold =
-                Some(format!("metrics pipe: {why}; the run goes on, and `metrics.jsonl` has all records"));
+            self.untold = Some(format_loss(why));
         }
         self.lost += 1;
         self.closed = closed;
     }
+}
+
+fn format_loss(why: &str) -> String {
+    format!("metrics pipe: {why}; the run goes on, and `metrics.jsonl` has all records")
 }
 
 fn lock(state: &Mutex<PipeState>) -> MutexGuard<'_, PipeState> {

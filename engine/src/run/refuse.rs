@@ -72,7 +72,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
 /// Refuses commands without consent. The command line has shown them and refused before; this holds for every other way to a run.
 fn refuse_commands(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     let asked = list_commands(runner.pipeline, work.iter().map(|planned| runner.stage(planned)));
-    match asked.first().filter(|_| !runner.options.consent) {
+    match asked.first().filter(|_| runner.gate.is_none()) {
         None => Ok(()),
         Some(first) => {
             let message =

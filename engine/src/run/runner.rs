@@ -11,6 +11,7 @@ use crate::plan::{Plan, PlannedStage, Selection, SourceDigests};
 use crate::run::execute::Execute;
 use crate::run::outcome::RunEvents;
 use crate::store::{Store, StoreLock};
+use crate::text::place::Span;
 
 /// Options of a run.
 #[derive(Clone, Debug)]
@@ -21,10 +22,14 @@ pub struct RunOptions {
     pub resume: bool,
     /// Maximum number of stages that run at the same time.
     pub jobs: NonZeroUsize,
-    /// Whether the user has allowed all commands of the pipeline that the run executes.
-    pub consent: bool,
     /// The selected part of the pipeline, for the run record; the plan is narrowed to it already.
     pub selection: Selection,
+}
+
+/// Decides whether a command may be executed. It is asked each time, just before: files change during a run of days.
+pub trait CommandGate: Sync {
+    /// Why the command that is written at this place is not executed, as the rest of a sentence; `None` if it may.
+    fn refuse(&self, place: &Span) -> Option<String>;
 }
 
 /// Everything that a run needs.
@@ -45,6 +50,8 @@ pub struct Runner<'a> {
     pub events: &'a dyn RunEvents,
     /// Set by a signal: stages stop at their next step boundary.
     pub interrupt: &'a AtomicBool,
+    /// Lets commands of the pipeline through; without one, a run that has commands is refused.
+    pub gate: Option<&'a dyn CommandGate>,
     /// What the user chose.
     pub options: &'a RunOptions,
 }
@@ -53,6 +60,14 @@ impl Runner<'_> {
     /// The stage of an entry of the plan.
     pub(super) fn stage(&self, planned: &PlannedStage) -> &Stage {
         self.pipeline.stage(planned.id)
+    }
+
+    /// Why the command at a place is not executed, as the rest of a sentence; `None` if it may.
+    pub(super) fn refuse_command(&self, place: &Span) -> Option<String> {
+        match self.gate {
+            Some(gate) => gate.refuse(place),
+            None => Some("is not allowed".into()),
+        }
     }
 
     /// The right to write to the store, for a stage that is not cached.

@@ -10,6 +10,7 @@ use indexmap::{IndexMap, IndexSet};
 use crate::error::{Failure, FailureKind, Result};
 use crate::hub::online::find_token;
 use crate::pipeline::config::StageConfig;
+use crate::pipeline::field_path::command;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
@@ -75,8 +76,8 @@ pub(super) fn work_on_stage(
         source_digests::refuse_changed_sources(read, runner.digests.get(read.id), runner.store)?;
     }
     adopt_checkpoint(runner, planned, &slot)?;
-    let command = runner.pipeline.watchers.pipe.as_ref();
-    let pipe = command.map(|command| MetricsPipe::new(runner, command, &stage.name));
+    let asked = runner.pipeline.watchers.pipe.as_ref();
+    let pipe = asked.map(|command| MetricsPipe::new(runner, command, &stage.name));
     let slot = slot.listened(pipe.as_ref().map(MetricsPipe::listener));
     let inner = runner.events.begin(&stage.name, &planned.state);
     let report = PipedReport { inner: &*inner, pipe: pipe.as_ref() };
@@ -107,6 +108,11 @@ pub(super) fn work_on_stage(
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
     if let StageConfig::Command(config) = &job.stage.config {
+        if let Some(why) = runner.refuse_command(job.stage.place(command::RUN)) {
+            let help = Some("read it again, and approve it: `fmflow approve FILE`".into());
+            let message = format!("its command {why}");
+            return Err(Failure { kind: FailureKind::Input, message, help });
+        }
         return run_command(job, config);
     }
     let execute = runner.execute.ok_or_else(|| defect_failure("there is no execution backend"))?;

@@ -2,10 +2,9 @@
 
 use super::outcome::{end_run, report_run};
 use super::{
-    CommandContext, ExecutionArguments, PipelineArguments, install_interrupt, lock_with_note, plan,
-    unwritable_store,
+    CommandContext, ExecutionArguments, PipelineArguments, find_gate, install_interrupt, lock_with_note,
+    plan, unwritable_store,
 };
-use crate::cli::consent::Consent;
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
 use crate::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
@@ -32,13 +31,8 @@ pub(super) fn run_smoke(
     let pipeline = &smoke.pipeline;
     let (digests, mut plan) = plan::make_plan(pipeline, Some(&store))?;
     plan.select(pipeline, &selection)?;
-    if !how.allow_commands {
-        let running = plan.running().into_iter().map(|planned| pipeline.stage(planned.id));
-        Consent::find(pipeline, running)?
-            .refuse_unapproved(&source.format_next_command("approve", "", context))?;
-    }
-    let options =
-        RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, consent: true, selection };
+    let gate = find_gate(pipeline, &plan, source, how, context)?;
+    let options = RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, selection };
     let events = Terminal::for_run(pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline,
@@ -49,6 +43,7 @@ pub(super) fn run_smoke(
         execute: context.execute,
         events: &events,
         interrupt: &interrupt,
+        gate: Some(&*gate),
         options: &options,
     })?;
     report_run(&ran, &format_next(&ran, source, how, context), Some(&smoke.replaced), how.json, context)?;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Slot;
@@ -60,9 +60,8 @@ impl Store {
             let entry = entry.map_err(Error::io("list", &path))?;
             if !is_in_use(&entry.file_name().to_string_lossy()) {
                 let place = entry.path();
-                // It follows no links.
                 let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    true => fs::remove_dir_all(&place),
+                    true => remove_folder(&place),
                     false => fs::remove_file(&place),
                 };
                 removed.map_err(Error::io("remove", &place))?;
@@ -161,6 +160,54 @@ impl ProgramFolder {
 impl Drop for ProgramFolder {
     fn drop(&mut self) {
         // What cannot be removed now, the next run removes or reports.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove_folder(&self.0);
+    }
+}
+
+/// Removes a folder with everything in it; it follows no links. A program may leave folders that not even their owner may write to.
+fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path)?;
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+/// Gives the owner all rights on a folder and the folders in it.
+fn make_writable(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only an ordinary user sees the difference: root may always write.
+    #[test]
+    fn a_folder_without_permissions_is_removed() {
+        let home = tempfile::TempDir::new().expect("there is a folder for temporary files");
+        let outside = home.path().join("outside");
+        let root = home.path().join("left");
+        let inner = root.join("a/b");
+        fs::create_dir_all(&inner).and_then(|()| fs::create_dir(&outside)).expect("folders can be created");
+        fs::write(inner.join("file"), "x").expect("a file can be written");
+        symlink(&outside, inner.join("link")).expect("a link can be made");
+        for folder in [&inner, &root.join("a"), &root, &outside] {
+            let none = fs::Permissions::from_mode(if folder == &outside { 0o500 } else { 0 });
+            fs::set_permissions(folder, none).expect("permissions can be set");
+        }
+        remove_folder(&root).expect("it can be removed");
+        assert!(!root.exists());
+        let mode = fs::metadata(&outside).expect("it is still there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o500, "what a link leads to is not touched");
     }
 }

@@ -1,9 +1,11 @@
 //! From a checkpoint's thread to a connection: what is heard of answers, cut at stop strings.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
-use fmflow_engine::error::Failure;
+use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::text::TextCustomer;
 use fmflow_engine::run::text::{TextAnswer, TextStep};
 use fmflow_engine::service::{ServiceRequest, StopFinder};
@@ -14,7 +16,10 @@ use crate::fault::Fault;
 use crate::metrics::{Counted, Metrics};
 use crate::state::ServerState;
 
-/// What happens to a request. An answer has no more events than tokens and passes, so that the channel is bounded by the context.
+/// Most steps that wait for somebody who watches. Pieces of text are not counted: there are no more of them than tokens.
+const MOST_WAITING: usize = 1024;
+
+/// What happens to a request.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// It is at work; its prompt has so many tokens.
@@ -42,14 +47,34 @@ pub(crate) struct Ending {
 
 /// The events of a request. Who drops it has left: then the work ends before the next pass.
 pub(crate) struct Answers {
-    pub(crate) events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Event>,
+    /// Steps that were not read yet.
+    waiting: Arc<AtomicUsize>,
     /// Tokens of the prompt.
     pub(crate) prompt_tokens: usize,
     _counted: Counted,
 }
 
+impl Answers {
+    /// The next event; `None` if the work was given up.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same, for a body.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let event = ready!(self.events.poll_recv(context));
+        if matches!(event, Some(Event::Step(_))) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        Poll::Ready(event)
+    }
+}
+
 struct HttpCustomer {
     events: UnboundedSender<Event>,
+    /// Steps that were not read yet.
+    waiting: Arc<AtomicUsize>,
     stops: Vec<StopFinder>,
     wants_steps: bool,
     failed: bool,
@@ -72,8 +97,10 @@ pub(crate) async fn ask(
         return Err(Fault::stopping());
     }
     let (sender, mut events) = unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
     let customer = HttpCustomer {
         events: sender,
+        waiting: waiting.clone(),
         stops: (0..request.samples).map(|_| StopFinder::new(stops.to_vec())).collect(),
         wants_steps,
         failed: false,
@@ -86,7 +113,9 @@ pub(crate) async fn ask(
     let submitted = spawn_blocking(move || service.submit(request, Box::new(customer))).await;
     submitted.map_err(|error| lost(&error.to_string()))??;
     match events.recv().await {
-        Some(Event::Begun(prompt_tokens)) => Ok(Answers { events, prompt_tokens, _counted: counted }),
+        Some(Event::Begun(prompt_tokens)) => {
+            Ok(Answers { events, waiting, prompt_tokens, _counted: counted })
+        }
         Some(Event::Failed(failure)) => Err(failure.into()),
         _ => Err(Fault::stopping()),
     }
@@ -120,7 +149,13 @@ impl TextCustomer for HttpCustomer {
     }
 
     fn see(&mut self, _: usize, step: &TextStep) {
-        self.tell(Event::Step(step.clone()));
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            let message = format!("the client reads too slowly: {MOST_WAITING} steps wait for it");
+            return self.fail(Failure { kind: FailureKind::Input, message, help: None });
+        }
+        if !self.failed {
+            self.tell(Event::Step(step.clone()));
+        }
     }
 
     fn goes_on(&mut self, sample: usize) -> bool {

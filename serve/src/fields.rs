@@ -63,11 +63,23 @@ impl Fields {
         }
     }
 
+    /// Refuses two names of one setting.
+    pub(crate) fn refuse_both(&self, name: &str, other: &str) -> Result<(), Fault> {
+        match name != other && self.0.contains_key(name) && self.0.contains_key(other) {
+            true => {
+                Err(Fault::field(other, format!("`{name}` and `{other}` mean the same: send one of them")))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Takes the settings of a sampler, as words. An underscore may stand for a dash.
     pub(crate) fn take_settings(&mut self, known: &[String]) -> Result<Vec<(String, String)>, Fault> {
         let mut settings = Vec::new();
         for name in known {
-            for spelled in [name.clone(), name.replace('-', "_")] {
+            let spellings = [name.clone(), name.replace('-', "_")];
+            self.refuse_both(&spellings[0], &spellings[1])?;
+            for spelled in spellings {
                 let Some(value) = self.take(&spelled) else { continue };
                 let word = match value {
                     Value::String(text) => text,
@@ -85,7 +97,8 @@ impl Fields {
         let Some(name) = self.0.keys().next() else { return Ok(()) };
         let help = suggest_names(name, known.iter().copied()).unwrap_or_default();
         let gap = if help.is_empty() { "" } else { "; " };
-        Err(Fault::field(name, format!("`{}` is unknown or not supported{gap}{help}", shorten(name))))
+        let name = shorten(name);
+        Err(Fault::field(&name, format!("`{name}` is unknown or not supported{gap}{help}")))
     }
 }
 

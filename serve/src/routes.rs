@@ -1,5 +1,6 @@
 //! Which path is answered by what, and who is let in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -67,7 +68,8 @@ fn is_local(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own))
+    let number = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || number.parse().is_ok_and(|number: IpAddr| number.is_loopback())
 }
 
 /// Lets in who has a key, if keys are needed.
@@ -178,7 +180,7 @@ async fn answer_watched(State(state): Shared, request: Request) -> Result<Respon
 async fn collect(mut answers: Answers, samples: usize) -> Result<Vec<(String, Ending)>, Fault> {
     let mut found: Vec<(String, Option<Ending>)> = vec![(String::new(), None); samples];
     while found.iter().any(|(_, ending)| ending.is_none()) {
-        match answers.events.recv().await {
+        match answers.next().await {
             Some(Event::Piece(sample, text)) => found[sample].0.push_str(&text),
             Some(Event::Ended(sample, ending)) => found[sample].1 = Some(ending),
             Some(Event::Failed(failure)) => return Err(failure.into()),

@@ -74,7 +74,7 @@ impl<N: Narrator> http_body::Body for EventBody<N> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let own = &mut *self;
         while own.ready.is_empty() && !own.done {
-            let event = ready!(own.answers.events.poll_recv(context));
+            let event = ready!(own.answers.poll_next(context));
             own.take_event(event);
         }
         Poll::Ready(own.ready.pop_front().map(|bytes| Ok(Frame::data(bytes))))

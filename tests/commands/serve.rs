@@ -302,6 +302,8 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"sampler": format!("threshold threshold={}", "1".repeat(2000))}), "letters"),
         (json!({"sampler": "autoregressive", "suffix": "x"}), "predicts each token in place"),
         (json!({"top_k": "a\" b=\"c"}), "top-k"),
+        (json!({"sampler": "confidence", "steps": 1_000_000}), "are 1000000 passes; a server makes at most"),
+        (json!({"sampler": "euler", "steps": 9000, "block": 2}), "in each of 2 blocks are 18000 passes"),
     ] {
         let found = text(more.clone());
         assert!(found.contains(expected), "{more}\n{found}");

@@ -14,7 +14,7 @@ use super::asking::{CheckpointArguments, OpenCheckpoint, SamplerWords};
 use super::pipeline_arguments::SettingArguments;
 use super::{CommandContext, run, signals};
 use crate::error::{Error, Failure, FailureKind, Result};
-use crate::service::ServerSettings;
+use crate::service::{OrderQueue, ServerSettings};
 use crate::text::display::count_noun;
 use counter::Counter;
 
@@ -74,7 +74,7 @@ pub(super) fn run_serve(arguments: &ServeArguments, context: &CommandContext<'_>
             .iter()
             .zip(counter.queues())
             .map(|((name, checkpoint), queue)| {
-                let (model, stopper) = (&checkpoint.model, Stopper(stop.clone()));
+                let (model, stopper) = (&checkpoint.model, Stopper(stop.clone(), queue.clone()));
                 scope.spawn(move || {
                     // Whatever ends this thread ends the server.
                     let _stopper = stopper;
@@ -104,12 +104,13 @@ fn refuse_cut(cut: usize) -> Result<()> {
     }))
 }
 
-/// Sets the flag when it is dropped.
-struct Stopper(Arc<AtomicBool>);
+/// Stops the server when it is dropped: nobody answers what is put into this queue any more.
+struct Stopper(Arc<AtomicBool>, Arc<OrderQueue>);
 
 impl Drop for Stopper {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
+        self.1.close();
     }
 }
 

@@ -32,12 +32,20 @@ pub(crate) struct Asked {
     pub(crate) usage: bool,
 }
 
-/// Fields that are read, for suggestions.
+impl Form {
+    /// Fields of the task, for suggestions.
+    fn task_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Chat => &["messages"],
+            Self::Text => &["prompt", "suffix"],
+            Self::Watch => &["messages", "prompt", "suffix"],
+        }
+    }
+}
+
+/// Fields that are read beside those of the task, for suggestions.
 const KNOWN: &[&str] = &[
     "model",
-    "messages",
-    "prompt",
-    "suffix",
     "n",
     "seed",
     "max_tokens",
@@ -76,7 +84,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     for (name, neutral) in list_neutral() {
         fields.take_neutral(name, &neutral)?;
     }
-    fields.finish(KNOWN)?;
+    fields.finish(&[KNOWN, form.task_fields()].concat())?;
     let samples = usize::try_from(samples).expect("a bounded number fits");
     let request = ServiceRequest { model, kind, new_tokens, sampler, settings, samples, seed };
     Ok(Asked { request, stops, stream, usage })
@@ -177,6 +185,7 @@ fn join_parts(parts: &[Value]) -> Result<String, String> {
 
 fn take_length(fields: &mut Fields) -> Result<Option<u32>, Fault> {
     let most = u64::from(u32::MAX);
+    fields.refuse_both("max_tokens", "max_completion_tokens")?;
     let length = fields.take_count("max_tokens", 1, most)?;
     let length = fields.take_count("max_completion_tokens", 1, most)?.or(length);
     Ok(length.map(|length| u32::try_from(length).expect("a bounded number fits")))

@@ -61,6 +61,16 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
             "`response_format` is not supported",
         ),
         ("/watch", "{}".into(), "`prompt` is missing"),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","max_tokens":1,"max_completion_tokens":2}"#.into(),
+            "`max_tokens` and `max_completion_tokens` mean the same",
+        ),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","top-p":1,"top_p":0.5}"#.into(),
+            "`top-p` and `top_p` mean the same",
+        ),
     ];
     for (path, body, expected) in cases {
         let reply = server.post(path, &body);
@@ -70,6 +80,12 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
         assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
     }
     assert_eq!(server.post("/v1/completions", r#"{"prompt":"a","n":0}"#).json()["error"]["param"], "n");
+    // What cannot be asked here is not suggested, and no name comes back longer than it is worth.
+    let prompt =
+        server.post("/v1/chat/completions", r#"{"messages":[{"role":"user","content":"a"}],"prompt":"b"}"#);
+    assert!(prompt.status == 400 && !prompt.message().contains("did you mean `prompt`"), "{prompt:?}");
+    let long = server.post("/v1/completions", &format!(r#"{{"prompt":"a","{}":1}}"#, "x".repeat(100_000)));
+    assert!(long.status == 400 && long.body.len() < 1000, "{}", long.body.len());
     server.settle();
 }
 
@@ -83,8 +99,19 @@ fn paths_methods_types_and_names_are_checked() {
     assert_eq!(status(server.post("/v1/completions", r#"{"model":"x","prompt":"a"}"#)).0, 404);
     let foreign = server.send(b"GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     assert_eq!(Reply::parse(&foreign).status, 403);
-    let own = server.send(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n\r\n");
-    assert_eq!(Reply::parse(&own).status, 200);
+    for (host, status) in [
+        ("127.0.0.1:80", 200),
+        ("127.0.0.2:80", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:80", 200),
+        ("[::1]", 200),
+        ("10.0.0.1", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("[::1", 403),
+    ] {
+        let asked = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(Reply::parse(&server.send(asked.as_bytes())).status, status, "{host}");
+    }
 }
 
 #[test]

@@ -53,24 +53,36 @@ pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<
     let mut work = Work::new(model);
     loop {
         while let Some(order) = orders.next_order(BATCH.saturating_sub(work.len()), work.len() == 0) {
-            begin(model, &mut work, order);
+            // Reading a text takes time, and one that is refused takes no place: those at work go on between two of them.
+            if !begin(model, &mut work, order) && work.len() > 0 {
+                break;
+            }
         }
         orders.note_busy(work.len());
         if work.len() == 0 {
             return Ok(());
         }
-        for left in work.pass()? {
-            deliver(model, left);
+        match work.pass() {
+            Ok(left) => left.into_iter().for_each(|left| deliver(model, left)),
+            Err(failure) => {
+                for onlooker in work.give_up() {
+                    onlooker.into_parts().1.customer.borrow_mut().fail(failure.clone());
+                }
+                return Err(failure);
+            }
         }
     }
 }
 
-/// Takes in an order, or tells its customer why not.
-fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) {
+/// Takes in an order, or tells its customer why not. Whether it was taken.
+fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) -> bool {
     let TextOrder { prompt, samples, seed, mut customer } = order;
     let request = match prepare(model, &prompt) {
         Ok(request) => request,
-        Err(failure) => return customer.fail(failure),
+        Err(failure) => {
+            customer.fail(failure);
+            return false;
+        }
     };
     customer.begin(request.prefix.len() + request.suffix.len());
     let (customer, prompt) = (Rc::new(RefCell::new(customer)), Rc::new(prompt));
@@ -80,9 +92,11 @@ fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) {
         let listening = Listening::new(tokenizer, request.prefix.len(), list_ends(model, &prompt), delivery);
         let numbered = (sample as u64, request.clone());
         if let Err(failure) = work.join(numbered, (&prompt.sampler, seed), listening) {
-            return customer.borrow_mut().fail(failure);
+            customer.borrow_mut().fail(failure);
+            return false;
         }
     }
+    true
 }
 
 fn prepare(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Failure> {

@@ -77,6 +77,11 @@ impl<'a, O: Onlooker> Together<'a, O> {
         Ok(())
     }
 
+    /// Those who look on, after a failure of [`Self::pass`].
+    pub(crate) fn give_up(self) -> impl Iterator<Item = O> {
+        self.lanes.into_iter().flat_map(|lane| lane.rows).map(|row| row.onlooker)
+    }
+
     fn find_lane(&mut self, sampler: &Sampler) -> Result<&mut Lane<'a, O>, BackboneError> {
         let (causal, cache) = (sampler.reads_next_tokens(), sampler.cache);
         let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));

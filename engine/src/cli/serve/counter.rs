@@ -10,7 +10,7 @@ use crate::cli::asking::{
     find_prompt, list_sampler_fields,
 };
 use crate::error::{Error, Result};
-use crate::pipeline::config::{Prompt, PromptKind};
+use crate::pipeline::config::{Prompt, PromptKind, SamplerKind};
 use crate::run::text::{TextCustomer, TextOrder};
 use crate::service::{
     MOST_SAMPLES, OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
@@ -18,6 +18,9 @@ use crate::service::{
 
 /// Most letters of a sampler and its settings.
 const SAMPLER_LETTERS: usize = 1024;
+
+/// Most forward passes of an answer: those who ask for more would hold up the others.
+const MOST_PASSES: usize = 16_384;
 
 /// Most requests of which is remembered what the language says of them.
 const REMEMBERED: usize = 256;
@@ -118,8 +121,8 @@ impl Counter {
                 format!("infill {} {}", prefix.is_empty(), suffix.is_empty())
             }
         };
-        let named = matches!(sampler, SamplerWords::Named(_));
-        let key = (request.model, format!("{letters} {length:?} {named} {}", sampler.describe()));
+        // Not as people write it: two different samplers may read the same.
+        let key = (request.model, format!("{letters} {length:?} {sampler:?}"));
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
         }
@@ -150,6 +153,7 @@ impl TextService for Counter {
         customer: Box<dyn TextCustomer>,
     ) -> std::result::Result<(), Refusal> {
         let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
+        refuse_many_passes(&prompt, self.models[request.model].facts.context)?;
         if !(1..=MOST_SAMPLES).contains(&request.samples) {
             let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
             return Err(Refusal::Invalid { message });
@@ -165,6 +169,25 @@ impl TextService for Counter {
     fn load(&self, model: usize) -> QueueLoad {
         self.queues[model].load()
     }
+}
+
+/// Refuses an answer of more passes than [`MOST_PASSES`], in a context of so many tokens.
+fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<(), Refusal> {
+    let (SamplerKind::Reveal { steps, .. } | SamplerKind::Euler { steps, .. }) = prompt.sampler.kind else {
+        // The other samplers write at least one token in a pass.
+        return Ok(());
+    };
+    let tokens = prompt.new_tokens.unwrap_or(context);
+    let blocks = prompt.sampler.block.map_or(1, |block| tokens.div_ceil(block.max(1)).max(1));
+    let passes = steps.saturating_mul(blocks);
+    if passes <= MOST_PASSES {
+        return Ok(());
+    }
+    let each = if blocks == 1 { String::new() } else { format!(" in each of {blocks} blocks") };
+    let message = format!(
+        "`steps` {steps}{each} are {passes} passes; a server makes at most {MOST_PASSES} for an answer"
+    );
+    Err(Refusal::Invalid { message })
 }
 
 /// A fault in one line for a client.

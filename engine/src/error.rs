@@ -93,6 +93,12 @@ pub enum Error {
         /// Process id, host and start time of the run that holds the lock.
         holder: String,
     },
+    /// Another run makes what this one would make.
+    #[error("{message}")]
+    Busy {
+        /// Who makes what.
+        message: String,
+    },
     /// Storage has no room for what is written, or would be.
     #[error("{message}")]
     Space {
@@ -166,7 +172,7 @@ impl Error {
             Self::Usage { .. } | Self::Config => 2,
             Self::WorkToDo(_) | Self::NotRunnable(_) => 3,
             Self::Corrupt { .. } => 4,
-            Self::Locked { .. } => 5,
+            Self::Locked { .. } | Self::Busy { .. } => 5,
             Self::Space { .. } => 6,
             Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => 8,
             Self::Io { source, .. } if Shortage::find(source).is_some() => 6,
@@ -187,7 +193,7 @@ impl Error {
             Self::WorkToDo(_) => "work-to-do",
             Self::NotRunnable(_) => "not-runnable",
             Self::Corrupt { .. } => "corrupt",
-            Self::Locked { .. } => "locked",
+            Self::Locked { .. } | Self::Busy { .. } => "locked",
             Self::Space { .. } => "out-of-space",
             Self::Input { .. } | Self::Contradiction { .. } | Self::UnfitCheckpoint => "input",
             Self::Io { source, .. } if Shortage::find(source).is_some() => "out-of-space",
@@ -209,6 +215,9 @@ impl Error {
             Self::Corrupt { folder, file, .. } => Some(damage::explain_damage(folder, file)),
             Self::Locked { .. } => {
                 Some("wait for that run to end, or use another store with `--store`".into())
+            }
+            Self::Busy { .. } => {
+                Some("wait for that run to end, or run other stages with `--only` or `--until`".into())
             }
             Self::Space { .. } => self.shortage().map(Shortage::help),
             Self::Io { source, .. } if ForeignEntry::find(source).is_some() => Some(

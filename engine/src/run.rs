@@ -40,16 +40,15 @@ use crate::store::layout::format_current_time;
 /// Whatever stops the run before any work. A failure of a stage is in [`RunOutcome::error`] instead.
 pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let work: Vec<_> = runner.plan.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
-    if !work.is_empty() {
-        refuse::check_preconditions(runner, &work)?;
-        let begun = runner.store.begin_run(&build_run_record(runner));
-        begun.map_err(|error| space::explain_shortage(runner, &work, error))?;
+    if work.is_empty() {
+        return Ok(schedule::Schedule::new(runner, 0).run());
     }
-    let ran = schedule::Schedule::new(runner).run();
-    if !work.is_empty() {
-        let code = ran.error.as_ref().map_or(0, Error::exit_code);
-        runner.store.record_event(&json!({ "event": "end", "code": code }))?;
-    }
+    refuse::check_preconditions(runner, &work)?;
+    let begun = runner.store.begin_run(&build_run_record(runner));
+    let number = begun.map_err(|error| space::explain_shortage(runner, &work, error))?;
+    let ran = schedule::Schedule::new(runner, number).run();
+    let code = ran.error.as_ref().map_or(0, Error::exit_code);
+    runner.store.record_event(number, &json!({ "event": "end", "code": code }))?;
     Ok(ran)
 }
 

@@ -48,7 +48,7 @@ pub use downloads::{Downloads, PartialFile};
 pub use hashing_file::HashingFile;
 pub use layout::Store;
 pub use listing::{PermanentCheckpoints, StoreListing, StoredFolder};
-pub(crate) use lock::StoreLock;
+pub(crate) use lock::{StageLock, StoreLock};
 pub(crate) use manifest::Manifest;
 pub use publish::ArtifactWriter;
 pub(crate) use slot::{Slot, StageKey};

@@ -1,6 +1,5 @@
 //! Which path is answered by what, and who is let in.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +19,7 @@ use crate::api::{
     Asked, Form, Naming, parse_request, render_answers, render_begin, render_end, render_models,
     render_piece, render_usage,
 };
+use crate::connections::is_own_name;
 use crate::fault::{Fault, respond, respond_json};
 use crate::page::show_page;
 use crate::state::{ServerState, read_clock};
@@ -68,8 +68,7 @@ fn is_local(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let number = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || number.parse().is_ok_and(|number: IpAddr| number.is_loopback())
+    is_own_name(name)
 }
 
 /// Lets in who has a key, if keys are needed.

@@ -158,9 +158,9 @@ fn status_follows_a_live_run_until_it_ends() {
     let lock = store.lock().unwrap();
     let mut record = store.last_run().unwrap().unwrap();
     record.file = project.path().canonicalize().unwrap().join("p.kdl");
-    store.begin_run(&record).unwrap();
+    let number = store.begin_run(&record).unwrap();
     for stage in ["ar", "flow"] {
-        store.record_event(&serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
+        store.record_event(number, &serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
     }
     let status: Value =
         serde_json::from_str(&project.fmflow(&["status", "p.kdl", "--json"]).ok().stdout).unwrap();

@@ -5,6 +5,7 @@ mod common;
 
 mod adapters;
 mod benchmarks;
+mod beside;
 mod checkpoint_folders;
 mod checkpoint_texts;
 mod command_line;

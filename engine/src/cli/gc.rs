@@ -63,7 +63,7 @@ struct Survey {
 /// Looks without the lock. While a run is in progress, leftovers are left out: they cannot be distinguished from its unfinished work.
 fn preview_garbage(arguments: &GcArguments, store: &Store, context: &CommandContext<'_>) -> Result<Survey> {
     let mut found = survey_results(arguments, store)?;
-    found.running = lock::find_lock_holder(store)?.filter(|holder| holder.lives).map(|holder| holder.words);
+    found.running = lock::find_live_holders(store)?.into_iter().map(|holder| holder.words).next();
     if found.running.is_none() {
         found.items.extend(garbage::collect_leftovers(store)?);
     }
@@ -139,7 +139,9 @@ fn format_counting_command(
 }
 
 fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
-    let lock = store.lock().map_err(run::unwritable_store)?;
+    // Runs go on meanwhile.
+    let lock = store.lock_shared().map_err(run::unwritable_store)?;
+    let _turn = store.wait_for_turn()?;
     let items = garbage::collect_store_items(store, &[])?;
     let mut pins = garbage::read_artifact_pins(store)?;
     let names = || {

@@ -14,6 +14,7 @@ use super::{CommandContext, show};
 use crate::error::Result;
 use crate::plan::PlanState;
 use crate::store::journal::PastRun;
+use crate::store::lock::LockHolder;
 use crate::store::metrics::{Metrics, read_metrics};
 use crate::store::{Store, lock};
 use crate::text::display::render_table;
@@ -52,34 +53,32 @@ pub(super) fn run_log(arguments: &LogArguments, context: &CommandContext<'_>) ->
 fn list_runs(file: Option<&Path>, json: bool, context: &CommandContext<'_>) -> Result<()> {
     let store = context.open_store()?;
     let all = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
-    let alive = holder.is_some_and(|holder| holder.lives);
-    let last = all.last().map(|run| run.number).filter(|_| alive);
+    let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let file = file.map(read::to_absolute_path);
     let own = |run: &&PastRun| file.as_ref().is_none_or(|file| *file == run.file);
     let runs: Vec<_> = all.iter().filter(own).collect();
     if json {
         let runs: Vec<_> =
-            runs.iter().map(|run| render_past_run_json(run, describe_end(run, last))).collect();
+            runs.iter().map(|run| render_past_run_json(run, describe_end(run, &holders))).collect();
         return context.output.json(&json!({ "schema": "fmflow.log/1", "runs": runs }));
     }
     if runs.is_empty() {
         return context.output.result("no runs yet\n");
     }
-    let rows = runs.iter().map(|run| format_run_row(run, &describe_end(run, last)));
+    let rows = runs.iter().map(|run| format_run_row(run, &describe_end(run, &holders)));
     let text = render_table(&["run", "started (UTC)", "pipeline", "end", "stages"], rows.collect());
     context
         .output
         .result(&format!("{text}\nnext: {}\n", context.format_command("why", "FILE STAGE --vs RUN")))
 }
 
-/// How a run ended; `live` is the number of the run in progress. A run without an exit code that is not in progress was killed.
-fn describe_end(run: &PastRun, live: Option<u64>) -> String {
+/// How a run ended; `holders` are the processes at work. A run without an exit code that is not in progress was killed.
+fn describe_end(run: &PastRun, holders: &[LockHolder]) -> String {
     match run.code {
         Some(0) => "ok".into(),
         Some(75) => "stopped".into(),
         Some(code) => format!("exit code {code}"),
-        None if live == Some(run.number) => "running".into(),
+        None if run.is_in_progress(holders) => "running".into(),
         None => "killed".into(),
     }
 }

@@ -50,11 +50,10 @@ pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'
     let pipeline = source.load(context)?;
     let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
     let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
-    let alive = holder.is_some_and(|holder| holder.lives);
+    let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let run = select_run(&runs, &pipeline, record.as_ref().map(|(number, _)| *number));
     let subject = ReportSubject {
-        running: alive && run.is_some() && run.map(|run| run.number) == runs.last().map(|run| run.number),
+        running: run.is_some_and(|run| run.is_in_progress(&holders)),
         machine: describe_environment(run, store.as_ref()),
         run: run.cloned(),
         seconds: sum_seconds(&runs),

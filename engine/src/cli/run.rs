@@ -158,7 +158,12 @@ fn execute_pipeline(
     }
     let interrupt = install_interrupt(context)?;
     let store = context.create_store().map_err(unwritable_store)?;
-    let lock = lock_with_note(&store, context)?;
+    // Results that are discarded may be read by other runs.
+    let lock = match selection.from {
+        Some(_) => store.lock(),
+        None => store.lock_shared(),
+    };
+    let lock = tell_note(keep_unwritable(lock)?, context);
     let (digests, mut plan) = plan::make_plan(&pipeline, Some(&store))?;
     plan.select(&pipeline, &selection)?;
     let work = plan.count_stages_to_run();
@@ -223,13 +228,12 @@ fn install_interrupt(context: &CommandContext<'_>) -> Result<Arc<AtomicBool>> {
     Ok(interrupt)
 }
 
-/// As [`take_lock`]; says what there is to say of the lock.
-fn lock_with_note(store: &Store, context: &CommandContext<'_>) -> Result<Result<StoreLock>> {
-    let lock = take_lock(store)?;
+/// Says what there is to say of a lock.
+fn tell_note(lock: Result<StoreLock>, context: &CommandContext<'_>) -> Result<StoreLock> {
     if let Some(note) = lock.as_ref().ok().and_then(|lock| lock.note.as_ref()) {
         context.output.message(&format!("note: {note}\n"));
     }
-    Ok(lock)
+    lock
 }
 
 /// Tells of work that the run would not use; more than [`LARGE_LOSS`] of it has to be confirmed.
@@ -265,9 +269,9 @@ fn ask_on_terminal(context: &CommandContext<'_>) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The lock of the store. The inner error says why the store cannot be written; what is cached can be shown all the same.
-fn take_lock(store: &Store) -> Result<Result<StoreLock>> {
-    match store.lock() {
+/// Keeps the error that a store cannot be written inside: what is cached can be shown all the same.
+fn keep_unwritable(lock: Result<StoreLock>) -> Result<Result<StoreLock>> {
+    match lock {
         Err(error) if is_unwritable(&error) => Ok(Err(error)),
         other => other.map(Ok),
     }

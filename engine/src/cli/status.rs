@@ -18,6 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run;
+use crate::store::journal::PastRun;
 use crate::store::lock::LockHolder;
 use crate::store::{Store, StoreListing, lock, metrics, summary};
 use crate::text::display::{list_kept_updates, render_table};
@@ -42,8 +43,8 @@ pub(super) struct StatusArguments {
 struct PipelineStatus {
     rows: Vec<StatusRow>,
     work: usize,
-    /// The run in progress.
-    running: Option<LockHolder>,
+    /// The runs in progress.
+    running: Vec<LockHolder>,
 }
 
 pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -64,7 +65,7 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
             context.output.result(&text)?;
             last = text;
         }
-        if status.running.is_none() {
+        if status.running.is_empty() {
             return Ok(());
         }
         sleep(INTERVAL);
@@ -83,16 +84,18 @@ fn separate_from_last(last: &str, output: Output) -> Result<()> {
 
 fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<PipelineStatus> {
     let store = context.open_store()?;
-    // Read the lock before the store: a run that ends in between is still listed as running and shown complete, never as ended
+    // Read the locks before the store: a run that ends in between is still listed as running and shown complete, never as ended
     // with results missing.
-    let holder = store.as_ref().map(lock::find_lock_holder).transpose()?.flatten();
-    let running = holder.filter(|holder| holder.lives);
+    let running = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
     let listing = store.as_ref().map(StoreListing::read).transpose()?.unwrap_or_default();
-    let last = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default().pop();
-    let last = last.filter(|run| run.file == pipeline.file).unwrap_or_default();
-    let begun =
-        |name: &String| running.is_some() && last.stages.get(name).is_some_and(|word| word == "begun");
+    let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
+    let own = || runs.iter().rev().filter(|run| run.file == pipeline.file);
+    let last = own().next().cloned().unwrap_or_default();
+    let at_work = |name: &String| {
+        let begun = |run: &&PastRun| run.stages.get(name).is_some_and(|word| word == "begun");
+        own().filter(|run| run.is_in_progress(&running)).any(|run| begun(&run))
+    };
     let row = |planned: &PlannedStage| {
         let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
@@ -104,7 +107,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
             None => row,
         };
         match (&store, last.failures.get(name)) {
-            (Some(store), _) if open && begun(name) => row.with_progress(pipeline, planned, store),
+            (Some(store), _) if open && at_work(name) => row.with_progress(pipeline, planned, store),
             (_, Some(why)) if open => Ok(row.with_failure(why)),
             _ => Ok(row),
         }
@@ -122,22 +125,31 @@ impl PipelineStatus {
         let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
         self.rows.iter().filter_map(StatusRow::describe_permanent).for_each(|line| text += &line);
-        let _ = match (&self.running, self.work) {
-            (Some(holder), _) => writeln!(text, "a run is in progress: {}", holder.words),
-            (None, 0) if self.rows.iter().any(|row| row.state == "failed") => {
+        for holder in &self.running {
+            let _ = writeln!(text, "a run is in progress: {}", holder.words);
+        }
+        let _ = match self.work {
+            _ if !self.running.is_empty() => Ok(()),
+            0 if self.rows.iter().any(|row| row.state == "failed") => {
                 writeln!(text, "every stage is finished, but a required score was not reached")
             }
-            (None, 0) => writeln!(text, "nothing to do: every stage is finished"),
-            (None, _) => writeln!(text, "next: {}", arguments.source.format_next_command("run", "", context)),
+            0 => writeln!(text, "nothing to do: every stage is finished"),
+            _ => writeln!(text, "next: {}", arguments.source.format_next_command("run", "", context)),
         };
         text
+    }
+
+    /// The processes of the runs in progress; `None` if there are none.
+    fn join_running(&self) -> Option<String> {
+        let words: Vec<&str> = self.running.iter().map(|holder| holder.words.as_str()).collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     fn json(&self, pipeline: &Pipeline) -> Value {
         json!({
             "schema": "fmflow.status/1",
             "pipeline": pipeline.name,
-            "running": self.running.as_ref().map(|holder| &holder.words),
+            "running": self.join_running(),
             "stages": self.rows.iter().map(StatusRow::json).collect::<Vec<_>>(),
         })
     }

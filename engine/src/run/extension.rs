@@ -30,6 +30,8 @@ pub(super) fn adopt_checkpoint(runner: &Runner<'_>, planned: &PlannedStage, slot
         return Ok(());
     };
     let (folder, step) = extension.from.as_ref().expect("a stage that resumes has a checkpoint");
+    // Nothing is taken from a training that goes on.
+    let _old = runner.store.lock_stage(runner.expect_lock(), &planned.key.name, &extension.fingerprint)?;
     let metrics = read_old_metrics(runner.store, extension)?;
     let permanent = list_branch_points(runner, planned, extension)?;
     slot.adopt_checkpoint((folder, *step), &permanent, &metrics.lines)

@@ -45,6 +45,7 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
             return Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() });
         }
     }
+    refuse_stages_of_others(runner, work)?;
     refuse_unsupported(runner.pipeline, work.iter().map(|planned| runner.stage(planned)))?;
     let computes =
         |planned: &&&PlannedStage| !matches!(runner.stage(planned).config, StageConfig::Command(_));
@@ -67,6 +68,16 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     }
     memory::refuse_low_memory(runner, work)?;
     space::refuse_full_disk(runner, work)
+}
+
+/// Refuses stages that another run makes now.
+fn refuse_stages_of_others(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
+    for planned in work {
+        if let Some(maker) = runner.store.find_maker(&planned.key.fingerprint)? {
+            return Err(Error::Busy { message: format!("{maker} makes `{}` now", planned.key.name) });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses commands without consent. The command line has shown them and refused before; this holds for every other way to a run.

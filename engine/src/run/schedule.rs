@@ -33,6 +33,8 @@ type StageResult = (StageId, Result<Summary>);
 /// The state of a run: which stages wait, which run, and how the others ended.
 pub(super) struct Schedule<'a> {
     runner: &'a Runner<'a>,
+    /// Number of the run; 0 for one that has nothing to do.
+    number: u64,
     /// Not yet started, in the plan's order.
     waiting: Vec<&'a PlannedStage>,
     /// Started, and when.
@@ -43,10 +45,10 @@ pub(super) struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    pub(super) fn new(runner: &'a Runner<'a>) -> Self {
+    pub(super) fn new(runner: &'a Runner<'a>, number: u64) -> Self {
         let waiting = runner.plan.wanted().collect();
         let (verified, hooks) = (Arc::default(), HookRunner::new(runner));
-        Self { runner, waiting, running: vec![], verified, hooks, ran: RunOutcome::default() }
+        Self { runner, number, waiting, running: vec![], verified, hooks, ran: RunOutcome::default() }
     }
 
     /// Runs every stage, or as many as the first failure allows; outcomes are in the plan's order.
@@ -132,7 +134,7 @@ impl<'a> Schedule<'a> {
     ) -> Result<()> {
         let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
         let event = json!({ "event": "begin", "stage": name, "fingerprint": fingerprint });
-        self.runner.store.record_event(&event)?;
+        self.runner.store.record_event(self.number, &event)?;
         self.running.push((planned, Instant::now()));
         let (runner, send, verified, cores) =
             (self.runner, send.clone(), self.verified.clone(), self.share_cores());
@@ -174,7 +176,7 @@ impl<'a> Schedule<'a> {
         let StageOutcome { stage, ended, seconds, headline, .. } = &outcome;
         let event =
             json!({ "event": ended.word(), "stage": stage, "seconds": seconds, "headline": headline });
-        let journal = self.runner.store.record_event(&event).map_err(explain);
+        let journal = self.runner.store.record_event(self.number, &event).map_err(explain);
         let code = result.as_ref().err().map(Error::exit_code);
         self.hooks.start(planned, &outcome, code, scope);
         self.hooks.tell_ended();

@@ -25,6 +25,7 @@ use crate::run::made::resolve_made_sources;
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
+use crate::store::StageLock;
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
@@ -57,10 +58,17 @@ pub(super) fn work_on_stage(
     if runner.interrupt.load(Ordering::Relaxed) {
         return Err(stage_error(own, stopped_before_start()));
     }
+    let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
+    let _maker = runner.store.lock_stage(runner.expect_lock(), name, fingerprint)?;
+    if has_been_made(runner, planned) {
+        runner.events.note(&format!("{name}: another run has made it meanwhile"));
+        return read_finished_summary(runner, planned);
+    }
     let inputs = verify_inputs(runner, own, verified)?;
     let resolved = resolve_sources(runner, own, &inputs)?;
     let stage = &*resolved;
     let windowed = find_windowed(runner, stage, verified)?;
+    let _windows = lock_windows(runner, stage)?;
     let windows = windowed.iter().map(|(role, rows)| (role.clone(), rows.source())).collect();
     let windows: IndexMap<InputRole, WindowSource<'_>> = windows;
     refuse_contradictions(runner, stage, &inputs)?;
@@ -104,6 +112,19 @@ pub(super) fn work_on_stage(
     let unmet = check_required_scores(stage, &summary)
         .unwrap_or_else(|missing| Some(defect_failure(&format!("its summary is incomplete: {missing}"))));
     unmet.map_or(Ok(summary), |failure| Err(stage_error(stage, failure)))
+}
+
+/// Whether another run has published the result since the plan was made.
+fn has_been_made(runner: &Runner<'_>, planned: &PlannedStage) -> bool {
+    let missing = matches!(planned.state, PlanState::Run | PlanState::Resume { .. });
+    missing && runner.store.vfs().stat(&runner.artifact(planned)).is_ok()
+}
+
+/// The locks of the windows that a stage reads.
+fn lock_windows(runner: &Runner<'_>, stage: &Stage) -> Result<Vec<StageLock>> {
+    let windows = find_windowed_rows(runner.pipeline, stage);
+    let keys = windows.map(|(_, rows)| &runner.plan.planned(rows.id).key);
+    keys.map(|key| runner.store.lock_window(runner.expect_lock(), &key.name, &key.fingerprint)).collect()
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Ledger;
 use crate::store::layout::{self, Store};
+use crate::store::lock::LockHolder;
 use crate::store::seal::{self, SealedLine};
 use crate::text::escape::show_path;
 
@@ -68,6 +69,17 @@ pub(crate) struct PastRun {
     pub took: IndexMap<String, Duration>,
     /// Exit code; `None` for a run that is in progress or was killed.
     pub code: Option<u8>,
+    /// Number of the process.
+    pub process: Option<u64>,
+}
+
+impl PastRun {
+    /// Whether the run is in progress, if these processes are at work in the store.
+    #[must_use]
+    pub(crate) fn is_in_progress(&self, holders: &[LockHolder]) -> bool {
+        let alive = |id: u64| holders.iter().any(|holder| holder.lives && holder.is_process(id));
+        self.code.is_none() && self.process.is_some_and(alive)
+    }
 }
 
 impl RunRecord {
@@ -85,6 +97,8 @@ impl Store {
         let text = serde_json::to_string_pretty(record).map_err(|_| unrecordable_path(&record.file))?;
         let text = seal::seal_object(&text);
         self.ensure_folder("runs")?;
+        // Two runs that start at once get two numbers.
+        let _turn = self.wait_for_turn()?;
         let journal = self.read_journal()?;
         let number = self.find_last_number(&journal)? + 1;
         self.replace_file(&self.record_path(number), text.as_bytes())?;
@@ -137,13 +151,15 @@ impl Store {
         self.root().join(format!("runs/{number}.json"))
     }
 
-    /// Appends one event, a JSON object, to the journal. The event is on stable storage when this returns.
+    /// Appends one event of a run, a JSON object, to the journal. The event is on stable storage when this returns.
     ///
     /// # Errors
     /// If the journal cannot be written or synced.
-    pub fn record_event(&self, event: &Value) -> Result<()> {
+    pub fn record_event(&self, run: u64, event: &Value) -> Result<()> {
         self.ensure_folder("runs")?;
-        self.append_event("", event)
+        let mut event = event.clone();
+        event.as_object_mut().expect("an event is an object").insert("run".into(), run.into());
+        self.append_event("", &event)
     }
 
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
@@ -209,12 +225,15 @@ fn collect_runs(events: Vec<Value>) -> Vec<PastRun> {
     let mut runs: Vec<PastRun> = Vec::new();
     for event in events {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let next = runs.last().map_or(0, |run| run.number) + 1;
-        // Earlier versions did not write it.
-        let number = event.get("run").and_then(Value::as_u64).unwrap_or(next);
-        match (text("event").as_str(), runs.last_mut()) {
+        let word = text("event");
+        // Earlier versions did not write the number, and had one run at a time.
+        let last = runs.last().map_or(0, |run| run.number);
+        let number = event.get("run").and_then(Value::as_u64);
+        let number = number.unwrap_or(if word == "start" { last + 1 } else { last });
+        match (word.as_str(), runs.iter_mut().rev().find(|run| run.number == number)) {
             ("start", _) => runs.push(PastRun {
                 number,
+                process: event.get("process").and_then(Value::as_u64),
                 started: text("time"),
                 file: text("file").into(),
                 settings: parse_texts(event.get("settings")),
@@ -277,20 +296,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("store")).unwrap();
         assert_eq!(store.begin_run(&record()).unwrap(), 1);
-        store.record_event(&json!({ "event": "begin", "stage": "ar" })).unwrap();
+        store.record_event(1, &json!({ "event": "begin", "stage": "ar" })).unwrap();
         let path = store.root().join("runs/journal.jsonl");
         let torn = std::fs::read_to_string(&path).unwrap() + "{\"event\": \"do";
         std::fs::write(&path, torn).unwrap();
         assert_eq!(store.begin_run(&record()).unwrap(), 2);
-        store.record_event(&json!({ "event": "begin", "stage": "ar" })).unwrap();
-        store.record_event(&json!({ "event": "done", "stage": "ar" })).unwrap();
-        store.record_event(&json!({ "event": "end", "code": 0 })).unwrap();
+        store.record_event(2, &json!({ "event": "begin", "stage": "ar" })).unwrap();
+        store.record_event(2, &json!({ "event": "done", "stage": "ar" })).unwrap();
+        store.record_event(2, &json!({ "event": "end", "code": 0 })).unwrap();
         let runs = store.past_runs().unwrap();
         let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
         assert_eq!((first.code, first.stages["ar"].as_str()), (None, "begun"));
         assert_eq!((second.code, second.stages["ar"].as_str()), (Some(0), "done"));
         assert_eq!(store.run_record(2).unwrap(), Some(record()));
         assert_eq!(store.run_record(3).unwrap(), None);
+    }
+
+    #[test]
+    fn events_of_two_runs_at_once_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store")).unwrap();
+        let (one, two) = (store.begin_run(&record()).unwrap(), store.begin_run(&record()).unwrap());
+        store.record_event(one, &json!({ "event": "begin", "stage": "ar", "fingerprint": "a" })).unwrap();
+        store.record_event(two, &json!({ "event": "begin", "stage": "flow", "fingerprint": "b" })).unwrap();
+        store.record_event(two, &json!({ "event": "done", "stage": "flow" })).unwrap();
+        store.record_event(two, &json!({ "event": "end", "code": 0 })).unwrap();
+        store.record_event(one, &json!({ "event": "failed", "stage": "ar", "headline": "no" })).unwrap();
+        let runs = store.past_runs().unwrap();
+        let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
+        assert_eq!((first.code, first.stages.len(), first.failures["ar"].as_str()), (None, 1, "no"));
+        assert_eq!((second.code, second.stages["flow"].as_str()), (Some(0), "done"));
+        let _lock = store.lock_shared().unwrap();
+        let holders = crate::store::lock::find_lock_holders(&store).unwrap();
+        assert_eq!([first, second].map(|run| run.is_in_progress(&holders)), [true, false]);
+        assert!(!first.is_in_progress(&[]));
     }
 
     /// Calls a test after each flip of a bit in a file, which it then restores.
@@ -328,7 +367,7 @@ mod tests {
         let store = Store::create(&folder.path().join("store")).unwrap();
         for number in 1..=2 {
             assert_eq!(store.begin_run(&record()).unwrap(), number);
-            store.record_event(&json!({ "event": "end", "code": 0 })).unwrap();
+            store.record_event(number, &json!({ "event": "end", "code": 0 })).unwrap();
         }
         let (path, before) = (store.root().join("runs").join(JOURNAL), store.past_runs().unwrap());
         for_each_flip(&path, |bit| match store.past_runs() {

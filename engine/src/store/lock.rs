@@ -1,70 +1,102 @@
-//! Allows one run at a time in a store: an exclusive lock on a file that also names its holder.
+//! Who may change a store. A run shares it with other runs, each of which makes stages of its own; `gc`, and runs that discard
+//! results, have it alone.
+//!
+//! ```text
+//! lock                     locked by whoever changes the store: shared by runs, exclusive for those who need it alone
+//! locks/run.<process>.<n>  names such a process; it is removed at the end
+//! locks/turn               locked for moments by who changes a file of all runs
+//! locks/stage-<12 digits>  locked by the run that makes the stage, and names it; `window-`: by the training that reads the window
+//! ```
+
+mod holders;
+mod stage;
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub(crate) use holders::{LockHolder, find_live_holders, find_lock_holders};
+pub(crate) use stage::StageLock;
 
 use crate::error::{Error, Result};
-use crate::store::layout::{self, Store, extract_digits};
-use crate::store::vfs::{Vfs, is_absent};
+use crate::store::layout::{Store, extract_digits, make_unique_name};
+use crate::store::vfs::Vfs;
+use holders::{RUN, remove_holders, write_holder};
+
+/// The folder of the locks of stages and of the names of runs.
+const LOCKS: &str = "locks";
+
+/// How long others may take to let the lock go: those who share it have it alone for a moment when they start.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the lock is tried.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The right to change a store. It is released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StoreLock {
     file: File,
-    /// A warning to show once at the start, if any.
+    vfs: Arc<dyn Vfs>,
+    /// The file that names this process.
+    name: Option<PathBuf>,
+    /// Something to show once at the start, if any.
     pub note: Option<String>,
 }
 
-impl StoreLock {
-    /// Takes the lock of the store at `root`.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] if another process holds it, [`Error::Io`] if the file cannot be opened, or, on a file system without
-    /// locks, be read and written.
-    pub(super) fn take(vfs: &dyn Vfs, root: &Path) -> Result<Self> {
-        let path = root.join("lock");
-        let mut file = vfs.open_lock_file(&path).map_err(Error::io("open", &path))?;
-        let mut note = None;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(locked_store(root, &read_lock_holder(&mut file).unwrap_or_default()));
-            }
-            // The file system has no locks: the only evidence of another run is the holder that the file names.
-            Err(TryLockError::Error(error)) => {
-                let holder = read_lock_holder(&mut file).map_err(Error::io("read", &path))?;
-                if can_be_alive(&holder) {
-                    return Err(locked_store(root, &holder));
-                }
-                note = Some(format!("this file system has no locks ({error}): start only one run at a time"));
-            }
-        }
-        Self::claim(file, &path, note)
-    }
-
-    /// Names this process as the holder. Where locks work, the name is only for messages, so a failure to write it is ignored.
-    fn claim(mut file: File, path: &Path, note: Option<String>) -> Result<Self> {
-        match write_lock_holder(&mut file) {
-            Err(error) if note.is_some() => Err(Error::io("write", path)(error)),
-            _ => Ok(Self { file, note }),
-        }
-    }
+/// How a lock is held.
+enum Hold {
+    /// Nobody else has it.
+    Alone,
+    /// Others share it.
+    Beside,
+    /// The file system has no locks.
+    Unknown(io::Error),
 }
 
 impl Store {
-    /// Takes the lock, creates missing folders, and removes what dead processes left.
+    /// Takes the lock for this process alone, creates missing folders, and removes what dead processes left.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process holds the lock, [`Error::Io`] if the store cannot be changed.
     pub fn lock(&self) -> Result<StoreLock> {
-        let lock = StoreLock::take(self.vfs(), self.root())?;
-        for folder in ["tmp", "trash", "artifacts", "work", "runs"] {
+        StoreLock::take(self, false)
+    }
+
+    /// Takes the lock for a run that works beside others: it may make stages whose [`StageLock`] it gets. If it is the only
+    /// one, it creates missing folders and removes what dead processes left.
+    ///
+    /// # Errors
+    /// As [`Self::lock`]; another run is none, unless it needs the store alone.
+    pub fn lock_shared(&self) -> Result<StoreLock> {
+        StoreLock::take(self, true)
+    }
+
+    /// Waits until no other process reads and writes small files of the store that belong to all. It takes moments.
+    ///
+    /// # Errors
+    /// If the lock cannot be opened, or somebody keeps it.
+    pub(crate) fn wait_for_turn(&self) -> Result<File> {
+        self.ensure_folder(LOCKS)?;
+        let file = self.open_lock(&self.root().join(LOCKS).join("turn"))?;
+        match acquire(&file, false) {
+            Some(_) => Ok(file),
+            None => Err(locked_store(self)),
+        }
+    }
+
+    fn open_lock(&self, path: &Path) -> Result<File> {
+        self.vfs().open_lock_file(path).map_err(Error::io("open", path))
+    }
+
+    /// Creates missing folders.
+    fn ensure_folders(&self) -> Result<()> {
+        for folder in ["tmp", "trash", "artifacts", "work", "runs", LOCKS] {
             self.ensure_folder(folder)?;
         }
-        self.vfs().sync_dir(self.root()).map_err(Error::io("sync", self.root()))?;
-        self.sweep()?;
-        Ok(lock)
+        self.vfs().sync_dir(self.root()).map_err(Error::io("sync", self.root()))
     }
 
     /// Empties `tmp/` and `trash/`, and removes unfinished work whose artifact exists.
@@ -76,7 +108,9 @@ impl Store {
         let artifacts = self.root().join("artifacts");
         let finished = self.vfs().list(&artifacts).map_err(Error::io("list", &artifacts))?;
         let finished: Vec<&str> = finished.iter().map(|(name, _)| extract_digits(name)).collect();
-        self.empty_folder(&self.root().join("work"), |name| finished.contains(&extract_digits(name)))
+        self.empty_folder(&self.root().join("work"), |name| finished.contains(&extract_digits(name)))?;
+        // No stage is at work, so that nobody has one of them open.
+        self.empty_folder(&self.root().join(LOCKS), |name| name.contains('-'))
     }
 
     fn empty_folder(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
@@ -90,139 +124,107 @@ impl Store {
     }
 }
 
+impl StoreLock {
+    fn take(store: &Store, shared: bool) -> Result<Self> {
+        let path = store.root().join("lock");
+        let file = store.open_lock(&path)?;
+        let held = acquire(&file, shared).ok_or_else(|| locked_store(store))?;
+        let mut lock = Self { file, vfs: store.vfs.clone(), name: None, note: None };
+        store.ensure_folders()?;
+        let held = match held {
+            Hold::Beside => Hold::Beside,
+            Hold::Unknown(error) => {
+                if !find_live_holders(store)?.is_empty() {
+                    return Err(locked_store(store));
+                }
+                lock.note =
+                    Some(format!("this file system has no locks ({error}): start only one run at a time"));
+                Hold::Unknown(error)
+            }
+            Hold::Alone => Hold::Alone,
+        };
+        if !matches!(held, Hold::Beside) {
+            remove_holders(store)?;
+            store.sweep()?;
+        }
+        if shared && matches!(held, Hold::Alone) {
+            // Whoever starts at the same moment may be faster now, which does no harm.
+            lock.share().ok_or_else(|| locked_store(store))?;
+        }
+        lock.claim(store, matches!(held, Hold::Unknown(_)))?;
+        Ok(lock)
+    }
+
+    /// Lets others share the lock.
+    fn share(&self) -> Option<()> {
+        wait_for(|| self.file.try_lock_shared()).map(drop)
+    }
+
+    /// Names this process, and those that share the lock with it. Where locks work, names are only for messages, so a failure to
+    /// write one is ignored.
+    fn claim(&mut self, store: &Store, essential: bool) -> Result<()> {
+        let others = find_live_holders(store).unwrap_or_default();
+        if let Some(other) = others.first() {
+            self.note = Some(format!("{} runs in this store, too; what it makes is left to it", other.words));
+        }
+        let path = store.root().join(LOCKS).join(make_unique_name(RUN));
+        match write_holder(store.vfs(), &path) {
+            Err(error) if essential => return Err(Error::io("write", &path)(error)),
+            Err(_) => {}
+            Ok(()) => self.name = Some(path),
+        }
+        Ok(())
+    }
+}
+
+/// Locks a file; `None` if somebody else does not let it go.
+fn acquire(file: &File, shared: bool) -> Option<Hold> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Some(Hold::Alone),
+            Err(TryLockError::Error(error)) => return Some(Hold::Unknown(error)),
+            Err(TryLockError::WouldBlock) if shared && file.try_lock_shared().is_ok() => {
+                return Some(Hold::Beside);
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        sleep(LOOK);
+    }
+}
+
+/// Tries to lock until it succeeds; `None` if it takes too long.
+fn wait_for(attempt: impl Fn() -> std::result::Result<(), TryLockError>) -> Option<()> {
+    let end = Instant::now() + PATIENCE;
+    while attempt().is_err() {
+        if Instant::now() >= end {
+            return None;
+        }
+        sleep(LOOK);
+    }
+    Some(())
+}
+
+fn locked_store(store: &Store) -> Error {
+    let names = find_live_holders(store).unwrap_or_default();
+    let names: Vec<String> = names.into_iter().map(|holder| holder.words).collect();
+    let holder = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
+    Error::Locked { store: store.root().to_path_buf(), holder }
+}
+
 impl Drop for StoreLock {
     fn drop(&mut self) {
-        let _ = self.file.set_len(0);
+        if let Some(name) = &self.name {
+            // Whoever has the store alone next removes it.
+            let _ = self.vfs.remove_file(name);
+        }
         // Unlock explicitly: closing the file does not release the lock while a child that was just forked has it open.
         let _ = self.file.unlock();
     }
 }
 
-/// The process that the lock file of a store names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LockHolder {
-    /// Process id, host and start, as written in the file.
-    pub words: String,
-    /// Whether the process may still be running. A process of another machine cannot be checked and counts as running.
-    pub lives: bool,
-}
-
-/// The process that holds the lock of a store, or died while it held it; `None` if there is none.
-///
-/// This never takes the lock, so that it cannot make a run fail that starts at the same moment.
-///
-/// # Errors
-/// If the lock file cannot be read: nobody knows then whether a run is in progress.
-pub(crate) fn find_lock_holder(store: &Store) -> Result<Option<LockHolder>> {
-    let path = store.root().join("lock");
-    let file = match store.vfs().open(&path) {
-        Err(error) if is_absent(&error) => return Ok(None),
-        other => other.map_err(Error::io("open", &path))?,
-    };
-    let words = read_holder_words(file).map_err(Error::io("read", &path))?;
-    let lives = can_be_alive(&words);
-    Ok((!words.is_empty()).then_some(LockHolder { words, lives }))
-}
-
-fn locked_store(root: &Path, holder: &str) -> Error {
-    let holder = if holder.is_empty() { "another process" } else { holder };
-    Error::Locked { store: root.to_path_buf(), holder: holder.to_string() }
-}
-
-fn read_lock_holder(file: &mut File) -> io::Result<String> {
-    file.seek(SeekFrom::Start(0))?;
-    read_holder_words(file)
-}
-
-fn read_holder_words(file: impl Read) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    file.take(512).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
-}
-
-fn write_lock_holder(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.seek(SeekFrom::Start(0))?;
-    writeln!(
-        file,
-        "process {} on {} since {}",
-        std::process::id(),
-        read_host_name(),
-        layout::format_current_time()
-    )
-}
-
-fn read_host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// Whether the process that a lock file names may still be running. Only one of this machine can be checked.
-fn can_be_alive(holder: &str) -> bool {
-    let mut words = holder.split(' ');
-    let (process, machine) = (words.nth(1).and_then(|word| word.parse::<i32>().ok()), words.nth(1));
-    match (process.and_then(rustix::process::Pid::from_raw), machine) {
-        (None, _) | (_, None) => false,
-        (Some(process), Some(machine)) if machine == read_host_name() => {
-            // One of another user may not be asked, and lives.
-            rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
-        }
-        _ => true,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::vfs::Disk;
-
-    #[test]
-    fn the_second_learns_who_holds_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::create(folder.path()).unwrap();
-        let first = StoreLock::take(&Disk, folder.path()).unwrap();
-        let error = StoreLock::take(&Disk, folder.path()).unwrap_err();
-        assert!(find_lock_holder(&store).unwrap().is_some_and(|holder| holder.lives));
-        assert_eq!(error.exit_code(), 5);
-        assert!(error.to_string().contains(&format!("process {} on ", std::process::id())), "{error}");
-        drop(first);
-        assert_eq!(find_lock_holder(&store).unwrap(), None);
-        StoreLock::take(&Disk, folder.path()).unwrap();
-    }
-
-    #[test]
-    fn a_copy_of_the_open_file_does_not_keep_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = StoreLock::take(&Disk, folder.path()).unwrap();
-        let _child = first.file.try_clone().unwrap();
-        drop(first);
-        StoreLock::take(&Disk, folder.path()).unwrap();
-    }
-
-    #[test]
-    fn without_locks_a_holder_that_cannot_be_named_gets_no_store() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        std::fs::write(&path, "").unwrap();
-        let unwritable = || File::open(&path).unwrap();
-        let error = StoreLock::claim(unwritable(), &path, Some("no locks".into())).unwrap_err();
-        assert!(error.to_string().starts_with("cannot write "), "{error}");
-        StoreLock::claim(unwritable(), &path, None).unwrap();
-    }
-
-    #[test]
-    fn a_lock_file_that_cannot_be_read_does_not_count_as_free() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::create(folder.path()).unwrap();
-        assert_eq!(find_lock_holder(&store).unwrap(), None, "absent");
-        std::fs::create_dir(folder.path().join("lock")).unwrap();
-        assert!(matches!(find_lock_holder(&store), Err(Error::Io { .. })));
-    }
-
-    #[test]
-    fn a_lock_holder_counts_while_its_process_lives() {
-        assert!(can_be_alive(&format!("process {} on {} since today", std::process::id(), read_host_name())));
-        assert!(!can_be_alive(&format!("process 2147483646 on {} since today", read_host_name())));
-        assert!(can_be_alive("process 1 on another-machine since today"));
-        assert!(!can_be_alive(""));
-    }
-}
+mod tests;

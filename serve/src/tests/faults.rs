@@ -80,13 +80,18 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
         assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
     }
     assert_eq!(server.post("/v1/completions", r#"{"prompt":"a","n":0}"#).json()["error"]["param"], "n");
+    server.settle();
+}
+
+#[test]
+fn an_unknown_field_is_told_in_a_few_words() {
+    let server = Running::start(Limits::USUAL);
     // What cannot be asked here is not suggested, and no name comes back longer than it is worth.
     let prompt =
         server.post("/v1/chat/completions", r#"{"messages":[{"role":"user","content":"a"}],"prompt":"b"}"#);
     assert!(prompt.status == 400 && !prompt.message().contains("did you mean `prompt`"), "{prompt:?}");
     let long = server.post("/v1/completions", &format!(r#"{{"prompt":"a","{}":1}}"#, "x".repeat(100_000)));
     assert!(long.status == 400 && long.body.len() < 1000, "{}", long.body.len());
-    server.settle();
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn report_trials(findings: &mut DoctorFindings, all: Vec<ProbeResult>) {
 
 /// Reports who holds the store's lock and what the store contains.
 fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
-    let at_rest = report_lock(findings, lock::find_lock_holder(store));
+    let at_rest = report_lock(findings, lock::find_lock_holders(store));
     match garbage::collect_store_items(store, &[]) {
         Err(error) => findings.add_obstacle("contents", error.to_string(), error.exit_code()),
         Ok(items) => {
@@ -112,23 +112,26 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
     }
 }
 
-/// Reports who holds the store's lock. Whether it is known that no run is in progress.
-fn report_lock(findings: &mut DoctorFindings, held: Result<Option<LockHolder>>) -> bool {
-    match held {
+/// Reports who is at work in the store. Whether it is known that no run is in progress.
+fn report_lock(findings: &mut DoctorFindings, held: Result<Vec<LockHolder>>) -> bool {
+    let held = match held {
         Err(error) => {
             findings.add_obstacle("lock", error.to_string(), error.exit_code());
             return false;
         }
-        Ok(Some(holder)) if holder.lives => {
-            findings.add_obstacle("lock", format!("in use by {}", holder.words), 5);
-            return false;
-        }
-        Ok(Some(holder)) => {
-            findings.add_note("lock", format!("{} was killed; the next run takes over", holder.words));
-        }
-        Ok(None) => findings.add_fine("lock", "free"),
+        Ok(held) => held,
+    };
+    if held.is_empty() {
+        findings.add_fine("lock", "free");
     }
-    true
+    for holder in &held {
+        let text = match holder.lives {
+            true => format!("in use by {}; stages that it does not make can run beside it", holder.words),
+            false => format!("{} was killed; the next run takes over", holder.words),
+        };
+        findings.add_note("lock", text);
+    }
+    held.iter().all(|holder| !holder.lives)
 }
 
 fn report_leftovers(findings: &mut DoctorFindings, found: Result<Vec<StoreItem>>) {

@@ -2,8 +2,8 @@
 
 use super::outcome::{end_run, report_run};
 use super::{
-    CommandContext, ExecutionArguments, PipelineArguments, find_gate, install_interrupt, lock_with_note,
-    plan, unwritable_store,
+    CommandContext, ExecutionArguments, PipelineArguments, find_gate, install_interrupt, plan, tell_note,
+    unwritable_store,
 };
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub(super) fn run_smoke(
     let interrupt = install_interrupt(context)?;
     let place = name_smoke_store(&context.store);
     let store = Store::create_as(&place, context.trust).map_err(unwritable_store)?;
-    let lock = lock_with_note(&store, context)??;
+    let lock = tell_note(store.lock().map_err(unwritable_store), context)?;
     let smoke = shrink_pipeline(&whole, &store)?;
     let line = |text: &str| context.output.message(&format!("smoke: {text}\n"));
     smoke.replaced.iter().for_each(|text| line(text));

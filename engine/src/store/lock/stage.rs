@@ -1,0 +1,87 @@
+//! The lock of a stage, so that two runs never make the same result at once.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+
+use super::LOCKS;
+use super::holders::{describe_process, read_holder};
+use crate::error::{Error, Result};
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::store::layout::Store;
+use crate::store::lock::StoreLock;
+
+/// The right to make the result of a stage. It is released when dropped, or when the process dies.
+#[derive(Debug)]
+pub(crate) struct StageLock(File);
+
+impl Store {
+    /// Takes the lock of the stage `name`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another run makes the stage, [`Error::Io`] if the lock cannot be opened.
+    pub(crate) fn lock_stage(
+        &self,
+        lock: &StoreLock,
+        name: &str,
+        fingerprint: &Fingerprint,
+    ) -> Result<StageLock> {
+        self.lock_as(lock, (name, "makes"), self.stage_lock("stage", fingerprint))
+    }
+
+    /// Takes the lock of the window of the rows `name`.
+    ///
+    /// # Errors
+    /// As [`Self::lock_stage`]: two trainings that read one window would drop each other's shards.
+    pub(crate) fn lock_window(
+        &self,
+        lock: &StoreLock,
+        name: &str,
+        fingerprint: &Fingerprint,
+    ) -> Result<StageLock> {
+        self.lock_as(lock, (name, "reads the window of"), self.stage_lock("window", fingerprint))
+    }
+
+    /// The process that makes a stage now, in words.
+    ///
+    /// # Errors
+    /// If it cannot be read who it is.
+    pub(crate) fn find_maker(&self, fingerprint: &Fingerprint) -> Result<Option<String>> {
+        let holder = read_holder(self.vfs(), &self.stage_lock("stage", fingerprint))?;
+        Ok(holder.filter(|holder| holder.lives).map(|holder| holder.words))
+    }
+
+    fn stage_lock(&self, what: &str, fingerprint: &Fingerprint) -> PathBuf {
+        self.root().join(LOCKS).join(format!("{what}-{}", fingerprint.short()))
+    }
+
+    fn lock_as(&self, _: &StoreLock, (name, does): (&str, &str), path: PathBuf) -> Result<StageLock> {
+        let mut file = self.open_lock(&path)?;
+        match file.try_lock() {
+            // Without locks, the store has no other run.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = read_holder(self.vfs(), &path)?;
+                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.words);
+                return Err(Error::Busy { message: format!("{holder} {does} `{name}` now") });
+            }
+        }
+        // The name is only for messages.
+        let _ = name_holder(&mut file);
+        Ok(StageLock(file))
+    }
+}
+
+fn name_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(describe_process().as_bytes())
+}
+
+impl Drop for StageLock {
+    fn drop(&mut self) {
+        let _ = self.0.set_len(0);
+        // As for the lock of the store.
+        let _ = self.0.unlock();
+    }
+}

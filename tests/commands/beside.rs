@@ -1,0 +1,63 @@
+//! Runs beside each other in one store: each makes stages of its own.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{Project, Ran};
+
+/// `slow` waits for a file, and nothing waits for `quick`.
+const TEXT: &str = r#"pipeline "p" seed=1
+command "slow" run="while [ ! -e $GO ]; do sleep 0.05; done; echo slow > o" { environment "GO"; output "o"; }
+command "after" run="cat inputs/slow/o > o" { input "slow" from="slow"; output "o"; }
+command "quick" run="echo quick > o" { output "o"; }
+command "other" run="echo other > o" { output "o"; }
+"#;
+
+const ALLOWED: &str = "--allow-commands";
+
+fn fmflow(project: &Project, arguments: &[&str]) -> Ran {
+    Ran::from(project.command(arguments).env("GO", project.path().join("go")).output().unwrap())
+}
+
+fn ends(project: &Project) -> Vec<Value> {
+    let log: Value = serde_json::from_str(&project.fmflow(&["log", "--json"]).ok().stdout).unwrap();
+    log["runs"].as_array().unwrap().iter().map(|run| run["end"].clone()).collect()
+}
+
+#[test]
+fn other_stages_run_while_one_is_made() {
+    let project = Project::of(TEXT);
+    let mut first = project.command(&["run", "p.kdl", ALLOWED, "--jobs", "1"]);
+    let first = first.env("GO", project.path().join("go")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let first = first.spawn().unwrap();
+    let start = Instant::now();
+    while !project.fmflow(&["status", "p.kdl"]).ok().stdout.contains("running") {
+        assert!(start.elapsed() < Duration::from_secs(60), "the first run begins");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let quick = &["run", "p.kdl", ALLOWED, "--only", "quick"];
+    let second = fmflow(&project, quick).ok().says("runs in this store, too; what it makes is left to it");
+    assert!(second.stdout.contains("quick"), "{}", second.stdout);
+    assert_eq!(ends(&project), ["running", "ok"]);
+    // What the first makes, and what it may read, is its own.
+    fmflow(&project, &["run", "p.kdl", ALLOWED]).exits(5).says("makes `slow` now").says("--only");
+    fmflow(&project, &["run", "p.kdl", ALLOWED, "--only", "quick", "--from", "quick"])
+        .exits(5)
+        .says("is in use by process");
+    project.fmflow(&["gc", "--yes"]).exits(5).says("is in use by process");
+    let artifact = project.fmflow(&["show", "p.kdl", "quick", "--path"]).ok().stdout;
+    project.fmflow(&["gc", "--pin", artifact.trim()]).ok();
+    let status = project.fmflow(&["status", "p.kdl"]).ok();
+    assert_eq!(status.stdout.matches("a run is in progress").count(), 1, "{}", status.stdout);
+    fs::write(project.path().join("go"), "").unwrap();
+    let first = Ran::from(first.wait_with_output().unwrap()).ok();
+    assert!(first.stderr.contains("quick: another run has made it meanwhile"), "{}", first.stderr);
+    assert_eq!(ends(&project), ["ok", "ok"]);
+    fmflow(&project, &["run", "p.kdl", ALLOWED]).ok().says("nothing to do");
+    project.fmflow(&["status", "p.kdl"]).ok().says("nothing to do");
+}

@@ -1,6 +1,6 @@
 //! Listens, takes connections, and ends in bounded time.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -157,10 +157,4 @@ async fn end(
     let _ = timeout(FAREWELL, async { while open.join_next().await.is_some() {} }).await;
     open.shutdown().await;
     ServerEnd { cut }
-}
-
-/// Whether a name, as a `Host` has it, is one by which only this machine is reached.
-pub(crate) fn is_own_name(name: &str) -> bool {
-    let number = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || number.parse().is_ok_and(|number: IpAddr| number.is_loopback())
 }

@@ -1,5 +1,6 @@
 //! Which path is answered by what, and who is let in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,7 +20,6 @@ use crate::api::{
     Asked, Form, Naming, parse_request, render_answers, render_begin, render_end, render_models,
     render_piece, render_usage,
 };
-use crate::connections::is_own_name;
 use crate::fault::{Fault, respond, respond_json};
 use crate::page::show_page;
 use crate::state::{ServerState, read_clock};
@@ -69,6 +69,12 @@ fn is_local(headers: &HeaderMap) -> bool {
         _ => host,
     };
     is_own_name(name)
+}
+
+/// Whether a name, as a `Host` has it, is one by which only this machine is reached.
+fn is_own_name(name: &str) -> bool {
+    let number = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || number.parse().is_ok_and(|number: IpAddr| number.is_loopback())
 }
 
 /// Lets in who has a key, if keys are needed.

@@ -256,7 +256,9 @@ fn no_random_generator_keeps_state() {
 fn only_the_hub_reaches_the_network() {
     // The server is reached; it reaches nobody.
     let rooms = ["stages/src/hub", "serve/src/connections.rs"];
-    let found = outside(&rooms, &["std::net", "tokio::net", "TcpStream", "UdpSocket", "ureq"]);
+    let mut found = outside(&rooms, &["std::net", "tokio::net", "TcpStream", "UdpSocket", "ureq"]);
+    // The number of an address reaches nobody.
+    found.retain(|place| !place.ends_with(" use std::net::IpAddr;"));
     assert!(found.is_empty(), "{found:#?}");
     let reaching = outside(&["stages/src/hub"], &["TcpStream::connect", "ureq"]);
     assert!(reaching.is_empty(), "{reaching:#?}");

@@ -34,12 +34,13 @@ mod serve;
 mod show;
 mod signals;
 mod status;
+mod store_place;
 pub mod terminal;
 mod verify;
 mod why;
 mod window_text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -57,9 +58,6 @@ pub use parts::BuildParts;
 /// Memory that every command needs, in bytes: most of it is the stack of the parser.
 const LEAST_MEMORY_BYTES: u64 = 96 << 20;
 
-/// The store of commands that name none.
-const DEFAULT_STORE: &str = ".fmflow";
-
 /// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
 #[derive(Debug, Parser)]
 #[command(name = "fmflow", version, arg_required_else_help = true)]
@@ -72,7 +70,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct GlobalArguments {
-    /// Folder of the store [default: .fmflow]
+    /// Folder of the store [default: the nearest .fmflow from the file upwards]
     #[arg(long, global = true, value_name = "DIR", help_heading = help::GLOBAL_OPTIONS)]
     store: Option<PathBuf>,
     /// When to use colors
@@ -143,6 +141,34 @@ enum CliCommand {
     Schema(schema::SchemaArguments),
     /// Print a completion script for a shell
     Completions(schema::CompletionsArguments),
+}
+
+impl CliCommand {
+    /// The pipeline file that the command is about, whose store it uses; `None` for the store of the current folder.
+    fn find_file(&self) -> Option<&Path> {
+        match self {
+            Self::Check(arguments) => Some(&arguments.source.file),
+            Self::Plan(arguments) => Some(&arguments.source.file),
+            Self::Run(arguments) => Some(&arguments.source.file),
+            Self::Resume(arguments) => arguments.file.as_deref(),
+            Self::Approve(arguments) => Some(&arguments.source.file),
+            Self::Status(arguments) => Some(&arguments.source.file),
+            Self::Why(arguments) => Some(&arguments.source.file),
+            Self::Show(arguments) => Some(&arguments.source.file),
+            Self::Data(arguments) => Some(arguments.file()),
+            Self::Log(arguments) => arguments.file.as_deref(),
+            Self::Report(arguments) => arguments.file(),
+            Self::Graph(arguments) => Some(&arguments.source.file),
+            Self::Generate(arguments) => arguments.checkpoint.file(),
+            Self::Chat(arguments) => arguments.checkpoint.file(),
+            Self::Bench(arguments) => arguments.checkpoint.file(),
+            Self::Serve(arguments) => arguments.file(),
+            Self::Gc(arguments) => arguments.files.first().map(PathBuf::as_path),
+            Self::Doctor(arguments) => arguments.file.as_deref(),
+            Self::Init(_) | Self::Diff(_) | Self::Verify(_) | Self::Grade(_) => None,
+            Self::Explain(_) | Self::Schema(_) | Self::Completions(_) => None,
+        }
+    }
 }
 
 /// What every command gets.
@@ -218,7 +244,7 @@ fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
     };
     let output = Output::new(cli.global.color);
     let trust = if cli.global.store.is_some() { StoreTrust::Named } else { StoreTrust::Found };
-    let store = cli.global.store.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE));
+    let store = cli.global.store.unwrap_or_else(|| store_place::find_store(cli.command.find_file()));
     let BuildParts { execute, hub, server } = parts;
     let context = CommandContext { store, trust, output, json, execute, hub, server };
     let done = prepare_process().and_then(|()| dispatch_command(cli.command, &context));
@@ -295,8 +321,6 @@ fn usage_error(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

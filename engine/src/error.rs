@@ -25,7 +25,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (2, "configuration or usage"),
     (3, "`plan --check` found work, or `check --runnable` something that `run` refuses"),
     (4, "an artifact or checkpoint is corrupt"),
-    (5, "the store is locked by a live run"),
+    (5, "a live run makes the same stage, or has the store alone"),
     (6, "out of space; resumable"),
     (7, "training diverged"),
     (8, "input is invalid, or changed since the plan"),

@@ -225,3 +225,37 @@ fn a_full_disk_names_the_file_what_is_needed_and_what_is_free() {
     assert!(room.status.success());
     again.ok();
 }
+
+/// Where a command is started does not decide which results it finds.
+#[test]
+fn the_store_is_the_nearest_from_the_file_upwards() {
+    let text = "pipeline \"p\"\ncommand \"a\" run=\"echo a > o\" { output \"o\"; }\n";
+    let project = Project::of(text);
+    project.write("inner/p.kdl", text);
+    project.write("elsewhere/x", "");
+    let run = |folder: &str, rest: &[&str]| {
+        let mut command = project.command(rest);
+        Ran::from(command.current_dir(project.path().join(folder)).output().unwrap())
+    };
+    let allowed = "--allow-commands";
+    // Beside the file, if there is none.
+    run("elsewhere", &["run", "../inner/p.kdl", allowed])
+        .ok()
+        .says("note: the store is ")
+        .says("inner/.fmflow");
+    run("inner", &["run", "p.kdl"]).ok().says("nothing to do");
+    run("", &["status", "inner/p.kdl"]).ok().says("nothing to do");
+    run("inner", &["log"]).ok().says("p.kdl");
+    // The nearest.
+    fs::rename(project.path().join("inner/.fmflow"), project.path().join(".fmflow")).unwrap();
+    let ran = run("elsewhere", &["run", "../inner/p.kdl"]).ok().says("nothing to do");
+    assert!(!ran.stderr.contains("is not used"), "{}", ran.stderr);
+    run("inner", &["log"]).ok().says("p.kdl");
+    // What a store one folder away has is told.
+    fs::create_dir(project.path().join("inner/.fmflow")).unwrap();
+    run("inner", &["plan", "p.kdl"]).ok().says("note: 1 stage that would run is finished in the store");
+    // So is one in the current folder that is not on the way.
+    fs::create_dir(project.path().join("elsewhere/.fmflow")).unwrap();
+    run("elsewhere", &["plan", "../inner/p.kdl"]).ok().says("the current folder's store is not used");
+    assert!(!run("inner", &["plan", "p.kdl"]).ok().stderr.contains("note: the store is"));
+}

@@ -13,7 +13,7 @@ use crate::text::display::count_noun;
 #[derive(Debug, Args)]
 pub(super) struct ApproveArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Take the approval of these commands back
     #[arg(long)]
     revoke: bool,

@@ -31,7 +31,7 @@ pub(super) struct BenchArguments {
     /// What is measured
     subject: BenchSubject,
     #[command(flatten)]
-    checkpoint: CheckpointArguments,
+    pub(super) checkpoint: CheckpointArguments,
     /// Questions for the chat template, a JSON object in each line: `{"question": "...", "answer": "..."}`; `-` is stdin
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,

@@ -16,7 +16,7 @@ use session::ChatSession;
 #[derive(Debug, Args)]
 pub(super) struct ChatArguments {
     #[command(flatten)]
-    checkpoint: CheckpointArguments,
+    pub(super) checkpoint: CheckpointArguments,
     /// A system turn before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,

@@ -19,7 +19,7 @@ use crate::text::{render, suggest};
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Format of the findings
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,

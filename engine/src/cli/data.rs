@@ -4,7 +4,7 @@ mod show;
 mod stats;
 mod wrap;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -31,6 +31,16 @@ enum DataCommand {
     Show(show::ShowRowsArguments),
     /// Count documents, tokens, lengths, special tokens and what is left out
     Stats(stats::StatsArguments),
+}
+
+impl DataArguments {
+    /// The pipeline file.
+    pub(super) fn file(&self) -> &Path {
+        match &self.command {
+            DataCommand::Show(arguments) => &arguments.source.file,
+            DataCommand::Stats(arguments) => &arguments.source.file,
+        }
+    }
 }
 
 pub(super) fn run_data(arguments: &DataArguments, context: &CommandContext<'_>) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::text::render;
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
     /// A pipeline to run here: also check its secrets, sources and disk space
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArguments,
     /// Answer with one JSON object

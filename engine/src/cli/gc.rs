@@ -21,7 +21,7 @@ use crate::text::suggest;
 #[derive(Debug, Args)]
 pub(super) struct GcArguments {
     /// Pipelines whose results are kept [default: all that were ever run in the store]
-    files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
     /// Remove the garbage; without this, it is only listed
     #[arg(long)]
     yes: bool,

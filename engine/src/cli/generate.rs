@@ -18,7 +18,7 @@ use crate::run::text::TextRequest;
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
     #[command(flatten)]
-    checkpoint: CheckpointArguments,
+    pub(super) checkpoint: CheckpointArguments,
     #[command(flatten)]
     asked: AskedText,
     /// The prompt is a user's turn, for the chat template

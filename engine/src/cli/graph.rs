@@ -12,7 +12,7 @@ use crate::pipeline::stage::StageId;
 #[derive(Debug, Args)]
 pub(super) struct GraphArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Format of the drawing
     #[arg(long, value_enum, default_value = "text")]
     format: GraphFormat,

@@ -24,7 +24,7 @@ use crate::text::read::display_path;
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
     /// The pipeline [default: all that were run in the store]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
     /// Print the metrics of this stage instead of listing runs
     stage: Option<String>,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use clap::Args;
 use super::CommandContext;
 use super::consent::Consent;
 use super::pipeline_arguments::PipelineArguments;
+use super::store_place::{tell_finished_elsewhere, tell_store};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::measured::estimate_times;
@@ -14,7 +15,7 @@ use crate::store::{Store, StoreListing};
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -93,6 +94,7 @@ pub(super) fn make_plan_with_listing(
 
 pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {
     let (pipeline, warnings) = arguments.source.load_with_warnings(context)?;
+    tell_store(context);
     let selection = arguments.which.to_selection(&pipeline)?;
     let store = context.open_store()?;
     let (_, mut plan, listing) = make_plan_with_listing(&pipeline, store.as_ref())?;
@@ -119,6 +121,7 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
         context.output.result(&(text::render_plan_text(&pipeline, &plan, &commands) + &times))?;
     }
     context.output.message(&arguments.source.render_warnings(&warnings, context));
+    tell_finished_elsewhere(&plan, &arguments.source.file, context);
     fit::refuse_small_card(&pipeline, plan.running().into_iter())?;
     match plan.count_stages_to_run() {
         work if work > 0 && arguments.check => Err(Error::WorkToDo(work)),

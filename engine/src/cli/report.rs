@@ -37,6 +37,13 @@ pub(super) struct ReportArguments {
     json: bool,
 }
 
+impl ReportArguments {
+    /// The pipeline file, unless a run is named.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.subject.as_deref().filter(|subject| parse_run_number(subject).is_none())
+    }
+}
+
 pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Result<()> {
     let to_stdout = arguments.output == Path::new("-");
     if to_stdout && arguments.json {

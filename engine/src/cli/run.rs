@@ -14,6 +14,7 @@ use clap::Args;
 use self::outcome::{end_run, list_next_commands, report_run};
 use super::consent::{AllCommands, Consent};
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
+use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -36,7 +37,7 @@ const WRITABLE: &str = "make the store writable, or name another folder with `--
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Try the whole file in about a minute: tiny random backbones, generated data, two updates a stage
     #[arg(long, conflicts_with = "device")]
     smoke: bool,
@@ -47,7 +48,7 @@ pub(super) struct RunArguments {
 #[derive(Debug, Args)]
 pub(super) struct ResumeArguments {
     /// The pipeline file [default: the last one that was run, with its settings]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArguments,
     #[command(flatten)]
@@ -152,6 +153,7 @@ fn execute_pipeline(
     context: &CommandContext<'_>,
 ) -> Result<()> {
     let (pipeline, warnings) = source.load_with_warnings(context)?;
+    tell_store(context);
     let selection = how.which.to_selection(&pipeline)?;
     if selection.is_whole() {
         refuse_unsupported(&pipeline, pipeline.stages.iter())?;
@@ -169,6 +171,7 @@ fn execute_pipeline(
     let work = plan.count_stages_to_run();
     if work > 0 {
         context.output.message(&source.render_warnings(&warnings, context));
+        tell_finished_elsewhere(&plan, &source.file, context);
     }
     let lock = match lock {
         Err(error) if work > 0 => {

@@ -3,7 +3,7 @@
 mod counter;
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,6 +46,13 @@ pub(super) struct ServeArguments {
     /// How many seconds answers may go on after Ctrl-C or SIGTERM; a second signal ends at once
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     grace: u16,
+}
+
+impl ServeArguments {
+    /// The first pipeline file among the checkpoints.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.checkpoints.iter().map(PathBuf::as_path).find(|path| path.is_file())
+    }
 }
 
 pub(super) fn run_serve(arguments: &ServeArguments, context: &CommandContext<'_>) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::text::read::display_path;
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// The stage [default: all finished stages]
     stage: Option<String>,
     /// Print only the folder of the stage's artifact

@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// Keep watching until the run in progress ends
     #[arg(long, conflicts_with = "json")]
     follow: bool,

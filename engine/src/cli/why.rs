@@ -21,7 +21,7 @@ use crate::text::place::Origin;
 #[derive(Debug, Args)]
 pub(super) struct WhyArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// The stage [default: every stage that would run for a reason of its own]
     stage: Option<String>,
     /// Compare with this run (`fmflow log` lists the runs) instead of the stage's newest result

@@ -28,6 +28,13 @@ pub(in crate::cli) struct CheckpointArguments {
     device: String,
 }
 
+impl CheckpointArguments {
+    /// The pipeline file, unless a folder is named.
+    pub(in crate::cli) fn file(&self) -> Option<&Path> {
+        self.stage.as_ref().map(|_| self.checkpoint.as_path())
+    }
+}
+
 /// A checkpoint that is open for text.
 pub(in crate::cli) struct OpenCheckpoint {
     /// Where it was found.

@@ -21,7 +21,7 @@ const GUTTER: usize = 15;
 #[derive(Debug, Args)]
 pub(super) struct ShowRowsArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// The rows, as ROWS/DATASET
     stage: String,
     /// How many rows

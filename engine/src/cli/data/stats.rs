@@ -23,7 +23,7 @@ const LONGEST_BAR: usize = 40;
 #[derive(Debug, Args)]
 pub(super) struct StatsArguments {
     #[command(flatten)]
-    source: PipelineArguments,
+    pub(super) source: PipelineArguments,
     /// The rows, as ROWS/DATASET [default: a table of all finished ones]
     stage: Option<String>,
     /// Answer with one JSON object

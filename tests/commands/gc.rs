@@ -171,6 +171,34 @@ fn an_unreadable_file_does_not_count_as_deleted() {
     assert_eq!(names(&project, "artifacts").len(), 5);
 }
 
+/// What was tried with `--set` is kept until the file is run otherwise.
+#[test]
+fn trials_are_released_once_the_file_is_run_otherwise() {
+    let project = Project::of("pipeline \"p\"\ncommand \"a\" run=\"echo 1 > o\" { output \"o\"; }\n");
+    let run = |setting: &str| {
+        let trial = ["--set", setting];
+        let rest = if setting.is_empty() { &[][..] } else { &trial };
+        project.fmflow(&[&["run", "p.kdl", "--allow-commands"], rest].concat()).ok();
+    };
+    run("");
+    run("command.a.run=echo 2 > o");
+    run("command.a.run=echo 3 > o");
+    let kept = || {
+        project.fmflow(&["gc", "--yes"]).ok();
+        let texts = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
+        let texts = texts.map(|entry| fs::read_to_string(entry.unwrap().path().join("o")).unwrap());
+        let mut texts: Vec<String> = texts.map(|text| text.trim().to_owned()).collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(kept(), ["1", "3"], "the text, and the last run");
+    run("command.a.run=echo 4 > o");
+    assert_eq!(kept(), ["1", "4"]);
+    project.edit("p.kdl", "echo 1", "echo 5");
+    run("");
+    assert_eq!(kept(), ["5"]);
+}
+
 #[test]
 fn gc_does_not_touch_a_live_run() {
     let project = small();

@@ -9,7 +9,7 @@ use crate::check::{self, CheckOptions};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::store::garbage::GcRoot;
-use crate::store::journal::RunRecord;
+use crate::store::journal::{PastRun, RunRecord};
 use crate::text::read::display_path;
 
 /// Collects the roots: pipelines as they are written now, pipelines whose file is gone as they were last run, and the last run.
@@ -69,13 +69,17 @@ impl RootPipeline {
     }
 }
 
-/// The named files, or else the pipelines of all runs, each with the number of its last run if its file is gone.
+/// The named files, or else those of all runs: each as it is without settings, if it was ever run so, and with the settings of its
+/// last run. Earlier settings were trials: runs, not pipelines. If a file is gone, the number of the last run stands for it.
 pub(super) fn find_root_pipelines(named: &[PathBuf], store: &Store) -> Result<Vec<RootPipeline>> {
     if !named.is_empty() {
         let source = |file: &PathBuf| RootPipeline { file: file.clone(), settings: vec![], gone: None };
         return Ok(named.iter().map(source).collect());
     }
-    let runs = store.past_runs()?.into_iter().map(|run| ((run.file, run.settings), run.number));
+    let past = store.past_runs()?;
+    let last: IndexMap<PathBuf, u64> = past.iter().map(|run| (run.file.clone(), run.number)).collect();
+    let counts = |run: &PastRun| run.settings.is_empty() || last.get(&run.file) == Some(&run.number);
+    let runs = past.into_iter().filter(counts).map(|run| ((run.file, run.settings), run.number));
     let runs: IndexMap<_, _> = runs.collect();
     let source = |((file, settings), number): ((PathBuf, Vec<String>), u64)| {
         // A file that cannot be looked for does not count as gone.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -143,6 +144,14 @@ fn words_of_others_are_words_on_the_page() {
     assert!(page.matches(safe).count() >= 2, "the sample and the setting: {page}");
 }
 
+fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    let (start, mut done) = (Instant::now(), done);
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_run_in_progress_and_a_failed_stage_are_told() {
     let project = Project::tiny();
@@ -151,8 +160,14 @@ fn a_run_in_progress_and_a_failed_stage_are_told() {
     wait_for_checkpoint(&project, "ar");
     let page = report(&project, &["tiny.kdl"]);
     let status = project.fmflow(&["status", "tiny.kdl"]).ok().stdout;
+    let mut follower = project.spawn(&["report", "tiny.kdl", "--follow", "-o", "live.html"]);
+    let live = || fs::read_to_string(project.path().join("live.html")).unwrap_or_default();
+    wait_until("the page is written", || live().contains("<meta http-equiv=\"refresh\" content=\"10\"/>"));
     child.kill().unwrap();
     child.wait().unwrap();
+    wait_until("the follower ends after the run", || follower.try_wait().unwrap().is_some());
+    assert!(follower.wait().unwrap().success());
+    assert!(live().contains("was killed") && !live().contains("http-equiv=\"refresh\""));
     assert_self_contained(&page);
     assert!(status.contains("running"), "{status}");
     let ar = section(&page, "ar");

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use clap::Args;
 use indexmap::IndexMap;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::doctor::machine;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
@@ -14,7 +16,7 @@ use super::{CommandContext, plan};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::report::collect::{ReportSubject, collect_report};
-use crate::report::page::{GENERATOR, render_report};
+use crate::report::page::{GENERATOR, ReportPage, render_report};
 use crate::store::journal::{PastRun, RunRecord};
 use crate::store::layout::{TOOL_VERSION, format_current_time};
 use crate::store::{Store, lock};
@@ -32,10 +34,16 @@ pub(super) struct ReportArguments {
     /// Where the page is written; `-` is stdout
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
+    /// Write the page again every 10 seconds until the run in progress ends; a browser reloads it
+    #[arg(long, conflicts_with = "json")]
+    follow: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
 }
+
+/// How often a page is written that follows a run.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 impl ReportArguments {
     /// The pipeline file, unless a run is named.
@@ -46,21 +54,80 @@ impl ReportArguments {
 
 pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Result<()> {
     let to_stdout = arguments.output == Path::new("-");
-    if to_stdout && arguments.json {
-        return Err(Error::usage("stdout cannot take both the page and the answer", "name a file with `-o`"));
+    if to_stdout && (arguments.json || arguments.follow) {
+        let also = if arguments.json { "the answer" } else { "page after page" };
+        let message = format!("stdout cannot take both the page and {also}");
+        return Err(Error::usage(message, "name a file with `-o`"));
     }
-    if !to_stdout {
-        refuse_foreign_file(&arguments.output)?;
+    let mut told = String::new();
+    loop {
+        if !to_stdout {
+            refuse_foreign_file(&arguments.output)?;
+        }
+        let made = make_report(arguments, context)?;
+        if to_stdout {
+            return context.output.styled(&made.page.html);
+        }
+        write_page(&arguments.output, made.page.html.as_bytes())?;
+        if arguments.json {
+            return context.output.json(&made.to_json(&arguments.output));
+        }
+        let text = made.describe(&arguments.output);
+        if text != told {
+            made.notes.iter().for_each(|note| context.output.message(&format!("note: {note}\n")));
+            context.output.result(&text)?;
+            told = text;
+        }
+        if !made.goes_on {
+            return Ok(());
+        }
+        sleep(INTERVAL);
     }
+}
+
+/// A page that was made.
+struct MadeReport {
+    page: ReportPage,
+    stages: usize,
+    notes: Vec<String>,
+    /// Whether another one follows.
+    goes_on: bool,
+}
+
+impl MadeReport {
+    fn to_json(&self, path: &Path) -> Value {
+        let Self { page, stages, notes, .. } = self;
+        json!({
+            "schema": "fmflow.report/1", "path": to_absolute_path(path),
+            "stages": stages, "checks": page.checks, "worries": page.worries, "notes": notes,
+        })
+    }
+
+    fn describe(&self, path: &Path) -> String {
+        let (path, stages) = (show_path(path), count_noun(self.stages, "stage"));
+        let worries = match self.page.worries {
+            0 => "nothing to worry about".to_owned(),
+            count => format!("{} to look at", count_noun(count, "check")),
+        };
+        format!("{path}: {stages}, {worries}\n")
+    }
+}
+
+/// Makes the page as the store is now.
+fn make_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Result<MadeReport> {
     let store = context.open_store()?;
     let (source, record) = find_subject(arguments, store.as_ref(), context)?;
     let pipeline = source.load(context)?;
+    // Read the locks before the store: a run that ends in between is followed once more.
+    let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
     let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let run = select_run(&runs, &pipeline, record.as_ref().map(|(number, _)| *number));
+    let running = run.is_some_and(|run| run.is_in_progress(&holders));
+    let goes_on = arguments.follow && running;
     let subject = ReportSubject {
-        running: run.is_some_and(|run| run.is_in_progress(&holders)),
+        running,
+        reload: goes_on.then_some(INTERVAL),
         machine: describe_environment(run, store.as_ref()),
         run: run.cloned(),
         seconds: sum_seconds(&runs),
@@ -70,24 +137,7 @@ pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'
         now: format_current_time(),
     };
     let data = collect_report(&subject, store.as_ref())?;
-    let page = render_report(&data);
-    if to_stdout {
-        return context.output.styled(&page.html);
-    }
-    write_page(&arguments.output, page.html.as_bytes())?;
-    data.notes.iter().for_each(|note| context.output.message(&format!("note: {note}\n")));
-    if arguments.json {
-        return context.output.json(&json!({
-            "schema": "fmflow.report/1", "path": to_absolute_path(&arguments.output),
-            "stages": data.stages.len(), "checks": page.checks, "worries": page.worries, "notes": data.notes,
-        }));
-    }
-    let (path, stages) = (show_path(&arguments.output), count_noun(data.stages.len(), "stage"));
-    let worries = match page.worries {
-        0 => "nothing to worry about".to_owned(),
-        count => format!("{} to look at", count_noun(count, "check")),
-    };
-    context.output.result(&format!("{path}: {stages}, {worries}\n"))
+    Ok(MadeReport { page: render_report(&data), stages: data.stages.len(), notes: data.notes, goes_on })
 }
 
 /// The pipeline that is reported, and the record of a run if one was named.

@@ -1,5 +1,7 @@
 //! Collects what a store knows of the stages of a pipeline, or of a run: states, results, metrics, settings.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::results::read_results;
@@ -26,6 +28,8 @@ pub(crate) struct ReportSubject<'a> {
     pub run: Option<PastRun>,
     /// Whether that run is in progress.
     pub running: bool,
+    /// After which time a browser loads the page again; `None` if it stays as it is.
+    pub reload: Option<Duration>,
     /// Seconds that stages took in all runs of the store, by fingerprint.
     pub seconds: IndexMap<String, f64>,
     /// What is said of the machine, as names and values.

@@ -24,6 +24,8 @@ pub(crate) const GENERATOR: &str = "<meta name=\"generator\" content=\"fmflow";
 struct PageView {
     tool: &'static str,
     style: &'static str,
+    /// Seconds after which a browser loads the page again.
+    reload: Option<u64>,
     title: String,
     subtitle: String,
     facts: Vec<(String, String)>,
@@ -57,6 +59,7 @@ pub(crate) fn render_report(data: &ReportData<'_>) -> ReportPage {
     let view = PageView {
         tool: TOOL_VERSION,
         style: STYLE,
+        reload: data.subject.reload.map(|time| time.as_secs()),
         title: show_line(&data.subject.pipeline.name),
         subtitle: describe_subject(data),
         facts: list_facts(data),

@@ -9,6 +9,7 @@ mod checkpoint_folders;
 mod checkpoint_texts;
 mod command_line;
 mod contamination;
+mod contents;
 mod contract;
 mod convert;
 mod damage;

@@ -326,6 +326,7 @@ const STAGES_FLOORS: &[&str] = &[
     "data",
     "weights",
     "job",
+    "contents",
     "model",
     "dataset",
     "window",

@@ -20,6 +20,7 @@ mod events;
 mod examples;
 mod export;
 mod extending;
+mod full_data;
 mod gc;
 mod grade;
 mod history;

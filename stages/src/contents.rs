@@ -6,6 +6,7 @@ mod kept;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fmflow_engine::documents::LINE_BYTES;
 use fmflow_engine::error::Failure;
@@ -24,6 +25,9 @@ use kept::KeptContents;
 /// The largest object that is fetched, in bytes, before it is unpacked.
 const OBJECT_BYTES: u64 = 16 << 20;
 
+/// How often it is told how many were fetched: nobody knows how many there will be.
+const TELL: Duration = Duration::from_secs(60);
+
 /// What to do about contents that are no documents.
 const LEAVE_OUT: &str = "remove the record, or write `on-bad-record \"skip\"`";
 
@@ -36,6 +40,14 @@ pub(crate) struct StoredContents<'a> {
     stream: ObjectStream,
     /// What was asked for and not taken.
     pending: VecDeque<PendingContent>,
+    speed: FetchSpeed,
+}
+
+/// How many objects were fetched, and when that was told last.
+struct FetchSpeed {
+    start: Instant,
+    told: Instant,
+    fetched: u64,
 }
 
 /// A content that was asked for.
@@ -59,7 +71,9 @@ pub(crate) fn open_contents<'a>(
         Bucket::from_environment(&config.bucket, keys).map_err(|(what, fix)| input_failure(what, fix))?;
     let kept = KeptContents::open(job, &dataset.name)?;
     let stream = ObjectStream::new(bucket, OBJECT_BYTES);
-    Ok(Some(Box::new(StoredContents { job, dataset, config, kept, stream, pending: VecDeque::new() })))
+    let (pending, now) = (VecDeque::new(), Instant::now());
+    let speed = FetchSpeed { start: now, told: now, fetched: 0 };
+    Ok(Some(Box::new(StoredContents { job, dataset, config, kept, stream, pending, speed })))
 }
 
 /// Removes what was kept of the contents that files name.
@@ -79,8 +93,7 @@ pub(crate) fn remove_contents(
 
 impl ContentStore for StoredContents<'_> {
     fn begin(&mut self, file: &Path) -> Result<(), Failure> {
-        self.kept.begin(file);
-        Ok(())
+        self.kept.begin(file)
     }
 
     fn ask(&mut self, key: &str) -> Result<(), Failure> {
@@ -120,6 +133,7 @@ impl StoredContents<'_> {
         match self.stream.take(self.job.interrupt) {
             Ok(fetched) => {
                 self.kept.keep(key, &fetched)?;
+                self.tell();
                 Ok(fetched)
             }
             Err(error) => {
@@ -127,6 +141,19 @@ impl StoredContents<'_> {
                 Err(explain_storage_error(&error, self.stream.bucket(), key, self.job, self.dataset))
             }
         }
+    }
+
+    /// Counts an object, and tells now and then how many there are.
+    fn tell(&mut self) {
+        let FetchSpeed { start, told, fetched } = &mut self.speed;
+        *fetched += 1;
+        if told.elapsed() < TELL {
+            return;
+        }
+        *told = Instant::now();
+        let speed = *fetched as f64 / start.elapsed().as_secs_f64();
+        let of = &self.dataset.name;
+        self.job.report.event(&format!("{fetched} contents of `{of}` were fetched, {speed:.0} in a second"));
     }
 
     /// The text of an object; the error says what is wrong with it.

@@ -66,6 +66,8 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         .chain(benchmarks.describe())
         .chain(left)
         .collect();
+    // What it keeps of contents goes before the folder that it lies in.
+    drop(documents);
     left.iter().cloned().chain(named.describe()).for_each(|note| job.report.note(&note));
     for split in [Split::Train, Split::HeldOut] {
         shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));

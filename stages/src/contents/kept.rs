@@ -60,9 +60,11 @@ impl KeptContents {
     }
 
     /// Begins with the contents that a file names, whose path is only a name here.
-    pub(super) fn begin(&mut self, file: &Path) {
+    pub(super) fn begin(&mut self, file: &Path) -> Result<(), Failure> {
+        self.flush()?;
         (self.folder, self.reading, self.writing) = (name_folder(file), Some(0), 0);
         self.read.clear();
+        Ok(())
     }
 
     /// The content with this key, if it was kept. Keys have to come in the order in which they came before.

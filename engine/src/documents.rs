@@ -3,7 +3,7 @@
 //!
 //! In the order in which a record flows through them: [`records`] opens a file and reads it by its layout ([`lines`], [`array`],
 //! [`columns`]), each record with its [`place`] or its [`fault`]; [`line`] makes text of bytes, [`json`] a record of text, [`parser`] a
-//! document of a record, with the help of [`turns`] and [`conversation`]. [`leftovers`] notices what a document does not use, and
+//! document of a record, with the help of [`turns`] and [`conversation`], or what [`named`] a document that lies elsewhere. [`leftovers`] notices what a document does not use, and
 //! [`tally`] counts it.
 
 mod array;
@@ -17,12 +17,14 @@ mod json;
 mod leftovers;
 mod line;
 mod lines;
+mod named;
 mod non_text;
 mod objects;
 mod parser;
 mod place;
 mod records;
 mod tally;
+mod text_field;
 mod turns;
 
 pub use crate::pipeline::message::{Message, Speaker};
@@ -34,6 +36,7 @@ pub(crate) use fields::find_field;
 pub use leftovers::Leftovers;
 pub use line::{LINE_BYTES, LineFault};
 pub use lines::GROUP_BYTES;
+pub use named::NamedContent;
 pub use objects::{ObjectReader, PlacedObject};
 pub use parser::{DocumentParser, ParsedDocument, ParsedRecord};
 pub use place::RecordPlace;

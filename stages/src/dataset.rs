@@ -1,17 +1,79 @@
 //! Opens a dataset for its rows, whole or shard by shard: its files, the benchmarks that must not be in it, and the options of its rows.
 
+use std::path::PathBuf;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, EndOfTurn, RowsConfig};
 use fmflow_engine::pipeline::stage::{SourceFiles, Stage};
+use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::show_path;
+#[cfg(not(feature = "hub"))]
+use fmflow_engine::{error::FailureKind, pipeline::config::DatasetFormat};
+
+#[cfg(feature = "hub")]
+use crate::contents::open_contents;
+#[cfg(not(feature = "hub"))]
+use crate::data::corpus::ContentStore;
 
 use crate::data::build::{PlacedDocument, RowsOptions};
 use crate::data::contamination::Contamination;
-use crate::data::corpus::{CorpusError, Documents};
+use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
 use crate::data::shards::ShardPlan;
 use crate::data::special_token_mentions::SpecialTokenMentions;
 use crate::failure::input_failure;
 use crate::job::find_source;
+
+/// The documents of some files of a dataset. Those that its records only name are fetched while they are read.
+///
+/// # Errors
+/// If the place where they are cannot be opened.
+pub(crate) fn open_documents<'a>(
+    job: &'a Job<'a>,
+    dataset: &'a DatasetConfig,
+    files: Vec<PathBuf>,
+    patience: Patience<'a>,
+) -> Result<Documents<'a>, Failure> {
+    let documents = read_documents(files, dataset, patience);
+    Ok(match open_contents(job, dataset)? {
+        Some(contents) => documents.with_contents(contents),
+        None => documents,
+    })
+}
+
+/// Removes what was fetched of the contents that files name, once their rows are there.
+///
+/// # Errors
+/// If it cannot be removed.
+pub(crate) fn remove_kept_contents(
+    job: &Job<'_>,
+    dataset: &DatasetConfig,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    #[cfg(feature = "hub")]
+    return crate::contents::remove_contents(job, dataset, files);
+    #[cfg(not(feature = "hub"))]
+    Ok(())
+}
+
+/// The engine refuses such a stage before any work.
+#[cfg(not(feature = "hub"))]
+fn open_contents<'a>(
+    _: &'a Job<'a>,
+    dataset: &'a DatasetConfig,
+) -> Result<Option<Box<dyn ContentStore + 'a>>, Failure> {
+    match dataset.format {
+        DatasetFormat::Contents(_) => {
+            let message =
+                format!("dataset `{}` reads S3, which this program was built without", dataset.name);
+            Err(Failure {
+                kind: FailureKind::Stage,
+                message,
+                help: Some("rebuild with `--features hub`".into()),
+            })
+        }
+        _ => Ok(None),
+    }
+}
 
 /// The options of rows with these settings.
 #[must_use]

@@ -1,6 +1,7 @@
-//! The Hugging Face Hub over HTTP: revisions, access, files, cards, columns, and downloads.
+//! The Hugging Face Hub over HTTP: revisions, access, files, cards, columns, and downloads. And S3, with the same client.
 //!
-//! This is the only module that opens a network connection, and only for `check --online` and for stages that read a repository.
+//! This is the only module that opens a network connection, and only for `check --online` and for stages that read a repository or
+//! contents in S3.
 //! `HF_ENDPOINT` names another hub, as for Hugging Face's own tools; `HF_DATASETS_SERVER` names the server that knows columns, if
 //! it is not the hub's own `datasets-server.` host; with `HF_HUB_OFFLINE` nothing is sent. Proxies come from the environment, and
 //! so do certificates if `SSL_CERT_FILE` is set.
@@ -13,6 +14,7 @@ mod certificates;
 mod client;
 mod download;
 mod hash;
+pub(crate) mod storage;
 mod transfer;
 
 pub(crate) use download::download_files;
@@ -49,12 +51,17 @@ pub fn open_hub() -> impl Hub {
 
 impl RemoteHub {
     fn from_environment() -> Self {
+        Self::new(Self::build_client(), read_variable("HF_ENDPOINT"), read_variable("HF_DATASETS_SERVER"))
+    }
+
+    /// A client for any server, as the environment wants it.
+    fn build_client() -> HttpClient {
         let certificates = read_variable("SSL_CERT_FILE").map(Into::into);
         let mut client = HttpClient::new(ClientTimeouts::default(), certificates);
         // The words that `huggingface_hub` takes for true.
         let yes = |word: &String| ["1", "on", "yes", "true"].contains(&word.to_lowercase().as_str());
         client.offline = read_variable("HF_HUB_OFFLINE").is_some_and(|word| yes(&word));
-        Self::new(client, read_variable("HF_ENDPOINT"), read_variable("HF_DATASETS_SERVER"))
+        client
     }
 
     fn new(client: HttpClient, endpoint: Option<String>, datasets: Option<String>) -> Self {

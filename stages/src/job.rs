@@ -8,7 +8,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use fmflow_engine::error::{Failure, FailureKind};
-use fmflow_engine::pipeline::config::DatasetConfig;
 use fmflow_engine::pipeline::repository::RepositoryFiles;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::pipeline::stage::{SourceFiles, Stage};
@@ -16,7 +15,7 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
-use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
+use crate::data::corpus::CorpusError;
 use crate::data::rows::{FileSink, RowsFile};
 use crate::data::tokenizer::TokenizerError;
 use crate::failure::{input_failure, stage_failure};
@@ -103,20 +102,16 @@ pub(crate) fn remove_downloads(
     files.iter().try_for_each(|file| Ok(downloads.remove(file)?))
 }
 
-/// The documents of a dataset, read from the source with the same name.
-///
-/// # Errors
-/// As [`find_source_files`].
-pub(crate) fn open_documents<'a>(job: &Job<'a>, dataset: &DatasetConfig) -> Result<Documents<'a>, Failure> {
-    let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
-    Ok(read_documents(find_source_files(job, &dataset.name)?, dataset, patience))
-}
-
 /// Converts an error about a dataset. Errors in its text already name the line and a fix; for others, `help` says what to do.
 #[must_use]
 pub(crate) fn explain_build_error(job: &Job<'_>, error: BuildError, help: &str) -> Failure {
     match error {
         BuildError::Tokenizer(TokenizerError::Interrupted) => stopped_failure(job),
+        // It says itself what to do.
+        BuildError::Corpus(CorpusError::Contents(failure)) => failure,
+        BuildError::Corpus(CorpusError::TooManyMissing { .. }) => {
+            input_failure(error, "correct `contents from=`, or leave out the records that name them")
+        }
         BuildError::Corpus(CorpusError::Several { .. }) => {
             input_failure(error, "fix or remove these lines; one run shows the first 20 faults of all files")
         }

@@ -6,6 +6,8 @@
 pub(crate) mod answer;
 pub mod backbone;
 pub mod completion;
+#[cfg(feature = "hub")]
+mod contents;
 pub(crate) mod convert;
 pub mod data;
 pub(crate) mod dataset;

@@ -11,11 +11,11 @@ use indexmap::IndexMap;
 
 use crate::data::build::{BuiltShards, build_rows};
 use crate::data::contamination::LISTED;
-use crate::data::corpus::{Documents, Patience, read_documents};
+use crate::data::corpus::{Documents, Patience};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, RowsSummary, Split, Unwritten};
 use crate::data::special_token_mentions::SpecialTokenMentions;
-use crate::dataset::{plan_shards, read_benchmarks, read_rows_options, watch_documents};
+use crate::dataset::{open_documents, plan_shards, read_benchmarks, read_rows_options, watch_documents};
 use crate::job::{ArtifactSink, explain_build_error, find_input_folder, find_some_files, find_source};
 use crate::model::open_tokenizer;
 
@@ -36,7 +36,7 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let last = if shards.window { plan.opening() } else { plan.len() };
     let files = find_some_files(job, source, 0..plan.files(last - 1).end)?;
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
-    let mut documents = read_documents(files, &config.dataset, patience);
+    let mut documents = open_documents(job, &config.dataset, files, patience)?;
     let mut benchmarks = read_benchmarks(job.stage, &config.dataset)?;
     let read = watch_documents(&mut documents, Some(&mut named), &mut benchmarks, |file| plan.shard_of(file));
     let built = build_rows(read, &tokenizer, &options, &shards, &mut sink, job.cores, job.interrupt);
@@ -66,6 +66,8 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         .chain(benchmarks.describe())
         .chain(left)
         .collect();
+    // What it keeps of contents goes before the folder that it lies in.
+    drop(documents);
     left.iter().cloned().chain(named.describe()).for_each(|note| job.report.note(&note));
     for split in [Split::Train, Split::HeldOut] {
         shape.describe_dropped(split, found.split(split)).iter().for_each(|note| job.report.note(note));

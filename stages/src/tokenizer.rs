@@ -8,10 +8,11 @@ use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use crate::data::build::train_tokenizer;
-use crate::data::corpus::Documents;
+use crate::data::corpus::{Documents, Patience};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
+use crate::dataset::open_documents;
 use crate::failure::{input_failure, input_failure_in, stage_failure};
-use crate::job::{explain_build_error, open_documents};
+use crate::job::{explain_build_error, find_source_files};
 
 /// Trains or imports a tokenizer.
 ///
@@ -53,9 +54,13 @@ fn train_on_datasets(
     vocabulary: usize,
     datasets: &[DatasetConfig],
 ) -> Result<TokenizerFiles, Failure> {
-    let open = |dataset: &DatasetConfig| Ok((open_documents(job, dataset)?, dataset.held_out));
-    let datasets: Vec<(Documents<'_>, f64)> = datasets.iter().map(open).collect::<Result<_, Failure>>()?;
+    let mut opened: Vec<(Documents<'_>, f64)> = Vec::new();
+    for dataset in datasets {
+        let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
+        let files = find_source_files(job, &dataset.name)?;
+        opened.push((open_documents(job, dataset, files, patience)?, dataset.held_out));
+    }
     let vocabulary = u32::try_from(vocabulary).map_err(stage_failure)?;
-    train_tokenizer(datasets, vocabulary, job.interrupt)
+    train_tokenizer(opened, vocabulary, job.interrupt)
         .map_err(|e| explain_build_error(job, e, "check the dataset and `vocabulary=`"))
 }

@@ -37,7 +37,7 @@ struct Place {
 }
 
 /// The files of a small checkpoint.
-fn checkpoint() -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn checkpoint() -> BTreeMap<String, Vec<u8>> {
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl", "--until", "tiny"]).ok();
     let own = ["manifest.json", "summary.json"];

@@ -114,3 +114,39 @@ fn names_of_special_tokens_follow_the_policy_and_are_told() {
     let (same, _) = with("{ specials \"token\"; }");
     assert_eq!(same["train"], tokens["train"]);
 }
+
+#[test]
+fn of_two_answers_in_a_row_both_are_learned_and_asked() {
+    let project = project("canvas=12", |i| {
+        let turn = |role: &str, content: String| json!({ "role": role, "content": content });
+        let answers = [turn("assistant", format!("one {i}")), turn("assistant", format!("two {i}"))];
+        let turns = [&[turn("user", format!("Say {i}."))], &answers[..]].concat();
+        json!({ "messages": turns })
+    });
+    project.edit("tiny.kdl", "chat user=\"q\" assistant=\"a\"", "chat messages=\"messages\"");
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    let ask = "sampler \"s\" kind=\"confidence\" steps=4\nevaluate \"e\" { checkpoint \"sft\"; exact-match dataset=\"d\" sampler=\"s\" }\n";
+    project.write("tiny.kdl", &(text + ask));
+    project
+        .fmflow(&["check", "tiny.kdl"])
+        .ok()
+        .says("turns have the role of the turn before: 40 in 40 of 40 conversations");
+    let rows = summary(&make_rows(&project));
+    let documents = |split: &str| rows[split]["documents"].as_u64().unwrap();
+    assert_eq!(documents("train") + documents("held_out"), 80, "one for each answer");
+    let shown = project.fmflow(&["data", "show", "tiny.kdl", "r/d", "-n", "1000", "--full"]).ok().stdout;
+    for said in ["learned │ one 0<|im_end|>", "learned │ two 0<|im_end|>", "             │ one 0<|im_end|>"]
+    {
+        assert!(shown.contains(said), "{said} in {shown}");
+    }
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let answers = fs::read_to_string(project.artifact("e").join("answers.jsonl")).unwrap();
+    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len() as u64, documents("held_out"));
+    let after = |answer: &Value| answer["after"][0]["content"].as_str().map(str::to_owned);
+    for pair in answers.chunks(2) {
+        let number = pair[0]["expected"].as_str().unwrap().strip_prefix("one ").unwrap().to_owned();
+        assert_eq!((after(&pair[0]), after(&pair[1])), (None, Some(format!("one {number}"))));
+        assert_eq!(pair[1]["expected"], format!("two {number}"));
+    }
+}

@@ -226,6 +226,30 @@ const SLIPS: &[(&str, &str)] = &[
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/quickstart/corpus/*.txt\""),
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/quickstart/tasks\""),
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/[\""),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"jsonl\" held-out=\"2%\" { contents from=\"https://example.org/{question}\" }",
+    ),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"jsonl\" held-out=\"2%\" { contents from=\"s3://bucket/{question}\" secret=\"AWS_ACCESS_KEY_ID\" }\nsecret \"AWS_ACCESS_KEY_ID\"",
+    ),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"jsonl\" held-out=\"2%\" { contents from=\"s3://bucket/{question}\" secret=\"HF_TOKEN\" }\nsecret \"HF_TOKEN\"\nsecret \"AWS_ACCESS_KEY_ID\"\nsecret \"AWS_SECRET_ACCESS_KEY\"",
+    ),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"jsonl\" held-out=\"2%\" { contents from=\"s3://bucket/{question}\"; chat user=\"question\" assistant=\"answer\" }",
+    ),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"jsonl\" held-out=\"2%\" text=\"answer\" { contents from=\"s3://bucket/{question}\" }",
+    ),
+    (
+        "from=\"examples/quickstart/corpus/*.txt\" format=\"text\" held-out=\"2%\"",
+        "from=\"examples/quickstart/tasks/*.jsonl\" format=\"text\" held-out=\"2%\" { contents from=\"s3://bucket/{question}\" }",
+    ),
     ("train \"ar\" from", "fetch \"q\" from=\"Cargo.toml\"\ntrain \"ar\" from"),
     ("convert \"flow\" from=\"ar\"", "convert \"flow\" from=\"ar\"\nconvert \"text\" from=\"./examples\""),
     ("pipeline \"example\" seed=1\n", "pipeline \"example\" seed=1 { machine gpu=\"2xH100-80GB\" }\n"),
@@ -304,6 +328,7 @@ const PROSE: &[(&str, &[&str])] = &[
         "only the reader knows what belongs there",
         &[
             "paths are relative to the file",
+            "remove the `chat`",
             "write a word",
             "name a field with ",
             "name the f",

@@ -328,6 +328,7 @@ const STAGES_FLOORS: &[&str] = &[
     "data",
     "weights",
     "job",
+    "contents",
     "model",
     "dataset",
     "window",

@@ -146,7 +146,7 @@ fn read_questions(file: &Path) -> Result<Vec<Chat>> {
     let read = |(at, line): (usize, &str)| {
         let QuestionLine { question, answer } =
             serde_json::from_str(line).map_err(|error| refused(at + 1, error.to_string()))?;
-        Ok(Chat { before: Vec::new(), prompt: question, answer, group: String::new() })
+        Ok(Chat { before: Vec::new(), prompt: question, after: Vec::new(), answer, group: String::new() })
     };
     let questions: Vec<Chat> = lines.map(read).collect::<Result<_>>()?;
     if questions.is_empty() { Err(refused(1, "there are no questions".into())) } else { Ok(questions) }

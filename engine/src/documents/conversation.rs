@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::message::{Message, Speaker};
 
-/// A list of turns that ends with an answer to learn. Every answer follows a user turn.
+/// A list of turns that ends with an answer to learn. Every answer follows a user turn, or another answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     messages: Vec<Message>,
@@ -21,6 +21,9 @@ pub struct Chat {
     pub before: Vec<Message>,
     /// The user's question.
     pub prompt: String,
+    /// Answers to the same question that were given before this one; empty in most data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Message>,
     /// The assistant's answer.
     pub answer: String,
     /// The kind of question; "" if the data do not name one.
@@ -79,9 +82,12 @@ impl Conversation {
         let turns = self.messages.iter().zip(&self.learned).enumerate();
         let answers = turns.filter(|(_, (_, learned))| **learned);
         answers.map(|(at, (answer, _))| {
-            let (asked, before) = self.messages[..at].split_last().expect("an answer follows a question");
-            let (before, prompt, answer) = (before.to_vec(), asked.content.clone(), answer.content.clone());
-            Chat { before, prompt, answer, group: self.group.clone() }
+            let given = &self.messages[..at];
+            let asked = given.iter().rposition(|turn| turn.role == Speaker::User);
+            let asked = asked.expect("an answer follows a question");
+            let (before, after) = (given[..asked].to_vec(), given[asked + 1..].to_vec());
+            let (prompt, answer) = (given[asked].content.clone(), answer.content.clone());
+            Chat { before, prompt, after, answer, group: self.group.clone() }
         })
     }
 
@@ -100,6 +106,7 @@ impl Chat {
     pub fn given(&self) -> Vec<Message> {
         let mut turns = self.before.clone();
         turns.push(Message::user(&self.prompt));
+        turns.extend(self.after.iter().cloned());
         turns
     }
 }

@@ -102,6 +102,7 @@ pub(super) fn suggest_setting(name: &str, format: &DatasetFormat) -> String {
             format!("write `input={name:?}` in `chat`, so that it follows the question")
         }
         DatasetFormat::Chat { .. } => "put it into a turn that is read".to_owned(),
+        DatasetFormat::Contents(_) => "put it into the content".to_owned(),
         DatasetFormat::Jsonl { .. } | DatasetFormat::Text => {
             "put it into the text, or write a `chat` that reads it".to_owned()
         }
@@ -157,6 +158,7 @@ pub(super) fn list_read_fields(format: &DatasetFormat) -> Vec<&str> {
     match format {
         DatasetFormat::Text => vec![],
         DatasetFormat::Jsonl { text } => vec![text],
+        DatasetFormat::Contents(contents) => contents.fields().collect(),
         DatasetFormat::Chat { turns, system, group } => {
             let mut read: Vec<&str> = [system, group].into_iter().flatten().map(String::as_str).collect();
             match turns {

@@ -1,20 +1,17 @@
 //! From the object of a line to a document, by the fields that a dataset names.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
-use super::fields::{find_field, list_field_names};
+use super::fields::find_field;
 use super::filter::passes_filters;
 use super::json::{JsonRecord, parse_record};
 use super::leftovers::{Leftovers, PROMPT_FIELDS, find_unread_fields, list_read_fields};
-use super::line::{LINE_BYTES, LineFault};
-use super::non_text::describe_non_text;
+use super::line::LineFault;
+use super::named::{NamedContent, read_name};
+use super::text_field::{missing_field, read_field, read_nonblank_field, read_optional_field};
 use super::turns::{self, TurnCounts};
 use super::{Conversation, Document};
 use crate::pipeline::config::{ColumnFilter, DatasetConfig, DatasetFormat, FileLayout, TurnFields};
-
-const FILL: &str = "fill it or remove the line";
 
 /// Parses the records of a dataset.
 #[derive(Clone, Debug)]
@@ -40,6 +37,8 @@ pub struct ParsedDocument {
 pub enum ParsedRecord {
     /// It is a document.
     Document(Box<ParsedDocument>),
+    /// Its document lies elsewhere.
+    Named(Box<NamedContent>),
     /// The filter of the dataset leaves it out.
     FilteredOut,
 }
@@ -89,24 +88,41 @@ impl DocumentParser {
         if !passes_filters(&self.filters, &fields)? {
             return Ok(ParsedRecord::FilteredOut);
         }
+        if let DatasetFormat::Contents(contents) = &self.format {
+            let (key, encoding) = read_name(contents, &fields)?;
+            let named = Document::Text(key.clone());
+            let leftovers = self.find_leftovers(&fields, repeated, &named, TurnCounts::default())?;
+            return Ok(ParsedRecord::Named(Box::new(NamedContent { key, encoding, leftovers })));
+        }
         let (document, turns) = self.read_document(&fields)?;
+        let leftovers = self.find_leftovers(&fields, repeated, &document, turns)?;
+        Ok(ParsedRecord::Document(Box::new(ParsedDocument { document, leftovers })))
+    }
+
+    /// What of a record is not part of its document; a fault, if the dataset is strict and there is something.
+    fn find_leftovers(
+        &self,
+        fields: &Map<String, Value>,
+        repeated: Vec<String>,
+        document: &Document,
+        turns: TurnCounts,
+    ) -> Result<Leftovers, LineFault> {
         let filtered: Vec<&str> = self.list_filtered_fields().collect();
         let leftovers = Leftovers {
-            unread: find_unread_fields(&self.format, &self.ignored, &filtered, &fields, &document),
-            absent: self.list_absent_fields(&fields),
+            unread: find_unread_fields(&self.format, &self.ignored, &filtered, fields, document),
+            absent: self.list_absent_fields(fields),
             later_turns: turns.later,
             repeated_roles: turns.repeated_roles,
             repeated_keys: repeated,
         };
-        match leftovers.to_fault(&self.format).filter(|_| self.strict) {
-            Some(fault) => Err(fault),
-            None => Ok(ParsedRecord::Document(Box::new(ParsedDocument { document, leftovers }))),
-        }
+        leftovers.to_fault(&self.format).filter(|_| self.strict).map_or(Ok(leftovers), Err)
     }
 
     fn read_document(&self, fields: &Map<String, Value>) -> Result<(Document, TurnCounts), LineFault> {
         let (talk, counts) = match &self.format {
-            DatasetFormat::Text => unreachable!("text has no lines of JSON"),
+            DatasetFormat::Text | DatasetFormat::Contents(_) => {
+                unreachable!("text has no lines of JSON, and contents lie elsewhere")
+            }
             DatasetFormat::Jsonl { text } => {
                 return Ok((Document::Text(read_field(fields, text)?.to_owned()), TurnCounts::default()));
             }
@@ -139,7 +155,7 @@ impl DocumentParser {
                 };
                 [input, system.as_deref()].into_iter().flatten().collect()
             }
-            DatasetFormat::Text | DatasetFormat::Jsonl { .. } => vec![],
+            DatasetFormat::Text | DatasetFormat::Jsonl { .. } | DatasetFormat::Contents(_) => vec![],
         }
     }
 
@@ -149,6 +165,9 @@ impl DocumentParser {
         match &self.format {
             DatasetFormat::Text => vec![],
             DatasetFormat::Jsonl { text } => vec![(text, false)],
+            DatasetFormat::Contents(contents) => {
+                contents.encoding.iter().map(|name| (name.as_str(), false)).collect()
+            }
             DatasetFormat::Chat { turns, group, .. } => {
                 let turns: Vec<(&str, bool)> = match turns {
                     TurnFields::Pair { user, assistant, .. } => vec![(user, false), (assistant, false)],
@@ -181,6 +200,16 @@ impl DocumentParser {
     /// The fields that decide whether a record is a document.
     pub fn list_filtered_fields(&self) -> impl Iterator<Item = &str> {
         self.filters.iter().map(|filter| filter.column.as_str())
+    }
+
+    /// The fields that every table must have, whatever they hold: those of filters, and of the keys of contents.
+    #[cfg_attr(not(feature = "columns"), expect(dead_code, reason = "only tables are read by columns"))]
+    pub(super) fn list_compared_fields(&self) -> impl Iterator<Item = &str> {
+        let key = match &self.format {
+            DatasetFormat::Contents(contents) => Some(contents.key.fields()),
+            _ => None,
+        };
+        self.list_filtered_fields().chain(key.into_iter().flatten())
     }
 
     fn list_absent_fields(&self, fields: &Map<String, Value>) -> Vec<String> {
@@ -217,54 +246,6 @@ fn read_turns(
 /// The kind of a conversation; "" if the dataset does not name a field for it.
 fn read_group(fields: &Map<String, Value>, name: Option<&str>) -> Result<String, LineFault> {
     name.map_or(Ok(String::new()), |name| read_field(fields, name).map(str::to_owned))
-}
-
-fn read_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, LineFault> {
-    match find_field(fields, name) {
-        Some(Value::String(text)) if text.len() as u64 > LINE_BYTES => Err(LineFault::new(
-            format!("field `{name}` is longer than 64 MiB"),
-            "split it, or remove the line",
-        )),
-        Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(Value::String(_)) => Err(LineFault::new(format!("field `{name}` is empty"), FILL)),
-        Some(other) => Err(field_without_text(name, other)),
-        None => Err(missing_field(fields, name)),
-    }
-}
-
-/// A field that must not be blank: a question or an answer.
-fn read_nonblank_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, LineFault> {
-    let text = read_field(fields, name)?;
-    match text.trim().is_empty() {
-        true => Err(LineFault::new(format!("field `{name}` is blank"), FILL)),
-        false => Ok(text),
-    }
-}
-
-/// A field that a line may lack, or have as null or blank text: an input or system rules.
-fn read_optional_field<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, LineFault> {
-    match find_field(fields, name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
-        Some(other) => Err(field_without_text(name, other)),
-    }
-}
-
-fn field_without_text(name: &str, value: &Value) -> LineFault {
-    let (what, fix) = describe_non_text(value);
-    let turns = matches!(value, Value::Array(turns) if turns.first().is_some_and(Value::is_object));
-    let fix = match turns {
-        true => "join the turns of the line into one list, and name it with `messages=`",
-        false => fix.unwrap_or(FILL),
-    };
-    LineFault::new(format!("field `{name}` is not a string but {what}"), Cow::Borrowed(fix))
-}
-
-fn missing_field(fields: &Map<String, Value>, name: &str) -> LineFault {
-    let names = list_field_names(fields, name).into_iter().map(|key| format!("`{key}`"));
-    let names: Vec<String> = names.collect();
-    let problem = format!("field `{name}` is missing, the line has {}", names.join(", "));
-    LineFault::new(problem, "add the field, or name another one in the dataset")
 }
 
 #[cfg(test)]

@@ -91,10 +91,10 @@ pub(super) fn is_turn_key(turn: &Map<String, Value>, key: &str) -> bool {
     layout.is_some_and(|(role, content)| [role, content].contains(&&key)) || keys::says_what_is_learned(key)
 }
 
-/// Requires every answer to follow a user turn. Otherwise it is unclear which prompt it should be learned from.
+/// Requires every answer to follow a user turn, or another answer. Otherwise it is unclear which prompt it should be learned from.
 fn check_turn_order(pair: &[Message]) -> Result<(), TurnError> {
     match pair {
-        [Message { role: Speaker::User, .. }, _] => Ok(()),
+        [Message { role: Speaker::User | Speaker::Assistant, .. }, _] => Ok(()),
         [_, Message { role: Speaker::Assistant, .. }] => {
             Err(("is the assistant's, but does not follow a user turn".into(), "put a user turn before it"))
         }

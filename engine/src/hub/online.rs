@@ -106,6 +106,28 @@ pub(crate) fn find_token(secrets: &[String]) -> Option<Secret> {
     declared.then(environment::read_hub_token).flatten().map(Secret::new)
 }
 
+/// What signs requests to S3. `Debug` shows none of it.
+#[derive(Debug)]
+pub struct StorageKeys {
+    /// Who asks.
+    pub id: Secret,
+    /// The key.
+    pub key: Secret,
+    /// The token of a session, if the key expires.
+    pub session: Option<Secret>,
+}
+
+/// What signs requests to S3, if it is among the declared `secrets` and is set.
+#[must_use]
+pub(crate) fn find_storage_keys(secrets: &[String]) -> Option<StorageKeys> {
+    let find = |name: &str| {
+        let declared = secrets.iter().any(|secret| secret == name);
+        declared.then(|| environment::read_variable(name)).flatten().map(Secret::new)
+    };
+    let (id, key) = (find(environment::STORAGE_ID_VARIABLE)?, find(environment::STORAGE_KEY_VARIABLE)?);
+    Some(StorageKeys { id, key, session: find(environment::STORAGE_SESSION_VARIABLE) })
+}
+
 /// Why a hub gave no answer. There is one variant for each different piece of advice to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubError {

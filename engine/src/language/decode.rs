@@ -6,6 +6,7 @@ mod benchmark;
 mod columns;
 mod command;
 mod contamination;
+mod contents;
 mod data;
 mod dataset;
 mod heads;

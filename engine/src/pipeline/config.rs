@@ -6,8 +6,10 @@
 mod adapter;
 pub(crate) mod attention;
 mod command;
+mod contents;
 mod dataset;
 mod export;
+mod field_pattern;
 mod guard;
 mod kept;
 pub(crate) mod learning_rate;
@@ -24,11 +26,13 @@ use serde::{Deserialize, Serialize};
 pub use adapter::AdapterSettings;
 pub use attention::{AttentionSchedule, BlockPhase};
 pub use command::{CommandConfig, CommandInput, PlacedFile};
+pub use contents::ContentsConfig;
 pub use dataset::{
     ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
     TokenCap, TurnFields,
 };
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
+pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,
@@ -76,6 +80,17 @@ impl StageConfig {
             Self::Generate(_) => "generate",
             Self::Export(_) => "export",
             Self::Command(_) => "command",
+        }
+    }
+
+    /// Whether the stage reads documents that lie elsewhere.
+    #[must_use]
+    pub(crate) fn reads_contents(&self) -> bool {
+        let elsewhere = |dataset: &DatasetConfig| matches!(dataset.format, DatasetFormat::Contents(_));
+        match self {
+            Self::Rows(config) => elsewhere(&config.dataset),
+            Self::Tokenizer(TokenizerConfig::ByteLevelBpe { datasets, .. }) => datasets.iter().any(elsewhere),
+            _ => false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use indexmap::IndexMap;
 
 use crate::error::Failure;
-use crate::hub::online::Secret;
+use crate::hub::online::{Secret, StorageKeys};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
@@ -85,6 +85,8 @@ pub struct Job<'a> {
     pub cores: usize,
     /// The account on the hub, if the pipeline declares its secret. Stages that download send it to the hub, and to nobody else.
     pub token: Option<&'a Secret>,
+    /// What signs requests to S3, if the pipeline declares it.
+    pub storage: Option<&'a StorageKeys>,
 }
 
 /// What a training stage needs to make rows while it reads them.

@@ -98,10 +98,15 @@ fn refuse_downloads(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     if runner.execute.is_none_or(Execute::can_download) {
         return Ok(());
     }
-    let reads = |planned: &&&PlannedStage| runner.stage(planned).all_sources().any(|s| s.remote.is_some());
-    let Some(first) = work.iter().find(reads) else { return Ok(()) };
+    let stage = |planned: &PlannedStage| runner.stage(planned);
+    let what = work.iter().find_map(|planned| match stage(planned) {
+        stage if stage.all_sources().any(|source| source.remote.is_some()) => Some((planned, "a repository")),
+        stage if stage.config.reads_contents() => Some((planned, "contents in S3")),
+        _ => None,
+    });
+    let Some((first, what)) = what else { return Ok(()) };
     let message = format!(
-        "stage `{}` reads a repository, but this program was built without access to a hub",
+        "stage `{}` reads {what}, but this program was built without access to a hub",
         first.key.name
     );
     Err(Error::usage(message, "rebuild with `--features hub`, or name files on this machine in `from=`"))

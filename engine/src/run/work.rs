@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, FailureKind, Result};
-use crate::hub::online::find_token;
+use crate::hub::online::{find_storage_keys, find_token};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::field_path::command;
 use crate::pipeline::fingerprint::Fingerprint;
@@ -91,6 +91,7 @@ pub(super) fn work_on_stage(
     let report = PipedReport { inner: &*inner, pipe: pipe.as_ref() };
     slot.notes().iter().for_each(|note| inner.note(note));
     let token = find_token(&runner.pipeline.secrets);
+    let storage = find_storage_keys(&runner.pipeline.secrets);
     let job = Job {
         stage,
         seed: runner.pipeline.seed,
@@ -102,6 +103,7 @@ pub(super) fn work_on_stage(
         device: runner.options.device.as_str(),
         cores,
         token: token.as_ref(),
+        storage: storage.as_ref(),
     };
     let worked = execute_job(runner, &job);
     let interrupted = runner.interrupt.load(Ordering::Relaxed);

@@ -44,6 +44,7 @@ fn build_record(dataset: &DatasetConfig, number: usize) -> Map<String, Value> {
     let (question, answer) = (format!("next of {number}"), (number + 1).to_string());
     match &dataset.format {
         DatasetFormat::Text => unreachable!("plain text has no records"),
+        DatasetFormat::Contents(_) => unreachable!("a smoke run fetches no contents"),
         DatasetFormat::Jsonl { text } => put(text, write_sentence(number).into()),
         DatasetFormat::Chat { turns, system, group } => {
             match turns {

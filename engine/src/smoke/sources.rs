@@ -50,7 +50,8 @@ pub(super) fn replace_sources(
                 let Some(source) = stage.sources.iter_mut().find(|source| source.name == dataset.name) else {
                     continue;
                 };
-                if is_absent(source) || count_bytes(&source.files) > TOKENIZER_BYTES {
+                if is_absent(source) || is_elsewhere(dataset) || count_bytes(&source.files) > TOKENIZER_BYTES
+                {
                     generate_documents(dataset, source, "its files", files, changes)?;
                 }
             }
@@ -71,6 +72,11 @@ fn is_absent(source: &SourceFiles) -> bool {
     source.made.is_none() && (source.remote.is_some() || source.files.is_empty())
 }
 
+/// Whether the files of a dataset only name documents, which would have to be fetched.
+fn is_elsewhere(dataset: &DatasetConfig) -> bool {
+    matches!(dataset.format, DatasetFormat::Contents(_))
+}
+
 fn count_bytes(files: &[PathBuf]) -> u64 {
     files.iter().filter_map(|file| read_file_size(file)).fold(0, u64::saturating_add)
 }
@@ -86,7 +92,7 @@ fn read_rows_sources(
     drop_absent_benchmarks(dataset, sources, changes);
     let source = sources.iter_mut().find(|source| source.name == dataset.name);
     let source = source.expect("rows have a source with the name of their dataset");
-    if is_absent(source) {
+    if is_absent(source) || is_elsewhere(dataset) {
         generate_documents(dataset, source, from, files, changes)?;
         return Ok(true);
     }
@@ -139,13 +145,16 @@ fn generate_documents(
     changes: &mut Changes,
 ) -> Result<()> {
     let name = format!("{GENERATED}-{}", dataset.name);
+    if is_elsewhere(dataset) {
+        dataset.format = DatasetFormat::Jsonl { text: "text".to_owned() };
+    }
     let (written, what) = match (&dataset.format, dataset.layout) {
         (DatasetFormat::Text, FileLayout::Text(TextDocuments::File)) => {
             let one = |number| files.write(&format!("{name} {number}"), ".txt", &write_short_text(number));
             ((0..DOCUMENTS).map(one).collect::<Result<Vec<_>>>()?, "text files")
         }
         (DatasetFormat::Text, _) => (vec![files.write(&name, ".txt", &write_text())?], "text"),
-        (DatasetFormat::Jsonl { .. }, _) => {
+        (DatasetFormat::Jsonl { .. } | DatasetFormat::Contents(_), _) => {
             (vec![files.write(&name, ".jsonl", &write_records(dataset))?], "documents")
         }
         (DatasetFormat::Chat { .. }, _) => {

@@ -8,6 +8,11 @@ use std::path::PathBuf;
 /// The variable with the token of the hub.
 pub(crate) const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
+/// The variables that sign requests to S3: who asks, the key, and the token of a session. Amazon's own tools read the same.
+pub(crate) const STORAGE_ID_VARIABLE: &str = "AWS_ACCESS_KEY_ID";
+pub(crate) const STORAGE_KEY_VARIABLE: &str = "AWS_SECRET_ACCESS_KEY";
+pub(crate) const STORAGE_SESSION_VARIABLE: &str = "AWS_SESSION_TOKEN";
+
 /// The largest file that holds a token.
 const MAX_TOKEN_BYTES: u64 = 4096;
 

@@ -11,6 +11,8 @@ pub use std::fs::File as DataFile;
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use crate::text::display::format_bytes;
+
 /// Most unpacked bytes for a byte of the file, after the first [`FREE_BYTES`]. Text is packed to a twentieth at best.
 const MAX_RATIO: u64 = 200;
 
@@ -34,11 +36,14 @@ pub(crate) fn is_packed_name(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|end| ["gz", "zst", "parquet", "arrow"].iter().any(|packed| end == *packed))
 }
 
-/// How a file is compressed.
+/// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
+pub enum Compression {
+    /// Not at all.
     Plain,
+    /// With gzip.
     Gzip,
+    /// With Zstandard.
     Zstandard,
 }
 
@@ -200,6 +205,38 @@ impl Read for UnpackedFile {
     }
 }
 
+/// Unpacks bytes that are in memory, to at most `most` bytes. They have to be compressed as it is said.
+///
+/// # Errors
+/// If they are compressed in another way, cut off or damaged, or unpack to more than `most` bytes or to more than text does.
+pub fn unpack_bytes(bytes: &[u8], packing: Compression, most: u64) -> io::Result<Vec<u8>> {
+    if packing != Compression::Plain && Compression::of_content(bytes) != packing {
+        return Err(damage(format!("it is not compressed with {}", packing.name())));
+    }
+    let ratio = (bytes.len() as u64).saturating_mul(MAX_RATIO).max(FREE_BYTES);
+    let (bound, mut unpacked) =
+        (if packing == Compression::Plain { most } else { most.min(ratio) }, Vec::new());
+    let read = match packing {
+        Compression::Plain => bytes.take(bound + 1).read_to_end(&mut unpacked),
+        Compression::Gzip => MultiGzDecoder::new(bytes).take(bound + 1).read_to_end(&mut unpacked),
+        Compression::Zstandard => {
+            let mut decoder = ZstdDecoder::with_buffer(bytes)?;
+            decoder.window_log_max(MAX_WINDOW_LOG)?;
+            decoder.take(bound + 1).read_to_end(&mut unpacked)
+        }
+    };
+    let name = packing.name();
+    read.map_err(|cause| match cause.kind() {
+        io::ErrorKind::UnexpectedEof => damage(format!("its {name} data are cut off")),
+        _ => damage(format!("its {name} data are damaged ({cause})")),
+    })?;
+    match unpacked.len() as u64 <= bound {
+        true => Ok(unpacked),
+        false if bound < most => Err(damage("it unpacks to more than 200 times its size".to_owned())),
+        false => Err(damage(format!("it is longer than {}", format_bytes(most)))),
+    }
+}
+
 fn damage(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -279,6 +316,42 @@ mod tests {
             let garbage = [packed, b"garbage".to_vec()].concat();
             assert!(unpack(&garbage, "a").1.is_some());
         }
+    }
+
+    #[test]
+    fn bytes_in_memory_are_unpacked_within_bounds() {
+        let text = b"hello ".repeat(1000);
+        let unpacked = |bytes: &[u8], packing, most| {
+            unpack_bytes(bytes, packing, most).map_err(|error| error.to_string())
+        };
+        for (packing, packed) in [
+            (Compression::Plain, text.clone()),
+            (Compression::Gzip, gzip(&text)),
+            (Compression::Zstandard, zstandard(&text)),
+        ] {
+            assert_eq!(unpacked(&packed, packing, 6000).as_deref(), Ok(&text[..]));
+            assert_eq!(unpacked(&packed, packing, 5999), Err("it is longer than 5.9 KiB".to_owned()));
+        }
+        assert_eq!(
+            unpacked(&text, Compression::Gzip, 9999),
+            Err("it is not compressed with gzip".to_owned())
+        );
+        let packed = gzip(&text);
+        assert_eq!(
+            unpacked(&packed[..20], Compression::Gzip, 9999),
+            Err("its gzip data are cut off".to_owned())
+        );
+        let mut damaged = packed;
+        let last = damaged.len() - 6;
+        damaged[last] ^= 1;
+        assert!(
+            unpacked(&damaged, Compression::Gzip, 9999).unwrap_err().starts_with("its gzip data are damaged")
+        );
+        let bomb = gzip(&vec![0; 64 << 20]);
+        assert_eq!(
+            unpacked(&bomb, Compression::Gzip, 1 << 30),
+            Err("it unpacks to more than 200 times its size".to_owned())
+        );
     }
 
     #[test]

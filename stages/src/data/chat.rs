@@ -266,7 +266,7 @@ mod tests {
 
     fn pair(prompt: &str, answer: &str) -> Chat {
         let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
-        Chat { before: vec![], prompt, answer, group: String::new() }
+        Chat { before: vec![], prompt, after: vec![], answer, group: String::new() }
     }
 
     /// Turns before a question.
@@ -402,6 +402,25 @@ mod tests {
         let given = tokenizer.decode(&example.tokens[..learned], true).unwrap();
         assert!(given.contains("<|im_start|>assistant\nyes<|im_end|>"), "{given}");
         assert!(!given.contains("hm"), "{given}");
+    }
+
+    #[test]
+    fn of_two_answers_in_a_row_each_is_learned_as_the_whole_conversation_has_it() {
+        let (_, folder) = with_template();
+        std::fs::write(folder.path().join("chat_template.jinja"), super::super::template::tests::THINKING)
+            .unwrap();
+        let first = Message { role: Speaker::Assistant, content: "a".to_owned() };
+        for (tokenizer, think) in
+            [(Tokenizer::open(folder.path()).unwrap(), "<think>\n\n</think>\n\n"), (small(), "")]
+        {
+            let chat = Chat { after: vec![first.clone()], ..pair("q", "b") };
+            let example = encode_example(&tokenizer, &chat, AnswerRoom::Own).unwrap().unwrap();
+            let learned = example.roles.iter().position(|role| *role == PositionRole::Supervised).unwrap();
+            let text = |ids: &[u32]| tokenizer.decode(ids, true).unwrap();
+            let given = render_chatml_prompt(&[Message::user("q"), first.clone()]);
+            assert_eq!(text(&example.tokens[..learned]), given);
+            assert_eq!(text(&example.tokens[learned..]), format!("{think}b<|im_end|>"));
+        }
     }
 
     #[test]

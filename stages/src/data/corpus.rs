@@ -4,11 +4,14 @@
 //! or `\r\n` as line ends, and may be compressed (gzip, Zstandard). Anything else is refused with its file and line, because a silent
 //! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
+mod contents;
 mod duplicates;
 mod error;
 mod open;
 mod skipped;
 
+pub(crate) use contents::{Content, ContentStore};
+use contents::{CorpusRecord, MissingContents};
 use duplicates::SeenDocuments;
 pub(crate) use error::CorpusError;
 use error::FaultList;
@@ -44,6 +47,8 @@ pub(crate) fn read_documents<'a>(
         seen,
         skipped,
         filtered,
+        contents: None,
+        missing: MissingContents::default(),
         ended: false,
         partial,
         patience,
@@ -73,6 +78,9 @@ pub(crate) struct Documents<'a> {
     seen: Option<SeenDocuments>,
     skipped: Option<SkippedRecords>,
     filtered: Filtered,
+    /// Where the documents are, if records only name them.
+    contents: Option<Box<dyn ContentStore + 'a>>,
+    missing: MissingContents,
     ended: bool,
     /// Whether the files are a part of their dataset.
     partial: bool,
@@ -98,13 +106,20 @@ impl Iterator for Documents<'_> {
         match next {
             Ok(Some(document)) => Some(Ok(document)),
             Ok(None) => self.find_fault_of_all().map(Err),
-            Err(fault) if fault.ends_the_dataset() => Some(Err(fault)),
+            // Looking through the rest would fetch all of it.
+            Err(fault) if fault.ends_the_dataset() || self.contents.is_some() => Some(Err(fault)),
             Err(first) => Some(Err(self.find_all_faults(first))),
         }
     }
 }
 
-impl Documents<'_> {
+impl<'a> Documents<'a> {
+    /// The documents of records that only name them.
+    #[must_use]
+    pub(crate) fn with_contents(self, contents: Box<dyn ContentStore + 'a>) -> Self {
+        Self { contents: Some(contents), ..self }
+    }
+
     /// Says that the files are a part of their dataset: what all records together have to be is not asked of them.
     #[must_use]
     pub(crate) fn of_a_part(self) -> Self {
@@ -138,14 +153,16 @@ impl Documents<'_> {
             format!("filter: {left_out} of {} records ({percent:.1} %) left out", passed + left_out)
         });
         let skipped = self.skipped.as_ref().and_then(SkippedRecords::describe);
+        let missing = self.missing.describe();
         let seen = self.seen.as_ref().map(|seen| format!("duplicates: {}", seen.describe()));
-        filtered.into_iter().chain(skipped).chain(seen).collect()
+        filtered.into_iter().chain(missing).chain(skipped).chain(seen).collect()
     }
 
     /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
     pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
         let Filtered { passed, left_out } = self.filtered;
         let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
+        let skipped = skipped.or_else(|| self.missing.check().err());
         if self.partial {
             return skipped;
         }
@@ -185,14 +202,16 @@ impl Documents<'_> {
                 none => match self.files.next() {
                     Some(file) => {
                         self.opened += 1;
+                        self.contents.iter_mut().try_for_each(|contents| contents.begin(&file))?;
                         none.insert(OpenCorpusFile::open(file, &self.parser)?)
                     }
                     None => return Ok(None),
                 },
             };
-            match open.next_record(&self.parser) {
-                Ok(Some(ParsedRecord::Document(parsed))) => {
+            match open.next_record(&self.parser, self.contents.as_deref_mut()) {
+                Ok(Some(CorpusRecord::Parsed(ParsedRecord::Document(parsed)))) => {
                     self.filtered.passed += 1;
+                    self.missing.count();
                     self.skipped.iter_mut().for_each(SkippedRecords::count);
                     if !matches!(self.parser.layout(), FileLayout::Text(_)) {
                         self.tally.add(&parsed.leftovers, || open.describe_place());
@@ -203,9 +222,17 @@ impl Documents<'_> {
                     }
                     continue;
                 }
-                Ok(Some(ParsedRecord::FilteredOut)) => {
+                Ok(Some(CorpusRecord::Parsed(ParsedRecord::FilteredOut))) => {
                     self.filtered.left_out += 1;
                     self.skipped.iter_mut().for_each(SkippedRecords::count);
+                    continue;
+                }
+                Ok(Some(CorpusRecord::Parsed(ParsedRecord::Named(_)))) => {
+                    unreachable!("a store of contents comes with a dataset whose records name them")
+                }
+                Ok(Some(CorpusRecord::Missing(address))) => {
+                    self.filtered.passed += 1;
+                    self.missing.miss(&address)?;
                     continue;
                 }
                 Err(fault @ CorpusError::Record { last: false, .. }) if self.skipped.is_some() => {

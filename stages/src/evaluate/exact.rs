@@ -57,6 +57,8 @@ struct ExactAnswer<'a> {
     #[serde(skip_serializing_if = "<[Message]>::is_empty")]
     before: &'a [Message],
     prompt: &'a str,
+    #[serde(skip_serializing_if = "<[Message]>::is_empty")]
+    after: &'a [Message],
     expected: &'a str,
     given: String,
     passed: bool,
@@ -182,8 +184,8 @@ impl<'a> ExactAnswer<'a> {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false).map_err(stage_failure)?;
         let passed = given == chat.answer
             || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;
-        let (group, before, prompt, expected) = (&*chat.group, &*chat.before, &*chat.prompt, &*chat.answer);
-        Ok(Self { checkpoint, dataset, group, before, prompt, expected, given, passed })
+        let Chat { before, prompt, after, answer: expected, group } = chat;
+        Ok(Self { checkpoint, dataset, group, before, prompt, after, expected, given, passed })
     }
 }
 

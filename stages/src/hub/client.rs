@@ -23,6 +23,9 @@ const LARGEST: u64 = 64 << 20;
 /// The longest wait that a server can impose, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
+/// Connections that are kept for the next request: as many as objects are fetched at once.
+const IDLE: usize = 32;
+
 /// How long to wait for a server.
 pub(super) struct ClientTimeouts {
     /// Time to connect.
@@ -99,6 +102,8 @@ impl HttpClient {
                 .timeout_recv_response(Some(answer))
                 .timeout_recv_body(Some(body))
                 .tls_config(build_tls_config(self.certificates.as_deref())?)
+                .max_idle_connections_per_host(IDLE)
+                .max_idle_connections(IDLE)
                 .user_agent(concat!("fmflow/", env!("CARGO_PKG_VERSION")));
             Ok(config.build().into())
         });
@@ -145,12 +150,9 @@ impl HttpClient {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS {
             let same_origin = parse_origin(&url)? == first;
-            let mut request = self.agent(wanted)?.get(&url);
-            if let Some(token) = token.filter(|_| same_origin) {
-                request = request.header("authorization", token);
-            }
-            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
-            let response = request.call().map_err(|error| to_request_error(&error))?;
+            let token = token.filter(|_| same_origin).map(|token| ("authorization", token.to_owned()));
+            let headers: Vec<(&str, String)> = headers.iter().cloned().chain(token).collect();
+            let response = self.ask(wanted, &url, &headers)?;
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => {
                     url = resolve_redirect(&url, &read_header(&response, "location"))?
@@ -159,6 +161,18 @@ impl HttpClient {
             }
         }
         Err(permanent_error("too many redirects"))
+    }
+
+    /// Sends the request once and follows no redirect.
+    pub(super) fn ask(
+        &self,
+        wanted: Wanted,
+        url: &str,
+        headers: &[(&str, String)],
+    ) -> Result<Response, RequestError> {
+        let request = self.agent(wanted)?.get(url);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        request.call().map_err(|error| to_request_error(&error))
     }
 }
 
@@ -200,6 +214,11 @@ impl HttpAnswer {
     /// Whether a retry may succeed. An error with the hub's own code is permanent.
     pub(super) fn is_busy(&self) -> bool {
         self.status == 429 || (self.status >= 500 && self.status != 501 && self.code.is_empty())
+    }
+
+    /// The body.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// The body as JSON.

@@ -11,12 +11,14 @@ use fmflow_engine::run::execute::{Job, Progress, ProgressReporter, WindowSource}
 use fmflow_engine::store::{RowsWindow, ShardEntry, ShardWriter};
 
 use crate::data::build::{BuiltShard, RowsOptions, build_shard};
-use crate::data::corpus::{Patience, read_documents};
+use crate::data::corpus::Patience;
 use crate::data::order::RowOrder;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, Unwritten};
 use crate::data::shards::ShardPlan;
 use crate::data::tokenizer::Tokenizer;
-use crate::dataset::{plan_shards, read_benchmarks, read_rows_options, watch_documents};
+use crate::dataset::{
+    open_documents, plan_shards, read_benchmarks, read_rows_options, remove_kept_contents, watch_documents,
+};
 use crate::failure::input_failure;
 use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
 use crate::model::open_tokenizer;
@@ -87,7 +89,7 @@ impl<'a> ShardMaker<'a> {
         let (source, number) = (find_source(self.source.stage, &dataset.name)?, shard as usize);
         let files = find_some_files(job, source, self.plan.files(number))?;
         let patience = Patience { interrupt: job.interrupt, tell: None };
-        let mut documents = read_documents(files.clone(), dataset, patience).of_a_part();
+        let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part();
         let mut benchmarks = read_benchmarks(self.source.stage, dataset)?;
         let read = watch_documents(&mut documents, None, &mut benchmarks, |_| 0);
         let (tokenizer, options) = (&self.tokenizer, &self.options);
@@ -95,6 +97,8 @@ impl<'a> ShardMaker<'a> {
         let built = build_shard(read, tokenizer, options, before, &mut sink, threads, job.interrupt);
         let built = built
             .map_err(|error| explain_build_error(job, error, &format!("check dataset `{}`", dataset.name)))?;
+        drop(documents);
+        remove_kept_contents(job, dataset, &files)?;
         remove_downloads(job, source, &files)?;
         Ok((built, benchmarks.count_dropped()))
     }

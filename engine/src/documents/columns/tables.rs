@@ -104,7 +104,7 @@ impl NeededColumns {
         for (name, list) in parser.list_required_fields() {
             check_column(name, list, columns).map_err(ColumnFault::Unfit)?;
         }
-        for name in parser.list_filtered_fields() {
+        for name in parser.list_compared_fields() {
             find_column(name, columns).map_err(ColumnFault::Unfit)?;
         }
         Ok(Self { paths: parser.list_needed_fields() })

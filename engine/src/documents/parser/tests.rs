@@ -27,7 +27,7 @@ fn parse(format: DatasetFormat, line: &str) -> Result<ParsedDocument, String> {
 fn parse_with(parser: &DocumentParser, line: &str) -> Result<ParsedDocument, String> {
     match parser.parse(&line.replace('\'', "\""), true) {
         Ok(ParsedRecord::Document(parsed)) => Ok(*parsed),
-        Ok(ParsedRecord::FilteredOut) => Err("it is filtered out".to_owned()),
+        Ok(ParsedRecord::Named(_) | ParsedRecord::FilteredOut) => Err("it is filtered out".to_owned()),
         Err(fault) => Err(format!("{}; {}", fault.problem, fault.fix)),
     }
 }

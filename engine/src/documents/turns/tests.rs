@@ -34,6 +34,32 @@ fn every_answer_of_a_conversation_is_one_chat_with_the_turns_before() {
 }
 
 #[test]
+fn of_two_answers_in_a_row_the_second_is_learned_after_the_first() {
+    let turns = [
+        said("user", "1"),
+        said("assistant", "a"),
+        said("user", "2"),
+        said("assistant", "b"),
+        with("weight", &json!(0)),
+        said("assistant", "c"),
+    ];
+    let (talk, counts) = parse_conversation(&json!(turns), "messages", String::new()).unwrap();
+    assert_eq!(counts.repeated_roles, [5, 6], "it may be a mistake, so it is told");
+    let chats: Vec<_> = talk.chats().collect();
+    let answers: Vec<_> = chats.iter().map(|chat| chat.answer.as_str()).collect();
+    assert_eq!(answers, ["a", "b", "c"]);
+    let last = &chats[2];
+    let texts = |turns: &[Message]| turns.iter().map(|turn| turn.content.clone()).collect::<Vec<_>>();
+    assert_eq!((texts(&last.before), last.prompt.as_str()), (vec!["1".into(), "a".into()], "2"));
+    assert_eq!(texts(&last.after), ["b", "b"]);
+    assert_eq!(last.given(), talk.messages()[..5]);
+    let line = serde_json::to_string(&chats[1]).unwrap();
+    assert!(!line.contains("after"), "{line}");
+    let line = serde_json::to_string(last).unwrap();
+    assert_eq!(serde_json::from_str::<crate::documents::Chat>(&line).unwrap(), *last);
+}
+
+#[test]
 fn the_words_of_sharegpt_mean_the_same() {
     let sharegpt = json!([{ "from": "human", "value": "q" }, { "from": "gpt", "value": "a" }]);
     assert_eq!(read(sharegpt), read(json!([said("user", "q"), said("assistant", "a")])));
@@ -47,7 +73,10 @@ fn lists_that_are_not_conversations_are_refused_with_their_turn() {
         (json!([]), "no turn of `messages` is the assistant's"),
         (json!([user]), "no turn of `messages` is the assistant's"),
         (json!([assistant]), "turn 1 of `messages` is the assistant's, but there is no question"),
-        (json!([user, assistant, assistant]), "turn 3 of `messages` is the assistant's, but does not"),
+        (
+            json!([user, assistant, said("system", "s"), assistant]),
+            "turn 4 of `messages` is the assistant's, but does not",
+        ),
         (json!([said("system", "s"), assistant]), "turn 2 of `messages` is the assistant's, but does not"),
         (json!([user, "a"]), "turn 2 of `messages` is not an object"),
         (json!([{ "who": "user" }]), "turn 1 of `messages` does not say who speaks"),

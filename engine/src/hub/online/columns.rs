@@ -5,6 +5,7 @@ use super::{HubError, SubsetColumns, clean_hub_text};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::benchmark_repository::BenchmarkRepository;
+use crate::pipeline::config::ContentsConfig;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Origin;
 use crate::text::suggest;
@@ -70,10 +71,9 @@ impl Session<'_> {
             }
             _ => return self.add_unknown_columns(one, "the hub has not indexed them"),
         };
-        for leaf in list_column_leaves(record) {
-            let column = leaf.expect_text();
-            if !columns.iter().any(|known| known == column) {
-                self.sink.push(unknown_column(one, leaf, column, columns));
+        for (leaf, column) in list_named_columns(record) {
+            if !columns.contains(&column) {
+                self.sink.push(unknown_column(one, leaf, &column, columns));
             }
         }
     }
@@ -132,15 +132,25 @@ fn find_subset_columns<'a>(
     only.or_else(|| known.get("default"))
 }
 
-/// The fields that name columns: those of the conversation if there is one, otherwise `text`.
-fn list_column_leaves(record: &Record) -> Vec<&Leaf> {
-    match record.child("chat") {
-        Some(chat) => ["user", "input", "assistant", "system", "group"]
-            .iter()
-            .filter_map(|name| chat.leaf(name))
-            .collect(),
-        None => record.leaf("text").into_iter().collect(),
-    }
+/// The columns that a dataset names, each with its field: those of the conversation or of the contents if there are any, otherwise
+/// `text`.
+fn list_named_columns(record: &Record) -> Vec<(&Leaf, String)> {
+    let (node, fields): (&Record, &[&str]) = match (record.child("chat"), record.child("contents")) {
+        (Some(chat), _) => (chat, &["user", "input", "assistant", "system", "group"]),
+        (None, Some(contents)) => (contents, &["encoding"]),
+        (None, None) => (record, &["text"]),
+    };
+    let named = fields.iter().filter_map(|name| node.leaf(name));
+    let named = named.map(|leaf| (leaf, leaf.expect_text().to_owned()));
+    named.chain(record.child("contents").into_iter().flat_map(list_key_columns)).collect()
+}
+
+/// The columns of which the keys of contents are made.
+fn list_key_columns(contents: &Record) -> Vec<(&Leaf, String)> {
+    let Some(leaf) = contents.leaf("from") else { return Vec::new() };
+    // What is wrong with an address was told before.
+    let Ok((_, key)) = ContentsConfig::parse_address(leaf.expect_text()) else { return Vec::new() };
+    key.fields().map(|column| (leaf, column.to_owned())).collect()
 }
 
 fn benchmark_without_columns(one: &RepositoryUse, absent: &[&str]) -> Diagnostic {
@@ -158,7 +168,10 @@ fn unknown_column(one: &RepositoryUse, leaf: &Leaf, column: &str, columns: &[Str
         Origin::Default => format!("`{}=\"{column}\"` is the default", leaf.spec.name),
         _ => "not a column".to_owned(),
     };
-    let help = match suggest::find_closest_name(column, columns.iter().map(String::as_str)) {
+    let near = suggest::find_closest_name(column, columns.iter().map(String::as_str));
+    let help = match near {
+        // An address holds more than a name.
+        Some(near) if leaf.spec.name == "from" => format!("did you mean the column `{near}`?"),
         Some(near) => format!("did you mean `{}=\"{near}\"`?", leaf.spec.name),
         None => format!("its columns are {}", suggest::format_name_list(columns.iter().map(String::as_str))),
     };

@@ -110,6 +110,7 @@ impl Decoder<'_> {
             let list = matches!(format, DatasetFormat::Chat { turns: TurnFields::List { messages }, .. } if messages == name);
             let fault = match list {
                 true => check_turns_field(name, value),
+                false if is_key_field(format, name) && value.is_number() => None,
                 false => check_text_field(name, value),
             };
             let Some((problem, help)) = fault else { continue };
@@ -166,6 +167,10 @@ pub(super) fn absent_field(
     names: &[String],
 ) -> Diagnostic {
     let help = match written {
+        // An address holds more than a name.
+        Some(_) if is_key_field(format, name) => {
+            format!("the fields are {}", suggest::format_name_list(names.iter().map(String::as_str)))
+        }
         Some(_) => suggest_other_field(name, format, names),
         None => suggest_document_field(record, name, names),
     };
@@ -228,6 +233,12 @@ pub(super) fn list_required_fields<'a>(
     let mut wanted: Vec<(&'a str, Option<&'a Leaf>)> = match format {
         DatasetFormat::Text => vec![],
         DatasetFormat::Jsonl { text } => vec![(text, record.leaf("text"))],
+        DatasetFormat::Contents(contents) => {
+            let child = record.child("contents");
+            let leaf = |name: &str| child.and_then(|child| child.leaf(name));
+            let key = contents.key.fields().map(|name| (name, leaf("from")));
+            key.chain(contents.encoding.as_deref().map(|name| (name, leaf("encoding")))).collect()
+        }
         DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } => {
             vec![(user, chat("user")), (assistant, chat("assistant"))]
         }
@@ -239,6 +250,11 @@ pub(super) fn list_required_fields<'a>(
         wanted.push((group, chat("group")));
     }
     wanted
+}
+
+/// Whether a field is a part of the keys of contents. Numbers may be.
+pub(super) fn is_key_field(format: &DatasetFormat, name: &str) -> bool {
+    matches!(format, DatasetFormat::Contents(contents) if contents.key.fields().any(|field| field == name))
 }
 
 /// Help if the dataset names a field that the lines do not have.

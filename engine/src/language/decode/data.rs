@@ -132,9 +132,13 @@ impl Decoder<'_> {
         if let Some(place) = declared.and_then(Record::name_leaf) {
             diagnostic = diagnostic.also(&place.span, "declared here");
         }
-        let help = format!(
-            "give the dataset a `chat user=\"question\" assistant=\"answer\"`, or use rows without `{field}`"
-        );
+        let help = match declared.is_some_and(|declared| declared.child("contents").is_some()) {
+            // Contents that lie elsewhere are no conversations.
+            true => format!("use rows without `{field}`"),
+            false => format!(
+                "give the dataset a `chat user=\"question\" assistant=\"answer\"`, or use rows without `{field}`"
+            ),
+        };
         self.sink.push(diagnostic.help(help));
     }
 }

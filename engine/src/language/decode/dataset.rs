@@ -61,7 +61,7 @@ fn decode_text_documents(record: &Record) -> TextDocuments {
 }
 
 /// What makes the files plain text: the format that is written, or where they come from.
-fn find_plain_text<'r>(record: &'r Record, word: Option<&str>) -> Option<&'r Leaf> {
+pub(super) fn find_plain_text<'r>(record: &'r Record, word: Option<&str>) -> Option<&'r Leaf> {
     let said = || record.leaf("format").or_else(|| record.leaf("from"));
     word.filter(|word| *word == "text").and_then(|_| said())
 }
@@ -200,6 +200,11 @@ impl Decoder<'_> {
     /// How documents are told apart, given the word of `format=`, said or inferred.
     fn format(&mut self, record: &Record, local: bool, word: Option<&str>) -> Option<DatasetFormat> {
         let text = record.text("text")?.to_owned();
+        let known = word.is_some() || !local;
+        if let Some(contents) = record.child("contents").filter(|_| known) {
+            let contents = self.contents(record, contents, word)?;
+            return Some(DatasetFormat::Contents(Box::new(contents)));
+        }
         if let Some(chat) = record.child("chat") {
             if let Some(leaf) = find_plain_text(record, word) {
                 let message = "`chat` names fields, but files of `format=\"text\"` have no fields";

@@ -114,6 +114,9 @@ impl DataHeads {
                 Ok(Some(ParsedRecord::Document(parsed))) => {
                     self.tally.add(&parsed.leftovers, || records.place().in_file(file))
                 }
+                Ok(Some(ParsedRecord::Named(named))) => {
+                    self.tally.add(&named.leftovers, || records.place().in_file(file))
+                }
                 // An array that the limit cuts off is not at fault.
                 Err(RecordFault::Record { last: true, .. }) if records.is_cut() => return Ok(false),
                 Err(RecordFault::Record { place, fault, last }) => {

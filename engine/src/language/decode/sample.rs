@@ -213,7 +213,10 @@ pub(super) fn dataset_without_chat(leaf: &Leaf, dataset: &Record) -> Diagnostic 
         diagnostic = diagnostic.also(&place.span, "declared here");
     }
     diagnostic.help(match dataset.text("format") {
-        Some("jsonl") => "give the dataset a `chat user=\"question\" assistant=\"answer\"`",
+        // Contents that lie elsewhere are no conversations.
+        Some("jsonl") if dataset.child("contents").is_none() => {
+            "give the dataset a `chat user=\"question\" assistant=\"answer\"`"
+        }
         _ => "name a dataset that has `chat`, or measure the likelihood of this one with `held-out`",
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Decoder;
-use super::columns::{FirstLine, absent_field, label_absent_field, list_required_fields};
+use super::columns::{FirstLine, absent_field, is_key_field, label_absent_field, list_required_fields};
 use crate::documents::{TableColumn, list_columns};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::config::{DatasetConfig, DatasetFormat, TurnFields};
@@ -49,6 +49,7 @@ impl Decoder<'_> {
             let finding = match columns.iter().find(|column| column.path == name) {
                 None => absent_field(record, shown, name, written, format, &names)
                     .at(place, label_absent_column(written)),
+                Some(_) if is_key_field(format, name) => continue,
                 Some(column) => match column.describe_misfit(is_turns_field(format, name)) {
                     None => continue,
                     Some(problem) => {

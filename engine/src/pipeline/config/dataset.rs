@@ -1,5 +1,7 @@
 //! Settings of datasets.
 
+use super::ContentsConfig;
+
 /// A dataset: how its files are read, and how much of it is held out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetConfig {
@@ -88,7 +90,7 @@ impl DatasetConfig {
     pub fn of_format(name: &str, format: DatasetFormat) -> Self {
         let layout = match format {
             DatasetFormat::Text => FileLayout::Text(TextDocuments::Groups),
-            DatasetFormat::Jsonl { .. } | DatasetFormat::Chat { .. } => FileLayout::Jsonl,
+            _ => FileLayout::Jsonl,
         };
         Self {
             name: name.to_owned(),
@@ -144,6 +146,8 @@ pub enum DatasetFormat {
         /// Name of that field.
         text: String,
     },
+    /// A record that only names the document.
+    Contents(Box<ContentsConfig>),
     /// A record that is a conversation.
     Chat {
         /// The fields that hold the turns.

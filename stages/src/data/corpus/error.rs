@@ -1,6 +1,7 @@
 //! Why a dataset cannot be read: one fault, or all of them.
 
 use fmflow_engine::documents::RecordPlace;
+use fmflow_engine::error::Failure;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use std::borrow::Cow;
@@ -101,6 +102,17 @@ pub(crate) enum CorpusError {
         /// How many can be compared.
         most: usize,
     },
+    /// More contents are missing than may be.
+    #[error("{text}, and at most 1 % may be: {first}")]
+    TooManyMissing {
+        /// How many, and their share.
+        text: String,
+        /// The addresses of the first ones.
+        first: String,
+    },
+    /// A content could not be fetched or kept.
+    #[error(transparent)]
+    Contents(#[from] Failure),
     /// Several faults, the first of them one by one.
     #[error("{text}")]
     Several {
@@ -135,7 +147,13 @@ impl CorpusError {
 
     /// Whether the dataset as a whole is at fault, so that reading on shows nothing more.
     pub(super) fn ends_the_dataset(&self) -> bool {
-        matches!(self, Self::TooManySkipped { .. } | Self::TooManyDocuments { .. })
+        matches!(
+            self,
+            Self::TooManySkipped { .. }
+                | Self::TooManyDocuments { .. }
+                | Self::TooManyMissing { .. }
+                | Self::Contents(_)
+        )
     }
 }
 

@@ -1,9 +1,10 @@
 //! Opens one data file, and says where in it a fault is.
 
-use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordFault, RecordPlace, RecordReader};
+use fmflow_engine::documents::{DocumentParser, RecordFault, RecordPlace, RecordReader};
 use fmflow_engine::text::escape::show_path;
 
 use super::CorpusError;
+use super::contents::{ContentStore, CorpusRecord, RecordsAhead};
 use std::fs::{File, canonicalize, symlink_metadata};
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,15 @@ use std::path::{Path, PathBuf};
 pub(super) struct OpenCorpusFile {
     pub(super) file: PathBuf,
     records: RecordReader,
+    /// Of a file whose records only name their documents.
+    ahead: RecordsAhead,
 }
 
 impl OpenCorpusFile {
     pub(super) fn open(file: PathBuf, parser: &DocumentParser) -> Result<Self, CorpusError> {
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
         match RecordReader::open(open_regular_file(&file)?, &name, parser, u64::MAX) {
-            Ok(records) => Ok(Self { file, records }),
+            Ok(records) => Ok(Self { file, records, ahead: RecordsAhead::default() }),
             Err(fault) => Err(place_fault(&file, fault)),
         }
     }
@@ -27,13 +30,21 @@ impl OpenCorpusFile {
     pub(super) fn next_record(
         &mut self,
         parser: &DocumentParser,
-    ) -> Result<Option<ParsedRecord>, CorpusError> {
-        self.records.next_record(parser).map_err(|fault| place_fault(&self.file, fault))
+        contents: Option<&mut (dyn ContentStore + '_)>,
+    ) -> Result<Option<CorpusRecord>, CorpusError> {
+        let Self { file, records, ahead } = self;
+        match contents {
+            Some(contents) => ahead.next_record(file, records, parser, contents),
+            None => {
+                let record = records.next_record(parser).map_err(|fault| place_fault(file, fault))?;
+                Ok(record.map(CorpusRecord::Parsed))
+            }
+        }
     }
 
     /// Where the last document ends.
     pub(super) fn place(&self) -> RecordPlace {
-        self.records.place()
+        self.ahead.place.unwrap_or_else(|| self.records.place())
     }
 
     /// The place of the last document, with the name of the file alone: it becomes part of an artifact, which must not depend on the
@@ -49,7 +60,7 @@ impl OpenCorpusFile {
     }
 }
 
-fn place_fault(file: &Path, fault: RecordFault) -> CorpusError {
+pub(super) fn place_fault(file: &Path, fault: RecordFault) -> CorpusError {
     let file = file.to_owned();
     match fault {
         RecordFault::Unreadable(cause) => CorpusError::Io { file, cause },

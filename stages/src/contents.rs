@@ -1,0 +1,165 @@
+//! Documents that lie in S3: fetched ahead of the rows that are made of them, kept until the stage is finished, unpacked and decoded.
+
+mod decode;
+mod explain;
+mod kept;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fmflow_engine::documents::LINE_BYTES;
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{ContentsConfig, DatasetConfig, DatasetFormat};
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::text::escape::escape_line;
+use fmflow_engine::text::unpack::unpack_bytes;
+
+use crate::data::corpus::{Content, ContentStore};
+use crate::failure::input_failure;
+use crate::hub::storage::{Bucket, Fetched, ObjectStream};
+use decode::decode_text;
+use explain::explain_storage_error;
+use kept::KeptContents;
+
+/// The largest object that is fetched, in bytes, before it is unpacked.
+const OBJECT_BYTES: u64 = 16 << 20;
+
+/// How often it is told how many were fetched: nobody knows how many there will be.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What to do about contents that are no documents.
+const LEAVE_OUT: &str = "remove the record, or write `on-bad-record \"skip\"`";
+
+/// The contents of a dataset, for a stage.
+pub(crate) struct StoredContents<'a> {
+    job: &'a Job<'a>,
+    dataset: &'a DatasetConfig,
+    config: &'a ContentsConfig,
+    kept: KeptContents,
+    stream: ObjectStream,
+    /// What was asked for and not taken.
+    pending: VecDeque<PendingContent>,
+    speed: FetchSpeed,
+}
+
+/// How many objects were fetched, and when that was told last.
+struct FetchSpeed {
+    start: Instant,
+    told: Instant,
+    fetched: u64,
+}
+
+/// A content that was asked for.
+struct PendingContent {
+    key: String,
+    /// Of a content that was kept, what it is; the others are on their way.
+    kept: Option<Fetched>,
+}
+
+/// Opens the contents of a dataset whose records only name them.
+///
+/// # Errors
+/// If the environment names no server, or what was kept cannot be read.
+pub(crate) fn open_contents<'a>(
+    job: &'a Job<'a>,
+    dataset: &'a DatasetConfig,
+) -> Result<Option<Box<dyn ContentStore + 'a>>, Failure> {
+    let DatasetFormat::Contents(config) = &dataset.format else { return Ok(None) };
+    let keys = job.storage.filter(|_| config.signed);
+    let bucket =
+        Bucket::from_environment(&config.bucket, keys).map_err(|(what, fix)| input_failure(what, fix))?;
+    let kept = KeptContents::open(job, &dataset.name)?;
+    let stream = ObjectStream::new(bucket, OBJECT_BYTES);
+    let (pending, now) = (VecDeque::new(), Instant::now());
+    let speed = FetchSpeed { start: now, told: now, fetched: 0 };
+    Ok(Some(Box::new(StoredContents { job, dataset, config, kept, stream, pending, speed })))
+}
+
+/// Removes what was kept of the contents that files name.
+///
+/// # Errors
+/// If it cannot be removed.
+pub(crate) fn remove_contents(
+    job: &Job<'_>,
+    dataset: &DatasetConfig,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    match dataset.format {
+        DatasetFormat::Contents(_) => KeptContents::open(job, &dataset.name)?.remove(files),
+        _ => Ok(()),
+    }
+}
+
+impl ContentStore for StoredContents<'_> {
+    fn begin(&mut self, file: &Path) -> Result<(), Failure> {
+        self.kept.begin(file)
+    }
+
+    fn ask(&mut self, key: &str) -> Result<(), Failure> {
+        let kept = self.kept.find(key, self.job.report)?;
+        if kept.is_none() {
+            self.stream.ask(key);
+        }
+        self.pending.push_back(PendingContent { key: key.to_owned(), kept });
+        Ok(())
+    }
+
+    fn take(&mut self, encoding: Option<&str>) -> Result<Content, Failure> {
+        let PendingContent { key, kept } = self.pending.pop_front().expect("a content was asked for");
+        let fetched = match kept {
+            Some(fetched) => fetched,
+            None => self.fetch(&key)?,
+        };
+        let address = || escape_line(&self.stream.bucket().address(&key)).into_owned();
+        Ok(match fetched {
+            Fetched::Missing => Content::Missing(address()),
+            Fetched::TooLarge => Content::Unfit(format!("`{}` is larger than 16 MiB", address()), LEAVE_OUT),
+            Fetched::Bytes(bytes) => match self.read(&bytes, encoding) {
+                Ok(text) => Content::Text(text),
+                Err(problem) => Content::Unfit(format!("`{}`: {problem}", address()), LEAVE_OUT),
+            },
+        })
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        self.kept.flush()
+    }
+}
+
+impl StoredContents<'_> {
+    /// The object that was asked for first, from the network.
+    fn fetch(&mut self, key: &str) -> Result<Fetched, Failure> {
+        match self.stream.take(self.job.interrupt) {
+            Ok(fetched) => {
+                self.kept.keep(key, &fetched)?;
+                self.tell();
+                Ok(fetched)
+            }
+            Err(error) => {
+                self.kept.flush()?;
+                Err(explain_storage_error(&error, self.stream.bucket(), key, self.job, self.dataset))
+            }
+        }
+    }
+
+    /// Counts an object, and tells now and then how many there are.
+    fn tell(&mut self) {
+        let FetchSpeed { start, told, fetched } = &mut self.speed;
+        *fetched += 1;
+        if told.elapsed() < TELL {
+            return;
+        }
+        *told = Instant::now();
+        let speed = *fetched as f64 / start.elapsed().as_secs_f64();
+        let of = &self.dataset.name;
+        self.job.report.event(&format!("{fetched} contents of `{of}` were fetched, {speed:.0} in a second"));
+    }
+
+    /// The text of an object; the error says what is wrong with it.
+    fn read(&self, bytes: &[u8], encoding: Option<&str>) -> Result<String, String> {
+        let unpacked =
+            unpack_bytes(bytes, self.config.packing, LINE_BYTES).map_err(|error| error.to_string())?;
+        decode_text(unpacked, encoding)
+    }
+}

@@ -1,0 +1,192 @@
+//! Contents that records only name: they are asked for ahead of the documents, and taken in the order of the records.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use fmflow_engine::documents::{
+    Document, DocumentParser, ParsedDocument, ParsedRecord, RecordPlace, RecordReader,
+};
+use fmflow_engine::error::Failure;
+use fmflow_engine::text::display::count_noun;
+
+use super::CorpusError;
+use super::open::place_fault;
+
+/// Records that are read ahead of the document that is awaited.
+const AHEAD: usize = 256;
+
+/// Largest share of contents that may be missing.
+const MOST_MISSING: f64 = 0.01;
+
+/// From this many contents on, a share that is too large ends the reading at once.
+const ENOUGH_CONTENTS: u64 = 1_000;
+
+/// Missing contents that an error names.
+const NAMED: usize = 5;
+
+/// A place from which contents come. What is asked for is taken in the same order.
+pub(crate) trait ContentStore {
+    /// Begins with the contents that a file names.
+    ///
+    /// # Errors
+    /// If what was kept of them cannot be read.
+    fn begin(&mut self, file: &Path) -> Result<(), Failure>;
+
+    /// Asks for a content.
+    ///
+    /// # Errors
+    /// If what was kept cannot be read.
+    fn ask(&mut self, key: &str) -> Result<(), Failure>;
+
+    /// The first content that was asked for and not taken; `encoding` is the name of its encoding, if it is not UTF-8.
+    ///
+    /// # Errors
+    /// If it cannot be fetched or kept.
+    fn take(&mut self, encoding: Option<&str>) -> Result<Content, Failure>;
+
+    /// Ends with a file, all of whose contents were taken.
+    ///
+    /// # Errors
+    /// If they cannot be kept.
+    fn end(&mut self) -> Result<(), Failure>;
+}
+
+/// A content that was taken.
+pub(crate) enum Content {
+    /// Its text.
+    Text(String),
+    /// There is none with this address, which is safe for a terminal.
+    Missing(String),
+    /// It is no text: what is wrong, and how to fix it.
+    Unfit(String, &'static str),
+}
+
+/// What a record turned out to be.
+pub(super) enum CorpusRecord {
+    /// It was parsed, and its document is here.
+    Parsed(ParsedRecord),
+    /// Its content is missing, which has this address.
+    Missing(String),
+}
+
+/// The records of a file that were read ahead.
+#[derive(Debug, Default)]
+pub(super) struct RecordsAhead {
+    records: VecDeque<(RecordPlace, Result<ParsedRecord, CorpusError>)>,
+    read_all: bool,
+    /// Where the record is that was returned last.
+    pub(super) place: Option<RecordPlace>,
+}
+
+impl RecordsAhead {
+    /// The next record with its document, after asking for those behind it.
+    pub(super) fn next_record(
+        &mut self,
+        file: &Path,
+        reader: &mut RecordReader,
+        parser: &DocumentParser,
+        contents: &mut dyn ContentStore,
+    ) -> Result<Option<CorpusRecord>, CorpusError> {
+        self.read_ahead(file, reader, parser, contents)?;
+        let Some((place, record)) = self.records.pop_front() else {
+            contents.end()?;
+            return Ok(None);
+        };
+        self.place = Some(place);
+        let named = match record? {
+            ParsedRecord::Named(named) => named,
+            other => return Ok(Some(CorpusRecord::Parsed(other))),
+        };
+        match contents.take(named.encoding.as_deref())? {
+            Content::Text(text) => {
+                let parsed = ParsedDocument { document: Document::Text(text), leftovers: named.leftovers };
+                Ok(Some(CorpusRecord::Parsed(ParsedRecord::Document(Box::new(parsed)))))
+            }
+            Content::Missing(address) => Ok(Some(CorpusRecord::Missing(address))),
+            Content::Unfit(problem, fix) => {
+                let file = file.to_owned();
+                Err(CorpusError::Record { file, place, problem, fix: fix.into(), last: false })
+            }
+        }
+    }
+
+    fn read_ahead(
+        &mut self,
+        file: &Path,
+        reader: &mut RecordReader,
+        parser: &DocumentParser,
+        contents: &mut dyn ContentStore,
+    ) -> Result<(), CorpusError> {
+        while !self.read_all && self.records.len() < AHEAD {
+            let record = match reader.next_record(parser) {
+                Ok(None) => {
+                    self.read_all = true;
+                    break;
+                }
+                Ok(Some(record)) => Ok(record),
+                Err(fault) => Err(place_fault(file, fault)),
+            };
+            match &record {
+                Ok(ParsedRecord::Named(named)) => contents.ask(&named.key)?,
+                Ok(_) => {}
+                Err(fault) => self.read_all = fault.ends_its_file(),
+            }
+            self.records.push_back((reader.place(), record));
+        }
+        Ok(())
+    }
+}
+
+/// Counts contents that are missing, and compares their share with the largest that is allowed.
+#[derive(Debug, Default)]
+pub(super) struct MissingContents {
+    contents: u64,
+    missing: u64,
+    /// The addresses of the first ones.
+    first: Vec<String>,
+}
+
+impl MissingContents {
+    /// Counts a content that is here.
+    pub(super) fn count(&mut self) {
+        self.contents += 1;
+    }
+
+    /// Leaves out a record whose content is missing.
+    pub(super) fn miss(&mut self, address: &str) -> Result<(), CorpusError> {
+        self.contents += 1;
+        self.missing += 1;
+        if self.first.len() < NAMED {
+            self.first.push(address.to_owned());
+        }
+        if self.contents < ENOUGH_CONTENTS { Ok(()) } else { self.check() }
+    }
+
+    /// Refuses a share that is too large.
+    pub(super) fn check(&self) -> Result<(), CorpusError> {
+        if self.missing as f64 <= MOST_MISSING * self.contents as f64 {
+            return Ok(());
+        }
+        let more = if self.missing > NAMED as u64 { ", ..." } else { "" };
+        Err(CorpusError::TooManyMissing {
+            text: self.share(),
+            first: format!("{}{more}", self.first.join(", ")),
+        })
+    }
+
+    fn share(&self) -> String {
+        let percent = 100.0 * self.missing as f64 / self.contents.max(1) as f64;
+        let verb = if self.missing == 1 { "is" } else { "are" };
+        format!(
+            "{} of {} ({percent:.3} %) {verb} missing",
+            self.missing,
+            count_noun(self.contents, "content")
+        )
+    }
+
+    /// What is missing; `None` if nothing is.
+    pub(super) fn describe(&self) -> Option<String> {
+        let first = self.first.first()?;
+        Some(format!("contents: {}, the first: {first}", self.share()))
+    }
+}

@@ -6,6 +6,7 @@ mod code;
 mod estimators;
 mod exact;
 mod fenced;
+mod gaps;
 mod likelihood;
 mod prompts;
 mod shots;

@@ -76,12 +76,18 @@ fn measure_programs(
 
 /// What a probe keeps of a report: what its score depends on, and how answers failed.
 fn describe_report(report: &BenchmarkReport) -> Value {
-    let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, .. } = report;
+    let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, length, .. } = report;
     let mut described = json!({
         "passed": scores.passed, "total": scores.total, "cut": scores.cut, "empty": scores.empty,
         "timed_out": scores.timed_out, "syntax_errors": scores.syntax_errors, "prompt": prompt,
-        "prompt_hash": prompt_hash, "sampler": sampler, "samples": samples, "new_tokens": new_tokens,
+        "prompt_hash": prompt_hash, "sampler": sampler, "samples": samples,
     });
+    if let Some(tokens) = new_tokens {
+        described["new_tokens"] = (*tokens).into();
+    }
+    if let Some(length) = length {
+        described["length"] = length.as_str().into();
+    }
     if let Some(count) = scores.no_number {
         described["no_number"] = count.into();
     }

@@ -13,6 +13,7 @@ pub(super) fn write_problems(benchmark: &str) -> Option<String> {
         "mbpp" => build_mbpp,
         "mbpp+" => build_mbpp_plus,
         "gsm8k" => build_gsm8k,
+        "humaneval-infilling" => build_gap,
         _ => return None,
     };
     let functions = [("add", "+"), ("subtract", "-")];
@@ -40,6 +41,15 @@ fn build_humaneval(number: usize, name: &str, sign: &str) -> Value {
     json!({
         "task_id": format!("HumanEval/{number}"), "prompt": write_head(name), "entry_point": name,
         "canonical_solution": write_body(sign),
+        "test": format!("def check(candidate):\n    assert candidate(3, 2) == 3 {sign} 2\n"),
+    })
+}
+
+fn build_gap(number: usize, name: &str, sign: &str) -> Value {
+    json!({
+        "task_id": format!("RandomSpanInfilling/HumanEval/{number}/1"),
+        "prompt": format!("{}    return a ", write_head(name)), "suffix": " b\n", "entry_point": name,
+        "canonical_solution": sign,
         "test": format!("def check(candidate):\n    assert candidate(3, 2) == 3 {sign} 2\n"),
     })
 }

@@ -1,6 +1,6 @@
 //! Settings of the stages that convert, measure and write.
 
-use crate::pipeline::config::sample::{BenchmarkSettings, ExactMatch};
+use crate::pipeline::config::sample::{AnswerLength, BenchmarkSettings, ExactMatch, GapLength};
 use crate::pipeline::config::{
     ConvertConfig, EvaluateConfig, MaskToken, Prompt, Sampler, SamplerKind, TimeConditioning, TokenizerChoice,
 };
@@ -57,8 +57,19 @@ pub(super) fn shrink_match(asked: &mut ExactMatch, changes: &mut Changes) {
 
 pub(super) fn shrink_benchmark(benchmark: &mut BenchmarkSettings, changes: &mut Changes) {
     shrink_sampler(&mut benchmark.sampler, changes);
-    let most = shrink_answer(benchmark.new_tokens, benchmark.sampler.block);
-    changes.lower("new-tokens", &mut benchmark.new_tokens, most);
+    let block = benchmark.sampler.block;
+    match &mut benchmark.length {
+        AnswerLength::AtMost(tokens) => changes.lower("new-tokens", tokens, shrink_answer(*tokens, block)),
+        AnswerLength::Gap(GapLength::Known(tokens)) => {
+            changes.lower("length", tokens, shrink_answer(*tokens, block));
+        }
+        AnswerLength::Gap(GapLength::Chosen(shortest, longest)) => {
+            let most = shrink_answer(*longest, block);
+            changes.lower("length", longest, most);
+            changes.lower("shortest", shortest, most);
+        }
+        AnswerLength::Gap(GapLength::Reference) => {}
+    }
     changes.lower("samples", &mut benchmark.samples, MEASURED);
     if benchmark.problems.is_none_or(|problems| problems > PROBLEMS) {
         changes.say(format!("problems {PROBLEMS}"));

@@ -22,6 +22,18 @@ pub(super) fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError
     build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
 }
 
+/// As HumanEval, with a `suffix`: `canonical_solution` is what stands between `prompt` and `suffix`.
+pub(super) fn read_infilling(record: &Record<'_>) -> Result<Problem, RecordError> {
+    let (prompt, suffix) = (record.text("prompt")?, record.text("suffix")?);
+    let gap = record.optional_text("canonical_solution")?;
+    let reference = gap.map(|gap| format!("{prompt}{gap}{suffix}"));
+    let (test, entry) = (record.text("test")?.to_owned(), record.text("entry_point")?);
+    let before: Vec<String> = reference.iter().cloned().collect();
+    let wire = encode_problem(&before, &[test], Some(entry), reference.is_some(), None);
+    let problem = build_problem(record, Layout::Infilling, prompt, reference, Vec::new(), wire)?;
+    Ok(Problem { suffix: Some(suffix.to_owned()), reference_gap: gap.map(str::to_owned), ..problem })
+}
+
 /// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
 pub(super) fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
     let prompt = record.text("prompt")?;
@@ -56,6 +68,8 @@ pub(super) fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, 
         id: TaskId::from_name(&name),
         name,
         prompt: question.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference: Some(answer.to_owned()),
         shown_tests: Vec::new(),
         layout: Layout::Gsm8k,
@@ -78,6 +92,8 @@ pub(super) fn read_exact(record: &Record<'_>, number: usize) -> Result<Problem, 
         id: TaskId::from_name(&name),
         name,
         prompt: prompt.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference: answers.first().cloned(),
         shown_tests: Vec::new(),
         layout: Layout::Exact,
@@ -119,6 +135,8 @@ fn build_problem(
         id,
         name,
         prompt: prompt.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference,
         shown_tests,
         layout,

@@ -2,9 +2,9 @@
 
 use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_problems};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
+use fmflow_engine::pipeline::config::sample::{AnswerLength, BenchmarkSettings, GapLength};
 use fmflow_engine::run::execute::Job;
-use fmflow_engine::text::escape::show_path;
+use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_grade::interpreter::Interpreter;
 use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::Isolation;
@@ -39,7 +39,12 @@ pub(crate) struct BenchmarkReport {
     extraction: Option<&'static str>,
     pub sampler: String,
     pub samples: usize,
-    pub new_tokens: usize,
+    /// Most tokens of an answer that ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_tokens: Option<usize>,
+    /// Tokens of a gap: a number, a range from which the model chose, or `reference`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<String>,
     seed: u64,
     device: String,
     dtype: &'static str,
@@ -85,8 +90,24 @@ fn open_benchmark<'a>(
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
+    if config.length == AnswerLength::Gap(GapLength::Reference) {
+        require_references(config, &problems)?;
+    }
     let style = AskingStyle::of(&problems, config.mode);
     Ok(OpenBenchmark { config, problems, style, interpreter })
+}
+
+/// Every gap has a length only if every problem has a reference solution.
+fn require_references(config: &BenchmarkSettings, problems: &[Problem]) -> Result<(), Failure> {
+    let Some(problem) = problems.iter().find(|problem| problem.reference_gap.is_none()) else {
+        return Ok(());
+    };
+    let what = format!(
+        "task {} of benchmark `{}` has no `canonical_solution`, so that its gap has no length",
+        escape_line(&problem.name),
+        config.name
+    );
+    Err(input_failure(what, "write a number or a range as `length=`"))
 }
 
 impl OpenBenchmark<'_> {
@@ -106,6 +127,10 @@ impl OpenBenchmark<'_> {
 
     pub(super) fn report(&self, job: &Job<'_>, scores: BenchmarkScores) -> BenchmarkReport {
         let config = self.config;
+        let (new_tokens, length) = match config.length {
+            AnswerLength::AtMost(tokens) => (Some(tokens), None),
+            AnswerLength::Gap(gap) => (None, Some(gap.to_string())),
+        };
         BenchmarkReport {
             scores,
             prompt: self.style.name,
@@ -114,7 +139,8 @@ impl OpenBenchmark<'_> {
             extraction: self.style.extraction,
             sampler: config.sampler.name.clone(),
             samples: config.samples,
-            new_tokens: config.new_tokens,
+            new_tokens,
+            length,
             seed: job.seed,
             device: job.device.to_owned(),
             dtype: "f32",

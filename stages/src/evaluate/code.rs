@@ -2,7 +2,7 @@
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::{AskingMode, BenchmarkSettings};
+use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings};
 use fmflow_engine::pipeline::message::Message;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
@@ -13,6 +13,7 @@ use fmflow_grade::session::{SessionError, Verdict};
 use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
 use super::fenced::find_block;
+use super::gaps::fill_gap;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
@@ -64,22 +65,17 @@ fn write_part(
     model: &Model,
     part: std::ops::Range<usize>,
 ) -> Result<Vec<WrittenAnswer>, Failure> {
-    let requests: Vec<Option<CompletionRequest>> =
-        part.clone().map(|number| build_request(benchmark, number, model)).collect::<Result<_, _>>()?;
-    let asked: Vec<(u64, &CompletionRequest)> = part
-        .clone()
-        .zip(&requests)
-        .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
-        .collect();
-    let work = (job.seed, count_threads(job));
-    let mut completions = complete_listed(model, &asked, &benchmark.config.sampler, work)?.into_iter();
-    let mut texts = Vec::new();
-    for request in &requests {
-        // A prompt that leaves no room for an answer is not asked: its answer is empty, and cut.
-        let completion = request.as_ref().map(|_| completions.next().expect("each request has a completion"));
-        let problem = benchmark.place(part.start + texts.len()).0;
-        texts.push(read_answer((benchmark, problem), model, completion.as_ref())?);
-    }
+    let completions = match benchmark.config.length {
+        AnswerLength::AtMost(tokens) => answer_part(job, benchmark, model, (part.clone(), tokens))?,
+        AnswerLength::Gap(gap) => {
+            let fill = |number| fill_gap(job, benchmark, model, (number, gap));
+            part.clone().map(fill).collect::<Result<_, _>>()?
+        }
+    };
+    let read = |(number, completion): (usize, &Option<Completion>)| {
+        read_answer((benchmark, benchmark.place(number).0), model, completion.as_ref())
+    };
+    let texts: Vec<AnswerText> = part.clone().zip(&completions).map(read).collect::<Result<_, _>>()?;
     let verdicts = grade_texts(job, benchmark, part.start, &texts)?;
     let answers = part.zip(texts).zip(verdicts).map(|((number, text), verdict)| WrittenAnswer {
         task_id: benchmark.place(number).0.name.clone(),
@@ -98,11 +94,33 @@ fn write_part(
     Ok(answers.collect())
 }
 
+/// Answers of at most so many tokens. A prompt that leaves no room for an answer is not asked.
+fn answer_part(
+    job: &Job<'_>,
+    benchmark: &OpenBenchmark<'_>,
+    model: &Model,
+    (part, tokens): (std::ops::Range<usize>, usize),
+) -> Result<Vec<Option<Completion>>, Failure> {
+    let build = |number| build_request(benchmark, number, model, tokens);
+    let requests: Vec<Option<CompletionRequest>> = part.clone().map(build).collect::<Result<_, _>>()?;
+    let asked: Vec<(u64, &CompletionRequest)> = part
+        .zip(&requests)
+        .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
+        .collect();
+    let work = (job.seed, count_threads(job));
+    let mut completions = complete_listed(model, &asked, &benchmark.config.sampler, work)?.into_iter();
+    let found = requests
+        .iter()
+        .map(|request| request.as_ref().map(|_| completions.next().expect("each request has a completion")));
+    Ok(found.collect())
+}
+
 /// The request of an answer; `None` if the context has no room for an answer.
 fn build_request(
     benchmark: &OpenBenchmark<'_>,
     number: usize,
     model: &Model,
+    tokens: usize,
 ) -> Result<Option<CompletionRequest>, Failure> {
     let (problem, _) = benchmark.place(number);
     let (prompt, tokenizer) = (benchmark.style.prompt(problem), model.tokenizer()?);
@@ -112,7 +130,7 @@ fn build_request(
     };
     let prefix = prefix.map_err(stage_failure)?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
-    let length = benchmark.config.new_tokens.min(room);
+    let length = tokens.min(room);
     let request = CompletionRequest { prefix, length, suffix: Vec::new() };
     Ok(Some(request).filter(|request| length > 0 && !request.prefix.is_empty()))
 }
@@ -138,7 +156,9 @@ fn read_answer(
     let Some(completion) = completion else {
         return Ok(AnswerText { text: String::new(), solution: find(""), cut: true, tokens: 0, passes: 0 });
     };
-    let ends = model.ends();
+    // The text of a gap has no end.
+    let gap = matches!(benchmark.config.length, AnswerLength::Gap(_));
+    let ends = if gap { Vec::new() } else { model.ends() };
     let before_end = completion.until_end(&ends);
     let text = model.tokenizer()?.decode(before_end, false).map_err(stage_failure)?;
     let (kept, stopped) = benchmark.style.cut(&text);
@@ -146,7 +166,7 @@ fn read_answer(
     Ok(AnswerText {
         text: kept.to_owned(),
         solution: find(kept),
-        cut: !stopped && !ended,
+        cut: !gap && !stopped && !ended,
         tokens: completion.generated(&ends),
         passes: completion.passes,
     })

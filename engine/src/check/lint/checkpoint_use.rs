@@ -71,6 +71,7 @@ pub(super) fn lint_evaluated_checkpoints(
     sink: &mut Sink,
 ) {
     check_measured_checkpoints(lineages, stage, config, sink);
+    requests::check_measured_gaps(stage, config, sink);
     for (at, one) in config.held_out.iter().enumerate() {
         check_held_out_documents(lineages, stage, evaluate::NTH_HELD_OUT_DATASET.nth(at), &one.role, sink);
     }
@@ -101,6 +102,10 @@ pub(super) fn check_measured_checkpoints(
     let benchmarks = config.benchmarks.iter().enumerate().map(|(at, benchmark)| {
         (&benchmark.sampler, SamplerPaths::for_benchmark(at), evaluate::NTH_BENCHMARK.nth(at))
     });
+    let named = config.checkpoints.iter();
+    for checkpoint in named.filter_map(|name| lineages.input(stage, &InputRole::Checkpoint(name.clone()))) {
+        attention::check_measured_suffixes(lineages, stage, config, checkpoint, sink);
+    }
     for (sampler, paths, what) in exact.chain(benchmarks) {
         for name in &config.checkpoints {
             if let Some(checkpoint) = lineages.input(stage, &InputRole::Checkpoint(name.clone())) {

@@ -169,7 +169,7 @@ fn decode_infill(record: &Record) -> Option<PromptKind> {
 }
 
 /// Tokens of the gap: the shortest and the longest, of a range; only the second, of a number.
-fn decode_infill_length(record: &Record) -> Option<(Option<usize>, usize)> {
+pub(super) fn decode_infill_length(record: &Record) -> Option<(Option<usize>, usize)> {
     let CanonicalValue::Range(range) = &record.leaf("length")?.value else {
         return Some((None, record.size("length")?));
     };

@@ -174,10 +174,53 @@ pub struct BenchmarkSettings {
     pub sampler: Sampler,
     /// Answers to each problem.
     pub samples: usize,
-    /// Largest number of new tokens.
-    pub new_tokens: usize,
+    /// How long an answer is.
+    pub length: AnswerLength,
     /// Number of problems; the first ones are used. `None`: all.
     pub problems: Option<usize>,
+}
+
+/// How long an answer to a benchmark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerLength {
+    /// It ends by itself, after at most this many tokens.
+    AtMost(usize),
+    /// It fills a gap.
+    Gap(GapLength),
+}
+
+/// Tokens of a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapLength {
+    /// So many.
+    Known(usize),
+    /// As many as the model chooses between the two, both included.
+    Chosen(usize, usize),
+    /// As many as the reference solution has there.
+    Reference,
+}
+
+impl AnswerLength {
+    /// The longest answer, if it does not depend on the problem.
+    #[must_use]
+    pub fn most(self) -> Option<usize> {
+        match self {
+            Self::AtMost(tokens)
+            | Self::Gap(GapLength::Known(tokens))
+            | Self::Gap(GapLength::Chosen(_, tokens)) => Some(tokens),
+            Self::Gap(GapLength::Reference) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for GapLength {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Known(tokens) => tokens.fmt(f),
+            Self::Chosen(shortest, longest) => write!(f, "{shortest}..{longest}"),
+            Self::Reference => f.write_str("reference"),
+        }
+    }
 }
 
 /// How a benchmark asks.

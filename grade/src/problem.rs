@@ -11,7 +11,7 @@ use std::fmt;
 pub use record::RecordError;
 pub(crate) use wire::encode_problem;
 
-use layouts::{read_exact, read_gsm8k, read_humaneval, read_infilling, read_mbpp};
+use layouts::{read_choice, read_exact, read_gsm8k, read_humaneval, read_infilling, read_mbpp};
 use record::Record;
 use serde_json::{Map, Value};
 
@@ -32,6 +32,8 @@ pub enum Layout {
     Code,
     /// Questions of somebody's own, whose answer is known word by word.
     Exact,
+    /// Questions of somebody's own with several answers, one of which is right. Nothing is written: the model finds one the likeliest.
+    Choice,
 }
 
 /// What identifies a problem: 2, "2" and "Mbpp/2" are the same; `RandomSpanInfilling/HumanEval/0/1` has more than a number and is the
@@ -54,10 +56,21 @@ pub struct Problem {
     pub reference: Option<String>,
     /// The part of the reference solution that fills the gap.
     pub reference_gap: Option<String>,
+    /// The answers to choose from, of a question that has some.
+    pub choices: Option<Choices>,
     /// Tests that a prompt may show.
     pub shown_tests: Vec<String>,
     layout: Layout,
     pub(crate) check: Check,
+}
+
+/// Several answers to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// What may follow the prompt; at least two texts, all different.
+    pub texts: Vec<String>,
+    /// Which of them is right.
+    pub right: usize,
 }
 
 /// What decides whether an answer is right.
@@ -71,7 +84,7 @@ pub(crate) enum Check {
     Texts(Vec<String>),
 }
 
-/// Names of the benchmarks whose layout is known, and of the kinds of own ones.
+/// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
 pub const NAMES: [&str; 9] =
     ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "humaneval-infilling", "code", "exact", "infill"];
 
@@ -108,6 +121,7 @@ impl Layout {
             "humaneval-infilling" | "infill" => Some(Self::Infilling),
             "code" => Some(Self::Code),
             "exact" => Some(Self::Exact),
+            "choice" => Some(Self::Choice),
             _ => None,
         }
     }
@@ -122,7 +136,7 @@ impl Layout {
     /// other fields.
     #[must_use]
     pub fn is_own(self) -> bool {
-        matches!(self, Self::Code | Self::Exact | Self::Infilling)
+        matches!(self, Self::Code | Self::Exact | Self::Choice | Self::Infilling)
     }
 
     /// Whether a field of an own problem has a meaning.
@@ -130,6 +144,7 @@ impl Layout {
     pub fn reads(self, field: &str) -> bool {
         match self {
             Self::Exact => ["task_id", "prompt", "answer"].contains(&field),
+            Self::Choice => ["task_id", "prompt", "choices", "answer"].contains(&field),
             Self::Code => CODE_FIELDS.contains(&field),
             Self::Infilling => INFILLING_FIELDS.contains(&field),
             Self::HumanEval | Self::Mbpp | Self::Gsm8k => true,
@@ -192,6 +207,7 @@ impl Problem {
             Layout::Mbpp => read_mbpp(record),
             Layout::Gsm8k => read_gsm8k(record, number),
             Layout::Exact => read_exact(record, number),
+            Layout::Choice => read_choice(record, number),
             Layout::Infilling => read_infilling(record),
             Layout::Code if fields.get("test_list").is_some_and(|tests| !tests.is_null()) => {
                 read_mbpp(record)

@@ -2,6 +2,8 @@
 
 mod answers;
 mod benchmark;
+mod choice;
+mod chosen;
 mod code;
 mod estimators;
 mod exact;
@@ -194,7 +196,7 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
             heads.push(format!("{name} {:.1} %", exact::to_percent(found.passed, found.total)));
         }
         for (benchmark, found) in &scores.benchmarks {
-            let own = found.scores.lines();
+            let own = found.lines();
             lines.extend(own.iter().map(|line| format!("{name}: {benchmark} {line}")));
             let share = found.scores.pass_at_one();
             metrics.insert(format_benchmark_metric(name, benchmark), share);

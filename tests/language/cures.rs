@@ -89,6 +89,15 @@ const SLIPS: &[(&str, &str)] = &[
     ),
     (
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"gsm8k\" from=\"tests/cases/data/questions.jsonl\" new-tokens=16",
+    ),
+    (
+        "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
+        "benchmark \"picks\" from=\"tests/cases/data/picks.jsonl\" kind=\"choice\"\n\
+         evaluate \"answers\" { checkpoint \"sft\"; benchmark \"picks\" sampler=\"parallel\" samples=2 }",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "benchmark \"humaneval+\" sampler=\"parallel\" new-tokens=16",
     ),
     (

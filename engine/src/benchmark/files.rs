@@ -143,6 +143,7 @@ fn advise(layout: Layout) -> &'static str {
         Layout::Infilling => {
             "write `task_id`, `prompt`, `suffix`, `entry_point` and `test`, as HumanEval-Infilling has them"
         }
+        Layout::Choice => "write `prompt`, `choices` and `answer`, and `task_id` where problems have names",
         Layout::Exact => "write `prompt` and `answer`, and `task_id` where problems have names",
     }
 }

@@ -114,6 +114,31 @@ fn a_question_of_ones_own_has_a_text_as_its_answer() {
 }
 
 #[test]
+fn a_choice_has_several_texts_of_which_one_is_right() {
+    let good = json!({"prompt": "Water is", "choices": [" wet", " dry"], "answer": " dry"});
+    let problem = read(Layout::Choice, &good).unwrap();
+    let choices = Choices { texts: vec![" wet".into(), " dry".into()], right: 1 };
+    assert_eq!((problem.choices, problem.name.as_str()), (Some(choices), "0"));
+    let with = |field: &str, value: Value| {
+        let mut record = good.clone();
+        record[field] = value;
+        read(Layout::Choice, &record)
+    };
+    assert_eq!(with("answer", json!(0)).unwrap().choices.unwrap().right, 0);
+    let fault = |field: &str, value: Value| with(field, value).unwrap_err().to_string();
+    assert_eq!(fault("prompt", json!("")), "`prompt` is empty");
+    assert_eq!(fault("choices", Value::Null), "`choices` is missing");
+    assert_eq!(fault("choices", json!([" wet"])), "`choices` has less than two texts");
+    assert_eq!(fault("choices", json!([" wet", ""])), "`choices` has an empty text");
+    assert_eq!(fault("choices", json!([" wet", " wet"])), "`choices` has the same text twice");
+    let neither = "`answer` is neither one of the `choices` nor its number, counted from 0";
+    assert_eq!(fault("answer", json!("dry")), neither);
+    assert_eq!(fault("answer", json!(2)), neither);
+    assert_eq!(fault("answer", json!(-1)), "`answer` is neither a text nor a whole number from 0");
+    assert_eq!(fault("answer", Value::Null), "`answer` is missing");
+}
+
+#[test]
 fn own_programs_are_laid_out_in_one_of_two_ways() {
     let human = json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": ""});
     let text = json!({"task_id": "b", "prompt": "Write f.", "test_list": ["assert f()"]});

@@ -2,7 +2,7 @@
 
 use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_problems};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::{AnswerLength, BenchmarkSettings, GapLength};
+use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings, GapLength};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_grade::interpreter::Interpreter;
@@ -11,6 +11,7 @@ use fmflow_grade::sandbox::Isolation;
 use fmflow_grade::search::find_interpreter;
 use serde::Serialize;
 
+use super::chosen::ChoiceReport;
 use super::prompts::AskingStyle;
 use crate::failure::input_failure;
 use crate::job::find_source_files;
@@ -37,7 +38,9 @@ pub(crate) struct BenchmarkReport {
     /// Name and version of the rule that finds the answer in a text, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     extraction: Option<&'static str>,
-    pub sampler: String,
+    /// How answers were written, if some were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<String>,
     pub samples: usize,
     /// Most tokens of an answer that ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +48,9 @@ pub(crate) struct BenchmarkReport {
     /// Tokens of a gap: a number, a range from which the model chose, or `reference`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<String>,
+    /// How answers were compared, if they were chosen and not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<ChoiceReport>,
     seed: u64,
     device: String,
     dtype: &'static str,
@@ -52,6 +58,17 @@ pub(crate) struct BenchmarkReport {
     python: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<&'static str>,
+}
+
+impl BenchmarkReport {
+    /// The scores as two lines of text.
+    #[must_use]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        match &self.choice {
+            None => self.scores.lines(),
+            Some(choice) => choice.lines(&self.scores),
+        }
+    }
 }
 
 /// Reads the problems of benchmarks and looks for the interpreter, before any work. Problems of a repository are downloaded.
@@ -90,10 +107,10 @@ fn open_benchmark<'a>(
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
-    if config.length == AnswerLength::Gap(GapLength::Reference) {
+    if config.writing().map(|writing| writing.length) == Some(AnswerLength::Gap(GapLength::Reference)) {
         require_references(config, &problems)?;
     }
-    let style = AskingStyle::of(&problems, config.mode);
+    let style = AskingStyle::of(&problems, config.writing().map_or(AskingMode::Base, |writing| writing.mode));
     Ok(OpenBenchmark { config, problems, style, interpreter })
 }
 
@@ -115,21 +132,32 @@ impl OpenBenchmark<'_> {
         &self.config.name
     }
 
+    /// Answers to each problem.
+    fn samples(&self) -> usize {
+        self.config.writing().map_or(1, |writing| writing.samples)
+    }
+
     /// Answers in all.
     pub(super) fn total(&self) -> usize {
-        self.problems.len() * self.config.samples
+        self.problems.len() * self.samples()
     }
 
     /// The problem of an answer, and which of its samples it is.
     pub(super) fn place(&self, number: usize) -> (&Problem, usize) {
-        (&self.problems[number / self.config.samples], number % self.config.samples)
+        (&self.problems[number / self.samples()], number % self.samples())
     }
 
-    pub(super) fn report(&self, job: &Job<'_>, scores: BenchmarkScores) -> BenchmarkReport {
-        let config = self.config;
-        let (new_tokens, length) = match config.length {
-            AnswerLength::AtMost(tokens) => (Some(tokens), None),
-            AnswerLength::Gap(gap) => (None, Some(gap.to_string())),
+    pub(super) fn report(
+        &self,
+        job: &Job<'_>,
+        scores: BenchmarkScores,
+        choice: Option<ChoiceReport>,
+    ) -> BenchmarkReport {
+        let writing = self.config.writing();
+        let (new_tokens, length) = match writing.map(|writing| writing.length) {
+            Some(AnswerLength::AtMost(tokens)) => (Some(tokens), None),
+            Some(AnswerLength::Gap(gap)) => (None, Some(gap.to_string())),
+            None => (None, None),
         };
         BenchmarkReport {
             scores,
@@ -137,10 +165,11 @@ impl OpenBenchmark<'_> {
             prompt_hash: self.style.hash(&self.problems),
             stops: self.style.stops,
             extraction: self.style.extraction,
-            sampler: config.sampler.name.clone(),
-            samples: config.samples,
+            sampler: writing.map(|writing| writing.sampler.name.clone()),
+            samples: self.samples(),
             new_tokens,
             length,
+            choice,
             seed: job.seed,
             device: job.device.to_owned(),
             dtype: "f32",

@@ -2,7 +2,9 @@
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings};
+use fmflow_engine::pipeline::config::sample::{
+    AnswerLength, Asking, AskingMode, BenchmarkSettings, WritingSettings,
+};
 use fmflow_engine::pipeline::message::Message;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
@@ -12,6 +14,7 @@ use fmflow_grade::session::{SessionError, Verdict};
 
 use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
+use super::choice::{choose_part, report_choices};
 use super::fenced::find_block;
 use super::gaps::fill_gap;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
@@ -48,27 +51,36 @@ pub(super) fn measure_benchmark(
     let mut answers = written.take(benchmark.total());
     while answers.len() < benchmark.total() {
         let part = answers.len()..benchmark.total().min(answers.len() + PART);
-        let new = write_part(job, benchmark, checkpoint, model, part)?;
+        let new = match &benchmark.config.asking {
+            Asking::Write(writing) => write_part(job, (benchmark, writing), checkpoint, model, part)?,
+            Asking::Choose(choosing) => choose_part(job, (benchmark, choosing), checkpoint, model, part)?,
+        };
         answers.extend(new.iter().cloned());
         written.add(new)?;
         let (done, total) = (answers.len() as u64, benchmark.total() as u64);
         job.report.progress(&Progress { done, total, unit: "answer", text: benchmark.name() });
     }
-    Ok(benchmark.report(job, score_answers(benchmark, &answers)))
+    let choice = match &benchmark.config.asking {
+        Asking::Write(_) => None,
+        Asking::Choose(choosing) => Some(report_choices(benchmark, choosing, model, &answers)),
+    };
+    Ok(benchmark.report(job, score_answers(benchmark, &answers), choice))
 }
 
 /// Writes and grades a part of the answers. An answer depends on its number and not on its part.
 fn write_part(
     job: &Job<'_>,
-    benchmark: &OpenBenchmark<'_>,
+    (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
     checkpoint: &str,
     model: &Model,
     part: std::ops::Range<usize>,
 ) -> Result<Vec<WrittenAnswer>, Failure> {
-    let completions = match benchmark.config.length {
-        AnswerLength::AtMost(tokens) => answer_part(job, benchmark, model, (part.clone(), tokens))?,
+    let completions = match writing.length {
+        AnswerLength::AtMost(tokens) => {
+            answer_part(job, (benchmark, writing), model, (part.clone(), tokens))?
+        }
         AnswerLength::Gap(gap) => {
-            let fill = |number| fill_gap(job, benchmark, model, (number, gap));
+            let fill = |number| fill_gap(job, (benchmark, writing), model, (number, gap));
             part.clone().map(fill).collect::<Result<_, _>>()?
         }
     };
@@ -90,6 +102,7 @@ fn write_part(
         passes: text.passes,
         outcome: verdict.outcome,
         detail: verdict.detail,
+        choices: Vec::new(),
     });
     Ok(answers.collect())
 }
@@ -97,7 +110,7 @@ fn write_part(
 /// Answers of at most so many tokens. A prompt that leaves no room for an answer is not asked.
 fn answer_part(
     job: &Job<'_>,
-    benchmark: &OpenBenchmark<'_>,
+    (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
     model: &Model,
     (part, tokens): (std::ops::Range<usize>, usize),
 ) -> Result<Vec<Option<Completion>>, Failure> {
@@ -108,7 +121,7 @@ fn answer_part(
         .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
         .collect();
     let work = (job.seed, count_threads(job));
-    let mut completions = complete_listed(model, &asked, &benchmark.config.sampler, work)?.into_iter();
+    let mut completions = complete_listed(model, &asked, &writing.sampler, work)?.into_iter();
     let found = requests
         .iter()
         .map(|request| request.as_ref().map(|_| completions.next().expect("each request has a completion")));
@@ -157,7 +170,7 @@ fn read_answer(
         return Ok(AnswerText { text: String::new(), solution: find(""), cut: true, tokens: 0, passes: 0 });
     };
     // The text of a gap has no end.
-    let gap = matches!(benchmark.config.length, AnswerLength::Gap(_));
+    let gap = problem.suffix.is_some();
     let ends = if gap { Vec::new() } else { model.ends() };
     let before_end = completion.until_end(&ends);
     let text = model.tokenizer()?.decode(before_end, false).map_err(stage_failure)?;

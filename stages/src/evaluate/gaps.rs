@@ -1,8 +1,8 @@
 //! Gaps of infilling benchmarks: what stands around them, and how long they are.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::SamplerKind;
-use fmflow_engine::pipeline::config::sample::GapLength;
+use fmflow_engine::pipeline::config::sample::{GapLength, WritingSettings};
+use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::execute::Job;
 
@@ -20,7 +20,7 @@ use crate::model::Model;
 /// If the sampler does not fit the checkpoint, the device fails, or a signal requests a stop.
 pub(super) fn fill_gap(
     job: &Job<'_>,
-    benchmark: &OpenBenchmark<'_>,
+    (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
     model: &Model,
     (number, gap): (usize, GapLength),
 ) -> Result<Option<Completion>, Failure> {
@@ -41,13 +41,12 @@ pub(super) fn fill_gap(
     };
     let context = model.backbone.config().max_position_embeddings;
     let longest = longest.min(context.saturating_sub(prefix.len() + suffix.len()));
-    if longest < shortest || (prefix.is_empty() && !may_begin_empty(benchmark, model)) {
+    if longest < shortest || (prefix.is_empty() && !may_begin_empty(&writing.sampler, model)) {
         return Ok(None);
     }
     // Each answer has room for the numbers of all lengths of its range.
     let (first, work) = (number as u64 * SAMPLE_STRIDE, (job.seed, count_threads(job)));
-    let (request, sampler) =
-        (CompletionRequest { prefix, length: longest, suffix }, &benchmark.config.sampler);
+    let (request, sampler) = (CompletionRequest { prefix, length: longest, suffix }, &writing.sampler);
     if let GapLength::Chosen(..) = gap {
         let chosen = choose_length(model, (first, &request), shortest..=longest, sampler, work)?;
         return Ok(Some(chosen.completion));
@@ -56,8 +55,7 @@ pub(super) fn fill_gap(
 }
 
 /// Whether the model predicts the first token of a text.
-fn may_begin_empty(benchmark: &OpenBenchmark<'_>, model: &Model) -> bool {
-    let flow = model.contract.kind == ModelKind::Flow
-        && benchmark.config.sampler.kind != SamplerKind::Autoregressive;
+fn may_begin_empty(sampler: &Sampler, model: &Model) -> bool {
+    let flow = model.contract.kind == ModelKind::Flow && sampler.kind != SamplerKind::Autoregressive;
     flow && !model.contract.shift
 }

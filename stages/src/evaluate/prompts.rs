@@ -48,6 +48,10 @@ const MBPP: AskingStyle = AskingStyle {
 const INFILLING: AskingStyle =
     AskingStyle { name: "infilling/1", stops: &[], extraction: None, mode: AskingMode::Base };
 
+/// Each choice follows the prompt as it is.
+const CHOICE: AskingStyle =
+    AskingStyle { name: "choice/1", stops: &[], extraction: None, mode: AskingMode::Base };
+
 /// Four worked questions come before the one that is asked; the answer ends where another question begins.
 const GSM8K: AskingStyle = AskingStyle {
     name: "gsm8k-base-4-shot/1",
@@ -79,6 +83,7 @@ impl AskingStyle {
             Layout::Mbpp => MBPP,
             Layout::Gsm8k => GSM8K,
             Layout::Infilling => INFILLING,
+            Layout::Choice => CHOICE,
             Layout::Exact if problems.iter().any(Problem::has_long_answer) => EXACT_TEXT,
             Layout::Exact => EXACT_LINE,
             Layout::Code => unreachable!("a problem of one's own is laid out in one of two ways"),
@@ -91,7 +96,7 @@ impl AskingStyle {
             Layout::Mbpp => chat("mbpp-chat/1", Some(FENCED_BLOCK)),
             Layout::Gsm8k => chat("gsm8k-chat/1", Some(LAST_NUMBER)),
             Layout::Exact => chat("exact-chat/1", None),
-            Layout::Infilling => unreachable!("gaps are not asked for in conversations"),
+            Layout::Infilling | Layout::Choice => unreachable!("neither is asked in a conversation"),
             Layout::Code => unreachable!("a problem of one's own is laid out in one of two ways"),
         }
     }
@@ -128,7 +133,7 @@ impl AskingStyle {
                 "{asked}\nReason step by step. Then write `#### ` and the answer, as a number, on the last line."
             ),
             Layout::Exact => problem.prompt.clone(),
-            Layout::Infilling => unreachable!("gaps are not asked for in conversations"),
+            Layout::Infilling | Layout::Choice => unreachable!("neither is asked in a conversation"),
         }
     }
 
@@ -136,7 +141,9 @@ impl AskingStyle {
     /// models write worse programs.
     fn base_prompt(problem: &Problem) -> String {
         match problem.layout() {
-            Layout::HumanEval | Layout::Infilling | Layout::Exact | Layout::Code => problem.prompt.clone(),
+            Layout::HumanEval | Layout::Infilling | Layout::Exact | Layout::Choice | Layout::Code => {
+                problem.prompt.clone()
+            }
             Layout::Mbpp => {
                 let test = problem.shown_tests.first().map(|test| format!("\n{test}")).unwrap_or_default();
                 format!("\"\"\"\n{}{test}\n\"\"\"\n", problem.prompt.trim_matches(['\n', '"']))
@@ -156,8 +163,11 @@ impl AskingStyle {
     /// The hash of everything that decides what is asked and where an answer ends.
     pub(super) fn hash(&self, problems: &[Problem]) -> String {
         let mut hasher = blake3::Hasher::new();
-        let asked = |problem: &Problem| [Some(self.prompt(problem)), problem.suffix.clone()];
-        let texts = problems.iter().flat_map(asked).flatten();
+        let more = |problem: &Problem| {
+            let choices = problem.choices.iter().flat_map(|choices| choices.texts.clone());
+            problem.suffix.clone().into_iter().chain(choices).collect::<Vec<String>>()
+        };
+        let texts = problems.iter().flat_map(|problem| [vec![self.prompt(problem)], more(problem)].concat());
         for text in [self.name].into_iter().chain(self.stops.iter().copied()).map(str::to_owned).chain(texts)
         {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());

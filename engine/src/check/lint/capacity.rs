@@ -84,10 +84,9 @@ pub(super) fn check_measured_lengths(
             }
         }
         for (at, benchmark) in config.benchmarks.iter().enumerate() {
-            let Some(tokens) = benchmark.length.most().filter(|tokens| *tokens >= context.tokens) else {
-                continue;
-            };
-            let (path, word) = find_length_path(benchmark.length);
+            let Some(length) = benchmark.writing().map(|writing| writing.length) else { continue };
+            let Some(tokens) = length.most().filter(|tokens| *tokens >= context.tokens) else { continue };
+            let (path, word) = find_length_path(length);
             sink.push(answer_over_context(stage, tokens, context, (stage.place(path.nth(at)), word, 0)));
         }
     }

@@ -64,10 +64,11 @@ fn gap_without_beginning(
 /// Reports an infilling benchmark for a sampler that does not see the suffixes.
 pub(super) fn check_measured_gaps(stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
     for (at, benchmark) in config.benchmarks.iter().enumerate() {
-        if benchmark.layout == Layout::Infilling && benchmark.sampler.reads_next_tokens() {
+        let Some(writing) = benchmark.writing() else { continue };
+        if benchmark.layout == Layout::Infilling && writing.sampler.reads_next_tokens() {
             let place = stage.place(evaluate::NTH_BENCHMARK_SAMPLER.nth(at));
             sink.push(
-                unseen_suffix(&benchmark.sampler.name, place, "its gaps are filled by the prefix alone")
+                unseen_suffix(&writing.sampler.name, place, "its gaps are filled by the prefix alone")
                     .help("declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, for flow checkpoints"),
             );
         }

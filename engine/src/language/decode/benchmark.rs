@@ -6,7 +6,10 @@ use super::Decoder;
 use super::sample::decode_infill_length;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::benchmark_repository::find_benchmark_repository;
-use crate::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings, GapLength};
+use crate::pipeline::config::sample::{
+    AnswerLength, Asking, AskingMode, BenchmarkSettings, ChoiceDivisor, ChoosingSettings, GapLength,
+    WritingSettings,
+};
 use crate::pipeline::stage::SourceFiles;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Origin;
@@ -24,15 +27,11 @@ impl Decoder<'_> {
         let benchmark = BenchmarkSettings {
             name: value.expect_text().to_owned(),
             layout,
-            mode: match record.text("mode")? {
-                "base" => AskingMode::Base,
-                "chat" => AskingMode::Chat,
-                other => unreachable!("the field table has no mode `{other}`"),
-            },
-            sampler: self.sampler(record.leaf("sampler").or(sampler)?)?,
-            samples: record.size("samples")?,
-            length: self.answer_length(record, layout)?,
             problems: record.size("problems"),
+            asking: match own.filter(|_| layout == Layout::Choice) {
+                Some(own) => Asking::Choose(self.choosing(record, own)?),
+                None => Asking::Write(self.writing(record, layout, sampler)?),
+            },
         };
         match record.leaf("from") {
             _ if own.is_some() => self.own_problems(record, own?, &benchmark.source())?,
@@ -48,6 +47,52 @@ impl Decoder<'_> {
             }
         }
         Some(benchmark)
+    }
+
+    fn writing(
+        &mut self,
+        record: &Record,
+        layout: Layout,
+        sampler: Option<&Leaf>,
+    ) -> Option<WritingSettings> {
+        let Some(sampler) = record.leaf("sampler").or(sampler) else {
+            let example = self.world.of_kind("sampler").find_map(Record::name).unwrap_or("parallel");
+            self.sink.push(
+                Diagnostic::new(Code::MissingField, "`benchmark` needs `sampler`")
+                    .at(&record.span, "no sampler here")
+                    .help(format!("add `sampler=\"{example}\"`")),
+            );
+            return None;
+        };
+        Some(WritingSettings {
+            mode: match record.text("mode")? {
+                "base" => AskingMode::Base,
+                "chat" => AskingMode::Chat,
+                other => unreachable!("the field table has no mode `{other}`"),
+            },
+            sampler: self.sampler(sampler)?,
+            samples: record.size("samples")?,
+            length: self.answer_length(record, layout)?,
+        })
+    }
+
+    /// How the answers of an own benchmark are compared. Nothing is written, so what says how to write does not apply.
+    fn choosing(&mut self, record: &Record, own: &Record) -> Option<ChoosingSettings> {
+        let writing = ["sampler", "samples", "new-tokens", "length", "mode"];
+        let written = |name: &&str| record.leaf(name).filter(|leaf| leaf.origin != Origin::Default);
+        let refused: Vec<&Leaf> = writing.iter().filter_map(written).collect();
+        self.sink.extend(refused.iter().map(|leaf| field_of_other_answers(leaf, "nothing is written", "")));
+        let found = ChoosingSettings {
+            normalise: match own.text("normalise")? {
+                "none" => ChoiceDivisor::None,
+                "tokens" => ChoiceDivisor::Tokens,
+                "bytes" => ChoiceDivisor::Bytes,
+                other => unreachable!("the field table has no divisor `{other}`"),
+            },
+            times: own.size("times")?,
+            draws: own.size("draws")?,
+        };
+        refused.is_empty().then_some(found)
     }
 
     /// How long answers are: gaps have a `length`, everything else has `new-tokens`.

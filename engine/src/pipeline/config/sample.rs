@@ -1,9 +1,12 @@
 //! Settings of the stages that sample: `evaluate` and `generate`.
 
+pub use crate::pipeline::config::benchmark::{
+    AnswerLength, Asking, AskingMode, BenchmarkSettings, ChoiceDivisor, ChoosingSettings, GapLength,
+    WritingSettings,
+};
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
-use fmflow_grade::problem::Layout;
 
 /// How text is sampled from a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,85 +162,6 @@ pub struct EvaluateConfig {
     pub require: Vec<RequiredScore>,
     /// Benchmarks to measure.
     pub benchmarks: Vec<BenchmarkSettings>,
-}
-
-/// A benchmark. Its problems are the source that [`BenchmarkSettings::source`] names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BenchmarkSettings {
-    /// Its name: one of the words of the field table, or that of an own one.
-    pub name: String,
-    /// How its problems are laid out.
-    pub layout: Layout,
-    /// How they are asked.
-    pub mode: AskingMode,
-    /// How answers are sampled.
-    pub sampler: Sampler,
-    /// Answers to each problem.
-    pub samples: usize,
-    /// How long an answer is.
-    pub length: AnswerLength,
-    /// Number of problems; the first ones are used. `None`: all.
-    pub problems: Option<usize>,
-}
-
-/// How long an answer to a benchmark is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerLength {
-    /// It ends by itself, after at most this many tokens.
-    AtMost(usize),
-    /// It fills a gap.
-    Gap(GapLength),
-}
-
-/// Tokens of a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapLength {
-    /// So many.
-    Known(usize),
-    /// As many as the model chooses between the two, both included.
-    Chosen(usize, usize),
-    /// As many as the reference solution has there.
-    Reference,
-}
-
-impl AnswerLength {
-    /// The longest answer, if it does not depend on the problem.
-    #[must_use]
-    pub fn most(self) -> Option<usize> {
-        match self {
-            Self::AtMost(tokens)
-            | Self::Gap(GapLength::Known(tokens))
-            | Self::Gap(GapLength::Chosen(_, tokens)) => Some(tokens),
-            Self::Gap(GapLength::Reference) => None,
-        }
-    }
-}
-
-impl std::fmt::Display for GapLength {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Known(tokens) => tokens.fmt(f),
-            Self::Chosen(shortest, longest) => write!(f, "{shortest}..{longest}"),
-            Self::Reference => f.write_str("reference"),
-        }
-    }
-}
-
-/// How a benchmark asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskingMode {
-    /// The model continues a text.
-    Base,
-    /// The model answers a turn of a conversation.
-    Chat,
-}
-
-impl BenchmarkSettings {
-    /// The name of the source with its problems.
-    #[must_use]
-    pub fn source(&self) -> String {
-        format!("benchmark/{}", self.name)
-    }
 }
 
 /// Exact match on the held-out instructions of a dataset.

@@ -61,7 +61,7 @@ pub(crate) struct CheckpointScores {
 /// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
 /// checks that.
 pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
-    let benchmarks = benchmark::open_benchmarks(job, &config.benchmarks)?;
+    let benchmarks = benchmark::open_benchmarks(job, &config.benchmarks, config.unsafe_no_sandbox)?;
     let mut written = answers::WrittenAnswers::open(job, !benchmarks.is_empty())?;
     let mut report = IndexMap::new();
     let mut answers = Vec::new();

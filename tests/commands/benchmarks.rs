@@ -172,6 +172,68 @@ fn gaps_that_cannot_be_filled_are_told_before_any_work() {
         .says("task RandomSpanInfilling/HumanEval/0/1 of benchmark `mine` has no `canonical_solution`");
 }
 
+/// Runs a command under a kernel that says that it has no Landlock.
+fn without_landlock(project: &Project, arguments: &[&str]) -> crate::common::Ran {
+    // prctl(PR_SET_NO_NEW_PRIVS), then PR_SET_SECCOMP with a filter: call 444 fails with ENOSYS, all others go through.
+    const SCRIPT: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = b"".join(struct.pack("HBBI", *one) for one in [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x50000 | 38), (6, 0, 0, 0x7FFF0000)])
+held = ctypes.create_string_buffer(code)
+program = struct.pack("HxxxxxxP", 4, ctypes.addressof(held))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+    let plain = project.command(arguments);
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", SCRIPT]).arg(plain.get_program()).args(plain.get_args());
+    if let Some(folder) = plain.get_current_dir() {
+        command.current_dir(folder);
+    }
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    crate::common::Ran::from(command.output().unwrap())
+}
+
+#[test]
+fn programs_run_without_a_sandbox_only_if_file_and_command_line_say_so() {
+    let evaluation = EVALUATION.replace("samples=40", "problems=2 samples=3");
+    let (plain, said) = (
+        project(&evaluation),
+        project(&evaluation.replace("\"code\" {", "\"code\" unsafe-no-sandbox=#true {")),
+    );
+    let run = ["run", "tiny.kdl", "--until", "code"];
+    let consenting = ["run", "tiny.kdl", "--until", "code", "--unsafe-no-sandbox"];
+    said.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+    plain.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+    without_landlock(&plain, &run).exits(8).says("programs cannot be kept from this machine");
+    without_landlock(&plain, &consenting).exits(8).says("`unsafe-no-sandbox=#true` in the stage");
+    without_landlock(&said, &run).exits(8).says("with `--unsafe-no-sandbox` on the command line");
+    without_landlock(&said, &consenting).ok().says("programs run without a sandbox, with all your rights");
+    let (samples, found) = report(&said);
+    assert_eq!(found["sft"]["benchmarks"]["humaneval"]["sandbox"], "unsafe-no-sandbox");
+    assert!(samples.lines().all(|line| line.contains("\"unsafe_no_sandbox\":true")), "{samples}");
+    said.fmflow(&["show", "tiny.kdl", "code"]).ok().says("programs ran without a sandbox");
+    said.fmflow(&["report", "tiny.kdl"]).ok();
+    let page = walkdir::WalkDir::new(said.path())
+        .into_iter()
+        .flatten()
+        .find(|file| file.path().extension().is_some_and(|end| end == "html"));
+    assert!(fs::read_to_string(page.unwrap().path()).unwrap().contains("programs ran without a sandbox"));
+    // Where there is a sandbox it is used, whatever was said, and the two results differ in it.
+    plain.fmflow(&consenting).ok();
+    let (samples, found) = report(&plain);
+    assert_eq!(found["sft"]["benchmarks"]["humaneval"]["sandbox"], "enforced");
+    assert!(!samples.contains("unsafe_no_sandbox"));
+    let other = said.artifact("code");
+    plain.fmflow(&["diff", "code", other.to_str().unwrap()]).ok().says("sandbox");
+}
+
 #[test]
 fn a_score_that_is_not_reached_and_a_benchmark_twice_are_told() {
     let required =

@@ -297,7 +297,10 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
             assert_eq!(found["choice"]["accuracy"]["bytes"], found["pass_at"]["1"]);
         }
         assert!(report["sft"]["benchmarks"]["picks"]["choice"]["spread"].is_number());
-        let shown = project.fmflow(&["show", "tiny.kdl", "sums"]).ok().says("by autoregressive likelihood (exact), normalised by bytes; accuracy by divisor: none ");
+        let shown = project
+            .fmflow(&["show", "tiny.kdl", "sums"])
+            .ok()
+            .says("by autoregressive likelihood (exact), normalised by bytes; accuracy by divisor: none ");
         shown.says("by elbo likelihood (lower bound, 3 draws of 8 times), normalised by bytes");
         // A probe has the numbers of `evaluate`.
         let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();

@@ -23,6 +23,8 @@ pub struct RunOptions {
     pub jobs: NonZeroUsize,
     /// Whether the user has allowed all commands of the pipeline that the run executes.
     pub consent: bool,
+    /// Whether programs that a checkpoint wrote may run without a sandbox, where their stage says so, too.
+    pub unsafe_no_sandbox: bool,
     /// The selected part of the pipeline, for the run record; the plan is narrowed to it already.
     pub selection: Selection,
 }

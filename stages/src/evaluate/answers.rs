@@ -36,6 +36,9 @@ pub(super) struct WrittenAnswer {
     pub passes: usize,
     pub outcome: fmflow_grade::session::Outcome,
     pub detail: String,
+    /// Whether the program ran without a sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsafe_no_sandbox: bool,
     /// The likelihoods of the choices, of a question that has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<MeasuredChoice>,

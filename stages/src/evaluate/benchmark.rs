@@ -8,7 +8,7 @@ use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_grade::interpreter::Interpreter;
 use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::Isolation;
-use fmflow_grade::search::find_interpreter;
+use fmflow_grade::search::{InterpreterError, find_interpreter};
 use serde::Serialize;
 
 use super::chosen::ChoiceReport;
@@ -64,20 +64,28 @@ impl BenchmarkReport {
     /// The scores as two lines of text.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
-        match &self.choice {
+        let mut lines = match &self.choice {
             None => self.scores.lines(),
             Some(choice) => choice.lines(&self.scores),
+        };
+        if self.sandbox == Some(Isolation::UnsafeNoSandbox.word()) {
+            lines.push(
+                "programs ran without a sandbox, with all rights of the user (unsafe-no-sandbox)".to_owned(),
+            );
         }
+        lines
     }
 }
 
 /// Reads the problems of benchmarks and looks for the interpreter, before any work. Problems of a repository are downloaded.
+/// `unsafe_no_sandbox`: whether the file lets programs run where there is no sandbox.
 pub(super) fn open_benchmarks<'a>(
     job: &Job<'_>,
     benchmarks: &'a [BenchmarkSettings],
+    unsafe_no_sandbox: bool,
 ) -> Result<Vec<OpenBenchmark<'a>>, Failure> {
     let interpreter = match benchmarks.iter().any(|config| config.layout.runs_programs()) {
-        true => Some(open_interpreter()?),
+        true => Some(open_interpreter(job, unsafe_no_sandbox)?),
         false => None,
     };
     let open = |config: &'a BenchmarkSettings| {
@@ -86,12 +94,27 @@ pub(super) fn open_benchmarks<'a>(
     benchmarks.iter().map(open).collect()
 }
 
-fn open_interpreter() -> Result<Interpreter, Failure> {
-    find_interpreter(Isolation::Enforced).map_err(|error| {
-        let fix =
-            "install Python 3.8 or newer where every user can run it, on Linux 6.2 or newer with Landlock";
+/// The interpreter in the sandbox; without one only if the file and the command line say so.
+fn open_interpreter(job: &Job<'_>, unsafe_no_sandbox: bool) -> Result<Interpreter, Failure> {
+    let refuse = |error: InterpreterError| {
+        let fix = match (&error, unsafe_no_sandbox) {
+            (InterpreterError::None(_), _) => "install Python 3.8 or newer where every user can run it",
+            (InterpreterError::NoSandbox(_), false) => {
+                "use Linux 6.2 or newer with Landlock and seccomp; with `unsafe-no-sandbox=#true` in the stage and `--unsafe-no-sandbox` on the command line, programs run with all your rights"
+            }
+            (InterpreterError::NoSandbox(_), true) => {
+                "use Linux 6.2 or newer with Landlock and seccomp; the stage has `unsafe-no-sandbox`, and with `--unsafe-no-sandbox` on the command line programs run with all your rights"
+            }
+        };
         input_failure(error, fix)
-    })
+    };
+    match find_interpreter(Isolation::Enforced) {
+        Err(InterpreterError::NoSandbox(what)) if unsafe_no_sandbox && job.unsafe_no_sandbox => {
+            job.report.note(&format!("programs run without a sandbox, with all your rights: {what}"));
+            find_interpreter(Isolation::UnsafeNoSandbox).map_err(refuse)
+        }
+        found => found.map_err(refuse),
+    }
 }
 
 fn open_benchmark<'a>(
@@ -132,6 +155,11 @@ impl OpenBenchmark<'_> {
         &self.config.name
     }
 
+    /// Whether programs run without a sandbox.
+    pub(super) fn is_unsafe(&self) -> bool {
+        self.interpreter.as_ref().is_some_and(|found| found.isolation == Isolation::UnsafeNoSandbox)
+    }
+
     /// Answers to each problem.
     fn samples(&self) -> usize {
         self.config.writing().map_or(1, |writing| writing.samples)
@@ -152,6 +180,7 @@ impl OpenBenchmark<'_> {
         job: &Job<'_>,
         scores: BenchmarkScores,
         choice: Option<ChoiceReport>,
+        unsafe_answers: bool,
     ) -> BenchmarkReport {
         let writing = self.config.writing();
         let (new_tokens, length) = match writing.map(|writing| writing.length) {
@@ -174,7 +203,11 @@ impl OpenBenchmark<'_> {
             device: job.device.to_owned(),
             dtype: "f32",
             python: self.interpreter.as_ref().map(|interpreter| interpreter.version.clone()),
-            sandbox: self.interpreter.as_ref().map(|interpreter| interpreter.isolation.word()),
+            sandbox: self.interpreter.as_ref().map(|interpreter| match unsafe_answers {
+                // Some were graded on another machine, or before this one had a sandbox.
+                true => Isolation::UnsafeNoSandbox.word(),
+                false => interpreter.isolation.word(),
+            }),
         }
     }
 }

@@ -149,6 +149,7 @@ fn build_answer(
         outcome,
         detail,
         choices: measured.unwrap_or_default(),
+        unsafe_no_sandbox: false,
     }
 }
 

@@ -170,6 +170,7 @@ mod tests {
             outcome: Outcome::WrongAnswer,
             detail: String::new(),
             choices,
+            unsafe_no_sandbox: false,
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn probe_benchmark(
     name: &str,
     model: &Model,
 ) -> Result<BenchmarkReport, Failure> {
-    let opened = open_benchmarks(job, std::slice::from_ref(config))?;
+    let opened = open_benchmarks(job, std::slice::from_ref(config), false)?;
     measure_benchmark(job, &opened[0], name, model, &mut WrittenAnswers::unsaved(job))
 }
 
@@ -64,7 +64,8 @@ pub(super) fn measure_benchmark(
         Asking::Write(_) => None,
         Asking::Choose(choosing) => Some(report_choices(benchmark, choosing, model, &answers)),
     };
-    Ok(benchmark.report(job, score_answers(benchmark, &answers), choice))
+    let unsafe_answers = answers.iter().any(|answer| answer.unsafe_no_sandbox);
+    Ok(benchmark.report(job, score_answers(benchmark, &answers), choice, unsafe_answers))
 }
 
 /// Writes and grades a part of the answers. An answer depends on its number and not on its part.
@@ -103,6 +104,7 @@ fn write_part(
         outcome: verdict.outcome,
         detail: verdict.detail,
         choices: Vec::new(),
+        unsafe_no_sandbox: benchmark.is_unsafe(),
     });
     Ok(answers.collect())
 }

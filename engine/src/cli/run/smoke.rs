@@ -8,7 +8,7 @@ use super::{
 use crate::cli::consent::Consent;
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
-use crate::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
+use crate::run::{RunOutcome, Runner, run_missing_stages};
 use crate::smoke::{name_smoke_store, shrink_pipeline};
 use crate::store::Store;
 use crate::text::escape::show_path;
@@ -37,8 +37,7 @@ pub(super) fn run_smoke(
         Consent::find(pipeline, running)?
             .refuse_unapproved(&source.format_next_command("approve", "", context))?;
     }
-    let options =
-        RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, consent: true, selection };
+    let options = how.to_options(false, selection);
     let events = Terminal::for_run(pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline,

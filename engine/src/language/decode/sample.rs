@@ -30,7 +30,8 @@ impl Decoder<'_> {
         for child in record.children("benchmark") {
             benchmarks.push(self.benchmark(child, None)?);
         }
-        Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
+        let unsafe_no_sandbox = record.boolean("unsafe-no-sandbox") == Some(true);
+        Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks, unsafe_no_sandbox })
     }
 
     /// Refuses two measurements of one kind of one dataset: scores are named after the dataset, and the second would replace the first.

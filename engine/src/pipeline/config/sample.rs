@@ -162,6 +162,8 @@ pub struct EvaluateConfig {
     pub require: Vec<RequiredScore>,
     /// Benchmarks to measure.
     pub benchmarks: Vec<BenchmarkSettings>,
+    /// Whether programs may run without a sandbox where there is none, if the command line says so, too.
+    pub unsafe_no_sandbox: bool,
 }
 
 /// Exact match on the held-out instructions of a dataset.

@@ -237,6 +237,7 @@ impl World {
         let mut plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         plan.select(&pipeline, selection)?;
         let options = RunOptions {
+            unsafe_no_sandbox: false,
             device: "cpu".into(),
             resume,
             jobs: self.jobs,

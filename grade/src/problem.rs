@@ -11,7 +11,7 @@ use std::fmt;
 pub use record::RecordError;
 pub(crate) use wire::encode_problem;
 
-use layouts::{read_exact, read_gsm8k, read_humaneval, read_mbpp};
+use layouts::{read_choice, read_exact, read_gsm8k, read_humaneval, read_infilling, read_mbpp};
 use record::Record;
 use serde_json::{Map, Value};
 
@@ -26,13 +26,18 @@ pub enum Layout {
     Mbpp,
     /// GSM8K: a question whose answer ends with a number.
     Gsm8k,
+    /// HumanEval-Infilling, and gaps in programs of somebody's own: the prompt comes before the gap, the suffix behind it.
+    Infilling,
     /// Programs of somebody's own: as `Mbpp` if the record has `test_list`, else as `HumanEval`.
     Code,
     /// Questions of somebody's own, whose answer is known word by word.
     Exact,
+    /// Questions of somebody's own with several answers, one of which is right. Nothing is written: the model finds one the likeliest.
+    Choice,
 }
 
-/// What identifies a problem: 2, "2" and "Mbpp/2" are the same.
+/// What identifies a problem: 2, "2" and "Mbpp/2" are the same; `RandomSpanInfilling/HumanEval/0/1` has more than a number and is the
+/// same as nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(String);
 
@@ -45,12 +50,27 @@ pub struct Problem {
     pub name: String,
     /// What a model reads.
     pub prompt: String,
+    /// What comes behind the answer, of a gap in a program.
+    pub suffix: Option<String>,
     /// The reference solution, as a whole program or answer.
     pub reference: Option<String>,
+    /// The part of the reference solution that fills the gap.
+    pub reference_gap: Option<String>,
+    /// The answers to choose from, of a question that has some.
+    pub choices: Option<Choices>,
     /// Tests that a prompt may show.
     pub shown_tests: Vec<String>,
     layout: Layout,
     pub(crate) check: Check,
+}
+
+/// Several answers to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// What may follow the prompt; at least two texts, all different.
+    pub texts: Vec<String>,
+    /// Which of them is right.
+    pub right: usize,
 }
 
 /// What decides whether an answer is right.
@@ -64,8 +84,13 @@ pub(crate) enum Check {
     Texts(Vec<String>),
 }
 
-/// Names of the benchmarks whose layout is known, and of the kinds of own ones.
-pub const NAMES: [&str; 7] = ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "code", "exact"];
+/// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
+pub const NAMES: [&str; 9] =
+    ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "humaneval-infilling", "code", "exact", "infill"];
+
+/// The fields of HumanEval-Infilling.
+const INFILLING_FIELDS: [&str; 6] =
+    ["task_id", "prompt", "suffix", "entry_point", "canonical_solution", "test"];
 
 /// The fields of HumanEval, MBPP and EvalPlus that are read, or that the benchmarks' own tools do not need either.
 const CODE_FIELDS: [&str; 14] = [
@@ -93,8 +118,10 @@ impl Layout {
             "humaneval" | "humaneval+" => Some(Self::HumanEval),
             "mbpp" | "mbpp+" => Some(Self::Mbpp),
             "gsm8k" => Some(Self::Gsm8k),
+            "humaneval-infilling" | "infill" => Some(Self::Infilling),
             "code" => Some(Self::Code),
             "exact" => Some(Self::Exact),
+            "choice" => Some(Self::Choice),
             _ => None,
         }
     }
@@ -102,13 +129,14 @@ impl Layout {
     /// Whether answers are programs, so that grading needs an interpreter.
     #[must_use]
     pub fn runs_programs(self) -> bool {
-        matches!(self, Self::HumanEval | Self::Mbpp | Self::Code)
+        matches!(self, Self::HumanEval | Self::Mbpp | Self::Infilling | Self::Code)
     }
 
-    /// Whether the problems are somebody's own: then every field of theirs has a meaning, or is reported.
+    /// Whether every field of a problem has a meaning, or is reported: of somebody's own, and of HumanEval-Infilling, whose files have no
+    /// other fields.
     #[must_use]
     pub fn is_own(self) -> bool {
-        matches!(self, Self::Code | Self::Exact)
+        matches!(self, Self::Code | Self::Exact | Self::Choice | Self::Infilling)
     }
 
     /// Whether a field of an own problem has a meaning.
@@ -116,7 +144,9 @@ impl Layout {
     pub fn reads(self, field: &str) -> bool {
         match self {
             Self::Exact => ["task_id", "prompt", "answer"].contains(&field),
+            Self::Choice => ["task_id", "prompt", "choices", "answer"].contains(&field),
             Self::Code => CODE_FIELDS.contains(&field),
+            Self::Infilling => INFILLING_FIELDS.contains(&field),
             Self::HumanEval | Self::Mbpp | Self::Gsm8k => true,
         }
     }
@@ -129,10 +159,10 @@ impl Layout {
 }
 
 impl TaskId {
-    /// From the text or number of a `task_id`: what follows the last `/` if that is a number.
+    /// From the text or number of a `task_id`: what follows its only `/` if that is a number.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
-        let last = name.rsplit('/').next().unwrap_or(name);
+        let last = name.split_once('/').map_or(name, |(_, last)| last);
         let number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
         let own = if number { last.trim_start_matches('0') } else { name };
         Self(if own.is_empty() { "0".into() } else { own.to_owned() })
@@ -177,6 +207,8 @@ impl Problem {
             Layout::Mbpp => read_mbpp(record),
             Layout::Gsm8k => read_gsm8k(record, number),
             Layout::Exact => read_exact(record, number),
+            Layout::Choice => read_choice(record, number),
+            Layout::Infilling => read_infilling(record),
             Layout::Code if fields.get("test_list").is_some_and(|tests| !tests.is_null()) => {
                 read_mbpp(record)
             }
@@ -212,11 +244,13 @@ impl Problem {
         }
     }
 
-    /// What is graded of a completion: HumanEval continues the prompt, the others do not.
+    /// What is graded of a completion: HumanEval continues the prompt, a gap is between prompt and suffix, the others stand alone.
     #[must_use]
     pub fn complete(&self, completion: &str) -> String {
         match self.layout {
-            Layout::HumanEval => format!("{}{completion}", self.prompt),
+            Layout::HumanEval | Layout::Infilling => {
+                format!("{}{completion}{}", self.prompt, self.suffix.as_deref().unwrap_or_default())
+            }
             _ => completion.to_owned(),
         }
     }

@@ -10,8 +10,7 @@ mod request;
 mod score;
 mod twin;
 
-pub(crate) use answering::{Asker, answer_prompt, measure_prompt_twin, warm_up};
-#[cfg(test)]
+pub(crate) use answering::{Asker, SAMPLE_STRIDE, answer_prompt, measure_prompt_twin, warm_up};
 pub(crate) use choose::choose_length;
 pub(crate) use open_text::open_text_model;
 pub(crate) use request::display_prompt;

@@ -2,10 +2,13 @@
 
 mod answers;
 mod benchmark;
+mod choice;
+mod chosen;
 mod code;
 mod estimators;
 mod exact;
 mod fenced;
+mod gaps;
 mod likelihood;
 mod prompts;
 mod shots;
@@ -58,7 +61,7 @@ pub(crate) struct CheckpointScores {
 /// If inputs contradict each other or the device fails. A score below a required one is not an error here; the engine
 /// checks that.
 pub(crate) fn run_evaluate(job: &Job<'_>, config: &EvaluateConfig) -> Result<Summary, Failure> {
-    let benchmarks = benchmark::open_benchmarks(job, &config.benchmarks)?;
+    let benchmarks = benchmark::open_benchmarks(job, &config.benchmarks, config.unsafe_no_sandbox)?;
     let mut written = answers::WrittenAnswers::open(job, !benchmarks.is_empty())?;
     let mut report = IndexMap::new();
     let mut answers = Vec::new();
@@ -193,7 +196,7 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
             heads.push(format!("{name} {:.1} %", exact::to_percent(found.passed, found.total)));
         }
         for (benchmark, found) in &scores.benchmarks {
-            let own = found.scores.lines();
+            let own = found.lines();
             lines.extend(own.iter().map(|line| format!("{name}: {benchmark} {line}")));
             let share = found.scores.pass_at_one();
             metrics.insert(format_benchmark_metric(name, benchmark), share);

@@ -61,7 +61,7 @@ fn measure_programs(
     let name = &item.name;
     match evaluate::probe_benchmark(job, item, NAME, model) {
         Ok(report) => {
-            lines.extend(report.scores.lines().iter().map(|line| format!("{NAME}: {name} {line}")));
+            lines.extend(report.lines().iter().map(|line| format!("{NAME}: {name} {line}")));
             record.insert(format!("benchmark/{name}"), report.scores.pass_at_one().into());
             record.insert(format!("graded/{name}"), describe_report(&report));
         }
@@ -76,12 +76,25 @@ fn measure_programs(
 
 /// What a probe keeps of a report: what its score depends on, and how answers failed.
 fn describe_report(report: &BenchmarkReport) -> Value {
-    let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, .. } = report;
+    let BenchmarkReport { scores, prompt, prompt_hash, sampler, samples, new_tokens, length, choice, .. } =
+        report;
     let mut described = json!({
         "passed": scores.passed, "total": scores.total, "cut": scores.cut, "empty": scores.empty,
         "timed_out": scores.timed_out, "syntax_errors": scores.syntax_errors, "prompt": prompt,
-        "prompt_hash": prompt_hash, "sampler": sampler, "samples": samples, "new_tokens": new_tokens,
+        "prompt_hash": prompt_hash, "samples": samples,
     });
+    if let Some(sampler) = sampler {
+        described["sampler"] = sampler.as_str().into();
+    }
+    if let Some(choice) = choice {
+        described["choice"] = json!(choice);
+    }
+    if let Some(tokens) = new_tokens {
+        described["new_tokens"] = (*tokens).into();
+    }
+    if let Some(length) = length {
+        described["length"] = length.as_str().into();
+    }
     if let Some(count) = scores.no_number {
         described["no_number"] = count.into();
     }

@@ -75,6 +75,165 @@ fn a_killed_evaluation_continues_to_the_same_report() {
     assert_eq!(report(&killed), report(&whole));
 }
 
+const GAPS: &str = r#"
+benchmark "mine" from="gaps.jsonl" kind="infill"
+evaluate "code" {
+    checkpoint "sft"
+    benchmark "humaneval-infilling" from="gaps.jsonl" sampler="random" samples=4 length="2..4"
+    benchmark "mine" sampler="random" length="reference"
+}
+generate "filled" from="sft" sampler="random" {
+    infill prefix="def double(x):\n    return " suffix="\n" length="2..4"
+}
+"#;
+
+fn project_with_gaps(change: impl Fn(&str) -> String) -> Project {
+    let project = project(&change(GAPS));
+    project.write("gaps.jsonl", include_str!("../cases/data/gaps.jsonl"));
+    project
+}
+
+#[test]
+fn gaps_are_filled_as_infill_fills_them() {
+    let project = project_with_gaps(str::to_owned);
+    project.fmflow(&["run", "tiny.kdl", "--until", "code"]).ok();
+    project.fmflow(&["run", "tiny.kdl", "--until", "filled"]).ok();
+    let (samples, report) = report(&project);
+    let found = &report["sft"]["benchmarks"];
+    let facts = |name: &str| {
+        let one = &found[name];
+        ["total", "prompt", "length", "sandbox", "new_tokens", "cut"].map(|key| one[key].clone())
+    };
+    let expected = |total: u64, length: &str| {
+        [total.into(), "infilling/1".into(), length.into(), "enforced".into(), Value::Null, 0.into()]
+    };
+    assert_eq!(facts("humaneval-infilling"), expected(12, "2..4"));
+    assert_eq!(facts("mine"), expected(3, "reference"));
+    let lines: Vec<Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Without merges over them, `2 * x` and the others are as many tokens as the tokenizer makes of them, at least one.
+    assert!(lines[..12].iter().all(|line| (2..=4).contains(&line["tokens"].as_u64().unwrap())), "{samples}");
+    // The first answer is that of `infill` to the same request.
+    let filled = fs::read_to_string(project.artifact("filled").join("samples.jsonl")).unwrap();
+    let filled: Value = serde_json::from_str(filled.lines().next().unwrap()).unwrap();
+    let own = format!("def double(x):\n    return {}\n", lines[0]["completion"].as_str().unwrap());
+    assert_eq!(filled["text"], own);
+    assert_eq!(filled["passes"], lines[0]["passes"]);
+    // The artifact's file is what `grade` reads, with the same verdicts.
+    let path = project.artifact("code").join("samples.jsonl");
+    let line = ["grade", "infill", "--problems", "gaps.jsonl", "--samples", path.to_str().unwrap(), "--json"];
+    let graded: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+    let outcomes = |all: &[Value]| all.iter().map(|one| one["outcome"].clone()).collect::<Vec<_>>();
+    assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines));
+    // Problem by problem, although the last parts of their names are alike.
+    let diff = project.fmflow(&["diff", "code", "code", "--json"]).ok();
+    let diff: Value = serde_json::from_str(&diff.stdout).unwrap();
+    assert_eq!(diff["measures"][0]["problems"], 3);
+}
+
+#[test]
+fn gaps_that_cannot_be_filled_are_told_before_any_work() {
+    let checked = |from: &str, to: &str| {
+        let project = project_with_gaps(|text| text.replace(from, to));
+        project.fmflow(&["check", "tiny.kdl"])
+    };
+    checked(" length=\"reference\"", "").exits(2).says("an infilling benchmark needs `length`");
+    checked("length=\"reference\"", "length=3 new-tokens=4")
+        .exits(2)
+        .says("`new-tokens` does not apply to this benchmark");
+    checked("length=\"reference\"", "length=3 mode=\"chat\"")
+        .exits(2)
+        .says("`mode` does not apply to this benchmark");
+    checked("length=\"reference\"", "length=128").exits(2).says("but the context of `tiny` is 128");
+    checked(" from=\"gaps.jsonl\" sampler", " sampler")
+        .exits(2)
+        .says("benchmark `humaneval-infilling` needs `from`")
+        .says("HumanEval-SingleLineInfilling.jsonl.gz");
+    checked("kind=\"infill\"", "kind=\"code\"").exits(2).says("`length` does not apply to this benchmark");
+    let left = "sampler \"left\" kind=\"autoregressive\"\nevaluate \"code\" {\n    checkpoint \"ar\"";
+    let ran = checked("evaluate \"code\" {\n    checkpoint \"sft\"", left);
+    assert!(ran.code == 2, "a flow sampler does not fit the checkpoint: {}", ran.stderr);
+    let project = project_with_gaps(|text| {
+        text.replace("evaluate \"code\" {\n    checkpoint \"sft\"", left)
+            .replace("sampler=\"random\" samples=4", "sampler=\"left\" samples=4")
+            .replace("mine\" sampler=\"random\"", "mine\" sampler=\"left\"")
+    });
+    project
+        .fmflow(&["check", "tiny.kdl"])
+        .ok()
+        .says("sampler `left` writes from left to right and does not see what follows a gap");
+    // A reference that is missing behind what `check` reads is found before the first answer; here it is the first problem.
+    let project = project_with_gaps(str::to_owned);
+    let gaps = include_str!("../cases/data/gaps.jsonl");
+    project.write("gaps.jsonl", &gaps.replace("\"canonical_solution\"", "\"solved\""));
+    project.fmflow(&["check", "tiny.kdl"]).ok().says("nothing reads `solved`");
+    project
+        .fmflow(&["run", "tiny.kdl", "--until", "code"])
+        .exits(8)
+        .says("task RandomSpanInfilling/HumanEval/0/1 of benchmark `mine` has no `canonical_solution`");
+}
+
+/// Runs a command under a kernel that says that it has no Landlock.
+fn without_landlock(project: &Project, arguments: &[&str]) -> crate::common::Ran {
+    // prctl(PR_SET_NO_NEW_PRIVS), then PR_SET_SECCOMP with a filter: call 444 fails with ENOSYS, all others go through.
+    const SCRIPT: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = b"".join(struct.pack("HBBI", *one) for one in [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x50000 | 38), (6, 0, 0, 0x7FFF0000)])
+held = ctypes.create_string_buffer(code)
+program = struct.pack("HxxxxxxP", 4, ctypes.addressof(held))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+    let plain = project.command(arguments);
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", SCRIPT]).arg(plain.get_program()).args(plain.get_args());
+    if let Some(folder) = plain.get_current_dir() {
+        command.current_dir(folder);
+    }
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    crate::common::Ran::from(command.output().unwrap())
+}
+
+#[test]
+fn programs_run_without_a_sandbox_only_if_file_and_command_line_say_so() {
+    let evaluation = EVALUATION.replace("samples=40", "problems=2 samples=3");
+    let (plain, said) = (
+        project(&evaluation),
+        project(&evaluation.replace("\"code\" {", "\"code\" unsafe-no-sandbox=#true {")),
+    );
+    let run = ["run", "tiny.kdl", "--until", "code"];
+    let consenting = ["run", "tiny.kdl", "--until", "code", "--unsafe-no-sandbox"];
+    said.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+    plain.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+    without_landlock(&plain, &run).exits(8).says("programs cannot be kept from this machine");
+    without_landlock(&plain, &consenting).exits(8).says("`unsafe-no-sandbox=#true` in the stage");
+    without_landlock(&said, &run).exits(8).says("with `--unsafe-no-sandbox` on the command line");
+    without_landlock(&said, &consenting).ok().says("programs run without a sandbox, with all your rights");
+    let (samples, found) = report(&said);
+    assert_eq!(found["sft"]["benchmarks"]["humaneval"]["sandbox"], "unsafe-no-sandbox");
+    assert!(samples.lines().all(|line| line.contains("\"unsafe_no_sandbox\":true")), "{samples}");
+    said.fmflow(&["show", "tiny.kdl", "code"]).ok().says("programs ran without a sandbox");
+    said.fmflow(&["report", "tiny.kdl"]).ok();
+    let page = walkdir::WalkDir::new(said.path())
+        .into_iter()
+        .flatten()
+        .find(|file| file.path().extension().is_some_and(|end| end == "html"));
+    assert!(fs::read_to_string(page.unwrap().path()).unwrap().contains("programs ran without a sandbox"));
+    // Where there is a sandbox it is used, whatever was said, and the two results differ in it.
+    plain.fmflow(&consenting).ok();
+    let (samples, found) = report(&plain);
+    assert_eq!(found["sft"]["benchmarks"]["humaneval"]["sandbox"], "enforced");
+    assert!(!samples.contains("unsafe_no_sandbox"));
+    let other = said.artifact("code");
+    plain.fmflow(&["diff", "code", other.to_str().unwrap()]).ok().says("sandbox");
+}
+
 #[test]
 fn a_score_that_is_not_reached_and_a_benchmark_twice_are_told() {
     let required =

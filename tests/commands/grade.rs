@@ -74,6 +74,36 @@ fn task_ids_of_mbpp_are_the_same_in_every_form() {
 }
 
 #[test]
+fn gaps_are_graded_between_their_prompt_and_suffix() {
+    let gaps = include_str!("../cases/data/gaps.jsonl");
+    let samples = sample("RandomSpanInfilling/HumanEval/0/1", "completion", "x + x")
+        + &sample("RandomSpanInfilling/HumanEval/1/1", "completion", "lower()")
+        + &sample("SingleLineInfilling/HumanEval/0/L0", "solution", "def half(x):\n    return x / 2\n");
+    for name in ["humaneval-infilling", "infill"] {
+        let ran = project(gaps, &samples).fmflow(&arguments(name, &["--json"])).ok();
+        let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let outcomes: Vec<&str> =
+            json["results"].as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["passed", "wrong-answer", "passed"]);
+        assert_eq!((&json["total"], &json["problems"].as_object().unwrap().len()), (&3.into(), &3));
+    }
+    // The number of a span is no task.
+    project(gaps, &sample("1", "completion", "x"))
+        .fmflow(&arguments("humaneval-infilling", &[]))
+        .exits(8)
+        .says("task 1 is not among the problems");
+    let twice = format!("{gaps}{}", gaps.lines().next().unwrap());
+    project(&twice, &samples).fmflow(&arguments("humaneval-infilling", &[])).exits(8).says(
+        "problems.jsonl:4: task RandomSpanInfilling/HumanEval/0/1 appears twice: first in problems.jsonl:1",
+    );
+    project(HUMANEVAL, &samples)
+        .fmflow(&arguments("humaneval-infilling", &[]))
+        .exits(8)
+        .says("problems.jsonl:1: `suffix` is missing")
+        .says("as HumanEval-Infilling has them");
+}
+
+#[test]
 fn what_cannot_be_graded_is_named_with_its_line() {
     let good = sample("HumanEval/0", "completion", "    return x + x\n");
     let long = format!("{{\"task_id\": \"HumanEval/0\", \"completion\": \"{}\"}}\n", "x".repeat(65 << 20));

@@ -230,7 +230,91 @@ evaluate "sums" {
         )
         .says("`gsm8k` is the name of a built-in benchmark");
         refused("own/*.jsonl", "mine/*.jsonl").says("`from` of a benchmark").says("mine/*.jsonl");
-        refused("kind=\"exact\"", "kind=\"choice\"").says("choice");
+        refused("kind=\"exact\"", "kind=\"choice\"").says("`sampler` does not apply to this benchmark");
+        refused("kind=\"exact\"", "kind=\"exact\" times=8").says("`times`");
+        refused("benchmark \"capitals\" sampler=\"next\"", "benchmark \"capitals\"")
+            .says("`benchmark` needs `sampler`");
+    }
+
+    const PICKS: &str = r#"
+benchmark "picks" from="picks.jsonl" kind="choice" normalise="bytes" times=8 draws=3
+evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
+"#;
+
+    fn likelihoods(line: &Value) -> Vec<Vec<f64>> {
+        let numbers = |all: &Value| all.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
+        let choices = line["choices"].as_array().unwrap().iter();
+        choices.map(|choice| numbers(&choice["log_likelihoods"])).collect()
+    }
+
+    #[test]
+    fn the_likeliest_choice_is_the_answer() {
+        let project = project(PICKS);
+        project.write("picks.jsonl", include_str!("../cases/data/picks.jsonl"));
+        project.edit(
+            "tiny.kdl",
+            "attention \"causal\"\n    steps 40",
+            "attention \"causal\"\n    steps 40\n    probe every=20 sampler=\"next\" { benchmark \"picks\" }",
+        );
+        project.fmflow(&["run", "tiny.kdl", "--until", "sums"]).ok().says("probe: picks accuracy ");
+        let (lines, report) = read_report(&project);
+        assert_eq!(lines.len(), 6);
+        let facts = |checkpoint: &str| {
+            let found = &report[checkpoint]["benchmarks"]["picks"];
+            assert_eq!(
+                (&found["total"], &found["prompt"], &found["sampler"]),
+                (&3.into(), &"choice/1".into(), &Value::Null)
+            );
+            ["estimator", "kind", "normalise", "times", "draws"].map(|key| found["choice"][key].clone())
+        };
+        let exact = ["autoregressive".into(), "exact".into(), "bytes".into(), Value::Null, 1.into()];
+        let bound = ["elbo".into(), "lower bound".into(), "bytes".into(), 8.into(), 3.into()];
+        assert_eq!((facts("ar"), facts("sft")), (exact, bound));
+        // The law of the next token is a chain: both words together are as likely as one after the other.
+        let [first, second, both] = [0, 1, 2].map(|at| likelihoods(&lines[at]));
+        assert!((first[0][0] + second[0][0] - both[0][0]).abs() < 1e-4, "{first:?} {second:?} {both:?}");
+        for (line, draws) in lines.iter().zip([1, 1, 1, 3, 3, 3]) {
+            let found = likelihoods(line);
+            assert!(
+                found.iter().flatten().all(|one| *one < 0.0) && found.iter().all(|one| one.len() == draws)
+            );
+            // What was chosen is the likeliest per byte.
+            let texts = [[" ran", " fell"], [" home", " away"], [" ran home", " fell away"]];
+            let texts = texts
+                .into_iter()
+                .find(|texts| texts.contains(&line["completion"].as_str().unwrap()))
+                .unwrap();
+            let score = |at: usize| found[at].iter().sum::<f64>() / draws as f64 / texts[at].len() as f64;
+            let best = if score(1) > score(0) { texts[1] } else { texts[0] };
+            assert_eq!(line["completion"], best, "{line}");
+            let right = line["task_id"] == "home";
+            assert_eq!(line["outcome"] == "passed", best == texts[usize::from(right)], "{line}");
+        }
+        for (checkpoint, own) in [("ar", &lines[..3]), ("sft", &lines[3..])] {
+            let passed = own.iter().filter(|line| line["outcome"] == "passed").count();
+            let found = &report[checkpoint]["benchmarks"]["picks"];
+            assert_eq!(found["passed"], passed);
+            assert_eq!(found["choice"]["accuracy"]["bytes"], found["pass_at"]["1"]);
+        }
+        assert!(report["sft"]["benchmarks"]["picks"]["choice"]["spread"].is_number());
+        let shown = project
+            .fmflow(&["show", "tiny.kdl", "sums"])
+            .ok()
+            .says("by autoregressive likelihood (exact), normalised by bytes; accuracy by divisor: none ");
+        shown.says("by elbo likelihood (lower bound, 3 draws of 8 times), normalised by bytes");
+        // A probe has the numbers of `evaluate`.
+        let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
+        let probe = metrics
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("probe").cloned());
+        let probe = probe.last().unwrap();
+        assert_eq!(probe["graded/picks"]["choice"], report["ar"]["benchmarks"]["picks"]["choice"]);
+        // Other draws are another evaluation.
+        project.edit("tiny.kdl", "draws=3", "draws=2");
+        project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).exits(3);
+        project.edit("tiny.kdl", "draws=2", "draws=3");
+        project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).ok();
+        project.fmflow(&["diff", "sums:ar", "sums:sft"]).ok().says("picks");
     }
 
     #[test]

@@ -132,6 +132,17 @@ evaluate "scores" {
     benchmark "humaneval+" from="gone/humaneval.jsonl" sampler="blocks" samples=20
     require "branch" at-least=0.5
 }
+benchmark "questions" from="gone/questions.jsonl" kind="exact"
+benchmark "programs" from="gone/programs.jsonl" kind="code"
+benchmark "gaps" from="gone/gaps.jsonl" kind="infill"
+benchmark "picks" from="gone/picks.jsonl" kind="choice" draws=8
+evaluate "mine" {
+    checkpoint "answers"
+    benchmark "questions" sampler="jumps"
+    benchmark "programs" sampler="jumps"
+    benchmark "gaps" sampler="jumps" length="8..64"
+    benchmark "picks"
+}
 evaluate "exact" { checkpoint "answers"; exact-match dataset="pairs" rows="canvas" sampler="jumps" }
 generate "samples" from="branch" sampler="blocks" { prompt "def f():" new-tokens=480; chat "hello" new-tokens=40 }
 profile "cluster" { executor "slurm" partition="gpu" }
@@ -144,7 +155,7 @@ fn files_that_are_nowhere_are_generated_in_their_formats() {
     project.fmflow(&["check", "p.kdl"]).exits(2);
     let ran = smoke(&project, "p.kdl").ok();
     insta::assert_snapshot!("smoke-absent", replaced(&ran));
-    for stage in ["branch", "answers", "scores", "exact", "samples"] {
+    for stage in ["branch", "answers", "scores", "mine", "exact", "samples"] {
         assert!(ran.stderr.contains(&format!("{stage:<15}  done in ")), "{}", ran.stderr);
     }
     assert!(!ran.stderr.contains("it failed, and the training goes on"), "probes work: {}", ran.stderr);

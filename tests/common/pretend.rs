@@ -88,6 +88,7 @@ impl Project {
         let digests = SourceDigests::read(&pipeline, Some(&store))?;
         let plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         let options = RunOptions {
+            unsafe_no_sandbox: false,
             device: "cpu".into(),
             resume: false,
             jobs: NonZeroUsize::MIN,

@@ -68,6 +68,36 @@ const SLIPS: &[(&str, &str)] = &[
     ),
     (
         "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"humaneval-infilling\" from=\"tests/cases/data/gaps.jsonl\" sampler=\"parallel\"",
+    ),
+    (
+        "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
+        "sampler \"left\" kind=\"autoregressive\"\n\
+         evaluate \"answers\" { checkpoint \"sft\"; benchmark \"humaneval-infilling\" from=\"tests/cases/data/gaps.jsonl\" sampler=\"left\" length=16 }",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"humaneval-infilling\" sampler=\"parallel\" length=16",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"humaneval-infilling\" from=\"tests/cases/data/gaps.jsonl\" sampler=\"parallel\" length=16 new-tokens=16 mode=\"base\"",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"gsm8k\" from=\"tests/cases/data/questions.jsonl\" sampler=\"parallel\" new-tokens=16 length=16",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
+        "benchmark \"gsm8k\" from=\"tests/cases/data/questions.jsonl\" new-tokens=16",
+    ),
+    (
+        "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
+        "benchmark \"picks\" from=\"tests/cases/data/picks.jsonl\" kind=\"choice\"\n\
+         evaluate \"answers\" { checkpoint \"sft\"; benchmark \"picks\" sampler=\"parallel\" samples=2 }",
+    ),
+    (
+        "exact-match dataset=\"tasks\" sampler=\"parallel\"",
         "benchmark \"humaneval+\" sampler=\"parallel\" new-tokens=16",
     ),
     (

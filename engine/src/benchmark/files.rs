@@ -140,6 +140,10 @@ fn advise(layout: Layout) -> &'static str {
         Layout::Code => {
             "write `task_id`, `prompt`, and either `entry_point` with `test`, as HumanEval has them, or `test_list`, as MBPP does"
         }
+        Layout::Infilling => {
+            "write `task_id`, `prompt`, `suffix`, `entry_point` and `test`, as HumanEval-Infilling has them"
+        }
+        Layout::Choice => "write `prompt`, `choices` and `answer`, and `task_id` where problems have names",
         Layout::Exact => "write `prompt` and `answer`, and `task_id` where problems have names",
     }
 }

@@ -71,6 +71,9 @@ struct ExecutionArguments {
     /// Execute the commands of the file this time, even if they are not approved
     #[arg(long)]
     allow_commands: bool,
+    /// Let programs of stages with `unsafe-no-sandbox` run with your rights, if this machine has no sandbox
+    #[arg(long)]
+    unsafe_no_sandbox: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -98,7 +101,20 @@ impl ExecutionArguments {
         let device = (self.device != "cpu").then(|| format!("--device {}", self.device));
         let which = Some(self.which.format_part_flags()).filter(|words| !words.is_empty());
         let allowed = self.allow_commands.then(|| "--allow-commands".to_owned());
-        which.into_iter().chain(jobs).chain(device).chain(allowed).collect::<Vec<_>>().join(" ")
+        let unsafe_words = self.unsafe_no_sandbox.then(|| "--unsafe-no-sandbox".to_owned());
+        let words = which.into_iter().chain(jobs).chain(device).chain(allowed).chain(unsafe_words);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The options of a run whose commands are allowed.
+    fn to_options(&self, resume: bool, selection: crate::plan::Selection) -> RunOptions {
+        RunOptions {
+            device: self.device.clone(),
+            resume,
+            jobs: self.jobs,
+            unsafe_no_sandbox: self.unsafe_no_sandbox,
+            selection,
+        }
     }
 }
 
@@ -182,7 +198,7 @@ fn execute_pipeline(
     };
     let gate = find_gate(&pipeline, &plan, source, how, context)?;
     confirm_lost_work(&plan, &store, how, context)?;
-    let options = RunOptions { device: how.device.clone(), resume, jobs: how.jobs, selection };
+    let options = how.to_options(resume, selection);
     let events = Terminal::for_run(&pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline: &pipeline,

@@ -5,6 +5,7 @@
 
 mod adapter;
 pub(crate) mod attention;
+pub mod benchmark;
 mod command;
 mod contents;
 mod dataset;

@@ -140,6 +140,7 @@ paths! {
         NTH_BENCHMARK_BLOCK "benchmark.#.sampler.block"
         NTH_BENCHMARK_CACHE "benchmark.#.sampler.cache"
         NTH_BENCHMARK_FROM "benchmark.#.from"
+        NTH_BENCHMARK_GAP "benchmark.#.length"
         NTH_BENCHMARK_LENGTH "benchmark.#.new-tokens"
         NTH_BENCHMARK_SAMPLES "benchmark.#.samples"
         NTH_BENCHMARK_SAMPLER "benchmark.#.sampler"

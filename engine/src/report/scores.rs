@@ -109,13 +109,15 @@ fn read_benchmark(checkpoint: &str, name: &str, scores: &Value) -> Result<Measur
     let share = |value: Option<&Value>| value.and_then(Value::as_f64);
     let value = scores.get("pass_at").and_then(|all| share(all.get("1")));
     let bound = |at: usize| scores.get("interval").and_then(|ends| share(ends.get(at)));
+    let unsafe_answers = scores.get("sandbox").and_then(Value::as_str) == Some("unsafe-no-sandbox");
+    let isolation = if unsafe_answers { "; programs ran without a sandbox" } else { "" };
     let problems = scores.get("problems").and_then(Value::as_object).map_or(0, serde_json::Map::len);
     Ok(MeasuredScore {
-        measure: format!("pass@1 of {name}"),
+        measure: format!("{} of {name}", if scores.get("choice").is_some() { "accuracy" } else { "pass@1" }),
         checkpoint: checkpoint.to_owned(),
         value: value.ok_or_else(|| format!("`{name}` has no pass@1"))?,
         interval: bound(0).zip(bound(1)),
-        of: format!("{total} answers to {problems} problems"),
+        of: format!("{total} answers to {problems} problems{isolation}"),
         empty: Some(read_count(scores, "empty")? as f64 / total.max(1) as f64),
         groups: Vec::new(),
     })

@@ -83,6 +83,8 @@ pub struct Job<'a> {
     pub device: &'a str,
     /// Cores that the stage may use, at least one. Results do not depend on it.
     pub cores: usize,
+    /// Whether the command line lets programs that a checkpoint wrote run without a sandbox.
+    pub unsafe_no_sandbox: bool,
     /// The account on the hub, if the pipeline declares its secret. Stages that download send it to the hub, and to nobody else.
     pub token: Option<&'a Secret>,
     /// What signs requests to S3, if the pipeline declares it.

@@ -42,10 +42,10 @@ pub(crate) fn find_unmet_score(stage: &Stage, summary: &Summary) -> Result<Optio
             .exact_match
             .iter()
             .map(|item| (format_exact_match_metric(checkpoint, &item.dataset), "exact match", &item.dataset));
-        let benchmarks = config
-            .benchmarks
-            .iter()
-            .map(|item| (format_benchmark_metric(checkpoint, &item.name), "pass@1", &item.name));
+        let benchmarks = config.benchmarks.iter().map(|item| {
+            let measure = if item.writing().is_some() { "pass@1" } else { "accuracy" };
+            (format_benchmark_metric(checkpoint, &item.name), measure, &item.name)
+        });
         for (metric, measure, name) in exact.chain(benchmarks) {
             let Some(&share) = summary.metrics.get(&metric) else { return Err(MissingScore { metric }) };
             if !reaches_limit(share, wanted.at_least) {

@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Maximum number of stages that run at the same time.
     pub jobs: NonZeroUsize,
+    /// Whether programs that a checkpoint wrote may run without a sandbox, where their stage says so, too.
+    pub unsafe_no_sandbox: bool,
     /// The selected part of the pipeline, for the run record; the plan is narrowed to it already.
     pub selection: Selection,
 }

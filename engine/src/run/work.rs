@@ -102,6 +102,7 @@ pub(super) fn work_on_stage(
         interrupt: runner.interrupt,
         device: runner.options.device.as_str(),
         cores,
+        unsafe_no_sandbox: runner.options.unsafe_no_sandbox,
         token: token.as_ref(),
         storage: storage.as_ref(),
     };

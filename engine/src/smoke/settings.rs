@@ -1,6 +1,8 @@
 //! Settings of the stages that convert, measure and write.
 
-use crate::pipeline::config::sample::{BenchmarkSettings, ExactMatch};
+use crate::pipeline::config::sample::{
+    AnswerLength, Asking, BenchmarkSettings, ExactMatch, GapLength, WritingSettings,
+};
 use crate::pipeline::config::{
     ConvertConfig, EvaluateConfig, MaskToken, Prompt, Sampler, SamplerKind, TimeConditioning, TokenizerChoice,
 };
@@ -56,14 +58,35 @@ pub(super) fn shrink_match(asked: &mut ExactMatch, changes: &mut Changes) {
 }
 
 pub(super) fn shrink_benchmark(benchmark: &mut BenchmarkSettings, changes: &mut Changes) {
-    shrink_sampler(&mut benchmark.sampler, changes);
-    let most = shrink_answer(benchmark.new_tokens, benchmark.sampler.block);
-    changes.lower("new-tokens", &mut benchmark.new_tokens, most);
-    changes.lower("samples", &mut benchmark.samples, MEASURED);
+    match &mut benchmark.asking {
+        Asking::Write(writing) => shrink_writing(writing, changes),
+        Asking::Choose(choosing) => {
+            changes.lower("times", &mut choosing.times, MEASURED);
+            changes.lower("draws", &mut choosing.draws, MEASURED);
+        }
+    }
     if benchmark.problems.is_none_or(|problems| problems > PROBLEMS) {
         changes.say(format!("problems {PROBLEMS}"));
         benchmark.problems = Some(PROBLEMS);
     }
+}
+
+fn shrink_writing(writing: &mut WritingSettings, changes: &mut Changes) {
+    shrink_sampler(&mut writing.sampler, changes);
+    let block = writing.sampler.block;
+    match &mut writing.length {
+        AnswerLength::AtMost(tokens) => changes.lower("new-tokens", tokens, shrink_answer(*tokens, block)),
+        AnswerLength::Gap(GapLength::Known(tokens)) => {
+            changes.lower("length", tokens, shrink_answer(*tokens, block));
+        }
+        AnswerLength::Gap(GapLength::Chosen(shortest, longest)) => {
+            let most = shrink_answer(*longest, block);
+            changes.lower("length", longest, most);
+            changes.lower("shortest", shortest, most);
+        }
+        AnswerLength::Gap(GapLength::Reference) => {}
+    }
+    changes.lower("samples", &mut writing.samples, MEASURED);
 }
 
 pub(super) fn shrink_prompt(prompt: &mut Prompt, changes: &mut Changes) {

@@ -1,8 +1,11 @@
 //! What a stage reads: files on disk as they are, up to a limit, and generated ones for the rest.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use fmflow_grade::problem::Layout;
+
+use crate::error::Result;
 use crate::pipeline::config::{
     ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, RowsConfig, StageConfig, TextDocuments,
     TokenCap, TokenizerConfig,
@@ -63,8 +66,9 @@ pub(super) fn replace_sources(
         }
         _ => {}
     }
+    let layouts = list_layouts(&stage.config);
     let mut read = stage.sources.iter_mut().chain(&mut stage.observed);
-    read.try_for_each(|source| replace_problems(source, files, changes))?;
+    read.try_for_each(|source| replace_problems(source, &layouts, files, changes))?;
     Ok(generated)
 }
 
@@ -173,15 +177,26 @@ fn generate_documents(
     Ok(())
 }
 
-/// Generates the problems of a benchmark that is not on disk.
-fn replace_problems(source: &mut SourceFiles, files: &SmokeFiles<'_>, changes: &mut Changes) -> Result<()> {
-    let Some(benchmark) = source.name.strip_prefix("benchmark/").filter(|_| is_absent(source)) else {
-        return Ok(());
+/// The layout of the problems of each benchmark of a stage, by the name of the source that holds them.
+fn list_layouts(config: &StageConfig) -> HashMap<String, Layout> {
+    let benchmarks = match config {
+        StageConfig::Evaluate(config) => config.benchmarks.as_slice(),
+        StageConfig::Train(config) => config.probe.as_ref().map_or(&[][..], |probe| &probe.benchmarks),
+        _ => &[],
     };
-    let problems = write_problems(benchmark).ok_or_else(|| {
-        let message = format!("`--smoke` has no problems for benchmark `{benchmark}`, whose file is absent");
-        Error::usage(message, "name its file with `from=`")
-    })?;
+    benchmarks.iter().map(|benchmark| (benchmark.source(), benchmark.layout)).collect()
+}
+
+/// Generates the problems of a benchmark that is not on disk.
+fn replace_problems(
+    source: &mut SourceFiles,
+    layouts: &HashMap<String, Layout>,
+    files: &SmokeFiles<'_>,
+    changes: &mut Changes,
+) -> Result<()> {
+    let Some(layout) = layouts.get(&source.name).filter(|_| is_absent(source)) else { return Ok(()) };
+    let benchmark = source.name.trim_start_matches("benchmark/");
+    let problems = write_problems(benchmark, *layout);
     changes.tell(format!("benchmark `{benchmark}`: {PROBLEMS} generated problems instead of its own"));
     let file = files.write(&format!("{GENERATED}-{benchmark}"), ".jsonl", &problems)?;
     (source.files, source.remote) = (vec![file], None);

@@ -1,7 +1,7 @@
 //! The layouts of records.
 
 use super::record::{Record, RecordError};
-use super::{Check, Layout, Problem, TaskId, encode_problem};
+use super::{Check, Choices, Layout, Problem, TaskId, encode_problem};
 use crate::literal::encode_list;
 use crate::number::Decimal;
 
@@ -20,6 +20,18 @@ pub(super) fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError
         }
     };
     build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
+}
+
+/// As HumanEval, with a `suffix`: `canonical_solution` is what stands between `prompt` and `suffix`.
+pub(super) fn read_infilling(record: &Record<'_>) -> Result<Problem, RecordError> {
+    let (prompt, suffix) = (record.text("prompt")?, record.text("suffix")?);
+    let gap = record.optional_text("canonical_solution")?;
+    let reference = gap.map(|gap| format!("{prompt}{gap}{suffix}"));
+    let (test, entry) = (record.text("test")?.to_owned(), record.text("entry_point")?);
+    let before: Vec<String> = reference.iter().cloned().collect();
+    let wire = encode_problem(&before, &[test], Some(entry), reference.is_some(), None);
+    let problem = build_problem(record, Layout::Infilling, prompt, reference, Vec::new(), wire)?;
+    Ok(Problem { suffix: Some(suffix.to_owned()), reference_gap: gap.map(str::to_owned), ..problem })
 }
 
 /// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
@@ -56,7 +68,10 @@ pub(super) fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, 
         id: TaskId::from_name(&name),
         name,
         prompt: question.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference: Some(answer.to_owned()),
+        choices: None,
         shown_tests: Vec::new(),
         layout: Layout::Gsm8k,
         check: Check::Number(expected),
@@ -78,10 +93,52 @@ pub(super) fn read_exact(record: &Record<'_>, number: usize) -> Result<Problem, 
         id: TaskId::from_name(&name),
         name,
         prompt: prompt.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference: answers.first().cloned(),
+        choices: None,
         shown_tests: Vec::new(),
         layout: Layout::Exact,
         check: Check::Texts(answers),
+    })
+}
+
+/// `prompt`, `choices` (two texts or more), `answer` (the right one, as its text or as its number from 0), and `task_id` where problems have
+/// names.
+pub(super) fn read_choice(record: &Record<'_>, number: usize) -> Result<Problem, RecordError> {
+    let (prompt, texts) = (record.text("prompt")?, record.texts("choices")?);
+    if prompt.is_empty() {
+        return Err(RecordError::new("prompt", "is empty"));
+    }
+    if texts.len() < 2 {
+        return Err(RecordError::new("choices", "has less than two texts"));
+    }
+    if texts.iter().any(String::is_empty) {
+        return Err(RecordError::new("choices", "has an empty text"));
+    }
+    if (1..texts.len()).any(|at| texts[..at].contains(&texts[at])) {
+        return Err(RecordError::new("choices", "has the same text twice"));
+    }
+    let right = record.text_or_number("answer")?;
+    let right = match right {
+        Ok(text) => texts.iter().position(|choice| choice == text),
+        Err(number) => usize::try_from(number).ok().filter(|number| *number < texts.len()),
+    };
+    let right = right.ok_or_else(|| {
+        RecordError::new("answer", "is neither one of the `choices` nor its number, counted from 0")
+    })?;
+    let name = record.name_or(number)?;
+    Ok(Problem {
+        id: TaskId::from_name(&name),
+        name,
+        prompt: prompt.to_owned(),
+        suffix: None,
+        reference_gap: None,
+        reference: Some(texts[right].clone()),
+        check: Check::Texts(vec![texts[right].clone()]),
+        choices: Some(Choices { texts, right }),
+        shown_tests: Vec::new(),
+        layout: Layout::Choice,
     })
 }
 
@@ -119,7 +176,10 @@ fn build_problem(
         id,
         name,
         prompt: prompt.to_owned(),
+        suffix: None,
+        reference_gap: None,
         reference,
+        choices: None,
         shown_tests,
         layout,
         check: Check::Tests(wire),

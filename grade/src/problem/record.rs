@@ -49,6 +49,18 @@ impl<'a> Record<'a> {
         self.field(field).map(number).transpose()
     }
 
+    /// A text, or a whole number from 0.
+    pub(super) fn text_or_number(&self, field: &'static str) -> Result<Result<&'a str, u64>, RecordError> {
+        match self.field(field) {
+            Some(Value::String(text)) => Ok(Ok(text)),
+            Some(Value::Number(number)) if number.is_u64() => {
+                Ok(Err(number.as_u64().expect("it was asked whether it is one")))
+            }
+            Some(_) => Err(RecordError::new(field, "is neither a text nor a whole number from 0")),
+            None => Err(RecordError::new(field, "is missing")),
+        }
+    }
+
     /// A text, as the only one of a list, or a list of texts.
     pub(super) fn text_or_texts(&self, field: &'static str) -> Result<Vec<String>, RecordError> {
         match self.field(field) {

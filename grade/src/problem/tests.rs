@@ -15,6 +15,11 @@ fn a_task_is_the_same_however_its_number_is_written() {
     assert_ne!(TaskId::from_name("sort"), TaskId::from_name("sort/x"));
     assert_eq!(TaskId::from_name("HumanEval/0").to_string(), "0");
     assert_eq!(TaskId::from_name("a/b").to_string(), "a/b");
+    // A span of a problem is no problem with the number of the span.
+    let spans = ["RandomSpanInfilling/HumanEval/0/1", "RandomSpanInfilling/HumanEval/1/1", "1"];
+    let ids: std::collections::HashSet<TaskId> = spans.iter().map(|name| TaskId::from_name(name)).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert_eq!(TaskId::from_name(spans[0]).number(), None);
 }
 
 #[test]
@@ -24,6 +29,27 @@ fn a_completion_continues_the_prompt_of_humaneval_only() {
     let record = json!({"task_id": 2, "prompt": "Write f.", "test_list": ["assert f()"]});
     let problem = read(Layout::Mbpp, &record).unwrap();
     assert_eq!((problem.name.as_str(), problem.complete("x").as_str()), ("2", "x"));
+}
+
+#[test]
+fn a_gap_is_filled_between_its_prompt_and_its_suffix() {
+    let good = json!({"task_id": "RandomSpanInfilling/HumanEval/0/1", "prompt": "def f():\n    return ", "suffix": "\n",
+        "canonical_solution": "1", "entry_point": "f", "test": ""});
+    let problem = read(Layout::Infilling, &good).unwrap();
+    assert_eq!(problem.complete("2"), "def f():\n    return 2\n");
+    assert_eq!(problem.reference.as_deref(), Some("def f():\n    return 1\n"));
+    assert_eq!(problem.reference_gap.as_deref(), Some("1"));
+    assert!(good.as_object().unwrap().keys().all(|field| Layout::Infilling.reads(field)));
+    let without = |field: &str| {
+        let mut record = good.clone();
+        record.as_object_mut().unwrap().remove(field);
+        read(Layout::Infilling, &record)
+    };
+    for field in ["task_id", "prompt", "suffix", "entry_point", "test"] {
+        assert_eq!(without(field).unwrap_err().to_string(), format!("`{field}` is missing"));
+    }
+    let unsolved = without("canonical_solution").unwrap();
+    assert_eq!((unsolved.reference, unsolved.reference_gap), (None, None));
 }
 
 #[test]
@@ -85,6 +111,31 @@ fn a_question_of_ones_own_has_a_text_as_its_answer() {
     assert_eq!(fault(json!({"prompt": "x", "answer": []})), "`answer` is empty");
     assert_eq!(fault(json!({"prompt": "x", "answer": 7})), "`answer` is neither a text nor a list of texts");
     assert_eq!(fault(json!({"prompt": "x"})), "`answer` is missing");
+}
+
+#[test]
+fn a_choice_has_several_texts_of_which_one_is_right() {
+    let good = json!({"prompt": "Water is", "choices": [" wet", " dry"], "answer": " dry"});
+    let problem = read(Layout::Choice, &good).unwrap();
+    let choices = Choices { texts: vec![" wet".into(), " dry".into()], right: 1 };
+    assert_eq!((problem.choices, problem.name.as_str()), (Some(choices), "0"));
+    let with = |field: &str, value: Value| {
+        let mut record = good.clone();
+        record[field] = value;
+        read(Layout::Choice, &record)
+    };
+    assert_eq!(with("answer", json!(0)).unwrap().choices.unwrap().right, 0);
+    let fault = |field: &str, value: Value| with(field, value).unwrap_err().to_string();
+    assert_eq!(fault("prompt", json!("")), "`prompt` is empty");
+    assert_eq!(fault("choices", Value::Null), "`choices` is missing");
+    assert_eq!(fault("choices", json!([" wet"])), "`choices` has less than two texts");
+    assert_eq!(fault("choices", json!([" wet", ""])), "`choices` has an empty text");
+    assert_eq!(fault("choices", json!([" wet", " wet"])), "`choices` has the same text twice");
+    let neither = "`answer` is neither one of the `choices` nor its number, counted from 0";
+    assert_eq!(fault("answer", json!("dry")), neither);
+    assert_eq!(fault("answer", json!(2)), neither);
+    assert_eq!(fault("answer", json!(-1)), "`answer` is neither a text nor a whole number from 0");
+    assert_eq!(fault("answer", Value::Null), "`answer` is missing");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::failure::stage_failure;
 use crate::model::Model;
 
 /// Samples of one request are this far apart in the numbers of canvases, so that each has room for all lengths of a range.
-const SAMPLE_STRIDE: u64 = 1 << 32;
+pub(crate) const SAMPLE_STRIDE: u64 = 1 << 32;
 
 /// Who asks, and how: what the answers do not depend on, besides the seed.
 pub(crate) struct Asker<'a> {

@@ -12,7 +12,7 @@ use crate::failure::input_failure_in;
 const FILE: &str = "samples.jsonl";
 
 /// One line of `samples.jsonl`: the fields of EvalPlus, then what is known of the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct WrittenAnswer {
     pub task_id: String,
     /// What follows the prompt, of an answer that is graded so.
@@ -36,6 +36,23 @@ pub(super) struct WrittenAnswer {
     pub passes: usize,
     pub outcome: fmflow_grade::session::Outcome,
     pub detail: String,
+    /// Whether the program ran without a sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsafe_no_sandbox: bool,
+    /// The likelihoods of the choices, of a question that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<MeasuredChoice>,
+}
+
+/// The likelihood of one of several answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct MeasuredChoice {
+    /// The log-likelihood, or its lower bound, of each draw, in nats, to nine decimals: so a saved one comes back as it was.
+    pub log_likelihoods: Vec<f64>,
+    /// Its tokens that were predicted.
+    pub tokens: u64,
+    /// Its bytes.
+    pub bytes: usize,
 }
 
 impl WrittenAnswer {

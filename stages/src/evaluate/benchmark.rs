@@ -2,15 +2,16 @@
 
 use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_problems};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::BenchmarkSettings;
+use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings, GapLength};
 use fmflow_engine::run::execute::Job;
-use fmflow_engine::text::escape::show_path;
+use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_grade::interpreter::Interpreter;
 use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::Isolation;
-use fmflow_grade::search::find_interpreter;
+use fmflow_grade::search::{InterpreterError, find_interpreter};
 use serde::Serialize;
 
+use super::chosen::ChoiceReport;
 use super::prompts::AskingStyle;
 use crate::failure::input_failure;
 use crate::job::find_source_files;
@@ -37,9 +38,19 @@ pub(crate) struct BenchmarkReport {
     /// Name and version of the rule that finds the answer in a text, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     extraction: Option<&'static str>,
-    pub sampler: String,
+    /// How answers were written, if some were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<String>,
     pub samples: usize,
-    pub new_tokens: usize,
+    /// Most tokens of an answer that ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_tokens: Option<usize>,
+    /// Tokens of a gap: a number, a range from which the model chose, or `reference`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<String>,
+    /// How answers were compared, if they were chosen and not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<ChoiceReport>,
     seed: u64,
     device: String,
     dtype: &'static str,
@@ -49,13 +60,32 @@ pub(crate) struct BenchmarkReport {
     sandbox: Option<&'static str>,
 }
 
+impl BenchmarkReport {
+    /// The scores as two lines of text.
+    #[must_use]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = match &self.choice {
+            None => self.scores.lines(),
+            Some(choice) => choice.lines(&self.scores),
+        };
+        if self.sandbox == Some(Isolation::UnsafeNoSandbox.word()) {
+            lines.push(
+                "programs ran without a sandbox, with all rights of the user (unsafe-no-sandbox)".to_owned(),
+            );
+        }
+        lines
+    }
+}
+
 /// Reads the problems of benchmarks and looks for the interpreter, before any work. Problems of a repository are downloaded.
+/// `unsafe_no_sandbox`: whether the file lets programs run where there is no sandbox.
 pub(super) fn open_benchmarks<'a>(
     job: &Job<'_>,
     benchmarks: &'a [BenchmarkSettings],
+    unsafe_no_sandbox: bool,
 ) -> Result<Vec<OpenBenchmark<'a>>, Failure> {
     let interpreter = match benchmarks.iter().any(|config| config.layout.runs_programs()) {
-        true => Some(open_interpreter()?),
+        true => Some(open_interpreter(job, unsafe_no_sandbox)?),
         false => None,
     };
     let open = |config: &'a BenchmarkSettings| {
@@ -64,12 +94,27 @@ pub(super) fn open_benchmarks<'a>(
     benchmarks.iter().map(open).collect()
 }
 
-fn open_interpreter() -> Result<Interpreter, Failure> {
-    find_interpreter(Isolation::Enforced).map_err(|error| {
-        let fix =
-            "install Python 3.8 or newer where every user can run it, on Linux 6.2 or newer with Landlock";
+/// The interpreter in the sandbox; without one only if the file and the command line say so.
+fn open_interpreter(job: &Job<'_>, unsafe_no_sandbox: bool) -> Result<Interpreter, Failure> {
+    let refuse = |error: InterpreterError| {
+        let fix = match (&error, unsafe_no_sandbox) {
+            (InterpreterError::None(_), _) => "install Python 3.8 or newer where every user can run it",
+            (InterpreterError::NoSandbox(_), false) => {
+                "use Linux 6.2 or newer with Landlock and seccomp; with `unsafe-no-sandbox=#true` in the stage and `--unsafe-no-sandbox` on the command line, programs run with all your rights"
+            }
+            (InterpreterError::NoSandbox(_), true) => {
+                "use Linux 6.2 or newer with Landlock and seccomp; the stage has `unsafe-no-sandbox`, and with `--unsafe-no-sandbox` on the command line programs run with all your rights"
+            }
+        };
         input_failure(error, fix)
-    })
+    };
+    match find_interpreter(Isolation::Enforced) {
+        Err(InterpreterError::NoSandbox(what)) if unsafe_no_sandbox && job.unsafe_no_sandbox => {
+            job.report.note(&format!("programs run without a sandbox, with all your rights: {what}"));
+            find_interpreter(Isolation::UnsafeNoSandbox).map_err(refuse)
+        }
+        found => found.map_err(refuse),
+    }
 }
 
 fn open_benchmark<'a>(
@@ -85,8 +130,24 @@ fn open_benchmark<'a>(
         input_failure(error, fix)
     })?;
     problems.truncate(config.problems.unwrap_or(usize::MAX));
-    let style = AskingStyle::of(&problems, config.mode);
+    if config.writing().map(|writing| writing.length) == Some(AnswerLength::Gap(GapLength::Reference)) {
+        require_references(config, &problems)?;
+    }
+    let style = AskingStyle::of(&problems, config.writing().map_or(AskingMode::Base, |writing| writing.mode));
     Ok(OpenBenchmark { config, problems, style, interpreter })
+}
+
+/// Every gap has a length only if every problem has a reference solution.
+fn require_references(config: &BenchmarkSettings, problems: &[Problem]) -> Result<(), Failure> {
+    let Some(problem) = problems.iter().find(|problem| problem.reference_gap.is_none()) else {
+        return Ok(());
+    };
+    let what = format!(
+        "task {} of benchmark `{}` has no `canonical_solution`, so that its gap has no length",
+        escape_line(&problem.name),
+        config.name
+    );
+    Err(input_failure(what, "write a number or a range as `length=`"))
 }
 
 impl OpenBenchmark<'_> {
@@ -94,32 +155,59 @@ impl OpenBenchmark<'_> {
         &self.config.name
     }
 
+    /// Whether programs run without a sandbox.
+    pub(super) fn is_unsafe(&self) -> bool {
+        self.interpreter.as_ref().is_some_and(|found| found.isolation == Isolation::UnsafeNoSandbox)
+    }
+
+    /// Answers to each problem.
+    fn samples(&self) -> usize {
+        self.config.writing().map_or(1, |writing| writing.samples)
+    }
+
     /// Answers in all.
     pub(super) fn total(&self) -> usize {
-        self.problems.len() * self.config.samples
+        self.problems.len() * self.samples()
     }
 
     /// The problem of an answer, and which of its samples it is.
     pub(super) fn place(&self, number: usize) -> (&Problem, usize) {
-        (&self.problems[number / self.config.samples], number % self.config.samples)
+        (&self.problems[number / self.samples()], number % self.samples())
     }
 
-    pub(super) fn report(&self, job: &Job<'_>, scores: BenchmarkScores) -> BenchmarkReport {
-        let config = self.config;
+    pub(super) fn report(
+        &self,
+        job: &Job<'_>,
+        scores: BenchmarkScores,
+        choice: Option<ChoiceReport>,
+        unsafe_answers: bool,
+    ) -> BenchmarkReport {
+        let writing = self.config.writing();
+        let (new_tokens, length) = match writing.map(|writing| writing.length) {
+            Some(AnswerLength::AtMost(tokens)) => (Some(tokens), None),
+            Some(AnswerLength::Gap(gap)) => (None, Some(gap.to_string())),
+            None => (None, None),
+        };
         BenchmarkReport {
             scores,
             prompt: self.style.name,
             prompt_hash: self.style.hash(&self.problems),
             stops: self.style.stops,
             extraction: self.style.extraction,
-            sampler: config.sampler.name.clone(),
-            samples: config.samples,
-            new_tokens: config.new_tokens,
+            sampler: writing.map(|writing| writing.sampler.name.clone()),
+            samples: self.samples(),
+            new_tokens,
+            length,
+            choice,
             seed: job.seed,
             device: job.device.to_owned(),
             dtype: "f32",
             python: self.interpreter.as_ref().map(|interpreter| interpreter.version.clone()),
-            sandbox: self.interpreter.as_ref().map(|interpreter| interpreter.isolation.word()),
+            sandbox: self.interpreter.as_ref().map(|interpreter| match unsafe_answers {
+                // Some were graded on another machine, or before this one had a sandbox.
+                true => Isolation::UnsafeNoSandbox.word(),
+                false => interpreter.isolation.word(),
+            }),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::sample::{AskingMode, BenchmarkSettings};
+use fmflow_engine::pipeline::config::sample::{
+    AnswerLength, Asking, AskingMode, BenchmarkSettings, WritingSettings,
+};
 use fmflow_engine::pipeline::message::Message;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
@@ -12,7 +14,9 @@ use fmflow_grade::session::{SessionError, Verdict};
 
 use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
+use super::choice::{choose_part, report_choices};
 use super::fenced::find_block;
+use super::gaps::fill_gap;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
@@ -32,7 +36,7 @@ pub(crate) fn probe_benchmark(
     name: &str,
     model: &Model,
 ) -> Result<BenchmarkReport, Failure> {
-    let opened = open_benchmarks(job, std::slice::from_ref(config))?;
+    let opened = open_benchmarks(job, std::slice::from_ref(config), false)?;
     measure_benchmark(job, &opened[0], name, model, &mut WrittenAnswers::unsaved(job))
 }
 
@@ -47,39 +51,44 @@ pub(super) fn measure_benchmark(
     let mut answers = written.take(benchmark.total());
     while answers.len() < benchmark.total() {
         let part = answers.len()..benchmark.total().min(answers.len() + PART);
-        let new = write_part(job, benchmark, checkpoint, model, part)?;
+        let new = match &benchmark.config.asking {
+            Asking::Write(writing) => write_part(job, (benchmark, writing), checkpoint, model, part)?,
+            Asking::Choose(choosing) => choose_part(job, (benchmark, choosing), checkpoint, model, part)?,
+        };
         answers.extend(new.iter().cloned());
         written.add(new)?;
         let (done, total) = (answers.len() as u64, benchmark.total() as u64);
         job.report.progress(&Progress { done, total, unit: "answer", text: benchmark.name() });
     }
-    Ok(benchmark.report(job, score_answers(benchmark, &answers)))
+    let choice = match &benchmark.config.asking {
+        Asking::Write(_) => None,
+        Asking::Choose(choosing) => Some(report_choices(benchmark, choosing, model, &answers)),
+    };
+    let unsafe_answers = answers.iter().any(|answer| answer.unsafe_no_sandbox);
+    Ok(benchmark.report(job, score_answers(benchmark, &answers), choice, unsafe_answers))
 }
 
 /// Writes and grades a part of the answers. An answer depends on its number and not on its part.
 fn write_part(
     job: &Job<'_>,
-    benchmark: &OpenBenchmark<'_>,
+    (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
     checkpoint: &str,
     model: &Model,
     part: std::ops::Range<usize>,
 ) -> Result<Vec<WrittenAnswer>, Failure> {
-    let requests: Vec<Option<CompletionRequest>> =
-        part.clone().map(|number| build_request(benchmark, number, model)).collect::<Result<_, _>>()?;
-    let asked: Vec<(u64, &CompletionRequest)> = part
-        .clone()
-        .zip(&requests)
-        .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
-        .collect();
-    let work = (job.seed, count_threads(job));
-    let mut completions = complete_listed(model, &asked, &benchmark.config.sampler, work)?.into_iter();
-    let mut texts = Vec::new();
-    for request in &requests {
-        // A prompt that leaves no room for an answer is not asked: its answer is empty, and cut.
-        let completion = request.as_ref().map(|_| completions.next().expect("each request has a completion"));
-        let problem = benchmark.place(part.start + texts.len()).0;
-        texts.push(read_answer((benchmark, problem), model, completion.as_ref())?);
-    }
+    let completions = match writing.length {
+        AnswerLength::AtMost(tokens) => {
+            answer_part(job, (benchmark, writing), model, (part.clone(), tokens))?
+        }
+        AnswerLength::Gap(gap) => {
+            let fill = |number| fill_gap(job, (benchmark, writing), model, (number, gap));
+            part.clone().map(fill).collect::<Result<_, _>>()?
+        }
+    };
+    let read = |(number, completion): (usize, &Option<Completion>)| {
+        read_answer((benchmark, benchmark.place(number).0), model, completion.as_ref())
+    };
+    let texts: Vec<AnswerText> = part.clone().zip(&completions).map(read).collect::<Result<_, _>>()?;
     let verdicts = grade_texts(job, benchmark, part.start, &texts)?;
     let answers = part.zip(texts).zip(verdicts).map(|((number, text), verdict)| WrittenAnswer {
         task_id: benchmark.place(number).0.name.clone(),
@@ -94,8 +103,31 @@ fn write_part(
         passes: text.passes,
         outcome: verdict.outcome,
         detail: verdict.detail,
+        choices: Vec::new(),
+        unsafe_no_sandbox: benchmark.is_unsafe(),
     });
     Ok(answers.collect())
+}
+
+/// Answers of at most so many tokens. A prompt that leaves no room for an answer is not asked.
+fn answer_part(
+    job: &Job<'_>,
+    (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
+    model: &Model,
+    (part, tokens): (std::ops::Range<usize>, usize),
+) -> Result<Vec<Option<Completion>>, Failure> {
+    let build = |number| build_request(benchmark, number, model, tokens);
+    let requests: Vec<Option<CompletionRequest>> = part.clone().map(build).collect::<Result<_, _>>()?;
+    let asked: Vec<(u64, &CompletionRequest)> = part
+        .zip(&requests)
+        .filter_map(|(number, request)| Some((number as u64, request.as_ref()?)))
+        .collect();
+    let work = (job.seed, count_threads(job));
+    let mut completions = complete_listed(model, &asked, &writing.sampler, work)?.into_iter();
+    let found = requests
+        .iter()
+        .map(|request| request.as_ref().map(|_| completions.next().expect("each request has a completion")));
+    Ok(found.collect())
 }
 
 /// The request of an answer; `None` if the context has no room for an answer.
@@ -103,6 +135,7 @@ fn build_request(
     benchmark: &OpenBenchmark<'_>,
     number: usize,
     model: &Model,
+    tokens: usize,
 ) -> Result<Option<CompletionRequest>, Failure> {
     let (problem, _) = benchmark.place(number);
     let (prompt, tokenizer) = (benchmark.style.prompt(problem), model.tokenizer()?);
@@ -112,7 +145,7 @@ fn build_request(
     };
     let prefix = prefix.map_err(stage_failure)?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
-    let length = benchmark.config.new_tokens.min(room);
+    let length = tokens.min(room);
     let request = CompletionRequest { prefix, length, suffix: Vec::new() };
     Ok(Some(request).filter(|request| length > 0 && !request.prefix.is_empty()))
 }
@@ -138,7 +171,9 @@ fn read_answer(
     let Some(completion) = completion else {
         return Ok(AnswerText { text: String::new(), solution: find(""), cut: true, tokens: 0, passes: 0 });
     };
-    let ends = model.ends();
+    // The text of a gap has no end.
+    let gap = problem.suffix.is_some();
+    let ends = if gap { Vec::new() } else { model.ends() };
     let before_end = completion.until_end(&ends);
     let text = model.tokenizer()?.decode(before_end, false).map_err(stage_failure)?;
     let (kept, stopped) = benchmark.style.cut(&text);
@@ -146,7 +181,7 @@ fn read_answer(
     Ok(AnswerText {
         text: kept.to_owned(),
         solution: find(kept),
-        cut: !stopped && !ended,
+        cut: !gap && !stopped && !ended,
         tokens: completion.generated(&ends),
         passes: completion.passes,
     })

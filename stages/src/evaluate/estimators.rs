@@ -1,25 +1,88 @@
 //! Held-out rows as micro-batches, for every estimator of a likelihood.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::sample::LikelihoodEstimator;
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSampling, TimeSettings};
 
+use crate::backbone::{Attention, BackboneError};
 use crate::data::packing::{PositionRole, Row};
 use crate::flow::path::{Corruption, Corruptor, SourceTokens};
 use crate::flow::scheduler;
 use crate::flow::time::draw_validation_times;
 use crate::model::{FlowContract, Model};
 use crate::rng::RandomPurpose;
+use crate::train::gradient::{compute_loss_sum, sum_unmasked_losses};
 use crate::train::held_out::{FillingBatch, build_batches_at};
 use crate::train::update::{
     FlowObjective, HiddenPlaces, MicroBatch, NoiseStreams, StridedObjective, TrainingTask,
 };
 
-pub(super) fn count_terms(batches: &[MicroBatch]) -> u64 {
+/// Rows as micro-batches of one estimator. Their summed loss over `copies` is the negative log-likelihood of `tokens` tokens, in nats.
+pub(super) struct LikelihoodBatches {
+    pub batches: Vec<MicroBatch>,
+    pub copies: f64,
+    pub tokens: u64,
+    estimator: LikelihoodEstimator,
+}
+
+impl LikelihoodBatches {
+    /// The micro-batches of `rows`; `times` and `draw` decide what a bound draws.
+    ///
+    /// # Errors
+    /// If the contract of the model lacks what the estimator needs.
+    pub(super) fn build(
+        estimator: LikelihoodEstimator,
+        model: &Model,
+        rows: &[Row],
+        (times, draw): (usize, u64),
+    ) -> Result<Self, Failure> {
+        let whole = |batches: Vec<MicroBatch>| {
+            let tokens = count_terms(&batches);
+            Self { batches, copies: 1.0, tokens, estimator }
+        };
+        if estimator == LikelihoodEstimator::Autoregressive {
+            return Ok(whole(build_batches_at(rows, &TrainingTask::Autoregressive, draw, |_| vec![1.0]).0));
+        }
+        if estimator == LikelihoodEstimator::DiscreteElbo && model.contract.stride.is_some() {
+            return Ok(whole(build_batches_at(rows, &build_drafting_task(model)?, draw, |_| vec![0.0]).0));
+        }
+        let flow = build_flow_objective(model)?;
+        let tokens = rows.iter().map(|row| count_predicted(row, &flow)).sum();
+        let batches = match estimator {
+            LikelihoodEstimator::LeftToRight => return Ok(whole(build_chain(rows, &flow))),
+            LikelihoodEstimator::DiscreteElbo => build_discrete(rows, flow, (times, draw)),
+            LikelihoodEstimator::Elbo | LikelihoodEstimator::Autoregressive => {
+                build_continuous(rows, flow, (times, draw))
+            }
+        };
+        Ok(Self { batches, copies: times as f64, tokens, estimator })
+    }
+
+    /// The summed loss of one of the micro-batches, weighted as the estimator has it.
+    ///
+    /// # Errors
+    /// If the batch contradicts the backbone, or the device fails.
+    pub(super) fn sum_batch(&self, model: &Model, batch: &MicroBatch) -> Result<f64, BackboneError> {
+        match self.estimator {
+            LikelihoodEstimator::LeftToRight => {
+                sum_unmasked_losses(&model.backbone, batch, model.attention())
+            }
+            LikelihoodEstimator::Autoregressive => {
+                Ok(compute_loss_sum(&model.backbone, batch, Attention::Causal)?.weighted)
+            }
+            LikelihoodEstimator::Elbo | LikelihoodEstimator::DiscreteElbo => {
+                Ok(compute_loss_sum(&model.backbone, batch, model.attention())?.weighted)
+            }
+        }
+    }
+}
+
+fn count_terms(batches: &[MicroBatch]) -> u64 {
     batches.iter().map(|batch| batch.terms.len() as u64).sum()
 }
 
 /// Tokens of a row that a flow predicts: with a shift, nothing predicts the first one of a document.
-pub(super) fn count_predicted(row: &Row, flow: &FlowObjective) -> u64 {
+fn count_predicted(row: &Row, flow: &FlowObjective) -> u64 {
     let pieces = TrainingTask::Flow(flow.clone()).pieces(row).into_iter();
     let skipped = |continues: bool| usize::from(flow.shift && !continues);
     let own = pieces.map(|piece| &row.roles[piece.tokens.clone()][skipped(piece.continues)..]);
@@ -38,7 +101,7 @@ fn choose_bound(mask_share: f64) -> (Loss, LossPositions) {
 
 /// The flow of the model, in its blocks if it has some, with uncapped weights. A cap would make training more stable, but then the sum is
 /// no longer a bound.
-pub(super) fn build_flow_objective(model: &Model) -> Result<FlowObjective, Failure> {
+fn build_flow_objective(model: &Model) -> Result<FlowObjective, Failure> {
     let FlowContract { mask, used, shift, .. } = model.flow_contract()?;
     let path = model.path()?;
     let (loss, over) = choose_bound(path.mask_share);
@@ -56,7 +119,7 @@ pub(super) fn build_flow_objective(model: &Model) -> Result<FlowObjective, Failu
 }
 
 /// Rows with every supervised token masked, whose masks a checkpoint that was trained with strides predicts at once.
-pub(super) fn build_drafting_task(model: &Model) -> Result<TrainingTask, Failure> {
+fn build_drafting_task(model: &Model) -> Result<TrainingTask, Failure> {
     let stride = model.contract.stride.expect("only a checkpoint with strides drafts");
     let mask = model.flow_contract()?.mask;
     let normalise = LossDivisor::Corrupted;
@@ -64,21 +127,13 @@ pub(super) fn build_drafting_task(model: &Model) -> Result<TrainingTask, Failure
 }
 
 /// Corrupted copies of the rows at stratified times, weighted as in continuous time.
-pub(super) fn build_continuous(
-    rows: &[Row],
-    flow: FlowObjective,
-    (times, draw): (usize, u64),
-) -> Vec<MicroBatch> {
+fn build_continuous(rows: &[Row], flow: FlowObjective, (times, draw): (usize, u64)) -> Vec<MicroBatch> {
     let at = |number| draw_validation_times(draw, number, times);
     build_batches_at(rows, &TrainingTask::Flow(flow), draw, at).0
 }
 
 /// Corrupted copies of the rows at the times k / T, each weighted by T r(k / T).
-pub(super) fn build_discrete(
-    rows: &[Row],
-    flow: FlowObjective,
-    (times, draw): (usize, u64),
-) -> Vec<MicroBatch> {
+fn build_discrete(rows: &[Row], flow: FlowObjective, (times, draw): (usize, u64)) -> Vec<MicroBatch> {
     let (grid, scheduler) = (times as f64, flow.corruptor.path.scheduler);
     let at = |_| (0..times).map(|k| k as f64 / grid).collect();
     let (mut batches, _) = build_batches_at(rows, &TrainingTask::Flow(flow), draw, at);
@@ -96,7 +151,7 @@ fn find_reveal_share(scheduler: scheduler::Scheduler, t: f64, next: f64) -> f64 
 
 /// Copies of the rows in which the first k tokens of every block are written, the others are masked, and the next one counts; one for
 /// every k.
-pub(super) fn build_chain(rows: &[Row], flow: &FlowObjective) -> Vec<MicroBatch> {
+fn build_chain(rows: &[Row], flow: &FlowObjective) -> Vec<MicroBatch> {
     let flow = &FlowObjective { loss: Loss::CrossEntropy, ..flow.clone() };
     let task = TrainingTask::Flow(flow.clone());
     let mut filling = FillingBatch::default();
@@ -139,8 +194,7 @@ mod tests {
     use super::super::likelihood::find_mean;
     use super::*;
     use crate::backbone::tests::tiny;
-    use crate::backbone::{Attention, Backbone, TimeConditioning};
-    use crate::train::gradient::{compute_loss_sum, sum_unmasked_losses};
+    use crate::backbone::{Backbone, TimeConditioning};
 
     /// Tokens of the tiny backbone.
     const VOCABULARY: u32 = 40;

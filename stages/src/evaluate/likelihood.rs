@@ -20,19 +20,14 @@ use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::execute::Job;
 use serde::Serialize;
 
-use super::estimators::{
-    build_chain, build_continuous, build_discrete, build_drafting_task, build_flow_objective,
-    count_predicted, count_terms,
-};
-use crate::backbone::{Attention, BackboneError, TimeConditioning};
+use super::estimators::LikelihoodBatches;
+use crate::backbone::{BackboneError, TimeConditioning};
 use crate::data::packing::Row;
 use crate::failure::stage_failure;
 use crate::job::{check_interrupt, count_threads};
 use crate::model::Model;
 use crate::threads::map_in_parallel;
-use crate::train::gradient::{compute_loss_sum, sum_unmasked_losses};
-use crate::train::held_out::build_batches_at;
-use crate::train::update::{MicroBatch, TrainingTask};
+use crate::train::update::MicroBatch;
 
 /// A likelihood of a checkpoint on the held-out rows of a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -150,38 +145,11 @@ fn measure_once(
     estimator: LikelihoodEstimator,
     model: &Model,
     rows: &[Row],
-    (times, draw): (usize, u64),
+    drawn: (usize, u64),
 ) -> Result<Drawn, Failure> {
-    let (backbone, attention) = (&model.backbone, model.attention());
-    let weighted =
-        |attention| move |batch: &MicroBatch| Ok(compute_loss_sum(backbone, batch, attention)?.weighted);
-    match estimator {
-        LikelihoodEstimator::Autoregressive => {
-            let task = TrainingTask::Autoregressive;
-            let (batches, _) = build_batches_at(rows, &task, draw, |_| vec![1.0]);
-            let nats = sum_batches(job, &batches, weighted(Attention::Causal))?;
-            Ok(Drawn { nats, tokens: count_terms(&batches) })
-        }
-        LikelihoodEstimator::DiscreteElbo if model.contract.stride.is_some() => {
-            let (batches, _) = build_batches_at(rows, &build_drafting_task(model)?, draw, |_| vec![0.0]);
-            let nats = sum_batches(job, &batches, weighted(attention))?;
-            Ok(Drawn { nats, tokens: count_terms(&batches) })
-        }
-        LikelihoodEstimator::LeftToRight => {
-            let batches = build_chain(rows, &build_flow_objective(model)?);
-            let nats = sum_batches(job, &batches, |batch| sum_unmasked_losses(backbone, batch, attention))?;
-            Ok(Drawn { nats, tokens: count_terms(&batches) })
-        }
-        LikelihoodEstimator::Elbo | LikelihoodEstimator::DiscreteElbo => {
-            let flow = build_flow_objective(model)?;
-            let batches = match estimator {
-                LikelihoodEstimator::Elbo => build_continuous(rows, flow.clone(), (times, draw)),
-                _ => build_discrete(rows, flow.clone(), (times, draw)),
-            };
-            let nats = sum_batches(job, &batches, weighted(attention))? / times as f64;
-            Ok(Drawn { nats, tokens: rows.iter().map(|row| count_predicted(row, &flow)).sum() })
-        }
-    }
+    let batches = LikelihoodBatches::build(estimator, model, rows, drawn)?;
+    let nats = sum_batches(job, &batches.batches, |batch| batches.sum_batch(model, batch))?;
+    Ok(Drawn { nats: nats / batches.copies, tokens: batches.tokens })
 }
 
 /// Sums over batches, several at a time; a signal is seen between them.

@@ -44,6 +44,14 @@ const MBPP: AskingStyle = AskingStyle {
     mode: AskingMode::Base,
 };
 
+/// A gap between a prompt and a suffix; it ends where its length ends.
+const INFILLING: AskingStyle =
+    AskingStyle { name: "infilling/1", stops: &[], extraction: None, mode: AskingMode::Base };
+
+/// Each choice follows the prompt as it is.
+const CHOICE: AskingStyle =
+    AskingStyle { name: "choice/1", stops: &[], extraction: None, mode: AskingMode::Base };
+
 /// Four worked questions come before the one that is asked; the answer ends where another question begins.
 const GSM8K: AskingStyle = AskingStyle {
     name: "gsm8k-base-4-shot/1",
@@ -74,6 +82,8 @@ impl AskingStyle {
             Layout::HumanEval => HUMANEVAL,
             Layout::Mbpp => MBPP,
             Layout::Gsm8k => GSM8K,
+            Layout::Infilling => INFILLING,
+            Layout::Choice => CHOICE,
             Layout::Exact if problems.iter().any(Problem::has_long_answer) => EXACT_TEXT,
             Layout::Exact => EXACT_LINE,
             Layout::Code => unreachable!("a problem of one's own is laid out in one of two ways"),
@@ -86,6 +96,7 @@ impl AskingStyle {
             Layout::Mbpp => chat("mbpp-chat/1", Some(FENCED_BLOCK)),
             Layout::Gsm8k => chat("gsm8k-chat/1", Some(LAST_NUMBER)),
             Layout::Exact => chat("exact-chat/1", None),
+            Layout::Infilling | Layout::Choice => unreachable!("neither is asked in a conversation"),
             Layout::Code => unreachable!("a problem of one's own is laid out in one of two ways"),
         }
     }
@@ -122,6 +133,7 @@ impl AskingStyle {
                 "{asked}\nReason step by step. Then write `#### ` and the answer, as a number, on the last line."
             ),
             Layout::Exact => problem.prompt.clone(),
+            Layout::Infilling | Layout::Choice => unreachable!("neither is asked in a conversation"),
         }
     }
 
@@ -129,7 +141,9 @@ impl AskingStyle {
     /// models write worse programs.
     fn base_prompt(problem: &Problem) -> String {
         match problem.layout() {
-            Layout::HumanEval | Layout::Exact | Layout::Code => problem.prompt.clone(),
+            Layout::HumanEval | Layout::Infilling | Layout::Exact | Layout::Choice | Layout::Code => {
+                problem.prompt.clone()
+            }
             Layout::Mbpp => {
                 let test = problem.shown_tests.first().map(|test| format!("\n{test}")).unwrap_or_default();
                 format!("\"\"\"\n{}{test}\n\"\"\"\n", problem.prompt.trim_matches(['\n', '"']))
@@ -149,7 +163,11 @@ impl AskingStyle {
     /// The hash of everything that decides what is asked and where an answer ends.
     pub(super) fn hash(&self, problems: &[Problem]) -> String {
         let mut hasher = blake3::Hasher::new();
-        let texts = problems.iter().map(|problem| self.prompt(problem));
+        let more = |problem: &Problem| {
+            let choices = problem.choices.iter().flat_map(|choices| choices.texts.clone());
+            problem.suffix.clone().into_iter().chain(choices).collect::<Vec<String>>()
+        };
+        let texts = problems.iter().flat_map(|problem| [vec![self.prompt(problem)], more(problem)].concat());
         for text in [self.name].into_iter().chain(self.stops.iter().copied()).map(str::to_owned).chain(texts)
         {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());

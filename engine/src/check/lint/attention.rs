@@ -3,15 +3,18 @@
 
 use std::iter;
 
+use fmflow_grade::problem::Layout;
+
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_paths::number_prompts;
 
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{
-    AttentionSchedule, BlockPhase, GenerateConfig, Prompt, PromptKind, Sampler, StageConfig, TrainConfig,
+    AttentionSchedule, BlockPhase, EvaluateConfig, GenerateConfig, Prompt, PromptKind, Sampler, StageConfig,
+    TrainConfig,
 };
 use crate::pipeline::config::{EndOfTurn, Packing, RowsConfig};
-use crate::pipeline::field_path::{FieldPath, generate, rows, train};
+use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows, train};
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -205,7 +208,7 @@ pub(super) fn check_sampler_blocks(
     ));
 }
 
-/// Warns about `infill` requests whose suffix the checkpoint cannot see: one warning with all their places.
+/// Reports gaps that a checkpoint trained in blocks fills without seeing what follows them.
 pub(super) fn check_infill_suffixes(
     lineages: &Lineages<'_>,
     stage: &Stage,
@@ -213,13 +216,36 @@ pub(super) fn check_infill_suffixes(
     checkpoint: &Stage,
     sink: &mut Sink,
 ) {
-    let Some(known) = lineages.contract(checkpoint) else { return };
-    let Some(block) = known.contract.block else { return };
     let has_suffix =
         |prompt: &Prompt| matches!(&prompt.kind, PromptKind::Infill { suffix, .. } if !suffix.is_empty());
     let numbered = config.prompts.iter().zip(number_prompts(config));
     let suffixes = numbered.filter(|(prompt, _)| has_suffix(prompt));
     let suffixes = suffixes.map(|(_, infill)| stage.place(generate::NTH_INFILL_SUFFIX.nth(infill.number)));
+    report_unseen_suffixes(lineages, (stage, checkpoint), suffixes, sink);
+}
+
+/// As [`check_infill_suffixes`], for infilling benchmarks.
+pub(super) fn check_measured_suffixes(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &EvaluateConfig,
+    checkpoint: &Stage,
+    sink: &mut Sink,
+) {
+    let numbered = config.benchmarks.iter().enumerate();
+    let gaps = numbered.filter(|(_, benchmark)| benchmark.layout == Layout::Infilling);
+    let places = gaps.map(|(at, _)| stage.place(evaluate::NTH_BENCHMARK.nth(at)));
+    report_unseen_suffixes(lineages, (stage, checkpoint), places, sink);
+}
+
+fn report_unseen_suffixes<'a>(
+    lineages: &Lineages<'_>,
+    (stage, checkpoint): (&Stage, &Stage),
+    suffixes: impl Iterator<Item = &'a Span>,
+    sink: &mut Sink,
+) {
+    let Some(known) = lineages.contract(checkpoint) else { return };
+    let Some(block) = known.contract.block else { return };
     let mut found = None::<Diagnostic>;
     for suffix in suffixes {
         found = Some(match found {

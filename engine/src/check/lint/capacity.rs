@@ -6,10 +6,11 @@ use crate::check::lint::lineage::{Lineages, TrainedCanvas};
 use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
 
 use crate::pipeline::checkpoint_headers::TokenTable;
+use crate::pipeline::config::sample::AnswerLength;
 use crate::pipeline::config::{
     EvaluateConfig, FetchConfig, GenerateConfig, Prompt, PromptKind, RowsConfig, StageConfig, TokenizerConfig,
 };
-use crate::pipeline::field_path::{evaluate, rows};
+use crate::pipeline::field_path::{FieldPath, evaluate, rows};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -82,14 +83,20 @@ pub(super) fn check_measured_lengths(
                 sink.push(canvas_over_context(stage, (rows, canvas), context, place));
             }
         }
-        for at in 0..config.benchmarks.len() {
-            let Some(length) = stage.field(evaluate::NTH_BENCHMARK_LENGTH.nth(at)) else { continue };
-            let tokens = length.value.as_u64().and_then(|tokens| usize::try_from(tokens).ok());
-            let tokens = tokens.expect("a number of new tokens is a whole number in range");
-            if tokens >= context.tokens {
-                sink.push(answer_over_context(stage, tokens, context, (&length.span, "new-tokens", 0)));
-            }
+        for (at, benchmark) in config.benchmarks.iter().enumerate() {
+            let Some(length) = benchmark.writing().map(|writing| writing.length) else { continue };
+            let Some(tokens) = length.most().filter(|tokens| *tokens >= context.tokens) else { continue };
+            let (path, word) = find_length_path(length);
+            sink.push(answer_over_context(stage, tokens, context, (stage.place(path.nth(at)), word, 0)));
         }
+    }
+}
+
+/// The setting of the length of a benchmark's answers, and its name.
+pub(super) fn find_length_path(length: AnswerLength) -> (FieldPath, &'static str) {
+    match length {
+        AnswerLength::AtMost(_) => (evaluate::NTH_BENCHMARK_LENGTH, "new-tokens"),
+        AnswerLength::Gap(_) => (evaluate::NTH_BENCHMARK_GAP, "length"),
     }
 }
 

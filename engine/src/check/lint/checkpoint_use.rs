@@ -71,6 +71,7 @@ pub(super) fn lint_evaluated_checkpoints(
     sink: &mut Sink,
 ) {
     check_measured_checkpoints(lineages, stage, config, sink);
+    requests::check_measured_gaps(stage, config, sink);
     for (at, one) in config.held_out.iter().enumerate() {
         check_held_out_documents(lineages, stage, evaluate::NTH_HELD_OUT_DATASET.nth(at), &one.role, sink);
     }
@@ -96,17 +97,22 @@ pub(super) fn check_measured_checkpoints(
     sink: &mut Sink,
 ) {
     let exact = config.exact_match.iter().enumerate().map(|(at, exact)| {
-        (&exact.sampler, SamplerPaths::for_exact_match(at), evaluate::NTH_EXACT_MATCH_DATASET.nth(at))
+        let paths = SamplerPaths::for_exact_match(at);
+        (Some((&exact.sampler, paths)), evaluate::NTH_EXACT_MATCH_DATASET.nth(at))
     });
     let benchmarks = config.benchmarks.iter().enumerate().map(|(at, benchmark)| {
-        (&benchmark.sampler, SamplerPaths::for_benchmark(at), evaluate::NTH_BENCHMARK.nth(at))
+        let sampler = benchmark.writing().map(|writing| &writing.sampler);
+        (sampler.zip(Some(SamplerPaths::for_benchmark(at))), evaluate::NTH_BENCHMARK.nth(at))
     });
-    for (sampler, paths, what) in exact.chain(benchmarks) {
-        for name in &config.checkpoints {
-            if let Some(checkpoint) = lineages.input(stage, &InputRole::Checkpoint(name.clone())) {
+    let measured: Vec<_> = exact.chain(benchmarks).collect();
+    let named = config.checkpoints.iter();
+    for checkpoint in named.filter_map(|name| lineages.input(stage, &InputRole::Checkpoint(name.clone()))) {
+        attention::check_measured_suffixes(lineages, stage, config, checkpoint, sink);
+        for (sampler, what) in &measured {
+            if let Some((sampler, paths)) = *sampler {
                 check_sampler_checkpoint(lineages, checkpoint, sampler, (stage, paths), sink);
-                requests::check_tokenizer_present(lineages, (stage, stage.place(what)), checkpoint, sink);
             }
+            requests::check_tokenizer_present(lineages, (stage, stage.place(*what)), checkpoint, sink);
         }
     }
 }

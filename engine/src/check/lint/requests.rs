@@ -1,12 +1,14 @@
 //! Lints of the requests of `generate`: gaps without a beginning, gaps for a sampler that reads from left to right, text for a
 //! checkpoint that has no tokenizer.
 
+use fmflow_grade::problem::Layout;
+
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
 
-use crate::pipeline::config::{GenerateConfig, PromptKind, StageConfig, TokenizerChoice};
+use crate::pipeline::config::{EvaluateConfig, GenerateConfig, PromptKind, StageConfig, TokenizerChoice};
 use crate::pipeline::contract::ModelKind;
-use crate::pipeline::field_path::{convert, generate};
+use crate::pipeline::field_path::{convert, evaluate, generate};
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -59,11 +61,29 @@ fn gap_without_beginning(
     Some(known.show_fact(ContractFact::Shift, found, "each token is predicted at the one before it"))
 }
 
-fn suffix_for_left_to_right(stage: &Stage, number: PromptNumber, sampler: &str) -> Diagnostic {
+/// Reports an infilling benchmark for a sampler that does not see the suffixes.
+pub(super) fn check_measured_gaps(stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+    for (at, benchmark) in config.benchmarks.iter().enumerate() {
+        let Some(writing) = benchmark.writing() else { continue };
+        if benchmark.layout == Layout::Infilling && writing.sampler.reads_next_tokens() {
+            let place = stage.place(evaluate::NTH_BENCHMARK_SAMPLER.nth(at));
+            sink.push(
+                unseen_suffix(&writing.sampler.name, place, "its gaps are filled by the prefix alone")
+                    .help("declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, for flow checkpoints"),
+            );
+        }
+    }
+}
+
+fn unseen_suffix(sampler: &str, place: &Span, label: &str) -> Diagnostic {
     let message =
         format!("sampler `{sampler}` writes from left to right and does not see what follows a gap");
-    Diagnostic::new(Code::SuffixUnseen, message)
-        .at(stage.place(generate::NTH_INFILL_SUFFIX.nth(number.number)), "has no effect on the gap")
+    Diagnostic::new(Code::SuffixUnseen, message).at(place, label)
+}
+
+fn suffix_for_left_to_right(stage: &Stage, number: PromptNumber, sampler: &str) -> Diagnostic {
+    let place = stage.place(generate::NTH_INFILL_SUFFIX.nth(number.number));
+    unseen_suffix(sampler, place, "has no effect on the gap")
         .help("declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, or write `suffix=\"\"`")
 }
 

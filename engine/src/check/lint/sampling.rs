@@ -1,5 +1,6 @@
 //! Lints of samplers: filters without effect, steps against the length of the answer, equal samples.
 
+use crate::check::lint::capacity::find_length_path;
 use crate::check::lint::lineage::Lineages;
 
 use crate::check::lint::lineage::TrainedCanvas;
@@ -57,12 +58,15 @@ pub(super) fn lint_evaluation_sampling(
         }
     }
     for (at, benchmark) in config.benchmarks.iter().enumerate() {
+        let Some(writing) = benchmark.writing() else { continue };
         check_equal_samples(stage, at, sink);
-        let length = (benchmark.new_tokens, stage.place(evaluate::NTH_BENCHMARK_LENGTH.nth(at)));
+        // A gap as long as the reference differs from problem to problem.
+        let Some(tokens) = writing.length.most() else { continue };
+        let length = (tokens, stage.place(find_length_path(writing.length).0.nth(at)));
         let trained = find_largest_trained_block(lineages, stage, config);
         check_sampler_steps(
             stage,
-            (&benchmark.sampler, SamplerPaths::for_benchmark(at)),
+            (&writing.sampler, SamplerPaths::for_benchmark(at)),
             length,
             trained,
             sink,

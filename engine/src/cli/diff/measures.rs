@@ -26,6 +26,9 @@ const RESULTS: [&str; 10] = [
     "problems",
 ];
 
+/// The same of the comparison of choices.
+const CHOICE_RESULTS: [&str; 3] = ["accuracy", "spread", "undecided"];
+
 /// One measure of one checkpoint.
 #[derive(Clone, Debug, Default)]
 struct Measured {
@@ -119,7 +122,8 @@ impl Measures {
                 measured.share = found["pass_at"]["1"].as_f64().unwrap_or_default();
                 let facts = found.as_object().into_iter().flatten();
                 let facts = facts.filter(|(key, _)| !RESULTS.contains(&key.as_str()));
-                measured.facts = facts.map(|(key, value)| (key.clone(), value.clone())).collect();
+                let facts = facts.flat_map(|(key, value)| split_fact(key, value));
+                measured.facts = facts.collect();
             }
         }
     }
@@ -257,6 +261,17 @@ fn read_lines(folder: &Path, name: &str, whole: bool) -> Result<Vec<Value>> {
         what: error.to_string(),
     };
     parts.into_iter().map(|part| serde_json::from_str(part).map_err(corrupt)).collect()
+}
+
+/// What a measure depends on, by name; of the comparison of choices, each setting by itself and none of its results.
+fn split_fact(key: &str, value: &Value) -> Vec<(String, Value)> {
+    match value.as_object().filter(|_| key == "choice") {
+        Some(choice) => {
+            let settings = choice.iter().filter(|(name, _)| !CHOICE_RESULTS.contains(&name.as_str()));
+            settings.map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+        None => vec![(key.to_owned(), value.clone())],
+    }
 }
 
 #[cfg(test)]

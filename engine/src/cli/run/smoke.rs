@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
-use crate::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
+use crate::run::{RunOutcome, Runner, run_missing_stages};
 use crate::smoke::{name_smoke_store, shrink_pipeline};
 use crate::store::Store;
 use crate::text::escape::show_path;
@@ -32,7 +32,7 @@ pub(super) fn run_smoke(
     let (digests, mut plan) = plan::make_plan(pipeline, Some(&store))?;
     plan.select(pipeline, &selection)?;
     let gate = find_gate(pipeline, &plan, source, how, context)?;
-    let options = RunOptions { device: how.device.clone(), resume: false, jobs: how.jobs, selection };
+    let options = how.to_options(false, selection);
     let events = Terminal::for_run(pipeline, &plan);
     let ran = run_missing_stages(&Runner {
         pipeline,

@@ -30,7 +30,8 @@ impl Decoder<'_> {
         for child in record.children("benchmark") {
             benchmarks.push(self.benchmark(child, None)?);
         }
-        Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks })
+        let unsafe_no_sandbox = record.boolean("unsafe-no-sandbox") == Some(true);
+        Some(EvaluateConfig { checkpoints, held_out, exact_match, require, benchmarks, unsafe_no_sandbox })
     }
 
     /// Refuses two measurements of one kind of one dataset: scores are named after the dataset, and the second would replace the first.
@@ -169,7 +170,7 @@ fn decode_infill(record: &Record) -> Option<PromptKind> {
 }
 
 /// Tokens of the gap: the shortest and the longest, of a range; only the second, of a number.
-fn decode_infill_length(record: &Record) -> Option<(Option<usize>, usize)> {
+pub(super) fn decode_infill_length(record: &Record) -> Option<(Option<usize>, usize)> {
     let CanonicalValue::Range(range) = &record.leaf("length")?.value else {
         return Some((None, record.size("length")?));
     };

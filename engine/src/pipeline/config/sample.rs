@@ -1,9 +1,12 @@
 //! Settings of the stages that sample: `evaluate` and `generate`.
 
+pub use crate::pipeline::config::benchmark::{
+    AnswerLength, Asking, AskingMode, BenchmarkSettings, ChoiceDivisor, ChoosingSettings, GapLength,
+    WritingSettings,
+};
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
-use fmflow_grade::problem::Layout;
 
 /// How text is sampled from a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,42 +162,8 @@ pub struct EvaluateConfig {
     pub require: Vec<RequiredScore>,
     /// Benchmarks to measure.
     pub benchmarks: Vec<BenchmarkSettings>,
-}
-
-/// A benchmark. Its problems are the source that [`BenchmarkSettings::source`] names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BenchmarkSettings {
-    /// Its name: one of the words of the field table, or that of an own one.
-    pub name: String,
-    /// How its problems are laid out.
-    pub layout: Layout,
-    /// How they are asked.
-    pub mode: AskingMode,
-    /// How answers are sampled.
-    pub sampler: Sampler,
-    /// Answers to each problem.
-    pub samples: usize,
-    /// Largest number of new tokens.
-    pub new_tokens: usize,
-    /// Number of problems; the first ones are used. `None`: all.
-    pub problems: Option<usize>,
-}
-
-/// How a benchmark asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskingMode {
-    /// The model continues a text.
-    Base,
-    /// The model answers a turn of a conversation.
-    Chat,
-}
-
-impl BenchmarkSettings {
-    /// The name of the source with its problems.
-    #[must_use]
-    pub fn source(&self) -> String {
-        format!("benchmark/{}", self.name)
-    }
+    /// Whether programs may run without a sandbox where there is none, if the command line says so, too.
+    pub unsafe_no_sandbox: bool,
 }
 
 /// Exact match on the held-out instructions of a dataset.

@@ -236,8 +236,13 @@ impl World {
         let digests = SourceDigests::read(&pipeline, Some(&store))?;
         let mut plan = Plan::for_pipeline(&pipeline, &digests, &StoreListing::read(&store)?);
         plan.select(&pipeline, selection)?;
-        let options =
-            RunOptions { device: "cpu".into(), resume, jobs: self.jobs, selection: selection.clone() };
+        let options = RunOptions {
+            unsafe_no_sandbox: false,
+            device: "cpu".into(),
+            resume,
+            jobs: self.jobs,
+            selection: selection.clone(),
+        };
         let interrupt = AtomicBool::new(false);
         let (pipeline, plan, digests, store, lock) = (&pipeline, &plan, &digests, &store, &lock);
         let (execute, events) = (Some(execute as &dyn Execute), &FailureLog(&self.reported));

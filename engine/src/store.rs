@@ -51,7 +51,7 @@ pub use listing::{PermanentCheckpoints, StoreListing, StoredFolder};
 pub(crate) use lock::{StageLock, StoreLock};
 pub(crate) use manifest::Manifest;
 pub use publish::ArtifactWriter;
-pub(crate) use slot::{Slot, StageKey};
+pub(crate) use slot::{Facts, Slot, StageKey, compare_facts};
 pub use summary::Summary;
 pub use vfs::StoreTrust;
 pub use window::{RowsWindow, ShardEntry, ShardWriter};

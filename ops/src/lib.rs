@@ -12,6 +12,7 @@
 //! On devices without kernels an operation is its [`reference`]: the same formula in plain Burn operations.
 
 mod adamw;
+mod arithmetic;
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "kernels")]
@@ -34,6 +35,7 @@ use burn_tensor::Tensor;
 pub use kernels::tasks::serially;
 
 pub use adamw::{AdamWRates, UpdatedValues};
+pub use arithmetic::{REVISION, name_processor_class};
 pub use intervals::Intervals;
 pub use loss::{LossGradients, LossTerms, PositionLosses};
 pub use precision::Precision;

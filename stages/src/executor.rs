@@ -8,6 +8,8 @@ use fmflow_engine::run::execute::{Execute, Job};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::text::TextModel;
 use fmflow_engine::store::Summary;
+use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::{
     answer, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
@@ -26,6 +28,15 @@ pub fn build_executor() -> impl Execute {
 impl Execute for LocalExecutor {
     fn check_device(&self, name: &str) -> Result<(), String> {
         crate::device::open_device(name).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn describe_arithmetic(&self, device: &str) -> IndexMap<String, Value> {
+        let mut facts: IndexMap<String, Value> =
+            [("device".into(), device.into()), ("operations".into(), fmflow_ops::REVISION.into())].into();
+        if device == "cpu" {
+            facts.insert("processor".into(), fmflow_ops::name_processor_class().into());
+        }
+        facts
     }
 
     fn can_download(&self) -> bool {

@@ -380,3 +380,22 @@ fn the_starter_project_runs() {
     project.edit("pipeline.kdl", "    steps 800", "    steps 21");
     project.fmflow(&["run", "pipeline.kdl"]).ok().says("next: fmflow show pipeline.kdl samples");
 }
+
+#[test]
+fn a_result_says_which_arithmetic_made_it() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    let facts = |stage: &str| {
+        let shown = project.fmflow(&["show", "tiny.kdl", stage, "--json"]).ok().stdout;
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["manifest"]["facts"].clone()
+    };
+    let ar = facts("ar");
+    assert_eq!((&ar["device"], ar["operations"].is_u64()), (&"cpu".into(), true), "{ar}");
+    assert!(ar["processor"].as_str().is_some_and(|class| !class.is_empty()), "{ar}");
+    assert_eq!(facts("bpe"), serde_json::json!({}), "a tokenizer multiplies nothing");
+    let why = project.fmflow(&["why", "tiny.kdl", "ar", "--json"]).ok().stdout;
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&why).unwrap()["arithmetic"],
+        serde_json::Value::Null
+    );
+}

@@ -14,7 +14,7 @@ use crate::pipeline::fingerprint::{IngredientKind, Ledger};
 use crate::pipeline::stage::FieldValue;
 use crate::plan::why::{ChangeExplanation, Difference, History};
 use crate::plan::{Plan, PlanState, PlannedStage};
-use crate::store::{Store, StoreListing};
+use crate::store::{Store, StoreListing, compare_facts};
 use crate::text::escape::{escape_line, mask_source, show_path};
 use crate::text::place::Origin;
 
@@ -47,6 +47,8 @@ struct WhyAnswer<'a> {
     dependents: Vec<String>,
     /// What is in the window of finished rows.
     window: Option<String>,
+    /// How the arithmetic differs that made the finished result.
+    arithmetic: Option<String>,
 }
 
 /// What the stages are compared with.
@@ -66,7 +68,11 @@ pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) ->
         None if arguments.vs.is_some() => return Err(no_past_runs(context)),
         None => None,
     };
-    let answer_for = |planned| explain_stage(arguments.vs, &pipeline, &plan, planned, past.as_ref());
+    let answer_for = |planned: &_| {
+        let answer = explain_stage(arguments.vs, &pipeline, &plan, planned, past.as_ref())?;
+        let arithmetic = past.as_ref().and_then(|past| past.compare_arithmetic(&pipeline, planned, context));
+        Ok(WhyAnswer { arithmetic, ..answer })
+    };
     let Some(stage) = asked else {
         let mut answers: Vec<_> = plan.stages.iter().map(answer_for).collect::<Result<_>>()?;
         answers.retain(WhyAnswer::has_reasons);
@@ -111,7 +117,7 @@ fn explain_stage<'a>(
     let dependents = plan.dependents(pipeline, planned).filter(runs).map(|other| other.key.name.clone());
     let dependents = dependents.collect();
     let window = describe_window(pipeline, planned, past.map(|past| past.store))?;
-    Ok(WhyAnswer { planned, why, dependents, window })
+    Ok(WhyAnswer { planned, why, dependents, window, arithmetic: None })
 }
 
 fn no_past_runs(context: &CommandContext<'_>) -> Error {
@@ -122,6 +128,21 @@ fn no_past_runs(context: &CommandContext<'_>) -> Error {
 impl<'a> PastRuns<'a> {
     fn read(store: &'a Store, listing: StoreListing) -> Result<Self> {
         Ok(Self { store, history: History::read(store, &listing)?, listing })
+    }
+
+    /// How the arithmetic of a finished result differs from what this program and machine would do on the same device.
+    fn compare_arithmetic(
+        &self,
+        pipeline: &Pipeline,
+        planned: &PlannedStage,
+        context: &CommandContext<'_>,
+    ) -> Option<String> {
+        let found = self.listing.artifact(&planned.key.name, &planned.key.fingerprint)?;
+        let then = &found.manifest.as_ref().ok()?.facts;
+        let device = then.get("device").and_then(Value::as_str)?;
+        let finished = planned.state == PlanState::Cached && pipeline.stage(planned.id).config.multiplies();
+        let execute = context.execute.filter(|_| finished)?;
+        compare_facts(then, &execute.describe_arithmetic(device))
     }
 
     /// The changes since run `vs`, or else since the stage's newest result.
@@ -178,6 +199,12 @@ impl WhyAnswer<'_> {
             let _ =
                 writeln!(text, "  the plan of the window is finished, and training makes its rows: {window}");
         }
+        if let Some(arithmetic) = &self.arithmetic {
+            let _ = writeln!(
+                text,
+                "  made with {arithmetic}: made again here, its last bits would differ, under the same fingerprint"
+            );
+        }
         if !self.dependents.is_empty() {
             let _ = writeln!(text, "also runs: {}", self.dependents.join(", "));
         }
@@ -195,6 +222,7 @@ impl WhyAnswer<'_> {
             "stage": self.planned.key.name,
             "state": self.planned.state.word(),
             "reasons": self.planned.reasons,
+            "arithmetic": self.arithmetic,
             "vs": arguments.vs,
             "changes": self.why.as_ref().map(render_changes_json),
             "causes": self.why.as_ref().map(render_causes_json),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::error::Failure;
 use crate::hub::online::{Secret, StorageKeys};
@@ -21,6 +22,12 @@ pub trait Execute: Sync {
     /// # Errors
     /// A sentence for the user that says why not.
     fn check_device(&self, name: &str) -> Result<(), String>;
+
+    /// What decides the last bits of a result on a device beside the fingerprint, as facts for manifests. Nothing for an
+    /// executor that computes nothing.
+    fn describe_arithmetic(&self, _device: &str) -> IndexMap<String, Value> {
+        IndexMap::new()
+    }
 
     /// Whether this build can download files of repositories; asked before any work.
     fn can_download(&self) -> bool;

@@ -25,7 +25,7 @@ use crate::run::made::resolve_made_sources;
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
-use crate::store::StageLock;
+use crate::store::{Facts, StageLock};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
@@ -77,7 +77,8 @@ pub(super) fn work_on_stage(
     }
     let sources = windows.values().map(|window| window.stage).chain([stage]);
     let sources = sources.flat_map(|stage| &stage.sources).flat_map(|source| &source.files);
-    let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone())?.watch(sources)?;
+    let facts = describe_arithmetic(runner, stage);
+    let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone(), facts)?.watch(sources)?;
     for read in windows.values().map(|window| window.stage).chain([stage]) {
         // What commands made is in no digest, but in their fingerprints.
         let read = runner.pipeline.stage(read.id);
@@ -115,6 +116,12 @@ pub(super) fn work_on_stage(
     let unmet = check_required_scores(stage, &summary)
         .unwrap_or_else(|missing| Some(defect_failure(&format!("its summary is incomplete: {missing}"))));
     unmet.map_or(Ok(summary), |failure| Err(stage_error(stage, failure)))
+}
+
+/// What decides the last bits of a stage's result beside its fingerprint; nothing for one that multiplies no matrices.
+fn describe_arithmetic(runner: &Runner<'_>, stage: &Stage) -> Facts {
+    let found = runner.execute.filter(|_| stage.config.multiplies());
+    found.map(|execute| execute.describe_arithmetic(&runner.options.device)).unwrap_or_default()
 }
 
 /// Whether another run has published the result since the plan was made.

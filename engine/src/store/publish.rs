@@ -33,7 +33,7 @@ pub struct ArtifactWriter {
     folder: PathBuf,
     /// Its final path.
     target: PathBuf,
-    /// The manifest without files, facts and time.
+    /// The manifest without files, further facts and time.
     header: Manifest,
     files: FolderFiles,
     /// Where a corrupt folder of the same name is moved. Only checkpoints replace one: a corrupt artifact is an error.
@@ -181,7 +181,7 @@ impl ArtifactWriter {
             let entry = entry.unwrap_or_else(|| panic!("file `{name}` of the artifact was not finished"));
             manifest.files.push(entry.clone());
         }
-        manifest.facts = facts.clone();
+        manifest.facts.extend(facts.clone());
         manifest.created = format_current_time();
         self.open(manifest::MANIFEST_FILE)?.write_whole(manifest.encode().as_bytes())
     }

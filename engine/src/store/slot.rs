@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
@@ -42,13 +43,28 @@ pub struct StageKey {
 pub struct Slot {
     store: Store,
     key: StageKey,
+    facts: Facts,
     metrics: Mutex<Option<OpenMetrics>>,
     /// When the stage began, in seconds since 1970.
     began: f64,
     watch: Vec<(PathBuf, SourceStat)>,
     /// What was damaged in the work folder and is mended, for the user.
     notes: Vec<String>,
-    /// Gets every line of metrics once it is written.
+    /// What decides the last bits of a result beside its fingerprint, such as the class of the processor, by name.
+pub(crate) type Facts = IndexMap<String, Value>;
+
+/// How facts differ from those of today, such as `` processor x86-64-v3, and now x86-64-v4 ``; `None` if they do not, or if
+/// they are not known.
+pub(crate) fn compare_facts(then: &Facts, now: &Facts) -> Option<String> {
+    let show = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let both = then.iter().filter_map(|(name, then)| Some((name, then, now.get(name)?)));
+    let other = both.filter(|(_, then, now)| then != now);
+    let other: Vec<String> =
+        other.map(|(name, then, now)| format!("{name} {}, and now {}", show(then), show(now))).collect();
+    (!other.is_empty()).then(|| other.join("; "))
+}
+
+/// Gets every line of metrics once it is written.
     listener: Option<MetricsListener>,
 }
 
@@ -60,18 +76,19 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the work folder belongs to another stage, [`Error::Io`] if it cannot be created.
-    pub(crate) fn open_slot(&self, _lock: &StoreLock, key: StageKey) -> Result<Slot> {
-        Slot::open(self.clone(), key)
+    pub(crate) fn open_slot(&self, _lock: &StoreLock, key: StageKey, facts: Facts) -> Result<Slot> {
+        Slot::open(self.clone(), key, facts)
     }
 }
 
 impl Slot {
     /// Opens the slot of a stage. Afterwards `work/<stage>-<12 digits>/` exists, with a manifest that names the stage. What is
     /// damaged beside the checkpoints, which carry their own hashes, is mended and noted.
-    pub(super) fn open(store: Store, key: StageKey) -> Result<Self> {
+    pub(super) fn open(store: Store, key: StageKey, facts: Facts) -> Result<Self> {
         let mut slot = Self {
             store,
             key,
+            facts,
             metrics: Mutex::new(None),
             began: 0.0,
             watch: vec![],
@@ -85,7 +102,11 @@ impl Slot {
                     ArtifactWriter::start(slot.shared_vfs(), &slot.tmp(), work.clone(), slot.header(None))?;
                 folder.complete(&IndexMap::new())?;
             }
-            Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {}
+            Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {
+                let here = compare_facts(&found.facts, &slot.facts);
+                let note = here.map(|here| format!("it was begun with {here}: its bits are those of neither alone"));
+                slot.notes.extend(note);
+            }
             Some(Ok(_)) => return Err(corrupt_manifest(work, "it belongs to another stage".into())),
             Some(Err(what)) => slot.replace_manifest(&what)?,
         }
@@ -164,7 +185,7 @@ impl Slot {
             ledger: self.key.ledger.clone(),
             inputs: self.key.inputs.clone(),
             files: vec![],
-            facts: IndexMap::new(),
+            facts: self.facts.clone(),
             tool: TOOL_VERSION.into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             created: String::new(),

@@ -65,7 +65,7 @@ fn run(vfs: Arc<dyn Vfs>, root: &Path) -> Result<PathBuf> {
     if artifact.is_dir() {
         return Ok(artifact);
     }
-    work(&store.open_slot(&lock, key)?)
+    work(&store.open_slot(&lock, key, IndexMap::new())?)
 }
 
 fn published() -> (tempfile::TempDir, PathBuf) {
@@ -119,7 +119,7 @@ fn the_wrong_chunk_is_numbered() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let mut writer = store.open_slot(&lock, key("big")).unwrap().artifact().unwrap();
+    let mut writer = store.open_slot(&lock, key("big"), IndexMap::new()).unwrap().artifact().unwrap();
     writer.write("big.bin", &vec![7; 2 * manifest::CHUNK_BYTES + 5]).unwrap();
     let artifact = writer.publish(&summary(), &IndexMap::new()).unwrap();
     assert_eq!(verify::verify_folder(&Disk, &artifact).unwrap().files[0].chunks.len(), 3);
@@ -143,7 +143,7 @@ fn a_file_that_is_read_by_chunk_is_compared_where_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let mut writer = store.open_slot(&lock, key("rows")).unwrap().artifact().unwrap();
+    let mut writer = store.open_slot(&lock, key("rows"), IndexMap::new()).unwrap().artifact().unwrap();
     let bytes: Vec<u8> = (0..CHUNK_BYTES as u32 / 2 * 5).map(|i| (i / 7) as u8).collect();
     writer.write("rows.bin", &bytes).unwrap();
     let artifact = writer.publish(&summary(), &IndexMap::new()).unwrap();
@@ -190,7 +190,7 @@ fn when_two_publish_the_same_artifact_one_wins_and_both_succeed() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.open_slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a"), IndexMap::new()).unwrap();
     let (first, second) = (slot.artifact().unwrap(), slot.artifact().unwrap());
     let path = fill(first, 1).unwrap();
     assert_eq!(fill(second, 2).unwrap(), path);
@@ -205,7 +205,7 @@ fn a_corrupt_newest_checkpoint_is_skipped_with_a_note_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.open_slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a"), IndexMap::new()).unwrap();
     assert_eq!(slot.latest_checkpoint().unwrap(), None);
     for step in [100, 200] {
         fill(slot.checkpoint(step).unwrap(), step).unwrap();
@@ -230,7 +230,7 @@ fn truncated_metrics_lose_repeated_updates_and_torn_lines() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.open_slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a"), IndexMap::new()).unwrap();
     for step in 0..5 {
         slot.append_metrics(&format!("{{\"step\": {step}}}")).unwrap();
     }
@@ -251,7 +251,7 @@ fn a_metric_that_is_not_finite_is_a_defect_and_publishes_nothing() {
     for value in [f64::NAN, f64::INFINITY] {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
-        let slot = store.open_slot(&store.lock().unwrap(), key("a")).unwrap();
+        let slot = store.open_slot(&store.lock().unwrap(), key("a"), IndexMap::new()).unwrap();
         let summary = Summary { metrics: [("loss".to_owned(), value)].into(), ..summary() };
         let error = slot.artifact().unwrap().publish(&summary, &IndexMap::new()).unwrap_err();
         assert!(error.exit_code() == 70 && error.to_string().contains("`loss`"), "{error}");
@@ -264,7 +264,7 @@ fn a_strange_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
     let lock = store.lock().unwrap();
-    let slot = store.open_slot(&lock, key("a")).unwrap();
+    let slot = store.open_slot(&lock, key("a"), IndexMap::new()).unwrap();
     let mut writer = slot.artifact().unwrap();
     for name in ["", "..", "a/b", ".hidden", "manifest.json", "summary.json", "é"] {
         assert!(writer.write(name, b"x").is_err(), "{name}");
@@ -276,7 +276,7 @@ fn a_strange_name_is_refused() {
 fn an_unfinished_file_is_a_defect_of_its_stage() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create_in(FaultyVfs::sound(), folder.path()).unwrap();
-    let slot = store.open_slot(&store.lock().unwrap(), key("a")).unwrap();
+    let slot = store.open_slot(&store.lock().unwrap(), key("a"), IndexMap::new()).unwrap();
     let mut writer = slot.artifact().unwrap();
     let _file = writer.file("open").unwrap();
     drop(writer.publish(&summary(), &IndexMap::new()));
@@ -318,4 +318,27 @@ fn a_file_in_the_place_of_an_artifact_is_corrupt() {
     let listing = StoreListing::read(&store).unwrap();
     let [found] = listing.artifacts.as_slice() else { panic!("{listing:?}") };
     assert_eq!(found.manifest.as_ref().unwrap_err().what, "the artifact is not a folder");
+}
+
+/// Two classes of processors give two results under one fingerprint, so mixing them is told.
+#[test]
+fn a_stage_that_goes_on_with_other_arithmetic_says_so() {
+    let world = tempfile::tempdir().unwrap();
+    let store = Store::create(world.path()).unwrap();
+    let lock = store.lock().unwrap();
+    let facts = |class: &str| -> Facts {
+        [("device".into(), "cpu".into()), ("operations".into(), 1.into()), ("processor".into(), class.into())].into()
+    };
+    let slot = store.open_slot(&lock, key("a"), facts("x86-64-v3")).unwrap();
+    assert_eq!(slot.notes(), [""; 0]);
+    drop(slot);
+    let again = |facts: Facts| store.open_slot(&lock, key("a"), facts).unwrap().notes().to_vec();
+    assert_eq!(again(facts("x86-64-v3")), [""; 0]);
+    assert_eq!(again(IndexMap::new()), [""; 0], "what is not known differs from nothing");
+    let told = "it was begun with processor x86-64-v3, and now x86-64-v4: its bits are those of neither alone";
+    assert_eq!(again(facts("x86-64-v4")), [told]);
+    let slot = store.open_slot(&lock, key("a"), facts("x86-64-v4")).unwrap();
+    let folder = fill(slot.artifact().unwrap(), 1).unwrap();
+    let manifest = crate::store::manifest::read_manifest(store.vfs(), &folder).unwrap().unwrap().unwrap();
+    assert_eq!(manifest.facts, facts("x86-64-v4"));
 }

@@ -34,7 +34,7 @@ fn open(vfs: Arc<dyn Vfs>, root: &Path) -> Result<RowsWindow> {
         ledger,
         inputs: IndexMap::from([(role().to_string(), rows_key())]),
     };
-    store.open_slot(&lock, key)?.window(&role(), STAGE)
+    store.open_slot(&lock, key, IndexMap::new())?.window(&role(), STAGE)
 }
 
 fn counts(shard: u64) -> ShardEntry {

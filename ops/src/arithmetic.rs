@@ -1,0 +1,24 @@
+//! What decides the last bits of a result beside the numbers that go in.
+
+/// Revision of the operations. It is raised when an operation gives other bits for the same numbers on the same processor.
+pub const REVISION: u32 = 1;
+
+/// The class of this processor: kernels choose their instructions by it, and with them the order of sums. The names of x86-64 are
+/// the levels of its psABI; `avx2` alone is what remains of the third without fused multiplication.
+#[must_use]
+pub fn name_processor_class() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let wide =
+            has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+        return match (has!("avx2"), has!("fma")) {
+            (true, true) if wide => "x86-64-v4",
+            (true, true) => "x86-64-v3",
+            (true, false) => "x86-64 with avx2",
+            (false, _) => "x86-64",
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH
+}

@@ -25,10 +25,10 @@ use crate::run::made::resolve_made_sources;
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
-use crate::store::{Facts, StageLock};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
+use crate::store::{Facts, StageLock};
 
 /// Artifacts that this run has verified.
 #[derive(Debug, Default)]

@@ -50,7 +50,11 @@ pub struct Slot {
     watch: Vec<(PathBuf, SourceStat)>,
     /// What was damaged in the work folder and is mended, for the user.
     notes: Vec<String>,
-    /// What decides the last bits of a result beside its fingerprint, such as the class of the processor, by name.
+    /// Gets every line of metrics once it is written.
+    listener: Option<MetricsListener>,
+}
+
+/// What decides the last bits of a result beside its fingerprint, such as the class of the processor, by name.
 pub(crate) type Facts = IndexMap<String, Value>;
 
 /// How facts differ from those of today, such as `` processor x86-64-v3, and now x86-64-v4 ``; `None` if they do not, or if
@@ -62,10 +66,6 @@ pub(crate) fn compare_facts(then: &Facts, now: &Facts) -> Option<String> {
     let other: Vec<String> =
         other.map(|(name, then, now)| format!("{name} {}, and now {}", show(then), show(now))).collect();
     (!other.is_empty()).then(|| other.join("; "))
-}
-
-/// Gets every line of metrics once it is written.
-    listener: Option<MetricsListener>,
 }
 
 /// Gets every line of metrics once it is written. It must not wait.
@@ -104,7 +104,8 @@ impl Slot {
             }
             Some(Ok(found)) if found.fingerprint == slot.key.fingerprint => {
                 let here = compare_facts(&found.facts, &slot.facts);
-                let note = here.map(|here| format!("it was begun with {here}: its bits are those of neither alone"));
+                let note =
+                    here.map(|here| format!("it was begun with {here}: its bits are those of neither alone"));
                 slot.notes.extend(note);
             }
             Some(Ok(_)) => return Err(corrupt_manifest(work, "it belongs to another stage".into())),

@@ -327,7 +327,8 @@ fn a_stage_that_goes_on_with_other_arithmetic_says_so() {
     let store = Store::create(world.path()).unwrap();
     let lock = store.lock().unwrap();
     let facts = |class: &str| -> Facts {
-        [("device".into(), "cpu".into()), ("operations".into(), 1.into()), ("processor".into(), class.into())].into()
+        [("device".into(), "cpu".into()), ("operations".into(), 1.into()), ("processor".into(), class.into())]
+            .into()
     };
     let slot = store.open_slot(&lock, key("a"), facts("x86-64-v3")).unwrap();
     assert_eq!(slot.notes(), [""; 0]);
@@ -335,7 +336,8 @@ fn a_stage_that_goes_on_with_other_arithmetic_says_so() {
     let again = |facts: Facts| store.open_slot(&lock, key("a"), facts).unwrap().notes().to_vec();
     assert_eq!(again(facts("x86-64-v3")), [""; 0]);
     assert_eq!(again(IndexMap::new()), [""; 0], "what is not known differs from nothing");
-    let told = "it was begun with processor x86-64-v3, and now x86-64-v4: its bits are those of neither alone";
+    let told =
+        "it was begun with processor x86-64-v3, and now x86-64-v4: its bits are those of neither alone";
     assert_eq!(again(facts("x86-64-v4")), [told]);
     let slot = store.open_slot(&lock, key("a"), facts("x86-64-v4")).unwrap();
     let folder = fill(slot.artifact().unwrap(), 1).unwrap();

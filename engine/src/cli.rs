@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Only this room prints.
 
 mod approve;
+mod arithmetic;
 mod asking;
 mod bench;
 mod chat;
@@ -35,12 +36,13 @@ mod show;
 mod signals;
 mod status;
 mod store_place;
+mod subject;
 pub mod terminal;
 mod verify;
 mod why;
 mod window_text;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -141,34 +143,6 @@ enum CliCommand {
     Schema(schema::SchemaArguments),
     /// Print a completion script for a shell
     Completions(schema::CompletionsArguments),
-}
-
-impl CliCommand {
-    /// The pipeline file that the command is about, whose store it uses; `None` for the store of the current folder.
-    fn find_file(&self) -> Option<&Path> {
-        match self {
-            Self::Check(arguments) => Some(&arguments.source.file),
-            Self::Plan(arguments) => Some(&arguments.source.file),
-            Self::Run(arguments) => Some(&arguments.source.file),
-            Self::Resume(arguments) => arguments.file.as_deref(),
-            Self::Approve(arguments) => Some(&arguments.source.file),
-            Self::Status(arguments) => Some(&arguments.source.file),
-            Self::Why(arguments) => Some(&arguments.source.file),
-            Self::Show(arguments) => Some(&arguments.source.file),
-            Self::Data(arguments) => Some(arguments.file()),
-            Self::Log(arguments) => arguments.file.as_deref(),
-            Self::Report(arguments) => arguments.file(),
-            Self::Graph(arguments) => Some(&arguments.source.file),
-            Self::Generate(arguments) => arguments.checkpoint.file(),
-            Self::Chat(arguments) => arguments.checkpoint.file(),
-            Self::Bench(arguments) => arguments.checkpoint.file(),
-            Self::Serve(arguments) => arguments.file(),
-            Self::Gc(arguments) => arguments.files.first().map(PathBuf::as_path),
-            Self::Doctor(arguments) => arguments.file.as_deref(),
-            Self::Init(_) | Self::Diff(_) | Self::Verify(_) | Self::Grade(_) => None,
-            Self::Explain(_) | Self::Schema(_) | Self::Completions(_) => None,
-        }
-    }
 }
 
 /// What every command gets.
@@ -321,6 +295,8 @@ fn usage_error(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -12,13 +12,13 @@ pub fn name_processor_class() -> &'static str {
         use std::arch::is_x86_feature_detected as has;
         let wide =
             has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        return match (has!("avx2"), has!("fma")) {
+        match (has!("avx2"), has!("fma")) {
             (true, true) if wide => "x86-64-v4",
             (true, true) => "x86-64-v3",
             (true, false) => "x86-64 with avx2",
             (false, _) => "x86-64",
-        };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    std::env::consts::ARCH
+    if cfg!(target_arch = "aarch64") { "aarch64" } else { "another architecture" }
 }

@@ -52,6 +52,9 @@ fn other_stages_run_while_one_is_made() {
     project.fmflow(&["gc", "--yes"]).exits(5).says("is in use by process");
     let artifact = project.fmflow(&["show", "p.kdl", "quick", "--path"]).ok().stdout;
     project.fmflow(&["gc", "--pin", artifact.trim()]).ok();
+    // The same stage with another setting is another result, which nobody makes.
+    let trial = project.fmflow(&["status", "p.kdl", "--set", "command.slow.run=echo 1 > o"]).ok();
+    assert!(!trial.stdout.contains("running"), "{}", trial.stdout);
     let status = project.fmflow(&["status", "p.kdl"]).ok();
     assert_eq!(status.stdout.matches("a run is in progress").count(), 1, "{}", status.stdout);
     fs::write(project.path().join("go"), "").unwrap();
@@ -60,4 +63,42 @@ fn other_stages_run_while_one_is_made() {
     assert_eq!(ends(&project), ["ok", "ok"]);
     fmflow(&project, &["run", "p.kdl", ALLOWED]).ok().says("nothing to do");
     project.fmflow(&["status", "p.kdl"]).ok().says("nothing to do");
+}
+
+/// A run that comes to a stage which another makes waits for it: it does not end because of somebody's second terminal.
+#[test]
+fn a_run_waits_for_a_stage_that_another_one_began() {
+    let project = Project::of(
+        r#"pipeline "p" seed=1
+command "first" run="while [ ! -e $ONE ]; do sleep 0.05; done; echo 1 > o" { environment "ONE"; output "o"; }
+command "second" run="while [ ! -e $TWO ]; do sleep 0.05; done; echo 2 > o" { environment "TWO"; output "o"; }
+"#,
+    );
+    let spawn = |rest: &[&str]| {
+        let arguments = [&["run", "p.kdl", ALLOWED, "--jobs", "1"], rest].concat();
+        let mut command = project.command(&arguments);
+        command.env("ONE", project.path().join("one")).env("TWO", project.path().join("two"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let wait_until = |what: &str, done: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let states = || project.fmflow(&["status", "p.kdl"]).ok().stdout;
+    let long = spawn(&[]);
+    wait_until("the long run begins", &|| states().contains("running"));
+    let short = spawn(&["--only", "second"]);
+    wait_until("the short run begins", &|| states().matches(" running ").count() == 2);
+    fs::write(project.path().join("one"), "").unwrap();
+    wait_until("the long run finishes its first stage", &|| states().contains("done"));
+    std::thread::sleep(Duration::from_millis(500));
+    fs::write(project.path().join("two"), "").unwrap();
+    Ran::from(short.wait_with_output().unwrap()).ok();
+    let long = Ran::from(long.wait_with_output().unwrap()).ok();
+    assert!(long.stderr.contains("second waits: process "), "{}", long.stderr);
+    assert!(long.stderr.contains("second: another run has made it meanwhile"), "{}", long.stderr);
+    assert_eq!(ends(&project), ["ok", "ok"]);
 }

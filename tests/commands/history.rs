@@ -160,7 +160,11 @@ fn status_follows_a_live_run_until_it_ends() {
     record.file = project.path().canonicalize().unwrap().join("p.kdl");
     let number = store.begin_run(&record).unwrap();
     for stage in ["ar", "flow"] {
-        store.record_event(number, &serde_json::json!({ "event": "begin", "stage": stage })).unwrap();
+        let why: Value =
+            serde_json::from_str(&project.fmflow(&["why", "p.kdl", stage, "--json"]).ok().stdout).unwrap();
+        let begin =
+            serde_json::json!({ "event": "begin", "stage": stage, "fingerprint": why["fingerprint"] });
+        store.record_event(number, &begin).unwrap();
     }
     let status: Value =
         serde_json::from_str(&project.fmflow(&["status", "p.kdl", "--json"]).ok().stdout).unwrap();

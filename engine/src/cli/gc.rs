@@ -141,8 +141,8 @@ fn format_counting_command(
 fn update_pins(arguments: &GcArguments, store: &Store) -> Result<()> {
     // Runs go on meanwhile.
     let lock = store.lock_shared().map_err(run::unwritable_store)?;
-    let _turn = store.wait_for_turn()?;
     let items = garbage::collect_store_items(store, &[])?;
+    let _turn = store.wait_for_turn()?;
     let mut pins = garbage::read_artifact_pins(store)?;
     let names = || {
         items

@@ -59,12 +59,14 @@ pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'
         let message = format!("stdout cannot take both the page and {also}");
         return Err(Error::usage(message, "name a file with `-o`"));
     }
-    let mut told = String::new();
+    let (mut told, mut number) = (String::new(), None);
     loop {
         if !to_stdout {
             refuse_foreign_file(&arguments.output)?;
         }
-        let made = make_report(arguments, context)?;
+        let made = make_report(arguments, number, context)?;
+        // Later runs are not what is followed.
+        number = made.number;
         if to_stdout {
             return context.output.styled(&made.page.html);
         }
@@ -90,6 +92,8 @@ struct MadeReport {
     page: ReportPage,
     stages: usize,
     notes: Vec<String>,
+    /// The run that it is about.
+    number: Option<u64>,
     /// Whether another one follows.
     goes_on: bool,
 }
@@ -113,16 +117,24 @@ impl MadeReport {
     }
 }
 
-/// Makes the page as the store is now.
-fn make_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Result<MadeReport> {
+/// Makes the page as the store is now, of the run `number` if one is followed.
+fn make_report(
+    arguments: &ReportArguments,
+    number: Option<u64>,
+    context: &CommandContext<'_>,
+) -> Result<MadeReport> {
     let store = context.open_store()?;
-    let (source, record) = find_subject(arguments, store.as_ref(), context)?;
+    let (source, record) = match (number, &arguments.subject) {
+        (Some(number), None) => open_run(number, arguments.settings.clone(), store.as_ref(), context)?,
+        _ => find_subject(arguments, store.as_ref(), context)?,
+    };
     let pipeline = source.load(context)?;
     // Read the locks before the store: a run that ends in between is followed once more.
     let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
     let (_, plan) = plan::make_plan(&pipeline, store.as_ref())?;
     let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let run = select_run(&runs, &pipeline, record.as_ref().map(|(number, _)| *number));
+    let run = select_run(&runs, &pipeline, number.or(record.as_ref().map(|(number, _)| *number)));
+    let number = run.map(|run| run.number);
     let running = run.is_some_and(|run| run.is_in_progress(&holders));
     let goes_on = arguments.follow && running;
     let subject = ReportSubject {
@@ -137,7 +149,13 @@ fn make_report(arguments: &ReportArguments, context: &CommandContext<'_>) -> Res
         now: format_current_time(),
     };
     let data = collect_report(&subject, store.as_ref())?;
-    Ok(MadeReport { page: render_report(&data), stages: data.stages.len(), notes: data.notes, goes_on })
+    Ok(MadeReport {
+        page: render_report(&data),
+        stages: data.stages.len(),
+        notes: data.notes,
+        number,
+        goes_on,
+    })
 }
 
 /// The pipeline that is reported, and the record of a run if one was named.

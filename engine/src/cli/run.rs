@@ -1,5 +1,6 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
+mod gate;
 mod outcome;
 mod smoke;
 
@@ -11,18 +12,15 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
+use self::gate::find_gate;
 use self::outcome::{end_run, list_next_commands, report_run};
-use super::consent::{AllCommands, Consent};
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
 use crate::plan::Plan;
-use crate::run::{
-    CommandGate, LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages,
-};
+use crate::run::{LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::display::{count_noun, format_duration};
 use crate::text::escape::show_path;
@@ -209,35 +207,11 @@ fn execute_pipeline(
         execute: context.execute,
         events: &events,
         interrupt: &interrupt,
-        gate: Some(&*gate),
+        gate: Some(gate),
         options: &options,
     })?;
     report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
     end_run(ran, context)
-}
-
-/// What lets the commands of a run through: the user's approvals, or `--allow-commands`.
-///
-/// # Errors
-/// If a command that would run is not approved.
-fn find_gate(
-    pipeline: &Pipeline,
-    plan: &Plan,
-    source: &PipelineArguments,
-    how: &ExecutionArguments,
-    context: &CommandContext<'_>,
-) -> Result<Box<dyn CommandGate>> {
-    if how.allow_commands {
-        return Ok(Box::new(AllCommands));
-    }
-    let running = plan.running();
-    if running.is_empty() {
-        return Ok(Box::new(Consent::default()));
-    }
-    let stages = running.into_iter().map(|planned| pipeline.stage(planned.id));
-    let consent = Consent::find(pipeline, stages)?;
-    consent.refuse_unapproved(&source.format_next_command("approve", "", context))?;
-    Ok(Box::new(consent))
 }
 
 /// The flag that a signal sets.

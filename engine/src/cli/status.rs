@@ -45,6 +45,8 @@ struct PipelineStatus {
     work: usize,
     /// The runs in progress.
     running: Vec<LockHolder>,
+    /// Whether one of them is of this pipeline.
+    goes_on: bool,
 }
 
 pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -65,7 +67,7 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
             context.output.result(&text)?;
             last = text;
         }
-        if status.running.is_empty() {
+        if !status.goes_on {
             return Ok(());
         }
         sleep(INTERVAL);
@@ -90,12 +92,20 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
     let listing = store.as_ref().map(StoreListing::read).transpose()?.unwrap_or_default();
     let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    let own = || runs.iter().rev().filter(|run| run.file == pipeline.file);
-    let last = own().next().cloned().unwrap_or_default();
-    let at_work = |name: &String| {
-        let begun = |run: &&PastRun| run.stages.get(name).is_some_and(|word| word == "begun");
-        own().filter(|run| run.is_in_progress(&running)).any(|run| begun(&run))
+    // What a run began is named by its fingerprint: the same stage with other settings is another result.
+    let is_of = |run: &PastRun, planned: &PlannedStage| {
+        let begun = run.begun.get(&planned.key.name);
+        begun.is_some_and(|fingerprint| *fingerprint == planned.key.fingerprint.to_string())
     };
+    let last = |planned: &PlannedStage| runs.iter().rev().find(|run| is_of(run, planned));
+    let at_work = |planned: &PlannedStage| {
+        let begun = |run: &&PastRun| run.stages.get(&planned.key.name).is_some_and(|word| word == "begun");
+        runs.iter().filter(|run| is_of(run, planned) && run.is_in_progress(&running)).any(|run| begun(&run))
+    };
+    // A process that has just started has no run yet, and may be about to work on this file.
+    let known = |holder: &LockHolder| runs.iter().any(|run| run.token.as_ref() == Some(&holder.token));
+    let own = runs.iter().any(|run| run.file == pipeline.file && run.is_in_progress(&running));
+    let goes_on = own || running.iter().any(|holder| !known(holder));
     let row = |planned: &PlannedStage| {
         let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
@@ -106,8 +116,8 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
             ),
             None => row,
         };
-        match (&store, last.failures.get(name)) {
-            (Some(store), _) if open && at_work(name) => row.with_progress(pipeline, planned, store),
+        match (&store, last(planned).and_then(|run| run.failures.get(name))) {
+            (Some(store), _) if open && at_work(planned) => row.with_progress(pipeline, planned, store),
             (_, Some(why)) if open => Ok(row.with_failure(why)),
             _ => Ok(row),
         }
@@ -115,6 +125,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     Ok(PipelineStatus {
         rows: plan.stages.iter().map(row).collect::<Result<_>>()?,
         work: plan.count_stages_to_run(),
+        goes_on,
         running,
     })
 }

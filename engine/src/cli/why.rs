@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::arithmetic::compare_arithmetic;
 use super::pipeline_arguments::PipelineArguments;
 use super::window_text::describe_window;
 use super::{CommandContext, plan};
@@ -14,7 +15,7 @@ use crate::pipeline::fingerprint::{IngredientKind, Ledger};
 use crate::pipeline::stage::FieldValue;
 use crate::plan::why::{ChangeExplanation, Difference, History};
 use crate::plan::{Plan, PlanState, PlannedStage};
-use crate::store::{Store, StoreListing, compare_facts};
+use crate::store::{Store, StoreListing};
 use crate::text::escape::{escape_line, mask_source, show_path};
 use crate::text::place::Origin;
 
@@ -68,17 +69,15 @@ pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) ->
         None if arguments.vs.is_some() => return Err(no_past_runs(context)),
         None => None,
     };
-    let answer_for = |planned: &_| {
-        let answer = explain_stage(arguments.vs, &pipeline, &plan, planned, past.as_ref())?;
-        let arithmetic = past.as_ref().and_then(|past| past.compare_arithmetic(&pipeline, planned, context));
-        Ok(WhyAnswer { arithmetic, ..answer })
-    };
+    let answer_for = |planned| explain_stage(arguments.vs, &pipeline, &plan, planned, past.as_ref());
     let Some(stage) = asked else {
         let mut answers: Vec<_> = plan.stages.iter().map(answer_for).collect::<Result<_>>()?;
         answers.retain(WhyAnswer::has_reasons);
         return report_answers(&answers, arguments, context);
     };
-    let answer = answer_for(plan.planned(stage.id))?;
+    let mut answer = answer_for(plan.planned(stage.id))?;
+    answer.arithmetic =
+        past.as_ref().and_then(|past| compare_arithmetic(&past.listing, answer.planned, context));
     match (arguments.vs, &answer.why, arguments.json) {
         (Some(run), None, _) => Err(Error::usage(format!("run {run} had no stage `{}`", stage.name), RUNS)),
         (.., true) => context.output.json(&answer.json(arguments)),
@@ -128,21 +127,6 @@ fn no_past_runs(context: &CommandContext<'_>) -> Error {
 impl<'a> PastRuns<'a> {
     fn read(store: &'a Store, listing: StoreListing) -> Result<Self> {
         Ok(Self { store, history: History::read(store, &listing)?, listing })
-    }
-
-    /// How the arithmetic of a finished result differs from what this program and machine would do on the same device.
-    fn compare_arithmetic(
-        &self,
-        pipeline: &Pipeline,
-        planned: &PlannedStage,
-        context: &CommandContext<'_>,
-    ) -> Option<String> {
-        let found = self.listing.artifact(&planned.key.name, &planned.key.fingerprint)?;
-        let then = &found.manifest.as_ref().ok()?.facts;
-        let device = then.get("device").and_then(Value::as_str)?;
-        let finished = planned.state == PlanState::Cached && pipeline.stage(planned.id).config.multiplies();
-        let execute = context.execute.filter(|_| finished)?;
-        compare_facts(then, &execute.describe_arithmetic(device))
     }
 
     /// The changes since run `vs`, or else since the stage's newest result.

@@ -84,12 +84,6 @@ impl StageConfig {
         }
     }
 
-    /// Whether the stage multiplies matrices, so that the last bits of its result depend on the processor.
-    #[must_use]
-    pub(crate) fn multiplies(&self) -> bool {
-        matches!(self, Self::Convert(_) | Self::Train(_) | Self::Evaluate(_) | Self::Generate(_))
-    }
-
     /// Whether the stage reads documents that lie elsewhere.
     #[must_use]
     pub(crate) fn reads_contents(&self) -> bool {

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::Stage;
 use crate::plan::{Extension, PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::store::listing::list_checkpoints;
 use crate::store::metrics::{Metrics, list_update_seconds, read_metrics};
+use crate::store::vfs::is_absent;
 use crate::store::{Slot, Store};
+use crate::text::escape::show_path;
 
 /// Work of a training that a run would not use.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,18 @@ pub(super) fn adopt_checkpoint(runner: &Runner<'_>, planned: &PlannedStage, slot
         return Ok(());
     };
     let (folder, step) = extension.from.as_ref().expect("a stage that resumes has a checkpoint");
+    // Another run may have gone further since the plan was made.
+    if slot.has_checkpoint_from(*step)? {
+        return Ok(());
+    }
+    if runner.store.vfs().stat(folder).is_err_and(|error| is_absent(&error)) {
+        let message = format!(
+            "stage `{}` goes on from {}, which another run has finished or removed",
+            planned.key.name,
+            show_path(folder)
+        );
+        return Err(Error::Input { message, help: Some("run the same command again".into()) });
+    }
     // Nothing is taken from a training that goes on.
     let _old = runner.store.lock_stage(runner.expect_lock(), &planned.key.name, &extension.fingerprint)?;
     let metrics = read_old_metrics(runner.store, extension)?;

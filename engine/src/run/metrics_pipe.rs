@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::pipeline::watchers::CommandText;
 use crate::program::{FedProgram, FeedLoss, ProgramPlan};
 use crate::run::execute::{Progress, ProgressReporter};
-use crate::run::runner::Runner;
+use crate::run::runner::{CommandGate, Runner, refuse_by};
 use crate::store::slot::MetricsListener;
+use crate::text::place::Span;
 
 /// How long the command may work on what it was given once the stage has ended, and if a signal ended it.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
@@ -24,6 +25,9 @@ pub(super) struct MetricsPipe {
 
 struct PipeState {
     plan: ProgramPlan,
+    /// Lets the command through, which is written at a place.
+    gate: Option<Arc<dyn CommandGate>>,
+    place: Span,
     program: Option<FedProgram>,
     /// Records that did not reach the command.
     lost: u64,
@@ -48,9 +52,8 @@ impl MetricsPipe {
             ],
             bare: false,
         };
-        let refused = runner.refuse_command(&command.span);
-        let untold = refused.map(|why| format_loss(&format!("its command {why}")));
-        let state = PipeState { plan, program: None, lost: 0, closed: untold.is_some(), untold };
+        let (gate, place) = (runner.gate.clone(), command.span.clone());
+        let state = PipeState { plan, gate, place, program: None, lost: 0, closed: false, untold: None };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -100,6 +103,10 @@ impl PipeState {
             return;
         }
         if self.program.is_none() {
+            // The command starts now, perhaps hours after its stage.
+            if let Some(why) = refuse_by(self.gate.as_deref(), &self.place) {
+                return self.lose(&format!("its command {why}"), true);
+            }
             match FedProgram::start(&self.plan) {
                 Ok(program) => self.program = Some(program),
                 Err(error) => return self.lose(&format!("its command cannot be started: {error}"), true),
@@ -116,15 +123,12 @@ impl PipeState {
     /// Counts a record that did not reach the command; the first is told.
     fn lose(&mut self, why: &str, closed: bool) {
         if self.lost == 0 {
-            self.untold = Some(format_loss(why));
+            self.untold =
+                Some(format!("metrics pipe: {why}; the run goes on, and `metrics.jsonl` has all records"));
         }
         self.lost += 1;
         self.closed = closed;
     }
-}
-
-fn format_loss(why: &str) -> String {
-    format!("metrics pipe: {why}; the run goes on, and `metrics.jsonl` has all records")
 }
 
 fn lock(state: &Mutex<PipeState>) -> MutexGuard<'_, PipeState> {

@@ -13,6 +13,7 @@ use crate::run::branch::refuse_missing_branch_points;
 use crate::run::execute::Execute;
 use crate::run::runner::Runner;
 use crate::run::{memory, space};
+use crate::store::journal::PastRun;
 
 /// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
 ///
@@ -73,8 +74,12 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
 /// Refuses stages that another run makes now.
 fn refuse_stages_of_others(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     for planned in work {
-        if let Some(maker) = runner.store.find_maker(&planned.key.fingerprint)? {
-            return Err(Error::Busy { message: format!("{maker} makes `{}` now", planned.key.name) });
+        // What a stage goes on from is taken from nobody who works on it.
+        let old = planned.extension.as_ref().map(|extension| &extension.fingerprint);
+        for fingerprint in [Some(&planned.key.fingerprint), old].into_iter().flatten() {
+            if let Some(maker) = runner.store.find_maker(fingerprint)? {
+                return Err(Error::Busy { message: format!("{maker} makes `{}` now", planned.key.name) });
+            }
         }
     }
     Ok(())
@@ -114,7 +119,9 @@ fn refuse_downloads(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
 
 /// `resume` continues the last run of this file and nothing else, so a changed configuration is an error.
 fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
-    let Some(last) = runner.store.last_run()?.filter(|last| last.file == runner.pipeline.file) else {
+    let own = |run: &&PastRun| run.file == runner.pipeline.file;
+    let number = runner.store.past_runs()?.iter().rev().find(own).map(|run| run.number);
+    let Some(last) = number.map(|number| runner.store.run_record(number)).transpose()?.flatten() else {
         return Ok(());
     };
     let mut lines = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Failure, FailureKind};
@@ -29,7 +30,7 @@ pub struct RunOptions {
 }
 
 /// Decides whether a command may be executed. It is asked each time, just before: files change during a run of days.
-pub trait CommandGate: Sync {
+pub trait CommandGate: Send + Sync {
     /// Why the command that is written at this place is not executed, as the rest of a sentence; `None` if it may.
     fn refuse(&self, place: &Span) -> Option<String>;
 }
@@ -53,7 +54,7 @@ pub struct Runner<'a> {
     /// Set by a signal: stages stop at their next step boundary.
     pub interrupt: &'a AtomicBool,
     /// Lets commands of the pipeline through; without one, a run that has commands is refused.
-    pub gate: Option<&'a dyn CommandGate>,
+    pub gate: Option<Arc<dyn CommandGate>>,
     /// What the user chose.
     pub options: &'a RunOptions,
 }
@@ -66,10 +67,7 @@ impl Runner<'_> {
 
     /// Why the command at a place is not executed, as the rest of a sentence; `None` if it may.
     pub(super) fn refuse_command(&self, place: &Span) -> Option<String> {
-        match self.gate {
-            Some(gate) => gate.refuse(place),
-            None => Some("is not allowed".into()),
-        }
+        refuse_by(self.gate.as_deref(), place)
     }
 
     /// The right to write to the store, for a stage that is not cached.
@@ -81,6 +79,11 @@ impl Runner<'_> {
     pub(super) fn artifact(&self, planned: &PlannedStage) -> PathBuf {
         self.store.artifact(&planned.key.name, &planned.key.fingerprint)
     }
+}
+
+/// Why a gate does not let a command through, as the rest of a sentence; `None` if it does.
+pub(super) fn refuse_by(gate: Option<&dyn CommandGate>, place: &Span) -> Option<String> {
+    gate.map_or_else(|| Some("is not allowed".into()), |gate| gate.refuse(place))
 }
 
 /// The error of a stage that ended without its result.

@@ -1,13 +1,16 @@
 //! The work of one stage, on a thread of its own: verifies its inputs, opens its slot, runs it, checks its artifact.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 
-use crate::error::{Failure, FailureKind, Result};
+use crate::error::{Error, Failure, FailureKind, Result};
 use crate::hub::online::{find_storage_keys, find_token};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::field_path::command;
@@ -28,7 +31,10 @@ use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
-use crate::store::{Facts, StageLock};
+use crate::store::{Facts, StageKey, StageLock};
+
+/// How often a lock is tried that another run has.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Artifacts that this run has verified.
 #[derive(Debug, Default)]
@@ -59,7 +65,8 @@ pub(super) fn work_on_stage(
         return Err(stage_error(own, stopped_before_start()));
     }
     let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let _maker = runner.store.lock_stage(runner.expect_lock(), name, fingerprint)?;
+    let _maker =
+        wait_for_lock(runner, own, || runner.store.lock_stage(runner.expect_lock(), name, fingerprint))?;
     if has_been_made(runner, planned) {
         runner.events.note(&format!("{name}: another run has made it meanwhile"));
         return read_finished_summary(runner, planned);
@@ -120,7 +127,11 @@ pub(super) fn work_on_stage(
 
 /// What decides the last bits of a stage's result beside its fingerprint; nothing for one that multiplies no matrices.
 fn describe_arithmetic(runner: &Runner<'_>, stage: &Stage) -> Facts {
-    let found = runner.execute.filter(|_| stage.config.multiplies());
+    let multiplies = matches!(
+        stage.config,
+        StageConfig::Convert(_) | StageConfig::Train(_) | StageConfig::Evaluate(_) | StageConfig::Generate(_)
+    );
+    let found = runner.execute.filter(|_| multiplies);
     found.map(|execute| execute.describe_arithmetic(&runner.options.device)).unwrap_or_default()
 }
 
@@ -130,11 +141,38 @@ fn has_been_made(runner: &Runner<'_>, planned: &PlannedStage) -> bool {
     missing && runner.store.vfs().stat(&runner.artifact(planned)).is_ok()
 }
 
-/// The locks of the windows that a stage reads.
+/// The locks of the windows that a stage reads. All take them in one order, so that no two wait for each other.
 fn lock_windows(runner: &Runner<'_>, stage: &Stage) -> Result<Vec<StageLock>> {
     let windows = find_windowed_rows(runner.pipeline, stage);
-    let keys = windows.map(|(_, rows)| &runner.plan.planned(rows.id).key);
-    keys.map(|key| runner.store.lock_window(runner.expect_lock(), &key.name, &key.fingerprint)).collect()
+    let keys: BTreeMap<&str, &StageKey> = windows
+        .map(|(_, rows)| &runner.plan.planned(rows.id).key)
+        .map(|key| (key.fingerprint.short(), key))
+        .collect();
+    let lock = |key: &StageKey| runner.store.lock_window(runner.expect_lock(), &key.name, &key.fingerprint);
+    keys.into_values().map(|key| wait_for_lock(runner, stage, || lock(key))).collect()
+}
+
+/// Waits for a lock that another run has. A run of days does not end because of another one.
+fn wait_for_lock(
+    runner: &Runner<'_>,
+    stage: &Stage,
+    lock: impl Fn() -> Result<StageLock>,
+) -> Result<StageLock> {
+    let mut told = false;
+    loop {
+        match lock() {
+            Err(Error::Busy { message }) => {
+                if !std::mem::replace(&mut told, true) {
+                    runner.events.note(&format!("{} waits: {message}", stage.name));
+                }
+            }
+            other => return other,
+        }
+        if runner.interrupt.load(Ordering::Relaxed) {
+            return Err(stage_error(stage, stopped_before_start()));
+        }
+        sleep(LOOK);
+    }
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {

@@ -69,16 +69,16 @@ pub(crate) struct PastRun {
     pub took: IndexMap<String, Duration>,
     /// Exit code; `None` for a run that is in progress or was killed.
     pub code: Option<u8>,
-    /// Number of the process.
-    pub process: Option<u64>,
+    /// Random word of the process. Earlier versions wrote none.
+    pub token: Option<String>,
 }
 
 impl PastRun {
     /// Whether the run is in progress, if these processes are at work in the store.
     #[must_use]
     pub(crate) fn is_in_progress(&self, holders: &[LockHolder]) -> bool {
-        let alive = |id: u64| holders.iter().any(|holder| holder.lives && holder.is_process(id));
-        self.code.is_none() && self.process.is_some_and(alive)
+        let alive = |token: &String| holders.iter().any(|holder| holder.lives && holder.token == *token);
+        self.code.is_none() && self.token.as_ref().is_some_and(alive)
     }
 }
 
@@ -103,11 +103,10 @@ impl Store {
         let number = self.find_last_number(&journal)? + 1;
         self.replace_file(&self.record_path(number), text.as_bytes())?;
         self.replace_file(&self.root().join("runs/last.json"), text.as_bytes())?;
-        // A killed process may have left part of a line; without a line break the new event would be lost with it.
-        let torn = !journal.is_empty() && !journal.ends_with('\n');
+        let torn = is_torn(&journal);
         let event = json!({
             "event": "start", "run": number, "file": record.file, "settings": record.settings,
-            "device": record.device,
+            "device": record.device, "token": layout::find_token(),
         });
         self.append_event(if torn { "\n" } else { "" }, &event)?;
         Ok(number)
@@ -159,7 +158,9 @@ impl Store {
         self.ensure_folder("runs")?;
         let mut event = event.clone();
         event.as_object_mut().expect("an event is an object").insert("run".into(), run.into());
-        self.append_event("", &event)
+        let _turn = self.wait_for_turn()?;
+        let torn = is_torn(&self.read_journal()?);
+        self.append_event(if torn { "\n" } else { "" }, &event)
     }
 
     fn append_event(&self, before: &str, event: &Value) -> Result<()> {
@@ -206,6 +207,11 @@ impl Store {
     }
 }
 
+/// Whether a killed process, or one without space, left part of a line: without a line break the next event would be lost with it.
+fn is_torn(journal: &str) -> bool {
+    !journal.is_empty() && !journal.ends_with('\n')
+}
+
 /// Collects the runs from the events of a journal, and the number of its first damaged line. Torn lines are skipped.
 fn parse_past_runs(journal: &str) -> (Vec<PastRun>, Option<usize>) {
     let (mut events, mut damaged) = (Vec::new(), None);
@@ -233,7 +239,7 @@ fn collect_runs(events: Vec<Value>) -> Vec<PastRun> {
         match (word.as_str(), runs.iter_mut().rev().find(|run| run.number == number)) {
             ("start", _) => runs.push(PastRun {
                 number,
-                process: event.get("process").and_then(Value::as_u64),
+                token: event.get("token").and_then(Value::as_str).map(str::to_owned),
                 started: text("time"),
                 file: text("file").into(),
                 settings: parse_texts(event.get("settings")),

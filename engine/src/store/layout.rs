@@ -1,9 +1,10 @@
 //! The folders of a store: their paths and names, and how a small file in them is replaced.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 
@@ -269,8 +270,16 @@ pub(crate) fn format_current_time() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// Makes a name that is unique within this process. Another host with the same process id may make the same name.
+/// Makes a name that no other process makes, on whatever machine: `<stem>.<process>.<token>-<number>`.
 pub(crate) fn make_unique_name(stem: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("{stem}.{}.{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{stem}.{}.{}-{number}", std::process::id(), find_token())
+}
+
+/// A random word for this process: in containers, on other machines and after a restart, others have the same number.
+pub(crate) fn find_token() -> &'static str {
+    static TOKEN: OnceLock<String> = OnceLock::new();
+    // The keys of a map are drawn by the operating system.
+    TOKEN.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(std::process::id())))
 }

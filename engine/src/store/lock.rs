@@ -30,7 +30,10 @@ use holders::{RUN, remove_holders, write_holder};
 const LOCKS: &str = "locks";
 
 /// How long others may take to let the lock go: those who share it have it alone for a moment when they start.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long others may take to read and write a small file on a busy machine.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the lock is tried.
 const LOOK: Duration = Duration::from_millis(10);
@@ -42,6 +45,8 @@ pub struct StoreLock {
     vfs: Arc<dyn Vfs>,
     /// The file that names this process.
     name: Option<PathBuf>,
+    /// Whether the file system has locks.
+    has_locks: bool,
     /// Something to show once at the start, if any.
     pub note: Option<String>,
 }
@@ -81,7 +86,7 @@ impl Store {
     pub(crate) fn wait_for_turn(&self) -> Result<File> {
         self.ensure_folder(LOCKS)?;
         let file = self.open_lock(&self.root().join(LOCKS).join("turn"))?;
-        match acquire(&file, false) {
+        match acquire(&file, false, LONG_PATIENCE) {
             Some(_) => Ok(file),
             None => Err(locked_store(self)),
         }
@@ -110,7 +115,7 @@ impl Store {
         let finished: Vec<&str> = finished.iter().map(|(name, _)| extract_digits(name)).collect();
         self.empty_folder(&self.root().join("work"), |name| finished.contains(&extract_digits(name)))?;
         // No stage is at work, so that nobody has one of them open.
-        self.empty_folder(&self.root().join(LOCKS), |name| name.contains('-'))
+        self.empty_folder(&self.root().join(LOCKS), |name| !name.starts_with(RUN) && name.contains('-'))
     }
 
     fn empty_folder(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
@@ -126,23 +131,26 @@ impl Store {
 
 impl StoreLock {
     fn take(store: &Store, shared: bool) -> Result<Self> {
-        let path = store.root().join("lock");
-        let file = store.open_lock(&path)?;
-        let held = acquire(&file, shared).ok_or_else(|| locked_store(store))?;
-        let mut lock = Self { file, vfs: store.vfs.clone(), name: None, note: None };
+        let file = store.open_lock(&store.root().join("lock"))?;
+        let held = acquire(&file, shared, PATIENCE).ok_or_else(|| locked_store(store))?;
+        let mut lock = Self { file, vfs: store.vfs.clone(), name: None, has_locks: true, note: None };
         store.ensure_folders()?;
-        let held = match held {
-            Hold::Beside => Hold::Beside,
-            Hold::Unknown(error) => {
-                if !find_live_holders(store)?.is_empty() {
-                    return Err(locked_store(store));
-                }
-                lock.note =
-                    Some(format!("this file system has no locks ({error}): start only one run at a time"));
-                Hold::Unknown(error)
+        if let Hold::Unknown(error) = &held {
+            lock.has_locks = false;
+            lock.note =
+                Some(format!("this file system has no locks ({error}): start only one run at a time"));
+        }
+        // Before anything else is changed, so that whoever starts now sees it.
+        lock.claim(store)?;
+        let others = list_others(store)?;
+        match (&held, others.first()) {
+            (Hold::Unknown(_), Some(_)) => return Err(locked_store(store)),
+            (Hold::Beside, Some(other)) => {
+                let words = &other.words;
+                lock.note = Some(format!("{words} runs in this store, too; what it makes is left to it"));
             }
-            Hold::Alone => Hold::Alone,
-        };
+            _ => {}
+        }
         if !matches!(held, Hold::Beside) {
             remove_holders(store)?;
             store.sweep()?;
@@ -151,7 +159,6 @@ impl StoreLock {
             // Whoever starts at the same moment may be faster now, which does no harm.
             lock.share().ok_or_else(|| locked_store(store))?;
         }
-        lock.claim(store, matches!(held, Hold::Unknown(_)))?;
         Ok(lock)
     }
 
@@ -160,16 +167,11 @@ impl StoreLock {
         wait_for(|| self.file.try_lock_shared()).map(drop)
     }
 
-    /// Names this process, and those that share the lock with it. Where locks work, names are only for messages, so a failure to
-    /// write one is ignored.
-    fn claim(&mut self, store: &Store, essential: bool) -> Result<()> {
-        let others = find_live_holders(store).unwrap_or_default();
-        if let Some(other) = others.first() {
-            self.note = Some(format!("{} runs in this store, too; what it makes is left to it", other.words));
-        }
+    /// Names this process. Where locks work, names are only for messages, so a failure to write one is ignored.
+    fn claim(&mut self, store: &Store) -> Result<()> {
         let path = store.root().join(LOCKS).join(make_unique_name(RUN));
         match write_holder(store.vfs(), &path) {
-            Err(error) if essential => return Err(Error::io("write", &path)(error)),
+            Err(error) if !self.has_locks => return Err(Error::io("write", &path)(error)),
             Err(_) => {}
             Ok(()) => self.name = Some(path),
         }
@@ -177,9 +179,14 @@ impl StoreLock {
     }
 }
 
+/// Other processes that may be at work in the store.
+fn list_others(store: &Store) -> Result<Vec<LockHolder>> {
+    Ok(find_live_holders(store)?.into_iter().filter(|holder| !holder.is_own()).collect())
+}
+
 /// Locks a file; `None` if somebody else does not let it go.
-fn acquire(file: &File, shared: bool) -> Option<Hold> {
-    let end = Instant::now() + PATIENCE;
+fn acquire(file: &File, shared: bool, patience: Duration) -> Option<Hold> {
+    let end = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Some(Hold::Alone),
@@ -209,7 +216,7 @@ fn wait_for(attempt: impl Fn() -> std::result::Result<(), TryLockError>) -> Opti
 }
 
 fn locked_store(store: &Store) -> Error {
-    let names = find_live_holders(store).unwrap_or_default();
+    let names = list_others(store).unwrap_or_default();
     let names: Vec<String> = names.into_iter().map(|holder| holder.words).collect();
     let holder = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
     Error::Locked { store: store.root().to_path_buf(), holder }

@@ -136,8 +136,11 @@ pub(crate) fn read_manifest(
         Ok(stat) if stat.size > MAX_MANIFEST_BYTES => return Ok(Some(Err("it is too large".into()))),
         Ok(_) => {}
     }
-    let bytes = vfs.read(&path).map_err(Error::io("read", &path))?;
-    Ok(Some(Manifest::decode(&bytes)))
+    match vfs.read(&path) {
+        // Another run has just moved the folder.
+        Err(error) if is_absent(&error) => Ok(None),
+        read => Ok(Some(Manifest::decode(&read.map_err(Error::io("read", &path))?))),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What an approval is for: the text of a command, where it comes from, and the files that decide what it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::plan::commands::AskedCommand;
+use crate::text::environment::read_raw_variable;
 use crate::text::escape::show_path;
 
 /// Version of what a digest is made of.
@@ -19,8 +20,17 @@ const SCHEMA: &str = "fmflow.approval/2";
 /// change count.
 const LARGEST_NAMED: u64 = 16 << 20;
 
-/// Characters that end a word of a command, beside blanks.
-const ENDS: &str = "\"'`;|&<>()=,";
+/// Characters that end an unquoted word of a command, beside blanks.
+const ENDS: &str = "`;|&<>()";
+
+/// What may stand around a word in a word.
+const QUOTES: &str = "\"'\\";
+
+/// What divides a word whose parts may be files, such as `--file=clean.py`.
+const PARTS: [char; 3] = ['=', ',', ':'];
+
+/// How deep commands in words of commands are read.
+const DEPTH: usize = 4;
 
 /// Name and text of the approval of a command: the digest, and what it is made of.
 pub(super) fn describe(command: &AskedCommand) -> Result<(String, String)> {
@@ -41,7 +51,7 @@ pub(super) fn describe(command: &AskedCommand) -> Result<(String, String)> {
 fn digest_files(command: &AskedCommand, folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for word in split_words(&command.text) {
-        for path in find_files(word, command, folder) {
+        for path in find_files(&word, command, folder) {
             files.insert(show_path(&path), digest_file(&path, LARGEST_NAMED)?);
         }
     }
@@ -51,31 +61,75 @@ fn digest_files(command: &AskedCommand, folder: &Path) -> Result<BTreeMap<String
     Ok(files)
 }
 
-/// Words of a command that may be files that it executes: all but those that its output goes to.
-fn split_words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let (mut start, mut is_target) = (None, false);
-    for (at, letter) in text.char_indices().chain([(text.len(), '\n')]) {
-        if !letter.is_whitespace() && !ENDS.contains(letter) {
-            start.get_or_insert(at);
-            continue;
+/// Words of a command that may be files that it executes: all but those that its output goes to. A word counts as the shell reads
+/// it, without quotes, and in its parts, because it may be a command of its own.
+fn split_words(text: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    collect_words(text, DEPTH, &mut words);
+    words
+}
+
+fn collect_words(text: &str, depth: usize, words: &mut BTreeSet<String>) {
+    for word in read_shell_words(text) {
+        words.extend(word.split(PARTS).filter(|part| !part.is_empty()).map(str::to_owned));
+        if depth > 0
+            && word.contains(|letter: char| {
+                letter.is_whitespace() || ENDS.contains(letter) || QUOTES.contains(letter)
+            })
+        {
+            collect_words(&word, depth - 1, words);
         }
-        if let Some(from) = start.take() {
-            words.extend((!is_target).then(|| &text[from..at]));
-            is_target = false;
-        }
-        match letter {
-            '>' => is_target = true,
-            '<' | ';' | '(' | ')' | '\n' => is_target = false,
-            _ => {}
-        }
+        words.insert(word);
     }
+}
+
+/// The words of a text as a shell reads them, without those behind an unquoted `>`.
+fn read_shell_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut begun, mut quote, mut is_target) = (String::new(), false, None, false);
+    let mut letters = text.chars().chain(['\n']).peekable();
+    let mut before = '\n';
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(open), _) if letter == open => quote = None,
+            (None, '\'' | '"') => (quote, begun) = (Some(letter), true),
+            (None | Some('"'), '\\') => {
+                word.extend(letters.next().filter(|next| *next != '\n'));
+                begun = true;
+            }
+            (Some(_), _) => word.push(letter),
+            (None, _) if letter.is_whitespace() || ENDS.contains(letter) => {
+                if begun && !is_target {
+                    words.push(std::mem::take(&mut word));
+                }
+                // A file that output goes to is a target until its word ends; `>&` and `>|` begin one, too.
+                is_target = match letter {
+                    '>' => true,
+                    '&' | '|' => before == '>',
+                    '\n' | ';' | '<' | '(' | ')' | '`' => false,
+                    _ => is_target && !begun,
+                };
+                word.clear();
+                begun = false;
+            }
+            (None, _) => {
+                word.push(letter);
+                begun = true;
+            }
+        }
+        before = letter;
+    }
+    // An open quote takes the rest of the text, and the line break that was added to it.
+    word.pop();
+    words.extend((quote.is_some() && !is_target).then_some(word));
     words
 }
 
 /// Files that a word of a command may mean: one at that path, or an input that the folder of the program has there.
 fn find_files(word: &str, command: &AskedCommand, folder: &Path) -> Vec<PathBuf> {
-    let path = folder.join(word);
+    let home =
+        word.strip_prefix("~/").and_then(|rest| Some(PathBuf::from(read_raw_variable("HOME")?).join(rest)));
+    let path = home.unwrap_or_else(|| folder.join(word));
     let plain: PathBuf = Path::new(word).components().filter(|part| *part != Component::CurDir).collect();
     let input = command.inputs.iter().find(|(place, _)| *place == plain).map(|(_, path)| path.clone());
     let found = [Some(path).filter(|path| path.is_file()), input];
@@ -105,17 +159,35 @@ mod tests {
     #[test]
     fn words_are_all_but_the_targets_of_output() {
         let cases: &[(&str, &[&str])] = &[
-            ("sh p.sh >> done.log", &["sh", "p.sh"]),
-            ("sh p.sh >done.log 2>&1; sh q.sh", &["sh", "p.sh", "2", "sh", "q.sh"]),
+            ("sh p.sh >> done.log", &["p.sh", "sh"]),
+            ("sh p.sh >done.log 2>&1; sh q.sh", &["2", "p.sh", "q.sh", "sh"]),
             ("cat > \"out.txt\" < in.txt", &["cat", "in.txt"]),
-            ("> out.txt sh p.sh", &["sh", "p.sh"]),
-            (">| out.txt\nsh p.sh", &["sh", "p.sh"]),
-            ("echo 1 > p.sh; sh p.sh", &["echo", "1", "sh", "p.sh"]),
-            ("A=p.sh sh -c \". ./p.sh\"", &["A", "p.sh", "sh", "-c", ".", "./p.sh"]),
-            ("sh >(p.sh)", &["sh", "p.sh"]),
+            ("> out.txt sh p.sh", &["p.sh", "sh"]),
+            (">| out.txt\nsh p.sh &> log", &["p.sh", "sh"]),
+            ("echo 1 > p.sh; sh p.sh", &["1", "echo", "p.sh", "sh"]),
+            ("sh >(p.sh)", &["p.sh", "sh"]),
+            (
+                "sh 'my hook.sh' my\\ other.sh",
+                &["hook.sh", "my", "my hook.sh", "my other.sh", "other.sh", "sh"],
+            ),
+            ("sh ./no'ti'fy.sh", &["./notify.sh", "sh"]),
+            ("sh a,b.sh", &["a", "a,b.sh", "b.sh", "sh"]),
+            ("sh \"open", &["open", "sh"]),
         ];
         for (text, words) in cases {
-            assert_eq!(split_words(text), *words, "{text}");
+            let found = split_words(text);
+            assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), *words, "{text}");
         }
+        for (text, word) in [
+            // Quotes make `>` a letter.
+            (r#"echo "==>" && ./notify.sh"#, "./notify.sh"),
+            (r#"sh -c "sh ./p.sh >> done.log""#, "./p.sh"),
+            (r#"A=p.sh sh -c ". \"$A\"""#, "p.sh"),
+            ("python3 --file=clean.py", "clean.py"),
+            ("echo `sh p.sh`", "p.sh"),
+        ] {
+            assert!(split_words(text).contains(word), "{text}: {:?}", split_words(text));
+        }
+        assert!(!split_words(r#"sh -c "sh ./p.sh >> done.log""#).contains("done.log"));
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn run_smoke(
         execute: context.execute,
         events: &events,
         interrupt: &interrupt,
-        gate: Some(&*gate),
+        gate: Some(gate),
         options: &options,
     })?;
     report_run(&ran, &format_next(&ran, source, how, context), Some(&smoke.replaced), how.json, context)?;

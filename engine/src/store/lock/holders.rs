@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::LOCKS;
 use crate::error::{Error, Result};
-use crate::store::layout::{Store, format_current_time};
+use crate::store::layout::{Store, find_token, format_current_time};
 use crate::store::vfs::{Vfs, is_absent};
 
 /// How the names of these files begin.
@@ -18,18 +18,30 @@ pub(crate) struct LockHolder {
     pub words: String,
     /// Whether the process may still be running. A process of another machine cannot be checked and counts as running.
     pub lives: bool,
+    /// Random word of the process.
+    pub token: String,
 }
 
 impl LockHolder {
-    fn parse(words: String) -> Self {
-        let lives = can_be_alive(&words);
-        Self { words, lives }
+    /// What a file says: the process in words, and its token.
+    fn parse(text: &str) -> Self {
+        let (words, token) = text.split_once('\n').unwrap_or((text, ""));
+        let (words, token) = (words.trim().to_owned(), token.trim().to_owned());
+        // A process with this number may be a later one.
+        let lives = can_be_alive(&words) && (token == find_token() || !is_own_number(&words));
+        Self { words, lives, token }
     }
 
-    /// Whether this is the process with this number.
-    pub(crate) fn is_process(&self, id: u64) -> bool {
-        self.words.split(' ').nth(1).is_some_and(|word| word.parse() == Ok(id))
+    /// Whether this is the process that asks.
+    pub(super) fn is_own(&self) -> bool {
+        self.token == find_token()
     }
+}
+
+/// Whether words name a process with this one's number, on this machine.
+fn is_own_number(words: &str) -> bool {
+    let own = format!("process {} on {} ", std::process::id(), read_host_name());
+    words.starts_with(&own)
 }
 
 /// The processes that hold the lock of a store, or died while they held it.
@@ -63,8 +75,8 @@ pub(super) fn read_holder(vfs: &dyn Vfs, path: &Path) -> Result<Option<LockHolde
     };
     let mut bytes = Vec::new();
     file.take(512).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    let words = String::from_utf8_lossy(&bytes).trim().to_owned();
-    Ok((!words.is_empty()).then(|| LockHolder::parse(words)))
+    let text = String::from_utf8_lossy(&bytes);
+    Ok((!text.trim().is_empty()).then(|| LockHolder::parse(&text)))
 }
 
 /// Writes a file that names this process.
@@ -72,14 +84,16 @@ pub(super) fn write_holder(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
     vfs.create_new(path)?.write_all(describe_process().as_bytes())
 }
 
-/// Removes the names of all processes: none of them is at work.
+/// Removes the names of all other processes: none of them is at work.
 pub(super) fn remove_holders(store: &Store) -> Result<()> {
-    store.empty_folder(&store.root().join(LOCKS), |name| name.starts_with(RUN))
+    let others = |name: &str| name.starts_with(RUN) && !name.contains(find_token());
+    store.empty_folder(&store.root().join(LOCKS), others)
 }
 
-/// This process, as a line.
+/// This process: a line of words, and a line with its token.
 pub(super) fn describe_process() -> String {
-    format!("process {} on {} since {}\n", std::process::id(), read_host_name(), format_current_time())
+    let (id, host, now) = (std::process::id(), read_host_name(), format_current_time());
+    format!("process {id} on {host} since {now}\n{}\n", find_token())
 }
 
 fn read_host_name() -> String {
@@ -106,13 +120,14 @@ mod tests {
 
     #[test]
     fn a_process_counts_while_it_lives() {
-        let lives = |words: String| LockHolder::parse(words).lives;
-        assert!(lives(describe_process()));
-        assert!(!lives(format!("process 2147483646 on {} since today", read_host_name())));
-        assert!(lives("process 1 on another-machine since today".into()));
-        assert!(!lives(String::new()));
-        let own = LockHolder::parse(describe_process());
-        assert!(own.is_process(std::process::id().into()) && !own.is_process(1));
+        let lives = |text: &str| LockHolder::parse(text).lives;
+        assert!(lives(&describe_process()));
+        assert!(!lives(&format!("process 2147483646 on {} since today", read_host_name())));
+        assert!(lives("process 1 on another-machine since today"));
+        assert!(!lives(""));
+        // In a container, the process after a restart has the number of the one before.
+        assert!(!lives(&describe_process().replace(find_token(), "another")));
+        assert!(LockHolder::parse(&describe_process()).is_own());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::LOCKS;
 use super::holders::{describe_process, read_holder};
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::store::layout::Store;
 use crate::store::lock::StoreLock;
+use crate::store::vfs::is_absent;
 
 /// The right to make the result of a stage. It is released when dropped, or when the process dies.
 #[derive(Debug)]
@@ -47,22 +48,41 @@ impl Store {
     /// # Errors
     /// If it cannot be read who it is.
     pub(crate) fn find_maker(&self, fingerprint: &Fingerprint) -> Result<Option<String>> {
-        let holder = read_holder(self.vfs(), &self.stage_lock("stage", fingerprint))?;
-        Ok(holder.filter(|holder| holder.lives).map(|holder| holder.words))
+        let path = self.stage_lock("stage", fingerprint);
+        if self.vfs().stat(&path).is_err_and(|error| is_absent(&error)) {
+            return Ok(None);
+        }
+        // The lock itself says whether somebody has it: a name may be left of a process that was killed.
+        let file = self.open_lock(&path)?;
+        match file.try_lock_shared() {
+            Ok(()) => {
+                let _ = file.unlock();
+                Ok(None)
+            }
+            Err(TryLockError::Error(_)) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(self.name_maker(&path)?)),
+        }
+    }
+
+    /// Who has a lock, in words.
+    fn name_maker(&self, path: &Path) -> Result<String> {
+        let holder = read_holder(self.vfs(), path)?;
+        Ok(holder.map_or_else(|| "another process".to_owned(), |holder| holder.words))
     }
 
     fn stage_lock(&self, what: &str, fingerprint: &Fingerprint) -> PathBuf {
         self.root().join(LOCKS).join(format!("{what}-{}", fingerprint.short()))
     }
 
-    fn lock_as(&self, _: &StoreLock, (name, does): (&str, &str), path: PathBuf) -> Result<StageLock> {
+    fn lock_as(&self, lock: &StoreLock, (name, does): (&str, &str), path: PathBuf) -> Result<StageLock> {
         let mut file = self.open_lock(&path)?;
         match file.try_lock() {
+            Ok(()) => {}
             // Without locks, the store has no other run.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::Error(_)) if !lock.has_locks => {}
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
             Err(TryLockError::WouldBlock) => {
-                let holder = read_holder(self.vfs(), &path)?;
-                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.words);
+                let holder = self.name_maker(&path)?;
                 return Err(Error::Busy { message: format!("{holder} {does} `{name}` now") });
             }
         }

@@ -72,6 +72,14 @@ impl Slot {
         self.copy_checkpoint(folder, self.checkpoint(step)?)
     }
 
+    /// Whether the stage has a checkpoint of its own after `step` updates or more.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub(crate) fn has_checkpoint_from(&self, step: u64) -> Result<bool> {
+        Ok(self.steps()?.iter().any(|(own, _)| *own >= step))
+    }
+
     fn copy_checkpoint(&self, folder: &Path, mut writer: ArtifactWriter) -> Result<()> {
         let manifest = verify::verify_folder(self.vfs(), folder)?;
         for entry in manifest.files.iter().filter(|entry| entry.name != SUMMARY_FILE) {

@@ -49,7 +49,7 @@ impl Slot {
 }
 
 impl Store {
-    /// Removes the folders of programs whose run was killed.
+    /// Removes the folders of programs: the store has no run.
     pub(in crate::store) fn sweep_programs(&self) -> Result<()> {
         let path = self.root().join(PROGRAMS);
         let entries = match fs::read_dir(&path) {
@@ -58,24 +58,15 @@ impl Store {
         };
         for entry in entries {
             let entry = entry.map_err(Error::io("list", &path))?;
-            if !is_in_use(&entry.file_name().to_string_lossy()) {
-                let place = entry.path();
-                let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    true => remove_folder(&place),
-                    false => fs::remove_file(&place),
-                };
-                removed.map_err(Error::io("remove", &place))?;
-            }
+            let place = entry.path();
+            let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => remove_folder(&place),
+                false => fs::remove_file(&place),
+            };
+            removed.map_err(Error::io("remove", &place))?;
         }
         Ok(())
     }
-}
-
-/// Whether the process in the name of a program's folder may still run.
-fn is_in_use(name: &str) -> bool {
-    let process =
-        name.rsplit('.').nth(1).and_then(|id| id.parse().ok()).and_then(rustix::process::Pid::from_raw);
-    process.is_some_and(|process| rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH))
 }
 
 impl ProgramFolder {

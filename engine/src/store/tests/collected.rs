@@ -17,9 +17,9 @@ fn prepared(root: &Path) -> GcRoot {
     let store = Store::create_in(FaultyVfs::sound(), root).unwrap();
     let lock = store.lock().unwrap();
     for name in ["a", "b", "c"] {
-        work(&store.open_slot(&lock, key(name), IndexMap::new()).unwrap()).unwrap();
+        work(&store.open_slot(&lock, key(name), indexmap::IndexMap::new()).unwrap()).unwrap();
     }
-    store.open_slot(&lock, key("d"), IndexMap::new()).unwrap();
+    store.open_slot(&lock, key("d"), indexmap::IndexMap::new()).unwrap();
     GcRoot::new("p.kdl", [key("b").fingerprint].iter())
 }
 

@@ -116,7 +116,7 @@ fn a_folder_that_turns_into_a_link_while_a_stage_works_leads_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let (root, outside) = prepared(folder.path());
     let store = Store::open(&root).unwrap().unwrap();
-    let slot = store.open_slot(&store.lock().unwrap(), key("x"), IndexMap::new()).unwrap();
+    let slot = store.open_slot(&store.lock().unwrap(), key("x"), indexmap::IndexMap::new()).unwrap();
     let mut writer = slot.artifact().unwrap();
     writer.write("config.json", b"{}").unwrap();
     fs::rename(root.join("tmp"), root.join("aside")).unwrap();

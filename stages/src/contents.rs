@@ -13,14 +13,14 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{ContentsConfig, DatasetConfig, DatasetFormat};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::escape_line;
-use fmflow_engine::text::unpack::unpack_bytes;
+use fmflow_engine::text::unpack::{Compression, unpack_bytes};
 
 use crate::data::corpus::{Content, ContentStore};
 use crate::failure::input_failure;
 use crate::hub::storage::{Bucket, Fetched, ObjectStream};
 use decode::decode_text;
 use explain::explain_storage_error;
-use kept::KeptContents;
+use kept::{Found, KeptContents};
 
 /// The largest object that is fetched, in bytes, before it is unpacked.
 const OBJECT_BYTES: u64 = 16 << 20;
@@ -53,8 +53,8 @@ struct FetchSpeed {
 /// A content that was asked for.
 struct PendingContent {
     key: String,
-    /// Of a content that was kept, what it is; the others are on their way.
-    kept: Option<Fetched>,
+    /// Of a content that was kept, where it is; the others are on their way.
+    found: Found,
 }
 
 /// Opens the contents of a dataset whose records only name them.
@@ -97,29 +97,36 @@ impl ContentStore for StoredContents<'_> {
     }
 
     fn ask(&mut self, key: &str) -> Result<(), Failure> {
-        let kept = self.kept.find(key, self.job.report)?;
-        if kept.is_none() {
+        let found = self.kept.find(key, self.job.report)?;
+        if !matches!(found, Found::Kept(_)) {
             self.stream.ask(key);
         }
-        self.pending.push_back(PendingContent { key: key.to_owned(), kept });
+        self.pending.push_back(PendingContent { key: key.to_owned(), found });
         Ok(())
     }
 
     fn take(&mut self, encoding: Option<&str>) -> Result<Content, Failure> {
-        let PendingContent { key, kept } = self.pending.pop_front().expect("a content was asked for");
-        let fetched = match kept {
-            Some(fetched) => fetched,
-            None => self.fetch(&key)?,
-        };
-        let address = || escape_line(&self.stream.bucket().address(&key)).into_owned();
-        Ok(match fetched {
-            Fetched::Missing => Content::Missing(address()),
-            Fetched::TooLarge => Content::Unfit(format!("`{}` is larger than 16 MiB", address()), LEAVE_OUT),
-            Fetched::Bytes(bytes) => match self.read(&bytes, encoding) {
-                Ok(text) => Content::Text(text),
-                Err(problem) => Content::Unfit(format!("`{}`: {problem}", address()), LEAVE_OUT),
+        let PendingContent { key, found } = self.pending.pop_front().expect("a content was asked for");
+        let packing = self.config.packing;
+        if let Found::Kept(place) = &found {
+            let read = read_text(self.kept.take(place)?, packing, encoding);
+            return Ok(read.map_or_else(|problem| self.unfit(&key, &problem), Content::Text));
+        }
+        let fetched = self.fetch(&key)?;
+        let (content, usable) = match &fetched {
+            Fetched::Missing => (Content::Missing(self.show(&key)), None),
+            Fetched::TooLarge => {
+                (Content::Unfit(format!("`{}` is larger than 16 MiB", self.show(&key)), LEAVE_OUT), None)
+            }
+            Fetched::Bytes(bytes) => match read_text(bytes, packing, encoding) {
+                Ok(text) => (Content::Text(text), Some(&**bytes)),
+                Err(problem) => (self.unfit(&key, &problem), None),
             },
-        })
+        };
+        if found == Found::New {
+            self.kept.keep(&key, usable)?;
+        }
+        Ok(content)
     }
 
     fn end(&mut self) -> Result<(), Failure> {
@@ -132,7 +139,6 @@ impl StoredContents<'_> {
     fn fetch(&mut self, key: &str) -> Result<Fetched, Failure> {
         match self.stream.take(self.job.interrupt) {
             Ok(fetched) => {
-                self.kept.keep(key, &fetched)?;
                 self.tell();
                 Ok(fetched)
             }
@@ -156,10 +162,18 @@ impl StoredContents<'_> {
         self.job.report.event(&format!("{fetched} contents of `{of}` were fetched, {speed:.0} in a second"));
     }
 
-    /// The text of an object; the error says what is wrong with it.
-    fn read(&self, bytes: &[u8], encoding: Option<&str>) -> Result<String, String> {
-        let unpacked =
-            unpack_bytes(bytes, self.config.packing, LINE_BYTES).map_err(|error| error.to_string())?;
-        decode_text(unpacked, encoding)
+    /// The address of an object, safe for a terminal.
+    fn show(&self, key: &str) -> String {
+        escape_line(&self.stream.bucket().address(key)).into_owned()
     }
+
+    fn unfit(&self, key: &str, problem: &str) -> Content {
+        Content::Unfit(format!("`{}`: {problem}", self.show(key)), LEAVE_OUT)
+    }
+}
+
+/// The text of an object; the error says what is wrong with it.
+fn read_text(bytes: &[u8], packing: Compression, encoding: Option<&str>) -> Result<String, String> {
+    let unpacked = unpack_bytes(bytes, packing, LINE_BYTES).map_err(|error| error.to_string())?;
+    decode_text(unpacked, encoding)
 }

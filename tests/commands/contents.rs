@@ -256,6 +256,7 @@ fn what_a_server_refuses_is_told_with_a_cure() {
         "no bucket",
         &odd(404, "", "<Error><Code>NoSuchBucket</Code><Message>no such\u{1b}bucket</Message></Error>"),
     );
+    case("a server of something else", &odd(404, "", "<html>not here</html>"));
     case("a server that is none", &odd(405, "", "<html>hello</html>"));
     case(
         "asks to wait for a day",
@@ -360,6 +361,58 @@ fn missing_contents_are_counted_and_many_are_an_error() {
     insta::assert_snapshot!(
         ran.stderr.lines().skip_while(|line| !line.starts_with("error")).collect::<Vec<_>>().join("\n")
     );
+}
+
+#[test]
+fn a_server_that_was_repaired_is_asked_again() {
+    let place = Place::public(300);
+    let path = |number: usize| format!("some-bucket/content/{}", key(number));
+    let repair = |number: usize| place.storage.put(&path(number), gzip(&encode(number).1));
+    let missing = [3, 50, 120, 299];
+    missing.iter().for_each(|number| place.storage.remove(&path(*number)));
+    place.rows().exits(8).says("4 of 300 contents (1.333 %) are missing");
+    place.rows().exits(8).says("4 of 300 contents (1.333 %) are missing");
+    missing.iter().for_each(|number| repair(*number));
+    place.storage.asked();
+    place.rows().ok();
+    let asked: BTreeSet<String> = place.storage.asked().into_iter().collect();
+    assert_eq!(asked, missing.iter().map(|number| path(*number)).collect(), "the others are kept");
+    // What a portal sends in place of everything, what was cut when it was written, what is too large.
+    let portal = b"<html>log in first</html>".to_vec();
+    let cut = gzip(&encode(5).1);
+    for (length, number, bad) in
+        [(32, 4, portal), (48, 5, cut[..cut.len() - 4].to_vec()), (80, 6, vec![0; (16 << 20) + 1])]
+    {
+        let pipeline = PIPELINE.replace("CONTENTS", PUBLIC).replace("length=64", &format!("length={length}"));
+        place.project.write("c.kdl", &pipeline);
+        place.storage.put(&path(number), bad);
+        place.rows().exits(8);
+        repair(number);
+        place.storage.asked();
+        place.rows().ok();
+        let asked: BTreeSet<String> = place.storage.asked().into_iter().collect();
+        assert!(asked.contains(&path(number)) && !asked.contains(&path(number - 1)), "{number}");
+        let whole = Place::public(300);
+        whole.project.write("c.kdl", &pipeline);
+        whole.rows().ok();
+        assert_eq!(place.row_file("rows.bin"), whole.row_file("rows.bin"), "{number}");
+    }
+}
+
+#[test]
+fn a_smoke_run_generates_documents_for_records_that_a_command_makes() {
+    let place = Place::public(3);
+    place.project.edit(
+        "c.kdl",
+        "from=\"ids*.jsonl\" format=\"jsonl\"",
+        "from=\"ids/*.jsonl\" format=\"jsonl\"",
+    );
+    let text = fs::read_to_string(place.project.path().join("c.kdl")).unwrap();
+    let command = "command \"ids\" run=\"cp inputs/raw/* ids.jsonl\" { input \"raw\" files=\"ids0.jsonl\"; output \"ids.jsonl\"; }\n";
+    place.project.write("c.kdl", &(text + command));
+    let ran = place.fmflow(&["run", "c.kdl", "--smoke", "--allow-commands"]).ok();
+    ran.says("dataset `code`: generated documents");
+    assert_eq!(place.storage.count_asked(), 0);
 }
 
 #[test]

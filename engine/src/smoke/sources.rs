@@ -173,7 +173,7 @@ fn generate_documents(
     }
     dataset.cap = None;
     changes.tell(format!("dataset `{}`: generated {what} instead of {from}", dataset.name));
-    (source.files, source.remote) = (written, None);
+    (source.files, source.remote, source.made) = (written, None, None);
     Ok(())
 }
 

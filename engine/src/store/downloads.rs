@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! work/<stage>-<12 digits>/downloads/
-//!   parts/<hash>        what has arrived of a file; parts/<hash>.tag: the version that the server named
+//!   parts/<digits>      what has arrived of a file, by its hash and source; parts/<digits>.tag: the version that the server named
 //!   files/<source>/      files that are complete
 //! ```
 //!
@@ -154,7 +154,10 @@ impl Downloads {
     /// If the hash is not hexadecimal, which the reader of the lock file rules out.
     pub fn partial(&self, hash: &str) -> Result<PartialFile> {
         assert!(hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "a hash is a plain name");
-        let (path, tag) = (self.parts.join(hash), self.parts.join(format!("{hash}.tag")));
+        // Sources of one stage may be read at the same time, and have the same file.
+        let source = self.complete.as_os_str().as_encoded_bytes();
+        let name = blake3::hash(&[source, b"\0", hash.as_bytes()].concat()).to_hex();
+        let (path, tag) = (self.parts.join(name.as_str()), self.parts.join(format!("{name}.tag")));
         let length = match self.vfs.stat(&path) {
             Err(error) if is_absent(&error) => 0,
             found => found.map_err(Error::io("inspect", &path))?.size,
@@ -280,6 +283,23 @@ mod tests {
         again.write(b"x").unwrap();
         again.restart().unwrap();
         assert_eq!((again.length(), again.tag()), (0, None));
+    }
+
+    #[test]
+    fn sources_with_the_same_file_do_not_share_its_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = downloads(folder.path());
+        let complete = folder.path().join("other");
+        std::fs::create_dir(&complete).unwrap();
+        let second = Downloads { vfs: Arc::new(Disk), parts: folder.path().join("parts"), complete };
+        let [mut one, mut two] = [&first, &second].map(|source| source.partial("ab").unwrap());
+        one.write(b"first").unwrap();
+        two.write(b"second").unwrap();
+        for (source, part, text) in [(&first, one, "first"), (&second, two, "second")] {
+            let place = source.place("a").unwrap();
+            source.complete(part, &place).unwrap();
+            assert_eq!(std::fs::read_to_string(place).unwrap(), text);
+        }
     }
 
     #[test]

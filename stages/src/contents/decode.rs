@@ -18,6 +18,13 @@ pub(super) fn decode_text(bytes: Vec<u8>, label: Option<&str>) -> Result<String,
         Some((found, length)) if found == encoding || is_utf_16(found) && is_utf_16(encoding) => {
             (found, length)
         }
+        // In another encoding these three bytes are letters that no text begins with.
+        Some((found, _)) if found == UTF_8 => {
+            let name = encoding.name();
+            return Err(format!(
+                "it begins with the byte order mark of UTF-8, but its encoding is called `{name}`"
+            ));
+        }
         _ => (encoding, 0),
     };
     let text = match encoding == UTF_8 && marked == 0 {
@@ -94,6 +101,10 @@ mod tests {
         assert_eq!(refused(b"", "UTF-8"), "it is empty");
         assert_eq!(refused(b"\xef\xbb\xbf", "UTF-8"), "it is empty");
         assert_eq!(refused(b"ab\0c", "UTF-8"), "it holds a NUL character, after 2 bytes of text");
+        assert_eq!(
+            refused(b"\xef\xbb\xbfab", "windows-1251"),
+            "it begins with the byte order mark of UTF-8, but its encoding is called `windows-1251`"
+        );
         assert!(decode(b"\x1b$Bhi", "iso-2022-kr").is_err(), "an encoding that browsers refuse");
     }
 }

@@ -56,7 +56,7 @@ fn suggest_cure(status: u16, region: Option<&str>, signed: bool) -> String {
                 .to_owned()
         }
         (401 | 403, None) => DECLARE.to_owned(),
-        (404, None) => "correct the bucket in `contents from=`, or the server in `AWS_ENDPOINT_URL_S3`".to_owned(),
+        (404, None) => "correct the bucket in `contents from=`, or the server in `AWS_ENDPOINT_URL_S3`, which has to speak S3".to_owned(),
         _ => "compare `contents from=` with what the server has".to_owned(),
     }
 }

@@ -47,22 +47,22 @@ pub(crate) fn encode_prompt(tokenizer: &Tokenizer, given: &[Message]) -> Result<
     tokenizer.encode_marked(&template.render(&to_template_messages(&given), &options)?)
 }
 
-/// Ids of an answer to `given`, including the end of its turn.
+/// Ids of what a conversation gives and of the answer to it, for training and for asking the same question. A template may render earlier
+/// turns differently once the answer follows; what is given is then not [`encode_prompt`]'s, which knows no answer.
 ///
 /// # Errors
-/// As [`encode_prompt`]; also if the template renders the prompt differently once the answer follows it.
-pub(crate) fn encode_answer(
+/// As [`encode_turn`].
+pub(crate) fn encode_chat(
     tokenizer: &Tokenizer,
-    given: &[Message],
-    answer: &str,
-) -> Result<Vec<u32>, TokenizerError> {
-    Ok(encode_turn(tokenizer, given, answer)?.1)
+    chat: &Chat,
+) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+    encode_turn(tokenizer, &chat.given(), &chat.answer)
 }
 
-/// Ids of the prompt, and ids of the answer to it, as [`encode_prompt`] and [`encode_answer`].
+/// Ids of the prompt, and ids of the answer to it, including the end of its turn.
 ///
 /// # Errors
-/// As [`encode_answer`].
+/// As [`encode_prompt`]; also if the template renders the prompt differently once the answer follows it, and it cannot be found again.
 pub(crate) fn encode_turn(
     tokenizer: &Tokenizer,
     given: &[Message],
@@ -86,9 +86,9 @@ pub(crate) fn encode_turn(
 /// a template may add to an answer or trim it.
 ///
 /// # Errors
-/// As [`encode_answer`].
+/// As [`encode_turn`].
 pub(crate) fn decode_expected_answer(tokenizer: &Tokenizer, chat: &Chat) -> Result<String, TokenizerError> {
-    tokenizer.decode(&encode_answer(tokenizer, &chat.given(), &chat.answer)?, false)
+    tokenizer.decode(&encode_chat(tokenizer, chat)?.1, false)
 }
 
 /// The name that templates use for a speaker.
@@ -238,14 +238,13 @@ pub(crate) enum AnswerRoom {
 /// `None` if the answer and its end of turn are longer than the canvas.
 ///
 /// # Errors
-/// As [`encode_answer`].
+/// As [`encode_turn`].
 pub(crate) fn encode_example(
     tokenizer: &Tokenizer,
     chat: &Chat,
     room: AnswerRoom,
 ) -> Result<Option<Example>, TokenizerError> {
-    let given = chat.given();
-    let (mut tokens, mut answer) = encode_turn(tokenizer, &given, &chat.answer)?;
+    let (mut tokens, mut answer) = encode_chat(tokenizer, chat)?;
     let mut roles = vec![PositionRole::Prompt; tokens.len()];
     let length = match room {
         AnswerRoom::Own => answer.len(),
@@ -263,6 +262,14 @@ pub(crate) fn encode_example(
 mod tests {
     use super::super::tokenizer::tests::{oracle, small};
     use super::*;
+
+    fn encode_answer(
+        tokenizer: &Tokenizer,
+        given: &[Message],
+        answer: &str,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        Ok(encode_turn(tokenizer, given, answer)?.1)
+    }
 
     fn pair(prompt: &str, answer: &str) -> Chat {
         let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
@@ -420,6 +427,10 @@ mod tests {
             let given = render_chatml_prompt(&[Message::user("q"), first.clone()]);
             assert_eq!(text(&example.tokens[..learned]), given);
             assert_eq!(text(&example.tokens[learned..]), format!("{think}b<|im_end|>"));
+            let (asked, expected) = encode_chat(&tokenizer, &chat).unwrap();
+            assert_eq!((&*asked, &*expected), example.tokens.split_at(learned), "as exact match asks it");
+            let unanswered = encode_prompt(&tokenizer, &chat.given()).unwrap();
+            assert_eq!(asked == unanswered, think.is_empty(), "Qwen3 lets the last answer think");
         }
     }
 

@@ -162,7 +162,7 @@ impl<'a> Documents<'a> {
     pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
         let Filtered { passed, left_out } = self.filtered;
         let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
-        let skipped = skipped.or_else(|| self.missing.check().err());
+        let skipped = skipped.or_else(|| self.missing.check(self.partial).err());
         if self.partial {
             return skipped;
         }
@@ -232,6 +232,7 @@ impl<'a> Documents<'a> {
                 }
                 Ok(Some(CorpusRecord::Missing(address))) => {
                     self.filtered.passed += 1;
+                    self.skipped.iter_mut().for_each(SkippedRecords::count);
                     self.missing.miss(&address)?;
                     continue;
                 }

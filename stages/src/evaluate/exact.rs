@@ -150,7 +150,8 @@ fn build_question(
     tokenizer: &Tokenizer,
     length: usize,
 ) -> Result<HeldOutQuestion, Failure> {
-    let prefix = chat::encode_prompt(tokenizer, &chat.given()).map_err(stage_failure)?;
+    // As in training: a template may render earlier turns differently once the answer follows them.
+    let (prefix, answer) = chat::encode_chat(tokenizer, chat).map_err(stage_failure)?;
     if prefix.is_empty() {
         return Err(input_failure(
             "the chat template renders nothing before an answer",
@@ -160,7 +161,7 @@ fn build_question(
     if prefix.len() + length > model.backbone.config().max_position_embeddings {
         return Ok(HeldOutQuestion::TooLong);
     }
-    if count_least_answer_tokens(chat, tokenizer).map_err(stage_failure)? > length {
+    if count_least_answer_tokens(chat, &answer, tokenizer).map_err(stage_failure)? > length {
         return Ok(HeldOutQuestion::BeyondCanvas);
     }
     Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
@@ -168,10 +169,13 @@ fn build_question(
 
 /// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of
 /// turn nor what a template adds.
-fn count_least_answer_tokens(chat: &Chat, tokenizer: &Tokenizer) -> Result<usize, TokenizerError> {
-    let with_end = chat::encode_answer(tokenizer, &chat.given(), &chat.answer)?.len();
+fn count_least_answer_tokens(
+    chat: &Chat,
+    with_end: &[u32],
+    tokenizer: &Tokenizer,
+) -> Result<usize, TokenizerError> {
     let answer = tokenizer.encode_marked(&tokenizer.mark_names(&chat.answer))?;
-    Ok(answer.len().min(with_end.saturating_sub(1)))
+    Ok(answer.len().min(with_end.len().saturating_sub(1)))
 }
 
 impl<'a> ExactAnswer<'a> {

@@ -1,6 +1,7 @@
 //! Sends one HTTP request: retries if the server is busy, fails on any other bad answer, and sends the token to one host
 //! only.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,6 +24,9 @@ const LARGEST: u64 = 64 << 20;
 /// The longest wait that a server can impose, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
+/// The most that is read of the body of a refusal, in bytes: it only explains it.
+const LARGEST_REFUSAL: u64 = 64 << 10;
+
 /// Connections that are kept for the next request: as many as objects are fetched at once.
 const IDLE: usize = 32;
 
@@ -32,7 +36,8 @@ pub(super) struct ClientTimeouts {
     pub(super) connect: Duration,
     /// Time for the whole answer.
     pub(super) answer: Duration,
-    /// Time for as much of a file as comes in one piece: a longer one goes on where it stopped.
+    /// Time for as much of a file as comes in one piece: a longer one goes on where it stopped. Also the time in which nothing at all
+    /// may come of an object.
     pub(super) body: Duration,
     /// Pause before the second attempt; it doubles for each further one.
     pub(super) pause: Duration,
@@ -53,15 +58,17 @@ pub(super) struct HttpClient {
     pub(super) offline: bool,
     /// File of certificates to trust instead of the built-in ones.
     certificates: Option<PathBuf>,
-    /// For answers, and for files. Each is created for its first request, because most commands send none.
-    agents: [OnceLock<Result<ureq::Agent, String>>; 2],
+    /// For answers, files and objects. Each is created for its first request, because most commands send none.
+    agents: [OnceLock<Result<ureq::Agent, String>>; 3],
 }
 
-/// What is asked for: an answer that comes as a whole, or a file, which may take as long as it moves.
+/// What is asked for: an answer that comes as a whole; a file, which comes in pieces that each have a time limit; or an object, which comes
+/// as a whole and may take as long as it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Answer,
     File,
+    Object,
 }
 
 /// The answer of a server.
@@ -91,6 +98,10 @@ impl HttpClient {
         }
         let ClientTimeouts { connect, answer, body, .. } = self.timeouts;
         let whole = (wanted == Wanted::Answer).then_some(answer);
+        let (piece, silence) = match wanted {
+            Wanted::Object => (None, Some(body)),
+            Wanted::Answer | Wanted::File => (Some(body), None),
+        };
         let agent = self.agents[wanted as usize].get_or_init(|| {
             let config = ureq::Agent::config_builder()
                 .http_status_as_error(false)
@@ -100,7 +111,8 @@ impl HttpClient {
                 .timeout_connect(Some(connect))
                 .timeout_global(whole)
                 .timeout_recv_response(Some(answer))
-                .timeout_recv_body(Some(body))
+                .timeout_recv_body(piece)
+                .timeout_per_read(silence)
                 .tls_config(build_tls_config(self.certificates.as_deref())?)
                 .max_idle_connections_per_host(IDLE)
                 .max_idle_connections(IDLE)
@@ -197,12 +209,14 @@ impl HttpAnswer {
             retry_after: header("retry-after").parse().ok(),
             body: Vec::new(),
         };
-        match response.body_mut().with_config().limit(LARGEST).read_to_vec() {
-            Ok(body) => answer.body = body,
-            // The body of a refusal only explains it; its head says what to do.
-            Err(_) if answer.status >= 400 => {}
-            Err(error) => return Err(to_request_error(&error)),
+        let body = response.body_mut().with_config();
+        if answer.status >= 300 {
+            let mut start = body.limit(u64::MAX).reader().take(LARGEST_REFUSAL);
+            // The head of a refusal says what to do; of its body, as much is used as comes.
+            let _ = start.read_to_end(&mut answer.body);
+            return Ok(answer);
         }
+        answer.body = body.limit(LARGEST).read_to_vec().map_err(|error| to_request_error(&error))?;
         Ok(answer)
     }
 

@@ -19,7 +19,10 @@ const AHEAD: usize = 256;
 const MOST_MISSING: f64 = 0.01;
 
 /// From this many contents on, a share that is too large ends the reading at once.
-const ENOUGH_CONTENTS: u64 = 1_000;
+const ENOUGH_CONTENTS: u64 = 10_000;
+
+/// As many contents may be missing in a part of a dataset, however small it is: there are too few for a share.
+const FEW_MISSING: u64 = 10;
 
 /// Missing contents that an error names.
 const NAMED: usize = 5;
@@ -159,12 +162,13 @@ impl MissingContents {
         if self.first.len() < NAMED {
             self.first.push(address.to_owned());
         }
-        if self.contents < ENOUGH_CONTENTS { Ok(()) } else { self.check() }
+        if self.contents < ENOUGH_CONTENTS { Ok(()) } else { self.check(false) }
     }
 
-    /// Refuses a share that is too large.
-    pub(super) fn check(&self) -> Result<(), CorpusError> {
-        if self.missing as f64 <= MOST_MISSING * self.contents as f64 {
+    /// Refuses a share that is too large; in a part of a dataset it may be larger if only a few are missing.
+    pub(super) fn check(&self, partial: bool) -> Result<(), CorpusError> {
+        let few = partial && self.missing <= FEW_MISSING;
+        if few || self.missing as f64 <= MOST_MISSING * self.contents as f64 {
             return Ok(());
         }
         let more = if self.missing > NAMED as u64 { ", ..." } else { "" };
@@ -188,5 +192,31 @@ impl MissingContents {
     pub(super) fn describe(&self) -> Option<String> {
         let first = self.first.first()?;
         Some(format!("contents: {}, the first: {first}", self.share()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(missing: u64, contents: u64, partial: bool) -> bool {
+        MissingContents { contents, missing, first: Vec::new() }.check(partial).is_ok()
+    }
+
+    #[test]
+    fn one_in_a_hundred_may_be_missing_and_ten_in_a_part() {
+        assert!(
+            check(0, 0, false) && check(1, 100, false) && !check(1, 99, false) && !check(101, 10_000, false)
+        );
+        assert!(check(10, 20, true) && !check(11, 1_000, true) && check(11, 1_100, true));
+    }
+
+    #[test]
+    fn a_dataset_ends_early_only_after_many_contents() {
+        let mut missing = MissingContents::default();
+        for _ in 0..9_999 {
+            assert!(missing.miss("s3://b/k").is_ok());
+        }
+        assert!(missing.miss("s3://b/k").is_err());
     }
 }

@@ -38,6 +38,12 @@ pub(super) struct ObjectRequest {
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
+/// Whether a text can be the name of a region.
+pub(super) fn is_region(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(letter)
+}
+
 impl Bucket {
     /// The bucket of this name on the server that the environment names. `keys` sign its requests, if they are given.
     ///
@@ -49,7 +55,7 @@ impl Bucket {
             .into_iter()
             .find_map(|variable| Some((variable, read_variable(variable)?)));
         let region = region.unwrap_or_else(|| REGION.to_owned());
-        if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        if !is_region(&region) {
             let what = "`AWS_REGION` or `AWS_DEFAULT_REGION` is not the name of a region".to_owned();
             return Err((what, format!("write one as in `export AWS_REGION={REGION}`")));
         }
@@ -80,7 +86,9 @@ impl Bucket {
 
     /// A bucket of Amazon's: its name is a part of the host, if it can be.
     pub(super) fn of_amazon(name: &str, region: &str) -> Option<Self> {
-        let host = format!("s3.{region}.amazonaws.com");
+        // China is a partition of its own ("Amazon Simple Storage Service endpoints and quotas" of the AWS General Reference).
+        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let host = format!("s3.{region}.{domain}");
         let as_host =
             name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if !as_host {

@@ -1,6 +1,6 @@
 //! Why an object is not here.
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, is_region};
 use crate::hub::client::HttpAnswer;
 
 /// Why an object is not here.
@@ -29,19 +29,22 @@ impl StorageError {
         let words: Vec<&str> = found.into_iter().flatten().collect();
         let status = answer.status;
         let reason = match words.is_empty() {
+            true if status == 404 => "HTTP 404 without a code of S3".to_owned(),
             true => format!("HTTP {status}"),
             false => format!("{} (HTTP {status})", clean(&bucket.hide_keys(&words.join(": ")))),
         };
         let named = find_element(&body, "Region").filter(|_| status == 400);
         let region =
             Some(region).filter(|region| !region.is_empty() && matches!(status, 301 | 307)).or(named);
-        Self::Refused { status, reason, region: region.map(clean) }
+        // It becomes a part of a command that people are told to run.
+        let region = region.filter(|region| is_region(region)).map(str::to_owned);
+        Self::Refused { status, reason, region }
     }
 }
 
-/// Whether a body says that the bucket is missing, rather than the object.
-pub(super) fn is_of_bucket(answer: &HttpAnswer) -> bool {
-    find_element(&String::from_utf8_lossy(answer.body()), "Code") == Some("NoSuchBucket")
+/// Whether a body says that the object does not exist. A 404 without that is of a missing bucket, or of a server that is no S3.
+pub(super) fn says_no_such_key(answer: &HttpAnswer) -> bool {
+    find_element(&String::from_utf8_lossy(answer.body()), "Code").map(str::trim) == Some("NoSuchKey")
 }
 
 /// The text of the first XML element of this name.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use super::bucket::Bucket;
-use super::error::{StorageError, is_of_bucket};
+use super::error::{StorageError, says_no_such_key};
 use crate::hub::address::RequestError;
 use crate::hub::client::{HttpAnswer, HttpClient, Response, Wanted, read_header};
 
@@ -75,7 +75,7 @@ fn ask_once(
 ) -> Result<Fetched, ObjectAttemptError> {
     // Signed anew each time: a signature is valid for minutes.
     let request = bucket.request(key, SystemTime::now());
-    let response = client.ask(Wanted::File, &request.url, &request.headers)?;
+    let response = client.ask(Wanted::Object, &request.url, &request.headers)?;
     let status = response.status().as_u16();
     if status == 200 {
         return take(response, most);
@@ -83,7 +83,7 @@ fn ask_once(
     let region = read_header(&response, "x-amz-bucket-region");
     let answer = HttpAnswer::read(response)?;
     match status {
-        404 if !is_of_bucket(&answer) => Ok(Fetched::Missing),
+        404 if says_no_such_key(&answer) => Ok(Fetched::Missing),
         429 | 500 | 502..=599 => {
             let wait = answer.retry_after.map(Duration::from_secs);
             let StorageError::Refused { reason, .. } = StorageError::of_refusal(&answer, &region, bucket)
@@ -103,6 +103,11 @@ fn take(response: Response, most: u64) -> Result<Fetched, ObjectAttemptError> {
         return Ok(Fetched::TooLarge);
     }
     let again = |why: String| ObjectAttemptError::Again(why, None);
+    if announced.is_none() && !is_chunked(&response) {
+        // The end of the connection would be the end of the object, wherever it was cut.
+        let why = "the answer has neither a length nor chunks, so a part of it could be missing unnoticed";
+        return Err(again(why.to_owned()));
+    }
     let mut bytes = Vec::new();
     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
     body.take(most + 1).read_to_end(&mut bytes).map_err(|error| again(error.to_string()))?;
@@ -112,4 +117,8 @@ fn take(response: Response, most: u64) -> Result<Fetched, ObjectAttemptError> {
         None if length > most => Ok(Fetched::TooLarge),
         None => Ok(Fetched::Bytes(bytes)),
     }
+}
+
+fn is_chunked(response: &Response) -> bool {
+    read_header(response, "transfer-encoding").to_ascii_lowercase().contains("chunked")
 }

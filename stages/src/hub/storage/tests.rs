@@ -24,6 +24,8 @@ fn a_bucket_is_where_the_server_has_it() {
     // A name with a point does not fit the certificate of the host.
     let dotted = url(Bucket::of_amazon("my.data", "eu-west-3"));
     assert_eq!(dotted, "https://s3.eu-west-3.amazonaws.com/my.data/a%20b/%C3%BC%2B~");
+    let china = url(Bucket::of_amazon("data", "cn-north-1"));
+    assert_eq!(china, "https://data.s3.cn-north-1.amazonaws.com.cn/a%20b/%C3%BC%2B~");
     for (endpoint, expected) in [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/b/a%20b/%C3%BC%2B~"),
         ("https://Example.org:443/s3/", "https://example.org/s3/b/a%20b/%C3%BC%2B~"),
@@ -89,6 +91,69 @@ fn take_all(stream: &mut ObjectStream, keys: &[&str]) -> Vec<Result<Fetched, Sto
     keys.iter().map(|_| stream.take(&AtomicBool::new(false))).collect()
 }
 
+/// What a server says of an object that does not exist.
+const NO_KEY: &[u8] = b"<Error><Code>NoSuchKey</Code></Error>";
+
+/// Sends chunks of ten bytes, with a pause before each.
+fn send_chunks(stream: &mut TcpStream, count: usize, pause: Duration) {
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let _ = stream.write_all(head.as_bytes());
+    for _ in 0..count {
+        std::thread::sleep(pause);
+        let _ = stream.write_all(b"a\r\n0123456789\r\n");
+    }
+    let _ = stream.write_all(b"0\r\n\r\n");
+}
+
+#[test]
+fn a_slow_object_arrives_and_one_of_unknown_length_does_not() {
+    let address = serve(|path, stream| match path {
+        // Longer than the 500 ms in which something has to come.
+        "/b/slow" => send_chunks(stream, 10, Duration::from_millis(150)),
+        _ => send(stream, "200 OK", None, b"0123456789"),
+    });
+    let mut stream = stream(&address, 100);
+    let found = take_all(&mut stream, &["slow", "unknown"]);
+    assert_eq!(found[0], Ok(Fetched::Bytes(b"0123456789".repeat(10))));
+    assert!(
+        matches!(&found[1], Err(StorageError::Unreachable(why)) if why.contains("neither a length nor chunks")),
+        "{:?}",
+        found[1]
+    );
+}
+
+#[test]
+fn a_refusal_is_read_up_to_a_bound_and_nothing_of_it_becomes_a_command() {
+    const LONG: usize = 100 << 20;
+    let address = serve(|path, stream| {
+        let region = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>x; rm -rf ~</Region></Error>";
+        match path {
+            "/b/long" => {
+                let body = [b"<Error><Code>AccessDenied</Code>".to_vec(), vec![b' '; LONG]].concat();
+                send(stream, "403 Forbidden", Some(body.len()), &body);
+            }
+            "/b/region" => send(stream, "400 Bad Request", Some(region.len()), region.as_bytes()),
+            "/b/redirect" => {
+                let head =
+                    "HTTP/1.1 301 Moved\r\nx-amz-bucket-region: $(reboot)\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes());
+            }
+            // A proxy, or a server of something else.
+            _ => send(stream, "404 Not Found", Some(5), b"hello"),
+        }
+    });
+    let mut stream = stream(&address, 100);
+    let refused =
+        |status, reason: &str| Err(StorageError::Refused { status, reason: reason.to_owned(), region: None });
+    let expected = [
+        refused(403, "AccessDenied (HTTP 403)"),
+        refused(400, "AuthorizationHeaderMalformed (HTTP 400)"),
+        refused(301, "HTTP 301"),
+        refused(404, "HTTP 404 without a code of S3"),
+    ];
+    assert_eq!(take_all(&mut stream, &["long", "region", "redirect", "other"]), expected);
+}
+
 #[test]
 fn objects_come_in_the_order_of_the_questions() {
     let address = serve(|path, stream| {
@@ -117,8 +182,8 @@ fn large_missing_and_stalled_objects_are_told_apart() {
         };
         match path {
             "/b/large" => send(stream, "200 OK", Some(1 << 40), b"x"),
-            "/b/endless" => send(stream, "200 OK", None, &[b'x'; 1000]),
-            "/b/missing" => send(stream, "404 Not Found", Some(0), b""),
+            "/b/endless" => send_chunks(stream, 100, Duration::ZERO),
+            "/b/missing" => send(stream, "404 Not Found", Some(NO_KEY.len()), NO_KEY),
             "/b/stalled" if count == 1 => {
                 send(stream, "200 OK", Some(10), b"01234");
                 std::thread::sleep(Duration::from_secs(20));

@@ -10,7 +10,7 @@ use fmflow_engine::run::text::TextModel;
 use fmflow_engine::store::Summary;
 
 use crate::{
-    answer, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
+    answer, average, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
     tokenizer, train, verify,
 };
 
@@ -40,6 +40,7 @@ impl Execute for LocalExecutor {
             StageConfig::RandomInit(config) => random_init::run_random_init(job, config),
             StageConfig::Convert(config) => convert::run_convert(job, config),
             StageConfig::Train(config) => train::run_train(job, config, probe::answer_probe),
+            StageConfig::Average(config) => average::run_average(job, config),
             StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
             StageConfig::Generate(config) => generate::run_generate(job, config),
             StageConfig::Export(config) => export::run_export(job, config),

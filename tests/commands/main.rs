@@ -4,6 +4,7 @@
 mod common;
 
 mod adapters;
+mod averages;
 mod benchmarks;
 mod checkpoint_folders;
 mod checkpoint_texts;

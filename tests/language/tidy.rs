@@ -337,6 +337,7 @@ const STAGES_FLOORS: &[&str] = &[
     "rows",
     "random_init",
     "convert",
+    "average",
     "evaluate",
     "generate",
     "probe",

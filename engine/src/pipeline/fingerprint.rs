@@ -47,7 +47,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Tokenizer(_) | StageConfig::Command(_) => 1,
+        StageConfig::Tokenizer(_) | StageConfig::Command(_) | StageConfig::Average(_) => 1,
         StageConfig::Fetch(_) | StageConfig::RandomInit(_) | StageConfig::Export(_) => 2,
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) | StageConfig::Rows(_) => 5,

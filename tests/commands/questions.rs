@@ -315,6 +315,15 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
         project.edit("tiny.kdl", "draws=2", "draws=3");
         project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).ok();
         project.fmflow(&["diff", "sums:ar", "sums:sft"]).ok().says("picks");
+        // `h` and `e` are one token, before which there is nothing.
+        project.write(
+            "picks.jsonl",
+            "{\"task_id\": \"one\", \"prompt\": \"h\", \"choices\": [\"e\", \"o\"], \"answer\": 0}\n",
+        );
+        project
+            .fmflow(&["run", "tiny.kdl", "--until", "sums"])
+            .exits(8)
+            .says("a choice of task one begins in the first token, which nothing predicts");
     }
 
     #[test]

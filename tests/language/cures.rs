@@ -345,6 +345,7 @@ const PROSE: &[(&str, &[&str])] = &[
         &[
             "paths are relative to the file",
             "write a word",
+            "lower `permanent every=` ",
             "name a field with ",
             "name the f",
             "fix the files",

@@ -44,7 +44,7 @@ pub(crate) fn collect_stage_fields<'a>(
     fields.add_window(draft.record);
     // What draws no random numbers must not have another fingerprint with another seed.
     let draws = match draft.record.spec.name.as_str() {
-        "fetch" | "export" => false,
+        "fetch" | "export" | "average" => false,
         "command" => draft.record.boolean("seeded") == Some(true),
         _ => true,
     };

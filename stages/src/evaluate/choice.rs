@@ -58,6 +58,7 @@ fn measure_choices(
         return Ok(None);
     }
     let estimator = find_usual_estimator(model);
+    refuse_first_token(model, estimator, problem, &rows)?;
     let draws = if estimator.is_exact() { 1 } else { choosing.draws };
     let asked: Vec<(usize, u64)> =
         (0..rows.len()).flat_map(|at| (0..draws as u64).map(move |draw| (at, draw))).collect();
@@ -82,6 +83,21 @@ fn measure_choices(
         return Err(input_failure(what, BEYOND_F32));
     }
     Ok(Some(found.chunks(draws).zip(texts).map(choice).collect()))
+}
+
+/// A choice has no likelihood if its first token is that of the text and the model predicts each token at the one before it.
+fn refuse_first_token(
+    model: &Model,
+    estimator: LikelihoodEstimator,
+    problem: &Problem,
+    rows: &[Row],
+) -> Result<(), Failure> {
+    let shifted = estimator == LikelihoodEstimator::Autoregressive || model.contract.shift;
+    if !shifted || rows.iter().all(|row| row.roles.first() != Some(&PositionRole::Supervised)) {
+        return Ok(());
+    }
+    let what = format!("a choice of task {} begins in the first token, which nothing predicts", problem.name);
+    Err(input_failure(what, "write a longer `prompt`, or begin each choice with the blank that separates it"))
 }
 
 /// The log-likelihood of the supervised tokens of a row, and how many they are.

@@ -143,6 +143,10 @@ const SLIPS: &[(&str, &str)] = &[
         "sampler \"parallel\" kind=\"speculative\" stride=3",
     ),
     ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "train \"more\" from=\"ar\" at=100 use=\"left-to-right\"\nconvert \"flow\" from=\"ar\"",
+    ),
     ("train \"sft\" from", "average \"soup\" of=\"pretrain\" last=9\ntrain \"sft\" from"),
     ("train \"sft\" from", "average \"soup\" of=\"ar\" last=2\ntrain \"sft\" from"),
     (

@@ -72,6 +72,11 @@ fn every_weight_is_the_mean_of_the_last_checkpoints() {
     project.edit("tiny.kdl", "last=3", "last=2");
     project.fmflow(&["plan", "tiny.kdl", "--until", "soup", "--check"]).exits(3);
     project.fmflow(&["run", "tiny.kdl", "--until", "soup"]).ok().says("after update 30, 40");
+    // Neither the training nor the average itself is written differently, but other checkpoints are the last two.
+    project.edit("tiny.kdl", "permanent every=10", "permanent every=20");
+    project.fmflow(&["plan", "tiny.kdl", "--until", "ar", "--check"]).ok();
+    project.fmflow(&["plan", "tiny.kdl", "--until", "soup", "--check"]).exits(3).says("updates");
+    project.fmflow(&["run", "tiny.kdl", "--until", "soup"]).ok().says("after update 20, 40");
 }
 
 #[test]

@@ -323,7 +323,8 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
         project
             .fmflow(&["run", "tiny.kdl", "--until", "sums"])
             .exits(8)
-            .says("a choice of task one begins in the first token, which nothing predicts");
+            .says("picks.jsonl:1: task one: a choice begins in the first token of the text, which nothing predicts")
+            .says("write a longer `prompt`");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   first has held-out rows.
 /// - 10 of `evaluate`: a likelihood is divided by the tokens that are predicted; with a shift, the first one of a document is not. Exact
 ///   matches count tokens and passes, and each line of answers has its dataset.
+/// - 11 of `evaluate`: all choices of a problem are charged for the same part of the text, the name of a mask token in them is text, and an
+///   answer that was never written fails.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -52,7 +54,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) | StageConfig::Rows(_) => 5,
         StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 10,
+        StageConfig::Evaluate(_) => 11,
     }
 }
 

@@ -59,9 +59,11 @@ pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<
         if work.len() == 0 {
             return Ok(());
         }
-        for left in work.pass()? {
-            deliver(model, left);
-        }
+        // What is finished is delivered even if the device fails afterwards.
+        let mut left = Vec::new();
+        let passed = work.pass(&mut left);
+        left.into_iter().for_each(|left| deliver(model, left));
+        passed?;
     }
 }
 
